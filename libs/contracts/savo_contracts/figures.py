@@ -1,0 +1,58 @@
+"""The figures that people argue about, defined once: accuracy, correction rate, latency, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from savo_contracts.scans import Action, ConfirmedItem
+
+REFERENCE_COST_USD = 1.50
+"""The owner's figure for one scan by the paid provider, shown beside the measured cost."""
+
+BYTES_PER_MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The owner's numbers for an arm of the experiment."""
+
+    accuracy: float = 0.80
+    correction_rate: float = 0.30
+    latency_p95_ms: float = 1000.0
+    cost_usd: float = 0.10
+
+
+TARGETS = Targets()
+
+
+def accuracy(items: Iterable[ConfirmedItem]) -> float | None:
+    """kept ÷ (kept + renamed + removed + added), 0…1; a moved item has the right name but counts in neither. None without such items."""
+    counted = [item for item in items if item.action is not Action.MOVED]
+    return sum(item.action is Action.KEPT for item in counted) / len(counted) if counted else None
+
+
+def is_edited(items: Iterable[ConfirmedItem]) -> bool:
+    """Whether the user changed anything: the numerator of the correction rate."""
+    return any(item.action is not Action.KEPT for item in items)
+
+
+def correction_rate(edited_scans: int, confirmed_scans: int) -> float:
+    """Confirmed scans with an edit ÷ confirmed scans, 0…1; 0 before the first confirmation."""
+    return edited_scans / confirmed_scans if confirmed_scans else 0.0
+
+
+def latency_ms(accepted_at: datetime, stored_at: datetime) -> float:
+    """Accepted → result stored, milliseconds, never below 0 (two machines' clocks may differ)."""
+    return max(0.0, (stored_at - accepted_at).total_seconds() * 1000)
+
+
+def token_cost_usd(input_tokens: int, output_tokens: int, usd_per_million_in: float, usd_per_million_out: float) -> float:
+    """What a provider's answer cost by its own count of tokens."""
+    return (input_tokens * usd_per_million_in + output_tokens * usd_per_million_out) / 1_000_000
+
+
+def engine_cost_usd(engine_seconds: float, usd_per_cpu_hour: float) -> float:
+    """What our own inference cost: seconds of engine time at the price of a CPU hour."""
+    return engine_seconds * usd_per_cpu_hour / 3600

@@ -1,0 +1,41 @@
+"""Which model may answer which share of the traffic."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from savo_contracts.envelope import Event, Moment
+from savo_contracts.geometry import Fraction
+from savo_contracts.models import ModelRef
+
+STEPS = (0.05, 0.25, 0.5, 1.0)
+"""The ladder of shares, by the owner's numbers."""
+
+
+class RolloutState(StrEnum):
+    IDLE = "idle"
+    RUNNING = "running"
+    PAUSED = "paused"
+    PINNED = "pinned"
+    ROLLED_BACK = "rolled-back"
+    COMPLETED = "completed"
+
+
+class RolloutChanged(Event):
+    """The whole routing decision; the newest record under its key is in force."""
+
+    type: ClassVar[str] = "savo.rollout.changed.v1"
+
+    target: Literal["vision"] = Field(default="vision", description="The compacted topic's key.")
+    sequence: int = Field(ge=0, description="Counts up with every change; a lower one is stale.")
+    state: RolloutState
+    experiment: str | None = Field(default=None, description="The candidate's version while there is one.")
+    candidate: ModelRef | None = Field(default=None, description="The challenger on trial.")
+    champion: ModelRef | None = Field(default=None, description="The baseline's model; None means the vision provider (Google).")
+    share: Fraction = Field(description="Candidate's share of traffic.")
+    reason: str = Field(max_length=1000, description="Why it changed, with figures.")
+    changed_by: str = Field(description="`rollout`, or the operator's name.")
+    changed_at: Moment

@@ -1,0 +1,102 @@
+"""The routing table of the whole product, readable at one glance.
+
+`docs/flow.md` and `asyncapi.json` are generated from here; the embedded broker and Kafka get their topics from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic
+
+from savo_contracts.envelope import E, Event
+from savo_contracts.models import ModelRefused, ModelRegistered
+from savo_contracts.recipes import RecipesRequested, RecipesSuggested
+from savo_contracts.rollout import RolloutChanged
+from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
+from savo_contracts.scans import ScanCompleted, ScanConfirmed, ScanErased, ScanFailed, ScanRequested
+from savo_contracts.training import TrainingFinished, TrainingThresholdReached
+from savo_contracts.users import SubjectErased
+
+
+class Retention(StrEnum):
+    """How long Kafka keeps a topic's records."""
+
+    MONTH = "30 days"
+    FOREVER = "for ever"
+    COMPACT = "compacted: the newest record of each key"
+
+
+@dataclass(frozen=True)
+class Topic(Generic[E]):
+    """One topic: what travels on it, who writes it, who reads it, how it is cut and kept."""
+
+    name: str
+    event: type[E]
+    key: Callable[[E], str] = field(repr=False)
+    key_name: str
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    partitions: int = 24
+    retention: Retention = Retention.MONTH
+
+    def dead_letters(self, service: str) -> str:
+        """Name of the topic that takes what `service` could not work on."""
+        return f"{self.name}.{service}.dlq"
+
+
+def _topic(name: str, event: type[E], key: str, producers: str, consumers: str, *, partitions: int = 24, retention: Retention = Retention.MONTH) -> Topic[E]:
+    def key_of(message: E) -> str:
+        return str(getattr(message, key))
+
+    return Topic(name, event, key_of, key, tuple(producers.split()), tuple(consumers.split()), partitions, retention)
+
+
+# fmt: off
+SCANS_REQUESTED = _topic("scans.requested", ScanRequested, "scan_id", "gateway", "vision")
+SCANS_COMPLETED = _topic("scans.completed", ScanCompleted, "scan_id", "vision", "gateway rollout")
+SCANS_FAILED    = _topic("scans.failed", ScanFailed, "scan_id", "vision", "gateway rollout")
+SCANS_CONFIRMED = _topic("scans.confirmed", ScanConfirmed, "scan_id", "gateway", "collector rollout", retention=Retention.COMPACT)
+SCANS_ERASED    = _topic("scans.erased", ScanErased, "scan_id", "gateway", "vision collector rollout reasoning", retention=Retention.FOREVER)
+
+SAMPLES_STORED   = _topic("samples.stored", SampleStored, "sha256", "collector", "gateway trainer", partitions=12, retention=Retention.FOREVER)
+SAMPLES_REJECTED = _topic("samples.rejected", SampleRejected, "sha256", "collector", "gateway", partitions=12, retention=Retention.FOREVER)
+SAMPLES_ERASED   = _topic("samples.erased", SampleErased, "sha256", "collector", "gateway trainer", partitions=12, retention=Retention.FOREVER)
+
+TRAINING_THRESHOLD_REACHED = _topic("training.threshold-reached", TrainingThresholdReached, "dataset", "collector", "trainer", partitions=1, retention=Retention.FOREVER)
+TRAINING_FINISHED          = _topic("training.finished", TrainingFinished, "run_id", "trainer", "gateway", partitions=1, retention=Retention.FOREVER)
+
+MODELS_REGISTERED = _topic("models.registered", ModelRegistered, "version", "trainer", "rollout gateway", partitions=1, retention=Retention.COMPACT)
+MODELS_REFUSED    = _topic("models.refused", ModelRefused, "version", "vision", "rollout", partitions=1, retention=Retention.FOREVER)
+ROLLOUT_CHANGED   = _topic("rollout.changed", RolloutChanged, "target", "rollout", "vision gateway", partitions=1, retention=Retention.COMPACT)
+
+RECIPES_REQUESTED = _topic("recipes.requested", RecipesRequested, "recipe_id", "gateway", "reasoning", partitions=6)
+RECIPES_SUGGESTED = _topic("recipes.suggested", RecipesSuggested, "recipe_id", "reasoning", "gateway", partitions=6)
+
+SUBJECTS_ERASED = _topic("subjects.erased", SubjectErased, "subject", "gateway", "vision collector rollout reasoning", partitions=6, retention=Retention.COMPACT)
+# fmt: on
+
+SERVICES = ("gateway", "vision", "collector", "trainer", "rollout", "reasoning")
+
+TOPICS: tuple[Topic[Any], ...] = tuple(value for value in list(globals().values()) if isinstance(value, Topic))
+
+
+def topic_named(name: str) -> Topic[Any]:
+    """Raises `KeyError` naming the topics there are."""
+    for topic in TOPICS:
+        if topic.name == name:
+            return topic
+    raise KeyError(f"no topic {name!r}; there are {', '.join(topic.name for topic in TOPICS)}")
+
+
+def topic_of(event: Event) -> Topic[Any]:
+    """The one topic that carries events of this class."""
+    return next(topic for topic in TOPICS if topic.event is type(event))
+
+
+def dead_letter_topics() -> Iterator[tuple[Topic[Any], str, str]]:
+    """Each topic with a consuming service and the name of its dead-letter topic."""
+    for topic in TOPICS:
+        for service in topic.consumers:
+            yield topic, service, topic.dead_letters(service)

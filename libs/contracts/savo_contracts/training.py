@@ -1,0 +1,73 @@
+"""From enough samples to a finished training run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from savo_contracts.envelope import Event, Message, Moment
+from savo_contracts.geometry import Fraction
+
+RunId = Annotated[str, Field(min_length=1, max_length=64, description="Id of one training run.")]
+ModelVersion = Annotated[str, Field(pattern=r"^v[1-9][0-9]*$", description="`v1`, `v2`, … in order of registration.")]
+
+
+class RunOutcome(StrEnum):
+    REGISTERED = "registered"
+    REJECTED = "rejected"
+    FAILED = "failed"
+
+
+class TrainingThresholdReached(Event):
+    """There are enough new samples, or old enough ones, for a training run."""
+
+    type: ClassVar[str] = "savo.training.threshold-reached.v1"
+
+    dataset: str = "ingredients"
+    reason: Literal["samples", "age", "operator"] = Field(description="What called for it.")
+    new_samples: int = Field(ge=0, description="Samples since the last run.")
+    total_samples: int = Field(ge=0)
+    threshold: int = Field(gt=0)
+    reached_at: Moment
+
+
+class Evaluation(Message):
+    """mAP@0.5 on one data set version's holdout, measured on the ONNX through the serving code."""
+
+    map50: Fraction = Field(description="Point estimate.")
+    map50_lower: Fraction = Field(description="Lower end of the 95 % interval, bootstrap by subject.")
+    map50_upper: Fraction = Field(description="Upper end of the same interval.")
+    images: int = Field(ge=0)
+    boxes: int = Field(ge=0)
+    per_class: dict[str, float] = Field(default_factory=dict, description="AP@0.5 by label.")
+
+
+class Comparison(Message):
+    """Candidate minus champion on the same holdout, paired bootstrap by subject; fractions, so 0.02 is 2 points."""
+
+    champion: str
+    champion_map50: Fraction
+    gain: float
+    gain_lower: float
+    gain_upper: float
+
+
+class TrainingFinished(Event):
+    """A run has its verdict."""
+
+    type: ClassVar[str] = "savo.training.finished.v1"
+
+    run_id: RunId
+    dataset: str = "ingredients"
+    dataset_version: str | None = None
+    outcome: RunOutcome
+    version: str | None = Field(default=None, description="The candidate's version; set when there was a model to judge.")
+    evaluation: Evaluation | None = None
+    comparison: Comparison | None = Field(default=None, description="None for a first model.")
+    reasons: tuple[str, ...] = Field(default=(), description="What spoke against it, or for it, with figures.")
+    next_steps: tuple[str, ...] = Field(default=(), description="After a refusal: what to do next.")
+    train_samples: int = Field(default=0, ge=0)
+    seconds: float = Field(ge=0)
+    finished_at: Moment

@@ -1,0 +1,91 @@
+"""How a service says what it reads: two decorators on a free function, and `bind` in its composition root.
+
+    @consumes(SCANS_CONFIRMED)
+    @publishes(SAMPLES_STORED, SAMPLES_REJECTED)
+    async def on_scan_confirmed(confirmed: ScanConfirmed, collect: Collect) -> SampleStored | SampleRejected | None:
+        return await collect(confirmed)
+
+    Service(name="collector", subscriptions=[bind(on_scan_confirmed, collect=collect)])
+
+The event comes first; the rest is given by name. A handler that names a parameter `event_id` gets the record's `ce_id`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from savo_contracts.envelope import Envelope, Event
+from savo_contracts.topics import Topic
+
+__all__ = ["Outcome", "Snapshot", "Subscription", "bind", "consumes", "publishes", "read_snapshot"]
+
+Outcome = Event | Sequence[Event] | None
+Handler = Callable[..., Awaitable[Outcome]]
+F = TypeVar("F", bound=Handler)
+
+_CONSUMES = "__savo_consumes__"
+_PUBLISHES = "__savo_publishes__"
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """One topic, the function that takes its events, and the topics of what that function returns."""
+
+    topic: Topic[Any]
+    handle: Callable[[Envelope[Any]], Awaitable[Outcome]]
+    publishes: tuple[Topic[Any], ...] = ()
+    concurrency: int = 1
+    """Records worked on at a time in this replica; of one key always one at a time, in order."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A compacted topic read whole by every replica, without a group; the service is ready only when it stands at the end."""
+
+    topic: Topic[Any]
+    apply: Callable[[Envelope[Any]], Awaitable[None]]
+
+
+def consumes(topic: Topic[Any]) -> Callable[[F], F]:
+    def mark(handler: F) -> F:
+        setattr(handler, _CONSUMES, topic)
+        return handler
+
+    return mark
+
+
+def publishes(*topics: Topic[Any]) -> Callable[[F], F]:
+    def mark(handler: F) -> F:
+        setattr(handler, _PUBLISHES, topics)
+        return handler
+
+    return mark
+
+
+def bind(handler: Handler, *, concurrency: int = 1, **dependencies: Any) -> Subscription:
+    """Give a marked handler what it needs. Raises `TypeError` when a dependency is missing or unknown, at start, not at the first record."""
+    inspect.signature(handler).bind(object(), **dependencies, **({"event_id": None} if _wants_event_id(handler) else {}))
+    wants_event_id = _wants_event_id(handler)
+
+    async def handle(envelope: Envelope[Any]) -> Outcome:
+        extra = {"event_id": envelope.id} if wants_event_id else {}
+        return await handler(envelope.event, **dependencies, **extra)
+
+    return Subscription(getattr(handler, _CONSUMES), handle, getattr(handler, _PUBLISHES, ()), concurrency)
+
+
+def read_snapshot(handler: Callable[..., Awaitable[None]], **dependencies: Any) -> Snapshot:
+    """Like `bind`, for a compacted topic that each replica reads from its start."""
+    inspect.signature(handler).bind(object(), **dependencies)
+
+    async def apply(envelope: Envelope[Any]) -> None:
+        await handler(envelope.event, **dependencies)
+
+    return Snapshot(getattr(handler, _CONSUMES), apply)
+
+
+def _wants_event_id(handler: Handler) -> bool:
+    return "event_id" in inspect.signature(handler).parameters

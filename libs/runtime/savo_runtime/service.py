@@ -1,0 +1,70 @@
+"""What a service is: the same few things for each of the six, wired by its `build()` and run by `serve()`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from starlette.types import ASGIApp
+
+from savo_runtime.messaging.subscriptions import Snapshot, Subscription
+from savo_runtime.storage.port import ObjectStore
+
+if TYPE_CHECKING:
+    from savo_runtime.database import Database
+    from savo_runtime.messaging.outbox import Outbox
+    from savo_runtime.messaging.publishing import Publisher
+    from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["Runtime", "Service", "ServiceDefinition", "Worker"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What every service is given: its share of the platform, behind ports."""
+
+    service: str
+    replica: str
+    store: ObjectStore
+    database: Database
+    outbox: Outbox
+    publisher: Publisher
+    clock: Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A loop beside the handlers. `run` returns only when cancelled; a crash is logged and it is started again with back-off."""
+
+    name: str
+    run: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """What `build()` returns."""
+
+    name: str
+    subscriptions: Sequence[Subscription] = ()
+    snapshots: Sequence[Snapshot] = ()
+    app: ASGIApp | None = None
+    """HTTP beside /metrics, /livez and /readyz, which every service has."""
+    workers: Sequence[Worker] = ()
+    checks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """Readiness beyond the consumers': each raises with the reason while it is not fulfilled."""
+    on_start: Sequence[Callable[[], Awaitable[None]]] = ()
+    """After migrations, before the first record."""
+    on_stop: Sequence[Callable[[], Awaitable[None]]] = ()
+
+
+@dataclass(frozen=True)
+class ServiceDefinition:
+    """The entry point in the group `savo.services`: what to read, what to build, which migrations to run."""
+
+    name: str
+    settings: type[RuntimeSettings]
+    build: Callable[[Any, Runtime], Service]
+    migrations: str | None = None
+    """Importable package of this service's alembic versions, for example `savo_gateway.migrations`."""
