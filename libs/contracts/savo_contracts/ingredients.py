@@ -69,8 +69,8 @@ class NormalisedName:
 
 
 def _read_catalogue() -> MappingProxyType[str, Ingredient]:
-    with (files(__package__) / "ingredients.csv").open(encoding="utf-8", newline="") as file:
-        rows = [_ingredient(row) for row in csv.DictReader(file)]
+    lines = (files(__package__) / "ingredients.csv").read_text(encoding="utf-8").splitlines()
+    rows = [_ingredient(row) for row in csv.DictReader(lines)]
     return MappingProxyType({ingredient.label: ingredient for ingredient in rows})
 
 
@@ -97,8 +97,9 @@ def normalise(text: str) -> NormalisedName:
 
 
 def _words(text: str) -> list[str]:
-    plain = unicodedata.normalize("NFKD", text.replace("œ", "oe").replace("ß", "ss")).encode("ascii", "ignore").decode() or text
-    return re.findall(r"[^\W_]+", re.sub(r"['’]", "", plain).lower()) if re.search(r"[^\W\d_]", plain) else []
+    decomposed = unicodedata.normalize("NFKD", text.replace("œ", "oe").replace("ß", "ss").lower())
+    plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter) and letter not in "'’")
+    return re.findall(r"[^\W_]+", plain) if re.search(r"[^\W\d_]", plain) else []
 
 
 def _readings(words: list[str]) -> Iterator[str]:

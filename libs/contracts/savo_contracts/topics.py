@@ -53,28 +53,30 @@ def _topic(name: str, event: type[E], key: str, producers: str, consumers: str, 
     return Topic(name, event, key_of, key, tuple(producers.split()), tuple(consumers.split()), partitions, retention)
 
 
+COMPACT, FOREVER = Retention.COMPACT, Retention.FOREVER
+
 # fmt: off
 SCANS_REQUESTED = _topic("scans.requested", ScanRequested, "scan_id", "gateway", "vision")
 SCANS_COMPLETED = _topic("scans.completed", ScanCompleted, "scan_id", "vision", "gateway rollout")
 SCANS_FAILED    = _topic("scans.failed", ScanFailed, "scan_id", "vision", "gateway rollout")
-SCANS_CONFIRMED = _topic("scans.confirmed", ScanConfirmed, "scan_id", "gateway", "collector rollout", retention=Retention.COMPACT)
-SCANS_ERASED    = _topic("scans.erased", ScanErased, "scan_id", "gateway", "vision collector rollout reasoning", retention=Retention.FOREVER)
+SCANS_CONFIRMED = _topic("scans.confirmed", ScanConfirmed, "scan_id", "gateway", "collector rollout", retention=COMPACT)
+SCANS_ERASED    = _topic("scans.erased", ScanErased, "scan_id", "gateway", "vision collector rollout reasoning", retention=FOREVER)
 
-SAMPLES_STORED   = _topic("samples.stored", SampleStored, "sha256", "collector", "gateway trainer", partitions=12, retention=Retention.FOREVER)
-SAMPLES_REJECTED = _topic("samples.rejected", SampleRejected, "sha256", "collector", "gateway", partitions=12, retention=Retention.FOREVER)
-SAMPLES_ERASED   = _topic("samples.erased", SampleErased, "sha256", "collector", "gateway trainer", partitions=12, retention=Retention.FOREVER)
+SAMPLES_STORED   = _topic("samples.stored", SampleStored, "sha256", "collector", "gateway trainer", partitions=12, retention=FOREVER)
+SAMPLES_REJECTED = _topic("samples.rejected", SampleRejected, "sha256", "collector", "gateway", partitions=12, retention=FOREVER)
+SAMPLES_ERASED   = _topic("samples.erased", SampleErased, "sha256", "collector", "gateway trainer", partitions=12, retention=FOREVER)
 
-TRAINING_THRESHOLD_REACHED = _topic("training.threshold-reached", TrainingThresholdReached, "dataset", "collector", "trainer", partitions=1, retention=Retention.FOREVER)
-TRAINING_FINISHED          = _topic("training.finished", TrainingFinished, "run_id", "trainer", "gateway", partitions=1, retention=Retention.FOREVER)
+TRAINING_THRESHOLD_REACHED = _topic("training.threshold-reached", TrainingThresholdReached, "dataset", "collector", "trainer", partitions=1, retention=FOREVER)
+TRAINING_FINISHED          = _topic("training.finished", TrainingFinished, "run_id", "trainer", "gateway", partitions=1, retention=FOREVER)
 
-MODELS_REGISTERED = _topic("models.registered", ModelRegistered, "version", "trainer", "rollout gateway", partitions=1, retention=Retention.COMPACT)
-MODELS_REFUSED    = _topic("models.refused", ModelRefused, "version", "vision", "rollout", partitions=1, retention=Retention.FOREVER)
-ROLLOUT_CHANGED   = _topic("rollout.changed", RolloutChanged, "target", "rollout", "vision gateway", partitions=1, retention=Retention.COMPACT)
+MODELS_REGISTERED = _topic("models.registered", ModelRegistered, "version", "trainer", "rollout gateway", partitions=1, retention=COMPACT)
+MODELS_REFUSED    = _topic("models.refused", ModelRefused, "version", "vision", "rollout", partitions=1, retention=FOREVER)
+ROLLOUT_CHANGED   = _topic("rollout.changed", RolloutChanged, "target", "rollout", "vision gateway", partitions=1, retention=COMPACT)
 
 RECIPES_REQUESTED = _topic("recipes.requested", RecipesRequested, "recipe_id", "gateway", "reasoning", partitions=6)
 RECIPES_SUGGESTED = _topic("recipes.suggested", RecipesSuggested, "recipe_id", "reasoning", "gateway", partitions=6)
 
-SUBJECTS_ERASED = _topic("subjects.erased", SubjectErased, "subject", "gateway", "vision collector rollout reasoning", partitions=6, retention=Retention.COMPACT)
+SUBJECTS_ERASED = _topic("subjects.erased", SubjectErased, "subject", "gateway", "vision collector rollout reasoning", partitions=6, retention=COMPACT)
 # fmt: on
 
 SERVICES = ("gateway", "vision", "collector", "trainer", "rollout", "reasoning")

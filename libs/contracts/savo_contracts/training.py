@@ -28,8 +28,8 @@ class TrainingThresholdReached(Event):
     dataset: str = "ingredients"
     reason: Literal["samples", "age", "operator"] = Field(description="What called for it.")
     new_samples: int = Field(ge=0, description="Samples since the last run.")
-    total_samples: int = Field(ge=0)
-    threshold: int = Field(gt=0)
+    total_samples: int = Field(ge=0, description="Samples in the whole data set.")
+    threshold: int = Field(gt=0, description="New samples that call for a run.")
     reached_at: Moment
 
 
@@ -68,6 +68,6 @@ class TrainingFinished(Event):
     comparison: Comparison | None = Field(default=None, description="None for a first model.")
     reasons: tuple[str, ...] = Field(default=(), description="What spoke against it, or for it, with figures.")
     next_steps: tuple[str, ...] = Field(default=(), description="After a refusal: what to do next.")
-    train_samples: int = Field(default=0, ge=0)
-    seconds: float = Field(ge=0)
+    train_samples: int = Field(default=0, ge=0, description="Samples of the train split that it learned from.")
+    seconds: float = Field(ge=0, description="From queued to its verdict, seconds.")
     finished_at: Moment

@@ -1,0 +1,81 @@
+"""The judge of schema changes is itself judged: every kind of break is named, every harmless change is let through."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel, Field, create_model
+
+from savo_contracts.compatibility import breaking_changes
+from savo_contracts.generated import event_schema
+from savo_contracts.scans import ScanRequested
+from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
+
+
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Paler(StrEnum):
+    RED = "red"
+
+
+class Part(BaseModel):
+    size: int = Field(ge=0, le=10)
+
+
+class Tighter(BaseModel):
+    size: int = Field(ge=1, le=10)
+
+
+def schema(**fields: Any) -> dict[str, Any]:
+    model: type[BaseModel] = create_model("Thing", **fields)
+    return model.model_json_schema()
+
+
+BREAKS = {
+    "a field is removed": (schema(a=(int, ...), b=(int, 1)), schema(a=(int, ...)), "$.b: removed"),
+    "a field is required now": (schema(a=(int, ...)), schema(a=(int, ...), b=(int, ...)), "$.b: required now"),
+    "a field is optional now": (schema(a=(int, ...)), schema(a=(int, 1)), "$.a: no longer required"),
+    "a type changes": (schema(a=(int, ...)), schema(a=(str, ...)), "$.a: type changed"),
+    "null is no longer allowed": (schema(a=(int | None, None)), schema(a=(int, 0)), "$.a: type changed"),
+    "a value of a closed set goes": (schema(a=(Colour, ...)), schema(a=(Paler, ...)), "values removed: ['blue']"),
+    "a value of a closed set comes": (schema(a=(Paler, ...)), schema(a=(Colour, ...)), "values added"),
+    "a lower limit rises inside a nested list": (schema(a=(list[Part], ...)), schema(a=(list[Tighter], ...)), "$.a[].size: minimum raised"),
+    "an upper limit falls": (schema(a=(Annotated[int, Field(le=9)], ...)), schema(a=(Annotated[int, Field(le=8)], ...)), "maximum lowered"),
+    "a limit falls behind an alternative": (schema(a=(Part | None, None)), schema(a=(Tighter | None, None)), "size: minimum raised"),
+    "a pattern changes": (schema(a=(Annotated[str, Field(pattern="^a$")], ...)), schema(a=(Annotated[str, Field(pattern="^b$")], ...)), "pattern changed"),
+}
+
+
+@pytest.mark.parametrize("case", BREAKS)
+def test_a_break_is_named(case: str) -> None:
+    old, new, words = BREAKS[case]
+    assert any(words in change for change in breaking_changes(old, new)), breaking_changes(old, new)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (schema(a=(int, ...)), schema(a=(int, ...), b=(str | None, None))),
+        (schema(a=(Annotated[int, Field(ge=1)], ...)), schema(a=(Annotated[int, Field(ge=0, description="now with words")], ...))),
+        (schema(a=(list[Tighter], ...)), schema(a=(list[Part], ...))),
+    ],
+    ids=["a field with a default comes", "a limit is loosened", "a nested limit is loosened"],
+)
+def test_a_harmless_change_passes(old: dict[str, Any], new: dict[str, Any]) -> None:
+    assert breaking_changes(old, new) == []
+
+
+def test_a_planted_break_in_a_real_event_is_found() -> None:
+    planted = event_schema(SCANS_REQUESTED)
+    planted["required"] = [*planted["required"], "consent"]
+    assert breaking_changes(event_schema(SCANS_REQUESTED), planted) == ["$.consent: required now, and older messages may lack it"]
+    assert ScanRequested.model_fields["consent"].default is None
+
+
+def test_schemas_of_different_events_do_not_pass_for_one_another() -> None:
+    assert breaking_changes(event_schema(SCANS_REQUESTED), event_schema(SCANS_COMPLETED))

@@ -1,0 +1,130 @@
+"""One loop over the whole registry: nothing can be added without its example, its schema and its place in the flow."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from savo_contracts.compatibility import breaking_changes
+from savo_contracts.envelope import Envelope, Event, InvalidHeadersError
+from savo_contracts.generated import asyncapi_document, documents, event_schema, schema_name
+from savo_contracts.topics import SERVICES, TOPICS, Topic, topic_named, topic_of
+
+PACKAGE = Path(str(files("savo_contracts")))
+EXAMPLES = sorted((PACKAGE / "examples").rglob("*.json"))
+
+every_topic = pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+every_example = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+
+
+def record(path: Path) -> tuple[Topic[Any], dict[str, Any], list[tuple[str, bytes]]]:
+    example = json.loads(path.read_text(encoding="utf-8"))
+    return topic_named(path.parent.name), example, [(name, value.encode()) for name, value in example["headers"].items()]
+
+
+@every_example
+def test_an_example_decodes_and_reads_the_same_when_written_again(path: Path) -> None:
+    topic, example, headers = record(path)
+    envelope = Envelope.decode(topic.event, json.dumps(example["value"]).encode(), headers)
+    assert json.loads(envelope.body()) == example["value"]
+    assert {name: value.decode() for name, value in envelope.headers()} == example["headers"]
+    assert topic.key(envelope.event) == example["key"]
+    assert envelope.source in topic.producers
+
+
+@every_example
+def test_an_example_fits_the_published_schema(path: Path) -> None:
+    topic, example, _ = record(path)
+    jsonschema.Draft202012Validator(event_schema(topic)).validate(example["value"])
+
+
+@every_topic
+def test_every_topic_has_an_example(topic: Topic[Any]) -> None:
+    assert list((PACKAGE / "examples" / topic.name).glob("*.json"))
+
+
+def test_no_example_and_no_schema_is_left_over() -> None:
+    assert {path.parent.name for path in EXAMPLES} == {topic.name for topic in TOPICS}
+    assert {path.name for path in (PACKAGE / "schemas").iterdir()} >= {schema_name(topic) for topic in TOPICS}
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_a_generated_file_is_up_to_date(path: Path) -> None:
+    assert path.read_text(encoding="utf-8") == documents()[path], f"{path.name} is stale: run `make generate`"
+
+
+@every_topic
+def test_the_event_still_reads_what_was_written_under_the_committed_schema(topic: Topic[Any]) -> None:
+    committed = json.loads((PACKAGE / "schemas" / schema_name(topic)).read_text(encoding="utf-8"))
+    assert breaking_changes(committed, event_schema(topic)) == []
+
+
+@every_topic
+def test_topic_names_its_services_and_types_its_event(topic: Topic[Any]) -> None:
+    assert set(topic.producers) | set(topic.consumers) <= set(SERVICES)
+    assert topic.producers
+    assert topic.consumers
+    assert topic.event.type.startswith("savo.")
+    assert topic.event.type.rsplit(".", 1)[1].startswith("v")
+    assert topic.key_name in topic.event.model_fields
+
+
+def test_each_event_travels_on_one_topic() -> None:
+    assert len({topic.event for topic in TOPICS}) == len(TOPICS) == len({topic.name for topic in TOPICS})
+    assert all(topic_of(topic.event.model_construct()) is topic for topic in TOPICS)
+
+
+@every_topic
+def test_numbers_say_their_unit_or_range(topic: Topic[Any]) -> None:
+    silent = [name for name, field in topic.event.model_fields.items() if _is_number(field) and not field.description]
+    assert silent == []
+
+
+def _is_number(field: FieldInfo) -> bool:
+    return field.annotation in (int, float)
+
+
+def test_an_unknown_topic_is_answered_with_those_there_are() -> None:
+    with pytest.raises(KeyError, match=r"scans\.requested"):
+        topic_named("scans.lost")
+
+
+def test_a_newer_message_with_a_field_unknown_here_decodes() -> None:
+    topic, example, headers = record(PACKAGE / "examples/scans.requested/minimal.json")
+    newer = example["value"] | {"filter": "sepia"}
+    assert Envelope.decode(topic.event, json.dumps(newer).encode(), headers).event.model_dump(mode="json") == example["value"]
+
+
+@pytest.mark.parametrize("broken", [{"ce_type": b"savo.scan.completed.v1"}, {"ce_id": b"seven"}, {"ce_time": b"\xff"}, {"ce_time": b"noon"}])
+def test_headers_that_are_no_cloudevent_are_refused(broken: dict[str, bytes]) -> None:
+    topic, example, headers = record(PACKAGE / "examples/scans.requested/minimal.json")
+    with pytest.raises(InvalidHeadersError):
+        Envelope.decode(topic.event, json.dumps(example["value"]).encode(), (dict(headers) | broken).items())
+
+
+def test_a_body_that_breaks_a_range_is_refused_by_field() -> None:
+    topic, example, headers = record(PACKAGE / "examples/scans.completed/by-the-custom-model.json")
+    with pytest.raises(ValidationError, match="scan_confidence"):
+        Envelope.decode(topic.event, json.dumps(example["value"] | {"scan_confidence": 1.2}).encode(), headers)
+
+
+def test_asyncapi_names_every_sender_and_receiver() -> None:
+    operations = asyncapi_document()["operations"]
+    assert {(o["action"], o["title"], o["channel"]["$ref"]) for o in operations.values()} == {
+        (action, service, f"#/channels/{topic.name}")
+        for topic in TOPICS
+        for action, services in (("send", topic.producers), ("receive", topic.consumers))
+        for service in services
+    }
+
+
+def test_events_are_frozen() -> None:
+    assert all(topic.event.model_config.get("frozen") for topic in TOPICS)
+    assert all(issubclass(topic.event, Event) for topic in TOPICS)
