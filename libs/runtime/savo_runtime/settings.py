@@ -1,0 +1,275 @@
+"""Settings come from the environment alone, are checked before anything starts, and never show a secret.
+
+Each service derives its own class; only its `app.py` reads it. Field names are ours, `validation_alias` is the variable.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar, Union, get_args, get_origin
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+__all__ = ["RuntimeSettings", "installed_settings", "known_variables", "load_settings", "settings_table", "unknown_variables"]
+
+SERVICE_GROUP = "savo.services"
+
+KafkaProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+class RuntimeSettings(BaseSettings):
+    """What every service reads."""
+
+    # Values may be given by field name in code. No variable's name can hold "=", so the environment is read by alias alone.
+    model_config = SettingsConfigDict(env_prefix="=", env_ignore_empty=True, case_sensitive=True, populate_by_name=True, extra="ignore", frozen=True)
+
+    env: Literal["dev", "production"] = Field("dev", validation_alias="SAVO_ENV", description="production refuses the embedded broker.")
+    data_dir: Path = Field(Path(".savo"), validation_alias="SAVO_DATA_DIR", description="Folder of databases, objects and run files.")
+
+    kafka_bootstrap_servers: str = Field(
+        "embedded",
+        validation_alias="SAVO_KAFKA_BOOTSTRAP_SERVERS",
+        description="Kafka's addresses; `embedded` is the broker in memory inside `savo up`.",
+        json_schema_extra={"allowed": "`embedded` or host:port[,host:port…]"},
+        pattern=r"^(embedded|[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*)$",
+    )
+    embedded_broker: bool = Field(False, validation_alias="SAVO_EMBEDDED_BROKER", description="Set by `savo up`: the address is that of an embedded broker.")
+    kafka_security_protocol: KafkaProtocol = Field("PLAINTEXT", validation_alias="SAVO_KAFKA_SECURITY_PROTOCOL", description="How to talk to Kafka.")
+    kafka_sasl_mechanism: SaslMechanism = Field("SCRAM-SHA-512", validation_alias="SAVO_KAFKA_SASL_MECHANISM", description="Used with SASL.")
+    kafka_sasl_username: str | None = Field(None, validation_alias="SAVO_KAFKA_SASL_USERNAME", description="Kafka user, with SASL.")
+    kafka_sasl_password: SecretStr | None = Field(None, validation_alias="SAVO_KAFKA_SASL_PASSWORD", description="Kafka password, with SASL.")
+    kafka_ssl_ca_file: Path | None = Field(None, validation_alias="SAVO_KAFKA_SSL_CA_FILE", description="CA bundle for Kafka; unset is the system's.")
+    kafka_ssl_cert_file: Path | None = Field(None, validation_alias="SAVO_KAFKA_SSL_CERT_FILE", description="Client certificate for Kafka.")
+    kafka_ssl_key_file: Path | None = Field(None, validation_alias="SAVO_KAFKA_SSL_KEY_FILE", description="Key of the client certificate.")
+    kafka_replication_factor: int = Field(
+        1, ge=1, le=7, validation_alias="SAVO_KAFKA_REPLICATION_FACTOR", description="Copies of each topic that is created; 3 in production."
+    )
+
+    database_url: SecretStr | None = Field(
+        None,
+        validation_alias="SAVO_DATABASE_URL",
+        description="PostgreSQL, a schema for each service; unset is one SQLite file for each under SAVO_DATA_DIR/db.",
+        json_schema_extra={"allowed": "postgres://USER:PASSWORD@HOST:PORT/DATABASE"},
+    )
+
+    r2_account_id: str | None = Field(None, validation_alias="R2_ACCOUNT_ID", description="Cloudflare account of the bucket.", pattern=r"^[0-9A-Za-z-]+$")
+    r2_access_key_id: str | None = Field(None, validation_alias="R2_ACCESS_KEY_ID", description="Access key of the bucket, R2's or the S3 server's.")
+    r2_secret_access_key: SecretStr | None = Field(None, validation_alias="R2_SECRET_ACCESS_KEY", description="Secret of the access key.")
+    r2_bucket_name: str | None = Field(None, validation_alias="R2_BUCKET_NAME", description="Bucket; unset with the rest: a folder.")
+    s3_endpoint_url: str | None = Field(
+        None,
+        validation_alias="SAVO_S3_ENDPOINT_URL",
+        description="Another S3 server than R2; takes the place of R2_ACCOUNT_ID.",
+        json_schema_extra={"allowed": "http(s)://HOST[:PORT]"},
+        pattern=r"^https?://[^\s/]+/?$",
+    )
+    s3_region: str = Field("auto", validation_alias="SAVO_S3_REGION", description="Region of the bucket; R2 wants auto.")
+    storage_limit_gb: float | None = Field(None, gt=0, validation_alias="SAVO_STORAGE_LIMIT_GB", description="Limit of the folder store, 10⁹ bytes.")
+
+    http_host: str = Field("127.0.0.1", validation_alias="SAVO_HTTP_HOST", description="Address that the service listens on.")
+    http_port: int = Field(0, ge=0, le=65535, validation_alias="SAVO_HTTP_PORT", description="Port that the service listens on; 0 is any free one.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias="SAVO_LOG_LEVEL", description="Least level that is logged.")
+    log_format: Literal["console", "json"] = Field("console", validation_alias="SAVO_LOG_FORMAT", description="For eyes or for machines.")
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Where traces go (OTLP over HTTP); unset sends none.",
+        json_schema_extra={"allowed": "http(s)://HOST:PORT"},
+        pattern=r"^https?://\S+$",
+    )
+
+    @property
+    def object_store(self) -> Literal["folder", "s3"]:
+        return "s3" if any(_r2_variables(self).values()) or self.s3_endpoint_url else "folder"
+
+    @property
+    def s3_endpoint(self) -> str:
+        """The S3 server's URL: SAVO_S3_ENDPOINT_URL, or that of the R2 account."""
+        return self.s3_endpoint_url or f"https://{self.r2_account_id}.r2.cloudflarestorage.com"
+
+    @model_validator(mode="after")
+    def _production_has_a_real_broker(self) -> Self:
+        if self.env == "production" and (self.kafka_bootstrap_servers == "embedded" or self.embedded_broker):
+            raise ValueError("SAVO_KAFKA_BOOTSTRAP_SERVERS='embedded' makes no sense with SAVO_ENV=production: host:port of a real Kafka is allowed")
+        return self
+
+    @model_validator(mode="after")
+    def _sasl_is_whole(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL"):
+            given = {"SAVO_KAFKA_SASL_USERNAME": self.kafka_sasl_username, "SAVO_KAFKA_SASL_PASSWORD": self.kafka_sasl_password}
+            if missing := [name for name, value in given.items() if not value]:
+                raise ValueError(f"{' and '.join(missing)} missing: SAVO_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs a user and a password")
+        return self
+
+    @model_validator(mode="after")
+    def _object_store_is_whole(self) -> Self:
+        if self.object_store == "s3":
+            needed = _r2_variables(self)
+            if self.s3_endpoint_url:
+                del needed["R2_ACCOUNT_ID"]
+            if missing := [name for name, value in needed.items() if not value]:
+                either = " (or SAVO_S3_ENDPOINT_URL)" if "R2_ACCOUNT_ID" in missing else ""
+                raise ValueError(f"{' and '.join(missing)}{either} missing: set all of {', '.join(needed)}, or none to keep objects in a folder")
+        return self
+
+    @model_validator(mode="after")
+    def _database_is_postgresql(self) -> Self:
+        url = self.database_url.get_secret_value() if self.database_url else "postgres://"
+        if not url.startswith(("postgres://", "postgresql://", "postgresql+asyncpg://")):
+            raise ValueError("SAVO_DATABASE_URL=*** makes no sense: allowed is postgres://USER:PASSWORD@HOST:PORT/DATABASE, or unset for SQLite")
+        return self
+
+
+S = TypeVar("S", bound=RuntimeSettings)
+
+
+def load_settings(cls: type[S]) -> S:
+    """Read the environment. A senseless value ends the process: one line on stderr, exit 2."""
+    try:
+        return cls()
+    except ValidationError as flaws:
+        _refuse(_sentence(cls, flaws.errors(include_url=False)))
+    except SettingsError as flaw:
+        _refuse(f"{flaw}: {flaw.__cause__}")
+
+
+def known_variables(classes: Iterable[type[RuntimeSettings]]) -> set[str]:
+    return {name for cls in classes for _, info in _fields(cls) for name in _variables(info)}
+
+
+def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[str]:
+    """A line for each SAVO_* variable that nothing reads, with the nearest name that something reads."""
+    names = sorted(known)
+    lines = []
+    for variable in sorted(name for name in environ if name.startswith("SAVO_") and name not in names):
+        nearest = get_close_matches(variable, names, n=1, cutoff=0.6)
+        lines.append(f"{variable} is not a setting of Savo" + (f"; did you mean {nearest[0]}?" if nearest else ""))
+    return lines
+
+
+def installed_settings() -> dict[str, type[RuntimeSettings]]:
+    """The settings class of each installed service, from its `settings.py`: the services themselves are not imported."""
+    found = {}
+    for entry in sorted(entry_points(group=SERVICE_GROUP), key=lambda entry: entry.name):
+        module = f"{entry.module.rpartition('.')[0]}.settings"
+        if find_spec(module):
+            found[entry.name] = next(value for value in vars(importlib.import_module(module)).values() if _is_derived(value, module))
+    return found
+
+
+def settings_table(classes: Mapping[str, type[RuntimeSettings]]) -> str:
+    """Markdown: variable, default, allowed, meaning, services. `classes` by service name."""
+    rows: dict[str, tuple[FieldInfo, list[str]]] = {}
+    for service, cls in classes.items():
+        for _, info in _fields(cls):
+            rows.setdefault(_variables(info)[0], (info, []))[1].append(service)
+    lines = ["| variable | default | allowed | meaning | read by |", "|---|---|---|---|---|"]
+    for variable, (info, services) in sorted(rows.items()):
+        readers = "all" if len(services) == len(classes) else ", ".join(services)
+        cells = [f"`{variable}`", _default(info), allowed(info), info.description or "", readers]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def allowed(info: FieldInfo) -> str:
+    """What a variable may be, in words."""
+    extra = info.json_schema_extra
+    if isinstance(extra, dict) and "allowed" in extra:
+        return str(extra["allowed"])
+    kind = _plain(info.annotation)
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    words = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path", SecretStr: "a secret"}
+    bounds = "".join(_bound(limit) for limit in info.metadata)
+    return words.get(kind, "text" if kind is str else getattr(kind, "__name__", str(kind))) + bounds
+
+
+def _bound(limit: Any) -> str:
+    for name, word in (("ge", "from"), ("gt", "above"), ("le", "to"), ("lt", "below"), ("pattern", "like")):
+        if getattr(limit, name, None) is not None:
+            return f" {word} {getattr(limit, name)}"
+    return ""
+
+
+def _sentence(cls: type[RuntimeSettings], flaws: list[ErrorDetails]) -> str:
+    flaw = flaws[0]
+    more = f" (and {len(flaws) - 1} more)" if len(flaws) > 1 else ""
+    if not flaw["loc"]:  # a rule over several settings words itself
+        return flaw["msg"].removeprefix("Value error, ") + more
+    variable, info = _named(cls, str(flaw["loc"][0]))
+    if flaw["type"] == "missing":
+        return f"{variable} is missing: {info.description or allowed(info)}{more}"
+    value = "***" if _is_secret(info) else repr(flaw["input"])
+    reason = flaw["msg"].removeprefix("Value error, ") if flaw["type"] == "value_error" else f"allowed is {allowed(info)}"
+    return f"{variable}={value} makes no sense: {reason}{more}"
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print("savo: " + " ".join(sentence.split()), file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _named(cls: type[RuntimeSettings], location: str) -> tuple[str, FieldInfo]:
+    for name, info in _fields(cls):
+        if location == name or location in _variables(info):
+            return _variables(info)[0], info
+    raise KeyError(location)
+
+
+def _fields(cls: type[RuntimeSettings]) -> Iterator[tuple[str, FieldInfo]]:
+    return ((name, info) for name, info in cls.model_fields.items() if _variables(info))
+
+
+def _variables(info: FieldInfo) -> list[str]:
+    alias = info.validation_alias
+    if isinstance(alias, AliasChoices):
+        return [choice for choice in alias.choices if isinstance(choice, str)]
+    return [alias] if isinstance(alias, str) else []
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "required"
+    value = info.get_default(call_default_factory=True, validated_data={})
+    if value is None:
+        return "secret, unset" if _is_secret(info) else "unset"
+    if _is_secret(info):
+        return "secret"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _plain(annotation: Any) -> Any:
+    """The type without `| None` and without `Annotated`."""
+    if get_origin(annotation) is Annotated:
+        return _plain(get_args(annotation)[0])
+    members = [member for member in get_args(annotation) if member is not type(None)]
+    is_union = get_origin(annotation) is Union or type(annotation).__name__ == "UnionType"
+    return _plain(members[0]) if is_union and len(members) == 1 else annotation
+
+
+def _is_secret(info: FieldInfo) -> bool:
+    return _plain(info.annotation) is SecretStr
+
+
+def _is_derived(value: Any, module: str) -> bool:
+    return isinstance(value, type) and issubclass(value, RuntimeSettings) and value.__module__ == module
+
+
+def _r2_variables(settings: RuntimeSettings) -> dict[str, Any]:
+    return {
+        "R2_ACCOUNT_ID": settings.r2_account_id,
+        "R2_ACCESS_KEY_ID": settings.r2_access_key_id,
+        "R2_SECRET_ACCESS_KEY": settings.r2_secret_access_key,
+        "R2_BUCKET_NAME": settings.r2_bucket_name,
+    }
