@@ -1,0 +1,29 @@
+"""The demo's words in the `savo` command: `synthesize` and `demo`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Called by the CLI through the entry point group `savo.commands`."""
+    app.command("synthesize")(synthesize)
+
+
+def synthesize(
+    count: Annotated[int, typer.Option("--count", min=1, help="How many scenes.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder for images/, labels/ and data.yaml.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same scenes.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Draw kitchen scenes with their labels, in YOLO form."""
+    from savo_demo.folder import write_scenes  # here, not above: `savo --help` needs no OpenCV
+    from savo_demo.scenes import CLASSES, draw_scenes
+
+    written = write_scenes(output, draw_scenes(count, seed))
+    summary = {"scenes": written, "classes": list(CLASSES), "output": str(output)}
+    typer.echo(json.dumps(summary) if as_json else f"{written} scenes of {len(CLASSES)} ingredients in {output}")
