@@ -1,0 +1,49 @@
+# Every target with one line: `make`
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+RUN := .venv/bin
+PACKAGES := savo_contracts savo_detection savo_runtime savo_gateway savo_vision savo_collector savo_trainer savo_rollout savo_reasoning savo_cli savo_demo
+TESTS := $(wildcard libs/*/tests services/*/tests) cli/tests demo/tests tests
+export DEMO_KEEP DEMO_PHOTOS DEMO_GATE DEMO_TRAIN
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
+
+install: ## install everything that the lock file names, and print time and size
+	@scripts/install --all-extras
+
+demo: ## turn the whole wheel on generated kitchen scenes (DEMO_PHOTOS=DIR, DEMO_GATE=0.30, DEMO_TRAIN=0, DEMO_KEEP=1)
+	@scripts/install --no-dev $(if $(filter 0,$(DEMO_TRAIN)),,--extra yolo)
+	@$(RUN)/savo demo
+
+up: ## start everything embedded; without GOOGLE_API_KEY the Google stand-in answers, and says so
+	@scripts/install --no-dev --extra yolo
+	@if [ -n "$$GOOGLE_API_KEY" ]; then exec $(RUN)/savo up; else \
+	  [ -d .savo/standin ] || $(RUN)/savo synthesize --count 60 --output .savo/standin; exec $(RUN)/savo up --standin .savo/standin; fi
+
+lint: ## style, types and the rules of the house
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/lint-imports --no-cache
+	$(RUN)/mypy $(addprefix -p ,$(PACKAGES))
+	$(RUN)/mypy $(TESTS) benchmarks
+
+test: install ## lint, types, unit, behaviour and integration tests with every real part this machine offers
+	@$(MAKE) --no-print-directory lint
+	$(RUN)/pytest -m "not real" -n 2 --dist loadfile
+
+test-real: install ## what needs longer or more: compose, versitygw, chaos at length
+	$(RUN)/pytest -m real
+
+bench: install ## figures beside their peers, measured in the same run, as ratios
+	$(RUN)/python -m benchmarks
+
+generate: ## write the JSON Schemas, docs/flow.md, docs/asyncapi.json and the README's settings table
+	$(RUN)/python -m savo_contracts.generated
+	$(RUN)/python -m savo_cli.settings_table README.md
+
+format: ## put the code into shape
+	$(RUN)/ruff check --fix .
+	$(RUN)/ruff format .
+
+.PHONY: help install demo up lint test test-real bench generate format
