@@ -1,0 +1,46 @@
+"""What can be wrong with a photo or a model, each with a stable code and a sentence that a person reads.
+
+PhotoError
+├── UnsupportedPhotoError    no JPEG, PNG, WebP or HEIC by its first bytes
+├── PhotoTooLargeError       more pixels than allowed; found before memory is taken
+└── UnreadablePhotoError     right type, but empty, cut short or damaged
+ModelRefusedError            a file that is no usable detection model
+"""
+
+from __future__ import annotations
+
+__all__ = ["ModelRefusedError", "PhotoError", "PhotoTooLargeError", "UnreadablePhotoError", "UnsupportedPhotoError"]
+
+
+class PhotoError(ValueError):
+    """The family. `code` is stable and for programs; the message is for people."""
+
+    code = "photo-unreadable"
+
+
+class UnsupportedPhotoError(PhotoError):
+    code = "photo-type"
+
+    def __init__(self) -> None:
+        super().__init__("this is no JPEG, PNG, WebP or HEIC photo")
+
+
+class PhotoTooLargeError(PhotoError):
+    code = "photo-too-large"
+
+    def __init__(self, width: int, height: int, limit: int) -> None:
+        super().__init__(f"the photo has {width} × {height} = {width * height / 1e6:.1f} megapixels; the limit is {limit / 1e6:g}")
+        self.width, self.height, self.limit = width, height, limit
+
+
+class UnreadablePhotoError(PhotoError):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the photo cannot be read: {why}")
+
+
+class ModelRefusedError(ValueError):
+    """Not served. `reason` says what is wrong and, where there is a way, what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

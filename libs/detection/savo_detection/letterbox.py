@@ -1,0 +1,56 @@
+"""Fit a photo into the network's rectangle with its aspect kept, and map boxes back.
+
+The same arithmetic as the training library's (bilinear, centred, grey 114), so that a model sees here what it saw in training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from savo_detection.decoding import Pixels
+
+__all__ = ["Letterbox", "letterbox"]
+
+PADDING = 114
+_SCALE = np.float32(1 / 255)
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where the photo lies in the network's input, in its pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @classmethod
+    def fit(cls, photo_width: int, photo_height: int, input_width: int, input_height: int) -> Letterbox:
+        ratio = min(input_width / photo_width, input_height / photo_height)
+        # A panorama still keeps one row.
+        width, height = max(1, round(photo_width * ratio)), max(1, round(photo_height * ratio))
+        return cls(round((input_width - width) / 2 - 0.1), round((input_height - height) / 2 - 0.1), width, height)
+
+    def to_photo(self, corners: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Boxes N × 4 (x1, y1, x2, y2) in input pixels → fractions of the photo, clipped to 0…1."""
+        shifted = corners.astype(np.float64) - (self.left, self.top, self.left, self.top)
+        return np.clip(shifted / (self.width, self.height, self.width, self.height), 0.0, 1.0)
+
+    def to_input(self, corners: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Boxes N × 4 in fractions of the photo → input pixels."""
+        return corners * (self.width, self.height, self.width, self.height) + (self.left, self.top, self.left, self.top)
+
+
+def letterbox(pixels: Pixels, input_width: int, input_height: int) -> tuple[NDArray[np.float32], Letterbox]:
+    """RGB pixels → a tensor 1 × 3 × input_height × input_width in 0…1, and where the photo lies in it."""
+    height, width = pixels.shape[:2]
+    place = Letterbox.fit(width, height, input_width, input_height)
+    fitted = pixels if (width, height) == (place.width, place.height) else cv2.resize(pixels, (place.width, place.height), interpolation=cv2.INTER_LINEAR)
+    tensor = np.full((1, 3, input_height, input_width), PADDING * _SCALE, np.float32)
+    inside = tensor[0, :, place.top : place.top + place.height, place.left : place.left + place.width]
+    np.multiply(fitted.transpose(2, 0, 1), _SCALE, out=inside)
+    return tensor, place

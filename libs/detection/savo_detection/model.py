@@ -1,0 +1,162 @@
+"""A YOLO model exported to ONNX, ready to answer: photo bytes in, boxes out.
+
+Only ONNX is ever loaded. A `.pt` checkpoint is a pickle, which runs whatever its author wrote, so its path stands for the
+`.onnx` beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from savo_contracts.geometry import BoundingBox
+from savo_detection.cpus import usable_cpus
+from savo_detection.decoding import Pixels, decode
+from savo_detection.errors import ModelRefusedError
+from savo_detection.heads import Head, head_for
+from savo_detection.letterbox import letterbox
+from savo_detection.metadata import INPUT_TYPES, class_names, input_size, says_end_to_end
+
+__all__ = ["CONFIDENCE", "IOU", "MAX_BOXES", "DetectedBox", "Detector", "ModelFacts"]
+
+CONFIDENCE = 0.25
+IOU = 0.7
+MAX_BOXES = 300
+
+_ZIP = b"PK\x03\x04"
+_SILENT = 4
+
+
+@dataclass(frozen=True)
+class DetectedBox:
+    class_id: int
+    label: str
+    confidence: float
+    bbox: BoundingBox
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the file says of itself, and what it hashes to."""
+
+    sha256: str
+    bytes: int
+    head: str
+    exported_by: str = ""
+    exported_at: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Safe to use from many threads at once: nothing in it changes after `load`."""
+
+    classes: tuple[str, ...]
+    image_size: tuple[int, int]
+    """Height and width of the network's input, pixels."""
+    version_info: ModelFacts
+    _session: Any = field(repr=False)
+    _input: str = field(repr=False)
+    _dtype: Any = field(repr=False)
+    _head: Head = field(repr=False)
+
+    @classmethod
+    def load(
+        cls,
+        source: Path | str | bytes,
+        *,
+        threads: int | None = None,
+        expected_sha256: str | None = None,
+        expected_classes: Sequence[str] | None = None,
+    ) -> Detector:
+        """From a file or its bytes. `threads`: of the engine, None for all cores the container has. Raises `ModelRefusedError`."""
+        data = source if isinstance(source, bytes) else _read(Path(source))
+        digest = hashlib.sha256(data).hexdigest()
+        if expected_sha256 and digest != expected_sha256:
+            raise ModelRefusedError(f"its sha256 is {digest[:12]}…, expected {expected_sha256[:12]}…: not the file that was registered")
+        session = _open(data, threads or usable_cpus())
+        facts = session.get_modelmeta().custom_metadata_map
+        classes = class_names(facts, expected_classes)
+        size = input_size(session.get_inputs(), facts)
+        name, dtype = session.get_inputs()[0].name, INPUT_TYPES[session.get_inputs()[0].type]
+        shape = _answer_shape(session, name, np.zeros((1, 3, *size), dtype))
+        head = head_for(shape, len(classes), says_end_to_end(facts))
+        said = {key: facts.get(name, "") for key, name in (("exported_by", "version"), ("exported_at", "date"), ("description", "description"))}
+        about = ModelFacts(digest, len(data), head.__name__.removeprefix("read_"), **said)
+        return cls(classes, size, about, session, name, dtype, head)
+
+    def detect(self, photo: bytes, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[DetectedBox]:
+        """Boxes above `confidence`, best first. Raises `PhotoError`s."""
+        return self.detect_array(self.decode(photo), confidence, iou=iou, limit=limit)
+
+    def decode(self, photo: bytes) -> Pixels:
+        """The photo as this network wants it: upright, and no larger than is of use. Raises `PhotoError`s."""
+        return decode(photo, target_side=max(self.image_size))
+
+    def detect_array(self, rgb: Pixels, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[DetectedBox]:
+        """Boxes in an upright RGB picture, height × width × 3."""
+        height, width = self.image_size
+        tensor, place = letterbox(rgb, width, height)
+        kept = self._head(self._run(tensor), confidence, iou, limit)
+        corners = place.to_photo(kept.corners)
+        boxes = (self._box(*found) for found in zip(kept.class_ids.tolist(), kept.scores.tolist(), corners.tolist(), strict=True))
+        return [box for box in boxes if box is not None]
+
+    def warm_up(self, runs: int = 1) -> None:
+        """Answer on an empty picture, so that the first user does not wait for memory and threads."""
+        for _ in range(runs):
+            self.detect_array(np.full((*self.image_size, 3), 114, np.uint8))
+
+    def _run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        (output, *_) = self._session.run(None, {self._input: tensor.astype(self._dtype, copy=False)})
+        answer: NDArray[np.float32] = np.asarray(output[0], np.float32)
+        return answer
+
+    def _box(self, class_id: int, score: float, corners: list[float]) -> DetectedBox | None:
+        """None for a box with no area inside the photo, or of a class that the model does not name."""
+        bbox = BoundingBox.clipped(*corners)
+        if bbox is None or not 0 <= class_id < len(self.classes):
+            return None
+        return DetectedBox(class_id, self.classes[class_id], min(1.0, score), bbox)
+
+
+def _read(path: Path) -> bytes:
+    if path.suffix == ".pt":
+        if not path.with_suffix(".onnx").exists():
+            raise ModelRefusedError(f"{path} is a PyTorch checkpoint, which is never loaded here; run: savo models export {path}")
+        path = path.with_suffix(".onnx")
+    try:
+        return path.read_bytes()
+    except OSError as flaw:
+        raise ModelRefusedError(f"{path} cannot be read: {flaw.strerror}") from flaw
+
+
+def _open(data: bytes, threads: int) -> Any:
+    if data.startswith(_ZIP):
+        raise ModelRefusedError("it is a zip archive (a PyTorch checkpoint, perhaps), no ONNX model; run: savo models export FILE.pt")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _SILENT
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as flaw:
+        raise ModelRefusedError(f"it is no ONNX model that can be loaded: {_first_line(flaw)}") from flaw
+
+
+def _answer_shape(session: Any, name: str, blank: NDArray[Any]) -> tuple[int, ...]:
+    try:
+        return tuple(session.run(None, {name: blank})[0].shape)
+    except Exception as flaw:
+        raise ModelRefusedError(f"it fails on an empty picture: {_first_line(flaw)}") from flaw
+
+
+def _first_line(flaw: Exception) -> str:
+    return next(iter(str(flaw).splitlines()), type(flaw).__name__)[:200]

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+
+from savo_detection.decoding import MAX_PIXELS, decode, probe
+from savo_detection.errors import PhotoError, PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
+
+pillow_heif.register_heif_opener()
+
+Draw = Callable[..., bytes]
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+UPRIGHT = [RED, GREEN, BLUE, WHITE]
+
+TRANSPOSED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How the upright picture is stored when the camera writes this orientation."""
+
+
+def corners(pixels: Any) -> list[Any]:
+    """Colours in the middle of the four quarters."""
+    height, width = pixels.shape[:2]
+    return [pixels[int(height * y), int(width * x)].tolist() for y in (0.25, 0.75) for x in (0.25, 0.75)]
+
+
+def looks_like(pixels: Any, expected: list[Any], tolerance: int = 40) -> bool:
+    return bool((np.abs(np.asarray(corners(pixels), int) - np.asarray(expected, int)) <= tolerance).all())
+
+
+def turned(fmt: str, orientation: int) -> bytes:
+    image = Image.fromarray(decode(_plain(60, 40)))
+    if (step := TRANSPOSED[orientation]) is not None:
+        image = image.transpose(step)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    image.save(buffer, fmt, exif=exif, **({"lossless": True} if fmt == "WEBP" else {}))
+    return buffer.getvalue()
+
+
+def _plain(width: int, height: int) -> bytes:
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[: height // 2, : width // 2], pixels[: height // 2, width // 2 :] = RED, GREEN
+    pixels[height // 2 :, : width // 2], pixels[height // 2 :, width // 2 :] = BLUE, WHITE
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "HEIF"])
+def test_every_accepted_format_gives_the_same_picture(photo: Draw, fmt: str) -> None:
+    data = photo(fmt=fmt, **({"quality": 95} if fmt != "PNG" else {}))
+    pixels = decode(data)
+    assert pixels.shape == (48, 64, 3)
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.c_contiguous
+    assert looks_like(pixels, UPRIGHT)
+    assert probe(data).media_type == {"HEIF": "image/heic"}.get(fmt, f"image/{fmt.lower()}")
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_comes_out_upright(fmt: str, orientation: int) -> None:
+    data = turned(fmt, orientation)
+    facts = probe(data)
+    assert (facts.width, facts.height, facts.orientation) == (60, 40, orientation)
+    pixels = decode(data)
+    assert pixels.shape == (40, 60, 3)
+    assert looks_like(pixels, UPRIGHT)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_means_nothing_is_upright(photo: Draw, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = photo(exif=exif)
+    assert probe(data).orientation == 1
+    assert looks_like(decode(data), UPRIGHT)
+
+
+@pytest.mark.parametrize("exif", [b"", b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\xff", b"Exif\0\0XX\0*\0\0\0\x08\0\x01"])
+def test_broken_exif_is_no_reason_to_refuse_a_photo(photo: Draw, exif: bytes) -> None:
+    data = photo()
+    with_exif = data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+    assert probe(with_exif).orientation == 1
+    assert looks_like(decode(with_exif), UPRIGHT)
+
+
+def test_a_heic_turned_in_its_container_is_turned_once() -> None:
+    image = Image.fromarray(decode(_plain(64, 48))).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    image.save(buffer, "HEIF", exif=exif.tobytes(), quality=95)
+    facts, pixels = probe(buffer.getvalue()), decode(buffer.getvalue())
+    assert (facts.width, facts.height) == (64, 48)
+    assert pixels.shape == (48, 64, 3)
+    assert looks_like(pixels, UPRIGHT)
+
+
+@pytest.mark.parametrize(
+    ("fmt", "mode", "expected"),
+    [
+        ("PNG", "P", UPRIGHT),
+        ("PNG", "RGBA", UPRIGHT),
+        ("PNG", "L", [(76,) * 3, (150,) * 3, (29,) * 3, WHITE]),
+        ("PNG", "LA", [(76,) * 3, (150,) * 3, (29,) * 3, WHITE]),
+        ("JPEG", "L", [(76,) * 3, (150,) * 3, (29,) * 3, WHITE]),
+        ("JPEG", "CMYK", UPRIGHT),
+        ("WEBP", "RGBA", UPRIGHT),
+    ],
+)
+def test_every_colour_mode_becomes_rgb(photo: Draw, fmt: str, mode: str, expected: list[Any]) -> None:
+    assert looks_like(decode(photo(fmt=fmt, mode=mode)), expected)
+
+
+def test_one_bit_and_sixteen_bit_greys_keep_their_brightness() -> None:
+    ramp = np.repeat(np.linspace(0, 65535, 64, dtype=np.uint16)[None], 32, axis=0)
+    buffer = io.BytesIO()
+    Image.fromarray(ramp).save(buffer, "PNG")
+    deep = decode(buffer.getvalue())
+    assert np.abs(deep[0, :, 0].astype(int) - np.linspace(0, 255, 64)).max() <= 2
+    buffer = io.BytesIO()
+    Image.fromarray(ramp > 32768).save(buffer, "PNG")
+    flat = decode(buffer.getvalue())
+    assert (flat[0, 0].tolist(), flat[0, -1].tolist()) == ([0] * 3, [255] * 3)
+
+
+def test_transparent_parts_are_white_not_whatever_lies_beneath() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (8, 8), (200, 0, 0, 0)).save(buffer, "PNG")
+    assert decode(buffer.getvalue()).tolist() == np.full((8, 8, 3), 255).tolist()
+
+
+@pytest.mark.parametrize(("target", "shape"), [(None, (1200, 1600)), (640, (600, 800)), (400, (300, 400)), (100, (150, 200)), (1601, (1200, 1600))])
+def test_a_large_jpeg_is_decoded_to_just_above_the_network_s_size(photo: Draw, target: int | None, shape: tuple[int, int]) -> None:
+    pixels = decode(photo(1600, 1200), target_side=target)
+    assert pixels.shape[:2] == shape
+    assert looks_like(pixels, UPRIGHT)
+
+
+def test_a_cmyk_jpeg_is_scaled_down_too(photo: Draw) -> None:
+    pixels = decode(photo(1600, 1200, mode="CMYK"), target_side=300)
+    assert 300 <= max(pixels.shape) < 1600
+    assert looks_like(pixels, UPRIGHT)
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP", "HEIF"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.5, 0.9, 0.99])
+def test_a_photo_cut_short_is_refused_wherever_it_ends(photo: Draw, fmt: str, share: float) -> None:
+    rng = np.random.default_rng(7)
+    buffer = io.BytesIO()
+    Image.fromarray(rng.integers(0, 255, (200, 300, 3), dtype=np.uint8)).save(buffer, fmt)
+    data = buffer.getvalue()
+    with pytest.raises(PhotoError) as refused:
+        decode(data[: int(len(data) * share)])
+    assert refused.value.code in {"photo-unreadable", "photo-type"}
+
+
+def test_a_progressive_jpeg_and_one_with_bytes_after_its_end_are_whole(photo: Draw) -> None:
+    assert looks_like(decode(photo(progressive=True, quality=95)), UPRIGHT)
+    assert looks_like(decode(photo() + b"motion photo trailer" * 100), UPRIGHT)
+
+
+def test_a_thumbnail_s_end_marker_does_not_pass_for_the_photo_s(photo: Draw) -> None:
+    data, thumbnail = photo(), photo(16, 16)
+    segment = b"Exif\0\0" + b"II*\0\x08\0\0\0\0\0" + thumbnail
+    with_thumbnail = data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
+    assert looks_like(decode(with_thumbnail), UPRIGHT)
+    with pytest.raises(UnreadablePhotoError, match="cut short"):
+        decode(with_thumbnail[:-40])
+
+
+@pytest.mark.parametrize("data", [b"GIF89a" + bytes(40), b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7", b"hello", b"\0\0\0\x1cftypavif"])
+def test_other_types_are_refused_by_their_first_bytes(data: bytes) -> None:
+    with pytest.raises(UnsupportedPhotoError, match="JPEG, PNG, WebP or HEIC"):
+        probe(data)
+
+
+def test_an_empty_upload_says_so() -> None:
+    with pytest.raises(UnreadablePhotoError, match="empty"):
+        probe(b"")
+
+
+def png_bomb(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100_000))) + chunk(b"IEND", b"")
+
+
+def webp_bomb() -> bytes:
+    body = b"VP8X" + struct.pack("<I", 10) + bytes(4) + (16382).to_bytes(3, "little") * 2
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+@pytest.mark.parametrize("bomb", [png_bomb(10_000, 10_000), png_bomb(14_000, 14_000), png_bomb(2**31 - 1, 2**31 - 1), webp_bomb()])
+@pytest.mark.parametrize("read", [probe, decode])
+def test_a_decompression_bomb_is_refused_by_its_header(bomb: bytes, read: Callable[[bytes], Any]) -> None:
+    with pytest.raises(PhotoTooLargeError, match="megapixels; the limit is 50") as refused:
+        read(bomb)
+    assert refused.value.limit == MAX_PIXELS
+
+
+def test_a_jpeg_that_claims_too_many_pixels_is_refused(photo: Draw) -> None:
+    data = bytearray(photo())
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 60_000, 60_000)
+    with pytest.raises(PhotoTooLargeError):
+        decode(bytes(data))
+
+
+def test_the_pixel_limit_is_the_caller_s_to_set(photo: Draw) -> None:
+    assert decode(photo(100, 100), max_pixels=10_000).shape == (100, 100, 3)
+    with pytest.raises(PhotoTooLargeError):
+        decode(photo(101, 100), max_pixels=10_000)
+
+
+def test_damage_inside_is_refused_with_the_format_in_the_message(photo: Draw) -> None:
+    data = bytearray(photo(400, 300, "PNG"))
+    data[60:90] = bytes(30)
+    with pytest.raises(UnreadablePhotoError, match="PNG data is damaged or cut short"):
+        decode(bytes(data))
