@@ -1,0 +1,101 @@
+"""Photo bytes → boxes, one photo at a time: `savo_detection` against a plain Pillow + ONNX Runtime loop and against ultralytics.
+
+The network is yolov8n at 640 pixels with fresh weights: time does not depend on what it learned. All contenders read the same ONNX file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from benchmarks.measuring import Figure, faster, in_turn
+from savo_demo.scenes import draw_scenes
+from savo_detection.model import Detector
+
+WORK = Path(".savo/bench")
+SIDE = 640
+ROUNDS = 20
+
+
+def figures() -> Iterator[Figure]:
+    model = exported_model()
+    ours, plain, theirs = Detector.load(model), plain_loop(model), ultralytics_predict(model)
+    for size, photo in photos().items():
+        seconds = in_turn({"ours": lambda p=photo: ours.detect(p), "plain": lambda p=photo: plain(p), "ultralytics": lambda p=photo: theirs(p)}, rounds=ROUNDS)
+        yield faster(f"bytes → boxes, {size}", seconds["ours"], "Pillow + ONNX Runtime", seconds["plain"])
+        yield faster(f"bytes → boxes, {size}", seconds["ours"], "ultralytics predict", seconds["ultralytics"])
+
+
+def photos() -> dict[str, bytes]:
+    """One kitchen scene as the app sends it small (512 px), and as a phone takes it (12 megapixels), with sensor grain."""
+    scene = next(iter(draw_scenes(1, seed=3)))
+    pixels = cv2.imdecode(np.frombuffer(scene.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    grain = np.random.default_rng(3)
+    large = cv2.resize(pixels, (4032, 3024), interpolation=cv2.INTER_CUBIC).astype(np.int16) + grain.integers(-9, 10, (3024, 4032, 1))
+    return {"512 px": _jpeg(cv2.resize(pixels, (512, 384), interpolation=cv2.INTER_AREA)), "12 MP": _jpeg(large.clip(0, 255).astype(np.uint8))}
+
+
+def exported_model() -> Path:
+    path = WORK / "yolov8n.onnx"
+    if not path.exists():
+        WORK.mkdir(parents=True, exist_ok=True)
+        yolo = _ultralytics()
+        with redirect_stdout(io.StringIO()):
+            exported = Path(yolo("yolov8n.yaml", verbose=False).export(format="onnx", imgsz=SIDE, verbose=False))
+        exported.replace(path)
+    return path
+
+
+def plain_loop(model: Path) -> Any:
+    """What one writes first: Pillow decodes at full size, resizes, ONNX Runtime runs, boxes over 0.25 are taken."""
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def detect(photo: bytes) -> list[tuple[float, ...]]:
+        image = Image.open(io.BytesIO(photo)).convert("RGB")
+        scale = SIDE / max(image.size)
+        resized = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+        canvas = Image.new("RGB", (SIDE, SIDE), (114, 114, 114))
+        canvas.paste(resized, ((SIDE - resized.width) // 2, (SIDE - resized.height) // 2))
+        tensor = np.asarray(canvas, np.float32).transpose(2, 0, 1)[None] / 255
+        (output,) = session.run(None, {name: tensor})
+        rows = output[0].T
+        kept = rows[rows[:, 4:].max(1) > 0.25]
+        boxes = [[x - w / 2, y - h / 2, w, h] for x, y, w, h in kept[:, :4].tolist()]
+        chosen = cv2.dnn.NMSBoxes(boxes, kept[:, 4:].max(1).tolist(), 0.25, 0.7) if boxes else []
+        return [tuple(boxes[index]) for index in chosen]
+
+    return detect
+
+
+def ultralytics_predict(model: Path) -> Any:
+    yolo = _ultralytics()(str(model), task="detect")
+
+    def detect(photo: bytes) -> Any:
+        pixels = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
+        return yolo.predict(pixels, imgsz=SIDE, conf=0.25, verbose=False)
+
+    return detect
+
+
+def _ultralytics() -> Any:
+    WORK.mkdir(parents=True, exist_ok=True)
+    os.environ |= {"YOLO_AUTOINSTALL": "False", "YOLO_CONFIG_DIR": str(WORK.resolve()), "YOLO_VERBOSE": "False"}
+    from ultralytics import YOLO
+
+    return YOLO
+
+
+def _jpeg(pixels: Any) -> bytes:
+    encoded, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    assert encoded
+    return bytes(data.tobytes())
