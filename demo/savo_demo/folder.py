@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,7 @@ def write_photo(folder: Path, name: str, photo: bytes, labels: str) -> Path:
     (folder / "labels" / f"{target.stem}.txt").write_text(labels, encoding="utf-8")
     part = target.with_suffix(".part")
     part.write_bytes(photo)
-    os.replace(part, target)
+    part.replace(target)
     return target
 
 

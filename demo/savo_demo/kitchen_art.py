@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 
 from savo_demo.drawing import SIDE, Array, Canvas, Colour, Sprite, blend, ellipse, grid, height_of, jitter, lit, mottle, polygon, stroke

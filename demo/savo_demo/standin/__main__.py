@@ -1,0 +1,78 @@
+"""python -m savo_demo.standin --truth DIR [--port 0] …: words go to stderr; stdout has one JSON line, when it is ready."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import socket
+import sys
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from savo_demo.folder import FolderError
+from savo_demo.standin.app import StandIn, build_app
+from savo_demo.standin.error_model import ErrorModel
+from savo_demo.standin.truth_index import TruthIndex
+
+
+def main() -> int:
+    asked = _parser().parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    index, model = TruthIndex(asked.truth), _model(asked)
+    try:
+        index.refresh()
+        listener = _listen(asked.port)
+    except (FolderError, OSError) as flaw:
+        sys.stderr.write(f"the stand-in cannot start: {flaw}\n")
+        return 1
+    sys.stderr.write(model.in_words() + "\n")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(StandIn(index, model), listener))
+    return 0
+
+
+async def _serve(standin: StandIn, listener: socket.socket) -> None:
+    server = uvicorn.Server(uvicorn.Config(build_app(standin), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():  # noqa: ASYNC110 uvicorn has no event for this
+        await asyncio.sleep(0.02)
+    host, port = listener.getsockname()[:2]
+    sys.stdout.write(json.dumps({"url": f"http://{host}:{port}", "photos": len(standin.index), "errors": standin.model.in_words()}) + "\n")
+    sys.stdout.flush()
+    await serving
+
+
+def _listen(port: int) -> socket.socket:
+    """Raises `OSError` that names a port in use."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as flaw:
+        raise OSError(f"port {port}: {flaw}") from flaw
+    return listener
+
+
+def _model(asked: argparse.Namespace) -> ErrorModel:
+    return ErrorModel(asked.seed, asked.miss, asked.wrong, asked.jitter, asked.latency_median_ms, asked.latency_p95_ms, asked.errors, asked.latency_scale)
+
+
+def _parser() -> argparse.ArgumentParser:
+    plain = ErrorModel()
+    parser = argparse.ArgumentParser("python -m savo_demo.standin", description="Gemini's and OpenAI's wire formats, answered from known truth.")
+    parser.add_argument("--truth", type=Path, required=True, help="folder in YOLO form: images/, labels/, data.yaml")
+    parser.add_argument("--port", type=int, default=0, help="0: any free one")
+    parser.add_argument("--seed", type=int, default=plain.seed)
+    for name, value in (("miss", plain.miss), ("wrong", plain.wrong), ("jitter", plain.jitter), ("latency-median-ms", plain.latency_median_ms)):
+        parser.add_argument(f"--{name}", type=float, default=value)
+    for name, value in (("latency-p95-ms", plain.latency_p95_ms), ("errors", plain.errors), ("latency-scale", plain.latency_scale)):
+        parser.add_argument(f"--{name}", type=float, default=value)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
