@@ -1,0 +1,25 @@
+"""Which object store the settings ask for."""
+
+from __future__ import annotations
+
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.storage.folder import FolderStore
+from savo_runtime.storage.port import ObjectStore
+from savo_runtime.storage.s3 import S3Store
+
+__all__ = ["open_store"]
+
+
+def open_store(settings: RuntimeSettings) -> ObjectStore:
+    """S3 when R2 or an S3 server is set, else a folder. Nothing is touched before the first call."""
+    if settings.object_store == "folder":
+        limit = settings.storage_limit_gb
+        return FolderStore(settings.data_dir / "objects", limit_bytes=None if limit is None else int(limit * 1e9))
+    assert settings.r2_bucket_name and settings.r2_access_key_id and settings.r2_secret_access_key, "settings refuse a half-set store"
+    return S3Store(
+        endpoint_url=settings.s3_endpoint,
+        bucket=settings.r2_bucket_name,
+        access_key_id=settings.r2_access_key_id,
+        secret_access_key=settings.r2_secret_access_key.get_secret_value(),
+        region=settings.s3_region,
+    )

@@ -1,0 +1,245 @@
+"""Objects in an S3 bucket: Cloudflare R2, or any server that speaks S3 with conditional PUT.
+
+R2 refuses the checksums that botocore sends by itself, so they are asked for only where S3 demands them; SHA-256 is sent as a plain header instead.
+Objects are deleted one by one: the bulk call always sends a CRC32. Source: R2's S3 API pages (error codes, extensions, limits).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import aioboto3
+import aiohttp
+import stamina
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from savo_runtime.errors import DependencyDownError
+from savo_runtime.storage.keys import valid_key
+from savo_runtime.storage.port import ObjectConflictError, ObjectInfo, ObjectNotFoundError
+from savo_runtime.storage.s3_errors import DEPENDENCY, is_passing, meaning, status_of
+
+__all__ = ["PART_BYTES", "S3Store"]
+
+PART_BYTES = 8 << 20
+_MOST_PARTS = 10_000
+_CHUNK = 1 << 20
+_ATTEMPTS = 4
+_TOKEN = "savo-write"  # noqa: S105 - the name of a metadata field
+
+T = TypeVar("T")
+
+
+class S3Store:
+    """One bucket. The client is opened at first use and lives until `close()`; its retries are ours, with jitter."""
+
+    def __init__(self, *, endpoint_url: str, bucket: str, access_key_id: str, secret_access_key: str, region: str = "auto", page_size: int = 1000) -> None:
+        self.bucket = bucket
+        self._page_size = page_size
+        self._stack = AsyncExitStack()
+        self._opening = asyncio.Lock()
+        self._opened: Any = None
+        self._arguments = {
+            "endpoint_url": endpoint_url,
+            "aws_access_key_id": access_key_id,
+            "aws_secret_access_key": secret_access_key,
+            "region_name": region,
+            "config": Config(
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                retries={"total_max_attempts": 1},
+                connect_timeout=5,
+                read_timeout=20,
+                max_pool_connections=50,
+                s3={"addressing_style": "path"},
+            ),
+        }
+
+    async def put(self, key: str, data: bytes, *, media_type: str = "application/octet-stream") -> ObjectInfo:
+        answer = await self._put(valid_key(key), data, ContentType=media_type)
+        return ObjectInfo(key, len(data), answer["ETag"])
+
+    async def put_if_absent(self, key: str, data: bytes, *, media_type: str = "application/octet-stream") -> bool:
+        return await self._put_if(valid_key(key), data, media_type, IfNoneMatch="*") is not None
+
+    async def replace(self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream") -> ObjectInfo:
+        condition = {"IfMatch": expected_etag} if expected_etag is not None else {"IfNoneMatch": "*"}
+        etag = await self._put_if(valid_key(key), data, media_type, **condition)
+        if etag is None:
+            raise ObjectConflictError(key)
+        return ObjectInfo(key, len(data), etag)
+
+    async def get(self, key: str) -> bytes:
+        return (await self.read(key))[0]
+
+    async def read(self, key: str) -> tuple[bytes, ObjectInfo]:
+        valid_key(key)
+
+        async def attempt(client: Any) -> tuple[bytes, ObjectInfo]:
+            answer = await client.get_object(Bucket=self.bucket, Key=key)
+            async with answer["Body"]:
+                data = await answer["Body"].read()
+            return data, ObjectInfo(key, len(data), answer["ETag"])
+
+        return await self._call(attempt, key)
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        try:
+            answer = await self._head(valid_key(key))
+        except ObjectNotFoundError:
+            return None
+        return ObjectInfo(key, answer["ContentLength"], answer["ETag"])
+
+    async def upload(self, key: str, path: Path, *, media_type: str = "application/octet-stream") -> ObjectInfo:
+        valid_key(key)
+        size = (await asyncio.to_thread(path.stat)).st_size
+        if size <= PART_BYTES:
+            return await self.put(key, await asyncio.to_thread(path.read_bytes), media_type=media_type)
+        file = await asyncio.to_thread(path.open, "rb")
+        try:
+            return ObjectInfo(key, size, await self._upload_parts(key, file, size, media_type))
+        finally:
+            file.close()
+
+    async def download(self, key: str, path: Path) -> ObjectInfo:
+        valid_key(key)
+        fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+
+        async def attempt(client: Any) -> ObjectInfo:
+            answer = await client.get_object(Bucket=self.bucket, Key=key)
+            async with answer["Body"]:
+                size = await _write_stream(fresh, answer["Body"])
+            return ObjectInfo(key, size, answer["ETag"])
+
+        try:
+            info = await self._call(attempt, key)
+            await asyncio.to_thread(fresh.replace, path)
+        finally:
+            await asyncio.to_thread(fresh.unlink, missing_ok=True)
+        return info
+
+    async def delete(self, key: str) -> None:
+        valid_key(key)
+        await self._call(lambda client: client.delete_object(Bucket=self.bucket, Key=key), key)
+
+    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        where: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix, "MaxKeys": self._page_size}
+        more = True
+        while more:
+            page = await self._call(lambda client: client.list_objects_v2(**where), prefix)
+            for found in page.get("Contents", ()):
+                yield ObjectInfo(found["Key"], found["Size"], found["ETag"])
+            more = page.get("IsTruncated", False)
+            where["ContinuationToken"] = page.get("NextContinuationToken", "")
+
+    async def check(self) -> None:
+        await self._call(lambda client: client.head_bucket(Bucket=self.bucket), "", attempts=1)
+
+    async def close(self) -> None:
+        self._opened = None
+        await self._stack.aclose()
+
+    async def _put(self, key: str, data: bytes, **more: Any) -> Any:
+        checksum = await _sha256(data)
+        return await self._call(lambda client: client.put_object(Bucket=self.bucket, Key=key, Body=data, ChecksumSHA256=checksum, **more), key)
+
+    async def _put_if(self, key: str, data: bytes, media_type: str, **condition: str) -> str | None:
+        """The new etag, or None when the condition failed. The token tells our own write, whose answer was lost, from another's."""
+        token = secrets.token_hex(16)
+        try:
+            answer = await self._put(key, data, ContentType=media_type, Metadata={_TOKEN: token}, **condition)
+        except ClientError as error:
+            if status_of(error) != 412:
+                raise
+        except ObjectNotFoundError:  # there is nothing to match
+            return None
+        else:
+            return str(answer["ETag"])
+        there = await self._head_or_none(key)
+        return str(there["ETag"]) if there and there.get("Metadata", {}).get(_TOKEN) == token else None
+
+    async def _head(self, key: str) -> Any:
+        return await self._call(lambda client: client.head_object(Bucket=self.bucket, Key=key), key)
+
+    async def _head_or_none(self, key: str) -> Any:
+        try:
+            return await self._head(key)
+        except ObjectNotFoundError:
+            return None
+
+    async def _upload_parts(self, key: str, file: BinaryIO, size: int, media_type: str) -> str:
+        where = {"Bucket": self.bucket, "Key": key}
+        begun = await self._call(lambda client: client.create_multipart_upload(**where, ContentType=media_type, ChecksumAlgorithm="SHA256"), key)
+        upload = {**where, "UploadId": begun["UploadId"]}
+        try:
+            parts = [part async for part in self._parts(upload, file, _part_size(size))]
+            done = await self._call(lambda client: client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}), key)
+        except BaseException:
+            await asyncio.shield(self._abort(upload))
+            raise
+        return str(done["ETag"])
+
+    async def _parts(self, upload: dict[str, Any], file: BinaryIO, part_size: int) -> AsyncIterator[dict[str, Any]]:
+        """R2 wants all parts but the last of one size."""
+        number = 0
+        while data := await asyncio.to_thread(file.read, part_size):
+            number += 1
+            checksum = await _sha256(data)
+            arguments = {**upload, "PartNumber": number, "Body": data, "ChecksumSHA256": checksum}
+            answer = await self._call(lambda client, arguments=arguments: client.upload_part(**arguments), upload["Key"])
+            yield {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
+
+    async def _abort(self, upload: dict[str, Any]) -> None:
+        try:
+            await self._call(lambda client: client.abort_multipart_upload(**upload), upload["Key"], attempts=1)
+        except (DependencyDownError, ObjectNotFoundError):
+            return  # the store drops unfinished uploads by itself (R2: after seven days)
+
+    async def _call(self, attempt: Callable[[Any], Awaitable[T]], key: str, *, attempts: int = _ATTEMPTS) -> T:
+        """With bounded retries. Raises the port's errors; a 412 and what no rule knows stay `ClientError`."""
+        try:
+            async for turn in stamina.retry_context(on=is_passing, attempts=attempts, timeout=45.0, wait_initial=0.2, wait_max=2.0, wait_jitter=0.5):
+                with turn:
+                    return await attempt(await self._client())
+        except (ClientError, BotoCoreError, aiohttp.ClientError, TimeoutError, OSError) as error:
+            translated = meaning(error, key, self.bucket)
+            if translated is None:
+                raise
+            raise translated from error
+        raise DependencyDownError(DEPENDENCY, "no attempt was made")
+
+    async def _client(self) -> Any:
+        async with self._opening:
+            if self._opened is None:
+                self._opened = await self._stack.enter_async_context(aioboto3.Session().client("s3", **self._arguments))
+        return self._opened
+
+
+async def _write_stream(path: Path, body: Any) -> int:
+    size = 0
+    file = await asyncio.to_thread(path.open, "wb")
+    try:
+        while chunk := await body.read(_CHUNK):
+            await asyncio.to_thread(file.write, chunk)
+            size += len(chunk)
+    finally:
+        await asyncio.to_thread(file.close)
+    return size
+
+
+async def _sha256(data: bytes) -> str:
+    digest = hashlib.sha256(data) if len(data) < _CHUNK else await asyncio.to_thread(hashlib.sha256, data)
+    return base64.b64encode(digest.digest()).decode()
+
+
+def _part_size(size: int) -> int:
+    """Equal parts of 8 MiB, or of as many whole MiB as keep their number within the limit."""
+    return max(PART_BYTES, -(-size // _MOST_PARTS // _CHUNK) * _CHUNK)
