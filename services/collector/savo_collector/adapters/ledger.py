@@ -1,0 +1,186 @@
+"""The collector's database: `Ledger` and `Turn` on SQLAlchemy."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from savo_collector.adapters.tables import BandRow, CountsRow, ErasedScanRow, ErasedSubjectRow, RefusalRow, SampleRow, SightingRow, SplitRow
+from savo_collector.duplicates import Fingerprint, bands, look_alike
+from savo_collector.ports import Counts, Refusal, Sample, SampleState, Sightings
+from savo_contracts.envelope import Event
+from savo_contracts.samples import RejectionReason, SampleStored, Split
+from savo_contracts.scans import ScanConfirmed
+from savo_runtime.database import Database, upsert
+from savo_runtime.messaging.outbox import Outbox
+
+__all__ = ["DatabaseLedger"]
+
+_DATASET = "ingredients"
+
+
+@dataclass(frozen=True)
+class DatabaseLedger:
+    """Implements `Ledger`."""
+
+    database: Database
+    outbox: Outbox
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[DatabaseTurn]:
+        async with self.database.session() as session:
+            # The row lock is the turn: whoever has it reads what the turn before committed.
+            await session.execute(update(CountsRow).where(CountsRow.dataset == _DATASET).values(turns=CountsRow.turns + 1))
+            yield DatabaseTurn(session, self.outbox)
+
+
+@dataclass(frozen=True)
+class DatabaseTurn:
+    """Implements `Turn`."""
+
+    session: AsyncSession
+    outbox: Outbox
+
+    async def is_erased(self, scan_id: str, subject: str) -> bool:
+        return bool(await self.session.get(ErasedScanRow, scan_id) or await self.session.get(ErasedSubjectRow, subject))
+
+    async def remember_erased(self, *, scan_id: str | None = None, subject: str | None = None, at: datetime) -> None:
+        if scan_id:
+            await upsert(self.session, ErasedScanRow, {"scan_id": scan_id, "erased_at": at}, ["scan_id"])
+        if subject:
+            await upsert(self.session, ErasedSubjectRow, {"subject": subject, "erased_at": at}, ["subject"])
+
+    async def sample_of_photo(self, sha256: str) -> Sample | None:
+        found = await self._samples(select(SampleRow).where(or_(SampleRow.source_sha256 == sha256, SampleRow.sha256 == sha256)))
+        return found[0] if found else None
+
+    async def sample_of_scan(self, scan_id: str) -> Sample | None:
+        found = await self._samples(select(SampleRow).where(SampleRow.scan_id == scan_id))
+        return found[0] if found else None
+
+    async def samples_of_subject(self, subject: str) -> Sequence[Sample]:
+        return await self._samples(select(SampleRow).where(SampleRow.subject == subject))
+
+    async def look_alikes(self, fingerprint: Fingerprint) -> Sequence[Sample]:
+        same_piece = or_(*(and_(BandRow.band == band, BandRow.piece == piece) for band, piece in enumerate(bands(fingerprint.dhash))))
+        candidates = await self._samples(select(SampleRow).where(SampleRow.sha256.in_(select(BandRow.sha256).where(same_piece))))
+        return [sample for sample in candidates if look_alike(sample.fingerprint, fingerprint)]
+
+    async def save(self, sample: Sample) -> None:
+        await upsert(self.session, SampleRow, _row(sample), ["sha256"])
+        for band, piece in enumerate(bands(sample.fingerprint.dhash)):
+            await upsert(self.session, BandRow, {"band": band, "piece": piece, "sha256": sample.sha256}, ["band", "piece", "sha256"])
+
+    async def drop(self, sample: Sample) -> None:
+        await self.session.execute(delete(BandRow).where(BandRow.sha256 == sample.sha256))
+        await self.session.execute(delete(SampleRow).where(SampleRow.sha256 == sample.sha256))
+
+    async def split_given(self, subject: str) -> Split | None:
+        row = await self.session.get(SplitRow, subject)
+        return Split(row.split) if row else None
+
+    async def give_split(self, subject: str, split: Split) -> None:
+        await self.session.execute(insert(SplitRow).values(subject=subject, split=split.value))
+
+    async def claimed_bytes(self, *, except_for: str) -> int:
+        claimed = select(func.coalesce(func.sum(SampleRow.bytes), 0)).where(SampleRow.state == SampleState.CLAIMED.value, SampleRow.sha256 != except_for)
+        return int(await self.session.scalar(claimed) or 0)
+
+    async def counts(self) -> Counts:
+        row = (await self.session.execute(select(CountsRow.__table__).where(CountsRow.dataset == _DATASET))).mappings().one()
+        return Counts(**{name: value for name, value in row.items() if name != "turns"})
+
+    async def set_counts(self, counts: Counts) -> None:
+        await self.session.execute(update(CountsRow).where(CountsRow.dataset == counts.dataset).values(**asdict(counts)))
+
+    async def refusal_of(self, scan_id: str) -> Refusal | None:
+        row = await self.session.get(RefusalRow, scan_id)
+        return _refusal(row) if row else None
+
+    async def refuse(self, refusal: Refusal) -> None:
+        values = {
+            "scan_id": refusal.confirmed.scan_id,
+            "subject": refusal.confirmed.subject,
+            "reason": refusal.reason.value,
+            "detail": refusal.detail,
+            "waiting": refusal.waiting,
+            "rejected_at": refusal.rejected_at,
+            "confirmed": refusal.confirmed.model_dump_json(),
+        }
+        await upsert(self.session, RefusalRow, values, ["scan_id"])
+
+    async def waiting(self, reason: RejectionReason) -> Sequence[Refusal]:
+        rows = await self.session.scalars(select(RefusalRow).where(RefusalRow.waiting, RefusalRow.reason == reason.value).order_by(RefusalRow.rejected_at))
+        return [_refusal(row) for row in rows]
+
+    async def forget_refusal(self, scan_id: str) -> None:
+        await self.session.execute(delete(RefusalRow).where(RefusalRow.scan_id == scan_id))
+
+    async def forget_scan(self, scan_id: str) -> None:
+        for table in (RefusalRow, SightingRow):
+            await self.session.execute(delete(table).where(table.scan_id == scan_id))
+
+    async def sight(self, label: str, scan_id: str, subject: str | None) -> Sightings:
+        await upsert(self.session, SightingRow, {"label": label, "scan_id": scan_id, "subject": subject}, ["label", "scan_id"])
+        counted = select(func.count(SightingRow.subject.distinct()), func.count()).where(SightingRow.label == label)
+        users, samples = (await self.session.execute(counted)).one()
+        return Sightings(users, samples)
+
+    async def forget_person(self, subject: str) -> None:
+        for table in (RefusalRow, SightingRow, SplitRow):
+            await self.session.execute(delete(table).where(table.subject == subject))
+
+    async def announce(self, event: Event, event_id: UUID) -> None:
+        await self.outbox.add(self.session, event, event_id=event_id)
+
+    async def _samples(self, query: object) -> list[Sample]:
+        rows = await self.session.scalars(query.execution_options(populate_existing=True))  # type: ignore[attr-defined]
+        return [_sample(row) for row in rows]
+
+
+def _sample(row: SampleRow) -> Sample:
+    return Sample(
+        sha256=row.sha256,
+        source_sha256=row.source_sha256,
+        scan_id=row.scan_id,
+        subject=row.subject,
+        anonymous=row.anonymous,
+        split=Split(row.split),
+        media_type=row.media_type,
+        bytes=row.bytes,
+        fingerprint=Fingerprint(row.dhash, row.phash),
+        claimed_at=row.claimed_at,
+        state=SampleState(row.state),
+        crossing=row.crossing,
+        stored=SampleStored.model_validate_json(row.stored) if row.stored else None,
+    )
+
+
+def _row(sample: Sample) -> dict[str, object]:
+    return {
+        "sha256": sample.sha256,
+        "source_sha256": sample.source_sha256,
+        "scan_id": sample.scan_id,
+        "subject": sample.subject,
+        "anonymous": sample.anonymous,
+        "split": sample.split.value,
+        "media_type": sample.media_type,
+        "bytes": sample.bytes,
+        "dhash": sample.fingerprint.dhash,
+        "phash": sample.fingerprint.phash,
+        "claimed_at": sample.claimed_at,
+        "state": sample.state.value,
+        "crossing": sample.crossing,
+        "revision": sample.stored.revision if sample.stored else None,
+        "stored": sample.stored.model_dump_json() if sample.stored else None,
+    }
+
+
+def _refusal(row: RefusalRow) -> Refusal:
+    return Refusal(ScanConfirmed.model_validate_json(row.confirmed), RejectionReason(row.reason), row.detail, row.rejected_at, row.waiting)

@@ -1,0 +1,60 @@
+"""Photos of scans, read from the object store and decoded upright."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+
+import cv2
+
+from savo_collector.errors import RefusedError
+from savo_collector.ports import Photo
+from savo_collector.quality import MEASURED_SIDE, Pixels
+from savo_contracts.documents import EXTENSIONS
+from savo_contracts.envelope import ImageRef
+from savo_contracts.samples import RejectionReason
+from savo_detection.decoding import PhotoFacts, decode, probe
+from savo_detection.errors import PhotoError
+from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
+
+__all__ = ["StoredPhotos"]
+
+_JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class StoredPhotos:
+    """Implements `PhotoStore`."""
+
+    store: ObjectStore
+
+    async def read(self, image: ImageRef) -> Photo:
+        try:
+            data = await self.store.get(image.key)
+        except ObjectNotFoundError as gone:
+            raise RefusedError(RejectionReason.UNREADABLE, "the photo is no longer there") from gone
+        if hashlib.sha256(data).hexdigest() != image.sha256:
+            raise RefusedError(RejectionReason.UNREADABLE, "the stored bytes are not those that were confirmed")
+        try:
+            return await asyncio.to_thread(_upright, data, image.sha256)
+        except PhotoError as flaw:
+            raise RefusedError(RejectionReason.UNREADABLE, str(flaw)) from flaw
+
+
+def _upright(data: bytes, sha256: str) -> Photo:
+    facts = probe(data)
+    if facts.media_type not in EXTENSIONS:
+        raise RefusedError(RejectionReason.UNREADABLE, f"samples are kept as {', '.join(EXTENSIONS)}, not as {facts.media_type}")
+    if facts.orientation == 1:
+        return Photo(sha256, data, facts.media_type, facts.width, facts.height, decode(data, target_side=MEASURED_SIDE))
+    return _turned(decode(data), facts)
+
+
+def _turned(pixels: Pixels, facts: PhotoFacts) -> Photo:
+    """Encoded anew, in its own format: boxes are told in the upright photo, and a label file has no orientation."""
+    options = {"image/jpeg": [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY], "image/webp": [cv2.IMWRITE_WEBP_QUALITY, _JPEG_QUALITY]}
+    done, encoded = cv2.imencode(f".{EXTENSIONS[facts.media_type]}", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options.get(facts.media_type, []))
+    assert done, "cv2 writes every format that is in EXTENSIONS"
+    data = encoded.tobytes()
+    return Photo(hashlib.sha256(data).hexdigest(), data, facts.media_type, facts.width, facts.height, pixels)

@@ -1,0 +1,72 @@
+"""The collector's composition root: the only reader of its settings, the only place that knows which adapter is behind which port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+
+from savo_collector.adapters.ledger import DatabaseLedger
+from savo_collector.adapters.photos import StoredPhotos
+from savo_collector.adapters.sample_objects import SampleObjects
+from savo_collector.class_registry import ClassPolicy, ClassRegistry
+from savo_collector.collecting import Collect, CollectionPolicy
+from savo_collector.erasing import Erasing
+from savo_collector.handlers import on_scan_confirmed, on_scan_erased, on_subject_erased
+from savo_collector.quality import QualityPolicy
+from savo_collector.settings import CollectorSettings
+from savo_collector.storing import Storing
+from savo_collector.thresholds import TrainingPolicy, check_age
+from savo_collector.waiting_room import WaitingRoom
+from savo_runtime.messaging.subscriptions import bind
+from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
+
+CONCURRENCY = 8
+TIMER_SECONDS = 60.0
+
+
+def build(settings: CollectorSettings, runtime: Runtime) -> Service:
+    ledger = DatabaseLedger(runtime.database, runtime.outbox)
+    training = TrainingPolicy(settings.training_threshold, timedelta(days=settings.retrain_every_days))
+    collect = build_collect(settings, runtime, ledger, training)
+    room = WaitingRoom(ledger, replace(collect, storing=replace(collect.storing, announce=True)))
+
+    async def look_at_the_clock() -> None:
+        await check_age(ledger, training, runtime.clock())
+
+    return Service(
+        name="collector",
+        subscriptions=[
+            bind(on_scan_confirmed, concurrency=CONCURRENCY, collect=collect),
+            bind(on_scan_erased, erasing=collect.erasing),
+            bind(on_subject_erased, erasing=collect.erasing),
+        ],
+        workers=[Worker("training-timer", _every(TIMER_SECONDS, look_at_the_clock)), Worker("waiting-room", _every(TIMER_SECONDS, room.look_again))],
+    )
+
+
+def build_collect(settings: CollectorSettings, runtime: Runtime, ledger: DatabaseLedger, training: TrainingPolicy) -> Collect:
+    samples = SampleObjects(runtime.store)
+    limit = None if settings.storage_limit_gb is None else int(settings.storage_limit_gb * 1e9)
+    return Collect(
+        photos=StoredPhotos(runtime.store),
+        classes=ClassRegistry(runtime.store, ledger, ClassPolicy(settings.class_users, settings.class_samples)),
+        storing=Storing(ledger, samples, training, runtime.clock, limit),
+        erasing=Erasing(ledger, samples, runtime.clock),
+        clock=runtime.clock,
+        policy=CollectionPolicy(settings.collect_training_data, settings.require_consent),
+        quality=QualityPolicy(settings.min_sharpness, settings.min_mean_luma, settings.min_bright_luma, settings.min_side),
+    )
+
+
+def _every(seconds: float, act: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+    async def run() -> None:
+        while True:
+            await act()
+            await asyncio.sleep(seconds)
+
+    return run
+
+
+DEFINITION = ServiceDefinition("collector", CollectorSettings, build, migrations="savo_collector.migrations")

@@ -1,0 +1,30 @@
+"""Scans confirmed → samples stored or refused; scans and people erased → samples erased."""
+
+from __future__ import annotations
+
+from savo_collector.collecting import Collect
+from savo_collector.erasing import Erasing
+from savo_contracts.samples import SampleRejected, SampleStored
+from savo_contracts.scans import ScanConfirmed, ScanErased
+from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_REJECTED, SAMPLES_STORED, SCANS_CONFIRMED, SCANS_ERASED, SUBJECTS_ERASED
+from savo_contracts.users import SubjectErased
+from savo_runtime.messaging.subscriptions import consumes, publishes
+
+
+@consumes(SCANS_CONFIRMED)
+@publishes(SAMPLES_STORED, SAMPLES_REJECTED)
+async def on_scan_confirmed(confirmed: ScanConfirmed, collect: Collect) -> SampleStored | SampleRejected | None:
+    return await collect(confirmed)
+
+
+# `samples.erased` goes through the outbox, in the transaction that removes the sample.
+@consumes(SCANS_ERASED)
+@publishes(SAMPLES_ERASED)
+async def on_scan_erased(erased: ScanErased, erasing: Erasing) -> None:
+    await erasing.scan(erased)
+
+
+@consumes(SUBJECTS_ERASED)
+@publishes(SAMPLES_ERASED)
+async def on_subject_erased(erased: SubjectErased, erasing: Erasing) -> None:
+    await erasing.subject(erased)

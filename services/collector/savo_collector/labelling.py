@@ -1,0 +1,50 @@
+"""From what a user confirmed to the lines of a label file. Nothing becomes silent background, no typo becomes a class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from savo_collector.errors import RefusedError
+from savo_contracts.documents import IngredientClass, LabelledBox
+from savo_contracts.samples import RejectionReason
+from savo_contracts.scans import Action, BoxSource, ConfirmedItem, ServedBy
+
+__all__ = ["count_labels", "label_file", "labelled_boxes", "present_items"]
+
+
+def present_items(items: Iterable[ConfirmedItem]) -> tuple[ConfirmedItem, ...]:
+    """What is in the photo, each with its box. Raises `RefusedError` when nothing is, or when something has no box."""
+    present = tuple(item for item in items if item.action is not Action.REMOVED)
+    if not present:
+        raise RefusedError(RejectionReason.NO_ITEMS, "no confirmed item is left")
+    if boxless := sorted({item.label for item in present if item.bbox is None}):
+        raise RefusedError(RejectionReason.NEEDS_BOXES, f"without a box: {', '.join(boxless)}")
+    return present
+
+
+def labelled_boxes(items: Sequence[ConfirmedItem], classes: Mapping[str, IngredientClass], served_by: ServedBy) -> tuple[LabelledBox, ...]:
+    """`classes` by the items' words. Raises `RefusedError` for a word without a class."""
+    if unknown := sorted({item.label for item in items if item.label not in classes}):
+        raise RefusedError(RejectionReason.NEEDS_CLASS, f"no class yet for: {', '.join(unknown)}")
+    return tuple(_labelled(item, classes[item.label], served_by) for item in items)
+
+
+def label_file(boxes: Iterable[LabelledBox]) -> str:
+    """YOLO's lines `class x_centre y_centre width height`. Eight decimals: with six, rounding alone could push a box over the photo's edge."""
+    return "".join(f"{box.class_id} " + " ".join(f"{value:.8f}" for value in box.bbox.to_yolo()) + "\n" for box in boxes)
+
+
+def count_labels(boxes: Iterable[LabelledBox]) -> dict[str, int]:
+    return dict(Counter(box.label for box in boxes))
+
+
+def _labelled(item: ConfirmedItem, entry: IngredientClass, served_by: ServedBy) -> LabelledBox:
+    assert item.bbox is not None, "present_items lets no item without a box pass"
+    return LabelledBox(class_id=entry.id, label=entry.label, bbox=item.bbox, box_source=_drawn_by(item, served_by))
+
+
+def _drawn_by(item: ConfirmedItem, served_by: ServedBy) -> BoxSource:
+    if item.box_source:
+        return item.box_source
+    return BoxSource.USER if item.action in (Action.ADDED, Action.MOVED) else BoxSource(served_by.value)

@@ -1,0 +1,72 @@
+"""Is a photo good enough to learn from? Three figures, each with its limit.
+
+Blur is the variance of the Laplacian (Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", 2000) on a copy whose longer side
+is 512 px, so that the figure means the same for a thumbnail and for 12 megapixels. Darkness needs two figures: a lit object before a black
+background has a low mean and is no dark photo. Measured on 393 real photos (groceries on a table, hand-held in shops): sharpness 6.5 … 1405,
+mean brightness 70 … 179, 95th percentile 140 … 243; the same photos blurred with σ = 1/80 of the longer side: 0.6 … 3.5; at 15 % of their light:
+mean 10 … 26, percentile 21 … 36. The limits stand between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from savo_collector.errors import RefusedError
+from savo_contracts.samples import RejectionReason
+
+__all__ = ["Pixels", "Quality", "QualityPolicy", "measure", "require_quality"]
+
+Pixels = NDArray[np.uint8]
+"""Height × width × 3, RGB, upright."""
+
+MEASURED_SIDE = 512
+
+
+@dataclass(frozen=True)
+class QualityPolicy:
+    min_sharpness: float = 5.0
+    min_mean_luma: float = 40.0
+    """0…255; a photo under it is dark unless its bright part reaches `min_bright_luma`."""
+    min_bright_luma: float = 80.0
+    """0…255, of the 95th percentile."""
+    min_side: int = 160
+    """Pixels of the shorter side."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    sharpness: float
+    mean_luma: float
+    bright_luma: float
+    shorter_side: int
+
+
+def measure(pixels: Pixels, shorter_side: int) -> Quality:
+    """`pixels` may be a reduced copy whose longer side is still 512 or more; `shorter_side` is the photo's own."""
+    grey = cv2.cvtColor(_reduced(pixels), cv2.COLOR_RGB2GRAY)
+    sharpness = float(cv2.Laplacian(grey, cv2.CV_64F).var())
+    return Quality(sharpness, float(grey.mean()), float(np.percentile(grey, 95)), shorter_side)
+
+
+def require_quality(quality: Quality, policy: QualityPolicy) -> None:
+    """Raises `RefusedError`. Size comes first and blur last: a small or dark photo looks blurred too."""
+    if quality.shorter_side < policy.min_side:
+        raise RefusedError(RejectionReason.TOO_SMALL, f"the shorter side has {quality.shorter_side} pixels, {policy.min_side} are needed")
+    if quality.mean_luma < policy.min_mean_luma and quality.bright_luma < policy.min_bright_luma:
+        figures = f"mean brightness is {quality.mean_luma:.0f} and the bright part {quality.bright_luma:.0f} of 255"
+        raise RefusedError(RejectionReason.DARK, f"{figures}, {policy.min_mean_luma:.0f} or {policy.min_bright_luma:.0f} are needed")
+    if quality.sharpness < policy.min_sharpness:
+        raise RefusedError(RejectionReason.BLURRED, f"sharpness is {quality.sharpness:.1f}, {policy.min_sharpness:.1f} is needed")
+
+
+def _reduced(pixels: Pixels) -> Pixels:
+    height, width = pixels.shape[:2]
+    scale = MEASURED_SIDE / max(height, width)
+    if scale >= 1:
+        return pixels
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

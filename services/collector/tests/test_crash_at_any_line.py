@@ -1,0 +1,120 @@
+"""Every call to a port is, in turn, the last thing that happens before the process dies: once before its effect, once after it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from savo_collector.adapters.ledger import DatabaseLedger
+from savo_collector.adapters.tables import Base
+from savo_collector.collecting import Collect
+from savo_collector.thresholds import TrainingPolicy
+from savo_contracts.samples import SampleStored
+from savo_runtime.service import Runtime
+from savo_runtime.testing import FakeClock, memory_runtime, published_by_outbox
+
+
+class CrashError(BaseException):
+    """No handler may catch it: the process is gone."""
+
+
+@dataclass
+class Fuse:
+    """Blows at its n-th call."""
+
+    left: int
+    after: bool
+    calls: int = field(default=0)
+
+    async def through(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        if self.calls == self.left and not self.after:
+            raise CrashError
+        own_call = self.calls
+        try:
+            return await call(*args, **kwargs)
+        finally:
+            if own_call == self.left:
+                raise CrashError
+
+
+class Fused:
+    def __init__(self, port: Any, fuse: Fuse) -> None:
+        self._port, self._fuse = port, fuse
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await self._fuse.through(getattr(self._port, name), *args, **kwargs)
+
+        return call
+
+
+class FusedLedger:
+    def __init__(self, ledger: DatabaseLedger, fuse: Fuse) -> None:
+        self._ledger, self._fuse = ledger, fuse
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Any]:
+        async with self._ledger.turn() as turn:
+            yield Fused(turn, self._fuse)
+        await self._fuse.through(_nothing)  # the commit is done; the process may die before it knows
+
+
+async def _nothing() -> None:
+    return None
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
+@pytest.mark.parametrize("revision", [1, 2])
+async def test_after_a_crash_at_any_line_the_repeat_gives_the_same_sample_the_same_counts_and_the_same_events(
+    after: bool, revision: int, build: Callable[..., Collect], confirm: Callable[..., Any], revised: Callable[..., Any]
+) -> None:
+    expected = await _run(None, after, revision, build, confirm, revised)
+    step, crashed = 0, True
+    while crashed:
+        step += 1
+        *outcome, crashed = await _run(step, after, revision, build, confirm, revised)
+        assert outcome == list(expected[:-1]), f"crash at call {step}"
+    assert step > (15 if revision == 1 else 8), "the fuse saw the calls"
+
+
+async def _run(step: int | None, after: bool, revision: int, build: Any, confirm: Any, revised: Any) -> tuple[Any, ...]:
+    async with memory_runtime("collector", migrations="savo_collector.migrations", clock=FakeClock()) as runtime:
+        training = TrainingPolicy(threshold=1)
+        confirmed = await confirm(runtime)
+        if revision == 2:
+            await build(runtime, training=training)(confirmed)
+            confirmed = revised(confirmed)
+        fuse = Fuse(step or -1, after)
+        ledger = FusedLedger(DatabaseLedger(runtime.database, runtime.outbox), fuse)
+        dying = build(_with_fused_store(runtime, fuse), ledger=ledger, training=training)
+        crashed = await _dies(dying, confirmed)
+        event = await build(runtime, training=training)(confirmed)
+        assert isinstance(event, SampleStored)
+        return event, dict(runtime.store.objects), await _tables(runtime), await published_by_outbox(runtime), crashed  # type: ignore[attr-defined]
+
+
+def _with_fused_store(runtime: Runtime, fuse: Fuse) -> Runtime:
+    return replace(runtime, store=Fused(runtime.store, fuse))  # type: ignore[arg-type]
+
+
+async def _dies(collect: Collect, confirmed: Any) -> bool:
+    try:
+        await collect(confirmed)
+    except CrashError:
+        return True
+    return False
+
+
+async def _tables(runtime: Runtime) -> dict[str, list[tuple[Any, ...]]]:
+    async with runtime.database.session(read_only=True) as session:
+        found = {
+            name: [tuple(row) for row in await session.execute(select(table).order_by(*table.primary_key))] for name, table in Base.metadata.tables.items()
+        }
+    found["counts"] = [row[:1] + row[2:] for row in found["counts"]]  # turns: how often anybody looked
+    return found

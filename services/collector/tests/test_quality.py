@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from savo_collector.errors import RefusedError
+from savo_collector.quality import MEASURED_SIDE, QualityPolicy, measure, require_quality
+from savo_contracts.samples import RejectionReason
+from savo_detection.decoding import decode
+
+PHOTOS = Path(os.environ.get("SAVO_TEST_PHOTOS", "../shared/data/epicureai12"))
+
+
+def flaw_of(pixels: Any) -> RejectionReason | None:
+    try:
+        require_quality(measure(pixels, min(pixels.shape[:2])), QualityPolicy())
+    except RefusedError as refused:
+        return refused.reason
+    return None
+
+
+@pytest.mark.photos
+def test_real_photos_pass_and_their_blurred_and_darkened_copies_do_not() -> None:
+    files = sorted((PHOTOS / "images").glob("*.jpg"))
+    if not files:
+        pytest.skip(f"no photos in {PHOTOS} (SAVO_TEST_PHOTOS)")
+    photos = [decode(file.read_bytes(), target_side=MEASURED_SIDE) for file in files]
+    assert np.mean([flaw_of(photo) is None for photo in photos]) >= 0.99
+    for photo in photos[::3]:
+        blurred = cv2.GaussianBlur(photo, (0, 0), max(photo.shape[:2]) / 80)
+        assert flaw_of(blurred) is RejectionReason.BLURRED
+        assert flaw_of((photo * 0.15).astype(np.uint8)) is RejectionReason.DARK
+
+
+def test_the_sharpness_of_a_large_photo_is_measured_at_the_size_of_a_small_one(draw: Callable[..., Any]) -> None:
+    small = cv2.GaussianBlur(draw(4, width=512, height=384), (0, 0), 2)
+    large = cv2.resize(small, (4096, 3072), interpolation=cv2.INTER_CUBIC)
+    assert measure(large, 3072).sharpness == pytest.approx(measure(small, 384).sharpness, rel=0.25)
+
+
+def test_a_lit_object_before_a_black_background_is_not_dark(draw: Callable[..., Any]) -> None:
+    pixels = np.zeros((480, 640, 3), np.uint8)
+    pixels[160:320, 240:400] = draw(4, width=160, height=160)
+    assert measure(pixels, 480).mean_luma < QualityPolicy().min_mean_luma
+    assert flaw_of(pixels) is None
+
+
+def test_a_flat_dark_photo_is_called_dark_and_not_blurred(draw: Callable[..., Any]) -> None:
+    assert flaw_of(np.full((300, 400, 3), 12, np.uint8)) is RejectionReason.DARK
+
+
+def test_a_refusal_names_figure_and_limit() -> None:
+    with pytest.raises(RefusedError, match=r"sharpness is 0\.0, 5\.0 is needed"):
+        require_quality(measure(np.full((300, 400, 3), 200, np.uint8), 300), QualityPolicy())
