@@ -190,7 +190,14 @@ async def test_listing_nothing_is_empty(store: ObjectStore, prefix: str) -> None
 
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "a/../../b", "..", "a//b", "a/", "a\\b", "a\nb", "x" * 1025, f"a/{'y' * 300}", ".savo/new/x"])
 async def test_a_key_that_climbs_or_is_malformed_is_refused(store: ObjectStore, key: str, tmp_path: Path) -> None:
-    for attempt in (store.put(key, b""), store.put_if_absent(key, b""), store.get(key), store.head(key), store.delete(key), store.download(key, tmp_path / "x")):
+    for attempt in (
+        store.put(key, b""),
+        store.put_if_absent(key, b""),
+        store.get(key),
+        store.head(key),
+        store.delete(key),
+        store.download(key, tmp_path / "x"),
+    ):
         with pytest.raises(ValueError, match="key"):
             await attempt
 

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import asyncpg  # type: ignore[import-untyped]
 from alembic import command
@@ -38,6 +39,8 @@ CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 30.0
 _MIGRATION_LOCK = 0x5A70_0001
 _READ_ONLY = "savo_read_only"
+
+_alembic_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 RUNTIME_MIGRATIONS = "savo_runtime.migrations"
 
@@ -143,11 +146,17 @@ async def migrate(database: Database, versions_package: str | None = None) -> No
 
     `versions_package` holds a folder `versions` of alembic files, for example `savo_gateway.migrations`.
     """
-    with _translated_errors(), _translated_connect_errors():
-        if not database.is_sqlite:
-            await _create_schema(database)
-        async with database.engine.connect() as connection, connection.begin():
-            await connection.run_sync(_upgrade_all, versions_package)
+    async with _alembic_turn():
+        with _translated_errors(), _translated_connect_errors():
+            if not database.is_sqlite:
+                await _create_schema(database)
+            async with database.engine.connect() as connection, connection.begin():
+                await connection.run_sync(_upgrade_all, versions_package)
+
+
+def _alembic_turn() -> asyncio.Lock:
+    """Alembic's `context` is one for the process: services that start in one loop take turns."""
+    return _alembic_turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 def versions_folder(package: str) -> Path:

@@ -15,11 +15,11 @@ def open_store(settings: RuntimeSettings) -> ObjectStore:
     if settings.object_store == "folder":
         limit = settings.storage_limit_gb
         return FolderStore(settings.data_dir / "objects", limit_bytes=None if limit is None else int(limit * 1e9))
-    assert settings.r2_bucket_name and settings.r2_access_key_id and settings.r2_secret_access_key, "settings refuse a half-set store"
+    secret = settings.r2_secret_access_key
     return S3Store(
         endpoint_url=settings.s3_endpoint,
-        bucket=settings.r2_bucket_name,
-        access_key_id=settings.r2_access_key_id,
-        secret_access_key=settings.r2_secret_access_key.get_secret_value(),
+        bucket=settings.r2_bucket_name or "",  # the settings refuse a half-set store
+        access_key_id=settings.r2_access_key_id or "",
+        secret_access_key=secret.get_secret_value() if secret else "",
         region=settings.s3_region,
     )

@@ -12,6 +12,7 @@ import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -193,8 +194,7 @@ class S3Store:
         while data := await asyncio.to_thread(file.read, part_size):
             number += 1
             checksum = await _sha256(data)
-            arguments = {**upload, "PartNumber": number, "Body": data, "ChecksumSHA256": checksum}
-            answer = await self._call(lambda client, arguments=arguments: client.upload_part(**arguments), upload["Key"])
+            answer = await self._call(partial(_upload_part, {**upload, "PartNumber": number, "Body": data, "ChecksumSHA256": checksum}), upload["Key"])
             yield {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
 
     async def _abort(self, upload: dict[str, Any]) -> None:
@@ -221,6 +221,10 @@ class S3Store:
             if self._opened is None:
                 self._opened = await self._stack.enter_async_context(aioboto3.Session().client("s3", **self._arguments))
         return self._opened
+
+
+async def _upload_part(arguments: dict[str, Any], client: Any) -> Any:
+    return await client.upload_part(**arguments)
 
 
 async def _write_stream(path: Path, body: Any) -> int:

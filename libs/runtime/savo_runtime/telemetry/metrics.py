@@ -10,7 +10,12 @@ from prometheus_client import Counter, Gauge, Histogram
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
 
 SCANS = Counter("savo_scans_total", "Scans answered or failed.", ["assigned_arm", "served_by", "model_version", "outcome"])
-SCAN_DURATION = Histogram("savo_scan_duration_seconds", "Time of one stage of a scan; stage=total is accepted → result stored.", ["assigned_arm", "served_by", "stage"], buckets=_SECONDS)
+SCAN_DURATION = Histogram(
+    "savo_scan_duration_seconds",
+    "Time of one stage of a scan; stage=total is accepted → result stored.",
+    ["assigned_arm", "served_by", "stage"],
+    buckets=_SECONDS,
+)
 SCAN_COST = Counter("savo_scan_cost_usd_total", "Money spent, by provider and purpose (answer, fallback, shadow, teacher, recipes).", ["provider", "purpose"])
 FALLBACKS = Counter("savo_fallbacks_total", "Scans of the custom model answered by the provider instead.", ["reason"])
 CONFIRMED_ITEMS = Counter("savo_confirmed_items_total", "Items that users looked at.", ["assigned_arm", "action"])

@@ -1,0 +1,70 @@
+"""`python -m savo_runtime SERVICE [SERVICE …]`: run services until SIGTERM or SIGINT. Exit 0 stopped, 1 cannot go on, 2 wrong use."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+
+import structlog
+
+from savo_runtime.errors import DependencyDownError, FatalError
+from savo_runtime.service import ServiceDefinition
+from savo_runtime.serving import serve
+from savo_runtime.settings import SERVICE_GROUP, RuntimeSettings, installed_settings, known_variables, load_settings, unknown_variables
+from savo_runtime.telemetry.logs import configure_logs
+from savo_runtime.telemetry.redaction import Redaction, secrets_of
+from savo_runtime.telemetry.traces import configure_traces
+
+__all__ = ["main", "run"]
+
+log = structlog.get_logger()
+
+OTHER_VARIABLES = ("SAVO_TEST_PHOTOS",)
+"""Read by tests and tools, not by services."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    installed = {entry.name: entry for entry in entry_points(group=SERVICE_GROUP)}
+    parser = argparse.ArgumentParser(prog="python -m savo_runtime", description=__doc__)
+    parser.add_argument("services", nargs="+", metavar="SERVICE", choices=sorted(installed), help=f"of {', '.join(sorted(installed))}")
+    names = list(dict.fromkeys(parser.parse_args(arguments).services))
+    return run([installed[name].load() for name in names])
+
+
+def run(definitions: Sequence[ServiceDefinition]) -> int:
+    """Settings from the environment, then serve; the exit code."""
+    settings = {definition.name: load_settings(definition.settings) for definition in definitions}
+    configure_logs(list(settings.values()))
+    _warn_of_unknown_settings(settings)
+    flush_traces = configure_traces(next(iter(settings.values())), "+".join(settings))
+    try:
+        asyncio.run(_serve_until_signal(definitions, settings))
+    except (FatalError, DependencyDownError) as error:
+        redaction = Redaction(secret for one in settings.values() for secret in secrets_of(one))
+        print("savo: " + " ".join(redaction.text(str(error)).split()), file=sys.stderr)
+        return 1
+    finally:
+        flush_traces()
+    return 0
+
+
+async def _serve_until_signal(definitions: Sequence[ServiceDefinition], settings: Mapping[str, RuntimeSettings]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await serve(definitions, settings, stop=stop)
+
+
+def _warn_of_unknown_settings(settings: Mapping[str, RuntimeSettings]) -> None:
+    classes = [*installed_settings().values(), *(type(one) for one in settings.values())]
+    for line in unknown_variables(os.environ, {*known_variables(classes), *OTHER_VARIABLES}):
+        log.warning("settings.unknown", note=line)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,257 @@
+"""Runs services: opens what they need, starts them in order, watches over their loops, stops them without losing anything.
+
+port taken → tables migrated → build() → on_start → HTTP → workers → consumers … → HTTP and consumers end → workers → on_stop → closed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from savo_runtime.database import Database, migrate
+from savo_runtime.errors import DependencyDownError, FatalError, SavoError
+from savo_runtime.http_server import HttpServer, beside_health
+from savo_runtime.messaging.consumers import Consumers
+from savo_runtime.messaging.gate import Backoff
+from savo_runtime.messaging.outbox import Outbox, OutboxRelay
+from savo_runtime.messaging.publishing import Publisher
+from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.storage.factory import open_store
+from savo_runtime.telemetry.health import Check, health_app
+from savo_runtime.telemetry.redaction import Redaction, secrets_of
+
+__all__ = ["RunningService", "serve"]
+
+log = structlog.get_logger()
+
+STOP_SECONDS = 18.0
+FLUSH_SECONDS = 2.0
+DATABASE_WAIT_SECONDS = 60.0
+STEADY_SECONDS = 60.0
+"""A worker that ran this long starts its back-off anew."""
+
+
+async def serve(
+    definitions: Sequence[ServiceDefinition],
+    settings: Mapping[str, RuntimeSettings],
+    *,
+    stop: asyncio.Event,
+    on_started: Callable[[RunningService], None] | None = None,
+    backoff: Backoff | None = None,
+) -> None:
+    """Run the services until `stop` is set. `settings` by service name.
+
+    Raises `FatalError` when one of them cannot go on, `DependencyDownError` when a dependency did not come up in time; all are stopped by then.
+    """
+    fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    fatal.add_done_callback(asyncio.Future.exception)  # seen, also when it comes while everything stops anyway
+    running: list[RunningService] = []
+    starts: list[asyncio.Task[None]] = []
+    try:
+        taken: set[int] = set()
+        for each in definitions:
+            chosen = settings[each.name]
+            running.append(RunningService(each, chosen, _port(chosen, taken), fatal, backoff or Backoff(0.5, 30.0)))
+        starts += [asyncio.create_task(service.start()) for service in running]
+        starting = asyncio.gather(*starts)
+        await _first_of(starting, stop.wait(), fatal)
+        if starting.done():
+            for service in running:
+                (on_started or _say_started)(service)
+            await _first_of(stop.wait(), fatal)
+    finally:
+        for start in starts:
+            start.cancel()
+        await asyncio.gather(*starts, return_exceptions=True)
+        await asyncio.gather(*(service.stop() for service in running))
+
+
+class RunningService:
+    """One service in this process."""
+
+    def __init__(self, definition: ServiceDefinition, settings: RuntimeSettings, port: int, fatal: asyncio.Future[None], backoff: Backoff) -> None:
+        self.name = definition.name
+        self._definition = definition
+        self._settings = settings
+        self._fatal = fatal
+        self._backoff = backoff
+        self._stopping = False
+        self._on_stop = AsyncExitStack()
+        self._http = HttpServer(settings.http_host, port)
+        self._on_stop.push_async_callback(self._http.stop)
+        self._checks: dict[str, Check] = {"started": _not_yet}
+
+    @property
+    def url(self) -> str:
+        return self._http.url
+
+    async def start(self) -> None:
+        structlog.contextvars.bind_contextvars(service=self.name)
+        runtime = await self._open()
+        service = self._definition.build(self._settings, runtime)
+        await self._start_loops(service, runtime)
+
+    async def stop(self) -> None:
+        """Readiness turns red, nothing new is taken, what runs is finished; at most 18 s."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._on_stop.aclose()
+        except TimeoutError:
+            log.warning("service.stop_cut_short", service=self.name, after_seconds=STOP_SECONDS)
+        else:
+            log.info("service.stopped", service=self.name)
+
+    async def _open(self) -> Runtime:
+        """What is opened first is closed last."""
+        settings, name = self._settings, self.name
+        store = open_store(settings)
+        self._on_stop.push_async_callback(store.close)
+        database = Database.open(settings, name)
+        self._on_stop.push_async_callback(database.close)
+        publisher = Publisher(settings, name)
+        self._on_stop.push_async_callback(publisher.stop)
+        await _migrated(database, self._definition.migrations)
+        with suppress(DependencyDownError):  # it may come up later; readiness is red until then
+            await store.check()
+        self._checks |= {"database": database.check, "object-store": store.check}
+        replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        return Runtime(name, replica, store, database, Outbox(name), publisher, lambda: datetime.now(UTC))
+
+    async def _start_loops(self, service: Service, runtime: Runtime) -> None:
+        for hook in reversed(service.on_stop):
+            self._on_stop.push_async_callback(hook)
+        for hook in service.on_start:
+            await hook()
+        relay = OutboxRelay(runtime.database, runtime.publisher, runtime.outbox, self.name)
+        self._on_stop.push_async_callback(self._flush, relay)
+        for worker in (Worker("outbox-relay", relay.run), *service.workers):
+            self._spawn(self._supervise(worker), worker.name)
+        consumers = Consumers(self._settings, self.name, runtime.publisher, service.subscriptions, service.snapshots)
+        self._on_stop.push_async_callback(_both, self._http.stop, consumers.stop)
+        self._checks |= {**service.checks, "kafka": consumers.check}
+        await self._serve_http(service)
+        self._spawn(self._watch(consumers), "consumers")
+        await consumers.start()
+        del self._checks["started"]
+
+    async def _serve_http(self, service: Service) -> None:
+        health = health_app(self.name, self._current_checks, Redaction(secrets_of(self._settings)))
+        await self._http.start(beside_health(service.app, health), has_lifespan=service.app is not None)
+        path = self._settings.data_dir / "run" / f"{self.name}.json"
+        _write_run_file(path, self.url)
+        self._on_stop.callback(path.unlink, missing_ok=True)
+
+    def _current_checks(self) -> dict[str, Check]:
+        return {"running": _stopping} if self._stopping else dict(self._checks)
+
+    def _spawn(self, loop: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(loop, name=f"{self.name}/{name}")
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        self._on_stop.push_async_callback(end)
+
+    async def _supervise(self, worker: Worker) -> None:
+        attempt = 0
+        clock = asyncio.get_running_loop().time
+        while True:
+            began = clock()
+            try:
+                await worker.run()
+                log.warning("worker.ended", worker=worker.name)
+            except FatalError as error:
+                self._fail(error)
+                return
+            except Exception:
+                log.error("worker.crashed", worker=worker.name, exc_info=True)
+            attempt = 1 if clock() - began > STEADY_SECONDS else attempt + 1
+            await asyncio.sleep(self._backoff.delay(attempt))
+
+    async def _watch(self, consumers: Consumers) -> None:
+        await consumers.fatal.wait()
+        fault = consumers.fault
+        self._fail(fault if isinstance(fault, SavoError) else FatalError(f"the consumers failed: {fault!r}"))
+
+    def _fail(self, error: SavoError) -> None:
+        log.error("service.failed", service=self.name, reason=error.reason, error=str(error))
+        if not self._fatal.done():
+            self._fatal.set_exception(error)
+
+    async def _flush(self, relay: OutboxRelay) -> None:
+        """What a last transaction left in the outbox goes now where it can; else with the next start."""
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                while await relay.relay_once():
+                    continue
+        except (SavoError, TimeoutError) as error:
+            log.warning("outbox.left_for_the_next_start", reason=str(error) or "no answer")
+
+
+async def _migrated(database: Database, versions_package: str | None) -> None:
+    """Waits a minute for a database that is still coming up."""
+    deadline = asyncio.get_running_loop().time() + DATABASE_WAIT_SECONDS
+    while True:
+        try:
+            return await migrate(database, versions_package)
+        except DependencyDownError as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            log.warning("database.waited_for", error=str(error))
+            await asyncio.sleep(1.0)
+
+
+async def _first_of(*waits: Awaitable[Any]) -> None:
+    """Until one is done; raises what it raised. The others go on when they are futures, and are cancelled when they are coroutines."""
+    owned = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        done, _ = await asyncio.wait(owned, return_when=asyncio.FIRST_COMPLETED)
+        for finished in done:
+            finished.result()
+    finally:
+        for wait, task in zip(waits, owned, strict=True):
+            if task is not wait:
+                task.cancel()
+
+
+async def _both(*stops: Callable[[], Awaitable[None]]) -> None:
+    await asyncio.gather(*(stop() for stop in stops))
+
+
+async def _not_yet() -> None:
+    raise RuntimeError("still starting")
+
+
+async def _stopping() -> None:
+    raise RuntimeError("stopping")
+
+
+def _port(settings: RuntimeSettings, taken: set[int]) -> int:
+    """Services of one process share the environment: the first has the port that it names, the others any free one."""
+    port = 0 if settings.http_port in taken else settings.http_port
+    taken.add(port)
+    return port
+
+
+def _say_started(service: RunningService) -> None:
+    log.info("service.started", service=service.name, url=service.url)
+
+
+def _write_run_file(path: Path, url: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{os.getpid()}.new")
+    fresh.write_text(json.dumps({"pid": os.getpid(), "url": url}))
+    fresh.replace(path)

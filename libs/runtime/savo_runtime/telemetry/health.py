@@ -1,0 +1,58 @@
+"""/metrics, /livez and /readyz, on every service alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from savo_runtime.telemetry.redaction import Redaction
+
+__all__ = ["HEALTH_PATHS", "Check", "failing_checks", "health_app"]
+
+HEALTH_PATHS = ("/metrics", "/livez", "/readyz")
+CHECK_SECONDS = 3.0
+
+Check = Callable[[], Awaitable[None]]
+"""Raises with the reason while it is not fulfilled."""
+
+
+def health_app(service: str, checks: Callable[[], Mapping[str, Check]], redaction: Redaction) -> Starlette:
+    """`checks` is asked anew each time. A red service answers /readyz with 503 and says what is wrong."""
+
+    async def metrics(_request: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    async def livez(_request: Request) -> Response:
+        return JSONResponse({"service": service, "status": "alive"})
+
+    async def readyz(_request: Request) -> Response:
+        named = checks()
+        reasons = {name: redaction.text(reason) for name, reason in (await failing_checks(named)).items()}
+        answers = {name: {"ok": False, "reason": reasons[name]} if name in reasons else {"ok": True} for name in named}
+        status = "not ready" if reasons else "ready"
+        return JSONResponse({"service": service, "status": status, "checks": answers}, status_code=503 if reasons else 200)
+
+    return Starlette(routes=[Route("/metrics", metrics), Route("/livez", livez), Route("/readyz", readyz)])
+
+
+async def failing_checks(checks: Mapping[str, Check]) -> dict[str, str]:
+    """Name → reason of each check that is not fulfilled within three seconds."""
+    reasons = await asyncio.gather(*(_reason(check) for check in checks.values()))
+    return {name: reason for name, reason in zip(checks, reasons, strict=True) if reason}
+
+
+async def _reason(check: Check) -> str | None:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except TimeoutError:
+        return f"no answer in {CHECK_SECONDS:g} s"
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is why the service is not ready
+        return str(error) or type(error).__name__
+    return None

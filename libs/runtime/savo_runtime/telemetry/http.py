@@ -1,0 +1,60 @@
+"""Around every HTTP request: its time by route template, and a span within the caller's trace."""
+
+from __future__ import annotations
+
+import time
+
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from savo_runtime.telemetry.metrics import HTTP_DURATION
+
+__all__ = ["Measured"]
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_propagator = TraceContextTextMapPropagator()
+_tracer = trace.get_tracer("savo_runtime.http")
+
+
+class Measured:
+    """ASGI middleware. Time is to the end of the answer, streams included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status = 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        began = time.perf_counter()
+        try:
+            with _tracer.start_as_current_span(method, context=_propagator.extract(_headers(scope)), kind=SpanKind.SERVER) as span:
+                await self.app(scope, receive, watched)
+                span.update_name(f"{method} {_route(scope)}")
+                span.set_attribute("http.response.status_code", status)
+        finally:
+            HTTP_DURATION.labels(_route(scope), method, str(status)).observe(time.perf_counter() - began)
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in (b"traceparent", b"tracestate")}
+
+
+def _route(scope: Scope) -> str:
+    """The template, never the path: ids must not become labels."""
+    route = scope.get("route")
+    if route is None or isinstance(route, Mount):
+        return "unmatched"
+    return str(getattr(route, "path", "unmatched"))

@@ -1,0 +1,119 @@
+"""One line an event, for eyes or for machines; ours and the libraries' through the same door, with trace ids and without secrets."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterable, MutableMapping, Sequence
+from types import TracebackType
+from typing import Any, TextIO, cast
+
+import structlog
+from opentelemetry import trace
+from structlog.typing import EventDict, Processor
+
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.telemetry.redaction import Redaction, secrets_of
+
+__all__ = ["configure_logs"]
+
+_QUIET = {
+    "aiobotocore": logging.WARNING,
+    "aiokafka": logging.ERROR,
+    "alembic": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "botocore": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "sqlalchemy": logging.WARNING,
+    "stamina": logging.WARNING,
+    "uvicorn.access": logging.ERROR,
+    "uvicorn.error": logging.WARNING,
+}
+"""Libraries that talk about the weather."""
+
+
+def configure_logs(settings: Sequence[RuntimeSettings], *, stream: TextIO | None = None) -> None:
+    """Level and form are the first service's; the secrets of all are masked. Lines go to stderr."""
+    output = stream or sys.stderr
+    redaction = Redaction(secret for one in settings for secret in secrets_of(one))
+    level = logging.getLevelNamesMapping()[settings[0].log_level.upper()]
+    renderer = _json() if settings[0].log_format == "json" else structlog.dev.ConsoleRenderer(colors=output.isatty(), pad_event_to=0)
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_trace,
+        _describe_error,
+        _Masking(redaction),
+    ]
+    structlog.configure(
+        processors=[_drop_below(level), *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder(), *shared],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _one_line, renderer],
+    )
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(max(level, least))
+
+
+def _json() -> Processor:
+    return structlog.processors.JSONRenderer(ensure_ascii=False)
+
+
+def _drop_below(level: int) -> Processor:
+    def drop(_logger: Any, method: str, event: EventDict) -> EventDict:
+        if logging.getLevelNamesMapping().get(method.upper().replace("EXCEPTION", "ERROR"), level) < level:
+            raise structlog.DropEvent
+        return event
+
+    return drop
+
+
+def _add_trace(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event.setdefault("trace_id", f"{context.trace_id:032x}")
+        event.setdefault("span_id", f"{context.span_id:016x}")
+    return event
+
+
+def _describe_error(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """In the place of a traceback over many lines: the error, and the calls that led to it, innermost last."""
+    error = _error_of(event.pop("exc_info", None))
+    if error is not None:
+        event.setdefault("error", f"{type(error).__name__}: {error}")
+        event["calls"] = " > ".join(_calls(error.__traceback__))
+    return event
+
+
+def _error_of(exc_info: Any) -> BaseException | None:
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple):
+        return cast("BaseException | None", exc_info[1])
+    return sys.exc_info()[1] if exc_info else None
+
+
+def _calls(trace: TracebackType | None) -> Iterable[str]:
+    for frame in traceback.extract_tb(trace)[-8:]:
+        yield f"{frame.filename.rpartition('site-packages/')[2]}:{frame.lineno} {frame.name}"
+
+
+def _one_line(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    return {name: value.replace("\n", "\\n") if isinstance(value, str) else value for name, value in event.items()}
+
+
+class _Masking:
+    def __init__(self, redaction: Redaction) -> None:
+        self._redaction = redaction
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> EventDict:
+        # Names with an underscore are structlog's own objects on their way to the formatter.
+        return {name: value if name.startswith("_") else self._redaction.field(name, value) for name, value in event.items()}

@@ -1,0 +1,308 @@
+"""The runner: services start, answer, stop without loss, and say in one line why they cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import text
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from savo_contracts.envelope import named_id
+from savo_contracts.users import SubjectErased
+from savo_runtime import serving
+from savo_runtime.errors import DependencyDownError, FatalError
+from savo_runtime.http_server import PortTakenError
+from savo_runtime.messaging.embedded import EmbeddedBroker
+from savo_runtime.messaging.gate import Backoff
+from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
+from savo_runtime.serving import RunningService, serve
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.testing import MemoryStore
+
+QUICK = Backoff(0.001, 0.002)
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[str]:
+    with EmbeddedBroker() as embedded:
+        yield embedded.bootstrap_servers
+
+
+@pytest.fixture
+def settings(broker: str, tmp_path: Path) -> RuntimeSettings:
+    return RuntimeSettings(data_dir=tmp_path, kafka_bootstrap_servers=broker, embedded_broker=True)
+
+
+def definition(name: str = "thing", **parts: Any) -> ServiceDefinition:
+    def build(_settings: RuntimeSettings, runtime: Runtime) -> Service:
+        given = {key: value(runtime) if key == "workers" else value for key, value in parts.items()}
+        return Service(name=name, **given)
+
+    return ServiceDefinition(name, RuntimeSettings, build)
+
+
+@asynccontextmanager
+async def served(settings: RuntimeSettings, *definitions: ServiceDefinition) -> AsyncIterator[dict[str, RunningService]]:
+    """Running services by name; they are stopped, and failures raised, at the end."""
+    stop, started = asyncio.Event(), asyncio.Event()
+    running: dict[str, RunningService] = {}
+
+    def note(service: RunningService) -> None:
+        running[service.name] = service
+        if len(running) == len(definitions):
+            started.set()
+
+    task = asyncio.create_task(serve(definitions, {each.name: settings for each in definitions}, stop=stop, on_started=note, backoff=QUICK))
+    waiting = asyncio.create_task(started.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED, timeout=30)
+    waiting.cancel()
+    try:
+        if not task.done():
+            yield running
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 20)
+
+
+async def get(url: str) -> httpx2.Response:
+    async with httpx2.AsyncClient() as client:
+        return await client.get(url)
+
+
+async def test_a_started_service_is_ready_and_says_where_it_is(settings: RuntimeSettings) -> None:
+    async with served(settings, definition()) as running:
+        url = running["thing"].url
+        ready = await get(f"{url}/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+        assert set(ready.json()["checks"]) == {"database", "object-store", "kafka"}
+        assert (await get(f"{url}/livez")).json() == {"service": "thing", "status": "alive"}
+        assert "savo_consumer_lag" in (await get(f"{url}/metrics")).text
+        assert json.loads((settings.data_dir / "run" / "thing.json").read_text()) == {"pid": os.getpid(), "url": url}
+    assert not (settings.data_dir / "run" / "thing.json").exists()
+
+
+async def test_a_check_of_the_service_itself_turns_it_red_with_its_reason(settings: RuntimeSettings) -> None:
+    async def check() -> None:
+        raise RuntimeError("no model is loaded")
+
+    async with served(settings, definition(checks={"model": check})) as running:
+        ready = await get(f"{running['thing'].url}/readyz")
+        assert ready.status_code == 503
+        assert ready.json()["checks"]["model"] == {"ok": False, "reason": "no model is loaded"}
+
+
+async def test_the_services_own_app_stands_beside_the_health_routes_with_its_lifespan(settings: RuntimeSettings) -> None:
+    lifespan: list[str] = []
+
+    @asynccontextmanager
+    async def live(_app: Starlette) -> AsyncIterator[None]:
+        lifespan.append("up")
+        yield
+        lifespan.append("down")
+
+    async def thing(request: Request) -> JSONResponse:
+        return JSONResponse({"id": request.path_params["id"]})
+
+    app = Starlette(routes=[Route("/things/{id}", thing)], lifespan=live)
+    async with served(settings, definition(app=app)) as running:
+        assert (await get(f"{running['thing'].url}/things/7")).json() == {"id": "7"}
+        assert (await get(f"{running['thing'].url}/nothing")).status_code == 404
+        metrics = (await get(f"{running['thing'].url}/metrics")).text
+        assert 'savo_http_request_duration_seconds_count{method="GET",route="/things/{id}",status="200"}' in metrics
+    assert lifespan == ["up", "down"]
+
+
+async def test_several_services_run_in_one_process_and_only_one_has_the_named_port(settings: RuntimeSettings) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with served(settings.model_copy(update={"http_port": port}), definition("one"), definition("two")) as running:
+        assert running["one"].url == f"http://127.0.0.1:{port}"
+        assert (await get(f"{running['two'].url}/livez")).json()["service"] == "two"
+
+
+async def test_hooks_run_in_order_around_the_service(settings: RuntimeSettings) -> None:
+    seen: list[str] = []
+
+    def hook(name: str) -> Callable[[], Any]:
+        async def note() -> None:
+            seen.append(name)
+
+        return note
+
+    async with served(settings, definition(on_start=[hook("start 1"), hook("start 2")], on_stop=[hook("stop 1"), hook("stop 2")])):
+        assert seen == ["start 1", "start 2"]
+    assert seen[2:] == ["stop 1", "stop 2"]
+
+
+async def test_a_worker_that_crashes_is_started_again(settings: RuntimeSettings) -> None:
+    runs: list[int] = []
+    third = asyncio.Event()
+
+    async def crash() -> None:
+        runs.append(len(runs))
+        if len(runs) < 3:
+            raise RuntimeError("a bug")
+        third.set()
+        await asyncio.Event().wait()
+
+    async with served(settings, definition(workers=lambda _runtime: [Worker("crashing", crash)])):
+        await asyncio.wait_for(third.wait(), 10)
+    assert len(runs) == 3
+
+
+async def test_a_worker_cannot_end_the_process_except_by_a_fatal_error(settings: RuntimeSettings) -> None:
+    async def give_up() -> None:
+        raise FatalError("SAVO_THING is of no use")
+
+    with pytest.raises(FatalError, match="SAVO_THING is of no use"):
+        async with served(settings, definition(workers=lambda _runtime: [Worker("fatal", give_up)])):
+            await asyncio.sleep(5)
+
+
+async def test_what_stands_in_the_outbox_at_the_end_is_published_before_the_stop(settings: RuntimeSettings) -> None:
+    kept: list[Runtime] = []
+
+    def keep(runtime: Runtime) -> list[Worker]:
+        kept.append(runtime)
+        return []
+
+    async with served(settings, definition(workers=keep)):
+        async with kept[0].database.session() as session:
+            await kept[0].outbox.add(session, SubjectErased(subject="s1", erased_at=kept[0].clock()), event_id=named_id("x"))
+    reopened = type(kept[0].database).open(settings, "thing")
+    async with reopened.session(read_only=True) as session:
+        assert (await session.execute(text("SELECT count(*) FROM outbox"))).scalar_one() == 0
+    await reopened.close()
+
+
+async def test_a_port_in_use_is_named_with_what_to_do(settings: RuntimeSettings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTakenError, match=rf"port {port} on 127.0.0.1 is in use: .*SAVO_HTTP_PORT"):
+            async with served(settings.model_copy(update={"http_port": port}), definition()):
+                pass
+
+
+async def test_a_build_that_refuses_its_settings_stops_everything(settings: RuntimeSettings) -> None:
+    def build(_settings: RuntimeSettings, _runtime: Runtime) -> Service:
+        raise FatalError("GOOGLE_API_KEY is missing")
+
+    with pytest.raises(FatalError, match="GOOGLE_API_KEY is missing"):
+        async with served(settings, definition("one"), replace(definition("two"), build=build)):
+            pass
+
+
+async def test_a_stop_during_the_start_ends_it(settings: RuntimeSettings) -> None:
+    began, stop = asyncio.Event(), asyncio.Event()
+
+    async def never() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(serve([definition(on_start=[never])], {"thing": settings}, stop=stop))
+    await asyncio.wait_for(began.wait(), 10)
+    stop.set()
+    await asyncio.wait_for(task, 10)
+
+
+async def test_while_the_object_store_is_away_the_service_runs_but_is_not_ready(settings: RuntimeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore()
+    store.failure = DependencyDownError("object-store", "no route")
+    monkeypatch.setattr(serving, "open_store", lambda _settings: store)
+    async with served(settings, definition()) as running:
+        ready = await get(f"{running['thing'].url}/readyz")
+        assert ready.json()["checks"]["object-store"]["reason"] == "object-store is down: no route"
+        store.failure = None
+        assert (await get(f"{running['thing'].url}/readyz")).status_code == 200
+
+
+PROGRAM = """
+import sys
+from savo_runtime.__main__ import run
+from savo_runtime.errors import FatalError
+from savo_runtime.service import Service, ServiceDefinition
+from savo_runtime.settings import RuntimeSettings
+
+def build(settings, runtime):
+    if settings.env == "dev" and "refuse" in sys.argv:
+        raise FatalError("the key\\nsk-0123456789abcdefghij is refused")
+    return Service(name="thing")
+
+raise SystemExit(run([ServiceDefinition("thing", RuntimeSettings, build)]))
+"""
+
+
+def start_process(broker: str, data_dir: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "SAVO_DATA_DIR": str(data_dir), "SAVO_KAFKA_BOOTSTRAP_SERVERS": broker, "SAVO_EMBEDDED_BROKER": "true", **variables}
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until_started(process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "service.started" in line:
+            return
+    raise AssertionError(f"ended with {process.wait()} before it started")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_process_with_zero(broker: str, tmp_path: Path, number: signal.Signals) -> None:
+    process = start_process(broker, tmp_path)
+    wait_until_started(process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    assert "service.stopped" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_refusal_is_one_line_without_secrets_and_exit_one(broker: str, tmp_path: Path) -> None:
+    process = start_process(broker, tmp_path, "refuse")
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1] == "savo: the key *** is refused"
+    assert "Traceback" not in errors
+
+
+def test_a_port_in_use_is_one_line_and_exit_one(broker: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start_process(broker, tmp_path, SAVO_HTTP_PORT=str(port))
+        _, errors = process.communicate(timeout=20)
+    assert (process.returncode, len(errors.splitlines())) == (1, 1)
+    assert errors.startswith(f"savo: port {port} on 127.0.0.1 is in use: ")
+
+
+def test_a_senseless_setting_is_exit_two_before_anything_starts(broker: str, tmp_path: Path) -> None:
+    process = start_process(broker, tmp_path, SAVO_HTTP_PORT="eighty")
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (2, "savo: SAVO_HTTP_PORT='eighty' makes no sense: allowed is a whole number from 0 to 65535\n")
+
+
+def test_an_unknown_variable_is_warned_of_with_the_nearest_name(broker: str, tmp_path: Path) -> None:
+    process = start_process(broker, tmp_path, "refuse", SAVO_HTTP_PROT="1")
+    _, errors = process.communicate(timeout=20)
+    assert "SAVO_HTTP_PROT is not a setting of Savo; did you mean SAVO_HTTP_PORT?" in errors
+
+
+def test_an_unknown_service_is_wrong_use() -> None:
+    done = subprocess.run([sys.executable, "-m", "savo_runtime", "nobody"], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 2
+    assert "nobody" in done.stderr
