@@ -1,0 +1,177 @@
+"""The projections behind the statistics, in SQL: written by events, summed on request.
+
+Events may come twice and out of order, so each write compares times and keeps the newer word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, case, delete, func, select, union_all, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from savo_contracts.models import ModelRegistered
+from savo_contracts.recipes import RecipesSuggested
+from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
+from savo_contracts.training import TrainingFinished
+from savo_gateway.adapters.rows import insert_once
+from savo_gateway.adapters.tables import ModelRow, RecipesRow, RejectionRow, RunRow, SampleLabelRow, SampleRow, ScanRow, UploadRefusalRow
+from savo_gateway.stats import Figures, StoredFigures, TrainingRun
+from savo_runtime.database import Database, upsert
+
+__all__ = ["SqlFigures"]
+
+RUNS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class SqlFigures:
+    """`ports.FigureStore`, and the projections that feed it."""
+
+    database: Database
+
+    async def sample_stored(self, stored: SampleStored) -> None:
+        async with self.database.session() as session:
+            row = await session.get(SampleRow, stored.sha256)
+            if row is not None and _is_older(stored, row):
+                return
+            first = row.first_stored_at if row is not None and not row.erased else stored.stored_at
+            await upsert(session, SampleRow, _sample_values(stored, first), ["sha256"])
+            await session.execute(delete(SampleLabelRow).where(SampleLabelRow.sha256 == stored.sha256))
+            session.add_all(SampleLabelRow(sha256=stored.sha256, label=label, boxes=boxes) for label, boxes in stored.labels.items())
+            lifted = update(RejectionRow).where(RejectionRow.scan_id == stored.scan_id, RejectionRow.rejected_at <= stored.stored_at)
+            await session.execute(lifted.values(lifted=True))
+
+    async def sample_erased(self, erased: SampleErased) -> None:
+        async with self.database.session() as session:
+            row = await session.get(SampleRow, erased.sha256)
+            if row is not None and row.changed_at > erased.erased_at:
+                return
+            values = {"detections": 0, "bytes": 0, "revision": 0, "erased": True, "first_stored_at": erased.erased_at, "changed_at": erased.erased_at}
+            await upsert(session, SampleRow, {"sha256": erased.sha256, "scan_id": erased.scan_id, **values}, ["sha256"])
+            await session.execute(delete(SampleLabelRow).where(SampleLabelRow.sha256 == erased.sha256))
+
+    async def sample_rejected(self, rejected: SampleRejected) -> None:
+        async with self.database.session() as session:
+            row = await session.get(RejectionRow, rejected.scan_id)
+            sample = await session.get(SampleRow, rejected.sha256)
+            if row is not None and row.rejected_at >= rejected.rejected_at:
+                return
+            stored_since = sample is not None and sample.scan_id == rejected.scan_id and not sample.erased and sample.changed_at >= rejected.rejected_at
+            values = {"sha256": rejected.sha256, "reason": rejected.reason.value, "detail": rejected.detail, "rejected_at": rejected.rejected_at}
+            await upsert(session, RejectionRow, {"scan_id": rejected.scan_id, "lifted": stored_since, **values}, ["scan_id"])
+
+    async def training_finished(self, finished: TrainingFinished) -> None:
+        values = {"run_id": finished.run_id, "event": finished.model_dump(mode="json"), "finished_at": finished.finished_at}
+        async with self.database.session() as session:
+            await upsert(session, RunRow, values, ["run_id"])
+
+    async def model_registered(self, model: ModelRegistered) -> None:
+        values = {"version": model.version, "map50": model.evaluation.map50, "event": model.model_dump(mode="json"), "registered_at": model.registered_at}
+        async with self.database.session() as session:
+            await upsert(session, ModelRow, values, ["version"])
+
+    async def recipes_suggested(self, suggested: RecipesSuggested) -> None:
+        whose = {"recipe_id": suggested.recipe_id, "scan_id": suggested.scan_id, "subject": suggested.subject}
+        async with self.database.session() as session:
+            await upsert(session, RecipesRow, {**whose, "event": suggested.model_dump(mode="json"), "suggested_at": suggested.suggested_at}, ["recipe_id"])
+
+    async def count_refused_upload(self, reason: str) -> None:
+        async with self.database.session() as session:
+            await insert_once(session, UploadRefusalRow, {"reason": reason, "count": 0})
+            await session.execute(update(UploadRefusalRow).where(UploadRefusalRow.reason == reason).values(count=UploadRefusalRow.count + 1))
+
+    async def figures(self, today: datetime, week: datetime) -> StoredFigures:
+        async with self.database.session(read_only=True) as session:
+            return await _stored_figures(session, today, week)
+
+    async def progress_figures(self, today: datetime, week: datetime, last_week: datetime) -> Figures:
+        async with self.database.session(read_only=True) as session:
+            living = SampleRow.erased.is_(False)
+            since = await session.execute(
+                select(func.min(SampleRow.first_stored_at), func.count().filter(SampleRow.first_stored_at >= last_week)).where(living)
+            )
+            first_at, lately = since.one()
+            return Figures(
+                stored=await _stored_figures(session, today, week),
+                first_sample_at=first_at,
+                samples_last_week=lately,
+                per_class=await _counted(session, select(SampleLabelRow.label, func.sum(SampleLabelRow.boxes)).group_by(SampleLabelRow.label)),
+                refused=await _counted(session, _refusals()),
+                best_map50=await session.scalar(select(func.max(ModelRow.map50))),
+                mean_cost_usd=await session.scalar(select(func.avg(ScanRow.cost_usd)).where(ScanRow.finished_at >= last_week)),
+                runs=await _runs(session),
+            )
+
+
+async def _stored_figures(session: AsyncSession, today: datetime, week: datetime) -> StoredFigures:
+    samples = await session.execute(
+        select(
+            func.count(),
+            func.count().filter(SampleRow.first_stored_at >= today),
+            func.count().filter(SampleRow.first_stored_at >= week),
+            func.coalesce(func.sum(SampleRow.detections), 0),
+            func.coalesce(func.sum(SampleRow.bytes), 0),
+        ).where(SampleRow.erased.is_(False))
+    )
+    total, of_today, of_week, detections, size = samples.one()
+    scans = await session.execute(
+        select(func.count(), func.coalesce(func.sum(case((ScanRow.edited.is_(True), 1), else_=0)), 0), func.max(ScanRow.confirmed_at)).where(
+            ScanRow.confirmed_at.is_not(None)
+        )
+    )
+    confirmed, edited, confirmed_at = scans.one()
+    changed_at = await session.scalar(select(func.max(SampleRow.changed_at)))
+    newest = max((moment for moment in (changed_at, confirmed_at) if moment), default=None)
+    return StoredFigures(total, of_today, of_week, int(detections), int(size), confirmed, int(edited), newest)
+
+
+async def _counted(session: AsyncSession, query: Any) -> dict[str, int]:
+    return {name: int(count) for name, count in sorted((await session.execute(query)).all())}
+
+
+def _refusals() -> Any:
+    rejected: Select[Any] = select(RejectionRow.reason, func.count()).where(RejectionRow.lifted.is_(False)).group_by(RejectionRow.reason)
+    return union_all(rejected, select(UploadRefusalRow.reason, UploadRefusalRow.count))
+
+
+async def _runs(session: AsyncSession) -> list[TrainingRun]:
+    rows = await session.scalars(select(RunRow).order_by(RunRow.finished_at.desc()).limit(RUNS_SHOWN))
+    return [_to_run(TrainingFinished.model_validate(row.event)) for row in rows]
+
+
+def _to_run(run: TrainingFinished) -> TrainingRun:
+    return TrainingRun(
+        run_id=run.run_id,
+        outcome=run.outcome.value,
+        version=run.version,
+        map50=run.evaluation.map50 if run.evaluation else None,
+        map50_lower=run.evaluation.map50_lower if run.evaluation else None,
+        gain=run.comparison.gain if run.comparison else None,
+        train_samples=run.train_samples,
+        reasons=run.reasons,
+        next_steps=run.next_steps,
+        seconds=run.seconds,
+        finished_at=run.finished_at,
+    )
+
+
+def _is_older(stored: SampleStored, row: SampleRow) -> bool:
+    if row.erased:
+        return stored.stored_at <= row.changed_at
+    return (stored.revision, stored.stored_at) <= (row.revision, row.changed_at) if stored.scan_id == row.scan_id else stored.stored_at <= row.changed_at
+
+
+def _sample_values(stored: SampleStored, first_stored_at: datetime) -> dict[str, Any]:
+    return {
+        "sha256": stored.sha256,
+        "scan_id": stored.scan_id,
+        "detections": stored.detections,
+        "bytes": stored.image.bytes,
+        "revision": stored.revision,
+        "erased": False,
+        "first_stored_at": first_stored_at,
+        "changed_at": stored.stored_at,
+    }

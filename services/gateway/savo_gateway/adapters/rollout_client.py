@@ -1,0 +1,54 @@
+"""The rollout service by its HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx2
+
+from savo_gateway.errors import RolloutAwayError
+
+__all__ = ["HttpRolloutDesk"]
+
+SECONDS = 5.0
+
+
+class HttpRolloutDesk:
+    """`ports.RolloutDesk`. `url` None: nobody told where it is."""
+
+    def __init__(self, url: str | None, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+        self._url = url and url.rstrip("/")
+        self._client = httpx2.AsyncClient(timeout=SECONDS, transport=transport)
+
+    async def show(self) -> dict[str, Any]:
+        answer = await self._ask("GET", None)
+        if answer.status_code != httpx2.codes.OK:
+            raise RolloutAwayError(f"the rollout service answered {answer.status_code}")
+        return _document(answer)
+
+    async def change(self, order: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        answer = await self._ask("PUT", order)
+        if answer.is_server_error:
+            raise RolloutAwayError(f"the rollout service answered {answer.status_code}")
+        return answer.status_code, _document(answer)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _ask(self, method: str, order: dict[str, Any] | None) -> httpx2.Response:
+        if self._url is None:
+            raise RolloutAwayError("SAVO_ROLLOUT_URL is not set, so nobody knows where the rollout service is")
+        try:
+            return await self._client.request(method, f"{self._url}/rollout", json=order)
+        except httpx2.HTTPError as error:
+            raise RolloutAwayError(f"the rollout service does not answer: {error or type(error).__name__}") from error
+
+
+def _document(answer: httpx2.Response) -> dict[str, Any]:
+    try:
+        document = answer.json()
+    except ValueError as error:
+        raise RolloutAwayError("the rollout service's answer is no JSON") from error
+    if not isinstance(document, dict):
+        raise RolloutAwayError("the rollout service's answer is no JSON object")
+    return document

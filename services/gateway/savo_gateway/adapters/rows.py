@@ -1,0 +1,71 @@
+"""Between rows and the domain's own forms, and the one insert that both databases understand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import CursorResult, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from savo_contracts.envelope import ImageRef
+from savo_contracts.scans import FailureCode, ScanCompleted, StorageLocation
+from savo_gateway.access import Person
+from savo_gateway.adapters.tables import Base, ConfirmationRow, ScanRow, SubjectRow
+from savo_gateway.confirmations import ConfirmationRequest, settle
+from savo_gateway.scans import Confirmation, Scan, ScanError, ScanStatus
+
+__all__ = ["insert_once", "subject_for", "to_confirmation", "to_requests", "to_scan"]
+
+
+async def insert_once(session: AsyncSession, table: type[Base], values: dict[str, Any]) -> bool:
+    """Insert unless the key is taken; whether a row was added. On PostgreSQL it waits for another transaction that adds the same."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    result = await session.execute(insert(table).values(**values).on_conflict_do_nothing())
+    return isinstance(result, CursorResult) and result.rowcount == 1
+
+
+async def subject_for(session: AsyncSession, person: Person | None, now: datetime) -> tuple[str, bool]:
+    """The person's subject, made on first sight, and whether nobody was named: then it is a new one each time."""
+    fresh = uuid4().hex
+    if person is None:
+        return fresh, True
+    await insert_once(session, SubjectRow, {"subject": fresh, "kind": person.kind, "reference": person.reference, "created_at": now})
+    found = await session.scalar(select(SubjectRow.subject).where(SubjectRow.kind == person.kind, SubjectRow.reference == person.reference))
+    assert found is not None
+    return found, False
+
+
+def to_scan(row: ScanRow, words: Sequence[ConfirmationRow] = ()) -> Scan:
+    result = ScanCompleted.model_validate(row.result) if row.result else None
+    return Scan(
+        scan_id=row.scan_id,
+        subject=row.subject,
+        anonymous=row.anonymous,
+        status=ScanStatus(row.status),
+        image=ImageRef.model_validate(row.image),
+        storage_location=StorageLocation(row.storage_location) if row.storage_location else None,
+        consent=row.consent,
+        captured_at=row.captured_at,
+        requested_at=row.requested_at,
+        expires_at=row.expires_at,
+        result=result,
+        error=ScanError(FailureCode(row.error_code), row.error_message or "") if row.error_code else None,
+        finished_at=row.finished_at,
+        confirmation=to_confirmation(result, words),
+    )
+
+
+def to_confirmation(result: ScanCompleted | None, words: Sequence[ConfirmationRow]) -> Confirmation | None:
+    if not words:
+        return None
+    settled = settle(result.items if result else (), result.served_by if result else None, to_requests(words))
+    last = words[-1]
+    return Confirmation(last.revision, last.published, settled.items, settled.nothing_missing, last.confirmed_at)
+
+
+def to_requests(words: Sequence[ConfirmationRow]) -> list[ConfirmationRequest]:
+    return [ConfirmationRequest.model_validate(word.request) for word in words]

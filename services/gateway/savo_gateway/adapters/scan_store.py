@@ -1,0 +1,194 @@
+"""Scans, their confirmations and the photos' owners, in SQL. Each method is one transaction with its events in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+
+from sqlalchemy import CursorResult, delete, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from savo_contracts.envelope import named_id
+from savo_contracts.figures import is_edited
+from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed
+from savo_gateway.access import Person
+from savo_gateway.adapters.rows import insert_once, subject_for, to_requests, to_scan
+from savo_gateway.adapters.tables import ConfirmationRow, IdempotencyRow, PhotoOwnerRow, ScanRow, SubjectRow
+from savo_gateway.confirmations import ConfirmationRequest, Confirmed, check_may_confirm, confirmed_event, settle
+from savo_gateway.errors import IdempotencyKeyReusedError, ScanNotFoundError
+from savo_gateway.scans import IdempotencyClaim, NewScan, Scan, ScanStatus, requested
+from savo_runtime.database import Database
+from savo_runtime.messaging.outbox import Outbox
+
+__all__ = ["SqlScans"]
+
+
+@dataclass(frozen=True)
+class SqlScans:
+    """`ports.ScanStore`."""
+
+    database: Database
+    outbox: Outbox
+
+    async def claimed(self, claim: IdempotencyClaim) -> Scan | None:
+        async with self.database.session(read_only=True) as session:
+            return await _claimed(session, claim)
+
+    async def accept(self, new: NewScan) -> Scan:
+        async with self.database.session() as session:
+            if new.claim and not await insert_once(session, IdempotencyRow, _claim_values(new, new.claim)):
+                scan = await _claimed(session, new.claim)
+                assert scan is not None
+                return scan
+            subject, anonymous = await subject_for(session, new.person, new.requested_at)
+            row = _new_row(new, subject, anonymous)
+            session.add(row)
+            owner = {"subject": subject, "sha256": new.photo.sha256, "image": row.image, "first_at": new.requested_at}
+            await insert_once(session, PhotoOwnerRow, owner)
+            scan = to_scan(row)
+            await self.outbox.add(session, requested(scan), event_id=named_id(f"scan-requested/{scan.scan_id}"))
+            return scan
+
+    async def find(self, scan_id: str) -> Scan | None:
+        async with self.database.session(read_only=True) as session:
+            row = await session.get(ScanRow, scan_id)
+            return to_scan(row, await _words(session, scan_id)) if row else None
+
+    async def page(self, subject: str, *, before: tuple[datetime, str] | None, limit: int) -> Sequence[Scan]:
+        query = select(ScanRow).where(ScanRow.subject == subject).order_by(ScanRow.requested_at.desc(), ScanRow.scan_id.desc()).limit(limit)
+        if before:
+            query = query.where(tuple_(ScanRow.requested_at, ScanRow.scan_id) < tuple_(*before))
+        async with self.database.session(read_only=True) as session:
+            rows = (await session.scalars(query)).all()
+            of_scans = ConfirmationRow.scan_id.in_([row.scan_id for row in rows])
+            words = await session.scalars(select(ConfirmationRow).where(of_scans).order_by(ConfirmationRow.scan_id, ConfirmationRow.revision))
+            by_scan = {scan_id: list(group) for scan_id, group in groupby(words, key=lambda word: word.scan_id)}
+            return [to_scan(row, by_scan.get(row.scan_id, [])) for row in rows]
+
+    async def subject_of(self, person: Person) -> str | None:
+        async with self.database.session(read_only=True) as session:
+            found: str | None = await session.scalar(select(SubjectRow.subject).where(SubjectRow.kind == person.kind, SubjectRow.reference == person.reference))
+            return found
+
+    async def complete(self, completed: ScanCompleted, now: datetime) -> Confirmed | None:
+        async with self.database.session() as session:
+            row = await _locked(session, completed.scan_id)
+            # A result that was paid for counts even when the sweeper had given the scan up.
+            given_up = row is not None and row.error_code == FailureCode.EXPIRED
+            if row is None or not (row.status == ScanStatus.QUEUED or given_up):
+                return None
+            row.status, row.error_code, row.error_message = ScanStatus.COMPLETED.value, None, None
+            row.result, row.cost_usd, row.finished_at = completed.model_dump(mode="json"), completed.cost_usd, now
+            words = await _words(session, row.scan_id)
+            return await self._publish(session, row, words, now) if words else Confirmed(to_scan(row))
+
+    async def fail(self, failed: ScanFailed, now: datetime) -> bool:
+        async with self.database.session() as session:
+            row = await _locked(session, failed.scan_id)
+            if row is None or row.status != ScanStatus.QUEUED:
+                return False
+            row.status, row.finished_at = ScanStatus.FAILED.value, now
+            row.error_code, row.error_message = failed.code.value, failed.message
+            row.cost_usd = failed.cost_usd
+            return True
+
+    async def confirm(self, scan_id: str, request: ConfirmationRequest, now: datetime) -> Confirmed:
+        async with self.database.session() as session:
+            row = await _locked(session, scan_id)
+            if row is None:
+                raise ScanNotFoundError(scan_id)
+            words = await _words(session, scan_id)
+            scan = to_scan(row, words)
+            check_may_confirm(scan, request)
+            if _says_nothing_new(scan, words, request):
+                return Confirmed(scan)
+            word = ConfirmationRow(scan_id=scan_id, revision=len(words) + 1, request=request.model_dump(mode="json"), published=False, confirmed_at=now)
+            session.add(word)
+            words = [*words, word]
+            return await self._publish(session, row, words, now) if scan.result else Confirmed(to_scan(row, words))
+
+    async def unfinished(self, *, expired_before: datetime | None = None, limit: int = 500) -> Sequence[Scan]:
+        query = select(ScanRow).where(ScanRow.status == ScanStatus.QUEUED.value).order_by(ScanRow.expires_at).limit(limit)
+        if expired_before:
+            query = query.where(ScanRow.expires_at < expired_before)
+        async with self.database.session(read_only=True) as session:
+            return [to_scan(row) for row in await session.scalars(query)]
+
+    async def republish(self, scan: Scan) -> None:
+        async with self.database.session() as session:
+            await self.outbox.add(session, requested(scan), event_id=named_id(f"scan-requested/{scan.scan_id}"))
+
+    async def forget_claims(self, older_than: datetime) -> int:
+        async with self.database.session() as session:
+            result = await session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < older_than))
+            return result.rowcount if isinstance(result, CursorResult) else 0
+
+    async def _publish(self, session: AsyncSession, row: ScanRow, words: Sequence[ConfirmationRow], now: datetime) -> Confirmed:
+        """The whole of what was said, as one event under the last word's revision."""
+        scan = to_scan(row)
+        assert scan.result is not None
+        result, requests, revision = scan.result, to_requests(words), words[-1].revision
+        settled = settle(result.items, result.served_by, requests)
+        told_before = [request for word, request in zip(words, requests, strict=True) if word.published]
+        before = settle(result.items, result.served_by, told_before).items if told_before else ()
+        row.edited, row.confirmed_at = is_edited(settled.items), now
+        for word in words:
+            word.published = True
+        event = confirmed_event(scan, result, settled, revision, now)
+        await self.outbox.add(session, event, event_id=named_id(f"scan-confirmed/{row.scan_id}/{revision}"))
+        return Confirmed(to_scan(row, words), event, tuple(item for item in settled.items if item not in before))
+
+
+def _says_nothing_new(scan: Scan, words: Sequence[ConfirmationRow], request: ConfirmationRequest) -> bool:
+    if not words:
+        return False
+    requests = to_requests(words)
+    if scan.result is None:
+        return requests[-1] == request
+    return settle(scan.result.items, scan.result.served_by, [*requests, request]) == settle(scan.result.items, scan.result.served_by, requests)
+
+
+async def _locked(session: AsyncSession, scan_id: str) -> ScanRow | None:
+    """The row, kept from others until the transaction ends: a write first, which locks on PostgreSQL as on SQLite."""
+    await session.execute(
+        update(ScanRow).where(ScanRow.scan_id == scan_id).values(changes=ScanRow.changes + 1), execution_options={"synchronize_session": False}
+    )
+    return await session.get(ScanRow, scan_id)
+
+
+async def _words(session: AsyncSession, scan_id: str) -> list[ConfirmationRow]:
+    return list(await session.scalars(select(ConfirmationRow).where(ConfirmationRow.scan_id == scan_id).order_by(ConfirmationRow.revision)))
+
+
+async def _claimed(session: AsyncSession, claim: IdempotencyClaim) -> Scan | None:
+    held = await session.get(IdempotencyRow, (claim.scope, claim.key))
+    if held is None:
+        return None
+    if held.fingerprint != claim.fingerprint:
+        raise IdempotencyKeyReusedError
+    row = await session.get(ScanRow, held.scan_id)
+    return to_scan(row, await _words(session, row.scan_id)) if row else None
+
+
+def _claim_values(new: NewScan, claim: IdempotencyClaim) -> dict[str, object]:
+    return {"scope": claim.scope, "key": claim.key, "fingerprint": claim.fingerprint, "scan_id": new.scan_id, "created_at": new.requested_at}
+
+
+def _new_row(new: NewScan, subject: str, anonymous: bool) -> ScanRow:
+    return ScanRow(
+        scan_id=new.scan_id,
+        subject=subject,
+        anonymous=anonymous,
+        status=ScanStatus.QUEUED.value,
+        image=new.photo.ref.model_dump(mode="json"),
+        upload_sha256=new.photo.upload_sha256,
+        storage_location=new.storage_location.value if new.storage_location else None,
+        consent=new.consent,
+        captured_at=new.captured_at,
+        device_info=new.device_info,
+        requested_at=new.requested_at,
+        expires_at=new.expires_at,
+        changes=0,
+    )

@@ -1,0 +1,207 @@
+"""The gateway's tables. What is projected from topics can be rebuilt by replay; people, keys and owners stand here alone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Boolean, Float, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from savo_runtime.database import UtcDateTime
+
+__all__ = [
+    "ApiKeyRow",
+    "Base",
+    "ConfirmationRow",
+    "IdempotencyRow",
+    "ModelRow",
+    "PhotoOwnerRow",
+    "RecipesRow",
+    "RejectionRow",
+    "ReportedPhotoRow",
+    "RunRow",
+    "SampleLabelRow",
+    "SampleRow",
+    "ScanRow",
+    "SubjectRow",
+    "UploadRefusalRow",
+]
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON(none_as_null=True), list[Any]: JSON(none_as_null=True)}  # noqa: RUF012 - SQLAlchemy's way
+
+
+class SubjectRow(Base):
+    """Who a subject is. Deleting the row makes its events nobody's."""
+
+    __tablename__ = "subjects"
+    __table_args__ = (UniqueConstraint("kind", "reference", name="uq_subjects_person"),)
+
+    subject: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    reference: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime]
+
+
+class PhotoOwnerRow(Base):
+    """A photo's bytes go with its last owner."""
+
+    __tablename__ = "photo_owners"
+
+    subject: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
+    image: Mapped[dict[str, Any]]
+    first_at: Mapped[datetime]
+
+
+class ScanRow(Base):
+    __tablename__ = "scans"
+    __table_args__ = (Index("ix_scans_of_subject", "subject", "requested_at", "scan_id"), Index("ix_scans_unfinished", "status", "expires_at"))
+
+    scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(64))
+    anonymous: Mapped[bool] = mapped_column(Boolean)
+    status: Mapped[str] = mapped_column(String(16))
+    image: Mapped[dict[str, Any]]
+    upload_sha256: Mapped[str | None] = mapped_column(String(64))
+    storage_location: Mapped[str | None] = mapped_column(String(16))
+    consent: Mapped[bool | None] = mapped_column(Boolean)
+    captured_at: Mapped[datetime | None]
+    device_info: Mapped[str | None] = mapped_column(Text)
+    requested_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    result: Mapped[dict[str, Any] | None]
+    cost_usd: Mapped[float | None] = mapped_column(Float)
+    error_code: Mapped[str | None] = mapped_column(String(40))
+    error_message: Mapped[str | None] = mapped_column(Text)
+    finished_at: Mapped[datetime | None] = mapped_column(index=True)
+    edited: Mapped[bool | None] = mapped_column(Boolean)
+    confirmed_at: Mapped[datetime | None] = mapped_column(index=True)
+    changes: Mapped[int] = mapped_column(Integer, default=0)
+    """Counted up at the start of each transaction that decides by this row: that takes its lock on PostgreSQL too."""
+
+
+class ConfirmationRow(Base):
+    """Every word a user said on a scan, in order."""
+
+    __tablename__ = "confirmations"
+
+    scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    revision: Mapped[int] = mapped_column(Integer, primary_key=True)
+    request: Mapped[dict[str, Any]]
+    published: Mapped[bool] = mapped_column(Boolean)
+    confirmed_at: Mapped[datetime]
+
+
+class IdempotencyRow(Base):
+    __tablename__ = "idempotency_keys"
+
+    scope: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Hash of the caller."""
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    scan_id: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class ReportedPhotoRow(Base):
+    """A photo sent to /training/upload-image, under the scan id that its confirmation will name."""
+
+    __tablename__ = "reported_photos"
+
+    scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    subject: Mapped[str] = mapped_column(String(64))
+    anonymous: Mapped[bool] = mapped_column(Boolean)
+    image: Mapped[dict[str, Any]]
+    uploaded_at: Mapped[datetime]
+
+
+class ApiKeyRow(Base):
+    __tablename__ = "api_keys"
+
+    key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class SampleRow(Base):
+    """Projection of samples.stored and samples.erased: one row a photo."""
+
+    __tablename__ = "samples"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    scan_id: Mapped[str] = mapped_column(String(64))
+    detections: Mapped[int] = mapped_column(Integer)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    revision: Mapped[int] = mapped_column(Integer)
+    erased: Mapped[bool] = mapped_column(Boolean)
+    first_stored_at: Mapped[datetime] = mapped_column(index=True)
+    changed_at: Mapped[datetime]
+
+
+class SampleLabelRow(Base):
+    __tablename__ = "sample_labels"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    label: Mapped[str] = mapped_column(String(80), primary_key=True, index=True)
+    boxes: Mapped[int] = mapped_column(Integer)
+
+
+class RejectionRow(Base):
+    """Projection of samples.rejected: the newest word on each scan's photo."""
+
+    __tablename__ = "sample_rejections"
+
+    scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    reason: Mapped[str] = mapped_column(String(40), index=True)
+    detail: Mapped[str] = mapped_column(Text)
+    lifted: Mapped[bool] = mapped_column(Boolean)
+    """True: the photo became a sample after all."""
+    rejected_at: Mapped[datetime]
+
+
+class UploadRefusalRow(Base):
+    __tablename__ = "upload_refusals"
+
+    reason: Mapped[str] = mapped_column(String(40), primary_key=True)
+    count: Mapped[int] = mapped_column(Integer)
+
+
+class RunRow(Base):
+    """Projection of training.finished; the event as it came."""
+
+    __tablename__ = "training_runs"
+
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    event: Mapped[dict[str, Any]]
+    finished_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class ModelRow(Base):
+    """Projection of models.registered; the event as it came."""
+
+    __tablename__ = "models"
+
+    version: Mapped[str] = mapped_column(String(20), primary_key=True)
+    map50: Mapped[float] = mapped_column(Float)
+    event: Mapped[dict[str, Any]]
+    registered_at: Mapped[datetime]
+
+
+class RecipesRow(Base):
+    """Projection of recipes.suggested; the event as it came."""
+
+    __tablename__ = "recipes"
+
+    recipe_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    scan_id: Mapped[str] = mapped_column(String(64), index=True)
+    subject: Mapped[str] = mapped_column(String(64), index=True)
+    event: Mapped[dict[str, Any]]
+    suggested_at: Mapped[datetime]

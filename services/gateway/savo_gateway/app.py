@@ -1,0 +1,114 @@
+"""The gateway, wired: the only place that knows which adapter is behind which port, and the only reader of the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+from uuid import uuid4
+
+from savo_gateway import handlers
+from savo_gateway.access import AccessPolicy, CheckCaller, JwtPolicy, Mode, default_mode
+from savo_gateway.adapters.figure_store import SqlFigures
+from savo_gateway.adapters.key_store import SqlKeys
+from savo_gateway.adapters.reported_store import SqlReportedScans
+from savo_gateway.adapters.rollout_client import HttpRolloutDesk
+from savo_gateway.adapters.scan_store import SqlScans
+from savo_gateway.finishing import ConfirmScan, FinishScans, SweepScans
+from savo_gateway.http.application import http_app
+from savo_gateway.http.gateway import Gateway
+from savo_gateway.rates import RateLimit
+from savo_gateway.rollout_mirror import RolloutMirror
+from savo_gateway.scans import AcceptScan, ScanPolicy, TakePhoto
+from savo_gateway.settings import GatewaySettings
+from savo_gateway.stats import ShowProgress, ShowStats
+from savo_gateway.submissions import KeepPhoto, SubmitReport
+from savo_gateway.uploads import UploadLimits
+from savo_gateway.watching import WaitForScan, Wakes
+from savo_runtime.messaging.subscriptions import Subscription, bind, read_snapshot
+from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
+
+__all__ = ["DEFINITION", "build"]
+
+SWEEP_SECONDS = 5.0
+
+
+def build(settings: GatewaySettings, runtime: Runtime) -> Service:
+    scans = SqlScans(runtime.database, runtime.outbox)
+    figures = SqlFigures(runtime.database)
+    wakes, mirror = Wakes(), RolloutMirror()
+    finish = FinishScans(scans, wakes, runtime.clock)
+    sweep = SweepScans(scans, finish, runtime.clock)
+    desk = HttpRolloutDesk(settings.rollout_url)
+    gateway = _gateway(settings, runtime, scans, figures, wakes, desk, mirror)
+    return Service(
+        name="gateway",
+        subscriptions=_subscriptions(finish, figures),
+        snapshots=[read_snapshot(handlers.on_rollout_changed, mirror=mirror)],
+        app=http_app(gateway),
+        workers=[Worker("sweep-scans", lambda: _sweep_for_ever(sweep))],
+        # The embedded broker forgets what was in flight when it stops.
+        on_start=[sweep.republish] if settings.embedded_broker else [],
+        on_stop=[desk.close],
+    )
+
+
+def _gateway(
+    settings: GatewaySettings, runtime: Runtime, scans: SqlScans, figures: SqlFigures, wakes: Wakes, desk: HttpRolloutDesk, mirror: RolloutMirror
+) -> Gateway:
+    limits = UploadLimits(int(settings.max_upload_mb * 1_000_000), int(settings.max_upload_megapixels * 1_000_000))
+    take_photo = TakePhoto(runtime.store, limits)
+    reported = SqlReportedScans(runtime.database)
+    confirm = ConfirmScan(scans, runtime.clock)
+    policy = ScanPolicy(expires_after=timedelta(seconds=settings.scan_expires_seconds))
+    return Gateway(
+        check_caller=CheckCaller(_access(settings), SqlKeys(runtime.database)),
+        rate_limit=RateLimit(settings.rate_limit_per_minute, time.monotonic),
+        limits=limits,
+        scans=scans,
+        accept=AcceptScan(take_photo, scans, policy, runtime.clock, new_id),
+        wait=WaitForScan(scans, wakes),
+        confirm=confirm,
+        keep_photo=KeepPhoto(take_photo, reported, runtime.clock, new_id),
+        submit=SubmitReport(scans, reported, confirm, runtime.clock),
+        figures=figures,
+        stats=ShowStats(figures, runtime.clock),
+        progress=ShowProgress(figures, runtime.clock, settings.goals_started_at),
+        rollout=desk,
+        rollout_mirror=mirror,
+    )
+
+
+def _subscriptions(finish: FinishScans, projections: SqlFigures) -> list[Subscription]:
+    of_scans = (handlers.on_scan_completed, handlers.on_scan_failed)
+    of_figures = (
+        handlers.on_sample_stored,
+        handlers.on_sample_rejected,
+        handlers.on_sample_erased,
+        handlers.on_training_finished,
+        handlers.on_model_registered,
+        handlers.on_recipes_suggested,
+    )
+    return [*(bind(handler, finish=finish) for handler in of_scans), *(bind(handler, projections=projections) for handler in of_figures)]
+
+
+def _access(settings: GatewaySettings) -> AccessPolicy:
+    mode = Mode(settings.auth) if settings.auth else default_mode(settings.http_host)
+    if mode is not Mode.JWT or settings.jwt_key is None:
+        return AccessPolicy(mode)
+    key = settings.jwt_key.get_secret_value()
+    return AccessPolicy(mode, JwtPolicy(key, (settings.jwt_algorithm,), settings.jwt_audience, settings.jwt_issuer))
+
+
+def new_id() -> str:
+    """A random id that nobody guesses."""
+    return uuid4().hex
+
+
+async def _sweep_for_ever(sweep: SweepScans) -> None:
+    while True:
+        await sweep.sweep()
+        await asyncio.sleep(SWEEP_SECONDS)
+
+
+DEFINITION = ServiceDefinition("gateway", GatewaySettings, build, migrations="savo_gateway.migrations")

@@ -1,0 +1,174 @@
+"""What can be wrong with a request. Each error writes its own message and knows its place in the HTTP answer.
+
+GatewayError                     code                      status
+├── UploadRefusedError           upload-*                  413, 415, 422
+├── InvalidRequestError          invalid-request           422   names the field
+├── ScanNotFoundError            scan-not-found            404   also for another user's scan
+├── PhotoNotFoundError           photo-not-found           404
+├── ScanNotCompletedError        scan-not-completed        409
+├── ScanFailedError              scan-failed               409
+├── IdempotencyKeyReusedError    idempotency-key-reused    422
+├── IdempotencyInProgressError   idempotency-in-progress   409
+├── UnauthorizedError            unauthorized              401
+├── ForbiddenError               forbidden                 403
+├── TooManyRequestsError         too-many-requests         429
+└── RolloutAwayError             rollout-away              503
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+__all__ = [
+    "ForbiddenError",
+    "GatewayError",
+    "IdempotencyInProgressError",
+    "IdempotencyKeyReusedError",
+    "InvalidRequestError",
+    "PhotoNotFoundError",
+    "RolloutAwayError",
+    "ScanFailedError",
+    "ScanNotCompletedError",
+    "ScanNotFoundError",
+    "TooManyRequestsError",
+    "UnauthorizedError",
+    "UploadFlaw",
+    "UploadRefusedError",
+]
+
+
+class GatewayError(Exception):
+    """The family. `extra` are the problem document's own members, beside type, title, status, detail and code."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Something went wrong"
+
+    def __init__(self, detail: str, *, retry_after: float | None = None, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+        self.extra = extra
+
+
+class UploadFlaw(StrEnum):
+    """Why a photo is not taken; also the reason it is counted under in /training/progress."""
+
+    EMPTY = "upload-empty"
+    TOO_LARGE = "upload-too-large"
+    TOO_MANY_PIXELS = "upload-too-many-pixels"
+    WRONG_TYPE = "upload-wrong-type"
+    UNREADABLE = "upload-unreadable"
+    TRUNCATED = "upload-truncated"
+
+
+class UploadRefusedError(GatewayError):
+    """The photo itself is not taken."""
+
+    title = "This photo cannot be taken"
+
+    def __init__(self, flaw: UploadFlaw, detail: str, **extra: Any) -> None:
+        super().__init__(detail, **extra)
+        self.flaw = flaw
+        # Problem types differ by flaw, so they are set on the instance over the class's.
+        self.code = flaw.value  # type: ignore[misc]
+        self.status = _UPLOAD_STATUS.get(flaw, 422)  # type: ignore[misc]
+
+
+_UPLOAD_STATUS = {UploadFlaw.TOO_LARGE: 413, UploadFlaw.TOO_MANY_PIXELS: 413, UploadFlaw.WRONG_TYPE: 415}
+
+
+class InvalidRequestError(GatewayError):
+    status = 422
+    code = "invalid-request"
+    title = "A field makes no sense"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}", errors=[{"field": field, "message": message}])
+
+
+class ScanNotFoundError(GatewayError):
+    status = 404
+    code = "scan-not-found"
+    title = "There is no such scan"
+
+    def __init__(self, scan_id: str) -> None:
+        super().__init__(f"there is no scan {scan_id!r}")
+
+
+class PhotoNotFoundError(GatewayError):
+    status = 404
+    code = "photo-not-found"
+    title = "There is no such photo"
+
+    def __init__(self, image_hash: str) -> None:
+        super().__init__(f"there is no photo {image_hash!r} of this user; send it to POST /training/upload-image first")
+
+
+class ScanNotCompletedError(GatewayError):
+    status = 409
+    code = "scan-not-completed"
+    title = "The scan has no result yet"
+
+    def __init__(self, scan_id: str) -> None:
+        super().__init__(f"scan {scan_id!r} has no result yet that could be all correct; wait for it, or send items", retry_after=1)
+
+
+class ScanFailedError(GatewayError):
+    status = 409
+    code = "scan-failed"
+    title = "The scan failed"
+
+    def __init__(self, scan_id: str, reason: str) -> None:
+        super().__init__(f"scan {scan_id!r} failed ({reason}); there is nothing to confirm")
+
+
+class IdempotencyKeyReusedError(GatewayError):
+    status = 422
+    code = "idempotency-key-reused"
+    title = "This Idempotency-Key belongs to another request"
+
+    def __init__(self) -> None:
+        super().__init__("Idempotency-Key was used for a request with another body; use a new key for a new photo")
+
+
+class IdempotencyInProgressError(GatewayError):
+    status = 409
+    code = "idempotency-in-progress"
+    title = "The first request with this Idempotency-Key is not answered yet"
+
+    def __init__(self) -> None:
+        super().__init__("the first request with this Idempotency-Key is still being worked on; ask again", retry_after=1)
+
+
+class UnauthorizedError(GatewayError):
+    status = 401
+    code = "unauthorized"
+    title = "Who are you?"
+
+
+class ForbiddenError(GatewayError):
+    status = 403
+    code = "forbidden"
+    title = "This is not yours to do"
+
+
+class TooManyRequestsError(GatewayError):
+    status = 429
+    code = "too-many-requests"
+    title = "Too many requests"
+
+    def __init__(self, per_minute: int, retry_after: float) -> None:
+        super().__init__(
+            f"at most {per_minute} requests a minute are taken from one caller", retry_after=retry_after, limit={"requests_per_minute": per_minute}
+        )
+
+
+class RolloutAwayError(GatewayError):
+    status = 503
+    code = "rollout-away"
+    title = "The rollout service does not answer"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, retry_after=5)

@@ -1,0 +1,101 @@
+"""How scans come to their end: answered, failed, expired, confirmed; and what a start does with those that were left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed
+from savo_gateway.confirmations import ConfirmationRequest, Confirmed
+from savo_gateway.ports import ScanStore
+from savo_gateway.scans import Scan
+from savo_gateway.watching import Wakes
+from savo_runtime.telemetry.metrics import CONFIRMED_ITEMS
+
+__all__ = ["ConfirmScan", "FinishScans", "SweepScans"]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class FinishScans:
+    """The projection of scans.completed and scans.failed. The same event again changes nothing."""
+
+    scans: ScanStore
+    wakes: Wakes
+    clock: Callable[[], datetime]
+
+    async def complete(self, completed: ScanCompleted) -> None:
+        confirmed = await self.scans.complete(completed, self.clock())
+        if confirmed is None:
+            log.info("scan.completed-ignored", scan_id=completed.scan_id, reason="unknown here, or it had its end before")
+            return
+        _count(confirmed)
+        self.wakes.wake(completed.scan_id)
+
+    async def fail(self, failed: ScanFailed) -> None:
+        if not await self.scans.fail(failed, self.clock()):
+            log.info("scan.failed-ignored", scan_id=failed.scan_id, reason="unknown here, or it had its end before")
+            return
+        self.wakes.wake(failed.scan_id)
+
+
+@dataclass(frozen=True)
+class ConfirmScan:
+    scans: ScanStore
+    clock: Callable[[], datetime]
+
+    async def __call__(self, scan_id: str, request: ConfirmationRequest) -> Scan:
+        """Raises `ScanNotFoundError`, `ScanFailedError`, `ScanNotCompletedError`."""
+        confirmed = await self.scans.confirm(scan_id, request, self.clock())
+        _count(confirmed)
+        return confirmed.scan
+
+
+@dataclass(frozen=True)
+class SweepScans:
+    """Nobody waits for ever: what vision never answered fails here."""
+
+    scans: ScanStore
+    finish: FinishScans
+    clock: Callable[[], datetime]
+    grace: timedelta = timedelta(seconds=30)
+    """Past `expires_at`: vision's own word on a late scan comes first."""
+    claims_live: timedelta = timedelta(hours=24)
+
+    async def sweep(self) -> int:
+        """How many scans were given up."""
+        now = self.clock()
+        late = await self.scans.unfinished(expired_before=now - self.grace)
+        for scan in late:
+            await self.finish.fail(_expired(scan, now))
+        await self.scans.forget_claims(now - self.claims_live)
+        return len(late)
+
+    async def republish(self) -> int:
+        """For a broker that forgets: ask again for what nobody answered, and fail what is too late."""
+        now = self.clock()
+        waiting = await self.scans.unfinished(limit=10_000)
+        for scan in waiting:
+            if scan.expires_at <= now:
+                await self.finish.fail(_expired(scan, now))
+            else:
+                await self.scans.republish(scan)
+        if waiting:
+            log.info("scans.republished", scans=len(waiting))
+        return len(waiting)
+
+
+def _expired(scan: Scan, now: datetime) -> ScanFailed:
+    message = "no answer came in time; send the photo again"
+    return ScanFailed(scan_id=scan.scan_id, subject=scan.subject, code=FailureCode.EXPIRED, message=message, requested_at=scan.requested_at, failed_at=now)
+
+
+def _count(confirmed: Confirmed) -> None:
+    if confirmed.event is None:
+        return
+    for item in confirmed.news:
+        CONFIRMED_ITEMS.labels(assigned_arm=confirmed.event.assigned_arm.value, action=item.action.value).inc()

@@ -1,0 +1,97 @@
+"""The owner's goal tables, and how each row stands.
+
+Numbers of the tables that the owner gave: samples, mAP, correction rate, cost. The daily rate is what the next table of
+samples asks for, spread over its days; storage allows half a megabyte a sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import ClassVar, Literal
+
+from savo_contracts.figures import TARGETS
+
+__all__ = ["GOALS", "Goal", "Standing", "standing"]
+
+WEEK, MONTH = 7, 30
+"""Days."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One row: by when, which figure, how much."""
+
+    SAMPLES: ClassVar = "samples"
+    SAMPLES_A_DAY: ClassVar = "samples_per_day"
+    CORRECTION_RATE: ClassVar = "correction_rate"
+    STORAGE_MB: ClassVar = "storage_mb"
+    MAP50: ClassVar = "map50"
+    INGREDIENTS: ClassVar = "unique_ingredients"
+    COST_USD: ClassVar = "cost_per_scan_usd"
+
+    milestone: str
+    days: int
+    """From the start to the due day."""
+    figure: str
+    target: float
+    bound: Literal["at_least", "at_most"] = "at_least"
+    grows: bool = False
+    """True: it is built up day by day, so half-way in time means half-way there."""
+
+
+def _collecting(milestone: str, days: int, samples: int, a_day: float) -> tuple[Goal, ...]:
+    return (
+        Goal(milestone, days, Goal.SAMPLES, samples, grows=True),
+        Goal(milestone, days, Goal.SAMPLES_A_DAY, a_day),
+        Goal(milestone, days, Goal.CORRECTION_RATE, TARGETS.correction_rate, "at_most"),
+        Goal(milestone, days, Goal.STORAGE_MB, samples / 2, "at_most"),
+    )
+
+
+def _learning(milestone: str, days: int, map50: float, samples: int, ingredients: int) -> tuple[Goal, ...]:
+    return (
+        Goal(milestone, days, Goal.MAP50, map50),
+        Goal(milestone, days, Goal.SAMPLES, samples, grows=True),
+        Goal(milestone, days, Goal.INGREDIENTS, ingredients, grows=True),
+        Goal(milestone, days, Goal.COST_USD, TARGETS.cost_usd, "at_most"),
+    )
+
+
+GOALS: tuple[Goal, ...] = (
+    *_collecting("week 1", WEEK, 100, 15),
+    *_collecting("month 1", MONTH, 10_000, 430),
+    *_collecting("month 2", 2 * MONTH, 50_000, 1_334),
+    *_learning("month 3", 3 * MONTH, 0.75, 50_000, 100),
+    *_learning("month 6", 6 * MONTH, 0.85, 100_000, 150),
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A row with where it stands."""
+
+    milestone: str
+    figure: str
+    goal: float
+    bound: str
+    now: float | None
+    """None: nothing to measure yet."""
+    due: datetime | None
+    reached: bool
+    on_course: bool | None
+    """None before the start, or before there is anything to measure."""
+
+
+def standing(goal: Goal, now: float | None, started_at: datetime | None, at: datetime) -> Standing:
+    """Where a row stands `at` a time, in figures."""
+    due = started_at + timedelta(days=goal.days) if started_at else None
+    reached = now is not None and (now >= goal.target if goal.bound == "at_least" else now <= goal.target)
+    on_course = None if now is None or started_at is None else _on_course(goal, now, reached, at - started_at)
+    return Standing(goal.milestone, goal.figure, goal.target, goal.bound, now, due, reached, on_course)
+
+
+def _on_course(goal: Goal, now: float, reached: bool, elapsed: timedelta) -> bool:
+    if reached or not goal.grows:
+        return reached
+    return now >= goal.target * min(1.0, elapsed / timedelta(days=goal.days))

@@ -1,0 +1,82 @@
+"""What the gateway reads, at one glance: the end of scans, and what the statistics and pages show."""
+
+from __future__ import annotations
+
+from savo_contracts.models import ModelRegistered
+from savo_contracts.recipes import RecipesSuggested
+from savo_contracts.rollout import RolloutChanged
+from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
+from savo_contracts.scans import ScanCompleted, ScanFailed
+from savo_contracts.topics import (
+    MODELS_REGISTERED,
+    RECIPES_SUGGESTED,
+    ROLLOUT_CHANGED,
+    SAMPLES_ERASED,
+    SAMPLES_REJECTED,
+    SAMPLES_STORED,
+    SCANS_COMPLETED,
+    SCANS_FAILED,
+    TRAINING_FINISHED,
+)
+from savo_contracts.training import TrainingFinished
+from savo_gateway.finishing import FinishScans
+from savo_gateway.ports import Projections
+from savo_gateway.rollout_mirror import RolloutMirror
+from savo_runtime.messaging.subscriptions import consumes
+
+__all__ = [
+    "on_model_registered",
+    "on_recipes_suggested",
+    "on_rollout_changed",
+    "on_sample_erased",
+    "on_sample_rejected",
+    "on_sample_stored",
+    "on_scan_completed",
+    "on_scan_failed",
+    "on_training_finished",
+]
+
+
+@consumes(SCANS_COMPLETED)
+async def on_scan_completed(completed: ScanCompleted, finish: FinishScans) -> None:
+    await finish.complete(completed)
+
+
+@consumes(SCANS_FAILED)
+async def on_scan_failed(failed: ScanFailed, finish: FinishScans) -> None:
+    await finish.fail(failed)
+
+
+@consumes(SAMPLES_STORED)
+async def on_sample_stored(stored: SampleStored, projections: Projections) -> None:
+    await projections.sample_stored(stored)
+
+
+@consumes(SAMPLES_REJECTED)
+async def on_sample_rejected(rejected: SampleRejected, projections: Projections) -> None:
+    await projections.sample_rejected(rejected)
+
+
+@consumes(SAMPLES_ERASED)
+async def on_sample_erased(erased: SampleErased, projections: Projections) -> None:
+    await projections.sample_erased(erased)
+
+
+@consumes(TRAINING_FINISHED)
+async def on_training_finished(finished: TrainingFinished, projections: Projections) -> None:
+    await projections.training_finished(finished)
+
+
+@consumes(MODELS_REGISTERED)
+async def on_model_registered(model: ModelRegistered, projections: Projections) -> None:
+    await projections.model_registered(model)
+
+
+@consumes(RECIPES_SUGGESTED)
+async def on_recipes_suggested(suggested: RecipesSuggested, projections: Projections) -> None:
+    await projections.recipes_suggested(suggested)
+
+
+@consumes(ROLLOUT_CHANGED)
+async def on_rollout_changed(changed: RolloutChanged, mirror: RolloutMirror) -> None:
+    mirror.show(changed)

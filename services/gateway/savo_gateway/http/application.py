@@ -1,0 +1,29 @@
+"""The HTTP of the gateway, put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from savo_gateway.http import admin_routes, page_routes, problems, scan_routes, training_routes
+from savo_gateway.http.gateway import Gateway
+
+__all__ = ["http_app"]
+
+TAGS = [
+    {"name": "scans", "description": "Photos in, ingredients out, corrections back."},
+    {"name": "training", "description": "How much there is to learn from."},
+    {"name": "recipes", "description": "What to cook."},
+    {"name": "users", "description": "People and what is kept of them."},
+    {"name": "admin", "description": "Operators' desk."},
+]
+
+
+def http_app(gateway: Gateway) -> FastAPI:
+    app = FastAPI(title="Savo", summary="What is in the kitchen", version=version("savo-gateway"), openapi_tags=TAGS)
+    app.state.gateway = gateway
+    problems.install(app)
+    for routes in (scan_routes, training_routes, admin_routes, page_routes):
+        app.include_router(routes.router)
+    return app

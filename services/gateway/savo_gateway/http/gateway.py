@@ -1,0 +1,92 @@
+"""What the routes are given: the use cases, and who is calling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from savo_gateway.access import CheckCaller, Person, Principal, Scope, person_named
+from savo_gateway.errors import ScanNotFoundError
+from savo_gateway.finishing import ConfirmScan
+from savo_gateway.ports import FigureStore, RolloutDesk, ScanStore
+from savo_gateway.rates import RateLimit
+from savo_gateway.rollout_mirror import RolloutMirror
+from savo_gateway.scans import AcceptScan, Scan
+from savo_gateway.stats import ShowProgress, ShowStats
+from savo_gateway.submissions import KeepPhoto, SubmitReport
+from savo_gateway.uploads import UploadLimits
+from savo_gateway.watching import WaitForScan
+
+__all__ = ["Gateway", "OpsCaller", "ScansCaller", "TheGateway", "TrainingCaller", "VisibleScan", "find_visible", "person_for"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateway:
+    """Everything behind the HTTP, wired by `app.py`."""
+
+    check_caller: CheckCaller
+    rate_limit: RateLimit
+    limits: UploadLimits
+    scans: ScanStore
+    accept: AcceptScan
+    wait: WaitForScan
+    confirm: ConfirmScan
+    keep_photo: KeepPhoto
+    submit: SubmitReport
+    figures: FigureStore
+    stats: ShowStats
+    progress: ShowProgress
+    rollout: RolloutDesk
+    rollout_mirror: RolloutMirror
+
+
+def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+TheGateway = Annotated[Gateway, Depends(_gateway)]
+
+
+async def _caller(request: Request, gateway: TheGateway) -> Principal:
+    principal = await gateway.check_caller(request.headers)
+    if principal.limited:
+        gateway.rate_limit.take(principal.name)
+    return principal
+
+
+def _with(scope: Scope) -> Any:
+    async def caller(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
+        principal.need(scope)
+        return principal
+
+    return Depends(caller)
+
+
+ScansCaller = Annotated[Principal, _with(Scope.SCANS)]
+TrainingCaller = Annotated[Principal, _with(Scope.TRAINING)]
+OpsCaller = Annotated[Principal, _with(Scope.OPS)]
+
+
+def person_for(caller: Principal, user_id: str | None, device_id: str | None = None) -> Person | None:
+    """Whom a request is about. Raises `ForbiddenError`."""
+    return person_named(caller.acting_for(user_id), device_id)
+
+
+async def find_visible(gateway: Gateway, caller: Principal, scan_id: str) -> Scan:
+    """A user sees their own scans; another's is as if it were not there. Raises `ScanNotFoundError`."""
+    scan = await gateway.scans.find(scan_id)
+    if scan is None:
+        raise ScanNotFoundError(scan_id)
+    if caller.user_id is not None and scan.subject != await gateway.scans.subject_of(Person("user", caller.user_id)):
+        raise ScanNotFoundError(scan_id)
+    return scan
+
+
+async def _visible(scan_id: str, gateway: TheGateway, caller: ScansCaller) -> Scan:
+    return await find_visible(gateway, caller, scan_id)
+
+
+VisibleScan = Annotated[Scan, Depends(_visible)]

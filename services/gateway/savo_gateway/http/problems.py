@@ -1,0 +1,118 @@
+"""Every error as `application/problem+json` (RFC 9457), with a stable `type` and `code`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from savo_gateway.errors import GatewayError, UnauthorizedError
+from savo_runtime.errors import DependencyDownError, RetryableError
+from savo_runtime.storage.port import StorageFullError
+
+__all__ = ["PROBLEM_RESPONSES", "install", "problem"]
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:savo:problem:"
+DEPENDENCY_RETRY_SECONDS = 5.0
+
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "code"],
+    "properties": {
+        "type": {"type": "string", "description": f"Stable: {TYPE_PREFIX} and the code."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong with this request, for a person."},
+        "code": {"type": "string", "description": "Stable, for programs."},
+        "errors": {"type": "array", "items": {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}}},
+    },
+}
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "What went wrong (RFC 9457)", "content": {MEDIA_TYPE: {"schema": _PROBLEM_SCHEMA}}}
+}
+
+
+def install(app: FastAPI) -> None:
+    """Let every way to fail end in a problem document."""
+    app.add_exception_handler(GatewayError, _on_gateway_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(DependencyDownError, _on_dependency_down)
+    app.add_exception_handler(RetryableError, _on_passing_fault)
+    app.add_exception_handler(StorageFullError, _on_storage_full)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+def problem(
+    status: int, code: str, title: str, detail: str, *, retry_after: float | None = None, headers: dict[str, str] | None = None, **extra: Any
+) -> JSONResponse:
+    body = {"type": TYPE_PREFIX + code, "title": title, "status": status, "detail": detail, "code": code, **extra}
+    all_headers = dict(headers or {})
+    if retry_after is not None:
+        all_headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
+    return JSONResponse(body, status, all_headers, MEDIA_TYPE)
+
+
+async def _on_gateway_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, GatewayError)
+    headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, UnauthorizedError) else None
+    return problem(error.status, error.code, error.title, error.detail, retry_after=error.retry_after, headers=headers, **error.extra)
+
+
+async def _on_invalid_request(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [{"field": _field(flaw["loc"]), "message": str(flaw["msg"]).removeprefix("Value error, ")} for flaw in error.errors()]
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return problem(422, "invalid-request", "A field makes no sense", f"{first['field']}: {first['message']}{more}", errors=errors)
+
+
+def _field(location: Sequence[Any]) -> str:
+    """`items.0.bbox.x` from FastAPI's location, which begins with where the value was sent."""
+    names = [str(part) for part in location if part not in ("body", "query", "path", "header")]
+    return ".".join(names) or "body"
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    phrase = HTTPStatus(error.status_code).phrase
+    code = phrase.lower().replace(" ", "-")
+    detail = f"{request.method} {request.url.path}: {error.detail}"
+    return problem(error.status_code, code, phrase, detail, headers=dict(error.headers or {}))
+
+
+async def _on_dependency_down(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DependencyDownError)
+    log.warning("http.dependency-down", path=request.url.path, dependency=error.dependency, error=str(error))
+    detail = f"the {error.dependency} does not answer; nothing was lost, ask again"
+    return problem(503, "dependency-down", "Something that this needs is away", detail, retry_after=error.retry_after or DEPENDENCY_RETRY_SECONDS)
+
+
+async def _on_passing_fault(_request: Request, error: Exception) -> Response:
+    return problem(503, "try-again", "This did not work just now", f"ask again: {error}", retry_after=1)
+
+
+async def _on_storage_full(request: Request, error: Exception) -> Response:
+    log.error("http.storage-full", path=request.url.path, error=str(error))
+    return problem(507, "storage-full", "There is no room left", f"{error}; nothing was half-written", retry_after=60)
+
+
+async def _on_disconnect(_request: Request, _error: Exception) -> Response:
+    return problem(400, "cut-off", "The request was cut off", "the connection ended before the request did")
+
+
+async def _on_bug(_request: Request, _error: Exception) -> Response:
+    # Starlette logs the exception itself; what went wrong inside is nobody's business outside.
+    return problem(500, "internal", "Something went wrong", "this is a fault of ours; it was logged")

@@ -1,0 +1,152 @@
+"""What the HTTP answers look like. A scan reads the same everywhere: GET, `wait`, events, `savo scan --json`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
+
+from savo_contracts.geometry import BoundingBox
+from savo_contracts.scans import Arm, ConfirmedItem, Detection, FallbackReason, ScanCompleted, ServedBy, StorageLocation
+from savo_gateway.scans import Confirmation, Scan, ScanStatus
+
+__all__ = ["ConfirmationView", "PhotoForm", "ScanForm", "ScanPage", "ScanTrace", "ScanView"]
+
+Name = Annotated[str | None, Field(default=None, min_length=1, max_length=200)]
+
+
+def _lowered(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+class PhotoForm(BaseModel):
+    """Fields beside a photo that starts no scan."""
+
+    user_id: Name
+    device_id: Name
+    scan_id: Annotated[str | None, Field(default=None, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
+
+
+class ScanForm(BaseModel):
+    """Fields beside a photo to scan."""
+
+    user_id: Name
+    device_id: Name
+    storage_location: Annotated[StorageLocation | None, BeforeValidator(_lowered)] = None
+    consent: bool | None = None
+    captured_at: AwareDatetime | None = None
+    device_info: str | None = Field(default=None, max_length=2000)
+
+
+class ItemView(BaseModel):
+    label: str
+    name: str
+    confidence: float
+    bbox: BoundingBox | None
+    quantity_estimate: float | None
+    storage_hint: StorageLocation | None
+
+    @classmethod
+    def of(cls, item: Detection) -> Self:
+        return cls(**{name: getattr(item, name) for name in cls.model_fields})
+
+
+class ResultView(BaseModel):
+    items: list[ItemView]
+    experiment: str | None
+    assigned_arm: Arm
+    served_by: ServedBy
+    model_version: str
+    fallback_reason: FallbackReason | None
+    duration_ms: float
+    cost_usd: float
+
+    @classmethod
+    def of(cls, result: ScanCompleted) -> Self:
+        route = {name: getattr(result, name) for name in cls.model_fields if name != "items"}
+        return cls(items=[ItemView.of(item) for item in result.items], **route)
+
+
+class ErrorView(BaseModel):
+    code: str
+    message: str
+
+
+class ConfirmationView(BaseModel):
+    """The user's last word on each item."""
+
+    revision: int
+    status: Literal["published", "waiting"] = Field(description="waiting: it came before the result and is kept until then.")
+    items: list[ConfirmedItem]
+    nothing_missing: bool
+    confirmed_at: datetime
+
+    @classmethod
+    def of(cls, confirmation: Confirmation) -> Self:
+        return cls(
+            revision=confirmation.revision,
+            status="published" if confirmation.published else "waiting",
+            items=list(confirmation.items),
+            nothing_missing=confirmation.nothing_missing,
+            confirmed_at=confirmation.confirmed_at,
+        )
+
+
+class ScanView(BaseModel):
+    """One scan."""
+
+    scan_id: str
+    status: ScanStatus
+    created_at: datetime
+    result: ResultView | None
+    error: ErrorView | None
+    confirmation: ConfirmationView | None
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, scan: Scan) -> Self:
+        return cls(
+            scan_id=scan.scan_id,
+            status=scan.status,
+            created_at=scan.requested_at,
+            result=ResultView.of(scan.result) if scan.result else None,
+            error=ErrorView(code=scan.error.code, message=scan.error.message) if scan.error else None,
+            confirmation=ConfirmationView.of(scan.confirmation) if scan.confirmation else None,
+            links=_links(scan.scan_id),
+        )
+
+
+class ScanPage(BaseModel):
+    scans: list[ScanView]
+    next_cursor: str | None = Field(description="For the next page; null on the last.")
+
+
+class Hop(BaseModel):
+    hop: str
+    at: datetime
+
+
+class ScanTrace(BaseModel):
+    """Why this answer: the route as it was decided, and when each hop happened."""
+
+    scan_id: str
+    status: ScanStatus
+    experiment: str | None
+    bucket: int | None
+    share: float | None
+    assigned_arm: Arm | None
+    served_by: ServedBy | None
+    model_version: str | None
+    threshold: float | None = Field(description="The confidence under which the custom model is not trusted; null when it did not decide.")
+    scan_confidence: float | None
+    fallback_reason: FallbackReason | None
+    duration_ms: float | None
+    image: dict[str, object]
+    hops: list[Hop]
+    records: list[dict[str, object]] = Field(description="The events on the way: topic, event_id.")
+
+
+def _links(scan_id: str) -> dict[str, str]:
+    own = f"/v1/scans/{scan_id}"
+    return {"self": own, "events": f"{own}/events", "trace": f"{own}/trace", "confirmation": f"{own}/confirmation"}

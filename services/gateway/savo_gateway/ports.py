@@ -1,0 +1,123 @@
+"""What the gateway's domain needs from outside. Adapters implement these; `app.py` wires them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from savo_contracts.models import ModelRegistered
+from savo_contracts.recipes import RecipesSuggested
+from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
+from savo_contracts.scans import ScanCompleted, ScanFailed, StorageLocation
+from savo_contracts.training import TrainingFinished
+
+if TYPE_CHECKING:
+    from savo_gateway.access import Person
+    from savo_gateway.confirmations import ConfirmationRequest, Confirmed
+    from savo_gateway.scans import IdempotencyClaim, NewScan, Scan
+    from savo_gateway.stats import Figures, StoredFigures
+    from savo_gateway.submissions import KeptPhoto
+    from savo_gateway.uploads import Photo
+
+__all__ = ["FigureStore", "Photos", "Projections", "ReportedScans", "RolloutDesk", "ScanStore"]
+
+
+class Photos(Protocol):
+    """The object store's part that takes photos."""
+
+    async def put_if_absent(self, key: str, data: bytes, *, media_type: str = "application/octet-stream") -> bool: ...
+
+
+class ScanStore(Protocol):
+    """Scans with their confirmations and owners. Each call is one transaction, its events included."""
+
+    async def claimed(self, claim: IdempotencyClaim) -> Scan | None:
+        """The scan that this key made before. Raises `IdempotencyKeyReusedError`."""
+        ...
+
+    async def accept(self, new: NewScan) -> Scan:
+        """Write the scan and `ScanRequested`. Raises `IdempotencyKeyReusedError`."""
+        ...
+
+    async def find(self, scan_id: str) -> Scan | None: ...
+
+    async def page(self, subject: str, *, before: tuple[datetime, str] | None, limit: int) -> Sequence[Scan]:
+        """Newest first; `before` is the last one's (requested_at, scan_id)."""
+        ...
+
+    async def subject_of(self, person: Person) -> str | None: ...
+
+    async def complete(self, completed: ScanCompleted, now: datetime) -> Confirmed | None:
+        """Write the result, and publish what was confirmed early. None when the scan is unknown or had its end before."""
+        ...
+
+    async def fail(self, failed: ScanFailed, now: datetime) -> bool:
+        """False when the scan is unknown or had its end before."""
+        ...
+
+    async def confirm(self, scan_id: str, request: ConfirmationRequest, now: datetime) -> Confirmed:
+        """Write the user's word and, once there is a result, `ScanConfirmed`. Saying the same twice changes nothing. Raises `ScanNotFoundError`, `ScanFailedError`, `ScanNotCompletedError`."""
+        ...
+
+    async def unfinished(self, *, expired_before: datetime | None = None, limit: int = 500) -> Sequence[Scan]:
+        """Queued scans, the oldest first."""
+        ...
+
+    async def republish(self, scan: Scan) -> None:
+        """`ScanRequested` once more, under the same event id."""
+        ...
+
+    async def forget_claims(self, older_than: datetime) -> int: ...
+
+
+class ReportedScans(Protocol):
+    """Photos and results that the app sends by itself, without a scan by us."""
+
+    async def keep_photo(self, scan_id: str, photo: Photo, person: Person | None, now: datetime) -> None:
+        """Raises `InvalidRequestError` when the scan id belongs to another photo."""
+        ...
+
+    async def kept_photo(self, image_hash: str, scan_id: str, person: Person | None) -> KeptPhoto | None:
+        """The photo, when it is this person's or came with this scan id."""
+        ...
+
+    async def add_reported(self, result: ScanCompleted, storage_location: StorageLocation | None, device_info: str | None) -> None:
+        """A scan that the app had answered elsewhere; nothing happens when it is there."""
+        ...
+
+
+class FigureStore(Protocol):
+    """Projections that the statistics are drawn from."""
+
+    async def figures(self, today: datetime, week: datetime) -> StoredFigures: ...
+
+    async def progress_figures(self, today: datetime, week: datetime, last_week: datetime) -> Figures: ...
+
+    async def count_refused_upload(self, reason: str) -> None: ...
+
+
+class Projections(Protocol):
+    """Writes of what other services tell. Twice or out of order changes nothing."""
+
+    async def sample_stored(self, stored: SampleStored) -> None: ...
+
+    async def sample_rejected(self, rejected: SampleRejected) -> None: ...
+
+    async def sample_erased(self, erased: SampleErased) -> None: ...
+
+    async def training_finished(self, finished: TrainingFinished) -> None: ...
+
+    async def model_registered(self, model: ModelRegistered) -> None: ...
+
+    async def recipes_suggested(self, suggested: RecipesSuggested) -> None: ...
+
+
+class RolloutDesk(Protocol):
+    """The rollout service's own HTTP. Raises `RolloutAwayError`."""
+
+    async def show(self) -> dict[str, Any]: ...
+
+    async def change(self, order: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Its status and answer, passed on as they are."""
+        ...

@@ -1,0 +1,194 @@
+"""A scan as the gateway knows it, and how one is accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+
+from savo_contracts.envelope import ImageRef
+from savo_contracts.scans import ConfirmedItem, FailureCode, ScanCompleted, ScanRequested, StorageLocation
+from savo_gateway.access import Person
+from savo_gateway.errors import IdempotencyInProgressError
+from savo_gateway.ports import Photos, ScanStore
+from savo_gateway.uploads import Photo, UploadLimits, prepare
+
+__all__ = ["AcceptScan", "Confirmation", "IdempotencyClaim", "NewScan", "Scan", "ScanError", "ScanOrder", "ScanPolicy", "ScanStatus", "TakePhoto", "requested"]
+
+
+class ScanStatus(StrEnum):
+    QUEUED = "queued"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ScanError:
+    code: FailureCode
+    message: str
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What the user said last, merged over all that was said before."""
+
+    revision: int
+    published: bool
+    """False: it came before the result and waits for it."""
+    items: tuple[ConfirmedItem, ...]
+    nothing_missing: bool
+    confirmed_at: datetime
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan with all that is known of it now."""
+
+    scan_id: str
+    subject: str
+    anonymous: bool
+    status: ScanStatus
+    image: ImageRef
+    storage_location: StorageLocation | None
+    consent: bool | None
+    captured_at: datetime | None
+    requested_at: datetime
+    expires_at: datetime
+    result: ScanCompleted | None = None
+    error: ScanError | None = None
+    finished_at: datetime | None = None
+    """When the gateway learned of the end."""
+    confirmation: Confirmation | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.status is not ScanStatus.QUEUED
+
+
+@dataclass(frozen=True)
+class IdempotencyClaim:
+    """One caller's key, and a hash of everything else that was sent."""
+
+    scope: str
+    """Hash of the caller: each has keys of their own."""
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class ScanOrder:
+    """What a caller sends."""
+
+    data: bytes
+    person: Person | None = None
+    storage_location: StorageLocation | None = None
+    consent: bool | None = None
+    captured_at: datetime | None = None
+    device_info: str | None = None
+    caller: str = ""
+    """Who authenticated; keeps callers' idempotency keys apart."""
+    idempotency_key: str | None = None
+
+    def claim(self) -> IdempotencyClaim | None:
+        if self.idempotency_key is None:
+            return None
+        told = [self.person and (self.person.kind, self.person.reference), self.storage_location, self.consent, str(self.captured_at), self.device_info]
+        fingerprint = sha256(sha256(self.data).digest() + json.dumps(told).encode()).hexdigest()
+        return IdempotencyClaim(sha256(self.caller.encode()).hexdigest(), self.idempotency_key, fingerprint)
+
+
+@dataclass(frozen=True)
+class NewScan:
+    """What the store writes in one transaction, the event included."""
+
+    scan_id: str
+    photo: Photo
+    person: Person | None
+    storage_location: StorageLocation | None
+    consent: bool | None
+    captured_at: datetime | None
+    device_info: str | None
+    requested_at: datetime
+    expires_at: datetime
+    claim: IdempotencyClaim | None
+
+
+@dataclass(frozen=True)
+class ScanPolicy:
+    expires_after: timedelta = timedelta(seconds=120)
+    idempotency_wait: float = 5.0
+    """Seconds that an equal request waits for the first one's answer."""
+
+
+@dataclass(frozen=True)
+class TakePhoto:
+    """Check a photo, cut its metadata and put it under its hash. A few at a time: decoding takes a core and memory."""
+
+    photos: Photos
+    limits: UploadLimits
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+
+    async def __call__(self, data: bytes) -> Photo:
+        async with self.slots:
+            photo = await asyncio.to_thread(prepare, data, self.limits)
+        await self.photos.put_if_absent(photo.ref.key, photo.data, media_type=photo.media_type)
+        return photo
+
+
+@dataclass(frozen=True)
+class AcceptScan:
+    """From an order to a scan that waits for its detection. The same order under the same key is the same scan."""
+
+    take_photo: TakePhoto
+    scans: ScanStore
+    policy: ScanPolicy
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+    _first: dict[tuple[str, str], asyncio.Lock] = field(default_factory=dict)
+
+    async def __call__(self, order: ScanOrder) -> Scan:
+        """Raises `UploadRefusedError`, `IdempotencyKeyReusedError`, `IdempotencyInProgressError`."""
+        claim = order.claim()
+        if claim is None:
+            return await self._accept(order, None)
+        turn = self._first.setdefault((claim.scope, claim.key), asyncio.Lock())
+        try:
+            async with asyncio.timeout(self.policy.idempotency_wait):
+                await turn.acquire()
+        except TimeoutError:
+            raise IdempotencyInProgressError from None
+        try:
+            return await self.scans.claimed(claim) or await self._accept(order, claim)
+        finally:
+            turn.release()
+            self._forget(claim, turn)
+
+    async def _accept(self, order: ScanOrder, claim: IdempotencyClaim | None) -> Scan:
+        now = self.clock()
+        photo = await self.take_photo(order.data)
+        told = (order.storage_location, order.consent, order.captured_at, order.device_info)
+        return await self.scans.accept(NewScan(self.new_id(), photo, order.person, *told, now, now + self.policy.expires_after, claim))
+
+    def _forget(self, claim: IdempotencyClaim, turn: asyncio.Lock) -> None:
+        # The last one out takes the lock along; those who still wait hold a reference of their own.
+        if not turn.locked() and not getattr(turn, "_waiters", None):
+            self._first.pop((claim.scope, claim.key), None)
+
+
+def requested(scan: Scan) -> ScanRequested:
+    """The event that asks vision for an answer."""
+    return ScanRequested(
+        scan_id=scan.scan_id,
+        subject=scan.subject,
+        anonymous=scan.anonymous,
+        image=scan.image,
+        storage_location=scan.storage_location,
+        consent=scan.consent,
+        captured_at=scan.captured_at,
+        requested_at=scan.requested_at,
+        expires_at=scan.expires_at,
+    )

@@ -1,0 +1,54 @@
+"""The gateway's settings, from the environment; read by `app.py` alone."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import AliasChoices, AwareDatetime, Field, SecretStr, model_validator
+
+from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["GatewaySettings"]
+
+
+class GatewaySettings(RuntimeSettings):
+    """What the gateway reads beside what every service reads."""
+
+    http_port: int = Field(
+        8000,
+        ge=0,
+        le=65535,
+        validation_alias=AliasChoices("PORT", "SAVO_HTTP_PORT"),
+        description="Port of the public HTTP; PORT, where a host gives one, comes first.",
+    )
+    auth: Literal["none", "api_key", "jwt"] | None = Field(
+        None, validation_alias="SAVO_AUTH", description="Who may call; unset is none on a loopback address and api_key elsewhere."
+    )
+    jwt_key: SecretStr | None = Field(None, validation_alias="SAVO_JWT_KEY", description="With SAVO_AUTH=jwt: the shared secret (HS256), or a PEM public key.")
+    jwt_algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] = Field("HS256", validation_alias="SAVO_JWT_ALGORITHM", description="How tokens are signed.")
+    jwt_audience: str | None = Field(None, validation_alias="SAVO_JWT_AUDIENCE", description="The `aud` that tokens must have; unset asks for none.")
+    jwt_issuer: str | None = Field(None, validation_alias="SAVO_JWT_ISSUER", description="The `iss` that tokens must have; unset asks for none.")
+    rate_limit_per_minute: int = Field(
+        6000, ge=0, validation_alias="SAVO_RATE_LIMIT_PER_MINUTE", description="Requests a minute from one key or user, each replica by itself; 0 is no limit."
+    )
+    max_upload_mb: float = Field(20.0, gt=0, le=100, validation_alias="SAVO_MAX_UPLOAD_MB", description="Largest photo that is taken, 10⁶ bytes.")
+    max_upload_megapixels: float = Field(50.0, gt=0, le=50, validation_alias="SAVO_MAX_UPLOAD_MEGAPIXELS", description="Most pixels of a photo that is taken.")
+    scan_expires_seconds: float = Field(
+        120.0, gt=0, validation_alias="SAVO_SCAN_EXPIRES_SECONDS", description="A scan that nobody answered by then fails as expired."
+    )
+    goals_started_at: AwareDatetime | None = Field(
+        None, validation_alias="SAVO_GOALS_STARTED_AT", description="First day of the goals of /training/progress; unset is that of the first sample."
+    )
+    rollout_url: str | None = Field(
+        None,
+        validation_alias="SAVO_ROLLOUT_URL",
+        description="The rollout service's HTTP, for /admin/rollout; unset shows what was heard last.",
+        json_schema_extra={"allowed": "http(s)://HOST:PORT"},
+        pattern=r"^https?://\S+$",
+    )
+
+    @model_validator(mode="after")
+    def _jwt_has_a_key(self) -> Self:
+        if self.auth == "jwt" and self.jwt_key is None:
+            raise ValueError("SAVO_JWT_KEY is missing: SAVO_AUTH=jwt needs the key that tokens are checked with")
+        return self
