@@ -1,0 +1,128 @@
+"""Runs in the database. A worker's every write renews its lease in the same transaction, so a replica that lost it changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from savo_contracts.envelope import Event, derived_id
+from savo_runtime.database import Database
+from savo_runtime.messaging.outbox import Outbox
+from savo_trainer.adapters.lease import DatabaseLease
+from savo_trainer.adapters.tables import RunRow, TransitionRow
+from savo_trainer.runs import OPEN, Facts, Progress, Run, State, Transition, check_move
+
+__all__ = ["DatabaseLedger"]
+
+
+@dataclass(frozen=True)
+class DatabaseLedger:
+    database: Database
+    outbox: Outbox
+    lease: DatabaseLease
+
+    async def request(self, run: Run) -> bool:
+        async with self.database.session() as session:
+            if await session.get(RunRow, run.id):
+                return False
+            session.add(RunRow(id=run.id, event_id=run.event_id, dataset=run.dataset, trigger=run.trigger, requested_at=run.requested_at, **_changing(run)))
+            session.add(_transition(run.id, None, run.state, self.lease.clock(), str(run.trigger.get("reason", ""))))
+            return True
+
+    async def oldest_open(self) -> Run | None:
+        async with self.database.session(read_only=True) as session:
+            row = await session.scalar(select(RunRow).where(RunRow.state.in_(OPEN)).order_by(RunRow.requested_at, RunRow.id).limit(1))
+            return _run(row) if row else None
+
+    async def get(self, run_id: str) -> Run | None:
+        async with self.database.session(read_only=True) as session:
+            row = await session.get(RunRow, run_id)
+            return _run(row) if row else None
+
+    async def newest(self, limit: int) -> Sequence[Run]:
+        async with self.database.session(read_only=True) as session:
+            rows = await session.scalars(select(RunRow).order_by(RunRow.requested_at.desc(), RunRow.id).limit(limit))
+            return [_run(row) for row in rows]
+
+    async def history(self, run_id: str) -> Sequence[Transition]:
+        async with self.database.session(read_only=True) as session:
+            rows = await session.scalars(select(TransitionRow).where(TransitionRow.run_id == run_id).order_by(TransitionRow.id))
+            return [Transition(before=State(row.before) if row.before else None, after=State(row.after), at=row.at, detail=row.detail) for row in rows]
+
+    async def begin_attempt(self, run_id: str) -> Run:
+        async with self.database.session() as session:
+            row = await self._mine(session, run_id)
+            row.attempts += 1
+            row.started_at = row.started_at or self.lease.clock()
+            return _run(row)
+
+    async def return_attempt(self, run_id: str) -> None:
+        async with self.database.session() as session:
+            row = await self._mine(session, run_id)
+            row.attempts = max(0, row.attempts - 1)
+
+    async def note(self, run_id: str, progress: Progress) -> None:
+        async with self.database.session() as session:
+            row = await self._mine(session, run_id)
+            row.progress = progress.model_dump(mode="json")
+
+    async def move(self, run: Run, after: State, *, detail: str = "", events: Iterable[Event] = ()) -> Run:
+        async with self.database.session() as session:
+            row = await self._mine(session, run.id)
+            before = State(row.state)
+            check_move(before, after)
+            moved = run.model_copy(update={"state": after, "attempts": 0, "started_at": row.started_at})
+            for name, value in _changing(moved).items():
+                if name != "progress":
+                    setattr(row, name, value)
+            session.add(_transition(run.id, before, after, self.lease.clock(), detail))
+            for event in events:
+                await self.outbox.add(session, event, event_id=derived_id(run.event_id, event.type))
+            return _run(row)
+
+    async def _mine(self, session: AsyncSession, run_id: str) -> RunRow:
+        await self.lease.hold(session)
+        row = await session.get(RunRow, run_id)
+        assert row is not None, f"{run_id} was recorded before it was worked on"
+        return row
+
+
+def _changing(run: Run) -> dict[str, Any]:
+    """Columns that change after the request."""
+    return {
+        "state": run.state.value,
+        "attempts": run.attempts,
+        "facts": run.facts.model_dump(mode="json"),
+        "progress": run.progress.model_dump(mode="json") if run.progress else None,
+        "reasons": list(run.reasons),
+        "next_steps": list(run.next_steps),
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+    }
+
+
+def _run(row: RunRow) -> Run:
+    return Run(
+        id=row.id,
+        event_id=row.event_id,
+        dataset=row.dataset,
+        state=State(row.state),
+        trigger=row.trigger,
+        attempts=row.attempts,
+        facts=Facts.model_validate(row.facts),
+        progress=Progress.model_validate(row.progress) if row.progress else None,
+        reasons=tuple(row.reasons),
+        next_steps=tuple(row.next_steps),
+        requested_at=row.requested_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )
+
+
+def _transition(run_id: str, before: State | None, after: State, at: datetime, detail: str) -> TransitionRow:
+    return TransitionRow(run_id=run_id, before=before.value if before else None, after=after.value, at=at, detail=detail)

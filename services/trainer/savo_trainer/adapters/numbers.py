@@ -1,0 +1,42 @@
+"""Consecutive numbers by a unique row: of two that want the same number, one gets it and the other the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+
+from savo_runtime.database import Database
+from savo_trainer.adapters.tables import NumberRow
+
+__all__ = ["DatabaseNumbers"]
+
+
+@dataclass(frozen=True)
+class DatabaseNumbers:
+    database: Database
+
+    async def dataset_version(self, run_id: str, *, above: int = 0) -> str:
+        return f"ds-{await self._number('dataset', run_id, above):06d}"
+
+    async def model_version(self, run_id: str, *, above: int = 0) -> str:
+        return f"v{await self._number('model', run_id, above)}"
+
+    async def _number(self, series: str, run_id: str, above: int) -> int:
+        while True:
+            try:
+                return await self._take(series, run_id, above)
+            except IntegrityError:
+                continue  # another run took it between our look and our insert
+
+    async def _take(self, series: str, run_id: str, above: int) -> int:
+        async with self.database.session() as session:
+            mine = select(func.max(NumberRow.number)).where(NumberRow.series == series, NumberRow.run_id == run_id, NumberRow.number > above)
+            if (number := await session.scalar(mine)) is not None:
+                return int(number)
+            highest = await session.scalar(select(func.max(NumberRow.number)).where(NumberRow.series == series)) or 0
+            taken = max(int(highest), above) + 1
+            session.add(NumberRow(series=series, number=taken, run_id=run_id))
+            await session.flush()
+            return taken

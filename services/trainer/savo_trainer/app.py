@@ -1,0 +1,73 @@
+"""Samples to model: the composition root, and the only reader of the settings."""
+
+from __future__ import annotations
+
+from savo_runtime.messaging.subscriptions import bind
+from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
+from savo_runtime.telemetry.metrics import MODEL_MAP50, TRAINING_RUNS
+from savo_trainer.adapters.lease import DatabaseLease
+from savo_trainer.adapters.ledger import DatabaseLedger
+from savo_trainer.adapters.local_runner import LocalRunner
+from savo_trainer.adapters.numbers import DatabaseNumbers
+from savo_trainer.adapters.samples import DatabaseSamples
+from savo_trainer.carrying import CarryPolicy, CarryRuns
+from savo_trainer.gate import GatePolicy
+from savo_trainer.handlers import on_sample_erased, on_sample_stored, on_threshold_reached
+from savo_trainer.http import runs_app
+from savo_trainer.runs import Run
+from savo_trainer.settings import TrainerSettings
+from savo_trainer.stages import Stages
+from savo_trainer.training import TrainPolicy
+
+__all__ = ["DEFINITION", "build", "training_policy"]
+
+
+def build(settings: TrainerSettings, runtime: Runtime) -> Service:
+    lease = DatabaseLease(runtime.database, runtime.replica, settings.trainer_lease_seconds, runtime.clock)
+    ledger = DatabaseLedger(runtime.database, runtime.outbox, lease)
+    samples = DatabaseSamples(runtime.database)
+    stages = Stages(
+        ledger=ledger,
+        samples=samples,
+        numbers=DatabaseNumbers(runtime.database),
+        store=runtime.store,
+        runner=LocalRunner(),
+        training=training_policy(settings),
+        gate=GatePolicy(map50=settings.gate_map50, map50_lower=settings.gate_map50_lower, min_gain=settings.gate_min_gain),
+        folder=settings.runs_folder,
+        clock=runtime.clock,
+        finished=count_run,
+    )
+    carry = CarryRuns(ledger, lease, stages, CarryPolicy(attempts=settings.trainer_attempts))
+    return Service(
+        name="trainer",
+        subscriptions=[
+            bind(on_threshold_reached, ledger=ledger),
+            bind(on_sample_stored, samples=samples),
+            bind(on_sample_erased, samples=samples),
+        ],
+        app=runs_app(ledger),
+        workers=[Worker("runs", carry)],
+    )
+
+
+def training_policy(settings: TrainerSettings) -> TrainPolicy:
+    return TrainPolicy(
+        model=settings.train_model,
+        epochs=settings.train_epochs,
+        batch=settings.train_batch,
+        image_size=settings.train_imgsz,
+        device=settings.train_device,
+        width=settings.train_width,
+        warm_start=settings.train_warm_start,
+        extra=settings.train_extra,
+    )
+
+
+def count_run(run: Run) -> None:
+    TRAINING_RUNS.labels(outcome=run.state.value).inc()
+    if run.facts.version and run.facts.evaluation:
+        MODEL_MAP50.labels(version=run.facts.version).set(run.facts.evaluation.map50)
+
+
+DEFINITION = ServiceDefinition("trainer", TrainerSettings, build, migrations="savo_trainer.migrations")

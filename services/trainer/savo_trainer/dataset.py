@@ -1,0 +1,259 @@
+"""A data set version: frozen once from the index of samples, then brought to disk as ultralytics reads it.
+
+    datasets/ds-000001/manifest.jsonl     one line a sample, in order of sha256; written once, never changed
+    <run>/dataset/images/<split>/<sha256>.jpg   labels/<split>/<sha256>.txt   data.yaml
+
+Class ids in label files are those of samples/classes.json, append-only for ever. A network's outputs are dense: only
+classes that occur, redirects followed, in order of their ids. The mapping is a fact of the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+import yaml
+
+from savo_contracts.documents import CLASSES_KEY, ClassList, ManifestLine, manifest_key
+from savo_contracts.samples import Split
+from savo_runtime.storage.port import ObjectNotFoundError
+from savo_trainer.errors import RunImpossibleError
+from savo_trainer.ports import IndexedSample, Numbers, ObjectStore
+
+__all__ = ["ClassMap", "Frozen", "LabelLine", "Material", "class_map", "freeze", "materialise", "parse_labels", "read_manifest", "resolve"]
+
+RESTORE_CLASSES = "Restore samples/classes.json from a backup: it may only grow."
+
+AT_ONCE = 16
+"""Objects read at a time."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Frozen:
+    version: str
+    lines: tuple[ManifestLine, ...]
+
+
+@dataclass(frozen=True)
+class LabelLine:
+    """One line of a YOLO label file: class id and centre form, 0…1."""
+
+    class_id: int
+    numbers: tuple[str, str, str, str]
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """From ids of samples/classes.json to the network's outputs."""
+
+    names: tuple[str, ...]
+    ids: tuple[int, ...]
+    """Id in samples/classes.json of each output."""
+    dense: Mapping[int, int]
+    """Output of each id, redirected ones included."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """A version on disk."""
+
+    data: Path
+    """data.yaml."""
+    classes: ClassMap
+    counts: Mapping[Split, int]
+    train_boxes: Mapping[str, int]
+    """Training boxes by label."""
+    holdout: tuple[ManifestLine, ...]
+    left_out: int
+    """Samples of the manifest that were erased or relabelled since."""
+
+
+async def freeze(run_id: str, samples: Sequence[IndexedSample], store: ObjectStore, numbers: Numbers) -> Frozen:
+    """Write the run's version. Raises `RunImpossibleError` without training or holdout samples."""
+    lines = await _lines(samples, store)
+    _check_splits(lines)
+    manifest, version = _encode(lines), await numbers.dataset_version(run_id)
+    while not await _written(manifest_key(version), manifest, store):
+        # Another history wrote there, one that our database does not remember: numbers go on after it.
+        version = await numbers.dataset_version(run_id, above=int(version.removeprefix("ds-")))
+    return Frozen(version, lines)
+
+
+async def read_manifest(version: str, store: ObjectStore) -> tuple[ManifestLine, ...]:
+    """Raises `ObjectNotFoundError`."""
+    return _decode(await store.get(manifest_key(version)))
+
+
+async def materialise(frozen: Frozen, store: ObjectStore, folder: Path) -> Material:
+    """Bring images and labels to `folder`; what is there already is kept. A label file that changed since the freeze is left out."""
+    classes = ClassList.model_validate_json(await _classes_document(store))
+    labels = await _gather(frozen.lines, lambda line: _label_text(line, store))
+    present = [(line, text) for line, text in zip(frozen.lines, labels, strict=True) if text is not None]
+    mapping = class_map((label.class_id for _, text in present for label in parse_labels(text)), classes)
+    fetched = await _gather(present, lambda pair: _bring(pair[0], _dense_labels(pair[1], mapping), store, folder))
+    kept = [pair for pair, there in zip(present, fetched, strict=True) if there]
+    _check_splits([line for line, _ in kept])
+    return _material(kept, mapping, folder, left_out=len(frozen.lines) - len(kept))
+
+
+def resolve(class_id: int, classes: ClassList) -> int:
+    """Follow redirects to the id that counts. Raises `RunImpossibleError` for an unknown id or a circle."""
+    by_id = {entry.id: entry for entry in classes.classes}
+    seen: set[int] = set()
+    while class_id not in seen:
+        seen.add(class_id)
+        if class_id not in by_id:
+            raise RunImpossibleError(
+                f"a label file names class {class_id}, which {CLASSES_KEY} does not hold", ("Restore samples/classes.json: it may only grow.",)
+            )
+        target = by_id[class_id].redirects_to
+        if target is None:
+            return class_id
+        class_id = target
+    raise RunImpossibleError(f"redirects in {CLASSES_KEY} go in a circle at class {class_id}", ("Mend the redirect in samples/classes.json.",))
+
+
+def class_map(occurring: Iterable[int], classes: ClassList) -> ClassMap:
+    resolved = {class_id: resolve(class_id, classes) for class_id in set(occurring)}
+    ids = tuple(sorted(set(resolved.values())))
+    label_of = {entry.id: entry.label for entry in classes.classes}
+    return ClassMap(tuple(label_of[class_id] for class_id in ids), ids, {class_id: ids.index(target) for class_id, target in resolved.items()})
+
+
+def parse_labels(text: str) -> list[LabelLine]:
+    """Raises `ValueError` for a line that is no YOLO label."""
+    lines = []
+    for line in filter(str.strip, text.splitlines()):
+        class_id, x_centre, y_centre, width, height = line.split()
+        lines.append(LabelLine(int(class_id), (x_centre, y_centre, width, height)))
+    return lines
+
+
+def image_path(line: ManifestLine, folder: Path) -> Path:
+    return folder / "images" / line.split / f"{line.sha256}{PurePosixPath(line.image_key).suffix}"
+
+
+def labels_path(line: ManifestLine, folder: Path) -> Path:
+    return folder / "labels" / line.split / f"{line.sha256}.txt"
+
+
+async def _lines(samples: Sequence[IndexedSample], store: ObjectStore) -> tuple[ManifestLine, ...]:
+    """In order of sha256, so that the same samples always give the same bytes; a sample without a label file was erased meanwhile."""
+    ordered = sorted(samples, key=lambda sample: sample.sha256)
+    lines = await _gather(ordered, lambda sample: _line(sample, store))
+    return tuple(line for line in lines if line is not None)
+
+
+async def _line(sample: IndexedSample, store: ObjectStore) -> ManifestLine | None:
+    try:
+        labels = await store.get(sample.labels_key)
+    except ObjectNotFoundError:
+        return None
+    return ManifestLine(
+        sha256=sample.sha256,
+        split=sample.split,
+        subject=sample.subject,
+        image_key=sample.image_key,
+        labels_key=sample.labels_key,
+        labels_sha256=hashlib.sha256(labels).hexdigest(),
+        revision=sample.revision,
+    )
+
+
+async def _written(key: str, manifest: bytes, store: ObjectStore) -> bool:
+    """Whether exactly these bytes stand under the key now: put by this call, or by ourselves before a crash."""
+    return await store.put_if_absent(key, manifest, media_type="application/jsonl") or await store.get(key) == manifest
+
+
+def _encode(lines: Sequence[ManifestLine]) -> bytes:
+    return "".join(line.model_dump_json() + "\n" for line in lines).encode()
+
+
+def _decode(manifest: bytes) -> tuple[ManifestLine, ...]:
+    return tuple(ManifestLine.model_validate_json(line) for line in manifest.splitlines())
+
+
+def _check_splits(lines: Iterable[ManifestLine]) -> None:
+    counts = Counter(line.split for line in lines)
+    for split, purpose in ((Split.TRAIN, "to learn from"), (Split.TEST, "to measure on")):
+        if not counts[split]:
+            raise RunImpossibleError(
+                f"there is no sample {purpose} (train {counts[Split.TRAIN]}, val {counts[Split.VAL]}, test {counts[Split.TEST]})",
+                ("Collect samples of more people: each person's photos all go to one split, 70/20/10, and anonymous ones to train.",),
+            )
+
+
+async def _classes_document(store: ObjectStore) -> bytes:
+    try:
+        return await store.get(CLASSES_KEY)
+    except ObjectNotFoundError:
+        raise RunImpossibleError(f"{CLASSES_KEY} is missing, so label files mean nothing", (RESTORE_CLASSES,)) from None
+
+
+async def _label_text(line: ManifestLine, store: ObjectStore) -> str | None:
+    """The label file as it was frozen; None when it was erased, relabelled or is no label file."""
+    try:
+        labels = await store.get(line.labels_key)
+        text = labels.decode()
+        parse_labels(text)
+    except (ObjectNotFoundError, ValueError):
+        return None
+    return text if hashlib.sha256(labels).hexdigest() == line.labels_sha256 else None
+
+
+def _dense_labels(text: str, mapping: ClassMap) -> str:
+    return "".join(f"{mapping.dense[label.class_id]} {' '.join(label.numbers)}\n" for label in parse_labels(text))
+
+
+async def _bring(line: ManifestLine, labels: str, store: ObjectStore, folder: Path) -> bool:
+    """False when the photo was erased."""
+    image, text = image_path(line, folder), labels_path(line, folder)
+    image.parent.mkdir(parents=True, exist_ok=True)
+    text.parent.mkdir(parents=True, exist_ok=True)
+    if not image.exists():
+        try:
+            await store.download(line.image_key, image)
+        except ObjectNotFoundError:
+            return False
+    text.write_text(labels, encoding="utf-8")
+    return True
+
+
+def _material(kept: Sequence[tuple[ManifestLine, str]], mapping: ClassMap, folder: Path, *, left_out: int) -> Material:
+    boxes = Counter(mapping.names[mapping.dense[label.class_id]] for line, text in kept if line.split is Split.TRAIN for label in parse_labels(text))
+    counts = Counter(line.split for line, _ in kept)
+    holdout = tuple(line for line, _ in kept if line.split is Split.TEST)
+    data = _write_data_yaml(folder, mapping.names, val="val" if counts[Split.VAL] else "train")
+    return Material(data, mapping, {split: counts[split] for split in Split}, dict(boxes), holdout, left_out)
+
+
+def _write_data_yaml(folder: Path, names: Sequence[str], *, val: str) -> Path:
+    """Without val samples ultralytics is given the training photos to look at: never the holdout, which must stay unseen."""
+    content = {"path": str(folder.resolve()), "train": "images/train", "val": f"images/{val}", "test": "images/test", "names": dict(enumerate(names))}
+    target = folder / "data.yaml"
+    target.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    return target
+
+
+async def _gather(items: Sequence[T], work: Callable[[T], Awaitable[R]]) -> list[R]:
+    """All of them, `AT_ONCE` at a time, in their order; the first error ends the rest."""
+    limit = asyncio.Semaphore(AT_ONCE)
+
+    async def one(item: T) -> R:
+        async with limit:
+            return await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(item)) for item in items]
+    except BaseExceptionGroup as several:
+        raise several.exceptions[0] from several
+    return [task.result() for task in tasks]

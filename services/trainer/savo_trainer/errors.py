@@ -1,0 +1,43 @@
+"""What can go wrong with a run, by what the worker does about it.
+
+SavoError
+├── RetryableError
+│   ├── TrainingCrashedError    the subprocess ended without a model: tried again, a bounded number of times
+│   └── LeaseLostError          another replica carries the runs now: stop at once, write nothing
+└── RunImpossibleError          this run can come to nothing, however often it is tried: failed, with next steps
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from savo_runtime.errors import RetryableError, SavoError
+
+__all__ = ["ForbiddenMoveError", "LeaseLostError", "RunImpossibleError", "TrainingCrashedError"]
+
+
+class TrainingCrashedError(RetryableError):
+    """The subprocess ended without what it was asked for. `detail` holds its last words."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"training ended early: {detail}", reason="training-crashed")
+        self.detail = detail
+
+
+class LeaseLostError(RetryableError):
+    """Another replica took over while this one was busy."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(f"{owner} no longer holds the lease on training runs", reason="lease-lost")
+
+
+class RunImpossibleError(SavoError):
+    """No repeat can mend it: too little data, classes that cannot be read, a model name that does not exist."""
+
+    def __init__(self, message: str, next_steps: Sequence[str] = ()) -> None:
+        super().__init__(message, reason="run-impossible")
+        self.next_steps = tuple(next_steps)
+
+
+class ForbiddenMoveError(SavoError):
+    """A run cannot go from the one state to the other: a bug of ours."""

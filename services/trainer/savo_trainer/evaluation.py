@@ -1,0 +1,70 @@
+"""A model measured on the holdout through the code that serves it, and laid beside the champion on the same photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from savo_contracts.documents import ManifestLine
+from savo_contracts.geometry import BoundingBox
+from savo_contracts.training import Comparison, Evaluation
+from savo_detection.evaluation import EvaluationResult, EvaluationSample, ImageRecord, compare, evaluate
+from savo_detection.model import Detector
+from savo_trainer.dataset import image_path, labels_path, parse_labels
+from savo_trainer.gate import ClassChange
+
+__all__ = ["Measured", "holdout_samples", "measure", "set_beside", "truth_of"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    evaluation: Evaluation
+    records: tuple[ImageRecord, ...]
+    """Matched detections of each photo, for pairing."""
+
+
+def measure(onnx: Path, holdout: Iterable[EvaluationSample], *, seed: int = 0) -> Measured:
+    """Slow: run it in a thread. Raises `ModelRefusedError` and `ValueError` for a holdout without a single box."""
+    result = evaluate(Detector.load(onnx), holdout, seed=seed)
+    return Measured(as_evaluation(result), result.records)
+
+
+def as_evaluation(result: EvaluationResult) -> Evaluation:
+    return Evaluation(
+        map50=_fraction(result.map50),
+        map50_lower=_fraction(result.lower),
+        map50_upper=_fraction(result.upper),
+        images=result.images,
+        boxes=result.boxes,
+        per_class={label: round(ap, 4) for label, ap in result.per_class.items()},
+    )
+
+
+def set_beside(candidate: Measured, champion: Measured, champion_version: str, allowed_drop: float) -> tuple[Comparison, dict[str, ClassChange]]:
+    """Paired on the same draws of subjects. A class's p-value is small when it is surely down more than `allowed_drop`."""
+    gain = compare(candidate.records, champion.records)
+    comparison = Comparison(champion=champion_version, champion_map50=champion.evaluation.map50, gain=gain.gain, gain_lower=gain.lower, gain_upper=gain.upper)
+    classes = {label: ClassChange(change.gain, change.boxes, change.chance_above(-allowed_drop)) for label, change in gain.per_class.items()}
+    return comparison, classes
+
+
+def holdout_samples(lines: Sequence[ManifestLine], names: Sequence[str], folder: Path) -> Iterator[EvaluationSample]:
+    """The photos and their truth as `materialise` wrote them, one at a time."""
+    for line in lines:
+        truth = truth_of(labels_path(line, folder).read_text(encoding="utf-8"), names)
+        yield EvaluationSample(image_path(line, folder).read_bytes(), truth, line.subject, line.sha256)
+
+
+def truth_of(labels: str, names: Sequence[str]) -> list[tuple[str, BoundingBox]]:
+    """Label and box of each line; what rounding put past the edge is cut."""
+    found = ((names[label.class_id], _corners(*(float(number) for number in label.numbers))) for label in parse_labels(labels))
+    return [(name, box) for name, corners in found if (box := BoundingBox.clipped(*corners)) is not None]
+
+
+def _corners(x_centre: float, y_centre: float, width: float, height: float) -> tuple[float, float, float, float]:
+    return x_centre - width / 2, y_centre - height / 2, x_centre + width / 2, y_centre + height / 2
+
+
+def _fraction(value: float) -> float:
+    return min(1.0, max(0.0, value))

@@ -1,0 +1,42 @@
+"""What the trainer hears. A run is recorded and the offset committed; the work itself is a worker's, for it takes hours."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from savo_contracts.documents import sample_labels_key
+from savo_contracts.samples import SampleErased, SampleStored
+from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_STORED, TRAINING_THRESHOLD_REACHED
+from savo_contracts.training import TrainingThresholdReached
+from savo_runtime.messaging.subscriptions import consumes
+from savo_trainer.ports import IndexedSample, RunLedger, SampleIndex
+from savo_trainer.runs import requested
+
+__all__ = ["on_sample_erased", "on_sample_stored", "on_threshold_reached"]
+
+
+@consumes(TRAINING_THRESHOLD_REACHED)
+async def on_threshold_reached(reached: TrainingThresholdReached, ledger: RunLedger, event_id: UUID) -> None:
+    await ledger.request(requested(event_id, reached))
+
+
+@consumes(SAMPLES_STORED)
+async def on_sample_stored(stored: SampleStored, samples: SampleIndex) -> None:
+    await samples.record(
+        IndexedSample(
+            sha256=stored.sha256,
+            dataset=stored.dataset,
+            split=stored.split,
+            subject=stored.subject,
+            image_key=stored.image.key,
+            labels_key=sample_labels_key(stored.sha256),
+            revision=stored.revision,
+            labels=stored.labels,
+            stored_at=stored.stored_at,
+        )
+    )
+
+
+@consumes(SAMPLES_ERASED)
+async def on_sample_erased(erased: SampleErased, samples: SampleIndex) -> None:
+    await samples.erase(erased.sha256, erased.erased_at)

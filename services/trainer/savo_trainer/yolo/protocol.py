@@ -1,0 +1,45 @@
+"""The line to the parent: JSON objects on the real stdout, one a line; prints of libraries are sent to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+__all__ = ["Wire", "die_with_parent", "open_wire"]
+
+
+@dataclass(frozen=True)
+class Wire:
+    """Where the events of this program go."""
+
+    stream: IO[str]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def send(self, event: str, **fields: Any) -> None:
+        with self.lock:
+            self.stream.write(json.dumps({"event": event, **fields}) + "\n")
+            self.stream.flush()
+
+
+def open_wire() -> Wire:
+    """Keep stdout for events alone: descriptor 1 becomes a copy of stderr, so that no library's print breaks a line."""
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return Wire(os.fdopen(kept, "w", encoding="utf-8"))
+
+
+def die_with_parent() -> None:
+    """End this process group when standard input closes: the parent holds its other end and never writes."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    if os.getpgrp() == os.getpid():
+        threading.Thread(target=watch, daemon=True, name="parent-watch").start()

@@ -1,0 +1,126 @@
+"""Train, export, validate: what ultralytics does for us, with the network off and nothing written outside the run's folder."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from ultralytics.models import YOLO
+from ultralytics.utils import ROOT
+
+from savo_trainer.yolo.job import Job
+from savo_trainer.yolo.protocol import Wire
+
+__all__ = ["STEPS", "export", "train", "validate"]
+
+OPSET = 17
+"""Understood by every onnxruntime since 1.14."""
+
+
+def train(job: Job, wire: Wire) -> None:
+    model = YOLO(job.weights or _architecture(job))
+    model.add_callback("on_train_start", lambda _: torch.set_num_threads(job.threads))
+    model.add_callback("on_fit_epoch_end", _Epochs(wire))
+    model.train(**_arguments(job))
+    _settle_best(job)
+    wire.send("trained", weights=str(job.best))
+
+
+def export(job: Job, wire: Wire) -> None:
+    """Fixed input size, names in the metadata, no NMS inside: `savo_detection` does that, the same for every model."""
+    YOLO(job.best).export(format="onnx", imgsz=job.image_size, opset=OPSET, simplify=_has("onnxslim"), dynamic=False, device="cpu")
+    wire.send("exported", onnx=str(job.onnx), opset=OPSET)
+
+
+def validate(job: Job, wire: Wire) -> None:
+    """mAP@0.5 of the weights and of their export, by ultralytics' own measure on the same photos, for parity."""
+    for kind, weights in (("pt", job.best), ("onnx", job.onnx)):
+        if weights.exists():
+            wire.send("validated", kind=kind, map50=_map50(job, weights), split=job.holdout)
+
+
+STEPS = {"train": train, "export": export, "validate": validate}
+
+
+class _Epochs:
+    """Sends one event an epoch. ultralytics calls it once more after the last, for the best weights: that one is left out."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._last = 0
+        self._started = time.monotonic()
+
+    def __call__(self, trainer: Any) -> None:
+        epoch = int(trainer.epoch) + 1
+        if epoch <= self._last or epoch > int(trainer.epochs):
+            return
+        self._last = epoch
+        losses = {key.removeprefix("train/"): round(float(value), 4) for key, value in trainer.label_loss_items(trainer.tloss).items()}
+        measured = (trainer.metrics or {}).get("metrics/mAP50(B)")
+        map50 = None if measured is None else round(float(measured), 4)
+        seconds = round(time.monotonic() - self._started, 1)
+        self._wire.send(
+            "epoch", epoch=epoch, epochs=int(trainer.epochs), losses=losses, map50=None if map50 is None else round(float(map50), 4), seconds=seconds
+        )
+
+
+def _arguments(job: Job) -> dict[str, Any]:
+    """Ours, then the caller's overrides; where files go is never theirs to say."""
+    on_cpu = job.device == "cpu" or (job.device == "auto" and not torch.cuda.is_available())
+    chosen: dict[str, Any] = {"epochs": job.epochs, "batch": job.batch, "imgsz": job.image_size, "seed": job.seed, "plots": False, "verbose": False}
+    chosen |= {"amp": False, "workers": 0, "deterministic": False} if on_cpu else {}
+    chosen |= job.extra
+    fixed = {"data": job.data, "project": job.folder, "name": job.name, "exist_ok": True}
+    return chosen | fixed | ({} if job.device == "auto" else {"device": job.device})
+
+
+def _architecture(job: Job) -> str:
+    """The model's name, or a file of the run with the same architecture at another width."""
+    if job.width is None or not job.model.endswith(".yaml"):
+        return job.model
+    named = Path(job.model)
+    source = named if named.exists() else next(ROOT.glob(f"cfg/models/**/{_family(named.stem)}.yaml"))
+    layers = yaml.safe_load(source.read_text(encoding="utf-8"))
+    scale = layers.pop("scales", {}).get(_scale(named.stem), [layers.get("depth_multiple", 1.0), job.width, 1024])
+    layers |= {"depth_multiple": scale[0], "width_multiple": job.width, "max_channels": scale[2]}
+    target = Path(job.folder) / "architecture.yaml"
+    target.write_text(yaml.safe_dump(layers), encoding="utf-8")
+    return str(target)
+
+
+def _family(stem: str) -> str:
+    return stem[:-1] if stem[-1:] in "nsmlx" else stem
+
+
+def _scale(stem: str) -> str:
+    return stem[-1:] if stem[-1:] in "nsmlx" else "n"
+
+
+def _settle_best(job: Job) -> None:
+    """Without a validation between epochs there is no best, only a last."""
+    if not job.best.exists():
+        shutil.copyfile(job.best.with_name("last.pt"), job.best)
+
+
+def _map50(job: Job, weights: Path) -> float:
+    """Square letterbox for both (`rect=False`): a fixed-size export can be given nothing else."""
+    device = {} if job.device == "auto" else {"device": job.device}
+    if weights.suffix == ".onnx":
+        device = {"device": "cpu"}
+    measured = YOLO(weights, task="detect").val(
+        data=job.data, split=job.holdout, imgsz=job.image_size, batch=1, rect=False, workers=0, plots=False, verbose=False,
+        project=job.folder, name=f"validate-{weights.suffix[1:]}", exist_ok=True, **device,
+    )  # fmt: skip
+    return float(measured.box.map50)
+
+
+def _has(module: str) -> bool:
+    try:
+        __import__(module)
+    except ImportError:
+        return False
+    return True
