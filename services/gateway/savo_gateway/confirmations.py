@@ -110,6 +110,10 @@ class _Entry:
         boxes = [item.bbox for item in (self.seen, self.said) if item and item.bbox]
         return max((bbox.iou(own) for own in boxes), default=0.0) if bbox else 0.0
 
+    def may_be_at(self, bbox: BoundingBox | None) -> bool:
+        nowhere = bbox is None or self.said is None or self.said.bbox is None
+        return nowhere or self.overlap(bbox) >= SAME_ADDITION_IOU
+
 
 def settle(detections: Iterable[Detection], served_by: ServedBy | None, requests: Sequence[ConfirmationRequest]) -> Settled:
     """All that was said, in order, over what was detected."""
@@ -146,11 +150,8 @@ def _spoken_of(entries: list[_Entry], edit: ItemEdit) -> _Entry | None:
 
 def _addition(entries: list[_Entry], edit: ItemEdit) -> _Entry | None:
     """The same addition, said again."""
-    for entry in entries:
-        if entry.seen is None and not entry.touched and entry.answers_to(edit.label):
-            if entry.said and (entry.said.bbox is None or edit.bbox is None or entry.overlap(edit.bbox) >= SAME_ADDITION_IOU):
-                return entry
-    return None
+    additions = (entry for entry in entries if entry.seen is None and not entry.touched and entry.answers_to(edit.label))
+    return next((entry for entry in additions if entry.may_be_at(edit.bbox)), None)
 
 
 def _of_addition(entry: _Entry, edit: ItemEdit) -> ItemEdit:

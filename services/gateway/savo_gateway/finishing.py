@@ -75,7 +75,7 @@ class SweepScans:
         await self.scans.forget_claims(now - self.claims_live)
         return len(late)
 
-    async def republish(self) -> int:
+    async def republish(self) -> None:
         """For a broker that forgets: ask again for what nobody answered, and fail what is too late."""
         now = self.clock()
         waiting = await self.scans.unfinished(limit=10_000)
@@ -86,7 +86,6 @@ class SweepScans:
                 await self.scans.republish(scan)
         if waiting:
             log.info("scans.republished", scans=len(waiting))
-        return len(waiting)
 
 
 def _expired(scan: Scan, now: datetime) -> ScanFailed:

@@ -57,7 +57,9 @@ class ScanStore(Protocol):
         ...
 
     async def confirm(self, scan_id: str, request: ConfirmationRequest, now: datetime) -> Confirmed:
-        """Write the user's word and, once there is a result, `ScanConfirmed`. Saying the same twice changes nothing. Raises `ScanNotFoundError`, `ScanFailedError`, `ScanNotCompletedError`."""
+        """Write the user's word and, once there is a result, `ScanConfirmed`. Saying the same twice changes nothing.
+
+        Raises `ScanNotFoundError`, `ScanFailedError`, `ScanNotCompletedError`."""
         ...
 
     async def unfinished(self, *, expired_before: datetime | None = None, limit: int = 500) -> Sequence[Scan]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, case, delete, func, select, union_all, update
+from sqlalchemy import case, delete, func, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.models import ModelRegistered
@@ -133,7 +133,7 @@ async def _counted(session: AsyncSession, query: Any) -> dict[str, int]:
 
 
 def _refusals() -> Any:
-    rejected: Select[Any] = select(RejectionRow.reason, func.count()).where(RejectionRow.lifted.is_(False)).group_by(RejectionRow.reason)
+    rejected = select(RejectionRow.reason, func.count()).where(RejectionRow.lifted.is_(False)).group_by(RejectionRow.reason)
     return union_all(rejected, select(UploadRefusalRow.reason, UploadRefusalRow.count))
 
 
