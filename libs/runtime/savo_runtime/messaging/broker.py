@@ -1,0 +1,121 @@
+"""How Kafka is reached: one reading of the settings for FastStream, and for aiokafka's producers, consumers and admin client."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka.helpers import create_ssl_context
+from faststream import AckPolicy
+from faststream._internal.types import BrokerMiddleware
+from faststream.kafka import KafkaBroker
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+
+from savo_runtime.errors import FatalError
+from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["MAX_RECORD_BYTES", "connection_arguments", "group_of", "make_broker", "member_arguments", "reading_arguments"]
+
+MAX_RECORD_BYTES = 2 * 2**20
+"""Of a record with its headers. Above Kafka's default of 1 MiB, so that any record and its reasons fit in the dead letters."""
+
+_SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+
+
+def make_broker(settings: RuntimeSettings, service: str, middlewares: Sequence[BrokerMiddleware[Any, Any]] = ()) -> KafkaBroker:
+    """FastStream's broker with safe defaults in the place of its weak ones.
+
+    It only consumes: `Publisher` publishes, since it can be rebuilt after an error that an idempotent producer never leaves.
+    """
+    return KafkaBroker(
+        _addresses(settings),
+        security=_security(settings),
+        client_id=f"savo-{service}",
+        middlewares=middlewares,
+        ack_policy=AckPolicy.NACK_ON_ERROR,
+        acks="all",
+        enable_idempotence=True,
+        allow_auto_create_topics=False,
+        consumer_only=True,
+        apply_types=False,
+        graceful_timeout=1.0,
+        logger=_logger(),
+        log_level=logging.DEBUG,
+    )
+
+
+def connection_arguments(settings: RuntimeSettings) -> dict[str, Any]:
+    """For aiokafka's clients. Raises `FatalError` when there is no address to go to."""
+    password = settings.kafka_sasl_password
+    return {
+        "bootstrap_servers": _addresses(settings),
+        "security_protocol": settings.kafka_security_protocol,
+        "ssl_context": _ssl_context(settings),
+        "sasl_mechanism": settings.kafka_sasl_mechanism if _uses_sasl(settings) else "PLAIN",
+        "sasl_plain_username": settings.kafka_sasl_username,
+        "sasl_plain_password": password.get_secret_value() if password else None,
+    }
+
+
+def reading_arguments(settings: RuntimeSettings) -> dict[str, Any]:
+    """For any consumer: from the topic's start, records of any size that `Publisher` sends.
+
+    The embedded broker never wakes a fetch that waits, so the longest wait is what a record may wait there: 40 ms, at
+    about 0.7 % of a core for each idle consumer.
+    """
+    wait = {"fetch_max_wait_ms": 40} if settings.embedded_broker else {}
+    return {"auto_offset_reset": "earliest", "max_partition_fetch_bytes": MAX_RECORD_BYTES, **wait}
+
+
+def member_arguments(settings: RuntimeSettings) -> dict[str, Any]:
+    """For a member of a consumer group.
+
+    A member's session ends soon after it dies, and a rebalance waits long enough for running records to be finished.
+    """
+    session = 6_000 if settings.embedded_broker else 10_000
+    membership = {"session_timeout_ms": session, "heartbeat_interval_ms": session // 3, "rebalance_timeout_ms": 30_000}
+    return {**reading_arguments(settings), **membership}
+
+
+def group_of(service: str, topic: str) -> str:
+    """A group for each topic: a rebalance of one leaves the others alone, and the embedded broker gets one member a group."""
+    return f"savo.{service}.{topic}"
+
+
+def _logger() -> logging.Logger:
+    """FastStream's own log: errors of the connection. What becomes of a record is logged by the policy."""
+    logger = logging.getLogger("savo.kafka")
+    logger.setLevel(logging.ERROR)
+    return logger
+
+
+def _addresses(settings: RuntimeSettings) -> list[str]:
+    if settings.kafka_bootstrap_servers == "embedded":
+        raise FatalError("SAVO_KAFKA_BOOTSTRAP_SERVERS is embedded: that broker lives inside `savo up`; start there, or set host:port of a Kafka")
+    return settings.kafka_bootstrap_servers.split(",")
+
+
+def _uses_sasl(settings: RuntimeSettings) -> bool:
+    return settings.kafka_security_protocol.startswith("SASL")
+
+
+def _ssl_context(settings: RuntimeSettings) -> ssl.SSLContext | None:
+    if not settings.kafka_security_protocol.endswith("SSL"):
+        return None
+    files = {"cafile": settings.kafka_ssl_ca_file, "certfile": settings.kafka_ssl_cert_file, "keyfile": settings.kafka_ssl_key_file}
+    try:
+        context: ssl.SSLContext = create_ssl_context(**{name: str(path) for name, path in files.items() if path})
+    except OSError as flaw:
+        given = ", ".join(str(path) for path in files.values() if path)
+        raise FatalError(f"SAVO_KAFKA_SSL_*: the TLS files cannot be used ({given}): {flaw}") from flaw
+    return context
+
+
+def _security(settings: RuntimeSettings) -> BaseSecurity:
+    context = _ssl_context(settings)
+    if not _uses_sasl(settings):
+        return BaseSecurity(ssl_context=context, use_ssl=context is not None)
+    password = settings.kafka_sasl_password.get_secret_value() if settings.kafka_sasl_password else ""
+    return _SASL[settings.kafka_sasl_mechanism](settings.kafka_sasl_username or "", password, ssl_context=context, use_ssl=context is not None)

@@ -1,0 +1,110 @@
+"""Kafka in memory, for trying and testing: librdkafka's mock cluster, which ships inside the `confluent-kafka` wheel.
+
+It speaks the Kafka protocol on a real TCP port and is reached through librdkafka's public mock API (`rdkafka_mock.h`).
+Its limits: about 5 MB a partition are kept, one live member a group, no admin client, no compaction, gone when it stops;
+a fetch that waits is not woken by a new record, so consumers fetch often (`broker.reading_arguments`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from types import TracebackType
+from typing import Literal, Self
+
+import structlog
+from confluent_kafka import cimpl
+
+from savo_contracts.topics import TOPICS, dead_letter_topics
+from savo_runtime.errors import FatalError
+
+__all__ = ["EmbeddedBroker"]
+
+log = structlog.get_logger()
+
+MOST_PARTITIONS = 4
+"""A topic's partitions are cut to this: memory is kept by partition, and one replica reads them all."""
+
+_PRODUCER = 0
+
+
+class EmbeddedBroker:
+    """One broker in this process. Every topic of the registry and every dead-letter topic exists from the start.
+
+    Raises `FatalError` for `env="production"`, and when librdkafka refuses.
+    """
+
+    def __init__(self, *, env: Literal["dev", "production"] = "dev") -> None:
+        if env == "production":
+            raise FatalError(
+                "SAVO_ENV=production refuses the embedded broker: it lives in memory. Set SAVO_KAFKA_BOOTSTRAP_SERVERS to a real Kafka's host:port."
+            )
+        self.bootstrap_servers = ""
+        self._client: int | None = None
+        self._cluster: int | None = None
+
+    def start(self) -> Self:
+        self._client = _LIBRARY.rd_kafka_new(_PRODUCER, _quiet(), None, 0)
+        self._cluster = _LIBRARY.rd_kafka_mock_cluster_new(self._client, 1) if self._client else None
+        if not self._cluster:
+            self.stop()
+            raise FatalError("librdkafka gave no mock cluster")
+        _LIBRARY.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
+        self._create_topics()
+        self.bootstrap_servers = _LIBRARY.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
+        log.warning(
+            "embedded_broker.started", bootstrap_servers=self.bootstrap_servers, note="in memory, for trying and testing; its records end with this process"
+        )
+        return self
+
+    def stop(self) -> None:
+        if self._cluster:
+            _LIBRARY.rd_kafka_mock_cluster_destroy(self._cluster)
+        if self._client:
+            _LIBRARY.rd_kafka_destroy(self._client)
+        self._cluster = self._client = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def _create_topics(self) -> None:
+        for topic in TOPICS:
+            self._create_topic(topic.name, min(topic.partitions, MOST_PARTITIONS))
+        for _, _, name in dead_letter_topics():
+            self._create_topic(name, 1)
+
+    def _create_topic(self, name: str, partitions: int) -> None:
+        if flaw := _LIBRARY.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, 1):
+            raise FatalError(f"the embedded broker cannot create topic {name}: librdkafka error {flaw}")
+
+
+def _quiet() -> int:
+    """A configuration that logs errors only: this client never connects anywhere, and librdkafka would warn of that."""
+    configuration: int = _LIBRARY.rd_kafka_conf_new()
+    _LIBRARY.rd_kafka_conf_set(configuration, b"log_level", b"3", None, 0)
+    return configuration
+
+
+def _load() -> ctypes.CDLL:
+    """The functions of librdkafka that are used here, with their C signatures."""
+    library = ctypes.CDLL(cimpl.__file__)
+    signatures: dict[str, tuple[type | None, list[type]]] = {
+        "rd_kafka_conf_new": (ctypes.c_void_p, []),
+        "rd_kafka_conf_set": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]),
+        "rd_kafka_new": (ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]),
+        "rd_kafka_destroy": (None, [ctypes.c_void_p]),
+        "rd_kafka_mock_cluster_new": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int]),
+        "rd_kafka_mock_cluster_destroy": (None, [ctypes.c_void_p]),
+        "rd_kafka_mock_cluster_bootstraps": (ctypes.c_char_p, [ctypes.c_void_p]),
+        "rd_kafka_mock_topic_create": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]),
+        "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [ctypes.c_void_p, ctypes.c_int32]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+_LIBRARY = _load()

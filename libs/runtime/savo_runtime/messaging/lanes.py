@@ -1,0 +1,289 @@
+"""Records of one consumer in work: a lane for each partition, at most `concurrency` at a time over all of them.
+
+- of one key always one at a time, in order; with concurrency 1 a partition is worked on in order
+- an offset is committed only when every record before it is done ("contiguous"), every 0.2 s and when nothing is left to do
+- a partition with `window` uncommitted records is paused until half of them are done
+- partitions that are taken away: what is at work is finished and committed first, what waits is dropped and comes again elsewhere
+- a record that comes again while it is still at work, or done but not committed, is not worked on twice: it waits for that run
+
+Measured against FastStream's `max_workers`, `batch=True` and faststream-concurrent-aiokafka: fewest repeats under
+stop, kill and rebalance, at 64 records a second of 1 s each (see docs/decisions/0003-consuming.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import structlog
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+from faststream.exceptions import IgnoredException
+
+__all__ = ["Consumer", "Delivery", "Lane", "Lanes", "PartitionTakenError"]
+
+log = structlog.get_logger()
+
+WINDOW = 256
+COMMIT_EVERY = 0.2
+FINISH_WITHIN = 15.0
+
+
+class PartitionTakenError(IgnoredException):
+    """Whoever has the partition now works on this record; here it is dropped, uncommitted."""
+
+
+class Consumer(Protocol):
+    """What is used of aiokafka's consumer."""
+
+    def assignment(self) -> Iterable[TopicPartition]: ...
+    def paused(self) -> Iterable[TopicPartition]: ...
+    def pause(self, *partitions: TopicPartition) -> None: ...
+    def resume(self, *partitions: TopicPartition) -> None: ...
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None: ...
+
+
+class Delivery:
+    """One record on its way through a lane."""
+
+    def __init__(self, record: ConsumerRecord, lane: Lane) -> None:
+        self.record = record
+        self.lane = lane
+        self.done = False
+        self.ended = asyncio.Event()
+        """Done, dropped or failed."""
+        self.resting = True
+        """Waiting, not at work: may be dropped at any time."""
+        self.task: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def rest(self) -> AsyncIterator[None]:
+        """Around any wait within the work: the partition is not held up by it. Raises `PartitionTakenError`."""
+        if self.lane.closed:
+            raise PartitionTakenError
+        self.resting = True
+        try:
+            yield
+        finally:
+            self.resting = False
+        if self.lane.closed:
+            raise PartitionTakenError
+
+    def drop_if_resting(self) -> None:
+        if self.resting and self.task and not self.ended.is_set():
+            self.task.cancel()
+
+
+class Lane:
+    """One partition's records that are not committed yet, in order."""
+
+    def __init__(self, partition: TopicPartition) -> None:
+        self.partition = partition
+        self.closed = False
+        self.full = False
+        self.next_offset: int | None = None
+        """Everything before it is done; None until the first record is."""
+        self.committed: int | None = None
+        self.deliveries: dict[int, Delivery] = {}
+        self._last_of_key: dict[bytes, Delivery] = {}
+
+    def add(self, delivery: Delivery) -> Delivery | None:
+        """The record before it with the same key, if that is not done yet."""
+        key = delivery.record.key
+        self.deliveries[delivery.record.offset] = delivery
+        if key is None:
+            return None
+        before = self._last_of_key.get(key)
+        self._last_of_key[key] = delivery
+        return before
+
+    def advance(self) -> None:
+        for offset in list(self.deliveries):
+            delivery = self.deliveries[offset]
+            if not delivery.done:
+                break
+            del self.deliveries[offset]
+            self.next_offset = offset + 1
+            if delivery.record.key is not None and self._last_of_key.get(delivery.record.key) is delivery:
+                del self._last_of_key[delivery.record.key]
+
+    @property
+    def to_commit(self) -> int | None:
+        return None if self.next_offset == self.committed else self.next_offset
+
+
+class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """All lanes of one consumer. `work` raises nothing but what must end the service; `on_failure` is told of that."""
+
+    def __init__(
+        self,
+        work: Callable[[Delivery], Awaitable[None]],
+        on_failure: Callable[[Exception], None],
+        *,
+        concurrency: int = 1,
+        window: int = WINDOW,
+        finish_within: float = FINISH_WITHIN,
+        on_assigned: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.moves = 0
+        """Counts records that are done: it stands still when nothing moves."""
+        self._work = work
+        self._on_failure = on_failure
+        self._on_assigned = on_assigned
+        self._concurrency = concurrency
+        self._slots = asyncio.Semaphore(concurrency)
+        self._window = window
+        self._finish_within = finish_within
+        self._lanes: dict[TopicPartition, Lane] = {}
+        self._left_behind: dict[tuple[TopicPartition, int], Delivery] = {}
+        self._consumer: Consumer | None = None
+        self._committing = asyncio.Lock()
+        self._idle = asyncio.Event()
+        self._committer: asyncio.Task[None] | None = None
+        self._held = False
+        self._stopping = False
+
+    # ── taking ──────────────────────────────────────────────────────────────
+
+    def use(self, consumer: Consumer) -> None:
+        """Commit and pause on this consumer, from now on."""
+        self._consumer = consumer
+        if self._committer is None:
+            self._committer = asyncio.create_task(self._commit_again_and_again())
+
+    async def take(self, record: ConsumerRecord) -> None:
+        """Never waits: the window bounds what is held, so that the consumer keeps polling and its session lives."""
+        if self._stopping:
+            return
+        lane = self._lane(TopicPartition(record.topic, record.partition))
+        delivery = Delivery(record, lane)
+        before = lane.add(delivery)
+        again = self._left_behind.pop((lane.partition, record.offset), None)
+        delivery.task = asyncio.create_task(self._carry(delivery, before if self._concurrency > 1 else None, again))
+        if not lane.full and len(lane.deliveries) >= self._window:
+            lane.full = True
+            self._set_pauses()
+
+    def hold(self, held: bool) -> None:
+        """Pause all partitions, or let them go."""
+        self._held = held
+        self._set_pauses()
+
+    def positions(self) -> dict[TopicPartition, int | None]:
+        """The next offset to work on, of each partition that this member has; None where no record was worked on yet."""
+        return {partition: lane.next_offset for partition, lane in self._lanes.items()}
+
+    async def _carry(self, delivery: Delivery, before: Delivery | None, again: Delivery | None) -> None:
+        try:
+            await self._settle(delivery, before, again)
+        except (asyncio.CancelledError, PartitionTakenError):
+            log.debug("record.dropped", topic=delivery.record.topic, partition=delivery.record.partition, offset=delivery.record.offset)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the record is not done
+            self._on_failure(fault)
+        finally:
+            delivery.ended.set()
+            self._after(delivery.lane)
+
+    async def _settle(self, delivery: Delivery, before: Delivery | None, again: Delivery | None) -> None:
+        if again is not None:
+            await again.ended.wait()
+        if again is None or not again.done:
+            if before is not None:
+                await before.ended.wait()
+                if not before.done:
+                    raise PartitionTakenError
+            async with self._slots:
+                delivery.resting = False
+                await self._work(delivery)
+        delivery.done = True
+        self.moves += 1
+        delivery.lane.advance()
+
+    def _after(self, lane: Lane) -> None:
+        if lane.full and len(lane.deliveries) <= self._window // 2:
+            lane.full = False
+            self._set_pauses()
+        if not any(each.deliveries for each in self._lanes.values()):
+            self._idle.set()
+
+    def _lane(self, partition: TopicPartition) -> Lane:
+        if partition not in self._lanes:
+            self._lanes[partition] = Lane(partition)
+        return self._lanes[partition]
+
+    def _set_pauses(self) -> None:
+        if self._consumer is None or self._stopping:
+            return
+        assigned, paused = set(self._consumer.assignment()), set(self._consumer.paused())
+        wanted = {partition for partition in assigned if self._held or (partition in self._lanes and self._lanes[partition].full)}
+        if wanted - paused:
+            self._consumer.pause(*(wanted - paused))
+        if release := (paused & assigned) - wanted:
+            self._consumer.resume(*release)
+
+    # ── giving up partitions ────────────────────────────────────────────────
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Pauses do not outlive an assignment, so they are set again."""
+        kept = {self._lane(partition).partition for partition in assigned}
+        self._left_behind = {identity: delivery for identity, delivery in self._left_behind.items() if identity[0] in kept}
+        self._set_pauses()
+        self._on_assigned()
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Finish, then commit. What takes longer than the deadline runs on, uncommitted: a repeat here waits for it."""
+        lanes = [self._lanes[partition] for partition in revoked if partition in self._lanes]
+        await self._close(lanes)
+        for lane in lanes:
+            self._lanes.pop(lane.partition, None)
+            self._left_behind |= {(lane.partition, offset): each for offset, each in lane.deliveries.items() if each.done or not each.ended.is_set()}
+
+    async def stop(self) -> None:
+        """Take nothing more, finish what is at work, commit."""
+        self._stopping = True
+        await self._close(list(self._lanes.values()))
+        if self._committer:
+            self._committer.cancel()
+            await asyncio.wait([self._committer])
+        for lane in self._lanes.values():
+            for delivery in lane.deliveries.values():
+                if delivery.task and not delivery.ended.is_set():
+                    delivery.task.cancel()
+
+    async def _close(self, lanes: list[Lane]) -> None:
+        for lane in lanes:
+            lane.closed = True
+            for delivery in list(lane.deliveries.values()):
+                delivery.drop_if_resting()
+        at_work = [each.task for lane in lanes for each in lane.deliveries.values() if each.task and not each.ended.is_set()]
+        if at_work:
+            await asyncio.wait(at_work, timeout=self._finish_within)
+        await self.commit()
+
+    # ── committing ──────────────────────────────────────────────────────────
+
+    async def commit(self) -> None:
+        """A commit that fails is tried again with the next; one for a partition that is gone never matters."""
+        async with self._committing:
+            due = {lane: offset for lane in self._lanes.values() if (offset := lane.to_commit) is not None}
+            if not due or self._consumer is None:
+                return
+            try:
+                await self._consumer.commit({lane.partition: offset for lane, offset in due.items()})
+            except (KafkaError, IllegalStateError) as fault:
+                log.warning("offsets.not_committed", error=str(fault), kind=type(fault).__name__)
+                return
+            for lane, offset in due.items():
+                lane.committed = offset
+
+    async def _commit_again_and_again(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(COMMIT_EVERY):
+                    await self._idle.wait()
+            except TimeoutError:
+                pass
+            self._idle.clear()
+            await self.commit()

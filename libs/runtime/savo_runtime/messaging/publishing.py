@@ -1,0 +1,143 @@
+"""The one way onto Kafka: an idempotent producer whose every send has a deadline.
+
+aiokafka's idempotent producer never gives a batch up, and after an OutOfOrderSequenceNumber it stays broken until it is made
+anew (aio-libs/aiokafka#1017). So: a deadline around each send, and a fresh producer after each failure. A send that failed may
+have arrived; the caller repeats it under the same id, and consumers dedupe on ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from savo_contracts.envelope import Envelope, Event, RecordHeaders
+from savo_contracts.topics import topic_of
+from savo_runtime.errors import DependencyDownError, InvalidMessageError
+from savo_runtime.messaging.broker import MAX_RECORD_BYTES, connection_arguments
+from savo_runtime.messaging.tracing import current_traceparent
+from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["OutgoingRecord", "Publisher", "record_of"]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class OutgoingRecord:
+    """What goes onto Kafka, as bytes."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: RecordHeaders
+
+
+def record_of(envelope: Envelope[Any]) -> OutgoingRecord:
+    """An event with its identity, on the topic that carries it."""
+    topic = topic_of(envelope.event)
+    return OutgoingRecord(topic.name, topic.key(envelope.event).encode(), envelope.body(), envelope.headers())
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Publisher:
+    """Publishes in the name of one service. Each send raises `DependencyDownError("kafka")` when no broker acknowledged it in `deadline` seconds."""
+
+    def __init__(self, settings: RuntimeSettings, service: str, *, deadline: float = 5.0, clock: Callable[[], datetime] = _utc_now) -> None:
+        self.service = service
+        self._settings = settings
+        self._deadline = deadline
+        self._clock = clock
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+        self._retired: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connects now in the place of at the first send."""
+        await self._within_deadline(())
+
+    async def stop(self) -> None:
+        self._discard(self._producer)
+        if self._retired:
+            await asyncio.wait(self._retired)
+
+    async def publish(self, event: Event, *, event_id: UUID | None = None) -> None:
+        """On the event's topic, acknowledged by all in-sync replicas. `event_id` makes a repeat recognisable."""
+        await self.send(record_of(Envelope.new(event, self.service, event_id=event_id, time=self._clock(), traceparent=current_traceparent())))
+
+    async def send(self, record: OutgoingRecord) -> None:
+        await self.send_all([record])
+
+    async def send_all(self, records: Sequence[OutgoingRecord]) -> None:
+        """In the given order within each partition. When it raises, any of them may have arrived."""
+        await self._within_deadline(records)
+
+    async def _within_deadline(self, records: Sequence[OutgoingRecord]) -> None:
+        producer = None
+        try:
+            async with asyncio.timeout(self._deadline):
+                producer = await self._ready()
+                await _send(producer, records)
+        except MessageSizeTooLargeError as fault:
+            raise InvalidMessageError(f"a record for {records[0].topic} is above {MAX_RECORD_BYTES} bytes", reason="too-large") from fault
+        except (TimeoutError, KafkaError, OSError) as fault:
+            self._discard(producer)
+            raise DependencyDownError("kafka", f"not acknowledged: {fault or f'no answer in {self._deadline:g} s'}") from fault
+
+    async def _ready(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    **connection_arguments(self._settings),
+                    client_id=f"savo-{self.service}",
+                    acks="all",
+                    enable_idempotence=True,
+                    max_request_size=MAX_RECORD_BYTES,
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    self._retire(producer)
+                    raise
+                self._producer = producer
+            return self._producer
+
+    def _discard(self, producer: AIOKafkaProducer | None) -> None:
+        """Take it out of use, once: others that fail on it find a newer one in its place."""
+        if producer is not None and producer is self._producer:
+            self._producer = None
+            self._retire(producer)
+
+    def _retire(self, producer: AIOKafkaProducer) -> None:
+        task = asyncio.create_task(_close(producer, self._deadline))
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+
+
+async def _send(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord]) -> None:
+    acknowledgements: list[asyncio.Future[Any]] = []
+    try:
+        for record in records:
+            acknowledgements.append(await producer.send(record.topic, record.value, key=record.key, headers=record.headers))  # noqa: PERF401 - each enters the partition's queue before the next
+    finally:
+        await asyncio.gather(*acknowledgements)
+
+
+async def _close(producer: AIOKafkaProducer, deadline: float) -> None:
+    """Flush what it still can; a broker that hangs gets no more than the deadline."""
+    try:
+        async with asyncio.timeout(deadline):
+            await producer.stop()
+    except (TimeoutError, KafkaError, OSError) as fault:
+        log.warning("producer.closed_unflushed", reason=str(fault) or "no answer")
+        await producer.client.close()
