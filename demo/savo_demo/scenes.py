@@ -117,8 +117,8 @@ class _Picture:
         count = int(self.rng.choice(self.most_items, p=_chances(self.most_items))) + 1
         for label in self.rng.choice(CLASSES, count, replace=bool(self.rng.random() < 0.15)):
             self._put_ingredient(str(label))
-        if self.rng.random() < 0.35:
-            self._put_clutter(self.rng.uniform(0.12, 0.22))
+        if self.rng.random() < 0.30:
+            self._put_clutter(self.rng.uniform(0.10, 0.18))
 
     def truth(self) -> tuple[Truth, ...]:
         return tuple(truth for number in range(1, len(self.labels) + 1) if (truth := self._visible(number)))
@@ -137,8 +137,8 @@ class _Picture:
     def _put_ingredient(self, label: str) -> None:
         sprite = ingredients.drawing_of(label, int(self.rng.integers(ingredients.VARIANTS)))
         tilt = 10 if label in ingredients.UPRIGHT else 38
-        size = self.rng.uniform(0.22, 0.36) * self.width * (0.8 if label == "egg" else 1.0)
-        placed = self._place(sprite, size, self.rng.uniform(-tilt, tilt), apart=0.62)
+        size = self.rng.uniform(0.22, 0.30 if self.floors else 0.36) * self.width * (0.85 if label == "egg" else 1.0)
+        placed = self._place(sprite, size, self.rng.uniform(-tilt, tilt), apart=0.8)
         self.labels.append(label)
         self.full.append(int((placed.alpha > 0.5).sum()))
         self._lay(placed, number=len(self.labels))
@@ -153,7 +153,7 @@ class _Picture:
         rgb, alpha = _turned(sprite, size, turn, self.rng, mirrored=bool(self.rng.random() < 0.5) and apart > 0)
         height, width = alpha.shape
         best, clearest = (0.0, 0.0), -np.inf
-        for _ in range(8 if apart else 1):
+        for _ in range(14 if apart else 1):
             x, y = self._somewhere(width, height)
             clear = min((_clearance((x, y, size), spot) for spot in self.spots), default=1.0)
             if clear > clearest:
@@ -166,7 +166,7 @@ class _Picture:
 
     def _somewhere(self, width: int, height: int) -> tuple[float, float]:
         """A centre: on a floor, or anywhere on a table; now and then cut off by the photo's edge."""
-        spill = 0.15 if self.rng.random() < 0.12 else 0.0
+        spill = 0.15 if self.rng.random() < 0.08 else 0.0
         x = self.rng.uniform(width * (0.5 - spill), self.width - width * (0.5 - spill))
         if self.floors:
             return x, float(self.rng.choice(self.floors)) * self.height - height * 0.5 + self.rng.uniform(2, 7)
@@ -200,8 +200,8 @@ class _Picture:
 
 
 def _chances(most: int) -> Array:
-    """Two or three items are commoner than one or four."""
-    weights = np.array([0.22, 0.34, 0.28, 0.16][:most] + [0.1] * max(0, most - 4))
+    """Two items are commonest, four are rare."""
+    weights = np.array([0.30, 0.38, 0.22, 0.10][:most] + [0.1] * max(0, most - 4))
     return np.asarray(weights / weights.sum(), np.float64)  # type: ignore[return-value]
 
 
