@@ -47,6 +47,7 @@ DEFAULT_SCOPES = frozenset({Scope.SCANS, Scope.TRAINING})
 """Of a user's token without a `scope` claim: everything but operations."""
 
 KEY_PREFIX = "savo"
+MAX_NAME = 200
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -168,7 +169,10 @@ class CheckCaller:
             )
         except jwt.InvalidTokenError as flaw:
             raise UnauthorizedError(f"this token is not valid: {flaw}") from flaw
-        return Principal(f"user:{claims['sub']}", _scopes(claims), user_id=str(claims["sub"]))
+        user_id = claims["sub"]
+        if not 0 < len(user_id) <= MAX_NAME:
+            raise UnauthorizedError(f"this token's `sub` must have 1 to {MAX_NAME} characters")
+        return Principal(f"user:{user_id}", _scopes(claims), user_id=user_id)
 
 
 def default_mode(host: str) -> Mode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,7 +18,28 @@ from savo_gateway.errors import IdempotencyInProgressError
 from savo_gateway.ports import Photos, ScanStore
 from savo_gateway.uploads import Photo, UploadLimits, prepare
 
-__all__ = ["AcceptScan", "Confirmation", "IdempotencyClaim", "NewScan", "Scan", "ScanError", "ScanOrder", "ScanPolicy", "ScanStatus", "TakePhoto", "requested"]
+__all__ = [
+    "SCAN_ID",
+    "AcceptScan",
+    "Confirmation",
+    "IdempotencyClaim",
+    "NewScan",
+    "Scan",
+    "ScanError",
+    "ScanOrder",
+    "ScanPolicy",
+    "ScanStatus",
+    "TakePhoto",
+    "is_scan_id",
+    "requested",
+]
+
+
+SCAN_ID = r"^[A-Za-z0-9_.:-]{1,64}$"
+
+
+def is_scan_id(text: str) -> bool:
+    return re.fullmatch(SCAN_ID, text) is not None
 
 
 class ScanStatus(StrEnum):

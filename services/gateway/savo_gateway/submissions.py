@@ -21,7 +21,7 @@ from savo_gateway.confirmations import SAME_BOX_IOU, ConfirmationRequest, Ingred
 from savo_gateway.errors import InvalidRequestError, PhotoNotFoundError
 from savo_gateway.finishing import ConfirmScan
 from savo_gateway.ports import ReportedScans, ScanStore
-from savo_gateway.scans import Scan, TakePhoto
+from savo_gateway.scans import SCAN_ID, Scan, TakePhoto
 
 __all__ = ["KeepPhoto", "KeptPhoto", "Report", "ReportedItem", "SubmitReport"]
 
@@ -54,14 +54,14 @@ class Report(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    scan_id: str = Field(min_length=1, max_length=64)
+    scan_id: str = Field(pattern=SCAN_ID)
     image_hash: Sha256
     image_width: int = Field(gt=0, le=100_000)
     image_height: int = Field(gt=0, le=100_000)
     original_detections: tuple[ReportedItem, ...] = Field(default=(), max_length=300)
     user_corrections: tuple[ReportedItem, ...] = Field(max_length=300, description="The whole list as the user left it.")
     storage_location: Annotated[StorageLocation | None, BeforeValidator(_to_location)] = None
-    user_id: str | None = Field(default=None, min_length=1, max_length=200)
+    user_id: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
     device_info: Any = None
 
     @model_validator(mode="before")
@@ -189,23 +189,28 @@ def _edits(originals: Iterable[ReportedItem], corrections: Iterable[ReportedItem
         if not same:
             unnamed.append(item)
             continue
-        original = max(same, key=lambda original: _overlap(original, item))
+        original = _nearest(same, item)
         left.remove(original)
         yield _edit(item, Action.MOVED if _was_moved(original, item) else Action.KEPT)
     for item in unnamed:
-        original = max(left, key=lambda original: _overlap(original, item), default=None)
-        if original is None or _overlap(original, item) < SAME_THING_IOU:
+        under = [original for original in left if _overlap(original, item) >= SAME_THING_IOU]
+        if not under:
             yield _edit(item, Action.ADDED)
             continue
-        left.remove(original)
-        yield _edit(item, Action.RENAMED, from_label=original.ingredient)
-    for original in left:
-        yield _edit(original, Action.REMOVED)
+        renamed = _nearest(under, item)
+        left.remove(renamed)
+        yield _edit(item, Action.RENAMED, from_label=renamed.ingredient)
+    for removed in left:
+        yield _edit(removed, Action.REMOVED)
 
 
 def _edit(item: ReportedItem, action: Action, from_label: str | None = None) -> ItemEdit:
     amount = {"quantity_estimate": item.quantity_estimate, "storage_hint": item.storage_hint}
     return ItemEdit.model_validate({"label": item.ingredient, "action": action, "bbox": item.bbox, "from_label": from_label, **amount})
+
+
+def _nearest(originals: Iterable[ReportedItem], item: ReportedItem) -> ReportedItem:
+    return max(originals, key=lambda original: _overlap(original, item))
 
 
 def _overlap(one: ReportedItem, other: ReportedItem) -> float:

@@ -13,7 +13,7 @@ from savo_gateway.finishing import ConfirmScan
 from savo_gateway.ports import FigureStore, RolloutDesk, ScanStore
 from savo_gateway.rates import RateLimit
 from savo_gateway.rollout_mirror import RolloutMirror
-from savo_gateway.scans import AcceptScan, Scan
+from savo_gateway.scans import AcceptScan, Scan, is_scan_id
 from savo_gateway.stats import ShowProgress, ShowStats
 from savo_gateway.submissions import KeepPhoto, SubmitReport
 from savo_gateway.uploads import UploadLimits
@@ -77,7 +77,7 @@ def person_for(caller: Principal, user_id: str | None, device_id: str | None = N
 
 async def find_visible(gateway: Gateway, caller: Principal, scan_id: str) -> Scan:
     """A user sees their own scans; another's is as if it were not there. Raises `ScanNotFoundError`."""
-    scan = await gateway.scans.find(scan_id)
+    scan = await gateway.scans.find(scan_id) if is_scan_id(scan_id) else None
     if scan is None:
         raise ScanNotFoundError(scan_id)
     if caller.user_id is not None and scan.subject != await gateway.scans.subject_of(Person("user", caller.user_id)):

@@ -19,7 +19,7 @@ from savo_gateway.http.gateway import Gateway, ScansCaller, TheGateway, VisibleS
 from savo_gateway.http.problems import PROBLEM_RESPONSES
 from savo_gateway.http.shapes import ConfirmationView, ScanForm, ScanPage, ScanTrace, ScanView
 from savo_gateway.http.traces import trace_of
-from savo_gateway.scans import Scan, ScanOrder
+from savo_gateway.scans import Scan, ScanOrder, is_scan_id
 
 __all__ = ["photo_body", "receive_photo", "router"]
 
@@ -154,9 +154,8 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
     try:
         moment, _, scan_id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition("|")
         at = datetime.fromisoformat(moment)
-        at.utctimetuple() if at.tzinfo else at.astimezone()
-    except (ValueError, binascii.Error, OverflowError) as flaw:
+    except (ValueError, binascii.Error) as flaw:
         raise InvalidRequestError("cursor", "this is no next_cursor of an answer") from flaw
-    if at.tzinfo is None:
+    if at.utcoffset() is None or not is_scan_id(scan_id):
         raise InvalidRequestError("cursor", "this is no next_cursor of an answer")
     return at, scan_id

@@ -9,11 +9,14 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Arm, ConfirmedItem, Detection, FallbackReason, ScanCompleted, ServedBy, StorageLocation
-from savo_gateway.scans import Confirmation, Scan, ScanStatus
+from savo_gateway.scans import SCAN_ID, Confirmation, Scan, ScanStatus
 
 __all__ = ["ConfirmationView", "PhotoForm", "ScanForm", "ScanPage", "ScanTrace", "ScanView"]
 
-Name = Annotated[str | None, Field(default=None, min_length=1, max_length=200)]
+PLAIN_TEXT = r"^[^\x00-\x1f\x7f]*$"
+"""No control characters: PostgreSQL takes no NUL, and nobody is called by the others."""
+
+Name = Annotated[str | None, Field(default=None, min_length=1, max_length=200, pattern=PLAIN_TEXT)]
 
 
 def _lowered(value: object) -> object:
@@ -25,7 +28,7 @@ class PhotoForm(BaseModel):
 
     user_id: Name
     device_id: Name
-    scan_id: Annotated[str | None, Field(default=None, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
+    scan_id: Annotated[str | None, Field(default=None, pattern=SCAN_ID)]
 
 
 class ScanForm(BaseModel):
@@ -36,7 +39,7 @@ class ScanForm(BaseModel):
     storage_location: Annotated[StorageLocation | None, BeforeValidator(_lowered)] = None
     consent: bool | None = None
     captured_at: AwareDatetime | None = None
-    device_info: str | None = Field(default=None, max_length=2000)
+    device_info: str | None = Field(default=None, max_length=2000, pattern=PLAIN_TEXT)
 
 
 class ItemView(BaseModel):
