@@ -39,8 +39,8 @@ class ProcessSpec:
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
     log: Path
-    fatal_codes: frozenset[int] = frozenset({1, 2})
-    """Exit codes by which it says that trying again is of no use."""
+    fatal_codes: frozenset[int] = frozenset({2})
+    """Exit codes by which it says that trying again is of no use: 2 is a setting that makes no sense."""
 
 
 class Kept:
@@ -62,7 +62,7 @@ class Kept:
         """Until `stop`. Raises `GaveUpError` when it says that it cannot work, or dies five times in a row within ten seconds."""
         clock = asyncio.get_running_loop().time
         quick = 0
-        while not self._stopping:
+        while True:
             started = clock()
             code = await self._once()
             if self._stopping:
