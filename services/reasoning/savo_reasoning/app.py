@@ -1,0 +1,55 @@
+"""Reasoning's composition root: the only reader of its settings, the only place that knows which provider writes the recipes."""
+
+from __future__ import annotations
+
+import structlog
+
+from savo_reasoning.adapters.disabled import SwitchedOff
+from savo_reasoning.adapters.google import GoogleWriter
+from savo_reasoning.adapters.openai import OpenAiWriter
+from savo_reasoning.adapters.shelf import DatabaseShelf
+from savo_reasoning.handlers import on_recipes_requested, on_scan_erased, on_subject_erased
+from savo_reasoning.patience import Breaker, Patience
+from savo_reasoning.prices import DEFAULTS, Prices
+from savo_reasoning.recipes import Suggest
+from savo_reasoning.settings import KEY_OF, ReasoningSettings
+from savo_runtime.messaging.subscriptions import bind
+from savo_runtime.service import Runtime, Service, ServiceDefinition
+
+log = structlog.get_logger()
+
+CONCURRENCY = 8
+_NO_KEY = "stand-in"
+"""A server at a base URL of ours may want no key; the SDKs insist on one."""
+
+
+def build(settings: ReasoningSettings, runtime: Runtime) -> Service:
+    shelf = DatabaseShelf(runtime.database)
+    writer = build_writer(settings)
+    suggest = Suggest(writer, shelf, Patience(), Breaker(writer.provider, runtime.clock), runtime.clock)
+    return Service(
+        name="reasoning",
+        subscriptions=[
+            bind(on_recipes_requested, concurrency=CONCURRENCY, suggest=suggest),
+            bind(on_scan_erased, shelf=shelf),
+            bind(on_subject_erased, shelf=shelf),
+        ],
+        on_stop=[] if isinstance(writer, SwitchedOff) else [writer.close],
+    )
+
+
+def build_writer(settings: ReasoningSettings) -> OpenAiWriter | GoogleWriter | SwitchedOff:
+    if not settings.key and not settings.base_url:
+        log.warning("recipes.switched_off", missing=KEY_OF[settings.provider])
+        return SwitchedOff(missing=KEY_OF[settings.provider])
+    offer = DEFAULTS[settings.provider]
+    prices = Prices(_or(settings.usd_per_million_in, offer.prices.usd_per_million_in), _or(settings.usd_per_million_out, offer.prices.usd_per_million_out))
+    connect = OpenAiWriter.connect if settings.provider == "openai" else GoogleWriter.connect
+    return connect(settings.key or _NO_KEY, settings.base_url, settings.model or offer.model, prices, settings.timeout_seconds)
+
+
+def _or(given: float | None, default: float) -> float:
+    return default if given is None else given
+
+
+DEFINITION = ServiceDefinition("reasoning", ReasoningSettings, build, migrations="savo_reasoning.migrations")

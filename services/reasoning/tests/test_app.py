@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from savo_contracts.envelope import Envelope
+from savo_contracts.recipes import RecipesRequested
+from savo_contracts.topics import TOPICS
+from savo_reasoning.adapters.disabled import SwitchedOff
+from savo_reasoning.adapters.google import GoogleWriter
+from savo_reasoning.adapters.openai import OpenAiWriter
+from savo_reasoning.adapters.tables import Base
+from savo_reasoning.app import DEFINITION, build, build_writer
+from savo_reasoning.settings import ReasoningSettings
+from savo_runtime.service import Runtime
+from savo_runtime.settings import load_settings
+from savo_runtime.testing import assert_migrations_match
+
+VARIABLES = ("SAVO_REASONING_PROVIDER", "OPENAI_API_KEY", "GOOGLE_API_KEY", "SAVO_OPENAI_BASE_URL", "SAVO_GOOGLE_BASE_URL")
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+
+
+async def test_the_service_reads_every_topic_that_names_it_as_a_consumer(runtime: Runtime) -> None:
+    service = build(load_settings(ReasoningSettings), runtime)
+    assert {subscription.topic for subscription in service.subscriptions} == {topic for topic in TOPICS if "reasoning" in topic.consumers}
+    assert DEFINITION.name == service.name == "reasoning"
+
+
+async def test_migrations_make_the_tables_of_the_code() -> None:
+    await assert_migrations_match("savo_reasoning.migrations", Base.metadata)
+
+
+async def test_without_any_key_it_starts_and_answers_with_the_variable_that_is_missing(runtime: Runtime, requested: RecipesRequested) -> None:
+    service = build(load_settings(ReasoningSettings), runtime)
+    suggest = next(subscription for subscription in service.subscriptions if subscription.topic.name == "recipes.requested")
+    event: Any = await suggest.handle(Envelope.new(requested, "gateway"))
+    assert "OPENAI_API_KEY" in event.error
+    assert (event.recipes, event.cost_usd) == ((), 0.0)
+
+
+@pytest.mark.parametrize(("provider", "variable"), [("openai", "OPENAI_API_KEY"), ("google", "GOOGLE_API_KEY")])
+def test_a_provider_chosen_without_its_key_stops_the_start_with_one_line(
+    provider: str, variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SAVO_REASONING_PROVIDER", provider)
+    with pytest.raises(SystemExit):
+        load_settings(ReasoningSettings)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert variable in error
+    assert "SAVO_REASONING_PROVIDER" in error
+
+
+@pytest.mark.parametrize(
+    ("environment", "kind"),
+    [
+        ({}, SwitchedOff),
+        ({"OPENAI_API_KEY": "k"}, OpenAiWriter),
+        ({"SAVO_OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, OpenAiWriter),
+        ({"SAVO_REASONING_PROVIDER": "google", "GOOGLE_API_KEY": "k"}, GoogleWriter),
+        ({"SAVO_REASONING_PROVIDER": "google", "SAVO_GOOGLE_BASE_URL": "http://127.0.0.1:9"}, GoogleWriter),
+    ],
+)
+async def test_the_provider_follows_the_environment(environment: dict[str, str], kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    writer = build_writer(load_settings(ReasoningSettings))
+    assert isinstance(writer, kind)
+    if not isinstance(writer, SwitchedOff):
+        await writer.close()
+
+
+async def test_a_price_set_by_the_operator_counts_even_when_it_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("SAVO_REASONING_USD_PER_MILLION_IN", "0")
+    writer = build_writer(load_settings(ReasoningSettings))
+    assert isinstance(writer, OpenAiWriter)
+    assert (writer.prices.usd_per_million_in, writer.prices.usd_per_million_out) == (0.0, 4.5)
+    await writer.close()
