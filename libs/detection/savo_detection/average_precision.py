@@ -95,7 +95,8 @@ def _area(recall: Floats, precision: Floats) -> float:
 def mean_of_present(precisions: Floats) -> Floats:
     """mAP of each draw: the mean over classes that it holds, 0 when it holds none."""
     present = ~np.isnan(precisions)
-    return np.nansum(precisions, axis=1) / np.maximum(present.sum(axis=1), 1)
+    means: Floats = np.nansum(precisions, axis=1) / np.maximum(present.sum(axis=1), 1)
+    return means
 
 
 def group_weights(groups: Sequence[str], draws: int, seed: int) -> NDArray[np.int64]:

@@ -1,0 +1,48 @@
+"""The vision service's tables."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Float, Index, Integer, String, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from savo_runtime.database import UtcDateTime
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class ResultRow(Base):
+    """A finished scan, as the event that was or will be published."""
+
+    __tablename__ = "results"
+
+    scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(64), index=True)
+    event_type: Mapped[str] = mapped_column(String(80))
+    event: Mapped[str] = mapped_column(Text)
+    finished_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class ErasedRow(Base):
+    """Scans and subjects that are never worked on again. `kind` is scan or subject."""
+
+    __tablename__ = "erased"
+
+    kind: Mapped[str] = mapped_column(String(8), primary_key=True)
+    value: Mapped[str] = mapped_column(String(64), primary_key=True)
+    erased_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class SpendingRow(Base):
+    """Money spent on one scan with one provider; it names nobody, so it stays when the scan is erased."""
+
+    __tablename__ = "spending"
+    __table_args__ = (Index("ix_spending_provider_spent_at", "provider", "spent_at"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    provider: Mapped[str] = mapped_column(String(16))
+    usd: Mapped[float] = mapped_column(Float)
+    spent_at: Mapped[datetime] = mapped_column(UtcDateTime)

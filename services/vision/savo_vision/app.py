@@ -1,0 +1,106 @@
+"""Vision's composition root: the only reader of its settings, the only place that knows which adapter is behind which port."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from savo_detection.cpus import usable_cpus
+from savo_runtime.messaging.subscriptions import bind, read_snapshot
+from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
+from savo_vision.adapters.breaker import Breaker
+from savo_vision.adapters.calling import Calls
+from savo_vision.adapters.google import connect_google
+from savo_vision.adapters.google_legacy import connect_legacy_google
+from savo_vision.adapters.models import ModelFiles
+from savo_vision.adapters.openai import connect_openai
+from savo_vision.adapters.photos import StoredPhotos
+from savo_vision.adapters.results import StoredResults
+from savo_vision.costs import CostPolicy
+from savo_vision.fallback import FallbackPolicy
+from savo_vision.handlers import on_rollout_changed, on_scan_erased, on_scan_requested, on_subject_erased
+from savo_vision.model_slot import ModelSlot
+from savo_vision.ports import Provider
+from savo_vision.routing import Router, RoutingPolicy
+from savo_vision.scanning import Scan, ScanPolicy
+from savo_vision.settings import VisionSettings
+from savo_vision.steering import Steering
+
+CONCURRENCY = 32
+"""Scans in flight in one replica: most of them wait for the provider, the cores are kept busy by the rest."""
+
+CALL_SECONDS = 10.0
+RETENTION_PAUSE_SECONDS = 3600.0
+
+STAND_IN_KEY = "stand-in"
+
+
+def build(settings: VisionSettings, runtime: Runtime) -> Service:
+    results = StoredResults(runtime.database)
+    steering = build_steering(settings, runtime)
+    threads = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="vision-engine")
+    scan = build_scan(settings, runtime, steering, results, threads)
+
+    async def forget_old_results() -> None:
+        await results.forget_before(runtime.clock() - timedelta(days=settings.scan_retention_days))
+
+    async def stop_threads() -> None:
+        await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
+
+    return Service(
+        name="vision",
+        subscriptions=[
+            bind(on_scan_requested, concurrency=CONCURRENCY, scan=scan),
+            bind(on_scan_erased, results=results),
+            bind(on_subject_erased, results=results),
+        ],
+        snapshots=[read_snapshot(on_rollout_changed, steering=steering)],
+        workers=[Worker("models", steering.run), Worker("retention", _every(RETENTION_PAUSE_SECONDS, forget_old_results))],
+        on_stop=[stop_threads, scan.provider.close],
+    )
+
+
+def build_steering(settings: VisionSettings, runtime: Runtime) -> Steering:
+    path = settings.custom_vision_model_path
+    router = Router(RoutingPolicy(settings.use_custom_vision, settings.custom_vision_rollout, path))
+    files = ModelFiles(runtime.store, settings.r2_bucket_name)
+    return Steering(router, ModelSlot(files, runtime.publisher, runtime.replica, runtime.clock), own_path=path)
+
+
+def build_scan(settings: VisionSettings, runtime: Runtime, steering: Steering, results: StoredResults, threads: ThreadPoolExecutor) -> Scan:
+    costs = CostPolicy(settings.provider_price, settings.cpu_hour_usd)
+    return Scan(
+        photos=StoredPhotos(runtime.store),
+        results=results,
+        router=steering.router,
+        slot=steering.slot,
+        provider=build_provider(settings),
+        policy=ScanPolicy(FallbackPolicy(settings.confidence_threshold), costs, settings.daily_budget_usd),
+        clock=runtime.clock,
+        threads=threads,
+    )
+
+
+def build_provider(settings: VisionSettings) -> Provider:
+    calls = Calls(settings.vision_provider, Breaker(settings.vision_provider), seconds=CALL_SECONDS)
+    # A stand-in asks for no key; the SDKs ask for one all the same.
+    key = settings.provider_key.get_secret_value() if settings.provider_key else STAND_IN_KEY
+    if settings.vision_provider == "openai":
+        return connect_openai(key, settings.openai_model, calls, base_url=settings.openai_base_url)
+    if settings.google_sdk == "generativeai":
+        return connect_legacy_google(key, settings.google_model, calls, base_url=settings.google_base_url)
+    return connect_google(key, settings.google_model, calls, base_url=settings.google_base_url)
+
+
+def _every(seconds: float, act: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    async def run() -> None:
+        while True:
+            await act()
+            await asyncio.sleep(seconds)
+
+    return run
+
+
+DEFINITION = ServiceDefinition("vision", VisionSettings, build, migrations="savo_vision.migrations")

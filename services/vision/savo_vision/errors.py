@@ -1,0 +1,63 @@
+"""What can go wrong between a photo and its answer. `savo_runtime.errors` says what the consumer does about the rest.
+
+ProviderError                    this one call gave nothing
+├── ProviderUnavailableError     no answer: refused connection, timeout, 5xx; tried again within the deadline
+│   └── ProviderBusyError        429: it asked us to wait
+├── ProviderRefusedError         it will not look at this photo
+└── ProviderAnswerError          it answered, and the answer is of no use (cut short, no JSON, too large)
+ProviderKeyError                 it does not know our key; no scan can be answered until that is mended
+ModelMissingError                nothing lies where the model should be
+"""
+
+from __future__ import annotations
+
+from savo_vision.costs import NOTHING_USED, Usage
+
+__all__ = [
+    "ModelMissingError",
+    "ProviderAnswerError",
+    "ProviderBusyError",
+    "ProviderError",
+    "ProviderKeyError",
+    "ProviderRefusedError",
+    "ProviderUnavailableError",
+]
+
+
+class ProviderError(Exception):
+    """`usage` is what the call cost all the same."""
+
+    def __init__(self, provider: str, why: str, *, usage: Usage = NOTHING_USED) -> None:
+        super().__init__(f"{provider} {why}")
+        self.provider = provider
+        self.usage = usage
+
+
+class ProviderUnavailableError(ProviderError):
+    """`retry_after`: seconds that the provider asked for, if it did."""
+
+    def __init__(self, provider: str, why: str, *, retry_after: float | None = None) -> None:
+        super().__init__(provider, why)
+        self.retry_after = retry_after
+
+
+class ProviderBusyError(ProviderUnavailableError):
+    pass
+
+
+class ProviderRefusedError(ProviderError):
+    pass
+
+
+class ProviderAnswerError(ProviderError):
+    pass
+
+
+class ProviderKeyError(Exception):
+    def __init__(self, provider: str, variable: str) -> None:
+        super().__init__(f"{provider} does not accept the key in {variable}")
+        self.provider = provider
+
+
+class ModelMissingError(LookupError):
+    """The message says what was looked for, and where."""

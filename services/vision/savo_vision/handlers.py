@@ -1,0 +1,33 @@
+"""Scans requested → completed or failed; rollout changes → routing; scans and people erased → forgotten."""
+
+from __future__ import annotations
+
+from savo_contracts.rollout import RolloutChanged
+from savo_contracts.scans import ScanCompleted, ScanErased, ScanFailed, ScanRequested
+from savo_contracts.topics import ROLLOUT_CHANGED, SCANS_COMPLETED, SCANS_ERASED, SCANS_FAILED, SCANS_REQUESTED, SUBJECTS_ERASED
+from savo_contracts.users import SubjectErased
+from savo_runtime.messaging.subscriptions import consumes, publishes
+from savo_vision.ports import Results
+from savo_vision.scanning import Scan
+from savo_vision.steering import Steering
+
+
+@consumes(SCANS_REQUESTED)
+@publishes(SCANS_COMPLETED, SCANS_FAILED)
+async def on_scan_requested(requested: ScanRequested, scan: Scan) -> ScanCompleted | ScanFailed | None:
+    return await scan(requested)
+
+
+@consumes(SCANS_ERASED)
+async def on_scan_erased(erased: ScanErased, results: Results) -> None:
+    await results.erase_scan(erased.scan_id, erased.erased_at)
+
+
+@consumes(SUBJECTS_ERASED)
+async def on_subject_erased(erased: SubjectErased, results: Results) -> None:
+    await results.erase_subject(erased.subject, erased.erased_at)
+
+
+@consumes(ROLLOUT_CHANGED)
+async def on_rollout_changed(changed: RolloutChanged, steering: Steering) -> None:
+    steering.take(changed)

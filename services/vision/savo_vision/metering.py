@@ -1,0 +1,34 @@
+"""A finished scan in the metric catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from savo_contracts.scans import ScanCompleted
+from savo_runtime.telemetry.metrics import FALLBACKS, SCAN_COST, SCAN_DURATION, SCANS
+from savo_vision.ports import Finished
+
+__all__ = ["meter"]
+
+NOBODY = "none"
+
+
+def meter(finished: Finished, stages: Mapping[str, float], spent: Sequence[tuple[str, float]]) -> None:
+    """`stages`: seconds by stage (decode, detect, provider); `spent`: (provider, US dollars)."""
+    done = isinstance(finished, ScanCompleted)
+    arm = finished.assigned_arm.value if finished.assigned_arm else NOBODY
+    served_by, version = (finished.served_by.value, finished.model_version) if isinstance(finished, ScanCompleted) else (NOBODY, NOBODY)
+    SCANS.labels(arm, served_by, version, "completed" if done else finished_code(finished)).inc()
+    for stage, seconds in stages.items():
+        SCAN_DURATION.labels(arm, served_by, stage).observe(seconds)
+    if isinstance(finished, ScanCompleted):
+        SCAN_DURATION.labels(arm, served_by, "total").observe(finished.duration_ms / 1000)
+        if finished.fallback_reason:
+            FALLBACKS.labels(finished.fallback_reason.value).inc()
+    purpose = "fallback" if isinstance(finished, ScanCompleted) and finished.fallback_reason else "answer"
+    for provider, usd in spent:
+        SCAN_COST.labels(provider, purpose).inc(usd)
+
+
+def finished_code(finished: Finished) -> str:
+    return "completed" if isinstance(finished, ScanCompleted) else finished.code.value

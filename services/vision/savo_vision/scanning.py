@@ -1,0 +1,246 @@
+"""A requested scan to its answer: the one domain call of this service.
+
+What is erased is not worked on; what is finished is not paid twice; what is late is not paid at all. The result is stored
+before it is given back for publishing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from datetime import time as day_time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from savo_contracts.figures import latency_ms
+from savo_contracts.scans import Detection, FailureCode, FallbackReason, ScanCompleted, ScanFailed, ScanRequested, ServedBy
+from savo_detection.errors import PhotoError
+from savo_detection.model import DetectedBox
+from savo_runtime.errors import DependencyDownError
+from savo_vision.costs import CostPolicy
+from savo_vision.detections import from_boxes, scan_confidence
+from savo_vision.errors import ProviderError, ProviderRefusedError
+from savo_vision.fallback import FallbackPolicy
+from savo_vision.metering import meter
+from savo_vision.model_slot import Engine, LoadedModel, ModelSlot
+from savo_vision.ports import Finished, PhotoStore, Provider, Results
+from savo_vision.routing import Choice, Router
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Scan", "ScanPolicy"]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class ScanPolicy:
+    fallback: FallbackPolicy
+    costs: CostPolicy
+    daily_budget_usd: float | None = None
+    """For the provider, a UTC day; None is no limit."""
+
+
+@dataclass
+class _Work:
+    """One scan while it is worked on: where its time and money went."""
+
+    requested: ScanRequested
+    photo: bytes
+    choice: Choice
+    stages: dict[str, float] = field(default_factory=dict)
+    engine_seconds: float = 0.0
+    provider_usd: float = 0.0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - began
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a detector saw in the photo, and why it was not the custom model that the arm asked for."""
+
+    items: tuple[Detection, ...]
+    served_by: ServedBy
+    model_version: str
+    fallback_reason: FallbackReason | None = None
+
+
+class _FailedError(Exception):
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Scan:
+    photos: PhotoStore
+    results: Results
+    router: Router
+    slot: ModelSlot
+    provider: Provider
+    policy: ScanPolicy
+    clock: Callable[[], datetime]
+    threads: Executor
+    """Where decoding and inference run: as many threads as there are cores."""
+
+    async def __call__(self, requested: ScanRequested) -> Finished | None:
+        """None for an erased scan. Raises `DependencyDownError` when the photo store, the database or the provider is away."""
+        standing = await self.results.standing(requested)
+        if standing.erased or standing.finished:
+            return standing.finished
+        if self.clock() >= requested.expires_at:
+            return await self._fail(requested, FailureCode.EXPIRED, "The photo waited too long for an answer. Please scan it again.")
+        photo = await self.photos.read(requested.image)
+        if photo is None:
+            return await self._fail(requested, FailureCode.PHOTO_MISSING, "The photo is no longer there. Please scan it again.")
+        return await self._answer(_Work(requested, photo, self.router.choose(requested.subject)))
+
+    async def _answer(self, work: _Work) -> Finished | None:
+        try:
+            seen = await self._see(work)
+        except PhotoError as flaw:
+            return await self._fail(work.requested, FailureCode.PHOTO_UNREADABLE, f"{flaw}.", work)
+        except ProviderRefusedError as refusal:
+            return await self._fail(work.requested, FailureCode.PROVIDER_REFUSED, f"The photo was not looked at: {refusal}.", work)
+        except ProviderError as fault:
+            return await self._fail(work.requested, FailureCode.PROVIDER_FAILED, f"No answer could be had: {fault}. Please try again later.", work)
+        except _FailedError as failure:
+            return await self._fail(work.requested, failure.code, str(failure), work)
+        return await self._finish(self._completed(work, seen), work)
+
+    async def _see(self, work: _Work) -> _Seen:
+        if work.choice.custom is None:
+            return await self._ask_provider(work, None)
+        model, reason = await self._model_for(work.choice)
+        if model is None:
+            return await self._ask_provider(work, reason)
+        try:
+            seen = _Seen(await self._detect(work, model.engine), ServedBy.CUSTOM, model.version, reason)
+        except PhotoError:
+            raise
+        except Exception:
+            # Whatever the engine raised, the user gets an answer and we get the trace.
+            log.exception("detector.failed", scan_id=work.requested.scan_id, version=model.version)
+            return await self._ask_provider(work, FallbackReason.DETECTOR_ERROR)
+        against = self.policy.fallback.reason_against(seen.items)
+        return seen if against is None else await self._improve(work, seen, reason or against)
+
+    async def _model_for(self, choice: Choice) -> tuple[LoadedModel | None, FallbackReason | None]:
+        """The model that the arm asked for, or else the champion that is here, with the reason."""
+        assert choice.custom is not None
+        model = await self.slot.find(choice.custom)
+        return (model, None) if model else (self.slot.champion, FallbackReason.MODEL_UNAVAILABLE)
+
+    async def _improve(self, work: _Work, seen: _Seen, reason: FallbackReason) -> _Seen:
+        """The provider's answer in place of a weak one of ours; with the provider away a weak answer is better than none."""
+        try:
+            return await self._ask_provider(work, reason)
+        except (ProviderError, DependencyDownError, _FailedError) as fault:
+            if not seen.items:
+                raise
+            log.warning("fallback.unanswered", scan_id=work.requested.scan_id, reason=reason.value, fault=str(fault))
+            return seen
+
+    async def _detect(self, work: _Work, engine: Engine) -> tuple[Detection, ...]:
+        boxes, decode_seconds, detect_seconds = await asyncio.get_running_loop().run_in_executor(self.threads, _timed_detection, engine, work.photo)
+        work.stages |= {"decode": decode_seconds, "detect": detect_seconds}
+        work.engine_seconds += decode_seconds + detect_seconds
+        return from_boxes(boxes)
+
+    async def _ask_provider(self, work: _Work, reason: FallbackReason | None) -> _Seen:
+        await self._within_budget()
+        try:
+            with work.stage("provider"):
+                answer = await self.provider.look(work.photo)
+        except ProviderError as fault:
+            work.provider_usd += self.policy.costs.of_tokens(fault.usage)
+            raise
+        work.provider_usd += self.policy.costs.of_tokens(answer.usage)
+        if answer.flaws:
+            log.warning("provider.flawed", scan_id=work.requested.scan_id, provider=self.provider.served_by.value, **answer.flaws)
+        return _Seen(answer.items, self.provider.served_by, self.provider.model, reason)
+
+    async def _within_budget(self) -> None:
+        budget = self.policy.daily_budget_usd
+        if budget is None:
+            return
+        today = datetime.combine(self.clock().astimezone(UTC).date(), day_time.min, UTC)
+        if await self.results.spent_since(self.provider.served_by.value, today) >= budget:
+            raise _FailedError(
+                FailureCode.BUDGET_EXHAUSTED, f"Today's budget of ${budget:g} for {self.provider.served_by.value} is used up. Please try again tomorrow."
+            )
+
+    def _completed(self, work: _Work, seen: _Seen) -> ScanCompleted:
+        requested, choice, now = work.requested, work.choice, self.clock()
+        return ScanCompleted(
+            scan_id=requested.scan_id,
+            subject=requested.subject,
+            anonymous=requested.anonymous,
+            image=requested.image,
+            experiment=choice.experiment,
+            assigned_arm=choice.arm,
+            bucket=choice.bucket,
+            share=choice.share,
+            served_by=seen.served_by,
+            model_version=seen.model_version,
+            fallback_reason=seen.fallback_reason,
+            items=seen.items,
+            scan_confidence=scan_confidence(seen.items),
+            duration_ms=latency_ms(requested.requested_at, now),
+            cost_usd=self._cost(work),
+            requested_at=requested.requested_at,
+            completed_at=now,
+        )
+
+    async def _fail(self, requested: ScanRequested, code: FailureCode, message: str, work: _Work | None = None) -> Finished | None:
+        failed = ScanFailed(
+            scan_id=requested.scan_id,
+            subject=requested.subject,
+            experiment=work.choice.experiment if work else None,
+            assigned_arm=work.choice.arm if work else None,
+            code=code,
+            message=message[:1000],
+            cost_usd=self._cost(work) if work else 0.0,
+            requested_at=requested.requested_at,
+            failed_at=self.clock(),
+        )
+        return await self._finish(failed, work)
+
+    async def _finish(self, finished: Finished, work: _Work | None) -> Finished | None:
+        spent = _spending(work, self.provider, self.policy.costs)
+        kept = await self.results.keep(finished, spent)
+        if kept is finished:
+            meter(finished, work.stages if work else {}, spent)
+            log.info("scan.finished", scan_id=finished.scan_id, outcome=type(finished).__name__, arm=finished.assigned_arm, cost_usd=finished.cost_usd)
+        return kept
+
+    def _cost(self, work: _Work) -> float:
+        return work.provider_usd + self.policy.costs.of_engine(work.engine_seconds)
+
+
+def _timed_detection(engine: Engine, photo: bytes) -> tuple[list[DetectedBox], float, float]:
+    began = time.perf_counter()
+    pixels = engine.decode(photo)
+    decoded = time.perf_counter()
+    boxes = engine.detect_array(pixels)
+    return boxes, decoded - began, time.perf_counter() - decoded
+
+
+def _spending(work: _Work | None, provider: Provider, costs: CostPolicy) -> list[tuple[str, float]]:
+    if work is None:
+        return []
+    parts = [(provider.served_by.value, work.provider_usd), (ServedBy.CUSTOM.value, costs.of_engine(work.engine_seconds))]
+    return [(name, usd) for name, usd in parts if usd > 0]
