@@ -21,6 +21,7 @@ from savo_contracts.documents import LabelledBox
 from savo_contracts.envelope import ImageRef, named_id
 from savo_contracts.samples import WAITING, RejectionReason, SampleRejected, SampleStored
 from savo_contracts.scans import ScanConfirmed
+from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.port import StorageFullError
 from savo_runtime.telemetry.metrics import SAMPLES
 
@@ -64,13 +65,15 @@ class Collect:
             await self.erasing.clean(confirmed.scan_id)
             return None
 
-    async def _collect(self, confirmed: ScanConfirmed) -> SampleStored | SampleRejected:
+    async def _collect(self, confirmed: ScanConfirmed) -> SampleStored | SampleRejected | None:
         try:
             standing = await self._standing(confirmed)
             if isinstance(standing, SampleStored | SampleRejected):
                 return standing
             if standing and standing.stored and standing.state is SampleState.STORED:
                 return await self._relabel(confirmed, standing, standing.stored.image)
+            if standing and standing.revision > confirmed.revision:
+                return None  # consent was taken back since
             return await self._store(confirmed)
         except RefusedError as refusal:
             return await self._refuse(confirmed, refusal)
@@ -92,7 +95,11 @@ class Collect:
         """A later confirmation of a stored sample: the photo was judged, and perhaps is gone from scans/; only the labels are new."""
         require_side(confirmed, sample.split)
         boxes = await self._labels(confirmed)
-        return await self.storing.record(sample, await self.storing.write(confirmed, sample, image, boxes))
+        try:
+            event = await self.storing.write(confirmed, sample, image, boxes)
+        except StorageFullError as full:  # the sample stands, and the correction must not be lost: wait for room
+            raise DependencyDownError("object-store", str(full)) from full
+        return await self.storing.record(sample, event)
 
     async def _labels(self, confirmed: ScanConfirmed) -> tuple[LabelledBox, ...]:
         items = present_items(confirmed.items)
@@ -131,7 +138,7 @@ class Collect:
     async def _skip(self, confirmed: ScanConfirmed, reason: str) -> None:
         SAMPLES.labels("skipped", reason).inc()
         if confirmed.consent is False:
-            await self.erasing.withdraw(confirmed.scan_id, confirmed.revision)
+            await self.erasing.take_back(confirmed)
 
 
 def _examine(photo: Photo, policy: QualityPolicy) -> Fingerprint:

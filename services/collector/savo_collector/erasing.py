@@ -15,7 +15,7 @@ from savo_collector.ports import Ledger, Sample, SampleState, SampleStore, Turn
 from savo_collector.thresholds import without_sample
 from savo_contracts.envelope import named_id
 from savo_contracts.samples import SampleErased
-from savo_contracts.scans import ScanErased
+from savo_contracts.scans import ScanConfirmed, ScanErased
 from savo_contracts.users import SubjectErased
 from savo_runtime.telemetry.metrics import SAMPLES
 
@@ -51,8 +51,16 @@ class Erasing:
         """For a confirmation that found its scan erased: nothing it wrote may stay."""
         async with self.ledger.turn() as turn:
             sample = await turn.sample_of_scan(scan_id)
+            if objects := await turn.erased_objects(scan_id):
+                await self.samples.remove(*objects)  # inside the turn: nobody else may claim these bytes meanwhile
         if sample:
             await self._erase(sample)
+
+    async def take_back(self, confirmed: ScanConfirmed) -> None:
+        """The user's consent is gone: so are the sample and the photo's place among those that wait."""
+        await self.withdraw(confirmed.scan_id, confirmed.revision)
+        async with self.ledger.turn() as turn:
+            await turn.forget_scan(confirmed.scan_id)
 
     async def withdraw(self, scan_id: str, revision: int) -> None:
         """Take a sample out because the newest confirmation cannot be learned from. Its split is kept, in case the next one can."""
@@ -63,7 +71,7 @@ class Erasing:
         await self.samples.remove(sample.sha256, sample.media_type)
         async with self.ledger.turn() as turn:
             await self._uncount(turn, sample, f"revision {revision}")
-            await turn.save(replace(sample, state=SampleState.WITHDRAWN))
+            await turn.save(replace(sample, state=SampleState.WITHDRAWN, revision=revision))
         SAMPLES.labels("withdrawn", "").inc()
 
     async def release(self, sample: Sample) -> None:
@@ -81,6 +89,7 @@ class Erasing:
                 return
             if standing.state is SampleState.STORED:
                 await self._uncount(turn, standing, "erased")
+            await turn.remember_erased_sample(standing, self.clock())
             await turn.drop(standing)
         SAMPLES.labels("erased", "").inc()
         log.info("sample.erased", scan_id=sample.scan_id)

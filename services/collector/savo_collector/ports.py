@@ -78,6 +78,8 @@ class Sample:
     state: SampleState = SampleState.CLAIMED
     crossing: int = 0
     """Calls for training there had been when it was stored."""
+    revision: int = 0
+    """The newest confirmation that was acted upon; 0 while none was."""
     stored: SampleStored | None = None
     """The newest event; set once stored."""
 
@@ -121,6 +123,14 @@ class Turn(Protocol):
 
     async def is_erased(self, scan_id: str, subject: str) -> bool: ...
     async def remember_erased(self, *, scan_id: str | None = None, subject: str | None = None, at: datetime) -> None: ...
+
+    async def remember_erased_sample(self, sample: Sample, at: datetime) -> None:
+        """Where its objects were: somebody who was writing them meanwhile cleans up by this."""
+        ...
+
+    async def erased_objects(self, scan_id: str) -> tuple[str, str] | None:
+        """sha256 and media type of the sample that an erased scan had; None when it had none, or another scan owns those bytes now."""
+        ...
 
     async def sample_of_photo(self, sha256: str) -> Sample | None:
         """By the scan photo's hash or by the sample's own."""

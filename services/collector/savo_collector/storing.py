@@ -69,7 +69,7 @@ class Storing:
                 return standing.stored
             is_new = standing is None or standing.state is not SampleState.STORED
             crossing = await self._count(turn, sample) if is_new else sample.crossing
-            await turn.save(replace(sample, state=SampleState.STORED, crossing=crossing, stored=event))
+            await turn.save(replace(sample, state=SampleState.STORED, crossing=crossing, revision=event.revision, stored=event))
             await turn.forget_refusal(event.scan_id)
             await call_for_training(turn, self.training, self.clock())
             if self.announce:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from savo_collector.class_registry import ClassPolicy, ClassRegistry, class_of
 from savo_collector.collecting import Collect
 from savo_collector.thresholds import TrainingPolicy, check_age
 from savo_collector.waiting_room import WaitingRoom
-from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, sample_image_key
+from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass
 from savo_contracts.ingredients import CATALOGUE
 from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
 from savo_contracts.scans import ScanErased
@@ -128,22 +129,38 @@ async def test_an_erased_scan_leaves_no_object_no_row_and_no_count_and_a_replay_
         assert await turn.sample_of_scan("scan-1") is None
 
 
-async def test_an_erasure_that_overtakes_the_collecting_wins(runtime: Runtime, collect: Collect, confirm: Factory) -> None:
+@pytest.mark.parametrize("revision", [1, 2], ids=["while it is collected", "while it is corrected"])
+@pytest.mark.parametrize("dies", [False, True], ids=["", "and the collector dies before it sees"])
+async def test_an_erasure_that_overtakes_the_collecting_wins(
+    revision: int, dies: bool, runtime: Runtime, collect: Collect, confirm: Factory, revised: Factory
+) -> None:
     confirmed = await confirm(runtime)
-    put_labels = type(collect.storing.samples).put_labels
+    if revision == 2:
+        await collect(confirmed)
+        confirmed = revised(confirmed)
 
-    class ErasedMeanwhile:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(collect.storing.samples, name)
+    async def erase() -> None:
+        await collect.erasing.scan(ScanErased(scan_id="scan-1", subject=confirmed.subject, erased_at=runtime.clock()))
 
-        async def put_labels(self, sha256: str, lines: str) -> None:
-            await collect.erasing.scan(ScanErased(scan_id="scan-1", subject=confirmed.subject, erased_at=runtime.clock()))
-            await put_labels(collect.storing.samples, sha256, lines)  # type: ignore[arg-type]
+    overtaken = replace(collect, storing=replace(collect.storing, samples=_ErasedBeforeLabels(collect.storing.samples, erase, dies)))
+    with pytest.raises(ProcessLookupError) if dies else nullcontext():
+        assert await overtaken(confirmed) is None
+    assert await collect(confirmed) is None
+    assert [key for key in runtime.store.objects if key.startswith("samples/") and key != CLASSES_KEY] == []  # type: ignore[attr-defined]
+    assert len(await published_by_outbox(runtime)) == revision - 1
 
-    overtaken = replace(collect, storing=replace(collect.storing, samples=ErasedMeanwhile()))
-    assert await overtaken(confirmed) is None
-    assert await runtime.store.head(sample_image_key(confirmed.image.sha256, "image/jpeg")) is None
-    assert await published_by_outbox(runtime) == []
+
+async def test_consent_taken_back_ends_the_waiting_too_and_an_older_word_brings_nothing_back(
+    runtime: Runtime, ledger: DatabaseLedger, collect: Collect, confirm: Factory, revised: Factory, kept: Factory
+) -> None:
+    waiting, stored = await confirm(runtime, "scan-1", items=(kept("gloop"),)), await confirm(runtime, "scan-2")
+    for confirmed in (waiting, stored):
+        await collect(confirmed)
+        assert await collect(revised(confirmed, consent=False)) is None
+    async with ledger.turn() as turn:
+        assert await turn.refusal_of("scan-1") is None
+        assert (await turn.counts()).samples == 0
+    assert await collect(stored) is None
 
 
 async def test_an_erased_person_loses_every_sample_and_refusal_and_is_collected_no_more(
@@ -161,6 +178,20 @@ async def test_an_erased_person_loses_every_sample_and_refusal_and_is_collected_
         assert (await turn.counts()).samples == 1
         assert await turn.refusal_of("scan-w") is None
         assert await turn.split_given("me") is None
+
+
+class _ErasedBeforeLabels:
+    def __init__(self, samples: Any, erase: Callable[[], Any], dies: bool) -> None:
+        self._samples, self._erase, self._dies = samples, erase, dies
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._samples, name)
+
+    async def put_labels(self, sha256: str, lines: str) -> None:
+        await self._erase()
+        await self._samples.put_labels(sha256, lines)
+        if self._dies:
+            raise ProcessLookupError
 
 
 class _Interleaved:

@@ -69,6 +69,7 @@ async def _nothing() -> None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
 @pytest.mark.parametrize("revision", [1, 2])
 async def test_after_a_crash_at_any_line_the_repeat_gives_the_same_sample_the_same_counts_and_the_same_events(

@@ -56,6 +56,16 @@ class DatabaseTurn:
         if subject:
             await upsert(self.session, ErasedSubjectRow, {"subject": subject, "erased_at": at}, ["subject"])
 
+    async def remember_erased_sample(self, sample: Sample, at: datetime) -> None:
+        values = {"scan_id": sample.scan_id, "sample_sha256": sample.sha256, "media_type": sample.media_type, "erased_at": at}
+        await upsert(self.session, ErasedScanRow, values, ["scan_id"])
+
+    async def erased_objects(self, scan_id: str) -> tuple[str, str] | None:
+        row = await self.session.get(ErasedScanRow, scan_id)
+        if row is None or row.sample_sha256 is None or row.media_type is None or await self.sample_of_photo(row.sample_sha256):
+            return None
+        return row.sample_sha256, row.media_type
+
     async def sample_of_photo(self, sha256: str) -> Sample | None:
         found = await self._samples(select(SampleRow).where(or_(SampleRow.source_sha256 == sha256, SampleRow.sha256 == sha256)))
         return found[0] if found else None
@@ -158,6 +168,7 @@ def _sample(row: SampleRow) -> Sample:
         claimed_at=row.claimed_at,
         state=SampleState(row.state),
         crossing=row.crossing,
+        revision=row.revision,
         stored=SampleStored.model_validate_json(row.stored) if row.stored else None,
     )
 
@@ -177,7 +188,7 @@ def _row(sample: Sample) -> dict[str, object]:
         "claimed_at": sample.claimed_at,
         "state": sample.state.value,
         "crossing": sample.crossing,
-        "revision": sample.stored.revision if sample.stored else None,
+        "revision": sample.revision,
         "stored": sample.stored.model_dump_json() if sample.stored else None,
     }
 

@@ -30,7 +30,7 @@ class SampleRow(Base):
     claimed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     state: Mapped[str] = mapped_column(String(16), index=True)
     crossing: Mapped[int] = mapped_column(Integer)
-    revision: Mapped[int | None] = mapped_column(Integer)
+    revision: Mapped[int] = mapped_column(Integer)
     stored: Mapped[str | None] = mapped_column(Text)
     """The newest `SampleStored`, as JSON."""
 
@@ -98,6 +98,8 @@ class ErasedScanRow(Base):
     __tablename__ = "erased_scans"
 
     scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sample_sha256: Mapped[str | None] = mapped_column(String(64))
+    media_type: Mapped[str | None] = mapped_column(String(40))
     erased_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

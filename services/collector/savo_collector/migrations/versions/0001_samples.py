@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.Column("claimed_at", UtcDateTime, nullable=False),
         sa.Column("state", sa.String(16), nullable=False, index=True),
         sa.Column("crossing", sa.Integer, nullable=False),
-        sa.Column("revision", sa.Integer),
+        sa.Column("revision", sa.Integer, nullable=False),
         sa.Column("stored", sa.Text),
     )
     op.create_table(
@@ -70,6 +70,8 @@ def upgrade() -> None:
     op.create_table(
         "erased_scans",
         sa.Column("scan_id", sa.String(64), primary_key=True),
+        sa.Column("sample_sha256", sa.String(64)),
+        sa.Column("media_type", sa.String(40)),
         sa.Column("erased_at", UtcDateTime, nullable=False),
     )
     op.create_table(
