@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 
 def register(app: typer.Typer) -> None:
     """Called by the CLI through the entry point group `savo.commands`."""
     app.command("synthesize")(synthesize)
+    app.command("demo")(demo)
 
 
 def synthesize(
@@ -27,3 +30,16 @@ def synthesize(
     written = write_scenes(output, draw_scenes(count, seed))
     summary = {"scenes": written, "classes": list(CLASSES), "output": str(output)}
     typer.echo(json.dumps(summary) if as_json else f"{written} scenes of {len(CLASSES)} ingredients in {output}")
+
+
+def demo() -> None:
+    """Turn the whole wheel on this machine and show it (DEMO_PHOTOS, DEMO_GATE, DEMO_TRAIN, DEMO_KEEP)."""
+    from savo_demo.demo import WRONG_USE, run_demo
+    from savo_demo.plan import PlanError, plan_from
+
+    try:
+        plan = plan_from(os.environ)
+    except PlanError as flaw:
+        typer.echo(str(flaw), err=True)
+        raise typer.Exit(WRONG_USE) from None
+    raise typer.Exit(run_demo(plan, Console()))

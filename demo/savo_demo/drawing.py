@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Points = NDArray[np.float32]
+Array = NDArray[Any]
+"""Numbers 0…1, float32. OpenCV's stubs know no element types, so neither does this one."""
+
+Points = Array
 Colour = tuple[float, float, float]
 
 SIDE = 384

@@ -51,7 +51,7 @@ def write_photo(folder: Path, name: str, photo: bytes, labels: str) -> Path:
 def write_scenes(folder: Path, scenes: Iterable[Scene]) -> int:
     """The whole form with these scenes; how many they were."""
     start_folder(folder)
-    return sum(1 for scene in scenes if write_scene(folder, scene))
+    return len([write_scene(folder, scene) for scene in scenes])
 
 
 def read_names(folder: Path) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def spoil(photo: bytes, flaw: Flaw, rng: Rng) -> bytes:
     return _jpeg(np.asarray(spoilt, np.uint8), 88)
 
 
-def _darkened(image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], rng: Rng) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _darkened(image: Array, rng: Rng) -> Array:
     """Almost no light, and the sensor's noise that comes with it."""
     dim = image.astype(np.float32) * rng.uniform(0.05, 0.09) + rng.normal(0, 1.5, image.shape)
     return np.clip(dim, 0, 255).astype(np.uint8)
@@ -202,7 +202,7 @@ class _Picture:
 def _chances(most: int) -> Array:
     """Two items are commonest, four are rare."""
     weights = np.array([0.30, 0.38, 0.22, 0.10][:most] + [0.1] * max(0, most - 4))
-    return np.asarray(weights / weights.sum(), np.float64)  # type: ignore[return-value]
+    return np.asarray(weights / weights.sum(), np.float64)
 
 
 def _clearance(one: tuple[float, float, float], other: tuple[float, float, float]) -> float:
@@ -276,7 +276,7 @@ def _encode(picture: Array, quality: int) -> bytes:
     return _jpeg(cv2.cvtColor(picture.astype(np.uint8), cv2.COLOR_RGB2BGR).astype(np.uint8), quality)
 
 
-def _jpeg(bgr: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], quality: int) -> bytes:
+def _jpeg(bgr: Array, quality: int) -> bytes:
     done, buffer = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, "OpenCV could not write a JPEG"
     return buffer.tobytes()

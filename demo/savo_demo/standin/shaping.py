@@ -43,7 +43,7 @@ class Form:
         if reference := schema.get("$ref") or schema.get("ref"):
             return Form(self.definitions.get(str(reference).rsplit("/", 1)[-1], {}), self.definitions).resolved()
         if choices := schema.get("anyOf") or schema.get("any_of"):
-            chosen = next((choice for choice in choices if str(choice.get("type", "")).lower() != "null"), {})
+            chosen: Schema = next((choice for choice in choices if str(choice.get("type", "")).lower() != "null"), {})
             return Form(chosen, self.definitions).resolved()
         return self
 
@@ -56,7 +56,7 @@ def detections(seen: Sequence[Seen], schema: Schema | None) -> Any:
 def recipes(listed: Sequence[Mapping[str, Any]], schema: Schema | None) -> Any:
     if schema is None:
         return {"recipes": [dict(recipe) for recipe in listed]}
-    return _filled(Form.of(schema), [lambda name, form, recipe=recipe: recipe.get(name, _blank(form)) for recipe in listed])
+    return _filled(Form.of(schema), [_recipe_fields(recipe) for recipe in listed])
 
 
 DEFAULT: Schema = {
@@ -89,6 +89,10 @@ def _item_fields(item: Seen) -> Fields:
         return 1 if plain in _QUANTITY else _blank(form)
 
     return field
+
+
+def _recipe_fields(recipe: Mapping[str, Any]) -> Fields:
+    return lambda name, form: recipe.get(name, _blank(form))
 
 
 def _box(item: Seen, form: Form) -> Any:

@@ -1,0 +1,149 @@
+"""The product as the demo sees it: a `savo up` of its own, and HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from savo_contracts.documents import SampleMeta
+from savo_demo.plan import Plan
+
+START_SECONDS = 120.0
+STOP_SECONDS = 30.0
+LAST_LINES = 15
+
+
+class ProductError(Exception):
+    """The product did not start or went away. `service` names whose log says why."""
+
+    def __init__(self, message: str, service: str = "savo-up") -> None:
+        super().__init__(message)
+        self.service = service
+
+
+@dataclass
+class Product:
+    """Everything embedded, on free ports, with its own data folder."""
+
+    plan: Plan
+    url: str = ""
+    services: dict[str, str] = field(default_factory=dict)
+    client: httpx2.AsyncClient | None = None
+    _process: asyncio.subprocess.Process | None = None
+
+    async def start(self, environment: Mapping[str, str]) -> None:
+        """Raises `ProductError` when it is not ready in time."""
+        self._logs.mkdir(parents=True, exist_ok=True)
+        with (self._logs / "savo-up.log").open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command(), env=dict(environment), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        async with asyncio.timeout(START_SECONDS):
+            while not self._up_file.is_file():
+                if self._process.returncode is not None:
+                    raise ProductError(f"`savo up` ended with exit code {self._process.returncode} before it was ready")
+                await asyncio.sleep(0.1)
+        told = json.loads(self._up_file.read_text(encoding="utf-8"))
+        self.url, self.services = told["gateway_url"], told["services"]
+        self.client = httpx2.AsyncClient(base_url=self.url, timeout=20, trust_env=False)
+
+    async def stop(self) -> None:
+        """Only what was started here: `savo up` ends its own services."""
+        if self.client:
+            await self.client.aclose()
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def require_alive(self) -> None:
+        if self._process is None or self._process.returncode is not None:
+            raise ProductError("`savo up` is gone")
+
+    async def progress(self) -> dict[str, Any]:
+        return await self._get("/training/progress")
+
+    async def stats(self) -> dict[str, Any]:
+        return await self._get("/training/stats")
+
+    async def rollout(self) -> dict[str, Any]:
+        return await self._get("/admin/rollout")
+
+    async def runs(self) -> list[dict[str, Any]]:
+        """Training runs, oldest first, as the trainer shows them."""
+        answer = await self._get(f"{self.services['trainer']}/runs")
+        return sorted(answer["runs"], key=lambda run: run["requested_at"])
+
+    def samples_by_split(self) -> dict[str, int]:
+        """Counted in the object store, which is a folder here."""
+        counts = Counter(
+            SampleMeta.model_validate_json(path.read_bytes()).split.value for path in (self.plan.data_dir / "objects/samples/meta").rglob("*.json")
+        )
+        return {split: counts.get(split, 0) for split in ("train", "val", "test")}
+
+    def last_lines(self, service: str) -> list[str]:
+        """The end of a service's log; of `savo up`'s own when it has none."""
+        path = self._logs / f"{service}.log"
+        path = path if path.is_file() and path.stat().st_size else self._logs / "savo-up.log"
+        with contextlib.suppress(OSError):
+            return path.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+        return []
+
+    async def _get(self, path: str) -> dict[str, Any]:
+        """Raises `ProductError`. Patient with a product whose cores are busy."""
+        assert self.client is not None
+        self.require_alive()
+        fault = ""
+        for attempt in range(4):
+            try:
+                answer = await self.client.get(path)
+            except httpx2.HTTPError as flaw:
+                fault = f"{type(flaw).__name__} {flaw}"
+            else:
+                if answer.status_code == httpx2.codes.OK:
+                    body: dict[str, Any] = answer.json()
+                    return body
+                fault = f"{answer.status_code} {answer.text[:200]}"
+            await asyncio.sleep(0.5 * (attempt + 1))
+        raise ProductError(f"GET {path}: {fault}", "gateway" if path.startswith("/") else "trainer")
+
+    def _command(self) -> tuple[str, ...]:
+        place = ("--port", str(free_port()), "--data-dir", str(self.plan.data_dir))
+        standin = ("--standin", str(self.plan.truth), f"--standin-option=--latency-scale={self.plan.latency_scale}")
+        return (sys.executable, "-m", "savo_cli", "up", *place, *standin)
+
+    @property
+    def _logs(self) -> Path:
+        return self.plan.data_dir / "logs"
+
+    @property
+    def _up_file(self) -> Path:
+        return self.plan.data_dir / "run" / "up.json"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

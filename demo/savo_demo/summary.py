@@ -1,0 +1,91 @@
+"""`summary.json`: what happened, in the shape that programs hold on to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from savo_contracts.rollout import STEPS
+
+
+class Samples(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    train: int = Field(ge=0)
+    val: int = Field(ge=0)
+    test: int = Field(ge=0)
+
+
+class ModelLine(BaseModel):
+    """One trained model with the gate's word on it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str
+    map50: float = Field(ge=0, le=1)
+    map50_lower: float = Field(ge=0, le=1)
+    verdict: Literal["registered", "rejected"]
+    reasons: list[str]
+
+
+class ServedBy(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    custom: int = Field(ge=0)
+    google: int = Field(ge=0)
+
+
+class Summary(BaseModel):
+    """Counts of scans are the phones'; samples, refusals and models are the product's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scans: int = Field(ge=0)
+    confirmed: int = Field(ge=0)
+    corrected: int = Field(ge=0)
+    samples: Samples
+    refused: dict[str, int]
+    models: list[ModelLine]
+    shares: list[float]
+    served_by: ServedBy
+    p95_ms: dict[str, float] = Field(description="By assigned arm: baseline, candidate.")
+    cost_usd: dict[str, float] = Field(description="Mean of a scan, by assigned arm.")
+    seconds: dict[str, float] = Field(description="By stage.")
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if not self.corrected <= self.confirmed <= self.scans:
+            raise ValueError(f"{self.corrected} corrected, {self.confirmed} confirmed and {self.scans} scans cannot be")
+        return self
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def model_line(run: Mapping[str, Any]) -> ModelLine | None:
+    """From a finished run as the trainer shows it; None when there was no model to judge."""
+    facts = run["facts"]
+    if not facts.get("version") or not facts.get("evaluation") or run["state"] not in {"registered", "rejected"}:
+        return None
+    measured = facts["evaluation"]
+    return ModelLine(version=facts["version"], map50=measured["map50"], map50_lower=measured["map50_lower"], verdict=run["state"], reasons=list(run["reasons"]))
+
+
+def shares_climbed(history: Iterable[Mapping[str, Any]], experiment: str) -> list[float]:
+    """The ladder as an experiment went up it, from the rollout's history in any order."""
+    mine = sorted((entry for entry in history if entry.get("experiment") == experiment and entry["state"] == "running"), key=lambda entry: entry["sequence"])
+    shares = [entry["share"] for entry in mine]
+    return [share for place, share in enumerate(shares) if place == 0 or share != shares[place - 1]]
+
+
+def whole_ladder(shares: list[float]) -> bool:
+    return tuple(shares) == STEPS
+
+
+def miscounted(refused: Mapping[str, int], planted: Mapping[str, int]) -> list[str]:
+    """Reasons whose count is not what was planted; reasons that nobody planted are not looked at."""
+    return [f"{reason}: {refused.get(reason, 0)} counted, {count} planted" for reason, count in planted.items() if refused.get(reason, 0) != count]
