@@ -253,10 +253,8 @@ class Demo:
         stage.detail = f"{steps}; {state.get('state')}: {state.get('reason')}"
         if self.plan.photos is None:
             top = " → ".join(f"{share:.0%}" for share in STEPS)
-            raise StageError(
-                f"the rollout did not climb {top}: it went {steps or 'nowhere'} and is {state.get('state')} ({state.get('reason')}); it waits for {waiting or 'nothing'}",
-                "rollout",
-            )
+            way = f"it went {steps or 'nowhere'} and is {state.get('state')} ({state.get('reason')})"
+            raise StageError(f"the rollout did not climb {top}: {way}; it waits for {waiting or 'nothing'}", "rollout")
         self.board.note(f"the rollout's word on these photos: {state.get('state')}, {state.get('reason')}")
         return False
 

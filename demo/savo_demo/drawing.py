@@ -113,7 +113,7 @@ def height_of(mask: Array, roundness: float = 1.0) -> Array:
         return _ballooned(mask, distance)
     inward = np.clip(distance / (top * roundness), 0, 1)
     height = np.sqrt(np.clip(1 - (1 - inward) ** 2, 0, 1)) * top * roundness
-    return cv2.GaussianBlur(height.astype(np.float32), (0, 0), SIDE * 0.012)
+    return np.asarray(cv2.GaussianBlur(height.astype(np.float32), (0, 0), SIDE * 0.012))
 
 
 _CELLS = 96
@@ -124,7 +124,7 @@ def _ballooned(mask: Array, distance: Array) -> Array:
     """A soap film over the outline: solves Poisson's equation on a coarse grid. Over a disc, twice its root is the half ball exactly."""
     step = SIDE / _CELLS
     inside = (cv2.resize(mask, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA) > 0.5).astype(np.float32)
-    film = (cv2.resize(distance, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA) / step) ** 2 / 3
+    film: Array = (cv2.resize(distance, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA) / step) ** 2 / 3
     for _ in range(600):
         film = (cv2.filter2D(film, -1, _NEIGHBOURS) + 0.25) * inside
     smooth = cv2.resize(film, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
@@ -140,13 +140,13 @@ def lit(colour: Array | Colour, height: Array, *, ambient: float = 0.42, gloss: 
     mirrored = 2 * facing / length - LIGHT[2]
     shade = ambient + (1.05 - ambient) * np.clip(facing, 0, 1) / LIGHT[2] ** 0.5
     highlight = gloss * np.clip(mirrored, 0, 1) ** hardness
-    return np.clip(np.asarray(colour, np.float32) * shade[..., None] + highlight[..., None], 0, 1).astype(np.float32)
+    return np.asarray(np.clip(np.asarray(colour, np.float32) * shade[..., None] + highlight[..., None], 0, 1), np.float32)
 
 
 def blend(first: Array | Colour, second: Array | Colour, amount: Array) -> Array:
     """From one colour to another by a field 0…1."""
     cover = np.clip(amount, 0, 1)[..., None]
-    return (np.asarray(first, np.float32) * (1 - cover) + np.asarray(second, np.float32) * cover).astype(np.float32)
+    return np.asarray(np.asarray(first, np.float32) * (1 - cover) + np.asarray(second, np.float32) * cover, np.float32)
 
 
 def mottle(rng: np.random.Generator, cells: int, shape: tuple[int, int] = (SIDE, SIDE), stretch: float = 1.0) -> Array:

@@ -32,7 +32,7 @@ def _wood(rng: Rng, colour: Colour, *, planks: int, shape: tuple[int, int] = (HE
     plank = (rows * planks // shape[0]).astype(int)
     tone = rng.uniform(-0.09, 0.09, planks)[plank][:, None] + grain * 0.11
     seam = np.exp(-(((rows * planks / shape[0]) % 1 * shape[0] / planks) ** 2) / 4)[:, None]
-    return np.clip(np.asarray(colour, np.float32) * (1 + tone - 0.55 * seam)[..., None], 0, 1).astype(np.float32)
+    return np.asarray(np.clip(np.asarray(colour, np.float32) * (1 + tone - 0.55 * seam)[..., None], 0, 1), np.float32)
 
 
 def _table(rng: Rng) -> Backdrop:

@@ -263,7 +263,7 @@ def _light(rng: Rng, width: int, height: int) -> Array:
         light *= 1 - rng.uniform(0.12, 0.36) / (1 + np.exp(-edge))
     warmth = rng.uniform(-0.09, 0.11)
     tint = np.array([1 + warmth, 1 + warmth * 0.15, 1 - warmth], np.float32)
-    return cv2.resize((light[..., None] * tint).astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    return np.asarray(cv2.resize((light[..., None] * tint).astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 @lru_cache(maxsize=1)
