@@ -8,6 +8,7 @@ a fetch that waits is not woken by a new record, so consumers fetch often (`brok
 from __future__ import annotations
 
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Literal, Self
 
@@ -70,10 +71,10 @@ class EmbeddedBroker:
         self.stop()
 
     def _create_topics(self) -> None:
-        for topic in TOPICS:
-            self._create_topic(topic.name, min(topic.partitions, MOST_PARTITIONS))
-        for _, _, name in dead_letter_topics():
-            self._create_topic(name, 1)
+        """All at once: librdkafka's thread looks every 100 ms for what it is asked, and then serves all that wait."""
+        partitions = {topic.name: min(topic.partitions, MOST_PARTITIONS) for topic in TOPICS} | {name: 1 for _, _, name in dead_letter_topics()}
+        with ThreadPoolExecutor(len(partitions)) as pool:
+            list(pool.map(self._create_topic, partitions, partitions.values()))
 
     def _create_topic(self, name: str, partitions: int) -> None:
         if flaw := _LIBRARY.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, 1):

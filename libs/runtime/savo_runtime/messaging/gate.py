@@ -39,7 +39,6 @@ class Gate:
         self._probes = 0
         self._wait_at_least: float | None = None
 
-    @property
     def is_open(self) -> bool:
         return self.reason is None
 
@@ -60,11 +59,11 @@ class Gate:
 
     async def turn(self) -> bool:
         """At once when open; else when it is this caller's turn to probe. Whether the caller is a probe."""
-        if self.is_open:
+        if self.is_open():
             return False
         async with self._probing:
-            if self.is_open:
+            if self.is_open():
                 return False
             self._probes += 1
             await asyncio.sleep(self._wait_at_least or self._backoff.delay(self._probes))
-            return not self.is_open
+            return not self.is_open()
