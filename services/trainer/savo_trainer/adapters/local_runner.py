@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -51,7 +51,6 @@ class _Heard:
 class LocalRunner:
     grace_seconds: float = 10.0
     """Between asking the program to end and ending it."""
-    steps: tuple[str, ...] = STEPS
     program: tuple[str, ...] = (sys.executable, "-m", "savo_trainer.yolo")
 
     async def train(self, plan: TrainPlan, data: Path, folder: Path, on_progress: OnProgress, *, output: Path | None = None, name: str = NAME) -> Trained:
@@ -63,6 +62,15 @@ class LocalRunner:
             raise TrainingCrashedError("it ended without weights and an ONNX file")
         return Trained(heard.weights, heard.onnx, heard.map50.get("pt"), heard.map50.get("onnx"), time.monotonic() - started)
 
+    async def export(self, weights: Path, image_size: int, folder: Path) -> Path:
+        """The ONNX file, beside the weights. `folder` is for the program's own files."""
+        plan = TrainPlan(str(weights), 1, 1, image_size, "cpu", None, 0, {})
+        job = _write_job(folder, _job(plan, folder, folder, NAME) | {"target": str(weights)})
+        heard = await self._run(job, folder, _hear_nothing, steps=("export",))
+        if heard.onnx is None:
+            raise TrainingCrashedError("it ended without an ONNX file")
+        return heard.onnx
+
     async def stop_stale(self, folder: Path) -> None:
         """Only a process that still runs our program on this very folder is ended: a pid alone may be anybody's by now."""
         mark = read_mark(folder)
@@ -70,9 +78,9 @@ class LocalRunner:
             log.warning("training.stale-process-ended", pid=mark.pid)
             await end_group(mark.pid, self.grace_seconds)
 
-    async def _run(self, job: Path, folder: Path, on_progress: OnProgress) -> _Heard:
+    async def _run(self, job: Path, folder: Path, on_progress: OnProgress, *, steps: Sequence[str] = STEPS) -> _Heard:
         with (folder / "yolo.log").open("ab") as errors:
-            process = await self._start(job, folder, errors)
+            process = await self._start(job, folder, errors, steps)
             write_mark(folder, Mark(process.pid, str(job)))
             try:
                 heard = await _listen(process, on_progress)
@@ -83,10 +91,10 @@ class LocalRunner:
         _check(status, heard, folder)
         return heard
 
-    async def _start(self, job: Path, folder: Path, errors: IO[bytes]) -> asyncio.subprocess.Process:
+    async def _start(self, job: Path, folder: Path, errors: IO[bytes], steps: Sequence[str]) -> asyncio.subprocess.Process:
         # Standard input is held open and never written to: when we die, however hard, the program reads its end and ends itself.
         return await asyncio.create_subprocess_exec(
-            *self.program, *self.steps, "--job", str(job),
+            *self.program, *steps, "--job", str(job),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
             env=environment(folder), cwd=folder, start_new_session=True, limit=LINE_LIMIT,
         )  # fmt: skip
@@ -114,6 +122,10 @@ SECRETS = frozenset({"GOOGLE_API_KEY", "OPENAI_API_KEY", "R2_ACCESS_KEY_ID", "R2
 
 def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+async def _hear_nothing(_: Progress) -> None:
+    return None
 
 
 async def _listen(process: asyncio.subprocess.Process, on_progress: OnProgress) -> _Heard:

@@ -31,12 +31,14 @@ class Job:
     threads: int = 1
     seed: int = 0
     holdout: str = "test"
+    target: str | None = None
+    """Weights to export, when they are not of this run."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Overrides of ultralytics' training arguments."""
 
     @property
     def best(self) -> Path:
-        return Path(self.folder) / self.name / "weights" / "best.pt"
+        return Path(self.target) if self.target else Path(self.folder) / self.name / "weights" / "best.pt"
 
     @property
     def onnx(self) -> Path:

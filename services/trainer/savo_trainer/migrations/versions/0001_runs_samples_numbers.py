@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from alembic import op
 
-revision = "trainer-0001"
+revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None

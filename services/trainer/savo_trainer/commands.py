@@ -1,0 +1,137 @@
+"""The trainer's words in the `savo` command: prepare, train, evaluate, runs, models.
+
+Everything heavy is imported inside the functions: `savo --help` loads no numpy, no ONNX Runtime, no torch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Called by the CLI through the entry point group `savo.commands`."""
+    app.command("prepare")(prepare)
+    app.command("train")(train)
+    app.command("evaluate")(evaluate)
+    runs = typer.Typer(no_args_is_help=True, help="Training runs of the trainer service.")
+    runs.command("list")(runs_list)
+    runs.command("show")(runs_show)
+    app.add_typer(runs, name="runs")
+    models = typer.Typer(no_args_is_help=True, help="Models in the registry.")
+    models.command("list")(models_list)
+    models.command("show")(models_show)
+    models.command("export")(models_export)
+    app.add_typer(models, name="models")
+
+
+def prepare(
+    source: Annotated[Path, typer.Option("--input", help="Folder or tar with images/, labels/ and classes.txt or data.yaml.")],
+    output: Annotated[Path, typer.Option("--output", help="Empty folder for images/, labels/ and dataset.yaml.")],
+    split: Annotated[tuple[float, float, float], typer.Option("--split", help="Shares of train, val and test.")] = (0.7, 0.2, 0.1),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed deals the same way.")] = 0,
+    groups: Annotated[Path | None, typer.Option("--groups", help="CSV with name,group: photos of one group stay in one split.")] = None,
+    session_gap: Annotated[int, typer.Option("--session-gap", min=0, help="Camera numbers no further apart are one session; 0 ignores names.")] = 20,
+    near_duplicates: Annotated[bool, typer.Option(help="Keep photos that look alike in one split.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Cut labelled photos into train, val and test by session, so that no near-copy of a training photo is tested on."""
+    from savo_trainer.console import prepare_folder, speaking
+
+    with speaking():
+        prepare_folder(source, output, split, seed, groups, session_gap, near_duplicates=near_duplicates, as_json=as_json)
+
+
+def train(
+    data: Annotated[Path, typer.Option("--data", help="dataset.yaml, as `savo prepare` writes it.")],
+    model: Annotated[str, typer.Option("--model", help="Architecture (.yaml) or local weights (.pt).")] = "yolov8n.yaml",
+    epochs: Annotated[int, typer.Option("--epochs", min=1)] = 100,
+    batch: Annotated[int, typer.Option("--batch", min=1)] = 16,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, mps, or CUDA indices such as 0.")] = "auto",
+    imgsz: Annotated[int, typer.Option("--imgsz", min=32, help="Side of the square input, pixels; a multiple of 32.")] = 640,
+    name: Annotated[str, typer.Option("--name", help="Results go to runs/train/NAME.")] = "savo",
+    width: Annotated[float | None, typer.Option("--width", help="Width multiple in place of the architecture's own.")] = None,
+    extra: Annotated[str, typer.Option("--extra", help='More of ultralytics\' training arguments, as JSON: {"mosaic": 0.5}.')] = "{}",
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train, export to ONNX and compare the two: runs/train/NAME/weights/{best.pt,best.onnx}."""
+    from savo_trainer.console import speaking, train_here
+    from savo_trainer.training import TrainPlan
+
+    with speaking():
+        plan = TrainPlan(model, epochs, batch, imgsz, device, width, seed, _json_object(extra))
+        train_here(plan, data, name, as_json=as_json)
+
+
+def evaluate(
+    model: Annotated[Path, typer.Option("--model", help="ONNX file.")],
+    data: Annotated[Path, typer.Option("--data", help="dataset.yaml, as `savo prepare` writes it.")],
+    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model through the code that serves it: mAP@0.5 with its interval, and AP by class."""
+    from savo_trainer.console import evaluate_file, speaking
+
+    with speaking():
+        evaluate_file(model, data, split, as_json=as_json)
+
+
+def runs_list(as_json: AsJson = False) -> None:
+    """The newest runs, as the running trainer tells them."""
+    from savo_trainer.console import show_runs, speaking
+
+    with speaking():
+        show_runs(as_json=as_json)
+
+
+def runs_show(run_id: Annotated[str, typer.Argument(help="Such as run-6a1d2f3e0000.")], as_json: AsJson = False) -> None:
+    """One run with its history, figures and verdict."""
+    from savo_trainer.console import show_run, speaking
+
+    with speaking():
+        show_run(run_id, as_json=as_json)
+
+
+def models_list(as_json: AsJson = False) -> None:
+    """Every version in the object store with its verdict, and which is champion or challenger."""
+    from savo_trainer.console import show_models, speaking
+
+    with speaking():
+        show_models(as_json=as_json)
+
+
+def models_show(version: Annotated[str, typer.Argument(help="Such as v3.")], as_json: AsJson = False) -> None:
+    """A version's card, or its whole report with --json."""
+    from savo_trainer.console import show_model, speaking
+
+    with speaking():
+        show_model(version, as_json=as_json)
+
+
+def models_export(
+    weights: Annotated[Path, typer.Argument(help="A .pt file that you trust: it is a pickle.")],
+    imgsz: Annotated[int, typer.Option("--imgsz", min=32, help="Side of the square input, pixels; a multiple of 32.")] = 640,
+    as_json: AsJson = False,
+) -> None:
+    """Write the ONNX file beside a .pt, as the product serves it."""
+    from savo_trainer.console import export_here, speaking
+
+    with speaking():
+        export_here(weights, imgsz, as_json=as_json)
+
+
+def _json_object(text: str) -> dict[str, object]:
+    import json
+
+    try:
+        value = json.loads(text)
+    except ValueError as flaw:
+        raise typer.BadParameter(f"--extra is no JSON: {flaw}") from None
+    if not isinstance(value, dict):
+        raise typer.BadParameter('--extra is a JSON object, such as {"mosaic": 0.5}')
+    return value

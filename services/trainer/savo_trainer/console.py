@@ -1,0 +1,265 @@
+"""What the commands do and print."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from savo_contracts.documents import Alias, alias_key, model_key
+from savo_detection.errors import ModelRefusedError, PhotoError
+from savo_runtime.errors import SavoError
+from savo_runtime.settings import RuntimeSettings, load_settings
+from savo_runtime.storage.factory import open_store
+from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
+from savo_trainer.adapters.local_runner import LocalRunner
+from savo_trainer.runs import Progress as Epoch
+from savo_trainer.training import TrainPlan
+
+__all__ = ["evaluate_file", "export_here", "prepare_folder", "show_model", "show_models", "show_run", "show_runs", "speaking", "train_here"]
+
+MODELS = "models/ingredients/"
+RUNS = Path("runs/train")
+ALIASES = ("champion", "challenger")
+ANSWER_SECONDS = 10.0
+
+out = Console()
+err = Console(stderr=True)
+
+T = TypeVar("T")
+
+
+@contextmanager
+def speaking() -> Iterator[None]:
+    """An error that we foresaw is one line and exit 1; anything else is a bug and keeps its traceback."""
+    from savo_trainer.yolo_folder import FolderError
+
+    try:
+        yield
+    except (FolderError, SavoError, ModelRefusedError, PhotoError) as flaw:
+        err.print(f"savo: {flaw}", style="red", markup=False, highlight=False)
+        for step in getattr(flaw, "next_steps", ()):
+            err.print(f"  {step}", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+
+
+def prepare_folder(
+    source: Path, output: Path, shares: tuple[float, float, float], seed: int, groups: Path | None, gap: int, *, near_duplicates: bool, as_json: bool
+) -> None:
+    from savo_trainer import yolo_folder
+    from savo_trainer.preparing import Grouping
+
+    if abs(sum(shares) - 1) > 1e-6 or min(shares) < 0:
+        raise typer.BadParameter("--split needs three shares that add up to 1, such as 0.7 0.2 0.1")
+    if not source.exists():
+        raise yolo_folder.FolderError(f"{source} does not exist; give a folder or a tar with images/ and labels/")
+    with tempfile.TemporaryDirectory(prefix="savo-prepare-") as unpacked, err.status("reading photos"):
+        folder = source if source.is_dir() else yolo_folder.unpack(source, Path(unpacked))
+        classes = yolo_folder.read_classes(folder)
+        named = yolo_folder.read_groups(groups or folder / "subjects.csv")
+        found = yolo_folder.find_photos(folder, classes)
+        done = yolo_folder.prepare(found, classes, output, shares, Grouping(gap, 6 if near_duplicates else -1, named), seed)
+    if as_json:
+        _print_json({"data": str(done.data), "photos": done.counts, "groups": done.groups, "boxes": done.boxes, "left_out": done.left_out, "classes": classes})
+        return
+    table = Table("split", "photos", "groups", "boxes")
+    for split, count in done.counts.items():
+        table.add_row(split, str(count), str(done.groups[split]), str(done.boxes[split]))
+    out.print(table)
+    for reason, count in done.left_out.items():
+        out.print(f"left out: {count} ({reason})")
+    out.print(f"next: savo train --data {done.data}", highlight=False)
+
+
+def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None:
+    from savo_trainer.yolo_folder import FolderError, read_data_yaml
+
+    content = read_data_yaml(data)
+    if plan.model.endswith(".pt") and not Path(plan.model).exists():
+        raise FolderError(f"{plan.model} is not on this machine, and weights are not downloaded; give a path, or train from scratch with --model yolov8n.yaml")
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise FolderError(f"--name {name!r} is no folder name: letters, digits, '.', '_' and '-' are allowed")
+    folder = RUNS.resolve() / name
+    runner = LocalRunner()
+    with _epochs(plan.epochs) as on_epoch:
+        trained = _run(runner.train(plan, data.resolve(), folder / "job", on_epoch, output=folder.parent, name=name, holdout="test" if content.get("test") else "val"))
+    said = {"weights": str(trained.weights), "onnx": str(trained.onnx), "seconds": round(trained.seconds, 1)}
+    measured = {"map50_pt": trained.weights_map50, "map50_onnx": trained.export_map50}
+    if as_json:
+        _print_json(said | measured)
+        return
+    out.print(f"{said['weights']}\n{said['onnx']}\nin {said['seconds']} s; mAP@0.5 by ultralytics' own measure: {_points(measured)}", highlight=False)
+    out.print(f"next: savo evaluate --model {said['onnx']} --data {data}", highlight=False)
+
+
+def export_here(weights: Path, imgsz: int, *, as_json: bool) -> None:
+    from savo_trainer.yolo_folder import FolderError
+
+    if weights.suffix != ".pt" or not weights.exists():
+        raise FolderError(f"{weights} is no .pt file on this machine")
+    with tempfile.TemporaryDirectory(prefix="savo-export-") as folder, err.status("exporting"):
+        onnx = _run(LocalRunner().export(weights.resolve(), imgsz, Path(folder)))
+    if as_json:
+        _print_json({"onnx": str(onnx)})
+    else:
+        out.print(str(onnx), highlight=False)
+
+
+def evaluate_file(model: Path, data: Path, split: str, *, as_json: bool) -> None:
+    from savo_detection.evaluation import evaluate
+    from savo_detection.model import Detector
+    from savo_trainer.evaluation import as_evaluation
+    from savo_trainer.yolo_folder import FolderError, read_data_yaml, split_samples
+
+    content = read_data_yaml(data)
+    detector = Detector.load(model)
+    with err.status(f"measuring {model} on {split}"):
+        try:
+            measured = as_evaluation(evaluate(detector, split_samples(content, split)))
+        except ValueError as flaw:
+            raise flaw if isinstance(flaw, FolderError) else FolderError(str(flaw)) from flaw
+    if as_json:
+        _print_json({"model": str(model), "split": split, "sha256": detector.version_info.sha256} | measured.model_dump(mode="json"))
+        return
+    table = Table("class", "AP@0.5", title=f"{model} on {split}: {measured.images} photos, {measured.boxes} boxes")
+    for label, ap in sorted(measured.per_class.items(), key=lambda entry: entry[1]):
+        table.add_row(label, f"{ap:.3f}")
+    out.print(table)
+    out.print(f"mAP@0.5 {measured.map50:.3f} (95 % interval {measured.map50_lower:.3f} to {measured.map50_upper:.3f})", highlight=False)
+
+
+def show_runs(*, as_json: bool) -> None:
+    listed = _ask_trainer("/runs")
+    if as_json:
+        _print_json(listed)
+        return
+    table = Table("run", "state", "epoch", "data set", "version", "mAP@0.5", "requested")
+    for run in listed["runs"]:
+        facts, progress = run["facts"], run["progress"] or {}
+        epoch = f"{progress['epoch']}/{progress['epochs']}" if progress else ""
+        map50 = f"{facts['evaluation']['map50']:.3f}" if facts["evaluation"] else ""
+        table.add_row(run["id"], run["state"], epoch, facts["dataset_version"] or "", facts["version"] or "", map50, run["requested_at"][:16])
+    out.print(table)
+
+
+def show_run(run_id: str, *, as_json: bool) -> None:
+    run = _ask_trainer(f"/runs/{run_id}")
+    if as_json:
+        _print_json(run)
+        return
+    out.print(f"{run['id']}: {run['state']}", highlight=False)
+    for entry in run["history"]:
+        out.print(f"  {entry['at'][:19]}  {entry['after']:<11} {entry['detail']}", highlight=False, markup=False)
+    for heading, lines in (("why", run["reasons"]), ("next", run["next_steps"])):
+        for line in lines:
+            out.print(f"  {heading}: {line}", highlight=False, markup=False)
+
+
+def show_models(*, as_json: bool) -> None:
+    listed = _run(_with_store(_read_models))
+    if as_json:
+        _print_json({"models": listed})
+        return
+    table = Table("version", "verdict", "mAP@0.5", "interval", "classes", "samples", "alias")
+    for model in listed:
+        measured = model["evaluation"]
+        interval = f"{measured['map50_lower']:.3f} to {measured['map50_upper']:.3f}"
+        row = (model["version"], model["verdict"], f"{measured['map50']:.3f}", interval, str(len(model["classes"])), str(model["train_samples"]))
+        table.add_row(*row, ", ".join(model["aliases"]))
+    out.print(table)
+
+
+def show_model(version: str, *, as_json: bool) -> None:
+    name = "report.json" if as_json else "card.md"
+    content = _run(_with_store(lambda store: _get_text(store, version, name)))
+    if as_json:
+        _print_json(json.loads(content))
+    else:
+        out.print(Markdown(content))
+
+
+async def _read_models(store: ObjectStore) -> list[dict[str, Any]]:
+    reports = [json.loads(await store.get(info.key)) async for info in store.list(MODELS) if info.key.endswith("/report.json")]
+    aliases = {alias: await _alias(store, alias) for alias in ALIASES}
+    for report in reports:
+        report["aliases"] = [alias for alias, version in aliases.items() if version == report["version"]]
+    return sorted(reports, key=lambda report: int(report["version"].removeprefix("v")))
+
+
+async def _alias(store: ObjectStore, alias: str) -> str | None:
+    try:
+        return Alias.model_validate_json(await store.get(alias_key(alias))).version
+    except (ObjectNotFoundError, ValidationError):
+        return None
+
+
+async def _get_text(store: ObjectStore, version: str, name: str) -> str:
+    try:
+        return (await store.get(model_key(version, name))).decode()
+    except ObjectNotFoundError:
+        raise SavoError(f"there is no model {version}; `savo models list` names those there are") from None
+
+
+async def _with_store(work: Callable[[ObjectStore], Awaitable[T]]) -> T:
+    store = open_store(load_settings(RuntimeSettings))
+    try:
+        return await work(store)
+    finally:
+        await store.close()
+
+
+def _ask_trainer(path: str) -> dict[str, Any]:
+    place = load_settings(RuntimeSettings).data_dir / "run" / "trainer.json"
+    try:
+        url = json.loads(place.read_text(encoding="utf-8"))["url"]
+        answer = httpx2.get(f"{url.rstrip('/')}{path}", timeout=ANSWER_SECONDS)
+    except (OSError, ValueError, KeyError, httpx2.HTTPError) as flaw:
+        raise SavoError(f"no trainer answers here ({place}): {str(flaw) or type(flaw).__name__}. Start it with `savo up`, or set SAVO_DATA_DIR") from flaw
+    if answer.status_code == httpx2.codes.NOT_FOUND:
+        raise SavoError(f"there is no {path.removeprefix('/')}; `savo runs list` names those there are")
+    answer.raise_for_status()
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+@contextmanager
+def _epochs(total: int) -> Iterator[Callable[[Epoch], Awaitable[None]]]:
+    columns = (TextColumn("epoch"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task("starting", total=total)
+
+        async def on_epoch(said: Epoch) -> None:
+            losses = " ".join(f"{name.removesuffix('_loss')} {value:.2f}" for name, value in said.losses.items())
+            bar.update(task, completed=said.epoch, total=said.epochs, description=losses)
+
+        yield on_epoch
+
+
+def _run(work: Awaitable[T]) -> T:
+    async def main() -> T:
+        return await work
+
+    return asyncio.run(main())
+
+
+def _points(measured: Mapping[str, float | None]) -> str:
+    return ", ".join(f"{name.removeprefix('map50_')} {value:.3f}" for name, value in measured.items() if value is not None)
+
+
+def _print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,147 @@
+"""Freezing, remapping of classes, and the way to disk."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import yaml
+
+from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, manifest_key
+from savo_contracts.samples import Split
+from savo_runtime.testing import MemoryStore
+from savo_trainer.dataset import class_map, freeze, materialise, read_manifest, resolve
+from savo_trainer.errors import RunImpossibleError
+from services.trainer.tests.trainer_fakes import a_house, class_list, collect, put_sample
+
+
+class Counting:
+    """Numbers without a database."""
+
+    def __init__(self) -> None:
+        self.given: dict[str, int] = {}
+
+    async def dataset_version(self, run_id: str, *, above: int = 0) -> str:
+        if self.given.get(run_id, 0) <= above:
+            self.given[run_id] = max([above, *self.given.values()]) + 1
+        return f"ds-{self.given[run_id]:06d}"
+
+    async def model_version(self, run_id: str, *, above: int = 0) -> str:
+        raise AssertionError("no model is made here")
+
+
+async def test_the_same_samples_give_the_same_manifest_in_any_order() -> None:
+    store, numbers = MemoryStore(), Counting()
+    samples = await collect(store, None)
+    first = await freeze("run-a", samples, store, numbers)
+    shuffled = random.Random(3).sample(samples, len(samples))
+    second = await freeze("run-b", shuffled, store, numbers)
+    assert (first.version, second.version) == ("ds-000001", "ds-000002")
+    assert store.objects[manifest_key("ds-000001")] == store.objects[manifest_key("ds-000002")]
+    assert [line.sha256 for line in first.lines] == sorted(sample.sha256 for sample in samples)
+
+
+async def test_a_frozen_version_is_never_written_again() -> None:
+    store, numbers = MemoryStore(), Counting()
+    samples = await collect(store, None)
+    await freeze("run-a", samples, store, numbers)
+    before = store.objects[manifest_key("ds-000001")]
+    more = samples + await collect(store, None, first=100)
+    again = await freeze("run-a", more, store, numbers)
+    assert again.version == "ds-000002"
+    assert store.objects[manifest_key("ds-000001")] == before
+
+
+async def test_freezing_again_after_a_crash_takes_the_version_already_written() -> None:
+    store, numbers = MemoryStore(), Counting()
+    samples = await collect(store, None)
+    assert await freeze("run-a", samples, store, numbers) == await freeze("run-a", samples, store, numbers)
+
+
+async def test_numbers_go_on_after_versions_that_only_the_bucket_remembers() -> None:
+    store = MemoryStore()
+    await store.put(manifest_key("ds-000001"), b"of another history")
+    frozen = await freeze("run-a", await collect(store, None), store, Counting())
+    assert frozen.version == "ds-000002"
+    assert store.objects[manifest_key("ds-000001")] == b"of another history"
+
+
+@pytest.mark.parametrize("missing", ["train", "test"])
+async def test_without_training_or_holdout_samples_a_run_is_impossible(missing: str) -> None:
+    store = MemoryStore()
+    samples = await collect(store, None, **{missing: 0})
+    with pytest.raises(RunImpossibleError, match="there is no sample") as refused:
+        await freeze("run-a", samples, store, Counting())
+    assert "people" in refused.value.next_steps[0]
+
+
+async def test_an_erased_sample_is_not_frozen() -> None:
+    store = MemoryStore()
+    samples = await collect(store, None)
+    await store.delete(samples[0].labels_key)
+    frozen = await freeze("run-a", samples, store, Counting())
+    assert samples[0].sha256 not in {line.sha256 for line in frozen.lines}
+
+
+async def test_on_disk_images_labels_and_classes_stand_as_ultralytics_reads_them(tmp_path: Path) -> None:
+    store = MemoryStore()
+    samples = await collect(store, None)
+    material = await materialise(await freeze("run-a", samples, store, Counting()), store, tmp_path)
+    data = yaml.safe_load(material.data.read_text(encoding="utf-8"))
+    assert data["names"] == {0: "tomato", 1: "banana", 2: "egg"}
+    assert len(list((tmp_path / "images" / "train").iterdir())) == 4
+    assert (tmp_path / "labels" / "test" / f"{samples[-1].sha256}.txt").read_text(encoding="utf-8") == "0 0.5 0.5 0.2 0.2\n"
+    assert (material.counts[Split.TRAIN], material.counts[Split.VAL], material.counts[Split.TEST]) == (4, 1, 2)
+
+
+async def test_without_val_samples_training_looks_at_its_own_photos_and_never_at_the_holdout(tmp_path: Path) -> None:
+    store = MemoryStore()
+    material = await materialise(await freeze("run-a", await collect(store, None, val=0), store, Counting()), store, tmp_path)
+    assert yaml.safe_load(material.data.read_text(encoding="utf-8"))["val"] == "images/train"
+
+
+async def test_what_was_erased_or_relabelled_since_the_freeze_is_left_out_and_counted(tmp_path: Path) -> None:
+    store = MemoryStore()
+    samples = await collect(store, None)
+    frozen = await freeze("run-a", samples, store, Counting())
+    await store.delete(samples[0].image_key)
+    await store.put(samples[1].labels_key, b"2 0.1 0.1 0.1 0.1\n")
+    material = await materialise(frozen, store, tmp_path)
+    assert material.left_out == 2
+    assert material.counts[Split.TRAIN] == 2
+    assert not (tmp_path / "labels" / "train" / f"{samples[1].sha256}.txt").exists()
+
+
+async def test_outputs_are_dense_and_follow_redirects(tmp_path: Path) -> None:
+    store = MemoryStore()
+    drawn = ((2, Split.TRAIN), (5, Split.TRAIN), (7, Split.TEST))
+    samples = [await put_sample(store, class_id, split, labels=f"{class_id} 0.5 0.5 0.2 0.2\n") for class_id, split in drawn]
+    redirected = [IngredientClass(id=number, label=f"label{number}", redirects_to=2 if number == 7 else None) for number in range(9)]
+    await store.put(CLASSES_KEY, ClassList(classes=tuple(redirected)).model_dump_json().encode())
+    material = await materialise(await freeze("run-a", samples, store, Counting()), store, tmp_path)
+    assert material.classes.names == ("label2", "label5")
+    assert material.classes.dense == {2: 0, 5: 1, 7: 0}
+    assert (tmp_path / "labels" / "test" / f"{samples[2].sha256}.txt").read_text(encoding="utf-8").startswith("0 ")
+
+
+def test_redirects_are_followed_to_their_end() -> None:
+    chain = ClassList(
+        classes=(IngredientClass(id=0, label="a", redirects_to=1), IngredientClass(id=1, label="b", redirects_to=2), IngredientClass(id=2, label="c"))
+    )
+    assert resolve(0, chain) == 2
+    assert class_map([0, 1, 2], chain).names == ("c",)
+
+
+def test_redirects_in_a_circle_and_unknown_ids_are_refused_in_words() -> None:
+    circle = ClassList(classes=(IngredientClass(id=0, label="a", redirects_to=1), IngredientClass(id=1, label="b", redirects_to=0)))
+    with pytest.raises(RunImpossibleError, match="in a circle"):
+        resolve(0, circle)
+    with pytest.raises(RunImpossibleError, match="class 9, which"):
+        resolve(9, class_list())
+
+
+async def test_the_version_read_back_is_the_one_frozen(tmp_path: Path) -> None:
+    async with a_house(tmp_path) as house:
+        frozen = await freeze("run-a", await collect(house.store, house.samples), house.store, house.numbers)
+        assert await read_manifest(frozen.version, house.store) == frozen.lines

@@ -1,0 +1,176 @@
+"""Stand-ins for the trainer's tests: a collection of samples in a store, a runner and a measure that need no network."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid5
+
+from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, sample_image_key, sample_labels_key
+from savo_contracts.samples import Split
+from savo_contracts.training import Evaluation, TrainingThresholdReached
+from savo_detection.evaluation import EvaluationSample, ImageRecord
+from savo_runtime.service import Runtime
+from savo_runtime.testing import FakeClock, MemoryStore, memory_runtime
+from savo_trainer.adapters.lease import DatabaseLease
+from savo_trainer.adapters.ledger import DatabaseLedger
+from savo_trainer.adapters.numbers import DatabaseNumbers
+from savo_trainer.adapters.samples import DatabaseSamples
+from savo_trainer.carrying import CarryPolicy, CarryRuns
+from savo_trainer.evaluation import Measured
+from savo_trainer.gate import GatePolicy
+from savo_trainer.ports import IndexedSample, OnProgress
+from savo_trainer.runs import Progress, Run, requested
+from savo_trainer.stages import Stages
+from savo_trainer.training import Trained, TrainPlan, TrainPolicy
+
+NAMES = ("tomato", "banana", "egg")
+LEASE_SECONDS = 30.0
+EVENT = UUID("6a1d2f3e-0000-4000-8000-000000000001")
+NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+
+
+def class_list(names: Sequence[str] = NAMES) -> ClassList:
+    return ClassList(classes=tuple(IngredientClass(id=number, label=name) for number, name in enumerate(names)))
+
+
+def threshold(total: int = 10) -> TrainingThresholdReached:
+    return TrainingThresholdReached(reason="samples", new_samples=total, total_samples=total, threshold=10, reached_at=NOON)
+
+
+def a_run(number: int = 1) -> Run:
+    return requested(uuid5(EVENT, str(number)), threshold())
+
+
+async def collect(store: MemoryStore, samples: DatabaseSamples | None, *, train: int = 4, val: int = 1, test: int = 2, first: int = 0) -> list[IndexedSample]:
+    """Put photos (their bytes need not be photos here), label files and the class list into the store, and index them."""
+    await store.put(CLASSES_KEY, class_list().model_dump_json().encode())
+    splits = [Split.TRAIN] * train + [Split.VAL] * val + [Split.TEST] * test
+    collected = [await put_sample(store, first + number, split) for number, split in enumerate(splits)]
+    for sample in collected if samples else ():
+        await samples.record(sample)  # type: ignore[union-attr]
+    return collected
+
+
+async def put_sample(store: MemoryStore, number: int, split: Split, labels: str | None = None, photo: bytes | None = None) -> IndexedSample:
+    content = photo or f"photo {number}".encode()
+    sha256 = hashlib.sha256(content).hexdigest()
+    image_key, labels_key = sample_image_key(sha256, "image/jpeg"), sample_labels_key(sha256)
+    await store.put(image_key, content)
+    await store.put(labels_key, (labels or f"{number % len(NAMES)} 0.5 0.5 0.2 0.2\n").encode())
+    return IndexedSample(sha256, "ingredients", split, f"subject-{number}", image_key, labels_key, 1, {NAMES[number % len(NAMES)]: 1}, NOON)
+
+
+class Crash(BaseException):
+    """The process dies here: nothing after it runs, and no handler of ours may catch it."""
+
+
+@dataclass
+class FakeRunner:
+    """Writes files instead of training. `before` and `after` are called around it and may raise."""
+
+    plans: list[TrainPlan] = field(default_factory=list)
+    stopped: list[Path] = field(default_factory=list)
+    before: Callable[[], None] = lambda: None
+    after: Callable[[], None] = lambda: None
+    weights_map50: float | None = 0.90
+    export_map50: float | None = 0.90
+
+    async def train(self, plan: TrainPlan, data: Path, folder: Path, on_progress: OnProgress) -> Trained:
+        self.before()
+        self.plans.append(plan)
+        await on_progress(Progress(epoch=1, epochs=plan.epochs, losses={"box_loss": 1.5}, map50=0.5, seconds=1.0))
+        weights, onnx = folder / "best.pt", folder / "best.onnx"
+        weights.write_bytes(b"weights")
+        onnx.write_bytes(b"onnx")
+        self.after()
+        return Trained(weights, onnx, self.weights_map50, self.export_map50, 12.0)
+
+    async def stop_stale(self, folder: Path) -> None:
+        self.stopped.append(folder)
+
+
+@dataclass
+class FakeMeasure:
+    """Answers by version, from the name of the file that it is given."""
+
+    quality: dict[str, float] = field(default_factory=dict)
+    default: float = 0.90
+    before: Callable[[], None] = lambda: None
+    seen: list[str] = field(default_factory=list)
+
+    def __call__(self, onnx: Path, photos: Iterable[EvaluationSample]) -> Measured:
+        self.before()
+        self.seen.append(onnx.stem)
+        held = list(photos)
+        map50 = self.quality.get(onnx.stem, self.default)
+        found = map50 >= 0.5
+        records = tuple(_record(sample, found) for sample in held)
+        lower, upper = max(0.0, map50 - 0.05), min(1.0, map50 + 0.05)
+        boxes = sum(len(sample.truth) for sample in held)
+        return Measured(Evaluation(map50=map50, map50_lower=lower, map50_upper=upper, images=len(held), boxes=boxes, per_class={"tomato": map50}), records)
+
+
+def _record(sample: EvaluationSample, found: bool) -> ImageRecord:
+    labels = tuple(label for label, _ in sample.truth)
+    return ImageRecord(sample.name, sample.group, labels, (0.9,) * len(labels), (found,) * len(labels), {label: labels.count(label) for label in labels})
+
+
+@dataclass
+class House:
+    """A trainer's parts over one database and one store; `replica` makes another over the same two."""
+
+    runtime: Runtime
+    store: MemoryStore
+    clock: FakeClock
+    ledger: DatabaseLedger
+    lease: DatabaseLease
+    samples: DatabaseSamples
+    numbers: DatabaseNumbers
+    runner: FakeRunner
+    measure: FakeMeasure
+    carry: CarryRuns
+    ended: list[Run]
+
+    def replica(self, owner: str) -> House:
+        return _house(self.runtime, self.store, self.clock, owner, self.carry.stages.folder)
+
+    def with_training(self, **changes: object) -> House:
+        stages = replace(self.carry.stages, training=replace(self.carry.stages.training, **changes))  # type: ignore[arg-type]
+        return replace(self, carry=replace(self.carry, stages=stages))
+
+    async def request(self, number: int = 1) -> Run:
+        run = a_run(number)
+        await self.ledger.request(run)
+        return run
+
+    async def work(self) -> bool:
+        return await self.lease.acquire() and await self.carry.work_once()
+
+    async def state_of(self, run: Run) -> Run:
+        found = await self.ledger.get(run.id)
+        assert found is not None
+        return found
+
+
+@asynccontextmanager
+async def a_house(folder: Path) -> AsyncIterator[House]:
+    clock = FakeClock(NOON + timedelta(hours=1))
+    async with memory_runtime("trainer", migrations="savo_trainer.migrations", clock=clock) as runtime:
+        assert isinstance(runtime.store, MemoryStore)
+        yield _house(runtime, runtime.store, clock, "replica-1", folder)
+
+
+def _house(runtime: Runtime, store: MemoryStore, clock: FakeClock, owner: str, folder: Path) -> House:
+    lease = DatabaseLease(runtime.database, owner, LEASE_SECONDS, clock)
+    ledger = DatabaseLedger(runtime.database, runtime.outbox, lease)
+    samples, numbers, runner, measure = DatabaseSamples(runtime.database), DatabaseNumbers(runtime.database), FakeRunner(), FakeMeasure()
+    ended: list[Run] = []
+    stages = Stages(ledger, samples, numbers, store, runner, TrainPolicy(epochs=3), GatePolicy(), folder, clock, ended.append, measure)
+    carry = CarryRuns(ledger, lease, stages, CarryPolicy(attempts=3), pause=lambda _: asyncio.sleep(0))
+    return House(runtime, store, clock, ledger, lease, samples, numbers, runner, measure, carry, ended)
