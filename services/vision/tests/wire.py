@@ -42,6 +42,8 @@ class Wire:
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    gathering: asyncio.Barrier | None = None
+    """When set, no request is answered before so many are here."""
 
     def answer(self, *replies: Reply) -> None:
         self.replies = list(replies)
@@ -51,6 +53,8 @@ class Wire:
         self.headers.append(dict(request.headers))
         self.paths.append(request.url.path)
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        if self.gathering:
+            await self.gathering.wait()
         await asyncio.sleep(reply.delay)
         return Response(reply.bytes(), reply.status, reply.headers, media_type="application/json")
 

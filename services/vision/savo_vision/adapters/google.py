@@ -31,6 +31,7 @@ _WHOLE = {"STOP", "FINISH_REASON_UNSPECIFIED", ""}
 class GoogleVision:
     model: str
     client: genai.Client
+    http: httpx2.AsyncClient
     calls: Calls
     served_by: ServedBy = ServedBy.GOOGLE
 
@@ -39,7 +40,8 @@ class GoogleVision:
         return await self.calls.run(lambda seconds: self._ask(jpeg, seconds))
 
     async def close(self) -> None:
-        await self.client.aio.aclose()
+        # The SDK closes only clients of its own making.
+        await self.http.aclose()
 
     async def _ask(self, jpeg: bytes, seconds: float) -> Answer:
         config = types.GenerateContentConfig(
@@ -67,14 +69,15 @@ class GoogleVision:
 
 def connect_google(key: str, model: str, calls: Calls, *, base_url: str | None = None) -> GoogleVision:
     """`base_url` points to another server that speaks the same protocol."""
+    http = http_client(NAME, calls.seconds)
     options = types.HttpOptions(
         base_url=base_url,
         timeout=int(calls.seconds * 1000),
         retry_options=types.HttpRetryOptions(attempts=1),
         # Given explicitly: with aiohttp installed the SDK would take that, whose timeouts are other errors.
-        httpx_async_client=http_client(NAME, calls.seconds),
+        httpx_async_client=http,
     )
-    return GoogleVision(model, genai.Client(api_key=key, vertexai=False, http_options=options), calls)
+    return GoogleVision(model, genai.Client(api_key=key, vertexai=False, http_options=options), http, calls)
 
 
 def refusal_words(reason: str) -> str:

@@ -54,7 +54,9 @@ class LegacyGoogleVision:
         return await self.calls.run(lambda seconds: asyncio.to_thread(self._ask, jpeg, seconds))
 
     async def close(self) -> None:
-        """Its REST client keeps nothing open that outlives a call."""
+        # Made at the first call, and reachable by no public name.
+        if rest_client := getattr(self.client, "_client", None):
+            await asyncio.to_thread(rest_client.transport.close)
 
     def _ask(self, jpeg: bytes, seconds: float) -> Answer:
         api_errors = importlib.import_module("google.api_core.exceptions")
@@ -66,6 +68,8 @@ class LegacyGoogleVision:
             raise ProviderUnavailableError(NAME, f"cannot be reached ({type(fault).__name__})") from fault
         except api_errors.GoogleAPICallError as fault:
             raise _meaning(fault) from fault
+        except (ValueError, importlib.import_module("google.protobuf.json_format").ParseError) as fault:
+            raise ProviderAnswerError(NAME, "gave an answer that its library cannot read") from fault
         return _read(response)
 
 

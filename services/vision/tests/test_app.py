@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from savo_contracts.documents import Alias, ModelReport, alias_key, model_key
+from savo_contracts.topics import ROLLOUT_CHANGED, SCANS_COMPLETED, SCANS_ERASED, SCANS_FAILED, SCANS_REQUESTED, SUBJECTS_ERASED
+from savo_contracts.training import Evaluation
+from savo_detection.errors import ModelRefusedError
+from savo_runtime.settings import load_settings
+from savo_runtime.testing import MemoryStore, assert_migrations_match, memory_runtime
+from savo_vision.adapters.models import ModelFiles
+from savo_vision.adapters.tables import Base
+from savo_vision.app import build
+from savo_vision.errors import ModelMissingError
+from savo_vision.settings import VisionSettings
+from services.vision.tests.conftest import NOW, model_ref
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(("SAVO_", "GOOGLE_", "OPENAI_", "R2_")):
+            monkeypatch.delenv(name)
+
+
+def refused(capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        load_settings(VisionSettings)
+    assert stopped.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_without_a_key_and_without_a_stand_in_the_start_stops_and_names_both_ways_out(capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys)
+    assert "set GOOGLE_API_KEY" in line
+    assert "savo up --standin DIR" in line
+
+
+def test_openai_without_its_key_names_its_own_variable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("SAVO_VISION_PROVIDER", "openai")
+    monkeypatch.setenv("GOOGLE_API_KEY", "k")
+    assert "set OPENAI_API_KEY" in refused(capsys)
+
+
+@pytest.mark.parametrize("variable", ["SAVO_GOOGLE_BASE_URL", "GOOGLE_GEMINI_BASE_URL"])
+def test_a_stand_in_s_address_is_enough(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    assert load_settings(VisionSettings).provider_base_url == "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("SAVO_VISION_PROVIDER", "azure", "google, openai"),
+        ("SAVO_VISION_CONFIDENCE_THRESHOLD", "1.5", "from 0.0 to 1.0"),
+        ("SAVO_CUSTOM_VISION_ROLLOUT", "50", "from 0.0 to 1.0"),
+        ("SAVO_GOOGLE_SDK", "vertex", "genai, generativeai"),
+        ("SAVO_GOOGLE_MODEL", "gemini-99", "SAVO_MODEL_PRICES"),
+        ("SAVO_MODEL_PRICES", "cheap", "SAVO_MODEL_PRICES|model_prices"),
+        ("SAVO_GOOGLE_BASE_URL", "localhost:80", "http"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_stops_the_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv("GOOGLE_API_KEY", "k")
+    monkeypatch.setenv(variable, value)
+    line = refused(capsys)
+    assert any(word in line for word in words.split("|"))
+
+
+def test_the_owner_s_variables_are_read_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = {
+        "GOOGLE_API_KEY": "k",
+        "SAVO_USE_CUSTOM_VISION": "true",
+        "SAVO_CUSTOM_VISION_MODEL_PATH": "models:/ingredients@champion",
+        "SAVO_VISION_CONFIDENCE_THRESHOLD": "0.7",
+        "SAVO_CUSTOM_VISION_ROLLOUT": "0.05",
+        "SAVO_MODEL_PRICES": json.dumps({"gemini-3.5-flash-lite": [9, 90]}),
+    }
+    for name, value in owner.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(VisionSettings)
+    assert settings.use_custom_vision
+    assert settings.custom_vision_rollout == 0.05
+    assert settings.confidence_threshold == 0.7
+    assert (settings.provider_price.input, settings.provider_price.output) == (9, 90)
+    assert "k" not in repr(settings.google_api_key)
+
+
+@pytest.mark.parametrize("provider", ["google", "openai"])
+async def test_the_service_reads_and_publishes_what_the_flow_says(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
+    monkeypatch.setenv("SAVO_VISION_PROVIDER", provider)
+    monkeypatch.setenv("GOOGLE_API_KEY", "k")
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    async with memory_runtime("vision", migrations="savo_vision.migrations") as runtime:
+        service = build(load_settings(VisionSettings), runtime)
+        scans, *erasures = service.subscriptions
+        assert (scans.topic, scans.publishes, scans.concurrency) == (SCANS_REQUESTED, (SCANS_COMPLETED, SCANS_FAILED), 32)
+        assert [subscription.topic for subscription in erasures] == [SCANS_ERASED, SUBJECTS_ERASED]
+        assert [snapshot.topic for snapshot in service.snapshots] == [ROLLOUT_CHANGED]
+        for stop in service.on_stop:
+            await stop()
+
+
+async def test_migrations_make_the_tables_of_the_code() -> None:
+    await assert_migrations_match("savo_vision.migrations", Base.metadata)
+
+
+def report(version: str) -> bytes:
+    evaluation = Evaluation(map50=0.8, map50_lower=0.75, map50_upper=0.85, images=10, boxes=50)
+    values: dict[str, Any] = {"version": version, "run_id": "r", "dataset_version": "d", "onnx_sha256": "c" * 64, "onnx_bytes": 5, "image_size": 320}
+    return ModelReport(**values, classes=("egg",), train_samples=9, evaluation=evaluation, verdict="passed", created_at=NOW).model_dump_json().encode()
+
+
+async def test_a_model_is_found_by_reference_alias_version_bucket_and_path(tmp_path: Path) -> None:
+    store = MemoryStore()
+    await store.put(model_key("v3", "model.onnx"), b"three")
+    await store.put(model_key("v3", "report.json"), report("v3"))
+    await store.put(alias_key("champion"), Alias(alias="champion", version="v3", moved_at=NOW).model_dump_json().encode())
+    (tmp_path / "best.onnx").write_bytes(b"mine")
+    files = ModelFiles(store, "savo")
+    assert (await files.registered(model_ref("v3"))).data == b"three"
+    for name in ("models:/ingredients@champion", "models:/ingredients/v3"):
+        found = await files.named(name)
+        assert (found.version, found.data, found.sha256, found.classes) == ("v3", b"three", "c" * 64, ("egg",))
+    assert (await files.named(f"s3://savo/{model_key('v3', 'model.onnx')}")).data == b"three"
+    own = await files.named(str(tmp_path / "best.pt"))
+    assert own.data == b"mine"
+    assert own.version.startswith("best-")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("models:/ingredients@champion", "alias champion is not in the object store"),
+        ("models:/ingredients@challenger", "points to no model"),
+        ("models:/fruit@champion", "names no model"),
+        ("models:/ingredients/v9", "report of v9"),
+        ("s3://other/model.onnx", "reads the bucket 'savo' only"),
+        ("s3://savo/absent.onnx", "absent.onnx"),
+        ("/nowhere/best.onnx", "/nowhere/best.onnx cannot be read"),
+    ],
+)
+async def test_a_model_that_is_not_there_is_named(path: str, words: str) -> None:
+    store = MemoryStore()
+    await store.put(alias_key("challenger"), Alias(alias="challenger", version=None, moved_at=NOW).model_dump_json().encode())
+    with pytest.raises(ModelMissingError, match=words):
+        await ModelFiles(store, "savo").named(path)
+
+
+async def test_a_checkpoint_without_its_export_is_refused_with_the_line_to_run(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefusedError, match="savo models export"):
+        await ModelFiles(MemoryStore()).named(str(tmp_path / "best.pt"))
