@@ -46,7 +46,7 @@ class PostgresServer:
         self._run("initdb", "-D", str(self.folder / "data"), "-U", "savo", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
 
     def version(self) -> str:
-        return self._run("postgres", "--version").split()[-1]
+        return self._run("postgres", "--version").split()[2]
 
     def _run(self, program: str, *arguments: str) -> str:
         command = [*_as_ordinary_user(), str(self.binaries / program), *arguments]

@@ -17,7 +17,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, event
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from savo_contracts.envelope import Event
+from savo_contracts.envelope import Event, derived_id
+from savo_contracts.topics import topic_of
 from savo_runtime.database import Database, migrate
 from savo_runtime.service import Runtime
 from savo_runtime.settings import RuntimeSettings
@@ -139,7 +140,7 @@ class RecordingOutbox:
         self.committed: dict[UUID, Event] = {}
 
     async def add(self, session: AsyncSession, *events: Event, event_id: UUID | None = None) -> None:
-        rows = {(event_id if event_id and len(events) == 1 else uuid4()): added for added in events}
+        rows = {_row_id(added, event_id, alone=len(events) == 1): added for added in events}
 
         def keep(_session: Any) -> None:
             for row_id, row in rows.items():
@@ -184,6 +185,12 @@ async def assert_migrations_match(versions_package: str, metadata: MetaData) -> 
         async with full.database.engine.connect() as connection:
             differences = await connection.run_sync(_differences, metadata, shared | {"alembic_version"})
     assert not differences, f"migrations of {versions_package} and its tables differ: {differences}"
+
+
+def _row_id(added: Event, event_id: UUID | None, *, alone: bool) -> UUID:
+    if event_id is None or alone:
+        return event_id or uuid4()
+    return derived_id(event_id, added.type, topic_of(added).key(added))
 
 
 def _table_names(connection: Connection) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -12,11 +13,13 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+import structlog
 from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -26,6 +29,7 @@ from starlette.routing import Route
 from savo_contracts.envelope import named_id
 from savo_contracts.users import SubjectErased
 from savo_runtime import serving
+from savo_runtime.__main__ import main, run
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.http_server import PortTakenError
 from savo_runtime.messaging.embedded import EmbeddedBroker
@@ -183,9 +187,8 @@ async def test_what_stands_in_the_outbox_at_the_end_is_published_before_the_stop
         kept.append(runtime)
         return []
 
-    async with served(settings, definition(workers=keep)):
-        async with kept[0].database.session() as session:
-            await kept[0].outbox.add(session, SubjectErased(subject="s1", erased_at=kept[0].clock()), event_id=named_id("x"))
+    async with served(settings, definition(workers=keep)), kept[0].database.session() as session:
+        await kept[0].outbox.add(session, SubjectErased(subject="s1", erased_at=kept[0].clock()), event_id=named_id("x"))
     reopened = type(kept[0].database).open(settings, "thing")
     async with reopened.session(read_only=True) as session:
         assert (await session.execute(text("SELECT count(*) FROM outbox"))).scalar_one() == 0
@@ -234,75 +237,69 @@ async def test_while_the_object_store_is_away_the_service_runs_but_is_not_ready(
 
 
 PROGRAM = """
-import sys
 from savo_runtime.__main__ import run
-from savo_runtime.errors import FatalError
 from savo_runtime.service import Service, ServiceDefinition
 from savo_runtime.settings import RuntimeSettings
-
-def build(settings, runtime):
-    if settings.env == "dev" and "refuse" in sys.argv:
-        raise FatalError("the key\\nsk-0123456789abcdefghij is refused")
-    return Service(name="thing")
-
-raise SystemExit(run([ServiceDefinition("thing", RuntimeSettings, build)]))
+raise SystemExit(run([ServiceDefinition("thing", RuntimeSettings, lambda settings, runtime: Service(name="thing"))]))
 """
-
-
-def start_process(broker: str, data_dir: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "SAVO_DATA_DIR": str(data_dir), "SAVO_KAFKA_BOOTSTRAP_SERVERS": broker, "SAVO_EMBEDDED_BROKER": "true", **variables}
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_until_started(process: subprocess.Popen[str]) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "service.started" in line:
-            return
-    raise AssertionError(f"ended with {process.wait()} before it started")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_with_zero(broker: str, tmp_path: Path, number: signal.Signals) -> None:
-    process = start_process(broker, tmp_path)
-    wait_until_started(process)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
-    assert process.returncode == 0, errors
-    assert "service.stopped" in errors
-    assert "Traceback" not in errors
+    environment = {**os.environ, "SAVO_DATA_DIR": str(tmp_path), "SAVO_KAFKA_BOOTSTRAP_SERVERS": broker, "SAVO_EMBEDDED_BROKER": "true"}
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        before = list(takewhile(lambda line: "service.started" not in line, process.stderr))
+        process.send_signal(number)
+        _, after = process.communicate(timeout=20)
+    assert process.returncode == 0, before
+    assert "service.stopped" in after
+    assert "Traceback" not in after
 
 
-def test_a_refusal_is_one_line_without_secrets_and_exit_one(broker: str, tmp_path: Path) -> None:
-    process = start_process(broker, tmp_path, "refuse")
-    _, errors = process.communicate(timeout=20)
-    assert process.returncode == 1
+@pytest.fixture
+def environment(broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The environment of a process that would start; logging is put back as it was."""
+    monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("SAVO_KAFKA_BOOTSTRAP_SERVERS", broker)
+    monkeypatch.setenv("SAVO_EMBEDDED_BROKER", "true")
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield monkeypatch
+    root.handlers[:], root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def test_a_refusal_is_one_line_without_secrets_and_exit_one(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def build(_settings: RuntimeSettings, _runtime: Runtime) -> Service:
+        raise FatalError("the key\nsk-0123456789abcdefghij is refused")
+
+    environment.setenv("SAVO_HTTP_PROT", "1")
+    assert run([ServiceDefinition("thing", RuntimeSettings, build)]) == 1
+    errors = capsys.readouterr().err
     assert errors.splitlines()[-1] == "savo: the key *** is refused"
     assert "Traceback" not in errors
-
-
-def test_a_port_in_use_is_one_line_and_exit_one(broker: str, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        process = start_process(broker, tmp_path, SAVO_HTTP_PORT=str(port))
-        _, errors = process.communicate(timeout=20)
-    assert (process.returncode, len(errors.splitlines())) == (1, 1)
-    assert errors.startswith(f"savo: port {port} on 127.0.0.1 is in use: ")
-
-
-def test_a_senseless_setting_is_exit_two_before_anything_starts(broker: str, tmp_path: Path) -> None:
-    process = start_process(broker, tmp_path, SAVO_HTTP_PORT="eighty")
-    _, errors = process.communicate(timeout=20)
-    assert (process.returncode, errors) == (2, "savo: SAVO_HTTP_PORT='eighty' makes no sense: allowed is a whole number from 0 to 65535\n")
-
-
-def test_an_unknown_variable_is_warned_of_with_the_nearest_name(broker: str, tmp_path: Path) -> None:
-    process = start_process(broker, tmp_path, "refuse", SAVO_HTTP_PROT="1")
-    _, errors = process.communicate(timeout=20)
     assert "SAVO_HTTP_PROT is not a setting of Savo; did you mean SAVO_HTTP_PORT?" in errors
 
 
-def test_an_unknown_service_is_wrong_use() -> None:
-    done = subprocess.run([sys.executable, "-m", "savo_runtime", "nobody"], capture_output=True, text=True, timeout=20, check=False)
-    assert done.returncode == 2
-    assert "nobody" in done.stderr
+def test_a_port_in_use_is_one_line_and_exit_one(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        environment.setenv("SAVO_HTTP_PORT", str(port))
+        assert run([definition()]) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"savo: port {port} on 127.0.0.1 is in use: ")
+    assert len(errors.splitlines()) == 1
+
+
+def test_a_senseless_setting_is_exit_two_before_anything_starts(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    environment.setenv("SAVO_HTTP_PORT", "eighty")
+    with pytest.raises(SystemExit, match="2"):
+        run([definition()])
+    assert capsys.readouterr().err == "savo: SAVO_HTTP_PORT='eighty' makes no sense: allowed is a whole number from 0 to 65535\n"
+
+
+def test_an_unknown_service_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["nobody"])
+    assert "invalid choice: 'nobody'" in capsys.readouterr().err

@@ -5,7 +5,6 @@ from __future__ import annotations
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.folder import FolderStore
 from savo_runtime.storage.port import ObjectStore
-from savo_runtime.storage.s3 import S3Store
 
 __all__ = ["open_store"]
 
@@ -15,6 +14,8 @@ def open_store(settings: RuntimeSettings) -> ObjectStore:
     if settings.object_store == "folder":
         limit = settings.storage_limit_gb
         return FolderStore(settings.data_dir / "objects", limit_bytes=None if limit is None else int(limit * 1e9))
+    from savo_runtime.storage.s3 import S3Store  # a second of imports, that a folder does not need
+
     secret = settings.r2_secret_access_key
     return S3Store(
         endpoint_url=settings.s3_endpoint,

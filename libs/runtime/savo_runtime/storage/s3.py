@@ -12,7 +12,7 @@ import hashlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -219,8 +219,14 @@ class S3Store:
     async def _client(self) -> Any:
         async with self._opening:
             if self._opened is None:
-                self._opened = await self._stack.enter_async_context(aioboto3.Session().client("s3", **self._arguments))
+                self._opened = await self._stack.enter_async_context(_session().client("s3", **self._arguments))
         return self._opened
+
+
+@cache
+def _session() -> Any:
+    """Reads botocore's description of S3, which takes a third of a second: once a process."""
+    return aioboto3.Session()
 
 
 async def _upload_part(arguments: dict[str, Any], client: Any) -> Any:

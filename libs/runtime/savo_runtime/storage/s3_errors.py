@@ -6,6 +6,7 @@ import errno
 
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.storage.port import ObjectNotFoundError, StorageFullError
@@ -15,7 +16,7 @@ DEPENDENCY = "object-store"
 _PASSING_STATUS = {408, 409, 429}
 _PASSING_CODES = {"IncompleteBody", "RequestTimeout", "SlowDown", "TooManyRequests"}
 _FULL_CODES = {"InsufficientStorage", "XMinioStorageFull", "QuotaExceeded"}
-_TRANSPORT = (HTTPClientError, IncompleteReadError, aiohttp.ClientError, TimeoutError, ConnectionError)
+_TRANSPORT = (HTTPClientError, BotoConnectionError, IncompleteReadError, aiohttp.ClientError, TimeoutError, ConnectionError)
 
 
 def status_of(error: ClientError) -> int:
