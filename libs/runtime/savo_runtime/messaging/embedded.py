@@ -71,7 +71,7 @@ class EmbeddedBroker:
         self.stop()
 
     def _create_topics(self) -> None:
-        """All at once: librdkafka's thread looks every 100 ms for what it is asked, and then serves all that wait."""
+        """All at once: librdkafka's thread looks only now and then for what it is asked, and then serves all that wait."""
         partitions = {topic.name: min(topic.partitions, MOST_PARTITIONS) for topic in TOPICS} | {name: 1 for _, _, name in dead_letter_topics()}
         with ThreadPoolExecutor(len(partitions)) as pool:
             list(pool.map(self._create_topic, partitions, partitions.values()))

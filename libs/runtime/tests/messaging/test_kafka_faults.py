@@ -1,0 +1,136 @@
+"""A real Kafka that is killed, hangs, or gives partitions to another member."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from libs.runtime.tests.messaging.bench import NOON, Bench, asked, eventually, open_bench, suggested
+from savo_contracts.recipes import RecipesRequested, RecipesSuggested
+from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, SUBJECTS_ERASED
+from savo_contracts.users import SubjectErased
+from savo_runtime.errors import DependencyDownError
+from savo_runtime.messaging.progress import UnhealthyError
+from savo_runtime.messaging.publishing import Publisher
+from savo_runtime.messaging.subscriptions import Subscription, bind, consumes, publishes, read_snapshot
+from savo_runtime.messaging.topics import ensure_topics
+from savo_runtime.settings import RuntimeSettings
+from tests.parts.kafka import RealKafka
+
+pytestmark = pytest.mark.kafka
+
+KAFKA_ONLY = pytest.mark.parametrize("broker_kind", ["kafka"], indirect=True)
+
+
+def counting(seen: Counter[str], seconds: float, concurrency: int) -> Subscription:
+    @consumes(RECIPES_REQUESTED)
+    @publishes(RECIPES_SUGGESTED)
+    async def on_asked(event: RecipesRequested) -> RecipesSuggested:
+        await asyncio.sleep(seconds)
+        seen[event.recipe_id] += 1
+        return suggested(event.recipe_id)
+
+    return bind(on_asked, concurrency=concurrency)
+
+
+@KAFKA_ONLY
+@pytest.mark.parametrize("concurrency", [1, 8])
+async def test_members_that_join_and_leave_lose_nothing_and_repeat_little(bench: Bench, concurrency: int) -> None:
+    seen: Counter[str] = Counter()
+    subscription = counting(seen, 0.02, concurrency)
+    first = await bench.consume(subscription)
+    sending = asyncio.create_task(_send(bench, 300))
+    await eventually(lambda: len(seen) > 20)
+    second = await bench.consume(subscription)
+    await eventually(lambda: len(seen) > 120, 30)
+    assert second._readers[0].lanes.moves > 0, "both work"
+    await first.stop()
+    await sending
+    await eventually(lambda: len(seen) == 300, 30)
+    await second.stop()
+    assert await bench.committed("reasoning", RECIPES_REQUESTED) == 300
+    assert sum(seen.values()) - 300 <= 2 * concurrency
+
+
+async def test_a_broker_that_is_killed_costs_no_event(own_kafka: RealKafka) -> None:
+    settings = RuntimeSettings(kafka_bootstrap_servers=own_kafka.bootstrap_servers)
+    await ensure_topics(settings)
+    seen: Counter[str] = Counter()
+    subjects: list[str] = []
+
+    @consumes(SUBJECTS_ERASED)
+    async def on_erased(event: SubjectErased) -> None:
+        subjects.append(event.subject)
+
+    async with AsyncExitStack() as stack:
+        bench = await open_bench(settings, "kafka", stack)
+        consumers = await bench.consume(counting(seen, 0.0, 4), snapshots=[read_snapshot(on_erased)])
+        publisher = Publisher(settings, "gateway", deadline=1.0)
+        stack.push_async_callback(publisher.stop)
+        await _publish_until_taken(publisher, asked("before"))
+        await _publish_until_taken(publisher, SubjectErased(subject="before", erased_at=NOON))
+        await eventually(lambda: seen["before"] == 1 and subjects == ["before"])
+
+        own_kafka.kill()
+        with pytest.raises(DependencyDownError, match="kafka is down"):
+            await publisher.publish(asked("during"))
+        await asyncio.to_thread(own_kafka.start)
+
+        await _publish_until_taken(publisher, asked("after"))
+        await _publish_until_taken(publisher, SubjectErased(subject="after", erased_at=NOON))
+        await eventually(lambda: seen["after"] >= 1 and "after" in subjects, 45)
+        assert subjects.count("before") == 1, "the snapshot went on where it was"
+        await consumers.check()
+
+
+async def test_a_broker_that_hangs_turns_readiness_red_and_green_again(own_kafka: RealKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("savo_runtime.messaging.progress.SAMPLE_EVERY", 0.1)
+    monkeypatch.setattr("savo_runtime.messaging.progress.SILENT_AFTER", 2.0)
+    monkeypatch.setattr("savo_runtime.messaging.progress.ANSWER_WITHIN", 1.0)
+    settings = RuntimeSettings(kafka_bootstrap_servers=own_kafka.bootstrap_servers)
+    await ensure_topics(settings)
+    async with AsyncExitStack() as stack:
+        bench = await open_bench(settings, "kafka", stack)
+        consumers = await bench.consume(counting(Counter(), 0.0, 1))
+        await eventually(lambda: _is_well(consumers))
+        own_kafka.suspend()
+        try:
+            await eventually(lambda: _is_unwell(consumers, "Kafka has not answered the consumer of recipes.requested"))
+        finally:
+            own_kafka.resume()
+        await eventually(lambda: _is_well(consumers), 30)
+
+
+async def _send(bench: Bench, count: int) -> None:
+    for number in range(count):
+        await bench.publish(asked(number), partition=number % 6)
+        await asyncio.sleep(0.005)
+
+
+async def _publish_until_taken(publisher: Publisher, event: Any) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await publisher.publish(event)
+            except DependencyDownError:
+                await asyncio.sleep(0.1)
+
+
+async def _is_well(consumers: Any) -> bool:
+    try:
+        await consumers.check()
+    except UnhealthyError:
+        return False
+    return True
+
+
+async def _is_unwell(consumers: Any, why: str) -> bool:
+    try:
+        await consumers.check()
+    except UnhealthyError as flaw:
+        return why in str(flaw)
+    return False

@@ -1,0 +1,133 @@
+"""The registry on a real Kafka, and how Kafka is reached."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from faststream import AckPolicy
+
+from savo_contracts.topics import ROLLOUT_CHANGED, SCANS_REQUESTED, TOPICS, dead_letter_topics
+from savo_runtime.errors import DependencyDownError, FatalError
+from savo_runtime.messaging import consumers as consumers_module
+from savo_runtime.messaging.broker import connection_arguments, group_of, make_broker
+from savo_runtime.messaging.consumers import Consumers
+from savo_runtime.messaging.embedded import EmbeddedBroker
+from savo_runtime.messaging.publishing import Publisher
+from savo_runtime.messaging.subscriptions import bind, consumes
+from savo_runtime.messaging.topics import ensure_topics
+from savo_runtime.settings import RuntimeSettings
+from tests.parts.addresses import free_port
+
+
+@pytest.mark.kafka
+async def test_every_topic_and_its_dead_letters_are_made_once_with_partitions_and_retention(kafka: str) -> None:
+    settings = RuntimeSettings(kafka_bootstrap_servers=kafka)
+    await ensure_topics(settings)
+    assert await ensure_topics(settings) == []
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+        compacted = await _config(admin, ROLLOUT_CHANGED.name)
+        letters = await _config(admin, SCANS_REQUESTED.dead_letters("vision"))
+    finally:
+        await admin.close()
+    assert {topic.name: topic.partitions for topic in TOPICS}.items() <= found.items()
+    assert {name: 1 for _, _, name in dead_letter_topics()}.items() <= found.items()
+    assert compacted["cleanup.policy"] == "compact"
+    assert letters["max.message.bytes"] == str(2 * 2**20)
+
+
+@pytest.mark.kafka
+async def test_more_copies_than_brokers_are_refused_in_words(kafka: str) -> None:
+    settings = RuntimeSettings(kafka_bootstrap_servers=kafka, kafka_replication_factor=3)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.delete_topics([SCANS_REQUESTED.dead_letters("vision")])
+    await admin.close()
+    with pytest.raises(FatalError, match=r"Kafka refuses topic scans\.requested\.vision\.dlq.*SAVO_KAFKA_REPLICATION_FACTOR"):
+        await ensure_topics(settings)
+
+
+async def test_no_kafka_is_a_dependency_that_is_down() -> None:
+    with pytest.raises(DependencyDownError, match="kafka is down"):
+        await ensure_topics(RuntimeSettings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}"))
+
+
+async def test_a_start_without_kafka_ends_with_its_address_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers_module, "CONNECT_WITHIN", 0.5)
+    settings = RuntimeSettings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
+    with pytest.raises(DependencyDownError, match=f"no answer from {settings.kafka_bootstrap_servers}"):
+        await Consumers(settings, "gateway", Publisher(settings, "gateway")).start()
+
+
+def test_production_refuses_the_embedded_broker_in_words() -> None:
+    with pytest.raises(FatalError, match="SAVO_ENV=production refuses the embedded broker"):
+        EmbeddedBroker(env="production")
+
+
+def test_the_embedded_broker_says_what_it_is_for(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
+    with caplog.at_level(logging.WARNING), EmbeddedBroker() as broker:
+        host, port = broker.bootstrap_servers.split(":")
+        socket.create_connection((host, int(port)), 5).close()
+    assert "in memory, for trying and testing" in caplog.text + capsys.readouterr().out
+    broker.stop()
+
+
+def test_a_service_outside_savo_up_is_told_that_embedded_is_no_address() -> None:
+    with pytest.raises(FatalError, match="lives inside `savo up`"):
+        connection_arguments(RuntimeSettings(kafka_bootstrap_servers="embedded"))
+
+
+def test_the_broker_has_safe_defaults() -> None:
+    broker = make_broker(RuntimeSettings(kafka_bootstrap_servers="a:1,b:2"), "gateway")
+    assert broker.config.broker_config.ack_policy is AckPolicy.NACK_ON_ERROR
+    assert not broker.config.broker_config.allow_auto_create_topics
+    assert broker._connection_kwargs["acks"] == "all"
+    assert broker._connection_kwargs["enable_idempotence"] is True
+    assert broker._connection_kwargs["bootstrap_servers"] == ["a:1", "b:2"]
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
+def test_sasl_reaches_faststream_and_aiokafka_alike(protocol: str, mechanism: str) -> None:
+    settings = RuntimeSettings.model_validate(
+        {
+            "kafka_bootstrap_servers": "kafka:9092",
+            "kafka_security_protocol": protocol,
+            "kafka_sasl_mechanism": mechanism,
+            "kafka_sasl_username": "savo",
+            "kafka_sasl_password": "secret",
+        }
+    )
+    ours, theirs = connection_arguments(settings), make_broker(settings, "gateway")._connection_kwargs
+    for name in ("security_protocol", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password"):
+        assert ours[name] == theirs[name]
+    assert (ours["ssl_context"] is None) == (theirs.get("ssl_context") is None) == (protocol == "SASL_PLAINTEXT")
+
+
+def test_a_tls_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    settings = RuntimeSettings(kafka_bootstrap_servers="kafka:9092", kafka_security_protocol="SSL", kafka_ssl_ca_file=tmp_path / "none.pem")
+    with pytest.raises(FatalError, match=r"none\.pem"):
+        connection_arguments(settings)
+
+
+def test_a_service_reads_a_topic_once() -> None:
+    @consumes(SCANS_REQUESTED)
+    async def on_requested(_: object) -> None:
+        return None
+
+    settings = RuntimeSettings(kafka_bootstrap_servers="kafka:9092")
+    with pytest.raises(ValueError, match=r"two handlers of scans\.requested"):
+        Consumers(settings, "vision", Publisher(settings, "vision"), [bind(on_requested), bind(on_requested)])
+    assert group_of("vision", "scans.requested") == "savo.vision.scans.requested"
+
+
+async def _config(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    return {entry[0]: entry[1] for entry in answer.resources[0][4]}

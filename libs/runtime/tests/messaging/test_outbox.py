@@ -1,0 +1,202 @@
+"""The outbox and the inbox, on SQLite and PostgreSQL, against a Kafka that can be broken at any line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from uuid import UUID, uuid4
+
+import pytest
+
+from libs.runtime.tests.messaging.bench import NOON, Bench, asked, eventually
+from savo_contracts.envelope import Envelope, derived_id
+from savo_contracts.recipes import RecipesRequested
+from savo_contracts.topics import RECIPES_REQUESTED
+from savo_runtime.database import Database, migrate
+from savo_runtime.errors import DependencyDownError
+from savo_runtime.messaging.inbox import first_time
+from savo_runtime.messaging.outbox import Outbox, OutboxRelay
+from savo_runtime.messaging.publishing import OutgoingRecord
+
+
+class NotedSender:
+    """Kafka, as far as the relay sees it."""
+
+    def __init__(self) -> None:
+        self.sent: list[OutgoingRecord] = []
+        self.down = False
+
+    async def send_all(self, records: Sequence[OutgoingRecord]) -> None:
+        if self.down:
+            raise DependencyDownError("kafka", "not acknowledged")
+        self.sent += records
+
+    def ids(self) -> list[UUID]:
+        return [UUID(dict(record.headers)["ce_id"].decode()) for record in self.sent]
+
+    def keys(self) -> list[str]:
+        return [record.key.decode() for record in self.sent if record.key]
+
+
+@pytest.fixture
+async def tables(database: Database) -> AsyncIterator[Database]:
+    await migrate(database)
+    return database
+
+
+@pytest.fixture
+def outbox() -> Outbox:
+    return Outbox("gateway", clock=lambda: NOON)
+
+
+@pytest.fixture
+def sender() -> NotedSender:
+    return NotedSender()
+
+
+@pytest.fixture
+def relay(tables: Database, sender: NotedSender, outbox: Outbox) -> OutboxRelay:
+    return OutboxRelay(tables, sender, outbox, "gateway", poll_every=0.05)
+
+
+async def add(database: Database, outbox: Outbox, *names: str, event_id: UUID | None = None) -> None:
+    async with database.session() as session:
+        await outbox.add(session, *(asked(name) for name in names), event_id=event_id)
+
+
+async def test_events_are_published_in_the_order_they_were_added_and_once(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+    await add(tables, outbox, "a", "b")
+    await add(tables, outbox, "c")
+    assert await relay.relay_once() == 3
+    assert await relay.relay_once() == 0
+    assert sender.keys() == ["a", "b", "c"]
+
+
+async def test_what_is_published_is_the_whole_envelope(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+    event_id = uuid4()
+    await add(tables, outbox, "a", event_id=event_id)
+    await relay.relay_once()
+    (record,) = sender.sent
+    assert record.topic == RECIPES_REQUESTED.name
+    assert record.value is not None
+    assert Envelope.decode(RecipesRequested, record.value, record.headers) == Envelope(asked("a"), event_id, "gateway", NOON)
+
+
+async def test_a_transaction_that_fails_publishes_nothing(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+    async def fails() -> None:
+        async with tables.session() as session:
+            await outbox.add(session, asked("a"))
+            raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        await fails()
+    await relay.relay_once()
+    assert sender.sent == []
+    assert not outbox.added.is_set()
+
+
+async def test_the_same_id_twice_is_one_event(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+    event_id = uuid4()
+    await add(tables, outbox, "a", event_id=event_id)
+    await add(tables, outbox, "a", event_id=event_id)
+    await relay.relay_once()
+    assert sender.ids() == [event_id]
+
+
+async def test_several_events_of_one_id_get_ids_of_their_own_that_a_repeat_gives_again(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+) -> None:
+    event_id = uuid4()
+    for _ in range(2):
+        await add(tables, outbox, "a", "b", event_id=event_id)
+    await relay.relay_once()
+    assert sender.ids() == [derived_id(event_id, RecipesRequested.type, key) for key in ("a", "b")]
+
+
+async def test_rows_stay_while_kafka_is_down_and_go_when_it_is_back(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+    await add(tables, outbox, "a")
+    sender.down = True
+    with pytest.raises(DependencyDownError):
+        await relay.relay_once()
+    sender.down = False
+    assert await relay.relay_once() == 1
+
+
+async def test_a_crash_between_publishing_and_deleting_publishes_the_same_id_again(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+) -> None:
+    class CrashesOnce(NotedSender):
+        async def send_all(self, records: Sequence[OutgoingRecord]) -> None:
+            await super().send_all(records)
+            raise KeyboardInterrupt
+
+    crashing, event_id = CrashesOnce(), uuid4()
+    await add(tables, outbox, "a", event_id=event_id)
+    with pytest.raises(KeyboardInterrupt):
+        await OutboxRelay(tables, crashing, outbox, "gateway").relay_once()
+    await relay.relay_once()
+    assert crashing.ids() == sender.ids() == [event_id]
+
+
+async def test_a_commit_wakes_the_relay_at_once(tables: Database, outbox: Outbox, sender: NotedSender) -> None:
+    relay = asyncio.create_task(OutboxRelay(tables, sender, outbox, "gateway", poll_every=3600).run())
+    await asyncio.sleep(0.05)
+    await add(tables, outbox, "a")
+    await eventually(lambda: sender.keys() == ["a"], within=5)
+    relay.cancel()
+    await asyncio.wait([relay])
+
+
+async def test_a_relay_outlives_a_kafka_that_is_down(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+    sender.down = True
+    await add(tables, outbox, "a")
+    running = asyncio.create_task(relay.run())
+    await asyncio.sleep(0.15)
+    sender.down = False
+    await eventually(lambda: sender.keys() == ["a"], within=5)
+    running.cancel()
+    await asyncio.wait([running])
+
+
+@pytest.mark.parametrize("database_settings", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
+async def test_replicas_that_relay_together_publish_each_row_once_and_in_order(tables: Database, outbox: Outbox, sender: NotedSender) -> None:
+    names = [f"{number:03}" for number in range(300)]
+    await add(tables, outbox, *names)
+    relays = [asyncio.create_task(OutboxRelay(tables, sender, outbox, "gateway", poll_every=0.01).run()) for _ in range(4)]
+    await eventually(lambda: len(sender.sent) >= 300)
+    await asyncio.sleep(0.1)
+    for relay in relays:
+        relay.cancel()
+    await asyncio.wait(relays)
+    assert sender.keys() == names
+
+
+async def test_through_kafka_a_relayed_event_arrives(bench: Bench, tables: Database, outbox: Outbox) -> None:
+    await add(tables, outbox, "a", "b", "c")
+    assert await OutboxRelay(tables, bench.publisher, outbox, "gateway").relay_once() == 3
+    records = await bench.read(RECIPES_REQUESTED.name, 3)
+    assert {record.key for record in records} == {b"a", b"b", b"c"}
+
+
+async def test_an_event_is_there_for_the_first_time_once(tables: Database) -> None:
+    event_id = uuid4()
+    async with tables.session() as session:
+        assert await first_time(session, event_id)
+        assert not await first_time(session, event_id)
+    async with tables.session() as session:
+        assert not await first_time(session, event_id)
+        assert await first_time(session, uuid4())
+
+
+async def test_a_first_time_that_was_rolled_back_is_a_first_time_again(tables: Database) -> None:
+    event_id = uuid4()
+
+    async def fails() -> None:
+        async with tables.session() as session:
+            await first_time(session, event_id)
+            raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        await fails()
+    async with tables.session() as session:
+        assert await first_time(session, event_id)
