@@ -108,7 +108,7 @@ class Collect:
 
     async def _standing(self, confirmed: ScanConfirmed) -> Sample | SampleStored | SampleRejected | None:
         """What is known of the scan: an event when this confirmation, or a later one, has its answer; else its sample."""
-        async with self.storing.ledger.turn() as turn:
+        async with self.storing.ledger.glance() as turn:
             await require_not_erased(turn, confirmed)
             refusal = await turn.refusal_of(confirmed.scan_id)
             sample = await turn.sample_of_photo(confirmed.image.sha256)

@@ -64,7 +64,7 @@ class Erasing:
 
     async def withdraw(self, scan_id: str, revision: int) -> None:
         """Take a sample out because the newest confirmation cannot be learned from. Its split is kept, in case the next one can."""
-        async with self.ledger.turn() as turn:
+        async with self.ledger.glance() as turn:
             sample = await turn.sample_of_scan(scan_id)
         if sample is None or sample.state is not SampleState.STORED:
             return

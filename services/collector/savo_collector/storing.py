@@ -42,14 +42,14 @@ class Storing:
         """Raises `RefusedError` (duplicate, split-conflict, storage-full) and `ErasedError`. Of two scans of the same bytes one gets them."""
         async with self.ledger.turn() as turn:
             await require_not_erased(turn, confirmed)
-            owner = await turn.sample_of_photo(photo.sha256) or await turn.sample_of_photo(confirmed.image.sha256)
+            owner = await turn.sample_of_photo(photo.sha256, confirmed.image.sha256)
             require_own_photo(confirmed.scan_id, owner.scan_id if owner else None)
             await self._require_room(turn, photo)
             if owner:
                 require_side(confirmed, owner.split)
                 return owner
             sample = _claimed(confirmed, photo, look, await _split(turn, confirmed, look), self.clock())
-            await turn.save(sample)
+            await turn.add(sample)
             return sample
 
     async def write(self, confirmed: ScanConfirmed, sample: Sample, image: ImageRef, boxes: tuple[LabelledBox, ...]) -> SampleStored:

@@ -27,7 +27,7 @@ class WaitingRoom:
         _, etag = await self.collect.classes.read()
         if etag == self._seen:
             return 0
-        async with self.ledger.turn() as turn:
+        async with self.ledger.glance() as turn:
             waiting = await turn.waiting(RejectionReason.NEEDS_CLASS)
         events = [await self.collect(refusal.confirmed) for refusal in waiting]
         self._seen = etag

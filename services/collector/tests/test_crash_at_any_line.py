@@ -64,6 +64,11 @@ class FusedLedger:
             yield Fused(turn, self._fuse)
         await self._fuse.through(_nothing)  # the commit is done; the process may die before it knows
 
+    @asynccontextmanager
+    async def glance(self) -> AsyncIterator[Any]:
+        async with self._ledger.glance() as turn:
+            yield Fused(turn, self._fuse)
+
 
 async def _nothing() -> None:
     return None

@@ -39,6 +39,11 @@ class DatabaseLedger:
             await session.execute(update(CountsRow).where(CountsRow.dataset == _DATASET).values(turns=CountsRow.turns + 1))
             yield DatabaseTurn(session, self.outbox)
 
+    @asynccontextmanager
+    async def glance(self) -> AsyncIterator[DatabaseTurn]:
+        async with self.database.session(read_only=True) as session:
+            yield DatabaseTurn(session, self.outbox)
+
 
 @dataclass(frozen=True)
 class DatabaseTurn:
@@ -48,7 +53,8 @@ class DatabaseTurn:
     outbox: Outbox
 
     async def is_erased(self, scan_id: str, subject: str) -> bool:
-        return bool(await self.session.get(ErasedScanRow, scan_id) or await self.session.get(ErasedSubjectRow, subject))
+        scan = select(ErasedScanRow.scan_id).where(ErasedScanRow.scan_id == scan_id)
+        return bool(await self.session.scalar(scan.union_all(select(ErasedSubjectRow.subject).where(ErasedSubjectRow.subject == subject))))
 
     async def remember_erased(self, *, scan_id: str | None = None, subject: str | None = None, at: datetime) -> None:
         if scan_id:
@@ -66,8 +72,8 @@ class DatabaseTurn:
             return None
         return row.sample_sha256, row.media_type
 
-    async def sample_of_photo(self, sha256: str) -> Sample | None:
-        found = await self._samples(select(SampleRow).where(or_(SampleRow.source_sha256 == sha256, SampleRow.sha256 == sha256)))
+    async def sample_of_photo(self, *sha256: str) -> Sample | None:
+        found = await self._samples(select(SampleRow).where(or_(SampleRow.source_sha256.in_(sha256), SampleRow.sha256.in_(sha256))))
         return found[0] if found else None
 
     async def sample_of_scan(self, scan_id: str) -> Sample | None:
@@ -82,10 +88,14 @@ class DatabaseTurn:
         candidates = await self._samples(select(SampleRow).where(SampleRow.sha256.in_(select(BandRow.sha256).where(same_piece))))
         return [sample for sample in candidates if look_alike(sample.fingerprint, fingerprint)]
 
+    async def add(self, sample: Sample) -> None:
+        await self.session.execute(insert(SampleRow).values(_row(sample)))
+        pieces = [{"band": band, "piece": piece, "sha256": sample.sha256} for band, piece in enumerate(bands(sample.fingerprint.dhash))]
+        await self.session.execute(insert(BandRow).values(pieces))
+
     async def save(self, sample: Sample) -> None:
-        await upsert(self.session, SampleRow, _row(sample), ["sha256"])
-        for band, piece in enumerate(bands(sample.fingerprint.dhash)):
-            await upsert(self.session, BandRow, {"band": band, "piece": piece, "sha256": sample.sha256}, ["band", "piece", "sha256"])
+        changing = {name: value for name, value in _row(sample).items() if name in ("state", "crossing", "revision", "stored")}
+        await self.session.execute(update(SampleRow).where(SampleRow.sha256 == sample.sha256).values(changing))
 
     async def drop(self, sample: Sample) -> None:
         await self.session.execute(delete(BandRow).where(BandRow.sha256 == sample.sha256))
