@@ -1,0 +1,240 @@
+"""The `Ledger` on a database: state, audit log, evidence and outbox in one transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CursorResult, Row, and_, delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from savo_contracts.models import ModelRef
+from savo_contracts.rollout import RolloutState
+from savo_contracts.scans import Arm
+from savo_rollout.adapters.tables import ErasedRow, HistoryRow, ModelRow, ScanRow, TrialRow, ValueRow
+from savo_rollout.confidence_sequences import Values
+from savo_rollout.errors import OvertakenError
+from savo_rollout.evidence import ArmEvidence, ConfirmedScan, EndedScan, Limits, Measure
+from savo_rollout.ports import HistoryEntry
+from savo_rollout.trial import Trial, changed_event
+from savo_runtime.database import Database, upsert
+from savo_runtime.messaging.inbox import first_time
+from savo_runtime.messaging.outbox import Outbox
+
+__all__ = ["SqlLedger"]
+
+_THE_ONE = 1
+_ValueRows = defaultdict[tuple[str, str, str], list[ValueRow]]
+"""By arm, measure and subject."""
+
+_SUMS = ("scans", "failed", "confirmed", "edited", "kept", "counted", "subjects", "cost_usd", "by_candidate", "confirmed_in_step")
+
+
+@dataclass(frozen=True)
+class SqlLedger:
+    database: Database
+    outbox: Outbox
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[SqlTurn]:
+        async with self.database.session() as session:
+            yield SqlTurn(session, self.outbox)
+
+    @asynccontextmanager
+    async def look(self) -> AsyncIterator[SqlTurn]:
+        async with self.database.session(read_only=True) as session:
+            yield SqlTurn(session, self.outbox)
+
+
+class SqlTurn:
+    def __init__(self, session: AsyncSession, outbox: Outbox) -> None:
+        self._session = session
+        self._outbox = outbox
+        self._version = 0
+
+    async def first_time(self, event_id: UUID) -> bool:
+        return await first_time(self._session, event_id)
+
+    async def trial(self) -> Trial | None:
+        row = await self._session.scalar(select(TrialRow).where(TrialRow.id == _THE_ONE))
+        if row is None:
+            return None
+        self._version = row.version
+        return _trial(row)
+
+    async def change(self, before: Trial | None, after: Trial) -> None:
+        if before is None:
+            self._session.add(TrialRow(id=_THE_ONE, version=1, **_columns(after)))
+            self._version = 1
+        else:
+            await self._swap(before, after)
+        if before is None or after.sequence != before.sequence:
+            self._session.add(HistoryRow(**_history_columns(after)))
+            await self._outbox.add(self._session, changed_event(after))
+        await self._session.flush()
+
+    async def _swap(self, before: Trial, after: Trial) -> None:
+        statement = update(TrialRow).where(TrialRow.id == _THE_ONE, TrialRow.version == self._version).values(version=self._version + 1, **_columns(after))
+        outcome = await self._session.execute(statement.execution_options(synchronize_session=False))
+        if not isinstance(outcome, CursorResult) or outcome.rowcount != 1:
+            raise OvertakenError(before.sequence)
+        self._version += 1
+
+    async def announce(self, trial: Trial) -> None:
+        await self._outbox.add(self._session, changed_event(trial))
+
+    async def meet(self, model: ModelRef) -> bool:
+        if await self._session.get(ModelRow, model.version) is not None:
+            return False
+        self._session.add(ModelRow(version=model.version, model=model.model_dump(mode="json")))
+        return True
+
+    async def note(self, scans: Sequence[EndedScan | ConfirmedScan], step: int, limits: Limits) -> None:
+        scans = await self._not_erased(scans)
+        if not scans:
+            return
+        rows, values = await self._known_rows(scans), await self._known_values(scans)
+        for scan in scans:
+            row = rows.get(scan.scan_id)
+            if row is None:
+                row = rows[scan.scan_id] = _new_row(scan, step)
+                self._session.add(row)
+            if _has_news(scan, row):
+                self._note_values(scan, step, scan.values(limits), values)
+
+    async def _not_erased(self, scans: Sequence[EndedScan | ConfirmedScan]) -> list[EndedScan | ConfirmedScan]:
+        ids, subjects = {scan.scan_id for scan in scans}, {scan.subject for scan in scans}
+        matches = or_(and_(ErasedRow.kind == "scan", ErasedRow.id.in_(ids)), and_(ErasedRow.kind == "subject", ErasedRow.id.in_(subjects)))
+        erased = {(row.kind, row.id) for row in await self._session.execute(select(ErasedRow.kind, ErasedRow.id).where(matches))}
+        return [scan for scan in scans if ("scan", scan.scan_id) not in erased and ("subject", scan.subject) not in erased]
+
+    async def _known_rows(self, scans: Sequence[EndedScan | ConfirmedScan]) -> dict[str, ScanRow]:
+        known = await self._session.scalars(select(ScanRow).where(ScanRow.scan_id.in_({scan.scan_id for scan in scans})))
+        return {row.scan_id: row for row in known}
+
+    async def _known_values(self, scans: Sequence[EndedScan | ConfirmedScan]) -> _ValueRows:
+        subjects = {scan.subject for scan in scans}
+        known = await self._session.scalars(select(ValueRow).where(ValueRow.experiment == scans[0].experiment, ValueRow.subject.in_(subjects)))
+        rows: _ValueRows = defaultdict(list)
+        for row in known:
+            rows[row.arm, row.measure, row.subject].append(row)
+        return rows
+
+    def _note_values(self, scan: EndedScan | ConfirmedScan, step: int, values: dict[Measure, float], known: _ValueRows) -> None:
+        """New for the subject: insert. Of a scan that gave the subject's value before: revise. Of another scan: not the subject's value."""
+        for measure, value in values.items():
+            earlier = known[scan.arm.value, measure.value, scan.subject]
+            for row in earlier:
+                if row.scan_id == scan.scan_id:
+                    row.value = value
+            if not any(row.step == step or row.scan_id == scan.scan_id for row in earlier):
+                row = ValueRow(**_value_key(scan, step, measure), scan_id=scan.scan_id, value=value, first=not earlier)
+                self._session.add(row)
+                earlier.append(row)
+
+    async def forget_scan(self, scan_id: str) -> None:
+        await upsert(self._session, ErasedRow, {"kind": "scan", "id": scan_id}, ["kind", "id"])
+        await self._session.execute(delete(ScanRow).where(ScanRow.scan_id == scan_id))
+        await self._session.execute(delete(ValueRow).where(ValueRow.scan_id == scan_id))
+
+    async def forget_subject(self, subject: str) -> None:
+        await upsert(self._session, ErasedRow, {"kind": "subject", "id": subject}, ["kind", "id"])
+        await self._session.execute(delete(ScanRow).where(ScanRow.subject == subject))
+        await self._session.execute(delete(ValueRow).where(ValueRow.subject == subject))
+
+    async def evidence(self, experiment: str, step: int) -> dict[Arm, ArmEvidence]:
+        first, here = await self._values(experiment, step)
+        sums = {Arm(row.arm): row for row in await self._sums(experiment, step)}
+        return {arm: ArmEvidence(**_numbers(sums.get(arm)), first=first[arm], step=here[arm]) for arm in Arm}
+
+    async def _values(self, experiment: str, step: int) -> tuple[dict[Arm, dict[Measure, Values]], dict[Arm, dict[Measure, Values]]]:
+        """Histograms over the whole experiment (first values) and over the present step."""
+        in_step = ValueRow.step == step
+        columns = (ValueRow.arm, ValueRow.measure, ValueRow.value, ValueRow.first, in_step.label("in_step"))
+        rows = await self._session.execute(select(*columns, func.count().label("n")).where(ValueRow.experiment == experiment).group_by(*columns))
+        first: dict[tuple[Arm, Measure], list[tuple[float, int]]] = defaultdict(list)
+        here: dict[tuple[Arm, Measure], list[tuple[float, int]]] = defaultdict(list)
+        for row in rows:
+            key, pair = (Arm(row.arm), Measure(row.measure)), (row.value, row.n)
+            if row.first:
+                first[key].append(pair)
+            if row.in_step:
+                here[key].append(pair)
+        return _by_arm(first), _by_arm(here)
+
+    async def _sums(self, experiment: str, step: int) -> list[Row[Any]]:
+        confirmed = ScanRow.revision > 0
+        counted = [
+            func.count().filter(ScanRow.ended).label("scans"),
+            func.count().filter(ScanRow.failed).label("failed"),
+            func.count().filter(confirmed).label("confirmed"),
+            func.count().filter(ScanRow.edited).label("edited"),
+            func.sum(ScanRow.kept).label("kept"),
+            func.sum(ScanRow.counted).label("counted"),
+            func.count(ScanRow.subject.distinct()).label("subjects"),
+            func.sum(ScanRow.cost_usd).label("cost_usd"),
+            func.count().filter(ScanRow.by_candidate).label("by_candidate"),
+            func.count().filter(confirmed, ScanRow.step == step).label("confirmed_in_step"),
+        ]
+        rows = await self._session.execute(select(ScanRow.arm, *counted).where(ScanRow.experiment == experiment).group_by(ScanRow.arm))
+        return list(rows)
+
+    async def latency_p95(self, experiment: str, arm: Arm) -> float | None:
+        answered = (ScanRow.experiment == experiment, ScanRow.arm == arm.value, ScanRow.ended, ~ScanRow.failed)
+        count = await self._session.scalar(select(func.count()).where(*answered)) or 0
+        place = max(0, -(-count * 95 // 100) - 1)
+        return await self._session.scalar(select(ScanRow.latency_ms).where(*answered).order_by(ScanRow.latency_ms).offset(place).limit(1))
+
+    async def history(self, limit: int) -> list[HistoryEntry]:
+        rows = await self._session.scalars(select(HistoryRow).order_by(HistoryRow.sequence.desc()).limit(limit))
+        return [HistoryEntry(**{entry.name: getattr(row, entry.name) for entry in fields(HistoryEntry)}) for row in rows]
+
+
+def _new_row(scan: EndedScan | ConfirmedScan, step: int) -> ScanRow:
+    nothing_yet = {"ended": False, "failed": False, "cost_usd": 0.0, "by_candidate": False, "revision": 0, "kept": 0, "counted": 0, "edited": False}
+    return ScanRow(scan_id=scan.scan_id, subject=scan.subject, experiment=scan.experiment, arm=scan.arm.value, step=step, **nothing_yet)
+
+
+def _has_news(scan: EndedScan | ConfirmedScan, row: ScanRow) -> bool:
+    """Write the scan's own half of the row; False for a confirmation that is older than the one known."""
+    if isinstance(scan, EndedScan):
+        row.ended, row.failed, row.latency_ms, row.cost_usd, row.by_candidate = True, scan.failed, scan.latency_ms, scan.cost_usd, scan.by_candidate
+        return True
+    if scan.revision < row.revision:
+        return False
+    row.revision, row.kept, row.counted, row.edited = scan.revision, scan.kept, scan.counted, scan.edited
+    return True
+
+
+def _value_key(scan: EndedScan | ConfirmedScan, step: int, measure: Measure) -> dict[str, Any]:
+    return {"experiment": scan.experiment, "arm": scan.arm.value, "step": step, "measure": measure.value, "subject": scan.subject}
+
+
+def _by_arm(histograms: dict[tuple[Arm, Measure], list[tuple[float, int]]]) -> dict[Arm, dict[Measure, Values]]:
+    return {arm: {measure: Values.of(pairs) for (owner, measure), pairs in histograms.items() if owner is arm} for arm in Arm}
+
+
+def _numbers(row: Row[Any] | None) -> dict[str, Any]:
+    return {name: getattr(row, name) or 0 for name in _SUMS} if row is not None else {}
+
+
+def _columns(trial: Trial) -> dict[str, Any]:
+    values = {entry.name: getattr(trial, entry.name) for entry in fields(Trial)}
+    models = {name: values[name].model_dump(mode="json") if values[name] else None for name in ("candidate", "champion", "queued")}
+    return values | models | {"state": trial.state.value}
+
+
+def _history_columns(trial: Trial) -> dict[str, Any]:
+    champion = trial.champion.version if trial.champion else None
+    names = {"sequence": trial.sequence, "at": trial.changed_at, "by": trial.changed_by, "state": trial.state.value}
+    return names | {"share": trial.share, "experiment": trial.experiment, "champion": champion, "reason": trial.reason}
+
+
+def _trial(row: TrialRow) -> Trial:
+    values = {entry.name: getattr(row, entry.name) for entry in fields(Trial)}
+    models = {name: ModelRef.model_validate(values[name]) if values[name] else None for name in ("candidate", "champion", "queued")}
+    return Trial(**(values | models | {"state": RolloutState(row.state)}))

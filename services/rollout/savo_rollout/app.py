@@ -1,0 +1,43 @@
+"""Composition root of the rollout service."""
+
+from __future__ import annotations
+
+import asyncio
+
+from savo_contracts.figures import Targets
+from savo_rollout.adapters.http import rollout_app
+from savo_rollout.adapters.ledger import SqlLedger
+from savo_rollout.aliases import Aliases
+from savo_rollout.conducting import Rollout
+from savo_rollout.control import Switches
+from savo_rollout.gates import GatePolicy
+from savo_rollout.handlers import subscriptions
+from savo_rollout.noting import Noting
+from savo_rollout.settings import RolloutSettings
+from savo_rollout.steps import StepPolicy
+from savo_rollout.watching import Watch
+from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
+
+
+def step_policy(settings: RolloutSettings) -> StepPolicy:
+    targets = Targets(settings.target_accuracy, settings.target_correction_rate, settings.target_latency_ms, settings.target_cost_usd)
+    gates = GatePolicy(targets, settings.failure_limit, settings.alpha)
+    return StepPolicy(settings.min_confirmed, settings.min_days_per_step, gates)
+
+
+def build(settings: RolloutSettings, runtime: Runtime) -> Service:
+    news = asyncio.Event()
+    switches = Switches(settings.use_custom_vision, settings.pinned_share)
+    ledger, policy = SqlLedger(runtime.database, runtime.outbox), step_policy(settings)
+    rollout = Rollout(ledger, policy, switches, runtime.clock, news.set)
+    watch = Watch(rollout, Aliases(runtime.store), news)
+    return Service(
+        name="rollout",
+        subscriptions=subscriptions(rollout, Noting(ledger, policy.gates.limits, news.set)),
+        app=rollout_app(rollout),
+        workers=[Worker("decisions", watch.run)],
+        on_start=[rollout.start],
+    )
+
+
+DEFINITION = ServiceDefinition("rollout", RolloutSettings, build, migrations="savo_rollout.migrations")

@@ -1,0 +1,110 @@
+"""The operator's hands: pin a share, pause, resume, roll back. Every use is in the audit log with who and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from savo_contracts.rollout import STEPS, RolloutState
+from savo_rollout.errors import IncompleteError, NotPossibleError
+from savo_rollout.trial import Trial
+
+__all__ = ["Command", "Switches", "apply_switches", "obey"]
+
+SETTINGS = "settings"
+"""Who changed it, when a setting at start did."""
+
+
+class Command(BaseModel):
+    """Body of PUT /rollout."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    action: Literal["set", "pause", "resume", "rollback"]
+    share: float | None = Field(default=None, ge=0, le=1, description="With set: the candidate's share of traffic, pinned.")
+    reason: str = Field(min_length=1, max_length=500, description="Why, for the audit log.")
+    by: str = Field(min_length=1, max_length=120, description="Who, for the audit log.")
+
+    @property
+    def wanted_share(self) -> float:
+        if self.share is None:
+            raise IncompleteError("share: set needs a share from 0 to 1")
+        return self.share
+
+
+@dataclass(frozen=True)
+class Switches:
+    """The operator's settings, read at start."""
+
+    use_custom_vision: bool = False
+    pinned_share: float | None = None
+
+
+def obey(trial: Trial, command: Command, now: datetime) -> Trial:
+    """Raises `NotPossibleError` when the present state has nothing to do it to, `IncompleteError` for a `set` without a share."""
+    if not trial.is_live:
+        raise NotPossibleError(f"{command.action} needs a trial; the rollout is {trial.state}: {trial.reason}")
+    match command.action:
+        case "set":
+            return _pin(trial, command, now)
+        case "pause":
+            return _pause(trial, command, now)
+        case "resume":
+            return _resume(trial, command, now)
+        case "rollback":
+            return replace(trial.next(RolloutState.ROLLED_BACK, command.reason, now, by=command.by), share=0.0, step_started_at=None)
+
+
+def apply_switches(trial: Trial, switches: Switches, now: datetime) -> Trial | None:
+    """What the settings at start make of the state they find, or None when they agree."""
+    if not switches.use_custom_vision:
+        return _park(trial, now) if trial.is_live else None
+    if trial.candidate and trial.state is RolloutState.IDLE:
+        again = trial.next(RolloutState.RUNNING, f"SAVO_USE_CUSTOM_VISION is true again: {trial.experiment} starts over at {STEPS[0]:.0%}", now, by=SETTINGS)
+        trial = again.at_share(STEPS[0], now)
+        return _pin_by_setting(trial, switches.pinned_share, now) or trial
+    if not trial.is_live:
+        return None
+    return _pin_by_setting(trial, switches.pinned_share, now)
+
+
+def _pin(trial: Trial, command: Command, now: datetime) -> Trial:
+    pinned = trial.next(RolloutState.PINNED, command.reason, now, by=command.by)
+    return pinned if command.wanted_share == trial.share else pinned.at_share(command.wanted_share, now)
+
+
+def _pause(trial: Trial, command: Command, now: datetime) -> Trial:
+    if trial.state is RolloutState.PAUSED:
+        raise NotPossibleError(f"the trial is paused already: {trial.reason}")
+    return trial.next(RolloutState.PAUSED, command.reason, now, by=command.by)
+
+
+def _resume(trial: Trial, command: Command, now: datetime) -> Trial:
+    """A share off the ladder (a pin's) goes down to the step below it, 0 up to the first."""
+    if trial.state is RolloutState.RUNNING:
+        raise NotPossibleError("the trial is running already")
+    return _on_the_ladder(trial.next(RolloutState.RUNNING, command.reason, now, by=command.by), now)
+
+
+def _on_the_ladder(trial: Trial, now: datetime) -> Trial:
+    share = max((step for step in STEPS if step <= trial.share), default=STEPS[0])
+    return trial if share == trial.share else trial.at_share(share, now)
+
+
+def _park(trial: Trial, now: datetime) -> Trial:
+    parked = trial.next(RolloutState.IDLE, f"SAVO_USE_CUSTOM_VISION is false: {trial.experiment} has no traffic", now, by=SETTINGS)
+    return replace(parked, share=0.0, step_started_at=None)
+
+
+def _pin_by_setting(trial: Trial, share: float | None, now: datetime) -> Trial | None:
+    pinned_by_setting = trial.state is RolloutState.PINNED and trial.changed_by == SETTINGS
+    if share is None:
+        lifted = trial.next(RolloutState.RUNNING, "SAVO_CUSTOM_VISION_ROLLOUT is unset: the automation goes on", now, by=SETTINGS)
+        return _on_the_ladder(lifted, now) if pinned_by_setting else None
+    if pinned_by_setting and trial.share == share:
+        return None
+    pinned = trial.next(RolloutState.PINNED, f"SAVO_CUSTOM_VISION_ROLLOUT={share:g}: pinned, the automation rests", now, by=SETTINGS)
+    return pinned if share == trial.share else pinned.at_share(share, now)

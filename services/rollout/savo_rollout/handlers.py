@@ -1,0 +1,67 @@
+"""What the rollout hears. The routing table stands at the foot."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from savo_contracts.models import ModelRef, ModelRefused, ModelRegistered
+from savo_contracts.scans import ScanCompleted, ScanConfirmed, ScanErased, ScanFailed
+from savo_contracts.topics import MODELS_REFUSED, MODELS_REGISTERED, SCANS_COMPLETED, SCANS_CONFIRMED, SCANS_ERASED, SCANS_FAILED, SUBJECTS_ERASED
+from savo_contracts.users import SubjectErased
+from savo_rollout.conducting import Rollout
+from savo_rollout.evidence import completed_scan, confirmed_scan, failed_scan
+from savo_rollout.noting import Noting
+from savo_runtime.messaging.subscriptions import Subscription, bind, consumes
+
+__all__ = ["subscriptions"]
+
+_TOGETHER = 64
+"""Scans noted in one transaction at most, of each topic."""
+
+
+@consumes(SCANS_COMPLETED)
+async def on_scan_completed(completed: ScanCompleted, note: Noting) -> None:
+    await note(completed_scan(completed))
+
+
+@consumes(SCANS_FAILED)
+async def on_scan_failed(failed: ScanFailed, note: Noting) -> None:
+    await note(failed_scan(failed))
+
+
+@consumes(SCANS_CONFIRMED)
+async def on_scan_confirmed(confirmed: ScanConfirmed, note: Noting) -> None:
+    await note(confirmed_scan(confirmed))
+
+
+@consumes(MODELS_REGISTERED)
+async def on_model_registered(registered: ModelRegistered, rollout: Rollout) -> None:
+    await rollout.meet(ModelRef(version=registered.version, key=registered.key, sha256=registered.sha256, classes=registered.classes))
+
+
+@consumes(MODELS_REFUSED)
+async def on_model_refused(refused: ModelRefused, rollout: Rollout, event_id: UUID) -> None:
+    await rollout.hear_refusal(refused, event_id)
+
+
+@consumes(SCANS_ERASED)
+async def on_scan_erased(erased: ScanErased, rollout: Rollout) -> None:
+    await rollout.forget_scan(erased.scan_id)
+
+
+@consumes(SUBJECTS_ERASED)
+async def on_subject_erased(erased: SubjectErased, rollout: Rollout) -> None:
+    await rollout.forget_subject(erased.subject)
+
+
+def subscriptions(rollout: Rollout, note: Noting) -> list[Subscription]:
+    """`rollout.changed` is published through the outbox, with the state it tells of."""
+    return [
+        bind(on_scan_completed, concurrency=_TOGETHER, note=note),
+        bind(on_scan_failed, concurrency=_TOGETHER, note=note),
+        bind(on_scan_confirmed, concurrency=_TOGETHER, note=note),
+        bind(on_model_registered, rollout=rollout),
+        bind(on_model_refused, rollout=rollout),
+        bind(on_scan_erased, rollout=rollout),
+        bind(on_subject_erased, rollout=rollout),
+    ]

@@ -1,0 +1,79 @@
+"""What the domain needs from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from savo_contracts.models import ModelRef
+from savo_contracts.scans import Arm
+from savo_rollout.evidence import ArmEvidence, ConfirmedScan, EndedScan, Limits
+from savo_rollout.trial import Trial
+
+__all__ = ["HistoryEntry", "Ledger", "Turn"]
+
+
+@dataclass(frozen=True)
+class HistoryEntry:
+    """One line of the audit log: a change of state, share or alias, who made it and why."""
+
+    sequence: int
+    at: datetime
+    by: str
+    state: str
+    share: float
+    experiment: str | None
+    champion: str | None
+    reason: str
+
+
+class Turn(Protocol):
+    """One transaction: everything in it happens, or nothing does."""
+
+    async def first_time(self, event_id: UUID) -> bool: ...
+
+    async def trial(self) -> Trial | None:
+        """None before the first start."""
+        ...
+
+    async def change(self, before: Trial | None, after: Trial) -> None:
+        """Store; with a new sequence also write the audit log and publish `rollout.changed`. Raises `OvertakenError`."""
+        ...
+
+    async def announce(self, trial: Trial) -> None:
+        """Publish the state again under its own sequence."""
+        ...
+
+    async def meet(self, model: ModelRef) -> bool:
+        """Remember a model. False when it was known before."""
+        ...
+
+    async def note(self, scans: Sequence[EndedScan | ConfirmedScan], step: int, limits: Limits) -> None:
+        """Write scans of the running experiment down; those of erased subjects and erased scans are left out. Repeats change nothing."""
+        ...
+
+    async def forget_scan(self, scan_id: str) -> None: ...
+
+    async def forget_subject(self, subject: str) -> None: ...
+
+    async def evidence(self, experiment: str, step: int) -> dict[Arm, ArmEvidence]: ...
+
+    async def latency_p95(self, experiment: str, arm: Arm) -> float | None:
+        """Milliseconds, over all answered scans of the arm."""
+        ...
+
+    async def history(self, limit: int) -> list[HistoryEntry]:
+        """Newest first."""
+        ...
+
+
+class Ledger(Protocol):
+    def turn(self) -> AbstractAsyncContextManager[Turn]: ...
+
+    def look(self) -> AbstractAsyncContextManager[Turn]:
+        """A turn that only reads, and holds nobody up."""
+        ...

@@ -1,0 +1,118 @@
+"""What the rollout shows to people and programs: GET /rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Self
+
+from pydantic import BaseModel, Field
+
+from savo_contracts.models import ModelRef
+from savo_contracts.rollout import RolloutState
+from savo_contracts.scans import Arm
+from savo_rollout.evidence import ArmEvidence, Measure
+from savo_rollout.gates import GatePolicy, Verdict, figure
+from savo_rollout.ports import HistoryEntry
+from savo_rollout.steps import Evidence, StepPolicy, rung_of, waiting_for
+from savo_rollout.trial import Trial
+
+__all__ = ["ArmReport", "FigureReport", "Report"]
+
+
+class FigureReport(BaseModel):
+    """One measure of one arm. Bounds hold at every moment; of latency they bound the share of slow scans (below 0.05 is on target)."""
+
+    estimate: float | None
+    lower: float | None = Field(description="None before the first subject.")
+    upper: float | None = Field(description="None before the first subject.")
+    target: float
+    verdict: Verdict | None = Field(description="The candidate's gate; the baseline has none.")
+
+
+class ArmReport(BaseModel):
+    scans: int
+    failed: int
+    confirmed: int
+    confirmed_in_step: int
+    subjects: int
+    answered_by_candidate: int = Field(description="Scans that the candidate itself answered, without falling back.")
+    accuracy: FigureReport
+    correction_rate: FigureReport
+    latency_p95_ms: FigureReport
+    cost_usd: FigureReport
+    failures: FigureReport
+
+
+class HistoryReport(BaseModel):
+    sequence: int
+    at: datetime
+    by: str
+    state: str
+    share: float
+    experiment: str | None
+    champion: str | None
+    reason: str
+
+
+class Report(BaseModel):
+    state: RolloutState
+    sequence: int
+    experiment: str | None
+    share: float
+    candidate: ModelRef | None
+    champion: ModelRef | None
+    queued: ModelRef | None
+    reason: str
+    changed_by: str
+    changed_at: datetime
+    step_started_at: datetime | None
+    min_confirmed: int = Field(description="Confirmed scans that a step needs in each arm with traffic.")
+    min_days_per_step: float
+    alpha: float
+    arms: dict[Arm, ArmReport]
+    waiting_for: list[str]
+    history: list[HistoryReport] = Field(description="Newest first.")
+
+    @classmethod
+    def of(cls, trial: Trial, evidence: Evidence, history: Sequence[HistoryEntry], policy: StepPolicy, now: datetime) -> Self:
+        return cls(
+            state=trial.state,
+            sequence=trial.sequence,
+            experiment=trial.experiment,
+            share=trial.share,
+            candidate=trial.candidate,
+            champion=trial.champion,
+            queued=trial.queued,
+            reason=trial.reason,
+            changed_by=trial.changed_by,
+            changed_at=trial.changed_at,
+            step_started_at=trial.step_started_at,
+            min_confirmed=policy.min_confirmed,
+            min_days_per_step=policy.min_days,
+            alpha=policy.gates.alpha,
+            arms={arm: _arm(arm, trial, evidence, policy.gates) for arm in Arm},
+            waiting_for=waiting_for(trial, evidence, policy, now),
+            history=[HistoryReport(**asdict(entry)) for entry in history],
+        )
+
+
+def _arm(arm: Arm, trial: Trial, evidence: Evidence, gates: GatePolicy) -> ArmReport:
+    here = evidence[arm]
+    figures = {measure.value: _figure(measure, arm, trial, evidence, gates) for measure in Measure}
+    counts = {"scans": here.scans, "failed": here.failed, "confirmed": here.confirmed, "confirmed_in_step": here.confirmed_in_step}
+    return ArmReport(**counts, subjects=here.subjects, answered_by_candidate=here.by_candidate, **figures)
+
+
+def _figure(measure: Measure, arm: Arm, trial: Trial, evidence: Evidence, gates: GatePolicy) -> FigureReport:
+    here: ArmEvidence = evidence[arm]
+    seen = figure(measure, here, gates, rung=rung_of(trial.share), step=max(1, trial.step), baseline=evidence[Arm.BASELINE])
+    known = seen.subjects > 0
+    return FigureReport(
+        estimate=seen.estimate,
+        lower=round(seen.lower, 6) if known else None,
+        upper=round(seen.upper, 6) if known else None,
+        target=seen.target,
+        verdict=seen.verdict if arm is Arm.CANDIDATE else None,
+    )

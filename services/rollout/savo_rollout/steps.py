@@ -1,0 +1,149 @@
+"""The ladder: when the candidate gets more traffic, when it loses all of it, and when it becomes champion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from savo_contracts.models import ModelRef
+from savo_contracts.rollout import STEPS, RolloutState
+from savo_contracts.scans import Arm
+from savo_rollout.evidence import ArmEvidence, Measure
+from savo_rollout.gates import GatePolicy, Verdict, verdict
+from savo_rollout.trial import Trial
+
+__all__ = ["Evidence", "StepPolicy", "arrive", "begin", "decide", "next_in_line", "not_served", "rung_of", "waiting_for"]
+
+Evidence = Mapping[Arm, ArmEvidence]
+
+_PER_CENT = {Measure.ACCURACY, Measure.CORRECTION_RATE, Measure.FAILURES}
+_WORDS = {
+    Measure.ACCURACY: "accuracy",
+    Measure.CORRECTION_RATE: "correction rate",
+    Measure.LATENCY: "p95 latency",
+    Measure.COST: "mean cost",
+    Measure.FAILURES: "failure rate",
+}
+
+
+@dataclass(frozen=True)
+class StepPolicy:
+    """How much has to be seen before a step."""
+
+    min_confirmed: int = 200
+    """Confirmed scans in this step, in each arm that has traffic."""
+    min_days: float = 7.0
+    """Days in this step."""
+    gates: GatePolicy = field(default_factory=GatePolicy)
+
+
+def arrive(trial: Trial, model: ModelRef, now: datetime) -> Trial:
+    """A model passed its gate: it starts at the first share, or waits for the running trial's end (the newest wins)."""
+    if trial.is_live or (trial.queued and _number(trial.queued) > _number(model)):
+        return replace(trial, queued=max((model, trial.queued or model), key=_number))
+    return begin(replace(trial, queued=None), model, now)
+
+
+def begin(trial: Trial, model: ModelRef, now: datetime) -> Trial:
+    """Open the experiment named after the candidate's version."""
+    against = trial.champion.version if trial.champion else "the vision provider"
+    begun = trial.next(RolloutState.RUNNING, f"{model.version} begins its trial against {against} at {STEPS[0]:.0%} of the traffic", now)
+    return replace(begun, candidate=model, step=0).at_share(STEPS[0], now)
+
+
+def next_in_line(trial: Trial, now: datetime) -> Trial | None:
+    """The queued model's trial, once the one before it has ended."""
+    if trial.queued is None or trial.is_live:
+        return None
+    return begin(replace(trial, queued=None), trial.queued, now)
+
+
+def not_served(trial: Trial, version: str, replica: str, reason: str, now: datetime) -> Trial | None:
+    """A vision replica would not load the candidate. Not serving is no evidence: the ladder stands still until an operator resumes it."""
+    if trial.state is not RolloutState.RUNNING or trial.experiment != version:
+        return None
+    return trial.next(RolloutState.PAUSED, f"{replica} does not serve {version}: {reason}", now)
+
+
+def decide(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> Trial | None:
+    """The next state by the evidence, or None. A pin rests the whole automation; a pause keeps the alarm."""
+    if not trial.is_live or trial.state is RolloutState.PINNED:
+        return None
+    verdicts = _verdicts(trial, evidence, policy)
+    if broken := [measure for measure, answer in verdicts.items() if answer is Verdict.BREACH]:
+        return _roll_back(trial, evidence, policy, broken, now)
+    if trial.state is RolloutState.PAUSED or _missing(trial, evidence, policy, verdicts, now):
+        return None
+    return _promote(trial, evidence, policy, now) if trial.share >= STEPS[-1] else _climb(trial, evidence, policy, now)
+
+
+def waiting_for(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> list[str]:
+    """What stands between this step and the next, in words."""
+    match trial.state:
+        case RolloutState.RUNNING:
+            return _missing(trial, evidence, policy, _verdicts(trial, evidence, policy), now)
+        case RolloutState.PAUSED:
+            return ["an operator to resume the trial"]
+        case RolloutState.PINNED:
+            return ["the operator's pin to be lifted"]
+        case _:
+            return ["a model that passes its gate"]
+
+
+def rung_of(share: float) -> int:
+    """The place of a share on the ladder, from 0; a share between two steps counts as the lower one."""
+    return max((place for place, step in enumerate(STEPS) if step <= share), default=0)
+
+
+def _verdicts(trial: Trial, evidence: Evidence, policy: StepPolicy) -> dict[Measure, Verdict]:
+    place = {"rung": rung_of(trial.share), "step": max(1, trial.step)}
+    candidate, baseline = evidence[Arm.CANDIDATE], evidence[Arm.BASELINE]
+    return {measure: verdict(measure, candidate, policy.gates, baseline=baseline, **place) for measure in Measure}
+
+
+def _missing(trial: Trial, evidence: Evidence, policy: StepPolicy, verdicts: Mapping[Measure, Verdict], now: datetime) -> list[str]:
+    needs = []
+    for arm in (Arm.CANDIDATE, Arm.BASELINE) if trial.share < 1.0 else (Arm.CANDIDATE,):
+        lacking = policy.min_confirmed - evidence[arm].confirmed_in_step
+        if lacking > 0:
+            needs.append(f"{lacking} more confirmed scans of the {arm} in this step")
+    left = (trial.step_started_at or now) + timedelta(days=policy.min_days) - now
+    if left > timedelta(0):
+        needs.append(f"{left / timedelta(days=1):.1f} more days in this step")
+    needs += [f"certainty about the {_WORDS[measure]}" for measure, answer in verdicts.items() if answer is Verdict.UNDECIDED]
+    return needs
+
+
+def _climb(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> Trial:
+    share = next(step for step in STEPS if step > trial.share)
+    reason = f"{trial.experiment} from {trial.share:.0%} to {share:.0%}: {_report(evidence[Arm.CANDIDATE], policy.gates)}"
+    return trial.next(RolloutState.RUNNING, reason, now).at_share(share, now)
+
+
+def _promote(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> Trial:
+    reason = f"{trial.experiment} is champion: {_report(evidence[Arm.CANDIDATE], policy.gates)}"
+    ended = trial.next(RolloutState.COMPLETED, reason, now)
+    return replace(ended, champion=trial.candidate, candidate=None, share=0.0, step=0, step_started_at=None)
+
+
+def _roll_back(trial: Trial, evidence: Evidence, policy: StepPolicy, broken: list[Measure], now: datetime) -> Trial:
+    candidate = evidence[Arm.CANDIDATE]
+    flaws = ", ".join(f"{_WORDS[measure]} surely misses {_shown(measure, policy.gates.target(measure))}" for measure in broken)
+    reason = f"{trial.experiment} back to 0 at {trial.share:.0%}: {flaws}; {_report(candidate, policy.gates)}"
+    return replace(trial.next(RolloutState.ROLLED_BACK, reason, now), share=0.0, step_started_at=None)
+
+
+def _report(arm: ArmEvidence, gates: GatePolicy) -> str:
+    figures = [f"{_WORDS[measure]} {_shown(measure, value)}" for measure in Measure if (value := arm.estimate(measure)) is not None]
+    return f"{', '.join(figures)} over {arm.confirmed} confirmed of {arm.scans} scans by {arm.subjects} subjects (α {gates.alpha:g})"
+
+
+def _shown(measure: Measure, value: float) -> str:
+    if measure in _PER_CENT:
+        return f"{value:.1%}"
+    return f"{value:.0f} ms" if measure is Measure.LATENCY else f"${value:.4f}"
+
+
+def _number(model: ModelRef) -> int:
+    return int(model.version[1:])

@@ -1,0 +1,62 @@
+"""The service under test."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from savo_contracts.envelope import Envelope, Event
+from savo_contracts.rollout import RolloutChanged
+from savo_contracts.topics import topic_of
+from savo_rollout.adapters.http import rollout_app
+from savo_rollout.adapters.ledger import SqlLedger
+from savo_rollout.aliases import Aliases
+from savo_rollout.conducting import Rollout
+from savo_rollout.control import Switches
+from savo_rollout.handlers import subscriptions
+from savo_rollout.noting import Noting
+from savo_rollout.steps import StepPolicy
+from savo_rollout.trial import Trial
+from savo_rollout.watching import Watch
+from savo_runtime.service import Runtime, Service
+from savo_runtime.testing import FakeClock, MemoryStore, published_by_outbox
+
+
+@dataclass
+class House:
+    """The service wired as `app.build` wires it, with a clock that stands still."""
+
+    runtime: Runtime
+    clock: FakeClock
+    rollout: Rollout
+    watch: Watch
+    service: Service
+
+    async def hears(self, event: Event, event_id: Any = None) -> None:
+        envelope = Envelope.new(event, "test", event_id=event_id or uuid4(), time=self.clock())
+        for subscription in self.service.subscriptions:
+            if subscription.topic is topic_of(event):
+                await subscription.handle(envelope)
+
+    async def published(self) -> list[RolloutChanged]:
+        return [event for event in await published_by_outbox(self.runtime) if isinstance(event, RolloutChanged)]
+
+    async def trial(self) -> Trial:
+        return await self.rollout.decide()
+
+    @property
+    def store(self) -> MemoryStore:
+        assert isinstance(self.runtime.store, MemoryStore)
+        return self.runtime.store
+
+    def restarted(self, switches: Switches | None = None, policy: StepPolicy | None = None) -> House:
+        return furnished(self.runtime, self.clock, switches or self.rollout.switches, policy or self.rollout.policy)
+
+
+def furnished(runtime: Runtime, clock: FakeClock, switches: Switches, policy: StepPolicy) -> House:
+    news = asyncio.Event()
+    rollout = Rollout(SqlLedger(runtime.database, runtime.outbox), policy, switches, clock, news.set)
+    service = Service(name="rollout", subscriptions=subscriptions(rollout, Noting(rollout.ledger, policy.gates.limits, news.set)), app=rollout_app(rollout))
+    return House(runtime, clock, rollout, Watch(rollout, Aliases(runtime.store), news), service)

@@ -1,0 +1,180 @@
+"""A stream of scans against the whole ladder, fast enough for hundreds of runs: the verdicts of `gates` after every scan, as cumulative sums.
+
+Subjects scan several times, and their scans resemble each other: each subject has an accuracy, a habit of correcting, a connection and a price of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from savo_contracts.rollout import STEPS
+from savo_rollout.confidence_sequences import log_wealth_path
+from savo_rollout.evidence import Measure
+from savo_rollout.gates import GatePolicy
+from savo_rollout.steps import StepPolicy
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+CONFIRMED = (Measure.ACCURACY, Measure.CORRECTION_RATE)
+ITEMS = 6
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """True means over subjects."""
+
+    accuracy: float = 0.93
+    corrections: float = 0.15
+    slow: float = 0.01
+    cost_usd: float = 0.004
+    failures: float = 0.002
+
+
+@dataclass(frozen=True)
+class Traffic:
+    subjects: int = 5000
+    scans: int = 20_000
+    confirmed: float = 0.7
+    """Share of scans that are confirmed."""
+    alike: float = 6.0
+    """Beta concentration of a subject's own rates: smaller is more alike within a subject."""
+
+
+@dataclass
+class Run:
+    passed: bool = False
+    rolled_back: bool = False
+    steps: list[dict[str, int]] = field(default_factory=list)
+    """For each step climbed: scans of all traffic, confirmed candidate scans, candidate subjects since the experiment began."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One run's traffic: everything in the order in which scans come."""
+
+    subject: NDArray[np.int64]
+    bucket: Floats
+    confirmed: Flags
+    values: dict[Measure, Floats]
+
+    @classmethod
+    def drawn(cls, candidate: Candidate, traffic: Traffic, policy: GatePolicy, rng: np.random.Generator) -> Stream:
+        subject = rng.integers(traffic.subjects, size=traffic.scans)
+
+        def rates(mean: float) -> Floats:
+            own = rng.beta(mean * traffic.alike, (1 - mean) * traffic.alike, size=traffic.subjects) if mean else np.zeros(traffic.subjects)
+            return own[subject]
+
+        price = rng.gamma(2.0, candidate.cost_usd / 2.0, size=traffic.subjects)[subject] / policy.limits.cost_cap_usd
+        values = {
+            Measure.ACCURACY: rng.binomial(ITEMS, rates(candidate.accuracy)) / ITEMS,
+            Measure.CORRECTION_RATE: rng.binomial(1, rates(candidate.corrections)).astype(float),
+            Measure.LATENCY: rng.binomial(1, rates(candidate.slow)).astype(float),
+            Measure.COST: np.minimum(1.0, price),
+            Measure.FAILURES: rng.binomial(1, rates(candidate.failures)).astype(float),
+        }
+        bucket = rng.random(traffic.subjects)[subject]
+        return cls(subject, bucket, rng.random(traffic.scans) < traffic.confirmed, values)
+
+
+def climb(stream: Stream, policy: StepPolicy) -> Run:
+    """The trial's course. The baseline is not simulated beyond its numbers: gates are absolute."""
+    run, start, length = Run(), 0, stream.subject.size
+    counted = {measure: np.zeros(length, dtype=bool) for measure in Measure}
+    for rung, share in enumerate(STEPS):
+        step, alarm, ready = _first_moments(stream, policy, rung, share, start, counted)
+        if alarm <= ready:
+            run.rolled_back = alarm < length
+            return run
+        start = ready + 1
+        step.count_until(start, counted)
+        run.steps.append(_measured(stream, share, start, counted))
+    run.passed = True
+    return run
+
+
+def _first_moments(stream: Stream, policy: StepPolicy, rung: int, share: float, start: int, counted: dict[Measure, Flags]) -> tuple[_Step, int, int]:
+    """The step with the scans at which it would be left, downwards and upwards; the stream's length means never. Most steps end soon, so look there first."""
+    for window in (100, 400, stream.subject.size):
+        step = _Step(stream, policy, rung, share, start, min(stream.subject.size, start + int(window / share)), counted)
+        alarm, ready = step.alarm(), step.ready()
+        if min(alarm, ready) < stream.subject.size:
+            break
+    return step, alarm, ready
+
+
+def _measured(stream: Stream, share: float, end: int, counted: dict[Measure, Flags]) -> dict[str, int]:
+    mine = stream.bucket[:end] < share
+    return {"scans": end, "confirmed": int((mine & stream.confirmed[:end]).sum()), "subjects": int(counted[Measure.CORRECTION_RATE].sum())}
+
+
+class _Step:
+    """One step, seen after each scan of the candidate between `start` and `stop`."""
+
+    def __init__(self, stream: Stream, policy: StepPolicy, rung: int, share: float, start: int, stop: int, counted: dict[Measure, Flags]) -> None:
+        self.stream, self.policy, self.rung, self.counted = stream, policy, rung, counted
+        here = stream.bucket[start:stop] < share
+        confirmed = stream.confirmed[start:stop]
+        self.looks = np.flatnonzero(here) + start
+        others = np.cumsum(~here & confirmed)[here]
+        mine = np.cumsum(confirmed[here])
+        self.enough = (mine >= policy.min_confirmed) & ((others >= policy.min_confirmed) | (share >= 1.0))
+        self.places = {measure: self._firsts_in_step(measure) for measure in Measure}
+
+    def alarm(self) -> int:
+        """The scan after which any gate is surely missed."""
+        level = -np.log(self.policy.gates.breach_level(self.rung + 1))
+        hit = np.zeros(self.looks.size, dtype=bool)
+        for measure in Measure:
+            hit |= self._path(measure, in_favour=False) >= level
+        return self._first(hit)
+
+    def ready(self) -> int:
+        """The scan after which every gate is passed and the numbers are there."""
+        level = -np.log(self.policy.gates.pass_level(self.rung))
+        good = self.enough.copy()
+        for measure in (measure for measure in Measure if measure is not Measure.FAILURES):
+            good &= (self._path(measure, in_favour=True) >= level) & self._right_side(measure)
+        return self._first(good)
+
+    def count_until(self, end: int, counted: dict[Measure, Flags]) -> None:
+        for measure in Measure:
+            new = self._new(measure)
+            counted[measure][new[new < end]] = True
+
+    def _first(self, hits: Flags) -> int:
+        return int(self.looks[hits.argmax()]) if hits.any() else self.stream.subject.size
+
+    def _path(self, measure: Measure, *, in_favour: bool) -> Floats:
+        """Log wealth after each look. In favour, the whole experiment counts; against, this step."""
+        places = self._new(measure) if in_favour else self.places[measure]
+        before = np.flatnonzero(self.counted[measure]) if in_favour else np.array([], dtype=np.int64)
+        mirrored = (measure is Measure.ACCURACY) is not in_favour
+        threshold = self.policy.gates.threshold(measure)
+        values = self.stream.values[measure][np.concatenate([before, places])]
+        path = log_wealth_path(1 - values if mirrored else values, 1 - threshold if mirrored else threshold)
+        return np.asarray(np.concatenate([[0.0], path])[before.size + self._arrived(places)])
+
+    def _arrived(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many of `places` had come by each look: between two new subjects the wealth stands still."""
+        return np.searchsorted(places, self.looks, side="right")
+
+    def _firsts_in_step(self, measure: Measure) -> NDArray[np.int64]:
+        places = self.looks[self.stream.confirmed[self.looks]] if measure in CONFIRMED else self.looks
+        _, first = np.unique(self.stream.subject[places], return_index=True)
+        return np.sort(places[first])
+
+    def _new(self, measure: Measure) -> NDArray[np.int64]:
+        """First scans of subjects that are new to the experiment."""
+        places, subject = self.places[measure], self.stream.subject
+        return places[~np.isin(subject[places], subject[self.counted[measure]])]
+
+    def _right_side(self, measure: Measure) -> Flags:
+        places = self.places[measure]
+        means = np.concatenate([[np.nan], np.cumsum(self.stream.values[measure][places]) / np.arange(1, places.size + 1)])
+        here = means[self._arrived(places)]
+        threshold = self.policy.gates.threshold(measure)
+        return np.asarray(np.isnan(here) | (here > threshold if measure is Measure.ACCURACY else here < threshold))

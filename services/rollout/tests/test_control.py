@@ -1,0 +1,80 @@
+"""The operator's hands, over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import pytest
+
+from services.rollout.tests.house import House
+from services.rollout.tests.scans import registered
+
+
+@pytest.fixture
+async def http(house: House) -> AsyncIterator[httpx2.AsyncClient]:
+    assert house.service.app is not None
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=house.service.app), base_url="http://rollout") as client:
+        yield client
+
+
+async def put(http: httpx2.AsyncClient, **body: Any) -> httpx2.Response:
+    return await http.put("/rollout", json={"reason": "a test", "by": "mia"} | body)
+
+
+async def test_before_any_model_the_report_says_what_it_waits_for(http: httpx2.AsyncClient) -> None:
+    report = (await http.get("/rollout")).json()
+    assert (report["state"], report["share"], report["waiting_for"]) == ("idle", 0.0, ["a model that passes its gate"])
+    assert report["arms"]["candidate"]["accuracy"] == {"estimate": None, "lower": None, "upper": None, "target": 0.8, "verdict": "undecided"}
+
+
+async def test_a_running_trial_names_what_is_missing(house: House, http: httpx2.AsyncClient) -> None:
+    await house.hears(registered())
+    waiting = (await http.get("/rollout")).json()["waiting_for"]
+    assert waiting[:2] == ["20 more confirmed scans of the candidate in this step", "20 more confirmed scans of the baseline in this step"]
+    assert "certainty about the accuracy" in waiting
+
+
+async def test_a_pin_pauses_the_automation_and_resume_goes_on_from_the_step_below(house: House, http: httpx2.AsyncClient) -> None:
+    await house.hears(registered())
+    assert (await put(http, action="set", share=0.3)).json()["state"] == "pinned"
+    resumed = (await put(http, action="resume")).json()
+    assert (resumed["state"], resumed["share"]) == ("running", 0.25)
+
+
+async def test_pause_and_roll_back(house: House, http: httpx2.AsyncClient) -> None:
+    await house.hears(registered())
+    assert (await put(http, action="pause")).json()["state"] == "paused"
+    assert (await put(http, action="pause")).status_code == 409
+    rolled_back = (await put(http, action="rollback")).json()
+    assert (rolled_back["state"], rolled_back["share"], rolled_back["changed_by"]) == ("rolled-back", 0.0, "mia")
+    assert (await house.published())[-1].share == 0.0
+
+
+async def test_without_a_trial_a_command_is_a_conflict_with_the_reason(http: httpx2.AsyncClient) -> None:
+    answer = await put(http, action="set", share=0.5)
+    assert answer.status_code == 409
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "no model is registered yet" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"action": "set", "share": 1.5}, "share"),
+        ({"action": "stop"}, "action"),
+        ({"action": "pause", "by": ""}, "by"),
+        ({"action": "pause", "why": "x"}, "why"),
+    ],
+)
+async def test_a_senseless_command_is_refused_by_field(http: httpx2.AsyncClient, body: dict[str, Any], field: str) -> None:
+    answer = await put(http, **body)
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(field)
+
+
+async def test_set_without_a_share_is_refused(house: House, http: httpx2.AsyncClient) -> None:
+    await house.hears(registered())
+    answer = await put(http, action="set")
+    assert (answer.status_code, answer.json()["detail"]) == (422, "share: set needs a share from 0 to 1")
