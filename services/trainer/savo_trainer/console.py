@@ -96,7 +96,9 @@ def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None
     folder = RUNS.resolve() / name
     runner = LocalRunner()
     with _epochs(plan.epochs) as on_epoch:
-        trained = _run(runner.train(plan, data.resolve(), folder / "job", on_epoch, output=folder.parent, name=name, holdout="test" if content.get("test") else "val"))
+        trained = _run(
+            runner.train(plan, data.resolve(), folder / "job", on_epoch, output=folder.parent, name=name, holdout="test" if content.get("test") else "val")
+        )
     said = {"weights": str(trained.weights), "onnx": str(trained.onnx), "seconds": round(trained.seconds, 1)}
     measured = {"map50_pt": trained.weights_map50, "map50_onnx": trained.export_map50}
     if as_json:

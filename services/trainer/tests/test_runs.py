@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from savo_contracts.documents import Alias, ModelReport, alias_key, model_key
+from savo_contracts.documents import ModelReport, model_key
 from savo_contracts.models import ModelRegistered
 from savo_contracts.training import RunOutcome, TrainingFinished
 from savo_runtime.errors import DependencyDownError
@@ -18,7 +18,7 @@ from savo_runtime.testing import published_by_outbox
 from savo_trainer.errors import ForbiddenMoveError, LeaseLostError, TrainingCrashedError
 from savo_trainer.runs import State, check_move
 from savo_trainer.training import Trained
-from services.trainer.tests.trainer_fakes import LEASE_SECONDS, NOON, Crash, House, a_house, a_run, collect
+from services.trainer.tests.trainer_fakes import LEASE_SECONDS, Crash, House, a_house, a_run, collect, make_champion
 
 
 @pytest.fixture
@@ -26,11 +26,6 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     async with a_house(tmp_path / "runs") as built:
         await collect(built.store, built.samples)
         yield built
-
-
-async def make_champion(house: House, version: str = "v1") -> None:
-    alias = Alias(alias="champion", version=version, moved_at=NOON)
-    await house.store.put(alias_key("champion"), alias.model_dump_json().encode())
 
 
 async def states(house: House, run_id: str) -> list[str]:

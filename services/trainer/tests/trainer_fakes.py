@@ -6,12 +6,12 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid5
 
-from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, sample_image_key, sample_labels_key
+from savo_contracts.documents import CLASSES_KEY, Alias, ClassList, IngredientClass, alias_key, sample_image_key, sample_labels_key
 from savo_contracts.samples import Split
 from savo_contracts.training import Evaluation, TrainingThresholdReached
 from savo_detection.evaluation import EvaluationSample, ImageRecord
@@ -140,10 +140,6 @@ class House:
     def replica(self, owner: str) -> House:
         return _house(self.runtime, self.store, self.clock, owner, self.carry.stages.folder)
 
-    def with_training(self, **changes: object) -> House:
-        stages = replace(self.carry.stages, training=replace(self.carry.stages.training, **changes))  # type: ignore[arg-type]
-        return replace(self, carry=replace(self.carry, stages=stages))
-
     async def request(self, number: int = 1) -> Run:
         run = a_run(number)
         await self.ledger.request(run)
@@ -156,6 +152,11 @@ class House:
         found = await self.ledger.get(run.id)
         assert found is not None
         return found
+
+
+async def make_champion(house: House, version: str = "v1") -> None:
+    alias = Alias(alias="champion", version=version, moved_at=NOON)
+    await house.store.put(alias_key("champion"), alias.model_dump_json().encode())
 
 
 @asynccontextmanager

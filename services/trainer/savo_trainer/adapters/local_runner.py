@@ -53,9 +53,14 @@ class LocalRunner:
     """Between asking the program to end and ending it."""
     program: tuple[str, ...] = (sys.executable, "-m", "savo_trainer.yolo")
 
-    async def train(self, plan: TrainPlan, data: Path, folder: Path, on_progress: OnProgress, *, output: Path | None = None, name: str = NAME) -> Trained:
-        """Raises `TrainingCrashedError`, and `RunImpossibleError` when the libraries are not installed."""
-        job = _write_job(folder, _job(plan, data, output or folder, name))
+    async def train(
+        self, plan: TrainPlan, data: Path, folder: Path, on_progress: OnProgress, *, output: Path | None = None, name: str = NAME, holdout: str = "test"
+    ) -> Trained:
+        """Weights come to <output>/<name>/weights; `folder` is for the program's own files, and for the weights without `output`.
+
+        Raises `TrainingCrashedError`, and `RunImpossibleError` when the libraries are not installed.
+        """
+        job = _write_job(folder, _job(plan, data, output or folder, name) | {"holdout": holdout})
         started = time.monotonic()
         heard = await self._run(job, folder, on_progress)
         if heard.weights is None or heard.onnx is None:

@@ -38,7 +38,9 @@ def die_with_parent() -> None:
     """End this process group when standard input closes: the parent holds its other end and never writes."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: a thread that waits in its buffer aborts the interpreter at exit.
+        while os.read(0, 1):
+            pass
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
     if os.getpgrp() == os.getpid():

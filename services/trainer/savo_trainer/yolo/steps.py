@@ -22,6 +22,7 @@ OPSET = 17
 
 
 def train(job: Job, wire: Wire) -> None:
+    shutil.rmtree(job.best.parent, ignore_errors=True)  # what an attempt before us left is not ours to report
     model = YOLO(job.weights or _architecture(job))
     model.add_callback("on_train_start", lambda _: torch.set_num_threads(job.threads))
     model.add_callback("on_fit_epoch_end", _Epochs(wire))

@@ -1,0 +1,140 @@
+"""The subprocess: heard, ended with its children, recognised after a crash. The program here is a small one of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from savo_trainer.adapters.local_runner import LocalRunner, environment
+from savo_trainer.adapters.processes import Mark, end_group, is_ours, read_mark, write_mark
+from savo_trainer.errors import RunImpossibleError, TrainingCrashedError
+from savo_trainer.runs import Progress
+from savo_trainer.training import TrainPlan
+
+PLAN = TrainPlan("yolov8n.yaml", 2, 4, 64, "cpu", None, 0, {})
+
+GOOD = """
+import json, sys
+say = lambda **said: print(json.dumps(said), flush=True)
+say(event="started", pid=1)
+print("not JSON at all", flush=True)
+say(event="epoch", epoch=1, epochs=2, losses={"box_loss": 2.0}, map50=None, seconds=1.0)
+say(event="epoch", epoch=2, epochs=2, losses={"box_loss": 1.0}, map50=0.5, seconds=2.0)
+say(event="trained", weights="best.pt")
+say(event="exported", onnx="best.onnx", opset=17)
+say(event="validated", kind="pt", map50=0.61)
+say(event="validated", kind="onnx", map50=0.60)
+say(event="done")
+"""
+HANGS = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+open("child.pid", "w").write(str(child.pid))
+print('{"event": "epoch", "epoch": 1, "epochs": 2, "losses": {}, "map50": null, "seconds": 1}', flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def runner_of(tmp_path: Path) -> Callable[[str], LocalRunner]:
+    def make(code: str) -> LocalRunner:
+        program = tmp_path / "program.py"
+        program.write_text(code, encoding="utf-8")
+        return LocalRunner(grace_seconds=0.2, program=(sys.executable, str(program)))
+
+    return make
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.heard: list[Progress] = []
+        self.first = asyncio.Event()
+
+    async def __call__(self, progress: Progress) -> None:
+        self.heard.append(progress)
+        self.first.set()
+
+
+async def test_epochs_are_told_as_they_come_and_figures_brought_back(runner_of: Callable[[str], LocalRunner], tmp_path: Path) -> None:
+    listener = Listener()
+    trained = await runner_of(GOOD).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", listener)
+    assert [progress.epoch for progress in listener.heard] == [1, 2]
+    assert (trained.weights_map50, trained.export_map50) == (0.61, 0.60)
+    assert trained.onnx == Path("best.onnx")
+
+
+async def test_a_program_that_fails_is_reported_with_its_own_reason(runner_of: Callable[[str], LocalRunner], tmp_path: Path) -> None:
+    said = """print('{"event": "failed", "reason": "train: no images found"}', flush=True); raise SystemExit(1)"""
+    with pytest.raises(TrainingCrashedError, match="no images found"):
+        await runner_of(said).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
+
+
+async def test_a_program_that_dies_without_a_word_is_reported_with_its_signal_and_last_line(runner_of: Callable[[str], LocalRunner], tmp_path: Path) -> None:
+    dies = "import os, sys; print('Killed for memory', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
+    with pytest.raises(TrainingCrashedError, match="ended by signal SIGKILL: Killed for memory"):
+        await runner_of(dies).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
+
+
+async def test_missing_libraries_are_no_crash_but_a_run_that_cannot_be(runner_of: Callable[[str], LocalRunner], tmp_path: Path) -> None:
+    with pytest.raises(RunImpossibleError) as refused:
+        await runner_of("raise SystemExit(3)").train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
+    assert "uv sync --extra yolo" in refused.value.next_steps[0]
+
+
+async def test_a_stopped_trainer_ends_the_program_and_its_children(runner_of: Callable[[str], LocalRunner], tmp_path: Path) -> None:
+    listener = Listener()
+    work = asyncio.create_task(runner_of(HANGS).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", listener))
+    await listener.first.wait()
+    mark = read_mark(tmp_path / "run")
+    child = int((tmp_path / "run" / "child.pid").read_text(encoding="utf-8"))
+    assert mark is not None
+    assert is_ours(mark)
+    work.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert not is_ours(mark)
+    assert await gone(child)
+
+
+async def test_what_a_crashed_trainer_left_running_is_ended_by_the_next(tmp_path: Path) -> None:
+    job = tmp_path / "job.json"
+    left = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)", str(job), start_new_session=True)
+    write_mark(tmp_path, Mark(left.pid, str(job)))
+    stopping = asyncio.create_task(LocalRunner(grace_seconds=5).stop_stale(tmp_path))
+    assert await left.wait() != 0
+    await stopping
+
+
+async def test_another_process_with_the_same_pid_is_left_alone(tmp_path: Path) -> None:
+    stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)", start_new_session=True)
+    write_mark(tmp_path, Mark(stranger.pid, str(tmp_path / "job.json")))
+    await LocalRunner(grace_seconds=0.1).stop_stale(tmp_path)
+    assert stranger.returncode is None
+    await end_group(stranger.pid, 5, stranger)
+
+
+def test_the_program_gets_no_secret_and_no_network_to_install_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("R2_SECRET_ACCESS_KEY", "hush")
+    given = environment(tmp_path)
+    assert "R2_SECRET_ACCESS_KEY" not in given
+    assert (given["YOLO_AUTOINSTALL"], given["YOLO_OFFLINE"], given["ULTRALYTICS_SAFE_LOAD"]) == ("False", "True", "true")
+    assert given["YOLO_CONFIG_DIR"].startswith(str(tmp_path))
+
+
+async def gone(pid: int) -> bool:
+    """A killed grandchild is reaped by init a moment later; a zombie counts as gone."""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                os.kill(pid, 0)
+                if "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text(encoding="utf-8"):
+                    return True
+            except (ProcessLookupError, FileNotFoundError):
+                return True
+            await asyncio.sleep(0.02)

@@ -1,0 +1,67 @@
+"""One true training, as small as it can be: samples → train → export → measured by the serving code → registry."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from savo_contracts.documents import CLASSES_KEY, model_key
+from savo_contracts.samples import Split
+from savo_detection.model import Detector
+from savo_trainer.adapters.local_runner import LocalRunner
+from savo_trainer.evaluation import measure
+from savo_trainer.runs import State
+from savo_trainer.training import TrainPolicy
+from services.trainer.tests.trainer_fakes import NAMES, House, a_house, class_list, make_champion, put_sample
+
+COLOURS = ((40, 40, 210), (40, 220, 240), (205, 225, 240))
+TINY = TrainPolicy(epochs=2, batch=4, image_size=64, device="cpu", width=0.0625, extra={"val": False, "nbs": 4, "optimizer": "AdamW"})
+
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("ultralytics") is None, reason="ultralytics is not installed (uv sync --extra yolo)"),
+]
+
+
+def photo_of(number: int) -> bytes:
+    """A coloured disc on grey; its box is the label."""
+    picture = np.full((96, 96, 3), 90 + number % 40, np.uint8)
+    cv2.circle(picture, (48, 48), 24, COLOURS[number % len(COLOURS)], -1)
+    return bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+
+
+async def collect_photos(house: House) -> None:
+    await house.store.put(CLASSES_KEY, class_list().model_dump_json().encode())
+    for number, split in enumerate([Split.TRAIN] * 12 + [Split.VAL] * 3 + [Split.TEST] * 6):
+        await house.samples.record(await put_sample(house.store, number, split, f"{number % len(NAMES)} 0.5 0.5 0.5 0.5\n", photo_of(number)))
+
+
+async def test_from_samples_to_a_served_file_and_then_on_from_its_weights(tmp_path: Path) -> None:
+    async with a_house(tmp_path / "runs") as house:
+        await collect_photos(house)
+        stages = replace(house.carry.stages, training=TINY, runner=LocalRunner(), measure=measure)
+        house = replace(house, carry=replace(house.carry, stages=stages))
+        first = await house.request(1)
+        await house.work()
+        judged = await house.state_of(first)
+        assert judged.state is State.REJECTED, judged.reasons
+        assert judged.progress is not None
+        assert judged.progress.epoch == 2
+        assert judged.facts.weights_map50 == pytest.approx(judged.facts.export_map50, abs=0.005)
+        detector = Detector.load(house.store.objects[model_key("v1", "model.onnx")], expected_sha256=judged.facts.onnx_sha256)
+        assert detector.classes == NAMES
+        assert detector.image_size == (64, 64)
+
+        await make_champion(house)
+        second = await house.request(2)
+        await house.work()
+        tuned = await house.state_of(second)
+        assert tuned.facts.started_from == "v1"
+        assert tuned.facts.comparison is not None
+        assert "fine-tuned from v1" in house.store.objects[model_key("v2", "card.md")].decode()
