@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import JSONResponse
-from fastapi.sse import EventSourceResponse, format_sse_event
+from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.sse import format_sse_event
 
 from savo_gateway.confirmations import ConfirmationRequest
 from savo_gateway.errors import InvalidRequestError, UploadRefusedError
@@ -121,9 +121,10 @@ async def show_scan(scan: VisibleScan) -> ScanView:
     return ScanView.of(scan)
 
 
-@router.get("/{scan_id}/events", summary="Server-Sent Events until the scan is done", response_class=EventSourceResponse)
+@router.get("/{scan_id}/events", summary="Server-Sent Events until the scan is done", response_class=StreamingResponse)
 async def watch_scan(scan: VisibleScan, gateway: TheGateway) -> Response:
-    return EventSourceResponse(_events(gateway, scan.scan_id), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_events(gateway, scan.scan_id), headers=headers, media_type="text/event-stream")
 
 
 async def _events(gateway: Gateway, scan_id: str) -> AsyncIterator[bytes]:

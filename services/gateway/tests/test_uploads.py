@@ -1,0 +1,118 @@
+"""What is taken, what is refused, and what is said about it."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from hashlib import sha256
+from io import BytesIO
+
+import numpy as np
+import pillow_heif
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from savo_gateway.errors import UploadFlaw, UploadRefusedError
+from savo_gateway.uploads import UploadLimits, prepare
+
+LIMITS = UploadLimits()
+
+
+def encoded(kind: str, **options: object) -> bytes:
+    pixels = np.random.default_rng(3).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    out = BytesIO()
+    Image.fromarray(pixels).save(out, kind, **options)
+    return out.getvalue()
+
+
+def flaw_of(data: bytes, limits: UploadLimits = LIMITS) -> UploadRefusedError:
+    with pytest.raises(UploadRefusedError) as refusal:
+        prepare(data, limits)
+    return refusal.value
+
+
+def test_a_photo_is_addressed_by_what_is_stored_and_remembers_what_was_received():
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    received = encoded("JPEG", exif=turned)
+    photo = prepare(received, LIMITS)
+    assert photo.sha256 == sha256(photo.data).hexdigest()
+    assert photo.upload_sha256 == sha256(received).hexdigest()
+    assert (photo.width, photo.height) == (48, 64), "upright"
+    assert photo.ref.key == f"scans/{photo.sha256[:2]}/{photo.sha256}.jpg"
+
+
+def test_a_heic_photo_becomes_an_upright_jpeg_without_metadata():
+    out = BytesIO()
+    pillow_heif.from_pillow(Image.new("RGB", (64, 48), "red")).save(out, exif=Image.Exif().tobytes())
+    photo = prepare(out.getvalue(), LIMITS)
+    assert photo.media_type == "image/jpeg"
+    with Image.open(BytesIO(photo.data)) as picture:
+        assert picture.size == (64, 48)
+        assert not dict(picture.getexif())
+
+
+@pytest.mark.parametrize(
+    ("data", "flaw", "status"),
+    [
+        (b"", UploadFlaw.EMPTY, 422),
+        (b"%PDF-1.7 no photo", UploadFlaw.WRONG_TYPE, 415),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", UploadFlaw.WRONG_TYPE, 415),
+        (encoded("GIF"), UploadFlaw.WRONG_TYPE, 415),
+        (encoded("JPEG")[:-300], UploadFlaw.TRUNCATED, 422),
+        (encoded("PNG")[:-300], UploadFlaw.TRUNCATED, 422),
+        (encoded("WEBP")[:-300], UploadFlaw.TRUNCATED, 422),
+        (encoded("PNG").replace(b"IDAT\x78", b"IDAT\xff"), UploadFlaw.UNREADABLE, 422),
+    ],
+    ids=["empty", "pdf", "svg", "gif", "cut jpeg", "cut png", "cut webp", "damaged"],
+)
+def test_what_is_no_photo_is_refused_with_a_stable_code(data, flaw, status):
+    refusal = flaw_of(data)
+    assert (refusal.flaw, refusal.code, refusal.status) == (flaw, flaw.value, status)
+    assert refusal.detail
+
+
+def test_too_many_bytes_name_the_limit():
+    refusal = flaw_of(encoded("PNG"), UploadLimits(max_bytes=1000))
+    assert refusal.flaw is UploadFlaw.TOO_LARGE
+    assert refusal.extra == {"limit": {"bytes": 1000}}
+
+
+def test_too_many_pixels_are_refused_before_any_is_decoded():
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 14_000, 14_000, 8, 2, 0, 0, 0)) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    refusal = flaw_of(bomb)
+    assert refusal.flaw is UploadFlaw.TOO_MANY_PIXELS
+    assert "50 megapixels" in refusal.detail
+    assert refusal.extra == {"limit": {"pixels": 50_000_000}}
+
+
+def test_an_animation_is_refused():
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "green", "blue")]
+    out = BytesIO()
+    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:])
+    assert flaw_of(out.getvalue()).flaw is UploadFlaw.UNREADABLE
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(["JPEG", "PNG", "WEBP"]), st.binary(min_size=1, max_size=40), st.integers(0, 5000))
+def test_whatever_is_sent_is_taken_or_refused_in_words(kind, noise, at):
+    data = bytearray(encoded(kind))
+    at %= len(data)
+    data[at : at + len(noise)] = noise
+    try:
+        photo = prepare(bytes(data), LIMITS)
+    except UploadRefusedError as refusal:
+        assert refusal.code.startswith("upload-")
+    else:
+        assert photo.width * photo.height <= LIMITS.max_pixels
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200))
+def test_noise_is_refused(noise):
+    flaw_of(noise)
