@@ -30,6 +30,8 @@ class Answer:
     items: tuple[Detection, ...]
     usage: Usage = NOTHING_USED
     flaws: Counter[str] = field(default_factory=Counter)
+    model: str = ""
+    """Who answered, in the provider's own words where it says so: a stand-in does not pass for the model that was asked."""
 
 
 def from_boxes(boxes: Iterable[DetectedBox]) -> tuple[Detection, ...]:

@@ -171,7 +171,7 @@ class Scan:
         work.provider_usd += self.policy.costs.of_tokens(answer.usage)
         if answer.flaws:
             log.warning("provider.flawed", scan_id=work.requested.scan_id, provider=self.provider.served_by.value, **answer.flaws)
-        return _Seen(answer.items, self.provider.served_by, self.provider.model, reason)
+        return _Seen(answer.items, self.provider.served_by, (answer.model or self.provider.model)[:120], reason)
 
     async def _within_budget(self) -> None:
         budget = self.policy.daily_budget_usd
@@ -224,11 +224,20 @@ class Scan:
         kept = await self.results.keep(finished, spent)
         if kept is finished:
             meter(finished, work.stages if work else {}, spent)
-            log.info("scan.finished", scan_id=finished.scan_id, outcome=type(finished).__name__, arm=finished.assigned_arm, cost_usd=finished.cost_usd)
+            _say(finished)
         return kept
 
     def _cost(self, work: _Work) -> float:
         return work.provider_usd + self.policy.costs.of_engine(work.engine_seconds)
+
+
+def _say(finished: Finished) -> None:
+    if isinstance(finished, ScanFailed):
+        log.warning("scan.failed", scan_id=finished.scan_id, code=finished.code.value, reason=finished.message, cost_usd=round(finished.cost_usd, 6))
+        return
+    figures = {"items": len(finished.items), "duration_ms": round(finished.duration_ms), "cost_usd": round(finished.cost_usd, 6)}
+    arm, fallback = finished.assigned_arm.value, finished.fallback_reason.value if finished.fallback_reason else None
+    log.info("scan.completed", scan_id=finished.scan_id, arm=arm, served_by=finished.served_by.value, fallback=fallback, **figures)
 
 
 def _timed_detection(engine: Engine, photo: bytes) -> tuple[list[DetectedBox], float, float]:

@@ -60,8 +60,8 @@ def test_a_stand_in_s_address_is_enough(monkeypatch: pytest.MonkeyPatch, variabl
     ("variable", "value", "words"),
     [
         ("SAVO_VISION_PROVIDER", "azure", "google, openai"),
-        ("SAVO_VISION_CONFIDENCE_THRESHOLD", "1.5", "from 0.0 to 1.0"),
-        ("SAVO_CUSTOM_VISION_ROLLOUT", "50", "from 0.0 to 1.0"),
+        ("SAVO_VISION_CONFIDENCE_THRESHOLD", "1.5", "from 0"),
+        ("SAVO_CUSTOM_VISION_ROLLOUT", "50", "from 0"),
         ("SAVO_GOOGLE_SDK", "vertex", "genai, generativeai"),
         ("SAVO_GOOGLE_MODEL", "gemini-99", "SAVO_MODEL_PRICES"),
         ("SAVO_MODEL_PRICES", "cheap", "SAVO_MODEL_PRICES|model_prices"),

@@ -11,7 +11,7 @@ from savo_vision.errors import ProviderAnswerError
 __all__ = ["read_answer"]
 
 
-def read_answer(provider: str, text: str | None, usage: Usage) -> Answer:
+def read_answer(provider: str, text: str | None, usage: Usage, model: str | None = None) -> Answer:
     """A JSON list of items, or an object with the list under `items`. Raises `ProviderAnswerError`, with what it cost."""
     try:
         document = json.loads(text or "")
@@ -21,4 +21,4 @@ def read_answer(provider: str, text: str | None, usage: Usage) -> Answer:
     if not isinstance(rows, list):
         raise ProviderAnswerError(provider, "gave JSON that is no list of items", usage=usage)
     items, flaws = read_items(rows)
-    return Answer(items, usage, flaws)
+    return Answer(items, usage, flaws, model or "")

@@ -97,7 +97,7 @@ def _read(response: types.GenerateContentResponse) -> Answer:
         raise ProviderAnswerError(NAME, f"ended its answer too early ({reason.lower().replace('_', ' ')})", usage=usage)
     if reason not in _WHOLE:
         raise ProviderRefusedError(NAME, refusal_words(reason), usage=usage)
-    return read_answer(NAME, response.text, usage)
+    return read_answer(NAME, response.text, usage, response.model_version)
 
 
 def _usage(metadata: types.GenerateContentResponseUsageMetadata | None) -> Usage:

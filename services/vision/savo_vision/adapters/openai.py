@@ -83,7 +83,7 @@ def _read(response: ParsedResponse[SeenItems]) -> Answer:
         reason = response.incomplete_details.reason if response.incomplete_details else None
         kind = ProviderRefusedError if reason == "content_filter" else ProviderAnswerError
         raise kind(NAME, f"ended its answer too early ({(reason or 'no reason given').replace('_', ' ')})", usage=usage)
-    return read_answer(NAME, response.output_text, usage)
+    return read_answer(NAME, response.output_text, usage, response.model)
 
 
 def _meaning(fault: openai.APIStatusError) -> Exception:
