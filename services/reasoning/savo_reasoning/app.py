@@ -10,7 +10,6 @@ from savo_reasoning.adapters.openai import OpenAiWriter
 from savo_reasoning.adapters.shelf import DatabaseShelf
 from savo_reasoning.handlers import on_recipes_requested, on_scan_erased, on_subject_erased
 from savo_reasoning.patience import Breaker, Patience
-from savo_reasoning.prices import DEFAULTS, Prices
 from savo_reasoning.recipes import Suggest
 from savo_reasoning.settings import KEY_OF, ReasoningSettings
 from savo_runtime.messaging.subscriptions import bind
@@ -42,14 +41,8 @@ def build_writer(settings: ReasoningSettings) -> OpenAiWriter | GoogleWriter | S
     if not settings.key and not settings.base_url:
         log.warning("recipes.switched_off", missing=KEY_OF[settings.provider])
         return SwitchedOff(missing=KEY_OF[settings.provider])
-    offer = DEFAULTS[settings.provider]
-    prices = Prices(_or(settings.usd_per_million_in, offer.prices.usd_per_million_in), _or(settings.usd_per_million_out, offer.prices.usd_per_million_out))
     connect = OpenAiWriter.connect if settings.provider == "openai" else GoogleWriter.connect
-    return connect(settings.key or _NO_KEY, settings.base_url, settings.model or offer.model, prices, settings.timeout_seconds)
-
-
-def _or(given: float | None, default: float) -> float:
-    return default if given is None else given
+    return connect(settings.key or _NO_KEY, settings.base_url, settings.model_name, settings.prices, settings.timeout_seconds)
 
 
 DEFINITION = ServiceDefinition("reasoning", ReasoningSettings, build, migrations="savo_reasoning.migrations")

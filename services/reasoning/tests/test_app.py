@@ -17,7 +17,15 @@ from savo_runtime.service import Runtime
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import assert_migrations_match
 
-VARIABLES = ("SAVO_REASONING_PROVIDER", "OPENAI_API_KEY", "GOOGLE_API_KEY", "SAVO_OPENAI_BASE_URL", "SAVO_GOOGLE_BASE_URL")
+VARIABLES = (
+    "SAVO_REASONING_PROVIDER",
+    "OPENAI_API_KEY",
+    "GOOGLE_API_KEY",
+    "SAVO_OPENAI_BASE_URL",
+    "SAVO_GOOGLE_BASE_URL",
+    "OPENAI_BASE_URL",
+    "GOOGLE_GEMINI_BASE_URL",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -76,10 +84,19 @@ async def test_the_provider_follows_the_environment(environment: dict[str, str],
         await writer.close()
 
 
-async def test_a_price_set_by_the_operator_counts_even_when_it_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_operators_price_counts_before_the_built_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
-    monkeypatch.setenv("SAVO_REASONING_USD_PER_MILLION_IN", "0")
+    monkeypatch.setenv("SAVO_MODEL_PRICES", '{"gpt-5.4-mini": [0, 9]}')
     writer = build_writer(load_settings(ReasoningSettings))
     assert isinstance(writer, OpenAiWriter)
-    assert (writer.prices.usd_per_million_in, writer.prices.usd_per_million_out) == (0.0, 4.5)
+    assert (writer.prices.usd_per_million_in, writer.prices.usd_per_million_out) == (0.0, 9.0)
     await writer.close()
+
+
+def test_a_model_without_a_price_stops_the_start_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("SAVO_REASONING_MODEL", "gpt-7")
+    with pytest.raises(SystemExit):
+        load_settings(ReasoningSettings)
+    error = capsys.readouterr().err
+    assert "SAVO_REASONING_MODEL='gpt-7' has no price" in error
+    assert error.count("\n") == 1
