@@ -24,7 +24,7 @@ from savo_gateway.settings import GatewaySettings
 from savo_gateway.stats import ShowProgress, ShowStats
 from savo_gateway.submissions import KeepPhoto, SubmitReport
 from savo_gateway.uploads import UploadLimits
-from savo_gateway.watching import WaitForScan, Wakes
+from savo_gateway.watching import LookForAnswers, WaitForScan, Wakes
 from savo_runtime.messaging.subscriptions import Subscription, bind, read_snapshot
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 
@@ -46,7 +46,7 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
         subscriptions=_subscriptions(finish, figures),
         snapshots=[read_snapshot(handlers.on_rollout_changed, mirror=mirror)],
         app=http_app(gateway),
-        workers=[Worker("sweep-scans", lambda: _sweep_for_ever(sweep))],
+        workers=[Worker("sweep-scans", lambda: _sweep_for_ever(sweep)), Worker("look-for-answers", LookForAnswers(scans, wakes).run)],
         # The embedded broker forgets what was in flight when it stops.
         on_start=[sweep.republish] if settings.embedded_broker else [],
         on_stop=[desk.close],

@@ -42,6 +42,10 @@ class ScanStore(Protocol):
 
     async def find(self, scan_id: str) -> Scan | None: ...
 
+    async def done_among(self, scan_ids: Sequence[str]) -> Sequence[str]:
+        """Those of the scans that have their end."""
+        ...
+
     async def page(self, subject: str, *, before: tuple[datetime, str] | None, limit: int) -> Sequence[Scan]:
         """Newest first; `before` is the last one's (requested_at, scan_id)."""
         ...

@@ -1,4 +1,4 @@
-"""Waiting for a scan's end: woken by this replica's own handlers, and by looking for what another replica heard."""
+"""Waiting for a scan's end: woken by this replica's own handlers, or by one look for all that another replica heard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from savo_gateway.ports import ScanStore
 
-__all__ = ["WaitForScan", "Wakes"]
+__all__ = ["LookForAnswers", "WaitForScan", "Wakes"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class Wakes:
     """Who waits for which scan in this process."""
 
     _waiting: dict[str, set[asyncio.Event]] = field(default_factory=dict)
+
+    def awaited(self) -> list[str]:
+        return list(self._waiting)
 
     def wake(self, scan_id: str) -> None:
         for event in self._waiting.get(scan_id, ()):
@@ -46,8 +49,6 @@ class Wakes:
 class WaitForScan:
     scans: ScanStore
     wakes: Wakes
-    look_every: float = 0.25
-    """Seconds between looks into the database, for what other replicas heard."""
 
     async def __call__(self, scan_id: str, seconds: float) -> Scan:
         """The scan at its end, or as it is after `seconds`. Raises `ScanNotFoundError`."""
@@ -58,7 +59,7 @@ class WaitForScan:
                 left = deadline - asyncio.get_running_loop().time()
                 if scan.done or left <= 0:
                     return scan
-                await _either(woken, min(left, self.look_every))
+                await _woken_within(woken, left)
 
     async def changes(self, scan_id: str, *, beat: float = 15.0) -> AsyncIterator[Scan | None]:
         """The scan now and at its end; None about every `beat` seconds between, to keep the line open."""
@@ -75,7 +76,27 @@ class WaitForScan:
         return scan
 
 
-async def _either(woken: asyncio.Event, seconds: float) -> None:
+@dataclass(frozen=True)
+class LookForAnswers:
+    """What another replica heard is found in the database: one question for all who wait here."""
+
+    scans: ScanStore
+    wakes: Wakes
+    every: float = 0.25
+    """Seconds."""
+
+    async def look(self) -> None:
+        if awaited := self.wakes.awaited():
+            for scan_id in await self.scans.done_among(awaited):
+                self.wakes.wake(scan_id)
+
+    async def run(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(self.every)
+
+
+async def _woken_within(woken: asyncio.Event, seconds: float) -> None:
     try:
         async with asyncio.timeout(seconds):
             await woken.wait()

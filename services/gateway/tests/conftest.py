@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any, cast
 
 import httpx2
 import pytest
-from PIL import Image
 
 from savo_contracts.envelope import Envelope, Event
 from savo_contracts.scans import ScanRequested
@@ -17,6 +15,7 @@ from savo_gateway.app import build
 from savo_gateway.settings import GatewaySettings
 from savo_runtime.service import Runtime, Service
 from savo_runtime.testing import FakeClock, MemoryStore, memory_runtime, published_by_outbox
+from services.gateway.tests.photos import photo
 
 
 @dataclass
@@ -50,15 +49,6 @@ class House:
         assert answer.status_code == 202, answer.text
         scan_id = answer.json()["scan_id"]
         return next(event for event in await self.published(ScanRequested) if event.scan_id == scan_id)
-
-
-def photo(width: int = 64, height: int = 48, kind: str = "JPEG", seed: int = 1, **options: Any) -> bytes:
-    """A small picture that is not all one colour."""
-    picture = Image.linear_gradient("L").resize((width, height)).convert("RGB")
-    picture.putpixel((0, 0), (seed % 256, seed // 256 % 256, 7))
-    out = BytesIO()
-    picture.save(out, kind, **options)
-    return out.getvalue()
 
 
 @pytest.fixture

@@ -2,17 +2,257 @@
 
 from __future__ import annotations
 
-from savo_contracts.scans import ScanRequested
+import asyncio
+import json
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from savo_contracts.envelope import named_id
+from savo_contracts.scans import FailureCode, ScanFailed, ScanRequested, StorageLocation
+from savo_runtime.errors import DependencyDownError
+from savo_runtime.storage.port import StorageFullError
+from services.gateway.tests.events import completed, tomato
+from services.gateway.tests.photos import photo
+
+BEARER = "application/problem+json"
 
 
-async def test_a_photo_becomes_a_scan_with_its_event(house, jpeg):
-    answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, data={"user_id": "anna", "storage_location": "Fridge"})
-    assert answer.status_code == 202, answer.text
-    print(answer.json())
+async def test_a_photo_becomes_an_object_a_scan_and_an_event(house, jpeg):
+    answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, data={"user_id": "anna", "storage_location": "Fridge", "consent": "false"})
+    assert answer.status_code == 202
+    scan_id = answer.json()["scan_id"]
+    own = f"/v1/scans/{scan_id}"
+    assert answer.headers["location"] == own
+    assert answer.json() == {
+        "scan_id": scan_id,
+        "status": "queued",
+        "created_at": "2026-01-05T12:00:00Z",
+        "result": None,
+        "error": None,
+        "confirmation": None,
+        "links": {"self": own, "events": f"{own}/events", "trace": f"{own}/trace", "confirmation": f"{own}/confirmation"},
+    }
     (event,) = await house.published(ScanRequested)
-    print(event)
-    got = await house.http.get(answer.headers["location"])
-    assert got.json() == answer.json()
-    for path in ("/training/stats", "/training/progress", "/openapi.json", "/docs", "/", "/asyncapi", "/admin/rollout", "/nope"):
-        a = await house.http.get(path)
-        print(path, a.status_code, a.text[:300])
+    assert (event.scan_id, event.anonymous, event.consent, event.storage_location) == (scan_id, False, False, StorageLocation.FRIDGE)
+    assert (event.expires_at - event.requested_at).total_seconds() == 120
+    assert house.objects[event.image.key]
+    assert "anna" not in event.model_dump_json()
+
+
+async def test_a_raw_body_with_its_fields_in_the_query_does_the_same(house):
+    answer = await house.http.post("/v1/scans?device_id=phone-7", content=photo(kind="PNG"), headers={"content-type": "image/png"})
+    assert answer.status_code == 202
+    (event,) = await house.published(ScanRequested)
+    assert event.image.media_type == "image/png"
+    assert not event.anonymous
+
+
+async def test_a_phones_place_and_name_never_reach_the_object_store(house):
+    block = Image.Exif()
+    block[0x010F] = "Anna's phone"
+    block.get_ifd(0x8825)[0x1D] = "GPS-SECRET"
+    out = BytesIO()
+    Image.new("RGB", (40, 30), "green").save(out, "JPEG", exif=block)
+    assert b"GPS-SECRET" in out.getvalue()
+    await house.scan(out.getvalue())
+    assert not [data for data in house.objects.values() if b"GPS-SECRET" in data or b"Anna" in data]
+
+
+async def test_one_person_is_one_subject_and_nobody_is_a_new_one_each_time(house, jpeg):
+    anna = [(await house.scan(jpeg, user_id="anna")).subject for _ in range(2)]
+    nobody = [(await house.scan(jpeg)).subject for _ in range(2)]
+    device = (await house.scan(jpeg, device_id="anna")).subject
+    assert anna[0] == anna[1]
+    assert len({*anna, *nobody, device}) == 4
+
+
+async def test_the_result_comes_within_wait(house, jpeg):
+    async def answer_soon() -> None:
+        while not (events := await house.published(ScanRequested)):
+            await asyncio.sleep(0.01)
+        await house.hear(completed(events[0], tomato()))
+
+    soon = asyncio.create_task(answer_soon())
+    answer = await house.http.post("/v1/scans?wait=20", files={"image": ("p.jpg", jpeg)})
+    await soon
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "completed"
+    assert answer.json()["result"] == {
+        "items": [
+            {
+                "label": "tomato",
+                "name": "tomato",
+                "confidence": 0.9,
+                "bbox": {"x": 0.1, "y": 0.1, "width": 0.2, "height": 0.2},
+                "quantity_estimate": None,
+                "storage_hint": None,
+            }
+        ],
+        "experiment": "v2",
+        "assigned_arm": "candidate",
+        "served_by": "custom",
+        "model_version": "v2",
+        "fallback_reason": None,
+        "duration_ms": 40.0,
+        "cost_usd": 0.01,
+    }
+
+
+async def test_wait_ends_when_its_time_is_over(house, jpeg):
+    answer = await house.http.post("/v1/scans?wait=0.05", files={"image": ("p.jpg", jpeg)})
+    assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+
+
+async def test_a_failed_scan_says_why(house, jpeg):
+    requested = await house.scan(jpeg)
+    moments = {"requested_at": requested.requested_at, "failed_at": house.clock()}
+    await house.hear(ScanFailed(scan_id=requested.scan_id, subject=requested.subject, code=FailureCode.PROVIDER_FAILED, message="Google is away", **moments))
+    got = (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()
+    assert (got["status"], got["error"]) == ("failed", {"code": "provider-failed", "message": "Google is away"})
+
+
+async def test_events_end_with_the_answer(house, jpeg):
+    requested = await house.scan(jpeg)
+    path = f"/v1/scans/{requested.scan_id}/events"
+    stream = asyncio.create_task(house.http.get(path))
+    await asyncio.sleep(0.05)
+    await house.hear(completed(requested, tomato()))
+    answer = await stream
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    told = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert [view["status"] for view in told] == ["queued", "completed"]
+    assert told[-1] == (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()
+
+
+async def test_a_trace_says_why_this_answer(house, jpeg):
+    requested = await house.scan(jpeg)
+    await house.hear(completed(requested, tomato()))
+    trace = (await house.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
+    assert (trace["experiment"], trace["bucket"], trace["share"], trace["assigned_arm"], trace["served_by"]) == ("v2", 17, 0.25, "candidate", "custom")
+    assert {hop["hop"] for hop in trace["hops"]} >= {"accepted", "answered", "known to the gateway"}
+    assert trace["records"][0] == {"topic": "scans.requested", "event_id": str(named_id(f"scan-requested/{requested.scan_id}"))}
+
+
+async def test_a_users_scans_come_newest_first_page_by_page(house):
+    made = []
+    for number in range(5):
+        made.append((await house.scan(photo(seed=number), user_id="anna")).scan_id)
+        house.clock.advance(1)
+    await house.scan(photo(seed=9), user_id="ben")
+    seen, cursor = [], None
+    while True:
+        page = (await house.http.get("/v1/scans", params={"user_id": "anna", "limit": 2} | ({"cursor": cursor} if cursor else {}))).json()
+        seen += [scan["scan_id"] for scan in page["scans"]]
+        if not (cursor := page["next_cursor"]):
+            break
+    assert seen == made[::-1]
+    assert (await house.http.get("/v1/scans", params={"user_id": "nobody-known"})).json() == {"scans": [], "next_cursor": None}
+
+
+async def test_fifty_equal_requests_at_once_are_one_scan(house, jpeg):
+    async def send() -> tuple[int, str]:
+        answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, data={"user_id": "anna"}, headers={"Idempotency-Key": "k1"})
+        return answer.status_code, answer.text
+
+    answers = set(await asyncio.gather(*(send() for _ in range(50))))
+    assert len(answers) == 1
+    assert next(iter(answers))[0] == 202
+    assert len(await house.published(ScanRequested)) == 1
+    assert len(house.objects) == 1
+
+
+async def test_a_key_with_another_body_is_refused_and_another_caller_has_keys_of_their_own(house, jpeg):
+    first = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, headers={"Idempotency-Key": "k1"})
+    again = await house.http.post("/v1/scans", files={"image": ("p.jpg", photo(seed=5))}, headers={"Idempotency-Key": "k1"})
+    other = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, data={"storage_location": "pantry"}, headers={"Idempotency-Key": "k1"})
+    assert first.status_code == 202
+    assert [(answer.status_code, answer.json()["code"]) for answer in (again, other)] == [(422, "idempotency-key-reused")] * 2
+
+
+@pytest.mark.parametrize(
+    ("request_body", "status", "code"),
+    [
+        ({"files": {"image": ("p.jpg", b"")}}, 422, "upload-empty"),
+        ({"files": {"image": ("p.jpg", b"hello, I am no photo")}}, 415, "upload-wrong-type"),
+        ({"files": {"image": ("p.jpg", photo()[:-80])}}, 422, "upload-truncated"),
+        ({"content": b"", "headers": {"content-type": "image/jpeg"}}, 422, "upload-empty"),
+        ({"json": {"image": "base64"}}, 415, "upload-wrong-type"),
+        ({"files": {"picture": ("p.jpg", photo())}}, 422, "invalid-request"),
+        ({"content": b"--x\r\nbroken", "headers": {"content-type": "multipart/form-data"}}, 422, "invalid-request"),
+        ({"content": b"--x\r\nbroken", "headers": {"content-type": "multipart/form-data; boundary=y"}}, 422, "invalid-request"),
+        ({"files": {"image": ("p.jpg", photo())}, "data": {"storage_location": "garage"}}, 422, "invalid-request"),
+        ({"files": {"image": ("p.jpg", photo())}, "data": {"captured_at": "2026-01-01T10:00:00"}}, 422, "invalid-request"),
+        ({"files": {"image": ("p.jpg", photo())}, "data": {"user_id": "x" * 201}}, 422, "invalid-request"),
+        ({"files": {"image": ("p.jpg", photo())}, "params": {"wait": "31"}}, 422, "invalid-request"),
+    ],
+    ids=["empty", "no photo", "cut off", "empty raw", "json", "no image", "no boundary", "broken form", "place", "no zone", "long name", "wait"],
+)
+async def test_bad_input_is_a_problem_with_a_stable_code_and_leaves_nothing_behind(house, request_body, status, code):
+    answer = await house.http.post("/v1/scans", **request_body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert answer.headers["content-type"] == BEARER
+    assert answer.json()["type"] == f"urn:savo:problem:{code}"
+    assert await house.published() == []
+
+
+async def test_an_endless_body_is_cut_off_at_the_limit(house):
+    sent = 0
+
+    async def endless():
+        nonlocal sent
+        while True:
+            sent += 1_000_000
+            yield b"\xff" * 1_000_000
+
+    answer = await house.http.post("/v1/scans", content=endless(), headers={"content-type": "image/jpeg"})
+    assert answer.status_code == 413
+    assert answer.json()["limit"] == {"bytes": 20_000_000}
+    assert sent < 30_000_000
+
+
+async def test_an_announced_huge_form_is_refused_unread(house):
+    answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", b"\xff\xd8\xff" + bytes(21_000_000))})
+    assert answer.status_code == 413
+    assert "20 MB" in answer.json()["detail"]
+
+
+async def test_refused_uploads_are_counted_by_reason(house):
+    for data in (b"", b"no photo", b"no photo either"):
+        await house.http.post("/v1/scans", files={"image": ("p.jpg", data)})
+    progress = (await house.http.get("/training/progress")).json()
+    assert progress["refused_by_reason"] == {"upload-empty": 1, "upload-wrong-type": 2}
+
+
+@pytest.mark.parametrize("path", ["", "/events", "/trace"])
+@pytest.mark.parametrize("scan_id", ["unknown", "a%00b", "x" * 100])
+async def test_an_unknown_scan_is_not_found(house, path, scan_id):
+    answer = await house.http.get(f"/v1/scans/{scan_id}{path}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "scan-not-found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("DELETE", "/training/stats", 405), ("GET", "/v1/scans", 422), ("GET", "/v1/scans?user_id=a&cursor=?", 422)],
+)
+async def test_every_other_mistake_is_a_problem_too(house, method, path, status):
+    answer = await house.http.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == BEARER
+    assert {"type", "title", "status", "detail", "code"} <= set(answer.json())
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "code"),
+    [(DependencyDownError("object-store", "no route"), 503, "dependency-down"), (StorageFullError("the disk is full"), 507, "storage-full")],
+)
+async def test_a_store_that_is_away_or_full_loses_nothing(house, jpeg, failure, status, code):
+    house.runtime.store.failure = failure
+    answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, headers={"Idempotency-Key": "k"})
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert int(answer.headers["retry-after"]) >= 1
+    assert await house.published() == []
+    house.runtime.store.failure = None
+    again = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, headers={"Idempotency-Key": "k"})
+    assert again.status_code == 202

@@ -106,10 +106,9 @@ def test_whatever_is_sent_is_taken_or_refused_in_words(kind, noise, at):
     data[at : at + len(noise)] = noise
     try:
         photo = prepare(bytes(data), LIMITS)
-    except UploadRefusedError as refusal:
-        assert refusal.code.startswith("upload-")
-    else:
-        assert photo.width * photo.height <= LIMITS.max_pixels
+    except UploadRefusedError:
+        return
+    assert photo.width * photo.height <= LIMITS.max_pixels
 
 
 @settings(max_examples=60, deadline=None)

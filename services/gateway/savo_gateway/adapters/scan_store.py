@@ -56,6 +56,11 @@ class SqlScans:
             row = await session.get(ScanRow, scan_id)
             return to_scan(row, await _words(session, scan_id)) if row else None
 
+    async def done_among(self, scan_ids: Sequence[str]) -> Sequence[str]:
+        done = select(ScanRow.scan_id).where(ScanRow.scan_id.in_(scan_ids), ScanRow.status != ScanStatus.QUEUED.value)
+        async with self.database.session(read_only=True) as session:
+            return (await session.scalars(done)).all()
+
     async def page(self, subject: str, *, before: tuple[datetime, str] | None, limit: int) -> Sequence[Scan]:
         query = select(ScanRow).where(ScanRow.subject == subject).order_by(ScanRow.requested_at.desc(), ScanRow.scan_id.desc()).limit(limit)
         if before:
