@@ -57,7 +57,8 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[NewTopic]) -> list[s
             raise FatalError(
                 f"Kafka refuses topic {name}: {error.__name__}{_because(words)} (SAVO_KAFKA_REPLICATION_FACTOR must not exceed the number of brokers)"
             )
-    log.info("topics.created", topics=made)
+    if made:
+        log.info("topics.created", topics=made)
     return made
 
 

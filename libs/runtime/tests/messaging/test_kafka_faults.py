@@ -43,17 +43,19 @@ async def test_members_that_join_and_leave_lose_nothing_and_repeat_little(bench:
     seen: Counter[str] = Counter()
     subscription = counting(seen, 0.02, concurrency)
     first = await bench.consume(subscription)
-    sending = asyncio.create_task(_send(bench, 300))
+    enough = asyncio.Event()
+    sending = asyncio.create_task(_send_until(bench, enough))
     await eventually(lambda: len(seen) > 20)
     second = await bench.consume(subscription)
-    await eventually(lambda: len(seen) > 120, 30)
-    assert second._readers[0].lanes.moves > 0, "both work"
+    await eventually(lambda: second._readers[0].lanes.moves > 20, 30)
     await first.stop()
-    await sending
-    await eventually(lambda: len(seen) == 300, 30)
+    await asyncio.sleep(0.2)
+    enough.set()
+    sent = await sending
+    await eventually(lambda: len(seen) == sent, 30)
     await second.stop()
-    assert await bench.committed("reasoning", RECIPES_REQUESTED) == 300
-    assert sum(seen.values()) - 300 <= 2 * concurrency
+    assert await bench.committed("reasoning", RECIPES_REQUESTED) == sent
+    assert sum(seen.values()) - sent <= 2 * concurrency, "at most what was at work in two rebalances"
 
 
 async def test_a_broker_that_is_killed_costs_no_event(own_kafka: RealKafka) -> None:
@@ -73,7 +75,7 @@ async def test_a_broker_that_is_killed_costs_no_event(own_kafka: RealKafka) -> N
         stack.push_async_callback(publisher.stop)
         await _publish_until_taken(publisher, asked("before"))
         await _publish_until_taken(publisher, SubjectErased(subject="before", erased_at=NOON))
-        await eventually(lambda: seen["before"] == 1 and subjects == ["before"])
+        await eventually(lambda: seen["before"] == 1 and subjects == ["before"], 45)
 
         own_kafka.kill()
         with pytest.raises(DependencyDownError, match="kafka is down"):
@@ -96,19 +98,22 @@ async def test_a_broker_that_hangs_turns_readiness_red_and_green_again(own_kafka
     async with AsyncExitStack() as stack:
         bench = await open_bench(settings, "kafka", stack)
         consumers = await bench.consume(counting(Counter(), 0.0, 1))
-        await eventually(lambda: _is_well(consumers))
+        await eventually(lambda: _is_well(consumers), 30)
         own_kafka.suspend()
         try:
-            await eventually(lambda: _is_unwell(consumers, "Kafka has not answered the consumer of recipes.requested"))
+            await eventually(lambda: _is_unwell(consumers, "Kafka has not answered the consumer of recipes.requested"), 30)
         finally:
             own_kafka.resume()
-        await eventually(lambda: _is_well(consumers), 30)
+        await eventually(lambda: _is_well(consumers), 45)
 
 
-async def _send(bench: Bench, count: int) -> None:
-    for number in range(count):
-        await bench.publish(asked(number), partition=number % 6)
+async def _send_until(bench: Bench, enough: asyncio.Event) -> int:
+    count = 0
+    while not enough.is_set():
+        await bench.publish(asked(count), partition=count % 6)
+        count += 1
         await asyncio.sleep(0.005)
+    return count
 
 
 async def _publish_until_taken(publisher: Publisher, event: Any) -> None:

@@ -1,0 +1,116 @@
+"""Readiness by progress: red when records wait and nothing moves, green when idle."""
+
+from __future__ import annotations
+
+import pytest
+from aiokafka import TopicPartition
+
+from libs.runtime.tests.messaging.bench import Bench, asked, eventually
+from savo_contracts.recipes import RecipesRequested
+from savo_contracts.topics import RECIPES_REQUESTED
+from savo_runtime.errors import DependencyDownError
+from savo_runtime.messaging import progress as progress_module
+from savo_runtime.messaging.consuming import Reader
+from savo_runtime.messaging.dead_letters import DeadLetters
+from savo_runtime.messaging.progress import Progress, UnhealthyError
+from savo_runtime.messaging.publishing import Publisher
+from savo_runtime.messaging.subscriptions import bind, consumes
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.telemetry.metrics import CONSUMER_LAG
+
+GROUP = "savo.reasoning.recipes.requested"
+P0 = TopicPartition(RECIPES_REQUESTED.name, 0)
+
+
+class Watch:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@consumes(RECIPES_REQUESTED)
+async def on_asked(_: RecipesRequested) -> None:
+    return None
+
+
+@pytest.fixture
+def reader() -> Reader:
+    publisher = Publisher(RuntimeSettings(kafka_bootstrap_servers="kafka:9092"), "reasoning")
+    return Reader(bind(on_asked), publisher, DeadLetters(publisher, "reasoning", lambda: pytest.fail("no clock")), pytest.fail)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture
+def progress(reader: Reader, watch: Watch) -> Progress:
+    return Progress([reader], clock=watch)
+
+
+def pass_time(progress: Progress, watch: Watch, seconds: int, position: int, lag: int) -> None:
+    for _ in range(seconds // 2):
+        watch.now += 2
+        progress.note(GROUP, {P0: position}, lag)
+
+
+async def test_records_that_wait_while_nothing_moves_for_thirty_seconds_turn_it_red(progress: Progress, watch: Watch) -> None:
+    pass_time(progress, watch, 30, position=5, lag=3)
+    progress.check()
+    pass_time(progress, watch, 4, position=5, lag=3)
+    with pytest.raises(UnhealthyError, match=r"3 records wait on recipes\.requested and none was done for 32 s"):
+        progress.check()
+    progress.note(GROUP, {P0: 6}, 2)
+    progress.check()
+
+
+async def test_an_idle_consumer_is_green_for_ever(progress: Progress, watch: Watch) -> None:
+    pass_time(progress, watch, 600, position=5, lag=0)
+    progress.check()
+
+
+async def test_a_slow_consumer_that_gets_on_is_green(progress: Progress, watch: Watch) -> None:
+    for position in range(10):
+        pass_time(progress, watch, 28, position=position, lag=1000)
+    progress.check()
+
+
+async def test_a_dependency_that_is_down_is_named_once_it_turns_red(progress: Progress, reader: Reader, watch: Watch) -> None:
+    reader.dependency.shut("database is down: refused")
+    pass_time(progress, watch, 10, position=5, lag=3)
+    progress.check()
+    pass_time(progress, watch, 30, position=5, lag=3)
+    with pytest.raises(UnhealthyError, match="database is down: refused"):
+        progress.check()
+
+
+async def test_the_cap_turns_it_red_at_once(progress: Progress, reader: Reader) -> None:
+    reader.cap.shut("dead-letter cap reached")
+    with pytest.raises(UnhealthyError, match="dead-letter cap reached"):
+        progress.check()
+
+
+async def test_a_kafka_that_does_not_answer_turns_it_red(progress: Progress, watch: Watch) -> None:
+    watch.now = 11
+    with pytest.raises(UnhealthyError, match="Kafka has not answered"):
+        progress.check()
+
+
+async def test_lag_is_what_is_not_worked_on_yet(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "SAMPLE_EVERY", 0.1)
+    down = True
+
+    @consumes(RECIPES_REQUESTED)
+    async def on_asked_later(_: RecipesRequested) -> None:
+        if down:
+            raise DependencyDownError("provider", "503")
+
+    for number in range(4):
+        await bench.publish(asked(number), partition=number)
+    await bench.consume(bind(on_asked_later))
+    lag = CONSUMER_LAG.labels(RECIPES_REQUESTED.name, GROUP)
+    await eventually(lambda: lag._value.get() == 4)
+    down = False
+    await eventually(lambda: lag._value.get() == 0)

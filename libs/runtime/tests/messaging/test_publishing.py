@@ -1,0 +1,73 @@
+"""Deadlines, repeats and identity of what is published."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+from libs.runtime.tests.messaging.bench import NOON, Bench, asked
+from savo_contracts.envelope import Envelope
+from savo_contracts.recipes import RecipesRequested
+from savo_contracts.topics import RECIPES_REQUESTED
+from savo_runtime.errors import DependencyDownError, InvalidMessageError
+from savo_runtime.messaging.publishing import OutgoingRecord, Publisher, record_of
+from savo_runtime.messaging.tracing import consuming, current_traceparent
+from savo_runtime.settings import RuntimeSettings
+
+
+async def test_a_published_event_carries_its_identity_and_the_trace_it_belongs_to(bench: Bench) -> None:
+    with trace.use_span(TracerProvider().get_tracer("test").start_span("upload")):
+        traceparent = current_traceparent()
+        await bench.publisher.publish(asked("a"))
+    (record,) = await bench.read(RECIPES_REQUESTED.name, 1)
+    found = Envelope.decode(RecipesRequested, record.value, record.headers)
+    assert (found.event, found.source, found.time, found.traceparent) == (asked("a"), "reasoning", NOON, traceparent)
+    assert record.key == b"a"
+
+
+async def test_many_records_keep_their_order_within_a_key(bench: Bench) -> None:
+    await bench.publisher.send_all([record_of(Envelope.new(asked("same", str(number)), "test", time=NOON)) for number in range(1, 51)])
+    records = await bench.read(RECIPES_REQUESTED.name, 50)
+    assert [RecipesRequested.model_validate_json(record.value).scan_id for record in records] == [str(number) for number in range(1, 51)]
+
+
+async def test_a_record_that_no_topic_takes_is_invalid_and_the_next_one_goes_through(bench: Bench) -> None:
+    with pytest.raises(InvalidMessageError, match="above 2097152 bytes"):
+        await bench.publisher.send(OutgoingRecord(RECIPES_REQUESTED.name, b"key", bytes(3 * 2**20), []))
+    await bench.publisher.publish(asked("a"))
+
+
+async def test_a_kafka_that_accepts_and_says_nothing_costs_no_more_than_the_deadline() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings = RuntimeSettings(kafka_bootstrap_servers=f"127.0.0.1:{silent.getsockname()[1]}")
+        publisher, began = Publisher(settings, "gateway", deadline=0.3), time.monotonic()
+        with pytest.raises(DependencyDownError, match="kafka is down"):
+            await publisher.publish(asked("a"))
+        assert time.monotonic() - began < 3
+        await publisher.stop()
+
+
+async def test_sends_that_fail_together_leave_one_new_producer_behind(bench: Bench) -> None:
+    publisher = Publisher(bench.settings, "gateway", deadline=1.0)
+    await publisher.start()
+    first = publisher._producer
+    assert first is not None
+    await first.client.close()
+    outcomes = await asyncio.gather(*(publisher.publish(asked(number)) for number in range(5)), return_exceptions=True)
+    assert any(isinstance(outcome, DependencyDownError) for outcome in outcomes)
+    await publisher.publish(asked("after"))
+    assert publisher._producer is not first
+    await publisher.stop()
+
+
+def test_work_on_a_record_belongs_to_the_trace_that_it_came_with() -> None:
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with consuming("scans.requested", traceparent):
+        inside = current_traceparent()
+    assert inside is not None
+    assert inside.split("-")[1] == traceparent.split("-")[1]
