@@ -1,0 +1,89 @@
+"""The gateway over HTTP, with errors that say what to do next."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+
+from savo_cli.speaking import CommandError
+
+__all__ = ["Gateway", "running_here"]
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+_SECONDS = 40.0
+"""Longer than the longest `wait` that the gateway takes."""
+
+
+def running_here() -> dict[str, Any] | None:
+    """What `savo up` wrote about itself in this data folder; None when it is not up."""
+    path = Path(os.environ.get("SAVO_DATA_DIR", ".savo")) / "run" / "up.json"
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+class Gateway:
+    """Raises `CommandError` for everything that is no success."""
+
+    def __init__(self, url: str | None = None, key: str | None = None, *, transport: httpx2.BaseTransport | None = None) -> None:
+        here = running_here() or {}
+        self.url = (url or here.get("gateway_url") or DEFAULT_URL).rstrip("/")
+        headers = {"X-API-Key": key} if key else {}
+        self._client = httpx2.Client(base_url=self.url, timeout=_SECONDS, headers=headers, transport=transport, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        return self._ask("GET", path, params=parameters)
+
+    def put(self, path: str, body: dict[str, Any]) -> Any:
+        return self._ask("PUT", path, json=body)
+
+    def post(self, path: str, body: dict[str, Any]) -> Any:
+        return self._ask("POST", path, json=body)
+
+    def send_photo(self, photo: Path, *, wait: float, fields: dict[str, str]) -> Any:
+        try:
+            data = photo.read_bytes()
+        except OSError as flaw:
+            raise CommandError(f"{photo}: {flaw.strerror or flaw}") from flaw
+        return self._ask("POST", "/v1/scans", params={"wait": wait}, files={"image": (photo.name, data)}, data=fields)
+
+    def _ask(self, method: str, path: str, **request: Any) -> Any:
+        try:
+            answer = self._client.request(method, path, **request)
+        except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as flaw:
+            raise CommandError(f"the gateway at {self.url} does not answer ({_words(flaw)}); start it with `savo up`, or say where it is with --url") from flaw
+        if answer.is_success:
+            return _document(answer)
+        raise CommandError(self._refusal(answer))
+
+    def _refusal(self, answer: httpx2.Response) -> str:
+        try:
+            problem = answer.json()
+            told = f"{problem['detail']} ({problem['code']})"
+        except (ValueError, KeyError, TypeError):
+            told = answer.text.strip()[:200] or answer.reason_phrase
+        hint = "; give a key with --key or SAVO_API_KEY" if answer.status_code == httpx2.codes.UNAUTHORIZED else ""
+        return f"the gateway refused: {answer.status_code} {told}{hint}"
+
+
+def _document(answer: httpx2.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError as flaw:
+        raise CommandError(f"{answer.url} is no gateway of Savo: its answer is no JSON") from flaw
+
+
+def _words(flaw: Exception) -> str:
+    return str(flaw) or type(flaw).__name__

@@ -1,0 +1,128 @@
+"""`savo rollout`: the arms' evidence, and the operator's hands."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated, Any
+
+import typer
+
+from savo_cli.speaking import AsJson, Key, Url, page, speaking, tell_json
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="The candidate's share of traffic: evidence, pins, pauses.")
+
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.", show_default=False)]
+By = Annotated[str | None, typer.Option("--by", help="Who, for the audit log; default is the user of this shell.", show_default=False)]
+
+_MEASURES = {
+    "accuracy": "accuracy",
+    "correction_rate": "corrections",
+    "latency_p95_ms": "p95 latency (bounds: slow share)",
+    "cost_usd": "mean cost",
+    "failures": "failures",
+}
+_COLOURS = {"pass": "green", "undecided": "yellow", "breach": "red"}
+
+
+@app.command("show")
+def show(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Where the trial stands, and what it waits for."""
+    from savo_cli.gateway import Gateway
+
+    with speaking(), Gateway(url, key) as gateway:
+        report = gateway.get("/admin/rollout")
+    tell_json(report) if as_json else _tell(report)
+
+
+@app.command("set")
+def set_share(
+    share: Annotated[float, typer.Argument(min=0, max=1, help="Candidate's share of traffic, 0…1.")],
+    reason: Reason,
+    by: By = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pin the share; the automation rests until `resume`."""
+    _order({"action": "set", "share": share}, reason, by, url, key, as_json=as_json)
+
+
+@app.command("pause")
+def pause(reason: Reason, by: By = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Keep the share where it is; a sure breach still ends the trial."""
+    _order({"action": "pause"}, reason, by, url, key, as_json=as_json)
+
+
+@app.command("resume")
+def resume(reason: Reason, by: By = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Let the evidence decide again."""
+    _order({"action": "resume"}, reason, by, url, key, as_json=as_json)
+
+
+@app.command("rollback")
+def rollback(reason: Reason, by: By = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Take all traffic from the candidate; the champion stays."""
+    _order({"action": "rollback"}, reason, by, url, key, as_json=as_json)
+
+
+def _order(order: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool) -> None:
+    from savo_cli.gateway import Gateway
+
+    with speaking(), Gateway(url, key) as gateway:
+        report = gateway.put("/admin/rollout", {**order, "reason": reason, "by": by or _this_user()})
+    tell_json(report) if as_json else _tell(report)
+
+
+def _this_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "operator"
+
+
+def _tell(report: dict[str, Any]) -> None:
+    console = page()
+    champion = (report.get("champion") or {}).get("version") or "the vision provider"
+    candidate = report.get("experiment") or "no candidate"
+    console.print(f"{report['state']}: {candidate} at {report['share']:.0%} against {champion}", style="bold", markup=False)
+    console.print(f"{report['reason']} — {report['changed_by']}, {report['changed_at']}", markup=False)
+    if report.get("source"):
+        console.print(report["source"], style="yellow", markup=False)
+    if report.get("arms"):
+        console.print(_arms(report["arms"]))
+    for need in report.get("waiting_for", []):
+        console.print(f"waits for {need}", markup=False)
+
+
+def _arms(arms: dict[str, Any]) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        "", *(f"{arm} ({figures['confirmed']} of {figures['scans']} scans confirmed, {figures['subjects']} subjects)" for arm, figures in arms.items())
+    )
+    table.add_column("target")
+    table.add_column("verdict")
+    for name, words in _MEASURES.items():
+        gate = arms["candidate"][name]
+        verdict = gate["verdict"] or ""
+        cells = [_figure(name, figures[name]) for figures in arms.values()]
+        table.add_row(words, *cells, f"{'>' if name == 'accuracy' else '<'} {_value(name, gate['target'])}", Text(verdict, style=_COLOURS.get(verdict, "")))
+    return table
+
+
+def _figure(name: str, figure: dict[str, Any]) -> str:
+    if figure["estimate"] is None and figure["lower"] is None:
+        return "–"
+    bounds = "" if figure["lower"] is None else f"  [{_bound(name, figure['lower'])} … {_bound(name, figure['upper'])}]"
+    return ("–" if figure["estimate"] is None else _value(name, figure["estimate"])) + bounds
+
+
+def _value(name: str, value: float) -> str:
+    return f"{value:.0f} ms" if name == "latency_p95_ms" else _bound(name, value)
+
+
+def _bound(name: str, value: float) -> str:
+    return f"${value:.4f}" if name == "cost_usd" else f"{value:.1%}"

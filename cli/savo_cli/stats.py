@@ -1,0 +1,45 @@
+"""`savo stats`: the seven figures of the flywheel."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from savo_cli.speaking import AsJson, Key, Url, page, speaking, tell_json
+
+__all__ = ["stats"]
+
+
+def stats(
+    watch: Annotated[bool, typer.Option("--watch", help="Again every --every seconds, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks.")] = 2.0,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Samples, corrections and storage so far."""
+    from savo_cli.gateway import Gateway
+
+    with speaking(), Gateway(url, key) as gateway:
+        while True:
+            figures = gateway.get("/training/stats")
+            tell_json(figures) if as_json else _tell(figures, clear=watch)
+            if not watch:
+                return
+            time.sleep(every)
+
+
+def _tell(figures: dict[str, Any], *, clear: bool) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name, value in figures.items():
+        table.add_row(name.replace("_", " "), "–" if value is None else f"{value:.1%}" if name == "correction_rate" else str(value))
+    console = page()
+    if clear and console.is_terminal:
+        console.clear()
+    console.print(table)
