@@ -51,9 +51,9 @@ def speaking() -> Iterator[None]:
     try:
         yield
     except (FolderError, SavoError, ModelRefusedError, PhotoError) as flaw:
-        err.print(f"savo: {flaw}", style="red", markup=False, highlight=False)
+        err.print(f"savo: {flaw}", style="red", markup=False, highlight=False, soft_wrap=True)
         for step in getattr(flaw, "next_steps", ()):
-            err.print(f"  {step}", markup=False, highlight=False)
+            err.print(f"  {step}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
 
 
@@ -82,7 +82,7 @@ def prepare_folder(
     out.print(table)
     for reason, count in done.left_out.items():
         out.print(f"left out: {count} ({reason})")
-    out.print(f"next: savo train --data {done.data}", highlight=False)
+    out.print(f"next: savo train --data {done.data}", highlight=False, soft_wrap=True)
 
 
 def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None:
@@ -104,8 +104,10 @@ def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None
     if as_json:
         _print_json(said | measured)
         return
-    out.print(f"{said['weights']}\n{said['onnx']}\nin {said['seconds']} s; mAP@0.5 by ultralytics' own measure: {_points(measured)}", highlight=False)
-    out.print(f"next: savo evaluate --model {said['onnx']} --data {data}", highlight=False)
+    out.print(
+        f"{said['weights']}\n{said['onnx']}\nin {said['seconds']} s; mAP@0.5 by ultralytics' own measure: {_points(measured)}", highlight=False, soft_wrap=True
+    )
+    out.print(f"next: savo evaluate --model {said['onnx']} --data {data}", highlight=False, soft_wrap=True)
 
 
 def export_here(weights: Path, imgsz: int, *, as_json: bool) -> None:
@@ -118,7 +120,7 @@ def export_here(weights: Path, imgsz: int, *, as_json: bool) -> None:
     if as_json:
         _print_json({"onnx": str(onnx)})
     else:
-        out.print(str(onnx), highlight=False)
+        out.print(str(onnx), highlight=False, soft_wrap=True)
 
 
 def evaluate_file(model: Path, data: Path, split: str, *, as_json: bool) -> None:
@@ -141,7 +143,7 @@ def evaluate_file(model: Path, data: Path, split: str, *, as_json: bool) -> None
     for label, ap in sorted(measured.per_class.items(), key=lambda entry: entry[1]):
         table.add_row(label, f"{ap:.3f}")
     out.print(table)
-    out.print(f"mAP@0.5 {measured.map50:.3f} (95 % interval {measured.map50_lower:.3f} to {measured.map50_upper:.3f})", highlight=False)
+    out.print(f"mAP@0.5 {measured.map50:.3f} (95 % interval {measured.map50_lower:.3f} to {measured.map50_upper:.3f})", highlight=False, soft_wrap=True)
 
 
 def show_runs(*, as_json: bool) -> None:
@@ -163,12 +165,12 @@ def show_run(run_id: str, *, as_json: bool) -> None:
     if as_json:
         _print_json(run)
         return
-    out.print(f"{run['id']}: {run['state']}", highlight=False)
+    out.print(f"{run['id']}: {run['state']}", highlight=False, soft_wrap=True)
     for entry in run["history"]:
-        out.print(f"  {entry['at'][:19]}  {entry['after']:<11} {entry['detail']}", highlight=False, markup=False)
+        out.print(f"  {entry['at'][:19]}  {entry['after']:<11} {entry['detail']}", highlight=False, markup=False, soft_wrap=True)
     for heading, lines in (("why", run["reasons"]), ("next", run["next_steps"])):
         for line in lines:
-            out.print(f"  {heading}: {line}", highlight=False, markup=False)
+            out.print(f"  {heading}: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_models(*, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -78,22 +79,29 @@ def session_groups(names: Sequence[str], gap: int) -> list[str]:
 
 
 def deal(groups: Sequence[str], shares: Sequence[float], seed: int) -> list[str]:
-    """The split of each photo. Raises `ValueError` when a split that should hold something would stay empty."""
-    sizes: dict[str, int] = {}
-    for group in groups:
-        sizes[group] = sizes.get(group, 0) + 1
+    """The split of each photo. Raises `ValueError` with fewer groups than splits."""
+    sizes = Counter(groups)
     order = sorted(sizes)
     random.Random(seed).shuffle(order)  # noqa: S311 reproducible, not secret
     order.sort(key=lambda group: -sizes[group])
-    given: dict[str, str] = {}
     missing = {split: share * len(groups) for split, share in zip(SPLITS, shares, strict=True) if share > 0}
+    if len(order) < len(missing):
+        raise ValueError(f"{len(groups)} photos form {len(sizes)} group(s), too few for {len(missing)} splits")
+    given: dict[str, str] = {}
     for group in order:
         split = max(missing, key=lambda name: missing[name])
         given[group] = split
         missing[split] -= sizes[group]
-    if empty := [split for split in missing if split not in given.values()]:
-        raise ValueError(f"{' and '.join(empty)} would be empty: {len(groups)} photos form {len(sizes)} group(s), the largest of {max(sizes.values())}")
+    _fill(given, order, missing)
     return [given[group] for group in groups]
+
+
+def _fill(given: dict[str, str], order: Sequence[str], splits: Iterable[str]) -> None:
+    """A split left empty gets the smallest group of the split that has most of them."""
+    for split in splits:
+        if split not in given.values():
+            fullest = Counter(given.values()).most_common(1)[0][0]
+            given[next(group for group in reversed(order) if given[group] == fullest)] = split
 
 
 def difference_hash(grey: NDArray[np.uint8]) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
 from savo_runtime.settings import RuntimeSettings
 
@@ -38,8 +40,11 @@ class TrainerSettings(RuntimeSettings):
     train_warm_start: bool = Field(
         True, validation_alias="SAVO_TRAIN_WARM_START", description="Start from the champion's weights when its classes are all still taught."
     )
-    train_extra: dict[str, Any] = Field(
-        default_factory=dict, validation_alias="SAVO_TRAIN_EXTRA", description='More of ultralytics\' training arguments, as JSON: {"mosaic": 0.5}.'
+    train_extra: Annotated[dict[str, Any], NoDecode] = Field(
+        default_factory=dict,
+        validation_alias="SAVO_TRAIN_EXTRA",
+        description='More of ultralytics\' training arguments, as JSON: {"mosaic": 0.5}.',
+        json_schema_extra={"allowed": "a JSON object"},
     )
     trainer_runner: Literal["local"] = Field("local", validation_alias="SAVO_TRAINER_RUNNER", description="Where training runs: a subprocess of this machine.")
     trainer_attempts: int = Field(
@@ -53,6 +58,11 @@ class TrainerSettings(RuntimeSettings):
     gate_min_gain: float = Field(
         0.02, ge=0, le=1, validation_alias="SAVO_GATE_MIN_GAIN", description="What a later model must gain on the champion in mAP@0.5, more than."
     )
+
+    @field_validator("train_extra", mode="before")
+    @classmethod
+    def _extra_is_a_json_object(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
 
     @property
     def runs_folder(self) -> Path:
