@@ -253,11 +253,12 @@ def _keep(jars: Path, folder: Path) -> None:
 def _wait_for_round_trip(bootstrap_servers: str, assert_alive: Any) -> None:
     """Until a group has read a record: the port answers seconds before the group coordinator does."""
     from confluent_kafka import Consumer, Producer
-    from confluent_kafka.admin import AdminClient, NewTopic
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewTopic
 
     deadline = time.monotonic() + START_WITHIN
     topic = "savo.round-trip"
-    quiet = {"bootstrap.servers": bootstrap_servers, "log_level": 0, "broker.address.family": "v4"}
+    quiet: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap_servers, "log_level": 0, "broker.address.family": "v4"}
     admin = AdminClient(quiet)
     while topic not in _topics(admin):
         assert_alive()

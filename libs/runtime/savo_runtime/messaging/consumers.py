@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 CONNECT_WITHIN = 60.0
 PAUSE_BETWEEN_TRIES = 1.0
+LEAVE_WITHIN = 5.0
 
 
 def _utc_now() -> datetime:
@@ -122,8 +123,10 @@ class Consumers:
 
     async def _disconnect(self) -> None:
         if self._broker is not None:
-            with contextlib.suppress(KafkaError, OSError):  # it is leaving: the group will notice by itself
-                await self._broker.stop()
+            # It is leaving: where Kafka does not take that in, the group notices by itself when the session ends.
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                async with asyncio.timeout(LEAVE_WITHIN):
+                    await self._broker.stop()
         self._broker = None
 
     def _no_answer(self) -> Exception:

@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 WINDOW = 256
 COMMIT_EVERY = 0.2
+COMMIT_WITHIN = 5.0
+"""aiokafka would try for ever, and a service that stops must end."""
 FINISH_WITHIN = 15.0
 
 
@@ -271,8 +273,9 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
             if not due or self._consumer is None:
                 return
             try:
-                await self._consumer.commit({lane.partition: offset for lane, offset in due.items()})
-            except (KafkaError, IllegalStateError) as fault:
+                async with asyncio.timeout(COMMIT_WITHIN):
+                    await self._consumer.commit({lane.partition: offset for lane, offset in due.items()})
+            except (KafkaError, IllegalStateError, TimeoutError) as fault:
                 log.warning("offsets.not_committed", error=str(fault), kind=type(fault).__name__)
                 return
             for lane, offset in due.items():

@@ -28,7 +28,7 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 QUICK = PolicyFigures(first_delay=0.01, most_delay=0.05, first_probe=0.05, most_probe=0.2, cap_probe=0.3, finish_within=5.0)
 
-USED = [RECIPES_REQUESTED, RECIPES_SUGGESTED, SUBJECTS_ERASED, TRAINING_THRESHOLD_REACHED]
+USED: list[Topic[Any]] = [RECIPES_REQUESTED, RECIPES_SUGGESTED, SUBJECTS_ERASED, TRAINING_THRESHOLD_REACHED]
 
 
 def asked(number: int | str, scan: str = "scan") -> RecipesRequested:

@@ -89,6 +89,20 @@ async def test_a_broker_that_is_killed_costs_no_event(own_kafka: RealKafka) -> N
         await consumers.check()
 
 
+async def test_a_service_stops_in_time_though_kafka_is_gone(own_kafka: RealKafka) -> None:
+    settings = RuntimeSettings(kafka_bootstrap_servers=own_kafka.bootstrap_servers)
+    await ensure_topics(settings)
+    seen: Counter[str] = Counter()
+    async with AsyncExitStack() as stack:
+        bench = await open_bench(settings, "kafka", stack)
+        consumers = await bench.consume(counting(seen, 0.0, 1))
+        await _publish_until_taken(bench.publisher, asked("before"))
+        await eventually(lambda: seen["before"] == 1, 45)
+        own_kafka.kill()
+        async with asyncio.timeout(20):
+            await consumers.stop()
+
+
 async def test_a_broker_that_hangs_turns_readiness_red_and_green_again(own_kafka: RealKafka, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("savo_runtime.messaging.progress.SAMPLE_EVERY", 0.1)
     monkeypatch.setattr("savo_runtime.messaging.progress.SILENT_AFTER", 2.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 import pytest
@@ -39,7 +39,7 @@ class NotedSender:
 
 
 @pytest.fixture
-async def tables(database: Database) -> AsyncIterator[Database]:
+async def tables(database: Database) -> Database:
     await migrate(database)
     return database
 

@@ -37,7 +37,7 @@ async def on_asked(_: RecipesRequested) -> None:
 @pytest.fixture
 def reader() -> Reader:
     publisher = Publisher(RuntimeSettings(kafka_bootstrap_servers="kafka:9092"), "reasoning")
-    return Reader(bind(on_asked), publisher, DeadLetters(publisher, "reasoning", lambda: pytest.fail("no clock")), pytest.fail)
+    return Reader(bind(on_asked), publisher, DeadLetters(publisher, "reasoning", lambda: pytest.fail("no clock")), list[Exception]().append)
 
 
 @pytest.fixture
