@@ -40,6 +40,9 @@ class Storing:
 
     async def claim(self, confirmed: ScanConfirmed, photo: Photo, look: Fingerprint) -> Sample:
         """Raises `RefusedError` (duplicate, split-conflict, storage-full) and `ErasedError`. Of two scans of the same bytes one gets them."""
+        # Owner and split are for ever, also when this database is built anew from a replay that comes in another order: the store remembers them.
+        known = await self.samples.meta(photo.sha256)
+        require_own_photo(confirmed.scan_id, known.scan_id if known else None)
         async with self.ledger.turn() as turn:
             await require_not_erased(turn, confirmed)
             owner = await turn.sample_of_photo(photo.sha256, confirmed.image.sha256)
@@ -48,7 +51,7 @@ class Storing:
             if owner:
                 require_side(confirmed, owner.split)
                 return owner
-            sample = _claimed(confirmed, photo, look, await _split(turn, confirmed, look), self.clock())
+            sample = _claimed(confirmed, photo, look, await _split(turn, confirmed, look, known), self.clock())
             await turn.add(sample)
             return sample
 
@@ -102,10 +105,10 @@ def require_side(confirmed: ScanConfirmed, split: Split) -> None:
     choose_split(confirmed.subject, [split], train_only=_train_only(confirmed))
 
 
-async def _split(turn: Turn, confirmed: ScanConfirmed, look: Fingerprint) -> Split:
-    given = [sample.split for sample in await turn.look_alikes(look)]
+async def _split(turn: Turn, confirmed: ScanConfirmed, look: Fingerprint, known: SampleMeta | None) -> Split:
     own = None if confirmed.anonymous else await turn.split_given(confirmed.subject)
-    split = choose_split(confirmed.subject, [*given, own] if own else given, train_only=_train_only(confirmed))
+    given = [known.split] if known else [sample.split for sample in await turn.look_alikes(look)] + ([own] if own else [])
+    split = choose_split(confirmed.subject, given, train_only=_train_only(confirmed))
     if own is None and not confirmed.anonymous:
         await turn.give_split(confirmed.subject, split)
     return split

@@ -106,7 +106,7 @@ async def _run(step: int | None, after: bool, revision: int, build: Any, confirm
 
 
 def _with_fused_store(runtime: Runtime, fuse: Fuse) -> Runtime:
-    return replace(runtime, store=Fused(runtime.store, fuse))  # type: ignore[arg-type]
+    return replace(runtime, store=Fused(runtime.store, fuse))
 
 
 async def _dies(collect: Collect, confirmed: Any) -> bool:

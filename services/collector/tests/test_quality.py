@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from savo_collector.quality import MEASURED_SIDE, QualityPolicy, measure, requir
 from savo_contracts.samples import RejectionReason
 from savo_detection.decoding import decode
 
-PHOTOS = Path(os.environ.get("SAVO_TEST_PHOTOS", "../shared/data/epicureai12"))
-
 
 def flaw_of(pixels: Any) -> RejectionReason | None:
     try:
@@ -26,10 +23,8 @@ def flaw_of(pixels: Any) -> RejectionReason | None:
 
 
 @pytest.mark.photos
-def test_real_photos_pass_and_their_blurred_and_darkened_copies_do_not() -> None:
-    files = sorted((PHOTOS / "images").glob("*.jpg"))
-    if not files:
-        pytest.skip(f"no photos in {PHOTOS} (SAVO_TEST_PHOTOS)")
+def test_real_photos_pass_and_their_blurred_and_darkened_copies_do_not(real_photos: Path) -> None:
+    files = sorted((real_photos / "images").glob("*.jpg"))
     photos = [decode(file.read_bytes(), target_side=MEASURED_SIDE) for file in files]
     assert np.mean([flaw_of(photo) is None for photo in photos]) >= 0.99
     for photo in photos[::3]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from savo_collector.ports import Photo
 from savo_contracts.documents import SampleMeta, sample_image_key, sample_labels_key, sample_meta_key
 from savo_contracts.envelope import ImageRef
-from savo_runtime.storage.port import ObjectStore
+from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 
 __all__ = ["SampleObjects"]
 
@@ -28,6 +28,12 @@ class SampleObjects:
 
     async def put_meta(self, meta: SampleMeta) -> None:
         await self.store.put(sample_meta_key(meta.sha256), meta.model_dump_json(indent=1).encode(), media_type="application/json")
+
+    async def meta(self, sha256: str) -> SampleMeta | None:
+        try:
+            return SampleMeta.model_validate_json(await self.store.get(sample_meta_key(sha256)))
+        except ObjectNotFoundError:
+            return None
 
     async def remove(self, sha256: str, media_type: str) -> None:
         for key in (sample_meta_key(sha256), sample_labels_key(sha256), sample_image_key(sha256, media_type)):
