@@ -9,6 +9,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def figures() -> Iterator[Figure]:
     model = exported_model()
     ours, plain, theirs = Detector.load(model), plain_loop(model), ultralytics_predict(model)
     for size, photo in photos().items():
-        seconds = in_turn({"ours": lambda p=photo: ours.detect(p), "plain": lambda p=photo: plain(p), "ultralytics": lambda p=photo: theirs(p)}, rounds=ROUNDS)
+        seconds = in_turn({"ours": partial(ours.detect, photo), "plain": partial(plain, photo), "ultralytics": partial(theirs, photo)}, rounds=ROUNDS)
         yield faster(f"bytes → boxes, {size}", seconds["ours"], "Pillow + ONNX Runtime", seconds["plain"])
         yield faster(f"bytes → boxes, {size}", seconds["ours"], "ultralytics predict", seconds["ultralytics"])
 
@@ -39,6 +40,7 @@ def photos() -> dict[str, bytes]:
     """One kitchen scene as the app sends it small (512 px), and as a phone takes it (12 megapixels), with sensor grain."""
     scene = next(iter(draw_scenes(1, seed=3)))
     pixels = cv2.imdecode(np.frombuffer(scene.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
     grain = np.random.default_rng(3)
     large = cv2.resize(pixels, (4032, 3024), interpolation=cv2.INTER_CUBIC).astype(np.int16) + grain.integers(-9, 10, (3024, 4032, 1))
     return {"512 px": _jpeg(cv2.resize(pixels, (512, 384), interpolation=cv2.INTER_AREA)), "12 MP": _jpeg(large.clip(0, 255).astype(np.uint8))}
@@ -90,7 +92,7 @@ def ultralytics_predict(model: Path) -> Any:
 def _ultralytics() -> Any:
     WORK.mkdir(parents=True, exist_ok=True)
     os.environ |= {"YOLO_AUTOINSTALL": "False", "YOLO_CONFIG_DIR": str(WORK.resolve()), "YOLO_VERBOSE": "False"}
-    from ultralytics import YOLO
+    from ultralytics import YOLO  # type: ignore[attr-defined]
 
     return YOLO
 

@@ -1,0 +1,148 @@
+"""A scan's round trip through HTTP and Kafka without inference: upload → accepted, checked, stored → Kafka → answered → Kafka → in the database → back.
+
+The peer does the same trip without any of the product's duties, so the ratio is what those duties cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx2
+
+from benchmarks.measuring import Figure, interval
+from benchmarks.photo_to_boxes import photos
+from savo_runtime.messaging.embedded import EmbeddedBroker
+
+ROUNDS = 12
+ONE_BY_ONE = 25
+AT_ONCE = 8
+BURST = 80
+READY_WITHIN = 60.0
+OURS_PORT, BARE_PORT = 18431, 18432
+
+
+def figures() -> Iterator[Figure]:
+    photo = photos()["512 px"]
+    with _contenders() as urls:
+        ours, bare = asyncio.run(_measure(urls, photo))
+    for name in ("p50", "p99"):
+        mine, theirs = [float(getattr(each, name)) for each in ours], [float(getattr(each, name)) for each in bare]
+        ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
+        yield Figure(f"scan round trip, {name}", "ms", *_medians(mine, theirs, 1000), *_ratio(ratios), "one at a time, 512-px photo")
+    mine, theirs = [each.per_second for each in ours], [each.per_second for each in bare]
+    ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
+    yield Figure("scan round trips", "per s", *_medians(mine, theirs, 1), *_ratio(ratios), f"{AT_ONCE} at a time")
+
+
+class Round:
+    """One turn of one contender."""
+
+    def __init__(self, seconds: list[float], burst_seconds: float) -> None:
+        self.p50 = statistics.median(seconds)
+        self.p99 = sorted(seconds)[max(0, round(0.99 * len(seconds)) - 1)]
+        self.per_second = BURST / burst_seconds
+
+
+async def _measure(urls: tuple[str, str], photo: bytes) -> tuple[list[Round], list[Round]]:
+    found: tuple[list[Round], list[Round]] = ([], [])
+    async with httpx2.AsyncClient(timeout=30, trust_env=False) as client:
+        for turn in range(-1, ROUNDS):
+            for place in (0, 1) if turn % 2 else (1, 0):
+                one = await _round(lambda place=place: _scan(client, urls[place], photo))  # type: ignore[misc]
+                if turn >= 0:
+                    found[place].append(one)
+    return found
+
+
+async def _round(scan: Callable[[], Awaitable[None]]) -> Round:
+    seconds = []
+    for _ in range(ONE_BY_ONE):
+        started = time.perf_counter()
+        await scan()
+        seconds.append(time.perf_counter() - started)
+    left = iter(range(BURST))
+
+    async def worker() -> None:
+        for _ in left:
+            await scan()
+
+    started = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    return Round(seconds, time.perf_counter() - started)
+
+
+async def _scan(client: httpx2.AsyncClient, url: str, photo: bytes) -> None:
+    answer = await client.post(f"{url}/v1/scans?wait=20", content=photo, headers={"content-type": "image/jpeg"})
+    assert answer.status_code == httpx2.codes.OK, answer.text
+
+
+@contextmanager
+def _contenders() -> Iterator[tuple[str, str]]:
+    """Both on one embedded broker: ours as gateway and echo, the peer as two bare processes."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True))
+        broker = stack.enter_context(EmbeddedBroker()).bootstrap_servers
+        ours = {
+            "SAVO_DATA_DIR": folder,
+            "SAVO_KAFKA_BOOTSTRAP_SERVERS": broker,
+            "SAVO_EMBEDDED_BROKER": "true",
+            "SAVO_RATE_LIMIT_PER_MINUTE": "0",
+            "SAVO_LOG_LEVEL": "warning",
+        }
+        stack.enter_context(_process(["-m", "benchmarks.echo_vision"], ours))
+        stack.enter_context(_process(["-m", "savo_runtime", "gateway"], ours | {"PORT": str(OURS_PORT)}))
+        stack.enter_context(_process(["-m", "benchmarks.bare_round_trip", "echo", broker], {}))
+        stack.enter_context(_process(["-m", "benchmarks.bare_round_trip", "http", str(BARE_PORT), broker], {}))
+        urls = f"http://127.0.0.1:{OURS_PORT}", f"http://127.0.0.1:{BARE_PORT}"
+        for url, path in zip(urls, ("/readyz", "/docs"), strict=True):
+            _wait_for(url + path)
+        _wait_for_file(Path(folder) / "run" / "vision.json")
+        yield urls
+
+
+@contextmanager
+def _process(arguments: list[str], settings: dict[str, str]) -> Iterator[None]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_"))}
+    process = subprocess.Popen([sys.executable, *arguments], env=clean | settings, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_for(url: str) -> None:
+    deadline = time.monotonic() + READY_WITHIN
+    while time.monotonic() < deadline:
+        try:
+            if httpx2.get(url, trust_env=False).status_code == httpx2.codes.OK:
+                return
+        except httpx2.HTTPError:
+            pass
+        time.sleep(0.2)
+    raise TimeoutError(f"{url} was not ready in {READY_WITHIN:g} s")
+
+
+def _wait_for_file(path: Path) -> None:
+    deadline = time.monotonic() + READY_WITHIN
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path.name} did not come in {READY_WITHIN:g} s")
+        time.sleep(0.2)
+
+
+def _medians(ours: list[float], peer: list[float], scale: float) -> tuple[float, str, float]:
+    return statistics.median(ours) * scale, "bare FastAPI + aiokafka", statistics.median(peer) * scale
+
+
+def _ratio(ratios: list[float]) -> tuple[float, float, float]:
+    return statistics.median(ratios), *interval(ratios)

@@ -1,0 +1,117 @@
+"""The whole loop on real input: photos over HTTP → samples → training → gate → rollout to 100 % → a champion, on both brokers."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from savo_demo.folder import write_scenes
+from savo_demo.phones import Errand, Phones, Visit, new_client
+from savo_demo.scenes import Scene, draw_scenes
+from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
+
+SAMPLES = 60
+USERS = 120
+ROLLOUT_WITHIN = 240.0
+TRAINED_WITHIN = 240.0
+
+# A wheel that turns fast: little training, no gate worth the name, an error-free stand-in. What is proven is that every
+# stage hands on to the next; how good a model must be is proven by the gates' own tests and by `make demo`.
+SETTINGS = {
+    "SAVO_TRAINING_THRESHOLD": str(SAMPLES),
+    "SAVO_TRAIN_EPOCHS": "1",
+    "SAVO_TRAIN_IMGSZ": "64",
+    "SAVO_TRAIN_DEVICE": "cpu",
+    "SAVO_GATE_MAP50": "0",
+    "SAVO_GATE_MAP50_LOWER": "0",
+    "SAVO_ROLLOUT_MIN_CONFIRMED": "3",
+    "SAVO_ROLLOUT_MIN_DAYS_PER_STEP": "0",
+    "SAVO_ROLLOUT_MAX_P95_MS": "20000",
+    "SAVO_RATE_LIMIT_PER_MINUTE": "0",
+}
+
+pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.timeout(900)]
+
+
+@pytest.mark.parametrize("broker", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+async def test_photos_become_samples_become_a_model_that_takes_over(broker: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    arguments = ["--kafka", request.getfixturevalue("own_kafka").bootstrap_servers] if broker == "kafka" else []
+    scenes = list(draw_scenes(SAMPLES * 2, seed=5))
+    write_scenes(tmp_path / "truth", scenes)
+    flawless = [f"--standin-option={word}" for option in ("--miss", "--wrong", "--errors") for word in (option, "0")]
+    with running_wheel(tmp_path / "savo", tmp_path / "truth", SETTINGS, *arguments, *flawless, latency_scale=0.02) as wheel:
+        async with new_client(wheel.url) as client:
+            phones = Phones(client, random.Random(5), at_once=6)
+            visits: list[Visit] = []
+            await phones.run(errands(scenes), visits.append, until=lambda: samples(wheel) >= SAMPLES)
+            registered = await wait_for_model(client, wheel)
+            assert registered["version"] == "v1"
+            shares = await climb(phones, client, scenes, visits)
+            assert shares == [0.05, 0.25, 0.5, 1.0]
+            after = [await phones.visit(errand) for errand in take(errands(scenes), 3)]
+            assert all(visit.confirmed and visit.experiment is None for visit in after)
+        assert all(visit.confirmed or visit.refused for visit in visits)
+        assert any(visit.arm == "candidate" and visit.experiment == "v1" for visit in visits)
+        assert read_json(wheel.data_dir / "objects/models/ingredients/aliases/champion.json")["version"] == "v1"
+        assert_model_is_complete(wheel.data_dir)
+
+
+def errands(scenes: list[Scene]) -> Iterator[Errand]:
+    """Each scene once, then again by others: many people, so that each share has its part of them."""
+    for number, scene in enumerate(cycle(scenes)):
+        yield Errand(f"user-{number % USERS}", scene.jpeg, scene.truth)
+
+
+def take(source: Iterator[Errand], count: int) -> Iterator[Errand]:
+    for _, errand in zip(range(count), source, strict=False):
+        yield errand
+
+
+def samples(wheel: Wheel) -> int:
+    return len(objects_under(wheel.data_dir, "samples/meta"))
+
+
+async def wait_for_model(client: httpx2.AsyncClient, wheel: Wheel) -> dict[str, Any]:
+    deadline = time.monotonic() + TRAINED_WITHIN
+    while time.monotonic() < deadline:
+        rollout = await rollout_now(client)
+        if rollout.get("candidate"):
+            candidate: dict[str, Any] = rollout["candidate"]
+            return candidate
+    raise AssertionError(f"no model in {TRAINED_WITHIN:g} s; the trainer said:\n{wheel.last_lines('trainer')}")
+
+
+async def climb(phones: Phones, client: httpx2.AsyncClient, scenes: list[Scene], visits: list[Visit]) -> list[float]:
+    """Traffic until the rollout is completed; the shares that it had, in order."""
+    deadline = time.monotonic() + ROLLOUT_WITHIN
+    source = errands(scenes)
+    rollout: dict[str, Any] = {}
+    while time.monotonic() < deadline:
+        await phones.run(take(source, 40), visits.append)
+        rollout = await rollout_now(client)
+        if rollout["state"] == "completed":
+            return [step["share"] for step in reversed(rollout["history"]) if step["state"] == "running"]
+    raise AssertionError(f"the rollout did not complete in {ROLLOUT_WITHIN:g} s: {json.dumps(rollout, indent=1)[:3000]}")
+
+
+async def rollout_now(client: httpx2.AsyncClient) -> dict[str, Any]:
+    answer = await client.get("/admin/rollout")
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def assert_model_is_complete(data_dir: Path) -> None:
+    names = {path.name for path in objects_under(data_dir, "models/ingredients/v1")}
+    assert names == {"model.onnx", "weights.pt", "card.md", "report.json", "classes.json"}
+    report = read_json(data_dir / "objects/models/ingredients/v1/report.json")
+    manifest = (data_dir / f"objects/datasets/{report['dataset_version']}/manifest.jsonl").read_text().splitlines()
+    assert {json.loads(line)["split"] for line in manifest} == {"train", "val", "test"}
