@@ -64,7 +64,7 @@ class Plan:
     """Photos of people who do not give them for training; shared by `most_guests` people during the rollout."""
     most_guests: int = 4000
     rollout_seconds: float = 150.0
-    at_once: int = 8
+    at_once: int = 5
     latency_scale: float = 0.1
     min_confirmed: int = 10
     confidence_threshold: float = 0.4

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from savo_demo.plan import PlanError, plan_from
+
+
+def test_without_variables_it_draws_trains_and_stops(tmp_path: Path) -> None:
+    plan = plan_from({}, folder=tmp_path)
+    assert (plan.photos, plan.gate, plan.train, plan.keep) == (None, None, True, False)
+
+
+def test_settings_of_whoever_runs_it_stay_out_of_the_demo(tmp_path: Path) -> None:
+    environment = plan_from({}, folder=tmp_path).environment(
+        {"R2_BUCKET_NAME": "mine", "GOOGLE_API_KEY": "secret", "SAVO_DATABASE_URL": "postgres://", "PATH": "/bin", "PORT": "1"}
+    )
+    assert environment["PATH"] == "/bin"
+    assert not {"R2_BUCKET_NAME", "GOOGLE_API_KEY", "SAVO_DATABASE_URL", "PORT"} & set(environment)
+
+
+def test_a_lowered_gate_reaches_the_trainer_and_is_said_aloud(tmp_path: Path) -> None:
+    plan = plan_from({"DEMO_GATE": "0.2"}, folder=tmp_path)
+    environment = plan.environment({})
+    assert (environment["SAVO_GATE_MAP50"], environment["SAVO_GATE_MAP50_LOWER"]) == ("0.2", "0.1")
+    assert any("gate is lowered" in words for words in plan.shortcuts())
+
+
+def test_without_a_lowered_gate_the_trainers_own_holds(tmp_path: Path) -> None:
+    assert not [name for name in plan_from({}, folder=tmp_path).environment({}) if name.startswith("SAVO_GATE")]
+
+
+def test_without_training_the_threshold_is_out_of_reach(tmp_path: Path) -> None:
+    assert int(plan_from({"DEMO_TRAIN": "0"}, folder=tmp_path).environment({})["SAVO_TRAINING_THRESHOLD"]) > 100_000
+
+
+@pytest.mark.parametrize("variables", [{"DEMO_GATE": "high"}, {"DEMO_GATE": "75"}, {"DEMO_TRAIN": "maybe"}, {"DEMO_PHOTOS": "/nowhere"}])
+def test_a_senseless_variable_is_named_with_its_value(tmp_path: Path, variables: dict[str, str]) -> None:
+    with pytest.raises(PlanError) as flaw:
+        plan_from(variables, folder=tmp_path)
+    ((name, value),) = variables.items()
+    assert name in str(flaw.value)
+    assert value in str(flaw.value)

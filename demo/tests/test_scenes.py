@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+
+from savo_contracts.ingredients import CATALOGUE
+from savo_demo.drawing import Array
+from savo_demo.scenes import CLASSES, Scene, SceneSettings, draw_scene, draw_scenes, spoil
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return list(draw_scenes(60, seed=5))
+
+
+def pixels(photo: bytes) -> Array:
+    image = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return np.asarray(image)
+
+
+def test_the_same_numbers_draw_the_same_bytes() -> None:
+    assert draw_scene(3, 4) == draw_scene(3, 4)
+    assert draw_scene(3, 4).jpeg != draw_scene(3, 5).jpeg
+    assert draw_scene(3, 4).jpeg != draw_scene(4, 4).jpeg
+
+
+def test_a_scene_does_not_depend_on_those_drawn_before_it() -> None:
+    alone = draw_scene(9, 7).jpeg
+    assert [scene.jpeg for scene in draw_scenes(8, 9)][7] == alone
+
+
+def test_no_two_scenes_are_the_same_photo(scenes: list[Scene]) -> None:
+    assert len({hashlib.sha256(scene.jpeg).digest() for scene in scenes}) == len(scenes)
+
+
+def test_photos_have_the_size_that_was_asked_for(scenes: list[Scene]) -> None:
+    assert pixels(scenes[0].jpeg).shape == (480, 640, 3)
+    assert pixels(draw_scene(1, 1, SceneSettings(width=320, height=240)).jpeg).shape == (240, 320, 3)
+
+
+def test_there_are_eight_ingredients_or_more_and_the_catalogue_knows_them_all() -> None:
+    assert len(CLASSES) >= 8
+    assert set(CLASSES) <= set(CATALOGUE)
+
+
+def test_a_scene_holds_at_most_four_ingredients_and_all_of_them_turn_up(scenes: list[Scene]) -> None:
+    assert max(len(scene.truth) for scene in scenes) <= 4
+    assert set(Counter(item.label for scene in scenes for item in scene.truth)) == set(CLASSES)
+
+
+@pytest.mark.parametrize("index", range(12))
+def test_boxes_are_tight_around_what_can_be_seen(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every ingredient is painted again in one glaring colour; its pixels must reach all four sides of its box and not pass them."""
+    scene = draw_scene(21, index)
+    owners = _owners(21, index, monkeypatch)
+    height, width = owners.shape
+    for item in scene.truth:
+        left, top, right, bottom = (round(value) for value in item.bbox.to_pixels(width, height))
+        numbers = [number for number in np.unique(owners) if number and _box_of(owners, number) == (left, top, right, bottom)]
+        assert numbers, f"no ingredient's visible pixels fill exactly the box of {item.label}"
+
+
+def _owners(seed: int, index: int, monkeypatch: pytest.MonkeyPatch) -> Array:
+    from savo_demo import scenes
+
+    kept: list[Array] = []
+    original = scenes._Picture.truth
+
+    def spy(picture: scenes._Picture) -> tuple[scenes.Truth, ...]:
+        kept.append(picture.owner)
+        return original(picture)
+
+    monkeypatch.setattr(scenes._Picture, "truth", spy)
+    draw_scene(seed, index)
+    return kept[0]
+
+
+def _box_of(owners: Array, number: int) -> tuple[int, int, int, int]:
+    rows, columns = np.where(owners == number)
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+
+
+def test_an_ingredient_that_is_mostly_hidden_has_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    from savo_demo import scenes
+
+    picture = scenes._Picture(np.random.default_rng(1), SceneSettings())
+    picture.labels, picture.full = ["egg", "lemon"], [1000, 1000]
+    picture.owner[:] = 0
+    picture.owner[:10, :45] = 1  # 450 of 1000 pixels can be seen
+    picture.owner[20:30, :35] = 2  # 350 of 1000
+    assert [item.label for item in picture.truth()] == ["egg"]
+
+
+def sharpness(photo: bytes) -> float:
+    return float(cv2.Laplacian(cv2.cvtColor(pixels(photo), cv2.COLOR_BGR2GRAY), cv2.CV_64F).var())
+
+
+def test_spoilt_photos_have_exactly_their_flaw(scenes: list[Scene]) -> None:
+    rng = np.random.default_rng(2)
+    for scene in scenes[:20]:
+        blurred, dark, broken = (spoil(scene.jpeg, flaw, rng) for flaw in ("blurred", "dark", "broken"))
+        assert sharpness(blurred) < 4 < 15 < sharpness(scene.jpeg)
+        assert pixels(dark).mean() < 25 < 45 < pixels(scene.jpeg).mean()
+        assert scene.jpeg.startswith(broken)
+        assert len(broken) < len(scene.jpeg) * 0.7
+        assert spoil(scene.jpeg, "duplicate", rng) == scene.jpeg
