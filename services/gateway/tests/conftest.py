@@ -1,54 +1,14 @@
-"""A gateway in memory: SQLite, objects and events that tests can look at, and HTTP without a socket."""
+"""A gateway for each test."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-import httpx2
 import pytest
 
-from savo_contracts.envelope import Envelope, Event
-from savo_contracts.scans import ScanRequested
-from savo_gateway.app import build
-from savo_gateway.settings import GatewaySettings
-from savo_runtime.service import Runtime, Service
-from savo_runtime.testing import FakeClock, MemoryStore, memory_runtime, published_by_outbox
+from services.gateway.tests.house import House, furnished
 from services.gateway.tests.photos import photo
-
-
-@dataclass
-class House:
-    """A gateway under test."""
-
-    runtime: Runtime
-    service: Service
-    http: httpx2.AsyncClient
-    clock: FakeClock
-
-    @property
-    def objects(self) -> dict[str, bytes]:
-        return cast(MemoryStore, self.runtime.store).objects
-
-    async def hear(self, event: Event) -> None:
-        """As if the event came by Kafka."""
-        for reader in (*self.service.subscriptions, *self.service.snapshots):
-            if reader.topic.event is type(event):
-                apply = reader.handle if hasattr(reader, "handle") else reader.apply
-                await apply(Envelope.new(event, "test"))
-                return
-        raise AssertionError(f"the gateway does not read {type(event).__name__}")
-
-    async def published(self, kind: type[Any] = Event) -> list[Any]:
-        return [event for event in await published_by_outbox(self.runtime) if isinstance(event, kind)]
-
-    async def scan(self, photo: bytes, **fields: str) -> ScanRequested:
-        """A photo sent and accepted; its event."""
-        answer = await self.http.post("/v1/scans", files={"image": ("photo.jpg", photo)}, data=fields)
-        assert answer.status_code == 202, answer.text
-        scan_id = answer.json()["scan_id"]
-        return next(event for event in await self.published(ScanRequested) if event.scan_id == scan_id)
 
 
 @pytest.fixture
@@ -61,15 +21,8 @@ def settings_given() -> dict[str, Any]:
 async def house(settings_given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
     for variable in ("PORT", "SAVO_HTTP_PORT", "SAVO_AUTH"):
         monkeypatch.delenv(variable, raising=False)
-    clock = FakeClock()
-    async with memory_runtime("gateway", migrations="savo_gateway.migrations", clock=clock) as runtime:
-        service = build(GatewaySettings(**settings_given), runtime)
-        assert service.app is not None
-        transport = httpx2.ASGITransport(app=cast(Any, service.app))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as http:
-            yield House(runtime, service, http, clock)
-        for stop in service.on_stop:
-            await stop()
+    async with furnished(settings_given) as house:
+        yield house
 
 
 @pytest.fixture

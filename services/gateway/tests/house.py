@@ -1,0 +1,72 @@
+"""A gateway in memory: SQLite, objects and events that tests can look at, and HTTP without a socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httpx2
+
+from savo_contracts.envelope import Envelope, Event
+from savo_contracts.scans import ScanRequested
+from savo_gateway.app import build
+from savo_gateway.http.gateway import Gateway
+from savo_gateway.settings import GatewaySettings
+from savo_runtime.database import Database
+from savo_runtime.service import Runtime, Service
+from savo_runtime.testing import FakeClock, MemoryStore, memory_runtime, published_by_outbox
+
+__all__ = ["House", "furnished"]
+
+
+@dataclass
+class House:
+    """A gateway under test."""
+
+    runtime: Runtime
+    service: Service
+    http: httpx2.AsyncClient
+    clock: FakeClock
+
+    @property
+    def gateway(self) -> Gateway:
+        gateway: Gateway = cast(Any, self.service.app).state.gateway
+        return gateway
+
+    @property
+    def objects(self) -> dict[str, bytes]:
+        return cast(MemoryStore, self.runtime.store).objects
+
+    async def hear(self, event: Event) -> None:
+        """As if the event came by Kafka."""
+        for reader in (*self.service.subscriptions, *self.service.snapshots):
+            if reader.topic.event is type(event):
+                apply = reader.handle if hasattr(reader, "handle") else reader.apply
+                await apply(Envelope.new(event, "test"))
+                return
+        raise AssertionError(f"the gateway does not read {type(event).__name__}")
+
+    async def published(self, kind: type[Any] = Event) -> list[Any]:
+        return [event for event in await published_by_outbox(self.runtime) if isinstance(event, kind)]
+
+    async def scan(self, photo: bytes, **fields: str) -> ScanRequested:
+        """A photo sent and accepted; its event."""
+        answer = await self.http.post("/v1/scans", files={"image": ("photo.jpg", photo)}, data=fields)
+        assert answer.status_code == 202, answer.text
+        scan_id = answer.json()["scan_id"]
+        return next(event for event in await self.published(ScanRequested) if event.scan_id == scan_id)
+
+
+@asynccontextmanager
+async def furnished(settings: dict[str, Any], database: Database | None = None) -> AsyncIterator[House]:
+    clock = FakeClock()
+    async with memory_runtime("gateway", migrations="savo_gateway.migrations", clock=clock, database=database) as runtime:
+        service = build(GatewaySettings(**settings), runtime)
+        assert service.app is not None
+        transport = httpx2.ASGITransport(app=cast(Any, service.app))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as http:
+            yield House(runtime, service, http, clock)
+        for stop in service.on_stop:
+            await stop()

@@ -1,0 +1,139 @@
+"""The gateway as it is wired: settings, tables, subscriptions, the operators' desk and the pages."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx2
+import pytest
+
+from savo_contracts.rollout import RolloutChanged, RolloutState
+from savo_contracts.topics import TOPICS
+from savo_gateway.adapters.rollout_client import HttpRolloutDesk
+from savo_gateway.adapters.tables import Base
+from savo_gateway.errors import RolloutAwayError
+from savo_gateway.settings import GatewaySettings
+from savo_runtime.settings import load_settings
+from savo_runtime.testing import assert_migrations_match
+
+
+async def test_migrations_make_the_tables_that_the_code_uses():
+    await assert_migrations_match("savo_gateway.migrations", Base.metadata)
+
+
+async def test_every_topic_that_names_the_gateway_is_read(house):
+    read = {reader.topic.name for reader in (*house.service.subscriptions, *house.service.snapshots)}
+    assert read == {topic.name for topic in TOPICS if "gateway" in topic.consumers}
+
+
+@pytest.mark.parametrize(
+    ("given", "port"),
+    [({}, 8000), ({"SAVO_HTTP_PORT": "9000"}, 9000), ({"PORT": "10000", "SAVO_HTTP_PORT": "9000"}, 10000)],
+    ids=["neither", "ours", "the host's"],
+)
+def test_the_hosts_port_comes_first(monkeypatch, given, port):
+    for name in ("PORT", "SAVO_HTTP_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings(GatewaySettings).http_port == port
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SAVO_AUTH", "maybe"), ("SAVO_AUTH", "jwt"), ("SAVO_MAX_UPLOAD_MB", "0"), ("SAVO_ROLLOUT_URL", "rollout:80"), ("PORT", "http")]
+)
+def test_a_senseless_setting_stops_the_start_in_one_line(monkeypatch, capsys, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit) as stop:
+        load_settings(GatewaySettings)
+    told = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert told.count("\n") == 1
+    assert variable in told
+
+
+# the operators' desk ------------------------------------------------------------------------------------------------
+
+
+def desk(answer: Any) -> HttpRolloutDesk:
+    return HttpRolloutDesk("http://rollout/", transport=httpx2.MockTransport(answer))
+
+
+async def test_the_desk_passes_orders_and_answers_on():
+    asked: list[httpx2.Request] = []
+
+    def rollout(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return httpx2.Response(409, json={"code": "not-possible"}) if request.method == "PUT" else httpx2.Response(200, json={"share": 0.25})
+
+    hand = desk(rollout)
+    assert await hand.show() == {"share": 0.25}
+    assert await hand.change({"action": "pause"}) == (409, {"code": "not-possible"})
+    assert [str(request.url) for request in asked] == ["http://rollout/rollout"] * 2
+    await hand.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [httpx2.Response(500), httpx2.Response(200, text="<html>"), httpx2.Response(200, json=[]), httpx2.ConnectError("refused")],
+    ids=["500", "html", "list", "refused"],
+)
+async def test_a_desk_without_a_proper_answer_is_away(answer):
+    def rollout(_request: httpx2.Request) -> httpx2.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    hand = desk(rollout)
+    with pytest.raises(RolloutAwayError):
+        await hand.show()
+    await hand.close()
+
+
+def changed(sequence: int, share: float, moment: Any) -> RolloutChanged:
+    return RolloutChanged(sequence=sequence, state=RolloutState.RUNNING, share=share, reason="a step", changed_by="rollout", changed_at=moment)
+
+
+async def test_without_the_rollout_service_its_last_word_is_shown_and_nothing_is_changed(house):
+    assert (await house.http.get("/admin/rollout")).status_code == 503
+    for event in (changed(2, 0.25, house.clock()), changed(1, 0.05, house.clock())):
+        await house.hear(event)
+    shown = await house.http.get("/admin/rollout")
+    assert (shown.status_code, shown.json()["share"]) == (200, 0.25)
+    assert "does not answer" in shown.json()["source"]
+    order = await house.http.put("/admin/rollout", json={"action": "pause", "reason": "lunch"})
+    assert (order.status_code, order.json()["code"]) == (503, "rollout-away")
+    assert order.headers["retry-after"] == "5"
+
+
+# pages and descriptions ---------------------------------------------------------------------------------------------
+
+
+async def test_the_page_loads_nothing_from_elsewhere(house):
+    answer = await house.http.get("/")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", answer.text)
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
+async def test_the_description_names_every_way_in_with_its_tag(house):
+    described = (await house.http.get("/openapi.json")).json()
+    assert {tag["name"] for tag in described["tags"]} == {"scans", "training", "recipes", "users", "admin"}
+    routes = {(method.upper(), path): operation for path, methods in described["paths"].items() for method, operation in methods.items()}
+    assert set(routes) == {
+        ("POST", "/v1/scans"),
+        ("GET", "/v1/scans"),
+        ("GET", "/v1/scans/{scan_id}"),
+        ("GET", "/v1/scans/{scan_id}/events"),
+        ("GET", "/v1/scans/{scan_id}/trace"),
+        ("POST", "/v1/scans/{scan_id}/confirmation"),
+        ("GET", "/training/stats"),
+        ("GET", "/training/progress"),
+        ("POST", "/training/upload-image"),
+        ("POST", "/training/submit"),
+        ("GET", "/admin/rollout"),
+        ("PUT", "/admin/rollout"),
+    }
+    assert all(operation["tags"] and "application/problem+json" in operation["responses"]["default"]["content"] for operation in routes.values())
+    assert "image" in routes["POST", "/v1/scans"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]

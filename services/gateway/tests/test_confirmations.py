@@ -1,0 +1,216 @@
+"""What users say about a result, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from savo_contracts.scans import Action, BoxSource, FailureCode, ScanConfirmed, ScanFailed, ServedBy
+from savo_gateway.confirmations import ConfirmationRequest, settle
+from services.gateway.tests.events import box, completed, tomato
+from services.gateway.tests.photos import photo
+
+TOMATO = {"x": 0.1, "y": 0.1, "width": 0.2, "height": 0.2}
+ELSEWHERE = {"x": 0.5, "y": 0.5, "width": 0.2, "height": 0.2}
+
+
+def said(*items: dict, **rest) -> ConfirmationRequest:
+    return ConfirmationRequest.model_validate({"items": list(items), **rest})
+
+
+def settled(detections, *requests):
+    return settle(detections, ServedBy.CUSTOM, requests)
+
+
+async def confirmed(house, requested, body):
+    return await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json=body)
+
+
+# what one word means ------------------------------------------------------------------------------------------------
+
+
+def test_a_kept_item_has_the_detectors_box_and_confidence():
+    (item,) = settled([tomato()], said({"label": "Tomatoes", "action": "kept"})).items
+    assert (item.label, item.bbox, item.box_source, item.confidence) == ("tomato", box(0.1), BoxSource.CUSTOM, 0.9)
+
+
+def test_who_drew_the_box_follows_from_what_was_done():
+    detections = [tomato(), tomato(0.4, "apple"), tomato(0.7, "milk"), tomato(None, "egg")]
+    items = settled(
+        detections,
+        said(
+            {"label": "tomato", "action": "kept", "bbox": TOMATO},
+            {"label": "pear", "action": "renamed", "from_label": "apple"},
+            {"label": "milk", "action": "moved", "bbox": ELSEWHERE},
+            {"label": "egg", "action": "kept", "bbox": ELSEWHERE},
+            {"label": "butter", "action": "added", "bbox": ELSEWHERE},
+            {"label": "salt", "action": "added"},
+        ),
+    ).items
+    assert [(item.label, item.box_source) for item in items] == [
+        ("tomato", BoxSource.CUSTOM),
+        ("pear", BoxSource.CUSTOM),
+        ("milk", BoxSource.USER),
+        ("egg", BoxSource.USER),
+        ("butter", BoxSource.USER),
+        ("salt", None),
+    ]
+
+
+def test_of_two_alike_the_one_under_the_box_is_meant():
+    items = settled(
+        [tomato(0.1), tomato(0.6)], said({"label": "tomato", "action": "removed", "bbox": box(0.61).model_dump()}, {"label": "tomato", "action": "kept"})
+    ).items
+    assert [(item.action, item.bbox.x) for item in items] == [(Action.KEPT, 0.1), (Action.REMOVED, 0.6)]
+
+
+def test_an_item_nobody_spoke_of_stays_out_and_the_photo_is_not_exhaustive():
+    result = settled([tomato(), tomato(0.5, "apple")], said({"label": "tomato", "action": "kept"}))
+    assert [item.label for item in result.items] == ["tomato"]
+    assert not result.nothing_missing
+
+
+def test_an_unknown_word_becomes_a_candidate_label():
+    (item,) = settled([], said({"label": "Grandma's Chutneys", "action": "added"})).items
+    assert item.label == "grandmas_chutney"
+
+
+# the last word counts -----------------------------------------------------------------------------------------------
+
+
+def test_the_last_word_on_each_item_counts_and_the_others_stay():
+    first = said({"label": "tomato", "action": "kept"}, {"label": "apple", "action": "kept"})
+    second = said({"label": "pear", "action": "renamed", "from_label": "apple"})
+    third = said({"label": "quince", "action": "renamed", "from_label": "pear"})
+    items = settled([tomato(), tomato(0.5, "apple")], first, second, third).items
+    assert [(item.label, item.action, item.from_label) for item in items] == [("tomato", Action.KEPT, None), ("quince", Action.RENAMED, "pear")]
+
+
+def test_an_addition_can_be_said_again_changed_and_taken_back():
+    added = {"label": "milk", "action": "added", "bbox": TOMATO}
+    assert len(settled([], said(added), said(added)).items) == 1
+    (item,) = settled([], said(added), said({"label": "cream", "action": "renamed", "from_label": "milk"})).items
+    assert (item.label, item.action, item.bbox) == ("cream", Action.ADDED, box(0.1))
+    assert settled([], said(added), said({"label": "milk", "action": "removed"})).items == ()
+
+
+def test_two_equal_additions_at_once_are_two():
+    assert len(settled([], said({"label": "egg", "action": "added"}, {"label": "egg", "action": "added"})).items) == 2
+
+
+LABELS = st.sampled_from(["tomato", "apple", "milk", "egg"])
+BOXES = st.sampled_from([None, TOMATO, ELSEWHERE])
+EDITS = st.builds(
+    lambda label, action, before, bbox: {"label": label, "action": action, "from_label": before, "bbox": bbox or (TOMATO if action == "moved" else None)},
+    LABELS,
+    st.sampled_from(["kept", "renamed", "moved", "added", "removed"]),
+    LABELS,
+    BOXES,
+)
+
+
+@given(st.lists(LABELS, max_size=4), st.lists(st.lists(EDITS, max_size=4), min_size=1, max_size=3))
+def test_whatever_is_said_each_detection_has_one_last_word_and_saying_it_again_is_no_news(labels, words):
+    detections = [tomato(0.2 * number, label) for number, label in enumerate(labels)]
+    requests = [said(*word) for word in words]
+    once = settled(detections, *requests)
+    from_detector = [item for item in once.items if item.confidence is not None]
+    assert len(from_detector) <= len(detections)
+    assert once.nothing_missing == (len(from_detector) == len(detections))
+
+
+# over HTTP ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_confirmation_becomes_an_event_with_the_scans_route(house, jpeg):
+    requested = await house.scan(jpeg, user_id="anna", consent="true", storage_location="pantry")
+    await house.hear(completed(requested, tomato()))
+    answer = await confirmed(house, requested, {"all_correct": True})
+    assert (answer.status_code, answer.json()["status"], answer.json()["revision"]) == (202, "published", 1)
+    (event,) = await house.published(ScanConfirmed)
+    assert (event.subject, event.experiment, event.bucket, event.share, event.revision) == (requested.subject, "v2", 17, 0.25, 1)
+    assert (event.consent, event.storage_location.value, event.nothing_missing) == (True, "pantry", True)
+    assert [item.action for item in event.items] == [Action.KEPT]
+    shown = (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()
+    assert shown["confirmation"] == answer.json()
+
+
+async def test_the_same_twice_gives_the_same_answer_and_one_event(house, jpeg):
+    requested = await house.scan(jpeg)
+    await house.hear(completed(requested, tomato()))
+    body = {"items": [{"label": "apple", "action": "renamed", "from_label": "tomato"}], "nothing_missing": False}
+    first = await confirmed(house, requested, body)
+    house.clock.advance(5)
+    answers = await asyncio.gather(*(confirmed(house, requested, body) for _ in range(10)))
+    assert {answer.text for answer in answers} == {first.text}
+    assert len(await house.published(ScanConfirmed)) == 1
+
+
+async def test_a_later_word_counts_the_revision_up(house, jpeg):
+    requested = await house.scan(jpeg)
+    await house.hear(completed(requested, tomato()))
+    await confirmed(house, requested, {"all_correct": True})
+    await confirmed(house, requested, {"items": [{"label": "tomato", "action": "removed"}]})
+    events = await house.published(ScanConfirmed)
+    assert [(event.revision, event.items[0].action) for event in events] == [(1, Action.KEPT), (2, Action.REMOVED)]
+
+
+async def test_an_early_confirmation_is_kept_and_published_with_the_result(house, jpeg):
+    requested = await house.scan(jpeg)
+    early = await confirmed(house, requested, {"items": [{"label": "apple", "action": "renamed", "from_label": "tomato"}]})
+    assert (early.status_code, early.json()["status"]) == (202, "waiting")
+    assert await house.published(ScanConfirmed) == []
+    await house.hear(completed(requested, tomato()))
+    await house.hear(completed(requested, tomato()))
+    (event,) = await house.published(ScanConfirmed)
+    assert (event.items[0].label, event.items[0].bbox, event.items[0].box_source) == ("apple", box(0.1), BoxSource.CUSTOM)
+    assert (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"]["status"] == "published"
+
+
+async def test_all_correct_before_the_result_is_refused(house, jpeg):
+    requested = await house.scan(jpeg)
+    answer = await confirmed(house, requested, {"all_correct": True})
+    assert (answer.status_code, answer.json()["code"]) == (409, "scan-not-completed")
+
+
+async def test_a_failed_scan_has_nothing_to_confirm(house, jpeg):
+    requested = await house.scan(jpeg)
+    told = {"scan_id": requested.scan_id, "subject": requested.subject, "requested_at": requested.requested_at, "failed_at": house.clock()}
+    await house.hear(ScanFailed(code=FailureCode.PHOTO_UNREADABLE, message="no", **told))
+    answer = await confirmed(house, requested, {"items": []})
+    assert (answer.status_code, answer.json()["code"]) == (409, "scan-failed")
+
+
+async def test_an_unknown_scan_has_nothing_to_confirm(house):
+    answer = await house.http.post("/v1/scans/unknown/confirmation", json={"all_correct": True})
+    assert (answer.status_code, answer.json()["code"]) == (404, "scan-not-found")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"items": [{"label": "a", "action": "kept", "bbox": {"x": 0.9, "y": 0, "width": 0.2, "height": 0.1}}]}, "items.0.bbox"),
+        (
+            {"items": [{"label": "a", "action": "kept"}, {"label": "a", "action": "added", "bbox": {"x": -1, "y": 0, "width": 0.2, "height": 0.1}}]},
+            "items.1.bbox.x",
+        ),
+        ({"items": [{"label": "a", "action": "added", "bbox": {"x": 0, "y": 0, "width": 0, "height": 0.1}}]}, "items.0.bbox.width"),
+        ({"items": [{"label": "a", "action": "moved"}]}, "items.0.bbox"),
+        ({"items": [{"label": "a", "action": "renamed"}]}, "items.0.from_label"),
+        ({"items": [{"label": "!!", "action": "added"}]}, "items.0.label"),
+        ({"items": [{"label": "a", "action": "eaten"}]}, "items.0.action"),
+        ({"items": [{"label": "a", "action": "kept", "quantity_estimate": 0}]}, "items.0.quantity_estimate"),
+        ({"items": [{"label": "a", "action": "kept", "colour": "red"}]}, "items.0.colour"),
+        ({"items": [], "all_correct": True}, "body"),
+        ({}, "body"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused_naming_the_field(house, body, field):
+    requested = await house.scan(photo(seed=4))
+    answer = await confirmed(house, requested, body)
+    assert answer.status_code == 422
+    assert field in [error["field"] for error in answer.json()["errors"]]
+    assert field in answer.json()["detail"]

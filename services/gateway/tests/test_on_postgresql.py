@@ -1,0 +1,92 @@
+"""The same behaviour on PostgreSQL: what depends on locks, on conflicts, and on how times and JSON come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from savo_contracts.scans import ScanConfirmed, ScanRequested
+from savo_gateway.adapters.scan_store import SqlScans
+from savo_gateway.confirmations import ConfirmationRequest
+from savo_gateway.scans import ScanOrder
+from savo_runtime.database import Database
+from services.gateway.tests.events import completed, tomato
+from services.gateway.tests.house import House, furnished
+from services.gateway.tests.photos import photo
+from services.gateway.tests.test_access import TestApiKeys
+from services.gateway.tests.test_confirmations import (
+    test_an_early_confirmation_is_kept_and_published_with_the_result,
+    test_the_same_twice_gives_the_same_answer_and_one_event,
+)
+from services.gateway.tests.test_figures import (
+    test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions,
+    test_progress_shows_runs_with_their_verdict_and_measures_the_goals,
+    test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted,
+    test_the_correction_rate_is_edited_scans_of_confirmed_scans,
+)
+from services.gateway.tests.test_finishing import test_idempotency_keys_are_forgotten_after_a_day, test_what_nobody_answered_fails_half_a_minute_after_its_time
+from services.gateway.tests.test_scans_http import (
+    test_a_photo_becomes_an_object_a_scan_and_an_event,
+    test_a_users_scans_come_newest_first_page_by_page,
+    test_an_unknown_scan_is_not_found,
+    test_fifty_equal_requests_at_once_are_one_scan,
+    test_refused_uploads_are_counted_by_reason,
+)
+from services.gateway.tests.test_submissions import test_corrections_become_the_same_event_as_a_confirmation
+
+__all__ = [
+    "TestApiKeys",
+    "test_a_photo_becomes_an_object_a_scan_and_an_event",
+    "test_a_users_scans_come_newest_first_page_by_page",
+    "test_an_early_confirmation_is_kept_and_published_with_the_result",
+    "test_an_unknown_scan_is_not_found",
+    "test_corrections_become_the_same_event_as_a_confirmation",
+    "test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions",
+    "test_fifty_equal_requests_at_once_are_one_scan",
+    "test_idempotency_keys_are_forgotten_after_a_day",
+    "test_progress_shows_runs_with_their_verdict_and_measures_the_goals",
+    "test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted",
+    "test_refused_uploads_are_counted_by_reason",
+    "test_the_correction_rate_is_edited_scans_of_confirmed_scans",
+    "test_the_same_twice_gives_the_same_answer_and_one_event",
+    "test_what_nobody_answered_fails_half_a_minute_after_its_time",
+]
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+async def house(settings_given: dict[str, Any], postgres_url: str) -> AsyncIterator[House]:
+    database = Database(postgres_url, "gateway")
+    async with furnished(settings_given, database) as house:
+        yield house
+    await database.close()
+
+
+async def test_equal_requests_at_several_replicas_are_one_scan(house: House, postgres_url: str) -> None:
+    others = [Database(postgres_url, "gateway") for _ in range(3)]
+    replicas = [SqlScans(database, house.runtime.outbox) for database in others]
+    sent: list[Any] = []
+
+    async def send(replica: SqlScans) -> None:
+        accept = replace(house.gateway.accept, scans=replica, _first={})
+        sent.append((await accept(ScanOrder(photo(), idempotency_key="k"))).scan_id)
+
+    await asyncio.gather(*(send(replica) for replica in replicas for _ in range(4)))
+    assert len(set(sent)) == 1
+    assert len(await house.published(ScanRequested)) == 1
+    for database in others:
+        await database.close()
+
+
+async def test_a_word_and_the_result_that_cross_each_other_are_both_heard(house: House) -> None:
+    scans = SqlScans(house.runtime.database, house.runtime.outbox)
+    word = ConfirmationRequest.model_validate({"items": [{"label": "tomato", "action": "kept"}]})
+    for number in range(20):
+        requested = await house.scan(photo(seed=number))
+        await asyncio.gather(scans.confirm(requested.scan_id, word, house.clock()), scans.complete(completed(requested, tomato()), house.clock()))
+    assert len(await house.published(ScanConfirmed)) == 20
