@@ -131,7 +131,7 @@ async def test_a_replica_that_lost_its_lease_writes_nothing_more(house: House) -
         assert await other.lease.acquire()
         return trained
 
-    house.runner.train = train_too_long  # type: ignore[method-assign]
+    house.runner.train = train_too_long  # type: ignore[method-assign,assignment]
     with pytest.raises(LeaseLostError):
         await house.work()
     assert (await house.state_of(run)).state is State.TRAINING
