@@ -14,6 +14,7 @@ from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
 from savo_contracts.scans import Action
 from savo_demo.corrections import Answered, Edit, corrections
+from savo_demo.errors import PhoneError, first_of
 from savo_demo.scenes import Truth
 
 PATIENCE_SECONDS = 90.0
@@ -24,10 +25,6 @@ SHORT_FORM = 0.6
 """Share of people who tap "all correct" when it is."""
 
 _AGAIN = frozenset({429, 502, 503})
-
-
-class PhoneError(Exception):
-    """The gateway did what no phone can live with; the message says what."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,8 @@ class Phones:
     at_once: int = 8
 
     async def run(self, errands: Iterable[Errand], seen: Callable[[Visit], None], *, until: Callable[[], bool] = lambda: False) -> int:
-        """Every errand once, at most `at_once` at a time; `seen` hears of each. Stops taking new ones when `until` says so. Gives how many were run."""
+        """Every errand once, at most `at_once` at a time; `seen` hears of each. Stops taking new ones when `until` says so. Gives how many were run.
+        Raises `PhoneError`."""
         waiting = iter(errands)
         done = 0
 
@@ -85,9 +83,12 @@ class Phones:
                 if until():
                     return
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self.at_once):
-                group.create_task(person())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.at_once):
+                    group.create_task(person())
+        except BaseExceptionGroup as many:
+            raise first_of(many) from many
         return done
 
     async def visit(self, errand: Errand) -> Visit:

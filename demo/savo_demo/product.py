@@ -18,19 +18,12 @@ from typing import Any
 import httpx2
 
 from savo_contracts.documents import SampleMeta
+from savo_demo.errors import ProductError
 from savo_demo.plan import Plan
 
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
 LAST_LINES = 15
-
-
-class ProductError(Exception):
-    """The product did not start or went away. `service` names whose log says why."""
-
-    def __init__(self, message: str, service: str = "savo-up") -> None:
-        super().__init__(message)
-        self.service = service
 
 
 @dataclass
@@ -78,9 +71,11 @@ class Product:
         assert self._process is not None
         return self._process.pid
 
-    def require_alive(self) -> None:
-        if self._process is None or self._process.returncode is not None:
-            raise ProductError("`savo up` is gone")
+    def death(self) -> ProductError | None:
+        """When it ended by itself, which explains whatever failed after it."""
+        if self._process is None or self._process.returncode is None:
+            return None
+        return ProductError(f"`savo up` ended with exit code {self._process.returncode}")
 
     async def progress(self) -> dict[str, Any]:
         return await self._get("/training/progress")
@@ -114,7 +109,6 @@ class Product:
     async def _get(self, path: str) -> dict[str, Any]:
         """Raises `ProductError`. Patient with a product whose cores are busy."""
         assert self.client is not None
-        self.require_alive()
         fault = ""
         for attempt in range(4):
             try:

@@ -1,0 +1,101 @@
+"""The candidate's way up the ladder, under live traffic of guests."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from savo_contracts.rollout import STEPS
+from savo_demo.album import Album, Shot
+from savo_demo.board import Board, Stage
+from savo_demo.errors import StageError, first_of
+from savo_demo.phones import Phones
+from savo_demo.plan import Plan
+from savo_demo.product import Product
+from savo_demo.summary import shares_climbed, whole_ladder
+from savo_demo.tally import Tally
+from savo_demo.waiting import POLL_SECONDS, until
+
+BEGINS_SECONDS = 45.0
+ENDED_BADLY = frozenset({"rolled-back", "paused"})
+
+
+@dataclass
+class RolloutAct:
+    plan: Plan
+    product: Product
+    board: Board
+    album: Album
+    tally: Tally
+    shares: list[float] = field(default_factory=list)
+    """The steps that were climbed."""
+
+    async def play(self, phones: Phones, shots: list[Shot], version: str) -> bool:
+        """True when the version is champion. False when real photos sent it back; with drawn ones that is a `StageError`."""
+        with self.board.stage("rollout", f"Rollout of {version}") as stage:
+            await self._begun(version)
+            state = await self._climb(phones, shots, stage, version)
+            self.shares = shares_climbed(state["history"], version)
+            steps = " → ".join(f"{share:.0%}" for share in self.shares)
+            if whole_ladder(self.shares) and _champion(state) == version:
+                stage.detail = f"{steps}; {version} is champion"
+                return True
+            stage.detail = f"{steps}; {state['state']}: {state['reason']}"
+            self._accept_or_raise(state, steps)
+        return False
+
+    async def _begun(self, version: str) -> None:
+        async def begun() -> bool:
+            return bool((await self.product.rollout()).get("experiment") == version)
+
+        if not await until(begun, BEGINS_SECONDS):
+            raise StageError(f"no rollout of {version} began", "rollout")
+
+    async def _climb(self, phones: Phones, shots: list[Shot], stage: Stage, version: str) -> dict[str, Any]:
+        """Guests scan until the ladder's end, the last guest, or the end of our patience; what the rollout shows then."""
+        over = asyncio.Event()
+
+        async def watch() -> None:
+            while not over.is_set():
+                state = await self.product.rollout()
+                _show(stage, state, version)
+                if _champion(state) == version or state["state"] in ENDED_BADLY:
+                    over.set()
+                await asyncio.sleep(POLL_SECONDS)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(watch())
+                await self._traffic(phones, shots, over)
+        except BaseExceptionGroup as many:
+            raise first_of(many) from many
+        return await self.product.rollout()
+
+    async def _traffic(self, phones: Phones, shots: list[Shot], over: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(self.plan.rollout_seconds):
+                await phones.run(self.album.guest_errands(shots, self.plan.most_guests), self.tally.add, until=over.is_set)
+        except TimeoutError:
+            self.board.note(f"the rollout was given {self.plan.rollout_seconds:.0f} s")
+        finally:
+            over.set()
+
+    def _accept_or_raise(self, state: dict[str, Any], steps: str) -> None:
+        word = f"{state['state']}, {state['reason']}"
+        if self.plan.photos is None:
+            top, waiting = " → ".join(f"{share:.0%}" for share in STEPS), "; ".join(state["waiting_for"]) or "nothing"
+            raise StageError(f"the rollout did not climb {top}: it went {steps or 'nowhere'} and is {word}; it waits for {waiting}", "rollout")
+        self.board.note(f"the rollout's word on these photos: {word}")
+
+
+def _champion(state: dict[str, Any]) -> str | None:
+    champion = state.get("champion")
+    return str(champion["version"]) if champion else None
+
+
+def _show(stage: Stage, state: dict[str, Any], version: str) -> None:
+    if state.get("experiment") == version:
+        people = state["arms"]["candidate"]["subjects"]
+        waiting = ", ".join(state["waiting_for"][:2]) or "the decision"
+        stage.share, stage.detail = state["share"], f"share {state['share']:.0%}; {people} people with {version}; waiting for {waiting}"
