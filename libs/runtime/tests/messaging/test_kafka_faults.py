@@ -73,8 +73,8 @@ async def test_a_broker_that_is_killed_costs_no_event(own_kafka: RealKafka) -> N
         consumers = await bench.consume(counting(seen, 0.0, 4), snapshots=[read_snapshot(on_erased)])
         publisher = Publisher(settings, "gateway", deadline=1.0)
         stack.push_async_callback(publisher.stop)
-        await _publish_until_taken(publisher, asked("before"))
-        await _publish_until_taken(publisher, SubjectErased(subject="before", erased_at=NOON))
+        await bench.publish(asked("before"))
+        await bench.publish(SubjectErased(subject="before", erased_at=NOON))
         await eventually(lambda: seen["before"] == 1 and subjects == ["before"], 45)
 
         own_kafka.kill()
@@ -96,7 +96,7 @@ async def test_a_service_stops_in_time_though_kafka_is_gone(own_kafka: RealKafka
     async with AsyncExitStack() as stack:
         bench = await open_bench(settings, "kafka", stack)
         consumers = await bench.consume(counting(seen, 0.0, 1))
-        await _publish_until_taken(bench.publisher, asked("before"))
+        await bench.publish(asked("before"))
         await eventually(lambda: seen["before"] == 1, 45)
         own_kafka.kill()
         async with asyncio.timeout(20):
