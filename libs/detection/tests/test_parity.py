@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from savo_detection.decoding import probe
 from savo_detection.model import Detector
 
 SIZES = [(160, 160), (320, 240), (213, 377), (90, 64), (640, 101)]
@@ -24,7 +25,7 @@ def draw(folder: Path) -> None:
         picture = Image.fromarray(rng.integers(60, 200, (size[1], size[0], 3), dtype=np.uint8))
         pen = ImageDraw.Draw(picture)
         for _ in range(6):
-            x, y = rng.integers(0, size[0]), rng.integers(0, size[1])
+            x, y = int(rng.integers(0, size[0])), int(rng.integers(0, size[1]))
             pen.ellipse((x, y, x + size[0] / 4, y + size[1] / 4), fill=tuple(rng.integers(0, 255, 3).tolist()))
         picture.save(folder / f"{number:02}.png")
 
@@ -44,10 +45,14 @@ def test_boxes_equal_ultralytics_own_prediction_of_the_same_file(tmp_path: Path,
     assert detector.classes == ("apple", "milk", "egg")
     total = matched = 0
     for name, theirs in json.loads((tmp_path / f"{head}.json").read_text()).items():
-        ours, size = detector.detect((tmp_path / name).read_bytes()), Image.open(tmp_path / name).size
+        photo = (tmp_path / name).read_bytes()
+        ours, size = detector.detect(photo), (probe(photo).width, probe(photo).height)
         rows = np.asarray([[*box.bbox.to_pixels(*size), box.confidence, box.class_id] for box in ours]).reshape(-1, 6)
-        total += max(len(rows), len(theirs))
-        matched += paired(rows, np.asarray(theirs).reshape(-1, 6))
+        predicted = np.asarray(theirs).reshape(-1, 6)
+        # Boxes that lie in the padding alone: they are clipped to nothing there, and dropped here.
+        inside = predicted[((predicted[:, 2:4] - predicted[:, :2]) > 0).all(axis=1)]
+        total += max(len(rows), len(inside))
+        matched += paired(rows, inside)
     assert total >= 30
     assert matched / total >= 0.99
 

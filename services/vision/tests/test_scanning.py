@@ -115,7 +115,8 @@ async def test_a_weak_answer_is_served_when_the_provider_is_away(world: World) -
     for number, fault in enumerate((ProviderUnavailableError("Google", "is away"), DependencyDownError("google", "is away"))):
         world.provider.fault = fault
         done = await completed(world, f"s{number}")
-        assert (done.served_by, done.fallback_reason, done.scan_confidence) == (ServedBy.CUSTOM, None, pytest.approx(0.4))
+        assert (done.served_by, done.fallback_reason) == (ServedBy.CUSTOM, None)
+        assert done.scan_confidence == pytest.approx(0.4)
 
 
 async def test_a_finished_scan_is_answered_again_and_paid_once(world: World) -> None:
@@ -150,7 +151,7 @@ async def test_a_store_that_is_down_holds_the_scan_back(world: World) -> None:
     with pytest.raises(DependencyDownError):
         await world.scan(request())
     world.store.failure = None
-    assert await completed(world)
+    assert (await completed(world)).served_by is ServedBy.GOOGLE
 
 
 @pytest.mark.parametrize(
