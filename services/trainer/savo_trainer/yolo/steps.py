@@ -61,7 +61,8 @@ class _Epochs:
             return
         self._last = epoch
         losses = {key.removeprefix("train/"): round(float(value), 4) for key, value in trainer.label_loss_items(trainer.tloss).items()}
-        measured = (trainer.metrics or {}).get("metrics/mAP50(B)")
+        # Between epochs without a validation ultralytics fills in zeros.
+        measured = (trainer.metrics or {}).get("metrics/mAP50(B)") if trainer.args.val or epoch == int(trainer.epochs) else None
         map50 = None if measured is None else round(float(measured), 4)
         seconds = round(time.monotonic() - self._started, 1)
         self._wire.send(
