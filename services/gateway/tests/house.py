@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -36,17 +36,19 @@ class House:
         return gateway
 
     @property
+    def store(self) -> MemoryStore:
+        return cast(MemoryStore, self.runtime.store)
+
+    @property
     def objects(self) -> dict[str, bytes]:
-        return cast(MemoryStore, self.runtime.store).objects
+        return self.store.objects
 
     async def hear(self, event: Event) -> None:
         """As if the event came by Kafka."""
-        for reader in (*self.service.subscriptions, *self.service.snapshots):
-            if reader.topic.event is type(event):
-                apply = reader.handle if hasattr(reader, "handle") else reader.apply
-                await apply(Envelope.new(event, "test"))
-                return
-        raise AssertionError(f"the gateway does not read {type(event).__name__}")
+        readers: list[tuple[type[Event], Callable[[Envelope[Any]], Awaitable[Any]]]] = [(one.topic.event, one.handle) for one in self.service.subscriptions]
+        readers += [(one.topic.event, one.apply) for one in self.service.snapshots]
+        (read,) = [read for kind, read in readers if kind is type(event)]
+        await read(Envelope.new(event, "test"))
 
     async def published(self, kind: type[Any] = Event) -> list[Any]:
         return [event for event in await published_by_outbox(self.runtime) if isinstance(event, kind)]
@@ -56,7 +58,8 @@ class House:
         answer = await self.http.post("/v1/scans", files={"image": ("photo.jpg", photo)}, data=fields)
         assert answer.status_code == 202, answer.text
         scan_id = answer.json()["scan_id"]
-        return next(event for event in await self.published(ScanRequested) if event.scan_id == scan_id)
+        (event,) = [event for event in await self.published(ScanRequested) if event.scan_id == scan_id]
+        return cast(ScanRequested, event)
 
 
 @asynccontextmanager

@@ -13,32 +13,33 @@ from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.errors import TooManyRequestsError
 from savo_gateway.rates import RateLimit
 from services.gateway.tests.events import completed, tomato
+from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
 
 SECRET = "a secret of at least thirty-two bytes, for tests"
 OPEN = ("/training/stats", "/docs", "/openapi.json", "/asyncapi", "/")
 
 
-def token(sub: str = "anna", *, key: str = SECRET, algorithm: str = "HS256", **claims: Any) -> dict[str, str]:
+def token(sub: str | None = "anna", *, key: str = SECRET, algorithm: str = "HS256", **claims: Any) -> dict[str, str]:
     told = {"sub": sub, "exp": datetime.now(UTC) + timedelta(hours=1)} | claims
     return {"Authorization": f"Bearer {jwt.encode({name: value for name, value in told.items() if value is not None}, key, algorithm)}"}
 
 
-def test_a_loopback_address_is_open_and_any_other_asks_for_a_key():
+def test_a_loopback_address_is_open_and_any_other_asks_for_a_key() -> None:
     assert [default_mode(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.7")] == [Mode.NONE] * 3 + [Mode.API_KEY] * 2
 
 
 class TestApiKeys:
     @pytest.fixture
-    def settings_given(self):
+    def settings_given(self) -> Any:
         return {"http_host": "0.0.0.0"}
 
     @pytest.fixture
-    async def key(self, house):
+    async def key(self, house: House) -> Any:
         _, plain = await create_key(SqlKeys(house.runtime.database), "app", [Scope.SCANS], house.clock)
         return plain
 
-    async def test_the_statistics_and_the_descriptions_are_open_and_nothing_else_is(self, house):
+    async def test_the_statistics_and_the_descriptions_are_open_and_nothing_else_is(self, house: House) -> None:
         for path in OPEN:
             assert (await house.http.get(path)).status_code == 200, path
         for path in ("/v1/scans?user_id=a", "/v1/scans/x", "/training/progress", "/admin/rollout"):
@@ -47,14 +48,14 @@ class TestApiKeys:
             assert answer.headers["www-authenticate"] == "Bearer"
 
     @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
-    async def test_a_key_opens_what_its_scopes_say(self, house, key, header):
+    async def test_a_key_opens_what_its_scopes_say(self, house: House, key: str, header: Any) -> None:
         headers = {header: f"Bearer {key}" if header == "Authorization" else key}
         sent = await house.http.post("/v1/scans", files={"image": ("p.jpg", photo())}, data={"user_id": "anna"}, headers=headers)
         assert sent.status_code == 202
         refused = await house.http.get("/admin/rollout", headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
 
-    async def test_only_a_hash_is_kept_and_a_revoked_or_guessed_key_is_refused(self, house, key):
+    async def test_only_a_hash_is_kept_and_a_revoked_or_guessed_key_is_refused(self, house: House, key: str) -> None:
         keys = SqlKeys(house.runtime.database)
         (kept,) = await keys.list_keys()
         assert key.rpartition("_")[2] not in repr(kept)
@@ -68,21 +69,21 @@ class TestApiKeys:
 
 class TestTokens:
     @pytest.fixture
-    def settings_given(self):
+    def settings_given(self) -> Any:
         return {"auth": "jwt", "jwt_key": SECRET}
 
-    async def test_a_user_reads_and_confirms_only_their_own_scans(self, house):
+    async def test_a_user_reads_and_confirms_only_their_own_scans(self, house: House) -> None:
         sent = await house.http.post("/v1/scans", files={"image": ("p.jpg", photo())}, headers=token("anna"))
         path = sent.headers["location"]
         assert (await house.http.get(path, headers=token("anna"))).status_code == 200
         for method, where in (("GET", path), ("GET", f"{path}/trace"), ("GET", f"{path}/events"), ("POST", f"{path}/confirmation")):
-            answer = await house.http.request(method, where, headers=token("ben"), **({"json": {"items": []}} if method == "POST" else {}))
+            answer = await house.http.request(method, where, headers=token("ben"), json={"items": []} if method == "POST" else None)
             assert (answer.status_code, answer.json()["code"]) == (404, "scan-not-found")
         mine = (await house.http.get("/v1/scans", headers=token("anna"))).json()["scans"]
         assert [scan["links"]["self"] for scan in mine] == [path]
         assert (await house.http.get("/v1/scans", headers=token("ben"))).json()["scans"] == []
 
-    async def test_a_user_names_nobody_else(self, house):
+    async def test_a_user_names_nobody_else(self, house: House) -> None:
         answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", photo())}, data={"user_id": "ben"}, headers=token("anna"))
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
@@ -101,11 +102,11 @@ class TestTokens:
         ],
         ids=["none", "forged", "alg none", "expired", "endless", "nobody", "long", "nonsense", "basic"],
     )
-    async def test_what_is_no_valid_token_is_refused(self, house, headers):
+    async def test_what_is_no_valid_token_is_refused(self, house: House, headers: dict[str, str]) -> None:
         answer = await house.http.get("/v1/scans", headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
 
-    async def test_operations_need_their_scope(self, house):
+    async def test_operations_need_their_scope(self, house: House) -> None:
         assert (await house.http.get("/admin/rollout", headers=token())).status_code == 403
         assert (await house.http.get("/admin/rollout", headers=token(scope="ops"))).status_code == 503
         assert (await house.http.get("/v1/scans", headers=token(scope="ops"))).status_code == 403
@@ -113,17 +114,17 @@ class TestTokens:
 
 class TestRates:
     @pytest.fixture
-    def settings_given(self):
+    def settings_given(self) -> Any:
         return {"auth": "jwt", "jwt_key": SECRET, "rate_limit_per_minute": 30}
 
-    async def test_too_many_requests_of_one_user_wait_and_others_go_on(self, house):
+    async def test_too_many_requests_of_one_user_wait_and_others_go_on(self, house: House) -> None:
         answers = [await house.http.get("/v1/scans", headers=token("anna")) for _ in range(6)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429]
         assert answers[-1].json()["limit"] == {"requests_per_minute": 30}
         assert int(answers[-1].headers["retry-after"]) >= 1
         assert (await house.http.get("/v1/scans", headers=token("ben"))).status_code == 200
 
-    def test_the_bucket_fills_again_with_time(self):
+    def test_the_bucket_fills_again_with_time(self) -> None:
         now = 0.0
         limit = RateLimit(60, lambda: now)
         for _ in range(10):
@@ -136,7 +137,7 @@ class TestRates:
             limit.take("anna")
 
 
-async def test_without_auth_a_scan_is_read_by_whoever_knows_its_random_id(house, jpeg):
+async def test_without_auth_a_scan_is_read_by_whoever_knows_its_random_id(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg, user_id="anna")
     await house.hear(completed(requested, tomato()))
     assert (await house.http.get(f"/v1/scans/{requested.scan_id}")).status_code == 200

@@ -16,14 +16,16 @@ from savo_gateway.errors import RolloutAwayError
 from savo_gateway.settings import GatewaySettings
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import assert_migrations_match
+from services.gateway.tests.house import House
 
 
-async def test_migrations_make_the_tables_that_the_code_uses():
+async def test_migrations_make_the_tables_that_the_code_uses() -> None:
     await assert_migrations_match("savo_gateway.migrations", Base.metadata)
 
 
-async def test_every_topic_that_names_the_gateway_is_read(house):
-    read = {reader.topic.name for reader in (*house.service.subscriptions, *house.service.snapshots)}
+async def test_every_topic_that_names_the_gateway_is_read(house: House) -> None:
+    topics = [reader.topic for reader in house.service.subscriptions] + [reader.topic for reader in house.service.snapshots]
+    read = {topic.name for topic in topics}
     assert read == {topic.name for topic in TOPICS if "gateway" in topic.consumers}
 
 
@@ -32,7 +34,7 @@ async def test_every_topic_that_names_the_gateway_is_read(house):
     [({}, 8000), ({"SAVO_HTTP_PORT": "9000"}, 9000), ({"PORT": "10000", "SAVO_HTTP_PORT": "9000"}, 10000)],
     ids=["neither", "ours", "the host's"],
 )
-def test_the_hosts_port_comes_first(monkeypatch, given, port):
+def test_the_hosts_port_comes_first(monkeypatch: pytest.MonkeyPatch, given: Any, port: Any) -> None:
     for name in ("PORT", "SAVO_HTTP_PORT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
@@ -43,7 +45,9 @@ def test_the_hosts_port_comes_first(monkeypatch, given, port):
 @pytest.mark.parametrize(
     ("variable", "value"), [("SAVO_AUTH", "maybe"), ("SAVO_AUTH", "jwt"), ("SAVO_MAX_UPLOAD_MB", "0"), ("SAVO_ROLLOUT_URL", "rollout:80"), ("PORT", "http")]
 )
-def test_a_senseless_setting_stops_the_start_in_one_line(monkeypatch, capsys, variable, value):
+def test_a_senseless_setting_stops_the_start_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: Any, value: Any
+) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SystemExit) as stop:
         load_settings(GatewaySettings)
@@ -60,7 +64,7 @@ def desk(answer: Any) -> HttpRolloutDesk:
     return HttpRolloutDesk("http://rollout/", transport=httpx2.MockTransport(answer))
 
 
-async def test_the_desk_passes_orders_and_answers_on():
+async def test_the_desk_passes_orders_and_answers_on() -> Any:
     asked: list[httpx2.Request] = []
 
     def rollout(request: httpx2.Request) -> httpx2.Response:
@@ -79,7 +83,7 @@ async def test_the_desk_passes_orders_and_answers_on():
     [httpx2.Response(500), httpx2.Response(200, text="<html>"), httpx2.Response(200, json=[]), httpx2.ConnectError("refused")],
     ids=["500", "html", "list", "refused"],
 )
-async def test_a_desk_without_a_proper_answer_is_away(answer):
+async def test_a_desk_without_a_proper_answer_is_away(answer: httpx2.Response | Exception) -> None:
     def rollout(_request: httpx2.Request) -> httpx2.Response:
         if isinstance(answer, Exception):
             raise answer
@@ -95,7 +99,7 @@ def changed(sequence: int, share: float, moment: Any) -> RolloutChanged:
     return RolloutChanged(sequence=sequence, state=RolloutState.RUNNING, share=share, reason="a step", changed_by="rollout", changed_at=moment)
 
 
-async def test_without_the_rollout_service_its_last_word_is_shown_and_nothing_is_changed(house):
+async def test_without_the_rollout_service_its_last_word_is_shown_and_nothing_is_changed(house: House) -> None:
     assert (await house.http.get("/admin/rollout")).status_code == 503
     for event in (changed(2, 0.25, house.clock()), changed(1, 0.05, house.clock())):
         await house.hear(event)
@@ -110,14 +114,14 @@ async def test_without_the_rollout_service_its_last_word_is_shown_and_nothing_is
 # pages and descriptions ---------------------------------------------------------------------------------------------
 
 
-async def test_the_page_loads_nothing_from_elsewhere(house):
+async def test_the_page_loads_nothing_from_elsewhere(house: House) -> None:
     answer = await house.http.get("/")
     assert answer.headers["content-type"].startswith("text/html")
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", answer.text)
     assert "default-src 'self'" in answer.headers["content-security-policy"]
 
 
-async def test_the_description_names_every_way_in_with_its_tag(house):
+async def test_the_description_names_every_way_in_with_its_tag(house: House) -> None:
     described = (await house.http.get("/openapi.json")).json()
     assert {tag["name"] for tag in described["tags"]} == {"scans", "training", "recipes", "users", "admin"}
     routes = {(method.upper(), path): operation for path, methods in described["paths"].items() for method, operation in methods.items()}

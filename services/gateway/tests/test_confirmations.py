@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,33 +12,34 @@ from hypothesis import strategies as st
 from savo_contracts.scans import Action, BoxSource, FailureCode, ScanConfirmed, ScanFailed, ServedBy
 from savo_gateway.confirmations import ConfirmationRequest, settle
 from services.gateway.tests.events import box, completed, tomato
+from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
 
 TOMATO = {"x": 0.1, "y": 0.1, "width": 0.2, "height": 0.2}
 ELSEWHERE = {"x": 0.5, "y": 0.5, "width": 0.2, "height": 0.2}
 
 
-def said(*items: dict, **rest) -> ConfirmationRequest:
+def said(*items: dict[str, Any], **rest: Any) -> ConfirmationRequest:
     return ConfirmationRequest.model_validate({"items": list(items), **rest})
 
 
-def settled(detections, *requests):
+def settled(detections: Any, *requests: Any) -> Any:
     return settle(detections, ServedBy.CUSTOM, requests)
 
 
-async def confirmed(house, requested, body):
+async def confirmed(house: House, requested: Any, body: Any) -> Any:
     return await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json=body)
 
 
 # what one word means ------------------------------------------------------------------------------------------------
 
 
-def test_a_kept_item_has_the_detectors_box_and_confidence():
+def test_a_kept_item_has_the_detectors_box_and_confidence() -> None:
     (item,) = settled([tomato()], said({"label": "Tomatoes", "action": "kept"})).items
     assert (item.label, item.bbox, item.box_source, item.confidence) == ("tomato", box(0.1), BoxSource.CUSTOM, 0.9)
 
 
-def test_who_drew_the_box_follows_from_what_was_done():
+def test_who_drew_the_box_follows_from_what_was_done() -> None:
     detections = [tomato(), tomato(0.4, "apple"), tomato(0.7, "milk"), tomato(None, "egg")]
     items = settled(
         detections,
@@ -60,20 +62,20 @@ def test_who_drew_the_box_follows_from_what_was_done():
     ]
 
 
-def test_of_two_alike_the_one_under_the_box_is_meant():
+def test_of_two_alike_the_one_under_the_box_is_meant() -> None:
     items = settled(
         [tomato(0.1), tomato(0.6)], said({"label": "tomato", "action": "removed", "bbox": box(0.61).model_dump()}, {"label": "tomato", "action": "kept"})
     ).items
     assert [(item.action, item.bbox.x) for item in items] == [(Action.KEPT, 0.1), (Action.REMOVED, 0.6)]
 
 
-def test_an_item_nobody_spoke_of_stays_out_and_the_photo_is_not_exhaustive():
+def test_an_item_nobody_spoke_of_stays_out_and_the_photo_is_not_exhaustive() -> None:
     result = settled([tomato(), tomato(0.5, "apple")], said({"label": "tomato", "action": "kept"}))
     assert [item.label for item in result.items] == ["tomato"]
     assert not result.nothing_missing
 
 
-def test_an_unknown_word_becomes_a_candidate_label():
+def test_an_unknown_word_becomes_a_candidate_label() -> None:
     (item,) = settled([], said({"label": "Grandma's Chutneys", "action": "added"})).items
     assert item.label == "grandmas_chutney"
 
@@ -81,7 +83,7 @@ def test_an_unknown_word_becomes_a_candidate_label():
 # the last word counts -----------------------------------------------------------------------------------------------
 
 
-def test_the_last_word_on_each_item_counts_and_the_others_stay():
+def test_the_last_word_on_each_item_counts_and_the_others_stay() -> None:
     first = said({"label": "tomato", "action": "kept"}, {"label": "apple", "action": "kept"})
     second = said({"label": "pear", "action": "renamed", "from_label": "apple"})
     third = said({"label": "quince", "action": "renamed", "from_label": "pear"})
@@ -89,7 +91,7 @@ def test_the_last_word_on_each_item_counts_and_the_others_stay():
     assert [(item.label, item.action, item.from_label) for item in items] == [("tomato", Action.KEPT, None), ("quince", Action.RENAMED, "pear")]
 
 
-def test_an_addition_can_be_said_again_changed_and_taken_back():
+def test_an_addition_can_be_said_again_changed_and_taken_back() -> None:
     added = {"label": "milk", "action": "added", "bbox": TOMATO}
     assert len(settled([], said(added), said(added)).items) == 1
     (item,) = settled([], said(added), said({"label": "cream", "action": "renamed", "from_label": "milk"})).items
@@ -97,7 +99,7 @@ def test_an_addition_can_be_said_again_changed_and_taken_back():
     assert settled([], said(added), said({"label": "milk", "action": "removed"})).items == ()
 
 
-def test_two_equal_additions_at_once_are_two():
+def test_two_equal_additions_at_once_are_two() -> None:
     assert len(settled([], said({"label": "egg", "action": "added"}, {"label": "egg", "action": "added"})).items) == 2
 
 
@@ -113,7 +115,7 @@ EDITS = st.builds(
 
 
 @given(st.lists(LABELS, max_size=4), st.lists(st.lists(EDITS, max_size=4), min_size=1, max_size=3))
-def test_whatever_is_said_each_detection_has_one_last_word_and_saying_it_again_is_no_news(labels, words):
+def test_whatever_is_said_each_detection_has_one_last_word_and_saying_it_again_is_no_news(labels: Any, words: Any) -> None:
     detections = [tomato(0.2 * number, label) for number, label in enumerate(labels)]
     requests = [said(*word) for word in words]
     once = settled(detections, *requests)
@@ -125,7 +127,7 @@ def test_whatever_is_said_each_detection_has_one_last_word_and_saying_it_again_i
 # over HTTP ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_confirmation_becomes_an_event_with_the_scans_route(house, jpeg):
+async def test_a_confirmation_becomes_an_event_with_the_scans_route(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg, user_id="anna", consent="true", storage_location="pantry")
     await house.hear(completed(requested, tomato()))
     answer = await confirmed(house, requested, {"all_correct": True})
@@ -138,7 +140,7 @@ async def test_a_confirmation_becomes_an_event_with_the_scans_route(house, jpeg)
     assert shown["confirmation"] == answer.json()
 
 
-async def test_the_same_twice_gives_the_same_answer_and_one_event(house, jpeg):
+async def test_the_same_twice_gives_the_same_answer_and_one_event(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     await house.hear(completed(requested, tomato()))
     body = {"items": [{"label": "apple", "action": "renamed", "from_label": "tomato"}], "nothing_missing": False}
@@ -149,7 +151,7 @@ async def test_the_same_twice_gives_the_same_answer_and_one_event(house, jpeg):
     assert len(await house.published(ScanConfirmed)) == 1
 
 
-async def test_a_later_word_counts_the_revision_up(house, jpeg):
+async def test_a_later_word_counts_the_revision_up(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     await house.hear(completed(requested, tomato()))
     await confirmed(house, requested, {"all_correct": True})
@@ -158,7 +160,7 @@ async def test_a_later_word_counts_the_revision_up(house, jpeg):
     assert [(event.revision, event.items[0].action) for event in events] == [(1, Action.KEPT), (2, Action.REMOVED)]
 
 
-async def test_an_early_confirmation_is_kept_and_published_with_the_result(house, jpeg):
+async def test_an_early_confirmation_is_kept_and_published_with_the_result(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     early = await confirmed(house, requested, {"items": [{"label": "apple", "action": "renamed", "from_label": "tomato"}]})
     assert (early.status_code, early.json()["status"]) == (202, "waiting")
@@ -170,13 +172,13 @@ async def test_an_early_confirmation_is_kept_and_published_with_the_result(house
     assert (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"]["status"] == "published"
 
 
-async def test_all_correct_before_the_result_is_refused(house, jpeg):
+async def test_all_correct_before_the_result_is_refused(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     answer = await confirmed(house, requested, {"all_correct": True})
     assert (answer.status_code, answer.json()["code"]) == (409, "scan-not-completed")
 
 
-async def test_a_failed_scan_has_nothing_to_confirm(house, jpeg):
+async def test_a_failed_scan_has_nothing_to_confirm(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     told = {"scan_id": requested.scan_id, "subject": requested.subject, "requested_at": requested.requested_at, "failed_at": house.clock()}
     await house.hear(ScanFailed(code=FailureCode.PHOTO_UNREADABLE, message="no", **told))
@@ -184,7 +186,7 @@ async def test_a_failed_scan_has_nothing_to_confirm(house, jpeg):
     assert (answer.status_code, answer.json()["code"]) == (409, "scan-failed")
 
 
-async def test_an_unknown_scan_has_nothing_to_confirm(house):
+async def test_an_unknown_scan_has_nothing_to_confirm(house: House) -> None:
     answer = await house.http.post("/v1/scans/unknown/confirmation", json={"all_correct": True})
     assert (answer.status_code, answer.json()["code"]) == (404, "scan-not-found")
 
@@ -208,7 +210,7 @@ async def test_an_unknown_scan_has_nothing_to_confirm(house):
         ({}, "body"),
     ],
 )
-async def test_what_makes_no_sense_is_refused_naming_the_field(house, body, field):
+async def test_what_makes_no_sense_is_refused_naming_the_field(house: House, body: Any, field: Any) -> None:
     requested = await house.scan(photo(seed=4))
     answer = await confirmed(house, requested, body)
     assert answer.status_code == 422

@@ -15,6 +15,7 @@ from savo_contracts.samples import RejectionReason, SampleErased, SampleRejected
 from savo_contracts.training import Evaluation, RunOutcome, TrainingFinished
 from savo_gateway.goals import GOALS, Goal, standing
 from services.gateway.tests.events import completed, tomato
+from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
 
 MONDAY = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -42,14 +43,14 @@ def rejected(number: int, reason: RejectionReason, at: datetime = MONDAY, scan: 
 
 
 async def stats(house: Any) -> dict[str, Any]:
-    return (await house.http.get("/training/stats")).json()
+    return dict((await house.http.get("/training/stats")).json())
 
 
 async def progress(house: Any) -> dict[str, Any]:
-    return (await house.http.get("/training/progress")).json()
+    return dict((await house.http.get("/training/progress")).json())
 
 
-async def test_the_seven_figures_and_no_other(house):
+async def test_the_seven_figures_and_no_other(house: House) -> None:
     assert await stats(house) == {
         "total_samples": 0,
         "samples_today": 0,
@@ -61,7 +62,7 @@ async def test_the_seven_figures_and_no_other(house):
     }
 
 
-async def test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions(house):
+async def test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions(house: House) -> None:
     house.clock.advance(days=2)
     for number, at in enumerate([MONDAY - timedelta(days=1), MONDAY, MONDAY + timedelta(days=2)], start=1):
         await house.hear(stored(number, at, labels={"tomato": number}))
@@ -71,7 +72,7 @@ async def test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions(hou
     assert figures["last_updated"] == "2026-01-07T12:00:00Z"
 
 
-async def test_the_correction_rate_is_edited_scans_of_confirmed_scans(house):
+async def test_the_correction_rate_is_edited_scans_of_confirmed_scans(house: House) -> None:
     for number in range(4):
         requested = await house.scan(photo(seed=number))
         await house.hear(completed(requested, tomato()))
@@ -81,7 +82,7 @@ async def test_the_correction_rate_is_edited_scans_of_confirmed_scans(house):
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-async def test_a_correction_and_an_erasure_count_the_same_in_any_order(house, order):
+async def test_a_correction_and_an_erasure_count_the_same_in_any_order(house: House, order: Any) -> None:
     news = [stored(1, MONDAY, labels={"tomato": 9}), stored(1, MONDAY + timedelta(minutes=1), revision=2), erased(1, MONDAY + timedelta(minutes=2))]
     for position in order:
         await house.hear(news[position])
@@ -90,14 +91,14 @@ async def test_a_correction_and_an_erasure_count_the_same_in_any_order(house, or
     assert (await progress(house))["per_class"] == {}
 
 
-async def test_a_corrected_sample_counts_once_with_its_newest_labels(house):
+async def test_a_corrected_sample_counts_once_with_its_newest_labels(house: House) -> None:
     for event in (stored(1, MONDAY + timedelta(minutes=1), revision=2, labels={"apple": 4}), stored(1, MONDAY, labels={"tomato": 9})):
         await house.hear(event)
     assert (await stats(house))["average_detections_per_image"] == 4
     assert (await progress(house))["per_class"] == {"apple": 4}
 
 
-async def test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted(house):
+async def test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted(house: House) -> None:
     for event in (
         rejected(1, RejectionReason.BLURRED),
         rejected(1, RejectionReason.BLURRED),
@@ -114,7 +115,7 @@ async def test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted(hous
     assert (await progress(house))["refused_by_reason"] == {"blurred": 1, "duplicate": 1, "needs-boxes": 1}
 
 
-async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(house):
+async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(house: House) -> None:
     scores = Evaluation(map50=0.78, map50_lower=0.71, map50_upper=0.83, images=40, boxes=200)
     run = TrainingFinished(
         run_id="r1", outcome=RunOutcome.REGISTERED, version="v1", evaluation=scores, reasons=("0.78 ≥ 0.75",), seconds=60, finished_at=MONDAY
@@ -142,11 +143,11 @@ async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(hou
     assert shown["reference_cost_usd"] == 1.5
 
 
-async def test_recipes_are_kept_for_later(house):
+async def test_recipes_are_kept_for_later(house: House) -> None:
     await house.hear(RecipesSuggested(recipe_id="r", scan_id="s", subject="x", provider="openai", model="m", suggested_at=MONDAY))
 
 
-def test_what_grows_is_on_course_when_it_is_as_far_as_the_time():
+def test_what_grows_is_on_course_when_it_is_as_far_as_the_time() -> None:
     goal = next(goal for goal in GOALS if goal.figure == Goal.SAMPLES and goal.days == 30)
     at = MONDAY + timedelta(days=3)
     assert standing(goal, 1000, MONDAY, at).on_course

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import update
 
@@ -12,7 +12,9 @@ from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.adapters.tables import ScanRow
 from savo_gateway.finishing import FinishScans, SweepScans
 from savo_gateway.watching import LookForAnswers, WaitForScan, Wakes
+from savo_runtime.testing import RecordingOutbox
 from services.gateway.tests.events import completed, tomato
+from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
 
 
@@ -31,14 +33,14 @@ async def status(house: Any, requested: ScanRequested) -> tuple[str, str | None]
     return scan["status"], (scan["error"] or {}).get("code")
 
 
-async def test_an_answer_to_a_scan_that_is_unknown_here_makes_none(house, jpeg):
+async def test_an_answer_to_a_scan_that_is_unknown_here_makes_none(house: House, jpeg: bytes) -> None:
     requested = (await house.scan(jpeg)).model_copy(update={"scan_id": "elsewhere"})
     await house.hear(completed(requested, tomato()))
     await house.hear(failed(requested, house))
     assert (await house.http.get("/v1/scans/elsewhere")).status_code == 404
 
 
-async def test_the_first_end_counts(house):
+async def test_the_first_end_counts(house: House) -> None:
     done, broken = await house.scan(photo(seed=1)), await house.scan(photo(seed=2))
     await house.hear(completed(done, tomato()))
     await house.hear(failed(done, house))
@@ -48,7 +50,7 @@ async def test_the_first_end_counts(house):
     assert await status(house, broken) == ("failed", "provider-failed")
 
 
-async def test_what_nobody_answered_fails_half_a_minute_after_its_time(house, jpeg):
+async def test_what_nobody_answered_fails_half_a_minute_after_its_time(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     house.clock.advance(149)
     assert await sweeper(house).sweep() == 0
@@ -57,7 +59,7 @@ async def test_what_nobody_answered_fails_half_a_minute_after_its_time(house, jp
     assert await status(house, requested) == ("failed", "expired")
 
 
-async def test_a_result_that_comes_after_all_is_shown(house, jpeg):
+async def test_a_result_that_comes_after_all_is_shown(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     house.clock.advance(200)
     await sweeper(house).sweep()
@@ -65,22 +67,22 @@ async def test_a_result_that_comes_after_all_is_shown(house, jpeg):
     assert await status(house, requested) == ("completed", None)
 
 
-async def test_a_start_with_a_broker_that_forgets_asks_again_for_what_is_left(house):
+async def test_a_start_with_a_broker_that_forgets_asks_again_for_what_is_left(house: House) -> None:
     answered, late, waiting = await house.scan(photo(seed=1)), await house.scan(photo(seed=2)), await house.scan(photo(seed=3))
     await house.hear(completed(answered, tomato()))
     async with house.runtime.database.session() as session:
         await session.execute(update(ScanRow).where(ScanRow.scan_id == late.scan_id).values(expires_at=house.clock()))
-    house.runtime.outbox.committed.clear()
+    cast(RecordingOutbox, house.runtime.outbox).committed.clear()
     await sweeper(house).republish()
     assert await house.published(ScanRequested) == [waiting]
     assert await status(house, late) == ("failed", "expired")
 
 
-async def test_only_a_broker_that_forgets_is_asked_again(house):
+async def test_only_a_broker_that_forgets_is_asked_again(house: House) -> None:
     assert list(house.service.on_start) == []
 
 
-async def test_an_answer_that_another_replica_heard_is_found(house, jpeg):
+async def test_an_answer_that_another_replica_heard_is_found(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     scans, wakes = SqlScans(house.runtime.database, house.runtime.outbox), Wakes()
     waiting = asyncio.create_task(WaitForScan(scans, wakes)(requested.scan_id, 30))
@@ -95,8 +97,8 @@ async def test_an_answer_that_another_replica_heard_is_found(house, jpeg):
     assert wakes.awaited() == []
 
 
-async def test_idempotency_keys_are_forgotten_after_a_day(house, jpeg):
-    send = {"files": {"image": ("p.jpg", jpeg)}, "headers": {"Idempotency-Key": "k"}}
+async def test_idempotency_keys_are_forgotten_after_a_day(house: House, jpeg: bytes) -> None:
+    send: dict[str, Any] = {"files": {"image": ("p.jpg", jpeg)}, "headers": {"Idempotency-Key": "k"}}
     first = (await house.http.post("/v1/scans", **send)).json()["scan_id"]
     house.clock.advance(days=1.1)
     await sweeper(house).sweep()

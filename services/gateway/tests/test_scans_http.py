@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from io import BytesIO
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -14,12 +15,13 @@ from savo_contracts.scans import FailureCode, ScanFailed, ScanRequested, Storage
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.port import StorageFullError
 from services.gateway.tests.events import completed, tomato
+from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
 
 BEARER = "application/problem+json"
 
 
-async def test_a_photo_becomes_an_object_a_scan_and_an_event(house, jpeg):
+async def test_a_photo_becomes_an_object_a_scan_and_an_event(house: House, jpeg: bytes) -> None:
     answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, data={"user_id": "anna", "storage_location": "Fridge", "consent": "false"})
     assert answer.status_code == 202
     scan_id = answer.json()["scan_id"]
@@ -41,7 +43,7 @@ async def test_a_photo_becomes_an_object_a_scan_and_an_event(house, jpeg):
     assert "anna" not in event.model_dump_json()
 
 
-async def test_a_raw_body_with_its_fields_in_the_query_does_the_same(house):
+async def test_a_raw_body_with_its_fields_in_the_query_does_the_same(house: House) -> None:
     answer = await house.http.post("/v1/scans?device_id=phone-7", content=photo(kind="PNG"), headers={"content-type": "image/png"})
     assert answer.status_code == 202
     (event,) = await house.published(ScanRequested)
@@ -49,7 +51,7 @@ async def test_a_raw_body_with_its_fields_in_the_query_does_the_same(house):
     assert not event.anonymous
 
 
-async def test_a_phones_place_and_name_never_reach_the_object_store(house):
+async def test_a_phones_place_and_name_never_reach_the_object_store(house: House) -> None:
     block = Image.Exif()
     block[0x010F] = "Anna's phone"
     block.get_ifd(0x8825)[0x1D] = "GPS-SECRET"
@@ -60,7 +62,7 @@ async def test_a_phones_place_and_name_never_reach_the_object_store(house):
     assert not [data for data in house.objects.values() if b"GPS-SECRET" in data or b"Anna" in data]
 
 
-async def test_one_person_is_one_subject_and_nobody_is_a_new_one_each_time(house, jpeg):
+async def test_one_person_is_one_subject_and_nobody_is_a_new_one_each_time(house: House, jpeg: bytes) -> None:
     anna = [(await house.scan(jpeg, user_id="anna")).subject for _ in range(2)]
     nobody = [(await house.scan(jpeg)).subject for _ in range(2)]
     device = (await house.scan(jpeg, device_id="anna")).subject
@@ -68,7 +70,7 @@ async def test_one_person_is_one_subject_and_nobody_is_a_new_one_each_time(house
     assert len({*anna, *nobody, device}) == 4
 
 
-async def test_the_result_comes_within_wait(house, jpeg):
+async def test_the_result_comes_within_wait(house: House, jpeg: bytes) -> None:
     async def answer_soon() -> None:
         while not (events := await house.published(ScanRequested)):
             await asyncio.sleep(0.01)
@@ -100,12 +102,12 @@ async def test_the_result_comes_within_wait(house, jpeg):
     }
 
 
-async def test_wait_ends_when_its_time_is_over(house, jpeg):
+async def test_wait_ends_when_its_time_is_over(house: House, jpeg: bytes) -> None:
     answer = await house.http.post("/v1/scans?wait=0.05", files={"image": ("p.jpg", jpeg)})
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
 
 
-async def test_a_failed_scan_says_why(house, jpeg):
+async def test_a_failed_scan_says_why(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     moments = {"requested_at": requested.requested_at, "failed_at": house.clock()}
     await house.hear(ScanFailed(scan_id=requested.scan_id, subject=requested.subject, code=FailureCode.PROVIDER_FAILED, message="Google is away", **moments))
@@ -113,7 +115,7 @@ async def test_a_failed_scan_says_why(house, jpeg):
     assert (got["status"], got["error"]) == ("failed", {"code": "provider-failed", "message": "Google is away"})
 
 
-async def test_events_end_with_the_answer(house, jpeg):
+async def test_events_end_with_the_answer(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     path = f"/v1/scans/{requested.scan_id}/events"
     stream = asyncio.create_task(house.http.get(path))
@@ -126,7 +128,7 @@ async def test_events_end_with_the_answer(house, jpeg):
     assert told[-1] == (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()
 
 
-async def test_a_trace_says_why_this_answer(house, jpeg):
+async def test_a_trace_says_why_this_answer(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     await house.hear(completed(requested, tomato()))
     trace = (await house.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
@@ -135,23 +137,23 @@ async def test_a_trace_says_why_this_answer(house, jpeg):
     assert trace["records"][0] == {"topic": "scans.requested", "event_id": str(named_id(f"scan-requested/{requested.scan_id}"))}
 
 
-async def test_a_users_scans_come_newest_first_page_by_page(house):
+async def test_a_users_scans_come_newest_first_page_by_page(house: House) -> None:
     made = []
     for number in range(5):
         made.append((await house.scan(photo(seed=number), user_id="anna")).scan_id)
         house.clock.advance(1)
     await house.scan(photo(seed=9), user_id="ben")
-    seen, cursor = [], None
-    while True:
-        page = (await house.http.get("/v1/scans", params={"user_id": "anna", "limit": 2} | ({"cursor": cursor} if cursor else {}))).json()
+    seen: list[str] = []
+    asked: dict[str, str] = {"user_id": "anna", "limit": "2"}
+    while asked:
+        page = (await house.http.get("/v1/scans", params=asked)).json()
         seen += [scan["scan_id"] for scan in page["scans"]]
-        if not (cursor := page["next_cursor"]):
-            break
+        asked = asked | {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
     assert seen == made[::-1]
     assert (await house.http.get("/v1/scans", params={"user_id": "nobody-known"})).json() == {"scans": [], "next_cursor": None}
 
 
-async def test_fifty_equal_requests_at_once_are_one_scan(house, jpeg):
+async def test_fifty_equal_requests_at_once_are_one_scan(house: House, jpeg: bytes) -> Any:
     async def send() -> tuple[int, str]:
         answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, data={"user_id": "anna"}, headers={"Idempotency-Key": "k1"})
         return answer.status_code, answer.text
@@ -163,7 +165,7 @@ async def test_fifty_equal_requests_at_once_are_one_scan(house, jpeg):
     assert len(house.objects) == 1
 
 
-async def test_a_key_with_another_body_is_refused_and_another_caller_has_keys_of_their_own(house, jpeg):
+async def test_a_key_with_another_body_is_refused_and_another_caller_has_keys_of_their_own(house: House, jpeg: bytes) -> None:
     first = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, headers={"Idempotency-Key": "k1"})
     again = await house.http.post("/v1/scans", files={"image": ("p.jpg", photo(seed=5))}, headers={"Idempotency-Key": "k1"})
     other = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, data={"storage_location": "pantry"}, headers={"Idempotency-Key": "k1"})
@@ -189,7 +191,7 @@ async def test_a_key_with_another_body_is_refused_and_another_caller_has_keys_of
     ],
     ids=["empty", "no photo", "cut off", "empty raw", "json", "no image", "no boundary", "broken form", "place", "no zone", "long name", "wait"],
 )
-async def test_bad_input_is_a_problem_with_a_stable_code_and_leaves_nothing_behind(house, request_body, status, code):
+async def test_bad_input_is_a_problem_with_a_stable_code_and_leaves_nothing_behind(house: House, request_body: Any, status: Any, code: Any) -> None:
     answer = await house.http.post("/v1/scans", **request_body)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert answer.headers["content-type"] == BEARER
@@ -197,10 +199,10 @@ async def test_bad_input_is_a_problem_with_a_stable_code_and_leaves_nothing_behi
     assert await house.published() == []
 
 
-async def test_an_endless_body_is_cut_off_at_the_limit(house):
+async def test_an_endless_body_is_cut_off_at_the_limit(house: House) -> Any:
     sent = 0
 
-    async def endless():
+    async def endless() -> Any:
         nonlocal sent
         while True:
             sent += 1_000_000
@@ -212,13 +214,13 @@ async def test_an_endless_body_is_cut_off_at_the_limit(house):
     assert sent < 30_000_000
 
 
-async def test_an_announced_huge_form_is_refused_unread(house):
+async def test_an_announced_huge_form_is_refused_unread(house: House) -> None:
     answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", b"\xff\xd8\xff" + bytes(21_000_000))})
     assert answer.status_code == 413
     assert "20 MB" in answer.json()["detail"]
 
 
-async def test_refused_uploads_are_counted_by_reason(house):
+async def test_refused_uploads_are_counted_by_reason(house: House) -> None:
     for data in (b"", b"no photo", b"no photo either"):
         await house.http.post("/v1/scans", files={"image": ("p.jpg", data)})
     progress = (await house.http.get("/training/progress")).json()
@@ -227,7 +229,7 @@ async def test_refused_uploads_are_counted_by_reason(house):
 
 @pytest.mark.parametrize("path", ["", "/events", "/trace"])
 @pytest.mark.parametrize("scan_id", ["unknown", "a%00b", "x" * 100])
-async def test_an_unknown_scan_is_not_found(house, path, scan_id):
+async def test_an_unknown_scan_is_not_found(house: House, path: Any, scan_id: Any) -> None:
     answer = await house.http.get(f"/v1/scans/{scan_id}{path}")
     assert (answer.status_code, answer.json()["code"]) == (404, "scan-not-found")
 
@@ -236,7 +238,7 @@ async def test_an_unknown_scan_is_not_found(house, path, scan_id):
     ("method", "path", "status"),
     [("GET", "/nowhere", 404), ("DELETE", "/training/stats", 405), ("GET", "/v1/scans", 422), ("GET", "/v1/scans?user_id=a&cursor=?", 422)],
 )
-async def test_every_other_mistake_is_a_problem_too(house, method, path, status):
+async def test_every_other_mistake_is_a_problem_too(house: House, method: Any, path: Any, status: Any) -> None:
     answer = await house.http.request(method, path)
     assert answer.status_code == status
     assert answer.headers["content-type"] == BEARER
@@ -247,12 +249,12 @@ async def test_every_other_mistake_is_a_problem_too(house, method, path, status)
     ("failure", "status", "code"),
     [(DependencyDownError("object-store", "no route"), 503, "dependency-down"), (StorageFullError("the disk is full"), 507, "storage-full")],
 )
-async def test_a_store_that_is_away_or_full_loses_nothing(house, jpeg, failure, status, code):
-    house.runtime.store.failure = failure
+async def test_a_store_that_is_away_or_full_loses_nothing(house: House, jpeg: bytes, failure: Any, status: Any, code: Any) -> None:
+    house.store.failure = failure
     answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, headers={"Idempotency-Key": "k"})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert int(answer.headers["retry-after"]) >= 1
     assert await house.published() == []
-    house.runtime.store.failure = None
+    house.store.failure = None
     again = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, headers={"Idempotency-Key": "k"})
     assert again.status_code == 202

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def loaded(kind: str, orientation: int, *, size: tuple[int, int] = (40, 24), see
     """A picture with everything in it that a phone or an editor puts there."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    options = {"exif": exif(orientation), "icc_profile": profile}
+    options: dict[str, Any] = {"exif": exif(orientation), "icc_profile": profile}
     if kind == "PNG":
         notes = PngInfo()
         notes.add_text("Comment", "COMMENT-SECRET")
@@ -54,7 +55,7 @@ def upright(data: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("media_type", FORMATS)
-def test_what_was_said_about_the_photo_goes_and_what_is_seen_stays(media_type, orientation):
+def test_what_was_said_about_the_photo_goes_and_what_is_seen_stays(media_type: Any, orientation: Any) -> None:
     before = loaded(FORMATS[media_type], orientation)
     after = without_metadata(before, media_type, orientation)
     assert not [secret for secret in SECRETS if secret in after]
@@ -67,21 +68,21 @@ def test_what_was_said_about_the_photo_goes_and_what_is_seen_stays(media_type, o
 
 
 @pytest.mark.parametrize("media_type", FORMATS)
-def test_cutting_twice_changes_nothing_more(media_type):
+def test_cutting_twice_changes_nothing_more(media_type: Any) -> None:
     once = without_metadata(loaded(FORMATS[media_type], 6), media_type, 6)
     assert without_metadata(once, media_type, 6) == once
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(FORMATS)), st.integers(1, 8), st.integers(1, 70), st.integers(1, 70), st.integers(0, 9))
-def test_pixels_are_the_same_for_any_size_and_orientation(media_type, orientation, width, height, seed):
+def test_pixels_are_the_same_for_any_size_and_orientation(media_type: Any, orientation: Any, width: Any, height: Any, seed: Any) -> None:
     before = loaded(FORMATS[media_type], orientation, size=(width, height), seed=seed)
     np.testing.assert_array_equal(upright(without_metadata(before, media_type, orientation)), upright(before))
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.sampled_from(sorted(FORMATS)), st.data())
-def test_a_photo_cut_off_anywhere_is_refused_as_cut_off(media_type, data):
+def test_a_photo_cut_off_anywhere_is_refused_as_cut_off(media_type: Any, data: Any) -> None:
     whole = without_metadata(loaded(FORMATS[media_type], 1), media_type)
     kept = data.draw(st.integers(24, len(whole) - 1))
     with pytest.raises(TruncatedContainerError):
@@ -90,7 +91,7 @@ def test_a_photo_cut_off_anywhere_is_refused_as_cut_off(media_type, data):
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(FORMATS)), st.lists(st.tuples(st.integers(2, 400), st.integers(0, 255)), min_size=1, max_size=6), st.booleans())
-def test_damaged_containers_are_refused_in_one_way_only(media_type, damage, bare):
+def test_damaged_containers_are_refused_in_one_way_only(media_type: Any, damage: Any, bare: Any) -> None:
     data = bytearray(loaded(FORMATS[media_type], 6)[: 60 if bare else None])
     for at, value in damage:
         data[at % len(data)] = value
@@ -110,7 +111,7 @@ def _damaged_into_pixels(data: bytes, cut: bytes) -> bool:
         return True
 
 
-def test_a_jpeg_keeps_adobes_colour_transform():
+def test_a_jpeg_keeps_adobes_colour_transform() -> None:
     out = BytesIO()
     Image.new("CMYK", (16, 16), (10, 200, 30, 40)).save(out, "JPEG")
     before = out.getvalue()
@@ -118,12 +119,12 @@ def test_a_jpeg_keeps_adobes_colour_transform():
     np.testing.assert_array_equal(upright(without_metadata(before, "image/jpeg")), upright(before))
 
 
-def test_a_second_picture_behind_the_first_is_dropped():
+def test_a_second_picture_behind_the_first_is_dropped() -> None:
     first, second = loaded("JPEG", 1), loaded("JPEG", 1, seed=2)
     assert without_metadata(first + second, "image/jpeg") == without_metadata(first, "image/jpeg")
 
 
-def test_transparency_is_kept():
+def test_transparency_is_kept() -> None:
     for kind, media_type in (("PNG", "image/png"), ("WEBP", "image/webp")):
         out = BytesIO()
         Image.new("RGBA", (9, 9), (200, 10, 10, 99)).save(out, kind, lossless=True)

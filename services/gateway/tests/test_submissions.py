@@ -8,17 +8,18 @@ import pytest
 
 from savo_contracts.scans import Action, ScanConfirmed, ScanRequested
 from services.gateway.tests.events import box, completed, tomato
+from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
 
-TOMATO = {"ingredient": "Tomato", "confidence": 0.8, "bbox": {"x": 0.1, "y": 0.1, "width": 0.2, "height": 0.2}}
-MILK = {"ingredient": "milk", "confidence": 0.7, "bbox": [32, 24, 16, 12]}
+TOMATO: dict[str, Any] = {"ingredient": "Tomato", "confidence": 0.8, "bbox": {"x": 0.1, "y": 0.1, "width": 0.2, "height": 0.2}}
+MILK: dict[str, Any] = {"ingredient": "milk", "confidence": 0.7, "bbox": [32, 24, 16, 12]}
 """In pixels of the 64 × 48 photo."""
 
 
 async def kept(house: Any, data: bytes | None = None, **fields: str) -> dict[str, Any]:
     answer = await house.http.post("/training/upload-image", files={"image": ("p.jpg", data or photo())}, data=fields)
     assert answer.status_code == 200, answer.text
-    return answer.json()
+    return dict(answer.json())
 
 
 def report(photo_kept: dict[str, Any], corrections: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def report(photo_kept: dict[str, Any], corrections: list[dict[str, Any]], **chan
     return told | {"original_detections": [TOMATO, MILK], "user_corrections": corrections, "storage_location": "fridge"} | changes
 
 
-async def test_a_photo_is_kept_without_a_scan(house):
+async def test_a_photo_is_kept_without_a_scan(house: House) -> None:
     answer = await kept(house, scan_id="app-1")
     assert set(answer) == {"status", "image_hash", "scan_id", "path"}
     assert (answer["status"], answer["scan_id"]) == ("stored", "app-1")
@@ -37,9 +38,9 @@ async def test_a_photo_is_kept_without_a_scan(house):
     assert (other.status_code, other.json()["errors"][0]["field"]) == (422, "scan_id")
 
 
-async def test_corrections_become_the_same_event_as_a_confirmation(house):
+async def test_corrections_become_the_same_event_as_a_confirmation(house: House) -> None:
     photo_kept = await kept(house)
-    corrections = [
+    corrections: list[dict[str, Any]] = [
         {**TOMATO, "source": "vision"},
         {"ingredient": "cream", "bbox": [32, 24, 16, 12], "source": "user"},
         {"ingredient": "butter", "bbox": {"x": 0.7, "y": 0.7, "width": 0.1, "height": 0.1}, "quantity_estimate": 2, "storage_hint": "fridge"},
@@ -55,14 +56,14 @@ async def test_corrections_become_the_same_event_as_a_confirmation(house):
     assert len(await house.published(ScanConfirmed)) == 1
 
 
-async def test_what_the_user_took_out_is_removed_and_what_lies_elsewhere_was_moved(house):
+async def test_what_the_user_took_out_is_removed_and_what_lies_elsewhere_was_moved(house: House) -> None:
     photo_kept = await kept(house)
     await house.http.post("/training/submit", json=report(photo_kept, [{**TOMATO, "bbox": {"x": 0.6, "y": 0.1, "width": 0.2, "height": 0.2}}]))
     (event,) = await house.published(ScanConfirmed)
     assert [(item.label, item.action) for item in event.items] == [("tomato", Action.MOVED), ("milk", Action.REMOVED)]
 
 
-async def test_a_scan_of_ours_is_confirmed_as_ours(house, jpeg):
+async def test_a_scan_of_ours_is_confirmed_as_ours(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg, user_id="anna")
     await house.hear(completed(requested, tomato()))
     known = {"scan_id": requested.scan_id, "image_hash": requested.image.sha256}
@@ -71,7 +72,7 @@ async def test_a_scan_of_ours_is_confirmed_as_ours(house, jpeg):
     assert (event.experiment, [item.action for item in event.items]) == ("v2", [Action.KEPT])
 
 
-async def test_another_users_photo_is_not_found(house):
+async def test_another_users_photo_is_not_found(house: House) -> None:
     of_anna = await kept(house, user_id="anna")
     for stranger in ({"user_id": "ben"}, {}):
         answer = await house.http.post("/training/submit", json=report(of_anna, [TOMATO], **stranger))
@@ -91,7 +92,7 @@ async def test_another_users_photo_is_not_found(house):
         ({"image_height": None}, "image_height"),
     ],
 )
-async def test_a_form_that_makes_no_sense_is_refused_naming_the_field(house, changes, field):
+async def test_a_form_that_makes_no_sense_is_refused_naming_the_field(house: House, changes: Any, field: Any) -> None:
     photo_kept = await kept(house)
     answer = await house.http.post("/training/submit", json=report(photo_kept, [TOMATO], **changes))
     assert answer.status_code == 422

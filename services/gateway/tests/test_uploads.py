@@ -6,6 +6,7 @@ import struct
 import zlib
 from hashlib import sha256
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pillow_heif
@@ -33,7 +34,7 @@ def flaw_of(data: bytes, limits: UploadLimits = LIMITS) -> UploadRefusedError:
     return refusal.value
 
 
-def test_a_photo_is_addressed_by_what_is_stored_and_remembers_what_was_received():
+def test_a_photo_is_addressed_by_what_is_stored_and_remembers_what_was_received() -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     received = encoded("JPEG", exif=turned)
@@ -44,7 +45,7 @@ def test_a_photo_is_addressed_by_what_is_stored_and_remembers_what_was_received(
     assert photo.ref.key == f"scans/{photo.sha256[:2]}/{photo.sha256}.jpg"
 
 
-def test_a_heic_photo_becomes_an_upright_jpeg_without_metadata():
+def test_a_heic_photo_becomes_an_upright_jpeg_without_metadata() -> None:
     out = BytesIO()
     pillow_heif.from_pillow(Image.new("RGB", (64, 48), "red")).save(out, exif=Image.Exif().tobytes())
     photo = prepare(out.getvalue(), LIMITS)
@@ -68,19 +69,19 @@ def test_a_heic_photo_becomes_an_upright_jpeg_without_metadata():
     ],
     ids=["empty", "pdf", "svg", "gif", "cut jpeg", "cut png", "cut webp", "damaged"],
 )
-def test_what_is_no_photo_is_refused_with_a_stable_code(data, flaw, status):
+def test_what_is_no_photo_is_refused_with_a_stable_code(data: Any, flaw: Any, status: Any) -> None:
     refusal = flaw_of(data)
     assert (refusal.flaw, refusal.code, refusal.status) == (flaw, flaw.value, status)
     assert refusal.detail
 
 
-def test_too_many_bytes_name_the_limit():
+def test_too_many_bytes_name_the_limit() -> None:
     refusal = flaw_of(encoded("PNG"), UploadLimits(max_bytes=1000))
     assert refusal.flaw is UploadFlaw.TOO_LARGE
     assert refusal.extra == {"limit": {"bytes": 1000}}
 
 
-def test_too_many_pixels_are_refused_before_any_is_decoded():
+def test_too_many_pixels_are_refused_before_any_is_decoded() -> Any:
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
@@ -91,7 +92,7 @@ def test_too_many_pixels_are_refused_before_any_is_decoded():
     assert refusal.extra == {"limit": {"pixels": 50_000_000}}
 
 
-def test_an_animation_is_refused():
+def test_an_animation_is_refused() -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "green", "blue")]
     out = BytesIO()
     frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:])
@@ -100,7 +101,7 @@ def test_an_animation_is_refused():
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(["JPEG", "PNG", "WEBP"]), st.binary(min_size=1, max_size=40), st.integers(0, 5000))
-def test_whatever_is_sent_is_taken_or_refused_in_words(kind, noise, at):
+def test_whatever_is_sent_is_taken_or_refused_in_words(kind: Any, noise: Any, at: Any) -> None:
     data = bytearray(encoded(kind))
     at %= len(data)
     data[at : at + len(noise)] = noise
@@ -113,5 +114,5 @@ def test_whatever_is_sent_is_taken_or_refused_in_words(kind, noise, at):
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200))
-def test_noise_is_refused(noise):
+def test_noise_is_refused(noise: Any) -> None:
     flaw_of(noise)
