@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -132,6 +133,8 @@ async def _consumer(topics: list[Topic[Any]], address: str, *, from_start: bool)
     from savo_runtime.messaging.broker import connection_arguments, reading_arguments
     from savo_runtime.settings import RuntimeSettings, load_settings
 
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what fails here is told in one line
+
     settings = load_settings(RuntimeSettings)
     arguments = connection_arguments(settings.model_copy(update={"kafka_bootstrap_servers": address}))
     reading = {**reading_arguments(settings), "fetch_max_wait_ms": 100}  # the embedded broker wakes no waiting fetch
@@ -139,16 +142,21 @@ async def _consumer(topics: list[Topic[Any]], address: str, *, from_start: bool)
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
             await consumer.start()
-            partitions = [TopicPartition(topic.name, number) for topic in topics for number in range(topic.partitions)]
+            found = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - the only way to ask without subscribing
+            partitions = [TopicPartition(topic.name, number) for topic in topics for number in found.partitions_for_topic(topic.name) or ()]
+            if not partitions:
+                raise CommandError(f"Kafka at {address} has none of these topics; the services make them at their start")
             consumer.assign(partitions)
             await (consumer.seek_to_beginning(*partitions) if from_start else consumer.seek_to_end(*partitions))
-    except (KafkaError, TimeoutError, OSError) as flaw:
+    except (CommandError, KafkaError, TimeoutError, OSError) as flaw:
         await consumer.stop()
-        raise CommandError(f"Kafka at {address} does not answer or lacks the topics ({type(flaw).__name__}); is it the right one? --kafka HOST:PORT") from flaw
+        if isinstance(flaw, CommandError):
+            raise
+        raise CommandError(f"Kafka at {address} does not answer ({type(flaw).__name__}); is it the right one? --kafka HOST:PORT") from flaw
     return consumer
 
 
-async def _records(consumer: AIOKafkaConsumer, limit: int | None) -> AsyncIterator[ConsumerRecord]:
+async def _records(consumer: AIOKafkaConsumer, limit: int | None) -> AsyncGenerator[ConsumerRecord, None]:
     seen = 0
     async for record in consumer:
         yield record

@@ -55,4 +55,4 @@ def confirmed(scan_id: str, subject: str, arm: Arm = Arm.CANDIDATE, *, kept: int
     return ScanConfirmed(scan_id=scan_id, subject=subject, image=PHOTO, items=tuple(items), revision=revision, confirmed_at=NOON, **route(arm, **changes))
 
 
-NOT_LOADED = {"served_by": ServedBy.GOOGLE, "model_version": "gemini", "fallback_reason": FallbackReason.MODEL_UNAVAILABLE}
+NOT_LOADED: dict[str, Any] = {"served_by": ServedBy.GOOGLE, "model_version": "gemini", "fallback_reason": FallbackReason.MODEL_UNAVAILABLE}

@@ -92,7 +92,7 @@ async def test_a_sure_breach_takes_all_traffic_away_and_says_why(house: House) -
     ("changes", "word"),
     [({"duration_ms": 1500.0}, "p95 latency"), ({"cost_usd": 0.9}, "mean cost")],
 )
-async def test_slow_or_dear_candidates_are_sent_back(house: House, changes: dict[str, float], word: str) -> None:
+async def test_slow_or_dear_candidates_are_sent_back(house: House, changes: dict[str, Any], word: str) -> None:
     await house.hears(registered())
     await scans(house, 40, **changes)
     assert f"{word} surely misses" in (await house.trial()).reason

@@ -1,0 +1,155 @@
+"""The operators' hands, against canned answers on a real port."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cli.tests.conftest import Savo
+from cli.tests.small_gateway import DONE, FAILED, QUEUED, SCAN_ID, SmallGateway
+
+REPORT = {
+    "state": "running",
+    "experiment": "v1",
+    "share": 0.25,
+    "champion": None,
+    "reason": "v1 from 5% to 25%",
+    "changed_by": "rollout",
+    "changed_at": "2026-01-05T12:00:00Z",
+    "waiting_for": ["certainty about the accuracy"],
+    "arms": {
+        arm: {
+            "scans": 9,
+            "confirmed": 5,
+            "subjects": 4,
+            **{
+                name: {"estimate": 0.5, "lower": 0.1, "upper": 0.9, "target": 0.8, "verdict": "undecided" if arm == "candidate" else None}
+                for name in ("accuracy", "correction_rate", "latency_p95_ms", "cost_usd", "failures")
+            },
+        }
+        for arm in ("candidate", "baseline")
+    },
+}
+
+
+def test_a_scan_shows_what_is_in_the_photo_and_who_answered(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
+    gateway.says("POST", "/v1/scans", DONE)
+    told = savo("scan", photo, "--user", "anna")
+    assert told.exit_code == 0, told.output
+    assert "milk" in told.output
+    assert "google gemini (baseline)" in told.output
+    _, path, body, _ = gateway.asked[0]
+    assert path == "/v1/scans?wait=30.0"
+    assert b"anna" in body
+    assert photo.read_bytes() in body
+
+
+def test_a_scan_that_takes_longer_is_asked_for_again(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
+    gateway.says("POST", "/v1/scans", QUEUED, status=202)
+    gateway.says("GET", f"/v1/scans/{SCAN_ID}", DONE)
+    assert json.loads(savo("scan", photo, "--json").stdout) == DONE
+
+
+def test_a_failed_scan_says_why_and_ends_with_1(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
+    gateway.says("POST", "/v1/scans", FAILED)
+    told = savo("scan", photo)
+    assert told.exit_code == 1
+    assert "nobody answered in time (expired)" in told.output
+
+
+def test_show_writes_the_photo_with_its_boxes(savo: Savo, gateway: SmallGateway, photo: Path, tmp_path: Path) -> None:
+    gateway.says("POST", "/v1/scans", DONE)
+    assert savo("scan", photo, photo, "--show", tmp_path / "seen.png").exit_code == 0
+    with Image.open(tmp_path / "seen-2.png") as drawn:
+        assert drawn.size == (200, 100)
+        assert drawn.convert("RGB").getpixel((20, 40)) != (128, 128, 128)
+
+
+def test_a_confirmation_is_sent_whole_or_short(savo: Savo, gateway: SmallGateway, tmp_path: Path) -> None:
+    gateway.says("POST", f"/v1/scans/{SCAN_ID}/confirmation", {"revision": 1, "status": "published", "items": [], "nothing_missing": True})
+    items = tmp_path / "items.json"
+    items.write_text('[{"label": "milk", "action": "kept"}]')
+    assert savo("confirm", SCAN_ID, "--all-correct").exit_code == 0
+    assert savo("confirm", SCAN_ID, "--from", items).exit_code == 0
+    assert [json.loads(body) for _, _, body, _ in gateway.asked] == [{"all_correct": True}, {"items": [{"label": "milk", "action": "kept"}]}]
+
+
+@pytest.mark.parametrize(
+    "words", [("confirm", SCAN_ID), ("rollout", "pause"), ("rollout", "set", "1.5", "--reason", "x"), ("scan", "missing.jpg"), ("nonsense",)]
+)
+def test_wrong_use_ends_with_2(savo: Savo, words: tuple[str, ...]) -> None:
+    assert savo(*words).exit_code == 2
+
+
+def test_statistics_are_a_table_or_json(savo: Savo, gateway: SmallGateway) -> None:
+    figures = {"total_samples": 3, "correction_rate": 0.25, "last_updated": None}
+    gateway.says("GET", "/training/stats", figures)
+    assert "25.0%" in savo("stats").output
+    assert json.loads(savo("stats", "--json").stdout) == figures
+
+
+def test_the_rollout_is_shown_with_its_evidence_and_what_it_waits_for(savo: Savo, gateway: SmallGateway) -> None:
+    gateway.says("GET", "/admin/rollout", REPORT)
+    told = savo("rollout", "show").output
+    assert "running: v1 at 25% against the vision provider" in told
+    assert "50.0%  [10.0% … 90.0%]" in told
+    assert "waits for certainty about the accuracy" in told
+
+
+def test_a_rollout_without_its_service_is_shown_as_it_was_heard_last(savo: Savo, gateway: SmallGateway) -> None:
+    heard = {name: REPORT[name] for name in ("state", "experiment", "share", "champion", "reason", "changed_by", "changed_at")}
+    gateway.says("GET", "/admin/rollout", {**heard, "source": "the rollout service itself does not answer", "evidence": None})
+    told = savo("rollout", "show")
+    assert told.exit_code == 0
+    assert "does not answer" in told.output
+
+
+@pytest.mark.parametrize(
+    ("words", "order"),
+    [
+        (("set", "0.4"), {"action": "set", "share": 0.4}),
+        (("pause",), {"action": "pause"}),
+        (("resume",), {"action": "resume"}),
+        (("rollback",), {"action": "rollback"}),
+    ],
+)
+def test_an_operators_order_carries_who_and_why(savo: Savo, gateway: SmallGateway, words: tuple[str, ...], order: dict[str, object]) -> None:
+    gateway.says("PUT", "/admin/rollout", REPORT)
+    assert savo("rollout", *words, "--reason", "a complaint", "--by", "mia", "--key", "k").exit_code == 0
+    _, _, body, headers = gateway.asked[0]
+    assert json.loads(body) == {**order, "reason": "a complaint", "by": "mia"}
+    assert headers["X-Api-Key" if "X-Api-Key" in headers else "X-API-Key"] == "k"
+
+
+def test_a_gateway_that_is_away_costs_one_line_with_the_next_step(savo: Savo) -> None:
+    told = savo("stats", "--url", "http://127.0.0.1:1")
+    assert told.exit_code == 1
+    assert told.stderr.count("\n") == 1
+    assert "start it with `savo up`" in told.stderr
+
+
+def test_a_refusal_is_told_in_the_gateways_words(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
+    gateway.refuses("POST", "/v1/scans", 415, "upload-wrong-type", "this is no photo")
+    gateway.refuses("GET", "/training/stats", 401, "unauthorized", "send a key")
+    assert savo("scan", photo).stderr == "savo: the gateway refused: 415 this is no photo (upload-wrong-type)\n"
+    assert "SAVO_API_KEY" in savo("stats").stderr
+
+
+def test_another_server_is_recognised(savo: Savo, gateway: SmallGateway, tmp_path: Path) -> None:
+    run = tmp_path / ".savo" / "run"
+    run.mkdir(parents=True)
+    (run / "up.json").write_text("no json")
+    gateway.refuses("GET", "/training/stats", 404, "not-found", "what?")
+    assert savo("stats").exit_code == 1
+
+
+def test_the_gateway_of_savo_up_here_is_found(savo: Savo, gateway: SmallGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SAVO_URL")
+    run = tmp_path / ".savo" / "run"
+    run.mkdir(parents=True)
+    (run / "up.json").write_text(json.dumps({"gateway_url": gateway.url, "kafka": "x:1", "services": {}}))
+    gateway.says("GET", "/training/stats", {"total_samples": 3})
+    assert savo("stats", "--json").exit_code == 0

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from savo_cli import main
+from savo_cli.settings_table import BEGIN, END, with_table
+
+
+def test_help_names_every_command_and_loads_nothing_heavy() -> None:
+    code = "import sys; sys.argv=['savo','--help']\nfrom savo_cli.main import run\ntry: run()\nexcept SystemExit: pass\n"
+    code += "print('HEAVY', sorted({'torch','cv2','numpy','aiokafka','sqlalchemy','onnxruntime','ultralytics'} & set(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    for word in ("up", "scan", "confirm", "stats", "rollout", "topics", "doctor", "train", "models", "synthesize"):
+        assert f" {word} " in told.stdout
+    assert "HEAVY []" in told.stdout
+    assert told.stderr == ""
+
+
+def test_a_broken_room_costs_its_own_commands_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(**_: Any) -> list[EntryPoint]:
+        return [EntryPoint("trainer", "savo_trainer.no_such_module:register", "savo.commands")]
+
+    monkeypatch.setattr(main, "entry_points", broken)
+    main.add_commands_of_others()
+    assert capsys.readouterr().err.startswith("savo: the commands of trainer are left out: ModuleNotFoundError")
+
+
+def test_the_settings_table_stands_between_its_marks() -> None:
+    made = with_table(f"before\n{BEGIN}\nstale\n{END}\nafter")
+    assert made.startswith("before\n")
+    assert made.endswith(f"{END}\nafter")
+    assert "`SAVO_ROLLOUT_MIN_CONFIRMED`" in made
+    assert "stale" not in made
+    with pytest.raises(ValueError, match="marks"):
+        with_table("nothing")

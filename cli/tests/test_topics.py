@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import json
+
+from cli.tests.conftest import Savo
+from savo_contracts.topics import TOPICS
+
+
+def test_all_topics_are_listed_without_a_broker(savo: Savo) -> None:
+    listed = json.loads(savo("topics", "list", "--json").stdout)
+    assert [topic["name"] for topic in listed] == [topic.name for topic in TOPICS]
+    assert "rollout.changed" in savo("topics", "list").output
+
+
+def test_a_topic_is_described_with_the_fields_of_its_event(savo: Savo) -> None:
+    described = savo("topics", "describe", "rollout.changed").output
+    assert "rollout.changed.vision.dlq" in described
+    assert "Candidate's share of traffic." in described
+    assert json.loads(savo("topics", "describe", "rollout.changed", "--json").stdout)["schema"]["title"] == "RolloutChanged"
+
+
+def test_an_unknown_topic_names_those_there_are(savo: Savo) -> None:
+    told = savo("topics", "describe", "scan")
+    assert told.exit_code == 1
+    assert "no topic 'scan'; there are scans.requested" in told.stderr
+
+
+def test_without_a_broker_tail_says_how_to_get_one(savo: Savo) -> None:
+    told = savo("topics", "tail")
+    assert told.exit_code == 1
+    assert "savo up" in told.stderr
+
+
+def test_a_broker_that_is_away_costs_one_line(savo: Savo) -> None:
+    told = savo("topics", "tail", "--kafka", "127.0.0.1:1")
+    assert told.exit_code == 1
+    assert "Kafka at 127.0.0.1:1 does not answer" in told.stderr

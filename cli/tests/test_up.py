@@ -1,0 +1,138 @@
+"""`savo up` for true: every service, a scan, a confirmation, a killed service, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from savo_cli.processes import GaveUpError, Kept, ProcessSpec
+
+START_SECONDS = 120
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def savo(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"SAVO_DATA_DIR": str(folder / "data")}
+    return subprocess.run([sys.executable, "-m", "savo_cli", *words], capture_output=True, text=True, timeout=120, check=False, env=environment, cwd=folder)
+
+
+def until(happened: Callable[[], Any], seconds: float, what: str) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := happened():
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"{what} did not happen within {seconds:g} s")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("up")
+
+
+@pytest.fixture(scope="module")
+def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    assert savo(folder, "synthesize", "--count", "3", "--output", "truth").returncode == 0
+    words = ["up", "--port", str(free_port()), "--standin", "truth", "--standin-option=--latency-scale=0.05"]
+    environment = os.environ | {"SAVO_DATA_DIR": str(folder / "data")}
+    with (folder / "up.log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-m", "savo_cli", *words], stdout=log, stderr=subprocess.STDOUT, text=True, env=environment, cwd=folder)
+    try:
+        until(lambda: "savo is up" in (folder / "up.log").read_text() or process.poll() is not None, START_SECONDS, "the start")
+        assert process.poll() is None, (folder / "up.log").read_text()
+        yield process
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def up_file(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "data/run/up.json").read_text())
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("running")
+def test_one_line_says_where_it_is_and_what_is_no_production(folder: Path) -> None:
+    lines = [line for line in (folder / "up.log").read_text().splitlines() if line.startswith("savo is up")]
+    assert len(lines) == 1
+    for words in (up_file(folder)["gateway_url"], "SAVO_COLLECT_TRAINING_DATA=true", "in memory", "a stand-in answers"):
+        assert words in lines[0]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("running")
+def test_a_photo_is_scanned_confirmed_and_seen_on_the_topics(folder: Path) -> None:
+    scanned = savo(folder, "scan", *map(str, sorted((folder / "truth/images").iterdir())[:1]), "--json", "--user", "anna")
+    assert scanned.returncode == 0, scanned.stderr
+    scan_id = json.loads(scanned.stdout)["scan_id"]
+    assert savo(folder, "confirm", scan_id, "--all-correct").returncode == 0
+    seen = json.loads(savo(folder, "topics", "tail", "scans.confirmed", "--from-start", "--limit", "1", "--json").stdout)
+    assert (seen["key"], seen["event"]["scan_id"]) == (scan_id, scan_id)
+    assert json.loads(savo(folder, "rollout", "show", "--json").stdout)["state"] == "idle"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("running")
+def test_a_killed_service_is_there_again(folder: Path) -> None:
+    file = folder / "data/run/reasoning.json"
+    first = json.loads(file.read_text())
+    os.kill(first["pid"], signal.SIGKILL)
+    second = until(lambda: (now := json.loads(file.read_text()))["pid"] != first["pid"] and now, START_SECONDS, "the new start")
+    until(lambda: httpx2.get(f"{second['url']}/livez", trust_env=False).is_success, 30, "an answer")
+    assert "reasoning ended with signal SIGKILL and is started again" in (folder / "up.log").read_text()
+
+
+@pytest.mark.slow
+def test_sigterm_stops_everything_with_0_and_a_second_up_may_take_the_port(running: subprocess.Popen[str], folder: Path) -> None:
+    here = up_file(folder)
+    port = here["gateway_url"].rpartition(":")[2]
+    refused = savo(folder, "up", "--port", port, "--data-dir", "elsewhere")
+    assert refused.returncode == 1
+    assert f"port {port} is in use" in refused.stdout + refused.stderr
+    pids = [json.loads(file.read_text())["pid"] for file in (folder / "data/run").glob("*.json") if file.name != "up.json"]
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(60) == 0
+    assert not (folder / "data/run/up.json").exists()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_production_refuses_the_embedded_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAVO_ENV", "production")
+    refused = savo(tmp_path, "up", "--port", str(free_port()))
+    assert refused.returncode == 1
+    assert "production" in refused.stdout + refused.stderr
+
+
+async def test_a_process_that_dies_at_once_is_given_up_with_its_last_words(tmp_path: Path) -> None:
+    script = "print('no key, no work'); raise SystemExit(2)"
+    spec = ProcessSpec("vision", (sys.executable, "-c", script), os.environ, tmp_path / "vision.log")
+    with pytest.raises(GaveUpError, match="no key, no work"):
+        await asyncio.wait_for(Kept(spec, print).run(), 60)
+
+
+async def test_a_process_that_keeps_dying_is_given_up_after_five_times(tmp_path: Path) -> None:
+    spec = ProcessSpec("vision", (sys.executable, "-c", "raise SystemExit(1)"), os.environ, tmp_path / "vision.log")
+    process = Kept(spec, print)
+    with pytest.raises(GaveUpError, match="exit code 1"):
+        await asyncio.wait_for(process.run(), 60)
+    assert process.restarts == 4
