@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -176,7 +177,10 @@ def test_a_thousand_resamples_of_a_thousand_photos_take_seconds() -> None:
 
 
 @pytest.mark.torch
-def test_average_precision_equals_ultralytics_own() -> None:
+def test_average_precision_equals_ultralytics_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Its import asks whether it is online, and writes settings into the home folder.
+    monkeypatch.setenv("YOLO_OFFLINE", "true")
+    monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
     metrics = pytest.importorskip("ultralytics.utils.metrics")
     records = simulated(3, 0.65, photos=300)
     labels = ["apple", "egg", "milk"]
