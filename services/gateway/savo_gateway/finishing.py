@@ -33,13 +33,15 @@ class FinishScans:
         if confirmed is None:
             log.info("scan.completed-ignored", scan_id=completed.scan_id, reason="unknown here, or it had its end before")
             return
-        _count(confirmed)
+        log.info("scan.completed", scan_id=completed.scan_id, served_by=completed.served_by.value, items=len(completed.items))
+        _tell(confirmed)
         self.wakes.wake(completed.scan_id)
 
     async def fail(self, failed: ScanFailed) -> None:
         if not await self.scans.fail(failed, self.clock()):
             log.info("scan.failed-ignored", scan_id=failed.scan_id, reason="unknown here, or it had its end before")
             return
+        log.info("scan.failed", scan_id=failed.scan_id, code=failed.code.value)
         self.wakes.wake(failed.scan_id)
 
 
@@ -51,7 +53,7 @@ class ConfirmScan:
     async def __call__(self, scan_id: str, request: ConfirmationRequest) -> Scan:
         """Raises `ScanNotFoundError`, `ScanFailedError`, `ScanNotCompletedError`."""
         confirmed = await self.scans.confirm(scan_id, request, self.clock())
-        _count(confirmed)
+        _tell(confirmed)
         return confirmed.scan
 
 
@@ -93,8 +95,9 @@ def _expired(scan: Scan, now: datetime) -> ScanFailed:
     return ScanFailed(scan_id=scan.scan_id, subject=scan.subject, code=FailureCode.EXPIRED, message=message, requested_at=scan.requested_at, failed_at=now)
 
 
-def _count(confirmed: Confirmed) -> None:
+def _tell(confirmed: Confirmed) -> None:
     if confirmed.event is None:
         return
+    log.info("scan.confirmed", scan_id=confirmed.scan.scan_id, revision=confirmed.event.revision, items=len(confirmed.event.items))
     for item in confirmed.news:
         CONFIRMED_ITEMS.labels(assigned_arm=confirmed.event.assigned_arm.value, action=item.action.value).inc()

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 
+import structlog
+
 from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import ConfirmedItem, FailureCode, ScanCompleted, ScanRequested, StorageLocation
 from savo_gateway.access import Person
@@ -34,6 +36,8 @@ __all__ = [
     "requested",
 ]
 
+
+log = structlog.get_logger()
 
 SCAN_ID = r"^[A-Za-z0-9_.:-]{1,64}$"
 
@@ -193,7 +197,9 @@ class AcceptScan:
         now = self.clock()
         photo = await self.take_photo(order.data)
         told = (order.storage_location, order.consent, order.captured_at, order.device_info)
-        return await self.scans.accept(NewScan(self.new_id(), photo, order.person, *told, now, now + self.policy.expires_after, claim))
+        scan = await self.scans.accept(NewScan(self.new_id(), photo, order.person, *told, now, now + self.policy.expires_after, claim))
+        log.info("scan.accepted", scan_id=scan.scan_id, media_type=photo.media_type, bytes=len(photo.data), width=photo.width, height=photo.height)
+        return scan
 
     def _forget(self, claim: IdempotencyClaim, turn: asyncio.Lock) -> None:
         # The last one out takes the lock along; those who still wait hold a reference of their own.

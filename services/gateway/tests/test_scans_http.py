@@ -18,7 +18,7 @@ from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
 
-BEARER = "application/problem+json"
+PROBLEM = "application/problem+json"
 
 
 async def test_a_photo_becomes_an_object_a_scan_and_an_event(house: House, jpeg: bytes) -> None:
@@ -194,7 +194,7 @@ async def test_a_key_with_another_body_is_refused_and_another_caller_has_keys_of
 async def test_bad_input_is_a_problem_with_a_stable_code_and_leaves_nothing_behind(house: House, request_body: Any, status: Any, code: Any) -> None:
     answer = await house.http.post("/v1/scans", **request_body)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert answer.headers["content-type"] == BEARER
+    assert answer.headers["content-type"] == PROBLEM
     assert answer.json()["type"] == f"urn:savo:problem:{code}"
     assert await house.published() == []
 
@@ -227,6 +227,16 @@ async def test_refused_uploads_are_counted_by_reason(house: House) -> None:
     assert progress["refused_by_reason"] == {"upload-empty": 1, "upload-wrong-type": 2}
 
 
+@pytest.mark.parametrize(
+    ("sent", "status", "code"), [(b"{no json", 422, "invalid-request"), (b'{"items":[' + b" " * 1_000_001, 413, "body-too-large")], ids=["no json", "too much"]
+)
+async def test_a_document_that_is_none_or_too_long_is_refused(house: House, jpeg: bytes, sent: bytes, status: int, code: str) -> None:
+    requested = await house.scan(jpeg)
+    headers = {"content-type": "application/json"}
+    answer = await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", content=sent, headers=headers)
+    assert (answer.status_code, answer.json()["code"], answer.headers["content-type"]) == (status, code, PROBLEM)
+
+
 @pytest.mark.parametrize("path", ["", "/events", "/trace"])
 @pytest.mark.parametrize("scan_id", ["unknown", "a%00b", "x" * 100])
 async def test_an_unknown_scan_is_not_found(house: House, path: Any, scan_id: Any) -> None:
@@ -241,7 +251,7 @@ async def test_an_unknown_scan_is_not_found(house: House, path: Any, scan_id: An
 async def test_every_other_mistake_is_a_problem_too(house: House, method: Any, path: Any, status: Any) -> None:
     answer = await house.http.request(method, path)
     assert answer.status_code == status
-    assert answer.headers["content-type"] == BEARER
+    assert answer.headers["content-type"] == PROBLEM
     assert {"type", "title", "status", "detail", "code"} <= set(answer.json())
 
 

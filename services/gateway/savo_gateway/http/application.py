@@ -7,6 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from savo_gateway.http import admin_routes, page_routes, problems, scan_routes, training_routes
+from savo_gateway.http.documents import BoundedDocuments
 from savo_gateway.http.gateway import Gateway
 
 __all__ = ["http_app"]
@@ -23,6 +24,7 @@ TAGS = [
 def http_app(gateway: Gateway) -> FastAPI:
     app = FastAPI(title="Savo", summary="What is in the kitchen", version=version("savo-gateway"), openapi_tags=TAGS)
     app.state.gateway = gateway
+    app.add_middleware(BoundedDocuments)
     problems.install(app)
     for routes in (scan_routes, training_routes, admin_routes, page_routes):
         app.include_router(routes.router)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -15,10 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from savo_gateway.errors import GatewayError, UnauthorizedError
+from savo_gateway.http.documents import MAX_DOCUMENT_BYTES
 from savo_runtime.errors import DependencyDownError, RetryableError
 from savo_runtime.storage.port import StorageFullError
 
-__all__ = ["PROBLEM_RESPONSES", "install", "problem"]
+__all__ = ["MEDIA_TYPE", "PROBLEM_RESPONSES", "install", "problem"]
 
 log = structlog.get_logger()
 
@@ -73,20 +74,23 @@ async def _on_gateway_error(_request: Request, error: Exception) -> Response:
 
 async def _on_invalid_request(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [{"field": _field(flaw["loc"]), "message": str(flaw["msg"]).removeprefix("Value error, ")} for flaw in error.errors()]
+    errors = [{"field": _field(flaw), "message": str(flaw["msg"]).removeprefix("Value error, ")} for flaw in error.errors()]
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return problem(422, "invalid-request", "A field makes no sense", f"{first['field']}: {first['message']}{more}", errors=errors)
 
 
-def _field(location: Sequence[Any]) -> str:
-    """`items.0.bbox.x` from FastAPI's location, which begins with where the value was sent."""
-    names = [str(part) for part in location if part not in ("body", "query", "path", "header")]
-    return ".".join(names) or "body"
+def _field(flaw: Mapping[str, Any]) -> str:
+    """`items.0.bbox.x` from FastAPI's location, which begins with where the value was sent; a body that is no JSON has no fields."""
+    names = [str(part) for part in flaw["loc"] if part not in ("body", "query", "path", "header")]
+    return "body" if flaw["type"] == "json_invalid" else ".".join(names) or "body"
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        detail = f"a body here may have at most {MAX_DOCUMENT_BYTES / 1_000_000:g} MB"
+        return problem(413, "body-too-large", "The body is too large", detail, limit={"bytes": MAX_DOCUMENT_BYTES})
     phrase = HTTPStatus(error.status_code).phrase
     code = phrase.lower().replace(" ", "-")
     detail = f"{request.method} {request.url.path}: {error.detail}"

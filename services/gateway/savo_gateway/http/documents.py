@@ -1,0 +1,40 @@
+"""Bodies that are no photos are small: each is cut off at its limit while it streams, whatever it says of its type or length."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["MAX_DOCUMENT_BYTES", "BoundedDocuments"]
+
+MAX_DOCUMENT_BYTES = 1_000_000
+
+PHOTO_PATHS = frozenset({"/v1/scans", "/training/upload-image"})
+"""These count for themselves, with the limit of a photo."""
+
+
+class BoundedDocuments:
+    """ASGI middleware. Too much raises `HTTPException` 413 where the body is read, inside the app's own error handling."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        bounded = scope["type"] == "http" and scope["path"] not in PHOTO_PATHS
+        await self.app(scope, _bounded(receive) if bounded else receive, send)
+
+
+def _bounded(receive: Receive) -> Receive:
+    came = 0
+
+    async def counted() -> Message:
+        nonlocal came
+        message = await receive()
+        came += len(message.get("body", b""))
+        if came > MAX_DOCUMENT_BYTES:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        return message
+
+    return counted
