@@ -44,6 +44,7 @@ _BROKER = {
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
     "log.cleaner.backoff.ms": "500",
+    "log.index.size.max.bytes": "65536",
 }
 
 

@@ -41,7 +41,7 @@ def counting(seen: Counter[str], seconds: float, concurrency: int) -> Subscripti
 @pytest.mark.parametrize("concurrency", [1, 8])
 async def test_members_that_join_and_leave_lose_nothing_and_repeat_little(bench: Bench, concurrency: int) -> None:
     seen: Counter[str] = Counter()
-    subscription = counting(seen, 0.02, concurrency)
+    subscription = counting(seen, 0.005 * concurrency, concurrency)
     first = await bench.consume(subscription)
     enough = asyncio.Event()
     sending = asyncio.create_task(_send_until(bench, enough))
@@ -58,6 +58,7 @@ async def test_members_that_join_and_leave_lose_nothing_and_repeat_little(bench:
     assert sum(seen.values()) - sent <= 2 * concurrency, "at most what was at work in two rebalances"
 
 
+@pytest.mark.slow
 async def test_a_broker_that_is_killed_costs_no_event(own_kafka: RealKafka) -> None:
     settings = RuntimeSettings(kafka_bootstrap_servers=own_kafka.bootstrap_servers)
     await ensure_topics(settings)
@@ -89,6 +90,7 @@ async def test_a_broker_that_is_killed_costs_no_event(own_kafka: RealKafka) -> N
         await consumers.check()
 
 
+@pytest.mark.slow
 async def test_a_service_stops_in_time_though_kafka_is_gone(own_kafka: RealKafka) -> None:
     settings = RuntimeSettings(kafka_bootstrap_servers=own_kafka.bootstrap_servers)
     await ensure_topics(settings)
@@ -103,6 +105,7 @@ async def test_a_service_stops_in_time_though_kafka_is_gone(own_kafka: RealKafka
             await consumers.stop()
 
 
+@pytest.mark.slow
 async def test_a_broker_that_hangs_turns_readiness_red_and_green_again(own_kafka: RealKafka, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("savo_runtime.messaging.progress.SAMPLE_EVERY", 0.1)
     monkeypatch.setattr("savo_runtime.messaging.progress.SILENT_AFTER", 2.0)
@@ -126,7 +129,7 @@ async def _send_until(bench: Bench, enough: asyncio.Event) -> int:
     while not enough.is_set():
         await bench.publish(asked(count), partition=count % 6)
         count += 1
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.01)
     return count
 
 
