@@ -41,10 +41,7 @@ class Rollout:
     async def start(self) -> None:
         """Take up the state where it was, apply the settings to it, and announce it: an embedded broker has forgotten."""
         async with self.ledger.turn() as turn:
-            trial = await turn.trial()
-            if trial is None:
-                trial = Trial.blank(self.clock())
-                await turn.change(None, trial)
+            trial = await turn.trial() or await turn.open(Trial.blank(self.clock()))
             if changed := apply_switches(trial, self.switches, self.clock()) or self._next(trial):
                 await self._change(turn, trial, changed)
             else:
@@ -79,7 +76,7 @@ class Rollout:
     async def decide(self) -> Trial:
         """Look at the evidence once; gives what is in force afterwards. Raises `OvertakenError` when somebody else changed it meanwhile."""
         async with self.ledger.look() as turn:
-            trial = await self._trial(turn)
+            trial = await turn.trial() or Trial.blank(self.clock())
             if trial.experiment is None or not trial.is_live:
                 return trial
             decided = decide(trial, await turn.evidence(trial.experiment, trial.step), self.policy, self.clock())
@@ -93,7 +90,7 @@ class Rollout:
     async def report(self) -> Report:
         """State, evidence and history as they are now."""
         async with self.ledger.look() as turn:
-            trial = await self._trial(turn)
+            trial = await turn.trial() or Trial.blank(self.clock())
             evidence = await turn.evidence(trial.experiment or "", trial.step)
             for arm in Arm:
                 slow = await turn.latency_p95(trial.experiment or "", arm)
@@ -121,7 +118,7 @@ class Rollout:
         return next_in_line(trial, self.clock()) if self.switches.use_custom_vision else None
 
     async def _trial(self, turn: Turn) -> Trial:
-        return await turn.trial() or Trial.blank(self.clock())
+        return await turn.trial() or await turn.open(Trial.blank(self.clock()))
 
 
 def _remembered(trial: Trial, model: ModelRef) -> Trial:

@@ -37,10 +37,14 @@ class Turn(Protocol):
     async def first_time(self, event_id: UUID) -> bool: ...
 
     async def trial(self) -> Trial | None:
-        """None before the first start."""
+        """None before the first start. Within a `turn`, other replicas' turns wait until this one is over."""
         ...
 
-    async def change(self, before: Trial | None, after: Trial) -> None:
+    async def open(self, blank: Trial) -> Trial:
+        """Begin with this state, unless another replica just began; what is in force."""
+        ...
+
+    async def change(self, before: Trial, after: Trial) -> None:
         """Store; with a new sequence also write the audit log and publish `rollout.changed`. Raises `OvertakenError`."""
         ...
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import CursorResult, Row, and_, delete, func, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.models import ModelRef
@@ -27,6 +29,8 @@ from savo_runtime.messaging.outbox import Outbox
 
 __all__ = ["SqlLedger"]
 
+log = structlog.get_logger()
+
 _THE_ONE = 1
 _ValueRows = defaultdict[tuple[str, str, str], list[ValueRow]]
 """By arm, measure and subject."""
@@ -42,37 +46,47 @@ class SqlLedger:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[SqlTurn]:
         async with self.database.session() as session:
-            yield SqlTurn(session, self.outbox)
+            yield SqlTurn(session, self.outbox, writes=True)
 
     @asynccontextmanager
     async def look(self) -> AsyncIterator[SqlTurn]:
         async with self.database.session(read_only=True) as session:
-            yield SqlTurn(session, self.outbox)
+            yield SqlTurn(session, self.outbox, writes=False)
 
 
 class SqlTurn:
-    def __init__(self, session: AsyncSession, outbox: Outbox) -> None:
+    def __init__(self, session: AsyncSession, outbox: Outbox, *, writes: bool) -> None:
         self._session = session
         self._outbox = outbox
+        self._writes = writes
         self._version = 0
 
     async def first_time(self, event_id: UUID) -> bool:
         return await first_time(self._session, event_id)
 
     async def trial(self) -> Trial | None:
-        row = await self._session.scalar(select(TrialRow).where(TrialRow.id == _THE_ONE))
+        # Replicas that write take turns at this row, so that two halves of one scan never meet half-way (SQLite has one writer anyway).
+        standing = select(TrialRow).where(TrialRow.id == _THE_ONE)
+        row = await self._session.scalar(standing.with_for_update() if self._writes else standing)
         if row is None:
             return None
         self._version = row.version
         return _trial(row)
 
-    async def change(self, before: Trial | None, after: Trial) -> None:
-        if before is None:
-            self._session.add(TrialRow(id=_THE_ONE, version=1, **_columns(after)))
-            self._version = 1
-        else:
-            await self._swap(before, after)
-        if before is None or after.sequence != before.sequence:
+    async def open(self, blank: Trial) -> Trial:
+        try:
+            async with self._session.begin_nested():
+                self._session.add(TrialRow(id=_THE_ONE, version=1, **_columns(blank)))
+                self._session.add(HistoryRow(**_history_columns(blank)))
+        except IntegrityError:
+            log.info("rollout.opened-by-another-replica")
+        trial = await self.trial()
+        assert trial is not None
+        return trial
+
+    async def change(self, before: Trial, after: Trial) -> None:
+        await self._swap(before, after)
+        if after.sequence != before.sequence:
             self._session.add(HistoryRow(**_history_columns(after)))
             await self._outbox.add(self._session, changed_event(after))
         await self._session.flush()
@@ -153,8 +167,7 @@ class SqlTurn:
 
     async def _values(self, experiment: str, step: int) -> tuple[dict[Arm, dict[Measure, Values]], dict[Arm, dict[Measure, Values]]]:
         """Histograms over the whole experiment (first values) and over the present step."""
-        in_step = ValueRow.step == step
-        columns = (ValueRow.arm, ValueRow.measure, ValueRow.value, ValueRow.first, in_step.label("in_step"))
+        columns = (ValueRow.arm, ValueRow.measure, ValueRow.value, ValueRow.first, ValueRow.step)
         rows = await self._session.execute(select(*columns, func.count().label("n")).where(ValueRow.experiment == experiment).group_by(*columns))
         first: dict[tuple[Arm, Measure], list[tuple[float, int]]] = defaultdict(list)
         here: dict[tuple[Arm, Measure], list[tuple[float, int]]] = defaultdict(list)
@@ -162,7 +175,7 @@ class SqlTurn:
             key, pair = (Arm(row.arm), Measure(row.measure)), (row.value, row.n)
             if row.first:
                 first[key].append(pair)
-            if row.in_step:
+            if row.step == step:
                 here[key].append(pair)
         return _by_arm(first), _by_arm(here)
 

@@ -1,0 +1,72 @@
+"""The composition root: everything wired, from settings to a share of 0."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from savo_contracts.documents import Alias, alias_key
+from savo_contracts.envelope import Envelope, Event
+from savo_contracts.rollout import RolloutChanged, RolloutState
+from savo_contracts.topics import TOPICS, topic_of
+from savo_rollout.app import DEFINITION, build, step_policy
+from savo_rollout.settings import RolloutSettings
+from savo_runtime.service import Runtime, Service
+from savo_runtime.settings import load_settings
+from savo_runtime.testing import memory_runtime, published_by_outbox
+from services.rollout.tests.scans import confirmed, registered
+
+
+async def hear(service: Service, event: Event) -> None:
+    handler = next(subscription for subscription in service.subscriptions if subscription.topic is topic_of(event))
+    await handler.handle(Envelope.new(event, "test", event_id=uuid4()))
+
+
+async def test_it_reads_exactly_the_topics_that_the_registry_says() -> None:
+    async with memory_runtime("rollout", migrations=DEFINITION.migrations) as runtime:
+        service = build(RolloutSettings(), runtime)
+    assert {subscription.topic for subscription in service.subscriptions} == {topic for topic in TOPICS if "rollout" in topic.consumers}
+
+
+async def test_a_breach_is_published_and_the_alias_gone_within_two_seconds_of_the_evidence() -> None:
+    async with memory_runtime("rollout", migrations=DEFINITION.migrations) as runtime:
+        service = build(RolloutSettings(use_custom_vision=True), runtime)
+        for start in service.on_start:
+            await start()
+        worker = asyncio.ensure_future(service.workers[0].run())
+        await hear(service, registered())
+        await until_challenger_is(runtime, "v1")
+        await asyncio.gather(*[hear(service, confirmed(f"s{number}", f"u{number}", kept=1, removed=5)) for number in range(40)])
+        await until_challenger_is(runtime, None)
+        worker.cancel()
+        last = (await published_by_outbox(runtime))[-1]
+    assert isinstance(last, RolloutChanged)
+    assert (last.state, last.share) == (RolloutState.ROLLED_BACK, 0.0)
+
+
+async def until_challenger_is(runtime: Runtime, version: str | None) -> None:
+    key = alias_key("challenger")
+    async with asyncio.timeout(2):
+        while await runtime.store.head(key) is None or Alias.model_validate_json(await runtime.store.get(key)).version != version:
+            await asyncio.sleep(0.01)
+
+
+def test_settings_become_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAVO_ROLLOUT_MIN_CONFIRMED", "20")
+    monkeypatch.setenv("SAVO_ROLLOUT_MIN_DAYS_PER_STEP", "0.5")
+    monkeypatch.setenv("SAVO_ROLLOUT_MAX_P95_MS", "800")
+    policy = step_policy(load_settings(RolloutSettings))
+    assert (policy.min_confirmed, timedelta(days=policy.min_days), policy.gates.limits.latency_ms) == (20, timedelta(hours=12), 800)
+
+
+@pytest.mark.parametrize(("variable", "value"), [("SAVO_CUSTOM_VISION_ROLLOUT", "1.5"), ("SAVO_ROLLOUT_MIN_CONFIRMED", "0"), ("SAVO_ROLLOUT_ALPHA", "nine")])
+def test_a_senseless_setting_stops_the_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SystemExit, match="2"):
+        load_settings(RolloutSettings)
+    assert f"{variable}='{value}'" in capsys.readouterr().err

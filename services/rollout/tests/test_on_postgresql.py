@@ -1,0 +1,58 @@
+"""What only a real server can show: several replicas at once, each with its own connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+
+from savo_contracts.rollout import RolloutState
+from savo_contracts.scans import Arm
+from savo_rollout.control import Switches
+from savo_rollout.steps import StepPolicy
+from savo_runtime.database import Database
+from savo_runtime.testing import FakeClock, memory_runtime
+from services.rollout.tests.house import House, furnished
+from services.rollout.tests.scans import completed, confirmed, registered
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+async def replicas(postgres_url: str) -> AsyncIterator[list[House]]:
+    """Three that start together on one server; store and outbox are shared, as on Kafka."""
+    url, clock = postgres_url.replace("postgresql://", "postgresql+asyncpg://"), FakeClock()
+    async with AsyncExitStack() as stack:
+        runtimes = []
+        for _ in range(3):
+            database = Database(url, "rollout")
+            stack.push_async_callback(database.close)
+            runtimes.append(await stack.enter_async_context(memory_runtime("rollout", migrations="savo_rollout.migrations", database=database)))
+        shared = [replace(runtime, store=runtimes[0].store, outbox=runtimes[0].outbox) for runtime in runtimes]
+        houses = [furnished(runtime, clock, Switches(use_custom_vision=True), StepPolicy(min_confirmed=20, min_days=0)) for runtime in shared]
+        await asyncio.gather(*[house.rollout.start() for house in houses])
+        yield houses
+
+
+async def test_replicas_that_hear_the_two_halves_of_a_scan_at_once_count_it_once(replicas: list[House]) -> None:
+    await replicas[0].hears(registered())
+    heard = []
+    for number in range(60):
+        heard.append(replicas[number % 3].hears(completed(f"s{number}", f"u{number % 20}")))
+        heard.append(replicas[(number + 1) % 3].hears(confirmed(f"s{number}", f"u{number % 20}")))
+    await asyncio.gather(*heard)
+    arm = (await replicas[2].rollout.report()).arms[Arm.CANDIDATE]
+    assert (arm.scans, arm.confirmed, arm.subjects) == (60, 60, 20)
+    assert arm.latency_p95_ms.estimate == 120.0
+
+
+async def test_replicas_that_decide_at_once_make_one_change(replicas: list[House]) -> None:
+    await replicas[0].hears(registered())
+    await asyncio.gather(*[replicas[number % 3].hears(confirmed(f"s{number}", f"u{number}", kept=2, removed=4)) for number in range(40)])
+    await asyncio.gather(*[house.watch.look() for house in replicas])
+    states = [event.state for event in await replicas[0].published()]
+    assert states.count(RolloutState.ROLLED_BACK) == 1
+    assert (await replicas[1].trial()).share == 0.0
