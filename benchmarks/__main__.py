@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 import sys
 
 from rich.console import Console
@@ -20,6 +21,8 @@ def main(arguments: list[str]) -> int:
     if unknown := set(wanted) - set(FIGURES):
         sys.stderr.write(f"no benchmark {', '.join(unknown)}; there are {', '.join(FIGURES)}\n")
         return 2
+    # So that a benchmark that is ended also ends the processes that it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     found: list[Figure] = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
         for name in progress.track(wanted, description="measuring"):

@@ -21,7 +21,6 @@ ASKED, ANSWERED = "recipes.requested", "recipes.suggested"
 
 def http_app(broker: str) -> FastAPI:
     waiting: dict[str, asyncio.Future[bytes]] = {}
-    producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all")
 
     async def listen(consumer: AIOKafkaConsumer) -> None:
         async for record in consumer:
@@ -30,6 +29,7 @@ def http_app(broker: str) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.producer = producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all")
         consumer = AIOKafkaConsumer(ANSWERED, bootstrap_servers=broker, group_id="bare-http")
         await producer.start()
         await consumer.start()
@@ -47,7 +47,7 @@ def http_app(broker: str) -> FastAPI:
         await request.body()
         key = uuid4().hex
         waiting[key] = asyncio.get_running_loop().create_future()
-        await producer.send_and_wait(ASKED, b'{"photo": "elsewhere"}', key=key.encode())
+        await app.state.producer.send_and_wait(ASKED, b'{"photo": "elsewhere"}', key=key.encode())
         return Response(await waiting[key], media_type="application/json")
 
     return app

@@ -22,10 +22,10 @@ from benchmarks.measuring import Figure, interval
 from benchmarks.photo_to_boxes import photos
 from savo_runtime.messaging.embedded import EmbeddedBroker
 
-ROUNDS = 12
-ONE_BY_ONE = 25
+ROUNDS = 10
+ONE_BY_ONE = 20
 AT_ONCE = 8
-BURST = 80
+BURST = 40
 READY_WITHIN = 60.0
 OURS_PORT, BARE_PORT = 18431, 18432
 
