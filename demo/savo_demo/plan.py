@@ -27,7 +27,7 @@ class Recipe:
     """How the demo trains: small and short, because two cores and a minute are all it takes."""
 
     model: str = str(files("savo_demo").joinpath("small_yolov8.yaml"))
-    epochs: int = 40
+    epochs: int = 36
     batch: int = 8
     image_size: int = 160
     extra: Mapping[str, Any] = field(
@@ -56,7 +56,7 @@ class Plan:
     train: bool = True
     keep: bool = False
     seed: int = 11
-    turn_scans: int = 280
+    turn_scans: int = 210
     """Good photos of each turn; their number calls for the training."""
     photos_a_user: int = 2
     flaws: Mapping[Flaw, int] = field(default_factory=lambda: {"blurred": 7, "dark": 5, "duplicate": 6, "broken": 4})
@@ -67,7 +67,6 @@ class Plan:
     at_once: int = 5
     latency_scale: float = 0.1
     min_confirmed: int = 10
-    confidence_threshold: float = 0.4
     recipe: Recipe = Recipe()
 
     @property
@@ -102,7 +101,6 @@ class Plan:
             "SAVO_TRAIN_EXTRA": json.dumps(dict(recipe.extra)),
             "SAVO_ROLLOUT_MIN_CONFIRMED": str(self.min_confirmed),
             "SAVO_ROLLOUT_MIN_DAYS_PER_STEP": "0",
-            "SAVO_VISION_CONFIDENCE_THRESHOLD": str(self.confidence_threshold),
         }
 
     def _gate_settings(self) -> dict[str, str]:
@@ -116,7 +114,6 @@ class Plan:
             f"the stand-in answers in {self.latency_scale:.0%} of a provider's time",
             f"training starts at {self.turn_scans} samples, not 10,000",
             f"a rollout step needs {self.min_confirmed} confirmed scans in each arm and no days, not 200 and 7; its gates are the real ones",
-            f"a scan confidence of {self.confidence_threshold} is trusted, not 0.6: a minute's training leaves a model modest",
         ]
         return said + ([f"the gate is lowered to mAP@0.5 ≥ {self.gate}"] if self.gate is not None else [])
 
