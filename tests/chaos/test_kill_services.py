@@ -175,4 +175,4 @@ async def assert_one_sample_a_photo(wheel: Wheel, ledger: Ledger) -> None:
         stats = (await insist(client, "GET", "/training/stats")).json()
         progress = (await insist(client, "GET", "/training/progress")).json()
     assert stats["total_samples"] == len(metas)
-    assert len(metas) + sum(progress["refused"].values()) == ledger.confirmed, (len(metas), progress["refused"], ledger.confirmed)
+    assert len(metas) + sum(progress["refused_by_reason"].values()) == ledger.confirmed, (len(metas), progress["refused_by_reason"], ledger.confirmed)
