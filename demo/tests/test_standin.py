@@ -161,7 +161,7 @@ def test_googles_own_library_reads_its_answers(url: str, scenes: list[Scene]) ->
     photo = types.Part.from_bytes(data=scenes[1].jpeg, mime_type="image/jpeg")
     for schema in (list[Item], Items):
         config = types.GenerateContentConfig(response_mime_type="application/json", response_schema=schema)
-        contents: types.ContentListUnion = [photo, "What is in it?"]
+        contents: Any = [photo, "What is in it?"]
         response = client.models.generate_content(model="gemini-3.5-flash", contents=contents, config=config)
         parsed = response.parsed.items if isinstance(response.parsed, Items) else response.parsed
         assert isinstance(parsed, list)
