@@ -1,0 +1,81 @@
+"""What the README tells people to type works: targets exist, commands take the options shown, the curl calls answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from savo_demo.folder import write_scenes
+from savo_demo.scenes import draw_scenes
+from tests.parts.wheel import Wheel, running_wheel
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SAVO = [sys.executable, "-m", "savo_cli"]
+
+
+def shell_lines() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    return [line.split("   #")[0].split("    #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def savo_commands() -> list[str]:
+    """In shell blocks, in running text and in tables."""
+    return sorted({match.removeprefix("uv run ").strip() for match in re.findall(r"`((?:uv run )?savo [a-z][^`]*)`", README)})
+
+
+@pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("make")])
+def test_a_make_target_exists(line: str) -> None:
+    target = line.split()[1]
+    assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", savo_commands())
+def test_a_savo_command_takes_the_options_shown(command: str) -> None:
+    words = command.split()
+    asked = subprocess.run([*SAVO, words[1], "--help"], capture_output=True, text=True, check=False, env={"COLUMNS": "200", "TERM": "dumb"})
+    assert asked.returncode == 0, asked.stderr
+    assert [word for word in words if word.startswith("--") and word not in asked.stdout] == []
+
+
+def test_the_settings_table_is_up_to_date() -> None:
+    checked = subprocess.run([sys.executable, "-m", "savo_cli.settings_table", "README.md", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)", README) if not link.startswith("http")]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Wheel, Path]]:
+    folder = tmp_path_factory.mktemp("readme")
+    scenes = list(draw_scenes(3, seed=21))
+    write_scenes(folder / "truth", scenes)
+    (folder / "photo.jpg").write_bytes(scenes[0].jpeg)
+    with running_wheel(folder / "savo", folder / "truth", {}, "--standin-option=--errors", "--standin-option=0") as running:
+        yield running, folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_the_first_scan_goes_as_the_readme_says(wheel: tuple[Wheel, Path]) -> None:
+    running, folder = wheel
+    said = {}
+    for line in (line for line in shell_lines() if line.startswith("curl")):
+        command = line.replace("http://127.0.0.1:8000", running.url).replace("SCAN_ID", str(said.get("scan_id")))
+        done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        answer = json.loads(done.stdout)
+        assert "code" not in answer, f"{command}\n{answer}"
+        said |= answer
+    assert said["status"] == "published"
+    assert {"total_samples", "correction_rate"} <= said.keys()
