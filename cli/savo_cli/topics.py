@@ -137,7 +137,7 @@ async def _consumer(topics: list[Topic[Any]], address: str, *, from_start: bool)
 
     settings = load_settings(RuntimeSettings)
     arguments = connection_arguments(settings.model_copy(update={"kafka_bootstrap_servers": address}))
-    reading = {**reading_arguments(settings), "fetch_max_wait_ms": 100}  # the embedded broker wakes no waiting fetch
+    reading = {**reading_arguments(settings, topics[0].name), "fetch_max_wait_ms": 100}  # the embedded broker wakes no waiting fetch
     consumer = AIOKafkaConsumer(**arguments, **reading, group_id=None, enable_auto_commit=False)
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):

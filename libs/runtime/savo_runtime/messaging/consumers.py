@@ -106,7 +106,7 @@ class Consumers:
         self._broker = make_broker(self._settings, self._service, middlewares=[policy])
         self._readers = [Reader(each, self._publisher, self._dead_letters, self._fail, self._figures) for each in self._subscriptions]
         for reader in self._readers:
-            reader.subscribe(self._broker, member_arguments(self._settings))
+            reader.subscribe(self._broker, member_arguments(self._settings, reader.topic.name))
             policy.readers[reader.topic.name] = reader
         await self._broker.start()
         for reader in self._readers:

@@ -58,7 +58,8 @@ class SnapshotReader:
                 await asyncio.sleep(self._backoff.delay(failures))
 
     async def _read(self) -> None:
-        consumer = AIOKafkaConsumer(**connection_arguments(self._settings), **reading_arguments(self._settings), group_id=None, enable_auto_commit=False)
+        reading = reading_arguments(self._settings, self.topic.name)
+        consumer = AIOKafkaConsumer(**connection_arguments(self._settings), **reading, group_id=None, enable_auto_commit=False)
         try:
             await consumer.start()
             await self._go_to_position(consumer)
