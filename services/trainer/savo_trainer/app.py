@@ -60,6 +60,7 @@ def training_policy(settings: TrainerSettings) -> TrainPolicy:
         device=settings.train_device,
         width=settings.train_width,
         warm_start=settings.train_warm_start,
+        warm_epochs=settings.train_warm_epochs,
         extra=settings.train_extra,
     )
 

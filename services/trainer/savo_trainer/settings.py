@@ -37,6 +37,13 @@ class TrainerSettings(RuntimeSettings):
         pattern=r"^(auto|cpu|mps|\d+(,\d+)*)$",
         json_schema_extra={"allowed": "auto, cpu, mps, or CUDA indices such as 0 or 0,1"},
     )
+    train_warm_epochs: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        validation_alias="SAVO_TRAIN_WARM_EPOCHS",
+        description="Passes when training goes on from the champion's weights; unset is SAVO_TRAIN_EPOCHS.",
+    )
     train_warm_start: bool = Field(
         True, validation_alias="SAVO_TRAIN_WARM_START", description="Start from the champion's weights when its classes are all still taught."
     )

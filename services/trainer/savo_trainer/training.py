@@ -22,6 +22,8 @@ class TrainPolicy:
     width: float | None = None
     """Width multiple in place of the architecture's own: a smaller network for a smaller task."""
     warm_start: bool = True
+    warm_epochs: int | None = None
+    """Epochs when training goes on from the champion's weights; None: as many as from scratch."""
     seed: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Overrides of ultralytics' training arguments."""
@@ -67,7 +69,9 @@ class Trained:
 def plan_for(policy: TrainPolicy, classes: Sequence[str], champion: Start | None) -> TrainPlan:
     """From the champion's weights where that is allowed, else from scratch."""
     scratch = TrainPlan(policy.model, policy.epochs, policy.batch, policy.image_size, policy.device, policy.width, policy.seed, policy.extra)
-    return replace(scratch, start=champion) if champion and may_start_from(policy, champion.classes, classes) else scratch
+    if champion and may_start_from(policy, champion.classes, classes):
+        return replace(scratch, start=champion, epochs=policy.warm_epochs or policy.epochs)
+    return scratch
 
 
 def may_start_from(policy: TrainPolicy, champion_classes: Sequence[str], classes: Sequence[str]) -> bool:
