@@ -94,7 +94,7 @@ class Board:
         tally = self.tally
         served = "  ".join(f"{name} {count}" for name, count in sorted(tally.served_by.items()))
         latency = "  ".join(f"{arm} {value:.0f} ms" for arm, value in tally.p95_ms().items())
-        cost = "  ".join(f"{arm} ${value:.5f}" for arm, value in tally.cost_usd().items())
+        cost = "  ".join(f"{arm} ${value:.2g}" for arm, value in tally.cost_usd().items())
         return Text(
             f"scans {tally.scans}  confirmed {tally.confirmed}  corrected {tally.corrected}  │ served by {served}\np95 {latency}  │ a scan costs {cost}",
             style="cyan",

@@ -69,7 +69,7 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
         ("share of traffic", " → ".join(f"{share:.0%}" for share in summary.shares) or "no rollout"),
         ("served by", f"custom {summary.served_by.custom}, google (its stand-in) {summary.served_by.google}"),
         ("p95", ", ".join(f"{arm} {value:.0f} ms" for arm, value in summary.p95_ms.items())),
-        ("a scan costs", ", ".join(f"{arm} ${value:.6f}" for arm, value in summary.cost_usd.items()) + f" (the reference figure is ${REFERENCE_COST_USD:.2f})"),
+        ("a scan costs", ", ".join(f"{arm} ${value:.2g}" for arm, value in summary.cost_usd.items()) + f" (the reference figure is ${REFERENCE_COST_USD:.2f})"),
         ("time", f"{sum(summary.seconds.values()):.0f} s: " + ", ".join(f"{stage} {value:.0f}" for stage, value in summary.seconds.items())),
     ]
     return lines

@@ -61,17 +61,17 @@ def tomato(rng: Rng) -> Sprite:
 
 def carrot(rng: Rng) -> Sprite:
     canvas = Canvas()
-    for _ in range(13):
-        tip = (0.17 + rng.uniform(-0.15, 0.12), 0.13 + rng.uniform(-0.11, 0.14))
-        frond = bezier([(0.33, 0.33), (0.24 + rng.uniform(-0.08, 0.08), 0.24 + rng.uniform(-0.08, 0.08)), tip], 14)
+    for _ in range(16):
+        tip = (0.20 + rng.uniform(-0.11, 0.11), 0.20 + rng.uniform(-0.11, 0.11))
+        frond = bezier([(0.34, 0.34), (0.27 + rng.uniform(-0.06, 0.06), 0.27 + rng.uniform(-0.06, 0.06)), tip], 14)
         green = jitter(rng, (0.22, 0.55, 0.17), 0.08)
-        canvas.paint(stroke(frond, 0.016), green)
+        canvas.paint(stroke(frond, 0.022), green)
         for point in frond[5::2]:
-            canvas.paint(ellipse(float(point[0]), float(point[1]), 0.035, 0.014, rng.uniform(0, 3.1)), jitter(rng, green, 0.05))
+            canvas.paint(ellipse(float(point[0]), float(point[1]), 0.042, 0.020, rng.uniform(0, 3.1)), jitter(rng, green, 0.05))
     bend = rng.uniform(-0.06, 0.06)
     centre = bezier([(0.30, 0.30), (0.62 + bend, 0.60 - bend), (0.95, 0.95)], 60)
     along = np.linspace(0, 1, 60)
-    widths = 0.135 * (1 - along) ** 0.62 * np.clip(along / 0.05 + 0.45, 0, 1) ** 0.5 + 0.004
+    widths = 0.165 * (1 - along) ** 0.62 * np.clip(along / 0.05 + 0.45, 0, 1) ** 0.5 + 0.004
     mask = polygon(ribbon(centre, widths.astype(np.float32)))
     skin = blend(jitter(rng, (0.95, 0.49, 0.08)), (0.84, 0.36, 0.05), mottle(rng, 7) * 0.3)
     canvas.paint(mask, lit(skin, height_of(mask), ambient=0.45, gloss=0.2))
@@ -270,7 +270,7 @@ ARTISTS: dict[str, Callable[[Rng], Sprite]] = {
 }
 """Canonical label → how it is drawn. The order is the class order of `data.yaml`."""
 
-UPRIGHT = frozenset({"bread", "broccoli", "milk"})
+UPRIGHT = frozenset({"bread", "broccoli", "cheese", "milk"})
 """What stands on its foot: turned by a few degrees only."""
 
 

@@ -28,8 +28,10 @@ class Recipe:
 
     model: str = str(files("savo_demo").joinpath("small_yolov8.yaml"))
     epochs: int = 36
+    warm_epochs: int = 12
+    """When it goes on from the champion."""
     batch: int = 8
-    image_size: int = 160
+    image_size: int = 128
     extra: Mapping[str, Any] = field(
         default_factory=lambda: {
             "nbs": 8,
@@ -58,12 +60,12 @@ class Plan:
     seed: int = 11
     turn_scans: int = 210
     """Good photos of each turn; their number calls for the training."""
-    photos_a_user: int = 2
+    photos_a_user: int = 1
     flaws: Mapping[Flaw, int] = field(default_factory=lambda: {"blurred": 7, "dark": 5, "duplicate": 6, "broken": 4})
     guest_photos: int = 160
     """Photos of people who do not give them for training; shared by `most_guests` people during the rollout."""
     most_guests: int = 4000
-    rollout_seconds: float = 150.0
+    rollout_seconds: float = 180.0
     at_once: int = 5
     latency_scale: float = 0.1
     min_confirmed: int = 10
@@ -95,6 +97,7 @@ class Plan:
             "SAVO_TRAINING_THRESHOLD": str(self.turn_scans if self.train else 1_000_000),
             "SAVO_TRAIN_MODEL": recipe.model,
             "SAVO_TRAIN_EPOCHS": str(recipe.epochs),
+            "SAVO_TRAIN_WARM_EPOCHS": str(recipe.warm_epochs),
             "SAVO_TRAIN_BATCH": str(recipe.batch),
             "SAVO_TRAIN_IMGSZ": str(recipe.image_size),
             "SAVO_TRAIN_DEVICE": "cpu",

@@ -50,7 +50,14 @@ class Product:
                 await asyncio.sleep(0.1)
         told = json.loads(self._up_file.read_text(encoding="utf-8"))
         self.url, self.services = told["gateway_url"], told["services"]
+        self._leave_a_core()
         self.client = httpx2.AsyncClient(base_url=self.url, timeout=20, trust_env=False)
+
+    def _leave_a_core(self) -> None:
+        """Training takes one core, so that scans go on beside it; a network this small is no faster on two."""
+        if hasattr(os, "sched_setaffinity"):
+            pid = json.loads((self.plan.data_dir / "run" / "trainer.json").read_text(encoding="utf-8"))["pid"]
+            os.sched_setaffinity(pid, {max(os.sched_getaffinity(0))})
 
     async def stop(self) -> None:
         """Only what was started here: `savo up` ends its own services."""

@@ -136,8 +136,8 @@ class _Picture:
 
     def _put_ingredient(self, label: str) -> None:
         sprite = ingredients.drawing_of(label, int(self.rng.integers(ingredients.VARIANTS)))
-        tilt = 10 if label in ingredients.UPRIGHT else 38
-        size = self.rng.uniform(0.22, 0.30 if self.floors else 0.36) * self.width * (0.85 if label == "egg" else 1.0)
+        tilt = 10 if label in ingredients.UPRIGHT else 18
+        size = self.rng.uniform(0.26, 0.33 if self.floors else 0.40) * self.width * (0.85 if label == "egg" else 1.0)
         placed = self._place(sprite, size, self.rng.uniform(-tilt, tilt), apart=0.8)
         self.labels.append(label)
         self.full.append(int((placed.alpha > 0.5).sum()))
@@ -229,7 +229,7 @@ def _turned(sprite: Sprite, size: float, turn: float, rng: Rng, *, mirrored: boo
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     middle = corners.mean(0)
     shaped = (corners - middle) * scale * np.array([-1 if mirrored else 1, 1], np.float32)
-    shaped += rng.uniform(-0.045, 0.045, (4, 2)).astype(np.float32) * size
+    shaped += rng.uniform(-0.03, 0.03, (4, 2)).astype(np.float32) * size
     angle = np.deg2rad(turn)
     turned = shaped @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
     turned -= turned.min(0)

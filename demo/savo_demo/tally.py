@@ -43,4 +43,4 @@ class Tally:
 
     def cost_usd(self) -> dict[str, float]:
         """Mean a scan, by assigned arm."""
-        return {arm: round(sum(values) / len(values), 6) for arm, values in sorted(self._costs.items())}
+        return {arm: round(sum(values) / len(values), 9) for arm, values in sorted(self._costs.items())}
