@@ -69,7 +69,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Wheel, Pat
 @pytest.mark.timeout(240)
 def test_the_first_scan_goes_as_the_readme_says(wheel: tuple[Wheel, Path]) -> None:
     running, folder = wheel
-    said = {}
+    said: dict[str, object] = {}
     for line in (line for line in shell_lines() if line.startswith("curl")):
         command = line.replace("http://127.0.0.1:8000", running.url).replace("SCAN_ID", str(said.get("scan_id")))
         done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
