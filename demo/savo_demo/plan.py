@@ -9,7 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from savo_demo.folder import FolderError, read_folder
 from savo_demo.scenes import Flaw
+
+FEWEST_PHOTOS = 60
+"""Real photos under which there is no use in splitting and training."""
 
 REFUSED_AS: Mapping[Flaw, str] = {"blurred": "blurred", "dark": "dark", "duplicate": "duplicate", "broken": "upload-truncated"}
 """The reason under which the product counts each flaw that the demo plants."""
@@ -28,7 +32,7 @@ class Recipe:
 
     model: str = str(files("savo_demo").joinpath("small_yolov8.yaml"))
     epochs: int = 36
-    warm_epochs: int = 12
+    warm_epochs: int = 16
     """When it goes on from the champion."""
     batch: int = 8
     image_size: int = 128
@@ -134,13 +138,26 @@ def plan_from(environment: Mapping[str, str], *, folder: Path | None = None) -> 
         train=_switch(environment, "DEMO_TRAIN", True),
         keep=_switch(environment, "DEMO_KEEP", False),
     )
-    return plan if photos is None else _for_real_photos(plan)
+    return plan if photos is None else _for_real_photos(plan, _labelled(photos))
 
 
-def _for_real_photos(plan: Plan) -> Plan:
-    """Fewer photos with more in each: longer training, larger input."""
+def _for_real_photos(plan: Plan, photos: int) -> Plan:
+    """All of them in the first turn, but for those that are spoilt. More in each photo: longer training, larger input."""
+    flaws: dict[Flaw, int] = {"blurred": 4, "dark": 4, "duplicate": 4, "broken": 4}
+    good = photos - (sum(flaws.values()) - flaws["duplicate"])
     recipe = replace(plan.recipe, epochs=40, image_size=192)
-    return replace(plan, photos_a_user=5, recipe=recipe, flaws={"blurred": 4, "dark": 4, "duplicate": 4, "broken": 4}, most_guests=1200, rollout_seconds=90.0)
+    return replace(plan, turn_scans=good, photos_a_user=5, recipe=recipe, flaws=flaws, most_guests=1200, rollout_seconds=90.0)
+
+
+def _labelled(folder: Path) -> int:
+    """How many photos have something in them. Raises `PlanError`."""
+    try:
+        count = sum(bool(photo.truth) for photo in read_folder(folder))
+    except FolderError as flaw:
+        raise PlanError(f"DEMO_PHOTOS={str(folder)!r}: {flaw}") from flaw
+    if count < FEWEST_PHOTOS:
+        raise PlanError(f"DEMO_PHOTOS={str(folder)!r} holds {count} labelled photos; at least {FEWEST_PHOTOS} are needed")
+    return count
 
 
 def _gate(environment: Mapping[str, str]) -> float | None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from savo_demo.folder import read_folder, write_scenes
 from savo_demo.plan import PlanError, plan_from
+from savo_demo.scenes import draw_scenes
 
 
 def test_without_variables_it_draws_trains_and_stops(tmp_path: Path) -> None:
@@ -33,6 +35,18 @@ def test_without_a_lowered_gate_the_trainers_own_holds(tmp_path: Path) -> None:
 
 def test_without_training_the_threshold_is_out_of_reach(tmp_path: Path) -> None:
     assert int(plan_from({"DEMO_TRAIN": "0"}, folder=tmp_path).environment({})["SAVO_TRAINING_THRESHOLD"]) > 100_000
+
+
+def test_all_real_photos_are_sent_but_for_those_that_are_spoilt(tmp_path: Path) -> None:
+    write_scenes(tmp_path / "photos", (scene for scene in draw_scenes(80, 6) if scene.truth))
+    plan = plan_from({"DEMO_PHOTOS": str(tmp_path / "photos")}, folder=tmp_path)
+    assert plan.turn_scans + 12 == sum(bool(photo.truth) for photo in read_folder(tmp_path / "photos"))
+
+
+def test_too_few_real_photos_are_refused_in_words(tmp_path: Path) -> None:
+    write_scenes(tmp_path, draw_scenes(2, 1))
+    with pytest.raises(PlanError, match="at least 60"):
+        plan_from({"DEMO_PHOTOS": str(tmp_path)}, folder=tmp_path)
 
 
 @pytest.mark.parametrize("variables", [{"DEMO_GATE": "high"}, {"DEMO_GATE": "75"}, {"DEMO_TRAIN": "maybe"}, {"DEMO_PHOTOS": "/nowhere"}])
