@@ -69,7 +69,7 @@ class Plan:
     guest_photos: int = 160
     """Photos of people who do not give them for training; shared by `most_guests` people during the rollout."""
     most_guests: int = 4000
-    rollout_seconds: float = 180.0
+    rollout_seconds: float = 300.0
     at_once: int = 5
     latency_scale: float = 0.1
     min_confirmed: int = 10
