@@ -18,6 +18,9 @@ from fastapi import FastAPI, Request, Response
 # Topics that exist on every broker of the product and that nothing else uses in this run.
 ASKED, ANSWERED = "recipes.requested", "recipes.suggested"
 
+# As the product reads on the embedded broker, which wakes no waiting fetch.
+FETCH_WAIT_MS = 40
+
 
 def http_app(broker: str) -> FastAPI:
     waiting: dict[str, asyncio.Future[bytes]] = {}
@@ -30,7 +33,7 @@ def http_app(broker: str) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.producer = producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all")
-        consumer = AIOKafkaConsumer(ANSWERED, bootstrap_servers=broker, group_id="bare-http")
+        consumer = AIOKafkaConsumer(ANSWERED, bootstrap_servers=broker, group_id="bare-http", fetch_max_wait_ms=FETCH_WAIT_MS)
         await producer.start()
         await consumer.start()
         listening = asyncio.create_task(listen(consumer))
@@ -55,7 +58,7 @@ def http_app(broker: str) -> FastAPI:
 
 async def echo(broker: str) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all")
-    consumer = AIOKafkaConsumer(ASKED, bootstrap_servers=broker, group_id="bare-echo")
+    consumer = AIOKafkaConsumer(ASKED, bootstrap_servers=broker, group_id="bare-echo", fetch_max_wait_ms=FETCH_WAIT_MS)
     await producer.start()
     await consumer.start()
     try:
@@ -68,6 +71,6 @@ async def echo(broker: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "http":
-        uvicorn.run(http_app(sys.argv[3]), port=int(sys.argv[2]), log_level="error")
+        uvicorn.run(http_app(sys.argv[3]), port=int(sys.argv[2]), log_level="error", timeout_graceful_shutdown=1)
     else:
         asyncio.run(echo(sys.argv[2]))
