@@ -54,7 +54,9 @@ class Round:
 
 async def _measure(urls: tuple[str, str], photo: bytes) -> tuple[list[Round], list[Round]]:
     found: tuple[list[Round], list[Round]] = ([], [])
-    async with httpx2.AsyncClient(timeout=30, trust_env=False) as client:
+    # While one contender has its turn, the other's server closes its idle connections: forget them sooner than that.
+    limits = httpx2.Limits(keepalive_expiry=1.0)
+    async with httpx2.AsyncClient(timeout=30, limits=limits, trust_env=False) as client:
         for turn in range(-1, ROUNDS):
             for place in (0, 1) if turn % 2 else (1, 0):
                 one = await _round(lambda place=place: _scan(client, urls[place], photo))  # type: ignore[misc]
