@@ -23,12 +23,14 @@ from savo_runtime.errors import DependencyDownError, FatalError, SavoError
 from savo_runtime.http_server import HttpServer, beside_health
 from savo_runtime.messaging.consumers import Consumers
 from savo_runtime.messaging.gate import Backoff
+from savo_runtime.messaging.lag import LagWatch
 from savo_runtime.messaging.outbox import Outbox, OutboxRelay
 from savo_runtime.messaging.publishing import Publisher
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store
 from savo_runtime.telemetry.health import Check, health_app
+from savo_runtime.telemetry.metrics import SERVICE_INFO
 from savo_runtime.telemetry.redaction import Redaction, secrets_of
 
 __all__ = ["RunningService", "serve"]
@@ -67,6 +69,7 @@ async def serve(
         starting = asyncio.gather(*starts)
         await _first_of(starting, stop.wait(), fatal)
         if starting.done():
+            _write_target(running)
             for service in running:
                 (on_started or _say_started)(service)
             await _first_of(stop.wait(), fatal)
@@ -95,6 +98,11 @@ class RunningService:
     @property
     def url(self) -> str:
         return self._http.url
+
+    @property
+    def run_folder(self) -> Path:
+        """Where a running process says how it is reached."""
+        return self._settings.data_dir / "run"
 
     async def start(self) -> None:
         structlog.contextvars.bind_contextvars(service=self.name)
@@ -136,7 +144,8 @@ class RunningService:
             await hook()
         relay = OutboxRelay(runtime.database, runtime.publisher, runtime.outbox, self.name)
         self._on_stop.push_async_callback(self._flush, relay)
-        for worker in (Worker("outbox-relay", relay.run), *service.workers):
+        watch = [Worker("lag", LagWatch(self._settings).run)] if service.watches_groups else []
+        for worker in (Worker("outbox-relay", relay.run), *watch, *service.workers):
             self._spawn(self._supervise(worker), worker.name)
         consumers = Consumers(self._settings, self.name, runtime.publisher, service.subscriptions, service.snapshots)
         self._on_stop.push_async_callback(_both, self._http.stop, consumers.stop)
@@ -145,12 +154,13 @@ class RunningService:
         self._spawn(self._watch(consumers), "consumers")
         await consumers.start()
         del self._checks["started"]
+        SERVICE_INFO.labels(self.name).set(1)
 
     async def _serve_http(self, service: Service) -> None:
         health = health_app(self.name, self._current_checks, Redaction(secrets_of(self._settings)))
         await self._http.start(beside_health(service.app, health), has_lifespan=service.app is not None)
-        path = self._settings.data_dir / "run" / f"{self.name}.json"
-        _write_run_file(path, self.url)
+        path = self.run_folder / f"{self.name}.json"
+        _write_whole(path, {"pid": os.getpid(), "url": self.url})
         self._on_stop.callback(path.unlink, missing_ok=True)
 
     def _current_checks(self) -> dict[str, Check]:
@@ -250,8 +260,18 @@ def _say_started(service: RunningService) -> None:
     log.info("service.started", service=service.name, url=service.url)
 
 
-def _write_run_file(path: Path, url: str) -> None:
+def _write_target(running: Sequence[RunningService]) -> None:
+    """For Prometheus' file discovery: one target a process, since its services share one registry.
+
+    It stays behind when the process dies, and its successor overwrites it: in between Prometheus sees what is down.
+    """
+    names = "+".join(service.name for service in running)
+    target = {"targets": [running[0].url.removeprefix("http://")], "labels": {"service": names}}
+    _write_whole(running[0].run_folder / "prometheus" / f"{names}.json", [target])
+
+
+def _write_whole(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}.new")
-    fresh.write_text(json.dumps({"pid": os.getpid(), "url": url}))
+    fresh.write_text(json.dumps(content))
     fresh.replace(path)

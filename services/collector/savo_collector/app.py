@@ -24,6 +24,7 @@ from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 
 CONCURRENCY = 8
 TIMER_SECONDS = 60.0
+GAUGE_SECONDS = 15.0
 
 
 def build(settings: CollectorSettings, runtime: Runtime) -> Service:
@@ -42,7 +43,11 @@ def build(settings: CollectorSettings, runtime: Runtime) -> Service:
             bind(on_scan_erased, erasing=collect.erasing),
             bind(on_subject_erased, erasing=collect.erasing),
         ],
-        workers=[Worker("training-timer", _every(TIMER_SECONDS, look_at_the_clock)), Worker("waiting-room", _every(TIMER_SECONDS, room.look_again))],
+        workers=[
+            Worker("training-timer", _every(TIMER_SECONDS, look_at_the_clock)),
+            Worker("waiting-room", _every(TIMER_SECONDS, room.look_again)),
+            Worker("gauges", _every(GAUGE_SECONDS, collect.storing.show_room)),
+        ],
     )
 
 

@@ -22,7 +22,7 @@ from savo_contracts.envelope import ImageRef, named_id
 from savo_contracts.figures import is_edited
 from savo_contracts.samples import RejectionReason, SampleStored, Split
 from savo_contracts.scans import ScanConfirmed
-from savo_runtime.telemetry.metrics import SAMPLE_BYTES, SAMPLES
+from savo_runtime.telemetry.metrics import SAMPLE_BYTES, SAMPLES, STORAGE_LIMIT, STORAGE_USED
 
 __all__ = ["Storing", "require_not_erased"]
 
@@ -80,6 +80,13 @@ class Storing:
         SAMPLES.labels("stored" if is_new else "relabelled", "").inc()
         SAMPLE_BYTES.inc(sample.bytes if is_new else 0)
         return event
+
+    async def show_room(self) -> None:
+        """How full the store is, for the alert."""
+        async with self.ledger.glance() as turn:
+            STORAGE_USED.labels("samples").set((await turn.counts()).bytes)
+        if self.limit_bytes is not None:
+            STORAGE_LIMIT.labels("samples").set(self.limit_bytes)
 
     async def _count(self, turn: Turn, sample: Sample) -> int:
         counts = await turn.counts()

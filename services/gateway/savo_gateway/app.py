@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import uuid4
 
@@ -11,11 +12,13 @@ from savo_gateway import handlers
 from savo_gateway.access import AccessPolicy, CheckCaller, JwtPolicy, Mode, default_mode
 from savo_gateway.adapters.figure_store import SqlFigures
 from savo_gateway.adapters.key_store import SqlKeys
+from savo_gateway.adapters.journal import SqlJournal
 from savo_gateway.adapters.reported_store import SqlReportedScans
 from savo_gateway.adapters.rollout_client import HttpRolloutDesk
 from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.finishing import ConfirmScan, FinishScans, SweepScans
 from savo_gateway.http.application import http_app
+from savo_gateway.gauges import ShowGauges
 from savo_gateway.http.gateway import Gateway
 from savo_gateway.rates import RateLimit
 from savo_gateway.rollout_mirror import RolloutMirror
@@ -32,6 +35,7 @@ __all__ = ["DEFINITION", "build"]
 
 SWEEP_SECONDS = 5.0
 
+GAUGE_SECONDS = 15.0
 
 def build(settings: GatewaySettings, runtime: Runtime) -> Service:
     scans = SqlScans(runtime.database, runtime.outbox)
@@ -41,12 +45,18 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
     sweep = SweepScans(scans, finish, runtime.clock)
     desk = HttpRolloutDesk(settings.rollout_url)
     gateway = _gateway(settings, runtime, scans, figures, wakes, desk, mirror)
+    journal = SqlJournal(runtime.database)
     return Service(
         name="gateway",
-        subscriptions=_subscriptions(finish, figures),
+        subscriptions=_subscriptions(finish, figures, journal, SqlAuditLog(runtime.database)),
         snapshots=[read_snapshot(handlers.on_rollout_changed, mirror=mirror)],
         app=http_app(gateway),
-        workers=[Worker("sweep-scans", lambda: _sweep_for_ever(sweep)), Worker("look-for-answers", LookForAnswers(scans, wakes).run)],
+        workers=[
+            Worker("sweep-scans", lambda: _for_ever(sweep.sweep, SWEEP_SECONDS)),
+            Worker("look-for-answers", LookForAnswers(scans, wakes).run),
+            Worker("gauges", lambda: _for_ever(ShowGauges(gateway.progress), GAUGE_SECONDS)),
+        ],
+        watches_groups=True,
         # The embedded broker forgets what was in flight when it stops.
         on_start=[sweep.republish] if settings.embedded_broker else [],
         on_stop=[desk.close],
@@ -80,6 +90,7 @@ def _gateway(
 
 
 def _subscriptions(finish: FinishScans, projections: SqlFigures) -> list[Subscription]:
+        journal=SqlJournal(runtime.database),
     of_scans = (handlers.on_scan_completed, handlers.on_scan_failed)
     of_figures = (
         handlers.on_sample_stored,
@@ -105,10 +116,10 @@ def new_id() -> str:
     return uuid4().hex
 
 
-async def _sweep_for_ever(sweep: SweepScans) -> None:
+async def _for_ever(act: Callable[[], Awaitable[object]], pause: float) -> None:
     while True:
-        await sweep.sweep()
-        await asyncio.sleep(SWEEP_SECONDS)
+        await act()
+        await asyncio.sleep(pause)
 
 
 DEFINITION = ServiceDefinition("gateway", GatewaySettings, build, migrations="savo_gateway.migrations")

@@ -93,6 +93,10 @@ class Confirmed:
     """None: nothing new was said, or it waits for the result."""
     news: tuple[ConfirmedItem, ...] = ()
     """Items whose last word is new with this event."""
+    is_first: bool = False
+    """The scan was not confirmed before this event."""
+    newly_edited: bool = False
+    """The scan had no edit before this event."""
 
 
 @dataclass

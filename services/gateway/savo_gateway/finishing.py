@@ -13,7 +13,7 @@ from savo_gateway.confirmations import ConfirmationRequest, Confirmed
 from savo_gateway.ports import ScanStore
 from savo_gateway.scans import Scan
 from savo_gateway.watching import Wakes
-from savo_runtime.telemetry.metrics import CONFIRMED_ITEMS
+from savo_runtime.telemetry.metrics import CONFIRMED_ITEMS, CONFIRMED_SCANS, CORRECTED_SCANS
 
 __all__ = ["ConfirmScan", "FinishScans", "SweepScans"]
 
@@ -99,5 +99,8 @@ def _tell(confirmed: Confirmed) -> None:
     if confirmed.event is None:
         return
     log.info("scan.confirmed", scan_id=confirmed.scan.scan_id, revision=confirmed.event.revision, items=len(confirmed.event.items))
+    arm = confirmed.event.assigned_arm.value
+    CONFIRMED_SCANS.labels(arm).inc(confirmed.is_first)
+    CORRECTED_SCANS.labels(arm).inc(confirmed.newly_edited)
     for item in confirmed.news:
-        CONFIRMED_ITEMS.labels(assigned_arm=confirmed.event.assigned_arm.value, action=item.action.value).inc()
+        CONFIRMED_ITEMS.labels(assigned_arm=arm, action=item.action.value).inc()

@@ -36,6 +36,7 @@ def build(settings: RolloutSettings, runtime: Runtime) -> Service:
         subscriptions=subscriptions(rollout, Noting(ledger, policy.gates.limits, news.set)),
         app=rollout_app(rollout),
         workers=[Worker("decisions", watch.run)],
+        watches_groups=True,
         on_start=[rollout.start],
     )
 

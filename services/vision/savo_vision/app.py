@@ -10,6 +10,7 @@ from datetime import timedelta
 from savo_detection.cpus import usable_cpus
 from savo_runtime.messaging.subscriptions import bind, read_snapshot
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
+from savo_runtime.telemetry.metrics import DAILY_BUDGET
 from savo_vision.adapters.breaker import Breaker
 from savo_vision.adapters.calling import Calls
 from savo_vision.adapters.google import connect_google
@@ -71,6 +72,8 @@ def build_steering(settings: VisionSettings, runtime: Runtime) -> Steering:
 
 def build_scan(settings: VisionSettings, runtime: Runtime, steering: Steering, results: StoredResults, threads: ThreadPoolExecutor) -> Scan:
     costs = CostPolicy(settings.provider_price, settings.cpu_hour_usd)
+    if settings.daily_budget_usd is not None:
+        DAILY_BUDGET.labels(settings.vision_provider).set(settings.daily_budget_usd)
     return Scan(
         photos=StoredPhotos(runtime.store),
         results=results,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from savo_contracts.scans import ScanCompleted
-from savo_runtime.telemetry.metrics import FALLBACKS, SCAN_COST, SCAN_DURATION, SCANS
+from savo_runtime.telemetry.metrics import ARM_COST, FALLBACKS, SCAN_COST, SCAN_DURATION, SCANS
 from savo_vision.ports import Finished
 
 __all__ = ["meter"]
@@ -26,6 +26,8 @@ def meter(finished: Finished, stages: Mapping[str, float], spent: Sequence[tuple
         if finished.fallback_reason:
             FALLBACKS.labels(finished.fallback_reason.value).inc()
     purpose = "fallback" if isinstance(finished, ScanCompleted) and finished.fallback_reason else "answer"
+    if finished.cost_usd:
+        ARM_COST.labels(arm).inc(finished.cost_usd)
     for provider, usd in spent:
         SCAN_COST.labels(provider, purpose).inc(usd)
 

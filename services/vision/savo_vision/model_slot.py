@@ -20,7 +20,7 @@ from savo_contracts.models import ModelRef, ModelRefused
 from savo_detection.decoding import Pixels
 from savo_detection.errors import ModelRefusedError
 from savo_detection.model import DetectedBox, Detector
-from savo_runtime.telemetry.metrics import MODEL_SWAP
+from savo_runtime.telemetry.metrics import MODEL_SWAP, MODELS_REFUSED
 from savo_vision.errors import ModelMissingError
 from savo_vision.ports import Announcer, ModelFile, ModelSource
 
@@ -128,6 +128,7 @@ class ModelSlot:
     async def _refuse(self, version: str, content: str, reason: str) -> None:
         if (version, content) in self._refused:
             return
+        MODELS_REFUSED.labels(version).inc()
         log.error("model.refused", version=version, reason=reason)
         event = ModelRefused(version=version, replica=self.replica, reason=reason[:_REASON_LIMIT], refused_at=self.clock())
         await self.announcer.publish(event, event_id=named_id(f"models.refused/{self.replica}/{version}/{content}"))

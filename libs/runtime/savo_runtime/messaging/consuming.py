@@ -45,7 +45,7 @@ from savo_runtime.messaging.publishing import Publisher
 from savo_runtime.messaging.records import UnreadableRecordError, decode, is_tombstone
 from savo_runtime.messaging.subscriptions import Outcome, Subscription
 from savo_runtime.messaging.tracing import consuming
-from savo_runtime.telemetry.metrics import REBALANCES, RETRIES
+from savo_runtime.telemetry.metrics import CONSUMER_PAUSED, REBALANCES, RETRIES
 
 __all__ = ["ConsumerPolicy", "PolicyFigures", "Reader", "UndeclaredEventError"]
 
@@ -112,6 +112,7 @@ class Reader:
         )  # fmt: skip
         self.dependency = Gate(Backoff(figures.first_probe, figures.most_probe), self._hold_or_release)
         self.cap = Gate(Backoff(figures.cap_probe, figures.cap_probe), self._hold_or_release)
+        self._show_gates()
         self._retries = Backoff(figures.first_delay, figures.most_delay)
         self._caps: dict[TopicPartition | None, DeadLetterCap] = {}
 
@@ -257,7 +258,12 @@ class Reader:
         ]
 
     def _hold_or_release(self) -> None:
+        self._show_gates()
         self.lanes.hold(self.paused_for is not None)
+
+    def _show_gates(self) -> None:
+        for cause, gate in (("dead-letter-cap", self.cap), ("dependency", self.dependency)):
+            CONSUMER_PAUSED.labels(self.topic.name, self.group, cause).set(not gate.is_open())
 
     @property
     def paused_for(self) -> str | None:

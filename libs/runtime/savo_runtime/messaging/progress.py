@@ -1,4 +1,4 @@
-"""Whether the consumers get on: lag by topic and group, and the rule for readiness.
+"""Whether this process's own consumers get on: the rule for readiness. What is exported of lag is `lag.py`'s.
 
 Red when records wait and no position has moved for 30 s, when Kafka has not answered for 10 s, or at the dead-letter cap.
 Green when idle. A consumer can be stuck with every client call still well (aio-libs/aiokafka#1154): only progress tells.
@@ -16,7 +16,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from savo_runtime.messaging.consuming import Reader
-from savo_runtime.telemetry.metrics import CONSUMER_LAG
 
 __all__ = ["Progress", "UnhealthyError"]
 
@@ -95,7 +94,6 @@ class Progress:
         ends = await consumer.end_offsets(list(partitions))
         positions = await _positions(consumer, partitions, reader.lanes.positions())
         lag = sum(max(0, ends[partition] - position) for partition, position in positions.items())
-        CONSUMER_LAG.labels(reader.topic.name, reader.group).set(lag if assigned else 0)
         self.note(reader.group, positions, lag)
 
 

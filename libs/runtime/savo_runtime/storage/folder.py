@@ -23,6 +23,7 @@ from typing import ParamSpec, TypeVar
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.storage.keys import RESERVED, valid_key
 from savo_runtime.storage.port import ObjectConflictError, ObjectInfo, ObjectNotFoundError, StorageFullError
+from savo_runtime.telemetry.metrics import STORAGE_LIMIT, STORAGE_USED
 
 __all__ = ["FolderStore"]
 
@@ -200,6 +201,7 @@ class FolderStore:
         finally:
             fresh.unlink(missing_ok=True)
         self._used += size
+        self._show_room()
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -216,6 +218,11 @@ class FolderStore:
             self._used, self._counted_at = _bytes_under(self._root), time.monotonic()
         if self._used + size > self._limit:
             raise StorageFullError(f"SAVO_STORAGE_LIMIT_GB is reached: {self._used:,} of {self._limit:,} bytes are used, {size:,} more are wanted")
+
+    def _show_room(self) -> None:
+        if self._limit is not None:
+            STORAGE_USED.labels("folder").set(self._used)
+            STORAGE_LIMIT.labels("folder").set(self._limit)
 
     def _prepare(self) -> None:
         (self._own / "locks").mkdir(parents=True, exist_ok=True)

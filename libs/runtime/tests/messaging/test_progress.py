@@ -5,18 +5,14 @@ from __future__ import annotations
 import pytest
 from aiokafka import TopicPartition
 
-from libs.runtime.tests.messaging.bench import Bench, asked, eventually
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
-from savo_runtime.errors import DependencyDownError
-from savo_runtime.messaging import progress as progress_module
 from savo_runtime.messaging.consuming import Reader
 from savo_runtime.messaging.dead_letters import DeadLetters
 from savo_runtime.messaging.progress import Progress, UnhealthyError
 from savo_runtime.messaging.publishing import Publisher
 from savo_runtime.messaging.subscriptions import bind, consumes
 from savo_runtime.settings import RuntimeSettings
-from savo_runtime.telemetry.metrics import CONSUMER_LAG
 
 GROUP = "savo.reasoning.recipes.requested"
 P0 = TopicPartition(RECIPES_REQUESTED.name, 0)
@@ -96,21 +92,3 @@ async def test_a_kafka_that_does_not_answer_turns_it_red(progress: Progress, wat
     watch.now = 11
     with pytest.raises(UnhealthyError, match="Kafka has not answered"):
         progress.check()
-
-
-async def test_lag_is_what_is_not_worked_on_yet(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_module, "SAMPLE_EVERY", 0.1)
-    down = True
-
-    @consumes(RECIPES_REQUESTED)
-    async def on_asked_later(_: RecipesRequested) -> None:
-        if down:
-            raise DependencyDownError("provider", "503")
-
-    for number in range(4):
-        await bench.publish(asked(number), partition=number)
-    await bench.consume(bind(on_asked_later))
-    lag = CONSUMER_LAG.labels(RECIPES_REQUESTED.name, GROUP)
-    await eventually(lambda: lag._value.get() == 4)
-    down = False
-    await eventually(lambda: lag._value.get() == 0)

@@ -138,12 +138,15 @@ class SqlScans:
         settled = settle(result.items, result.served_by, requests)
         told_before = [request for word, request in zip(words, requests, strict=True) if word.published]
         before = settle(result.items, result.served_by, told_before).items if told_before else ()
-        row.edited, row.confirmed_at = is_edited(settled.items), now
+        edited = is_edited(settled.items)
+        is_first, newly_edited = row.confirmed_at is None, edited and not (row.confirmed_at and row.edited)
+        row.edited, row.confirmed_at = edited, now
         for word in words:
             word.published = True
         event = confirmed_event(scan, result, settled, revision, now)
         await self.outbox.add(session, event, event_id=named_id(f"scan-confirmed/{row.scan_id}/{revision}"))
-        return Confirmed(to_scan(row, words), event, tuple(item for item in settled.items if item not in before))
+        news = tuple(item for item in settled.items if item not in before)
+        return Confirmed(to_scan(row, words), event, news, is_first=is_first, newly_edited=newly_edited)
 
 
 def _says_nothing_new(scan: Scan, words: Sequence[ConfirmationRow], request: ConfirmationRequest) -> bool:

@@ -1,0 +1,101 @@
+"""Lag is known of every group: of one that gets on, one that stands still, and one whose members are dead."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from libs.runtime.tests.messaging.bench import Bench, asked, eventually
+from savo_contracts.recipes import RecipesRequested
+from savo_contracts.topics import RECIPES_REQUESTED
+from savo_runtime.errors import DependencyDownError
+from savo_runtime.messaging.lag import GroupReader, LagWatch, Place, Standstill
+from savo_runtime.messaging.subscriptions import bind, consumes
+from savo_runtime.telemetry.metrics import CONSUMER_LAG, CONSUMER_STUCK
+
+TOPIC, GROUP = RECIPES_REQUESTED.name, "savo.reasoning.recipes.requested"
+
+
+class Watch:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def reader(bench: Bench) -> AsyncIterator[GroupReader]:
+    reader = GroupReader(bench.settings, [RECIPES_REQUESTED])
+    await reader.start()
+    yield reader
+    await reader.stop()
+
+
+def at(position: int, end: int, partition: int = 0) -> Place:
+    return Place(TOPIC, "reasoning", GROUP, partition, position, end)
+
+
+def stuck(standstill: Standstill, *places: Place) -> float:
+    return standstill.note(places)[TOPIC, GROUP]
+
+
+def test_one_partition_that_stands_is_seen_though_the_others_move() -> None:
+    watch = Watch()
+    standstill = Standstill(watch)
+    assert stuck(standstill, at(5, 7, 0), at(0, 100, 1)) == 0
+    watch.now = 40
+    assert stuck(standstill, at(5, 7, 0), at(60, 100, 1)) == 40
+    watch.now = 50
+    assert stuck(standstill, at(6, 7, 0), at(99, 100, 1)) == 0
+
+
+def test_an_idle_partition_is_not_stuck_and_its_idle_time_does_not_count_later() -> None:
+    watch = Watch()
+    standstill = Standstill(watch)
+    stuck(standstill, at(5, 5))
+    watch.now = 3600
+    assert stuck(standstill, at(5, 5)) == 0
+    watch.now = 3605
+    assert stuck(standstill, at(5, 6)) == 5
+
+
+async def test_lag_goes_up_while_a_dependency_is_down_and_back_to_nothing(bench: Bench, reader: GroupReader) -> None:
+    down = True
+
+    @consumes(RECIPES_REQUESTED)
+    async def on_asked(_: RecipesRequested) -> None:
+        if down:
+            raise DependencyDownError("provider", "503")
+
+    for number in range(4):
+        await bench.publish(asked(number), partition=number)
+    await bench.consume(bind(on_asked))
+    assert sum(place.lag for place in await reader.look()) == 4
+    down = False
+    await eventually(lambda: nothing_waits(reader))
+
+
+async def test_lag_of_a_group_whose_members_are_gone_is_told_by_whoever_watches(bench: Bench, reader: GroupReader) -> None:
+    @consumes(RECIPES_REQUESTED)
+    async def on_asked(_: RecipesRequested) -> None:
+        return None
+
+    await bench.publish(asked(0), partition=1)
+    consumers = await bench.consume(bind(on_asked))
+    await eventually(lambda: nothing_waits(reader))
+    await consumers.stop()
+    for number in range(3):
+        await bench.publish(asked(number), partition=1)
+    assert {place.partition: place.lag for place in await reader.look() if place.lag} == {1: 3}
+    clock = Watch()
+    watch = LagWatch(bench.settings, Standstill(clock))
+    watch.show(await reader.look())
+    clock.now = 61
+    watch.show(await reader.look())
+    assert CONSUMER_LAG.labels(TOPIC, GROUP)._value.get() == 3
+    assert CONSUMER_STUCK.labels(TOPIC, GROUP)._value.get() == 61
+
+
+async def nothing_waits(reader: GroupReader) -> bool:
+    return not any(place.lag for place in await reader.look())
