@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from tests.parts.addresses import free_port
+from tests.parts.containers import container, why_no_container
 from tests.parts.table import record
 
 if TYPE_CHECKING:
@@ -130,8 +131,6 @@ class DockerKafka:
     """Kafka in a container, on a fixed port of this machine, so that a restart keeps its address."""
 
     def __init__(self) -> None:
-        from testcontainers.core.container import DockerContainer
-
         port = free_port()
         self.bootstrap_servers = f"127.0.0.1:{port}"
         settings = {
@@ -144,7 +143,7 @@ class DockerKafka:
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         }
-        self._container: Any = DockerContainer(IMAGE).with_bind_ports(9092, port)
+        self._container: Any = container(IMAGE).with_bind_ports(9092, port)
         for name, value in settings.items():
             self._container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
         self._created = False
@@ -209,25 +208,17 @@ def _running() -> Iterator[RealKafka]:
 
 
 def _kafka() -> tuple[RealKafka, str]:
-    """Where a Kafka can run, it must: only a machine with neither Docker nor Java and Maven skips."""
-    if _docker_runs():
+    """Where a Kafka can run, it must: only a machine with neither its image nor Java and Maven skips."""
+    no_container = why_no_container(IMAGE)
+    if no_container is None:
         return DockerKafka(), "Docker"
     if missing := [program for program in ("java", "mvn") if shutil.which(program) is None]:
-        reason = f"Docker does not run, and {' and '.join(missing)} is not installed"
+        reason = f"{no_container}, and {' and '.join(missing)} is not installed"
         record("Kafka", "skipped", reason)
         pytest.skip(reason)
     kafka = JavaKafka(_jars())
     kafka.format()
-    return kafka, "Maven jars on Java"
-
-
-def _docker_runs() -> bool:
-    if shutil.which("docker") is None:
-        return False
-    try:
-        return subprocess.run(["docker", "info"], capture_output=True, timeout=10, check=False).returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
+    return kafka, f"Maven jars on Java ({no_container})"
 
 
 def _jars() -> Path:
