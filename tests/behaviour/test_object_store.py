@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -221,4 +222,13 @@ async def test_a_missing_bucket_stops_the_start_and_is_named(moto_s3: S3Server) 
     store = s3_store(moto_s3, bucket="nobody-made-this")
     with pytest.raises(FatalError, match="R2_BUCKET_NAME='nobody-made-this'"):
         await store.check()
+    await store.close()
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("server", ["moto", pytest.param("versitygw", marks=pytest.mark.real)])
+async def test_a_missing_bucket_is_made_once(request: pytest.FixtureRequest, server: str) -> None:
+    store = s3_store(request.getfixturevalue(f"{server}_s3"), bucket=f"made-{secrets.token_hex(4)}")
+    assert [await store.ensure_bucket(), await store.ensure_bucket()] == [True, False]
+    await store.check()
     await store.close()

@@ -43,6 +43,7 @@ class S3Store:
 
     def __init__(self, *, endpoint_url: str, bucket: str, access_key_id: str, secret_access_key: str, region: str = "auto", page_size: int = 1000) -> None:
         self.bucket = bucket
+        self._region = region
         self._page_size = page_size
         self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()
@@ -144,6 +145,21 @@ class S3Store:
     async def check(self) -> None:
         await self._call(lambda client: client.head_bucket(Bucket=self.bucket), "", attempts=1)
 
+    async def ensure_bucket(self) -> bool:
+        """Make the bucket where it is missing; True when it was made. Raises what `check` raises."""
+
+        async def attempt(client: Any) -> bool:
+            try:
+                await client.head_bucket(Bucket=self.bucket)
+            except ClientError as error:
+                if status_of(error) != 404:
+                    raise
+                await client.create_bucket(Bucket=self.bucket, **_place(self._region))
+                return True
+            return False
+
+        return await self._call(attempt, "")
+
     async def close(self) -> None:
         self._opened = None
         await self._stack.aclose()
@@ -221,6 +237,11 @@ class S3Store:
             if self._opened is None:
                 self._opened = await self._stack.enter_async_context(_session().client("s3", **self._arguments))
         return self._opened
+
+
+def _place(region: str) -> dict[str, Any]:
+    """S3 wants the region named in words, but for its first; R2's `auto` is its default."""
+    return {} if region in ("auto", "us-east-1") else {"CreateBucketConfiguration": {"LocationConstraint": region}}
 
 
 @cache
