@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from savo_cli import rollout, topics
+from savo_cli.audit import audit
 from savo_cli.doctor import doctor
 from savo_cli.scans import confirm, scan
 from savo_cli.stats import stats
@@ -44,6 +45,7 @@ app.command()(confirm)
 app.command()(stats)
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(topics.app, name="topics")
+app.command()(audit)
 app.command()(doctor)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic
 
+from savo_contracts.audit import AuditRecorded
 from savo_contracts.envelope import E, Event
 from savo_contracts.models import ModelRefused, ModelRegistered
 from savo_contracts.recipes import RecipesRequested, RecipesSuggested
@@ -77,9 +78,13 @@ RECIPES_REQUESTED = _topic("recipes.requested", RecipesRequested, "recipe_id", "
 RECIPES_SUGGESTED = _topic("recipes.suggested", RecipesSuggested, "recipe_id", "reasoning", "gateway", partitions=6)
 
 SUBJECTS_ERASED = _topic("subjects.erased", SubjectErased, "subject", "gateway", "vision collector rollout reasoning", partitions=6, retention=COMPACT)
+
+AUDIT_RECORDED = _topic("audit.recorded", AuditRecorded, "about", "gateway rollout cli", "gateway", partitions=1, retention=FOREVER)
 # fmt: on
 
 SERVICES = ("gateway", "vision", "collector", "trainer", "rollout", "reasoning")
+TOOLS = ("cli",)
+"""They write in an operator's name, and read without a group."""
 
 TOPICS: tuple[Topic[Any], ...] = tuple(value for value in list(globals().values()) if isinstance(value, Topic))
 

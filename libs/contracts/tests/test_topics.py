@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from savo_contracts.compatibility import breaking_changes
 from savo_contracts.envelope import Envelope, Event, InvalidHeadersError
 from savo_contracts.generated import asyncapi_document, documents, event_schema, schema_name
-from savo_contracts.topics import SERVICES, TOPICS, Topic, topic_named, topic_of
+from savo_contracts.topics import SERVICES, TOOLS, TOPICS, Topic, topic_named, topic_of
 
 PACKAGE = Path(str(files("savo_contracts")))
 EXAMPLES = sorted((PACKAGE / "examples").rglob("*.json"))
@@ -68,7 +68,8 @@ def test_the_event_still_reads_what_was_written_under_the_committed_schema(topic
 
 @every_topic
 def test_topic_names_its_services_and_types_its_event(topic: Topic[Any]) -> None:
-    assert set(topic.producers) | set(topic.consumers) <= set(SERVICES)
+    assert set(topic.producers) <= {*SERVICES, *TOOLS}
+    assert set(topic.consumers) <= set(SERVICES)
     assert topic.producers
     assert topic.consumers
     assert topic.event.type.startswith("savo.")

@@ -16,6 +16,7 @@ import jwt
 from savo_gateway.errors import ForbiddenError, UnauthorizedError
 
 __all__ = [
+    "ANYBODY",
     "AccessPolicy",
     "ApiKey",
     "CheckCaller",

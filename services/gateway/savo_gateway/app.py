@@ -10,15 +10,16 @@ from uuid import uuid4
 
 from savo_gateway import handlers
 from savo_gateway.access import AccessPolicy, CheckCaller, JwtPolicy, Mode, default_mode
+from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.figure_store import SqlFigures
-from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.adapters.journal import SqlJournal
+from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.adapters.reported_store import SqlReportedScans
 from savo_gateway.adapters.rollout_client import HttpRolloutDesk
 from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.finishing import ConfirmScan, FinishScans, SweepScans
-from savo_gateway.http.application import http_app
 from savo_gateway.gauges import ShowGauges
+from savo_gateway.http.application import http_app
 from savo_gateway.http.gateway import Gateway
 from savo_gateway.rates import RateLimit
 from savo_gateway.rollout_mirror import RolloutMirror
@@ -34,8 +35,8 @@ from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 __all__ = ["DEFINITION", "build"]
 
 SWEEP_SECONDS = 5.0
-
 GAUGE_SECONDS = 15.0
+
 
 def build(settings: GatewaySettings, runtime: Runtime) -> Service:
     scans = SqlScans(runtime.database, runtime.outbox)
@@ -44,8 +45,8 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
     finish = FinishScans(scans, wakes, runtime.clock)
     sweep = SweepScans(scans, finish, runtime.clock)
     desk = HttpRolloutDesk(settings.rollout_url)
-    gateway = _gateway(settings, runtime, scans, figures, wakes, desk, mirror)
     journal = SqlJournal(runtime.database)
+    gateway = _gateway(settings, runtime, scans, figures, wakes, desk, mirror)
     return Service(
         name="gateway",
         subscriptions=_subscriptions(finish, figures, journal, SqlAuditLog(runtime.database)),
@@ -60,6 +61,7 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
         # The embedded broker forgets what was in flight when it stops.
         on_start=[sweep.republish] if settings.embedded_broker else [],
         on_stop=[desk.close],
+        on_published=journal.published,
     )
 
 
@@ -85,12 +87,14 @@ def _gateway(
         stats=ShowStats(figures, runtime.clock),
         progress=ShowProgress(figures, runtime.clock, settings.goals_started_at),
         rollout=desk,
+        audit_log=SqlAuditLog(runtime.database),
+        clock=runtime.clock,
         rollout_mirror=mirror,
+        journal=SqlJournal(runtime.database),
     )
 
 
-def _subscriptions(finish: FinishScans, projections: SqlFigures) -> list[Subscription]:
-        journal=SqlJournal(runtime.database),
+def _subscriptions(finish: FinishScans, projections: SqlFigures, journal: SqlJournal, audit_log: SqlAuditLog) -> list[Subscription]:
     of_scans = (handlers.on_scan_completed, handlers.on_scan_failed)
     of_figures = (
         handlers.on_sample_stored,
@@ -100,7 +104,9 @@ def _subscriptions(finish: FinishScans, projections: SqlFigures) -> list[Subscri
         handlers.on_model_registered,
         handlers.on_recipes_suggested,
     )
-    return [*(bind(handler, finish=finish) for handler in of_scans), *(bind(handler, projections=projections) for handler in of_figures)]
+    of_all = [*(bind(handler, finish=finish) for handler in of_scans), *(bind(handler, projections=projections) for handler in of_figures)]
+    of_all = [journal.noting(one) if "scan_id" in one.topic.event.model_fields else one for one in of_all]
+    return [*of_all, bind(handlers.on_audit_recorded, audit_log=audit_log)]
 
 
 def _access(settings: GatewaySettings) -> AccessPolicy:

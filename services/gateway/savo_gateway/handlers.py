@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
+import structlog
+
+from savo_contracts.audit import AuditRecorded
 from savo_contracts.models import ModelRegistered
 from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.rollout import RolloutChanged
 from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
 from savo_contracts.scans import ScanCompleted, ScanFailed
 from savo_contracts.topics import (
+    AUDIT_RECORDED,
     MODELS_REGISTERED,
     RECIPES_SUGGESTED,
     ROLLOUT_CHANGED,
@@ -20,11 +26,12 @@ from savo_contracts.topics import (
 )
 from savo_contracts.training import TrainingFinished
 from savo_gateway.finishing import FinishScans
-from savo_gateway.ports import Projections
+from savo_gateway.ports import AuditLog, Projections
 from savo_gateway.rollout_mirror import RolloutMirror
 from savo_runtime.messaging.subscriptions import consumes
 
 __all__ = [
+    "on_audit_recorded",
     "on_model_registered",
     "on_recipes_suggested",
     "on_rollout_changed",
@@ -35,6 +42,8 @@ __all__ = [
     "on_scan_failed",
     "on_training_finished",
 ]
+
+log = structlog.get_logger()
 
 
 @consumes(SCANS_COMPLETED)
@@ -75,6 +84,12 @@ async def on_model_registered(model: ModelRegistered, projections: Projections) 
 @consumes(RECIPES_SUGGESTED)
 async def on_recipes_suggested(suggested: RecipesSuggested, projections: Projections) -> None:
     await projections.recipes_suggested(suggested)
+
+
+@consumes(AUDIT_RECORDED)
+async def on_audit_recorded(entry: AuditRecorded, audit_log: AuditLog, event_id: UUID) -> None:
+    if await audit_log.keep(entry, event_id):
+        log.info("audit.recorded", **entry.model_dump(mode="json", exclude_none=True))
 
 
 @consumes(ROLLOUT_CHANGED)

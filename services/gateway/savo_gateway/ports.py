@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
 
+from savo_contracts.audit import AuditRecorded
 from savo_contracts.models import ModelRegistered
 from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
@@ -18,9 +20,10 @@ if TYPE_CHECKING:
     from savo_gateway.scans import IdempotencyClaim, NewScan, Scan
     from savo_gateway.stats import Figures, StoredFigures
     from savo_gateway.submissions import KeptPhoto
+    from savo_gateway.tracing import Passage
     from savo_gateway.uploads import Photo
 
-__all__ = ["FigureStore", "Photos", "Projections", "ReportedScans", "RolloutDesk", "ScanStore"]
+__all__ = ["AuditLog", "FigureStore", "Journal", "Photos", "Projections", "ReportedScans", "RolloutDesk", "ScanStore"]
 
 
 class Photos(Protocol):
@@ -51,6 +54,10 @@ class ScanStore(Protocol):
         ...
 
     async def subject_of(self, person: Person) -> str | None: ...
+
+    async def subject_for(self, person: Person, now: datetime) -> str:
+        """The person's subject, made on first sight."""
+        ...
 
     async def complete(self, completed: ScanCompleted, now: datetime) -> Confirmed | None:
         """Write the result, and publish what was confirmed early. None when the scan is unknown or had its end before."""
@@ -93,6 +100,14 @@ class ReportedScans(Protocol):
         ...
 
 
+class Journal(Protocol):
+    """Where the events of scans stand in Kafka."""
+
+    async def of_scan(self, scan_id: str) -> Sequence[Passage]:
+        """In the order of their publication."""
+        ...
+
+
 class FigureStore(Protocol):
     """Projections that the statistics are drawn from."""
 
@@ -117,6 +132,16 @@ class Projections(Protocol):
     async def model_registered(self, model: ModelRegistered) -> None: ...
 
     async def recipes_suggested(self, suggested: RecipesSuggested) -> None: ...
+
+
+class AuditLog(Protocol):
+    """What was done to the product, by whom."""
+
+    async def keep(self, entry: AuditRecorded, event_id: UUID) -> bool:
+        """False when it was there."""
+        ...
+
+    async def newest(self, limit: int, *, action: str | None = None, about: str | None = None, before: datetime | None = None) -> Sequence[AuditRecorded]: ...
 
 
 class RolloutDesk(Protocol):

@@ -138,6 +138,7 @@ async def test_the_description_names_every_way_in_with_its_tag(house: House) -> 
         ("POST", "/training/submit"),
         ("GET", "/admin/rollout"),
         ("PUT", "/admin/rollout"),
+        ("GET", "/admin/audit"),
     }
     assert all(operation["tags"] and "application/problem+json" in operation["responses"]["default"]["content"] for operation in routes.values())
     assert "image" in routes["POST", "/v1/scans"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]

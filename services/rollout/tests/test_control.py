@@ -8,6 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from savo_contracts.audit import AuditRecorded
+from savo_runtime.testing import published_by_outbox
 from services.rollout.tests.house import House
 from services.rollout.tests.scans import registered
 
@@ -78,3 +80,19 @@ async def test_set_without_a_share_is_refused(house: House, http: httpx2.AsyncCl
     await house.hears(registered())
     answer = await put(http, action="set")
     assert (answer.status_code, answer.json()["detail"]) == (422, "share: set needs a share from 0 to 1")
+
+
+async def test_every_change_of_share_and_alias_is_in_the_audit_log_with_who_from_what_to_what_and_why(house: House, http: httpx2.AsyncClient) -> None:
+    await house.hears(registered())
+    await put(http, action="rollback", reason="it sees tomatoes everywhere")
+    entries = [event for event in await published_by_outbox(house.runtime) if isinstance(event, AuditRecorded)]
+    assert [(entry.action, entry.by, entry.about) for entry in entries] == [
+        ("share.changed", "rollout", "vision"),
+        ("alias.moved", "rollout", "models:/ingredients@challenger"),
+        ("share.changed", "mia", "vision"),
+        ("alias.moved", "mia", "models:/ingredients@challenger"),
+    ]
+    begun, named, ended, unnamed = entries
+    assert (begun.before["share"], begun.after["share"], named.before, named.after) == (0.0, 0.05, {"version": None}, {"version": "v1"})
+    assert (ended.before["share"], ended.after) == (0.05, {"share": 0.0, "state": "rolled-back", "experiment": "v1"})
+    assert (unnamed.before, unnamed.after, unnamed.reason) == ({"version": "v1"}, {"version": None}, "it sees tomatoes everywhere")

@@ -77,6 +77,10 @@ class SqlScans:
             found: str | None = await session.scalar(select(SubjectRow.subject).where(SubjectRow.kind == person.kind, SubjectRow.reference == person.reference))
             return found
 
+    async def subject_for(self, person: Person, now: datetime) -> str:
+        async with self.database.session() as session:
+            return (await subject_for(session, person, now))[0]
+
     async def complete(self, completed: ScanCompleted, now: datetime) -> Confirmed | None:
         async with self.database.session() as session:
             row = await _locked(session, completed.scan_id)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import JSON, BigInteger, Boolean, Float, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Boolean, Float, Index, Integer, String, Text, UniqueConstraint, Uuid
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from savo_runtime.database import UtcDateTime
 
 __all__ = [
     "ApiKeyRow",
+    "AuditRow",
     "Base",
     "ConfirmationRow",
     "IdempotencyRow",
     "ModelRow",
     "PhotoOwnerRow",
     "RecipesRow",
+    "RecordRow",
     "RejectionRow",
     "ReportedPhotoRow",
     "RunRow",
@@ -128,6 +131,33 @@ class ApiKeyRow(Base):
     scopes: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+
+
+class AuditRow(Base):
+    """Projection of audit.recorded; the event as it came."""
+
+    __tablename__ = "audit"
+
+    event_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    action: Mapped[str] = mapped_column(String(64))
+    about: Mapped[str] = mapped_column(String(200))
+    entry: Mapped[dict[str, Any]]
+    recorded_at: Mapped[datetime] = mapped_column(index=True)
+
+
+class RecordRow(Base):
+    """An event of a scan and where it stands in Kafka."""
+
+    __tablename__ = "scan_records"
+
+    topic: Mapped[str] = mapped_column(String(255), primary_key=True)
+    partition: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    offset: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    scan_id: Mapped[str] = mapped_column(String(64), index=True)
+    event_id: Mapped[str] = mapped_column(String(36))
+    published_at: Mapped[datetime]
+    heard_at: Mapped[datetime]
+    note: Mapped[str] = mapped_column(String(300))
 
 
 class SampleRow(Base):

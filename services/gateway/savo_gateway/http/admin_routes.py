@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
+from pydantic import AwareDatetime
 
+from savo_contracts.audit import AuditRecorded
+from savo_gateway.access import ANYBODY
 from savo_gateway.errors import RolloutAwayError
-from savo_gateway.http.gateway import OpsCaller, TheGateway
+from savo_gateway.http.gateway import OpsCaller, TheGateway, name_of
 from savo_gateway.http.problems import MEDIA_TYPE, PROBLEM_RESPONSES
 from savo_gateway.rollout_mirror import RolloutMirror
 
 __all__ = ["router"]
+
+_NAME_LIMIT = 120
 
 router = APIRouter(prefix="/admin", tags=["admin"], responses=PROBLEM_RESPONSES)
 
@@ -27,8 +32,27 @@ async def show_rollout(gateway: TheGateway, _caller: OpsCaller) -> dict[str, Any
 
 @router.put("/rollout", summary="Set, pause, resume, roll back")
 async def change_rollout(order: dict[str, Any], gateway: TheGateway, caller: OpsCaller) -> Response:
-    status, answer = await gateway.rollout.change({"by": caller.name, **order})
+    status, answer = await gateway.rollout.change({**order, "by": _signed(order.get("by"), None if caller is ANYBODY else await name_of(gateway, caller))})
     return JSONResponse(answer, status, media_type=MEDIA_TYPE if status >= 400 else None)
+
+
+@router.get("/audit", summary="Who did what to the product, newest first")
+async def show_audit(
+    gateway: TheGateway,
+    _caller: OpsCaller,
+    action: Annotated[str | None, Query(max_length=64, description="Only this, such as share.changed.")] = None,
+    about: Annotated[str | None, Query(max_length=200, description="Only what was done to this.")] = None,
+    before: Annotated[AwareDatetime | None, Query(description="Only older entries: the last one's recorded_at gives the next page.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+) -> list[AuditRecorded]:
+    return list(await gateway.audit_log.newest(limit, action=action, about=about, before=before))
+
+
+def _signed(told: Any, caller: str | None) -> Any:
+    """Whoever an order names, it is signed with who really sent it."""
+    if caller is None:
+        return told or ANYBODY.name
+    return f"{told[: _NAME_LIMIT - len(caller) - 3]} ({caller})" if isinstance(told, str) and told and told != caller else caller
 
 
 def _last_heard(mirror: RolloutMirror, away: RolloutAwayError) -> dict[str, Any]:

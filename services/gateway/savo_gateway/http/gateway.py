@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -10,7 +12,7 @@ from fastapi import Depends, Request
 from savo_gateway.access import CheckCaller, Person, Principal, Scope, person_named
 from savo_gateway.errors import ScanNotFoundError
 from savo_gateway.finishing import ConfirmScan
-from savo_gateway.ports import FigureStore, RolloutDesk, ScanStore
+from savo_gateway.ports import AuditLog, FigureStore, Journal, RolloutDesk, ScanStore
 from savo_gateway.rates import RateLimit
 from savo_gateway.rollout_mirror import RolloutMirror
 from savo_gateway.scans import AcceptScan, Scan, is_scan_id
@@ -19,7 +21,7 @@ from savo_gateway.submissions import KeepPhoto, SubmitReport
 from savo_gateway.uploads import UploadLimits
 from savo_gateway.watching import WaitForScan
 
-__all__ = ["Gateway", "OpsCaller", "ScansCaller", "TheGateway", "TrainingCaller", "VisibleScan", "find_visible", "person_for"]
+__all__ = ["Gateway", "OpsCaller", "ScansCaller", "TheGateway", "TrainingCaller", "VisibleScan", "find_visible", "name_of", "person_for"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,10 @@ class Gateway:
     stats: ShowStats
     progress: ShowProgress
     rollout: RolloutDesk
+    audit_log: AuditLog
+    clock: Callable[[], datetime]
     rollout_mirror: RolloutMirror
+    journal: Journal
 
 
 def _gateway(request: Request) -> Gateway:
@@ -73,6 +78,13 @@ OpsCaller = Annotated[Principal, _with(Scope.OPS)]
 def person_for(caller: Principal, user_id: str | None, device_id: str | None = None) -> Person | None:
     """Whom a request is about. Raises `ForbiddenError`."""
     return person_named(caller.acting_for(user_id), device_id)
+
+
+async def name_of(gateway: Gateway, caller: Principal) -> str:
+    """The caller as the audit log may know them: a user by their random subject only."""
+    if caller.user_id is None:
+        return caller.name
+    return f"subject:{await gateway.scans.subject_for(Person('user', caller.user_id), gateway.clock())}"
 
 
 async def find_visible(gateway: Gateway, caller: Principal, scan_id: str) -> Scan:

@@ -136,8 +136,9 @@ async def _events(gateway: Gateway, scan_id: str) -> AsyncIterator[bytes]:
 
 
 @router.get("/{scan_id}/trace", summary="Why this answer")
-async def trace_scan(scan: VisibleScan) -> ScanTrace:
-    return trace_of(scan)
+async def trace_scan(scan: VisibleScan, gateway: TheGateway) -> ScanTrace:
+    """The route as it was decided, each hop's time, and topic, partition and offset of each event of the scan."""
+    return trace_of(scan, await gateway.journal.of_scan(scan.scan_id), gateway.clock())
 
 
 @router.post("/{scan_id}/confirmation", summary="Confirm or correct", status_code=202)

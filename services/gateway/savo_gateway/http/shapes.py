@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
@@ -10,8 +11,9 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Arm, ConfirmedItem, Detection, FallbackReason, ScanCompleted, ServedBy, StorageLocation
 from savo_gateway.scans import SCAN_ID, Confirmation, Scan, ScanStatus
+from savo_gateway.tracing import Passage
 
-__all__ = ["ConfirmationView", "PhotoForm", "ScanForm", "ScanPage", "ScanTrace", "ScanView"]
+__all__ = ["ConfirmationView", "PhotoForm", "RecordView", "ScanForm", "ScanPage", "ScanTrace", "ScanView"]
 
 PLAIN_TEXT = r"^[^\x00-\x1f\x7f]*$"
 """No control characters: PostgreSQL takes no NUL, and nobody is called by the others."""
@@ -130,11 +132,29 @@ class Hop(BaseModel):
     at: datetime
 
 
+class RecordView(BaseModel):
+    """An event of the scan, and where it stands in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+    event_id: str
+    published_at: datetime
+    heard_at: datetime = Field(description="When the gateway heard of it.")
+    note: str
+
+    @classmethod
+    def of(cls, passage: Passage) -> Self:
+        return cls(**asdict(passage))
+
+
 class ScanTrace(BaseModel):
     """Why this answer: the route as it was decided, and when each hop happened."""
 
     scan_id: str
     status: ScanStatus
+    standing: str = Field(description="Where the scan is, in words.")
+    next_step: str | None = Field(description="What to do when it goes no further; null where nothing needs doing.")
     experiment: str | None
     bucket: int | None
     share: float | None
@@ -145,9 +165,10 @@ class ScanTrace(BaseModel):
     scan_confidence: float | None
     fallback_reason: FallbackReason | None
     duration_ms: float | None
+    stages_ms: dict[str, float] = Field(description="Milliseconds of vision's work by stage: decode, detect, provider.")
     image: dict[str, object]
     hops: list[Hop]
-    records: list[dict[str, object]] = Field(description="The events on the way: topic, event_id.")
+    records: list[RecordView]
 
 
 def _links(scan_id: str) -> dict[str, str]:

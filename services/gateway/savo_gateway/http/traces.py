@@ -1,51 +1,77 @@
-"""From a scan to why it was answered as it was."""
+"""From a scan to why it was answered as it was, and where it is."""
 
 from __future__ import annotations
 
-from savo_contracts.envelope import named_id
-from savo_contracts.topics import SCANS_CONFIRMED, SCANS_REQUESTED
-from savo_gateway.http.shapes import Hop, ScanTrace
+from collections.abc import Sequence
+from datetime import datetime
+
+from savo_contracts.topics import (
+    RECIPES_REQUESTED,
+    RECIPES_SUGGESTED,
+    SAMPLES_ERASED,
+    SAMPLES_REJECTED,
+    SAMPLES_STORED,
+    SCANS_COMPLETED,
+    SCANS_CONFIRMED,
+    SCANS_ERASED,
+    SCANS_FAILED,
+    SCANS_REQUESTED,
+)
+from savo_gateway.http.shapes import Hop, RecordView, ScanTrace
 from savo_gateway.scans import Scan
+from savo_gateway.tracing import Passage, standing_of
 
 __all__ = ["trace_of"]
 
+_HOP_OF = {
+    SCANS_REQUESTED.name: "published",
+    SCANS_COMPLETED.name: "stored",
+    SCANS_FAILED.name: "failed",
+    SCANS_CONFIRMED.name: "confirmation published",
+    SCANS_ERASED.name: "erased",
+    SAMPLES_STORED.name: "sampled",
+    SAMPLES_REJECTED.name: "refused as a sample",
+    SAMPLES_ERASED.name: "sample erased",
+    RECIPES_REQUESTED.name: "recipes asked",
+    RECIPES_SUGGESTED.name: "recipes suggested",
+}
+"""What the moment of an event's publication tells. Vision publishes a result as soon as it is stored."""
 
-def trace_of(scan: Scan) -> ScanTrace:
+
+def trace_of(scan: Scan, passages: Sequence[Passage], now: datetime) -> ScanTrace:
     result = scan.result
+    standing = standing_of(scan, passages, now)
     return ScanTrace(
         scan_id=scan.scan_id,
         status=scan.status,
+        standing=standing.words,
+        next_step=standing.next_step,
         experiment=result.experiment if result else None,
         bucket=result.bucket if result else None,
         share=result.share if result else None,
         assigned_arm=result.assigned_arm if result else None,
         served_by=result.served_by if result else None,
         model_version=result.model_version if result else None,
-        threshold=None,
+        threshold=result.threshold if result else None,
         scan_confidence=result.scan_confidence if result else None,
         fallback_reason=result.fallback_reason if result else None,
         duration_ms=result.duration_ms if result else None,
+        stages_ms=result.stages_ms if result else {},
         image=scan.image.model_dump(mode="json"),
-        hops=_hops(scan),
-        records=_records(scan),
+        hops=_hops(scan, passages),
+        records=[RecordView.of(passage) for passage in passages],
     )
 
 
-def _hops(scan: Scan) -> list[Hop]:
-    times = {
+def _hops(scan: Scan, passages: Sequence[Passage]) -> list[Hop]:
+    known = {
         "accepted": scan.requested_at,
-        "answered": scan.result.completed_at if scan.result else None,
-        "known to the gateway": scan.finished_at,
+        "taken up": scan.result.taken_up_at if scan.result else None,
+        "detected": scan.result.completed_at if scan.result else None,
+        "answered": scan.finished_at,
         "confirmed": scan.confirmation.confirmed_at if scan.confirmation else None,
         "expires": scan.expires_at if not scan.done else None,
     }
-    return sorted((Hop(hop=hop, at=at) for hop, at in times.items() if at), key=lambda hop: hop.at)
-
-
-def _records(scan: Scan) -> list[dict[str, object]]:
-    """The gateway's own events; their ids are derived from what they are about."""
-    records: list[dict[str, object]] = [{"topic": SCANS_REQUESTED.name, "event_id": str(named_id(f"scan-requested/{scan.scan_id}"))}]
-    if scan.confirmation and scan.confirmation.published:
-        event_id = named_id(f"scan-confirmed/{scan.scan_id}/{scan.confirmation.revision}")
-        records.append({"topic": SCANS_CONFIRMED.name, "event_id": str(event_id)})
-    return records
+    hops = [Hop(hop=hop, at=at) for hop, at in known.items() if at]
+    hops += [Hop(hop=_HOP_OF[passage.topic], at=passage.published_at) for passage in passages if passage.topic in _HOP_OF]
+    return sorted(hops, key=lambda hop: hop.at)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +15,12 @@ from sqlalchemy import CursorResult, Row, and_, delete, func, or_, select, updat
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from savo_contracts.audit import Fact
 from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
 from savo_rollout.adapters.tables import ErasedRow, HistoryRow, ModelRow, ScanRow, TrialRow, ValueRow
+from savo_rollout.aliases import wanted
 from savo_rollout.confidence_sequences import Values
 from savo_rollout.errors import OvertakenError
 from savo_rollout.evidence import ArmEvidence, ConfirmedScan, EndedScan, Limits, Measure
@@ -26,6 +29,7 @@ from savo_rollout.trial import Trial, changed_event
 from savo_runtime.database import Database, upsert
 from savo_runtime.messaging.inbox import first_time
 from savo_runtime.messaging.outbox import Outbox
+from savo_runtime.telemetry.audit import audit
 
 __all__ = ["SqlLedger"]
 
@@ -89,7 +93,16 @@ class SqlTurn:
         if after.sequence != before.sequence:
             self._session.add(HistoryRow(**_history_columns(after)))
             await self._outbox.add(self._session, changed_event(after))
+            await self._audit(before, after)
         await self._session.flush()
+
+    async def _audit(self, before: Trial, after: Trial) -> None:
+        write = partial(audit, partial(self._outbox.add, self._session), by=after.changed_by, reason=after.reason, at=after.changed_at)
+        if _share(before) != _share(after):
+            await write("share.changed", about="vision", before=_share(before), after=_share(after))
+        for old, new in zip(wanted(before), wanted(after), strict=True):
+            if old.version != new.version:
+                await write("alias.moved", about=f"models:/ingredients@{new.alias}", before={"version": old.version}, after={"version": new.version})
 
     async def _swap(self, before: Trial, after: Trial) -> None:
         statement = update(TrialRow).where(TrialRow.id == _THE_ONE, TrialRow.version == self._version).values(version=self._version + 1, **_columns(after))
@@ -233,6 +246,10 @@ def _by_arm(histograms: dict[tuple[Arm, Measure], list[tuple[float, int]]]) -> d
 
 def _numbers(row: Row[Any] | None) -> dict[str, Any]:
     return {name: getattr(row, name) or 0 for name in _SUMS} if row is not None else {}
+
+
+def _share(trial: Trial) -> dict[str, Fact]:
+    return {"share": trial.share, "state": trial.state.value, "experiment": trial.experiment}
 
 
 def _columns(trial: Trial) -> dict[str, Any]:

@@ -1,0 +1,59 @@
+"""`savo audit`: who did what to the product."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from savo_cli.speaking import AsJson, Key, Url, page, speaking, tell_json
+
+__all__ = ["audit"]
+
+
+def audit(
+    action: Annotated[str | None, typer.Option(help="Only this, such as share.changed or dead-letters.redriven.")] = None,
+    about: Annotated[str | None, typer.Option(help="Only what was done to this, such as vision.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Entries, the newest first.")] = 50,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Changes of share and alias, redriven dead letters, erasures, keys: who, what, before → after, why."""
+    from savo_cli.gateway import Gateway
+
+    chosen = {name: value for name, value in (("action", action), ("about", about)) if value}
+    with speaking(), Gateway(url, key) as gateway:
+        entries = gateway.get("/admin/audit", limit=limit, **chosen)
+    tell_json(entries) if as_json else _tell(entries)
+
+
+def _tell(entries: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    console = page()
+    if not entries:
+        console.print("nothing was recorded yet")
+        return
+    table = Table("when", "action", "about", "by", "before → after", "why")
+    for entry in entries:
+        when = datetime.fromisoformat(entry["recorded_at"]).strftime("%Y-%m-%d %H:%M:%SZ")
+        table.add_row(*map(Text, (when, entry["action"], entry["about"], entry["by"], _change(entry), entry["reason"])))
+    console.print(table)
+
+
+def _change(entry: dict[str, Any]) -> str:
+    before, after = entry["before"], entry["after"]
+    lines = []
+    for name in dict.fromkeys((*before, *after)):
+        if name not in before or name not in after:
+            lines.append(f"{name} {_fact(before.get(name, after.get(name)))}")
+        elif before[name] != after[name]:
+            lines.append(f"{name} {_fact(before[name])} → {_fact(after[name])}")
+    return "\n".join(lines)
+
+
+def _fact(value: Any) -> str:
+    return "–" if value is None else str(value)

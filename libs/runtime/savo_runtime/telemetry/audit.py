@@ -1,0 +1,69 @@
+"""The audit log's one door: who did what to the product, before → after, when, within which trace.
+
+An entry is an event on `audit.recorded`, which is kept for ever and only added to. A service hands it to its outbox, within the transaction of
+the change, so that neither is there without the other; a tool publishes it, and does not do what it could not record.
+
+    await audit(partial(outbox.add, session), "share.changed", by="rollout", about="vision", before={"share": 0.05}, after={"share": 0.25})
+    await audit(publisher.publish, "dead-letters.redriven", by=user, about=topic, after={"records": 12}, reason="the bad model is gone")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+from opentelemetry import trace
+
+from savo_contracts.audit import AuditRecorded, Fact
+from savo_runtime.telemetry.redaction import Redaction
+
+__all__ = ["Action", "Recorder", "audit"]
+
+Action = Literal[
+    "share.changed",
+    "alias.moved",
+    "dead-letters.redriven",
+    "records.replayed",
+    "scan.erased",
+    "subject.erased",
+    "key.created",
+    "key.revoked",
+]
+
+Recorder = Callable[[AuditRecorded], Awaitable[None]]
+"""Makes an entry durable, or raises: `partial(outbox.add, session)` in a service, `publisher.publish` in a tool."""
+
+_BY_LIMIT, _ABOUT_LIMIT, _REASON_LIMIT = 120, 200, 1000
+_redaction = Redaction()
+
+
+async def audit(
+    record: Recorder,
+    action: Action,
+    *,
+    by: str,
+    about: str,
+    before: Mapping[str, Fact] | None = None,
+    after: Mapping[str, Fact] | None = None,
+    reason: str = "",
+    at: datetime | None = None,
+) -> AuditRecorded:
+    """Raises what `record` raises; then nothing was recorded. What looks like a secret is masked; user ids are the caller's to leave out."""
+    entry = AuditRecorded(
+        action=action,
+        by=_redaction.text(by)[:_BY_LIMIT],
+        about=_redaction.text(about)[:_ABOUT_LIMIT],
+        before=_redaction.value(before or {}),
+        after=_redaction.value(after or {}),
+        reason=_redaction.text(reason)[:_REASON_LIMIT],
+        trace_id=_trace_id(),
+        recorded_at=at or datetime.now(UTC),
+    )
+    await record(entry)
+    return entry
+
+
+def _trace_id() -> str | None:
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.is_valid else None

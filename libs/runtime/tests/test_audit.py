@@ -1,0 +1,73 @@
+"""The audit log's one door."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+from savo_contracts.audit import AuditRecorded
+from savo_runtime.errors import DependencyDownError
+from savo_runtime.telemetry.audit import audit
+from savo_runtime.testing import memory_runtime, published_by_outbox
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+class Notes(list[AuditRecorded]):
+    async def record(self, entry: AuditRecorded) -> None:
+        self.append(entry)
+
+
+async def test_an_entry_says_who_did_what_to_what_from_what_to_what_and_within_which_trace() -> None:
+    notes = Notes()
+    with TracerProvider().get_tracer("a test").start_as_current_span("an order") as span:
+        told = await audit(notes.record, "share.changed", by="anna", about="vision", before={"share": 0.05}, after={"share": 0.25}, reason="well done", at=NOON)
+    assert notes == [told]
+    assert (told.action, told.by, told.about, told.before, told.after, told.reason) == (
+        "share.changed", "anna", "vision", {"share": 0.05}, {"share": 0.25}, "well done",
+    )  # fmt: skip
+    assert told.recorded_at == NOON
+    assert told.trace_id == f"{span.get_span_context().trace_id:032x}"
+
+
+async def test_no_secret_reaches_the_audit_log_by_its_name_or_its_form() -> None:
+    notes = Notes()
+    secret = "sk-abcdefghijklmnopqrstuv"
+    await audit(
+        notes.record, "key.created", by="anna", about="key:ab12", before={"api_key": "hunter2"}, after={"note": f"it is {secret}"}, reason=f"lost {secret}"
+    )
+    written = notes[0].model_dump_json()
+    assert secret not in written
+    assert "hunter2" not in written
+    assert notes[0].before == {"api_key": "***"}
+
+
+async def test_what_is_too_long_is_cut_in_the_place_of_lost() -> None:
+    notes = Notes()
+    await audit(notes.record, "records.replayed", by="a" * 500, about="t" * 500, reason="r" * 5000)
+    assert (len(notes[0].by), len(notes[0].about), len(notes[0].reason)) == (120, 200, 1000)
+
+
+async def test_what_cannot_be_recorded_is_told_to_whoever_was_about_to_do_it() -> None:
+    async def record(_entry: AuditRecorded) -> None:
+        raise DependencyDownError("kafka", "not acknowledged")
+
+    with pytest.raises(DependencyDownError):
+        await audit(record, "dead-letters.redriven", by="anna", about="scans.requested.vision.dlq")
+
+
+async def test_in_a_service_the_entry_goes_with_the_change_or_not_at_all() -> None:
+    async def change(about: str, *, breaks: bool) -> None:
+        async with runtime.database.session() as session:
+            await audit(partial(runtime.outbox.add, session), "share.changed", by="rollout", about=about)
+            if breaks:
+                raise ZeroDivisionError
+
+    async with memory_runtime("rollout") as runtime:
+        await change("vision", breaks=False)
+        with pytest.raises(ZeroDivisionError):
+            await change("never", breaks=True)
+        assert [event.about for event in await published_by_outbox(runtime) if isinstance(event, AuditRecorded)] == ["vision"]

@@ -1,0 +1,72 @@
+"""Where the events of each scan stand in Kafka: those that the gateway reads, and those that its outbox published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from savo_contracts.envelope import Envelope, RecordRef
+from savo_contracts.samples import SampleRejected
+from savo_contracts.scans import ScanFailed
+from savo_gateway.adapters.rows import insert_once
+from savo_gateway.adapters.tables import RecordRow
+from savo_gateway.tracing import Passage
+from savo_runtime.database import Database
+from savo_runtime.messaging.subscriptions import Outcome, Subscription
+from savo_runtime.messaging.tables import OutboxRow
+
+__all__ = ["SqlJournal"]
+
+_NOTE_LENGTH = 300
+
+
+@dataclass(frozen=True)
+class SqlJournal:
+    """`ports.Journal`. The same record again changes nothing."""
+
+    database: Database
+
+    async def of_scan(self, scan_id: str) -> Sequence[Passage]:
+        query = select(RecordRow).where(RecordRow.scan_id == scan_id).order_by(RecordRow.published_at, RecordRow.topic, RecordRow.offset)
+        async with self.database.session(read_only=True) as session:
+            return [_passage(row) for row in await session.scalars(query)]
+
+    def noting(self, subscription: Subscription) -> Subscription:
+        """The same subscription; what it was handed is noted here once its work is done."""
+
+        async def handle(envelope: Envelope[Any]) -> Outcome:
+            outcome = await subscription.handle(envelope)
+            if envelope.record is not None:
+                async with self.database.session() as session:
+                    await _note(session, envelope.event.scan_id, str(envelope.id), envelope.record, _note_of(envelope.event))
+            return outcome
+
+        return replace(subscription, handle=handle)
+
+    async def published(self, session: AsyncSession, placed: Sequence[tuple[OutboxRow, RecordRef]]) -> None:
+        """`Service.on_published`: events of scans among what the outbox sent."""
+        for row, record in placed:
+            if scan_id := json.loads(row.body).get("scan_id"):
+                await _note(session, scan_id, str(row.event_id), record, "")
+
+
+async def _note(session: AsyncSession, scan_id: str, event_id: str, record: RecordRef, note: str) -> None:
+    where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    told = {"scan_id": scan_id, "event_id": event_id, "published_at": record.at, "heard_at": datetime.now(UTC), "note": note[:_NOTE_LENGTH]}
+    await insert_once(session, RecordRow, {**where, **told})
+
+
+def _note_of(event: Any) -> str:
+    if isinstance(event, SampleRejected):
+        return f"{event.reason.value}: {event.detail}" if event.detail else event.reason.value
+    return event.code.value if isinstance(event, ScanFailed) else ""
+
+
+def _passage(row: RecordRow) -> Passage:
+    return Passage(row.topic, row.partition, row.offset, row.event_id, row.published_at, row.heard_at, row.note)
