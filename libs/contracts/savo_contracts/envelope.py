@@ -6,7 +6,7 @@ Source: CloudEvents 1.0 and its Kafka protocol binding; trace context by W3C `tr
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Generic, Self, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
@@ -63,6 +63,17 @@ class InvalidHeadersError(ValueError):
 
 
 @dataclass(frozen=True)
+class RecordRef:
+    """Where an event stands in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+    at: datetime
+    """When it was published, by the producer's clock, to the millisecond."""
+
+
+@dataclass(frozen=True)
 class Envelope(Generic[E]):
     """An event with its identity: what a record's headers carry beside the body."""
 
@@ -71,6 +82,8 @@ class Envelope(Generic[E]):
     source: str
     time: datetime
     traceparent: str | None = None
+    record: RecordRef | None = field(default=None, compare=False)
+    """Where it was read; None before it was published."""
 
     @classmethod
     def new(cls, event: E, source: str, *, event_id: UUID | None = None, time: datetime | None = None, traceparent: str | None = None) -> Self:

@@ -137,7 +137,10 @@ class ScanCompleted(Event, Route):
     scan_confidence: Fraction = Field(description="Mean confidence of the boxes kept; 0 when there is none.")
     duration_ms: float = Field(ge=0, description="Accepted → result stored, milliseconds.")
     cost_usd: Usd = Field(description="Everything this scan cost; a fallback's cost is in it.")
+    threshold: Fraction | None = Field(default=None, description="Scan confidence under which the custom model was not trusted; None when it was not asked.")
+    stages_ms: dict[str, float] = Field(default={}, description="Milliseconds by stage of the work: decode, detect, provider.")
     requested_at: Moment
+    taken_up_at: Moment | None = Field(default=None, description="When work on it began.")
     completed_at: Moment
 
 
@@ -154,6 +157,7 @@ class ScanFailed(Event):
     message: str = Field(max_length=1000, description="What the user reads.")
     cost_usd: Usd = 0.0
     requested_at: Moment
+    taken_up_at: Moment | None = Field(default=None, description="When work on it began; None when nobody worked on it.")
     failed_at: Moment
 
 

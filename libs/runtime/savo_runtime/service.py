@@ -14,7 +14,7 @@ from savo_runtime.storage.port import ObjectStore
 
 if TYPE_CHECKING:
     from savo_runtime.database import Database
-    from savo_runtime.messaging.outbox import Outbox
+    from savo_runtime.messaging.outbox import OnPublished, Outbox
     from savo_runtime.messaging.publishing import Publisher
     from savo_runtime.settings import RuntimeSettings
 
@@ -59,6 +59,8 @@ class Service:
     on_start: Sequence[Callable[[], Awaitable[None]]] = ()
     """After migrations, before the first record."""
     on_stop: Sequence[Callable[[], Awaitable[None]]] = ()
+    on_published: OnPublished | None = None
+    """Where the outbox's events stand in Kafka, as soon as they do."""
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ class RunningService:
             self._on_stop.push_async_callback(hook)
         for hook in service.on_start:
             await hook()
-        relay = OutboxRelay(runtime.database, runtime.publisher, runtime.outbox, self.name)
+        relay = OutboxRelay(runtime.database, runtime.publisher, runtime.outbox, self.name, on_published=service.on_published)
         self._on_stop.push_async_callback(self._flush, relay)
         watch = [Worker("lag", LagWatch(self._settings).run)] if service.watches_groups else []
         for worker in (Worker("outbox-relay", relay.run), *watch, *service.workers):

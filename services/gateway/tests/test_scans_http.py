@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from savo_contracts.envelope import named_id
 from savo_contracts.scans import FailureCode, ScanFailed, ScanRequested, StorageLocation
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.port import StorageFullError
@@ -133,8 +132,8 @@ async def test_a_trace_says_why_this_answer(house: House, jpeg: bytes) -> None:
     await house.hear(completed(requested, tomato()))
     trace = (await house.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
     assert (trace["experiment"], trace["bucket"], trace["share"], trace["assigned_arm"], trace["served_by"]) == ("v2", 17, 0.25, "candidate", "custom")
-    assert {hop["hop"] for hop in trace["hops"]} >= {"accepted", "answered", "known to the gateway"}
-    assert trace["records"][0] == {"topic": "scans.requested", "event_id": str(named_id(f"scan-requested/{requested.scan_id}"))}
+    assert {hop["hop"] for hop in trace["hops"]} >= {"accepted", "detected", "answered"}
+    assert trace["scan_confidence"] == 0.9
 
 
 async def test_a_users_scans_come_newest_first_page_by_page(house: House) -> None:

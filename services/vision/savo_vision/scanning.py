@@ -55,6 +55,7 @@ class _Work:
     requested: ScanRequested
     photo: bytes
     choice: Choice
+    taken_up_at: datetime
     stages: dict[str, float] = field(default_factory=dict)
     engine_seconds: float = 0.0
     provider_usd: float = 0.0
@@ -98,6 +99,7 @@ class Scan:
 
     async def __call__(self, requested: ScanRequested) -> Finished | None:
         """None for an erased scan. Raises `DependencyDownError` when the photo store, the database or the provider is away."""
+        taken_up_at = self.clock()
         standing = await self.results.standing(requested)
         if standing.erased or standing.finished:
             return standing.finished
@@ -106,7 +108,7 @@ class Scan:
         photo = await self.photos.read(requested.image)
         if photo is None:
             return await self._fail(requested, FailureCode.PHOTO_MISSING, "The photo is no longer there. Please scan it again.")
-        return await self._answer(_Work(requested, photo, self.router.choose(requested.subject)))
+        return await self._answer(_Work(requested, photo, self.router.choose(requested.subject), taken_up_at))
 
     async def _answer(self, work: _Work) -> Finished | None:
         try:
@@ -201,7 +203,10 @@ class Scan:
             scan_confidence=scan_confidence(seen.items),
             duration_ms=latency_ms(requested.requested_at, now),
             cost_usd=self._cost(work),
+            threshold=self.policy.fallback.threshold if choice.custom is not None else None,
+            stages_ms={stage: round(1000 * seconds, 3) for stage, seconds in work.stages.items()},
             requested_at=requested.requested_at,
+            taken_up_at=work.taken_up_at,
             completed_at=now,
         )
 
@@ -215,6 +220,7 @@ class Scan:
             message=message[:1000],
             cost_usd=self._cost(work) if work else 0.0,
             requested_at=requested.requested_at,
+            taken_up_at=work.taken_up_at if work else None,
             failed_at=self.clock(),
         )
         return await self._finish(failed, work)

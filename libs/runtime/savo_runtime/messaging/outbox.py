@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Protocol
@@ -21,7 +21,7 @@ import structlog
 from sqlalchemy import delete, event, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from savo_contracts.envelope import Envelope, Event, derived_id
+from savo_contracts.envelope import Envelope, Event, RecordRef, derived_id
 from savo_contracts.topics import topic_of
 from savo_runtime.errors import SavoError
 from savo_runtime.messaging.inbox import insert_once
@@ -29,11 +29,14 @@ from savo_runtime.messaging.publishing import OutgoingRecord
 from savo_runtime.messaging.tables import OutboxRow
 from savo_runtime.messaging.tracing import current_traceparent
 
-__all__ = ["Outbox", "OutboxRelay", "Sender", "Sessions"]
+__all__ = ["OnPublished", "Outbox", "OutboxRelay", "Sender", "Sessions"]
 
 log = structlog.get_logger()
 
 BATCH = 200
+
+OnPublished = Callable[[AsyncSession, Sequence[tuple[OutboxRow, RecordRef]]], Awaitable[None]]
+"""Told of rows that Kafka has, within the transaction that deletes them."""
 
 
 class Sessions(Protocol):
@@ -45,7 +48,7 @@ class Sessions(Protocol):
 class Sender(Protocol):
     """Takes records to Kafka in order: `Publisher`."""
 
-    async def send_all(self, records: Sequence[OutgoingRecord]) -> None: ...
+    async def send_all(self, records: Sequence[OutgoingRecord]) -> Sequence[RecordRef]: ...
 
 
 def _utc_now() -> datetime:
@@ -87,7 +90,10 @@ class Outbox:
 class OutboxRelay:
     """The worker that carries rows to Kafka."""
 
-    def __init__(self, database: Sessions, publisher: Sender, outbox: Outbox, service: str, *, poll_every: float = 0.5) -> None:
+    def __init__(
+        self, database: Sessions, publisher: Sender, outbox: Outbox, service: str, *, poll_every: float = 0.5, on_published: OnPublished | None = None
+    ) -> None:
+        self._on_published = on_published
         self._database = database
         self._publisher = publisher
         self._outbox = outbox
@@ -114,8 +120,10 @@ class OutboxRelay:
         async with self._turn() as ours:
             rows = await self._oldest() if ours else []
             if rows:
-                await self._publisher.send_all([_record_of(row) for row in rows])
+                placed = await self._publisher.send_all([_record_of(row) for row in rows])
                 async with self._database.session() as session:
+                    if self._on_published:
+                        await self._on_published(session, list(zip(rows, placed, strict=True)))
                     await session.execute(delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])))
             return len(rows)
 

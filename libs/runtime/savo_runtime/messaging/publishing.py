@@ -18,10 +18,11 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from savo_contracts.envelope import Envelope, Event, RecordHeaders
+from savo_contracts.envelope import Envelope, Event, RecordHeaders, RecordRef
 from savo_contracts.topics import topic_of
 from savo_runtime.errors import DependencyDownError, InvalidMessageError
 from savo_runtime.messaging.broker import MAX_RECORD_BYTES, connection_arguments
+from savo_runtime.messaging.records import moment_of
 from savo_runtime.messaging.tracing import current_traceparent
 from savo_runtime.settings import RuntimeSettings
 
@@ -78,16 +79,16 @@ class Publisher:
     async def send(self, record: OutgoingRecord) -> None:
         await self.send_all([record])
 
-    async def send_all(self, records: Sequence[OutgoingRecord]) -> None:
-        """In the given order within each partition. When it raises, any of them may have arrived."""
-        await self._within_deadline(records)
+    async def send_all(self, records: Sequence[OutgoingRecord]) -> list[RecordRef]:
+        """In the given order within each partition; where they stand now. When it raises, any of them may have arrived."""
+        return await self._within_deadline(records)
 
-    async def _within_deadline(self, records: Sequence[OutgoingRecord]) -> None:
+    async def _within_deadline(self, records: Sequence[OutgoingRecord]) -> list[RecordRef]:
         producer = None
         try:
             async with asyncio.timeout(self._deadline):
                 producer = await self._ready()
-                await _send(producer, records)
+                return await _send(producer, records)
         except MessageSizeTooLargeError as fault:
             raise InvalidMessageError(f"a record for {records[0].topic} is above {MAX_RECORD_BYTES} bytes", reason="too-large") from fault
         except (TimeoutError, KafkaError, OSError) as fault:
@@ -124,13 +125,14 @@ class Publisher:
         task.add_done_callback(self._retired.discard)
 
 
-async def _send(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord]) -> None:
+async def _send(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord]) -> list[RecordRef]:
     acknowledgements: list[asyncio.Future[Any]] = []
     try:
         for record in records:
             acknowledgements.append(await producer.send(record.topic, record.value, key=record.key, headers=record.headers))  # noqa: PERF401 - each enters the partition's queue before the next
     finally:
-        await asyncio.gather(*acknowledgements)
+        placed = await asyncio.gather(*acknowledgements)
+    return [RecordRef(one.topic, one.partition, one.offset, moment_of(one.timestamp)) for one in placed]
 
 
 async def _close(producer: AIOKafkaProducer, deadline: float) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
-from savo_contracts.envelope import Envelope, InvalidHeadersError
+from savo_contracts.envelope import Envelope, InvalidHeadersError, RecordRef
 from savo_contracts.topics import Retention, Topic
 from savo_runtime.errors import InvalidMessageError
 
-__all__ = ["UnreadableRecordError", "decode", "is_tombstone"]
+__all__ = ["UnreadableRecordError", "decode", "is_tombstone", "moment_of"]
 
 JSON_TYPES = (b"application/json", b"application/cloudevents+json")
 
@@ -31,11 +33,17 @@ def decode(topic: Topic[Any], record: ConsumerRecord) -> Envelope[Any]:
         raise UnreadableRecordError(f"a record without a body on {topic.name}, which is not compacted", reason="no-body")
     _check_headers(record)
     try:
-        return Envelope.decode(topic.event, record.value, record.headers)
+        envelope = Envelope.decode(topic.event, record.value, record.headers)
     except InvalidHeadersError as flaw:
         raise UnreadableRecordError(str(flaw), reason="headers") from flaw
     except ValidationError as flaw:
         raise UnreadableRecordError(str(flaw), reason="body") from flaw
+    return replace(envelope, record=RecordRef(record.topic, record.partition, record.offset, moment_of(record.timestamp)))
+
+
+def moment_of(timestamp: int) -> datetime:
+    """Kafka's milliseconds since 1970."""
+    return datetime.fromtimestamp(timestamp / 1000, UTC)
 
 
 def _check_headers(record: ConsumerRecord) -> None:

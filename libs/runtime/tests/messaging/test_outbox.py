@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from libs.runtime.tests.messaging.bench import NOON, Bench, asked, eventually
-from savo_contracts.envelope import Envelope, derived_id
+from savo_contracts.envelope import Envelope, RecordRef, derived_id
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.database import Database, migrate
@@ -26,10 +26,11 @@ class NotedSender:
         self.sent: list[OutgoingRecord] = []
         self.down = False
 
-    async def send_all(self, records: Sequence[OutgoingRecord]) -> None:
+    async def send_all(self, records: Sequence[OutgoingRecord]) -> list[RecordRef]:
         if self.down:
             raise DependencyDownError("kafka", "not acknowledged")
         self.sent += records
+        return [RecordRef(record.topic, 0, offset, NOON) for offset, record in enumerate(records, len(self.sent) - len(records))]
 
     def ids(self) -> list[UUID]:
         return [UUID(dict(record.headers)["ce_id"].decode()) for record in self.sent]
@@ -126,7 +127,7 @@ async def test_a_crash_between_publishing_and_deleting_publishes_the_same_id_aga
     tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
 ) -> None:
     class CrashesOnce(NotedSender):
-        async def send_all(self, records: Sequence[OutgoingRecord]) -> None:
+        async def send_all(self, records: Sequence[OutgoingRecord]) -> list[RecordRef]:
             await super().send_all(records)
             raise KeyboardInterrupt
 
