@@ -17,6 +17,7 @@ from savo_cli.audit import audit
 from savo_cli.doctor import doctor
 from savo_cli.scans import confirm, scan
 from savo_cli.stats import stats
+from savo_cli.trace import trace
 
 __all__ = ["app", "run"]
 
@@ -42,6 +43,7 @@ def up(
 
 app.command()(scan)
 app.command()(confirm)
+app.command()(trace)
 app.command()(stats)
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(topics.app, name="topics")

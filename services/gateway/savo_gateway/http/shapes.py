@@ -130,6 +130,7 @@ class ScanPage(BaseModel):
 class Hop(BaseModel):
     hop: str
     at: datetime
+    record: str | None = Field(default=None, description="`topic partition/offset` of the event that tells of it.")
 
 
 class RecordView(BaseModel):

@@ -73,5 +73,9 @@ def _hops(scan: Scan, passages: Sequence[Passage]) -> list[Hop]:
         "expires": scan.expires_at if not scan.done else None,
     }
     hops = [Hop(hop=hop, at=at) for hop, at in known.items() if at]
-    hops += [Hop(hop=_HOP_OF[passage.topic], at=passage.published_at) for passage in passages if passage.topic in _HOP_OF]
+    hops += [
+        Hop(hop=_HOP_OF[passage.topic], at=passage.published_at, record=f"{passage.topic} {passage.partition}/{passage.offset}")
+        for passage in passages
+        if passage.topic in _HOP_OF
+    ]
     return sorted(hops, key=lambda hop: hop.at)
