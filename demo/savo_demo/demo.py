@@ -54,7 +54,7 @@ class Demo:
         self.album = Album(source, plan.truth, np.random.default_rng(plan.seed), plan.photos_a_user)
         self.board = Board(self.console, "Savo's vision flywheel, one turn after the other", self.tally)
         self.product = Product(plan)
-        self.training = TrainingAct(self.product, self.board, plan.turn_scans)
+        self.training = TrainingAct(self.product, self.board, plan.threshold)
         self.rollout = RolloutAct(plan, self.product, self.board, self.album, self.tally)
 
     async def run(self) -> int:

@@ -64,7 +64,9 @@ class Plan:
     keep: bool = False
     seed: int = 11
     turn_scans: int = 210
-    """Good photos of each turn; their number calls for the training."""
+    """Good photos of each turn."""
+    enough: float = 0.95
+    """Share of a turn's good photos that calls for the training: look-alikes of people in different splits become no samples."""
     photos_a_user: int = 1
     flaws: Mapping[Flaw, int] = field(default_factory=lambda: {"blurred": 7, "dark": 5, "duplicate": 6, "broken": 4})
     guest_photos: int = 160
@@ -75,6 +77,10 @@ class Plan:
     latency_scale: float = 0.1
     min_confirmed: int = 10
     recipe: Recipe = Recipe()
+
+    @property
+    def threshold(self) -> int:
+        return int(self.enough * self.turn_scans)
 
     @property
     def data_dir(self) -> Path:
@@ -99,7 +105,7 @@ class Plan:
             "SAVO_COLLECT_TRAINING_DATA": "true",
             "SAVO_USE_CUSTOM_VISION": "true",
             "SAVO_RATE_LIMIT_PER_MINUTE": "0",
-            "SAVO_TRAINING_THRESHOLD": str(self.turn_scans if self.train else 1_000_000),
+            "SAVO_TRAINING_THRESHOLD": str(self.threshold if self.train else 1_000_000),
             "SAVO_TRAIN_MODEL": recipe.model,
             "SAVO_TRAIN_WIDTH": str(recipe.width),
             "SAVO_TRAIN_EPOCHS": str(recipe.epochs),
@@ -121,7 +127,7 @@ class Plan:
         """What is smaller or faster here than in earnest: to be said aloud."""
         said = [
             f"the stand-in answers in {self.latency_scale:.0%} of a provider's time",
-            f"training starts at {self.turn_scans} samples, not 10,000",
+            f"training starts at {self.threshold} samples, not 10,000",
             f"a rollout step needs {self.min_confirmed} confirmed scans in each arm and no days, not 200 and 7; its gates are the real ones",
         ]
         return said + ([f"the gate is lowered to mAP@0.5 ≥ {self.gate}"] if self.gate is not None else [])
@@ -148,7 +154,7 @@ def _for_real_photos(plan: Plan, photos: int) -> Plan:
     flaws: dict[Flaw, int] = {"blurred": 4, "dark": 4, "duplicate": 4, "broken": 4}
     good = photos - (sum(flaws.values()) - flaws["duplicate"])
     recipe = replace(plan.recipe, epochs=40, image_size=192)
-    return replace(plan, turn_scans=good, photos_a_user=5, recipe=recipe, flaws=flaws, most_guests=1200, rollout_seconds=90.0)
+    return replace(plan, turn_scans=good, enough=0.9, photos_a_user=5, recipe=recipe, flaws=flaws, most_guests=1200, rollout_seconds=90.0)
 
 
 def _labelled(folder: Path) -> int:
