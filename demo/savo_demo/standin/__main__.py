@@ -25,7 +25,7 @@ def main() -> int:
     index, model = TruthIndex(asked.truth), _model(asked)
     try:
         index.refresh()
-        listener = _listen(asked.port)
+        listener = _listen(asked.host, asked.port)
     except (FolderError, OSError) as flaw:
         sys.stderr.write(f"the stand-in cannot start: {flaw}\n")
         return 1
@@ -46,12 +46,12 @@ async def _serve(standin: StandIn, listener: socket.socket) -> None:
     await serving
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     """Raises `OSError` that names a port in use."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
+        listener.bind((host, port))
     except OSError as flaw:
         raise OSError(f"port {port}: {flaw}") from flaw
     return listener
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     plain = ErrorModel()
     parser = argparse.ArgumentParser("python -m savo_demo.standin", description="Gemini's and OpenAI's wire formats, answered from known truth.")
     parser.add_argument("--truth", type=Path, required=True, help="folder in YOLO form: images/, labels/, data.yaml")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--seed", type=int, default=plain.seed)
     for name, value in (("miss", plain.miss), ("wrong", plain.wrong), ("jitter", plain.jitter), ("latency-median-ms", plain.latency_median_ms)):

@@ -1,6 +1,6 @@
 """`python -m savo_runtime.telemetry.probe`: is this machine's service ready? A container's health check: quick, by the standard library alone.
 
-Prints what /readyz says. Exit 0 ready, 1 not ready or not there.
+Prints what /readyz, or the path given, says. Exit 0 ready, 1 not ready or not there.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ DEFAULT_PORT = 8000
 ANSWER_SECONDS = 5.0
 
 
-def main() -> int:
+def main(path: str = "/readyz") -> int:
     port = port_of(os.environ)
     try:
         connection = HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
-        connection.request("GET", "/readyz")
+        connection.request("GET", path)
         answer = connection.getresponse()
         said = answer.read().decode(errors="replace")
     except (OSError, HTTPException) as flaw:
@@ -36,4 +36,4 @@ def port_of(environ: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))
