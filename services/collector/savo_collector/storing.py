@@ -26,6 +26,9 @@ from savo_runtime.telemetry.metrics import SAMPLE_BYTES, SAMPLES, STORAGE_LIMIT,
 
 __all__ = ["Storing", "require_not_erased"]
 
+STORED, RELABELLED = SAMPLES.labels("stored", ""), SAMPLES.labels("relabelled", "")
+"""There from the start: the alert on a day without samples must see a 0, not nothing."""
+
 
 @dataclass(frozen=True)
 class Storing:
@@ -77,7 +80,7 @@ class Storing:
             await call_for_training(turn, self.training, self.clock())
             if self.announce:
                 await turn.announce(event, named_id(f"sample-stored/{event.sha256}/{event.revision}"))
-        SAMPLES.labels("stored" if is_new else "relabelled", "").inc()
+        (STORED if is_new else RELABELLED).inc()
         SAMPLE_BYTES.inc(sample.bytes if is_new else 0)
         return event
 

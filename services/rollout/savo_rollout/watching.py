@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from savo_contracts.rollout import RolloutState
 from savo_rollout.aliases import Aliases, wanted
 from savo_rollout.conducting import Rollout
 from savo_rollout.errors import OvertakenError
 from savo_rollout.trial import Trial
-from savo_runtime.telemetry.metrics import MODEL_INFO, ROLLOUT_SHARE
+from savo_runtime.telemetry.metrics import MODEL_INFO, ROLLOUT_SHARE, ROLLOUT_STATE
 
 __all__ = ["Watch"]
 
@@ -56,6 +57,8 @@ class Watch:
 
     def _show(self, trial: Trial) -> None:
         ROLLOUT_SHARE.set(trial.share)
+        for state in RolloutState:
+            ROLLOUT_STATE.labels(state.value).set(state is trial.state)
         now = {(alias.version, alias.alias) for alias in wanted(trial) if alias.version}
         for gone in self._shown - now:
             MODEL_INFO.remove(*gone)

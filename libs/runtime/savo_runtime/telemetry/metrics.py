@@ -35,6 +35,7 @@ MODEL_INFO = Gauge("savo_model_info", "1 for the version that an alias points to
 MODEL_MAP50 = Gauge("savo_model_map50", "mAP@0.5 on the holdout, measured through the serving code.", ["version"])
 MODELS_REFUSED = Counter("savo_models_refused_total", "Models that this replica would not serve.", ["version"])
 MODEL_SWAP = Histogram("savo_model_swap_seconds", "From the decision to swap to the new model serving.", buckets=_SECONDS)
+ROLLOUT_STATE = Gauge("savo_rollout_state", "1 for the state that the rollout is in, 0 for the others.", ["state"])
 ROLLOUT_SHARE = Gauge("savo_rollout_share", "Candidate's share of traffic, 0…1.")
 CONSUMER_LAG = Gauge("savo_consumer_lag", "Records that a group has not committed; every watcher tells of the whole group: take the max.", ["topic", "group"])
 CONSUMER_STUCK = Gauge(
