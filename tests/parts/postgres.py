@@ -1,4 +1,4 @@
-"""A real PostgreSQL on a free port, in a temporary folder, run by an ordinary user."""
+"""A real PostgreSQL on a free port: a container where Docker runs, else this machine's own, in a temporary folder, run by an ordinary user."""
 
 from __future__ import annotations
 
@@ -8,21 +8,45 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 
 from tests.parts.addresses import free_port
+from tests.parts.containers import container, why_no_container
 from tests.parts.table import record
+
+IMAGE = "postgres:17.6-bookworm"
+START_WITHIN = 60.0
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
 
 
-@dataclass(frozen=True)
-class PostgresServer:
+class PostgresServer(Protocol):
     """A running server; `new_database` gives each test its own."""
+
+    def start(self) -> None: ...
+
+    def stop(self, mode: str = "fast") -> None:
+        """`immediate` is a crash."""
+        ...
+
+    def new_database(self) -> str:
+        """URL of an empty database."""
+        ...
+
+    def version(self) -> str: ...
+
+    def remove(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class LocalPostgres:
+    """PostgreSQL from this machine's packages."""
 
     binaries: Path
     folder: Path
@@ -33,11 +57,9 @@ class PostgresServer:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-o", options, "-l", str(self.folder / "log"), "-w", "start")
 
     def stop(self, mode: str = "fast") -> None:
-        """`immediate` is a crash."""
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", mode, "-w", "stop")
 
     def new_database(self) -> str:
-        """URL of an empty database."""
         name = f"savo_{secrets.token_hex(6)}"
         self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "savo", name)
         return f"postgresql://savo:savo@127.0.0.1:{self.port}/{name}"
@@ -47,6 +69,13 @@ class PostgresServer:
 
     def version(self) -> str:
         return self._run("postgres", "--version").split()[2]
+
+    def remove(self) -> None:
+        try:
+            if (self.folder / "data" / "postmaster.pid").exists():
+                self.stop("immediate")
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str) -> str:
         command = [*_as_ordinary_user(), str(self.binaries / program), *arguments]
@@ -59,25 +88,83 @@ class PostgresServer:
         return text
 
 
+class DockerPostgres:
+    """PostgreSQL in a container, on a fixed port of this machine, so that a restart keeps its address."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._container: Any = container(IMAGE).with_bind_ports(5432, self.port)
+        for name, value in {"POSTGRES_USER": "savo", "POSTGRES_PASSWORD": "savo", "POSTGRES_DB": "savo"}.items():
+            self._container.with_env(name, value)
+        self._container.with_command(" ".join(f"-c {option}" for option in _FAST))
+        self._created = False
+
+    def start(self) -> None:
+        if self._created:
+            self._container.get_wrapped_container().start()
+        else:
+            self._container.start()
+            self._created = True
+        self._wait()
+
+    def stop(self, mode: str = "fast") -> None:
+        inside = self._container.get_wrapped_container()
+        inside.kill() if mode == "immediate" else inside.stop()
+
+    def new_database(self) -> str:
+        name = f"savo_{secrets.token_hex(6)}"
+        self._ask("createdb", "-h", "127.0.0.1", "-U", "savo", name)
+        return f"postgresql://savo:savo@127.0.0.1:{self.port}/{name}"
+
+    def version(self) -> str:
+        return self._ask("psql", "-h", "127.0.0.1", "-U", "savo", "-At", "-c", "SHOW server_version", "savo").split()[0]
+
+    def remove(self) -> None:
+        self._container.stop()
+
+    def _wait(self) -> None:
+        """Until it answers by TCP: while it is made it listens on its socket alone."""
+        deadline = time.monotonic() + START_WITHIN
+        while self._exec("pg_isready", "-q", "-h", "127.0.0.1", "-U", "savo", "-d", "savo")[0]:
+            assert time.monotonic() < deadline, f"PostgreSQL did not answer within {START_WITHIN:g} s"
+            time.sleep(0.1)
+
+    def _ask(self, *command: str) -> str:
+        code, said = self._exec(*command)
+        assert code == 0, f"{command[0]} failed:\n{said}"
+        return said
+
+    def _exec(self, *command: str) -> tuple[int, str]:
+        done = self._container.get_wrapped_container().exec_run(list(command), environment={"PGPASSWORD": "savo"})
+        return int(done.exit_code), done.output.decode(errors="replace")
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
+    server, how = _server()
+    try:
+        server.start()
+        record("PostgreSQL", "real", f"{server.version()}, {how}")
+        yield server
+    finally:
+        server.remove()
+
+
+def _server() -> tuple[PostgresServer, str]:
+    no_container = why_no_container(IMAGE)
+    if no_container is None:
+        return DockerPostgres(), "Docker"
     binaries = _binaries()
     if binaries is None:
-        reason = "PostgreSQL's initdb is not installed"
+        reason = f"{no_container}, and PostgreSQL's initdb is not installed"
         record("PostgreSQL", "skipped", reason)
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="savo-postgres-"))
     if user := _ordinary_user():
         shutil.chown(folder, user)
-    server = PostgresServer(binaries, folder, free_port())
-    try:
-        server.init()
-        server.start()
-        record("PostgreSQL", "real", server.version())
-        yield server
-        server.stop("immediate")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    server = LocalPostgres(binaries, folder, free_port())
+    server.init()
+    return server, f"this machine's own ({no_container})"
 
 
 @pytest.fixture

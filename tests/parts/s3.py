@@ -1,4 +1,4 @@
-"""S3 servers: moto in a process of its own, and versitygw built with Go."""
+"""S3 servers: moto in a process of its own; versitygw in a container where Docker runs, else built with Go."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import boto3  # type: ignore[import-untyped]
 import pytest
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 
 from tests.parts.addresses import end, free_port, wait_for_port
+from tests.parts.containers import container, why_no_container
 from tests.parts.table import record
 
-VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
+VERSION = "v1.8.0"
+IMAGE = f"versity/versitygw:{VERSION}"
+SOURCE = f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"
+START_WITHIN = 30.0
 
 # One request at a time: moto looks and writes in two steps, which threads would interleave.
 _MOTO = """
@@ -38,9 +46,23 @@ class S3Server:
     access_key_id: str = "savo-test-key"
     secret_access_key: str = "savo-test-secret"
 
+    @property
+    def port(self) -> int:
+        return int(self.endpoint_url.rpartition(":")[2])
+
+    @property
+    def root_keys(self) -> dict[str, str]:
+        """As versitygw takes them from its environment."""
+        return {"ROOT_ACCESS_KEY": self.access_key_id, "ROOT_SECRET_KEY": self.secret_access_key}
+
     def create_bucket(self) -> None:
+        client = self.client()
+        client.create_bucket(Bucket=self.bucket)
+        client.close()
+
+    def client(self) -> Any:
         settings = Config(request_checksum_calculation="when_required", s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
-        client = boto3.client(
+        return boto3.client(
             "s3",
             endpoint_url=self.endpoint_url,
             aws_access_key_id=self.access_key_id,
@@ -48,8 +70,6 @@ class S3Server:
             region_name="us-east-1",
             config=settings,
         )
-        client.create_bucket(Bucket=self.bucket)
-        client.close()
 
 
 @pytest.fixture(scope="session")
@@ -68,19 +88,50 @@ def moto_s3() -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session")
 def versitygw_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    binary = _versitygw()
-    port = free_port()
-    server = S3Server(f"http://127.0.0.1:{port}")
-    keys = {"ROOT_ACCESS_KEY": server.access_key_id, "ROOT_SECRET_KEY": server.secret_access_key}
-    command = [str(binary), "--port", f"127.0.0.1:{port}", "posix", str(tmp_path_factory.mktemp("versitygw"))]
-    process = subprocess.Popen(command, env={**os.environ, **keys}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for_port(port, process)
+    server = S3Server(f"http://127.0.0.1:{free_port()}")
+    no_container = why_no_container(IMAGE)
+    running = _in_docker(server) if no_container is None else _as_process(server, tmp_path_factory.mktemp("versitygw"))
+    with running:
         server.create_bucket()
-        record("S3", "real", VERSITYGW.rpartition("/")[2])
+        record("S3", "real", f"versitygw {VERSION}, {'Docker' if no_container is None else f'a process ({no_container})'}")
         yield server
+
+
+@contextmanager
+def _in_docker(server: S3Server) -> Iterator[None]:
+    inside = container(IMAGE).with_bind_ports(7070, server.port).with_command("--port :7070 posix /tmp")
+    for name, value in server.root_keys.items():
+        inside.with_env(name, value)
+    inside.start()
+    try:
+        _wait_for_answer(server)
+        yield
+    finally:
+        inside.stop()
+
+
+@contextmanager
+def _as_process(server: S3Server, folder: Path) -> Iterator[None]:
+    command = [str(_versitygw()), "--port", f"127.0.0.1:{server.port}", "posix", str(folder)]
+    process = subprocess.Popen(command, env={**os.environ, **server.root_keys}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for_port(server.port, process)
+        yield
     finally:
         end(process)
+
+
+def _wait_for_answer(server: S3Server) -> None:
+    """Docker's own proxy takes connections before the server in the container does."""
+    deadline = time.monotonic() + START_WITHIN
+    while True:
+        try:
+            server.client().list_buckets()
+        except BotoCoreError:
+            assert time.monotonic() < deadline, f"{IMAGE} did not answer within {START_WITHIN:g} s"
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _versitygw() -> Path:
@@ -91,7 +142,7 @@ def _versitygw() -> Path:
     if not (cache / "versitygw").exists():
         if not shutil.which("go"):
             _skip("versitygw is not installed, and there is no go to build it")
-        built = subprocess.run(["go", "install", VERSITYGW], env={**os.environ, "GOBIN": str(cache)}, capture_output=True, text=True, timeout=600, check=False)
+        built = subprocess.run(["go", "install", SOURCE], env={**os.environ, "GOBIN": str(cache)}, capture_output=True, text=True, timeout=600, check=False)
         if built.returncode:
             _skip(f"versitygw could not be built: {built.stderr.strip().splitlines()[-1]}")
     return cache / "versitygw"
