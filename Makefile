@@ -35,6 +35,9 @@ test: install ## lint, types, unit, behaviour and integration tests with every r
 test-real: install ## what needs longer or more: compose, versitygw, chaos at length
 	$(RUN)/pytest -m real
 
+images: ## build every image of deploy/docker/Dockerfile and print its size
+	@deploy/docker/images
+
 bench: install ## figures beside their peers, measured in the same run, as ratios
 	$(RUN)/python -m benchmarks
 
@@ -46,4 +49,4 @@ format: ## put the code into shape
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
-.PHONY: help install demo up lint test test-real bench generate format
+.PHONY: help install demo up lint test test-real images bench generate format
