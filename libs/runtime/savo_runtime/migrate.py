@@ -1,0 +1,56 @@
+"""`python -m savo_runtime.migrate [SERVICE …]`: services' tables in their newest form, before their first new replica starts.
+
+A service brings its tables up itself at every start; this does the same and ends, so that a deploy stops where a migration fails, with the old
+release still serving. Exit 0 done, 1 the database refuses or did not come up, 2 wrong use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import entry_points
+
+from savo_runtime.database import Database, migrate
+from savo_runtime.errors import SavoError
+from savo_runtime.prepare import PATIENCE_SECONDS, patiently
+from savo_runtime.service import ServiceDefinition
+from savo_runtime.settings import SERVICE_GROUP, RuntimeSettings, load_settings
+from savo_runtime.telemetry.logs import configure_logs
+from savo_runtime.telemetry.redaction import Redaction, secrets_of
+
+__all__ = ["main", "migrate_all"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    installed = {entry.name: entry for entry in entry_points(group=SERVICE_GROUP)}
+    parser = argparse.ArgumentParser(prog="python -m savo_runtime.migrate", description=__doc__)
+    parser.add_argument("services", nargs="*", metavar="SERVICE", help=f"of {', '.join(sorted(installed))}; default is all of them")
+    names = list(dict.fromkeys(parser.parse_args(arguments).services)) or sorted(installed)
+    if unknown := [name for name in names if name not in installed]:
+        parser.error(f"no service {', '.join(unknown)} is installed here; there are {', '.join(sorted(installed))}")
+    settings = load_settings(RuntimeSettings)
+    configure_logs([settings])
+    try:
+        asyncio.run(migrate_all(settings, {name: installed[name].load() for name in names}))
+    except SavoError as error:
+        print("savo: " + " ".join(Redaction(secrets_of(settings)).text(str(error)).split()), file=sys.stderr)
+        return 1
+    print(f"tables of {', '.join(names)} are in their newest form")
+    return 0
+
+
+async def migrate_all(settings: RuntimeSettings, definitions: Mapping[str, ServiceDefinition]) -> None:
+    """One after another. Raises `DependencyDownError` when the database is still away after 90 s, `FatalError` when it refuses."""
+    for name, definition in definitions.items():
+        database = Database.open(settings, name)
+        try:
+            await patiently(partial(migrate, database, definition.migrations), seconds=PATIENCE_SECONDS)
+        finally:
+            await database.close()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
