@@ -26,7 +26,7 @@ lint: ## style, types and the rules of the house
 	$(RUN)/ruff format --check .
 	$(RUN)/lint-imports --no-cache
 	$(RUN)/mypy $(addprefix -p ,$(PACKAGES))
-	$(RUN)/mypy $(TESTS) benchmarks
+	$(RUN)/mypy $(TESTS) benchmarks deploy/grafana
 
 test: install ## lint, types, unit, behaviour and integration tests with every real part this machine offers
 	@$(MAKE) --no-print-directory lint
@@ -41,9 +41,10 @@ images: ## build every image of deploy/docker/Dockerfile and print its size
 bench: install ## figures beside their peers, measured in the same run, as ratios
 	$(RUN)/python -m benchmarks
 
-generate: ## write the JSON Schemas, docs/flow.md, docs/asyncapi.json and the README's settings table
+generate: ## write the JSON Schemas, docs/flow.md, docs/asyncapi.json, the README's settings table and Grafana's dashboards
 	$(RUN)/python -m savo_contracts.generated
 	$(RUN)/python -m savo_cli.settings_table README.md
+	$(RUN)/python -m deploy.grafana
 
 format: ## put the code into shape
 	$(RUN)/ruff check --fix .

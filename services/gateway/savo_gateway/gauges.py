@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from savo_gateway.stats import ShowProgress
-from savo_runtime.telemetry.metrics import DATASET_BOXES, GOAL, GOAL_NOW
+from savo_runtime.telemetry.metrics import DATASET_BOXES, GOAL, GOAL_NOW, MODEL_MAP50
 
 __all__ = ["ShowGauges"]
 
@@ -27,6 +27,8 @@ class ShowGauges:
             GOAL.labels(row.milestone, row.figure).set(row.goal)
             if row.now is not None:
                 GOAL_NOW.labels(row.figure).set(row.now)
+        for version, map50 in progress.map50_by_version.items():
+            MODEL_MAP50.labels(version).set(map50)
         DATASET_BOXES.clear()
         for label, boxes in _most_frequent(progress.per_class).items():
             DATASET_BOXES.labels(label).set(boxes)

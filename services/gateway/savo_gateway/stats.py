@@ -73,7 +73,8 @@ class Figures:
     """Final boxes by label."""
     refused: Mapping[str, int]
     """Refused uploads and rejected photos, by reason."""
-    best_map50: float | None
+    map50_by_version: Mapping[str, float]
+    """Of the registered models, on their holdouts."""
     mean_cost_usd: float | None
     """Of the completed scans of the last seven days."""
     runs: Sequence[TrainingRun] = field(default=())
@@ -85,6 +86,7 @@ class Progress:
     goals: tuple[Standing, ...]
     refused_by_reason: Mapping[str, int]
     per_class: Mapping[str, int]
+    map50_by_version: Mapping[str, float]
     runs: Sequence[TrainingRun]
     reference_cost_usd: float = REFERENCE_COST_USD
 
@@ -120,7 +122,7 @@ class ShowProgress:
         started_at = self.started_at or figures.first_sample_at
         measured = _measured(figures)
         goals = tuple(standing(goal, measured[goal.figure], started_at, now) for goal in GOALS)
-        return Progress(started_at, goals, figures.refused, figures.per_class, figures.runs)
+        return Progress(started_at, goals, figures.refused, figures.per_class, figures.map50_by_version, figures.runs)
 
 
 def _measured(figures: Figures) -> dict[str, float | None]:
@@ -130,7 +132,7 @@ def _measured(figures: Figures) -> dict[str, float | None]:
         Goal.SAMPLES_A_DAY: _rounded(figures.samples_last_week / 7),
         Goal.CORRECTION_RATE: _rounded(correction_rate(stored.edited_scans, stored.confirmed_scans)) if stored.confirmed_scans else None,
         Goal.STORAGE_MB: _rounded(stored.bytes / BYTES_PER_MB),
-        Goal.MAP50: figures.best_map50,
+        Goal.MAP50: max(figures.map50_by_version.values(), default=None),
         Goal.INGREDIENTS: len(figures.per_class),
         Goal.COST_USD: figures.mean_cost_usd,
     }

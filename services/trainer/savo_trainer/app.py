@@ -14,7 +14,7 @@ from savo_trainer.carrying import CarryPolicy, CarryRuns
 from savo_trainer.gate import GatePolicy
 from savo_trainer.handlers import on_sample_erased, on_sample_stored, on_threshold_reached
 from savo_trainer.http import runs_app
-from savo_trainer.runs import Run
+from savo_trainer.runs import Run, State
 from savo_trainer.settings import TrainerSettings
 from savo_trainer.stages import Stages
 from savo_trainer.training import TrainPolicy
@@ -39,6 +39,7 @@ def build(settings: TrainerSettings, runtime: Runtime) -> Service:
         finished=count_run,
     )
     carry = CarryRuns(ledger, lease, stages, CarryPolicy(attempts=settings.trainer_attempts))
+    _show_no_runs_yet()
     return Service(
         name="trainer",
         subscriptions=[
@@ -66,6 +67,12 @@ def training_policy(settings: TrainerSettings) -> TrainPolicy:
 
 
 def count_run(run: Run) -> None:
+def _show_no_runs_yet() -> None:
+    """There from the start, so that the first run of a kind is seen as a step up from 0."""
+    for state in (State.REGISTERED, State.REJECTED, State.FAILED):
+        TRAINING_RUNS.labels(outcome=state.value)
+
+
     TRAINING_RUNS.labels(outcome=run.state.value).inc()
     if run.facts.version and run.facts.evaluation:
         MODEL_MAP50.labels(version=run.facts.version).set(run.facts.evaluation.map50)

@@ -100,10 +100,14 @@ class SqlFigures:
                 samples_last_week=lately,
                 per_class=await _counted(session, select(SampleLabelRow.label, func.sum(SampleLabelRow.boxes)).group_by(SampleLabelRow.label)),
                 refused=await _counted(session, _refusals()),
-                best_map50=await session.scalar(select(func.max(ModelRow.map50))),
+                map50_by_version=await _map50_by_version(session),
                 mean_cost_usd=await session.scalar(select(func.avg(ScanRow.cost_usd)).where(ScanRow.finished_at >= last_week)),
                 runs=await _runs(session),
             )
+
+
+async def _map50_by_version(session: AsyncSession) -> dict[str, float]:
+    return {row.version: row.map50 for row in await session.execute(select(ModelRow.version, ModelRow.map50))}
 
 
 async def _stored_figures(session: AsyncSession, today: datetime, week: datetime) -> StoredFigures:

@@ -1,0 +1,98 @@
+"""Arms: the candidate beside the baseline, by the arm that scans were assigned to, with the owner's targets as lines."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+from deploy.grafana.panels import Panel, Target, bars, board, choice, lines, number
+from savo_contracts.figures import REFERENCE_COST_USD, TARGETS
+
+__all__ = ["arms"]
+
+_ACCURACY = Target(TARGETS.accuracy, above_is_good=True)
+_CORRECTIONS = Target(TARGETS.correction_rate)
+_SECONDS = Target(TARGETS.latency_p95_ms / 1000)
+_COST = Target(TARGETS.cost_usd)
+_ARM = "{{assigned_arm}}"
+
+
+def arms() -> Dashboard:
+    rows = {"Over the chosen time": _totals(), "Course": _course(), "Who answers": _answering()}
+    meaning = "Evidence counts by assigned arm: an arm answers for its fallbacks too. What decides is the rollout service (savo rollout show)."
+    return board("arms", "Savo: arms", meaning, rows, [choice("window", "averaged over", ["1h", "15m", "6h", "1d"])], since="now-24h")
+
+
+def _totals() -> list[Panel]:
+    return [
+        number("Accuracy", "kept ÷ (kept + renamed + removed + added) items.", {_ARM: _accuracy("$__range")}, "percentunit", _ACCURACY, 6),
+        number("Corrections", "Confirmed scans with an edit ÷ confirmed scans.", {_ARM: _corrections("$__range")}, "percentunit", _CORRECTIONS, 6),
+        number("p95", "Accepted to result stored.", {_ARM: _p95("$__range")}, "s", _SECONDS, 6),
+        number(
+            "Cost of a scan",
+            f"Measured; the owner's reference for the paid provider is ${REFERENCE_COST_USD:.2f}.",
+            {_ARM: _cost("$__range")},
+            "currencyUSD",
+            _COST,
+            6,
+        ),
+    ]
+
+
+def _course() -> list[Panel]:
+    return [
+        lines("Accuracy", "Above the line is on target.", {_ARM: _accuracy("$window")}, "percentunit", _ACCURACY),
+        lines("Corrections", "Below the line is on target.", {_ARM: _corrections("$window")}, "percentunit", _CORRECTIONS),
+        lines("Latency, p95", "Below the line is on target.", {_ARM: _p95("$window")}, "s", _SECONDS),
+        lines("Cost of a scan", "Below the line is on target.", {_ARM: _cost("$window")}, "currencyUSD", _COST),
+    ]
+
+
+def _answering() -> list[Panel]:
+    return [
+        bars(
+            "Fallbacks",
+            "Scans of the custom model that the provider answered, by reason.",
+            {"{{reason}}": "sum by (reason) (increase(savo_fallbacks_total[$__range]))"},
+            width=8,
+        ),
+        bars(
+            "Confirmed scans",
+            "A step needs its number of them in each arm.",
+            {_ARM: "sum by (assigned_arm) (increase(savo_confirmed_scans_total[$__range]))"},
+            width=8,
+        ),
+        bars("Failed scans", "", {_ARM: 'sum by (assigned_arm) (increase(savo_scans_total{outcome!="completed"}[$__range])) or vector(0)'}, width=8),
+        lines(
+            "Scans a second",
+            "By arm and who answered.",
+            {"{{assigned_arm}} by {{model_version}}": "sum by (assigned_arm, model_version) (rate(savo_scans_total[$__rate_interval]))"},
+        ),
+        lines(
+            "What users did",
+            "Items, by arm and action.",
+            {"{{assigned_arm}} {{action}}": "sum by (assigned_arm, action) (increase(savo_confirmed_items_total[$window]))"},
+        ),
+        lines(
+            "Share and state",
+            "The state is 1 where the rollout is.",
+            {"share": "max(savo_rollout_share)", "{{state}}": "max by (state) (savo_rollout_state) == 1"},
+        ),
+        bars("Models in use", "By alias.", {"{{alias}}: {{version}}": "max by (alias, version) (savo_model_info)"}),
+    ]
+
+
+def _accuracy(span: str) -> str:
+    kept = f'sum by (assigned_arm) (increase(savo_confirmed_items_total{{action="kept"}}[{span}]))'
+    return f'{kept} / sum by (assigned_arm) (increase(savo_confirmed_items_total{{action!="moved"}}[{span}]))'
+
+
+def _corrections(span: str) -> str:
+    return f"sum by (assigned_arm) (increase(savo_corrected_scans_total[{span}])) / sum by (assigned_arm) (increase(savo_confirmed_scans_total[{span}]))"
+
+
+def _p95(span: str) -> str:
+    return f'histogram_quantile(0.95, sum by (assigned_arm, le) (rate(savo_scan_duration_seconds_bucket{{stage="total"}}[{span}])))'
+
+
+def _cost(span: str) -> str:
+    return f"sum by (assigned_arm) (increase(savo_arm_cost_usd_total[{span}])) / sum by (assigned_arm) (increase(savo_scans_total[{span}]))"

@@ -1,0 +1,104 @@
+"""How a panel is drawn: a number, lines over time, or bars; each from PromQL expressions with a legend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from grafana_foundation_sdk.builders import bargauge, stat, timeseries
+from grafana_foundation_sdk.builders.common import GraphThresholdsStyleConfig, ReduceDataOptions, VizLegendOptions, VizTooltipOptions
+from grafana_foundation_sdk.builders.dashboard import CustomVariable, Dashboard, QueryVariable, Row, ThresholdsConfig
+from grafana_foundation_sdk.builders.prometheus import Dataquery
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.variants import Dataquery as AnyQuery
+from grafana_foundation_sdk.models import common, dashboard
+
+__all__ = ["Panel", "Queries", "Target", "bars", "board", "choice", "lines", "number", "values_of"]
+
+SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="prometheus")
+
+Queries = Mapping[str, str]
+"""Legend → expression."""
+
+Unit = Literal["short", "s", "percentunit", "currencyUSD", "bytes", "decbytes", "decmbytes"]
+
+Panel = Builder[dashboard.Panel]
+Variable = Builder[dashboard.VariableModel]
+
+
+@dataclass(frozen=True)
+class Target:
+    """The owner's number, drawn as a line; colours say on which side one should be."""
+
+    value: float
+    above_is_good: bool = False
+
+    def thresholds(self) -> ThresholdsConfig:
+        below, above = ("red", "green") if self.above_is_good else ("green", "red")
+        steps = [dashboard.Threshold(value=None, color=below), dashboard.Threshold(value=self.value, color=above)]
+        return ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+NO_TARGET = ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps([dashboard.Threshold(value=None, color="text")])
+
+
+def number(title: str, meaning: str, queries: Queries, unit: Unit = "short", target: Target | None = None, width: int = 4) -> Panel:
+    """The newest value of each query, large."""
+    panel = stat.Panel().title(title).description(meaning).datasource(SOURCE).unit(unit).height(4).span(width)
+    panel = panel.thresholds(target.thresholds() if target else NO_TARGET).graph_mode(common.BigValueGraphMode.NONE)
+    return panel.reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).fields("")).targets(_targets(queries, instant=True))
+
+
+def lines(title: str, meaning: str, queries: Queries, unit: Unit = "short", target: Target | None = None, width: int = 12) -> Panel:
+    """Over time, with the target as a dashed line."""
+    panel = timeseries.Panel().title(title).description(meaning).datasource(SOURCE).unit(unit).height(8).span(width).min(0)
+    panel = panel.legend(VizLegendOptions().display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM).show_legend(True))
+    panel = panel.tooltip(VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
+    if target:
+        panel = panel.thresholds(target.thresholds()).thresholds_style(GraphThresholdsStyleConfig().mode(common.GraphTresholdsStyleMode.DASHED))
+    return panel.targets(_targets(queries))
+
+
+def bars(title: str, meaning: str, queries: Queries, unit: Unit = "short", width: int = 12, height: int = 8) -> Panel:
+    """The newest value of each series as a bar."""
+    panel = bargauge.Panel().title(title).description(meaning).datasource(SOURCE).unit(unit).height(height).span(width).min(0).thresholds(NO_TARGET)
+    panel = panel.orientation(common.VizOrientation.HORIZONTAL).display_mode(common.BarGaugeDisplayMode.BASIC)
+    return panel.reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).fields("")).targets(_targets(queries, instant=True))
+
+
+def choice(name: str, label: str, options: Sequence[str]) -> Variable:
+    """A variable with fixed values; the first is chosen."""
+    chosen = dashboard.VariableOption(selected=True, text=options[0], value=options[0])
+    return CustomVariable(name).label(label).values(",".join(options)).current(chosen)
+
+
+def values_of(name: str, label: str, query: str) -> Variable:
+    """A variable with the values that a label has now: `query` is `label_values(METRIC, LABEL)`. All are chosen."""
+    chosen = dashboard.VariableOption(selected=True, text="All", value="$__all")
+    variable = QueryVariable(name).label(label).datasource(SOURCE).query(query).refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
+    return variable.sort(dashboard.VariableSort.ALPHABETICAL_ASC).include_all(True).all_value(".*").multi(True).current(chosen)
+
+
+def board(
+    name: str, title: str, meaning: str, rows: Mapping[str, Sequence[Panel]], variables: Sequence[Variable] = (), since: str = "now-6h"
+) -> dashboard.Dashboard:
+    """A dashboard of titled rows. `name` is its file and its uid."""
+    drawn = Dashboard(title).uid(f"savo-{name}").description(meaning).tags(["savo"]).timezone("utc").time(since, "now").refresh("30s").readonly()
+    drawn = drawn.variables(list(variables))
+    for row, panels in rows.items():
+        drawn = drawn.with_row(Row(row))
+        for panel in panels:
+            drawn = drawn.with_panel(panel)
+    built = drawn.build()
+    for place, each in enumerate(built.panels or [], start=1):
+        each.id_val = place
+    return built
+
+
+def _targets(queries: Queries, *, instant: bool = False) -> list[Builder[AnyQuery]]:
+    found: list[Builder[AnyQuery]] = []
+    for letter, (legend, expression) in zip("ABCDEFGH", queries.items(), strict=False):
+        query = Dataquery().expr(expression).legend_format(legend).ref_id(letter).datasource(SOURCE)
+        found.append(query.instant() if instant else query.range())
+    return found
