@@ -31,13 +31,14 @@ def up(
     kafka: Annotated[str | None, typer.Option(help="HOST:PORT of a real Kafka in the embedded broker's place.")] = None,
     standin: Annotated[Path | None, typer.Option(help="Also start the Google stand-in, with the truth of this YOLO-form folder.")] = None,
     standin_option: Annotated[list[str] | None, typer.Option(help="Handed to the stand-in, such as --standin-option=--latency-scale=0.1.")] = None,
-    one_process: Annotated[bool, typer.Option("--one-process", help="Every service but the trainer in one process.")] = False,
+    one_process: Annotated[bool, typer.Option("--one-process", help="All in one process, without the trainer: for hosts with 512 MB.")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="Print what the services log, too, not only to DIR/logs.")] = False,
 ) -> None:
     """Start every service; embedded unless --kafka is given."""
     from savo_cli.up import UpOptions
     from savo_cli.up import up as start
 
-    options = UpOptions(port, data_dir, kafka, standin, tuple(standin_option or ()), one_process)
+    options = UpOptions(port, data_dir, kafka, standin, tuple(standin_option or ()), one_process, logs)
     raise typer.Exit(asyncio.run(start(options, Console())))
 
 

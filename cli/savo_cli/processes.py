@@ -20,6 +20,8 @@ MOST_QUICK_DEATHS = 5
 STOP_SECONDS = 20.0
 FIRST_PAUSE_SECONDS = 0.2
 LAST_LINES = 5
+MOST_LOG_BYTES = 20_000_000
+"""A log that is longer becomes `<name>.log.1` and begins anew: both together are all the disk that it ever takes."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -41,6 +43,8 @@ class ProcessSpec:
     log: Path
     fatal_codes: frozenset[int] = frozenset({2})
     """Exit codes by which it says that trying again is of no use: 2 is a setting that makes no sense."""
+    echo: bool = False
+    """Its lines go to our standard output too: a host's own log is made of that."""
 
 
 class Kept:
@@ -102,12 +106,21 @@ class Kept:
             preexec_fn=_end_with_parent,
         )
         assert process.stdout is not None
-        with self.spec.log.open("ab", buffering=0) as log:
-            # By chunks: a line may be longer than asyncio's line limit.
-            while chunk := await process.stdout.read(65536):
-                log.write(chunk)
-                self._lines.extend(line for line in chunk.decode(errors="replace").splitlines() if line.strip())
+        # By chunks: a line may be longer than asyncio's line limit.
+        while chunk := await process.stdout.read(65536):
+            self._keep(chunk)
         return await process.wait()
+
+    def _keep(self, chunk: bytes) -> None:
+        self._lines.extend(line for line in chunk.decode(errors="replace").splitlines() if line.strip())
+        if self.spec.echo:
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+        with self.spec.log.open("ab", buffering=0) as log:
+            log.write(chunk)
+            length = log.tell()
+        if length > MOST_LOG_BYTES:
+            self.spec.log.replace(self.spec.log.with_name(f"{self.spec.log.name}.1"))
 
 
 def _end_with_parent() -> None:

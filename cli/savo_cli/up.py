@@ -28,8 +28,12 @@ READY_SECONDS = 90.0
 POLL_SECONDS = 0.2
 HOST = "127.0.0.1"
 
-# The trainer stays apart even in one process: its subprocesses and its memory are another matter.
-ALONE = ("trainer",)
+# Where everything else shares one process there is no room for a training run: the trainer works elsewhere, on the same Kafka and bucket.
+ELSEWHERE = ("trainer",)
+
+# glibc keeps freed memory for each thread, and photos come and go on many: with these it goes back. By 12-megapixel photos the
+# process peaks a third lower.
+THRIFTY = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class UpOptions:
     standin: Path | None = None
     standin_options: tuple[str, ...] = ()
     one_process: bool = False
+    logs: bool = False
 
 
 @dataclass
@@ -62,10 +67,13 @@ class Plan:
     def groups(self) -> Iterator[tuple[str, ...]]:
         """Which services share a process. The gateway, whose port is known, comes first; rollout, which it calls, next."""
         if self.options.one_process:
-            yield ("gateway", "rollout", *(name for name in SERVICES if name not in ("gateway", "rollout", *ALONE)))
-            yield ALONE
+            yield ("gateway", "rollout", *(name for name in self.services if name not in ("gateway", "rollout")))
         else:
-            yield from ((name,) for name in SERVICES)
+            yield from ((name,) for name in self.services)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        return tuple(name for name in SERVICES if not (self.options.one_process and name in ELSEWHERE))
 
 
 async def up(options: UpOptions, console: Console) -> int:
@@ -94,6 +102,9 @@ def _plan(options: UpOptions) -> Plan:
             environment[name] = "true"
             plan.notes.append(f"{name}=true")
     environment["SAVO_ROLLOUT_URL"] = f"http://{HOST}:{plan.rollout_port}"
+    if options.one_process:
+        plan.environment = THRIFTY | environment
+        plan.notes.append("no trainer: python -m savo_runtime trainer runs it on a machine with room for training")
     return plan
 
 
@@ -135,7 +146,7 @@ async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
     tasks = [asyncio.create_task(process.run()) for process in kept]
     stopped = asyncio.create_task(stop.wait())
     try:
-        ready = asyncio.create_task(_wait_for(SERVICES, lambda name: (url := _url_of(plan, name)) and f"{url}/readyz", tasks))
+        ready = asyncio.create_task(_wait_for(plan.services, lambda name: (url := _url_of(plan, name)) and f"{url}/readyz", tasks))
         await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
             ready.cancel()
@@ -161,7 +172,7 @@ async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
 def _spec(plan: Plan, group: tuple[str, ...]) -> ProcessSpec:
     name = "+".join(group)
     ports = {"PORT": str(plan.options.port), "SAVO_HTTP_PORT": str(plan.rollout_port if "rollout" in group else 0)}
-    return ProcessSpec(name, (sys.executable, "-m", "savo_runtime", *group), plan.environment | ports, _log(plan, name))
+    return ProcessSpec(name, (sys.executable, "-m", "savo_runtime", *group), plan.environment | ports, _log(plan, name), echo=plan.options.logs)
 
 
 def _url_of(plan: Plan, service: str) -> str | None:
@@ -234,6 +245,6 @@ def _up_file(plan: Plan) -> Path:
 def _write_up_file(plan: Plan) -> None:
     path = _up_file(plan)
     path.parent.mkdir(parents=True, exist_ok=True)
-    services = {name: _url_of(plan, name) for name in SERVICES}
+    services = {name: _url_of(plan, name) for name in plan.services}
     kafka = plan.environment["SAVO_KAFKA_BOOTSTRAP_SERVERS"]
     path.write_text(json.dumps({"pid": os.getpid(), "gateway_url": plan.gateway_url, "kafka": kafka, "services": services}, indent=2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import AliasChoices, AwareDatetime, Field, SecretStr, model_validator
+from pydantic import AliasChoices, AwareDatetime, Field, SecretStr, field_validator, model_validator
 
 from savo_runtime.settings import RuntimeSettings
 
@@ -43,9 +43,15 @@ class GatewaySettings(RuntimeSettings):
         None,
         validation_alias="SAVO_ROLLOUT_URL",
         description="The rollout service's HTTP, for /admin/rollout; unset shows what was heard last.",
-        json_schema_extra={"allowed": "http(s)://HOST:PORT"},
+        json_schema_extra={"allowed": "http(s)://HOST:PORT, or HOST:PORT"},
         pattern=r"^https?://\S+$",
     )
+
+    @field_validator("rollout_url", mode="before")
+    @classmethod
+    def _hosts_give_no_scheme(cls, value: object) -> object:
+        # Render's reference to a private service is HOST:PORT.
+        return f"http://{value}" if isinstance(value, str) and "://" not in value and ":" in value else value
 
     @model_validator(mode="after")
     def _jwt_has_a_key(self) -> Self:
