@@ -164,7 +164,9 @@ def installed_settings() -> dict[str, type[RuntimeSettings]]:
     for entry in sorted(entry_points(group=SERVICE_GROUP), key=lambda entry: entry.name):
         module = f"{entry.module.rpartition('.')[0]}.settings"
         if find_spec(module):
-            found[entry.name] = next(value for value in vars(importlib.import_module(module)).values() if _is_derived(value, module))
+            # A service may have a part of its settings as a class of its own: the whole is the one that derives the furthest.
+            own = [value for value in vars(importlib.import_module(module)).values() if _is_derived(value, module)]
+            found[entry.name] = max(own, key=lambda cls: len(cls.__mro__))
     return found
 
 
