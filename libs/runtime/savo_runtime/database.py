@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import asyncpg  # type: ignore[import-untyped]
 from alembic import command
 from alembic.config import Config
+from opentelemetry.trace import SpanKind
 from sqlalchemy import Connection, DateTime, Dialect, Table, TypeDecorator, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
@@ -30,6 +31,7 @@ from sqlalchemy.schema import CreateSchema
 from savo_runtime.errors import DependencyDownError, FatalError, RetryableError
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.port import StorageFullError
+from savo_runtime.telemetry.spans import step
 
 __all__ = ["Database", "UtcDateTime", "migrate", "upsert"]
 
@@ -75,6 +77,7 @@ class Database:
         self.engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url, service)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         self._writer = asyncio.Lock()
+        self._system = "sqlite" if self.is_sqlite else "postgresql"
 
     @classmethod
     def open(cls, settings: RuntimeSettings, service: str) -> Database:
@@ -93,12 +96,11 @@ class Database:
         Raises `DependencyDownError("database")` when the server or file is away, `StorageFullError` when the disk is full,
         `RetryableError` when the transaction lost against another, `FatalError` when the login is refused.
         """
-        async with self._turn(read_only):
-            with _translated_errors():
-                async with self._sessions() as session, session.begin():
-                    with _translated_connect_errors():
-                        await session.connection(execution_options={_READ_ONLY: read_only})
-                    yield session
+        with step("database transaction", kind=SpanKind.CLIENT, attributes={"db.system.name": self._system, "savo.read_only": read_only}), _translated_errors():
+            async with self._turn(read_only), self._sessions() as session, session.begin():
+                with _translated_connect_errors():
+                    await session.connection(execution_options={_READ_ONLY: read_only})
+                yield session
 
     async def check(self) -> None:
         """Raises `DependencyDownError`."""

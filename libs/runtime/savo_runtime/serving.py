@@ -29,6 +29,7 @@ from savo_runtime.messaging.publishing import Publisher
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store
+from savo_runtime.storage.traced import TracedStore
 from savo_runtime.telemetry.health import Check, health_app
 from savo_runtime.telemetry.metrics import SERVICE_INFO
 from savo_runtime.telemetry.redaction import Redaction, secrets_of
@@ -124,7 +125,7 @@ class RunningService:
     async def _open(self) -> Runtime:
         """What is opened first is closed last."""
         settings, name = self._settings, self.name
-        store = open_store(settings)
+        store = TracedStore(open_store(settings))
         self._on_stop.push_async_callback(store.close)
         database = Database.open(settings, name)
         self._on_stop.push_async_callback(database.close)

@@ -17,12 +17,14 @@ from datetime import time as day_time
 from typing import TYPE_CHECKING
 
 import structlog
+from opentelemetry.trace import SpanKind
 
 from savo_contracts.figures import latency_ms
 from savo_contracts.scans import Detection, FailureCode, FallbackReason, ScanCompleted, ScanFailed, ScanRequested, ServedBy
 from savo_detection.errors import PhotoError
 from savo_detection.model import DetectedBox
 from savo_runtime.errors import DependencyDownError
+from savo_runtime.telemetry.spans import step
 from savo_vision.costs import CostPolicy
 from savo_vision.detections import from_boxes, scan_confidence
 from savo_vision.errors import ProviderError, ProviderRefusedError
@@ -157,7 +159,9 @@ class Scan:
             return seen
 
     async def _detect(self, work: _Work, engine: Engine) -> tuple[Detection, ...]:
-        boxes, decode_seconds, detect_seconds = await asyncio.get_running_loop().run_in_executor(self.threads, _timed_detection, engine, work.photo)
+        with step("detect") as span:
+            boxes, decode_seconds, detect_seconds = await asyncio.get_running_loop().run_in_executor(self.threads, _timed_detection, engine, work.photo)
+            span.set_attributes({"savo.decode_seconds": decode_seconds, "savo.detect_seconds": detect_seconds, "savo.boxes": len(boxes)})
         work.stages |= {"decode": decode_seconds, "detect": detect_seconds}
         work.engine_seconds += decode_seconds + detect_seconds
         return from_boxes(boxes)
@@ -165,7 +169,7 @@ class Scan:
     async def _ask_provider(self, work: _Work, reason: FallbackReason | None) -> _Seen:
         await self._within_budget()
         try:
-            with work.stage("provider"):
+            with work.stage("provider"), step("provider call", kind=SpanKind.CLIENT, attributes={"savo.provider": self.provider.served_by.value}):
                 answer = await self.provider.look(work.photo)
         except ProviderError as fault:
             work.provider_usd += self.policy.costs.of_tokens(fault.usage)

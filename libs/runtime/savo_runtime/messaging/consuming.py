@@ -44,7 +44,7 @@ from savo_runtime.messaging.lanes import Delivery, Lanes
 from savo_runtime.messaging.publishing import Publisher
 from savo_runtime.messaging.records import UnreadableRecordError, decode, is_tombstone
 from savo_runtime.messaging.subscriptions import Outcome, Subscription
-from savo_runtime.messaging.tracing import consuming
+from savo_runtime.messaging.tracing import about, consuming, traceparent_of
 from savo_runtime.telemetry.metrics import CONSUMER_PAUSED, REBALANCES, RETRIES
 
 __all__ = ["ConsumerPolicy", "PolicyFigures", "Reader", "UndeclaredEventError"]
@@ -150,8 +150,13 @@ class Reader:
 
     async def work(self, delivery: Delivery, handle: Handle) -> None:
         """Returns when the record may be committed. Raises `PartitionTakenError` when it may not, `FatalError` to stop the service."""
-        if is_tombstone(self.topic, delivery.record):
+        record = delivery.record
+        if is_tombstone(self.topic, record):
             return
+        with consuming(self.topic.name, traceparent_of(record), service=self.dead_letters.service, partition=record.partition, offset=record.offset):
+            await self._work(delivery, handle)
+
+    async def _work(self, delivery: Delivery, handle: Handle) -> None:
         while True:
             async with delivery.rest():
                 probes = await self.cap.turn()
@@ -168,7 +173,7 @@ class Reader:
         """None when the effect is there and its events are published."""
         try:
             envelope = decode(self.topic, delivery.record)
-            with consuming(self.topic.name, envelope.traceparent):
+            with about(envelope.event):
                 await self._publish(delivery, envelope, await self._handle(delivery, envelope, handle))
         except UnreadableRecordError as flaw:
             return _HopelessError(flaw, 0)

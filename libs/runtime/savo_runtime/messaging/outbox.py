@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID, uuid4
@@ -27,7 +28,7 @@ from savo_runtime.errors import SavoError
 from savo_runtime.messaging.inbox import insert_once
 from savo_runtime.messaging.publishing import OutgoingRecord
 from savo_runtime.messaging.tables import OutboxRow
-from savo_runtime.messaging.tracing import current_traceparent
+from savo_runtime.messaging.tracing import current_traceparent, publishing
 
 __all__ = ["OnPublished", "Outbox", "OutboxRelay", "Sender", "Sessions"]
 
@@ -120,12 +121,19 @@ class OutboxRelay:
         async with self._turn() as ours:
             rows = await self._oldest() if ours else []
             if rows:
-                placed = await self._publisher.send_all([_record_of(row) for row in rows])
+                placed = await self._publish(rows)
                 async with self._database.session() as session:
                     if self._on_published:
                         await self._on_published(session, list(zip(rows, placed, strict=True)))
                     await session.execute(delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])))
             return len(rows)
+
+    async def _publish(self, rows: Sequence[OutboxRow]) -> Sequence[RecordRef]:
+        """Each in the trace of the request that wrote it."""
+        with ExitStack() as spans:
+            records = [_record_of(row) for row in rows]
+            traced = [replace(record, headers=spans.enter_context(publishing(record.topic, record.headers))) for record in records]
+            return await self._publisher.send_all(traced)
 
     async def _oldest(self) -> Sequence[OutboxRow]:
         async with self._database.session(read_only=True) as session:

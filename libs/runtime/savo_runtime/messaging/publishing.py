@@ -23,7 +23,7 @@ from savo_contracts.topics import topic_of
 from savo_runtime.errors import DependencyDownError, InvalidMessageError
 from savo_runtime.messaging.broker import MAX_RECORD_BYTES, connection_arguments
 from savo_runtime.messaging.records import moment_of
-from savo_runtime.messaging.tracing import current_traceparent
+from savo_runtime.messaging.tracing import current_traceparent, publishing
 from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["OutgoingRecord", "Publisher", "record_of"]
@@ -74,7 +74,8 @@ class Publisher:
 
     async def publish(self, event: Event, *, event_id: UUID | None = None) -> None:
         """On the event's topic, acknowledged by all in-sync replicas. `event_id` makes a repeat recognisable."""
-        await self.send(record_of(Envelope.new(event, self.service, event_id=event_id, time=self._clock(), traceparent=current_traceparent())))
+        with publishing(topic_of(event).name):
+            await self.send(record_of(Envelope.new(event, self.service, event_id=event_id, time=self._clock(), traceparent=current_traceparent())))
 
     async def send(self, record: OutgoingRecord) -> None:
         await self.send_all([record])

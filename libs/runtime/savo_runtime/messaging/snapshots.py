@@ -17,7 +17,7 @@ from savo_runtime.messaging.dead_letters import reason_of
 from savo_runtime.messaging.gate import Backoff
 from savo_runtime.messaging.records import UnreadableRecordError, decode
 from savo_runtime.messaging.subscriptions import Snapshot
-from savo_runtime.messaging.tracing import consuming
+from savo_runtime.messaging.tracing import about, consuming
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.metrics import DEAD_LETTERS, RETRIES
 
@@ -94,7 +94,7 @@ class SnapshotReader:
         try:
             if record.value is not None:  # a tombstone: its key was erased
                 envelope = decode(self.topic, record)
-                with consuming(self.topic.name, envelope.traceparent):
+                with consuming(self.topic.name, envelope.traceparent, partition=record.partition, offset=record.offset), about(envelope.event):
                     await self._apply_patiently(envelope)
         except FatalError:
             raise

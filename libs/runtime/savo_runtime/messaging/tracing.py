@@ -1,31 +1,76 @@
-"""W3C trace context across a record: written by whoever publishes, taken up by whoever consumes."""
+"""W3C trace context across a record: written by whoever publishes, taken up by whoever consumes. Within it every log line names its scan."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
-from opentelemetry import trace
+import structlog
+from aiokafka import ConsumerRecord
+from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-__all__ = ["consuming", "current_traceparent"]
+from savo_contracts.envelope import Event, RecordHeaders
+from savo_runtime.telemetry.spans import span
 
+__all__ = ["about", "consuming", "current_traceparent", "publishing", "traceparent_of"]
+
+_HEADER = "traceparent"
 _propagator = TraceContextTextMapPropagator()
-_tracer = trace.get_tracer("savo_runtime.messaging")
 
 
 def current_traceparent() -> str | None:
     carrier: dict[str, str] = {}
     _propagator.inject(carrier)
-    return carrier.get("traceparent")
+    return carrier.get(_HEADER)
+
+
+def traceparent_of(record: ConsumerRecord) -> str | None:
+    """The record's own, however broken the record is."""
+    found = next((value for name, value in record.headers if name == _HEADER and value), None)
+    return found.decode("ascii", errors="replace") if found else None
 
 
 @contextmanager
-def consuming(topic: str, traceparent: str | None) -> Iterator[None]:
+def consuming(topic: str, traceparent: str | None, *, service: str = "", partition: int = -1, offset: int = -1) -> Iterator[None]:
     """A span for the work on one record, within the trace that the record came with."""
-    parent = _propagator.extract({"traceparent": traceparent}) if traceparent else None
-    with _tracer.start_as_current_span(
-        f"{topic} process", context=parent, kind=SpanKind.CONSUMER, attributes={"messaging.system": "kafka", "messaging.destination.name": topic}
+    with span(
+        f"{topic} process",
+        kind=SpanKind.CONSUMER,
+        parent=_context_of(traceparent),
+        attributes={**_destination(topic), "savo.service": service, "messaging.destination.partition.id": str(partition), "messaging.kafka.offset": offset},
     ):
         yield
+
+
+@contextmanager
+def publishing(topic: str, headers: RecordHeaders | None = None) -> Iterator[RecordHeaders]:
+    """A span for the sending of one record; gives the trace header that makes whoever consumes it the span's child.
+
+    With `headers`, those of a record that was written down earlier (outbox): the span belongs to their trace, and they come back with its header.
+    """
+    written = dict(headers or ())
+    parent = None if headers is None else _context_of(written[_HEADER].decode()) if _HEADER in written else Context()
+    with span(f"{topic} publish", kind=SpanKind.PRODUCER, parent=parent, attributes=_destination(topic)):
+        if traceparent := current_traceparent():
+            written[_HEADER] = traceparent.encode()
+        yield list(written.items())
+
+
+@contextmanager
+def about(event: Event) -> Iterator[None]:
+    """Every log line from here on names the scan that the event is about."""
+    scan_id = getattr(event, "scan_id", None)
+    with ExitStack() as stack:
+        if scan_id:
+            stack.enter_context(structlog.contextvars.bound_contextvars(scan_id=scan_id))
+        yield
+
+
+def _destination(topic: str) -> dict[str, str]:
+    return {"messaging.system": "kafka", "messaging.destination.name": topic}
+
+
+def _context_of(traceparent: str | None) -> Context | None:
+    return _propagator.extract({_HEADER: traceparent}) if traceparent else None

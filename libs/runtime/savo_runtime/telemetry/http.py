@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 
-from opentelemetry import trace
+import structlog
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from savo_runtime.telemetry.metrics import HTTP_DURATION
+from savo_runtime.telemetry.spans import span
 
 __all__ = ["Measured"]
 
+log = structlog.get_logger()
+
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _propagator = TraceContextTextMapPropagator()
-_tracer = trace.get_tracer("savo_runtime.http")
 
 
 class Measured:
@@ -40,12 +42,21 @@ class Measured:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         began = time.perf_counter()
         try:
-            with _tracer.start_as_current_span(method, context=_propagator.extract(_headers(scope)), kind=SpanKind.SERVER) as span:
-                await self.app(scope, receive, watched)
-                span.update_name(f"{method} {_route(scope)}")
-                span.set_attribute("http.response.status_code", status)
+            with span(method, parent=_propagator.extract(_headers(scope)), kind=SpanKind.SERVER, attributes={"http.request.method": method}) as request:
+                try:
+                    await self._run(scope, receive, watched)
+                finally:
+                    request.update_name(f"{method} {_route(scope)}")
+                    request.set_attributes({"http.route": _route(scope), "http.response.status_code": status})
         finally:
             HTTP_DURATION.labels(_route(scope), method, str(status)).observe(time.perf_counter() - began)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Exception:
+            log.exception("http.failed", method=scope["method"], route=_route(scope))
+            raise
 
 
 def _headers(scope: Scope) -> dict[str, str]:

@@ -25,6 +25,7 @@ _QUIET = {
     "asyncio": logging.WARNING,
     "botocore": logging.WARNING,
     "httpx2": logging.WARNING,
+    "opentelemetry": logging.ERROR,
     "sqlalchemy": logging.WARNING,
     "stamina": logging.WARNING,
     "uvicorn.access": logging.ERROR,
@@ -58,9 +59,15 @@ def configure_logs(settings: Sequence[RuntimeSettings], *, stream: TextIO | None
     )
     handler = logging.StreamHandler(output)
     handler.setFormatter(formatter)
+    handler.addFilter(_is_news)
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, least))
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn tells of a request's fault once more, outside of its trace."""
+    return not (record.name == "uvicorn.error" and str(record.msg).startswith("Exception in ASGI application"))
 
 
 def _json() -> Processor:

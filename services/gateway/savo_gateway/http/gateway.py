@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from structlog.contextvars import bind_contextvars
 
 from savo_gateway.access import CheckCaller, Person, Principal, Scope, person_named
 from savo_gateway.errors import ScanNotFoundError
@@ -98,6 +99,8 @@ async def find_visible(gateway: Gateway, caller: Principal, scan_id: str) -> Sca
 
 
 async def _visible(scan_id: str, gateway: TheGateway, caller: ScansCaller) -> Scan:
+    if is_scan_id(scan_id):
+        bind_contextvars(scan_id=scan_id)
     return await find_visible(gateway, caller, scan_id)
 
 

@@ -118,5 +118,5 @@ async def _on_disconnect(_request: Request, _error: Exception) -> Response:
 
 
 async def _on_bug(_request: Request, _error: Exception) -> Response:
-    # Starlette logs the exception itself; what went wrong inside is nobody's business outside.
+    # `Measured` logs the exception itself; what went wrong inside is nobody's business outside.
     return problem(500, "internal", "Something went wrong", "this is a fault of ours; it was logged")
