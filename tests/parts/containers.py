@@ -7,7 +7,7 @@ import subprocess
 from functools import cache
 from typing import Any
 
-__all__ = ["container", "why_no_container", "why_no_docker"]
+__all__ = ["container", "why_no_compose", "why_no_container", "why_no_docker"]
 
 PULL_WITHIN = 180.0
 
@@ -18,6 +18,14 @@ def why_no_docker() -> str | None:
     if shutil.which("docker") is None:
         return "Docker is not installed"
     return "Docker does not run" if _fault(["info"], within=10) else None
+
+
+@cache
+def why_no_compose() -> str | None:
+    """None where `docker compose` can be asked, with or without a running Docker."""
+    if shutil.which("docker") is None:
+        return "Docker is not installed"
+    return "Docker has no compose plug-in" if _fault(["compose", "version"], within=20) else None
 
 
 @cache

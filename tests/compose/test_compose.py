@@ -1,0 +1,160 @@
+"""The whole product in containers: built, started, scanned with, scaled, killed, restarted, taken down."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from savo_contracts.topics import SERVICES
+from tests.compose.stack import BUILD_WITHIN, Stack, eventually, why_no_stack
+from tests.parts.table import record
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
+
+SCENES = "/var/lib/savo/images"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    if reason := why_no_stack():
+        record("compose", "skipped", reason)
+        pytest.skip(reason)
+    stack = Stack.new(tmp_path_factory.mktemp("compose"))
+    stack.compose("build", "--quiet", *SERVICES, "standin", within=BUILD_WITHIN)
+    try:
+        seconds = stack.up()
+        record("compose", "real", f"docker compose, healthy after {seconds:.0f} s")
+        yield stack
+    finally:
+        stack.down()
+
+
+@pytest.fixture(scope="module")
+def key(stack: Stack) -> str:
+    return stack.compose("run", "--rm", "savo", "keys", "create", "laptop", "--scope", "scans", "--scope", "training", "--scope", "ops").strip()
+
+
+@pytest.fixture(scope="module")
+def photos(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """What the stand-in knows the truth of."""
+    folder = tmp_path_factory.mktemp("photos")
+    stack.compose("cp", f"standin:{SCENES}", str(folder))
+    return sorted((folder / "images").glob("*.jpg"))
+
+
+def scan(stack: Stack, key: str, *photos: Path) -> list[dict[str, Any]]:
+    said = stack.savo("scan", *map(str, photos), "--user", "ada", "--json", key=key)
+    assert said.returncode == 0, said.stderr
+    return [json.loads(line) for line in said.stdout.splitlines()]
+
+
+def served_by_replica(stack: Stack, replicas: int) -> list[float]:
+    program = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:8000/metrics').read().decode())"
+    texts = [stack.exec("vision", "python", "-c", program, index=index + 1).stdout for index in range(replicas)]
+    return [sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("savo_scans_total{")) for text in texts]
+
+
+def test_everything_is_healthy_and_what_ran_once_did_it(stack: Stack) -> None:
+    rows = [json.loads(line) for line in stack.compose("ps", "--all", "--format", "json").splitlines()]
+    states = {row["Service"]: row["Health"] or f"exit {row['ExitCode']}" for row in rows}
+    assert states == {
+        **dict.fromkeys([*SERVICES, "kafka", "postgres", "s3", "standin", "prometheus", "alertmanager"], "healthy"),
+        "prepare": "exit 0",
+        "roles": "exit 0",
+    }
+
+
+def test_without_a_key_the_gateway_refuses_and_the_statistics_are_open(stack: Stack, photos: list[Path]) -> None:
+    refused = stack.savo("scan", str(photos[0]))
+    assert refused.returncode == 1
+    assert "401" in refused.stderr
+    assert "SAVO_API_KEY" in refused.stderr
+    assert json.loads(stack.savo("stats", "--json").stdout)["total_samples"] == 0
+
+
+def test_a_photo_is_scanned_and_a_confirmation_becomes_a_sample(stack: Stack, key: str, photos: list[Path]) -> None:
+    (answer,) = scan(stack, key, photos[0])
+    assert answer["status"] == "completed"
+    assert answer["result"]["items"]
+    assert answer["result"]["model_version"].startswith("standin-"), "an answer of the stand-in says so"
+    assert stack.savo("confirm", answer["scan_id"], "--all-correct", key=key).returncode == 0
+    eventually(lambda: json.loads(stack.savo("stats", "--json").stdout)["total_samples"] == 1)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_an_ordinary_user_and_writes_nowhere_in_its_image(stack: Stack, service: str) -> None:
+    assert stack.exec(service, "id", "-u").stdout.strip() == "10001"
+    assert "Read-only file system" in stack.exec(service, "touch", "/opt/savo/x").stderr
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if name != "trainer"])
+def test_torch_is_in_the_trainers_image_alone_and_a_compiler_in_none(stack: Stack, service: str) -> None:
+    assert "No module named 'torch'" in stack.exec(service, "python", "-c", "import torch").stderr
+    assert stack.exec(service, "sh", "-c", "command -v gcc cc uv || true").stdout == ""
+
+
+def test_the_trainers_image_can_train(stack: Stack) -> None:
+    ready = stack.exec("trainer", "python", "-c", "import torch, ultralytics, onnx; print(torch.__version__)")
+    assert ready.returncode == 0, ready.stderr
+
+
+def test_a_role_may_read_its_own_schema_and_no_other(stack: Stack, key: str) -> None:
+    assert key
+    url = f"postgres://savo_vision:{stack.variable('VISION_DATABASE_PASSWORD')}@127.0.0.1/savo"
+    own = stack.exec("postgres", "psql", url, "-At", "-c", "SELECT count(*) >= 0 FROM vision.alembic_version")
+    other = stack.exec("postgres", "psql", url, "-c", "SELECT * FROM gateway.api_keys")
+    assert own.stdout.strip() == "t"
+    assert "permission denied for schema gateway" in other.stderr
+
+
+def test_the_topics_are_those_of_the_registry(stack: Stack) -> None:
+    tailed = stack.savo("topics", "tail", "scans.requested", "--from-start", "--limit", "1", "--json", "--kafka", f"127.0.0.1:{stack.variable('KAFKA_PORT')}")
+    assert json.loads(tailed.stdout)["topic"] == "scans.requested", tailed.stderr
+    assert "all topics and the bucket were there" in stack.compose("run", "--rm", "prepare")
+
+
+def test_prometheus_watches_every_service(stack: Stack) -> None:
+    def watched() -> set[str]:
+        said = stack.exec("prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090", 'up{job="savo"} == 1').stdout
+        return set(re.findall(r'service="(\w+)"', said))
+
+    eventually(lambda: watched() == set(SERVICES))
+
+
+def test_three_replicas_of_vision_share_the_load(stack: Stack, key: str, photos: list[Path]) -> None:
+    stack.up("--no-recreate", "--scale", "vision=3", "vision")
+    try:
+        eventually(lambda: bool(scan(stack, key, *photos[:20])) and min(served_by_replica(stack, 3)) > 0, within=120)
+    finally:
+        stack.up("--no-recreate", "--scale", "vision=1", "vision")
+
+
+@pytest.mark.parametrize("service", ["gateway", "vision"])
+def test_a_service_that_dies_comes_back_and_goes_on(stack: Stack, key: str, photos: list[Path], service: str) -> None:
+    before = stack.state(service)
+    try:
+        # As a crash would: what `docker kill` ends, Docker leaves alone.
+        os.kill(before["State"]["Pid"], signal.SIGKILL)
+    except (PermissionError, ProcessLookupError) as reason:
+        pytest.skip(f"the processes of containers cannot be killed from here: {reason}")
+    eventually(lambda: stack.state(service)["RestartCount"] == before["RestartCount"] + 1)
+    eventually(lambda: stack.state(service)["State"]["Health"]["Status"] == "healthy")
+    assert scan(stack, key, photos[1])[0]["status"] == "completed"
+
+
+def test_taken_down_and_started_again_nothing_is_lost(stack: Stack, key: str, photos: list[Path]) -> None:
+    (before,) = scan(stack, key, photos[2])
+    stack.compose("down", within=180)
+    stack.up()
+    shown = subprocess.run(["curl", "-s", "-H", f"X-API-Key: {key}", f"{stack.url}/v1/scans/{before['scan_id']}"], capture_output=True, text=True, check=True)
+    assert json.loads(shown.stdout)["result"]["items"] == before["result"]["items"]
+    assert json.loads(stack.savo("stats", "--json").stdout)["total_samples"] == 1
+    assert scan(stack, key, photos[3])[0]["status"] == "completed"

@@ -1,0 +1,193 @@
+"""docker-compose.yml, .env.example and the Dockerfile against the code, without Docker; `docker compose config` where it is installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from savo_contracts.topics import SERVICES
+from savo_runtime.settings import RuntimeSettings, installed_settings, known_variables
+from tests.parts import kafka, postgres, s3
+from tests.parts.containers import why_no_compose
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+ALL: dict[str, dict[str, Any]] = COMPOSE["services"]
+EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+DOCKERFILE = (ROOT / "deploy/docker/Dockerfile").read_text(encoding="utf-8")
+
+OF_THE_IMAGE = {"PORT", "SAVO_HTTP_HOST", "SAVO_HTTP_PORT", "SAVO_DATA_DIR", "SAVO_LOG_FORMAT"}
+NOT_IN_CONTAINERS = {"SAVO_EMBEDDED_BROKER", "SAVO_SANDBOX"} | {f"SAVO_KAFKA_SSL_{part}_FILE" for part in ("CA", "CERT", "KEY")}
+"""The embedded broker and the sandbox of a replay are elsewhere; files would have to be mounted first."""
+
+OF_THE_COMMAND = {"SAVO_URL", "SAVO_API_KEY"}
+
+
+def first_names(settings: type[RuntimeSettings]) -> set[str]:
+    """One name a setting: SDKs know some of them by another name too."""
+    aliases = {"GOOGLE_GEMINI_BASE_URL", "OPENAI_BASE_URL"}
+    return known_variables([settings]) - aliases
+
+
+def in_example() -> set[str]:
+    return set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=", EXAMPLE, re.MULTILINE))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_setting_of_a_service_can_be_given_and_no_other(service: str) -> None:
+    told = set(ALL[service]["environment"])
+    assert told == first_names(installed_settings()[service]) - OF_THE_IMAGE - NOT_IN_CONTAINERS
+
+
+def test_the_one_shots_and_the_command_are_given_known_settings_alone() -> None:
+    known = known_variables([RuntimeSettings, *installed_settings().values()]) | OF_THE_COMMAND
+    for name in ("prepare", "savo"):
+        assert set(ALL[name]["environment"]) <= known, name
+
+
+def test_every_variable_that_compose_reads_is_a_setting_or_stands_in_the_example() -> None:
+    read = set(re.findall(r"\$\{([A-Z][A-Z0-9_]*)", TEXT))
+    assert read - known_variables(installed_settings().values()) - in_example() == set()
+
+
+def test_every_variable_of_the_example_is_read_by_something() -> None:
+    passed_on = {name for service in ALL.values() for name in service.get("environment", {})}
+    read = set(re.findall(r"\$\{([A-Z][A-Z0-9_]*)", TEXT)) | passed_on | {"COMPOSE_PROFILES"}
+    assert in_example() - read == set()
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "prepare", "savo", "standin", "digest"])
+def test_what_is_ours_writes_nowhere_and_may_nothing_more(service: str) -> None:
+    ours = ALL[service]
+    assert ours["read_only"]
+    assert ours["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in ours["security_opt"]
+    assert ours["image"].startswith("savo-")
+
+
+def test_each_has_a_limit_of_memory_and_of_logs_and_a_word_on_restarts() -> None:
+    assert {name for name, service in ALL.items() if not {"mem_limit", "logging", "restart"} <= service.keys()} == set()
+
+
+def test_no_port_is_open_beyond_this_machine() -> None:
+    ports = [port for service in ALL.values() for port in service.get("ports", [])]
+    assert ports
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+
+
+def test_foreign_images_are_pinned_and_are_those_of_the_tests() -> None:
+    foreign = {service["image"] for service in ALL.values() if not service["image"].startswith("savo-")}
+    assert [image for image in foreign if not re.search(r":v?\d+\.\d+\.?\d*(-[a-z]+)?$", image)] == []
+    assert {kafka.IMAGE, postgres.IMAGE, s3.IMAGE} <= foreign
+    assert re.search(r"^ARG PYTHON=3\.11\.\d+-slim-bookworm$", DOCKERFILE, re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) <= {"python:${PYTHON}", "uv", "dependencies", "base"}
+
+
+def test_what_is_mounted_from_here_is_here() -> None:
+    mounted = [volume.split(":")[0] for service in ALL.values() for volume in service.get("volumes", []) if volume.startswith("./")]
+    assert mounted
+    assert [path for path in mounted if not (ROOT / path).exists()] == []
+
+
+def test_what_must_not_be_lost_is_in_a_volume() -> None:
+    kept = {"kafka": "/var/lib/kafka/data", "postgres": "/var/lib/postgresql/data", "s3": "/data", "trainer": "/var/lib/savo"}
+    for name, path in kept.items():
+        (volume,) = ALL[name]["volumes"]
+        assert volume == f"{name}:{path}"
+    assert kept.keys() <= COMPOSE["volumes"].keys()
+
+
+def test_each_service_logs_in_to_the_database_as_itself_alone() -> None:
+    for service in SERVICES:
+        url = ALL[service]["environment"]["SAVO_DATABASE_URL"]
+        assert url.startswith(f"postgres://savo_{service}:${{{service.upper()}_DATABASE_PASSWORD:?")
+    roles = (ROOT / "deploy/docker/roles.sql").read_text(encoding="utf-8")
+    assert re.findall(r"^\\getenv (\w+) ", roles, re.MULTILINE) == list(SERVICES)
+
+
+def test_a_new_env_has_a_secret_of_its_own_in_each_place_and_is_never_written_over(tmp_path: Path) -> None:
+    target = tmp_path / "env"
+    command = [str(ROOT / "deploy/docker/new-env"), str(target)]
+    subprocess.run(command, check=True, capture_output=True)
+    text = target.read_text()
+    secrets = re.findall(r"^\w+=([0-9a-f]{48})$", text, re.MULTILINE)
+    assert len(secrets) == len(set(secrets)) == len(re.findall("=fresh$", EXAMPLE, re.MULTILINE))
+    assert "=fresh" not in text
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    again = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "nothing was changed" in again.stderr
+    assert target.read_text() == text
+
+
+def test_compose_finds_no_fault_in_its_file() -> None:
+    if reason := why_no_compose():
+        pytest.skip(reason)
+    command = ["docker", "compose", "--env-file", ".env.example", "--profile", "*", "config", "--format", "json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    read = json.loads(done.stdout)["services"]
+    assert set(SERVICES) < read.keys()
+    assert read["vision"]["environment"]["SAVO_GOOGLE_BASE_URL"] == "http://standin:8000"
+    assert read["vision"]["environment"].get("GOOGLE_API_KEY") is None
+
+
+class TestWeekly:
+    """deploy/docker/weekly, which sends the digest."""
+
+    def test_a_week_that_was_missed_is_made_up_for_once(self, tmp_path: Path) -> None:
+        stamp, sent = tmp_path / "stamp", tmp_path / "sent"
+        stamp.write_text("2026-W01\n")
+        with weekly(stamp, f"echo x >> {sent}"):
+            eventually(lambda: stamp.read_text() not in ("", "2026-W01\n"))
+        sent_once = sent.read_text()
+        with weekly(stamp, f"echo x >> {sent}") as process, pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        assert sent.read_text() == sent_once == "x\n"
+
+    def test_what_failed_is_tried_again(self, tmp_path: Path) -> None:
+        stamp, tries = tmp_path / "stamp", tmp_path / "tries"
+        stamp.write_text("2026-W01\n")
+        with weekly(stamp, f"echo x >> {tries}; [ $(wc -l < {tries}) -gt 1 ]"):
+            eventually(lambda: stamp.read_text() not in ("", "2026-W01\n"))
+        assert tries.read_text() == "x\nx\n"
+        assert "failed with 1; again in 0.05 s" in stamp.with_suffix(".log").read_text()
+
+    def test_the_week_of_the_first_start_counts_as_done(self, tmp_path: Path) -> None:
+        stamp = tmp_path / "stamp"
+        with weekly(stamp, f"touch {tmp_path}/sent") as process:
+            eventually(lambda: stamp.exists() and stamp.read_text() != "")
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.3)
+        assert not (tmp_path / "sent").exists()
+
+
+@contextmanager
+def weekly(stamp: Path, command: str) -> Iterator[subprocess.Popen[bytes]]:
+    words = [str(ROOT / "deploy/docker/weekly"), str(stamp), "sh", "-c", command]
+    with stamp.with_suffix(".log").open("w") as output:
+        process = subprocess.Popen(words, env={**os.environ, "EVERY": "0.05"}, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
