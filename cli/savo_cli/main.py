@@ -15,6 +15,8 @@ from rich.console import Console
 from savo_cli import rollout, topics
 from savo_cli.audit import audit
 from savo_cli.doctor import doctor
+from savo_cli.rebuild import rebuild
+from savo_cli.replay import replay
 from savo_cli.scans import confirm, scan
 from savo_cli.stats import stats
 from savo_cli.trace import trace
@@ -45,9 +47,11 @@ def up(
 app.command()(scan)
 app.command()(confirm)
 app.command()(trace)
+app.command()(rebuild)
 app.command()(stats)
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(topics.app, name="topics")
+app.command()(replay)
 app.command()(audit)
 app.command()(doctor)
 

@@ -76,7 +76,7 @@ def tail(
         from savo_contracts.topics import TOPICS
 
         topics = [_topic(name) for name in names] if names else list(TOPICS)
-        asyncio.run(_tail(topics, _address(kafka), limit, from_start=from_start, as_json=as_json))
+        asyncio.run(_tail(topics, broker_address(kafka), limit, from_start=from_start, as_json=as_json))
 
 
 def _facts(topic: Topic[Any]) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _topic(name: str) -> Topic[Any]:
         raise CommandError(str(unknown.args[0])) from unknown
 
 
-def _address(given: str | None) -> str:
+def broker_address(given: str | None) -> str:
     from savo_cli.gateway import running_here
 
     address = given or os.environ.get("SAVO_KAFKA_BOOTSTRAP_SERVERS", "embedded")

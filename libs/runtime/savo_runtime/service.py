@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from savo_runtime.database import Database
     from savo_runtime.messaging.outbox import OnPublished, Outbox
     from savo_runtime.messaging.publishing import Publisher
+    from savo_runtime.rebuilding.projection import Projection
     from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["Runtime", "Service", "ServiceDefinition", "Worker"]
@@ -72,3 +73,5 @@ class ServiceDefinition:
     build: Callable[[Any, Runtime], Service]
     migrations: str | None = None
     """Importable package of this service's alembic versions, for example `savo_gateway.migrations`."""
+    projection: Projection | None = None
+    """What of its database can be built anew from topics."""

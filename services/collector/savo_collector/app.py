@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from savo_collector.adapters.ledger import DatabaseLedger
 from savo_collector.adapters.photos import StoredPhotos
+from savo_collector.adapters.projection import PROJECTION
 from savo_collector.adapters.sample_objects import SampleObjects
 from savo_collector.class_registry import ClassPolicy, ClassRegistry
 from savo_collector.collecting import Collect, CollectionPolicy
@@ -74,4 +75,4 @@ def _every(seconds: float, act: Callable[[], Awaitable[object]]) -> Callable[[],
     return run
 
 
-DEFINITION = ServiceDefinition("collector", CollectorSettings, build, migrations="savo_collector.migrations")
+DEFINITION = ServiceDefinition("collector", CollectorSettings, build, migrations="savo_collector.migrations", projection=PROJECTION)

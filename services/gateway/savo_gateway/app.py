@@ -14,6 +14,7 @@ from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.figure_store import SqlFigures
 from savo_gateway.adapters.journal import SqlJournal
 from savo_gateway.adapters.key_store import SqlKeys
+from savo_gateway.adapters.projection import PROJECTION
 from savo_gateway.adapters.reported_store import SqlReportedScans
 from savo_gateway.adapters.rollout_client import HttpRolloutDesk
 from savo_gateway.adapters.scan_store import SqlScans
@@ -128,4 +129,4 @@ async def _for_ever(act: Callable[[], Awaitable[object]], pause: float) -> None:
         await asyncio.sleep(pause)
 
 
-DEFINITION = ServiceDefinition("gateway", GatewaySettings, build, migrations="savo_gateway.migrations")
+DEFINITION = ServiceDefinition("gateway", GatewaySettings, build, migrations="savo_gateway.migrations", projection=PROJECTION)

@@ -7,6 +7,7 @@ import structlog
 from savo_reasoning.adapters.disabled import SwitchedOff
 from savo_reasoning.adapters.google import GoogleWriter
 from savo_reasoning.adapters.openai import OpenAiWriter
+from savo_reasoning.adapters.projection import PROJECTION
 from savo_reasoning.adapters.shelf import DatabaseShelf
 from savo_reasoning.handlers import on_recipes_requested, on_scan_erased, on_subject_erased
 from savo_reasoning.patience import Breaker, Patience
@@ -45,4 +46,4 @@ def build_writer(settings: ReasoningSettings) -> OpenAiWriter | GoogleWriter | S
     return connect(settings.key or _NO_KEY, settings.base_url, settings.model_name, settings.prices, settings.timeout_seconds)
 
 
-DEFINITION = ServiceDefinition("reasoning", ReasoningSettings, build, migrations="savo_reasoning.migrations")
+DEFINITION = ServiceDefinition("reasoning", ReasoningSettings, build, migrations="savo_reasoning.migrations", projection=PROJECTION)

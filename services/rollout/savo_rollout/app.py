@@ -7,6 +7,7 @@ import asyncio
 from savo_contracts.figures import Targets
 from savo_rollout.adapters.http import rollout_app
 from savo_rollout.adapters.ledger import SqlLedger
+from savo_rollout.adapters.projection import PROJECTION
 from savo_rollout.aliases import Aliases
 from savo_rollout.conducting import Rollout
 from savo_rollout.control import Switches
@@ -41,4 +42,4 @@ def build(settings: RolloutSettings, runtime: Runtime) -> Service:
     )
 
 
-DEFINITION = ServiceDefinition("rollout", RolloutSettings, build, migrations="savo_rollout.migrations")
+DEFINITION = ServiceDefinition("rollout", RolloutSettings, build, migrations="savo_rollout.migrations", projection=PROJECTION)

@@ -9,6 +9,7 @@ from savo_trainer.adapters.lease import DatabaseLease
 from savo_trainer.adapters.ledger import DatabaseLedger
 from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.adapters.numbers import DatabaseNumbers
+from savo_trainer.adapters.projection import PROJECTION
 from savo_trainer.adapters.samples import DatabaseSamples
 from savo_trainer.carrying import CarryPolicy, CarryRuns
 from savo_trainer.gate import GatePolicy
@@ -38,8 +39,8 @@ def build(settings: TrainerSettings, runtime: Runtime) -> Service:
         clock=runtime.clock,
         finished=count_run,
     )
-    carry = CarryRuns(ledger, lease, stages, CarryPolicy(attempts=settings.trainer_attempts))
     _show_no_runs_yet()
+    carry = CarryRuns(ledger, lease, stages, CarryPolicy(attempts=settings.trainer_attempts))
     return Service(
         name="trainer",
         subscriptions=[
@@ -66,16 +67,16 @@ def training_policy(settings: TrainerSettings) -> TrainPolicy:
     )
 
 
-def count_run(run: Run) -> None:
 def _show_no_runs_yet() -> None:
     """There from the start, so that the first run of a kind is seen as a step up from 0."""
     for state in (State.REGISTERED, State.REJECTED, State.FAILED):
         TRAINING_RUNS.labels(outcome=state.value)
 
 
+def count_run(run: Run) -> None:
     TRAINING_RUNS.labels(outcome=run.state.value).inc()
     if run.facts.version and run.facts.evaluation:
         MODEL_MAP50.labels(version=run.facts.version).set(run.facts.evaluation.map50)
 
 
-DEFINITION = ServiceDefinition("trainer", TrainerSettings, build, migrations="savo_trainer.migrations")
+DEFINITION = ServiceDefinition("trainer", TrainerSettings, build, migrations="savo_trainer.migrations", projection=PROJECTION)

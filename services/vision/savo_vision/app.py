@@ -18,6 +18,7 @@ from savo_vision.adapters.google_legacy import connect_legacy_google
 from savo_vision.adapters.models import ModelFiles
 from savo_vision.adapters.openai import connect_openai
 from savo_vision.adapters.photos import StoredPhotos
+from savo_vision.adapters.projection import PROJECTION
 from savo_vision.adapters.results import StoredResults
 from savo_vision.costs import CostPolicy
 from savo_vision.fallback import FallbackPolicy
@@ -106,4 +107,4 @@ def _every(seconds: float, act: Callable[[], Awaitable[None]]) -> Callable[[], A
     return run
 
 
-DEFINITION = ServiceDefinition("vision", VisionSettings, build, migrations="savo_vision.migrations")
+DEFINITION = ServiceDefinition("vision", VisionSettings, build, migrations="savo_vision.migrations", projection=PROJECTION)

@@ -16,7 +16,13 @@ PriceTable = dict[str, Annotated[tuple[float, float], Field(description="US doll
 _HTTP: JsonDict = {"allowed": "http(s)://HOST[:PORT]"}
 
 
-class VisionSettings(RuntimeSettings):
+class RetentionSettings(RuntimeSettings):
+    """How long vision remembers."""
+
+    scan_retention_days: float = Field(30.0, gt=0, validation_alias="SAVO_SCAN_RETENTION_DAYS", description="Days that finished scans are kept.")
+
+
+class VisionSettings(RetentionSettings):
     vision_provider: Provider = Field("google", validation_alias="SAVO_VISION_PROVIDER", description="Who looks at photos beside the custom model.")
     google_api_key: SecretStr | None = Field(None, validation_alias="GOOGLE_API_KEY", description="Key for Google Gemini.")
     openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY", description="Key for OpenAI.")
@@ -63,7 +69,6 @@ class VisionSettings(RuntimeSettings):
         json_schema_extra={"allowed": 'JSON like {"gemini-3.5-flash": [1.5, 9]}'},
     )
     cpu_hour_usd: float = Field(0.04, ge=0, validation_alias="SAVO_CPU_HOUR_USD", description="Price of an hour of one of our cores.")
-    scan_retention_days: float = Field(30.0, gt=0, validation_alias="SAVO_SCAN_RETENTION_DAYS", description="Days that finished scans are kept.")
 
     @property
     def provider_model(self) -> str:

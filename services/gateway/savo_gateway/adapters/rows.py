@@ -12,13 +12,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import ImageRef
-from savo_contracts.scans import FailureCode, ScanCompleted, StorageLocation
+from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed, StorageLocation
 from savo_gateway.access import Person
 from savo_gateway.adapters.tables import Base, ConfirmationRow, ScanRow, SubjectRow
 from savo_gateway.confirmations import ConfirmationRequest, settle
 from savo_gateway.scans import Confirmation, Scan, ScanError, ScanStatus
 
-__all__ = ["insert_once", "subject_for", "to_confirmation", "to_requests", "to_scan"]
+__all__ = ["insert_once", "subject_for", "to_confirmation", "to_requests", "to_scan", "write_answer", "write_failure"]
 
 
 async def insert_once(session: AsyncSession, table: type[Base], values: dict[str, Any]) -> bool:
@@ -69,3 +69,23 @@ def to_confirmation(result: ScanCompleted | None, words: Sequence[ConfirmationRo
 
 def to_requests(words: Sequence[ConfirmationRow]) -> list[ConfirmationRequest]:
     return [ConfirmationRequest.model_validate(word.request) for word in words]
+
+
+def write_answer(row: ScanRow, completed: ScanCompleted, now: datetime) -> bool:
+    """False when the scan had its end before."""
+    # A result that was paid for counts even when the sweeper had given the scan up.
+    if not (row.status == ScanStatus.QUEUED or row.error_code == FailureCode.EXPIRED):
+        return False
+    row.status, row.error_code, row.error_message = ScanStatus.COMPLETED.value, None, None
+    row.result, row.cost_usd, row.finished_at = completed.model_dump(mode="json"), completed.cost_usd, now
+    return True
+
+
+def write_failure(row: ScanRow, failed: ScanFailed, now: datetime) -> bool:
+    """False when the scan had its end before."""
+    if row.status != ScanStatus.QUEUED:
+        return False
+    row.status, row.finished_at = ScanStatus.FAILED.value, now
+    row.error_code, row.error_message = failed.code.value, failed.message
+    row.cost_usd = failed.cost_usd
+    return True

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import named_id
 from savo_contracts.figures import is_edited
-from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed
+from savo_contracts.scans import ScanCompleted, ScanFailed
 from savo_gateway.access import Person
-from savo_gateway.adapters.rows import insert_once, subject_for, to_requests, to_scan
+from savo_gateway.adapters.rows import insert_once, subject_for, to_requests, to_scan, write_answer, write_failure
 from savo_gateway.adapters.tables import ConfirmationRow, IdempotencyRow, PhotoOwnerRow, ScanRow, SubjectRow
 from savo_gateway.confirmations import ConfirmationRequest, Confirmed, check_may_confirm, confirmed_event, settle
 from savo_gateway.errors import IdempotencyKeyReusedError, ScanNotFoundError
@@ -84,24 +84,15 @@ class SqlScans:
     async def complete(self, completed: ScanCompleted, now: datetime) -> Confirmed | None:
         async with self.database.session() as session:
             row = await _locked(session, completed.scan_id)
-            # A result that was paid for counts even when the sweeper had given the scan up.
-            given_up = row is not None and row.error_code == FailureCode.EXPIRED
-            if row is None or not (row.status == ScanStatus.QUEUED or given_up):
+            if row is None or not write_answer(row, completed, now):
                 return None
-            row.status, row.error_code, row.error_message = ScanStatus.COMPLETED.value, None, None
-            row.result, row.cost_usd, row.finished_at = completed.model_dump(mode="json"), completed.cost_usd, now
             words = await _words(session, row.scan_id)
             return await self._publish(session, row, words, now) if words else Confirmed(to_scan(row))
 
     async def fail(self, failed: ScanFailed, now: datetime) -> bool:
         async with self.database.session() as session:
             row = await _locked(session, failed.scan_id)
-            if row is None or row.status != ScanStatus.QUEUED:
-                return False
-            row.status, row.finished_at = ScanStatus.FAILED.value, now
-            row.error_code, row.error_message = failed.code.value, failed.message
-            row.cost_usd = failed.cost_usd
-            return True
+            return row is not None and write_failure(row, failed, now)
 
     async def confirm(self, scan_id: str, request: ConfirmationRequest, now: datetime) -> Confirmed:
         async with self.database.session() as session:

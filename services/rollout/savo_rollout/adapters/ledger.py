@@ -133,6 +133,16 @@ class SqlTurn:
             if _has_news(scan, row):
                 self._note_values(scan, step, scan.values(limits), values)
 
+    async def renew(self, scan: EndedScan | ConfirmedScan, limits: Limits) -> bool:
+        """The figures of a scan that is there, written again; which step and which subject's first value it is stays. False when it is not there."""
+        rows, values = await self._known_rows([scan]), await self._known_values([scan])
+        row = rows.get(scan.scan_id)
+        if row is not None and _has_news(scan, row):
+            for measure, value in scan.values(limits).items():
+                for known in values[scan.arm.value, measure.value, scan.subject]:
+                    known.value = value if known.scan_id == scan.scan_id else known.value
+        return row is not None
+
     async def _not_erased(self, scans: Sequence[EndedScan | ConfirmedScan]) -> list[EndedScan | ConfirmedScan]:
         ids, subjects = {scan.scan_id for scan in scans}, {scan.subject for scan in scans}
         matches = or_(and_(ErasedRow.kind == "scan", ErasedRow.id.in_(ids)), and_(ErasedRow.kind == "subject", ErasedRow.id.in_(subjects)))

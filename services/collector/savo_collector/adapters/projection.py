@@ -1,0 +1,255 @@
+"""What of the collector's database comes from topics: what became of each confirmed photo, told by its own events.
+
+No photo is judged again: the judgement was published. Only a sample whose row was lost is looked at, for its fingerprint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Table, delete, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from savo_collector.adapters.tables import BandRow, Base, CountsRow, ErasedScanRow, ErasedSubjectRow, RefusalRow, SampleRow, SplitRow
+from savo_collector.duplicates import bands, fingerprint
+from savo_collector.ports import SampleState
+from savo_collector.quality import MEASURED_SIDE
+from savo_contracts.envelope import named_id
+from savo_contracts.samples import WAITING, SampleErased, SampleRejected, SampleStored
+from savo_contracts.scans import ScanConfirmed, ScanErased
+from savo_contracts.topics import (
+    SAMPLES_ERASED,
+    SAMPLES_REJECTED,
+    SAMPLES_STORED,
+    SCANS_CONFIRMED,
+    SCANS_ERASED,
+    SUBJECTS_ERASED,
+    TRAINING_THRESHOLD_REACHED,
+)
+from savo_contracts.training import TrainingThresholdReached
+from savo_contracts.users import SubjectErased
+from savo_detection.decoding import decode
+from savo_runtime.database import Database, upsert
+from savo_runtime.messaging.subscriptions import bind, consumes
+from savo_runtime.rebuilding.projection import Fold, ProjectedTable, Projection
+from savo_runtime.service import Runtime
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
+
+__all__ = ["PROJECTION"]
+
+_UNTOLD = ""
+"""State of a sample, and reason of a refusal, that no event has told of yet."""
+
+_MOST_REVISIONS = 1_000
+_NO_FINGERPRINT = "0" * 16
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    database: Database
+    store: ObjectStore
+
+    async def confirmed(self, confirmed: ScanConfirmed) -> None:
+        """Kept beside until it is told what became of it."""
+        async with self.database.session() as session:
+            if confirmed.consent is False:
+                await session.execute(delete(RefusalRow).where(RefusalRow.scan_id == confirmed.scan_id))
+                return
+            if await _is_erased(session, confirmed.scan_id, confirmed.subject):
+                return
+            row = await session.get(RefusalRow, confirmed.scan_id)
+            if row is not None:
+                row.confirmed = confirmed.model_dump_json()
+                return
+            untold = {"reason": _UNTOLD, "detail": "", "waiting": False, "rejected_at": confirmed.confirmed_at, "confirmed": confirmed.model_dump_json()}
+            await session.execute(insert(RefusalRow).values(scan_id=confirmed.scan_id, subject=confirmed.subject, **untold))
+
+    async def rejected(self, rejected: SampleRejected) -> None:
+        told = {"reason": rejected.reason.value, "detail": rejected.detail, "waiting": rejected.reason in WAITING, "rejected_at": rejected.rejected_at}
+        async with self.database.session() as session:
+            row = await session.get(RefusalRow, rejected.scan_id)
+            if await _is_erased(session, rejected.scan_id, rejected.subject) or (row and row.reason and row.rejected_at > rejected.rejected_at):
+                return
+            if row is None:
+                await session.execute(insert(RefusalRow).values(scan_id=rejected.scan_id, subject=rejected.subject, confirmed="", **told))
+            else:
+                await session.execute(update(RefusalRow).where(RefusalRow.scan_id == rejected.scan_id).values(**told))
+
+    async def stored(self, stored: SampleStored) -> None:
+        async with self.database.session() as session:
+            erased = await _is_erased(session, stored.scan_id, stored.subject)
+            row = await session.get(SampleRow, stored.sha256)
+            if erased or (row and row.state == SampleState.STORED.value and row.revision > stored.revision):
+                return
+        lost = await self._looked_at(stored) if row is None else {}
+        told = {"state": SampleState.STORED.value, "revision": stored.revision, "stored": stored.model_dump_json()}
+        async with self.database.session() as session:
+            if row is None:
+                lost |= await _of_confirmation(session, stored)
+                await session.execute(insert(SampleRow).values(sha256=stored.sha256, **lost, **told))
+                if not lost["anonymous"]:
+                    await _give_split(session, stored)
+            else:
+                await session.execute(update(SampleRow).where(SampleRow.sha256 == stored.sha256).values(**told))
+            await session.execute(delete(RefusalRow).where(RefusalRow.scan_id == stored.scan_id, RefusalRow.rejected_at <= stored.stored_at))
+
+    async def erased(self, erased: SampleErased, event_id: UUID) -> None:
+        """An erased scan's sample goes; one that a later confirmation took out stays, withdrawn. The event's own id says which."""
+        here = SampleRow.sha256 == erased.sha256
+        async with self.database.session() as session:
+            row = await session.get(SampleRow, erased.sha256)
+            if row is None or row.scan_id != erased.scan_id:
+                return
+            revision = _withdrawn_by(erased, event_id)
+            if revision is None:
+                await session.execute(delete(SampleRow).where(here))
+            else:
+                await session.execute(update(SampleRow).where(here).values(state=SampleState.WITHDRAWN.value, revision=revision))
+
+    async def scan_erased(self, erased: ScanErased) -> None:
+        async with self.database.session() as session:
+            await upsert(session, ErasedScanRow, {"scan_id": erased.scan_id, "erased_at": erased.erased_at}, ["scan_id"])
+            await session.execute(delete(RefusalRow).where(RefusalRow.scan_id == erased.scan_id))
+
+    async def subject_erased(self, erased: SubjectErased) -> None:
+        async with self.database.session() as session:
+            await upsert(session, ErasedSubjectRow, {"subject": erased.subject, "erased_at": erased.erased_at}, ["subject"])
+            for table in (RefusalRow, SplitRow):
+                await session.execute(delete(table).where(table.subject == erased.subject))
+
+    async def called(self, reached: TrainingThresholdReached, event_id: UUID) -> None:
+        """Counted by the event's own id, which holds the number of the call."""
+        async with self.database.session() as session:
+            known = await session.scalar(select(CountsRow.crossings).where(CountsRow.dataset == reached.dataset))
+            number = next((n for n in range(1, _MOST_REVISIONS) if named_id(f"training-threshold/{reached.dataset}/{n}") == event_id), known or 0)
+            await session.execute(update(CountsRow).where(CountsRow.dataset == reached.dataset).values(crossings=max(known or 0, number)))
+
+    async def finish(self, session: AsyncSession) -> None:
+        """What no event told of goes; what follows from the samples is counted."""
+        await session.execute(delete(SampleRow).where(SampleRow.state == _UNTOLD))
+        await session.execute(delete(RefusalRow).where(or_(RefusalRow.reason == _UNTOLD, RefusalRow.confirmed == "")))
+        await session.execute(delete(BandRow))
+        for sha256, dhash in (await session.execute(select(SampleRow.sha256, SampleRow.dhash))).all():
+            await session.execute(insert(BandRow), [{"band": band, "piece": piece, "sha256": sha256} for band, piece in enumerate(bands(dhash))])
+        for dataset, crossings in (await session.execute(select(CountsRow.dataset, CountsRow.crossings))).all():
+            stored = SampleRow.state == SampleState.STORED.value
+            sums = select(func.count(), func.coalesce(func.sum(SampleRow.bytes), 0), func.count().filter(SampleRow.crossing == crossings)).where(stored)
+            samples, size, fresh = (await session.execute(sums)).one()
+            await session.execute(update(CountsRow).where(CountsRow.dataset == dataset).values(samples=samples, bytes=int(size), fresh=fresh))
+
+    async def _looked_at(self, stored: SampleStored) -> dict[str, object]:
+        """What a lost row held that only the photo tells."""
+        try:
+            data = await self.store.get(stored.image.key)
+            look = fingerprint(await asyncio.to_thread(decode, data, target_side=MEASURED_SIDE))
+            hashes = {"dhash": look.dhash, "phash": look.phash}
+        except ObjectNotFoundError:
+            hashes = {"dhash": _NO_FINGERPRINT, "phash": _NO_FINGERPRINT}
+        facts = {"split": stored.split.value, "media_type": stored.image.media_type, "bytes": stored.image.bytes, "claimed_at": stored.stored_at}
+        return {"scan_id": stored.scan_id, "subject": stored.subject, **facts, **hashes}
+
+
+async def _of_confirmation(session: AsyncSession, stored: SampleStored) -> dict[str, object]:
+    row = await session.get(RefusalRow, stored.scan_id)
+    known = ScanConfirmed.model_validate_json(row.confirmed) if row and row.confirmed else None
+    crossings = await session.scalar(select(CountsRow.crossings).where(CountsRow.dataset == stored.dataset))
+    source, anonymous = (known.image.sha256, known.anonymous) if known else (stored.sha256, False)
+    return {"source_sha256": source, "anonymous": anonymous, "crossing": crossings or 0}
+
+
+async def _give_split(session: AsyncSession, stored: SampleStored) -> None:
+    if await session.get(SplitRow, stored.subject) is None:
+        await session.execute(insert(SplitRow).values(subject=stored.subject, split=stored.split.value))
+
+
+async def _is_erased(session: AsyncSession, scan_id: str, subject: str) -> bool:
+    return bool(await session.get(ErasedScanRow, scan_id) or await session.get(ErasedSubjectRow, subject))
+
+
+def _withdrawn_by(erased: SampleErased, event_id: UUID) -> int | None:
+    """The revision of the confirmation that took the sample out; None for an erasure."""
+    about = f"sample-erased/{erased.sha256}/{erased.scan_id}"
+    return next((revision for revision in range(1, _MOST_REVISIONS) if named_id(f"{about}/revision {revision}") == event_id), None)
+
+
+@consumes(SCANS_CONFIRMED)
+async def on_confirmed(confirmed: ScanConfirmed, outcomes: Outcomes) -> None:
+    await outcomes.confirmed(confirmed)
+
+
+@consumes(SAMPLES_REJECTED)
+async def on_rejected(rejected: SampleRejected, outcomes: Outcomes) -> None:
+    await outcomes.rejected(rejected)
+
+
+@consumes(SAMPLES_STORED)
+async def on_stored(stored: SampleStored, outcomes: Outcomes) -> None:
+    await outcomes.stored(stored)
+
+
+@consumes(SAMPLES_ERASED)
+async def on_erased(erased: SampleErased, outcomes: Outcomes, event_id: UUID) -> None:
+    await outcomes.erased(erased, event_id)
+
+
+@consumes(SCANS_ERASED)
+async def on_scan_erased(erased: ScanErased, outcomes: Outcomes) -> None:
+    await outcomes.scan_erased(erased)
+
+
+@consumes(SUBJECTS_ERASED)
+async def on_subject_erased(erased: SubjectErased, outcomes: Outcomes) -> None:
+    await outcomes.subject_erased(erased)
+
+
+@consumes(TRAINING_THRESHOLD_REACHED)
+async def on_called(reached: TrainingThresholdReached, outcomes: Outcomes, event_id: UUID) -> None:
+    await outcomes.called(reached, event_id)
+
+
+def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
+    outcomes = Outcomes(runtime.database, runtime.store)
+    handlers = (on_confirmed, on_rejected, on_stored, on_erased, on_scan_erased, on_subject_erased, on_called)
+    return Fold([bind(handler, outcomes=outcomes) for handler in handlers], outcomes.finish)
+
+
+def _table(row: type[Base]) -> Table:
+    assert isinstance(row.__table__, Table)
+    return row.__table__
+
+
+_OF_SAMPLES = (SAMPLES_STORED, SAMPLES_ERASED, SCANS_ERASED, SUBJECTS_ERASED)
+
+PROJECTION = Projection(
+    tables=(
+        ProjectedTable(table=_table(ErasedScanRow), topics=(SCANS_ERASED,), seed={}, own=("sample_sha256", "media_type", "erased_at")),
+        ProjectedTable(table=_table(ErasedSubjectRow), topics=(SUBJECTS_ERASED,), seed={}),
+        ProjectedTable(
+            table=_table(SampleRow),
+            topics=_OF_SAMPLES,
+            seed={"state": _UNTOLD, "stored": None, "revision": 0},
+            own=("source_sha256", "anonymous", "dhash", "phash", "claimed_at", "crossing"),
+            stays=SampleRow.state == SampleState.CLAIMED.value,
+        ),
+        ProjectedTable(table=_table(BandRow), topics=_OF_SAMPLES),
+        ProjectedTable(table=_table(SplitRow), topics=(SAMPLES_STORED, SUBJECTS_ERASED), seed={}),
+        ProjectedTable(table=_table(RefusalRow), topics=(SAMPLES_REJECTED, SAMPLES_STORED, SCANS_CONFIRMED)),
+        ProjectedTable(
+            table=_table(CountsRow),
+            topics=(TRAINING_THRESHOLD_REACHED, SAMPLES_STORED, SAMPLES_ERASED),
+            seed={"samples": 0, "bytes": 0, "fresh": 0},
+            own=("turns", "counting_since"),
+        ),
+    ),
+    fold=_fold,
+    left={
+        "samples.dhash": "how a photo looks: from the photo, not from topics (looked at again only where a row was lost)",
+        "samples.claimed_at": "when a scan got the right to its bytes",
+        "sightings": "unknown words that people confirmed: they depend on the classes that there were then",
+        "counts.counting_since": "since when new samples are counted",
+        "outbox": "what waits to be published",
+    },
+)

@@ -1,0 +1,138 @@
+"""What of the gateway's database comes from topics, and can be built anew from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Table, and_, or_
+
+from savo_contracts.figures import is_edited
+from savo_contracts.scans import FailureCode, ScanCompleted, ScanConfirmed, ScanFailed
+from savo_contracts.topics import (
+    AUDIT_RECORDED,
+    MODELS_REGISTERED,
+    RECIPES_SUGGESTED,
+    SAMPLES_ERASED,
+    SAMPLES_REJECTED,
+    SAMPLES_STORED,
+    SCANS_COMPLETED,
+    SCANS_CONFIRMED,
+    SCANS_FAILED,
+    TRAINING_FINISHED,
+)
+from savo_gateway import handlers
+from savo_gateway.adapters.audit_store import SqlAuditLog
+from savo_gateway.adapters.figure_store import SqlFigures
+from savo_gateway.adapters.rows import write_answer, write_failure
+from savo_gateway.adapters.tables import AuditRow, Base, ModelRow, RecipesRow, RejectionRow, RunRow, SampleLabelRow, SampleRow, ScanRow
+from savo_gateway.scans import ScanStatus
+from savo_runtime.database import Database
+from savo_runtime.messaging.subscriptions import bind, consumes
+from savo_runtime.rebuilding.projection import Fold, ProjectedTable, Projection
+from savo_runtime.service import Runtime
+from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["PROJECTION"]
+
+ENDS = ("status", "result", "cost_usd", "error_code", "error_message", "edited", "confirmed_at")
+"""Columns of a scan that events tell; the others were written when its photo was accepted."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The ends of scans into rows that are there, as the live gateway writes them, without anybody told."""
+
+    database: Database
+    clock: Callable[[], datetime]
+
+    async def complete(self, completed: ScanCompleted) -> None:
+        async with self.database.session() as session:
+            if row := await session.get(ScanRow, completed.scan_id):
+                write_answer(row, completed, self.clock())
+
+    async def fail(self, failed: ScanFailed) -> None:
+        async with self.database.session() as session:
+            if row := await session.get(ScanRow, failed.scan_id):
+                write_failure(row, failed, self.clock())
+
+    async def confirm(self, confirmed: ScanConfirmed) -> None:
+        async with self.database.session() as session:
+            row = await session.get(ScanRow, confirmed.scan_id)
+            if row and (row.confirmed_at is None or confirmed.confirmed_at >= row.confirmed_at):
+                row.edited, row.confirmed_at = is_edited(confirmed.items), confirmed.confirmed_at
+
+
+@consumes(SCANS_COMPLETED)
+async def on_completed(completed: ScanCompleted, answers: Answers) -> None:
+    await answers.complete(completed)
+
+
+@consumes(SCANS_FAILED)
+async def on_failed(failed: ScanFailed, answers: Answers) -> None:
+    await answers.fail(failed)
+
+
+@consumes(SCANS_CONFIRMED)
+async def on_confirmed(confirmed: ScanConfirmed, answers: Answers) -> None:
+    await answers.confirm(confirmed)
+
+
+def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
+    answers, figures = Answers(runtime.database, runtime.clock), SqlFigures(runtime.database)
+    of_figures = (
+        handlers.on_sample_stored,
+        handlers.on_sample_rejected,
+        handlers.on_sample_erased,
+        handlers.on_training_finished,
+        handlers.on_model_registered,
+        handlers.on_recipes_suggested,
+    )
+    of_scans = (on_completed, on_failed, on_confirmed)
+    bound = [*(bind(handler, projections=figures) for handler in of_figures), *(bind(handler, answers=answers) for handler in of_scans)]
+    return Fold([*bound, bind(handlers.on_audit_recorded, audit_log=SqlAuditLog(runtime.database))])
+
+
+def _table(row: type[Base]) -> Table:
+    assert isinstance(row.__table__, Table)
+    return row.__table__
+
+
+_GIVEN_UP = ScanRow.error_code == FailureCode.EXPIRED.value
+_ANSWERED_BY_THE_APP = and_(ScanRow.status == ScanStatus.COMPLETED.value, ScanRow.cost_usd.is_(None))
+"""POST /training/submit: such an answer never was an event."""
+
+PROJECTION = Projection(
+    tables=(
+        ProjectedTable(
+            table=_table(ScanRow),
+            topics=(SCANS_COMPLETED, SCANS_FAILED, SCANS_CONFIRMED),
+            seed=dict.fromkeys(ENDS) | {"status": ScanStatus.QUEUED.value},
+            own=tuple(column.name for column in _table(ScanRow).columns if column.name not in ("scan_id", *ENDS)),
+            whole=False,
+            time="requested_at",
+            stays=or_(_GIVEN_UP, _ANSWERED_BY_THE_APP),
+        ),
+        ProjectedTable(table=_table(SampleRow), topics=(SAMPLES_STORED, SAMPLES_ERASED)),
+        ProjectedTable(table=_table(SampleLabelRow), topics=(SAMPLES_STORED, SAMPLES_ERASED)),
+        ProjectedTable(table=_table(RejectionRow), topics=(SAMPLES_REJECTED, SAMPLES_STORED)),
+        ProjectedTable(table=_table(RunRow), topics=(TRAINING_FINISHED,)),
+        ProjectedTable(table=_table(ModelRow), topics=(MODELS_REGISTERED,)),
+        ProjectedTable(table=_table(RecipesRow), topics=(RECIPES_SUGGESTED,), time="suggested_at"),
+        ProjectedTable(table=_table(AuditRow), topics=(AUDIT_RECORDED,)),
+    ),
+    fold=_fold,
+    left={
+        "scans": "who sent a photo, which, when and with what words: only the answer and the confirmation's figures come from topics",
+        "confirmations": "every word of a user, in order: events carry them merged",
+        "subjects": "who a subject is stands nowhere else",
+        "photo_owners": "whose a photo is stands nowhere else",
+        "reported_photos": "photos without a scan are in no event",
+        "api_keys": "keys are in no event",
+        "idempotency_keys": "callers' keys are in no event",
+        "upload_refusals": "refused uploads are in no event",
+        "scan_records": "where records stood when they were heard; topics forget",
+        "outbox": "what waits to be published",
+    },
+)

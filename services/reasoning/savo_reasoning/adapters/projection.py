@@ -1,0 +1,43 @@
+"""What of reasoning's database comes from topics: its own answers, and who was erased."""
+
+from __future__ import annotations
+
+from sqlalchemy import Table
+
+from savo_contracts.recipes import RecipesSuggested
+from savo_contracts.topics import RECIPES_SUGGESTED, SCANS_ERASED, SUBJECTS_ERASED
+from savo_reasoning.adapters.shelf import DatabaseShelf
+from savo_reasoning.adapters.tables import Base, ErasedScanRow, ErasedSubjectRow, SuggestionRow
+from savo_reasoning.handlers import on_scan_erased, on_subject_erased
+from savo_reasoning.ports import Shelf
+from savo_runtime.messaging.subscriptions import bind, consumes
+from savo_runtime.rebuilding.projection import Fold, ProjectedTable, Projection
+from savo_runtime.service import Runtime
+from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["PROJECTION"]
+
+
+@consumes(RECIPES_SUGGESTED)
+async def on_suggested(suggested: RecipesSuggested, shelf: Shelf) -> None:
+    await shelf.keep(suggested)
+
+
+def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
+    return Fold([bind(handler, shelf=DatabaseShelf(runtime.database)) for handler in (on_suggested, on_scan_erased, on_subject_erased)])
+
+
+def _table(row: type[Base]) -> Table:
+    assert isinstance(row.__table__, Table)
+    return row.__table__
+
+
+PROJECTION = Projection(
+    tables=(
+        ProjectedTable(table=_table(SuggestionRow), topics=(RECIPES_SUGGESTED,), time="suggested_at"),
+        ProjectedTable(table=_table(ErasedScanRow), topics=(SCANS_ERASED,), seed={}),
+        ProjectedTable(table=_table(ErasedSubjectRow), topics=(SUBJECTS_ERASED,), seed={}),
+    ),
+    fold=_fold,
+    left={"outbox": "what waits to be published"},
+)

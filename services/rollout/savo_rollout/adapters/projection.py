@@ -1,0 +1,106 @@
+"""What of the rollout's database comes from topics: the arms' figures, the models it met, who was erased."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Table
+
+from savo_contracts.models import ModelRef, ModelRegistered
+from savo_contracts.scans import ScanCompleted, ScanConfirmed, ScanErased, ScanFailed
+from savo_contracts.topics import MODELS_REGISTERED, SCANS_COMPLETED, SCANS_CONFIRMED, SCANS_ERASED, SCANS_FAILED, SUBJECTS_ERASED
+from savo_contracts.users import SubjectErased
+from savo_rollout.adapters.ledger import SqlLedger
+from savo_rollout.adapters.tables import Base, ErasedRow, ModelRow, ScanRow, TrialRow, ValueRow
+from savo_rollout.evidence import ConfirmedScan, EndedScan, Limits, completed_scan, confirmed_scan, failed_scan
+from savo_rollout.settings import RolloutSettings
+from savo_runtime.messaging.subscriptions import bind, consumes
+from savo_runtime.rebuilding.projection import Fold, ProjectedTable, Projection
+from savo_runtime.service import Runtime
+
+__all__ = ["PROJECTION"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Figures into the rows that are there; a scan that is not there and belongs to the running trial is noted in its present step."""
+
+    ledger: SqlLedger
+    limits: Limits
+
+    async def note(self, scan: EndedScan | ConfirmedScan | None) -> None:
+        if scan is None:
+            return
+        async with self.ledger.turn() as turn:
+            if await turn.renew(scan, self.limits):
+                return
+            trial = await turn.trial()
+            if trial is not None and trial.is_live and trial.experiment == scan.experiment:
+                await turn.note([scan], trial.step, self.limits)
+
+
+@consumes(SCANS_COMPLETED)
+async def on_completed(completed: ScanCompleted, evidence: Evidence) -> None:
+    await evidence.note(completed_scan(completed))
+
+
+@consumes(SCANS_FAILED)
+async def on_failed(failed: ScanFailed, evidence: Evidence) -> None:
+    await evidence.note(failed_scan(failed))
+
+
+@consumes(SCANS_CONFIRMED)
+async def on_confirmed(confirmed: ScanConfirmed, evidence: Evidence) -> None:
+    await evidence.note(confirmed_scan(confirmed))
+
+
+@consumes(MODELS_REGISTERED)
+async def on_registered(registered: ModelRegistered, evidence: Evidence) -> None:
+    async with evidence.ledger.turn() as turn:
+        await turn.meet(ModelRef(version=registered.version, key=registered.key, sha256=registered.sha256, classes=registered.classes))
+
+
+@consumes(SCANS_ERASED)
+async def on_scan_erased(erased: ScanErased, evidence: Evidence) -> None:
+    async with evidence.ledger.turn() as turn:
+        await turn.forget_scan(erased.scan_id)
+
+
+@consumes(SUBJECTS_ERASED)
+async def on_subject_erased(erased: SubjectErased, evidence: Evidence) -> None:
+    async with evidence.ledger.turn() as turn:
+        await turn.forget_subject(erased.subject)
+
+
+def _fold(settings: RolloutSettings, runtime: Runtime) -> Fold:
+    evidence = Evidence(SqlLedger(runtime.database, runtime.outbox), Limits(latency_ms=settings.target_latency_ms))
+    handlers = (on_completed, on_failed, on_confirmed, on_registered, on_scan_erased, on_subject_erased)
+    return Fold([bind(handler, evidence=evidence) for handler in handlers])
+
+
+def _table(row: type[Base]) -> Table:
+    assert isinstance(row.__table__, Table)
+    return row.__table__
+
+
+_OF_SCANS = (SCANS_COMPLETED, SCANS_FAILED, SCANS_CONFIRMED, SCANS_ERASED, SUBJECTS_ERASED)
+
+PROJECTION = Projection(
+    tables=(
+        ProjectedTable(table=_table(ScanRow), topics=_OF_SCANS, seed={}, own=("step",)),
+        ProjectedTable(table=_table(ValueRow), topics=_OF_SCANS, seed={}, own=("scan_id", "first")),
+        ProjectedTable(table=_table(ModelRow), topics=(MODELS_REGISTERED,)),
+        ProjectedTable(table=_table(ErasedRow), topics=(SCANS_ERASED, SUBJECTS_ERASED), seed={}),
+    ),
+    fold=_fold,
+    looked_at=(_table(TrialRow),),
+    left={
+        "trial": "what is in force: rollout alone decides it",
+        "history": "the log of decisions; its topic is compacted to the newest",
+        "scans.step": "in which step a scan was first heard of; one that was lost counts in the present step",
+        "subject_values.scan_id": "which of a subject's scans came first",
+        "processed_events": "which refusals were heard",
+        "outbox": "what waits to be published",
+    },
+    settings=RolloutSettings,
+)

@@ -1,0 +1,41 @@
+"""What of the trainer's database comes from topics: the index of samples, and which of them were erased."""
+
+from __future__ import annotations
+
+from sqlalchemy import Table
+
+from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_STORED
+from savo_runtime.messaging.subscriptions import bind
+from savo_runtime.rebuilding.projection import Fold, ProjectedTable, Projection
+from savo_runtime.service import Runtime
+from savo_runtime.settings import RuntimeSettings
+from savo_trainer.adapters.samples import DatabaseSamples
+from savo_trainer.adapters.tables import Base, ErasedSampleRow, SampleRow
+from savo_trainer.handlers import on_sample_erased, on_sample_stored
+
+__all__ = ["PROJECTION"]
+
+
+def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
+    return Fold([bind(handler, samples=DatabaseSamples(runtime.database)) for handler in (on_sample_stored, on_sample_erased)])
+
+
+def _table(row: type[Base]) -> Table:
+    assert isinstance(row.__table__, Table)
+    return row.__table__
+
+
+PROJECTION = Projection(
+    tables=(
+        ProjectedTable(table=_table(SampleRow), topics=(SAMPLES_STORED, SAMPLES_ERASED)),
+        ProjectedTable(table=_table(ErasedSampleRow), topics=(SAMPLES_ERASED,)),
+    ),
+    fold=_fold,
+    left={
+        "runs": "a run's state and figures while it is carried: training.finished tells its end only",
+        "run_transitions": "the moves of runs are in no event",
+        "numbers": "numbers are given once and never again",
+        "leases": "who works now",
+        "outbox": "what waits to be published",
+    },
+)
