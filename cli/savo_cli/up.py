@@ -247,4 +247,5 @@ def _write_up_file(plan: Plan) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     services = {name: _url_of(plan, name) for name in plan.services}
     kafka = plan.environment["SAVO_KAFKA_BOOTSTRAP_SERVERS"]
-    path.write_text(json.dumps({"pid": os.getpid(), "gateway_url": plan.gateway_url, "kafka": kafka, "services": services}, indent=2))
+    embedded = plan.environment.get("SAVO_EMBEDDED_BROKER") == "true"
+    path.write_text(json.dumps({"pid": os.getpid(), "gateway_url": plan.gateway_url, "kafka": kafka, "embedded": embedded, "services": services}, indent=2))

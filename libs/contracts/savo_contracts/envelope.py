@@ -15,6 +15,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 SPEC_VERSION = "1.0"
 CONTENT_TYPE = b"application/json"
+REPLAY_HEADER = "savo-replay"
+"""Which replay an event stems from: whoever works on it sends no mail, spends nothing, and passes the header on."""
 
 RecordHeaders = list[tuple[str, bytes]]
 
@@ -84,10 +86,14 @@ class Envelope(Generic[E]):
     traceparent: str | None = None
     record: RecordRef | None = field(default=None, compare=False)
     """Where it was read; None before it was published."""
+    replay: str | None = None
+    """Of an event that comes from a replay, or was made because of one: the replay's id."""
 
     @classmethod
-    def new(cls, event: E, source: str, *, event_id: UUID | None = None, time: datetime | None = None, traceparent: str | None = None) -> Self:
-        return cls(event, event_id or uuid4(), source, time or datetime.now(UTC), traceparent)
+    def new(
+        cls, event: E, source: str, *, event_id: UUID | None = None, time: datetime | None = None, traceparent: str | None = None, replay: str | None = None
+    ) -> Self:
+        return cls(event, event_id or uuid4(), source, time or datetime.now(UTC), traceparent, replay=replay)
 
     def headers(self) -> RecordHeaders:
         headers = [
@@ -100,6 +106,8 @@ class Envelope(Generic[E]):
         ]
         if self.traceparent:
             headers.append(("traceparent", self.traceparent.encode()))
+        if self.replay:
+            headers.append((REPLAY_HEADER, self.replay.encode()))
         return headers
 
     def body(self) -> bytes:
@@ -115,7 +123,8 @@ class Envelope(Generic[E]):
             event_id, time = UUID(fields["ce_id"]), datetime.fromisoformat(fields["ce_time"])
         except (KeyError, ValueError) as flaw:
             raise InvalidHeadersError(f"ce_id and ce_time must be a UUID and an RFC 3339 time: {flaw}") from flaw
-        return cls(event_class.model_validate_json(body), event_id, fields.get("ce_source", ""), time, fields.get("traceparent"))
+        event = event_class.model_validate_json(body)
+        return cls(event, event_id, fields.get("ce_source", ""), time, fields.get("traceparent"), replay=fields.get(REPLAY_HEADER))
 
 
 def derived_id(input_id: UUID, event_type: str, key: str = "") -> UUID:

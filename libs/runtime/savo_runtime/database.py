@@ -81,11 +81,12 @@ class Database:
 
     @classmethod
     def open(cls, settings: RuntimeSettings, service: str) -> Database:
-        """PostgreSQL by SAVO_DATABASE_URL, else `<data_dir>/db/<service>.sqlite3`."""
+        """PostgreSQL by SAVO_DATABASE_URL, else `<data_dir>/db/<service>.sqlite3`; a sandbox has its own schemas and files."""
         if settings.database_url:
             url = make_url(settings.database_url.get_secret_value())
-            return cls(url.set(drivername="postgresql+asyncpg"), service)
-        path = settings.data_dir / "db" / f"{service}.sqlite3"
+            schema = f"sandbox_{settings.sandbox.replace('-', '_')}_{service}" if settings.sandbox else service
+            return cls(url.set(drivername="postgresql+asyncpg"), schema)
+        path = settings.own_dir / "db" / f"{service}.sqlite3"
         path.parent.mkdir(parents=True, exist_ok=True)
         return cls(URL.create("sqlite+aiosqlite", database=str(path)), service)
 

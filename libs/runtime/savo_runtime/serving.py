@@ -103,7 +103,7 @@ class RunningService:
     @property
     def run_folder(self) -> Path:
         """Where a running process says how it is reached."""
-        return self._settings.data_dir / "run"
+        return self._settings.own_dir / "run"
 
     async def start(self) -> None:
         structlog.contextvars.bind_contextvars(service=self.name)

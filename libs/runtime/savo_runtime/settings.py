@@ -44,6 +44,13 @@ class RuntimeSettings(BaseSettings):
         pattern=r"^(embedded|[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*)$",
     )
     embedded_broker: bool = Field(False, validation_alias="SAVO_EMBEDDED_BROKER", description="Set by `savo up`: the address is that of an embedded broker.")
+    sandbox: str | None = Field(
+        None,
+        validation_alias="SAVO_SANDBOX",
+        description="Work in this sandbox that `savo replay` filled: its own topics, groups, tables and objects; nothing live is touched.",
+        json_schema_extra={"allowed": "a name of a-z, 0-9 and -, at most 20 long"},
+        pattern=r"^[a-z0-9][a-z0-9-]{0,19}$",
+    )
     kafka_security_protocol: KafkaProtocol = Field("PLAINTEXT", validation_alias="SAVO_KAFKA_SECURITY_PROTOCOL", description="How to talk to Kafka.")
     kafka_sasl_mechanism: SaslMechanism = Field("SCRAM-SHA-512", validation_alias="SAVO_KAFKA_SASL_MECHANISM", description="Used with SASL.")
     kafka_sasl_username: str | None = Field(None, validation_alias="SAVO_KAFKA_SASL_USERNAME", description="Kafka user, with SASL.")
@@ -88,6 +95,11 @@ class RuntimeSettings(BaseSettings):
         json_schema_extra={"allowed": "http(s)://HOST:PORT"},
         pattern=r"^https?://\S+$",
     )
+
+    @property
+    def own_dir(self) -> Path:
+        """Where tables and run files are: the data folder, or the sandbox's part of it."""
+        return self.data_dir / "sandbox" / self.sandbox if self.sandbox else self.data_dir
 
     @property
     def object_store(self) -> Literal["folder", "s3"]:

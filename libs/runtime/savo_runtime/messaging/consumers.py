@@ -104,10 +104,12 @@ class Consumers:
     async def _connect(self) -> None:
         policy = ConsumerPolicy()
         self._broker = make_broker(self._settings, self._service, middlewares=[policy])
-        self._readers = [Reader(each, self._publisher, self._dead_letters, self._fail, self._figures) for each in self._subscriptions]
+        self._readers = [
+            Reader(each, self._publisher, self._dead_letters, self._fail, self._figures, sandbox=self._settings.sandbox) for each in self._subscriptions
+        ]
         for reader in self._readers:
             reader.subscribe(self._broker, member_arguments(self._settings, reader.topic.name))
-            policy.readers[reader.topic.name] = reader
+            policy.readers[reader.topic_name] = reader
         await self._broker.start()
         for reader in self._readers:
             reader.started()

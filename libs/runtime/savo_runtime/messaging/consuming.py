@@ -41,8 +41,10 @@ from savo_runtime.messaging.broker import group_of
 from savo_runtime.messaging.dead_letters import DeadLetterCap, DeadLetters, reason_of
 from savo_runtime.messaging.gate import Backoff, Gate
 from savo_runtime.messaging.lanes import Delivery, Lanes
+from savo_runtime.messaging.naming import name_on_kafka
 from savo_runtime.messaging.publishing import Publisher
 from savo_runtime.messaging.records import UnreadableRecordError, decode, is_tombstone
+from savo_runtime.messaging.replay_mark import within_replay
 from savo_runtime.messaging.subscriptions import Outcome, Subscription
 from savo_runtime.messaging.tracing import about, consuming, traceparent_of
 from savo_runtime.telemetry.metrics import CONSUMER_PAUSED, REBALANCES, RETRIES
@@ -101,11 +103,13 @@ class Reader:
     on_fatal: Callable[[Exception], None]
     figures: PolicyFigures = field(default_factory=PolicyFigures)
     subscriber: DefaultSubscriber | None = None
+    sandbox: str | None = None
 
     def __post_init__(self) -> None:
         figures = self.figures
         self.topic = self.subscription.topic
-        self.group = group_of(self.dead_letters.service, self.topic.name)
+        self.topic_name = name_on_kafka(self.topic.name, self.sandbox)
+        self.group = group_of(self.dead_letters.service, self.topic_name)
         self.lanes = Lanes(
             self._process, self.on_fatal, concurrency=self.subscription.concurrency, window=figures.uncommitted,
             finish_within=figures.finish_within, on_assigned=REBALANCES.labels(self.group).inc,
@@ -120,7 +124,7 @@ class Reader:
 
     def subscribe(self, broker: KafkaBroker, member_arguments: Mapping[str, Any]) -> None:
         subscriber = broker.subscriber(
-            self.topic.name,
+            self.topic_name,
             group_id=self.group,
             ack_policy=AckPolicy.MANUAL,
             listener=self.lanes,
@@ -173,7 +177,7 @@ class Reader:
         """None when the effect is there and its events are published."""
         try:
             envelope = decode(self.topic, delivery.record)
-            with about(envelope.event):
+            with about(envelope.event), within_replay(envelope.replay):
                 await self._publish(delivery, envelope, await self._handle(delivery, envelope, handle))
         except UnreadableRecordError as flaw:
             return _HopelessError(flaw, 0)

@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError
 
 from savo_contracts.topics import ROLLOUT_CHANGED, TOPICS, Topic
 from savo_runtime.messaging.broker import connection_arguments, group_of
+from savo_runtime.messaging.naming import name_on_kafka
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.metrics import CONSUMER_LAG, CONSUMER_STUCK
 
@@ -57,7 +58,13 @@ class GroupReader:
     """Asks Kafka; joins no group and disturbs nobody. `start` and `look` raise `KafkaError` when it does not answer."""
 
     def __init__(self, settings: RuntimeSettings, topics: Iterable[Topic[Any]] = TOPICS) -> None:
-        self._groups = [(topic, service, group_of(service, topic.name)) for topic in topics if topic not in READ_WHOLE for service in topic.consumers]
+        self._groups = [
+            (topic, service, group_of(service, name_on_kafka(topic.name, settings.sandbox)))
+            for topic in topics
+            if topic not in READ_WHOLE
+            for service in topic.consumers
+        ]
+        self._sandbox = settings.sandbox
         connection = connection_arguments(settings)
         self._admin = AIOKafkaAdminClient(**connection, client_id="savo-lag")
         self._consumer = AIOKafkaConsumer(**connection, group_id=None, enable_auto_commit=False)
@@ -84,8 +91,8 @@ class GroupReader:
     async def _partitions(self) -> dict[str, list[TopicPartition]]:
         """Asked anew each time: partitions may be added."""
         found = await self._consumer._client.fetch_all_metadata()  # noqa: SLF001 - no public call tells of topics that nobody subscribed to
-        names = {topic.name for topic, *_ in self._groups}
-        return {name: [TopicPartition(name, number) for number in sorted(found.partitions_for_topic(name) or ())] for name in names}
+        names = {topic.name: name_on_kafka(topic.name, self._sandbox) for topic, *_ in self._groups}
+        return {name: [TopicPartition(there, number) for number in sorted(found.partitions_for_topic(there) or ())] for name, there in names.items()}
 
     async def _committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         if not partitions:

@@ -27,6 +27,7 @@ from savo_contracts.topics import topic_of
 from savo_runtime.errors import SavoError
 from savo_runtime.messaging.inbox import insert_once
 from savo_runtime.messaging.publishing import OutgoingRecord
+from savo_runtime.messaging.replay_mark import current_replay
 from savo_runtime.messaging.tables import OutboxRow
 from savo_runtime.messaging.tracing import current_traceparent, publishing
 
@@ -76,7 +77,7 @@ class Outbox:
 
     async def _insert(self, session: AsyncSession, message: Event, event_id: UUID) -> None:
         topic, time = topic_of(message), self._clock()
-        envelope = Envelope.new(message, self._service, event_id=event_id, time=time, traceparent=current_traceparent())
+        envelope = Envelope.new(message, self._service, event_id=event_id, time=time, traceparent=current_traceparent(), replay=current_replay())
         row = {
             "event_id": event_id,
             "topic": topic.name,

@@ -90,7 +90,7 @@ class Progress:
             return
         assigned = set(consumer.assignment())
         # Without partitions of its own, the group's lag still tells a spare member from one that cannot join.
-        partitions = assigned or {TopicPartition(reader.topic.name, number) for number in consumer.partitions_for_topic(reader.topic.name) or ()}
+        partitions = assigned or {TopicPartition(reader.topic_name, number) for number in consumer.partitions_for_topic(reader.topic_name) or ()}
         ends = await consumer.end_offsets(list(partitions))
         positions = await _positions(consumer, partitions, reader.lanes.positions())
         lag = sum(max(0, ends[partition] - position) for partition, position in positions.items())

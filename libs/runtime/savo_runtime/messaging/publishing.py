@@ -22,7 +22,9 @@ from savo_contracts.envelope import Envelope, Event, RecordHeaders, RecordRef
 from savo_contracts.topics import topic_of
 from savo_runtime.errors import DependencyDownError, InvalidMessageError
 from savo_runtime.messaging.broker import MAX_RECORD_BYTES, connection_arguments
+from savo_runtime.messaging.naming import name_on_kafka
 from savo_runtime.messaging.records import moment_of
+from savo_runtime.messaging.replay_mark import current_replay
 from savo_runtime.messaging.tracing import current_traceparent, publishing
 from savo_runtime.settings import RuntimeSettings
 
@@ -75,7 +77,8 @@ class Publisher:
     async def publish(self, event: Event, *, event_id: UUID | None = None) -> None:
         """On the event's topic, acknowledged by all in-sync replicas. `event_id` makes a repeat recognisable."""
         with publishing(topic_of(event).name):
-            await self.send(record_of(Envelope.new(event, self.service, event_id=event_id, time=self._clock(), traceparent=current_traceparent())))
+            envelope = Envelope.new(event, self.service, event_id=event_id, time=self._clock(), traceparent=current_traceparent(), replay=current_replay())
+            await self.send(record_of(envelope))
 
     async def send(self, record: OutgoingRecord) -> None:
         await self.send_all([record])
@@ -89,7 +92,7 @@ class Publisher:
         try:
             async with asyncio.timeout(self._deadline):
                 producer = await self._ready()
-                return await _send(producer, records)
+                return await _send(producer, records, self._settings.sandbox)
         except MessageSizeTooLargeError as fault:
             raise InvalidMessageError(f"a record for {records[0].topic} is above {MAX_RECORD_BYTES} bytes", reason="too-large") from fault
         except (TimeoutError, KafkaError, OSError) as fault:
@@ -126,14 +129,16 @@ class Publisher:
         task.add_done_callback(self._retired.discard)
 
 
-async def _send(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord]) -> list[RecordRef]:
+async def _send(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], sandbox: str | None) -> list[RecordRef]:
     acknowledgements: list[asyncio.Future[Any]] = []
     try:
         for record in records:
-            acknowledgements.append(await producer.send(record.topic, record.value, key=record.key, headers=record.headers))  # noqa: PERF401 - each enters the partition's queue before the next
+            topic = name_on_kafka(record.topic, sandbox)
+            # One after the other: each enters its partition's queue before the next.
+            acknowledgements.append(await producer.send(topic, record.value, key=record.key, headers=record.headers))
     finally:
         placed = await asyncio.gather(*acknowledgements)
-    return [RecordRef(one.topic, one.partition, one.offset, moment_of(one.timestamp)) for one in placed]
+    return [RecordRef(record.topic, one.partition, one.offset, moment_of(one.timestamp)) for record, one in zip(records, placed, strict=True)]
 
 
 async def _close(producer: AIOKafkaProducer, deadline: float) -> None:

@@ -38,7 +38,7 @@ def decode(topic: Topic[Any], record: ConsumerRecord) -> Envelope[Any]:
         raise UnreadableRecordError(str(flaw), reason="headers") from flaw
     except ValidationError as flaw:
         raise UnreadableRecordError(str(flaw), reason="body") from flaw
-    return replace(envelope, record=RecordRef(record.topic, record.partition, record.offset, moment_of(record.timestamp)))
+    return replace(envelope, record=RecordRef(topic.name, record.partition, record.offset, moment_of(record.timestamp)))
 
 
 def moment_of(timestamp: int) -> datetime:

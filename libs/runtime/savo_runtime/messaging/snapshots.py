@@ -15,7 +15,9 @@ from savo_runtime.errors import DependencyDownError, FatalError, RetryableError
 from savo_runtime.messaging.broker import connection_arguments, reading_arguments
 from savo_runtime.messaging.dead_letters import reason_of
 from savo_runtime.messaging.gate import Backoff
+from savo_runtime.messaging.naming import name_on_kafka
 from savo_runtime.messaging.records import UnreadableRecordError, decode
+from savo_runtime.messaging.replay_mark import within_replay
 from savo_runtime.messaging.subscriptions import Snapshot
 from savo_runtime.messaging.tracing import about, consuming
 from savo_runtime.settings import RuntimeSettings
@@ -33,6 +35,7 @@ class SnapshotReader:
         self, settings: RuntimeSettings, snapshot: Snapshot, on_fatal: Callable[[Exception], None], *, attempts: int = 3, backoff: Backoff | None = None
     ) -> None:
         self.topic = snapshot.topic
+        self.topic_name = name_on_kafka(snapshot.topic.name, settings.sandbox)
         self.caught_up = asyncio.Event()
         """Stands where the topic ended when it was first read."""
         self._settings = settings
@@ -72,7 +75,7 @@ class SnapshotReader:
             await consumer.stop()
 
     async def _go_to_position(self, consumer: AIOKafkaConsumer) -> None:
-        partitions = [TopicPartition(self.topic.name, number) for number in sorted(await _partitions(consumer, self.topic.name))]
+        partitions = [TopicPartition(self.topic_name, number) for number in sorted(await _partitions(consumer, self.topic_name))]
         consumer.assign(partitions)
         if self._ends is None:
             self._ends = await consumer.end_offsets(partitions)
@@ -94,7 +97,8 @@ class SnapshotReader:
         try:
             if record.value is not None:  # a tombstone: its key was erased
                 envelope = decode(self.topic, record)
-                with consuming(self.topic.name, envelope.traceparent, partition=record.partition, offset=record.offset), about(envelope.event):
+                place = consuming(self.topic.name, envelope.traceparent, partition=record.partition, offset=record.offset)
+                with place, about(envelope.event), within_replay(envelope.replay):
                     await self._apply_patiently(envelope)
         except FatalError:
             raise

@@ -7,7 +7,8 @@
 
     Service(name="collector", subscriptions=[bind(on_scan_confirmed, collect=collect)])
 
-The event comes first; the rest is given by name. A handler that names a parameter `event_id` gets the record's `ce_id`.
+The event comes first; the rest is given by name. A handler that names a parameter `event_id` gets the record's `ce_id`; one that names
+`replay` gets the id of the replay that the record comes from, None for a live one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ F = TypeVar("F", bound=Handler)
 
 _CONSUMES = "__savo_consumes__"
 _PUBLISHES = "__savo_publishes__"
+
+_OF_THE_ENVELOPE: dict[str, Callable[[Envelope[Any]], object]] = {"event_id": lambda envelope: envelope.id, "replay": lambda envelope: envelope.replay}
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,11 @@ def publishes(*topics: Topic[Any]) -> Callable[[F], F]:
 
 def bind(handler: Handler, *, concurrency: int = 1, **dependencies: Any) -> Subscription:
     """Give a marked handler what it needs. Raises `TypeError` when a dependency is missing or unknown, at start, not at the first record."""
-    inspect.signature(handler).bind(object(), **dependencies, **({"event_id": None} if _wants_event_id(handler) else {}))
-    wants_event_id = _wants_event_id(handler)
+    wanted = [name for name in _OF_THE_ENVELOPE if name in inspect.signature(handler).parameters]
+    inspect.signature(handler).bind(object(), **dependencies, **dict.fromkeys(wanted))
 
     async def handle(envelope: Envelope[Any]) -> Outcome:
-        extra = {"event_id": envelope.id} if wants_event_id else {}
-        return await handler(envelope.event, **dependencies, **extra)
+        return await handler(envelope.event, **dependencies, **{name: _OF_THE_ENVELOPE[name](envelope) for name in wanted})
 
     return Subscription(getattr(handler, _CONSUMES), handle, getattr(handler, _PUBLISHES, ()), concurrency)
 
@@ -85,7 +87,3 @@ def read_snapshot(handler: Callable[..., Awaitable[None]], **dependencies: Any) 
         await handler(envelope.event, **dependencies)
 
     return Snapshot(getattr(handler, _CONSUMES), apply)
-
-
-def _wants_event_id(handler: Handler) -> bool:
-    return "event_id" in inspect.signature(handler).parameters

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from savo_contracts.topics import TOPICS, Retention, Topic, dead_letter_topics
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.messaging.broker import MAX_RECORD_BYTES, connection_arguments
+from savo_runtime.messaging.naming import name_on_kafka
 from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["ensure_topics"]
@@ -26,6 +27,9 @@ _RETENTION = {
     Retention.COMPACT: {"cleanup.policy": "compact", "delete.retention.ms": str(7 * _DAY), "max.compaction.lag.ms": str(_DAY)},
 }
 
+_SANDBOX_RETENTION = {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY), "retention.bytes": "-1"}
+"""A sandbox holds copies that no erasure reaches: they go by themselves."""
+
 
 async def ensure_topics(settings: RuntimeSettings) -> list[str]:
     """Make what is missing; the names of what was made. Topics that exist are left as they are.
@@ -38,7 +42,7 @@ async def ensure_topics(settings: RuntimeSettings) -> list[str]:
     try:
         await admin.start()
         present = set(await admin.list_topics())
-        missing = [topic for topic in _wanted(settings.kafka_replication_factor) if topic.name not in present]
+        missing = [topic for topic in _wanted(settings.kafka_replication_factor, settings.sandbox) if topic.name not in present]
         return await _create(admin, missing) if missing else []
     except (KafkaError, OSError) as fault:
         raise DependencyDownError("kafka", f"its topics cannot be listed or made: {fault}") from fault
@@ -66,10 +70,11 @@ def _because(words: list[str | None]) -> str:
     return f": {words[0]}" if words and words[0] else ""
 
 
-def _wanted(replication: int) -> list[NewTopic]:
-    topics = [NewTopic(topic.name, topic.partitions, replication, topic_configs=_configs(topic, replication)) for topic in TOPICS]
-    letters = [NewTopic(name, 1, replication, topic_configs=_dead_letter_configs()) for _, _, name in dead_letter_topics()]
-    return topics + letters
+def _wanted(replication: int, sandbox: str | None) -> list[NewTopic]:
+    kept = _SANDBOX_RETENTION if sandbox else {}
+    topics = [(topic.name, topic.partitions, {**_configs(topic, replication), **kept}) for topic in TOPICS]
+    letters = [(name, 1, {**_dead_letter_configs(), **kept}) for _, _, name in dead_letter_topics()]
+    return [NewTopic(name_on_kafka(name, sandbox), partitions, replication, topic_configs=configs) for name, partitions, configs in topics + letters]
 
 
 def _configs(topic: Topic[Any], replication: int) -> dict[str, str]:

@@ -5,12 +5,18 @@ from __future__ import annotations
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.folder import FolderStore
 from savo_runtime.storage.port import ObjectStore
+from savo_runtime.storage.sandbox import SandboxStore
 
 __all__ = ["open_store"]
 
 
 def open_store(settings: RuntimeSettings) -> ObjectStore:
-    """S3 when R2 or an S3 server is set, else a folder. Nothing is touched before the first call."""
+    """S3 when R2 or an S3 server is set, else a folder. Nothing is touched before the first call. A sandbox reads it and writes beside it."""
+    store = _open(settings)
+    return SandboxStore(store, settings.sandbox) if settings.sandbox else store
+
+
+def _open(settings: RuntimeSettings) -> ObjectStore:
     if settings.object_store == "folder":
         limit = settings.storage_limit_gb
         return FolderStore(settings.data_dir / "objects", limit_bytes=None if limit is None else int(limit * 1e9))

@@ -1,0 +1,128 @@
+"""`savo replay`: records of a topic once more, into a sandbox or into the original, without mail, without spending, without a sample twice."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from savo_cli.broker import Kafka, broker_settings, known_topic, on_kafka
+from savo_cli.selection import ScanIds, Subjects, Types, Users, Where, selection_of
+from savo_cli.speaking import AsJson, CommandError, Key, Url, page, speaking, tell_json
+
+if TYPE_CHECKING:
+    from savo_runtime.replaying.orders import Order
+    from savo_runtime.replaying.replay import OnProgress, Report
+    from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["replay"]
+
+DEFAULT_SANDBOX = "replay"
+
+
+def replay(
+    topic: Annotated[str, typer.Option("--topic", metavar="T", help="Which topic's records; see `savo topics list`.")],
+    since: Annotated[str, typer.Option("--from", metavar="TIME|OFFSET", help="start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).")] = "start",
+    until: Annotated[str, typer.Option("--to", metavar="TIME|OFFSET", help="The same words; never past what is there when it begins.")] = "end",
+    scan_ids: ScanIds = None,
+    users: Users = None,
+    subjects: Subjects = None,
+    types: Types = None,
+    where: Where = None,
+    into: Annotated[Literal["sandbox", "original"], typer.Option(help="Topics of their own, or the same ones again.")] = "sandbox",
+    sandbox: Annotated[str, typer.Option("--sandbox", help="Name of the sandbox.")] = DEFAULT_SANDBOX,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be carried; write nothing.")] = False,
+    rate: Annotated[float | None, typer.Option("--rate", metavar="N", min=0.1, help="At most N records a second.")] = None,
+    kafka: Kafka = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Carry records of a topic into a sandbox, or into the topic once more. The same command goes on where an interrupted one was."""
+    with speaking():
+        from savo_runtime.replaying.orders import Order
+        from savo_runtime.replaying.positions import parse_position
+
+        settings = broker_settings(kafka)
+        try:
+            for position in (since, until):
+                parse_position(position, datetime.now(UTC))
+        except ValueError as flaw:
+            raise CommandError(str(flaw)) from flaw
+        selection = selection_of(scan_ids, users, subjects, types, where, url=url, key=key)
+        chosen = known_topic(topic)
+        order = _checked(lambda: Order(chosen, since, until, selection, into, sandbox if into == "sandbox" else None), settings)
+        report = _carry(settings, order, dry_run=dry_run, rate=rate, quiet=as_json)
+    tell_json(report.as_json()) if as_json else _tell(report, settings)
+
+
+def _checked(make: Callable[[], Order], settings: RuntimeSettings) -> Order:
+    from savo_runtime.errors import SavoError
+    from savo_runtime.settings import RuntimeSettings as Settings
+
+    try:
+        order = make()
+        if order.sandbox:
+            Settings.__pydantic_validator__.validate_assignment(settings.model_copy(), "sandbox", order.sandbox)
+    except SavoError as refused:
+        raise CommandError(str(refused)) from refused
+    except ValueError as flaw:
+        raise CommandError("--sandbox: a name of a-z, 0-9 and -, at most 20 long") from flaw
+    return order
+
+
+def _carry(settings: RuntimeSettings, order: Order, *, dry_run: bool, rate: float | None, quiet: bool) -> Report:
+    from savo_runtime.replaying.replay import Replay, survey
+
+    with _bar(order.topic.name, shown=not quiet) as on_progress:
+        if dry_run:
+            return on_kafka(survey(settings, order, on_progress=on_progress))
+        return on_kafka(Replay(settings, order, by=getpass.getuser(), rate=rate, on_progress=on_progress).run())
+
+
+@contextmanager
+def _bar(title: str, *, shown: bool) -> Iterator[OnProgress | None]:
+    """On stderr, and only where a person looks."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not (shown and console.is_terminal):
+        yield None
+        return
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda passed, in_all: progress.update(task, completed=passed, total=in_all)
+
+
+def _tell(report: Report, settings: RuntimeSettings) -> None:
+    from rich.table import Table
+
+    console = page()
+    told = report.as_json()
+    where = f"sandbox {report.sandbox}" if report.sandbox else "the original"
+    did = "would go" if report.dry_run else "went on into" if report.resumed else "went"
+    console.print(f"{report.chosen:,} of {report.read:,} records of {report.topic} {did} into {where}".replace("into into", "into"), markup=False)
+    table = Table(box=None, show_header=False)
+    for name, count in sorted(told["types"].items()):
+        table.add_row("type", name, f"{count:,}")
+    for name, count in sorted(told["left_out"].items()):
+        table.add_row("left out", name, f"{count:,}")
+    console.print(table)
+    if report.chosen and report.first and report.last:
+        console.print(f"from {report.first:%Y-%m-%d %H:%M:%S}Z to {report.last:%Y-%m-%d %H:%M:%S}Z, in {report.seconds:.1f} s", markup=False)
+    if report.sandbox and not report.dry_run:
+        console.print(
+            f"work on it:  {_start_words(settings, report.sandbox)}\nlook into it:  savo topics tail --sandbox {report.sandbox} --from start", markup=False
+        )
+
+
+def _start_words(settings: RuntimeSettings, sandbox: str) -> str:
+    words: dict[str, Any] = {"SAVO_SANDBOX": sandbox, "SAVO_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers}
+    if settings.embedded_broker:
+        words["SAVO_EMBEDDED_BROKER"] = "true"
+    return " ".join(f"{name}={value}" for name, value in words.items()) + " python -m savo_runtime vision collector"

@@ -1,0 +1,49 @@
+"""What was erased is not carried anywhere again: scans by `scans.erased`, people by `subjects.erased`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pydantic_core
+from aiokafka import ConsumerRecord
+
+from savo_contracts.topics import SCANS_ERASED, SUBJECTS_ERASED, Topic
+from savo_runtime.messaging.naming import name_on_kafka
+from savo_runtime.replaying.positions import End, Start
+from savo_runtime.replaying.reading import TopicReader
+
+__all__ = ["Erasures", "read_erasures"]
+
+
+@dataclass(frozen=True)
+class Erasures:
+    scan_ids: frozenset[str] = frozenset()
+    subjects: frozenset[str] = frozenset()
+
+    def concern(self, record: ConsumerRecord, topic: Topic[Any]) -> bool:
+        if topic in (SCANS_ERASED, SUBJECTS_ERASED) or not (self.scan_ids or self.subjects):
+            return False
+        if topic.key_name == "scan_id" and (record.key or b"").decode(errors="replace") in self.scan_ids:
+            return True
+        about = _fields(record)
+        return about.get("scan_id") in self.scan_ids or about.get("subject") in self.subjects
+
+
+async def read_erasures(reader: TopicReader, sandbox: str | None) -> Erasures:
+    """From the topics' keys alone."""
+    found: dict[str, set[str]] = {}
+    for topic in (SCANS_ERASED, SUBJECTS_ERASED):
+        keys = found.setdefault(topic.key_name, set())
+        partitions = await reader.partitions([name_on_kafka(topic.name, sandbox)])
+        async for _, records, _ in reader.read(await reader.span(partitions, Start(), End())):
+            keys.update((record.key or b"").decode(errors="replace") for record in records)
+    return Erasures(frozenset(found["scan_id"]), frozenset(found["subject"]))
+
+
+def _fields(record: ConsumerRecord) -> dict[str, Any]:
+    try:
+        found = pydantic_core.from_json(record.value or b"")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
