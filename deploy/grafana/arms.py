@@ -5,6 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana.panels import Panel, Target, bars, board, choice, lines, number
+from deploy.grafana.promql import grown, quantile
 from savo_contracts.figures import REFERENCE_COST_USD, TARGETS
 
 __all__ = ["arms"]
@@ -52,16 +53,16 @@ def _answering() -> list[Panel]:
         bars(
             "Fallbacks",
             "Scans of the custom model that the provider answered, by reason.",
-            {"{{reason}}": "sum by (reason) (increase(savo_fallbacks_total[$__range]))"},
+            {"{{reason}}": grown("savo_fallbacks_total", "$__range", "reason")},
             width=8,
         ),
         bars(
             "Confirmed scans",
             "A step needs its number of them in each arm.",
-            {_ARM: "sum by (assigned_arm) (increase(savo_confirmed_scans_total[$__range]))"},
+            {_ARM: grown("savo_confirmed_scans_total", "$__range", "assigned_arm")},
             width=8,
         ),
-        bars("Failed scans", "", {_ARM: 'sum by (assigned_arm) (increase(savo_scans_total{outcome!="completed"}[$__range])) or vector(0)'}, width=8),
+        bars("Failed scans", "", {_ARM: grown("savo_scans_total", "$__range", "assigned_arm", '{outcome!="completed"}') + " or vector(0)"}, width=8),
         lines(
             "Scans a second",
             "By arm and who answered.",
@@ -70,7 +71,7 @@ def _answering() -> list[Panel]:
         lines(
             "What users did",
             "Items, by arm and action.",
-            {"{{assigned_arm}} {{action}}": "sum by (assigned_arm, action) (increase(savo_confirmed_items_total[$window]))"},
+            {"{{assigned_arm}} {{action}}": grown("savo_confirmed_items_total", "$window", "assigned_arm, action")},
         ),
         lines(
             "Share and state",
@@ -82,17 +83,18 @@ def _answering() -> list[Panel]:
 
 
 def _accuracy(span: str) -> str:
-    kept = f'sum by (assigned_arm) (increase(savo_confirmed_items_total{{action="kept"}}[{span}]))'
-    return f'{kept} / sum by (assigned_arm) (increase(savo_confirmed_items_total{{action!="moved"}}[{span}]))'
+    kept = grown("savo_confirmed_items_total", span, "assigned_arm", '{action="kept"}')
+    counted = grown("savo_confirmed_items_total", span, "assigned_arm", '{action!="moved"}')
+    return f"({kept} or {counted} * 0) / {counted}"
 
 
 def _corrections(span: str) -> str:
-    return f"sum by (assigned_arm) (increase(savo_corrected_scans_total[{span}])) / sum by (assigned_arm) (increase(savo_confirmed_scans_total[{span}]))"
+    return f"{grown('savo_corrected_scans_total', span, 'assigned_arm')} / {grown('savo_confirmed_scans_total', span, 'assigned_arm')}"
 
 
 def _p95(span: str) -> str:
-    return f'histogram_quantile(0.95, sum by (assigned_arm, le) (rate(savo_scan_duration_seconds_bucket{{stage="total"}}[{span}])))'
+    return quantile(0.95, "savo_scan_duration_seconds", span, "assigned_arm", '{stage="total"}')
 
 
 def _cost(span: str) -> str:
-    return f"sum by (assigned_arm) (increase(savo_arm_cost_usd_total[{span}])) / sum by (assigned_arm) (increase(savo_scans_total[{span}]))"
+    return f"{grown('savo_arm_cost_usd_total', span, 'assigned_arm')} / {grown('savo_scans_total', span, 'assigned_arm')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana.panels import Panel, Target, bars, board, lines, number, values_of
+from deploy.grafana.promql import grown
 
 __all__ = ["flywheel"]
 
@@ -39,11 +40,11 @@ def _goals() -> list[Panel]:
 
 def _samples() -> list[Panel]:
     return [
-        lines("What became of confirmations", "An hour, by outcome.", {"{{outcome}}": "sum by (outcome) (increase(savo_samples_total[1h]))"}),
+        lines("What became of confirmations", "An hour, by outcome.", {"{{outcome}}": grown("savo_samples_total", "1h", "outcome")}),
         bars(
             "Refused or waiting, by reason",
             "Over the chosen time.",
-            {"{{outcome}}: {{reason}}": 'sum by (outcome, reason) (increase(savo_samples_total{outcome=~"rejected|waiting|skipped"}[$__range]))'},
+            {"{{outcome}}: {{reason}}": grown("savo_samples_total", "$__range", "outcome, reason", '{outcome=~"rejected|waiting|skipped"}')},
         ),
         bars(
             "Class balance",
@@ -52,7 +53,7 @@ def _samples() -> list[Panel]:
             width=12,
             height=16,
         ),
-        lines("Stored bytes an hour", "Sample images.", {"bytes": "sum(increase(savo_sample_bytes_total[1h]))"}, "decbytes"),
+        lines("Stored bytes an hour", "Sample images.", {"bytes": grown("savo_sample_bytes_total", "1h")}, "decbytes"),
         lines(
             "Room",
             "Bytes that count against SAVO_STORAGE_LIMIT_GB, and the limit.",

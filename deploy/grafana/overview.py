@@ -5,6 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana.panels import Panel, Target, bars, board, lines, number
+from deploy.grafana.promql import grown
 from savo_contracts.figures import TARGETS
 
 __all__ = ["overview"]
@@ -23,7 +24,7 @@ def overview() -> Dashboard:
 
 def _now() -> list[Panel]:
     return [
-        number("Scans", "Answered in the chosen time.", {"": 'sum(increase(savo_scans_total{outcome="completed"}[$__range]))'}),
+        number("Scans", "Answered in the chosen time.", {"": grown("savo_scans_total", "$__range", where='{outcome="completed"}')}),
         number("p95", "Accepted to result stored.", {"": f"histogram_quantile(0.95, sum by (le) (rate({_TIME}[$__range])))"}, "s", _TARGET_SECONDS),
         number("Failed", "Scans without an answer, of all.", {"": _failed_share("$__range")}, "percentunit", _FAILED),
         number("Cost of a scan", "Mean, all arms; the target is the candidate's.", {"": _mean_cost("$__range")}, "currencyUSD", Target(TARGETS.cost_usd)),
@@ -83,8 +84,9 @@ def _quantiles() -> dict[str, str]:
 
 
 def _failed_share(span: str) -> str:
-    return f'(sum(increase(savo_scans_total{{outcome!="completed"}}[{span}])) or vector(0)) / sum(increase(savo_scans_total[{span}]))'
+    failed = grown("savo_scans_total", span, where='{outcome!="completed"}')
+    return f"({failed} or vector(0)) / {grown('savo_scans_total', span)}"
 
 
 def _mean_cost(span: str) -> str:
-    return f"sum(increase(savo_arm_cost_usd_total[{span}])) / sum(increase(savo_scans_total[{span}]))"
+    return f"{grown('savo_arm_cost_usd_total', span)} / {grown('savo_scans_total', span)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana.panels import Panel, Target, bars, board, lines, number, values_of
+from deploy.grafana.promql import grown
 
 __all__ = ["pipeline"]
 
@@ -30,7 +31,7 @@ def _now() -> list[Panel]:
         ),
         number("Paused", "Consumers that work on nothing.", {"": "sum(savo_consumer_paused)"}, target=Target(1), width=6),
         number(
-            "Set aside", "Dead letters in the chosen time.", {"": "sum(increase(savo_dead_letters_total[$__range])) or vector(0)"}, target=Target(1), width=6
+            "Set aside", "Dead letters in the chosen time.", {"": grown("savo_dead_letters_total", "$__range") + " or vector(0)"}, target=Target(1), width=6
         ),
     ]
 
@@ -46,9 +47,7 @@ def _consumers() -> list[Panel]:
             Target(60),
         ),
         lines("Paused", "1 while a consumer works on nothing, by cause.", {"{{group}}: {{cause}}": f"max by (group, cause) (savo_consumer_paused{_CHOSEN})"}),
-        lines(
-            "Rebalances", "Times that a member's partitions were given anew, an hour.", {"{{group}}": "sum by (group) (increase(savo_rebalances_total[1h]))"}
-        ),
+        lines("Rebalances", "Times that a member's partitions were given anew, an hour.", {"{{group}}": grown("savo_rebalances_total", "1h", "group")}),
     ]
 
 

@@ -1,0 +1,90 @@
+"""A real Prometheus on a free port, in a temporary folder: it scrapes, evaluates the alerts, and answers queries."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.parts.addresses import free_port, wait_for_port
+from tests.parts.table import record
+
+Sample = tuple[dict[str, str], float]
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    url: str
+
+    def query(self, expression: str) -> list[Sample]:
+        """An instant vector or scalar, now. Fails with Prometheus' own words."""
+        answer = httpx2.get(f"{self.url}/api/v1/query", params={"query": expression}, trust_env=False, timeout=20).json()
+        assert answer["status"] == "success", f"{expression}\n{answer.get('error')}"
+        data = answer["data"]
+        if data["resultType"] == "scalar":
+            return [({}, float(data["result"][1]))]
+        return [(each["metric"], float(each["value"][1])) for each in data["result"]]
+
+    def label_values(self, metric: str, label: str) -> list[str]:
+        answer = httpx2.get(f"{self.url}/api/v1/label/{label}/values", params={"match[]": metric}, trust_env=False, timeout=20).json()
+        return [str(value) for value in answer["data"]]
+
+    def targets(self) -> list[dict[str, Any]]:
+        active: list[dict[str, Any]] = httpx2.get(f"{self.url}/api/v1/targets", trust_env=False, timeout=20).json()["data"]["activeTargets"]
+        return active
+
+    def firing(self) -> set[str]:
+        """Names of the alerts that fire now."""
+        alerts = httpx2.get(f"{self.url}/api/v1/alerts", trust_env=False, timeout=20).json()["data"]["alerts"]
+        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+
+
+def promtool(*arguments: str) -> None:
+    """Runs it; skips where there is none, fails with what it said."""
+    program = shutil.which("promtool")
+    if program is None:
+        record("Prometheus", "skipped", "promtool is not installed")
+        pytest.skip("promtool is not installed")
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+    record("Prometheus", "real", "promtool")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextmanager
+def running_prometheus(config: str, folder: Path, files: Mapping[str, str] | None = None) -> Iterator[Prometheus]:
+    """`config` and `files` lie beside each other in `folder`."""
+    program = shutil.which("prometheus")
+    if program is None:
+        record("Prometheus", "skipped", "prometheus is not installed")
+        pytest.skip("prometheus is not installed")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in {**(files or {}), "prometheus.yml": config}.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    port = free_port()
+    arguments = ["--config.file", str(folder / "prometheus.yml"), "--storage.tsdb.path", str(folder / "data"), "--web.listen-address", f"127.0.0.1:{port}"]
+    with (folder / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen([program, *arguments, "--log.level", "warn"], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        wait_for_port(port, process)
+        prometheus = Prometheus(f"http://127.0.0.1:{port}")
+        _wait_until_ready(prometheus)
+        record("Prometheus", "real", "a server that scraped a real run")
+        yield prometheus
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait_until_ready(prometheus: Prometheus) -> None:
+    deadline = time.monotonic() + 30
+    while httpx2.get(f"{prometheus.url}/-/ready", trust_env=False).status_code != 200:
+        assert time.monotonic() < deadline, "Prometheus is not ready after 30 s"
+        time.sleep(0.1)

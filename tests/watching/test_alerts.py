@@ -1,0 +1,72 @@
+"""Alerts fire when they should, say where help is, and reach somebody by mail."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from savo_contracts.topics import SERVICES
+from tests.parts.prometheus import promtool
+from tests.parts.table import record
+from tests.watching.boards import ALERTS, ROOT, RUNBOOKS, Alert, alerts
+
+PROMETHEUS = ROOT / "deploy/prometheus"
+UNIT_TESTS = [PROMETHEUS / "alerts.test.yml", PROMETHEUS / "alerts.days.test.yml"]
+
+
+@pytest.mark.prometheus
+def test_promtool_finds_the_rules_in_order() -> None:
+    promtool("check", "rules", str(ALERTS))
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("name", ["prometheus.yml", "savo-up.yml"])
+def test_promtool_finds_the_configuration_in_order(name: str) -> None:
+    promtool("check", "config", str(PROMETHEUS / name))
+
+
+@pytest.mark.prometheus
+def test_each_alert_fires_and_goes_quiet_as_its_unit_test_says() -> None:
+    promtool("test", "rules", *map(str, UNIT_TESTS))
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.name)
+def test_an_alert_has_a_unit_test_and_a_runbook(alert: Alert) -> None:
+    assert f"alertname: {alert.name}" in "".join(path.read_text() for path in UNIT_TESTS)
+    assert alert.runbook == f"docs/runbooks/{alert.page}.md"
+    assert (ROOT / alert.runbook).exists()
+
+
+def test_no_runbook_is_left_without_its_alert() -> None:
+    assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == {alert.page for alert in alerts()}
+
+
+def test_every_service_is_scraped_and_missed_when_it_is_away() -> None:
+    scraped = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"][0]["dns_sd_configs"][0]["names"]
+    assert sorted(scraped) == sorted(SERVICES)
+    missed = re.findall(r'absent\(savo_service_info\{service="(\w+)"\}\)', ALERTS.read_text())
+    assert sorted(missed) == sorted(SERVICES)
+
+
+def test_alertmanager_sends_every_alert_by_mail() -> None:
+    config = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
+    receivers = {receiver["name"]: receiver for receiver in config["receivers"]}
+    for route in [config["route"], *config["route"]["routes"]]:
+        assert receivers[route["receiver"]]["email_configs"][0]["to"]
+    known = {alert.name for alert in alerts()}
+    matchers = [matcher for rule in config["inhibit_rules"] for side in ("source_matchers", "target_matchers") for matcher in rule[side]]
+    assert {name for matcher in matchers for name in re.findall(r"[A-Z]\w+", matcher)} <= known
+
+
+def test_alertmanager_itself_accepts_its_configuration() -> None:
+    amtool = shutil.which("amtool")
+    if amtool is None:
+        record("Alertmanager", "skipped", "amtool is not installed")
+        pytest.skip("amtool is not installed")
+    checked = subprocess.run([amtool, "check-config", str(ROOT / "deploy/alertmanager/alertmanager.yml")], capture_output=True, text=True, check=False)
+    record("Alertmanager", "real", "amtool")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
