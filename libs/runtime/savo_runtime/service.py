@@ -33,6 +33,8 @@ class Runtime:
     outbox: Outbox
     publisher: Publisher
     clock: Callable[[], datetime]
+    live: Database | None = None
+    """In a sandbox: the live service's tables, where there are any. To be read only: what was answered and paid once is recorded there."""
 
 
 @dataclass(frozen=True)

@@ -135,8 +135,11 @@ class RunningService:
         with suppress(DependencyDownError):  # it may come up later; readiness is red until then
             await store.check()
         self._checks |= {"database": database.check, "object-store": store.check}
+        live = _live_database(settings, name)
+        if live:
+            self._on_stop.push_async_callback(live.close)
         replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-        return Runtime(name, replica, store, database, Outbox(name), publisher, lambda: datetime.now(UTC))
+        return Runtime(name, replica, store, database, Outbox(name), publisher, lambda: datetime.now(UTC), live)
 
     async def _start_loops(self, service: Service, runtime: Runtime) -> None:
         for hook in reversed(service.on_stop):
@@ -210,6 +213,14 @@ class RunningService:
                     continue
         except (SavoError, TimeoutError) as error:
             log.warning("outbox.left_for_the_next_start", reason=str(error) or "no answer")
+
+
+def _live_database(settings: RuntimeSettings, service: str) -> Database | None:
+    """Only for a sandbox. A SQLite file that is not there is not made."""
+    if settings.sandbox is None:
+        return None
+    live = Database.open(settings.model_copy(update={"sandbox": None}), service)
+    return live if not live.is_sqlite or Path(live.url.database or "").exists() else None
 
 
 async def _migrated(database: Database, versions_package: str | None) -> None:

@@ -139,6 +139,9 @@ async def test_the_description_names_every_way_in_with_its_tag(house: House) -> 
         ("GET", "/admin/rollout"),
         ("PUT", "/admin/rollout"),
         ("GET", "/admin/audit"),
+        ("GET", "/admin/subject"),
+        ("POST", "/admin/digests/{week}"),
+        ("DELETE", "/admin/digests/{week}"),
     }
     assert all(operation["tags"] and "application/problem+json" in operation["responses"]["default"]["content"] for operation in routes.values())
     assert "image" in routes["POST", "/v1/scans"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]

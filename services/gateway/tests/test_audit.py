@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from savo_contracts.audit import AuditRecorded
 from savo_contracts.envelope import Envelope
 from savo_contracts.topics import AUDIT_RECORDED
-from savo_gateway.access import Scope, create_key
+from savo_gateway.access import Person, Scope, create_key
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.adapters.rollout_client import HttpRolloutDesk
 from services.gateway.tests.house import House
@@ -41,6 +41,12 @@ async def test_entries_are_shown_newest_first_by_what_was_done_to_what_and_page_
     assert await shown(house, action="share.changed") == [2, 1]
     assert await shown(house, about="vision", limit=1) == [3]
     assert await shown(house, before=(house.clock() + timedelta(minutes=3)).isoformat()) == [2, 1]
+
+
+async def test_operators_learn_by_which_subject_the_events_name_a_user(house: House) -> None:
+    subject = await house.gateway.scans.subject_for(Person("user", "u1"), house.clock())
+    assert (await house.http.get("/admin/subject", params={"user_id": "u1"})).json() == {"subject": subject}
+    assert (await house.http.get("/admin/subject", params={"user_id": "nobody"})).json() == {"subject": None}
 
 
 async def test_an_entry_that_comes_twice_is_kept_and_logged_once(house: House) -> None:

@@ -26,7 +26,8 @@ _NO_KEY = "stand-in"
 def build(settings: ReasoningSettings, runtime: Runtime) -> Service:
     shelf = DatabaseShelf(runtime.database)
     writer = build_writer(settings)
-    suggest = Suggest(writer, shelf, Patience(), Breaker(writer.provider, runtime.clock), runtime.clock)
+    recorded = DatabaseShelf(runtime.live) if runtime.live else None
+    suggest = Suggest(writer, shelf, Patience(), Breaker(writer.provider, runtime.clock), runtime.clock, recorded)
     return Service(
         name="reasoning",
         subscriptions=[

@@ -13,8 +13,8 @@ from savo_runtime.messaging.subscriptions import consumes, publishes
 
 @consumes(RECIPES_REQUESTED)
 @publishes(RECIPES_SUGGESTED)
-async def on_recipes_requested(requested: RecipesRequested, suggest: Suggest) -> RecipesSuggested | None:
-    return await suggest(requested)
+async def on_recipes_requested(requested: RecipesRequested, suggest: Suggest, replay: str | None) -> RecipesSuggested | None:
+    return await suggest(requested, replayed=replay is not None)
 
 
 @consumes(SCANS_ERASED)

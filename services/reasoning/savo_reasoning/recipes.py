@@ -41,14 +41,27 @@ class Suggest:
     patience: Patience
     breaker: Breaker
     clock: Callable[[], datetime]
+    recorded: Shelf | None = None
+    """In a sandbox: what the live service answered."""
 
-    async def __call__(self, requested: RecipesRequested) -> RecipesSuggested | None:
-        """The same request gives the same answer and is paid once. None when its scan or subject was erased. Raises `DependencyDownError`."""
+    async def __call__(self, requested: RecipesRequested, *, replayed: bool = False) -> RecipesSuggested | None:
+        """The same request gives the same answer and is paid once. None when its scan or subject was erased. Raises `DependencyDownError`.
+
+        A replayed request pays nothing: it gets the recorded answer, or None.
+        """
         if await self.shelf.is_erased(requested.scan_id, requested.subject):
             return None
         if known := await self.shelf.find(requested.recipe_id):
             return known
+        if replayed:
+            return await self._recall(requested)
         return await self.shelf.keep(await self._answer(requested))
+
+    async def _recall(self, requested: RecipesRequested) -> RecipesSuggested | None:
+        if self.recorded is None or await self.recorded.is_erased(requested.scan_id, requested.subject):
+            return None
+        told = await self.recorded.find(requested.recipe_id)
+        return await self.shelf.keep(told) if told else None
 
     async def _answer(self, requested: RecipesRequested) -> RecipesSuggested:
         try:

@@ -18,6 +18,7 @@ from savo_reasoning.ports import Answer, AnsweredRecipe, Cookbook, Prompt
 from savo_reasoning.recipes import BUSY, EXPIRED, UNAVAILABLE, UNUSABLE, Suggest, prompt_for
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.service import Runtime
+from savo_runtime.testing import memory_runtime
 
 OMELETTE = AnsweredRecipe(title="Omelette", ingredients=["4 eggs"], uses=["Egg", "unicorn"], steps=["Beat.", "Fry."], minutes=15)
 
@@ -70,6 +71,16 @@ async def test_a_repeat_gives_the_same_answer_and_asks_nobody(suggest: Suggest, 
     first = await suggest(requested)
     runtime.clock.advance(3600)  # type: ignore[attr-defined]
     assert await suggest(requested) == first
+    assert len(writer.prompts) == 1
+
+
+async def test_a_replayed_request_gets_the_answer_that_was_given_or_none(suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested) -> None:
+    assert await suggest(requested, replayed=True) is None
+    given = await suggest(requested)
+    assert await suggest(requested, replayed=True) == given
+    async with memory_runtime("reasoning", migrations="savo_reasoning.migrations") as sandbox:
+        again = replace(suggest, shelf=DatabaseShelf(sandbox.database), recorded=suggest.shelf)
+        assert await again(requested, replayed=True) == given
     assert len(writer.prompts) == 1
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -16,7 +17,7 @@ from savo_runtime.settings import load_settings
 from savo_runtime.testing import assert_migrations_match
 from savo_trainer.adapters.tables import Base
 from savo_trainer.app import DEFINITION, build, training_policy
-from savo_trainer.handlers import on_sample_erased, on_sample_stored
+from savo_trainer.handlers import on_sample_erased, on_sample_stored, on_threshold_reached
 from savo_trainer.http import runs_app
 from savo_trainer.settings import TrainerSettings
 from services.trainer.tests.trainer_fakes import NOON, House, a_house, collect, threshold
@@ -128,3 +129,10 @@ def test_a_senseless_setting_stops_the_start_with_one_line_that_names_it(
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert variable in line
+
+
+async def test_a_replayed_threshold_begins_no_training(house: House) -> None:
+    await on_threshold_reached(threshold(), house.ledger, uuid4(), replay="r-1")
+    assert await house.ledger.newest(10) == []
+    await on_threshold_reached(threshold(), house.ledger, uuid4(), replay=None)
+    assert len(await house.ledger.newest(10)) == 1

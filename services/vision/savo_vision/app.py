@@ -84,6 +84,7 @@ def build_scan(settings: VisionSettings, runtime: Runtime, steering: Steering, r
         policy=ScanPolicy(FallbackPolicy(settings.confidence_threshold), costs, settings.daily_budget_usd),
         clock=runtime.clock,
         threads=threads,
+        recorded=StoredResults(runtime.live) if runtime.live else None,
     )
 
 

@@ -14,8 +14,8 @@ from savo_vision.steering import Steering
 
 @consumes(SCANS_REQUESTED)
 @publishes(SCANS_COMPLETED, SCANS_FAILED)
-async def on_scan_requested(requested: ScanRequested, scan: Scan) -> ScanCompleted | ScanFailed | None:
-    return await scan(requested)
+async def on_scan_requested(requested: ScanRequested, scan: Scan, replay: str | None) -> ScanCompleted | ScanFailed | None:
+    return await scan(requested, replayed=replay is not None)
 
 
 @consumes(SCANS_ERASED)

@@ -2,6 +2,8 @@
 
 What is erased is not worked on; what is finished is not paid twice; what is late is not paid at all. The result is stored
 before it is given back for publishing.
+
+A replayed scan pays nothing: where the provider would be asked, its recorded answer stands in; where nothing is recorded, it is not worked on.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from savo_vision.errors import ProviderError, ProviderRefusedError
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.metering import meter
 from savo_vision.model_slot import Engine, LoadedModel, ModelSlot
-from savo_vision.ports import Finished, PhotoStore, Provider, Results
+from savo_vision.ports import Finished, PhotoStore, Provider, Results, Standing
 from savo_vision.routing import Choice, Router
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ class _Work:
     photo: bytes
     choice: Choice
     taken_up_at: datetime
+    recorded: Finished | None = None
+    replayed: bool = False
     stages: dict[str, float] = field(default_factory=dict)
     engine_seconds: float = 0.0
     provider_usd: float = 0.0
@@ -98,19 +102,30 @@ class Scan:
     clock: Callable[[], datetime]
     threads: Executor
     """Where decoding and inference run: as many threads as there are cores."""
+    recorded: Results | None = None
+    """In a sandbox: what the live service answered."""
 
-    async def __call__(self, requested: ScanRequested) -> Finished | None:
-        """None for an erased scan. Raises `DependencyDownError` when the photo store, the database or the provider is away."""
+    async def __call__(self, requested: ScanRequested, *, replayed: bool = False) -> Finished | None:
+        """None for an erased scan, and for a replayed one that is not known here.
+
+        Raises `DependencyDownError` when the photo store, the database or the provider is away.
+        """
         taken_up_at = self.clock()
         standing = await self.results.standing(requested)
         if standing.erased or standing.finished:
             return standing.finished
-        if self.clock() >= requested.expires_at:
+        recorded = await self.recorded.standing(requested) if replayed and self.recorded else Standing()
+        if recorded.erased or (replayed and self.recorded is None):
+            log.info(
+                "scan.not_replayed", scan_id=requested.scan_id, reason="erased" if recorded.erased else "no result of it is stored, and nobody waits for one"
+            )
+            return None
+        if not replayed and self.clock() >= requested.expires_at:
             return await self._fail(requested, FailureCode.EXPIRED, "The photo waited too long for an answer. Please scan it again.")
         photo = await self.photos.read(requested.image)
         if photo is None:
             return await self._fail(requested, FailureCode.PHOTO_MISSING, "The photo is no longer there. Please scan it again.")
-        return await self._answer(_Work(requested, photo, self.router.choose(requested.subject), taken_up_at))
+        return await self._answer(_Work(requested, photo, self.router.choose(requested.subject), taken_up_at, recorded.finished, replayed))
 
     async def _answer(self, work: _Work) -> Finished | None:
         try:
@@ -167,6 +182,8 @@ class Scan:
         return from_boxes(boxes)
 
     async def _ask_provider(self, work: _Work, reason: FallbackReason | None) -> _Seen:
+        if work.replayed:
+            return self._recall(work, reason)
         await self._within_budget()
         try:
             with work.stage("provider"), step("provider call", kind=SpanKind.CLIENT, attributes={"savo.provider": self.provider.served_by.value}):
@@ -178,6 +195,14 @@ class Scan:
         if answer.flaws:
             log.warning("provider.flawed", scan_id=work.requested.scan_id, provider=self.provider.served_by.value, **answer.flaws)
         return _Seen(answer.items, self.provider.served_by, (answer.model or self.provider.model)[:120], reason)
+
+    def _recall(self, work: _Work, reason: FallbackReason | None) -> _Seen:
+        """What the provider said when the scan was live."""
+        told = work.recorded
+        if isinstance(told, ScanCompleted) and told.served_by is not ServedBy.CUSTOM:
+            return _Seen(told.items, told.served_by, told.model_version, reason)
+        name = self.provider.served_by.value
+        raise ProviderError(name, f"was not asked: a replay spends nothing, and no answer of {name} is recorded for this scan")
 
     async def _within_budget(self) -> None:
         budget = self.policy.daily_budget_usd

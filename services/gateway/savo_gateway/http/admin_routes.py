@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime
 
 from savo_contracts.audit import AuditRecorded
-from savo_gateway.access import ANYBODY
+from savo_gateway.access import ANYBODY, Person
 from savo_gateway.errors import RolloutAwayError
 from savo_gateway.http.gateway import OpsCaller, TheGateway, name_of
 from savo_gateway.http.problems import MEDIA_TYPE, PROBLEM_RESPONSES
 from savo_gateway.rollout_mirror import RolloutMirror
 
 __all__ = ["router"]
+
+Week = Annotated[str, Path(pattern=r"^\d{4}-W\d{2}$", description="ISO week, such as 2026-W48.")]
 
 _NAME_LIMIT = 120
 
@@ -46,6 +48,23 @@ async def show_audit(
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> list[AuditRecorded]:
     return list(await gateway.audit_log.newest(limit, action=action, about=about, before=before))
+
+
+@router.get("/subject", summary="By which subject the events name a user")
+async def show_subject(gateway: TheGateway, _caller: OpsCaller, user_id: Annotated[str, Query(min_length=1, max_length=200)]) -> dict[str, str | None]:
+    """Null for a user who has sent nothing, or was erased."""
+    return {"subject": await gateway.scans.subject_of(Person("user", user_id))}
+
+
+@router.post("/digests/{week}", summary="Claim a week's digest, before it is sent", status_code=201)
+async def claim_digest(week: Week, gateway: TheGateway, _caller: OpsCaller) -> dict[str, str]:
+    await gateway.digests.claim(week, gateway.clock())
+    return {"week": week}
+
+
+@router.delete("/digests/{week}", summary="Give the claim back: it could not be sent", status_code=204)
+async def release_digest(week: Week, gateway: TheGateway, _caller: OpsCaller) -> None:
+    await gateway.digests.release(week)
 
 
 def _signed(told: Any, caller: str | None) -> Any:
