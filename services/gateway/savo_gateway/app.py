@@ -11,6 +11,7 @@ from uuid import uuid4
 from savo_gateway import handlers
 from savo_gateway.access import AccessPolicy, CheckCaller, JwtPolicy, Mode, default_mode
 from savo_gateway.adapters.audit_store import SqlAuditLog
+from savo_gateway.adapters.digest_store import SqlDigests
 from savo_gateway.adapters.figure_store import SqlFigures
 from savo_gateway.adapters.journal import SqlJournal
 from savo_gateway.adapters.key_store import SqlKeys
@@ -89,6 +90,7 @@ def _gateway(
         progress=ShowProgress(figures, runtime.clock, settings.goals_started_at),
         rollout=desk,
         audit_log=SqlAuditLog(runtime.database),
+        digests=SqlDigests(runtime.database),
         clock=runtime.clock,
         rollout_mirror=mirror,
         journal=SqlJournal(runtime.database),

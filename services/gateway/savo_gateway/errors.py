@@ -7,6 +7,7 @@ GatewayError                     code                      status
 ├── PhotoNotFoundError           photo-not-found           404
 ├── ScanNotCompletedError        scan-not-completed        409
 ├── ScanFailedError              scan-failed               409
+├── DigestSentError              digest-sent               409
 ├── IdempotencyKeyReusedError    idempotency-key-reused    422
 ├── IdempotencyInProgressError   idempotency-in-progress   409
 ├── UnauthorizedError            unauthorized              401
@@ -17,10 +18,12 @@ GatewayError                     code                      status
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
 __all__ = [
+    "DigestSentError",
     "ForbiddenError",
     "GatewayError",
     "IdempotencyInProgressError",
@@ -140,6 +143,15 @@ class IdempotencyInProgressError(GatewayError):
 
     def __init__(self) -> None:
         super().__init__("the first request with this Idempotency-Key is still being worked on; ask again", retry_after=1)
+
+
+class DigestSentError(GatewayError):
+    status = 409
+    code = "digest-sent"
+    title = "This week's digest was sent"
+
+    def __init__(self, week: str, at: datetime) -> None:
+        super().__init__(f"the digest of {week} was sent at {at:%Y-%m-%d %H:%M} UTC", sent_at=at.isoformat())
 
 
 class UnauthorizedError(GatewayError):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from savo_gateway.tracing import Passage
     from savo_gateway.uploads import Photo
 
-__all__ = ["AuditLog", "FigureStore", "Journal", "Photos", "Projections", "ReportedScans", "RolloutDesk", "ScanStore"]
+__all__ = ["AuditLog", "Digests", "FigureStore", "Journal", "Photos", "Projections", "ReportedScans", "RolloutDesk", "ScanStore"]
 
 
 class Photos(Protocol):
@@ -142,6 +142,18 @@ class AuditLog(Protocol):
         ...
 
     async def newest(self, limit: int, *, action: str | None = None, about: str | None = None, before: datetime | None = None) -> Sequence[AuditRecorded]: ...
+
+
+class Digests(Protocol):
+    """One mail a week, whoever sends it."""
+
+    async def claim(self, week: str, now: datetime) -> None:
+        """Raises `DigestSentError` when somebody did."""
+        ...
+
+    async def release(self, week: str) -> None:
+        """It could not be sent after all."""
+        ...
 
 
 class RolloutDesk(Protocol):

@@ -77,6 +77,12 @@ class Figures:
     """Of the registered models, on their holdouts."""
     mean_cost_usd: float | None
     """Of the completed scans of the last seven days."""
+    scans_last_week: int
+    """Completed or failed in the last seven days."""
+    spent_last_week_usd: float
+    """On those scans."""
+    samples_by_day: Mapping[str, int]
+    """Of the last four weeks: UTC day → samples first stored on it that still stand; days without any are left out."""
     runs: Sequence[TrainingRun] = field(default=())
 
 
@@ -88,6 +94,9 @@ class Progress:
     per_class: Mapping[str, int]
     map50_by_version: Mapping[str, float]
     runs: Sequence[TrainingRun]
+    samples_by_day: Mapping[str, int]
+    scans_last_week: int
+    spent_last_week_usd: float
     reference_cost_usd: float = REFERENCE_COST_USD
 
 
@@ -122,7 +131,17 @@ class ShowProgress:
         started_at = self.started_at or figures.first_sample_at
         measured = _measured(figures)
         goals = tuple(standing(goal, measured[goal.figure], started_at, now) for goal in GOALS)
-        return Progress(started_at, goals, figures.refused, figures.per_class, figures.map50_by_version, figures.runs)
+        return Progress(
+            started_at,
+            goals,
+            figures.refused,
+            figures.per_class,
+            figures.map50_by_version,
+            figures.runs,
+            figures.samples_by_day,
+            figures.scans_last_week,
+            _rounded(figures.spent_last_week_usd),
+        )
 
 
 def _measured(figures: Figures) -> dict[str, float | None]:

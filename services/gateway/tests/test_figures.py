@@ -154,3 +154,18 @@ def test_what_grows_is_on_course_when_it_is_as_far_as_the_time() -> None:
     assert not standing(goal, 999, MONDAY, at).on_course
     assert standing(goal, 999, None, at).on_course is None
     assert standing(goal, 10_000, MONDAY, MONDAY + timedelta(days=400)).reached
+
+
+async def test_samples_are_counted_by_their_day_over_four_weeks_and_erased_ones_are_not(house: House) -> None:
+    days = {
+        1: MONDAY,
+        2: MONDAY.replace(hour=0, minute=0),
+        3: MONDAY - timedelta(days=1),
+        4: MONDAY - timedelta(days=27),
+        5: MONDAY - timedelta(days=28),
+        6: MONDAY,
+    }
+    for number, at in days.items():
+        await house.hear(stored(number, at))
+    await house.hear(erased(6, MONDAY + timedelta(minutes=1)))
+    assert (await progress(house))["samples_by_day"] == {"2026-01-05": 2, "2026-01-04": 1, "2025-12-09": 1}

@@ -51,6 +51,7 @@ __all__ = [
     "test_progress_shows_runs_with_their_verdict_and_measures_the_goals",
     "test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted",
     "test_refused_uploads_are_counted_by_reason",
+    "test_samples_are_counted_by_their_day_over_four_weeks_and_erased_ones_are_not",
     "test_the_correction_rate_is_edited_scans_of_confirmed_scans",
     "test_the_same_twice_gives_the_same_answer_and_one_event",
     "test_what_nobody_answered_fails_half_a_minute_after_its_time",

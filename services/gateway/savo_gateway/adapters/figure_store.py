@@ -6,7 +6,7 @@ Events may come twice and out of order, so each write compares times and keeps t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import case, delete, func, select, union_all, update
@@ -94,6 +94,8 @@ class SqlFigures:
                 select(func.min(SampleRow.first_stored_at), func.count().filter(SampleRow.first_stored_at >= last_week)).where(living)
             )
             first_at, lately = since.one()
+            costs = select(func.avg(ScanRow.cost_usd), func.count(), func.coalesce(func.sum(ScanRow.cost_usd), 0.0))
+            mean_cost, scans_lately, spent = (await session.execute(costs.where(ScanRow.finished_at >= last_week))).one()
             return Figures(
                 stored=await _stored_figures(session, today, week),
                 first_sample_at=first_at,
@@ -101,9 +103,20 @@ class SqlFigures:
                 per_class=await _counted(session, select(SampleLabelRow.label, func.sum(SampleLabelRow.boxes)).group_by(SampleLabelRow.label)),
                 refused=await _counted(session, _refusals()),
                 map50_by_version=await _map50_by_version(session),
-                mean_cost_usd=await session.scalar(select(func.avg(ScanRow.cost_usd)).where(ScanRow.finished_at >= last_week)),
+                mean_cost_usd=mean_cost,
+                scans_last_week=scans_lately,
+                spent_last_week_usd=float(spent),
+                samples_by_day=await _counted(session, _samples_by_day(session, today - timedelta(days=27))),
                 runs=await _runs(session),
             )
+
+
+def _samples_by_day(session: AsyncSession, since: datetime) -> Any:
+    """SQLite keeps UTC without a zone; PostgreSQL would take the session's."""
+    moment = SampleRow.first_stored_at
+    is_postgresql = session.get_bind().dialect.name == "postgresql"
+    day = func.to_char(func.timezone("UTC", moment), "YYYY-MM-DD") if is_postgresql else func.strftime("%Y-%m-%d", moment)
+    return select(day, func.count()).where(SampleRow.erased.is_(False), moment >= since).group_by(day)
 
 
 async def _map50_by_version(session: AsyncSession) -> dict[str, float]:

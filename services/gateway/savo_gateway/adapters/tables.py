@@ -16,6 +16,7 @@ __all__ = [
     "AuditRow",
     "Base",
     "ConfirmationRow",
+    "DigestRow",
     "IdempotencyRow",
     "ModelRow",
     "PhotoOwnerRow",
@@ -158,6 +159,15 @@ class RecordRow(Base):
     published_at: Mapped[datetime]
     heard_at: Mapped[datetime]
     note: Mapped[str] = mapped_column(String(300))
+
+
+class DigestRow(Base):
+    """A week whose digest went out, or is on its way."""
+
+    __tablename__ = "digests"
+
+    week: Mapped[str] = mapped_column(String(8), primary_key=True)
+    claimed_at: Mapped[datetime]
 
 
 class SampleRow(Base):

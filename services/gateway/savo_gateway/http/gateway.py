@@ -13,7 +13,7 @@ from structlog.contextvars import bind_contextvars
 from savo_gateway.access import CheckCaller, Person, Principal, Scope, person_named
 from savo_gateway.errors import ScanNotFoundError
 from savo_gateway.finishing import ConfirmScan
-from savo_gateway.ports import AuditLog, FigureStore, Journal, RolloutDesk, ScanStore
+from savo_gateway.ports import AuditLog, Digests, FigureStore, Journal, RolloutDesk, ScanStore
 from savo_gateway.rates import RateLimit
 from savo_gateway.rollout_mirror import RolloutMirror
 from savo_gateway.scans import AcceptScan, Scan, is_scan_id
@@ -43,6 +43,7 @@ class Gateway:
     progress: ShowProgress
     rollout: RolloutDesk
     audit_log: AuditLog
+    digests: Digests
     clock: Callable[[], datetime]
     rollout_mirror: RolloutMirror
     journal: Journal

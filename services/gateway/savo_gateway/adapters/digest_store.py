@@ -1,0 +1,33 @@
+"""Which week's digest was sent, in SQL: whoever adds the row first sends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, select
+
+from savo_gateway.adapters.rows import insert_once
+from savo_gateway.adapters.tables import DigestRow
+from savo_gateway.errors import DigestSentError
+from savo_runtime.database import Database
+
+__all__ = ["SqlDigests"]
+
+
+@dataclass(frozen=True)
+class SqlDigests:
+    """`ports.Digests`."""
+
+    database: Database
+
+    async def claim(self, week: str, now: datetime) -> None:
+        async with self.database.session() as session:
+            if await insert_once(session, DigestRow, {"week": week, "claimed_at": now}):
+                return
+            claimed_at = await session.scalar(select(DigestRow.claimed_at).where(DigestRow.week == week))
+        raise DigestSentError(week, claimed_at or now)
+
+    async def release(self, week: str) -> None:
+        async with self.database.session() as session:
+            await session.execute(delete(DigestRow).where(DigestRow.week == week))
