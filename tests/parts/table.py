@@ -18,6 +18,7 @@ PARTS = {
     "s3": "S3",
     "browser": "Chromium",
     "prometheus": "Prometheus",
+    "kubernetes": "Kubernetes",
     "torch": "torch",
     "photos": "real photos",
 }

@@ -1,0 +1,240 @@
+"""What holds of every rendered overlay. A rule takes manifests and tells flaws, one line each."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from savo_contracts.topics import SERVICES, topic_named
+from savo_runtime.messaging.broker import group_of
+from savo_runtime.serving import STOP_SECONDS
+from savo_runtime.settings import RuntimeSettings, installed_settings, known_variables
+from savo_runtime.telemetry.health import CHECK_SECONDS
+from tests.kubernetes.manifests import Pod, example_secrets, name_of, named, of_kind, pods, secrets_of, selects, settings
+from tests.parts.kubernetes import Manifest
+
+ROOT = Path(__file__).parents[2]
+OF_THE_COMMAND = {"SAVO_URL", "SAVO_API_KEY", "SMTP_URL"}
+"""Read by `savo`, not by a service's settings."""
+
+OF_RAY = {"SAVO_TRAINER_RUNNER": "ray", "RAY_ADDRESS": "http://savo-ray-head-svc:8265"}
+"""Promised for the trainer: beside a RayCluster they may stand before the trainer takes them."""
+
+EXIT_SECONDS = 5.0
+Rule = Callable[[list[Manifest]], Iterator[str]]
+
+
+def no_rights(manifests: list[Manifest]) -> Iterator[str]:
+    """Not root, nothing to write to but volumes, no way up, no token of the cluster's."""
+    for pod in pods(manifests):
+        context = pod.spec.get("securityContext", {})
+        if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
+            yield f"{pod.owner} may run as root"
+        if context.get("seccompProfile") != {"type": "RuntimeDefault"}:
+            yield f"{pod.owner} has no seccomp profile"
+        if pod.spec.get("automountServiceAccountToken") is not False and pod.name != "ray-head":
+            yield f"{pod.owner} has a token of the cluster's API"
+        if any(pod.spec.get(word) for word in ("hostNetwork", "hostPID", "hostIPC")) or any("hostPath" in volume for volume in pod.spec.get("volumes", [])):
+            yield f"{pod.owner} sees its node"
+        for container in pod.containers:
+            own = container.get("securityContext", {})
+            if own.get("readOnlyRootFilesystem") is not True:
+                yield f"{pod.owner}, {container['name']} may write to its root file system"
+            if own.get("allowPrivilegeEscalation") is not False or own.get("privileged") or own.get("capabilities") != {"drop": ["ALL"]}:
+                yield f"{pod.owner}, {container['name']} may gain rights"
+
+
+def known_settings(manifests: list[Manifest]) -> Iterator[str]:
+    """Every variable is one that something reads: a typo would be passed over in silence."""
+    known = known_variables(installed_settings().values()) | OF_THE_COMMAND
+    awaited = OF_RAY.keys() if of_kind(manifests, "RayCluster") else set()
+    yield from (f"ConfigMap: {variable} is no setting of Savo" for variable in settings(manifests) if variable not in known | awaited)
+    for pod in pods(manifests):
+        if pod.spec.get("enableServiceLinks") is not False:
+            yield f"{pod.owner} gets variables of other Services, such as SAVO_GATEWAY_PORT"
+        for container in pod.containers:
+            yield from (f"{pod.owner}: {each['name']} is no setting of Savo" for each in container.get("env", []) if each["name"] not in known)
+
+
+def settings_make_sense(manifests: list[Manifest]) -> Iterator[str]:
+    """Each service takes ConfigMap and Secret together as its settings."""
+    given = settings(manifests)
+    if not trainer_knows_ray() and of_kind(manifests, "RayCluster"):
+        given = {name: value for name, value in given.items() if OF_RAY.get(name) != value}
+    for pod in pods(manifests):
+        if pod.service is None:
+            continue
+        secrets = {variable: example_secrets()[key] for variable, key in secrets_of(pod.containers[0]).items()}
+        values = {name: value for name, value in (given | secrets).items() if value}
+        try:
+            installed_settings()[pod.service].model_validate(values)
+        except ValueError as flaw:
+            yield f"{pod.owner} would not start: {flaw}"
+
+
+def own_secrets(manifests: list[Manifest]) -> Iterator[str]:
+    """A service is given the secrets that it reads, no other's, and its own role in the database."""
+    for pod in pods(manifests):
+        for container in pod.containers:
+            given = secrets_of(container)
+            yield from (f"{pod.owner}: {key} is not in secrets.env.example" for key in given.values() if key not in example_secrets())
+            if pod.service and set(given) != _secrets_read_by(pod.service):
+                yield f"{pod.owner} is given {sorted(given)} and reads {sorted(_secrets_read_by(pod.service))}"
+            if pod.service and given.get("SAVO_DATABASE_URL") != f"{pod.service.upper()}_DATABASE_URL":
+                yield f"{pod.owner} does not have the database role of {pod.service}"
+
+
+def whole_services(manifests: list[Manifest]) -> Iterator[str]:
+    """Each of the six, once: probes, a disruption budget, a network policy of its own, tables made before it."""
+    running = {pod.service: pod for pod in pods(manifests) if pod.service}
+    yield from (f"{service} is not deployed" for service in SERVICES if service not in running)
+    for service, pod in running.items():
+        container = pod.containers[0]
+        if container["command"] != ["python", "-m", "savo_runtime", service] or not container["image"].split(":")[0].endswith(f"savo-{service}"):
+            yield f"{pod.owner} does not run {service}"
+        probes = {name: container.get(f"{name}Probe", {}).get("httpGet", {}).get("path") for name in ("startup", "liveness", "readiness")}
+        if probes != {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}:
+            yield f"{pod.owner} is not asked how it is: {probes}"
+        elif container["readinessProbe"].get("timeoutSeconds", 1) <= CHECK_SECONDS:
+            yield f"{pod.owner}: /readyz may take {CHECK_SECONDS:g} s, longer than it is waited for"
+        for kind in ("PodDisruptionBudget", "NetworkPolicy"):
+            selectors = [each["spec"].get("selector", each["spec"].get("podSelector")) for each in of_kind(manifests, kind)]
+            if {"matchLabels": {"app.kubernetes.io/name": service}} not in selectors:
+                yield f"{pod.owner} has no {kind} of its own"
+        if not any(each["metadata"]["name"] == f"savo-{service}-tables" for each in of_kind(manifests, "Job")):
+            yield f"{pod.owner}: no Job makes its tables"
+    for budget in of_kind(manifests, "PodDisruptionBudget"):
+        if budget["spec"].get("maxUnavailable") != 1:
+            yield f"{name_of(budget)}: a node with the last replica could never be drained"
+
+
+def time_to_stop(manifests: list[Manifest]) -> Iterator[str]:
+    """Kubernetes waits until what is at work is finished and committed (docs/decisions/0003)."""
+    for pod in pods(manifests):
+        if pod.service is None:
+            continue
+        before = pod.containers[0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        needed = before + STOP_SECONDS + EXIT_SECONDS
+        if pod.spec.get("terminationGracePeriodSeconds", 30) < needed:
+            yield f"{pod.owner} is killed before it may take {needed:g} s to stop"
+
+
+def bounded(manifests: list[Manifest]) -> Iterator[str]:
+    """What a container asks for and may take; where it may write."""
+    folder = settings(manifests)["SAVO_DATA_DIR"]
+    for pod in pods(manifests):
+        for container in pod.containers:
+            resources = container.get("resources", {})
+            if not {"cpu", "memory"} <= resources.get("requests", {}).keys() or "memory" not in resources.get("limits", {}):
+                yield f"{pod.owner}, {container['name']} has no requests or no limit of memory"
+            if not {folder, "/tmp"} <= {mount["mountPath"] for mount in container.get("volumeMounts", [])}:
+                yield f"{pod.owner}, {container['name']} cannot write to {folder} and /tmp"
+        for volume in pod.spec.get("volumes", []):
+            if "sizeLimit" not in volume.get("emptyDir", {}):
+                yield f"{pod.owner}: volume {volume['name']} may fill its node"
+
+
+def one_version(manifests: list[Manifest]) -> Iterator[str]:
+    """Every image is ours, of the product's version."""
+    for pod in pods(manifests):
+        for container in pod.containers:
+            if not container["image"].startswith("savo-") or container["image"].partition(":")[2] != _version():
+                yield f"{pod.owner}: {container['image']} is not of version {_version()}"
+
+
+def scaled_within_partitions(manifests: list[Manifest]) -> Iterator[str]:
+    """Replicas by the lag of a group that the service really has, at most as many as the topic has partitions."""
+    for scaled in of_kind(manifests, "ScaledObject"):
+        target = scaled["spec"]["scaleTargetRef"]["name"]
+        service = target.removeprefix("savo-")
+        if "replicas" in named(manifests, f"Deployment/{target}")["spec"]:
+            yield f"Deployment/{target} sets replicas, which {name_of(scaled)} decides"
+        for trigger in (each["metadata"] for each in scaled["spec"]["triggers"] if each["type"] == "kafka"):
+            topic = topic_named(trigger["topic"])
+            if service not in topic.consumers or trigger["consumerGroup"] != group_of(service, topic.name):
+                yield f"{name_of(scaled)}: {service} has no group {trigger['consumerGroup']} on {topic.name}"
+            if scaled["spec"]["maxReplicaCount"] > topic.partitions:
+                yield f"{name_of(scaled)}: {scaled['spec']['maxReplicaCount']} replicas, and {topic.name} has {topic.partitions} partitions"
+            yield from (f"{name_of(scaled)}: {flaw}" for flaw in _other_kafka(trigger, settings(manifests)))
+
+
+def only_what_flows(manifests: list[Manifest]) -> Iterator[str]:
+    """Nothing is open but what is written here: who calls whom inside, and which other namespaces come in."""
+    policies = of_kind(manifests, "NetworkPolicy")
+    if not any(each["spec"]["podSelector"] == {} and "ingress" not in each["spec"] and "egress" not in each["spec"] for each in policies):
+        yield "what no policy names is not refused"
+    every = [pod for pod in pods(manifests) if pod.labels.get("app.kubernetes.io/component") != "ray"]
+    needed = {("gateway", "rollout"), ("hands", "gateway"), *((("digest", "gateway"),) if of_kind(manifests, "CronJob") else ())}
+    for word, may in (("enter", _may_enter), ("leave", _may_leave)):
+        found = {(caller.name, callee.name) for caller in every for callee in every if caller is not callee and may(policies, caller, callee)}
+        if found != needed:
+            yield f"calls that may {word}: {sorted(found)}; needed: {sorted(needed)}"
+    for policy in policies:
+        for rule in policy["spec"].get("ingress", []):
+            if not rule.get("from") or (not rule.get("ports") and policy["metadata"]["name"] != "savo-ray"):
+                yield f"{name_of(policy)} lets anybody in"
+
+
+RULES: tuple[Rule, ...] = (
+    no_rights,
+    known_settings,
+    settings_make_sense,
+    own_secrets,
+    whole_services,
+    time_to_stop,
+    bounded,
+    one_version,
+    scaled_within_partitions,
+    only_what_flows,
+)
+
+
+def trainer_knows_ray() -> bool:
+    return "ray" in str(installed_settings()["trainer"].model_fields["trainer_runner"].annotation)
+
+
+@cache
+def _version() -> str:
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+@cache
+def _secrets_read_by(service: str) -> set[str]:
+    fields = _settings_of(service).model_fields.values()
+    return {str(info.validation_alias) for info in fields if "SecretStr" in str(info.annotation) or info.annotation is SecretStr}
+
+
+def _settings_of(service: str) -> type[RuntimeSettings]:
+    return installed_settings()[service]
+
+
+def _other_kafka(trigger: dict[str, str], given: dict[str, str]) -> Iterator[str]:
+    """KEDA's words for the settings' protocol and mechanism."""
+    protocol, mechanism = given.get("SAVO_KAFKA_SECURITY_PROTOCOL", "PLAINTEXT"), given.get("SAVO_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")
+    words = {"PLAIN": "plaintext", "SCRAM-SHA-256": "scram_sha256", "SCRAM-SHA-512": "scram_sha512"}
+    sasl = words[mechanism] if protocol.startswith("SASL") else "none"
+    tls = "enable" if protocol.endswith("SSL") else "disable"
+    if (trigger.get("sasl", "none"), trigger.get("tls", "disable")) != (sasl, tls):
+        yield f"KEDA talks to Kafka by {trigger.get('sasl')}, tls {trigger.get('tls')}; the services by {protocol}, {mechanism}"
+
+
+def _may_enter(policies: list[Manifest], caller: Pod, callee: Pod) -> bool:
+    return any(_lets(rule.get("from", []), caller) for rule in _rules(policies, "ingress", callee))
+
+
+def _may_leave(policies: list[Manifest], caller: Pod, callee: Pod) -> bool:
+    rules = [rule for rule in _rules(policies, "egress", caller) if {"port": "http"} in [{"port": each.get("port")} for each in rule.get("ports", [])]]
+    return any(_lets(rule.get("to", []), callee) for rule in rules)
+
+
+def _rules(policies: list[Manifest], direction: str, pod: Pod) -> list[Manifest]:
+    chosen = [policy["spec"] for policy in policies if selects(policy["spec"]["podSelector"], pod.labels)]
+    return [rule for spec in chosen for rule in spec.get(direction, [])]
+
+
+def _lets(peers: list[Manifest], pod: Pod) -> bool:
+    return any("podSelector" in peer and selects(peer["podSelector"], pod.labels) for peer in peers if "namespaceSelector" not in peer)

@@ -1,0 +1,176 @@
+"""deploy/kubernetes, rendered: by Kubernetes' own schemas, by the operators', and by the rules of the house. No cluster is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+
+from tests.kubernetes import rules
+from tests.kubernetes.manifests import named, of_kind, pods
+from tests.parts.kubernetes import CUSTOM_RESOURCES, MANIFESTS, Manifest, Render
+
+pytestmark = pytest.mark.kubernetes
+
+OVERLAYS = sorted(path.name for path in (MANIFESTS / "overlays").iterdir())
+OLDEST, NEWEST = "1.31", kubernetes_validate.latest_version()
+
+Schemas = Callable[[str, str], Manifest]
+Change = Callable[[list[Manifest]], object]
+
+
+def check(manifest: Manifest, schema: Schemas) -> None:
+    # `jsonschema.validate` would first check the schema itself, which is the operators' business, and takes seconds.
+    jsonschema.Draft202012Validator(schema(manifest["apiVersion"], manifest["kind"])).validate(manifest)
+
+
+def is_custom(manifest: Manifest) -> bool:
+    return (manifest["apiVersion"], manifest["kind"]) in CUSTOM_RESOURCES
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_kubernetes_takes_every_manifest(render: Render, version: str) -> None:
+    distinct: list[Manifest] = []
+    for manifest in [each for overlay in OVERLAYS for each in render(overlay) if not is_custom(each)]:
+        distinct += [] if manifest in distinct else [manifest]
+    for manifest in distinct:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("overlay", [overlay for overlay in OVERLAYS if overlay != "small"])
+def test_the_operators_take_every_custom_resource(render: Render, custom_schema: Schemas, overlay: str) -> None:
+    custom = [each for each in render(overlay) if is_custom(each)]
+    assert {each["kind"] for each in custom} >= {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
+    for manifest in custom:
+        check(manifest, custom_schema)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("ScaledObject/savo-vision", lambda spec: spec.update(maxReplicas=3)),
+        ("ScaledObject/savo-vision", lambda spec: spec.update(maxReplicaCount="many")),
+        ("RayCluster/savo-ray", lambda spec: spec["workerGroupSpecs"][0].update(maxWorkers=3)),
+        ("RayCluster/savo-ray", lambda spec: spec["headGroupSpec"]["template"]["spec"]["containers"][0].pop("name")),
+        ("PodMonitor/savo", lambda spec: spec["podMetricsEndpoints"][0].update(every="15s")),
+    ],
+)
+def test_a_mistake_in_a_custom_resource_is_caught(render: Render, custom_schema: Schemas, name: str, change: Callable[[Any], object]) -> None:
+    manifest = deepcopy(named(render("production-ray"), name))
+    change(manifest["spec"])
+    with pytest.raises(jsonschema.ValidationError):
+        check(manifest, custom_schema)
+
+
+def test_a_mistake_in_a_manifest_is_caught(render: Render) -> None:
+    manifest = deepcopy(named(render("small"), "Deployment/savo-vision"))
+    manifest["spec"]["template"]["spec"]["containers"][0]["readOnlyRootFilesystem"] = True
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(manifest, OLDEST, strict=True)
+
+
+def test_keda_knows_every_word_of_the_kafka_triggers(render: Render, keda_kafka_parameters: set[str]) -> None:
+    triggers = [trigger for scaled in of_kind(render("production"), "ScaledObject") for trigger in scaled["spec"]["triggers"] if trigger["type"] == "kafka"]
+    assert triggers
+    assert {word for trigger in triggers for word in trigger["metadata"]} <= keda_kafka_parameters
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
+def test_a_rule_holds(render: Render, rule: rules.Rule, overlay: str) -> None:
+    assert list(rule(render(overlay))) == []
+
+
+def in_pod(owner: str, change: Callable[[Manifest], object]) -> Change:
+    return lambda manifests: change(next(pod for pod in pods(manifests) if pod.owner == owner).spec)
+
+
+def in_container(owner: str, change: Callable[[Manifest], object]) -> Change:
+    return in_pod(owner, lambda spec: change(spec["containers"][0]))
+
+
+def in_spec(name: str, change: Callable[[Manifest], object]) -> Change:
+    return lambda manifests: change(named(manifests, name)["spec"])
+
+
+def in_settings(**values: str) -> Change:
+    return lambda manifests: of_kind(manifests, "ConfigMap")[0]["data"].update(values)
+
+
+def database(container: Manifest) -> Manifest:
+    found: Manifest = next(each["valueFrom"]["secretKeyRef"] for each in container["env"] if each["name"] == "SAVO_DATABASE_URL")
+    return found
+
+
+def without(name: str) -> Change:
+    return lambda manifests: manifests.remove(named(manifests, name))
+
+
+VISION, GATEWAY, DIGEST = "Deployment/savo-vision", "Deployment/savo-gateway", "CronJob/savo-digest"
+LETS_ALL = {"from": [{"podSelector": {}}], "ports": [{"port": "http"}]}
+A_SECRET = {"name": "GOOGLE_API_KEY", "valueFrom": {"secretKeyRef": {"name": "savo-secrets", "key": "GOOGLE_API_KEY"}}}
+
+PLANTED: list[tuple[rules.Rule, str, Change]] = [
+    (rules.no_rights, "may run as root", in_pod(VISION, lambda spec: spec["securityContext"].pop("runAsNonRoot"))),
+    (rules.no_rights, "may run as root", in_pod(DIGEST, lambda spec: spec["securityContext"].update(runAsUser=0))),
+    (rules.no_rights, "seccomp", in_pod("RayCluster/savo-ray", lambda spec: spec["securityContext"].pop("seccompProfile"))),
+    (rules.no_rights, "token", in_pod("Job/savo-topics", lambda spec: spec.pop("automountServiceAccountToken"))),
+    (rules.no_rights, "sees its node", in_pod(VISION, lambda spec: spec["volumes"].append({"name": "host", "hostPath": {"path": "/"}}))),
+    (rules.no_rights, "write to its root", in_container(GATEWAY, lambda one: one["securityContext"].update(readOnlyRootFilesystem=False))),
+    (rules.no_rights, "gain rights", in_container("Job/savo-vision-tables", lambda one: one["securityContext"].pop("capabilities"))),
+    (rules.no_rights, "gain rights", in_container(VISION, lambda one: one["securityContext"].update(privileged=True))),
+    (rules.known_settings, "SAVO_USE_CUSTOM_VISON is no setting", in_settings(SAVO_USE_CUSTOM_VISON="true")),
+    (rules.known_settings, "SAVO_KEY is no setting", in_container(VISION, lambda one: one["env"].append({"name": "SAVO_KEY", "value": "x"}))),
+    (rules.known_settings, "SAVO_GATEWAY_PORT", in_pod(VISION, lambda spec: spec.pop("enableServiceLinks"))),
+    (rules.settings_make_sense, "vision would not start", in_settings(SAVO_VISION_CONFIDENCE_THRESHOLD="60")),
+    (rules.settings_make_sense, "would not start", in_settings(SAVO_KAFKA_BOOTSTRAP_SERVERS="embedded")),
+    (rules.own_secrets, "is given", in_container("Deployment/savo-collector", lambda one: one["env"].append(A_SECRET))),
+    (rules.own_secrets, "database role", in_container(VISION, lambda one: database(one).update(key="GATEWAY_DATABASE_URL"))),
+    (rules.whole_services, "reasoning is not deployed", without("Deployment/savo-reasoning")),
+    (rules.whole_services, "no PodDisruptionBudget", without("PodDisruptionBudget/savo-trainer")),
+    (rules.whole_services, "no NetworkPolicy", without("NetworkPolicy/savo-collector")),
+    (rules.whole_services, "no Job makes its tables", without("Job/savo-rollout-tables")),
+    (rules.whole_services, "not asked how it is", in_container(VISION, lambda one: one.pop("startupProbe"))),
+    (rules.whole_services, "longer than it is waited for", in_container(VISION, lambda one: one["readinessProbe"].pop("timeoutSeconds"))),
+    (rules.whole_services, "does not run vision", in_container(VISION, lambda one: one.update(image="savo-gateway:0.1.0"))),
+    (rules.whole_services, "never be drained", in_spec("PodDisruptionBudget/savo-vision", lambda spec: spec.update(maxUnavailable=0))),
+    (rules.time_to_stop, "is killed before", in_pod(GATEWAY, lambda spec: spec.update(terminationGracePeriodSeconds=25))),
+    (rules.bounded, "limit of memory", in_container(VISION, lambda one: one["resources"].pop("limits"))),
+    (rules.bounded, "cannot write", in_container(VISION, lambda one: one["volumeMounts"].pop())),
+    (rules.bounded, "may fill its node", in_pod("Deployment/savo-trainer", lambda spec: spec["volumes"][0].update(emptyDir={}))),
+    (rules.one_version, "savo-vision:latest is not of version", in_container(VISION, lambda one: one.update(image="savo-vision:latest"))),
+    (rules.scaled_within_partitions, "25 replicas", in_spec("ScaledObject/savo-vision", lambda spec: spec.update(maxReplicaCount=25))),
+    (rules.scaled_within_partitions, "sets replicas", in_spec(VISION, lambda spec: spec.update(replicas=2))),
+    (
+        rules.scaled_within_partitions,
+        "has no group savo.vision",
+        in_spec("ScaledObject/savo-vision", lambda spec: spec["triggers"][0]["metadata"].update(consumerGroup="savo.vision")),
+    ),
+    (rules.scaled_within_partitions, "KEDA talks to Kafka by", in_settings(SAVO_KAFKA_SASL_MECHANISM="PLAIN")),
+    (rules.only_what_flows, "is not refused", without("NetworkPolicy/savo-default-deny")),
+    (rules.only_what_flows, "calls that may enter", in_spec("NetworkPolicy/savo-trainer", lambda spec: spec["ingress"].append(LETS_ALL))),
+    (rules.only_what_flows, "calls that may leave", in_spec("NetworkPolicy/savo-gateway", lambda spec: spec.update(egress=[]))),
+    (rules.only_what_flows, "lets anybody in", in_spec("NetworkPolicy/savo-gateway", lambda spec: spec["ingress"].append({}))),
+]
+
+
+@pytest.mark.parametrize(("rule", "words", "plant"), PLANTED, ids=lambda value: value.__name__ if callable(value) and value.__name__ != "<lambda>" else None)
+def test_a_planted_violation_is_caught(render: Render, rule: rules.Rule, words: str, plant: Change) -> None:
+    manifests = render("production-ray")
+    plant(manifests)
+    assert any(words in flaw for flaw in rule(manifests)), list(rule(manifests))
+
+
+def test_every_rule_has_a_planted_violation() -> None:
+    assert {rule for rule, _, _ in PLANTED} == set(rules.RULES)
+
+
+def test_the_guide_says_how_far_training_by_ray_is(render: Render) -> None:
+    """As long as the trainer does not take SAVO_TRAINER_RUNNER=ray, its overlay is no more than a promise."""
+    guide = (MANIFESTS / "README.md").read_text()
+    assert ("The trainer does not know Ray yet" in guide) == (not rules.trainer_knows_ray())
+    assert not any(of_kind(render(overlay), "RayCluster") for overlay in ("small", "production"))
