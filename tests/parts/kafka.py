@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 VERSION = "4.0.0"
 IMAGE = f"apache/kafka:{VERSION}"
-START_WITHIN = 60.0
+START_WITHIN = 120.0
+_JVM = ["-Xmx512m", "-Xms256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+"""A small Java machine that starts quickly."""
 
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion><groupId>savo</groupId><artifactId>kafka-for-tests</artifactId><version>1</version>
@@ -119,7 +121,7 @@ class JavaKafka:
         return self._process.pid
 
     def _java(self, *arguments: str) -> list[str]:
-        flags = ["-Xmx512m", "-Xms256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        flags = [*_JVM, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         return ["java", *flags, "-cp", f"{self._jars}/*", *arguments]
 
     def _assert_alive(self) -> None:
@@ -146,6 +148,7 @@ class DockerKafka:
         self._container: Any = container(IMAGE).with_bind_ports(9092, port)
         for name, value in settings.items():
             self._container.with_env("KAFKA_" + name.upper().replace(".", "_"), value)
+        self._container.with_env("KAFKA_HEAP_OPTS", " ".join(_JVM))
         self._created = False
 
     def start(self) -> None:
