@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from savo_contracts.geometry import BoundingBox
+from savo_detection.choosing import Choice, Engines
 from savo_detection.cpus import usable_cpus
 from savo_detection.decoding import Pixels, decode
+from savo_detection.engines import Engine, OnnxRuntimeEngine
 from savo_detection.errors import ModelRefusedError
 from savo_detection.heads import Head, head_for
 from savo_detection.letterbox import letterbox
@@ -33,7 +34,6 @@ by hand: on 200 kitchen scenes 23.5 % of the answers needed a correction with it
 MAX_BOXES = 300
 
 _ZIP = b"PK\x03\x04"
-_SILENT = 4
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,9 @@ class Detector:
     image_size: tuple[int, int]
     """Height and width of the network's input, pixels."""
     version_info: ModelFacts
-    _session: Any = field(repr=False)
-    _input: str = field(repr=False)
+    choice: Choice
+    """What runs it, and why."""
+    _engine: Engine = field(repr=False)
     _dtype: Any = field(repr=False)
     _head: Head = field(repr=False)
 
@@ -77,22 +78,27 @@ class Detector:
         threads: int | None = None,
         expected_sha256: str | None = None,
         expected_classes: Sequence[str] | None = None,
+        engines: Engines | None = None,
     ) -> Detector:
-        """From a file or its bytes. `threads`: of the engine, None for all cores the container has. Raises `ModelRefusedError`."""
+        """From a file or its bytes. Raises `ModelRefusedError`.
+
+        `threads`: of the engine, None for all cores the container has. `engines`: which may run it, None for ONNX Runtime alone.
+        """
         data = source if isinstance(source, bytes) else _read(Path(source))
         digest = hashlib.sha256(data).hexdigest()
         if expected_sha256 and digest != expected_sha256:
             raise ModelRefusedError(f"its sha256 is {digest[:12]}…, expected {expected_sha256[:12]}…: not the file that was registered")
-        session = _open(data, threads or usable_cpus())
-        facts = session.get_modelmeta().custom_metadata_map
+        threads = threads or usable_cpus()
+        reference = _open(data, threads)
+        inputs, facts = reference.session.get_inputs(), reference.session.get_modelmeta().custom_metadata_map
         classes = class_names(facts, expected_classes)
-        size = input_size(session.get_inputs(), facts)
-        name, dtype = session.get_inputs()[0].name, INPUT_TYPES[session.get_inputs()[0].type]
-        shape = _answer_shape(session, name, np.zeros((1, 3, *size), dtype))
-        head = head_for(shape, len(classes), says_end_to_end(facts))
+        size = input_size(inputs, facts)
+        blank = np.zeros((1, 3, *size), INPUT_TYPES[inputs[0].type])
+        head = head_for(_answer_shape(reference, blank), len(classes), says_end_to_end(facts))
+        engine, choice = (engines or Engines()).choose(data, threads, blank, reference, head)
         said = {key: facts.get(name, "") for key, name in (("exported_by", "version"), ("exported_at", "date"), ("description", "description"))}
         about = ModelFacts(digest, len(data), head.__name__.removeprefix("read_"), **said)
-        return cls(classes, size, about, session, name, dtype, head)
+        return cls(classes, size, about, choice, engine, blank.dtype, head)
 
     def detect(self, photo: bytes, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[DetectedBox]:
         """Boxes above `confidence`, best first. Raises `PhotoError`s."""
@@ -106,7 +112,7 @@ class Detector:
         """Boxes in an upright RGB picture, height × width × 3."""
         height, width = self.image_size
         tensor, place = letterbox(rgb, width, height)
-        kept = self._head(self._run(tensor), confidence, iou, limit)
+        kept = self._engine.run(tensor.astype(self._dtype, copy=False), lambda output: self._head(np.asarray(output[0], np.float32), confidence, iou, limit))
         corners = place.to_photo(kept.corners)
         boxes = (self._box(*found) for found in zip(kept.class_ids.tolist(), kept.scores.tolist(), corners.tolist(), strict=True))
         return [box for box in boxes if box is not None]
@@ -115,11 +121,6 @@ class Detector:
         """Answer on an empty picture, so that the first user does not wait for memory and threads."""
         for _ in range(runs):
             self.detect_array(np.full((*self.image_size, 3), 114, np.uint8))
-
-    def _run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        (output, *_) = self._session.run(None, {self._input: tensor.astype(self._dtype, copy=False)})
-        answer: NDArray[np.float32] = np.asarray(output[0], np.float32)
-        return answer
 
     def _box(self, class_id: int, score: float, corners: list[float]) -> DetectedBox | None:
         """None for a box with no area inside the photo, or of a class that the model does not name."""
@@ -140,22 +141,18 @@ def _read(path: Path) -> bytes:
         raise ModelRefusedError(f"{path} cannot be read: {flaw.strerror}") from flaw
 
 
-def _open(data: bytes, threads: int) -> Any:
+def _open(data: bytes, threads: int) -> OnnxRuntimeEngine:
     if data.startswith(_ZIP):
         raise ModelRefusedError("it is a zip archive (a PyTorch checkpoint, perhaps), no ONNX model; run: savo models export FILE.pt")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _SILENT
     try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return OnnxRuntimeEngine(data, threads)
     except Exception as flaw:
         raise ModelRefusedError(f"it is no ONNX model that can be loaded: {_first_line(flaw)}") from flaw
 
 
-def _answer_shape(session: Any, name: str, blank: NDArray[Any]) -> tuple[int, ...]:
+def _answer_shape(engine: Engine, blank: NDArray[Any]) -> tuple[int, ...]:
     try:
-        return tuple(session.run(None, {name: blank})[0].shape)
+        return engine.run(blank, lambda output: tuple(output.shape))
     except Exception as flaw:
         raise ModelRefusedError(f"it fails on an empty picture: {_first_line(flaw)}") from flaw
 
