@@ -154,7 +154,7 @@ def _for_real_photos(plan: Plan, photos: int) -> Plan:
     flaws: dict[Flaw, int] = {"blurred": 4, "dark": 4, "duplicate": 4, "broken": 4}
     good = photos - (sum(flaws.values()) - flaws["duplicate"])
     recipe = replace(plan.recipe, epochs=40, image_size=192)
-    return replace(plan, turn_scans=good, enough=0.9, photos_a_user=5, recipe=recipe, flaws=flaws, most_guests=1200, rollout_seconds=90.0)
+    return replace(plan, turn_scans=good, enough=0.9, photos_a_user=5, recipe=recipe, flaws=flaws, most_guests=4000, rollout_seconds=240.0)
 
 
 def _labelled(folder: Path) -> int:

@@ -82,10 +82,10 @@ class RolloutAct:
             over.set()
 
     def _accept_or_raise(self, state: dict[str, Any], steps: str) -> None:
-        word = f"{state['state']}, {state['reason']}"
+        word = f"{state['state']}, {state['reason']}; it waits for {'; '.join(state['waiting_for']) or 'nothing'}"
         if self.plan.photos is None:
-            top, waiting = " → ".join(f"{share:.0%}" for share in STEPS), "; ".join(state["waiting_for"]) or "nothing"
-            raise StageError(f"the rollout did not climb {top}: it went {steps or 'nowhere'} and is {word}; it waits for {waiting}", "rollout")
+            top = " → ".join(f"{share:.0%}" for share in STEPS)
+            raise StageError(f"the rollout did not climb {top}: it went {steps or 'nowhere'} and is {word}", "rollout")
         self.board.note(f"the rollout's word on these photos: {word}")
 
 
