@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import jsonschema
@@ -33,7 +34,9 @@ def is_custom(manifest: Manifest) -> bool:
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_kubernetes_takes_every_manifest(render: Render, version: str) -> None:
+def test_kubernetes_takes_every_manifest(render: Render, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Otherwise it reads a megabyte of definitions anew for each manifest.
+    monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", cache(kubernetes_validate.utils.schema_contents))
     distinct: list[Manifest] = []
     for manifest in [each for overlay in OVERLAYS for each in render(overlay) if not is_custom(each)]:
         distinct += [] if manifest in distinct else [manifest]

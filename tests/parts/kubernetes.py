@@ -30,6 +30,8 @@ CUSTOM_RESOURCES = {
     ("monitoring.coreos.com/v1", "PodMonitor"): (PROMETHEUS_OPERATOR, "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml"),
 }
 
+GO_SECONDS = 240
+
 MANIFESTS = Path(__file__).parents[2] / "deploy" / "kubernetes"
 
 Manifest = dict[str, Any]
@@ -130,7 +132,10 @@ def _module(module: str) -> Path:
 
 
 def _go(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["go", *arguments], cwd="/", env={**os.environ, **environment}, capture_output=True, text=True, timeout=280, check=False)
+    try:
+        return subprocess.run(["go", *arguments], cwd="/", env={**os.environ, **environment}, capture_output=True, text=True, timeout=GO_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(arguments, 1, "", f"no end after {GO_SECONDS} s")
 
 
 def _said(*command: str) -> str:
