@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from savo_cli.broker import Kafka, broker_settings
 from savo_cli.speaking import AsJson, CommandError, page, speaking, tell_json
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def rebuild(
     service: Annotated[str, typer.Argument(metavar="SERVICE", help="gateway, vision, collector, trainer, rollout or reasoning.")],
     apply: Annotated[bool, typer.Option("--apply", help="Put the rebuilt tables in the live ones' place; the service may go on meanwhile.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the rebuilt tables beside the live ones, to look at.")] = False,
-    kafka: Annotated[str | None, typer.Option("--kafka", help="HOST:PORT; default is SAVO_KAFKA_BOOTSTRAP_SERVERS, then the broker of `savo up` here.")] = None,
+    kafka: Kafka = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a service's tables anew from its topics and compare them with the live ones. Changes nothing without --apply; publishes nothing ever.
@@ -67,15 +68,12 @@ def _definition(service: str) -> ServiceDefinition:
 
 
 def _settings(definition: ServiceDefinition, kafka: str | None) -> RuntimeSettings:
-    from savo_cli.gateway import running_here
-    from savo_cli.topics import broker_address
     from savo_runtime.rebuilding.rebuild import projection_of
     from savo_runtime.settings import load_settings
 
-    address = broker_address(kafka)
+    broker = broker_settings(kafka)
     settings = load_settings(projection_of(definition).settings)
-    embedded = settings.embedded_broker or (running_here() or {}).get("kafka") == address
-    return settings.model_copy(update={"kafka_bootstrap_servers": address, "embedded_broker": embedded})
+    return settings.model_copy(update={"kafka_bootstrap_servers": broker.kafka_bootstrap_servers, "embedded_broker": broker.embedded_broker})
 
 
 @contextmanager

@@ -42,6 +42,8 @@ async def opened(settings: RuntimeSettings, topics: Iterable[Topic[Any]]) -> Asy
     """Without a group: nothing is committed. Raises `DependencyDownError("kafka")`."""
     named = [topic.name for topic in topics]
     reading = reading_arguments(settings, "") | {"max_partition_fetch_bytes": FETCH_BYTES}
+    if settings.embedded_broker:
+        reading["fetch_max_wait_ms"] = 20  # it wakes no fetch that waits
     consumer = AIOKafkaConsumer(**connection_arguments(settings), **reading, group_id=None, enable_auto_commit=False)
     try:
         await consumer.start()

@@ -72,7 +72,13 @@ def projection_of(definition: ServiceDefinition) -> Projection:
 
 
 async def rebuild(
-    definition: ServiceDefinition, settings: RuntimeSettings, *, apply: bool = False, keep: bool = False, on_progress: OnProgress = lambda _done, _total: None
+    definition: ServiceDefinition,
+    settings: RuntimeSettings,
+    *,
+    apply: bool = False,
+    keep: bool = False,
+    on_progress: OnProgress = lambda _done, _total: None,
+    looks: int = LOOKS,
 ) -> Rebuilt:
     """`keep` leaves the fresh tables beside the live ones. Raises `DependencyDownError` and `FatalError`; then the live ones are as they were."""
     projection = projection_of(definition)
@@ -86,7 +92,7 @@ async def rebuild(
             work.on_progress = on_progress
             await work.copy()
             await work.catch_up()
-            await work.compare_patiently()
+            await work.compare_patiently(looks)
             if apply:
                 await work.swap()
                 outcome.applied = True
@@ -166,8 +172,8 @@ class _Work:
         async with self.fresh.session() as session:
             await self._fold.finish(session)
 
-    async def compare_patiently(self) -> None:
-        for look in range(LOOKS):
+    async def compare_patiently(self, looks: int) -> None:
+        for look in range(looks):
             if look:
                 await asyncio.sleep(BETWEEN_LOOKS)
             await self._compare()

@@ -1,0 +1,142 @@
+"""The six services' own handlers, outboxes and databases over a real broker, in one loop and one step at a time: what becomes of a record is done
+when `turn` returns. No consumer groups, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import httpx2
+
+from savo_collector.app import DEFINITION as COLLECTOR
+from savo_collector.settings import CollectorSettings
+from savo_contracts.envelope import Event, derived_id
+from savo_contracts.topics import TOPICS, topic_named, topic_of
+from savo_gateway.app import DEFINITION as GATEWAY
+from savo_gateway.settings import GatewaySettings
+from savo_reasoning.app import DEFINITION as REASONING
+from savo_reasoning.settings import ReasoningSettings
+from savo_rollout.app import DEFINITION as ROLLOUT
+from savo_rollout.settings import RolloutSettings
+from savo_runtime.database import Database, migrate
+from savo_runtime.messaging.outbox import Outbox, OutboxRelay
+from savo_runtime.messaging.publishing import Publisher
+from savo_runtime.messaging.records import decode
+from savo_runtime.messaging.subscriptions import bind
+from savo_runtime.messaging.topics import ensure_topics
+from savo_runtime.rebuilding.reading import OrderedReader, opened
+from savo_runtime.service import Runtime, Service, ServiceDefinition
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.storage.factory import open_store
+from savo_trainer.app import DEFINITION as TRAINER
+from savo_trainer.settings import TrainerSettings
+from savo_vision.adapters.results import StoredResults
+from savo_vision.app import DEFINITION as VISION
+from savo_vision.app import build_scan, build_steering
+from savo_vision.handlers import on_scan_erased, on_scan_requested, on_subject_erased
+from savo_vision.settings import VisionSettings
+from services.vision.tests.conftest import FakeProvider
+
+__all__ = ["DEFINITIONS", "SmallWheel", "running"]
+
+DEFINITIONS = {one.name: one for one in (GATEWAY, VISION, COLLECTOR, TRAINER, ROLLOUT, REASONING)}
+
+_LENIENT = {"collect_training_data": True, "min_sharpness": 0, "min_mean_luma": 0, "min_bright_luma": 0, "min_side": 16, "training_threshold": 3}
+
+
+@dataclass
+class SmallWheel:
+    settings: dict[str, RuntimeSettings]
+    reader: OrderedReader
+    provider: FakeProvider
+    http: httpx2.AsyncClient
+    services: dict[str, Service] = field(default_factory=dict)
+    runtimes: dict[str, Runtime] = field(default_factory=dict)
+    relays: list[OutboxRelay] = field(default_factory=list)
+
+    async def turn(self) -> None:
+        """Until nothing is left to publish and nothing to read."""
+        while True:
+            moved = sum([await relay.relay_once() for relay in self.relays])
+            async for record in self.reader.up_to(await self.reader.ends()):
+                moved += 1
+                if record.value is not None:
+                    await self._hand_out(decode(topic_named(record.topic), record))
+            if not moved:
+                return
+
+    async def publish(self, service: str, *events: Event) -> None:
+        for event in events:
+            await self.runtimes[service].publisher.publish(event)
+
+    async def ends(self) -> dict[Any, int]:
+        return dict(await self.reader.ends())
+
+    async def _hand_out(self, envelope: Any) -> None:
+        topic = topic_of(envelope.event)
+        for name, service in self.services.items():
+            for subscription in service.subscriptions:
+                if subscription.topic is topic:
+                    outcome = await subscription.handle(envelope)
+                    for event in [outcome] if isinstance(outcome, Event) else outcome or ():
+                        event_id = derived_id(envelope.id, event.type, topic_of(event).key(event))
+                        await self.runtimes[name].publisher.publish(event, event_id=event_id)
+
+
+@asynccontextmanager
+async def running(data_dir: Path, bootstrap_servers: str, *, embedded: bool) -> AsyncIterator[SmallWheel]:
+    common: Any = {"data_dir": data_dir, "kafka_bootstrap_servers": bootstrap_servers, "embedded_broker": embedded}
+    settings = _settings(common)
+    await ensure_topics(settings["gateway"])
+    async with AsyncExitStack() as stack:
+        wheel = SmallWheel(settings, await stack.enter_async_context(opened(settings["gateway"], TOPICS)), FakeProvider(), cast(Any, None))
+        for definition in DEFINITIONS.values():
+            await _start(wheel, definition, stack)
+        transport = httpx2.ASGITransport(app=cast(Any, wheel.services["gateway"].app))
+        wheel.http = await stack.enter_async_context(httpx2.AsyncClient(transport=transport, base_url="http://gateway"))
+        yield wheel
+
+
+def _settings(common: Any) -> dict[str, RuntimeSettings]:
+    return {
+        "gateway": GatewaySettings(**common),
+        "vision": VisionSettings(**common, google_base_url="http://127.0.0.1:9"),
+        "collector": CollectorSettings(**common, **_LENIENT),
+        "trainer": TrainerSettings(**common),
+        "rollout": RolloutSettings(**common, use_custom_vision=True),
+        "reasoning": ReasoningSettings(**common),
+    }
+
+
+async def _start(wheel: SmallWheel, definition: ServiceDefinition, stack: AsyncExitStack) -> None:
+    settings = wheel.settings[definition.name]
+    database, publisher, store = Database.open(settings, definition.name), Publisher(settings, definition.name), open_store(settings)
+    for close in (database.close, publisher.stop, store.close):
+        stack.push_async_callback(close)
+    await migrate(database, definition.migrations)
+    runtime = Runtime(definition.name, "test-0", store, database, Outbox(definition.name), publisher, lambda: datetime.now(UTC))
+    service = _vision(wheel, cast(VisionSettings, settings), runtime, stack) if definition is VISION else definition.build(settings, runtime)
+    for stop in service.on_stop:
+        stack.push_async_callback(stop)
+    if definition is ROLLOUT:
+        for start in service.on_start:
+            await start()
+    wheel.services[definition.name], wheel.runtimes[definition.name] = service, runtime
+    wheel.relays.append(OutboxRelay(database, publisher, runtime.outbox, definition.name, on_published=service.on_published))
+
+
+def _vision(wheel: SmallWheel, settings: VisionSettings, runtime: Runtime, stack: AsyncExitStack) -> Service:
+    """As `build` makes it, with a provider that costs nothing."""
+    threads = ThreadPoolExecutor(1)
+    stack.callback(threads.shutdown)
+    results = StoredResults(runtime.database)
+    built = build_scan(settings, runtime, build_steering(settings, runtime), results, threads)
+    stack.push_async_callback(built.provider.close)
+    scan = replace(built, provider=wheel.provider)
+    bound = [bind(on_scan_requested, scan=scan), bind(on_scan_erased, results=results), bind(on_subject_erased, results=results)]
+    return Service(name="vision", subscriptions=bound)
