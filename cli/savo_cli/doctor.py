@@ -10,13 +10,16 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import redirect_stderr
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from savo_cli.speaking import AsJson, page, tell_json
+from savo_cli.causes import causes
+from savo_cli.findings import Finding
+from savo_cli.looking import look
+from savo_cli.speaking import AsJson, Key, Url, page, tell_json
 
 if TYPE_CHECKING:
     from savo_runtime.settings import RuntimeSettings
@@ -28,24 +31,14 @@ _FREE_GB = 8.0
 _MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at. `wrong` keeps the product from working; a `note` is worth knowing."""
-
-    what: str
-    state: Literal["ok", "note", "wrong"]
-    found: str
-    fix: str = ""
-
-
-def doctor(as_json: AsJson = False) -> None:
-    """Check every setting and dependency, and say what to fix. Exit 1 when something is wrong."""
-    findings = list(examine())
+def doctor(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Check every setting, dependency and the running services, and say what to fix. Exit 1 when something is wrong."""
+    findings = list(examine(url, key))
     tell_json([asdict(finding) for finding in findings]) if as_json else _tell(findings)
     raise typer.Exit(int(any(finding.state == "wrong" for finding in findings)))
 
 
-def examine() -> Iterator[Finding]:
+def examine(url: str | None = None, key: str | None = None) -> Iterator[Finding]:
     yield _python()
     yield _disk()
     yield _training()
@@ -55,6 +48,7 @@ def examine() -> Iterator[Finding]:
     if settings := _loaded():
         yield from asyncio.run(_dependencies(settings))
     yield from _running()
+    yield from causes(look(url, key))
 
 
 def _python() -> Finding:

@@ -1,0 +1,105 @@
+"""The three troubles of the owner's guide, each with its cause: no data collected, storage full, training too slow.
+
+Causes are read off the running services, not off this shell's environment, which need not be theirs: the gateway's figures, the
+collector's own counters, the trainer's runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from savo_cli.findings import Finding
+
+__all__ = ["Seen", "causes"]
+
+NEARLY_FULL = 0.9
+SLOW_HOURS = 2.0
+
+_NEXT_STEP = {
+    "blurred": "the photos are blurred: ask for a steady hand, or lower SAVO_MIN_SHARPNESS",
+    "dark": "the photos are dark: ask for light, or lower SAVO_MIN_MEAN_LUMA and SAVO_MIN_BRIGHT_LUMA",
+    "too-small": "the photos are small: let the app send larger ones, or lower SAVO_MIN_PHOTO_SIDE",
+    "duplicate": "the same photo again and again teaches nothing: scan something else",
+    "no-consent": "nobody consents: with SAVO_REQUIRE_CONSENT=true the app must send consent=true",
+    "needs-boxes": "items were confirmed without a box: let the app send bbox",
+    "needs-class": "an unknown word needs SAVO_CLASS_MIN_USERS people and SAVO_CLASS_MIN_SAMPLES photos before it is a class",
+    "storage-full": "make room: see `storage`",
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the services say of themselves; empty where one does not answer."""
+
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    collector: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """savo_samples_total by (outcome, reason), since the collector's start."""
+    runs: tuple[Mapping[str, Any], ...] = ()
+    limit_bytes: float | None = None
+    """SAVO_STORAGE_LIMIT_GB as the collector has it."""
+    disk_free_bytes: float | None = None
+    """Where the folder store is; None with a bucket."""
+
+
+def causes(seen: Seen) -> Iterator[Finding]:
+    if seen.stats:
+        yield _collected(seen)
+        yield _storage(seen)
+    if seen.runs:
+        yield _training(seen.runs[0])
+
+
+def _collected(seen: Seen) -> Finding:
+    samples, refused = seen.stats["total_samples"], dict(seen.progress.get("refused_by_reason", {}))
+    if seen.collector.get(("skipped", "collection-off")):
+        return Finding("data", "wrong", f"{samples} samples; the collector skips every confirmation: SAVO_COLLECT_TRAINING_DATA is false", _ON)
+    if samples:
+        return Finding("data", "ok", f"{samples} samples, {seen.stats['samples_today']} of them today")
+    if refused:
+        reason, count = max(refused.items(), key=lambda item: item[1])
+        return Finding("data", "wrong", f"0 samples; {sum(refused.values())} photos were refused, {count} of them as {reason}", _NEXT_STEP.get(reason, _LOG))
+    if seen.collector.get(("skipped", "no-consent")):
+        return Finding("data", "wrong", "0 samples; the collector skips confirmations without consent", _NEXT_STEP["no-consent"])
+    return Finding("data", "note", "0 samples; nothing was confirmed yet", "confirm a scan: savo confirm SCAN_ID --all-correct")
+
+
+_ON = "set SAVO_COLLECT_TRAINING_DATA=true for the collector and start it again; confirmations from before are collected by: savo rebuild collector"
+_LOG = "read the collector's log"
+
+
+def _storage(seen: Seen) -> Finding:
+    used = seen.stats["storage_size_mb"] * 1e6
+    refused = seen.progress.get("refused_by_reason", {}).get("storage-full", 0)
+    limit = f" of {seen.limit_bytes / 1e9:g} GB (SAVO_STORAGE_LIMIT_GB)" if seen.limit_bytes else ""
+    found = f"{used / 1e9:.3f} GB of samples{limit}" + (f"; {refused} photos were refused for want of room" if refused else "")
+    if refused or (seen.limit_bytes and used >= seen.limit_bytes):
+        return Finding("storage", "wrong", found, _ROOM)
+    if seen.limit_bytes and used >= NEARLY_FULL * seen.limit_bytes:
+        return Finding("storage", "note", found, _ROOM)
+    if seen.disk_free_bytes is not None and seen.disk_free_bytes < 1e9:
+        return Finding("storage", "wrong", f"{found}; {seen.disk_free_bytes / 1e9:.1f} GB are free on the disk", _ROOM)
+    return Finding("storage", "ok", found)
+
+
+_ROOM = "raise SAVO_STORAGE_LIMIT_GB, or move to a bucket: set the four R2_* variables (docs/deployment.md)"
+
+
+def _training(run: Mapping[str, Any]) -> Finding:
+    progress = run.get("progress")
+    if run["state"] != "training" or not progress or not progress["epoch"]:
+        return Finding("training run", "ok", f"{run['id']} is {run['state']}")
+    each = progress["seconds"] / progress["epoch"]
+    left = each * (progress["epochs"] - progress["epoch"]) / 3600
+    found = f"{run['id']}: epoch {progress['epoch']} of {progress['epochs']}, {each:.0f} s each, {left:.1f} h to go"
+    if left < SLOW_HOURS:
+        return Finding("training run", "ok", found)
+    return Finding("training run", "note", found, _FASTER)
+
+
+_FASTER = (
+    "train on a GPU (SAVO_TRAIN_DEVICE=0, on a machine that has one), or less: SAVO_TRAIN_EPOCHS, SAVO_TRAIN_IMGSZ, a smaller SAVO_TRAIN_MODEL; "
+    "`savo runs cancel` ends this one"
+)
