@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
 
 import structlog
@@ -24,6 +25,9 @@ from savo_runtime.telemetry.traces import configure_traces
 __all__ = ["main", "run"]
 
 log = structlog.get_logger()
+
+THREADS_WHEN_SHARED = 4
+"""Services share a process where memory is scarce, and each of these threads may hold a decoded photo. asyncio's own number is six on two cores."""
 
 OTHER_VARIABLES = ("SAVO_TEST_PHOTOS",)
 """Read by tests and tools, not by services."""
@@ -56,6 +60,8 @@ def run(definitions: Sequence[ServiceDefinition]) -> int:
 
 async def _serve_until_signal(definitions: Sequence[ServiceDefinition], settings: Mapping[str, RuntimeSettings]) -> None:
     stop = asyncio.Event()
+    if len(definitions) > 1:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS_WHEN_SHARED, thread_name_prefix="shared"))
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await serve(definitions, settings, stop=stop)
