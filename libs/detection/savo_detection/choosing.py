@@ -1,0 +1,143 @@
+"""Which engine runs a network: the fastest of those installed whose boxes agree with ONNX Runtime's, measured on the network itself."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from savo_detection.decoding import Pixels
+from savo_detection.engines import BUILDERS, ONNX_RUNTIME, Builder, Engine, installed_engines
+from savo_detection.errors import ModelRefusedError
+from savo_detection.heads import Candidates, Head
+from savo_detection.nms import iou_of
+
+__all__ = ["Choice", "EngineName", "Engines", "agree", "busy_picture"]
+
+EngineName = Literal["auto", "onnxruntime", "openvino", "cuda", "tensorrt"]
+
+_ROUNDS = 5
+_TOP = 50
+"""Boxes of each output that are looked for in the other, by score and before NMS: on any picture and with any weights there are some."""
+_IOU, _PIXELS, _SCORE = 0.95, 1.0, 0.01
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What runs the network, and why."""
+
+    engine: str
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+    """Median of a forward pass, by engine; empty where nothing was to be compared."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Engines that could not run this network or gave other boxes, with the reason."""
+
+
+@dataclass
+class Engines:
+    """Chooses for one process. What was measured for one kind of network holds for the next of its kind; that boxes agree is checked each time."""
+
+    wanted: EngineName = ONNX_RUNTIME
+    installed: Sequence[str] = field(default_factory=installed_engines)
+    builders: Mapping[str, Builder] = field(default_factory=lambda: BUILDERS)
+    clock: Callable[[], float] = time.perf_counter
+    _known: dict[tuple[Any, ...], Choice] = field(default_factory=dict)
+
+    def choose(self, data: bytes, threads: int, blank: NDArray[Any], reference: Engine, head: Head) -> tuple[Engine, Choice]:
+        """`reference` is ONNX Runtime on the same file, `blank` an input of its shape and kind. Raises `ModelRefusedError` when a pinned engine will not do."""
+        if self.wanted == ONNX_RUNTIME:
+            return reference, Choice(ONNX_RUNTIME)
+        if self.wanted != "auto":
+            return self._pinned(self.wanted, data, threads, blank, reference, head)
+        # File size tells yolov8n from yolov8s; new weights for the same network change it by next to nothing.
+        kind = (blank.shape, blank.dtype.str, threads, round(np.log2(len(data)), 1))
+        known = self._known.get(kind)
+        names = [name for name in self.installed if name != ONNX_RUNTIME and (known is None or name == known.engine)]
+        able, left_out = self._able(names, data, threads, blank, reference, head)
+        if known is not None:
+            return (able[known.engine], known) if known.engine in able else (reference, Choice(ONNX_RUNTIME, {}, left_out))
+        able = {ONNX_RUNTIME: reference, **able}
+        seconds = self._measure(able, _picture_tensor(blank)) if len(able) > 1 else {ONNX_RUNTIME: 0.0}
+        best = min(seconds, key=seconds.__getitem__)
+        self._known[kind] = choice = Choice(best, {name: round(1000 * value, 1) for name, value in seconds.items() if value}, left_out)
+        return able[best], choice
+
+    def _pinned(self, name: str, data: bytes, threads: int, blank: NDArray[Any], reference: Engine, head: Head) -> tuple[Engine, Choice]:
+        if name not in self.installed:
+            raise ModelRefusedError(f"the engine {name} is not installed here; there are: {', '.join(self.installed)}")
+        able, left_out = self._able([name], data, threads, blank, reference, head)
+        if name not in able:
+            raise ModelRefusedError(f"the engine {name} will not do: {left_out[name]}")
+        return able[name], Choice(name)
+
+    def _able(
+        self, names: Sequence[str], data: bytes, threads: int, blank: NDArray[Any], reference: Engine, head: Head
+    ) -> tuple[dict[str, Engine], dict[str, str]]:
+        """Those that run this network and agree; why the others do not."""
+        able: dict[str, Engine] = {}
+        left_out: dict[str, str] = {}
+        tensor = _picture_tensor(blank)
+        expected = reference.run(tensor, lambda output: _best_boxes(head, output))
+        for name in names:
+            try:
+                engine = self.builders[name](data, threads, blank.shape)
+                found = engine.run(tensor, lambda output: _best_boxes(head, output))
+            except Exception as flaw:  # noqa: BLE001 - whatever a library raises, it is why that engine is left out
+                left_out[name] = next(iter(str(flaw).splitlines()), type(flaw).__name__)[:200]
+                continue
+            if agree(expected, found):
+                able[name] = engine
+            else:
+                left_out[name] = "its boxes differ from ONNX Runtime's"
+        return able, left_out
+
+    def _measure(self, engines: Mapping[str, Engine], tensor: NDArray[Any]) -> dict[str, float]:
+        """Median seconds of a pass; in turn, so that a busy moment touches all alike."""
+        seconds: dict[str, list[float]] = {name: [] for name in engines}
+        for turn in range(_ROUNDS + 1):
+            for name, engine in engines.items():
+                began = self.clock()
+                engine.run(tensor, lambda _output: None)
+                if turn:
+                    seconds[name].append(self.clock() - began)
+        return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def agree(ours: Candidates, theirs: Candidates) -> bool:
+    """Whether each one's surest boxes are among the other's, with the same class, place and score."""
+    return _holds(ours, theirs) and _holds(theirs, ours)
+
+
+def _holds(some: Candidates, others: Candidates) -> bool:
+    for corners, score, class_id in list(zip(some.corners, some.scores, some.class_ids, strict=True))[:_TOP]:
+        near = (iou_of(corners, others.corners) >= _IOU) | (np.abs(others.corners - corners).max(axis=1) <= _PIXELS)
+        if not (near & (others.class_ids == class_id) & (np.abs(others.scores - score) <= _SCORE)).any():
+            return False
+    return True
+
+
+def _best_boxes(head: Head, output: NDArray[Any]) -> Candidates:
+    return head(np.asarray(output[0], np.float32), 0.0, 1.0, 2 * _TOP)
+
+
+def _picture_tensor(blank: NDArray[Any]) -> NDArray[Any]:
+    picture = busy_picture(blank.shape[2], blank.shape[3])
+    return np.ascontiguousarray(picture.transpose(2, 0, 1)[None] / 255, blank.dtype)
+
+
+def busy_picture(height: int, width: int) -> Pixels:
+    """Coloured ellipses over a gradient, always the same: something to see for a network."""
+    draw = np.random.default_rng(7)
+    ramp = np.linspace(60, 200, width, dtype=np.float32)
+    picture = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (height, width, 3)).astype(np.uint8))
+    for _ in range(24):
+        centre = (int(draw.integers(width)), int(draw.integers(height)))
+        axes = (int(draw.integers(4, max(5, width // 5))), int(draw.integers(4, max(5, height // 5))))
+        cv2.ellipse(picture, centre, axes, float(draw.integers(180)), 0, 360, draw.integers(0, 256, 3).tolist(), -1)
+    return picture

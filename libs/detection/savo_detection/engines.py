@@ -1,0 +1,105 @@
+"""What runs the network. ONNX Runtime is always there and is the measure of the others; what else is installed may be faster.
+
+An engine is safe to use from many threads at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from queue import Empty, SimpleQueue
+from types import MappingProxyType
+from typing import Any, Final, Protocol, TypeVar
+
+import onnxruntime
+from numpy.typing import NDArray
+
+__all__ = ["BUILDERS", "ONNX_RUNTIME", "Engine", "OnnxRuntimeEngine", "OpenVinoEngine", "installed_engines"]
+
+ONNX_RUNTIME: Final = "onnxruntime"
+
+_SILENT = 4
+
+T = TypeVar("T")
+
+
+class Engine(Protocol):
+    def run(self, tensor: NDArray[Any], read: Callable[[NDArray[Any]], T]) -> T:
+        """One pass of `tensor` (1 × 3 × height × width). `read` gets the output; after it the memory is the engine's own again."""
+        ...
+
+
+class OnnxRuntimeEngine:
+    """On the processor, or on an NVIDIA GPU by CUDA or TensorRT where `onnxruntime-gpu` is installed."""
+
+    def __init__(self, data: bytes, threads: int, providers: tuple[str, ...] = ("CPUExecutionProvider",)) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _SILENT
+        self.session = onnxruntime.InferenceSession(data, options, providers=list(providers))
+        self._input = self.session.get_inputs()[0].name
+
+    def run(self, tensor: NDArray[Any], read: Callable[[NDArray[Any]], T]) -> T:
+        return read(self.session.run(None, {self._input: tensor})[0])
+
+
+class OpenVinoEngine:
+    """OpenVINO's own API, at full precision: as a provider of ONNX Runtime it gave no gain."""
+
+    def __init__(self, data: bytes, threads: int, shape: tuple[int, ...]) -> None:
+        import openvino
+
+        core = openvino.Core()
+        model = core.read_model(data)
+        if model.is_dynamic():
+            model.reshape(list(shape))
+        # A container's quota is no set of cores: pinned threads would wait for each other. bfloat16 would move boxes.
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False, "INFERENCE_PRECISION_HINT": "f32"}
+        self._network = core.compile_model(model, "CPU", settings)
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+
+    def run(self, tensor: NDArray[Any], read: Callable[[NDArray[Any]], T]) -> T:
+        request = self._request()
+        try:
+            request.infer({0: tensor}, share_inputs=True)
+            return read(request.get_output_tensor(0).data)
+        finally:
+            self._idle.put(request)
+
+    def _request(self) -> Any:
+        """A request belongs to one thread at a time; there are as many as threads ever asked at once."""
+        try:
+            return self._idle.get_nowait()
+        except Empty:
+            return self._network.create_infer_request()
+
+
+Builder = Callable[[bytes, int, tuple[int, ...]], Engine]
+"""(ONNX, threads, input shape) → a ready engine. Raises whatever the library raises when it cannot run this network."""
+
+
+def _on_gpu(provider: str) -> Builder:
+    return lambda data, threads, _shape: OnnxRuntimeEngine(data, threads, (provider, "CUDAExecutionProvider", "CPUExecutionProvider"))
+
+
+BUILDERS: Mapping[str, Builder] = MappingProxyType(
+    {
+        ONNX_RUNTIME: lambda data, threads, _shape: OnnxRuntimeEngine(data, threads),
+        "openvino": OpenVinoEngine,
+        "cuda": _on_gpu("CUDAExecutionProvider"),
+        "tensorrt": _on_gpu("TensorrtExecutionProvider"),
+    }
+)
+
+
+def installed_engines() -> tuple[str, ...]:
+    """Names of the engines that this machine could run, ONNX Runtime first."""
+    providers = onnxruntime.get_available_providers()
+    there = {
+        ONNX_RUNTIME: True,
+        "openvino": find_spec("openvino") is not None,
+        "cuda": "CUDAExecutionProvider" in providers,
+        "tensorrt": "TensorrtExecutionProvider" in providers,
+    }
+    return tuple(name for name, is_there in there.items() if is_there)
