@@ -24,6 +24,7 @@ _QUIET = {
     "alembic": logging.WARNING,
     "asyncio": logging.WARNING,
     "botocore": logging.WARNING,
+    "google_genai": logging.WARNING,
     "httpx2": logging.WARNING,
     "opentelemetry": logging.ERROR,
     "sqlalchemy": logging.WARNING,

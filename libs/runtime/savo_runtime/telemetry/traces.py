@@ -17,6 +17,9 @@ from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["configure_traces"]
 
+EXPORT_SECONDS = 5.0
+"""A collector that is away may hold up the end of a service for so long."""
+
 
 def configure_traces(settings: RuntimeSettings, service: str) -> Callable[[], None]:
     """Ids for spans from now on; returns what flushes them at the end. Once a process: a second call changes nothing."""
@@ -32,4 +35,4 @@ def configure_traces(settings: RuntimeSettings, service: str) -> Callable[[], No
 def _exporter(endpoint: str) -> SpanExporter:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # half a second of imports, where traces are sent
 
-    return OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")
+    return OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
 from savo_gateway.http import admin_routes, page_routes, problems, scan_routes, training_routes
 from savo_gateway.http.documents import BoundedDocuments
@@ -20,9 +21,12 @@ TAGS = [
     {"name": "admin", "description": "Operators' desk."},
 ]
 
+OURS_ALONE = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False)
+"""`Measured` has each request's span and time; FastAPI's own would be there a second time, with what the request held."""
+
 
 def http_app(gateway: Gateway) -> FastAPI:
-    app = FastAPI(title="Savo", summary="What is in the kitchen", version=version("savo-gateway"), openapi_tags=TAGS)
+    app = FastAPI(title="Savo", summary="What is in the kitchen", version=version("savo-gateway"), openapi_tags=TAGS, telemetry=OURS_ALONE)
     app.state.gateway = gateway
     app.add_middleware(BoundedDocuments)
     problems.install(app)

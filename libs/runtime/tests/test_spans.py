@@ -1,0 +1,75 @@
+"""Spans: nothing secret on them, none outside of a trace, and the object store's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.storage.port import ObjectNotFoundError
+from savo_runtime.storage.traced import TracedStore
+from savo_runtime.telemetry.spans import span, step
+from savo_runtime.telemetry.traces import configure_traces
+from savo_runtime.testing import MemoryStore
+
+SECRET = "postgres://savo:hush-hush@db/savo"
+
+
+@pytest.fixture
+def finished() -> Iterator[InMemorySpanExporter]:
+    configure_traces(RuntimeSettings(), "thing")
+    provider = trace.get_tracer_provider()
+    assert isinstance(provider, TracerProvider)
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    yield exporter
+    exporter.shutdown()
+
+
+def names(finished: InMemorySpanExporter) -> list[str]:
+    return [one.name for one in finished.get_finished_spans()]
+
+
+def whole(one: ReadableSpan) -> str:
+    return str(one.to_json())
+
+
+def test_an_error_leaves_its_class_on_a_span_and_never_its_message(finished: InMemorySpanExporter) -> None:
+    for around in (span, step):
+        with span("the whole"), pytest.raises(ConnectionError), around("a part"):
+            raise ConnectionError(f"cannot reach {SECRET}")
+    parts = [one for one in finished.get_finished_spans() if one.name == "a part"]
+    assert [(one.status.status_code.name, (one.attributes or {})["error.type"]) for one in parts] == [("ERROR", "ConnectionError")] * 2
+    assert not any("hush-hush" in whole(one) for one in finished.get_finished_spans())
+
+
+def test_a_step_outside_of_a_trace_is_no_span(finished: InMemorySpanExporter) -> None:
+    with step("polling"):
+        pass
+    assert names(finished) == []
+
+
+def test_a_step_is_a_leaf_of_what_goes_on(finished: InMemorySpanExporter) -> None:
+    with span("a scan") as scan, step("a transaction"):
+        assert trace.get_current_span() is scan
+    leaf, root = finished.get_finished_spans()
+    assert leaf.parent is not None
+    assert leaf.parent.span_id == root.get_span_context().span_id
+
+
+async def test_calls_of_the_object_store_are_steps_with_key_and_size(finished: InMemorySpanExporter) -> None:
+    store = TracedStore(MemoryStore())
+    with span("a scan"):
+        assert await store.put_if_absent("scans/ab/ab.jpg", b"photo")
+        assert await store.get("scans/ab/ab.jpg") == b"photo"
+        with pytest.raises(ObjectNotFoundError):
+            await store.get("scans/cd/cd.jpg")
+    put, get, missed, _ = finished.get_finished_spans()
+    assert [one.name for one in (put, get, missed)] == ["object store put", "object store get", "object store get"]
+    assert dict(put.attributes or {}) == dict(get.attributes or {}) == {"savo.object.key": "scans/ab/ab.jpg", "savo.object.bytes": 5}
+    assert (missed.attributes or {})["error.type"] == "ObjectNotFoundError"
