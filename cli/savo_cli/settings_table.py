@@ -1,11 +1,14 @@
-"""`python -m savo_cli.settings_table FILE`: write the table of all settings between the marks of a Markdown file. Exit 1 with --check when it differs."""
+"""`python -m savo_cli.settings_table FILE`: write the table of all settings between the marks of a Markdown file, and their names for the runtime.
+
+Exit 1 with --check when one of them differs.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from savo_runtime.settings import installed_settings, settings_table
+from savo_runtime.settings import NAMES_FILE, installed_settings, known_variables, settings_table
 
 __all__ = ["with_table"]
 
@@ -22,16 +25,20 @@ def with_table(text: str) -> str:
     return f"{before}{BEGIN}\n{settings_table(installed_settings())}{END}{after}"
 
 
+def names() -> str:
+    """Every service's variables, a line each."""
+    return "".join(f"{name}\n" for name in sorted(known_variables(installed_settings().values())))
+
+
 def main(arguments: list[str]) -> int:
     check = "--check" in arguments
-    for name in (argument for argument in arguments if argument != "--check"):
-        path = Path(name)
-        text = path.read_text()
-        made = with_table(text)
-        if made != text and check:
-            print(f"{path}: the settings table is stale; run `make generate`", file=sys.stderr)
+    pages = [Path(argument) for argument in arguments if argument != "--check"]
+    made = {NAMES_FILE: names(), **{page: with_table(page.read_text()) for page in pages}}
+    for path, text in made.items():
+        if check and text != path.read_text():
+            print(f"{path}: the settings are stale; run `make generate`", file=sys.stderr)
             return 1
-        path.write_text(made)
+        path.write_text(text)
     return 0
 
 

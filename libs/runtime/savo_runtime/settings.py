@@ -19,9 +19,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-__all__ = ["RuntimeSettings", "installed_settings", "known_variables", "load_settings", "settings_table", "unknown_variables"]
+__all__ = ["NAMES_FILE", "RuntimeSettings", "installed_settings", "known_variables", "load_settings", "settings_table", "unknown_variables"]
 
 SERVICE_GROUP = "savo.services"
+
+NAMES_FILE = Path(__file__).with_name("settings.txt")
+"""The variables of all services, by `make generate`. An image has one service and an environment often serves all: a neighbour's setting is no typo."""
 
 KafkaProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -161,8 +164,8 @@ def known_variables(classes: Iterable[type[RuntimeSettings]]) -> set[str]:
 
 
 def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[str]:
-    """A line for each SAVO_* variable that nothing reads, with the nearest name that something reads."""
-    names = sorted(known)
+    """A line for each SAVO_* variable that no service reads, with the nearest name that one reads."""
+    names = sorted({*known, *NAMES_FILE.read_text().split()})
     lines = []
     for variable in sorted(name for name in environ if name.startswith("SAVO_") and name not in names):
         nearest = get_close_matches(variable, names, n=1, cutoff=0.6)

@@ -138,6 +138,11 @@ def test_an_unknown_variable_is_named_with_its_nearest() -> None:
     ]
 
 
+def test_a_setting_of_a_service_that_is_not_in_this_image_is_no_typo() -> None:
+    assert "SAVO_USE_CUSTOM_VISION" not in known_variables([ThingSettings])
+    assert unknown_variables({"SAVO_USE_CUSTOM_VISION": "true", "SAVO_TRAIN_BATCH": "8"}, known_variables([ThingSettings])) == []
+
+
 def test_the_table_shows_each_variable_once_with_its_readers_and_no_secret() -> None:
     lines = settings_table({"other": RuntimeSettings, "thing": ThingSettings}).splitlines()
     assert "| `SAVO_THING_SHARE` | unset | a number from 0 to 1 | Of the traffic. | thing |" in lines
