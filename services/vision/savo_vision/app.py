@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
+from savo_detection.choosing import Engines
 from savo_detection.cpus import usable_cpus
 from savo_runtime.messaging.subscriptions import bind, read_snapshot
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
@@ -23,7 +25,7 @@ from savo_vision.adapters.results import StoredResults
 from savo_vision.costs import CostPolicy
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.handlers import on_rollout_changed, on_scan_erased, on_scan_requested, on_subject_erased
-from savo_vision.model_slot import ModelSlot
+from savo_vision.model_slot import ModelSlot, load_engine
 from savo_vision.ports import Provider
 from savo_vision.routing import Router, RoutingPolicy
 from savo_vision.scanning import Scan, ScanPolicy
@@ -68,7 +70,8 @@ def build_steering(settings: VisionSettings, runtime: Runtime) -> Steering:
     path = settings.custom_vision_model_path
     router = Router(RoutingPolicy(settings.use_custom_vision, settings.custom_vision_rollout, path))
     files = ModelFiles(runtime.store, settings.r2_bucket_name)
-    return Steering(router, ModelSlot(files, runtime.publisher, runtime.replica, runtime.clock), own_path=path)
+    load = partial(load_engine, engines=Engines(settings.detection_engine))
+    return Steering(router, ModelSlot(files, runtime.publisher, runtime.replica, runtime.clock, load), own_path=path)
 
 
 def build_scan(settings: VisionSettings, runtime: Runtime, steering: Steering, results: StoredResults, threads: ThreadPoolExecutor) -> Scan:

@@ -17,6 +17,7 @@ import structlog
 
 from savo_contracts.envelope import named_id
 from savo_contracts.models import ModelRef, ModelRefused
+from savo_detection.choosing import Engines
 from savo_detection.decoding import Pixels
 from savo_detection.errors import ModelRefusedError
 from savo_detection.model import DetectedBox, Detector
@@ -42,10 +43,12 @@ class Engine(Protocol):
     def detect_array(self, rgb: Pixels) -> list[DetectedBox]: ...
 
 
-def load_engine(file: ModelFile) -> Detector:
+def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
     """Blocking; run it in a thread. Raises `ModelRefusedError`."""
-    detector = Detector.load(file.data, expected_sha256=file.sha256, expected_classes=file.classes)
+    detector = Detector.load(file.data, expected_sha256=file.sha256, expected_classes=file.classes, engines=engines)
     detector.warm_up()
+    choice = detector.choice
+    log.info("engine.chosen", engine=choice.engine, milliseconds=dict(choice.milliseconds), left_out=dict(choice.left_out))
     return detector
 
 

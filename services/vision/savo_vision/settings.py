@@ -56,6 +56,11 @@ class VisionSettings(RetentionSettings):
     custom_vision_rollout: float | None = Field(
         None, ge=0, le=1, validation_alias="SAVO_CUSTOM_VISION_ROLLOUT", description="Pinned share of the custom model; unset = automatic."
     )
+    detection_engine: Literal["auto", "onnxruntime", "openvino", "cuda", "tensorrt"] = Field(
+        "auto",
+        validation_alias="SAVO_DETECTION_ENGINE",
+        description="What runs the custom model; auto measures those that are installed and takes the fastest whose boxes agree.",
+    )
     confidence_threshold: float = Field(
         0.6, ge=0, le=1, validation_alias="SAVO_VISION_CONFIDENCE_THRESHOLD", description="Scan confidence under which the provider is asked instead."
     )
