@@ -15,8 +15,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import asyncpg  # type: ignore[import-untyped]
+import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from opentelemetry.trace import SpanKind
 from sqlalchemy import Connection, DateTime, Dialect, Table, TypeDecorator, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -33,7 +36,9 @@ from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.port import StorageFullError
 from savo_runtime.telemetry.spans import step
 
-__all__ = ["Database", "UtcDateTime", "migrate", "upsert"]
+__all__ = ["Database", "UtcDateTime", "migrate", "move_tables", "upsert"]
+
+log = structlog.get_logger()
 
 DEPENDENCY = "database"
 LOCK_WAIT_SECONDS = 10.0
@@ -157,6 +162,19 @@ async def migrate(database: Database, versions_package: str | None = None) -> No
                 await connection.run_sync(_upgrade_all, versions_package)
 
 
+async def move_tables(database: Database, versions_package: str, revision: str) -> str:
+    """Up or down to a revision of the service's own history; the one it was at. Raises `FatalError` for a revision that this release has not.
+
+    Down loses what only the newer tables hold.
+    """
+    async with _alembic_turn():
+        with _translated_errors(), _translated_connect_errors():
+            if not database.is_sqlite:
+                await _create_schema(database)
+            async with database.engine.connect() as connection, connection.begin():
+                return await connection.run_sync(_move, versions_package, revision)
+
+
 def _alembic_turn() -> asyncio.Lock:
     """Alembic's `context` is one for the process: services that start in one loop take turns."""
     return _alembic_turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
@@ -174,12 +192,40 @@ def _upgrade_all(connection: Connection, versions_package: str | None) -> None:
 
 
 def _upgrade(connection: Connection, package: str, version_table: str) -> None:
+    config = _alembic(connection, package, version_table)
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if newer := set(_revisions(connection, version_table)) - known:
+        # A newer release was here and this one is the way back. Releases only add to tables that an older one still reads.
+        log.warning("database.newer_than_this_release", history=package, revisions=sorted(newer))
+        return
+    command.upgrade(config, "heads")
+
+
+def _move(connection: Connection, package: str, revision: str) -> str:
+    _lock_migrations(connection)
+    config = _alembic(connection, package, "alembic_version")
+    order = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()][::-1]
+    if revision not in order:
+        raise FatalError(f"{package} has no revision {revision}; there are {', '.join(order)}")
+    now = _revisions(connection, "alembic_version")
+    if unknown := set(now) - set(order):
+        raise FatalError(f"the tables are at {', '.join(sorted(unknown))}, which this release does not know: go back with the release that made them")
+    back = bool(now) and order.index(now[0]) > order.index(revision)
+    (command.downgrade if back else command.upgrade)(config, revision)
+    return now[0] if now else "nothing"
+
+
+def _alembic(connection: Connection, package: str, version_table: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(versions_folder(RUNTIME_MIGRATIONS).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
     config.set_main_option("version_locations", str(versions_folder(package)).replace("%", "%%"))
     config.attributes.update(connection=connection, version_table=version_table)
-    command.upgrade(config, "heads")
+    return config
+
+
+def _revisions(connection: Connection, version_table: str) -> tuple[str, ...]:
+    return MigrationContext.configure(connection, opts={"version_table": version_table}).get_current_heads()
 
 
 def _lock_migrations(connection: Connection) -> None:

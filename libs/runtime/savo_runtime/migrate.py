@@ -1,7 +1,8 @@
 """`python -m savo_runtime.migrate [SERVICE …]`: services' tables in their newest form, before their first new replica starts.
 
 A service brings its tables up itself at every start; this does the same and ends, so that a deploy stops where a migration fails, with the old
-release still serving. Exit 0 done, 1 the database refuses or did not come up, 2 wrong use.
+release still serving. `--to REVISION` takes one service's tables to that revision, up or down; down loses what only the newer tables hold.
+Exit 0 done, 1 the database refuses or did not come up, 2 wrong use.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import entry_points
 
-from savo_runtime.database import Database, migrate
-from savo_runtime.errors import SavoError
+from savo_runtime.database import Database, migrate, move_tables
+from savo_runtime.errors import FatalError, SavoError
 from savo_runtime.prepare import PATIENCE_SECONDS, patiently
 from savo_runtime.service import ServiceDefinition
 from savo_runtime.settings import SERVICE_GROUP, RuntimeSettings, load_settings
@@ -28,18 +29,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     installed = {entry.name: entry for entry in entry_points(group=SERVICE_GROUP)}
     parser = argparse.ArgumentParser(prog="python -m savo_runtime.migrate", description=__doc__)
     parser.add_argument("services", nargs="*", metavar="SERVICE", help=f"of {', '.join(sorted(installed))}; default is all of them")
-    names = list(dict.fromkeys(parser.parse_args(arguments).services)) or sorted(installed)
+    parser.add_argument("--to", metavar="REVISION", help="of one service, up or down")
+    chosen = parser.parse_args(arguments)
+    names = list(dict.fromkeys(chosen.services)) or sorted(installed)
     if unknown := [name for name in names if name not in installed]:
         parser.error(f"no service {', '.join(unknown)} is installed here; there are {', '.join(sorted(installed))}")
+    if chosen.to and len(names) != 1:
+        parser.error("--to wants one service: python -m savo_runtime.migrate gateway --to 0002")
     settings = load_settings(RuntimeSettings)
     configure_logs([settings])
     try:
+        if chosen.to:
+            print(asyncio.run(_move(settings, installed[names[0]].load(), chosen.to)))
+            return 0
         asyncio.run(migrate_all(settings, {name: installed[name].load() for name in names}))
     except SavoError as error:
         print("savo: " + " ".join(Redaction(secrets_of(settings)).text(str(error)).split()), file=sys.stderr)
         return 1
     print(f"tables of {', '.join(names)} are in their newest form")
     return 0
+
+
+async def _move(settings: RuntimeSettings, definition: ServiceDefinition, revision: str) -> str:
+    if not definition.migrations:
+        raise FatalError(f"{definition.name} has no tables of its own")
+    database = Database.open(settings, definition.name)
+    try:
+        before = await move_tables(database, definition.migrations, revision)
+    finally:
+        await database.close()
+    return f"tables of {definition.name} went from {before} to {revision}"
 
 
 async def migrate_all(settings: RuntimeSettings, definitions: Mapping[str, ServiceDefinition]) -> None:
