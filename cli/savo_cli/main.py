@@ -12,9 +12,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from savo_cli import rollout, topics
+from savo_cli import dlq, rollout, topics
 from savo_cli.audit import audit
+from savo_cli.backup import backup, restore
 from savo_cli.doctor import doctor
+from savo_cli.lag import lag
 from savo_cli.rebuild import rebuild
 from savo_cli.replay import replay
 from savo_cli.scans import confirm, scan
@@ -50,10 +52,14 @@ app.command()(trace)
 app.command()(rebuild)
 app.command()(stats)
 app.add_typer(rollout.app, name="rollout")
+topics.app.command("lag")(lag)
 app.add_typer(topics.app, name="topics")
 app.command()(replay)
+app.add_typer(dlq.app, name="dlq")
 app.command()(audit)
 app.command()(doctor)
+app.command()(backup)
+app.command()(restore)
 
 
 def add_commands_of_others() -> None:
