@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -25,7 +27,7 @@ DEFAULT_SANDBOX = "replay"
 
 
 def replay(
-    topic: Annotated[str, typer.Option("--topic", metavar="T", help="Which topic's records; see `savo topics list`.")],
+    topic: Annotated[str | None, typer.Option("--topic", metavar="T", help="Which topic's records; see `savo topics list`. Scans with --model.")] = None,
     since: Annotated[str, typer.Option("--from", metavar="TIME|OFFSET", help="start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).")] = "start",
     until: Annotated[str, typer.Option("--to", metavar="TIME|OFFSET", help="The same words; never past what is there when it begins.")] = "end",
     scan_ids: ScanIds = None,
@@ -37,6 +39,11 @@ def replay(
     sandbox: Annotated[str, typer.Option("--sandbox", help="Name of the sandbox.")] = DEFAULT_SANDBOX,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be carried; write nothing.")] = False,
     rate: Annotated[float | None, typer.Option("--rate", metavar="N", min=0.1, help="At most N records a second.")] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="V", help="Recorded scans through v3, champion or an ONNX file: what changes.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="With --model: folder of the pictures and the page.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="With --model: at most N scans in this run.")] = None,
+    pictures: Annotated[int, typer.Option("--pictures", metavar="N", min=0, help="With --model: at most N pictures.")] = 100,
+    threshold: Annotated[float, typer.Option(envvar="SAVO_VISION_CONFIDENCE_THRESHOLD", min=0, max=1, help="With --model: less asks the provider.")] = 0.6,
     kafka: Kafka = None,
     url: Url = None,
     key: Key = None,
@@ -54,10 +61,32 @@ def replay(
         except ValueError as flaw:
             raise CommandError(str(flaw)) from flaw
         selection = selection_of(scan_ids, users, subjects, types, where, url=url, key=key)
+        if model:
+            from savo_cli.replay_model import ModelReplay, replay_with_model
+
+            _check_scans(topic)
+            pinned = ModelReplay(
+                model=model, since=since, until=until, selection=selection, output=output or settings.data_dir / "replays" / _folder_of(model),
+                threshold=threshold, limit=limit, pictures=pictures,
+            )  # fmt: skip
+            with _bar(f"scans through {model}", shown=not as_json) as on_progress:
+                replay_with_model(pinned, settings, as_json=as_json, on_progress=on_progress)
+            return
+        if topic is None:
+            raise typer.BadParameter("name a topic with --topic, or a model with --model")
         chosen = known_topic(topic)
         order = _checked(lambda: Order(chosen, since, until, selection, into, sandbox if into == "sandbox" else None), settings)
         report = _carry(settings, order, dry_run=dry_run, rate=rate, quiet=as_json)
     tell_json(report.as_json()) if as_json else _tell(report, settings)
+
+
+def _check_scans(topic: str | None) -> None:
+    if topic not in (None, "scans.requested", "scans.completed"):
+        raise typer.BadParameter("--model replays scans: leave --topic out, or name scans.requested or scans.completed")
+
+
+def _folder_of(model: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", model).strip("-.")[-60:] or "model"
 
 
 def _checked(make: Callable[[], Order], settings: RuntimeSettings) -> Order:

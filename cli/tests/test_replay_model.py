@@ -1,0 +1,164 @@
+"""`savo replay --model`: recorded scans through another model, on a real broker, with a small network that always sees the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import Result
+
+from cli.tests.conftest import Savo
+from libs.detection.tests.tiny_models import constant_model, raw_rows
+from savo_contracts.documents import Alias, alias_key, model_key
+from savo_contracts.envelope import Event, ImageRef
+from savo_contracts.geometry import BoundingBox
+from savo_contracts.scans import Arm, Detection, ScanCompleted, ScanRequested, ServedBy
+from savo_contracts.topics import TOPICS
+from savo_runtime.messaging.embedded import EmbeddedBroker
+from savo_runtime.messaging.publishing import Publisher
+from savo_runtime.rebuilding.reading import opened
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.storage.factory import open_store
+
+NOW = datetime.now(UTC)
+EGG, MILK = BoundingBox(x=0.25, y=0.25, width=0.25, height=0.25), BoundingBox(x=0.6, y=0.5, width=0.3, height=0.4)
+APPLE_IN_THE_EGGS_PLACE = (16, 16, 32, 32, 0, 0.9)
+MILK_NEARBY = (42, 34, 62, 60, 1, 0.8)
+"""Pixels of the 64 × 64 input, class, score."""
+
+SURE = [APPLE_IN_THE_EGGS_PLACE, MILK_NEARBY]
+
+
+def model(boxes: list[tuple[float, float, float, float, int, float]]) -> bytes:
+    return constant_model(raw_rows(boxes, 3))
+
+
+def photo(seed: int) -> bytes:
+    out = BytesIO()
+    Image.new("RGB", (320, 320), (seed * 40 % 256, 120, 90)).save(out, "JPEG")
+    return out.getvalue()
+
+
+@pytest.fixture
+async def kitchen(embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RuntimeSettings:
+    """Five scans: three answered by v1, one by Google, one never answered; of the first, the photo is gone, of the second, it is another."""
+    monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("SAVO_KAFKA_BOOTSTRAP_SERVERS", embedded_broker.bootstrap_servers)
+    monkeypatch.setenv("SAVO_EMBEDDED_BROKER", "true")
+    settings = RuntimeSettings()
+    publisher, store = Publisher(settings, "test"), open_store(settings)
+    for number in range(5):
+        data = photo(number)
+        image = ImageRef(key=f"scans/aa/{number}.jpg", sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), width=320, height=320)
+        if number:
+            await store.put(image.key, photo(9) if number == 1 else data)
+        for event in events_of(number, image):
+            await publisher.publish(event)
+    await publisher.stop()
+    await store.put(model_key("v2", "model.onnx"), model(SURE))
+    await store.put(model_key("v2", "report.json"), report(model(SURE)))
+    await store.put(alias_key("challenger"), Alias(alias="challenger", version="v2", moved_at=NOW).model_dump_json().encode())
+    await store.close()
+    return settings
+
+
+def events_of(number: int, image: ImageRef) -> list[Event]:
+    scan_id = f"scan-{number}"
+    asked = ScanRequested(scan_id=scan_id, subject="s", image=image, requested_at=NOW, expires_at=NOW + timedelta(seconds=120))
+    by = {"served_by": ServedBy.GOOGLE, "model_version": "gemini"} if number == 3 else {"served_by": ServedBy.CUSTOM, "model_version": "v1"}
+    seen = tuple(Detection(label=label, name=label, confidence=0.9, bbox=box) for label, box in (("egg", EGG), ("milk", MILK)))
+    route = {"assigned_arm": Arm.BASELINE, "bucket": 1, "share": 0.0, **by}
+    told = {"items": seen, "scan_confidence": 0.9, "duration_ms": 50, "cost_usd": 0, "requested_at": NOW, "completed_at": NOW}
+    return [asked] if number == 4 else [asked, ScanCompleted(scan_id=scan_id, subject="s", image=image, **route, **told)]
+
+
+def report(onnx: bytes) -> bytes:
+    from savo_contracts import envelope
+
+    example = Path(envelope.__file__).parent / "examples" / "models.registered" / "first.json"
+    evaluation = json.loads(example.read_text())["value"]["evaluation"]
+    facts = {"version": "v2", "run_id": "r", "dataset_version": "d1", "onnx_sha256": hashlib.sha256(onnx).hexdigest(), "onnx_bytes": len(onnx)}
+    rest = {
+        "image_size": 64,
+        "classes": ["apple", "milk", "egg"],
+        "train_samples": 1,
+        "evaluation": evaluation,
+        "verdict": "passed",
+        "created_at": NOW.isoformat(),
+    }
+    return json.dumps({**facts, **rest, "created_at": NOW.isoformat()}).encode()
+
+
+async def ends(settings: RuntimeSettings) -> Any:
+    async with opened(settings, TOPICS) as reader:
+        return await reader.ends()
+
+
+def run(savo: Savo, *words: object) -> Result:
+    """In a thread: the command has a loop of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: savo("replay", *words)).result()
+
+
+def told(savo: Savo, *words: object) -> dict[str, Any]:
+    done = run(savo, *words, "--json")
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+async def test_what_another_model_would_answer_is_told_drawn_and_listed(kitchen: RuntimeSettings, savo: Savo, tmp_path: Path) -> None:
+    before = await ends(kitchen)
+    summary = told(savo, "--model", "v2", "--output", tmp_path / "out")
+    assert summary["scans"] == {"compared": 3, "changed": 3, "unchanged": 0, "unanswered_before": 1, "gone": 1, "altered": 1, "unreadable": 0}
+    assert summary["boxes"] == {"same": 0, "moved": 2, "relabelled": 2, "gained": 2, "lost": 0}
+    assert {one["label"] for one in summary["labels"]} == {"apple", "egg", "milk"}
+    assert summary["model"]["version"] == "v2"
+    lines = [json.loads(line) for line in (tmp_path / "out" / "differences.jsonl").read_text().splitlines()]
+    assert [line["state"] for line in lines] == ["gone", "altered", "compared", "compared", "compared"]
+    for line in lines[2:]:
+        with Image.open(tmp_path / "out" / line["picture"]) as picture:
+            assert picture.width > 2 * picture.height * 0.8, "old and new stand side by side"
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "egg → apple" in page
+    assert page.count("<figure>") == 3
+    assert await ends(kitchen) == before, "nothing is written to Kafka"
+
+
+async def test_where_the_model_is_not_sure_the_recorded_answer_of_the_provider_stands_in(kitchen: RuntimeSettings, savo: Savo, tmp_path: Path) -> None:
+    unsure = tmp_path / "unsure.onnx"
+    unsure.write_bytes(model([(16, 16, 32, 32, 2, 0.4)]))
+    summary = told(savo, "--model", unsure, "--output", tmp_path / "out")
+    assert summary["fallbacks"] == {"would_ask_provider": 3, "answered_by_record": 1, "without_record": 2}
+    lines = {line["scan_id"]: line for line in map(json.loads, (tmp_path / "out" / "differences.jsonl").read_text().splitlines())}
+    assert {change["kind"] for change in lines["scan-3"]["changes"]} == {"same"}, "Google's answer is what it was"
+    assert sorted(change["kind"] for change in lines["scan-2"]["changes"]) == ["lost", "same"]
+
+
+async def test_an_interrupted_comparison_goes_on_and_an_alias_names_the_same_model(kitchen: RuntimeSettings, savo: Savo, tmp_path: Path) -> None:
+    first = told(savo, "--model", "v2", "--output", tmp_path / "out", "--limit", 3)
+    assert (first["limit_reached"], first["resumed"]) == (True, 0)
+    second = told(savo, "--model", "challenger", "--output", tmp_path / "out")
+    assert (second["limit_reached"], second["resumed"], second["scans"]["compared"]) == (False, 3, 3)
+
+
+async def test_one_scan_may_be_chosen_and_a_folder_answers_one_question(kitchen: RuntimeSettings, savo: Savo, tmp_path: Path) -> None:
+    summary = told(savo, "--model", "v2", "--scan-id", "scan-3", "--output", tmp_path / "out")
+    assert summary["scans"]["compared"] == 1
+    refused = run(savo, "--model", "v2", "--output", tmp_path / "out")
+    assert refused.exit_code == 1
+    assert "holds the answer to another replay" in refused.output
+
+
+async def test_a_model_that_is_not_there_says_what_to_give(kitchen: RuntimeSettings, savo: Savo) -> None:
+    for name in ("v7", "champion", "nowhere.onnx"):
+        refused = run(savo, "--model", name)
+        assert refused.exit_code == 1, refused.output
+        assert "savo models list" in refused.output or "the path of an ONNX file" in refused.output
