@@ -25,7 +25,8 @@ def look(url: str | None, key: str | None) -> Seen:
     gateway = (url or here.get("gateway_url") or DEFAULT_URL).rstrip("/")
     services = {name: str(at["url"] if isinstance(at, dict) else at) for name, at in here.get("services", {}).items() if at} if not url else {}
     collector = _metrics(services.get("collector"))
-    limit = next((value for (name, labels), value in collector.items() if name == "savo_storage_limit_bytes" and dict(labels).get("counted") == "samples"), None)
+    limits = (value for (name, labels), value in collector.items() if name == "savo_storage_limit_bytes" and dict(labels).get("counted") == "samples")
+    limit = next(limits, None)
     return Seen(
         stats=_json(f"{gateway}/training/stats", key),
         progress=_json(f"{gateway}/training/progress", key),
