@@ -9,6 +9,7 @@
 \getenv rollout ROLLOUT_DATABASE_PASSWORD
 \getenv reasoning REASONING_DATABASE_PASSWORD
 
+SET client_min_messages = warning;
 BEGIN;
 CREATE TEMPORARY TABLE service (name text, role text, password text) ON COMMIT DROP;
 INSERT INTO service

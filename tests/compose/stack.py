@@ -101,7 +101,7 @@ class Stack:
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=within, check=False, stdin=subprocess.DEVNULL)
 
 
-def eventually(holds: Callable[[], bool], within: float = 60.0) -> None:
+def eventually(holds: Callable[[], bool], within: float = 120.0) -> None:
     deadline = time.monotonic() + within
     while not holds():
         assert time.monotonic() < deadline, f"not so within {within:g} s"

@@ -132,7 +132,7 @@ def test_prometheus_watches_every_service(stack: Stack) -> None:
 def test_three_replicas_of_vision_share_the_load(stack: Stack, key: str, photos: list[Path]) -> None:
     stack.up("--no-recreate", "--scale", "vision=3", "vision")
     try:
-        eventually(lambda: bool(scan(stack, key, *photos[:20])) and min(served_by_replica(stack, 3)) > 0, within=120)
+        eventually(lambda: bool(scan(stack, key, *photos[:20])) and min(served_by_replica(stack, 3)) > 0, within=240)
     finally:
         stack.up("--no-recreate", "--scale", "vision=1", "vision")
 
