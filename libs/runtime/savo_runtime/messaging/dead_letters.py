@@ -17,12 +17,15 @@ from savo_runtime.errors import SavoError
 from savo_runtime.messaging.publishing import OutgoingRecord, Publisher
 from savo_runtime.telemetry.metrics import DEAD_LETTERS
 
-__all__ = ["DeadLetterCap", "DeadLetters", "reason_of"]
+__all__ = ["REDRIVES_HEADER", "DeadLetterCap", "DeadLetters", "reason_of"]
 
 log = structlog.get_logger()
 
 MESSAGE_LENGTH = 1_000
 """Characters of the error's message that are kept."""
+
+REDRIVES_HEADER = "dlq_redrives"
+"""How often a record was sent back from the dead letters to its topic."""
 
 
 def reason_of(fault: Exception) -> str:
@@ -54,6 +57,7 @@ class DeadLetters:
             "dlq_partition": record.partition,
             "dlq_offset": record.offset,
             "dlq_service": self.service,
+            "dlq_reason": reason_of(fault),
             "dlq_error_type": type(fault).__name__,
             "dlq_error_message": str(fault)[:MESSAGE_LENGTH],
             "dlq_attempts": attempts,

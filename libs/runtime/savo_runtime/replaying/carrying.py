@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from aiokafka import ConsumerRecord
 
-from savo_contracts.envelope import REPLAY_HEADER, RecordHeaders
+from savo_contracts.envelope import RecordHeaders
 from savo_runtime.replaying.reading import Span, TopicReader
 
 __all__ = ["FROM_HEADER", "Pace", "arrived_since", "chunks", "header_of", "marked", "place_of"]
@@ -58,14 +58,14 @@ def marked(record: ConsumerRecord, marks: dict[str, str], without: Iterable[str]
     return kept + [(name, value.encode()) for name, value in marks.items()]
 
 
-async def arrived_since(reader: TopicReader, target: str, since: dict[int, int], replay: str) -> set[str]:
-    """Places of the records that this replay brought to the target after those offsets."""
+async def arrived_since(reader: TopicReader, target: str, since: dict[int, int], header: str, run: str) -> set[str]:
+    """Places of the records that this run, by its header, brought to the target after those offsets."""
     partitions = await reader.partitions([target])
     ends = await reader.ends(partitions)
     starts = {each: since.get(each.partition, 0) for each in partitions}
     found: set[str] = set()
     async for _, records, _ in reader.read(Span({each: min(offset, ends[each]) for each, offset in starts.items()}, ends)):
-        found.update(place for record in records if header_of(record, REPLAY_HEADER) == replay and (place := header_of(record, FROM_HEADER)))
+        found.update(place for record in records if header_of(record, header) == run and (place := header_of(record, FROM_HEADER)))
     return found
 
 

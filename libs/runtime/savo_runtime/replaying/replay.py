@@ -155,7 +155,8 @@ class Replay:
     @property
     def path(self) -> Path:
         """Of the note on how far it is."""
-        return self._settings.data_dir / "replays" / f"{self._order.fingerprint}.json"
+        broker = f"-{self._settings.kafka_bootstrap_servers}" if self._settings.embedded_broker else ""  # that one's offsets end with it
+        return self._settings.own_dir / "replays" / f"{self._order.fingerprint}{broker.replace(':', '-')}.json"
 
     async def run(self) -> Report:
         began = time.perf_counter()
@@ -173,7 +174,7 @@ class Replay:
         standing, arrived = Standing.find(self.path), set[str]()
         report = Report(self._order.topic.name, self._order.into, self._order.target_sandbox, resumed=standing is not None)
         if standing:
-            arrived = await arrived_since(reader, self._target, standing.targets, standing.replay)
+            arrived = await arrived_since(reader, self._target, standing.targets, REPLAY_HEADER, standing.replay)
         else:
             standing = await self._begin(reader)
         report.replay = standing.replay

@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,7 +67,7 @@ class Standing:
         return Span(by_partition(self.starts), by_partition(self.ends), self.since_ms, self.until_ms).going_on(by_partition(self.next))
 
     def save(self, path: Path) -> None:
-        write_whole(path, asdict(self))
+        write_whole(path, vars(self))
 
 
 def write_whole(path: Path, content: Any) -> None:

@@ -139,6 +139,7 @@ async def test_a_dead_letter_is_the_record_as_it_came_with_the_reasons_beside_it
         "dlq_error_type": b"UnreadableRecordError",
         "dlq_error_message": b"header x-odd is null",
         "dlq_attempts": b"0",
+        "dlq_reason": b"null-header",
         "dlq_time": NOON.isoformat().encode(),
     }
 
