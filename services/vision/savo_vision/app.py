@@ -22,6 +22,7 @@ from savo_vision.adapters.openai import connect_openai
 from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.projection import PROJECTION
 from savo_vision.adapters.results import StoredResults
+from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.handlers import on_rollout_changed, on_scan_erased, on_scan_requested, on_subject_erased
@@ -29,6 +30,7 @@ from savo_vision.model_slot import ModelSlot, load_engine
 from savo_vision.ports import Provider
 from savo_vision.routing import Router, RoutingPolicy
 from savo_vision.scanning import Scan, ScanPolicy
+from savo_vision.second_looks import SecondLookPolicy, SecondLooks
 from savo_vision.settings import VisionSettings
 from savo_vision.steering import Steering
 
@@ -46,6 +48,7 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
     steering = build_steering(settings, runtime)
     threads = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="vision-engine")
     scan = build_scan(settings, runtime, steering, results, threads)
+    second_looks = scan.second_looks
 
     async def forget_old_results() -> None:
         await results.forget_before(runtime.clock() - timedelta(days=settings.scan_retention_days))
@@ -61,14 +64,18 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
             bind(on_subject_erased, results=results),
         ],
         snapshots=[read_snapshot(on_rollout_changed, steering=steering)],
-        workers=[Worker("models", steering.run), Worker("retention", _every(RETENTION_PAUSE_SECONDS, forget_old_results))],
+        workers=[
+            Worker("models", steering.run),
+            Worker("retention", _every(RETENTION_PAUSE_SECONDS, forget_old_results)),
+            *([Worker("second-looks", second_looks.run)] if second_looks else []),
+        ],
         on_stop=[stop_threads, scan.provider.close],
     )
 
 
 def build_steering(settings: VisionSettings, runtime: Runtime) -> Steering:
     path = settings.custom_vision_model_path
-    router = Router(RoutingPolicy(settings.use_custom_vision, settings.custom_vision_rollout, path))
+    router = Router(RoutingPolicy(settings.use_custom_vision, settings.custom_vision_rollout, path, settings.pins))
     files = ModelFiles(runtime.store, settings.r2_bucket_name)
     load = partial(load_engine, engines=Engines(settings.detection_engine))
     return Steering(router, ModelSlot(files, runtime.publisher, runtime.replica, runtime.clock, load), own_path=path)
@@ -78,16 +85,22 @@ def build_scan(settings: VisionSettings, runtime: Runtime, steering: Steering, r
     costs = CostPolicy(settings.provider_price, settings.cpu_hour_usd)
     if settings.daily_budget_usd is not None:
         DAILY_BUDGET.labels(settings.vision_provider).set(settings.daily_budget_usd)
+    provider, clock = build_provider(settings), runtime.clock
+    budget = Budget(results, settings.vision_provider, settings.daily_budget_usd, clock)
+    looks = SecondLookPolicy(settings.shadow_share, settings.teacher_share)
+    second_looks = SecondLooks(looks, steering.router, steering.slot, provider, budget, results, costs, clock, threads)
     return Scan(
         photos=StoredPhotos(runtime.store),
         results=results,
         router=steering.router,
         slot=steering.slot,
-        provider=build_provider(settings),
-        policy=ScanPolicy(FallbackPolicy(settings.confidence_threshold), costs, settings.daily_budget_usd),
-        clock=runtime.clock,
+        provider=provider,
+        budget=budget,
+        policy=ScanPolicy(FallbackPolicy(settings.confidence_threshold), costs),
+        clock=clock,
         threads=threads,
         recorded=StoredResults(runtime.live) if runtime.live else None,
+        second_looks=second_looks if settings.shadow_share or settings.teacher_share else None,
     )
 
 

@@ -6,6 +6,7 @@ ProviderError                    this one call gave nothing
 ├── ProviderRefusedError         it will not look at this photo
 └── ProviderAnswerError          it answered, and the answer is of no use (cut short, no JSON, too large)
 ProviderKeyError                 it does not know our key; no scan can be answered until that is mended
+BudgetExhaustedError             today's money for it is spent
 ModelMissingError                nothing lies where the model should be
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 from savo_vision.costs import NOTHING_USED, Usage
 
 __all__ = [
+    "BudgetExhaustedError",
     "ModelMissingError",
     "ProviderAnswerError",
     "ProviderBusyError",
@@ -57,6 +59,11 @@ class ProviderKeyError(Exception):
     def __init__(self, provider: str, variable: str) -> None:
         super().__init__(f"{provider} does not accept the key in {variable}")
         self.provider = provider
+
+
+class BudgetExhaustedError(Exception):
+    def __init__(self, provider: str, daily_usd: float) -> None:
+        super().__init__(f"Today's budget of ${daily_usd:g} for {provider} is used up. Please try again tomorrow.")
 
 
 class ModelMissingError(LookupError):

@@ -61,6 +61,10 @@ class Results(Protocol):
 
     async def erase_subject(self, subject: str, at: datetime) -> None: ...
 
+    async def book(self, provider: str, usd: float, at: datetime) -> None:
+        """Money that no scan's answer cost."""
+        ...
+
     async def spent_since(self, provider: str, since: datetime) -> float:
         """US dollars."""
         ...

@@ -6,7 +6,8 @@ share never moves anyone back, and each experiment draws other people.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import xxhash
 
@@ -14,7 +15,7 @@ from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutChanged
 from savo_contracts.scans import Arm
 
-__all__ = ["BUCKETS", "Choice", "Router", "RoutingPolicy", "bucket_of"]
+__all__ = ["BUCKETS", "Choice", "Router", "RoutingPolicy", "bucket_of", "is_within"]
 
 BUCKETS = 10_000
 
@@ -22,6 +23,12 @@ BUCKETS = 10_000
 def bucket_of(experiment: str | None, subject: str) -> int:
     """0…9999, even over subjects and independent between experiments."""
     return xxhash.xxh64_intdigest(f"{experiment or ''}/{subject}".encode()) % BUCKETS
+
+
+def is_within(bucket: int, share: float) -> bool:
+    """Whether a bucket belongs to the share; a larger share keeps all buckets of a smaller one."""
+    # Rounded, because 0.29 × 10 000 is 2899.9999999999995 in binary.
+    return bucket < round(share * BUCKETS)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class RoutingPolicy:
     pinned_share: float | None = None
     own_model: str | None = None
     """Path of the operator's own model; with a pin it is the candidate."""
+    pins: Mapping[str, Arm] = field(default_factory=dict)
+    """Subjects that support keeps in one arm. They are no evidence: their scans name no experiment."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +94,10 @@ class Router:
         return self.decision.share if self.decision else 0.0
 
     def choose(self, subject: str) -> Choice:
-        bucket = bucket_of(self.candidate, subject)
-        # Rounded, because 0.29 × 10 000 is 2899.9999999999995 in binary.
-        arm = Arm.CANDIDATE if bucket < round(self.share * BUCKETS) else Arm.BASELINE
+        bucket, pinned = bucket_of(self.candidate, subject), self.policy.pins.get(subject)
+        arm = pinned or (Arm.CANDIDATE if is_within(bucket, self.share) else Arm.BASELINE)
         custom = self.candidate if arm is Arm.CANDIDATE else self.champion
-        return Choice(self.candidate, arm, bucket, self.share, custom, self.champion)
+        return Choice(None if pinned else self.candidate, arm, bucket, self.share, custom, self.champion)
 
 
 def _version(ref: ModelRef | None) -> str | None:

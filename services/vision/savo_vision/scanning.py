@@ -14,8 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from datetime import time as day_time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -24,17 +23,18 @@ from opentelemetry.trace import SpanKind
 from savo_contracts.figures import latency_ms
 from savo_contracts.scans import Detection, FailureCode, FallbackReason, ScanCompleted, ScanFailed, ScanRequested, ServedBy
 from savo_detection.errors import PhotoError
-from savo_detection.model import DetectedBox
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.spans import step
+from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy
 from savo_vision.detections import from_boxes, scan_confidence
-from savo_vision.errors import ProviderError, ProviderRefusedError
+from savo_vision.errors import BudgetExhaustedError, ProviderError, ProviderRefusedError
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.metering import meter
-from savo_vision.model_slot import Engine, LoadedModel, ModelSlot
+from savo_vision.model_slot import Engine, LoadedModel, ModelSlot, timed_detection
 from savo_vision.ports import Finished, PhotoStore, Provider, Results, Standing
 from savo_vision.routing import Choice, Router
+from savo_vision.second_looks import SecondLooks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +48,6 @@ log = structlog.get_logger()
 class ScanPolicy:
     fallback: FallbackPolicy
     costs: CostPolicy
-    daily_budget_usd: float | None = None
-    """For the provider, a UTC day; None is no limit."""
 
 
 @dataclass
@@ -85,12 +83,6 @@ class _Seen:
     fallback_reason: FallbackReason | None = None
 
 
-class _FailedError(Exception):
-    def __init__(self, code: FailureCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 @dataclass(frozen=True)
 class Scan:
     photos: PhotoStore
@@ -98,12 +90,14 @@ class Scan:
     router: Router
     slot: ModelSlot
     provider: Provider
+    budget: Budget
     policy: ScanPolicy
     clock: Callable[[], datetime]
     threads: Executor
     """Where decoding and inference run: as many threads as there are cores."""
     recorded: Results | None = None
     """In a sandbox: what the live service answered."""
+    second_looks: SecondLooks | None = None
 
     async def __call__(self, requested: ScanRequested, *, replayed: bool = False) -> Finished | None:
         """None for an erased scan, and for a replayed one that is not known here.
@@ -136,8 +130,8 @@ class Scan:
             return await self._fail(work.requested, FailureCode.PROVIDER_REFUSED, f"The photo was not looked at: {refusal}.", work)
         except ProviderError as fault:
             return await self._fail(work.requested, FailureCode.PROVIDER_FAILED, f"No answer could be had: {fault}. Please try again later.", work)
-        except _FailedError as failure:
-            return await self._fail(work.requested, failure.code, str(failure), work)
+        except BudgetExhaustedError as spent:
+            return await self._fail(work.requested, FailureCode.BUDGET_EXHAUSTED, str(spent), work)
         return await self._finish(self._completed(work, seen), work)
 
     async def _see(self, work: _Work) -> _Seen:
@@ -167,7 +161,7 @@ class Scan:
         """The provider's answer in place of a weak one of ours; with the provider away a weak answer is better than none."""
         try:
             return await self._ask_provider(work, reason)
-        except (ProviderError, DependencyDownError, _FailedError) as fault:
+        except (ProviderError, DependencyDownError, BudgetExhaustedError) as fault:
             if not seen.items:
                 raise
             log.warning("fallback.unanswered", scan_id=work.requested.scan_id, reason=reason.value, fault=str(fault))
@@ -175,7 +169,7 @@ class Scan:
 
     async def _detect(self, work: _Work, engine: Engine) -> tuple[Detection, ...]:
         with step("detect") as span:
-            boxes, decode_seconds, detect_seconds = await asyncio.get_running_loop().run_in_executor(self.threads, _timed_detection, engine, work.photo)
+            boxes, decode_seconds, detect_seconds = await asyncio.get_running_loop().run_in_executor(self.threads, timed_detection, engine, work.photo)
             span.set_attributes({"savo.decode_seconds": decode_seconds, "savo.detect_seconds": detect_seconds, "savo.boxes": len(boxes)})
         work.stages |= {"decode": decode_seconds, "detect": detect_seconds}
         work.engine_seconds += decode_seconds + detect_seconds
@@ -184,14 +178,18 @@ class Scan:
     async def _ask_provider(self, work: _Work, reason: FallbackReason | None) -> _Seen:
         if work.replayed:
             return self._recall(work, reason)
-        await self._within_budget()
-        try:
-            with work.stage("provider"), step("provider call", kind=SpanKind.CLIENT, attributes={"savo.provider": self.provider.served_by.value}):
-                answer = await self.provider.look(work.photo)
-        except ProviderError as fault:
-            work.provider_usd += self.policy.costs.of_tokens(fault.usage)
-            raise
-        work.provider_usd += self.policy.costs.of_tokens(answer.usage)
+        await self.budget.check()
+        with self.budget.calling() as book:
+            try:
+                with work.stage("provider"), step("provider call", kind=SpanKind.CLIENT, attributes={"savo.provider": self.provider.served_by.value}):
+                    answer = await self.provider.look(work.photo)
+            except ProviderError as fault:
+                work.provider_usd += self.policy.costs.of_tokens(fault.usage)
+                raise
+            else:
+                work.provider_usd += self.policy.costs.of_tokens(answer.usage)
+            finally:
+                book(work.provider_usd)
         if answer.flaws:
             log.warning("provider.flawed", scan_id=work.requested.scan_id, provider=self.provider.served_by.value, **answer.flaws)
         return _Seen(answer.items, self.provider.served_by, (answer.model or self.provider.model)[:120], reason)
@@ -203,16 +201,6 @@ class Scan:
             return _Seen(told.items, told.served_by, told.model_version, reason)
         name = self.provider.served_by.value
         raise ProviderError(name, f"was not asked: a replay spends nothing, and no answer of {name} is recorded for this scan")
-
-    async def _within_budget(self) -> None:
-        budget = self.policy.daily_budget_usd
-        if budget is None:
-            return
-        today = datetime.combine(self.clock().astimezone(UTC).date(), day_time.min, UTC)
-        if await self.results.spent_since(self.provider.served_by.value, today) >= budget:
-            raise _FailedError(
-                FailureCode.BUDGET_EXHAUSTED, f"Today's budget of ${budget:g} for {self.provider.served_by.value} is used up. Please try again tomorrow."
-            )
 
     def _completed(self, work: _Work, seen: _Seen) -> ScanCompleted:
         requested, choice, now = work.requested, work.choice, self.clock()
@@ -260,6 +248,8 @@ class Scan:
         if kept is finished:
             meter(finished, work.stages if work else {}, spent)
             _say(finished)
+            if self.second_looks and work and not work.replayed and isinstance(finished, ScanCompleted):
+                self.second_looks.offer(work.photo, finished)
         return kept
 
     def _cost(self, work: _Work) -> float:
@@ -273,14 +263,6 @@ def _say(finished: Finished) -> None:
     figures = {"items": len(finished.items), "duration_ms": round(finished.duration_ms), "cost_usd": round(finished.cost_usd, 6)}
     arm, fallback = finished.assigned_arm.value, finished.fallback_reason.value if finished.fallback_reason else None
     log.info("scan.completed", scan_id=finished.scan_id, arm=arm, served_by=finished.served_by.value, fallback=fallback, **figures)
-
-
-def _timed_detection(engine: Engine, photo: bytes) -> tuple[list[DetectedBox], float, float]:
-    began = time.perf_counter()
-    pixels = engine.decode(photo)
-    decoded = time.perf_counter()
-    boxes = engine.detect_array(pixels)
-    return boxes, decoded - began, time.perf_counter() - decoded
 
 
 def _spending(work: _Work | None, provider: Provider, costs: CostPolicy) -> list[tuple[str, float]]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic.config import JsonDict
 
+from savo_contracts.scans import Arm
 from savo_runtime.settings import RuntimeSettings
 from savo_vision.costs import PRICES, Price
 
@@ -56,6 +57,12 @@ class VisionSettings(RetentionSettings):
     custom_vision_rollout: float | None = Field(
         None, ge=0, le=1, validation_alias="SAVO_CUSTOM_VISION_ROLLOUT", description="Pinned share of the custom model; unset = automatic."
     )
+    pins: dict[str, Arm] = Field(
+        default_factory=dict,
+        validation_alias="SAVO_VISION_PINS",
+        description="Subjects that support keeps in one arm; their scans are no evidence.",
+        json_schema_extra={"allowed": 'JSON like {"SUBJECT": "baseline"}; GET /admin/subject?user_id= tells a subject'},
+    )
     detection_engine: Literal["auto", "onnxruntime", "openvino", "cuda", "tensorrt"] = Field(
         "auto",
         validation_alias="SAVO_DETECTION_ENGINE",
@@ -63,6 +70,12 @@ class VisionSettings(RetentionSettings):
     )
     confidence_threshold: float = Field(
         0.6, ge=0, le=1, validation_alias="SAVO_VISION_CONFIDENCE_THRESHOLD", description="Scan confidence under which the provider is asked instead."
+    )
+    shadow_share: float = Field(
+        0.0, ge=0, le=1, validation_alias="SAVO_SHADOW_SHARE", description="Share of the baseline's scans that the candidate sees too, unseen by users."
+    )
+    teacher_share: float = Field(
+        0.0, ge=0, le=1, validation_alias="SAVO_TEACHER_SHARE", description="Share of our own model's scans that the provider sees too, within its budget."
     )
     daily_budget_usd: float | None = Field(
         None, ge=0, validation_alias="SAVO_GOOGLE_DAILY_BUDGET_USD", description="Most that the provider may cost in a UTC day; unset is no limit."

@@ -23,6 +23,7 @@ from savo_runtime.service import Runtime
 from savo_runtime.testing import FakeClock, memory_runtime
 from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.results import StoredResults
+from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy, Price, Usage
 from savo_vision.detections import Answer
 from savo_vision.fallback import FallbackPolicy
@@ -168,12 +169,14 @@ async def world(routing_policy: RoutingPolicy) -> AsyncIterator[World]:
         slot = ModelSlot(models, runtime.publisher, "vision-0", clock, load=models.load, patience=0.05)
         router = Router(routing_policy)
         with ThreadPoolExecutor(2) as threads:
+            results = StoredResults(runtime.database)
             scan = Scan(
                 photos=StoredPhotos(runtime.store),
-                results=StoredResults(runtime.database),
+                results=results,
                 router=router,
                 slot=slot,
                 provider=provider,
+                budget=Budget(results, "google", None, clock),
                 policy=ScanPolicy(FallbackPolicy(0.6), CostPolicy(Price(1.0, 10.0), 3.6)),
                 clock=clock,
                 threads=threads,

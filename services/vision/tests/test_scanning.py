@@ -205,7 +205,7 @@ async def test_a_scan_erased_while_it_is_worked_on_is_not_published(world: World
 
 
 async def test_the_daily_budget_is_refused_before_it_is_spent(world: World) -> None:
-    scan = replace(world.scan, policy=replace(world.scan.policy, daily_budget_usd=0.003))
+    scan = replace(world.scan, budget=replace(world.scan.budget, daily_usd=0.003))
     outcomes = [await scan(request(f"s{number}", expires_at=NOW + timedelta(days=3))) for number in range(4)]
     assert [type(outcome) for outcome in outcomes] == [ScanCompleted, ScanCompleted, ScanFailed, ScanFailed]
     assert isinstance(outcomes[2], ScanFailed)

@@ -18,6 +18,10 @@ SCAN_DURATION = Histogram(
 )
 SCAN_COST = Counter("savo_scan_cost_usd_total", "Money spent, by provider and purpose (answer, fallback, shadow, teacher, recipes).", ["provider", "purpose"])
 FALLBACKS = Counter("savo_fallbacks_total", "Scans of the custom model answered by the provider instead.", ["reason"])
+SECOND_LOOKS = Counter("savo_second_looks_total", "Scans looked at again for evidence (shadow, teacher), off the users' path.", ["kind", "outcome"])
+SECOND_LOOK_ITEMS = Counter(
+    "savo_second_look_items_total", "Items of the answer against the second look's: same, moved, relabelled, gained, lost.", ["kind", "looked", "change"]
+)
 ARM_COST = Counter("savo_arm_cost_usd_total", "Cost of scans by the arm that they were assigned to; a fallback's cost falls on it.", ["assigned_arm"])
 DAILY_BUDGET = Gauge("savo_daily_budget_usd", "Most that may be spent with a provider in a UTC day, where a limit is set.", ["provider"])
 CONFIRMED_ITEMS = Counter("savo_confirmed_items_total", "Items that users looked at.", ["assigned_arm", "action"])

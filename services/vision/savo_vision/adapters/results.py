@@ -52,6 +52,10 @@ class StoredResults:
             await upsert(session, ErasedRow, {"kind": "subject", "value": subject, "erased_at": at}, key=["kind", "value"])
             await session.execute(delete(ResultRow).where(ResultRow.subject == subject))
 
+    async def book(self, provider: str, usd: float, at: datetime) -> None:
+        async with self.database.session() as session:
+            session.add(SpendingRow(provider=provider, usd=usd, spent_at=at))
+
     async def spent_since(self, provider: str, since: datetime) -> float:
         async with self.database.session(read_only=True) as session:
             total = await session.scalar(select(func.sum(SpendingRow.usd)).where(SpendingRow.provider == provider, SpendingRow.spent_at >= since))
