@@ -59,6 +59,13 @@ class Stack:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.variable('GATEWAY_PORT')}"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """That of this process without settings of its own, which compose would hand on; plain `docker compose` and `savo` find the project by it."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_", "COMPOSE_"))}
+        found = {"COMPOSE_FILE": str(ROOT / "docker-compose.yml"), "COMPOSE_PROJECT_NAME": self.project, "COMPOSE_ENV_FILES": str(self.env_file)}
+        return clean | found | {"SAVO_URL": self.url}
+
     def compose(self, *words: str, within: float = 120.0, check: bool = True) -> str:
         done = self._compose(*words, within=within)
         assert done.returncode == 0 or not check, (
@@ -81,8 +88,7 @@ class Stack:
 
     def savo(self, *words: str, key: str | None = None) -> subprocess.CompletedProcess[str]:
         """The command of this machine, beside the containers."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_"))}
-        environment = clean | {"SAVO_URL": self.url} | ({"SAVO_API_KEY": key} if key else {})
+        environment = self.environment | ({"SAVO_API_KEY": key} if key else {})
         return subprocess.run([sys.executable, "-m", "savo_cli", *words], env=environment, capture_output=True, text=True, timeout=120, check=False)
 
     def state(self, service: str, index: int = 1) -> dict[str, Any]:
@@ -97,8 +103,8 @@ class Stack:
         self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5", within=180, check=False)
 
     def _compose(self, *words: str, within: float) -> subprocess.CompletedProcess[str]:
-        command = ["docker", "compose", "--project-name", self.project, "--env-file", str(self.env_file), "--progress", "quiet", *words]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=within, check=False, stdin=subprocess.DEVNULL)
+        command = ["docker", "compose", "--progress", "quiet", *words]
+        return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=within, check=False, stdin=subprocess.DEVNULL)
 
 
 def eventually(holds: Callable[[], bool], within: float = 120.0) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from savo_contracts.topics import SERVICES
-from tests.compose.stack import BUILD_WITHIN, Stack, eventually, why_no_stack
+from tests.compose.stack import BUILD_WITHIN, ROOT, Stack, eventually, why_no_stack
 from tests.parts.table import record
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
@@ -158,3 +159,13 @@ def test_taken_down_and_started_again_nothing_is_lost(stack: Stack, key: str, ph
     assert json.loads(shown.stdout)["result"]["items"] == before["result"]["items"]
     assert json.loads(stack.savo("stats", "--json").stdout)["total_samples"] == 1
     assert scan(stack, key, photos[3])[0]["status"] == "completed"
+
+
+def test_the_readmes_lines_work_as_they_stand(stack: Stack, tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## With Docker\n")[2].partition("\n## ")[0]
+    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    script = "set -e\n" + block.replace("deploy/docker/new-env", "true").replace("uv run savo", f"{sys.executable} -m savo_cli")
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=stack.environment, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-4000:]}"
+    assert "google standin-gemini" in done.stdout
+    assert stack.compose("ps", "--quiet") == ""
