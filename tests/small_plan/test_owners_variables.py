@@ -1,0 +1,79 @@
+"""The product started with exactly the variables of the owner's guide, and nothing else of ours: /training/stats answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.parts.addresses import free_port
+from tests.parts.s3 import S3Server
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+KEYS = {
+    "total_samples",
+    "samples_today",
+    "samples_this_week",
+    "average_detections_per_image",
+    "correction_rate",
+    "storage_size_mb",
+    "last_updated",
+}
+
+# By name as the guide has them. The values are what a newcomer would put; the R2 account is none of Cloudflare's.
+OWNERS = {
+    "SAVO_COLLECT_TRAINING_DATA": "true",
+    "SAVO_VISION_PROVIDER": "google",
+    "SAVO_REASONING_PROVIDER": "openai",
+    "GOOGLE_API_KEY": "a-key-of-the-owner",
+    "OPENAI_API_KEY": "another-key",
+    "SAVO_USE_CUSTOM_VISION": "false",
+    "SAVO_CUSTOM_VISION_MODEL_PATH": "/models/savo_v1/best.pt",
+    "SAVO_VISION_CONFIDENCE_THRESHOLD": "0.6",
+    "SAVO_CUSTOM_VISION_ROLLOUT": "0.05",
+    "R2_ACCOUNT_ID": "no-account-of-anybody",
+    "R2_ACCESS_KEY_ID": "key",
+    "R2_SECRET_ACCESS_KEY": "secret",
+    "R2_BUCKET_NAME": "savo-training",
+}
+
+
+@pytest.mark.parametrize("bucket", ["a folder", "a bucket"])
+def test_the_owners_variables_start_the_product(bucket: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    ours = dict(OWNERS)
+    if bucket == "a folder":
+        ours = {name: value for name, value in OWNERS.items() if not name.startswith("R2_")}
+    else:  # R2 itself is out of reach: its own address by the one variable that says where an S3 server is
+        server: S3Server = request.getfixturevalue("moto_s3")
+        ours |= {"SAVO_S3_ENDPOINT_URL": server.endpoint_url, "R2_ACCESS_KEY_ID": server.access_key_id, "R2_SECRET_ACCESS_KEY": server.secret_access_key}
+        ours["R2_BUCKET_NAME"] = server.bucket
+    port = free_port()
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_", "GOOGLE_", "OPENAI_")) and name != "PORT"}
+    command = [sys.executable, "-m", "savo_cli", "up", "--one-process", "--port", str(port)]
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen(command, cwd=tmp_path, env=clean | ours, stdout=said, stderr=subprocess.STDOUT)
+    try:
+        wait_until_up(process, tmp_path)
+        answer = httpx2.get(f"http://127.0.0.1:{port}/training/stats", trust_env=False, timeout=30)
+        assert answer.status_code == 200
+        assert answer.json().keys() == KEYS
+        assert json.loads((tmp_path / ".savo/run/up.json").read_text())["services"].keys() >= {"gateway", "vision", "collector"}
+        assert "a-key-of-the-owner" not in "".join(log.read_text() for log in (tmp_path / ".savo/logs").glob("*.log")) + (tmp_path / "said").read_text()
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def wait_until_up(process: subprocess.Popen[bytes], folder: Path) -> None:
+    deadline = time.monotonic() + 120
+    while "savo is up" not in (folder / "said").read_text():
+        assert process.poll() is None, (folder / "said").read_text()
+        assert time.monotonic() < deadline, (folder / "said").read_text()
+        time.sleep(0.2)

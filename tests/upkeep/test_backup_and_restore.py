@@ -1,0 +1,242 @@
+"""A backup on real Kafka, real PostgreSQL and an S3 server, everything lost, restored: what was collected is back, what was erased is not."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+from typer.testing import CliRunner, Result
+
+from savo_cli.main import app
+from savo_collector.app import DEFINITION
+from savo_collector.settings import CollectorSettings
+from savo_contracts.documents import scan_photo_key
+from savo_contracts.envelope import Event, ImageRef
+from savo_contracts.geometry import BoundingBox
+from savo_contracts.scans import Action, Arm, ConfirmedItem, ScanConfirmed, ScanErased, ServedBy
+from savo_contracts.users import SubjectErased
+from savo_demo.scenes import draw_scene
+from savo_runtime.backup.databases import dump_databases, restore_databases
+from savo_runtime.backup.offsets import apply_positions, read_positions
+from savo_runtime.errors import FatalError
+from savo_runtime.messaging.publishing import Publisher
+from savo_runtime.prepare import patiently
+from savo_runtime.serving import serve
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.storage.factory import open_store
+from savo_runtime.storage.port import ObjectStore
+from tests.parts.s3 import S3Server
+
+HOUSE = [
+    pytest.mark.kafka,
+    pytest.mark.postgres,
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.timeout(280),
+    # On a busy machine aiokafka drops a connection that took too long, and says so when it is collected.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+def on_real_parts(test: Any) -> Any:
+    for mark in HOUSE:
+        test = mark(test)
+    return test
+
+
+WITHIN = 60.0
+NOW = datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class House:
+    """One small production: Kafka, a database and a bucket of this test's own."""
+
+    database_url: str
+
+    @property
+    def settings(self) -> CollectorSettings:
+        return CollectorSettings()
+
+    def savo(self, *words: str) -> Result:
+        return CliRunner().invoke(app, words)
+
+    @asynccontextmanager
+    async def collecting(self) -> AsyncIterator[None]:
+        stop, started = asyncio.Event(), asyncio.Event()
+        running = asyncio.create_task(serve([DEFINITION], {"collector": self.settings}, stop=stop, on_started=lambda _: started.set()))
+        await asyncio.wait([running, asyncio.create_task(started.wait())], return_when=asyncio.FIRST_COMPLETED)
+        yield
+        stop.set()
+        await running
+
+    async def samples(self) -> set[str]:
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return {row["scan_id"] for row in await connection.fetch("SELECT scan_id FROM collector.samples WHERE state = 'stored'")}
+        except asyncpg.UndefinedTableError:
+            return set()
+        finally:
+            await connection.close()
+
+    async def until_samples(self, *scans: str) -> None:
+        async with asyncio.timeout(WITHIN):
+            while await self.samples() != set(scans):
+                await asyncio.sleep(0.1)
+
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[ObjectStore]:
+        store = open_store(self.settings)
+        yield store
+        await store.close()
+
+    async def sample_photos(self) -> set[str]:
+        async with self.store() as store:
+            return {info.key async for info in store.list("samples/images/")}
+
+    async def publish(self, *events: Event) -> None:
+        publisher = Publisher(self.settings, "gateway")
+        for event in events:
+            await patiently(partial(publisher.publish, event, event_id=uuid4()))  # new topics may still look for their leader
+        await publisher.stop()
+
+    async def confirm(self, number: int) -> ScanConfirmed:
+        """A photo where the gateway puts it, and what its user said about it."""
+        photo = draw_scene(77, number).jpeg
+        sha256 = hashlib.sha256(photo).hexdigest()
+        image = ImageRef(key=scan_photo_key(sha256, "image/jpeg"), sha256=sha256, bytes=len(photo), width=640, height=480)
+        async with self.store() as store:
+            await store.put(image.key, photo)
+        item = ConfirmedItem(label="milk", action=Action.KEPT, bbox=BoundingBox(x=0.1, y=0.1, width=0.4, height=0.4))
+        route: dict[str, Any] = {"assigned_arm": Arm.BASELINE, "served_by": ServedBy.GOOGLE, "model_version": "gemini", "bucket": 1, "share": 0.0}
+        confirmed = ScanConfirmed(scan_id=f"scan-{number}", subject=f"subject-{number}", image=image, items=(item,), revision=1, confirmed_at=NOW, **route)
+        await self.publish(confirmed)
+        return confirmed
+
+    async def lose_everything(self) -> None:
+        connection = await asyncpg.connect(self.database_url)
+        await connection.execute("DROP SCHEMA collector CASCADE")
+        await connection.close()
+        async with self.store() as store:
+            for key in [info.key async for info in store.list("")]:
+                await store.delete(key)
+
+
+@pytest.fixture
+def house(kafka: str, postgres_url: str, moto_s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    bucket = replace(moto_s3, bucket=f"savo-{tmp_path.name.replace('_', '-')[:40]}")
+    bucket.create_bucket()
+    environment = {
+        "SAVO_KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "SAVO_DATABASE_URL": postgres_url,
+        "SAVO_S3_ENDPOINT_URL": bucket.endpoint_url,
+        "R2_BUCKET_NAME": bucket.bucket,
+        "R2_ACCESS_KEY_ID": bucket.access_key_id,
+        "R2_SECRET_ACCESS_KEY": bucket.secret_access_key,
+        "SAVO_DATA_DIR": str(tmp_path / "data"),
+        "SAVO_COLLECT_TRAINING_DATA": "true",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if shutil.which("pg_dump") is None:
+        pytest.skip("PostgreSQL's client programs are not installed")
+    return House(postgres_url)
+
+
+async def in_thread(act: Callable[..., Result], *words: str) -> Result:
+    return await asyncio.to_thread(act, *words)
+
+
+@on_real_parts
+async def test_what_was_collected_comes_back_and_what_was_erased_does_not(house: House, tmp_path: Path) -> None:
+    folder = str(tmp_path / "backup")
+    async with house.collecting():
+        for number in (1, 2, 3):
+            await house.confirm(number)
+        await house.until_samples("scan-1", "scan-2", "scan-3")
+    kept = {f"samples/{part}" for part in ("images", "labels", "meta")}
+    backed_up = await in_thread(house.savo, "backup", "--output", folder, "--json")
+    assert backed_up.exit_code == 0, backed_up.output
+    assert json.loads(backed_up.stdout)["databases"] == ["collector"]
+    assert {path.parent.relative_to(tmp_path / "backup/objects").as_posix() for path in (tmp_path / "backup/objects/samples").rglob("*.*")} >= kept
+    async with house.collecting():
+        await house.confirm(4)
+        erased_scan = await house.confirm(5)
+        await house.until_samples("scan-1", "scan-2", "scan-3", "scan-4", "scan-5")
+        erasures = [
+            ScanErased(scan_id="scan-1", subject="subject-1", erased_at=NOW),
+            ScanErased(scan_id="scan-5", subject="subject-5", image_sha256=erased_scan.image.sha256, erased_at=NOW),
+            SubjectErased(subject="subject-2", erased_at=NOW),
+        ]
+        await house.publish(*erasures)
+        await house.until_samples("scan-3", "scan-4")
+        living = await house.sample_photos()
+    assert len(living) == 2
+    await house.lose_everything()
+    restored = await in_thread(house.savo, "restore", "--input", folder, "--yes", "--json")
+    assert restored.exit_code == 0, restored.output
+    assert json.loads(restored.stdout)["objects"]["left_out"] >= 2 * len(kept)
+    assert await house.samples() == {"scan-1", "scan-2", "scan-3"}, "the tables of the backup, before their services start"
+    async with house.store() as store:  # what was scanned since the backup: its photo is in no backup
+        photo = draw_scene(77, 4).jpeg
+        await store.put(scan_photo_key(hashlib.sha256(photo).hexdigest(), "image/jpeg"), photo)
+    async with house.collecting():
+        await house.until_samples("scan-3", "scan-4")
+    assert await house.sample_photos() == living
+
+
+@on_real_parts
+async def test_a_restore_refuses_while_a_service_runs_and_touches_nothing(house: House, tmp_path: Path) -> None:
+    folder = str(tmp_path / "backup")
+    async with house.collecting():
+        assert (await in_thread(house.savo, "backup", "--output", folder)).exit_code == 0
+        refused = await in_thread(house.savo, "restore", "--input", folder, "--yes")
+    assert refused.exit_code == 1
+    assert "savo-collector still run on these databases: stop the services first" in refused.output
+
+
+@on_real_parts
+async def test_offsets_of_a_group_that_somebody_is_in_are_not_set(house: House) -> None:
+    positions = await read_positions(house.settings)
+    async with house.collecting():
+        with pytest.raises(FatalError, match="living member: stop that service first"):
+            await apply_positions(house.settings, positions)
+
+
+@on_real_parts
+def test_half_a_backup_is_none(house: House, tmp_path: Path) -> None:
+    (tmp_path / "half").mkdir()
+    refused = house.savo("restore", "--input", str(tmp_path / "half"), "--yes")
+    assert refused.exit_code == 1
+    assert "no whole backup" in refused.output
+
+
+def test_sqlite_files_are_copied_while_they_are_written(tmp_path: Path) -> None:
+    import sqlite3
+
+    settings = RuntimeSettings(data_dir=tmp_path)
+    (tmp_path / "db").mkdir()
+    with sqlite3.connect(tmp_path / "db" / "gateway.sqlite3") as live:
+        live.execute("PRAGMA journal_mode=WAL")
+        live.execute("CREATE TABLE scans (scan_id TEXT)")
+        live.execute("INSERT INTO scans VALUES ('before')")
+        live.commit()
+        assert dump_databases(settings, tmp_path / "backup") == ["gateway"]
+        live.execute("INSERT INTO scans VALUES ('after')")
+    live.close()
+    assert restore_databases(settings, tmp_path / "backup") == ["gateway"]
+    with sqlite3.connect(tmp_path / "db" / "gateway.sqlite3") as back:
+        assert back.execute("SELECT * FROM scans").fetchall() == [("before",)]
+    back.close()
