@@ -16,6 +16,7 @@ from savo_cli import dlq, rollout, topics
 from savo_cli.audit import audit
 from savo_cli.backup import backup, restore
 from savo_cli.doctor import doctor
+from savo_cli.growing import grow_topic
 from savo_cli.lag import lag
 from savo_cli.rebuild import rebuild
 from savo_cli.replay import replay
@@ -53,6 +54,7 @@ app.command()(rebuild)
 app.command()(stats)
 app.add_typer(rollout.app, name="rollout")
 topics.app.command("lag")(lag)
+topics.app.command("grow")(grow_topic)
 app.add_typer(topics.app, name="topics")
 app.command()(replay)
 app.add_typer(dlq.app, name="dlq")
