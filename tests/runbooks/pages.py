@@ -1,0 +1,79 @@
+"""The runbooks as their readers use them: the commands of a part, run in the folder where the product runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.parts.prometheus import Prometheus
+from tests.parts.wheel import Wheel
+
+RUNBOOKS = Path(__file__).parents[2] / "docs/runbooks"
+PAGES = sorted(path.stem for path in RUNBOOKS.glob("*.md") if path.stem != "README")
+PARTS = ("Find the cause", "Mend", "It is mended when")
+
+_WINDOWS = (
+    ("offset 15m", "offset 20s"),
+    ("offset 1h", "offset 20s"),
+    ("[15m]", "[20s]"),
+    ("[1h]", "[20s]"),
+    ("[1h:1m]", "[20s:1s]"),
+    ("seconds) > 60", "seconds) > 10"),
+)
+
+
+def sooner(text: str) -> str:
+    """Minutes and hours of alerts as seconds: a test does not wait a quarter of an hour for an alert to go quiet."""
+    for long, short in _WINDOWS:
+        text = text.replace(long, short)
+    return text
+
+
+@dataclass(frozen=True)
+class Page:
+    name: str
+
+    @property
+    def text(self) -> str:
+        return (RUNBOOKS / f"{self.name}.md").read_text(encoding="utf-8")
+
+    def part(self, title: str) -> str:
+        found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", self.text, re.DOTALL | re.MULTILINE)
+        assert found, f"{self.name} has no part '{title}'"
+        return found[1]
+
+    def commands(self, title: str, *, outside: bool = False) -> list[str]:
+        """Of the `sh` blocks of a part; with `outside` of those that need what a test machine has not."""
+        kind = "sh outside" if outside else "sh"
+        blocks = re.findall(rf"^```{kind}\n(.*?)^```", self.part(title), re.DOTALL | re.MULTILINE)
+        return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+    def has_words_to_fill_in(self, command: str) -> bool:
+        return re.search(r"\b(TOPIC|REASON|VERSION|RUN_ID|SCAN_ID|PID)\b", command) is not None
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A shell in the folder of a running `savo up`, whose data is in `.savo` there."""
+
+    wheel: Wheel
+    prometheus: Prometheus
+
+    def run(self, command: str) -> str:
+        """What it printed. Fails when it ends with anything but 0."""
+        here = command.replace("http://127.0.0.1:8000", self.wheel.url).replace("http://127.0.0.1:9090", self.prometheus.url)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_"))}
+        environment = clean | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SAVO_DATA_DIR": str(self.wheel.data_dir), "COLUMNS": "200"}
+        done = subprocess.run(
+            ["bash", "-c", sooner(here)], cwd=self.wheel.data_dir.parent, env=environment, capture_output=True, text=True, timeout=90, check=False
+        )
+        assert done.returncode == 0, f"{here}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def walk(self, page: Page, title: str) -> dict[str, str]:
+        """Every command of a part that has no word to fill in → what it printed."""
+        return {command: self.run(command) for command in page.commands(title) if not page.has_words_to_fill_in(command)}

@@ -1,0 +1,235 @@
+"""Every expression of dashboards and alerts, on a real Prometheus that scraped a real run; counters say what the phones counted."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import httpx2
+import pytest
+import pytest_asyncio
+import yaml
+
+from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
+from savo_contracts.envelope import ImageRef
+from savo_contracts.scans import ScanRequested
+from savo_contracts.topics import topic_named
+from savo_demo.folder import write_scenes
+from savo_demo.phones import Errand, Phones, Visit, new_client
+from savo_demo.scenes import Scene, draw_scenes
+from tests.parts.by_hand import kill_standin, publish, register, send, somebody_holds
+from tests.parts.prometheus import Prometheus, running_prometheus
+from tests.parts.wheel import Wheel, objects_under, running_wheel
+from tests.watching.boards import ROOT, alerts, queries
+
+SURE = constant_model(raw_rows([(8, 8, 40, 40, 0, 0.9)], len(NAMES)))
+UNSURE = constant_model(raw_rows([(8, 8, 40, 40, 0, 0.4)], len(NAMES)))
+
+SETTINGS = {
+    "SAVO_ROLLOUT_MIN_CONFIRMED": "10000",
+    "SAVO_ROLLOUT_ALPHA": "0.000001",
+    "SAVO_GOOGLE_DAILY_BUDGET_USD": "100",
+    "SAVO_STORAGE_LIMIT_GB": "1",
+    "SAVO_RATE_LIMIT_PER_MINUTE": "0",
+}
+WITHIN = 60.0
+WINDOW = "1h"
+
+# Alerts whose condition is not there are silent; what their expressions are made of must be there all the same.
+pytestmark = [pytest.mark.real, pytest.mark.prometheus, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@dataclass
+class Load:
+    """What was done, counted by those who did it."""
+
+    visits: list[Visit] = field(default_factory=list)
+    poison: int = 0
+    without_photo: int = 0
+
+    @property
+    def confirmed(self) -> list[Visit]:
+        return [visit for visit in self.visits if visit.confirmed]
+
+    def by_arm(self, chosen: Callable[[Visit], int] = lambda _: 1) -> dict[str, float]:
+        counts = Counter[str]()
+        for visit in self.confirmed:
+            counts[str(visit.arm)] += chosen(visit)
+        return {arm: float(number) for arm, number in counts.items()}
+
+
+@dataclass
+class Run:
+    wheel: Wheel
+    prometheus: Prometheus
+    load: Load
+    stats: dict[str, Any]
+    progress: dict[str, Any]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
+    folder = tmp_path_factory.mktemp("watching")
+    scenes = list(draw_scenes(24, seed=7))
+    write_scenes(folder / "truth", scenes)
+    config = (ROOT / "deploy/prometheus/savo-up.yml").read_text().replace("../../.savo", str(folder / "savo")).replace(": 5s", ": 1s")
+    alert_rules = {"alerts.yml": (ROOT / "deploy/prometheus/alerts.yml").read_text()}
+    with running_prometheus(config, folder / "prometheus", alert_rules) as prometheus:
+        flawless = [f"--standin-option={word}" for option in ("--errors",) for word in (option, "0")]
+        with running_wheel(folder / "savo", folder / "truth", SETTINGS, *flawless, latency_scale=0.02) as wheel:
+            until(lambda: len(prometheus.query('up{job="savo"} == 1')) == 6, "six services scraped")
+            async with new_client(wheel.url) as client:
+                load = await turn_the_wheel(wheel, prometheus, client, scenes)
+                stored = len(objects_under(wheel.data_dir, "samples/meta"))
+                until(lambda: prometheus.query('max(savo_goal_now{figure="samples"})') == [({}, float(stored))], "the goals' gauges")
+                stats, progress = (await client.get("/training/stats")).json(), (await client.get("/training/progress")).json()
+            yield Run(wheel, prometheus, load, stats, progress)
+
+
+async def turn_the_wheel(wheel: Wheel, prometheus: Prometheus, client: httpx2.AsyncClient, scenes: list[Scene]) -> Load:
+    """Scans by the provider alone, then a candidate that is never sure, one that is, one that cannot be loaded; and records in trouble."""
+    load, people, source = Load(), count(), iter(scenes)
+    phones = Phones(client, random.Random(7), at_once=4)
+
+    async def scans(number: int) -> None:
+        chosen = [next(source) for _ in range(number)]
+        await phones.run((Errand(f"user-{next(people)}", scene.jpeg, scene.truth) for scene in chosen), load.visits.append)
+
+    await scans(4)
+    await register(wheel, "v1", UNSURE, NAMES, map50=0.76)
+    await half_to_the_candidate(client, prometheus, "v1")
+    await scans(8)
+    kill_standin(wheel)
+    await scans(2)
+    await phones.run([Errand("somebody-else", scenes[0].jpeg, scenes[0].truth)], load.visits.append)
+    with somebody_holds(wheel.data_dir / "db/collector.db"):
+        await scans(1)
+        until(lambda: bool(prometheus.query("savo_retries_total")), "retries")
+    assert (await client.put("/admin/rollout", json={"action": "rollback", "reason": "never sure", "by": "test"})).status_code == 200
+    await register(wheel, "v2", SURE, NAMES, map50=0.81)
+    await half_to_the_candidate(client, prometheus, "v2")
+    await scans(10)
+    assert (await client.put("/admin/rollout", json={"action": "rollback", "reason": "wrong", "by": "test"})).status_code == 200
+    await register(wheel, "v3", b"no network at all", NAMES)
+    until(lambda: bool(prometheus.query("savo_models_refused_total")), "v3 refused")
+    for topic in ("scans.requested", "samples.stored"):
+        await send(wheel, topic, b"{ this is no event")
+        load.poison += len(topic_named(topic).consumers)
+    await publish(wheel, scan_without_a_photo())
+    load.without_photo += 1
+    until(lambda: total(prometheus, "savo_dead_letters_total") == load.poison, "dead letters")
+    until(lambda: total(prometheus, 'savo_scans_total{outcome="photo-missing"}') == load.without_photo, "a scan without its photo")
+    until(lambda: total(prometheus, "sum(max by (topic, group) (savo_consumer_lag))") == 0, "no lag")
+    until(lambda: total(prometheus, "savo_samples_total") == len(load.confirmed), "a word on every confirmation")
+    return load
+
+
+async def half_to_the_candidate(client: httpx2.AsyncClient, prometheus: Prometheus, version: str) -> None:
+    def is_candidate() -> bool:
+        return bool(httpx2.get(str(client.base_url.join("/admin/rollout")), trust_env=False).json().get("experiment") == version)
+
+    until(is_candidate, f"{version} on trial")
+    answer = await client.put("/admin/rollout", json={"action": "set", "share": 0.5, "reason": "test", "by": "test"})
+    assert answer.status_code == 200, answer.text
+    in_force = f'savo_rollout_share{{service="vision"}} == 0.5 and on() savo_model_info{{service="vision",alias="challenger",version="{version}"}} == 1'
+    until(lambda: bool(prometheus.query(in_force)), f"{version} at half the traffic")
+
+
+def scan_without_a_photo() -> ScanRequested:
+    image = ImageRef(key="scans/ff/" + "f" * 64 + ".jpg", sha256="f" * 64, media_type="image/jpeg", bytes=10, width=10, height=10)
+    now = datetime.now(UTC)
+    return ScanRequested(scan_id="f" * 32, subject="nobody", image=image, requested_at=now, expires_at=now + timedelta(seconds=60))
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + WITHIN
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {WITHIN:g} s: {what}"
+        time.sleep(0.25)
+
+
+def total(prometheus: Prometheus, expression: str) -> float:
+    return sum(value for _, value in prometheus.query(expression))
+
+
+def summed(run: Run, metric: str, *labels: str) -> dict[str, float]:
+    """Label values joined by a slash → sum over everything else."""
+    return {"/".join(found.get(label, "") for label in labels): value for found, value in run.prometheus.query(f"sum by ({', '.join(labels)}) ({metric}) > 0")}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_panel_has_something_to_show(run: Run) -> None:
+    empty = [str(query) for query in queries() if not run.prometheus.query(query.filled(WINDOW))]
+    assert empty == []
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_variable_has_values(run: Run) -> None:
+    assert "scans.requested" in run.prometheus.label_values("savo_consumer_lag", "topic")
+    assert "samples" in run.prometheus.label_values("savo_goal", "figure")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_alert_is_evaluated_and_those_that_should_speak_do(run: Run) -> None:
+    for alert in alerts():
+        run.prometheus.query(alert.expression)
+    speaking = {alert.name for alert in alerts() if run.prometheus.query(alert.expression)}
+    assert speaking >= {"DeadLetters", "ModelRefused"}
+    assert speaking & {"ServiceDown", "ConsumerStuck", "DeadLetterCapReached", "NoSamples", "StorageNearlyFull", "TrainingFailed", "BudgetNearlySpent"} == set()
+    until(lambda: {"DeadLetters", "ModelRefused"} <= run.prometheus.firing(), "alerts fire in Prometheus itself")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_counters_say_what_the_phones_counted(run: Run) -> None:
+    load = run.load
+    by = Counter(f"{visit.arm}/{visit.served_by}/completed" for visit in load.visits if visit.served_by)
+    counted = summed(run, "savo_scans_total", "assigned_arm", "served_by", "outcome")
+    failed = {key: value for key, value in counted.items() if not key.endswith("/completed")}
+    assert {key: value for key, value in counted.items() if key not in failed} == dict(by)
+    assert sum(failed.values()) == load.without_photo + sum(visit.failed is not None for visit in load.visits)
+    assert summed(run, "savo_confirmed_scans_total", "assigned_arm") == load.by_arm()
+    assert summed(run, "savo_corrected_scans_total", "assigned_arm") == load.by_arm(lambda visit: visit.corrected)
+    items = Counter(f"{visit.arm}/{edit.action.value}" for visit in load.confirmed for edit in visit.edits)
+    assert summed(run, "savo_confirmed_items_total", "assigned_arm", "action") == dict(items)
+    fallbacks = sum(visit.arm == "candidate" and visit.served_by == "google" for visit in load.visits)
+    assert fallbacks > 0
+    assert summed(run, "savo_fallbacks_total", "reason") == {"low-confidence": fallbacks}
+    assert total(run.prometheus, "savo_arm_cost_usd_total") == pytest.approx(sum(visit.cost_usd for visit in load.visits))
+    assert total(run.prometheus, "savo_scan_cost_usd_total") == pytest.approx(total(run.prometheus, "savo_arm_cost_usd_total"))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_gauges_say_what_the_product_says_of_itself(run: Run) -> None:
+    samples = summed(run, "savo_samples_total", "outcome")
+    assert samples["stored"] == run.stats["total_samples"]
+    assert summed(run, "savo_samples_total", "outcome", "reason").get("stored/") == samples["stored"]
+    assert {metric["label"]: value for metric, value in run.prometheus.query("max by (label) (savo_dataset_boxes)")} == run.progress["per_class"]
+    goals = {(metric["milestone"], metric["figure"]): value for metric, value in run.prometheus.query("savo_goal")}
+    assert goals == {(row["milestone"], row["figure"]): row["goal"] for row in run.progress["goals"]}
+    assert summed(run, "savo_model_map50", "version") == {"v1": 0.76, "v2": 0.81, "v3": 0.8} == run.progress["map50_by_version"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_grew_within_the_window_is_not_missing_its_first_count(run: Run) -> None:
+    """`increase` extrapolates to the window's ends, so it is near the count, never exact; without the first count it would be far off."""
+    for query in queries():
+        if query.board == "pipeline" and query.panel == "Set aside":
+            assert total(run.prometheus, query.filled(WINDOW)) == pytest.approx(run.load.poison, abs=0.2)
+        if query.board == "arms" and query.panel == "Confirmed scans":
+            assert total(run.prometheus, query.filled(WINDOW)) == pytest.approx(len(run.load.confirmed), rel=0.1)
+        if query.board == "arms" and query.panel == "Fallbacks":
+            fallbacks = sum(visit.arm == "candidate" and visit.served_by == "google" for visit in run.load.visits)
+            assert total(run.prometheus, query.filled(WINDOW)) == pytest.approx(fallbacks, rel=0.1)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_rules_are_those_that_were_committed(run: Run) -> None:
+    groups = httpx2.get(f"{run.prometheus.url}/api/v1/rules", trust_env=False).json()["data"]["groups"]
+    loaded = {rule["name"] for group in groups for rule in group["rules"]}
+    assert loaded == {rule["alert"] for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"] for rule in group["rules"]}
