@@ -70,9 +70,8 @@ class DifferencesBook:
             states["unanswered_before"] += told["before"] is None
             for change in told["changes"]:
                 boxes[change["kind"]] += 1
-                for side in ("before", "after"):
-                    if change[side] and change["kind"] != "same":
-                        labels.setdefault(change[side]["label"], Counter())[_of_label(change["kind"], side)] += 1
+                for label, what in _of_labels(change):
+                    labels.setdefault(label, Counter())[what] += 1
             if told["after"]["falls_back"]:
                 fallbacks["would_ask_provider"] += 1
                 fallbacks["answered_by_record" if told["after"]["recorded"] else "without_record"] += 1
@@ -86,10 +85,12 @@ class DifferencesBook:
                 lines.write(json.dumps(told, ensure_ascii=False) + "\n")
 
 
-def _of_label(kind: str, side: str) -> str:
+def _of_labels(change: dict[str, Any]) -> list[tuple[str, str]]:
+    """Which label the change is counted under, and as what; another name counts under both."""
+    before, after, kind = change["before"], change["after"], change["kind"]
     if kind == "relabelled":
-        return "renamed_from" if side == "before" else "renamed_to"
-    return kind
+        return [(before["label"], "renamed_from"), (after["label"], "renamed_to")]
+    return [] if kind == "same" else [((after or before)["label"], kind)]
 
 
 def _words(order: dict[str, Any]) -> str:

@@ -181,7 +181,9 @@ class _Comparison:
 
 
 def _answer_of(event: ScanCompleted | ScanRequested) -> dict[str, Any] | None:
-    if not hasattr(event, "served_by"):
+    from savo_contracts.scans import ScanRequested
+
+    if isinstance(event, ScanRequested):
         return None
     return {"served_by": event.served_by.value, "model_version": event.model_version, "items": len(event.items)}
 

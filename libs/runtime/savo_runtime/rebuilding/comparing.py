@@ -92,7 +92,7 @@ async def batches(table: ProjectedTable, session: AsyncSession) -> AsyncIterator
         query = select(table.table).order_by(*keys).limit(ROWS)
         if after is not None:
             query = query.where(tuple_(*keys) > tuple_(*after))
-        rows = (await session.execute(query)).mappings().all()
+        rows: list[Row] = [dict(row) for row in (await session.execute(query)).mappings()]
         if rows:
             yield rows
         if len(rows) < ROWS:
@@ -110,7 +110,8 @@ async def by_key(table: ProjectedTable, session: AsyncSession, rows: Sequence[Ro
     found: dict[tuple[Any, ...], Row] = {}
     for at in range(0, len(wanted), 200):  # SQLite takes a limited number of variables
         query = select(table.table).where(tuple_(*keys).in_(wanted[at : at + 200]))
-        found |= {key_of(table, row): row for row in (await session.execute(query)).mappings()}
+        rows_found: list[Row] = [dict(row) for row in (await session.execute(query)).mappings()]
+        found |= {key_of(table, row): row for row in rows_found}
     return found
 
 
