@@ -66,7 +66,7 @@ def _collected(seen: Seen) -> Finding:
     return Finding("data", "note", "0 samples; nothing was confirmed yet", "confirm a scan: savo confirm SCAN_ID --all-correct")
 
 
-_ON = "set SAVO_COLLECT_TRAINING_DATA=true for the collector and start it again; confirmations from before are collected by: savo rebuild collector"
+_ON = "set SAVO_COLLECT_TRAINING_DATA=true for the collector and start it again; photos confirmed from then on are collected"
 _LOG = "read the collector's log"
 
 

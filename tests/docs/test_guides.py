@@ -87,6 +87,7 @@ def run(line: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_what_is_asked_of_a_running_product_is_answered(wheel: Wheel) -> None:
