@@ -70,8 +70,8 @@ def _templates(node: Any) -> Iterator[Manifest]:
 
 
 def settings(manifests: list[Manifest]) -> dict[str, str]:
-    """The one ConfigMap."""
-    (found,) = of_kind(manifests, "ConfigMap")
+    """The services' one ConfigMap; its name ends in a hash of what is in it."""
+    (found,) = [each for each in of_kind(manifests, "ConfigMap") if each["metadata"]["name"].startswith("savo-settings")]
     data: dict[str, str] = found["data"]
     return data
 

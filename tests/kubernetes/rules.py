@@ -18,7 +18,7 @@ from tests.kubernetes.manifests import Pod, example_secrets, name_of, named, of_
 from tests.parts.kubernetes import Manifest
 
 ROOT = Path(__file__).parents[2]
-OF_THE_COMMAND = {"SAVO_URL", "SAVO_API_KEY", "SMTP_URL"}
+OF_THE_COMMAND = {"SAVO_URL", "SAVO_API_KEY", "SMTP_URL", "SAVO_DIGEST_TO", "SAVO_DIGEST_FROM"}
 """Read by `savo`, not by a service's settings."""
 
 OF_RAY = {"SAVO_TRAINER_RUNNER": "ray", "RAY_ADDRESS": "http://savo-ray-head-svc:8265"}
@@ -52,7 +52,8 @@ def known_settings(manifests: list[Manifest]) -> Iterator[str]:
     """Every variable is one that something reads: a typo would be passed over in silence."""
     known = known_variables(installed_settings().values()) | OF_THE_COMMAND
     awaited = OF_RAY.keys() if of_kind(manifests, "RayCluster") else set()
-    yield from (f"ConfigMap: {variable} is no setting of Savo" for variable in settings(manifests) if variable not in known | awaited)
+    given = [variable for each in of_kind(manifests, "ConfigMap") for variable in each["data"]]
+    yield from (f"ConfigMap: {variable} is no setting of Savo" for variable in given if variable not in known | awaited)
     for pod in pods(manifests):
         if pod.spec.get("enableServiceLinks") is not False:
             yield f"{pod.owner} gets variables of other Services, such as SAVO_GATEWAY_PORT"

@@ -12,7 +12,7 @@ import kubernetes_validate
 import pytest
 
 from tests.kubernetes import rules
-from tests.kubernetes.manifests import named, of_kind, pods
+from tests.kubernetes.manifests import named, of_kind, pods, settings
 from tests.parts.kubernetes import CUSTOM_RESOURCES, MANIFESTS, Manifest, Render
 
 pytestmark = pytest.mark.kubernetes
@@ -101,7 +101,7 @@ def in_spec(name: str, change: Callable[[Manifest], object]) -> Change:
 
 
 def in_settings(**values: str) -> Change:
-    return lambda manifests: of_kind(manifests, "ConfigMap")[0]["data"].update(values)
+    return lambda manifests: settings(manifests).update(values)
 
 
 def database(container: Manifest) -> Manifest:
