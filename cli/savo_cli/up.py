@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import httpx2
 from rich.console import Console
@@ -20,7 +21,7 @@ from rich.console import Console
 from savo_cli.processes import GaveUpError, Kept, ProcessSpec
 from savo_contracts.topics import SERVICES
 from savo_runtime.errors import FatalError
-from savo_runtime.messaging.embedded import EmbeddedBroker
+from savo_runtime.messaging.embedded import MOST_PARTITIONS, EmbeddedBroker
 
 __all__ = ["UpOptions", "up"]
 
@@ -119,7 +120,10 @@ def _use_broker(plan: Plan, stack: AsyncExitStack) -> None:
         plan.environment["SAVO_KAFKA_BOOTSTRAP_SERVERS"] = given
         plan.notes.append(f"Kafka at {given}")
         return
-    broker = stack.enter_context(EmbeddedBroker(env="production" if plan.environment.get("SAVO_ENV") == "production" else "dev"))
+    # Memory goes by partition, up to 5 MB each: where it is scarce, one a topic.
+    partitions = 1 if plan.options.one_process else MOST_PARTITIONS
+    env: Literal["dev", "production"] = "production" if plan.environment.get("SAVO_ENV") == "production" else "dev"
+    broker = stack.enter_context(EmbeddedBroker(env=env, most_partitions=partitions))
     plan.environment |= {"SAVO_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers, "SAVO_EMBEDDED_BROKER": "true"}
     plan.notes.append(f"embedded broker at {broker.bootstrap_servers}, in memory, for trying and testing")
 

@@ -18,7 +18,7 @@ from confluent_kafka import cimpl
 from savo_contracts.topics import TOPICS, dead_letter_topics
 from savo_runtime.errors import FatalError
 
-__all__ = ["EmbeddedBroker"]
+__all__ = ["MOST_PARTITIONS", "EmbeddedBroker"]
 
 log = structlog.get_logger()
 
@@ -34,12 +34,13 @@ class EmbeddedBroker:
     Raises `FatalError` for `env="production"`, and when librdkafka refuses.
     """
 
-    def __init__(self, *, env: Literal["dev", "production"] = "dev") -> None:
+    def __init__(self, *, env: Literal["dev", "production"] = "dev", most_partitions: int = MOST_PARTITIONS) -> None:
         if env == "production":
             raise FatalError(
                 "SAVO_ENV=production refuses the embedded broker: it lives in memory. Set SAVO_KAFKA_BOOTSTRAP_SERVERS to a real Kafka's host:port."
             )
         self.bootstrap_servers = ""
+        self._most_partitions = most_partitions
         self._client: int | None = None
         self._cluster: int | None = None
 
@@ -72,7 +73,7 @@ class EmbeddedBroker:
 
     def _create_topics(self) -> None:
         """All at once: librdkafka's thread looks only now and then for what it is asked, and then serves all that wait."""
-        partitions = {topic.name: min(topic.partitions, MOST_PARTITIONS) for topic in TOPICS} | {name: 1 for _, _, name in dead_letter_topics()}
+        partitions = {topic.name: min(topic.partitions, self._most_partitions) for topic in TOPICS} | {name: 1 for _, _, name in dead_letter_topics()}
         with ThreadPoolExecutor(len(partitions)) as pool:
             list(pool.map(self._create_topic, partitions, partitions.values()))
 
