@@ -43,7 +43,7 @@ def test_the_hosts_port_comes_first(monkeypatch: pytest.MonkeyPatch, given: Any,
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("SAVO_AUTH", "maybe"), ("SAVO_AUTH", "jwt"), ("SAVO_MAX_UPLOAD_MB", "0"), ("SAVO_ROLLOUT_URL", "rollout:80"), ("PORT", "http")]
+    ("variable", "value"), [("SAVO_AUTH", "maybe"), ("SAVO_AUTH", "jwt"), ("SAVO_MAX_UPLOAD_MB", "0"), ("SAVO_ROLLOUT_URL", "rollout"), ("PORT", "http")]
 )
 def test_a_senseless_setting_stops_the_start_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: Any, value: Any
