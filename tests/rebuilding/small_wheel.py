@@ -89,8 +89,8 @@ class SmallWheel:
 
 
 @asynccontextmanager
-async def running(data_dir: Path, bootstrap_servers: str, *, embedded: bool) -> AsyncIterator[SmallWheel]:
-    common: Any = {"data_dir": data_dir, "kafka_bootstrap_servers": bootstrap_servers, "embedded_broker": embedded}
+async def running(data_dir: Path, bootstrap_servers: str, *, embedded: bool, database_url: str | None = None) -> AsyncIterator[SmallWheel]:
+    common: Any = {"data_dir": data_dir, "kafka_bootstrap_servers": bootstrap_servers, "embedded_broker": embedded, "database_url": database_url}
     settings = _settings(common)
     await ensure_topics(settings["gateway"])
     async with AsyncExitStack() as stack:

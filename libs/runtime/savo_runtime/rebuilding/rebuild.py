@@ -110,25 +110,24 @@ def fresh_place(settings: RuntimeSettings, service: str) -> str:
 @asynccontextmanager
 async def _fresh(settings: RuntimeSettings, definition: ServiceDefinition, *, keep: bool) -> AsyncIterator[Database]:
     """Empty tables of the same form; what an earlier rebuild left there is dropped."""
-    name = f"{definition.name}_rebuilt"
-    database = Database.open(settings, name)
+    database = Database.open(settings, f"{definition.name}_rebuilt")
     try:
-        await _drop(database, name)
+        await _drop(database)
         await migrate(database, definition.migrations)
         yield database
     finally:
         if not keep:
-            await _drop(database, name)
+            await _drop(database)
         await database.close()
 
 
-async def _drop(database: Database, name: str) -> None:
+async def _drop(database: Database) -> None:
     await database.engine.dispose()
     if database.is_sqlite:
         await asyncio.to_thread(_unlink, database.url)
         return
     async with database.session() as session:
-        await session.execute(text(f'DROP SCHEMA IF EXISTS "{name}" CASCADE'))
+        await session.execute(text(f'DROP SCHEMA IF EXISTS "{database.service}" CASCADE'))
 
 
 def _unlink(url: URL) -> None:
