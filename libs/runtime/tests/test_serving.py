@@ -101,6 +101,13 @@ async def test_a_started_service_is_ready_and_says_where_it_is(settings: Runtime
     assert not (settings.data_dir / "run" / "thing.json").exists()
 
 
+async def test_prometheus_finds_a_started_process_once_and_sees_which_services_it_runs(settings: RuntimeSettings) -> None:
+    async with served(settings, definition()) as running:
+        found = json.loads((settings.data_dir / "run" / "prometheus" / "thing.json").read_text())
+        assert found == [{"targets": [running["thing"].url.removeprefix("http://")], "labels": {"service": "thing"}}]
+        assert 'savo_service_info{service="thing"} 1.0' in (await get(f"{running['thing'].url}/metrics")).text
+
+
 async def test_a_check_of_the_service_itself_turns_it_red_with_its_reason(settings: RuntimeSettings) -> None:
     async def check() -> None:
         raise RuntimeError("no model is loaded")
