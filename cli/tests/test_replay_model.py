@@ -33,7 +33,7 @@ APPLE_IN_THE_EGGS_PLACE = (16, 16, 32, 32, 0, 0.9)
 MILK_NEARBY = (42, 34, 62, 60, 1, 0.8)
 """Pixels of the 64 × 64 input, class, score."""
 
-SURE = [APPLE_IN_THE_EGGS_PLACE, MILK_NEARBY]
+SURE: list[tuple[float, float, float, float, int, float]] = [APPLE_IN_THE_EGGS_PLACE, MILK_NEARBY]
 
 
 def model(boxes: list[tuple[float, float, float, float, int, float]]) -> bytes:

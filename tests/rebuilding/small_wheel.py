@@ -46,7 +46,7 @@ __all__ = ["DEFINITIONS", "SmallWheel", "running"]
 
 DEFINITIONS = {one.name: one for one in (GATEWAY, VISION, COLLECTOR, TRAINER, ROLLOUT, REASONING)}
 
-_LENIENT = {"collect_training_data": True, "min_sharpness": 0, "min_mean_luma": 0, "min_bright_luma": 0, "min_side": 16, "training_threshold": 3}
+_LENIENT: Any = {"collect_training_data": True, "min_sharpness": 0, "min_mean_luma": 0, "min_bright_luma": 0, "min_side": 16, "training_threshold": 3}
 
 
 @dataclass

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
 from sqlalchemy import text
 
 from savo_contracts.envelope import ImageRef
@@ -25,6 +27,7 @@ from savo_runtime.rebuilding.reading import opened
 from savo_runtime.rebuilding.rebuild import Rebuilt, rebuild
 from savo_vision.adapters.results import StoredResults
 from savo_vision.errors import ProviderAnswerError
+from savo_vision.ports import Finished
 from services.gateway.tests.photos import photo
 from tests.parts.kafka import RealKafka
 from tests.rebuilding.small_wheel import DEFINITIONS, SmallWheel, running
@@ -115,7 +118,8 @@ async def a_trial(wheel: SmallWheel) -> None:
     await wheel.publish("trainer", registered())
     await wheel.turn()
     for number in range(16):
-        for end in (answered(number), *([failed(number)] if number == 7 else [])):
+        ends: list[Finished] = [answered(number), *([failed(number)] if number == 7 else [])]
+        for end in ends:
             await StoredResults(wheel.runtimes["vision"].database).keep(end)
             await wheel.publish("vision", end)
         await wheel.publish("gateway", *[confirmed(number, revision) for revision in range(1, 3 if number % 10 == 0 else 2)])
