@@ -11,7 +11,7 @@ import httpx2
 
 from savo_cli.speaking import CommandError
 
-__all__ = ["Gateway", "running_here"]
+__all__ = ["Gateway", "RefusedError", "running_here"]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _SECONDS = 40.0
@@ -26,6 +26,15 @@ def running_here() -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+class RefusedError(CommandError):
+    """The gateway answered, and not with what was asked for."""
+
+    def __init__(self, status: int, detail: str, hint: str) -> None:
+        super().__init__(f"the gateway refused: {status} {detail}{hint}")
+        self.status = status
+        self.detail = detail
 
 
 class Gateway:
@@ -52,6 +61,9 @@ class Gateway:
     def post(self, path: str, body: dict[str, Any]) -> Any:
         return self._ask("POST", path, json=body)
 
+    def delete(self, path: str) -> Any:
+        return self._ask("DELETE", path)
+
     def send_photo(self, photo: Path, *, wait: float, fields: dict[str, str]) -> Any:
         try:
             data = photo.read_bytes()
@@ -66,19 +78,22 @@ class Gateway:
             raise CommandError(f"the gateway at {self.url} does not answer ({_words(flaw)}); start it with `savo up`, or say where it is with --url") from flaw
         if answer.is_success:
             return _document(answer)
-        raise CommandError(self._refusal(answer))
+        raise _refusal(answer)
 
-    def _refusal(self, answer: httpx2.Response) -> str:
-        try:
-            problem = answer.json()
-            told = f"{problem['detail']} ({problem['code']})"
-        except (ValueError, KeyError, TypeError):
-            told = answer.text.strip()[:200] or answer.reason_phrase
-        hint = "; give a key with --key or SAVO_API_KEY" if answer.status_code == httpx2.codes.UNAUTHORIZED else ""
-        return f"the gateway refused: {answer.status_code} {told}{hint}"
+
+def _refusal(answer: httpx2.Response) -> RefusedError:
+    try:
+        problem = answer.json()
+        told = f"{problem['detail']} ({problem['code']})"
+    except (ValueError, KeyError, TypeError):
+        told = answer.text.strip()[:200] or answer.reason_phrase
+    hint = "; give a key with --key or SAVO_API_KEY" if answer.status_code == httpx2.codes.UNAUTHORIZED else ""
+    return RefusedError(answer.status_code, told, hint)
 
 
 def _document(answer: httpx2.Response) -> Any:
+    if answer.status_code == httpx2.codes.NO_CONTENT:
+        return None
     try:
         return answer.json()
     except ValueError as flaw:

@@ -15,6 +15,7 @@ from rich.console import Console
 from savo_cli import dlq, rollout, topics
 from savo_cli.audit import audit
 from savo_cli.backup import backup, restore
+from savo_cli.digest import digest
 from savo_cli.doctor import doctor
 from savo_cli.growing import grow_topic
 from savo_cli.lag import lag
@@ -59,6 +60,7 @@ app.add_typer(topics.app, name="topics")
 app.command()(replay)
 app.add_typer(dlq.app, name="dlq")
 app.command()(audit)
+app.command()(digest)
 app.command()(doctor)
 app.command()(backup)
 app.command()(restore)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from savo_runtime.settings import NAMES_FILE, installed_settings, known_variables, settings_table
+from savo_cli.weekly.settings import DigestSettings
+from savo_runtime.settings import NAMES_FILE, RuntimeSettings, installed_settings, known_variables, settings_table
 
 __all__ = ["with_table"]
 
@@ -22,12 +23,16 @@ def with_table(text: str) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"the marks {BEGIN} and {END} are missing")
-    return f"{before}{BEGIN}\n{settings_table(installed_settings())}{END}{after}"
+    return f"{before}{BEGIN}\n{settings_table(_all())}{END}{after}"
+
+
+def _all() -> dict[str, type[RuntimeSettings]]:
+    return {**installed_settings(), "savo digest": DigestSettings}
 
 
 def names() -> str:
     """Every service's variables, a line each."""
-    return "".join(f"{name}\n" for name in sorted(known_variables(installed_settings().values())))
+    return "".join(f"{name}\n" for name in sorted(known_variables(_all().values())))
 
 
 def main(arguments: list[str]) -> int:

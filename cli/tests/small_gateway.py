@@ -58,7 +58,7 @@ def small_gateway() -> Iterator[SmallGateway]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = do_PUT = do  # noqa: N815 - the names that http.server looks for
+        do_GET = do_POST = do_PUT = do_DELETE = do  # noqa: N815 - the names that http.server looks for
 
         def log_message(self, *_: Any) -> None:
             """Quiet."""

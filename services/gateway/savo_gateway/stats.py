@@ -94,6 +94,7 @@ class Progress:
     per_class: Mapping[str, int]
     map50_by_version: Mapping[str, float]
     runs: Sequence[TrainingRun]
+    samples_last_week: int
     samples_by_day: Mapping[str, int]
     scans_last_week: int
     spent_last_week_usd: float
@@ -138,6 +139,7 @@ class ShowProgress:
             figures.per_class,
             figures.map50_by_version,
             figures.runs,
+            figures.samples_last_week,
             figures.samples_by_day,
             figures.scans_last_week,
             _rounded(figures.spent_last_week_usd),

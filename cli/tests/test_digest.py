@@ -1,0 +1,358 @@
+"""`savo digest`: the letter by its figures, and its way by a real SMTP server."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import ssl
+import subprocess
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import async_playwright
+
+from cli.tests.conftest import Savo
+from cli.tests.small_gateway import SmallGateway
+from savo_cli.speaking import CommandError
+from savo_cli.weekly.letter import as_html, as_text, write_letter
+from savo_cli.weekly.post import MailServer
+from tests.parts.addresses import free_port
+from tests.parts.table import record
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from aiosmtpd.controller import Controller
+    from aiosmtpd.smtp import AuthResult, LoginPassword
+
+NOW = datetime(2026, 11, 23, 7, 0, tzinfo=UTC)
+WEEK = "2026-W48"
+
+
+def goal(milestone: str, figure: str, target: float, now: float | None, bound: str = "at_least", **state: Any) -> dict[str, Any]:
+    reached = now is not None and (now >= target if bound == "at_least" else now <= target)
+    due = (NOW + timedelta(days=30)).isoformat()
+    return {"milestone": milestone, "figure": figure, "goal": target, "now": now, "bound": bound, "due": due, "reached": reached, "on_course": reached} | state
+
+
+def measured(estimate: float | None, target: float, verdict: str | None) -> dict[str, Any]:
+    return {"estimate": estimate, "lower": None, "upper": None, "target": target, "verdict": verdict}
+
+
+def arm(scans: int, figures: tuple[float | None, ...], verdict: str | None) -> dict[str, Any]:
+    targets = {"accuracy": 0.8, "correction_rate": 0.3, "latency_p95_ms": 1000, "cost_usd": 0.1, "failures": 0.02}
+    return {"scans": scans, **{name: measured(value, target, verdict) for (name, target), value in zip(targets.items(), figures, strict=True)}}
+
+
+STATS = {
+    "total_samples": 12_340, "samples_today": 12, "samples_this_week": 12, "average_detections_per_image": 4.2,
+    "correction_rate": 0.2431, "storage_size_mb": 5_912.4, "last_updated": "2026-11-23T06:59:00Z",
+}  # fmt: skip
+PROGRESS: dict[str, Any] = {
+    "started_at": "2026-10-01T00:00:00Z",
+    "goals": [
+        goal("month 1", "samples", 10_000, 12_340),
+        goal("month 1", "correction_rate", 0.3, 0.2431, "at_most"),
+        goal("month 2", "samples", 50_000, 12_340, on_course=False),
+        goal("month 2", "storage_mb", 25_000, 5_912.4, "at_most"),
+        goal("month 3", "map50", 0.75, None, on_course=None),
+        goal("month 3", "unique_ingredients", 100, 57, on_course=True),
+        goal("month 3", "cost_per_scan_usd", 0.1, 0.0123, "at_most"),
+    ],
+    "refused_by_reason": {"blurred": 31, "duplicate": 12, "upload-too-large": 2},
+    "per_class": {"tomato": 900, "milk": 812, "egg": 640, "red_onion": 77, **{f"ingredient_{number}": 5 for number in range(20)}},
+    "map50_by_version": {"v1": 0.761, "v2": 0.802},
+    "runs": [{"outcome": "registered", "version": "v2", "map50": 0.802, "train_samples": 8_600, "reasons": [], "next_steps": ["watch the rollout"]}],
+    "samples_by_day": {(NOW - timedelta(days=back)).date().isoformat(): 40 + back * back % 97 for back in range(1, 20)},
+    "samples_last_week": 331,
+    "scans_last_week": 3_120,
+    "spent_last_week_usd": 38.4,
+    "reference_cost_usd": 1.5,
+}
+ROLLOUT = {
+    "state": "running", "experiment": "v2", "share": 0.25, "champion": {"version": "v1"}, "reason": "v2 from 5 % to 25 %: every gate held",
+    "waiting_for": ["41 more confirmed scans of the candidate in this step"],
+    "arms": {"candidate": arm(780, (0.871, 0.221, 412, 0.0004, 0.001), "pass"), "baseline": arm(2_340, (0.842, 0.262, 921, 0.0163, None), None)},
+}  # fmt: skip
+NOTHING_YET: dict[str, Any] = PROGRESS | {
+    "started_at": None, "goals": [goal("week 1", "samples", 100, 0, due=None, on_course=None)], "refused_by_reason": {}, "per_class": {},
+    "map50_by_version": {}, "runs": [], "samples_by_day": {}, "samples_last_week": 0, "scans_last_week": 0, "spent_last_week_usd": 0.0,
+}  # fmt: skip
+
+
+def letters(progress: dict[str, Any] = PROGRESS, rollout: dict[str, Any] | None = ROLLOUT) -> tuple[str, str]:
+    letter = write_letter(STATS, progress, rollout, now=NOW, url="https://savo.example")
+    return as_text(letter), as_html(letter)
+
+
+# the letter -----------------------------------------------------------------------------------------------------------
+
+
+def test_text_and_html_tell_the_same_figures() -> None:
+    for told in letters():
+        for words in (
+            WEEK, "12,340 samples", "331 of them from the last seven days", "4 of 7 goals are reached", "1 is behind", "24.3%", "no figure yet",
+            "running: v2 at 25% against v1", "41 more confirmed scans", "87.1%", "921 ms", "$0.0163", "$38.40", "$1.50", "0.802", "watch the rollout",
+            "red onion", "blurred", "https://savo.example/dashboard",
+        ):  # fmt: skip
+            assert words in told, words
+
+
+def test_a_wheel_that_has_not_turned_yet_has_a_letter_too() -> None:
+    for told in letters(NOTHING_YET, {"state": "idle", "experiment": None, "share": 0.0, "champion": None, "reason": "no model is registered yet"}):
+        for words in ("idle: the vision provider answers everything", "No training run has ended yet", "not started"):
+            assert words in told
+
+
+def test_without_the_rollout_service_the_letter_says_so() -> None:
+    for told in letters(rollout=None):
+        assert "The rollout service did not answer" in told
+
+
+def test_words_of_others_are_text_in_the_html() -> None:
+    _, html = letters(rollout=ROLLOUT | {"reason": "<script>alert(1)</script>"})
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_the_html_is_what_mail_clients_show() -> None:
+    _, html = letters()
+    assert not re.search(r"<(script|link|style|img|svg|form)\b|display:\s*(flex|grid)|position:|https?://(?!savo\.example)", html)
+    assert len(html) < 102_000, "Gmail cuts what is longer"
+
+
+@pytest.mark.browser
+async def test_the_letter_fits_a_phone_and_a_desktop(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        record("Chromium", "skipped", "no chromium on this machine")
+        pytest.skip("no chromium on this machine")
+    record("Chromium", "real")
+    (tmp_path / "letter.html").write_text(letters()[1], encoding="utf-8")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for width in (320, 390, 1200):
+            view = await browser.new_page(viewport={"width": width, "height": 900})
+            await view.goto((tmp_path / "letter.html").as_uri())
+            assert await view.evaluate("document.documentElement.scrollWidth") <= width
+        await browser.close()
+
+
+# its way --------------------------------------------------------------------------------------------------------------
+
+
+class Inbox:
+    """What an SMTP server of the test took."""
+
+    def __init__(self, refuses: str = "") -> None:
+        self.mails: list[EmailMessage] = []
+        self.recipients: list[list[str]] = []
+        self.was_encrypted: list[bool] = []
+        self._refuses = refuses
+
+    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:
+        if self._refuses and self._refuses in address:
+            return "550 nobody of that name"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, _session: Any, envelope: Any) -> str:
+        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
+        self.recipients.append(list(envelope.rcpt_tos))
+        self.was_encrypted.append(server.transport.get_extra_info("ssl_object") is not None)
+        return "250 OK"
+
+
+@contextmanager
+def smtp_server(inbox: Inbox, **options: Any) -> Iterator[int]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        controller = Controller(inbox, hostname="127.0.0.1", port=free_port(), ready_timeout=20, **options)
+        controller.start()
+    try:
+        yield controller.port
+    finally:
+        controller.stop()
+
+
+@pytest.fixture
+def inbox() -> Inbox:
+    return Inbox()
+
+
+@pytest.fixture
+def told(gateway: SmallGateway) -> SmallGateway:
+    gateway.says("GET", "/training/stats", STATS)
+    gateway.says("GET", "/training/progress", PROGRESS)
+    gateway.says("GET", "/admin/rollout", ROLLOUT)
+    return gateway
+
+
+def this_week() -> str:
+    return "{}-W{:02}".format(*datetime.now(UTC).isocalendar()[:2])
+
+
+@pytest.fixture
+def week(told: SmallGateway) -> str:
+    """This week, free to be claimed."""
+    told.says("POST", f"/admin/digests/{this_week()}", {"week": this_week()}, status=201)
+    told.says("DELETE", f"/admin/digests/{this_week()}", {})
+    return this_week()
+
+
+@pytest.fixture
+def addressed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def to(url: str, recipients: str = "owner@example.com, team@example.com") -> None:
+        monkeypatch.setenv("SMTP_URL", url)
+        monkeypatch.setenv("SAVO_DIGEST_TO", recipients)
+        monkeypatch.setenv("SAVO_DIGEST_FROM", "Savo <savo@example.com>")
+
+    return to
+
+
+def asked(gateway: SmallGateway) -> list[tuple[str, str]]:
+    return [(method, path) for method, path, *_ in gateway.asked if path.startswith("/admin/digests")]
+
+
+def test_it_is_shown_in_the_terminal_written_as_html_and_given_as_json(savo: Savo, told: SmallGateway, tmp_path: Path) -> None:
+    assert "12,340 samples" in savo("digest").output
+    written = savo("digest", "--html", "week.html")
+    assert written.exit_code == 0
+    assert "written to week.html" in written.output
+    assert "12,340 samples" in (tmp_path / "week.html").read_text()
+    assert json.loads(savo("digest", "--json").stdout)["letter"]["rollout"] == "running: v2 at 25% against v1"
+
+
+def test_it_is_sent_as_text_and_html_to_everyone_and_the_week_is_claimed(savo: Savo, told: SmallGateway, week: str, inbox: Inbox, addressed: Any) -> None:
+    with smtp_server(inbox) as port:
+        addressed(f"smtp://127.0.0.1:{port}")
+        sent = savo("digest", "--send")
+    assert sent.exit_code == 0, sent.output
+    assert f"{week}: sent to 2 addresses" in sent.output
+    (mail,) = inbox.mails
+    assert inbox.recipients == [["owner@example.com", "team@example.com"]]
+    assert (mail["From"], mail["Message-ID"]) == ("Savo <savo@example.com>", f"<savo-digest-{week}@example.com>")
+    assert mail["Subject"].startswith(f"Savo, {week}: ")
+    text, html = mail.get_body(("plain",)), mail.get_body(("html",))
+    assert text is not None
+    assert html is not None
+    assert "12,340 samples" in text.get_content()
+    assert "12,340 samples" in html.get_content()
+    assert asked(told) == [("POST", f"/admin/digests/{week}")]
+
+
+def test_a_week_that_was_sent_is_not_sent_again_unless_asked_for(savo: Savo, told: SmallGateway, week: str, inbox: Inbox, addressed: Any) -> None:
+    told.refuses("POST", f"/admin/digests/{week}", 409, "digest-sent", f"the digest of {week} was sent at 2026-11-23 07:00 UTC")
+    with smtp_server(inbox) as port:
+        addressed(f"smtp://127.0.0.1:{port}")
+        repeated = savo("digest", "--send", "--json")
+        assert repeated.exit_code == 0
+        assert json.loads(repeated.stdout)["sent"] is False
+        assert "--again sends it once more" in json.loads(repeated.stdout)["why"]
+        assert inbox.mails == []
+        assert json.loads(savo("digest", "--send", "--again", "--json").stdout)["sent"] is True
+    assert len(inbox.mails) == 1
+
+
+def test_a_mail_that_nobody_took_gives_the_week_back(savo: Savo, told: SmallGateway, week: str, addressed: Any) -> None:
+    with smtp_server(Inbox(refuses="@")) as port:
+        addressed(f"smtp://127.0.0.1:{port}")
+        refused = savo("digest", "--send")
+    assert refused.exit_code == 1
+    assert "550 nobody of that name" in refused.output
+    assert "check SAVO_DIGEST_TO" in refused.output
+    assert asked(told) == [("POST", f"/admin/digests/{week}"), ("DELETE", f"/admin/digests/{week}")]
+
+
+def test_one_address_that_is_refused_is_named_and_the_others_get_it(savo: Savo, week: str, addressed: Any) -> None:
+    with smtp_server(inbox := Inbox(refuses="team")) as port:
+        addressed(f"smtp://127.0.0.1:{port}")
+        sent = json.loads(savo("digest", "--send", "--json").stdout)
+    assert (sent["sent"], sent["to"], sent["refused"]) == (True, 1, ["team@example.com"])
+    assert inbox.recipients == [["owner@example.com"]]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl on this machine to make a certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    pem, key = folder / "cert.pem", folder / "key.pem"
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", pem, *names], check=True, capture_output=True
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, key)
+    return pem, context
+
+
+def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, said: Any) -> Any:
+    return AuthResult(success=isinstance(said, LoginPassword) and (said.login, said.password) == (b"savo", b"pass@word"), handled=False)
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS", "ignore:Session.login_data")
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+def test_a_password_goes_over_tls_only(
+    savo: Savo, week: str, inbox: Inbox, addressed: Any, certificate: Any, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    pem, context = certificate
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    options = {"ssl_context": context} if scheme == "smtps" else {"tls_context": context}
+    with smtp_server(inbox, authenticator=login, auth_required=True, auth_require_tls=scheme == "smtp", **options) as port:
+        addressed(f"{scheme}://savo:pass%40word@127.0.0.1:{port}")
+        sent = savo("digest", "--send")
+        assert sent.exit_code == 0, sent.output
+        addressed(f"{scheme}://savo:wrong-word@127.0.0.1:{port}")
+        refused = savo("digest", "--send")
+    assert inbox.was_encrypted == [True]
+    assert refused.exit_code == 1
+    assert "refused the login of 'savo'" in refused.output
+    assert "wrong-word" not in refused.output
+
+
+def test_a_password_is_not_sent_in_the_clear(savo: Savo, week: str, inbox: Inbox, addressed: Any) -> None:
+    with smtp_server(inbox) as port:
+        addressed(f"smtp://savo:pass-word@127.0.0.1:{port}")
+        refused = savo("digest", "--send")
+    assert refused.exit_code == 1
+    assert "not sent in the clear" in refused.output
+    assert inbox.mails == []
+
+
+def test_an_unknown_certificate_is_refused_with_the_way_out(savo: Savo, week: str, inbox: Inbox, addressed: Any, certificate: Any) -> None:
+    with smtp_server(inbox, ssl_context=certificate[1]) as port:
+        addressed(f"smtps://127.0.0.1:{port}")
+        refused = savo("digest", "--send")
+    assert refused.exit_code == 1
+    assert "SSL_CERT_FILE" in refused.output
+    assert inbox.mails == []
+
+
+def test_without_an_address_or_a_server_it_says_what_to_set(savo: Savo, week: str, addressed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SMTP_URL", "SAVO_DIGEST_TO"):
+        monkeypatch.delenv(name, raising=False)
+    nowhere = savo("digest", "--send")
+    assert nowhere.exit_code == 1
+    assert "set SMTP_URL" in nowhere.output
+    addressed("smtp://127.0.0.1:1")
+    assert "check host, port and smtp/smtps in SMTP_URL" in savo("digest", "--send").output
+
+
+@pytest.mark.parametrize("url", ["mail.example.com", "http://mail.example.com", "smtp://:25", "smtp://mail.example.com:no-port"])
+def test_a_senseless_server_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(CommandError, match="SMTP_URL makes no sense") as refusal:
+        MailServer.of(url)
+    assert url not in str(refusal.value)
+
+
+def test_ports_are_those_of_the_field() -> None:
+    urls = ("smtp://h", "smtp://u:p@h", "smtps://u:p@h", "smtp://h:1025")
+    assert [MailServer.of(url).port for url in urls] == [25, 587, 465, 1025]
