@@ -80,7 +80,7 @@ async def test_every_runbooks_questions_are_answered_by_a_product_that_is_well(p
 
 async def test_a_stuck_partition(product: Product) -> None:
     page, alert = Page("consumer-stuck"), named("ConsumerStuck")
-    with somebody_holds(product.wheel.data_dir / "db/collector.db") as holder:
+    with somebody_holds(product.wheel.data_dir / "db/collector.sqlite3") as holder:
         await product.scan(2)
         until(lambda: speaks(product, alert), "the alert speaks")
         until(lambda: "is down" in product.shell.run(page.commands("Find the cause")[2]), "readiness says why")

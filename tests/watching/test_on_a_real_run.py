@@ -108,7 +108,7 @@ async def turn_the_wheel(wheel: Wheel, prometheus: Prometheus, client: httpx2.As
     kill_standin(wheel)
     await scans(2)
     await phones.run([Errand("somebody-else", scenes[0].jpeg, scenes[0].truth)], load.visits.append)
-    with somebody_holds(wheel.data_dir / "db/collector.db"):
+    with somebody_holds(wheel.data_dir / "db/collector.sqlite3"):
         await scans(1)
         until(lambda: bool(prometheus.query("savo_retries_total")), "retries")
     assert (await client.put("/admin/rollout", json={"action": "rollback", "reason": "never sure", "by": "test"})).status_code == 200
