@@ -23,7 +23,6 @@ from savo_contracts.topics import topic_of
 from savo_runtime.errors import DependencyDownError, InvalidMessageError
 from savo_runtime.messaging.broker import MAX_RECORD_BYTES, connection_arguments
 from savo_runtime.messaging.naming import name_on_kafka
-from savo_runtime.messaging.records import moment_of
 from savo_runtime.messaging.replay_mark import current_replay
 from savo_runtime.messaging.tracing import current_traceparent, publishing
 from savo_runtime.settings import RuntimeSettings
@@ -92,7 +91,7 @@ class Publisher:
         try:
             async with asyncio.timeout(self._deadline):
                 producer = await self._ready()
-                return await _send(producer, records, self._settings.sandbox)
+                return await _send(producer, records, self._settings.sandbox, self._clock())
         except MessageSizeTooLargeError as fault:
             raise InvalidMessageError(f"a record for {records[0].topic} is above {MAX_RECORD_BYTES} bytes", reason="too-large") from fault
         except (TimeoutError, KafkaError, OSError) as fault:
@@ -129,7 +128,8 @@ class Publisher:
         task.add_done_callback(self._retired.discard)
 
 
-async def _send(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], sandbox: str | None) -> list[RecordRef]:
+async def _send(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], sandbox: str | None, now: datetime) -> list[RecordRef]:
+    """Where they stand. The time is ours: what a broker answers may be its own, and the embedded one's is none."""
     acknowledgements: list[asyncio.Future[Any]] = []
     try:
         for record in records:
@@ -138,7 +138,7 @@ async def _send(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], s
             acknowledgements.append(await producer.send(topic, record.value, key=record.key, headers=record.headers))
     finally:
         placed = await asyncio.gather(*acknowledgements)
-    return [RecordRef(record.topic, one.partition, one.offset, moment_of(one.timestamp)) for record, one in zip(records, placed, strict=True)]
+    return [RecordRef(record.topic, one.partition, one.offset, now) for record, one in zip(records, placed, strict=True)]
 
 
 async def _close(producer: AIOKafkaProducer, deadline: float) -> None:

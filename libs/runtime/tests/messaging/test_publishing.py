@@ -74,3 +74,11 @@ def test_work_on_a_record_belongs_to_the_trace_that_it_came_with() -> None:
         inside = current_traceparent()
     assert inside is not None
     assert inside.split("-")[1] == traceparent.split("-")[1]
+
+
+async def test_who_publishes_learns_where_each_record_stands_and_when_it_was_sent(bench: Bench) -> None:
+    records = [record_of(Envelope.new(asked("same", str(number)), "test", time=NOON)) for number in range(3)]
+    placed = await bench.publisher.send_all(records)
+    assert [one.offset - placed[0].offset for one in placed] == [0, 1, 2]
+    assert {one.topic for one in placed} == {RECIPES_REQUESTED.name}
+    assert {one.at for one in placed} == {NOON}, "by the publisher's own clock"
