@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aiokafka import ConsumerRecord, TopicPartition
+    from aiokafka import ConsumerRecord
 
     from savo_contracts.topics import Topic
     from savo_runtime.replaying.positions import Position
-    from savo_runtime.replaying.reading import TopicReader
     from savo_runtime.replaying.selecting import Selection
     from savo_runtime.settings import RuntimeSettings
 
@@ -30,24 +29,28 @@ class Tail:
     selection: Selection
     limit: int | None = None
     as_json: bool = False
+    raw: bool = False
 
     async def run(self, since: Position, until: Position | None) -> None:
         """Until `until`, the limit, Ctrl-C, or nobody reads any more. Raises `DependencyDownError`, and `LookupError` when there is nothing to read."""
         from savo_runtime.messaging.naming import name_on_kafka
         from savo_runtime.replaying.lines import Lines
+        from savo_runtime.replaying.positions import End
         from savo_runtime.replaying.reading import TopicReader
 
         on_kafka = {name_on_kafka(name, self.settings.sandbox): topic for name, topic in self.topics.items()}
         letters = frozenset(name for name, topic in on_kafka.items() if name != name_on_kafka(topic.name, self.settings.sandbox))
-        lines = Lines(on_kafka, letters, self.as_json, coloured=_wants_colour())
+        lines = Lines(on_kafka, letters, self.as_json, coloured=_wants_colour(), raw=self.raw)
         left = self.limit
         async with TopicReader(self.settings) as reader:
             partitions = await reader.partitions(on_kafka)
             if not partitions:
                 raise ValueError(f"Kafka at {self.settings.kafka_bootstrap_servers} has none of these topics; the services make them at their start")
-            async with aclosing(self._batches(reader, partitions, since, until)) as batches:
-                async for records in batches:
-                    chosen = self._chosen(records, on_kafka)[:left]
+            span = await reader.span(partitions, since, until or End())
+            records = reader.read(span) if until is not None else reader.follow(span.starts)
+            async with aclosing(records) as batches:
+                async for _, batch, _ in batches:
+                    chosen = self._chosen(span.within(batch), on_kafka)[:left]
                     if chosen and not _say(lines.of(chosen)):
                         return
                     left = None if left is None else left - len(chosen)
@@ -58,19 +61,6 @@ class Tail:
         if self.selection.takes_all:
             return records
         return [record for record in records if self.selection.wants(record, topics[record.topic])]
-
-    async def _batches(
-        self, reader: TopicReader, partitions: list[TopicPartition], since: Position, until: Position | None
-    ) -> AsyncGenerator[Sequence[ConsumerRecord], None]:
-        from savo_runtime.replaying.positions import End
-
-        span = await reader.span(partitions, since, until or End())
-        if until is None:
-            async for records in reader.follow(span.starts):
-                yield span.within(records)
-        else:
-            async for _, records, _ in reader.read(span):
-                yield records
 
 
 def _wants_colour() -> bool:

@@ -10,6 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -208,6 +209,10 @@ def _running() -> Iterator[RealKafka]:
         yield kafka
     finally:
         kafka.remove()
+
+
+kafka_for_a_while = contextmanager(_running)
+"""For a benchmark: one that ends with the block. Raises pytest's `Skipped` where none can run."""
 
 
 def _kafka() -> tuple[RealKafka, str]:

@@ -21,9 +21,11 @@ class Erasures:
     scan_ids: frozenset[str] = frozenset()
     subjects: frozenset[str] = frozenset()
 
+    def may_concern(self, topic: Topic[Any]) -> bool:
+        """The erasures themselves are carried: they are what keeps the rest away."""
+        return bool(self.scan_ids or self.subjects) and topic not in (SCANS_ERASED, SUBJECTS_ERASED)
+
     def concern(self, record: ConsumerRecord, topic: Topic[Any]) -> bool:
-        if topic in (SCANS_ERASED, SUBJECTS_ERASED) or not (self.scan_ids or self.subjects):
-            return False
         if topic.key_name == "scan_id" and (record.key or b"").decode(errors="replace") in self.scan_ids:
             return True
         about = _fields(record)
@@ -32,13 +34,12 @@ class Erasures:
 
 async def read_erasures(reader: TopicReader, sandbox: str | None) -> Erasures:
     """From the topics' keys alone."""
-    found: dict[str, set[str]] = {}
-    for topic in (SCANS_ERASED, SUBJECTS_ERASED):
-        keys = found.setdefault(topic.key_name, set())
-        partitions = await reader.partitions([name_on_kafka(topic.name, sandbox)])
-        async for _, records, _ in reader.read(await reader.span(partitions, Start(), End())):
-            keys.update((record.key or b"").decode(errors="replace") for record in records)
-    return Erasures(frozenset(found["scan_id"]), frozenset(found["subject"]))
+    scans, subjects = (name_on_kafka(topic.name, sandbox) for topic in (SCANS_ERASED, SUBJECTS_ERASED))
+    found: dict[str, set[str]] = {scans: set(), subjects: set()}
+    span = await reader.span(await reader.partitions([scans, subjects]), Start(), End())
+    async for partition, records, _ in reader.read(span):
+        found[partition.topic].update((record.key or b"").decode(errors="replace") for record in records)
+    return Erasures(frozenset(found[scans]), frozenset(found[subjects]))
 
 
 def _fields(record: ConsumerRecord) -> dict[str, Any]:

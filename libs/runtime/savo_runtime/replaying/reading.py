@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
@@ -98,7 +98,7 @@ class TopicReader:
         if not partitions:
             return Span({}, {})
         chosen = [each for each in partitions if all(not isinstance(at, Offset) or at.partition in (None, each.partition) for at in (since, until))]
-        begins, ends = await self._consumer.beginning_offsets(chosen), await self._consumer.end_offsets(chosen)
+        begins, ends = await asyncio.gather(self._consumer.beginning_offsets(chosen), self._consumer.end_offsets(chosen))
         starts, since_ms = await self._places(chosen, since, begins, ends, unknown=begins)
         stops, until_ms = await self._places(chosen, until, begins, ends, unknown=ends)
         return Span({each: min(starts[each], stops[each]) for each in chosen}, stops, since_ms, until_ms)
@@ -131,7 +131,7 @@ class TopicReader:
         filled = next((each for each in partitions if begins[each] < ends[each]), None)
         return filled is None or (await self._consumer.offsets_for_times({filled: 0})).get(filled) is not None
 
-    async def read(self, span: Span) -> AsyncIterator[tuple[TopicPartition, Sequence[ConsumerRecord], int]]:
+    async def read(self, span: Span) -> AsyncGenerator[tuple[TopicPartition, Sequence[ConsumerRecord], int], None]:
         """Batches of one partition in its order, each with the offset to go on from. Ends at the span's ends."""
         left = {partition for partition, start in span.starts.items() if start < span.ends[partition]}
         self._go_to({partition: span.starts[partition] for partition in left})
@@ -150,12 +150,12 @@ class TopicReader:
                 left -= {partition for partition in left if await self._consumer.position(partition) >= span.ends[partition]}
                 self._check_silence(heard)
 
-    async def follow(self, starts: dict[TopicPartition, int]) -> AsyncIterator[Sequence[ConsumerRecord]]:
+    async def follow(self, starts: dict[TopicPartition, int]) -> AsyncGenerator[tuple[TopicPartition, Sequence[ConsumerRecord], int], None]:
         """Batches for ever, as they come."""
         self._go_to(starts)
         while True:
-            for records in (await self._consumer.getmany(timeout_ms=WAIT_MS, max_records=MOST_RECORDS)).values():
-                yield records
+            for partition, records in (await self._consumer.getmany(timeout_ms=WAIT_MS, max_records=MOST_RECORDS)).items():
+                yield partition, records, records[-1].offset + 1
 
     def _go_to(self, starts: dict[TopicPartition, int]) -> None:
         self._consumer.assign(list(starts))

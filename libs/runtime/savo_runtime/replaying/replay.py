@@ -61,8 +61,7 @@ class Report:
     def note(self, records: Sequence[ConsumerRecord]) -> None:
         """By headers and Kafka's times alone: no body is parsed."""
         self.chosen += len(records)
-        for record in records:
-            self.types[_type(record)] += 1
+        self.types.update(map(_type, records))
         if records:
             first, last = min(records[0].timestamp, records[-1].timestamp), max(records[0].timestamp, records[-1].timestamp)
             self.first = min(filter(None, (self.first, _moment(first))))
@@ -112,25 +111,33 @@ class Sieve:
         return cls(order, erasures, newest)
 
     def take(self, records: Sequence[ConsumerRecord], left_out: Counter[str]) -> list[ConsumerRecord]:
-        taken = []
-        for record in records:
-            if reason := self._reason_against(record):
-                left_out[reason] += 1
-            else:
-                taken.append(record)
+        """Each question is put to those that passed the one before it; what nobody asked is not looked for."""
+        topic, selection, newest = self.order.topic, self.order.selection, self.newest
+        taken = list(records)
+        if not selection.takes_all:
+            taken = _keep(taken, lambda record: selection.wants(record, topic), "not-selected", left_out)
+        if topic.retention is not Retention.COMPACT:  # there a copy may be the only one of its key that is left
+            taken = _keep(taken, _is_no_copy, "copy-of-an-earlier-replay", left_out)
+        if self.erasures.may_concern(topic):
+            taken = _keep(taken, lambda record: not self.erasures.concern(record, topic), "erased", left_out)
+        if newest is not None:
+            taken = _keep(
+                taken, lambda record: newest.get(record.key or b"") == (record.partition, record.offset), "older-than-the-newest-of-its-key", left_out
+            )
         return taken
 
-    def _reason_against(self, record: ConsumerRecord) -> str | None:
-        order = self.order
-        if not order.selection.takes_all and not order.selection.wants(record, order.topic):
-            return "not-selected"
-        if any(name == FROM_HEADER for name, _ in record.headers):
-            return "copy-of-an-earlier-replay"
-        if self.erasures.concern(record, order.topic):
-            return "erased"
-        if self.newest is not None and self.newest.get(record.key or b"") != (record.partition, record.offset):
-            return "older-than-the-newest-of-its-key"
-        return None
+
+def _keep(records: list[ConsumerRecord], fits: Callable[[ConsumerRecord], bool], reason: str, left_out: Counter[str]) -> list[ConsumerRecord]:
+    kept = [record for record in records if fits(record)]
+    if len(kept) < len(records):
+        left_out[reason] += len(records) - len(kept)
+    return kept
+
+
+def _is_no_copy(record: ConsumerRecord) -> bool:
+    """A copy carries its mark last: `marked` adds it there."""
+    headers = record.headers
+    return not headers or headers[-1][0] != FROM_HEADER
 
 
 class Replay:

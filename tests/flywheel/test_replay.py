@@ -1,0 +1,89 @@
+"""Every topic of a running product replayed into the original, two of them twice: nothing new comes of it, and nothing is paid."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from savo_demo.folder import write_scenes
+from savo_demo.phones import Errand, Phones, new_client
+from savo_demo.scenes import draw_scenes
+from savo_runtime.messaging.lag import GroupReader
+from savo_runtime.settings import RuntimeSettings
+from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
+
+TOPICS = ("scans.requested", "scans.completed", "scans.failed", "scans.confirmed", "samples.stored", "samples.rejected")
+SETTLED_WITHIN = 60.0
+SCANS = 8
+
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+async def test_a_replay_into_the_original_changes_nothing_and_pays_nothing(tmp_path: Path) -> None:
+    scenes = list(draw_scenes(SCANS, seed=17))
+    write_scenes(tmp_path / "truth", scenes)
+    settings = {"SAVO_RATE_LIMIT_PER_MINUTE": "0", "SAVO_USE_CUSTOM_VISION": "false"}
+    with running_wheel(tmp_path / "savo", tmp_path / "truth", settings, latency_scale=0.02) as wheel:
+        async with new_client(wheel.url) as client:
+            phones = Phones(client, random.Random(5), at_once=4)
+            for number, scene in enumerate(scenes):
+                await phones.visit(Errand(f"user-{number}", scene.jpeg, scene.truth))
+        await settled(wheel)
+        before = state(wheel)
+        assert all(before[table] for table in ("vision.results", "vision.spending", "collector.samples")), before.keys()
+        for topic in (*TOPICS, "scans.requested", "scans.confirmed"):
+            replay(wheel, topic)
+        await settled(wheel)
+        assert state(wheel) == before
+
+
+def replay(wheel: Wheel, topic: str) -> None:
+    command = [sys.executable, "-m", "savo_cli", "replay", "--topic", topic, "--into", "original", "--json"]
+    done = subprocess.run(command, env=_environment(wheel), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sent"] > 0 or topic in ("scans.failed", "samples.rejected"), done.stdout
+
+
+async def settled(wheel: Wheel) -> None:
+    """No group has anything left to do, twice in a row: what a record leads to is a record of another topic."""
+    address = read_json(wheel.data_dir / "run" / "up.json")["kafka"]
+    reader = GroupReader(RuntimeSettings(kafka_bootstrap_servers=address, embedded_broker=True))
+    await reader.start()
+    try:
+        deadline, calm = time.monotonic() + SETTLED_WITHIN, 0
+        while calm < 3:
+            assert time.monotonic() < deadline, [place for place in await reader.look() if place.lag]
+            calm = calm + 1 if not any(place.lag for place in await reader.look()) else 0
+            await asyncio.sleep(0.4)
+    finally:
+        await reader.stop()
+
+
+def state(wheel: Wheel) -> dict[str, list[Any]]:
+    """Every row of every table, and every object by its hash. The audit log tells of the replays themselves; positions in Kafka are no state."""
+    found: dict[str, list[Any]] = {}
+    for path in sorted((wheel.data_dir / "db").glob("*.sqlite3")):
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+            tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            for table in tables:
+                if table not in _NO_STATE:
+                    found[f"{path.stem}.{table}"] = sorted(map(repr, database.execute(f'SELECT * FROM "{table}"')))
+    found["objects"] = [(str(each), hashlib.sha256(each.read_bytes()).hexdigest()) for each in objects_under(wheel.data_dir, "samples")]
+    return found
+
+
+_NO_STATE = frozenset({"outbox", "processed_events", "audit_log", "audit", "sqlite_sequence"})
+
+
+def _environment(wheel: Wheel) -> dict[str, str]:
+    return {"PATH": "/usr/bin:/bin", "SAVO_DATA_DIR": str(wheel.data_dir), "HOME": str(wheel.data_dir)}
