@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import httpx2
@@ -33,14 +33,14 @@ OURS_PORT, BARE_PORT = 18431, 18432
 def figures() -> Iterator[Figure]:
     photo = photos()["512 px"]
     with _contenders() as urls:
-        ours, bare = asyncio.run(_measure(urls, photo))
+        ours, bare = asyncio.run(measure(urls, photo))
     for name in ("p50", "p99"):
         mine, theirs = [float(getattr(each, name)) for each in ours], [float(getattr(each, name)) for each in bare]
         ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
-        yield Figure(f"scan round trip, {name}", "ms", *_medians(mine, theirs, 1000), *_ratio(ratios), "one at a time, 512-px photo")
+        yield Figure(f"scan round trip, {name}", "ms", *medians(mine, theirs, 1000), *ratio_of(ratios), "one at a time, 512-px photo")
     mine, theirs = [each.per_second for each in ours], [each.per_second for each in bare]
     ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
-    yield Figure("scan round trips", "per s", *_medians(mine, theirs, 1), *_ratio(ratios), f"{AT_ONCE} at a time")
+    yield Figure("scan round trips", "per s", *medians(mine, theirs, 1), *ratio_of(ratios), f"{AT_ONCE} at a time")
 
 
 class Round:
@@ -52,7 +52,7 @@ class Round:
         self.per_second = BURST / burst_seconds
 
 
-async def _measure(urls: tuple[str, str], photo: bytes) -> tuple[list[Round], list[Round]]:
+async def measure(urls: tuple[str, str], photo: bytes) -> tuple[list[Round], list[Round]]:
     found: tuple[list[Round], list[Round]] = ([], [])
     # While one contender has its turn, the other's server closes its idle connections: forget them sooner than that.
     limits = httpx2.Limits(keepalive_expiry=1.0)
@@ -100,29 +100,30 @@ def _contenders() -> Iterator[tuple[str, str]]:
             "SAVO_RATE_LIMIT_PER_MINUTE": "0",
             "SAVO_LOG_LEVEL": "warning",
         }
-        stack.enter_context(_process(["-m", "benchmarks.echo_vision"], ours))
-        stack.enter_context(_process(["-m", "savo_runtime", "gateway"], ours | {"PORT": str(OURS_PORT)}))
-        stack.enter_context(_process(["-m", "benchmarks.bare_round_trip", "echo", broker], {}))
-        stack.enter_context(_process(["-m", "benchmarks.bare_round_trip", "http", str(BARE_PORT), broker], {}))
+        stack.enter_context(process(["-m", "benchmarks.echo_vision"], ours))
+        stack.enter_context(process(["-m", "savo_runtime", "gateway"], ours | {"PORT": str(OURS_PORT)}))
+        stack.enter_context(process(["-m", "benchmarks.bare_round_trip", "echo", broker], {}))
+        stack.enter_context(process(["-m", "benchmarks.bare_round_trip", "http", str(BARE_PORT), broker], {}))
         urls = f"http://127.0.0.1:{OURS_PORT}", f"http://127.0.0.1:{BARE_PORT}"
         for url, path in zip(urls, ("/readyz", "/docs"), strict=True):
-            _wait_for(url + path)
-        _wait_for_file(Path(folder) / "run" / "vision.json")
+            wait_for(url + path)
+        wait_for_file(Path(folder) / "run" / "vision.json")
         yield urls
 
 
 @contextmanager
-def _process(arguments: list[str], settings: dict[str, str]) -> Iterator[None]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_"))}
-    process = subprocess.Popen([sys.executable, *arguments], env=clean | settings, stdout=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
+def process(arguments: list[str], settings: dict[str, str], *, log: Path | None = None) -> Iterator[None]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_", "OTEL_"))}
+    with log.open("wb") if log else nullcontext() as said:
+        started = subprocess.Popen([sys.executable, *arguments], env=clean | settings, stdout=subprocess.DEVNULL, stderr=said)
+        try:
+            yield
+        finally:
+            started.terminate()
+            started.wait(30)
 
 
-def _wait_for(url: str) -> None:
+def wait_for(url: str) -> None:
     deadline = time.monotonic() + READY_WITHIN
     while time.monotonic() < deadline:
         try:
@@ -134,7 +135,7 @@ def _wait_for(url: str) -> None:
     raise TimeoutError(f"{url} was not ready in {READY_WITHIN:g} s")
 
 
-def _wait_for_file(path: Path) -> None:
+def wait_for_file(path: Path) -> None:
     deadline = time.monotonic() + READY_WITHIN
     while not path.exists():
         if time.monotonic() > deadline:
@@ -142,9 +143,9 @@ def _wait_for_file(path: Path) -> None:
         time.sleep(0.2)
 
 
-def _medians(ours: list[float], peer: list[float], scale: float) -> tuple[float, str, float]:
-    return statistics.median(ours) * scale, "bare FastAPI + aiokafka", statistics.median(peer) * scale
+def medians(ours: list[float], peer: list[float], scale: float, *, peer_name: str = "bare FastAPI + aiokafka") -> tuple[float, str, float]:
+    return statistics.median(ours) * scale, peer_name, statistics.median(peer) * scale
 
 
-def _ratio(ratios: list[float]) -> tuple[float, float, float]:
+def ratio_of(ratios: list[float]) -> tuple[float, float, float]:
     return statistics.median(ratios), *interval(ratios)

@@ -102,5 +102,5 @@ def _explained(server: MailServer) -> Iterator[None]:
         raise CommandError(f"the certificate of {place} is not trusted ({why}): SSL_CERT_FILE names the file of an authority of your own") from flaw
     except (OSError, smtplib.SMTPException) as flaw:
         raise CommandError(
-            f"the mail server {place} does not take the mail ({flaw or type(flaw).__name__}): check host, port and smtp/smtps in SMTP_URL"
+            f"the mail server {place} does not take the mail ({str(flaw) or type(flaw).__name__}): check host, port and smtp/smtps in SMTP_URL"
         ) from flaw

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -102,11 +102,15 @@ class Database:
         Raises `DependencyDownError("database")` when the server or file is away, `StorageFullError` when the disk is full,
         `RetryableError` when the transaction lost against another, `FatalError` when the login is refused.
         """
-        with step("database transaction", kind=SpanKind.CLIENT, attributes={"db.system.name": self._system, "savo.read_only": read_only}), _translated_errors():
+        with self._traced(read_only), _translated_errors():
             async with self._turn(read_only), self._sessions() as session, session.begin():
                 with _translated_connect_errors():
                     await session.connection(execution_options={_READ_ONLY: read_only})
                 yield session
+
+    def _traced(self, read_only: bool) -> AbstractContextManager[object]:
+        """Of what writes only: reads are many and short."""
+        return nullcontext() if read_only else step("database transaction", kind=SpanKind.CLIENT, attributes={"db.system.name": self._system})
 
     async def check(self) -> None:
         """Raises `DependencyDownError`."""

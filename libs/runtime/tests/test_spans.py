@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.port import ObjectNotFoundError
 from savo_runtime.storage.traced import TracedStore
+from savo_runtime.telemetry import spans
 from savo_runtime.telemetry.spans import span, step
-from savo_runtime.telemetry.traces import configure_traces
 from savo_runtime.testing import MemoryStore
 
 SECRET = "postgres://savo:hush-hush@db/savo"
 
 
 @pytest.fixture
-def finished() -> Iterator[InMemorySpanExporter]:
-    configure_traces(RuntimeSettings(), "thing")
-    provider = trace.get_tracer_provider()
-    assert isinstance(provider, TracerProvider)
-    exporter = InMemorySpanExporter()
+def finished(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    provider, exporter = TracerProvider(shutdown_on_exit=False), InMemorySpanExporter()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    yield exporter
-    exporter.shutdown()
+    monkeypatch.setattr(spans, "_tracer", provider.get_tracer("test"))
+    return exporter
 
 
 def names(finished: InMemorySpanExporter) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
@@ -21,8 +22,16 @@ _FORMS = [
     (re.compile(r"\b(sk-[\w-]{16,}|AIza[\w-]{20,}|eyJ[\w-]{8,}\.[\w-]+\.[\w-]+)"), MASK),
     (re.compile(r"((?:api_?key|password|secret|token|X-Amz-Signature)=)[^&\s\"']+", re.IGNORECASE), rf"\1{MASK}"),
 ]
+_HINT = re.compile(r"://|[=]|\b(?:bearer|basic)\b|sk-|AIza|eyJ", re.IGNORECASE)
+"""What every form has in it: most text is looked through once in the place of four times."""
+
 _LEAST_SECRET = 6
 """Shorter values are words that would mask innocent text."""
+
+
+@lru_cache(maxsize=4096)
+def _says_secret(name: str) -> bool:
+    return _NAMES.search(name) is not None
 
 
 class Redaction:
@@ -35,6 +44,8 @@ class Redaction:
     def text(self, text: str) -> str:
         if self._known:
             text = self._known.sub(MASK, text)
+        if not _HINT.search(text):
+            return text
         for form, mask in _FORMS:
             text = form.sub(mask, text)
         return text
@@ -54,7 +65,7 @@ class Redaction:
 
     def field(self, name: str, value: Any) -> Any:
         """A field whose name says secret is masked whole."""
-        return MASK if _NAMES.search(name) and value not in (None, "") else self.value(value)
+        return MASK if _says_secret(name) and value not in (None, "") else self.value(value)
 
 
 def secrets_of(settings: BaseModel) -> list[str]:

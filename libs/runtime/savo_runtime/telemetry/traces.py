@@ -12,6 +12,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_NAMESPACE, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from savo_runtime.settings import RuntimeSettings
 
@@ -24,7 +25,8 @@ EXPORT_SECONDS = 5.0
 def configure_traces(settings: RuntimeSettings, service: str) -> Callable[[], None]:
     """Ids for spans from now on; returns what flushes them at the end. Once a process: a second call changes nothing."""
     resource = Resource.create({SERVICE_NAME: f"savo-{service}", SERVICE_NAMESPACE: "savo"})
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    # Without an endpoint a trace is its id in the log lines and record headers, and nothing else is noted down.
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False, sampler=None if settings.otlp_endpoint else ALWAYS_OFF)
     if settings.otlp_endpoint:
         provider.add_span_processor(BatchSpanProcessor(_exporter(settings.otlp_endpoint)))
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
