@@ -15,6 +15,7 @@ from savo_cli.findings import Finding
 __all__ = ["Seen", "causes"]
 
 NEARLY_FULL = 0.9
+LEAST_FREE = 1e9
 SLOW_HOURS = 2.0
 
 _NEXT_STEP = {
@@ -38,8 +39,8 @@ class Seen:
     collector: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """savo_samples_total by (outcome, reason), since the collector's start."""
     runs: tuple[Mapping[str, Any], ...] = ()
-    limit_bytes: float | None = None
-    """SAVO_STORAGE_LIMIT_GB as the collector has it."""
+    rooms: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Bytes used and their limit (SAVO_STORAGE_LIMIT_GB as the services have it), by what is counted: samples, or the whole object folder."""
     disk_free_bytes: float | None = None
     """Where the folder store is; None with a bucket."""
 
@@ -71,16 +72,16 @@ _LOG = "read the collector's log"
 
 
 def _storage(seen: Seen) -> Finding:
-    used = seen.stats["storage_size_mb"] * 1e6
     refused = seen.progress.get("refused_by_reason", {}).get("storage-full", 0)
-    limit = f" of {seen.limit_bytes / 1e9:g} GB (SAVO_STORAGE_LIMIT_GB)" if seen.limit_bytes else ""
-    found = f"{used / 1e9:.3f} GB of samples{limit}" + (f"; {refused} photos were refused for want of room" if refused else "")
-    if refused or (seen.limit_bytes and used >= seen.limit_bytes):
+    used, limit = max(seen.rooms.values(), key=lambda room: room[0] / room[1], default=(seen.stats["storage_size_mb"] * 1e6, 0.0))
+    of_limit = f" of {limit / 1e9:.3g} GB (SAVO_STORAGE_LIMIT_GB)" if limit else ""
+    found = f"{used / 1e9:.3g} GB{of_limit}" + (f"; {refused} photos were refused for want of room" if refused else "")
+    if refused or (limit and used >= limit):
         return Finding("storage", "wrong", found, _ROOM)
-    if seen.limit_bytes and used >= NEARLY_FULL * seen.limit_bytes:
-        return Finding("storage", "note", found, _ROOM)
-    if seen.disk_free_bytes is not None and seen.disk_free_bytes < 1e9:
+    if seen.disk_free_bytes is not None and seen.disk_free_bytes < LEAST_FREE:
         return Finding("storage", "wrong", f"{found}; {seen.disk_free_bytes / 1e9:.1f} GB are free on the disk", _ROOM)
+    if limit and used >= NEARLY_FULL * limit:
+        return Finding("storage", "note", found, _ROOM)
     return Finding("storage", "ok", found)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,9 @@ from savo_cli.causes import Seen
 __all__ = ["look"]
 
 _SECONDS = 5.0
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+"""By a metric's name and its labels."""
 
 
 def look(url: str | None, key: str | None) -> Seen:
@@ -25,24 +27,30 @@ def look(url: str | None, key: str | None) -> Seen:
     gateway = (url or here.get("gateway_url") or DEFAULT_URL).rstrip("/")
     services = {name: str(at["url"] if isinstance(at, dict) else at) for name, at in here.get("services", {}).items() if at} if not url else {}
     collector = _metrics(services.get("collector"))
-    limits = (value for (name, labels), value in collector.items() if name == "savo_storage_limit_bytes" and dict(labels).get("counted") == "samples")
-    limit = next(limits, None)
     return Seen(
         stats=_json(f"{gateway}/training/stats", key),
         progress=_json(f"{gateway}/training/progress", key),
         collector=_sums(collector),
         runs=tuple(_json(f"{services['trainer']}/runs", None).get("runs", ())) if "trainer" in services else (),
-        limit_bytes=limit,
+        rooms=_rooms(collector | _metrics(services.get("gateway"))),
         disk_free_bytes=_free(),
     )
 
 
-def _sums(samples: Mapping[tuple[str, tuple[tuple[str, str], ...]], float]) -> dict[tuple[str, str], float]:
+def _rooms(samples: Samples) -> dict[str, tuple[float, float]]:
+    def by_what(metric: str) -> dict[str, float]:
+        return {dict(labels).get("counted", ""): value for (name, labels), value in samples.items() if name == metric}
+
+    used = by_what("savo_storage_used_bytes")
+    return {what: (used.get(what, 0.0), limit) for what, limit in by_what("savo_storage_limit_bytes").items() if limit > 0}
+
+
+def _sums(samples: Samples) -> dict[tuple[str, str], float]:
     found = ((dict(labels), value) for (name, labels), value in samples.items() if name == "savo_samples_total")
     return {(labels.get("outcome", ""), labels.get("reason", "")): value for labels, value in found}
 
 
-def _metrics(url: str | None) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+def _metrics(url: str | None) -> Samples:
     import httpx2
     from prometheus_client.parser import text_string_to_metric_families
 

@@ -49,7 +49,7 @@ def test_no_data_because_nobody_confirmed_is_no_fault() -> None:
 
 @pytest.mark.parametrize(("megabytes", "state"), [(100, "ok"), (370, "note"), (400, "wrong")])
 def test_storage_is_told_before_it_is_full(megabytes: float, state: str) -> None:
-    storage = found(Seen(stats=stats(9, megabytes), limit_bytes=0.4e9))["storage"]
+    storage = found(Seen(stats=stats(9), rooms={"samples": (1, 0.4e9), "objects": (megabytes * 1e6, 0.4e9)}))["storage"]
     assert (storage.state, "0.4 GB" in storage.found) == (state, True)
 
 

@@ -68,9 +68,9 @@ async def test_no_data_is_collected(tmp_path: Path) -> None:
 
 
 async def test_the_storage_is_full(tmp_path: Path) -> None:
-    room = 10 * len(SCENES[0].jpeg)  # the photos themselves take room in a folder too
+    room = 1.75 * sum(len(scene.jpeg) for scene in SCENES[:4])  # for four photos and three samples: in a folder both take it
     with product(tmp_path, {"SAVO_STORAGE_LIMIT_GB": f"{room / 1e9:.9f}"}, "--one-process") as wheel:
-        await confirm(wheel, SCENES[:8])
+        await confirm(wheel, SCENES[:4])
         code, storage = await until(wheel, "storage", "wrong")
     assert code == 1
     assert "refused for want of room" in storage["found"]
