@@ -18,6 +18,7 @@ from typing import Literal
 import httpx2
 from rich.console import Console
 
+from savo_cli.preflight import WrongSettingError, check_settings, own_folder
 from savo_cli.processes import GaveUpError, Kept, ProcessSpec
 from savo_contracts.topics import SERVICES
 from savo_runtime.errors import FatalError
@@ -83,19 +84,21 @@ class Plan:
 
 
 async def up(options: UpOptions, console: Console) -> int:
-    """Run until SIGINT or SIGTERM. 0 stopped, 1 could not start or go on."""
+    """Run until SIGINT or SIGTERM. 0 stopped, 1 could not start or go on, 2 a setting makes no sense."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         async with AsyncExitStack() as stack:
             plan = _plan(options)
+            await check_settings(plan.services, plan.environment)
+            stack.enter_context(own_folder(options.data_dir))
             _use_broker(plan, stack)
             await _use_standin(plan, stack, console)
             return await _run(plan, stop, console)
-    except (FatalError, GaveUpError, OSError) as flaw:
-        console.print(f"savo up: {flaw}", style="red", markup=False, highlight=False)
-        return 1
+    except (WrongSettingError, FatalError, GaveUpError, OSError) as flaw:
+        console.print(f"savo up: {flaw}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 2 if isinstance(flaw, WrongSettingError) else 1
 
 
 def _plan(options: UpOptions) -> Plan:
@@ -107,6 +110,10 @@ def _plan(options: UpOptions) -> Plan:
         if name not in environment:
             environment[name] = "true"
             plan.notes.append(f"{name}=true")
+    if options.standin is not None:
+        if not options.standin.is_dir():
+            raise FatalError(f"--standin {options.standin}: no such folder; `savo synthesize --count 60 --output {options.standin}` makes one")
+        environment |= dict.fromkeys(("GOOGLE_API_KEY", "OPENAI_API_KEY"), "stand-in")
     environment["SAVO_ROLLOUT_URL"] = f"http://{HOST}:{plan.rollout_port}"
     if options.one_process:
         plan.environment = THRIFTY | environment
@@ -132,8 +139,6 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
     folder = plan.options.standin
     if folder is None:
         return
-    if not folder.is_dir():
-        raise FatalError(f"--standin {folder}: no such folder; `savo synthesize --count 60 --output {folder}` makes one")
     # A fixed port, so that one that was started again is found where its predecessor was.
     port = _free_port()
     command = (sys.executable, "-m", "savo_demo.standin", "--truth", str(folder), "--port", str(port), *plan.options.standin_options)
@@ -144,8 +149,6 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
     url = f"http://{HOST}:{port}"
     await _wait_for(["stand-in"], lambda _: f"{url}/livez", [task])
     plan.environment |= {"SAVO_GOOGLE_BASE_URL": url, "SAVO_OPENAI_BASE_URL": f"{url}/v1"}
-    for key in ("GOOGLE_API_KEY", "OPENAI_API_KEY"):
-        plan.environment[key] = "stand-in"
     plan.notes.append(f"a stand-in answers for Google and OpenAI from the truth in {folder}")
 
 
@@ -240,7 +243,7 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 def _teller(console: Console) -> Callable[[str], None]:
-    return lambda line: console.print(line, style="yellow", markup=False, highlight=False)
+    return lambda line: console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _log(plan: Plan, name: str) -> Path:

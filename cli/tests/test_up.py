@@ -17,7 +17,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from savo_cli.preflight import own_folder
 from savo_cli.processes import GaveUpError, Kept, ProcessSpec
+from savo_runtime.errors import FatalError
 
 START_SECONDS = 120
 
@@ -101,6 +103,16 @@ def test_a_killed_service_is_there_again(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("running")
+def test_a_second_up_leaves_the_folder_of_the_first_alone(folder: Path) -> None:
+    before = sorted((folder / "data/run").iterdir())
+    refused = savo(folder, "up", "--port", str(free_port()), "--standin", "truth")
+    assert refused.returncode == 1
+    assert f"belongs to a running `savo up` (pid {up_file(folder)['pid']})" in refused.stdout + refused.stderr
+    assert sorted((folder / "data/run").iterdir()) == before
+
+
+@pytest.mark.slow
 def test_sigterm_stops_everything_with_0_and_a_second_up_may_take_the_port(running: subprocess.Popen[str], folder: Path) -> None:
     here = up_file(folder)
     port = here["gateway_url"].rpartition(":")[2]
@@ -118,9 +130,45 @@ def test_sigterm_stops_everything_with_0_and_a_second_up_may_take_the_port(runni
 
 def test_production_refuses_the_embedded_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_ENV", "production")
-    refused = savo(tmp_path, "up", "--port", str(free_port()))
-    assert refused.returncode == 1
+    refused = savo(tmp_path, "up", "--port", str(free_port()), "--standin", str(tmp_path))
+    assert refused.returncode == 2
     assert "production" in refused.stdout + refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        ("SAVO_VISION_PROVIDER", "google", "GOOGLE_API_KEY is missing for SAVO_VISION_PROVIDER=google: set GOOGLE_API_KEY, or start with a stand-in"),
+        ("SAVO_COLLECT_TRAINING_DATA", "yep", "SAVO_COLLECT_TRAINING_DATA='yep' makes no sense: allowed is true or false"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_stops_the_start_in_one_line_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, line: str
+) -> None:
+    for name in ("GOOGLE_API_KEY", "SAVO_GOOGLE_BASE_URL", "GOOGLE_GEMINI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, value)
+    refused = savo(tmp_path, "up", "--port", str(free_port()))
+    said = (refused.stdout + refused.stderr).strip()
+    assert (refused.returncode, len(said.splitlines())) == (2, 1)
+    assert line in said
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_data_folder_that_cannot_be_used_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(FatalError, match=r"the data folder .*taken/data cannot be used \(Not a directory\), or choose another with --data-dir"):
+        stack_up(tmp_path / "taken/data")
+
+
+def test_a_data_folder_is_free_again_when_its_savo_up_has_ended(tmp_path: Path) -> None:
+    for _ in range(2):
+        stack_up(tmp_path)
+
+
+def stack_up(folder: Path) -> None:
+    with own_folder(folder):
+        pass
 
 
 async def test_a_process_that_dies_at_once_is_given_up_with_its_last_words(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""What must hold before `savo up` starts anything: sound settings, a data folder that can be written and that nobody else works in."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from savo_runtime.errors import FatalError
+
+__all__ = ["WrongSettingError", "check_settings", "own_folder"]
+
+_CANNOT = {
+    errno.ENOSPC: "has no room left; free some",
+    errno.EDQUOT: "has no room left; free some",
+    errno.EROFS: "is read-only",
+    errno.EACCES: "may not be written by this user",
+}
+
+
+class WrongSettingError(Exception):
+    """The message names the variable, its value and what is allowed."""
+
+
+async def check_settings(services: Sequence[str], environment: Mapping[str, str]) -> None:
+    """As the services themselves will read them, in a process of its own. Raises `WrongSettingError`."""
+    command = (sys.executable, "-m", "savo_runtime.check", *services)
+    process = await asyncio.create_subprocess_exec(*command, env=dict(environment), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
+    _, said = await process.communicate()
+    if process.returncode:
+        raise WrongSettingError(said.decode(errors="replace").strip().removeprefix("savo: "))
+
+
+@contextmanager
+def own_folder(folder: Path) -> Iterator[None]:
+    """The data folder, made if need be, for one `savo up` at a time. Raises `FatalError`."""
+    with _usable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "up.lock").open("a+")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise FatalError(f"{folder} belongs to a running `savo up` (pid {lock.read() or '?'}); end it, or choose another with --data-dir") from None
+        with _usable(folder):
+            os.ftruncate(lock.fileno(), 0)
+            os.pwrite(lock.fileno(), str(os.getpid()).encode(), 0)
+        yield
+
+
+@contextmanager
+def _usable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as flaw:
+        why = _CANNOT.get(flaw.errno or 0, f"cannot be used ({flaw.strerror})")
+        raise FatalError(f"the data folder {folder} {why}, or choose another with --data-dir (SAVO_DATA_DIR)") from flaw
