@@ -76,7 +76,7 @@ class Run:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
     folder = tmp_path_factory.mktemp("watching")
-    scenes = list(draw_scenes(24, seed=7))
+    scenes = list(draw_scenes(28, seed=7))
     write_scenes(folder / "truth", scenes)
     config = (ROOT / "deploy/prometheus/savo-up.yml").read_text().replace("../../.savo", str(folder / "savo")).replace(": 5s", ": 1s")
     alert_rules = {"alerts.yml": (ROOT / "deploy/prometheus/alerts.yml").read_text()}
