@@ -25,7 +25,7 @@ from savo_gateway.http.application import http_app
 from savo_gateway.http.gateway import Gateway
 from savo_gateway.rates import RateLimit
 from savo_gateway.rollout_mirror import RolloutMirror
-from savo_gateway.scans import AcceptScan, ScanPolicy, TakePhoto
+from savo_gateway.scans import AcceptScan, ReadPhoto, ScanPolicy, TakePhoto
 from savo_gateway.settings import GatewaySettings
 from savo_gateway.stats import ShowProgress, ShowStats
 from savo_gateway.submissions import KeepPhoto, SubmitReport
@@ -83,6 +83,7 @@ def _gateway(
         accept=AcceptScan(take_photo, scans, policy, runtime.clock, new_id),
         wait=WaitForScan(scans, wakes),
         confirm=confirm,
+        read_photo=ReadPhoto(runtime.store),
         keep_photo=KeepPhoto(take_photo, reported, runtime.clock, new_id),
         submit=SubmitReport(scans, reported, confirm, runtime.clock),
         figures=figures,

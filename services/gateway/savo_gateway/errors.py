@@ -3,8 +3,10 @@
 GatewayError                     code                      status
 ├── UploadRefusedError           upload-*                  413, 415, 422
 ├── InvalidRequestError          invalid-request           422   names the field
+│   └── NotInAnswerError         invalid-request           422   names the items, and what they may name
 ├── ScanNotFoundError            scan-not-found            404   also for another user's scan
 ├── PhotoNotFoundError           photo-not-found           404
+├── PhotoGoneError               photo-gone                404   the scan is there, its photo was erased
 ├── ScanNotCompletedError        scan-not-completed        409
 ├── ScanFailedError              scan-failed               409
 ├── DigestSentError              digest-sent               409
@@ -18,6 +20,7 @@ GatewayError                     code                      status
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -29,6 +32,8 @@ __all__ = [
     "IdempotencyInProgressError",
     "IdempotencyKeyReusedError",
     "InvalidRequestError",
+    "NotInAnswerError",
+    "PhotoGoneError",
     "PhotoNotFoundError",
     "RolloutAwayError",
     "ScanFailedError",
@@ -91,6 +96,16 @@ class InvalidRequestError(GatewayError):
         super().__init__(f"{field}: {message}", errors=[{"field": field, "message": message}])
 
 
+class NotInAnswerError(InvalidRequestError):
+    """A confirmation speaks of what the scan did not answer."""
+
+    def __init__(self, flaws: Sequence[tuple[str, str]], allowed: Sequence[str]) -> None:
+        (field, message), more = flaws[0], len(flaws) - 1
+        errors = [{"field": field, "message": message} for field, message in flaws]
+        detail = f"{field}: {message}" + (f" (and {more} more)" if more else "")
+        GatewayError.__init__(self, detail, errors=errors, allowed=list(allowed))
+
+
 class ScanNotFoundError(GatewayError):
     status = 404
     code = "scan-not-found"
@@ -107,6 +122,15 @@ class PhotoNotFoundError(GatewayError):
 
     def __init__(self, image_hash: str) -> None:
         super().__init__(f"there is no photo {image_hash!r} of this user; send it to POST /training/upload-image first")
+
+
+class PhotoGoneError(GatewayError):
+    status = 404
+    code = "photo-gone"
+    title = "The photo is not kept any more"
+
+    def __init__(self, scan_id: str) -> None:
+        super().__init__(f"the photo of scan {scan_id!r} was erased; its result stays until the scan is erased too")
 
 
 class ScanNotCompletedError(GatewayError):

@@ -35,6 +35,8 @@ class FinishScans:
             return
         log.info("scan.completed", scan_id=completed.scan_id, served_by=completed.served_by.value, items=len(completed.items))
         _tell(confirmed)
+        for word in confirmed.scan.confirmation.refused if confirmed.scan.confirmation else ():
+            log.info("scan.early-confirmation-refused", scan_id=completed.scan_id, revision=word.revision, errors=word.errors)
         self.wakes.wake(completed.scan_id)
 
     async def fail(self, failed: ScanFailed) -> None:
@@ -51,7 +53,7 @@ class ConfirmScan:
     clock: Callable[[], datetime]
 
     async def __call__(self, scan_id: str, request: ConfirmationRequest) -> Scan:
-        """Raises `ScanNotFoundError`, `ScanFailedError`, `ScanNotCompletedError`."""
+        """Raises `ScanNotFoundError`, `ScanFailedError`, `ScanNotCompletedError`, `NotInAnswerError`."""
         confirmed = await self.scans.confirm(scan_id, request, self.clock())
         _tell(confirmed)
         return confirmed.scan

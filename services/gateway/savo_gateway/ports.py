@@ -27,9 +27,13 @@ __all__ = ["AuditLog", "Digests", "FigureStore", "Journal", "Photos", "Projectio
 
 
 class Photos(Protocol):
-    """The object store's part that takes photos."""
+    """The object store's part that takes photos and gives them back."""
 
     async def put_if_absent(self, key: str, data: bytes, *, media_type: str = "application/octet-stream") -> bool: ...
+
+    async def get(self, key: str) -> bytes:
+        """Raises `ObjectNotFoundError`."""
+        ...
 
 
 class ScanStore(Protocol):
@@ -60,7 +64,7 @@ class ScanStore(Protocol):
         ...
 
     async def complete(self, completed: ScanCompleted, now: datetime) -> Confirmed | None:
-        """Write the result, and publish what was confirmed early. None when the scan is unknown or had its end before."""
+        """Write the result, and publish what was confirmed early and fits it. None when the scan is unknown or had its end before."""
         ...
 
     async def fail(self, failed: ScanFailed, now: datetime) -> bool:
@@ -70,7 +74,7 @@ class ScanStore(Protocol):
     async def confirm(self, scan_id: str, request: ConfirmationRequest, now: datetime) -> Confirmed:
         """Write the user's word and, once there is a result, `ScanConfirmed`. Saying the same twice changes nothing.
 
-        Raises `ScanNotFoundError`, `ScanFailedError`, `ScanNotCompletedError`."""
+        Raises `ScanNotFoundError`, `ScanFailedError`, `ScanNotCompletedError`, `NotInAnswerError`."""
         ...
 
     async def unfinished(self, *, expired_before: datetime | None = None, limit: int = 500) -> Sequence[Scan]:

@@ -16,9 +16,10 @@ import structlog
 from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import ConfirmedItem, FailureCode, ScanCompleted, ScanRequested, StorageLocation
 from savo_gateway.access import Person
-from savo_gateway.errors import IdempotencyInProgressError
+from savo_gateway.errors import IdempotencyInProgressError, PhotoGoneError
 from savo_gateway.ports import Photos, ScanStore
 from savo_gateway.uploads import Photo, UploadLimits, prepare
+from savo_runtime.storage.port import ObjectNotFoundError
 
 __all__ = [
     "SCAN_ID",
@@ -26,6 +27,8 @@ __all__ = [
     "Confirmation",
     "IdempotencyClaim",
     "NewScan",
+    "ReadPhoto",
+    "RefusedWord",
     "Scan",
     "ScanError",
     "ScanOrder",
@@ -59,6 +62,15 @@ class ScanError:
 
 
 @dataclass(frozen=True)
+class RefusedWord:
+    """What was said before the result, and cannot be said of it."""
+
+    revision: int
+    errors: tuple[tuple[str, str], ...]
+    """Field and what is wrong with it."""
+
+
+@dataclass(frozen=True)
 class Confirmation:
     """What the user said last, merged over all that was said before."""
 
@@ -68,6 +80,14 @@ class Confirmation:
     items: tuple[ConfirmedItem, ...]
     nothing_missing: bool
     confirmed_at: datetime
+    unspoken: tuple[str, ...] = ()
+    """Labels of the answer that nobody spoke of."""
+    refused: tuple[RefusedWord, ...] = ()
+
+    @property
+    def counts(self) -> bool:
+        """False: all that was said came before the result and does not fit it."""
+        return self.published or not self.refused
 
 
 @dataclass(frozen=True)
@@ -163,6 +183,20 @@ class TakePhoto:
             photo = await asyncio.to_thread(prepare, data, self.limits)
         await self.photos.put_if_absent(photo.ref.key, photo.data, media_type=photo.media_type)
         return photo
+
+
+@dataclass(frozen=True)
+class ReadPhoto:
+    """The photo as it is stored: without metadata, and a HEIC as the JPEG that it became."""
+
+    photos: Photos
+
+    async def __call__(self, scan: Scan) -> bytes:
+        """Raises `PhotoGoneError`."""
+        try:
+            return await self.photos.get(scan.image.key)
+        except ObjectNotFoundError as gone:
+            raise PhotoGoneError(scan.scan_id) from gone
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ class GatewaySettings(RuntimeSettings):
     goals_started_at: AwareDatetime | None = Field(
         None, validation_alias="SAVO_GOALS_STARTED_AT", description="First day of the goals of /training/progress; unset is that of the first sample."
     )
+    collect_training_data: bool = Field(False, validation_alias="SAVO_COLLECT_TRAINING_DATA", description="Keep confirmed photos as training samples.")
+    require_consent: bool = Field(False, validation_alias="SAVO_REQUIRE_CONSENT", description="Collect only with consent=true; consent=false always wins.")
     rollout_url: str | None = Field(
         None,
         validation_alias="SAVO_ROLLOUT_URL",

@@ -17,11 +17,12 @@ from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
 from savo_contracts.scans import Action, Arm, Detection, ScanCompleted, ServedBy, StorageLocation
 from savo_gateway.access import Person
-from savo_gateway.confirmations import SAME_BOX_IOU, ConfirmationRequest, IngredientName, ItemEdit
-from savo_gateway.errors import InvalidRequestError, PhotoNotFoundError
+from savo_gateway.confirmations import ConfirmationRequest, IngredientName, ItemEdit
+from savo_gateway.errors import InvalidRequestError, NotInAnswerError, PhotoNotFoundError
 from savo_gateway.finishing import ConfirmScan
 from savo_gateway.ports import ReportedScans, ScanStore
 from savo_gateway.scans import SCAN_ID, Scan, TakePhoto
+from savo_gateway.settling import SAME_BOX_IOU
 
 __all__ = ["KeepPhoto", "KeptPhoto", "Report", "ReportedItem", "SubmitReport"]
 
@@ -138,7 +139,11 @@ class SubmitReport:
             raise InvalidRequestError("image_hash", "this scan has another photo")
         else:
             report.check_size(scan.image)
-        return await self.confirm(report.scan_id, ConfirmationRequest(items=report.edits()))
+        try:
+            return await self.confirm(report.scan_id, ConfirmationRequest(items=report.edits()))
+        except NotInAnswerError as flaw:
+            held = ", ".join(flaw.extra["allowed"]) or "nothing"
+            raise InvalidRequestError("original_detections", f"they are not what this scan was answered with: {held}") from flaw
 
     async def _add(self, report: Report, person: Person | None, device_info: str | None) -> None:
         photo = await self.reported.kept_photo(report.image_hash, report.scan_id, person)

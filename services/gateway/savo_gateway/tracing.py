@@ -56,6 +56,8 @@ def standing_of(scan: Scan, passages: Sequence[Passage], now: datetime) -> Stand
         return _waiting(scan, passages, now)
     if scan.confirmation is None:
         return Standing("answered; its user has not confirmed it yet")
+    if not scan.confirmation.counts:
+        return Standing("answered; what its user had said before does not fit the answer, and counts for nothing")
     return _confirmed(scan.confirmation.confirmed_at, passages, now)
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savo_contracts.scans import Action, BoxSource, FailureCode, ScanConfirmed, ScanFailed, ServedBy
-from savo_gateway.confirmations import ConfirmationRequest, settle
+from savo_gateway.confirmations import ConfirmationRequest
+from savo_gateway.settling import settle
 from services.gateway.tests.events import box, completed, tomato
 from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
@@ -103,6 +104,57 @@ def test_two_equal_additions_at_once_are_two() -> None:
     assert len(settled([], said({"label": "egg", "action": "added"}, {"label": "egg", "action": "added"})).items) == 2
 
 
+def test_a_correction_that_is_kept_later_is_no_hit_of_the_detectors() -> None:
+    renamed = said({"label": "pear", "action": "renamed", "from_label": "tomato", "bbox": ELSEWHERE})
+    for later in ({"label": "pear", "action": "kept"}, {"label": "pear", "action": "moved", "bbox": ELSEWHERE}):
+        (item,) = settled([tomato()], renamed, said(later)).items
+        assert (item.label, item.action, item.from_label, item.box_source) == ("pear", Action.RENAMED, "tomato", BoxSource.USER)
+    (back,) = settled([tomato()], renamed, said({"label": "Tomatoes", "action": "renamed", "from_label": "pear"})).items
+    assert (back.label, back.action, back.from_label, back.bbox) == ("tomato", Action.KEPT, None, box(0.1))
+
+
+def test_a_name_that_the_catalogue_made_a_synonym_since_still_finds_its_item() -> None:
+    (item,) = settled([tomato(label="zucchinis")], said({"label": "zucchinis", "action": "kept"})).items
+    assert item.action is Action.KEPT
+
+
+# what cannot be said ------------------------------------------------------------------------------------------------
+
+KEPT_EGG = {"label": "egg", "action": "kept"}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"label": "unicorn", "action": "kept"},
+        {"label": "unicorn", "action": "kept", "from_label": "egg"},
+        {"label": "unicorn", "action": "moved", "bbox": ELSEWHERE},
+        {"label": "unicorn", "action": "removed"},
+        {"label": "egg", "action": "renamed", "from_label": "unicorn"},
+    ],
+)
+def test_a_word_that_speaks_of_what_is_not_there_is_left_out_whole(edit: Any) -> None:
+    result = settled([tomato(label="lemon"), tomato(0.5, "egg")], said(KEPT_EGG, edit))
+    assert (result.items, result.nothing_missing, result.unspoken) == ((), False, ("lemon", "egg"))
+    ((field, message),) = result.refused[0]
+    assert field == "items.1"
+    assert "'unicorn'" in message
+    assert "egg, lemon" in message
+
+
+def test_more_of_a_name_than_there_are_cannot_be_meant() -> None:
+    result = settled([tomato(0.1, "egg"), tomato(0.5, "egg")], said(KEPT_EGG, {"label": "egg", "action": "removed"}, KEPT_EGG))
+    ((field, message),) = result.refused[0]
+    assert (field, "'egg' 2 times" in message) == ("items.2", True)
+
+
+def test_two_that_may_be_meant_by_one_name_are_both_found() -> None:
+    first = said({"label": "tomato", "action": "renamed", "from_label": "apple"})
+    second = said({"label": "tomato", "action": "kept"}, {"label": "pear", "action": "renamed", "from_label": "apple"})
+    result = settled([tomato(0.1, "apple"), tomato(0.5)], first, second)
+    assert [(item.label, item.action) for item in result.items] == [("pear", Action.RENAMED), ("tomato", Action.KEPT)]
+
+
 LABELS = st.sampled_from(["tomato", "apple", "milk", "egg"])
 BOXES = st.sampled_from([None, TOMATO, ELSEWHERE])
 EDITS = st.builds(
@@ -115,13 +167,19 @@ EDITS = st.builds(
 
 
 @given(st.lists(LABELS, max_size=4), st.lists(st.lists(EDITS, max_size=4), min_size=1, max_size=3))
-def test_whatever_is_said_each_detection_has_one_last_word_and_saying_it_again_is_no_news(labels: Any, words: Any) -> None:
+def test_whatever_is_said_each_detection_has_one_last_word_and_each_counted_edit_one_item(labels: Any, words: Any) -> None:
     detections = [tomato(0.2 * number, label) for number, label in enumerate(labels)]
     requests = [said(*word) for word in words]
     once = settled(detections, *requests)
     from_detector = [item for item in once.items if item.confidence is not None]
-    assert len(from_detector) <= len(detections)
-    assert once.nothing_missing == (len(from_detector) == len(detections))
+    assert len(from_detector) + len(once.unspoken) == len(detections)
+    assert once.nothing_missing == (not once.unspoken and len(once.refused) < len(requests))
+    assert not [item for item in once.items if item.confidence is None and item.action is not Action.ADDED]
+    assert not [item for item in from_detector if item.action is Action.KEPT and item.label not in labels]
+    counting = [request for place, request in enumerate(requests) if place not in once.refused]
+    if counting:
+        again = settled(detections, *counting)
+        assert (again.items, again.unspoken, again.refused) == (once.items, once.unspoken, {})
 
 
 # over HTTP ----------------------------------------------------------------------------------------------------------
@@ -170,6 +228,49 @@ async def test_an_early_confirmation_is_kept_and_published_with_the_result(house
     (event,) = await house.published(ScanConfirmed)
     assert (event.items[0].label, event.items[0].bbox, event.items[0].box_source) == ("apple", box(0.1), BoxSource.CUSTOM)
     assert (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"]["status"] == "published"
+
+
+async def test_what_the_answer_does_not_hold_cannot_be_confirmed(house: House, jpeg: bytes) -> None:
+    requested = await house.scan(jpeg)
+    await house.hear(completed(requested, tomato(0.1, "lemon"), tomato(0.6, "egg")))
+    answer = await confirmed(house, requested, {"items": [{"label": "egg", "action": "kept"}, {"label": "unicorn", "action": "kept"}]})
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["allowed"]) == (422, "invalid-request", ["egg", "lemon"])
+    assert [error["field"] for error in problem["errors"]] == ["items.1"]
+    assert "egg, lemon" in problem["detail"]
+    assert await house.published(ScanConfirmed) == []
+    assert (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"] is None
+
+
+async def test_an_empty_answer_has_nothing_to_keep(house: House, jpeg: bytes) -> None:
+    requested = await house.scan(jpeg)
+    await house.hear(completed(requested))
+    refused = await confirmed(house, requested, {"items": [{"label": "unicorn", "action": "kept"}]})
+    assert (refused.status_code, "it is empty" in refused.json()["detail"]) == (422, True)
+    assert (await confirmed(house, requested, {"items": []})).json()["status"] == "published"
+
+
+async def test_items_that_nobody_spoke_of_are_told(house: House, jpeg: bytes) -> None:
+    requested = await house.scan(jpeg)
+    await house.hear(completed(requested, tomato(0.1, "lemon"), tomato(0.6, "egg")))
+    answer = (await confirmed(house, requested, {"items": [{"label": "egg", "action": "kept"}]})).json()
+    assert (answer["unspoken"], answer["nothing_missing"], len(answer["items"])) == (["lemon"], False, 1)
+
+
+async def test_an_early_confirmation_that_does_not_fit_the_answer_counts_for_nothing_and_says_why(house: House, jpeg: bytes) -> None:
+    requested = await house.scan(jpeg)
+    assert (await confirmed(house, requested, {"items": [{"label": "unicorn", "action": "kept"}]})).json()["status"] == "waiting"
+    await house.hear(completed(requested, tomato(0.1, "lemon")))
+    assert await house.published(ScanConfirmed) == []
+    shown = (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"]
+    assert (shown["status"], shown["items"], shown["unspoken"]) == ("refused", [], ["lemon"])
+    assert shown["refused"][0]["errors"][0]["field"] == "items.0"
+    trace = (await house.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
+    assert "does not fit the answer" in trace["standing"]
+    later = (await confirmed(house, requested, {"all_correct": True})).json()
+    assert (later["status"], later["revision"], len(later["refused"])) == ("published", 2, 1)
+    (event,) = await house.published(ScanConfirmed)
+    assert (event.revision, [item.label for item in event.items]) == (2, ["lemon"])
 
 
 async def test_all_correct_before_the_result_is_refused(house: House, jpeg: bytes) -> None:

@@ -72,6 +72,16 @@ async def test_a_scan_of_ours_is_confirmed_as_ours(house: House, jpeg: bytes) ->
     assert (event.experiment, [item.action for item in event.items]) == ("v2", [Action.KEPT])
 
 
+async def test_detections_that_are_not_those_of_our_scan_are_refused(house: House, jpeg: bytes) -> None:
+    requested = await house.scan(jpeg)
+    await house.hear(completed(requested, tomato()))
+    known = {"scan_id": requested.scan_id, "image_hash": requested.image.sha256}
+    answer = await house.http.post("/training/submit", json=report(known, [TOMATO]))
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "original_detections")
+    assert "tomato" in answer.json()["detail"]
+    assert await house.published(ScanConfirmed) == []
+
+
 async def test_another_users_photo_is_not_found(house: House) -> None:
     of_anna = await kept(house, user_id="anna")
     for stranger in ({"user_id": "ben"}, {}):

@@ -15,8 +15,9 @@ from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed, StorageLocation
 from savo_gateway.access import Person
 from savo_gateway.adapters.tables import Base, ConfirmationRow, ScanRow, SubjectRow
-from savo_gateway.confirmations import ConfirmationRequest, settle
-from savo_gateway.scans import Confirmation, Scan, ScanError, ScanStatus
+from savo_gateway.confirmations import ConfirmationRequest
+from savo_gateway.scans import Confirmation, RefusedWord, Scan, ScanError, ScanStatus
+from savo_gateway.settling import settle
 
 __all__ = ["insert_once", "subject_for", "to_confirmation", "to_requests", "to_scan", "write_answer", "write_failure"]
 
@@ -62,9 +63,10 @@ def to_scan(row: ScanRow, words: Sequence[ConfirmationRow] = ()) -> Scan:
 def to_confirmation(result: ScanCompleted | None, words: Sequence[ConfirmationRow]) -> Confirmation | None:
     if not words:
         return None
-    settled = settle(result.items if result else (), result.served_by if result else None, to_requests(words))
-    last = words[-1]
-    return Confirmation(last.revision, last.published, settled.items, settled.nothing_missing, last.confirmed_at)
+    settled = settle(result.items if result else None, result.served_by if result else None, to_requests(words))
+    last = ([word for place, word in enumerate(words) if place not in settled.refused] or words)[-1]
+    refused = tuple(RefusedWord(words[place].revision, flaws) for place, flaws in settled.refused.items())
+    return Confirmation(last.revision, last.published, settled.items, settled.nothing_missing, last.confirmed_at, settled.unspoken, refused)
 
 
 def to_requests(words: Sequence[ConfirmationRow]) -> list[ConfirmationRequest]:

@@ -16,9 +16,10 @@ from savo_contracts.scans import ScanCompleted, ScanFailed
 from savo_gateway.access import Person
 from savo_gateway.adapters.rows import insert_once, subject_for, to_requests, to_scan, write_answer, write_failure
 from savo_gateway.adapters.tables import ConfirmationRow, IdempotencyRow, PhotoOwnerRow, ScanRow, SubjectRow
-from savo_gateway.confirmations import ConfirmationRequest, Confirmed, check_may_confirm, confirmed_event, settle
+from savo_gateway.confirmations import ConfirmationRequest, Confirmed, check_may_confirm, confirmed_event
 from savo_gateway.errors import IdempotencyKeyReusedError, ScanNotFoundError
 from savo_gateway.scans import IdempotencyClaim, NewScan, Scan, ScanStatus, requested
+from savo_gateway.settling import check_possible, settle
 from savo_runtime.database import Database
 from savo_runtime.messaging.outbox import Outbox
 
@@ -102,6 +103,8 @@ class SqlScans:
             words = await _words(session, scan_id)
             scan = to_scan(row, words)
             check_may_confirm(scan, request)
+            if scan.result:
+                check_possible(scan.result.items, scan.result.served_by, to_requests(words), request)
             if _says_nothing_new(scan, words, request):
                 return Confirmed(scan)
             word = ConfirmationRow(scan_id=scan_id, revision=len(words) + 1, request=request.model_dump(mode="json"), published=False, confirmed_at=now)
@@ -126,17 +129,21 @@ class SqlScans:
             return result.rowcount if isinstance(result, CursorResult) else 0
 
     async def _publish(self, session: AsyncSession, row: ScanRow, words: Sequence[ConfirmationRow], now: datetime) -> Confirmed:
-        """The whole of what was said, as one event under the last word's revision."""
+        """The whole of what was said and fits the answer, as one event under the last word's revision."""
         scan = to_scan(row)
         assert scan.result is not None
-        result, requests, revision = scan.result, to_requests(words), words[-1].revision
+        result, requests = scan.result, to_requests(words)
         settled = settle(result.items, result.served_by, requests)
+        counting = [word for place, word in enumerate(words) if place not in settled.refused]
+        if not counting:
+            return Confirmed(to_scan(row, words))
+        revision = counting[-1].revision
         told_before = [request for word, request in zip(words, requests, strict=True) if word.published]
         before = settle(result.items, result.served_by, told_before).items if told_before else ()
         edited = is_edited(settled.items)
         is_first, newly_edited = row.confirmed_at is None, edited and not (row.confirmed_at and row.edited)
         row.edited, row.confirmed_at = edited, now
-        for word in words:
+        for word in counting:
             word.published = True
         event = confirmed_event(scan, result, settled, revision, now)
         await self.outbox.add(session, event, event_id=named_id(f"scan-confirmed/{row.scan_id}/{revision}"))
@@ -145,11 +152,11 @@ class SqlScans:
 
 
 def _says_nothing_new(scan: Scan, words: Sequence[ConfirmationRow], request: ConfirmationRequest) -> bool:
-    if not words:
-        return False
     requests = to_requests(words)
     if scan.result is None:
-        return requests[-1] == request
+        return bool(requests) and requests[-1] == request
+    if not any(word.published for word in words):
+        return False
     return settle(scan.result.items, scan.result.served_by, [*requests, request]) == settle(scan.result.items, scan.result.served_by, requests)
 
 

@@ -16,7 +16,7 @@ from savo_gateway.finishing import ConfirmScan
 from savo_gateway.ports import AuditLog, Digests, FigureStore, Journal, RolloutDesk, ScanStore
 from savo_gateway.rates import RateLimit
 from savo_gateway.rollout_mirror import RolloutMirror
-from savo_gateway.scans import AcceptScan, Scan, is_scan_id
+from savo_gateway.scans import AcceptScan, ReadPhoto, Scan, is_scan_id
 from savo_gateway.stats import ShowProgress, ShowStats
 from savo_gateway.submissions import KeepPhoto, SubmitReport
 from savo_gateway.uploads import UploadLimits
@@ -36,6 +36,7 @@ class Gateway:
     accept: AcceptScan
     wait: WaitForScan
     confirm: ConfirmScan
+    read_photo: ReadPhoto
     keep_photo: KeepPhoto
     submit: SubmitReport
     figures: FigureStore

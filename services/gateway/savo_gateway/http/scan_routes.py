@@ -27,6 +27,9 @@ router = APIRouter(prefix="/v1/scans", tags=["scans"], responses=PROBLEM_RESPONS
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
+# Somebody's kitchen: no cache between here and its owner keeps it, and a browser takes it for nothing but a picture.
+_PHOTO_HEADERS = {"Cache-Control": "private, no-store", "X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
+
 
 def photo_body(form: type[Any]) -> dict[str, Any]:
     """OpenAPI of a body that is a form with a photo, or the photo itself."""
@@ -133,6 +136,17 @@ async def _events(gateway: Gateway, scan_id: str) -> AsyncIterator[bytes]:
             yield format_sse_event(comment="still waiting")
         else:
             yield format_sse_event(event="scan", data_str=ScanView.of(scan).model_dump_json())
+
+
+@router.get(
+    "/{scan_id}/photo",
+    summary="The photo as it is kept: upright by its orientation, without other metadata; a HEIC is a JPEG",
+    response_class=Response,
+    responses={200: {"description": "The photo", "content": dict.fromkeys(("image/jpeg", "image/png", "image/webp"), _BINARY)}},
+)
+async def show_photo(scan: VisibleScan, gateway: TheGateway) -> Response:
+    """404 when there is no such scan of this user, or its photo was erased."""
+    return Response(await gateway.read_photo(scan), headers=_PHOTO_HEADERS, media_type=scan.image.media_type)
 
 
 @router.get("/{scan_id}/trace", summary="Why this answer")

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Arm, ConfirmedItem, Detection, FallbackReason, ScanCompleted, ServedBy, StorageLocation
-from savo_gateway.scans import SCAN_ID, Confirmation, Scan, ScanStatus
+from savo_gateway.scans import SCAN_ID, Confirmation, RefusedWord, Scan, ScanStatus
 from savo_gateway.tracing import Passage
 
 __all__ = ["ConfirmationView", "PhotoForm", "RecordView", "ScanForm", "ScanPage", "ScanTrace", "ScanView"]
@@ -30,7 +30,15 @@ class PhotoForm(BaseModel):
 
     user_id: Name
     device_id: Name
-    scan_id: Annotated[str | None, Field(default=None, pattern=SCAN_ID)]
+    scan_id: Annotated[
+        str | None,
+        Field(
+            default=None,
+            pattern=SCAN_ID,
+            description="The id that POST /training/submit will name: one of ours, or any that the app gave its own answer. It need not be known here; "
+            "unset is a new one. An id that belongs to another photo is refused.",
+        ),
+    ]
 
 
 class ScanForm(BaseModel):
@@ -78,23 +86,41 @@ class ErrorView(BaseModel):
     message: str
 
 
+class FieldErrorView(BaseModel):
+    field: str
+    message: str
+
+
+class RefusedWordView(BaseModel):
+    """A word that came before the result, and cannot be said of it."""
+
+    revision: int
+    errors: list[FieldErrorView]
+
+
 class ConfirmationView(BaseModel):
     """The user's last word on each item."""
 
     revision: int
-    status: Literal["published", "waiting"] = Field(description="waiting: it came before the result and is kept until then.")
+    status: Literal["published", "waiting", "refused"] = Field(
+        description="waiting: it came before the result and is kept until then. refused: it came before the result, and does not fit it; it counts for nothing."
+    )
     items: list[ConfirmedItem]
     nothing_missing: bool
     confirmed_at: datetime
+    unspoken: list[str] = Field(description="Labels of the answer that nobody spoke of: neither right nor wrong, and in no sample.")
+    refused: list[RefusedWordView] = Field(description="Words that came before the result and do not fit it, and why.")
 
     @classmethod
     def of(cls, confirmation: Confirmation) -> Self:
         return cls(
             revision=confirmation.revision,
-            status="published" if confirmation.published else "waiting",
+            status="published" if confirmation.published else "waiting" if confirmation.counts else "refused",
             items=list(confirmation.items),
             nothing_missing=confirmation.nothing_missing,
             confirmed_at=confirmation.confirmed_at,
+            unspoken=list(confirmation.unspoken),
+            refused=[_refused(word) for word in confirmation.refused],
         )
 
 
@@ -172,6 +198,10 @@ class ScanTrace(BaseModel):
     records: list[RecordView]
 
 
+def _refused(word: RefusedWord) -> RefusedWordView:
+    return RefusedWordView(revision=word.revision, errors=[FieldErrorView(field=field, message=message) for field, message in word.errors])
+
+
 def _links(scan_id: str) -> dict[str, str]:
     own = f"/v1/scans/{scan_id}"
-    return {"self": own, "events": f"{own}/events", "trace": f"{own}/trace", "confirmation": f"{own}/confirmation"}
+    return {"self": own, "events": f"{own}/events", "photo": f"{own}/photo", "trace": f"{own}/trace", "confirmation": f"{own}/confirmation"}
