@@ -53,7 +53,7 @@ def test_a_step_is_a_leaf_of_what_goes_on(finished: InMemorySpanExporter) -> Non
         assert trace.get_current_span() is scan
     leaf, root = finished.get_finished_spans()
     assert leaf.parent is not None
-    assert leaf.parent.span_id == root.get_span_context().span_id
+    assert leaf.parent == root.get_span_context()
 
 
 async def test_calls_of_the_object_store_are_steps_with_key_and_size(finished: InMemorySpanExporter) -> None:

@@ -33,6 +33,11 @@ def reason_of(fault: Exception) -> str:
     return fault.reason if isinstance(fault, SavoError) else type(fault).__name__
 
 
+def _scan_of(topic: Topic[Any], record: ConsumerRecord) -> dict[str, str]:
+    """By the key: the body may be what is broken."""
+    return {"scan_id": record.key.decode(errors="replace")} if topic.key_name == "scan_id" and record.key else {}
+
+
 @dataclass(frozen=True)
 class DeadLetters:
     """Where one service's records go that it cannot work on."""
@@ -48,7 +53,7 @@ class DeadLetters:
         DEAD_LETTERS.labels(topic.name, reason_of(fault)).inc()
         log.error(
             "record.dead_lettered", topic=topic.name, partition=record.partition, offset=record.offset,
-            reason=reason_of(fault), error=str(fault)[:MESSAGE_LENGTH], attempts=attempts, exc_info=fault if attempts else None,
+            reason=reason_of(fault), error=str(fault)[:MESSAGE_LENGTH], attempts=attempts, exc_info=fault if attempts else None, **_scan_of(topic, record),
         )  # fmt: skip
 
     def _reasons(self, record: ConsumerRecord, fault: Exception, attempts: int) -> RecordHeaders:
