@@ -14,15 +14,22 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-__all__ = ["BrokenContainerError", "TruncatedContainerError", "without_metadata"]
+__all__ = ["AnimatedContainerError", "BrokenContainerError", "TruncatedContainerError", "without_metadata"]
 
 
 class BrokenContainerError(ValueError):
     """The bytes do not follow their format."""
 
 
+class AnimatedContainerError(BrokenContainerError):
+    """It holds many pictures: nobody could say which one was looked at."""
+
+    def __init__(self) -> None:
+        super().__init__("it is animated; send a still picture")
+
+
 class TruncatedContainerError(BrokenContainerError):
-    """The bytes end before the picture does."""
+    """The bytes follow their format and end before the picture does. Noise behind a photo's first bytes is only broken."""
 
 
 def without_metadata(data: bytes, media_type: str, orientation: int = 1) -> bytes:
@@ -41,6 +48,13 @@ _END_OF_SCAN_DATA = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _START, _END, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _APP0, _APP1, _APP2, _APP14, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
+_TABLES = {0xC4: 2186, 0xDB: 522, 0xDD: 4, 0xDC: 4, _START_OF_SCAN: 14}
+"""The longest that each of these is (B.2.3, B.2.4)."""
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_LONGEST_FRAME = 20
+"""Of four components (B.2.2)."""
+_WORD = re.compile(rb"[ -~]{3}[\x00 -~]")
+"""Every application's segment begins with its name: JFIF, Exif, MPF."""
 
 
 def _cut_jpeg(data: bytes, orientation: int) -> bytes:
@@ -54,14 +68,17 @@ def _cut_jpeg(data: bytes, orientation: int) -> bytes:
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Marker and whole segment, entropy-coded data included, from behind SOI to EOI."""
-    at = 2
+    at, scanning = 2, False
     while True:
         at, marker = _next_marker(data, at)
         if marker == _END:
             yield marker, b"\xff\xd9"
             return
         end = at if marker in _STANDALONE else _segment_end(data, at)
+        if end > len(data):
+            raise _cut_in_a_segment(data, at, marker, scanning)
         if marker == _START_OF_SCAN:
+            scanning = True
             end = _scan_end(data, end)
         yield marker, bytes((0xFF, marker)) + data[at:end]
         at = end
@@ -83,9 +100,20 @@ def _segment_end(data: bytes, at: int) -> int:
     length = struct.unpack_from(">H", data, at)[0]
     if length < 2:
         raise BrokenContainerError(f"a segment of length {length} at byte {at}")
-    if at + length > len(data):
-        raise TruncatedContainerError("the picture ends inside a segment")
     return int(at + length)
+
+
+def _cut_in_a_segment(data: bytes, at: int, marker: int, scanning: bool) -> BrokenContainerError:
+    length, begin = struct.unpack_from(">H", data, at)[0], data[at + 2 : at + 6]
+    if _APP0 <= marker <= 0xEF:
+        likely = not scanning and (len(begin) < 4 or _WORD.fullmatch(begin) is not None)
+    elif marker in _FRAMES:
+        likely = not scanning and length <= _LONGEST_FRAME
+    else:
+        likely = marker == _COMMENT or length <= _TABLES.get(marker, 0)
+    if likely:
+        return TruncatedContainerError("the picture ends inside a segment")
+    return BrokenContainerError(f"no photo has a segment of kind {marker:#x} and length {length} there")
 
 
 def _scan_end(data: bytes, at: int) -> int:
@@ -125,6 +153,8 @@ def _cut_png(data: bytes, orientation: int) -> bytes:
         raise BrokenContainerError("no PNG signature")
     chunks = [_PNG_SIGNATURE]
     for name, chunk in _png_chunks(data):
+        if name == b"acTL":
+            raise AnimatedContainerError
         if name in _PNG_KEPT:
             chunks.append(chunk)
         if name == b"IHDR" and orientation != 1:
@@ -139,6 +169,8 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise TruncatedContainerError("the picture has no end")
         length, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
+        if not name.isalpha():
+            raise BrokenContainerError(f"no chunk at byte {at}")
         if end > len(data):
             raise TruncatedContainerError("the picture ends inside a chunk")
         yield name, data[at:end]
@@ -158,7 +190,10 @@ _EXIF_FLAG, _XMP_FLAG = 0x08, 0x04
 
 
 def _cut_webp(data: bytes, orientation: int) -> bytes:
-    chunks = [_with_flags(name, body, orientation) for name, body in _webp_chunks(data) if name in _WEBP_KEPT]
+    found = list(_webp_chunks(data))
+    if any(name in (b"ANIM", b"ANMF") for name, _ in found):
+        raise AnimatedContainerError
+    chunks = [_with_flags(name, body, orientation) for name, body in found if name in _WEBP_KEPT]
     if not any(name in (b"VP8 ", b"VP8L") for name, _ in chunks):
         raise BrokenContainerError("it holds no still picture")
     # Only the extended form (VP8X) can hold an orientation, so there is none to keep in the simple one.
@@ -172,6 +207,8 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
         raise BrokenContainerError("no RIFF header")
     size = struct.unpack_from("<I", data, 4)[0] + 8
+    if not any(kind.startswith(data[12:16]) for kind in (b"VP8 ", b"VP8L", b"VP8X")):
+        raise BrokenContainerError("its first chunk holds no picture")
     if size > len(data):
         raise TruncatedContainerError("the picture ends before its header says")
     at = 12

@@ -18,8 +18,10 @@ from savo_contracts.documents import scan_photo_key
 from savo_contracts.envelope import ImageRef
 from savo_detection.decoding import PhotoFacts, probe
 from savo_detection.errors import PhotoTooLargeError, UnsupportedPhotoError
+from savo_detection.headers import media_type_of
+from savo_gateway.cutoff import is_cut_off
 from savo_gateway.errors import UploadFlaw, UploadRefusedError
-from savo_gateway.segments import BrokenContainerError, TruncatedContainerError, without_metadata
+from savo_gateway.segments import BrokenContainerError, without_metadata
 
 __all__ = ["ALLOWED_TYPES", "Photo", "UploadLimits", "prepare"]
 
@@ -73,7 +75,7 @@ def prepare(data: bytes, limits: UploadLimits) -> Photo:
         raise UploadRefusedError(UploadFlaw.EMPTY, "the photo is empty", allowed=list(ALLOWED_TYPES))
     if len(data) > limits.max_bytes:
         raise limits.too_large()
-    with _readable(limits):
+    with _readable(data, limits):
         facts = probe(data, max_pixels=limits.max_pixels)
         if facts.media_type == "image/heic":
             stored, facts = _from_heic(data)
@@ -84,7 +86,7 @@ def prepare(data: bytes, limits: UploadLimits) -> Photo:
 
 
 @contextmanager
-def _readable(limits: UploadLimits) -> Iterator[None]:
+def _readable(data: bytes, limits: UploadLimits) -> Iterator[None]:
     """Readers' many complaints, as the few that a person can act on."""
     try:
         yield
@@ -97,12 +99,11 @@ def _readable(limits: UploadLimits) -> Iterator[None]:
     except PhotoTooLargeError as flaw:
         raise limits.too_many_pixels(flaw.width, flaw.height) from flaw
     except Exception as flaw:  # decoders raise anything at all for hostile bytes, and all of it means the same
-        raise _unreadable(flaw) from flaw
+        raise _unreadable(data, flaw) from flaw
 
 
-def _unreadable(flaw: Exception) -> UploadRefusedError:
-    words = str(flaw).lower()
-    if isinstance(flaw, (TruncatedContainerError, EOFError)) or "truncated" in words or "cut short" in words:
+def _unreadable(data: bytes, flaw: Exception) -> UploadRefusedError:
+    if is_cut_off(data, media_type_of(data)):
         return UploadRefusedError(UploadFlaw.TRUNCATED, "the photo is cut off before its end; send it again")
     why = str(flaw) if isinstance(flaw, BrokenContainerError) else "its data is damaged"
     return UploadRefusedError(UploadFlaw.UNREADABLE, f"the photo cannot be read: {why}", allowed=list(ALLOWED_TYPES))

@@ -28,6 +28,15 @@ def encoded(kind: str, **options: object) -> bytes:
     return out.getvalue()
 
 
+def heic() -> bytes:
+    out = BytesIO()
+    pillow_heif.from_pillow(Image.open(BytesIO(encoded("PNG")))).save(out)
+    return out.getvalue()
+
+
+NOISE = np.random.default_rng(5).bytes(2000)
+
+
 def flaw_of(data: bytes, limits: UploadLimits = LIMITS) -> UploadRefusedError:
     with pytest.raises(UploadRefusedError) as refusal:
         prepare(data, limits)
@@ -65,9 +74,11 @@ def test_a_heic_photo_becomes_an_upright_jpeg_without_metadata() -> None:
         (encoded("JPEG")[:-300], UploadFlaw.TRUNCATED, 422),
         (encoded("PNG")[:-300], UploadFlaw.TRUNCATED, 422),
         (encoded("WEBP")[:-300], UploadFlaw.TRUNCATED, 422),
+        (heic()[:-300], UploadFlaw.TRUNCATED, 422),
         (encoded("PNG").replace(b"IDAT\x78", b"IDAT\xff"), UploadFlaw.UNREADABLE, 422),
+        (heic()[:24] + NOISE, UploadFlaw.UNREADABLE, 422),
     ],
-    ids=["empty", "pdf", "svg", "gif", "cut jpeg", "cut png", "cut webp", "damaged"],
+    ids=["empty", "pdf", "svg", "gif", "cut jpeg", "cut png", "cut webp", "cut heic", "damaged", "noise in a heic"],
 )
 def test_what_is_no_photo_is_refused_with_a_stable_code(data: Any, flaw: Any, status: Any) -> None:
     refusal = flaw_of(data)
@@ -92,11 +103,30 @@ def test_too_many_pixels_are_refused_before_any_is_decoded() -> Any:
     assert refusal.extra == {"limit": {"pixels": 50_000_000}}
 
 
-def test_an_animation_is_refused() -> None:
+@pytest.mark.parametrize(
+    "start", [b"\xff\xd8\xff\xe0", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\xff\xff\x00\x00WEBP"], ids=["jfif", "jpeg", "png", "webp"]
+)
+@pytest.mark.parametrize("seed", range(6))
+def test_noise_behind_a_photos_first_bytes_is_unreadable_and_not_cut_off(start: bytes, seed: int) -> None:
+    refusal = flaw_of(start + np.random.default_rng(seed).bytes(3000))
+    assert refusal.flaw is UploadFlaw.UNREADABLE
+    assert "send it again" not in refusal.detail
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_noise_in_place_of_the_pixels_is_unreadable(seed: int) -> None:
+    whole = encoded("JPEG")
+    at = whole.index(b"\xff\xda") + 14
+    assert flaw_of(whole[:at] + np.random.default_rng(seed).bytes(20_000)).flaw is UploadFlaw.UNREADABLE
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_an_animation_is_refused_in_either_container(kind: str) -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "green", "blue")]
     out = BytesIO()
-    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:])
-    assert flaw_of(out.getvalue()).flaw is UploadFlaw.UNREADABLE
+    frames[0].save(out, kind, save_all=True, append_images=frames[1:])
+    refusal = flaw_of(out.getvalue())
+    assert (refusal.flaw, "animated; send a still picture" in refusal.detail) == (UploadFlaw.UNREADABLE, True)
 
 
 @settings(max_examples=100, deadline=None)
