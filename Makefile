@@ -10,7 +10,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
 
 install: ## install everything that the lock file names, and print time and size
-	@scripts/install --all-extras
+	@scripts/install --all-extras --all-groups
 
 demo: ## turn the whole wheel on generated kitchen scenes (DEMO_PHOTOS=DIR, DEMO_GATE=0.30, DEMO_TRAIN=0, DEMO_KEEP=1)
 	@scripts/install --no-dev $(if $(filter 0,$(DEMO_TRAIN)),,--extra yolo)

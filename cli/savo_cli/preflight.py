@@ -13,7 +13,7 @@ from pathlib import Path
 
 from savo_runtime.errors import FatalError
 
-__all__ = ["WrongSettingError", "check_settings", "own_folder"]
+__all__ = ["WrongSettingError", "check_settings", "in_words", "own_folder"]
 
 _CANNOT = {
     errno.ENOSPC: "has no room left; free some",
@@ -59,5 +59,12 @@ def _usable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as flaw:
-        why = _CANNOT.get(flaw.errno or 0, f"cannot be used ({flaw.strerror})")
-        raise FatalError(f"the data folder {folder} {why}, or choose another with --data-dir (SAVO_DATA_DIR)") from flaw
+        raise FatalError(in_words(flaw, folder)) from flaw
+
+
+def in_words(flaw: Exception, folder: Path) -> str:
+    """An error of the operating system as a person can use it; any other error's own words."""
+    if not isinstance(flaw, OSError) or (flaw.errno not in _CANNOT and flaw.errno not in (errno.ENOTDIR, errno.EEXIST)):
+        return str(flaw)
+    why = _CANNOT.get(flaw.errno, f"cannot be used ({flaw.strerror})")
+    return f"the data folder {folder} {why}, or choose another with --data-dir (SAVO_DATA_DIR)"

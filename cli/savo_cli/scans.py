@@ -6,9 +6,12 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from savo_cli.gateway import RefusedError
 
 from savo_cli.speaking import AsJson, CommandError, Key, Url, page, speaking, tell_json
 
@@ -18,6 +21,9 @@ _LONGEST_WAIT = 30.0
 """Of one request; after it the command asks again."""
 
 _ASK_EVERY = 0.5
+
+STAND_IN = "standin-"
+"""How the model versions of a stand-in's answers begin."""
 
 
 def scan(
@@ -31,13 +37,18 @@ def scan(
     as_json: AsJson = False,
 ) -> None:
     """Send photos and show what is in them."""
-    from savo_cli.gateway import Gateway
+    from savo_cli.gateway import Gateway, RefusedError
 
     fields = {name: value for name, value in (("user_id", user), ("storage_location", storage)) if value}
     failed = False
     with speaking(), Gateway(url, key) as gateway:
         for number, photo in enumerate(photos):
-            answer = _scan_one(gateway, photo, wait, fields)
+            try:
+                answer = _scan_one(gateway, photo, wait, fields)
+            except RefusedError as refusal:
+                failed = True
+                _tell_refusal(photo, refusal, as_json=as_json)
+                continue
             failed |= answer["status"] == "failed"
             tell_json(answer) if as_json else _tell(photo, answer)
             if show and answer["result"]:
@@ -97,7 +108,20 @@ def _tell(photo: Path, answer: dict[str, Any]) -> None:
         table.add_row(
             item["name"], f"{item['confidence']:.2f}", "–" if bbox is None else " ".join(f"{bbox[side]:.3f}" for side in ("x", "y", "width", "height"))
         )
-    console.print(table if result["items"] else "nothing found")
+    console.print(table if result["items"] else _nothing(result["model_version"]), markup=False, highlight=False, soft_wrap=True)
+
+
+def _nothing(model_version: str) -> str:
+    if not model_version.startswith(STAND_IN):
+        return "nothing found"
+    return "nothing found: a stand-in answers here, and it knows only the photos that it was started with (`make up`: .savo/standin/images)"
+
+
+def _tell_refusal(photo: Path, refusal: RefusedError, *, as_json: bool) -> None:
+    if as_json:
+        tell_json({"photo": str(photo), "error": {"status": refusal.status, "message": refusal.detail}})
+    else:
+        typer.secho(f"{photo.name}  {refusal}", fg="red", err=True)
 
 
 def _draw(photo: Path, answer: dict[str, Any], output: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Literal
 import httpx2
 from rich.console import Console
 
-from savo_cli.preflight import WrongSettingError, check_settings, own_folder
+from savo_cli.preflight import WrongSettingError, check_settings, in_words, own_folder
 from savo_cli.processes import GaveUpError, Kept, ProcessSpec
 from savo_contracts.topics import SERVICES
 from savo_runtime.errors import FatalError
@@ -97,7 +97,7 @@ async def up(options: UpOptions, console: Console) -> int:
             await _use_standin(plan, stack, console)
             return await _run(plan, stop, console)
     except (WrongSettingError, FatalError, GaveUpError, OSError) as flaw:
-        console.print(f"savo up: {flaw}", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"savo up: {in_words(flaw, options.data_dir)}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 2 if isinstance(flaw, WrongSettingError) else 1
 
 

@@ -60,6 +60,25 @@ def test_a_failed_scan_says_why_and_ends_with_1(savo: Savo, gateway: SmallGatewa
     assert "nobody answered in time (expired)" in told.output
 
 
+def test_a_refused_photo_is_named_and_the_others_go_on(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
+    refusal = (422, {"code": "upload-truncated", "detail": "the photo is cut off"})
+    gateway.answers["POST", "/v1/scans"] = [(200, DONE), refusal, (200, DONE)]
+    told = savo("scan", photo, photo, photo, "--json")
+    first, second, third = (json.loads(line) for line in told.stdout.splitlines())
+    assert (told.exit_code, first, third) == (1, DONE, DONE)
+    assert second == {"photo": str(photo), "error": {"status": 422, "message": "the photo is cut off (upload-truncated)"}}
+    gateway.answers["POST", "/v1/scans"] = [refusal, (200, DONE)]
+    told = savo("scan", photo, photo)
+    assert told.exit_code == 1
+    assert f"{photo.name}  the gateway refused: 422 the photo is cut off" in told.output
+    assert "milk" in told.output
+
+
+def test_a_stand_in_that_found_nothing_says_which_photos_it_knows(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
+    gateway.says("POST", "/v1/scans", {**DONE, "result": {**DONE["result"], "items": [], "model_version": "standin-gemini"}})  # type: ignore[dict-item]
+    assert "knows only the photos that it was started with" in savo("scan", photo).output
+
+
 def test_show_writes_the_photo_with_its_boxes(savo: Savo, gateway: SmallGateway, photo: Path, tmp_path: Path) -> None:
     gateway.says("POST", "/v1/scans", DONE)
     assert savo("scan", photo, photo, "--show", tmp_path / "seen.png").exit_code == 0

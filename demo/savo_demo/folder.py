@@ -49,9 +49,11 @@ def write_photo(folder: Path, name: str, photo: bytes, labels: str) -> Path:
 
 
 def write_scenes(folder: Path, scenes: Iterable[Scene]) -> int:
-    """The whole form with these scenes; how many they were."""
+    """The whole form with these scenes; how many they were. Each is a group of its own in `subjects.csv`: numbers here are no camera's."""
     start_folder(folder)
-    return len([write_scene(folder, scene) for scene in scenes])
+    names = [write_scene(folder, scene).stem for scene in scenes]
+    (folder / "subjects.csv").write_text("name,group\n" + "".join(f"{name},{name}\n" for name in names), encoding="utf-8")
+    return len(names)
 
 
 def read_names(folder: Path) -> tuple[str, ...]:

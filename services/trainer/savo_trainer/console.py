@@ -36,6 +36,8 @@ MODELS = "models/ingredients/"
 RUNS = Path("runs/train")
 ALIASES = ("champion", "challenger")
 ANSWER_SECONDS = 10.0
+SIDE_STEP = 32
+"""Pixels: the network halves its input five times."""
 
 out = Console()
 err = Console(stderr=True)
@@ -93,6 +95,7 @@ def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None
         raise FolderError(f"{plan.model} is not on this machine, and weights are not downloaded; give a path, or train from scratch with --model yolov8n.yaml")
     if not re.fullmatch(r"[\w.-]+", name):
         raise FolderError(f"--name {name!r} is no folder name: letters, digits, '.', '_' and '-' are allowed")
+    _check_side(plan.image_size)
     folder = RUNS.resolve() / name
     runner = LocalRunner()
     with _epochs(plan.epochs) as on_epoch:
@@ -115,6 +118,7 @@ def export_here(weights: Path, imgsz: int, *, as_json: bool) -> None:
 
     if weights.suffix != ".pt" or not weights.exists():
         raise FolderError(f"{weights} is no .pt file on this machine")
+    _check_side(imgsz)
     with tempfile.TemporaryDirectory(prefix="savo-export-") as folder, err.status("exporting"):
         onnx = _run(LocalRunner().export(weights.resolve(), imgsz, Path(folder)))
     if as_json:
@@ -130,7 +134,12 @@ def evaluate_file(model: Path, data: Path, split: str, *, as_json: bool) -> None
     from savo_trainer.yolo_folder import FolderError, read_data_yaml, split_samples
 
     content = read_data_yaml(data)
-    detector = Detector.load(model)
+    try:
+        detector = Detector.load(model)
+    except ModelRefusedError as flaw:
+        raise FolderError(f"{model}: {flaw}") from flaw
+    if model.suffix == ".pt":
+        err.print(f"measuring {model.with_suffix('.onnx')}: a .pt is a pickle and is never opened here", markup=False, highlight=False, soft_wrap=True)
     with err.status(f"measuring {model} on {split}"):
         try:
             measured = as_evaluation(evaluate(detector, split_samples(content, split)))
@@ -139,11 +148,18 @@ def evaluate_file(model: Path, data: Path, split: str, *, as_json: bool) -> None
     if as_json:
         _print_json({"model": str(model), "split": split, "sha256": detector.version_info.sha256} | measured.model_dump(mode="json"))
         return
-    table = Table("class", "AP@0.5", title=f"{model} on {split}: {measured.images} photos, {measured.boxes} boxes")
+    out.print(f"{model} on {split}: {measured.images} photos, {measured.boxes} boxes", markup=False, highlight=False, soft_wrap=True)
+    table = Table("class", "AP@0.5")
     for label, ap in sorted(measured.per_class.items(), key=lambda entry: entry[1]):
         table.add_row(label, f"{ap:.3f}")
     out.print(table)
     out.print(f"mAP@0.5 {measured.map50:.3f} (95 % interval {measured.map50_lower:.3f} to {measured.map50_upper:.3f})", highlight=False, soft_wrap=True)
+
+
+def _check_side(imgsz: int) -> None:
+    if imgsz % SIDE_STEP:
+        nearest = max(SIDE_STEP, round(imgsz / SIDE_STEP) * SIDE_STEP)
+        raise typer.BadParameter(f"--imgsz {imgsz} is no multiple of {SIDE_STEP}; {nearest} is the nearest")
 
 
 def show_runs(*, as_json: bool) -> None:
@@ -214,7 +230,7 @@ async def _alias(store: ObjectStore, alias: str) -> str | None:
 async def _get_text(store: ObjectStore, version: str, name: str) -> str:
     try:
         return (await store.get(model_key(version, name))).decode()
-    except ObjectNotFoundError:
+    except (ObjectNotFoundError, ValueError):  # a version that is no key at all is no version either
         raise SavoError(f"there is no model {version}; `savo models list` names those there are") from None
 
 
@@ -232,7 +248,8 @@ def _ask_trainer(path: str) -> dict[str, Any]:
         url = json.loads(place.read_text(encoding="utf-8"))["url"]
         answer = httpx2.get(f"{url.rstrip('/')}{path}", timeout=ANSWER_SECONDS)
     except (OSError, ValueError, KeyError, httpx2.HTTPError) as flaw:
-        raise SavoError(f"no trainer answers here ({place}): {str(flaw) or type(flaw).__name__}. Start it with `savo up`, or set SAVO_DATA_DIR") from flaw
+        why = "no such file" if isinstance(flaw, FileNotFoundError) else str(flaw) or type(flaw).__name__
+        raise SavoError(f"no trainer answers here ({place}: {why}). Start it with `savo up`, or set SAVO_DATA_DIR") from flaw
     if answer.status_code == httpx2.codes.NOT_FOUND:
         raise SavoError(f"there is no {path.removeprefix('/')}; `savo runs list` names those there are")
     answer.raise_for_status()

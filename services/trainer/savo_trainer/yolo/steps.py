@@ -72,12 +72,18 @@ class _Epochs:
 
 def _arguments(job: Job) -> dict[str, Any]:
     """Ours, then the caller's overrides; where files go is never theirs to say."""
+    _check_device(job.device)
     on_cpu = job.device == "cpu" or (job.device == "auto" and not torch.cuda.is_available())
     chosen: dict[str, Any] = {"epochs": job.epochs, "batch": job.batch, "imgsz": job.image_size, "seed": job.seed, "plots": False, "verbose": False}
     chosen |= {"amp": False, "workers": 0, "deterministic": False} if on_cpu else {}
     chosen |= job.extra
     fixed = {"data": job.data, "project": job.folder, "name": job.name, "exist_ok": True}
     return chosen | fixed | ({} if job.device == "auto" else {"device": job.device})
+
+
+def _check_device(device: str) -> None:
+    if device not in ("auto", "cpu", "mps") and not torch.cuda.is_available():
+        raise ValueError(f"device {device} is asked for, and torch finds no CUDA GPU here; auto or cpu trains on the processor")
 
 
 def _architecture(job: Job) -> str:
