@@ -121,7 +121,7 @@ def _tell_refusal(photo: Path, refusal: RefusedError, *, as_json: bool) -> None:
     if as_json:
         tell_json({"photo": str(photo), "error": {"status": refusal.status, "message": refusal.detail}})
     else:
-        typer.secho(f"{photo.name}  {refusal}", fg="red", err=True)
+        typer.secho(f"savo: {photo.name}: {refusal}", fg="red", err=True)
 
 
 def _draw(photo: Path, answer: dict[str, Any], output: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_refused_photo_is_named_and_the_others_go_on(savo: Savo, gateway: Smal
     gateway.answers["POST", "/v1/scans"] = [refusal, (200, DONE)]
     told = savo("scan", photo, photo)
     assert told.exit_code == 1
-    assert f"{photo.name}  the gateway refused: 422 the photo is cut off" in told.output
+    assert f"savo: {photo.name}: the gateway refused: 422 the photo is cut off" in told.output
     assert "milk" in told.output
 
 
@@ -153,7 +153,7 @@ def test_a_gateway_that_is_away_costs_one_line_with_the_next_step(savo: Savo) ->
 def test_a_refusal_is_told_in_the_gateways_words(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
     gateway.refuses("POST", "/v1/scans", 415, "upload-wrong-type", "this is no photo")
     gateway.refuses("GET", "/training/stats", 401, "unauthorized", "send a key")
-    assert savo("scan", photo).stderr == "savo: the gateway refused: 415 this is no photo (upload-wrong-type)\n"
+    assert savo("scan", photo).stderr == "savo: fridge.jpg: the gateway refused: 415 this is no photo (upload-wrong-type)\n"
     assert "SAVO_API_KEY" in savo("stats").stderr
 
 
