@@ -29,6 +29,7 @@ __all__ = ["UpOptions", "up"]
 READY_SECONDS = 90.0
 POLL_SECONDS = 0.2
 HOST = "127.0.0.1"
+LOOPBACK = (HOST, "localhost", "::1")
 
 # Where everything else shares one process there is no room for a training run: the trainer works elsewhere, on the same Kafka and bucket.
 ELSEWHERE = ("trainer",)
@@ -114,6 +115,9 @@ def _plan(options: UpOptions) -> Plan:
         if not options.standin.is_dir():
             raise FatalError(f"--standin {options.standin}: no such folder; `savo synthesize --count 60 --output {options.standin}` makes one")
         environment |= dict.fromkeys(("GOOGLE_API_KEY", "OPENAI_API_KEY"), "stand-in")
+    host, auth = environment.get("SAVO_HTTP_HOST", HOST), environment.get("SAVO_AUTH")
+    if auth == "api_key" or (auth is None and host not in LOOPBACK):
+        plan.notes.append("every call needs an API key: savo keys create NAME --scope scans")
     environment["SAVO_ROLLOUT_URL"] = f"http://{HOST}:{plan.rollout_port}"
     if options.one_process:
         plan.environment = THRIFTY | environment

@@ -138,7 +138,7 @@ class _Picture:
         sprite = ingredients.drawing_of(label, int(self.rng.integers(ingredients.VARIANTS)))
         tilt = 10 if label in ingredients.UPRIGHT else 18
         size = self.rng.uniform(0.26, 0.33 if self.floors else 0.40) * self.width * (0.85 if label == "egg" else 1.0)
-        placed = self._place(sprite, size, self.rng.uniform(-tilt, tilt), apart=0.8)
+        placed = self._place(sprite, size, self.rng.uniform(-tilt, tilt), apart=0.8, mirrors=label not in ingredients.WRITTEN_ON)
         self.labels.append(label)
         self.full.append(int((placed.alpha > 0.5).sum()))
         self._lay(placed, number=len(self.labels))
@@ -149,8 +149,8 @@ class _Picture:
         turn = self.rng.uniform(-4, 4) if standing else self.rng.uniform(-60, 60)
         self._lay(self._place(sprite, size * self.width, turn, apart=0.0), number=0)
 
-    def _place(self, sprite: Sprite, size: float, turn: float, *, apart: float) -> _Placed:
-        rgb, alpha = _turned(sprite, size, turn, self.rng, mirrored=bool(self.rng.random() < 0.5) and apart > 0)
+    def _place(self, sprite: Sprite, size: float, turn: float, *, apart: float, mirrors: bool = False) -> _Placed:
+        rgb, alpha = _turned(sprite, size, turn, self.rng, mirrored=bool(self.rng.random() < 0.5) and mirrors)
         height, width = alpha.shape
         best, clearest = (0.0, 0.0), -np.inf
         for _ in range(14 if apart else 1):
