@@ -87,7 +87,7 @@ def _refusal(answer: httpx2.Response) -> RefusedError:
         told = f"{problem['detail']} ({problem['code']})"
     except (ValueError, KeyError, TypeError):
         told = answer.text.strip()[:200] or answer.reason_phrase
-    hint = "; give a key with --key or SAVO_API_KEY (`savo keys create NAME --scope scans` makes one)" if answer.status_code == httpx2.codes.UNAUTHORIZED else ""
+    hint = "; give one with --key or SAVO_API_KEY (made by `savo keys create NAME --scope scans`)" if answer.status_code == httpx2.codes.UNAUTHORIZED else ""
     return RefusedError(answer.status_code, told, hint)
 
 

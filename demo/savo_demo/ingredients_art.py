@@ -271,10 +271,10 @@ ARTISTS: dict[str, Callable[[Rng], Sprite]] = {
 """Canonical label → how it is drawn. The order is the class order of `data.yaml`."""
 
 UPRIGHT = frozenset({"bread", "broccoli", "cheese", "milk"})
+"""What stands on its foot: turned by a few degrees only."""
 
 WRITTEN_ON = frozenset({"milk"})
 """Never shown in a mirror."""
-"""What stands on its foot: turned by a few degrees only."""
 
 
 @lru_cache(maxsize=256)
