@@ -55,18 +55,28 @@ def replay(wheel: Wheel, topic: str) -> None:
 
 
 async def settled(wheel: Wheel) -> None:
-    """No group has anything left to do, twice in a row: what a record leads to is a record of another topic."""
+    """No group has anything left to do and no outbox anything to say, several times in a row: what a record leads to is another record."""
     address = read_json(wheel.data_dir / "run" / "up.json")["kafka"]
     reader = GroupReader(RuntimeSettings(kafka_bootstrap_servers=address, embedded_broker=True))
     await reader.start()
     try:
         deadline, calm = time.monotonic() + SETTLED_WITHIN, 0
-        while calm < 3:
+        while calm < 4:
             assert time.monotonic() < deadline, [place for place in await reader.look() if place.lag]
-            calm = calm + 1 if not any(place.lag for place in await reader.look()) else 0
+            busy = any(place.lag for place in await reader.look()) or unsaid(wheel)
+            calm = 0 if busy else calm + 1
             await asyncio.sleep(0.4)
     finally:
         await reader.stop()
+
+
+def unsaid(wheel: Wheel) -> int:
+    """Events that wait in outboxes."""
+    count = 0
+    for path in (wheel.data_dir / "db").glob("*.sqlite3"):
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+            count += database.execute("SELECT count(*) FROM outbox").fetchone()[0]
+    return count
 
 
 def state(wheel: Wheel) -> dict[str, list[Any]]:
@@ -83,7 +93,7 @@ def state(wheel: Wheel) -> dict[str, list[Any]]:
     return found
 
 
-_NO_STATE = frozenset({"outbox", "processed_events", "audit_log", "audit", "sqlite_sequence", "leases"})
+_NO_STATE = frozenset({"outbox", "processed_events", "audit_log", "audit", "sqlite_sequence", "leases", "scan_records"})
 _LOCK = "changes"
 """Counted up by every transaction that looks at a scan, whatever it then decides."""
 
