@@ -95,6 +95,8 @@ def _gateway(
         clock=runtime.clock,
         rollout_mirror=mirror,
         journal=SqlJournal(runtime.database),
+        collects=settings.collect_training_data,
+        asks_consent=settings.require_consent,
     )
 
 

@@ -76,7 +76,7 @@ class TestTokens:
         sent = await house.http.post("/v1/scans", files={"image": ("p.jpg", photo())}, headers=token("anna"))
         path = sent.headers["location"]
         assert (await house.http.get(path, headers=token("anna"))).status_code == 200
-        for method, where in (("GET", path), ("GET", f"{path}/trace"), ("GET", f"{path}/events"), ("POST", f"{path}/confirmation")):
+        for method, where in (("GET", path), ("GET", f"{path}/trace"), ("GET", f"{path}/events"), ("GET", f"{path}/photo"), ("POST", f"{path}/confirmation")):
             answer = await house.http.request(method, where, headers=token("ben"), json={"items": []} if method == "POST" else None)
             assert (answer.status_code, answer.json()["code"]) == (404, "scan-not-found")
         mine = (await house.http.get("/v1/scans", headers=token("anna"))).json()["scans"]

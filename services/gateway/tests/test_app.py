@@ -114,11 +114,17 @@ async def test_without_the_rollout_service_its_last_word_is_shown_and_nothing_is
 # pages and descriptions ---------------------------------------------------------------------------------------------
 
 
-async def test_the_page_loads_nothing_from_elsewhere(house: House) -> None:
-    answer = await house.http.get("/")
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_a_page_loads_nothing_from_elsewhere_and_all_that_it_loads_is_there(house: House, path: str) -> None:
+    answer = await house.http.get(path)
     assert answer.headers["content-type"].startswith("text/html")
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", answer.text)
     assert "default-src 'self'" in answer.headers["content-security-policy"]
+    parts = re.findall(r"""(?:src|href)=["'](/page/[^"']+)""", answer.text)
+    assert parts
+    for part in parts:
+        assert (await house.http.get(part)).status_code == 200
+    assert (await house.http.get("/page/index.html")).status_code == 404
 
 
 async def test_the_description_names_every_way_in_with_its_tag(house: House) -> None:
@@ -130,6 +136,7 @@ async def test_the_description_names_every_way_in_with_its_tag(house: House) -> 
         ("GET", "/v1/scans"),
         ("GET", "/v1/scans/{scan_id}"),
         ("GET", "/v1/scans/{scan_id}/events"),
+        ("GET", "/v1/scans/{scan_id}/photo"),
         ("GET", "/v1/scans/{scan_id}/trace"),
         ("POST", "/v1/scans/{scan_id}/confirmation"),
         ("GET", "/training/stats"),

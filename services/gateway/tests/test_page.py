@@ -1,24 +1,34 @@
-"""The phone page in a real browser: a photo in, boxes seen, one name mended, confirmed."""
+"""The phone page in a real browser: a photo in, boxes seen, mended, moved, drawn, confirmed."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
 
+import pillow_heif
 import pytest
 import uvicorn
+from PIL import Image
 from playwright.async_api import Page, async_playwright, expect
 
-from savo_contracts.scans import Action, ScanConfirmed, ScanRequested
+from savo_contracts.scans import Action, BoxSource, ScanConfirmed, ScanRequested
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
 from tests.parts.table import record
 
 pytestmark = pytest.mark.browser
+
+STANDIN = {"model_version": "standin-gemini-3.5-flash", "served_by": "google", "assigned_arm": "baseline"}
+
+
+@pytest.fixture
+def settings_given() -> dict[str, Any]:
+    return {"collect_training_data": True}
 
 
 @pytest.fixture
@@ -43,21 +53,57 @@ async def page() -> AsyncIterator[Page]:
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         record("Chromium", "real", browser.version)
         page = await browser.new_page(viewport={"width": 390, "height": 800}, has_touch=True)
+        flaws: list[str] = []
+        page.on("pageerror", lambda flaw: flaws.append(str(flaw)))
+        page.on("request", lambda asked: flaws.append(asked.url) if not asked.url.startswith(("http://127.0.0.1", "blob:", "data:")) else None)
         yield page
+        assert flaws == [], "the page breaks nowhere, and asks nobody else for anything"
         await browser.close()
 
 
+async def sent(house: House, page: Page, file: Path, number: int = 1) -> ScanRequested:
+    await page.set_input_files("#photo", file)
+    while len(found := await house.published(ScanRequested)) < number:
+        await asyncio.sleep(0.02)
+    return cast(ScanRequested, found[-1])
+
+
+async def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """With a mouse, from and to places of the photo in 0…1."""
+    photo = await page.locator("#shown").bounding_box()
+    assert photo is not None
+    (x, y), (to_x, to_y) = (((photo["x"] + at[0] * photo["width"]), (photo["y"] + at[1] * photo["height"])) for at in (start, end))
+    await page.mouse.move(x, y)
+    await page.mouse.down()
+    await page.mouse.move((x + to_x) / 2, (y + to_y) / 2)
+    await page.mouse.move(to_x, to_y)
+    await page.mouse.up()
+
+
+async def swipe(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """With a finger."""
+    photo = await page.locator("#shown").bounding_box()
+    assert photo is not None
+    hand = await page.context.new_cdp_session(page)
+    for kind, at in (("touchStart", start), ("touchMove", ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)), ("touchMove", end), ("touchEnd", None)):
+        points = [{"x": photo["x"] + at[0] * photo["width"], "y": photo["y"] + at[1] * photo["height"]}] if at else []
+        await hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+def near(found: Any, *sides: float) -> bool:
+    return all(abs(value - side) < 0.02 for value, side in zip((found.x, found.y, found.width, found.height), sides, strict=True))
+
+
 async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(house: House, address: str, page: Page, tmp_path: Path) -> None:
-    flaws: list[str] = []
-    page.on("pageerror", lambda flaw: flaws.append(str(flaw)))
-    page.on("console", lambda line: flaws.append(line.text) if line.type == "error" else None)
     (tmp_path / "fridge.jpg").write_bytes(photo(320, 240))
     await page.goto(address)
-    await page.set_input_files("#photo", tmp_path / "fridge.jpg")
-    while not (sent := await house.published(ScanRequested)):
-        await asyncio.sleep(0.02)
-    await house.hear(completed(sent[0], tomato(0.1), tomato(0.6, "cherry_tomato")))
+    choose = await page.locator("#choose").bounding_box()
+    assert choose is not None
+    assert choose["height"] <= 48
+    requested = await sent(house, page, tmp_path / "fridge.jpg")
+    await house.hear(completed(requested, tomato(0.1), tomato(0.6, "cherry_tomato")))
     await expect(page.locator(".box")).to_have_count(2)
+    await expect(page.locator("#served")).to_contain_text("Answered by Savo's own model v2")
     box = await page.locator(".box").first.bounding_box()
     shown = await page.locator("#shown").bounding_box()
     assert box is not None
@@ -68,14 +114,99 @@ async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(house: House
     await page.get_by_role("button", name="Add something").click()
     await page.get_by_label("Ingredient").nth(2).fill("milk")
     await page.get_by_role("button", name="This is right").click()
-    await expect(page.get_by_role("status")).to_contain_text("Thank you")
+    await expect(page.get_by_role("status")).to_contain_text("needs a box around milk")
+    await expect(page.get_by_role("button", name="Confirmed")).to_be_disabled()
     (event,) = await house.published(ScanConfirmed)
     assert [(item.label, item.action) for item in event.items] == [("tomato", Action.KEPT), ("plum", Action.RENAMED), ("milk", Action.ADDED)]
-    assert flaws == []
+
+    await page.get_by_role("button", name="Draw a box").click()
+    await swipe(page, (0.4, 0.5), (0.55, 0.8))
+    await page.get_by_label("Box of tomato").tap()
+    await swipe(page, (0.2, 0.2), (0.25, 0.4))
+    await page.get_by_role("button", name="Draw a box").click()
+    await swipe(page, (0.8, 0.6), (0.95, 0.9))
+    await page.get_by_label("Ingredient").nth(3).fill("butter")
+    await page.get_by_role("button", name="Save the change").click()
+    await expect(page.get_by_role("status")).to_contain_text("The photo can teach the next model.")
+    event = (await house.published(ScanConfirmed))[-1]
+    assert [(item.label, item.action) for item in event.items] == [
+        ("tomato", Action.MOVED),
+        ("plum", Action.RENAMED),
+        ("milk", Action.ADDED),
+        ("butter", Action.ADDED),
+    ]
+    assert near(event.items[0].bbox, 0.15, 0.3, 0.2, 0.2)
+    assert near(event.items[3].bbox, 0.8, 0.6, 0.15, 0.3)
+    await expect(page.locator("#next")).to_be_visible()
 
 
-async def test_a_refused_photo_is_explained(address: str, page: Page, tmp_path: Path) -> None:
+async def test_boxes_are_moved_drawn_and_taken_away_with_a_mouse_and_with_keys(house: House, address: str, page: Page, tmp_path: Path) -> None:
+    await page.set_viewport_size({"width": 1280, "height": 1000})
+    (tmp_path / "shelf.jpg").write_bytes(photo(640, 480))
+    await page.goto(address)
+    requested = await sent(house, page, tmp_path / "shelf.jpg")
+    await house.hear(completed(requested, tomato(0.1), tomato(0.4, "egg"), tomato(0.7, "apple"), tomato(None, "milk")))
+    await expect(page.locator(".box")).to_have_count(3)
+    await drag(page, (0.2, 0.2), (0.2, 0.6))  # the tomato, by its body
+    await page.get_by_label("Box of egg").click()
+    await drag(page, (0.599, 0.298), (0.699, 0.598))  # by its corner below right
+    await page.get_by_label("Ingredient").nth(1).fill("Lemon")
+    await page.get_by_role("button", name="Not there").nth(2).click()
+    await page.get_by_role("button", name="Put one on the photo").click()
+    await expect(page.locator(".box.draft")).to_have_count(1)
+    for key in ("ArrowRight", "ArrowDown", "Shift+ArrowRight"):
+        await page.keyboard.press(key)
+    await expect(page.locator(".box.draft")).to_have_count(0)
+    await drag(page, (0.02, 0.8), (0.12, 0.95))
+    await page.get_by_label("Ingredient").nth(4).fill("salt")
+    await page.get_by_label("there is more that is not named").check()
+    await page.get_by_role("button", name="This is right").click()
+    await expect(page.get_by_role("status")).to_contain_text("never test one")
+    (event,) = await house.published(ScanConfirmed)
+    by_name = {item.label: item for item in event.items}
+    assert [(item.label, item.action) for item in event.items] == [
+        ("tomato", Action.MOVED),
+        ("lemon", Action.RENAMED),
+        ("apple", Action.REMOVED),
+        ("milk", Action.KEPT),
+        ("salt", Action.ADDED),
+    ]
+    assert not event.nothing_missing
+    assert near(by_name["tomato"].bbox, 0.1, 0.5, 0.2, 0.2)
+    assert near(by_name["lemon"].bbox, 0.4, 0.1, 0.3, 0.5)
+    assert near(by_name["milk"].bbox, 0.36, 0.36, 0.31, 0.3)
+    assert near(by_name["salt"].bbox, 0.02, 0.8, 0.1, 0.15)
+    assert {item.box_source for item in event.items if item.action is not Action.REMOVED} == {BoxSource.USER}
+
+
+async def test_a_stand_in_is_called_one(house: House, address: str, page: Page, tmp_path: Path) -> None:
+    (tmp_path / "fridge.jpg").write_bytes(photo(320, 240))
+    await page.goto(address)
+    requested = await sent(house, page, tmp_path / "fridge.jpg")
+    await house.hear(completed(requested, **STANDIN))
+    await expect(page.locator("#served")).to_contain_text("Answered by a stand-in for Google")
+    await expect(page.get_by_role("status")).to_contain_text(".savo/standin/images")
+
+
+async def test_a_heic_photo_is_shown_as_it_is_kept(house: House, address: str, page: Page, tmp_path: Path) -> None:
+    pillow_heif.from_pillow(Image.open(BytesIO(photo(320, 240)))).save(tmp_path / "phone.heic")
+    await page.goto(address)
+    requested = await sent(house, page, tmp_path / "phone.heic")
+    await expect(page.locator("#stage")).to_be_hidden()
+    await house.hear(completed(requested, tomato(0.1)))
+    await expect(page.locator("#stage")).to_be_visible()
+    assert await page.locator("#shown").evaluate("photo => [photo.naturalWidth, photo.naturalHeight]") == [320, 240]
+
+
+async def test_a_refused_photo_is_explained_without_a_broken_picture(address: str, page: Page, tmp_path: Path) -> None:
     (tmp_path / "letter.jpg").write_text("no photo at all")
     await page.goto(address)
     await page.set_input_files("#photo", tmp_path / "letter.jpg")
     await expect(page.get_by_role("status")).to_contain_text("no photo of a type that is taken")
+    await expect(page.locator("#stage")).to_be_hidden()
+
+
+async def test_the_description_is_shown_without_internet(address: str, page: Page) -> None:
+    await page.goto(f"{address}/docs")
+    await expect(page.locator(".opblock").first).to_be_visible()
+    await expect(page.locator(".title").first).to_contain_text("Savo")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from hashlib import sha256
 from io import BytesIO
 from typing import Any
 
@@ -33,7 +34,7 @@ async def test_a_photo_becomes_an_object_a_scan_and_an_event(house: House, jpeg:
         "result": None,
         "error": None,
         "confirmation": None,
-        "links": {"self": own, "events": f"{own}/events", "trace": f"{own}/trace", "confirmation": f"{own}/confirmation"},
+        "links": {"self": own, "events": f"{own}/events", "photo": f"{own}/photo", "trace": f"{own}/trace", "confirmation": f"{own}/confirmation"},
     }
     (event,) = await house.published(ScanRequested)
     assert (event.scan_id, event.anonymous, event.consent, event.storage_location) == (scan_id, False, False, StorageLocation.FRIDGE)
@@ -267,3 +268,22 @@ async def test_a_store_that_is_away_or_full_loses_nothing(house: House, jpeg: by
     house.store.failure = None
     again = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, headers={"Idempotency-Key": "k"})
     assert again.status_code == 202
+
+
+# the photo ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_scans_photo_is_given_as_it_is_kept_and_to_no_cache(house: House) -> None:
+    requested = await house.scan(photo(kind="PNG"))
+    link = (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()["links"]["photo"]
+    answer = await house.http.get(link)
+    assert (answer.status_code, answer.headers["content-type"], answer.headers["cache-control"]) == (200, "image/png", "private, no-store")
+    assert sha256(answer.content).hexdigest() == requested.image.sha256
+
+
+async def test_an_erased_photo_is_gone(house: House, jpeg: bytes) -> None:
+    requested = await house.scan(jpeg)
+    await house.store.delete(requested.image.key)
+    answer = await house.http.get(f"/v1/scans/{requested.scan_id}/photo")
+    assert (answer.status_code, answer.json()["code"]) == (404, "photo-gone")
+    assert (await house.http.get("/v1/scans/unknown/photo")).json()["code"] == "scan-not-found"

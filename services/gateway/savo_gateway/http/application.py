@@ -26,7 +26,9 @@ OURS_ALONE = TelemetryConfig(tracing=False, metrics=False, logs=False, operation
 
 
 def http_app(gateway: Gateway) -> FastAPI:
-    app = FastAPI(title="Savo", summary="What is in the kitchen", version=version("savo-gateway"), openapi_tags=TAGS, telemetry=OURS_ALONE)
+    # The pages of FastAPI's own for the description load their scripts from elsewhere; ours are in `page_routes`.
+    no_pages: dict[str, None] = {"docs_url": None, "redoc_url": None}
+    app = FastAPI(title="Savo", summary="What is in the kitchen", version=version("savo-gateway"), openapi_tags=TAGS, telemetry=OURS_ALONE, **no_pages)
     app.state.gateway = gateway
     app.add_middleware(BoundedDocuments)
     problems.install(app)

@@ -48,6 +48,10 @@ class Gateway:
     clock: Callable[[], datetime]
     rollout_mirror: RolloutMirror
     journal: Journal
+    collects: bool
+    """Confirmed photos become samples."""
+    asks_consent: bool
+    """Only with the user's explicit word."""
 
 
 def _gateway(request: Request) -> Gateway:

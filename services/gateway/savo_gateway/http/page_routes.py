@@ -1,15 +1,19 @@
-"""What people look at: the phone page, and the description of the events."""
+"""What people look at: the phone page, and the descriptions of the HTTP and of the events."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from fastapi import APIRouter
-from fastapi.responses import HTMLResponse
+from fastapi import APIRouter, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, Response
+from starlette.exceptions import HTTPException
 
 from savo_contracts.generated import asyncapi_document
+from savo_gateway.http.gateway import TheGateway
 
 __all__ = ["router"]
 
@@ -24,10 +28,43 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
+_OURS, _SWAGGER = "savo_gateway.pages", "fastapi_offline"
+_PARTS: Mapping[str, tuple[str, str]] = {
+    "phone.css": (_OURS, "phone.css"),
+    "phone.js": (_OURS, "phone.js"),
+    "boxes.js": (_OURS, "boxes.js"),
+    "words.js": (_OURS, "words.js"),
+    "swagger-ui.css": (_SWAGGER, "static/swagger-ui.css"),
+    "swagger-ui-bundle.js": (_SWAGGER, "static/swagger-ui-bundle.js"),
+}
+"""Package and path of each file that a page loads."""
+
+_MEDIA_TYPES = {"css": "text/css", "js": "text/javascript"}
+
 
 @router.get("/", response_class=HTMLResponse)
-async def phone_page() -> HTMLResponse:
-    return HTMLResponse(_page("index.html"), headers=_PAGE_HEADERS)
+async def phone_page(gateway: TheGateway) -> HTMLResponse:
+    page = _text(_OURS, "index.html")
+    for name, value in (("collects", gateway.collects), ("asks_consent", gateway.asks_consent)):
+        page = page.replace(f"{{{name}}}", "true" if value else "false")
+    return HTMLResponse(page, headers=_PAGE_HEADERS)
+
+
+@router.get("/page/{name}")
+async def part_of_a_page(name: str) -> Response:
+    if name not in _PARTS:
+        raise HTTPException(404)
+    # `no-cache`: asked again each time, so that a new release is never seen with the old one's scripts.
+    headers = {**_PAGE_HEADERS, "Cache-Control": "no-cache"}
+    return Response(_text(*_PARTS[name]), headers=headers, media_type=_MEDIA_TYPES[name.rpartition(".")[2]])
+
+
+@router.get("/docs", response_class=HTMLResponse)
+async def docs(request: Request) -> HTMLResponse:
+    parts = {"swagger_js_url": "/page/swagger-ui-bundle.js", "swagger_css_url": "/page/swagger-ui.css", "swagger_favicon_url": "data:,"}
+    page = get_swagger_ui_html(openapi_url="/openapi.json", title=request.app.title, **parts)
+    page.headers.update(_PAGE_HEADERS)
+    return page
 
 
 @router.get("/asyncapi")
@@ -36,5 +73,5 @@ async def asyncapi() -> dict[str, Any]:
 
 
 @cache
-def _page(name: str) -> str:
-    return (files("savo_gateway.pages") / name).read_text(encoding="utf-8")
+def _text(package: str, path: str) -> str:
+    return files(package).joinpath(path).read_text(encoding="utf-8")
