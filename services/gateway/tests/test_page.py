@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, cast
@@ -186,6 +187,19 @@ async def test_a_stand_in_is_called_one(house: House, address: str, page: Page, 
     await house.hear(completed(requested, **STANDIN))
     await expect(page.locator("#served")).to_contain_text("Answered by a stand-in for Google")
     await expect(page.get_by_role("status")).to_contain_text(".savo/standin/images")
+
+
+async def test_where_consent_is_asked_the_page_asks_for_it(house: House, address: str, page: Page, tmp_path: Path) -> None:
+    cast(Any, house.service.app).state.gateway = replace(house.gateway, asks_consent=True)
+    (tmp_path / "fridge.jpg").write_bytes(photo(320, 240))
+    await page.goto(address)
+    refusing = await sent(house, page, tmp_path / "fridge.jpg")
+    await house.hear(completed(refusing, tomato(0.1)))
+    await page.get_by_role("button", name="This is right").click()
+    await expect(page.get_by_role("status")).to_contain_text("trains nothing, as you wish")
+    await page.get_by_label("my photo may teach the next model").check()
+    allowing = await sent(house, page, tmp_path / "fridge.jpg", number=2)
+    assert (refusing.consent, allowing.consent) == (False, True)
 
 
 async def test_a_heic_photo_is_shown_as_it_is_kept(house: House, address: str, page: Page, tmp_path: Path) -> None:

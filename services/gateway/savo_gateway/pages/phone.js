@@ -130,7 +130,7 @@ $("add").addEventListener("click", () => {
   row.name.focus();
   edited();
 });
-$("draw").addEventListener("click", () => { boxes.choose(null); boxes.draws(!boxes.drawing); });
+$("draw").addEventListener("click", () => { boxes.choose(null); boxes.draws(!boxes.drawing); if (boxes.drawing) $("stage").scrollIntoView({ block: "nearest" }); });
 $("missing").addEventListener("change", edited);
 
 $("answer").addEventListener("submit", async (event) => {
