@@ -5,8 +5,6 @@ A cut photo follows its format up to where its bytes end; noise behind a photo's
 
 from __future__ import annotations
 
-import struct
-
 from savo_gateway.segments import BrokenContainerError, TruncatedContainerError, without_metadata
 
 __all__ = ["is_cut_off"]
@@ -31,15 +29,13 @@ def is_cut_off(data: bytes, media_type: str) -> bool:
 def _heif_ends_early(data: bytes) -> bool:
     at = 0
     while at + 8 <= len(data):
-        length, name = struct.unpack_from(">I4s", data, at)
-        if name not in _BOXES:
+        length, name = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
+        if length == 1:  # too long for four bytes: eight more say how long
+            if at + 16 > len(data):
+                return name in _BOXES
+            length = int.from_bytes(data[at + 8 : at + 16])
+        # 0 is a box that reaches to the end, wherever that is.
+        if name not in _BOXES or length < 8:
             return False
-        head = 16 if length == 1 else 8
-        if length == 1 and at + head <= len(data):
-            (length,) = struct.unpack_from(">Q", data, at + 8)
-        if length == 0:  # it reaches to the end, wherever that is
-            return False
-        if length < head or at + head > len(data):
-            return length == 1
         at += length
     return at != len(data)

@@ -16,6 +16,8 @@ from savo_gateway.segments import BrokenContainerError, TruncatedContainerError,
 
 FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
 SECRETS = (b"GPS-SECRET", b"XMP-SECRET", b"COMMENT-SECRET", b"Camera of Anna", b"TRAILER-SECRET")
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+"""Once: it holds the second of its making, and a compressed one has another length in the next."""
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">XMP-SECRET</x:xmpmeta>'
 
 
@@ -32,8 +34,7 @@ def exif(orientation: int) -> Image.Exif:
 def loaded(kind: str, orientation: int, *, size: tuple[int, int] = (40, 24), seed: int = 0) -> bytes:
     """A picture with everything in it that a phone or an editor puts there."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    options: dict[str, Any] = {"exif": exif(orientation), "icc_profile": profile}
+    options: dict[str, Any] = {"exif": exif(orientation), "icc_profile": PROFILE}
     if kind == "PNG":
         notes = PngInfo()
         notes.add_text("Comment", "COMMENT-SECRET")

@@ -26,9 +26,16 @@ OURS_ALONE = TelemetryConfig(tracing=False, metrics=False, logs=False, operation
 
 
 def http_app(gateway: Gateway) -> FastAPI:
-    # The pages of FastAPI's own for the description load their scripts from elsewhere; ours are in `page_routes`.
-    no_pages: dict[str, None] = {"docs_url": None, "redoc_url": None}
-    app = FastAPI(title="Savo", summary="What is in the kitchen", version=version("savo-gateway"), openapi_tags=TAGS, telemetry=OURS_ALONE, **no_pages)
+    app = FastAPI(
+        title="Savo",
+        summary="What is in the kitchen",
+        version=version("savo-gateway"),
+        openapi_tags=TAGS,
+        telemetry=OURS_ALONE,
+        # FastAPI's own pages load their scripts from elsewhere; ours are in `page_routes`.
+        docs_url=None,
+        redoc_url=None,
+    )
     app.state.gateway = gateway
     app.add_middleware(BoundedDocuments)
     problems.install(app)

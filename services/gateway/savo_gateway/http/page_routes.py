@@ -61,8 +61,13 @@ async def part_of_a_page(name: str) -> Response:
 
 @router.get("/docs", response_class=HTMLResponse)
 async def docs(request: Request) -> HTMLResponse:
-    parts = {"swagger_js_url": "/page/swagger-ui-bundle.js", "swagger_css_url": "/page/swagger-ui.css", "swagger_favicon_url": "data:,"}
-    page = get_swagger_ui_html(openapi_url="/openapi.json", title=request.app.title, **parts)
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title=request.app.title,
+        swagger_js_url="/page/swagger-ui-bundle.js",
+        swagger_css_url="/page/swagger-ui.css",
+        swagger_favicon_url="data:,",
+    )
     page.headers.update(_PAGE_HEADERS)
     return page
 
