@@ -1,7 +1,7 @@
 """Events per second of `savo topics tail` and of `savo replay --dry-run`, beside a bare aiokafka loop over the same topic in the same run.
 
 The bare loop counts records and does nothing else: it connects, goes to the start, and reads to the end that stood. Ours connects in the same way,
-checks every event against its contract and prints it, or prints it as it came (--raw), or chooses, or counts. kcat (librdkafka, in C) prints the topic
+prints every event, or holds it against its contract first (--check), or chooses, or counts. kcat (librdkafka, in C) prints the topic
 beside them where it is installed.
 """
 
@@ -51,7 +51,7 @@ def figures() -> Iterator[Figure]:
         contenders: dict[str, Callable[[], object]] = {
             "bare": lambda: asyncio.run(_bare(settings, events)),
             "tail": lambda: _to_nobody(Tail(settings, {TOPIC.name: TOPIC}, Selection())),
-            "tail --raw": lambda: _to_nobody(Tail(settings, {TOPIC.name: TOPIC}, Selection(), raw=True)),
+            "tail --check": lambda: _to_nobody(Tail(settings, {TOPIC.name: TOPIC}, Selection(), checked=True)),
             "tail --scan-id": lambda: _to_nobody(Tail(settings, {TOPIC.name: TOPIC}, Selection(scan_ids=frozenset({"scan-7"})))),
             "dry run": lambda: _dry_run(settings, events),
         }
@@ -61,7 +61,7 @@ def figures() -> Iterator[Figure]:
     beside = f"kcat prints {events / statistics.median(seconds['kcat']):,.0f}/s" if "kcat" in seconds else "kcat is not installed here (Debian: kcat)"
     rows = {
         "savo topics tail": "tail",
-        "savo topics tail --raw": "tail --raw",
+        "savo topics tail --check": "tail --check",
         "savo topics tail --scan-id": "tail --scan-id",
         "savo replay --dry-run": "dry run",
     }

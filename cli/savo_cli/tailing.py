@@ -30,6 +30,7 @@ class Tail:
     limit: int | None = None
     as_json: bool = False
     raw: bool = False
+    checked: bool = False
 
     async def run(self, since: Position, until: Position | None) -> None:
         """Until `until`, the limit, Ctrl-C, or nobody reads any more. Raises `DependencyDownError`, and `LookupError` when there is nothing to read."""
@@ -40,7 +41,7 @@ class Tail:
 
         on_kafka = {name_on_kafka(name, self.settings.sandbox): topic for name, topic in self.topics.items()}
         letters = frozenset(name for name, topic in on_kafka.items() if name != name_on_kafka(topic.name, self.settings.sandbox))
-        lines = Lines(on_kafka, letters, self.as_json, coloured=_wants_colour(), raw=self.raw)
+        lines = Lines(on_kafka, letters, self.as_json, coloured=_wants_colour(), raw=self.raw, checked=self.checked)
         left = self.limit
         async with TopicReader(self.settings) as reader:
             partitions = await reader.partitions(on_kafka)

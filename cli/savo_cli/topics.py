@@ -68,6 +68,7 @@ def tail(
     where: Where = None,
     dead_letters: Annotated[bool, typer.Option("--dead-letters", help="The dead letters of these topics, in the place of the topics.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Place, key, tab and body as they came, neither decoded nor checked: the fastest.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Hold each event against its contract, and say which do not fit and why.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="End after so many records.")] = None,
     kafka: Kafka = None,
     sandbox: Sandbox = None,
@@ -87,7 +88,7 @@ def tail(
             first, last = Start() if from_start else parse_position(since, now), parse_position(until, now) if until else None
         except ValueError as flaw:
             raise CommandError(str(flaw)) from flaw
-        on_kafka(Tail(settings, _readable(names, dead_letters), selection, limit, as_json=as_json, raw=raw).run(first, last))
+        on_kafka(Tail(settings, _readable(names, dead_letters), selection, limit, as_json=as_json, raw=raw, checked=check).run(first, last))
 
 
 def _readable(names: list[str] | None, dead_letters: bool) -> dict[str, Topic[Any]]:

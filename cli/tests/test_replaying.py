@@ -105,6 +105,15 @@ def test_a_record_that_is_no_event_is_shown_raw_with_the_reason(savo: Savo, brok
     assert "\\xff" in savo("topics", "tail", "scans.failed", "--from", "start", "--to", "end").stdout
 
 
+def test_an_event_that_breaks_its_contract_is_shown_as_it_is_and_with_check_says_why(savo: Savo, broker: str) -> None:
+    publish_raw(broker, "scans.failed", b'{"scan_id": 7}', ce_type=b"savo.scan.failed.v1")
+    tail = ("topics", "tail", "scans.failed", "--from", "start", "--to", "end")
+    assert '{"scan_id": 7}' in savo(*tail).stdout
+    checked = savo(*tail, "--check").stdout
+    assert "scan_id" in checked
+    assert "headers: " in checked or "schema: " in checked
+
+
 def test_a_users_events_are_found_by_the_subject_that_the_gateway_knows(savo: Savo, broker: str, gateway: SmallGateway) -> None:
     publish(broker, failed(1), failed(2, subject="ben"))
     gateway.says("GET", "/admin/subject", {"subject": "ben"})
