@@ -20,12 +20,14 @@ from services.gateway.tests.photos import photo
 from services.gateway.tests.test_access import TestApiKeys
 from services.gateway.tests.test_confirmations import (
     test_an_early_confirmation_is_kept_and_published_with_the_result,
+    test_an_early_confirmation_that_does_not_fit_the_answer_counts_for_nothing_and_says_why,
     test_the_same_twice_gives_the_same_answer_and_one_event,
 )
 from services.gateway.tests.test_figures import (
     test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions,
     test_progress_shows_runs_with_their_verdict_and_measures_the_goals,
     test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted,
+    test_samples_are_counted_by_their_day_over_four_weeks_and_erased_ones_are_not,
     test_the_correction_rate_is_edited_scans_of_confirmed_scans,
 )
 from services.gateway.tests.test_finishing import test_idempotency_keys_are_forgotten_after_a_day, test_what_nobody_answered_fails_half_a_minute_after_its_time
@@ -43,6 +45,7 @@ __all__ = [
     "test_a_photo_becomes_an_object_a_scan_and_an_event",
     "test_a_users_scans_come_newest_first_page_by_page",
     "test_an_early_confirmation_is_kept_and_published_with_the_result",
+    "test_an_early_confirmation_that_does_not_fit_the_answer_counts_for_nothing_and_says_why",
     "test_an_unknown_scan_is_not_found",
     "test_corrections_become_the_same_event_as_a_confirmation",
     "test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions",
