@@ -18,7 +18,7 @@ _ARM = "{{assigned_arm}}"
 
 
 def arms() -> Dashboard:
-    rows = {"Over the chosen time": _totals(), "Course": _course(), "Who answers": _answering()}
+    rows = {"Over the chosen time": _totals(), "Course": _course(), "Who answers": _answering(), "Second looks": _second_looks()}
     meaning = "Evidence counts by assigned arm: an arm answers for its fallbacks too. What decides is the rollout service (savo rollout show)."
     return board("arms", "Savo: arms", meaning, rows, [choice("window", "averaged over", ["1h", "15m", "6h", "1d"])], since="now-24h")
 
@@ -79,6 +79,20 @@ def _answering() -> list[Panel]:
             {"share": "max(savo_rollout_share)", "{{state}}": "max by (state) (savo_rollout_state) == 1"},
         ),
         bars("Models in use", "By alias.", {"{{alias}}: {{version}}": "max by (alias, version) (savo_model_info)"}),
+    ]
+
+
+def _second_looks() -> list[Panel]:
+    """Zero while SAVO_SHADOW_SHARE and SAVO_TEACHER_SHARE are."""
+    items = grown("savo_second_look_items_total", "$window", "kind, change")
+    looks = grown("savo_second_looks_total", "$__range", "kind, outcome")
+    return [
+        lines(
+            "Against the answer",
+            "Items, by what differs from what the user got.",
+            {"{{kind}} {{change}}": f"{items} or vector(0)"},
+        ),
+        bars("Looks", "Left out: scans came first.", {"{{kind}} {{outcome}}": f"{looks} or vector(0)"}),
     ]
 
 
