@@ -41,6 +41,9 @@ images: ## build every image of deploy/docker/Dockerfile and print its size
 bench: install ## figures beside their peers, measured in the same run, as ratios
 	$(RUN)/python -m benchmarks
 
+bench-long: install ## the same with four times the rounds: intervals half as wide
+	BENCH_LONG=1 $(RUN)/python -m benchmarks
+
 generate: ## write the JSON Schemas, docs/flow.md, docs/asyncapi.json, the README's settings table and Grafana's dashboards
 	$(RUN)/python -m savo_contracts.generated
 	$(RUN)/python -m savo_cli.settings_table README.md
@@ -50,4 +53,4 @@ format: ## put the code into shape
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
-.PHONY: help install demo up lint test test-real images bench generate format
+.PHONY: help install demo up lint test test-real images bench bench-long generate format

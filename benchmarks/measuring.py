@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import statistics
 import time
@@ -9,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 RESAMPLES = 2000
+LONG = 4
+"""Times as many rounds in `make bench-long`: the intervals are half as wide."""
 SEED = 11
 
 
@@ -28,6 +31,10 @@ class Figure:
 
     def as_json(self) -> dict[str, object]:
         return asdict(self)
+
+
+def rounds(usual: int) -> int:
+    return usual * LONG if os.environ.get("BENCH_LONG") else usual
 
 
 def in_turn(contenders: dict[str, Callable[[], object]], *, rounds: int, warm_up: int = 2) -> dict[str, list[float]]:

@@ -18,13 +18,13 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from benchmarks.measuring import Figure, faster, in_turn
+from benchmarks.measuring import Figure, faster, in_turn, rounds
 from savo_demo.scenes import draw_scenes
 from savo_detection.model import Detector
 
 WORK = Path(".savo/bench")
 SIDE = 640
-ROUNDS = 20
+ROUNDS = rounds(20)
 
 
 def figures() -> Iterator[Figure]:

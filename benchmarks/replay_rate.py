@@ -24,7 +24,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 import savo_contracts
-from benchmarks.measuring import Figure, in_turn, interval
+from benchmarks.measuring import Figure, in_turn, interval, rounds
 from savo_cli.tailing import Tail
 from savo_contracts.topics import SCANS_COMPLETED
 from savo_runtime.messaging.embedded import EmbeddedBroker
@@ -36,7 +36,7 @@ from savo_runtime.replaying.selecting import Selection
 from savo_runtime.settings import RuntimeSettings
 from tests.parts.kafka import kafka_for_a_while
 
-ROUNDS = 12
+ROUNDS = rounds(12)
 EVENTS = 20_000
 ON_THE_EMBEDDED = 12_000
 """It keeps about 5 MB a partition."""

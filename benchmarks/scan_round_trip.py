@@ -18,11 +18,11 @@ from pathlib import Path
 
 import httpx2
 
-from benchmarks.measuring import Figure, interval
+from benchmarks.measuring import Figure, interval, rounds
 from benchmarks.photo_to_boxes import photos
 from savo_runtime.messaging.embedded import EmbeddedBroker
 
-ROUNDS = 10
+ROUNDS = rounds(10)
 ONE_BY_ONE = 20
 AT_ONCE = 8
 BURST = 40
