@@ -22,6 +22,7 @@ from savo_demo.board import Board
 from savo_demo.closing import summary_of, tell
 from savo_demo.errors import DemoError, StageError
 from savo_demo.folder import FolderError
+from savo_demo.network import write_small_network
 from savo_demo.phones import Errand, Phones, Visit, new_client
 from savo_demo.plan import REFUSED_AS, Plan
 from savo_demo.product import Product
@@ -107,6 +108,8 @@ class Demo:
         if self.plan.folder.exists():
             shutil.rmtree(self.plan.folder)
         self.plan.folder.mkdir(parents=True)
+        if self.plan.train:
+            write_small_network(self.plan.network)
 
     def _first_turn(self) -> list[Errand]:
         flaws = self.plan.flaws

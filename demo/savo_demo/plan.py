@@ -29,9 +29,6 @@ class PlanError(Exception):
 class Recipe:
     """How the demo trains: small and short, because two cores and a minute are all it takes."""
 
-    model: str = "yolov8n.yaml"
-    width: float = 0.125
-    """Half of the nano model's: ten drawn ingredients need no more, and two cores train it in about a minute."""
     epochs: int = 36
     warm_epochs: int = 16
     """When it goes on from the champion."""
@@ -91,6 +88,11 @@ class Plan:
         return self.folder / "truth"
 
     @property
+    def network(self) -> Path:
+        """Its description is written before the start (`network.py`)."""
+        return self.folder / "small-yolov8.yaml"
+
+    @property
     def summary(self) -> Path:
         return self.folder / "summary.json"
 
@@ -106,8 +108,7 @@ class Plan:
             "SAVO_USE_CUSTOM_VISION": "true",
             "SAVO_RATE_LIMIT_PER_MINUTE": "0",
             "SAVO_TRAINING_THRESHOLD": str(self.threshold if self.train else 1_000_000),
-            "SAVO_TRAIN_MODEL": recipe.model,
-            "SAVO_TRAIN_WIDTH": str(recipe.width),
+            "SAVO_TRAIN_MODEL": str(self.network),
             "SAVO_TRAIN_EPOCHS": str(recipe.epochs),
             "SAVO_TRAIN_WARM_EPOCHS": str(recipe.warm_epochs),
             "SAVO_TRAIN_BATCH": str(recipe.batch),
