@@ -22,7 +22,7 @@ from savo_cli.speaking import CommandError, page, tell_json
 if TYPE_CHECKING:
     from savo_cli.pinned_model import PinnedModel
     from savo_contracts.envelope import ImageRef
-    from savo_contracts.scans import Detection, ScanCompleted, ScanRequested
+    from savo_contracts.scans import ScanCompleted, ScanRequested
     from savo_detection.model import DetectedBox
     from savo_runtime.replaying.reading import TopicReader
     from savo_runtime.replaying.selecting import Selection
@@ -152,6 +152,7 @@ class _Comparison:
     def _answered(self, event: ScanCompleted | ScanRequested, boxes: Sequence[DetectedBox]) -> dict[str, Any]:
         """As the product would: the model's boxes, or the provider's where it is not sure."""
         from savo_detection.differences import diff_boxes
+        from savo_detection.differences_sheet import plain_change
 
         recorded = getattr(event, "items", None) if getattr(event, "served_by", None) in _PROVIDERS else None
         confidence = sum(box.confidence for box in boxes) / len(boxes) if boxes else 0.0
@@ -159,7 +160,7 @@ class _Comparison:
         stands_in = falls_back and recorded is not None
         changes = diff_boxes(getattr(event, "items", ()), recorded if stands_in and recorded is not None else boxes)
         after = {"model": self.model.version, "scan_confidence": round(confidence, 4), "boxes": len(boxes), "falls_back": falls_back, "recorded": stands_in}
-        return {"after": after, "changes": [_plain_change(change) for change in changes]}
+        return {"after": after, "changes": [plain_change(change) for change in changes]}
 
     async def _photo(self, image: ImageRef) -> tuple[bytes | None, str]:
         """The bytes that were scanned, or why they are not to be had."""
@@ -186,17 +187,6 @@ def _answer_of(event: ScanCompleted | ScanRequested) -> dict[str, Any] | None:
     if isinstance(event, ScanRequested):
         return None
     return {"served_by": event.served_by.value, "model_version": event.model_version, "items": len(event.items)}
-
-
-def _plain_change(change: Any) -> dict[str, Any]:
-    iou = None if change.iou is None else round(change.iou, 4)
-    return {"kind": change.kind.value, "before": _plain(change.before), "after": _plain(change.after), "iou": iou}
-
-
-def _plain(seen: Detection | DetectedBox | None) -> dict[str, Any] | None:
-    if seen is None:
-        return None
-    return {"label": seen.label, "confidence": round(seen.confidence, 4), "bbox": seen.bbox.model_dump() if seen.bbox else None}
 
 
 def _tell(summary: dict[str, Any]) -> None:

@@ -18,9 +18,23 @@ from savo_contracts.geometry import BoundingBox
 from savo_detection.average_precision import ImageRecord, Ledger, group_weights, mean_of_present
 from savo_detection.model import DetectedBox
 
-__all__ = ["ClassGain", "EvaluationResult", "EvaluationSample", "Gain", "ImageRecord", "compare", "evaluate", "match", "summarise"]
+__all__ = [
+    "CONFIDENCE",
+    "ClassGain",
+    "EvaluationResult",
+    "EvaluationSample",
+    "Gain",
+    "ImageRecord",
+    "Truth",
+    "compare",
+    "evaluate",
+    "match",
+    "record_of",
+    "summarise",
+]
 
 CONFIDENCE = 0.001
+"""From which on a detection counts in AP."""
 MATCH_IOU = 0.5
 RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)
@@ -112,6 +126,18 @@ def compare(candidate: Sequence[ImageRecord], champion: Sequence[ImageRecord], *
     return Gain(float(point.mean_gains[0]), float(lower), float(upper), _class_gains(ours, point.gains[0], draws.gains))
 
 
+def record_of(name: str, group: str, found: Sequence[DetectedBox], truth: Truth) -> ImageRecord:
+    """One photo's detections, best first, after matching."""
+    return ImageRecord(
+        name=name,
+        group=group,
+        labels=tuple(box.label for box in found),
+        scores=tuple(box.confidence for box in found),
+        correct=tuple(match(found, truth)),
+        truth=dict(Counter(label for label, _ in truth)),
+    )
+
+
 def match(detections: Sequence[DetectedBox], truth: Truth, *, iou: float = MATCH_IOU) -> list[bool]:
     """Whether each detection (best first) takes a true box; each true box is taken once."""
     free = dict(enumerate(truth))
@@ -143,11 +169,4 @@ def _class_gains(ledger: Ledger, point: NDArray[np.float64], draws: NDArray[np.f
 def _records(detector: Detects, samples: Iterable[EvaluationSample]) -> Iterator[ImageRecord]:
     for number, sample in enumerate(samples):
         found = sorted(detector.detect(sample.photo_bytes, CONFIDENCE), key=lambda box: -box.confidence)
-        yield ImageRecord(
-            name=sample.name or str(number),
-            group=sample.group,
-            labels=tuple(box.label for box in found),
-            scores=tuple(box.confidence for box in found),
-            correct=tuple(match(found, sample.truth)),
-            truth=dict(Counter(label for label, _ in sample.truth)),
-        )
+        yield record_of(sample.name or str(number), sample.group, found, sample.truth)
