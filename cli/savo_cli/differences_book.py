@@ -58,6 +58,8 @@ class DifferencesBook:
 
     def summary(self) -> dict[str, Any]:
         """Sums over all scans; one scan is in memory at a time."""
+        from savo_detection.differences import counted_under
+
         states: Counter[str] = Counter()
         boxes: Counter[str] = Counter(dict.fromkeys(_KINDS, 0))
         labels: dict[str, Counter[str]] = {}
@@ -70,7 +72,7 @@ class DifferencesBook:
             states["unanswered_before"] += told["before"] is None
             for change in told["changes"]:
                 boxes[change["kind"]] += 1
-                for label, what in _of_labels(change):
+                for label, what in counted_under(change):
                     labels.setdefault(label, Counter())[what] += 1
             if told["after"]["falls_back"]:
                 fallbacks["would_ask_provider"] += 1
@@ -83,14 +85,6 @@ class DifferencesBook:
         with path.open("w", encoding="utf-8") as lines:
             for told in self.scans():
                 lines.write(json.dumps(told, ensure_ascii=False) + "\n")
-
-
-def _of_labels(change: dict[str, Any]) -> list[tuple[str, str]]:
-    """Which label the change is counted under, and as what; another name counts under both."""
-    before, after, kind = change["before"], change["after"], change["kind"]
-    if kind == "relabelled":
-        return [(before["label"], "renamed_from"), (after["label"], "renamed_to")]
-    return [] if kind == "same" else [((after or before)["label"], kind)]
 
 
 def _words(order: dict[str, Any]) -> str:

@@ -151,8 +151,7 @@ class _Comparison:
 
     def _answered(self, event: ScanCompleted | ScanRequested, boxes: Sequence[DetectedBox]) -> dict[str, Any]:
         """As the product would: the model's boxes, or the provider's where it is not sure."""
-        from savo_detection.differences import diff_boxes
-        from savo_detection.differences_sheet import plain_change
+        from savo_detection.differences import diff_boxes, plain_change
 
         recorded = getattr(event, "items", None) if getattr(event, "served_by", None) in _PROVIDERS else None
         confidence = sum(box.confidence for box in boxes) / len(boxes) if boxes else 0.0

@@ -7,14 +7,14 @@ A pair of one label that overlaps by 0.8 or more is the same. An item without a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from savo_contracts.geometry import BoundingBox
 
-__all__ = ["Change", "ChangeKind", "Seen", "count_changes", "diff_boxes"]
+__all__ = ["Change", "ChangeKind", "PlainChange", "Seen", "count_changes", "counted_under", "diff_boxes", "plain_change"]
 
 SAME_IOU = 0.8
 MOVED_IOU = 0.3
@@ -52,6 +52,9 @@ class Change:
     iou: float | None = None
 
 
+PlainChange = Mapping[str, Any]
+"""`{"kind", "before", "after", "iou"}`, where before and after are None or `{"label", "confidence", "bbox"}`: as JSON holds it."""
+
 Pair = tuple[int, int, float | None]
 
 
@@ -72,6 +75,25 @@ def count_changes(changes: Iterable[Change]) -> dict[ChangeKind, int]:
     """Of every kind, also those that did not happen."""
     counted = Counter(change.kind for change in changes)
     return {kind: counted[kind] for kind in ChangeKind}
+
+
+def plain_change(change: Change) -> dict[str, Any]:
+    iou = None if change.iou is None else round(change.iou, 4)
+    return {"kind": change.kind.value, "before": _plain(change.before), "after": _plain(change.after), "iou": iou}
+
+
+def counted_under(change: PlainChange) -> list[tuple[str, str]]:
+    """Which label the change is counted under, and as what; another name counts under both, and what is the same under none."""
+    before, after, kind = change["before"], change["after"], change["kind"]
+    if kind == ChangeKind.RELABELLED:
+        return [(before["label"], "renamed_from"), (after["label"], "renamed_to")]
+    return [] if kind == ChangeKind.SAME else [((after or before)["label"], kind)]
+
+
+def _plain(seen: Seen | None) -> dict[str, Any] | None:
+    if seen is None:
+        return None
+    return {"label": seen.label, "confidence": round(seen.confidence, 4), "bbox": seen.bbox.model_dump() if seen.bbox else None}
 
 
 def _paired(old: Sequence[Seen], new: Sequence[Seen], free_old: set[int], free_new: set[int], least: float, fits: Callable[[Seen, Seen], bool]) -> list[Pair]:

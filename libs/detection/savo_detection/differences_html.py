@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from savo_detection.differences_sheet import COLOURS, PlainChange
+from savo_detection.differences import PlainChange
+from savo_detection.differences_sheet import COLOURS
 
 __all__ = ["PAGE_END", "change_words", "figure", "page_head", "table", "totals"]
 

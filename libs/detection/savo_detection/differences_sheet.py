@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from savo_contracts.geometry import BoundingBox
 from savo_detection.decoding import decode
-from savo_detection.differences import Change, Seen
+from savo_detection.differences import PlainChange
 
-__all__ = ["COLOURS", "SIDE", "PlainChange", "draw_sheet", "plain_change"]
+__all__ = ["COLOURS", "SIDE", "draw_sheet"]
 
 SIDE = 720
 """Longest side of each half, pixels."""
@@ -22,14 +22,6 @@ COLOURS = {"same": "#8a8f98", "moved": "#2f6fde", "relabelled": "#a13fd1", "gain
 _HEAD = 34
 _GAP = 8
 _DASH = 7
-
-PlainChange = Mapping[str, Any]
-"""`{"kind", "before", "after", "iou"}`, where before and after are None or `{"label", "confidence", "bbox"}`: as JSON holds it."""
-
-
-def plain_change(change: Change) -> dict[str, Any]:
-    iou = None if change.iou is None else round(change.iou, 4)
-    return {"kind": change.kind.value, "before": _plain(change.before), "after": _plain(change.after), "iou": iou}
 
 
 def draw_sheet(photo: bytes, changes: Iterable[PlainChange], headings: tuple[str, str], output: Path, *, truth: Sequence[BoundingBox] = ()) -> None:
@@ -50,12 +42,6 @@ def draw_sheet(photo: bytes, changes: Iterable[PlainChange], headings: tuple[str
         ImageDraw.Draw(sheet).text((at + 6, 8), heading, fill="black", font=ImageFont.load_default(size=15))
     output.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(output, quality=85)
-
-
-def _plain(seen: Seen | None) -> dict[str, Any] | None:
-    if seen is None:
-        return None
-    return {"label": seen.label, "confidence": round(seen.confidence, 4), "bbox": seen.bbox.model_dump() if seen.bbox else None}
 
 
 def _draw(half: Image.Image, thing: Mapping[str, Any], colour: str, font: Any) -> None:

@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     models.command("list")(models_list)
     models.command("show")(models_show)
     models.command("export")(models_export)
+    models.command("diff")(models_diff)
     app.add_typer(models, name="models")
 
 
@@ -123,6 +124,22 @@ def models_export(
 
     with speaking():
         export_here(weights, imgsz, as_json=as_json)
+
+
+def models_diff(
+    before: Annotated[str, typer.Argument(help="v1, champion, challenger, or the path of an ONNX file.")],
+    after: Annotated[str, typer.Argument(help="The same words.")],
+    data: Annotated[Path | None, typer.Option("--data", help="dataset.yaml, or a folder of photos; default: the newest data set's holdout.")] = None,
+    split: Annotated[str, typer.Option("--split", help="Of a dataset.yaml: train, val or test.")] = "test",
+    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the page and the pictures.")] = None,
+    pictures: Annotated[int, typer.Option("--pictures", metavar="N", min=0, help="At most N pictures: where the two differ most.")] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """Two models on the same photos: mAP@0.5 and the paired gain, AP by class, boxes gained, lost, moved and renamed, latency, size."""
+    from savo_trainer.console import diff_models, speaking
+
+    with speaking():
+        diff_models(before, after, data, split, output, pictures, as_json=as_json)
 
 
 def _json_object(text: str) -> dict[str, object]:

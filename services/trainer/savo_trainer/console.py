@@ -17,7 +17,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from savo_contracts.documents import Alias, alias_key, model_key
@@ -30,7 +30,7 @@ from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.runs import Progress as Epoch
 from savo_trainer.training import TrainPlan
 
-__all__ = ["evaluate_file", "export_here", "prepare_folder", "show_model", "show_models", "show_run", "show_runs", "speaking", "train_here"]
+__all__ = ["diff_models", "evaluate_file", "export_here", "prepare_folder", "show_model", "show_models", "show_run", "show_runs", "speaking", "train_here"]
 
 MODELS = "models/ingredients/"
 RUNS = Path("runs/train")
@@ -154,6 +154,19 @@ def evaluate_file(model: Path, data: Path, split: str, *, as_json: bool) -> None
         table.add_row(label, f"{ap:.3f}")
     out.print(table)
     out.print(f"mAP@0.5 {measured.map50:.3f} (95 % interval {measured.map50_lower:.3f} to {measured.map50_upper:.3f})", highlight=False, soft_wrap=True)
+
+
+def diff_models(before: str, after: str, data: Path | None, split: str, output: Path | None, pictures: int, *, as_json: bool) -> None:
+    from savo_trainer.diff.comparing import DiffOrder, compare_models
+    from savo_trainer.diff.telling import tell
+
+    folder = output or load_settings(RuntimeSettings).data_dir / "diffs" / re.sub(r"[^\w.]+", "-", f"{before}-{after}").strip("-.")[-80:]
+    order = DiffOrder(before, after, data, split, folder, pictures)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("photos", total=None)
+        summary = _run(_with_store(lambda store: compare_models(order, store, lambda done, total: bar.update(task, completed=done, total=total))))
+    _print_json(summary) if as_json else tell(summary, out)
 
 
 def _check_side(imgsz: int) -> None:

@@ -25,7 +25,7 @@ from savo_runtime.storage.port import ObjectNotFoundError
 from savo_trainer.errors import RunImpossibleError
 from savo_trainer.ports import IndexedSample, Numbers, ObjectStore
 
-__all__ = ["ClassMap", "Frozen", "LabelLine", "Material", "class_map", "freeze", "materialise", "parse_labels", "read_manifest", "resolve"]
+__all__ = ["ClassMap", "Frozen", "LabelLine", "Material", "bring", "class_map", "freeze", "materialise", "parse_labels", "read_manifest", "resolve"]
 
 RESTORE_CLASSES = "Restore samples/classes.json from a backup: it may only grow."
 
@@ -94,14 +94,19 @@ async def read_manifest(version: str, store: ObjectStore) -> tuple[ManifestLine,
 
 async def materialise(frozen: Frozen, store: ObjectStore, folder: Path) -> Material:
     """Bring images and labels to `folder`; what is there already is kept. A label file that changed since the freeze is left out."""
-    classes = ClassList.model_validate_json(await _classes_document(store))
-    labels = await _gather(frozen.lines, lambda line: _label_text(line, store))
-    present = [(line, text) for line, text in zip(frozen.lines, labels, strict=True) if text is not None]
-    mapping = class_map((label.class_id for _, text in present for label in parse_labels(text)), classes)
-    fetched = await _gather(present, lambda pair: _bring(pair[0], _dense_labels(pair[1], mapping), store, folder))
-    kept = [pair for pair, there in zip(present, fetched, strict=True) if there]
+    kept, mapping = await bring(frozen.lines, store, folder)
     _check_splits([line for line, _ in kept])
     return _material(kept, mapping, folder, left_out=len(frozen.lines) - len(kept))
+
+
+async def bring(lines: Sequence[ManifestLine], store: ObjectStore, folder: Path) -> tuple[list[tuple[ManifestLine, str]], ClassMap]:
+    """The photos and label files of these lines in `folder`; which of them are there, with the label files as they were stored."""
+    classes = ClassList.model_validate_json(await _classes_document(store))
+    labels = await _gather(lines, lambda line: _label_text(line, store))
+    present = [(line, text) for line, text in zip(lines, labels, strict=True) if text is not None]
+    mapping = class_map((label.class_id for _, text in present for label in parse_labels(text)), classes)
+    fetched = await _gather(present, lambda pair: _bring(pair[0], _dense_labels(pair[1], mapping), store, folder))
+    return [pair for pair, there in zip(present, fetched, strict=True) if there], mapping
 
 
 def resolve(class_id: int, classes: ClassList) -> int:

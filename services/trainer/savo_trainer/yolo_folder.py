@@ -15,12 +15,25 @@ import cv2
 import numpy as np
 import yaml
 
-from savo_detection.evaluation import EvaluationSample
+from savo_detection.evaluation import EvaluationSample, Truth
 from savo_trainer.dataset import parse_labels
 from savo_trainer.evaluation import truth_of
 from savo_trainer.preparing import SPLITS, Grouping, Photo, deal, difference_hash, group_photos
 
-__all__ = ["FolderError", "LabelledPhoto", "Prepared", "find_photos", "prepare", "read_classes", "read_data_yaml", "split_samples", "unpack"]
+__all__ = [
+    "IMAGES",
+    "FolderError",
+    "LabelledPhoto",
+    "Prepared",
+    "find_photos",
+    "folder_photos",
+    "prepare",
+    "read_classes",
+    "read_data_yaml",
+    "split_photos",
+    "split_samples",
+    "unpack",
+]
 
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 GROUPS_FILE = "groups.csv"
@@ -126,6 +139,12 @@ def read_data_yaml(path: Path) -> dict[str, Any]:
 
 def split_samples(data: Mapping[str, Any], split: str) -> Iterator[EvaluationSample]:
     """The photos of one split with their truth, one at a time; grouped as `savo prepare` noted it. Raises `FolderError`."""
+    for image, truth, group in split_photos(data, split):
+        yield EvaluationSample(image.read_bytes(), truth, group, image.name)
+
+
+def split_photos(data: Mapping[str, Any], split: str) -> Iterator[tuple[Path, Truth, str]]:
+    """Photo, truth and group of one split; a photo without a label file holds nothing. Raises `FolderError`."""
     if not data.get(split):
         raise FolderError(f"the data set has no split {split!r}; it has {', '.join(name for name in SPLITS if data.get(name))}")
     folder = Path(data["path"]) / str(data[split])
@@ -136,7 +155,16 @@ def split_samples(data: Mapping[str, Any], split: str) -> Iterator[EvaluationSam
     for image in images:
         labels = _labels_path(image)
         truth = truth_of(_boxes(labels, data["names"]), data["names"]) if labels else []
-        yield EvaluationSample(image.read_bytes(), truth, groups.get(image.stem, image.stem), image.name)
+        yield image, truth, groups.get(image.stem, image.stem)
+
+
+def folder_photos(folder: Path, classes: Sequence[str]) -> Iterator[tuple[Path, Truth]]:
+    """Every photo that has a label file, in order of path. Raises `FolderError` without one."""
+    labelled = [(image, labels) for image in sorted(folder.rglob("*")) if image.suffix.lower() in IMAGES and (labels := _labels_path(image))]
+    if not labelled:
+        raise FolderError(f"{folder} holds no labelled photo: expected images/NAME.jpg with labels/NAME.txt beside it")
+    for image, labels in labelled:
+        yield image, truth_of(_boxes(labels, classes), classes)
 
 
 def read_groups(path: Path) -> dict[str, str]:
