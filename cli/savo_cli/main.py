@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from savo_cli import dlq, rollout, topics
+from savo_cli import dlq, models, rollout, topics
 from savo_cli.audit import audit
 from savo_cli.backup import backup, restore
 from savo_cli.digest import digest
@@ -54,6 +54,7 @@ app.command()(trace)
 app.command()(rebuild)
 app.command()(stats)
 app.add_typer(rollout.app, name="rollout")
+app.add_typer(models.app, name="models")
 topics.app.command("lag")(lag)
 topics.app.command("grow")(grow_topic)
 app.add_typer(topics.app, name="topics")

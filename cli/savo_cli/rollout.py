@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import getpass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from savo_cli.speaking import AsJson, Key, Url, page, speaking, tell_json
 
-__all__ = ["app"]
+if TYPE_CHECKING:
+    from savo_cli.gateway import Gateway
+
+__all__ = ["By", "Reason", "app", "order"]
 
 app = typer.Typer(no_args_is_help=True, help="The candidate's share of traffic: evidence, pins, pauses.")
 
@@ -46,32 +49,38 @@ def set_share(
     as_json: AsJson = False,
 ) -> None:
     """Pin the share; the automation rests until `resume`."""
-    _order({"action": "set", "share": share}, reason, by, url, key, as_json=as_json)
+    _order_and_tell({"action": "set", "share": share}, reason, by, url, key, as_json=as_json)
 
 
 @app.command("pause")
 def pause(reason: Reason, by: By = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Keep the share where it is; a sure breach still ends the trial."""
-    _order({"action": "pause"}, reason, by, url, key, as_json=as_json)
+    _order_and_tell({"action": "pause"}, reason, by, url, key, as_json=as_json)
 
 
 @app.command("resume")
 def resume(reason: Reason, by: By = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Let the evidence decide again."""
-    _order({"action": "resume"}, reason, by, url, key, as_json=as_json)
+    _order_and_tell({"action": "resume"}, reason, by, url, key, as_json=as_json)
 
 
 @app.command("rollback")
 def rollback(reason: Reason, by: By = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Take all traffic from the candidate; the champion stays."""
-    _order({"action": "rollback"}, reason, by, url, key, as_json=as_json)
+    _order_and_tell({"action": "rollback"}, reason, by, url, key, as_json=as_json)
 
 
-def _order(order: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool) -> None:
+def order(gateway: Gateway, what: dict[str, Any], reason: str, by: str | None) -> dict[str, Any]:
+    """The rollout's report afterwards. Raises `CommandError`."""
+    report: dict[str, Any] = gateway.put("/admin/rollout", {**what, "reason": reason, "by": by or _this_user()})
+    return report
+
+
+def _order_and_tell(what: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool) -> None:
     from savo_cli.gateway import Gateway
 
     with speaking(), Gateway(url, key) as gateway:
-        report = gateway.put("/admin/rollout", {**order, "reason": reason, "by": by or _this_user()})
+        report = order(gateway, what, reason, by)
     tell_json(report) if as_json else _tell(report)
 
 

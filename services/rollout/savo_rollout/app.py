@@ -14,6 +14,7 @@ from savo_rollout.control import Switches
 from savo_rollout.gates import GatePolicy
 from savo_rollout.handlers import subscriptions
 from savo_rollout.noting import Noting
+from savo_rollout.registry import Registry
 from savo_rollout.settings import RolloutSettings
 from savo_rollout.steps import StepPolicy
 from savo_rollout.watching import Watch
@@ -30,7 +31,7 @@ def build(settings: RolloutSettings, runtime: Runtime) -> Service:
     news = asyncio.Event()
     switches = Switches(settings.use_custom_vision, settings.pinned_share)
     ledger, policy = SqlLedger(runtime.database, runtime.outbox), step_policy(settings)
-    rollout = Rollout(ledger, policy, switches, runtime.clock, news.set)
+    rollout = Rollout(ledger, Registry(runtime.store), policy, switches, runtime.clock, news.set)
     watch = Watch(rollout, Aliases(runtime.store), news)
     return Service(
         name="rollout",

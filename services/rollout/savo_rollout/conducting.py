@@ -13,14 +13,17 @@ from uuid import UUID
 
 import structlog
 
+from savo_contracts.documents import ModelReport
 from savo_contracts.models import ModelRef, ModelRefused
+from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
 from savo_rollout.control import Command, Switches, apply_switches, obey
-from savo_rollout.errors import OvertakenError
+from savo_rollout.errors import NeedsForceError, OvertakenError
 from savo_rollout.ports import Ledger, Turn
+from savo_rollout.registry import Registry, model_of
 from savo_rollout.report import Report
 from savo_rollout.steps import StepPolicy, arrive, decide, next_in_line, not_served
-from savo_rollout.trial import Trial
+from savo_rollout.trial import AUTOMATION, Trial
 
 __all__ = ["Rollout"]
 
@@ -32,6 +35,7 @@ _HISTORY = 50
 @dataclass(frozen=True)
 class Rollout:
     ledger: Ledger
+    registry: Registry
     policy: StepPolicy
     switches: Switches
     clock: Callable[[], datetime]
@@ -96,15 +100,37 @@ class Rollout:
                 slow = await turn.latency_p95(trial.experiment or "", arm)
                 evidence[arm] = replace(evidence[arm], latency_p95_ms=slow)
             history = await turn.history(_HISTORY)
-        return Report.of(trial, evidence, history, self.policy, self.clock())
+        return Report.of(trial, evidence, history, self.policy, self.clock(), serving=self.switches.use_custom_vision)
 
     async def obey(self, command: Command) -> Trial:
-        """Raises `NotPossibleError`."""
+        """What is in force afterwards. Raises `NotPossibleError`, `UnknownModelError`, `IncompleteError`."""
+        report = await self.registry.report_of(command.wanted_version) if command.action == "promote" else None
         async with self.ledger.turn() as turn:
             trial = await self._trial(turn)
-            obeyed = await self._change(turn, trial, obey(trial, command, self.clock()))
+            obeyed = await (self._promote(turn, trial, command, report) if report else self._change(turn, trial, obey(trial, command, self.clock())))
         self.nudge()
         return obeyed
+
+    async def _promote(self, turn: Turn, trial: Trial, command: Command, report: ModelReport) -> Trial:
+        """Repeated, it changes nothing. Its own `models.registered`, should it come later, begins no trial."""
+        against = await self._spoken_against(turn, report)
+        if against and not command.force:
+            raise NeedsForceError(f"{against}. `savo models promote {report.version} --force` makes it champion all the same")
+        reason = f"{command.reason} (by force: {against})" if against else command.reason
+        promoted = obey(trial, command.model_copy(update={"reason": reason}), self.clock(), model_of(report))
+        if promoted is trial:
+            return trial
+        await turn.meet(model_of(report))
+        return await self._change(turn, trial, promoted)
+
+    async def _spoken_against(self, turn: Turn, report: ModelReport) -> str | None:
+        """The gate's refusal, or the evidence of its trial, with figures."""
+        if report.verdict != "passed":
+            return f"the gate refused {report.version}: {'; '.join(report.reasons)}"
+        for entry in await turn.history(_HISTORY):
+            if entry.experiment == report.version and entry.state == RolloutState.ROLLED_BACK and entry.by == AUTOMATION:
+                return f"the evidence of its trial sent {report.version} back: {entry.reason}"
+        return None
 
     async def _change(self, turn: Turn, before: Trial, after: Trial) -> Trial:
         """Store a change and what follows from it: after a trial's end the queued model's begins; a pin by setting holds for it too."""

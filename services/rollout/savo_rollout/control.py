@@ -1,4 +1,4 @@
-"""The operator's hands: pin a share, pause, resume, roll back. Every use is in the audit log with who and why."""
+"""The operator's hands: pin a share, pause, resume, roll back, promote, revert. Every use is in the audit log with who and why."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from savo_contracts.models import ModelRef
 from savo_contracts.rollout import STEPS, RolloutState
 from savo_rollout.errors import IncompleteError, NotPossibleError
+from savo_rollout.succession import promote, revert
 from savo_rollout.trial import Trial
 
 __all__ = ["Command", "Switches", "apply_switches", "obey"]
@@ -23,8 +25,12 @@ class Command(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    action: Literal["set", "pause", "resume", "rollback"]
+    action: Literal["set", "pause", "resume", "rollback", "promote", "revert"]
     share: float | None = Field(default=None, ge=0, le=1, description="With set: the candidate's share of traffic, pinned.")
+    version: str | None = Field(
+        default=None, pattern=r"^v[1-9][0-9]*$", description="With promote: the new champion. With revert: a former one; none is the last."
+    )
+    force: bool = Field(default=False, description="With promote: although the gate refused it, or the evidence sent it back.")
     reason: str = Field(min_length=1, max_length=500, description="Why, for the audit log.")
     by: str = Field(min_length=1, max_length=120, description="Who, for the audit log.")
 
@@ -33,6 +39,12 @@ class Command(BaseModel):
         if self.share is None:
             raise IncompleteError("share: set needs a share from 0 to 1")
         return self.share
+
+    @property
+    def wanted_version(self) -> str:
+        if self.version is None:
+            raise IncompleteError("version: promote needs a version, such as v3")
+        return self.version
 
 
 @dataclass(frozen=True)
@@ -43,8 +55,13 @@ class Switches:
     pinned_share: float | None = None
 
 
-def obey(trial: Trial, command: Command, now: datetime) -> Trial:
-    """Raises `NotPossibleError` when the present state has nothing to do it to, `IncompleteError` for a `set` without a share."""
+def obey(trial: Trial, command: Command, now: datetime, model: ModelRef | None = None) -> Trial:
+    """`model` is the one to promote. Raises `NotPossibleError` when the present state has nothing to do it to, `IncompleteError` for a field that lacks."""
+    if command.action == "promote":
+        assert model is not None, "its caller looked it up"
+        return promote(trial, model, command.reason, command.by, now)
+    if command.action == "revert":
+        return revert(trial, command.version, command.reason, command.by, now)
     if not trial.is_live:
         raise NotPossibleError(f"{command.action} needs a trial; the rollout is {trial.state}: {trial.reason}")
     match command.action:

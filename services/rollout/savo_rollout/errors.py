@@ -2,7 +2,9 @@
 
 SavoError                   (savo_runtime.errors)
 └── RolloutError
-    └── NotPossibleError    the operator asked for something that the present state has not
+    ├── NotPossibleError    the operator asked for something that the present state has not
+    │   └── NeedsForceError the operator asked for a model that the gate, or the evidence, spoke against
+    └── UnknownModelError   the operator named a version that the registry has not
 RetryableError
 └── OvertakenError          another replica changed the rollout first: look again
 """
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 from savo_runtime.errors import RetryableError, SavoError
 
-__all__ = ["IncompleteError", "NotPossibleError", "OvertakenError", "RolloutError"]
+__all__ = ["IncompleteError", "NeedsForceError", "NotPossibleError", "OvertakenError", "RolloutError", "UnknownModelError"]
 
 
 class RolloutError(SavoError):
@@ -20,6 +22,14 @@ class RolloutError(SavoError):
 
 class NotPossibleError(RolloutError):
     """Answered to the operator as a conflict."""
+
+
+class NeedsForceError(NotPossibleError):
+    """A conflict that the operator may overrule. The message says the figures."""
+
+
+class UnknownModelError(RolloutError):
+    """Answered to the operator as not found."""
 
 
 class IncompleteError(RolloutError):

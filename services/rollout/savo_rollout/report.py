@@ -64,6 +64,8 @@ class Report(BaseModel):
     candidate: ModelRef | None
     champion: ModelRef | None
     queued: ModelRef | None
+    former: list[str] = Field(description="Versions that were champion before, the last one first: where a revert leads.")
+    serving: bool = Field(description="SAVO_USE_CUSTOM_VISION: whether trained models answer at all.")
     reason: str
     changed_by: str
     changed_at: datetime
@@ -76,7 +78,7 @@ class Report(BaseModel):
     history: list[HistoryReport] = Field(description="Newest first.")
 
     @classmethod
-    def of(cls, trial: Trial, evidence: Evidence, history: Sequence[HistoryEntry], policy: StepPolicy, now: datetime) -> Self:
+    def of(cls, trial: Trial, evidence: Evidence, history: Sequence[HistoryEntry], policy: StepPolicy, now: datetime, *, serving: bool) -> Self:
         return cls(
             state=trial.state,
             sequence=trial.sequence,
@@ -85,6 +87,8 @@ class Report(BaseModel):
             candidate=trial.candidate,
             champion=trial.champion,
             queued=trial.queued,
+            former=[model.version for model in reversed(trial.former)],
+            serving=serving,
             reason=trial.reason,
             changed_by=trial.changed_by,
             changed_at=trial.changed_at,

@@ -124,7 +124,8 @@ def _climb(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) 
 def _promote(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> Trial:
     reason = f"{trial.experiment} is champion: {_report(evidence[Arm.CANDIDATE], policy.gates)}"
     ended = trial.next(RolloutState.COMPLETED, reason, now)
-    return replace(ended, champion=trial.candidate, candidate=None, share=0.0, step=0, step_started_at=None)
+    assert trial.candidate is not None, "a live trial has a candidate"
+    return replace(ended.crowned(trial.candidate), candidate=None, share=0.0, step=0, step_started_at=None)
 
 
 def _roll_back(trial: Trial, evidence: Evidence, policy: StepPolicy, broken: list[Measure], now: datetime) -> Trial:

@@ -18,6 +18,9 @@ LIVE = (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.PINNED)
 
 _REASON_LIMIT = 1000
 
+REMEMBERED = 20
+"""Former champions that are kept as ways back."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -36,6 +39,8 @@ class Trial:
     """None: the vision provider (Google) is the baseline."""
     queued: ModelRef | None = None
     """The newest model that waits for this trial's end."""
+    former: tuple[ModelRef, ...] = ()
+    """Champions before the present one, the last of them last; before the first there was the vision provider."""
 
     @classmethod
     def blank(cls, now: datetime) -> Trial:
@@ -52,6 +57,11 @@ class Trial:
     def next(self, state: RolloutState, reason: str, now: datetime, *, by: str = AUTOMATION) -> Trial:
         """The same trial in another state."""
         return replace(self, sequence=self.sequence + 1, state=state, reason=reason[:_REASON_LIMIT], changed_by=by, changed_at=now)
+
+    def crowned(self, model: ModelRef) -> Trial:
+        """With another champion; the one before is remembered. Used with `next`."""
+        former = (*self.former, self.champion) if self.champion else self.former
+        return replace(self, champion=model, former=former[-REMEMBERED:])
 
     def at_share(self, share: float, now: datetime) -> Trial:
         """A step of its own, with evidence of its own for the alarm. Used on the outcome of `next`."""

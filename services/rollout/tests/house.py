@@ -17,6 +17,7 @@ from savo_rollout.conducting import Rollout
 from savo_rollout.control import Switches
 from savo_rollout.handlers import subscriptions
 from savo_rollout.noting import Noting
+from savo_rollout.registry import Registry
 from savo_rollout.steps import StepPolicy
 from savo_rollout.trial import Trial
 from savo_rollout.watching import Watch
@@ -57,6 +58,6 @@ class House:
 
 def furnished(runtime: Runtime, clock: FakeClock, switches: Switches, policy: StepPolicy) -> House:
     news = asyncio.Event()
-    rollout = Rollout(SqlLedger(runtime.database, runtime.outbox), policy, switches, clock, news.set)
+    rollout = Rollout(SqlLedger(runtime.database, runtime.outbox), Registry(runtime.store), policy, switches, clock, news.set)
     service = Service(name="rollout", subscriptions=subscriptions(rollout, Noting(rollout.ledger, policy.gates.limits, news.set)), app=rollout_app(rollout))
     return House(runtime, clock, rollout, Watch(rollout, Aliases(runtime.store), news), service)

@@ -18,16 +18,24 @@ def register(app: typer.Typer) -> None:
     app.command("prepare")(prepare)
     app.command("train")(train)
     app.command("evaluate")(evaluate)
-    runs = typer.Typer(no_args_is_help=True, help="Training runs of the trainer service.")
+    runs = _group(app, "runs", "Training runs of the trainer service.")
     runs.command("list")(runs_list)
     runs.command("show")(runs_show)
-    app.add_typer(runs, name="runs")
-    models = typer.Typer(no_args_is_help=True, help="Models in the registry.")
+    models = _group(app, "models", "Models in the registry.")
     models.command("list")(models_list)
     models.command("show")(models_show)
     models.command("export")(models_export)
     models.command("diff")(models_diff)
-    app.add_typer(models, name="models")
+
+
+def _group(app: typer.Typer, name: str, about: str) -> typer.Typer:
+    """The group of that name, which somebody else may have begun."""
+    for known in app.registered_groups:
+        if known.name == name and known.typer_instance is not None:
+            return known.typer_instance
+    group = typer.Typer(no_args_is_help=True, help=about)
+    app.add_typer(group, name=name)
+    return group
 
 
 def prepare(

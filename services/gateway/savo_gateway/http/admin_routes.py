@@ -32,7 +32,7 @@ async def show_rollout(gateway: TheGateway, _caller: OpsCaller) -> dict[str, Any
         return _last_heard(gateway.rollout_mirror, away)
 
 
-@router.put("/rollout", summary="Set, pause, resume, roll back")
+@router.put("/rollout", summary="Set, pause, resume, roll back; promote a model, revert to the one before")
 async def change_rollout(order: dict[str, Any], gateway: TheGateway, caller: OpsCaller) -> Response:
     status, answer = await gateway.rollout.change({**order, "by": _signed(order.get("by"), None if caller is ANYBODY else await name_of(gateway, caller))})
     return JSONResponse(answer, status, media_type=MEDIA_TYPE if status >= 400 else None)

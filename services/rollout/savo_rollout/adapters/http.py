@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from savo_rollout.conducting import Rollout
 from savo_rollout.control import Command
-from savo_rollout.errors import IncompleteError, NotPossibleError
+from savo_rollout.errors import IncompleteError, NeedsForceError, NotPossibleError, UnknownModelError
 
 __all__ = ["rollout_app"]
 
@@ -28,6 +28,10 @@ def rollout_app(rollout: Rollout) -> Starlette:
             return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-command", _sentence(flaws))
         except IncompleteError as flaw:
             return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-command", str(flaw))
+        except UnknownModelError as flaw:
+            return _problem(HTTPStatus.NOT_FOUND, "model-unknown", str(flaw))
+        except NeedsForceError as refusal:
+            return _problem(HTTPStatus.CONFLICT, "model-refused", str(refusal))
         except NotPossibleError as refusal:
             return _problem(HTTPStatus.CONFLICT, "not-possible", str(refusal))
         return await _report(rollout)

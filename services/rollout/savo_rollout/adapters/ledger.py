@@ -265,7 +265,8 @@ def _share(trial: Trial) -> dict[str, Fact]:
 def _columns(trial: Trial) -> dict[str, Any]:
     values = {entry.name: getattr(trial, entry.name) for entry in fields(Trial)}
     models = {name: values[name].model_dump(mode="json") if values[name] else None for name in ("candidate", "champion", "queued")}
-    return values | models | {"state": trial.state.value}
+    former = [model.model_dump(mode="json") for model in trial.former]
+    return values | models | {"state": trial.state.value, "former": former}
 
 
 def _history_columns(trial: Trial) -> dict[str, Any]:
@@ -277,4 +278,5 @@ def _history_columns(trial: Trial) -> dict[str, Any]:
 def _trial(row: TrialRow) -> Trial:
     values = {entry.name: getattr(row, entry.name) for entry in fields(Trial)}
     models = {name: ModelRef.model_validate(values[name]) if values[name] else None for name in ("candidate", "champion", "queued")}
-    return Trial(**(values | models | {"state": RolloutState(row.state)}))
+    former = tuple(ModelRef.model_validate(model) for model in row.former)
+    return Trial(**(values | models | {"state": RolloutState(row.state), "former": former}))

@@ -33,6 +33,7 @@ class TrialRow(Base):
     candidate: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     champion: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     queued: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    former: Mapped[list[dict[str, Any]]] = mapped_column(JSON, comment="Champions before the present one, the last of them last.")
 
 
 class HistoryRow(Base):

@@ -1,0 +1,35 @@
+"""Versions as the trainer left them in the object store: what an operator may promote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from savo_contracts.documents import ModelReport, model_key
+from savo_contracts.models import ModelRef
+from savo_rollout.errors import UnknownModelError
+from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
+
+__all__ = ["Registry", "model_of"]
+
+
+@dataclass(frozen=True)
+class Registry:
+    store: ObjectStore
+
+    async def report_of(self, version: str) -> ModelReport:
+        """Of a version that is whole: its report and its ONNX file are there. Raises `UnknownModelError`."""
+        try:
+            report = ModelReport.model_validate_json(await self.store.get(model_key(version, "report.json")))
+        except ObjectNotFoundError:
+            raise UnknownModelError(f"there is no model {version}; `savo models list` names those there are") from None
+        except ValidationError as flaw:
+            raise UnknownModelError(f"the report of {version} cannot be read ({flaw.error_count()} flaws): register the model again") from None
+        if await self.store.head(model_key(version, "model.onnx")) is None:
+            raise UnknownModelError(f"{version} has a report, but its model.onnx is not in the object store: register the model again")
+        return report
+
+
+def model_of(report: ModelReport) -> ModelRef:
+    return ModelRef(version=report.version, key=model_key(report.version, "model.onnx"), sha256=report.onnx_sha256, classes=report.classes)
