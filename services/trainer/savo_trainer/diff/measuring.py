@@ -115,7 +115,10 @@ class _Sums:
             return {"map50": None, "gain": None, "classes": []}
         before, after = (as_evaluation(summarise(records)) for records in self.records)
         gain = compare(self.records[1], self.records[0])
-        rows = [_class_row(label, before.per_class[label], after.per_class[label], change) for label, change in gain.per_class.items()]
+        rows = [
+            _class_row(label, before.per_class[label], after.per_class[label], change, _groups(label, self.records[0]))
+            for label, change in gain.per_class.items()
+        ]
         points = {side: {"point": of.map50, "lower": of.map50_lower, "upper": of.map50_upper} for side, of in (("before", before), ("after", after))}
         paired = {"point": gain.gain, "lower": gain.lower, "upper": gain.upper}
         return {"map50": points, "gain": paired, "classes": sorted(rows, key=lambda row: (-abs(row["gain"]), row["label"]))}
@@ -138,9 +141,14 @@ class _Sums:
         return [{"label": label, **counted} for label, counted in sorted(self.by_label.items(), key=lambda entry: (-entry[1].total(), entry[0]))]
 
 
-def _class_row(label: str, before: float, after: float, change: ClassGain) -> dict[str, Any]:
-    lower, upper = np.nanpercentile(change.draws, INTERVAL).tolist()
-    return {"label": label, "boxes": change.boxes, "before": before, "after": after, "gain": change.gain, "lower": lower, "upper": upper}
+def _class_row(label: str, before: float, after: float, change: ClassGain, groups: int) -> dict[str, Any]:
+    """Without an interval where one group alone holds the class: drawn again and again, it always says the same."""
+    lower, upper = np.nanpercentile(change.draws, INTERVAL).tolist() if groups > 1 else (None, None)
+    return {"label": label, "boxes": change.boxes, "groups": groups, "before": before, "after": after, "gain": change.gain, "lower": lower, "upper": upper}
+
+
+def _groups(label: str, records: Iterable[ImageRecord]) -> int:
+    return len({record.group for record in records if record.truth.get(label)})
 
 
 def _facts(contender: Contender) -> dict[str, Any]:

@@ -84,7 +84,9 @@ def _name(summary: Summary, side: str) -> str:
     return str(summary["models"][side]["name"])
 
 
-def _with_interval(row: Mapping[str, float]) -> str:
+def _with_interval(row: Mapping[str, Any]) -> str:
+    if row["lower"] is None:
+        return f"{_points(row['gain'])} (one group: no interval)"
     return f"{_points(row['gain'])} ({_points(row['lower'])} to {_points(row['upper'])})"
 
 

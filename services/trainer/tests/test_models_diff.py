@@ -1,0 +1,159 @@
+"""`savo models diff`, with small networks that always see the same."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
+from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, ManifestLine, ModelReport, manifest_key, model_key
+from savo_contracts.samples import Split
+from savo_contracts.training import Evaluation
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.storage.factory import open_store
+from savo_trainer.commands import register
+
+app = typer.Typer()
+register(app)
+cli = CliRunner()
+
+APPLE, MILK = (16, 16, 32, 32, 0, 0.9), (40, 32, 60, 56, 1, 0.8)
+EGG_THAT_IS_NOT_THERE = (2, 2, 12, 12, 2, 0.7)
+"""Pixels of the 64 × 64 input, class, score."""
+LABELS = "0 0.375 0.375 0.25 0.25\n1 0.78125 0.6875 0.3125 0.375\n"
+OLD, NEW = constant_model(raw_rows([APPLE, EGG_THAT_IS_NOT_THERE], 3)), constant_model(raw_rows([APPLE, MILK], 3))
+
+
+def photo(seed: int) -> bytes:
+    out = BytesIO()
+    Image.new("RGB", (128, 128), (seed * 40 % 256, 120, 90)).save(out, "JPEG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two ONNX files and a folder of three labelled photos."""
+    monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "old.onnx").write_bytes(OLD)
+    (tmp_path / "new.onnx").write_bytes(NEW)
+    for kind in ("images", "labels"):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+    (tmp_path / "photos" / "classes.txt").write_text("".join(f"{name}\n" for name in NAMES))
+    for number in range(3):
+        (tmp_path / "photos" / "images" / f"{number}.jpg").write_bytes(photo(number))
+        (tmp_path / "photos" / "labels" / f"{number}.txt").write_text(LABELS)
+    return tmp_path
+
+
+def told(*words: object) -> dict[str, Any]:
+    done = cli.invoke(app, ["models", "diff", *map(str, words), "--json"])
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def refused(*words: object) -> str:
+    done = cli.invoke(app, ["models", "diff", *map(str, words)])
+    assert done.exit_code == 1, done.output
+    return " ".join(done.output.split())
+
+
+def test_two_models_on_labelled_photos_are_told_measured_and_drawn(house: Path) -> None:
+    summary = told(house / "old.onnx", house / "new.onnx", "--data", house / "photos", "--output", house / "out")
+    assert summary["photos"] == {"compared": 3, "changed": 3, "unchanged": 0, "unreadable": 0}
+    assert (summary["map50"]["before"]["point"], summary["map50"]["after"]["point"]) == pytest.approx((0.4975, 0.995))
+    assert summary["gain"]["point"] == pytest.approx(0.4975)
+    assert summary["gain"]["lower"] > 0
+    assert [(row["label"], row["boxes"], round(row["gain"], 3)) for row in summary["classes"]] == [("milk", 3, 0.995), ("apple", 3, 0.0)]
+    assert summary["boxes"] == {"same": 3, "moved": 0, "relabelled": 0, "gained": 3, "lost": 3}
+    assert summary["judged"] == {"gained_right": 3, "gained_wrong": 0, "lost_right": 0, "lost_wrong": 3, "now_right": 0, "now_wrong": 0}
+    assert summary["latency_ms"]["photos"] == 3
+    assert summary["models"]["after"]["bytes"] == len(NEW)
+    lines = [json.loads(line) for line in (house / "out" / "differences.jsonl").read_text().splitlines()]
+    assert [line["right"] for line in lines] == [{"before": 1, "after": 2}] * 3
+    page = (house / "out" / "index.html").read_text()
+    assert page.count("<figure>") == 3
+    assert "gained: milk 0.80 – right" in page
+    with Image.open(house / "out" / "pictures" / "001.jpg") as sheet:
+        assert sheet.width > 2 * sheet.height * 0.7, "old and new stand side by side"
+
+
+def test_turned_round_the_gain_is_a_loss_and_the_page_is_written_anew(house: Path) -> None:
+    words = ("--data", house / "photos", "--output", house / "out")
+    told(house / "old.onnx", house / "new.onnx", *words)
+    summary = told(house / "new.onnx", house / "old.onnx", *words, "--pictures", 1)
+    assert summary["gain"]["upper"] < 0
+    assert summary["judged"]["lost_right"] == 3
+    assert [path.name for path in (house / "out" / "pictures").iterdir()] == ["001.jpg"]
+    assert "2 more photos changed" in (house / "out" / "index.html").read_text()
+
+
+def test_without_labels_it_shows_what_changed_and_says_that_it_cannot_tell_which_is_better(house: Path) -> None:
+    bare = house / "photos" / "images"
+    (bare / "broken.jpg").write_bytes(b"no photo")
+    summary = told(house / "old.onnx", house / "new.onnx", "--data", bare)
+    assert (summary["map50"], summary["gain"], summary["classes"], summary["judged"]) == (None, None, [], None)
+    assert summary["photos"] == {"compared": 3, "changed": 3, "unchanged": 0, "unreadable": 1}
+    assert summary["boxes"]["gained"] == 3
+    said = cli.invoke(app, ["models", "diff", str(house / "old.onnx"), str(house / "new.onnx"), "--data", str(bare)])
+    assert "not which is better" in said.stdout
+
+
+def test_versions_of_the_registry_meet_on_the_newest_holdout(house: Path) -> None:
+    asyncio.run(fill_registry())
+    summary = told("v1", "models:/ingredients/v2")
+    assert summary["data"] == {"name": "the holdout of ds-000010", "photos": 2, "boxes": 4}, "not the older data set, and no training photo"
+    assert [summary["models"][side]["name"] for side in ("before", "after")] == ["v1", "v2"]
+    assert summary["page"].startswith(str(house / "data" / "diffs"))
+    assert not list((house / "data").rglob("savo-holdout-*"))
+
+
+def test_what_cannot_be_compared_says_what_to_give(house: Path) -> None:
+    old, new = house / "old.onnx", house / "new.onnx"
+    assert "give --data" in refused(old, new)
+    assert "savo models list" in refused("v7", new, "--data", house / "photos")
+    assert "the path of an ONNX file" in refused(old, "nowhere.onnx", "--data", house / "photos")
+    assert "does not exist" in refused(old, new, "--data", house / "nowhere")
+    (house / "mine").mkdir()
+    (house / "mine" / "letter.txt").write_text("keep")
+    assert "give another --output" in refused(old, new, "--data", house / "photos", "--output", house / "mine")
+    assert (house / "mine" / "letter.txt").read_text() == "keep"
+
+
+async def fill_registry() -> None:
+    store = open_store(RuntimeSettings())
+    for version, onnx in (("v1", OLD), ("v2", NEW)):
+        await store.put(model_key(version, "model.onnx"), onnx)
+        await store.put(model_key(version, "report.json"), report(version, onnx).model_dump_json().encode())
+    classes = ClassList(classes=tuple(IngredientClass(id=number, label=label) for number, label in enumerate(NAMES)))
+    await store.put(CLASSES_KEY, classes.model_dump_json().encode())
+    lines = []
+    for number in range(4):
+        sha256 = hashlib.sha256(photo(number)).hexdigest()
+        line = ManifestLine(
+            sha256=sha256, split=Split.TEST if number < 2 else Split.TRAIN, subject=f"s{number}", image_key=f"samples/images/{sha256}.jpg",
+            labels_key=f"samples/labels/{sha256}.txt", labels_sha256=hashlib.sha256(LABELS.encode()).hexdigest(),
+        )  # fmt: skip
+        lines.append(line.model_dump_json() + "\n")
+        await store.put(line.image_key, photo(number))
+        await store.put(line.labels_key, LABELS.encode())
+    await store.put(manifest_key("ds-000009"), lines[0].encode())
+    await store.put(manifest_key("ds-000010"), "".join(lines).encode())
+    await store.close()
+
+
+def report(version: str, onnx: bytes) -> ModelReport:
+    evaluation = Evaluation(map50=0.5, map50_lower=0.4, map50_upper=0.6, images=2, boxes=4)
+    file = {"onnx_sha256": hashlib.sha256(onnx).hexdigest(), "onnx_bytes": len(onnx), "image_size": 64, "classes": NAMES}
+    origin = {"run_id": "r", "dataset_version": "ds-000009", "train_samples": 1, "created_at": datetime.now(UTC)}
+    return ModelReport.model_validate({"version": version, "evaluation": evaluation, "verdict": "passed", **file, **origin})
