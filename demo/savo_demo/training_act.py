@@ -12,7 +12,7 @@ from savo_demo.waiting import until
 
 BEGINS_SECONDS = 45.0
 ENDS_SECONDS = 900.0
-ENDED = frozenset({"registered", "rejected", "failed"})
+ENDED = frozenset({"registered", "rejected", "failed", "cancelled"})
 
 
 @dataclass
@@ -32,8 +32,8 @@ class TrainingAct:
             await self._begun(number)
             run = await self._ended(number, stage)
             self.runs.append(run)
-            if run["state"] == "failed":
-                raise StageError("the training run failed: " + "; ".join(run["reasons"]), "trainer")
+            if run["state"] in {"failed", "cancelled"}:
+                raise StageError(f"the training run is {run['state']}: " + "; ".join(run["reasons"]), "trainer")
             stage.detail = verdict(run)
         return run
 

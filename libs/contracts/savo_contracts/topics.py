@@ -79,7 +79,7 @@ RECIPES_SUGGESTED = _topic("recipes.suggested", RecipesSuggested, "recipe_id", "
 
 SUBJECTS_ERASED = _topic("subjects.erased", SubjectErased, "subject", "gateway", "vision collector rollout reasoning", partitions=6, retention=COMPACT)
 
-AUDIT_RECORDED = _topic("audit.recorded", AuditRecorded, "about", "gateway rollout cli", "gateway", partitions=1, retention=FOREVER)
+AUDIT_RECORDED = _topic("audit.recorded", AuditRecorded, "about", "gateway trainer rollout cli", "gateway", partitions=1, retention=FOREVER)
 # fmt: on
 
 SERVICES = ("gateway", "vision", "collector", "trainer", "rollout", "reasoning")

@@ -66,6 +66,7 @@ class TrainingFinished(Event):
     version: str | None = Field(default=None, description="The candidate's version; set when there was a model to judge.")
     evaluation: Evaluation | None = None
     comparison: Comparison | None = Field(default=None, description="None for a first model.")
+    cancelled_by: str | None = Field(default=None, description="Who ended it before its verdict; the outcome is `failed` then. None: nobody did.")
     reasons: tuple[str, ...] = Field(default=(), description="What spoke against it, or for it, with figures.")
     next_steps: tuple[str, ...] = Field(default=(), description="After a refusal: what to do next.")
     train_samples: int = Field(default=0, ge=0, description="Samples of the train split that it learned from.")

@@ -24,7 +24,9 @@ def training_finished(run: Run, after: State) -> TrainingFinished:
         run_id=run.id,
         dataset=run.dataset,
         dataset_version=facts.dataset_version,
-        outcome=RunOutcome(after.value),
+        # A new outcome would break those who read this version of the event: a run that was ended is one without a verdict.
+        outcome=RunOutcome.FAILED if after is State.CANCELLED else RunOutcome(after.value),
+        cancelled_by=facts.cancelled_by,
         version=facts.version,
         evaluation=facts.evaluation,
         comparison=facts.comparison,

@@ -48,7 +48,7 @@ def build(settings: TrainerSettings, runtime: Runtime) -> Service:
             bind(on_sample_stored, samples=samples),
             bind(on_sample_erased, samples=samples),
         ],
-        app=runs_app(ledger),
+        app=runs_app(ledger, count_run),
         workers=[Worker("runs", carry)],
     )
 
@@ -69,7 +69,7 @@ def training_policy(settings: TrainerSettings) -> TrainPolicy:
 
 def _show_no_runs_yet() -> None:
     """There from the start, so that the first run of a kind is seen as a step up from 0."""
-    for state in (State.REGISTERED, State.REJECTED, State.FAILED):
+    for state in (State.REGISTERED, State.REJECTED, State.FAILED, State.CANCELLED):
         TRAINING_RUNS.labels(outcome=state.value)
 
 

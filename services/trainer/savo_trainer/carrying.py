@@ -13,7 +13,7 @@ import structlog
 from savo_detection.errors import ModelRefusedError
 from savo_runtime.errors import DependencyDownError, RetryableError
 from savo_runtime.storage.port import ObjectNotFoundError, StorageFullError
-from savo_trainer.errors import LeaseLostError, RunImpossibleError
+from savo_trainer.errors import LeaseLostError, RunCancelledError, RunImpossibleError
 from savo_trainer.ports import Lease, RunLedger
 from savo_trainer.runs import Run
 from savo_trainer.stages import Stages
@@ -58,7 +58,7 @@ class CarryRuns:
             return False
         async with self._held():
             while run.is_open:
-                run = await self._step(run)
+                run = await self._unless_cancelled(run)
         return True
 
     async def _look(self) -> bool:
@@ -71,17 +71,47 @@ class CarryRuns:
             log.warning("run.left-to-another-replica", error=str(lost))
         return False
 
+    async def _unless_cancelled(self, run: Run) -> Run:
+        """The next step; given up within `look_every` when somebody, on whatever replica, asks for the run's end."""
+        try:
+            async with asyncio.TaskGroup() as both:
+                step = both.create_task(self._step(run))
+                watch = both.create_task(self._watch(run))
+                step.add_done_callback(lambda _: watch.cancel())
+        except BaseExceptionGroup as several:
+            flaw = several.exceptions[0]
+            if not isinstance(flaw, RunCancelledError):
+                raise flaw from None
+            log.info("run.cancelling", run_id=run.id, state=run.state)
+            return await self._standing(run)
+        return step.result()
+
+    async def _watch(self, run: Run) -> None:
+        """Raises `RunCancelledError`. The cancelling itself is watched by nobody."""
+        while not run.is_cancelled:
+            await self.pause(self.policy.look_every)
+            with contextlib.suppress(DependencyDownError):
+                if (await self._standing(run)).is_cancelled:
+                    raise RunCancelledError(run.id)
+
+    async def _standing(self, run: Run) -> Run:
+        standing = await self.ledger.get(run.id)
+        assert standing is not None, "a run is never deleted"
+        return standing
+
     async def _step(self, run: Run) -> Run:
         """One state's work. What may pass is tried again, bounded; the rest fails the run with its reason."""
         if run.attempts >= self.policy.attempts:
             return await self.stages.fail(run, f"{run.state} was begun {run.attempts} times and did not come to an end")
         run = await self.ledger.begin_attempt(run.id)
+        if not run.is_open:
+            return run
         try:
             moved = await self.stages.work(run)
         except (asyncio.CancelledError, DependencyDownError):
             await self._give_back_attempt(run)
             raise
-        except LeaseLostError:
+        except (LeaseLostError, RunCancelledError):
             raise
         except RunImpossibleError as flaw:
             return await self.stages.fail(run, str(flaw), flaw.next_steps)

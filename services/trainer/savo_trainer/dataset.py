@@ -25,7 +25,7 @@ from savo_runtime.storage.port import ObjectNotFoundError
 from savo_trainer.errors import RunImpossibleError
 from savo_trainer.ports import IndexedSample, Numbers, ObjectStore
 
-__all__ = ["ClassMap", "Frozen", "LabelLine", "Material", "bring", "class_map", "freeze", "materialise", "parse_labels", "read_manifest", "resolve"]
+__all__ = ["ClassMap", "Frozen", "LabelLine", "Material", "bring", "class_map", "dense_labels", "freeze", "gather", "materialise", "parse_labels", "read_manifest", "resolve"]
 
 RESTORE_CLASSES = "Restore samples/classes.json from a backup: it may only grow."
 
@@ -102,10 +102,10 @@ async def materialise(frozen: Frozen, store: ObjectStore, folder: Path) -> Mater
 async def bring(lines: Sequence[ManifestLine], store: ObjectStore, folder: Path) -> tuple[list[tuple[ManifestLine, str]], ClassMap]:
     """The photos and label files of these lines in `folder`; which of them are there, with the label files as they were stored."""
     classes = ClassList.model_validate_json(await _classes_document(store))
-    labels = await _gather(lines, lambda line: _label_text(line, store))
+    labels = await gather(lines, lambda line: _label_text(line, store))
     present = [(line, text) for line, text in zip(lines, labels, strict=True) if text is not None]
     mapping = class_map((label.class_id for _, text in present for label in parse_labels(text)), classes)
-    fetched = await _gather(present, lambda pair: _bring(pair[0], _dense_labels(pair[1], mapping), store, folder))
+    fetched = await gather(present, lambda pair: _bring(pair[0], dense_labels(pair[1], mapping), store, folder))
     return [pair for pair, there in zip(present, fetched, strict=True) if there], mapping
 
 
@@ -153,7 +153,7 @@ def labels_path(line: ManifestLine, folder: Path) -> Path:
 async def _lines(samples: Sequence[IndexedSample], store: ObjectStore) -> tuple[ManifestLine, ...]:
     """In order of sha256, so that the same samples always give the same bytes; a sample without a label file was erased meanwhile."""
     ordered = sorted(samples, key=lambda sample: sample.sha256)
-    lines = await _gather(ordered, lambda sample: _line(sample, store))
+    lines = await gather(ordered, lambda sample: _line(sample, store))
     return tuple(line for line in lines if line is not None)
 
 
@@ -214,7 +214,8 @@ async def _label_text(line: ManifestLine, store: ObjectStore) -> str | None:
     return text if hashlib.sha256(labels).hexdigest() == line.labels_sha256 else None
 
 
-def _dense_labels(text: str, mapping: ClassMap) -> str:
+def dense_labels(text: str, mapping: ClassMap) -> str:
+    """A label file with the network's outputs in place of ids."""
     return "".join(f"{mapping.dense[label.class_id]} {' '.join(label.numbers)}\n" for label in parse_labels(text))
 
 
@@ -248,7 +249,7 @@ def _write_data_yaml(folder: Path, names: Sequence[str], *, val: str) -> Path:
     return target
 
 
-async def _gather(items: Sequence[T], work: Callable[[T], Awaitable[R]]) -> list[R]:
+async def gather(items: Sequence[T], work: Callable[[T], Awaitable[R]]) -> list[R]:
     """All of them, `AT_ONCE` at a time, in their order; the first error ends the rest."""
     limit = asyncio.Semaphore(AT_ONCE)
 

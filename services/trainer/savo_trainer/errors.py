@@ -4,7 +4,9 @@ SavoError
 ├── RetryableError
 │   ├── TrainingCrashedError    the subprocess ended without a model: tried again, a bounded number of times
 │   └── LeaseLostError          another replica carries the runs now: stop at once, write nothing
-└── RunImpossibleError          this run can come to nothing, however often it is tried: failed, with next steps
+├── RunImpossibleError          this run can come to nothing, however often it is tried: failed, with next steps
+├── RunCancelledError           somebody asked for this run's end: its work stops, and what it began is cleared away
+└── RunEndedError               somebody asked for the end of a run that has ended
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Sequence
 
 from savo_runtime.errors import RetryableError, SavoError
 
-__all__ = ["ForbiddenMoveError", "LeaseLostError", "RunImpossibleError", "TrainingCrashedError"]
+__all__ = ["ForbiddenMoveError", "LeaseLostError", "RunCancelledError", "RunEndedError", "RunImpossibleError", "TrainingCrashedError"]
 
 
 class TrainingCrashedError(RetryableError):
@@ -37,6 +39,21 @@ class RunImpossibleError(SavoError):
     def __init__(self, message: str, next_steps: Sequence[str] = ()) -> None:
         super().__init__(message, reason="run-impossible")
         self.next_steps = tuple(next_steps)
+
+
+class RunCancelledError(SavoError):
+    """The run is being cancelled: whoever works on it stops and writes nothing of that work."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"{run_id} is being cancelled", reason="run-cancelled")
+
+
+class RunEndedError(SavoError):
+    """There is nothing left to cancel."""
+
+    def __init__(self, run_id: str, state: str) -> None:
+        super().__init__(f"{run_id} has ended: it is {state}, and its verdict stands", reason="run-ended")
+        self.state = state
 
 
 class ForbiddenMoveError(SavoError):

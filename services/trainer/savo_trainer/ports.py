@@ -70,8 +70,12 @@ class RunLedger(Protocol):
 
     async def note(self, run_id: str, progress: Progress) -> None: ...
 
+    async def cancel(self, run_id: str, by: str, reason: str) -> Run | None:
+        """Ask for a run's end, once, with its line in the audit log; None for an unknown run. Needs no lease. Raises `RunEndedError`."""
+        ...
+
     async def move(self, run: Run, after: State, *, detail: str = "", events: Iterable[Event] = ()) -> Run:
-        """Save the run in its next state, one row of history, and the events for the outbox, in one transaction."""
+        """Save the run in its next state, one row of history, and the events for the outbox, in one transaction. Raises `RunCancelledError`."""
         ...
 
 
@@ -101,6 +105,10 @@ class Numbers(Protocol):
 
     async def model_version(self, run_id: str, *, above: int = 0) -> str:
         """The run's `v1`; asked again it is the same, unless it is not above `above`."""
+        ...
+
+    async def model_version_given(self, run_id: str) -> str | None:
+        """The run's number if it has one; none is given."""
         ...
 
 

@@ -19,7 +19,7 @@ from savo_trainer.ports import Numbers
 from savo_trainer.runs import Facts, Run
 from savo_trainer.training import Start, Trained
 
-__all__ = ["Registered", "champion_version", "fetch_start", "model_card", "report_of", "store_candidate", "store_report"]
+__all__ = ["Registered", "champion_version", "fetch_start", "model_card", "remove_candidate", "report_of", "store_candidate", "store_report"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,12 @@ async def store_candidate(run: Run, trained: Trained, store: ObjectStore, number
 async def store_report(report: ModelReport, facts: Facts, store: ObjectStore) -> None:
     await store.put(model_key(report.version, "card.md"), model_card(report, facts).encode(), media_type="text/markdown")
     await store.put(model_key(report.version, "report.json"), _report_json(report, facts), media_type="application/json")
+
+
+async def remove_candidate(version: str, store: ObjectStore) -> None:
+    """What a run without a verdict left. The report goes first: without it a version is none."""
+    for name in ("report.json", "card.md", "model.onnx", "weights.pt"):
+        await store.delete(model_key(version, name))
 
 
 async def champion_version(store: ObjectStore) -> str | None:

@@ -3,6 +3,8 @@
     queued ──► preparing ──► training ──► evaluating ──► registered
                    │             │            ├────────► rejected
                    └─────────────┴────────────┴────────► failed
+       │           └─────────────┴────────────┴────────► cancelling ──► cancelled
+       └───────────────────────────────────────────────────────────────────┘
 
 A state names the work in progress; its results are in `facts` once the next state is reached. So whoever takes the run
 over repeats the work of one state at most, and each state's work may be repeated safely.
@@ -19,9 +21,9 @@ from pydantic import Field
 
 from savo_contracts.envelope import Message
 from savo_contracts.training import Comparison, Evaluation, TrainingThresholdReached
-from savo_trainer.errors import ForbiddenMoveError
+from savo_trainer.errors import ForbiddenMoveError, RunEndedError
 
-__all__ = ["OPEN", "Facts", "Progress", "Run", "State", "Transition", "check_move", "requested"]
+__all__ = ["OPEN", "Facts", "Progress", "Run", "State", "Transition", "cancelled", "check_move", "requested"]
 
 
 class State(StrEnum):
@@ -29,16 +31,20 @@ class State(StrEnum):
     PREPARING = "preparing"
     TRAINING = "training"
     EVALUATING = "evaluating"
+    CANCELLING = "cancelling"
+    """Somebody asked for its end: what it began is being ended and cleared away."""
     REGISTERED = "registered"
     REJECTED = "rejected"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 _WAYS: dict[State, frozenset[State]] = {
-    State.QUEUED: frozenset({State.PREPARING, State.FAILED}),
-    State.PREPARING: frozenset({State.TRAINING, State.FAILED}),
-    State.TRAINING: frozenset({State.EVALUATING, State.FAILED}),
-    State.EVALUATING: frozenset({State.REGISTERED, State.REJECTED, State.FAILED}),
+    State.QUEUED: frozenset({State.PREPARING, State.FAILED, State.CANCELLED}),
+    State.PREPARING: frozenset({State.TRAINING, State.FAILED, State.CANCELLING}),
+    State.TRAINING: frozenset({State.EVALUATING, State.FAILED, State.CANCELLING}),
+    State.EVALUATING: frozenset({State.REGISTERED, State.REJECTED, State.FAILED, State.CANCELLING}),
+    State.CANCELLING: frozenset({State.CANCELLED}),
 }
 
 OPEN = tuple(_WAYS)
@@ -72,6 +78,8 @@ class Facts(Message):
     training_seconds: float = 0.0
     evaluation: Evaluation | None = None
     comparison: Comparison | None = None
+    cancelled_by: str | None = None
+    """Who asked for its end, as the audit log names them."""
 
 
 class Progress(Message):
@@ -107,6 +115,11 @@ class Run(Message):
     def is_open(self) -> bool:
         return self.state in OPEN
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Its end was asked for, whether it has come or not."""
+        return self.state in (State.CANCELLING, State.CANCELLED)
+
 
 class Transition(Message):
     """One row of a run's history."""
@@ -121,6 +134,17 @@ def requested(event_id: UUID, reached: TrainingThresholdReached) -> Run:
     """The run that an event calls for; the same event always gives the same run id."""
     trigger = reached.model_dump(mode="json", include={"reason", "new_samples", "total_samples", "threshold"})
     return Run(id=f"run-{event_id.hex[:12]}", event_id=event_id, dataset=reached.dataset, state=State.QUEUED, trigger=trigger, requested_at=reached.reached_at)
+
+
+def cancelled(run: Run, by: str, reason: str, at: datetime) -> Run:
+    """The run once its end was asked for: at its end when nothing was begun. Asked again it stays as it is. Raises `RunEndedError`."""
+    if run.is_cancelled:
+        return run
+    if not run.is_open:
+        raise RunEndedError(run.id, run.state)
+    told = {"facts": run.facts.model_copy(update={"cancelled_by": by}), "reasons": (f"cancelled by {by}: {reason}",), "attempts": 0}
+    ended = {"state": State.CANCELLED, "finished_at": at} if run.state is State.QUEUED else {"state": State.CANCELLING}
+    return run.model_copy(update=told | ended)
 
 
 def check_move(before: State, after: State) -> None:

@@ -22,7 +22,7 @@ from savo_trainer.dataset import Frozen, Material, freeze, materialise, read_man
 from savo_trainer.evaluation import Measured, holdout_samples, measure, set_beside
 from savo_trainer.gate import ClassChange, Evidence, GatePolicy, Verdict, judge
 from savo_trainer.ports import Numbers, RunLedger, Runner, SampleIndex
-from savo_trainer.registry import champion_version, fetch_start, report_of, store_candidate, store_report
+from savo_trainer.registry import champion_version, fetch_start, remove_candidate, report_of, store_candidate, store_report
 from savo_trainer.runs import Facts, Progress, Run, State
 from savo_trainer.training import Trained, TrainPlan, TrainPolicy, plan_for
 
@@ -51,10 +51,19 @@ class Stages:
 
     async def work(self, run: Run) -> Run:
         """Do the present state's work and return the run in its next state."""
-        stage = {State.QUEUED: self._begin, State.PREPARING: self._prepare, State.TRAINING: self._train, State.EVALUATING: self._evaluate}
+        stage = {
+            State.QUEUED: self._begin,
+            State.PREPARING: self._prepare,
+            State.TRAINING: self._train,
+            State.EVALUATING: self._evaluate,
+            State.CANCELLING: self._cancel,
+        }
         return await stage[run.state](run)
 
     async def fail(self, run: Run, reason: str, next_steps: tuple[str, ...] = ()) -> Run:
+        """A run that is being cancelled ends cancelled, whatever could not be cleared away."""
+        if run.state is State.CANCELLING:
+            return await self._end_cancelled(run, detail=reason)
         run = _with(run, reasons=(reason,), next_steps=next_steps, finished_at=self.clock())
         moved = await self.ledger.move(run, State.FAILED, detail=reason, events=[training_finished(run, State.FAILED)])
         return await self._ended(moved)
@@ -107,6 +116,17 @@ class Stages:
         await store_report(report, run.facts, self.store)
         after = State.REGISTERED if verdict.passed else State.REJECTED
         return await self._ended(await self.ledger.move(run, after, detail="; ".join(verdict.reasons), events=events_of(run, after, report)))
+
+    async def _cancel(self, run: Run) -> Run:
+        """A model that nobody judged leaves no file; its number stays taken."""
+        await self.runner.stop_stale(self._folder(run))
+        if version := await self.numbers.model_version_given(run.id):
+            await remove_candidate(version, self.store)
+        return await self._end_cancelled(run)
+
+    async def _end_cancelled(self, run: Run, detail: str = "") -> Run:
+        run = _with(run, facts=run.facts.model_copy(update={"version": None}), finished_at=self.clock())
+        return await self._ended(await self.ledger.move(run, State.CANCELLED, detail=detail, events=[training_finished(run, State.CANCELLED)]))
 
     async def _ended(self, run: Run) -> Run:
         """The photos go: they are the store's to keep, and the users' to have erased."""

@@ -33,6 +33,8 @@ __all__ = [
     "split_photos",
     "split_samples",
     "unpack",
+    "write_data",
+    "write_groups",
 ]
 
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
@@ -115,13 +117,13 @@ def prepare(found: Found, classes: Sequence[str], output: Path, shares: Sequence
     _empty(output)
     for photo, split in zip(found.photos, splits, strict=True):
         _place(photo, split, output)
-    _write_groups(output, [photo.name for photo in photos], splits, groups)
+    write_groups(output, [photo.name for photo in photos], splits, groups)
     return Prepared(
         counts={split: splits.count(split) for split in SPLITS},
         groups={split: len({group for group, chosen in zip(groups, splits, strict=True) if chosen == split}) for split in SPLITS},
         boxes={split: sum(photo.labels.count("\n") for photo, chosen in zip(found.photos, splits, strict=True) if chosen == split) for split in SPLITS},
         left_out=found.left_out,
-        data=_write_data(output, classes),
+        data=write_data(output, classes),
     )
 
 
@@ -255,16 +257,18 @@ def _place(photo: LabelledPhoto, split: str, output: Path) -> None:
     (labels / f"{stem}.txt").write_text(photo.labels, encoding="utf-8")
 
 
-def _write_groups(output: Path, names: Sequence[str], splits: Sequence[str], groups: Sequence[str]) -> None:
+def write_groups(output: Path, names: Sequence[str], splits: Sequence[str], groups: Sequence[str]) -> None:
+    """groups.csv: what each photo belongs to."""
     with (output / GROUPS_FILE).open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["name", "split", "group"])
         rows.writerows(sorted(zip(names, splits, groups, strict=True)))
 
 
-def _write_data(output: Path, classes: Sequence[str]) -> Path:
+def write_data(output: Path, classes: Sequence[str], *, root: Path | None = None) -> Path:
+    """classes.txt and dataset.yaml. `root`: where the folder will stand, if not at `output`."""
     (output / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
     target = output / "dataset.yaml"
-    content = {"path": str(output.resolve()), **{split: f"images/{split}" for split in SPLITS}, "names": dict(enumerate(classes))}
+    content = {"path": str((root or output).resolve()), **{split: f"images/{split}" for split in SPLITS}, "names": dict(enumerate(classes))}
     target.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
     return target

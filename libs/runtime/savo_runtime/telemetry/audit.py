@@ -23,6 +23,8 @@ __all__ = ["Action", "Recorder", "audit"]
 Action = Literal[
     "share.changed",
     "alias.moved",
+    "model.registered",
+    "run.cancelled",
     "dead-letters.redriven",
     "records.replayed",
     "scan.erased",

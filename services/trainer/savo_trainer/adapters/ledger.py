@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import select
@@ -13,9 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from savo_contracts.envelope import Event, derived_id
 from savo_runtime.database import Database
 from savo_runtime.messaging.outbox import Outbox
+from savo_runtime.telemetry.audit import audit
 from savo_trainer.adapters.lease import DatabaseLease
 from savo_trainer.adapters.tables import RunRow, TransitionRow
-from savo_trainer.runs import OPEN, Facts, Progress, Run, State, Transition, check_move
+from savo_trainer.announcing import training_finished
+from savo_trainer.errors import RunCancelledError
+from savo_trainer.runs import OPEN, Facts, Progress, Run, State, Transition, cancelled, check_move
 
 __all__ = ["DatabaseLedger"]
 
@@ -36,7 +40,9 @@ class DatabaseLedger:
 
     async def oldest_open(self) -> Run | None:
         async with self.database.session(read_only=True) as session:
-            row = await session.scalar(select(RunRow).where(RunRow.state.in_(OPEN)).order_by(RunRow.requested_at, RunRow.id).limit(1))
+            # What is being cancelled waits for nobody.
+            in_order = (RunRow.state != State.CANCELLING, RunRow.requested_at, RunRow.id)
+            row = await session.scalar(select(RunRow).where(RunRow.state.in_(OPEN)).order_by(*in_order).limit(1))
             return _run(row) if row else None
 
     async def get(self, run_id: str) -> Run | None:
@@ -71,25 +77,50 @@ class DatabaseLedger:
             row = await self._mine(session, run_id)
             row.progress = progress.model_dump(mode="json")
 
+    async def cancel(self, run_id: str, by: str, reason: str) -> Run | None:
+        async with self.database.session() as session:
+            row = await session.get(RunRow, run_id, with_for_update=True)
+            if row is None:
+                return None
+            now, standing = self.lease.clock(), _run(row)
+            run = cancelled(standing, by, reason, now)
+            if run is standing:
+                return run
+            _write(row, run)
+            session.add(_transition(run.id, standing.state, run.state, now, run.reasons[0]))
+            record = partial(self.outbox.add, session)
+            await audit(record, "run.cancelled", by=by, about=run.id, before={"state": standing.state}, after={"state": State.CANCELLED}, reason=reason, at=now)
+            if not run.is_open:
+                await self._tell(session, run, [training_finished(run, run.state)])
+            return run
+
     async def move(self, run: Run, after: State, *, detail: str = "", events: Iterable[Event] = ()) -> Run:
         async with self.database.session() as session:
             row = await self._mine(session, run.id)
             before = State(row.state)
+            if before is not run.state and _run(row).is_cancelled:
+                raise RunCancelledError(run.id)
             check_move(before, after)
-            moved = run.model_copy(update={"state": after, "attempts": 0, "started_at": row.started_at})
-            for name, value in _changing(moved).items():
-                if name != "progress":
-                    setattr(row, name, value)
+            _write(row, run.model_copy(update={"state": after, "attempts": 0, "started_at": row.started_at}))
             session.add(_transition(run.id, before, after, self.lease.clock(), detail))
-            for event in events:
-                await self.outbox.add(session, event, event_id=derived_id(run.event_id, event.type))
+            await self._tell(session, run, events)
             return _run(row)
+
+    async def _tell(self, session: AsyncSession, run: Run, events: Iterable[Event]) -> None:
+        for event in events:
+            await self.outbox.add(session, event, event_id=derived_id(run.event_id, event.type))
 
     async def _mine(self, session: AsyncSession, run_id: str) -> RunRow:
         await self.lease.hold(session)
-        row = await session.get(RunRow, run_id)
+        row = await session.get(RunRow, run_id, with_for_update=True)
         assert row is not None, f"{run_id} was recorded before it was worked on"
         return row
+
+
+def _write(row: RunRow, run: Run) -> None:
+    for name, value in _changing(run).items():
+        if name != "progress":  # noted by itself, as it comes
+            setattr(row, name, value)
 
 
 def _changing(run: Run) -> dict[str, Any]:

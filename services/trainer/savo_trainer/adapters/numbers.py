@@ -23,6 +23,11 @@ class DatabaseNumbers:
     async def model_version(self, run_id: str, *, above: int = 0) -> str:
         return f"v{await self._number('model', run_id, above)}"
 
+    async def model_version_given(self, run_id: str) -> str | None:
+        async with self.database.session(read_only=True) as session:
+            number = await session.scalar(select(func.max(NumberRow.number)).where(NumberRow.series == "model", NumberRow.run_id == run_id))
+        return None if number is None else f"v{number}"
+
     async def _number(self, series: str, run_id: str, above: int) -> int:
         while True:
             try:
