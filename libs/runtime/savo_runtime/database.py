@@ -33,6 +33,7 @@ from sqlalchemy.schema import CreateSchema
 
 from savo_runtime.errors import DependencyDownError, FatalError, RetryableError
 from savo_runtime.settings import RuntimeSettings
+from savo_runtime.sqlite_driver import connector
 from savo_runtime.storage.port import StorageFullError
 from savo_runtime.telemetry.spans import step
 
@@ -251,7 +252,8 @@ async def _create_schema(database: Database) -> None:
 
 
 def _sqlite_engine(url: URL) -> AsyncEngine:
-    engine = create_async_engine(url, pool_timeout=LOCK_WAIT_SECONDS, pool_size=10)
+    assert url.database, "an SQLite file has a path"
+    engine = create_async_engine(url, pool_timeout=LOCK_WAIT_SECONDS, pool_size=10, async_creator=connector(url.database))
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine

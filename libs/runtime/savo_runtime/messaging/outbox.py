@@ -44,6 +44,9 @@ OnPublished = Callable[[AsyncSession, Sequence[tuple[OutboxRow, RecordRef]]], Aw
 class Sessions(Protocol):
     """One transaction each: `savo_runtime.database.Database`."""
 
+    @property
+    def is_sqlite(self) -> bool: ...
+
     def session(self, *, read_only: bool = False) -> AbstractAsyncContextManager[AsyncSession]: ...
 
 
@@ -143,11 +146,11 @@ class OutboxRelay:
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[bool]:
         """Within it no other replica relays; False while another does. SQLite has one replica."""
+        if self._database.is_sqlite:
+            yield True
+            return
         async with self._database.session(read_only=True) as session:
-            if session.get_bind().dialect.name == "postgresql":
-                yield bool(await session.scalar(select(func.pg_try_advisory_xact_lock(self._lock_key))))
-                return
-        yield True
+            yield bool(await session.scalar(select(func.pg_try_advisory_xact_lock(self._lock_key))))
 
     async def _wait(self) -> None:
         try:

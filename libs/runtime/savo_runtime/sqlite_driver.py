@@ -1,0 +1,139 @@
+"""aiosqlite with one trip to its thread for a statement, in the place of four: a trip costs more than most of our statements do.
+
+aiosqlite makes the cursor, executes, fetches and closes on the connection's thread, and each waits for its turn there.
+Here the statement goes with its first rows, and what is known by then is answered without asking.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import aiosqlite
+from aiosqlite.context import Result, contextmanager
+
+__all__ = ["connector"]
+
+FIRST_ROWS = 256
+"""Rows that come with their statement. More than these are fetched when they are asked for, so that a long answer is never all in memory."""
+
+
+def connector(path: Path | str) -> Callable[[], Awaitable[aiosqlite.Connection]]:
+    """What `create_async_engine(async_creator=…)` asks for."""
+
+    async def connect() -> aiosqlite.Connection:
+        return await _Connection(partial(sqlite3.connect, str(path)))
+
+    return connect
+
+
+class _Connection(aiosqlite.Connection):
+    _left_running = False
+    """A statement whose asker was cancelled may still begin a transaction behind our back."""
+
+    def __init__(self, opened: Callable[[], sqlite3.Connection]) -> None:
+        super().__init__(opened, iter_chunk_size=FIRST_ROWS)
+        self._thread.daemon = True  # a process that ends in a hurry does not wait for it
+
+    def made_cursor(self) -> sqlite3.Cursor:
+        return self._conn.cursor()
+
+    def cursor(self) -> Result[Any]:
+        return cast("Result[Any]", _cursor(self))
+
+    async def rollback(self) -> None:
+        """The pool asks for one after every commit; without a transaction there is nothing to do."""
+        if self._left_running or self._conn.in_transaction:
+            await super().rollback()
+            self._left_running = False
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+        except asyncio.CancelledError:
+            self._left_running = True
+            raise
+
+
+@contextmanager
+async def _cursor(connection: _Connection) -> _Cursor:
+    return _Cursor(connection)
+
+
+class _Cursor(aiosqlite.Cursor):
+    """sqlite3's own cursor is made on its thread, with the first statement."""
+
+    _cursor: sqlite3.Cursor | None  # type: ignore[assignment]
+
+    def __init__(self, connection: _Connection) -> None:
+        super().__init__(connection, cast("sqlite3.Cursor", None))
+        self._connection = connection
+        self._rows: list[Any] = []
+        self._exhausted = True
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+
+    async def execute(self, sql: str, parameters: Iterable[Any] | None = None) -> aiosqlite.Cursor:
+        self._rows, self._exhausted = await self._execute(self._run, sql, parameters or ())
+        return self
+
+    async def executemany(self, sql: str, parameters: Iterable[Iterable[Any]]) -> aiosqlite.Cursor:
+        await self._execute(self._run_many, sql, parameters)
+        return self
+
+    async def fetchone(self) -> Any:
+        return next(iter(await self.fetchmany(1)), None)
+
+    async def fetchmany(self, size: int | None = None) -> list[Any]:
+        wanted = size or self.arraysize
+        if not self._rows and not self._exhausted:
+            self._rows, self._exhausted = await self._execute(self._next_rows, max(wanted, FIRST_ROWS))
+        given, self._rows = list(islice(self._rows, wanted)), self._rows[wanted:]
+        return given
+
+    async def fetchall(self) -> list[Any]:
+        rows, self._rows = self._rows, []
+        if not self._exhausted:
+            rows += await self._execute(self._made().fetchall)
+            self._exhausted = True
+        return rows
+
+    async def close(self) -> None:
+        # A statement whose rows are all fetched holds nothing: closing it can wait for the garbage collector.
+        if self._cursor is not None and not self._exhausted:
+            await self._execute(self._cursor.close)
+        self._rows, self._exhausted = [], True
+
+    @property
+    def description(self) -> Any:
+        return self._cursor.description if self._cursor is not None else None
+
+    @property
+    def rowcount(self) -> int:
+        return self._cursor.rowcount if self._cursor is not None else -1
+
+    @property
+    def lastrowid(self) -> int | None:
+        return self._cursor.lastrowid if self._cursor is not None else None
+
+    def _made(self) -> sqlite3.Cursor:
+        if self._cursor is None:
+            self._cursor = self._connection.made_cursor()
+        return self._cursor
+
+    def _run(self, sql: str, parameters: Any) -> tuple[list[Any], bool]:
+        cursor = self._made().execute(sql, parameters)
+        return self._next_rows(FIRST_ROWS) if cursor.description else ([], True)
+
+    def _run_many(self, sql: str, parameters: Any) -> None:
+        self._made().executemany(sql, parameters)
+
+    def _next_rows(self, wanted: int) -> tuple[list[Any], bool]:
+        rows = self._made().fetchmany(wanted)
+        return rows, len(rows) < wanted

@@ -1,0 +1,100 @@
+"""Statements to SQLite take one trip to its thread; what they answer is what aiosqlite answers."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+from sqlalchemy import text
+
+from savo_runtime.database import Database
+from savo_runtime.sqlite_driver import FIRST_ROWS, connector
+
+LONG = FIRST_ROWS * 2 + 7
+
+
+@pytest.fixture
+async def connection(tmp_path: Path) -> AsyncIterator[aiosqlite.Connection]:
+    connection = await connector(tmp_path / "numbers.sqlite3")()
+    async with connection.cursor() as cursor:
+        await cursor.execute("CREATE TABLE numbers (number INTEGER PRIMARY KEY)")
+        await cursor.executemany("INSERT INTO numbers VALUES (?)", [(number,) for number in range(LONG)])
+    await connection.commit()
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    told: list[str] = []
+    carry = aiosqlite.Connection._execute
+
+    async def counted(self: aiosqlite.Connection, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        told.append(getattr(fn, "__name__", repr(fn)))
+        return await carry(self, fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
+    return told
+
+
+async def test_a_statement_its_rows_and_its_end_are_one_trip(connection: aiosqlite.Connection, trips: list[str]) -> None:
+    async with connection.cursor() as cursor:
+        await cursor.execute("SELECT number FROM numbers WHERE number < ?", (3,))
+        assert [description[0] for description in cursor.description] == ["number"]
+        assert list(await cursor.fetchall()) == [(0,), (1,), (2,)]
+    assert len(trips) == 1
+
+
+async def test_a_transaction_is_a_trip_for_its_begin_each_statement_and_its_commit(tmp_path: Path, trips: list[str]) -> None:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'trips.sqlite3'}", "gateway")
+    async with database.session() as session:
+        await session.execute(text("CREATE TABLE numbers (number INTEGER PRIMARY KEY)"))
+    trips.clear()
+    async with database.session() as session:
+        await session.execute(text("INSERT INTO numbers VALUES (1)"))
+        assert (await session.execute(text("SELECT number FROM numbers"))).scalars().all() == [1]
+    assert len(trips) == 4, trips
+    await database.close()
+
+
+async def test_a_long_answer_comes_whole_however_it_is_asked_for(connection: aiosqlite.Connection) -> None:
+    rows = [(number,) for number in range(LONG)]
+    async with connection.cursor() as cursor:
+        await cursor.execute("SELECT number FROM numbers ORDER BY number")
+        assert list(await cursor.fetchall()) == rows
+        assert list(await cursor.fetchall()) == []
+    async with connection.cursor() as cursor:
+        await cursor.execute("SELECT number FROM numbers ORDER BY number")
+        assert await cursor.fetchone() == (0,)
+        assert [row async for row in cursor] == rows[1:]
+        assert await cursor.fetchone() is None
+    async with connection.cursor() as cursor:
+        await cursor.execute("SELECT number FROM numbers ORDER BY number")
+        parts = [await cursor.fetchmany(100) for _ in range(7)]
+        assert [row for part in parts for row in part] == rows
+
+
+async def test_a_change_tells_how_many_rows_it_changed_and_what_was_inserted_last(connection: aiosqlite.Connection) -> None:
+    async with connection.cursor() as cursor:
+        await cursor.execute("INSERT INTO numbers VALUES (?) RETURNING number", (LONG,))
+        assert (list(await cursor.fetchall()), cursor.lastrowid) == ([(LONG,)], LONG)
+        await cursor.execute("DELETE FROM numbers WHERE number >= ?", (LONG - 1,))
+        assert cursor.rowcount == 2
+        with pytest.raises(sqlite3.IntegrityError):
+            await cursor.execute("INSERT INTO numbers VALUES (1)")
+
+
+async def test_a_transaction_that_a_cancelled_statement_began_is_rolled_back(connection: aiosqlite.Connection) -> None:
+    async with connection.cursor() as cursor:
+        asked = asyncio.create_task(cursor.execute("BEGIN IMMEDIATE"))
+        await asyncio.sleep(0)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+    await connection.rollback()
+    assert not connection.in_transaction
