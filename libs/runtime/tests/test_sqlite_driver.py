@@ -82,7 +82,8 @@ async def test_a_long_answer_comes_whole_however_it_is_asked_for(connection: aio
 async def test_a_change_tells_how_many_rows_it_changed_and_what_was_inserted_last(connection: aiosqlite.Connection) -> None:
     async with connection.cursor() as cursor:
         await cursor.execute("INSERT INTO numbers VALUES (?) RETURNING number", (LONG,))
-        assert (list(await cursor.fetchall()), cursor.lastrowid) == ([(LONG,)], LONG)
+        assert list(await cursor.fetchall()) == [(LONG,)]
+        assert cursor.lastrowid == LONG
         await cursor.execute("DELETE FROM numbers WHERE number >= ?", (LONG - 1,))
         assert cursor.rowcount == 2
         with pytest.raises(sqlite3.IntegrityError):
