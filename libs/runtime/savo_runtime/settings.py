@@ -149,10 +149,10 @@ class RuntimeSettings(BaseSettings):
 S = TypeVar("S", bound=RuntimeSettings)
 
 
-def load_settings(cls: type[S]) -> S:
-    """Read the environment. A senseless value ends the process: one line on stderr, exit 2."""
+def load_settings(cls: type[S], **given: Any) -> S:
+    """Read the environment; `given`, by field name, goes before it. A senseless value ends the process: one line on stderr, exit 2."""
     try:
-        return cls()
+        return cls(**given)
     except ValidationError as flaws:
         _refuse(_sentence(cls, flaws.errors(include_url=False)))
     except SettingsError as flaw:

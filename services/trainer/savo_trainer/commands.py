@@ -39,20 +39,31 @@ def _group(app: typer.Typer, name: str, about: str) -> typer.Typer:
 
 
 def prepare(
-    source: Annotated[Path, typer.Option("--input", help="Folder or tar with images/, labels/ and classes.txt or data.yaml.")],
+    source: Annotated[
+        str, typer.Option("--input", metavar="DIR|TAR|s3://BUCKET/PREFIX", help="images/, labels/ and classes.txt or data.yaml; or an object store's samples.")
+    ],
     output: Annotated[Path, typer.Option("--output", help="Empty folder for images/, labels/ and dataset.yaml.")],
-    split: Annotated[tuple[float, float, float], typer.Option("--split", help="Shares of train, val and test.")] = (0.7, 0.2, 0.1),
+    split: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option("--split", help="Shares of train, val and test; 0.7 0.2 0.1 for a folder. Of an object store: deals anew by subject, else as collected."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed deals the same way.")] = 0,
     groups: Annotated[Path | None, typer.Option("--groups", help="CSV with name,group: photos of one group stay in one split.")] = None,
     session_gap: Annotated[int, typer.Option("--session-gap", min=0, help="Camera numbers no further apart are one session; 0 ignores names.")] = 20,
     near_duplicates: Annotated[bool, typer.Option(help="Keep photos that look alike in one split.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Cut labelled photos into train, val and test by session, so that no near-copy of a training photo is tested on."""
-    from savo_trainer.console import prepare_folder, speaking
+    """Cut labelled photos into train, val and test by session, so that no near-copy of a training photo is tested on.
+
+    Samples of an object store (s3://, with the R2_* settings or SAVO_S3_ENDPOINT_URL, or the folder .savo/objects) keep the split that
+    they were given when they were collected, unless --split is given. An interrupted download goes on where it was.
+    """
+    from savo_trainer.console import speaking
 
     with speaking():
-        prepare_folder(source, output, split, seed, groups, session_gap, near_duplicates=near_duplicates, as_json=as_json)
+        from savo_trainer.prepare_command import prepare_from
+
+        prepare_from(source, output, split, seed, groups, session_gap, near_duplicates=near_duplicates, as_json=as_json)
 
 
 def train(

@@ -30,7 +30,7 @@ from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.runs import Progress as Epoch
 from savo_trainer.training import TrainPlan
 
-__all__ = ["diff_models", "evaluate_file", "export_here", "prepare_folder", "show_model", "show_models", "show_run", "show_runs", "speaking", "train_here"]
+__all__ = ["diff_models", "evaluate_file", "export_here", "show_model", "show_models", "show_run", "show_runs", "speaking", "train_here"]
 
 MODELS = "models/ingredients/"
 RUNS = Path("runs/train")
@@ -57,34 +57,6 @@ def speaking() -> Iterator[None]:
         for step in getattr(flaw, "next_steps", ()):
             err.print(f"  {step}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
-
-
-def prepare_folder(
-    source: Path, output: Path, shares: tuple[float, float, float], seed: int, groups: Path | None, gap: int, *, near_duplicates: bool, as_json: bool
-) -> None:
-    from savo_trainer import yolo_folder
-    from savo_trainer.preparing import Grouping
-
-    if abs(sum(shares) - 1) > 1e-6 or min(shares) < 0:
-        raise typer.BadParameter("--split needs three shares that add up to 1, such as 0.7 0.2 0.1")
-    if not source.exists():
-        raise yolo_folder.FolderError(f"{source} does not exist; give a folder or a tar with images/ and labels/")
-    with tempfile.TemporaryDirectory(prefix="savo-prepare-") as unpacked, err.status("reading photos"):
-        folder = source if source.is_dir() else yolo_folder.unpack(source, Path(unpacked))
-        classes = yolo_folder.read_classes(folder)
-        named = yolo_folder.read_groups(groups or folder / "subjects.csv")
-        found = yolo_folder.find_photos(folder, classes)
-        done = yolo_folder.prepare(found, classes, output, shares, Grouping(gap, 6 if near_duplicates else -1, named), seed)
-    if as_json:
-        _print_json({"data": str(done.data), "photos": done.counts, "groups": done.groups, "boxes": done.boxes, "left_out": done.left_out, "classes": classes})
-        return
-    table = Table("split", "photos", "groups", "boxes")
-    for split, count in done.counts.items():
-        table.add_row(split, str(count), str(done.groups[split]), str(done.boxes[split]))
-    out.print(table)
-    for reason, count in done.left_out.items():
-        out.print(f"left out: {count} ({reason})")
-    out.print(f"next: savo train --data {done.data}", highlight=False, soft_wrap=True)
 
 
 def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None:

@@ -25,7 +25,21 @@ from savo_runtime.storage.port import ObjectNotFoundError
 from savo_trainer.errors import RunImpossibleError
 from savo_trainer.ports import IndexedSample, Numbers, ObjectStore
 
-__all__ = ["ClassMap", "Frozen", "LabelLine", "Material", "bring", "class_map", "dense_labels", "freeze", "gather", "materialise", "parse_labels", "read_manifest", "resolve"]
+__all__ = [
+    "ClassMap",
+    "Frozen",
+    "LabelLine",
+    "Material",
+    "bring",
+    "class_map",
+    "dense_labels",
+    "freeze",
+    "gather",
+    "materialise",
+    "parse_labels",
+    "read_manifest",
+    "resolve",
+]
 
 RESTORE_CLASSES = "Restore samples/classes.json from a backup: it may only grow."
 

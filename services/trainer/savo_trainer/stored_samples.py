@@ -66,7 +66,9 @@ async def prepare_stored(
     await asyncio.to_thread(_open_folders, output, waiting, f"{prefix}\n")
     fetched = await _fetch(store, base, waiting, on_fetched)
     if not fetched.samples:
-        raise FolderError(f"{base}meta/ holds no sample that can be used ({_words(fetched.left_out)}); nothing was collected there yet, or another --input is meant")
+        raise FolderError(
+            f"{base}meta/ holds no sample that can be used ({_words(fetched.left_out)}): nothing was collected there yet, or another --input is meant"
+        )
     mapping = class_map(fetched.class_ids, classes)
     groups = _groups(fetched.samples, near_bits, dealt=shares is not None)
     splits = _deal(fetched.samples, groups, shares, seed) if shares else [sample.split for sample in fetched.samples]
@@ -82,7 +84,7 @@ async def _find_classes(store: ObjectStore, prefix: str) -> tuple[str, ClassList
         except (ObjectNotFoundError, ValueError) as flaw:
             if isinstance(flaw, ValidationError):
                 raise FolderError(f"{base}classes.json cannot be read: {flaw.errors()[0]['msg']}") from flaw
-    raise FolderError(f"there are no samples under {start!r}: expected {start}samples/classes.json with samples/images, samples/labels and samples/meta beside it")
+    raise FolderError(f"there are no samples here: no {start}samples/classes.json, with images/, labels/ and meta/ beside it; is another --input meant?")
 
 
 def _open_folders(output: Path, waiting: Path, origin: str) -> None:
@@ -181,7 +183,7 @@ def _write(fetched: _Fetched, mapping: ClassMap, groups: Sequence[str], splits: 
         _place(waiting / "images" / f"{sample.sha256}{sample.suffix}", ready / "images" / split / f"{sample.sha256}{sample.suffix}")
         boxes[split] += text.count("\n")
     write_groups(ready, [sample.sha256 for sample in fetched.samples], splits, groups)
-    write_data(ready, mapping.names, root=output)
+    write_data(ready, mapping.names, root=output, present=[split for split in SPLITS if split in splits])
     if output.exists():
         output.rmdir()
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -265,10 +265,12 @@ def write_groups(output: Path, names: Sequence[str], splits: Sequence[str], grou
         rows.writerows(sorted(zip(names, splits, groups, strict=True)))
 
 
-def write_data(output: Path, classes: Sequence[str], *, root: Path | None = None) -> Path:
-    """classes.txt and dataset.yaml. `root`: where the folder will stand, if not at `output`."""
+def write_data(output: Path, classes: Sequence[str], *, root: Path | None = None, present: Sequence[str] = SPLITS) -> Path:
+    """classes.txt and dataset.yaml. `root`: where the folder will stand, if not at `output`. `present`: the splits that hold photos."""
     (output / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
     target = output / "dataset.yaml"
-    content = {"path": str((root or output).resolve()), **{split: f"images/{split}" for split in SPLITS}, "names": dict(enumerate(classes))}
+    folders = {split: f"images/{split}" for split in present}
+    folders.setdefault("val", "images/train")  # ultralytics wants one to look at between epochs: never the holdout
+    content = {"path": str((root or output).resolve()), **folders, "names": dict(enumerate(classes))}
     target.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
     return target
