@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+By = Annotated[str | None, typer.Option("--by", help="Who, for the audit log; default is the user of this shell.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +22,8 @@ def register(app: typer.Typer) -> None:
     runs = _group(app, "runs", "Training runs of the trainer service.")
     runs.command("list")(runs_list)
     runs.command("show")(runs_show)
+    runs.command("watch")(runs_watch)
+    runs.command("cancel")(runs_cancel)
     models = _group(app, "models", "Models in the registry.")
     models.command("list")(models_list)
     models.command("show")(models_show)
@@ -103,7 +106,8 @@ def evaluate(
 
 def runs_list(as_json: AsJson = False) -> None:
     """The newest runs, as the running trainer tells them."""
-    from savo_trainer.console import show_runs, speaking
+    from savo_trainer.console import speaking
+    from savo_trainer.runs_command import show_runs
 
     with speaking():
         show_runs(as_json=as_json)
@@ -111,10 +115,37 @@ def runs_list(as_json: AsJson = False) -> None:
 
 def runs_show(run_id: Annotated[str, typer.Argument(help="Such as run-6a1d2f3e0000.")], as_json: AsJson = False) -> None:
     """One run with its history, figures and verdict."""
-    from savo_trainer.console import show_run, speaking
+    from savo_trainer.console import speaking
+    from savo_trainer.runs_command import show_run
 
     with speaking():
         show_run(run_id, as_json=as_json)
+
+
+def runs_watch(
+    run_id: Annotated[str | None, typer.Argument(help="Default is the run that is going on, else the next one.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for each change.")] = False,
+) -> None:
+    """Follow a run to its verdict: epochs, losses, what comes next. Ends with 0 when it passed its gate, 1 when it did not."""
+    from savo_trainer.console import speaking
+    from savo_trainer.runs_command import watch_runs
+
+    with speaking():
+        watch_runs(run_id, as_json=as_json)
+
+
+def runs_cancel(
+    run_id: Annotated[str, typer.Argument(help="Such as run-6a1d2f3e0000.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the audit log.", show_default=False)],
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a run that waits or is going on; nothing of it is registered. A verdict that is there stays."""
+    from savo_trainer.console import speaking
+    from savo_trainer.runs_command import cancel_run
+
+    with speaking():
+        cancel_run(run_id, reason, by, as_json=as_json)
 
 
 def models_list(as_json: AsJson = False) -> None:

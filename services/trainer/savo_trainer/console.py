@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx2
 import typer
 from pydantic import ValidationError
 from rich.console import Console
@@ -30,12 +29,11 @@ from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.runs import Progress as Epoch
 from savo_trainer.training import TrainPlan
 
-__all__ = ["diff_models", "evaluate_file", "export_here", "show_model", "show_models", "show_run", "show_runs", "speaking", "train_here"]
+__all__ = ["diff_models", "evaluate_file", "export_here", "show_model", "show_models", "speaking", "train_here"]
 
 MODELS = "models/ingredients/"
 RUNS = Path("runs/train")
 ALIASES = ("champion", "challenger")
-ANSWER_SECONDS = 10.0
 SIDE_STEP = 32
 """Pixels: the network halves its input five times."""
 
@@ -77,7 +75,7 @@ def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None
     said = {"weights": str(trained.weights), "onnx": str(trained.onnx), "seconds": round(trained.seconds, 1)}
     measured = {"map50_pt": trained.weights_map50, "map50_onnx": trained.export_map50}
     if as_json:
-        _print_json(said | measured)
+        print_json(said | measured)
         return
     out.print(
         f"{said['weights']}\n{said['onnx']}\nin {said['seconds']} s; mAP@0.5 by ultralytics' own measure: {_points(measured)}", highlight=False, soft_wrap=True
@@ -94,7 +92,7 @@ def export_here(weights: Path, imgsz: int, *, as_json: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="savo-export-") as folder, err.status("exporting"):
         onnx = _run(LocalRunner().export(weights.resolve(), imgsz, Path(folder)))
     if as_json:
-        _print_json({"onnx": str(onnx)})
+        print_json({"onnx": str(onnx)})
     else:
         out.print(str(onnx), highlight=False, soft_wrap=True)
 
@@ -118,7 +116,7 @@ def evaluate_file(model: Path, data: Path, split: str, *, as_json: bool) -> None
         except ValueError as flaw:
             raise flaw if isinstance(flaw, FolderError) else FolderError(str(flaw)) from flaw
     if as_json:
-        _print_json({"model": str(model), "split": split, "sha256": detector.version_info.sha256} | measured.model_dump(mode="json"))
+        print_json({"model": str(model), "split": split, "sha256": detector.version_info.sha256} | measured.model_dump(mode="json"))
         return
     out.print(f"{model} on {split}: {measured.images} photos, {measured.boxes} boxes", markup=False, highlight=False, soft_wrap=True)
     table = Table("class", "AP@0.5")
@@ -138,7 +136,7 @@ def diff_models(before: str, after: str, data: Path | None, split: str, output: 
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("photos", total=None)
         summary = _run(_with_store(lambda store: compare_models(order, store, lambda done, total: bar.update(task, completed=done, total=total))))
-    _print_json(summary) if as_json else tell(summary, out)
+    print_json(summary) if as_json else tell(summary, out)
 
 
 def _check_side(imgsz: int) -> None:
@@ -147,37 +145,10 @@ def _check_side(imgsz: int) -> None:
         raise typer.BadParameter(f"--imgsz {imgsz} is no multiple of {SIDE_STEP}; {nearest} is the nearest")
 
 
-def show_runs(*, as_json: bool) -> None:
-    listed = _ask_trainer("/runs")
-    if as_json:
-        _print_json(listed)
-        return
-    table = Table("run", "state", "epoch", "data set", "version", "mAP@0.5", "requested")
-    for run in listed["runs"]:
-        facts, progress = run["facts"], run["progress"] or {}
-        epoch = f"{progress['epoch']}/{progress['epochs']}" if progress else ""
-        map50 = f"{facts['evaluation']['map50']:.3f}" if facts["evaluation"] else ""
-        table.add_row(run["id"], run["state"], epoch, facts["dataset_version"] or "", facts["version"] or "", map50, run["requested_at"][:16])
-    out.print(table)
-
-
-def show_run(run_id: str, *, as_json: bool) -> None:
-    run = _ask_trainer(f"/runs/{run_id}")
-    if as_json:
-        _print_json(run)
-        return
-    out.print(f"{run['id']}: {run['state']}", highlight=False, soft_wrap=True)
-    for entry in run["history"]:
-        out.print(f"  {entry['at'][:19]}  {entry['after']:<11} {entry['detail']}", highlight=False, markup=False, soft_wrap=True)
-    for heading, lines in (("why", run["reasons"]), ("next", run["next_steps"])):
-        for line in lines:
-            out.print(f"  {heading}: {line}", highlight=False, markup=False, soft_wrap=True)
-
-
 def show_models(*, as_json: bool) -> None:
     listed = _run(_with_store(_read_models))
     if as_json:
-        _print_json({"models": listed})
+        print_json({"models": listed})
         return
     table = Table("version", "verdict", "mAP@0.5", "interval", "classes", "samples", "alias")
     for model in listed:
@@ -192,7 +163,7 @@ def show_model(version: str, *, as_json: bool) -> None:
     name = "report.json" if as_json else "card.md"
     content = _run(_with_store(lambda store: _get_text(store, version, name)))
     if as_json:
-        _print_json(json.loads(content))
+        print_json(json.loads(content))
     else:
         out.print(Markdown(content))
 
@@ -227,21 +198,6 @@ async def _with_store(work: Callable[[ObjectStore], Awaitable[T]]) -> T:
         await store.close()
 
 
-def _ask_trainer(path: str) -> dict[str, Any]:
-    place = load_settings(RuntimeSettings).data_dir / "run" / "trainer.json"
-    try:
-        url = json.loads(place.read_text(encoding="utf-8"))["url"]
-        answer = httpx2.get(f"{url.rstrip('/')}{path}", timeout=ANSWER_SECONDS)
-    except (OSError, ValueError, KeyError, httpx2.HTTPError) as flaw:
-        why = "no such file" if isinstance(flaw, FileNotFoundError) else str(flaw) or type(flaw).__name__
-        raise SavoError(f"no trainer answers here ({place}: {why}). Start it with `savo up`, or set SAVO_DATA_DIR") from flaw
-    if answer.status_code == httpx2.codes.NOT_FOUND:
-        raise SavoError(f"there is no {path.removeprefix('/')}; `savo runs list` names those there are")
-    answer.raise_for_status()
-    found: dict[str, Any] = answer.json()
-    return found
-
-
 @contextmanager
 def _epochs(total: int) -> Iterator[Callable[[Epoch], Awaitable[None]]]:
     columns = (TextColumn("epoch"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.description}"), TimeElapsedColumn())
@@ -266,6 +222,6 @@ def _points(measured: Mapping[str, float | None]) -> str:
     return ", ".join(f"{name.removeprefix('map50_')} {value:.3f}" for name, value in measured.items() if value is not None)
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")

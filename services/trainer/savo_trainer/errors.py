@@ -6,7 +6,9 @@ SavoError
 │   └── LeaseLostError          another replica carries the runs now: stop at once, write nothing
 ├── RunImpossibleError          this run can come to nothing, however often it is tried: failed, with next steps
 ├── RunCancelledError           somebody asked for this run's end: its work stops, and what it began is cleared away
-└── RunEndedError               somebody asked for the end of a run that has ended
+├── RunEndedError               somebody asked for the end of a run that has ended
+├── TrainerAwayError            asked from outside: no trainer answers
+└── TrainerRefusedError         asked from outside: it answers with a problem
 """
 
 from __future__ import annotations
@@ -15,7 +17,16 @@ from collections.abc import Sequence
 
 from savo_runtime.errors import RetryableError, SavoError
 
-__all__ = ["ForbiddenMoveError", "LeaseLostError", "RunCancelledError", "RunEndedError", "RunImpossibleError", "TrainingCrashedError"]
+__all__ = [
+    "ForbiddenMoveError",
+    "LeaseLostError",
+    "RunCancelledError",
+    "RunEndedError",
+    "RunImpossibleError",
+    "TrainerAwayError",
+    "TrainerRefusedError",
+    "TrainingCrashedError",
+]
 
 
 class TrainingCrashedError(RetryableError):
@@ -54,6 +65,18 @@ class RunEndedError(SavoError):
     def __init__(self, run_id: str, state: str) -> None:
         super().__init__(f"{run_id} has ended: it is {state}, and its verdict stands", reason="run-ended")
         self.state = state
+
+
+class TrainerAwayError(SavoError):
+    """Nobody answers, or something that is no trainer."""
+
+
+class TrainerRefusedError(SavoError):
+    """The trainer's problem+json: its code and its sentence."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail, reason=code)
+        self.code = code
 
 
 class ForbiddenMoveError(SavoError):

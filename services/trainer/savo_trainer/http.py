@@ -82,7 +82,7 @@ def sentence(flaws: ValidationError) -> str:
 
 
 def _unknown(request: Request) -> JSONResponse:
-    return problem(HTTPStatus.NOT_FOUND, "run-unknown", f"there is no run {request.path_params['run_id']}")
+    return problem(HTTPStatus.NOT_FOUND, "run-unknown", f"there is no run {request.path_params['run_id']}; `savo runs list` names those there are")
 
 
 def _shown(run: Run) -> dict[str, Any]:

@@ -144,8 +144,8 @@ async def _die(_: str) -> None:
 
 
 async def test_what_cannot_be_cleared_away_does_not_keep_a_run_from_its_end(house: House, http: httpx2.AsyncClient) -> None:
-    async def stuck(_: str) -> None:
-        raise OSError(13, "permission denied")
+    async def stuck(key: str) -> None:
+        raise OSError(13, f"permission denied: {key}")
 
     run = await house.request()
     cancel_after(house, "weights.pt", lambda: cancel(http, run))

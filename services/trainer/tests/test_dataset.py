@@ -27,6 +27,9 @@ class Counting:
             self.given[run_id] = max([above, *self.given.values()]) + 1
         return f"ds-{self.given[run_id]:06d}"
 
+    async def model_version_given(self, run_id: str) -> str | None:
+        return None
+
     async def model_version(self, run_id: str, *, above: int = 0) -> str:
         raise AssertionError("no model is made here")
 
