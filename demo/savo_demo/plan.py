@@ -29,8 +29,8 @@ class PlanError(Exception):
 class Recipe:
     """How the demo trains: small and short, because two cores and a minute are all it takes."""
 
-    epochs: int = 36
-    warm_epochs: int = 16
+    epochs: int = 28
+    warm_epochs: int = 12
     """When it goes on from the champion."""
     batch: int = 8
     image_size: int = 128
@@ -155,7 +155,7 @@ def _for_real_photos(plan: Plan, photos: int) -> Plan:
     flaws: dict[Flaw, int] = {"blurred": 4, "dark": 4, "duplicate": 4, "broken": 4}
     good = photos - (sum(flaws.values()) - flaws["duplicate"])
     recipe = replace(plan.recipe, epochs=40, image_size=192)
-    return replace(plan, turn_scans=good, enough=0.9, photos_a_user=5, recipe=recipe, flaws=flaws, most_guests=4000, rollout_seconds=240.0)
+    return replace(plan, turn_scans=good, enough=0.9, photos_a_user=5, recipe=recipe, flaws=flaws, most_guests=4000, rollout_seconds=180.0)
 
 
 def _labelled(folder: Path) -> int:

@@ -87,6 +87,39 @@ class RolloutAct:
             top = " → ".join(f"{share:.0%}" for share in STEPS)
             raise StageError(f"the rollout did not climb {top}: it went {steps or 'nowhere'} and is {word}", "rollout")
         self.board.note(f"the rollout's word on these photos: {word}")
+        for line in evidence_lines(state["arms"]):
+            self.board.note(line)
+
+
+def evidence_lines(arms: dict[str, Any]) -> list[str]:
+    """Each gate's figure of both arms, the candidate's with the bounds that decide."""
+    return [gate.line(arms["candidate"][gate.name], arms["baseline"][gate.name]) for gate in _GATES]
+
+
+@dataclass(frozen=True)
+class _Gate:
+    name: str
+    words: str
+    unit: str
+    bounds_unit: str
+    wanted: str = "below"
+
+    def line(self, candidate: dict[str, Any], baseline: dict[str, Any]) -> str:
+        bounds = "" if candidate["lower"] is None else f" ({candidate['lower']:{self.bounds_unit}} to {candidate['upper']:{self.bounds_unit}})"
+        figures = f"candidate {self._value(candidate)}{bounds}, baseline {self._value(baseline)}"
+        return f"  {self.words}: {figures}; to be {self.wanted} {candidate['target']:{self.unit}}: {candidate['verdict']}"
+
+    def _value(self, figure: dict[str, Any]) -> str:
+        return "unknown" if figure["estimate"] is None else f"{figure['estimate']:{self.unit}}"
+
+
+_GATES = (
+    _Gate("accuracy", "accuracy", ".1%", ".1%", "above"),
+    _Gate("correction_rate", "scans with a correction", ".1%", ".1%"),
+    _Gate("latency_p95_ms", "p95 in ms, with the share of slow scans", ".0f", ".1%"),
+    _Gate("cost_usd", "US dollars a scan", ".5f", ".5f"),
+    _Gate("failures", "failed scans", ".1%", ".1%"),
+)
 
 
 def _champion(state: dict[str, Any]) -> str | None:
