@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from savo_cli.broker import Kafka, Sandbox, broker_settings, known_topic, on_kafka
+from savo_cli.sandboxes import drop_sandbox
 from savo_cli.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_cli.speaking import AsJson, CommandError, Key, Url, page, speaking, tell_json
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True, help="The topics and what travels on them.")
+app.command("drop-sandbox")(drop_sandbox)
 
 
 @app.command("list")

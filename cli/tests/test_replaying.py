@@ -203,3 +203,34 @@ def _sent(data: Path) -> int:
     for path in (data / "replays").glob("*.json"):
         return int(json.loads(path.read_text())["sent"])
     return 0
+
+
+def test_a_sandbox_is_dropped_after_a_question_and_nothing_else_is(broker: str, savo: Savo, tmp_path: Path) -> None:
+    publish(broker, failed(1))
+    assert savo("replay", "--topic", "scans.failed").exit_code == 0
+    objects = tmp_path / ".savo" / "objects" / "sandbox" / "replay" / "samples"
+    objects.mkdir(parents=True)
+    (objects / "classes.json").write_text("{}")
+    asked = savo("topics", "drop-sandbox", "replay")  # nobody answers
+    assert (asked.exit_code, "Delete all of it?" in asked.stdout) == (1, True)
+    assert (objects / "classes.json").exists()
+    done = savo("topics", "drop-sandbox", "replay", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "dropped sandbox replay: 1 objects, 1 notes of replays" in done.stdout
+    assert "until `savo up` ends" in done.stdout
+    assert not (objects / "classes.json").exists()
+    assert len(told(savo)) == 1, "what is live stays"
+
+
+def test_what_is_no_sandbox_is_not_dropped(broker: str, savo: Savo) -> None:
+    publish(broker, failed(1))
+    assert savo("replay", "--topic", "scans.failed", "--sandbox", "mine").exit_code == 0
+    for name in ("scans.failed", "sandbox.mine", "../live", "*"):
+        refused = savo("topics", "drop-sandbox", name, "--yes")
+        assert (refused.exit_code, "there are: mine" in refused.stderr) == (2, True), refused.output
+    unknown = savo("topics", "drop-sandbox", "yours", "--yes")
+    assert (unknown.exit_code, "there is no sandbox yours; on Kafka there are: mine" in unknown.stderr) == (1, True)
+    assert savo("topics", "drop-sandbox", "mine", "--json").exit_code == 2
+    dropped = json.loads(savo("topics", "drop-sandbox", "mine", "--json", "--yes").stdout)
+    assert (dropped["name"], dropped["embedded"], dropped["replays"]) == ("mine", True, 1)
+    assert dropped["topics"] == ["sandbox.mine.scans.failed"]

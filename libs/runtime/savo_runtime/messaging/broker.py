@@ -17,7 +17,7 @@ from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, SCANS_CO
 from savo_runtime.errors import FatalError
 from savo_runtime.settings import RuntimeSettings
 
-__all__ = ["MAX_RECORD_BYTES", "connection_arguments", "group_of", "make_broker", "member_arguments", "reading_arguments"]
+__all__ = ["MAX_RECORD_BYTES", "connection_arguments", "group_of", "librdkafka_arguments", "make_broker", "member_arguments", "reading_arguments"]
 
 MAX_RECORD_BYTES = 2 * 2**20
 """Of a record with its headers. Above Kafka's default of 1 MiB, so that any record and its reasons fit in the dead letters."""
@@ -93,6 +93,24 @@ def _logger() -> logging.Logger:
     logger = logging.getLogger("savo.kafka")
     logger.setLevel(logging.ERROR)
     return logger
+
+
+def librdkafka_arguments(settings: RuntimeSettings) -> dict[str, Any]:
+    """For `confluent_kafka`'s admin client: it deletes groups, which aiokafka's cannot. What fails is told by its answers, not by its log."""
+    password, files = settings.kafka_sasl_password, (settings.kafka_ssl_ca_file, settings.kafka_ssl_cert_file, settings.kafka_ssl_key_file)
+    tls = dict(zip(("ssl.ca.location", "ssl.certificate.location", "ssl.key.location"), files, strict=True))
+    sasl = {
+        "sasl.mechanism": settings.kafka_sasl_mechanism,
+        "sasl.username": settings.kafka_sasl_username,
+        "sasl.password": password and password.get_secret_value(),
+    }
+    return {
+        "bootstrap.servers": ",".join(_addresses(settings)),
+        "security.protocol": settings.kafka_security_protocol,
+        "log_level": 0,
+        **(sasl if _uses_sasl(settings) else {}),
+        **{name: str(path) for name, path in tls.items() if path},
+    }
 
 
 def _addresses(settings: RuntimeSettings) -> list[str]:
