@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from typer.testing import CliRunner
 
+from libs.detection.tests.tiny_models import constant_model, raw_rows
+from savo_cli.main import add_commands_of_others, app
+from savo_contracts.topics import SCANS_REQUESTED
 from savo_demo.folder import write_scenes
 from savo_demo.scenes import draw_scenes
 from tests.parts.wheel import Wheel, running_wheel
@@ -20,9 +27,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 SAVO = [sys.executable, "-m", "savo_cli"]
 
 
-def shell_lines() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    return [line.split("   #")[0].split("    #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+def shell_lines(readme: str = README) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)
+    return [re.split(r"\s{2,}#", line)[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
 
 
 def savo_commands() -> list[str]:
@@ -77,3 +84,48 @@ def test_the_first_scan_goes_as_the_readme_says(wheel: tuple[Wheel, Path]) -> No
         said |= answer
     assert said["status"] == "published"
     assert {"total_samples", "correction_rate"} <= said.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_replaying_and_dead_letters_go_as_the_readme_says(wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    running, folder = wheel
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SAVO_DATA_DIR", str(running.data_dir))
+    (folder / "best.onnx").write_bytes(constant_model(raw_rows([(16, 16, 32, 32, 0, 0.9)], 3)))
+    scanned = said("savo scan .savo/standin/images/scene-1-00001.jpg --json")
+    assert '"completed"' in scanned
+    asyncio.run(publish_poison(json.loads((running.data_dir / "run" / "up.json").read_text())["kafka"]))
+    poisoned = eventually_said("savo dlq list", "scans.requested")
+    assert "vision" in poisoned
+    section = README[README.index("## Replaying and dead letters") : README.index("## The guide's commands")]
+    answers = {line: said(line) for line in shell_lines(section)}
+    assert len(answers) == 10
+    carried = next(answer for line, answer in answers.items() if line.endswith("--sandbox look"))
+    assert "SAVO_SANDBOX=look" in carried
+    assert (folder / "compared" / "index.html").exists()
+    assert "1 letters went back to scans.requested" in answers[shell_lines(section)[-1]]
+
+
+def said(line: str) -> str:
+    """What the command prints; it must end well."""
+    add_commands_of_others()
+    done = CliRunner().invoke(app, shlex.split(line.removeprefix("uv run "))[1:], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, f"{line}\n{done.output}"
+    return done.stdout
+
+
+def eventually_said(line: str, word: str) -> str:
+    for _ in range(60):
+        if word in (answer := said(line)):
+            return answer
+    raise AssertionError(f"{line} never said {word}: {answer}")
+
+
+async def publish_poison(kafka: str) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=kafka)
+    await producer.start()
+    try:
+        await producer.send_and_wait(SCANS_REQUESTED.name, b"no event", key=b"scan-x")
+    finally:
+        await producer.stop()
