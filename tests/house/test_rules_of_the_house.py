@@ -15,7 +15,22 @@ ROOT = Path(__file__).parents[2]
 SERVICES = ("gateway", "vision", "collector", "trainer", "rollout", "reasoning")
 
 # What a service has beside its domain: where transports and settings are allowed.
-EDGES = {"__init__", "app", "settings", "handlers", "adapters", "migrations", "commands", "http", "yolo", "pages", "console", "prepare_command", "runs_command"}
+EDGES = {
+    "__init__",
+    "app",
+    "settings",
+    "handlers",
+    "adapters",
+    "migrations",
+    "commands",
+    "http",
+    "yolo",
+    "pages",
+    "console",
+    "prepare_command",
+    "register_command",
+    "runs_command",
+}
 
 PLANTS = {
     "contracts import nothing of ours": ("libs/contracts/savo_contracts", "figures.py", "import savo_runtime.errors", "Contracts import nothing of ours"),

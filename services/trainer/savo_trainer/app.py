@@ -15,6 +15,7 @@ from savo_trainer.carrying import CarryPolicy, CarryRuns
 from savo_trainer.gate import GatePolicy
 from savo_trainer.handlers import on_sample_erased, on_sample_stored, on_threshold_reached
 from savo_trainer.http import runs_app
+from savo_trainer.registering import Register
 from savo_trainer.runs import Run, State
 from savo_trainer.settings import TrainerSettings
 from savo_trainer.stages import Stages
@@ -27,14 +28,16 @@ def build(settings: TrainerSettings, runtime: Runtime) -> Service:
     lease = DatabaseLease(runtime.database, runtime.replica, settings.trainer_lease_seconds, runtime.clock)
     ledger = DatabaseLedger(runtime.database, runtime.outbox, lease)
     samples = DatabaseSamples(runtime.database)
+    numbers = DatabaseNumbers(runtime.database)
+    gate = GatePolicy(map50=settings.gate_map50, map50_lower=settings.gate_map50_lower, min_gain=settings.gate_min_gain)
     stages = Stages(
         ledger=ledger,
         samples=samples,
-        numbers=DatabaseNumbers(runtime.database),
+        numbers=numbers,
         store=runtime.store,
         runner=LocalRunner(),
         training=training_policy(settings),
-        gate=GatePolicy(map50=settings.gate_map50, map50_lower=settings.gate_map50_lower, min_gain=settings.gate_min_gain),
+        gate=gate,
         folder=settings.runs_folder,
         clock=runtime.clock,
         finished=count_run,
@@ -48,7 +51,7 @@ def build(settings: TrainerSettings, runtime: Runtime) -> Service:
             bind(on_sample_stored, samples=samples),
             bind(on_sample_erased, samples=samples),
         ],
-        app=runs_app(ledger, count_run),
+        app=runs_app(ledger, count_run, Register(ledger, numbers, runtime.store, gate, runtime.clock, count_run)),
         workers=[Worker("runs", carry)],
     )
 

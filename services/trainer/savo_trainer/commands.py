@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     models = _group(app, "models", "Models in the registry.")
     models.command("list")(models_list)
     models.command("show")(models_show)
+    models.command("register")(models_register)
     models.command("export")(models_export)
     models.command("diff")(models_diff)
 
@@ -162,6 +163,23 @@ def models_show(version: Annotated[str, typer.Argument(help="Such as v3.")], as_
 
     with speaking():
         show_model(version, as_json=as_json)
+
+
+def models_register(
+    model: Annotated[Path, typer.Option("--model", help="ONNX file; what `savo train` noted beside it is used, and its .pt is kept with it.")],
+    data: Annotated[Path, typer.Option("--data", help="dataset.yaml, as `savo prepare` writes it: labelled photos that the model has not seen.")],
+    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "test",
+    reason: Annotated[str | None, typer.Option("--reason", help="Why, for its card and the audit log.", show_default=False)] = None,
+    by: By = None,
+    weights: Annotated[bool, typer.Option(help="Keep the .pt beside it too: later trainings may go on from it. A pickle: only one that you trust.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a model that was trained elsewhere: checked, measured beside the champion, judged by the trainer's gate."""
+    from savo_trainer.console import speaking
+    from savo_trainer.register_command import register_model
+
+    with speaking():
+        register_model(model, data, split, reason, by, weights=weights, as_json=as_json)
 
 
 def models_export(

@@ -58,7 +58,8 @@ def speaking() -> Iterator[None]:
 
 
 def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None:
-    from savo_trainer.yolo_folder import FolderError, read_data_yaml
+    from savo_trainer.training_note import write_note
+    from savo_trainer.yolo_folder import FolderError, count_photos, read_data_yaml
 
     content = read_data_yaml(data)
     if plan.model.endswith(".pt") and not Path(plan.model).exists():
@@ -72,6 +73,7 @@ def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None
         trained = _run(
             runner.train(plan, data.resolve(), folder / "job", on_epoch, output=folder.parent, name=name, holdout="test" if content.get("test") else "val")
         )
+    write_note(trained, count_photos(content, "train"))
     said = {"weights": str(trained.weights), "onnx": str(trained.onnx), "seconds": round(trained.seconds, 1)}
     measured = {"map50_pt": trained.weights_map50, "map50_onnx": trained.export_map50}
     if as_json:

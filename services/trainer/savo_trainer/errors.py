@@ -7,6 +7,8 @@ SavoError
 ├── RunImpossibleError          this run can come to nothing, however often it is tried: failed, with next steps
 ├── RunCancelledError           somebody asked for this run's end: its work stops, and what it began is cleared away
 ├── RunEndedError               somebody asked for the end of a run that has ended
+├── ClassesUnknownError         a model brought from elsewhere names classes that the product has not
+├── ChampionMovedError          a model brought from elsewhere was measured against another than the present champion
 ├── TrainerAwayError            asked from outside: no trainer answers
 └── TrainerRefusedError         asked from outside: it answers with a problem
 """
@@ -18,6 +20,8 @@ from collections.abc import Sequence
 from savo_runtime.errors import RetryableError, SavoError
 
 __all__ = [
+    "ChampionMovedError",
+    "ClassesUnknownError",
     "ForbiddenMoveError",
     "LeaseLostError",
     "RunCancelledError",
@@ -65,6 +69,19 @@ class RunEndedError(SavoError):
     def __init__(self, run_id: str, state: str) -> None:
         super().__init__(f"{run_id} has ended: it is {state}, and its verdict stands", reason="run-ended")
         self.state = state
+
+
+class ClassesUnknownError(SavoError):
+    """Its answers would mean nothing to the rest of the product."""
+
+    next_steps = ("Train it on a data set whose classes are among those of samples/classes.json; a class begins with its first samples.",)
+
+
+class ChampionMovedError(SavoError):
+    """Measure it again, against the present one."""
+
+    def __init__(self, champion: str | None, compared: str | None) -> None:
+        super().__init__(f"the champion is {champion or 'no model'} now, and the figures are against {compared or 'none'}: repeat the command")
 
 
 class TrainerAwayError(SavoError):

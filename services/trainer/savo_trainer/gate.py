@@ -56,6 +56,9 @@ class Evidence:
     train_boxes: Mapping[str, int] = field(default_factory=dict)
     """Training boxes by label, for the advice."""
     train_samples: int = 0
+    """0 is unknown: of a model that was trained elsewhere."""
+    trained_here: bool = True
+    """False: there may be no figures of its export, and what was measured is the file that would serve."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,8 @@ def _no_class_lost(evidence: Evidence, policy: GatePolicy) -> Finding:
 
 def _parity(evidence: Evidence, policy: GatePolicy) -> list[Finding]:
     if evidence.weights_map50 is None or evidence.export_map50 is None:
+        if not evidence.trained_here:
+            return [Finding(True, "it came without figures of its export: the measured ONNX is the file that would serve")]
         return [Finding(False, "the export was not compared with its weights", (VALIDATE_AGAIN,))]
     apart = abs(evidence.weights_map50 - evidence.export_map50)
     figures = f"{evidence.export_map50:.3f} and {evidence.weights_map50:.3f}"
@@ -148,6 +153,8 @@ def _parity(evidence: Evidence, policy: GatePolicy) -> list[Finding]:
 
 
 def _more_samples(evidence: Evidence) -> str:
+    if not evidence.train_samples:
+        return "Train it on more samples; each doubling has the largest effect while there are few."
     return f"Collect more: it was trained on {evidence.train_samples} samples; each doubling has the largest effect while there are few."
 
 
@@ -155,7 +162,8 @@ def _weakest_classes(evidence: Evidence, count: int = 3) -> tuple[str, ...]:
     weakest: Sequence[tuple[str, float]] = sorted(evidence.evaluation.per_class.items(), key=lambda entry: entry[1])[:count]
     if not weakest:
         return ()
-    named = ", ".join(f"{label} (AP {ap:.2f}, {evidence.train_boxes.get(label, 0)} training boxes)" for label, ap in weakest)
+    known = evidence.train_boxes
+    named = ", ".join(f"{label} (AP {ap:.2f}{f', {known.get(label, 0)} training boxes' if known else ''})" for label, ap in weakest)
     return (f"Look first at the weakest classes: {named}.",)
 
 

@@ -74,6 +74,10 @@ class RunLedger(Protocol):
         """Ask for a run's end, once, with its line in the audit log; None for an unknown run. Needs no lease. Raises `RunEndedError`."""
         ...
 
+    async def record(self, run: Run, events: Iterable[Event], *, by: str, reason: str) -> tuple[Run, bool]:
+        """A run that came with its verdict: once, with its events and its line in the audit log. Gives it, and whether this call wrote it. No lease."""
+        ...
+
     async def move(self, run: Run, after: State, *, detail: str = "", events: Iterable[Event] = ()) -> Run:
         """Save the run in its next state, one row of history, and the events for the outbox, in one transaction. Raises `RunCancelledError`."""
         ...

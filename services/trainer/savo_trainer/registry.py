@@ -8,8 +8,8 @@ models/ingredients/v<N>/report.json, card.md   last: a version with a report is 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,20 @@ from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_trainer.ports import Numbers
 from savo_trainer.runs import Facts, Run
 from savo_trainer.training import Start, Trained
+from savo_trainer.training_note import sha256_of
 
-__all__ = ["Registered", "champion_version", "fetch_start", "model_card", "remove_candidate", "report_of", "store_candidate", "store_report"]
+__all__ = [
+    "Registered",
+    "champion_version",
+    "claim_version",
+    "fetch_start",
+    "holds",
+    "model_card",
+    "remove_candidate",
+    "report_of",
+    "store_candidate",
+    "store_report",
+]
 
 
 @dataclass(frozen=True)
@@ -34,16 +46,27 @@ class Registered:
 
 async def store_candidate(run: Run, trained: Trained, store: ObjectStore, numbers: Numbers) -> Registered:
     """Take the run's number and put its files under it. Repeated after a crash it writes the same files again."""
-    version = await _claim(run, store, numbers)
+    version = await claim_version(run, store, numbers)
     await store.upload(model_key(version, "model.onnx"), trained.onnx)
     await store.upload(model_key(version, "weights.pt"), trained.weights)
-    onnx, weights = await asyncio.gather(asyncio.to_thread(_sha256, trained.onnx), asyncio.to_thread(_sha256, trained.weights))
+    onnx, weights = await asyncio.gather(asyncio.to_thread(sha256_of, trained.onnx), asyncio.to_thread(sha256_of, trained.weights))
     return Registered(version, onnx, trained.onnx.stat().st_size, weights)
 
 
 async def store_report(report: ModelReport, facts: Facts, store: ObjectStore) -> None:
     await store.put(model_key(report.version, "card.md"), model_card(report, facts).encode(), media_type="text/markdown")
     await store.put(model_key(report.version, "report.json"), _report_json(report, facts), media_type="application/json")
+
+
+async def holds(store: ObjectStore, key: str, sha256: str) -> bool:
+    """Whether exactly these bytes lie under the key."""
+    with tempfile.TemporaryDirectory(prefix="savo-registry-") as folder:
+        target = Path(folder) / "object"
+        try:
+            await store.download(key, target)
+        except ObjectNotFoundError:
+            return False
+        return await asyncio.to_thread(sha256_of, target) == sha256
 
 
 async def remove_candidate(version: str, store: ObjectStore) -> None:
@@ -70,7 +93,7 @@ async def fetch_start(version: str, store: ObjectStore, folder: Path) -> Start |
     except ObjectNotFoundError:
         return None
     # A .pt is a pickle: only the one whose hash our own report names is ever opened.
-    return Start(version, classes.names(), target) if report.get("weights_sha256") == _sha256(target) else None
+    return Start(version, classes.names(), target) if report.get("weights_sha256") == sha256_of(target) else None
 
 
 def report_of(run: Run, *, passed: bool) -> ModelReport:
@@ -103,10 +126,10 @@ def model_card(report: ModelReport, facts: Facts) -> str:
         [
             f"# ingredients {report.version}: {report.verdict}",
             "",
-            f"Finds {len(report.classes)} ingredients in a photo and draws a box around each. Trained on {report.train_samples} confirmed photos "
-            f"({report.dataset_version}), {_origin(facts)}, for square inputs of {report.image_size} pixels.",
+            f"Finds {len(report.classes)} ingredients in a photo and draws a box around each. {_origin(report, facts)}, "
+            f"for square inputs of {report.image_size} pixels.{f' Registered by {facts.brought}.' if facts.brought else ''}",
             "",
-            f"On {measured.images} holdout photos with {measured.boxes} boxes, of people whose photos it never saw, it reaches "
+            f"On {measured.images} holdout photos with {measured.boxes} boxes, {_holdout(report, facts)}, it reaches "
             f"mAP@0.5 {measured.map50:.3f} (95 % interval {measured.map50_lower:.3f} to {measured.map50_upper:.3f}, drawn by person), "
             "measured on the ONNX file through the code that serves it.",
             *_against_champion(report),
@@ -121,13 +144,14 @@ def model_card(report: ModelReport, facts: Facts) -> str:
             *(f"| {label} | {ap:.3f} |" for label, ap in weakest),
             "",
             f"Run {report.run_id}, {report.created_at:%Y-%m-%d %H:%M} UTC. model.onnx {report.onnx_bytes:,} bytes, sha256 `{report.onnx_sha256}`. "
-            "weights.pt is made with ultralytics (AGPL-3.0): see docs/decisions on its licence.",
+            + ("weights.pt is made with ultralytics (AGPL-3.0): see docs/decisions on its licence." if facts.weights_sha256 else "It came without weights."),
             "",
         ]
     )
 
 
-async def _claim(run: Run, store: ObjectStore, numbers: Numbers) -> str:
+async def claim_version(run: Run, store: ObjectStore, numbers: Numbers) -> str:
+    """The run's number, with the class list of its model under it; asked again it is the same."""
     claim = _classes_json(run)
     version = await numbers.model_version(run.id)
     while not await _ours(model_key(version, "classes.json"), claim, store):
@@ -157,8 +181,15 @@ def _report_json(report: ModelReport, facts: Facts) -> bytes:
     return json.dumps(report.model_dump(mode="json") | extra, indent=2).encode()
 
 
-def _origin(facts: Facts) -> str:
-    return f"fine-tuned from {facts.started_from}" if facts.started_from else "from scratch"
+def _origin(report: ModelReport, facts: Facts) -> str:
+    if facts.brought:
+        return f"Trained elsewhere{f' on {report.train_samples} photos' if report.train_samples else ''}"
+    start = f"fine-tuned from {facts.started_from}" if facts.started_from else "from scratch"
+    return f"Trained on {report.train_samples} confirmed photos ({report.dataset_version}), {start}"
+
+
+def _holdout(report: ModelReport, facts: Facts) -> str:
+    return f"which whoever brought it chose ({report.dataset_version})" if facts.brought else "of people whose photos it never saw"
 
 
 def _against_champion(report: ModelReport) -> list[str]:
@@ -170,8 +201,3 @@ def _against_champion(report: ModelReport) -> list[str]:
         f"The champion {pair.champion} reaches {pair.champion_map50:.3f} on the same photos: a gain of {pair.gain * 100:+.1f} points "
         f"(95 % interval {pair.gain_lower * 100:+.1f} to {pair.gain_upper * 100:+.1f}).",
     ]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -78,6 +78,8 @@ class Facts(Message):
     training_seconds: float = 0.0
     evaluation: Evaluation | None = None
     comparison: Comparison | None = None
+    brought: str | None = None
+    """Who registered a model that was trained elsewhere, and why; None: this run trained it."""
     cancelled_by: str | None = None
     """Who asked for its end, as the audit log names them."""
 

@@ -25,6 +25,7 @@ __all__ = [
     "FolderError",
     "LabelledPhoto",
     "Prepared",
+    "count_photos",
     "find_photos",
     "folder_photos",
     "prepare",
@@ -167,6 +168,12 @@ def folder_photos(folder: Path, classes: Sequence[str]) -> Iterator[tuple[Path, 
         raise FolderError(f"{folder} holds no labelled photo: expected images/NAME.jpg with labels/NAME.txt beside it")
     for image, labels in labelled:
         yield image, truth_of(_boxes(labels, classes), classes)
+
+
+def count_photos(data: Mapping[str, Any], split: str) -> int:
+    """Of a split that is a folder; 0 for any other."""
+    folder = Path(data["path"]) / str(data.get(split) or "")
+    return sum(path.suffix.lower() in IMAGES for path in folder.rglob("*")) if data.get(split) and folder.is_dir() else 0
 
 
 def read_groups(path: Path) -> dict[str, str]:

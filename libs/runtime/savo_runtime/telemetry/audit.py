@@ -23,6 +23,7 @@ __all__ = ["Action", "Recorder", "audit"]
 Action = Literal[
     "share.changed",
     "alias.moved",
+    "model.refused",
     "model.registered",
     "run.cancelled",
     "dead-letters.redriven",

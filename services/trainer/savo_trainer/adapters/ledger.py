@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import Event, derived_id
 from savo_runtime.database import Database
 from savo_runtime.messaging.outbox import Outbox
-from savo_runtime.telemetry.audit import audit
+from savo_runtime.telemetry.audit import Action, audit
 from savo_trainer.adapters.lease import DatabaseLease
 from savo_trainer.adapters.tables import RunRow, TransitionRow
 from savo_trainer.announcing import training_finished
@@ -34,7 +35,7 @@ class DatabaseLedger:
         async with self.database.session() as session:
             if await session.get(RunRow, run.id):
                 return False
-            session.add(RunRow(id=run.id, event_id=run.event_id, dataset=run.dataset, trigger=run.trigger, requested_at=run.requested_at, **_changing(run)))
+            session.add(_row(run))
             session.add(_transition(run.id, None, run.state, self.lease.clock(), str(run.trigger.get("reason", ""))))
             return True
 
@@ -94,6 +95,22 @@ class DatabaseLedger:
                 await self._tell(session, run, [training_finished(run, run.state)])
             return run
 
+    async def record(self, run: Run, events: Iterable[Event], *, by: str, reason: str) -> tuple[Run, bool]:
+        try:
+            async with self.database.session() as session:
+                session.add(_row(run))
+                await session.flush()
+                session.add(_transition(run.id, None, run.state, self.lease.clock(), "; ".join(run.reasons)))
+                await self._tell(session, run, events)
+                action: Action = "model.registered" if run.state is State.REGISTERED else "model.refused"
+                figures = {"run": run.id, "map50": run.facts.evaluation.map50 if run.facts.evaluation else None}
+                await audit(partial(self.outbox.add, session), action, by=by, about=str(run.facts.version), after=figures, reason=reason, at=run.finished_at)
+                return run, True
+        except IntegrityError:
+            standing = await self.get(run.id)
+            assert standing is not None, "it is there, for it stood in our way"
+            return standing, False
+
     async def move(self, run: Run, after: State, *, detail: str = "", events: Iterable[Event] = ()) -> Run:
         async with self.database.session() as session:
             row = await self._mine(session, run.id)
@@ -115,6 +132,10 @@ class DatabaseLedger:
         row = await session.get(RunRow, run_id, with_for_update=True)
         assert row is not None, f"{run_id} was recorded before it was worked on"
         return row
+
+
+def _row(run: Run) -> RunRow:
+    return RunRow(id=run.id, event_id=run.event_id, dataset=run.dataset, trigger=run.trigger, requested_at=run.requested_at, **_changing(run))
 
 
 def _write(row: RunRow, run: Run) -> None:

@@ -1,0 +1,174 @@
+"""`savo models register`, with small networks that always see the same, real photos on disk, a real folder store, and a trainer in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
+from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, model_key
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.storage.factory import open_store
+from savo_trainer.adapters.trainer_client import TrainerClient
+from savo_trainer.commands import register as register_words
+from savo_trainer.errors import TrainerRefusedError
+from savo_trainer.gate import GatePolicy
+from savo_trainer.http import runs_app
+from savo_trainer.registering import Register
+from savo_trainer.training import Trained
+from savo_trainer.training_note import read_note, sha256_of, write_note
+from services.trainer.tests.trainer_fakes import House, a_house, make_champion
+
+app = typer.Typer()
+register_words(app)
+
+APPLE, MILK = (16, 16, 32, 32, 0, 0.9), (40, 32, 60, 56, 1, 0.8)
+GHOST = (2, 2, 12, 12, 2, 0.95)
+"""Pixels of the 64 × 64 input, class, score."""
+LABELS = "0 0.375 0.375 0.25 0.25\n1 0.78125 0.6875 0.3125 0.375\n"
+GOOD, POOR = constant_model(raw_rows([APPLE, MILK], 3)), constant_model(raw_rows([APPLE, GHOST], 3))
+
+
+@dataclass
+class TrainerHere:
+    """The trainer's HTTP over a house of its own, in a loop of its own: the command has one too."""
+
+    house: House
+    loop: asyncio.AbstractEventLoop
+
+    def get(self, path: str) -> dict[str, Any]:
+        return dict(self.wait(self._ask("GET", path)))
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return dict(self.wait(self._ask("POST", path, json=body)))
+
+    async def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        parts = self.house
+        served = runs_app(parts.ledger, register=Register(parts.ledger, parts.numbers, parts.store, GatePolicy(), parts.clock))
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=served), base_url="http://trainer") as client:
+            answer = await client.request(method, path, **request)
+        told: dict[str, Any] = answer.json()
+        if not answer.is_success:
+            raise TrainerRefusedError(told["code"], told["detail"])
+        return told
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+
+
+@pytest.fixture
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainerHere]:
+    """Over the same folder as the command's own store."""
+    monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    entered = a_house(tmp_path / "runs")
+    here = TrainerHere(asyncio.run_coroutine_threadsafe(entered.__aenter__(), loop).result(30), loop)
+    here.house.store = open_store(RuntimeSettings(data_dir=tmp_path / "data"))  # type: ignore[assignment]
+    monkeypatch.setattr(TrainerClient, "here", lambda: here)
+    yield here
+    here.wait(entered.__aexit__(None, None, None))
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Models as `savo train` leaves them, and a data set with a holdout of six photos."""
+    for kind in ("images", "labels"):
+        (tmp_path / "set" / kind / "test").mkdir(parents=True)
+    for number in range(6):
+        out = BytesIO()
+        Image.new("RGB", (128, 128), (number * 40, 120, 90)).save(out, "JPEG")
+        (tmp_path / "set/images/test" / f"{number}.jpg").write_bytes(out.getvalue())
+        (tmp_path / "set/labels/test" / f"{number}.txt").write_text(LABELS)
+    (tmp_path / "set/dataset.yaml").write_text(json.dumps({"path": str(tmp_path / "set"), "test": "images/test", "names": dict(enumerate(NAMES))}))
+    (tmp_path / "good.onnx").write_bytes(GOOD)
+    (tmp_path / "good.pt").write_bytes(b"weights")
+    (tmp_path / "poor.onnx").write_bytes(POOR)
+    return tmp_path
+
+
+def register(folder: Path, model: str, *more: str) -> Result:
+    return CliRunner().invoke(app, ["models", "register", "--model", str(folder / model), "--data", str(folder / "set/dataset.yaml"), "--by", "mia", *more])
+
+
+def test_a_good_model_enters_the_registry_with_its_weights_and_ends_with_0(trainer: TrainerHere, folder: Path) -> None:
+    done = register(folder, "good.onnx", "--reason", "trained on the GPU machine")
+    assert done.exit_code == 0, done.output
+    assert "v1: registered" in done.output
+    assert "v1: mAP@0.5 0.995 (95 % interval" in done.output
+    assert "savo models promote v1 --reason" in done.output
+    stored = folder / "data/objects"
+    assert (stored / model_key("v1", "weights.pt")).read_bytes() == b"weights"
+    assert (stored / model_key("v1", "model.onnx")).read_bytes() == GOOD
+
+
+def test_a_refused_one_ends_with_1_figures_and_what_to_do(trainer: TrainerHere, folder: Path) -> None:
+    done = register(folder, "poor.onnx")
+    assert done.exit_code == 1
+    assert "v1: refused by the gate" in done.output
+    assert "a first model needs 0.750" in done.output
+    assert "next: Train it on more samples" in done.output
+    assert "savo models promote v1 --force" in done.output
+
+
+def test_a_later_one_is_laid_beside_the_champion_on_the_same_photos(trainer: TrainerHere, folder: Path) -> None:
+    register(folder, "poor.onnx")
+    trainer.wait(make_champion(trainer.house, "v1"))
+    told = json.loads(register(folder, "good.onnx", "--json").stdout)
+    assert (told["state"], told["facts"]["version"], told["facts"]["comparison"]["champion"]) == ("registered", "v2", "v1")
+    assert told["facts"]["comparison"]["gain"] > 0.02
+
+
+def test_the_command_repeated_says_so_and_measures_nothing_twice(trainer: TrainerHere, folder: Path) -> None:
+    register(folder, "good.onnx")
+    again = register(folder, "good.onnx", "--split", "val")
+    assert again.exit_code == 0, "the split is not even looked at"
+    assert "v1: registered, and was before: nothing is done twice" in again.output
+
+
+def test_the_figures_that_its_training_noted_are_judged_too(trainer: TrainerHere, folder: Path) -> None:
+    write_note(Trained(folder / "good.pt", folder / "good.onnx", 0.93, 0.90, 12.0), train_samples=120)
+    done = register(folder, "good.onnx")
+    assert done.exit_code == 1
+    assert "the ONNX is 3.00 points from its .pt" in done.output
+
+
+def test_a_note_on_another_file_is_no_note(folder: Path) -> None:
+    write_note(Trained(folder / "good.pt", folder / "good.onnx", 0.93, 0.93, 12.0), train_samples=120)
+    assert read_note(folder / "good.onnx", sha256_of(folder / "good.onnx")) is not None
+    assert read_note(folder / "good.onnx", sha256_of(folder / "poor.onnx")) is None
+
+
+def test_weights_may_stay_at_home(trainer: TrainerHere, folder: Path) -> None:
+    assert register(folder, "good.onnx", "--no-weights").exit_code == 0
+    assert not (folder / "data/objects" / model_key("v1", "weights.pt")).exists()
+
+
+def test_classes_that_the_product_has_not_stop_it_before_anything_is_measured(trainer: TrainerHere, folder: Path) -> None:
+    ours = ClassList(classes=(IngredientClass(id=0, label=NAMES[0]), IngredientClass(id=1, label=NAMES[1])))
+    trainer.wait(trainer.house.store.put(CLASSES_KEY, ours.model_dump_json().encode()))
+    done = register(folder, "good.onnx")
+    assert done.exit_code == 1
+    assert f"does not hold: {NAMES[2]}" in done.output
+
+
+@pytest.mark.parametrize(("model", "word"), [("missing.onnx", "cannot be read"), ("set/dataset.yaml", "no ONNX model"), ("alone.pt", "savo models export")])
+def test_what_is_no_model_is_named(trainer: TrainerHere, folder: Path, model: str, word: str) -> None:
+    done = register(folder, model)
+    assert (done.exit_code, word in done.output) == (1, True), done.output

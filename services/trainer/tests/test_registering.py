@@ -1,0 +1,198 @@
+"""A model from elsewhere: one version for one file, whatever breaks on the way, judged and announced as one that was trained here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from savo_contracts.audit import AuditRecorded
+from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, ModelReport, model_key
+from savo_contracts.models import ModelRegistered
+from savo_contracts.training import Comparison, Evaluation, RunOutcome, TrainingFinished
+from savo_runtime.testing import published_by_outbox
+from savo_trainer.gate import GatePolicy
+from savo_trainer.http import runs_app
+from savo_trainer.registering import Brought, Register
+from services.trainer.tests.trainer_fakes import Crash, House, a_house, class_list, collect, make_champion
+
+ONNX, WEIGHTS = b"onnx from the shop", b"weights from the shop"
+MEASURED = Evaluation(map50=0.81, map50_lower=0.77, map50_upper=0.85, images=40, boxes=160, per_class={"tomato": 0.9, "egg": 0.72})
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def brought(**changes: Any) -> Brought:
+    about = {"sha256": sha(ONNX), "bytes": len(ONNX), "image_size": 640, "classes": ("egg", "tomato"), "weights_sha256": sha(WEIGHTS)}
+    return Brought(**about | {"holdout": "holdout-0123456789ab", "evaluation": MEASURED, "by": "mia", "reason": "trained on the GPU machine"} | changes)
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    async with a_house(tmp_path / "runs") as built:
+        await built.store.put(CLASSES_KEY, class_list().model_dump_json().encode())
+        yield built
+
+
+@pytest.fixture
+async def http(house: House) -> AsyncIterator[httpx2.AsyncClient]:
+    register = Register(house.ledger, house.numbers, house.store, GatePolicy(), house.clock, house.ended.append)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=runs_app(house.ledger, register=register)), base_url="http://trainer") as client:
+        yield client
+
+
+async def post(http: httpx2.AsyncClient, model: Brought) -> httpx2.Response:
+    return await http.post("/models", json=model.model_dump(mode="json"))
+
+
+async def bring(http: httpx2.AsyncClient, house: House, model: Brought | None = None) -> dict[str, Any]:
+    """As the command does it: hand over, put what is wanted, hand over again."""
+    model = model or brought()
+    answer = (await post(http, model)).json()
+    for name in answer.get("wanted", ()):
+        await house.store.put(model_key(answer["version"], name), {"model.onnx": ONNX, "weights.pt": WEIGHTS}[name])
+    return dict((await post(http, model)).json())
+
+
+async def test_it_is_numbered_judged_and_announced_as_if_it_had_been_trained_here(house: House, http: httpx2.AsyncClient) -> None:
+    first = await post(http, brought())
+    assert (first.status_code, first.json()) == (202, {"version": "v1", "wanted": ["model.onnx", "weights.pt"]})
+    run = await bring(http, house)
+    assert (run["state"], run["facts"]["version"]) == ("registered", "v1")
+    events = await published_by_outbox(house.runtime)
+    registered = next(event for event in events if isinstance(event, ModelRegistered))
+    assert (registered.version, registered.key, registered.sha256, registered.classes) == (
+        "v1", "models/ingredients/v1/model.onnx", sha(ONNX), ("egg", "tomato"),
+    )  # fmt: skip
+    finished = next(event for event in events if isinstance(event, TrainingFinished))
+    assert (finished.run_id, finished.outcome, finished.dataset_version) == (run["id"], RunOutcome.REGISTERED, "holdout-0123456789ab")
+    entry = next(event for event in events if isinstance(event, AuditRecorded))
+    assert (entry.action, entry.by, entry.about, entry.reason) == ("model.registered", "mia", "v1", "trained on the GPU machine")
+    assert {key for key in house.store.objects if key.startswith("models/")} == {
+        model_key("v1", name) for name in ("model.onnx", "weights.pt", "classes.json", "report.json", "card.md")
+    }
+    classes = ClassList.model_validate_json(house.store.objects[model_key("v1", "classes.json")])
+    assert [(entry.id, entry.label) for entry in classes.classes] == [(2, "egg"), (0, "tomato")]
+    card = house.store.objects[model_key("v1", "card.md")].decode()
+    assert "Trained elsewhere, for square inputs of 640 pixels. Registered by mia: trained on the GPU machine." in card
+    assert [ended.id for ended in house.ended] == [run["id"]]
+
+
+async def test_a_refused_one_has_its_figures_and_next_steps_and_is_not_offered_to_the_rollout(house: House, http: httpx2.AsyncClient) -> None:
+    run = await bring(http, house, brought(evaluation=MEASURED.model_copy(update={"map50": 0.41, "map50_lower": 0.36})))
+    assert run["state"] == "rejected"
+    assert "0.410" in run["reasons"][0]
+    assert "Train it on more samples" in run["next_steps"][0]
+    assert not [event for event in await published_by_outbox(house.runtime) if isinstance(event, ModelRegistered)]
+    report = ModelReport.model_validate_json(house.store.objects[model_key("v1", "report.json")])
+    assert (report.verdict, list(report.reasons)) == ("refused", run["reasons"])
+
+
+async def test_the_same_file_again_is_the_same_version_and_the_same_verdict(house: House, http: httpx2.AsyncClient) -> None:
+    once = await bring(http, house)
+    again = await post(http, brought(by="tom", evaluation=MEASURED.model_copy(update={"map50": 0.1})))
+    assert (again.status_code, again.json()) == (200, once)
+    assert len(await published_by_outbox(house.runtime)) == 3
+    other = await post(http, brought(sha256=sha(b"another")))
+    assert other.json()["version"] == "v2"
+
+
+@pytest.mark.parametrize("moment", ["classes.json", "report.json", "card.md"])
+async def test_a_crash_on_the_way_leaves_one_version_however_often_it_is_repeated(house: House, http: httpx2.AsyncClient, moment: str) -> None:
+    mend = crash_after(house, moment)
+    with pytest.raises(Crash):
+        await bring(http, house)
+    mend()
+    run = await bring(http, house)
+    assert (run["state"], run["facts"]["version"]) == ("registered", "v1")
+    assert {key.split("/")[2] for key in house.store.objects if key.startswith("models/")} == {"v1"}
+    assert [type(event).__name__ for event in await published_by_outbox(house.runtime)].count("ModelRegistered") == 1
+
+
+def crash_after(house: House, name: str) -> Callable[[], None]:
+    """The trainer dies right after this file was written; gives what takes the trap away."""
+    put, put_if_absent = house.store.put, house.store.put_if_absent
+
+    def trap(write: Callable[..., Any]) -> Any:
+        async def wrapped(key: str, *rest: Any, **named: Any) -> Any:
+            written = await write(key, *rest, **named)
+            if key.endswith(name):
+                raise Crash
+            return written
+
+        return wrapped
+
+    def mend() -> None:
+        house.store.put, house.store.put_if_absent = put, put_if_absent  # type: ignore[method-assign]
+
+    house.store.put, house.store.put_if_absent = trap(put), trap(put_if_absent)  # type: ignore[method-assign]
+    return mend
+
+
+async def test_a_file_that_is_not_the_one_announced_is_wanted_again(house: House, http: httpx2.AsyncClient) -> None:
+    await post(http, brought())
+    await house.store.put(model_key("v1", "model.onnx"), b"half of it")
+    await house.store.put(model_key("v1", "weights.pt"), WEIGHTS)
+    assert (await post(http, brought())).json() == {"version": "v1", "wanted": ["model.onnx"]}
+
+
+async def test_without_weights_the_onnx_alone_is_wanted_and_the_card_says_so(house: House, http: httpx2.AsyncClient) -> None:
+    assert (await post(http, brought(weights_sha256=None))).json()["wanted"] == ["model.onnx"]
+    await bring(http, house, brought(weights_sha256=None))
+    assert "It came without weights." in house.store.objects[model_key("v1", "card.md")].decode()
+
+
+async def test_the_export_is_held_against_its_weights_where_its_training_noted_both(house: House, http: httpx2.AsyncClient) -> None:
+    run = await bring(http, house, brought(weights_map50=0.85, export_map50=0.80))
+    assert run["state"] == "rejected"
+    assert "5.00 points from its .pt" in run["reasons"][0]
+
+
+async def test_it_is_judged_against_the_champion_and_figures_against_another_are_sent_back(house: House, http: httpx2.AsyncClient) -> None:
+    await make_champion(house, "v7")
+    alone = await post(http, brought())
+    assert (alone.status_code, alone.json()["code"]) == (409, "champion-moved")
+    assert "the champion is v7 now" in alone.json()["detail"]
+    beside = Comparison(champion="v7", champion_map50=0.80, gain=0.01, gain_lower=-0.02, gain_upper=0.04)
+    run = await bring(http, house, brought(comparison=beside))
+    assert run["state"] == "rejected"
+    assert "+1.0 points of mAP@0.5 against v7" in run["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("classes", "word"),
+    [(("egg", "dragon fruit"), "does not hold: dragon fruit"), (("egg", "tomatoe"), "were merged into others in samples/classes.json: tomatoe")],
+)
+async def test_classes_that_the_product_has_not_are_named(house: House, http: httpx2.AsyncClient, classes: tuple[str, ...], word: str) -> None:
+    known = (*class_list().classes, IngredientClass(id=3, label="tomatoe", redirects_to=0))
+    await house.store.put(CLASSES_KEY, ClassList(classes=known).model_dump_json().encode())
+    answer = await post(http, brought(classes=classes))
+    assert (answer.status_code, answer.json()["code"]) == (422, "classes-unknown")
+    assert word in answer.json()["detail"]
+
+
+async def test_before_the_first_sample_there_is_no_class_list_and_places_are_ids(house: House, http: httpx2.AsyncClient) -> None:
+    await house.store.delete(CLASSES_KEY)
+    run = await bring(http, house)
+    assert run["facts"]["class_ids"] == [0, 1]
+
+
+async def test_a_trained_model_after_it_gets_the_next_number(house: House, http: httpx2.AsyncClient) -> None:
+    await bring(http, house)
+    await collect(house.store, house.samples)
+    run = await house.request()
+    await house.work()
+    assert (await house.state_of(run)).facts.version == "v2"
+
+
+async def test_a_senseless_body_is_refused_by_field(http: httpx2.AsyncClient) -> None:
+    body = json.loads(brought().model_dump_json()) | {"sha256": "x"}
+    answer = await http.post("/models", json=body)
+    assert (answer.status_code, answer.json()["detail"].partition(":")[0]) == (422, "sha256")
