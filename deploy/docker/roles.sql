@@ -1,5 +1,5 @@
--- A schema and a role for each service, with rights on nothing else. Run before every start (docker-compose.yml): what is there is kept,
--- passwords become those of the environment.
+-- A schema and a role for each service, with rights on nothing else but to make schemas: that of a sandbox is made by the service that works in
+-- it. Run before every start (docker-compose.yml): what is there is kept, passwords become those of the environment.
 \set ON_ERROR_STOP on
 \set QUIET on
 \getenv gateway GATEWAY_DATABASE_PASSWORD
@@ -28,6 +28,6 @@ REVOKE ALL ON SCHEMA public FROM PUBLIC;
 
 SELECT format('CREATE ROLE %I', role) FROM service WHERE role NOT IN (SELECT rolname FROM pg_roles) \gexec
 SELECT format('ALTER ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD %L', role, password) FROM service \gexec
-SELECT format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), role) FROM service \gexec
+SELECT format('GRANT CONNECT, CREATE ON DATABASE %I TO %I', current_database(), role) FROM service \gexec
 SELECT format('CREATE SCHEMA IF NOT EXISTS %I AUTHORIZATION %I', name, role) FROM service \gexec
 COMMIT;

@@ -47,6 +47,7 @@ CONNECT_SECONDS = 5.0
 COMMAND_SECONDS = 30.0
 _MIGRATION_LOCK = 0x5A70_0001
 _READ_ONLY = "savo_read_only"
+_NO_RIGHT = "42501"
 
 _alembic_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
@@ -247,6 +248,14 @@ async def _create_schema(database: Database) -> None:
             await connection.run_sync(_lock_migrations)
             if not await connection.run_sync(lambda sync: inspect(sync).has_schema(database.service)):
                 await connection.execute(CreateSchema(database.service))
+    except DBAPIError as refusal:
+        if _sqlstate(refusal) != _NO_RIGHT:
+            raise
+        role, name = database.url.username, database.url.database
+        raise FatalError(
+            f"{role} may not make the schema {database.service} that it works in: let an administrator of the database run"
+            f' GRANT CREATE ON DATABASE "{name}" TO "{role}", or CREATE SCHEMA {database.service} AUTHORIZATION "{role}"'
+        ) from refusal
     finally:
         await engine.dispose()
 

@@ -292,6 +292,19 @@ async def test_a_login_that_is_refused_stops_the_service(postgres_url: str, chan
 
 
 @pytest.mark.postgres
+async def test_a_role_that_may_make_no_schema_is_told_what_to_have_granted(postgres_url: str) -> None:
+    owner = Database(postgres_url, "thing")
+    await migrate(owner)
+    async with owner.session() as session:
+        await session.execute(text("CREATE ROLE narrow LOGIN PASSWORD 'narrow'"))
+    database = Database(owner.url.set(username="narrow", password="narrow"), "sandbox_replay_thing")
+    with pytest.raises(FatalError, match=r'narrow may not make the schema sandbox_replay_thing .* GRANT CREATE ON DATABASE "\w+" TO "narrow"'):
+        await migrate(database)
+    await database.close()
+    await owner.close()
+
+
+@pytest.mark.postgres
 async def test_a_service_lives_in_a_schema_of_its_name(postgres_url: str, package: str) -> None:
     for prefix in ("postgres://", "postgresql://"):
         url = SecretStr(prefix + postgres_url.partition("://")[2])
