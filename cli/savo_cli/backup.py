@@ -47,11 +47,14 @@ def restore(
 def _finish(folder: Path, act: Any, what: str, *, as_json: bool) -> None:
     from savo_runtime.errors import SavoError
     from savo_runtime.settings import RuntimeSettings, load_settings
+    from savo_runtime.telemetry.logs import configure_command_logs
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds personal data
     with speaking():
         try:
-            done = asyncio.run(act(load_settings(RuntimeSettings)))
+            settings = load_settings(RuntimeSettings)
+            configure_command_logs(settings)
+            done = asyncio.run(act(settings))
         except SavoError as flaw:
             raise CommandError(str(flaw)) from flaw
     tell_json(done) if as_json else page().print(_sentence(done, f"{what} {folder}"), soft_wrap=True, highlight=False, markup=False)

@@ -27,9 +27,11 @@ def broker_settings(kafka: str | None, sandbox: str | None = None) -> RuntimeSet
     """Raises `CommandError` when there is no broker to go to."""
     from savo_cli.gateway import running_here
     from savo_runtime.settings import RuntimeSettings, load_settings
+    from savo_runtime.telemetry.logs import configure_command_logs
 
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what fails there is told in one line
     settings = load_settings(RuntimeSettings)
+    configure_command_logs(settings)
     address = kafka or os.environ.get("SAVO_KAFKA_BOOTSTRAP_SERVERS") or "embedded"
     here = running_here() or {}
     if address == "embedded":

@@ -26,7 +26,7 @@ from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry import health as health_module
 from savo_runtime.telemetry.health import Check, health_app
 from savo_runtime.telemetry.http import Measured
-from savo_runtime.telemetry.logs import configure_logs
+from savo_runtime.telemetry.logs import configure_command_logs, configure_logs
 from savo_runtime.telemetry.redaction import Redaction
 from savo_runtime.telemetry.traces import configure_traces
 
@@ -92,6 +92,18 @@ def test_secrets_reach_no_line(form: Literal["console", "json"]) -> None:
     for secret in ("abc", "def", "ghi", "jkl", "mno", "qrstuvwxyz", "hush-hush", "kafka-pass", "other-pass", "sk-0123"):
         assert secret not in text, secret
     assert len(text.splitlines()) == 5
+
+
+def test_what_a_command_prints_is_not_mixed_with_news(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_command_logs(SECRETS)
+    log = structlog.get_logger()
+    log.info("topics.created", topics=["a"])
+    log.warning("database.waited_for", error="postgres://savo:hush-hush@db/savo\nis away")
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert "database.waited_for" in line
+    assert "hush-hush" not in line
 
 
 def test_counts_of_tokens_are_no_secrets() -> None:

@@ -16,7 +16,7 @@ from structlog.typing import EventDict, Processor
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.redaction import Redaction, secrets_of
 
-__all__ = ["configure_logs"]
+__all__ = ["configure_command_logs", "configure_logs"]
 
 _QUIET = {
     "aiobotocore": logging.WARNING,
@@ -64,6 +64,22 @@ def configure_logs(settings: Sequence[RuntimeSettings], *, stream: TextIO | None
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, least))
+
+
+def configure_command_logs(settings: RuntimeSettings) -> None:
+    """For a command, whose stdout is what was asked for: warnings and worse alone, on stderr, without secrets."""
+    structlog.configure(
+        processors=[
+            _drop_below(logging.WARNING),
+            structlog.stdlib.add_log_level,
+            _describe_error,
+            _Masking(Redaction(secrets_of(settings))),
+            _one_line,
+            structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, pad_level=False),
+        ],
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # asked each time: a test puts another one there
+        cache_logger_on_first_use=False,
+    )
 
 
 def _is_news(record: logging.LogRecord) -> bool:
