@@ -48,7 +48,10 @@ def digest(
 def _written(gateway: Gateway) -> Letter:
     from savo_cli.gateway import RefusedError
     from savo_cli.weekly.letter import write_letter
+    from savo_cli.weekly.settings import DigestSettings
+    from savo_runtime.settings import load_settings
 
+    address = load_settings(DigestSettings).public_url or gateway.url
     stats, progress = gateway.get("/training/stats"), gateway.get("/training/progress")
     try:
         rollout = gateway.get("/admin/rollout")
@@ -56,7 +59,7 @@ def _written(gateway: Gateway) -> Letter:
         if refusal.status != NO_ANSWER:
             raise
         rollout = None
-    return write_letter(stats, progress, rollout, now=datetime.now(UTC), url=gateway.url)
+    return write_letter(stats, progress, rollout, now=datetime.now(UTC), url=address.rstrip("/"))
 
 
 def _send(gateway: Gateway, letter: Letter, *, again: bool) -> dict[str, Any]:

@@ -230,6 +230,14 @@ def test_it_is_shown_in_the_terminal_written_as_html_and_given_as_json(savo: Sav
     assert json.loads(savo("digest", "--json").stdout)["letter"]["rollout"] == "running: v2 at 25% against v1"
 
 
+def test_its_link_leads_where_its_readers_find_the_gateway(savo: Savo, told: SmallGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f"{told.url}/dashboard" in savo("digest").output
+    monkeypatch.setenv("SAVO_PUBLIC_URL", "https://savo.example.com/")
+    letter = savo("digest").output
+    assert "https://savo.example.com/dashboard" in letter
+    assert told.url not in letter
+
+
 def test_it_is_sent_as_text_and_html_to_everyone_and_the_week_is_claimed(savo: Savo, told: SmallGateway, week: str, inbox: Inbox, addressed: Any) -> None:
     with smtp_server(inbox) as port:
         addressed(f"smtp://127.0.0.1:{port}")

@@ -55,7 +55,7 @@ def test_the_one_shots_and_the_command_are_given_known_settings_alone() -> None:
     known = known_variables([RuntimeSettings, *installed_settings().values()]) | OF_THE_COMMAND
     for name in ("prepare", "savo"):
         assert set(ALL[name]["environment"]) <= known, name
-    assert set(ALL["digest"]["environment"]) == {*OF_THE_COMMAND, "SMTP_URL", "SAVO_DIGEST_TO", "SAVO_DIGEST_FROM"}
+    assert set(ALL["digest"]["environment"]) == {*OF_THE_COMMAND, "SMTP_URL", "SAVO_DIGEST_TO", "SAVO_DIGEST_FROM", "SAVO_PUBLIC_URL"}
 
 
 def test_every_variable_that_compose_reads_is_a_setting_or_stands_in_the_example() -> None:

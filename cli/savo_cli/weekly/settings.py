@@ -23,6 +23,14 @@ class DigestSettings(RuntimeSettings):
         None, min_length=3, validation_alias="SAVO_DIGEST_FROM", description="Sender of the weekly digest; unset is savo@ and the mail server's host."
     )
 
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        validation_alias="SAVO_PUBLIC_URL",
+        description="Where readers of the digest find the gateway, for the link in it; unset is where the command finds it.",
+        json_schema_extra={"allowed": "http(s)://HOST[:PORT]"},
+    )
+
     @property
     def recipients(self) -> list[str]:
         return [address.strip() for address in (self.digest_to or "").split(",") if address.strip()]
