@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -151,7 +151,8 @@ def _tell(report: Report, settings: RuntimeSettings) -> None:
 
 
 def _start_words(settings: RuntimeSettings, sandbox: str) -> str:
-    words: dict[str, Any] = {"SAVO_SANDBOX": sandbox, "SAVO_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers}
-    if settings.embedded_broker:
-        words["SAVO_EMBEDDED_BROKER"] = "true"
+    """Whoever has a Kafka has services in containers, with settings that this command does not know."""
+    if not settings.embedded_broker:
+        return f"start services with SAVO_SANDBOX={sandbox} beside the others; with compose: docker compose run --rm -e SAVO_SANDBOX={sandbox} vision"
+    words = {"SAVO_SANDBOX": sandbox, "SAVO_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers, "SAVO_EMBEDDED_BROKER": "true"}
     return " ".join(f"{name}={value}" for name, value in words.items()) + " python -m savo_runtime vision collector"

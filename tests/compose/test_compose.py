@@ -9,18 +9,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+import yaml
 
 from savo_contracts.topics import SERVICES
 from tests.compose.stack import BUILD_WITHIN, ROOT, Stack, eventually, why_no_stack
+from tests.parts.addresses import free_port
+from tests.parts.containers import why_no_container
 from tests.parts.table import record
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 
 SCENES = "/var/lib/savo/images"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+ALL = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +68,30 @@ def served_by_replica(stack: Stack, replicas: int) -> list[float]:
     program = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:8000/metrics').read().decode())"
     texts = [stack.exec("vision", "python", "-c", program, index=index + 1).stdout for index in range(replicas)]
     return [sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("savo_scans_total{")) for text in texts]
+
+
+def shell(stack: Stack, line: str) -> str:
+    done = subprocess.run(["bash", "-c", line], env=stack.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr[-4000:]}"
+    return done.stdout
+
+
+def rows(stack: Stack, service: str, table: str) -> int:
+    """Of a table that the service's own role may read."""
+    url = f"postgres://savo_{service}:{stack.variable(f'{service.upper()}_DATABASE_PASSWORD')}@127.0.0.1/savo"
+    return int(stack.exec("postgres", "psql", url, "-At", "-c", f"SELECT count(*) FROM {table}").stdout)
+
+
+def samples_in_the_bucket(stack: Stack) -> str:
+    return stack.exec("s3", "ls", "-lR", "/data/savo/samples").stdout
+
+
+def caught(stack: Stack) -> str:
+    """What the catcher's API says; another catcher prints its mails."""
+    try:
+        return httpx2.get(f"http://127.0.0.1:{stack.variable('MAIL_PORT')}/api/v1/messages", trust_env=False).text
+    except httpx2.HTTPError:
+        return ""
 
 
 def test_everything_is_healthy_and_what_ran_once_did_it(stack: Stack) -> None:
@@ -130,6 +161,44 @@ def test_prometheus_watches_every_service(stack: Stack) -> None:
     eventually(lambda: watched() == set(SERVICES))
 
 
+@pytest.mark.parametrize(
+    ("topic", "service", "table", "outcome"),
+    [("scans.requested", "vision", "results", "scans.completed"), ("scans.confirmed", "collector", "samples", "samples.stored")],
+)
+def test_a_replay_goes_into_a_sandbox_beside_what_is_live(stack: Stack, key: str, topic: str, service: str, table: str, outcome: str) -> None:
+    assert key
+    carry, work, look = re.findall(r"`(docker compose run [^`]*(?:replay|SANDBOX)[^`]*)`", README)
+    live = rows(stack, service, f"{service}.{table}"), samples_in_the_bucket(stack)
+    carried = json.loads(shell(stack, f"{carry.replace('scans.requested', topic)} --json"))
+    assert carried["chosen"] == carried["sent"] > 0
+    working = subprocess.Popen(
+        ["bash", "-c", f"exec {work.replace('vision', service)}"], env=stack.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        eventually(lambda: outcome in shell(stack, look.replace("scans.completed", outcome)))
+    finally:
+        working.terminate()
+        working.wait(60)
+    assert rows(stack, service, f"sandbox_replay_{service}.{table}") > 0
+    assert (rows(stack, service, f"{service}.{table}"), samples_in_the_bucket(stack)) == live
+
+
+def test_the_digest_of_a_week_that_was_missed_arrives(stack: Stack, key: str) -> None:
+    catcher = ALL["mail"]["image"]
+    if reason := why_no_container(catcher):
+        pytest.skip(reason)
+    mail = partial(stack.compose, "--profile", "mail")
+    with stack.env_file.open("a") as more:
+        more.write(f"SAVO_API_KEY={key}\nMAIL_PORT={free_port()}\n")
+    try:
+        mail("run", "--rm", "--no-deps", "--entrypoint", "sh", "digest", "-c", "echo 2026-W01 >digest.week")
+        mail("up", "--detach", "mail", "digest")
+        eventually(lambda: "sent to 1 address" in mail("logs", "digest"))
+        eventually(lambda: re.search(r"Savo, \d{4}-W\d\d: 1 new sample", mail("logs", "mail") + caught(stack)) is not None)
+    finally:
+        mail("rm", "--stop", "--force", "mail", "digest")
+
+
 def test_three_replicas_of_vision_share_the_load(stack: Stack, key: str, photos: list[Path]) -> None:
     stack.up("--no-recreate", "--scale", "vision=3", "vision")
     try:
@@ -162,7 +231,7 @@ def test_taken_down_and_started_again_nothing_is_lost(stack: Stack, key: str, ph
 
 
 def test_the_readmes_lines_work_as_they_stand(stack: Stack, tmp_path: Path) -> None:
-    section = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## With Docker\n")[2].partition("\n## ")[0]
+    section = README.partition("\n## With Docker\n")[2].partition("\n## ")[0]
     (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     script = "set -e\n" + block.replace("deploy/docker/new-env", "true").replace("uv run savo", f"{sys.executable} -m savo_cli")
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=stack.environment, capture_output=True, text=True, timeout=900, check=False)
