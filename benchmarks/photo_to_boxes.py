@@ -24,6 +24,7 @@ from savo_detection.model import Detector
 
 WORK = Path(".savo/bench")
 SIDE = 640
+BANANA = 46
 ROUNDS = rounds(20)
 
 
@@ -54,6 +55,28 @@ def exported_model() -> Path:
         with redirect_stdout(io.StringIO()):
             exported = Path(yolo("yolov8n.yaml", verbose=False).export(format="onnx", imgsz=SIDE, verbose=False))
         exported.replace(path)
+    return path
+
+
+def sure_model() -> Path:
+    """The same network, sure of three bananas in every photo: an answer that the router serves without asking the provider."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    path = WORK / "yolov8n-sure.onnx"
+    if not path.exists():
+        model = onnx.load(exported_model())
+        (output,) = model.graph.output
+        _, rows, anchors = (size.dim_value for size in output.type.tensor_type.shape.dim)
+        sure = np.zeros((1, rows, anchors), np.float32)
+        sure[0, 4 + BANANA, [1000, 3000, 5000]] = 0.9
+        for node in model.graph.node:
+            node.output[:] = ["unsure" if name == output.name else name for name in node.output]
+        (names,) = (entry for entry in model.metadata_props if entry.key == "names")
+        names.value = str({number: "banana" if number == BANANA else f"thing {number}" for number in range(rows - 4)})
+        model.graph.initializer.append(numpy_helper.from_array(sure, "sure"))
+        model.graph.node.append(helper.make_node("Add", ["unsure", "sure"], [output.name]))
+        onnx.save(model, path)
     return path
 
 

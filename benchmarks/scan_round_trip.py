@@ -27,6 +27,8 @@ ONE_BY_ONE = 20
 AT_ONCE = 8
 BURST = 40
 READY_WITHIN = 60.0
+Meter = Callable[[], float]
+"""CPU seconds spent so far."""
 OURS_PORT, BARE_PORT = 18431, 18432
 
 
@@ -46,27 +48,28 @@ def figures() -> Iterator[Figure]:
 class Round:
     """One turn of one contender."""
 
-    def __init__(self, seconds: list[float], burst_seconds: float) -> None:
+    def __init__(self, seconds: list[float], burst_seconds: float, cpu_seconds: float) -> None:
         self.p50 = statistics.median(seconds)
         self.p99 = sorted(seconds)[max(0, round(0.99 * len(seconds)) - 1)]
         self.per_second = BURST / burst_seconds
+        self.cpu = cpu_seconds / (len(seconds) + BURST)
 
 
-async def measure(urls: tuple[str, str], photo: bytes) -> tuple[list[Round], list[Round]]:
+async def measure(urls: tuple[str, str], photo: bytes, meters: tuple[Meter, Meter] = (float, float)) -> tuple[list[Round], list[Round]]:
     found: tuple[list[Round], list[Round]] = ([], [])
     # While one contender has its turn, the other's server closes its idle connections: forget them sooner than that.
     limits = httpx2.Limits(keepalive_expiry=1.0)
     async with httpx2.AsyncClient(timeout=30, limits=limits, trust_env=False) as client:
         for turn in range(-1, ROUNDS):
             for place in (0, 1) if turn % 2 else (1, 0):
-                one = await _round(lambda place=place: _scan(client, urls[place], photo))  # type: ignore[misc]
+                one = await _round(lambda place=place: _scan(client, urls[place], photo), meters[place])  # type: ignore[misc]
                 if turn >= 0:
                     found[place].append(one)
     return found
 
 
-async def _round(scan: Callable[[], Awaitable[None]]) -> Round:
-    seconds = []
+async def _round(scan: Callable[[], Awaitable[None]], meter: Meter) -> Round:
+    seconds, spent = [], meter()
     for _ in range(ONE_BY_ONE):
         started = time.perf_counter()
         await scan()
@@ -79,7 +82,7 @@ async def _round(scan: Callable[[], Awaitable[None]]) -> Round:
 
     started = time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
-    return Round(seconds, time.perf_counter() - started)
+    return Round(seconds, time.perf_counter() - started, meter() - spent)
 
 
 async def _scan(client: httpx2.AsyncClient, url: str, photo: bytes) -> None:
@@ -112,12 +115,13 @@ def _contenders() -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def process(arguments: list[str], settings: dict[str, str], *, log: Path | None = None) -> Iterator[None]:
+def process(arguments: list[str], settings: dict[str, str], *, log: Path | None = None) -> Iterator[int]:
+    """Its pid."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_", "OTEL_"))}
     with log.open("wb") if log else nullcontext() as said:
         started = subprocess.Popen([sys.executable, *arguments], env=clean | settings, stdout=subprocess.DEVNULL, stderr=said)
         try:
-            yield
+            yield started.pid
         finally:
             started.terminate()
             started.wait(30)
