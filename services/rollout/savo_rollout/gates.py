@@ -95,7 +95,9 @@ def verdict(measure: Measure, evidence: ArmEvidence, policy: GatePolicy, *, rung
     here = evidence.step.get(measure, _NOTHING)
     if measure is Measure.FAILURES:
         threshold = max(threshold, _surely_failing(baseline, policy.breach_level(step)))
-        return Verdict.BREACH if _against(measure, here, threshold) >= -math.log(policy.breach_level(step)) else Verdict.PASS
+        if _against(measure, here, threshold) >= -math.log(policy.breach_level(step)):
+            return Verdict.BREACH
+        return Verdict.PASS if here.subjects else Verdict.UNDECIDED  # without a scan nothing was asked of it yet
     if _against(measure, here, threshold) >= -math.log(policy.breach_level(step)):
         return Verdict.BREACH
     sure = _in_favour(measure, evidence.first.get(measure, _NOTHING), threshold) >= -math.log(policy.pass_level(rung))

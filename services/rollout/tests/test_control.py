@@ -29,6 +29,7 @@ async def test_before_any_model_the_report_says_what_it_waits_for(http: httpx2.A
     report = (await http.get("/rollout")).json()
     assert (report["state"], report["share"], report["waiting_for"]) == ("idle", 0.0, ["a model that passes its gate"])
     assert report["arms"]["candidate"]["accuracy"] == {"estimate": None, "lower": None, "upper": None, "target": 0.8, "verdict": "undecided"}
+    assert report["arms"]["candidate"]["failures"]["verdict"] == "undecided", "nothing was asked of the candidate yet"
 
 
 async def test_a_running_trial_names_what_is_missing(house: House, http: httpx2.AsyncClient) -> None:
