@@ -38,6 +38,8 @@ class Seen:
     progress: Mapping[str, Any] = field(default_factory=dict)
     collector: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """savo_samples_total by (outcome, reason), since the collector's start."""
+    refused_models: Mapping[str, float] = field(default_factory=dict)
+    """Version, or the path that was set → how often vision would not serve it, since vision's start."""
     runs: tuple[Mapping[str, Any], ...] = ()
     rooms: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Bytes used and their limit (SAVO_STORAGE_LIMIT_GB as the services have it), by what is counted: samples, or the whole object folder."""
@@ -51,6 +53,15 @@ def causes(seen: Seen) -> Iterator[Finding]:
         yield _storage(seen)
     if seen.runs:
         yield _training(seen.runs[0])
+    for version, times in seen.refused_models.items():
+        if times:
+            yield Finding("model", "wrong", f"vision would not serve {version}; scans are answered without it", _REFUSED)
+
+
+_REFUSED = (
+    "why: savo topics tail models.refused --from start --to end. A path of yours is SAVO_CUSTOM_VISION_MODEL_PATH, "
+    "read at vision's start; of the registry's models see docs/runbooks/model-refused.md"
+)
 
 
 def _collected(seen: Seen) -> Finding:

@@ -19,6 +19,7 @@ import typer
 from savo_cli.causes import causes
 from savo_cli.findings import Finding
 from savo_cli.looking import look
+from savo_cli.preflight import MODEL_PATH, wrong_model_path
 from savo_cli.speaking import AsJson, Key, Url, page, tell_json
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def examine(url: str | None = None, key: str | None = None) -> Iterator[Finding]
     yield from _settings()
     yield from _unknown()
     yield _provider()
+    yield from _own_model()
     if settings := _loaded():
         yield from asyncio.run(_dependencies(settings))
     yield from _running()
@@ -112,6 +114,14 @@ def _provider() -> Finding:
     if os.environ.get(key):
         return Finding("vision provider", "ok", f"{provider}; {key} is set")
     return Finding("vision provider", "note", f"{provider}, but {key} is not set", f"set {key}, or use the stand-in: savo up --standin DIR")
+
+
+def _own_model() -> Iterator[Finding]:
+    """The operator's, where one is named in this environment."""
+    if not os.environ.get(MODEL_PATH):
+        return
+    wrong = wrong_model_path({"SAVO_USE_CUSTOM_VISION": "true", **os.environ})
+    yield Finding("own model", "wrong" if wrong else "ok", wrong or f"{MODEL_PATH}={os.environ[MODEL_PATH]}", "correct that variable, or unset it")
 
 
 async def _dependencies(settings: RuntimeSettings) -> list[Finding]:

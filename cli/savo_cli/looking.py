@@ -32,6 +32,7 @@ def look(url: str | None, key: str | None) -> Seen:
         progress=_json(f"{gateway}/training/progress", key),
         collector=_sums(collector),
         runs=tuple(_json(f"{services['trainer']}/runs", None).get("runs", ())) if "trainer" in services else (),
+        refused_models=_refused(_metrics(services.get("vision"))),
         rooms=_rooms(collector | _metrics(services.get("gateway"))),
         disk_free_bytes=_free(),
     )
@@ -43,6 +44,10 @@ def _rooms(samples: Samples) -> dict[str, tuple[float, float]]:
 
     used = by_what("savo_storage_used_bytes")
     return {what: (used.get(what, 0.0), limit) for what, limit in by_what("savo_storage_limit_bytes").items() if limit > 0}
+
+
+def _refused(samples: Samples) -> dict[str, float]:
+    return {dict(labels)["version"]: value for (name, labels), value in samples.items() if name == "savo_models_refused_total"}
 
 
 def _sums(samples: Samples) -> dict[tuple[str, str], float]:

@@ -13,7 +13,11 @@ from pathlib import Path
 
 from savo_runtime.errors import FatalError
 
-__all__ = ["WrongSettingError", "check_settings", "in_words", "own_folder"]
+__all__ = ["MODEL_PATH", "WrongSettingError", "check_settings", "in_words", "own_folder", "wrong_model_path"]
+
+MODEL_PATH = "SAVO_CUSTOM_VISION_MODEL_PATH"
+
+_ON = {"1", "true", "t", "yes", "y", "on"}
 
 _CANNOT = {
     errno.ENOSPC: "has no room left; free some",
@@ -34,6 +38,26 @@ async def check_settings(services: Sequence[str], environment: Mapping[str, str]
     _, said = await process.communicate()
     if process.returncode:
         raise WrongSettingError(said.decode(errors="replace").strip().removeprefix("savo: "))
+    if wrong := wrong_model_path(environment):
+        raise WrongSettingError(wrong)
+
+
+def wrong_model_path(environment: Mapping[str, str]) -> str:
+    """What is wrong with the operator's own model, where it is used and is a path of this machine; empty when nothing is.
+
+    Vision itself goes on without it, for a machine that is restarted must not wait for a file; whoever starts by hand is told.
+    """
+    value = environment.get(MODEL_PATH, "")
+    if not value or value.startswith(("s3://", "models:")) or environment.get("SAVO_USE_CUSTOM_VISION", "").lower() not in _ON:
+        return ""
+    path = Path(value)
+    onnx = path.with_suffix(".onnx") if path.suffix == ".pt" else path
+    if onnx.is_file():
+        return ""
+    if path.is_file():
+        return f"{MODEL_PATH}={value!r} is a PyTorch checkpoint, which is never loaded, and {onnx} is not there; run: savo models export {path}"
+    allowed = "the path of an ONNX file, s3://BUCKET/KEY, or models:/ingredients@champion"
+    return f"{MODEL_PATH}={value!r} makes no sense: there is no file {onnx.resolve()}; allowed is {allowed}"
 
 
 @contextmanager

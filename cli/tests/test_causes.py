@@ -67,5 +67,11 @@ def test_a_slow_training_is_told_with_its_hours_and_what_is_faster() -> None:
     assert found(Seen(runs=(training(50, 600.0),)))["training run"].state == "ok"
 
 
+def test_a_model_that_was_not_loaded_is_named_with_where_its_reason_is() -> None:
+    model = found(Seen(refused_models={"v3": 0.0, "/models/best.onnx": 2.0}))["model"]
+    assert (model.state, "/models/best.onnx" in model.found, "models.refused" in model.fix) == ("wrong", True, True)
+    assert "model" not in found(Seen(refused_models={"v3": 0.0}))
+
+
 def test_without_a_running_product_nothing_is_said_of_it(savo: Savo) -> None:
     assert '"what": "data"' not in savo("doctor", "--json").stdout

@@ -39,3 +39,10 @@ def test_a_kafka_that_is_away_is_wrong(savo: Savo, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SAVO_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     code, found = findings(savo)
     assert (code, found["Kafka"]["state"]) == (1, "wrong")
+
+
+def test_a_model_of_ones_own_that_is_not_there_is_wrong(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAVO_CUSTOM_VISION_MODEL_PATH", "nowhere.onnx")
+    code, found = findings(savo)
+    assert (code, found["own model"]["state"]) == (1, "wrong")
+    assert "SAVO_CUSTOM_VISION_MODEL_PATH='nowhere.onnx'" in found["own model"]["found"]

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from savo_cli.preflight import own_folder
+from savo_cli.preflight import own_folder, wrong_model_path
 from savo_cli.processes import GaveUpError, Kept, ProcessSpec
 from savo_runtime.errors import FatalError
 
@@ -153,6 +153,32 @@ def test_a_setting_that_makes_no_sense_stops_the_start_in_one_line_before_anythi
     assert (refused.returncode, len(said.splitlines())) == (2, 1)
     assert line in said
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("nowhere.onnx", "SAVO_CUSTOM_VISION_MODEL_PATH='nowhere.onnx' makes no sense: there is no file"),
+        (
+            "best.pt",
+            "SAVO_CUSTOM_VISION_MODEL_PATH='best.pt' is a PyTorch checkpoint, which is never loaded, and best.onnx is not there; run:",
+        ),
+    ],
+)
+def test_a_model_that_is_not_there_stops_the_start_unless_no_model_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, line: str) -> None:
+    (tmp_path / "best.pt").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GOOGLE_API_KEY", "a-key")
+    monkeypatch.setenv("SAVO_CUSTOM_VISION_MODEL_PATH", value)
+    refused = savo(tmp_path, "up", "--port", str(free_port()))
+    said = (refused.stdout + refused.stderr).strip()
+    assert (refused.returncode, len(said.splitlines())) == (2, 1)
+    assert line in said
+    assert not (tmp_path / "data").exists()
+    assert wrong_model_path({"SAVO_USE_CUSTOM_VISION": "false", "SAVO_CUSTOM_VISION_MODEL_PATH": value}) == ""
+    (tmp_path / value).with_suffix(".onnx").touch()
+    assert wrong_model_path({"SAVO_USE_CUSTOM_VISION": "true", "SAVO_CUSTOM_VISION_MODEL_PATH": value}) == ""
+    assert wrong_model_path({"SAVO_USE_CUSTOM_VISION": "true", "SAVO_CUSTOM_VISION_MODEL_PATH": "models:/ingredients@champion"}) == ""
 
 
 def test_a_data_folder_that_cannot_be_used_is_named_with_the_way_out(tmp_path: Path) -> None:
