@@ -34,8 +34,8 @@ from savo_vision.second_looks import SecondLookPolicy, SecondLooks
 from savo_vision.settings import VisionSettings
 from savo_vision.steering import Steering
 
-CONCURRENCY = 32
-"""Scans in flight in one replica: most of them wait for the provider, the cores are kept busy by the rest."""
+CONCURRENCY = 96
+"""Scans in flight in one replica: with 64 of them waiting for the provider, the cores are kept busy by the rest."""
 
 CALL_SECONDS = 10.0
 RETENTION_PAUSE_SECONDS = 3600.0

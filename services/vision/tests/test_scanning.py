@@ -12,6 +12,7 @@ from savo_contracts.scans import Arm, FailureCode, FallbackReason, ScanCompleted
 from savo_detection.errors import UnreadablePhotoError
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.metrics import FALLBACKS, SCANS
+from savo_vision.app import CONCURRENCY
 from savo_vision.costs import Usage
 from savo_vision.errors import ProviderAnswerError, ProviderRefusedError, ProviderUnavailableError
 from savo_vision.fallback import FallbackPolicy
@@ -215,18 +216,27 @@ async def test_the_daily_budget_is_refused_before_it_is_spent(world: World) -> N
     assert isinstance(await scan(request("tomorrow", expires_at=NOW + timedelta(days=3))), ScanCompleted)
 
 
-async def test_thirty_two_scans_wait_for_the_provider_at_the_same_time(world: World) -> None:
-    everybody = asyncio.Barrier(32)
+async def test_while_sixty_four_scans_wait_for_the_provider_our_own_model_answers_the_others(world: World) -> None:
+    """As many at once as the consumer hands out (`CONCURRENCY`)."""
+    await world.turn_to(rollout(1, 0.5, candidate=model_ref("v1")))
+    everybody, answers = asyncio.Barrier(64 + 1), asyncio.Event()
     look = world.provider.look
 
-    async def look_when_all_are_here(photo: bytes) -> object:
+    async def look_when_told(photo: bytes) -> object:
         await everybody.wait()
+        await answers.wait()
         return await look(photo)
 
-    world.provider.look = look_when_all_are_here  # type: ignore[assignment, method-assign]
-    async with asyncio.timeout(20):
-        await asyncio.gather(*(world.scan(request(f"s{number}", f"u{number}")) for number in range(32)))
-    assert world.provider.calls == 32
+    world.provider.look = look_when_told  # type: ignore[assignment, method-assign]
+    people = {arm: [f"u{number}" for number in range(400) if world.scan.router.choose(f"u{number}").arm is arm] for arm in Arm}
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        waiting = [group.create_task(world.scan(request(f"s-{user}", user))) for user in people[Arm.BASELINE][:64]]
+        await everybody.wait()
+        answered = await asyncio.gather(*(world.scan(request(f"s-{user}", user)) for user in people[Arm.CANDIDATE][: CONCURRENCY - 64]))
+        assert [one.served_by for one in answered if isinstance(one, ScanCompleted)] == [ServedBy.CUSTOM] * (CONCURRENCY - 64)
+        assert not any(task.done() for task in waiting)
+        answers.set()
+    assert world.provider.calls == 64
 
 
 async def test_scans_are_counted_by_arm_server_model_and_outcome(world: World) -> None:
