@@ -77,6 +77,10 @@ class Stack:
         """In a running container; its outcome."""
         return self._compose("exec", "-T", "--index", str(index), service, *words, within=60)
 
+    def exec_once(self, service: str, *words: str) -> subprocess.CompletedProcess[str]:
+        """In a container of its own; its outcome."""
+        return self._compose("run", "--rm", "-T", service, *words, within=120)
+
     def up(self, *words: str) -> float:
         """Until all is healthy; the seconds it took."""
         began = time.monotonic()

@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 
 SCENES = "/var/lib/savo/images"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SANDBOX_COMMANDS = re.findall(r"`(docker compose run [^`]*(?:replay|SANDBOX)[^`]*)`", README)
 ALL = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
 
 
@@ -167,7 +168,7 @@ def test_prometheus_watches_every_service(stack: Stack) -> None:
 )
 def test_a_replay_goes_into_a_sandbox_beside_what_is_live(stack: Stack, key: str, topic: str, service: str, table: str, outcome: str) -> None:
     assert key
-    carry, work, look = re.findall(r"`(docker compose run [^`]*(?:replay|SANDBOX)[^`]*)`", README)
+    carry, work, look, _ = SANDBOX_COMMANDS
     live = rows(stack, service, f"{service}.{table}"), samples_in_the_bucket(stack)
     carried = json.loads(shell(stack, f"{carry.replace('scans.requested', topic)} --json"))
     assert carried["chosen"] == carried["sent"] > 0
@@ -181,6 +182,17 @@ def test_a_replay_goes_into_a_sandbox_beside_what_is_live(stack: Stack, key: str
         working.wait(60)
     assert rows(stack, service, f"sandbox_replay_{service}.{table}") > 0
     assert (rows(stack, service, f"{service}.{table}"), samples_in_the_bucket(stack)) == live
+
+
+def test_an_administrator_of_the_database_takes_the_sandbox_away(stack: Stack) -> None:
+    *_, take_away = SANDBOX_COMMANDS
+    refused = stack.exec_once("savo", "topics", "drop-sandbox", "replay", "--yes")
+    assert refused.returncode == 1
+    assert "give SAVO_DATABASE_URL of an administrator" in refused.stderr
+    password = f"POSTGRES_PASSWORD={stack.variable('POSTGRES_PASSWORD')}"
+    assert "dropped sandbox replay" in shell(stack, f"{password}; {take_away}")
+    assert "no sandbox replay" in stack.exec_once("savo", "topics", "drop-sandbox", "replay", "--yes").stderr
+    assert stack.exec("s3", "ls", "/data/savo/sandbox/replay").returncode != 0
 
 
 def test_the_digest_of_a_week_that_was_missed_arrives(stack: Stack, key: str) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy import text
 
 from savo_contracts.topics import SERVICES
 from savo_runtime.database import Database
-from savo_runtime.errors import DependencyDownError, SavoError
+from savo_runtime.errors import DependencyDownError, FatalError, SavoError
 from savo_runtime.messaging.broker import librdkafka_arguments
 from savo_runtime.messaging.naming import name_in_registry, name_on_kafka
 from savo_runtime.settings import RuntimeSettings
@@ -67,7 +67,8 @@ class Sandbox:
 async def look(settings: RuntimeSettings, name: str, *, on_kafka: bool = True) -> Sandbox:
     """`settings`: those of the live product. `on_kafka` False: the broker is gone, and its topics with it.
 
-    Raises `SandboxInUseError`, and `DependencyDownError` when Kafka, the store or the database is away.
+    Raises `SandboxInUseError`, `FatalError` when this login of the database may not drop a schema of it, and `DependencyDownError` when Kafka,
+    the store or the database is away.
     """
     topics, groups = await asyncio.to_thread(_on_kafka, settings, name) if on_kafka else ([], [])
     _check_processes(settings, name)
@@ -173,17 +174,22 @@ async def _objects(settings: RuntimeSettings, name: str, *, delete: bool) -> int
 
 
 async def _schemas(settings: RuntimeSettings, name: str) -> list[str]:
-    """On PostgreSQL; SQLite's tables are files."""
+    """On PostgreSQL; SQLite's tables are files. Raises `FatalError` for one that this login may not drop."""
     if not settings.database_url:
         return []
     sandbox = settings.model_copy(update={"sandbox": name})
     databases = [Database.open(sandbox, service) for service in SERVICES]
     try:
         async with databases[0].session(read_only=True) as session:
-            there = set((await session.scalars(text("SELECT schema_name FROM information_schema.schemata"))).all())
+            # Not information_schema, which leaves out what belongs to the role of another service.
+            rows = await session.execute(text("SELECT nspname, nspowner::regrole::text, pg_has_role(nspowner, 'USAGE') FROM pg_namespace"))
+            there = {schema: (owner, mine) for schema, owner, mine in rows}
     finally:
         await asyncio.gather(*(database.close() for database in databases))
-    return [database.service for database in databases if database.service in there]
+    schemas = [database.service for database in databases if database.service in there]
+    if others := [f"{schema} of {there[schema][0]}" for schema in schemas if not there[schema][1]]:
+        raise FatalError(f"{', '.join(others)} may not be dropped by this login: give SAVO_DATABASE_URL of an administrator of the database")
+    return schemas
 
 
 async def _drop_schemas(settings: RuntimeSettings, schemas: list[str]) -> None:

@@ -17,6 +17,7 @@ from libs.runtime.tests.messaging.bench import asked, eventually
 from libs.runtime.tests.replaying.conftest import Stage
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.database import Database
+from savo_runtime.errors import FatalError
 from savo_runtime.messaging.broker import group_of
 from savo_runtime.messaging.naming import name_on_kafka
 from savo_runtime.replaying.dropping import Sandbox, SandboxInUseError, drop, look, sandboxes_on
@@ -121,3 +122,19 @@ async def test_the_schemas_of_a_sandbox_go_and_those_of_the_product_stay(postgre
         await database.close()
     assert {"vision", "sandbox_a_vision"} <= left
     assert "sandbox_a_b_vision" not in left
+
+
+@pytest.mark.postgres
+async def test_a_login_that_may_not_drop_a_schema_is_told_so_before_anything_is_gone(postgres_url: str, tmp_path: Path) -> None:
+    settings = RuntimeSettings(database_url=SecretStr(postgres_url), data_dir=tmp_path, embedded_broker=True)
+    database = Database.open(settings, "vision")
+    try:
+        async with database.session() as session:
+            await session.execute(text("CREATE ROLE another_service LOGIN PASSWORD 'another'"))
+            await session.execute(text("CREATE SCHEMA sandbox_replay_vision"))
+    finally:
+        await database.close()
+    url = database.url.set(drivername="postgresql", username="another_service", password="another").render_as_string(hide_password=False)
+    other = settings.model_copy(update={"database_url": SecretStr(url)})
+    with pytest.raises(FatalError, match=r"sandbox_replay_vision of \w+ may not be dropped by this login: give SAVO_DATABASE_URL of an administrator"):
+        await look(other, "replay", on_kafka=False)
