@@ -15,12 +15,23 @@ from savo_contracts.scans import Detection
 from savo_detection.model import DetectedBox
 from savo_vision.costs import NOTHING_USED, Usage
 
-__all__ = ["MAX_ITEMS", "Answer", "from_boxes", "read_items", "scan_confidence"]
+__all__ = ["MAX_ITEMS", "Answer", "RawAnswer", "from_boxes", "read_items", "scan_confidence"]
 
 MAX_ITEMS = 200
 """More than any kitchen photo shows: a model that repeats itself is cut here."""
 
 _MAX_QUANTITY = 10_000
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """A provider's own words, kept so that a replay reads them by today's rules and pays nothing."""
+
+    provider: str
+    model: str
+    prompt: str
+    """Version of the prompt that they answer."""
+    text: str
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class Answer:
     flaws: Counter[str] = field(default_factory=Counter)
     model: str = ""
     """Who answered, in the provider's own words where it says so: a stand-in does not pass for the model that was asked."""
+    raw: RawAnswer | None = None
 
 
 def from_boxes(boxes: Iterable[DetectedBox]) -> tuple[Detection, ...]:

@@ -12,7 +12,12 @@ ModelMissingError                nothing lies where the model should be
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from savo_vision.costs import NOTHING_USED, Usage
+
+if TYPE_CHECKING:
+    from savo_vision.detections import RawAnswer
 
 __all__ = [
     "BudgetExhaustedError",
@@ -52,7 +57,11 @@ class ProviderRefusedError(ProviderError):
 
 
 class ProviderAnswerError(ProviderError):
-    pass
+    """`raw`: its words, where it gave any."""
+
+    def __init__(self, provider: str, why: str, *, usage: Usage = NOTHING_USED, raw: RawAnswer | None = None) -> None:
+        super().__init__(provider, why, usage=usage)
+        self.raw = raw
 
 
 class ProviderKeyError(Exception):

@@ -11,7 +11,7 @@ from uuid import UUID
 from savo_contracts.envelope import Event, ImageRef
 from savo_contracts.models import ModelRef
 from savo_contracts.scans import ScanCompleted, ScanFailed, ScanRequested, ServedBy
-from savo_vision.detections import Answer
+from savo_vision.detections import Answer, RawAnswer
 
 __all__ = ["Announcer", "Finished", "ModelFile", "ModelSource", "PhotoStore", "Provider", "Results", "Standing"]
 
@@ -53,8 +53,12 @@ class Results(Protocol):
 
     async def standing(self, requested: ScanRequested) -> Standing: ...
 
-    async def keep(self, finished: Finished, spent: Sequence[tuple[str, float]] = ()) -> Finished | None:
+    async def keep(self, finished: Finished, spent: Sequence[tuple[str, float]] = (), raw: RawAnswer | None = None) -> Finished | None:
         """Store unless a result is there; gives the one that stands, None when the scan was erased meanwhile. `spent`: (provider, US dollars)."""
+        ...
+
+    async def raw_answer(self, scan_id: str) -> RawAnswer | None:
+        """What a provider said of this scan, word for word."""
         ...
 
     async def erase_scan(self, scan_id: str, at: datetime) -> None: ...

@@ -25,10 +25,11 @@ from savo_contracts.scans import Detection, FailureCode, FallbackReason, ScanCom
 from savo_detection.errors import PhotoError
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.spans import step
+from savo_vision.answers import read
 from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy
-from savo_vision.detections import from_boxes, scan_confidence
-from savo_vision.errors import BudgetExhaustedError, ProviderError, ProviderRefusedError
+from savo_vision.detections import RawAnswer, from_boxes, scan_confidence
+from savo_vision.errors import BudgetExhaustedError, ProviderAnswerError, ProviderError, ProviderRefusedError
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.metering import meter
 from savo_vision.model_slot import Engine, LoadedModel, ModelSlot, timed_detection
@@ -63,6 +64,7 @@ class _Work:
     stages: dict[str, float] = field(default_factory=dict)
     engine_seconds: float = 0.0
     provider_usd: float = 0.0
+    raw: RawAnswer | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -177,7 +179,7 @@ class Scan:
 
     async def _ask_provider(self, work: _Work, reason: FallbackReason | None) -> _Seen:
         if work.replayed:
-            return self._recall(work, reason)
+            return await self._recall(work, reason)
         await self.budget.check()
         with self.budget.calling() as book:
             try:
@@ -185,17 +187,22 @@ class Scan:
                     answer = await self.provider.look(work.photo)
             except ProviderError as fault:
                 work.provider_usd += self.policy.costs.of_tokens(fault.usage)
+                work.raw = fault.raw if isinstance(fault, ProviderAnswerError) else None
                 raise
             else:
                 work.provider_usd += self.policy.costs.of_tokens(answer.usage)
+                work.raw = answer.raw
             finally:
                 book(work.provider_usd)
         if answer.flaws:
             log.warning("provider.flawed", scan_id=work.requested.scan_id, provider=self.provider.served_by.value, **answer.flaws)
         return _Seen(answer.items, self.provider.served_by, (answer.model or self.provider.model)[:120], reason)
 
-    def _recall(self, work: _Work, reason: FallbackReason | None) -> _Seen:
-        """What the provider said when the scan was live."""
+    async def _recall(self, work: _Work, reason: FallbackReason | None) -> _Seen:
+        """What the provider said when the scan was live, read by today's rules where its own words are kept."""
+        if self.recorded and (words := await self.recorded.raw_answer(work.requested.scan_id)):
+            work.raw = words
+            return _Seen(read(words).items, self.provider.served_by, words.model or self.provider.model, reason)
         told = work.recorded
         if isinstance(told, ScanCompleted) and told.served_by is not ServedBy.CUSTOM:
             return _Seen(told.items, told.served_by, told.model_version, reason)
@@ -244,7 +251,7 @@ class Scan:
 
     async def _finish(self, finished: Finished, work: _Work | None) -> Finished | None:
         spent = _spending(work, self.provider, self.policy.costs)
-        kept = await self.results.keep(finished, spent)
+        kept = await self.results.keep(finished, spent, work.raw if work else None)
         if kept is finished:
             meter(finished, work.stages if work else {}, spent)
             _say(finished)

@@ -10,8 +10,11 @@ import pytest
 from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed, ServedBy
 from savo_runtime.testing import memory_runtime
 from savo_vision.adapters.results import StoredResults
+from savo_vision.costs import Usage
+from savo_vision.detections import Answer, RawAnswer
+from savo_vision.errors import ProviderAnswerError
 from savo_vision.scanning import Scan
-from services.vision.tests.conftest import NOW, FakeEngine, World, model_ref, request, rollout
+from services.vision.tests.conftest import NOW, FakeEngine, World, model_ref, request, rollout, seen
 
 
 @pytest.fixture
@@ -43,6 +46,38 @@ async def test_in_a_sandbox_the_recorded_answer_stands_in_for_the_provider_howev
     assert (again.items, again.served_by, again.model_version, again.cost_usd) == (live.items, live.served_by, live.model_version, 0.0)
     assert world.provider.calls == 1
     assert await world.scan.results.spent_since("google", NOW) == pytest.approx(live.cost_usd)
+
+
+async def test_in_a_sandbox_the_provider_s_own_words_are_read_by_today_s_rules(world: World, sandboxed: Scan) -> None:
+    words = '[{"label": "Cherry Tomatoes", "box_2d": [100, 100, 300, 300], "confidence": 0.9, "quantity": 6}]'
+    world.provider.answer = Answer(
+        (seen("what-the-rules-said-then", 0.9),), Usage(1000, 100), model="gemini-then", raw=RawAnswer("Google", "gemini-then", "1", words)
+    )
+    await world.scan(request())
+    again = await sandboxed(request(), replayed=True)
+    assert isinstance(again, ScanCompleted)
+    assert [item.label for item in again.items] == ["cherry_tomato"]
+    assert (again.model_version, again.cost_usd, world.provider.calls) == ("gemini-then", 0.0, 1)
+
+
+async def test_words_that_were_no_answer_are_kept_and_end_a_replay_in_the_same_way(world: World, sandboxed: Scan) -> None:
+    cut = RawAnswer("Google", "gemini-then", "1", '[{"label": "egg"')
+    world.provider.fault = ProviderAnswerError("Google", "gave an answer that is no whole JSON", raw=cut)
+    live, again = await world.scan(request()), await sandboxed(request(), replayed=True)
+    assert isinstance(live, ScanFailed)
+    assert isinstance(again, ScanFailed)
+    assert (again.code, again.message) == (live.code, live.message)
+    assert await world.scan.results.raw_answer("s1") == cut
+
+
+async def test_a_provider_s_words_go_with_the_scan(world: World) -> None:
+    world.provider.answer = replace(world.provider.answer, raw=RawAnswer("Google", "gemini-then", "1", "[]"))
+    for number in range(3):
+        await world.scan(request(f"s{number}", f"u{number}"))
+    results = world.scan.results
+    await results.erase_scan("s0", NOW)
+    await results.erase_subject("u1", NOW)
+    assert [await results.raw_answer(f"s{number}") is None for number in range(3)] == [True, True, False]
 
 
 async def test_in_a_sandbox_our_own_model_sees_the_photo_again(world: World, sandboxed: Scan) -> None:

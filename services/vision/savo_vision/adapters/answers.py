@@ -1,24 +1,15 @@
-"""A provider's text → detections. The text may be cut short, or anything at all."""
+"""What an SDK hands out, as the words that are kept and read."""
 
 from __future__ import annotations
 
-import json
-
+from savo_vision.adapters.prompt import PROMPT_VERSION
+from savo_vision.answers import read
 from savo_vision.costs import Usage
-from savo_vision.detections import Answer, read_items
-from savo_vision.errors import ProviderAnswerError
+from savo_vision.detections import Answer, RawAnswer
 
 __all__ = ["read_answer"]
 
 
 def read_answer(provider: str, text: str | None, usage: Usage, model: str | None = None) -> Answer:
-    """A JSON list of items, or an object with the list under `items`. Raises `ProviderAnswerError`, with what it cost."""
-    try:
-        document = json.loads(text or "")
-    except (ValueError, RecursionError) as flaw:
-        raise ProviderAnswerError(provider, "gave an answer that is no whole JSON", usage=usage) from flaw
-    rows = document.get("items") if isinstance(document, dict) else document
-    if not isinstance(rows, list):
-        raise ProviderAnswerError(provider, "gave JSON that is no list of items", usage=usage)
-    items, flaws = read_items(rows)
-    return Answer(items, usage, flaws, model or "")
+    """Raises `ProviderAnswerError`, with what it cost."""
+    return read(RawAnswer(provider, model or "", PROMPT_VERSION, text or ""), usage)

@@ -52,6 +52,10 @@ PROJECTION = Projection(
         ProjectedTable(table=_table(ErasedRow), topics=(SCANS_ERASED, SUBJECTS_ERASED), seed={}),
     ),
     fold=_fold,
-    left={"spending": "money by provider: an event tells what a scan cost, not to whom it was paid", "outbox": "what waits to be published"},
+    left={
+        "raw_answers": "providers' own words are in no event",
+        "spending": "money by provider: an event tells what a scan cost, not to whom it was paid",
+        "outbox": "what waits to be published",
+    },
     settings=RetentionSettings,
 )

@@ -11,10 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.scans import ScanCompleted, ScanFailed, ScanRequested
 from savo_runtime.database import Database, upsert
-from savo_vision.adapters.tables import ErasedRow, ResultRow, SpendingRow
+from savo_vision.adapters.tables import ErasedRow, RawAnswerRow, ResultRow, SpendingRow
+from savo_vision.detections import RawAnswer
 from savo_vision.ports import Finished, Standing
 
 __all__ = ["StoredResults"]
+
+MAX_TEXT = 200_000
+"""Characters of a provider's words that are kept: a model that repeats itself would fill the table."""
 
 _EVENTS: dict[str, type[Finished]] = {ScanCompleted.type: ScanCompleted, ScanFailed.type: ScanFailed}
 
@@ -29,7 +33,7 @@ class StoredResults:
                 return Standing(erased=True)
             return Standing(finished=await _find(session, requested.scan_id))
 
-    async def keep(self, finished: Finished, spent: Sequence[tuple[str, float]] = ()) -> Finished | None:
+    async def keep(self, finished: Finished, spent: Sequence[tuple[str, float]] = (), raw: RawAnswer | None = None) -> Finished | None:
         at = finished.completed_at if isinstance(finished, ScanCompleted) else finished.failed_at
         async with self.database.session() as session:
             # Money is booked whatever becomes of the answer: it is spent.
@@ -40,17 +44,26 @@ class StoredResults:
                 return there
             values = {"subject": finished.subject, "event_type": finished.type, "event": finished.model_dump_json(), "finished_at": at}
             await upsert(session, ResultRow, {"scan_id": finished.scan_id, **values}, key=["scan_id"])
+            if raw is not None:
+                await upsert(session, RawAnswerRow, _raw_values(finished, raw, at), key=["scan_id"])
         return finished
+
+    async def raw_answer(self, scan_id: str) -> RawAnswer | None:
+        async with self.database.session(read_only=True) as session:
+            row = await session.get(RawAnswerRow, scan_id)
+            return RawAnswer(row.provider, row.model, row.prompt, row.text) if row else None
 
     async def erase_scan(self, scan_id: str, at: datetime) -> None:
         async with self.database.session() as session:
             await upsert(session, ErasedRow, {"kind": "scan", "value": scan_id, "erased_at": at}, key=["kind", "value"])
-            await session.execute(delete(ResultRow).where(ResultRow.scan_id == scan_id))
+            for table in (ResultRow, RawAnswerRow):
+                await session.execute(delete(table).where(table.scan_id == scan_id))
 
     async def erase_subject(self, subject: str, at: datetime) -> None:
         async with self.database.session() as session:
             await upsert(session, ErasedRow, {"kind": "subject", "value": subject, "erased_at": at}, key=["kind", "value"])
-            await session.execute(delete(ResultRow).where(ResultRow.subject == subject))
+            for table in (ResultRow, RawAnswerRow):
+                await session.execute(delete(table).where(table.subject == subject))
 
     async def book(self, provider: str, usd: float, at: datetime) -> None:
         async with self.database.session() as session:
@@ -65,7 +78,13 @@ class StoredResults:
         """Results older than their topic keeps them: no repeat can come any more."""
         async with self.database.session() as session:
             await session.execute(delete(ResultRow).where(ResultRow.finished_at < moment))
+            await session.execute(delete(RawAnswerRow).where(RawAnswerRow.answered_at < moment))
             await session.execute(delete(SpendingRow).where(SpendingRow.spent_at < moment))
+
+
+def _raw_values(finished: Finished, raw: RawAnswer, at: datetime) -> dict[str, object]:
+    words = {"provider": raw.provider, "model": raw.model[:120], "prompt": raw.prompt, "text": raw.text[:MAX_TEXT]}
+    return {"scan_id": finished.scan_id, "subject": finished.subject, "answered_at": at, **words}
 
 
 async def _is_erased(session: AsyncSession, scan_id: str, subject: str) -> bool:

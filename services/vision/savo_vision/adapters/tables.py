@@ -26,6 +26,20 @@ class ResultRow(Base):
     finished_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
+class RawAnswerRow(Base):
+    """What a provider said of a scan, word for word; it goes with the scan's result."""
+
+    __tablename__ = "raw_answers"
+
+    scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(64), index=True)
+    provider: Mapped[str] = mapped_column(String(40))
+    model: Mapped[str] = mapped_column(String(120))
+    prompt: Mapped[str] = mapped_column(String(16))
+    text: Mapped[str] = mapped_column(Text)
+    answered_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
 class ErasedRow(Base):
     """Scans and subjects that are never worked on again. `kind` is scan or subject."""
 
