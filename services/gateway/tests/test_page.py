@@ -17,6 +17,8 @@ from PIL import Image
 from playwright.async_api import Page, async_playwright, expect
 
 from savo_contracts.scans import Action, BoxSource, ScanConfirmed, ScanRequested
+from savo_gateway.access import Scope, create_key
+from savo_gateway.adapters.key_store import SqlKeys
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
@@ -200,6 +202,7 @@ async def test_where_consent_is_asked_the_page_asks_for_it(house: House, address
     await page.get_by_label("my photo may teach the next model").check()
     allowing = await sent(house, page, tmp_path / "fridge.jpg", number=2)
     assert (refusing.consent, allowing.consent) == (False, True)
+    await house.hear(completed(allowing))  # else the page waits for it, and the gateway's end for the page
 
 
 async def test_a_heic_photo_is_shown_as_it_is_kept(house: House, address: str, page: Page, tmp_path: Path) -> None:
@@ -224,3 +227,33 @@ async def test_the_description_is_shown_without_internet(address: str, page: Pag
     await page.goto(f"{address}/docs")
     await expect(page.locator(".opblock").first).to_be_visible()
     await expect(page.locator(".title").first).to_contain_text("Savo")
+
+
+@pytest.mark.parametrize("settings_given", [{"auth": "api_key", "collect_training_data": True}])
+async def test_where_a_key_is_wanted_the_page_asks_for_it_and_keeps_it_for_this_tab(house: House, address: str, page: Page, tmp_path: Path) -> None:
+    pillow_heif.from_pillow(Image.open(BytesIO(photo(320, 240)))).save(tmp_path / "phone.heic")
+    _, key = await create_key(SqlKeys(house.runtime.database), "a phone", [Scope.SCANS], house.clock)
+    await page.goto(address)
+    await page.set_input_files("#photo", tmp_path / "phone.heic")
+    await expect(page.get_by_role("alert")).to_contain_text("wants an API key or a token")
+    assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing reaches past the phone's edge"
+    await page.get_by_label("Key").fill("savo_nobody_nothing")
+    await page.get_by_role("button", name="Use this key").click()
+    await expect(page.get_by_role("alert")).to_contain_text("This key is not taken: this API key is unknown or revoked")
+    assert await house.published(ScanRequested) == []
+    await page.get_by_label("Key").fill(key)
+    await page.get_by_role("button", name="Use this key").click()
+    while not (found := await house.published(ScanRequested)):
+        await asyncio.sleep(0.02)
+    assert len(found) == 1
+    await house.hear(completed(found[0], tomato(0.1)))
+    await expect(page.locator("#stage")).to_be_visible()  # HEIC is shown as it is kept: fetched with the key
+    await page.get_by_role("button", name="This is right").click()
+    await expect(page.get_by_role("status")).to_contain_text("The photo can teach the next model.")
+    await page.reload()
+    await house.hear(completed(await sent(house, page, tmp_path / "phone.heic", number=2)))
+    await expect(page.locator("#served")).to_be_visible()
+    await expect(page.locator("#sign-in")).to_be_hidden()
+    await page.get_by_role("button", name="Forget my key").click()
+    assert await page.evaluate("sessionStorage.length") == 0
+    await expect(page.locator("#forget")).to_be_hidden()

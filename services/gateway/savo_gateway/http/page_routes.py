@@ -33,6 +33,7 @@ _PARTS: Mapping[str, tuple[str, str]] = {
     "phone.css": (_OURS, "phone.css"),
     "phone.js": (_OURS, "phone.js"),
     "boxes.js": (_OURS, "boxes.js"),
+    "key.js": (_OURS, "key.js"),
     "words.js": (_OURS, "words.js"),
     "swagger-ui.css": (_SWAGGER, "static/swagger-ui.css"),
     "swagger-ui-bundle.js": (_SWAGGER, "static/swagger-ui-bundle.js"),

@@ -1,12 +1,13 @@
 // The phone page: a photo in, its answer shown, mended and confirmed.
 
 import { BoxEditor } from "./boxes.js";
+import { fetchSigned } from "./key.js";
 import { afterwards, answeredBy, found, wordOn } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const house = { collects: document.body.dataset.collects === "true", asksConsent: document.body.dataset.asksConsent === "true" };
 const MIDDLE = { x: 0.35, y: 0.35, width: 0.3, height: 0.3 };
-let scan = null, rows = [], turn = 0;
+let scan = null, rows = [], turn = 0, kept = false;
 
 const boxes = new BoxEditor($("stage"), {
   ready: () => scan !== null,
@@ -25,7 +26,8 @@ const boxes = new BoxEditor($("stage"), {
 function say(text, bad = false) { $("status").textContent = text; $("status").className = bad ? "bad" : ""; }
 
 async function ask(path, options) {
-  const answer = await fetch(path, options);
+  const mine = turn, told = { waits: (one) => say(one ? "" : "One moment…"), wanted: () => mine === turn };
+  const answer = await fetchSigned(path, options, told);
   const body = await answer.json();
   if (!answer.ok) throw new Error(body.detail || body.title || answer.statusText);
   return body;
@@ -38,20 +40,29 @@ $("photo").addEventListener("change", async (event) => {
   if (file) await send(file);
 });
 
-function showPhoto(address) {
+function showPhoto(photo) {
   URL.revokeObjectURL($("shown").src);
   $("stage").hidden = true;
-  $("shown").src = address;
+  $("shown").src = URL.createObjectURL(photo);
 }
+
+// As the gateway keeps it. An <img> sends no key, so it is fetched.
+async function showKept(of) {
+  if (kept) return;
+  kept = true;
+  const mine = turn, answer = await fetchSigned(of.links.photo);
+  if (answer.ok && mine === turn) showPhoto(await answer.blob());
+}
+
 $("shown").addEventListener("load", () => { $("stage").hidden = false; });
 // Few browsers read HEIC: then the photo is shown as it is kept, once it is.
-$("shown").addEventListener("error", () => { $("stage").hidden = true; if (scan && !$("shown").src.endsWith(scan.links.photo)) showPhoto(scan.links.photo); });
+$("shown").addEventListener("error", () => { $("stage").hidden = true; if (scan) showKept(scan); });
 
 async function send(file) {
   const mine = ++turn;
-  scan = null; rows = []; boxes.clear();
+  scan = null; rows = []; kept = false; boxes.clear();
   $("answer").hidden = $("served").hidden = true;
-  showPhoto(URL.createObjectURL(file));
+  showPhoto(file);
   say("Looking…");
   const form = new FormData(), key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
   form.append("image", file);
@@ -64,7 +75,7 @@ async function send(file) {
 }
 
 function show(answer) {
-  if ($("shown").complete && !$("shown").naturalWidth) showPhoto(answer.links.photo);
+  if ($("shown").complete && !$("shown").naturalWidth) showKept(answer);
   if (answer.status === "failed") { say(answer.error.message, true); return; }
   scan = answer; scan.allowed = !house.asksConsent || $("consent").checked;
   $("items").replaceChildren(); $("missing").checked = false;
