@@ -83,6 +83,7 @@ def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None
         f"{said['weights']}\n{said['onnx']}\nin {said['seconds']} s; mAP@0.5 by ultralytics' own measure: {_points(measured)}", highlight=False, soft_wrap=True
     )
     out.print(f"next: savo evaluate --model {said['onnx']} --data {data}", highlight=False, soft_wrap=True)
+    out.print(f"or:   savo models register --model {said['onnx']} --data {data}", highlight=False, soft_wrap=True)
 
 
 def export_here(weights: Path, imgsz: int, *, as_json: bool) -> None:

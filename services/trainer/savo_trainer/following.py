@@ -52,12 +52,13 @@ class Follow:
 
     def __call__(self, run_id: str | None) -> Iterator[Look]:
         """Ends with the run. Without an id: the run that is going on, else the next one. Raises as `get` does; away for a moment is waited out."""
-        look, silent = Look(self._run(run_id), news=True), 0
+        known = frozenset[str]() if run_id else frozenset(str(run["id"]) for run in self.get("/runs")["runs"] if run["state"] not in OPEN)
+        look, silent = Look(self._run(run_id, known), news=True), 0
         yield look
         while look.run is None or look.run["state"] in OPEN:
             self.pause(LOOK_EVERY)
             try:
-                run = self._run(look.run["id"] if look.run else run_id)
+                run = self._run(look.run["id"] if look.run else run_id, known)
             except TrainerAwayError:
                 silent += 1
                 if silent >= self.patience:
@@ -67,10 +68,9 @@ class Follow:
                 look, silent = Look(run, news=silent > 0 or _told(run) != _told(look.run)), 0
                 yield look
 
-    def _run(self, run_id: str | None) -> Run | None:
-        if run_id is None:
-            run_id = _going_on(self.get("/runs")["runs"])
-        return self.get(f"/runs/{run_id}") if run_id else None
+    def _run(self, run_id: str | None, known: frozenset[str]) -> Run | None:
+        chosen = run_id or _chosen([run for run in self.get("/runs")["runs"] if run["id"] not in known])
+        return self.get(f"/runs/{chosen}") if chosen else None
 
 
 def passed(run: Run) -> bool:
@@ -98,11 +98,12 @@ def what_comes_next(run: Run) -> str:
     return _NEXT.get(State(run["state"]), "")
 
 
-def _going_on(runs: Sequence[Run]) -> str | None:
-    """The one that is worked on, else the one that waits longest."""
-    still_open = [run for run in reversed(runs) if run["state"] in OPEN]
+def _chosen(runs: Sequence[Run]) -> str | None:
+    """The one that is worked on, else the one that waits longest, else the first that came and went between two looks."""
+    oldest_first = list(reversed(runs))
+    still_open = [run for run in oldest_first if run["state"] in OPEN]
     worked_on = [run for run in still_open if run["state"] != State.QUEUED]
-    return next((str(run["id"]) for run in (*worked_on, *still_open)), None)
+    return next((str(run["id"]) for run in (*worked_on, *still_open, *oldest_first)), None)
 
 
 def _told(run: Run | None) -> object:

@@ -162,7 +162,7 @@ def _page(look: Look, now: datetime) -> RenderableType:
     run, rows = look.run, list[RenderableType]()
     rows.append(_path(run))
     if progress := run["progress"]:
-        rows += [_bar(progress["epoch"], progress["epochs"]), Text(_epoch(run))]
+        rows += [_bar(progress["epoch"], progress["epochs"]), Text(_figures(progress))]
     rows.append(Text(_elapsed(run, now), style="dim"))
     rows += [Text(line) for line in ([] if run["state"] in OPEN else verdict_lines(dict(run)))]
     rows += [Text(line, style="yellow" if look.away else "dim") for line in ([_AWAY] if look.away else filter(None, [what_comes_next(run)]))]
@@ -190,11 +190,13 @@ def _bar(done: int, total: int) -> RenderableType:
 
 def _epoch(run: Any) -> str:
     progress = run["progress"]
-    if not progress:
-        return ""
+    return ", ".join(filter(None, [f"epoch {progress['epoch']} of {progress['epochs']}", _figures(progress)])) if progress else ""
+
+
+def _figures(progress: Any) -> str:
     losses = " ".join(f"{name.removesuffix('_loss')} {value:.3f}" for name, value in progress["losses"].items())
     map50 = "" if progress["map50"] is None else f"mAP@0.5 {progress['map50']:.3f} (ultralytics, on val)"
-    return ", ".join(filter(None, [f"epoch {progress['epoch']} of {progress['epochs']}", losses and f"loss {losses}", map50]))
+    return ", ".join(filter(None, [losses and f"loss {losses}", map50]))
 
 
 def _elapsed(run: Any, now: datetime) -> str:

@@ -94,14 +94,22 @@ def test_what_did_not_pass_ends_with_1_and_says_why_and_what_next(ended: dict[st
 
 
 def test_without_an_id_it_waits_says_so_once_and_follows_the_next_run(page: Callable[[], str]) -> None:
-    assert watch([], [], shown(epoch=1), shown(epoch=1), REGISTERED, run_id=None) == 0
+    ended_before = shown(State.FAILED) | {"id": "run-earlier"}
+    assert watch([ended_before], [ended_before], [ended_before], [shown(epoch=1), ended_before], shown(epoch=1), REGISTERED, run_id=None) == 0
     assert page().count("no run is going on; waiting for the next") == 1
     assert "epoch 1 of 9" in page()
 
 
 def test_of_several_runs_the_one_that_is_worked_on_is_followed(page: Callable[[], str]) -> None:
     waiting = shown(State.QUEUED) | {"id": "run-later"}
-    assert watch([waiting, shown(epoch=1)], shown(epoch=1), REGISTERED, run_id=None) == 0
+    runs = [waiting, shown(epoch=1)]
+    assert watch(runs, runs, shown(epoch=1), REGISTERED, run_id=None) == 0
+
+
+def test_a_run_that_came_and_went_between_two_looks_is_not_missed(page: Callable[[], str]) -> None:
+    failed = shown(State.FAILED, reasons=("there is no sample to measure on",))
+    assert watch([], [], [failed], failed, run_id=None) == 1
+    assert "there is no sample to measure on" in page()
 
 
 def test_a_trainer_that_is_started_again_meanwhile_is_waited_for(page: Callable[[], str]) -> None:
@@ -116,7 +124,7 @@ def test_a_trainer_that_never_comes_back_and_one_that_was_never_there_are_an_err
 
 
 def test_with_json_each_change_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert watch([], shown(epoch=1), shown(epoch=1), shown(epoch=1), QUIET, REJECTED, run_id=None, as_json=True) == 1
+    assert watch([], [], shown(epoch=1), shown(epoch=1), shown(epoch=1), QUIET, REJECTED, run_id=None, as_json=True) == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["state"] for line in lines] == ["waiting", "training", "away", "rejected"]
     assert lines[1]["progress"]["epoch"] == 1
