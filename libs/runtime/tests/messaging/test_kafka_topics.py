@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from confluent_kafka.admin import AdminClient
 from faststream import AckPolicy
 
 from savo_contracts.topics import ROLLOUT_CHANGED, SCANS_REQUESTED, TOPICS, dead_letter_topics
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.messaging import consumers as consumers_module
-from savo_runtime.messaging.broker import connection_arguments, group_of, make_broker
+from savo_runtime.messaging.broker import connection_arguments, group_of, librdkafka_arguments, make_broker
 from savo_runtime.messaging.consumers import Consumers
 from savo_runtime.messaging.embedded import EmbeddedBroker
 from savo_runtime.messaging.publishing import Publisher
@@ -113,6 +114,9 @@ def test_sasl_reaches_faststream_and_aiokafka_alike(protocol: str, mechanism: st
     for name in ("security_protocol", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password"):
         assert ours[name] == theirs[name]
     assert (ours["ssl_context"] is None) == (theirs.get("ssl_context") is None) == (protocol == "SASL_PLAINTEXT")
+    third = librdkafka_arguments(settings)
+    assert (third["security.protocol"], third["sasl.mechanism"], third["sasl.username"], third["sasl.password"]) == (protocol, mechanism, "savo", "secret")
+    AdminClient(third)  # librdkafka knows all of these words
 
 
 def test_a_tls_file_that_is_not_there_is_named(tmp_path: Path) -> None:
