@@ -81,6 +81,13 @@ class Stack:
         """In a container of its own; its outcome."""
         return self._compose("run", "--rm", "-T", service, *words, within=120)
 
+    def stop_once(self, service: str) -> None:
+        """What `docker compose run` started; ending that command alone leaves its container."""
+        labels = {"project": self.project, "service": service, "oneoff": "True"}
+        those = [word for name, value in labels.items() for word in ("--filter", f"label=com.docker.compose.{name}={value}")]
+        found = subprocess.run(["docker", "ps", "--quiet", *those], capture_output=True, text=True, timeout=30, check=True).stdout.split()
+        subprocess.run(["docker", "stop", *found], capture_output=True, timeout=60, check=True)
+
     def up(self, *words: str) -> float:
         """Until all is healthy; the seconds it took."""
         began = time.monotonic()

@@ -178,7 +178,7 @@ def test_a_replay_goes_into_a_sandbox_beside_what_is_live(stack: Stack, key: str
     try:
         eventually(lambda: outcome in shell(stack, look.replace("scans.completed", outcome)))
     finally:
-        working.terminate()
+        stack.stop_once(service)
         working.wait(60)
     assert rows(stack, service, f"sandbox_replay_{service}.{table}") > 0
     assert (rows(stack, service, f"{service}.{table}"), samples_in_the_bucket(stack)) == live
