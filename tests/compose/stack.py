@@ -86,6 +86,7 @@ class Stack:
         labels = {"project": self.project, "service": service, "oneoff": "True"}
         those = [word for name, value in labels.items() for word in ("--filter", f"label=com.docker.compose.{name}={value}")]
         found = subprocess.run(["docker", "ps", "--quiet", *those], capture_output=True, text=True, timeout=30, check=True).stdout.split()
+        assert found, f"no container of {service} runs beside those that stay"
         subprocess.run(["docker", "stop", *found], capture_output=True, timeout=60, check=True)
 
     def up(self, *words: str) -> float:
