@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from savo_contracts.envelope import Message, Moment, ScanId, Sha256, Subject
-from savo_contracts.geometry import BoundingBox
+from savo_contracts.geometry import BoundingBox, Fraction
 from savo_contracts.samples import Split
 from savo_contracts.scans import BoxSource, ServedBy, StorageLocation
 from savo_contracts.training import Comparison, Evaluation
@@ -104,6 +104,22 @@ class ManifestLine(Message):
     revision: int = Field(default=1, ge=1)
 
 
+class GoldenBox(Message):
+    """A box that the model found when it was measured."""
+
+    label: str
+    confidence: Fraction
+    bbox: BoundingBox
+
+
+class GoldenPicture(Message):
+    """A holdout photo that the model must see again as it saw it then, wherever it is loaded."""
+
+    sha256: Sha256
+    image_key: str
+    boxes: tuple[GoldenBox, ...]
+
+
 class ModelReport(Message):
     """models/ingredients/v<N>/report.json: what was measured, on what."""
 
@@ -117,6 +133,7 @@ class ModelReport(Message):
     train_samples: int = Field(ge=0)
     evaluation: Evaluation
     comparison: Comparison | None = None
+    golden: tuple[GoldenPicture, ...] = Field(default=(), description="References only: a photo that is erased is no longer looked at.")
     verdict: str = Field(description="passed or refused.")
     reasons: tuple[str, ...] = ()
     next_steps: tuple[str, ...] = ()

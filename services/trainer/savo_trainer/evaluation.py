@@ -6,15 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from savo_contracts.documents import ManifestLine
+from savo_contracts.documents import GoldenBox, GoldenPicture, ManifestLine
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.training import Comparison, Evaluation
 from savo_detection.evaluation import EvaluationResult, EvaluationSample, ImageRecord, compare, evaluate
-from savo_detection.model import Detector
+from savo_detection.golden import Golden, SurestPhotos
+from savo_detection.model import DetectedBox, Detector
 from savo_trainer.dataset import image_path, labels_path, parse_labels
 from savo_trainer.gate import ClassChange
 
-__all__ = ["Measured", "holdout_samples", "measure", "set_beside", "truth_of"]
+__all__ = ["Measured", "golden_pictures", "holdout_samples", "measure", "set_beside", "truth_of"]
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,25 @@ class Measured:
     evaluation: Evaluation
     records: tuple[ImageRecord, ...]
     """Matched detections of each photo, for pairing."""
+    golden: tuple[Golden, ...] = ()
+    """Photos that the model must see again in the same way."""
 
 
 def measure(onnx: Path, holdout: Iterable[EvaluationSample], *, seed: int = 0) -> Measured:
     """Slow: run it in a thread. Raises `ModelRefusedError` and `ValueError` for a holdout without a single box."""
-    result = evaluate(Detector.load(onnx), holdout, seed=seed)
-    return Measured(as_evaluation(result), result.records)
+    detector = SurestPhotos(Detector.load(onnx))
+    result = evaluate(detector, holdout, seed=seed)
+    return Measured(as_evaluation(result), result.records, detector.pictures())
+
+
+def golden_pictures(measured: Measured, holdout: Sequence[ManifestLine]) -> tuple[GoldenPicture, ...]:
+    """By the keys that the photos have in the object store."""
+    keys = {line.sha256: line.image_key for line in holdout}
+    return tuple(
+        GoldenPicture(sha256=golden.sha256, image_key=keys[golden.sha256], boxes=tuple(map(_golden_box, golden.boxes)))
+        for golden in measured.golden
+        if golden.sha256 in keys
+    )
 
 
 def as_evaluation(result: EvaluationResult) -> Evaluation:
@@ -60,6 +74,10 @@ def truth_of(labels: str, names: Sequence[str]) -> list[tuple[str, BoundingBox]]
     """Label and box of each line; what rounding put past the edge is cut."""
     found = ((names[label.class_id], _corners(*(float(number) for number in label.numbers))) for label in parse_labels(labels))
     return [(name, box) for name, corners in found if (box := BoundingBox.clipped(*corners)) is not None]
+
+
+def _golden_box(box: DetectedBox) -> GoldenBox:
+    return GoldenBox(label=box.label, confidence=round(box.confidence, 4), bbox=box.bbox)
 
 
 def _corners(x_centre: float, y_centre: float, width: float, height: float) -> tuple[float, float, float, float]:

@@ -111,6 +111,7 @@ def report_of(run: Run, *, passed: bool) -> ModelReport:
         train_samples=facts.train_samples,
         evaluation=facts.evaluation,
         comparison=facts.comparison,
+        golden=facts.golden,
         verdict="passed" if passed else "refused",
         reasons=run.reasons,
         next_steps=run.next_steps,

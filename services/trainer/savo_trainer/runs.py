@@ -19,6 +19,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from savo_contracts.documents import GoldenPicture
 from savo_contracts.envelope import Message
 from savo_contracts.training import Comparison, Evaluation, TrainingThresholdReached
 from savo_trainer.errors import ForbiddenMoveError, RunEndedError
@@ -78,6 +79,7 @@ class Facts(Message):
     training_seconds: float = 0.0
     evaluation: Evaluation | None = None
     comparison: Comparison | None = None
+    golden: tuple[GoldenPicture, ...] = ()
     brought: str | None = None
     """Who registered a model that was trained elsewhere, and why; None: this run trained it."""
     cancelled_by: str | None = None

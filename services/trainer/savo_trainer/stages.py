@@ -19,7 +19,7 @@ from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.port import ObjectStore
 from savo_trainer.announcing import events_of, training_finished
 from savo_trainer.dataset import Frozen, Material, freeze, materialise, read_manifest
-from savo_trainer.evaluation import Measured, holdout_samples, measure, set_beside
+from savo_trainer.evaluation import Measured, golden_pictures, holdout_samples, measure, set_beside
 from savo_trainer.gate import ClassChange, Evidence, GatePolicy, Verdict, judge
 from savo_trainer.ports import Numbers, RunLedger, Runner, SampleIndex
 from savo_trainer.registry import champion_version, fetch_start, remove_candidate, report_of, store_candidate, store_report
@@ -104,7 +104,8 @@ class Stages:
         comparison, classes = None, dict[str, ClassChange]()
         if champion and champion != run.facts.version:
             comparison, classes = set_beside(candidate, await self._measured(run, champion, material), champion, self.gate.class_drop)
-        run = _with(run, facts=run.facts.model_copy(update={"evaluation": candidate.evaluation, "comparison": comparison}))
+        golden = golden_pictures(candidate, material.holdout)
+        run = _with(run, facts=run.facts.model_copy(update={"evaluation": candidate.evaluation, "comparison": comparison, "golden": golden}))
         facts = run.facts
         evidence = Evidence(candidate.evaluation, comparison, classes, facts.weights_map50, facts.export_map50, dict(material.train_boxes), facts.train_samples)
         return await self._conclude(run, judge(evidence, self.gate))

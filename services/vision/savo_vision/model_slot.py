@@ -20,6 +20,7 @@ from savo_contracts.models import ModelRef, ModelRefused
 from savo_detection.choosing import Engines
 from savo_detection.decoding import Pixels
 from savo_detection.errors import ModelRefusedError
+from savo_detection.golden import departure
 from savo_detection.model import DetectedBox, Detector
 from savo_runtime.telemetry.metrics import MODEL_SWAP, MODELS_REFUSED
 from savo_vision.errors import ModelMissingError
@@ -47,6 +48,9 @@ def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
     """Blocking; run it in a thread. Raises `ModelRefusedError`."""
     detector = Detector.load(file.data, expected_sha256=file.sha256, expected_classes=file.classes, engines=engines)
     detector.warm_up()
+    for golden in file.golden:
+        if change := departure(golden.boxes, detector.detect(golden.photo)):
+            raise ModelRefusedError(f"it does not see what it saw when it was measured: in photo {golden.sha256[:12]}… {change}")
     choice = detector.choice
     log.info("engine.chosen", engine=choice.engine, milliseconds=dict(choice.milliseconds), left_out=dict(choice.left_out))
     return detector

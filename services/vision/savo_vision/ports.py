@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from savo_contracts.documents import GoldenBox
 from savo_contracts.envelope import Event, ImageRef
 from savo_contracts.models import ModelRef
 from savo_contracts.scans import ScanCompleted, ScanFailed, ScanRequested, ServedBy
 from savo_vision.detections import Answer, RawAnswer
 
-__all__ = ["Announcer", "Finished", "ModelFile", "ModelSource", "PhotoStore", "Provider", "Results", "Standing"]
+__all__ = ["Announcer", "Finished", "GoldenPhoto", "ModelFile", "ModelSource", "PhotoStore", "Provider", "Results", "Standing"]
 
 Finished = ScanCompleted | ScanFailed
 
@@ -75,6 +76,15 @@ class Results(Protocol):
 
 
 @dataclass(frozen=True)
+class GoldenPhoto:
+    """A photo, and what the model saw in it when it was measured."""
+
+    sha256: str
+    photo: bytes = field(repr=False)
+    boxes: tuple[GoldenBox, ...]
+
+
+@dataclass(frozen=True)
 class ModelFile:
     """A model's bytes, and what they must be. `sha256` and `classes` are None where nobody registered them."""
 
@@ -82,6 +92,7 @@ class ModelFile:
     data: bytes
     sha256: str | None = None
     classes: tuple[str, ...] | None = None
+    golden: tuple[GoldenPhoto, ...] = ()
 
 
 class ModelSource(Protocol):

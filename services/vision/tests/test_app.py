@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from savo_contracts.documents import Alias, ModelReport, alias_key, model_key
+from savo_contracts.documents import Alias, GoldenBox, GoldenPicture, ModelReport, alias_key, model_key
 from savo_contracts.topics import ROLLOUT_CHANGED, SCANS_COMPLETED, SCANS_ERASED, SCANS_FAILED, SCANS_REQUESTED, SUBJECTS_ERASED
 from savo_contracts.training import Evaluation
 from savo_detection.errors import ModelRefusedError
@@ -16,8 +17,9 @@ from savo_vision.adapters.models import ModelFiles
 from savo_vision.adapters.tables import Base
 from savo_vision.app import CONCURRENCY, build
 from savo_vision.errors import ModelMissingError
+from savo_vision.ports import GoldenPhoto
 from savo_vision.settings import VisionSettings
-from services.vision.tests.conftest import NOW, model_ref
+from services.vision.tests.conftest import BOX, NOW, model_ref
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +138,22 @@ async def test_a_model_is_found_by_reference_alias_version_bucket_and_path(tmp_p
     own = await files.named(str(tmp_path / "best.pt"))
     assert own.data == b"mine"
     assert own.version.startswith("best-")
+
+
+async def test_golden_pictures_come_with_a_model_but_for_those_that_were_erased_or_changed() -> None:
+    store = MemoryStore()
+    box = GoldenBox(label="egg", confidence=0.9, bbox=BOX)
+    photos = {"here": b"a photo", "erased": b"gone", "changed": b"as it was"}
+    golden = tuple(
+        GoldenPicture(sha256=hashlib.sha256(photo).hexdigest(), image_key=f"samples/images/{name}.jpg", boxes=(box,)) for name, photo in photos.items()
+    )
+    card = ModelReport.model_validate_json(report("v3")).model_copy(update={"golden": golden})
+    await store.put(model_key("v3", "report.json"), card.model_dump_json().encode())
+    await store.put(model_key("v3", "model.onnx"), b"three")
+    await store.put("samples/images/here.jpg", b"a photo")
+    await store.put("samples/images/changed.jpg", b"as it is")
+    for found in (await ModelFiles(store, None).registered(model_ref("v3")), await ModelFiles(store, None).named("models:/ingredients/v3")):
+        assert found.golden == (GoldenPhoto(golden[0].sha256, b"a photo", (box,)),)
 
 
 @pytest.mark.parametrize(

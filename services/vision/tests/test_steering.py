@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
+from savo_contracts.documents import GoldenBox
 from savo_contracts.models import ModelRefused
 from savo_contracts.scans import FallbackReason, ScanCompleted, ServedBy
 from savo_detection.errors import ModelRefusedError
@@ -13,7 +14,7 @@ from savo_runtime.errors import DependencyDownError
 from savo_vision.errors import ModelMissingError
 from savo_vision.routing import RoutingPolicy
 from savo_vision.steering import Steering
-from services.vision.tests.conftest import FakeEngine, World, model_ref, request, rollout
+from services.vision.tests.conftest import FakeEngine, World, model_ref, photo_bytes, request, rollout
 
 V1, V2, V3 = model_ref("v1"), model_ref("v2"), model_ref("v3")
 
@@ -202,3 +203,17 @@ def test_the_real_loader_checks_the_file_and_warms_it_up() -> None:
         load_engine(ModelFile("v1", data, "0" * 64, NAMES))
     with pytest.raises(ModelRefusedError, match="class list"):
         load_engine(ModelFile("v1", data, None, ("egg",)))
+
+
+def test_a_model_that_does_not_see_its_golden_pictures_as_it_did_is_refused() -> None:
+    from savo_vision.model_slot import load_engine
+    from savo_vision.ports import GoldenPhoto, ModelFile
+
+    data = constant_model(raw_rows([(0, 8, 32, 32, 0, 0.9)], 3))
+    photo = photo_bytes()
+    as_it_was = tuple(GoldenBox(label=box.label, confidence=box.confidence, bbox=box.bbox) for box in load_engine(ModelFile("v1", data)).detect(photo))
+    assert len(as_it_was) == 1
+    load_engine(ModelFile("v1", data, golden=(GoldenPhoto("a" * 64, photo, as_it_was),)))
+    surer = tuple(box.model_copy(update={"confidence": 0.5}) for box in as_it_was)
+    with pytest.raises(ModelRefusedError, match=r"does not see what it saw when it was measured: in photo aaaaaaaaaaaa… .* has a confidence of 0\.9"):
+        load_engine(ModelFile("v1", data, golden=(GoldenPhoto("a" * 64, photo, surer),)))

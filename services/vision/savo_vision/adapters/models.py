@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from savo_contracts.models import ModelRef
 from savo_detection.errors import ModelRefusedError
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_vision.errors import ModelMissingError
-from savo_vision.ports import ModelFile
+from savo_vision.ports import GoldenPhoto, ModelFile
 
 __all__ = ["ModelFiles"]
 
@@ -32,7 +33,8 @@ class ModelFiles:
     """Name of the store's bucket, which an `s3://` address must name."""
 
     async def registered(self, ref: ModelRef) -> ModelFile:
-        return ModelFile(ref.version, await self._object(ref.key, f"model {ref.version}"), ref.sha256, ref.classes)
+        data = await self._object(ref.key, f"model {ref.version}")
+        return ModelFile(ref.version, data, ref.sha256, ref.classes, await self._golden_of(ref.version))
 
     async def named(self, path: str) -> ModelFile:
         if path.startswith("models:"):
@@ -50,7 +52,25 @@ class ModelFiles:
         version = found["version"] or await self._version_of(found["alias"])
         report = _parsed(ModelReport, await self._object(model_key(version, "report.json"), f"report of {version}"), version)
         data = await self._object(model_key(version, "model.onnx"), f"model {version}")
-        return ModelFile(version, data, report.onnx_sha256, report.classes)
+        return ModelFile(version, data, report.onnx_sha256, report.classes, await self._golden(report))
+
+    async def _golden_of(self, version: str) -> tuple[GoldenPhoto, ...]:
+        """None for a model whose report is not there: the event that names the model is what counts."""
+        try:
+            report = await self._object(model_key(version, "report.json"), f"report of {version}")
+        except ModelMissingError:
+            return ()
+        return await self._golden(_parsed(ModelReport, report, version))
+
+    async def _golden(self, report: ModelReport) -> tuple[GoldenPhoto, ...]:
+        """Those that are still there: users may have had theirs erased."""
+        found = []
+        for picture in report.golden:
+            with contextlib.suppress(ObjectNotFoundError):
+                photo = await self.store.get(picture.image_key)
+                if hashlib.sha256(photo).hexdigest() == picture.sha256:
+                    found.append(GoldenPhoto(picture.sha256, photo, picture.boxes))
+        return tuple(found)
 
     async def _version_of(self, alias: str) -> str:
         entry = _parsed(Alias, await self._object(alias_key(alias), f"alias {alias}"), alias)

@@ -1,0 +1,146 @@
+"""A network that has learned to see, on 551 photos, real and drawn: our boxes are ultralytics' own, and scaled decoding costs no precision."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from numpy.typing import NDArray
+
+from savo_demo.folder import LabelledPhoto, read_folder, write_scenes
+from savo_demo.network import write_small_network
+from savo_demo.scenes import draw_scenes
+from savo_detection.decoding import decode
+from savo_detection.evaluation import EvaluationSample, evaluate
+from savo_detection.model import DetectedBox, Detector
+
+SIDE = 192
+DRAWN_TO_LEARN, DRAWN_TO_MEASURE = 120, 320
+EPOCHS = 40
+HABITS = {"nbs": 8, "optimizer": "AdamW", "lr0": 0.003, "warmup_epochs": 1, "warmup_bias_lr": 0.0, "mosaic": 0.0, "scale": 0.3, "cache": "ram", "val": False}
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.torch,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(find_spec("ultralytics") is None, reason="ultralytics is not installed (uv sync --extra yolo)"),
+]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A trained network and the photos that it is measured on."""
+
+    detector: Detector
+    onnx: Path
+    images: Path
+    photos: list[LabelledPhoto]
+
+    def samples(self) -> Iterator[EvaluationSample]:
+        for photo in self.photos:
+            yield EvaluationSample(photo.path.read_bytes(), [(truth.label, truth.bbox) for truth in photo.truth], photo.path.stem, photo.path.stem)
+
+
+@dataclass(frozen=True)
+class FullSize:
+    """The detector on photos decoded whole."""
+
+    detector: Detector
+
+    def detect(self, photo: bytes, confidence: float = 0.25) -> list[DetectedBox]:
+        return self.detector.detect_array(decode(photo), confidence)
+
+
+@pytest.fixture(scope="module")
+def sight(tmp_path_factory: pytest.TempPathFactory, real_photos: Path) -> Sight:
+    folder = tmp_path_factory.mktemp("parity")
+    write_scenes(folder / "learn", draw_scenes(DRAWN_TO_LEARN, seed=21))
+    write_scenes(folder / "measure", draw_scenes(DRAWN_TO_MEASURE, seed=22))
+    real = read_folder(real_photos)
+    photos = [*real, *read_folder(folder / "measure")]
+    images = folder / "images"
+    images.mkdir()
+    for photo in photos:
+        (images / photo.path.name).symlink_to(photo.path.resolve())
+    onnx = _trained(folder, [*real[::2], *read_folder(folder / "learn")])
+    return Sight(Detector.load(onnx), onnx, images, photos)
+
+
+def test_boxes_are_ultralytics_own_in_both_directions(sight: Sight) -> None:
+    """Of the boxes at 0.25 and above, one to one and class by class: IoU ≥ 0.95, scores no more than 0.01 apart."""
+    theirs = json.loads(_run([Path(__file__).with_name("predict_folder.py"), sight.onnx, sight.images, str(SIDE)], sight.images.parent))
+    assert len(theirs) == len(sight.photos) >= 500
+    ours_of_theirs = theirs_of_ours = found_by_us = found_by_them = 0
+    full = FullSize(sight.detector)
+    for photo in sight.photos:
+        data = photo.path.read_bytes()
+        height, width = decode(data).shape[:2]
+        ours = np.asarray([[*box.bbox.to_pixels(width, height), box.confidence, box.class_id] for box in full.detect(data)]).reshape(-1, 6)
+        predicted = np.asarray(theirs[photo.path.name]).reshape(-1, 6)
+        found_by_us, found_by_them = found_by_us + len(ours), found_by_them + len(predicted)
+        theirs_of_ours += _paired(ours, predicted)
+        ours_of_theirs += _paired(predicted, ours)
+    assert min(found_by_us, found_by_them) >= 1000
+    assert theirs_of_ours / found_by_us >= 0.99
+    assert ours_of_theirs / found_by_them >= 0.99
+
+
+def test_scaled_decoding_is_within_half_a_point_of_whole_decoding(sight: Sight) -> None:
+    whole = evaluate(FullSize(sight.detector), sight.samples(), resamples=2)
+    scaled = evaluate(sight.detector, sight.samples(), resamples=2)
+    assert whole.map50 >= 0.5, "a network that sees little proves little"
+    assert abs(scaled.map50 - whole.map50) <= 0.005
+
+
+def _trained(folder: Path, photos: list[LabelledPhoto]) -> Path:
+    """best.onnx of a short training on them."""
+    names = sorted({truth.label for photo in photos for truth in photo.truth})
+    for photo in photos:
+        for part in ("images", "labels"):
+            (folder / "train" / part).mkdir(parents=True, exist_ok=True)
+        (folder / "train/images" / photo.path.name).symlink_to(photo.path.resolve())
+        lines = [f"{names.index(truth.label)} {_yolo(truth.bbox.to_yolo())}" for truth in photo.truth]
+        (folder / "train/labels" / photo.path.with_suffix(".txt").name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    card = {"path": str(folder / "train"), "train": "images", "val": "images", "names": dict(enumerate(names))}
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
+    write_small_network(folder / "small-yolov8.yaml")
+    arguments = f"train --data dataset.yaml --model small-yolov8.yaml --epochs {EPOCHS} --batch 8 --imgsz {SIDE} --device cpu --name parity --json".split()
+    _run(["-m", "savo_cli", *arguments, "--extra", json.dumps(HABITS)], folder)
+    return folder / "runs/train/parity/weights/best.onnx"
+
+
+def _yolo(numbers: tuple[float, float, float, float]) -> str:
+    return " ".join(f"{number:.6f}" for number in numbers)
+
+
+def _run(arguments: list[str | Path], folder: Path) -> str:
+    environment = os.environ | {"YOLO_CONFIG_DIR": str(folder / "settings"), "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
+    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def _paired(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> int:
+    """How many of ours have a partner of their own among theirs."""
+    free, count = list(range(len(theirs))), 0
+    for row in ours:
+        partner = next((at for at in free if theirs[at, 5] == row[5] and abs(theirs[at, 4] - row[4]) <= 0.01 and _overlap(row, theirs[at]) >= 0.95), None)
+        if partner is not None:
+            free.remove(partner)
+            count += 1
+    return count
+
+
+def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    width, height = np.minimum(one[2:4], other[2:4]) - np.maximum(one[:2], other[:2])
+    shared = max(width, 0) * max(height, 0)
+    return float(shared / ((one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - shared))
