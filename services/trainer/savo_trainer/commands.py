@@ -88,7 +88,8 @@ def train(
     from savo_trainer.training import TrainPlan
 
     with speaking():
-        plan = TrainPlan(model, epochs, batch, imgsz, device, width, seed, _json_object(extra))
+        own = Path(model)  # the training runs in a folder of its own
+        plan = TrainPlan(str(own.resolve()) if own.is_file() else model, epochs, batch, imgsz, device, width, seed, _json_object(extra))
         train_here(plan, data, name, as_json=as_json)
 
 
