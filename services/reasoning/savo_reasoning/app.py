@@ -1,12 +1,15 @@
-"""Reasoning's composition root: the only reader of its settings, the only place that knows which provider writes the recipes."""
+"""Reasoning's composition root: the only reader of its settings, the only place that knows which provider writes the recipes.
+
+A provider's SDK takes a second and 50 MB to import: only the chosen one is.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import structlog
 
 from savo_reasoning.adapters.disabled import SwitchedOff
-from savo_reasoning.adapters.google import GoogleWriter
-from savo_reasoning.adapters.openai import OpenAiWriter
 from savo_reasoning.adapters.projection import PROJECTION
 from savo_reasoning.adapters.shelf import DatabaseShelf
 from savo_reasoning.handlers import on_recipes_requested, on_scan_erased, on_subject_erased
@@ -15,6 +18,10 @@ from savo_reasoning.recipes import Suggest
 from savo_reasoning.settings import KEY_OF, ReasoningSettings
 from savo_runtime.messaging.subscriptions import bind
 from savo_runtime.service import Runtime, Service, ServiceDefinition
+
+if TYPE_CHECKING:
+    from savo_reasoning.adapters.google import GoogleWriter
+    from savo_reasoning.adapters.openai import OpenAiWriter
 
 log = structlog.get_logger()
 
@@ -43,8 +50,14 @@ def build_writer(settings: ReasoningSettings) -> OpenAiWriter | GoogleWriter | S
     if not settings.key and not settings.base_url:
         log.warning("recipes.switched_off", missing=KEY_OF[settings.provider])
         return SwitchedOff(missing=KEY_OF[settings.provider])
-    connect = OpenAiWriter.connect if settings.provider == "openai" else GoogleWriter.connect
-    return connect(settings.key or _NO_KEY, settings.base_url, settings.model_name, settings.prices, settings.timeout_seconds)
+    how = (settings.key or _NO_KEY, settings.base_url, settings.model_name, settings.prices, settings.timeout_seconds)
+    if settings.provider == "openai":
+        from savo_reasoning.adapters.openai import OpenAiWriter
+
+        return OpenAiWriter.connect(*how)
+    from savo_reasoning.adapters.google import GoogleWriter
+
+    return GoogleWriter.connect(*how)
 
 
 DEFINITION = ServiceDefinition("reasoning", ReasoningSettings, build, migrations="savo_reasoning.migrations", projection=PROJECTION)

@@ -1,4 +1,7 @@
-"""Vision's composition root: the only reader of its settings, the only place that knows which adapter is behind which port."""
+"""Vision's composition root: the only reader of its settings, the only place that knows which adapter is behind which port.
+
+A provider's SDK takes a second and 50 MB to import: only the chosen one is.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,7 @@ from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import DAILY_BUDGET
 from savo_vision.adapters.breaker import Breaker
 from savo_vision.adapters.calling import Calls
-from savo_vision.adapters.google import connect_google
-from savo_vision.adapters.google_legacy import connect_legacy_google
 from savo_vision.adapters.models import ModelFiles
-from savo_vision.adapters.openai import connect_openai
 from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.projection import PROJECTION
 from savo_vision.adapters.results import StoredResults
@@ -109,9 +109,15 @@ def build_provider(settings: VisionSettings) -> Provider:
     # A stand-in asks for no key; the SDKs ask for one all the same.
     key = settings.provider_key.get_secret_value() if settings.provider_key else STAND_IN_KEY
     if settings.vision_provider == "openai":
+        from savo_vision.adapters.openai import connect_openai
+
         return connect_openai(key, settings.openai_model, calls, base_url=settings.openai_base_url)
     if settings.google_sdk == "generativeai":
+        from savo_vision.adapters.google_legacy import connect_legacy_google
+
         return connect_legacy_google(key, settings.google_model, calls, base_url=settings.google_base_url)
+    from savo_vision.adapters.google import connect_google
+
     return connect_google(key, settings.google_model, calls, base_url=settings.google_base_url)
 
 

@@ -10,7 +10,7 @@ from google.genai import errors, types
 from pydantic import ValidationError
 
 from savo_contracts.figures import token_cost_usd
-from savo_reasoning.adapters.openai import FILTERED, MAX_OUTPUT_TOKENS, TOO_LONG, UNREADABLE, seconds_of
+from savo_reasoning.adapters.words import FILTERED, MAX_OUTPUT_TOKENS, TOO_LONG, UNREADABLE, seconds_of
 from savo_reasoning.errors import NoRecipesError, ProviderBusyError, ProviderRefusedError
 from savo_reasoning.ports import Answer, Cookbook, Prompt
 from savo_reasoning.prices import Prices

@@ -9,6 +9,7 @@ import openai
 from pydantic import ValidationError
 
 from savo_contracts.figures import token_cost_usd
+from savo_reasoning.adapters.words import FILTERED, MAX_OUTPUT_TOKENS, TOO_LONG, UNREADABLE, seconds_of
 from savo_reasoning.errors import NoRecipesError, ProviderBusyError, ProviderRefusedError
 from savo_reasoning.ports import Answer, Cookbook, Prompt
 from savo_reasoning.prices import Prices
@@ -17,12 +18,6 @@ __all__ = ["OpenAiWriter"]
 
 _BUSY = frozenset({408, 409, 429})
 """Besides 5xx. A 429 for a used-up account looks the same but for its code; that one no waiting mends."""
-
-MAX_OUTPUT_TOKENS = 4000
-
-TOO_LONG = "The recipes became too long to finish. Please ask again."
-UNREADABLE = "The recipe service's answer could not be read. Please ask again."
-FILTERED = "The recipe service would not answer for these ingredients."
 
 
 @dataclass(frozen=True)
@@ -82,14 +77,6 @@ def _meaning(answer: openai.APIStatusError) -> ProviderBusyError | ProviderRefus
     if answer.code == "insufficient_quota" or (answer.status_code < 500 and answer.status_code not in _BUSY):
         return ProviderRefusedError(words)
     return ProviderBusyError(words, seconds_of(answer.response.headers.get("retry-after")))
-
-
-def seconds_of(header: str | None) -> float | None:
-    """`Retry-After` in its form of seconds; the form of a date is left to our own back-off."""
-    try:
-        return max(0.0, float(header)) if header else None
-    except ValueError:
-        return None
 
 
 def _is_cut_short(raw: Any) -> bool:
