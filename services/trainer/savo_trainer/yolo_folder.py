@@ -31,6 +31,7 @@ __all__ = [
     "prepare",
     "read_classes",
     "read_data_yaml",
+    "read_groups",
     "split_photos",
     "split_samples",
     "unpack",

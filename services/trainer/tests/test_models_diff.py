@@ -50,8 +50,8 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "photos" / kind).mkdir(parents=True)
     (tmp_path / "photos" / "classes.txt").write_text("".join(f"{name}\n" for name in NAMES))
     for number in range(3):
-        (tmp_path / "photos" / "images" / f"{number}.jpg").write_bytes(photo(number))
-        (tmp_path / "photos" / "labels" / f"{number}.txt").write_text(LABELS)
+        (tmp_path / "photos" / "images" / f"{NAMES[number]}.jpg").write_bytes(photo(number))
+        (tmp_path / "photos" / "labels" / f"{NAMES[number]}.txt").write_text(LABELS)
     return tmp_path
 
 
@@ -116,6 +116,25 @@ def test_versions_of_the_registry_meet_on_the_newest_holdout(house: Path) -> Non
     assert [summary["models"][side]["name"] for side in ("before", "after")] == ["v1", "v2"]
     assert summary["page"].startswith(str(house / "data" / "diffs"))
     assert not list((house / "data").rglob("savo-holdout-*"))
+
+
+def test_a_folder_whose_data_yaml_names_splits_that_are_not_there_is_taken_whole(house: Path) -> None:
+    (house / "photos" / "classes.txt").unlink()
+    (house / "photos" / "data.yaml").write_text(json.dumps({"test": "../test/images", "names": list(NAMES)}))
+    summary = told(house / "old.onnx", house / "new.onnx", "--data", house / "photos")
+    assert (summary["data"]["photos"], summary["data"]["boxes"]) == (3, 6)
+
+
+def test_photos_of_one_session_are_drawn_together_and_alone_give_no_interval(house: Path) -> None:
+    for kind in ("images", "labels"):
+        for number, path in enumerate(sorted((house / "photos" / kind).iterdir())):
+            path.rename(path.with_stem(f"IMG_{1000 + number}"))
+    summary = told(house / "old.onnx", house / "new.onnx", "--data", house / "photos")
+    assert (summary["gain"]["lower"], summary["map50"]["after"]["upper"]) == (None, None)
+    (milk, _) = summary["classes"]
+    assert (milk["groups"], milk["lower"], milk["upper"]) == (1, None, None)
+    said = cli.invoke(app, ["models", "diff", str(house / "old.onnx"), str(house / "new.onnx"), "--data", str(house / "photos")])
+    assert "on photos of one group" in said.stdout
 
 
 def test_what_cannot_be_compared_says_what_to_give(house: Path) -> None:

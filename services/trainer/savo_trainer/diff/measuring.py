@@ -119,8 +119,9 @@ class _Sums:
             _class_row(label, before.per_class[label], after.per_class[label], change, _groups(label, self.records[0]))
             for label, change in gain.per_class.items()
         ]
-        points = {side: {"point": of.map50, "lower": of.map50_lower, "upper": of.map50_upper} for side, of in (("before", before), ("after", after))}
-        paired = {"point": gain.gain, "lower": gain.lower, "upper": gain.upper}
+        several = len({record.group for record in self.records[0]}) > 1
+        points = {side: _with_interval(of.map50, of.map50_lower, of.map50_upper, several) for side, of in (("before", before), ("after", after))}
+        paired = _with_interval(gain.gain, gain.lower, gain.upper, several)
         return {"map50": points, "gain": paired, "classes": sorted(rows, key=lambda row: (-abs(row["gain"]), row["label"]))}
 
     def judged_boxes(self) -> dict[str, int] | None:
@@ -141,8 +142,13 @@ class _Sums:
         return [{"label": label, **counted} for label, counted in sorted(self.by_label.items(), key=lambda entry: (-entry[1].total(), entry[0]))]
 
 
+def _with_interval(point: float, lower: float, upper: float, several: bool) -> dict[str, float | None]:
+    """One group alone gives none: drawn again and again, it always says the same."""
+    return {"point": point, "lower": lower if several else None, "upper": upper if several else None}
+
+
 def _class_row(label: str, before: float, after: float, change: ClassGain, groups: int) -> dict[str, Any]:
-    """Without an interval where one group alone holds the class: drawn again and again, it always says the same."""
+    """`groups`: those that hold the class."""
     lower, upper = np.nanpercentile(change.draws, INTERVAL).tolist() if groups > 1 else (None, None)
     return {"label": label, "boxes": change.boxes, "groups": groups, "before": before, "after": after, "gain": change.gain, "lower": lower, "upper": upper}
 

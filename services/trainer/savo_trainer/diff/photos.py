@@ -13,7 +13,8 @@ from savo_detection.evaluation import Truth
 from savo_runtime.storage.port import ObjectStore
 from savo_trainer.dataset import bring, image_path, labels_path, read_manifest
 from savo_trainer.evaluation import truth_of
-from savo_trainer.yolo_folder import IMAGES, FolderError, folder_photos, read_classes, read_data_yaml, split_photos
+from savo_trainer.preparing import Grouping, session_groups
+from savo_trainer.yolo_folder import IMAGES, FolderError, folder_photos, read_classes, read_data_yaml, read_groups, split_photos
 
 __all__ = ["ComparedPhoto", "PhotoSet", "newest_holdout", "photos_of"]
 
@@ -39,14 +40,15 @@ class PhotoSet:
 
 
 def photos_of(data: Path, split: str) -> PhotoSet:
-    """`data`: a dataset.yaml, a folder with one, a folder with classes.txt and labels, or a folder of bare photos. Raises `FolderError`."""
+    """`data`: a dataset.yaml, a folder with one, a folder with labels and a classes.txt or data.yaml, or one of bare photos. Raises `FolderError`."""
     if not data.exists():
         raise FolderError(f"{data} does not exist: give a dataset.yaml as `savo prepare` writes it, or a folder of photos")
-    described = data if data.is_file() else next((data / name for name in _DATA_FILES if (data / name).exists()), None)
-    if described is not None:
-        rows = [ComparedPhoto(path.name, group, path, truth) for path, truth, group in split_photos(read_data_yaml(described), split)]
-        return PhotoSet(f"{described}, split {split}", rows)
-    if any(data.rglob("classes.txt")):
+    if data.is_file():
+        return _split(data, split)
+    described = next((data / name for name in _DATA_FILES if (data / name).exists()), None)
+    if described and _has_split(described, split):
+        return _split(described, split)
+    if described or any(data.rglob("classes.txt")):  # a data.yaml as tools export it may name folders that are not there
         return _labelled(data)
     bare = sorted(path for path in data.rglob("*") if path.suffix.lower() in IMAGES)
     if not bare:
@@ -67,8 +69,24 @@ async def newest_holdout(store: ObjectStore, folder: Path) -> PhotoSet:
     return PhotoSet(f"the holdout of {version}", [_held(line, classes.names, folder) for line, _ in kept])
 
 
+def _split(described: Path, split: str) -> PhotoSet:
+    rows = [ComparedPhoto(path.name, group, path, truth) for path, truth, group in split_photos(read_data_yaml(described), split)]
+    return PhotoSet(f"{described}, split {split}", rows)
+
+
+def _has_split(described: Path, split: str) -> bool:
+    data = read_data_yaml(described)
+    return bool(data.get(split)) and (Path(data["path"]) / str(data[split])).is_dir()
+
+
 def _labelled(folder: Path) -> PhotoSet:
-    rows = [ComparedPhoto(path.relative_to(folder).as_posix(), path.stem, path, truth) for path, truth in folder_photos(folder, read_classes(folder))]
+    """All labelled photos, grouped as `savo prepare` would: by subjects.csv where there is one, else by session."""
+    found = list(folder_photos(folder, read_classes(folder)))
+    named, sessions = read_groups(folder / "subjects.csv"), session_groups([path.stem for path, _ in found], Grouping().session_gap)
+    rows = [
+        ComparedPhoto(path.relative_to(folder).as_posix(), named.get(path.stem, session), path, truth)
+        for (path, truth), session in zip(found, sessions, strict=True)
+    ]
     return PhotoSet(str(folder), rows)
 
 

@@ -17,7 +17,7 @@ def model_rows(summary: Summary) -> list[tuple[str, str, str]]:
     models, points, latency = summary["models"], summary["map50"], summary["latency_ms"]
     rows = []
     if points:
-        rows.append(("mAP@0.5 (95 % interval)", *("{point:.3f} ({lower:.3f} to {upper:.3f})".format(**points[side]) for side in SIDES)))
+        rows.append(("mAP@0.5 (95 % interval)", *(_map50(points[side]) for side in SIDES)))
     if latency:
         rows.append((f"latency on {latency['photos']} photos, p50 / p95", *(f"{latency[side]['p50']:.1f} / {latency[side]['p95']:.1f} ms" for side in SIDES)))
     rows.append(("size", *(f"{models[side]['bytes'] / 1e6:.1f} MB" for side in SIDES)))
@@ -43,6 +43,9 @@ def gain_sentence(summary: Summary) -> str:
             if summary["data"]["boxes"]
             else "No labels: what changed is shown, not which is better. A dataset.yaml or a folder with classes.txt and labels/ tells that."
         )
+    if gain["lower"] is None:
+        change = f"{_points(gain['point'])} points of mAP@0.5 from {_name(summary, 'before')} to {_name(summary, 'after')}"
+        return f"{change}, on photos of one group: they resemble each other, so nothing is known of others."
     interval = f"95 % interval {_points(gain['lower'])} to {_points(gain['upper'])}, paired, by group"
     verdict = "more than chance" if gain["lower"] > 0 or gain["upper"] < 0 else "these photos cannot tell it from chance"
     return f"{_points(gain['point'])} points of mAP@0.5 from {_name(summary, 'before')} to {_name(summary, 'after')} ({interval}): {verdict}."
@@ -82,6 +85,10 @@ def label_rows(summary: Summary, most: int) -> list[tuple[str, ...]]:
 
 def _name(summary: Summary, side: str) -> str:
     return str(summary["models"][side]["name"])
+
+
+def _map50(points: Mapping[str, Any]) -> str:
+    return f"{points['point']:.3f}" + ("" if points["lower"] is None else f" ({points['lower']:.3f} to {points['upper']:.3f})")
 
 
 def _with_interval(row: Mapping[str, Any]) -> str:
