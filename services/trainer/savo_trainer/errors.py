@@ -74,7 +74,7 @@ class RunEndedError(SavoError):
 class ClassesUnknownError(SavoError):
     """Its answers would mean nothing to the rest of the product."""
 
-    next_steps = ("Train it on a data set whose classes are among those of samples/classes.json; a class begins with its first samples.",)
+    next_steps = ("Train it with the catalogue's labels (libs/contracts/savo_contracts/ingredients.csv); another word becomes a class by its samples first.",)
 
 
 class ChampionMovedError(SavoError):

@@ -21,11 +21,12 @@ from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.port import ObjectStore
 from savo_trainer.adapters.trainer_client import TrainerClient
+from savo_trainer.class_list import check_classes, read_classes_list
 from savo_trainer.console import err, out, print_json
 from savo_trainer.errors import TrainerRefusedError
 from savo_trainer.evaluation import Measured, measure, set_beside
 from savo_trainer.gate import GatePolicy
-from savo_trainer.registering import Brought, Change, class_ids, class_list, run_id_of
+from savo_trainer.registering import Brought, Change, run_id_of
 from savo_trainer.registry import champion_version
 from savo_trainer.runs_command import this_user, verdict_lines
 from savo_trainer.training_note import read_note, sha256_of
@@ -77,7 +78,7 @@ async def _registered(model: Path, data: Path, split: str, reason: str | None, b
         return known, True
     store = open_store(load_settings(RuntimeSettings))
     try:
-        class_ids(detector.classes, await class_list(store))
+        check_classes(detector.classes, (await read_classes_list(store))[0])
         signed = {"by": by or this_user(), "reason": reason or NO_REASON}
         brought = await _weighed(model, detector, holdout, store, weights=weights, **signed)
         return await _handed_over(brought, model, trainer, store), False

@@ -14,18 +14,19 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import Field
 
-from savo_contracts.documents import CLASSES_KEY, ClassList, model_key
+from savo_contracts.documents import model_key
 from savo_contracts.envelope import Message, Sha256
 from savo_contracts.training import Comparison, Evaluation
-from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
+from savo_runtime.storage.port import ObjectStore
 from savo_trainer.announcing import events_of
-from savo_trainer.errors import ChampionMovedError, ClassesUnknownError
+from savo_trainer.class_list import class_ids
+from savo_trainer.errors import ChampionMovedError
 from savo_trainer.gate import ClassChange, Evidence, GatePolicy, Verdict, judge
 from savo_trainer.ports import Numbers, RunLedger
 from savo_trainer.registry import champion_version, claim_version, holds, report_of, store_report
 from savo_trainer.runs import Facts, Run, State
 
-__all__ = ["Brought", "Change", "Register", "Wanted", "class_ids", "run_id_of"]
+__all__ = ["Brought", "Change", "Register", "Wanted", "run_id_of"]
 
 BY_HAND = "by-hand"
 
@@ -79,7 +80,7 @@ class Register:
         if known := await self.ledger.get(run_id_of(brought.sha256)):
             return known
         await self._check_champion(brought)
-        run = self._run(brought, class_ids(brought.classes, await class_list(self.store)))
+        run = self._run(brought, await class_ids(brought.classes, self.store))
         version = await claim_version(run, self.store, self.numbers)
         if missing := [name for name, sha256 in _files(brought) if not await holds(self.store, model_key(version, name), sha256)]:
             return Wanted(version, tuple(missing))
@@ -137,25 +138,6 @@ class Register:
 def run_id_of(sha256: str) -> str:
     """One model, one run."""
     return f"hand-{sha256[:24]}"
-
-
-def class_ids(labels: tuple[str, ...], classes: ClassList | None) -> tuple[int, ...]:
-    """Id in samples/classes.json of each label; their places where there is no such list yet. Raises `ClassesUnknownError`."""
-    if classes is None:
-        return tuple(range(len(labels)))
-    by_label = {entry.label: entry for entry in classes.classes}
-    if unknown := [label for label in labels if label not in by_label]:
-        raise ClassesUnknownError(f"the model names classes that {CLASSES_KEY} does not hold: {', '.join(unknown)}")
-    if merged := [label for label in labels if by_label[label].redirects_to is not None]:
-        raise ClassesUnknownError(f"the model names classes that were merged into others in {CLASSES_KEY}: {', '.join(merged)}")
-    return tuple(by_label[label].id for label in labels)
-
-
-async def class_list(store: ObjectStore) -> ClassList | None:
-    try:
-        return ClassList.model_validate_json(await store.get(CLASSES_KEY))
-    except ObjectNotFoundError:
-        return None
 
 
 def _files(brought: Brought) -> list[tuple[str, str]]:

@@ -168,7 +168,10 @@ async def test_it_is_judged_against_the_champion_and_figures_against_another_are
 
 @pytest.mark.parametrize(
     ("classes", "word"),
-    [(("egg", "dragon fruit"), "does not hold: dragon fruit"), (("egg", "tomatoe"), "were merged into others in samples/classes.json: tomatoe")],
+    [
+        (("egg", "moon cheese", "Tomatoes"), "nor the catalogue holds: moon cheese, Tomatoes (tomato here)"),
+        (("egg", "tomatoe"), "were merged into others in samples/classes.json: tomatoe"),
+    ],
 )
 async def test_classes_that_the_product_has_not_are_named(house: House, http: httpx2.AsyncClient, classes: tuple[str, ...], word: str) -> None:
     known = (*class_list().classes, IngredientClass(id=3, label="tomatoe", redirects_to=0))
@@ -178,10 +181,18 @@ async def test_classes_that_the_product_has_not_are_named(house: House, http: ht
     assert word in answer.json()["detail"]
 
 
-async def test_before_the_first_sample_there_is_no_class_list_and_places_are_ids(house: House, http: httpx2.AsyncClient) -> None:
+async def test_an_ingredient_that_no_sample_has_shown_yet_gets_its_id_now_and_ids_that_are_given_stay(house: House, http: httpx2.AsyncClient) -> None:
+    run = await bring(http, house, brought(classes=("milk", "egg", "leek")))
+    assert run["facts"]["class_ids"] == [3, 2, 4]
+    grown = ClassList.model_validate_json(house.store.objects[CLASSES_KEY])
+    assert grown.names() == ("tomato", "banana", "egg", "milk", "leek")
+
+
+async def test_before_the_first_sample_the_model_begins_the_class_list(house: House, http: httpx2.AsyncClient) -> None:
     await house.store.delete(CLASSES_KEY)
     run = await bring(http, house)
     assert run["facts"]["class_ids"] == [0, 1]
+    assert ClassList.model_validate_json(house.store.objects[CLASSES_KEY]).names() == ("egg", "tomato")
 
 
 async def test_a_trained_model_after_it_gets_the_next_number(house: House, http: httpx2.AsyncClient) -> None:
