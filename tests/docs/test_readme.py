@@ -15,7 +15,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner
 
-from libs.detection.tests.tiny_models import constant_model, raw_rows
+from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_cli.main import add_commands_of_others, app
 from savo_contracts.topics import SCANS_REQUESTED
 from savo_demo.folder import write_scenes
@@ -105,6 +105,34 @@ def test_replaying_and_dead_letters_go_as_the_readme_says(wheel: tuple[Wheel, Pa
     assert "SAVO_SANDBOX=look" in carried
     assert (folder / "compared" / "index.html").exists()
     assert "1 letters went back to scans.requested" in answers[shell_lines(section)[-1]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_runs_and_models_by_hand_go_as_the_readme_says(wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    running, folder = wheel
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SAVO_DATA_DIR", str(running.data_dir))
+    write_model_and_holdout(folder)
+    section = README[README.index("## Runs and models by hand") : README.index("## Replaying and dead letters")]
+    answers = [said(line) for line in shell_lines(section)]
+    assert len(answers) == 6
+    assert "v1: registered" in answers[1]
+    assert "champion: the vision provider → v1" in answers[3]
+    assert "champion: v1 → the vision provider" in answers[4]
+    champion = json.loads((running.data_dir / "objects/models/ingredients/aliases/champion.json").read_text())
+    assert (champion["version"], champion["reason"]) == (None, "it misses the milk")
+
+
+def write_model_and_holdout(folder: Path) -> None:
+    """A network that always sees the same, and photos in which it is right."""
+    (folder / "best.onnx").write_bytes(constant_model(raw_rows([(16, 16, 32, 32, 0, 0.9)], 3)))
+    for kind in ("images", "labels"):
+        (folder / "set" / kind).mkdir(parents=True, exist_ok=True)
+    for photo in sorted((folder / ".savo/standin/images").iterdir()):
+        (folder / "set/images" / photo.name).write_bytes(photo.read_bytes())
+        (folder / "set/labels" / photo.name).with_suffix(".txt").write_text("0 0.375 0.375 0.25 0.25\n")
+    (folder / "dataset.yaml").write_text(json.dumps({"path": str(folder / "set"), "test": "images", "names": list(NAMES)}))
 
 
 def said(line: str) -> str:
