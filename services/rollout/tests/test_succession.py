@@ -15,6 +15,7 @@ from savo_contracts.documents import Alias, ModelReport, alias_key, model_key
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
 from savo_rollout.control import Switches
+from savo_runtime.database import move_tables
 from savo_runtime.testing import published_by_outbox
 from services.rollout.tests.house import House
 from services.rollout.tests.scans import completed, confirmed, registered
@@ -190,3 +191,13 @@ async def test_former_champions_survive_a_restart(house: House, http: httpx2.Asy
     assert [model.version for model in (await again.trial()).former] == ["v1"]
     async with house.runtime.database.session(read_only=True) as session:
         assert (await session.execute(sa.text("SELECT count(*) FROM history"))).scalar() == 3
+
+
+async def test_a_rollout_that_is_under_way_gets_its_former_champions_from_the_audit_log(house: House, http: httpx2.AsyncClient) -> None:
+    for version in ("v1", "v2", "v3"):
+        await promote(http, version)
+    database = house.runtime.database
+    await move_tables(database, "savo_rollout.migrations", "0001")
+    await move_tables(database, "savo_rollout.migrations", "0002")
+    assert [model.version for model in (await house.trial()).former] == ["v1", "v2"]
+    assert champion_of(await revert(http)) == "v2"
