@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from savo_cli.weekly.settings import DigestSettings
 from savo_contracts.topics import SERVICES, topic_named
 from savo_runtime.messaging.broker import group_of
 from savo_runtime.serving import STOP_SECONDS
@@ -18,7 +19,7 @@ from tests.kubernetes.manifests import Pod, example_secrets, name_of, named, of_
 from tests.parts.kubernetes import Manifest
 
 ROOT = Path(__file__).parents[2]
-OF_THE_COMMAND = {"SAVO_URL", "SAVO_API_KEY", "SMTP_URL", "SAVO_DIGEST_TO", "SAVO_DIGEST_FROM"}
+OF_THE_COMMAND = {"SAVO_URL", "SAVO_API_KEY"} | known_variables([DigestSettings])
 """Read by `savo`, not by a service's settings."""
 
 OF_RAY = {"SAVO_TRAINER_RUNNER": "ray", "RAY_ADDRESS": "http://savo-ray-head-svc:8265"}
