@@ -105,7 +105,11 @@ async def test_a_stopped_trainer_ends_the_program_and_its_children(runner_of: Ca
 async def test_what_a_crashed_trainer_left_running_is_ended_by_the_next(tmp_path: Path) -> None:
     job = tmp_path / "job.json"
     left = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)", str(job), start_new_session=True)
-    write_mark(tmp_path, Mark(left.pid, str(job)))
+    mark = Mark(left.pid, str(job))
+    async with asyncio.timeout(10):
+        while not is_ours(mark):  # for an instant after its start a process has no command line yet
+            await asyncio.sleep(0.01)
+    write_mark(tmp_path, mark)
     stopping = asyncio.create_task(LocalRunner(grace_seconds=5).stop_stale(tmp_path))
     assert await left.wait() != 0
     await stopping

@@ -14,6 +14,7 @@ MODELS = sa.table("models", sa.column("version", sa.String), sa.column("model", 
 
 
 def upgrade() -> None:
+    # The default stays: the release before this one writes rows without the column while both run.
     with op.batch_alter_table("trial") as table:
         table.add_column(sa.Column("former", sa.JSON, nullable=False, server_default="[]", comment="Champions before the present one, the last of them last."))
     connection = op.get_bind()
@@ -23,8 +24,6 @@ def upgrade() -> None:
         present = (row.champion or {}).get("version")
         former = [models[version] for version in dict.fromkeys(champions) if version != present]
         connection.execute(sa.update(TRIAL).where(TRIAL.c.id == row.id).values(former=former))
-    with op.batch_alter_table("trial") as table:
-        table.alter_column("former", server_default=None)
 
 
 def downgrade() -> None:
