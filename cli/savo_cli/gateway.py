@@ -19,8 +19,17 @@ _SECONDS = 40.0
 
 
 def running_here() -> dict[str, Any] | None:
-    """What `savo up` wrote about itself in this data folder; None when it is not up."""
-    path = Path(os.environ.get("SAVO_DATA_DIR", ".savo")) / "run" / "up.json"
+    """What `savo up` wrote about itself in this data folder, and where its services listen by now; None when it is not up."""
+    run_dir = Path(os.environ.get("SAVO_DATA_DIR", ".savo")) / "run"
+    found = _read(run_dir / "up.json")
+    if found is None:
+        return None
+    # A service that died was started again, as a rule on another port; it wrote that down itself.
+    services = {name: (_read(run_dir / f"{name}.json") or {}).get("url") or at for name, at in found.get("services", {}).items()}
+    return found | {"services": services}
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.tests.conftest import Savo
+from savo_cli.gateway import running_here
 
 
 def findings(savo: Savo) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -46,3 +48,14 @@ def test_a_model_of_ones_own_that_is_not_there_is_wrong(savo: Savo, monkeypatch:
     code, found = findings(savo)
     assert (code, found["own model"]["state"]) == (1, "wrong")
     assert "SAVO_CUSTOM_VISION_MODEL_PATH='nowhere.onnx'" in found["own model"]["found"]
+
+
+def test_a_service_that_was_started_again_is_asked_where_it_listens_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path))
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "up.json").write_text(json.dumps({"pid": 1, "services": {"vision": "http://127.0.0.1:1", "rollout": "http://127.0.0.1:2"}}))
+    (run / "vision.json").write_text(json.dumps({"pid": 3, "url": "http://127.0.0.1:3"}))
+    here = running_here()
+    assert here is not None
+    assert here["services"] == {"vision": "http://127.0.0.1:3", "rollout": "http://127.0.0.1:2"}
