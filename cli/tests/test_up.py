@@ -140,6 +140,12 @@ def test_production_refuses_the_embedded_broker(tmp_path: Path, monkeypatch: pyt
     [
         ("SAVO_VISION_PROVIDER", "google", "GOOGLE_API_KEY is missing for SAVO_VISION_PROVIDER=google: set GOOGLE_API_KEY, or start with a stand-in"),
         ("SAVO_COLLECT_TRAINING_DATA", "yep", "SAVO_COLLECT_TRAINING_DATA='yep' makes no sense: allowed is true or false"),
+        ("SAVO_TRAIN_IMGSZ", "33", "SAVO_TRAIN_IMGSZ='33' makes no sense: allowed is a multiple of 32 from 32 to 4096"),
+        (
+            "SAVO_GOALS_STARTED_AT",
+            "yesterday",
+            "SAVO_GOALS_STARTED_AT='yesterday' makes no sense: allowed is a time with its zone, such as 2026-11-24T00:00:00Z",
+        ),
     ],
 )
 def test_a_setting_that_makes_no_sense_stops_the_start_in_one_line_before_anything_is_written(

@@ -37,7 +37,10 @@ class GatewaySettings(RuntimeSettings):
         120.0, gt=0, validation_alias="SAVO_SCAN_EXPIRES_SECONDS", description="A scan that nobody answered by then fails as expired."
     )
     goals_started_at: AwareDatetime | None = Field(
-        None, validation_alias="SAVO_GOALS_STARTED_AT", description="First day of the goals of /training/progress; unset is that of the first sample."
+        None,
+        validation_alias="SAVO_GOALS_STARTED_AT",
+        description="First day of the goals of /training/progress; unset is that of the first sample.",
+        json_schema_extra={"allowed": "a time with its zone, such as 2026-11-24T00:00:00Z"},
     )
     collect_training_data: bool = Field(False, validation_alias="SAVO_COLLECT_TRAINING_DATA", description="Keep confirmed photos as training samples.")
     require_consent: bool = Field(False, validation_alias="SAVO_REQUIRE_CONSENT", description="Collect only with consent=true; consent=false always wins.")

@@ -28,7 +28,13 @@ class TrainerSettings(RuntimeSettings):
     train_epochs: int = Field(100, ge=1, le=10_000, validation_alias="SAVO_TRAIN_EPOCHS", description="Passes over the training photos.")
     train_batch: int = Field(16, ge=1, le=4096, validation_alias="SAVO_TRAIN_BATCH", description="Photos in one step.")
     train_imgsz: int = Field(
-        640, ge=32, le=4096, multiple_of=32, validation_alias="SAVO_TRAIN_IMGSZ", description="Side of the network's square input, pixels; a multiple of 32."
+        640,
+        ge=32,
+        le=4096,
+        multiple_of=32,
+        validation_alias="SAVO_TRAIN_IMGSZ",
+        description="Side of the network's square input, pixels.",
+        json_schema_extra={"allowed": "a multiple of 32 from 32 to 4096"},
     )
     train_device: str = Field(
         "auto",
