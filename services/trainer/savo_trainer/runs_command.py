@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from savo_trainer.adapters.trainer_client import TrainerClient
@@ -39,7 +39,8 @@ def show_runs(*, as_json: bool) -> None:
     if as_json:
         print_json(listed)
         return
-    table = Table("run", "state", "epoch", "data set", "version", "mAP@0.5", "requested")
+    # An id is there to be copied into the next command: narrow screens shorten the others.
+    table = Table(Column("run", no_wrap=True), "state", "epoch", "data set", "version", "mAP@0.5", "requested")
     for run in listed["runs"]:
         facts, progress = run["facts"], run["progress"] or {}
         epoch = f"{progress['epoch']}/{progress['epochs']}" if progress else ""
