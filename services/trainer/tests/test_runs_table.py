@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from savo_trainer import runs_command
+from savo_trainer.adapters.trainer_client import TrainerClient
 
 RUN_ID = "hand-caf0af6074607fdce3eaff70"
 
@@ -17,7 +18,7 @@ class Trainer:
 
 
 def test_a_run_can_be_named_from_the_list_on_a_narrow_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(runs_command.TrainerClient, "here", Trainer)
+    monkeypatch.setattr(TrainerClient, "here", Trainer)
     monkeypatch.setattr(runs_command, "out", Console(width=80))
     runs_command.show_runs(as_json=False)
     assert RUN_ID in capsys.readouterr().out
