@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from savo_cli.speaking import CommandError
+from savo_cli.speaking import CommandError, WrongUseError
 
 if TYPE_CHECKING:
     from savo_contracts.topics import Topic
@@ -49,7 +49,7 @@ def known_topic(name: str) -> Topic[Any]:
     try:
         return topic_named(name)
     except KeyError as unknown:
-        raise CommandError(str(unknown.args[0])) from unknown
+        raise WrongUseError(str(unknown.args[0])) from unknown
 
 
 def on_kafka(work: Coroutine[Any, Any, T]) -> T:

@@ -11,7 +11,7 @@ import typer
 
 from savo_cli.broker import Kafka, Sandbox, broker_settings, on_kafka
 from savo_cli.selection import ScanIds, Subjects, Types, Users, Where, selection_of
-from savo_cli.speaking import AsJson, CommandError, Key, Url, page, speaking, tell_json
+from savo_cli.speaking import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
 
 if TYPE_CHECKING:
     from savo_runtime.replaying.letters import DeadLetter, Letters
@@ -100,7 +100,7 @@ def redrive(
 
         chosen = (topics, services, reasons, places, scan_ids, users, subjects, types, where)
         if everything == any(chosen):
-            raise CommandError("say which letters: --topic, --service, --reason, --at, or --scan-id and its like; or --all alone")
+            raise WrongUseError("say which letters: --topic, --service, --reason, --at, or --scan-id and its like; or --all alone")
         settings = broker_settings(kafka, sandbox)
         selection = selection_of(scan_ids, users, subjects, types, where, url=url, key=key)
         letters = Letters(_known(topics), frozenset(services or ()), frozenset(reasons or ()), frozenset(places or ()), selection)
@@ -117,7 +117,7 @@ def _known(topics: list[str] | None) -> frozenset[str]:
     known = {topic.name for topic in TOPICS} | {name for _, _, name in dead_letter_topics()}
     for name in topics or ():
         if name not in known:
-            raise CommandError(f"no topic {name!r}; `savo topics list` shows them, and a dead-letter topic is called TOPIC.SERVICE.dlq")
+            raise WrongUseError(f"no topic {name!r}; `savo topics list` shows them, and a dead-letter topic is called TOPIC.SERVICE.dlq")
     return frozenset(topics or ())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,6 +31,7 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Make a version champion at once, without a trial: it answers all scans that no candidate answers."""
+    _check_version(version)
     _move({"action": "promote", "version": version, "force": force}, reason, by, url, key, as_json=as_json)
 
 
@@ -43,6 +45,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Back to the champion before, or to the vision provider where there was none before."""
+    _check_version(to)
     _move({"action": "revert", "version": to}, reason, by, url, key, as_json=as_json)
 
 
@@ -53,6 +56,11 @@ def _move(what: dict[str, Any], reason: str, by: str | None, url: str | None, ke
         before = _champion(gateway)
         report = order(gateway, what, reason, by)
     tell_json(report) if as_json else _tell(before, report)
+
+
+def _check_version(version: str | None) -> None:
+    if version is not None and not re.fullmatch(r"v[1-9][0-9]*", version):
+        raise typer.BadParameter(f"{version!r} is no version; they are called v1, v2 and so on, and `savo models list` names those there are")
 
 
 def _champion(gateway: Gateway) -> str | None:

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ __all__ = ["MODEL_PATH", "WrongSettingError", "check_settings", "in_words", "own
 MODEL_PATH = "SAVO_CUSTOM_VISION_MODEL_PATH"
 
 _ON = {"1", "true", "t", "yes", "y", "on"}
+
+_PARTS = ("db", "logs", "objects", "run")
+"""Folders that the services write into: one that they may not would only show in their logs."""
 
 _CANNOT = {
     errno.ENOSPC: "has no room left; free some",
@@ -65,6 +69,11 @@ def own_folder(folder: Path) -> Iterator[None]:
     """The data folder, made if need be, for one `savo up` at a time. Raises `FatalError`."""
     with _usable(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    for part in (folder / name for name in _PARTS):
+        with _usable(part):
+            part.mkdir(exist_ok=True)
+            tempfile.TemporaryFile(dir=part).close()
+    with _usable(folder):
         lock = (folder / "up.lock").open("a+")
     with lock:
         try:

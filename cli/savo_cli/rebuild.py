@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from savo_cli.broker import Kafka, broker_settings
-from savo_cli.speaking import AsJson, CommandError, page, speaking, tell_json
+from savo_cli.speaking import AsJson, CommandError, WrongUseError, page, speaking, tell_json
 
 if TYPE_CHECKING:
     from savo_runtime.rebuilding.rebuild import OnProgress, Rebuilt
@@ -62,7 +62,7 @@ def _definition(service: str) -> ServiceDefinition:
 
     installed = {entry.name: entry for entry in entry_points(group="savo.services")}
     if service not in installed:
-        raise CommandError(f"there is no service {service!r}; there are {', '.join(sorted(installed))}")
+        raise WrongUseError(f"there is no service {service!r}; there are {', '.join(sorted(installed))}")
     definition: ServiceDefinition = installed[service].load()
     return definition
 

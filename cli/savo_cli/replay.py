@@ -14,7 +14,7 @@ import typer
 
 from savo_cli.broker import Kafka, broker_settings, known_topic, on_kafka
 from savo_cli.selection import ScanIds, Subjects, Types, Users, Where, selection_of
-from savo_cli.speaking import AsJson, CommandError, Key, Url, page, speaking, tell_json
+from savo_cli.speaking import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
 
 if TYPE_CHECKING:
     from savo_runtime.replaying.orders import Order
@@ -59,7 +59,7 @@ def replay(
             for position in (since, until):
                 parse_position(position, datetime.now(UTC))
         except ValueError as flaw:
-            raise CommandError(str(flaw)) from flaw
+            raise WrongUseError(str(flaw)) from flaw
         selection = selection_of(scan_ids, users, subjects, types, where, url=url, key=key)
         if model:
             from savo_cli.replay_model import ModelReplay, replay_with_model
@@ -98,9 +98,9 @@ def _checked(make: Callable[[], Order], settings: RuntimeSettings) -> Order:
         if order.sandbox:
             Settings.__pydantic_validator__.validate_assignment(settings.model_copy(), "sandbox", order.sandbox)
     except SavoError as refused:
-        raise CommandError(str(refused)) from refused
+        raise WrongUseError(str(refused)) from refused
     except ValueError as flaw:
-        raise CommandError("--sandbox: a name of a-z, 0-9 and -, at most 20 long") from flaw
+        raise WrongUseError("--sandbox: a name of a-z, 0-9 and -, at most 20 long") from flaw
     return order
 
 

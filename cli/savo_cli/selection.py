@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from savo_cli.speaking import CommandError
+from savo_cli.speaking import CommandError, WrongUseError
 
 if TYPE_CHECKING:
     from savo_runtime.replaying.selecting import Selection
@@ -36,7 +36,7 @@ def selection_of(
     try:
         conditions = tuple(parse_condition(text) for text in where or ())
     except ConditionError as flaw:
-        raise CommandError(str(flaw)) from flaw
+        raise WrongUseError(str(flaw)) from flaw
     known = [_subject_of(user, url, key) for user in users or ()]
     return Selection(frozenset(scan_ids or ()), frozenset([*(subjects or ()), *known]), frozenset(_type(name) for name in types or ()), conditions)
 
@@ -58,4 +58,4 @@ def _type(name: str) -> str:
     by_class: dict[str, str] = {topic.event.__name__: topic.event.type for topic in TOPICS}
     if name in by_class or "." in name:
         return by_class.get(name, name)
-    raise CommandError(f"no event {name!r}; there are {', '.join(sorted(by_class))}, or a type such as savo.scan.*")
+    raise WrongUseError(f"no event {name!r}; there are {', '.join(sorted(by_class))}, or a type such as savo.scan.*")

@@ -24,15 +24,23 @@ Key = Annotated[str | None, typer.Option("--key", envvar="SAVO_API_KEY", help="A
 class CommandError(Exception):
     """What went wrong and what to do next, in one line."""
 
+    exit_code = 1
+
+
+class WrongUseError(CommandError):
+    """The command was given words that make no sense."""
+
+    exit_code = 2
+
 
 @contextmanager
 def speaking() -> Iterator[None]:
-    """A `CommandError` ends the command with its line on stderr and exit 1; Ctrl-C ends it quietly."""
+    """A `CommandError` ends the command with its line on stderr and exit 1, or 2 for wrong use; Ctrl-C ends it quietly."""
     try:
         yield
     except CommandError as flaw:
         typer.secho(f"savo: {flaw}", fg="red", err=True)
-        raise typer.Exit(1) from flaw
+        raise typer.Exit(flaw.exit_code) from flaw
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

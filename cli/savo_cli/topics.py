@@ -10,7 +10,7 @@ import typer
 from savo_cli.broker import Kafka, Sandbox, broker_settings, known_topic, on_kafka
 from savo_cli.sandboxes import drop_sandbox
 from savo_cli.selection import ScanIds, Subjects, Types, Users, Where, selection_of
-from savo_cli.speaking import AsJson, CommandError, Key, Url, page, speaking, tell_json
+from savo_cli.speaking import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
 
 if TYPE_CHECKING:
     from savo_contracts.topics import Topic
@@ -89,7 +89,7 @@ def tail(
         try:
             first, last = Start() if from_start else parse_position(since, now), parse_position(until, now) if until else None
         except ValueError as flaw:
-            raise CommandError(str(flaw)) from flaw
+            raise WrongUseError(str(flaw)) from flaw
         on_kafka(Tail(settings, _readable(names, dead_letters), selection, limit, as_json=as_json, raw=raw, checked=check).run(first, last))
 
 

@@ -63,5 +63,5 @@ async def test_the_rebuilt_tables_can_be_kept_to_look_at(savo: Savo, tmp_path: P
 
 def test_an_unknown_service_is_told_which_there_are(savo: Savo) -> None:
     refused = run(savo, "nobody")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "there are collector, gateway, reasoning, rollout, trainer, vision" in refused.output

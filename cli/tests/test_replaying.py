@@ -135,7 +135,7 @@ def test_a_users_events_are_found_by_the_subject_that_the_gateway_knows(savo: Sa
 )
 def test_an_order_that_makes_no_sense_is_refused_with_the_next_step(savo: Savo, broker: str, words: list[str], why: str) -> None:
     result = savo(*words)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert why in result.stderr
 
 

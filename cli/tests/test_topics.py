@@ -21,7 +21,7 @@ def test_a_topic_is_described_with_the_fields_of_its_event(savo: Savo) -> None:
 
 def test_an_unknown_topic_names_those_there_are(savo: Savo) -> None:
     told = savo("topics", "describe", "scan")
-    assert told.exit_code == 1
+    assert told.exit_code == 2
     assert "no topic 'scan'; there are scans.requested" in told.stderr
 
 

@@ -193,6 +193,12 @@ def test_a_data_folder_that_cannot_be_used_is_named_with_the_way_out(tmp_path: P
         stack_up(tmp_path / "taken/data")
 
 
+def test_a_part_of_the_data_folder_that_cannot_be_used_is_named_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "db").touch()
+    with pytest.raises(FatalError, match=r"the data folder .*/db cannot be used \(File exists\), or choose another"):
+        stack_up(tmp_path)
+
+
 def test_a_data_folder_is_free_again_when_its_savo_up_has_ended(tmp_path: Path) -> None:
     for _ in range(2):
         stack_up(tmp_path)

@@ -6,6 +6,7 @@ Each service derives its own class; only its `app.py` reads it. Field names are 
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -156,7 +157,14 @@ def load_settings(cls: type[S], **given: Any) -> S:
     except ValidationError as flaws:
         _refuse(_sentence(cls, flaws.errors(include_url=False)))
     except SettingsError as flaw:
-        _refuse(f"{flaw}: {flaw.__cause__}")
+        _refuse(_no_json(cls, flaw))
+
+
+def _no_json(cls: type[RuntimeSettings], flaw: SettingsError) -> str:
+    """Of a variable that holds JSON, which pydantic-settings reads before it looks at values. The value stays unsaid: it may be long, or a secret."""
+    field = re.search(r'field "(\w+)"', str(flaw))
+    names = _variables(cls.model_fields[field[1]]) if field and field[1] in cls.model_fields else ()
+    return f"{next(iter(names), 'a setting')} is no whole JSON ({flaw.__cause__}); README's table of settings says what it holds"
 
 
 def known_variables(classes: Iterable[type[RuntimeSettings]]) -> set[str]:

@@ -58,6 +58,8 @@ def standing_of(scan: Scan, passages: Sequence[Passage], now: datetime) -> Stand
         return Standing("answered; its user has not confirmed it yet")
     if not scan.confirmation.counts:
         return Standing("answered; what its user had said before does not fit the answer, and counts for nothing")
+    if scan.consent is False:
+        return Standing("confirmed, but no training sample: its user gave no consent")
     return _confirmed(scan.confirmation.confirmed_at, passages, now)
 
 

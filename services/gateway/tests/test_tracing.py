@@ -98,6 +98,14 @@ async def test_each_failure_has_its_next_step(house: House, jpeg: bytes, code: F
     assert [record["note"] for record in told["records"]] == [code.value]  # type: ignore[attr-defined]
 
 
+async def test_without_consent_nobody_is_waited_for(house: House, jpeg: bytes) -> None:
+    requested = await house.scan(jpeg, consent="false")
+    await hear(house, completed(requested, tomato()))
+    await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
+    told = await trace(house, requested.scan_id)
+    assert (told["standing"], told["next_step"]) == ("confirmed, but no training sample: its user gave no consent", None)
+
+
 async def test_a_refused_sample_says_why(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     await hear(house, completed(requested, tomato()))
