@@ -25,7 +25,7 @@ from savo_detection.model import DetectedBox, Detector
 
 SIDE = 192
 DRAWN_TO_LEARN, DRAWN_TO_MEASURE = 120, 320
-EPOCHS = 28
+EPOCHS = 40
 HABITS = {"nbs": 8, "optimizer": "AdamW", "lr0": 0.003, "warmup_epochs": 1, "warmup_bias_lr": 0.0, "mosaic": 0.0, "scale": 0.3, "cache": "ram", "val": False}
 
 pytestmark = [
