@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from confluent_kafka.admin import AdminClient
 from faststream import AckPolicy
+from structlog.testing import capture_logs
 
 from savo_contracts.topics import ROLLOUT_CHANGED, SCANS_REQUESTED, TOPICS, dead_letter_topics
 from savo_runtime.errors import DependencyDownError, FatalError
@@ -76,11 +76,11 @@ def test_production_refuses_the_embedded_broker_in_words() -> None:
         EmbeddedBroker(env="production")
 
 
-def test_the_embedded_broker_says_what_it_is_for(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
-    with caplog.at_level(logging.WARNING), EmbeddedBroker() as broker:
+def test_the_embedded_broker_says_what_it_is_for() -> None:
+    with capture_logs() as told, EmbeddedBroker() as broker:
         host, port = broker.bootstrap_servers.split(":")
         socket.create_connection((host, int(port)), 5).close()
-    assert "in memory, for trying and testing" in caplog.text + capsys.readouterr().out
+    assert "in memory, for trying and testing" in told[0]["note"]
     broker.stop()
 
 
