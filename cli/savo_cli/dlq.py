@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -97,6 +96,7 @@ def redrive(
     with speaking():
         from savo_runtime.replaying.letters import Letters
         from savo_runtime.replaying.redriving import Redrive
+        from savo_runtime.telemetry.audit import this_user
 
         chosen = (topics, services, reasons, places, scan_ids, users, subjects, types, where)
         if everything == any(chosen):
@@ -104,7 +104,7 @@ def redrive(
         settings = broker_settings(kafka, sandbox)
         selection = selection_of(scan_ids, users, subjects, types, where, url=url, key=key)
         letters = Letters(_known(topics), frozenset(services or ()), frozenset(reasons or ()), frozenset(places or ()), selection)
-        report = on_kafka(Redrive(settings, letters, by=getpass.getuser(), why=why, rate=rate, limit=limit, dry_run=dry_run).run())
+        report = on_kafka(Redrive(settings, letters, by=this_user(), why=why, rate=rate, limit=limit, dry_run=dry_run).run())
     tell_json(report.as_json()) if as_json else _tell_report(report)
     if report.refused:
         raise typer.Exit(1)

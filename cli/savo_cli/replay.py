@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -106,11 +105,12 @@ def _checked(make: Callable[[], Order], settings: RuntimeSettings) -> Order:
 
 def _carry(settings: RuntimeSettings, order: Order, *, dry_run: bool, rate: float | None, quiet: bool) -> Report:
     from savo_runtime.replaying.replay import Replay, survey
+    from savo_runtime.telemetry.audit import this_user
 
     with _bar(order.topic.name, shown=not quiet) as on_progress:
         if dry_run:
             return on_kafka(survey(settings, order, on_progress=on_progress))
-        return on_kafka(Replay(settings, order, by=getpass.getuser(), rate=rate, on_progress=on_progress).run())
+        return on_kafka(Replay(settings, order, by=this_user(), rate=rate, on_progress=on_progress).run())
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -72,7 +71,9 @@ def rollback(reason: Reason, by: By = None, url: Url = None, key: Key = None, as
 
 def order(gateway: Gateway, what: dict[str, Any], reason: str, by: str | None) -> dict[str, Any]:
     """The rollout's report afterwards. Raises `CommandError`."""
-    report: dict[str, Any] = gateway.put("/admin/rollout", {**what, "reason": reason, "by": by or _this_user()})
+    from savo_runtime.telemetry.audit import this_user
+
+    report: dict[str, Any] = gateway.put("/admin/rollout", {**what, "reason": reason, "by": by or this_user()})
     return report
 
 
@@ -82,13 +83,6 @@ def _order_and_tell(what: dict[str, Any], reason: str, by: str | None, url: str 
     with speaking(), Gateway(url, key) as gateway:
         report = order(gateway, what, reason, by)
     tell_json(report) if as_json else _tell(report)
-
-
-def _this_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "operator"
 
 
 def _tell(report: dict[str, Any]) -> None:

@@ -201,7 +201,8 @@ def test_a_part_of_the_data_folder_that_cannot_be_used_is_named_before_anything_
 
 def test_a_data_folder_is_free_again_when_its_savo_up_has_ended(tmp_path: Path) -> None:
     for _ in range(2):
-        stack_up(tmp_path)
+        with own_folder(tmp_path):
+            assert (tmp_path / "up.lock").read_text() == str(os.getpid())
 
 
 def stack_up(folder: Path) -> None:

@@ -23,13 +23,14 @@ from savo_reasoning.app import DEFINITION as REASONING
 from savo_reasoning.settings import ReasoningSettings
 from savo_rollout.app import DEFINITION as ROLLOUT
 from savo_rollout.settings import RolloutSettings
-from savo_runtime.database import Database, migrate
+from savo_runtime.database import Database
 from savo_runtime.messaging.outbox import Outbox, OutboxRelay
 from savo_runtime.messaging.publishing import Publisher
 from savo_runtime.messaging.records import decode
 from savo_runtime.messaging.subscriptions import bind
 from savo_runtime.messaging.topics import ensure_topics
 from savo_runtime.rebuilding.reading import OrderedReader, opened
+from savo_runtime.schema import migrate
 from savo_runtime.service import Runtime, Service, ServiceDefinition
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store

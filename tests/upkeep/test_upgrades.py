@@ -19,9 +19,10 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
-from savo_runtime.database import Database, migrate, move_tables, versions_folder
+from savo_runtime.database import Database
 from savo_runtime.errors import FatalError
 from savo_runtime.migrate import main
+from savo_runtime.schema import migrate, move_tables, versions_folder
 
 HISTORIES = {entry.name: str(entry.load().migrations) for entry in sorted(entry_points(group="savo.services"), key=lambda entry: entry.name)}
 OURS = {"alembic_version", "alembic_version_runtime", "outbox", "processed_events"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from savo_contracts.envelope import Message, Moment, ScanId, Sha256, Subject
@@ -90,6 +92,12 @@ class ClassList(Message):
     def names(self) -> tuple[str, ...]:
         """Labels in the order of their ids."""
         return tuple(entry.label for entry in self.classes)
+
+    def grown(self, labels: Sequence[str]) -> ClassList:
+        """With an id at the end for each label that has none yet; the same list when all have one."""
+        known = self.names()
+        new = [label for label in dict.fromkeys(labels) if label not in known]
+        return ClassList(classes=(*self.classes, *(IngredientClass(id=len(known) + place, label=label) for place, label in enumerate(new))))
 
 
 class ManifestLine(Message):

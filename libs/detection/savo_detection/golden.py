@@ -8,30 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from savo_contracts.geometry import BoundingBox
+from savo_detection.differences import Change, ChangeKind, Seen, diff_boxes
 from savo_detection.evaluation import Detects
 from savo_detection.model import CONFIDENCE, DetectedBox
 
-__all__ = ["KEPT", "SURE", "Box", "Golden", "SurestPhotos", "departure"]
+__all__ = ["KEPT", "SURE", "Golden", "SurestPhotos", "departure"]
 
 KEPT = 3
 SURE = 0.5
 """Boxes that are expected again. What lies between this and the least score may come and go with the engine's rounding."""
 NEAR_IOU = 0.9
 NEAR_SCORE = 0.1
-
-
-class Box(Protocol):
-    @property
-    def label(self) -> str: ...
-    @property
-    def confidence(self) -> float: ...
-    @property
-    def bbox(self) -> BoundingBox: ...
 
 
 @dataclass(frozen=True, order=True)
@@ -65,15 +55,21 @@ class SurestPhotos:
         return tuple(sorted(self._best, reverse=True))
 
 
-def departure(expected: Sequence[Box], found: Sequence[Box]) -> str | None:
+def departure(expected: Iterable[Seen], found: Iterable[Seen]) -> str | None:
     """The first thing that is not as it was, in words; None when all is."""
-    free = list(found)
-    for box in expected:
-        partner = max((other for other in free if other.label == box.label), key=lambda other: box.bbox.iou(other.bbox), default=None)
-        if partner is None or box.bbox.iou(partner.bbox) < NEAR_IOU:
-            return f"{box.label} ({box.confidence:.2f}) is not where it was"
-        if abs(partner.confidence - box.confidence) > NEAR_SCORE:
-            return f"{box.label} has a confidence of {partner.confidence:.2f} in the place of {box.confidence:.2f}"
-        free.remove(partner)
-    extra = next((box for box in free if box.confidence >= SURE + NEAR_SCORE), None)
-    return f"{extra.label} ({extra.confidence:.2f}) was not there" if extra else None
+    return next(filter(None, map(_departure, diff_boxes(expected, found))), None)
+
+
+def _departure(change: Change) -> str | None:
+    before, after = change.before, change.after
+    if before is None:
+        return f"{_named(after)} was not there" if after and after.confidence >= SURE + NEAR_SCORE else None
+    if after is None or change.kind is not ChangeKind.SAME or (change.iou or 0.0) < NEAR_IOU:
+        return f"{_named(before)} is not where it was"
+    if abs(after.confidence - before.confidence) > NEAR_SCORE:
+        return f"{before.label} has a confidence of {after.confidence:.2f} in the place of {before.confidence:.2f}"
+    return None
+
+
+def _named(seen: Seen) -> str:
+    return f"{seen.label} ({seen.confidence:.2f})"

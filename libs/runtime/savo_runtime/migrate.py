@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import entry_points
 
-from savo_runtime.database import Database, migrate, move_tables
+from savo_runtime.database import Database
 from savo_runtime.errors import FatalError, SavoError
 from savo_runtime.prepare import PATIENCE_SECONDS, patiently
+from savo_runtime.schema import migrate, move_tables
 from savo_runtime.service import ServiceDefinition
 from savo_runtime.settings import SERVICE_GROUP, RuntimeSettings, load_settings
 from savo_runtime.telemetry.logs import configure_logs

@@ -18,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from savo_runtime.database import Database, migrate
+from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError, FatalError, SavoError
 from savo_runtime.http_server import HttpServer, beside_health
 from savo_runtime.messaging.consumers import Consumers
@@ -26,6 +26,7 @@ from savo_runtime.messaging.gate import Backoff
 from savo_runtime.messaging.lag import LagWatch
 from savo_runtime.messaging.outbox import Outbox, OutboxRelay
 from savo_runtime.messaging.publishing import Publisher
+from savo_runtime.schema import migrate
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store

@@ -19,7 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import Event, derived_id
 from savo_contracts.topics import topic_of
-from savo_runtime.database import Database, migrate
+from savo_runtime.database import Database
+from savo_runtime.schema import migrate
 from savo_runtime.service import Runtime
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.keys import valid_key

@@ -14,8 +14,9 @@ from sqlalchemy import JSON, Column, ForeignKey, MetaData, String, Table, insert
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError, StatementError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from savo_runtime.database import Database, UtcDateTime, migrate, upsert
+from savo_runtime.database import Database, UtcDateTime, upsert
 from savo_runtime.errors import DependencyDownError, FatalError
+from savo_runtime.schema import migrate
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.port import StorageFullError
 from savo_runtime.testing import assert_migrations_match

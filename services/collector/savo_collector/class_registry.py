@@ -1,24 +1,21 @@
-"""samples/classes.json: every class has its id for ever.
+"""Which words become classes: one of the catalogue when it is first used.
 
-The list grows at its end only, by compare-and-swap, so that two replicas never give one id twice. A word of the catalogue gets its id when it
-is first used. Any other word is a candidate: it is noted, and it gets an id once enough people confirmed it, or when an engineer gives it one.
+Any other word is a candidate: it is noted, and it gets an id once enough people confirmed it, or when an engineer gives it one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from savo_collector.ports import Ledger, Sightings
-from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass
+from savo_contracts.documents import ClassList, IngredientClass
 from savo_contracts.ingredients import NormalisedName, normalise
 from savo_contracts.scans import ScanConfirmed
-from savo_runtime.errors import RetryableError
-from savo_runtime.storage.port import ObjectConflictError, ObjectNotFoundError, ObjectStore
+from savo_runtime.storage.classes import grow_class_list, read_class_list
+from savo_runtime.storage.port import ObjectStore
 
 __all__ = ["ClassPolicy", "ClassRegistry", "class_of"]
-
-_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -39,38 +36,17 @@ class ClassRegistry:
     async def classes_for(self, confirmed: ScanConfirmed, words: Iterable[str]) -> dict[str, IngredientClass]:
         """The class of each word that has one, or gets one now. Words without a class are noted and left out."""
         labels = {word: name for word in words if (name := _normalised(word))}
-        known, _ = await self.read()
+        known, _ = await read_class_list(self.store)
         missing = {name.label: name.known for name in labels.values() if class_of(known, name.label) is None}
         wanted = [label for label in sorted(missing) if missing[label] or await self._is_earned(confirmed, label)]
-        classes = await self._append(wanted) if wanted else known
+        classes = await grow_class_list(self.store, wanted) if wanted else known
         found = {word: class_of(classes, name.label) for word, name in labels.items()}
         return {word: entry for word, entry in found.items() if entry is not None}
-
-    async def read(self) -> tuple[ClassList, str | None]:
-        """The list with its etag; an empty one without, before the first class."""
-        try:
-            data, info = await self.store.read(CLASSES_KEY)
-        except ObjectNotFoundError:
-            return ClassList(), None
-        return ClassList.model_validate_json(data), info.etag
 
     async def _is_earned(self, confirmed: ScanConfirmed, label: str) -> bool:
         async with self.ledger.turn() as turn:
             seen = await turn.sight(label, confirmed.scan_id, None if confirmed.anonymous else confirmed.subject)
         return self.policy.admits(seen)
-
-    async def _append(self, labels: Sequence[str]) -> ClassList:
-        for _ in range(_ATTEMPTS):
-            classes, etag = await self.read()
-            grown = _grown(classes, labels)
-            if grown == classes:
-                return classes
-            try:
-                await self.store.replace(CLASSES_KEY, grown.model_dump_json(indent=1).encode(), expected_etag=etag, media_type="application/json")
-            except ObjectConflictError:
-                continue  # somebody else grew the list: their classes come first
-            return grown
-        raise RetryableError(f"{CLASSES_KEY} changed {_ATTEMPTS} times while a class was added", reason="classes-busy")
 
 
 def _normalised(word: str) -> NormalisedName | None:
@@ -86,10 +62,3 @@ def class_of(classes: ClassList, label: str) -> IngredientClass | None:
     while entry is not None and entry.redirects_to is not None:
         entry = classes.classes[entry.redirects_to]
     return entry
-
-
-def _grown(classes: ClassList, labels: Sequence[str]) -> ClassList:
-    names = classes.names()
-    added = [label for label in labels if label not in names]
-    entries = tuple(IngredientClass(id=len(names) + place, label=label) for place, label in enumerate(added))
-    return ClassList(classes=classes.classes + entries)

@@ -9,6 +9,7 @@ import structlog
 from savo_collector.collecting import Collect
 from savo_collector.ports import Ledger
 from savo_contracts.samples import RejectionReason
+from savo_runtime.storage.classes import read_class_list
 
 __all__ = ["WaitingRoom"]
 
@@ -24,7 +25,7 @@ class WaitingRoom:
 
     async def look_again(self) -> int:
         """How many became samples. Costs one small read while the class list has not changed."""
-        _, etag = await self.collect.classes.read()
+        _, etag = await read_class_list(self.collect.classes.store)
         if etag == self._seen:
             return 0
         async with self.ledger.glance() as turn:

@@ -15,8 +15,9 @@ from rich.table import Table
 
 from savo_gateway.access import DEFAULT_SCOPES, KEY_PREFIX, MAX_NAME, ApiKey, KeyStore, Scope, create_key
 from savo_gateway.adapters.key_store import SqlKeys
-from savo_runtime.database import Database, migrate
+from savo_runtime.database import Database
 from savo_runtime.errors import FatalError, SavoError
+from savo_runtime.schema import migrate
 from savo_runtime.settings import RuntimeSettings, load_settings
 
 __all__ = ["create_and_tell", "revoke_and_tell", "speaking", "tell_keys"]

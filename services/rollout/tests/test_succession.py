@@ -15,7 +15,7 @@ from savo_contracts.documents import Alias, ModelReport, alias_key, model_key
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
 from savo_rollout.control import Switches
-from savo_runtime.database import move_tables
+from savo_runtime.schema import move_tables
 from savo_runtime.testing import published_by_outbox
 from services.rollout.tests.house import House
 from services.rollout.tests.scans import completed, confirmed, registered

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from savo_trainer.errors import ChampionMovedError, ClassesUnknownError, RunEndedError
 from savo_trainer.ports import RunLedger
 from savo_trainer.registering import Brought, Register, Wanted
-from savo_trainer.runs import Run, State
+from savo_trainer.runs import Run
 
 __all__ = ["models_routes", "runs_app", "runs_routes"]
 
@@ -59,14 +59,14 @@ def runs_routes(ledger: RunLedger, finished: Callable[[Run], None]) -> list[Rout
         asked = await _body(request, Cancellation)
         if isinstance(asked, JSONResponse):
             return asked
-        before = await ledger.get(request.path_params["run_id"])
         try:
-            run = await ledger.cancel(request.path_params["run_id"], asked.by, asked.reason)
+            answer = await ledger.cancel(request.path_params["run_id"], asked.by, asked.reason)
         except RunEndedError as ended:
             return _problem(HTTPStatus.CONFLICT, "run-ended", str(ended))
-        if run is None or before is None:
+        if answer is None:
             return _unknown(request)
-        if before.state is State.QUEUED and not run.is_open:
+        run, at_once = answer
+        if at_once:
             finished(run)
         return JSONResponse(_shown(run), HTTPStatus.ACCEPTED if run.is_open else HTTPStatus.OK)
 

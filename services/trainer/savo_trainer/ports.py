@@ -70,8 +70,11 @@ class RunLedger(Protocol):
 
     async def note(self, run_id: str, progress: Progress) -> None: ...
 
-    async def cancel(self, run_id: str, by: str, reason: str) -> Run | None:
-        """Ask for a run's end, once, with its line in the audit log; None for an unknown run. Needs no lease. Raises `RunEndedError`."""
+    async def cancel(self, run_id: str, by: str, reason: str) -> tuple[Run, bool] | None:
+        """Ask for a run's end, once, with its line in the audit log. Gives it, and whether it ended here. None for an unknown run. No lease.
+
+        Raises `RunEndedError`.
+        """
         ...
 
     async def record(self, run: Run, events: Iterable[Event], *, by: str, reason: str) -> tuple[Run, bool]:

@@ -18,17 +18,19 @@ from savo_detection.evaluation import EvaluationSample
 from savo_detection.model import Detector
 from savo_runtime.errors import SavoError
 from savo_runtime.settings import RuntimeSettings, load_settings
+from savo_runtime.storage.classes import read_class_list
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.port import ObjectStore
+from savo_runtime.telemetry.audit import this_user
 from savo_trainer.adapters.trainer_client import TrainerClient
-from savo_trainer.class_list import check_classes, read_classes_list
+from savo_trainer.class_list import check_classes
 from savo_trainer.console import err, out, print_json
 from savo_trainer.errors import TrainerRefusedError
 from savo_trainer.evaluation import Measured, measure, set_beside
 from savo_trainer.gate import GatePolicy
 from savo_trainer.registering import Brought, Change, run_id_of
 from savo_trainer.registry import champion_version
-from savo_trainer.runs_command import this_user, verdict_lines
+from savo_trainer.runs_command import verdict_lines
 from savo_trainer.training_note import read_note, sha256_of
 from savo_trainer.yolo_folder import FolderError, read_data_yaml, split_samples
 
@@ -78,7 +80,7 @@ async def _registered(model: Path, data: Path, split: str, reason: str | None, b
         return known, True
     store = open_store(load_settings(RuntimeSettings))
     try:
-        check_classes(detector.classes, (await read_classes_list(store))[0])
+        check_classes(detector.classes, (await read_class_list(store))[0])
         signed = {"by": by or this_user(), "reason": reason or NO_REASON}
         brought = await _weighed(model, detector, holdout, store, weights=weights, **signed)
         return await _handed_over(brought, model, trainer, store), False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 import time
@@ -18,12 +17,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
+from savo_runtime.telemetry.audit import this_user
 from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.console import err, out, print_json
 from savo_trainer.following import PATH, Follow, Look, elapsed_seconds, passed, seconds_left, what_comes_next
 from savo_trainer.runs import OPEN
 
-__all__ = ["cancel_run", "show_run", "show_runs", "this_user", "verdict_lines", "watch_runs"]
+__all__ = ["cancel_run", "show_run", "show_runs", "verdict_lines", "watch_runs"]
 
 Run = dict[str, Any]
 _ENDS_WITHIN = 45
@@ -91,13 +91,6 @@ def cancel_run(
         out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     if run["state"] in OPEN:
         out.print(f"  what it began is still being ended; `savo runs watch {run_id}` shows when it is over", markup=False, highlight=False, soft_wrap=True)
-
-
-def this_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "operator"
 
 
 def verdict_lines(run: Run) -> list[str]:

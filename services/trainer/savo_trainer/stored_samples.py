@@ -10,7 +10,6 @@ subject and what resembles them stay together, and what is anonymous or not labe
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 from collections import Counter
@@ -25,6 +24,7 @@ from savo_contracts.samples import Split
 from savo_runtime.storage.port import ObjectInfo, ObjectNotFoundError, ObjectStore
 from savo_trainer.dataset import ClassMap, class_map, dense_labels, gather, parse_labels
 from savo_trainer.preparing import SPLITS, Grouping, Photo, deal, group_photos
+from savo_trainer.training_note import sha256_of
 from savo_trainer.yolo_folder import FolderError, Prepared, write_data, write_groups
 
 __all__ = ["FETCHED", "prepare_stored"]
@@ -141,7 +141,7 @@ async def _sample(store: ObjectStore, base: str, meta_key: str, waiting: Path) -
             await store.download(image_key, image)
         except ObjectNotFoundError:
             return ERASED
-        if await asyncio.to_thread(_sha256, image) != meta.sha256:
+        if await asyncio.to_thread(sha256_of, image) != meta.sha256:
             await asyncio.to_thread(image.unlink)
             return DAMAGED
     await asyncio.to_thread((waiting / "labels" / f"{meta.sha256}.txt").write_text, labels, "utf-8")
@@ -205,11 +205,6 @@ def _place(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _words(left_out: Counter[str]) -> str:

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from savo_contracts.training import Comparison, Evaluation
+from savo_runtime.telemetry.audit import this_user
 from savo_trainer import runs_command
 from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.errors import TrainerAwayError, TrainerRefusedError
@@ -143,7 +144,7 @@ def test_cancel_says_who_and_why_waits_for_the_end_and_names_the_user_of_the_she
     trainer = ScriptedTrainer([shown(State.CANCELLING, 2), shown(State.CANCELLING, 2), shown(State.CANCELLED, 2, reasons=("cancelled by mia: wrong labels",))])
     runs_command.cancel_run(RUN.id, "wrong labels", None, as_json=False, client=trainer, pause=lambda _: None)  # type: ignore[arg-type]
     ((path, body),) = trainer.posted
-    assert (path, body) == (f"/runs/{RUN.id}/cancel", {"reason": "wrong labels", "by": runs_command.this_user()})
+    assert (path, body) == (f"/runs/{RUN.id}/cancel", {"reason": "wrong labels", "by": this_user()})
     assert page().splitlines() == [f"{RUN.id}: cancelled", "  cancelled by mia: wrong labels"]
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import delete, insert, select, text, tuple_, update
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from savo_runtime.database import Database, migrate
+from savo_runtime.database import Database
 from savo_runtime.errors import FatalError, InvalidMessageError
 from savo_runtime.messaging.records import decode
 from savo_runtime.messaging.subscriptions import Subscription
@@ -31,6 +31,7 @@ from savo_runtime.rebuilding.comparing import TableComparison, batches, by_key, 
 from savo_runtime.rebuilding.projection import Fold, ProjectedTable, Projection
 from savo_runtime.rebuilding.reading import OrderedReader, opened
 from savo_runtime.rebuilding.silence import RecordClock, silent_runtime
+from savo_runtime.schema import migrate
 from savo_runtime.service import ServiceDefinition
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store

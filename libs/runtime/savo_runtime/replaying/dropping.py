@@ -218,7 +218,17 @@ def _notes(settings: RuntimeSettings, name: str) -> list[Path]:
 
 
 def _delete_files(settings: RuntimeSettings, name: str) -> None:
-    shutil.rmtree(_folder(settings, name), ignore_errors=True)
+    _delete_folder(_folder(settings, name))
     for note in _notes(settings, name):
         note.unlink(missing_ok=True)
-    shutil.rmtree(settings.data_dir / "objects" / "sandbox" / name, ignore_errors=True)  # the folder store leaves the folders of what it deleted
+    _delete_folder(settings.data_dir / "objects" / "sandbox" / name)  # the folder store leaves the folders of what it deleted
+
+
+def _delete_folder(folder: Path) -> None:
+    """Raises `FatalError` for what may not be deleted."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as flaw:
+        raise FatalError(f"{flaw.filename} cannot be deleted ({flaw.strerror}): mend that, and the same command takes away the rest") from flaw

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import pydantic_core
@@ -72,6 +72,26 @@ class Lines:
         return f'{start}{_identity(record)}, "event": {told}}}'
 
     def _words(self, record: ConsumerRecord) -> str:
+        return self._at_a_glance(record) or self._in_full(record)
+
+    def _at_a_glance(self, record: ConsumerRecord) -> str | None:
+        """Nearly every line is this one, so that it is made in one go; None for what must be painted, checked, or looked at more closely."""
+        told = self._plain.get(record.topic)
+        if told is None or not _looks_right(told[0], record):
+            return None
+        try:
+            return f"{_clock(record.timestamp)}{told[1]} {f'{record.partition}/{record.offset}':{_PLACE_WIDTH}}{record.value.decode()}"
+        except UnicodeDecodeError:
+            return None
+
+    @cached_property
+    def _plain(self) -> dict[str, tuple[tuple[str, bytes], str]]:
+        """The header that an event of each topic has, and the topic's name as a line shows it."""
+        if self.coloured or self.checked:
+            return {}
+        return {name: (_type_header(topic), name.ljust(_TOPIC_WIDTH)) for name, topic in self.topics.items() if name not in self.dead_letters}
+
+    def _in_full(self, record: ConsumerRecord) -> str:
         topic = self.topics[record.topic]
         start = self._paint(_DIM, _clock(record.timestamp)) + self._paint(self._colour(record.topic), record.topic.ljust(_TOPIC_WIDTH))
         start += self._paint(_DIM, f" {record.partition}/{record.offset}".ljust(_PLACE_WIDTH) + " ")
@@ -88,7 +108,7 @@ class Lines:
 
     def _check(self, topic: Topic[Any], record: ConsumerRecord) -> None:
         """Raises `InvalidMessageError`."""
-        if self.checked or not _looks_right(topic, record) or ((self.as_json or self.coloured) and not _is_json(record.value)):
+        if self.checked or not _looks_right(_type_header(topic), record) or not _is_json(record.value):
             _check_wholly(topic, record)
 
     def _paint(self, colour: int, text: str) -> str:
@@ -98,15 +118,14 @@ class Lines:
         return _RED if name in self.dead_letters else _FAMILIES.get(self.topics[name].name.partition(".")[0], _WHITE)
 
 
-def _looks_right(topic: Topic[Any], record: ConsumerRecord) -> bool:
+def _looks_right(type_header: tuple[str, bytes], record: ConsumerRecord) -> bool:
+    """An object on one line with its type's header."""
     body = record.value
-    if not body or body[0] != _OPEN or body[-1] != _CLOSE or ("ce_type", topic.event.type.encode()) not in record.headers:
-        return False
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+    return bool(body) and body[0] == _OPEN and body[-1] == _CLOSE and type_header in record.headers and b"\n" not in body
+
+
+def _type_header(topic: Topic[Any]) -> tuple[str, bytes]:
+    return "ce_type", topic.event.type.encode()
 
 
 def _is_json(body: bytes | None) -> bool:

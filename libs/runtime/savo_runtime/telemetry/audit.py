@@ -9,6 +9,7 @@ the change, so that neither is there without the other; a tool publishes it, and
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Literal
@@ -18,7 +19,7 @@ from opentelemetry import trace
 from savo_contracts.audit import AuditRecorded, Fact
 from savo_runtime.telemetry.redaction import Redaction
 
-__all__ = ["Action", "Recorder", "audit"]
+__all__ = ["Action", "Recorder", "audit", "this_user"]
 
 Action = Literal[
     "share.changed",
@@ -70,3 +71,11 @@ async def audit(
 def _trace_id() -> str | None:
     context = trace.get_current_span().get_span_context()
     return f"{context.trace_id:032x}" if context.is_valid else None
+
+
+def this_user() -> str:
+    """Who an entry of a command is by, unless it is told otherwise: the user of this shell."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return "operator"

@@ -12,11 +12,12 @@ from libs.runtime.tests.messaging.bench import NOON, Bench, asked, eventually
 from savo_contracts.envelope import Envelope, RecordRef, derived_id
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
-from savo_runtime.database import Database, migrate
+from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.messaging.inbox import first_time
 from savo_runtime.messaging.outbox import Outbox, OutboxRelay
 from savo_runtime.messaging.publishing import OutgoingRecord
+from savo_runtime.schema import migrate
 
 
 class NotedSender:

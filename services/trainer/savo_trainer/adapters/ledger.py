@@ -78,7 +78,7 @@ class DatabaseLedger:
             row = await self._mine(session, run_id)
             row.progress = progress.model_dump(mode="json")
 
-    async def cancel(self, run_id: str, by: str, reason: str) -> Run | None:
+    async def cancel(self, run_id: str, by: str, reason: str) -> tuple[Run, bool] | None:
         async with self.database.session() as session:
             row = await session.get(RunRow, run_id, with_for_update=True)
             if row is None:
@@ -86,14 +86,14 @@ class DatabaseLedger:
             now, standing = self.lease.clock(), _run(row)
             run = cancelled(standing, by, reason, now)
             if run is standing:
-                return run
+                return run, False
             _write(row, run)
             session.add(_transition(run.id, standing.state, run.state, now, run.reasons[0]))
             record = partial(self.outbox.add, session)
             await audit(record, "run.cancelled", by=by, about=run.id, before={"state": standing.state}, after={"state": State.CANCELLED}, reason=reason, at=now)
             if not run.is_open:
                 await self._tell(session, run, [training_finished(run, run.state)])
-            return run
+            return run, not run.is_open
 
     async def record(self, run: Run, events: Iterable[Event], *, by: str, reason: str) -> tuple[Run, bool]:
         try:

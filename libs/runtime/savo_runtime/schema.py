@@ -1,0 +1,137 @@
+"""A service's tables brought to the form that this release reads, by alembic; replicas that start together wait for each other."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateSchema
+
+from savo_runtime.database import Database, postgresql_engine
+from savo_runtime.database_errors import sqlstate, translated_connect_errors, translated_errors
+from savo_runtime.errors import FatalError
+
+__all__ = ["migrate", "move_tables", "versions_folder"]
+
+log = structlog.get_logger()
+
+RUNTIME_MIGRATIONS = "savo_runtime.migrations"
+_MIGRATION_LOCK = 0x5A70_0001
+_NO_RIGHT = "42501"
+
+_alembic_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+
+async def migrate(database: Database, versions_package: str | None = None) -> None:
+    """Bring the runtime's tables, then the service's, to their newest form. Replicas that start together wait for each other.
+
+    `versions_package` holds a folder `versions` of alembic files, for example `savo_gateway.migrations`.
+    """
+    async with _alembic_turn():
+        with translated_errors(), translated_connect_errors():
+            if not database.is_sqlite:
+                await _create_schema(database)
+            async with database.engine.connect() as connection, connection.begin():
+                await connection.run_sync(_upgrade_all, versions_package)
+
+
+async def move_tables(database: Database, versions_package: str, revision: str) -> str:
+    """Up or down to a revision of the service's own history; the one it was at. Raises `FatalError` for a revision that this release has not.
+
+    Down loses what only the newer tables hold.
+    """
+    async with _alembic_turn():
+        with translated_errors(), translated_connect_errors():
+            if not database.is_sqlite:
+                await _create_schema(database)
+            async with database.engine.connect() as connection, connection.begin():
+                return await connection.run_sync(_move, versions_package, revision)
+
+
+def _alembic_turn() -> asyncio.Lock:
+    """Alembic's `context` is one for the process: services that start in one loop take turns."""
+    return _alembic_turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+
+
+def versions_folder(package: str) -> Path:
+    return Path(str(importlib.import_module(package).__file__)).parent / "versions"
+
+
+def _upgrade_all(connection: Connection, versions_package: str | None) -> None:
+    _lock_migrations(connection)
+    _upgrade(connection, RUNTIME_MIGRATIONS, "alembic_version_runtime")
+    if versions_package:
+        _upgrade(connection, versions_package, "alembic_version")
+
+
+def _upgrade(connection: Connection, package: str, version_table: str) -> None:
+    config = _alembic(connection, package, version_table)
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if newer := set(_revisions(connection, version_table)) - known:
+        # A newer release was here and this one is the way back. Releases only add to tables that an older one still reads.
+        log.warning("database.newer_than_this_release", history=package, revisions=sorted(newer))
+        return
+    command.upgrade(config, "heads")
+
+
+def _move(connection: Connection, package: str, revision: str) -> str:
+    _lock_migrations(connection)
+    config = _alembic(connection, package, "alembic_version")
+    order = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()][::-1]
+    if revision not in order:
+        raise FatalError(f"{package} has no revision {revision}; there are {', '.join(order)}")
+    now = _revisions(connection, "alembic_version")
+    if unknown := set(now) - set(order):
+        raise FatalError(f"the tables are at {', '.join(sorted(unknown))}, which this release does not know: go back with the release that made them")
+    back = bool(now) and order.index(now[0]) > order.index(revision)
+    (command.downgrade if back else command.upgrade)(config, revision)
+    return now[0] if now else "nothing"
+
+
+def _alembic(connection: Connection, package: str, version_table: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(versions_folder(RUNTIME_MIGRATIONS).parent).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", str(versions_folder(package)).replace("%", "%%"))
+    config.attributes.update(connection=connection, version_table=version_table)
+    return config
+
+
+def _revisions(connection: Connection, version_table: str) -> tuple[str, ...]:
+    return MigrationContext.configure(connection, opts={"version_table": version_table}).get_current_heads()
+
+
+def _lock_migrations(connection: Connection) -> None:
+    # SQLite's transaction took the only write lock at its start.
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+
+
+async def _create_schema(database: Database) -> None:
+    # By an engine of its own: the dialect looks up the current schema once, at its first connection, and it must be there by then.
+    engine = postgresql_engine(database.url, database.service, poolclass=NullPool)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_lock_migrations)
+            if not await connection.run_sync(lambda sync: inspect(sync).has_schema(database.service)):
+                await connection.execute(CreateSchema(database.service))
+    except DBAPIError as refusal:
+        if sqlstate(refusal) != _NO_RIGHT:
+            raise
+        role, name = database.url.username, database.url.database
+        raise FatalError(
+            f"{role} may not make the schema {database.service} that it works in: let an administrator of the database run"
+            f' GRANT CREATE ON DATABASE "{name}" TO "{role}", or CREATE SCHEMA {database.service} AUTHORIZATION "{role}"'
+        ) from refusal
+    finally:
+        await engine.dispose()
