@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import httpx2
 
+from benchmarks.load import Answered, Ask, ask_by, http_client
 from benchmarks.measuring import Figure, interval, rounds
 from benchmarks.photo_to_boxes import photos
 from savo_runtime.messaging.embedded import EmbeddedBroker
@@ -48,18 +50,16 @@ def figures() -> Iterator[Figure]:
 class Round:
     """One turn of one contender."""
 
-    def __init__(self, seconds: list[float], burst_seconds: float, cpu_seconds: float) -> None:
-        self.p50 = statistics.median(seconds)
-        self.p99 = sorted(seconds)[max(0, round(0.99 * len(seconds)) - 1)]
-        self.per_second = BURST / burst_seconds
-        self.cpu = cpu_seconds / (len(seconds) + BURST)
+    def __init__(self, quiet: Answered, burst: Answered, cpu_seconds: float) -> None:
+        self.p50 = statistics.median(quiet.seconds)
+        self.p99 = sorted(quiet.seconds)[max(0, round(0.99 * len(quiet.seconds)) - 1)]
+        self.per_second = burst.per_second
+        self.cpu = cpu_seconds / (len(quiet.seconds) + len(burst.seconds))
 
 
 async def measure(urls: tuple[str, str], photo: bytes, meters: tuple[Meter, Meter] = (float, float)) -> tuple[list[Round], list[Round]]:
     found: tuple[list[Round], list[Round]] = ([], [])
-    # While one contender has its turn, the other's server closes its idle connections: forget them sooner than that.
-    limits = httpx2.Limits(keepalive_expiry=1.0)
-    async with httpx2.AsyncClient(timeout=30, limits=limits, trust_env=False) as client:
+    async with http_client() as client:
         for turn in range(-1, ROUNDS):
             for place in (0, 1) if turn % 2 else (1, 0):
                 one = await _round(lambda place=place: _scan(client, urls[place], photo), meters[place])  # type: ignore[misc]
@@ -68,21 +68,10 @@ async def measure(urls: tuple[str, str], photo: bytes, meters: tuple[Meter, Mete
     return found
 
 
-async def _round(scan: Callable[[], Awaitable[None]], meter: Meter) -> Round:
-    seconds, spent = [], meter()
-    for _ in range(ONE_BY_ONE):
-        started = time.perf_counter()
-        await scan()
-        seconds.append(time.perf_counter() - started)
-    left = iter(range(BURST))
-
-    async def worker() -> None:
-        for _ in left:
-            await scan()
-
-    started = time.perf_counter()
-    await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
-    return Round(seconds, time.perf_counter() - started, meter() - spent)
+async def _round(scan: Ask, meter: Meter) -> Round:
+    spent = meter()
+    quiet, burst = await ask_by(1, scan, ONE_BY_ONE), await ask_by(AT_ONCE, scan, BURST)
+    return Round(quiet, burst, meter() - spent)
 
 
 async def _scan(client: httpx2.AsyncClient, url: str, photo: bytes) -> None:
@@ -115,16 +104,18 @@ def _contenders() -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def process(arguments: list[str], settings: dict[str, str], *, log: Path | None = None) -> Iterator[int]:
-    """Its pid."""
+def process(arguments: list[str], settings: dict[str, str], *, log: Path | None = None, python: str = sys.executable) -> Iterator[int]:
+    """Its pid. What it started ends with it."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_", "OTEL_"))}
     with log.open("wb") if log else nullcontext() as said:
-        started = subprocess.Popen([sys.executable, *arguments], env=clean | settings, stdout=subprocess.DEVNULL, stderr=said)
+        started = subprocess.Popen([python, *arguments], env=clean | settings, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
         try:
             yield started.pid
         finally:
             started.terminate()
             started.wait(30)
+            with suppress(ProcessLookupError):  # a server's workers may outlive it
+                os.killpg(started.pid, signal.SIGKILL)
 
 
 def wait_for(url: str) -> None:

@@ -1,0 +1,21 @@
+"""BentoML as its guide shows it: Pillow pictures in, JSON out, one session a worker. MODEL, WORKERS and THREADS come from the environment."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import bentoml
+from PIL.Image import Image
+
+from benchmarks.peers.plain_loop import plain_loop
+
+
+@bentoml.service(workers=int(os.environ.get("WORKERS", "1")), traffic={"timeout": 60}, logging={"access": {"enabled": False}})
+class Detecting:
+    def __init__(self) -> None:
+        self.detect_boxes = plain_loop(os.environ["MODEL"], int(os.environ.get("THREADS", "0")))
+
+    @bentoml.api  # type: ignore[untyped-decorator]  # has no types here
+    def detect(self, image: Image) -> list[Any]:
+        return self.detect_boxes(image)
