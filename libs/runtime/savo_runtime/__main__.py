@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
 
@@ -48,7 +48,8 @@ def run(definitions: Sequence[ServiceDefinition]) -> int:
     _warn_of_unknown_settings(settings)
     flush_traces = configure_traces(next(iter(settings.values())), "+".join(settings))
     try:
-        asyncio.run(_serve_until_signal(definitions, settings))
+        with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+            runner.run(_serve_until_signal(definitions, settings))
     except (FatalError, DependencyDownError) as error:
         redaction = Redaction(secret for one in settings.values() for secret in secrets_of(one))
         print("savo: " + " ".join(redaction.text(str(error)).split()), file=sys.stderr)
@@ -56,6 +57,15 @@ def run(definitions: Sequence[ServiceDefinition]) -> int:
     finally:
         flush_traces()
     return 0
+
+
+def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop, where the platform has it."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 async def _serve_until_signal(definitions: Sequence[ServiceDefinition], settings: Mapping[str, RuntimeSettings]) -> None:

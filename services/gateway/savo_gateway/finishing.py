@@ -37,7 +37,7 @@ class FinishScans:
         _tell(confirmed)
         for word in confirmed.scan.confirmation.refused if confirmed.scan.confirmation else ():
             log.info("scan.early-confirmation-refused", scan_id=completed.scan_id, revision=word.revision, errors=word.errors)
-        self.wakes.wake(completed.scan_id)
+        self.wakes.wake(completed.scan_id, confirmed.scan)
 
     async def fail(self, failed: ScanFailed) -> None:
         if not await self.scans.fail(failed, self.clock()):

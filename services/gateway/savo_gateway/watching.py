@@ -19,28 +19,46 @@ if TYPE_CHECKING:
 __all__ = ["LookForAnswers", "WaitForScan", "Wakes"]
 
 
+@dataclass(eq=False)
+class _Waiting:
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    told: Scan | None = None
+
+    async def within(self, seconds: float) -> Scan | None:
+        """What was said with the wake; None after `seconds`, and when the database knows more."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.woken.wait()
+        except TimeoutError:
+            return None
+        self.woken.clear()
+        return self.told
+
+
 @dataclass(frozen=True)
 class Wakes:
     """Who waits for which scan in this process."""
 
-    _waiting: dict[str, set[asyncio.Event]] = field(default_factory=dict)
+    _waiting: dict[str, set[_Waiting]] = field(default_factory=dict)
 
     def awaited(self) -> list[str]:
         return list(self._waiting)
 
-    def wake(self, scan_id: str) -> None:
-        for event in self._waiting.get(scan_id, ()):
-            event.set()
+    def wake(self, scan_id: str, scan: Scan | None = None) -> None:
+        """With the scan at its end, where it is at hand: then nobody needs to look it up."""
+        for one in self._waiting.get(scan_id, ()):
+            one.told = scan
+            one.woken.set()
 
     @contextmanager
-    def listening(self, scan_id: str) -> Iterator[asyncio.Event]:
-        event = asyncio.Event()
-        self._waiting.setdefault(scan_id, set()).add(event)
+    def listening(self, scan_id: str) -> Iterator[_Waiting]:
+        one = _Waiting()
+        self._waiting.setdefault(scan_id, set()).add(one)
         try:
-            yield event
+            yield one
         finally:
             others = self._waiting[scan_id]
-            others.discard(event)
+            others.discard(one)
             if not others:
                 del self._waiting[scan_id]
 
@@ -50,16 +68,17 @@ class WaitForScan:
     scans: ScanStore
     wakes: Wakes
 
-    async def __call__(self, scan_id: str, seconds: float) -> Scan:
-        """The scan at its end, or as it is after `seconds`. Raises `ScanNotFoundError`."""
+    async def __call__(self, scan_id: str, seconds: float, *, known: Scan | None = None) -> Scan:
+        """The scan at its end, or as it is after `seconds`. Raises `ScanNotFoundError`.
+
+        `known`: as it was a moment ago, which spares the first look. An end that came in that moment is found by `LookForAnswers`.
+        """
         deadline = asyncio.get_running_loop().time() + seconds
-        with self.wakes.listening(scan_id) as woken:
-            while True:
-                scan = await self._find(scan_id)
-                left = deadline - asyncio.get_running_loop().time()
-                if scan.done or left <= 0:
-                    return scan
-                await _woken_within(woken, left)
+        with self.wakes.listening(scan_id) as waiting:
+            scan = known or await self._find(scan_id)
+            while not scan.done and (left := deadline - asyncio.get_running_loop().time()) > 0:
+                scan = await waiting.within(left) or await self._find(scan_id)
+            return scan
 
     async def changes(self, scan_id: str, *, beat: float = 15.0) -> AsyncIterator[Scan | None]:
         """The scan now and at its end; None about every `beat` seconds between, to keep the line open."""
@@ -94,12 +113,3 @@ class LookForAnswers:
         while True:
             await self.look()
             await asyncio.sleep(self.every)
-
-
-async def _woken_within(woken: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await woken.wait()
-    except TimeoutError:
-        return
-    woken.clear()

@@ -11,6 +11,7 @@ from savo_contracts.scans import FailureCode, ScanFailed, ScanRequested
 from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.adapters.tables import ScanRow
 from savo_gateway.finishing import FinishScans, SweepScans
+from savo_gateway.ports import ScanStore
 from savo_gateway.watching import LookForAnswers, WaitForScan, Wakes
 from savo_runtime.testing import RecordingOutbox
 from services.gateway.tests.events import completed, tomato
@@ -95,6 +96,19 @@ async def test_an_answer_that_another_replica_heard_is_found(house: House, jpeg:
     await look.look()
     assert (await waiting).done
     assert wakes.awaited() == []
+
+
+async def test_an_answer_that_was_heard_here_is_given_without_a_look_into_the_database(house: House, jpeg: bytes) -> None:
+    requested = await house.scan(jpeg)
+    scans, wakes = SqlScans(house.runtime.database, house.runtime.outbox), Wakes()
+    queued = await scans.find(requested.scan_id)
+    assert queued is not None
+    no_database = cast(ScanStore, object())
+    waiting = asyncio.create_task(WaitForScan(no_database, wakes)(requested.scan_id, 30, known=queued))
+    while not wakes.awaited():
+        await asyncio.sleep(0)
+    await FinishScans(scans, wakes, house.clock).complete(completed(requested, tomato()))
+    assert await waiting == await scans.find(requested.scan_id)
 
 
 async def test_idempotency_keys_are_forgotten_after_a_day(house: House, jpeg: bytes) -> None:

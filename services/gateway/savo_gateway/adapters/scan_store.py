@@ -162,10 +162,9 @@ def _says_nothing_new(scan: Scan, words: Sequence[ConfirmationRow], request: Con
 
 async def _locked(session: AsyncSession, scan_id: str) -> ScanRow | None:
     """The row, kept from others until the transaction ends: a write first, which locks on PostgreSQL as on SQLite."""
-    await session.execute(
-        update(ScanRow).where(ScanRow.scan_id == scan_id).values(changes=ScanRow.changes + 1), execution_options={"synchronize_session": False}
-    )
-    return await session.get(ScanRow, scan_id)
+    query = update(ScanRow).where(ScanRow.scan_id == scan_id).values(changes=ScanRow.changes + 1).returning(ScanRow)
+    row: ScanRow | None = await session.scalar(query, execution_options={"synchronize_session": False})
+    return row
 
 
 async def _words(session: AsyncSession, scan_id: str) -> list[ConfirmationRow]:

@@ -87,7 +87,7 @@ async def create_scan(
     )
     scan = await accept_counted(gateway, order)
     if wait and not scan.done:
-        scan = await gateway.wait(scan.scan_id, wait)
+        scan = await gateway.wait(scan.scan_id, wait, known=scan)
     view = ScanView.of(scan)
     return JSONResponse(view.model_dump(mode="json"), 200 if scan.done else 202, {"Location": view.links["self"]})
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import Select, String, and_, bindparam, delete, exists, func, literal, outerjoin, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.scans import ScanCompleted, ScanFailed, ScanRequested
@@ -29,19 +29,16 @@ class StoredResults:
 
     async def standing(self, requested: ScanRequested) -> Standing:
         async with self.database.session(read_only=True) as session:
-            if await _is_erased(session, requested.scan_id, requested.subject):
-                return Standing(erased=True)
-            return Standing(finished=await _find(session, requested.scan_id))
+            return await _standing(session, requested.scan_id, requested.subject)
 
     async def keep(self, finished: Finished, spent: Sequence[tuple[str, float]] = (), raw: RawAnswer | None = None) -> Finished | None:
         at = finished.completed_at if isinstance(finished, ScanCompleted) else finished.failed_at
         async with self.database.session() as session:
             # Money is booked whatever becomes of the answer: it is spent.
             session.add_all(SpendingRow(provider=provider, usd=usd, spent_at=at) for provider, usd in spent)
-            if await _is_erased(session, finished.scan_id, finished.subject):
-                return None
-            if (there := await _find(session, finished.scan_id)) is not None:
-                return there
+            there = await _standing(session, finished.scan_id, finished.subject)
+            if there.erased or there.finished:
+                return there.finished
             values = {"subject": finished.subject, "event_type": finished.type, "event": finished.model_dump_json(), "finished_at": at}
             await upsert(session, ResultRow, {"scan_id": finished.scan_id, **values}, key=["scan_id"])
             if raw is not None:
@@ -87,12 +84,20 @@ def _raw_values(finished: Finished, raw: RawAnswer, at: datetime) -> dict[str, o
     return {"scan_id": finished.scan_id, "subject": finished.subject, "answered_at": at, **words}
 
 
-async def _is_erased(session: AsyncSession, scan_id: str, subject: str) -> bool:
-    scan = (ErasedRow.kind == "scan") & (ErasedRow.value == scan_id)
-    person = (ErasedRow.kind == "subject") & (ErasedRow.value == subject)
-    return await session.scalar(select(ErasedRow.kind).where(or_(scan, person)).limit(1)) is not None
+async def _standing(session: AsyncSession, scan_id: str, subject: str) -> Standing:
+    """In one question: each scan asks it twice."""
+    row = (await session.execute(_STANDING, {"scan_id": scan_id, "subject": subject})).one()
+    if row.erased:
+        return Standing(erased=True)
+    return Standing(finished=_EVENTS[row.event_type].model_validate_json(row.event) if row.event_type else None)
 
 
-async def _find(session: AsyncSession, scan_id: str) -> Finished | None:
-    row = await session.get(ResultRow, scan_id)
-    return _EVENTS[row.event_type].model_validate_json(row.event) if row else None
+def _standing_query() -> Select[bool, str, str]:
+    scan, subject = bindparam("scan_id", type_=String), bindparam("subject", type_=String)
+    of_it = and_(ErasedRow.kind == "scan", ErasedRow.value == scan) | and_(ErasedRow.kind == "subject", ErasedRow.value == subject)
+    asked = select(literal(1).label("asked")).subquery()
+    found = outerjoin(asked, ResultRow, ResultRow.scan_id == scan)
+    return select(exists().where(of_it).label("erased"), ResultRow.event_type, ResultRow.event).select_from(found)
+
+
+_STANDING = _standing_query()
