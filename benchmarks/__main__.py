@@ -13,7 +13,7 @@ from rich.table import Table
 
 from benchmarks.measuring import Figure
 
-FIGURES = ("scan_round_trip", "telemetry_overhead", "replay_rate", "photo_to_boxes")
+FIGURES = ("scan_round_trip", "telemetry_overhead", "replay_rate", "photo_to_boxes", "serving")
 
 
 def main(arguments: list[str]) -> int:

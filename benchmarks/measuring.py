@@ -8,6 +8,9 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 RESAMPLES = 2000
 LONG = 4
@@ -57,8 +60,35 @@ def faster(name: str, ours: Sequence[float], peer_name: str, peer: Sequence[floa
     return Figure(name, "ms", statistics.median(ours) * 1000, peer_name, statistics.median(peer) * 1000, statistics.median(ratios), lower, upper, note)
 
 
+def of_rounds(
+    name: str,
+    unit: str,
+    ours: Sequence[T],
+    peer_name: str,
+    peer: Sequence[T],
+    figure: Callable[[Sequence[T]], float],
+    *,
+    higher_is_better: bool,
+    note: str = "",
+) -> Figure:
+    """A figure over all rounds together, such as a quantile. The interval draws whole rounds, ours and the peer's of one round together."""
+
+    def ratio(drawn: Sequence[int]) -> float:
+        mine, theirs = figure([ours[turn] for turn in drawn]), figure([peer[turn] for turn in drawn])
+        return mine / theirs if higher_is_better else theirs / mine
+
+    turns = range(len(ours))
+    draw = random.Random(SEED)
+    ratios = sorted(ratio(draw.choices(turns, k=len(turns))) for _ in range(RESAMPLES))
+    return Figure(name, unit, figure(ours), peer_name, figure(peer), ratio(turns), *_middle_95(ratios), note)
+
+
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the median, by bootstrap with a fixed seed."""
     draw = random.Random(SEED)
     medians = sorted(statistics.median(draw.choices(values, k=len(values))) for _ in range(RESAMPLES))
-    return medians[int(0.025 * RESAMPLES)], medians[int(0.975 * RESAMPLES) - 1]
+    return _middle_95(medians)
+
+
+def _middle_95(drawn: Sequence[float]) -> tuple[float, float]:
+    return drawn[int(0.025 * RESAMPLES)], drawn[int(0.975 * RESAMPLES) - 1]

@@ -1,4 +1,4 @@
-"""LitServe as its guide shows it: `python -m benchmarks.peers.lit_server PORT plain|savo MODEL WORKERS THREADS` answers POST /predict with boxes.
+"""LitServe as its guide shows it: `python -m benchmarks.peers.lit_server PORT plain|savo MODEL [WORKERS THREADS]` answers POST /predict with boxes.
 
 It reads the annotations as they stand: no `from __future__ import annotations` here.
 """
@@ -49,6 +49,7 @@ def _ours(model: str, threads: int) -> Callable[[bytes], list[Any]]:
 
 
 if __name__ == "__main__":
-    port, kind, model, workers, threads = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+    port, kind, model = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    workers, threads = (int(word) for word in sys.argv[4:6] or (1, 0))
     server = litserve.LitServer(Detecting(kind, model, threads), accelerator="cpu", workers_per_device=workers)
     server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)

@@ -1,0 +1,93 @@
+"""Served scans: a photo over HTTP in, boxes out, four clients at a time. Ours with all its duties (checked, stored, through Kafka, kept in the
+database) beside LitServe and BentoML, which answer from the same ONNX file with Pillow and ONNX Runtime and do nothing else.
+
+LitServe runs `savo_detection` too: the same engine, so that what is left is what our path costs. All take the same form; no photo is sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from math import ceil
+from pathlib import Path
+
+from benchmarks.load import Answered, ask_by, http_client
+from benchmarks.measuring import Figure, of_rounds, rounds
+from benchmarks.peer_servers import bento_ml, lit_serve, peers_python
+from benchmarks.photo_to_boxes import photos, sure_model
+from benchmarks.product import Post, answering_with, broker, one_of_many, product
+from savo_detection.choosing import Engines
+from savo_detection.engines import ONNX_RUNTIME
+from savo_detection.model import Detector
+
+ROUNDS = rounds(12)
+CLIENTS = 4
+REQUESTS = {"512 px": 24, "12 MP": 12}
+FIRST_PORT = 18451
+
+PEERS = ("LitServe", "BentoML")
+EQUAL = "LitServe + savo_detection"
+
+
+def figures() -> Iterator[Figure]:
+    best = best_engine()
+    engines = list(dict.fromkeys((best, ONNX_RUNTIME)))
+    with _contenders(engines) as (posts, words):
+        for size, photo in photos().items():
+            turns = asyncio.run(measure(posts, photo, REQUESTS[size]))
+            for engine in engines:
+                for peer in (*PEERS, *([EQUAL] if engine == best else [])):
+                    yield from _beside(f"served scans, {size}, {engine}", turns[engine], peer, turns[peer], f"{CLIENTS} clients; {words}")
+
+
+def _beside(name: str, ours: list[Answered], peer_name: str, peer: list[Answered], note: str) -> Iterator[Figure]:
+    yield of_rounds(name, "per s", ours, peer_name, peer, rate, higher_is_better=True, note=note)
+    yield of_rounds(f"{name}, p95", "ms", ours, peer_name, peer, p95, higher_is_better=False, note=note)
+
+
+def rate(turns: Sequence[Answered]) -> float:
+    return sum(len(turn.seconds) for turn in turns) / sum(turn.wall for turn in turns)
+
+
+def p95(turns: Sequence[Answered]) -> float:
+    """Milliseconds, of all requests together."""
+    seconds = sorted(one for turn in turns for one in turn.seconds)
+    return 1000 * seconds[ceil(0.95 * len(seconds)) - 1]
+
+
+def best_engine() -> str:
+    """What vision would choose here by itself."""
+    return Detector.load(sure_model(), engines=Engines("auto")).choice.engine
+
+
+async def measure(posts: Mapping[str, Post], photo: bytes, requests: int) -> dict[str, list[Answered]]:
+    """Each contender's turns; the order within a round is turned every time, and the first round is for warming up."""
+    names, forms = list(posts), one_of_many(photo)
+    found: dict[str, list[Answered]] = {name: [] for name in names}
+    async with http_client() as client:
+        for turn in range(-1, ROUNDS):
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                answered = await ask_by(CLIENTS, lambda name=name: posts[name](client, next(forms)), requests)  # type: ignore[misc]
+                if turn >= 0:
+                    found[name].append(answered)
+    return found
+
+
+@contextmanager
+def _contenders(engines: list[str]) -> Iterator[tuple[dict[str, Post], str]]:
+    """All of them ready, and in words what broker ours are on."""
+    model, python, ports = str(sure_model().resolve()), peers_python(), itertools.count(FIRST_PORT)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True)))
+        posts: dict[str, Post] = {}
+        for engine in engines:
+            brokered = stack.enter_context(broker())
+            ours = product(folder / engine, next(ports), brokered, {**answering_with(model), "SAVO_DETECTION_ENGINE": engine})
+            posts[engine] = stack.enter_context(ours).scan
+        posts["LitServe"] = stack.enter_context(lit_serve(python, next(ports), "plain", model, folder / "litserve.log"))
+        posts["BentoML"] = stack.enter_context(bento_ml(python, next(ports), model, folder / "bentoml.log"))
+        posts[EQUAL] = stack.enter_context(lit_serve(python, next(ports), "savo", model, folder / "litserve-savo.log"))
+        yield posts, brokered.words
