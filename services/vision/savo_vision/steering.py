@@ -1,8 +1,8 @@
 """From `rollout.changed` to the routing in force, with the models for it in place first.
 
-A share that falls, or a change whose models are here, is in force at once: a breach must not wait for a download. A change that
-needs a model comes into force when the model is loaded, or refused, so that no scan waits for a swap. The very first one comes
-into force at once, and scans wait for its models: after a restart people stay in their arm.
+A share that falls to nothing, or a change whose models are here, is in force at once: a breach must not wait for a download. A change
+that needs a model comes into force when the model is loaded, or refused, so that no scan waits for a swap: until then the champion is who
+it was. The very first one comes into force at once, and scans wait for its models: after a restart people stay in their arm.
 """
 
 from __future__ import annotations
@@ -46,8 +46,11 @@ class Steering:
             return
         self._newest = decision
         self.slot.expect(*(ref.version for ref in self._wanted(decision)))
-        if self.router.decision is None or decision.share == 0 or all(self.slot.holds(ref.version) for ref in self._wanted(decision)):
+        in_force = self.router.decision
+        if in_force is None or all(self.slot.holds(ref.version) for ref in self._wanted(decision)):
             self._adopt(decision)
+        elif decision.share == 0:
+            self._adopt(decision.model_copy(update={"champion": in_force.champion}))
         self._changed.set()
 
     async def run(self) -> None:

@@ -57,6 +57,17 @@ async def test_a_breach_is_in_force_at_once_without_waiting_for_any_model(world:
     assert world.scan.router.share == 0.0
 
 
+async def test_until_a_new_champion_is_loaded_the_one_before_it_answers_and_no_scan_waits(world: World) -> None:
+    world.scan.slot.patience = 5
+    await world.turn_to(rollout(1, 0.0, champion=V1))
+    world.steering.take(rollout(2, 0.0, champion=V2))
+    async with asyncio.timeout(1):
+        before = await answer(world, "before")
+    assert (before.model_version, before.fallback_reason) == ("v1", None)
+    await world.steering.settle()
+    assert (await answer(world, "after")).model_version == "v2"
+
+
 async def test_a_stale_or_repeated_decision_changes_nothing(world: World) -> None:
     await world.turn_to(rollout(5, 0.5, candidate=V1))
     for sequence in (4, 5):
