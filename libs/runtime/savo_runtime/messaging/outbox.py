@@ -10,6 +10,7 @@ overtake each other and break the order of a key. The others look again every ha
 from __future__ import annotations
 
 import asyncio
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
@@ -66,6 +67,7 @@ class Outbox:
     def __init__(self, service: str, *, clock: Callable[[], datetime] = _utc_now) -> None:
         self.added = asyncio.Event()
         """Set when a transaction with new rows was committed in this process."""
+        self._fresh: list[OutboxRow] | None = []
         self._service = service
         self._clock = clock
 
@@ -74,11 +76,20 @@ class Outbox:
 
         With several events, `event_id` is the id that theirs are derived from.
         """
-        for message in events:
-            await self._insert(session, message, _id_of(message, event_id, alone=len(events) == 1))
-        event.listen(session.sync_session, "after_commit", lambda _: self.added.set(), once=True)
+        rows = [await self._insert(session, message, _id_of(message, event_id, alone=len(events) == 1)) for message in events]
+        event.listen(session.sync_session, "after_commit", lambda _: self._committed([row for row in rows if row]), once=True)
 
-    async def _insert(self, session: AsyncSession, message: Event, event_id: UUID) -> None:
+    def take_fresh(self) -> list[OutboxRow] | None:
+        """What was committed here since the last call, in its order; None when it was more than a batch."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def _committed(self, rows: list[OutboxRow]) -> None:
+        if self._fresh is not None:
+            self._fresh = self._fresh + rows if len(self._fresh) + len(rows) <= BATCH else None
+        self.added.set()
+
+    async def _insert(self, session: AsyncSession, message: Event, event_id: UUID) -> OutboxRow | None:
         topic, time = topic_of(message), self._clock()
         envelope = Envelope.new(message, self._service, event_id=event_id, time=time, traceparent=current_traceparent(), replay=current_replay())
         row = {
@@ -89,7 +100,7 @@ class Outbox:
             "body": envelope.body().decode(),
             "created_at": time,
         }
-        await insert_once(session, OutboxRow, row)
+        return OutboxRow(**row) if await insert_once(session, OutboxRow, row) else None
 
 
 class OutboxRelay:
@@ -104,6 +115,9 @@ class OutboxRelay:
         self._outbox = outbox
         self._lock_key = zlib.crc32(f"savo.outbox.{service}".encode())
         self._poll_every = poll_every
+        self._behind = True
+        """There may be rows that only the table knows: after a start, a fault, a full batch; and always where replicas share it."""
+        self._asked_at = 0.0
 
     async def run(self) -> None:
         """Returns only when cancelled. A database or a Kafka that is away is waited for."""
@@ -123,14 +137,26 @@ class OutboxRelay:
         No transaction that writes is open while Kafka is waited for: SQLite has one writer.
         """
         async with self._turn() as ours:
-            rows = await self._oldest() if ours else []
+            rows, behind = await self._next() if ours else ([], True)
+            self._behind = True
             if rows:
                 placed = await self._publish(rows)
                 async with self._database.session() as session:
                     if self._on_published:
                         await self._on_published(session, list(zip(rows, placed, strict=True)))
-                    await session.execute(delete(OutboxRow).where(OutboxRow.id.in_([row.id for row in rows])))
+                    await session.execute(delete(OutboxRow).where(OutboxRow.event_id.in_([row.event_id for row in rows])))
+            self._behind = behind
             return len(rows)
+
+    async def _next(self) -> tuple[Sequence[OutboxRow], bool]:
+        """Rows to publish, and whether the table must be asked again. A row that was just committed here goes without a look at the table."""
+        fresh, now = self._outbox.take_fresh(), time.monotonic()
+        if fresh and not self._behind and now - self._asked_at < 2 * self._poll_every:
+            return fresh, False
+        self._behind, self._asked_at = True, now  # a command in another process may have left something
+        rows = await self._oldest()
+        came_meanwhile = self._outbox.take_fresh() != []  # they may be among these rows already
+        return rows, came_meanwhile or len(rows) == BATCH or not self._database.is_sqlite
 
     async def _publish(self, rows: Sequence[OutboxRow]) -> Sequence[RecordRef]:
         """Each in the trace of the request that wrote it."""

@@ -15,8 +15,9 @@ from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.messaging.inbox import first_time
-from savo_runtime.messaging.outbox import Outbox, OutboxRelay
+from savo_runtime.messaging.outbox import BATCH, Outbox, OutboxRelay
 from savo_runtime.messaging.publishing import OutgoingRecord
+from savo_runtime.messaging.tables import OutboxRow
 from savo_runtime.schema import migrate
 
 
@@ -38,6 +39,14 @@ class NotedSender:
 
     def keys(self) -> list[str]:
         return [record.key.decode() for record in self.sent if record.key]
+
+
+class LooksCounted(OutboxRelay):
+    looks = 0
+
+    async def _oldest(self) -> Sequence[OutboxRow]:
+        self.looks += 1
+        return await super()._oldest()
 
 
 @pytest.fixture
@@ -148,6 +157,44 @@ async def test_a_commit_wakes_the_relay_at_once(tables: Database, outbox: Outbox
     await eventually(lambda: sender.keys() == ["a"], within=5)
     relay.cancel()
     await asyncio.wait([relay])
+
+
+async def test_a_row_that_was_just_committed_goes_without_a_look_at_the_table(tables: Database, outbox: Outbox, sender: NotedSender) -> None:
+    relay = LooksCounted(tables, sender, outbox, "gateway", poll_every=3600)
+    for name in ("a", "b", "c"):
+        await add(tables, outbox, name)
+        assert await relay.relay_once() == 1
+    assert sender.keys() == ["a", "b", "c"]
+    assert relay.looks == (1 if tables.is_sqlite else 3)
+
+
+async def test_after_a_fault_what_waits_longest_goes_first(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+    assert await relay.relay_once() == 0
+    await add(tables, outbox, "a")
+    sender.down = True
+    with pytest.raises(DependencyDownError):
+        await relay.relay_once()
+    sender.down = False
+    await add(tables, outbox, "b")
+    assert await relay.relay_once() == 2
+    assert sender.keys() == ["a", "b"]
+
+
+async def test_what_another_process_left_is_found_however_much_is_committed_here(tables: Database, outbox: Outbox, sender: NotedSender) -> None:
+    relay = OutboxRelay(tables, sender, outbox, "gateway", poll_every=0)
+    assert await relay.relay_once() == 0
+    await add(tables, Outbox("gateway"), "theirs")
+    await add(tables, outbox, "ours")
+    assert await relay.relay_once() == 2
+    assert sender.keys() == ["theirs", "ours"]
+
+
+async def test_more_than_a_batch_at_once_goes_in_order_and_once(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+    assert await relay.relay_once() == 0
+    names = [f"n{number:04}" for number in range(BATCH + 50)]
+    await add(tables, outbox, *names)
+    assert [await relay.relay_once() for _ in range(3)] == [BATCH, 50, 0]
+    assert sender.keys() == names
 
 
 async def test_a_relay_outlives_a_kafka_that_is_down(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
