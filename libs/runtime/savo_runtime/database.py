@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from opentelemetry.trace import SpanKind
-from sqlalchemy import Connection, DateTime, Dialect, Table, TypeDecorator, event, inspect, text
+from sqlalchemy import Connection, CursorResult, DateTime, Dialect, Insert, Table, TypeDecorator, event, inspect, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -24,7 +25,7 @@ from savo_runtime.settings import RuntimeSettings
 from savo_runtime.sqlite_driver import connector
 from savo_runtime.telemetry.spans import step
 
-__all__ = ["Database", "UtcDateTime", "postgresql_engine", "upsert"]
+__all__ = ["Database", "UtcDateTime", "insert_once", "postgresql_engine", "upsert"]
 
 LOCK_WAIT_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
@@ -120,17 +121,41 @@ class Database:
             self._writer.release()
 
 
+async def insert_once(session: AsyncSession, table: type[DeclarativeBase] | Table, values: Mapping[str, Any]) -> bool:
+    """Insert unless a unique key stands against it; whether a row was added. On PostgreSQL it waits for another transaction that adds the same."""
+    result = await session.execute(_insert_once(_table(table), _dialect(session)), dict(values))
+    return isinstance(result, CursorResult) and result.rowcount == 1
+
+
 async def upsert(session: AsyncSession, table: type[DeclarativeBase] | Table, values: Mapping[str, Any], key: Sequence[str]) -> None:
     """Insert, or where `key` (column names with a unique index) is taken set the other values. Objects already loaded are not refreshed."""
-    target = table if isinstance(table, Table) else inspect(table).local_table
-    assert isinstance(target, Table)
-    dialect = session.get_bind().dialect.name
-    insert = sqlite.insert(target).values(dict(values)) if dialect == "sqlite" else postgresql.insert(target).values(dict(values))
-    others = {name: insert.excluded[name] for name in values if name not in key}
+    await session.execute(_upsert(_table(table), _dialect(session), tuple(values), tuple(key)), dict(values))
+
+
+def _table(table: type[DeclarativeBase] | Table) -> Table:
+    found = table if isinstance(table, Table) else inspect(table).local_table
+    assert isinstance(found, Table)
+    return found
+
+
+def _dialect(session: AsyncSession) -> str:
+    return session.get_bind().dialect.name
+
+
+# Statements are made once: making one takes as long as running it. Inline: nobody asks for the row's new key.
+@cache
+def _insert_once(table: Table, dialect: str) -> Insert:
+    insert = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    return insert.on_conflict_do_nothing().inline()
+
+
+@cache
+def _upsert(table: Table, dialect: str, columns: tuple[str, ...], key: tuple[str, ...]) -> Insert:
+    insert = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    others = {name: insert.excluded[name] for name in columns if name not in key}
     if others:
-        await session.execute(insert.on_conflict_do_update(index_elements=list(key), set_=others))
-    else:
-        await session.execute(insert.on_conflict_do_nothing(index_elements=list(key)))
+        return insert.on_conflict_do_update(index_elements=list(key), set_=others).inline()
+    return insert.on_conflict_do_nothing(index_elements=list(key)).inline()
 
 
 def _sqlite_engine(url: URL) -> AsyncEngine:

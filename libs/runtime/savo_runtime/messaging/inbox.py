@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from savo_runtime.messaging.tables import ProcessedEvent, RuntimeBase
+from savo_runtime.database import insert_once
+from savo_runtime.messaging.tables import ProcessedEvent
 
-__all__ = ["first_time", "insert_once"]
+__all__ = ["first_time"]
 
 
 async def first_time(session: AsyncSession, event_id: UUID) -> bool:
@@ -20,10 +18,3 @@ async def first_time(session: AsyncSession, event_id: UUID) -> bool:
     A second caller with the same id waits (PostgreSQL) until the first one's transaction is over.
     """
     return await insert_once(session, ProcessedEvent, {"event_id": event_id})
-
-
-async def insert_once(session: AsyncSession, table: type[RuntimeBase], values: dict[str, Any]) -> bool:
-    """Insert unless a unique key stands against it; whether a row was added."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    result = await session.execute(insert(table).values(**values).on_conflict_do_nothing())
-    return isinstance(result, CursorResult) and result.rowcount == 1

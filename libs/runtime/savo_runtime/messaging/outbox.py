@@ -25,8 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import Envelope, Event, RecordRef, derived_id
 from savo_contracts.topics import topic_of
+from savo_runtime.database import insert_once
 from savo_runtime.errors import SavoError
-from savo_runtime.messaging.inbox import insert_once
 from savo_runtime.messaging.publishing import OutgoingRecord
 from savo_runtime.messaging.replay_mark import current_replay
 from savo_runtime.messaging.tables import OutboxRow

@@ -10,9 +10,8 @@ from uuid import UUID
 from sqlalchemy import select
 
 from savo_contracts.audit import AuditRecorded
-from savo_gateway.adapters.rows import insert_once
 from savo_gateway.adapters.tables import AuditRow
-from savo_runtime.database import Database
+from savo_runtime.database import Database, insert_once
 
 __all__ = ["SqlAuditLog"]
 

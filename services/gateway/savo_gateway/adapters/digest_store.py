@@ -7,10 +7,9 @@ from datetime import datetime
 
 from sqlalchemy import delete, select
 
-from savo_gateway.adapters.rows import insert_once
 from savo_gateway.adapters.tables import DigestRow
 from savo_gateway.errors import DigestSentError
-from savo_runtime.database import Database
+from savo_runtime.database import Database, insert_once
 
 __all__ = ["SqlDigests"]
 

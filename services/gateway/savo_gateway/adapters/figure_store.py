@@ -16,10 +16,9 @@ from savo_contracts.models import ModelRegistered
 from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
 from savo_contracts.training import TrainingFinished
-from savo_gateway.adapters.rows import insert_once
 from savo_gateway.adapters.tables import ModelRow, RecipesRow, RejectionRow, RunRow, SampleLabelRow, SampleRow, ScanRow, UploadRefusalRow
 from savo_gateway.stats import Figures, StoredFigures, TrainingRun
-from savo_runtime.database import Database, upsert
+from savo_runtime.database import Database, insert_once, upsert
 
 __all__ = ["SqlFigures"]
 

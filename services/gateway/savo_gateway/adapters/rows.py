@@ -1,32 +1,24 @@
-"""Between rows and the domain's own forms, and the one insert that both databases understand."""
+"""Between rows and the domain's own forms."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import CursorResult, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed, StorageLocation
 from savo_gateway.access import Person
-from savo_gateway.adapters.tables import Base, ConfirmationRow, ScanRow, SubjectRow
+from savo_gateway.adapters.tables import ConfirmationRow, ScanRow, SubjectRow
 from savo_gateway.confirmations import ConfirmationRequest
 from savo_gateway.scans import Confirmation, RefusedWord, Scan, ScanError, ScanStatus
 from savo_gateway.settling import settle
+from savo_runtime.database import insert_once
 
-__all__ = ["insert_once", "subject_for", "to_confirmation", "to_requests", "to_scan", "write_answer", "write_failure"]
-
-
-async def insert_once(session: AsyncSession, table: type[Base], values: dict[str, Any]) -> bool:
-    """Insert unless the key is taken; whether a row was added. On PostgreSQL it waits for another transaction that adds the same."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    result = await session.execute(insert(table).values(**values).on_conflict_do_nothing())
-    return isinstance(result, CursorResult) and result.rowcount == 1
+__all__ = ["subject_for", "to_confirmation", "to_requests", "to_scan", "write_answer", "write_failure"]
 
 
 async def subject_for(session: AsyncSession, person: Person | None, now: datetime) -> tuple[str, bool]:
