@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from math import fsum
 
 import pytest
 from hypothesis import given
@@ -70,6 +71,8 @@ async def test_with_the_rollout_stopped_the_last_share_stays_and_scans_go_on(wor
     [
         ((0.6,), None),
         ((0.6, 0.6), None),
+        ((0.6,) * 10, None),
+        ((0.5, 0.7), None),
         ((0.59999,), FallbackReason.LOW_CONFIDENCE),
         ((0.9, 0.2), FallbackReason.LOW_CONFIDENCE),
         ((), FallbackReason.NO_BOXES),
@@ -91,7 +94,7 @@ def test_the_threshold_is_on_the_mean_of_the_boxes(confidences: list[float], thr
     if not confidences:
         assert reason is FallbackReason.NO_BOXES
     else:
-        assert (reason is FallbackReason.LOW_CONFIDENCE) == (sum(confidences) / len(confidences) < threshold)
+        assert (reason is FallbackReason.LOW_CONFIDENCE) == (round(fsum(confidences) / len(confidences), 9) < threshold)
 
 
 async def test_a_fallback_s_cost_is_added_to_the_scan_s(world: World) -> None:

@@ -18,12 +18,12 @@ from savo_vision.costs import Usage
 from savo_vision.detections import Answer
 from savo_vision.errors import ProviderAnswerError, ProviderError, ProviderKeyError, ProviderRefusedError, ProviderUnavailableError
 
-__all__ = ["GoogleVision", "connect_google", "refusal_words"]
+__all__ = ["GoogleVision", "connect_google", "ended_whole", "refusal_words"]
 
 NAME = "Google"
 KEY_VARIABLE = "GOOGLE_API_KEY"
 
-_CUT_SHORT = {"MAX_TOKENS", "MALFORMED_RESPONSE", "OTHER"}
+_CUT_SHORT = {"MAX_TOKENS", "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "OTHER"}
 _WHOLE = {"STOP", "FINISH_REASON_UNSPECIFIED", ""}
 
 
@@ -84,6 +84,14 @@ def refusal_words(reason: str) -> str:
     return f"declined the photo ({reason.lower().replace('_', ' ')})"
 
 
+def ended_whole(reason: str, usage: Usage) -> None:
+    """By Gemini's finish reason: raises `ProviderAnswerError` when it stopped too early, `ProviderRefusedError` when it would not say."""
+    if reason in _CUT_SHORT:
+        raise ProviderAnswerError(NAME, f"ended its answer too early ({reason.lower().replace('_', ' ')})", usage=usage)
+    if reason not in _WHOLE:
+        raise ProviderRefusedError(NAME, refusal_words(reason), usage=usage)
+
+
 def _read(response: types.GenerateContentResponse) -> Answer:
     usage = _usage(response.usage_metadata)
     feedback = response.prompt_feedback
@@ -92,11 +100,7 @@ def _read(response: types.GenerateContentResponse) -> Answer:
     if not response.candidates:
         raise ProviderAnswerError(NAME, "gave no answer at all", usage=usage)
     finished = response.candidates[0].finish_reason
-    reason = finished.name if finished else ""
-    if reason in _CUT_SHORT:
-        raise ProviderAnswerError(NAME, f"ended its answer too early ({reason.lower().replace('_', ' ')})", usage=usage)
-    if reason not in _WHOLE:
-        raise ProviderRefusedError(NAME, refusal_words(reason), usage=usage)
+    ended_whole(finished.name if finished else "", usage)
     return read_answer(NAME, response.text, usage, response.model_version)
 
 

@@ -1,14 +1,16 @@
 """Google Gemini through `google-generativeai`, for those who still pin it (SAVO_GOOGLE_SDK=generativeai).
 
 Its support ended in November 2025. It is an optional extra and is imported only when chosen. Its own async client speaks gRPC
-alone, which no proxy and no stand-in does, so its REST client runs in a thread.
+alone, which no proxy and no stand-in does, so its REST client runs in threads of its own: as many as scans may be in flight.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +18,8 @@ from savo_contracts.scans import ServedBy
 from savo_detection.shrinking import shrunk_jpeg
 from savo_runtime.errors import FatalError
 from savo_vision.adapters.answers import read_answer
-from savo_vision.adapters.calling import Calls, unavailable_by_status
-from savo_vision.adapters.google import KEY_VARIABLE, NAME, refusal_words
+from savo_vision.adapters.calling import MAX_ANSWER_BYTES, Calls, unavailable_by_status
+from savo_vision.adapters.google import KEY_VARIABLE, NAME, ended_whole, refusal_words
 from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, MAX_SIDE, PROMPT
 from savo_vision.costs import Usage
 from savo_vision.detections import Answer
@@ -38,25 +40,31 @@ _SCHEMA = {
         "required": ["label", "box_2d"],
     },
 }
-_STOP = 1
-_MAX_TOKENS = 2
+
+
+IN_FLIGHT = 96
+
+
+class AnswerTooLongError(Exception):
+    """It is larger, or took longer, than any answer to our question."""
 
 
 @dataclass(frozen=True)
 class LegacyGoogleVision:
     model: str
     client: Any
+    session: Any
     calls: Calls
+    threads: ThreadPoolExecutor
     served_by: ServedBy = ServedBy.GOOGLE
 
     async def look(self, photo: bytes) -> Answer:
         jpeg = await asyncio.to_thread(shrunk_jpeg, photo, MAX_SIDE)
-        return await self.calls.run(lambda seconds: asyncio.to_thread(self._ask, jpeg, seconds))
+        return await self.calls.run(lambda seconds: asyncio.get_running_loop().run_in_executor(self.threads, self._ask, jpeg, seconds))
 
     async def close(self) -> None:
-        # Made at the first call, and reachable by no public name.
-        if rest_client := getattr(self.client, "_client", None):
-            await asyncio.to_thread(rest_client.transport.close)
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.session.close()
 
     def _ask(self, jpeg: bytes, seconds: float) -> Answer:
         api_errors = importlib.import_module("google.api_core.exceptions")
@@ -64,6 +72,8 @@ class LegacyGoogleVision:
         try:
             contents = [{"mime_type": "image/jpeg", "data": jpeg}, PROMPT]
             response = self.client.generate_content(contents, request_options={"timeout": seconds, "retry": None})
+        except AnswerTooLongError as fault:
+            raise ProviderAnswerError(NAME, "gave an answer that is too large to be one") from fault
         except (api_errors.RetryError, connection_errors.RequestException) as fault:
             raise ProviderUnavailableError(NAME, f"cannot be reached ({type(fault).__name__})") from fault
         except api_errors.GoogleAPICallError as fault:
@@ -83,21 +93,47 @@ def connect_legacy_google(key: str, model: str, calls: Calls, *, base_url: str |
         raise FatalError("SAVO_GOOGLE_SDK=generativeai needs the extra: uv sync --extra generativeai") from missing
     sdk.configure(api_key=key, transport="rest", client_options={"api_endpoint": base_url} if base_url else None)
     config = {"response_mime_type": "application/json", "response_schema": _SCHEMA, "temperature": 0.0, "max_output_tokens": MAX_OUTPUT_TOKENS}
-    return LegacyGoogleVision(model, sdk.GenerativeModel(model, generation_config=config), calls)
+    generative = sdk.GenerativeModel(model, generation_config=config)
+    session = _bounded_session(generative)
+    return LegacyGoogleVision(model, generative, session, calls, ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="generativeai"))
+
+
+def _bounded_session(generative: Any) -> Any:
+    """The HTTP session of the library's REST client, told to end an answer that grows too large or trickles past its time."""
+    adapters = importlib.import_module("requests.adapters")
+
+    class Bounded(adapters.HTTPAdapter):  # type: ignore[name-defined, misc]
+        def send(self, request: Any, *, timeout: Any = None, **options: Any) -> Any:
+            ends = time.monotonic() + timeout if isinstance(timeout, int | float) else float("inf")
+            response = super().send(request, timeout=timeout, **(options | {"stream": True}))
+            body = bytearray()
+            for chunk in response.iter_content(65_536):
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES or time.monotonic() > ends:
+                    response.close()
+                    raise AnswerTooLongError
+            response._content = bytes(body)  # noqa: SLF001 - requests reads it there
+            return response
+
+    # Neither client nor session is reachable by a public name, and the client is otherwise made at the first call.
+    generative._client = generative._client or importlib.import_module("google.generativeai.client").get_default_generative_client()  # noqa: SLF001
+    session = generative._client.transport._session  # noqa: SLF001
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, Bounded(pool_maxsize=IN_FLIGHT))
+    return session
 
 
 def _read(response: Any) -> Answer:
-    usage = Usage(response.usage_metadata.prompt_token_count, response.usage_metadata.candidates_token_count)
+    counts = response.usage_metadata
+    # Thinking is paid as output; this library knows it only within the total.
+    usage = Usage(counts.prompt_token_count, max(counts.candidates_token_count, counts.total_token_count - counts.prompt_token_count))
     if response.prompt_feedback.block_reason:
         raise ProviderRefusedError(NAME, refusal_words(response.prompt_feedback.block_reason.name), usage=usage)
     if not response.candidates:
         raise ProviderAnswerError(NAME, "gave no answer at all", usage=usage)
     candidate = response.candidates[0]
-    if candidate.finish_reason == _MAX_TOKENS:
-        raise ProviderAnswerError(NAME, "ended its answer too early (max tokens)", usage=usage)
-    if candidate.finish_reason not in (0, _STOP):
-        raise ProviderRefusedError(NAME, refusal_words(candidate.finish_reason.name), usage=usage)
-    return read_answer(NAME, "".join(part.text for part in candidate.content.parts), usage)
+    ended_whole(getattr(candidate.finish_reason, "name", str(candidate.finish_reason)), usage)
+    return read_answer(NAME, "".join(part.text for part in candidate.content.parts), usage, response._result.model_version)  # noqa: SLF001 - nowhere public
 
 
 def _meaning(fault: Any) -> Exception:

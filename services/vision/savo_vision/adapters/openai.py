@@ -7,8 +7,8 @@ import base64
 from dataclasses import dataclass
 
 import openai
-from openai.types.responses import ParsedResponse
-from pydantic import BaseModel, ValidationError
+from openai.types.responses import Response
+from pydantic import BaseModel, ConfigDict
 
 from savo_contracts.scans import ServedBy
 from savo_detection.shrinking import shrunk_jpeg
@@ -25,10 +25,16 @@ NAME = "OpenAI"
 KEY_VARIABLE = "OPENAI_API_KEY"
 
 
-class SeenItems(BaseModel):
-    """Structured output wants an object at the top."""
+class _StrictItem(SeenItem):
+    model_config = ConfigDict(extra="forbid")
 
-    items: list[SeenItem]
+
+class _SeenItems(BaseModel):
+    """Structured output wants an object at the top, and nothing besides what is named."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[_StrictItem]
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,10 @@ class OpenAIVision:
     async def _ask(self, jpeg: bytes, seconds: float) -> Answer:
         picture = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
         try:
-            response = await self.client.responses.parse(
+            response = await self.client.responses.create(
                 model=self.model,
                 input=[{"role": "user", "content": [{"type": "input_text", "text": PROMPT}, {"type": "input_image", "image_url": picture, "detail": "high"}]}],
-                text_format=SeenItems,
+                text={"format": {"type": "json_schema", "name": "seen_items", "strict": True, "schema": _SeenItems.model_json_schema()}},
                 max_output_tokens=MAX_OUTPUT_TOKENS,
                 timeout=seconds,
             )
@@ -63,8 +69,8 @@ class OpenAIVision:
             raise ProviderUnavailableError(NAME, "cannot be reached") from fault
         except openai.APIStatusError as fault:
             raise _meaning(fault) from fault
-        except (openai.OpenAIError, ValidationError, ValueError) as fault:
-            raise ProviderAnswerError(NAME, "gave an answer that is no whole JSON") from fault
+        except (openai.OpenAIError, ValueError) as fault:
+            raise ProviderAnswerError(NAME, "gave an answer that its SDK cannot read") from fault
         return _read(response)
 
 
@@ -74,15 +80,18 @@ def connect_openai(key: str, model: str, calls: Calls, *, base_url: str | None =
     return OpenAIVision(model, client, calls)
 
 
-def _read(response: ParsedResponse[SeenItems]) -> Answer:
+def _read(response: Response) -> Answer:
     usage = Usage(response.usage.input_tokens, response.usage.output_tokens) if response.usage else Usage()
     contents = [content for output in response.output if output.type == "message" for content in output.content]
     if refusal := next((content for content in contents if content.type == "refusal"), None):
         raise ProviderRefusedError(NAME, f"declined the photo ({refusal.refusal[:200]})", usage=usage)
     if response.status == "incomplete":
         reason = response.incomplete_details.reason if response.incomplete_details else None
-        kind = ProviderRefusedError if reason == "content_filter" else ProviderAnswerError
-        raise kind(NAME, f"ended its answer too early ({(reason or 'no reason given').replace('_', ' ')})", usage=usage)
+        if reason == "content_filter":
+            raise ProviderRefusedError(NAME, "declined the photo (content filter)", usage=usage)
+        raise ProviderAnswerError(NAME, f"ended its answer too early ({(reason or 'no reason given').replace('_', ' ')})", usage=usage)
+    if not contents:
+        raise ProviderAnswerError(NAME, "gave no answer at all", usage=usage)
     return read_answer(NAME, response.output_text, usage, response.model)
 
 
