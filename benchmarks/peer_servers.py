@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx2
 
@@ -33,8 +33,9 @@ def peers_python() -> str:
 
 
 @contextmanager
-def lit_serve(python: str, port: int, detector: Literal["plain", "savo"], model: str, log: Path) -> Iterator[Post]:
-    arguments = ["-m", "benchmarks.peers.lit_server", str(port), detector, model]
+def lit_serve(python: str, port: int, detector: str, model: str, workers: int, log: Path) -> Iterator[Post]:
+    """`detector`: plain, or the engine that `savo_detection` is to take. One worker has all cores, several have a thread each."""
+    arguments = ["-m", "benchmarks.peers.lit_server", str(port), detector, model, str(workers), str(0 if workers == 1 else 1)]
     with process(arguments, {}, log=log, python=python):
         wait_for(f"http://127.0.0.1:{port}/health")
         yield partial(_post, f"http://127.0.0.1:{port}/predict")

@@ -1,7 +1,9 @@
 """Served scans: a photo over HTTP in, boxes out, four clients at a time. Ours with all its duties (checked, stored, through Kafka, kept in the
 database) beside LitServe and BentoML, which answer from the same ONNX file with Pillow and ONNX Runtime and do nothing else.
 
-LitServe runs `savo_detection` too: the same engine, so that what is left is what our path costs. All take the same form; no photo is sent twice.
+LitServe runs `savo_detection` on our engine too: what is left is what our path costs. Peers start as their guides start them, with one worker;
+LitServe also with a worker a core and a thread each, which serves more (BentoML so serves less of the small photos). All take the same form,
+and no photo is sent twice.
 """
 
 from __future__ import annotations
@@ -20,16 +22,17 @@ from benchmarks.peer_servers import bento_ml, lit_serve, peers_python
 from benchmarks.photo_to_boxes import photos, sure_model
 from benchmarks.product import Post, answering_with, broker, one_of_many, product
 from savo_detection.choosing import Engines
+from savo_detection.cpus import usable_cpus
 from savo_detection.engines import ONNX_RUNTIME
 from savo_detection.model import Detector
 
-ROUNDS = rounds(12)
+ROUNDS = rounds(10)
 CLIENTS = 4
-REQUESTS = {"512 px": 24, "12 MP": 12}
+REQUESTS = {"512 px": 16, "12 MP": 8}
 FIRST_PORT = 18451
 
-PEERS = ("LitServe", "BentoML")
-EQUAL = "LitServe + savo_detection"
+PEERS = ("LitServe", "LitServe, a worker a core", "BentoML")
+EQUAL = ("LitServe + savo_detection", "LitServe + savo_detection, a worker a core")
 
 
 def figures() -> Iterator[Figure]:
@@ -39,7 +42,7 @@ def figures() -> Iterator[Figure]:
         for size, photo in photos().items():
             turns = asyncio.run(measure(posts, photo, REQUESTS[size]))
             for engine in engines:
-                for peer in (*PEERS, *([EQUAL] if engine == best else [])):
+                for peer in (*PEERS, *(EQUAL if engine == best else ())):
                     yield from _beside(f"served scans, {size}, {engine}", turns[engine], peer, turns[peer], f"{CLIENTS} clients; {words}")
 
 
@@ -87,7 +90,8 @@ def _contenders(engines: list[str]) -> Iterator[tuple[dict[str, Post], str]]:
             brokered = stack.enter_context(broker())
             ours = product(folder / engine, next(ports), brokered, {**answering_with(model), "SAVO_DETECTION_ENGINE": engine})
             posts[engine] = stack.enter_context(ours).scan
-        posts["LitServe"] = stack.enter_context(lit_serve(python, next(ports), "plain", model, folder / "litserve.log"))
+        for names, detector in ((PEERS[:2], "plain"), (EQUAL, engines[0])):
+            for each, workers in zip(names, (1, usable_cpus()), strict=True):
+                posts[each] = stack.enter_context(lit_serve(python, next(ports), detector, model, workers, folder / f"{each}.log"))
         posts["BentoML"] = stack.enter_context(bento_ml(python, next(ports), model, folder / "bentoml.log"))
-        posts[EQUAL] = stack.enter_context(lit_serve(python, next(ports), "savo", model, folder / "litserve-savo.log"))
         yield posts, brokered.words

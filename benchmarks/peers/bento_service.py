@@ -1,4 +1,4 @@
-"""BentoML as its guide shows it: Pillow pictures in, JSON out, one session a worker. MODEL, WORKERS and THREADS come from the environment."""
+"""BentoML as its guide shows it: Pillow pictures in, JSON out, one worker. MODEL comes from the environment."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from PIL.Image import Image
 from benchmarks.peers.plain_loop import plain_loop
 
 
-@bentoml.service(workers=int(os.environ.get("WORKERS", "1")), traffic={"timeout": 60}, logging={"access": {"enabled": False}})
+@bentoml.service(traffic={"timeout": 60}, logging={"access": {"enabled": False}})
 class Detecting:
     def __init__(self) -> None:
-        self.detect_boxes = plain_loop(os.environ["MODEL"], int(os.environ.get("THREADS", "0")))
+        self.detect_boxes = plain_loop(os.environ["MODEL"])
 
     @bentoml.api  # type: ignore[untyped-decorator]  # has no types here
     def detect(self, image: Image) -> list[Any]:

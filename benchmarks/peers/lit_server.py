@@ -1,4 +1,6 @@
-"""LitServe as its guide shows it: `python -m benchmarks.peers.lit_server PORT plain|savo MODEL [WORKERS THREADS]` answers POST /predict with boxes.
+"""LitServe as its guide shows it: `python -m benchmarks.peers.lit_server PORT DETECTOR MODEL WORKERS THREADS` answers POST /predict with boxes.
+
+DETECTOR is `plain`, or the engine that `savo_detection` takes. THREADS are those of a worker's engine, 0 for all cores.
 
 It reads the annotations as they stand: no `from __future__ import annotations` here.
 """
@@ -14,12 +16,12 @@ from fastapi import Request
 class Detecting(litserve.LitAPI):  # type: ignore[misc]  # has no types
     """Multipart in, JSON out."""
 
-    def __init__(self, kind: str, model: str, threads: int) -> None:
+    def __init__(self, detector: str, model: str, threads: int) -> None:
         super().__init__()
-        self.kind, self.model, self.threads = kind, model, threads
+        self.detector, self.model, self.threads = detector, model, threads
 
     def setup(self, device: str) -> None:
-        self.detect = _plain(self.model, self.threads) if self.kind == "plain" else _ours(self.model, self.threads)
+        self.detect = _plain(self.model, self.threads) if self.detector == "plain" else _ours(self.detector, self.model, self.threads)
 
     def decode_request(self, request: Request) -> bytes:
         photo: bytes = request["image"].file.read()
@@ -39,17 +41,16 @@ def _plain(model: str, threads: int) -> Callable[[bytes], list[Any]]:
     return lambda photo: list(detect(opened(photo)))
 
 
-def _ours(model: str, threads: int) -> Callable[[bytes], list[Any]]:
+def _ours(engine: Any, model: str, threads: int) -> Callable[[bytes], list[Any]]:
     from savo_detection.choosing import Engines
     from savo_detection.model import Detector
 
-    detector = Detector.load(model, threads=threads or None, engines=Engines("auto"))
+    detector = Detector.load(model, threads=threads or None, engines=Engines(engine))
     detector.warm_up()
     return lambda photo: [[box.label, box.confidence, box.bbox.model_dump()] for box in detector.detect(photo)]
 
 
 if __name__ == "__main__":
-    port, kind, model = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-    workers, threads = (int(word) for word in sys.argv[4:6] or (1, 0))
-    server = litserve.LitServer(Detecting(kind, model, threads), accelerator="cpu", workers_per_device=workers)
+    port, detector, model, workers, threads = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+    server = litserve.LitServer(Detecting(detector, model, threads), accelerator="cpu", workers_per_device=workers)
     server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
