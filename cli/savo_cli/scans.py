@@ -52,7 +52,8 @@ def scan(
             failed |= answer["status"] == "failed"
             tell_json(answer) if as_json else _tell(photo, answer)
             if show and answer["result"]:
-                _draw(photo, answer, show if len(photos) == 1 else show.with_stem(f"{show.stem}-{number + 1}"))
+                drawn = _draw(photo, answer, show if len(photos) == 1 else show.with_stem(f"{show.stem}-{number + 1}"))
+                typer.echo(f"drawn to {drawn}", err=as_json)
     raise typer.Exit(int(failed))
 
 
@@ -102,12 +103,11 @@ def _tell(photo: Path, answer: dict[str, Any]) -> None:
     reason = f", fell back: {result['fallback_reason']}" if result["fallback_reason"] else ""
     route = f"{result['served_by']} {result['model_version']} ({result['assigned_arm']}{reason})"
     console.print(f"{head}{route}  {result['duration_ms']:.0f} ms  ${result['cost_usd']:.5f}", markup=False, highlight=False)
-    table = Table("ingredient", "confidence", "box x y w h", box=None, pad_edge=False)
+    table = Table("ingredient", "confidence", "pieces", "keep in", "box x y w h", box=None, pad_edge=False)
     for item in result["items"]:
-        bbox = item["bbox"]
-        table.add_row(
-            item["name"], f"{item['confidence']:.2f}", "–" if bbox is None else " ".join(f"{bbox[side]:.3f}" for side in ("x", "y", "width", "height"))
-        )
+        pieces, bbox = item["quantity_estimate"], item["bbox"]
+        corner_and_size = "–" if bbox is None else " ".join(f"{bbox[side]:.3f}" for side in ("x", "y", "width", "height"))
+        table.add_row(item["name"], f"{item['confidence']:.2f}", "–" if pieces is None else f"{pieces:g}", item["storage_hint"] or "–", corner_and_size)
     console.print(table if result["items"] else _nothing(result["model_version"]), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -124,13 +124,14 @@ def _tell_refusal(photo: Path, refusal: RefusedError, *, as_json: bool) -> None:
         typer.secho(f"savo: {photo.name}: {refusal}", fg="red", err=True)
 
 
-def _draw(photo: Path, answer: dict[str, Any], output: Path) -> None:
+def _draw(photo: Path, answer: dict[str, Any], output: Path) -> Path:
     from savo_cli.drawing import draw_boxes
 
     try:
         draw_boxes(photo, answer["result"]["items"], output)
     except (OSError, ValueError) as flaw:
         raise CommandError(f"cannot draw {photo} to {output}: {flaw}") from flaw
+    return output
 
 
 def _word_of(source: Path) -> dict[str, Any]:

@@ -81,10 +81,35 @@ def test_a_stand_in_that_found_nothing_says_which_photos_it_knows(savo: Savo, ga
 
 def test_show_writes_the_photo_with_its_boxes(savo: Savo, gateway: SmallGateway, photo: Path, tmp_path: Path) -> None:
     gateway.says("POST", "/v1/scans", DONE)
-    assert savo("scan", photo, photo, "--show", tmp_path / "seen.png").exit_code == 0
+    told = savo("scan", photo, photo, "--show", tmp_path / "seen.png")
+    assert told.exit_code == 0
+    assert f"drawn to {tmp_path / 'seen-2.png'}" in told.output
     with Image.open(tmp_path / "seen-2.png") as drawn:
         assert drawn.size == (200, 100)
         assert drawn.convert("RGB").getpixel((20, 40)) != (128, 128, 128)
+
+
+def test_with_json_the_picture_is_written_and_stdout_stays_json(savo: Savo, gateway: SmallGateway, photo: Path, tmp_path: Path) -> None:
+    gateway.says("POST", "/v1/scans", DONE)
+    told = savo("scan", photo, "--json", "--show", tmp_path / "new" / "seen.jpg")
+    assert json.loads(told.stdout) == DONE
+    assert (tmp_path / "new" / "seen.jpg").exists()
+
+
+def test_a_picture_of_no_known_kind_is_refused_in_one_line(savo: Savo, gateway: SmallGateway, photo: Path, tmp_path: Path) -> None:
+    gateway.says("POST", "/v1/scans", DONE)
+    told = savo("scan", photo, "--show", tmp_path / "seen.txt")
+    assert told.exit_code == 1
+    assert "cannot draw" in told.output
+    assert ".txt" in told.output
+
+
+def test_a_scan_tells_pieces_and_where_to_keep_them(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
+    items = [{**DONE["result"]["items"][0], "quantity_estimate": 2.0}, {**DONE["result"]["items"][0], "storage_hint": None, "bbox": None}]  # type: ignore[index, dict-item]
+    gateway.says("POST", "/v1/scans", {**DONE, "result": {**DONE["result"], "items": items}})  # type: ignore[dict-item]
+    lines = [line.split() for line in savo("scan", photo).output.splitlines()]
+    assert ["milk", "0.91", "2", "fridge", "0.100", "0.200", "0.300", "0.400"] in lines
+    assert ["milk", "0.91", "–", "–", "–"] in lines
 
 
 def test_a_confirmation_is_sent_whole_or_short(savo: Savo, gateway: SmallGateway, tmp_path: Path) -> None:
