@@ -113,6 +113,8 @@ def _arms(arms: dict[str, Any]) -> Any:
         verdict = gate["verdict"] or ""
         cells = [_figure(name, figures[name]) for figures in arms.values()]
         table.add_row(words, *cells, f"{'>' if name == 'accuracy' else '<'} {_value(name, gate['target'])}", Text(verdict, style=_COLOURS.get(verdict, "")))
+        if name == "cost_usd":
+            table.add_row("fell back", *(_share(figures.get("fallback_share")) for figures in arms.values()), "", "")
     return table
 
 
@@ -121,6 +123,10 @@ def _figure(name: str, figure: dict[str, Any]) -> str:
         return "–"
     bounds = "" if figure["lower"] is None else f"  [{_bound(name, figure['lower'])} … {_bound(name, figure['upper'])}]"
     return ("–" if figure["estimate"] is None else _value(name, figure["estimate"])) + bounds
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
 
 
 def _value(name: str, value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ REPORT = {
             "scans": 9,
             "confirmed": 5,
             "subjects": 4,
+            "fallback_share": 0.125 if arm == "candidate" else None,
             **{
                 name: {"estimate": 0.5, "lower": 0.1, "upper": 0.9, "target": 0.8, "verdict": "undecided" if arm == "candidate" else None}
                 for name in ("accuracy", "correction_rate", "latency_p95_ms", "cost_usd", "failures")
@@ -140,6 +142,8 @@ def test_the_rollout_is_shown_with_its_evidence_and_what_it_waits_for(savo: Savo
     told = savo("rollout", "show").output
     assert "running: v1 at 25% against the vision provider" in told
     assert "50.0%  [10.0% … 90.0%]" in told
+    below_the_cost = next(after for line, after in pairwise(told.splitlines()) if "mean cost" in line)
+    assert [cell.strip() for cell in below_the_cost.split("│")[1:4]] == ["fell back", "12.5%", "–"]
     assert "waits for certainty about the accuracy" in told
 
 

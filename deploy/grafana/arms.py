@@ -15,6 +15,7 @@ _CORRECTIONS = Target(TARGETS.correction_rate)
 _SECONDS = Target(TARGETS.latency_p95_ms / 1000)
 _COST = Target(TARGETS.cost_usd)
 _ARM = "{{assigned_arm}}"
+_FALLBACKS_ARE_PAID = "Share of the answered scans. Where a model of ours is asked first these are its fallbacks, and a part of the cost."
 
 
 def arms() -> Dashboard:
@@ -25,26 +26,28 @@ def arms() -> Dashboard:
 
 def _totals() -> list[Panel]:
     return [
-        number("Accuracy", "kept ÷ (kept + renamed + removed + added) items.", {_ARM: _accuracy("$__range")}, "percentunit", _ACCURACY, 6),
-        number("Corrections", "Confirmed scans with an edit ÷ confirmed scans.", {_ARM: _corrections("$__range")}, "percentunit", _CORRECTIONS, 6),
-        number("p95", "Accepted to result stored.", {_ARM: _p95("$__range")}, "s", _SECONDS, 6),
+        number("Accuracy", "kept ÷ (kept + renamed + removed + added) items.", {_ARM: _accuracy("$__range")}, "percentunit", _ACCURACY, 5),
+        number("Corrections", "Confirmed scans with an edit ÷ confirmed scans.", {_ARM: _corrections("$__range")}, "percentunit", _CORRECTIONS, 5),
+        number("p95", "Accepted to result stored.", {_ARM: _p95("$__range")}, "s", _SECONDS, 4),
         number(
             "Cost of a scan",
             f"Measured; the owner's reference for the paid provider is ${REFERENCE_COST_USD:.2f}.",
             {_ARM: _cost("$__range")},
             "currencyUSD",
             _COST,
-            6,
+            5,
         ),
+        number("Answered by the provider", _FALLBACKS_ARE_PAID, {_ARM: _by_provider("$__range")}, "percentunit", width=5),
     ]
 
 
 def _course() -> list[Panel]:
     return [
-        lines("Accuracy", "Above the line is on target.", {_ARM: _accuracy("$window")}, "percentunit", _ACCURACY),
-        lines("Corrections", "Below the line is on target.", {_ARM: _corrections("$window")}, "percentunit", _CORRECTIONS),
-        lines("Latency, p95", "Below the line is on target.", {_ARM: _p95("$window")}, "s", _SECONDS),
+        lines("Accuracy", "Above the line is on target.", {_ARM: _accuracy("$window")}, "percentunit", _ACCURACY, 8),
+        lines("Corrections", "Below the line is on target.", {_ARM: _corrections("$window")}, "percentunit", _CORRECTIONS, 8),
+        lines("Latency, p95", "Below the line is on target.", {_ARM: _p95("$window")}, "s", _SECONDS, 8),
         lines("Cost of a scan", "Below the line is on target.", {_ARM: _cost("$window")}, "currencyUSD", _COST),
+        lines("Answered by the provider", _FALLBACKS_ARE_PAID, {_ARM: _by_provider("$window")}, "percentunit"),
     ]
 
 
@@ -112,3 +115,9 @@ def _p95(span: str) -> str:
 
 def _cost(span: str) -> str:
     return f"{grown('savo_arm_cost_usd_total', span, 'assigned_arm')} / {grown('savo_scans_total', span, 'assigned_arm')}"
+
+
+def _by_provider(span: str) -> str:
+    answered = grown("savo_scans_total", span, "assigned_arm", '{outcome="completed"}')
+    theirs = grown("savo_scans_total", span, "assigned_arm", '{served_by=~"google|openai"}')
+    return f"({theirs} or {answered} * 0) / {answered}"

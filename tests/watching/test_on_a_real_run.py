@@ -226,6 +226,11 @@ async def test_what_grew_within_the_window_is_not_missing_its_first_count(run: R
         if query.board == "arms" and query.panel == "Fallbacks":
             fallbacks = sum(visit.arm == "candidate" and visit.served_by == "google" for visit in run.load.visits)
             assert total(run.prometheus, query.filled(WINDOW)) == pytest.approx(fallbacks, rel=0.1)
+        if query.board == "arms" and query.panel == "Answered by the provider":
+            answered = [visit for visit in run.load.visits if visit.arm == "candidate" and visit.served_by]
+            share = sum(visit.served_by == "google" for visit in answered) / len(answered)
+            shown = {metric["assigned_arm"]: value for metric, value in run.prometheus.query(query.filled(WINDOW))}
+            assert shown["candidate"] == pytest.approx(share, rel=0.1)
 
 
 @pytest.mark.asyncio(loop_scope="module")

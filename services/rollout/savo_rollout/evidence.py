@@ -94,6 +94,12 @@ class ArmEvidence:
     first: dict[Measure, Values] = field(default_factory=dict)
     step: dict[Measure, Values] = field(default_factory=dict)
 
+    @property
+    def fallback_share(self) -> float | None:
+        """Of the answered scans, those that the candidate did not answer itself; None before the first."""
+        answered = self.scans - self.failed
+        return 1 - self.by_candidate / answered if answered else None
+
     def estimate(self, measure: Measure) -> float | None:
         """Over all scans of the arm, in the measure's own unit; None before the first."""
         match measure:

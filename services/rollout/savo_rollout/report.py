@@ -38,6 +38,7 @@ class ArmReport(BaseModel):
     confirmed_in_step: int
     subjects: int
     answered_by_candidate: int = Field(description="Scans that the candidate itself answered, without falling back.")
+    fallback_share: float | None = Field(description="Of the candidate's answered scans, those that fell back; None for the baseline and before the first.")
     accuracy: FigureReport
     correction_rate: FigureReport
     latency_p95_ms: FigureReport
@@ -106,7 +107,8 @@ def _arm(arm: Arm, trial: Trial, evidence: Evidence, gates: GatePolicy) -> ArmRe
     here = evidence[arm]
     figures = {measure.value: _figure(measure, arm, trial, evidence, gates) for measure in Measure}
     counts = {"scans": here.scans, "failed": here.failed, "confirmed": here.confirmed, "confirmed_in_step": here.confirmed_in_step}
-    return ArmReport(**counts, subjects=here.subjects, answered_by_candidate=here.by_candidate, **figures)
+    own = {"answered_by_candidate": here.by_candidate, "fallback_share": here.fallback_share if arm is Arm.CANDIDATE else None}
+    return ArmReport(**counts, **own, subjects=here.subjects, **figures)
 
 
 def _figure(measure: Measure, arm: Arm, trial: Trial, evidence: Evidence, gates: GatePolicy) -> FigureReport:

@@ -155,6 +155,21 @@ async def test_evidence_counts_by_the_arm_assigned_but_not_where_no_model_was_lo
     assert (arm.scans, arm.answered_by_candidate) == (1, 0)
 
 
+async def test_the_fallback_share_stands_beside_the_cost(house: House) -> None:
+    await house.hears(registered())
+    before = (await house.rollout.report()).arms[Arm.CANDIDATE]
+    assert before.fallback_share is None
+    for number in range(3):
+        await house.hears(completed(f"own-{number}", "anna"))
+    await house.hears(completed("weak", "ben", served_by="google", model_version="gemini", fallback_reason="low-confidence", cost_usd=0.004))
+    await house.hears(failed("broken", "carl"))
+    await house.hears(completed("theirs", "dora", Arm.BASELINE))
+    arms = (await house.rollout.report()).arms
+    assert arms[Arm.CANDIDATE].fallback_share == 0.25
+    assert arms[Arm.CANDIDATE].cost_usd.estimate is not None
+    assert arms[Arm.BASELINE].fallback_share is None
+
+
 async def test_scans_of_another_experiment_are_no_evidence(house: House) -> None:
     await house.hears(registered())
     await house.hears(completed("a", "anna", experiment="v7"))
