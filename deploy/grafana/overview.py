@@ -48,6 +48,17 @@ def _scans() -> list[Panel]:
             {"{{provider}} {{purpose}}": "sum by (provider, purpose) (rate(savo_scan_cost_usd_total[$__rate_interval])) * 3600"},
             "currencyUSD",
         ),
+        lines(
+            "Tokens of photo calls, a second",
+            "As the provider counted them.",
+            {"{{provider}} {{direction}}": "sum by (provider, direction) (rate(savo_provider_tokens_total[$__rate_interval]))"},
+        ),
+        lines(
+            "Photos sent to providers, bytes a second",
+            "Made small, each attempt.",
+            {"{{provider}}": "sum by (provider) (rate(savo_provider_photo_bytes_total[$__rate_interval]))"},
+            "decbytes",
+        ),
         lines("Candidate's share", "A step up is earned, a fall is a breach or an operator.", {"share": "max(savo_rollout_share)"}, "percentunit"),
         lines(
             "Stages of a scan, p95",

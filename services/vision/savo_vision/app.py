@@ -23,7 +23,7 @@ from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.projection import PROJECTION
 from savo_vision.adapters.results import StoredResults
 from savo_vision.budget import Budget
-from savo_vision.costs import CostPolicy
+from savo_vision.costs import USUAL_CALL, CostPolicy
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.handlers import on_rollout_changed, on_scan_erased, on_scan_requested, on_subject_erased
 from savo_vision.model_slot import ModelSlot, load_engine
@@ -86,7 +86,7 @@ def build_scan(settings: VisionSettings, runtime: Runtime, steering: Steering, r
     if settings.daily_budget_usd is not None:
         DAILY_BUDGET.labels(settings.vision_provider).set(settings.daily_budget_usd)
     provider, clock = build_provider(settings), runtime.clock
-    budget = Budget(results, settings.vision_provider, settings.daily_budget_usd, clock)
+    budget = Budget(results, settings.vision_provider, settings.daily_budget_usd, clock, costs.of_tokens(USUAL_CALL))
     looks = SecondLookPolicy(settings.shadow_share, settings.teacher_share)
     second_looks = SecondLooks(looks, steering.router, steering.slot, provider, budget, results, costs, clock, threads)
     return Scan(

@@ -1,7 +1,8 @@
 """What the provider may still cost today: refused before it is spent, remembered over a restart, shared by all replicas.
 
-The day's sum is read from the database at most every few seconds; what this replica spends in between is added to it, and calls under way
-count with the dearest price seen, so that many at once do not run past the limit together.
+The day's sum is read from the database at most every few seconds; what this replica spends in between is added to it. The next call and those
+under way count with the dearest price seen, so that they do not run past the limit together. What can go past it is a call that is dearer
+than all before it, and what other replicas spend within those few seconds.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Budget:
     provider: str
     daily_usd: float | None
     clock: Callable[[], datetime]
+    usual_usd: float = 0.0
+    """What a call is taken to cost before one has been seen."""
     _spent: float = 0.0
     _read_at: datetime | None = None
     _under_way: int = 0
@@ -39,7 +42,9 @@ class Budget:
         if self.daily_usd is None:
             return
         await self._refresh()
-        if self._spent + sum(self._since_read) + self._under_way * self._dearest >= self.daily_usd:
+        spent, coming = self._spent + sum(self._since_read), (self._under_way + 1) * (self._dearest or self.usual_usd)
+        # Rounded, because 0.1 + 0.2 is 0.30000000000000004 in binary.
+        if spent >= self.daily_usd or round(spent + coming, 9) > self.daily_usd:
             raise BudgetExhaustedError(self.provider, self.daily_usd)
 
     @contextmanager

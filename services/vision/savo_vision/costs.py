@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from savo_contracts.figures import engine_cost_usd, token_cost_usd
 
-__all__ = ["NOTHING_USED", "PRICES", "CostPolicy", "Price", "Usage"]
+__all__ = ["NOTHING_USED", "PRICES", "USUAL_CALL", "CostPolicy", "Price", "Usage"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class Usage:
 
 
 NOTHING_USED = Usage()
+
+USUAL_CALL = Usage(input_tokens=1500, output_tokens=1000)
+"""A photo, the prompt and twenty-five items: what a call is taken for before one has been seen."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from savo_vision.costs import NOTHING_USED, Usage
+from savo_vision.words import name_of, storable
 
 if TYPE_CHECKING:
     from savo_vision.detections import RawAnswer
@@ -35,7 +36,7 @@ class ProviderError(Exception):
     """`usage` is what the call cost all the same."""
 
     def __init__(self, provider: str, why: str, *, usage: Usage = NOTHING_USED) -> None:
-        super().__init__(f"{provider} {why}")
+        super().__init__(f"{name_of(provider)} {storable(why)}")
         self.provider = provider
         self.usage = usage
 
@@ -72,7 +73,7 @@ class ProviderKeyError(Exception):
 
 class BudgetExhaustedError(Exception):
     def __init__(self, provider: str, daily_usd: float) -> None:
-        super().__init__(f"Today's budget of ${daily_usd:g} for {provider} is used up. Please try again tomorrow.")
+        super().__init__(f"Today's budget of ${daily_usd:g} for {name_of(provider)} is used up. Please try again tomorrow.")
 
 
 class ModelMissingError(LookupError):

@@ -107,7 +107,19 @@ async def _no_sleep(_seconds: float) -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("5", 5.0), ("0.5", 0.5), ("Mon, 23 Nov 2026 12:00:30 GMT", 30.0), ("Mon, 23 Nov 2026 11:00:00 GMT", 0.0), ("soon", None), (None, None), ("", None)],
+    [
+        ("5", 5.0),
+        ("0.5", 0.5),
+        ("Mon, 23 Nov 2026 12:00:30 GMT", 30.0),
+        ("Mon, 23 Nov 2026 11:00:00 GMT", 0.0),
+        ("soon", None),
+        (None, None),
+        ("", None),
+        ("-5", None),
+        ("\u00b2", None),
+        ("1e9", None),
+        ("nan", None),
+    ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
     assert retry_after_seconds(value, lambda: datetime(2026, 11, 23, 12, tzinfo=UTC)) == seconds

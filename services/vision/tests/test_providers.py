@@ -3,69 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Any
+import gzip
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import cast
 
 import pytest
+from prometheus_client import Counter
 
 from savo_contracts.scans import StorageLocation
 from savo_detection.decoding import probe
 from savo_detection.errors import UnreadablePhotoError
 from savo_runtime.errors import DependencyDownError
-from savo_vision.adapters.breaker import Breaker
-from savo_vision.adapters.calling import Calls
-from savo_vision.adapters.google import connect_google
-from savo_vision.adapters.google_legacy import connect_legacy_google
-from savo_vision.adapters.openai import connect_openai
-from savo_vision.costs import Usage
+from savo_runtime.telemetry.metrics import PROVIDER_PHOTO_BYTES, PROVIDER_TOKENS
+from savo_vision.adapters.calling import LONGEST_REST
+from savo_vision.adapters.google_legacy import LegacyGoogleVision
+from savo_vision.adapters.prompt import PROMPT_VERSION
 from savo_vision.errors import ProviderAnswerError, ProviderError, ProviderRefusedError, ProviderUnavailableError
-from savo_vision.ports import Provider
 from services.vision.tests.conftest import photo_bytes
-from services.vision.tests.wire import GOOD_ITEMS, Reply, Wire, gemini, gemini_error, openai_answer, openai_error
+from services.vision.tests.dialects import DIALECTS, Dialect, picture_in, speak
+from services.vision.tests.wire import GOOD_ITEMS, Reply, Wire, gemini, openai_answer
 
 PHOTO = photo_bytes()
 
 
-@dataclass
-class Dialect:
-    """One provider: its adapter, and how its server answers and fails."""
-
-    name: str
-    provider: Provider
-    wire: Wire
-    breaker: Breaker
-    slept: list[float]
-    answer: Callable[..., dict[str, Any]]
-    error: Callable[..., Reply]
-    usage: Usage
-
-
-def calls(breaker: Breaker, slept: list[float], seconds: float = 30.0) -> Calls:
-    async def sleep(delay: float) -> None:
-        slept.append(delay)
-
-    return Calls(breaker.name, breaker, seconds=seconds, sleep=sleep)
-
-
-def speak(name: str, wire: Wire, seconds: float = 30.0) -> Dialect:
-    breaker, slept = Breaker(name), []  # type: tuple[Breaker, list[float]]
-    calling = calls(breaker, slept, seconds)
-    if name == "openai":
-        return Dialect(
-            name, connect_openai("k", "gpt-5.4-mini", calling, base_url=wire.url), wire, breaker, slept, openai_answer, openai_error, Usage(900, 120)
-        )
-    if name == "generativeai":
-        pytest.importorskip("google.generativeai", reason="the extra generativeai is not installed", exc_type=ImportError)
-        legacy = connect_legacy_google("k", "gemini-test", calling, base_url=wire.url)
-        return Dialect(name, legacy, wire, breaker, slept, gemini, gemini_error, Usage(1200, 200))
-    genai = connect_google("k", "gemini-test", calling, base_url=wire.url)
-    return Dialect(name, genai, wire, breaker, slept, gemini, gemini_error, Usage(1200, 200))
-
-
-@pytest.fixture(params=["genai", "generativeai", "openai"])
+@pytest.fixture(params=DIALECTS)
 async def dialect(request: pytest.FixtureRequest, wire: Wire) -> AsyncIterator[Dialect]:
     spoken = speak(request.param, wire)
     yield spoken
@@ -84,22 +48,46 @@ async def test_a_good_answer_becomes_detections_and_its_tokens_are_counted(diale
     assert not answer.flaws
 
 
-async def test_a_large_photo_is_sent_small_and_upright(dialect: Dialect) -> None:
+async def test_a_large_photo_is_sent_small_and_upright_and_its_bytes_and_tokens_are_counted(dialect: Dialect) -> None:
     dialect.wire.answer(Reply(dialect.answer()))
-    await dialect.provider.look(photo_bytes(2400, 1200))
-    sent = probe(_picture(dialect.wire.requests[0]))
-    assert (sent.media_type, sent.width, sent.height) == ("image/jpeg", 1024, 512)
+    photo = photo_bytes(4000, 3000)
+    photo_bytes_before, tokens_before = counted(PROVIDER_PHOTO_BYTES), counted(PROVIDER_TOKENS)
+    await dialect.provider.look(photo)
+    picture = picture_in(dialect.wire.requests[0])
+    sent = probe(picture)
+    assert (sent.media_type, sent.width, sent.height) == ("image/jpeg", 1024, 768)
+    assert int(dialect.wire.headers[0]["content-length"]) < len(photo) / 5
+    provider = dialect.breaker.name
+    assert counted(PROVIDER_PHOTO_BYTES)[(provider,)] - photo_bytes_before.get((provider,), 0) == len(picture)
+    tokens = {direction: count - tokens_before.get((who, direction), 0) for (who, direction), count in counted(PROVIDER_TOKENS).items() if who == provider}
+    assert tokens == {"input": dialect.usage.input_tokens, "output": dialect.usage.output_tokens}
 
 
-def _picture(body: Any) -> bytes:
-    """The first base64 picture anywhere in a request."""
-    if isinstance(body, dict):
-        if isinstance(data := body.get("data"), str):
-            return base64.urlsafe_b64decode(data.replace("+", "-").replace("/", "_"))
-        if isinstance(url := body.get("image_url"), str):
-            return base64.b64decode(url.partition(",")[2])
-        body = list(body.values())
-    return next((found for part in body if (found := _picture(part))), b"") if isinstance(body, list) else b""
+async def test_a_small_photo_is_not_made_larger(dialect: Dialect) -> None:
+    dialect.wire.answer(Reply(dialect.answer()))
+    await dialect.provider.look(PHOTO)
+    sent = probe(picture_in(dialect.wire.requests[0]))
+    assert (sent.width, sent.height) == (320, 240)
+
+
+def counted(metric: Counter) -> dict[tuple[str, ...], float]:
+    """By the values of its labels."""
+    samples = [sample for family in metric.collect() for sample in family.samples if sample.name.endswith("_total")]
+    return {tuple(sample.labels.values()): sample.value for sample in samples}
+
+
+async def test_the_provider_s_words_are_recorded_with_the_prompt_s_version_and_who_spoke(dialect: Dialect) -> None:
+    body = dialect.answer() | ({"model": "gpt-then"} if dialect.is_openai else {"modelVersion": "gemini-then"})
+    dialect.wire.answer(Reply(body))
+    answer = await dialect.provider.look(PHOTO)
+    assert answer.raw
+    assert (answer.raw.provider, answer.raw.model, answer.raw.prompt) == (
+        dialect.people_say,
+        "gpt-then" if dialect.is_openai else "gemini-then",
+        PROMPT_VERSION,
+    )
+    words = json.loads(answer.raw.text)
+    assert (words["items"] if dialect.is_openai else words) == GOOD_ITEMS
 
 
 async def test_the_answer_s_form_is_asked_for_and_the_key_is_in_a_header(dialect: Dialect) -> None:
@@ -126,6 +114,23 @@ async def test_a_busy_provider_is_asked_again_after_the_time_it_named(dialect: D
     assert (await dialect.provider.look(PHOTO)).items
     assert dialect.slept == [1.0]
     assert len(dialect.wire.requests) == 2
+
+
+async def test_the_time_that_a_busy_provider_names_may_be_a_date(dialect: Dialect) -> None:
+    at = datetime.now(UTC) + timedelta(seconds=20)
+    dialect.wire.answer(dialect.error(429, retry_after=format_datetime(at, usegmt=True)), Reply(dialect.answer()))
+    assert (await dialect.provider.look(PHOTO)).items
+    (slept,) = dialect.slept
+    assert 10 < slept <= 20
+
+
+async def test_a_provider_that_asks_for_an_hour_is_asked_again_after_a_minute(dialect: Dialect) -> None:
+    dialect.wire.answer(dialect.error(429, retry_after="3600"), Reply(dialect.answer()))
+    with pytest.raises(DependencyDownError, match="429") as down:
+        await dialect.provider.look(PHOTO)
+    assert down.value.retry_after == LONGEST_REST
+    dialect.moment.now += LONGEST_REST + 1
+    assert (await dialect.provider.look(PHOTO)).items
 
 
 async def test_a_provider_that_stays_busy_lets_the_consumer_rest(dialect: Dialect) -> None:
@@ -160,13 +165,16 @@ async def test_a_passing_error_is_not_seen_by_the_user(dialect: Dialect) -> None
     assert len((await dialect.provider.look(PHOTO)).items) == len(GOOD_ITEMS)
 
 
-async def test_truncated_json_is_no_answer_but_is_paid(dialect: Dialect) -> None:
+async def test_an_answer_that_is_cut_short_is_no_answer_but_is_paid_and_recorded(dialect: Dialect) -> None:
     text = '[{"label": "egg", "box_2d": [1, 2, 3'
-    dialect.wire.answer(Reply(dialect.answer(text=text, **({"incomplete": "max_output_tokens"} if dialect.name == "openai" else {"finish": "MAX_TOKENS"}))))
-    with pytest.raises(ProviderAnswerError, match=r"too early|no whole JSON") as flaw:
-        await dialect.provider.look(PHOTO)
-    assert len(dialect.wire.requests) == 1
-    assert flaw.value.usage == dialect.usage
+    for body, words in ((dialect.cut_short(text), "ended its answer too early"), (dialect.answer(text=text), "no whole JSON")):
+        dialect.wire.answer(Reply(body))
+        with pytest.raises(ProviderAnswerError, match=words) as flaw:
+            await dialect.provider.look(PHOTO)
+        assert flaw.value.usage == dialect.usage
+        assert flaw.value.raw
+        assert flaw.value.raw.text == text
+    assert len(dialect.wire.requests) == 2
 
 
 async def test_text_that_is_no_json_is_no_answer(dialect: Dialect) -> None:
@@ -175,22 +183,44 @@ async def test_text_that_is_no_json_is_no_answer(dialect: Dialect) -> None:
         await dialect.provider.look(PHOTO)
 
 
-async def test_a_body_that_is_no_json_at_all_is_an_error_with_words(dialect: Dialect) -> None:
-    dialect.wire.answer(Reply(b"<html>proxy error</html>"))
-    with pytest.raises(ProviderError):
+@pytest.mark.parametrize("body", [b"<html>proxy error</html>", b"", b"null", b"[]", b'{"a": 1}', b'{"usage": {"input_tokens": "many"}, "output": [{}]}'])
+async def test_a_body_of_any_other_shape_is_no_answer(dialect: Dialect, body: bytes) -> None:
+    dialect.wire.answer(Reply(body))
+    with pytest.raises(ProviderAnswerError, match=r"gave an answer that its SDK cannot read|gave no answer at all"):
         await dialect.provider.look(PHOTO)
 
 
+async def test_an_answer_that_breaks_off_is_asked_for_again(dialect: Dialect) -> None:
+    dialect.wire.answer(Reply(dialect.answer(), headers={"content-length": "99999"}), Reply(dialect.answer()))
+    assert (await dialect.provider.look(PHOTO)).items
+    dialect.wire.answer(Reply(dialect.answer(), headers={"content-length": "99999"}))
+    with pytest.raises(ProviderUnavailableError, match="broke off its answer"):
+        await dialect.provider.look(PHOTO)
+
+
+async def test_a_proxy_s_page_is_not_shown_to_people(dialect: Dialect) -> None:
+    dialect.wire.answer(Reply(b"<html><h1>Bad gateway</h1></html>", 502))
+    with pytest.raises(ProviderUnavailableError, match=r"answered 502$"):
+        await dialect.provider.look(PHOTO)
+
+
+async def test_words_that_no_database_takes_are_made_storable(dialect: Dialect) -> None:
+    dialect.wire.answer(Reply(dialect.answer(text='[{"label": "mi\0lk", "box_2d": []}]')))
+    answer = await dialect.provider.look(PHOTO)
+    assert [item.label for item in answer.items] == ["milk"]
+    assert answer.raw
+    assert answer.raw.text == '[{"label": "milk", "box_2d": []}]'
+
+
 async def test_a_refusal_says_so(dialect: Dialect) -> None:
-    body = openai_answer(refusal="I cannot help with that.") if dialect.name == "openai" else gemini(text="", finish="SAFETY")
-    dialect.wire.answer(Reply(body))
+    dialect.wire.answer(Reply(dialect.refusal()))
     with pytest.raises(ProviderRefusedError, match=r"declined the photo \((safety|I cannot help)") as refusal:
         await dialect.provider.look(PHOTO)
     assert refusal.value.usage == dialect.usage
 
 
 async def test_an_answer_without_any_candidate_says_so(dialect: Dialect) -> None:
-    body = openai_answer() | {"output": []} if dialect.name == "openai" else gemini() | {"candidates": []}
+    body = openai_answer() | {"output": []} if dialect.is_openai else gemini() | {"candidates": []}
     dialect.wire.answer(Reply(body))
     with pytest.raises(ProviderAnswerError, match="gave no answer at all") as flaw:
         await dialect.provider.look(PHOTO)
@@ -198,7 +228,7 @@ async def test_an_answer_without_any_candidate_says_so(dialect: Dialect) -> None
 
 
 async def test_a_photo_that_is_blocked_before_it_is_looked_at_is_a_refusal(dialect: Dialect) -> None:
-    dialect.wire.answer(Reply(openai_answer(text="", incomplete="content_filter") if dialect.name == "openai" else gemini(block="PROHIBITED_CONTENT")))
+    dialect.wire.answer(Reply(dialect.blocked()))
     with pytest.raises(ProviderRefusedError, match=r"prohibited content|content filter") as refusal:
         await dialect.provider.look(PHOTO)
     assert refusal.value.usage == dialect.usage
@@ -209,6 +239,19 @@ async def test_an_answer_of_five_megabytes_is_cut_off(dialect: Dialect) -> None:
     with pytest.raises(ProviderAnswerError, match="too large"):
         await dialect.provider.look(PHOTO)
     assert len(dialect.wire.requests) == 1
+
+
+async def test_a_small_zip_with_five_megabytes_in_it_is_cut_off_too(dialect: Dialect) -> None:
+    zipped = gzip.compress(json.dumps(dialect.answer([GOOD_ITEMS[0]] * 60_000)).encode())
+    assert len(zipped) < 100_000
+    dialect.wire.answer(Reply(zipped, headers={"content-encoding": "gzip"}))
+    with pytest.raises(ProviderAnswerError, match="too large"):
+        await dialect.provider.look(PHOTO)
+
+
+async def test_a_zipped_answer_is_read(dialect: Dialect) -> None:
+    dialect.wire.answer(Reply(gzip.compress(json.dumps(dialect.answer()).encode()), headers={"content-encoding": "gzip"}))
+    assert len((await dialect.provider.look(PHOTO)).items) == len(GOOD_ITEMS)
 
 
 async def test_impossible_and_swapped_boxes_are_dropped_and_their_items_stay(dialect: Dialect) -> None:
@@ -228,7 +271,7 @@ async def test_unknown_words_become_candidate_labels_and_empty_ones_are_dropped(
 
 
 async def test_a_wrong_key_holds_all_scans_and_names_the_variable(dialect: Dialect) -> None:
-    dialect.wire.answer(dialect.error(401 if dialect.name == "openai" else 400, "API key not valid. Please pass a valid API key."))
+    dialect.wire.answer(dialect.error(401 if dialect.is_openai else 400, "API key not valid. Please pass a valid API key."))
     with pytest.raises(DependencyDownError, match=r"does not accept the key in (GOOGLE|OPENAI)_API_KEY"):
         await dialect.provider.look(PHOTO)
 
@@ -240,18 +283,29 @@ async def test_a_request_that_the_provider_finds_wrong_is_not_repeated(dialect: 
     assert len(dialect.wire.requests) == 1
 
 
-@pytest.mark.parametrize("name", ["genai", "generativeai", "openai"])
-async def test_a_call_that_hangs_is_given_up_at_the_deadline(wire: Wire, name: str) -> None:
+@pytest.mark.parametrize("how", ["hangs", "trickles"])
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_a_call_without_an_end_is_given_up_at_the_deadline(wire: Wire, name: str, how: str) -> None:
     spoken = speak(name, wire, seconds=0.4)
-    wire.answer(Reply(spoken.answer(), delay=1.5))
-    began = time.monotonic()
-    with pytest.raises(ProviderUnavailableError, match=r"gave no answer in|cannot be reached"):
-        await spoken.provider.look(PHOTO)
-    assert time.monotonic() - began < 1.4
+    wire.answer(Reply(spoken.answer(), hangs=how == "hangs", trickles=how == "trickles"))
+    async with asyncio.timeout(20):
+        with pytest.raises(ProviderUnavailableError, match=r"gave no answer in 0\.4 seconds"):
+            await spoken.provider.look(PHOTO)
     await spoken.provider.close()
 
 
-@pytest.mark.parametrize("name", ["genai", "generativeai", "openai"])
+@pytest.mark.parametrize("how", ["hangs", "trickles"])
+async def test_the_legacy_sdk_s_thread_is_free_again_after_the_deadline(wire: Wire, how: str) -> None:
+    spoken = speak("generativeai", wire, seconds=0.4)
+    wire.answer(Reply(spoken.answer(), hangs=how == "hangs", trickles=how == "trickles"))
+    with pytest.raises(ProviderUnavailableError):
+        await spoken.provider.look(PHOTO)
+    async with asyncio.timeout(20):
+        await asyncio.to_thread(cast(LegacyGoogleVision, spoken.provider).threads.shutdown, wait=True)
+    await spoken.provider.close()
+
+
+@pytest.mark.parametrize("name", DIALECTS)
 async def test_a_refused_connection_opens_the_breaker_after_five_scans(wire: Wire, name: str) -> None:
     spoken = speak(name, Wire(url="http://127.0.0.1:9"))
     for _ in range(5):
@@ -264,7 +318,30 @@ async def test_a_refused_connection_opens_the_breaker_after_five_scans(wire: Wir
     await spoken.provider.close()
 
 
-@pytest.mark.parametrize("name", ["genai", "generativeai", "openai"])
+async def test_a_rested_breaker_lets_one_call_through_and_closes_when_it_is_answered(dialect: Dialect) -> None:
+    dialect.wire.answer(dialect.error(500))
+    for _ in range(5):
+        with pytest.raises(ProviderUnavailableError):
+            await dialect.provider.look(PHOTO)
+    asked = len(dialect.wire.requests)
+    with pytest.raises(DependencyDownError):
+        await dialect.provider.look(PHOTO)
+    assert len(dialect.wire.requests) == asked
+    dialect.moment.now += 31
+    dialect.wire.answer(Reply(dialect.answer()))
+    dialect.wire.gathering = asyncio.Barrier(2)
+    trial = asyncio.create_task(dialect.provider.look(PHOTO))
+    while len(dialect.wire.requests) == asked:
+        await asyncio.sleep(0)
+    with pytest.raises(DependencyDownError):
+        await dialect.provider.look(PHOTO)
+    await dialect.wire.gathering.wait()
+    assert (await trial).items
+    dialect.wire.gathering = None
+    assert (await dialect.provider.look(PHOTO)).items
+
+
+@pytest.mark.parametrize("name", DIALECTS)
 async def test_sixty_four_calls_are_at_the_provider_at_the_same_time(wire: Wire, name: str) -> None:
     spoken = speak(name, wire, seconds=60)
     wire.answer(Reply(spoken.answer()))

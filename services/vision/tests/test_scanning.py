@@ -14,6 +14,7 @@ from savo_detection.errors import UnreadablePhotoError
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.metrics import FALLBACKS, SCANS
 from savo_vision.app import CONCURRENCY
+from savo_vision.budget import Budget
 from savo_vision.costs import Usage
 from savo_vision.errors import ProviderAnswerError, ProviderRefusedError, ProviderUnavailableError
 from savo_vision.fallback import FallbackPolicy
@@ -210,11 +211,16 @@ async def test_a_scan_erased_while_it_is_worked_on_is_not_published(world: World
 
 async def test_the_daily_budget_is_refused_before_it_is_spent(world: World) -> None:
     scan = replace(world.scan, budget=replace(world.scan.budget, daily_usd=0.003))
-    outcomes = [await scan(request(f"s{number}", expires_at=NOW + timedelta(days=3))) for number in range(4)]
-    assert [type(outcome) for outcome in outcomes] == [ScanCompleted, ScanCompleted, ScanFailed, ScanFailed]
-    assert isinstance(outcomes[2], ScanFailed)
-    assert outcomes[2].code is FailureCode.BUDGET_EXHAUSTED
-    assert "budget of $0.003" in outcomes[2].message
+    outcomes = [await scan(request(f"s{number}", expires_at=NOW + timedelta(days=3))) for number in range(3)]
+    assert [type(outcome) for outcome in outcomes] == [ScanCompleted, ScanFailed, ScanFailed]
+    assert isinstance(outcomes[1], ScanFailed)
+    assert outcomes[1].code is FailureCode.BUDGET_EXHAUSTED
+    assert outcomes[1].message == "Today's budget of $0.003 for Google is used up. Please try again tomorrow."
+    assert world.provider.calls == 1
+    assert await world.scan.results.spent_since("google", NOW) == pytest.approx(0.002)
+    restarted = replace(scan, budget=Budget(world.scan.results, "google", 0.003, world.clock, usual_usd=0.002))
+    assert isinstance(await restarted(request("after a restart")), ScanFailed)
+    assert world.provider.calls == 1
     world.clock.advance(days=1)
     assert isinstance(await scan(request("tomorrow", expires_at=NOW + timedelta(days=3))), ScanCompleted)
 

@@ -6,14 +6,14 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 GOOD_ITEMS = [
@@ -27,7 +27,10 @@ class Reply:
     body: Any
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0.0
+    hangs: bool = False
+    """It is not given before the test ends."""
+    trickles: bool = False
+    """It begins at once, a byte every few milliseconds, and does not end before the test does."""
 
     def bytes(self) -> bytes:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
@@ -44,6 +47,7 @@ class Wire:
     paths: list[str] = field(default_factory=list)
     gathering: asyncio.Barrier | None = None
     """When set, no request is answered before so many are here."""
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
 
     def answer(self, *replies: Reply) -> None:
         self.replies = list(replies)
@@ -55,8 +59,18 @@ class Wire:
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         if self.gathering:
             await self.gathering.wait()
-        await asyncio.sleep(reply.delay)
+        if reply.hangs:
+            await self.ending.wait()
+        if reply.trickles:
+            return StreamingResponse(self._trickle(reply.bytes()), reply.status, reply.headers, media_type="application/json")
         return Response(reply.bytes(), reply.status, reply.headers, media_type="application/json")
+
+    async def _trickle(self, body: bytes) -> AsyncIterator[bytes]:
+        while not self.ending.is_set():
+            yield b" "
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.ending.wait(), 0.02)
+        yield body
 
 
 @asynccontextmanager
@@ -72,6 +86,7 @@ async def serving() -> AsyncIterator[Wire]:
             await asyncio.sleep(0.005)
         yield wire
     finally:
+        wire.ending.set()
         server.should_exit = True
         await task
         listener.close()

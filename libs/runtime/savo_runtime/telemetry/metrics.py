@@ -23,6 +23,8 @@ SECOND_LOOK_ITEMS = Counter(
     "savo_second_look_items_total", "Items of the answer against the second look's: same, moved, relabelled, gained, lost.", ["kind", "looked", "change"]
 )
 ARM_COST = Counter("savo_arm_cost_usd_total", "Cost of scans by the arm that they were assigned to; a fallback's cost falls on it.", ["assigned_arm"])
+PROVIDER_TOKENS = Counter("savo_provider_tokens_total", "Tokens of photo calls as the provider counted them: input, output.", ["provider", "direction"])
+PROVIDER_PHOTO_BYTES = Counter("savo_provider_photo_bytes_total", "Bytes of photos sent to a provider, made small, each attempt.", ["provider"])
 DAILY_BUDGET = Gauge("savo_daily_budget_usd", "Most that may be spent with a provider in a UTC day, where a limit is set.", ["provider"])
 CONFIRMED_ITEMS = Counter("savo_confirmed_items_total", "Items that users looked at.", ["assigned_arm", "action"])
 CONFIRMED_SCANS = Counter("savo_confirmed_scans_total", "Scans that their users confirmed, each once.", ["assigned_arm"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
 import httpx2
@@ -10,15 +9,15 @@ from google import genai
 from google.genai import errors, types
 
 from savo_contracts.scans import ServedBy
-from savo_detection.shrinking import shrunk_jpeg
-from savo_vision.adapters.answers import read_answer
-from savo_vision.adapters.calling import Calls, http_client, unavailable_by_status
-from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, MAX_SIDE, PROMPT, SeenItem
+from savo_vision.adapters.answers import cut_short, in_words, read_answer
+from savo_vision.adapters.asking import ask_about
+from savo_vision.adapters.calling import Calls, http_client, meaning_of_status, unavailable_on_the_way
+from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, PROMPT, SeenItem
 from savo_vision.costs import Usage
 from savo_vision.detections import Answer
-from savo_vision.errors import ProviderAnswerError, ProviderError, ProviderKeyError, ProviderRefusedError, ProviderUnavailableError
+from savo_vision.errors import ProviderAnswerError, ProviderRefusedError
 
-__all__ = ["GoogleVision", "connect_google", "ended_whole", "refusal_words"]
+__all__ = ["GoogleVision", "connect_google", "read_ended", "refused"]
 
 NAME = "Google"
 KEY_VARIABLE = "GOOGLE_API_KEY"
@@ -36,8 +35,7 @@ class GoogleVision:
     served_by: ServedBy = ServedBy.GOOGLE
 
     async def look(self, photo: bytes) -> Answer:
-        jpeg = await asyncio.to_thread(shrunk_jpeg, photo, MAX_SIDE)
-        return await self.calls.run(lambda seconds: self._ask(jpeg, seconds))
+        return await ask_about(photo, self.calls, self._ask)
 
     async def close(self) -> None:
         # The SDK closes only clients of its own making.
@@ -57,10 +55,8 @@ class GoogleVision:
             response = await self.client.aio.models.generate_content(model=self.model, contents=contents, config=config)
         except errors.APIError as fault:
             raise _meaning(fault) from fault
-        except httpx2.TimeoutException as fault:
-            raise ProviderUnavailableError(NAME, f"gave no answer in {seconds:.0f} seconds") from fault
         except httpx2.HTTPError as fault:
-            raise ProviderUnavailableError(NAME, f"cannot be reached ({type(fault).__name__})") from fault
+            raise unavailable_on_the_way(NAME, self.calls.seconds, fault) from fault
         except (ValueError, AttributeError, TypeError) as fault:
             # The SDK trips over answers that are no JSON or have another shape.
             raise ProviderAnswerError(NAME, "gave an answer that its SDK cannot read") from fault
@@ -80,28 +76,28 @@ def connect_google(key: str, model: str, calls: Calls, *, base_url: str | None =
     return GoogleVision(model, genai.Client(api_key=key, vertexai=False, http_options=options), http, calls)
 
 
-def refusal_words(reason: str) -> str:
-    return f"declined the photo ({reason.lower().replace('_', ' ')})"
+def refused(reason: str, usage: Usage) -> ProviderRefusedError:
+    return ProviderRefusedError(NAME, f"declined the photo ({in_words(reason)})", usage=usage)
 
 
-def ended_whole(reason: str, usage: Usage) -> None:
+def read_ended(reason: str, text: str | None, usage: Usage, model: str | None) -> Answer:
     """By Gemini's finish reason: raises `ProviderAnswerError` when it stopped too early, `ProviderRefusedError` when it would not say."""
     if reason in _CUT_SHORT:
-        raise ProviderAnswerError(NAME, f"ended its answer too early ({reason.lower().replace('_', ' ')})", usage=usage)
+        raise cut_short(NAME, reason, text, usage, model)
     if reason not in _WHOLE:
-        raise ProviderRefusedError(NAME, refusal_words(reason), usage=usage)
+        raise refused(reason, usage)
+    return read_answer(NAME, text, usage, model)
 
 
 def _read(response: types.GenerateContentResponse) -> Answer:
     usage = _usage(response.usage_metadata)
     feedback = response.prompt_feedback
     if feedback and feedback.block_reason:
-        raise ProviderRefusedError(NAME, refusal_words(feedback.block_reason.name), usage=usage)
+        raise refused(feedback.block_reason.name, usage)
     if not response.candidates:
         raise ProviderAnswerError(NAME, "gave no answer at all", usage=usage)
     finished = response.candidates[0].finish_reason
-    ended_whole(finished.name if finished else "", usage)
-    return read_answer(NAME, response.text, usage, response.model_version)
+    return read_ended(finished.name if finished else "", response.text, usage, response.model_version)
 
 
 def _usage(metadata: types.GenerateContentResponseUsageMetadata | None) -> Usage:
@@ -111,10 +107,5 @@ def _usage(metadata: types.GenerateContentResponseUsageMetadata | None) -> Usage
 
 
 def _meaning(fault: errors.APIError) -> Exception:
-    words = str(fault.message or fault.status or "")[:200]
     headers = getattr(fault.response, "headers", None) or {}
-    if unavailable := unavailable_by_status(NAME, fault.code, headers, words):
-        return unavailable
-    if fault.code in (401, 403) or "api key" in words.lower():
-        return ProviderKeyError(NAME, KEY_VARIABLE)
-    return ProviderError(NAME, f"answered {fault.code}: {words}")
+    return meaning_of_status(NAME, KEY_VARIABLE, fault.code, headers, str(fault.message or fault.status or ""))

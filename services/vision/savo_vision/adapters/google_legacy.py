@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import re
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -15,15 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from savo_contracts.scans import ServedBy
-from savo_detection.shrinking import shrunk_jpeg
 from savo_runtime.errors import FatalError
-from savo_vision.adapters.answers import read_answer
-from savo_vision.adapters.calling import MAX_ANSWER_BYTES, Calls, unavailable_by_status
-from savo_vision.adapters.google import KEY_VARIABLE, NAME, ended_whole, refusal_words
-from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, MAX_SIDE, PROMPT
+from savo_vision.adapters.asking import ask_about
+from savo_vision.adapters.calling import MAX_ANSWER_BYTES, Calls, meaning_of_status, no_answer_in_time
+from savo_vision.adapters.google import KEY_VARIABLE, NAME, read_ended, refused
+from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, PROMPT
 from savo_vision.costs import Usage
 from savo_vision.detections import Answer
-from savo_vision.errors import ProviderAnswerError, ProviderError, ProviderKeyError, ProviderRefusedError, ProviderUnavailableError
+from savo_vision.errors import ProviderAnswerError, ProviderUnavailableError
 
 __all__ = ["LegacyGoogleVision", "connect_legacy_google"]
 
@@ -44,9 +44,12 @@ _SCHEMA = {
 
 IN_FLIGHT = 96
 
+_ADDRESS = re.compile(r"^[A-Z]+ \S+: ")
+"""What the library puts before a server's words: the method and the address that it asked."""
 
-class AnswerTooLongError(Exception):
-    """It is larger, or took longer, than any answer to our question."""
+
+class AnswerTooLargeError(Exception):
+    """It is larger than any answer to our question."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,7 @@ class LegacyGoogleVision:
     served_by: ServedBy = ServedBy.GOOGLE
 
     async def look(self, photo: bytes) -> Answer:
-        jpeg = await asyncio.to_thread(shrunk_jpeg, photo, MAX_SIDE)
-        return await self.calls.run(lambda seconds: asyncio.get_running_loop().run_in_executor(self.threads, self._ask, jpeg, seconds))
+        return await ask_about(photo, self.calls, lambda jpeg, seconds: asyncio.get_running_loop().run_in_executor(self.threads, self._ask, jpeg, seconds))
 
     async def close(self) -> None:
         self.threads.shutdown(wait=False, cancel_futures=True)
@@ -72,14 +74,17 @@ class LegacyGoogleVision:
         try:
             contents = [{"mime_type": "image/jpeg", "data": jpeg}, PROMPT]
             response = self.client.generate_content(contents, request_options={"timeout": seconds, "retry": None})
-        except AnswerTooLongError as fault:
+        except AnswerTooLargeError as fault:
             raise ProviderAnswerError(NAME, "gave an answer that is too large to be one") from fault
+        except connection_errors.ReadTimeout as fault:
+            raise no_answer_in_time(NAME, self.calls.seconds) from fault
         except (api_errors.RetryError, connection_errors.RequestException) as fault:
-            raise ProviderUnavailableError(NAME, f"cannot be reached ({type(fault).__name__})") from fault
+            what = "cannot be reached" if isinstance(fault, connection_errors.ConnectionError) else "broke off its answer"
+            raise ProviderUnavailableError(NAME, f"{what} ({type(fault).__name__})") from fault
         except api_errors.GoogleAPICallError as fault:
             raise _meaning(fault) from fault
         except (ValueError, importlib.import_module("google.protobuf.json_format").ParseError) as fault:
-            raise ProviderAnswerError(NAME, "gave an answer that its library cannot read") from fault
+            raise ProviderAnswerError(NAME, "gave an answer that its SDK cannot read") from fault
         return _read(response)
 
 
@@ -100,7 +105,7 @@ def connect_legacy_google(key: str, model: str, calls: Calls, *, base_url: str |
 
 def _bounded_session(generative: Any) -> Any:
     """The HTTP session of the library's REST client, told to end an answer that grows too large or trickles past its time."""
-    adapters = importlib.import_module("requests.adapters")
+    adapters, faults = importlib.import_module("requests.adapters"), importlib.import_module("requests.exceptions")
 
     class Bounded(adapters.HTTPAdapter):  # type: ignore[name-defined, misc]
         def send(self, request: Any, *, timeout: Any = None, **options: Any) -> Any:
@@ -111,7 +116,7 @@ def _bounded_session(generative: Any) -> Any:
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES or time.monotonic() > ends:
                     response.close()
-                    raise AnswerTooLongError
+                    raise AnswerTooLargeError if len(body) > MAX_ANSWER_BYTES else faults.ReadTimeout
             response._content = bytes(body)  # noqa: SLF001 - requests reads it there
             return response
 
@@ -128,19 +133,15 @@ def _read(response: Any) -> Answer:
     # Thinking is paid as output; this library knows it only within the total.
     usage = Usage(counts.prompt_token_count, max(counts.candidates_token_count, counts.total_token_count - counts.prompt_token_count))
     if response.prompt_feedback.block_reason:
-        raise ProviderRefusedError(NAME, refusal_words(response.prompt_feedback.block_reason.name), usage=usage)
+        raise refused(response.prompt_feedback.block_reason.name, usage)
     if not response.candidates:
         raise ProviderAnswerError(NAME, "gave no answer at all", usage=usage)
     candidate = response.candidates[0]
-    ended_whole(getattr(candidate.finish_reason, "name", str(candidate.finish_reason)), usage)
-    return read_answer(NAME, "".join(part.text for part in candidate.content.parts), usage, response._result.model_version)  # noqa: SLF001 - nowhere public
+    reason = getattr(candidate.finish_reason, "name", str(candidate.finish_reason))
+    text = "".join(part.text for part in candidate.content.parts)
+    return read_ended(reason, text, usage, response._result.model_version)  # noqa: SLF001 - nowhere public
 
 
 def _meaning(fault: Any) -> Exception:
-    status, words = int(fault.code or 500), str(fault.message)[:200]
     headers = getattr(fault.response, "headers", None) or {}
-    if unavailable := unavailable_by_status(NAME, status, headers, words):
-        return unavailable
-    if status in (401, 403) or "api key" in words.lower():
-        return ProviderKeyError(NAME, KEY_VARIABLE)
-    return ProviderError(NAME, f"answered {status}: {words}")
+    return meaning_of_status(NAME, KEY_VARIABLE, int(fault.code or 500), headers, _ADDRESS.sub("", str(fault.message)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from dataclasses import dataclass
 
@@ -11,13 +10,13 @@ from openai.types.responses import Response
 from pydantic import BaseModel, ConfigDict
 
 from savo_contracts.scans import ServedBy
-from savo_detection.shrinking import shrunk_jpeg
-from savo_vision.adapters.answers import read_answer
-from savo_vision.adapters.calling import Calls, http_client, unavailable_by_status
-from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, MAX_SIDE, PROMPT, SeenItem
+from savo_vision.adapters.answers import cut_short, read_answer
+from savo_vision.adapters.asking import ask_about
+from savo_vision.adapters.calling import Calls, http_client, meaning_of_status, unavailable_on_the_way
+from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, PROMPT, SeenItem
 from savo_vision.costs import Usage
 from savo_vision.detections import Answer
-from savo_vision.errors import ProviderAnswerError, ProviderError, ProviderKeyError, ProviderRefusedError, ProviderUnavailableError
+from savo_vision.errors import ProviderAnswerError, ProviderError, ProviderRefusedError
 
 __all__ = ["OpenAIVision", "connect_openai"]
 
@@ -45,8 +44,7 @@ class OpenAIVision:
     served_by: ServedBy = ServedBy.OPENAI
 
     async def look(self, photo: bytes) -> Answer:
-        jpeg = await asyncio.to_thread(shrunk_jpeg, photo, MAX_SIDE)
-        return await self.calls.run(lambda seconds: self._ask(jpeg, seconds))
+        return await ask_about(photo, self.calls, self._ask)
 
     async def close(self) -> None:
         await self.client.close()
@@ -61,17 +59,16 @@ class OpenAIVision:
                 max_output_tokens=MAX_OUTPUT_TOKENS,
                 timeout=seconds,
             )
-        except openai.APITimeoutError as fault:
-            raise ProviderUnavailableError(NAME, f"gave no answer in {seconds:.0f} seconds") from fault
+            return _read(response)
         except openai.APIConnectionError as fault:
             if isinstance(fault.__cause__, ProviderError):
                 raise fault.__cause__ from fault
-            raise ProviderUnavailableError(NAME, "cannot be reached") from fault
+            raise unavailable_on_the_way(NAME, self.calls.seconds, fault.__cause__) from fault
         except openai.APIStatusError as fault:
             raise _meaning(fault) from fault
-        except (openai.OpenAIError, ValueError) as fault:
+        except (openai.OpenAIError, ValueError, AttributeError, TypeError) as fault:
+            # The SDK takes an answer of any shape for its model: what is missing shows when it is looked for.
             raise ProviderAnswerError(NAME, "gave an answer that its SDK cannot read") from fault
-        return _read(response)
 
 
 def connect_openai(key: str, model: str, calls: Calls, *, base_url: str | None = None) -> OpenAIVision:
@@ -81,7 +78,7 @@ def connect_openai(key: str, model: str, calls: Calls, *, base_url: str | None =
 
 
 def _read(response: Response) -> Answer:
-    usage = Usage(response.usage.input_tokens, response.usage.output_tokens) if response.usage else Usage()
+    usage = Usage(int(response.usage.input_tokens), int(response.usage.output_tokens)) if response.usage else Usage()
     contents = [content for output in response.output if output.type == "message" for content in output.content]
     if refusal := next((content for content in contents if content.type == "refusal"), None):
         raise ProviderRefusedError(NAME, f"declined the photo ({refusal.refusal[:200]})", usage=usage)
@@ -89,16 +86,12 @@ def _read(response: Response) -> Answer:
         reason = response.incomplete_details.reason if response.incomplete_details else None
         if reason == "content_filter":
             raise ProviderRefusedError(NAME, "declined the photo (content filter)", usage=usage)
-        raise ProviderAnswerError(NAME, f"ended its answer too early ({(reason or 'no reason given').replace('_', ' ')})", usage=usage)
+        raise cut_short(NAME, reason or "no reason given", response.output_text, usage, response.model)
     if not contents:
         raise ProviderAnswerError(NAME, "gave no answer at all", usage=usage)
     return read_answer(NAME, response.output_text, usage, response.model)
 
 
 def _meaning(fault: openai.APIStatusError) -> Exception:
-    words = fault.message[:200]
-    if unavailable := unavailable_by_status(NAME, fault.status_code, fault.response.headers, words):
-        return unavailable
-    if fault.status_code in (401, 403):
-        return ProviderKeyError(NAME, KEY_VARIABLE)
-    return ProviderError(NAME, f"answered {fault.status_code}: {words}")
+    words = fault.body.get("message") if isinstance(fault.body, dict) else None
+    return meaning_of_status(NAME, KEY_VARIABLE, fault.status_code, fault.response.headers, str(words or ""))
