@@ -69,7 +69,7 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
             Worker("retention", _every(RETENTION_PAUSE_SECONDS, forget_old_results)),
             *([Worker("second-looks", second_looks.run)] if second_looks else []),
         ],
-        on_stop=[stop_threads, scan.provider.close],
+        on_stop=[stop_threads, *([second_looks.close] if second_looks else []), scan.provider.close],
     )
 
 
@@ -88,7 +88,8 @@ def build_scan(settings: VisionSettings, runtime: Runtime, steering: Steering, r
     provider, clock = build_provider(settings), runtime.clock
     budget = Budget(results, settings.vision_provider, settings.daily_budget_usd, clock, costs.of_tokens(USUAL_CALL))
     looks = SecondLookPolicy(settings.shadow_share, settings.teacher_share)
-    second_looks = SecondLooks(looks, steering.router, steering.slot, provider, budget, results, costs, clock, threads)
+    aside = ThreadPoolExecutor(1, thread_name_prefix="vision-second-look")
+    second_looks = SecondLooks(looks, steering.router, steering.slot, provider, budget, results, costs, clock, aside)
     return Scan(
         photos=StoredPhotos(runtime.store),
         results=results,

@@ -94,7 +94,9 @@ class Router:
         return self.decision.share if self.decision else 0.0
 
     def choose(self, subject: str) -> Choice:
-        bucket, pinned = bucket_of(self.candidate, subject), self.policy.pins.get(subject)
+        # Without a candidate there is one arm, also for those who are pinned to the other.
+        pinned = self.policy.pins.get(subject) if self.candidate else None
+        bucket = bucket_of(self.candidate, subject)
         arm = pinned or (Arm.CANDIDATE if is_within(bucket, self.share) else Arm.BASELINE)
         custom = self.candidate if arm is Arm.CANDIDATE else self.champion
         return Choice(None if pinned else self.candidate, arm, bucket, self.share, custom, self.champion)

@@ -142,22 +142,29 @@ class Scan:
         model, reason = await self._model_for(work.choice)
         if model is None:
             return await self._ask_provider(work, reason)
-        try:
-            seen = _Seen(await self._detect(work, model.engine), ServedBy.CUSTOM, model.version, reason)
-        except PhotoError:
-            raise
-        except Exception:
-            # Whatever the engine raised, the user gets an answer and we get the trace.
-            log.exception("detector.failed", scan_id=work.requested.scan_id, version=model.version)
+        seen = await self._look(work, model, reason)
+        if seen is None and (champion := self.slot.champion) and champion.version != model.version:
+            seen = await self._look(work, champion, FallbackReason.DETECTOR_ERROR)
+        if seen is None:
             return await self._ask_provider(work, FallbackReason.DETECTOR_ERROR)
         against = self.policy.fallback.reason_against(seen.items)
-        return seen if against is None else await self._improve(work, seen, reason or against)
+        return seen if against is None else await self._improve(work, seen, seen.fallback_reason or against)
 
     async def _model_for(self, choice: Choice) -> tuple[LoadedModel | None, FallbackReason | None]:
         """The model that the arm asked for, or else the champion that is here, with the reason."""
         assert choice.custom is not None
         model = await self.slot.find(choice.custom)
         return (model, None) if model else (self.slot.champion, FallbackReason.MODEL_UNAVAILABLE)
+
+    async def _look(self, work: _Work, model: LoadedModel, reason: FallbackReason | None) -> _Seen | None:
+        """None when the detector broke: whatever it raised, the user gets an answer and we get the trace."""
+        try:
+            return _Seen(await self._detect(work, model.engine), ServedBy.CUSTOM, model.version, reason)
+        except PhotoError:
+            raise
+        except Exception:
+            log.exception("detector.failed", scan_id=work.requested.scan_id, version=model.version)
+            return None
 
     async def _improve(self, work: _Work, seen: _Seen, reason: FallbackReason) -> _Seen:
         """The provider's answer in place of a weak one of ours; with the provider away a weak answer is better than none."""

@@ -38,6 +38,10 @@ MOST_WAITING = 4
 """Photos held in memory for it. When there are more, scans come first and the look is left out, counted."""
 
 
+class NoLookError(Exception):
+    """The candidate could not look; the message says why."""
+
+
 class Kind(StrEnum):
     SHADOW = "shadow"
     TEACHER = "teacher"
@@ -76,6 +80,7 @@ class SecondLooks:
     costs: CostPolicy
     clock: Callable[[], datetime]
     threads: Executor
+    """Of its own: on those of the scans a slow look would hold up answers."""
     _waiting: asyncio.Queue[_Look] = field(default_factory=lambda: asyncio.Queue(MOST_WAITING))
 
     def offer(self, photo: bytes, completed: ScanCompleted) -> None:
@@ -91,6 +96,9 @@ class SecondLooks:
         while True:
             await self.take(await self._waiting.get())
 
+    async def close(self) -> None:
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
     async def settle(self) -> None:
         """All that waits now, done."""
         while not self._waiting.empty():
@@ -99,7 +107,7 @@ class SecondLooks:
     async def take(self, look: _Look) -> None:
         try:
             who, items = await (self._ask_candidate(look) if look.kind is Kind.SHADOW else self._ask_provider(look))
-        except (ProviderError, DependencyDownError, BudgetExhaustedError, PhotoError, LookupError) as fault:
+        except (ProviderError, DependencyDownError, BudgetExhaustedError, PhotoError, NoLookError) as fault:
             SECOND_LOOKS.labels(look.kind.value, "failed").inc()
             log.warning("second_look.failed", kind=look.kind.value, scan_id=look.completed.scan_id, reason=str(fault))
             return
@@ -113,8 +121,15 @@ class SecondLooks:
         version = self.router.candidate
         model = await self.slot.find(version) if version else None
         if model is None:
-            raise LookupError(f"the candidate {version} is not here")
-        boxes, decoding, detecting = await asyncio.get_running_loop().run_in_executor(self.threads, timed_detection, model.engine, look.photo)
+            raise NoLookError(f"the candidate {version} is not here")
+        try:
+            boxes, decoding, detecting = await asyncio.get_running_loop().run_in_executor(self.threads, timed_detection, model.engine, look.photo)
+        except PhotoError:
+            raise
+        except Exception as fault:
+            # Whatever the engine raised: that a candidate breaks is what shadows are there to find out.
+            log.exception("detector.failed", scan_id=look.completed.scan_id, version=model.version)
+            raise NoLookError(f"the candidate {version} broke: {fault}") from fault
         await self._book(look.kind, ServedBy.CUSTOM.value, self.costs.of_engine(decoding + detecting))
         return model.version, from_boxes(boxes)
 

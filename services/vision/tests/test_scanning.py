@@ -5,11 +5,12 @@ from dataclasses import replace
 from datetime import timedelta
 from math import fsum
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from savo_contracts.scans import Arm, FailureCode, FallbackReason, ScanCompleted, ScanFailed, ServedBy
+from savo_contracts.scans import Arm, FailureCode, FallbackReason, ScanCompleted, ScanFailed, ServedBy, StorageLocation
 from savo_detection.errors import UnreadablePhotoError
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.metrics import FALLBACKS, SCANS
@@ -75,6 +76,9 @@ async def test_with_the_rollout_stopped_the_last_share_stays_and_scans_go_on(wor
         ((0.6,) * 10, None),
         ((0.5, 0.7), None),
         ((0.59999,), FallbackReason.LOW_CONFIDENCE),
+        ((0.599999999,), FallbackReason.LOW_CONFIDENCE),
+        ((float(np.nextafter(np.float32(0.6), np.float32(0))),), FallbackReason.LOW_CONFIDENCE),
+        ((float(np.float32(0.6)),), None),
         ((0.9, 0.2), FallbackReason.LOW_CONFIDENCE),
         ((), FallbackReason.NO_BOXES),
     ],
@@ -112,6 +116,44 @@ async def test_a_detector_that_breaks_is_answered_by_the_provider(world: World) 
     done = await completed(world)
     assert (done.served_by, done.fallback_reason) == (ServedBy.GOOGLE, FallbackReason.DETECTOR_ERROR)
     assert FALLBACKS.labels("detector-error")._value.get() == before + 1
+
+
+async def test_a_candidate_that_breaks_is_answered_by_the_champion_where_there_is_one(world: World) -> None:
+    world.models.engines["v2"] = FakeEngine(fault=RuntimeError("out of tensors"))
+    await world.turn_to(rollout(1, 1.0, candidate=model_ref("v2"), champion=model_ref("v1")))
+    done = await completed(world)
+    assert (done.served_by, done.model_version, done.fallback_reason, done.assigned_arm) == (
+        ServedBy.CUSTOM,
+        "v1",
+        FallbackReason.DETECTOR_ERROR,
+        Arm.CANDIDATE,
+    )
+    assert world.provider.calls == 0
+
+
+async def test_with_every_model_broken_the_provider_answers_and_with_all_away_the_scan_waits_and_expires_unpaid(world: World) -> None:
+    world.models.engines |= {version: FakeEngine(fault=RuntimeError("out of tensors")) for version in ("v1", "v2")}
+    await world.turn_to(rollout(1, 1.0, candidate=model_ref("v2"), champion=model_ref("v1")))
+    done = await completed(world)
+    assert (done.served_by, done.fallback_reason) == (ServedBy.GOOGLE, FallbackReason.DETECTOR_ERROR)
+    world.provider.fault = DependencyDownError("google", "5 calls in a row failed")
+    with pytest.raises(DependencyDownError):
+        await world.scan(request("s2"))
+    world.clock.advance(121)
+    late = await failed(world, scan_id="s2")
+    assert (late.code, late.cost_usd) == (FailureCode.EXPIRED, 0.0)
+    assert late.message == "The photo waited too long for an answer. Please scan it again."
+
+
+async def test_an_item_tells_its_confidence_its_pieces_and_where_to_keep_it(world: World) -> None:
+    world.models.engines["v1"] = FakeEngine((0.9, 0.7))
+    await world.turn_to(CUSTOM)
+    items = (await completed(world)).items
+    assert [(item.label, item.confidence, item.quantity_estimate, item.storage_hint) for item in items] == [
+        ("egg", 0.9, 1, StorageLocation.FRIDGE),
+        ("egg", 0.7, 1, StorageLocation.FRIDGE),
+    ]
+    assert sum(item.quantity_estimate or 0 for item in items) == 2
 
 
 async def test_a_weak_answer_is_served_when_the_provider_is_away(world: World) -> None:

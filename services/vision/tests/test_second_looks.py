@@ -1,17 +1,26 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import asyncio
+import threading
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from savo_contracts.scans import Arm, ScanCompleted, ServedBy
+from savo_detection.model import DetectedBox
 from savo_runtime.telemetry.metrics import SCAN_COST, SECOND_LOOK_ITEMS, SECOND_LOOKS
+from savo_vision.adapters.results import StoredResults
+from savo_vision.app import build_scan
 from savo_vision.costs import CostPolicy, Price, Usage
 from savo_vision.detections import Answer
 from savo_vision.errors import ProviderUnavailableError
 from savo_vision.routing import RoutingPolicy
 from savo_vision.scanning import Scan
 from savo_vision.second_looks import MOST_WAITING, Kind, SecondLookPolicy, SecondLooks
+from savo_vision.settings import VisionSettings
 from services.vision.tests.conftest import NOW, FakeEngine, World, model_ref, request, rollout, seen
 
 TRIAL = rollout(1, 0.0, candidate=model_ref("v2"), champion=model_ref("v1"))
@@ -23,11 +32,28 @@ def _counted_from_zero() -> None:
         metric.clear()
 
 
-def watched(world: World, *, shadow: float = 0.0, teacher: float = 0.0, daily_usd: float | None = None) -> tuple[Scan, SecondLooks]:
+@dataclass
+class SlowEngine(FakeEngine):
+    """Says when it begins, and ends when it is told to."""
+
+    began: threading.Event = field(default_factory=threading.Event)
+    may_end: threading.Event = field(default_factory=threading.Event)
+
+    def detect_array(self, rgb: Any) -> list[DetectedBox]:
+        self.began.set()
+        self.may_end.wait(30)
+        return super().detect_array(rgb)
+
+
+def watched(
+    world: World, *, shadow: float = 0.0, teacher: float = 0.0, daily_usd: float | None = None, threads: Executor | None = None
+) -> tuple[Scan, SecondLooks]:
     scan = world.scan
     budget = replace(scan.budget, daily_usd=daily_usd)
     costs = CostPolicy(Price(1.0, 10.0), 3.6)
-    looks = SecondLooks(SecondLookPolicy(shadow, teacher), scan.router, scan.slot, scan.provider, budget, scan.results, costs, world.clock, scan.threads)
+    looks = SecondLooks(
+        SecondLookPolicy(shadow, teacher), scan.router, scan.slot, scan.provider, budget, scan.results, costs, world.clock, threads or scan.threads
+    )
     return replace(scan, second_looks=looks), looks
 
 
@@ -85,6 +111,48 @@ async def test_a_look_that_fails_harms_no_scan(world: World) -> None:
     await answered(scan)
     await looks.settle()
     assert count(SECOND_LOOKS, kind="teacher", outcome="failed") == 1
+
+
+async def test_a_candidate_that_breaks_in_the_shadow_harms_no_scan_and_the_looks_go_on(world: World) -> None:
+    world.models.engines = {"v1": FakeEngine((0.9,)), "v2": FakeEngine(fault=RuntimeError("out of tensors"))}
+    await world.turn_to(TRIAL)
+    scan, looks = watched(world, shadow=1.0)
+    for number in range(2):
+        assert (await answered(scan, f"s{number}")).model_version == "v1"
+    with capture_logs() as logs:
+        await looks.settle()
+    assert count(SECOND_LOOKS, kind="shadow", outcome="failed") == 2
+    assert [entry["reason"] for entry in logs if entry["event"] == "second_look.failed"] == ["the candidate v2 broke: out of tensors"] * 2
+
+
+async def test_a_shadow_that_never_ends_delays_no_answer(world: World) -> None:
+    """The scans have one thread, as on one core: if the shadow ran on it, no scan after the first would be answered."""
+    began, may_end = threading.Event(), threading.Event()
+    world.models.engines = {"v1": FakeEngine((0.9,)), "v2": SlowEngine(began=began, may_end=may_end)}
+    await world.turn_to(TRIAL)
+    with ThreadPoolExecutor(1) as one_thread, ThreadPoolExecutor(1) as aside:
+        scan, looks = watched(replace(world, scan=replace(world.scan, threads=one_thread)), shadow=1.0, threads=aside)
+        worker = asyncio.create_task(looks.run())
+        async with asyncio.timeout(20):
+            await answered(scan, "s0")
+            await asyncio.to_thread(began.wait)
+            for number in range(1, MOST_WAITING + 3):
+                assert (await answered(scan, f"s{number}")).model_version == "v1"
+            assert count(SECOND_LOOKS, kind="shadow", outcome="done") == 0
+            assert count(SECOND_LOOKS, kind="shadow", outcome="left-out") == 2
+            may_end.set()
+            while count(SECOND_LOOKS, kind="shadow", outcome="done") <= MOST_WAITING:
+                await asyncio.sleep(0.001)
+        worker.cancel()
+
+
+async def test_the_service_gives_its_second_looks_a_thread_of_their_own(world: World) -> None:
+    settings = VisionSettings(GOOGLE_API_KEY="k", SAVO_SHADOW_SHARE=1.0)
+    scan = build_scan(settings, world.runtime, world.steering, StoredResults(world.runtime.database), ThreadPoolExecutor(1))
+    assert scan.second_looks
+    assert scan.second_looks.threads is not scan.threads
+    await scan.second_looks.close()
+    await scan.provider.close()
 
 
 async def test_when_too_many_wait_scans_go_on_and_the_rest_is_counted(world: World) -> None:
