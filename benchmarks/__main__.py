@@ -13,7 +13,7 @@ from rich.table import Table
 
 from benchmarks.measuring import Figure
 
-FIGURES = ("scan_round_trip", "telemetry_overhead", "replay_rate", "photo_to_boxes", "serving")
+FIGURES = ("scan_round_trip", "telemetry_overhead", "replay_rate", "photo_to_boxes", "added_latency", "serving", "hot_swaps", "vision_memory")
 
 
 def main(arguments: list[str]) -> int:

@@ -80,15 +80,15 @@ def of_rounds(
     turns = range(len(ours))
     draw = random.Random(SEED)
     ratios = sorted(ratio(draw.choices(turns, k=len(turns))) for _ in range(RESAMPLES))
-    return Figure(name, unit, figure(ours), peer_name, figure(peer), ratio(turns), *_middle_95(ratios), note)
+    return Figure(name, unit, figure(ours), peer_name, figure(peer), ratio(turns), *middle_95(ratios), note)
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """95 % interval of the median, by bootstrap with a fixed seed."""
     draw = random.Random(SEED)
     medians = sorted(statistics.median(draw.choices(values, k=len(values))) for _ in range(RESAMPLES))
-    return _middle_95(medians)
+    return middle_95(medians)
 
 
-def _middle_95(drawn: Sequence[float]) -> tuple[float, float]:
+def middle_95(drawn: Sequence[float]) -> tuple[float, float]:
     return drawn[int(0.025 * RESAMPLES)], drawn[int(0.975 * RESAMPLES) - 1]

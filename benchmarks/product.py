@@ -17,13 +17,16 @@ import psutil  # type: ignore[import-untyped]  # comes with ultralytics, which t
 import pytest
 import structlog
 
+from benchmarks.photo_to_boxes import sure_model
 from benchmarks.scan_round_trip import process, wait_for, wait_for_file
+from savo_detection.choosing import Engines
+from savo_detection.model import Detector
 from savo_runtime.messaging.embedded import EmbeddedBroker
 from savo_runtime.messaging.topics import ensure_topics
 from savo_runtime.settings import RuntimeSettings
 from tests.parts.kafka import kafka_for_a_while
 
-__all__ = ["Broker", "Post", "Product", "answering_with", "broker", "form_of", "one_of_many", "product", "unlike"]
+__all__ = ["Broker", "Post", "Product", "answering_with", "best_engine", "broker", "form_of", "one_of_many", "product", "unlike"]
 
 BOUNDARY = "savo-bench"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
@@ -102,6 +105,11 @@ def product(folder: Path, port: int, broker: Broker, settings: dict[str, str]) -
         wait_for(f"{json.loads(place.read_text())['url']}/readyz")
         wait_for(f"http://127.0.0.1:{port}/readyz")
         yield Product(f"http://127.0.0.1:{port}", vision, log)
+
+
+def best_engine() -> str:
+    """What vision would choose here by itself."""
+    return Detector.load(sure_model(), engines=Engines("auto")).choice.engine
 
 
 def answering_with(model: str) -> dict[str, str]:

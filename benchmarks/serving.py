@@ -20,11 +20,9 @@ from benchmarks.load import Answered, ask_by, http_client
 from benchmarks.measuring import Figure, of_rounds, rounds
 from benchmarks.peer_servers import bento_ml, lit_serve, peers_python
 from benchmarks.photo_to_boxes import photos, sure_model
-from benchmarks.product import Post, answering_with, broker, one_of_many, product
-from savo_detection.choosing import Engines
+from benchmarks.product import Post, answering_with, best_engine, broker, one_of_many, product
 from savo_detection.cpus import usable_cpus
 from savo_detection.engines import ONNX_RUNTIME
-from savo_detection.model import Detector
 
 ROUNDS = rounds(10)
 CLIENTS = 4
@@ -59,11 +57,6 @@ def p95(turns: Sequence[Answered]) -> float:
     """Milliseconds, of all requests together."""
     seconds = sorted(one for turn in turns for one in turn.seconds)
     return 1000 * seconds[ceil(0.95 * len(seconds)) - 1]
-
-
-def best_engine() -> str:
-    """What vision would choose here by itself."""
-    return Detector.load(sure_model(), engines=Engines("auto")).choice.engine
 
 
 async def measure(posts: Mapping[str, Post], photo: bytes, requests: int) -> dict[str, list[Answered]]:

@@ -20,6 +20,7 @@ import psutil  # type: ignore[import-untyped]  # comes with ultralytics, which t
 
 from benchmarks.measuring import Figure
 from benchmarks.photo_to_boxes import photos, sure_model
+from benchmarks.product import best_engine
 from benchmarks.scan_round_trip import Meter, measure, medians, process, ratio_of, wait_for, wait_for_file
 from savo_runtime.messaging.embedded import EmbeddedBroker
 
@@ -50,8 +51,10 @@ def _contenders() -> Iterator[tuple[tuple[str, str], tuple[Meter, Meter]]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True)))
         collector = stack.enter_context(_collector())
+        # The same engine in both: each would measure and choose for itself.
+        engine = {"SAVO_DETECTION_ENGINE": best_engine()}
         telemetry = {"SAVO_LOG_LEVEL": "info", "SAVO_LOG_FORMAT": "json", "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
-        meters = _product(stack, folder, "with", telemetry), _product(stack, folder, "without", WITHOUT)
+        meters = _product(stack, folder, "with", engine | telemetry), _product(stack, folder, "without", engine | WITHOUT)
         urls = f"http://127.0.0.1:{PORTS['with']}", f"http://127.0.0.1:{PORTS['without']}"
         for url in urls:
             wait_for(f"{url}/readyz")

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -141,6 +142,10 @@ class DockerPostgres:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
+    yield from _running()
+
+
+def _running() -> Iterator[PostgresServer]:
     server, how = _server()
     try:
         server.start()
@@ -148,6 +153,10 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
     finally:
         server.remove()
+
+
+postgres_for_a_while = contextmanager(_running)
+"""For a benchmark: one that ends with the block. Raises pytest's `Skipped` where none can run."""
 
 
 def _server() -> tuple[PostgresServer, str]:

@@ -88,9 +88,16 @@ def moto_s3() -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session")
 def versitygw_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with versitygw_for_a_while(tmp_path_factory.mktemp("versitygw")) as server:
+        yield server
+
+
+@contextmanager
+def versitygw_for_a_while(folder: Path) -> Iterator[S3Server]:
+    """With an empty bucket. `folder` is where a process of this machine keeps its objects."""
     server = S3Server(f"http://127.0.0.1:{free_port()}")
     no_container = why_no_container(IMAGE)
-    running = _in_docker(server) if no_container is None else _as_process(server, tmp_path_factory.mktemp("versitygw"))
+    running = _in_docker(server) if no_container is None else _as_process(server, folder)
     with running:
         server.create_bucket()
         record("S3", "real", f"versitygw {VERSION}, {'Docker' if no_container is None else f'a process ({no_container})'}")
