@@ -177,8 +177,8 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    read_only = connection.get_execution_options().get(_READ_ONLY, False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    raw: Any = connection.connection.driver_connection
+    raw.begin_with_next(read_only=connection.get_execution_options().get(_READ_ONLY, False))
 
 
 def postgresql_engine(url: URL, service: str, **options: Any) -> AsyncEngine:

@@ -1,7 +1,8 @@
 """aiosqlite with one trip to its thread for a statement, in the place of four: a trip costs more than most of our statements do.
 
 aiosqlite makes the cursor, executes, fetches and closes on the connection's thread, and each waits for its turn there.
-Here the statement goes with its first rows, and what is known by then is answered without asking.
+Here a transaction begins with its first statement, which brings its first rows; what is known by then is answered without asking; and for the end
+of a transaction that only read nobody waits.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ def connector(path: Path | str) -> Callable[[], Awaitable[aiosqlite.Connection]]
 
 
 class _Connection(aiosqlite.Connection):
+    _begin: str | None = None
+    """To be executed right before the next statement."""
+    _only_reads = False
+    _read_has_ended = False
+    """As far as anybody here can tell; on its thread it will before anything else."""
     _left_running = False
     """A statement whose asker was cancelled may still begin a transaction behind our back."""
 
@@ -46,11 +52,32 @@ class _Connection(aiosqlite.Connection):
     def cursor(self) -> Result[Any]:
         return cast("Result[Any]", _cursor(self))
 
+    def begin_with_next(self, *, read_only: bool) -> None:
+        """The lock that a writer takes at its start is taken with its first statement."""
+        self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+        self._only_reads, self._read_has_ended = read_only, False
+
+    def begin_if_due(self) -> None:
+        """On its thread."""
+        begin, self._begin = self._begin, None
+        if begin:
+            self._conn.execute(begin)
+
+    async def commit(self) -> None:
+        if self._begin:
+            self._begin = None
+        elif self._only_reads:
+            self._tx.put_nowait((None, self._conn.commit))
+            self._read_has_ended = True
+        else:
+            await super().commit()
+
     async def rollback(self) -> None:
         """The pool asks for one after every commit; without a transaction there is nothing to do."""
-        if self._left_running or self._conn.in_transaction:
+        if self._left_running or (self._conn.in_transaction and not self._read_has_ended):
             await super().rollback()
             self._left_running = False
+        self._begin = None
 
     async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
@@ -128,10 +155,12 @@ class _Cursor(aiosqlite.Cursor):
         return self._cursor
 
     def _run(self, sql: str, parameters: Any) -> tuple[list[Any], bool]:
+        self._connection.begin_if_due()
         cursor = self._made().execute(sql, parameters)
         return self._next_rows(FIRST_ROWS) if cursor.description else ([], True)
 
     def _run_many(self, sql: str, parameters: Any) -> None:
+        self._connection.begin_if_due()
         self._made().executemany(sql, parameters)
 
     def _next_rows(self, wanted: int) -> tuple[list[Any], bool]:

@@ -50,16 +50,70 @@ async def test_a_statement_its_rows_and_its_end_are_one_trip(connection: aiosqli
     assert len(trips) == 1
 
 
-async def test_a_transaction_is_a_trip_for_its_begin_each_statement_and_its_commit(tmp_path: Path, trips: list[str]) -> None:
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'trips.sqlite3'}", "gateway")
     async with database.session() as session:
         await session.execute(text("CREATE TABLE numbers (number INTEGER PRIMARY KEY)"))
-    trips.clear()
+    yield database
+    await database.close()
+
+
+async def test_a_transaction_is_a_trip_for_each_statement_and_its_commit(database: Database, trips: list[str]) -> None:
     async with database.session() as session:
         await session.execute(text("INSERT INTO numbers VALUES (1)"))
         assert (await session.execute(text("SELECT number FROM numbers"))).scalars().all() == [1]
-    assert len(trips) == 4, trips
-    await database.close()
+    assert len(trips) == 3, trips
+
+
+async def test_for_the_end_of_a_read_nobody_waits(database: Database, trips: list[str]) -> None:
+    for _ in range(3):
+        async with database.session(read_only=True) as session:
+            await session.execute(text("SELECT number FROM numbers"))
+    assert len(trips) == 3, trips
+
+
+async def test_a_transaction_in_which_nothing_is_asked_asks_nothing(database: Database, trips: list[str]) -> None:
+    async with database.session():
+        pass
+    async with database.session(read_only=True):
+        pass
+    assert trips == []
+
+
+async def test_a_read_sees_one_moment_to_its_end(database: Database, tmp_path: Path) -> None:
+    other = Database(f"sqlite+aiosqlite:///{tmp_path / 'trips.sqlite3'}", "gateway")
+    count = text("SELECT count(*) FROM numbers")
+    async with database.session(read_only=True) as reading:
+        assert await reading.scalar(count) == 0
+        async with other.session() as writing:
+            await writing.execute(text("INSERT INTO numbers VALUES (1)"))
+        assert await reading.scalar(count) == 0
+    async with database.session(read_only=True) as reading:
+        assert await reading.scalar(count) == 1
+    await other.close()
+
+
+async def test_a_writer_has_the_lock_from_its_first_statement(database: Database, tmp_path: Path) -> None:
+    async with database.session() as session:
+        await session.execute(text("SELECT number FROM numbers"))
+        with pytest.raises(sqlite3.OperationalError, match="locked"), sqlite3.connect(tmp_path / "trips.sqlite3", timeout=0) as other:
+            other.execute("INSERT INTO numbers VALUES (1)")
+
+
+async def test_what_was_cancelled_before_its_first_statement_ran_leaves_nothing(database: Database) -> None:
+    async def write() -> None:
+        async with database.session() as session:
+            await session.execute(text("INSERT INTO numbers VALUES (1)"))
+
+    writing = asyncio.create_task(write())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    async with database.session() as session:
+        assert await session.scalar(text("SELECT count(*) FROM numbers")) == 0
+        await session.execute(text("INSERT INTO numbers VALUES (1)"))
 
 
 async def test_a_long_answer_comes_whole_however_it_is_asked_for(connection: aiosqlite.Connection) -> None:
