@@ -25,7 +25,7 @@ from savo_runtime.settings import RuntimeSettings
 from savo_runtime.sqlite_driver import connector
 from savo_runtime.telemetry.spans import step
 
-__all__ = ["Database", "UtcDateTime", "insert_once", "postgresql_engine", "upsert"]
+__all__ = ["Database", "UtcDateTime", "insert_all", "insert_once", "postgresql_engine", "upsert"]
 
 LOCK_WAIT_SECONDS = 10.0
 CONNECT_SECONDS = 5.0
@@ -121,6 +121,12 @@ class Database:
             self._writer.release()
 
 
+async def insert_all(session: AsyncSession, table: type[DeclarativeBase] | Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Straight into the table: a unit of work for one new object takes as long as its insert."""
+    if rows:
+        await session.execute(_insert(_table(table)), [dict(row) for row in rows])
+
+
 async def insert_once(session: AsyncSession, table: type[DeclarativeBase] | Table, values: Mapping[str, Any]) -> bool:
     """Insert unless a unique key stands against it; whether a row was added. On PostgreSQL it waits for another transaction that adds the same."""
     result = await session.execute(_insert_once(_table(table), _dialect(session)), dict(values))
@@ -143,6 +149,11 @@ def _dialect(session: AsyncSession) -> str:
 
 
 # Statements are made once: making one takes as long as running it. Inline: nobody asks for the row's new key.
+@cache
+def _insert(table: Table) -> Insert:
+    return table.insert().inline()
+
+
 @cache
 def _insert_once(table: Table, dialect: str) -> Insert:
     insert = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)

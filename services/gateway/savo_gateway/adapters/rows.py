@@ -32,8 +32,9 @@ async def subject_for(session: AsyncSession, person: Person | None, now: datetim
     return found, False
 
 
-def to_scan(row: ScanRow, words: Sequence[ConfirmationRow] = ()) -> Scan:
-    result = ScanCompleted.model_validate(row.result) if row.result else None
+def to_scan(row: ScanRow, words: Sequence[ConfirmationRow] = (), *, result: ScanCompleted | None = None) -> Scan:
+    """`result`: the row's own, where it is at hand."""
+    result = result or (ScanCompleted.model_validate(row.result) if row.result else None)
     return Scan(
         scan_id=row.scan_id,
         subject=row.subject,

@@ -20,7 +20,7 @@ from savo_gateway.confirmations import ConfirmationRequest, Confirmed, check_may
 from savo_gateway.errors import IdempotencyKeyReusedError, ScanNotFoundError
 from savo_gateway.scans import IdempotencyClaim, NewScan, Scan, ScanStatus, requested
 from savo_gateway.settling import check_possible, settle
-from savo_runtime.database import Database, insert_once
+from savo_runtime.database import Database, insert_all, insert_once
 from savo_runtime.messaging.outbox import Outbox
 
 __all__ = ["SqlScans"]
@@ -43,12 +43,11 @@ class SqlScans:
                 scan = await _claimed(session, new.claim)
                 assert scan is not None
                 return scan
-            subject, anonymous = await subject_for(session, new.person, new.requested_at)
-            row = _new_row(new, subject, anonymous)
-            session.add(row)
-            owner = {"subject": subject, "sha256": new.photo.sha256, "image": row.image, "first_at": new.requested_at}
+            scan = _queued(new, *await subject_for(session, new.person, new.requested_at))
+            values = _new_values(scan, new)
+            await insert_all(session, ScanRow, [values])
+            owner = {"subject": scan.subject, "sha256": new.photo.sha256, "image": values["image"], "first_at": new.requested_at}
             await insert_once(session, PhotoOwnerRow, owner)
-            scan = to_scan(row)
             await self.outbox.add(session, requested(scan), event_id=named_id(f"scan-requested/{scan.scan_id}"))
             return scan
 
@@ -87,8 +86,9 @@ class SqlScans:
             row = await _locked(session, completed.scan_id)
             if row is None or not write_answer(row, completed, now):
                 return None
-            words = await _words(session, row.scan_id)
-            return await self._publish(session, row, words, now) if words else Confirmed(to_scan(row))
+            # Nobody but this has changed the row: nothing was said of the scan yet.
+            words = await _words(session, row.scan_id) if row.changes > 1 else []
+            return await self._publish(session, row, words, now) if words else Confirmed(to_scan(row, result=completed))
 
     async def fail(self, failed: ScanFailed, now: datetime) -> bool:
         async with self.database.session() as session:
@@ -185,19 +185,34 @@ def _claim_values(new: NewScan, claim: IdempotencyClaim) -> dict[str, object]:
     return {"scope": claim.scope, "key": claim.key, "fingerprint": claim.fingerprint, "scan_id": new.scan_id, "created_at": new.requested_at}
 
 
-def _new_row(new: NewScan, subject: str, anonymous: bool) -> ScanRow:
-    return ScanRow(
+def _queued(new: NewScan, subject: str, anonymous: bool) -> Scan:
+    return Scan(
         scan_id=new.scan_id,
         subject=subject,
         anonymous=anonymous,
-        status=ScanStatus.QUEUED.value,
-        image=new.photo.ref.model_dump(mode="json"),
-        upload_sha256=new.photo.upload_sha256,
-        storage_location=new.storage_location.value if new.storage_location else None,
+        status=ScanStatus.QUEUED,
+        image=new.photo.ref,
+        storage_location=new.storage_location,
         consent=new.consent,
         captured_at=new.captured_at,
-        device_info=new.device_info,
         requested_at=new.requested_at,
         expires_at=new.expires_at,
-        changes=0,
     )
+
+
+def _new_values(scan: Scan, new: NewScan) -> dict[str, object]:
+    return {
+        "scan_id": scan.scan_id,
+        "subject": scan.subject,
+        "anonymous": scan.anonymous,
+        "status": scan.status.value,
+        "image": scan.image.model_dump(mode="json"),
+        "upload_sha256": new.photo.upload_sha256,
+        "storage_location": scan.storage_location.value if scan.storage_location else None,
+        "consent": scan.consent,
+        "captured_at": scan.captured_at,
+        "device_info": new.device_info,
+        "requested_at": scan.requested_at,
+        "expires_at": scan.expires_at,
+        "changes": 0,
+    }

@@ -10,7 +10,7 @@ from sqlalchemy import Select, String, and_, bindparam, delete, exists, func, li
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.scans import ScanCompleted, ScanFailed, ScanRequested
-from savo_runtime.database import Database, upsert
+from savo_runtime.database import Database, insert_all, upsert
 from savo_vision.adapters.tables import ErasedRow, RawAnswerRow, ResultRow, SpendingRow
 from savo_vision.detections import RawAnswer
 from savo_vision.ports import Finished, Standing
@@ -35,7 +35,7 @@ class StoredResults:
         at = finished.completed_at if isinstance(finished, ScanCompleted) else finished.failed_at
         async with self.database.session() as session:
             # Money is booked whatever becomes of the answer: it is spent.
-            session.add_all(SpendingRow(provider=provider, usd=usd, spent_at=at) for provider, usd in spent)
+            await insert_all(session, SpendingRow, [{"provider": provider, "usd": usd, "spent_at": at} for provider, usd in spent])
             there = await _standing(session, finished.scan_id, finished.subject)
             if there.erased or there.finished:
                 return there.finished
