@@ -19,7 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
-from savo_runtime.database_errors import DEPENDENCY, translated_connect_errors, translated_errors
+from savo_runtime.database_errors import DEPENDENCY, name_silence, translated_connect_errors, translated_errors
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.sqlite_driver import connector
@@ -196,8 +196,14 @@ def postgresql_engine(url: URL, service: str, **options: Any) -> AsyncEngine:
     arguments = {
         "timeout": CONNECT_SECONDS,
         "command_timeout": COMMAND_SECONDS,
-        "server_settings": {"search_path": f'"{service}"', "application_name": f"savo-{service}"},
+        "server_settings": {
+            "search_path": f'"{service}"',
+            "application_name": f"savo-{service}",
+            "lock_timeout": f"{LOCK_WAIT_SECONDS * 1000:.0f}",  # milliseconds; so the server itself says which lock it was
+        },
     }
     if not options:
         options = {"pool_pre_ping": True, "pool_size": 5, "max_overflow": 10, "pool_timeout": LOCK_WAIT_SECONDS}
-    return create_async_engine(url.set(drivername="postgresql+asyncpg"), connect_args=arguments, **options)
+    engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), connect_args=arguments, **options)
+    event.listen(engine.sync_engine, "handle_error", name_silence)
+    return engine

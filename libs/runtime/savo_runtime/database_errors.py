@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import asyncpg  # type: ignore[import-untyped]
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from savo_runtime.errors import DependencyDownError, FatalError, RetryableError
 from savo_runtime.storage.port import StorageFullError
 
-__all__ = ["DEPENDENCY", "sqlstate", "translated_connect_errors", "translated_errors"]
+__all__ = ["DEPENDENCY", "name_silence", "sqlstate", "translated_connect_errors", "translated_errors"]
 
 DEPENDENCY = "database"
+_LOCK_NOT_AVAILABLE = "55P03"
 
 
 @contextmanager
@@ -37,6 +39,14 @@ def translated_connect_errors() -> Iterator[None]:
         raise DependencyDownError(DEPENDENCY, str(error) or type(error).__name__) from error
 
 
+def name_silence(context: ExceptionContext) -> BaseException | None:
+    """For SQLAlchemy's `handle_error`: the driver gave up on a statement. It raises a bare `TimeoutError`, which outside of here could be anybody's."""
+    if not isinstance(context.original_exception, TimeoutError):
+        return None
+    asked = " ".join(str(context.statement or "the end of a transaction").split())
+    return DependencyDownError(DEPENDENCY, f"no answer in the time that a statement has: {asked[:120]}")
+
+
 def _meaning(error: Exception) -> Exception | None:
     """What the consumer must do about it; None for a bug of ours, which stays as it is."""
     if isinstance(error, PoolTimeoutError):
@@ -45,6 +55,8 @@ def _meaning(error: Exception) -> Exception | None:
     words = str(getattr(error, "orig", None) or error).splitlines()[0]
     if state == "53100" or "disk is full" in words:
         return StorageFullError(f"the database has no room: {words}")
+    if state == _LOCK_NOT_AVAILABLE:
+        return DependencyDownError(DEPENDENCY, f"somebody else holds a lock: {_lock_waited_for(error) or words}")
     if state in ("40001", "40P01"):
         return RetryableError(words, reason="database-conflict")
     if state[:2] == "28" or state == "3D000":
@@ -59,6 +71,13 @@ def _is_away(error: Exception, state: str, words: str) -> bool:
         return True
     sqlite_trouble = ("database is locked", "unable to open database file", "disk I/O error", "readonly database")
     return any(trouble in words for trouble in sqlite_trouble) or ("connection" in words and "closed" in words)
+
+
+def _lock_waited_for(error: Exception) -> str:
+    """In the server's words, such as `while locking tuple (0,7) in relation "counts"`; empty for a lock on a whole table."""
+    original = getattr(error, "orig", None) or error
+    place = getattr(original, "context", None) or getattr(original.__cause__, "context", None)
+    return str(place or "").partition("\n")[0]
 
 
 def sqlstate(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateSchema
 
@@ -114,7 +115,19 @@ def _revisions(connection: Connection, version_table: str) -> tuple[str, ...]:
 def _lock_migrations(connection: Connection) -> None:
     # SQLite's transaction took the only write lock at its start.
     if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL lock_timeout = 0"))  # another replica's migration may take its time
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+
+
+async def _require_rights(connection: AsyncConnection, schema: str) -> None:
+    """Without them PostgreSQL passes the schema over in the search path, and whoever made a table was told that there is none to make it in."""
+    rights = "SELECT nspowner::regrole::text, has_schema_privilege(nspname, 'USAGE') AND has_schema_privilege(nspname, 'CREATE')"
+    owner, may = (await connection.execute(text(f"{rights} FROM pg_namespace WHERE nspname = :schema"), {"schema": schema})).one()
+    if not may:
+        raise FatalError(
+            f"the schema {schema} belongs to {owner} and may not be worked in by {connection.engine.url.username}:"
+            f" give SAVO_DATABASE_URL of {owner}, or of an administrator of the database"
+        )
 
 
 async def _create_schema(database: Database) -> None:
@@ -123,7 +136,9 @@ async def _create_schema(database: Database) -> None:
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_lock_migrations)
-            if not await connection.run_sync(lambda sync: inspect(sync).has_schema(database.service)):
+            if await connection.run_sync(lambda sync: inspect(sync).has_schema(database.service)):
+                await _require_rights(connection, database.service)
+            else:
                 await connection.execute(CreateSchema(database.service))
     except DBAPIError as refusal:
         if sqlstate(refusal) != _NO_RIGHT:

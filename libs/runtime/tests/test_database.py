@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from sqlalchemy import JSON, Column, ForeignKey, MetaData, String, Table, insert
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError, StatementError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from savo_runtime import database as database_module
 from savo_runtime.database import Database, UtcDateTime, upsert
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.schema import migrate
@@ -281,6 +284,63 @@ async def test_a_server_that_crashes_is_down_and_back_without_a_restart_of_ours(
     await database.close()
 
 
+@asynccontextmanager
+async def somebody_holds_the_row(database: Database) -> AsyncIterator[None]:
+    """A transaction left open, as in a shell that somebody forgot."""
+    async with database.session() as session:
+        session.add(Thing(name="a"))
+    async with database.session() as session:
+        await session.execute(text("SELECT * FROM things FOR UPDATE"))
+        yield
+
+
+async def note(database: Database, number: int) -> None:
+    async with database.session() as session:
+        await upsert(session, Thing, {"name": "a", "note": {"n": number}}, ["name"])
+
+
+@pytest.mark.postgres
+async def test_a_lock_that_somebody_holds_is_a_dependency_that_is_down_and_says_what_is_waited_for(
+    postgres_url: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "LOCK_WAIT_SECONDS", 0.2)
+    database = Database(postgres_url, "thing")
+    await migrate(database, package)
+    async with somebody_holds_the_row(database):
+        with pytest.raises(DependencyDownError, match=r'database is down: somebody else holds a lock: while .* tuple \(.*\) in relation "things"') as waited:
+            await note(database, 1)
+    assert waited.value.reason == "database-down"
+    await note(database, 2)
+    async with database.session(read_only=True) as session:
+        assert (await session.get_one(Thing, "a")).note == {"n": 2}
+    await database.close()
+
+
+@pytest.mark.postgres
+async def test_a_statement_without_an_answer_is_a_dependency_that_is_down_and_says_which(
+    postgres_url: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's own timeout, without a word from the server."""
+    monkeypatch.setattr(database_module, "COMMAND_SECONDS", 0.5)
+    database = Database(postgres_url, "thing")
+    await migrate(database, package)
+    async with somebody_holds_the_row(database):
+        with pytest.raises(DependencyDownError, match="database is down: no answer in the time that a statement has: INSERT INTO things"):
+            await note(database, 1)
+    await note(database, 2)
+    await database.close()
+
+
+@pytest.mark.postgres
+async def test_a_timeout_of_the_callers_own_is_not_taken_for_the_databases(postgres_url: str) -> None:
+    database = Database(postgres_url, "thing")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2), database.session() as session:
+            await session.execute(text("SELECT pg_sleep(30)"))
+    await database.check()
+    await database.close()
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("change", [{"username": "nobody-we-know"}, {"database": "not-made"}])
 async def test_a_login_that_is_refused_stops_the_service(postgres_url: str, change: dict[str, str]) -> None:
@@ -300,6 +360,20 @@ async def test_a_role_that_may_make_no_schema_is_told_what_to_have_granted(postg
         await session.execute(text("CREATE ROLE narrow LOGIN PASSWORD 'narrow'"))
     database = Database(owner.url.set(username="narrow", password="narrow"), "sandbox_replay_thing")
     with pytest.raises(FatalError, match=r'narrow may not make the schema sandbox_replay_thing .* GRANT CREATE ON DATABASE "\w+" TO "narrow"'):
+        await migrate(database)
+    await database.close()
+    await owner.close()
+
+
+@pytest.mark.postgres
+async def test_a_role_that_may_not_work_in_a_schema_is_told_whose_login_to_give(postgres_url: str) -> None:
+    owner = Database(postgres_url, "thing")
+    await migrate(owner)
+    async with owner.session() as session:
+        await session.execute(text("CREATE ROLE neighbour LOGIN PASSWORD 'neighbour'"))
+    database = Database(owner.url.set(username="neighbour", password="neighbour"), "thing")
+    refusal = "the schema thing belongs to savo and may not be worked in by neighbour: give SAVO_DATABASE_URL of savo, or of an administrator of the database"
+    with pytest.raises(FatalError, match=f"^{refusal}$"):
         await migrate(database)
     await database.close()
     await owner.close()

@@ -1,0 +1,72 @@
+"""ConsumerStuck's own question on a real PostgreSQL: it finds whoever holds the lock, busy or not, and its mend lets the waiting ones on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+
+from tests.runbooks.pages import Page
+
+PAGE = Page("consumer-stuck")
+
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.real,
+    pytest.mark.skipif(shutil.which("psql") is None, reason="PostgreSQL's psql is not installed"),
+]
+
+
+async def psql(url: str, command: str) -> str:
+    environment = os.environ | {"SAVO_DATABASE_URL": url}
+    ask = partial(subprocess.run, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = await asyncio.to_thread(ask, ["bash", "-c", command])
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    return done.stdout
+
+
+def command_of(part: str, word: str) -> str:
+    (command,) = [line for line in PAGE.commands(part, outside=True) if line.startswith("psql") and word in line]
+    return command
+
+
+@asynccontextmanager
+async def held(url: str, last: str | None) -> AsyncIterator[int]:
+    """A row locked by a transaction that stays open, idle or with `last` running; the pid of its session."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("CREATE TABLE counts (total int); INSERT INTO counts VALUES (1)")
+    await connection.execute("BEGIN; SELECT * FROM counts FOR UPDATE")
+    running = [asyncio.ensure_future(connection.execute(last))] if last else []
+    try:
+        yield connection.get_server_pid()
+    finally:
+        connection.terminate()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def eventually(url: str, command: str, holds: Callable[[str], bool]) -> str:
+    async with asyncio.timeout(20):
+        while not holds(answer := await psql(url, command)):
+            pass
+    return answer
+
+
+@pytest.mark.parametrize(("last", "state"), [(None, "idle in transaction"), ("SELECT pg_sleep(60)", "active")])
+async def test_the_holder_of_a_lock_is_found_and_ended_and_the_waiting_one_gets_on(postgres_url: str, last: str | None, state: str) -> None:
+    async with held(postgres_url, last) as holder:
+        waiter = await asyncpg.connect(postgres_url)
+        waiting = asyncio.ensure_future(waiter.execute("UPDATE counts SET total = total + 1"))
+        row = rf"^ +{holder} \| {state} +\|.*\| t +\|"
+        await eventually(postgres_url, command_of("Find the cause", "pg_stat_activity"), lambda answer: re.search(row, answer, re.MULTILINE) is not None)
+        assert not waiting.done()
+        await psql(postgres_url, command_of("Mend", "pg_terminate_backend").replace("PID", str(holder)))
+        assert await asyncio.wait_for(waiting, 10) == "UPDATE 1"
+        await waiter.close()
