@@ -145,7 +145,8 @@ def test_a_replay_goes_into_a_sandbox_and_says_how_to_work_on_it(savo: Savo, bro
     assert (dry["chosen"], dry["left_out"], dry["replay"]) == (2, {"erased": 1}, None)
     page = savo("replay", "--topic", "scans.failed", "--sandbox", "friday").stdout
     assert "2 of 3 records of scans.failed went into sandbox friday" in page
-    assert f"SAVO_SANDBOX=friday SAVO_KAFKA_BOOTSTRAP_SERVERS={broker} SAVO_EMBEDDED_BROKER=true python -m savo_runtime" in page
+    assert "SAVO_SANDBOX=friday SAVO_DATA_DIR=/" in page
+    assert f"SAVO_KAFKA_BOOTSTRAP_SERVERS={broker} SAVO_EMBEDDED_BROKER=true {sys.executable} -m savo_runtime vision" in page
     copies = told(savo, "--sandbox", "friday")
     assert scans(copies) == {"scan-1", "scan-2"}
     assert all(copy["replay"].startswith("r-") for copy in copies)

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -101,10 +102,36 @@ def test_replaying_and_dead_letters_go_as_the_readme_says(wheel: tuple[Wheel, Pa
     section = README[README.index("## Replaying and dead letters") : README.index("## The guide's commands")]
     answers = {line: said(line) for line in shell_lines(section)}
     assert len(answers) == 10
-    carried = next(answer for line, answer in answers.items() if line.endswith("--sandbox look"))
-    assert "SAVO_SANDBOX=look" in carried
     assert (folder / "compared" / "index.html").exists()
     assert "1 letters went back to scans.requested" in answers[shell_lines(section)[-1]]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_the_line_that_a_replay_prints_works_on_the_sandbox_and_needs_no_key(wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    running, folder = wheel
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SAVO_DATA_DIR", str(running.data_dir))
+    (live,) = json.loads(f"[{said('savo scan .savo/standin/images/scene-1-00002.jpg --json')}]")
+    printed = dict(re.findall(r"^(work on it|look into it): +(.+)$", said("savo replay --topic scans.requested --sandbox work"), re.MULTILINE))
+    with working(printed["work on it"], folder):
+        shown = eventually_said(f"{printed['look into it']} --to end --type ScanCompleted --json", live["scan_id"])
+    assert live["result"]["model_version"] in shown, "the answer that was recorded"
+
+
+@contextmanager
+def working(line: str, folder: Path) -> Iterator[None]:
+    """The line in a shell of the user's, who has no key and no virtual environment; it ends well when it is asked to."""
+    environment = {"HOME": str(folder), "PATH": "/usr/bin:/bin"}
+    log = folder / "sandbox.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(["bash", "-c", f"exec env {line}"], cwd=folder, env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+    try:
+        yield
+        assert process.poll() is None, log.read_text()
+    finally:
+        process.terminate()
+        assert process.wait(60) == 0, log.read_text()
 
 
 @pytest.mark.slow

@@ -47,9 +47,11 @@ def build(settings: ReasoningSettings, runtime: Runtime) -> Service:
 
 
 def build_writer(settings: ReasoningSettings) -> OpenAiWriter | GoogleWriter | SwitchedOff:
+    if settings.sandbox:
+        return SwitchedOff("a sandbox asks nobody, and this one is not recorded")
     if not settings.key and not settings.base_url:
         log.warning("recipes.switched_off", missing=KEY_OF[settings.provider])
-        return SwitchedOff(missing=KEY_OF[settings.provider])
+        return SwitchedOff(f"the operator has not set {KEY_OF[settings.provider]}")
     how = (settings.key or _NO_KEY, settings.base_url, settings.model_name, settings.prices, settings.timeout_seconds)
     if settings.provider == "openai":
         from savo_reasoning.adapters.openai import OpenAiWriter

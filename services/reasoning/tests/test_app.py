@@ -52,6 +52,19 @@ async def test_without_any_key_it_starts_and_answers_with_the_variable_that_is_m
     assert (event.recipes, event.cost_usd) == ((), 0.0)
 
 
+@pytest.mark.parametrize("environment", [{"SAVO_REASONING_PROVIDER": "google"}, {"OPENAI_API_KEY": "k"}])
+async def test_a_sandbox_needs_no_key_and_asks_nobody(
+    runtime: Runtime, requested: RecipesRequested, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    for name, value in (environment | {"SAVO_SANDBOX": "look"}).items():
+        monkeypatch.setenv(name, value)
+    service = build(load_settings(ReasoningSettings), runtime)
+    suggest = next(subscription for subscription in service.subscriptions if subscription.topic.name == "recipes.requested")
+    event: Any = await suggest.handle(Envelope.new(requested, "gateway"))
+    assert event.error == "Recipes are switched off: a sandbox asks nobody, and this one is not recorded."
+    assert event.cost_usd == 0.0
+
+
 @pytest.mark.parametrize(("provider", "variable"), [("openai", "OPENAI_API_KEY"), ("google", "GOOGLE_API_KEY")])
 def test_a_provider_chosen_without_its_key_stops_the_start_with_one_line(
     provider: str, variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 
+from savo_contracts.scans import ServedBy
 from savo_detection.choosing import Engines
 from savo_detection.cpus import usable_cpus
 from savo_runtime.messaging.subscriptions import bind, read_snapshot
@@ -22,6 +23,7 @@ from savo_vision.adapters.models import ModelFiles
 from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.projection import PROJECTION
 from savo_vision.adapters.results import StoredResults
+from savo_vision.adapters.unasked import Unasked
 from savo_vision.budget import Budget
 from savo_vision.costs import USUAL_CALL, CostPolicy
 from savo_vision.fallback import FallbackPolicy
@@ -109,6 +111,8 @@ def build_provider(settings: VisionSettings) -> Provider:
     calls = Calls(settings.vision_provider, Breaker(settings.vision_provider), seconds=CALL_SECONDS)
     # A stand-in asks for no key; the SDKs ask for one all the same.
     key = settings.provider_key.get_secret_value() if settings.provider_key else STAND_IN_KEY
+    if settings.sandbox:
+        return Unasked(ServedBy(settings.vision_provider), settings.provider_model)
     if settings.vision_provider == "openai":
         from savo_vision.adapters.openai import connect_openai
 

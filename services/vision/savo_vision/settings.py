@@ -107,6 +107,8 @@ class VisionSettings(RetentionSettings):
 
     @model_validator(mode="after")
     def _the_provider_can_be_asked(self) -> Self:
+        if self.sandbox:
+            return self  # nobody is asked there
         if not self.provider_key and not self.provider_base_url:
             variable = "GOOGLE_API_KEY" if self.vision_provider == "google" else "OPENAI_API_KEY"
             ways = f"set {variable}, or start with a stand-in: savo up --standin DIR"

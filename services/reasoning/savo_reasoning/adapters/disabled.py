@@ -1,4 +1,4 @@
-"""Recipes switched off: every request is answered, with the way to switch them on."""
+"""Recipes switched off: every request is answered, with the reason."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ __all__ = ["SwitchedOff"]
 class SwitchedOff:
     """Implements `RecipeWriter`."""
 
-    missing: str
-    """The variable that would switch them on."""
+    why: str
     provider: str = "none"
     model: str = "none"
 
     async def write(self, prompt: Prompt) -> Answer:
-        raise NoRecipesError(f"Recipes are switched off: the operator has not set {self.missing}.")
+        raise NoRecipesError(f"Recipes are switched off: {self.why}.")
