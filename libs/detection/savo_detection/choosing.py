@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from savo_detection.decoding import Pixels
 from savo_detection.engines import BUILDERS, ONNX_RUNTIME, Builder, Engine, installed_engines
-from savo_detection.errors import ModelRefusedError
+from savo_detection.errors import ModelRefusedError, in_a_line
 from savo_detection.heads import Candidates, Head
 from savo_detection.nms import iou_of
 
@@ -26,6 +26,8 @@ _ROUNDS = 5
 _TOP = 50
 """Boxes of each output that are looked for in the other, by score and before NMS: on any picture and with any weights there are some."""
 _IOU, _PIXELS, _SCORE = 0.95, 1.0, 0.01
+_DUST = 1e-4
+"""A score so near to nothing that one engine may round it to 0, where the box is no box."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Engines:
                 engine = self.builders[name](data, threads, blank.shape)
                 found = engine.run(tensor, lambda output: _best_boxes(head, output))
             except Exception as flaw:  # noqa: BLE001 - whatever a library raises, it is why that engine is left out
-                left_out[name] = next(iter(str(flaw).splitlines()), type(flaw).__name__)[:200]
+                left_out[name] = in_a_line(flaw)
                 continue
             if agree(expected, found):
                 able[name] = engine
@@ -110,12 +112,14 @@ class Engines:
 
 
 def agree(ours: Candidates, theirs: Candidates) -> bool:
-    """Whether each one's surest boxes are among the other's, with the same class, place and score."""
+    """Whether each one's surest boxes, down to dust, are among the other's, with the same class, place and score."""
     return _holds(ours, theirs) and _holds(theirs, ours)
 
 
 def _holds(some: Candidates, others: Candidates) -> bool:
     for corners, score, class_id in list(zip(some.corners, some.scores, some.class_ids, strict=True))[:_TOP]:
+        if score <= _DUST:
+            break
         near = (iou_of(corners, others.corners) >= _IOU) | (np.abs(others.corners - corners).max(axis=1) <= _PIXELS)
         if not (near & (others.class_ids == class_id) & (np.abs(others.scores - score) <= _SCORE)).any():
             return False

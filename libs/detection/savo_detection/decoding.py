@@ -22,6 +22,9 @@ __all__ = ["MAX_PIXELS", "PhotoFacts", "Pixels", "decode", "probe"]
 
 MAX_PIXELS = 50_000_000
 
+_STRIP = 256
+"""Rows."""
+
 Pixels = NDArray[np.uint8]
 """Height × width × 3, RGB, upright, contiguous."""
 
@@ -50,26 +53,33 @@ def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> PhotoFacts:
 def decode(data: bytes, *, target_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Pixels:
     """Upright RGB pixels. With `target_side` (pixels) a JPEG may come smaller, its longer side still at least that. Raises `PhotoError`s."""
     header = _checked_header(data, max_pixels)
-    if header.media_type == "image/jpeg" and header.channels in (1, 3):
-        pixels = _decode_jpeg(data, header, target_side)
-    else:
-        pixels = _decode_with_pillow(data, header, target_side)
+    simple = header.channels in (1, 3)
+    pixels = _decode_with_opencv(data, header, target_side) if simple else _decode_with_pillow(data, header, target_side)
     return _upright(pixels, header.orientation)
 
 
 def _checked_header(data: bytes, max_pixels: int) -> Header:
     header = read_header(data)
-    if header.width * header.height > max_pixels:
-        raise PhotoTooLargeError(header.width, header.height, max_pixels)
+    for width, height in ((header.width, header.height), header.largest):
+        if width * height > max_pixels:
+            raise PhotoTooLargeError(width, height, max_pixels)
     return header
 
 
-def _decode_jpeg(data: bytes, header: Header, target_side: int | None) -> Pixels:
-    factor = _reduction(max(header.width, header.height), target_side)
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[factor] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+def _decode_with_opencv(data: bytes, header: Header, target_side: int | None) -> Pixels:
+    """Faster than Pillow and with less memory, for what has no transparency and no colours of its own kind."""
+    factor = _reduction(max(header.width, header.height), target_side) if header.media_type == "image/jpeg" else 1
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[factor] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as flaw:
+        raise _damaged(header) from flaw
     if pixels is None:
-        raise UnreadablePhotoError("its JPEG data is damaged")
+        raise _damaged(header)
     return np.asarray(pixels, np.uint8)
+
+
+def _damaged(header: Header) -> UnreadablePhotoError:
+    return UnreadablePhotoError(f"its {header.media_type.removeprefix('image/').upper()} data is damaged or cut short")
 
 
 def _reduction(longer_side: int, target_side: int | None) -> int:
@@ -80,23 +90,32 @@ def _reduction(longer_side: int, target_side: int | None) -> int:
 def _decode_with_pillow(data: bytes, header: Header, target_side: int | None) -> Pixels:
     try:
         if header.media_type == "image/heic":
-            return np.asarray(_rgb(pillow_heif.open_heif(data).to_pillow()))
+            return _pixels(pillow_heif.open_heif(data).to_pillow())
         with Image.open(io.BytesIO(data), formats=(header.media_type.removeprefix("image/").upper(),)) as image:
             if target_side is not None:
                 image.draft(None, (target_side, target_side))
-            return np.asarray(_rgb(image))
+            return _pixels(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
         raise PhotoTooLargeError(header.width, header.height, MAX_PIXELS) from bomb
     # Pillow and libheif raise each of these on damaged files.
     except (OSError, ValueError, SyntaxError, RuntimeError, EOFError, IndexError, TypeError, MemoryError) as flaw:
-        raise UnreadablePhotoError(f"its {header.media_type.removeprefix('image/').upper()} data is damaged or cut short") from flaw
+        raise _damaged(header) from flaw
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    """A strip of rows at a time: the steps between Pillow's picture and ours would take three times the memory of the two."""
+    image.load()
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height)))
+        pixels[top : top + strip.height] = np.asarray(_rgb(strip))
+    return pixels
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Any of Pillow's modes → RGB. Transparent parts become white, 16-bit greys are scaled, not clipped."""
-    if image.mode.startswith("I") or image.mode == "F":
-        wide = np.asarray(image, np.float32)
-        return Image.fromarray((wide / (256 if wide.max(initial=0) > 255 else 1)).clip(0, 255).astype(np.uint8)).convert("RGB")
+    """Any of Pillow's modes → RGB. Transparent parts become white, 16-bit greys keep their upper byte."""
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         layers = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")

@@ -37,8 +37,11 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _SILENT
-        self.session = onnxruntime.InferenceSession(data, options, providers=list(providers))
-        self._input = self.session.get_inputs()[0].name
+        self.session = onnxruntime.InferenceSession(data, options, providers=list(providers), enable_fallback=0)
+        if (runs_on := self.session.get_providers()[0]) != providers[0]:
+            # ONNX Runtime takes the next one without a word to the caller where a driver or a library is missing.
+            raise RuntimeError(f"{providers[0]} does not start here; ONNX Runtime would take {runs_on}")
+        self._input = next((place.name for place in self.session.get_inputs()), "")
 
     def run(self, tensor: NDArray[Any], read: Callable[[NDArray[Any]], T]) -> T:
         return read(self.session.run(None, {self._input: tensor})[0])

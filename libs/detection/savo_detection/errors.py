@@ -9,7 +9,26 @@ ModelRefusedError            a file that is no usable detection model
 
 from __future__ import annotations
 
-__all__ = ["ModelRefusedError", "PhotoError", "PhotoTooLargeError", "UnreadablePhotoError", "UnsupportedPhotoError"]
+import re
+
+__all__ = ["ModelRefusedError", "PhotoError", "PhotoTooLargeError", "UnreadablePhotoError", "UnsupportedPhotoError", "in_a_line"]
+
+
+# What libraries put before their words: codes, and the places in their own source.
+_NOISE = re.compile(r"^(\[ONNXRuntimeError\] : \d+ : \w+ : |Exception from \S+$|/\S+:\d+ .*\) (?=\S* ?[A-Z]))")
+_LINE = 200
+
+
+def in_a_line(flaw: Exception) -> str:
+    """The first words of a library's complaint that tell a person something."""
+    lines = [_said(line) for line in str(flaw).splitlines()]
+    return next(filter(None, lines), type(flaw).__name__)[:_LINE]
+
+
+def _said(line: str) -> str:
+    while (shorter := _NOISE.sub("", line.strip())) != line:
+        line = shorter
+    return line
 
 
 class PhotoError(ValueError):

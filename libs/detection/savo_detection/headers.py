@@ -6,6 +6,7 @@ Sources: ITU-T T.81 annex B (JPEG markers), RFC 2083 (PNG), RFC 9649 (WebP), TIF
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,24 +14,35 @@ from dataclasses import dataclass
 import pillow_heif
 
 from savo_detection.errors import UnreadablePhotoError, UnsupportedPhotoError
+from savo_detection.heic import largest_picture
+from savo_detection.parts import counted
 
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
-_SOS, _EOI = 0xDA, b"\xff\xd9"
+MOST_SCANS = 50
+"""Of one JPEG. Progressive ones have about ten; a decoder goes over all pixels for each, and one of 75 bytes costs it 50 ms at 49 megapixels."""
+
+_SOS, _EOI = 0xDA, 0xD9
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
+_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+# What decoders skip between segments is skipped here too: fill bytes, stuffed zeros and markers without content.
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 _ORIENTATION_TAG = 0x0112
 
 
 @dataclass(frozen=True)
 class Header:
-    """As stored, before turning upright. `orientation` is EXIF's 1…8; `channels` is JPEG's number of components, else 0."""
+    """As stored, before turning upright."""
 
     media_type: str
     width: int
     height: int
     orientation: int = 1
+    """EXIF's 1…8."""
     channels: int = 0
+    """JPEG's number of components; 3 for a WebP that is one opaque picture; else 0: it is not known from the header."""
+    largest: tuple[int, int] = (0, 0)
+    """Width and height of the largest picture inside a HEIC: decoding takes memory for it before it is cut to the size that is shown."""
 
 
 def media_type_of(data: bytes) -> str:
@@ -79,47 +91,64 @@ def exif_orientation(tiff: bytes) -> int:
 
 
 def _jpeg(data: bytes) -> Header:
-    width = height = channels = 0
+    width = height = channels = frame = 0
     orientation = 1
-    for marker, start, length in _jpeg_segments(data):
+    for marker, start, length in counted(_jpeg_segments(data, 2)):
         if marker in _FRAMES:
-            height, width, channels = struct.unpack_from(">HHB", data, start + 1)
+            frame, (height, width, channels) = marker, struct.unpack_from(">HHB", data, start + 1)
         elif marker == 0xE1 and data[start : start + 6] == b"Exif\0\0":
             orientation = exif_orientation(data[start + 6 : start + length])
-        elif marker == _SOS and data.find(_EOI, start + length) < 0:
-            # OpenCV and libjpeg fill what is missing with grey and call it a photo.
-            raise UnreadablePhotoError("it is cut short (no end marker)")
+        elif marker == _SOS:
+            # Where the first scan holds all components at their full precision, decoders look at no other.
+            _check_scans(data, start + length, several=frame in _PROGRESSIVE or data[start] < channels)
+            break
     return Header("image/jpeg", width, height, orientation, channels)
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and length of each segment's content, up to and with the first scan."""
-    position = 2
+def _check_scans(data: bytes, position: int, *, several: bool) -> None:
+    """From after the first scan's header."""
+    if data.rfind(bytes((0xFF, _EOI)), position) < 0:
+        # OpenCV and libjpeg fill what is missing with grey and call it a photo.
+        raise UnreadablePhotoError("it is cut short (no end marker)")
+    if several:
+        scans = 1 + sum(marker == _SOS for marker, _start, _length in counted(_jpeg_segments(data, position)))
+        if scans > MOST_SCANS:
+            raise UnreadablePhotoError(f"it is drawn in {scans} scans; {MOST_SCANS} are the most")
+
+
+def _jpeg_segments(data: bytes, position: int) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and length of each segment's content, up to the end marker. Compressed pixels between them are passed over."""
     while True:
-        while data[position] != 0xFF:
-            position += 1
-        while data[position] == 0xFF:
-            position += 1
-        marker = data[position]
-        position += 1
-        if marker in _STANDALONE:
-            continue
+        found = _MARKER.search(data, position)
+        if found is None:
+            raise UnreadablePhotoError("it is cut short")
+        marker, position = found[1][0], found.end()
+        if marker == _EOI:
+            return
         (length,) = struct.unpack_from(">H", data, position)
         yield marker, position + 2, length - 2
-        if marker == _SOS:
-            return
         position += length
 
 
 def _png(data: bytes) -> Header:
     width, height = struct.unpack_from(">II", data, 16)
-    orientation, position, kind = 1, 8, b""
+    orientation = 1
+    for number, (kind, start, length) in enumerate(counted(_png_chunks(data))):
+        if (kind == b"IHDR") != (number == 0):
+            # Pillow would believe the last one, and take memory for it.
+            raise UnreadablePhotoError("its size must be given once, and first")
+        if kind == b"eXIf":
+            orientation = exif_orientation(data[start : start + length])
+    return Header("image/png", width, height, orientation)
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and length of each chunk's content, up to and with the end."""
+    position, kind = 8, b""
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", data, position)
-        if kind == b"eXIf":
-            orientation = exif_orientation(data[position + 8 : position + 8 + length])
+        yield kind, position + 8, length
         position += 12 + length
-    return Header("image/png", width, height, orientation)
 
 
 def _webp(data: bytes) -> Header:
@@ -127,16 +156,22 @@ def _webp(data: bytes) -> Header:
     if riff_size + 8 > len(data):
         raise UnreadablePhotoError("it is cut short")
     width = height = 0
-    orientation, position = 1, 12
-    while position + 8 <= riff_size + 8:
-        kind, length = struct.unpack_from("<4sI", data, position)
-        body = data[position + 8 : position + 8 + length]
+    orientation, one_opaque = 1, True
+    for kind, body in counted(_webp_chunks(data, riff_size + 8)):
         if kind == b"EXIF":
             orientation = exif_orientation(body.removeprefix(b"Exif\0\0"))
         elif not width:
             width, height = _webp_size(kind, body)
+        one_opaque &= not (kind in (b"ALPH", b"ANMF") or (kind == b"VP8L" and body[4] & 0x10))
+    return Header("image/webp", width, height, orientation, 3 if one_opaque else 0)
+
+
+def _webp_chunks(data: bytes, end: int) -> Iterator[tuple[bytes, bytes]]:
+    position = 12
+    while position + 8 <= end:
+        kind, length = struct.unpack_from("<4sI", data, position)
+        yield kind, data[position + 8 : position + 8 + length]
         position += 8 + length + length % 2
-    return Header("image/webp", width, height, orientation)
 
 
 def _webp_size(kind: bytes, body: bytes) -> tuple[int, int]:
@@ -157,4 +192,4 @@ def _heic(data: bytes) -> Header:
         width, height = pillow_heif.open_heif(data).size
     except (ValueError, RuntimeError, EOFError, OSError, SyntaxError) as flaw:
         raise UnreadablePhotoError("its HEIC container is damaged or cut short") from flaw
-    return Header("image/heic", width, height)
+    return Header("image/heic", width, height, largest=largest_picture(data))

@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 from savo_detection.errors import ModelRefusedError
 from savo_detection.nms import suppress
 
-__all__ = ["Candidates", "Head", "head_for"]
+__all__ = ["Candidates", "Head", "check_answer", "head_for"]
+
+_ROUNDING = 0.05
+"""By how much an int8 network's scores may lie outside 0…1."""
+_ABSURD = 1e9
+"""No score, class id or place in a picture is so large; areas can still be computed."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +44,48 @@ def head_for(output_shape: tuple[int, ...], classes: int, end_to_end: bool | Non
     if len(output_shape) == 3 and output_shape[1] == 4 + classes and end_to_end is not True:
         return read_raw
     expected = f"1 × {4 + classes} × N for {classes} classes, or 1 × N × 6 end to end"
-    raise ModelRefusedError(f"its output has the shape {' × '.join(map(str, output_shape))}; a detection model gives {expected}")
+    found = " × ".join(map(str, output_shape)) or "of a single number"
+    raise ModelRefusedError(f"its output has the shape {found}; a detection model gives {expected}")
+
+
+def check_answer(head: Head, output: NDArray[np.float32], classes: int) -> None:
+    """What a network says of an empty picture tells whether it says what `head` reads. Raises `ModelRefusedError`."""
+    _only_numbers(output)
+    scores = output[4:] if head is read_raw else output[:, 4]
+    least, most = float(scores.min(initial=0)), float(scores.max(initial=0))
+    if least < -_ROUNDING or most > 1 + _ROUNDING:
+        raise ModelRefusedError(f"its scores lie between {least:.2f} and {most:.2f} on an empty picture; a detection model gives 0 to 1")
+    if head is read_end_to_end and not _are_class_ids(output[:, 5], classes):
+        raise ModelRefusedError(f"its sixth column holds no class ids (0 to {classes - 1}): it is no end-to-end model, or of other classes")
+
+
+def _are_class_ids(column: NDArray[np.float32], classes: int) -> bool:
+    """-1 is how some exporters mark a row that holds nothing."""
+    return bool(((column == np.round(column)) & (column >= -1) & (column < classes)).all())
+
+
+def _only_numbers(values: NDArray[np.float32]) -> None:
+    # A NaN is smaller than nothing.
+    if not (np.abs(values) < _ABSURD).all():
+        raise ModelRefusedError("its output is not made of usable numbers: there are NaN, infinite or absurdly large values in it")
 
 
 def read_raw(output: NDArray[np.float32], confidence: float, iou: float, limit: int) -> Candidates:
     best = output[4:].max(axis=0)
     columns = np.flatnonzero(best > confidence)
+    places = output[:4, columns]
+    # A NaN among the scores of a box is its maximum too: all is looked at that a box could come from.
+    _only_numbers(best)
+    _only_numbers(places)
     class_ids = output[4:, columns].argmax(axis=0)
-    corners = _corners(output[:4, columns].T)
+    corners = _corners(places.T)
     kept = suppress(corners, best[columns], class_ids, iou=iou, limit=limit)
     return Candidates(corners[kept], best[columns][kept], class_ids[kept])
 
 
 def read_end_to_end(output: NDArray[np.float32], confidence: float, iou: float, limit: int) -> Candidates:
     """The network chose already: `iou` has nothing to do here."""
+    _only_numbers(output)
     rows = output[output[:, 4] > confidence]
     rows = rows[np.argsort(-rows[:, 4], kind="stable")][:limit]
     return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from savo_detection.errors import ModelRefusedError
 
-__all__ = ["INPUT_TYPES", "class_names", "input_size", "says_end_to_end"]
+__all__ = ["FLOATS", "Tensor", "check_output", "class_names", "input_size", "says_end_to_end"]
 
-INPUT_TYPES: dict[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+FLOATS: dict[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 _STRIDE = 32
 _DEFAULT_SIDE = 640
+_LONGEST_SIDE = 4096
+"""Pixels. Several times what any detector is trained on; a picture of the size that a file only claims must not be made to find out."""
+
+
+class Tensor(NamedTuple):
+    """An input or output as the file declares it. A side is a number, the name of a free one, or None."""
+
+    type: str
+    shape: list[int | str | None]
 
 
 def class_names(facts: dict[str, str], expected: Sequence[str] | None) -> tuple[str, ...]:
@@ -32,17 +41,22 @@ def class_names(facts: dict[str, str], expected: Sequence[str] | None) -> tuple[
 
 def _parsed_names(text: str) -> tuple[str, ...]:
     """`{0: 'apple', 1: 'pear'}` as the exporter writes it, or a list."""
-    try:
-        names = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as flaw:
-        raise ModelRefusedError(f"its class names cannot be read: {text[:60]!r}") from flaw
+    names = _literal(text)
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        if set(names) != set(range(len(names))):
             raise ModelRefusedError("its class ids are not 0, 1, 2, … without a gap")
         names = [names[index] for index in range(len(names))]
-    if not isinstance(names, list | tuple) or not names:
+    if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str | int) for name in names):
         raise ModelRefusedError(f"its class names cannot be read: {text[:60]!r}")
     return tuple(str(name) for name in names)
+
+
+def _literal(text: str) -> Any:
+    """None for what is no Python literal."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
 
 
 def _difference(found: tuple[str, ...], expected: tuple[str, ...]) -> str:
@@ -52,26 +66,35 @@ def _difference(found: tuple[str, ...], expected: tuple[str, ...]) -> str:
     return f"class {index} is {found[index]!r}, expected {expected[index]!r}"
 
 
-def input_size(inputs: Sequence[Any], facts: dict[str, str]) -> tuple[int, int]:
+def input_size(inputs: Sequence[Tensor], facts: dict[str, str]) -> tuple[int, int]:
     """Height and width: the model's own where they are fixed, the metadata's `imgsz` where they are not."""
     shape = inputs[0].shape if len(inputs) == 1 else []
-    if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3) or inputs[0].type not in INPUT_TYPES:
-        found = ", ".join(f"{entry.type} {entry.shape}" for entry in inputs)
-        raise ModelRefusedError(f"its input is {found}; one float tensor 1 × 3 × height × width is wanted")
+    if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3) or inputs[0].type not in FLOATS:
+        raise ModelRefusedError(f"its input is {_listed(inputs)}; one float tensor 1 × 3 × height × width is wanted")
     if isinstance(shape[0], int) and shape[0] != 1:
         raise ModelRefusedError(f"it takes batches of {shape[0]} only; export it with batch 1")
-    sides = [side if isinstance(side, int) else usual for side, usual in zip(shape[2:], _metadata_size(facts), strict=True)]
-    if any(side % _STRIDE or side < _STRIDE for side in sides):
-        raise ModelRefusedError(f"its input is {sides[0]} × {sides[1]} pixels; both must be multiples of {_STRIDE}")
-    return sides[0], sides[1]
+    height, width = (side if isinstance(side, int) else usual for side, usual in zip(shape[2:], _metadata_size(facts), strict=True))
+    if any(side % _STRIDE or not _STRIDE <= side <= _LONGEST_SIDE for side in (height, width)):
+        raise ModelRefusedError(f"its input is {height} × {width} pixels; both must be multiples of {_STRIDE}, up to {_LONGEST_SIDE}")
+    return height, width
+
+
+def check_output(outputs: Sequence[Tensor]) -> None:
+    """The first one counts. Raises `ModelRefusedError`."""
+    if not outputs or outputs[0].type not in FLOATS:
+        raise ModelRefusedError(f"its output is {_listed(outputs[:1])}; one float tensor is wanted")
+
+
+def _listed(tensors: Sequence[Tensor]) -> str:
+    return ", ".join(f"{tensor.type} {tensor.shape}" for tensor in tensors) or "missing"
 
 
 def _metadata_size(facts: dict[str, str]) -> tuple[int, int]:
     try:
-        height, width = ast.literal_eval(facts.get("imgsz", f"[{_DEFAULT_SIDE}, {_DEFAULT_SIDE}]"))
+        height, width = _literal(facts.get("imgsz", f"[{_DEFAULT_SIDE}, {_DEFAULT_SIDE}]"))
         return int(height), int(width)
-    except (ValueError, SyntaxError, TypeError) as flaw:
-        raise ModelRefusedError(f"its metadata's imgsz cannot be read: {facts.get('imgsz')!r}") from flaw
+    except (ValueError, TypeError, OverflowError) as flaw:
+        raise ModelRefusedError(f"its metadata's imgsz cannot be read: {facts['imgsz'][:60]!r}") from flaw
 
 
 def says_end_to_end(facts: dict[str, str]) -> bool | None:

@@ -20,10 +20,10 @@ from savo_detection.choosing import Choice, Engines
 from savo_detection.cpus import usable_cpus
 from savo_detection.decoding import Pixels, decode
 from savo_detection.engines import Engine, OnnxRuntimeEngine
-from savo_detection.errors import ModelRefusedError
-from savo_detection.heads import Head, head_for
+from savo_detection.errors import ModelRefusedError, in_a_line
+from savo_detection.heads import Head, check_answer, head_for
 from savo_detection.letterbox import letterbox
-from savo_detection.metadata import INPUT_TYPES, class_names, input_size, says_end_to_end
+from savo_detection.metadata import FLOATS, Tensor, check_output, class_names, input_size, says_end_to_end
 
 __all__ = ["CONFIDENCE", "IOU", "MAX_BOXES", "DetectedBox", "Detector", "ModelFacts"]
 
@@ -33,7 +33,8 @@ IOU = 0.45
 by hand: on 200 kitchen scenes 23.5 % of the answers needed a correction with it and 16 % with 0.45, at the same items found."""
 MAX_BOXES = 300
 
-_ZIP = b"PK\x03\x04"
+_ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
+"""With files, and without any."""
 
 
 @dataclass(frozen=True)
@@ -90,18 +91,21 @@ class Detector:
             raise ModelRefusedError(f"its sha256 is {digest[:12]}…, expected {expected_sha256[:12]}…: not the file that was registered")
         threads = threads or usable_cpus()
         reference = _open(data, threads)
-        inputs, facts = reference.session.get_inputs(), reference.session.get_modelmeta().custom_metadata_map
+        inputs, outputs, facts = _described(reference)
         classes = class_names(facts, expected_classes)
         size = input_size(inputs, facts)
-        blank = np.zeros((1, 3, *size), INPUT_TYPES[inputs[0].type])
-        head = head_for(_answer_shape(reference, blank), len(classes), says_end_to_end(facts))
+        check_output(outputs)
+        blank = np.zeros((1, 3, *size), FLOATS[inputs[0].type])
+        answer = _first_answer(reference, blank)
+        head = head_for(answer.shape, len(classes), says_end_to_end(facts))
+        check_answer(head, answer[0], len(classes))
         engine, choice = (engines or Engines()).choose(data, threads, blank, reference, head)
         said = {key: facts.get(name, "") for key, name in (("exported_by", "version"), ("exported_at", "date"), ("description", "description"))}
         about = ModelFacts(digest, len(data), head.__name__.removeprefix("read_"), **said)
         return cls(classes, size, about, choice, engine, blank.dtype, head)
 
     def detect(self, photo: bytes, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[DetectedBox]:
-        """Boxes above `confidence`, best first. Raises `PhotoError`s."""
+        """Boxes above `confidence`, best first. Raises `PhotoError`s, and `ModelRefusedError` when the network's answer is no numbers."""
         return self.detect_array(self.decode(photo), confidence, iou=iou, limit=limit)
 
     def decode(self, photo: bytes) -> Pixels:
@@ -109,7 +113,7 @@ class Detector:
         return decode(photo, target_side=max(self.image_size))
 
     def detect_array(self, rgb: Pixels, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[DetectedBox]:
-        """Boxes in an upright RGB picture, height × width × 3."""
+        """Boxes in an upright RGB picture, height × width × 3. Raises `ModelRefusedError` when the network's answer is no numbers."""
         height, width = self.image_size
         tensor, place = letterbox(rgb, width, height)
         kept = self._engine.run(tensor.astype(self._dtype, copy=False), lambda output: self._head(np.asarray(output[0], np.float32), confidence, iou, limit))
@@ -142,20 +146,30 @@ def _read(path: Path) -> bytes:
 
 
 def _open(data: bytes, threads: int) -> OnnxRuntimeEngine:
-    if data.startswith(_ZIP):
+    if not data:
+        raise ModelRefusedError("it is empty")
+    if data.startswith(_ZIPS):
         raise ModelRefusedError("it is a zip archive (a PyTorch checkpoint, perhaps), no ONNX model; run: savo models export FILE.pt")
     try:
         return OnnxRuntimeEngine(data, threads)
     except Exception as flaw:
-        raise ModelRefusedError(f"it is no ONNX model that can be loaded: {_first_line(flaw)}") from flaw
+        unparsed = "INVALID_PROTOBUF" in str(flaw)
+        why = "it is cut short, damaged, or of another kind" if unparsed else in_a_line(flaw)
+        raise ModelRefusedError(f"it is no ONNX model that can be loaded: {why}") from flaw
 
 
-def _answer_shape(engine: Engine, blank: NDArray[Any]) -> tuple[int, ...]:
+def _described(engine: OnnxRuntimeEngine) -> tuple[list[Tensor], list[Tensor], dict[str, str]]:
+    """Inputs, outputs and metadata."""
+    session = engine.session
     try:
-        return engine.run(blank, lambda output: tuple(output.shape))
+        inputs, outputs = ([Tensor(place.type, place.shape) for place in places] for places in (session.get_inputs(), session.get_outputs()))
+        return inputs, outputs, session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as flaw:
+        raise ModelRefusedError("it is damaged: there are bytes among its names that are no text") from flaw
+
+
+def _first_answer(engine: Engine, blank: NDArray[Any]) -> NDArray[np.float32]:
+    try:
+        return engine.run(blank, lambda output: np.array(output, np.float32))
     except Exception as flaw:
-        raise ModelRefusedError(f"it fails on an empty picture: {_first_line(flaw)}") from flaw
-
-
-def _first_line(flaw: Exception) -> str:
-    return next(iter(str(flaw).splitlines()), type(flaw).__name__)[:200]
+        raise ModelRefusedError(f"it fails on an empty picture: {in_a_line(flaw)}") from flaw

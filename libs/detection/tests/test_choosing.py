@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_detection import Detector, ModelRefusedError
-from savo_detection.choosing import Choice, EngineName, Engines, busy_picture
+from savo_detection.choosing import Choice, EngineName, Engines, agree, busy_picture
 from savo_detection.engines import ONNX_RUNTIME, Engine, OnnxRuntimeEngine, installed_engines
-from savo_detection.heads import read_raw
+from savo_detection.heads import Candidates, read_raw
 
 MODEL = constant_model(raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9), (32.0, 32.0, 64.0, 56.0, 2, 0.5)], len(NAMES)))
 BLANK = np.zeros((1, 3, 64, 64), np.float32)
@@ -71,6 +71,38 @@ def test_an_engine_that_cannot_run_the_network_is_left_out_with_its_own_words() 
     engine, choice = Engines("auto", (ONNX_RUNTIME, "cuda"), {"cuda": broken}).choose(MODEL, 1, BLANK, OnnxRuntimeEngine(MODEL, 1), read_raw)
     assert isinstance(engine, OnnxRuntimeEngine)
     assert choice.left_out == {"cuda": "no such operator: Foo"}
+
+
+def test_openvino_s_reason_is_given_without_the_places_in_its_source() -> None:
+    class BrokenError(RuntimeError):
+        def __str__(self) -> str:
+            return "Exception from src/inference/src/cpp/core.cpp:117:\nException from src/core/src/pass.cpp:298:\nindex '0' out of range\n\n"
+
+    def broken(_data: bytes, _threads: int, _shape: tuple[int, ...]) -> Engine:
+        raise BrokenError
+
+    _, choice = Engines("auto", (ONNX_RUNTIME, "openvino"), {"openvino": broken}).choose(MODEL, 1, BLANK, OnnxRuntimeEngine(MODEL, 1), read_raw)
+    assert choice.left_out == {"openvino": "index '0' out of range"}
+
+
+@pytest.mark.skipif("cuda" in installed_engines(), reason="ONNX Runtime here was built for a GPU")
+def test_a_gpu_that_does_not_start_is_not_quietly_the_processor() -> None:
+    engines = Engines("cuda", (ONNX_RUNTIME, "cuda"))
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(ModelRefusedError, match="cuda will not do: CUDAExecutionProvider does not start here; ONNX Runtime would take CPUExecutionProvider"),
+    ):
+        Detector.load(MODEL, engines=engines)
+
+
+def test_scores_of_next_to_nothing_are_no_difference() -> None:
+    boxes = np.asarray([[0, 0, 10, 10], [20, 20, 30, 30]], np.float32)
+    with_dust = Candidates(boxes, np.asarray([0.5, 1e-5], np.float32), np.asarray([0, 1]))
+    without = Candidates(boxes[:1], with_dust.scores[:1], with_dust.class_ids[:1])
+    assert agree(with_dust, without)
+    assert agree(without, with_dust)
+    faint = Candidates(boxes, np.asarray([0.5, 0.005], np.float32), with_dust.class_ids)
+    assert not agree(faint, without)
 
 
 def test_a_pinned_engine_is_taken_though_it_is_slower_and_refused_though_it_is_faster() -> None:

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
-from savo_detection.decoding import MAX_PIXELS, decode, probe
-from savo_detection.errors import PhotoError, PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
+from savo_detection.decoding import decode, probe
+from savo_detection.errors import PhotoError, PhotoTooLargeError, UnreadablePhotoError
 
 pillow_heif.register_heif_opener()
 
 Draw = Callable[..., bytes]
 
-RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 UPRIGHT = [RED, GREEN, BLUE, WHITE]
 
 TRANSPOSED = {
@@ -86,6 +86,24 @@ def test_every_exif_orientation_comes_out_upright(fmt: str, orientation: int) ->
     assert looks_like(pixels, UPRIGHT)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_that_is_scaled_on_the_way_comes_out_upright_too(orientation: int) -> None:
+    pixels = decode(turned("JPEG", orientation), target_side=30)
+    assert pixels.shape == (20, 30, 3)
+    assert looks_like(pixels, UPRIGHT)
+
+
+def test_orientation_is_read_in_either_order_of_bytes(photo: Draw) -> None:
+    tiff = b"MM\0*" + struct.pack(">IHHHIHH", 8, 1, 0x0112, 3, 1, 6, 0)
+    assert probe(photo(exif=b"Exif\0\0" + tiff)).orientation == 6
+
+
+def test_without_exif_a_photo_is_upright(photo: Draw) -> None:
+    for fmt in ("JPEG", "PNG", "WEBP", "HEIF"):
+        assert b"Exif" not in photo(fmt=fmt)
+        assert probe(photo(fmt=fmt)).orientation == 1
+
+
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_an_orientation_that_means_nothing_is_upright(photo: Draw, orientation: int) -> None:
     exif = Image.Exif()
@@ -143,10 +161,86 @@ def test_one_bit_and_sixteen_bit_greys_keep_their_brightness() -> None:
     assert (flat[0, 0].tolist(), flat[0, -1].tolist()) == ([0] * 3, [255] * 3)
 
 
-def test_transparent_parts_are_white_not_whatever_lies_beneath() -> None:
+def test_a_sixteen_bit_photo_of_the_dark_is_dark() -> None:
     buffer = io.BytesIO()
-    Image.new("RGBA", (8, 8), (200, 0, 0, 0)).save(buffer, "PNG")
-    assert decode(buffer.getvalue()).tolist() == np.full((8, 8, 3), 255).tolist()
+    Image.fromarray(np.full((8, 8), 200, np.uint16)).save(buffer, "PNG")
+    assert decode(buffer.getvalue()).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("colours", "depth"), [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (3, 1), (3, 2), (3, 4), (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)]
+)
+def test_a_png_of_every_kind_of_colours_and_depth_is_the_same_picture(colours: int, depth: int) -> None:
+    """Left half white, right half black."""
+    assert looks_like(decode(black_and_white_png(colours, depth)), [WHITE, BLACK, WHITE, BLACK], tolerance=0)
+
+
+def black_and_white_png(colours: int, depth: int, side: int = 16) -> bytes:
+    """By hand, for Pillow does not write them all. `colours` as PNG numbers them: grey, RGB, palette, grey and RGB with an opaque alpha."""
+    channels, alpha = {0: (1, 0), 2: (3, 0), 3: (1, 0), 4: (1, 1), 6: (3, 1)}[colours]
+    most = 2**depth - 1
+    white, black = [0 if colours == 3 else most] * channels + [most] * alpha, [1 if colours == 3 else 0] * channels + [most] * alpha
+    row = "".join(f"{value:0{depth}b}" for value in (white * (side // 2) + black * (side // 2)))
+    rows = (b"\0" + int(row, 2).to_bytes(len(row) // 8)) * side
+    palette = chunk(b"PLTE", bytes((*WHITE, *BLACK))) if colours == 3 else b""
+    header = struct.pack(">IIBBBBB", side, side, depth, colours, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + palette + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def test_a_jpeg_of_inks_is_seen_in_its_colours_whether_they_are_stored_plain_or_as_brightness_and_hue() -> None:
+    """YCCK, as Photoshop writes it: the complement's YCbCr and an inverted black. Pillow writes CMYK only, so the mark is set by hand."""
+    complement = ImageChops.invert(Image.fromarray(decode(_plain(64, 48)))).convert("YCbCr")
+    planes = [ImageChops.invert(plane) for plane in complement.split()]
+    buffer = io.BytesIO()
+    Image.merge("CMYK", [*planes, Image.new("L", complement.size, 0)]).save(buffer, "JPEG", quality=95, subsampling=0)
+    data = bytearray(buffer.getvalue())
+    data[data.index(b"Adobe") + 11] = 2
+    assert looks_like(decode(bytes(data)), UPRIGHT)
+
+
+def test_a_jpeg_that_stores_plain_rgb_is_not_turned_into_it_once_more(photo: Draw) -> None:
+    assert looks_like(decode(photo(keep_rgb=True, quality=95)), UPRIGHT)
+
+
+def test_a_heic_of_ten_bits_and_one_in_grey_keep_their_brightness(photo: Draw) -> None:
+    ramp = np.repeat(np.linspace(0, 65535, 64, dtype=np.uint16)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    buffer = io.BytesIO()
+    pillow_heif.from_bytes("RGB;16", (64, 64), ramp.tobytes()).save(buffer, quality=-1)
+    assert pillow_heif.open_heif(buffer, convert_hdr_to_8bit=False).info["bit_depth"] == 10
+    assert np.abs(decode(buffer.getvalue())[0, :, 0].astype(int) - np.linspace(0, 255, 64)).max() <= 2
+    assert looks_like(decode(photo(fmt="HEIF", mode="L", quality=95)), [(76,) * 3, (150,) * 3, (29,) * 3, WHITE])
+
+
+@pytest.mark.parametrize(
+    ("fmt", "save"),
+    [("PNG", {}), ("WEBP", {}), ("WEBP", {"lossless": True, "exact": True}), ("HEIF", {"quality": 90})],
+    ids=["PNG", "WebP", "lossless WebP", "HEIC"],
+)
+def test_transparent_parts_are_white_not_whatever_lies_beneath(fmt: str, save: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (64, 64), (200, 0, 0, 0)).save(buffer, fmt, **save)
+    assert decode(buffer.getvalue()).tolist() == np.full((64, 64, 3), 255).tolist()
+
+
+@pytest.mark.parametrize("fmt", ["PNG", "WEBP", "HEIF"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_tall_photo_is_whole(fmt: str, mode: str) -> None:
+    rows = np.linspace(0, 255, 700).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(np.broadcast_to(rows[:, None, None], (700, 8, 3)).copy()).convert(mode).save(buffer, fmt, quality=95)
+    assert np.abs(decode(buffer.getvalue())[:, 4, 1].astype(int) - rows).max() <= 6
+
+
+def test_an_opaque_webp_is_the_same_by_whichever_way_it_is_decoded() -> None:
+    noise = Image.fromarray(np.random.default_rng(5).integers(0, 255, (90, 120, 3), dtype=np.uint8))
+    for lossless in (True, False):
+        buffer = io.BytesIO()
+        noise.save(buffer, "WEBP", lossless=lossless)
+        assert (decode(buffer.getvalue()) == np.asarray(Image.open(buffer).convert("RGB"))).all()
 
 
 @pytest.mark.parametrize(("target", "shape"), [(None, (1200, 1600)), (640, (600, 800)), (400, (300, 400)), (100, (150, 200)), (1601, (1200, 1600))])
@@ -154,6 +248,11 @@ def test_a_large_jpeg_is_decoded_to_just_above_the_network_s_size(photo: Draw, t
     pixels = decode(photo(1600, 1200), target_side=target)
     assert pixels.shape[:2] == shape
     assert looks_like(pixels, UPRIGHT)
+
+
+@pytest.mark.parametrize("fmt", ["PNG", "WEBP", "HEIF"])
+def test_what_is_no_jpeg_keeps_its_size(photo: Draw, fmt: str) -> None:
+    assert decode(photo(400, 300, fmt), target_side=100).shape == (300, 400, 3)
 
 
 def test_a_cmyk_jpeg_is_scaled_down_too(photo: Draw) -> None:
@@ -186,46 +285,6 @@ def test_a_thumbnail_s_end_marker_does_not_pass_for_the_photo_s(photo: Draw) -> 
     assert looks_like(decode(with_thumbnail), UPRIGHT)
     with pytest.raises(UnreadablePhotoError, match="cut short"):
         decode(with_thumbnail[:-40])
-
-
-@pytest.mark.parametrize("data", [b"GIF89a" + bytes(40), b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7", b"hello", b"\0\0\0\x1cftypavif"])
-def test_other_types_are_refused_by_their_first_bytes(data: bytes) -> None:
-    with pytest.raises(UnsupportedPhotoError, match="JPEG, PNG, WebP or HEIC"):
-        probe(data)
-
-
-def test_an_empty_upload_says_so() -> None:
-    with pytest.raises(UnreadablePhotoError, match="empty"):
-        probe(b"")
-
-
-def png_bomb(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100_000))) + chunk(b"IEND", b"")
-
-
-def webp_bomb() -> bytes:
-    body = b"VP8X" + struct.pack("<I", 10) + bytes(4) + (16382).to_bytes(3, "little") * 2
-    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
-
-
-@pytest.mark.parametrize("bomb", [png_bomb(10_000, 10_000), png_bomb(14_000, 14_000), png_bomb(2**31 - 1, 2**31 - 1), webp_bomb()])
-@pytest.mark.parametrize("read", [probe, decode])
-def test_a_decompression_bomb_is_refused_by_its_header(bomb: bytes, read: Callable[[bytes], Any]) -> None:
-    with pytest.raises(PhotoTooLargeError, match="megapixels; the limit is 50") as refused:
-        read(bomb)
-    assert refused.value.limit == MAX_PIXELS
-
-
-def test_a_jpeg_that_claims_too_many_pixels_is_refused(photo: Draw) -> None:
-    data = bytearray(photo())
-    frame = data.index(b"\xff\xc0")
-    data[frame + 5 : frame + 9] = struct.pack(">HH", 60_000, 60_000)
-    with pytest.raises(PhotoTooLargeError):
-        decode(bytes(data))
 
 
 def test_the_pixel_limit_is_the_caller_s_to_set(photo: Draw) -> None:

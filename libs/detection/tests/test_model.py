@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,8 +11,10 @@ from onnx import TensorProto
 
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_contracts.geometry import BoundingBox
-from savo_detection import Detector, ModelRefusedError, UnreadablePhotoError
+from savo_detection import Detector, UnreadablePhotoError
+from savo_detection.choosing import Engines
 from savo_detection.cpus import usable_cpus
+from savo_detection.engines import ONNX_RUNTIME, OnnxRuntimeEngine
 
 META = {"names": str(dict(enumerate(NAMES))), "task": "detect", "imgsz": "[64, 64]"}
 APPLE_AND_EGG = [(0.0, 8.0, 32.0, 32.0, 0, 0.9), (32.0, 32.0, 64.0, 56.0, 2, 0.5), (1.0, 8.0, 33.0, 32.0, 0, 0.6), (5, 5, 9, 9, 1, 0.2)]
@@ -69,10 +69,20 @@ def test_a_box_outside_the_photo_is_clipped_and_one_with_nothing_inside_is_dropp
     assert close(box.bbox, 0.0, 0.0, 0.5, 0.5)
 
 
-def test_a_free_input_takes_its_size_from_the_metadata(photo: Draw) -> None:
-    detector = Detector.load(constant_model(raw_rows(APPLE_AND_EGG, 3), side="side", metadata=META | {"imgsz": "[96, 64]"}))
+@pytest.mark.parametrize("batch", [1, "batch"])
+def test_a_free_input_takes_its_size_from_the_metadata(photo: Draw, batch: int | str) -> None:
+    model = constant_model(raw_rows(APPLE_AND_EGG, 3), side=("height", "width"), batch=batch, metadata=META | {"imgsz": "[96, 64]"})
+    detector = Detector.load(model)
     assert detector.image_size == (96, 64)
     assert detector.detect(photo(64, 48))
+
+
+def test_in_an_oblong_network_boxes_are_where_they_belong(photo: Draw) -> None:
+    detector = Detector.load(constant_model(raw_rows([(32, 32, 96, 64, 0, 0.9)], 3), side=(64, 128)))
+    assert detector.image_size == (64, 128)
+    (in_wide,), (in_square,) = detector.detect(photo(256, 128)), detector.detect(photo(100, 100))
+    assert close(in_wide.bbox, 0.25, 0.5, 0.5, 0.5)
+    assert close(in_square.bbox, 0.0, 0.5, 1.0, 0.5), "the network sees a square in its middle, from 32 to 96"
 
 
 def test_a_half_precision_model_answers_like_a_full_one(photo: Draw) -> None:
@@ -102,70 +112,25 @@ def test_a_photo_that_cannot_be_read_is_the_photo_s_fault(photo: Draw) -> None:
         Detector.load(constant_model(raw_rows([], 3))).detect(photo()[:200])
 
 
-def zipped() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("data.pkl", b"cos\nsystem\n(S'true'\ntR.")
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (b"", "no ONNX model"),
-        (b"not a model at all", "no ONNX model"),
-        (constant_model(raw_rows([], 3))[:-300], "no ONNX model"),
-        (zipped(), "zip archive.*savo models export"),
-        (constant_model(raw_rows([], 3), channels=1), "one float tensor 1 × 3"),
-        (constant_model(raw_rows([], 3), kind=TensorProto.DOUBLE), "one float tensor 1 × 3"),
-        (constant_model(raw_rows([], 3), side=50), "multiples of 32"),
-        (constant_model(raw_rows([], 3), metadata={}), "metadata names no classes"),
-        (constant_model(raw_rows([], 3), metadata={"names": "__import__('os').system('true')"}), "class names cannot be read"),
-        (constant_model(raw_rows([], 3), metadata={"names": "{0: 'apple', 2: 'egg'}"}), "without a gap"),
-        (constant_model(raw_rows([], 3), metadata={"names": "[]"}), "class names cannot be read"),
-        (constant_model(raw_rows([], 3), metadata=META | {"task": "segment"}), "task 'segment'"),
-        (constant_model(raw_rows([], 3), metadata=META | {"imgsz": "large"}, side="side"), "imgsz"),
-        (constant_model(raw_rows([], 4)), "output has the shape 1 × 8 × 21.*1 × 7 × N for 3 classes"),
-        (constant_model(np.zeros((1, 1000))), "output has the shape 1 × 1000"),
-    ],
-)
-def test_a_file_that_is_no_usable_model_is_refused_with_the_reason(data: bytes, reason: str) -> None:
-    with pytest.raises(ModelRefusedError, match=reason):
-        Detector.load(data)
-
-
-@pytest.mark.parametrize(
-    ("expected", "reason"),
-    [(("apple", "milk"), "3 classes, expected 2"), (("apple", "cheese", "egg"), "class 1 is 'milk', expected 'cheese'")],
-)
-def test_a_class_list_that_does_not_fit_is_refused(expected: tuple[str, ...], reason: str) -> None:
-    with pytest.raises(ModelRefusedError, match=reason):
-        Detector.load(constant_model(raw_rows([], 3)), expected_classes=expected)
-
-
-def test_other_bytes_than_those_registered_are_refused() -> None:
-    with pytest.raises(ModelRefusedError, match="sha256"):
-        Detector.load(constant_model(raw_rows([], 3)), expected_sha256="0" * 64)
-
-
-def test_a_checkpoint_s_path_means_the_export_beside_it_and_is_never_opened(tmp_path: Path) -> None:
-    checkpoint = tmp_path / "best.pt"
-    checkpoint.write_bytes(zipped())
-    with pytest.raises(ModelRefusedError, match=r"savo models export .*best\.pt"):
-        Detector.load(checkpoint)
-    (tmp_path / "best.onnx").write_bytes(constant_model(raw_rows([], 3)))
-    assert Detector.load(str(checkpoint)).classes == NAMES
-
-
-def test_a_missing_file_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ModelRefusedError, match=r"absent\.onnx cannot be read"):
-        Detector.load(tmp_path / "absent.onnx")
-
-
 @pytest.mark.parametrize(("limit", "most"), [("max 100000", 1 << 20), ("150000 100000", 2), ("50000 100000", 1), ("100000 100000", 1)])
 def test_threads_follow_the_container_s_limit(tmp_path: Path, limit: str, most: int) -> None:
     (tmp_path / "cpu.max").write_text(limit)
     assert 1 <= usable_cpus(tmp_path) <= most
+
+
+def test_the_engine_gets_as_many_threads_as_the_container_has_cores() -> None:
+    given: list[int] = []
+
+    def listening(data: bytes, threads: int, _shape: tuple[int, ...]) -> OnnxRuntimeEngine:
+        given.append(threads)
+        return OnnxRuntimeEngine(data, threads)
+
+    engines = Engines("openvino", (ONNX_RUNTIME, "openvino"), {"openvino": listening})
+    model = constant_model(raw_rows([], 3))
+    Detector.load(model, engines=engines)
+    Detector.load(model, engines=engines, threads=3)
+    assert given == [usable_cpus(), 3]
+    assert OnnxRuntimeEngine(model, 3).session.get_session_options().intra_op_num_threads == 3
 
 
 def test_the_older_kind_of_limit_counts_too(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 NAMES = ("apple", "milk", "egg")
+METADATA = {"names": str(dict(enumerate(NAMES))), "task": "detect", "imgsz": "[64, 64]", "version": "8.4.0"}
 
 
 def raw_rows(boxes: list[tuple[float, float, float, float, int, float]], classes: int, anchors: int = 21) -> NDArray[np.float32]:
@@ -21,10 +22,16 @@ def raw_rows(boxes: list[tuple[float, float, float, float, int, float]], classes
 
 
 def constant_model(
-    answer: NDArray[Any], *, side: int | str = 64, metadata: dict[str, str] | None = None, kind: int = TensorProto.FLOAT, channels: int = 3
+    answer: NDArray[Any],
+    *,
+    side: int | str | tuple[int | str, int | str] = 64,
+    metadata: dict[str, str] | None = None,
+    kind: int = TensorProto.FLOAT,
+    channels: int = 3,
+    batch: int | str = 1,
 ) -> bytes:
-    """A network that gives `answer` whatever it sees: mean of the input × 0 + the answer."""
-    dims = [1, channels, side, side]
+    """A network that gives `answer` whatever it sees: mean of the input × 0 + the answer. `side`: one for both, or height and width."""
+    dims = [batch, channels, *(side if isinstance(side, tuple) else (side, side))]
     numpy_type = helper.tensor_dtype_to_np_dtype(kind)
     nodes = [
         helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
@@ -35,9 +42,34 @@ def constant_model(
     graph = helper.make_graph(
         nodes, "constant", [helper.make_tensor_value_info("images", kind, dims)], [helper.make_tensor_value_info("output0", kind, None)], constants
     )
+    return exported(graph, METADATA if metadata is None else metadata)
+
+
+def exported(graph: Any, metadata: dict[str, str] = METADATA) -> bytes:
+    """The graph as a file."""
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    if metadata is None:
-        metadata = {"names": str(dict(enumerate(NAMES))), "task": "detect", "imgsz": "[64, 64]", "version": "8.4.0"}
     helper.set_model_props(model, metadata)
     data: bytes = model.SerializeToString()
     return data
+
+
+def colour_model() -> bytes:
+    """It looks: of the four quarters of a 64 × 64 picture, a red one is an apple, a green one milk, a blue one an egg, and any other is nothing."""
+    side, cell = 64, 32
+    weights = np.full((3, 3, cell, cell), -20 / cell**2, np.float32)
+    weights[range(3), range(3)] *= -1
+    centres = [(x, y, cell, cell) for y in (cell / 2, side - cell / 2) for x in (cell / 2, side - cell / 2)]
+    constants: dict[str, NDArray[Any]] = {
+        "weights": weights,
+        "bias": np.full(3, -10, np.float32),
+        "places": np.asarray(centres, np.float32).T[None],
+        "flat": np.asarray([1, 3, 4], np.int64),
+    }
+    nodes = [
+        helper.make_node("Conv", ["images", "weights", "bias"], ["cells"], strides=[cell, cell], name="look"),
+        helper.make_node("Sigmoid", ["cells"], ["squared_scores"]),
+        helper.make_node("Reshape", ["squared_scores", "flat"], ["scores"]),
+        helper.make_node("Concat", ["places", "scores"], ["output0"], axis=1),
+    ]
+    images, output = (helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in (("images", [1, 3, side, side]), ("output0", [1, 7, 4])))
+    return exported(helper.make_graph(nodes, "colours", [images], [output], [numpy_helper.from_array(value, name) for name, value in constants.items()]))

@@ -1,0 +1,80 @@
+"""Int8 networks: an export in which numbers are quantised and dequantised (QDQ), calibrated on pictures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from libs.detection.tests.test_choosing import BLANK, Clock, Scripted
+from libs.detection.tests.tiny_models import NAMES, colour_model
+from savo_detection import Detector
+from savo_detection.choosing import EngineName, Engines
+from savo_detection.decoding import decode
+from savo_detection.engines import ONNX_RUNTIME, OnnxRuntimeEngine, installed_engines
+from savo_detection.heads import read_raw
+from savo_detection.letterbox import letterbox
+
+Draw = Callable[..., bytes]
+
+
+@pytest.fixture
+def quantised(tmp_path: Path, photo: Draw) -> bytes:
+    """The network that tells colours, its convolution in int8."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Pictures(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.tensors = iter([letterbox(decode(photo(64, 64)), 64, 64)[0]])
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            return next(({"images": tensor} for tensor in self.tensors), None)
+
+    logging.getLogger().setLevel(logging.ERROR)  # it advises through the root logger
+    whole = onnx.load_from_string(colour_model())
+    quantize_static(whole, tmp_path / "int8.onnx", Pictures(), quant_format=QuantFormat.QDQ, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"])
+    return (tmp_path / "int8.onnx").read_bytes()
+
+
+def test_an_int8_network_loads_and_sees_what_the_whole_one_sees(quantised: bytes, photo: Draw) -> None:
+    kinds = {tensor.data_type for tensor in onnx.load_from_string(quantised).graph.initializer}
+    assert onnx.TensorProto.INT8 in kinds, "or else nothing was quantised"
+    whole, small = Detector.load(colour_model()), Detector.load(quantised, expected_classes=NAMES)
+    expected, found = whole.detect(photo(64, 64)), small.detect(photo(64, 64))
+    assert sorted(box.label for box in expected) == ["apple", "egg", "milk"]
+    assert {box.label: box.bbox for box in found} == {box.label: box.bbox for box in expected}
+    assert min(box.confidence for box in found) > 0.9
+
+
+@pytest.mark.parametrize("wanted", ["auto", *(name for name in ("openvino",) if name in installed_engines())])
+def test_whichever_engine_runs_it_the_boxes_are_the_same(quantised: bytes, photo: Draw, wanted: EngineName) -> None:
+    plain, chosen = Detector.load(quantised), Detector.load(quantised, engines=Engines(wanted))
+    assert {box.label: box.bbox for box in chosen.detect(photo(64, 64))} == {box.label: box.bbox for box in plain.detect(photo(64, 64))}
+    assert wanted in ("auto", chosen.choice.engine)
+
+
+def test_what_was_measured_for_the_whole_network_is_not_believed_of_the_int8_one(quantised: bytes) -> None:
+    clock = Clock()
+    speeds: Iterator[float] = iter((0.010, 0.030))
+    builders: dict[str, Any] = {"openvino": lambda *about: Scripted(clock, next(speeds), 0, *about)}
+    engines = Engines("auto", (ONNX_RUNTIME, "openvino"), builders, clock)
+    chosen = []
+    for data in (colour_model(), quantised):
+        reference = Scripted(clock, 0.020, 0, data, 1, BLANK.shape)
+        chosen.append(engines.choose(data, 1, BLANK, reference, read_raw)[1].engine)
+    assert chosen == ["openvino", ONNX_RUNTIME]
+
+
+def test_an_engine_whose_int8_boxes_are_others_is_left_out_with_the_reason(quantised: bytes) -> None:
+    builders: dict[str, Any] = {"openvino": partial(Scripted, Clock(), 0.001, 0.02)}
+    engines = Engines("auto", (ONNX_RUNTIME, "openvino"), builders)
+    _, choice = engines.choose(quantised, 1, BLANK, OnnxRuntimeEngine(quantised, 1), read_raw)
+    assert choice.engine == ONNX_RUNTIME
+    assert choice.left_out == {"openvino": "its boxes differ from ONNX Runtime's"}
