@@ -27,7 +27,7 @@ class RetryableError(SavoError):
 
 
 class DependencyDownError(SavoError):
-    """Something that every record needs is away: the object store, the provider, the database."""
+    """Something that every record, or every record of a kind, needs is away: the object store, the provider, the database."""
 
     def __init__(self, dependency: str, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(f"{dependency} is down: {message}", reason=f"{dependency}-down")

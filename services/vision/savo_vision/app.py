@@ -14,7 +14,7 @@ from functools import partial
 from savo_contracts.scans import ServedBy
 from savo_detection.choosing import Engines
 from savo_detection.cpus import usable_cpus
-from savo_runtime.messaging.subscriptions import bind, read_snapshot
+from savo_runtime.messaging.subscriptions import Kinds, bind, read_snapshot
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import DAILY_BUDGET
 from savo_vision.adapters.breaker import Breaker
@@ -36,8 +36,11 @@ from savo_vision.second_looks import SecondLookPolicy, SecondLooks
 from savo_vision.settings import VisionSettings
 from savo_vision.steering import Steering
 
-CONCURRENCY = 96
-"""Scans in flight in one replica: with 64 of them waiting for the provider, the cores are kept busy by the rest."""
+PROVIDER_PLACES = 72
+"""Scans in flight in one replica that ask the provider: 64 calls at once, and the rest on their way to one or from one."""
+
+CUSTOM_PLACES = 32
+"""Those that ask our own model: enough for the cores, with as many again waiting for the provider as a fallback."""
 
 CALL_SECONDS = 10.0
 RETENTION_PAUSE_SECONDS = 3600.0
@@ -61,7 +64,7 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
     return Service(
         name="vision",
         subscriptions=[
-            bind(on_scan_requested, concurrency=CONCURRENCY, scan=scan),
+            bind(on_scan_requested, kinds=Kinds(scan.asks, {settings.vision_provider: PROVIDER_PLACES, ServedBy.CUSTOM: CUSTOM_PLACES}), scan=scan),
             bind(on_scan_erased, results=results),
             bind(on_subject_erased, results=results),
         ],

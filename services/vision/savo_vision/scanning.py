@@ -101,6 +101,10 @@ class Scan:
     """In a sandbox: what the live service answered."""
     second_looks: SecondLooks | None = None
 
+    def asks(self, requested: ScanRequested) -> ServedBy:
+        """Who is asked first."""
+        return self.provider.served_by if self.router.choose(requested.subject).custom is None else ServedBy.CUSTOM
+
     async def __call__(self, requested: ScanRequested, *, replayed: bool = False) -> Finished | None:
         """None for an erased scan, and for a replayed one that is not known here.
 

@@ -188,5 +188,5 @@ async def world(routing_policy: RoutingPolicy) -> AsyncIterator[World]:
 
 @pytest.fixture
 async def wire() -> AsyncIterator[Wire]:
-    async with serving() as running:
+    async with serving(Wire()) as running:
         yield running

@@ -15,7 +15,7 @@ from savo_runtime.settings import load_settings
 from savo_runtime.testing import MemoryStore, assert_migrations_match, memory_runtime
 from savo_vision.adapters.models import ModelFiles
 from savo_vision.adapters.tables import Base
-from savo_vision.app import CONCURRENCY, build
+from savo_vision.app import CUSTOM_PLACES, PROVIDER_PLACES, build
 from savo_vision.errors import ModelMissingError
 from savo_vision.ports import GoldenPhoto
 from savo_vision.settings import VisionSettings
@@ -106,7 +106,9 @@ async def test_the_service_reads_and_publishes_what_the_flow_says(monkeypatch: p
     async with memory_runtime("vision", migrations="savo_vision.migrations") as runtime:
         service = build(load_settings(VisionSettings), runtime)
         scans, *erasures = service.subscriptions
-        assert (scans.topic, scans.publishes, scans.concurrency) == (SCANS_REQUESTED, (SCANS_COMPLETED, SCANS_FAILED), CONCURRENCY)
+        assert (scans.topic, scans.publishes) == (SCANS_REQUESTED, (SCANS_COMPLETED, SCANS_FAILED))
+        assert scans.kinds
+        assert scans.kinds.places == {provider: PROVIDER_PLACES, "custom": CUSTOM_PLACES}
         assert [subscription.topic for subscription in erasures] == [SCANS_ERASED, SUBJECTS_ERASED]
         assert [snapshot.topic for snapshot in service.snapshots] == [ROLLOUT_CHANGED]
         for stop in service.on_stop:

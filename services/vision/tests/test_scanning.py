@@ -14,7 +14,7 @@ from savo_contracts.scans import Arm, FailureCode, FallbackReason, ScanCompleted
 from savo_detection.errors import UnreadablePhotoError
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.metrics import FALLBACKS, SCANS
-from savo_vision.app import CONCURRENCY
+from savo_vision.app import CUSTOM_PLACES
 from savo_vision.budget import Budget
 from savo_vision.costs import Usage
 from savo_vision.errors import ProviderAnswerError, ProviderRefusedError, ProviderUnavailableError
@@ -268,7 +268,7 @@ async def test_the_daily_budget_is_refused_before_it_is_spent(world: World) -> N
 
 
 async def test_while_sixty_four_scans_wait_for_the_provider_our_own_model_answers_the_others(world: World) -> None:
-    """As many at once as the consumer hands out (`CONCURRENCY`)."""
+    """As many at once as the consumer hands out."""
     await world.turn_to(rollout(1, 0.5, candidate=model_ref("v1")))
     everybody, answers = asyncio.Barrier(64 + 1), asyncio.Event()
     look = world.provider.look
@@ -283,8 +283,8 @@ async def test_while_sixty_four_scans_wait_for_the_provider_our_own_model_answer
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         waiting = [group.create_task(world.scan(request(f"s-{user}", user))) for user in people[Arm.BASELINE][:64]]
         await everybody.wait()
-        answered = await asyncio.gather(*(world.scan(request(f"s-{user}", user)) for user in people[Arm.CANDIDATE][: CONCURRENCY - 64]))
-        assert [one.served_by for one in answered if isinstance(one, ScanCompleted)] == [ServedBy.CUSTOM] * (CONCURRENCY - 64)
+        answered = await asyncio.gather(*(world.scan(request(f"s-{user}", user)) for user in people[Arm.CANDIDATE][:CUSTOM_PLACES]))
+        assert [one.served_by for one in answered if isinstance(one, ScanCompleted)] == [ServedBy.CUSTOM] * CUSTOM_PLACES
         assert not any(task.done() for task in waiting)
         answers.set()
     assert world.provider.calls == 64

@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 from starlette.applications import Starlette
@@ -73,9 +73,11 @@ class Wire:
         yield body
 
 
+W = TypeVar("W", bound=Wire)
+
+
 @asynccontextmanager
-async def serving() -> AsyncIterator[Wire]:
-    wire = Wire()
+async def serving(wire: W) -> AsyncIterator[W]:
     app = Starlette(routes=[Route("/{path:path}", wire.serve, methods=["POST"])])
     listener = socket.create_server(("127.0.0.1", 0))
     wire.url = f"http://127.0.0.1:{listener.getsockname()[1]}"

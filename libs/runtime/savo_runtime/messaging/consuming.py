@@ -3,7 +3,7 @@
     record ──► readable? ──no──────────────────────────────► dead letter ──► commit
                   │ yes
                handler ──RetryableError, a bug──► again, 3 times in all ──► dead letter ──► commit
-                  │     ──DependencyDownError───► partitions pause, this record probes until it is back
+                  │     ──DependencyDownError───► records of its kind wait, this one probes until it is back; partitions pause when no kind gets on
                   │     ──InvalidMessageError───► dead letter ──► commit
                   │     ──FatalError────────────► the service stops, uncommitted
                publish what it returned, under derived ids; tried again until it is acknowledged, the handler never again
@@ -27,7 +27,7 @@ from functools import partial
 from typing import Any
 
 import structlog
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 from faststream import AckPolicy, BaseMiddleware
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
@@ -40,7 +40,7 @@ from savo_runtime.errors import DependencyDownError, FatalError, InvalidMessageE
 from savo_runtime.messaging.broker import group_of
 from savo_runtime.messaging.dead_letters import DeadLetterCap, DeadLetters, reason_of
 from savo_runtime.messaging.gate import Backoff, Gate
-from savo_runtime.messaging.lanes import Delivery, Lanes
+from savo_runtime.messaging.lanes import ONLY_KIND, Delivery, Lanes
 from savo_runtime.messaging.naming import name_on_kafka
 from savo_runtime.messaging.publishing import Publisher
 from savo_runtime.messaging.records import UnreadableRecordError, decode, is_tombstone
@@ -110,11 +110,14 @@ class Reader:
         self.topic = self.subscription.topic
         self.topic_name = name_on_kafka(self.topic.name, self.sandbox)
         self.group = group_of(self.dead_letters.service, self.topic_name)
+        kinds = self.subscription.kinds
+        places = kinds.places if kinds else {ONLY_KIND: self.subscription.concurrency}
         self.lanes = Lanes(
-            self._process, self.on_fatal, concurrency=self.subscription.concurrency, window=figures.uncommitted,
+            self._process, self.on_fatal, places=places, kind_of=self._kind_of, window=figures.uncommitted,
             finish_within=figures.finish_within, on_assigned=REBALANCES.labels(self.group).inc,
         )  # fmt: skip
-        self.dependency = Gate(Backoff(figures.first_probe, figures.most_probe), self._hold_or_release)
+        self.gates = {kind: Gate(Backoff(figures.first_probe, figures.most_probe), self._hold_or_release) for kind in places}
+        """Of each kind of records: shut while something is away that they need."""
         self.cap = Gate(Backoff(figures.cap_probe, figures.cap_probe), self._hold_or_release)
         self._show_gates()
         self._retries = Backoff(figures.first_delay, figures.most_delay)
@@ -145,6 +148,16 @@ class Reader:
 
     async def _call(self, envelope: Envelope[Any]) -> Outcome:
         return await self.subscription.handle(envelope)
+
+    def _kind_of(self, record: ConsumerRecord) -> str:
+        """An unreadable record becomes a dead letter among any of them."""
+        kinds = self.subscription.kinds
+        if kinds is None:
+            return ONLY_KIND
+        try:
+            return kinds.of(decode(self.topic, record).event)
+        except UnreadableRecordError:
+            return next(iter(kinds.places))
 
     async def _process(self, delivery: Delivery) -> None:
         assert self.subscriber is not None
@@ -189,11 +202,11 @@ class Reader:
         attempts = 0
         while True:
             async with delivery.rest():
-                await self.dependency.turn()
+                await self.gates[delivery.kind].turn()
             try:
                 outcome = await handle(envelope)
             except DependencyDownError as down:
-                self._depend(down)
+                await self._depend(delivery, down)
             except FatalError:
                 raise
             except (InvalidMessageError, InvalidHeadersError, ValidationError) as flaw:
@@ -202,7 +215,7 @@ class Reader:
                 attempts += 1
                 await self._try_again(delivery, fault, attempts)
             else:
-                self.dependency.open()
+                self.gates[delivery.kind].open()
                 return outcome
 
     async def _try_again(self, delivery: Delivery, fault: Exception, attempts: int) -> None:
@@ -228,18 +241,23 @@ class Reader:
             try:
                 await send()
             except DependencyDownError as down:
-                self._depend(down)
+                await self._depend(delivery, down)
             except InvalidMessageError as flaw:
                 raise _HopelessError(flaw, 1) from flaw
             else:
-                self.dependency.open()
+                self.gates[delivery.kind].open()
                 return
             async with delivery.rest():
-                await self.dependency.turn()
+                await self.gates[delivery.kind].turn()
 
-    def _depend(self, down: DependencyDownError) -> None:
+    async def _depend(self, delivery: Delivery, down: DependencyDownError) -> None:
+        """Where a kind of records is there for the dependency, this one waits among those, and its own kind goes on."""
         RETRIES.labels(self.topic.name, down.reason).inc()
-        self.dependency.shut(str(down), retry_after=down.retry_after)
+        kind = down.dependency if down.dependency in self.gates else delivery.kind
+        self.gates[kind].shut(str(down), retry_after=down.retry_after)
+        if kind != delivery.kind:
+            async with delivery.rest():
+                await delivery.take_place(kind)
 
     # ── dead letters and their cap ──────────────────────────────────────────
 
@@ -268,16 +286,17 @@ class Reader:
 
     def _hold_or_release(self) -> None:
         self._show_gates()
-        self.lanes.hold(self.paused_for is not None)
+        # While one kind gets on, the partitions stay open for it: what waits of the others is bounded by the window.
+        self.lanes.hold(not self.cap.is_open() or not any(gate.is_open() for gate in self.gates.values()))
 
     def _show_gates(self) -> None:
-        for cause, gate in (("dead-letter-cap", self.cap), ("dependency", self.dependency)):
-            CONSUMER_PAUSED.labels(self.topic.name, self.group, cause).set(not gate.is_open())
+        for cause, gates in (("dead-letter-cap", [self.cap]), ("dependency", list(self.gates.values()))):
+            CONSUMER_PAUSED.labels(self.topic.name, self.group, cause).set(not all(gate.is_open() for gate in gates))
 
     @property
     def paused_for(self) -> str | None:
-        """Why no record is worked on, or None."""
-        return self.cap.reason or self.dependency.reason
+        """Why no record is worked on, or none of a kind; else None."""
+        return self.cap.reason or next((gate.reason for gate in self.gates.values() if gate.reason), None)
 
 
 class ConsumerPolicy:

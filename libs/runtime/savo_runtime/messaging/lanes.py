@@ -1,8 +1,9 @@
-"""Records of one consumer in work: a lane for each partition, at most `concurrency` at a time over all of them.
+"""Records of one consumer in work: a lane for each partition, and over all of them so many at a time of each kind.
 
-- of one key always one at a time, in order; with concurrency 1 a partition is worked on in order
+- of one key always one at a time, in order; with a single place a partition is worked on in order
 - an offset is committed only when every record before it is done ("contiguous"), every 0.2 s and when nothing is left to do
-- a partition with `window` uncommitted records is paused until half of them are done
+- records of one kind wait for places of their own only: slow ones do not stand in the way of quick ones
+- a partition with `window` uncommitted records is paused until half of them are done and committed
 - partitions that are taken away: what is at work is finished and committed first, what waits is dropped and comes again elsewhere
 - a record that comes again while it is still at work, or done but not committed, is not worked on twice: it waits for that run
 
@@ -13,8 +14,9 @@ stop, kill and rebalance, at 64 records a second of 1 s each (see docs/decisions
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Protocol
 
 import structlog
@@ -22,7 +24,7 @@ from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from faststream.exceptions import IgnoredException
 
-__all__ = ["Consumer", "Delivery", "Lane", "Lanes", "PartitionTakenError"]
+__all__ = ["ONLY_KIND", "Consumer", "Delivery", "Lane", "Lanes", "PartitionTakenError"]
 
 log = structlog.get_logger()
 
@@ -31,6 +33,8 @@ COMMIT_EVERY = 0.2
 COMMIT_WITHIN = 5.0
 """aiokafka would try for ever, and a service that stops must end."""
 FINISH_WITHIN = 15.0
+ONLY_KIND = "any"
+_ONE_PLACE: Mapping[str, int] = MappingProxyType({ONLY_KIND: 1})
 
 
 class PartitionTakenError(IgnoredException):
@@ -59,6 +63,20 @@ class Delivery:
         self.resting = True
         """Waiting, not at work: may be dropped at any time."""
         self.task: asyncio.Task[None] | None = None
+        self.kind = ONLY_KIND
+        self._place: asyncio.Semaphore | None = None
+
+    async def take_place(self, kind: str) -> None:
+        """Among those of the kind, when one is free; the place that it has is given up first."""
+        self.leave_place()
+        place = self.lane.places[kind]
+        await place.acquire()
+        self.kind, self._place = kind, place
+
+    def leave_place(self) -> None:
+        if self._place:
+            self._place.release()
+            self._place = None
 
     @asynccontextmanager
     async def rest(self) -> AsyncIterator[None]:
@@ -81,13 +99,17 @@ class Delivery:
 class Lane:
     """One partition's records that are not committed yet, in order."""
 
-    def __init__(self, partition: TopicPartition) -> None:
+    def __init__(self, partition: TopicPartition, places: Mapping[str, asyncio.Semaphore]) -> None:
         self.partition = partition
+        self.places = places
+        """By kind; all lanes share them."""
         self.closed = False
         self.full = False
         self.next_offset: int | None = None
         """Everything before it is done; None until the first record is."""
         self.committed: int | None = None
+        self.awaits_commit = 0
+        """Records that are done, as are all before them, but not committed."""
         self.deliveries: dict[int, Delivery] = {}
         self._last_of_key: dict[bytes, Delivery] = {}
 
@@ -107,13 +129,22 @@ class Lane:
             if not delivery.done:
                 break
             del self.deliveries[offset]
+            self.awaits_commit += 1
             self.next_offset = offset + 1
             if delivery.record.key is not None and self._last_of_key.get(delivery.record.key) is delivery:
                 del self._last_of_key[delivery.record.key]
 
     @property
+    def uncommitted(self) -> int:
+        return len(self.deliveries) + self.awaits_commit
+
+    @property
     def to_commit(self) -> int | None:
         return None if self.next_offset == self.committed else self.next_offset
+
+    def note_committed(self, offset: int, records: int) -> None:
+        self.committed = offset
+        self.awaits_commit -= records
 
 
 class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -124,7 +155,8 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         work: Callable[[Delivery], Awaitable[None]],
         on_failure: Callable[[Exception], None],
         *,
-        concurrency: int = 1,
+        places: Mapping[str, int] = _ONE_PLACE,
+        kind_of: Callable[[ConsumerRecord], str] = lambda _: ONLY_KIND,
         window: int = WINDOW,
         finish_within: float = FINISH_WITHIN,
         on_assigned: Callable[[], None] = lambda: None,
@@ -134,15 +166,16 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         self._work = work
         self._on_failure = on_failure
         self._on_assigned = on_assigned
-        self._concurrency = concurrency
-        self._slots = asyncio.Semaphore(concurrency)
-        self._window = window
+        self._kind_of = kind_of
+        self._places = {kind: asyncio.Semaphore(count) for kind, count in places.items()}
+        self._one_at_a_time = sum(places.values()) == 1
+        self._window, self._half = window, window // 2
         self._finish_within = finish_within
         self._lanes: dict[TopicPartition, Lane] = {}
         self._left_behind: dict[tuple[TopicPartition, int], Delivery] = {}
         self._consumer: Consumer | None = None
         self._committing = asyncio.Lock()
-        self._idle = asyncio.Event()
+        self._commit_now = asyncio.Event()
         self._committer: asyncio.Task[None] | None = None
         self._held = False
         self._stopping = False
@@ -156,15 +189,17 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
             self._committer = asyncio.create_task(self._commit_again_and_again())
 
     async def take(self, record: ConsumerRecord) -> None:
-        """Never waits: the window bounds what is held, so that the consumer keeps polling and its session lives."""
+        """Never waits for anything: the window bounds what is held, so that the consumer keeps polling and its session lives."""
         if self._stopping:
             return
         lane = self._lane(TopicPartition(record.topic, record.partition))
         delivery = Delivery(record, lane)
         before = lane.add(delivery)
         again = self._left_behind.pop((lane.partition, record.offset), None)
-        delivery.task = asyncio.create_task(self._carry(delivery, before if self._concurrency > 1 else None, again))
-        if not lane.full and len(lane.deliveries) >= self._window:
+        delivery.task = asyncio.create_task(self._carry(delivery, None if self._one_at_a_time else before, again))
+        if lane.uncommitted >= self._half:
+            await asyncio.sleep(0)  # what is quick gets done, and committed, before the window is full
+        if not lane.full and lane.uncommitted >= self._window:
             lane.full = True
             self._set_pauses()
 
@@ -196,23 +231,31 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
                 await before.ended.wait()
                 if not before.done:
                     raise PartitionTakenError
-            async with self._slots:
+            try:
+                await delivery.take_place(self._kind_of(delivery.record))
                 delivery.resting = False
                 await self._work(delivery)
+            finally:
+                delivery.leave_place()
         delivery.done = True
         self.moves += 1
         delivery.lane.advance()
 
     def _after(self, lane: Lane) -> None:
-        if lane.full and len(lane.deliveries) <= self._window // 2:
+        may_reopen = lane.full and len(lane.deliveries) <= self._half
+        if may_reopen or lane.awaits_commit >= self._half or not any(each.deliveries for each in self._lanes.values()):
+            self._commit_now.set()
+
+    def _reopen(self) -> None:
+        reopened = [lane for lane in self._lanes.values() if lane.full and lane.uncommitted <= self._half]
+        for lane in reopened:
             lane.full = False
+        if reopened:
             self._set_pauses()
-        if not any(each.deliveries for each in self._lanes.values()):
-            self._idle.set()
 
     def _lane(self, partition: TopicPartition) -> Lane:
         if partition not in self._lanes:
-            self._lanes[partition] = Lane(partition)
+            self._lanes[partition] = Lane(partition, self._places)
         return self._lanes[partition]
 
     def _set_pauses(self) -> None:
@@ -269,24 +312,25 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
     async def commit(self) -> None:
         """A commit that fails is tried again with the next; one for a partition that is gone never matters."""
         async with self._committing:
-            due = {lane: offset for lane in self._lanes.values() if (offset := lane.to_commit) is not None}
+            due = {lane: (offset, lane.awaits_commit) for lane in self._lanes.values() if (offset := lane.to_commit) is not None}
             if not due or self._consumer is None:
                 return
             try:
                 async with asyncio.timeout(COMMIT_WITHIN):
-                    await self._consumer.commit({lane.partition: offset for lane, offset in due.items()})
+                    await self._consumer.commit({lane.partition: offset for lane, (offset, _) in due.items()})
             except (KafkaError, IllegalStateError, TimeoutError) as fault:
                 log.warning("offsets.not_committed", error=str(fault), kind=type(fault).__name__)
                 return
-            for lane, offset in due.items():
-                lane.committed = offset
+            for lane, (offset, records) in due.items():
+                lane.note_committed(offset, records)
+            self._reopen()
 
     async def _commit_again_and_again(self) -> None:
         while True:
             try:
                 async with asyncio.timeout(COMMIT_EVERY):
-                    await self._idle.wait()
+                    await self._commit_now.wait()
             except TimeoutError:
                 pass
-            self._idle.clear()
+            self._commit_now.clear()
             await self.commit()

@@ -14,14 +14,14 @@ The event comes first; the rest is given by name. A handler that names a paramet
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from savo_contracts.envelope import Envelope, Event
 from savo_contracts.topics import Topic
 
-__all__ = ["Outcome", "Snapshot", "Subscription", "bind", "consumes", "publishes", "read_snapshot"]
+__all__ = ["Kinds", "Outcome", "Snapshot", "Subscription", "bind", "consumes", "publishes", "read_snapshot"]
 
 Outcome = Event | Sequence[Event] | None
 Handler = Callable[..., Awaitable[Outcome]]
@@ -34,6 +34,19 @@ _OF_THE_ENVELOPE: dict[str, Callable[[Envelope[Any]], object]] = {"event_id": la
 
 
 @dataclass(frozen=True)
+class Kinds:
+    """Records of one topic that are worked on apart: those of one kind wait neither for another's places nor for what only the other needs.
+
+    A kind may be named like the dependency that it is for: a record of another kind that needs it while it is away goes on as one of that kind.
+    """
+
+    of: Callable[[Any], str]
+    """The kind of an event."""
+    places: Mapping[str, int]
+    """Records of each kind that are worked on at a time in this replica."""
+
+
+@dataclass(frozen=True)
 class Subscription:
     """One topic, the function that takes its events, and the topics of what that function returns."""
 
@@ -42,6 +55,7 @@ class Subscription:
     publishes: tuple[Topic[Any], ...] = ()
     concurrency: int = 1
     """Records worked on at a time in this replica; of one key always one at a time, in order."""
+    kinds: Kinds | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ def publishes(*topics: Topic[Any]) -> Callable[[F], F]:
     return mark
 
 
-def bind(handler: Handler, *, concurrency: int = 1, **dependencies: Any) -> Subscription:
+def bind(handler: Handler, *, concurrency: int = 1, kinds: Kinds | None = None, **dependencies: Any) -> Subscription:
     """Give a marked handler what it needs. Raises `TypeError` when a dependency is missing or unknown, at start, not at the first record."""
     wanted = [name for name in _OF_THE_ENVELOPE if name in inspect.signature(handler).parameters]
     inspect.signature(handler).bind(object(), **dependencies, **dict.fromkeys(wanted))
@@ -76,7 +90,8 @@ def bind(handler: Handler, *, concurrency: int = 1, **dependencies: Any) -> Subs
     async def handle(envelope: Envelope[Any]) -> Outcome:
         return await handler(envelope.event, **dependencies, **{name: _OF_THE_ENVELOPE[name](envelope) for name in wanted})
 
-    return Subscription(getattr(handler, _CONSUMES), handle, getattr(handler, _PUBLISHES, ()), concurrency)
+    at_once = sum(kinds.places.values()) if kinds else concurrency
+    return Subscription(getattr(handler, _CONSUMES), handle, getattr(handler, _PUBLISHES, ()), at_once, kinds)
 
 
 def read_snapshot(handler: Callable[..., Awaitable[None]], **dependencies: Any) -> Snapshot:

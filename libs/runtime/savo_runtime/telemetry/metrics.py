@@ -47,7 +47,9 @@ CONSUMER_LAG = Gauge("savo_consumer_lag", "Records that a group has not committe
 CONSUMER_STUCK = Gauge(
     "savo_consumer_stuck_seconds", "How long records have waited on the group's worst partition while its position did not move.", ["topic", "group"]
 )
-CONSUMER_PAUSED = Gauge("savo_consumer_paused", "1 while this member works on nothing; cause is dead-letter-cap or dependency.", ["topic", "group", "cause"])
+CONSUMER_PAUSED = Gauge(
+    "savo_consumer_paused", "1 while this member works on nothing, or none of a kind: dead-letter-cap or dependency.", ["topic", "group", "cause"]
+)
 RETRIES = Counter("savo_retries_total", "Records tried again.", ["topic", "reason"])
 REBALANCES = Counter("savo_rebalances_total", "Times this member's partitions were given anew.", ["group"])
 DEAD_LETTERS = Counter("savo_dead_letters_total", "Records set aside.", ["topic", "reason"])

@@ -139,9 +139,9 @@ async def open_bench(settings: RuntimeSettings, kind: str, stack: AsyncExitStack
     return Bench(settings, kind, publisher, producer, stack)
 
 
-async def clean_topics(settings: RuntimeSettings) -> None:
+async def clean_topics(settings: RuntimeSettings, used: Sequence[Topic[Any]] = USED) -> None:
     """The topics that these tests use, made anew; their groups' offsets go with them."""
-    names = {topic.name for topic in USED} | {topic.dead_letters(service) for topic in USED for service in topic.consumers}
+    names = {topic.name for topic in used} | {topic.dead_letters(service) for topic in used for service in topic.consumers}
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
     await admin.start()
     try:

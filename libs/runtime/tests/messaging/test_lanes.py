@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError
 
-from savo_runtime.messaging.lanes import Delivery, Lanes
+from savo_runtime.messaging.lanes import ONLY_KIND, Delivery, Lanes
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
@@ -70,8 +70,9 @@ def record(offset: int, key: str | None = None, partition: int = 0) -> ConsumerR
 
 
 @asynccontextmanager
-async def running(work: Any, consumer: NotedConsumer, failures: list[Exception] | None = None, **options: Any) -> AsyncIterator[Lanes]:
-    lanes = Lanes(work, (failures if failures is not None else []).append, **{"finish_within": 0.2, **options})
+async def running(work: Any, consumer: NotedConsumer, failures: list[Exception] | None = None, *, concurrency: int = 1, **options: Any) -> AsyncIterator[Lanes]:
+    given = {"finish_within": 0.2, "places": {ONLY_KIND: concurrency}, **options}
+    lanes = Lanes(work, (failures if failures is not None else []).append, **given)
     lanes.use(consumer)
     await lanes.on_partitions_assigned(consumer.partitions)
     try:
@@ -121,7 +122,7 @@ async def test_one_key_is_worked_on_one_at_a_time_in_order_and_others_go_beside_
         assert [offset for offset in works.ended if offset != 2] == [0, 1, 3]
 
 
-async def test_with_concurrency_1_records_are_worked_on_as_they_came_whatever_their_keys() -> None:
+async def test_with_one_place_records_are_worked_on_as_they_came_whatever_their_keys() -> None:
     works = Works()
     works.end(*range(6))
     async with running(works, NotedConsumer(P0)) as lanes:
@@ -131,7 +132,7 @@ async def test_with_concurrency_1_records_are_worked_on_as_they_came_whatever_th
         assert works.begun == [0, 1, 2, 3, 4, 5]
 
 
-async def test_no_more_than_the_concurrency_is_at_work_over_all_partitions() -> None:
+async def test_no_more_than_there_are_places_is_at_work_over_all_partitions() -> None:
     works = Works()
     async with running(works, NotedConsumer(P0, P1), concurrency=2) as lanes:
         for offset in range(3):
@@ -154,6 +155,82 @@ async def test_a_partition_with_a_full_window_is_paused_until_half_of_it_is_done
         await settle()
         assert consumer.held == set()
         works.end(2, 3)
+
+
+async def test_what_is_done_counts_in_the_window_until_it_is_committed() -> None:
+    works, consumer = Works(), NotedConsumer(P0)
+    consumer.refuse = True
+    async with running(works, consumer, window=4) as lanes:
+        for offset in range(4):
+            await lanes.take(record(offset))
+        works.end(0, 1, 2)
+        await settle()
+        assert consumer.held == {P0}, "none of them is committed"
+        consumer.refuse = False
+        await lanes.commit()
+        assert consumer.committed == {P0: 3}
+        assert consumer.held == set()
+        works.end(3)
+
+
+async def test_records_of_one_kind_do_not_wait_for_places_of_another() -> None:
+    works = Works()
+    async with running(works, NotedConsumer(P0), places={"slow": 2, "quick": 1}, kind_of=lambda each: "quick" if each.offset >= 10 else "slow") as lanes:
+        for offset in (0, 1, 2, 10, 11):
+            await lanes.take(record(offset))
+        await settle()
+        assert works.begun == [0, 1, 10]
+        works.end(10)
+        await settle()
+        assert works.begun == [0, 1, 10, 11]
+        works.end(0, 1, 2, 11)
+
+
+async def test_a_record_that_goes_over_to_another_kind_leaves_its_place_to_its_own() -> None:
+    begun: list[int] = []
+    release = asyncio.Event()
+
+    async def work(delivery: Delivery) -> None:
+        begun.append(delivery.record.offset)
+        if delivery.record.offset == 1:
+            async with delivery.rest():
+                await delivery.take_place("slow")
+            begun.append(-1)
+        await release.wait()
+
+    async with running(work, NotedConsumer(P0), places={"slow": 1, "quick": 1}, kind_of=lambda each: "quick" if each.offset else "slow") as lanes:
+        for offset in (0, 1, 2):
+            await lanes.take(record(offset))
+        await settle()
+        assert begun == [0, 1, 2], "0 has the slow place, and 1 waits for it"
+        release.set()
+        await settle()
+        assert begun == [0, 1, 2, -1]
+
+
+async def test_a_record_that_is_dropped_on_its_way_to_another_kind_leaves_no_place_taken() -> None:
+    release, begun = asyncio.Event(), list[int]()
+
+    async def work(delivery: Delivery) -> None:
+        begun.append(delivery.record.offset)
+        if delivery.record.offset == 1:
+            async with delivery.rest():
+                await delivery.take_place("slow")
+        await release.wait()
+
+    consumer = NotedConsumer(P0, P1)
+    async with running(work, consumer, places={"slow": 1, "quick": 1}, kind_of=lambda each: "quick" if each.offset else "slow") as lanes:
+        await lanes.take(record(0))
+        await lanes.take(record(1, partition=1))
+        await settle()
+        await lanes.on_partitions_revoked({P1})
+        release.set()
+        await settle()
+        for offset in (2, 3):
+            await lanes.take(record(offset))
+        await settle()
+        assert begun == [0, 1, 2, 3]
+        assert [place._value for place in lanes._places.values()] == [1, 1]
 
 
 async def test_a_pause_is_set_again_after_a_rebalance() -> None:

@@ -18,7 +18,7 @@ from savo_runtime.errors import DependencyDownError, FatalError, InvalidMessageE
 from savo_runtime.messaging.consuming import PolicyFigures
 from savo_runtime.messaging.progress import UnhealthyError
 from savo_runtime.messaging.publishing import Publisher
-from savo_runtime.messaging.subscriptions import Subscription, bind, consumes, publishes
+from savo_runtime.messaging.subscriptions import Kinds, Subscription, bind, consumes, publishes
 
 LETTERS = RECIPES_REQUESTED.dead_letters("reasoning")
 
@@ -177,6 +177,57 @@ async def test_a_dependency_that_is_down_pauses_and_nothing_becomes_a_dead_lette
     assert consumer.paused() == set()
     await consumers.check()
     assert await bench.size(LETTERS) == 0
+
+
+async def test_while_what_one_kind_needs_is_away_the_others_go_on_and_who_needs_it_too_joins_that_kind(bench: Bench) -> None:
+    """`oven` needs the oven, `either` finds out at work that it does, `plain` does not."""
+    oven_is_away, done, tried = True, list[str](), Counter[str]()
+
+    @consumes(RECIPES_REQUESTED)
+    async def on_asked(event: RecipesRequested) -> None:
+        wish = event.recipe_id.split("-")[0]
+        tried[event.recipe_id] += 1
+        if oven_is_away and wish in {"oven", "either"}:
+            raise DependencyDownError("oven", "cold")
+        done.append(event.recipe_id)
+
+    kinds = Kinds(lambda event: "oven" if event.recipe_id.startswith("oven") else "plain", {"oven": 2, "plain": 2})
+    consumers = await bench.consume(bind(on_asked, kinds=kinds))
+    wishes = ["oven-1", "oven-2", "oven-3", "either-1", "either-2", "either-3", "plain-1", "plain-2", "plain-3"]
+    for wish in wishes:
+        await bench.publish(asked(wish))
+    (reader,) = consumers._readers
+    await eventually(lambda: set(done) == {"plain-1", "plain-2", "plain-3"})
+    assert reader.paused_for == "oven is down: cold"
+    assert reader.gates["plain"].is_open()
+    assert await bench.committed("reasoning", RECIPES_REQUESTED) == 0
+    oven_is_away = False
+
+    await eventually(lambda: _is(bench.committed("reasoning", RECIPES_REQUESTED), len(wishes)))
+    assert sorted(done) == sorted(wishes), "each once"
+    assert reader.paused_for is None
+
+
+async def test_when_no_kind_gets_on_the_partitions_pause(bench: Bench) -> None:
+    is_away = True
+
+    @consumes(RECIPES_REQUESTED)
+    async def on_asked(_: RecipesRequested) -> None:
+        if is_away:
+            raise DependencyDownError("database", "locked")
+
+    consumers = await bench.consume(bind(on_asked, kinds=Kinds(lambda event: event.recipe_id, {"oven": 2, "plain": 2})))
+    await bench.publish(asked("oven"))
+    await bench.publish(asked("plain"))
+    (reader,) = consumers._readers
+    assert reader.subscriber is not None
+    consumer = reader.subscriber.consumer
+    assert consumer is not None
+    await eventually(lambda: set(consumer.paused()) == set(consumer.assignment()) != set())
+    is_away = False
+
+    await eventually(lambda: _is(bench.committed("reasoning", RECIPES_REQUESTED), 2))
+    assert consumer.paused() == set()
 
 
 async def test_a_dependency_says_when_to_come_again(bench: Bench) -> None:

@@ -9,6 +9,7 @@ from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.messaging.consuming import Reader
 from savo_runtime.messaging.dead_letters import DeadLetters
+from savo_runtime.messaging.lanes import ONLY_KIND
 from savo_runtime.messaging.progress import Progress, UnhealthyError
 from savo_runtime.messaging.publishing import Publisher
 from savo_runtime.messaging.subscriptions import bind, consumes
@@ -74,7 +75,7 @@ async def test_a_slow_consumer_that_gets_on_is_green(progress: Progress, watch: 
 
 
 async def test_a_dependency_that_is_down_is_named_once_it_turns_red(progress: Progress, reader: Reader, watch: Watch) -> None:
-    reader.dependency.shut("database is down: refused")
+    reader.gates[ONLY_KIND].shut("database is down: refused")
     pass_time(progress, watch, 10, position=5, lag=3)
     progress.check()
     pass_time(progress, watch, 30, position=5, lag=3)
