@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import re
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from savo_contracts.topics import Topic
     from savo_runtime.settings import RuntimeSettings
 
-__all__ = ["Kafka", "Sandbox", "broker_settings", "known_topic", "on_kafka"]
+__all__ = ["Kafka", "Sandbox", "broker_settings", "is_sandbox_name", "known_topic", "on_kafka", "require_sandbox", "those_there"]
 
 Kafka = Annotated[str | None, typer.Option("--kafka", help="HOST:PORT; default is SAVO_KAFKA_BOOTSTRAP_SERVERS, then the broker of `savo up` here.")]
 Sandbox = Annotated[str | None, typer.Option("--sandbox", envvar="SAVO_SANDBOX", help="Look into this sandbox in the place of the live topics.")]
@@ -29,7 +29,6 @@ def broker_settings(kafka: str | None, sandbox: str | None = None) -> RuntimeSet
     from savo_runtime.settings import RuntimeSettings, load_settings
     from savo_runtime.telemetry.logs import configure_command_logs
 
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what fails there is told in one line
     settings = load_settings(RuntimeSettings)
     configure_command_logs(settings)
     address = kafka or os.environ.get("SAVO_KAFKA_BOOTSTRAP_SERVERS") or "embedded"
@@ -38,8 +37,54 @@ def broker_settings(kafka: str | None, sandbox: str | None = None) -> RuntimeSet
         if "kafka" not in here:
             raise CommandError("no broker to read from: start one with `savo up`, or name one with --kafka HOST:PORT")
         address = str(here["kafka"])
-    embedded = settings.embedded_broker or (address == here.get("kafka") and bool(here.get("embedded", True)))
-    return settings.model_copy(update={"kafka_bootstrap_servers": address, "embedded_broker": embedded, "sandbox": sandbox})
+    is_here = address == here.get("kafka")
+    embedded = settings.embedded_broker or (is_here and bool(here.get("embedded", True)))
+    optional = _left_out(here) if is_here else settings.optional_services
+    return settings.model_copy(
+        update={"kafka_bootstrap_servers": address, "embedded_broker": embedded, "sandbox": _checked(sandbox), "optional_services": optional}
+    )
+
+
+def _left_out(here: dict[str, Any]) -> str | None:
+    """The services that `savo up` does not run here, as with --one-process."""
+    from savo_contracts.topics import SERVICES
+
+    return ",".join(name for name in SERVICES if name not in here.get("services", SERVICES)) or None
+
+
+def _checked(sandbox: str | None) -> str | None:
+    if sandbox is not None and not is_sandbox_name(sandbox):
+        raise WrongUseError(f"--sandbox {sandbox!r} is no name of a sandbox: a name of a-z, 0-9 and -, at most 20 long")
+    return sandbox
+
+
+def is_sandbox_name(name: str) -> bool:
+    return re.fullmatch(r"[a-z0-9][a-z0-9-]{0,19}", name) is not None
+
+
+def those_there(settings: RuntimeSettings) -> str:
+    """The sandboxes on Kafka, to end a sentence with; empty when there are none, or nobody can tell."""
+    from savo_runtime.errors import SavoError
+    from savo_runtime.replaying.dropping import sandboxes_on
+
+    try:
+        names = sandboxes_on(settings)
+    except SavoError:
+        names = []
+    return f"; on Kafka there are: {', '.join(names)}" if names else ""
+
+
+def require_sandbox(settings: RuntimeSettings) -> None:
+    """Where one is looked into. Raises `CommandError` naming those there are."""
+    from savo_runtime.errors import DependencyDownError
+    from savo_runtime.replaying.dropping import sandboxes_on
+
+    try:
+        is_missing = settings.sandbox is not None and settings.sandbox not in sandboxes_on(settings)
+    except DependencyDownError as away:
+        raise CommandError(f"{away}; is it the right one? --kafka HOST:PORT") from away
+    if is_missing:
+        raise CommandError(f"there is no sandbox {settings.sandbox}{those_there(settings)}")
 
 
 def known_topic(name: str) -> Topic[Any]:

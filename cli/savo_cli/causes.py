@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from savo_cli.findings import Finding
+from savo_cli.sizes import in_bytes
 
 __all__ = ["Seen", "causes"]
 
@@ -36,6 +37,8 @@ class Seen:
 
     stats: Mapping[str, Any] = field(default_factory=dict)
     progress: Mapping[str, Any] = field(default_factory=dict)
+    unknown: str = ""
+    """Why stats or progress are empty."""
     collector: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """savo_samples_total by (outcome, reason), since the collector's start."""
     refused_models: Mapping[str, float] = field(default_factory=dict)
@@ -43,6 +46,8 @@ class Seen:
     runs: tuple[Mapping[str, Any], ...] = ()
     rooms: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Bytes used and their limit (SAVO_STORAGE_LIMIT_GB as the services have it), by what is counted: samples, or the whole object folder."""
+    refused_uploads: int = 0
+    """That the gateway had no room for, since its start."""
     disk_free_bytes: float | None = None
     """Where the folder store is; None with a bucket."""
 
@@ -51,6 +56,9 @@ def causes(seen: Seen) -> Iterator[Finding]:
     if seen.stats:
         yield _collected(seen)
         yield _storage(seen)
+    if seen.unknown:
+        what = "refused photos" if seen.stats else "data and storage"
+        yield Finding(what, "note", f"not known: {seen.unknown}", _KEY if seen.unknown.endswith("key") else "")
     if seen.runs:
         yield _training(seen.runs[0])
     for version, times in seen.refused_models.items():
@@ -58,6 +66,7 @@ def causes(seen: Seen) -> Iterator[Finding]:
             yield Finding("model", "wrong", f"vision would not serve {version}; scans are answered without it", _REFUSED)
 
 
+_KEY = "give one with --key or SAVO_API_KEY (made by `savo keys create NAME --scope training`)"
 _REFUSED = (
     "why: savo topics tail models.refused --from start --to end. A path of yours is SAVO_CUSTOM_VISION_MODEL_PATH, "
     "read at vision's start; of the registry's models see docs/runbooks/model-refused.md"
@@ -83,14 +92,15 @@ _LOG = "read the collector's log"
 
 
 def _storage(seen: Seen) -> Finding:
-    refused = seen.progress.get("refused_by_reason", {}).get("storage-full", 0)
+    samples, uploads = seen.progress.get("refused_by_reason", {}).get("storage-full", 0), seen.refused_uploads
+    refused = [f"{samples} samples" if samples else "", f"{uploads} uploads" if uploads else ""]
     used, limit = max(seen.rooms.values(), key=lambda room: room[0] / room[1], default=(seen.stats["storage_size_mb"] * 1e6, 0.0))
-    of_limit = f" of {limit / 1e9:.3g} GB (SAVO_STORAGE_LIMIT_GB)" if limit else ""
-    found = f"{used / 1e9:.3g} GB{of_limit}" + (f"; {refused} photos were refused for want of room" if refused else "")
-    if refused or (limit and used >= limit):
+    of_limit = f" of {in_bytes(limit)} (SAVO_STORAGE_LIMIT_GB={limit / 1e9:g})" if limit else ""
+    found = in_bytes(used) + of_limit + (f"; {' and '.join(filter(None, refused))} were refused for want of room" if any(refused) else "")
+    if any(refused) or (limit and used >= limit):
         return Finding("storage", "wrong", found, _ROOM)
     if seen.disk_free_bytes is not None and seen.disk_free_bytes < LEAST_FREE:
-        return Finding("storage", "wrong", f"{found}; {seen.disk_free_bytes / 1e9:.1f} GB are free on the disk", _ROOM)
+        return Finding("storage", "wrong", f"{found}; {in_bytes(seen.disk_free_bytes)} are free on the disk", _ROOM)
     if limit and used >= NEARLY_FULL * limit:
         return Finding("storage", "note", found, _ROOM)
     return Finding("storage", "ok", found)

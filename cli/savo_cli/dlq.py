@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from savo_cli.broker import Kafka, Sandbox, broker_settings, on_kafka
+from savo_cli.broker import Kafka, Sandbox, broker_settings, on_kafka, require_sandbox
 from savo_cli.selection import ScanIds, Subjects, Types, Users, Where, selection_of
-from savo_cli.speaking import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
+from savo_cli.speaking import AsJson, CommandError, Key, Url, WrongUseError, page, speaking, tell_json
 
 if TYPE_CHECKING:
     from savo_runtime.replaying.letters import DeadLetter, Letters
@@ -36,9 +38,10 @@ def list_letters(
         from savo_runtime.replaying.letters import Letters
 
         settings = broker_settings(kafka, sandbox)
-        letters = Letters(_known(topics), frozenset(services or ()), frozenset(reasons or ()))
+        letters = Letters(_known(topics), _services(services), frozenset(reasons or ()))
+        require_sandbox(settings)
         rows = _rows(on_kafka(_read(settings, letters)), settings)
-    tell_json(rows) if as_json else _tell_rows(rows)
+    tell_json(rows) if as_json else _tell_rows(rows, chosen=bool(topics or services or reasons))
 
 
 @app.command("show")
@@ -59,8 +62,10 @@ def show(
         from savo_runtime.replaying.selecting import Selection
 
         selection = Selection(frozenset(scan_ids or ()))
-        letters = Letters(_known(topics), frozenset(services or ()), frozenset(reasons or ()), frozenset(places or ()), selection)
-        found = on_kafka(_read(broker_settings(kafka, sandbox), letters))[-limit:]
+        letters = Letters(_known(topics), _services(services), frozenset(reasons or ()), _places(places), selection)
+        settings = broker_settings(kafka, sandbox)
+        require_sandbox(settings)
+        found = on_kafka(_read(settings, letters))[-limit:]
     if as_json:
         tell_json([_facts(letter) for letter in found])
         return
@@ -102,9 +107,13 @@ def redrive(
         if everything == any(chosen):
             raise WrongUseError("say which letters: --topic, --service, --reason, --at, or --scan-id and its like; or --all alone")
         settings = broker_settings(kafka, sandbox)
-        selection = selection_of(scan_ids, users, subjects, types, where, url=url, key=key)
-        letters = Letters(_known(topics), frozenset(services or ()), frozenset(reasons or ()), frozenset(places or ()), selection)
+        letters = Letters(_known(topics), _services(services), frozenset(reasons or ()), _places(places))
+        events = [box.topic for box in letters.boxes()]
+        letters = replace(letters, selection=selection_of(scan_ids, users, subjects, types, where, topics=events, url=url, key=key))
+        require_sandbox(settings)
         report = on_kafka(Redrive(settings, letters, by=this_user(), why=why, rate=rate, limit=limit, dry_run=dry_run).run())
+        if (reasons or places) and report.found_nothing:
+            raise CommandError(_nothing_of_that_kind(on_kafka(_read(settings, replace(letters, reasons=frozenset(), places=frozenset())))))
     tell_json(report.as_json()) if as_json else _tell_report(report)
     if report.refused:
         raise typer.Exit(1)
@@ -119,6 +128,30 @@ def _known(topics: list[str] | None) -> frozenset[str]:
         if name not in known:
             raise WrongUseError(f"no topic {name!r}; `savo topics list` shows them, and a dead-letter topic is called TOPIC.SERVICE.dlq")
     return frozenset(topics or ())
+
+
+def _services(names: list[str] | None) -> frozenset[str]:
+    """Raises `CommandError`."""
+    from savo_contracts.topics import SERVICES
+
+    for name in names or ():
+        if name not in SERVICES:
+            raise WrongUseError(f"no service {name!r}; there are {', '.join(SERVICES)}")
+    return frozenset(names or ())
+
+
+def _places(places: list[str] | None) -> frozenset[str]:
+    """Raises `CommandError`."""
+    for place in places or ():
+        if not re.fullmatch(r"[0-9]+/[0-9]+", place):
+            raise WrongUseError(f"--at {place!r} is no place of a letter: write PARTITION/OFFSET, such as 3/17, as `savo dlq show` does")
+    return frozenset(places or ())
+
+
+def _nothing_of_that_kind(others: list[DeadLetter]) -> str:
+    reasons = Counter(letter.reason for letter in others)
+    there = ", ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
+    return "no dead letters of that kind, so nothing went back; " + (f"the reasons there are: {there}" if there else "there are none at all")
 
 
 async def _read(settings: RuntimeSettings, letters: Letters) -> list[DeadLetter]:
@@ -144,7 +177,7 @@ def _rows(letters: list[DeadLetter], settings: RuntimeSettings) -> list[dict[str
             "redriven": sum(letter.identity in noted[letter.box] for letter in group),
             "oldest": _when(group, min),
             "newest": _when(group, max),
-            "message": group[-1].message,
+            "message": group[-1].message.strip() or group[-1].error_type,
         }
         for (topic, service, reason), group in sorted(groups.items())
     ]
@@ -156,22 +189,34 @@ def _when(letters: list[DeadLetter], choose: Callable[..., Any]) -> str:
     return str(moment_of(choose(letter.record.timestamp for letter in letters)).isoformat(timespec="seconds"))
 
 
-def _tell_rows(rows: list[dict[str, Any]]) -> None:
+def _tell_rows(rows: list[dict[str, Any]], *, chosen: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
     console = page()
     if not rows:
-        console.print("no dead letters")
+        console.print("no dead letters of that kind" if chosen else "no dead letters")
         return
     table = Table("topic", "service", "reason", "letters", "sent back", "oldest", "newest", "the newest says", box=None)
     for row in rows:
-        figures = (str(row["letters"]), str(row["redriven"]), row["oldest"][:19], row["newest"][:19], " ".join(row["message"].split())[:60])
+        figures = (str(row["letters"]), str(row["redriven"]), row["oldest"][:19], row["newest"][:19], _briefly(row["message"]))
         table.add_row(*map(Text, (row["topic"], row["service"], row["reason"], *figures)))
     console.print(table)
     console.print(
         "look at one:  savo dlq show --topic TOPIC --limit 1\nonce the cause is mended:  savo dlq redrive --topic TOPIC --dry-run", style="dim", markup=False
     )
+
+
+_MOST_WORDS = 240
+"""Characters of a message: some four lines of its column."""
+
+
+def _briefly(message: str) -> str:
+    """Cut where a word ends."""
+    words = " ".join(message.split())
+    if len(words) <= _MOST_WORDS:
+        return words
+    return (words[:_MOST_WORDS].rpartition(" ")[0] or words[:_MOST_WORDS]) + " …"
 
 
 def _facts(letter: DeadLetter) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import redirect_stderr
 from dataclasses import asdict
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
@@ -20,9 +21,12 @@ from savo_cli.causes import causes
 from savo_cli.findings import Finding
 from savo_cli.looking import look
 from savo_cli.preflight import MODEL_PATH, wrong_model_path
+from savo_cli.running import SERVICES_VARIABLE, Running, WrongServicesError, find_running
 from savo_cli.speaking import AsJson, Key, Url, page, tell_json
 
 if TYPE_CHECKING:
+    import httpx2
+
     from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["Finding", "doctor", "examine"]
@@ -42,15 +46,34 @@ def doctor(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
 def examine(url: str | None = None, key: str | None = None) -> Iterator[Finding]:
     yield _python()
     yield _disk()
-    yield _training()
-    yield from _settings()
+    try:
+        running = find_running(url)
+    except WrongServicesError as flaw:
+        running = Running()
+        yield Finding("services", "wrong", str(flaw), "correct that variable")
+    yield from _shared_settings() if running.elsewhere else _settings_here()
+    yield from _digest_settings()
     yield from _unknown()
-    yield _provider()
-    yield from _own_model()
     if settings := _loaded():
         yield from asyncio.run(_dependencies(settings))
-    yield from _running()
-    yield from causes(look(url, key))
+    yield from _services(running)
+    yield from causes(look(running, key))
+
+
+def _settings_here() -> Iterator[Finding]:
+    """What services that this shell starts would find."""
+    yield _training()
+    yield from _settings()
+    yield _provider()
+    yield from _own_model()
+
+
+def _shared_settings() -> Iterator[Finding]:
+    """Services in containers of their own have settings and packages of their own: of those, only they themselves can tell, by not being ready."""
+    from savo_runtime.settings import RuntimeSettings
+
+    flaw = _refusal(RuntimeSettings)
+    yield Finding("settings", "wrong" if flaw else "ok", flaw or "what all share makes sense; each service checks its own at its start", _CORRECT)
 
 
 def _python() -> Finding:
@@ -79,7 +102,28 @@ def _settings() -> Iterator[Finding]:
         flaw = _refusal(cls)
         # Without a key the stand-in is a way out, so that alone is nothing broken; `_provider` names the ways.
         state: Literal["ok", "note", "wrong"] = "ok" if not flaw else "note" if "--standin" in flaw else "wrong"
-        yield Finding(f"settings of {service}", state, flaw or "make sense", "" if state == "note" else "correct that variable")
+        yield Finding(f"settings of {service}", state, flaw or "make sense", "" if state == "note" else _CORRECT)
+
+
+_CORRECT = "correct that variable"
+
+
+def _digest_settings() -> Iterator[Finding]:
+    """Where any of them is given."""
+    from savo_cli.speaking import CommandError
+    from savo_cli.weekly.post import MailServer
+    from savo_cli.weekly.settings import DigestSettings
+    from savo_runtime.settings import RuntimeSettings, known_variables
+
+    if not any(os.environ.get(name) for name in known_variables([DigestSettings]) - known_variables([RuntimeSettings])) or _refusal(RuntimeSettings):
+        return
+    flaw = _refusal(DigestSettings)
+    if not flaw and (url := DigestSettings().smtp_url):
+        try:
+            MailServer.of(url.get_secret_value())
+        except CommandError as senseless:
+            flaw = str(senseless)
+    yield Finding("settings of savo digest", "wrong" if flaw else "ok", flaw or "make sense", _CORRECT)
 
 
 def _refusal(cls: type[RuntimeSettings]) -> str:
@@ -103,7 +147,7 @@ def _loaded() -> RuntimeSettings | None:
 def _unknown() -> Iterator[Finding]:
     from savo_runtime.settings import installed_settings, known_variables, unknown_variables
 
-    ours = {"SAVO_URL", "SAVO_API_KEY", "SAVO_TEST_PHOTOS"}
+    ours = {"SAVO_URL", "SAVO_API_KEY", "SAVO_TEST_PHOTOS", SERVICES_VARIABLE}
     for line in unknown_variables(os.environ, known_variables(installed_settings().values()) | ours):
         yield Finding("environment", "note", line, "mend the name or unset it")
 
@@ -127,7 +171,9 @@ def _own_model() -> Iterator[Finding]:
 async def _dependencies(settings: RuntimeSettings) -> list[Finding]:
     from savo_runtime.database import Database
     from savo_runtime.storage.factory import open_store
+    from savo_runtime.telemetry.logs import configure_command_logs
 
+    configure_command_logs(settings)
     store = open_store(settings)
     where = f"folder {settings.data_dir / 'objects'}" if settings.object_store == "folder" else settings.s3_endpoint
     findings = [await _checked("object store", where, store.check, "check the R2 and S3 settings, and that the server runs")]
@@ -170,16 +216,14 @@ async def _checked(what: str, where: str, check: Callable[[], Awaitable[Any]], f
     return Finding(what, "ok", where)
 
 
-def _running() -> Iterator[Finding]:
-    """The services of `savo up` here, when it is up; else whether its port is free."""
-    from savo_cli.gateway import running_here
-
-    here = running_here()
-    if here is None:
+def _services(running: Running) -> Iterator[Finding]:
+    """Each that is said to run; where nothing is, whether the port of `savo up` is free."""
+    if not running.services:
         yield _port(int(os.environ.get("PORT", "8000")))
-        return
-    for service, url in here["services"].items():
-        yield _ready(service, url["url"] if isinstance(url, dict) else url)
+    for service, url in running.services.items():
+        yield _ready(service, url, running)
+    if list(running.services) == ["gateway"]:
+        yield Finding("services", "note", "the others were not looked at: nobody says where they are", f"{SERVICES_VARIABLE}=vision=http://HOST:PORT,…")
 
 
 def _port(port: int) -> Finding:
@@ -192,16 +236,37 @@ def _port(port: int) -> Finding:
     return Finding("port", "ok", f"{port} is free; `savo up` is not running here")
 
 
-def _ready(service: str, url: str | None) -> Finding:
+def _ready(service: str, url: str, running: Running) -> Finding:
     import httpx2
 
+    fix = f"start it, or read its log: {_log_of(service, running)}"
     try:
         answer = httpx2.get(f"{url}/readyz", timeout=_SECONDS, trust_env=False)
     except (httpx2.HTTPError, httpx2.InvalidURL) as flaw:
-        return Finding(service, "wrong", f"{url} does not answer ({flaw})", f"read the log: {os.environ.get('SAVO_DATA_DIR', '.savo')}/logs/{service}.log")
+        return Finding(service, "wrong", f"{url} does not answer ({str(flaw) or type(flaw).__name__})", fix)
+    told = _told(answer)
+    if told.get("service") != service:
+        return Finding(service, "wrong", f"{url} is not {service}: it says that it is {told.get('service', 'no service of ours')}", "correct the address")
     if answer.status_code == httpx2.codes.OK:
         return Finding(service, "ok", f"ready at {url}")
-    return Finding(service, "wrong", answer.text[:300], f"read the log: {os.environ.get('SAVO_DATA_DIR', '.savo')}/logs/{service}.log")
+    reasons = [f"{name}: {check.get('reason', 'no reason given')}" for name, check in told.get("checks", {}).items() if not check.get("ok")]
+    return Finding(service, "wrong", f"not ready: {'; '.join(reasons) or f'it answers {answer.status_code}'}", f"read its log: {_log_of(service, running)}")
+
+
+def _told(answer: httpx2.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _log_of(service: str, running: Running) -> str:
+    if not running.here:
+        return f"docker compose logs {service}, or kubectl -n savo logs deployment/savo-{service}"
+    logs = Path(os.environ.get("SAVO_DATA_DIR", ".savo")) / "logs"
+    # Services that share a process share its log.
+    return str(next((path for path in sorted(logs.glob("*.log")) if service in path.stem.split("+")), logs / f"{service}.log"))
 
 
 def _tell(findings: list[Finding]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from savo_cli.causes import Seen
+from savo_cli.running import Running
 
 __all__ = ["look"]
 
@@ -17,25 +18,30 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 """By a metric's name and its labels."""
 
 
-def look(url: str | None, key: str | None) -> Seen:
-    """From the gateway at `url` or that of `savo up` here; the other services only where `savo up` says where they are."""
-    from savo_cli.gateway import DEFAULT_URL, running_here
-
-    here = running_here() or {}
-    if not here and not url:
+def look(running: Running, key: str | None) -> Seen:
+    services, gateway = running.services, running.gateway
+    if gateway is None:
         return Seen()
-    gateway = (url or here.get("gateway_url") or DEFAULT_URL).rstrip("/")
-    services = {name: str(at["url"] if isinstance(at, dict) else at) for name, at in here.get("services", {}).items() if at} if not url else {}
-    collector = _metrics(services.get("collector"))
+    stats, no_stats = _answer(f"{gateway}/training/stats", key)
+    progress, no_progress = _answer(f"{gateway}/training/progress", key)
+    collector, at_the_gateway = _metrics(services.get("collector")), _metrics(gateway)
     return Seen(
-        stats=_json(f"{gateway}/training/stats", key),
-        progress=_json(f"{gateway}/training/progress", key),
+        stats=stats,
+        progress=progress,
+        unknown=no_stats or no_progress,
         collector=_sums(collector),
-        runs=tuple(_json(f"{services['trainer']}/runs", None).get("runs", ())) if "trainer" in services else (),
+        runs=tuple(_answer(f"{services['trainer']}/runs", None)[0].get("runs", ())) if "trainer" in services else (),
         refused_models=_refused(_metrics(services.get("vision"))),
-        rooms=_rooms(collector | _metrics(services.get("gateway"))),
+        rooms=_rooms(collector | at_the_gateway),
+        refused_uploads=_no_room(at_the_gateway),
         disk_free_bytes=_free(),
     )
+
+
+def _no_room(samples: Samples) -> int:
+    """Uploads that the gateway answered with 507."""
+    name = "savo_http_request_duration_seconds_count"
+    return int(sum(value for (metric, labels), value in samples.items() if metric == name and dict(labels).get("status") == "507"))
 
 
 def _rooms(samples: Samples) -> dict[str, tuple[float, float]]:
@@ -62,21 +68,27 @@ def _metrics(url: str | None) -> Samples:
     if url is None:
         return {}
     try:
-        text = httpx2.get(f"{url}/metrics", timeout=_SECONDS, trust_env=False).text
-    except (httpx2.HTTPError, httpx2.InvalidURL):
+        answer = httpx2.get(f"{url}/metrics", timeout=_SECONDS, trust_env=False)
+        families = list(text_string_to_metric_families(answer.text)) if answer.is_success else []
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError):
         return {}
-    return {(sample.name, tuple(sample.labels.items())): sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
+    return {(sample.name, tuple(sample.labels.items())): sample.value for family in families for sample in family.samples}
 
 
-def _json(url: str, key: str | None) -> dict[str, Any]:
+def _answer(url: str, key: str | None) -> tuple[dict[str, Any], str]:
+    """What it says; else nothing, and why."""
     import httpx2
 
     try:
         answer = httpx2.get(url, timeout=_SECONDS, trust_env=False, headers={"X-API-Key": key} if key else {})
-        found = answer.json() if answer.is_success else {}
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        found = answer.json() if answer.is_success else None
+    except (httpx2.HTTPError, httpx2.InvalidURL):
+        return {}, "the gateway does not answer"
+    except ValueError:
+        found = None
+    if isinstance(found, dict):
+        return found, ""
+    return {}, "the gateway asks for a key" if answer.status_code == httpx2.codes.UNAUTHORIZED else f"the gateway answers {answer.status_code}"
 
 
 def _free() -> float | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ from savo_cli.selection import ScanIds, Subjects, Types, Users, Where, selection
 from savo_cli.speaking import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
 
 if TYPE_CHECKING:
+    from savo_contracts.topics import Topic
     from savo_runtime.replaying.orders import Order
     from savo_runtime.replaying.replay import OnProgress, Report
     from savo_runtime.settings import RuntimeSettings
@@ -53,22 +54,21 @@ def replay(
     """Carry records of a topic into a sandbox, or into the topic once more. The same command goes on where an interrupted one was."""
     with speaking():
         from savo_runtime.replaying.orders import Order
-        from savo_runtime.replaying.positions import parse_position
+        from savo_runtime.replaying.positions import parse_range
 
         settings = broker_settings(kafka)
         try:
-            for position in (since, until):
-                parse_position(position, datetime.now(UTC))
+            parse_range(since, until, datetime.now(UTC))
         except ValueError as flaw:
             raise WrongUseError(str(flaw)) from flaw
-        selection = selection_of(scan_ids, users, subjects, types, where, url=url, key=key)
+        selection = selection_of(scan_ids, users, subjects, types, where, topics=_read(topic, model), url=url, key=key)
         if model:
             from savo_cli.replay_model import ModelReplay, replay_with_model
 
             _check_scans(topic)
             pinned = ModelReplay(
                 model=model, since=since, until=until, selection=selection, output=output or settings.data_dir / "replays" / _folder_of(model),
-                threshold=threshold, limit=limit, pictures=pictures,
+                threshold=threshold, limit=limit, pictures=pictures, dry_run=dry_run,
             )  # fmt: skip
             with _bar(f"scans through {model}", shown=not as_json) as on_progress:
                 replay_with_model(pinned, settings, as_json=as_json, on_progress=on_progress)
@@ -79,6 +79,15 @@ def replay(
         order = _checked(lambda: Order(chosen, since, until, selection, into, sandbox if into == "sandbox" else None), settings)
         report = _carry(settings, order, dry_run=dry_run, rate=rate, quiet=as_json)
     tell_json(report.as_json()) if as_json else _tell(report, settings)
+
+
+def _read(topic: str | None, model: str | None) -> list[Topic[Any]] | None:
+    """The topics whose records are looked at; None before one is named."""
+    from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
+
+    if model:
+        return [SCANS_COMPLETED, SCANS_REQUESTED]
+    return [known_topic(topic)] if topic else None
 
 
 def _check_scans(topic: str | None) -> None:

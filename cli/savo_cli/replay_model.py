@@ -51,6 +51,8 @@ class ModelReplay:
     """Most scans of this run."""
     pictures: int = 100
     """Most pictures that are drawn, and shown on the page."""
+    dry_run: bool = False
+    """Count the scans; load no model, write nothing."""
 
     def asked(self, sha256: str) -> dict[str, Any]:
         return {"model": sha256, "from": self.since, "to": self.until, "threshold": self.threshold, **self.selection.asked()}
@@ -60,13 +62,39 @@ def replay_with_model(order: ModelReplay, settings: RuntimeSettings, *, as_json:
     """Compare, write pictures and page, print the sums. Raises `CommandError`."""
     from savo_runtime.errors import SavoError
 
+    work = survey if order.dry_run else compare
     try:
-        summary = asyncio.run(compare(order, settings, on_progress or (lambda _done, _total: None)))
+        summary = asyncio.run(work(order, settings, on_progress or (lambda _done, _total: None)))
     except SavoError as fault:
         raise CommandError(f"{fault}; the same command goes on from here") from fault
     except KeyboardInterrupt:
         raise CommandError(f"stopped; the same command goes on from here ({order.output})") from None
-    tell_json(summary) if as_json else _tell(summary)
+    if as_json:
+        tell_json(summary)
+    elif order.dry_run:
+        page().print(_would_be(summary, order), markup=False, soft_wrap=True)
+    else:
+        _tell(summary)
+
+
+async def survey(order: ModelReplay, settings: RuntimeSettings, on_progress: OnProgress) -> dict[str, Any]:
+    """How many scans would be looked at, by whether they were answered."""
+    from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
+    from savo_runtime.replaying.reading import TopicReader
+
+    counted: dict[str, set[str]] = {}
+    async with TopicReader(settings) as reader:
+        for state, topic in (("answered", SCANS_COMPLETED), ("never_answered", SCANS_REQUESTED)):
+            counted[state] = {event.scan_id async for event in _events(order, reader, topic, on_progress)}
+    answered, asked = len(counted["answered"]), len(counted["answered"] | counted["never_answered"])
+    scans = asked if order.limit is None else min(asked, order.limit)
+    return {"dry_run": True, "scans": scans, "answered": answered, "never_answered": asked - answered, "limit_reached": scans < asked}
+
+
+def _would_be(summary: dict[str, Any], order: ModelReplay) -> str:
+    there = f"{summary['answered']:,} that were answered, {summary['never_answered']:,} that never were"
+    limit = f"; --limit ends after {summary['scans']:,}" if summary["limit_reached"] else ""
+    return f"{summary['answered'] + summary['never_answered']:,} scans would go through {order.model}: {there}{limit}. Nothing was looked at or written."
 
 
 async def compare(order: ModelReplay, settings: RuntimeSettings, on_progress: OnProgress) -> dict[str, Any]:
@@ -91,6 +119,25 @@ async def compare(order: ModelReplay, settings: RuntimeSettings, on_progress: On
         await store.close()
 
 
+async def _events(order: ModelReplay, reader: TopicReader, topic: Any, on_progress: OnProgress) -> AsyncIterator[ScanCompleted | ScanRequested]:
+    from savo_runtime.errors import InvalidMessageError
+    from savo_runtime.messaging.records import decode
+    from savo_runtime.replaying.positions import parse_position
+
+    now, passed = datetime.now(UTC), 0
+    span = await reader.span(await reader.partitions([topic.name]), parse_position(order.since, now), parse_position(order.until, now))
+    async for _, records, _ in reader.read(span):
+        for record in records:
+            passed += 1
+            on_progress(passed, span.offsets)
+            if record.value is None or not order.selection.wants(record, topic):
+                continue
+            try:
+                yield decode(topic, record).event
+            except InvalidMessageError:
+                continue
+
+
 @dataclass
 class _Comparison:
     order: ModelReplay
@@ -107,7 +154,7 @@ class _Comparison:
 
         self.drawn = sum(told["picture"] is not None for told in self.book.scans())
         for topic in (SCANS_COMPLETED, SCANS_REQUESTED):
-            async for event in self._events(reader, topic):
+            async for event in _events(self.order, reader, topic, self.on_progress):
                 if event.scan_id in self.book:
                     continue
                 if self.order.limit is not None and self.done >= self.order.limit:
@@ -115,24 +162,6 @@ class _Comparison:
                 self.book.note(await self._told(event))
                 self.done += 1
         return False
-
-    async def _events(self, reader: TopicReader, topic: Any) -> AsyncIterator[ScanCompleted | ScanRequested]:
-        from savo_runtime.errors import InvalidMessageError
-        from savo_runtime.messaging.records import decode
-        from savo_runtime.replaying.positions import parse_position
-
-        now, passed = datetime.now(UTC), 0
-        span = await reader.span(await reader.partitions([topic.name]), parse_position(self.order.since, now), parse_position(self.order.until, now))
-        async for _, records, _ in reader.read(span):
-            for record in records:
-                passed += 1
-                self.on_progress(passed, span.offsets)
-                if record.value is None or not self.order.selection.wants(record, topic):
-                    continue
-                try:
-                    yield decode(topic, record).event
-                except InvalidMessageError:
-                    continue
 
     async def _told(self, event: ScanCompleted | ScanRequested) -> dict[str, Any]:
         from savo_detection.errors import PhotoError

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from savo_cli.broker import Kafka, broker_settings, on_kafka
+from savo_cli.broker import Kafka, broker_settings, is_sandbox_name, on_kafka, those_there
 from savo_cli.speaking import AsJson, CommandError, page, speaking, tell_json
 
 if TYPE_CHECKING:
@@ -30,11 +29,13 @@ def drop_sandbox(
         if as_json and not yes:
             raise typer.BadParameter("--json asks nothing: add --yes")
         settings, has_broker = _settings(kafka)
-        if not _is_name(name):
-            raise typer.BadParameter(f"{name!r} names no sandbox: what is live is never dropped{_those_there(settings, has_broker)}")
+        if not is_sandbox_name(name):
+            raise typer.BadParameter(f"{name!r} names no sandbox: what is live is never dropped{_others(settings, has_broker)}")
         found = on_kafka(look(settings, name, on_kafka=has_broker))
+        if found.is_only_topics_that_stay:
+            raise CommandError(f"there is nothing of sandbox {name} to drop: {_STAY}")
         if not found.is_there:
-            raise CommandError(f"there is no sandbox {name}{_those_there(settings, has_broker)}")
+            raise CommandError(f"there is no sandbox {name}{_others(settings, has_broker)}")
         if not yes:
             _ask(found)
         on_kafka(drop(settings, found))
@@ -53,19 +54,8 @@ def _settings(kafka: str | None) -> tuple[RuntimeSettings, bool]:
         return load_settings(RuntimeSettings).model_copy(update={"embedded_broker": True, "sandbox": None}), False
 
 
-def _is_name(name: str) -> bool:
-    return re.fullmatch(r"[a-z0-9][a-z0-9-]{0,19}", name) is not None
-
-
-def _those_there(settings: RuntimeSettings, has_broker: bool) -> str:
-    from savo_runtime.errors import SavoError
-    from savo_runtime.replaying.dropping import sandboxes_on
-
-    try:
-        names = sandboxes_on(settings) if has_broker else []
-    except SavoError:
-        names = []
-    return f"; on Kafka there are: {', '.join(names)}" if names else ""
+def _others(settings: RuntimeSettings, has_broker: bool) -> str:
+    return those_there(settings) if has_broker else ""
 
 
 def _ask(found: Sandbox) -> None:
@@ -83,12 +73,14 @@ def _words(found: Sandbox) -> str:
         "files": found.files,
         "notes of replays": found.replays,
     }
-    return ", ".join(f"{count:,} {what}" for what, count in parts.items() if count) or "only topics of the embedded broker"
+    return ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
 
 
 def _tell(found: Sandbox) -> None:
     console = page()
     console.print(f"dropped sandbox {found.name}: {_words(found)}", markup=False, soft_wrap=True)
     if found.embedded and found.topics:
-        where = "stay in the embedded broker's memory until `savo up` ends"
-        console.print(f"its {len(found.topics)} topics {where}; until then replay into another with --sandbox NAME", markup=False, soft_wrap=True)
+        console.print(_STAY, markup=False, soft_wrap=True)
+
+
+_STAY = "its topics stay in the embedded broker's memory until `savo up` ends; until then replay into another with --sandbox NAME"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from savo_cli.speaking import CommandError, WrongUseError
 
 if TYPE_CHECKING:
+    from savo_contracts.topics import Topic
     from savo_runtime.replaying.selecting import Selection
 
 __all__ = ["ScanIds", "Subjects", "Types", "Users", "Where", "selection_of"]
@@ -27,14 +29,19 @@ def selection_of(
     types: list[str] | None,
     where: list[str] | None,
     *,
+    topics: Iterable[Topic[Any]] | None = None,
     url: str | None,
     key: str | None,
 ) -> Selection:
-    """Raises `CommandError` for what cannot be understood or found."""
+    """`topics`: those that are read, None for all. Raises `CommandError` for what cannot be understood or found."""
+    from savo_contracts.topics import TOPICS
+    from savo_runtime.replaying.fields import check_condition
     from savo_runtime.replaying.selecting import ConditionError, Selection, parse_condition
 
     try:
         conditions = tuple(parse_condition(text) for text in where or ())
+        for condition in conditions:
+            check_condition(condition, [topic.event for topic in (TOPICS if topics is None else topics)])
     except ConditionError as flaw:
         raise WrongUseError(str(flaw)) from flaw
     known = [_subject_of(user, url, key) for user in users or ()]

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from savo_cli.broker import Kafka, Sandbox, broker_settings, known_topic, on_kafka
+from savo_cli.broker import Kafka, Sandbox, broker_settings, known_topic, on_kafka, require_sandbox
 from savo_cli.sandboxes import drop_sandbox
 from savo_cli.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_cli.speaking import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
 
 if TYPE_CHECKING:
     from savo_contracts.topics import Topic
+    from savo_runtime.replaying.positions import Position
 
 __all__ = ["app"]
 
@@ -81,16 +82,23 @@ def tail(
     """Show events as they come, decoded, until Ctrl-C. Commits nothing and disturbs no service."""
     with speaking():
         from savo_cli.tailing import Tail
-        from savo_runtime.replaying.positions import Start, parse_position
 
         settings = broker_settings(kafka, sandbox)
-        selection = selection_of(scan_ids, users, subjects, types, where, url=url, key=key)
-        now = datetime.now(UTC)
-        try:
-            first, last = Start() if from_start else parse_position(since, now), parse_position(until, now) if until else None
-        except ValueError as flaw:
-            raise WrongUseError(str(flaw)) from flaw
-        on_kafka(Tail(settings, _readable(names, dead_letters), selection, limit, as_json=as_json, raw=raw, checked=check).run(first, last))
+        topics = _readable(names, dead_letters)
+        first, last = _range("start" if from_start else since, until)
+        selection = selection_of(scan_ids, users, subjects, types, where, topics=topics.values(), url=url, key=key)
+        require_sandbox(settings)
+        on_kafka(Tail(settings, topics, selection, limit, as_json=as_json, raw=raw, checked=check).run(first, last))
+
+
+def _range(since: str, until: str | None) -> tuple[Position, Position | None]:
+    from savo_runtime.replaying.positions import PositionError, parse_position, parse_range
+
+    now = datetime.now(UTC)
+    try:
+        return parse_range(since, until, now) if until else (parse_position(since, now), None)
+    except PositionError as flaw:
+        raise WrongUseError(str(flaw)) from flaw
 
 
 def _readable(names: list[str] | None, dead_letters: bool) -> dict[str, Topic[Any]]:

@@ -120,7 +120,7 @@ def _plan(options: UpOptions) -> Plan:
         plan.notes.append("every call needs an API key: savo keys create NAME --scope scans")
     environment["SAVO_ROLLOUT_URL"] = f"http://{HOST}:{plan.rollout_port}"
     if options.one_process:
-        plan.environment = THRIFTY | environment
+        plan.environment = THRIFTY | {"SAVO_OPTIONAL_SERVICES": ",".join(ELSEWHERE)} | environment
         plan.notes.append("no trainer: python -m savo_runtime trainer runs it on a machine with room for training")
     return plan
 

@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from cli.tests.small_gateway import SmallGateway, small_gateway
-from savo_cli.main import app
+from savo_cli.commands import app
 
 Savo = Callable[..., Result]
 

@@ -11,6 +11,7 @@ import pytest
 from cli.tests.conftest import Savo
 from savo_cli.causes import Seen, causes
 from savo_cli.findings import Finding
+from savo_cli.sizes import in_bytes
 from savo_trainer.runs import Progress, Run, State
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -50,13 +51,33 @@ def test_no_data_because_nobody_confirmed_is_no_fault() -> None:
 @pytest.mark.parametrize(("megabytes", "state"), [(100, "ok"), (370, "note"), (400, "wrong")])
 def test_storage_is_told_before_it_is_full(megabytes: float, state: str) -> None:
     storage = found(Seen(stats=stats(9), rooms={"samples": (1, 0.4e9), "objects": (megabytes * 1e6, 0.4e9)}))["storage"]
-    assert (storage.state, "0.4 GB" in storage.found) == (state, True)
+    assert (storage.state, f"{megabytes} MB of 400 MB (SAVO_STORAGE_LIMIT_GB=0.4)" in storage.found) == (state, True)
 
 
 def test_a_refusal_for_want_of_room_is_full_whatever_the_figures_say() -> None:
     storage = found(Seen(stats=stats(9, 1), progress={"refused_by_reason": {"storage-full": 2}}))["storage"]
     assert storage.state == "wrong"
     assert "SAVO_STORAGE_LIMIT_GB" in storage.fix
+
+
+def test_uploads_that_the_gateway_had_no_room_for_are_told_with_the_figures_it_goes_by() -> None:
+    storage = found(Seen(stats=stats(9, 1), rooms={"folder": (981_130, 600_000)}, refused_uploads=7))["storage"]
+    assert storage.state == "wrong"
+    assert storage.found == "981 kB of 600 kB (SAVO_STORAGE_LIMIT_GB=0.0006); 7 uploads were refused for want of room"
+
+
+def test_what_the_gateway_would_not_tell_is_said_to_be_unknown() -> None:
+    assert found(Seen(unknown="the gateway does not answer"))["data and storage"].state == "note"
+    refused = found(Seen(stats=stats(9), unknown="the gateway asks for a key"))["refused photos"]
+    assert "SAVO_API_KEY" in refused.fix
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (57_300, "57.3 kB"), (999_700, "1 MB"), (981_130, "981 kB"), (12.3e9, "12.3 GB"), (1.5e12, "1,500 GB")],
+)
+def test_bytes_have_a_unit_that_a_person_reads(count: float, words: str) -> None:
+    assert in_bytes(count) == words
 
 
 def test_a_slow_training_is_told_with_its_hours_and_what_is_faster() -> None:

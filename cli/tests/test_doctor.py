@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli.tests.conftest import Savo
+from cli.tests.small_gateway import SmallGateway
 from savo_cli.gateway import running_here
 
 
@@ -59,3 +63,72 @@ def test_a_service_that_was_started_again_is_asked_where_it_listens_now(tmp_path
     here = running_here()
     assert here is not None
     assert here["services"] == {"vision": "http://127.0.0.1:3", "rollout": "http://127.0.0.1:2"}
+
+
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch, gateway: SmallGateway) -> SmallGateway:
+    """Hands in a container: the gateway is ready, vision is stopped, and nothing else is said of them."""
+    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+    monkeypatch.setenv("SAVO_SERVICES", f"gateway={gateway.url},vision={NOBODY}")
+    gateway.says("GET", "/readyz", {"service": "gateway", "status": "ready", "checks": {}})
+    return gateway
+
+
+NOBODY = "http://127.0.0.1:1"
+
+
+def test_a_service_elsewhere_that_is_not_reached_is_a_fault(savo: Savo, others: SmallGateway) -> None:
+    code, found = findings(savo)
+    assert (code, found["gateway"]["state"], found["vision"]["state"]) == (1, "ok", "wrong")
+    assert f"{NOBODY} does not answer" in found["vision"]["found"]
+    assert "docker compose logs vision" in found["vision"]["fix"]
+    assert "port" not in found
+
+
+def test_of_services_elsewhere_this_shells_own_key_and_packages_say_nothing(savo: Savo, others: SmallGateway) -> None:
+    _, found = findings(savo)
+    assert {"vision provider", "training", "settings of vision", "environment"} & found.keys() == set()
+    assert found["settings"]["state"] == "ok"
+
+
+def test_a_gateway_that_is_named_is_asked_and_no_other(savo: Savo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / ".savo" / "run"
+    run.mkdir(parents=True)
+    (run / "up.json").write_text(json.dumps({"pid": 1, "gateway_url": "http://127.0.0.1:2", "services": {"gateway": "http://127.0.0.1:2"}}))
+    monkeypatch.setenv("SAVO_URL", NOBODY)
+    code, found = findings(savo)
+    assert (code, found["gateway"]["state"]) == (1, "wrong")
+    assert NOBODY in found["gateway"]["found"]
+    assert (found["data and storage"]["state"], "the gateway does not answer" in found["data and storage"]["found"]) == ("note", True)
+    assert "SAVO_SERVICES" in found["services"]["fix"]
+
+
+def test_why_a_service_is_not_ready_is_said_in_words(savo: Savo, others: SmallGateway) -> None:
+    checks = {"database": {"ok": False, "reason": "it is locked"}, "kafka": {"ok": True}, "object-store": {"ok": False, "reason": "no answer in 3 s"}}
+    others.says("GET", "/readyz", {"service": "gateway", "status": "not ready", "checks": checks}, status=503)
+    assert findings(savo)[1]["gateway"]["found"] == "not ready: database: it is locked; object-store: no answer in 3 s"
+
+
+def test_an_address_where_another_service_answers_is_wrong(savo: Savo, others: SmallGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAVO_SERVICES", f"vision={others.url}")
+    assert f"{others.url} is not vision: it says that it is gateway" in findings(savo)[1]["vision"]["found"]
+
+
+def test_addresses_that_make_no_sense_are_told(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAVO_SERVICES", "vision:8000")
+    code, found = findings(savo)
+    assert (code, "'vision:8000' makes no sense" in found["services"]["found"]) == (1, True)
+
+
+@pytest.mark.parametrize(("variable", "value", "why"), [("SMTP_URL", "foo", "smtp://"), ("SAVO_DIGEST_TO", "x", "a mail address")])
+def test_the_digests_settings_are_looked_at_where_they_are_given(savo: Savo, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, why: str) -> None:
+    assert "settings of savo digest" not in findings(savo)[1]
+    monkeypatch.setenv(variable, value)
+    code, found = findings(savo)
+    assert (code, why in found["settings of savo digest"]["found"]) == (1, True)
+
+
+def test_the_kafka_clients_own_words_stay_out_of_the_answers(tmp_path: Path) -> None:
+    environment = os.environ | {"SAVO_DATA_DIR": str(tmp_path), "SAVO_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    told = subprocess.run([sys.executable, "-m", "savo_cli", "doctor"], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert (told.returncode, told.stderr) == (1, "")

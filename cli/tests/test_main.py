@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from savo_cli import main
+from savo_cli import commands
 from savo_cli.settings_table import BEGIN, END, with_table
 
 
@@ -21,12 +21,31 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     assert told.stderr == ""
 
 
+CTRL_C_WHILE_IMPORTING = """
+import sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+from savo_cli.main import run
+run()
+"""
+
+
+def test_ctrl_c_while_the_commands_are_loaded_ends_quietly() -> None:
+    told = subprocess.run([sys.executable, "-c", CTRL_C_WHILE_IMPORTING], capture_output=True, text=True, check=False, timeout=60)
+    assert (told.returncode, told.stdout, told.stderr) == (130, "", "")
+
+
 def test_a_broken_room_costs_its_own_commands_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def broken(**_: Any) -> list[EntryPoint]:
         return [EntryPoint("trainer", "savo_trainer.no_such_module:register", "savo.commands")]
 
-    monkeypatch.setattr(main, "entry_points", broken)
-    main.add_commands_of_others()
+    monkeypatch.setattr(commands, "entry_points", broken)
+    commands.add_commands_of_others()
     assert capsys.readouterr().err.startswith("savo: the commands of trainer are left out: ModuleNotFoundError")
 
 

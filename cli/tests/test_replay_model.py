@@ -162,3 +162,10 @@ async def test_a_model_that_is_not_there_says_what_to_give(kitchen: RuntimeSetti
         refused = run(savo, "--model", name)
         assert refused.exit_code == 1, refused.output
         assert "savo models list" in refused.output or "the path of an ONNX file" in refused.output
+
+
+async def test_a_dry_run_counts_the_scans_and_writes_nothing(kitchen: RuntimeSettings, savo: Savo, tmp_path: Path) -> None:
+    summary = told(savo, "--model", "no-such-model.onnx", "--dry-run", "--output", tmp_path / "out")
+    assert summary == {"dry_run": True, "scans": 5, "answered": 4, "never_answered": 1, "limit_reached": False}
+    assert "5 scans would go through v2" in run(savo, "--model", "v2", "--dry-run", "--output", tmp_path / "out").stdout
+    assert not (tmp_path / "out").exists()

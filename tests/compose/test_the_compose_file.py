@@ -29,7 +29,7 @@ EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "deploy/docker/Dockerfile").read_text(encoding="utf-8")
 
 OF_THE_IMAGE = {"PORT", "SAVO_HTTP_HOST", "SAVO_HTTP_PORT", "SAVO_DATA_DIR", "SAVO_LOG_FORMAT"}
-NOT_IN_CONTAINERS = {"SAVO_EMBEDDED_BROKER", "SAVO_SANDBOX"} | {f"SAVO_KAFKA_SSL_{part}_FILE" for part in ("CA", "CERT", "KEY")}
+NOT_IN_CONTAINERS = {"SAVO_EMBEDDED_BROKER", "SAVO_OPTIONAL_SERVICES", "SAVO_SANDBOX"} | {f"SAVO_KAFKA_SSL_{part}_FILE" for part in ("CA", "CERT", "KEY")}
 """The embedded broker and the sandbox of a replay are elsewhere; files would have to be mounted first."""
 
 OF_THE_COMMAND = {"SAVO_URL", "SAVO_API_KEY"}
@@ -52,10 +52,15 @@ def test_every_setting_of_a_service_can_be_given_and_no_other(service: str) -> N
 
 
 def test_the_one_shots_and_the_command_are_given_known_settings_alone() -> None:
-    known = known_variables([RuntimeSettings, *installed_settings().values()]) | OF_THE_COMMAND
+    known = known_variables([RuntimeSettings, *installed_settings().values()]) | OF_THE_COMMAND | {"SAVO_SERVICES"}
     for name in ("prepare", "savo"):
         assert set(ALL[name]["environment"]) <= known, name
     assert set(ALL["digest"]["environment"]) == {*OF_THE_COMMAND, "SMTP_URL", "SAVO_DIGEST_TO", "SAVO_DIGEST_FROM", "SAVO_PUBLIC_URL"}
+
+
+def test_the_doctor_is_told_where_each_service_is() -> None:
+    told = dict(entry.split("=") for entry in ALL["savo"]["environment"]["SAVO_SERVICES"].split(","))
+    assert told == {service: f"http://{service}:8000" for service in SERVICES}
 
 
 def test_every_variable_that_compose_reads_is_a_setting_or_stands_in_the_example() -> None:

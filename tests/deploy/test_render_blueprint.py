@@ -137,7 +137,7 @@ def assert_runs(words: list[str]) -> None:
     if words[0] == ".venv/bin/savo":
         from typer.testing import CliRunner
 
-        from savo_cli.main import app
+        from savo_cli.commands import app
 
         told = CliRunner().invoke(app, [words[1], "--help"], env={"COLUMNS": "200"})
         assert [word for word in words[2:] if word not in told.stdout] == []

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner
 
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
-from savo_cli.main import add_commands_of_others, app
+from savo_cli.commands import add_commands_of_others, app
 from savo_contracts.topics import SCANS_REQUESTED
 from savo_demo.folder import write_scenes
 from savo_demo.scenes import draw_scenes

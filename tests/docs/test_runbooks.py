@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from savo_cli.main import add_commands_of_others, app
+from savo_cli.commands import add_commands_of_others, app
 from tests.runbooks.pages import PAGES, PARTS, RUNBOOKS, Page
 
 GROUPS = {"dlq", "keys", "models", "rollout", "runs", "topics"}

@@ -19,7 +19,7 @@ from tests.kubernetes.manifests import Pod, example_secrets, name_of, named, of_
 from tests.parts.kubernetes import Manifest
 
 ROOT = Path(__file__).parents[2]
-OF_THE_COMMAND = {"SAVO_URL", "SAVO_API_KEY"} | known_variables([DigestSettings])
+OF_THE_COMMAND = {"SAVO_URL", "SAVO_SERVICES", "SAVO_API_KEY"} | known_variables([DigestSettings])
 """Read by `savo`, not by a service's settings."""
 
 OF_RAY = {"SAVO_TRAINER_RUNNER": "ray", "RAY_ADDRESS": "http://savo-ray-head-svc:8265"}
@@ -170,7 +170,7 @@ def only_what_flows(manifests: list[Manifest]) -> Iterator[str]:
     if not any(each["spec"]["podSelector"] == {} and "ingress" not in each["spec"] and "egress" not in each["spec"] for each in policies):
         yield "what no policy names is not refused"
     every = [pod for pod in pods(manifests) if pod.labels.get("app.kubernetes.io/component") != "ray"]
-    needed = {("gateway", "rollout"), ("hands", "gateway"), *((("digest", "gateway"),) if of_kind(manifests, "CronJob") else ())}
+    needed = {("gateway", "rollout"), *(("hands", service) for service in SERVICES), *((("digest", "gateway"),) if of_kind(manifests, "CronJob") else ())}
     for word, may in (("enter", _may_enter), ("leave", _may_leave)):
         found = {(caller.name, callee.name) for caller in every for callee in every if caller is not callee and may(policies, caller, callee)}
         if found != needed:

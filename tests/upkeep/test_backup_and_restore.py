@@ -19,7 +19,7 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 from typer.testing import CliRunner, Result
 
-from savo_cli.main import app
+from savo_cli.commands import app
 from savo_collector.app import DEFINITION
 from savo_collector.settings import CollectorSettings
 from savo_contracts.documents import scan_photo_key

@@ -17,10 +17,18 @@ class DigestSettings(RuntimeSettings):
         json_schema_extra={"allowed": "smtp(s)://[USER:PASSWORD@]HOST[:PORT]"},
     )
     digest_to: str | None = Field(
-        None, min_length=3, validation_alias="SAVO_DIGEST_TO", description="Who gets the weekly digest; several with commas between them."
+        None,
+        pattern=r"^[^@,]+@[^@,]+(,[^@,]+@[^@,]+)*,?\s*$",
+        validation_alias="SAVO_DIGEST_TO",
+        description="Who gets the weekly digest; several with commas between them.",
+        json_schema_extra={"allowed": "a mail address, or several: NAME@HOST,NAME@HOST"},
     )
     digest_from: str | None = Field(
-        None, min_length=3, validation_alias="SAVO_DIGEST_FROM", description="Sender of the weekly digest; unset is savo@ and the mail server's host."
+        None,
+        pattern=r"^[^@]+@[^@]+$",
+        validation_alias="SAVO_DIGEST_FROM",
+        description="Sender of the weekly digest; unset is savo@ and the mail server's host.",
+        json_schema_extra={"allowed": "a mail address: NAME@HOST"},
     )
 
     public_url: str | None = Field(

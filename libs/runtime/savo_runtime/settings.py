@@ -55,6 +55,13 @@ class RuntimeSettings(BaseSettings):
         json_schema_extra={"allowed": "a name of a-z, 0-9 and -, at most 20 long"},
         pattern=r"^[a-z0-9][a-z0-9-]{0,19}$",
     )
+    optional_services: str | None = Field(
+        None,
+        validation_alias="SAVO_OPTIONAL_SERVICES",
+        description="Services that this plan does without: they lag behind only once they have worked. Set by `savo up --one-process`.",
+        json_schema_extra={"allowed": "names of services with commas between them"},
+        pattern=r"^[a-z]+(,[a-z]+)*$",
+    )
     kafka_security_protocol: KafkaProtocol = Field("PLAINTEXT", validation_alias="SAVO_KAFKA_SECURITY_PROTOCOL", description="How to talk to Kafka.")
     kafka_sasl_mechanism: SaslMechanism = Field("SCRAM-SHA-512", validation_alias="SAVO_KAFKA_SASL_MECHANISM", description="Used with SASL.")
     kafka_sasl_username: str | None = Field(None, validation_alias="SAVO_KAFKA_SASL_USERNAME", description="Kafka user, with SASL.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import subprocess
@@ -14,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from savo_runtime.errors import DependencyDownError
+from savo_runtime.storage import folder
 from savo_runtime.storage.folder import FolderStore
-from savo_runtime.storage.port import StorageFullError
+from savo_runtime.storage.port import ObjectConflictError, StorageFullError
+from savo_runtime.telemetry.metrics import STORAGE_USED
 
 
 @pytest.fixture
@@ -64,6 +67,55 @@ async def test_what_others_stored_before_counts_towards_the_limit(tmp_path: Path
     await FolderStore(tmp_path).put("a", bytes(600))
     with pytest.raises(StorageFullError):
         await FolderStore(tmp_path, limit_bytes=1000).put("b", bytes(500))
+
+
+async def test_stores_that_share_a_folder_share_its_limit_and_say_the_same(tmp_path: Path) -> None:
+    one, two = FolderStore(tmp_path, limit_bytes=1000), FolderStore(tmp_path, limit_bytes=1000)
+    for number, store in enumerate((one, two, one, two, one)):
+        await store.put(f"a/{number}", bytes(200))
+    for store in (one, two):
+        with pytest.raises(StorageFullError, match="1,000 of 1,000 bytes are used"):
+            await store.put("b", b"x")
+    await one.delete("a/0")
+    await one.check()
+    assert STORAGE_USED.labels("folder")._value.get() == 800
+    await two.put("b", bytes(200))
+
+
+async def test_what_is_replaced_or_never_got_its_name_takes_no_room(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path, limit_bytes=1000)
+    for _ in range(9):
+        await store.put("a", bytes(400))
+        assert await store.put_if_absent("a", bytes(400)) is False
+    _, info = await store.read("a")
+    with pytest.raises(ObjectConflictError):
+        await store.replace("a", bytes(300), expected_etag="another")
+    await store.replace("a", bytes(500), expected_etag=info.etag)
+    await store.check()
+    assert STORAGE_USED.labels("folder")._value.get() == 500
+
+
+async def test_the_folder_is_not_listed_for_each_write_not_even_when_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listings, count = [], folder._bytes_under
+
+    def counted(root: Path) -> int:
+        listings.append(root)
+        return count(root)
+
+    monkeypatch.setattr(folder, "_bytes_under", counted)
+    store = FolderStore(tmp_path, limit_bytes=1000)
+    for number in range(20):
+        with contextlib.suppress(StorageFullError):
+            await store.put(f"a/{number}", bytes(100))
+    assert len(listings) == 1
+
+
+async def test_a_count_that_a_crash_cut_off_is_made_anew(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path, limit_bytes=1000)
+    await store.put("a", bytes(600))
+    (tmp_path / ".savo" / "used").write_bytes(b"")
+    with pytest.raises(StorageFullError, match="600 of 1,000 bytes are used"):
+        await store.put("b", bytes(500))
 
 
 async def test_a_folder_that_cannot_be_made_is_a_dependency_that_is_down(tmp_path: Path) -> None:

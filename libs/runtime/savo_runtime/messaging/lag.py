@@ -55,7 +55,10 @@ class Place:
 
 
 class GroupReader:
-    """Asks Kafka; joins no group and disturbs nobody. `start` and `look` raise `KafkaError` when it does not answer."""
+    """Asks Kafka; joins no group and disturbs nobody. `start` and `look` raise `KafkaError` when it does not answer.
+
+    A service that the plan does without (`SAVO_OPTIONAL_SERVICES`) has groups only where it runs nevertheless: once it has committed something.
+    """
 
     def __init__(self, settings: RuntimeSettings, topics: Iterable[Topic[Any]] = TOPICS) -> None:
         self._groups = [
@@ -64,6 +67,7 @@ class GroupReader:
             if topic not in READ_WHOLE
             for service in topic.consumers
         ]
+        self._optional = frozenset((settings.optional_services or "").split(","))
         self._sandbox = settings.sandbox
         connection = connection_arguments(settings)
         self._admin = AIOKafkaAdminClient(**connection, client_id="savo-lag")
@@ -85,6 +89,7 @@ class GroupReader:
         return [
             Place(topic.name, service, group, place.partition, max(offsets.get(place, -1), beginnings[place]), ends[place])
             for (topic, service, group), offsets in zip(self._groups, committed, strict=True)
+            if service not in self._optional or any(offset >= 0 for offset in offsets.values())
             for place in partitions[topic.name]
         ]
 

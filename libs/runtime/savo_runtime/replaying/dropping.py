@@ -60,6 +60,11 @@ class Sandbox:
     def is_there(self) -> bool:
         return bool(self.topics or self.groups or self.objects or self.schemas or self.files or self.replays)
 
+    @property
+    def is_only_topics_that_stay(self) -> bool:
+        """Nothing of it can be deleted any more."""
+        return self.embedded and bool(self.topics) and not (self.groups or self.objects or self.schemas or self.files or self.replays)
+
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

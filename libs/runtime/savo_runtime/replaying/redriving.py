@@ -69,6 +69,10 @@ class RedriveReport:
     refused: list[DeadLetter] = field(default_factory=list)
     targets: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def found_nothing(self) -> bool:
+        return not (self.redriven or self.before or self.refused)
+
     def as_json(self) -> dict[str, Any]:
         refused = [{"letter": f"{each.box.name}/{each.place}", "redrives": each.redrives, "reason": each.reason} for each in self.refused]
         counts = {"redriven": self.redriven.total(), "by_reason": dict(self.redriven), "into": dict(self.targets)}

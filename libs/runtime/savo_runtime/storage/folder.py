@@ -1,4 +1,5 @@
-"""Objects as files under a folder: for one machine. Several processes may share it.
+"""Objects as files under a folder: for one machine. Several processes may share it, and its limit: what is used stands in
+a file of the store's own, which each write adds to, and which is counted anew by listing the folder once a minute, and before anything is refused.
 
 A write goes to a file of its own, is flushed, and gets its name in one step; changes of one key are serialised by a file lock.
 """
@@ -16,6 +17,7 @@ import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -32,6 +34,8 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CHUNK = 1 << 20
 _LOCKS = 256
 _RECOUNT_SECONDS = 60.0
+_DOUBT_SECONDS = 5.0
+"""How old a count may be to refuse by it."""
 _LEFTOVER_SECONDS = 86_400.0
 
 P = ParamSpec("P")
@@ -60,8 +64,6 @@ class FolderStore:
         self._root = root
         self._own = root / RESERVED
         self._limit = limit_bytes
-        self._counted_at = float("-inf")
-        self._used = 0
         self._swept = False
 
     async def put(self, key: str, data: bytes, *, media_type: str = "application/octet-stream") -> ObjectInfo:
@@ -100,6 +102,7 @@ class FolderStore:
     async def check(self) -> None:
         try:
             await asyncio.to_thread(self._prepare)
+            await asyncio.to_thread(self._show_room)
         except PermissionError as error:
             raise FatalError(f"SAVO_DATA_DIR: no right to write in {self._root}: {error.strerror}") from error
         except OSError as error:
@@ -111,7 +114,7 @@ class FolderStore:
     @_in_thread
     def _put(self, key: str, data: bytes) -> ObjectInfo:
         with self._written(key, [data], len(data)) as fresh, self._locked(key):
-            fresh.replace(self._path(key))
+            self._take_the_place(fresh, key)
         return ObjectInfo(key, len(data), _etag(data))
 
     @_in_thread
@@ -119,7 +122,10 @@ class FolderStore:
         if self._path(key).exists():
             return False
         with self._written(key, [data], len(data)) as fresh:
-            return _linked(fresh, self._path(key))
+            is_ours = _linked(fresh, self._path(key))
+        if not is_ours:
+            self._account(-len(data))
+        return is_ours
 
     @_in_thread
     def _replace(self, key: str, data: bytes, expected: str | None) -> ObjectInfo:
@@ -131,7 +137,7 @@ class FolderStore:
             elif not path.exists() or _file_etag(path) != expected:
                 raise ObjectConflictError(key)
             else:
-                fresh.replace(path)
+                self._take_the_place(fresh, key)
         return ObjectInfo(key, len(data), _etag(data))
 
     @_in_thread
@@ -153,7 +159,7 @@ class FolderStore:
         with path.open("rb") as source, self._written(key, iter(lambda: source.read(_CHUNK), b""), size) as fresh:
             info = ObjectInfo(key, size, _file_etag(fresh))
             with self._locked(key):
-                fresh.replace(self._path(key))
+                self._take_the_place(fresh, key)
         return info
 
     @_in_thread
@@ -172,7 +178,9 @@ class FolderStore:
     @_in_thread
     def _delete(self, key: str) -> None:
         with self._locked(key), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            size = self._path(key).stat().st_size
             self._path(key).unlink()
+            self._account(-size)
 
     @_in_thread
     def _keys(self, prefix: str) -> Sequence[str]:
@@ -186,7 +194,7 @@ class FolderStore:
     def _written(self, key: str, chunks: Iterable[bytes], size: int) -> Iterator[Path]:
         """A flushed file with the content, still without its name; gone afterwards unless it was given one."""
         self._prepare()
-        self._make_room(size)
+        self._reserve(size)
         fresh = self._own / "new" / f"{os.getpid()}-{secrets.token_hex(8)}"
         try:
             with fresh.open("xb") as file:
@@ -198,10 +206,18 @@ class FolderStore:
             folder.mkdir(parents=True, exist_ok=True)
             yield fresh
             _flush_folder(folder)
+        except BaseException:
+            self._account(-size)
+            raise
         finally:
             fresh.unlink(missing_ok=True)
-        self._used += size
-        self._show_room()
+
+    def _take_the_place(self, fresh: Path, key: str) -> None:
+        path = self._path(key)
+        replaced = path.stat().st_size if path.exists() else 0
+        fresh.replace(path)
+        if replaced:
+            self._account(-replaced)
 
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
@@ -211,18 +227,48 @@ class FolderStore:
             fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, also by a crash
             yield
 
-    def _make_room(self, size: int) -> None:
+    def _reserve(self, size: int) -> None:
+        """Before anything is written, so that several that write at once do not all take the same room. Raises `StorageFullError`."""
         if self._limit is None:
             return
-        if self._used + size > self._limit or time.monotonic() - self._counted_at > _RECOUNT_SECONDS:
-            self._used, self._counted_at = _bytes_under(self._root), time.monotonic()
-        if self._used + size > self._limit:
-            raise StorageFullError(f"SAVO_STORAGE_LIMIT_GB is reached: {self._used:,} of {self._limit:,} bytes are used, {size:,} more are wanted")
+        with self._room() as room:
+            age = abs(time.time() - room.counted_at)
+            if age > _RECOUNT_SECONDS or (room.used + size > self._limit and age > _DOUBT_SECONDS):
+                room.used, room.counted_at = _bytes_under(self._root), time.time()
+            if room.used + size > self._limit:
+                raise StorageFullError(f"SAVO_STORAGE_LIMIT_GB is reached: {room.used:,} of {self._limit:,} bytes are used, {size:,} more are wanted")
+            room.used += size
+
+    def _account(self, change: int) -> None:
+        if self._limit is not None:
+            with self._room() as room:
+                room.used = max(0, room.used + change)
 
     def _show_room(self) -> None:
+        """What everybody who shares the folder has taken by now."""
         if self._limit is not None:
-            STORAGE_USED.labels("folder").set(self._used)
-            STORAGE_LIMIT.labels("folder").set(self._limit)
+            with self._room():
+                pass
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[_Room]:
+        """What is used, alone with it, and noted afterwards. Not flushed: after a crash of the machine it is counted anew within a minute."""
+        assert self._limit is not None
+        with (self._own / "used").open("a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, also by a crash
+            file.seek(0)
+            before = file.read()
+            room = _Room.of(before)
+            if room is None:
+                room = _Room(_bytes_under(self._root), time.time())
+            try:
+                yield room
+            finally:
+                if (after := room.written()) != before:
+                    file.truncate(0)
+                    file.write(after)
+                STORAGE_USED.labels("folder").set(room.used)
+                STORAGE_LIMIT.labels("folder").set(self._limit)
 
     def _prepare(self) -> None:
         (self._own / "locks").mkdir(parents=True, exist_ok=True)
@@ -244,6 +290,25 @@ class FolderStore:
 
     def _path(self, key: str) -> Path:
         return self._root / key
+
+
+@dataclass
+class _Room:
+    used: int
+    """Bytes."""
+    counted_at: float
+    """When the folder was listed last, by the clock on the wall, which all processes share."""
+
+    @classmethod
+    def of(cls, text: bytes) -> _Room | None:
+        used, _, counted_at = text.decode(errors="replace").partition(" ")
+        try:
+            return cls(int(used), float(counted_at))
+        except ValueError:
+            return None
+
+    def written(self) -> bytes:
+        return f"{self.used} {self.counted_at}".encode()
 
 
 def _etag(data: bytes) -> str:
@@ -273,7 +338,13 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _bytes_under(root: Path) -> int:
-    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    """Objects, and what is being written; not the file that this sum goes into."""
+    found = 0
+    for folder, _, names in os.walk(root):
+        for path in (Path(folder) / name for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                found += path.stat().st_size if path != root / RESERVED / "used" else 0
+    return found
 
 
 def _sweep(folder: Path) -> None:

@@ -68,6 +68,7 @@ def configure_logs(settings: Sequence[RuntimeSettings], *, stream: TextIO | None
 
 def configure_command_logs(settings: RuntimeSettings) -> None:
     """For a command, whose stdout is what was asked for: warnings and worse alone, on stderr, without secrets."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what fails there the command tells in its own line
     structlog.configure(
         processors=[
             _drop_below(logging.WARNING),

@@ -97,5 +97,28 @@ async def test_lag_of_a_group_whose_members_are_gone_is_told_by_whoever_watches(
     assert CONSUMER_STUCK.labels(TOPIC, GROUP)._value.get() == 61
 
 
+async def test_a_service_that_the_plan_does_without_lags_only_once_it_has_worked(bench: Bench) -> None:
+    @consumes(RECIPES_REQUESTED)
+    async def on_asked(_: RecipesRequested) -> None:
+        return None
+
+    reader = GroupReader(bench.settings.model_copy(update={"optional_services": "trainer,reasoning"}), [RECIPES_REQUESTED])
+    await reader.start()
+    try:
+        await bench.publish(asked(0), partition=1)
+        assert await reader.look() == []
+        consumers = await bench.consume(bind(on_asked))
+        await eventually(lambda: has_worked(reader))
+        await consumers.stop()
+        await bench.publish(asked(1), partition=1)
+        assert sum(place.lag for place in await reader.look()) == 1, "it runs elsewhere, and is behind"
+    finally:
+        await reader.stop()
+
+
+async def has_worked(reader: GroupReader) -> bool:
+    return any(place.position == 1 for place in await reader.look())
+
+
 async def nothing_waits(reader: GroupReader) -> bool:
     return not any(place.lag for place in await reader.look())
