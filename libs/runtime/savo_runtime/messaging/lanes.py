@@ -163,6 +163,8 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
     ) -> None:
         self.moves = 0
         """Counts records that are done: it stands still when nothing moves."""
+        self.assignments = 0
+        """Counts them: what was true of a partition before the last one may not be now."""
         self._work = work
         self._on_failure = on_failure
         self._on_assigned = on_assigned
@@ -272,6 +274,7 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Pauses do not outlive an assignment, so they are set again."""
+        self.assignments += 1
         kept = {self._lane(partition).partition for partition in assigned}
         self._left_behind = {identity: delivery for identity, delivery in self._left_behind.items() if identity[0] in kept}
         self._set_pauses()

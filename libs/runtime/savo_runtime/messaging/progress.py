@@ -39,6 +39,9 @@ class _Sight:
     positions: dict[TopicPartition, int] = field(default_factory=dict)
     moved_at: float = 0.0
     seen_at: float = 0.0
+    assignment: int = 0
+    starts: dict[TopicPartition, int] = field(default_factory=dict)
+    """Where untouched partitions of that assignment begin: nobody else commits there while it lasts."""
 
 
 class Progress:
@@ -60,6 +63,10 @@ class Progress:
             if flaw := self._flaw(reader, self._sights[reader.group]):
                 raise UnhealthyError(flaw)
 
+    def lag(self, group: str) -> int:
+        """Records, as last seen."""
+        return self._sights[group].lag
+
     def note(self, group: str, positions: dict[TopicPartition, int], lag: int) -> None:
         sight, now = self._sights[group], self._clock()
         if lag == 0 or positions != sight.positions:
@@ -80,11 +87,12 @@ class Progress:
     async def _look_within_limit(self, reader: Reader) -> None:
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                await self._look(reader)
+                await self.look(reader)
         except (TimeoutError, KafkaError, IllegalStateError) as fault:  # a rebalance in between, or Kafka is away
             log.debug("lag.unknown", topic=reader.topic.name, reason=str(fault) or type(fault).__name__)
 
-    async def _look(self, reader: Reader) -> None:
+    async def look(self, reader: Reader) -> None:
+        """Raises `KafkaError`, and `IllegalStateError` in a rebalance."""
         consumer = reader.subscriber.consumer if reader.subscriber else None
         if consumer is None:
             return
@@ -92,15 +100,27 @@ class Progress:
         # Without partitions of its own, the group's lag still tells a spare member from one that cannot join.
         partitions = assigned or {TopicPartition(reader.topic_name, number) for number in consumer.partitions_for_topic(reader.topic_name) or ()}
         ends = await consumer.end_offsets(list(partitions))
-        positions = await _positions(consumer, partitions, reader.lanes.positions())
+        sight = self._sights[reader.group]
+        if not assigned or sight.assignment != reader.lanes.assignments:
+            sight.assignment, sight.starts = reader.lanes.assignments, {}
+        positions = await _positions(consumer, partitions, reader.lanes.positions(), sight.starts)
         lag = sum(max(0, ends[partition] - position) for partition, position in positions.items())
         self.note(reader.group, positions, lag)
 
 
-async def _positions(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], done: dict[TopicPartition, int | None]) -> dict[TopicPartition, int]:
-    """The next offset to work on: by the lanes, else as committed, else the partition's beginning."""
+async def _positions(
+    consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], done: dict[TopicPartition, int | None], starts: dict[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """The next offset to work on: by the lanes, else where the member started. That is asked of Kafka once for each partition, and noted in `starts`."""
     positions = {partition: offset for partition in partitions if (offset := done.get(partition)) is not None}
     untouched = [partition for partition in partitions if partition not in positions]
-    committed = dict(zip(untouched, await asyncio.gather(*(consumer.committed(partition) for partition in untouched)), strict=True))
-    beginnings = await consumer.beginning_offsets([partition for partition, offset in committed.items() if offset is None])
-    return positions | {partition: beginnings[partition] if offset is None else offset for partition, offset in committed.items()}
+    starts |= await _starts(consumer, [partition for partition in untouched if partition not in starts])
+    return positions | {partition: starts[partition] for partition in untouched}
+
+
+async def _starts(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """As committed, else the partition's beginning."""
+    committed = dict(zip(partitions, await asyncio.gather(*(consumer.committed(partition) for partition in partitions)), strict=True))
+    unread = [partition for partition, offset in committed.items() if offset is None]
+    beginnings = await consumer.beginning_offsets(unread) if unread else {}
+    return {partition: beginnings[partition] if offset is None else offset for partition, offset in committed.items()}

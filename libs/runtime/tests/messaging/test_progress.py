@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 from aiokafka import TopicPartition
 
@@ -16,7 +19,30 @@ from savo_runtime.messaging.subscriptions import bind, consumes
 from savo_runtime.settings import RuntimeSettings
 
 GROUP = "savo.reasoning.recipes.requested"
-P0 = TopicPartition(RECIPES_REQUESTED.name, 0)
+P0, P1 = (TopicPartition(RECIPES_REQUESTED.name, number) for number in (0, 1))
+
+
+class Asked:
+    """A consumer of two partitions that has read nothing yet, and what it was asked for."""
+
+    def __init__(self, *assigned: TopicPartition) -> None:
+        self.assigned, self.asked = set(assigned), list[str]()
+
+    def assignment(self) -> set[TopicPartition]:
+        return self.assigned
+
+    def partitions_for_topic(self, _topic: str) -> set[int]:
+        return {0, 1}
+
+    async def committed(self, partition: TopicPartition) -> int | None:
+        self.asked.append(f"committed {partition.partition}")
+        return 5 if partition.partition == 0 else None
+
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 2)
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 9)
 
 
 class Watch:
@@ -93,3 +119,25 @@ async def test_a_kafka_that_does_not_answer_turns_it_red(progress: Progress, wat
     watch.now = 11
     with pytest.raises(UnhealthyError, match="Kafka has not answered"):
         progress.check()
+
+
+async def test_kafka_is_asked_once_an_assignment_where_untouched_partitions_start(progress: Progress, reader: Reader) -> None:
+    consumer = Asked(P0, P1)
+    reader.subscriber = cast("Any", SimpleNamespace(consumer=consumer))
+    await reader.lanes.on_partitions_assigned([P0, P1])
+    for _ in range(3):
+        await progress.look(reader)
+    assert consumer.asked == ["committed 0", "committed 1"]
+    assert progress.lag(GROUP) == (9 - 5) + (9 - 2)
+    await reader.lanes.on_partitions_revoked([P1])
+    await reader.lanes.on_partitions_assigned([P0, P1])
+    await progress.look(reader)
+    assert consumer.asked == 2 * ["committed 0", "committed 1"]
+
+
+async def test_a_member_without_partitions_asks_every_time_how_far_the_others_are(progress: Progress, reader: Reader) -> None:
+    consumer = Asked()
+    reader.subscriber = cast("Any", SimpleNamespace(consumer=consumer))
+    for _ in range(2):
+        await progress.look(reader)
+    assert consumer.asked == 2 * ["committed 0", "committed 1"]
