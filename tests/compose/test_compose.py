@@ -122,6 +122,20 @@ def test_a_photo_is_scanned_and_a_confirmation_becomes_a_sample(stack: Stack, ke
     eventually(lambda: json.loads(stack.savo("stats", "--json").stdout)["total_samples"] == 1)
 
 
+def test_the_doctor_in_compose_sees_each_service_and_which_one_is_stopped(stack: Stack) -> None:
+    def findings() -> dict[str, str]:
+        told = stack.exec_once("savo", "doctor", "--json").stdout
+        return {finding["what"]: finding["state"] for finding in json.loads(told)}
+
+    found = findings()
+    assert {service: found.get(service) for service in SERVICES} == dict.fromkeys(SERVICES, "ok")
+    assert {"vision provider", "training"} & found.keys() == set(), "keys and torch are the services' own"
+    assert {"data", "storage"} <= found.keys()
+    stack.compose("stop", "vision")
+    assert [what for what, state in findings().items() if state == "wrong"] == ["vision"]
+    stack.compose("up", "--wait", "vision")
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_is_an_ordinary_user_and_writes_nowhere_in_its_image(stack: Stack, service: str) -> None:
     assert stack.exec(service, "id", "-u").stdout.strip() == "10001"
