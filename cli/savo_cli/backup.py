@@ -49,7 +49,6 @@ def _finish(folder: Path, act: Any, what: str, *, as_json: bool) -> None:
     from savo_runtime.settings import RuntimeSettings, load_settings
     from savo_runtime.telemetry.logs import configure_command_logs
 
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds personal data
     with speaking():
         try:
             settings = load_settings(RuntimeSettings)
@@ -66,6 +65,7 @@ async def _backup(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
     from savo_runtime.backup.offsets import read_positions
     from savo_runtime.storage.factory import open_store
 
+    await asyncio.to_thread(_open, settings, folder)
     taken_at = datetime.now(UTC).isoformat()
     positions = await read_positions(settings) if _has_kafka(settings) else None
     (folder / "offsets.json").write_text(json.dumps(positions.as_json() if positions else None, indent=1))
@@ -80,15 +80,23 @@ async def _backup(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
     return done
 
 
+def _open(settings: RuntimeSettings, folder: Path) -> None:
+    """What cannot be finished leaves no folder that looks like a backup."""
+    from savo_runtime.backup.databases import require_dumpable
+
+    require_dumpable(settings)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds personal data
+
+
 async def _restore(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
-    from savo_runtime.backup.databases import require_stopped, restore_databases
+    from savo_runtime.backup.databases import require_restorable, restore_databases
     from savo_runtime.backup.erasures import ErasedObjects, read_erased
     from savo_runtime.backup.objects import copy_in
     from savo_runtime.backup.offsets import Positions, apply_positions
     from savo_runtime.messaging.topics import ensure_topics
     from savo_runtime.storage.factory import open_store
 
-    await asyncio.to_thread(require_stopped, settings)
+    await asyncio.to_thread(require_restorable, settings, folder / "databases")
     erased, partitions = ErasedObjects(), 0
     if _has_kafka(settings):
         await ensure_topics(settings)

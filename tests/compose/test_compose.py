@@ -28,6 +28,8 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 SCENES = "/var/lib/savo/images"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SANDBOX_COMMANDS = re.findall(r"`(docker compose run [^`]*(?:replay|SANDBOX)[^`]*)`", README)
+GUIDE = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
+BACKUP_COMMANDS = re.search(r"```sh no-run: needs Docker\n(mkdir [^`]*backup[^`]*)```", GUIDE)
 ALL = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
 
 
@@ -210,6 +212,40 @@ def test_an_administrator_of_the_database_takes_the_sandbox_away(stack: Stack) -
     assert stack.exec("s3", "find", "/data/savo/sandbox", "-type", "f").stdout == ""
 
 
+def as_administrator(stack: Stack) -> str:
+    return f"SAVO_DATABASE_URL=postgres://postgres:{stack.variable('POSTGRES_PASSWORD')}@postgres:5432/savo"
+
+
+def test_another_services_tables_are_rebuilt_by_an_administrator_and_the_gateways_login_is_told_so(stack: Stack) -> None:
+    refused = stack.exec_once("savo", "rebuild", "vision")
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    words = " ".join(refused.stderr.split())
+    assert "the schema vision belongs to savo_vision and may not be worked in by savo_gateway: give SAVO_DATABASE_URL of savo_vision, or of" in words
+    rebuilt = json.loads(stack.compose("run", "--rm", "-e", as_administrator(stack), "savo", "rebuild", "vision", "--json"))
+    assert rebuilt["equal"]
+
+
+def test_a_backup_is_restored_as_the_guide_says_and_the_services_go_on(stack: Stack, key: str, photos: list[Path], tmp_path: Path) -> None:
+    refused = stack.exec_once("savo", "backup", "--output", "/tmp/backup")
+    assert refused.returncode == 1
+    assert "may not be read by this login: give SAVO_DATABASE_URL of an administrator" in " ".join(refused.stderr.split())
+    assert BACKUP_COMMANDS
+    *backup, stop, restore, up = BACKUP_COMMANDS[1].replace(" .env)", f" {stack.env_file})").splitlines()
+    said = shell(stack, "\n".join(["set -e", f"cd {tmp_path}", *backup]))
+    assert "backed up to /backup: 6 databases" in " ".join(said.split())
+    assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
+    (since,) = scan(stack, key, photos[5])
+    said = shell(stack, "\n".join(["set -e", f"cd {tmp_path}", *backup[:2], stop, restore]))
+    assert "restored from /backup: 6 databases" in " ".join(said.split())
+    stack.up()
+    assert up == "docker compose up --wait"
+    assert json.loads(stack.savo("stats", "--json").stdout)["total_samples"] == 1
+    assert scan(stack, key, photos[6])[0]["status"] == "completed"
+    # On the same Kafka what came since the backup is worked on again, by a role that has its tables back.
+    eventually(lambda: rows(stack, "vision", f"vision.results WHERE scan_id = '{since['scan_id']}'") == 1)
+
+
 def test_the_digest_of_a_week_that_was_missed_arrives(stack: Stack, key: str) -> None:
     catcher = ALL["mail"]["image"]
     if reason := why_no_container(catcher):
@@ -265,3 +301,5 @@ def test_the_readmes_lines_work_as_they_stand(stack: Stack, tmp_path: Path) -> N
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-4000:]}"
     assert "google standin-gemini" in done.stdout
     assert stack.compose("ps", "--quiet") == ""
+    left = ["docker", "volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={stack.project}"]
+    assert subprocess.run(left, capture_output=True, text=True, timeout=30, check=True).stdout == ""

@@ -98,7 +98,9 @@ def test_foreign_images_are_pinned_and_are_those_of_the_tests() -> None:
     assert [image for image in foreign if not re.search(r":v?\d+\.\d+\.?\d*(-[a-z]+)?$", image)] == []
     assert {kafka.IMAGE, postgres.IMAGE, s3.IMAGE} <= foreign
     assert re.search(r"^ARG PYTHON=3\.11\.\d+-slim-bookworm$", DOCKERFILE, re.MULTILINE)
-    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) <= {"python:${PYTHON}", "uv", "dependencies", "base"}
+    (postgres_release,) = re.findall(r"^ARG POSTGRES=(\S+)$", DOCKERFILE, re.MULTILINE)
+    assert f"postgres:{postgres_release}" == postgres.IMAGE, "the programs that make a backup are of the server's own release"
+    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) <= {"python:${PYTHON}", "postgres:${POSTGRES}", "uv", "dependencies", "base"}
 
 
 def test_what_is_mounted_from_here_is_here() -> None:

@@ -223,6 +223,45 @@ def test_half_a_backup_is_none(house: House, tmp_path: Path) -> None:
     assert "no whole backup" in refused.output
 
 
+def test_without_postgresql_s_programs_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAVO_DATABASE_URL", "postgres://savo@127.0.0.1:1/savo")
+    monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused = CliRunner().invoke(app, ["backup", "--output", str(tmp_path / "backup")])
+    assert refused.exit_code == 1
+    assert "psql and pg_dump are not installed: install PostgreSQL's client programs" in refused.output
+    assert not (tmp_path / "backup").exists()
+
+
+@pytest.mark.postgres
+@pytest.mark.real
+@pytest.mark.skipif(shutil.which("pg_dump") is None, reason="PostgreSQL's client programs are not installed")
+async def test_a_login_without_the_right_is_told_whose_to_give_and_nothing_is_written_or_replaced(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("CREATE SCHEMA vision; CREATE TABLE vision.results (scan_id text); CREATE ROLE savo_narrow LOGIN PASSWORD 'narrow'")
+    monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
+
+    async def savo(url: str, *words: str) -> Result:
+        monkeypatch.setenv("SAVO_DATABASE_URL", url)
+        return await asyncio.to_thread(CliRunner().invoke, app, words)
+
+    narrow = postgres_url.replace("savo:savo@", "savo_narrow:narrow@")
+    refused = await savo(narrow, "backup", "--output", str(tmp_path / "backup"))
+    assert refused.exit_code == 1
+    whose = "by this login: give SAVO_DATABASE_URL of an administrator of the database"
+    assert f"vision of savo may not be read {whose}" in " ".join(refused.output.split())
+    assert not (tmp_path / "backup").exists()
+    assert (await savo(postgres_url, "backup", "--output", str(tmp_path / "backup"))).exit_code == 0
+    await connection.execute("INSERT INTO vision.results VALUES ('since')")
+    refused = await savo(narrow, "restore", "--input", str(tmp_path / "backup"), "--yes")
+    assert refused.exit_code == 1
+    assert f"vision of savo may not be replaced {whose}" in " ".join(refused.output.split())
+    assert await connection.fetchval("SELECT scan_id FROM vision.results") == "since"
+    await connection.close()
+
+
 def test_sqlite_files_are_copied_while_they_are_written(tmp_path: Path) -> None:
     import sqlite3
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -18,10 +19,28 @@ from savo_contracts.topics import SERVICES
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.settings import RuntimeSettings
 
-__all__ = ["dump_databases", "require_stopped", "restore_databases"]
+__all__ = ["dump_databases", "require_dumpable", "require_restorable", "require_stopped", "restore_databases"]
 
 _SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname = ANY(string_to_array('{names}', ','))"
+_CLOSED_TO_US = (
+    "SELECT nspname || '/' || pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = ANY(string_to_array('{names}', ',')) AND NOT {right} ORDER BY 1"
+)
 _CONNECTED = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'savo-%'"
+
+
+def require_dumpable(settings: RuntimeSettings) -> None:
+    """Before anything is written. Raises `FatalError` where a program is missing, or this login may not read the tables of some service."""
+    if settings.database_url:
+        _require_programs("psql", "pg_dump")
+        _require_right(settings, SERVICES, "has_schema_privilege(nspname, 'USAGE')", "read")
+
+
+def require_restorable(settings: RuntimeSettings, folder: Path) -> None:
+    """Before anything is touched. Raises `FatalError` where a program is missing, a service still runs, or this login may not replace what is there."""
+    if settings.database_url:
+        _require_programs("psql", "pg_restore")
+        _require_right(settings, [dump.stem for dump in folder.glob("*.dump")], "pg_has_role(nspowner, 'USAGE')", "replaced")
+    require_stopped(settings)
 
 
 def dump_databases(settings: RuntimeSettings, folder: Path) -> list[str]:
@@ -55,6 +74,21 @@ def require_stopped(settings: RuntimeSettings) -> None:
         raise FatalError(f"{', '.join(sorted(running))} still run on these databases: stop the services first")
 
 
+def _require_programs(*programs: str) -> None:
+    if missing := [program for program in programs if shutil.which(program) is None]:
+        raise FatalError(
+            f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} not installed: install PostgreSQL's client programs"
+            " (Debian: apt-get install postgresql-client), of the server's release or a newer one"
+        )
+
+
+def _require_right(settings: RuntimeSettings, services: Iterable[str], right: str, what: str) -> None:
+    closed = [line.partition("/") for line in _ask(_url(settings), _CLOSED_TO_US.format(names=",".join(services), right=right))]
+    if closed:
+        schemas = ", ".join(f"{schema} of {owner}" for schema, _, owner in closed)
+        raise FatalError(f"{schemas} may not be {what} by this login: give SAVO_DATABASE_URL of an administrator of the database")
+
+
 def _replace_schema(url: URL, dump: Path) -> None:
     script = dump.with_suffix(".sql")
     try:
@@ -80,8 +114,7 @@ def _ask(url: URL, question: str) -> list[str]:
 
 
 def _run(url: URL, program: str, *arguments: str, connect: bool = True) -> str:
-    if shutil.which(program) is None:
-        raise FatalError(f"{program} is not installed: install PostgreSQL's client programs (Debian: apt-get install postgresql-client)")
+    _require_programs(program)
     # The password goes by the environment: arguments are open to everybody on the machine.
     open_part = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
     where = [f"--dbname={open_part.render_as_string()}"] if connect else []
