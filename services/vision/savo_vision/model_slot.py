@@ -19,7 +19,7 @@ from savo_contracts.envelope import named_id
 from savo_contracts.models import ModelRef, ModelRefused
 from savo_detection.choosing import Engines
 from savo_detection.decoding import Pixels
-from savo_detection.errors import ModelRefusedError
+from savo_detection.errors import ModelRefusedError, in_a_line
 from savo_detection.golden import departure
 from savo_detection.model import DetectedBox, Detector
 from savo_runtime.telemetry.metrics import MODEL_SWAP, MODELS_REFUSED
@@ -47,9 +47,13 @@ class Engine(Protocol):
 def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
     """Blocking; run it in a thread. Raises `ModelRefusedError`."""
     detector = Detector.load(file.data, expected_sha256=file.sha256, expected_classes=file.classes, engines=engines)
-    detector.warm_up()
-    for golden in file.golden:
-        if change := departure(golden.boxes, detector.detect(golden.photo)):
+    try:
+        detector.warm_up()
+        changes = [(golden, departure(golden.boxes, detector.detect(golden.photo))) for golden in file.golden]
+    except Exception as flaw:  # whatever an engine raises on its first pictures, it would raise on users' photos
+        raise ModelRefusedError(f"it fails on the pictures that it is tried with: {in_a_line(flaw)}") from flaw
+    for golden, change in changes:
+        if change:
             raise ModelRefusedError(f"it does not see what it saw when it was measured: in photo {golden.sha256[:12]}… {change}")
     choice = detector.choice
     log.info("engine.chosen", engine=choice.engine, milliseconds=dict(choice.milliseconds), left_out=dict(choice.left_out))

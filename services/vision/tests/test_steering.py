@@ -228,3 +228,12 @@ def test_a_model_that_does_not_see_its_golden_pictures_as_it_did_is_refused() ->
     surer = tuple(box.model_copy(update={"confidence": 0.5}) for box in as_it_was)
     with pytest.raises(ModelRefusedError, match=r"does not see what it saw when it was measured: in photo aaaaaaaaaaaa… .* has a confidence of 0\.9"):
         load_engine(ModelFile("v1", data, golden=(GoldenPhoto("a" * 64, photo, surer),)))
+
+
+def test_a_golden_picture_that_cannot_be_read_refuses_the_model_in_the_place_of_ending_the_loop() -> None:
+    from savo_vision.model_slot import load_engine
+    from savo_vision.ports import GoldenPhoto, ModelFile
+
+    broken = GoldenPhoto("b" * 64, photo_bytes()[:40], ())
+    with pytest.raises(ModelRefusedError, match="it fails on the pictures that it is tried with: the photo cannot be read: it is cut short"):
+        load_engine(ModelFile("v1", constant_model(raw_rows([(0, 8, 32, 32, 0, 0.9)], 3)), golden=(broken,)))
