@@ -111,11 +111,11 @@ def build_scan(settings: VisionSettings, runtime: Runtime, steering: Steering, r
 
 
 def build_provider(settings: VisionSettings) -> Provider:
+    if settings.sandbox:
+        return Unasked(ServedBy(settings.vision_provider), settings.provider_model)
     calls = Calls(settings.vision_provider, Breaker(settings.vision_provider), seconds=CALL_SECONDS)
     # A stand-in asks for no key; the SDKs ask for one all the same.
     key = settings.provider_key.get_secret_value() if settings.provider_key else STAND_IN_KEY
-    if settings.sandbox:
-        return Unasked(ServedBy(settings.vision_provider), settings.provider_model)
     if settings.vision_provider == "openai":
         from savo_vision.adapters.openai import connect_openai
 
