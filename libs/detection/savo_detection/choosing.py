@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from savo_detection.decoding import Pixels
-from savo_detection.engines import BUILDERS, ONNX_RUNTIME, Builder, Engine, installed_engines
+from savo_detection.engines import BUILDERS, BY_NAME_ALONE, ONNX_RUNTIME, Builder, Engine, installed_engines
 from savo_detection.errors import ModelRefusedError, in_a_line
 from savo_detection.heads import Candidates, Head
 from savo_detection.nms import iou_of
 
 __all__ = ["Choice", "EngineName", "Engines", "agree", "busy_picture"]
 
-EngineName = Literal["auto", "onnxruntime", "openvino", "cuda", "tensorrt"]
+EngineName = Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "cuda", "tensorrt"]
 
 _ROUNDS = 5
 _TOP = 50
@@ -60,7 +60,8 @@ class Engines:
         # File size tells yolov8n from yolov8s; new weights for the same network change it by next to nothing.
         kind = (blank.shape, blank.dtype.str, threads, round(np.log2(len(data)), 1))
         known = self._known.get(kind)
-        names = [name for name in self.installed if name != ONNX_RUNTIME and (known is None or name == known.engine)]
+        others = [name for name in self.installed if name != ONNX_RUNTIME and name not in BY_NAME_ALONE]
+        names = [name for name in others if known is None or name == known.engine]
         able, left_out = self._able(names, data, threads, blank, reference, head)
         if known is not None:
             return (able[known.engine], known) if known.engine in able else (reference, Choice(ONNX_RUNTIME, {}, left_out))

@@ -127,6 +127,19 @@ def test_the_second_network_of_a_kind_is_not_timed_again_but_its_boxes_are_compa
     assert engines.choose(MODEL, 1, BLANK, reference, read_raw)[1].engine == ONNX_RUNTIME
 
 
+def test_an_engine_that_moves_boxes_is_taken_only_where_it_is_named() -> None:
+    quickest = {"openvino-bf16": (0.001, 0.0)}
+    assert choose("auto", **quickest)[1] == Choice(ONNX_RUNTIME)
+    assert choose("openvino-bf16", **quickest)[1] == Choice("openvino-bf16")
+
+
+def test_a_processor_without_bfloat16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed (an extra of savo-detection)")
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
+    with pytest.raises(ModelRefusedError, match="the engine openvino-bf16 will not do: this processor does not compute in bfloat16"):
+        Detector.load(constant_model(raw_rows([(0, 8, 32, 32, 0, 0.9)], 3)), engines=Engines("openvino-bf16"))
+
+
 @pytest.mark.parametrize("name", [name for name in ("openvino",) if name in installed_engines()])
 @pytest.mark.parametrize("side", [64, "side"])
 def test_the_real_engine_finds_the_same_boxes_in_a_photo(name: EngineName, side: int | str, photo: Draw) -> None:

@@ -63,7 +63,7 @@ class VisionSettings(RetentionSettings):
         description="Subjects that support keeps in one arm; their scans are no evidence.",
         json_schema_extra={"allowed": 'JSON like {"SUBJECT": "baseline"}; GET /admin/subject?user_id= tells a subject'},
     )
-    detection_engine: Literal["auto", "onnxruntime", "openvino", "cuda", "tensorrt"] = Field(
+    detection_engine: Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "cuda", "tensorrt"] = Field(
         "auto",
         validation_alias="SAVO_DETECTION_ENGINE",
         description="What runs the custom model; auto measures those that are installed and takes the fastest whose boxes agree.",
