@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass, field
 
 from savo_cli.gateway import running_here
+from savo_runtime.addresses import named_services
 
-__all__ = ["SERVICES_VARIABLE", "Running", "WrongServicesError", "find_running"]
-
-SERVICES_VARIABLE = "SAVO_SERVICES"
-
-_ENTRY = re.compile(r"([a-z]+)=(https?://[^\s,]+)")
-
-
-class WrongServicesError(ValueError):
-    """The message names the variable and how it is written."""
+__all__ = ["Running", "find_running"]
 
 
 @dataclass(frozen=True)
@@ -36,21 +27,11 @@ class Running:
 def find_running(url: str | None) -> Running:
     """`url`: the gateway's, which goes before what is written anywhere. Raises `WrongServicesError`."""
     own = {"gateway": url.rstrip("/")} if url else {}
-    if told := os.environ.get(SERVICES_VARIABLE, "").strip():
-        return Running(_parsed(told) | own, elsewhere=True)
+    if named := named_services():
+        return Running(named | own, elsewhere=True)
     up = running_here()
     if up is None or (url and url.rstrip("/") != str(up.get("gateway_url")).rstrip("/")):
         return Running(own)
     # An older `savo up` wrote a service's address with its pid.
     services = {name: str(at["url"] if isinstance(at, dict) else at).rstrip("/") for name, at in up["services"].items() if at}
     return Running(services | own, here=True)
-
-
-def _parsed(told: str) -> dict[str, str]:
-    found = {}
-    for entry in filter(None, (part.strip() for part in told.split(","))):
-        match = _ENTRY.fullmatch(entry)
-        if match is None:
-            raise WrongServicesError(f"{SERVICES_VARIABLE}: {entry!r} makes no sense: write gateway=http://HOST:PORT,vision=http://HOST:PORT,…")
-        found[match[1]] = match[2].rstrip("/")
-    return found

@@ -22,6 +22,7 @@ from tests.compose.stack import BUILD_WITHIN, ROOT, Stack, eventually, why_no_st
 from tests.parts.addresses import free_port
 from tests.parts.containers import why_no_container
 from tests.parts.table import record
+from tests.runbooks.pages import PAGES, PARTS, RUNBOOKS, Page
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 
@@ -244,6 +245,22 @@ def test_a_backup_is_restored_as_the_guide_says_and_the_services_go_on(stack: St
     assert scan(stack, key, photos[6])[0]["status"] == "completed"
     # On the same Kafka what came since the backup is worked on again, by a role that has its tables back.
     eventually(lambda: rows(stack, "vision", f"vision.results WHERE scan_id = '{since['scan_id']}'") == 1)
+
+
+def looking_commands() -> list[str]:
+    """The `savo` commands by which the runbooks' readers find a cause and see that it is mended, but for those with words to fill in."""
+    pages = [Page(name) for name in PAGES]
+    commands = {command for page in pages for part in (PARTS[0], PARTS[-1]) for command in page.commands(part) if not page.has_words_to_fill_in(command)}
+    return sorted(command for command in commands if command.startswith("savo "))
+
+
+def test_the_runbooks_commands_work_in_the_form_that_is_theirs_in_compose(stack: Stack, key: str) -> None:
+    form = re.search(r"For compose put `([^`]+)` in the place of `savo`", (RUNBOOKS / "README.md").read_text(encoding="utf-8"))
+    assert form
+    commands = looking_commands()
+    assert len(commands) > 20
+    for command in commands:
+        shell(stack, f"export SAVO_API_KEY={key}; {command.replace('savo', form[1], 1)}")
 
 
 def test_the_digest_of_a_week_that_was_missed_arrives(stack: Stack, key: str) -> None:
