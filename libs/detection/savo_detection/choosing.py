@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import cv2
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from savo_detection.decoding import Pixels
-from savo_detection.engines import BUILDERS, BY_NAME_ALONE, ONNX_RUNTIME, Builder, Engine, installed_engines
+from savo_detection.engines import BUILDERS, BY_NAME_ALONE, GAIN_BY_BATCHES, ONNX_RUNTIME, Builder, Engine, installed_engines
 from savo_detection.errors import ModelRefusedError, in_a_line
 from savo_detection.heads import Candidates, Head
 from savo_detection.nms import iou_of
@@ -23,6 +23,9 @@ __all__ = ["Choice", "EngineName", "Engines", "agree", "busy_picture"]
 EngineName = Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "cuda", "tensorrt"]
 
 _ROUNDS = 5
+_BATCHES = (2, 4, 8, 16)
+_GAIN = 1.1
+"""By how much more photos a second a batch must bring over the one half its size: it makes the first photo wait for the last."""
 _TOP = 50
 """Boxes of each output that are looked for in the other, by score and before NMS: on any picture and with any weights there are some."""
 _IOU, _PIXELS, _SCORE = 0.95, 1.0, 0.01
@@ -38,7 +41,9 @@ class Choice:
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     """Median of a forward pass, by engine; empty where nothing was to be compared."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Engines that could not run this network or gave other boxes, with the reason."""
+    """Engines that could not run this network or gave other boxes, and batches, with the reason."""
+    batch: int = 1
+    """Photos in one pass, at most."""
 
 
 @dataclass
@@ -51,8 +56,18 @@ class Engines:
     clock: Callable[[], float] = time.perf_counter
     _known: dict[tuple[Any, ...], Choice] = field(default_factory=dict)
 
-    def choose(self, data: bytes, threads: int, blank: NDArray[Any], reference: Engine, head: Head) -> tuple[Engine, Choice]:
-        """`reference` is ONNX Runtime on the same file, `blank` an input of its shape and kind. Raises `ModelRefusedError` when a pinned engine will not do."""
+    def choose(self, data: bytes, threads: int, blank: NDArray[Any], reference: Engine, head: Head, *, takes_batches: bool = False) -> tuple[Engine, Choice]:
+        """`reference` is ONNX Runtime on the same file, `blank` an input of its shape and kind. Raises `ModelRefusedError` when a pinned engine will not do.
+
+        `takes_batches`: the network's batch axis is free.
+        """
+        engine, choice = self._one(data, threads, blank, reference, head)
+        if not takes_batches or choice.engine not in GAIN_BY_BATCHES:
+            return engine, choice
+        batch, why_not_more = self._best_batch(engine, _picture_tensor(blank), head)
+        return engine, replace(choice, batch=batch, left_out={**choice.left_out, **why_not_more})
+
+    def _one(self, data: bytes, threads: int, blank: NDArray[Any], reference: Engine, head: Head) -> tuple[Engine, Choice]:
         if self.wanted == ONNX_RUNTIME:
             return reference, Choice(ONNX_RUNTIME)
         if self.wanted != "auto":
@@ -99,6 +114,24 @@ class Engines:
             else:
                 left_out[name] = "its boxes differ from ONNX Runtime's"
         return able, left_out
+
+    def _best_batch(self, engine: Engine, tensor: NDArray[Any], head: Head) -> tuple[int, dict[str, str]]:
+        """The largest that still brings more photos a second; why a larger one could not be run, where that is what ended it."""
+        expected = engine.run(tensor, lambda output: _best_boxes(head, output))
+        best, rate = 1, 1 / self._measure({"alone": engine}, tensor)["alone"]
+        for size in _BATCHES:
+            many = np.repeat(tensor, size, axis=0)
+            try:
+                same = engine.run(many, lambda output: all(agree(expected, _best_boxes(head, row[None])) for row in output))
+                seconds = self._measure({"together": engine}, many)["together"]
+            except Exception as flaw:  # noqa: BLE001 - whatever a library raises (memory, mostly), a smaller batch does
+                return best, {f"batches of {size}": in_a_line(flaw)}
+            if not same:
+                return best, {f"batches of {size}": "its boxes differ from those of one photo alone"}
+            if size / seconds < _GAIN * rate:
+                break
+            best, rate = size, size / seconds
+        return best, {}
 
     def _measure(self, engines: Mapping[str, Engine], tensor: NDArray[Any]) -> dict[str, float]:
         """Median seconds of a pass; in turn, so that a busy moment touches all alike."""

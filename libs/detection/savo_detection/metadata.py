@@ -10,7 +10,7 @@ import numpy as np
 
 from savo_detection.errors import ModelRefusedError
 
-__all__ = ["FLOATS", "Tensor", "check_output", "class_names", "input_size", "says_end_to_end"]
+__all__ = ["FLOATS", "Tensor", "check_output", "class_names", "input_size", "says_end_to_end", "takes_batches"]
 
 FLOATS: dict[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
@@ -77,6 +77,11 @@ def input_size(inputs: Sequence[Tensor], facts: dict[str, str]) -> tuple[int, in
     if any(side % _STRIDE or not _STRIDE <= side <= _LONGEST_SIDE for side in (height, width)):
         raise ModelRefusedError(f"its input is {height} × {width} pixels; both must be multiples of {_STRIDE}, up to {_LONGEST_SIDE}")
     return height, width
+
+
+def takes_batches(inputs: Sequence[Tensor]) -> bool:
+    """Whether the batch axis is free: any number of photos goes in one pass."""
+    return not isinstance(inputs[0].shape[0], int)
 
 
 def check_output(outputs: Sequence[Tensor]) -> None:

@@ -21,9 +21,9 @@ from savo_detection.cpus import usable_cpus
 from savo_detection.decoding import Pixels, decode
 from savo_detection.engines import Engine, OnnxRuntimeEngine
 from savo_detection.errors import ModelRefusedError, in_a_line
-from savo_detection.heads import Head, check_answer, head_for
-from savo_detection.letterbox import letterbox
-from savo_detection.metadata import FLOATS, Tensor, check_output, class_names, input_size, says_end_to_end
+from savo_detection.heads import Candidates, Head, check_answer, head_for
+from savo_detection.letterbox import Letterbox, letterbox
+from savo_detection.metadata import FLOATS, Tensor, check_output, class_names, input_size, says_end_to_end, takes_batches
 
 __all__ = ["CONFIDENCE", "IOU", "MAX_BOXES", "DetectedBox", "Detector", "ModelFacts"]
 
@@ -71,6 +71,11 @@ class Detector:
     _dtype: Any = field(repr=False)
     _head: Head = field(repr=False)
 
+    @property
+    def batch(self) -> int:
+        """Pictures in one pass, at most."""
+        return self.choice.batch
+
     @classmethod
     def load(
         cls,
@@ -99,7 +104,7 @@ class Detector:
         answer = _first_answer(reference, blank)
         head = head_for(answer.shape, len(classes), says_end_to_end(facts))
         check_answer(head, answer[0], len(classes))
-        engine, choice = (engines or Engines()).choose(data, threads, blank, reference, head)
+        engine, choice = (engines or Engines()).choose(data, threads, blank, reference, head, takes_batches=takes_batches(inputs))
         said = {key: facts.get(name, "") for key, name in (("exported_by", "version"), ("exported_at", "date"), ("description", "description"))}
         about = ModelFacts(digest, len(data), head.__name__.removeprefix("read_"), **said)
         return cls(classes, size, about, choice, engine, blank.dtype, head)
@@ -114,9 +119,19 @@ class Detector:
 
     def detect_array(self, rgb: Pixels, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[DetectedBox]:
         """Boxes in an upright RGB picture, height × width × 3. Raises `ModelRefusedError` when the network's answer is no numbers."""
+        return self.detect_batch([rgb], confidence, iou=iou, limit=limit)[0]
+
+    def detect_batch(self, pictures: Sequence[Pixels], confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[list[DetectedBox]]:
+        """Boxes in each of up to `batch` pictures, by one pass. Raises `ModelRefusedError` when the network's answer is no numbers."""
         height, width = self.image_size
-        tensor, place = letterbox(rgb, width, height)
-        kept = self._engine.run(tensor.astype(self._dtype, copy=False), lambda output: self._head(np.asarray(output[0], np.float32), confidence, iou, limit))
+        tensors, places = zip(*(letterbox(picture, width, height) for picture in pictures), strict=True)
+        tensor = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
+        kept = self._engine.run(
+            tensor.astype(self._dtype, copy=False), lambda output: [self._head(np.asarray(row, np.float32), confidence, iou, limit) for row in output]
+        )
+        return [self._boxes(*one) for one in zip(kept, places, strict=True)]
+
+    def _boxes(self, kept: Candidates, place: Letterbox) -> list[DetectedBox]:
         corners = place.to_photo(kept.corners)
         boxes = (self._box(*found) for found in zip(kept.class_ids.tolist(), kept.scores.tolist(), corners.tolist(), strict=True))
         return [box for box in boxes if box is not None]

@@ -53,7 +53,7 @@ def exported(graph: Any, metadata: dict[str, str] = METADATA) -> bytes:
     return data
 
 
-def colour_model() -> bytes:
+def colour_model(*, batch: int | str = 1) -> bytes:
     """It looks: of the four quarters of a 64 × 64 picture, a red one is an apple, a green one milk, a blue one an egg, and any other is nothing."""
     side, cell = 64, 32
     weights = np.full((3, 3, cell, cell), -20 / cell**2, np.float32)
@@ -63,13 +63,19 @@ def colour_model() -> bytes:
         "weights": weights,
         "bias": np.full(3, -10, np.float32),
         "places": np.asarray(centres, np.float32).T[None],
-        "flat": np.asarray([1, 3, 4], np.int64),
+        "flat": np.asarray([-1, 3, 4], np.int64),
+        "zero": np.zeros((), np.float32),
     }
     nodes = [
         helper.make_node("Conv", ["images", "weights", "bias"], ["cells"], strides=[cell, cell], name="look"),
         helper.make_node("Sigmoid", ["cells"], ["squared_scores"]),
         helper.make_node("Reshape", ["squared_scores", "flat"], ["scores"]),
-        helper.make_node("Concat", ["places", "scores"], ["output0"], axis=1),
+        helper.make_node("ReduceMean", ["scores"], ["mean"], axes=[1, 2]),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["places", "nothing"], ["places of each"]),
+        helper.make_node("Concat", ["places of each", "scores"], ["output0"], axis=1),
     ]
-    images, output = (helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in (("images", [1, 3, side, side]), ("output0", [1, 7, 4])))
+    images, output = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in (("images", [batch, 3, side, side]), ("output0", [batch, 7, 4]))
+    )
     return exported(helper.make_graph(nodes, "colours", [images], [output], [numpy_helper.from_array(value, name) for name, value in constants.items()]))

@@ -26,6 +26,7 @@ from savo_vision.adapters.results import StoredResults
 from savo_vision.adapters.unasked import Unasked
 from savo_vision.budget import Budget
 from savo_vision.costs import USUAL_CALL, CostPolicy
+from savo_vision.detecting import Detecting
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.handlers import on_rollout_changed, on_scan_erased, on_scan_requested, on_subject_erased
 from savo_vision.model_slot import ModelSlot, load_engine
@@ -104,7 +105,7 @@ def build_scan(settings: VisionSettings, runtime: Runtime, steering: Steering, r
         budget=budget,
         policy=ScanPolicy(FallbackPolicy(settings.confidence_threshold), costs),
         clock=clock,
-        threads=threads,
+        detecting=Detecting(threads),
         recorded=StoredResults(runtime.live) if runtime.live else None,
         second_looks=second_looks if settings.shadow_share or settings.teacher_share else None,
     )

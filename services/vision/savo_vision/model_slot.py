@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -39,9 +39,16 @@ _REASON_LIMIT = 1000
 class Engine(Protocol):
     """What `savo_detection.Detector` is to this service."""
 
+    @property
+    def batch(self) -> int:
+        """Photos in one pass, at most."""
+        ...
+
     def decode(self, photo: bytes) -> Pixels: ...
 
     def detect_array(self, rgb: Pixels) -> list[DetectedBox]: ...
+
+    def detect_batch(self, pictures: Sequence[Pixels]) -> list[list[DetectedBox]]: ...
 
 
 def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
@@ -56,7 +63,7 @@ def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
         if change:
             raise ModelRefusedError(f"it does not see what it saw when it was measured: in photo {golden.sha256[:12]}… {change}")
     choice = detector.choice
-    log.info("engine.chosen", engine=choice.engine, milliseconds=dict(choice.milliseconds), left_out=dict(choice.left_out))
+    log.info("engine.chosen", engine=choice.engine, batch=choice.batch, milliseconds=dict(choice.milliseconds), left_out=dict(choice.left_out))
     return detector
 
 

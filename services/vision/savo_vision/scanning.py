@@ -8,10 +8,8 @@ A replayed scan pays nothing: where the provider would be asked, its recorded an
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,11 +26,12 @@ from savo_runtime.telemetry.spans import step
 from savo_vision.answers import read
 from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy
+from savo_vision.detecting import Detecting
 from savo_vision.detections import RawAnswer, from_boxes, scan_confidence
 from savo_vision.errors import BudgetExhaustedError, ProviderAnswerError, ProviderError, ProviderRefusedError
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.metering import meter
-from savo_vision.model_slot import Engine, LoadedModel, ModelSlot, timed_detection
+from savo_vision.model_slot import Engine, LoadedModel, ModelSlot
 from savo_vision.ports import Finished, PhotoStore, Provider, Results, Standing
 from savo_vision.routing import Choice, Router
 from savo_vision.second_looks import SecondLooks
@@ -95,8 +94,7 @@ class Scan:
     budget: Budget
     policy: ScanPolicy
     clock: Callable[[], datetime]
-    threads: Executor
-    """Where decoding and inference run: as many threads as there are cores."""
+    detecting: Detecting
     recorded: Results | None = None
     """In a sandbox: what the live service answered."""
     second_looks: SecondLooks | None = None
@@ -182,7 +180,7 @@ class Scan:
 
     async def _detect(self, work: _Work, engine: Engine) -> tuple[Detection, ...]:
         with step("detect") as span:
-            boxes, decode_seconds, detect_seconds = await asyncio.get_running_loop().run_in_executor(self.threads, timed_detection, engine, work.photo)
+            boxes, decode_seconds, detect_seconds = await self.detecting(engine, work.photo)
             span.set_attributes({"savo.decode_seconds": decode_seconds, "savo.detect_seconds": detect_seconds, "savo.boxes": len(boxes)})
         work.stages |= {"decode": decode_seconds, "detect": detect_seconds}
         work.engine_seconds += decode_seconds + detect_seconds

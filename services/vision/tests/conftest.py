@@ -25,6 +25,7 @@ from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.results import StoredResults
 from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy, Price, Usage
+from savo_vision.detecting import Detecting
 from savo_vision.detections import Answer
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.model_slot import ModelSlot
@@ -100,6 +101,7 @@ class FakeEngine:
 
     confidences: Sequence[float] = (0.9,)
     fault: Exception | None = None
+    batch: int = 1
 
     def decode(self, photo: bytes) -> Any:
         return np.zeros((4, 4, 3), np.uint8)
@@ -108,6 +110,9 @@ class FakeEngine:
         if self.fault:
             raise self.fault
         return [DetectedBox(0, "egg", confidence, BOX) for confidence in self.confidences]
+
+    def detect_batch(self, pictures: Sequence[Any]) -> list[list[DetectedBox]]:
+        return [self.detect_array(picture) for picture in pictures]
 
 
 @dataclass
@@ -179,7 +184,7 @@ async def world(routing_policy: RoutingPolicy) -> AsyncIterator[World]:
                 budget=Budget(results, "google", None, clock),
                 policy=ScanPolicy(FallbackPolicy(0.6), CostPolicy(Price(1.0, 10.0), 3.6)),
                 clock=clock,
-                threads=threads,
+                detecting=Detecting(threads),
             )
             steering = Steering(router, slot, own_path=routing_policy.own_model)
             await runtime.store.put(KEY, photo_bytes())

@@ -15,6 +15,7 @@ from savo_runtime.telemetry.metrics import SCAN_COST, SECOND_LOOK_ITEMS, SECOND_
 from savo_vision.adapters.results import StoredResults
 from savo_vision.app import build_scan
 from savo_vision.costs import CostPolicy, Price, Usage
+from savo_vision.detecting import Detecting
 from savo_vision.detections import Answer
 from savo_vision.errors import ProviderUnavailableError
 from savo_vision.routing import RoutingPolicy
@@ -52,7 +53,7 @@ def watched(
     budget = replace(scan.budget, daily_usd=daily_usd)
     costs = CostPolicy(Price(1.0, 10.0), 3.6)
     looks = SecondLooks(
-        SecondLookPolicy(shadow, teacher), scan.router, scan.slot, scan.provider, budget, scan.results, costs, world.clock, threads or scan.threads
+        SecondLookPolicy(shadow, teacher), scan.router, scan.slot, scan.provider, budget, scan.results, costs, world.clock, threads or scan.detecting.threads
     )
     return replace(scan, second_looks=looks), looks
 
@@ -131,7 +132,7 @@ async def test_a_shadow_that_never_ends_delays_no_answer(world: World) -> None:
     world.models.engines = {"v1": FakeEngine((0.9,)), "v2": SlowEngine(began=began, may_end=may_end)}
     await world.turn_to(TRIAL)
     with ThreadPoolExecutor(1) as one_thread, ThreadPoolExecutor(1) as aside:
-        scan, looks = watched(replace(world, scan=replace(world.scan, threads=one_thread)), shadow=1.0, threads=aside)
+        scan, looks = watched(replace(world, scan=replace(world.scan, detecting=Detecting(one_thread))), shadow=1.0, threads=aside)
         worker = asyncio.create_task(looks.run())
         async with asyncio.timeout(20):
             await answered(scan, "s0")
@@ -150,7 +151,7 @@ async def test_the_service_gives_its_second_looks_a_thread_of_their_own(world: W
     settings = VisionSettings(GOOGLE_API_KEY="k", SAVO_SHADOW_SHARE=1.0)
     scan = build_scan(settings, world.runtime, world.steering, StoredResults(world.runtime.database), ThreadPoolExecutor(1))
     assert scan.second_looks
-    assert scan.second_looks.threads is not scan.threads
+    assert scan.second_looks.threads is not scan.detecting.threads
     await scan.second_looks.close()
     await scan.provider.close()
 
