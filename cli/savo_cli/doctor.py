@@ -23,12 +23,12 @@ from savo_cli.looking import look
 from savo_cli.preflight import MODEL_PATH, wrong_model_path
 from savo_cli.running import Running, find_running
 from savo_cli.speaking import AsJson, Key, Url, page, tell_json
+from savo_runtime.addresses import SERVICES_VARIABLE, WrongServicesError
 
 if TYPE_CHECKING:
     import httpx2
 
-    from savo_runtime.addresses import SERVICES_VARIABLE, WrongServicesError
-from savo_runtime.settings import RuntimeSettings
+    from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["Finding", "doctor", "examine"]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -21,7 +22,7 @@ from savo_demo.network import write_small_network
 from savo_demo.scenes import draw_scenes
 from savo_detection.decoding import decode
 from savo_detection.evaluation import EvaluationSample, evaluate
-from savo_detection.model import DetectedBox, Detector
+from savo_detection.model import HEADROOM, DetectedBox, Detector
 
 SIDE = 192
 DRAWN_TO_LEARN, DRAWN_TO_MEASURE = 120, 320
@@ -47,7 +48,18 @@ class Sight:
 
     def samples(self) -> Iterator[EvaluationSample]:
         for photo in self.photos:
-            yield EvaluationSample(photo.path.read_bytes(), [(truth.label, truth.bbox) for truth in photo.truth], photo.path.stem, photo.path.stem)
+            data = large_enough_to_be_scaled(photo.path.read_bytes())
+            yield EvaluationSample(data, [(truth.label, truth.bbox) for truth in photo.truth], photo.path.stem, photo.path.stem)
+
+
+def large_enough_to_be_scaled(photo: bytes) -> bytes:
+    """At twice its size where it would be decoded whole."""
+    pixels = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    if max(pixels.shape) >= 2 * HEADROOM * SIDE:
+        return photo
+    larger = cv2.resize(pixels, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    return bytes(cv2.imencode(".jpg", larger, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,7 @@ def test_boxes_are_ultralytics_own_in_both_directions(sight: Sight) -> None:
 
 
 def test_scaled_decoding_is_within_half_a_point_of_whole_decoding(sight: Sight) -> None:
+    assert all(sight.detector.decode(sample.photo_bytes).shape < decode(sample.photo_bytes).shape for sample in sight.samples())
     whole = evaluate(FullSize(sight.detector), sight.samples(), resamples=2)
     scaled = evaluate(sight.detector, sight.samples(), resamples=2)
     assert whole.map50 >= 0.5, "a network that sees little proves little"

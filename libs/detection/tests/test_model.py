@@ -138,3 +138,9 @@ def test_the_older_kind_of_limit_counts_too(tmp_path: Path) -> None:
     (tmp_path / "cpu/cpu.cfs_quota_us").write_text("100000\n")
     (tmp_path / "cpu/cpu.cfs_period_us").write_text("100000\n")
     assert usable_cpus(tmp_path) == 1
+
+
+@pytest.mark.parametrize(("width", "decoded"), [(4032, 1008), (3264, 1632), (1919, 1919), (640, 640)])
+def test_a_photo_is_scaled_down_with_headroom_for_the_network(photo: Draw, width: int, decoded: int) -> None:
+    detector = Detector.load(constant_model(raw_rows([], 3), side=640))
+    assert detector.decode(photo(width, 480)).shape[1] == decoded
