@@ -25,7 +25,7 @@ from savo_detection.heads import Candidates, Head, check_answer, head_for
 from savo_detection.letterbox import Letterbox, letterbox
 from savo_detection.metadata import FLOATS, Tensor, check_output, class_names, input_size, says_end_to_end, takes_batches
 
-__all__ = ["CONFIDENCE", "HEADROOM", "IOU", "MAX_BOXES", "DetectedBox", "Detector", "ModelFacts"]
+__all__ = ["CONFIDENCE", "HEADROOM", "IOU", "MAX_BOXES", "DetectedBox", "Detector", "ModelFacts", "onnx_of"]
 
 CONFIDENCE = 0.25
 IOU = 0.45
@@ -153,11 +153,17 @@ class Detector:
         return DetectedBox(class_id, self.classes[class_id], min(1.0, score), bbox)
 
 
+def onnx_of(path: Path) -> Path:
+    """The path itself; for a `.pt` the `.onnx` beside it. Raises `ModelRefusedError` where there is none."""
+    if path.suffix != ".pt":
+        return path
+    if not path.with_suffix(".onnx").exists():
+        raise ModelRefusedError(f"{path} is a PyTorch checkpoint, which is never loaded here; run: savo models export {path}")
+    return path.with_suffix(".onnx")
+
+
 def _read(path: Path) -> bytes:
-    if path.suffix == ".pt":
-        if not path.with_suffix(".onnx").exists():
-            raise ModelRefusedError(f"{path} is a PyTorch checkpoint, which is never loaded here; run: savo models export {path}")
-        path = path.with_suffix(".onnx")
+    path = onnx_of(path)
     try:
         return path.read_bytes()
     except OSError as flaw:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from savo_contracts.documents import Alias, ModelReport, alias_key, model_key
 from savo_contracts.models import ModelRef
-from savo_detection.errors import ModelRefusedError
+from savo_detection.model import onnx_of
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_vision.errors import ModelMissingError
 from savo_vision.ports import GoldenPhoto, ModelFile
@@ -92,10 +92,7 @@ class ModelFiles:
 
 
 def _read(path: Path) -> bytes:
-    if path.suffix == ".pt":
-        if not path.with_suffix(".onnx").exists():
-            raise ModelRefusedError(f"{path} is a PyTorch checkpoint, which is never loaded here; run: savo models export {path}")
-        path = path.with_suffix(".onnx")
+    path = onnx_of(path)
     try:
         return path.read_bytes()
     except OSError as flaw:
