@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -127,12 +128,12 @@ async def test_kafka_is_asked_once_an_assignment_where_untouched_partitions_star
     await reader.lanes.on_partitions_assigned([P0, P1])
     for _ in range(3):
         await progress.look(reader)
-    assert consumer.asked == ["committed 0", "committed 1"]
+    assert sorted(consumer.asked) == ["committed 0", "committed 1"]
     assert progress.lag(GROUP) == (9 - 5) + (9 - 2)
     await reader.lanes.on_partitions_revoked([P1])
     await reader.lanes.on_partitions_assigned([P0, P1])
     await progress.look(reader)
-    assert consumer.asked == 2 * ["committed 0", "committed 1"]
+    assert Counter(consumer.asked) == {"committed 0": 2, "committed 1": 2}
 
 
 async def test_a_member_without_partitions_asks_every_time_how_far_the_others_are(progress: Progress, reader: Reader) -> None:
@@ -140,4 +141,4 @@ async def test_a_member_without_partitions_asks_every_time_how_far_the_others_ar
     reader.subscriber = cast("Any", SimpleNamespace(consumer=consumer))
     for _ in range(2):
         await progress.look(reader)
-    assert consumer.asked == 2 * ["committed 0", "committed 1"]
+    assert Counter(consumer.asked) == {"committed 0": 2, "committed 1": 2}
