@@ -6,12 +6,14 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from savo_detection.cpus import at_usual_priority
 from savo_detection.decoding import Pixels
 from savo_detection.engines import BUILDERS, BY_NAME_ALONE, GAIN_BY_BATCHES, ONNX_RUNTIME, Builder, Engine, installed_engines
 from savo_detection.errors import ModelRefusedError, in_a_line
@@ -104,7 +106,7 @@ class Engines:
         expected = reference.run(tensor, lambda output: _best_boxes(head, output))
         for name in names:
             try:
-                engine = self.builders[name](data, threads, blank.shape)
+                engine = at_usual_priority(partial(self.builders[name], data, threads, blank.shape))
                 found = engine.run(tensor, lambda output: _best_boxes(head, output))
             except Exception as flaw:  # noqa: BLE001 - whatever a library raises, it is why that engine is left out
                 left_out[name] = in_a_line(flaw)

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from onnx import TensorProto
+from onnxruntime import InferenceSession
 
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_contracts.geometry import BoundingBox
 from savo_detection import Detector, UnreadablePhotoError
 from savo_detection.choosing import Engines
-from savo_detection.cpus import usable_cpus
+from savo_detection.cpus import at_usual_priority, give_way, usable_cpus
 from savo_detection.engines import ONNX_RUNTIME, OnnxRuntimeEngine
 
 META = {"names": str(dict(enumerate(NAMES))), "task": "detect", "imgsz": "[64, 64]"}
@@ -24,6 +28,10 @@ Draw = Callable[..., bytes]
 
 def close(box: BoundingBox, x: float, y: float, width: float, height: float) -> bool:
     return bool(np.allclose((box.x, box.y, box.width, box.height), (x, y, width, height), atol=1e-5))
+
+
+def threads_of(engine: OnnxRuntimeEngine, passes: int) -> int:
+    return int(engine.session_for(passes).get_session_options().intra_op_num_threads)
 
 
 def test_a_raw_head_gives_labelled_boxes_in_fractions_of_the_photo(photo: Draw) -> None:
@@ -130,7 +138,52 @@ def test_the_engine_gets_as_many_threads_as_the_container_has_cores() -> None:
     Detector.load(model, engines=engines)
     Detector.load(model, engines=engines, threads=3)
     assert given == [usable_cpus(), 3]
-    assert OnnxRuntimeEngine(model, 3).session.get_session_options().intra_op_num_threads == 3
+
+
+def test_passes_at_once_share_the_threads() -> None:
+    engine = OnnxRuntimeEngine(constant_model(raw_rows([], 3)), 6)
+    assert [threads_of(engine, passes) for passes in (1, 2, 3, 4, 5, 12)] == [6, 2, 2, 1, 1, 1]
+    assert engine.session_for(2) is engine.session_for(3), "it was opened once"
+
+
+def test_passes_are_counted_while_they_run_whichever_network_they_are_of() -> None:
+    class Listening(OnnxRuntimeEngine):
+        seen: ClassVar[list[int]] = []
+        neighbour: OnnxRuntimeEngine | None = None
+
+        def session_for(self, passes: int) -> InferenceSession:
+            self.seen.append(passes)
+            if self.neighbour:
+                self.neighbour.run(blank, lambda _: None)
+            return super().session_for(passes)
+
+    model, blank = constant_model(raw_rows([], 3)), np.zeros((1, 3, 64, 64), np.float32)
+    engine = Listening(model, 2)
+    engine.neighbour = Listening(model, 2)
+    Listening.seen.clear()
+    engine.run(blank, lambda _: None)
+    engine.run(blank, lambda _: None)
+    assert Listening.seen == [1, 2, 1, 2]
+
+
+def test_a_thread_that_gives_way_passes_alone_and_what_it_opens_for_others_does_not() -> None:
+    def nice() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def look() -> tuple[int, int, int, int]:
+        engine = OnnxRuntimeEngine(constant_model(raw_rows([], 3)), 6)
+        return nice(), at_usual_priority(nice), threads_of(engine, 1), at_usual_priority(lambda: threads_of(engine, 1))
+
+    with ThreadPoolExecutor(1, initializer=give_way) as loader:
+        niceness, usual, own_threads, others_threads = loader.submit(look).result()
+    assert usual == nice() == at_usual_priority(nice)
+    assert niceness > usual
+    assert (own_threads, others_threads) == (1, 6)
+
+
+def test_an_engine_s_threads_rest_after_a_pass() -> None:
+    session = OnnxRuntimeEngine(constant_model(raw_rows([], 3)), 2).session
+    assert session.get_session_options().get_session_config_entry("session.force_spinning_stop") == "1"
 
 
 def test_the_older_kind_of_limit_counts_too(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -18,6 +20,7 @@ import structlog
 from savo_contracts.envelope import named_id
 from savo_contracts.models import ModelRef, ModelRefused
 from savo_detection.choosing import Engines
+from savo_detection.cpus import give_way
 from savo_detection.decoding import Pixels
 from savo_detection.errors import ModelRefusedError, in_a_line
 from savo_detection.golden import departure
@@ -147,10 +150,18 @@ class ModelSlot:
 
     async def _place(self, file: ModelFile) -> None:
         began = time.perf_counter()
-        engine = await asyncio.to_thread(self.load, file)
+        engine = await self._loaded(file)
         self._models = MappingProxyType({**self._models, file.version: LoadedModel(file.version, engine)})
         MODEL_SWAP.observe(time.perf_counter() - began)
         log.info("model.loaded", version=file.version, seconds=round(time.perf_counter() - began, 3))
+
+    async def _loaded(self, file: ModelFile) -> Engine:
+        """In a thread of its own, which gives way to the scans that other models answer meanwhile."""
+        thread = ThreadPoolExecutor(1, "vision-loader", initializer=give_way if self._models else None)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, copy_context().run, self.load, file)
+        finally:
+            thread.shutdown(wait=False)
 
     async def _refuse(self, version: str, content: str, reason: str) -> None:
         if (version, content) in self._refused:
