@@ -80,7 +80,8 @@ ONE_PASS, MANY_PASSES = "passes one by one", "passes side by side"
 
 def _alone(threads: ThreadPoolExecutor, model: Path, best: Detector, photo: bytes) -> dict[str, Callable[[], object]]:
     """The engine's own limit: passes of a tensor that is ready, in the way that is faster."""
-    tensor, _ = letterbox(best.decode(photo), SIDE, SIDE)
+    tensor = np.empty((1, 3, SIDE, SIDE), np.float32)
+    letterbox(best.decode(photo), tensor[0])
     engine: Engine = BUILDERS[best.choice.engine](model.read_bytes(), usable_cpus(), tensor.shape)
 
     def one_pass(_: bytes) -> None:

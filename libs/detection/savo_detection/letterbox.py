@@ -45,12 +45,13 @@ class Letterbox:
         return corners * (self.width, self.height, self.width, self.height) + (self.left, self.top, self.left, self.top)
 
 
-def letterbox(pixels: Pixels, input_width: int, input_height: int) -> tuple[NDArray[np.float32], Letterbox]:
-    """RGB pixels → a tensor 1 × 3 × input_height × input_width in 0…1, and where the photo lies in it."""
+def letterbox(pixels: Pixels, into: NDArray[np.float32]) -> Letterbox:
+    """RGB pixels → numbers in 0…1 in `into`, 3 × height × width of the network's input; where in it the photo lies."""
     height, width = pixels.shape[:2]
+    _, input_height, input_width = into.shape
     place = Letterbox.fit(width, height, input_width, input_height)
     fitted = pixels if (width, height) == (place.width, place.height) else cv2.resize(pixels, (place.width, place.height), interpolation=cv2.INTER_LINEAR)
-    tensor = np.full((1, 3, input_height, input_width), PADDING * _SCALE, np.float32)
-    inside = tensor[0, :, place.top : place.top + place.height, place.left : place.left + place.width]
+    into.fill(PADDING * _SCALE)
+    inside = into[:, place.top : place.top + place.height, place.left : place.left + place.width]
     np.multiply(fitted.transpose(2, 0, 1), _SCALE, out=inside)
-    return tensor, place
+    return place

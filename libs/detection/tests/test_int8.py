@@ -32,7 +32,9 @@ def quantised(tmp_path: Path, photo: Draw) -> bytes:
 
     class Pictures(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.tensors = iter([letterbox(decode(photo(64, 64)), 64, 64)[0]])
+            tensor = np.empty((1, 3, 64, 64), np.float32)
+            letterbox(decode(photo(64, 64)), tensor[0])
+            self.tensors = iter([tensor])
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
             return next(({"images": tensor} for tensor in self.tensors), None)

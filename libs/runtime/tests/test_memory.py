@@ -8,7 +8,7 @@ import sys
 import pytest
 
 CHILD = """
-import resource, threading
+import resource
 from savo_runtime.memory import give_back_what_is_freed
 
 def resident():
@@ -16,13 +16,13 @@ def resident():
         return int(pages.read().split()[1]) * resource.getpagesize()
 
 print(give_back_what_is_freed())
+del (large := [bytearray(24_000_000)])[:]  # here glibc would raise its thresholds by itself
 before = resident()
-kept = [bytearray(1_000_000) for _ in range(60)]
-between = [bytearray(24_000_000)]
-del between  # here glibc would raise its thresholds by itself
-more = [bytearray(1_000_000) for _ in range(60)]
-top = bytearray(5_000)
-del kept, more
+photos, pins = [], []
+for _ in range(12):
+    photos.append(bytearray(6_000_000))
+    pins.append(bytearray(5_000))
+photos.clear()
 print(resident() - before)
 """
 
