@@ -58,6 +58,10 @@ def test_onnx_runtime_runs_when_nothing_is_faster() -> None:
     assert choice.engine == ONNX_RUNTIME
 
 
+def test_an_engine_that_is_hardly_faster_is_not_worth_its_memory() -> None:
+    assert choose(openvino=(0.018, 0))[1] == Choice(ONNX_RUNTIME, {"onnxruntime": 20.0, "openvino": 18.0})
+
+
 def test_a_fast_engine_with_other_boxes_is_left_out_with_the_reason() -> None:
     _, choice = choose(openvino=(0.001, 0.5))
     assert choice.engine == ONNX_RUNTIME

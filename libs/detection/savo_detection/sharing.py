@@ -1,0 +1,53 @@
+"""Passes of networks that run at once share the cores: threads of one pass wait for each other at every layer, so each thread too many holds up all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Generic, TypeVar
+
+__all__ = ["UNDER_WAY", "Opened", "threads_each"]
+
+T = TypeVar("T")
+
+
+class _UnderWay:
+    """Passes under way in this process, of whatever network: the cores are the process's."""
+
+    def __init__(self) -> None:
+        self._lock, self._passes = Lock(), 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[int]:
+        """How many there are, this one included."""
+        with self._lock:
+            self._passes += 1
+            passes = self._passes
+        try:
+            yield passes
+        finally:
+            with self._lock:
+                self._passes -= 1
+
+
+UNDER_WAY = _UnderWay()
+
+
+def threads_each(threads: int, passes: int) -> int:
+    """All for a pass alone, else a share, rounded down to a power of two: few widths do."""
+    return threads if passes == 1 else 1 << max(1, threads // passes).bit_length() - 1
+
+
+class Opened(Generic[T]):
+    """What a pass of each width, in threads, needs of its own: opened when it is first needed."""
+
+    def __init__(self, open_for: Callable[[int], T]) -> None:
+        self._open_for, self._lock = open_for, Lock()
+        self._by_width: dict[int, T] = {}
+
+    def of(self, width: int) -> T:
+        with self._lock:
+            if width not in self._by_width:
+                self._by_width[width] = self._open_for(width)
+            return self._by_width[width]
