@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.load import ask_by, http_client
 from benchmarks.measuring import Figure, interval, rounds
 from benchmarks.photo_to_boxes import photos, sure_model
-from benchmarks.product import Product, answering_with, best_engine, broker, one_of_many, product
+from benchmarks.product import Product, answering_with, broker, one_of_many, product
 
 SCANS = rounds(2500)
 CLIENTS = 4
@@ -25,8 +25,7 @@ PORT = 18481
 
 
 def figures() -> Iterator[Figure]:
-    engine = best_engine()
-    settings = {**answering_with(str(sure_model().resolve())), "SAVO_DETECTION_ENGINE": engine}
+    settings = answering_with(str(sure_model().resolve()))
     with (
         tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True) as folder,
         broker() as brokered,
@@ -35,7 +34,9 @@ def figures() -> Iterator[Figure]:
         megabytes = asyncio.run(_watch(served))
     tenth = LOOKS // 10
     early, late = statistics.median(megabytes[tenth : 2 * tenth]), statistics.median(megabytes[-tenth:])
-    note = f"{SCANS:,} scans; {late - early:+.1f} MB from the second tenth of them ({early:.0f}) to the last ({late:.0f}); yolov8n, {engine}"
+    note = (
+        f"{SCANS:,} scans; {late - early:+.1f} MB from the second tenth of them ({early:.0f}) to the last ({late:.0f}); yolov8n, the engine that vision chooses"
+    )
     ratios = [MOST / one for one in megabytes]
     yield Figure("vision's memory (RSS), at most", "MB", max(megabytes), "the most allowed", MOST, MOST / max(megabytes), *interval(ratios), note)
 

@@ -1,11 +1,10 @@
-"""Which engine runs a network: the fastest of those installed whose boxes agree with ONNX Runtime's, measured on the network itself and under load."""
+"""Which engine runs a network: the fastest of those installed whose boxes agree with ONNX Runtime's, measured on the network itself."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
@@ -25,7 +24,7 @@ __all__ = ["Choice", "EngineName", "Engines", "agree", "busy_picture"]
 
 EngineName = Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "cuda", "tensorrt"]
 
-_ROUNDS, _PASSES = 3, 3
+_ROUNDS = 5
 _BATCHES = (2, 4, 8, 16)
 _GAIN = 1.1
 """By how much more photos a second a batch must bring over the one half its size: it makes the first photo wait for the last."""
@@ -44,7 +43,7 @@ class Choice:
 
     engine: str
     milliseconds: Mapping[str, float] = field(default_factory=dict)
-    """Of a pass with as many at once as there are threads: the median, by engine; empty where nothing was to be compared."""
+    """Median of a pass alone, by engine; empty where nothing was to be compared."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Engines that could not run this network or gave other boxes, and batches, with the reason."""
     batch: int = 1
@@ -86,9 +85,7 @@ class Engines:
         if known is not None:
             return (able[known.engine], known) if known.engine in able else (reference, Choice(ONNX_RUNTIME, {}, left_out))
         able = {ONNX_RUNTIME: reference, **able}
-        # As many passes at once as vision runs; not in a thread that gives way, whose children would be measured giving way too.
-        tensor = _picture_tensor(blank)
-        seconds = at_usual_priority(lambda: self._measure(able, tensor, threads)) if len(able) > 1 else {ONNX_RUNTIME: 0.0}
+        seconds = self._measure(able, _picture_tensor(blank)) if len(able) > 1 else {ONNX_RUNTIME: 0.0}
         fastest = min(seconds, key=seconds.__getitem__)
         best = fastest if seconds[ONNX_RUNTIME] >= _WORTH_IT * seconds[fastest] else ONNX_RUNTIME
         self._known[kind] = choice = Choice(best, {name: round(1000 * value, 1) for name, value in seconds.items() if value}, left_out)
@@ -141,18 +138,15 @@ class Engines:
             best, rate = size, size / seconds
         return best, {}
 
-    def _measure(self, engines: Mapping[str, Engine], tensor: NDArray[Any], at_once: int = 1) -> dict[str, float]:
-        """Median seconds of a pass with so many at once; in turn, so that a busy moment touches all alike."""
+    def _measure(self, engines: Mapping[str, Engine], tensor: NDArray[Any]) -> dict[str, float]:
+        """Median seconds of a pass; in turn, so that a busy moment touches all alike."""
         seconds: dict[str, list[float]] = {name: [] for name in engines}
-        with ThreadPoolExecutor(at_once) as threads:
-            for turn in range(_ROUNDS + 1):
-                for name, engine in engines.items():
-                    began = self.clock()
-                    passes = [threads.submit(engine.run, tensor, lambda _output: None) for _ in range(_PASSES * at_once)]
-                    for one in passes:
-                        one.result()
-                    if turn:
-                        seconds[name].append((self.clock() - began) / len(passes))
+        for turn in range(_ROUNDS + 1):
+            for name, engine in engines.items():
+                began = self.clock()
+                engine.run(tensor, lambda _output: None)
+                if turn:
+                    seconds[name].append(self.clock() - began)
         return {name: statistics.median(values) for name, values in seconds.items()}
 
 

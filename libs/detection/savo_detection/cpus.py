@@ -35,11 +35,13 @@ def usable_cpus(cgroups: Path = CGROUPS) -> int:
 
 
 def give_way() -> None:
-    """For good: this thread takes what others leave of a core (on Linux), and its passes take one core at most."""
+    """For good: this thread takes what others leave of a core (on Linux); ONNX Runtime's passes in it take no other. Once in a thread."""
     _here.helper = ThreadPoolExecutor(1, "usual-priority")
     _here.helper.submit(int).result()  # a thread is born as patient as its parent, so this one is born now
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        thread = threading.get_native_id()
+        # Who is nicer already stays so: being less nice is a privilege.
+        os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 def gives_way() -> bool:

@@ -14,7 +14,7 @@ _BYTES = 4 * 2**20
 glibc begins at 128 kB and goes up to 32 MB by itself."""
 _ARENAS = 2
 
-_SET_BY_HAND = frozenset({"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX"})
+_SET_BY_HAND = frozenset({"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"})
 
 
 def give_back_what_is_freed() -> bool:

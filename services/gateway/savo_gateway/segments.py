@@ -13,8 +13,12 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import TypeVar
 
 __all__ = ["AnimatedContainerError", "BrokenContainerError", "TruncatedContainerError", "without_metadata"]
+
+
+T = TypeVar("T")
 
 
 class BrokenContainerError(ValueError):
@@ -32,9 +36,20 @@ class TruncatedContainerError(BrokenContainerError):
     """The bytes follow their format and end before the picture does. Noise behind a photo's first bytes is only broken."""
 
 
+MOST_PARTS = 100_000
+"""Segments or chunks: each costs memory of its own, and no photo has a hundredth of them."""
+
+
 def without_metadata(data: bytes, media_type: str, orientation: int = 1) -> bytes:
     """The same picture without metadata but its `orientation` (EXIF 1…8). Raises `BrokenContainerError`."""
     return {"image/jpeg": _cut_jpeg, "image/png": _cut_png, "image/webp": _cut_webp}[media_type](data, orientation)
+
+
+def _few(parts: Iterator[T]) -> Iterator[T]:
+    for number, part in enumerate(parts, 1):
+        if number > MOST_PARTS:
+            raise BrokenContainerError(f"it holds more than {MOST_PARTS:,} parts")
+        yield part
 
 
 def _exif(orientation: int) -> bytes:
@@ -61,7 +76,7 @@ _WORD = re.compile(rb"[ -~]{3}[\x00 -~]")
 def _cut_jpeg(data: bytes, orientation: int) -> bytes:
     if data[:2] != b"\xff\xd8":
         raise BrokenContainerError("no start of image")
-    segments = [_kept(marker, segment) for marker, segment in _jpeg_segments(data)]
+    segments = [_kept(marker, segment) for marker, segment in _few(_jpeg_segments(data))]
     head = segments[:1] if segments[0][:2] == b"\xff\xe0" else []  # JFIF wants to be first
     note = b"" if orientation == 1 else _jpeg_segment(_APP1, b"Exif\x00\x00" + _exif(orientation))
     return b"".join([b"\xff\xd8", *head, note, *segments[len(head) :]])
@@ -153,7 +168,7 @@ def _cut_png(data: bytes, orientation: int) -> bytes:
     if not data.startswith(_PNG_SIGNATURE):
         raise BrokenContainerError("no PNG signature")
     chunks = [_PNG_SIGNATURE]
-    for name, chunk in _png_chunks(data):
+    for name, chunk in _few(_png_chunks(data)):
         if name == b"acTL":
             raise AnimatedContainerError
         if name in _PNG_KEPT:
@@ -191,7 +206,7 @@ _EXIF_FLAG, _XMP_FLAG = 0x08, 0x04
 
 
 def _cut_webp(data: bytes, orientation: int) -> bytes:
-    found = list(_webp_chunks(data))
+    found = list(_few(_webp_chunks(data)))
     if any(name in (b"ANIM", b"ANMF") for name, _ in found):
         raise AnimatedContainerError
     chunks = [_with_flags(name, body, orientation) for name, body in found if name in _WEBP_KEPT]

@@ -130,3 +130,11 @@ def test_transparency_is_kept() -> None:
         out = BytesIO()
         Image.new("RGBA", (9, 9), (200, 10, 10, 99)).save(out, kind, lossless=True)
         np.testing.assert_array_equal(upright(without_metadata(out.getvalue(), media_type)), upright(out.getvalue()))
+
+
+@pytest.mark.parametrize("where", ["before the picture", "before its end"])
+def test_a_file_of_countless_parts_is_refused_before_they_take_memory(where: str) -> None:
+    whole = loaded("JPEG", 1)
+    at = 2 if where == "before the picture" else whole.rindex(b"\xff\xd9")
+    with pytest.raises(BrokenContainerError, match="more than 100,000 parts"):
+        without_metadata(whole[:at] + b"\xff\x01" * 200_000 + whole[at:], "image/jpeg")
