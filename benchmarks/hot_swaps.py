@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -109,7 +108,7 @@ async def watch_swaps(served: Product, brokered: Broker, registry: Registry) -> 
         await publisher.publish(registry.decision(0))
         async with http_client() as client:
             forms = one_of_many(photos()["512 px"])
-            await _until_it_answers(served, client, next(forms))
+            await served.until_it_answers(client, next(forms))
             clients = [asyncio.create_task(_client(served, client, forms, seen)) for _ in range(CLIENTS)]
             for number in range(1, SWAPS + 1):
                 began = time.perf_counter()
@@ -135,14 +134,6 @@ async def _client(served: Product, client: httpx2.AsyncClient, forms: Iterator[b
             seen.failures.append(str(failure) or type(failure).__name__)
         else:
             seen.answers.append((time.perf_counter(), version))
-
-
-async def _until_it_answers(served: Product, client: httpx2.AsyncClient, form: bytes) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            with suppress(AssertionError):
-                await served.scan(client, form)
-                return
 
 
 async def _until_all_see(version: str, seen: Seen) -> None:

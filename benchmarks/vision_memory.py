@@ -1,4 +1,4 @@
-"""A vision replica's memory while it answers scan after scan: how much at most, and whether it grows.
+"""A vision replica's memory while it answers scan after scan: how much at most, and whether it grows. With ONNX Runtime, and with the next engine installed.
 
 `make bench-long` asks for 10,000 scans. Growth is between the medians of the second tenth of them and of the last: in the first, memory fills that stays.
 """
@@ -15,6 +15,7 @@ from benchmarks.load import ask_by, http_client
 from benchmarks.measuring import Figure, interval, rounds
 from benchmarks.photo_to_boxes import photos, sure_model
 from benchmarks.product import Product, answering_with, broker, one_of_many, product
+from savo_detection.engines import ONNX_RUNTIME, installed_engines
 
 SCANS = rounds(2500)
 CLIENTS = 4
@@ -25,26 +26,27 @@ PORT = 18481
 
 
 def figures() -> Iterator[Figure]:
-    settings = answering_with(str(sure_model().resolve()))
-    with (
-        tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True) as folder,
-        broker() as brokered,
-        product(Path(folder), PORT, brokered, settings) as served,
-    ):
-        megabytes = asyncio.run(_watch(served))
-    tenth = LOOKS // 10
-    early, late = statistics.median(megabytes[tenth : 2 * tenth]), statistics.median(megabytes[-tenth:])
-    note = (
-        f"{SCANS:,} scans; {late - early:+.1f} MB from the second tenth of them ({early:.0f}) to the last ({late:.0f}); yolov8n, the engine that vision chooses"
-    )
-    ratios = [MOST / one for one in megabytes]
-    yield Figure("vision's memory (RSS), at most", "MB", max(megabytes), "the most allowed", MOST, MOST / max(megabytes), *interval(ratios), note)
+    for number, engine in enumerate(dict.fromkeys((ONNX_RUNTIME, *installed_engines()[1:2]))):
+        settings = {**answering_with(str(sure_model().resolve())), "SAVO_DETECTION_ENGINE": engine}
+        with (
+            tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True) as folder,
+            broker() as brokered,
+            product(Path(folder), PORT + number, brokered, settings) as served,
+        ):
+            megabytes = asyncio.run(_watch(served))
+        tenth = LOOKS // 10
+        early, late = statistics.median(megabytes[tenth : 2 * tenth]), statistics.median(megabytes[-tenth:])
+        note = f"{SCANS:,} scans; {late - early:+.1f} MB from the second tenth of them ({early:.0f}) to the last ({late:.0f}); yolov8n, {engine}"
+        ratios = [MOST / one for one in megabytes]
+        name = f"vision's memory (RSS) with {engine}, at most"
+        yield Figure(name, "MB", max(megabytes), "the most allowed", MOST, MOST / max(megabytes), *interval(ratios), note)
 
 
 async def _watch(served: Product) -> list[float]:
     """MB = 10⁶ bytes, after each hundredth of the scans."""
     megabytes, forms = [], one_of_many(photos()["512 px"])
     async with http_client() as client:
+        await served.until_it_answers(client, next(forms))
         for _ in range(LOOKS):
             await ask_by(CLIENTS, lambda: served.scan(client, next(forms)), SCANS // LOOKS)
             megabytes.append(served.vision_megabytes())
