@@ -29,7 +29,7 @@ import httpx2
 from benchmarks.load import http_client
 from benchmarks.measuring import RESAMPLES, SEED, Figure, middle_95, rounds
 from benchmarks.photo_to_boxes import photos, sure_model
-from benchmarks.product import Broker, Product, best_engine, broker, one_of_many, product
+from benchmarks.product import PATIENCE, Broker, Product, best_engine, broker, one_of_many, product
 from savo_contracts.documents import GoldenBox, GoldenPicture, ModelReport, model_key
 from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutChanged, RolloutState
@@ -43,7 +43,6 @@ from savo_runtime.storage.factory import open_store
 SWAPS = rounds(100)
 CLIENTS = 4
 GOLDEN = 3
-PATIENCE = 60.0
 PORT = 18461
 LIMIT_MS = 50.0
 LEAST_MS = 0.1

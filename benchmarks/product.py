@@ -26,10 +26,11 @@ from savo_runtime.messaging.topics import ensure_topics
 from savo_runtime.settings import RuntimeSettings
 from tests.parts.kafka import kafka_for_a_while
 
-__all__ = ["Broker", "Post", "Product", "answering_with", "best_engine", "broker", "form_of", "one_of_many", "product", "unlike"]
+__all__ = ["PATIENCE", "Broker", "Post", "Product", "answering_with", "best_engine", "broker", "form_of", "one_of_many", "product", "unlike"]
 
 BOUNDARY = "savo-bench"
 PATIENCE = 60.0
+"""Seconds."""
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 Post = Callable[[httpx2.AsyncClient, bytes], Awaitable[Any]]

@@ -45,7 +45,7 @@ class Choice:
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     """Median of a pass alone, by engine; empty where nothing was to be compared."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Engines that could not run this network or gave other boxes, and batches, with the reason."""
+    """Engines that could not run this network, gave other boxes or were hardly faster, and batches, with the reason."""
     batch: int = 1
     """Photos in one pass, at most."""
 
@@ -88,6 +88,8 @@ class Engines:
         seconds = self._measure(able, _picture_tensor(blank)) if len(able) > 1 else {ONNX_RUNTIME: 0.0}
         fastest = min(seconds, key=seconds.__getitem__)
         best = fastest if seconds[ONNX_RUNTIME] >= _WORTH_IT * seconds[fastest] else ONNX_RUNTIME
+        if best != fastest:
+            left_out[fastest] = f"it is less than {_WORTH_IT:g} times as fast as {best}, which takes less memory"
         self._known[kind] = choice = Choice(best, {name: round(1000 * value, 1) for name, value in seconds.items() if value}, left_out)
         return able[best], choice
 

@@ -47,6 +47,11 @@ class Opened(Generic[T]):
         self._by_width: dict[int, T] = {}
 
     def of(self, width: int) -> T:
+        ready = self._by_width.get(width)
+        return ready if ready is not None else self._open(width)
+
+    def _open(self, width: int) -> T:
+        """Once, whoever comes at the same time; who needs another width that is ready does not wait."""
         with self._lock:
             if width not in self._by_width:
                 self._by_width[width] = self._open_for(width)

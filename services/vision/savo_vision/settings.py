@@ -66,7 +66,8 @@ class VisionSettings(RetentionSettings):
     detection_engine: Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "cuda", "tensorrt"] = Field(
         "auto",
         validation_alias="SAVO_DETECTION_ENGINE",
-        description="What runs the custom model; auto measures those that are installed and takes the fastest whose boxes agree.",
+        description="What runs the custom model; auto measures those that are installed and "
+        "takes the fastest whose boxes agree, if it is a fifth faster than ONNX Runtime.",
     )
     confidence_threshold: float = Field(
         0.6, ge=0, le=1, validation_alias="SAVO_VISION_CONFIDENCE_THRESHOLD", description="Scan confidence under which the provider is asked instead."
