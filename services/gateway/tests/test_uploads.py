@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from hashlib import sha256
 from io import BytesIO
 from typing import Any
@@ -15,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from savo_detection.decoding import probe
 from savo_gateway.errors import UploadFlaw, UploadRefusedError
+from savo_gateway.segments import BrokenContainerError, without_metadata
 from savo_gateway.uploads import UploadLimits, prepare
 
 LIMITS = UploadLimits()
@@ -35,6 +38,17 @@ def heic() -> bytes:
 
 
 NOISE = np.random.default_rng(5).bytes(2000)
+_GRAIN = Image.fromarray(np.random.default_rng(6).integers(0, 256, (300, 400, 3), np.uint8))
+
+
+def _large(progressive: bool) -> bytes:
+    out = BytesIO()
+    _GRAIN.save(out, "JPEG", quality=90, progressive=progressive)
+    return out.getvalue()
+
+
+LARGE = {progressive: _large(progressive) for progressive in (False, True)}
+"""Longer than what is decoded of a JPEG of one scan."""
 
 
 def flaw_of(data: bytes, limits: UploadLimits = LIMITS) -> UploadRefusedError:
@@ -118,6 +132,29 @@ def test_noise_in_place_of_the_pixels_is_unreadable(seed: int) -> None:
     whole = encoded("JPEG")
     at = whole.index(b"\xff\xda") + 14
     assert flaw_of(whole[:at] + np.random.default_rng(seed).bytes(20_000)).flaw is UploadFlaw.UNREADABLE
+
+
+DAMAGE: dict[str, Callable[[bytearray, int, bytes], None]] = {
+    "in the head": lambda photo, at, noise: photo.__setitem__(2 + at % 600, noise[0]),
+    "in the pixels": lambda photo, at, noise: photo.__setitem__(slice(at, at + len(noise)), noise),
+    "missing": lambda photo, at, _: photo.__delitem__(slice(at, at + 500)),
+    "ended early": lambda photo, at, _: photo.__setitem__(slice(at, None), b"\xff\xd9"),
+}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(DAMAGE)), st.booleans(), st.integers(700, 150_000), st.binary(min_size=1, max_size=64))
+def test_a_jpeg_s_first_rows_tell_what_all_of_them_would(kind: str, progressive: bool, at: int, noise: bytes) -> None:
+    photo = bytearray(LARGE[progressive])
+    DAMAGE[kind](photo, at, noise)
+    try:
+        bare = without_metadata(bytes(photo), "image/jpeg")
+        with Image.open(BytesIO(bare), formats=("JPEG",)) as picture:
+            picture.load()
+    except (BrokenContainerError, OSError, SyntaxError, ValueError):
+        assert flaw_of(bytes(photo))
+    else:
+        assert prepare(bytes(photo), LIMITS).data == without_metadata(bytes(photo), "image/jpeg", probe(bytes(photo)).orientation)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
