@@ -1,4 +1,4 @@
-"""A vision replica's memory while it answers scan after scan: how much at most, and whether it grows. With ONNX Runtime, and with the next engine installed.
+"""A vision replica's memory while it answers scan after scan: how much at most, and whether it grows. As it is set up, and with the next engine installed.
 
 `make bench-long` asks for 10,000 scans. Growth is between the medians of the second tenth of them and of the last: in the first, memory fills that stays.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 from benchmarks.load import ask_by, http_client
 from benchmarks.measuring import Figure, interval, rounds
 from benchmarks.photo_to_boxes import photos, sure_model
-from benchmarks.product import Product, answering_with, broker, one_of_many, product
-from savo_detection.engines import ONNX_RUNTIME, installed_engines
+from benchmarks.product import Product, answering_with, best_engine, broker, one_of_many, product
+from savo_detection.engines import installed_engines
 
 SCANS = rounds(2500)
 CLIENTS = 4
@@ -26,7 +26,7 @@ PORT = 18481
 
 
 def figures() -> Iterator[Figure]:
-    for number, engine in enumerate(dict.fromkeys((ONNX_RUNTIME, *installed_engines()[1:2]))):
+    for number, engine in enumerate(("auto", *installed_engines()[1:2])):
         settings = {**answering_with(str(sure_model().resolve())), "SAVO_DETECTION_ENGINE": engine}
         with (
             tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True) as folder,
@@ -36,7 +36,8 @@ def figures() -> Iterator[Figure]:
             megabytes = asyncio.run(_watch(served))
         tenth = LOOKS // 10
         early, late = statistics.median(megabytes[tenth : 2 * tenth]), statistics.median(megabytes[-tenth:])
-        note = f"{SCANS:,} scans; {late - early:+.1f} MB from the second tenth of them ({early:.0f}) to the last ({late:.0f}); yolov8n, {engine}"
+        chosen = f"auto, which chose {best_engine()}" if engine == "auto" else engine
+        note = f"{SCANS:,} scans; {late - early:+.1f} MB from the second tenth of them ({early:.0f}) to the last ({late:.0f}); yolov8n, {chosen}"
         ratios = [MOST / one for one in megabytes]
         name = f"vision's memory (RSS) with {engine}, at most"
         yield Figure(name, "MB", max(megabytes), "the most allowed", MOST, MOST / max(megabytes), *interval(ratios), note)

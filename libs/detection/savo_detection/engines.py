@@ -34,6 +34,10 @@ class Engine(Protocol):
         """One pass of `tensor` (photos × 3 × height × width). `read` gets the output; after it the memory is the engine's own again."""
         ...
 
+    def open_all(self) -> None:
+        """What passes at once need, which the first of them would have to wait for."""
+        ...
+
 
 class OnnxRuntimeEngine:
     """On the processor, or on an NVIDIA GPU by CUDA or TensorRT where `onnxruntime-gpu` is installed.
@@ -51,6 +55,10 @@ class OnnxRuntimeEngine:
         with UNDER_WAY.one_more() as passes:
             output = self.session_for(passes).run(None, {self._input: tensor})[0]
         return read(output)
+
+    def open_all(self) -> None:
+        if self._providers[0] == _ON_PROCESSOR:
+            self._sessions.all(self._threads)
 
     def session_for(self, passes: int) -> onnxruntime.InferenceSession:
         """For one of so many passes at once: with its share of the threads."""
@@ -101,6 +109,9 @@ class OpenVinoEngine:
             with network.request() as request:
                 request.infer({0: tensor}, share_inputs=True)
                 return read(request.get_output_tensor(0).data)
+
+    def open_all(self) -> None:
+        self._networks.all(self._threads)
 
     def _opened(self, threads_each: int) -> _OpenVinoNetwork:
         settings = {

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from savo_contracts.geometry import BoundingBox
-from savo_detection.choosing import Choice, Engines
-from savo_detection.cpus import usable_cpus
+from savo_detection.choosing import Choice, Engines, Network
+from savo_detection.cpus import at_usual_priority, usable_cpus
 from savo_detection.decoding import Pixels, decode
 from savo_detection.engines import Engine, OnnxRuntimeEngine
 from savo_detection.errors import ModelRefusedError, in_a_line
@@ -110,7 +110,7 @@ class Detector:
         answer = _first_answer(reference, blank)
         head = head_for(answer.shape, len(classes), says_end_to_end(facts))
         check_answer(head, answer[0], len(classes))
-        engine, choice = (engines or Engines()).choose(data, threads, blank, reference, head, takes_batches=takes_batches(inputs))
+        engine, choice = (engines or Engines()).choose(Network(data, threads, blank, reference, head, takes_batches(inputs)))
         said = {key: facts.get(name, "") for key, name in (("exported_by", "version"), ("exported_at", "date"), ("description", "description"))}
         about = ModelFacts(digest, len(data), head.__name__.removeprefix("read_"), **said)
         return cls(classes, size, about, choice, engine, blank.dtype, head)
@@ -149,7 +149,8 @@ class Detector:
         return [box for box in boxes if box is not None]
 
     def warm_up(self, runs: int = 1) -> None:
-        """Answer on an empty picture, so that the first user does not wait for memory and threads."""
+        """Open all that passes at once need and answer on an empty picture, so that the first users do not wait for memory and threads."""
+        at_usual_priority(self._engine.open_all)
         for _ in range(runs):
             self.detect_array(np.full((*self.image_size, 3), 114, np.uint8))
 

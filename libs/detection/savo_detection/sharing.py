@@ -40,7 +40,7 @@ def threads_each(threads: int, passes: int) -> int:
 
 
 class Opened(Generic[T]):
-    """What a pass of each width, in threads, needs of its own: opened when it is first needed."""
+    """What a pass of each width, in threads, needs of its own: opened when it is first needed, or all of them ahead."""
 
     def __init__(self, open_for: Callable[[int], T]) -> None:
         self._open_for, self._lock = open_for, Lock()
@@ -49,6 +49,11 @@ class Opened(Generic[T]):
     def of(self, width: int) -> T:
         ready = self._by_width.get(width)
         return ready if ready is not None else self._open(width)
+
+    def all(self, threads: int) -> None:
+        """Every width that passes of so many threads may have."""
+        for passes in range(1, threads + 1):
+            self.of(threads_each(threads, passes))
 
     def _open(self, width: int) -> T:
         """Once, whoever comes at the same time; who needs another width that is ready does not wait."""

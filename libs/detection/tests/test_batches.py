@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from libs.detection.tests.test_choosing import Clock
+from libs.detection.tests.test_choosing import StoppedClock
 from libs.detection.tests.tiny_models import colour_model
 from savo_detection import Detector
 from savo_detection.choosing import Choice, Engines
@@ -24,7 +24,7 @@ RED, GREEN, BLUE = (tuple(int(255 * (place == channel)) for channel in range(3))
 class Gpu:
     """ONNX Runtime, whose pass takes so many seconds, and so many more for each photo; larger batches than `most` find no memory."""
 
-    def __init__(self, clock: Clock, a_pass: float, a_photo: float, most: int, data: bytes, threads: int, _shape: tuple[int, ...]) -> None:
+    def __init__(self, clock: StoppedClock, a_pass: float, a_photo: float, most: int, data: bytes, threads: int, _shape: tuple[int, ...]) -> None:
         self._inner, self._clock, self._a_pass, self._a_photo, self._most = OnnxRuntimeEngine(data, threads), clock, a_pass, a_photo, most
         self.shift: NDArray[Any] | float = 0.0
 
@@ -33,6 +33,9 @@ class Gpu:
             raise RuntimeError("out of memory")
         self._clock.now += self._a_pass + len(tensor) * self._a_photo
         return self._inner.run(tensor, lambda output: read(output + (np.float32(self.shift) if len(tensor) > 1 else 0)))
+
+    def open_all(self) -> None:
+        self._inner.open_all()
 
 
 class Mixing(Gpu):
@@ -44,7 +47,7 @@ class Mixing(Gpu):
 
 
 def load(data: bytes = MODEL, *, a_pass: float = 0.010, a_photo: float = 0.001, most: int = 64, kind: type[Gpu] = Gpu) -> Detector:
-    clock = Clock()
+    clock = StoppedClock()
     builders: dict[str, Any] = {"cuda": partial(kind, clock, a_pass, a_photo, most)}
     return Detector.load(data, threads=1, engines=Engines("cuda", (ONNX_RUNTIME, "cuda"), builders, clock))
 

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,9 +14,12 @@ from numpy.typing import NDArray
 
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_detection import Detector, ModelRefusedError
-from savo_detection.choosing import Choice, EngineName, Engines, agree, busy_picture
+from savo_detection.agreement import agree, busy_picture
+from savo_detection.apart import weigh_apart
+from savo_detection.choosing import Choice, EngineName, Engines, Network
 from savo_detection.engines import ONNX_RUNTIME, Engine, OnnxRuntimeEngine, installed_engines
 from savo_detection.heads import Candidates, read_raw
+from savo_detection.weighing import Clock, UnfitError, weigh
 
 MODEL = constant_model(raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9), (32.0, 32.0, 64.0, 56.0, 2, 0.5)], len(NAMES)))
 BLANK = np.zeros((1, 3, 64, 64), np.float32)
@@ -20,7 +27,7 @@ BLANK = np.zeros((1, 3, 64, 64), np.float32)
 Draw = Callable[..., bytes]
 
 
-class Clock:
+class StoppedClock:
     """Time passes only while a scripted engine runs."""
 
     now = 0.0
@@ -32,20 +39,31 @@ class Clock:
 class Scripted:
     """ONNX Runtime's answer, moved by `shift`, after so many seconds of the clock."""
 
-    def __init__(self, clock: Clock, seconds: float, shift: float, data: bytes, _threads: int, _shape: tuple[int, ...]) -> None:
+    def __init__(self, clock: StoppedClock, seconds: float, shift: float, data: bytes, _threads: int, _shape: tuple[int, ...]) -> None:
         self._inner, self._clock, self._seconds, self._shift = OnnxRuntimeEngine(data, 1), clock, seconds, np.float32(shift)
 
     def run(self, tensor: NDArray[Any], read: Callable[[NDArray[Any]], Any]) -> Any:
         self._clock.now += self._seconds
         return self._inner.run(tensor, lambda output: read(output + self._shift))
 
+    def open_all(self) -> None:
+        self._inner.open_all()
+
 
 def choose(wanted: EngineName = "auto", **others: tuple[float, float]) -> tuple[Engine, Choice]:
     """Among an ONNX Runtime of 20 ms and others by name: (seconds of a pass, shift of the answer)."""
-    clock = Clock()
+    clock = StoppedClock()
     builders: dict[str, Any] = {name: partial(Scripted, clock, *script) for name, script in others.items()}
-    engines = Engines(wanted, (ONNX_RUNTIME, *others), builders, clock)
-    return engines.choose(MODEL, 1, BLANK, Scripted(clock, 0.020, 0, MODEL, 1, BLANK.shape), read_raw)
+    return here(wanted, builders, clock).choose(network(Scripted(clock, 0.020, 0, MODEL, 1, BLANK.shape)))
+
+
+def here(wanted: EngineName, builders: dict[str, Any], clock: Clock = time.perf_counter) -> Engines:
+    """They are weighed in this process, for a script is known to no other."""
+    return Engines(wanted, (ONNX_RUNTIME, *builders), builders, clock, partial(weigh, builders=builders, clock=clock))
+
+
+def network(reference: Engine, data: bytes = MODEL) -> Network:
+    return Network(data, 1, BLANK, reference, read_raw)
 
 
 def test_the_fastest_that_agrees_runs_and_the_figures_are_kept() -> None:
@@ -74,7 +92,7 @@ def test_an_engine_that_cannot_run_the_network_is_left_out_with_its_own_words() 
     def broken(_data: bytes, _threads: int, _shape: tuple[int, ...]) -> Engine:
         raise RuntimeError("no such operator: Foo\nand a long trace")
 
-    engine, choice = Engines("auto", (ONNX_RUNTIME, "cuda"), {"cuda": broken}).choose(MODEL, 1, BLANK, OnnxRuntimeEngine(MODEL, 1), read_raw)
+    engine, choice = here("auto", {"cuda": broken}).choose(network(OnnxRuntimeEngine(MODEL, 1)))
     assert isinstance(engine, OnnxRuntimeEngine)
     assert choice.left_out == {"cuda": "no such operator: Foo"}
 
@@ -87,7 +105,7 @@ def test_openvino_s_reason_is_given_without_the_places_in_its_source() -> None:
     def broken(_data: bytes, _threads: int, _shape: tuple[int, ...]) -> Engine:
         raise BrokenError
 
-    _, choice = Engines("auto", (ONNX_RUNTIME, "openvino"), {"openvino": broken}).choose(MODEL, 1, BLANK, OnnxRuntimeEngine(MODEL, 1), read_raw)
+    _, choice = here("auto", {"openvino": broken}).choose(network(OnnxRuntimeEngine(MODEL, 1)))
     assert choice.left_out == {"openvino": "index '0' out of range"}
 
 
@@ -120,17 +138,64 @@ def test_a_pinned_engine_is_taken_though_it_is_slower_and_refused_though_it_is_f
 
 
 def test_the_second_network_of_a_kind_is_not_timed_again_but_its_boxes_are_compared() -> None:
-    clock = Clock()
-    scripts = iter([(0.010, 0.0), (0.010, 0.0), (0.010, 0.5)])
-    builders: dict[str, Any] = {"openvino": lambda *about: Scripted(clock, *next(scripts), *about)}
-    engines = Engines("auto", (ONNX_RUNTIME, "openvino"), builders, clock)
-    reference = Scripted(clock, 0.020, 0, MODEL, 1, BLANK.shape)
-    _, first = engines.choose(MODEL, 1, BLANK, reference, read_raw)
+    clock = StoppedClock()
+    scripts = iter([(0.010, 0.0), (0.010, 0.0), (0.010, 0.0), (0.010, 0.5)])
+    engines = here("auto", {"openvino": lambda *about: Scripted(clock, *next(scripts), *about)}, clock)
+    reference = network(Scripted(clock, 0.020, 0, MODEL, 1, BLANK.shape))
+    _, first = engines.choose(reference)
     timed_until = clock.now
-    _, second = engines.choose(MODEL, 1, BLANK, reference, read_raw)
+    _, second = engines.choose(reference)
     assert second == first
     assert clock.now - timed_until == pytest.approx(0.030)
-    assert engines.choose(MODEL, 1, BLANK, reference, read_raw)[1].engine == ONNX_RUNTIME
+    assert engines.choose(reference)[1] == Choice(ONNX_RUNTIME, {}, {"openvino": "its boxes differ from ONNX Runtime's"})
+
+
+def test_why_onnx_runtime_runs_is_told_of_the_second_network_too() -> None:
+    clock = StoppedClock()
+    engines = here("auto", {"openvino": partial(Scripted, clock, 0.018, 0.0)}, clock)
+    reference = network(Scripted(clock, 0.020, 0, MODEL, 1, BLANK.shape))
+    assert engines.choose(reference)[1] == engines.choose(reference)[1] != Choice(ONNX_RUNTIME)
+
+
+def test_what_was_not_measured_is_asked_again_for_the_next_network() -> None:
+    asked: list[Sequence[str]] = []
+
+    def fails(_network: Network, names: Sequence[str]) -> Choice:
+        asked.append(names)
+        raise UnfitError("what measures it was ended by signal 9")
+
+    engines, reference = Engines("auto", (ONNX_RUNTIME, "openvino", "cuda"), weigh=fails), network(OnnxRuntimeEngine(MODEL, 1))
+    why = "what measures it was ended by signal 9"
+    assert engines.choose(reference) == (reference.reference, Choice(ONNX_RUNTIME, {}, {"openvino": why, "cuda": why}))
+    assert engines.choose(reference)[1].engine == ONNX_RUNTIME
+    assert asked == [["openvino", "cuda"]] * 2
+
+
+@pytest.mark.skipif("cuda" in installed_engines(), reason="ONNX Runtime here was built for a GPU")
+def test_a_process_of_its_own_says_what_it_found() -> None:
+    choice = weigh_apart(network(OnnxRuntimeEngine(MODEL, 1)), ["cuda"])
+    assert choice == Choice(ONNX_RUNTIME, {}, {"cuda": "CUDAExecutionProvider does not start here; ONNX Runtime would take CPUExecutionProvider"})
+
+
+@pytest.mark.skipif("openvino" not in installed_engines(), reason="openvino is not installed (an extra of savo-detection)")
+def test_an_engine_that_is_not_chosen_leaves_nothing_in_the_process() -> None:
+    look = f"""
+import sys
+from savo_detection import Detector
+from savo_detection.choosing import Engines
+choice = Detector.load({MODEL!r}, engines=Engines("auto")).choice
+assert {{"onnxruntime", "openvino"}} <= choice.milliseconds.keys() | choice.left_out.keys(), choice
+assert ("openvino" in sys.modules) == (choice.engine == "openvino"), choice
+"""
+    subprocess.run([sys.executable, "-c", look], check=True)
+
+
+def test_a_process_that_says_nothing_is_told_in_words() -> None:
+    broken = network(OnnxRuntimeEngine(MODEL, 1))
+    with pytest.raises(UnfitError, match=r"what measures it ended with 1: .*it is no ONNX model"):
+        weigh_apart(replace(broken, data=b"no network"), ["openvino"])
+    with pytest.raises(UnfitError, match=r"it was not measured in 0\.01 seconds"):
+        weigh_apart(broken, ["openvino"], patience=0.01)
 
 
 def test_an_engine_that_moves_boxes_is_taken_only_where_it_is_named() -> None:

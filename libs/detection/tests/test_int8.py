@@ -13,13 +13,12 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from libs.detection.tests.test_choosing import BLANK, Clock, Scripted
+from libs.detection.tests.test_choosing import BLANK, Scripted, StoppedClock, here, network
 from libs.detection.tests.tiny_models import NAMES, colour_model
 from savo_detection import Detector
 from savo_detection.choosing import EngineName, Engines
 from savo_detection.decoding import decode
 from savo_detection.engines import ONNX_RUNTIME, OnnxRuntimeEngine, installed_engines
-from savo_detection.heads import read_raw
 from savo_detection.letterbox import letterbox
 
 Draw = Callable[..., bytes]
@@ -63,20 +62,19 @@ def test_whichever_engine_runs_it_the_boxes_are_the_same(quantised: bytes, photo
 
 
 def test_what_was_measured_for_the_whole_network_is_not_believed_of_the_int8_one(quantised: bytes) -> None:
-    clock = Clock()
-    speeds: Iterator[float] = iter((0.010, 0.030))
+    clock = StoppedClock()
+    speeds: Iterator[float] = iter((0.010, 0.010, 0.030))
     builders: dict[str, Any] = {"openvino": lambda *about: Scripted(clock, next(speeds), 0, *about)}
-    engines = Engines("auto", (ONNX_RUNTIME, "openvino"), builders, clock)
+    engines = here("auto", builders, clock)
     chosen = []
     for data in (colour_model(), quantised):
         reference = Scripted(clock, 0.020, 0, data, 1, BLANK.shape)
-        chosen.append(engines.choose(data, 1, BLANK, reference, read_raw)[1].engine)
+        chosen.append(engines.choose(network(reference, data))[1].engine)
     assert chosen == ["openvino", ONNX_RUNTIME]
 
 
 def test_an_engine_whose_int8_boxes_are_others_is_left_out_with_the_reason(quantised: bytes) -> None:
-    builders: dict[str, Any] = {"openvino": partial(Scripted, Clock(), 0.001, 0.02)}
-    engines = Engines("auto", (ONNX_RUNTIME, "openvino"), builders)
-    _, choice = engines.choose(quantised, 1, BLANK, OnnxRuntimeEngine(quantised, 1), read_raw)
+    builders: dict[str, Any] = {"openvino": partial(Scripted, StoppedClock(), 0.001, 0.02)}
+    _, choice = here("auto", builders).choose(network(OnnxRuntimeEngine(quantised, 1), quantised))
     assert choice.engine == ONNX_RUNTIME
     assert choice.left_out == {"openvino": "its boxes differ from ONNX Runtime's"}

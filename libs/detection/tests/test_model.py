@@ -19,6 +19,7 @@ from savo_detection import Detector, UnreadablePhotoError
 from savo_detection.choosing import Engines
 from savo_detection.cpus import at_usual_priority, give_way, usable_cpus
 from savo_detection.engines import ONNX_RUNTIME, OnnxRuntimeEngine
+from savo_detection.sharing import Opened, threads_each
 
 META = {"names": str(dict(enumerate(NAMES))), "task": "detect", "imgsz": "[64, 64]"}
 APPLE_AND_EGG = [(0.0, 8.0, 32.0, 32.0, 0, 0.9), (32.0, 32.0, 64.0, 56.0, 2, 0.5), (1.0, 8.0, 33.0, 32.0, 0, 0.6), (5, 5, 9, 9, 1, 0.2)]
@@ -144,6 +145,33 @@ def test_passes_at_once_share_the_threads() -> None:
     engine = OnnxRuntimeEngine(constant_model(raw_rows([], 3)), 6)
     assert [threads_of(engine, passes) for passes in (1, 2, 3, 4, 5, 12)] == [6, 2, 2, 1, 1, 1]
     assert engine.session_for(2) is engine.session_for(3), "it was opened once"
+
+
+def test_all_widths_are_there_before_passes_come_at_once() -> None:
+    opened: list[int] = []
+
+    def open_for(width: int) -> int:
+        opened.append(width)
+        return width
+
+    sessions = Opened(open_for)
+    sessions.all(6)
+    assert opened == [6, 2, 1]
+    assert [sessions.of(threads_each(6, passes)) for passes in range(1, 9)] == [6, 2, 2, 1, 1, 1, 1, 1]
+    assert len(opened) == 3, "passes opened none"
+
+
+def test_warming_up_opens_all_widths() -> None:
+    ready: list[str] = []
+
+    class Listening(OnnxRuntimeEngine):
+        def open_all(self) -> None:
+            ready.append("all")
+            super().open_all()
+
+    engines = Engines("openvino", (ONNX_RUNTIME, "openvino"), {"openvino": lambda data, threads, _shape: Listening(data, threads)})
+    Detector.load(constant_model(raw_rows([], 3)), engines=engines, threads=3).warm_up()
+    assert ready == ["all"]
 
 
 def test_passes_are_counted_while_they_run_whichever_network_they_are_of() -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Protocol
@@ -33,8 +33,9 @@ __all__ = ["Engine", "LoadedModel", "ModelSlot", "load_engine", "timed_detection
 
 log = structlog.get_logger()
 
-PATIENCE = 5.0
-"""Seconds that a scan waits for a model which is being loaded, before it is answered without it."""
+PATIENCE = 15.0
+"""Seconds that a scan waits for a model which is being loaded, before it is answered without it. Only a replica that has just started lets scans wait;
+weighing the engines takes it two seconds on two quiet cores, and three times that where all services start together."""
 
 _REASON_LIMIT = 1000
 
@@ -55,7 +56,8 @@ class Engine(Protocol):
 
 
 def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
-    """Blocking; run it in a thread. Raises `ModelRefusedError`."""
+    """Blocking; run it in a thread. `engines`: which may run it, None for ONNX Runtime alone. Raises `ModelRefusedError`."""
+    engines = engines or Engines()
     detector = Detector.load(file.data, expected_sha256=file.sha256, expected_classes=file.classes, engines=engines)
     try:
         detector.warm_up()
@@ -65,8 +67,7 @@ def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
     for golden, change in changes:
         if change:
             raise ModelRefusedError(f"it does not see what it saw when it was measured: in photo {golden.sha256[:12]}… {change}")
-    choice = detector.choice
-    log.info("engine.chosen", engine=choice.engine, batch=choice.batch, milliseconds=dict(choice.milliseconds), left_out=dict(choice.left_out))
+    log.info("engine.chosen", asked_for=engines.wanted, **asdict(detector.choice))
     return detector
 
 

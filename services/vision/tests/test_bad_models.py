@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from libs.detection.tests.bad_models import BAD_MODELS, zipped
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_contracts.models import ModelRef, ModelRefused
-from savo_detection.choosing import Engines
+from savo_detection.choosing import Choice, Engines
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import FakeClock, MemoryStore, RecordingPublisher, memory_runtime
 from savo_vision.adapters.models import ModelFiles
@@ -150,10 +150,8 @@ async def test_the_setting_pins_the_engine(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_log_says_which_engine_was_chosen_and_why_not_another() -> None:
-    def broken(_data: bytes, _threads: int, _shape: tuple[int, ...]) -> Any:
-        raise RuntimeError("no such operator: Foo")
-
+    unfit = Choice("onnxruntime", {"onnxruntime": 50.0}, {"openvino": "no such operator: Foo"})
     with capture_logs() as lines:
-        load_engine(ModelFile("v1", model_that_sees("egg")), Engines("auto", ("onnxruntime", "openvino"), {"openvino": broken}))
+        load_engine(ModelFile("v1", model_that_sees("egg")), Engines("auto", ("onnxruntime", "openvino"), weigh=lambda _network, _names: unfit))
     (line,) = (line for line in lines if line["event"] == "engine.chosen")
-    assert (line["engine"], line["left_out"]) == ("onnxruntime", {"openvino": "no such operator: Foo"})
+    assert (line["asked_for"], line["engine"], line["left_out"]) == ("auto", "onnxruntime", {"openvino": "no such operator: Foo"})

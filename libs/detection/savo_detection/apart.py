@@ -1,0 +1,59 @@
+"""Weighing in a process of its own: what a library took that is then not chosen (100 MB, OpenVINO) goes with it, and what it breaks is not the service."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from savo_detection.weighing import Choice, Network, UnfitError, weigh
+
+__all__ = ["weigh_apart"]
+
+PATIENCE = 600.0
+"""Seconds. TensorRT takes minutes to compile a network."""
+
+_LINE = 160
+
+
+def weigh_apart(network: Network, names: Sequence[str], patience: float = PATIENCE) -> Choice:
+    """As `weigh`, of the engines that are known by name. As nice as the thread that asks. Raises `UnfitError` where the process says nothing."""
+    command = [sys.executable, "-m", __name__, str(network.threads), *names]
+    try:
+        done = subprocess.run(command, input=network.data, capture_output=True, timeout=patience, check=True)
+    except subprocess.TimeoutExpired as late:
+        raise UnfitError(f"it was not measured in {patience:g} seconds") from late
+    except subprocess.CalledProcessError as died:
+        raise UnfitError(f"what measures it {_ended(died)}") from died
+    return Choice(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _ended(died: subprocess.CalledProcessError) -> str:
+    said = died.stderr.decode(errors="replace").strip().splitlines()
+    how = f"was ended by signal {-died.returncode}" if died.returncode < 0 else f"ended with {died.returncode}"
+    return f"{how}: {said[-1][:_LINE]}" if said else how
+
+
+def _be_the_first_to_go() -> None:
+    """Where memory ends, Linux is to end this process and not the one that serves."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def main() -> None:
+    # They import this module.
+    from savo_detection.choosing import Engines
+    from savo_detection.model import Detector
+
+    _be_the_first_to_go()
+    threads, *names = sys.argv[1:]
+    detector = Detector.load(sys.stdin.buffer.read(), threads=int(threads), engines=Engines("auto", names, weigh=weigh))
+    sys.stdout.write(f"\n{json.dumps(asdict(detector.choice))}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""How fast the engines run a network here, and whether they see in it what ONNX Runtime sees."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from savo_detection.agreement import agree, best_boxes, picture_tensor, seen_by
+from savo_detection.cpus import at_usual_priority
+from savo_detection.engines import BUILDERS, GAIN_BY_BATCHES, ONNX_RUNTIME, Builder, Engine
+from savo_detection.errors import in_a_line
+from savo_detection.heads import Head
+
+__all__ = ["Choice", "Clock", "Network", "UnfitError", "batch_for", "built", "weigh"]
+
+Clock = Callable[[], float]
+
+_ROUNDS = 5
+_BATCHES = (2, 4, 8, 16)
+_GAIN = 1.1
+"""By how much more photos a second a batch must bring over the one half its size: it makes the first photo wait for the last."""
+_WORTH_IT = 1.2
+"""How much faster than ONNX Runtime another engine must be: it takes memory, and what is nearer would be chosen today and not tomorrow."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """An ONNX file that ONNX Runtime runs."""
+
+    data: bytes
+    threads: int
+    """Of a pass alone."""
+    blank: NDArray[Any]
+    """An input of its shape (1 × 3 × height × width) and kind."""
+    reference: Engine
+    """ONNX Runtime on it."""
+    head: Head
+    takes_batches: bool = False
+    """Its batch axis is free."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What runs the network, and why."""
+
+    engine: str
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+    """Median of a pass alone, by engine; empty where nothing was to be compared."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Engines that could not run this network, gave other boxes or were hardly faster, and batches, with the reason."""
+    batch: int = 1
+    """Photos in one pass, at most."""
+
+
+class UnfitError(Exception):
+    """This engine is not for this network; the text says why."""
+
+
+def built(name: str, network: Network, builders: Mapping[str, Builder] = BUILDERS) -> Engine:
+    """Raises `UnfitError` for what cannot run this network, or sees in it other boxes than ONNX Runtime."""
+    tensor = picture_tensor(network.blank)
+    try:
+        engine = at_usual_priority(partial(builders[name], network.data, network.threads, network.blank.shape))
+        found = seen_by(engine, tensor, network.head)
+    except Exception as flaw:
+        raise UnfitError(in_a_line(flaw)) from flaw
+    if not agree(seen_by(network.reference, tensor, network.head), found):
+        raise UnfitError("its boxes differ from ONNX Runtime's")
+    return engine
+
+
+def weigh(network: Network, names: Sequence[str], builders: Mapping[str, Builder] = BUILDERS, clock: Clock = time.perf_counter) -> Choice:
+    """Of ONNX Runtime and those named the fastest that agrees with it, by passes in turn."""
+    able, left_out = {ONNX_RUNTIME: network.reference}, {}
+    for name in names:
+        try:
+            able[name] = built(name, network, builders)
+        except UnfitError as unfit:
+            left_out[name] = str(unfit)
+    if len(able) == 1:
+        return Choice(ONNX_RUNTIME, {}, left_out)
+    seconds = _seconds_of(able, picture_tensor(network.blank), clock)
+    best = fastest = min(seconds, key=seconds.__getitem__)
+    if seconds[ONNX_RUNTIME] < _WORTH_IT * seconds[fastest] and fastest != ONNX_RUNTIME:
+        best = ONNX_RUNTIME
+        left_out[fastest] = f"it is less than {_WORTH_IT:g} times as fast as {best}, which takes less memory"
+    batch, why_not_more = batch_for(best, able[best], network, clock)
+    return Choice(best, {name: round(1000 * value, 1) for name, value in seconds.items()}, {**left_out, **why_not_more}, batch)
+
+
+def batch_for(name: str, engine: Engine, network: Network, clock: Clock = time.perf_counter) -> tuple[int, dict[str, str]]:
+    """The largest that still brings more photos a second; why a larger one could not be run, where that is what ended it."""
+    if not network.takes_batches or name not in GAIN_BY_BATCHES:
+        return 1, {}
+    tensor = picture_tensor(network.blank)
+    expected = seen_by(engine, tensor, network.head)
+    best, rate = 1, 1 / _seconds_of({"alone": engine}, tensor, clock)["alone"]
+    for size in _BATCHES:
+        many = np.repeat(tensor, size, axis=0)
+        try:
+            same = engine.run(many, lambda output: all(agree(expected, best_boxes(network.head, row[None])) for row in output))
+            seconds = _seconds_of({"together": engine}, many, clock)["together"]
+        except Exception as flaw:  # noqa: BLE001 - whatever a library raises (memory, mostly), a smaller batch does
+            return best, {f"batches of {size}": in_a_line(flaw)}
+        if not same:
+            return best, {f"batches of {size}": "its boxes differ from those of one photo alone"}
+        if size / seconds < _GAIN * rate:
+            break
+        best, rate = size, size / seconds
+    return best, {}
+
+
+def _seconds_of(engines: Mapping[str, Engine], tensor: NDArray[Any], clock: Clock) -> dict[str, float]:
+    """Median seconds of a pass; in turn, so that a busy moment touches all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in engines}
+    for turn in range(_ROUNDS + 1):
+        for name, engine in engines.items():
+            began = clock()
+            engine.run(tensor, lambda _output: None)
+            if turn:
+                seconds[name].append(clock() - began)
+    return {name: statistics.median(values) for name, values in seconds.items()}
