@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -42,6 +42,7 @@ class Sight:
     """A trained network and the photos that it is measured on."""
 
     detector: Detector
+    """It looks at each photo in an input of the photo's own shape, as ultralytics does with such an export."""
     onnx: Path
     images: Path
     photos: list[LabelledPhoto]
@@ -114,6 +115,13 @@ def test_scaled_decoding_is_within_half_a_point_of_whole_decoding(sight: Sight) 
     scaled = evaluate(sight.detector, sight.samples(), resamples=2)
     assert whole.map50 >= 0.5, "a network that sees little proves little"
     assert abs(scaled.map50 - whole.map50) <= 0.005
+
+
+def test_inputs_of_the_photos_own_shape_are_within_half_a_point_of_square_ones(sight: Sight) -> None:
+    squares = replace(sight.detector, choice=replace(sight.detector.choice, snug=0))
+    assert sight.detector.choice.snug
+    square, snug = (evaluate(detector, sight.samples(), resamples=2).map50 for detector in (squares, sight.detector))
+    assert snug >= square - 0.005, f"{snug:.4f} and {square:.4f}"
 
 
 def _trained(folder: Path, photos: list[LabelledPhoto]) -> Path:

@@ -43,7 +43,7 @@ _EXPORT = """
 import sys
 from ultralytics.models import YOLO
 YOLO("yolov8n.yaml").save(f"{sys.argv[1]}/full_size.pt")
-YOLO(f"{sys.argv[1]}/full_size.pt").export(format="onnx", imgsz=640, opset=17, simplify=False, dynamic=False, device="cpu")
+YOLO(f"{sys.argv[1]}/full_size.pt").export(format="onnx", imgsz=640, opset=17, simplify=False, dynamic=True, device="cpu")
 """
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from savo_detection.apart import weigh_apart
 from savo_detection.engines import BUILDERS, BY_NAME_ALONE, ONNX_RUNTIME, Builder, Engine, installed_engines
 from savo_detection.errors import ModelRefusedError
-from savo_detection.weighing import Choice, Clock, Network, UnfitError, batch_for, built
+from savo_detection.weighing import Choice, Clock, Network, UnfitError, batch_for, built, shaped
 
 __all__ = ["Choice", "EngineName", "Engines", "Network"]
 
@@ -33,6 +33,10 @@ class Engines:
 
     def choose(self, network: Network) -> tuple[Engine, Choice]:
         """Raises `ModelRefusedError` when a pinned engine will not do."""
+        engine, choice = self._engine_for(network)
+        return engine, shaped(choice, engine, network)
+
+    def _engine_for(self, network: Network) -> tuple[Engine, Choice]:
         if self.wanted == ONNX_RUNTIME:
             return network.reference, Choice(ONNX_RUNTIME)
         return self._fastest(network) if self.wanted == "auto" else self._pinned(self.wanted, network)

@@ -17,9 +17,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from savo_detection.cpus import gives_way
+from savo_detection.letterbox import STRIDE
 from savo_detection.sharing import UNDER_WAY, Opened, threads_each
 
-__all__ = ["BUILDERS", "BY_NAME_ALONE", "GAIN_BY_BATCHES", "ONNX_RUNTIME", "Engine", "OnnxRuntimeEngine", "OpenVinoEngine", "installed_engines"]
+__all__ = ["BUILDERS", "BY_NAME_ALONE", "ONNX_RUNTIME", "ON_GPU", "Engine", "OnnxRuntimeEngine", "OpenVinoEngine", "installed_engines"]
 
 ONNX_RUNTIME: Final = "onnxruntime"
 
@@ -98,7 +99,10 @@ class OpenVinoEngine:
             raise RuntimeError("this processor does not compute in bfloat16")
         self._model = self._core.read_model(data)
         if self._model.is_dynamic():
-            self._model.reshape(list(shape))
+            sides = list(self._model.input(0).partial_shape)[2:]
+            self._model.reshape(
+                [shape[0], shape[1], *(most if side.is_static else openvino.Dimension(STRIDE, most) for side, most in zip(sides, shape[2:], strict=True))]
+            )
         self._networks = Opened(self._opened)
         self._networks.of(threads)
 
@@ -161,8 +165,8 @@ BUILDERS: Mapping[str, Builder] = MappingProxyType(
 )
 
 
-GAIN_BY_BATCHES = frozenset({"cuda", "tensorrt"})
-"""Engines that take several photos in one pass in less time than one by one. On a processor a pass of one has every core at work."""
+ON_GPU = frozenset({"cuda", "tensorrt"})
+"""They take several photos in one pass in less time than one by one, and each shape anew is slow. On a processor a pass of one has every core at work."""
 
 BY_NAME_ALONE: frozenset[Literal["openvino-bf16"]] = frozenset({"openvino-bf16"})
 """Never chosen by measuring: on 551 photos one box in twenty moved by more than a hundredth of score or of its place, at the same mAP@0.5."""

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from savo_detection.errors import ModelRefusedError
+from savo_detection.letterbox import STRIDE
 
-__all__ = ["FLOATS", "Tensor", "check_output", "class_names", "input_size", "says_end_to_end", "takes_batches"]
+__all__ = ["FLOATS", "Tensor", "check_output", "class_names", "input_size", "says_end_to_end", "takes_any_shape", "takes_batches"]
 
 FLOATS: dict[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
-_STRIDE = 32
 _DEFAULT_SIDE = 640
 _LONGEST_SIDE = 4096
 """Pixels. Several times what any detector is trained on; a picture of the size that a file only claims must not be made to find out."""
@@ -74,14 +74,19 @@ def input_size(inputs: Sequence[Tensor], facts: dict[str, str]) -> tuple[int, in
     if isinstance(shape[0], int) and shape[0] != 1:
         raise ModelRefusedError(f"it takes batches of {shape[0]} only; export it with batch 1")
     height, width = (side if isinstance(side, int) else usual for side, usual in zip(shape[2:], _metadata_size(facts), strict=True))
-    if any(side % _STRIDE or not _STRIDE <= side <= _LONGEST_SIDE for side in (height, width)):
-        raise ModelRefusedError(f"its input is {height} × {width} pixels; both must be multiples of {_STRIDE}, up to {_LONGEST_SIDE}")
+    if any(side % STRIDE or not STRIDE <= side <= _LONGEST_SIDE for side in (height, width)):
+        raise ModelRefusedError(f"its input is {height} × {width} pixels; both must be multiples of {STRIDE}, up to {_LONGEST_SIDE}")
     return height, width
 
 
 def takes_batches(inputs: Sequence[Tensor]) -> bool:
     """Whether the batch axis is free: any number of photos goes in one pass."""
     return not isinstance(inputs[0].shape[0], int)
+
+
+def takes_any_shape(inputs: Sequence[Tensor]) -> bool:
+    """Whether height and width are free."""
+    return not any(isinstance(side, int) for side in inputs[0].shape[2:])
 
 
 def check_output(outputs: Sequence[Tensor]) -> None:

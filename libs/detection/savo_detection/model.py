@@ -10,6 +10,7 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from savo_detection.engines import Engine, OnnxRuntimeEngine
 from savo_detection.errors import ModelRefusedError, in_a_line
 from savo_detection.heads import Candidates, Head, check_answer, head_for
 from savo_detection.letterbox import Letterbox, letterbox
-from savo_detection.metadata import FLOATS, Tensor, check_output, class_names, input_size, says_end_to_end, takes_batches
+from savo_detection.metadata import FLOATS, Tensor, check_output, class_names, input_size, says_end_to_end, takes_any_shape, takes_batches
 
 __all__ = ["CONFIDENCE", "HEADROOM", "IOU", "MAX_BOXES", "DetectedBox", "Detector", "ModelFacts", "onnx_of"]
 
@@ -68,7 +69,7 @@ class Detector:
 
     classes: tuple[str, ...]
     image_size: tuple[int, int]
-    """Height and width of the network's input, pixels."""
+    """Height and width of the network's input, pixels; the largest where both are free."""
     version_info: ModelFacts
     choice: Choice
     """What runs it, and why."""
@@ -110,7 +111,8 @@ class Detector:
         answer = _first_answer(reference, blank)
         head = head_for(answer.shape, len(classes), says_end_to_end(facts))
         check_answer(head, answer[0], len(classes))
-        engine, choice = (engines or Engines()).choose(Network(data, threads, blank, reference, head, takes_batches(inputs)))
+        network = Network(data, threads, blank, reference, head, takes_batches(inputs), takes_any_shape(inputs))
+        engine, choice = (engines or Engines()).choose(network)
         said = {key: facts.get(name, "") for key, name in (("exported_by", "version"), ("exported_at", "date"), ("description", "description"))}
         about = ModelFacts(digest, len(data), head.__name__.removeprefix("read_"), **said)
         return cls(classes, size, about, choice, engine, blank.dtype, head)
@@ -129,19 +131,28 @@ class Detector:
 
     def detect_batch(self, pictures: Sequence[Pixels], confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[list[DetectedBox]]:
         """Boxes in each of up to `batch` pictures, by one pass. Raises `ModelRefusedError` when the network's answer is no numbers."""
-        tensor = self._tensor(len(pictures))
-        places = [letterbox(picture, into) for picture, into in zip(pictures, tensor, strict=True)]
+        places = self._places(pictures)
+        tensor = self._tensor(len(places), places[0])
+        for picture, place, into in zip(pictures, places, tensor, strict=True):
+            letterbox(picture, place, into)
         kept = self._engine.run(
             tensor.astype(self._dtype, copy=False), lambda output: [self._head(np.asarray(row, np.float32), confidence, iou, limit) for row in output]
         )
         return [self._boxes(*one) for one in zip(kept, places, strict=True)]
 
-    def _tensor(self, pictures: int) -> NDArray[np.float32]:
-        """This thread's own, the same for each pass: 5 MB for 640 pixels, which a machine hands out page by page."""
-        kept: NDArray[np.float32] | None = getattr(self._own, "tensor", None)
-        if kept is None or len(kept) < pictures:
-            kept = self._own.tensor = np.empty((pictures, 3, *self.image_size), np.float32)
-        return kept[:pictures]
+    def _places(self, pictures: Sequence[Pixels]) -> list[Letterbox]:
+        """Several that go together share the whole input."""
+        height, width = self.image_size
+        places = [Letterbox.fit(picture.shape[1], picture.shape[0], width, height) for picture in pictures]
+        return [place.snug(self.choice.snug) for place in places] if self.choice.snug and len(places) == 1 else places
+
+    def _tensor(self, pictures: int, size: Letterbox) -> NDArray[np.float32]:
+        """In memory that is this thread's own, the same for each pass: 5 MB for 640 pixels, which a machine hands out page by page."""
+        shape = (pictures, 3, size.input_height, size.input_width)
+        kept: NDArray[np.float32] | None = getattr(self._own, "memory", None)
+        if kept is None or kept.size < prod(shape):
+            kept = self._own.memory = np.empty(pictures * 3 * prod(self.image_size), np.float32)
+        return kept[: prod(shape)].reshape(shape)
 
     def _boxes(self, kept: Candidates, place: Letterbox) -> list[DetectedBox]:
         corners = place.to_photo(kept.corners)

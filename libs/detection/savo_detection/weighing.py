@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from savo_detection.agreement import agree, best_boxes, picture_tensor, seen_by
 from savo_detection.cpus import at_usual_priority
-from savo_detection.engines import BUILDERS, GAIN_BY_BATCHES, ONNX_RUNTIME, Builder, Engine
+from savo_detection.engines import BUILDERS, ON_GPU, ONNX_RUNTIME, Builder, Engine
 from savo_detection.errors import in_a_line
 from savo_detection.heads import Head
+from savo_detection.letterbox import STRIDE
 
-__all__ = ["Choice", "Clock", "Network", "UnfitError", "batch_for", "built", "weigh"]
+__all__ = ["Choice", "Clock", "Network", "UnfitError", "batch_for", "built", "shaped", "weigh"]
 
 Clock = Callable[[], float]
 
@@ -44,6 +45,8 @@ class Network:
     head: Head
     takes_batches: bool = False
     """Its batch axis is free."""
+    takes_any_shape: bool = False
+    """Its height and width are free, up to those of `blank`."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,11 @@ class Choice:
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     """Median of a pass alone, by engine; empty where nothing was to be compared."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Engines that could not run this network, gave other boxes or were hardly faster, and batches, with the reason."""
+    """Engines that could not run this network, gave other boxes or were hardly faster, batches and shapes, with the reason."""
     batch: int = 1
     """Photos in one pass, at most."""
+    snug: int = 0
+    """A photo that goes alone is looked at in an input of its own shape, with sides of so many pixels or a multiple; 0: in the whole input."""
 
 
 class UnfitError(Exception):
@@ -95,9 +100,34 @@ def weigh(network: Network, names: Sequence[str], builders: Mapping[str, Builder
     return Choice(best, {name: round(1000 * value, 1) for name, value in seconds.items()}, {**left_out, **why_not_more}, batch)
 
 
+def shaped(choice: Choice, engine: Engine, network: Network) -> Choice:
+    """Whether photos are looked at in inputs of their own shape, and if a network that would take them is not given them, why."""
+    if not network.takes_any_shape:
+        return choice
+    flaw = _flaw_in_other_shapes(engine, network) if choice.engine not in ON_GPU else f"each is another network to {choice.engine}"
+    if flaw:
+        return replace(choice, left_out={**choice.left_out, "inputs of a photo's own shape": flaw})
+    return replace(choice, snug=STRIDE if choice.engine == ONNX_RUNTIME else _few_shapes(network.blank.shape))
+
+
+def _few_shapes(whole: tuple[int, ...]) -> int:
+    """A quarter of the longer side: OpenVINO keeps 15 MB for each shape that it was ever shown, and seven are enough."""
+    return max(STRIDE, max(whole[2:]) // 4 // STRIDE * STRIDE)
+
+
+def _flaw_in_other_shapes(engine: Engine, network: Network) -> str | None:
+    half = -(-network.blank.shape[2] // 2 // STRIDE) * STRIDE
+    tensor = np.ascontiguousarray(picture_tensor(network.blank)[:, :, :half])
+    try:
+        same = agree(seen_by(network.reference, tensor, network.head), seen_by(engine, tensor, network.head))
+    except Exception as flaw:  # noqa: BLE001 - whatever a library raises: the full input does
+        return in_a_line(flaw)
+    return None if same else "its boxes differ from ONNX Runtime's"
+
+
 def batch_for(name: str, engine: Engine, network: Network, clock: Clock = time.perf_counter) -> tuple[int, dict[str, str]]:
     """The largest that still brings more photos a second; why a larger one could not be run, where that is what ended it."""
-    if not network.takes_batches or name not in GAIN_BY_BATCHES:
+    if not network.takes_batches or name not in ON_GPU:
         return 1, {}
     tensor = picture_tensor(network.blank)
     expected = seen_by(engine, tensor, network.head)

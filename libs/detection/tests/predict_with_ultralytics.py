@@ -1,7 +1,7 @@
 """Run in a process of its own (it imports torch): export a network to ONNX and let ultralytics predict with that very file.
 
 The weights are random, with the class scores spread so that boxes of all confidences come out; parity needs no training.
-Usage: predict_with_ultralytics.py FOLDER HEAD.  HEAD-nms is an export with the suppression inside, end to end.
+Usage: predict_with_ultralytics.py FOLDER HEAD.  HEAD-nms is an export with the suppression inside, end to end; HEAD-free one whose sides are free.
 Writes FOLDER/HEAD.onnx and FOLDER/HEAD.json: photo → [[x1, y1, x2, y2, confidence, class], …].
 """
 
@@ -26,7 +26,7 @@ NAMES = {0: "apple", 1: "milk", 2: "egg"}
 
 def main(folder: Path, head: str) -> None:
     torch.manual_seed(4)
-    network = DetectionModel(f"{head.removesuffix('-nms')}.yaml", nc=len(NAMES), verbose=False)
+    network = DetectionModel(f"{head.partition('-')[0]}.yaml", nc=len(NAMES), verbose=False)
     network.names = NAMES
     _let_signals_through(network)
     layer = network.model[-1]
@@ -39,7 +39,7 @@ def main(folder: Path, head: str) -> None:
     torch.save({"model": network, "train_args": {}}, folder / f"{head}.pt")
     loaded = YOLO(folder / f"{head}.pt")
     inside = {"nms": True, "conf": 0.25, "iou": 0.7} if head.endswith("-nms") else {}
-    onnx_file = loaded.export(format="onnx", imgsz=SIDE, simplify=False, **inside)
+    onnx_file = loaded.export(format="onnx", imgsz=SIDE, simplify=False, dynamic=head.endswith("-free"), **inside)
     predictor = YOLO(onnx_file, task="detect")
     found = {}
     for path in sorted(folder.glob("*.png")):

@@ -19,7 +19,7 @@ from savo_detection import Detector
 from savo_detection.choosing import EngineName, Engines
 from savo_detection.decoding import decode
 from savo_detection.engines import ONNX_RUNTIME, OnnxRuntimeEngine, installed_engines
-from savo_detection.letterbox import letterbox
+from savo_detection.letterbox import Letterbox, letterbox
 
 Draw = Callable[..., bytes]
 
@@ -32,7 +32,7 @@ def quantised(tmp_path: Path, photo: Draw) -> bytes:
     class Pictures(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             tensor = np.empty((1, 3, 64, 64), np.float32)
-            letterbox(decode(photo(64, 64)), tensor[0])
+            letterbox(decode(photo(64, 64)), Letterbox.fit(64, 64, 64, 64), tensor[0])
             self.tensors = iter([tensor])
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:

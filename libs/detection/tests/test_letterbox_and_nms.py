@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from savo_detection.letterbox import Letterbox, letterbox
+from savo_detection.letterbox import STRIDE, Letterbox, letterbox
 from savo_detection.nms import iou_of, suppress
 
 sides = st.integers(1, 5000)
@@ -30,11 +30,26 @@ def test_a_box_comes_back_where_it_was(width: int, height: int, side: int, box: 
     assert np.abs(back - np.asarray([box])).max() <= 1e-3 / min(place.width, place.height) * side
 
 
+@given(sides, sides, inputs, st.sampled_from([1, 2, 3]))
+def test_a_snug_input_holds_the_photo_as_large_with_less_than_a_step_to_spare(width: int, height: int, side: int, steps: int) -> None:
+    step = STRIDE * steps
+    square = Letterbox.fit(width, height, side, side)
+    snug = square.snug(step)
+    assert (snug.width, snug.height) == (square.width, square.height)
+    for fitted, whole, most in ((snug.width, snug.input_width, square.input_width), (snug.height, snug.input_height, square.input_height)):
+        assert fitted <= whole <= most
+        assert whole % step == 0 or whole == most
+        assert whole - fitted < step
+    assert 0 <= snug.left <= snug.input_width - snug.width
+    assert 0 <= snug.top <= snug.input_height - snug.height
+
+
 @given(st.integers(1, 200), st.integers(1, 200))
 @settings(deadline=None, max_examples=50)
 def test_padding_is_grey_and_the_photo_is_where_the_letterbox_says(width: int, height: int) -> None:
     tensor = np.full((3, 64, 64), np.nan, np.float32)
-    place = letterbox(np.full((height, width, 3), 255, np.uint8), tensor)
+    place = Letterbox.fit(width, height, 64, 64)
+    letterbox(np.full((height, width, 3), 255, np.uint8), place, tensor)
     inside = np.zeros((64, 64), bool)
     inside[place.top : place.top + place.height, place.left : place.left + place.width] = True
     assert np.allclose(tensor[:, inside], 1.0)

@@ -32,7 +32,7 @@ def draw(folder: Path) -> None:
 
 @pytest.mark.torch
 @pytest.mark.slow
-@pytest.mark.parametrize("head", ["yolov8n", "yolo11n", "yolo11n-nms"])
+@pytest.mark.parametrize("head", ["yolov8n", "yolov8n-free", "yolo11n", "yolo11n-nms"])
 def test_boxes_equal_ultralytics_own_prediction_of_the_same_file(tmp_path: Path, head: str) -> None:
     if find_spec("ultralytics") is None:
         pytest.skip("ultralytics is not installed")
@@ -44,6 +44,7 @@ def test_boxes_equal_ultralytics_own_prediction_of_the_same_file(tmp_path: Path,
     detector = Detector.load(tmp_path / f"{head}.onnx")
     assert detector.classes == ("apple", "milk", "egg")
     assert detector.version_info.head == ("end_to_end" if head.endswith("-nms") else "raw")
+    assert bool(detector.choice.snug) == head.endswith("-free")
     total = matched = 0
     for name, theirs in json.loads((tmp_path / f"{head}.json").read_text()).items():
         photo = (tmp_path / name).read_bytes()

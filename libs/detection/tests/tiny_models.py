@@ -53,8 +53,11 @@ def exported(graph: Any, metadata: dict[str, str] = METADATA) -> bytes:
     return data
 
 
-def colour_model(*, batch: int | str = 1) -> bytes:
-    """It looks: of the four quarters of a 64 × 64 picture, a red one is an apple, a green one milk, a blue one an egg, and any other is nothing."""
+def colour_model(*, batch: int | str = 1, sides: tuple[int | str, int | str] = (64, 64)) -> bytes:
+    """It looks: of the four quarters of a 64 × 64 picture, a red one is an apple, a green one milk, a blue one an egg, and any other is nothing.
+
+    Whatever `sides` it claims to take: there must be four quarters.
+    """
     side, cell = 64, 32
     weights = np.full((3, 3, cell, cell), -20 / cell**2, np.float32)
     weights[range(3), range(3)] *= -1
@@ -76,6 +79,6 @@ def colour_model(*, batch: int | str = 1) -> bytes:
         helper.make_node("Concat", ["places of each", "scores"], ["output0"], axis=1),
     ]
     images, output = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in (("images", [batch, 3, side, side]), ("output0", [batch, 7, 4]))
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in (("images", [batch, 3, *sides]), ("output0", [batch, 7, 4]))
     )
     return exported(helper.make_graph(nodes, "colours", [images], [output], [numpy_helper.from_array(value, name) for name, value in constants.items()]))

@@ -128,7 +128,7 @@ def model_card(report: ModelReport, facts: Facts) -> str:
             f"# ingredients {report.version}: {report.verdict}",
             "",
             f"Finds {len(report.classes)} ingredients in a photo and draws a box around each. {_origin(report, facts)}, "
-            f"for square inputs of {report.image_size} pixels.{f' Registered by {facts.brought}.' if facts.brought else ''}",
+            f"for inputs of up to {report.image_size} × {report.image_size} pixels.{f' Registered by {facts.brought}.' if facts.brought else ''}",
             "",
             f"On {measured.images} holdout photos with {measured.boxes} boxes, {_holdout(report, facts)}, it reaches "
             f"mAP@0.5 {measured.map50:.3f} (95 % interval {measured.map50_lower:.3f} to {measured.map50_upper:.3f}, drawn by person), "

@@ -81,7 +81,7 @@ async def test_it_is_numbered_judged_and_announced_as_if_it_had_been_trained_her
     classes = ClassList.model_validate_json(house.store.objects[model_key("v1", "classes.json")])
     assert [(entry.id, entry.label) for entry in classes.classes] == [(2, "egg"), (0, "tomato")]
     card = house.store.objects[model_key("v1", "card.md")].decode()
-    assert "Trained elsewhere, for square inputs of 640 pixels. Registered by mia: trained on the GPU machine." in card
+    assert "Trained elsewhere, for inputs of up to 640 × 640 pixels. Registered by mia: trained on the GPU machine." in card
     assert [ended.id for ended in house.ended] == [run["id"]]
 
 

@@ -32,8 +32,8 @@ def train(job: Job, wire: Wire) -> None:
 
 
 def export(job: Job, wire: Wire) -> None:
-    """Fixed input size, names in the metadata, no NMS inside: `savo_detection` does that, the same for every model."""
-    YOLO(job.best).export(format="onnx", imgsz=job.image_size, opset=OPSET, simplify=_has("onnxslim"), dynamic=False, device="cpu")
+    """Free batch and sides, so that a photo is looked at in its own shape; names in the metadata; no NMS inside: `savo_detection` does that for every model."""
+    YOLO(job.best).export(format="onnx", imgsz=job.image_size, opset=OPSET, simplify=_has("onnxslim"), dynamic=True, device="cpu")
     wire.send("exported", onnx=str(job.onnx), opset=OPSET)
 
 
@@ -115,7 +115,7 @@ def _settle_best(job: Job) -> None:
 
 
 def _map50(job: Job, weights: Path) -> float:
-    """Square letterbox for both (`rect=False`): a fixed-size export can be given nothing else."""
+    """Square letterbox for both (`rect=False`): a fixed-size export, which may be registered too, can be given nothing else."""
     device = {} if job.device == "auto" else {"device": job.device}
     if weights.suffix == ".onnx":
         device = {"device": "cpu"}
