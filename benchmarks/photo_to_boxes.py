@@ -49,7 +49,7 @@ def figures() -> Iterator[Figure]:
     model = exported_model()
     best = Detector.load(model, engines=Engines("auto"))
     alone = Detector.load(model)
-    detectors = {best.choice.engine: best, ONNX_RUNTIME: alone, **_by_name_alone(model)}
+    detectors = {best.choice.engine: best, ONNX_RUNTIME: alone, **by_name_alone(model)}
     with ThreadPoolExecutor(usable_cpus()) as threads:
         for size, photo in photos().items():
             turns: dict[str, Callable[[], object]] = {
@@ -67,7 +67,7 @@ def figures() -> Iterator[Figure]:
             yield _of_one_photo(f"bytes → boxes, {size}, {best.choice.engine}", seconds[best.choice.engine], "the engine alone, ready tensors", limit)
 
 
-def _by_name_alone(model: Path) -> dict[str, Detector]:
+def by_name_alone(model: Path) -> dict[str, Detector]:
     """Engines that measuring never chooses, where they run: what the one who names them gains."""
     found: dict[str, Detector] = {}
     for name in sorted(BY_NAME_ALONE):

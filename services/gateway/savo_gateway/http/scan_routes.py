@@ -73,9 +73,18 @@ async def create_scan(
     wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for the result.")] = 0,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255, description="The same key with the same body is the same scan.")] = None,
 ) -> Response:
+    # The order has no name here: its photo would stay in memory as long as its sender waits.
+    scan = await accept_counted(gateway, await _order_of(request, gateway, caller, idempotency_key))
+    if wait and not scan.done:
+        scan = await gateway.wait(scan.scan_id, wait, known=scan)
+    view = ScanView.of(scan)
+    return JSONResponse(view.model_dump(mode="json"), 200 if scan.done else 202, {"Location": view.links["self"]})
+
+
+async def _order_of(request: Request, gateway: Gateway, caller: ScansCaller, idempotency_key: str | None) -> ScanOrder:
     received = await receive_photo(request, gateway)
     form = form_of(ScanForm, received.fields)
-    order = ScanOrder(
+    return ScanOrder(
         data=received.photo,
         person=person_for(caller, form.user_id, form.device_id),
         storage_location=form.storage_location,
@@ -85,11 +94,6 @@ async def create_scan(
         caller=caller.name,
         idempotency_key=idempotency_key,
     )
-    scan = await accept_counted(gateway, order)
-    if wait and not scan.done:
-        scan = await gateway.wait(scan.scan_id, wait, known=scan)
-    view = ScanView.of(scan)
-    return JSONResponse(view.model_dump(mode="json"), 200 if scan.done else 202, {"Location": view.links["self"]})
 
 
 async def accept_counted(gateway: Gateway, order: ScanOrder) -> Scan:
