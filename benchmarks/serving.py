@@ -1,7 +1,7 @@
 """Served scans: a photo over HTTP in, boxes out, four clients at a time. Ours with all its duties (checked, stored, through Kafka, kept in the
 database) beside LitServe and BentoML, which answer from the same ONNX file with Pillow and ONNX Runtime and do nothing else.
 
-Ours runs on the engine that measuring chose, and on those that only a name chooses where they run. LitServe runs `savo_detection` on the chosen engine
+Ours runs on the engine that measuring chose, and then on those that only a name chooses, where they run. LitServe runs `savo_detection` on the same engine
 too: what is left is what our path costs. Peers start as their guides start them, with one worker; LitServe also with a worker a core and a thread each,
 which serves more (BentoML so serves less of the small photos). All take the same form, and no photo is sent twice.
 """
@@ -29,19 +29,17 @@ CLIENTS = 4
 REQUESTS = {"512 px": 16, "12 MP": 8}
 FIRST_PORT = 18451
 
-PEERS = ("LitServe", "LitServe, a worker a core", "BentoML")
-EQUAL = ("LitServe + savo_detection", "LitServe + savo_detection, a worker a core")
+OURS = "ours"
 
 
 def figures() -> Iterator[Figure]:
-    best = best_engine()
-    engines = list(dict.fromkeys((best, ONNX_RUNTIME, *by_name_alone(sure_model()))))
-    with _contenders(engines) as (posts, words):
-        for size, photo in photos().items():
-            turns = asyncio.run(measure(posts, photo, REQUESTS[size]))
-            for engine in engines:
-                for peer in (*PEERS, *(EQUAL if engine == best else ())):
-                    yield from _beside(f"served scans, {size}, {engine}", turns[engine], peer, turns[peer], f"{CLIENTS} clients; {words}")
+    for engine in dict.fromkeys((best_engine(), ONNX_RUNTIME, *by_name_alone(sure_model()))):
+        with _contenders(engine) as (posts, words):
+            for size, photo in photos().items():
+                turns = asyncio.run(measure(posts, photo, REQUESTS[size]))
+                ours = turns.pop(OURS)
+                for peer, theirs in turns.items():
+                    yield from _beside(f"served scans, {size}, {engine}", ours, peer, theirs, f"{CLIENTS} clients; {words}")
 
 
 def _beside(name: str, ours: list[Answered], peer_name: str, peer: list[Answered], note: str) -> Iterator[Figure]:
@@ -73,18 +71,16 @@ async def measure(posts: Mapping[str, Post], photo: bytes, requests: int) -> dic
 
 
 @contextmanager
-def _contenders(engines: list[str]) -> Iterator[tuple[dict[str, Post], str]]:
-    """All of them ready, and in words what broker ours are on."""
+def _contenders(engine: str) -> Iterator[tuple[dict[str, Post], str]]:
+    """All of them ready, and in words what broker ours is on."""
     model, python, ports = str(sure_model().resolve()), peers_python(), itertools.count(FIRST_PORT)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True)))
-        posts: dict[str, Post] = {}
-        for engine in engines:
-            brokered = stack.enter_context(broker())
-            ours = product(folder / engine, next(ports), brokered, {**answering_with(model), "SAVO_DETECTION_ENGINE": engine})
-            posts[engine] = stack.enter_context(ours).scan
-        for names, detector in ((PEERS[:2], "plain"), (EQUAL, engines[0])):
-            for each, workers in zip(names, (1, usable_cpus()), strict=True):
-                posts[each] = stack.enter_context(lit_serve(python, next(ports), detector, model, workers, folder / f"{each}.log"))
+        brokered = stack.enter_context(broker())
+        ours = product(folder / "savo", next(ports), brokered, {**answering_with(model), "SAVO_DETECTION_ENGINE": engine})
+        posts: dict[str, Post] = {OURS: stack.enter_context(ours).scan}
+        for name, detector in (("LitServe", "plain"), ("LitServe + savo_detection", engine)):
+            for workers, how in ((1, ""), (usable_cpus(), ", a worker a core")):
+                posts[name + how] = stack.enter_context(lit_serve(python, next(ports), detector, model, workers, folder / f"{name}{how}.log"))
         posts["BentoML"] = stack.enter_context(bento_ml(python, next(ports), model, folder / "bentoml.log"))
         yield posts, brokered.words
