@@ -7,6 +7,7 @@ installed as `auto` chooses between them.
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 from benchmarks.load import ask_by, http_client
 from benchmarks.measuring import Figure, interval, rounds
 from benchmarks.photo_to_boxes import photos, sure_model
-from benchmarks.product import Product, answering_with, best_engine, broker, one_of_many, product
+from benchmarks.product import Product, answering_with, broker, one_of_many, product
 from savo_detection.engines import ONNX_RUNTIME, installed_engines
 
 SCANS = rounds(2500)
@@ -28,20 +29,26 @@ PORT = 18481
 
 def figures() -> Iterator[Figure]:
     for number, engine in enumerate((ONNX_RUNTIME, "auto")[: len(installed_engines())]):
-        settings = {**answering_with(str(sure_model().resolve())), "SAVO_DETECTION_ENGINE": engine}
+        settings = {**answering_with(str(sure_model().resolve())), "SAVO_DETECTION_ENGINE": engine, "SAVO_LOG_LEVEL": "info", "SAVO_LOG_FORMAT": "json"}
         with (
             tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True) as folder,
             broker() as brokered,
             product(Path(folder), PORT + number, brokered, settings) as served,
         ):
             megabytes = asyncio.run(_watch(served))
+            chosen = _engine_of(served)
         tenth = LOOKS // 10
         early, late = statistics.median(megabytes[tenth : 2 * tenth]), statistics.median(megabytes[-tenth:])
-        chosen = f"auto, which chose {best_engine()}" if engine == "auto" else engine
-        note = f"{SCANS:,} scans; {late - early:+.1f} MB from the second tenth of them ({early:.0f}) to the last ({late:.0f}); yolov8n, {chosen}"
+        note = f"{SCANS:,} scans; {late - early:+.1f} MB from the second tenth of them ({early:.0f}) to the last ({late:.0f}); yolov8n by {chosen}"
         ratios = [MOST / one for one in megabytes]
         name = f"vision's memory (RSS) with {engine}, at most"
         yield Figure(name, "MB", max(megabytes), "the most allowed", MOST, MOST / max(megabytes), *interval(ratios), note)
+
+
+def _engine_of(served: Product) -> str:
+    """As vision says in its log."""
+    events = (json.loads(line) for line in served.vision_log.read_text().splitlines() if line.startswith("{"))
+    return str(next(event["engine"] for event in events if event["event"] == "engine.chosen"))
 
 
 async def _watch(served: Product) -> list[float]:
