@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,13 +13,26 @@ from savo_detection.engines import Engine
 from savo_detection.heads import Candidates, Head
 from savo_detection.nms import iou_of
 
-__all__ = ["agree", "best_boxes", "busy_picture", "picture_tensor", "seen_by"]
+__all__ = ["CLOSELY", "ROUGHLY", "Nearness", "agree", "best_boxes", "busy_picture", "picture_tensor", "seen_by"]
 
 _TOP = 50
 """Boxes of each output that are looked for in the other, by score and before NMS: on any picture and with any weights there are some."""
-_IOU, _PIXELS, _SCORE = 0.95, 1.0, 0.01
 _DUST = 1e-4
 """A score so near to nothing that one engine may round it to 0, where the box is no box."""
+
+
+class Nearness(NamedTuple):
+    """What two engines' boxes may differ by and still be the same box (overlap at least, or corners at most; and score at most), and how many must be."""
+
+    iou: float
+    pixels: float
+    score: float
+    share: float
+
+
+CLOSELY = Nearness(0.95, 1.0, 0.01, 1.0)
+ROUGHLY = Nearness(0.8, 4.0, 0.1, 0.8)
+"""For an engine that is known to round, and taken by who names it: it must be the same network still."""
 
 
 def seen_by(engine: Engine, tensor: NDArray[Any], head: Head) -> Candidates:
@@ -31,19 +44,20 @@ def best_boxes(head: Head, output: NDArray[Any]) -> Candidates:
     return head(np.asarray(output[0], np.float32), 0.0, 1.0, 2 * _TOP)
 
 
-def agree(ours: Candidates, theirs: Candidates) -> bool:
+def agree(ours: Candidates, theirs: Candidates, near: Nearness = CLOSELY) -> bool:
     """Whether each one's surest boxes, down to dust, are among the other's, with the same class, place and score."""
-    return _holds(ours, theirs) and _holds(theirs, ours)
+    return _holds(ours, theirs, near) and _holds(theirs, ours, near)
 
 
-def _holds(some: Candidates, others: Candidates) -> bool:
-    for corners, score, class_id in list(zip(some.corners, some.scores, some.class_ids, strict=True))[:_TOP]:
-        if score <= _DUST:
-            break
-        near = (iou_of(corners, others.corners) >= _IOU) | (np.abs(others.corners - corners).max(axis=1) <= _PIXELS)
-        if not (near & (others.class_ids == class_id) & (np.abs(others.scores - score) <= _SCORE)).any():
-            return False
-    return True
+def _holds(some: Candidates, others: Candidates, near: Nearness) -> bool:
+    surest = [index for index, score in enumerate(some.scores[:_TOP]) if score > _DUST]
+    return sum(_is_among(some, index, others, near) for index in surest) >= near.share * len(surest)
+
+
+def _is_among(some: Candidates, index: int, others: Candidates, near: Nearness) -> bool:
+    corners = some.corners[index]
+    placed = (iou_of(corners, others.corners) >= near.iou) | (np.abs(others.corners - corners).max(axis=1) <= near.pixels)
+    return bool((placed & (others.class_ids == some.class_ids[index]) & (np.abs(others.scores - some.scores[index]) <= near.score)).any())
 
 
 def picture_tensor(blank: NDArray[Any]) -> NDArray[Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,6 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from savo_detection.errors import in_a_line
 from savo_detection.weighing import Choice, Network, UnfitError, weigh
 
 __all__ = ["weigh_apart"]
@@ -18,6 +21,10 @@ PATIENCE = 600.0
 """Seconds. TensorRT takes minutes to compile a network."""
 
 _LINE = 160
+_ANSWER = b"choice: "
+"""Libraries print what they like before and after."""
+_END_WITH_PARENT = 1
+"""PR_SET_PDEATHSIG."""
 
 
 def weigh_apart(network: Network, names: Sequence[str], patience: float = PATIENCE) -> Choice:
@@ -29,7 +36,12 @@ def weigh_apart(network: Network, names: Sequence[str], patience: float = PATIEN
         raise UnfitError(f"it was not measured in {patience:g} seconds") from late
     except subprocess.CalledProcessError as died:
         raise UnfitError(f"what measures it {_ended(died)}") from died
-    return Choice(**json.loads(done.stdout.splitlines()[-1]))
+    except (OSError, TypeError) as unstarted:  # no such file, no more processes; an interpreter inside another program has no path at all
+        raise UnfitError(f"what measures it does not start: {in_a_line(unstarted)}") from unstarted
+    for line in done.stdout.splitlines():
+        if line.startswith(_ANSWER):
+            return Choice(**json.loads(line.removeprefix(_ANSWER)))
+    raise UnfitError("what measures it ended without an answer")
 
 
 def _ended(died: subprocess.CalledProcessError) -> str:
@@ -44,15 +56,21 @@ def _be_the_first_to_go() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
+def _end_with_the_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_END_WITH_PARENT, signal.SIGKILL)
+
+
 def main() -> None:
     # They import this module.
     from savo_detection.choosing import Engines
     from savo_detection.model import Detector
 
+    _end_with_the_parent()
     _be_the_first_to_go()
     threads, *names = sys.argv[1:]
     detector = Detector.load(sys.stdin.buffer.read(), threads=int(threads), engines=Engines("auto", names, weigh=weigh))
-    sys.stdout.write(f"\n{json.dumps(asdict(detector.choice))}\n")
+    sys.stdout.write(f"\n{_ANSWER.decode()}{json.dumps(asdict(detector.choice))}\n")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ ONNX_RUNTIME: Final = "onnxruntime"
 _ON_PROCESSOR = "CPUExecutionProvider"
 _SILENT = 4
 
+_KERNELS = 200
+"""That OpenVINO keeps compiled for shapes that it was shown, about 70 each; it would keep 5,000."""
+
 T = TypeVar("T")
 
 
@@ -123,6 +126,7 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": self._threads,
             "INFERENCE_PRECISION_HINT": self._precision,
             "ENABLE_CPU_PINNING": False,  # a container's quota is no set of cores: pinned threads would wait for each other
+            "CPU_RUNTIME_CACHE_CAPACITY": _KERNELS,
         }
         return _OpenVinoNetwork(self._core.compile_model(self._model, "CPU", settings))
 

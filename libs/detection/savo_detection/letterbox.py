@@ -38,13 +38,12 @@ class Letterbox:
         # A panorama still keeps one row.
         return cls._centred(max(1, round(photo_width * ratio)), max(1, round(photo_height * ratio)), input_width, input_height)
 
-    def snug(self, step: int) -> Letterbox:
-        """The photo as large, in the smallest input that holds it and has sides of whole steps. With `STRIDE` that is how ultralytics pads for free sides.
+    def snug(self) -> Letterbox:
+        """The photo as large, in the smallest input that holds it, as ultralytics pads for a network whose sides are free.
 
         A photo of 4:3 leaves a quarter of a square grey, and a network takes as long for grey.
         """
-        width, height = (-(-fitted // step) * step for fitted in (self.width, self.height))
-        return self._centred(self.width, self.height, min(width, self.input_width), min(height, self.input_height))
+        return self._centred(self.width, self.height, -(-self.width // STRIDE) * STRIDE, -(-self.height // STRIDE) * STRIDE)
 
     @classmethod
     def _centred(cls, width: int, height: int, input_width: int, input_height: int) -> Letterbox:

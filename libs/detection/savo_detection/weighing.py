@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from savo_detection.agreement import agree, best_boxes, picture_tensor, seen_by
+from savo_detection.agreement import CLOSELY, ROUGHLY, Nearness, agree, best_boxes, picture_tensor, seen_by
 from savo_detection.cpus import at_usual_priority
-from savo_detection.engines import BUILDERS, ON_GPU, ONNX_RUNTIME, Builder, Engine
+from savo_detection.engines import BUILDERS, BY_NAME_ALONE, ON_GPU, ONNX_RUNTIME, Builder, Engine
 from savo_detection.errors import in_a_line
 from savo_detection.heads import Head
 from savo_detection.letterbox import STRIDE
@@ -23,7 +22,7 @@ __all__ = ["Choice", "Clock", "Network", "UnfitError", "batch_for", "built", "sh
 
 Clock = Callable[[], float]
 
-_ROUNDS = 5
+_ROUNDS = 8
 _BATCHES = (2, 4, 8, 16)
 _GAIN = 1.1
 """By how much more photos a second a batch must bring over the one half its size: it makes the first photo wait for the last."""
@@ -55,13 +54,13 @@ class Choice:
 
     engine: str
     milliseconds: Mapping[str, float] = field(default_factory=dict)
-    """Median of a pass alone, by engine; empty where nothing was to be compared."""
+    """The shortest pass of several, each alone, by engine; empty where nothing was to be compared."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Engines that could not run this network, gave other boxes or were hardly faster, batches and shapes, with the reason."""
     batch: int = 1
     """Photos in one pass, at most."""
-    snug: int = 0
-    """A photo that goes alone is looked at in an input of its own shape, with sides of so many pixels or a multiple; 0: in the whole input."""
+    snug: bool = False
+    """A photo that goes alone is looked at in an input of its own shape."""
 
 
 class UnfitError(Exception):
@@ -76,9 +75,13 @@ def built(name: str, network: Network, builders: Mapping[str, Builder] = BUILDER
         found = seen_by(engine, tensor, network.head)
     except Exception as flaw:
         raise UnfitError(in_a_line(flaw)) from flaw
-    if not agree(seen_by(network.reference, tensor, network.head), found):
+    if not agree(seen_by(network.reference, tensor, network.head), found, _nearness_of(name)):
         raise UnfitError("its boxes differ from ONNX Runtime's")
     return engine
+
+
+def _nearness_of(name: str) -> Nearness:
+    return ROUGHLY if name in BY_NAME_ALONE else CLOSELY
 
 
 def weigh(network: Network, names: Sequence[str], builders: Mapping[str, Builder] = BUILDERS, clock: Clock = time.perf_counter) -> Choice:
@@ -104,22 +107,16 @@ def shaped(choice: Choice, engine: Engine, network: Network) -> Choice:
     """Whether photos are looked at in inputs of their own shape, and if a network that would take them is not given them, why."""
     if not network.takes_any_shape:
         return choice
-    flaw = _flaw_in_other_shapes(engine, network) if choice.engine not in ON_GPU else f"each is another network to {choice.engine}"
-    if flaw:
-        return replace(choice, left_out={**choice.left_out, "inputs of a photo's own shape": flaw})
-    return replace(choice, snug=STRIDE if choice.engine == ONNX_RUNTIME else _few_shapes(network.blank.shape))
+    flaw = _flaw_in_other_shapes(choice.engine, engine, network) if choice.engine not in ON_GPU else f"each is another network to {choice.engine}"
+    left_out = {"inputs of a photo's own shape": flaw} if flaw else {}
+    return replace(choice, snug=flaw is None, left_out={**choice.left_out, **left_out})
 
 
-def _few_shapes(whole: tuple[int, ...]) -> int:
-    """A quarter of the longer side: OpenVINO keeps 15 MB for each shape that it was ever shown, and seven are enough."""
-    return max(STRIDE, max(whole[2:]) // 4 // STRIDE * STRIDE)
-
-
-def _flaw_in_other_shapes(engine: Engine, network: Network) -> str | None:
+def _flaw_in_other_shapes(name: str, engine: Engine, network: Network) -> str | None:
     half = -(-network.blank.shape[2] // 2 // STRIDE) * STRIDE
     tensor = np.ascontiguousarray(picture_tensor(network.blank)[:, :, :half])
     try:
-        same = agree(seen_by(network.reference, tensor, network.head), seen_by(engine, tensor, network.head))
+        same = agree(seen_by(network.reference, tensor, network.head), seen_by(engine, tensor, network.head), _nearness_of(name))
     except Exception as flaw:  # noqa: BLE001 - whatever a library raises: the full input does
         return in_a_line(flaw)
     return None if same else "its boxes differ from ONNX Runtime's"
@@ -148,7 +145,7 @@ def batch_for(name: str, engine: Engine, network: Network, clock: Clock = time.p
 
 
 def _seconds_of(engines: Mapping[str, Engine], tensor: NDArray[Any], clock: Clock) -> dict[str, float]:
-    """Median seconds of a pass; in turn, so that a busy moment touches all alike."""
+    """The shortest pass, in turn: what a neighbour takes from a pass says nothing of the engine, and takes more from one that waits for its threads."""
     seconds: dict[str, list[float]] = {name: [] for name in engines}
     for turn in range(_ROUNDS + 1):
         for name, engine in engines.items():
@@ -156,4 +153,4 @@ def _seconds_of(engines: Mapping[str, Engine], tensor: NDArray[Any], clock: Cloc
             engine.run(tensor, lambda _output: None)
             if turn:
                 seconds[name].append(clock() - began)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return {name: min(values) for name, values in seconds.items()}

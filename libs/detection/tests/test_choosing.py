@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from select import select
 from typing import Any
 
 import numpy as np
@@ -190,18 +193,82 @@ assert ("openvino" in sys.modules) == (choice.engine == "openvino"), choice
     subprocess.run([sys.executable, "-c", look], check=True)
 
 
-def test_a_process_that_says_nothing_is_told_in_words() -> None:
-    broken = network(OnnxRuntimeEngine(MODEL, 1))
+def test_a_process_that_says_nothing_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = network(OnnxRuntimeEngine(MODEL, 1))
     with pytest.raises(UnfitError, match=r"what measures it ended with 1: .*it is no ONNX model"):
-        weigh_apart(replace(broken, data=b"no network"), ["openvino"])
+        weigh_apart(replace(whole, data=b"no network"), ["openvino"])
     with pytest.raises(UnfitError, match=r"it was not measured in 0\.01 seconds"):
-        weigh_apart(broken, ["openvino"], patience=0.01)
+        weigh_apart(whole, ["openvino"], patience=0.01)
+    for interpreter, words in (("/no/python", "what measures it does not start: .*No such file"), ("/bin/true", "what measures it ended without an answer")):
+        monkeypatch.setattr(sys, "executable", interpreter)
+        with pytest.raises(UnfitError, match=words):
+            weigh_apart(whole, ["openvino"])
+    monkeypatch.setattr(sys, "executable", None)
+    with pytest.raises(UnfitError, match="what measures it does not start"):
+        weigh_apart(whole, ["openvino"])
+
+
+@pytest.mark.skipif("cuda" in installed_engines(), reason="ONNX Runtime here was built for a GPU")
+def test_what_libraries_print_is_no_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import atexit\nprint('hello')\natexit.register(print, 'good bye')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert weigh_apart(network(OnnxRuntimeEngine(MODEL, 1)), ["cuda"]).engine == ONNX_RUNTIME
+
+
+HELD = f"""
+import os, signal, sys, threading
+from pathlib import Path
+from savo_detection import Detector
+from savo_detection.choosing import Engines
+
+loader = threading.Thread(target=Detector.load, args=({MODEL!r},), kwargs={{"engines": Engines("auto", ("onnxruntime", "cuda"))}})
+loader.start()
+child = ""
+while not child or Path(f"/proc/{{child}}/oom_score_adj").read_text() != "1000\\n":
+    child = Path(f"/proc/self/task/{{loader.native_id}}/children").read_text().strip()
+os.kill(int(child), signal.SIGSTOP)
+print(child, flush=True)
+sys.stdin.read()
+"""
+"""A service whose measuring hangs; it prints the id of the process that hangs."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_what_measures_ends_with_the_service_though_it_hangs() -> None:
+    with subprocess.Popen([sys.executable, "-c", HELD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        child = os.pidfd_open(int(service.stdout.readline()))
+        service.kill()
+    assert select([child], [], [], 10)[0], "it is still there"
+    os.close(child)
 
 
 def test_an_engine_that_moves_boxes_is_taken_only_where_it_is_named() -> None:
     quickest = {"openvino-bf16": (0.001, 0.0)}
     assert choose("auto", **quickest)[1] == Choice(ONNX_RUNTIME)
     assert choose("openvino-bf16", **quickest)[1] == Choice("openvino-bf16")
+
+
+class Rounding(OnnxRuntimeEngine):
+    """Its numbers are so much larger than they should be."""
+
+    def __init__(self, times: float, data: bytes, threads: int, _shape: tuple[int, ...]) -> None:
+        super().__init__(data, threads)
+        self.times = np.float32(times)
+
+    def run(self, tensor: NDArray[Any], read: Callable[[NDArray[Any]], Any]) -> Any:
+        return super().run(tensor, lambda output: read(output * self.times))
+
+
+def test_an_engine_that_moves_boxes_may_move_them_a_little_where_it_is_named() -> None:
+    def pin(name: EngineName, times: float) -> str:
+        return here(name, {name: partial(Rounding, times)}).choose(network(OnnxRuntimeEngine(MODEL, 1)))[1].engine
+
+    assert pin("openvino-bf16", 1.03) == "openvino-bf16"
+    with pytest.raises(ModelRefusedError, match="its boxes differ"):
+        pin("openvino-bf16", 1.3)
+    with pytest.raises(ModelRefusedError, match="its boxes differ"):
+        pin("openvino", 1.03)
 
 
 def test_a_processor_without_bfloat16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,8 @@ class ModelSlot:
     champion: LoadedModel | None = None
     """The last champion that could be loaded: it serves on when the next one is refused."""
     _models: Mapping[str, LoadedModel] = field(default_factory=lambda: MappingProxyType({}))
+    _named: dict[str, str] = field(default_factory=dict)
+    """Version of what the operator's path led to: who waited for the one asks for the other."""
     _expected: dict[str, asyncio.Event] = field(default_factory=dict)
     _refused: set[tuple[str, str]] = field(default_factory=set)
 
@@ -120,7 +122,7 @@ class ModelSlot:
                     await on_its_way.wait()
             except TimeoutError:
                 log.warning("model.late", version=version, waited_seconds=self.patience)
-        return self._models.get(version)
+        return self._models.get(self._named.get(version, version))
 
     async def bring(self, ref: ModelRef) -> LoadedModel | None:
         """The registered model, loaded now if it was not. None when it is refused, which is announced once. Raises `DependencyDownError`."""
@@ -137,7 +139,7 @@ class ModelSlot:
         version = path[-120:]
         try:
             file = await self.source.named(path)
-            version = file.version
+            version = self._named[path] = file.version
             if version not in self._models:
                 await self._place(file)
         except (ModelRefusedError, ModelMissingError) as flaw:
@@ -151,7 +153,13 @@ class ModelSlot:
 
     async def _place(self, file: ModelFile) -> None:
         began = time.perf_counter()
-        engine = await self._loaded(file)
+        try:
+            engine = await self._loaded(file)
+        except ModelRefusedError:
+            raise
+        except Exception as flaw:
+            log.exception("model.load_failed", version=file.version)
+            raise ModelRefusedError(f"it could not be loaded: {in_a_line(flaw)}") from flaw
         self._models = MappingProxyType({**self._models, file.version: LoadedModel(file.version, engine)})
         MODEL_SWAP.observe(time.perf_counter() - began)
         log.info("model.loaded", version=file.version, seconds=round(time.perf_counter() - began, 3))

@@ -117,10 +117,11 @@ class FakeEngine:
 
 @dataclass
 class FakeModels:
-    """A model's file is its version; `missing` raises, `engines` says what loads."""
+    """A model's file is its version, a path's the last part of it; `faults` says what cannot be had, `broken` what does not load, `engines` what loads."""
 
     engines: dict[str, FakeEngine] = field(default_factory=dict)
     faults: dict[str, Exception] = field(default_factory=dict)
+    broken: dict[str, Exception] = field(default_factory=dict)
     loads: list[str] = field(default_factory=list)
 
     async def registered(self, ref: ModelRef) -> ModelFile:
@@ -129,9 +130,12 @@ class FakeModels:
     async def named(self, path: str) -> ModelFile:
         if path in self.faults:
             raise self.faults[path]
-        return ModelFile(path, path.encode())
+        version = path.rpartition("/")[2]
+        return ModelFile(version, version.encode())
 
     def load(self, file: ModelFile) -> FakeEngine:
+        if file.version in self.broken:
+            raise self.broken[file.version]
         self.loads.append(file.version)
         return self.engines.setdefault(file.version, FakeEngine())
 

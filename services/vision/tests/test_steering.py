@@ -88,6 +88,17 @@ async def test_a_refused_candidate_is_announced_once_and_the_champion_serves_on(
     assert (refused.version, refused.replica, refused.reason) == ("v2", "vision-0", "its class list does not fit")
 
 
+async def test_a_model_whose_loading_breaks_is_refused_and_no_scan_waits_for_it_again(world: World) -> None:
+    world.scan.slot.patience = 5
+    world.models.broken["v1"] = BlockingIOError(11, "Resource temporarily unavailable")
+    await world.turn_to(rollout(1, 1.0, candidate=V1))
+    async with asyncio.timeout(1):
+        done = await answer(world)
+    assert (done.served_by, done.fallback_reason) == (ServedBy.GOOGLE, FallbackReason.MODEL_UNAVAILABLE)
+    (refused,) = world.published
+    assert refused.reason == "it could not be loaded: [Errno 11] Resource temporarily unavailable"
+
+
 async def test_a_refused_champion_leaves_the_one_before_it_serving(world: World) -> None:
     await world.turn_to(rollout(1, 0.0, champion=V1))
     world.models.faults["v2"] = ModelMissingError("model v2 is not in the object store")
@@ -161,7 +172,7 @@ async def test_a_refusal_that_could_not_be_published_is_published_later(world: W
 class TestOwnModel:
     @pytest.fixture
     def routing_policy(self) -> RoutingPolicy:
-        return RoutingPolicy(use_custom=True, pinned_share=1.0, own_model="best.onnx")
+        return RoutingPolicy(use_custom=True, pinned_share=1.0, own_model="runs/best.onnx")
 
     async def test_the_operator_s_own_model_serves_its_pinned_share(self, world: World) -> None:
         world.models.engines["best.onnx"] = FakeEngine((0.8,))
@@ -169,8 +180,18 @@ class TestOwnModel:
         done = await answer(world)
         assert (done.served_by, done.model_version, done.experiment, done.share) == (ServedBy.CUSTOM, "best.onnx", "best.onnx", 1.0)
 
+    async def test_scans_that_waited_for_it_are_answered_by_it(self, world: World) -> None:
+        world.scan.slot.patience = 5
+        waiting = asyncio.create_task(world.scan(request()))
+        await asyncio.sleep(0.02)
+        assert not waiting.done()
+        await world.steering.settle()
+        done = await waiting
+        assert isinstance(done, ScanCompleted)
+        assert (done.served_by, done.model_version, done.fallback_reason) == (ServedBy.CUSTOM, "best.onnx", None)
+
     async def test_a_missing_own_model_is_named_in_the_refusal_and_the_provider_answers(self, world: World) -> None:
-        world.models.faults["best.onnx"] = ModelMissingError("best.onnx cannot be read: No such file or directory")
+        world.models.faults["runs/best.onnx"] = ModelMissingError("best.onnx cannot be read: No such file or directory")
         await world.steering.settle()
         assert (await answer(world)).fallback_reason is FallbackReason.MODEL_UNAVAILABLE
         assert "best.onnx" in world.published[0].reason
