@@ -29,8 +29,8 @@ from savo_detection.model import HEADROOM, DetectedBox, Detector
 
 SIDE = 192
 DRAWN_TO_LEARN, DRAWN_TO_MEASURE = 120, 320
-SHAPES = ((4, 3), (16, 9), (3, 4), (9, 16), (2, 1))
-"""Width and height of the parts: the photos themselves are square, the scenes 4:3."""
+SHAPES = ((4, 3), (16, 9), (3, 4), (9, 16))
+"""Width and height of the parts, as phones take them: the photos themselves are square, the scenes 4:3."""
 EPOCHS = 40
 HABITS = {"nbs": 8, "optimizer": "AdamW", "lr0": 0.003, "warmup_epochs": 1, "warmup_bias_lr": 0.0, "mosaic": 0.0, "scale": 0.3, "cache": "ram", "val": False}
 
