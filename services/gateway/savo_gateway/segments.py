@@ -15,6 +15,8 @@ import zlib
 from collections.abc import Iterator
 from typing import TypeVar
 
+from savo_detection.parts import MOST_PARTS
+
 __all__ = ["AnimatedContainerError", "BrokenContainerError", "TruncatedContainerError", "without_metadata"]
 
 
@@ -36,16 +38,13 @@ class TruncatedContainerError(BrokenContainerError):
     """The bytes follow their format and end before the picture does. Noise behind a photo's first bytes is only broken."""
 
 
-MOST_PARTS = 100_000
-"""Segments or chunks: each costs memory of its own, and no photo has a hundredth of them."""
-
-
 def without_metadata(data: bytes, media_type: str, orientation: int = 1) -> bytes:
     """The same picture without metadata but its `orientation` (EXIF 1…8). Raises `BrokenContainerError`."""
     return {"image/jpeg": _cut_jpeg, "image/png": _cut_png, "image/webp": _cut_webp}[media_type](data, orientation)
 
 
 def _few(parts: Iterator[T]) -> Iterator[T]:
+    """Each costs memory of its own; a JPEG's are counted here up to its end, where `probe` looks no further than its pixels."""
     for number, part in enumerate(parts, 1):
         if number > MOST_PARTS:
             raise BrokenContainerError(f"it holds more than {MOST_PARTS:,} parts")

@@ -25,6 +25,15 @@ async def answer(world: World, scan_id: str = "s1") -> ScanCompleted:
     return finished
 
 
+async def answer_to_one_that_waits(world: World) -> ScanCompleted:
+    """For its model, which is loaded meanwhile."""
+    waiting = asyncio.create_task(answer(world))
+    await asyncio.sleep(0.02)
+    assert not waiting.done()
+    await world.steering.settle()
+    return await waiting
+
+
 async def test_a_new_share_is_in_force_when_its_model_is_loaded(world: World) -> None:
     await world.turn_to(rollout(1, 0.0))
     world.steering.take(rollout(2, 1.0, candidate=V1))
@@ -36,12 +45,7 @@ async def test_a_new_share_is_in_force_when_its_model_is_loaded(world: World) ->
 async def test_after_a_restart_scans_wait_for_their_model_and_stay_in_their_arm(world: World) -> None:
     world.scan.slot.patience = 5
     world.steering.take(rollout(9, 1.0, candidate=V1))
-    waiting = asyncio.create_task(world.scan(request()))
-    await asyncio.sleep(0.02)
-    assert not waiting.done()
-    await world.steering.settle()
-    done = await waiting
-    assert isinstance(done, ScanCompleted)
+    done = await answer_to_one_that_waits(world)
     assert (done.served_by, done.model_version) == (ServedBy.CUSTOM, "v1")
 
 
@@ -182,12 +186,7 @@ class TestOwnModel:
 
     async def test_scans_that_waited_for_it_are_answered_by_it(self, world: World) -> None:
         world.scan.slot.patience = 5
-        waiting = asyncio.create_task(world.scan(request()))
-        await asyncio.sleep(0.02)
-        assert not waiting.done()
-        await world.steering.settle()
-        done = await waiting
-        assert isinstance(done, ScanCompleted)
+        done = await answer_to_one_that_waits(world)
         assert (done.served_by, done.model_version, done.fallback_reason) == (ServedBy.CUSTOM, "best.onnx", None)
 
     async def test_a_missing_own_model_is_named_in_the_refusal_and_the_provider_answers(self, world: World) -> None:
