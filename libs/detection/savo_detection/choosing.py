@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from savo_detection.apart import weigh_apart
 from savo_detection.engines import BUILDERS, BY_NAME_ALONE, ONNX_RUNTIME, Builder, Engine, installed_engines
 from savo_detection.errors import ModelRefusedError
-from savo_detection.weighing import Choice, Clock, Network, UnfitError, batch_for, built, shaped
+from savo_detection.weighing import Choice, Clock, Network, UnfitError, batch_for, built, shaped, shortened
 
 __all__ = ["Choice", "EngineName", "Engines", "Network"]
 
@@ -33,8 +33,11 @@ class Engines:
 
     def choose(self, network: Network) -> tuple[Engine, Choice]:
         """Raises `ModelRefusedError` when a pinned engine will not do."""
-        engine, choice = self._engine_for(network)
-        return engine, shaped(choice, engine, network)
+        short, flaw = shortened(network)
+        engine, choice = self._engine_for(short)
+        left_out = {"fewer steps": flaw} if flaw else {}
+        choice = replace(choice, shortened=short is not network, left_out={**choice.left_out, **left_out})
+        return engine, shaped(choice, engine, short)
 
     def _engine_for(self, network: Network) -> tuple[Engine, Choice]:
         if self.wanted == ONNX_RUNTIME:

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from savo_detection.agreement import CLOSELY, ROUGHLY, Nearness, agree, best_boxes, picture_tensor, seen_by
 from savo_detection.cpus import at_usual_priority
-from savo_detection.engines import BUILDERS, BY_NAME_ALONE, ON_GPU, ONNX_RUNTIME, Builder, Engine
+from savo_detection.engines import BUILDERS, BY_NAME_ALONE, ON_GPU, ONNX_RUNTIME, Builder, Engine, OnnxRuntimeEngine
 from savo_detection.errors import in_a_line
+from savo_detection.fewer_steps import in_fewer_steps
 from savo_detection.heads import Head
 from savo_detection.letterbox import STRIDE
 
-__all__ = ["Choice", "Clock", "Network", "UnfitError", "batch_for", "built", "shaped", "weigh"]
+__all__ = ["Choice", "Clock", "Network", "UnfitError", "batch_for", "built", "shaped", "shortened", "weigh"]
 
 Clock = Callable[[], float]
 
@@ -56,15 +57,31 @@ class Choice:
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     """The shortest pass of several, each alone, by engine; empty where nothing was to be compared."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Engines that could not run this network, gave other boxes or were hardly faster, batches and shapes, with the reason."""
+    """Engines that could not run this network, gave other boxes or were hardly faster, batches, shapes and fewer steps, with the reason."""
     batch: int = 1
     """Photos in one pass, at most."""
     snug: bool = False
     """A photo that goes alone is looked at in an input of its own shape."""
+    shortened: bool = False
+    """The network runs in fewer steps than its file has."""
 
 
 class UnfitError(Exception):
     """This engine is not for this network; the text says why."""
+
+
+def shortened(network: Network, shorten: Callable[[bytes], bytes | None] = in_fewer_steps) -> tuple[Network, str | None]:
+    """The network in fewer steps; as it is where there is nothing to leave out, or with the reason why it may not be."""
+    tensor = picture_tensor(network.blank)
+    try:
+        data = shorten(network.data)
+        if data is None:
+            return network, None
+        engine = OnnxRuntimeEngine(data, network.threads)
+        same = agree(seen_by(network.reference, tensor, network.head), seen_by(engine, tensor, network.head))
+    except Exception as flaw:  # noqa: BLE001 - whatever a library raises: the file does as it is
+        return network, in_a_line(flaw)
+    return (replace(network, data=data, reference=engine), None) if same else (network, "its boxes differ from the file's")
 
 
 def built(name: str, network: Network, builders: Mapping[str, Builder] = BUILDERS) -> Engine:

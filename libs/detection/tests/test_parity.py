@@ -45,6 +45,7 @@ def test_boxes_equal_ultralytics_own_prediction_of_the_same_file(tmp_path: Path,
     assert detector.classes == ("apple", "milk", "egg")
     assert detector.version_info.head == ("end_to_end" if head.endswith("-nms") else "raw")
     assert detector.choice.snug == head.endswith("-free")
+    assert detector.choice.shortened
     total = matched = 0
     for name, theirs in json.loads((tmp_path / f"{head}.json").read_text()).items():
         photo = (tmp_path / name).read_bytes()

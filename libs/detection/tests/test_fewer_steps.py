@@ -1,0 +1,226 @@
+"""A network in fewer steps answers as before; what is built in another way than it looks stays whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper, parser
+
+from libs.detection.tests.tiny_models import METADATA, NAMES, constant_model, raw_rows
+from savo_detection import Detector
+from savo_detection.agreement import busy_picture
+from savo_detection.engines import OnnxRuntimeEngine
+from savo_detection.fewer_steps import in_fewer_steps
+from savo_detection.heads import read_raw
+from savo_detection.weighing import Network, shortened
+
+DRAW = np.random.default_rng(5)
+
+BLOCK = """
+    joint = Conv<kernel_shape=[3, 3], pads=[1, 1, 1, 1]>(x, filters, bias)
+    open = Sigmoid(joint)
+    active = Mul(joint, open)
+    left, right = Split<axis=1>(active, sizes)
+    y = Concat<axis=1>(right, left)
+"""
+BLOCK_CONSTANTS = {"filters": DRAW.normal(size=(8, 4, 3, 3)), "bias": DRAW.normal(size=8), "sizes": np.asarray([3, 5])}
+
+NECK = """
+    coarse = MaxPool<kernel_shape=[2, 2], strides=[2, 2]>(x)
+    fine = Relu(x)
+    enlarged = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">(coarse, , scales)
+    both = Concat<axis=1>(enlarged, fine)
+    y = Conv(both, mixing, bias)
+"""
+NECK_CONSTANTS = {"scales": np.asarray([1, 1, 2, 2]), "mixing": DRAW.normal(size=(6, 8, 1, 1)), "bias": DRAW.normal(size=6)}
+
+HEAD = """
+    chances = Softmax<axis=1>(x)
+    y = Conv(chances, distances)
+"""
+HEAD_CONSTANTS = {"distances": np.arange(4).reshape(1, 4, 1, 1)}
+
+PARTS = {"block": (BLOCK, BLOCK_CONSTANTS), "neck": (NECK, NECK_CONSTANTS), "head": (HEAD, HEAD_CONSTANTS)}
+
+
+def network(
+    text: str, constants: Mapping[str, NDArray[Any]], *, sees: str = "float[1, 4, H, W] x", answers: str = "float[N, C, H, W] y", opset: int = 17
+) -> bytes:
+    """A file of these steps. Constants are float32, but for sizes."""
+    model = parser.parse_model(f'<ir_version: 9, opset_import: ["" : {opset}]> made ({sees}) => ({answers}) {{ {text} }}')
+    for name, value in constants.items():
+        model.graph.initializer.append(numpy_helper.from_array(value.astype(np.int64 if name == "sizes" else np.float32), name))
+    helper.set_model_props(model, METADATA)
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def steps(data: bytes) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load_model_from_string(data).graph.node)
+
+
+def answers_of(data: bytes, picture: NDArray[Any]) -> list[NDArray[Any]]:
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    found: list[NDArray[Any]] = session.run(None, {"x": picture})
+    return found
+
+
+def picture(height: int = 6, width: int = 10, spread: float = 3) -> NDArray[Any]:
+    return np.random.default_rng(height).normal(scale=spread, size=(1, 4, height, width)).astype(np.float32)
+
+
+def same_in_fewer_steps(data: bytes, *pictures: NDArray[Any]) -> bytes:
+    short = in_fewer_steps(data)
+    assert short is not None
+    for each in pictures or (picture(), picture(8, 2)):
+        for before, after in zip(answers_of(data, each), answers_of(short, each), strict=True):
+            np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
+    return short
+
+
+def test_halves_are_made_apart_and_not_split() -> None:
+    short = same_in_fewer_steps(network(BLOCK, BLOCK_CONSTANTS))
+    assert steps(short) == {"Conv": 2, "Sigmoid": 2, "Mul": 2, "Concat": 1}
+
+
+def test_without_a_bias_and_into_three_parts_as_well() -> None:
+    text = BLOCK.replace(", bias)", ")").replace("left, right", "left, middle, right").replace("(right, left)", "(right, left, middle)")
+    short = same_in_fewer_steps(network(text, {"filters": BLOCK_CONSTANTS["filters"], "sizes": np.asarray([1, 5, 2])}))
+    assert steps(short)["Split"] == 0
+
+
+def test_a_small_map_is_mixed_before_it_is_enlarged() -> None:
+    short = same_in_fewer_steps(network(NECK, NECK_CONSTANTS))
+    assert steps(short) == {"MaxPool": 1, "Relu": 1, "Conv": 2, "Resize": 1, "Add": 1}
+    sizes = {tuple(constant.dims) for constant in onnx.load_model_from_string(short).graph.initializer}
+    assert sizes == {(4,), (6, 4, 1, 1), (6,)}
+
+
+def test_whichever_of_the_two_maps_is_named_first() -> None:
+    text = NECK.replace("(enlarged, fine)", "(fine, enlarged)")
+    assert steps(same_in_fewer_steps(network(text, NECK_CONSTANTS)))["Concat"] == 0
+
+
+def test_halves_of_what_is_mixed_are_made_apart_too() -> None:
+    text = NECK.replace("y = Conv", "joint = Conv") + BLOCK[BLOCK.index("open") :]
+    short = same_in_fewer_steps(network(text, {**NECK_CONSTANTS, "sizes": np.asarray([2, 4])}))
+    assert steps(short) == {"MaxPool": 1, "Relu": 1, "Conv": 4, "Resize": 2, "Add": 2, "Sigmoid": 2, "Mul": 2, "Concat": 1}
+
+
+@pytest.mark.parametrize("spread", [0.01, 3, 25])
+def test_the_mean_of_a_distribution_is_two_sums(spread: float) -> None:
+    short = same_in_fewer_steps(network(HEAD, HEAD_CONSTANTS), picture(spread=spread).clip(-79, 79))
+    assert steps(short) == {"Clip": 1, "Exp": 1, "Conv": 1, "Split": 1, "Div": 1}
+
+
+def test_a_distribution_of_any_size_has_a_mean() -> None:
+    (mean,) = answers_of(same_in_fewer_steps(network(HEAD, HEAD_CONSTANTS)), picture(spread=1e30))
+    assert ((mean >= 0) & (mean <= 3)).all()
+
+
+def test_constants_may_be_steps() -> None:
+    text = "sizes = Constant<value = int64[2] {3, 5}>()" + BLOCK
+    short = same_in_fewer_steps(network(text, {name: BLOCK_CONSTANTS[name] for name in ("filters", "bias")}))
+    assert steps(short)["Split"] == 0
+
+
+def test_what_the_file_says_of_itself_stays() -> None:
+    data = network(BLOCK, BLOCK_CONSTANTS)
+    short = onnx.load_model_from_string(in_fewer_steps(data) or b"")
+    before = onnx.load_model_from_string(data)
+    assert (short.metadata_props, short.graph.input, short.graph.output) == (before.metadata_props, before.graph.input, before.graph.output)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_once_is_enough(part: str) -> None:
+    assert in_fewer_steps(in_fewer_steps(network(*PARTS[part])) or b"") is None
+
+
+Case = tuple[str, dict[str, str], dict[str, NDArray[Any]]]
+"""A part, what is written otherwise in it, and other constants."""
+
+OTHERWISE: dict[str, Case] = {
+    "filters that see some channels alone": ("block", {"kernel_shape": "group=2, kernel_shape"}, {"filters": np.ones((8, 2, 3, 3))}),
+    "filters that are computed": ("block", {"joint =": "made = Relu(filters) joint =", "(x, filters": "(x, made"}, {}),
+    "another activation": ("block", {"Mul(joint, open)": "Mul(joint, joint)"}, {}),
+    "a gate over something else": ("block", {"Mul(joint, open)": "Mul(other, open)"}, {"other": np.ones((1, 8, 1, 1))}),
+    "halves and the whole": ("block", {"(right, left)": "(right, left, active)"}, {}),
+    "halves and what comes before": ("block", {"(right, left)": "(right, left, joint)"}, {}),
+    "split by rows": ("block", {"axis=1>(active": "axis=2>(active"}, {"sizes": np.asarray([2, 4])}),
+    "enlarged by new values": ("neck", {'"nearest", c': '"linear", c'}, {}),
+    "enlarged to a size": ("neck", {"enlarged =": "size = Shape(x) enlarged =", ", , scales": ", , , size"}, {}),
+    "mixing that adds a border": ("neck", {"Conv(both": "Conv<pads=[1, 1, 1, 1]>(both"}, {}),
+    "mixing that leaves pixels out": ("neck", {"Conv(both": "Conv<strides=[2, 2]>(both"}, {}),
+    "three maps": ("neck", {"(enlarged, fine)": "(enlarged, fine, enlarged)"}, {"mixing": np.ones((6, 12, 1, 1))}),
+    "joined maps that are of use themselves": ("neck", {"y =": "other = Relu(both) y ="}, {}),
+    "a distribution over rows": ("head", {"axis=1": "axis=2"}, {}),
+    "chances that are of use themselves": ("head", {"y =": "other = Relu(chances) y ="}, {}),
+    "a mean and something": ("head", {"distances)": "distances, one)"}, {"one": np.ones(1)}),
+    "two means": ("head", {}, {"distances": np.ones((2, 4, 1, 1))}),
+}
+
+
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_what_is_built_in_another_way_stays_whole(case: str) -> None:
+    part, changes, others = OTHERWISE[case]
+    text, constants = PARTS[part]
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    assert in_fewer_steps(network(text, {**constants, **others})) is None
+
+
+@pytest.mark.parametrize(("part", "kept"), [("block", "active"), ("block", "joint"), ("neck", "both"), ("neck", "enlarged"), ("head", "chances")])
+def test_what_the_network_answers_with_stays(part: str, kept: str) -> None:
+    assert in_fewer_steps(network(*PARTS[part], answers=f"float[N, C, H, W] y, float[N, D, H, W] {kept}")) is None
+
+
+def test_older_files_mean_other_things_by_the_same_names() -> None:
+    assert in_fewer_steps(network(*PARTS["head"], opset=12)) is None
+
+
+FILE, MOVED = (constant_model(raw_rows([(x, 8.0, x + 32, 32.0, 0, 0.9)], len(NAMES))) for x in (0.0, 20.0))
+
+
+def shortened_to(shorten: Callable[[bytes], bytes]) -> tuple[bytes, str | None]:
+    """What runs of `FILE`, and why not its fewer steps."""
+    whole = Network(FILE, 1, np.zeros((1, 3, 64, 64), np.float32), OnnxRuntimeEngine(FILE, 1), read_raw)
+    short, flaw = shortened(whole, shorten)
+    assert (short is whole) == (short.reference is whole.reference)
+    return short.data, flaw
+
+
+def test_fewer_steps_that_see_the_same_run() -> None:
+    same = FILE + onnx.ModelProto(doc_string="shorter").SerializeToString()
+    assert shortened_to(lambda _data: same) == (same, None)
+
+
+def test_fewer_steps_that_see_something_else_do_not() -> None:
+    assert shortened_to(lambda _data: MOVED) == (FILE, "its boxes differ from the file's")
+
+
+def test_nor_those_that_break() -> None:
+    def breaks(_data: bytes) -> bytes:
+        raise RuntimeError("no such step\nand a long trace")
+
+    assert shortened_to(breaks) == (FILE, "no such step")
+    data, flaw = shortened_to(lambda _data: b"no network")
+    assert data == FILE
+    assert flaw is not None
+
+
+def test_the_choice_tells_of_it() -> None:
+    text = BLOCK.replace("y = ", "z = ") + "mean = ReduceMean<keepdims=0>(z) nothing = Mul(mean, zero) y = Add(nothing, answer)"
+    constants = {**BLOCK_CONSTANTS, "filters": np.ones((8, 3, 3, 3)), "zero": np.zeros(()), "answer": raw_rows([(0.0, 0.0, 32.0, 64.0, 1, 0.9)], len(NAMES))}
+    detector = Detector.load(network(text, constants, sees="float[1, 3, 64, 64] x", answers="float[1, 7, 21] y"))
+    assert detector.choice.shortened
+    assert [box.label for box in detector.detect_array(busy_picture(64, 64))] == [NAMES[1]]
+    assert not Detector.load(FILE).choice.shortened
