@@ -33,13 +33,19 @@ BLOCK = """
 BLOCK_CONSTANTS = {"filters": DRAW.normal(size=(8, 4, 3, 3)), "bias": DRAW.normal(size=8), "sizes": np.asarray([3, 5])}
 
 NECK = """
-    coarse = MaxPool<kernel_shape=[2, 2], strides=[2, 2]>(x)
-    fine = Relu(x)
+    seen = Conv(x, seeing)
+    fine = Relu(seen)
+    coarse = MaxPool<kernel_shape=[2, 2], strides=[2, 2]>(fine)
     enlarged = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">(coarse, , scales)
     both = Concat<axis=1>(enlarged, fine)
     y = Conv(both, mixing, bias)
 """
-NECK_CONSTANTS = {"scales": np.asarray([1, 1, 2, 2]), "mixing": DRAW.normal(size=(6, 8, 1, 1)), "bias": DRAW.normal(size=6)}
+NECK_CONSTANTS = {
+    "seeing": DRAW.normal(size=(5, 4, 1, 1)),
+    "scales": np.asarray([1, 1, 2, 2]),
+    "mixing": DRAW.normal(size=(6, 10, 1, 1)),
+    "bias": DRAW.normal(size=6),
+}
 
 HEAD = """
     chances = Softmax<axis=1>(x)
@@ -99,9 +105,9 @@ def test_without_a_bias_and_into_three_parts_as_well() -> None:
 
 def test_a_small_map_is_mixed_before_it_is_enlarged() -> None:
     short = same_in_fewer_steps(network(NECK, NECK_CONSTANTS))
-    assert steps(short) == {"MaxPool": 1, "Relu": 1, "Conv": 2, "Resize": 1, "Add": 1}
+    assert steps(short) == {"MaxPool": 1, "Relu": 1, "Conv": 3, "Resize": 1, "Add": 1}
     sizes = {tuple(constant.dims) for constant in onnx.load_model_from_string(short).graph.initializer}
-    assert sizes == {(4,), (6, 4, 1, 1), (6,)}
+    assert sizes == {(5, 4, 1, 1), (4,), (6, 5, 1, 1), (6,)}
 
 
 def test_whichever_of_the_two_maps_is_named_first() -> None:
@@ -112,7 +118,7 @@ def test_whichever_of_the_two_maps_is_named_first() -> None:
 def test_halves_of_what_is_mixed_are_made_apart_too() -> None:
     text = NECK.replace("y = Conv", "joint = Conv") + BLOCK[BLOCK.index("open") :]
     short = same_in_fewer_steps(network(text, {**NECK_CONSTANTS, "sizes": np.asarray([2, 4])}))
-    assert steps(short) == {"MaxPool": 1, "Relu": 1, "Conv": 4, "Resize": 2, "Add": 2, "Sigmoid": 2, "Mul": 2, "Concat": 1}
+    assert steps(short) == {"MaxPool": 1, "Relu": 1, "Conv": 5, "Resize": 2, "Add": 2, "Sigmoid": 2, "Mul": 2, "Concat": 1}
 
 
 @pytest.mark.parametrize("spread", [0.01, 3, 25])
@@ -156,10 +162,12 @@ OTHERWISE: dict[str, Case] = {
     "halves and what comes before": ("block", {"(right, left)": "(right, left, joint)"}, {}),
     "split by rows": ("block", {"axis=1>(active": "axis=2>(active"}, {"sizes": np.asarray([2, 4])}),
     "enlarged by new values": ("neck", {'"nearest", c': '"linear", c'}, {}),
-    "enlarged to a size": ("neck", {"enlarged =": "size = Shape(x) enlarged =", ", , scales": ", , , size"}, {}),
+    "enlarged to a size": ("neck", {"enlarged =": "size = Shape(fine) enlarged =", ", , scales": ", , , size"}, {}),
     "mixing that adds a border": ("neck", {"Conv(both": "Conv<pads=[1, 1, 1, 1]>(both"}, {}),
     "mixing that leaves pixels out": ("neck", {"Conv(both": "Conv<strides=[2, 2]>(both"}, {}),
-    "three maps": ("neck", {"(enlarged, fine)": "(enlarged, fine, enlarged)"}, {"mixing": np.ones((6, 12, 1, 1))}),
+    "three maps": ("neck", {"(enlarged, fine)": "(enlarged, fine, enlarged)"}, {"mixing": np.ones((6, 15, 1, 1))}),
+    "maps of so many channels that nobody knows": ("neck", {"Conv(x, seeing)": "Conv(x, made)", "seen =": "made = Relu(seeing) seen ="}, {}),
+    "maps that are made in a way not known here": ("neck", {"fine = Relu": "fine = Selu"}, {}),
     "joined maps that are of use themselves": ("neck", {"y =": "other = Relu(both) y ="}, {}),
     "a distribution over rows": ("head", {"axis=1": "axis=2"}, {}),
     "chances that are of use themselves": ("head", {"y =": "other = Relu(chances) y ="}, {}),
