@@ -15,7 +15,7 @@ from pathlib import Path
 from savo_detection.errors import in_a_line
 from savo_detection.weighing import Choice, Network, UnfitError, weigh
 
-__all__ = ["weigh_apart"]
+__all__ = ["stop_weighing", "weigh_apart"]
 
 PATIENCE = 600.0
 """Seconds. TensorRT takes minutes to compile a network."""
@@ -26,22 +26,44 @@ _ANSWER = b"choice: "
 _END_WITH_PARENT = 1
 """PR_SET_PDEATHSIG."""
 
+_UNDER_WAY: set[subprocess.Popen[bytes]] = set()
+
 
 def weigh_apart(network: Network, names: Sequence[str], patience: float = PATIENCE) -> Choice:
     """As `weigh`, of the engines that are known by name. As nice as the thread that asks. Raises `UnfitError` where the process says nothing."""
     command = [sys.executable, "-m", __name__, str(network.threads), *names]
     try:
-        done = subprocess.run(command, input=network.data, capture_output=True, timeout=patience, check=True)
+        said = _said_by(command, network.data, patience)
     except subprocess.TimeoutExpired as late:
         raise UnfitError(f"it was not measured in {patience:g} seconds") from late
     except subprocess.CalledProcessError as died:
         raise UnfitError(f"what measures it {_ended(died)}") from died
     except (OSError, TypeError) as unstarted:  # no such file, no more processes; an interpreter inside another program has no path at all
         raise UnfitError(f"what measures it does not start: {in_a_line(unstarted)}") from unstarted
-    for line in done.stdout.splitlines():
+    for line in said.splitlines():
         if line.startswith(_ANSWER):
             return Choice(**json.loads(line.removeprefix(_ANSWER)))
     raise UnfitError("what measures it ended without an answer")
+
+
+def stop_weighing() -> None:
+    """For a service that ends: what measures by now is ended, and who waits for it gets `UnfitError`."""
+    for process in tuple(_UNDER_WAY):
+        process.kill()
+
+
+def _said_by(command: Sequence[str], told: bytes, patience: float) -> bytes:
+    """As `subprocess.run`, which keeps to itself what it runs."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        _UNDER_WAY.add(process)
+        try:
+            said, complained = process.communicate(told, patience)
+        finally:
+            _UNDER_WAY.discard(process)
+            process.kill()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, said, complained)
+    return said
 
 
 def _ended(died: subprocess.CalledProcessError) -> str:

@@ -51,7 +51,7 @@ class OnnxRuntimeEngine:
 
     def __init__(self, data: bytes, threads: int, providers: tuple[str, ...] = (_ON_PROCESSOR,)) -> None:
         self._data, self._threads, self._providers = data, threads, providers
-        self._sessions = Opened(self._opened)
+        self._sessions = Opened[onnxruntime.InferenceSession]()
         self.session = self.session_for(1)
         self._input = next((place.name for place in self.session.get_inputs()), "")
 
@@ -62,14 +62,14 @@ class OnnxRuntimeEngine:
 
     def open_all(self) -> None:
         if self._providers[0] == _ON_PROCESSOR:
-            self._sessions.all(self._threads)
+            self._sessions.all(self._threads, self._opened)
 
     def session_for(self, passes: int) -> onnxruntime.InferenceSession:
         """For one of so many passes at once: with its share of the threads."""
         if self._providers[0] != _ON_PROCESSOR:
-            return self._sessions.of(self._threads)
+            return self._sessions.of(self._threads, self._opened)
         # In a thread that gives way it is one: any other would be its child, and give way for good.
-        return self._sessions.of(1 if gives_way() else threads_each(self._threads, passes))
+        return self._sessions.of(1 if gives_way() else threads_each(self._threads, passes), self._opened)
 
     def _opened(self, threads: int) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
@@ -106,19 +106,19 @@ class OpenVinoEngine:
             self._model.reshape(
                 [shape[0], shape[1], *(most if side.is_static else openvino.Dimension(STRIDE, most) for side, most in zip(sides, shape[2:], strict=True))]
             )
-        self._networks = Opened(self._opened)
-        self._networks.of(threads)
+        self._networks = Opened[_OpenVinoNetwork]()
+        self._networks.of(threads, self._opened)
 
     def run(self, tensor: NDArray[Any], read: Callable[[NDArray[Any]], T]) -> T:
         with UNDER_WAY.one_more() as passes:
             # A thread that gives way compiles nothing: the network's threads would be its children, and give way for good.
-            network = self._networks.of(self._threads if gives_way() else threads_each(self._threads, passes))
+            network = self._networks.of(self._threads if gives_way() else threads_each(self._threads, passes), self._opened)
             with network.request() as request:
                 request.infer({0: tensor}, share_inputs=True)
                 return read(request.get_output_tensor(0).data)
 
     def open_all(self) -> None:
-        self._networks.all(self._threads)
+        self._networks.all(self._threads, self._opened)
 
     def _opened(self, threads_each: int) -> _OpenVinoNetwork:
         settings = {

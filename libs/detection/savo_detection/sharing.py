@@ -40,24 +40,27 @@ def threads_each(threads: int, passes: int) -> int:
 
 
 class Opened(Generic[T]):
-    """What a pass of each width, in threads, needs of its own: opened when it is first needed, or all of them ahead."""
+    """What a pass of each width, in threads, needs of its own: opened when it is first needed, or all of them ahead.
 
-    def __init__(self, open_for: Callable[[int], T]) -> None:
-        self._open_for, self._lock = open_for, Lock()
+    It does not keep who opens it, which keeps it: a model that goes would wait for Python's collector, with all that its networks hold.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
         self._by_width: dict[int, T] = {}
 
-    def of(self, width: int) -> T:
+    def of(self, width: int, open_for: Callable[[int], T]) -> T:
         ready = self._by_width.get(width)
-        return ready if ready is not None else self._open(width)
+        return ready if ready is not None else self._open(width, open_for)
 
-    def all(self, threads: int) -> None:
+    def all(self, threads: int, open_for: Callable[[int], T]) -> None:
         """Every width that passes of so many threads may have."""
         for passes in range(1, threads + 1):
-            self.of(threads_each(threads, passes))
+            self.of(threads_each(threads, passes), open_for)
 
-    def _open(self, width: int) -> T:
+    def _open(self, width: int, open_for: Callable[[int], T]) -> T:
         """Once, whoever comes at the same time; who needs another width that is ready does not wait."""
         with self._lock:
             if width not in self._by_width:
-                self._by_width[width] = self._open_for(width)
+                self._by_width[width] = open_for(width)
             return self._by_width[width]

@@ -222,6 +222,7 @@ HELD = f"""
 import os, signal, sys, threading
 from pathlib import Path
 from savo_detection import Detector
+from savo_detection.apart import stop_weighing
 from savo_detection.choosing import Engines
 
 loader = threading.Thread(target=Detector.load, args=({MODEL!r},), kwargs={{"engines": Engines("auto", ("onnxruntime", "cuda"))}})
@@ -231,9 +232,10 @@ while not child or Path(f"/proc/{{child}}/oom_score_adj").read_text() != "1000\\
     child = Path(f"/proc/self/task/{{loader.native_id}}/children").read_text().strip()
 os.kill(int(child), signal.SIGSTOP)
 print(child, flush=True)
-sys.stdin.read()
+sys.stdin.readline()
+stop_weighing()
 """
-"""A service whose measuring hangs; it prints the id of the process that hangs."""
+"""A service whose measuring hangs; it prints the id of the process that hangs, and ends at a word."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
@@ -244,6 +246,18 @@ def test_what_measures_ends_with_the_service_though_it_hangs() -> None:
         service.kill()
     assert select([child], [], [], 10)[0], "it is still there"
     os.close(child)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are found by /proc")
+def test_a_service_that_stops_does_not_wait_for_what_hangs() -> None:
+    with subprocess.Popen([sys.executable, "-c", HELD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as service:
+        try:
+            assert service.stdout is not None
+            service.stdout.readline()
+            service.communicate("stop\n", timeout=20)
+        finally:
+            service.kill()
+    assert service.returncode == 0
 
 
 def test_an_engine_that_moves_boxes_is_taken_only_where_it_is_named() -> None:

@@ -154,10 +154,10 @@ def test_all_widths_are_there_before_passes_come_at_once() -> None:
         opened.append(width)
         return width
 
-    sessions = Opened(open_for)
-    sessions.all(6)
+    sessions = Opened[int]()
+    sessions.all(6, open_for)
     assert opened == [6, 2, 1]
-    assert [sessions.of(threads_each(6, passes)) for passes in range(1, 9)] == [6, 2, 2, 1, 1, 1, 1, 1]
+    assert [sessions.of(threads_each(6, passes), open_for) for passes in range(1, 9)] == [6, 2, 2, 1, 1, 1, 1, 1]
     assert len(opened) == 3, "passes opened none"
 
 

@@ -47,7 +47,7 @@ def _few(parts: Iterator[T]) -> Iterator[T]:
     """Each costs memory of its own; a JPEG's are counted here up to its end, where `probe` looks no further than its pixels."""
     for number, part in enumerate(parts, 1):
         if number > MOST_PARTS:
-            raise BrokenContainerError(f"it holds more than {MOST_PARTS:,} parts")
+            raise BrokenContainerError(f"it holds more than {MOST_PARTS:,} parts, and a photo has dozens; save it anew and send that")
         yield part
 
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 
 from savo_contracts.scans import ServedBy
+from savo_detection.apart import stop_weighing
 from savo_detection.choosing import Engines
 from savo_detection.cpus import usable_cpus
 from savo_runtime.messaging.subscriptions import Kinds, bind, read_snapshot
@@ -60,6 +61,7 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
         await results.forget_before(runtime.clock() - timedelta(days=settings.scan_retention_days))
 
     async def stop_threads() -> None:
+        stop_weighing()
         await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
 
     return Service(

@@ -1,0 +1,93 @@
+"""A process that swaps models as a replica does, over and over, with scans between, and prints its memory after each swap: MB, a JSON list.
+
+Memory is what the service's own process asks for (`savo_runtime.__main__`): what is freed goes back, and what was there at the start is no business of Python's collector.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from libs.detection.tests.tiny_models import NAMES, exported, raw_rows
+from savo_contracts.models import ModelRef
+from savo_detection.choosing import EngineName, Engines
+from savo_runtime.memory import give_back_what_is_freed
+from savo_vision.model_slot import ModelSlot, load_engine
+from savo_vision.ports import ModelFile
+
+SWAPS = 30
+
+
+def heavy_model() -> bytes:
+    """Of 13 MB, as yolov8n: a block whose halves are split, so that it is shortened too."""
+    draw = np.random.default_rng(2)
+    constants = {
+        "filters": draw.normal(scale=0.01, size=(1800, 3, 25, 25)).astype(np.float32),
+        "sizes": np.asarray([900, 900]),
+        "zero": np.zeros((), np.float32),
+        "answer": raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9)], len(NAMES)),
+    }
+    nodes = [
+        helper.make_node("Conv", ["images", "filters"], ["joint"], strides=[8, 8]),
+        helper.make_node("Sigmoid", ["joint"], ["open"]),
+        helper.make_node("Mul", ["joint", "open"], ["active"]),
+        helper.make_node("Split", ["active", "sizes"], ["left", "right"], axis=1),
+        helper.make_node("Concat", ["left", "right"], ["both"], axis=1),
+        helper.make_node("ReduceMean", ["both"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "answer"], ["output0"]),
+    ]
+    images, output = (helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in (("images", [1, 3, 64, 64]), ("output0", None)))
+    weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    return exported(helper.make_graph(nodes, "heavy", [images], [output], weights))
+
+
+class Files:
+    """A registry of one model under any name."""
+
+    def __init__(self) -> None:
+        self.data = heavy_model()
+
+    async def registered(self, ref: ModelRef) -> ModelFile:
+        return ModelFile(ref.version, self.data + b"")
+
+    async def named(self, path: str) -> ModelFile:
+        return ModelFile(path, self.data)
+
+
+class Nobody:
+    async def publish(self, *_event: Any, **_about: Any) -> None:
+        raise AssertionError("a model was refused")
+
+
+async def swap(engine: EngineName) -> list[float]:
+    slot = ModelSlot(Files(), Nobody(), "vision-0", lambda: datetime.now(UTC), lambda file: load_engine(file, engines))
+    engines, photo, memory = Engines(engine), np.zeros((64, 64, 3), np.uint8), []
+    gc.collect()
+    gc.freeze()
+    for number in range(1, SWAPS + 1):
+        version = f"v{number}"
+        model = await slot.bring(ModelRef(version=version, key="model.onnx", sha256="a" * 64, classes=NAMES))
+        assert model is not None
+        slot.keep_only([version])
+        for _ in range(20):
+            await asyncio.to_thread(model.engine.detect_array, photo)
+        memory.append(resident_mb())
+    return memory
+
+
+def resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1_000_000
+
+
+if __name__ == "__main__":
+    give_back_what_is_freed()
+    sys.stdout.write(f"\n{json.dumps(asyncio.run(swap(sys.argv[1])))}\n")  # type: ignore[arg-type]

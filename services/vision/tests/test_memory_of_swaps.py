@@ -1,0 +1,51 @@
+"""A model that was put out of place gives its memory back."""
+
+from __future__ import annotations
+
+import gc
+import json
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+from libs.detection.tests.tiny_models import constant_model, raw_rows
+from savo_detection.choosing import EngineName, Engines
+from savo_detection.engines import OnnxRuntimeEngine, OpenVinoEngine, installed_engines
+from savo_vision.model_slot import load_engine
+from savo_vision.ports import ModelFile
+from services.vision.tests.swapping import heavy_model
+
+ENGINES = [
+    "onnxruntime",
+    pytest.param("openvino", marks=pytest.mark.skipif("openvino" not in installed_engines(), reason="openvino is not installed (an extra of savo-detection)")),
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.parametrize("engine", ENGINES)
+def test_memory_does_not_grow_from_swap_to_swap(engine: EngineName) -> None:
+    done = subprocess.run([sys.executable, "-m", "services.vision.tests.swapping", engine], check=True, capture_output=True, text=True)
+    memory = json.loads(done.stdout.splitlines()[-1])
+    early, late = (statistics.median(some) for some in (memory[5:15], memory[-10:]))
+    assert late - early < len(heavy_model()) / 1_000_000 / 2, f"it grew over swaps as these: {memory}"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_model_that_nobody_holds_does_not_wait_for_python_s_collector(engine: EngineName) -> None:
+    data = constant_model(raw_rows([(0, 8, 32, 32, 0, 0.9)], 3))
+
+    def engines_there() -> int:
+        return sum(isinstance(each, (OnnxRuntimeEngine, OpenVinoEngine)) for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = engines_there()
+        model = load_engine(ModelFile("v1", data), Engines(engine))
+        assert engines_there() > before
+        del model
+        assert engines_there() == before
+    finally:
+        gc.enable()
