@@ -1,6 +1,6 @@
 """A process that swaps models as a replica does, over and over, with scans between, and prints its memory after each swap: MB, a JSON list.
 
-Memory is what the service's own process asks for (`savo_runtime.__main__`): what is freed goes back, and what was there at the start is no business of Python's collector.
+Memory is what the service asks for (`savo_runtime.__main__`): what is freed goes back, and the collector leaves alone what was there at the start.
 """
 
 from __future__ import annotations
