@@ -87,7 +87,8 @@ def _alone(threads: ThreadPoolExecutor, model: Path, best: Detector, photo: byte
     tensor = np.empty((1, 3, place.input_height, place.input_width), np.float32)
     letterbox(pixels, place, tensor[0])
     data = model.read_bytes()
-    engine: Engine = BUILDERS[best.choice.engine](in_fewer_steps(data) or data, usable_cpus(), (1, 3, *best.image_size))
+    short = in_fewer_steps(data) if best.choice.shortened else None
+    engine: Engine = BUILDERS[best.choice.engine](short or data, usable_cpus(), (1, 3, *best.image_size))
 
     def one_pass(_: bytes) -> None:
         engine.run(tensor, lambda _output: None)

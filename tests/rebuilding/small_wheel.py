@@ -17,6 +17,7 @@ from savo_collector.app import DEFINITION as COLLECTOR
 from savo_collector.settings import CollectorSettings
 from savo_contracts.envelope import Event, derived_id
 from savo_contracts.topics import TOPICS, topic_named, topic_of
+from savo_detection.apart import Apart
 from savo_gateway.app import DEFINITION as GATEWAY
 from savo_gateway.settings import GatewaySettings
 from savo_reasoning.app import DEFINITION as REASONING
@@ -136,7 +137,7 @@ def _vision(wheel: SmallWheel, settings: VisionSettings, runtime: Runtime, stack
     threads = ThreadPoolExecutor(1)
     stack.callback(threads.shutdown)
     results = StoredResults(runtime.database)
-    built = build_scan(settings, runtime, build_steering(settings, runtime), results, threads)
+    built = build_scan(settings, runtime, build_steering(settings, runtime, Apart()), results, threads)
     stack.push_async_callback(built.provider.close)
     scan = replace(built, provider=wheel.provider)
     bound = [bind(on_scan_requested, scan=scan), bind(on_scan_erased, results=results), bind(on_subject_erased, results=results)]

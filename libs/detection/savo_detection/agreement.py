@@ -13,7 +13,7 @@ from savo_detection.engines import Engine
 from savo_detection.heads import Candidates, Head
 from savo_detection.nms import iou_of
 
-__all__ = ["CLOSELY", "ROUGHLY", "Nearness", "agree", "best_boxes", "busy_picture", "picture_tensor", "seen_by"]
+__all__ = ["CLOSELY", "EXACTLY", "ROUGHLY", "Nearness", "agree", "best_boxes", "busy_picture", "picture_tensor", "seen_by", "shows_anything"]
 
 _TOP = 50
 """Boxes of each output that are looked for in the other, by score and before NMS: on any picture and with any weights there are some."""
@@ -31,6 +31,8 @@ class Nearness(NamedTuple):
 
 
 CLOSELY = Nearness(0.95, 1.0, 0.01, 1.0)
+EXACTLY = Nearness(0.999, 0.1, 0.001, 1.0)
+"""For the same engine on what should be the same network."""
 ROUGHLY = Nearness(0.8, 4.0, 0.1, 0.8)
 """For an engine that is known to round, and taken by who names it: it must be the same network still."""
 
@@ -42,6 +44,11 @@ def seen_by(engine: Engine, tensor: NDArray[Any], head: Head) -> Candidates:
 
 def best_boxes(head: Head, output: NDArray[Any]) -> Candidates:
     return head(np.asarray(output[0], np.float32), 0.0, 1.0, 2 * _TOP)
+
+
+def shows_anything(seen: Candidates) -> bool:
+    """Else agreeing with it says nothing."""
+    return bool((seen.scores > _DUST).any())
 
 
 def agree(ours: Candidates, theirs: Candidates, near: Nearness = CLOSELY) -> bool:

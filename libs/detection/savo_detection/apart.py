@@ -9,13 +9,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from threading import Lock
 
 from savo_detection.errors import in_a_line
 from savo_detection.weighing import Choice, Network, UnfitError, weigh
 
-__all__ = ["stop_weighing", "weigh_apart"]
+__all__ = ["Apart"]
 
 PATIENCE = 600.0
 """Seconds. TensorRT takes minutes to compile a network."""
@@ -26,44 +27,60 @@ _ANSWER = b"choice: "
 _END_WITH_PARENT = 1
 """PR_SET_PDEATHSIG."""
 
-_UNDER_WAY: set[subprocess.Popen[bytes]] = set()
 
+@dataclass
+class Apart:
+    """Weighs for one service, until that stops."""
 
-def weigh_apart(network: Network, names: Sequence[str], patience: float = PATIENCE) -> Choice:
-    """As `weigh`, of the engines that are known by name. As nice as the thread that asks. Raises `UnfitError` where the process says nothing."""
-    command = [sys.executable, "-m", __name__, str(network.threads), *names]
-    try:
-        said = _said_by(command, network.data, patience)
-    except subprocess.TimeoutExpired as late:
-        raise UnfitError(f"it was not measured in {patience:g} seconds") from late
-    except subprocess.CalledProcessError as died:
-        raise UnfitError(f"what measures it {_ended(died)}") from died
-    except (OSError, TypeError) as unstarted:  # no such file, no more processes; an interpreter inside another program has no path at all
-        raise UnfitError(f"what measures it does not start: {in_a_line(unstarted)}") from unstarted
-    for line in said.splitlines():
-        if line.startswith(_ANSWER):
-            return Choice(**json.loads(line.removeprefix(_ANSWER)))
-    raise UnfitError("what measures it ended without an answer")
+    patience: float = PATIENCE
+    _under_way: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    _lock: Lock = field(default_factory=Lock)
+    _stopped: bool = False
 
-
-def stop_weighing() -> None:
-    """For a service that ends: what measures by now is ended, and who waits for it gets `UnfitError`."""
-    for process in tuple(_UNDER_WAY):
-        process.kill()
-
-
-def _said_by(command: Sequence[str], told: bytes, patience: float) -> bytes:
-    """As `subprocess.run`, which keeps to itself what it runs."""
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        _UNDER_WAY.add(process)
+    def weigh(self, network: Network, names: Sequence[str]) -> Choice:
+        """As `weighing.weigh`, of the engines that are known by name. As nice as the thread that asks. Raises `UnfitError` where the process says nothing."""
+        command = [sys.executable, "-m", __name__, str(network.threads), *names]
         try:
-            said, complained = process.communicate(told, patience)
-        finally:
-            _UNDER_WAY.discard(process)
-            process.kill()
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command, said, complained)
-    return said
+            said = self._said_by(command, network.data)
+        except subprocess.TimeoutExpired as late:
+            raise UnfitError(f"it was not measured in {self.patience:g} seconds") from late
+        except subprocess.CalledProcessError as died:
+            raise UnfitError(f"what measures it {_ended(died)}") from died
+        except (OSError, TypeError) as unstarted:  # no such file, no more processes; an interpreter inside another program has no path at all
+            raise UnfitError(f"what measures it does not start: {in_a_line(unstarted)}") from unstarted
+        for line in said.splitlines():
+            if line.startswith(_ANSWER):
+                return Choice(**json.loads(line.removeprefix(_ANSWER)))
+        raise UnfitError("what measures it ended without an answer")
+
+    def stop(self) -> None:
+        """For a service that ends: what measures is ended, nothing more is measured, and who waits for it gets `UnfitError`."""
+        with self._lock:
+            self._stopped = True
+            for process in self._under_way:
+                process.kill()
+
+    def _said_by(self, command: Sequence[str], told: bytes) -> bytes:
+        """As `subprocess.run`, which keeps to itself what it runs."""
+        process = self._started(command)
+        with process:
+            try:
+                said, complained = process.communicate(told, self.patience)
+            finally:
+                with self._lock:
+                    self._under_way.discard(process)
+                process.kill()
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command, said, complained)
+        return said
+
+    def _started(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._stopped:
+                raise UnfitError("the service stops")
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            self._under_way.add(process)
+            return process
 
 
 def _ended(died: subprocess.CalledProcessError) -> str:

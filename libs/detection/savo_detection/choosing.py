@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from savo_detection.apart import weigh_apart
+from savo_detection.apart import Apart
 from savo_detection.engines import BUILDERS, BY_NAME_ALONE, ONNX_RUNTIME, Builder, Engine, installed_engines
 from savo_detection.errors import ModelRefusedError
 from savo_detection.weighing import Choice, Clock, Network, UnfitError, batch_for, built, shaped, shortened
@@ -27,7 +27,7 @@ class Engines:
     installed: Sequence[str] = field(default_factory=installed_engines)
     builders: Mapping[str, Builder] = field(default_factory=lambda: BUILDERS)
     clock: Clock = time.perf_counter
-    weigh: Callable[[Network, Sequence[str]], Choice] = weigh_apart
+    weigh: Callable[[Network, Sequence[str]], Choice] = field(default_factory=lambda: Apart().weigh)
     """Raises `UnfitError` where nothing could be measured."""
     _known: dict[tuple[Any, ...], Choice] = field(default_factory=dict)
 
@@ -36,7 +36,8 @@ class Engines:
         short, flaw = shortened(network)
         engine, choice = self._engine_for(short)
         left_out = {"fewer steps": flaw} if flaw else {}
-        choice = replace(choice, shortened=short is not network, left_out={**choice.left_out, **left_out})
+        is_short = engine is short.reference and short is not network
+        choice = replace(choice, shortened=is_short, left_out={**choice.left_out, **left_out})
         return engine, shaped(choice, engine, short)
 
     def _engine_for(self, network: Network) -> tuple[Engine, Choice]:

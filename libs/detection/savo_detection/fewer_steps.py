@@ -5,7 +5,7 @@
 - A small map is enlarged, joined to a larger one, and mixed with it by a 1 × 1 convolution. Mixed before it is enlarged, it takes a quarter of the
   multiplications.
 - Each side of a box is the mean of a distribution: a softmax over an axis in the middle, to which ONNX Runtime transposes and back in one thread. A weighted
-  sum of exponentials over their sum is the same.
+  sum of the same exponentials over their sum needs no turning.
 
 What is built in another way stays as it is.
 """
@@ -23,10 +23,12 @@ from onnx import NodeProto, helper, numpy_helper
 
 __all__ = ["in_fewer_steps"]
 
+_STANDARD = ("", "ai.onnx")
+"""Names of the domain whose operations these are."""
 _OPSET = 13
 """Since when Softmax and Split are what they are now."""
-_LARGEST = np.float32(80)
-"""Of a distribution's logits: exponentials of more are infinite in float32. Trained networks stay below 30."""
+_AXES_ARE_READ = 18
+"""Since when a reduction reads its axes from a tensor."""
 
 _KEEP_CHANNELS = frozenset({"Add", "MaxPool", "Mul", "Relu", "Resize", "Sigmoid"})
 """Steps whose answer has as many as their first input."""
@@ -37,10 +39,9 @@ def in_fewer_steps(data: bytes) -> bytes | None:
 
     Raises what `onnx` raises for a file it cannot read.
     """
-    model = onnx.load_model_from_string(data)
-    if any(opset.domain in ("", "ai.onnx") and opset.version < _OPSET for opset in model.opset_import):
+    graph = _Graph(onnx.load_model_from_string(data))
+    if graph.opset < _OPSET:
         return None
-    graph = _Graph(model)
     for split in graph.all("Split"):
         _halve_before(split, graph)
     for concat in graph.all("Concat"):
@@ -57,7 +58,7 @@ def _halve_before(split: NodeProto, graph: _Graph) -> None:
     conv = graph.maker(sigmoid.input[0], "Conv") if sigmoid else None
     if silu is None or sigmoid is None or conv is None or _attribute(conv, "group", 1) != 1 or _attribute(split, "axis", 0) != 1:
         return
-    if silu.input[0] != conv.output[0] or graph.readers(conv.output[0]) != [sigmoid, silu] or graph.readers(silu.output[0]) != [split]:
+    if graph.readers(conv.output[0]) != [sigmoid, silu] or graph.readers(sigmoid.output[0]) != [silu] or graph.readers(silu.output[0]) != [split]:
         return
     filters, sizes = graph.values(conv.input[1:]), graph.values(split.input[1:])
     if not filters or not sizes:
@@ -105,13 +106,16 @@ def _average_by_sums(softmax: NodeProto, graph: _Graph) -> None:
     distances, *bias = graph.values(conv.input[1:])
     if distances.shape[0] != 1 or distances.dtype != np.float32 or bias:
         return
-    limits = [graph.constant(f"{mean}/{name}", value) for name, value in (("least", -_LARGEST), ("most", _LARGEST))]
+    logits, most, left, powers = softmax.input[0], f"{mean}/most", f"{mean}/left", f"{mean}/powers"
+    axes = [graph.constant(f"{mean}/axes", np.ones(1, np.int64))] if graph.opset >= _AXES_ARE_READ else []
+    channels: dict[str, Any] = {} if axes else {"axes": [1]}
     filters = graph.constant(f"{mean}/filters", np.concatenate((distances, np.ones_like(distances))))
     sums = [f"{mean}/weighted", f"{mean}/sum"]
     nodes = [
-        helper.make_node("Clip", [softmax.input[0], *limits], [f"{mean}/clipped"]),
-        helper.make_node("Exp", [f"{mean}/clipped"], [f"{mean}/exp"]),
-        _like(conv, [f"{mean}/exp", filters], f"{mean}/sums"),
+        helper.make_node("ReduceMax", [logits, *axes], [most], **channels),
+        helper.make_node("Sub", [logits, most], [left]),
+        helper.make_node("Exp", [left], [powers]),
+        _like(conv, [powers, filters], f"{mean}/sums"),
         helper.make_node("Split", [f"{mean}/sums", graph.constant(f"{mean}/one each", np.ones(2, np.int64))], sums, axis=1),
         helper.make_node("Div", sums, [mean]),
     ]
@@ -120,7 +124,7 @@ def _average_by_sums(softmax: NodeProto, graph: _Graph) -> None:
 
 def _repeats_pixels(resize: NodeProto | None, graph: _Graph) -> bool:
     """Whether it takes each new pixel from one old one, by a constant scale, and leaves channels alone."""
-    if resize is None or len(resize.input) != 3 or _attribute(resize, "mode", b"nearest") != b"nearest":
+    if resize is None or any(resize.input[1:2]) or _attribute(resize, "mode", b"nearest") != b"nearest":
         return False
     scales = graph.values(resize.input[2:])
     return bool(scales) and scales[0].shape == (4,) and scales[0][:2].tolist() == [1, 1]
@@ -128,8 +132,12 @@ def _repeats_pixels(resize: NodeProto | None, graph: _Graph) -> bool:
 
 def _mixes_channels(conv: NodeProto, graph: _Graph) -> bool:
     """Whether it is a 1 × 1 convolution by constants that leaves height and width as they are."""
-    weights = graph.values(conv.input[1:]) if conv.op_type == "Conv" and _attribute(conv, "group", 1) == 1 else []
+    weights = graph.values(conv.input[1:]) if _is(conv, "Conv") and _attribute(conv, "group", 1) == 1 else []
     return bool(weights) and weights[0].shape[2:] == (1, 1) and set(_attribute(conv, "strides", [1])) == {1} and set(_attribute(conv, "pads", [0])) == {0}
+
+
+def _is(node: NodeProto, *kinds: str) -> bool:
+    return node.op_type in kinds and node.domain in _STANDARD
 
 
 def _attribute(node: NodeProto, name: str, otherwise: Any) -> Any:
@@ -156,19 +164,19 @@ class _Graph:
         self._constants = {constant.name: constant for constant in model.graph.initializer}
         self._added: dict[str, onnx.TensorProto] = {}
         self._answers = {output.name for output in model.graph.output}
+        self._given_up: set[str] = set()
+        self.opset = max((opset.version for opset in model.opset_import if opset.domain in _STANDARD), default=0)
         self.changed = False
 
     def channels(self, name: str) -> int | None:
         """How many a map has; None where it cannot be told."""
         maker = next((node for node in self._nodes if name in node.output), None)
-        if maker is None or maker.op_type not in {"Conv", *_KEEP_CHANNELS}:
-            return None
-        if maker.op_type != "Conv":
+        if maker is not None and _is(maker, *_KEEP_CHANNELS):
             return self.channels(maker.input[0])
-        return next(map(len, self.values(maker.input[1:2])), None)
+        return next(map(len, self.values(maker.input[1:2])), None) if maker is not None and _is(maker, "Conv") else None
 
     def all(self, kind: str) -> list[NodeProto]:
-        return [node for node in self._nodes if node.op_type == kind]
+        return [node for node in self._nodes if _is(node, kind)]
 
     def maker(self, name: str, kind: str) -> NodeProto | None:
         """Of this kind, else None."""
@@ -188,19 +196,22 @@ class _Graph:
         return _attribute(maker, "value", None) if maker else self._added.get(name, self._constants.get(name))
 
     def constant(self, name: str, value: NDArray[Any] | np.generic) -> str:
-        """A new one; gives its name."""
+        """A new one; gives its name. Raises `ValueError` where there is one of this name."""
+        if name in self._constants:
+            raise ValueError(f"it has a tensor {name!r} already")
         self._added[name] = numpy_helper.from_array(np.array(value), name)
         return name
 
     def replace(self, old: Sequence[NodeProto], new: Iterable[NodeProto]) -> None:
         """In the place of the last of them, where all that they read is made."""
         self.changed = True
+        self._given_up |= {name for node in old for name in node.input}
         self._nodes = [one for node in self._nodes for one in ([*new, node] if node is old[-1] else [node]) if not any(one is gone for gone in old)]
 
     def file(self) -> bytes:
         """Piece by piece, which protobuf reads as one: all at once, 12 MB keep every other thread of Python waiting for 25 ms."""
-        read = {name for node in self._nodes for name in node.input}
-        constants = [constant for name, constant in {**self._constants, **self._added}.items() if name in read]
+        given_up = self._given_up - {name for node in self._nodes for name in node.input} - self._answers
+        constants = [constant for name, constant in {**self._constants, **self._added}.items() if name not in given_up]
         pieces = [onnx.ModelProto(graph=onnx.GraphProto(initializer=[constant])).SerializeToString() for constant in constants]
         nodes = onnx.GraphProto(node=self._nodes)
         for replaced in ("node", "initializer", "value_info"):

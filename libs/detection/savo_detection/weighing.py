@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from savo_detection.agreement import CLOSELY, ROUGHLY, Nearness, agree, best_boxes, picture_tensor, seen_by
+from savo_detection.agreement import CLOSELY, EXACTLY, ROUGHLY, Nearness, agree, best_boxes, picture_tensor, seen_by, shows_anything
 from savo_detection.cpus import at_usual_priority
 from savo_detection.engines import BUILDERS, BY_NAME_ALONE, ON_GPU, ONNX_RUNTIME, Builder, Engine, OnnxRuntimeEngine
 from savo_detection.errors import in_a_line
@@ -41,7 +41,7 @@ class Network:
     blank: NDArray[Any]
     """An input of its shape (1 × 3 × height × width) and kind."""
     reference: Engine
-    """ONNX Runtime on it."""
+    """ONNX Runtime on it, or on the same in fewer steps."""
     head: Head
     takes_batches: bool = False
     """Its batch axis is free."""
@@ -63,7 +63,7 @@ class Choice:
     snug: bool = False
     """A photo that goes alone is looked at in an input of its own shape."""
     shortened: bool = False
-    """The network runs in fewer steps than its file has."""
+    """ONNX Runtime runs the network in fewer steps than its file has."""
 
 
 class UnfitError(Exception):
@@ -71,17 +71,22 @@ class UnfitError(Exception):
 
 
 def shortened(network: Network, shorten: Callable[[bytes], bytes | None] = in_fewer_steps) -> tuple[Network, str | None]:
-    """The network in fewer steps; as it is where there is nothing to leave out, or with the reason why it may not be."""
+    """With ONNX Runtime on fewer steps; as it is where there is nothing to leave out, or with the reason why it may not be.
+
+    Other engines get the file: OpenVINO leaves out by itself nearly all that this does.
+    """
     tensor = picture_tensor(network.blank)
     try:
-        data = shorten(network.data)
-        if data is None:
+        short = shorten(network.data)
+        if short is None:
             return network, None
-        engine = OnnxRuntimeEngine(data, network.threads)
-        same = agree(seen_by(network.reference, tensor, network.head), seen_by(engine, tensor, network.head))
+        engine = OnnxRuntimeEngine(short, network.threads)
+        whole, found = seen_by(network.reference, tensor, network.head), seen_by(engine, tensor, network.head)
     except Exception as flaw:  # noqa: BLE001 - whatever a library raises: the file does as it is
         return network, in_a_line(flaw)
-    return (replace(network, data=data, reference=engine), None) if same else (network, "its boxes differ from the file's")
+    if not shows_anything(whole):
+        return network, "it sees nothing in the picture that it is tried with"
+    return (replace(network, reference=engine), None) if agree(whole, found, EXACTLY) else (network, "its boxes differ from the file's")
 
 
 def built(name: str, network: Network, builders: Mapping[str, Builder] = BUILDERS) -> Engine:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_detection import Detector, ModelRefusedError
 from savo_detection.agreement import agree, busy_picture
-from savo_detection.apart import weigh_apart
+from savo_detection.apart import Apart
 from savo_detection.choosing import Choice, EngineName, Engines, Network
 from savo_detection.engines import ONNX_RUNTIME, Engine, OnnxRuntimeEngine, installed_engines
 from savo_detection.heads import Candidates, read_raw
@@ -177,7 +177,7 @@ def test_what_was_not_measured_is_asked_again_for_the_next_network() -> None:
 
 @pytest.mark.skipif("cuda" in installed_engines(), reason="ONNX Runtime here was built for a GPU")
 def test_a_process_of_its_own_says_what_it_found() -> None:
-    choice = weigh_apart(network(OnnxRuntimeEngine(MODEL, 1)), ["cuda"])
+    choice = Apart().weigh(network(OnnxRuntimeEngine(MODEL, 1)), ["cuda"])
     assert choice == Choice(ONNX_RUNTIME, {}, {"cuda": "CUDAExecutionProvider does not start here; ONNX Runtime would take CPUExecutionProvider"})
 
 
@@ -199,33 +199,34 @@ print(json.dumps(asdict(choice) | {{"is there": "openvino" in sys.modules}}))
 def test_a_process_that_says_nothing_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = network(OnnxRuntimeEngine(MODEL, 1))
     with pytest.raises(UnfitError, match=r"what measures it ended with 1: .*it is no ONNX model"):
-        weigh_apart(replace(whole, data=b"no network"), ["openvino"])
+        Apart().weigh(replace(whole, data=b"no network"), ["openvino"])
     with pytest.raises(UnfitError, match=r"it was not measured in 0\.01 seconds"):
-        weigh_apart(whole, ["openvino"], patience=0.01)
+        Apart(patience=0.01).weigh(whole, ["openvino"])
     for interpreter, words in (("/no/python", "what measures it does not start: .*No such file"), ("/bin/true", "what measures it ended without an answer")):
         monkeypatch.setattr(sys, "executable", interpreter)
         with pytest.raises(UnfitError, match=words):
-            weigh_apart(whole, ["openvino"])
+            Apart().weigh(whole, ["openvino"])
     monkeypatch.setattr(sys, "executable", None)
     with pytest.raises(UnfitError, match="what measures it does not start"):
-        weigh_apart(whole, ["openvino"])
+        Apart().weigh(whole, ["openvino"])
 
 
 @pytest.mark.skipif("cuda" in installed_engines(), reason="ONNX Runtime here was built for a GPU")
 def test_what_libraries_print_is_no_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import atexit\nprint('hello')\natexit.register(print, 'good bye')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert weigh_apart(network(OnnxRuntimeEngine(MODEL, 1)), ["cuda"]).engine == ONNX_RUNTIME
+    assert Apart().weigh(network(OnnxRuntimeEngine(MODEL, 1)), ["cuda"]).engine == ONNX_RUNTIME
 
 
 HELD = f"""
 import os, signal, sys, threading
 from pathlib import Path
 from savo_detection import Detector
-from savo_detection.apart import stop_weighing
+from savo_detection.apart import Apart
 from savo_detection.choosing import Engines
 
-loader = threading.Thread(target=Detector.load, args=({MODEL!r},), kwargs={{"engines": Engines("auto", ("onnxruntime", "cuda"))}})
+apart = Apart()
+loader = threading.Thread(target=Detector.load, args=({MODEL!r},), kwargs={{"engines": Engines("auto", ("onnxruntime", "cuda"), weigh=apart.weigh)}})
 loader.start()
 child = ""
 while not child or Path(f"/proc/{{child}}/oom_score_adj").read_text() != "1000\\n":
@@ -233,7 +234,7 @@ while not child or Path(f"/proc/{{child}}/oom_score_adj").read_text() != "1000\\
 os.kill(int(child), signal.SIGSTOP)
 print(child, flush=True)
 sys.stdin.readline()
-stop_weighing()
+apart.stop()
 """
 """A service whose measuring hangs; it prints the id of the process that hangs, and ends at a word."""
 
@@ -258,6 +259,13 @@ def test_a_service_that_stops_does_not_wait_for_what_hangs() -> None:
         finally:
             service.kill()
     assert service.returncode == 0
+
+
+def test_nothing_is_measured_for_a_service_that_has_stopped() -> None:
+    apart = Apart()
+    apart.stop()
+    choice = Detector.load(MODEL, engines=Engines("auto", (ONNX_RUNTIME, "cuda"), weigh=apart.weigh)).choice
+    assert choice == Choice(ONNX_RUNTIME, {}, {"cuda": "the service stops"})
 
 
 def test_an_engine_that_moves_boxes_is_taken_only_where_it_is_named() -> None:

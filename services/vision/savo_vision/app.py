@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import partial
 
 from savo_contracts.scans import ServedBy
-from savo_detection.apart import stop_weighing
+from savo_detection.apart import Apart
 from savo_detection.choosing import Engines
 from savo_detection.cpus import usable_cpus
 from savo_runtime.messaging.subscriptions import Kinds, bind, read_snapshot
@@ -52,7 +52,8 @@ STAND_IN_KEY = "stand-in"
 
 def build(settings: VisionSettings, runtime: Runtime) -> Service:
     results = StoredResults(runtime.database)
-    steering = build_steering(settings, runtime)
+    apart = Apart()
+    steering = build_steering(settings, runtime, apart)
     threads = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="vision-engine")
     scan = build_scan(settings, runtime, steering, results, threads)
     second_looks = scan.second_looks
@@ -61,7 +62,7 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
         await results.forget_before(runtime.clock() - timedelta(days=settings.scan_retention_days))
 
     async def stop_threads() -> None:
-        stop_weighing()
+        apart.stop()
         await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
 
     return Service(
@@ -81,11 +82,11 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
     )
 
 
-def build_steering(settings: VisionSettings, runtime: Runtime) -> Steering:
+def build_steering(settings: VisionSettings, runtime: Runtime, apart: Apart) -> Steering:
     path = settings.custom_vision_model_path
     router = Router(RoutingPolicy(settings.use_custom_vision, settings.custom_vision_rollout, path, settings.pins))
     files = ModelFiles(runtime.store, settings.r2_bucket_name)
-    load = partial(load_engine, engines=Engines(settings.detection_engine))
+    load = partial(load_engine, engines=Engines(settings.detection_engine, weigh=apart.weigh))
     return Steering(router, ModelSlot(files, runtime.publisher, runtime.replica, runtime.clock, load), own_path=path)
 
 

@@ -51,13 +51,13 @@ def heavy_model() -> bytes:
 
 
 class Files:
-    """A registry of one model under any name."""
+    """A registry of one model under any name, read anew each time."""
 
     def __init__(self) -> None:
         self.data = heavy_model()
 
     async def registered(self, ref: ModelRef) -> ModelFile:
-        return ModelFile(ref.version, self.data + b"")
+        return ModelFile(ref.version, bytes(bytearray(self.data)))
 
     async def named(self, path: str) -> ModelFile:
         return ModelFile(path, self.data)

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from libs.detection.tests.bad_models import BAD_MODELS, zipped
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_contracts.models import ModelRef, ModelRefused
+from savo_detection.apart import Apart
 from savo_detection.choosing import Choice, Engines
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import FakeClock, MemoryStore, RecordingPublisher, memory_runtime
@@ -139,7 +140,7 @@ async def test_the_setting_pins_the_engine(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("SAVO_USE_CUSTOM_VISION", "true")
     monkeypatch.setenv("SAVO_DETECTION_ENGINE", "tensorrt")
     async with memory_runtime("vision") as runtime:
-        steering, publisher = build_steering(load_settings(VisionSettings), runtime), cast(Any, runtime.publisher)
+        steering, publisher = build_steering(load_settings(VisionSettings), runtime, Apart()), cast(Any, runtime.publisher)
         replica = Replica()
         champion = await replica.register("v1", model_that_sees("apple"))
         await runtime.store.put(champion.key, model_that_sees("apple"))
