@@ -23,7 +23,7 @@ from savo_runtime.memory import give_back_what_is_freed
 from savo_vision.model_slot import ModelSlot, load_engine
 from savo_vision.ports import ModelFile
 
-SWAPS = 30
+SWAPS = 20
 
 
 def heavy_model() -> bytes:
@@ -78,7 +78,7 @@ async def swap(engine: EngineName) -> list[float]:
         model = await slot.bring(ModelRef(version=version, key="model.onnx", sha256="a" * 64, classes=NAMES))
         assert model is not None
         slot.keep_only([version])
-        for _ in range(20):
+        for _ in range(4):
             await asyncio.to_thread(model.engine.detect_array, photo)
         memory.append(resident_mb())
     return memory

@@ -28,7 +28,7 @@ ENGINES = [
 def test_memory_does_not_grow_from_swap_to_swap(engine: EngineName) -> None:
     done = subprocess.run([sys.executable, "-m", "services.vision.tests.swapping", engine], check=True, capture_output=True, text=True)
     memory = json.loads(done.stdout.splitlines()[-1])
-    early, late = (statistics.median(some) for some in (memory[5:15], memory[-10:]))
+    early, late = (statistics.median(some) for some in (memory[4:12], memory[-8:]))
     assert late - early < len(heavy_model()) / 1_000_000 / 2, f"it grew over swaps as these: {memory}"
 
 
