@@ -132,7 +132,9 @@ def test_the_mean_of_a_distribution_is_two_sums(spread: float, opset: int) -> No
 def test_what_is_no_number_does_not_become_one(absurd: float) -> None:
     seen = picture()
     seen[:, :, 0] = absurd
-    same_in_fewer_steps(network(HEAD, HEAD_CONSTANTS), seen)
+    (mean,) = answers_of(same_in_fewer_steps(network(HEAD, HEAD_CONSTANTS), seen), seen)
+    assert np.isnan(mean[:, :, 0]).all()
+    assert np.isfinite(mean[:, :, 1:]).all()
 
 
 def test_constants_may_be_steps() -> None:
@@ -212,7 +214,8 @@ def test_a_name_that_is_taken_is_no_place_for_something_else() -> None:
 def test_constants_that_a_step_within_a_step_reads_stay() -> None:
     one, other = (f"g{name} () => (float[N, C, H, W] {name}) {{ {name} = {kind}(z, much) }}" for name, kind in (("a", "Mul"), ("b", "Add")))
     text = BLOCK.replace("y =", "z =") + f"yes = Less(nothing, much) y = If(yes) <then_branch = {one}, else_branch = {other}>"
-    same_in_fewer_steps(network(text, {**BLOCK_CONSTANTS, "nothing": np.zeros(()), "much": np.ones(())}))
+    short = same_in_fewer_steps(network(text, {**BLOCK_CONSTANTS, "nothing": np.zeros(()), "much": np.ones(())}))
+    assert (steps(short)["Split"], steps(short)["If"]) == (0, 1)
 
 
 def test_older_files_mean_other_things_by_the_same_names() -> None:
