@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 RUN := .venv/bin
-PACKAGES := savo_contracts savo_detection savo_runtime savo_gateway savo_vision savo_collector savo_trainer savo_rollout savo_reasoning savo_cli savo_demo
+PACKAGES := savo_contracts savo_detection savo_datasets savo_providers savo_runtime savo_operations savo_gateway savo_vision savo_collector savo_trainer savo_rollout savo_reasoning savo_cli savo_demo
 TESTS := $(wildcard libs/*/tests services/*/tests) cli/tests demo/tests tests
 export DEMO_KEEP DEMO_PHOTOS DEMO_GATE DEMO_TRAIN
 

@@ -9,7 +9,7 @@ from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Arm, Detection, ScanCompleted, ScanRequested, ServedBy
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
 from savo_runtime.__main__ import run
-from savo_runtime.messaging.subscriptions import bind, consumes, publishes
+from savo_runtime.messaging.consuming.subscriptions import bind, consumes, publishes
 from savo_runtime.service import Runtime, Service, ServiceDefinition
 from savo_runtime.settings import RuntimeSettings
 

@@ -27,14 +27,14 @@ import onnxruntime
 from PIL import Image
 
 from benchmarks.measuring import Figure, faster, in_turn, rounds
-from savo_demo.scenes import draw_scenes
-from savo_detection.choosing import Engines
-from savo_detection.cpus import usable_cpus
-from savo_detection.engines import BUILDERS, BY_NAME_ALONE, ONNX_RUNTIME, Engine
+from savo_demo.drawing.scenes import draw_scenes
+from savo_detection.engines.choosing import Engines
+from savo_detection.engines.cpus import usable_cpus
+from savo_detection.engines.engines import BUILDERS, BY_NAME_ALONE, ONNX_RUNTIME, Engine
 from savo_detection.errors import ModelRefusedError
 from savo_detection.fewer_steps import in_fewer_steps
-from savo_detection.letterbox import Letterbox, letterbox
 from savo_detection.model import Detector
+from savo_detection.photos.letterbox import Letterbox, letterbox
 
 WORK = Path(".savo/bench")
 SIDE = 640

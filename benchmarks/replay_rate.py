@@ -25,14 +25,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 import savo_contracts
 from benchmarks.measuring import Figure, in_turn, interval, rounds
-from savo_cli.tailing import Tail
+from savo_cli.topics.tailing import Tail
 from savo_contracts.topics import SCANS_COMPLETED
-from savo_runtime.messaging.embedded import EmbeddedBroker
-from savo_runtime.messaging.topics import ensure_topics
-from savo_runtime.replaying.orders import Order
-from savo_runtime.replaying.positions import End, Start
-from savo_runtime.replaying.replay import survey
-from savo_runtime.replaying.selecting import Selection
+from savo_operations.replaying.orders import Order
+from savo_operations.replaying.positions import End, Start
+from savo_operations.replaying.replay import survey
+from savo_operations.replaying.selecting import Selection
+from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
+from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.settings import RuntimeSettings
 from tests.parts.kafka import kafka_for_a_while
 

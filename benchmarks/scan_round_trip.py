@@ -22,7 +22,7 @@ import httpx2
 from benchmarks.load import Answered, Ask, ask_by, http_client
 from benchmarks.measuring import Figure, interval, rounds
 from benchmarks.photo_to_boxes import photos
-from savo_runtime.messaging.embedded import EmbeddedBroker
+from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 
 ROUNDS = rounds(10)
 ONE_BY_ONE = 20

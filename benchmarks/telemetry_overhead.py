@@ -22,7 +22,7 @@ from benchmarks.measuring import Figure
 from benchmarks.photo_to_boxes import photos, sure_model
 from benchmarks.product import best_engine
 from benchmarks.scan_round_trip import Meter, measure, medians, process, ratio_of, wait_for, wait_for_file
-from savo_runtime.messaging.embedded import EmbeddedBroker
+from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 
 PORTS = {"with": 18441, "without": 18442}
 WITHOUT = {"SAVO_LOG_LEVEL": "error", "OTEL_SDK_DISABLED": "true"}

@@ -11,18 +11,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from savo_cli import dlq, models, rollout, topics
-from savo_cli.audit import audit
-from savo_cli.backup import backup, restore
-from savo_cli.digest import digest
-from savo_cli.doctor import doctor
-from savo_cli.growing import grow_topic
-from savo_cli.lag import lag
-from savo_cli.rebuild import rebuild
-from savo_cli.replay import replay
-from savo_cli.scans import confirm, scan
-from savo_cli.stats import stats
-from savo_cli.trace import trace
+from savo_cli.diagnose.doctor import doctor
+from savo_cli.operate import models, rollout
+from savo_cli.operate.audit import audit
+from savo_cli.operate.backup import backup, restore
+from savo_cli.operate.rebuild import rebuild
+from savo_cli.replay.replay import replay
+from savo_cli.scans.scans import confirm, scan
+from savo_cli.scans.stats import stats
+from savo_cli.scans.trace import trace
+from savo_cli.topics import dlq, topics
+from savo_cli.topics.growing import grow_topic
+from savo_cli.topics.lag import lag
+from savo_cli.weekly.digest import digest
 
 __all__ = ["add_commands_of_others", "app"]
 
@@ -40,8 +41,8 @@ def up(
     logs: Annotated[bool, typer.Option("--logs", help="Print what the services log, too, not only to DIR/logs.")] = False,
 ) -> None:
     """Start every service; embedded unless --kafka is given."""
-    from savo_cli.up import UpOptions
-    from savo_cli.up import up as start
+    from savo_cli.start.up import UpOptions
+    from savo_cli.start.up import up as start
 
     options = UpOptions(port, data_dir, kafka, standin, tuple(standin_option or ()), one_process, logs)
     raise typer.Exit(asyncio.run(start(options, Console())))

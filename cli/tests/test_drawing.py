@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageColor
 
-from savo_cli.drawing import colours_of, draw_boxes, place_tags
+from savo_cli.scans.drawing import colours_of, draw_boxes, place_tags
 from savo_detection.errors import UnsupportedPhotoError
 
 GREY = (128, 128, 128)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from savo_cli import processes
-from savo_cli.processes import GaveUpError, Kept, ProcessSpec
+from savo_cli.start import processes
+from savo_cli.start.processes import GaveUpError, Kept, ProcessSpec
 
 TALKER = "print('one line more ' * 20); raise SystemExit(2)"
 

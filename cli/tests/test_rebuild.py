@@ -13,8 +13,8 @@ from typer.testing import Result
 from cli.tests.conftest import Savo
 from savo_contracts.envelope import ImageRef
 from savo_contracts.samples import SampleStored, Split
-from savo_runtime.messaging.embedded import EmbeddedBroker
-from savo_runtime.messaging.publishing import Publisher
+from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
+from savo_runtime.messaging.publishing.publishing import Publisher
 from savo_runtime.settings import RuntimeSettings
 
 SHA = "a" * 64

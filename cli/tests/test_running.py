@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from savo_cli.broker import broker_settings
-from savo_cli.running import find_running
-from savo_cli.up import UpOptions, _plan
+from savo_cli.diagnose.running import find_running
+from savo_cli.start.up import UpOptions, _plan
+from savo_cli.topics.broker import broker_settings
 from savo_contracts.topics import SERVICES
 from tests.parts.addresses import free_port
 

@@ -9,7 +9,7 @@ import pytest
 
 from cli.tests.conftest import Savo
 from cli.tests.test_replaying import LETTERS, failed, publish, publish_raw
-from savo_runtime.messaging.embedded import EmbeddedBroker
+from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 
 TAIL = ["topics", "tail", "scans.failed", "--from", "start", "--to", "end"]
 

@@ -17,8 +17,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from savo_cli.preflight import own_folder, wrong_model_path
-from savo_cli.processes import GaveUpError, Kept, ProcessSpec
+from savo_cli.start.preflight import own_folder, wrong_model_path
+from savo_cli.start.processes import GaveUpError, Kept, ProcessSpec
 from savo_runtime.errors import FatalError
 
 START_SECONDS = 120

@@ -12,7 +12,7 @@ from typing import Any
 
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Action
-from savo_demo.scenes import Truth
+from savo_demo.drawing.scenes import Truth
 
 SAME_IOU = 0.5
 MOVABLE_IOU = 0.3

@@ -17,20 +17,20 @@ from dataclasses import dataclass, field
 import numpy as np
 from rich.console import Console
 
+from savo_demo.acts.board import Board
+from savo_demo.acts.closing import summary_of, tell
+from savo_demo.acts.rollout_act import RolloutAct
+from savo_demo.acts.tally import Tally
+from savo_demo.acts.training_act import TrainingAct, comparison
+from savo_demo.acts.waiting import until
 from savo_demo.album import Album, DrawnScenes, RealPhotos, Shot
-from savo_demo.board import Board
-from savo_demo.closing import summary_of, tell
 from savo_demo.errors import DemoError, StageError
 from savo_demo.folder import FolderError
 from savo_demo.network import write_small_network
 from savo_demo.phones import Errand, Phones, Visit, new_client
 from savo_demo.plan import REFUSED_AS, Plan
 from savo_demo.product import Product
-from savo_demo.rollout_act import RolloutAct
 from savo_demo.summary import Summary, miscounted
-from savo_demo.tally import Tally
-from savo_demo.training_act import TrainingAct, comparison
-from savo_demo.waiting import until
 
 SETTLE_SECONDS = 60.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from savo_contracts.geometry import BoundingBox
-from savo_demo.scenes import CLASSES, Scene, Truth, label_lines
+from savo_demo.drawing.scenes import CLASSES, Scene, Truth, label_lines
 
 PHOTO_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 

@@ -14,8 +14,8 @@ from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
 from savo_contracts.scans import Action
 from savo_demo.corrections import Answered, Edit, corrections
+from savo_demo.drawing.scenes import Truth
 from savo_demo.errors import PhoneError, first_of
-from savo_demo.scenes import Truth
 
 PATIENCE_SECONDS = 90.0
 """How long a person waits for an answer before the scan counts as lost."""

@@ -5,7 +5,7 @@ import pytest
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Action
 from savo_demo.corrections import Answered, Edit, corrections
-from savo_demo.scenes import Truth
+from savo_demo.drawing.scenes import Truth
 
 
 def box(x: float, y: float = 0.1, width: float = 0.2, height: float = 0.2) -> BoundingBox:

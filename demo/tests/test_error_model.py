@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from savo_contracts.geometry import BoundingBox
-from savo_demo.scenes import CLASSES, Truth
+from savo_demo.drawing.scenes import CLASSES, Truth
 from savo_demo.standin.error_model import ErrorModel, Seen
 
 BOX = BoundingBox(x=0.3, y=0.3, width=0.2, height=0.4)

@@ -11,9 +11,9 @@ import httpx2
 import pytest
 
 from savo_contracts.geometry import BoundingBox
+from savo_demo.drawing.scenes import Truth
 from savo_demo.errors import PhoneError
 from savo_demo.phones import Errand, Phones, Visit, as_people_say
-from savo_demo.scenes import Truth
 
 BOX = BoundingBox(x=0.1, y=0.1, width=0.2, height=0.2)
 EGG = Truth("egg", BOX)

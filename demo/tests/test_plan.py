@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from savo_demo.drawing.scenes import draw_scenes
 from savo_demo.folder import read_folder, write_scenes
 from savo_demo.plan import PlanError, plan_from
-from savo_demo.scenes import draw_scenes
 
 
 def test_without_variables_it_draws_trains_and_stops(tmp_path: Path) -> None:

@@ -20,10 +20,10 @@ from aiokafka.consumer import AIOKafkaConsumer
 
 from savo_contracts.topics import SERVICES, TOPICS
 from savo_demo.corrections import corrections
+from savo_demo.drawing.scenes import Scene, draw_scenes
 from savo_demo.folder import write_scenes
 from savo_demo.phones import _answered
-from savo_demo.scenes import Scene, draw_scenes
-from savo_runtime.messaging.broker import group_of
+from savo_runtime.messaging.kafka.broker import group_of
 from tests.parts.kafka import RealKafka
 from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import httpx2
 
+from savo_demo.drawing.scenes import draw_scenes
 from savo_demo.folder import write_scenes
-from savo_demo.scenes import draw_scenes
-from savo_runtime.messaging.embedded import EmbeddedBroker
+from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from tests.parts.addresses import free_port
 from tests.parts.collector import Collector, running_collector
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from savo_demo.drawing.scenes import draw_scenes
 from savo_demo.folder import write_scenes
 from savo_demo.phones import Errand, Phones, new_client
-from savo_demo.scenes import draw_scenes
-from savo_runtime.messaging.lag import GroupReader
+from savo_runtime.messaging.kafka.lag import GroupReader
 from savo_runtime.settings import RuntimeSettings
 from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
 

@@ -14,9 +14,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from savo_demo.drawing.scenes import Scene, draw_scenes
 from savo_demo.folder import write_scenes
 from savo_demo.phones import Errand, Phones, Visit, new_client
-from savo_demo.scenes import Scene, draw_scenes
 from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
 
 SAMPLES = 60

@@ -20,12 +20,12 @@ import yaml
 from numpy.typing import NDArray
 
 from savo_contracts.geometry import BoundingBox
+from savo_demo.drawing.scenes import draw_scenes
 from savo_demo.folder import LabelledPhoto, read_folder, write_scenes
 from savo_demo.network import write_small_network
-from savo_demo.scenes import draw_scenes
-from savo_detection.decoding import decode
-from savo_detection.evaluation import EvaluationSample, evaluate
+from savo_detection.evaluation.evaluation import EvaluationSample, evaluate
 from savo_detection.model import HEADROOM, DetectedBox, Detector
+from savo_detection.photos.decoding import decode
 
 SIDE = 192
 DRAWN_TO_LEARN, DRAWN_TO_MEASURE = 120, 320

@@ -21,7 +21,7 @@ from tests.parts.containers import container, why_no_container
 from tests.parts.table import record
 
 if TYPE_CHECKING:
-    from savo_runtime.messaging.embedded import EmbeddedBroker
+    from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 
 VERSION = "4.0.0"
 IMAGE = f"apache/kafka:{VERSION}"
@@ -194,7 +194,7 @@ def kafka(real_kafka: RealKafka) -> str:
 @pytest.fixture
 def embedded_broker() -> Iterator[EmbeddedBroker]:
     """Kafka in memory, new for each test."""
-    from savo_runtime.messaging.embedded import EmbeddedBroker
+    from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 
     with EmbeddedBroker() as broker:
         record("embedded broker", "stood in", "librdkafka's mock cluster, the product's own for trying")

@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
+from savo_demo.drawing.scenes import Scene, draw_scenes
 from savo_demo.folder import write_scenes
 from savo_demo.phones import Errand, Phones, Visit, new_client
-from savo_demo.scenes import Scene, draw_scenes
 from tests.parts.by_hand import register, send, somebody_holds
 from tests.parts.prometheus import Prometheus, running_prometheus
 from tests.parts.wheel import Wheel, running_wheel

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from savo_demo.drawing.scenes import Scene, draw_scenes
 from savo_demo.folder import write_scenes
 from savo_demo.phones import Errand, Phones, new_client
-from savo_demo.scenes import Scene, draw_scenes
 from tests.parts.wheel import Wheel, running_wheel
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400)]

@@ -27,11 +27,11 @@ from savo_contracts.envelope import Event, ImageRef
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Action, Arm, ConfirmedItem, ScanConfirmed, ScanErased, ServedBy
 from savo_contracts.users import SubjectErased
-from savo_demo.scenes import draw_scene
-from savo_runtime.backup.databases import dump_databases, restore_databases
-from savo_runtime.backup.offsets import apply_positions, read_positions
+from savo_demo.drawing.scenes import draw_scene
+from savo_operations.backup.databases import dump_databases, restore_databases
+from savo_operations.backup.offsets import apply_positions, read_positions
 from savo_runtime.errors import FatalError
-from savo_runtime.messaging.publishing import Publisher
+from savo_runtime.messaging.publishing.publishing import Publisher
 from savo_runtime.prepare import patiently
 from savo_runtime.serving import serve
 from savo_runtime.settings import RuntimeSettings

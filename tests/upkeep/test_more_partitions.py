@@ -11,10 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import OffsetAndMetadata
 
 from savo_contracts.topics import MODELS_REGISTERED, RECIPES_REQUESTED, SCANS_CONFIRMED
+from savo_operations.partitions import grow
 from savo_runtime.errors import FatalError
-from savo_runtime.messaging.broker import group_of
-from savo_runtime.messaging.naming import name_on_kafka
-from savo_runtime.messaging.partitions import grow
+from savo_runtime.messaging.kafka.broker import group_of
+from savo_runtime.messaging.kafka.naming import name_on_kafka
 from savo_runtime.prepare import patiently
 from savo_runtime.settings import RuntimeSettings
 

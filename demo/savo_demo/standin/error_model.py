@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from savo_contracts.geometry import BoundingBox
-from savo_demo.scenes import Truth
+from savo_demo.drawing.scenes import Truth
 
 Rng = np.random.Generator
 

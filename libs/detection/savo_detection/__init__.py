@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from savo_detection.decoding import MAX_PIXELS, PhotoFacts, decode, probe
     from savo_detection.errors import ModelRefusedError, PhotoError, PhotoTooLargeError, UnreadablePhotoError, UnsupportedPhotoError
     from savo_detection.model import DetectedBox, Detector, ModelFacts
+    from savo_detection.photos.decoding import MAX_PIXELS, PhotoFacts, decode, probe
 
 __all__ = [
     "MAX_PIXELS",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "savo_detection.decoding": {"MAX_PIXELS", "PhotoFacts", "decode", "probe"},
+    "savo_detection.photos.decoding": {"MAX_PIXELS", "PhotoFacts", "decode", "probe"},
     "savo_detection.model": {"DetectedBox", "Detector", "ModelFacts"},
 }
 

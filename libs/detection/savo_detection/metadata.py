@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from savo_detection.errors import ModelRefusedError
-from savo_detection.letterbox import STRIDE
+from savo_detection.photos.letterbox import STRIDE
 
 __all__ = ["FLOATS", "Tensor", "check_output", "class_names", "input_size", "says_end_to_end", "takes_any_shape", "takes_batches"]
 

@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from savo_contracts.geometry import BoundingBox
-from savo_detection.choosing import Choice, Engines, Network
-from savo_detection.cpus import at_usual_priority, usable_cpus
-from savo_detection.decoding import Pixels, decode
-from savo_detection.engines import Engine, OnnxRuntimeEngine
+from savo_detection.engines.choosing import Choice, Engines, Network
+from savo_detection.engines.cpus import at_usual_priority, usable_cpus
+from savo_detection.engines.engines import Engine, OnnxRuntimeEngine
 from savo_detection.errors import ModelRefusedError, in_a_line
 from savo_detection.heads import Candidates, Head, check_answer, head_for
-from savo_detection.letterbox import Letterbox, letterbox
 from savo_detection.metadata import FLOATS, Tensor, check_output, class_names, input_size, says_end_to_end, takes_any_shape, takes_batches
+from savo_detection.photos.decoding import Pixels, decode
+from savo_detection.photos.letterbox import Letterbox, letterbox
 
 __all__ = ["CONFIDENCE", "HEADROOM", "IOU", "MAX_BOXES", "DetectedBox", "Detector", "ModelFacts", "onnx_of"]
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from libs.detection.tests.test_choosing import StoppedClock
 from libs.detection.tests.tiny_models import colour_model
 from savo_detection import Detector
-from savo_detection.choosing import Choice, Engines
-from savo_detection.decoding import Pixels
-from savo_detection.engines import ONNX_RUNTIME, OnnxRuntimeEngine
+from savo_detection.engines.choosing import Choice, Engines
+from savo_detection.engines.engines import ONNX_RUNTIME, OnnxRuntimeEngine
+from savo_detection.photos.decoding import Pixels
 
 MODEL = colour_model(batch="batch")
 RED, GREEN, BLUE = (tuple(int(255 * (place == channel)) for channel in range(3)) for place in range(3))

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_detection import Detector, ModelRefusedError
-from savo_detection.agreement import agree, busy_picture
-from savo_detection.apart import Apart
-from savo_detection.choosing import Choice, EngineName, Engines, Network
-from savo_detection.engines import ONNX_RUNTIME, Engine, OnnxRuntimeEngine, installed_engines
+from savo_detection.engines.agreement import agree, busy_picture
+from savo_detection.engines.apart import Apart
+from savo_detection.engines.choosing import Choice, EngineName, Engines, Network
+from savo_detection.engines.engines import ONNX_RUNTIME, Engine, OnnxRuntimeEngine, installed_engines
+from savo_detection.engines.weighing import Clock, UnfitError, weigh
 from savo_detection.heads import Candidates, read_raw
-from savo_detection.weighing import Clock, UnfitError, weigh
 
 MODEL = constant_model(raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9), (32.0, 32.0, 64.0, 56.0, 2, 0.5)], len(NAMES)))
 BLANK = np.zeros((1, 3, 64, 64), np.float32)
@@ -187,7 +187,7 @@ def test_an_engine_that_is_not_chosen_leaves_nothing_in_the_process() -> None:
 import json, sys
 from dataclasses import asdict
 from savo_detection import Detector
-from savo_detection.choosing import Engines
+from savo_detection.engines.choosing import Engines
 choice = Detector.load({MODEL!r}, engines=Engines("auto")).choice
 print(json.dumps(asdict(choice) | {{"is there": "openvino" in sys.modules}}))
 """
@@ -222,8 +222,8 @@ HELD = f"""
 import os, signal, sys, threading
 from pathlib import Path
 from savo_detection import Detector
-from savo_detection.apart import Apart
-from savo_detection.choosing import Engines
+from savo_detection.engines.apart import Apart
+from savo_detection.engines.choosing import Engines
 
 apart = Apart()
 loader = threading.Thread(target=Detector.load, args=({MODEL!r},), kwargs={{"engines": Engines("auto", ("onnxruntime", "cuda"), weigh=apart.weigh)}})

@@ -11,8 +11,8 @@ import pillow_heif
 import pytest
 from PIL import Image, ImageChops
 
-from savo_detection.decoding import decode, probe
 from savo_detection.errors import PhotoError, PhotoTooLargeError, UnreadablePhotoError
+from savo_detection.photos.decoding import decode, probe
 
 pillow_heif.register_heif_opener()
 

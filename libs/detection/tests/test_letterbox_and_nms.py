@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from savo_detection.letterbox import STRIDE, Letterbox, letterbox
 from savo_detection.nms import iou_of, suppress
+from savo_detection.photos.letterbox import STRIDE, Letterbox, letterbox
 
 sides = st.integers(1, 5000)
 inputs = st.sampled_from([64, 160, 320, 640])

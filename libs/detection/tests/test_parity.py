@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from savo_detection.decoding import probe
 from savo_detection.model import Detector
+from savo_detection.photos.decoding import probe
 
 SIZES = [(160, 160), (320, 240), (213, 377), (90, 64), (640, 101)]
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from savo_runtime.errors import DependencyDownError, SavoError
-from savo_runtime.messaging.topics import ensure_topics
+from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.s3 import S3Store

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 
-from savo_runtime.messaging.subscriptions import Snapshot, Subscription
+from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
 from savo_runtime.storage.port import ObjectStore
 
 if TYPE_CHECKING:
     from savo_runtime.database import Database
-    from savo_runtime.messaging.outbox import OnPublished, Outbox
-    from savo_runtime.messaging.publishing import Publisher
-    from savo_runtime.rebuilding.projection import Projection
+    from savo_runtime.messaging.publishing.outbox import OnPublished, Outbox
+    from savo_runtime.messaging.publishing.publishing import Publisher
+    from savo_runtime.projection import Projection
     from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["Runtime", "Service", "ServiceDefinition", "Worker"]

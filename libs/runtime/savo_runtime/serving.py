@@ -21,11 +21,11 @@ import structlog
 from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError, FatalError, SavoError
 from savo_runtime.http_server import HttpServer, beside_health
-from savo_runtime.messaging.consumers import Consumers
-from savo_runtime.messaging.gate import Backoff
-from savo_runtime.messaging.lag import LagWatch
-from savo_runtime.messaging.outbox import Outbox, OutboxRelay
-from savo_runtime.messaging.publishing import Publisher
+from savo_runtime.messaging.consuming.consumers import Consumers
+from savo_runtime.messaging.consuming.gate import Backoff
+from savo_runtime.messaging.kafka.lag import LagWatch
+from savo_runtime.messaging.publishing.outbox import Outbox, OutboxRelay
+from savo_runtime.messaging.publishing.publishing import Publisher
 from savo_runtime.schema import migrate
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.settings import RuntimeSettings

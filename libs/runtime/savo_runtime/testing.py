@@ -27,8 +27,8 @@ from savo_runtime.storage.keys import valid_key
 from savo_runtime.storage.port import ObjectConflictError, ObjectInfo, ObjectNotFoundError
 
 if TYPE_CHECKING:
-    from savo_runtime.messaging.outbox import Outbox
-    from savo_runtime.messaging.publishing import Publisher
+    from savo_runtime.messaging.publishing.outbox import Outbox
+    from savo_runtime.messaging.publishing.publishing import Publisher
 
 __all__ = [
     "FakeClock",

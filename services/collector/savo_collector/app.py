@@ -20,7 +20,7 @@ from savo_collector.settings import CollectorSettings
 from savo_collector.storing import Storing
 from savo_collector.thresholds import TrainingPolicy, check_age
 from savo_collector.waiting_room import WaitingRoom
-from savo_runtime.messaging.subscriptions import bind
+from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 
 CONCURRENCY = 8

@@ -8,7 +8,7 @@ from savo_contracts.samples import SampleRejected, SampleStored
 from savo_contracts.scans import ScanConfirmed, ScanErased
 from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_REJECTED, SAMPLES_STORED, SCANS_CONFIRMED, SCANS_ERASED, SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
-from savo_runtime.messaging.subscriptions import consumes, publishes
+from savo_runtime.messaging.consuming.subscriptions import consumes, publishes
 
 
 @consumes(SCANS_CONFIRMED)

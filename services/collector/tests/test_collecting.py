@@ -15,7 +15,7 @@ from savo_contracts.documents import CLASSES_KEY, ClassList, SampleMeta, sample_
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.samples import RejectionReason, SampleErased, SampleRejected, SampleStored, Split
 from savo_contracts.scans import Action, BoxSource
-from savo_detection.decoding import decode, probe
+from savo_detection.photos.decoding import decode, probe
 from savo_runtime.service import Runtime
 from savo_runtime.storage.port import StorageFullError
 from savo_runtime.testing import published_by_outbox

@@ -11,7 +11,7 @@ import pytest
 from savo_collector.errors import RefusedError
 from savo_collector.quality import MEASURED_SIDE, QualityPolicy, measure, require_quality
 from savo_contracts.samples import RejectionReason
-from savo_detection.decoding import decode
+from savo_detection.photos.decoding import decode
 
 
 def flaw_of(pixels: Any) -> RejectionReason | None:

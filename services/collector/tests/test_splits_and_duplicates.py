@@ -16,7 +16,7 @@ from savo_collector.duplicates import NEAR, Fingerprint, bands, fingerprint, loo
 from savo_collector.errors import RefusedError
 from savo_collector.splits import choose_split, split_of_subject
 from savo_contracts.samples import RejectionReason, SampleRejected, SampleStored, Split
-from savo_detection.decoding import decode
+from savo_detection.photos.decoding import decode
 from savo_runtime.service import Runtime
 from savo_runtime.testing import memory_runtime
 

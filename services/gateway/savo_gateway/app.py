@@ -9,7 +9,8 @@ from datetime import timedelta
 from uuid import uuid4
 
 from savo_gateway import handlers
-from savo_gateway.access import AccessPolicy, CheckCaller, JwtPolicy, Mode, default_mode
+from savo_gateway.access.access import AccessPolicy, CheckCaller, JwtPolicy, Mode, default_mode
+from savo_gateway.access.rates import RateLimit
 from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.digest_store import SqlDigests
 from savo_gateway.adapters.figure_store import SqlFigures
@@ -19,19 +20,18 @@ from savo_gateway.adapters.projection import PROJECTION
 from savo_gateway.adapters.reported_store import SqlReportedScans
 from savo_gateway.adapters.rollout_client import HttpRolloutDesk
 from savo_gateway.adapters.scan_store import SqlScans
-from savo_gateway.finishing import ConfirmScan, FinishScans, SweepScans
-from savo_gateway.gauges import ShowGauges
+from savo_gateway.confirmations.submissions import KeepPhoto, SubmitReport
+from savo_gateway.figures.gauges import ShowGauges
+from savo_gateway.figures.stats import ShowProgress, ShowStats
 from savo_gateway.http.application import http_app
 from savo_gateway.http.gateway import Gateway
-from savo_gateway.rates import RateLimit
+from savo_gateway.photos.uploads import UploadLimits
 from savo_gateway.rollout_mirror import RolloutMirror
-from savo_gateway.scans import AcceptScan, ReadPhoto, ScanPolicy, TakePhoto
+from savo_gateway.scans.finishing import ConfirmScan, FinishScans, SweepScans
+from savo_gateway.scans.scans import AcceptScan, ReadPhoto, ScanPolicy, TakePhoto
+from savo_gateway.scans.watching import LookForAnswers, WaitForScan, Wakes
 from savo_gateway.settings import GatewaySettings
-from savo_gateway.stats import ShowProgress, ShowStats
-from savo_gateway.submissions import KeepPhoto, SubmitReport
-from savo_gateway.uploads import UploadLimits
-from savo_gateway.watching import LookForAnswers, WaitForScan, Wakes
-from savo_runtime.messaging.subscriptions import Subscription, bind, read_snapshot
+from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, read_snapshot
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 
 __all__ = ["DEFINITION", "build"]

@@ -25,10 +25,10 @@ from savo_contracts.topics import (
     TRAINING_FINISHED,
 )
 from savo_contracts.training import TrainingFinished
-from savo_gateway.finishing import FinishScans
 from savo_gateway.ports import AuditLog, Projections
 from savo_gateway.rollout_mirror import RolloutMirror
-from savo_runtime.messaging.subscriptions import consumes
+from savo_gateway.scans.finishing import FinishScans
+from savo_runtime.messaging.consuming.subscriptions import consumes
 
 __all__ = [
     "on_audit_recorded",

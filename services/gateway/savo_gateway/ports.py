@@ -15,13 +15,13 @@ from savo_contracts.scans import ScanCompleted, ScanFailed, StorageLocation
 from savo_contracts.training import TrainingFinished
 
 if TYPE_CHECKING:
-    from savo_gateway.access import Person
-    from savo_gateway.confirmations import ConfirmationRequest, Confirmed
-    from savo_gateway.scans import IdempotencyClaim, NewScan, Scan
-    from savo_gateway.stats import Figures, StoredFigures
-    from savo_gateway.submissions import KeptPhoto
-    from savo_gateway.tracing import Passage
-    from savo_gateway.uploads import Photo
+    from savo_gateway.access.access import Person
+    from savo_gateway.confirmations.confirmations import ConfirmationRequest, Confirmed
+    from savo_gateway.confirmations.submissions import KeptPhoto
+    from savo_gateway.figures.stats import Figures, StoredFigures
+    from savo_gateway.photos.uploads import Photo
+    from savo_gateway.scans.scans import IdempotencyClaim, NewScan, Scan
+    from savo_gateway.scans.tracing import Passage
 
 __all__ = ["AuditLog", "Digests", "FigureStore", "Journal", "Photos", "Projections", "ReportedScans", "RolloutDesk", "ScanStore"]
 

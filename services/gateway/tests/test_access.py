@@ -8,10 +8,10 @@ from typing import Any
 import jwt
 import pytest
 
-from savo_gateway.access import Mode, Scope, create_key, default_mode
+from savo_gateway.access.access import Mode, Scope, create_key, default_mode
+from savo_gateway.access.rates import RateLimit
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.errors import TooManyRequestsError
-from savo_gateway.rates import RateLimit
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo

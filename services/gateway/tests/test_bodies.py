@@ -8,7 +8,7 @@ from starlette.types import Message
 
 from savo_gateway.errors import InvalidRequestError, UploadRefusedError
 from savo_gateway.http.bodies import Received, receive
-from savo_gateway.uploads import UploadLimits
+from savo_gateway.photos.uploads import UploadLimits
 
 LIMITS = UploadLimits(max_bytes=4_000_000)
 PHOTO = b"\xff\xd8\r\n--savo\r-\n\r\n--sav" + bytes(range(256)) * 3

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savo_contracts.scans import Action, BoxSource, FailureCode, ScanConfirmed, ScanFailed, ServedBy
-from savo_gateway.confirmations import ConfirmationRequest
-from savo_gateway.settling import settle
+from savo_gateway.confirmations.confirmations import ConfirmationRequest
+from savo_gateway.confirmations.settling import settle
 from services.gateway.tests.events import box, completed, tomato
 from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo

@@ -13,7 +13,7 @@ from savo_contracts.models import ModelRegistered
 from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.samples import RejectionReason, SampleErased, SampleRejected, SampleStored, Split
 from savo_contracts.training import Evaluation, RunOutcome, TrainingFinished
-from savo_gateway.goals import GOALS, Goal, standing
+from savo_gateway.figures.goals import GOALS, Goal, standing
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo

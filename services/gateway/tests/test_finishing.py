@@ -10,9 +10,9 @@ from sqlalchemy import update
 from savo_contracts.scans import FailureCode, ScanFailed, ScanRequested
 from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.adapters.tables import ScanRow
-from savo_gateway.finishing import FinishScans, SweepScans
 from savo_gateway.ports import ScanStore
-from savo_gateway.watching import LookForAnswers, WaitForScan, Wakes
+from savo_gateway.scans.finishing import FinishScans, SweepScans
+from savo_gateway.scans.watching import LookForAnswers, WaitForScan, Wakes
 from savo_runtime.testing import RecordingOutbox
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from savo_detection.decoding import probe
+from savo_detection.photos.decoding import probe
 from savo_gateway.errors import UploadFlaw, UploadRefusedError
-from savo_gateway.segments import BrokenContainerError, without_metadata
-from savo_gateway.uploads import UploadLimits, prepare
+from savo_gateway.photos.segments import BrokenContainerError, without_metadata
+from savo_gateway.photos.uploads import UploadLimits, prepare
 
 LIMITS = UploadLimits()
 

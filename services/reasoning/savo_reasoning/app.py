@@ -16,7 +16,7 @@ from savo_reasoning.handlers import on_recipes_requested, on_scan_erased, on_sub
 from savo_reasoning.patience import Breaker, Patience
 from savo_reasoning.recipes import Suggest
 from savo_reasoning.settings import KEY_OF, ReasoningSettings
-from savo_runtime.messaging.subscriptions import bind
+from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.service import Runtime, Service, ServiceDefinition
 
 if TYPE_CHECKING:

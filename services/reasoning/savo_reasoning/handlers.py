@@ -8,7 +8,7 @@ from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, SCANS_ER
 from savo_contracts.users import SubjectErased
 from savo_reasoning.ports import Shelf
 from savo_reasoning.recipes import Suggest
-from savo_runtime.messaging.subscriptions import consumes, publishes
+from savo_runtime.messaging.consuming.subscriptions import consumes, publishes
 
 
 @consumes(RECIPES_REQUESTED)

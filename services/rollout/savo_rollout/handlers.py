@@ -11,7 +11,7 @@ from savo_contracts.users import SubjectErased
 from savo_rollout.conducting import Rollout
 from savo_rollout.evidence import completed_scan, confirmed_scan, failed_scan
 from savo_rollout.noting import Noting
-from savo_runtime.messaging.subscriptions import Subscription, bind, consumes
+from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
 
 __all__ = ["subscriptions"]
 

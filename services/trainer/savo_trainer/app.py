@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from savo_runtime.messaging.subscriptions import bind
+from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import MODEL_MAP50, TRAINING_RUNS
+from savo_trainer.adapters.http import runs_app
 from savo_trainer.adapters.lease import DatabaseLease
 from savo_trainer.adapters.ledger import DatabaseLedger
 from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.adapters.numbers import DatabaseNumbers
 from savo_trainer.adapters.projection import PROJECTION
 from savo_trainer.adapters.samples import DatabaseSamples
-from savo_trainer.carrying import CarryPolicy, CarryRuns
-from savo_trainer.gate import GatePolicy
 from savo_trainer.handlers import on_sample_erased, on_sample_stored, on_threshold_reached
-from savo_trainer.http import runs_app
-from savo_trainer.registering import Register
-from savo_trainer.runs import Run, State
+from savo_trainer.models.gate import GatePolicy
+from savo_trainer.models.registering import Register
+from savo_trainer.runs.carrying import CarryPolicy, CarryRuns
+from savo_trainer.runs.runs import Run, State
+from savo_trainer.runs.stages import Stages
 from savo_trainer.settings import TrainerSettings
-from savo_trainer.stages import Stages
-from savo_trainer.training import TrainPolicy
+from savo_trainer.training.training import TrainPolicy
 
 __all__ = ["DEFINITION", "build", "training_policy"]
 

@@ -62,10 +62,10 @@ def prepare(
     Samples of an object store (s3://, with the R2_* settings or SAVO_S3_ENDPOINT_URL, or the folder .savo/objects) keep the split that
     they were given when they were collected, unless --split is given. An interrupted download goes on where it was.
     """
-    from savo_trainer.console import speaking
+    from savo_trainer.workbench.console import speaking
 
     with speaking():
-        from savo_trainer.prepare_command import prepare_from
+        from savo_trainer.workbench.prepare_command import prepare_from
 
         prepare_from(source, output, split, seed, groups, session_gap, near_duplicates=near_duplicates, as_json=as_json)
 
@@ -84,8 +84,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train, export to ONNX and compare the two: runs/train/NAME/weights/{best.pt,best.onnx}."""
-    from savo_trainer.console import speaking, train_here
-    from savo_trainer.training import TrainPlan
+    from savo_trainer.training.training import TrainPlan
+    from savo_trainer.workbench.console import speaking, train_here
 
     with speaking():
         own = Path(model)  # the training runs in a folder of its own
@@ -100,7 +100,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a model through the code that serves it: mAP@0.5 with its interval, and AP by class."""
-    from savo_trainer.console import evaluate_file, speaking
+    from savo_trainer.workbench.console import evaluate_file, speaking
 
     with speaking():
         evaluate_file(model, data, split, as_json=as_json)
@@ -108,8 +108,8 @@ def evaluate(
 
 def runs_list(as_json: AsJson = False) -> None:
     """The newest runs, as the running trainer tells them."""
-    from savo_trainer.console import speaking
-    from savo_trainer.runs_command import show_runs
+    from savo_trainer.workbench.console import speaking
+    from savo_trainer.workbench.runs_command import show_runs
 
     with speaking():
         show_runs(as_json=as_json)
@@ -117,8 +117,8 @@ def runs_list(as_json: AsJson = False) -> None:
 
 def runs_show(run_id: Annotated[str, typer.Argument(help="Such as run-6a1d2f3e0000.")], as_json: AsJson = False) -> None:
     """One run with its history, figures and verdict."""
-    from savo_trainer.console import speaking
-    from savo_trainer.runs_command import show_run
+    from savo_trainer.workbench.console import speaking
+    from savo_trainer.workbench.runs_command import show_run
 
     with speaking():
         show_run(run_id, as_json=as_json)
@@ -129,8 +129,8 @@ def runs_watch(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for each change.")] = False,
 ) -> None:
     """Follow a run to its verdict: epochs, losses, what comes next. Ends with 0 when it passed its gate, 1 when it did not."""
-    from savo_trainer.console import speaking
-    from savo_trainer.runs_command import watch_runs
+    from savo_trainer.workbench.console import speaking
+    from savo_trainer.workbench.runs_command import watch_runs
 
     with speaking():
         watch_runs(run_id, as_json=as_json)
@@ -143,8 +143,8 @@ def runs_cancel(
     as_json: AsJson = False,
 ) -> None:
     """End a run that waits or is going on; nothing of it is registered. A verdict that is there stays."""
-    from savo_trainer.console import speaking
-    from savo_trainer.runs_command import cancel_run
+    from savo_trainer.workbench.console import speaking
+    from savo_trainer.workbench.runs_command import cancel_run
 
     with speaking():
         cancel_run(run_id, reason, by, as_json=as_json)
@@ -152,7 +152,7 @@ def runs_cancel(
 
 def models_list(as_json: AsJson = False) -> None:
     """Every version in the object store with its verdict, and which is champion or challenger."""
-    from savo_trainer.console import show_models, speaking
+    from savo_trainer.workbench.console import show_models, speaking
 
     with speaking():
         show_models(as_json=as_json)
@@ -160,7 +160,7 @@ def models_list(as_json: AsJson = False) -> None:
 
 def models_show(version: Annotated[str, typer.Argument(help="Such as v3.")], as_json: AsJson = False) -> None:
     """A version's card, or its whole report with --json."""
-    from savo_trainer.console import show_model, speaking
+    from savo_trainer.workbench.console import show_model, speaking
 
     with speaking():
         show_model(version, as_json=as_json)
@@ -176,8 +176,8 @@ def models_register(
     as_json: AsJson = False,
 ) -> None:
     """Bring a model that was trained elsewhere: checked, measured beside the champion, judged by the trainer's gate."""
-    from savo_trainer.console import speaking
-    from savo_trainer.register_command import register_model
+    from savo_trainer.workbench.console import speaking
+    from savo_trainer.workbench.register_command import register_model
 
     with speaking():
         register_model(model, data, split, reason, by, weights=weights, as_json=as_json)
@@ -189,7 +189,7 @@ def models_export(
     as_json: AsJson = False,
 ) -> None:
     """Write the ONNX file beside a .pt, as the product serves it."""
-    from savo_trainer.console import export_here, speaking
+    from savo_trainer.workbench.console import export_here, speaking
 
     with speaking():
         export_here(weights, imgsz, as_json=as_json)
@@ -205,7 +205,7 @@ def models_diff(
     as_json: AsJson = False,
 ) -> None:
     """Two models on the same photos: mAP@0.5 and the paired gain, AP by class, boxes gained, lost, moved and renamed, latency, size."""
-    from savo_trainer.console import diff_models, speaking
+    from savo_trainer.workbench.console import diff_models, speaking
 
     with speaking():
         diff_models(before, after, data, split, output, pictures, as_json=as_json)

@@ -8,9 +8,9 @@ from savo_contracts.documents import sample_labels_key
 from savo_contracts.samples import SampleErased, SampleStored
 from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_STORED, TRAINING_THRESHOLD_REACHED
 from savo_contracts.training import TrainingThresholdReached
-from savo_runtime.messaging.subscriptions import consumes
+from savo_runtime.messaging.consuming.subscriptions import consumes
 from savo_trainer.ports import IndexedSample, RunLedger, SampleIndex
-from savo_trainer.runs import requested
+from savo_trainer.runs.runs import requested
 
 __all__ = ["on_sample_erased", "on_sample_stored", "on_threshold_reached"]
 

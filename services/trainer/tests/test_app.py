@@ -15,10 +15,10 @@ from savo_contracts.envelope import Envelope, ImageRef
 from savo_contracts.samples import SampleErased, SampleStored, Split
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import assert_migrations_match
+from savo_trainer.adapters.http import runs_app
 from savo_trainer.adapters.tables import Base
 from savo_trainer.app import DEFINITION, build, training_policy
 from savo_trainer.handlers import on_sample_erased, on_sample_stored, on_threshold_reached
-from savo_trainer.http import runs_app
 from savo_trainer.settings import TrainerSettings
 from services.trainer.tests.trainer_fakes import NOON, House, a_house, collect, threshold
 

@@ -11,8 +11,8 @@ import yaml
 from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, manifest_key
 from savo_contracts.samples import Split
 from savo_runtime.testing import MemoryStore
-from savo_trainer.dataset import class_map, freeze, materialise, read_manifest, resolve
 from savo_trainer.errors import RunImpossibleError
+from savo_trainer.training.dataset import class_map, freeze, materialise, read_manifest, resolve
 from services.trainer.tests.trainer_fakes import a_house, class_list, collect, put_sample
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from savo_contracts.training import Comparison, Evaluation
-from savo_trainer.gate import ClassChange, Evidence, GatePolicy, holm, judge
+from savo_trainer.models.gate import ClassChange, Evidence, GatePolicy, holm, judge
 
 POLICY = GatePolicy()
 

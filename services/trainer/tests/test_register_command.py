@@ -21,14 +21,14 @@ from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, model_key
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store
+from savo_trainer.adapters.http import runs_app
 from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.commands import register as register_words
 from savo_trainer.errors import TrainerRefusedError
-from savo_trainer.gate import GatePolicy
-from savo_trainer.http import runs_app
-from savo_trainer.registering import Register
-from savo_trainer.training import Trained
-from savo_trainer.training_note import read_note, sha256_of, write_note
+from savo_trainer.models.gate import GatePolicy
+from savo_trainer.models.registering import Register
+from savo_trainer.training.training import Trained
+from savo_trainer.training.training_note import read_note, sha256_of, write_note
 from services.trainer.tests.trainer_fakes import House, a_house, make_champion
 
 app = typer.Typer()

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from savo_trainer import runs_command
 from savo_trainer.adapters.trainer_client import TrainerClient
+from savo_trainer.workbench import runs_command
 
 RUN_ID = "hand-caf0af6074607fdce3eaff70"
 

@@ -12,10 +12,10 @@ from datetime import timedelta
 from functools import partial
 
 from savo_contracts.scans import ServedBy
-from savo_detection.apart import Apart
-from savo_detection.choosing import Engines
-from savo_detection.cpus import usable_cpus
-from savo_runtime.messaging.subscriptions import Kinds, bind, read_snapshot
+from savo_detection.engines.apart import Apart
+from savo_detection.engines.choosing import Engines
+from savo_detection.engines.cpus import usable_cpus
+from savo_runtime.messaging.consuming.subscriptions import Kinds, bind, read_snapshot
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import DAILY_BUDGET
 from savo_vision.adapters.breaker import Breaker

@@ -6,7 +6,7 @@ from savo_contracts.rollout import RolloutChanged
 from savo_contracts.scans import ScanCompleted, ScanErased, ScanFailed, ScanRequested
 from savo_contracts.topics import ROLLOUT_CHANGED, SCANS_COMPLETED, SCANS_ERASED, SCANS_FAILED, SCANS_REQUESTED, SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
-from savo_runtime.messaging.subscriptions import consumes, publishes
+from savo_runtime.messaging.consuming.subscriptions import consumes, publishes
 from savo_vision.ports import Results
 from savo_vision.scanning import Scan
 from savo_vision.steering import Steering

@@ -19,12 +19,12 @@ import structlog
 
 from savo_contracts.envelope import named_id
 from savo_contracts.models import ModelRef, ModelRefused
-from savo_detection.choosing import Engines
-from savo_detection.cpus import give_way
-from savo_detection.decoding import Pixels
+from savo_detection.engines.choosing import Engines
+from savo_detection.engines.cpus import give_way
 from savo_detection.errors import ModelRefusedError, in_a_line
-from savo_detection.golden import departure
+from savo_detection.evaluation.golden import departure
 from savo_detection.model import DetectedBox, Detector
+from savo_detection.photos.decoding import Pixels
 from savo_runtime.telemetry.metrics import MODEL_SWAP, MODELS_REFUSED
 from savo_vision.errors import ModelMissingError
 from savo_vision.ports import Announcer, ModelFile, ModelSource

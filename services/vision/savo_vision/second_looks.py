@@ -18,7 +18,7 @@ from enum import StrEnum
 import structlog
 
 from savo_contracts.scans import Arm, Detection, ScanCompleted, ServedBy
-from savo_detection.differences import count_changes, diff_boxes
+from savo_detection.differences.differences import count_changes, diff_boxes
 from savo_detection.errors import PhotoError
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.metrics import SCAN_COST, SECOND_LOOK_ITEMS, SECOND_LOOKS

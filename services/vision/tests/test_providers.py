@@ -14,8 +14,8 @@ import pytest
 from prometheus_client import Counter
 
 from savo_contracts.scans import StorageLocation
-from savo_detection.decoding import probe
 from savo_detection.errors import UnreadablePhotoError
+from savo_detection.photos.decoding import probe
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.metrics import PROVIDER_PHOTO_BYTES, PROVIDER_TOKENS
 from savo_vision.adapters.calling import LONGEST_REST

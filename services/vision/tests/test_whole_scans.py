@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from savo_contracts.scans import Arm, FailureCode, ScanCompleted, ScanFailed, ServedBy
-from savo_detection.apart import Apart
+from savo_detection.engines.apart import Apart
 from savo_runtime.service import Runtime
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import FakeClock, memory_runtime

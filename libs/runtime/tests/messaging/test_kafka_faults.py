@@ -14,10 +14,10 @@ from savo_contracts.recipes import RecipesRequested, RecipesSuggested
 from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
 from savo_runtime.errors import DependencyDownError
-from savo_runtime.messaging.progress import UnhealthyError
-from savo_runtime.messaging.publishing import Publisher
-from savo_runtime.messaging.subscriptions import Subscription, bind, consumes, publishes, read_snapshot
-from savo_runtime.messaging.topics import ensure_topics
+from savo_runtime.messaging.consuming.progress import UnhealthyError
+from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes, publishes, read_snapshot
+from savo_runtime.messaging.kafka.topics import ensure_topics
+from savo_runtime.messaging.publishing.publishing import Publisher
 from savo_runtime.settings import RuntimeSettings
 from tests.parts.kafka import RealKafka
 
@@ -107,9 +107,9 @@ async def test_a_service_stops_in_time_though_kafka_is_gone(own_kafka: RealKafka
 
 @pytest.mark.slow
 async def test_a_broker_that_hangs_turns_readiness_red_and_green_again(own_kafka: RealKafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("savo_runtime.messaging.progress.SAMPLE_EVERY", 0.1)
-    monkeypatch.setattr("savo_runtime.messaging.progress.SILENT_AFTER", 2.0)
-    monkeypatch.setattr("savo_runtime.messaging.progress.ANSWER_WITHIN", 1.0)
+    monkeypatch.setattr("savo_runtime.messaging.consuming.progress.SAMPLE_EVERY", 0.1)
+    monkeypatch.setattr("savo_runtime.messaging.consuming.progress.SILENT_AFTER", 2.0)
+    monkeypatch.setattr("savo_runtime.messaging.consuming.progress.ANSWER_WITHIN", 1.0)
     settings = RuntimeSettings(kafka_bootstrap_servers=own_kafka.bootstrap_servers)
     await ensure_topics(settings)
     async with AsyncExitStack() as stack:

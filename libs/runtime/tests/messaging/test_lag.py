@@ -10,8 +10,8 @@ from libs.runtime.tests.messaging.bench import Bench, asked, eventually
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.errors import DependencyDownError
-from savo_runtime.messaging.lag import GroupReader, LagWatch, Place, Standstill
-from savo_runtime.messaging.subscriptions import bind, consumes
+from savo_runtime.messaging.consuming.subscriptions import bind, consumes
+from savo_runtime.messaging.kafka.lag import GroupReader, LagWatch, Place, Standstill
 from savo_runtime.telemetry.metrics import CONSUMER_LAG, CONSUMER_STUCK
 
 TOPIC, GROUP = RECIPES_REQUESTED.name, "savo.reasoning.recipes.requested"

@@ -14,10 +14,10 @@ from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError
-from savo_runtime.messaging.inbox import first_time
-from savo_runtime.messaging.outbox import BATCH, Outbox, OutboxRelay
-from savo_runtime.messaging.publishing import OutgoingRecord
-from savo_runtime.messaging.tables import OutboxRow
+from savo_runtime.messaging.publishing.inbox import first_time
+from savo_runtime.messaging.publishing.outbox import BATCH, Outbox, OutboxRelay
+from savo_runtime.messaging.publishing.publishing import OutgoingRecord
+from savo_runtime.messaging.publishing.tables import OutboxRow
 from savo_runtime.schema import migrate
 
 

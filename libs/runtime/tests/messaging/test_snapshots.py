@@ -10,8 +10,8 @@ from libs.runtime.tests.messaging.bench import NOON, Bench, eventually
 from savo_contracts.topics import SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
 from savo_runtime.errors import DependencyDownError, FatalError, InvalidMessageError
-from savo_runtime.messaging.progress import UnhealthyError
-from savo_runtime.messaging.subscriptions import Snapshot, consumes, read_snapshot
+from savo_runtime.messaging.consuming.progress import UnhealthyError
+from savo_runtime.messaging.consuming.subscriptions import Snapshot, consumes, read_snapshot
 
 
 class Ledger:

@@ -18,7 +18,7 @@ from savo_contracts.envelope import Event
 from savo_contracts.samples import RejectionReason, SampleStored, Split
 from savo_contracts.scans import ScanConfirmed
 from savo_runtime.database import Database, upsert
-from savo_runtime.messaging.outbox import Outbox
+from savo_runtime.messaging.publishing.outbox import Outbox
 
 __all__ = ["DatabaseLedger"]
 

@@ -14,8 +14,8 @@ from savo_collector.quality import MEASURED_SIDE, Pixels
 from savo_contracts.documents import EXTENSIONS
 from savo_contracts.envelope import ImageRef
 from savo_contracts.samples import RejectionReason
-from savo_detection.decoding import PhotoFacts, decode, probe
 from savo_detection.errors import PhotoError
+from savo_detection.photos.decoding import PhotoFacts, decode, probe
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 
 __all__ = ["StoredPhotos"]

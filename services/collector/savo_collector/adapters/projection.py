@@ -30,10 +30,10 @@ from savo_contracts.topics import (
 )
 from savo_contracts.training import TrainingThresholdReached
 from savo_contracts.users import SubjectErased
-from savo_detection.decoding import decode
+from savo_detection.photos.decoding import decode
 from savo_runtime.database import Database, upsert
-from savo_runtime.messaging.subscriptions import bind, consumes
-from savo_runtime.rebuilding.projection import Fold, ProjectedTable, Projection
+from savo_runtime.messaging.consuming.subscriptions import bind, consumes
+from savo_runtime.projection import Fold, ProjectedTable, Projection
 from savo_runtime.service import Runtime
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore

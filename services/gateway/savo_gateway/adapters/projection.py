@@ -27,10 +27,10 @@ from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.figure_store import SqlFigures
 from savo_gateway.adapters.rows import write_answer, write_failure
 from savo_gateway.adapters.tables import AuditRow, Base, ModelRow, RecipesRow, RejectionRow, RunRow, SampleLabelRow, SampleRow, ScanRow
-from savo_gateway.scans import ScanStatus
+from savo_gateway.scans.scans import ScanStatus
 from savo_runtime.database import Database
-from savo_runtime.messaging.subscriptions import bind, consumes
-from savo_runtime.rebuilding.projection import Fold, ProjectedTable, Projection
+from savo_runtime.messaging.consuming.subscriptions import bind, consumes
+from savo_runtime.projection import Fold, ProjectedTable, Projection
 from savo_runtime.service import Runtime
 from savo_runtime.settings import RuntimeSettings
 

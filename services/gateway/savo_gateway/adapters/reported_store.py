@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import ScanCompleted, StorageLocation
-from savo_gateway.access import Person
+from savo_gateway.access.access import Person
 from savo_gateway.adapters.rows import subject_for
 from savo_gateway.adapters.tables import PhotoOwnerRow, ReportedPhotoRow, ScanRow, SubjectRow
+from savo_gateway.confirmations.submissions import KeptPhoto
 from savo_gateway.errors import InvalidRequestError
-from savo_gateway.scans import ScanStatus
-from savo_gateway.submissions import KeptPhoto
-from savo_gateway.uploads import Photo
+from savo_gateway.photos.uploads import Photo
+from savo_gateway.scans.scans import ScanStatus
 from savo_runtime.database import Database, insert_once
 
 __all__ = ["SqlReportedScans"]

@@ -13,15 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from savo_contracts.envelope import named_id
 from savo_contracts.figures import is_edited
 from savo_contracts.scans import ScanCompleted, ScanFailed
-from savo_gateway.access import Person
+from savo_gateway.access.access import Person
 from savo_gateway.adapters.rows import subject_for, to_requests, to_scan, write_answer, write_failure
 from savo_gateway.adapters.tables import ConfirmationRow, IdempotencyRow, PhotoOwnerRow, ScanRow, SubjectRow
-from savo_gateway.confirmations import ConfirmationRequest, Confirmed, check_may_confirm, confirmed_event
+from savo_gateway.confirmations.confirmations import ConfirmationRequest, Confirmed, check_may_confirm, confirmed_event
+from savo_gateway.confirmations.settling import check_possible, settle
 from savo_gateway.errors import IdempotencyKeyReusedError, ScanNotFoundError
-from savo_gateway.scans import IdempotencyClaim, NewScan, Scan, ScanStatus, requested
-from savo_gateway.settling import check_possible, settle
+from savo_gateway.scans.scans import IdempotencyClaim, NewScan, Scan, ScanStatus, requested
 from savo_runtime.database import Database, insert_all, insert_once
-from savo_runtime.messaging.outbox import Outbox
+from savo_runtime.messaging.publishing.outbox import Outbox
 
 __all__ = ["SqlScans"]
 

@@ -13,7 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from savo_gateway.errors import InvalidRequestError, UploadFlaw, UploadRefusedError
-from savo_gateway.uploads import ALLOWED_TYPES, UploadLimits
+from savo_gateway.photos.uploads import ALLOWED_TYPES, UploadLimits
 
 __all__ = ["Received", "form_of", "receive"]
 

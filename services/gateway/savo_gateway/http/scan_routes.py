@@ -12,14 +12,14 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import format_sse_event
 
-from savo_gateway.confirmations import ConfirmationRequest
+from savo_gateway.confirmations.confirmations import ConfirmationRequest
 from savo_gateway.errors import InvalidRequestError, UploadRefusedError
 from savo_gateway.http.bodies import Received, form_of, receive
 from savo_gateway.http.gateway import Gateway, ScansCaller, TheGateway, VisibleScan, person_for
 from savo_gateway.http.problems import PROBLEM_RESPONSES
 from savo_gateway.http.shapes import ConfirmationView, ScanForm, ScanPage, ScanTrace, ScanView
 from savo_gateway.http.traces import trace_of
-from savo_gateway.scans import Scan, ScanOrder, is_scan_id
+from savo_gateway.scans.scans import Scan, ScanOrder, is_scan_id
 
 __all__ = ["photo_body", "receive_photo", "router"]
 

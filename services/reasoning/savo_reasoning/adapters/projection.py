@@ -10,8 +10,8 @@ from savo_reasoning.adapters.shelf import DatabaseShelf
 from savo_reasoning.adapters.tables import Base, ErasedScanRow, ErasedSubjectRow, SuggestionRow
 from savo_reasoning.handlers import on_scan_erased, on_subject_erased
 from savo_reasoning.ports import Shelf
-from savo_runtime.messaging.subscriptions import bind, consumes
-from savo_runtime.rebuilding.projection import Fold, ProjectedTable, Projection
+from savo_runtime.messaging.consuming.subscriptions import bind, consumes
+from savo_runtime.projection import Fold, ProjectedTable, Projection
 from savo_runtime.service import Runtime
 from savo_runtime.settings import RuntimeSettings
 

@@ -27,8 +27,8 @@ from savo_rollout.evidence import ArmEvidence, ConfirmedScan, EndedScan, Limits,
 from savo_rollout.ports import HistoryEntry
 from savo_rollout.trial import Trial, changed_event
 from savo_runtime.database import Database, upsert
-from savo_runtime.messaging.inbox import first_time
-from savo_runtime.messaging.outbox import Outbox
+from savo_runtime.messaging.publishing.inbox import first_time
+from savo_runtime.messaging.publishing.outbox import Outbox
 from savo_runtime.telemetry.audit import audit
 
 __all__ = ["SqlLedger"]

@@ -14,8 +14,8 @@ from savo_rollout.adapters.ledger import SqlLedger
 from savo_rollout.adapters.tables import Base, ErasedRow, ModelRow, ScanRow, TrialRow, ValueRow
 from savo_rollout.evidence import ConfirmedScan, EndedScan, Limits, completed_scan, confirmed_scan, failed_scan
 from savo_rollout.settings import RolloutSettings
-from savo_runtime.messaging.subscriptions import bind, consumes
-from savo_runtime.rebuilding.projection import Fold, ProjectedTable, Projection
+from savo_runtime.messaging.consuming.subscriptions import bind, consumes
+from savo_runtime.projection import Fold, ProjectedTable, Projection
 from savo_runtime.service import Runtime
 
 __all__ = ["PROJECTION"]

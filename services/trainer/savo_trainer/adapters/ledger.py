@@ -14,13 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import Event, derived_id
 from savo_runtime.database import Database
-from savo_runtime.messaging.outbox import Outbox
+from savo_runtime.messaging.publishing.outbox import Outbox
 from savo_runtime.telemetry.audit import Action, audit
 from savo_trainer.adapters.lease import DatabaseLease
 from savo_trainer.adapters.tables import RunRow, TransitionRow
-from savo_trainer.announcing import training_finished
 from savo_trainer.errors import RunCancelledError
-from savo_trainer.runs import OPEN, Facts, Progress, Run, State, Transition, cancelled, check_move
+from savo_trainer.runs.announcing import training_finished
+from savo_trainer.runs.runs import OPEN, Facts, Progress, Run, State, Transition, cancelled, check_move
 
 __all__ = ["DatabaseLedger"]
 

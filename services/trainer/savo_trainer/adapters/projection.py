@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Table
 
 from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_STORED
-from savo_runtime.messaging.subscriptions import bind
-from savo_runtime.rebuilding.projection import Fold, ProjectedTable, Projection
+from savo_runtime.messaging.consuming.subscriptions import bind
+from savo_runtime.projection import Fold, ProjectedTable, Projection
 from savo_runtime.service import Runtime
 from savo_runtime.settings import RuntimeSettings
 from savo_trainer.adapters.samples import DatabaseSamples

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.scans import ScanCompleted, ScanFailed
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_ERASED, SCANS_FAILED, SUBJECTS_ERASED
-from savo_runtime.messaging.subscriptions import bind, consumes
-from savo_runtime.rebuilding.projection import Fold, ProjectedTable, Projection
+from savo_runtime.messaging.consuming.subscriptions import bind, consumes
+from savo_runtime.projection import Fold, ProjectedTable, Projection
 from savo_runtime.service import Runtime
 from savo_vision.adapters.results import StoredResults
 from savo_vision.adapters.tables import Base, ErasedRow, ResultRow

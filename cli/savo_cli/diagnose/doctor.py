@@ -1,0 +1,281 @@
+"""`savo doctor`: every setting and dependency, and what to fix."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import redirect_stderr
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from savo_cli.diagnose.causes import causes
+from savo_cli.diagnose.findings import Finding
+from savo_cli.diagnose.looking import look
+from savo_cli.diagnose.running import Running, find_running
+from savo_cli.speaking import AsJson, Key, Url, page, tell_json
+from savo_cli.start.preflight import MODEL_PATH, wrong_model_path
+from savo_runtime.addresses import SERVICES_VARIABLE, WrongServicesError
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["Finding", "doctor", "examine"]
+
+_SECONDS = 8.0
+_FREE_GB = 8.0
+_MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
+
+
+def doctor(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """Check every setting, dependency and the running services, and say what to fix. Exit 1 when something is wrong."""
+    findings = list(examine(url, key))
+    tell_json([asdict(finding) for finding in findings]) if as_json else _tell(findings)
+    raise typer.Exit(int(any(finding.state == "wrong" for finding in findings)))
+
+
+def examine(url: str | None = None, key: str | None = None) -> Iterator[Finding]:
+    yield _python()
+    yield _disk()
+    try:
+        running = find_running(url)
+    except WrongServicesError as flaw:
+        running = Running()
+        yield Finding("services", "wrong", str(flaw), "correct that variable")
+    yield from _shared_settings() if running.elsewhere else _settings_here()
+    yield from _digest_settings()
+    yield from _unknown()
+    if settings := _loaded():
+        yield from asyncio.run(_dependencies(settings))
+    yield from _services(running)
+    yield from causes(look(running, key))
+
+
+def _settings_here() -> Iterator[Finding]:
+    """What services that this shell starts would find."""
+    yield _training()
+    yield from _settings()
+    yield _provider()
+    yield from _own_model()
+
+
+def _shared_settings() -> Iterator[Finding]:
+    """Services in containers of their own have settings and packages of their own: of those, only they themselves can tell, by not being ready."""
+    from savo_runtime.settings import RuntimeSettings
+
+    flaw = _refusal(RuntimeSettings)
+    yield Finding("settings", "wrong" if flaw else "ok", flaw or "what all share makes sense; each service checks its own at its start", _CORRECT)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("Python", "ok" if sys.version_info >= (3, 11) else "wrong", version, "Python 3.11 or later is needed")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(".").free / 1e9
+    return Finding(
+        "disk", "ok" if free >= _FREE_GB else "note", f"{free:.1f} GB free", "" if free >= _FREE_GB else f"{_FREE_GB:g} GB are wanted for a training run"
+    )
+
+
+def _training() -> Finding:
+    if find_spec("ultralytics") and find_spec("torch"):
+        return Finding("training", "ok", "torch and ultralytics are installed")
+    return Finding("training", "note", "torch or ultralytics is missing; everything but training works", "uv sync --extra yolo")
+
+
+def _settings() -> Iterator[Finding]:
+    """Each service's settings as its start would read them."""
+    from savo_runtime.settings import installed_settings
+
+    for service, cls in installed_settings().items():
+        flaw = _refusal(cls)
+        # Without a key the stand-in is a way out, so that alone is nothing broken; `_provider` names the ways.
+        state: Literal["ok", "note", "wrong"] = "ok" if not flaw else "note" if "--standin" in flaw else "wrong"
+        yield Finding(f"settings of {service}", state, flaw or "make sense", "" if state == "note" else _CORRECT)
+
+
+_CORRECT = "correct that variable"
+
+
+def _digest_settings() -> Iterator[Finding]:
+    """Where any of them is given."""
+    from savo_cli.speaking import CommandError
+    from savo_cli.weekly.post import MailServer
+    from savo_cli.weekly.settings import DigestSettings
+    from savo_runtime.settings import RuntimeSettings, known_variables
+
+    if not any(os.environ.get(name) for name in known_variables([DigestSettings]) - known_variables([RuntimeSettings])) or _refusal(RuntimeSettings):
+        return
+    flaw = _refusal(DigestSettings)
+    if not flaw and (url := DigestSettings().smtp_url):
+        try:
+            MailServer.of(url.get_secret_value())
+        except CommandError as senseless:
+            flaw = str(senseless)
+    yield Finding("settings of savo digest", "wrong" if flaw else "ok", flaw or "make sense", _CORRECT)
+
+
+def _refusal(cls: type[RuntimeSettings]) -> str:
+    from savo_runtime.settings import load_settings
+
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            load_settings(cls)
+    except SystemExit:
+        return said.getvalue().strip().removeprefix("savo: ")
+    return ""
+
+
+def _loaded() -> RuntimeSettings | None:
+    from savo_runtime.settings import RuntimeSettings, load_settings
+
+    return None if _refusal(RuntimeSettings) else load_settings(RuntimeSettings)
+
+
+def _unknown() -> Iterator[Finding]:
+    from savo_runtime.settings import installed_settings, known_variables, unknown_variables
+
+    ours = {"SAVO_URL", "SAVO_API_KEY", "SAVO_TEST_PHOTOS", SERVICES_VARIABLE}
+    for line in unknown_variables(os.environ, known_variables(installed_settings().values()) | ours):
+        yield Finding("environment", "note", line, "mend the name or unset it")
+
+
+def _provider() -> Finding:
+    provider = os.environ.get("SAVO_VISION_PROVIDER", "google")
+    key = {"google": "GOOGLE_API_KEY", "openai": "OPENAI_API_KEY"}.get(provider, "GOOGLE_API_KEY")
+    if os.environ.get(key):
+        return Finding("vision provider", "ok", f"{provider}; {key} is set")
+    return Finding("vision provider", "note", f"{provider}, but {key} is not set", f"set {key}, or use the stand-in: savo up --standin DIR")
+
+
+def _own_model() -> Iterator[Finding]:
+    """The operator's, where one is named in this environment."""
+    if not os.environ.get(MODEL_PATH):
+        return
+    wrong = wrong_model_path({"SAVO_USE_CUSTOM_VISION": "true", **os.environ})
+    yield Finding("own model", "wrong" if wrong else "ok", wrong or f"{MODEL_PATH}={os.environ[MODEL_PATH]}", "correct that variable, or unset it")
+
+
+async def _dependencies(settings: RuntimeSettings) -> list[Finding]:
+    from savo_runtime.database import Database
+    from savo_runtime.storage.factory import open_store
+    from savo_runtime.telemetry.logs import configure_command_logs
+
+    configure_command_logs(settings)
+    store = open_store(settings)
+    where = f"folder {settings.data_dir / 'objects'}" if settings.object_store == "folder" else settings.s3_endpoint
+    findings = [await _checked("object store", where, store.check, "check the R2 and S3 settings, and that the server runs")]
+    await store.close()
+    if settings.database_url:
+        database = Database.open(settings, "doctor")
+        findings.append(await _checked("database", "PostgreSQL", database.check, "check SAVO_DATABASE_URL, and that the server runs"))
+        await database.close()
+    else:
+        findings.append(Finding("database", "ok", f"SQLite files in {settings.data_dir / 'db'}"))
+    return [*findings, await _kafka(settings)]
+
+
+async def _kafka(settings: RuntimeSettings) -> Finding:
+    address = settings.kafka_bootstrap_servers
+    if address == "embedded":
+        return Finding("Kafka", "ok", "embedded: in memory inside `savo up`, for trying and testing")
+
+    async def reach() -> None:
+        from aiokafka import AIOKafkaProducer
+
+        from savo_runtime.messaging.kafka.broker import connection_arguments
+
+        producer = AIOKafkaProducer(**connection_arguments(settings))
+        try:
+            await producer.start()
+        finally:
+            await producer.stop()
+
+    return await _checked("Kafka", address, reach, "check SAVO_KAFKA_BOOTSTRAP_SERVERS and its SASL/TLS settings, and that the broker runs")
+
+
+async def _checked(what: str, where: str, check: Callable[[], Awaitable[Any]], fix: str) -> Finding:
+    try:
+        await asyncio.wait_for(check(), _SECONDS)
+    except TimeoutError:
+        return Finding(what, "wrong", f"{where}: no answer in {_SECONDS:g} s", fix)
+    except Exception as flaw:  # noqa: BLE001 — whatever is wrong is what the doctor was asked for
+        return Finding(what, "wrong", f"{where}: {str(flaw).splitlines()[0] if str(flaw) else type(flaw).__name__}", fix)
+    return Finding(what, "ok", where)
+
+
+def _services(running: Running) -> Iterator[Finding]:
+    """Each that is said to run; where nothing is, whether the port of `savo up` is free."""
+    if not running.services:
+        yield _port(int(os.environ.get("PORT", "8000")))
+    for service, url in running.services.items():
+        yield _ready(service, url, running)
+    if list(running.services) == ["gateway"]:
+        yield Finding("services", "note", "the others were not looked at: nobody says where they are", f"{SERVICES_VARIABLE}=vision=http://HOST:PORT,…")
+
+
+def _port(port: int) -> Finding:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return Finding("port", "note", f"{port} is in use", "end what holds it, or: savo up --port N")
+    return Finding("port", "ok", f"{port} is free; `savo up` is not running here")
+
+
+def _ready(service: str, url: str, running: Running) -> Finding:
+    import httpx2
+
+    fix = f"start it, or read its log: {_log_of(service, running)}"
+    try:
+        answer = httpx2.get(f"{url}/readyz", timeout=_SECONDS, trust_env=False)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as flaw:
+        return Finding(service, "wrong", f"{url} does not answer ({str(flaw) or type(flaw).__name__})", fix)
+    told = _told(answer)
+    if told.get("service") != service:
+        return Finding(service, "wrong", f"{url} is not {service}: it says that it is {told.get('service', 'no service of ours')}", "correct the address")
+    if answer.status_code == httpx2.codes.OK:
+        return Finding(service, "ok", f"ready at {url}")
+    reasons = [f"{name}: {check.get('reason', 'no reason given')}" for name, check in told.get("checks", {}).items() if not check.get("ok")]
+    return Finding(service, "wrong", f"not ready: {'; '.join(reasons) or f'it answers {answer.status_code}'}", f"read its log: {_log_of(service, running)}")
+
+
+def _told(answer: httpx2.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _log_of(service: str, running: Running) -> str:
+    if not running.here:
+        return f"docker compose logs {service}, or kubectl -n savo logs deployment/savo-{service}"
+    logs = Path(os.environ.get("SAVO_DATA_DIR", ".savo")) / "logs"
+    # Services that share a process share its log.
+    return str(next((path for path in sorted(logs.glob("*.log")) if service in path.stem.split("+")), logs / f"{service}.log"))
+
+
+def _tell(findings: list[Finding]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for finding in findings:
+        found = finding.found + (f"\n→ {finding.fix}" if finding.fix and finding.state != "ok" else "")
+        table.add_row(Text(finding.state, style=_MARKS[finding.state]), Text(finding.what), Text(found))
+    page().print(table)

@@ -1,0 +1,136 @@
+"""`savo backup` and `savo restore`: offsets, databases and objects, in the order in which nothing is lost.
+
+Offsets first: what happens while the rest is copied is then worked on once more, and every effect is idempotent. Objects last: whatever a
+row speaks of is there by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from savo_cli.speaking import AsJson, CommandError, page, speaking, tell_json
+
+if TYPE_CHECKING:
+    from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["backup", "restore"]
+
+_FORM = 1
+
+
+def backup(
+    output: Annotated[Path, typer.Option("--output", help="Folder; one that holds an earlier backup is brought up to date.")], as_json: AsJson = False
+) -> None:
+    """Copy offsets, databases and objects to a folder, while everything runs."""
+    _finish(output, lambda settings: _backup(settings, output), "backed up to", as_json=as_json)
+
+
+def restore(
+    source: Annotated[Path, typer.Option("--input", help="Folder that `savo backup` wrote.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Replace what is there, without asking.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup in the place of what is there. Stop the services first; what was erased since does not come back."""
+    with speaking():
+        manifest = _manifest(source)
+    if not yes and not typer.confirm(f"Replace databases, objects and offsets by those of {manifest['taken_at']}?"):
+        raise typer.Exit(1)
+    _finish(source, lambda settings: _restore(settings, source), "restored from", as_json=as_json)
+
+
+def _finish(folder: Path, act: Any, what: str, *, as_json: bool) -> None:
+    from savo_runtime.errors import SavoError
+    from savo_runtime.settings import RuntimeSettings, load_settings
+    from savo_runtime.telemetry.logs import configure_command_logs
+
+    with speaking():
+        try:
+            settings = load_settings(RuntimeSettings)
+            configure_command_logs(settings)
+            done = asyncio.run(act(settings))
+        except SavoError as flaw:
+            raise CommandError(str(flaw)) from flaw
+    tell_json(done) if as_json else page().print(_sentence(done, f"{what} {folder}"), soft_wrap=True, highlight=False, markup=False)
+
+
+async def _backup(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
+    from savo_operations.backup.databases import dump_databases
+    from savo_operations.backup.objects import copy_out
+    from savo_operations.backup.offsets import read_positions
+    from savo_runtime.storage.factory import open_store
+
+    await asyncio.to_thread(_open, settings, folder)
+    taken_at = datetime.now(UTC).isoformat()
+    positions = await read_positions(settings) if _has_kafka(settings) else None
+    (folder / "offsets.json").write_text(json.dumps(positions.as_json() if positions else None, indent=1))
+    databases = await asyncio.to_thread(dump_databases, settings, folder / "databases")
+    store = open_store(settings)
+    try:
+        copied = await copy_out(store, folder / "objects")
+    finally:
+        await store.close()
+    done = {"taken_at": taken_at, "databases": databases, "objects": vars(copied), "groups": len(positions.groups) if positions else 0}
+    (folder / "backup.json").write_text(json.dumps({"form": _FORM, **done}, indent=1))  # last: a folder without it is no backup
+    return done
+
+
+def _open(settings: RuntimeSettings, folder: Path) -> None:
+    """What cannot be finished leaves no folder that looks like a backup."""
+    from savo_operations.backup.databases import require_dumpable
+
+    require_dumpable(settings)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds personal data
+
+
+async def _restore(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
+    from savo_operations.backup.databases import require_restorable, restore_databases
+    from savo_operations.backup.erasures import ErasedObjects, read_erased
+    from savo_operations.backup.objects import copy_in
+    from savo_operations.backup.offsets import Positions, apply_positions
+    from savo_runtime.messaging.kafka.topics import ensure_topics
+    from savo_runtime.storage.factory import open_store
+
+    await asyncio.to_thread(require_restorable, settings, folder / "databases")
+    erased, partitions = ErasedObjects(), 0
+    if _has_kafka(settings):
+        await ensure_topics(settings)
+        erased = await read_erased(settings)
+        # Before the databases: a group with a living member refuses this, and then no table was touched.
+        found = json.loads((folder / "offsets.json").read_text()) or {"cluster": "", "groups": {}}
+        partitions = await apply_positions(settings, Positions.from_json(found))
+    databases = await asyncio.to_thread(restore_databases, settings, folder / "databases")
+    store = open_store(settings)
+    try:
+        copied = await copy_in(store, folder / "objects", erased)
+    finally:
+        await store.close()
+    return {"databases": databases, "objects": vars(copied), "partitions": partitions}
+
+
+def _has_kafka(settings: RuntimeSettings) -> bool:
+    """The embedded broker ends with `savo up`, and its offsets with it."""
+    return settings.kafka_bootstrap_servers != "embedded" and not settings.embedded_broker
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / "backup.json").read_text())
+    except (OSError, ValueError) as flaw:
+        raise CommandError(f"{folder} holds no whole backup: there is no readable backup.json, which `savo backup` writes last") from flaw
+    if found.get("form") != _FORM:
+        raise CommandError(f"{folder} has form {found.get('form')}; this release reads form {_FORM}")
+    return found
+
+
+def _sentence(done: dict[str, Any], what: str) -> str:
+    objects = done["objects"]
+    erased = f", {objects['left_out']} left out because they were erased" if objects["left_out"] else ""
+    offsets = f"{done['groups']} groups' offsets" if "groups" in done else f"offsets of {done['partitions']} partitions"
+    copied = f"{objects['objects']} objects ({objects['bytes'] / 1e6:.1f} MB; {objects['kept']} were there{erased})"
+    return f"{what}: {len(done['databases'])} databases, {copied}, {offsets}"

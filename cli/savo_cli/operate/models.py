@@ -1,0 +1,87 @@
+"""`savo models promote` and `rollback`: the champion by an operator's word. The trainer brings its own words to the same group."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from savo_cli.operate.rollout import By, Reason, order
+from savo_cli.speaking import AsJson, Key, Url, page, speaking, tell_json
+
+if TYPE_CHECKING:
+    from savo_cli.gateway import Gateway
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Models in the registry, and which of them is champion.")
+
+_PROVIDER = "the vision provider"
+
+
+@app.command("promote")
+def promote(
+    version: Annotated[str, typer.Argument(help="Such as v3; `savo models list` names those there are.")],
+    reason: Reason,
+    by: By = None,
+    force: Annotated[bool, typer.Option("--force", help="Although the gate refused it, or the evidence of its trial sent it back.")] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version champion at once, without a trial: it answers all scans that no candidate answers."""
+    _check_version(version)
+    _move({"action": "promote", "version": version, "force": force}, reason, by, url, key, as_json=as_json)
+
+
+@app.command("rollback")
+def rollback(
+    reason: Reason,
+    to: Annotated[str | None, typer.Option("--to", help="A version that was champion before; default is the last of them.", show_default=False)] = None,
+    by: By = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Back to the champion before, or to the vision provider where there was none before."""
+    _check_version(to)
+    _move({"action": "revert", "version": to}, reason, by, url, key, as_json=as_json)
+
+
+def _move(what: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool) -> None:
+    from savo_cli.gateway import Gateway
+
+    with speaking(), Gateway(url, key) as gateway:
+        before = _champion(gateway)
+        report = order(gateway, what, reason, by)
+    tell_json(report) if as_json else _tell(before, report)
+
+
+def _check_version(version: str | None) -> None:
+    if version is not None and not re.fullmatch(r"v[1-9][0-9]*", version):
+        raise typer.BadParameter(f"{version!r} is no version; they are called v1, v2 and so on, and `savo models list` names those there are")
+
+
+def _champion(gateway: Gateway) -> str | None:
+    return _version(gateway.get("/admin/rollout"))
+
+
+def _version(report: dict[str, Any]) -> str | None:
+    return (report.get("champion") or {}).get("version")
+
+
+def _tell(before: str | None, report: dict[str, Any]) -> None:
+    console, now = page(), _version(report)
+    if now == before:
+        console.print(f"{now or _PROVIDER} is champion already: nothing was changed", markup=False)
+        return
+    console.print(f"champion: {before or _PROVIDER} → {now or _PROVIDER}", style="bold", markup=False)
+    console.print(f"{report['reason']} — {report['changed_by']}, {report['changed_at']}", markup=False)
+    if report.get("experiment") and report["share"]:
+        console.print(f"the trial of {report['experiment']} goes on at {report['share']:.0%}, against {now or _PROVIDER} from now on", markup=False)
+    if not report.get("serving", True):
+        console.print("SAVO_USE_CUSTOM_VISION is false: no trained model answers a scan until it is true", style="yellow", markup=False)
+    if now:
+        ways = [f"--to {version}" for version in report.get("former", [])]
+        console.print(f"back: savo models rollback --reason …{' (or ' + ', '.join(ways) + ')' if len(ways) > 1 else ''}", markup=False)

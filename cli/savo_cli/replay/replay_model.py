@@ -1,0 +1,240 @@
+"""`savo replay --model V`: recorded scans through a pinned model, and what would be answered otherwise.
+
+Photos come from the object store, answers from the topics. Where the model is not sure of itself the product would ask the provider: the
+recorded answer stands in, and nothing is paid. Nothing is written to Kafka. The same command goes on where an interrupted one was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from savo_cli.replay.differences_book import DifferencesBook
+from savo_cli.replay.differences_page import draw_changes, write_page
+from savo_cli.speaking import CommandError, page, tell_json
+
+if TYPE_CHECKING:
+    from savo_cli.replay.pinned_model import PinnedModel
+    from savo_contracts.envelope import ImageRef
+    from savo_contracts.scans import ScanCompleted, ScanRequested
+    from savo_detection.model import DetectedBox
+    from savo_operations.replaying.reading import TopicReader
+    from savo_operations.replaying.selecting import Selection
+    from savo_runtime.settings import RuntimeSettings
+    from savo_runtime.storage.port import ObjectStore
+
+__all__ = ["ModelReplay", "replay_with_model"]
+
+_PROVIDERS = ("google", "openai")
+
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelReplay:
+    """What was asked for."""
+
+    model: str
+    since: str = "start"
+    until: str = "end"
+    selection: Selection
+    output: Path
+    threshold: float = 0.6
+    """Scan confidence under which the provider would be asked."""
+    limit: int | None = None
+    """Most scans of this run."""
+    pictures: int = 100
+    """Most pictures that are drawn, and shown on the page."""
+    dry_run: bool = False
+    """Count the scans; load no model, write nothing."""
+
+    def asked(self, sha256: str) -> dict[str, Any]:
+        return {"model": sha256, "from": self.since, "to": self.until, "threshold": self.threshold, **self.selection.asked()}
+
+
+def replay_with_model(order: ModelReplay, settings: RuntimeSettings, *, as_json: bool, on_progress: OnProgress | None = None) -> None:
+    """Compare, write pictures and page, print the sums. Raises `CommandError`."""
+    from savo_runtime.errors import SavoError
+
+    work = survey if order.dry_run else compare
+    try:
+        summary = asyncio.run(work(order, settings, on_progress or (lambda _done, _total: None)))
+    except SavoError as fault:
+        raise CommandError(f"{fault}; the same command goes on from here") from fault
+    except KeyboardInterrupt:
+        raise CommandError(f"stopped; the same command goes on from here ({order.output})") from None
+    if as_json:
+        tell_json(summary)
+    elif order.dry_run:
+        page().print(_would_be(summary, order), markup=False, soft_wrap=True)
+    else:
+        _tell(summary)
+
+
+async def survey(order: ModelReplay, settings: RuntimeSettings, on_progress: OnProgress) -> dict[str, Any]:
+    """How many scans would be looked at, by whether they were answered."""
+    from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
+    from savo_operations.replaying.reading import TopicReader
+
+    counted: dict[str, set[str]] = {}
+    async with TopicReader(settings) as reader:
+        for state, topic in (("answered", SCANS_COMPLETED), ("never_answered", SCANS_REQUESTED)):
+            counted[state] = {event.scan_id async for event in _events(order, reader, topic, on_progress)}
+    answered, asked = len(counted["answered"]), len(counted["answered"] | counted["never_answered"])
+    scans = asked if order.limit is None else min(asked, order.limit)
+    return {"dry_run": True, "scans": scans, "answered": answered, "never_answered": asked - answered, "limit_reached": scans < asked}
+
+
+def _would_be(summary: dict[str, Any], order: ModelReplay) -> str:
+    there = f"{summary['answered']:,} that were answered, {summary['never_answered']:,} that never were"
+    limit = f"; --limit ends after {summary['scans']:,}" if summary["limit_reached"] else ""
+    return f"{summary['answered'] + summary['never_answered']:,} scans would go through {order.model}: {there}{limit}. Nothing was looked at or written."
+
+
+async def compare(order: ModelReplay, settings: RuntimeSettings, on_progress: OnProgress) -> dict[str, Any]:
+    """The summary, as `--json` prints it."""
+    from savo_cli.replay.pinned_model import pin
+    from savo_operations.replaying.reading import TopicReader
+    from savo_runtime.storage.factory import open_store
+
+    began, store = time.monotonic(), open_store(settings)
+    try:
+        model = await pin(order.model, store)
+        with DifferencesBook(order.output, order.asked(model.sha256)) as book:
+            async with TopicReader(settings) as reader:
+                limit_reached = await _Comparison(order, model, store, book, on_progress).run(reader)
+            summary = book.summary()
+            summary |= {"model": {"version": model.version, "sha256": model.sha256, "classes": len(model.detector.classes)}, "resumed": book.resumed}
+            summary |= {"output": str(order.output), "page": str(order.output / "index.html"), "limit_reached": limit_reached}
+            book.write_lines(order.output / "differences.jsonl")
+            write_page(order.output / "index.html", summary, (told for told in book.scans(changed_first=True) if told["picture"]))
+        return summary | {"seconds": round(time.monotonic() - began, 1)}
+    finally:
+        await store.close()
+
+
+async def _events(order: ModelReplay, reader: TopicReader, topic: Any, on_progress: OnProgress) -> AsyncIterator[ScanCompleted | ScanRequested]:
+    from savo_operations.replaying.positions import parse_position
+    from savo_runtime.errors import InvalidMessageError
+    from savo_runtime.messaging.consuming.records import decode
+
+    now, passed = datetime.now(UTC), 0
+    span = await reader.span(await reader.partitions([topic.name]), parse_position(order.since, now), parse_position(order.until, now))
+    async for _, records, _ in reader.read(span):
+        for record in records:
+            passed += 1
+            on_progress(passed, span.offsets)
+            if record.value is None or not order.selection.wants(record, topic):
+                continue
+            try:
+                yield decode(topic, record).event
+            except InvalidMessageError:
+                continue
+
+
+@dataclass
+class _Comparison:
+    order: ModelReplay
+    model: PinnedModel
+    store: ObjectStore
+    book: DifferencesBook
+    on_progress: OnProgress
+    done: int = 0
+    drawn: int = 0
+
+    async def run(self, reader: TopicReader) -> bool:
+        """Answered scans first, then those that never were; whether the limit ended it."""
+        from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
+
+        self.drawn = sum(told["picture"] is not None for told in self.book.scans())
+        for topic in (SCANS_COMPLETED, SCANS_REQUESTED):
+            async for event in _events(self.order, reader, topic, self.on_progress):
+                if event.scan_id in self.book:
+                    continue
+                if self.order.limit is not None and self.done >= self.order.limit:
+                    return True
+                self.book.note(await self._told(event))
+                self.done += 1
+        return False
+
+    async def _told(self, event: ScanCompleted | ScanRequested) -> dict[str, Any]:
+        from savo_detection.errors import PhotoError
+
+        before = _answer_of(event)
+        told: dict[str, Any] = {"scan_id": event.scan_id, "state": "compared", "before": before, "after": None, "changes": [], "picture": None}
+        photo, flaw = await self._photo(event.image)
+        if photo is None:
+            return told | {"state": flaw}
+        try:
+            boxes = await asyncio.to_thread(self.model.detector.detect, photo)
+        except PhotoError:
+            return told | {"state": "unreadable"}
+        told |= self._answered(event, boxes)
+        return told | {"picture": await self._picture(photo, told)}
+
+    def _answered(self, event: ScanCompleted | ScanRequested, boxes: Sequence[DetectedBox]) -> dict[str, Any]:
+        """As the product would: the model's boxes, or the provider's where it is not sure."""
+        from savo_detection.differences.differences import diff_boxes, plain_change
+
+        recorded = getattr(event, "items", None) if getattr(event, "served_by", None) in _PROVIDERS else None
+        confidence = sum(box.confidence for box in boxes) / len(boxes) if boxes else 0.0
+        falls_back = confidence < self.order.threshold or not boxes
+        stands_in = falls_back and recorded is not None
+        changes = diff_boxes(getattr(event, "items", ()), recorded if stands_in and recorded is not None else boxes)
+        after = {"model": self.model.version, "scan_confidence": round(confidence, 4), "boxes": len(boxes), "falls_back": falls_back, "recorded": stands_in}
+        return {"after": after, "changes": [plain_change(change) for change in changes]}
+
+    async def _photo(self, image: ImageRef) -> tuple[bytes | None, str]:
+        """The bytes that were scanned, or why they are not to be had."""
+        from savo_runtime.storage.port import ObjectNotFoundError
+
+        try:
+            photo = await self.store.get(image.key)
+        except ObjectNotFoundError:
+            return None, "gone"
+        return (photo, "") if hashlib.sha256(photo).hexdigest() == image.sha256 else (None, "altered")
+
+    async def _picture(self, photo: bytes, told: dict[str, Any]) -> str | None:
+        if self.drawn >= self.order.pictures or all(change["kind"] == "same" for change in told["changes"]):
+            return None
+        self.drawn += 1
+        name = f"pictures/{hashlib.sha256(told['scan_id'].encode()).hexdigest()[:24]}.jpg"  # an id may hold what no file name may
+        await asyncio.to_thread(draw_changes, photo, told, self.order.output / name)
+        return name
+
+
+def _answer_of(event: ScanCompleted | ScanRequested) -> dict[str, Any] | None:
+    from savo_contracts.scans import ScanRequested
+
+    if isinstance(event, ScanRequested):
+        return None
+    return {"served_by": event.served_by.value, "model_version": event.model_version, "items": len(event.items)}
+
+
+def _tell(summary: dict[str, Any]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from savo_cli.replay.differences_page import sentence
+
+    console = page()
+    console.print(Text(sentence(summary)))
+    if summary["resumed"]:
+        console.print(f"{summary['resumed']} of them were compared before; this run went on from there", markup=False)
+    if summary["limit_reached"]:
+        console.print("the limit ended it; the same command goes on from here", style="yellow")
+    sums = Table("same", "moved", "other label", "gained", "lost", title="boxes", title_justify="left")
+    sums.add_row(*(str(summary["boxes"][kind]) for kind in ("same", "moved", "relabelled", "gained", "lost")))
+    console.print(sums)
+    if summary["labels"]:
+        table = Table("label", "gained", "lost", "moved", "renamed from", "renamed to")
+        for one in summary["labels"][:20]:
+            table.add_row(Text(one["label"]), *(str(one.get(name, 0)) for name in ("gained", "lost", "moved", "renamed_from", "renamed_to")))
+        console.print(table)
+    console.print(f"pictures: {summary['page']}", markup=False)

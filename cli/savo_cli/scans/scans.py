@@ -1,0 +1,146 @@
+"""`savo scan` and `savo confirm`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from savo_cli.gateway import RefusedError
+
+from savo_cli.speaking import AsJson, CommandError, Key, Url, page, speaking, tell_json
+
+__all__ = ["confirm", "scan"]
+
+_LONGEST_WAIT = 30.0
+"""Of one request; after it the command asks again."""
+
+_ASK_EVERY = 0.5
+
+STAND_IN = "standin-"
+"""How the model versions of a stand-in's answers begin."""
+
+
+def scan(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="JPEG, PNG, WebP or HEIC files.", exists=True, dir_okay=False)],
+    user: Annotated[str | None, typer.Option("--user", help="Whose kitchen it is.")] = None,
+    storage: Annotated[str | None, typer.Option("--storage", help="pantry, fridge or freezer.")] = None,
+    show: Annotated[Path | None, typer.Option("--show", help="Write the photo with its boxes here; with several photos, numbered.")] = None,
+    wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for each answer.")] = 30,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send photos and show what is in them."""
+    from savo_cli.gateway import Gateway, RefusedError
+
+    fields = {name: value for name, value in (("user_id", user), ("storage_location", storage)) if value}
+    failed = False
+    with speaking(), Gateway(url, key) as gateway:
+        for number, photo in enumerate(photos):
+            try:
+                answer = _scan_one(gateway, photo, wait, fields)
+            except RefusedError as refusal:
+                failed = True
+                _tell_refusal(photo, refusal, as_json=as_json)
+                continue
+            failed |= answer["status"] == "failed"
+            tell_json(answer) if as_json else _tell(photo, answer)
+            if show and answer["result"]:
+                drawn = _draw(photo, answer, show if len(photos) == 1 else show.with_stem(f"{show.stem}-{number + 1}"))
+                typer.echo(f"drawn to {drawn}", err=as_json)
+    raise typer.Exit(int(failed))
+
+
+def confirm(
+    scan_id: Annotated[str, typer.Argument(metavar="SCAN_ID")],
+    source: Annotated[Path | None, typer.Option("--from", help='JSON file as POST /v1/scans/{id}/confirmation takes it: {"items": […]}; - is stdin.')] = None,
+    all_correct: Annotated[bool, typer.Option("--all-correct", help="Every item is right as it is.")] = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Confirm or correct a scan: with --all-correct, or with a file of items."""
+    if all_correct == (source is not None):
+        raise typer.BadParameter("give either --from FILE or --all-correct")
+    from savo_cli.gateway import Gateway
+
+    with speaking(), Gateway(url, key) as gateway:
+        said = gateway.post(f"/v1/scans/{scan_id}/confirmation", _word_of(source) if source else {"all_correct": True})
+    if as_json:
+        tell_json(said)
+    else:
+        actions = ", ".join(f"{item['label']} {item['action']}" for item in said["items"])
+        typer.echo(f"{scan_id} confirmed, revision {said['revision']} ({said['status']}): {actions or 'no items'}")
+
+
+def _scan_one(gateway: Any, photo: Path, wait: float, fields: dict[str, str]) -> dict[str, Any]:
+    deadline = time.monotonic() + wait
+    answer: dict[str, Any] = gateway.send_photo(photo, wait=min(wait, _LONGEST_WAIT), fields=fields)
+    while answer["status"] == "queued" and time.monotonic() < deadline:
+        time.sleep(_ASK_EVERY)
+        answer = gateway.get(f"/v1/scans/{answer['scan_id']}")
+    return answer
+
+
+def _tell(photo: Path, answer: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    console = page()
+    result, error = answer["result"], answer["error"]
+    head = f"{photo.name}  {answer['scan_id']}  "
+    if error:
+        console.print(f"{head}failed: {error['message']} ({error['code']})", style="red", markup=False, highlight=False)
+        return
+    if not result:
+        console.print(f"{head}{answer['status']}; look again at {answer['links']['self']}", markup=False, highlight=False)
+        return
+    reason = f", fell back: {result['fallback_reason']}" if result["fallback_reason"] else ""
+    route = f"{result['served_by']} {result['model_version']} ({result['assigned_arm']}{reason})"
+    console.print(f"{head}{route}  {result['duration_ms']:.0f} ms  ${result['cost_usd']:.5f}", markup=False, highlight=False)
+    table = Table("ingredient", "confidence", "pieces", "keep in", "box x y w h", box=None, pad_edge=False)
+    for item in result["items"]:
+        pieces, bbox = item["quantity_estimate"], item["bbox"]
+        corner_and_size = "–" if bbox is None else " ".join(f"{bbox[side]:.3f}" for side in ("x", "y", "width", "height"))
+        table.add_row(item["name"], f"{item['confidence']:.2f}", "–" if pieces is None else f"{pieces:g}", item["storage_hint"] or "–", corner_and_size)
+    console.print(table if result["items"] else _nothing(result["model_version"]), markup=False, highlight=False, soft_wrap=True)
+
+
+def _nothing(model_version: str) -> str:
+    if not model_version.startswith(STAND_IN):
+        return "nothing found"
+    return "nothing found: a stand-in answers here, and it knows only the photos that it was started with (`make up`: .savo/standin/images)"
+
+
+def _tell_refusal(photo: Path, refusal: RefusedError, *, as_json: bool) -> None:
+    if as_json:
+        tell_json({"photo": str(photo), "error": {"status": refusal.status, "message": refusal.detail}})
+    else:
+        typer.secho(f"savo: {photo.name}: {refusal}", fg="red", err=True)
+
+
+def _draw(photo: Path, answer: dict[str, Any], output: Path) -> Path:
+    from savo_cli.scans.drawing import draw_boxes
+
+    try:
+        draw_boxes(photo, answer["result"]["items"], output)
+    except (OSError, ValueError) as flaw:
+        raise CommandError(f"cannot draw {photo} to {output}: {flaw}") from flaw
+    return output
+
+
+def _word_of(source: Path) -> dict[str, Any]:
+    try:
+        word = json.loads(sys.stdin.read() if str(source) == "-" else source.read_text())
+    except (OSError, ValueError) as flaw:
+        raise CommandError(f"{source} cannot be read as JSON: {flaw}") from flaw
+    if isinstance(word, list):
+        return {"items": word}
+    if not isinstance(word, dict):
+        raise CommandError(f"{source}: a confirmation is a JSON object with items")
+    return word

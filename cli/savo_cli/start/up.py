@@ -1,0 +1,267 @@
+"""`savo up`: every service as a process of its own (or all in one), on an embedded broker or a given Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import httpx2
+from rich.console import Console
+
+from savo_cli.start.preflight import WrongSettingError, check_settings, in_words, own_folder
+from savo_cli.start.processes import GaveUpError, Kept, ProcessSpec
+from savo_contracts.topics import SERVICES
+from savo_runtime.errors import FatalError
+from savo_runtime.messaging.kafka.embedded import MOST_PARTITIONS, EmbeddedBroker
+
+__all__ = ["UpOptions", "up"]
+
+READY_SECONDS = 90.0
+POLL_SECONDS = 0.2
+HOST = "127.0.0.1"
+LOOPBACK = (HOST, "localhost", "::1")
+
+# Where everything else shares one process there is no room for a training run: the trainer works elsewhere, on the same Kafka and bucket.
+ELSEWHERE = ("trainer",)
+
+# glibc keeps freed memory for each thread, and photos come and go on many: with these it goes back, which took the peak under
+# 12-megapixel photos from 614 to 490 MB. Of the engines that run a model this one needs the least.
+THRIFTY = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+    "SAVO_DETECTION_ENGINE": "onnxruntime",
+}
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    port: int
+    data_dir: Path
+    kafka: str | None = None
+    standin: Path | None = None
+    standin_options: tuple[str, ...] = ()
+    one_process: bool = False
+    logs: bool = False
+
+
+@dataclass
+class Plan:
+    """What will be started, and where it will be reached."""
+
+    options: UpOptions
+    environment: dict[str, str]
+    rollout_port: int
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://{HOST}:{self.options.port}"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.options.data_dir.resolve() / "run"
+
+    def groups(self) -> Iterator[tuple[str, ...]]:
+        """Which services share a process. The gateway, whose port is known, comes first; rollout, which it calls, next."""
+        if self.options.one_process:
+            yield ("gateway", "rollout", *(name for name in self.services if name not in ("gateway", "rollout")))
+        else:
+            yield from ((name,) for name in self.services)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        return tuple(name for name in SERVICES if not (self.options.one_process and name in ELSEWHERE))
+
+
+async def up(options: UpOptions, console: Console) -> int:
+    """Run until SIGINT or SIGTERM. 0 stopped, 1 could not start or go on, 2 a setting makes no sense."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        async with AsyncExitStack() as stack:
+            plan = _plan(options)
+            await check_settings(plan.services, plan.environment)
+            stack.enter_context(own_folder(options.data_dir))
+            _use_broker(plan, stack)
+            await _use_standin(plan, stack, console)
+            return await _run(plan, stop, console)
+    except (WrongSettingError, FatalError, GaveUpError, OSError) as flaw:
+        console.print(f"savo up: {in_words(flaw, options.data_dir)}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 2 if isinstance(flaw, WrongSettingError) else 1
+
+
+def _plan(options: UpOptions) -> Plan:
+    _require_free(options.port)
+    environment = dict(os.environ)
+    environment["SAVO_DATA_DIR"] = str(options.data_dir.resolve())
+    plan = Plan(options, environment, _free_port())
+    for name in ("SAVO_COLLECT_TRAINING_DATA", "SAVO_USE_CUSTOM_VISION"):
+        if name not in environment:
+            environment[name] = "true"
+            plan.notes.append(f"{name}=true")
+    if options.standin is not None:
+        if not options.standin.is_dir():
+            raise FatalError(f"--standin {options.standin}: no such folder; `savo synthesize --count 60 --output {options.standin}` makes one")
+        environment |= dict.fromkeys(("GOOGLE_API_KEY", "OPENAI_API_KEY"), "stand-in")
+    host, auth = environment.get("SAVO_HTTP_HOST", HOST), environment.get("SAVO_AUTH")
+    if auth == "api_key" or (auth is None and host not in LOOPBACK):
+        plan.notes.append("every call needs an API key: savo keys create NAME --scope scans")
+    environment["SAVO_ROLLOUT_URL"] = f"http://{HOST}:{plan.rollout_port}"
+    if options.one_process:
+        plan.environment = THRIFTY | {"SAVO_OPTIONAL_SERVICES": ",".join(ELSEWHERE)} | environment
+        plan.notes.append("no trainer: python -m savo_runtime trainer runs it on a machine with room for training")
+    return plan
+
+
+def _use_broker(plan: Plan, stack: AsyncExitStack) -> None:
+    given = plan.options.kafka or plan.environment.get("SAVO_KAFKA_BOOTSTRAP_SERVERS", "embedded")
+    if given != "embedded":
+        plan.environment["SAVO_KAFKA_BOOTSTRAP_SERVERS"] = given
+        plan.notes.append(f"Kafka at {given}")
+        return
+    # Memory goes by partition, up to 5 MB each: where it is scarce, one a topic.
+    partitions = 1 if plan.options.one_process else MOST_PARTITIONS
+    env: Literal["dev", "production"] = "production" if plan.environment.get("SAVO_ENV") == "production" else "dev"
+    broker = stack.enter_context(EmbeddedBroker(env=env, most_partitions=partitions))
+    plan.environment |= {"SAVO_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers, "SAVO_EMBEDDED_BROKER": "true"}
+    plan.notes.append(f"embedded broker at {broker.bootstrap_servers}, in memory, for trying and testing")
+
+
+async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> None:
+    folder = plan.options.standin
+    if folder is None:
+        return
+    # A fixed port, so that one that was started again is found where its predecessor was.
+    port = _free_port()
+    command = (sys.executable, "-m", "savo_demo.standin", "--truth", str(folder), "--port", str(port), *plan.options.standin_options)
+    process = Kept(ProcessSpec("stand-in", command, plan.environment, _log(plan, "stand-in")), _teller(console))
+    task = asyncio.create_task(process.run())
+    stack.push_async_callback(_end, task)
+    stack.push_async_callback(process.stop)
+    url = f"http://{HOST}:{port}"
+    await _wait_for(["stand-in"], lambda _: f"{url}/livez", [task])
+    plan.environment |= {"SAVO_GOOGLE_BASE_URL": url, "SAVO_OPENAI_BASE_URL": f"{url}/v1"}
+    plan.notes.append(f"a stand-in answers for Google and OpenAI from the truth in {folder}")
+
+
+async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
+    shutil.rmtree(plan.run_dir, ignore_errors=True)
+    kept = [Kept(_spec(plan, group), _teller(console)) for group in plan.groups()]
+    tasks = [asyncio.create_task(process.run()) for process in kept]
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        ready = asyncio.create_task(_wait_for(plan.services, lambda name: (url := _url_of(plan, name)) and f"{url}/readyz", tasks))
+        await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            ready.cancel()
+            return 0
+        ready.result()
+        _write_up_file(plan)
+        console.print(f"savo is up: {plan.gateway_url} ({'; '.join(plan.notes)}) — Ctrl-C stops", soft_wrap=True, highlight=False, markup=False)
+        await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+        return 0
+    finally:
+        stopped.cancel()
+        _up_file(plan).unlink(missing_ok=True)
+        # The gateway first: nothing new comes in while the others finish what they hold.
+        for process in kept[:1]:
+            await process.stop()
+        await asyncio.gather(*(process.stop() for process in kept[1:]))
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _spec(plan: Plan, group: tuple[str, ...]) -> ProcessSpec:
+    name = "+".join(group)
+    ports = {"PORT": str(plan.options.port), "SAVO_HTTP_PORT": str(plan.rollout_port if "rollout" in group else 0)}
+    return ProcessSpec(name, (sys.executable, "-m", "savo_runtime", *group), plan.environment | ports, _log(plan, name), echo=plan.options.logs)
+
+
+def _url_of(plan: Plan, service: str) -> str | None:
+    """Where a service says that it listens; None before it said so."""
+    try:
+        return str(json.loads((plan.run_dir / f"{service}.json").read_text())["url"])
+    except FileNotFoundError:
+        return None
+
+
+async def _wait_for(names: Sequence[str], url_of: Callable[[str], str | None], tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Until each answers 200. Raises what a process gave up with, or `FatalError` with what each still waits for."""
+    answers = dict.fromkeys(names, "no answer yet")
+    deadline = asyncio.get_running_loop().time() + READY_SECONDS
+    async with httpx2.AsyncClient(timeout=2, trust_env=False) as client:
+        while answers:
+            for task in tasks:
+                if task.done():
+                    task.result()
+            if asyncio.get_running_loop().time() > deadline:
+                raise FatalError("not ready in time: " + "; ".join(f"{name}: {answer}" for name, answer in answers.items()))
+            for name in list(answers):
+                if url := url_of(name):
+                    answers[name] = await _ask(client, url)
+            answers = {name: answer for name, answer in answers.items() if answer}
+            await asyncio.sleep(POLL_SECONDS)
+
+
+async def _ask(client: httpx2.AsyncClient, url: str) -> str:
+    """Empty when all is well, else what it said."""
+    try:
+        answer = await client.get(url)
+    except httpx2.HTTPError as flaw:
+        return str(flaw) or type(flaw).__name__
+    return "" if answer.status_code == httpx2.codes.OK else answer.text[:300]
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as flaw:
+            raise FatalError(f"port {port} is in use; end what holds it, or choose another with --port") from flaw
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def _teller(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _log(plan: Plan, name: str) -> Path:
+    return plan.options.data_dir.resolve() / "logs" / f"{name}.log"
+
+
+def _up_file(plan: Plan) -> Path:
+    return plan.run_dir / "up.json"
+
+
+def _write_up_file(plan: Plan) -> None:
+    path = _up_file(plan)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    services = {name: _url_of(plan, name) for name in plan.services}
+    kafka = plan.environment["SAVO_KAFKA_BOOTSTRAP_SERVERS"]
+    embedded = plan.environment.get("SAVO_EMBEDDED_BROKER") == "true"
+    path.write_text(json.dumps({"pid": os.getpid(), "gateway_url": plan.gateway_url, "kafka": kafka, "embedded": embedded, "services": services}, indent=2))

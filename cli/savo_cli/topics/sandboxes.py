@@ -1,0 +1,86 @@
+"""`savo topics drop-sandbox`: what `savo replay --into sandbox` filled, taken away whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from savo_cli.speaking import AsJson, CommandError, page, speaking, tell_json
+from savo_cli.topics.broker import Kafka, broker_settings, is_sandbox_name, on_kafka, those_there
+
+if TYPE_CHECKING:
+    from savo_operations.replaying.dropping import Sandbox
+    from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["drop_sandbox"]
+
+
+def drop_sandbox(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As it was given to `savo replay --sandbox`; unnamed there, it is called replay.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    kafka: Kafka = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a sandbox of `savo replay`: its topics and groups, tables, objects and files. Nothing live is touched."""
+    with speaking():
+        from savo_operations.replaying.dropping import drop, look
+
+        if as_json and not yes:
+            raise typer.BadParameter("--json asks nothing: add --yes")
+        settings, has_broker = _settings(kafka)
+        if not is_sandbox_name(name):
+            raise typer.BadParameter(f"{name!r} names no sandbox: what is live is never dropped{_others(settings, has_broker)}")
+        found = on_kafka(look(settings, name, on_kafka=has_broker))
+        if found.is_only_topics_that_stay:
+            raise CommandError(f"there is nothing of sandbox {name} to drop: {_STAY}")
+        if not found.is_there:
+            raise CommandError(f"there is no sandbox {name}{_others(settings, has_broker)}")
+        if not yes:
+            _ask(found)
+        on_kafka(drop(settings, found))
+    tell_json(found.as_json()) if as_json else _tell(found)
+
+
+def _settings(kafka: str | None) -> tuple[RuntimeSettings, bool]:
+    """And whether there is a broker: the embedded one's topics end with it, what is on disk does not."""
+    from savo_runtime.settings import RuntimeSettings, load_settings
+
+    try:
+        return broker_settings(kafka), True
+    except CommandError:
+        if kafka:
+            raise
+        return load_settings(RuntimeSettings).model_copy(update={"embedded_broker": True, "sandbox": None}), False
+
+
+def _others(settings: RuntimeSettings, has_broker: bool) -> str:
+    return those_there(settings) if has_broker else ""
+
+
+def _ask(found: Sandbox) -> None:
+    page().print(f"sandbox {found.name}: {_words(found)}", markup=False, soft_wrap=True)
+    if not typer.confirm("Delete all of it?", default=False):
+        raise CommandError("nothing was deleted")
+
+
+def _words(found: Sandbox) -> str:
+    parts = {
+        "topics": 0 if found.embedded else len(found.topics),
+        "groups": len(found.groups),
+        "objects": found.objects,
+        "schemas": len(found.schemas),
+        "files": found.files,
+        "notes of replays": found.replays,
+    }
+    return ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
+
+
+def _tell(found: Sandbox) -> None:
+    console = page()
+    console.print(f"dropped sandbox {found.name}: {_words(found)}", markup=False, soft_wrap=True)
+    if found.embedded and found.topics:
+        console.print(_STAY, markup=False, soft_wrap=True)
+
+
+_STAY = "its topics stay in the embedded broker's memory until `savo up` ends; until then replay into another with --sandbox NAME"

@@ -1,0 +1,68 @@
+"""The options by which records are chosen, the same for every command that reads topics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from savo_cli.speaking import CommandError, WrongUseError
+
+if TYPE_CHECKING:
+    from savo_contracts.topics import Topic
+    from savo_operations.replaying.selecting import Selection
+
+__all__ = ["ScanIds", "Subjects", "Types", "Users", "Where", "selection_of"]
+
+ScanIds = Annotated[list[str] | None, typer.Option("--scan-id", metavar="S", help="Only of this scan; may be given several times.")]
+Users = Annotated[list[str] | None, typer.Option("--user", metavar="U", help="Only of this user; the gateway knows their subject (ops scope).")]
+Subjects = Annotated[list[str] | None, typer.Option("--subject", metavar="S", help="Only of this subject, as events name people.")]
+Types = Annotated[list[str] | None, typer.Option("--type", metavar="T", help="Only of this event: ScanFailed, savo.scan.failed.v1 or savo.scan.*.")]
+Where = Annotated[list[str] | None, typer.Option("--where", metavar="FIELD=VALUE", help="Only with this field; also !=, ~ (contains), >, <, >=, <=.")]
+
+
+def selection_of(
+    scan_ids: list[str] | None,
+    users: list[str] | None,
+    subjects: list[str] | None,
+    types: list[str] | None,
+    where: list[str] | None,
+    *,
+    topics: Iterable[Topic[Any]] | None = None,
+    url: str | None,
+    key: str | None,
+) -> Selection:
+    """`topics`: those that are read, None for all. Raises `CommandError` for what cannot be understood or found."""
+    from savo_contracts.topics import TOPICS
+    from savo_operations.replaying.fields import check_condition
+    from savo_operations.replaying.selecting import ConditionError, Selection, parse_condition
+
+    try:
+        conditions = tuple(parse_condition(text) for text in where or ())
+        for condition in conditions:
+            check_condition(condition, [topic.event for topic in (TOPICS if topics is None else topics)])
+    except ConditionError as flaw:
+        raise WrongUseError(str(flaw)) from flaw
+    known = [_subject_of(user, url, key) for user in users or ()]
+    return Selection(frozenset(scan_ids or ()), frozenset([*(subjects or ()), *known]), frozenset(_type(name) for name in types or ()), conditions)
+
+
+def _subject_of(user: str, url: str | None, key: str | None) -> str:
+    from savo_cli.gateway import Gateway
+
+    with Gateway(url, key) as gateway:
+        found = gateway.get("/admin/subject", user_id=user)["subject"]
+    if not found:
+        raise CommandError(f"the gateway knows no user {user!r}: nobody of that name has sent a photo, or they were erased")
+    return str(found)
+
+
+def _type(name: str) -> str:
+    """By the class's name or by the type on the wire."""
+    from savo_contracts.topics import TOPICS
+
+    by_class: dict[str, str] = {topic.event.__name__: topic.event.type for topic in TOPICS}
+    if name in by_class or "." in name:
+        return by_class.get(name, name)
+    raise WrongUseError(f"no event {name!r}; there are {', '.join(sorted(by_class))}, or a type such as savo.scan.*")

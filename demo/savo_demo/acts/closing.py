@@ -1,0 +1,75 @@
+"""The last word: figures in a table, and where to look further."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from savo_contracts.figures import REFERENCE_COST_USD
+from savo_demo.acts.tally import Tally
+from savo_demo.plan import Plan
+from savo_demo.product import Product
+from savo_demo.summary import Samples, ServedBy, Summary, model_line
+
+
+def summary_of(
+    tally: Tally,
+    splits: Mapping[str, int],
+    refused: Mapping[str, int],
+    runs: Sequence[Mapping[str, Any]],
+    shares: Sequence[float],
+    seconds: Mapping[str, float],
+) -> Summary:
+    return Summary(
+        scans=tally.scans,
+        confirmed=tally.confirmed,
+        corrected=tally.corrected,
+        samples=Samples(**splits),
+        refused=dict(refused),
+        models=[line for run in runs if (line := model_line(run))],
+        shares=list(shares),
+        served_by=ServedBy(custom=tally.served_by["custom"], google=tally.served_by["google"]),
+        p95_ms=tally.p95_ms(),
+        cost_usd=tally.cost_usd(),
+        seconds=dict(seconds),
+    )
+
+
+def tell(console: Console, summary: Summary, plan: Plan, product: Product) -> None:
+    table = Table(title="What happened", show_header=False, title_style="bold")
+    for name, value in rows(summary):
+        table.add_row(name, value)
+    console.print(table)
+    console.print(f"written to {plan.summary}", highlight=False, soft_wrap=True)
+    if plan.keep:
+        console.print(
+            f"still running: {product.url} (page), {product.url}/dashboard, {product.url}/docs; end it with: kill {product.pid}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    else:
+        console.print("DEMO_KEEP=1 leaves it running, with its page and dashboard to look at", highlight=False)
+
+
+def rows(summary: Summary) -> list[tuple[str, str]]:
+    """Name and figure, as the table shows them."""
+    samples = summary.samples
+    lines = [
+        ("scans", f"{summary.scans}, of which {summary.confirmed} confirmed, {summary.corrected} with a correction"),
+        ("samples", f"{samples.train} train, {samples.val} val, {samples.test} test"),
+        ("refused", ", ".join(f"{reason} {count}" for reason, count in sorted(summary.refused.items())) or "none"),
+    ]
+    for model in summary.models:
+        lines.append((f"model {model.version}", f"mAP@0.5 {model.map50:.3f}, lower bound {model.map50_lower:.3f}: {model.verdict}"))
+        lines += [("", reason) for reason in model.reasons]
+    lines += [
+        ("share of traffic", " → ".join(f"{share:.0%}" for share in summary.shares) or "no rollout"),
+        ("served by", f"custom {summary.served_by.custom}, google (its stand-in) {summary.served_by.google}"),
+        ("p95", ", ".join(f"{arm} {value:.0f} ms" for arm, value in summary.p95_ms.items())),
+        ("a scan costs", ", ".join(f"{arm} ${value:.2g}" for arm, value in summary.cost_usd.items()) + f" (the reference figure is ${REFERENCE_COST_USD:.2f})"),
+        ("time", f"{sum(summary.seconds.values()):.0f} s: " + ", ".join(f"{stage} {value:.0f}" for stage, value in summary.seconds.items())),
+    ]
+    return lines

@@ -1,0 +1,287 @@
+"""Photos of kitchens that never were, with the truth about what is in them.
+
+A scene is a pure function of `(seed, index)`: the same numbers give the same bytes on the same libraries. One to four
+ingredients lie on a table or stand in a fridge or pantry among things without a label, under varied light, partly hidden,
+slightly blurred and noisy, as phones take them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from savo_contracts.geometry import BoundingBox
+from savo_demo.drawing import ingredients_art as ingredients
+from savo_demo.drawing import kitchen_art as kitchen
+from savo_demo.drawing.drawing import Array, Sprite
+
+Rng = np.random.Generator
+Flaw = Literal["blurred", "dark", "broken", "duplicate"]
+
+CLASSES: tuple[str, ...] = tuple(ingredients.ARTISTS)
+"""Canonical labels in class order."""
+
+HIDDEN_FROM = 0.60
+"""An item covered by more than this fraction is not labelled: a person would not name it either."""
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    width: int = 640
+    height: int = 480
+    jpeg_quality: int = 88
+    most_items: int = 4
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One ingredient that can be seen, with the tight box of its visible part."""
+
+    label: str
+    bbox: BoundingBox
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A photo as a phone would send it, and what is in it."""
+
+    name: str
+    jpeg: bytes
+    truth: tuple[Truth, ...]
+
+
+def draw_scene(seed: int, index: int, settings: SceneSettings = SceneSettings()) -> Scene:
+    """The scene of these two numbers."""
+    rng = np.random.default_rng((seed, index))
+    picture = _Picture(rng, settings)
+    picture.arrange()
+    return Scene(f"scene-{seed}-{index:05d}", _encode(picture.developed(), settings.jpeg_quality), picture.truth())
+
+
+def draw_scenes(count: int, seed: int, settings: SceneSettings = SceneSettings(), *, first: int = 0) -> Iterator[Scene]:
+    return (draw_scene(seed, index, settings) for index in range(first, first + count))
+
+
+def spoil(photo: bytes, flaw: Flaw, rng: Rng) -> bytes:
+    """The same photo with one known flaw. Blurred and dark ones stay readable; a broken one ends in mid-file; a duplicate is the same bytes."""
+    if flaw == "duplicate":
+        return photo
+    if flaw == "broken":
+        return photo[: int(len(photo) * rng.uniform(0.25, 0.6))]
+    image = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None, "only a readable photo can be spoilt"
+    spoilt = cv2.GaussianBlur(image, (0, 0), rng.uniform(9, 13)) if flaw == "blurred" else _darkened(image, rng)
+    return _jpeg(np.asarray(spoilt, np.uint8), 88)
+
+
+def _darkened(image: Array, rng: Rng) -> Array:
+    """Almost no light, and the sensor's noise that comes with it."""
+    dim = image.astype(np.float32) * rng.uniform(0.05, 0.09) + rng.normal(0, 1.5, image.shape)
+    return np.clip(dim, 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A cut-out as it lies in the picture: its pixels there, and where they are."""
+
+    rgb: Array
+    alpha: Array
+    x: int
+    y: int
+
+
+class _Picture:
+    """One scene while it is being laid out."""
+
+    def __init__(self, rng: Rng, settings: SceneSettings) -> None:
+        self.rng = rng
+        self.width, self.height = settings.width, settings.height
+        self.most_items = settings.most_items
+        kind, variant = int(rng.integers(len(kitchen.BACKDROPS))), int(rng.integers(kitchen.VARIANTS))
+        place = kitchen.backdrop(kind, variant)
+        self.rgb, self.floors = _view(place, rng, self.width, self.height)
+        self.owner = np.zeros((self.height, self.width), np.uint8)
+        self.labels: list[str] = []
+        self.full: list[int] = []
+        self.spots: list[tuple[float, float, float]] = []
+
+    def arrange(self) -> None:
+        """Clutter behind, the ingredients, and sometimes something in front of them."""
+        for _ in range(int(self.rng.integers(1, 4))):
+            self._put_clutter(self.rng.uniform(0.24, 0.44))
+        count = int(self.rng.choice(self.most_items, p=_chances(self.most_items))) + 1
+        for label in self.rng.choice(CLASSES, count, replace=bool(self.rng.random() < 0.15)):
+            self._put_ingredient(str(label))
+        if self.rng.random() < 0.30:
+            self._put_clutter(self.rng.uniform(0.10, 0.18))
+
+    def truth(self) -> tuple[Truth, ...]:
+        return tuple(truth for number in range(1, len(self.labels) + 1) if (truth := self._visible(number)))
+
+    def developed(self) -> Array:
+        """Light, lens and sensor: what turns a drawing into a photo. RGB 0…255."""
+        rng = self.rng
+        light = _light(rng, self.width, self.height)
+        picture = self.rgb * light
+        if (softness := rng.uniform(0.0, 0.9)) > 0.35:
+            picture = cv2.GaussianBlur(picture, (0, 0), softness)
+        top, left = (int(offset) for offset in rng.integers(0, 160, 2))
+        grain = _grain()[top : top + self.height, left : left + self.width, None] * rng.uniform(2.0, 6.0)
+        return np.clip(picture * 255 + grain, 0, 255).astype(np.float32)
+
+    def _put_ingredient(self, label: str) -> None:
+        sprite = ingredients.drawing_of(label, int(self.rng.integers(ingredients.VARIANTS)))
+        tilt = 10 if label in ingredients.UPRIGHT else 18
+        size = self.rng.uniform(0.26, 0.33 if self.floors else 0.40) * self.width * (0.85 if label == "egg" else 1.0)
+        placed = self._place(sprite, size, self.rng.uniform(-tilt, tilt), apart=0.8, mirrors=label not in ingredients.WRITTEN_ON)
+        self.labels.append(label)
+        self.full.append(int((placed.alpha > 0.5).sum()))
+        self._lay(placed, number=len(self.labels))
+
+    def _put_clutter(self, size: float) -> None:
+        standing = bool(self.floors)
+        sprite = kitchen.clutter(int(self.rng.integers(4)), int(self.rng.integers(kitchen.VARIANTS)), standing=standing)
+        turn = self.rng.uniform(-4, 4) if standing else self.rng.uniform(-60, 60)
+        self._lay(self._place(sprite, size * self.width, turn, apart=0.0), number=0)
+
+    def _place(self, sprite: Sprite, size: float, turn: float, *, apart: float, mirrors: bool = False) -> _Placed:
+        rgb, alpha = _turned(sprite, size, turn, self.rng, mirrored=bool(self.rng.random() < 0.5) and mirrors)
+        height, width = alpha.shape
+        best, clearest = (0.0, 0.0), -np.inf
+        for _ in range(14 if apart else 1):
+            x, y = self._somewhere(width, height)
+            clear = min((_clearance((x, y, size), spot) for spot in self.spots), default=1.0)
+            if clear > clearest:
+                best, clearest = (x, y), clear
+            if clear > apart:
+                break
+        if apart:
+            self.spots.append((*best, size))
+        return _Placed(rgb, alpha, round(best[0] - width / 2), round(best[1] - height / 2))
+
+    def _somewhere(self, width: int, height: int) -> tuple[float, float]:
+        """A centre: on a floor, or anywhere on a table; now and then cut off by the photo's edge."""
+        spill = 0.15 if self.rng.random() < 0.08 else 0.0
+        x = self.rng.uniform(width * (0.5 - spill), self.width - width * (0.5 - spill))
+        if self.floors:
+            return x, float(self.rng.choice(self.floors)) * self.height - height * 0.5 + self.rng.uniform(2, 7)
+        return x, self.rng.uniform(height * (0.5 - spill), self.height - height * (0.5 - spill))
+
+    def _lay(self, placed: _Placed, *, number: int) -> None:
+        """Paint it over the picture with its shadow; `number` marks whose pixels they are (0: nobody's)."""
+        self._shade(placed)
+        window = _window(placed, self.width, self.height)
+        if window is None:
+            return
+        rows, columns, part_rows, part_columns = window
+        alpha = placed.alpha[part_rows, part_columns]
+        self.rgb[rows, columns] = placed.rgb[part_rows, part_columns] + self.rgb[rows, columns] * (1 - alpha[..., None])
+        self.owner[rows, columns][alpha > 0.5] = number
+
+    def _shade(self, placed: _Placed) -> None:
+        margin = 18
+        soft = cv2.GaussianBlur(cv2.copyMakeBorder(placed.alpha, *(margin,) * 4, cv2.BORDER_CONSTANT, value=0), (0, 0), 7)
+        shadow = _Placed(placed.rgb, soft, placed.x - margin + 7, placed.y - margin + 6)
+        if window := _window(shadow, self.width, self.height):
+            rows, columns, part_rows, part_columns = window
+            self.rgb[rows, columns] *= 1 - 0.42 * soft[part_rows, part_columns, None]
+
+    def _visible(self, number: int) -> Truth | None:
+        rows, columns = np.where(self.owner == number)
+        if len(rows) < max(60, (1 - HIDDEN_FROM) * self.full[number - 1]):
+            return None
+        corners = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+        return Truth(self.labels[number - 1], BoundingBox.from_pixels(corners, self.width, self.height))
+
+
+def _chances(most: int) -> Array:
+    """Two items are commonest, four are rare."""
+    weights = np.array([0.30, 0.38, 0.22, 0.10][:most] + [0.1] * max(0, most - 4))
+    return np.asarray(weights / weights.sum(), np.float64)
+
+
+def _clearance(one: tuple[float, float, float], other: tuple[float, float, float]) -> float:
+    """Distance of two centres over their mean size: under about 0.6 they overlap visibly."""
+    return float(np.hypot(one[0] - other[0], one[1] - other[1]) / ((one[2] + other[2]) / 2))
+
+
+def _view(place: kitchen.Backdrop, rng: Rng, width: int, height: int) -> tuple[Array, tuple[float, ...]]:
+    """A part of the backdrop, perhaps mirrored, and its floors as fractions of that part."""
+    zoom = rng.uniform(0.82, 1.0)
+    rows, columns = int(kitchen.HEIGHT * zoom), int(kitchen.WIDTH * zoom)
+    top, left = int(rng.integers(0, kitchen.HEIGHT - rows + 1)), int(rng.integers(0, kitchen.WIDTH - columns + 1))
+    part = place.rgb[top : top + rows, left : left + columns]
+    floors = tuple(floor for floor in ((edge * kitchen.HEIGHT - top) / rows for edge in place.floors) if 0.3 < floor < 1.0)
+    if rng.random() < 0.5:
+        part = part[:, ::-1]
+    return cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32), floors
+
+
+def _turned(sprite: Sprite, size: float, turn: float, rng: Rng, *, mirrored: bool) -> tuple[Array, Array]:
+    """The cut-out at `size` pixels, turned by degrees and tilted a little out of the picture's plane, cropped tight."""
+    height, width = sprite.alpha.shape
+    scale = size / max(height, width)
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    middle = corners.mean(0)
+    shaped = (corners - middle) * scale * np.array([-1 if mirrored else 1, 1], np.float32)
+    shaped += rng.uniform(-0.03, 0.03, (4, 2)).astype(np.float32) * size
+    angle = np.deg2rad(turn)
+    turned = shaped @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
+    turned -= turned.min(0)
+    target = np.ceil(turned.max(0)).astype(int)
+    lens = cv2.getPerspectiveTransform(corners, turned.astype(np.float32))
+    area = (int(target[0]), int(target[1]))
+    rgb = cv2.warpPerspective(sprite.rgb, lens, area, flags=cv2.INTER_LINEAR)
+    alpha = cv2.warpPerspective(sprite.alpha, lens, area, flags=cv2.INTER_LINEAR)
+    x, y, across, down = cv2.boundingRect((alpha > 0.4).astype(np.uint8))
+    return rgb[y : y + down, x : x + across].astype(np.float32), alpha[y : y + down, x : x + across].astype(np.float32)
+
+
+def _window(placed: _Placed, width: int, height: int) -> tuple[slice, slice, slice, slice] | None:
+    """Rows and columns in the picture, and the same in the cut-out; None when it lies outside."""
+    part_height, part_width = placed.alpha.shape
+    top, left = max(0, placed.y), max(0, placed.x)
+    bottom, right = min(height, placed.y + part_height), min(width, placed.x + part_width)
+    if bottom <= top or right <= left:
+        return None
+    return slice(top, bottom), slice(left, right), slice(top - placed.y, bottom - placed.y), slice(left - placed.x, right - placed.x)
+
+
+def _light(rng: Rng, width: int, height: int) -> Array:
+    """Warm or cold, brighter on one side, perhaps a lamp's pool or a shadow's edge: a factor for each pixel and channel."""
+    x, y = np.meshgrid(np.linspace(-1, 1, 40, dtype=np.float32), np.linspace(-1, 1, 30, dtype=np.float32))
+    angle = rng.uniform(0, 2 * np.pi)
+    light = rng.uniform(0.80, 1.10) * (1 + rng.uniform(0.0, 0.22) * (np.cos(angle) * x + np.sin(angle) * y))
+    light *= 1 - rng.uniform(0.0, 0.16) * (x**2 + y**2)
+    if rng.random() < 0.35:
+        edge = (np.cos(angle * 1.7) * x + np.sin(angle * 1.7) * y - rng.uniform(-0.5, 0.5)) * rng.uniform(3, 9)
+        light *= 1 - rng.uniform(0.12, 0.36) / (1 + np.exp(-edge))
+    warmth = rng.uniform(-0.09, 0.11)
+    tint = np.array([1 + warmth, 1 + warmth * 0.15, 1 - warmth], np.float32)
+    return np.asarray(cv2.resize((light[..., None] * tint).astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+@lru_cache(maxsize=1)
+def _grain() -> Array:
+    """Sensor noise, drawn once and shown from ever other places."""
+    return np.random.default_rng(5).normal(0, 1, (2000, 2000)).astype(np.float32)
+
+
+def _encode(picture: Array, quality: int) -> bytes:
+    return _jpeg(cv2.cvtColor(picture.astype(np.uint8), cv2.COLOR_RGB2BGR).astype(np.uint8), quality)
+
+
+def _jpeg(bgr: Array, quality: int) -> bytes:
+    done, buffer = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, "OpenCV could not write a JPEG"
+    return buffer.tobytes()
+
+
+def label_lines(truth: Iterable[Truth]) -> str:
+    """A YOLO label file: `class x_centre y_centre width height` a line."""
+    return "".join(f"{CLASSES.index(item.label)} " + " ".join(f"{value:.6f}" for value in item.bbox.to_yolo()) + "\n" for item in truth)

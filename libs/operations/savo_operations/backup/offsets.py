@@ -1,0 +1,126 @@
+"""How far each consumer group is, kept as JSON and given back: what a restored database has not seen is then worked on again.
+
+Given back to another cluster than it was taken from, an offset means nothing: there every group begins at its topic's start.
+What was erased is always read from its start: a database of last night knows nothing of today's erasures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import CommitFailedError, IllegalGenerationError, KafkaError, RebalanceInProgressError, UnknownMemberIdError
+from aiokafka.structs import OffsetAndMetadata
+
+from savo_contracts.topics import SAMPLES_ERASED, SCANS_ERASED, SUBJECTS_ERASED, TOPICS, Topic
+from savo_runtime.errors import DependencyDownError, FatalError
+from savo_runtime.messaging.kafka.broker import connection_arguments, group_of
+from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["ERASURES", "Positions", "apply_positions", "read_positions"]
+
+ERASURES: tuple[Topic[Any], ...] = (SUBJECTS_ERASED, SCANS_ERASED, SAMPLES_ERASED)
+"""What must not come back, however old the backup."""
+
+
+@dataclass(frozen=True)
+class Positions:
+    """Committed offsets: group → topic → partition → next offset."""
+
+    cluster: str
+    groups: Mapping[str, Mapping[str, Mapping[int, int]]]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"cluster": self.cluster, "groups": self.groups}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Positions:
+        groups = {
+            group: {topic: {int(number): int(offset) for number, offset in parts.items()} for topic, parts in topics.items()}
+            for group, topics in found["groups"].items()
+        }
+        return cls(str(found["cluster"]), groups)
+
+
+async def read_positions(settings: RuntimeSettings) -> Positions:
+    """Raises `DependencyDownError` when Kafka is away."""
+    async with _admin(settings) as admin:
+        groups: dict[str, dict[str, dict[int, int]]] = {}
+        for group, _ in _groups():
+            for place, committed in (await admin.list_consumer_group_offsets(group)).items():
+                if committed.offset >= 0:
+                    groups.setdefault(group, {}).setdefault(place.topic, {})[place.partition] = committed.offset
+        return Positions(await _cluster(admin), groups)
+
+
+async def apply_positions(settings: RuntimeSettings, positions: Positions) -> int:
+    """Commit them for groups that nobody is in; how many partitions were set. Raises `FatalError` naming a group with a living member."""
+    async with _admin(settings) as admin:
+        same = await _cluster(admin) == positions.cluster
+    return sum([await _commit(settings, group, topic, positions.groups.get(group, {}).get(topic.name, {}) if same else {}) for group, topic in _groups()])
+
+
+async def _commit(settings: RuntimeSettings, group: str, topic: Topic[Any], offsets: Mapping[int, int]) -> int:
+    async with _member(settings, group) as consumer:
+        places = [TopicPartition(topic.name, number) for number in sorted(consumer.partitions_for_topic(topic.name) or await _partitions(consumer, topic))]
+        if not places:
+            return 0
+        consumer.assign(places)
+        beginnings, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        chosen = {}
+        for place in places:
+            offset = offsets.get(place.partition, 0)
+            begin_anew = topic in ERASURES or not beginnings[place] <= offset <= ends[place]
+            chosen[place] = OffsetAndMetadata(beginnings[place] if begin_anew else offset, "")
+        try:
+            await consumer.commit(chosen)
+        except (CommitFailedError, UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError) as busy:
+            raise _alive(group) from busy
+        return len(chosen)
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: Topic[Any]) -> set[int]:
+    found = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - the only way to ask without subscribing
+    return set(found.partitions_for_topic(topic.name) or ())
+
+
+def _alive(group: str) -> FatalError:
+    return FatalError(f"the consumer group {group} has a living member: stop that service first, and wait 10 s")
+
+
+def _groups() -> Iterator[tuple[str, Topic[Any]]]:
+    for topic in TOPICS:
+        for service in topic.consumers:
+            yield group_of(service, topic.name), topic
+
+
+async def _cluster(admin: AIOKafkaAdminClient) -> str:
+    return str((await admin.describe_cluster())["cluster_id"])
+
+
+@asynccontextmanager
+async def _admin(settings: RuntimeSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**connection_arguments(settings), client_id="savo-backup", request_timeout_ms=15_000)
+    try:
+        await admin.start()
+        yield admin
+    except (KafkaError, OSError) as fault:
+        raise DependencyDownError("kafka", f"offsets cannot be read: {fault}") from fault
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def _member(settings: RuntimeSettings, group: str) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(**connection_arguments(settings), group_id=group, enable_auto_commit=False)
+    try:
+        await consumer.start()
+        yield consumer
+    except (KafkaError, OSError) as fault:
+        raise DependencyDownError("kafka", f"offsets of {group} cannot be set: {fault}") from fault
+    finally:
+        await consumer.stop()

@@ -1,0 +1,157 @@
+"""A service's consumers as the runner sees them: start, stop, are they well, and must the service end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from aiokafka.errors import KafkaError
+from faststream.kafka import KafkaBroker
+
+from savo_runtime.errors import DependencyDownError, FatalError
+from savo_runtime.messaging.consuming.consuming import ConsumerPolicy, PolicyFigures, Reader
+from savo_runtime.messaging.consuming.dead_letters import DeadLetters
+from savo_runtime.messaging.consuming.progress import Progress, UnhealthyError
+from savo_runtime.messaging.consuming.snapshots import SnapshotReader
+from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
+from savo_runtime.messaging.kafka.broker import make_broker, member_arguments
+from savo_runtime.messaging.kafka.topics import ensure_topics
+from savo_runtime.messaging.publishing.publishing import Publisher
+from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["Consumers"]
+
+log = structlog.get_logger()
+
+CONNECT_WITHIN = 60.0
+PAUSE_BETWEEN_TRIES = 1.0
+LEAVE_WITHIN = 5.0
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Consumers:
+    """Every subscription and every snapshot of one service.
+
+    `fatal` is set when the service must end; `fault` then says why. Raises `ValueError` for two handlers of one topic.
+    """
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        service: str,
+        publisher: Publisher,
+        subscriptions: Sequence[Subscription] = (),
+        snapshots: Sequence[Snapshot] = (),
+        *,
+        figures: PolicyFigures | None = None,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        _check_one_handler_a_topic(subscriptions)
+        self.fatal = asyncio.Event()
+        self.fault: Exception | None = None
+        self._settings = settings
+        self._service = service
+        self._subscriptions = subscriptions
+        self._publisher = publisher
+        self._dead_letters = DeadLetters(publisher, service, clock)
+        self._figures = figures or PolicyFigures()
+        self._snapshots = [SnapshotReader(settings, snapshot, self._fail) for snapshot in snapshots]
+        self._broker: KafkaBroker | None = None
+        self._readers: list[Reader] = []
+        self._progress = Progress([])
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Makes missing topics, then reads. Raises `DependencyDownError("kafka")` after a minute without Kafka, `FatalError` when it refuses us."""
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN):
+                await self._try_until_it_answers(self._make_topics)
+                await self._try_until_it_answers(self._connect)
+        except TimeoutError as fault:
+            await self.stop()
+            raise self._no_answer() from fault
+        self._progress = Progress(self._readers)
+        for work in (self._progress.run(), *(snapshot.run() for snapshot in self._snapshots)):
+            self._tasks.append(asyncio.create_task(self._guard(work)))
+
+    async def stop(self) -> None:
+        """Takes nothing more, finishes what is at work (at most 15 s), commits, leaves the groups."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *(reader.lanes.stop() for reader in self._readers), return_exceptions=True)
+        self._tasks.clear()
+        await self._disconnect()
+
+    async def check(self) -> None:
+        """Raises `UnhealthyError` with the reason."""
+        if self.fault:
+            raise UnhealthyError(str(self.fault))
+        behind = [snapshot.topic.name for snapshot in self._snapshots if not snapshot.caught_up.is_set()]
+        if behind:
+            raise UnhealthyError(f"{', '.join(behind)} not read to the end yet")
+        self._progress.check()
+
+    async def _make_topics(self) -> None:
+        await ensure_topics(self._settings)
+
+    async def _connect(self) -> None:
+        policy = ConsumerPolicy()
+        self._broker = make_broker(self._settings, self._service, middlewares=[policy])
+        self._readers = [
+            Reader(each, self._publisher, self._dead_letters, self._fail, self._figures, sandbox=self._settings.sandbox) for each in self._subscriptions
+        ]
+        for reader in self._readers:
+            reader.subscribe(self._broker, member_arguments(self._settings, reader.topic.name))
+            policy.readers[reader.topic_name] = reader
+        await self._broker.start()
+        for reader in self._readers:
+            reader.started()
+
+    async def _try_until_it_answers(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            try:
+                return await step()
+            except (KafkaError, OSError, DependencyDownError) as fault:
+                log.warning("kafka.waited_for", error=str(fault) or type(fault).__name__)
+                await self._disconnect()
+                await asyncio.sleep(PAUSE_BETWEEN_TRIES)
+
+    async def _disconnect(self) -> None:
+        if self._broker is not None:
+            # It is leaving: where Kafka does not take that in, the group notices by itself when the session ends.
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                async with asyncio.timeout(LEAVE_WITHIN):
+                    await self._broker.stop()
+        self._broker = None
+
+    def _no_answer(self) -> Exception:
+        if self._settings.embedded_broker:
+            return FatalError(f"the embedded broker did not take {self._service} in: it takes one replica of each service")
+        return DependencyDownError("kafka", f"no answer from {self._settings.kafka_bootstrap_servers} in {CONNECT_WITHIN:g} s")
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as fault:  # noqa: BLE001 - a loop that ended would go unnoticed
+            self._fail(fault)
+
+    def _fail(self, fault: Exception) -> None:
+        if self.fault is None:
+            log.critical("consumers.failed", service=self._service, error=str(fault), exc_info=fault)
+            self.fault = fault
+        for reader in self._readers:
+            reader.lanes.hold(True)
+        self.fatal.set()
+
+
+def _check_one_handler_a_topic(subscriptions: Sequence[Subscription]) -> None:
+    names = [subscription.topic.name for subscription in subscriptions]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"two handlers of {', '.join(sorted(twice))}: a service reads a topic once, and its handler does both")

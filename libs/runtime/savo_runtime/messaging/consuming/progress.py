@@ -1,0 +1,126 @@
+"""Whether this process's own consumers get on: the rule for readiness. What is exported of lag is `lag.py`'s.
+
+Red when records wait and no position has moved for 30 s, when Kafka has not answered for 10 s, or at the dead-letter cap.
+Green when idle. A consumer can be stuck with every client call still well (aio-libs/aiokafka#1154): only progress tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from savo_runtime.messaging.consuming.consuming import Reader
+
+__all__ = ["Progress", "UnhealthyError"]
+
+log = structlog.get_logger()
+
+SAMPLE_EVERY = 2.0
+STUCK_AFTER = 30.0
+SILENT_AFTER = 10.0
+ANSWER_WITHIN = 5.0
+
+
+class UnhealthyError(Exception):
+    """Not ready; the message says why."""
+
+
+@dataclass
+class _Sight:
+    """What was last seen of one reader."""
+
+    lag: int = 0
+    positions: dict[TopicPartition, int] = field(default_factory=dict)
+    moved_at: float = 0.0
+    seen_at: float = 0.0
+    assignment: int = 0
+    starts: dict[TopicPartition, int] = field(default_factory=dict)
+    """Where untouched partitions of that assignment begin: nobody else commits there while it lasts."""
+
+
+class Progress:
+    """Looks at each reader every two seconds. `clock` is monotonic, in seconds."""
+
+    def __init__(self, readers: Sequence[Reader], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._readers = readers
+        self._clock = clock
+        self._sights = {reader.group: _Sight(moved_at=clock(), seen_at=clock()) for reader in readers}
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.gather(*(self._look_within_limit(reader) for reader in self._readers))
+            await asyncio.sleep(SAMPLE_EVERY)
+
+    def check(self) -> None:
+        """Raises `UnhealthyError`."""
+        for reader in self._readers:
+            if flaw := self._flaw(reader, self._sights[reader.group]):
+                raise UnhealthyError(flaw)
+
+    def lag(self, group: str) -> int:
+        """Records, as last seen."""
+        return self._sights[group].lag
+
+    def note(self, group: str, positions: dict[TopicPartition, int], lag: int) -> None:
+        sight, now = self._sights[group], self._clock()
+        if lag == 0 or positions != sight.positions:
+            sight.moved_at = now
+        sight.positions, sight.lag, sight.seen_at = positions, lag, now
+
+    def _flaw(self, reader: Reader, sight: _Sight) -> str | None:
+        now = self._clock()
+        if reader.cap.reason:
+            return reader.cap.reason
+        if now - sight.seen_at > SILENT_AFTER:
+            return f"Kafka has not answered the consumer of {reader.topic.name} for {now - sight.seen_at:.0f} s"
+        if sight.lag and now - sight.moved_at > STUCK_AFTER:
+            why = f": {reader.paused_for}" if reader.paused_for else ""
+            return f"{sight.lag} records wait on {reader.topic.name} and none was done for {now - sight.moved_at:.0f} s{why}"
+        return None
+
+    async def _look_within_limit(self, reader: Reader) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN):
+                await self.look(reader)
+        except (TimeoutError, KafkaError, IllegalStateError) as fault:  # a rebalance in between, or Kafka is away
+            log.debug("lag.unknown", topic=reader.topic.name, reason=str(fault) or type(fault).__name__)
+
+    async def look(self, reader: Reader) -> None:
+        """Raises `KafkaError`, and `IllegalStateError` in a rebalance."""
+        consumer = reader.subscriber.consumer if reader.subscriber else None
+        if consumer is None:
+            return
+        assigned = set(consumer.assignment())
+        # Without partitions of its own, the group's lag still tells a spare member from one that cannot join.
+        partitions = assigned or {TopicPartition(reader.topic_name, number) for number in consumer.partitions_for_topic(reader.topic_name) or ()}
+        ends = await consumer.end_offsets(list(partitions))
+        sight = self._sights[reader.group]
+        if not assigned or sight.assignment != reader.lanes.assignments:
+            sight.assignment, sight.starts = reader.lanes.assignments, {}
+        positions = await _positions(consumer, partitions, reader.lanes.positions(), sight.starts)
+        lag = sum(max(0, ends[partition] - position) for partition, position in positions.items())
+        self.note(reader.group, positions, lag)
+
+
+async def _positions(
+    consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], done: dict[TopicPartition, int | None], starts: dict[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """The next offset to work on: by the lanes, else where the member started. That is asked of Kafka once for each partition, and noted in `starts`."""
+    positions = {partition: offset for partition in partitions if (offset := done.get(partition)) is not None}
+    untouched = [partition for partition in partitions if partition not in positions]
+    starts |= await _starts(consumer, [partition for partition in untouched if partition not in starts])
+    return positions | {partition: starts[partition] for partition in untouched}
+
+
+async def _starts(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """As committed, else the partition's beginning."""
+    committed = dict(zip(partitions, await asyncio.gather(*(consumer.committed(partition) for partition in partitions)), strict=True))
+    unread = [partition for partition, offset in committed.items() if offset is None]
+    beginnings = await consumer.beginning_offsets(unread) if unread else {}
+    return {partition: beginnings[partition] if offset is None else offset for partition, offset in committed.items()}

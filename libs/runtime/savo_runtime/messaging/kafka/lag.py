@@ -1,0 +1,161 @@
+"""How far each consumer group is, partition by partition, seen from outside: it is known also when the group's members are stuck or dead.
+
+A member cannot be trusted to tell of its own standstill, and a dead one tells nothing. So whoever watches (the gateway and the rollout
+service, either of which may die) asks Kafka for what every group of the registry has committed, and exports the whole group's lag:
+several watchers say the same, and queries take the `max`, never the `sum`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from savo_contracts.topics import ROLLOUT_CHANGED, TOPICS, Topic
+from savo_runtime.messaging.kafka.broker import connection_arguments, group_of
+from savo_runtime.messaging.kafka.naming import name_on_kafka
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.telemetry.metrics import CONSUMER_LAG, CONSUMER_STUCK
+
+__all__ = ["READ_WHOLE", "GroupReader", "LagWatch", "Place", "Standstill"]
+
+log = structlog.get_logger()
+
+LOOK_EVERY = 5.0
+ANSWER_WITHIN = 10.0
+
+READ_WHOLE = frozenset({ROLLOUT_CHANGED})
+"""Topics that each replica reads from the start, without a group: nobody lags behind there."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a group stands on one partition. Offsets."""
+
+    topic: str
+    service: str
+    group: str
+    partition: int
+    position: int
+    """The next record to work on: as committed, else the partition's beginning."""
+    end: int
+
+    @property
+    def lag(self) -> int:
+        return max(0, self.end - self.position)
+
+
+class GroupReader:
+    """Asks Kafka; joins no group and disturbs nobody. `start` and `look` raise `KafkaError` when it does not answer.
+
+    A service that the plan does without (`SAVO_OPTIONAL_SERVICES`) has groups only where it runs nevertheless: once it has committed something.
+    """
+
+    def __init__(self, settings: RuntimeSettings, topics: Iterable[Topic[Any]] = TOPICS) -> None:
+        self._groups = [
+            (topic, service, group_of(service, name_on_kafka(topic.name, settings.sandbox)))
+            for topic in topics
+            if topic not in READ_WHOLE
+            for service in topic.consumers
+        ]
+        self._optional = frozenset((settings.optional_services or "").split(","))
+        self._sandbox = settings.sandbox
+        connection = connection_arguments(settings)
+        self._admin = AIOKafkaAdminClient(**connection, client_id="savo-lag")
+        self._consumer = AIOKafkaConsumer(**connection, group_id=None, enable_auto_commit=False)
+
+    async def start(self) -> None:
+        await self._admin.start()
+        await self._consumer.start()
+
+    async def stop(self) -> None:
+        await asyncio.gather(self._consumer.stop(), self._admin.close(), return_exceptions=True)
+
+    async def look(self) -> list[Place]:
+        """Every partition of every group."""
+        partitions = await self._partitions()
+        everywhere = [partition for numbers in partitions.values() for partition in numbers]
+        beginnings, ends = await asyncio.gather(self._consumer.beginning_offsets(everywhere), self._consumer.end_offsets(everywhere))
+        committed = await asyncio.gather(*(self._committed(group, partitions[topic.name]) for topic, _, group in self._groups))
+        return [
+            Place(topic.name, service, group, place.partition, max(offsets.get(place, -1), beginnings[place]), ends[place])
+            for (topic, service, group), offsets in zip(self._groups, committed, strict=True)
+            if service not in self._optional or any(offset >= 0 for offset in offsets.values())
+            for place in partitions[topic.name]
+        ]
+
+    async def _partitions(self) -> dict[str, list[TopicPartition]]:
+        """Asked anew each time: partitions may be added."""
+        found = await self._consumer._client.fetch_all_metadata()  # noqa: SLF001 - no public call tells of topics that nobody subscribed to
+        names = {topic.name: name_on_kafka(topic.name, self._sandbox) for topic, *_ in self._groups}
+        return {name: [TopicPartition(there, number) for number in sorted(found.partitions_for_topic(there) or ())] for name, there in names.items()}
+
+    async def _committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        if not partitions:
+            return {}
+        # Named one by one: the embedded broker does not answer the question for all.
+        answer = await self._admin.list_consumer_group_offsets(group, partitions=list(partitions))
+        return {partition: found.offset for partition, found in answer.items()}
+
+
+class Standstill:
+    """How long records have waited on a partition whose position does not move. `clock` is monotonic, in seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since: dict[tuple[str, int], tuple[int, float]] = {}
+
+    def note(self, places: Iterable[Place]) -> dict[tuple[str, str], float]:
+        """(topic, group) → seconds of its worst partition; 0 where everything moves or nothing waits."""
+        now = self._clock()
+        worst: dict[tuple[str, str], float] = defaultdict(float)
+        for place in places:
+            key = (place.group, place.partition)
+            position, since = self._since.get(key, (-1, now))
+            if place.lag == 0 or position != place.position:
+                since = now
+            self._since[key] = (place.position, since)
+            worst[place.topic, place.group] = max(worst[place.topic, place.group], now - since)
+        return worst
+
+
+class LagWatch:
+    """The worker: looks every five seconds, for as long as it is let."""
+
+    def __init__(self, settings: RuntimeSettings, standstill: Standstill | None = None) -> None:
+        self._settings = settings
+        self._standstill = standstill or Standstill()
+
+    async def run(self) -> None:
+        while True:
+            reader = GroupReader(self._settings)
+            try:
+                await reader.start()
+                while True:
+                    async with asyncio.timeout(ANSWER_WITHIN):
+                        self.show(await reader.look())
+                    await asyncio.sleep(LOOK_EVERY)
+            except (KafkaError, TimeoutError, OSError) as fault:
+                log.warning("lag.unknown", reason=str(fault) or type(fault).__name__)
+            finally:
+                with suppress(KafkaError, OSError):
+                    await reader.stop()
+            await asyncio.sleep(LOOK_EVERY)
+
+    def show(self, places: Sequence[Place]) -> None:
+        lags: dict[tuple[str, str], int] = defaultdict(int)
+        for place in places:
+            lags[place.topic, place.group] += place.lag
+        stuck = self._standstill.note(places)
+        for (topic, group), lag in lags.items():
+            CONSUMER_LAG.labels(topic, group).set(lag)
+            CONSUMER_STUCK.labels(topic, group).set(stuck[topic, group])

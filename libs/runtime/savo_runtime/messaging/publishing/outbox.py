@@ -1,0 +1,196 @@
+"""The transactional outbox: a change and the event that tells of it are one transaction; a relay publishes after it.
+
+    add(session, event)  ──same transaction as the change──►  row  ──relay──►  Kafka acknowledges  ──►  row deleted
+
+A crash between the acknowledgement and the deletion publishes the row again, under the same `ce_id`: consumers dedupe on it.
+With several replicas one relay works at a time (a PostgreSQL advisory lock), since rows that were skipped as locked would
+overtake each other and break the order of a key. The others look again every half second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import UUID, uuid4
+
+import structlog
+from sqlalchemy import delete, event, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from savo_contracts.envelope import Envelope, Event, RecordRef, derived_id
+from savo_contracts.topics import topic_of
+from savo_runtime.database import insert_once
+from savo_runtime.errors import SavoError
+from savo_runtime.messaging.publishing.publishing import OutgoingRecord
+from savo_runtime.messaging.publishing.tables import OutboxRow
+from savo_runtime.messaging.replay_mark import current_replay
+from savo_runtime.messaging.tracing import current_traceparent, publishing
+
+__all__ = ["OnPublished", "Outbox", "OutboxRelay", "Sender", "Sessions"]
+
+log = structlog.get_logger()
+
+BATCH = 200
+
+OnPublished = Callable[[AsyncSession, Sequence[tuple[OutboxRow, RecordRef]]], Awaitable[None]]
+"""Told of rows that Kafka has, within the transaction that deletes them."""
+
+
+class Sessions(Protocol):
+    """One transaction each: `savo_runtime.database.Database`."""
+
+    @property
+    def is_sqlite(self) -> bool: ...
+
+    def session(self, *, read_only: bool = False) -> AbstractAsyncContextManager[AsyncSession]: ...
+
+
+class Sender(Protocol):
+    """Takes records to Kafka in order: `Publisher`."""
+
+    async def send_all(self, records: Sequence[OutgoingRecord]) -> Sequence[RecordRef]: ...
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Outbox:
+    """Where a service leaves events within its own transaction."""
+
+    def __init__(self, service: str, *, clock: Callable[[], datetime] = _utc_now) -> None:
+        self.added = asyncio.Event()
+        """Set when a transaction with new rows was committed in this process."""
+        self._fresh: list[OutboxRow] | None = []
+        self._service = service
+        self._clock = clock
+
+    async def add(self, session: AsyncSession, *events: Event, event_id: UUID | None = None) -> None:
+        """Published once the session's transaction commits, in this order. The same id twice is one row.
+
+        With several events, `event_id` is the id that theirs are derived from.
+        """
+        rows = [await self._insert(session, message, _id_of(message, event_id, alone=len(events) == 1)) for message in events]
+        event.listen(session.sync_session, "after_commit", lambda _: self._committed([row for row in rows if row]), once=True)
+
+    def take_fresh(self) -> list[OutboxRow] | None:
+        """What was committed here since the last call, in its order; None when it was more than a batch."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def _committed(self, rows: list[OutboxRow]) -> None:
+        if self._fresh is not None:
+            self._fresh = self._fresh + rows if len(self._fresh) + len(rows) <= BATCH else None
+        self.added.set()
+
+    async def _insert(self, session: AsyncSession, message: Event, event_id: UUID) -> OutboxRow | None:
+        topic, time = topic_of(message), self._clock()
+        envelope = Envelope.new(message, self._service, event_id=event_id, time=time, traceparent=current_traceparent(), replay=current_replay())
+        row = {
+            "event_id": event_id,
+            "topic": topic.name,
+            "key": topic.key(message),
+            "headers": {name: value.decode() for name, value in envelope.headers()},
+            "body": envelope.body().decode(),
+            "created_at": time,
+        }
+        return OutboxRow(**row) if await insert_once(session, OutboxRow, row) else None
+
+
+class OutboxRelay:
+    """The worker that carries rows to Kafka."""
+
+    def __init__(
+        self, database: Sessions, publisher: Sender, outbox: Outbox, service: str, *, poll_every: float = 0.5, on_published: OnPublished | None = None
+    ) -> None:
+        self._on_published = on_published
+        self._database = database
+        self._publisher = publisher
+        self._outbox = outbox
+        self._lock_key = zlib.crc32(f"savo.outbox.{service}".encode())
+        self._poll_every = poll_every
+        self._behind = True
+        """There may be rows that only the table knows: after a start, a fault, a full batch; and always where replicas share it."""
+        self._asked_at = 0.0
+
+    async def run(self) -> None:
+        """Returns only when cancelled. A database or a Kafka that is away is waited for."""
+        while True:
+            self._outbox.added.clear()
+            try:
+                more = await self.relay_once() == BATCH
+            except SavoError as fault:
+                log.warning("outbox.waits", reason=fault.reason, error=str(fault))
+                more = False
+            if not more:
+                await self._wait()
+
+    async def relay_once(self) -> int:
+        """Publish the oldest rows, then delete them; how many. Raises `DependencyDownError`: then the rows stay.
+
+        No transaction that writes is open while Kafka is waited for: SQLite has one writer.
+        """
+        async with self._turn() as ours:
+            rows, behind = await self._next() if ours else ([], True)
+            self._behind = True
+            if rows:
+                placed = await self._publish(rows)
+                async with self._database.session() as session:
+                    if self._on_published:
+                        await self._on_published(session, list(zip(rows, placed, strict=True)))
+                    await session.execute(delete(OutboxRow).where(OutboxRow.event_id.in_([row.event_id for row in rows])))
+            self._behind = behind
+            return len(rows)
+
+    async def _next(self) -> tuple[Sequence[OutboxRow], bool]:
+        """Rows to publish, and whether the table must be asked again. A row that was just committed here goes without a look at the table."""
+        fresh, now = self._outbox.take_fresh(), time.monotonic()
+        if fresh and not self._behind and now - self._asked_at < 2 * self._poll_every:
+            return fresh, False
+        self._behind, self._asked_at = True, now  # a command in another process may have left something
+        rows = await self._oldest()
+        came_meanwhile = self._outbox.take_fresh() != []  # they may be among these rows already
+        return rows, came_meanwhile or len(rows) == BATCH or not self._database.is_sqlite
+
+    async def _publish(self, rows: Sequence[OutboxRow]) -> Sequence[RecordRef]:
+        """Each in the trace of the request that wrote it."""
+        with ExitStack() as spans:
+            records = [_record_of(row) for row in rows]
+            traced = [replace(record, headers=spans.enter_context(publishing(record.topic, record.headers))) for record in records]
+            return await self._publisher.send_all(traced)
+
+    async def _oldest(self) -> Sequence[OutboxRow]:
+        async with self._database.session(read_only=True) as session:
+            return (await session.scalars(select(OutboxRow).order_by(OutboxRow.id).limit(BATCH))).all()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[bool]:
+        """Within it no other replica relays; False while another does. SQLite has one replica."""
+        if self._database.is_sqlite:
+            yield True
+            return
+        async with self._database.session(read_only=True) as session:
+            yield bool(await session.scalar(select(func.pg_try_advisory_xact_lock(self._lock_key))))
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._poll_every):
+                await self._outbox.added.wait()
+        except TimeoutError:
+            return
+
+
+def _id_of(message: Event, event_id: UUID | None, *, alone: bool) -> UUID:
+    if event_id is None or alone:
+        return event_id or uuid4()
+    return derived_id(event_id, message.type, topic_of(message).key(message))
+
+
+def _record_of(row: OutboxRow) -> OutgoingRecord:
+    return OutgoingRecord(row.topic, row.key.encode(), row.body.encode(), [(name, value.encode()) for name, value in row.headers.items()])

@@ -1,0 +1,243 @@
+"""The app's older way: a photo and what the app itself had detected, sent together with the user's corrections.
+
+It ends in the same `scans.confirmed` event. The form is assumed from the app (docs/decisions/0007-training-submit.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from savo_contracts.envelope import ImageRef, Sha256
+from savo_contracts.geometry import BoundingBox
+from savo_contracts.ingredients import normalise
+from savo_contracts.scans import Action, Arm, Detection, ScanCompleted, ServedBy, StorageLocation
+from savo_gateway.access.access import Person
+from savo_gateway.confirmations.confirmations import ConfirmationRequest, IngredientName, ItemEdit
+from savo_gateway.confirmations.settling import SAME_BOX_IOU
+from savo_gateway.errors import InvalidRequestError, NotInAnswerError, PhotoNotFoundError
+from savo_gateway.ports import ReportedScans, ScanStore
+from savo_gateway.scans.finishing import ConfirmScan
+from savo_gateway.scans.scans import SCAN_ID, Scan, TakePhoto
+
+__all__ = ["KeepPhoto", "KeptPhoto", "Report", "ReportedItem", "SubmitReport"]
+
+REPORTED_MODEL = "app-reported"
+"""Stands for whatever model the app had asked; it never counts as evidence, for it belongs to no experiment."""
+
+SAME_THING_IOU = 0.5
+"""Two boxes that overlap this much with different names are one thing, renamed."""
+
+
+def _to_location(value: Any) -> Any:
+    return value.strip().lower() or None if isinstance(value, str) else value
+
+
+class ReportedItem(BaseModel):
+    """One ingredient as the app writes it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    ingredient: IngredientName
+    confidence: float = Field(default=1.0, ge=0, le=1)
+    bbox: BoundingBox | None = Field(default=None, description="x, y, width, height: 0…1, or pixels of image_width × image_height; an object or a list.")
+    quantity_estimate: float | None = Field(default=None, gt=0, le=10_000)
+    storage_hint: Annotated[StorageLocation | None, BeforeValidator(_to_location)] = None
+    source: str | None = Field(default=None, max_length=40, description="Who named it, in the app's words; kept for no purpose.")
+
+
+class Report(BaseModel):
+    """The app's older form."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    scan_id: str = Field(pattern=SCAN_ID)
+    image_hash: Sha256
+    image_width: int = Field(gt=0, le=100_000)
+    image_height: int = Field(gt=0, le=100_000)
+    original_detections: tuple[ReportedItem, ...] = Field(default=(), max_length=300)
+    user_corrections: tuple[ReportedItem, ...] = Field(max_length=300, description="The whole list as the user left it.")
+    storage_location: Annotated[StorageLocation | None, BeforeValidator(_to_location)] = None
+    user_id: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    device_info: Any = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _boxes_in_fractions(cls, told: Any) -> Any:
+        """Raises nothing: what makes no sense here is named by the fields' own checks."""
+        if not isinstance(told, dict) or not all(_is_number(told.get(side)) and told[side] > 0 for side in ("image_width", "image_height")):
+            return told
+        size = (told["image_width"], told["image_height"])
+        lists = {
+            name: [_with_fractions(item, size) for item in told[name]]
+            for name in ("original_detections", "user_corrections")
+            if isinstance(told.get(name), list)
+        }
+        return {**told, **lists}
+
+    def edits(self) -> tuple[ItemEdit, ...]:
+        """The corrections as words on single items."""
+        return tuple(_edits(self.original_detections, self.user_corrections))
+
+    def detections(self) -> tuple[Detection, ...]:
+        return tuple(_detection(item) for item in self.original_detections)
+
+    def check_size(self, image: ImageRef) -> Self:
+        """Boxes mean nothing in a photo of another size. Raises `InvalidRequestError`."""
+        for field, told, true in (("image_width", self.image_width, image.width), ("image_height", self.image_height, image.height)):
+            if told != true:
+                raise InvalidRequestError(field, f"the upright photo's is {true}, not {told}")
+        return self
+
+
+@dataclass(frozen=True)
+class KeptPhoto:
+    """A photo without a scan."""
+
+    image: ImageRef
+    subject: str
+    anonymous: bool
+    uploaded_at: datetime
+
+
+@dataclass(frozen=True)
+class KeepPhoto:
+    """POST /training/upload-image: the photo is kept, no scan is started."""
+
+    take_photo: TakePhoto
+    reported: ReportedScans
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+
+    async def __call__(self, data: bytes, scan_id: str | None, person: Person | None) -> tuple[str, ImageRef]:
+        """The scan id to submit corrections under, and where the photo is."""
+        photo = await self.take_photo(data)
+        named = scan_id or self.new_id()
+        await self.reported.keep_photo(named, photo, person, self.clock())
+        return named, photo.ref
+
+
+@dataclass(frozen=True)
+class SubmitReport:
+    """POST /training/submit: the corrections become a confirmation, of our scan or of one that the app had answered elsewhere."""
+
+    scans: ScanStore
+    reported: ReportedScans
+    confirm: ConfirmScan
+    clock: Callable[[], datetime]
+
+    async def __call__(self, report: Report, person: Person | None, device_info: str | None) -> Scan:
+        """Raises `PhotoNotFoundError` and `InvalidRequestError`."""
+        scan = await self.scans.find(report.scan_id)
+        if scan is None:
+            await self._add(report, person, device_info)
+        elif scan.image.sha256 != report.image_hash:
+            raise InvalidRequestError("image_hash", "this scan has another photo")
+        else:
+            report.check_size(scan.image)
+        try:
+            return await self.confirm(report.scan_id, ConfirmationRequest(items=report.edits()))
+        except NotInAnswerError as flaw:
+            held = ", ".join(flaw.extra["allowed"]) or "nothing"
+            raise InvalidRequestError("original_detections", f"they are not what this scan was answered with: {held}") from flaw
+
+    async def _add(self, report: Report, person: Person | None, device_info: str | None) -> None:
+        photo = await self.reported.kept_photo(report.image_hash, report.scan_id, person)
+        if photo is None:
+            raise PhotoNotFoundError(report.image_hash)
+        report.check_size(photo.image)
+        await self.reported.add_reported(_answered_elsewhere(report, photo, self.clock()), report.storage_location, device_info)
+
+
+def _answered_elsewhere(report: Report, photo: KeptPhoto, now: datetime) -> ScanCompleted:
+    detections = report.detections()
+    confidences = [detection.confidence for detection in detections]
+    return ScanCompleted(
+        scan_id=report.scan_id,
+        subject=photo.subject,
+        anonymous=photo.anonymous,
+        image=photo.image,
+        experiment=None,
+        assigned_arm=Arm.BASELINE,
+        served_by=ServedBy.GOOGLE,
+        model_version=REPORTED_MODEL,
+        bucket=0,
+        share=0.0,
+        items=detections,
+        scan_confidence=sum(confidences) / len(confidences) if confidences else 0.0,
+        duration_ms=0.0,
+        cost_usd=0.0,
+        requested_at=photo.uploaded_at,
+        completed_at=now,
+    )
+
+
+def _detection(item: ReportedItem) -> Detection:
+    return Detection(
+        label=item.ingredient,
+        name=normalise(item.ingredient).name,
+        confidence=item.confidence,
+        bbox=item.bbox,
+        quantity_estimate=item.quantity_estimate,
+        storage_hint=item.storage_hint,
+    )
+
+
+def _edits(originals: Iterable[ReportedItem], corrections: Iterable[ReportedItem]) -> Iterable[ItemEdit]:
+    left, unnamed = list(originals), []
+    for item in corrections:
+        same = [original for original in left if original.ingredient == item.ingredient]
+        if not same:
+            unnamed.append(item)
+            continue
+        original = _nearest(same, item)
+        left.remove(original)
+        yield _edit(item, Action.MOVED if _was_moved(original, item) else Action.KEPT)
+    for item in unnamed:
+        under = [original for original in left if _overlap(original, item) >= SAME_THING_IOU]
+        if not under:
+            yield _edit(item, Action.ADDED)
+            continue
+        renamed = _nearest(under, item)
+        left.remove(renamed)
+        yield _edit(item, Action.RENAMED, from_label=renamed.ingredient)
+    for removed in left:
+        yield _edit(removed, Action.REMOVED)
+
+
+def _edit(item: ReportedItem, action: Action, from_label: str | None = None) -> ItemEdit:
+    amount = {"quantity_estimate": item.quantity_estimate, "storage_hint": item.storage_hint}
+    return ItemEdit.model_validate({"label": item.ingredient, "action": action, "bbox": item.bbox, "from_label": from_label, **amount})
+
+
+def _nearest(originals: Iterable[ReportedItem], item: ReportedItem) -> ReportedItem:
+    return max(originals, key=lambda original: _overlap(original, item))
+
+
+def _overlap(one: ReportedItem, other: ReportedItem) -> float:
+    return one.bbox.iou(other.bbox) if one.bbox and other.bbox else 0.0
+
+
+def _was_moved(original: ReportedItem, item: ReportedItem) -> bool:
+    return item.bbox is not None and (original.bbox is None or original.bbox.iou(item.bbox) < SAME_BOX_IOU)
+
+
+def _with_fractions(item: Any, size: tuple[float, float]) -> Any:
+    if not isinstance(item, dict) or item.get("bbox") is None:
+        return item
+    box = item["bbox"]
+    names = ("x", "y", "width", "height")
+    values = [box.get(name) for name in names] if isinstance(box, dict) else box
+    if not isinstance(values, list) or len(values) != 4 or not all(_is_number(value) for value in values):
+        return item
+    if any(value > 1 for value in values):
+        values = [value / side for value, side in zip(values, (*size, *size), strict=True)]
+    return {**item, "bbox": dict(zip(names, values, strict=True))}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,88 @@
+"""A model measured on the holdout through the code that serves it, and laid beside the champion on the same photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from savo_contracts.documents import GoldenBox, GoldenPicture, ManifestLine
+from savo_contracts.geometry import BoundingBox
+from savo_contracts.training import Comparison, Evaluation
+from savo_detection.evaluation.evaluation import EvaluationResult, EvaluationSample, ImageRecord, compare, evaluate
+from savo_detection.evaluation.golden import Golden, SurestPhotos
+from savo_detection.model import DetectedBox, Detector
+from savo_trainer.models.gate import ClassChange
+from savo_trainer.training.dataset import image_path, labels_path, parse_labels
+
+__all__ = ["Measured", "golden_pictures", "holdout_samples", "measure", "set_beside", "truth_of"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    evaluation: Evaluation
+    records: tuple[ImageRecord, ...]
+    """Matched detections of each photo, for pairing."""
+    golden: tuple[Golden, ...] = ()
+    """Photos that the model must see again in the same way."""
+
+
+def measure(onnx: Path, holdout: Iterable[EvaluationSample], *, seed: int = 0) -> Measured:
+    """Slow: run it in a thread. Raises `ModelRefusedError` and `ValueError` for a holdout without a single box."""
+    detector = SurestPhotos(Detector.load(onnx))
+    result = evaluate(detector, holdout, seed=seed)
+    return Measured(as_evaluation(result), result.records, detector.pictures())
+
+
+def golden_pictures(measured: Measured, holdout: Sequence[ManifestLine]) -> tuple[GoldenPicture, ...]:
+    """By the keys that the photos have in the object store."""
+    keys = {line.sha256: line.image_key for line in holdout}
+    return tuple(
+        GoldenPicture(sha256=golden.sha256, image_key=keys[golden.sha256], boxes=tuple(map(_golden_box, golden.boxes)))
+        for golden in measured.golden
+        if golden.sha256 in keys
+    )
+
+
+def as_evaluation(result: EvaluationResult) -> Evaluation:
+    return Evaluation(
+        map50=_fraction(result.map50),
+        map50_lower=_fraction(result.lower),
+        map50_upper=_fraction(result.upper),
+        images=result.images,
+        boxes=result.boxes,
+        per_class={label: round(ap, 4) for label, ap in result.per_class.items()},
+    )
+
+
+def set_beside(candidate: Measured, champion: Measured, champion_version: str, allowed_drop: float) -> tuple[Comparison, dict[str, ClassChange]]:
+    """Paired on the same draws of subjects. A class's p-value is small when it is surely down more than `allowed_drop`."""
+    gain = compare(candidate.records, champion.records)
+    comparison = Comparison(champion=champion_version, champion_map50=champion.evaluation.map50, gain=gain.gain, gain_lower=gain.lower, gain_upper=gain.upper)
+    classes = {label: ClassChange(change.gain, change.boxes, change.chance_above(-allowed_drop)) for label, change in gain.per_class.items()}
+    return comparison, classes
+
+
+def holdout_samples(lines: Sequence[ManifestLine], names: Sequence[str], folder: Path) -> Iterator[EvaluationSample]:
+    """The photos and their truth as `materialise` wrote them, one at a time."""
+    for line in lines:
+        truth = truth_of(labels_path(line, folder).read_text(encoding="utf-8"), names)
+        yield EvaluationSample(image_path(line, folder).read_bytes(), truth, line.subject, line.sha256)
+
+
+def truth_of(labels: str, names: Sequence[str]) -> list[tuple[str, BoundingBox]]:
+    """Label and box of each line; what rounding put past the edge is cut."""
+    found = ((names[label.class_id], _corners(*(float(number) for number in label.numbers))) for label in parse_labels(labels))
+    return [(name, box) for name, corners in found if (box := BoundingBox.clipped(*corners)) is not None]
+
+
+def _golden_box(box: DetectedBox) -> GoldenBox:
+    return GoldenBox(label=box.label, confidence=round(box.confidence, 4), bbox=box.bbox)
+
+
+def _corners(x_centre: float, y_centre: float, width: float, height: float) -> tuple[float, float, float, float]:
+    return x_centre - width / 2, y_centre - height / 2, x_centre + width / 2, y_centre + height / 2
+
+
+def _fraction(value: float) -> float:
+    return min(1.0, max(0.0, value))

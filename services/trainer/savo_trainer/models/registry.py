@@ -1,0 +1,204 @@
+"""Where a finished candidate's files go, passed or refused, and the card that says in words what it is.
+
+models/ingredients/v<N>/classes.json   first: claims the number (conditional PUT)
+models/ingredients/v<N>/model.onnx, weights.pt
+models/ingredients/v<N>/report.json, card.md   last: a version with a report is whole
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from savo_contracts.documents import Alias, ClassList, IngredientClass, ModelReport, alias_key, model_key
+from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
+from savo_trainer.ports import Numbers
+from savo_trainer.runs.runs import Facts, Run
+from savo_trainer.training.training import Start, Trained
+from savo_trainer.training.training_note import sha256_of
+
+__all__ = [
+    "Registered",
+    "champion_version",
+    "claim_version",
+    "fetch_start",
+    "holds",
+    "model_card",
+    "remove_candidate",
+    "report_of",
+    "store_candidate",
+    "store_report",
+]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A candidate's files in the object store."""
+
+    version: str
+    onnx_sha256: str
+    onnx_bytes: int
+    weights_sha256: str
+
+
+async def store_candidate(run: Run, trained: Trained, store: ObjectStore, numbers: Numbers) -> Registered:
+    """Take the run's number and put its files under it. Repeated after a crash it writes the same files again."""
+    version = await claim_version(run, store, numbers)
+    await store.upload(model_key(version, "model.onnx"), trained.onnx)
+    await store.upload(model_key(version, "weights.pt"), trained.weights)
+    onnx, weights = await asyncio.gather(asyncio.to_thread(sha256_of, trained.onnx), asyncio.to_thread(sha256_of, trained.weights))
+    return Registered(version, onnx, trained.onnx.stat().st_size, weights)
+
+
+async def store_report(report: ModelReport, facts: Facts, store: ObjectStore) -> None:
+    await store.put(model_key(report.version, "card.md"), model_card(report, facts).encode(), media_type="text/markdown")
+    await store.put(model_key(report.version, "report.json"), _report_json(report, facts), media_type="application/json")
+
+
+async def holds(store: ObjectStore, key: str, sha256: str) -> bool:
+    """Whether exactly these bytes lie under the key."""
+    with tempfile.TemporaryDirectory(prefix="savo-registry-") as folder:
+        target = Path(folder) / "object"
+        try:
+            await store.download(key, target)
+        except ObjectNotFoundError:
+            return False
+        return await asyncio.to_thread(sha256_of, target) == sha256
+
+
+async def remove_candidate(version: str, store: ObjectStore) -> None:
+    """What a run without a verdict left. The report goes first: without it a version is none."""
+    for name in ("report.json", "card.md", "model.onnx", "weights.pt"):
+        await store.delete(model_key(version, name))
+
+
+async def champion_version(store: ObjectStore) -> str | None:
+    """The version that the rollout service calls champion; None before the first."""
+    try:
+        return Alias.model_validate_json(await store.get(alias_key("champion"))).version
+    except ObjectNotFoundError:
+        return None
+
+
+async def fetch_start(version: str, store: ObjectStore, folder: Path) -> Start | None:
+    """The version's weights on disk, if they are byte for byte what we registered; None without them."""
+    target = folder / f"{version}.pt"
+    try:
+        report = json.loads(await store.get(model_key(version, "report.json")))
+        classes = ClassList.model_validate_json(await store.get(model_key(version, "classes.json")))
+        await store.download(model_key(version, "weights.pt"), target)
+    except ObjectNotFoundError:
+        return None
+    # A .pt is a pickle: only the one whose hash our own report names is ever opened.
+    return Start(version, classes.names(), target) if report.get("weights_sha256") == sha256_of(target) else None
+
+
+def report_of(run: Run, *, passed: bool) -> ModelReport:
+    facts = run.facts
+    assert facts.version and facts.dataset_version and facts.onnx_sha256, "a report needs a trained model"  # noqa: PT018
+    assert facts.evaluation and run.finished_at, "a report needs a measured model"  # noqa: PT018
+    return ModelReport(
+        version=facts.version,
+        run_id=run.id,
+        dataset_version=facts.dataset_version,
+        onnx_sha256=facts.onnx_sha256,
+        onnx_bytes=facts.onnx_bytes,
+        image_size=facts.image_size,
+        classes=facts.classes,
+        train_samples=facts.train_samples,
+        evaluation=facts.evaluation,
+        comparison=facts.comparison,
+        golden=facts.golden,
+        verdict="passed" if passed else "refused",
+        reasons=run.reasons,
+        next_steps=run.next_steps,
+        created_at=run.finished_at,
+    )
+
+
+def model_card(report: ModelReport, facts: Facts) -> str:
+    """Markdown, in words, with every figure that the verdict rests on."""
+    measured = report.evaluation
+    weakest = sorted(measured.per_class.items(), key=lambda entry: entry[1])
+    return "\n".join(
+        [
+            f"# ingredients {report.version}: {report.verdict}",
+            "",
+            f"Finds {len(report.classes)} ingredients in a photo and draws a box around each. {_origin(report, facts)}, "
+            f"for inputs of up to {report.image_size} × {report.image_size} pixels.{f' Registered by {facts.brought}.' if facts.brought else ''}",
+            "",
+            f"On {measured.images} holdout photos with {measured.boxes} boxes, {_holdout(report, facts)}, it reaches "
+            f"mAP@0.5 {measured.map50:.3f} (95 % interval {measured.map50_lower:.3f} to {measured.map50_upper:.3f}, drawn by person), "
+            "measured on the ONNX file through the code that serves it.",
+            *_against_champion(report),
+            "",
+            "## Verdict",
+            *(f"- {reason}" for reason in report.reasons),
+            *(["", "## Next steps", *(f"- {step}" for step in report.next_steps)] if report.next_steps else []),
+            "",
+            "## By class, weakest first",
+            "| class | AP@0.5 |",
+            "|---|---|",
+            *(f"| {label} | {ap:.3f} |" for label, ap in weakest),
+            "",
+            f"Run {report.run_id}, {report.created_at:%Y-%m-%d %H:%M} UTC. model.onnx {report.onnx_bytes:,} bytes, sha256 `{report.onnx_sha256}`. "
+            + ("weights.pt is made with ultralytics (AGPL-3.0): see docs/decisions on its licence." if facts.weights_sha256 else "It came without weights."),
+            "",
+        ]
+    )
+
+
+async def claim_version(run: Run, store: ObjectStore, numbers: Numbers) -> str:
+    """The run's number, with the class list of its model under it; asked again it is the same."""
+    claim = _classes_json(run)
+    version = await numbers.model_version(run.id)
+    while not await _ours(model_key(version, "classes.json"), claim, store):
+        version = await numbers.model_version(run.id, above=int(version.removeprefix("v")))
+    return version
+
+
+async def _ours(key: str, claim: bytes, store: ObjectStore) -> bool:
+    """Whether this run holds the number: written now, or by itself before a crash."""
+    return await store.put_if_absent(key, claim, media_type="application/json") or await store.get(key) == claim
+
+
+def _classes_json(run: Run) -> bytes:
+    """A `ClassList` in the order of the network's outputs, with the run that it belongs to."""
+    facts = run.facts
+    entries = tuple(IngredientClass(id=class_id, label=label) for class_id, label in zip(facts.class_ids, facts.classes, strict=True))
+    return json.dumps({"run_id": run.id, **ClassList(classes=entries).model_dump(mode="json")}).encode()
+
+
+def _report_json(report: ModelReport, facts: Facts) -> bytes:
+    extra = {
+        "weights_sha256": facts.weights_sha256,
+        "weights_map50": facts.weights_map50,
+        "export_map50": facts.export_map50,
+        "started_from": facts.started_from,
+    }
+    return json.dumps(report.model_dump(mode="json") | extra, indent=2).encode()
+
+
+def _origin(report: ModelReport, facts: Facts) -> str:
+    if facts.brought:
+        return f"Trained elsewhere{f' on {report.train_samples} photos' if report.train_samples else ''}"
+    start = f"fine-tuned from {facts.started_from}" if facts.started_from else "from scratch"
+    return f"Trained on {report.train_samples} confirmed photos ({report.dataset_version}), {start}"
+
+
+def _holdout(report: ModelReport, facts: Facts) -> str:
+    return f"which whoever brought it chose ({report.dataset_version})" if facts.brought else "of people whose photos it never saw"
+
+
+def _against_champion(report: ModelReport) -> list[str]:
+    if report.comparison is None:
+        return []
+    pair = report.comparison
+    return [
+        "",
+        f"The champion {pair.champion} reaches {pair.champion_map50:.3f} on the same photos: a gain of {pair.gain * 100:+.1f} points "
+        f"(95 % interval {pair.gain_lower * 100:+.1f} to {pair.gain_upper * 100:+.1f}).",
+    ]

@@ -1,0 +1,189 @@
+"""What is done in each state of a run. Every stage may be repeated: it finds what it wrote before, or writes the same again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+
+from savo_contracts.documents import model_key
+from savo_contracts.samples import Split
+from savo_detection.evaluation.evaluation import EvaluationSample
+from savo_runtime.errors import DependencyDownError
+from savo_runtime.storage.port import ObjectStore
+from savo_trainer.models.evaluation import Measured, golden_pictures, holdout_samples, measure, set_beside
+from savo_trainer.models.gate import ClassChange, Evidence, GatePolicy, Verdict, judge
+from savo_trainer.models.registry import champion_version, fetch_start, remove_candidate, report_of, store_candidate, store_report
+from savo_trainer.ports import Numbers, RunLedger, Runner, SampleIndex
+from savo_trainer.runs.announcing import events_of, training_finished
+from savo_trainer.runs.runs import Facts, Progress, Run, State
+from savo_trainer.training.dataset import Frozen, Material, freeze, materialise, read_manifest
+from savo_trainer.training.training import Trained, TrainPlan, TrainPolicy, plan_for
+
+__all__ = ["Measure", "Stages"]
+
+log = structlog.get_logger()
+
+Measure = Callable[[Path, Iterable[EvaluationSample]], Measured]
+
+
+@dataclass(frozen=True)
+class Stages:
+    ledger: RunLedger
+    samples: SampleIndex
+    numbers: Numbers
+    store: ObjectStore
+    runner: Runner
+    training: TrainPolicy
+    gate: GatePolicy
+    folder: Path
+    """Where runs keep their files, one folder each."""
+    clock: Callable[[], datetime]
+    finished: Callable[[Run], None] = lambda _: None
+    """Told of every run that ends: metrics."""
+    measure: Measure = measure
+
+    async def work(self, run: Run) -> Run:
+        """Do the present state's work and return the run in its next state."""
+        stage = {
+            State.QUEUED: self._begin,
+            State.PREPARING: self._prepare,
+            State.TRAINING: self._train,
+            State.EVALUATING: self._evaluate,
+            State.CANCELLING: self._cancel,
+        }
+        return await stage[run.state](run)
+
+    async def fail(self, run: Run, reason: str, next_steps: tuple[str, ...] = ()) -> Run:
+        """A run that is being cancelled ends cancelled, whatever could not be cleared away."""
+        if run.state is State.CANCELLING:
+            return await self._end_cancelled(run, detail=reason)
+        run = _with(run, reasons=(reason,), next_steps=next_steps, finished_at=self.clock())
+        moved = await self.ledger.move(run, State.FAILED, detail=reason, events=[training_finished(run, State.FAILED)])
+        return await self._ended(moved)
+
+    async def _begin(self, run: Run) -> Run:
+        return await self.ledger.move(run, State.PREPARING)
+
+    async def _prepare(self, run: Run) -> Run:
+        frozen = await freeze(run.id, await self.samples.of(run.dataset), self.store, self.numbers)
+        material = await materialise(frozen, self.store, self._photos(run))
+        facts = run.facts.model_copy(
+            update={
+                "dataset_version": frozen.version,
+                "classes": material.classes.names,
+                "class_ids": material.classes.ids,
+                "train_samples": material.counts[Split.TRAIN],
+                "val_samples": material.counts[Split.VAL],
+                "test_samples": material.counts[Split.TEST],
+                "left_out": material.left_out,
+            }
+        )
+        return await self.ledger.move(_with(run, facts=facts), State.TRAINING, detail=f"{frozen.version}, {facts.train_samples} training samples")
+
+    async def _train(self, run: Run) -> Run:
+        folder = self._folder(run)
+        await self.runner.stop_stale(folder)
+        material = await self._material(run)
+        plan = await self._plan(material, folder)
+        trained = await self.runner.train(plan, material.data, folder, self._progress_of(run))
+        facts = await self._stored(run, plan, trained)
+        return await self.ledger.move(_with(run, facts=facts), State.EVALUATING, detail=f"{facts.version} after {trained.seconds:.0f} s")
+
+    async def _evaluate(self, run: Run) -> Run:
+        assert run.facts.version, "a run is evaluated after it was trained"
+        material = await self._material(run)
+        candidate = await self._measured(run, run.facts.version, material)
+        champion = await champion_version(self.store)
+        comparison, classes = None, dict[str, ClassChange]()
+        if champion and champion != run.facts.version:
+            comparison, classes = set_beside(candidate, await self._measured(run, champion, material), champion, self.gate.class_drop)
+        golden = golden_pictures(candidate, material.holdout)
+        run = _with(run, facts=run.facts.model_copy(update={"evaluation": candidate.evaluation, "comparison": comparison, "golden": golden}))
+        facts = run.facts
+        evidence = Evidence(candidate.evaluation, comparison, classes, facts.weights_map50, facts.export_map50, dict(material.train_boxes), facts.train_samples)
+        return await self._conclude(run, judge(evidence, self.gate))
+
+    async def _conclude(self, run: Run, verdict: Verdict) -> Run:
+        """The report first, then the verdict with its events in one transaction: who hears of a version finds it whole."""
+        run = _with(run, reasons=verdict.reasons, next_steps=verdict.next_steps, finished_at=self.clock())
+        report = report_of(run, passed=verdict.passed)
+        await store_report(report, run.facts, self.store)
+        after = State.REGISTERED if verdict.passed else State.REJECTED
+        return await self._ended(await self.ledger.move(run, after, detail="; ".join(verdict.reasons), events=events_of(run, after, report)))
+
+    async def _cancel(self, run: Run) -> Run:
+        """A model that nobody judged leaves no file; its number stays taken."""
+        await self.runner.stop_stale(self._folder(run))
+        if version := await self.numbers.model_version_given(run.id):
+            await remove_candidate(version, self.store)
+        return await self._end_cancelled(run)
+
+    async def _end_cancelled(self, run: Run, detail: str = "") -> Run:
+        run = _with(run, facts=run.facts.model_copy(update={"version": None}), finished_at=self.clock())
+        return await self._ended(await self.ledger.move(run, State.CANCELLED, detail=detail, events=[training_finished(run, State.CANCELLED)]))
+
+    async def _ended(self, run: Run) -> Run:
+        """The photos go: they are the store's to keep, and the users' to have erased."""
+        self.finished(run)
+        await asyncio.to_thread(shutil.rmtree, self._photos(run), ignore_errors=True)
+        return run
+
+    async def _plan(self, material: Material, folder: Path) -> TrainPlan:
+        champion = await champion_version(self.store) if self.training.warm_start else None
+        start = await fetch_start(champion, self.store, folder) if champion else None
+        return plan_for(self.training, material.classes.names, start)
+
+    async def _stored(self, run: Run, plan: TrainPlan, trained: Trained) -> Facts:
+        stored = await store_candidate(run, trained, self.store, self.numbers)
+        return run.facts.model_copy(
+            update={
+                "version": stored.version,
+                "onnx_sha256": stored.onnx_sha256,
+                "onnx_bytes": stored.onnx_bytes,
+                "weights_sha256": stored.weights_sha256,
+                "started_from": plan.start.version if plan.start else None,
+                "image_size": plan.image_size,
+                "weights_map50": trained.weights_map50,
+                "export_map50": trained.export_map50,
+                "training_seconds": round(trained.seconds, 1),
+            }
+        )
+
+    async def _material(self, run: Run) -> Material:
+        """The frozen version on this machine's disk: what an earlier replica brought lies on another's."""
+        assert run.facts.dataset_version, "a run is trained after it was prepared"
+        frozen = Frozen(run.facts.dataset_version, await read_manifest(run.facts.dataset_version, self.store))
+        return await materialise(frozen, self.store, self._photos(run))
+
+    async def _measured(self, run: Run, version: str, material: Material) -> Measured:
+        onnx = self._folder(run) / f"{version}.onnx"
+        await self.store.download(model_key(version, "model.onnx"), onnx)
+        photos = holdout_samples(material.holdout, material.classes.names, self._photos(run))
+        return await asyncio.to_thread(self.measure, onnx, photos)
+
+    def _progress_of(self, run: Run) -> Callable[[Progress], Awaitable[None]]:
+        async def on_progress(progress: Progress) -> None:
+            with contextlib.suppress(DependencyDownError):  # an epoch unrecorded is no reason to end a training
+                await self.ledger.note(run.id, progress)
+            log.info("run.epoch", run_id=run.id, **progress.model_dump(exclude_none=True))
+
+        return on_progress
+
+    def _folder(self, run: Run) -> Path:
+        folder = self.folder.resolve() / run.id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _photos(self, run: Run) -> Path:
+        return self._folder(run) / "dataset"
+
+
+def _with(run: Run, **changes: object) -> Run:
+    return run.model_copy(update=changes)

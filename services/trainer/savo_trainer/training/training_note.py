@@ -1,0 +1,48 @@
+"""What `savo train` leaves beside its weights: which files they are, and what ultralytics measured on both, so that they can be registered elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from savo_contracts.envelope import Message, Sha256
+from savo_trainer.training.training import Trained
+
+__all__ = ["TrainingNote", "read_note", "sha256_of", "write_note"]
+
+
+class TrainingNote(Message):
+    onnx_sha256: Sha256
+    weights_sha256: Sha256
+    weights_map50: float | None = None
+    export_map50: float | None = None
+    train_samples: int = 0
+
+
+def write_note(trained: Trained, train_samples: int) -> Path:
+    note = TrainingNote(
+        onnx_sha256=sha256_of(trained.onnx),
+        weights_sha256=sha256_of(trained.weights),
+        weights_map50=trained.weights_map50,
+        export_map50=trained.export_map50,
+        train_samples=train_samples,
+    )
+    path = trained.onnx.with_suffix(".json")
+    path.write_text(note.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def read_note(onnx: Path, onnx_sha256: str) -> TrainingNote | None:
+    """None when there is none, or when it speaks of another file."""
+    try:
+        note = TrainingNote.model_validate_json(onnx.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+    return note if note.onnx_sha256 == onnx_sha256 else None
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

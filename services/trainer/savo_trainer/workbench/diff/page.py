@@ -1,0 +1,61 @@
+"""The page of a comparison, with a sheet for each photo on which the two models differ most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from savo_detection.differences.html import PAGE_END, figure, page_head, table, totals
+from savo_detection.differences.sheet import draw_sheet
+from savo_trainer.workbench.diff import words
+from savo_trainer.workbench.diff.measuring import Differences
+from savo_trainer.workbench.diff.photos import ComparedPhoto
+
+__all__ = ["draw_pictures", "write_page"]
+
+Told = tuple[ComparedPhoto, dict[str, Any]]
+
+SHOWN_ROWS = 60
+
+
+def draw_pictures(found: Differences, folder: Path) -> list[Told]:
+    """The most changed photos, each with its `picture` relative to `folder`."""
+    names = [found.summary["models"][side]["name"] for side in ("before", "after")]
+    drawn = []
+    for number, (photo, told) in enumerate(found.most, start=1):
+        name = f"pictures/{number:03d}.jpg"
+        headings = (f"before: {names[0]}{_score(told, 'before')}", f"after: {names[1]}{_score(told, 'after')}")
+        draw_sheet(photo.path.read_bytes(), told["changes"], headings, folder / name, truth=[box for _, box in photo.truth or ()])
+        drawn.append((photo, told | {"picture": name}))
+    return drawn
+
+
+def write_page(path: Path, summary: dict[str, Any], drawn: Sequence[Told]) -> None:
+    models = summary["models"]
+    names = [models[side]["name"] for side in ("before", "after")]
+    with path.open("w", encoding="utf-8") as page:
+        page.write(page_head(f"{names[0]} → {names[1]}"))
+        said = [words.photos_sentence(summary), words.gain_sentence(summary), words.judged_sentence(summary), *words.unknown_sentences(summary)]
+        page.write("".join(f"<p>{escape(sentence)}</p>\n" for sentence in said if sentence))
+        page.write(table(("", *names), words.model_rows(summary)))
+        page.write(totals(summary["boxes"]))
+        if rows := words.class_rows(summary, SHOWN_ROWS):
+            page.write(f"<div>{table(('class', 'boxes', f'AP@0.5 {names[0]}', f'AP@0.5 {names[1]}', 'points (95 %)'), rows)}</div>")
+        page.write(f"<div>{table(('label', 'gained', 'lost', 'moved', 'renamed from', 'renamed to'), words.label_rows(summary, SHOWN_ROWS))}</div>")
+        if summary["data"]["boxes"] and drawn:
+            page.write("<p>Dashed: the labels. A box is right when it overlaps a label of its class by IoU 0.5.</p>\n")
+        for _, told in drawn:
+            page.write(figure(told["photo"], told["changes"], told["picture"], f"{names[0]} left, {names[1]} right", _score(told, "")))
+        if (left := summary["photos"]["changed"] - len(drawn)) > 0:
+            page.write(f"<p>{left} more photos changed; they are in differences.jsonl (--pictures N shows more here).</p>\n")
+        page.write(PAGE_END)
+
+
+def _score(told: dict[str, Any], side: str) -> str:
+    """How many of the labelled boxes were found: of one side, or of both."""
+    if told["truth"] is None:
+        return ""
+    right, truth = told["right"], told["truth"]
+    return f": {right[side]} of {truth} labels found" if side else f"{right['before']} → {right['after']} of {truth} labels found"
