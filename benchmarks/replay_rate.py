@@ -25,12 +25,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 import savo_contracts
 from benchmarks.measuring import Figure, in_turn, interval, rounds
-from savo_cli.topics.tailing import Tail
+from savo_cli.topics.tail import Tail
 from savo_contracts.topics import SCANS_COMPLETED
-from savo_operations.replaying.orders import Order
-from savo_operations.replaying.positions import End, Start
-from savo_operations.replaying.replay import survey
-from savo_operations.replaying.selecting import Selection
+from savo_operations.replay.positions import End, Start
+from savo_operations.replay.replay import survey
+from savo_operations.replay.requests import Order
+from savo_operations.replay.selection import Selection
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.settings import RuntimeSettings

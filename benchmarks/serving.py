@@ -21,8 +21,8 @@ from benchmarks.measuring import Figure, of_rounds, rounds
 from benchmarks.peer_servers import bento_ml, lit_serve, peers_python
 from benchmarks.photo_to_boxes import by_name_alone, photos, sure_model
 from benchmarks.product import Post, answering_with, best_engine, broker, one_of_many, product
+from savo_detection.engines.backends import ONNX_RUNTIME
 from savo_detection.engines.cpus import usable_cpus
-from savo_detection.engines.engines import ONNX_RUNTIME
 
 ROUNDS = rounds(10)
 CLIENTS = 4

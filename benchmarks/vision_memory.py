@@ -17,7 +17,7 @@ from benchmarks.load import ask_by, http_client
 from benchmarks.measuring import Figure, interval, rounds
 from benchmarks.photo_to_boxes import photos, sure_model
 from benchmarks.product import Product, answering_with, broker, one_of_many, product
-from savo_detection.engines.engines import ONNX_RUNTIME, installed_engines
+from savo_detection.engines.backends import ONNX_RUNTIME, installed_engines
 
 SCANS = rounds(2500)
 CLIENTS = 4

@@ -21,8 +21,8 @@ from savo_cli.scans.scans import confirm, scan
 from savo_cli.scans.stats import stats
 from savo_cli.scans.trace import trace
 from savo_cli.topics import dlq, topics
-from savo_cli.topics.growing import grow_topic
 from savo_cli.topics.lag import lag
+from savo_cli.topics.partitions import grow_topic
 from savo_cli.weekly.digest import digest
 
 __all__ = ["add_commands_of_others", "app"]

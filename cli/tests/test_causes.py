@@ -10,9 +10,9 @@ import pytest
 
 from cli.tests.conftest import Savo
 from savo_cli.diagnose.causes import Seen, causes
-from savo_cli.diagnose.findings import Finding
+from savo_cli.diagnose.checks import Finding
 from savo_cli.diagnose.sizes import in_bytes
-from savo_trainer.runs.runs import Progress, Run, State
+from savo_trainer.runs.run import Progress, Run, State
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ from cli.tests.conftest import Savo
 from savo_contracts.envelope import ImageRef
 from savo_contracts.samples import SampleStored, Split
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
-from savo_runtime.messaging.publishing.publishing import Publisher
+from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings
 
 SHA = "a" * 64

@@ -21,9 +21,9 @@ from savo_contracts.envelope import Event, ImageRef
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Arm, Detection, ScanCompleted, ScanRequested, ServedBy
 from savo_contracts.topics import TOPICS
-from savo_operations.rebuilding.reading import opened
+from savo_operations.rebuild.ordered_reader import opened
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
-from savo_runtime.messaging.publishing.publishing import Publisher
+from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store
 

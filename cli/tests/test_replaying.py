@@ -24,7 +24,7 @@ from savo_contracts.envelope import Envelope
 from savo_contracts.scans import ScanErased, ScanFailed
 from savo_contracts.topics import SCANS_FAILED
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
-from savo_runtime.messaging.publishing.publishing import record_of
+from savo_runtime.messaging.publishing.publisher import record_of
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LETTERS = SCANS_FAILED.dead_letters("rollout")

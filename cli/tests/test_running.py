@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from savo_cli.diagnose.running import find_running
+from savo_cli.diagnose.service_addresses import find_running
 from savo_cli.start.up import UpOptions, _plan
 from savo_cli.topics.broker import broker_settings
 from savo_contracts.topics import SERVICES

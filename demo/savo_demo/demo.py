@@ -19,9 +19,9 @@ from rich.console import Console
 
 from savo_demo.acts.board import Board
 from savo_demo.acts.closing import summary_of, tell
-from savo_demo.acts.rollout_act import RolloutAct
+from savo_demo.acts.rollout import RolloutAct
 from savo_demo.acts.tally import Tally
-from savo_demo.acts.training_act import TrainingAct, comparison
+from savo_demo.acts.training import TrainingAct, comparison
 from savo_demo.acts.waiting import until
 from savo_demo.album import Album, DrawnScenes, RealPhotos, Shot
 from savo_demo.errors import DemoError, StageError

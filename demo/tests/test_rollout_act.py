@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from savo_demo.acts.rollout_act import evidence_lines
+from savo_demo.acts.rollout import evidence_lines
 
 
 def _figure(estimate: float | None, target: float, verdict: str | None = None, *, bounds: tuple[float, float] | None = None) -> dict[str, object]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from savo_contracts.ingredients import CATALOGUE
-from savo_demo.drawing.drawing import Array
+from savo_demo.drawing.brushes import Array
 from savo_demo.drawing.scenes import CLASSES, Scene, SceneSettings, draw_scene, draw_scenes, spoil
 
 
@@ -66,7 +66,7 @@ def test_boxes_are_tight_around_what_can_be_seen(index: int, monkeypatch: pytest
 
 
 def _owners(seed: int, index: int, monkeypatch: pytest.MonkeyPatch) -> Array:
-    from savo_demo.drawing.drawing import scenes
+    from savo_demo.drawing import scenes
 
     kept: list[Array] = []
     original = scenes._Picture.truth
@@ -86,7 +86,7 @@ def _box_of(owners: Array, number: int) -> tuple[int, int, int, int]:
 
 
 def test_an_ingredient_that_is_mostly_hidden_has_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
-    from savo_demo.drawing.drawing import scenes
+    from savo_demo.drawing import scenes
 
     picture = scenes._Picture(np.random.default_rng(1), SceneSettings())
     picture.labels, picture.full = ["egg", "lemon"], [1000, 1000]

@@ -23,7 +23,7 @@ from savo_contracts.geometry import BoundingBox
 from savo_demo.drawing.scenes import draw_scenes
 from savo_demo.folder import LabelledPhoto, read_folder, write_scenes
 from savo_demo.network import write_small_network
-from savo_detection.evaluation.evaluation import EvaluationSample, evaluate
+from savo_detection.evaluation.evaluator import EvaluationSample, evaluate
 from savo_detection.model import HEADROOM, DetectedBox, Detector
 from savo_detection.photos.decoding import decode
 

@@ -21,7 +21,7 @@ from savo_contracts.documents import model_key
 from savo_contracts.envelope import Envelope, Event
 from savo_contracts.models import ModelRegistered
 from savo_contracts.training import Evaluation
-from savo_runtime.messaging.publishing.publishing import record_of
+from savo_runtime.messaging.publishing.publisher import record_of
 from tests.parts.wheel import Wheel
 
 _HOLD = """

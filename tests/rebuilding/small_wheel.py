@@ -20,7 +20,7 @@ from savo_contracts.topics import TOPICS, topic_named, topic_of
 from savo_detection.engines.apart import Apart
 from savo_gateway.app import DEFINITION as GATEWAY
 from savo_gateway.settings import GatewaySettings
-from savo_operations.rebuilding.reading import OrderedReader, opened
+from savo_operations.rebuild.ordered_reader import OrderedReader, opened
 from savo_reasoning.app import DEFINITION as REASONING
 from savo_reasoning.settings import ReasoningSettings
 from savo_rollout.app import DEFINITION as ROLLOUT
@@ -30,7 +30,7 @@ from savo_runtime.messaging.consuming.records import decode
 from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.messaging.publishing.outbox import Outbox, OutboxRelay
-from savo_runtime.messaging.publishing.publishing import Publisher
+from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.schema import migrate
 from savo_runtime.service import Runtime, Service, ServiceDefinition
 from savo_runtime.settings import RuntimeSettings

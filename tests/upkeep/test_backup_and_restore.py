@@ -31,7 +31,7 @@ from savo_demo.drawing.scenes import draw_scene
 from savo_operations.backup.databases import dump_databases, restore_databases
 from savo_operations.backup.offsets import apply_positions, read_positions
 from savo_runtime.errors import FatalError
-from savo_runtime.messaging.publishing.publishing import Publisher
+from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.prepare import patiently
 from savo_runtime.serving import serve
 from savo_runtime.settings import RuntimeSettings

@@ -14,7 +14,7 @@ from savo_contracts.topics import MODELS_REGISTERED, RECIPES_REQUESTED, SCANS_CO
 from savo_operations.partitions import grow
 from savo_runtime.errors import FatalError
 from savo_runtime.messaging.kafka.broker import group_of
-from savo_runtime.messaging.kafka.naming import name_on_kafka
+from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.prepare import patiently
 from savo_runtime.settings import RuntimeSettings
 

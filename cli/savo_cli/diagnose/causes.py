@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from savo_cli.diagnose.findings import Finding
+from savo_cli.diagnose.checks import Finding
 from savo_cli.diagnose.sizes import in_bytes
 
 __all__ = ["Seen", "causes"]

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from savo_cli.speaking import AsJson, CommandError, WrongUseError, page, speaking, tell_json
+from savo_cli.output import AsJson, CommandError, WrongUseError, page, speaking, tell_json
 from savo_cli.topics.broker import Kafka, broker_settings
 
 if TYPE_CHECKING:
-    from savo_operations.rebuilding.rebuild import OnProgress, Rebuilt
+    from savo_operations.rebuild.rebuild import OnProgress, Rebuilt
     from savo_runtime.service import ServiceDefinition
     from savo_runtime.settings import RuntimeSettings
 
@@ -48,7 +48,7 @@ def rebuild(
 
 
 async def _rebuild(definition: ServiceDefinition, settings: RuntimeSettings, on_progress: OnProgress, *, apply: bool, keep: bool) -> Rebuilt:
-    from savo_operations.rebuilding.rebuild import rebuild as build_anew
+    from savo_operations.rebuild.rebuild import rebuild as build_anew
     from savo_runtime.errors import SavoError
 
     try:
@@ -68,7 +68,7 @@ def _definition(service: str) -> ServiceDefinition:
 
 
 def _settings(definition: ServiceDefinition, kafka: str | None) -> RuntimeSettings:
-    from savo_operations.rebuilding.rebuild import projection_of
+    from savo_operations.rebuild.rebuild import projection_of
     from savo_runtime.settings import load_settings
 
     broker = broker_settings(kafka)
@@ -98,7 +98,7 @@ def _progress(quiet: bool) -> Iterator[OnProgress]:
 
 
 def _document(outcome: Rebuilt, settings: RuntimeSettings, seconds: float, *, keep: bool) -> dict[str, Any]:
-    from savo_operations.rebuilding.rebuild import fresh_place
+    from savo_operations.rebuild.rebuild import fresh_place
 
     tables = [{**asdict(table), "equal": table.equal} for table in outcome.tables]
     told = asdict(outcome) | {"tables": tables, "equal": outcome.equal, "seconds": round(seconds, 1)}

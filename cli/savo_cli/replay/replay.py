@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from savo_cli.speaking import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
+from savo_cli.output import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
 from savo_cli.topics.broker import Kafka, broker_settings, known_topic, on_kafka
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 
 if TYPE_CHECKING:
     from savo_contracts.topics import Topic
-    from savo_operations.replaying.orders import Order
-    from savo_operations.replaying.replay import OnProgress, Report
+    from savo_operations.replay.replay import OnProgress, Report
+    from savo_operations.replay.requests import Order
     from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["replay"]
@@ -53,8 +53,8 @@ def replay(
 ) -> None:
     """Carry records of a topic into a sandbox, or into the topic once more. The same command goes on where an interrupted one was."""
     with speaking():
-        from savo_operations.replaying.orders import Order
-        from savo_operations.replaying.positions import parse_range
+        from savo_operations.replay.positions import parse_range
+        from savo_operations.replay.requests import Order
 
         settings = broker_settings(kafka)
         try:
@@ -115,7 +115,7 @@ def _checked(make: Callable[[], Order], settings: RuntimeSettings) -> Order:
 
 
 def _carry(settings: RuntimeSettings, order: Order, *, dry_run: bool, rate: float | None, quiet: bool) -> Report:
-    from savo_operations.replaying.replay import Replay, survey
+    from savo_operations.replay.replay import Replay, survey
     from savo_runtime.telemetry.audit import this_user
 
     with _bar(order.topic.name, shown=not quiet) as on_progress:

@@ -15,17 +15,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from savo_cli.replay.differences_book import DifferencesBook
-from savo_cli.replay.differences_page import draw_changes, write_page
-from savo_cli.speaking import CommandError, page, tell_json
+from savo_cli.output import CommandError, page, tell_json
+from savo_cli.replay.diff_page import draw_changes, write_page
+from savo_cli.replay.diff_report import DifferencesBook
 
 if TYPE_CHECKING:
     from savo_cli.replay.pinned_model import PinnedModel
     from savo_contracts.envelope import ImageRef
     from savo_contracts.scans import ScanCompleted, ScanRequested
     from savo_detection.model import DetectedBox
-    from savo_operations.replaying.reading import TopicReader
-    from savo_operations.replaying.selecting import Selection
+    from savo_operations.replay.selection import Selection
+    from savo_operations.replay.topic_reader import TopicReader
     from savo_runtime.settings import RuntimeSettings
     from savo_runtime.storage.port import ObjectStore
 
@@ -80,7 +80,7 @@ def replay_with_model(order: ModelReplay, settings: RuntimeSettings, *, as_json:
 async def survey(order: ModelReplay, settings: RuntimeSettings, on_progress: OnProgress) -> dict[str, Any]:
     """How many scans would be looked at, by whether they were answered."""
     from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
-    from savo_operations.replaying.reading import TopicReader
+    from savo_operations.replay.topic_reader import TopicReader
 
     counted: dict[str, set[str]] = {}
     async with TopicReader(settings) as reader:
@@ -100,7 +100,7 @@ def _would_be(summary: dict[str, Any], order: ModelReplay) -> str:
 async def compare(order: ModelReplay, settings: RuntimeSettings, on_progress: OnProgress) -> dict[str, Any]:
     """The summary, as `--json` prints it."""
     from savo_cli.replay.pinned_model import pin
-    from savo_operations.replaying.reading import TopicReader
+    from savo_operations.replay.topic_reader import TopicReader
     from savo_runtime.storage.factory import open_store
 
     began, store = time.monotonic(), open_store(settings)
@@ -120,7 +120,7 @@ async def compare(order: ModelReplay, settings: RuntimeSettings, on_progress: On
 
 
 async def _events(order: ModelReplay, reader: TopicReader, topic: Any, on_progress: OnProgress) -> AsyncIterator[ScanCompleted | ScanRequested]:
-    from savo_operations.replaying.positions import parse_position
+    from savo_operations.replay.positions import parse_position
     from savo_runtime.errors import InvalidMessageError
     from savo_runtime.messaging.consuming.records import decode
 
@@ -180,7 +180,7 @@ class _Comparison:
 
     def _answered(self, event: ScanCompleted | ScanRequested, boxes: Sequence[DetectedBox]) -> dict[str, Any]:
         """As the product would: the model's boxes, or the provider's where it is not sure."""
-        from savo_detection.differences.differences import diff_boxes, plain_change
+        from savo_detection.differences.comparison import diff_boxes, plain_change
 
         recorded = getattr(event, "items", None) if getattr(event, "served_by", None) in _PROVIDERS else None
         confidence = sum(box.confidence for box in boxes) / len(boxes) if boxes else 0.0
@@ -221,7 +221,7 @@ def _tell(summary: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from savo_cli.replay.differences_page import sentence
+    from savo_cli.replay.diff_page import sentence
 
     console = page()
     console.print(Text(sentence(summary)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from savo_cli.speaking import CommandError, WrongUseError
+from savo_cli.output import CommandError, WrongUseError
 
 if TYPE_CHECKING:
     from savo_contracts.topics import Topic
@@ -64,7 +64,7 @@ def is_sandbox_name(name: str) -> bool:
 
 def those_there(settings: RuntimeSettings) -> str:
     """The sandboxes on Kafka, to end a sentence with; empty when there are none, or nobody can tell."""
-    from savo_operations.replaying.dropping import sandboxes_on
+    from savo_operations.replay.sandbox_removal import sandboxes_on
     from savo_runtime.errors import SavoError
 
     try:
@@ -76,7 +76,7 @@ def those_there(settings: RuntimeSettings) -> str:
 
 def require_sandbox(settings: RuntimeSettings) -> None:
     """Where one is looked into. Raises `CommandError` naming those there are."""
-    from savo_operations.replaying.dropping import sandboxes_on
+    from savo_operations.replay.sandbox_removal import sandboxes_on
     from savo_runtime.errors import DependencyDownError
 
     try:

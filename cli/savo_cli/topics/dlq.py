@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from savo_cli.speaking import AsJson, CommandError, Key, Url, WrongUseError, page, speaking, tell_json
+from savo_cli.output import AsJson, CommandError, Key, Url, WrongUseError, page, speaking, tell_json
 from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, on_kafka, require_sandbox
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 
 if TYPE_CHECKING:
-    from savo_operations.replaying.letters import DeadLetter, Letters
-    from savo_operations.replaying.redriving import RedriveReport
+    from savo_operations.replay.dead_letters import DeadLetter, Letters
+    from savo_operations.replay.redrive import RedriveReport
     from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["app"]
@@ -35,7 +35,7 @@ def list_letters(
 ) -> None:
     """How many of which topic, service and reason; how many of them were sent back already."""
     with speaking():
-        from savo_operations.replaying.letters import Letters
+        from savo_operations.replay.dead_letters import Letters
 
         settings = broker_settings(kafka, sandbox)
         letters = Letters(_known(topics), _services(services), frozenset(reasons or ()))
@@ -58,8 +58,8 @@ def show(
 ) -> None:
     """The letters themselves: every header, and the body decoded, or as bytes where it cannot be."""
     with speaking():
-        from savo_operations.replaying.letters import Letters
-        from savo_operations.replaying.selecting import Selection
+        from savo_operations.replay.dead_letters import Letters
+        from savo_operations.replay.selection import Selection
 
         selection = Selection(frozenset(scan_ids or ()))
         letters = Letters(_known(topics), _services(services), frozenset(reasons or ()), _places(places), selection)
@@ -99,8 +99,8 @@ def redrive(
 ) -> None:
     """Send letters back to the topic that they came from, each once. One that came back three times stays. Exit 1 when some were refused."""
     with speaking():
-        from savo_operations.replaying.letters import Letters
-        from savo_operations.replaying.redriving import Redrive
+        from savo_operations.replay.dead_letters import Letters
+        from savo_operations.replay.redrive import Redrive
         from savo_runtime.telemetry.audit import this_user
 
         chosen = (topics, services, reasons, places, scan_ids, users, subjects, types, where)
@@ -155,14 +155,14 @@ def _nothing_of_that_kind(others: list[DeadLetter]) -> str:
 
 
 async def _read(settings: RuntimeSettings, letters: Letters) -> list[DeadLetter]:
-    from savo_operations.replaying.reading import TopicReader
+    from savo_operations.replay.topic_reader import TopicReader
 
     async with TopicReader(settings) as reader:
         return [letter for box in letters.boxes() async for letter in letters.read(reader, box, settings.sandbox)]
 
 
 def _rows(letters: list[DeadLetter], settings: RuntimeSettings) -> list[dict[str, Any]]:
-    from savo_operations.replaying.redriving import Redriven
+    from savo_operations.replay.redrive import Redriven
 
     noted = {box: Redriven.find(settings, box).identities for box in {letter.box for letter in letters}}
     groups: dict[tuple[str, str, str], list[DeadLetter]] = {}
@@ -220,7 +220,7 @@ def _briefly(message: str) -> str:
 
 
 def _facts(letter: DeadLetter) -> dict[str, Any]:
-    from savo_operations.replaying.showing import body_of
+    from savo_operations.replay.record_view import body_of
 
     place = {"dead_letters": letter.box.name, "at": letter.place, "topic": letter.box.topic.name, "service": letter.box.service, "came_from": letter.came_from}
     why = {"reason": letter.reason, "error": letter.error_type, "message": letter.message, "attempts": letter.attempts, "redrives": letter.redrives}
@@ -231,7 +231,7 @@ def _facts(letter: DeadLetter) -> dict[str, Any]:
 def _tell_letter(letter: DeadLetter) -> None:
     from rich.text import Text
 
-    from savo_operations.replaying.showing import hexdump
+    from savo_operations.replay.record_view import hexdump
 
     facts, console = _facts(letter), page()
     console.print(Text(f"{letter.box.name} {letter.place}", style="bold red"), Text(f"from {letter.came_from}", style="dim"))

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from savo_cli.speaking import AsJson, CommandError, page, speaking, tell_json
+from savo_cli.output import AsJson, CommandError, page, speaking, tell_json
 from savo_cli.topics.broker import Kafka, broker_settings, is_sandbox_name, on_kafka, those_there
 
 if TYPE_CHECKING:
-    from savo_operations.replaying.dropping import Sandbox
+    from savo_operations.replay.sandbox_removal import Sandbox
     from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["drop_sandbox"]
@@ -24,7 +24,7 @@ def drop_sandbox(
 ) -> None:
     """Delete a sandbox of `savo replay`: its topics and groups, tables, objects and files. Nothing live is touched."""
     with speaking():
-        from savo_operations.replaying.dropping import drop, look
+        from savo_operations.replay.sandbox_removal import drop, look
 
         if as_json and not yes:
             raise typer.BadParameter("--json asks nothing: add --yes")

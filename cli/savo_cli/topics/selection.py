@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from savo_cli.speaking import CommandError, WrongUseError
+from savo_cli.output import CommandError, WrongUseError
 
 if TYPE_CHECKING:
     from savo_contracts.topics import Topic
-    from savo_operations.replaying.selecting import Selection
+    from savo_operations.replay.selection import Selection
 
 __all__ = ["ScanIds", "Subjects", "Types", "Users", "Where", "selection_of"]
 
@@ -35,8 +35,8 @@ def selection_of(
 ) -> Selection:
     """`topics`: those that are read, None for all. Raises `CommandError` for what cannot be understood or found."""
     from savo_contracts.topics import TOPICS
-    from savo_operations.replaying.fields import check_condition
-    from savo_operations.replaying.selecting import ConditionError, Selection, parse_condition
+    from savo_operations.replay.field_conditions import check_condition
+    from savo_operations.replay.selection import ConditionError, Selection, parse_condition
 
     try:
         conditions = tuple(parse_condition(text) for text in where or ())

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from savo_cli.speaking import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
+from savo_cli.output import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
 from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, known_topic, on_kafka, require_sandbox
 from savo_cli.topics.sandboxes import drop_sandbox
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 
 if TYPE_CHECKING:
     from savo_contracts.topics import Topic
-    from savo_operations.replaying.positions import Position
+    from savo_operations.replay.positions import Position
 
 __all__ = ["app"]
 
@@ -81,7 +81,7 @@ def tail(
 ) -> None:
     """Show events as they come, decoded, until Ctrl-C. Commits nothing and disturbs no service."""
     with speaking():
-        from savo_cli.topics.tailing import Tail
+        from savo_cli.topics.tail import Tail
 
         settings = broker_settings(kafka, sandbox)
         topics = _readable(names, dead_letters)
@@ -92,7 +92,7 @@ def tail(
 
 
 def _range(since: str, until: str | None) -> tuple[Position, Position | None]:
-    from savo_operations.replaying.positions import PositionError, parse_position, parse_range
+    from savo_operations.replay.positions import PositionError, parse_position, parse_range
 
     now = datetime.now(UTC)
     try:

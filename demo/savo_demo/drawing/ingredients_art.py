@@ -8,7 +8,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from savo_demo.drawing.drawing import SIDE, Array, Canvas, Sprite, bezier, blend, ellipse, grid, height_of, jitter, lit, mottle, polygon, ribbon, stroke
+from savo_demo.drawing.brushes import SIDE, Array, Canvas, Sprite, bezier, blend, ellipse, grid, height_of, jitter, lit, mottle, polygon, ribbon, stroke
 
 Rng = np.random.Generator
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from savo_demo.drawing.drawing import SIDE, Array, Canvas, Colour, Sprite, blend, ellipse, grid, height_of, jitter, lit, mottle, polygon, stroke
+from savo_demo.drawing.brushes import SIDE, Array, Canvas, Colour, Sprite, blend, ellipse, grid, height_of, jitter, lit, mottle, polygon, stroke
 
 Rng = np.random.Generator
 

@@ -18,7 +18,7 @@ import numpy as np
 from savo_contracts.geometry import BoundingBox
 from savo_demo.drawing import ingredients_art as ingredients
 from savo_demo.drawing import kitchen_art as kitchen
-from savo_demo.drawing.drawing import Array, Sprite
+from savo_demo.drawing.brushes import Array, Sprite
 
 Rng = np.random.Generator
 Flaw = Literal["blurred", "dark", "broken", "duplicate"]

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from savo_contracts.geometry import BoundingBox
+from savo_detection.engines.backends import Engine, OnnxRuntimeEngine
 from savo_detection.engines.choosing import Choice, Engines, Network
 from savo_detection.engines.cpus import at_usual_priority, usable_cpus
-from savo_detection.engines.engines import Engine, OnnxRuntimeEngine
 from savo_detection.errors import ModelRefusedError, in_a_line
-from savo_detection.heads import Candidates, Head, check_answer, head_for
-from savo_detection.metadata import FLOATS, Tensor, check_output, class_names, input_size, says_end_to_end, takes_any_shape, takes_batches
+from savo_detection.model_metadata import FLOATS, Tensor, check_output, class_names, input_size, says_end_to_end, takes_any_shape, takes_batches
+from savo_detection.output_decoders import Candidates, Head, check_answer, head_for
 from savo_detection.photos.decoding import Pixels, decode
 from savo_detection.photos.letterbox import Letterbox, letterbox
 

@@ -17,7 +17,7 @@ from libs.detection.tests.bad_models import BAD_MODELS, FLOAT, NOTHING, WHOLE, z
 from libs.detection.tests.mutations import Edit, edits, mutated
 from libs.detection.tests.tiny_models import NAMES, colour_model, exported
 from savo_detection import Detector, ModelRefusedError
-from savo_detection.metadata import Tensor, class_names, input_size
+from savo_detection.model_metadata import Tensor, class_names, input_size
 
 Draw = Callable[..., bytes]
 

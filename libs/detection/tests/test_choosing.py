@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_detection import Detector, ModelRefusedError
-from savo_detection.engines.agreement import agree, busy_picture
 from savo_detection.engines.apart import Apart
+from savo_detection.engines.backends import ONNX_RUNTIME, Engine, OnnxRuntimeEngine, installed_engines
 from savo_detection.engines.choosing import Choice, EngineName, Engines, Network
-from savo_detection.engines.engines import ONNX_RUNTIME, Engine, OnnxRuntimeEngine, installed_engines
+from savo_detection.engines.parity import agree, busy_picture
 from savo_detection.engines.weighing import Clock, UnfitError, weigh
-from savo_detection.heads import Candidates, read_raw
+from savo_detection.output_decoders import Candidates, read_raw
 
 MODEL = constant_model(raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9), (32.0, 32.0, 64.0, 56.0, 2, 0.5)], len(NAMES)))
 BLANK = np.zeros((1, 3, 64, 64), np.float32)

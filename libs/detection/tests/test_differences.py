@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from savo_contracts.geometry import BoundingBox
-from savo_detection.differences.differences import Change, ChangeKind, count_changes, diff_boxes
+from savo_detection.differences.comparison import Change, ChangeKind, count_changes, diff_boxes
 
 
 @dataclass(frozen=True)

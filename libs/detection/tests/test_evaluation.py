@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from savo_contracts.geometry import BoundingBox
 from savo_detection.evaluation.average_precision import ImageRecord, Ledger, group_weights, mean_of_present
-from savo_detection.evaluation.evaluation import EvaluationSample, compare, evaluate, match, summarise
+from savo_detection.evaluation.evaluator import EvaluationSample, compare, evaluate, match, summarise
 from savo_detection.model import DetectedBox
 
 

@@ -15,11 +15,11 @@ from onnx import helper, numpy_helper, parser
 
 from libs.detection.tests.tiny_models import METADATA, NAMES, constant_model, raw_rows
 from savo_detection import Detector
-from savo_detection.engines.agreement import busy_picture
-from savo_detection.engines.engines import OnnxRuntimeEngine
+from savo_detection.engines.backends import OnnxRuntimeEngine
+from savo_detection.engines.parity import busy_picture
 from savo_detection.engines.weighing import Network, shortened
-from savo_detection.fewer_steps import in_fewer_steps
-from savo_detection.heads import read_raw
+from savo_detection.graph_optimizations import in_fewer_steps
+from savo_detection.output_decoders import read_raw
 
 DRAW = np.random.default_rng(5)
 

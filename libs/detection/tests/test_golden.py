@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from savo_contracts.geometry import BoundingBox
-from savo_detection.evaluation.golden import SurestPhotos, departure
+from savo_detection.evaluation.golden_pictures import SurestPhotos, departure
 from savo_detection.model import DetectedBox
 
 PLACE = BoundingBox(x=0.2, y=0.2, width=0.4, height=0.4)

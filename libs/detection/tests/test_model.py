@@ -16,10 +16,10 @@ from onnxruntime import InferenceSession
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_contracts.geometry import BoundingBox
 from savo_detection import Detector, UnreadablePhotoError
+from savo_detection.engines.backends import ONNX_RUNTIME, OnnxRuntimeEngine
 from savo_detection.engines.choosing import Engines
 from savo_detection.engines.cpus import at_usual_priority, give_way, usable_cpus
-from savo_detection.engines.engines import ONNX_RUNTIME, OnnxRuntimeEngine
-from savo_detection.engines.sharing import Opened, threads_each
+from savo_detection.engines.thread_budget import Opened, threads_each
 
 META = {"names": str(dict(enumerate(NAMES))), "task": "detect", "imgsz": "[64, 64]"}
 APPLE_AND_EGG = [(0.0, 8.0, 32.0, 32.0, 0, 0.9), (32.0, 32.0, 64.0, 56.0, 2, 0.5), (1.0, 8.0, 33.0, 32.0, 0, 0.6), (5, 5, 9, 9, 1, 0.2)]

@@ -7,7 +7,7 @@ import pytest
 
 from savo_detection.errors import UnreadablePhotoError
 from savo_detection.photos.decoding import decode, probe
-from savo_detection.photos.shrinking import shrunk_jpeg
+from savo_detection.photos.downscaling import shrunk_jpeg
 
 
 @pytest.mark.parametrize(("width", "height", "expected"), [(4000, 3000, (1024, 768)), (600, 2048, (300, 1024)), (800, 600, (800, 600)), (3000, 1, (1024, 1))])

@@ -16,8 +16,8 @@ from aiokafka.errors import KafkaError, for_code
 from savo_contracts.topics import Retention, Topic
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.messaging.kafka.broker import connection_arguments, group_of
-from savo_runtime.messaging.kafka.ends import end_offsets
-from savo_runtime.messaging.kafka.naming import name_on_kafka
+from savo_runtime.messaging.kafka.end_offsets import end_offsets
+from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["grow"]

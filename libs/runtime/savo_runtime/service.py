@@ -15,7 +15,7 @@ from savo_runtime.storage.port import ObjectStore
 if TYPE_CHECKING:
     from savo_runtime.database import Database
     from savo_runtime.messaging.publishing.outbox import OnPublished, Outbox
-    from savo_runtime.messaging.publishing.publishing import Publisher
+    from savo_runtime.messaging.publishing.publisher import Publisher
     from savo_runtime.projection import Projection
     from savo_runtime.settings import RuntimeSettings
 

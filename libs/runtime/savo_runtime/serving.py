@@ -22,10 +22,10 @@ from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError, FatalError, SavoError
 from savo_runtime.http_server import HttpServer, beside_health
 from savo_runtime.messaging.consuming.consumers import Consumers
-from savo_runtime.messaging.consuming.gate import Backoff
+from savo_runtime.messaging.consuming.dependency_pause import Backoff
 from savo_runtime.messaging.kafka.lag import LagWatch
 from savo_runtime.messaging.publishing.outbox import Outbox, OutboxRelay
-from savo_runtime.messaging.publishing.publishing import Publisher
+from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.schema import migrate
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.settings import RuntimeSettings

@@ -28,7 +28,7 @@ from savo_runtime.storage.port import ObjectConflictError, ObjectInfo, ObjectNot
 
 if TYPE_CHECKING:
     from savo_runtime.messaging.publishing.outbox import Outbox
-    from savo_runtime.messaging.publishing.publishing import Publisher
+    from savo_runtime.messaging.publishing.publisher import Publisher
 
 __all__ = [
     "FakeClock",

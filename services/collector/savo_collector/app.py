@@ -12,14 +12,14 @@ from savo_collector.adapters.photos import StoredPhotos
 from savo_collector.adapters.projection import PROJECTION
 from savo_collector.adapters.sample_objects import SampleObjects
 from savo_collector.class_registry import ClassPolicy, ClassRegistry
-from savo_collector.collecting import Collect, CollectionPolicy
-from savo_collector.erasing import Erasing
+from savo_collector.collection import Collect, CollectionPolicy
+from savo_collector.erasure import Erasing
 from savo_collector.handlers import on_scan_confirmed, on_scan_erased, on_subject_erased
+from savo_collector.pending_samples import WaitingRoom
 from savo_collector.quality import QualityPolicy
+from savo_collector.sample_writer import Storing
 from savo_collector.settings import CollectorSettings
-from savo_collector.storing import Storing
 from savo_collector.thresholds import TrainingPolicy, check_age
-from savo_collector.waiting_room import WaitingRoom
 from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from savo_collector.collecting import Collect
-from savo_collector.erasing import Erasing
+from savo_collector.collection import Collect
+from savo_collector.erasure import Erasing
 from savo_contracts.samples import SampleRejected, SampleStored
 from savo_contracts.scans import ScanConfirmed, ScanErased
 from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_REJECTED, SAMPLES_STORED, SCANS_CONFIRMED, SCANS_ERASED, SUBJECTS_ERASED

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from savo_collector.adapters.ledger import DatabaseLedger
 from savo_collector.app import build_collect
-from savo_collector.collecting import Collect
+from savo_collector.collection import Collect
 from savo_collector.settings import CollectorSettings
 from savo_collector.thresholds import TrainingPolicy
 from savo_contracts.documents import scan_photo_key

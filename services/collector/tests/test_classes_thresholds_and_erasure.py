@@ -11,9 +11,9 @@ import pytest
 
 from savo_collector.adapters.ledger import DatabaseLedger
 from savo_collector.class_registry import ClassPolicy, ClassRegistry, class_of
-from savo_collector.collecting import Collect
+from savo_collector.collection import Collect
+from savo_collector.pending_samples import WaitingRoom
 from savo_collector.thresholds import TrainingPolicy, check_age
-from savo_collector.waiting_room import WaitingRoom
 from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass
 from savo_contracts.ingredients import CATALOGUE
 from savo_contracts.samples import SampleErased, SampleRejected, SampleStored

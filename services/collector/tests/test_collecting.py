@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from savo_collector.adapters.ledger import DatabaseLedger
-from savo_collector.collecting import Collect
+from savo_collector.collection import Collect
 from savo_contracts.documents import CLASSES_KEY, ClassList, SampleMeta, sample_image_key, sample_labels_key, sample_meta_key
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.samples import RejectionReason, SampleErased, SampleRejected, SampleStored, Split

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from savo_collector.adapters.ledger import DatabaseLedger
 from savo_collector.adapters.tables import Base
-from savo_collector.collecting import Collect
+from savo_collector.collection import Collect
 from savo_collector.thresholds import TrainingPolicy
 from savo_contracts.samples import SampleStored
 from savo_runtime.service import Runtime

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from savo_collector.adapters.ledger import DatabaseLedger
-from savo_collector.collecting import Collect
+from savo_collector.collection import Collect
 from savo_collector.thresholds import TrainingPolicy
 from savo_contracts.documents import CLASSES_KEY, ClassList
 from savo_contracts.ingredients import CATALOGUE

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from savo_collector.collecting import Collect
+from savo_collector.collection import Collect
 from savo_collector.duplicates import NEAR, Fingerprint, bands, fingerprint, look_alike
 from savo_collector.errors import RefusedError
 from savo_collector.splits import choose_split, split_of_subject

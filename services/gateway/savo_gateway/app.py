@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from savo_gateway import handlers
 from savo_gateway.access.access import AccessPolicy, CheckCaller, JwtPolicy, Mode, default_mode
-from savo_gateway.access.rates import RateLimit
+from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.digest_store import SqlDigests
 from savo_gateway.adapters.figure_store import SqlFigures
@@ -27,9 +27,9 @@ from savo_gateway.http.application import http_app
 from savo_gateway.http.gateway import Gateway
 from savo_gateway.photos.uploads import UploadLimits
 from savo_gateway.rollout_mirror import RolloutMirror
-from savo_gateway.scans.finishing import ConfirmScan, FinishScans, SweepScans
-from savo_gateway.scans.scans import AcceptScan, ReadPhoto, ScanPolicy, TakePhoto
-from savo_gateway.scans.watching import LookForAnswers, WaitForScan, Wakes
+from savo_gateway.scans.acceptance import AcceptScan, ReadPhoto, ScanPolicy, TakePhoto
+from savo_gateway.scans.completion import ConfirmScan, FinishScans, SweepScans
+from savo_gateway.scans.long_polling import LookForAnswers, WaitForScan, Wakes
 from savo_gateway.settings import GatewaySettings
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, read_snapshot
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker

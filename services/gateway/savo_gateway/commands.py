@@ -30,7 +30,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it, this once: only its hash is kept."""
-    from savo_gateway.console import create_and_tell, speaking
+    from savo_gateway.keys_command import create_and_tell, speaking
 
     with speaking():
         create_and_tell(name, scopes, as_json=as_json)
@@ -38,7 +38,7 @@ def create(
 
 def list_them(as_json: AsJson = False) -> None:
     """Every key by its id, with its scopes; revoked ones too."""
-    from savo_gateway.console import speaking, tell_keys
+    from savo_gateway.keys_command import speaking, tell_keys
 
     with speaking():
         tell_keys(as_json=as_json)
@@ -49,7 +49,7 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Let a key open nothing any more, from its next request on."""
-    from savo_gateway.console import revoke_and_tell, speaking
+    from savo_gateway.keys_command import revoke_and_tell, speaking
 
     with speaking():
         revoke_and_tell(key_id, as_json=as_json)

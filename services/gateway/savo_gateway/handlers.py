@@ -27,7 +27,7 @@ from savo_contracts.topics import (
 from savo_contracts.training import TrainingFinished
 from savo_gateway.ports import AuditLog, Projections
 from savo_gateway.rollout_mirror import RolloutMirror
-from savo_gateway.scans.finishing import FinishScans
+from savo_gateway.scans.completion import FinishScans
 from savo_runtime.messaging.consuming.subscriptions import consumes
 
 __all__ = [

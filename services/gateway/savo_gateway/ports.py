@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from savo_gateway.confirmations.submissions import KeptPhoto
     from savo_gateway.figures.stats import Figures, StoredFigures
     from savo_gateway.photos.uploads import Photo
-    from savo_gateway.scans.scans import IdempotencyClaim, NewScan, Scan
-    from savo_gateway.scans.tracing import Passage
+    from savo_gateway.scans.acceptance import IdempotencyClaim, NewScan, Scan
+    from savo_gateway.scans.trace import Passage
 
 __all__ = ["AuditLog", "Digests", "FigureStore", "Journal", "Photos", "Projections", "ReportedScans", "RolloutDesk", "ScanStore"]
 

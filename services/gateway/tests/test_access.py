@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from savo_gateway.access.access import Mode, Scope, create_key, default_mode
-from savo_gateway.access.rates import RateLimit
+from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.errors import TooManyRequestsError
 from services.gateway.tests.events import completed, tomato

@@ -11,8 +11,8 @@ from savo_contracts.scans import FailureCode, ScanFailed, ScanRequested
 from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.adapters.tables import ScanRow
 from savo_gateway.ports import ScanStore
-from savo_gateway.scans.finishing import FinishScans, SweepScans
-from savo_gateway.scans.watching import LookForAnswers, WaitForScan, Wakes
+from savo_gateway.scans.completion import FinishScans, SweepScans
+from savo_gateway.scans.long_polling import LookForAnswers, WaitForScan, Wakes
 from savo_runtime.testing import RecordingOutbox
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House

@@ -12,7 +12,7 @@ import pytest
 from savo_contracts.scans import ScanConfirmed, ScanRequested
 from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.confirmations.confirmations import ConfirmationRequest
-from savo_gateway.scans.scans import ScanOrder
+from savo_gateway.scans.acceptance import ScanOrder
 from savo_runtime.database import Database
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House, furnished

@@ -12,8 +12,8 @@ from savo_contracts.samples import RejectionReason, SampleRejected, SampleStored
 from savo_contracts.scans import FailureCode, ScanFailed, ScanRequested
 from savo_contracts.topics import topic_of
 from savo_gateway.adapters.journal import SqlJournal
-from savo_gateway.scans.tracing import NEXT_STEPS
-from savo_runtime.messaging.publishing.publishing import record_of
+from savo_gateway.scans.trace import NEXT_STEPS
+from savo_runtime.messaging.publishing.publisher import record_of
 from savo_runtime.messaging.publishing.tables import OutboxRow
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House

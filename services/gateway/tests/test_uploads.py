@@ -18,7 +18,7 @@ from PIL import Image
 
 from savo_detection.photos.decoding import probe
 from savo_gateway.errors import UploadFlaw, UploadRefusedError
-from savo_gateway.photos.segments import BrokenContainerError, without_metadata
+from savo_gateway.photos.metadata_stripping import BrokenContainerError, without_metadata
 from savo_gateway.photos.uploads import UploadLimits, prepare
 
 LIMITS = UploadLimits()

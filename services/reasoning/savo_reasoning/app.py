@@ -11,7 +11,7 @@ import structlog
 
 from savo_reasoning.adapters.disabled import SwitchedOff
 from savo_reasoning.adapters.projection import PROJECTION
-from savo_reasoning.adapters.shelf import DatabaseShelf
+from savo_reasoning.adapters.suggestion_store import DatabaseShelf
 from savo_reasoning.handlers import on_recipes_requested, on_scan_erased, on_subject_erased
 from savo_reasoning.patience import Breaker, Patience
 from savo_reasoning.recipes import Suggest

@@ -11,7 +11,7 @@ import pytest
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.scans import ScanErased
 from savo_contracts.users import SubjectErased
-from savo_reasoning.adapters.shelf import DatabaseShelf
+from savo_reasoning.adapters.suggestion_store import DatabaseShelf
 from savo_reasoning.errors import ProviderBusyError, ProviderRefusedError
 from savo_reasoning.patience import Breaker, Patience
 from savo_reasoning.ports import Answer, AnsweredRecipe, Cookbook, Prompt

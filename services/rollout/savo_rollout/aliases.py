@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from savo_contracts.documents import Alias, alias_key
-from savo_rollout.trial import LIVE, Trial
+from savo_rollout.state import LIVE, Trial
 from savo_runtime.storage.port import ObjectConflictError, ObjectNotFoundError, ObjectStore
 
 __all__ = ["Aliases", "wanted"]

@@ -9,15 +9,15 @@ from savo_rollout.adapters.http import rollout_app
 from savo_rollout.adapters.ledger import SqlLedger
 from savo_rollout.adapters.projection import PROJECTION
 from savo_rollout.aliases import Aliases
-from savo_rollout.conducting import Rollout
 from savo_rollout.control import Switches
+from savo_rollout.decision_worker import Watch
+from savo_rollout.evidence_recording import Noting
 from savo_rollout.gates import GatePolicy
 from savo_rollout.handlers import subscriptions
-from savo_rollout.noting import Noting
 from savo_rollout.registry import Registry
+from savo_rollout.rollout import Rollout
 from savo_rollout.settings import RolloutSettings
 from savo_rollout.steps import StepPolicy
-from savo_rollout.watching import Watch
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 
 

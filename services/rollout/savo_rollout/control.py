@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from savo_contracts.models import ModelRef
 from savo_contracts.rollout import STEPS, RolloutState
+from savo_rollout.champion_changes import promote, revert
 from savo_rollout.errors import IncompleteError, NotPossibleError
-from savo_rollout.succession import promote, revert
-from savo_rollout.trial import Trial
+from savo_rollout.state import Trial
 
 __all__ = ["Command", "Switches", "apply_switches", "obey"]
 

@@ -8,9 +8,9 @@ from savo_contracts.models import ModelRef, ModelRefused, ModelRegistered
 from savo_contracts.scans import ScanCompleted, ScanConfirmed, ScanErased, ScanFailed
 from savo_contracts.topics import MODELS_REFUSED, MODELS_REGISTERED, SCANS_COMPLETED, SCANS_CONFIRMED, SCANS_ERASED, SCANS_FAILED, SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
-from savo_rollout.conducting import Rollout
 from savo_rollout.evidence import completed_scan, confirmed_scan, failed_scan
-from savo_rollout.noting import Noting
+from savo_rollout.evidence_recording import Noting
+from savo_rollout.rollout import Rollout
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
 
 __all__ = ["subscriptions"]

@@ -12,7 +12,7 @@ from uuid import UUID
 from savo_contracts.models import ModelRef
 from savo_contracts.scans import Arm
 from savo_rollout.evidence import ArmEvidence, ConfirmedScan, EndedScan, Limits
-from savo_rollout.trial import Trial
+from savo_rollout.state import Trial
 
 __all__ = ["HistoryEntry", "Ledger", "Turn"]
 

@@ -15,8 +15,8 @@ from savo_contracts.scans import Arm
 from savo_rollout.evidence import ArmEvidence, Measure
 from savo_rollout.gates import GatePolicy, Verdict, figure
 from savo_rollout.ports import HistoryEntry
+from savo_rollout.state import Trial
 from savo_rollout.steps import Evidence, StepPolicy, rung_of, waiting_for
-from savo_rollout.trial import Trial
 
 __all__ = ["ArmReport", "FigureReport", "Report"]
 

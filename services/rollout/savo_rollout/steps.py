@@ -11,7 +11,7 @@ from savo_contracts.rollout import STEPS, RolloutState
 from savo_contracts.scans import Arm
 from savo_rollout.evidence import ArmEvidence, Measure
 from savo_rollout.gates import GatePolicy, Verdict, verdict
-from savo_rollout.trial import Trial
+from savo_rollout.state import Trial
 
 __all__ = ["Evidence", "StepPolicy", "arrive", "begin", "decide", "next_in_line", "not_served", "rung_of", "waiting_for"]
 

@@ -15,8 +15,8 @@ from savo_contracts.rollout import RolloutChanged
 from savo_contracts.scans import Arm
 from savo_rollout.control import Command, Switches
 from savo_rollout.errors import RolloutError
+from savo_rollout.state import LIVE
 from savo_rollout.steps import StepPolicy
-from savo_rollout.trial import LIVE
 from savo_runtime.testing import FakeClock, memory_runtime, published_by_outbox
 from services.rollout.tests.house import House, furnished
 from services.rollout.tests.scans import completed, confirmed, refused, registered

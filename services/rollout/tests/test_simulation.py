@@ -9,8 +9,8 @@ from savo_contracts.rollout import STEPS, RolloutState
 from savo_contracts.scans import Arm
 from savo_rollout.confidence_sequences import Values
 from savo_rollout.evidence import ArmEvidence, Measure
+from savo_rollout.state import Trial
 from savo_rollout.steps import StepPolicy, arrive, decide
-from savo_rollout.trial import Trial
 from services.rollout.tests.ladder_simulation import Candidate, Run, Stream, Traffic, climb
 from services.rollout.tests.scans import NOON, registered
 

@@ -14,12 +14,12 @@ from savo_trainer.adapters.projection import PROJECTION
 from savo_trainer.adapters.samples import DatabaseSamples
 from savo_trainer.handlers import on_sample_erased, on_sample_stored, on_threshold_reached
 from savo_trainer.models.gate import GatePolicy
-from savo_trainer.models.registering import Register
-from savo_trainer.runs.carrying import CarryPolicy, CarryRuns
-from savo_trainer.runs.runs import Run, State
+from savo_trainer.models.registration import Register
+from savo_trainer.runs.run import Run, State
+from savo_trainer.runs.run_worker import CarryPolicy, CarryRuns
 from savo_trainer.runs.stages import Stages
 from savo_trainer.settings import TrainerSettings
-from savo_trainer.training.training import TrainPolicy
+from savo_trainer.training.plan import TrainPolicy
 
 __all__ = ["DEFINITION", "build", "training_policy"]
 

@@ -65,7 +65,7 @@ def prepare(
     from savo_trainer.workbench.console import speaking
 
     with speaking():
-        from savo_trainer.workbench.prepare_command import prepare_from
+        from savo_trainer.workbench.prepare import prepare_from
 
         prepare_from(source, output, split, seed, groups, session_gap, near_duplicates=near_duplicates, as_json=as_json)
 
@@ -84,7 +84,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train, export to ONNX and compare the two: runs/train/NAME/weights/{best.pt,best.onnx}."""
-    from savo_trainer.training.training import TrainPlan
+    from savo_trainer.training.plan import TrainPlan
     from savo_trainer.workbench.console import speaking, train_here
 
     with speaking():
@@ -109,7 +109,7 @@ def evaluate(
 def runs_list(as_json: AsJson = False) -> None:
     """The newest runs, as the running trainer tells them."""
     from savo_trainer.workbench.console import speaking
-    from savo_trainer.workbench.runs_command import show_runs
+    from savo_trainer.workbench.runs import show_runs
 
     with speaking():
         show_runs(as_json=as_json)
@@ -118,7 +118,7 @@ def runs_list(as_json: AsJson = False) -> None:
 def runs_show(run_id: Annotated[str, typer.Argument(help="Such as run-6a1d2f3e0000.")], as_json: AsJson = False) -> None:
     """One run with its history, figures and verdict."""
     from savo_trainer.workbench.console import speaking
-    from savo_trainer.workbench.runs_command import show_run
+    from savo_trainer.workbench.runs import show_run
 
     with speaking():
         show_run(run_id, as_json=as_json)
@@ -130,7 +130,7 @@ def runs_watch(
 ) -> None:
     """Follow a run to its verdict: epochs, losses, what comes next. Ends with 0 when it passed its gate, 1 when it did not."""
     from savo_trainer.workbench.console import speaking
-    from savo_trainer.workbench.runs_command import watch_runs
+    from savo_trainer.workbench.runs import watch_runs
 
     with speaking():
         watch_runs(run_id, as_json=as_json)
@@ -144,7 +144,7 @@ def runs_cancel(
 ) -> None:
     """End a run that waits or is going on; nothing of it is registered. A verdict that is there stays."""
     from savo_trainer.workbench.console import speaking
-    from savo_trainer.workbench.runs_command import cancel_run
+    from savo_trainer.workbench.runs import cancel_run
 
     with speaking():
         cancel_run(run_id, reason, by, as_json=as_json)
@@ -177,7 +177,7 @@ def models_register(
 ) -> None:
     """Bring a model that was trained elsewhere: checked, measured beside the champion, judged by the trainer's gate."""
     from savo_trainer.workbench.console import speaking
-    from savo_trainer.workbench.register_command import register_model
+    from savo_trainer.workbench.register import register_model
 
     with speaking():
         register_model(model, data, split, reason, by, weights=weights, as_json=as_json)

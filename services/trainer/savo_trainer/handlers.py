@@ -10,7 +10,7 @@ from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_STORED, TRAINING_THRES
 from savo_contracts.training import TrainingThresholdReached
 from savo_runtime.messaging.consuming.subscriptions import consumes
 from savo_trainer.ports import IndexedSample, RunLedger, SampleIndex
-from savo_trainer.runs.runs import requested
+from savo_trainer.runs.run import requested
 
 __all__ = ["on_sample_erased", "on_sample_stored", "on_threshold_reached"]
 

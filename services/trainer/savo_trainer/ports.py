@@ -11,8 +11,8 @@ from typing import Protocol
 from savo_contracts.envelope import Event
 from savo_contracts.samples import Split
 from savo_runtime.storage.port import ObjectStore
-from savo_trainer.runs.runs import Progress, Run, State, Transition
-from savo_trainer.training.training import Trained, TrainPlan
+from savo_trainer.runs.run import Progress, Run, State, Transition
+from savo_trainer.training.plan import Trained, TrainPlan
 
 __all__ = ["IndexedSample", "Lease", "Numbers", "ObjectStore", "OnProgress", "RunLedger", "Runner", "SampleIndex"]
 

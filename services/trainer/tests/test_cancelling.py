@@ -18,8 +18,8 @@ from savo_contracts.training import RunOutcome, TrainingFinished
 from savo_runtime.testing import published_by_outbox
 from savo_trainer.adapters.http import runs_app
 from savo_trainer.adapters.local_runner import LocalRunner
-from savo_trainer.runs.runs import Run, State
-from savo_trainer.training.training import Trained
+from savo_trainer.runs.run import Run, State
+from savo_trainer.training.plan import Trained
 from services.trainer.tests.trainer_fakes import LEASE_SECONDS, Crash, House, a_house, collect
 
 

@@ -13,8 +13,8 @@ import pytest
 from savo_trainer.adapters.local_runner import LocalRunner, environment
 from savo_trainer.adapters.processes import Mark, end_group, is_ours, read_mark, write_mark
 from savo_trainer.errors import RunImpossibleError, TrainingCrashedError
-from savo_trainer.runs.runs import Progress
-from savo_trainer.training.training import TrainPlan
+from savo_trainer.runs.run import Progress
+from savo_trainer.training.plan import TrainPlan
 
 PLAN = TrainPlan("yolov8n.yaml", 2, 4, 64, "cpu", None, 0, {})
 

@@ -22,7 +22,7 @@ from savo_runtime.storage.folder import FolderStore
 from savo_runtime.storage.port import ObjectStore
 from savo_runtime.storage.s3 import S3Store
 from savo_trainer.commands import register
-from savo_trainer.training.training import dataset
+from savo_trainer.training import dataset
 from savo_trainer.workbench import stored_samples
 from savo_trainer.workbench.yolo_folder import read_data_yaml, split_samples
 from tests.parts.addresses import free_port

@@ -15,8 +15,8 @@ from savo_contracts.samples import Split
 from savo_detection.model import Detector
 from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.models.evaluation import measure
-from savo_trainer.runs.runs import State
-from savo_trainer.training.training import TrainPolicy
+from savo_trainer.runs.run import State
+from savo_trainer.training.plan import TrainPolicy
 from services.trainer.tests.trainer_fakes import NAMES, House, a_house, class_list, make_champion, put_sample
 
 COLOURS = ((40, 40, 210), (40, 220, 240), (205, 225, 240))

@@ -26,8 +26,8 @@ from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.commands import register as register_words
 from savo_trainer.errors import TrainerRefusedError
 from savo_trainer.models.gate import GatePolicy
-from savo_trainer.models.registering import Register
-from savo_trainer.training.training import Trained
+from savo_trainer.models.registration import Register
+from savo_trainer.training.plan import Trained
 from savo_trainer.training.training_note import read_note, sha256_of, write_note
 from services.trainer.tests.trainer_fakes import House, a_house, make_champion
 

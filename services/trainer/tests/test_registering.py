@@ -18,7 +18,7 @@ from savo_contracts.training import Comparison, Evaluation, RunOutcome, Training
 from savo_runtime.testing import published_by_outbox
 from savo_trainer.adapters.http import runs_app
 from savo_trainer.models.gate import GatePolicy
-from savo_trainer.models.registering import Brought, Register
+from savo_trainer.models.registration import Brought, Register
 from services.trainer.tests.trainer_fakes import Crash, House, a_house, class_list, collect, make_champion
 
 ONNX, WEIGHTS = b"onnx from the shop", b"weights from the shop"

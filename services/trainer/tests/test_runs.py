@@ -16,8 +16,8 @@ from savo_contracts.training import RunOutcome, TrainingFinished
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.testing import published_by_outbox
 from savo_trainer.errors import ForbiddenMoveError, LeaseLostError, TrainingCrashedError
-from savo_trainer.runs.runs import State, check_move
-from savo_trainer.training.training import Trained
+from savo_trainer.runs.run import State, check_move
+from savo_trainer.training.plan import Trained
 from services.trainer.tests.trainer_fakes import LEASE_SECONDS, Crash, House, a_house, a_run, collect, make_champion
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from savo_trainer.training.training import Start, TrainPolicy, plan_for
+from savo_trainer.training.plan import Start, TrainPolicy, plan_for
 
 CHAMPION = Start("v1", ("egg", "milk"), Path("weights.pt"))
 

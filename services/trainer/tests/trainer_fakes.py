@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 from savo_contracts.documents import CLASSES_KEY, Alias, ClassList, IngredientClass, alias_key, sample_image_key, sample_labels_key
 from savo_contracts.samples import Split
 from savo_contracts.training import Evaluation, TrainingThresholdReached
-from savo_detection.evaluation.evaluation import EvaluationSample, ImageRecord
+from savo_detection.evaluation.evaluator import EvaluationSample, ImageRecord
 from savo_runtime.service import Runtime
 from savo_runtime.testing import FakeClock, MemoryStore, memory_runtime
 from savo_trainer.adapters.lease import DatabaseLease
@@ -24,10 +24,10 @@ from savo_trainer.adapters.samples import DatabaseSamples
 from savo_trainer.models.evaluation import Measured
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.ports import IndexedSample, OnProgress
-from savo_trainer.runs.carrying import CarryPolicy, CarryRuns
-from savo_trainer.runs.runs import Progress, Run, requested
+from savo_trainer.runs.run import Progress, Run, requested
+from savo_trainer.runs.run_worker import CarryPolicy, CarryRuns
 from savo_trainer.runs.stages import Stages
-from savo_trainer.training.training import Trained, TrainPlan, TrainPolicy
+from savo_trainer.training.plan import Trained, TrainPlan, TrainPolicy
 
 NAMES = ("tomato", "banana", "egg")
 LEASE_SECONDS = 30.0

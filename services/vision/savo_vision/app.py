@@ -23,20 +23,20 @@ from savo_vision.adapters.calling import Calls
 from savo_vision.adapters.models import ModelFiles
 from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.projection import PROJECTION
+from savo_vision.adapters.recorded_answers import Unasked
 from savo_vision.adapters.results import StoredResults
-from savo_vision.adapters.unasked import Unasked
 from savo_vision.budget import Budget
 from savo_vision.costs import USUAL_CALL, CostPolicy
-from savo_vision.detecting import Detecting
+from savo_vision.detection_threads import Detecting
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.handlers import on_rollout_changed, on_scan_erased, on_scan_requested, on_subject_erased
 from savo_vision.model_slot import ModelSlot, load_engine
 from savo_vision.ports import Provider
 from savo_vision.routing import Router, RoutingPolicy
-from savo_vision.scanning import Scan, ScanPolicy
-from savo_vision.second_looks import SecondLookPolicy, SecondLooks
+from savo_vision.routing_updates import Steering
+from savo_vision.scan import Scan, ScanPolicy
 from savo_vision.settings import VisionSettings
-from savo_vision.steering import Steering
+from savo_vision.shadow import SecondLookPolicy, SecondLooks
 
 PROVIDER_PLACES = 72
 """Scans in flight in one replica that ask the provider: 64 calls at once, and the rest on their way to one or from one."""

@@ -8,8 +8,8 @@ from savo_contracts.topics import ROLLOUT_CHANGED, SCANS_COMPLETED, SCANS_ERASED
 from savo_contracts.users import SubjectErased
 from savo_runtime.messaging.consuming.subscriptions import consumes, publishes
 from savo_vision.ports import Results
-from savo_vision.scanning import Scan
-from savo_vision.steering import Steering
+from savo_vision.routing_updates import Steering
+from savo_vision.scan import Scan
 
 
 @consumes(SCANS_REQUESTED)

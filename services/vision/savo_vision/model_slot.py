@@ -22,7 +22,7 @@ from savo_contracts.models import ModelRef, ModelRefused
 from savo_detection.engines.choosing import Engines
 from savo_detection.engines.cpus import give_way
 from savo_detection.errors import ModelRefusedError, in_a_line
-from savo_detection.evaluation.golden import departure
+from savo_detection.evaluation.golden_pictures import departure
 from savo_detection.model import DetectedBox, Detector
 from savo_detection.photos.decoding import Pixels
 from savo_runtime.telemetry.metrics import MODEL_SWAP, MODELS_REFUSED

@@ -25,14 +25,14 @@ from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.results import StoredResults
 from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy, Price, Usage
-from savo_vision.detecting import Detecting
+from savo_vision.detection_threads import Detecting
 from savo_vision.detections import Answer
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.model_slot import ModelSlot
 from savo_vision.ports import ModelFile
 from savo_vision.routing import Router, RoutingPolicy
-from savo_vision.scanning import Scan, ScanPolicy
-from savo_vision.steering import Steering
+from savo_vision.routing_updates import Steering
+from savo_vision.scan import Scan, ScanPolicy
 from services.vision.tests.wire import Wire, serving
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

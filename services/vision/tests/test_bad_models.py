@@ -24,8 +24,8 @@ from savo_vision.app import build_steering
 from savo_vision.model_slot import ModelSlot, load_engine
 from savo_vision.ports import ModelFile
 from savo_vision.routing import Router, RoutingPolicy
+from savo_vision.routing_updates import Steering
 from savo_vision.settings import VisionSettings
-from savo_vision.steering import Steering
 from services.vision.tests.conftest import rollout
 
 

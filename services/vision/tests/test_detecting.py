@@ -13,7 +13,7 @@ import pytest
 
 from savo_detection.errors import UnreadablePhotoError
 from savo_detection.model import DetectedBox
-from savo_vision.detecting import Detecting
+from savo_vision.detection_threads import Detecting
 from services.vision.tests.conftest import BOX, FakeEngine
 
 

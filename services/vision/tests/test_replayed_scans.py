@@ -13,7 +13,7 @@ from savo_vision.adapters.results import StoredResults
 from savo_vision.costs import Usage
 from savo_vision.detections import Answer, RawAnswer
 from savo_vision.errors import ProviderAnswerError
-from savo_vision.scanning import Scan
+from savo_vision.scan import Scan
 from services.vision.tests.conftest import NOW, FakeEngine, World, model_ref, request, rollout, seen
 
 

@@ -15,13 +15,13 @@ from savo_runtime.telemetry.metrics import SCAN_COST, SECOND_LOOK_ITEMS, SECOND_
 from savo_vision.adapters.results import StoredResults
 from savo_vision.app import build_scan
 from savo_vision.costs import CostPolicy, Price, Usage
-from savo_vision.detecting import Detecting
+from savo_vision.detection_threads import Detecting
 from savo_vision.detections import Answer
 from savo_vision.errors import ProviderUnavailableError
 from savo_vision.routing import RoutingPolicy
-from savo_vision.scanning import Scan
-from savo_vision.second_looks import MOST_WAITING, Kind, SecondLookPolicy, SecondLooks
+from savo_vision.scan import Scan
 from savo_vision.settings import VisionSettings
+from savo_vision.shadow import MOST_WAITING, Kind, SecondLookPolicy, SecondLooks
 from services.vision.tests.conftest import NOW, FakeEngine, World, model_ref, request, rollout, seen
 
 TRIAL = rollout(1, 0.0, candidate=model_ref("v2"), champion=model_ref("v1"))

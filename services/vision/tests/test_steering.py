@@ -13,7 +13,7 @@ from savo_detection.errors import ModelRefusedError
 from savo_runtime.errors import DependencyDownError
 from savo_vision.errors import ModelMissingError
 from savo_vision.routing import RoutingPolicy
-from savo_vision.steering import Steering
+from savo_vision.routing_updates import Steering
 from services.vision.tests.conftest import FakeEngine, World, model_ref, photo_bytes, request, rollout
 
 V1, V2, V3 = model_ref("v1"), model_ref("v2"), model_ref("v3")

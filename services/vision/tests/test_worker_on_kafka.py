@@ -21,7 +21,7 @@ from libs.runtime.tests.messaging.bench import Bench, clean_topics, eventually, 
 from savo_contracts.scans import FailureCode, ScanFailed, ServedBy
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_ERASED, SCANS_FAILED, SCANS_REQUESTED, SUBJECTS_ERASED
 from savo_detection.engines.cpus import usable_cpus
-from savo_runtime.messaging.consuming.lanes import WINDOW
+from savo_runtime.messaging.consuming.parallel_consumer import WINDOW
 from savo_runtime.settings import RuntimeSettings
 from savo_vision.app import CALL_SECONDS, PROVIDER_PLACES
 from services.vision.tests.replicas import (

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from savo_detection.differences.differences import PlainChange
+from savo_detection.differences.comparison import PlainChange
 from savo_detection.differences.sheet import COLOURS
 
 __all__ = ["PAGE_END", "change_words", "figure", "page_head", "table", "totals"]

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from savo_contracts.geometry import BoundingBox
-from savo_detection.differences.differences import PlainChange
+from savo_detection.differences.comparison import PlainChange
 from savo_detection.photos.decoding import decode
 
 __all__ = ["COLOURS", "SIDE", "draw_sheet"]

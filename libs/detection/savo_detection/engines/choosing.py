@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from savo_detection.engines.apart import Apart
-from savo_detection.engines.engines import BUILDERS, BY_NAME_ALONE, ONNX_RUNTIME, Builder, Engine, installed_engines
+from savo_detection.engines.backends import BUILDERS, BY_NAME_ALONE, ONNX_RUNTIME, Builder, Engine, installed_engines
 from savo_detection.engines.weighing import Choice, Clock, Network, UnfitError, batch_for, built, shaped, shortened
 from savo_detection.errors import ModelRefusedError
 

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from savo_detection.engines.agreement import CLOSELY, EXACTLY, ROUGHLY, Nearness, agree, best_boxes, picture_tensor, seen_by, shows_anything
+from savo_detection.engines.backends import BUILDERS, BY_NAME_ALONE, ON_GPU, ONNX_RUNTIME, Builder, Engine, OnnxRuntimeEngine
 from savo_detection.engines.cpus import at_usual_priority
-from savo_detection.engines.engines import BUILDERS, BY_NAME_ALONE, ON_GPU, ONNX_RUNTIME, Builder, Engine, OnnxRuntimeEngine
+from savo_detection.engines.parity import CLOSELY, EXACTLY, ROUGHLY, Nearness, agree, best_boxes, picture_tensor, seen_by, shows_anything
 from savo_detection.errors import in_a_line
-from savo_detection.fewer_steps import in_fewer_steps
-from savo_detection.heads import Head
+from savo_detection.graph_optimizations import in_fewer_steps
+from savo_detection.output_decoders import Head
 from savo_detection.photos.letterbox import STRIDE
 
 __all__ = ["Choice", "Clock", "Network", "UnfitError", "batch_for", "built", "shaped", "shortened", "weigh"]

@@ -18,10 +18,10 @@ from savo_contracts.envelope import Envelope, Event
 from savo_contracts.recipes import RecipesRequested, RecipesSuggested
 from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, SUBJECTS_ERASED, TRAINING_THRESHOLD_REACHED, Topic
 from savo_runtime.messaging.consuming.consumers import Consumers
-from savo_runtime.messaging.consuming.consuming import PolicyFigures
+from savo_runtime.messaging.consuming.policy import PolicyFigures
 from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
 from savo_runtime.messaging.kafka.topics import ensure_topics
-from savo_runtime.messaging.publishing.publishing import Publisher, record_of
+from savo_runtime.messaging.publishing.publisher import Publisher, record_of
 from savo_runtime.settings import RuntimeSettings
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from savo_runtime.messaging.consuming.dead_letters import DeadLetterCap
-from savo_runtime.messaging.consuming.gate import Backoff, Gate
+from savo_runtime.messaging.consuming.dependency_pause import Backoff, Gate
 
 
 def gate(first: float = 0.01, most: float = 0.02) -> tuple[Gate, list[str | None]]:

@@ -17,7 +17,7 @@ from savo_runtime.errors import DependencyDownError
 from savo_runtime.messaging.consuming.progress import UnhealthyError
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes, publishes, read_snapshot
 from savo_runtime.messaging.kafka.topics import ensure_topics
-from savo_runtime.messaging.publishing.publishing import Publisher
+from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings
 from tests.parts.kafka import RealKafka
 

@@ -15,13 +15,13 @@ from structlog.testing import capture_logs
 
 from savo_contracts.topics import ROLLOUT_CHANGED, SCANS_REQUESTED, TOPICS, dead_letter_topics
 from savo_runtime.errors import DependencyDownError, FatalError
+from savo_runtime.messaging.consuming import consumers as consumers_module
 from savo_runtime.messaging.consuming.consumers import Consumers
-from savo_runtime.messaging.consuming.consuming import consumers as consumers_module
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
 from savo_runtime.messaging.kafka.broker import connection_arguments, group_of, librdkafka_arguments, make_broker
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from savo_runtime.messaging.kafka.topics import ensure_topics
-from savo_runtime.messaging.publishing.publishing import Publisher
+from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings
 from tests.parts.addresses import free_port
 

@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError
 
-from savo_runtime.messaging.consuming.lanes import ONLY_KIND, Delivery, Lanes
+from savo_runtime.messaging.consuming.parallel_consumer import ONLY_KIND, Delivery, Lanes
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 

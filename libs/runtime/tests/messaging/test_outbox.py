@@ -16,7 +16,7 @@ from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.messaging.publishing.inbox import first_time
 from savo_runtime.messaging.publishing.outbox import BATCH, Outbox, OutboxRelay
-from savo_runtime.messaging.publishing.publishing import OutgoingRecord
+from savo_runtime.messaging.publishing.publisher import OutgoingRecord
 from savo_runtime.messaging.publishing.tables import OutboxRow
 from savo_runtime.schema import migrate
 

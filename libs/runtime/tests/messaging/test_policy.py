@@ -15,10 +15,10 @@ from savo_contracts.recipes import RecipesRequested, RecipesSuggested
 from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, TRAINING_THRESHOLD_REACHED
 from savo_contracts.training import TrainingThresholdReached
 from savo_runtime.errors import DependencyDownError, FatalError, InvalidMessageError, RetryableError
-from savo_runtime.messaging.consuming.consuming import PolicyFigures
+from savo_runtime.messaging.consuming.policy import PolicyFigures
 from savo_runtime.messaging.consuming.progress import UnhealthyError
 from savo_runtime.messaging.consuming.subscriptions import Kinds, Subscription, bind, consumes, publishes
-from savo_runtime.messaging.publishing.publishing import Publisher
+from savo_runtime.messaging.publishing.publisher import Publisher
 
 LETTERS = RECIPES_REQUESTED.dead_letters("reasoning")
 

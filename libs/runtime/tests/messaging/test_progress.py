@@ -11,12 +11,12 @@ from aiokafka import TopicPartition
 
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
-from savo_runtime.messaging.consuming.consuming import Reader
 from savo_runtime.messaging.consuming.dead_letters import DeadLetters
-from savo_runtime.messaging.consuming.lanes import ONLY_KIND
+from savo_runtime.messaging.consuming.parallel_consumer import ONLY_KIND
+from savo_runtime.messaging.consuming.policy import Reader
 from savo_runtime.messaging.consuming.progress import Progress, UnhealthyError
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
-from savo_runtime.messaging.publishing.publishing import Publisher
+from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings
 
 GROUP = "savo.reasoning.recipes.requested"

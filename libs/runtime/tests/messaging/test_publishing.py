@@ -15,7 +15,7 @@ from savo_contracts.envelope import Envelope
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.errors import DependencyDownError, InvalidMessageError
-from savo_runtime.messaging.publishing.publishing import OutgoingRecord, Publisher, record_of
+from savo_runtime.messaging.publishing.publisher import OutgoingRecord, Publisher, record_of
 from savo_runtime.messaging.tracing import consuming, current_traceparent
 from savo_runtime.settings import RuntimeSettings
 

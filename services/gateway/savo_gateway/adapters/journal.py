@@ -15,7 +15,7 @@ from savo_contracts.envelope import Envelope, RecordRef
 from savo_contracts.samples import SampleRejected
 from savo_contracts.scans import ScanFailed
 from savo_gateway.adapters.tables import RecordRow
-from savo_gateway.scans.tracing import Passage
+from savo_gateway.scans.trace import Passage
 from savo_runtime.database import Database, insert_once
 from savo_runtime.messaging.consuming.subscriptions import Outcome, Subscription
 from savo_runtime.messaging.publishing.tables import OutboxRow

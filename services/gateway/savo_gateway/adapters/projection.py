@@ -27,7 +27,7 @@ from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.figure_store import SqlFigures
 from savo_gateway.adapters.rows import write_answer, write_failure
 from savo_gateway.adapters.tables import AuditRow, Base, ModelRow, RecipesRow, RejectionRow, RunRow, SampleLabelRow, SampleRow, ScanRow
-from savo_gateway.scans.scans import ScanStatus
+from savo_gateway.scans.acceptance import ScanStatus
 from savo_runtime.database import Database
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
 from savo_runtime.projection import Fold, ProjectedTable, Projection

@@ -16,7 +16,7 @@ from savo_gateway.adapters.tables import PhotoOwnerRow, ReportedPhotoRow, ScanRo
 from savo_gateway.confirmations.submissions import KeptPhoto
 from savo_gateway.errors import InvalidRequestError
 from savo_gateway.photos.uploads import Photo
-from savo_gateway.scans.scans import ScanStatus
+from savo_gateway.scans.acceptance import ScanStatus
 from savo_runtime.database import Database, insert_once
 
 __all__ = ["SqlReportedScans"]

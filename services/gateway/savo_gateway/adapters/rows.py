@@ -14,8 +14,8 @@ from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed, Storage
 from savo_gateway.access.access import Person
 from savo_gateway.adapters.tables import ConfirmationRow, ScanRow, SubjectRow
 from savo_gateway.confirmations.confirmations import ConfirmationRequest
-from savo_gateway.confirmations.settling import settle
-from savo_gateway.scans.scans import Confirmation, RefusedWord, Scan, ScanError, ScanStatus
+from savo_gateway.confirmations.edit_merging import settle
+from savo_gateway.scans.acceptance import Confirmation, RefusedWord, Scan, ScanError, ScanStatus
 from savo_runtime.database import insert_once
 
 __all__ = ["subject_for", "to_confirmation", "to_requests", "to_scan", "write_answer", "write_failure"]

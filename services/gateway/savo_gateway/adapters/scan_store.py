@@ -17,9 +17,9 @@ from savo_gateway.access.access import Person
 from savo_gateway.adapters.rows import subject_for, to_requests, to_scan, write_answer, write_failure
 from savo_gateway.adapters.tables import ConfirmationRow, IdempotencyRow, PhotoOwnerRow, ScanRow, SubjectRow
 from savo_gateway.confirmations.confirmations import ConfirmationRequest, Confirmed, check_may_confirm, confirmed_event
-from savo_gateway.confirmations.settling import check_possible, settle
+from savo_gateway.confirmations.edit_merging import check_possible, settle
 from savo_gateway.errors import IdempotencyKeyReusedError, ScanNotFoundError
-from savo_gateway.scans.scans import IdempotencyClaim, NewScan, Scan, ScanStatus, requested
+from savo_gateway.scans.acceptance import IdempotencyClaim, NewScan, Scan, ScanStatus, requested
 from savo_runtime.database import Database, insert_all, insert_once
 from savo_runtime.messaging.publishing.outbox import Outbox
 

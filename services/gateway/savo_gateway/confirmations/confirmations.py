@@ -16,10 +16,10 @@ from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
 from savo_contracts.scans import Action, ConfirmedItem, ScanCompleted, ScanConfirmed, StorageLocation
 from savo_gateway.errors import ScanFailedError, ScanNotCompletedError
-from savo_gateway.scans.scans import Scan, ScanStatus
+from savo_gateway.scans.acceptance import Scan, ScanStatus
 
 if TYPE_CHECKING:
-    from savo_gateway.confirmations.settling import Settled
+    from savo_gateway.confirmations.edit_merging import Settled
 
 __all__ = ["ConfirmationRequest", "Confirmed", "ItemEdit", "canonical", "check_may_confirm", "confirmed_event"]
 

@@ -18,11 +18,11 @@ from savo_contracts.ingredients import normalise
 from savo_contracts.scans import Action, Arm, Detection, ScanCompleted, ServedBy, StorageLocation
 from savo_gateway.access.access import Person
 from savo_gateway.confirmations.confirmations import ConfirmationRequest, IngredientName, ItemEdit
-from savo_gateway.confirmations.settling import SAME_BOX_IOU
+from savo_gateway.confirmations.edit_merging import SAME_BOX_IOU
 from savo_gateway.errors import InvalidRequestError, NotInAnswerError, PhotoNotFoundError
 from savo_gateway.ports import ReportedScans, ScanStore
-from savo_gateway.scans.finishing import ConfirmScan
-from savo_gateway.scans.scans import SCAN_ID, Scan, TakePhoto
+from savo_gateway.scans.acceptance import SCAN_ID, Scan, TakePhoto
+from savo_gateway.scans.completion import ConfirmScan
 
 __all__ = ["KeepPhoto", "KeptPhoto", "Report", "ReportedItem", "SubmitReport"]
 

@@ -11,16 +11,16 @@ from fastapi import Depends, Request
 from structlog.contextvars import bind_contextvars
 
 from savo_gateway.access.access import CheckCaller, Person, Principal, Scope, person_named
-from savo_gateway.access.rates import RateLimit
+from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.confirmations.submissions import KeepPhoto, SubmitReport
 from savo_gateway.errors import ScanNotFoundError
 from savo_gateway.figures.stats import ShowProgress, ShowStats
 from savo_gateway.photos.uploads import UploadLimits
 from savo_gateway.ports import AuditLog, Digests, FigureStore, Journal, RolloutDesk, ScanStore
 from savo_gateway.rollout_mirror import RolloutMirror
-from savo_gateway.scans.finishing import ConfirmScan
-from savo_gateway.scans.scans import AcceptScan, ReadPhoto, Scan, is_scan_id
-from savo_gateway.scans.watching import WaitForScan
+from savo_gateway.scans.acceptance import AcceptScan, ReadPhoto, Scan, is_scan_id
+from savo_gateway.scans.completion import ConfirmScan
+from savo_gateway.scans.long_polling import WaitForScan
 
 __all__ = ["Gateway", "OpsCaller", "ScansCaller", "TheGateway", "TrainingCaller", "VisibleScan", "find_visible", "name_of", "person_for"]
 

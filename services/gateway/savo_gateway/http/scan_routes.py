@@ -19,7 +19,7 @@ from savo_gateway.http.gateway import Gateway, ScansCaller, TheGateway, VisibleS
 from savo_gateway.http.problems import PROBLEM_RESPONSES
 from savo_gateway.http.shapes import ConfirmationView, ScanForm, ScanPage, ScanTrace, ScanView
 from savo_gateway.http.traces import trace_of
-from savo_gateway.scans.scans import Scan, ScanOrder, is_scan_id
+from savo_gateway.scans.acceptance import Scan, ScanOrder, is_scan_id
 
 __all__ = ["photo_body", "receive_photo", "router"]
 

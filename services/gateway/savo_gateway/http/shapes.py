@@ -10,8 +10,8 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Arm, ConfirmedItem, Detection, FallbackReason, ScanCompleted, ServedBy, StorageLocation
-from savo_gateway.scans.scans import SCAN_ID, Confirmation, RefusedWord, Scan, ScanStatus
-from savo_gateway.scans.tracing import Passage
+from savo_gateway.scans.acceptance import SCAN_ID, Confirmation, RefusedWord, Scan, ScanStatus
+from savo_gateway.scans.trace import Passage
 
 __all__ = ["ConfirmationView", "PhotoForm", "RecordView", "ScanForm", "ScanPage", "ScanTrace", "ScanView"]
 

@@ -18,8 +18,8 @@ from savo_contracts.topics import (
     SCANS_REQUESTED,
 )
 from savo_gateway.http.shapes import Hop, RecordView, ScanTrace
-from savo_gateway.scans.scans import Scan
-from savo_gateway.scans.tracing import Passage, standing_of
+from savo_gateway.scans.acceptance import Scan
+from savo_gateway.scans.trace import Passage, standing_of
 
 __all__ = ["trace_of"]
 

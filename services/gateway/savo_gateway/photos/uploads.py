@@ -20,8 +20,8 @@ from savo_detection.errors import PhotoTooLargeError, UnsupportedPhotoError
 from savo_detection.photos.decoding import PhotoFacts, probe
 from savo_detection.photos.headers import media_type_of
 from savo_gateway.errors import UploadFlaw, UploadRefusedError
-from savo_gateway.photos.cutoff import is_cut_off
-from savo_gateway.photos.segments import BrokenContainerError, without_metadata
+from savo_gateway.photos.metadata_stripping import BrokenContainerError, without_metadata
+from savo_gateway.photos.truncation import is_cut_off
 
 __all__ = ["ALLOWED_TYPES", "Photo", "UploadLimits", "prepare"]
 

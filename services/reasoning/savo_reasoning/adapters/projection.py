@@ -6,7 +6,7 @@ from sqlalchemy import Table
 
 from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.topics import RECIPES_SUGGESTED, SCANS_ERASED, SUBJECTS_ERASED
-from savo_reasoning.adapters.shelf import DatabaseShelf
+from savo_reasoning.adapters.suggestion_store import DatabaseShelf
 from savo_reasoning.adapters.tables import Base, ErasedScanRow, ErasedSubjectRow, SuggestionRow
 from savo_reasoning.handlers import on_scan_erased, on_subject_erased
 from savo_reasoning.ports import Shelf

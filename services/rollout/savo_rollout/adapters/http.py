@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from savo_rollout.conducting import Rollout
 from savo_rollout.control import Command
 from savo_rollout.errors import IncompleteError, NeedsForceError, NotPossibleError, UnknownModelError
+from savo_rollout.rollout import Rollout
 
 __all__ = ["rollout_app"]
 

@@ -25,7 +25,7 @@ from savo_rollout.confidence_sequences import Values
 from savo_rollout.errors import OvertakenError
 from savo_rollout.evidence import ArmEvidence, ConfirmedScan, EndedScan, Limits, Measure
 from savo_rollout.ports import HistoryEntry
-from savo_rollout.trial import Trial, changed_event
+from savo_rollout.state import Trial, changed_event
 from savo_runtime.database import Database, upsert
 from savo_runtime.messaging.publishing.inbox import first_time
 from savo_runtime.messaging.publishing.outbox import Outbox

@@ -16,9 +16,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from savo_trainer.errors import ChampionMovedError, ClassesUnknownError, RunEndedError
-from savo_trainer.models.registering import Brought, Register, Wanted
+from savo_trainer.models.registration import Brought, Register, Wanted
 from savo_trainer.ports import RunLedger
-from savo_trainer.runs.runs import Run
+from savo_trainer.runs.run import Run
 
 __all__ = ["models_routes", "runs_app", "runs_routes"]
 

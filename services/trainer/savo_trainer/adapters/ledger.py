@@ -19,8 +19,8 @@ from savo_runtime.telemetry.audit import Action, audit
 from savo_trainer.adapters.lease import DatabaseLease
 from savo_trainer.adapters.tables import RunRow, TransitionRow
 from savo_trainer.errors import RunCancelledError
-from savo_trainer.runs.announcing import training_finished
-from savo_trainer.runs.runs import OPEN, Facts, Progress, Run, State, Transition, cancelled, check_move
+from savo_trainer.runs.events import training_finished
+from savo_trainer.runs.run import OPEN, Facts, Progress, Run, State, Transition, cancelled, check_move
 
 __all__ = ["DatabaseLedger"]
 

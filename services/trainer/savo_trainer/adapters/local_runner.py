@@ -22,8 +22,8 @@ import structlog
 from savo_trainer.adapters.processes import Mark, end_group, is_ours, read_mark, write_mark
 from savo_trainer.errors import RunImpossibleError, TrainingCrashedError
 from savo_trainer.ports import OnProgress
-from savo_trainer.runs.runs import Progress
-from savo_trainer.training.training import Trained, TrainPlan
+from savo_trainer.runs.run import Progress
+from savo_trainer.training.plan import Trained, TrainPlan
 
 __all__ = ["LocalRunner"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from savo_contracts.documents import GoldenBox, GoldenPicture, ManifestLine
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.training import Comparison, Evaluation
-from savo_detection.evaluation.evaluation import EvaluationResult, EvaluationSample, ImageRecord, compare, evaluate
-from savo_detection.evaluation.golden import Golden, SurestPhotos
+from savo_detection.evaluation.evaluator import EvaluationResult, EvaluationSample, ImageRecord, compare, evaluate
+from savo_detection.evaluation.golden_pictures import Golden, SurestPhotos
 from savo_detection.model import DetectedBox, Detector
 from savo_trainer.models.gate import ClassChange
 from savo_trainer.training.dataset import image_path, labels_path, parse_labels

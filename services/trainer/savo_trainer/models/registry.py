@@ -16,8 +16,8 @@ from pathlib import Path
 from savo_contracts.documents import Alias, ClassList, IngredientClass, ModelReport, alias_key, model_key
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_trainer.ports import Numbers
-from savo_trainer.runs.runs import Facts, Run
-from savo_trainer.training.training import Start, Trained
+from savo_trainer.runs.run import Facts, Run
+from savo_trainer.training.plan import Start, Trained
 from savo_trainer.training.training_note import sha256_of
 
 __all__ = [

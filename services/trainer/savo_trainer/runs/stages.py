@@ -14,17 +14,17 @@ import structlog
 
 from savo_contracts.documents import model_key
 from savo_contracts.samples import Split
-from savo_detection.evaluation.evaluation import EvaluationSample
+from savo_detection.evaluation.evaluator import EvaluationSample
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.port import ObjectStore
 from savo_trainer.models.evaluation import Measured, golden_pictures, holdout_samples, measure, set_beside
 from savo_trainer.models.gate import ClassChange, Evidence, GatePolicy, Verdict, judge
 from savo_trainer.models.registry import champion_version, fetch_start, remove_candidate, report_of, store_candidate, store_report
 from savo_trainer.ports import Numbers, RunLedger, Runner, SampleIndex
-from savo_trainer.runs.announcing import events_of, training_finished
-from savo_trainer.runs.runs import Facts, Progress, Run, State
+from savo_trainer.runs.events import events_of, training_finished
+from savo_trainer.runs.run import Facts, Progress, Run, State
 from savo_trainer.training.dataset import Frozen, Material, freeze, materialise, read_manifest
-from savo_trainer.training.training import Trained, TrainPlan, TrainPolicy, plan_for
+from savo_trainer.training.plan import Trained, TrainPlan, TrainPolicy, plan_for
 
 __all__ = ["Measure", "Stages"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from savo_contracts.envelope import Message, Sha256
-from savo_trainer.training.training import Trained
+from savo_trainer.training.plan import Trained
 
 __all__ = ["TrainingNote", "read_note", "sha256_of", "write_note"]
 

@@ -26,8 +26,8 @@ from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_trainer.adapters.local_runner import LocalRunner
-from savo_trainer.runs.runs import Progress as Epoch
-from savo_trainer.training.training import TrainPlan
+from savo_trainer.runs.run import Progress as Epoch
+from savo_trainer.training.plan import TrainPlan
 
 __all__ = ["diff_models", "evaluate_file", "export_here", "show_model", "show_models", "speaking", "train_here"]
 
@@ -101,7 +101,7 @@ def export_here(weights: Path, imgsz: int, *, as_json: bool) -> None:
 
 
 def evaluate_file(model: Path, data: Path, split: str, *, as_json: bool) -> None:
-    from savo_detection.evaluation.evaluation import evaluate
+    from savo_detection.evaluation.evaluator import evaluate
     from savo_detection.model import Detector
     from savo_trainer.models.evaluation import as_evaluation
     from savo_trainer.workbench.yolo_folder import FolderError, read_data_yaml, split_samples
@@ -130,8 +130,8 @@ def evaluate_file(model: Path, data: Path, split: str, *, as_json: bool) -> None
 
 
 def diff_models(before: str, after: str, data: Path | None, split: str, output: Path | None, pictures: int, *, as_json: bool) -> None:
-    from savo_trainer.workbench.diff.comparing import DiffOrder, compare_models
-    from savo_trainer.workbench.diff.telling import tell
+    from savo_trainer.workbench.diff.comparison import DiffOrder, compare_models
+    from savo_trainer.workbench.diff.terminal import tell
 
     folder = output or load_settings(RuntimeSettings).data_dir / "diffs" / re.sub(r"[^\w.]+", "-", f"{before}-{after}").strip("-.")[-80:]
     order = DiffOrder(before, after, data, split, folder, pictures)

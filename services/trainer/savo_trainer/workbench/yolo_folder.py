@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import yaml
 
-from savo_detection.evaluation.evaluation import EvaluationSample, Truth
+from savo_detection.evaluation.evaluator import EvaluationSample, Truth
 from savo_trainer.models.evaluation import truth_of
 from savo_trainer.training.dataset import parse_labels
 from savo_trainer.workbench.preparing import SPLITS, Grouping, Photo, deal, difference_hash, group_photos

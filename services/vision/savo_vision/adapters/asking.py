@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from savo_detection.photos.shrinking import shrunk_jpeg
+from savo_detection.photos.downscaling import shrunk_jpeg
 from savo_runtime.telemetry.metrics import PROVIDER_PHOTO_BYTES, PROVIDER_TOKENS
 from savo_vision.adapters.calling import Calls
 from savo_vision.adapters.prompt import MAX_SIDE

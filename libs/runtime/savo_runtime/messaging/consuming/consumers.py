@@ -13,14 +13,14 @@ from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 
 from savo_runtime.errors import DependencyDownError, FatalError
-from savo_runtime.messaging.consuming.consuming import ConsumerPolicy, PolicyFigures, Reader
 from savo_runtime.messaging.consuming.dead_letters import DeadLetters
+from savo_runtime.messaging.consuming.policy import ConsumerPolicy, PolicyFigures, Reader
 from savo_runtime.messaging.consuming.progress import Progress, UnhealthyError
 from savo_runtime.messaging.consuming.snapshots import SnapshotReader
 from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
 from savo_runtime.messaging.kafka.broker import make_broker, member_arguments
 from savo_runtime.messaging.kafka.topics import ensure_topics
-from savo_runtime.messaging.publishing.publishing import Publisher
+from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["Consumers"]

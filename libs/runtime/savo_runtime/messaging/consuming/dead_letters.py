@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord
 from savo_contracts.envelope import RecordHeaders
 from savo_contracts.topics import Topic
 from savo_runtime.errors import SavoError
-from savo_runtime.messaging.publishing.publishing import OutgoingRecord, Publisher
+from savo_runtime.messaging.publishing.publisher import OutgoingRecord, Publisher
 from savo_runtime.telemetry.metrics import DEAD_LETTERS
 
 __all__ = ["REDRIVES_HEADER", "DeadLetterCap", "DeadLetters", "reason_of"]

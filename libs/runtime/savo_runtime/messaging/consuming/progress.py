@@ -15,7 +15,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from savo_runtime.messaging.consuming.consuming import Reader
+from savo_runtime.messaging.consuming.policy import Reader
 
 __all__ = ["Progress", "UnhealthyError"]
 

@@ -13,11 +13,11 @@ from aiokafka.errors import KafkaError
 from savo_contracts.envelope import Envelope
 from savo_runtime.errors import DependencyDownError, FatalError, RetryableError
 from savo_runtime.messaging.consuming.dead_letters import reason_of
-from savo_runtime.messaging.consuming.gate import Backoff
+from savo_runtime.messaging.consuming.dependency_pause import Backoff
 from savo_runtime.messaging.consuming.records import UnreadableRecordError, decode
 from savo_runtime.messaging.consuming.subscriptions import Snapshot
 from savo_runtime.messaging.kafka.broker import connection_arguments, reading_arguments
-from savo_runtime.messaging.kafka.naming import name_on_kafka
+from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.replay_mark import within_replay
 from savo_runtime.messaging.tracing import about, consuming
 from savo_runtime.settings import RuntimeSettings

@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 
 from savo_contracts.topics import ROLLOUT_CHANGED, TOPICS, Topic
 from savo_runtime.messaging.kafka.broker import connection_arguments, group_of
-from savo_runtime.messaging.kafka.naming import name_on_kafka
+from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.metrics import CONSUMER_LAG, CONSUMER_STUCK
 

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from savo_contracts.topics import TOPICS, Retention, Topic, dead_letter_topics
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.messaging.kafka.broker import MAX_RECORD_BYTES, connection_arguments
-from savo_runtime.messaging.kafka.naming import name_on_kafka
+from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["ensure_topics"]

@@ -27,7 +27,7 @@ from savo_contracts.envelope import Envelope, Event, RecordRef, derived_id
 from savo_contracts.topics import topic_of
 from savo_runtime.database import insert_once
 from savo_runtime.errors import SavoError
-from savo_runtime.messaging.publishing.publishing import OutgoingRecord
+from savo_runtime.messaging.publishing.publisher import OutgoingRecord
 from savo_runtime.messaging.publishing.tables import OutboxRow
 from savo_runtime.messaging.replay_mark import current_replay
 from savo_runtime.messaging.tracing import current_traceparent, publishing

@@ -9,8 +9,8 @@ from typing import Any
 
 from savo_detection.differences.html import PAGE_END, figure, page_head, table, totals
 from savo_detection.differences.sheet import draw_sheet
-from savo_trainer.workbench.diff import words
-from savo_trainer.workbench.diff.measuring import Differences
+from savo_trainer.workbench.diff import sentences as words
+from savo_trainer.workbench.diff.measurement import Differences
 from savo_trainer.workbench.diff.photos import ComparedPhoto
 
 __all__ = ["draw_pictures", "write_page"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from savo_contracts.documents import ManifestLine
 from savo_contracts.samples import Split
-from savo_detection.evaluation.evaluation import Truth
+from savo_detection.evaluation.evaluator import Truth
 from savo_runtime.storage.port import ObjectStore
 from savo_trainer.models.evaluation import truth_of
 from savo_trainer.training.dataset import bring, image_path, labels_path, read_manifest

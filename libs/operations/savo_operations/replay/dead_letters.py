@@ -1,0 +1,122 @@
+"""Dead letters, read: what could not be worked on, by whom, why, and how often it was tried again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from aiokafka import ConsumerRecord
+
+from savo_contracts.topics import Topic, dead_letter_topics
+from savo_operations.replay.positions import End, Start
+from savo_operations.replay.republishing import header_of
+from savo_operations.replay.selection import Selection
+from savo_operations.replay.topic_reader import TopicReader
+from savo_runtime.messaging.consuming.dead_letters import REDRIVES_HEADER
+from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+
+__all__ = ["DeadLetter", "LetterBox", "Letters", "boxes"]
+
+
+@dataclass(frozen=True)
+class LetterBox:
+    """One dead-letter topic: what one service could not work on of one topic. Names as in the registry."""
+
+    name: str
+    topic: Topic[Any]
+    service: str
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One record that was set aside, as it came, with the reasons that its headers tell."""
+
+    box: LetterBox
+    record: ConsumerRecord
+
+    @property
+    def place(self) -> str:
+        """partition/offset within the dead-letter topic."""
+        return f"{self.record.partition}/{self.record.offset}"
+
+    @property
+    def identity(self) -> str:
+        """The place, and when: a topic that was made anew begins with the same offsets."""
+        return f"{self.place}@{self.record.timestamp}"
+
+    @property
+    def reason(self) -> str:
+        return self._told("dlq_reason") or self.error_type
+
+    @property
+    def error_type(self) -> str:
+        return self._told("dlq_error_type") or "(no reason in its headers)"
+
+    @property
+    def message(self) -> str:
+        return self._told("dlq_error_message") or ""
+
+    @property
+    def attempts(self) -> int:
+        return _number(self._told("dlq_attempts"))
+
+    @property
+    def redrives(self) -> int:
+        """How often it was sent back to its topic already."""
+        return _number(self._told(REDRIVES_HEADER))
+
+    @property
+    def came_from(self) -> str:
+        """topic/partition/offset of the record that was set aside."""
+        return "/".join(self._told(f"dlq_{name}") or "?" for name in ("topic", "partition", "offset"))
+
+    @property
+    def set_aside_at(self) -> datetime | None:
+        try:
+            return datetime.fromisoformat(self._told("dlq_time") or "")
+        except ValueError:
+            return None
+
+    def _told(self, header: str) -> str | None:
+        return header_of(self.record, header)
+
+
+@dataclass(frozen=True)
+class Letters:
+    """Which dead letters. Empty takes all."""
+
+    topics: frozenset[str] = frozenset()
+    services: frozenset[str] = frozenset()
+    reasons: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
+    selection: Selection = field(default_factory=Selection)
+
+    def boxes(self) -> list[LetterBox]:
+        """A topic may be given by its own name or by that of its dead-letter topic."""
+        names = (lambda box: {box.name, box.topic.name}) if self.topics else None
+        return [box for box in boxes() if (not names or names(box) & self.topics) and (not self.services or box.service in self.services)]
+
+    def take(self, letter: DeadLetter) -> bool:
+        if self.reasons and not {letter.reason, letter.error_type} & self.reasons:
+            return False
+        if self.places and letter.place not in self.places:
+            return False
+        return self.selection.takes_all or self.selection.wants(letter.record, letter.box.topic)
+
+    async def read(self, reader: TopicReader, box: LetterBox, sandbox: str | None) -> AsyncIterator[DeadLetter]:
+        """Those that are there now."""
+        partitions = await reader.partitions([name_on_kafka(box.name, sandbox)])
+        async for _, records, _ in reader.read(await reader.span(partitions, Start(), End())):
+            for record in records:
+                if self.take(letter := DeadLetter(box, record)):
+                    yield letter
+
+
+def boxes() -> Iterable[LetterBox]:
+    return [LetterBox(name, topic, service) for topic, service, name in dead_letter_topics()]
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0

@@ -1,0 +1,252 @@
+"""A replay: records of one topic, bounded to the ends that stood at its start, carried into a sandbox or into the original once more.
+
+Within a partition the order stays, and with it the order of each key. What is left out is counted with its reason: records that were not
+asked for, copies that an earlier replay made, what was erased since, and on a compacted original all but the newest of a key, since a copy
+of an older one would take its place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from savo_contracts.audit import Fact
+from savo_contracts.envelope import REPLAY_HEADER
+from savo_contracts.topics import Retention
+from savo_operations.replay.erasures import Erasures, read_erasures
+from savo_operations.replay.positions import End, Start, parse_position
+from savo_operations.replay.progress import Standing, alone
+from savo_operations.replay.republishing import FROM_HEADER, Pace, arrived_since, chunks, marked, place_of
+from savo_operations.replay.requests import Order, RefusedOrderError
+from savo_operations.replay.topic_reader import Span, TopicReader
+from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.messaging.kafka.topics import ensure_topics
+from savo_runtime.messaging.publishing.publisher import OutgoingRecord, Publisher
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.telemetry.audit import audit
+
+__all__ = ["Replay", "Report", "survey"]
+
+OnProgress = Callable[[int, int], None]
+"""Offsets passed, offsets in all."""
+
+
+@dataclass
+class Report:
+    """What a replay did, or in a dry run would do. `chosen` = sent + sent before a crash, counted once each."""
+
+    topic: str
+    into: str
+    sandbox: str | None
+    replay: str | None = None
+    dry_run: bool = False
+    resumed: bool = False
+    read: int = 0
+    chosen: int = 0
+    sent: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    types: Counter[str] = field(default_factory=Counter)
+    first: datetime | None = None
+    last: datetime | None = None
+    seconds: float = 0.0
+
+    def note(self, records: Sequence[ConsumerRecord]) -> None:
+        """By headers and Kafka's times alone: no body is parsed."""
+        self.chosen += len(records)
+        self.types.update(map(_type, records))
+        if records:
+            first, last = min(records[0].timestamp, records[-1].timestamp), max(records[0].timestamp, records[-1].timestamp)
+            self.first = min(filter(None, (self.first, _moment(first))))
+            self.last = max(filter(None, (self.last, _moment(last))))
+
+    def as_json(self) -> dict[str, Any]:
+        moments = {name: at.isoformat() if at else None for name, at in (("first", self.first), ("last", self.last))}
+        counts = {"left_out": dict(self.left_out), "types": dict(self.types)}
+        return {**vars(self), **counts, **moments, "seconds": round(self.seconds, 3)}
+
+
+async def survey(settings: RuntimeSettings, order: Order, *, on_progress: OnProgress | None = None, now: datetime | None = None) -> Report:
+    """The dry run: what would be carried. Nothing is written anywhere."""
+    report, began = Report(order.topic.name, order.into, order.target_sandbox, dry_run=True), time.perf_counter()
+    async with TopicReader(settings) as reader:
+        span = await _span(reader, settings, order, now or datetime.now(UTC))
+        sieve = await Sieve.prepare(reader, settings, order)
+        passed = 0
+        async for _, records, _ in reader.read(span):
+            report.read += len(records)
+            report.note(sieve.take(records, report.left_out))
+            passed += len(records)
+            if on_progress:
+                on_progress(passed, span.offsets)
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+@dataclass
+class Sieve:
+    """What is carried, and by which reason the rest is left out."""
+
+    order: Order
+    erasures: Erasures
+    newest: dict[bytes, tuple[int, int]] | None = None
+    """On a compacted original: partition and offset of each key's newest record."""
+
+    @classmethod
+    async def prepare(cls, reader: TopicReader, settings: RuntimeSettings, order: Order) -> Sieve:
+        erasures = await read_erasures(reader, settings.sandbox)
+        if order.into == "sandbox" or order.topic.retention is not Retention.COMPACT:
+            return cls(order, erasures)
+        newest: dict[bytes, tuple[int, int]] = {}
+        partitions = await reader.partitions([name_on_kafka(order.topic.name, settings.sandbox)])
+        async for partition, records, _ in reader.read(await reader.span(partitions, Start(), End())):
+            newest.update((record.key or b"", (partition.partition, record.offset)) for record in records)
+        return cls(order, erasures, newest)
+
+    def take(self, records: Sequence[ConsumerRecord], left_out: Counter[str]) -> list[ConsumerRecord]:
+        """Each question is put to those that passed the one before it; what nobody asked is not looked for."""
+        topic, selection, newest = self.order.topic, self.order.selection, self.newest
+        taken = list(records)
+        if not selection.takes_all:
+            taken = _keep(taken, lambda record: selection.wants(record, topic), "not-selected", left_out)
+        if topic.retention is not Retention.COMPACT:  # there a copy may be the only one of its key that is left
+            taken = _keep(taken, _is_no_copy, "copy-of-an-earlier-replay", left_out)
+        if self.erasures.may_concern(topic):
+            taken = _keep(taken, lambda record: not self.erasures.concern(record, topic), "erased", left_out)
+        if newest is not None:
+            taken = _keep(
+                taken, lambda record: newest.get(record.key or b"") == (record.partition, record.offset), "older-than-the-newest-of-its-key", left_out
+            )
+        return taken
+
+
+def _keep(records: list[ConsumerRecord], fits: Callable[[ConsumerRecord], bool], reason: str, left_out: Counter[str]) -> list[ConsumerRecord]:
+    kept = [record for record in records if fits(record)]
+    if len(kept) < len(records):
+        left_out[reason] += len(records) - len(kept)
+    return kept
+
+
+def _is_no_copy(record: ConsumerRecord) -> bool:
+    """A copy carries its mark last: `marked` adds it there."""
+    headers = record.headers
+    return not headers or headers[-1][0] != FROM_HEADER
+
+
+class Replay:
+    """One order, carried out or gone on with. `by` is who ordered it, for the audit log.
+
+    Raises `RefusedOrderError`, `BusyError`, and `DependencyDownError` when Kafka goes away: then the same order goes on later.
+    """
+
+    def __init__(
+        self, settings: RuntimeSettings, order: Order, *, by: str, rate: float | None = None, on_progress: OnProgress | None = None, now: datetime | None = None
+    ) -> None:
+        self._settings = settings
+        self._order = order
+        self._by = by
+        self._pace = Pace(rate)
+        self._on_progress = on_progress
+        self._now = now or datetime.now(UTC)
+        self._target_settings = settings.model_copy(update={"sandbox": order.target_sandbox or settings.sandbox})
+        self._target = name_on_kafka(order.topic.name, self._target_settings.sandbox)
+        self._publisher = Publisher(self._target_settings, "cli", deadline=15.0)
+
+    @property
+    def path(self) -> Path:
+        """Of the note on how far it is."""
+        broker = f"-{self._settings.kafka_bootstrap_servers}" if self._settings.embedded_broker else ""  # that one's offsets end with it
+        return self._settings.own_dir / "replays" / f"{self._order.fingerprint}{broker.replace(':', '-')}.json"
+
+    async def run(self) -> Report:
+        began = time.perf_counter()
+        with alone(self.path):
+            try:
+                async with TopicReader(self._settings) as reader:
+                    report = await self._run(reader)
+            finally:
+                await self._publisher.stop()
+        report.seconds = time.perf_counter() - began
+        return report
+
+    async def _run(self, reader: TopicReader) -> Report:
+        await ensure_topics(self._target_settings)
+        standing, arrived = Standing.find(self.path), set[str]()
+        report = Report(self._order.topic.name, self._order.into, self._order.target_sandbox, resumed=standing is not None)
+        if standing:
+            arrived = await arrived_since(reader, self._target, standing.targets, REPLAY_HEADER, standing.replay)
+        else:
+            standing = await self._begin(reader)
+        report.replay = standing.replay
+        sieve = await Sieve.prepare(reader, self._settings, self._order)
+        await self._carry(reader, standing, sieve, report, arrived)
+        standing.finished = True
+        standing.save(self.path)
+        report.read, report.sent, report.left_out = standing.read, standing.sent, standing.left_out
+        return report
+
+    async def _begin(self, reader: TopicReader) -> Standing:
+        span = await _span(reader, self._settings, self._order, self._now)
+        targets = await reader.ends(await self._target_partitions(reader))
+        standing = Standing.begin(f"r-{uuid4().hex[:12]}", self._order.asked(), span, targets)
+        if self._order.into == "original":
+            after: dict[str, Fact] = {"replay": standing.replay, "from": self._order.since, "to": self._order.until, "records": span.offsets}
+            await audit(self._publisher.publish, "records.replayed", by=self._by, about=self._order.topic.name, after=after)
+        standing.save(self.path)
+        return standing
+
+    async def _target_partitions(self, reader: TopicReader) -> list[TopicPartition]:
+        return await reader.partitions([self._target])
+
+    async def _carry(self, reader: TopicReader, standing: Standing, sieve: Sieve, report: Report, arrived: set[str]) -> None:
+        span = standing.span(name_on_kafka(self._order.topic.name, self._settings.sandbox))
+        in_all = sum(end - standing.starts[number] for number, end in standing.ends.items())
+        async for partition, records, reached in reader.read(span):
+            for some in chunks(records, self._pace.batch):
+                chosen = sieve.take(some, standing.left_out)
+                report.note(chosen)
+                await self._send([record for record in chosen if place_of(record) not in arrived], standing)
+                standing.read += len(some)
+                standing.sent += len(chosen)
+                standing.next[partition.partition] = some[-1].offset + 1
+                standing.save(self.path)
+                if self._on_progress:
+                    self._on_progress(sum(at - standing.starts[number] for number, at in standing.next.items()), in_all)
+            standing.next[partition.partition] = reached
+
+    async def _send(self, records: Sequence[ConsumerRecord], standing: Standing) -> None:
+        if not records:
+            return
+        await self._pace.wait(len(records))
+        copies = [
+            OutgoingRecord(self._order.topic.name, record.key, record.value, marked(record, {REPLAY_HEADER: standing.replay, FROM_HEADER: place_of(record)}))
+            for record in records
+        ]
+        for place in await self._publisher.send_all(copies):
+            standing.targets[place.partition] = max(standing.targets.get(place.partition, 0), place.offset + 1)
+
+
+async def _span(reader: TopicReader, settings: RuntimeSettings, order: Order, now: datetime) -> Span:
+    name = name_on_kafka(order.topic.name, settings.sandbox)
+    partitions = await reader.partitions([name])
+    if not partitions:
+        raise RefusedOrderError(f"Kafka has no topic {name} yet; the services make it at their start")
+    return await reader.span(partitions, parse_position(order.since, now), parse_position(order.until, now))
+
+
+def _type(record: ConsumerRecord) -> str:
+    for name, value in record.headers:
+        if name == "ce_type" and value is not None:
+            return str(value, errors="replace")
+    return "(none)"
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

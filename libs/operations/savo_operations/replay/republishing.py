@@ -1,0 +1,73 @@
+"""Records carried once more to a topic: under the pace that was asked for, marked with where they come from, none of them twice.
+
+A crash between Kafka's acknowledgement and our own note of it is the gap. The mark closes it: whoever goes on first reads what
+the target got since the last note, and leaves out what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from aiokafka import ConsumerRecord
+
+from savo_contracts.envelope import RecordHeaders
+from savo_operations.replay.topic_reader import Span, TopicReader
+
+__all__ = ["FROM_HEADER", "Pace", "arrived_since", "chunks", "header_of", "marked", "place_of"]
+
+FROM_HEADER = "savo-replay-from"
+"""Of a copy: topic/partition/offset of its original."""
+
+
+class Pace:
+    """At most `rate` records a second; None is no limit."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._began: float | None = None
+        self._count = 0
+
+    @property
+    def batch(self) -> int:
+        """Records at a time: about five times a second, so that the limit holds within a second too."""
+        return 200 if self._rate is None else max(1, min(200, int(self._rate / 5)))
+
+    async def wait(self, count: int) -> None:
+        """Returns when so many more may go."""
+        if self._rate is None:
+            return
+        now = asyncio.get_running_loop().time()
+        self._began = now if self._began is None else self._began
+        await asyncio.sleep(max(0.0, self._began + self._count / self._rate - now))
+        self._count += count
+
+
+def place_of(record: ConsumerRecord) -> str:
+    return f"{record.topic}/{record.partition}/{record.offset}"
+
+
+def header_of(record: ConsumerRecord, name: str) -> str | None:
+    return next((value.decode(errors="replace") for header, value in record.headers if header == name and value is not None), None)
+
+
+def marked(record: ConsumerRecord, marks: dict[str, str], without: Iterable[str] = ()) -> RecordHeaders:
+    """Its headers as they came, less `without` and earlier marks, with the new ones."""
+    dropped = {*without, *marks}
+    kept = [(name, value or b"") for name, value in record.headers if name not in dropped]
+    return kept + [(name, value.encode()) for name, value in marks.items()]
+
+
+async def arrived_since(reader: TopicReader, target: str, since: dict[int, int], header: str, run: str) -> set[str]:
+    """Places of the records that this run, by its header, brought to the target after those offsets."""
+    partitions = await reader.partitions([target])
+    ends = await reader.ends(partitions)
+    starts = {each: since.get(each.partition, 0) for each in partitions}
+    found: set[str] = set()
+    async for _, records, _ in reader.read(Span({each: min(offset, ends[each]) for each, offset in starts.items()}, ends)):
+        found.update(place for record in records if header_of(record, header) == run and (place := header_of(record, FROM_HEADER)))
+    return found
+
+
+def chunks(records: Sequence[ConsumerRecord], size: int) -> Iterable[Sequence[ConsumerRecord]]:
+    return (records[at : at + size] for at in range(0, len(records), size))

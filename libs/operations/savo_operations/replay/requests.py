@@ -1,0 +1,55 @@
+"""What is to be replayed, and what may not be: state and records of the past are not work to be done again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from savo_contracts.topics import AUDIT_RECORDED, ROLLOUT_CHANGED, Topic
+from savo_operations.replay.selection import Selection
+from savo_runtime.errors import SavoError
+
+__all__ = ["Into", "Order", "RefusedOrderError"]
+
+Into = Literal["sandbox", "original"]
+
+_NEVER_AGAIN = {
+    ROLLOUT_CHANGED: "an old share would come into force again; set one with `savo rollout set`",
+    AUDIT_RECORDED: "the audit log is only added to; read it with `savo audit`",
+}
+
+
+class RefusedOrderError(SavoError):
+    """The message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """`since` and `until` as they were given: the same words are the same order."""
+
+    topic: Topic[Any]
+    since: str = "start"
+    until: str = "end"
+    selection: Selection = field(default_factory=Selection)
+    into: Into = "sandbox"
+    sandbox: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.into == "sandbox" and not self.sandbox:
+            raise RefusedOrderError("a replay into a sandbox needs the sandbox's name")
+        if self.into == "original" and self.topic in _NEVER_AGAIN:
+            raise RefusedOrderError(f"{self.topic.name} is not replayed into the original: {_NEVER_AGAIN[self.topic]}")
+
+    @property
+    def target_sandbox(self) -> str | None:
+        return self.sandbox if self.into == "sandbox" else None
+
+    def asked(self) -> dict[str, Any]:
+        order = {"topic": self.topic.name, "from": self.since, "to": self.until, "into": self.into, "sandbox": self.target_sandbox}
+        return {**order, **self.selection.asked()}
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(json.dumps(self.asked(), sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,66 @@
+"""The bench of the messaging tests, on both brokers, and a data folder for what replays note."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+
+from libs.runtime.tests.messaging.bench import Bench
+from libs.runtime.tests.messaging.conftest import bench, broker_kind, broker_settings
+from savo_contracts.topics import RECIPES_REQUESTED
+from savo_operations.replay.positions import End, Start
+from savo_operations.replay.replay import Replay, Report
+from savo_operations.replay.requests import Order
+from savo_operations.replay.topic_reader import TopicReader
+from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["bench", "broker_kind", "broker_settings"]
+
+_SANDBOXES = count()
+
+
+@dataclass
+class Stage:
+    """A bench with a data folder and a sandbox of its own."""
+
+    bench: Bench
+    settings: RuntimeSettings
+    sandbox: str
+
+    @property
+    def in_sandbox(self) -> RuntimeSettings:
+        return self.settings.model_copy(update={"sandbox": self.sandbox})
+
+    def order(self, **changes: Any) -> Order:
+        return Order(**{"topic": RECIPES_REQUESTED, "sandbox": self.sandbox, **changes})
+
+    def replay(self, order: Order, **options: Any) -> Replay:
+        return Replay(self.settings, order, **{"by": "a test", **options})
+
+    async def replayed(self, **changes: Any) -> Report:
+        return await self.replay(self.order(**changes)).run()
+
+    async def records(self, topic: str, sandbox: str | None = None) -> list[ConsumerRecord]:
+        """What is on a topic now, partition by partition."""
+        async with TopicReader(self.settings) as reader:
+            partitions = await reader.partitions([name_on_kafka(topic, sandbox)])
+            found: list[ConsumerRecord] = []
+            async for _, records, _ in reader.read(await reader.span(partitions, Start(), End())):
+                found += records
+        return sorted(found, key=lambda record: (record.partition, record.offset))
+
+    async def offsets(self, topic: str) -> dict[int, int]:
+        async with TopicReader(self.settings) as reader:
+            ends = await reader.ends(await reader.partitions([topic]))
+        return {partition.partition: end for partition, end in ends.items() if isinstance(partition, TopicPartition)}
+
+
+@pytest.fixture
+def stage(bench: Bench, tmp_path: Path) -> Stage:
+    return Stage(bench, bench.settings.model_copy(update={"data_dir": tmp_path}), f"t{next(_SANDBOXES)}")

@@ -1,0 +1,123 @@
+"""A poison message: set aside, seen, the cause mended, sent back, handled. Each letter once, and not for ever."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+from uuid import uuid4
+
+from aiokafka import ConsumerRecord
+
+from libs.operations.tests.replay.conftest import Stage
+from libs.runtime.tests.messaging.bench import QUICK, asked, eventually
+from savo_contracts.recipes import RecipesRequested
+from savo_contracts.topics import AUDIT_RECORDED, RECIPES_REQUESTED
+from savo_operations.replay.dead_letters import DeadLetter, Letters
+from savo_operations.replay.redrive import Redrive, Redriven, path_of
+from savo_operations.replay.topic_reader import TopicReader
+from savo_runtime.errors import InvalidMessageError
+from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
+
+LETTERS = RECIPES_REQUESTED.dead_letters("reasoning")
+OURS = Letters(topics=frozenset({RECIPES_REQUESTED.name}))
+
+
+class Kitchen:
+    """Chokes on what it is told to choke on."""
+
+    def __init__(self, *poison: str) -> None:
+        self.poison = set(poison)
+        self.cooked: Counter[str] = Counter()
+
+    def subscription(self) -> Subscription:
+        @consumes(RECIPES_REQUESTED)
+        async def cook(event: RecipesRequested) -> None:
+            if event.recipe_id in self.poison:
+                raise InvalidMessageError(f"no recipe for {event.recipe_id}", reason="poison")
+            self.cooked[event.recipe_id] += 1
+
+        return bind(cook)
+
+
+async def letters(stage: Stage, which: Letters = OURS) -> list[DeadLetter]:
+    async with TopicReader(stage.settings) as reader:
+        return [letter for box in which.boxes() async for letter in which.read(reader, box, None)]
+
+
+def redrive(stage: Stage, which: Letters = OURS, **options: Any) -> Redrive:
+    return Redrive(stage.settings, which, by="a test", **options)
+
+
+async def test_a_poison_message_is_seen_mended_sent_back_and_handled(stage: Stage) -> None:
+    kitchen = Kitchen("fugu")
+    for name in ("soup", "fugu"):
+        await stage.bench.publish(asked(name))
+    await stage.bench.consume(kitchen.subscription(), figures=QUICK)
+
+    async def set_aside() -> bool:
+        return await stage.bench.size(LETTERS) == 1
+
+    await eventually(set_aside)
+    (letter,) = await letters(stage)
+    assert (letter.reason, letter.error_type, letter.message, letter.attempts, letter.redrives) == ("poison", "InvalidMessageError", "no recipe for fugu", 1, 0)
+    assert letter.came_from == "recipes.requested/0/1"
+
+    looked = await redrive(stage, dry_run=True).run()
+    assert looked.redriven == Counter({"poison": 1})
+    assert await stage.bench.size(RECIPES_REQUESTED.name) == 2
+
+    kitchen.poison.clear()  # the fix
+    report = await redrive(stage, why="fugu is known now").run()
+    assert report.redriven == Counter({"poison": 1})
+    await eventually(lambda: kitchen.cooked == Counter({"soup": 1, "fugu": 1}))
+    entry = [json.loads(record.value) for record in await stage.records(AUDIT_RECORDED.name)][-1]
+    assert (entry["action"], entry["about"], entry["reason"], entry["after"]["records"]) == ("dead-letters.redriven", LETTERS, "fugu is known now", 1)
+
+    again = await redrive(stage).run()
+    assert (again.redriven.total(), again.before) == (0, 1), "each letter goes once"
+
+
+async def test_what_comes_back_three_times_is_refused(stage: Stage) -> None:
+    await stage.bench.publish(asked("fugu"))
+    await stage.bench.consume(Kitchen("fugu").subscription(), figures=QUICK)
+    for returned in range(3):
+
+        async def came_back(count: int = returned + 1) -> bool:
+            return await stage.bench.size(LETTERS) == count
+
+        await eventually(came_back)
+        assert (await redrive(stage).run()).redriven.total() == 1
+
+    async def came_back_again() -> bool:
+        return await stage.bench.size(LETTERS) == 4
+
+    await eventually(came_back_again)
+    report = await redrive(stage).run()
+    assert report.redriven.total() == 0
+    assert [letter.redrives for letter in report.refused] == [3]
+
+
+async def test_a_run_that_was_killed_before_its_note_sends_nothing_twice(stage: Stage) -> None:
+    for number in range(5):
+        await stage.bench.send(LETTERS, asked(number).model_dump_json().encode(), [("dlq_reason", b"body"), ("ce_id", str(uuid4()).encode())])
+    await redrive(stage).run()
+    (box,) = OURS.boxes()
+    sent = await stage.records(RECIPES_REQUESTED.name)
+    run = dict(sent[0].headers)["savo-redrive"].decode()
+    Redriven(set(), run, {}).save(stage.settings, box)  # as it stood when the first batch was under way
+    await redrive(stage).run()
+    assert len(await stage.records(RECIPES_REQUESTED.name)) == 5
+    assert path_of(stage.settings, box).exists()
+
+
+async def test_letters_are_chosen_by_reason_place_and_number_and_go_back_as_they_first_came(stage: Stage) -> None:
+    body = asked("x").model_dump_json().encode()
+    for reason in (b"body", b"poison", b"poison"):
+        await stage.bench.send(LETTERS, body, [("ce_type", b"savo.recipes.requested.v1"), ("dlq_reason", reason), ("dlq_error_message", b"why")], key=b"\xff")
+    assert (await redrive(stage, Letters(reasons=frozenset({"body"})), dry_run=True).run()).redriven == Counter({"body": 1})
+    assert (await redrive(stage, Letters(reasons=frozenset({"poison"})), limit=1).run()).redriven == Counter({"poison": 1})
+    assert (await redrive(stage, Letters(places=frozenset({"0/0"}), services=frozenset({"reasoning"}))).run()).redriven == Counter({"body": 1})
+    back: list[ConsumerRecord] = await stage.records(RECIPES_REQUESTED.name)
+    assert [(record.key, record.value) for record in back] == [(b"\xff", body)] * 2
+    assert [name for name, _ in back[0].headers] == ["ce_type", "dlq_redrives", "savo-redrive", "savo-replay-from"]

@@ -1,0 +1,151 @@
+"""The one way onto Kafka: an idempotent producer whose every send has a deadline.
+
+aiokafka's idempotent producer never gives a batch up, and after an OutOfOrderSequenceNumber it stays broken until it is made
+anew (aio-libs/aiokafka#1017). So: a deadline around each send, and a fresh producer after each failure. A send that failed may
+have arrived; the caller repeats it under the same id, and consumers dedupe on ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from savo_contracts.envelope import Envelope, Event, RecordHeaders, RecordRef
+from savo_contracts.topics import topic_of
+from savo_runtime.errors import DependencyDownError, InvalidMessageError
+from savo_runtime.messaging.kafka.broker import MAX_RECORD_BYTES, connection_arguments
+from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.messaging.replay_mark import current_replay
+from savo_runtime.messaging.tracing import current_traceparent, publishing
+from savo_runtime.settings import RuntimeSettings
+
+__all__ = ["OutgoingRecord", "Publisher", "record_of"]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class OutgoingRecord:
+    """What goes onto Kafka, as bytes."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: RecordHeaders
+
+
+def record_of(envelope: Envelope[Any]) -> OutgoingRecord:
+    """An event with its identity, on the topic that carries it."""
+    topic = topic_of(envelope.event)
+    return OutgoingRecord(topic.name, topic.key(envelope.event).encode(), envelope.body(), envelope.headers())
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Publisher:
+    """Publishes in the name of one service. Each send raises `DependencyDownError("kafka")` when no broker acknowledged it in `deadline` seconds."""
+
+    def __init__(self, settings: RuntimeSettings, service: str, *, deadline: float = 5.0, clock: Callable[[], datetime] = _utc_now) -> None:
+        self.service = service
+        self._settings = settings
+        self._deadline = deadline
+        self._clock = clock
+        self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+        self._retired: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Connects now in the place of at the first send."""
+        await self._within_deadline(())
+
+    async def stop(self) -> None:
+        self._discard(self._producer)
+        if self._retired:
+            await asyncio.wait(self._retired)
+
+    async def publish(self, event: Event, *, event_id: UUID | None = None) -> None:
+        """On the event's topic, acknowledged by all in-sync replicas. `event_id` makes a repeat recognisable."""
+        with publishing(topic_of(event).name):
+            envelope = Envelope.new(event, self.service, event_id=event_id, time=self._clock(), traceparent=current_traceparent(), replay=current_replay())
+            await self.send(record_of(envelope))
+
+    async def send(self, record: OutgoingRecord) -> None:
+        await self.send_all([record])
+
+    async def send_all(self, records: Sequence[OutgoingRecord]) -> list[RecordRef]:
+        """In the given order within each partition; where they stand now. When it raises, any of them may have arrived."""
+        return await self._within_deadline(records)
+
+    async def _within_deadline(self, records: Sequence[OutgoingRecord]) -> list[RecordRef]:
+        producer = None
+        try:
+            async with asyncio.timeout(self._deadline):
+                producer = await self._ready()
+                return await _send(producer, records, self._settings.sandbox, self._clock())
+        except MessageSizeTooLargeError as fault:
+            raise InvalidMessageError(f"a record for {records[0].topic} is above {MAX_RECORD_BYTES} bytes", reason="too-large") from fault
+        except (TimeoutError, KafkaError, OSError) as fault:
+            self._discard(producer)
+            raise DependencyDownError("kafka", f"not acknowledged: {fault or f'no answer in {self._deadline:g} s'}") from fault
+
+    async def _ready(self) -> AIOKafkaProducer:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    **connection_arguments(self._settings),
+                    client_id=f"savo-{self.service}",
+                    acks="all",
+                    enable_idempotence=True,
+                    max_request_size=MAX_RECORD_BYTES,
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    self._retire(producer)
+                    raise
+                self._producer = producer
+            return self._producer
+
+    def _discard(self, producer: AIOKafkaProducer | None) -> None:
+        """Take it out of use, once: others that fail on it find a newer one in its place."""
+        if producer is not None and producer is self._producer:
+            self._producer = None
+            self._retire(producer)
+
+    def _retire(self, producer: AIOKafkaProducer) -> None:
+        task = asyncio.create_task(_close(producer, self._deadline))
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+
+
+async def _send(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], sandbox: str | None, now: datetime) -> list[RecordRef]:
+    """Where they stand. The time is ours: what a broker answers may be its own, and the embedded one's is none."""
+    acknowledgements: list[asyncio.Future[Any]] = []
+    try:
+        for record in records:
+            topic = name_on_kafka(record.topic, sandbox)
+            # One after the other: each enters its partition's queue before the next.
+            acknowledgements.append(await producer.send(topic, record.value, key=record.key, headers=record.headers))
+    finally:
+        placed = await asyncio.gather(*acknowledgements)
+    return [RecordRef(record.topic, one.partition, one.offset, now) for record, one in zip(records, placed, strict=True)]
+
+
+async def _close(producer: AIOKafkaProducer, deadline: float) -> None:
+    """Flush what it still can; a broker that hangs gets no more than the deadline."""
+    try:
+        async with asyncio.timeout(deadline):
+            await producer.stop()
+    except (TimeoutError, KafkaError, OSError) as fault:
+        log.warning("producer.closed_unflushed", reason=str(fault) or "no answer")
+        await producer.client.close()

@@ -1,0 +1,164 @@
+"""From a confirmation to a sample, or to the reason why not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from savo_collector.class_registry import ClassRegistry
+from savo_collector.duplicates import Fingerprint, fingerprint, require_own_photo
+from savo_collector.erasure import Erasing
+from savo_collector.errors import ErasedError, RefusedError
+from savo_collector.labels import labelled_boxes, present_items
+from savo_collector.ports import Photo, PhotoStore, Refusal, Sample, SampleState
+from savo_collector.quality import QualityPolicy, measure, require_quality
+from savo_collector.sample_writer import Storing, require_not_erased, require_side
+from savo_contracts.documents import LabelledBox
+from savo_contracts.envelope import ImageRef, named_id
+from savo_contracts.samples import WAITING, RejectionReason, SampleRejected, SampleStored
+from savo_contracts.scans import ScanConfirmed
+from savo_runtime.errors import DependencyDownError
+from savo_runtime.storage.port import StorageFullError
+from savo_runtime.telemetry.metrics import SAMPLES
+
+__all__ = ["Collect", "CollectionPolicy"]
+
+log = structlog.get_logger()
+
+_UNLEARNABLE = WAITING | {RejectionReason.NO_ITEMS}
+"""Refusals of the labels, not of the photo: they also take out what an earlier confirmation stored."""
+
+
+@dataclass(frozen=True)
+class CollectionPolicy:
+    collect: bool = False
+    require_consent: bool = False
+
+    def reason_to_skip(self, confirmed: ScanConfirmed) -> str | None:
+        if confirmed.consent is False or (self.require_consent and confirmed.consent is None):
+            return RejectionReason.NO_CONSENT.value
+        return None if self.collect else "collection-off"
+
+
+@dataclass(frozen=True)
+class Collect:
+    photos: PhotoStore
+    classes: ClassRegistry
+    storing: Storing
+    erasing: Erasing
+    clock: Callable[[], datetime]
+    policy: CollectionPolicy
+    quality: QualityPolicy
+
+    async def __call__(self, confirmed: ScanConfirmed) -> SampleStored | SampleRejected | None:
+        """None where nothing may be collected. The same confirmation gives the same event, however often and after whatever crash it comes."""
+        if reason := self.policy.reason_to_skip(confirmed):
+            await self._skip(confirmed, reason)
+            return None
+        try:
+            return await self._collect(confirmed)
+        except ErasedError:
+            await self.erasing.clean(confirmed.scan_id)
+            return None
+
+    async def _collect(self, confirmed: ScanConfirmed) -> SampleStored | SampleRejected | None:
+        try:
+            standing = await self._standing(confirmed)
+            if isinstance(standing, SampleStored | SampleRejected):
+                return standing
+            if standing and standing.stored and standing.state is SampleState.STORED:
+                return await self._relabel(confirmed, standing, standing.stored.image)
+            if standing and standing.revision > confirmed.revision:
+                return None  # consent was taken back since
+            return await self._store(confirmed)
+        except RefusedError as refusal:
+            return await self._refuse(confirmed, refusal)
+
+    async def _store(self, confirmed: ScanConfirmed) -> SampleStored:
+        photo = await self.photos.read(confirmed.image)
+        look = await asyncio.to_thread(_examine, photo, self.quality)
+        boxes = await self._labels(confirmed)
+        sample = await self.storing.claim(confirmed, photo, look)
+        try:
+            image = await self.storing.samples.put_image(photo)
+            event = await self.storing.write(confirmed, sample, image, boxes)
+        except StorageFullError as full:
+            await self.erasing.release(sample)
+            raise RefusedError(RejectionReason.STORAGE_FULL, str(full)) from full
+        return await self.storing.record(sample, event)
+
+    async def _relabel(self, confirmed: ScanConfirmed, sample: Sample, image: ImageRef) -> SampleStored:
+        """A later confirmation of a stored sample: the photo was judged, and perhaps is gone from scans/; only the labels are new."""
+        require_side(confirmed, sample.split)
+        boxes = await self._labels(confirmed)
+        try:
+            event = await self.storing.write(confirmed, sample, image, boxes)
+        except StorageFullError as full:  # the sample stands, and the correction must not be lost: wait for room
+            raise DependencyDownError("object-store", str(full)) from full
+        return await self.storing.record(sample, event)
+
+    async def _labels(self, confirmed: ScanConfirmed) -> tuple[LabelledBox, ...]:
+        items = present_items(confirmed.items)
+        classes = await self.classes.classes_for(confirmed, {item.label for item in items})
+        return labelled_boxes(items, classes, confirmed.served_by)
+
+    async def _standing(self, confirmed: ScanConfirmed) -> Sample | SampleStored | SampleRejected | None:
+        """What is known of the scan: an event when this confirmation, or a later one, has its answer; else its sample."""
+        async with self.storing.ledger.glance() as turn:
+            await require_not_erased(turn, confirmed)
+            refusal = await turn.refusal_of(confirmed.scan_id)
+            sample = await turn.sample_of_photo(confirmed.image.sha256)
+        if refusal and refusal.confirmed.revision > confirmed.revision:
+            return _rejected(refusal)
+        require_own_photo(confirmed.scan_id, sample.scan_id if sample else None)
+        if sample and sample.stored and sample.state is SampleState.STORED and sample.stored.revision >= confirmed.revision:
+            return sample.stored
+        return sample
+
+    async def _refuse(self, confirmed: ScanConfirmed, refused: RefusedError) -> SampleRejected:
+        if refused.reason in _UNLEARNABLE:
+            await self.erasing.withdraw(confirmed.scan_id, confirmed.revision)
+        refusal = Refusal(confirmed, refused.reason, refused.detail, self.clock(), waiting=refused.reason in WAITING)
+        async with self.storing.ledger.turn() as turn:
+            await require_not_erased(turn, confirmed)
+            earlier = await turn.refusal_of(confirmed.scan_id)
+            if earlier and _is_repeat(refusal, earlier):
+                return _rejected(earlier)
+            await turn.refuse(refusal)
+            if self.storing.announce:
+                await turn.announce(_rejected(refusal), named_id(f"sample-rejected/{confirmed.scan_id}/{confirmed.revision}/{refusal.reason.value}"))
+        SAMPLES.labels("waiting" if refusal.waiting else "rejected", refusal.reason.value).inc()
+        log.info("sample.rejected", scan_id=confirmed.scan_id, reason=refusal.reason.value, detail=refusal.detail)
+        return _rejected(refusal)
+
+    async def _skip(self, confirmed: ScanConfirmed, reason: str) -> None:
+        SAMPLES.labels("skipped", reason).inc()
+        if confirmed.consent is False:
+            await self.erasing.take_back(confirmed)
+
+
+def _examine(photo: Photo, policy: QualityPolicy) -> Fingerprint:
+    require_quality(measure(photo.pixels, min(photo.width, photo.height)), policy)
+    return fingerprint(photo.pixels)
+
+
+def _is_repeat(refusal: Refusal, earlier: Refusal) -> bool:
+    if earlier.confirmed.revision != refusal.confirmed.revision:
+        return earlier.confirmed.revision > refusal.confirmed.revision
+    return earlier.reason is refusal.reason
+
+
+def _rejected(refusal: Refusal) -> SampleRejected:
+    confirmed = refusal.confirmed
+    return SampleRejected(
+        sha256=confirmed.image.sha256,
+        scan_id=confirmed.scan_id,
+        subject=confirmed.subject,
+        reason=refusal.reason,
+        detail=refusal.detail,
+        rejected_at=refusal.rejected_at,
+    )

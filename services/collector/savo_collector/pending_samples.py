@@ -1,0 +1,37 @@
+"""Photos that wait for a class are looked at again once the class list has grown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import structlog
+
+from savo_collector.collection import Collect
+from savo_collector.ports import Ledger
+from savo_contracts.samples import RejectionReason
+from savo_runtime.storage.classes import read_class_list
+
+__all__ = ["WaitingRoom"]
+
+log = structlog.get_logger()
+
+
+@dataclass
+class WaitingRoom:
+    ledger: Ledger
+    collect: Collect
+    """One that announces its events by itself: here is no record to answer."""
+    _seen: str | None = field(default=None, init=False)
+
+    async def look_again(self) -> int:
+        """How many became samples. Costs one small read while the class list has not changed."""
+        _, etag = await read_class_list(self.collect.classes.store)
+        if etag == self._seen:
+            return 0
+        async with self.ledger.glance() as turn:
+            waiting = await turn.waiting(RejectionReason.NEEDS_CLASS)
+        events = [await self.collect(refusal.confirmed) for refusal in waiting]
+        self._seen = etag
+        stored = sum(event is not None and event.type == "savo.sample.stored.v1" for event in events)
+        log.info("waiting.examined", waiting=len(waiting), stored=stored)
+        return stored

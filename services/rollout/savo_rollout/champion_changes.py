@@ -1,0 +1,57 @@
+"""The operator moves the champion: forward to a version of the registry, back to the one before.
+
+A trial that goes on meanwhile has another baseline from then on: a step of its own, at the same share. A candidate or a waiting model that is
+older than the promoted one is done with: it would take the place of what the operator chose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from savo_contracts.models import ModelRef
+from savo_contracts.rollout import RolloutState
+from savo_rollout.errors import NotPossibleError
+from savo_rollout.state import Trial
+
+__all__ = ["promote", "revert"]
+
+
+def promote(trial: Trial, model: ModelRef, reason: str, by: str, now: datetime) -> Trial:
+    """The version becomes champion, whatever the evidence says. The same trial when it is champion already."""
+    if trial.champion and trial.champion.version == model.version:
+        return trial
+    crowned = replace(trial, queued=trial.queued if _is_newer(trial.queued, model) else None).crowned(model)
+    return _in_force(crowned if _is_newer(trial.candidate, model) else _ended(crowned), reason, by, now)
+
+
+def revert(trial: Trial, version: str | None, reason: str, by: str, now: datetime) -> Trial:
+    """Back to the champion before, to the one named, or to none where there was none before. Raises `NotPossibleError`."""
+    if trial.champion is None:
+        raise NotPossibleError("there is no champion to roll back: the vision provider is the baseline")
+    if version is None:
+        before = trial.former[-1] if trial.former else None
+        return _in_force(replace(trial, champion=before, former=trial.former[:-1]), reason, by, now)
+    place = max((index for index, entry in enumerate(trial.former) if entry.version == version), default=None)
+    if place is None:
+        there = ", ".join(dict.fromkeys(entry.version for entry in reversed(trial.former))) or "none"
+        raise NotPossibleError(
+            f"{version} was not champion before {trial.champion.version} (those that were: {there}); `savo models promote` takes any version"
+        )
+    return _in_force(replace(trial, champion=trial.former[place], former=trial.former[:place]), reason, by, now)
+
+
+def _in_force(trial: Trial, reason: str, by: str, now: datetime) -> Trial:
+    if trial.is_live:
+        return trial.next(trial.state, reason, now, by=by).at_share(trial.share, now)
+    if trial.candidate:
+        return trial.next(trial.state, reason, now, by=by)
+    return trial.next(RolloutState.COMPLETED if trial.champion else RolloutState.IDLE, reason, now, by=by)
+
+
+def _ended(trial: Trial) -> Trial:
+    return replace(trial, candidate=None, share=0.0, step=0, step_started_at=None)
+
+
+def _is_newer(model: ModelRef | None, than: ModelRef) -> bool:
+    return model is not None and int(model.version[1:]) > int(than.version[1:])

@@ -1,0 +1,67 @@
+"""The worker that turns new evidence into decisions, and keeps aliases and metrics beside the state."""
+
+from __future__ import annotations
+
+import asyncio
+
+from savo_contracts.rollout import RolloutState
+from savo_rollout.aliases import Aliases, wanted
+from savo_rollout.errors import OvertakenError
+from savo_rollout.rollout import Rollout
+from savo_rollout.state import Trial
+from savo_runtime.telemetry.metrics import MODEL_INFO, ROLLOUT_SHARE, ROLLOUT_STATE
+
+__all__ = ["Watch"]
+
+_PAUSE_SECONDS = 0.25
+"""At most four looks a second: far below the 5 s that a breach may last, and no load worth naming."""
+
+_IDLE_SECONDS = 5.0
+"""Days pass without an event, and other replicas note evidence too."""
+
+
+class Watch:
+    def __init__(self, rollout: Rollout, aliases: Aliases, news: asyncio.Event) -> None:
+        self._rollout = rollout
+        self._aliases = aliases
+        self._news = news
+        self._aligned = -1
+        self._shown: set[tuple[str, str]] = set()
+
+    async def run(self) -> None:
+        """Returns only when cancelled. An error goes to the runtime, which starts this again with back-off."""
+        while True:
+            await self._wait()
+            await self.look()
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def look(self) -> None:
+        """Decide once; move the aliases and the gauges when the state is another than last time."""
+        try:
+            trial = await self._rollout.decide()
+        except OvertakenError:
+            self._news.set()
+            return
+        if trial.sequence != self._aligned:
+            await self._aliases.align(trial)
+            self._show(trial)
+            self._aligned = trial.sequence
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(_IDLE_SECONDS):
+                await self._news.wait()
+        except TimeoutError:
+            pass
+        self._news.clear()
+
+    def _show(self, trial: Trial) -> None:
+        ROLLOUT_SHARE.set(trial.share)
+        for state in RolloutState:
+            ROLLOUT_STATE.labels(state.value).set(state is trial.state)
+        now = {(alias.version, alias.alias) for alias in wanted(trial) if alias.version}
+        for gone in self._shown - now:
+            MODEL_INFO.remove(*gone)
+        for version, alias in now:
+            MODEL_INFO.labels(version=version, alias=alias).set(1)
+        self._shown = now

@@ -1,0 +1,59 @@
+"""One photo through both models: what each finds as it would serve, what changed, and which boxes were right where somebody labelled it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from savo_detection.differences.comparison import diff_boxes, plain_change
+from savo_detection.evaluation.evaluator import CONFIDENCE as COUNTED_FROM
+from savo_detection.evaluation.evaluator import ImageRecord, match, record_of
+from savo_detection.model import CONFIDENCE as SERVED_FROM
+from savo_detection.model import DetectedBox, Detector
+from savo_trainer.workbench.diff.photos import ComparedPhoto
+
+__all__ = ["Contender", "Look", "look"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One of the two models."""
+
+    name: str
+    detector: Detector
+
+
+@dataclass(frozen=True)
+class Look:
+    told: dict[str, Any]
+    """A line of differences.jsonl."""
+    records: tuple[ImageRecord, ImageRecord] | None
+    """Before and after, for AP; None without labels."""
+
+    @property
+    def changed(self) -> int:
+        return sum(change["kind"] != "same" for change in self.told["changes"])
+
+
+def look(photo: ComparedPhoto, data: bytes, before: Contender, after: Contender) -> Look:
+    """Raises `PhotoError`s."""
+    least = SERVED_FROM if photo.truth is None else COUNTED_FROM
+    found = [contender.detector.detect(data, least) for contender in (before, after)]
+    served = [[box for box in boxes if box.confidence > SERVED_FROM] for boxes in found]
+    told: dict[str, Any] = {"photo": photo.name, "boxes": {"before": len(served[0]), "after": len(served[1])}, "truth": None, "right": None, "picture": None}
+    if photo.truth is None:
+        return Look(told | {"changes": [plain_change(change) for change in diff_boxes(*served)]}, None)
+    hits = [match(boxes, photo.truth) for boxes in served]
+    told |= {"truth": len(photo.truth), "right": {"before": sum(hits[0]), "after": sum(hits[1])}}
+    first, second = (record_of(photo.name, photo.group, boxes, photo.truth) for boxes in found)
+    return Look(told | {"changes": _judged(served, hits)}, (first, second))
+
+
+def _judged(served: Sequence[Sequence[DetectedBox]], hits: Sequence[Sequence[bool]]) -> list[dict[str, Any]]:
+    right: Mapping[int, bool] = {id(box): hit for boxes, marks in zip(served, hits, strict=True) for box, hit in zip(boxes, marks, strict=True)}
+    changes = diff_boxes(*served)
+    return [
+        plain_change(change) | {f"{side}_right": None if box is None else right[id(box)] for side, box in (("before", change.before), ("after", change.after))}
+        for change in changes
+    ]

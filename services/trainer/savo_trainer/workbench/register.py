@@ -1,0 +1,181 @@
+"""`savo models register`: a model that was trained elsewhere is checked and measured here, and handed to the trainer for its number and its verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from savo_contracts.documents import model_key
+from savo_detection.errors import ModelRefusedError
+from savo_detection.evaluation.evaluator import EvaluationSample
+from savo_detection.model import Detector
+from savo_runtime.errors import SavoError
+from savo_runtime.settings import RuntimeSettings, load_settings
+from savo_runtime.storage.classes import read_class_list
+from savo_runtime.storage.factory import open_store
+from savo_runtime.storage.port import ObjectStore
+from savo_runtime.telemetry.audit import this_user
+from savo_trainer.adapters.trainer_client import TrainerClient
+from savo_trainer.errors import TrainerRefusedError
+from savo_trainer.models.class_list import check_classes
+from savo_trainer.models.evaluation import Measured, measure, set_beside
+from savo_trainer.models.gate import GatePolicy
+from savo_trainer.models.registration import Brought, Change, run_id_of
+from savo_trainer.models.registry import champion_version
+from savo_trainer.training.training_note import read_note, sha256_of
+from savo_trainer.workbench.console import err, out, print_json
+from savo_trainer.workbench.runs import verdict_lines
+from savo_trainer.workbench.yolo_folder import FolderError, read_data_yaml, split_samples
+
+__all__ = ["register_model"]
+
+Run = dict[str, Any]
+NO_REASON = "registered by hand"
+
+
+@dataclass
+class _Holdout:
+    """The photos to measure on, and a name for them by their content."""
+
+    data: dict[str, Any]
+    split: str
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def photos(self) -> Iterator[EvaluationSample]:
+        return split_samples(self.data, self.split)
+
+    def named_photos(self) -> Iterator[EvaluationSample]:
+        for sample in self.photos():
+            self.digest.update(hashlib.sha256(sample.photo_bytes).digest() + repr(sample.truth).encode())
+            yield sample
+
+    @property
+    def name(self) -> str:
+        """Once `named_photos` was read to its end."""
+        return f"holdout-{self.digest.hexdigest()[:12]}"
+
+
+def register_model(model: Path, data: Path, split: str, reason: str | None, by: str | None, *, weights: bool, as_json: bool) -> None:
+    """Ends the command: 0 when it is registered, 1 when the gate refused it."""
+    run, repeated = asyncio.run(_registered(model, data, split, reason, by, weights=weights))
+    if as_json:
+        print_json(run)
+    else:
+        _tell(run, repeated=repeated)
+    raise typer.Exit(0 if run["state"] == "registered" else 1)
+
+
+async def _registered(model: Path, data: Path, split: str, reason: str | None, by: str | None, *, weights: bool) -> tuple[Run, bool]:
+    trainer, holdout = TrainerClient.here(), _Holdout(read_data_yaml(data), split)
+    detector = _load(model)
+    model = model.with_suffix(".onnx") if model.suffix == ".pt" else model
+    if known := _known(trainer, detector.version_info.sha256):
+        return known, True
+    store = open_store(load_settings(RuntimeSettings))
+    try:
+        check_classes(detector.classes, (await read_class_list(store))[0])
+        signed = {"by": by or this_user(), "reason": reason or NO_REASON}
+        brought = await _weighed(model, detector, holdout, store, weights=weights, **signed)
+        return await _handed_over(brought, model, trainer, store), False
+    finally:
+        await store.close()
+
+
+def _load(model: Path) -> Detector:
+    try:
+        detector = Detector.load(model)
+    except ModelRefusedError as flaw:
+        raise FolderError(f"{model}: {flaw}") from flaw
+    height, width = detector.image_size
+    if height != width:
+        raise FolderError(f"{model}: its input is {width} × {height} pixels; a square one is wanted: export it again with one imgsz")
+    return detector
+
+
+def _known(trainer: TrainerClient, sha256: str) -> Run | None:
+    """The verdict that this very file has already. Also tells, before anything is measured, whether the trainer is there."""
+    for run in trainer.get("/runs")["runs"]:
+        if run["facts"]["onnx_sha256"] == sha256 and run["state"] in ("registered", "rejected"):
+            return dict(run)
+    try:
+        return trainer.get(f"/runs/{run_id_of(sha256)}")
+    except TrainerRefusedError:
+        return None
+
+
+async def _weighed(model: Path, detector: Detector, holdout: _Holdout, store: ObjectStore, *, weights: bool, by: str, reason: str) -> Brought:
+    """Measured, and laid beside the champion on the same photos when there is one."""
+    with err.status(f"measuring {model.name} on {holdout.split}"):
+        candidate = await _measured(model, holdout.named_photos())
+    champion, beside = await champion_version(store), {}
+    if champion:
+        with err.status(f"measuring the champion {champion} on the same photos"):
+            beside = await _beside(candidate, champion, holdout, store)
+    note, pt = read_note(model, detector.version_info.sha256), model.with_suffix(".pt")
+    return Brought(
+        sha256=detector.version_info.sha256,
+        bytes=detector.version_info.bytes,
+        image_size=detector.image_size[0],
+        classes=detector.classes,
+        weights_sha256=sha256_of(pt) if weights and pt.exists() else None,
+        holdout=holdout.name,
+        evaluation=candidate.evaluation,
+        weights_map50=note.weights_map50 if note else None,
+        export_map50=note.export_map50 if note else None,
+        train_samples=note.train_samples if note else 0,
+        by=by,
+        reason=reason,
+        **beside,
+    )
+
+
+async def _measured(onnx: Path, photos: Iterable[EvaluationSample]) -> Measured:
+    try:
+        return await asyncio.to_thread(measure, onnx, photos)
+    except ValueError as flaw:
+        raise flaw if isinstance(flaw, FolderError) else FolderError(str(flaw)) from flaw
+
+
+async def _beside(candidate: Measured, champion: str, holdout: _Holdout, store: ObjectStore) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="savo-champion-") as folder:
+        onnx = Path(folder) / f"{champion}.onnx"
+        await store.download(model_key(champion, "model.onnx"), onnx)
+        comparison, changes = set_beside(candidate, await _measured(onnx, holdout.photos()), champion, GatePolicy().class_drop)
+    told = {label: Change(gain=change.gain, boxes=change.boxes, p_dropped=change.p_dropped) for label, change in changes.items()}
+    return {"comparison": comparison, "class_changes": told}
+
+
+async def _handed_over(brought: Brought, model: Path, trainer: TrainerClient, store: ObjectStore) -> Run:
+    """Asked for its files, put them where the trainer says, and hand over again. May be repeated from any point."""
+    sources = {"model.onnx": model, "weights.pt": model.with_suffix(".pt")}
+    answer = trainer.post("/models", brought.model_dump(mode="json"))
+    if "wanted" in answer:
+        with err.status(f"storing {answer['version']}"):
+            for name in answer["wanted"]:
+                await store.upload(model_key(answer["version"], name), sources[name])
+        answer = trainer.post("/models", brought.model_dump(mode="json"))
+    if "wanted" in answer:
+        raise SavoError(f"the trainer does not find {', '.join(answer['wanted'])} of {answer['version']}: is its object store the one that is set here?")
+    return answer
+
+
+def _tell(run: Run, *, repeated: bool) -> None:
+    version, passed = run["facts"]["version"], run["state"] == "registered"
+    verdict = "registered" if passed else "refused by the gate"
+    out.print(f"{version}: {verdict}{', and was before: nothing is done twice' if repeated else ''}", style="green" if passed else "yellow", markup=False)
+    for line in verdict_lines(run):
+        out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    steps = (
+        [f"savo rollout show   # its trial, if SAVO_USE_CUSTOM_VISION is true; or at once: savo models promote {version} --reason …"]
+        if passed
+        else [f"savo models show {version}   # its card; all the same: savo models promote {version} --force --reason …"]
+    )
+    for step in steps:
+        out.print(f"next: {step}", markup=False, highlight=False, soft_wrap=True)
