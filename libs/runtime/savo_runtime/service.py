@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import ASGIApp
 
 from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
+from savo_runtime.recurring import repeat
 from savo_runtime.storage.port import ObjectStore
 
 if TYPE_CHECKING:
@@ -39,10 +40,21 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Worker:
-    """A loop beside the handlers. `run` returns only when cancelled; a crash is logged and it is started again with back-off."""
+    """Work beside the handlers. A crash is logged and the worker is started again with back-off; a `FatalError` ends the service.
+
+    With `every`, `run` is called again so many seconds after it returned. Without, `run` is a loop that returns only when cancelled.
+    """
 
     name: str
-    run: Callable[[], Awaitable[None]]
+    run: Callable[[], Awaitable[object]]
+    every: float | None = None
+
+    async def loop(self) -> None:
+        """Work until cancelled. Raises what `run` raises."""
+        if self.every is None:
+            await self.run()
+        else:
+            await repeat(self.run, self.every)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from savo_runtime.errors import DependencyDownError, FatalError, SavoError
 from savo_runtime.http_server import HttpServer, beside_health
 from savo_runtime.messaging.consuming.consumers import Consumers
 from savo_runtime.messaging.consuming.dependency_pause import Backoff
-from savo_runtime.messaging.kafka.lag import LagWatch
+from savo_runtime.messaging.kafka.lag import LOOK_EVERY, LagWatch
 from savo_runtime.messaging.publishing.outbox import Outbox, OutboxRelay
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.schema import migrate
@@ -149,8 +149,8 @@ class RunningService:
             await hook()
         relay = OutboxRelay(runtime.database, runtime.publisher, runtime.outbox, self.name, on_published=service.on_published)
         self._on_stop.push_async_callback(self._flush, relay)
-        watch = [Worker("lag", LagWatch(self._settings).run)] if service.watches_groups else []
-        for worker in (Worker("outbox-relay", relay.run), *watch, *service.workers):
+        lag = [self._lag_worker()] if service.watches_groups else []
+        for worker in (Worker("outbox-relay", relay.run), *lag, *service.workers):
             self._spawn(self._supervise(worker), worker.name)
         consumers = Consumers(self._settings, self.name, runtime.publisher, service.subscriptions, service.snapshots)
         self._on_stop.push_async_callback(_both, self._http.stop, consumers.stop)
@@ -160,6 +160,11 @@ class RunningService:
         await consumers.start()
         del self._checks["started"]
         SERVICE_INFO.labels(self.name).set(1)
+
+    def _lag_worker(self) -> Worker:
+        watch = LagWatch(self._settings)
+        self._on_stop.push_async_callback(watch.close)
+        return Worker("lag", watch.look, every=LOOK_EVERY)
 
     async def _serve_http(self, service: Service) -> None:
         health = health_app(self.name, self._current_checks, Redaction(secrets_of(self._settings)))
@@ -186,7 +191,7 @@ class RunningService:
         while True:
             began = clock()
             try:
-                await worker.run()
+                await worker.loop()
                 log.warning("worker.ended", worker=worker.name)
             except FatalError as error:
                 self._fail(error)

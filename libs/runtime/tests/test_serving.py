@@ -178,6 +178,22 @@ async def test_a_worker_that_crashes_is_started_again(settings: RuntimeSettings)
     assert len(runs) == 3
 
 
+async def test_a_worker_with_an_interval_is_called_again_and_started_again_when_it_crashes(settings: RuntimeSettings) -> None:
+    runs: list[int] = []
+    fifth = asyncio.Event()
+
+    async def act() -> int:
+        runs.append(len(runs))
+        if len(runs) == 2:
+            raise RuntimeError("a bug")
+        if len(runs) == 5:
+            fifth.set()
+        return len(runs)
+
+    async with served(settings, definition(workers=lambda _runtime: [Worker("recurring", act, every=0.001)])):
+        await asyncio.wait_for(fifth.wait(), 10)
+
+
 async def test_a_worker_cannot_end_the_process_except_by_a_fatal_error(settings: RuntimeSettings) -> None:
     async def give_up() -> None:
         raise FatalError("SAVO_THING is of no use")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -45,9 +43,9 @@ def build(settings: CollectorSettings, runtime: Runtime) -> Service:
             bind(on_subject_erased, erasing=collect.erasing),
         ],
         workers=[
-            Worker("training-timer", _every(TIMER_SECONDS, look_at_the_clock)),
-            Worker("waiting-room", _every(TIMER_SECONDS, room.look_again)),
-            Worker("gauges", _every(GAUGE_SECONDS, collect.storing.show_room)),
+            Worker("training-timer", look_at_the_clock, every=TIMER_SECONDS),
+            Worker("waiting-room", room.look_again, every=TIMER_SECONDS),
+            Worker("gauges", collect.storing.show_room, every=GAUGE_SECONDS),
         ],
     )
 
@@ -64,15 +62,6 @@ def build_collect(settings: CollectorSettings, runtime: Runtime, ledger: Databas
         policy=CollectionPolicy(settings.collect_training_data, settings.require_consent),
         quality=QualityPolicy(settings.min_sharpness, settings.min_mean_luma, settings.min_bright_luma, settings.min_side),
     )
-
-
-def _every(seconds: float, act: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
-    async def run() -> None:
-        while True:
-            await act()
-            await asyncio.sleep(seconds)
-
-    return run
 
 
 DEFINITION = ServiceDefinition("collector", CollectorSettings, build, migrations="savo_collector.migrations", projection=PROJECTION)

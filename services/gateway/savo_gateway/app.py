@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import uuid4
 
@@ -37,6 +35,7 @@ from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 __all__ = ["DEFINITION", "build"]
 
 SWEEP_SECONDS = 5.0
+LOOK_SECONDS = 0.25
 GAUGE_SECONDS = 15.0
 
 
@@ -55,9 +54,9 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
         snapshots=[read_snapshot(handlers.on_rollout_changed, mirror=mirror)],
         app=http_app(gateway),
         workers=[
-            Worker("sweep-scans", lambda: _for_ever(sweep.sweep, SWEEP_SECONDS)),
-            Worker("look-for-answers", LookForAnswers(scans, wakes).run),
-            Worker("gauges", lambda: _for_ever(ShowGauges(gateway.progress), GAUGE_SECONDS)),
+            Worker("sweep-scans", sweep.sweep, every=SWEEP_SECONDS),
+            Worker("look-for-answers", LookForAnswers(scans, wakes).look, every=LOOK_SECONDS),
+            Worker("gauges", ShowGauges(gateway.progress), every=GAUGE_SECONDS),
         ],
         watches_groups=True,
         # The embedded broker forgets what was in flight when it stops.
@@ -126,12 +125,6 @@ def _access(settings: GatewaySettings) -> AccessPolicy:
 def new_id() -> str:
     """A random id that nobody guesses."""
     return uuid4().hex
-
-
-async def _for_ever(act: Callable[[], Awaitable[object]], pause: float) -> None:
-    while True:
-        await act()
-        await asyncio.sleep(pause)
 
 
 DEFINITION = ServiceDefinition("gateway", GatewaySettings, build, migrations="savo_gateway.migrations", projection=PROJECTION)

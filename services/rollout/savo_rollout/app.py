@@ -10,7 +10,7 @@ from savo_rollout.adapters.ledger import SqlLedger
 from savo_rollout.adapters.projection import PROJECTION
 from savo_rollout.aliases import Aliases
 from savo_rollout.control import Switches
-from savo_rollout.decision_worker import Watch
+from savo_rollout.decision_worker import PAUSE_SECONDS, Watch
 from savo_rollout.evidence_recording import Noting
 from savo_rollout.gates import GatePolicy
 from savo_rollout.handlers import subscriptions
@@ -37,7 +37,7 @@ def build(settings: RolloutSettings, runtime: Runtime) -> Service:
         name="rollout",
         subscriptions=subscriptions(rollout, Noting(ledger, policy.gates.limits, news.set)),
         app=rollout_app(rollout),
-        workers=[Worker("decisions", watch.run)],
+        workers=[Worker("decisions", watch.run, every=PAUSE_SECONDS)],
         watches_groups=True,
         on_start=[rollout.start],
     )

@@ -11,9 +11,9 @@ from savo_rollout.rollout import Rollout
 from savo_rollout.state import Trial
 from savo_runtime.telemetry.metrics import MODEL_INFO, ROLLOUT_SHARE, ROLLOUT_STATE
 
-__all__ = ["Watch"]
+__all__ = ["PAUSE_SECONDS", "Watch"]
 
-_PAUSE_SECONDS = 0.25
+PAUSE_SECONDS = 0.25
 """At most four looks a second: far below the 5 s that a breach may last, and no load worth naming."""
 
 _IDLE_SECONDS = 5.0
@@ -29,11 +29,9 @@ class Watch:
         self._shown: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
-        """Returns only when cancelled. An error goes to the runtime, which starts this again with back-off."""
-        while True:
-            await self._wait()
-            await self.look()
-            await asyncio.sleep(_PAUSE_SECONDS)
+        """Wait for new evidence, at most five seconds, then look. An error goes to the runtime, which starts the worker again with back-off."""
+        await self._wait()
+        await self.look()
 
     async def look(self) -> None:
         """Decide once; move the aliases and the gauges when the state is another than last time."""

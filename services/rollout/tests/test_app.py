@@ -36,7 +36,7 @@ async def test_a_breach_is_published_and_the_alias_gone_within_two_seconds_of_th
         service = build(RolloutSettings(use_custom_vision=True), runtime)
         for start in service.on_start:
             await start()
-        worker = asyncio.ensure_future(service.workers[0].run())
+        worker = asyncio.ensure_future(service.workers[0].loop())
         await hear(service, registered())
         await until_challenger_is(runtime, "v1")
         await asyncio.gather(*[hear(service, confirmed(f"s{number}", f"u{number}", kept=1, removed=5)) for number in range(40)])

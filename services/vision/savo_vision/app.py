@@ -6,7 +6,6 @@ A provider's SDK takes a second and 50 MB to import: only the chosen one is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -75,7 +74,7 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
         snapshots=[read_snapshot(on_rollout_changed, steering=steering)],
         workers=[
             Worker("models", steering.run),
-            Worker("retention", _every(RETENTION_PAUSE_SECONDS, forget_old_results)),
+            Worker("retention", forget_old_results, every=RETENTION_PAUSE_SECONDS),
             *([Worker("second-looks", second_looks.run)] if second_looks else []),
         ],
         on_stop=[stop_threads, *([second_looks.close] if second_looks else []), scan.provider.close],
@@ -131,15 +130,6 @@ def build_provider(settings: VisionSettings) -> Provider:
     from savo_vision.adapters.google import connect_google
 
     return connect_google(key, settings.google_model, calls, base_url=settings.google_base_url)
-
-
-def _every(seconds: float, act: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
-    async def run() -> None:
-        while True:
-            await act()
-            await asyncio.sleep(seconds)
-
-    return run
 
 
 DEFINITION = ServiceDefinition("vision", VisionSettings, build, migrations="savo_vision.migrations", projection=PROJECTION)

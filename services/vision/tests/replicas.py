@@ -255,7 +255,7 @@ async def replica(settings: VisionSettings) -> AsyncIterator[Watch]:
         for stop in reversed(service.on_stop):
             stack.push_async_callback(stop)
         for worker in service.workers:
-            stack.enter_context(_running(worker.run()))
+            stack.enter_context(_running(worker.loop()))
         consumers = Consumers(settings, "vision", publisher, service.subscriptions, service.snapshots)
         stack.push_async_callback(consumers.stop)
         await consumers.start()

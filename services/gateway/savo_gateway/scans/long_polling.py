@@ -101,15 +101,8 @@ class LookForAnswers:
 
     scans: ScanStore
     wakes: Wakes
-    every: float = 0.25
-    """Seconds."""
 
     async def look(self) -> None:
         if awaited := self.wakes.awaited():
             for scan_id in await self.scans.done_among(awaited):
                 self.wakes.wake(scan_id)
-
-    async def run(self) -> None:
-        while True:
-            await self.look()
-            await asyncio.sleep(self.every)

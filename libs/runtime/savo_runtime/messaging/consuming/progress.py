@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from savo_runtime.messaging.consuming.policy import Reader
+from savo_runtime.recurring import repeat
 
 __all__ = ["Progress", "UnhealthyError"]
 
@@ -53,9 +54,10 @@ class Progress:
         self._sights = {reader.group: _Sight(moved_at=clock(), seen_at=clock()) for reader in readers}
 
     async def run(self) -> None:
-        while True:
-            await asyncio.gather(*(self._look_within_limit(reader) for reader in self._readers))
-            await asyncio.sleep(SAMPLE_EVERY)
+        await repeat(self._look_at_all, SAMPLE_EVERY)
+
+    async def _look_at_all(self) -> None:
+        await asyncio.gather(*(self._look_within_limit(reader) for reader in self._readers))
 
     def check(self) -> None:
         """Raises `UnhealthyError`."""

@@ -26,11 +26,12 @@ from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.metrics import CONSUMER_LAG, CONSUMER_STUCK
 
-__all__ = ["READ_WHOLE", "GroupReader", "LagWatch", "Place", "Standstill"]
+__all__ = ["LOOK_EVERY", "READ_WHOLE", "GroupReader", "LagWatch", "Place", "Standstill"]
 
 log = structlog.get_logger()
 
 LOOK_EVERY = 5.0
+"""Seconds."""
 ANSWER_WITHIN = 10.0
 
 READ_WHOLE = frozenset({ROLLOUT_CHANGED})
@@ -129,27 +130,34 @@ class Standstill:
 
 
 class LagWatch:
-    """The worker: looks every five seconds, for as long as it is let."""
+    """Exports the lag of every group; a worker calls `look` every `LOOK_EVERY` seconds. The connection is kept between looks."""
 
     def __init__(self, settings: RuntimeSettings, standstill: Standstill | None = None) -> None:
         self._settings = settings
         self._standstill = standstill or Standstill()
+        self._reader: GroupReader | None = None
 
-    async def run(self) -> None:
-        while True:
-            reader = GroupReader(self._settings)
-            try:
-                await reader.start()
-                while True:
-                    async with asyncio.timeout(ANSWER_WITHIN):
-                        self.show(await reader.look())
-                    await asyncio.sleep(LOOK_EVERY)
-            except (KafkaError, TimeoutError, OSError) as fault:
-                log.warning("lag.unknown", reason=str(fault) or type(fault).__name__)
-            finally:
-                with suppress(KafkaError, OSError):
-                    await reader.stop()
-            await asyncio.sleep(LOOK_EVERY)
+    async def look(self) -> None:
+        """Ask Kafka and export. Where it does not answer that is logged, and the next look connects anew."""
+        try:
+            reader = await self._connected()
+            async with asyncio.timeout(ANSWER_WITHIN):
+                self.show(await reader.look())
+        except (KafkaError, TimeoutError, OSError) as fault:
+            log.warning("lag.unknown", reason=str(fault) or type(fault).__name__)
+            await self.close()
+
+    async def close(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader:
+            with suppress(KafkaError, OSError):
+                await reader.stop()
+
+    async def _connected(self) -> GroupReader:
+        if self._reader is None:
+            self._reader = GroupReader(self._settings)
+            await self._reader.start()
+        return self._reader
 
     def show(self, places: Sequence[Place]) -> None:
         lags: dict[tuple[str, str], int] = defaultdict(int)
