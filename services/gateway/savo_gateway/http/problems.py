@@ -17,14 +17,14 @@ from starlette.requests import ClientDisconnect
 from savo_gateway.errors import GatewayError, UnauthorizedError
 from savo_gateway.http.documents import MAX_DOCUMENT_BYTES
 from savo_runtime.errors import DependencyDownError, RetryableError
+from savo_runtime.problems import MEDIA_TYPE, TYPE_PREFIX
+from savo_runtime.problems import problem as problem_response
 from savo_runtime.storage.port import StorageFullError
 
 __all__ = ["MEDIA_TYPE", "PROBLEM_RESPONSES", "install", "problem"]
 
 log = structlog.get_logger()
 
-MEDIA_TYPE = "application/problem+json"
-TYPE_PREFIX = "urn:savo:problem:"
 DEPENDENCY_RETRY_SECONDS = 5.0
 
 _PROBLEM_SCHEMA = {
@@ -59,11 +59,11 @@ def install(app: FastAPI) -> None:
 def problem(
     status: int, code: str, title: str, detail: str, *, retry_after: float | None = None, headers: dict[str, str] | None = None, **extra: Any
 ) -> JSONResponse:
-    body = {"type": TYPE_PREFIX + code, "title": title, "status": status, "detail": detail, "code": code, **extra}
+    """With a title of its own and, where the client may ask again, the seconds until then."""
     all_headers = dict(headers or {})
     if retry_after is not None:
         all_headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
-    return JSONResponse(body, status, all_headers, MEDIA_TYPE)
+    return problem_response(status, code, detail, title=title, headers=all_headers, **extra)
 
 
 async def _on_gateway_error(_request: Request, error: Exception) -> Response:

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from savo_runtime.problems import problem, validation_message
 from savo_trainer.errors import ChampionMovedError, ClassesUnknownError, RunEndedError
 from savo_trainer.models.registration import Brought, Register, Wanted
 from savo_trainer.ports import RunLedger
@@ -62,7 +63,7 @@ def runs_routes(ledger: RunLedger, finished: Callable[[Run], None]) -> list[Rout
         try:
             answer = await ledger.cancel(request.path_params["run_id"], asked.by, asked.reason)
         except RunEndedError as ended:
-            return _problem(HTTPStatus.CONFLICT, "run-ended", str(ended))
+            return problem(HTTPStatus.CONFLICT, "run-ended", str(ended))
         if answer is None:
             return _unknown(request)
         run, at_once = answer
@@ -82,9 +83,9 @@ def models_routes(register: Register) -> list[Route]:
         try:
             answer = await register(brought)
         except ClassesUnknownError as flaw:
-            return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "classes-unknown", str(flaw))
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "classes-unknown", str(flaw))
         except ChampionMovedError as flaw:
-            return _problem(HTTPStatus.CONFLICT, "champion-moved", str(flaw))
+            return problem(HTTPStatus.CONFLICT, "champion-moved", str(flaw))
         if isinstance(answer, Wanted):
             return JSONResponse({"version": answer.version, "wanted": list(answer.files)}, HTTPStatus.ACCEPTED)
         return JSONResponse(_shown(answer))
@@ -95,25 +96,15 @@ def models_routes(register: Register) -> list[Route]:
 async def _body(request: Request, kind: type[B]) -> B | JSONResponse:
     """The body read, or what is wrong with it."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != JSON:  # no web page sends that to another's port unasked
-        return _problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-json", f"the body's type must be {JSON}")
+        return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-json", f"the body's type must be {JSON}")
     try:
         return kind.model_validate_json(await request.body())
     except ValidationError as flaws:
-        return _problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-body", _sentence(flaws))
-
-
-def _problem(status: HTTPStatus, code: str, detail: str) -> JSONResponse:
-    """RFC 9457."""
-    body = {"type": f"urn:savo:problem:{code}", "title": status.phrase, "status": int(status), "code": code, "detail": detail}
-    return JSONResponse(body, status, media_type="application/problem+json")
-
-
-def _sentence(flaws: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, flaw['loc'])) or 'body'}: {flaw['msg']}" for flaw in flaws.errors())
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-body", validation_message(flaws))
 
 
 def _unknown(request: Request) -> JSONResponse:
-    return _problem(HTTPStatus.NOT_FOUND, "run-unknown", f"there is no run {request.path_params['run_id']}; `savo runs list` names those there are")
+    return problem(HTTPStatus.NOT_FOUND, "run-unknown", f"there is no run {request.path_params['run_id']}; `savo runs list` names those there are")
 
 
 def _shown(run: Run) -> dict[str, Any]:
