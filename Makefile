@@ -46,7 +46,7 @@ bench-long: install ## the same with four times the rounds: intervals half as wi
 
 generate: ## write the JSON Schemas, docs/flow.md, docs/asyncapi.json, the README's settings table and Grafana's dashboards
 	$(RUN)/python -m savo_contracts.generated
-	$(RUN)/python -m savo_cli.settings_table README.md
+	$(RUN)/python -m savo_cli.settings_page README.md
 	$(RUN)/python -m deploy.grafana
 
 format: ## put the code into shape

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from savo_cli import commands
-from savo_cli.settings_table import BEGIN, END, with_table
+from savo_cli.settings_page import BEGIN, END, with_table
 
 
 def test_help_names_every_command_and_loads_nothing_heavy() -> None:

@@ -53,7 +53,7 @@ def test_a_savo_command_takes_the_options_shown(command: str) -> None:
 
 
 def test_the_settings_table_is_up_to_date() -> None:
-    checked = subprocess.run([sys.executable, "-m", "savo_cli.settings_table", "README.md", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    checked = subprocess.run([sys.executable, "-m", "savo_cli.settings_page", "README.md", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
