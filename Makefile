@@ -44,13 +44,16 @@ bench: install ## figures beside their peers, measured in the same run, as ratio
 bench-long: install ## the same with four times the rounds: intervals half as wide
 	BENCH_LONG=1 $(RUN)/python -m benchmarks
 
-generate: ## write the JSON Schemas, docs/flow.md, docs/asyncapi.json, the README's settings table and Grafana's dashboards
+generate: ## write the JSON Schemas, docs/flow.md, docs/asyncapi.json, docs/settings.md and Grafana's dashboards
 	$(RUN)/python -m savo_contracts.generated
-	$(RUN)/python -m savo_cli.settings_page README.md
+	$(RUN)/python -m savo_cli.settings_page
 	$(RUN)/python -m deploy.grafana
+
+screenshots: ## take the pictures of docs/images/ from the running product
+	$(RUN)/python -m docs.images.screenshots
 
 format: ## put the code into shape
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
-.PHONY: help install demo up lint test test-real images bench bench-long generate format
+.PHONY: help install demo up lint test test-real images bench bench-long generate screenshots format

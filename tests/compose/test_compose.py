@@ -27,8 +27,8 @@ from tests.runbooks.pages import PAGES, PARTS, RUNBOOKS, Page
 pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 
 SCENES = "/var/lib/savo/images"
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-SANDBOX_COMMANDS = re.findall(r"`(docker compose run [^`]*(?:replay|SANDBOX)[^`]*)`", README)
+REPLAY = (ROOT / "docs/replay.md").read_text(encoding="utf-8")
+SANDBOX_COMMANDS = [line.partition("  #")[0].strip() for line in re.findall(r"^docker compose run .*$", REPLAY.replace(" \\\n  ", " "), re.MULTILINE)]
 GUIDE = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
 BACKUP_COMMANDS = re.search(r"```sh no-run: needs Docker\n(mkdir [^`]*backup[^`]*)```", GUIDE)
 ALL = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
@@ -310,10 +310,10 @@ def test_taken_down_and_started_again_nothing_is_lost(stack: Stack, key: str, ph
     assert scan(stack, key, photos[3])[0]["status"] == "completed"
 
 
-def test_the_readmes_lines_work_as_they_stand(stack: Stack, tmp_path: Path) -> None:
-    section = README.partition("\n## With Docker\n")[2].partition("\n## ")[0]
-    (block,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    script = "set -e\n" + block.replace("deploy/docker/new-env", "true").replace("uv run savo", f"{sys.executable} -m savo_cli")
+def test_the_deployment_guides_lines_work_as_they_stand(stack: Stack, tmp_path: Path) -> None:
+    section = GUIDE.partition("\n## Docker Compose\n")[2].partition("\n## ")[0]
+    (block,) = re.findall(r"```sh no-run: needs Docker\n(.*?)```", section, re.DOTALL)
+    script = "set -e\n" + block.replace("deploy/docker/new-env", "true").replace("http://127.0.0.1:8000", stack.url).replace("uv run savo", f"{sys.executable} -m savo_cli")
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=stack.environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-4000:]}"
     assert "google standin-gemini" in done.stdout

@@ -1,4 +1,4 @@
-"""What the README tells people to type works: targets exist, commands take the options shown, the curl calls answer."""
+"""Commands in the README and in docs/{models,replay,guide}.md work: targets exist, options exist, calls answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from savo_demo.folder import write_scenes
 from tests.parts.wheel import Wheel, running_wheel
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, MODELS, REPLAY, GUIDE = ((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/models.md", "docs/replay.md", "docs/guide.md"))
 SAVO = [sys.executable, "-m", "savo_cli"]
 
 
@@ -34,8 +34,8 @@ def shell_lines(readme: str = README) -> list[str]:
 
 
 def savo_commands() -> list[str]:
-    """In shell blocks, in running text and in tables."""
-    return sorted({match.removeprefix("uv run ").strip() for match in re.findall(r"`((?:uv run )?savo [a-z][^`]*)`", README)})
+    """In running text and in tables."""
+    return sorted({match.removeprefix("uv run ").strip() for match in re.findall(r"`((?:uv run )?savo [a-z][^`]*)`", README + MODELS + REPLAY + GUIDE)})
 
 
 @pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("make")])
@@ -47,20 +47,31 @@ def test_a_make_target_exists(line: str) -> None:
 @pytest.mark.parametrize("command", savo_commands())
 def test_a_savo_command_takes_the_options_shown(command: str) -> None:
     words = command.split()
-    asked = subprocess.run([*SAVO, words[1], "--help"], capture_output=True, text=True, check=False, env={"COLUMNS": "200", "TERM": "dumb"})
+    groups = {"runs", "models", "topics", "dlq", "keys", "rollout"}
+    asked = subprocess.run([*SAVO, *words[1 : 3 if words[1] in groups else 2], "--help"], capture_output=True, text=True, check=False, env={"COLUMNS": "200", "TERM": "dumb"})
     assert asked.returncode == 0, asked.stderr
     assert [word for word in words if word.startswith("--") and word not in asked.stdout] == []
 
 
 def test_the_settings_table_is_up_to_date() -> None:
-    checked = subprocess.run([sys.executable, "-m", "savo_cli.settings_page", "README.md", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    checked = subprocess.run([sys.executable, "-m", "savo_cli.settings_page", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_every_link_leads_somewhere() -> None:
-    links = [link for link in re.findall(r"\]\(([^)#]+)", README) if not link.startswith("http")]
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 180
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)|src=\"([^\"]+)\"", page.read_text(encoding="utf-8"))
+    files = [link or picture for link, picture in links if not (link or picture).startswith("http")]
+    assert [file for file in files if not (page.parent / file).exists()] == []
+
+
+def test_the_index_of_the_documentation_names_every_page() -> None:
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    assert [page.name for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "README.md" and f"({page.name})" not in index] == []
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +84,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Wheel, Pat
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_the_first_scan_goes_as_the_readme_says(wheel: tuple[Wheel, Path]) -> None:
+def test_the_commands_of_the_first_scan_work(wheel: tuple[Wheel, Path]) -> None:
     running, folder = wheel
     said: dict[str, object] = {}
     for line in (line for line in shell_lines() if line.startswith(("cp ", "curl "))):
@@ -89,7 +100,7 @@ def test_the_first_scan_goes_as_the_readme_says(wheel: tuple[Wheel, Path]) -> No
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_replaying_and_dead_letters_go_as_the_readme_says(wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_replay_page_work(wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     running, folder = wheel
     monkeypatch.chdir(folder)
     monkeypatch.setenv("SAVO_DATA_DIR", str(running.data_dir))
@@ -99,11 +110,11 @@ def test_replaying_and_dead_letters_go_as_the_readme_says(wheel: tuple[Wheel, Pa
     asyncio.run(publish_poison(json.loads((running.data_dir / "run" / "up.json").read_text())["kafka"]))
     poisoned = eventually_said("savo dlq list", "scans.requested")
     assert "vision" in poisoned
-    section = README[README.index("## Replaying and dead letters") : README.index("## The guide's commands")]
-    answers = {line: said(line) for line in shell_lines(section)}
+    lines = shell_lines(REPLAY)
+    answers = {line: said(line) for line in lines}
     assert len(answers) == 10
     assert (folder / "compared" / "index.html").exists()
-    assert "1 letters went back to scans.requested" in answers[shell_lines(section)[-1]]
+    assert "1 letters went back to scans.requested" in answers[lines[-1]]
 
 
 @pytest.mark.slow
@@ -136,13 +147,12 @@ def working(line: str, folder: Path) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_runs_and_models_by_hand_go_as_the_readme_says(wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_models_page_work(wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     running, folder = wheel
     monkeypatch.chdir(folder)
     monkeypatch.setenv("SAVO_DATA_DIR", str(running.data_dir))
     write_model_and_holdout(folder)
-    section = README[README.index("## Runs and models by hand") : README.index("## Replaying and dead letters")]
-    answers = [said(line) for line in shell_lines(section)]
+    answers = [said(line) for line in shell_lines(MODELS)]
     assert len(answers) == 6
     assert "v1: registered" in answers[1]
     assert "champion: the vision provider → v1" in answers[3]

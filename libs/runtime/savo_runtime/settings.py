@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -171,11 +171,12 @@ def _no_json(cls: type[RuntimeSettings], flaw: SettingsError) -> str:
     """Of a variable that holds JSON, which pydantic-settings reads before it looks at values. The value stays unsaid: it may be long, or a secret."""
     field = re.search(r'field "(\w+)"', str(flaw))
     names = _variables(cls.model_fields[field[1]]) if field and field[1] in cls.model_fields else ()
-    return f"{next(iter(names), 'a setting')} is no whole JSON ({flaw.__cause__}); README's table of settings says what it holds"
+    return f"{next(iter(names), 'a setting')} is no whole JSON ({flaw.__cause__}); docs/settings.md says what it holds"
 
 
-def known_variables(classes: Iterable[type[RuntimeSettings]]) -> set[str]:
-    return {name for cls in classes for _, info in _fields(cls) for name in _variables(info)}
+def known_variables(classes: Iterable[type[RuntimeSettings]], *, aliases: bool = True) -> set[str]:
+    """The variables that the classes read. Without `aliases`: the first name of each setting only."""
+    return {name for cls in classes for _, info in _fields(cls) for name in _variables(info)[: None if aliases else 1]}
 
 
 def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[str]:
@@ -200,14 +201,15 @@ def installed_settings() -> dict[str, type[RuntimeSettings]]:
     return found
 
 
-def settings_table(classes: Mapping[str, type[RuntimeSettings]]) -> str:
-    """Markdown: variable, default, allowed, meaning, services. `classes` by service name."""
+def settings_table(classes: Mapping[str, type[RuntimeSettings]], variables: Sequence[str] | None = None) -> str:
+    """Markdown table: variable, default, allowed, meaning, services. `classes` by service name. `variables`: those rows, in that order."""
     rows: dict[str, tuple[FieldInfo, list[str]]] = {}
     for service, cls in classes.items():
         for _, info in _fields(cls):
             rows.setdefault(_variables(info)[0], (info, []))[1].append(service)
     lines = ["| variable | default | allowed | meaning | read by |", "|---|---|---|---|---|"]
-    for variable, (info, services) in sorted(rows.items()):
+    for variable in sorted(rows) if variables is None else variables:
+        info, services = rows[variable]
         readers = "all" if len(services) == len(classes) else ", ".join(services)
         cells = [f"`{variable}`", _default(info), allowed(info), info.description or "", readers]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -1,0 +1,47 @@
+"""`make screenshots`: the pictures of the documentation, taken from the running product in Chromium.
+
+Starts `savo up` with the Google stand-in on generated kitchen scenes, sends one photo through the phone page, and writes
+`docs/images/phone-page.png`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from savo_demo.drawing.scenes import draw_scenes
+from savo_demo.folder import write_scenes
+from tests.parts.wheel import running_wheel
+
+PICTURE = Path(__file__).with_name("phone-page.png")
+
+
+def main() -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        raise SystemExit("Chromium is not installed: scripts/system-packages installs it")
+    with tempfile.TemporaryDirectory() as folder:
+        truth = Path(folder) / "scenes"
+        write_scenes(truth, draw_scenes(3, seed=1))
+        photo = sorted((truth / "images").iterdir())[0]
+        with running_wheel(Path(folder) / "savo", truth, {"SAVO_COLLECT_TRAINING_DATA": "true"}) as wheel:
+            _take(chromium, wheel.url, photo)
+    print(f"wrote {PICTURE}")
+
+
+def _take(chromium: str, url: str, photo: Path) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2)
+        page.goto(url)
+        page.set_input_files("#photo", photo)
+        page.locator(".box").first.wait_for(timeout=60_000)
+        page.screenshot(path=PICTURE)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
