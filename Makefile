@@ -26,7 +26,7 @@ lint: ## style, types and the rules of the house
 	$(RUN)/ruff format --check .
 	$(RUN)/lint-imports --no-cache
 	$(RUN)/mypy $(addprefix -p ,$(PACKAGES))
-	$(RUN)/mypy $(TESTS) benchmarks deploy/grafana
+	$(RUN)/mypy $(TESTS) benchmarks deploy/grafana docs/generate
 
 test: install ## lint, types, unit, behaviour and integration tests with every real part this machine offers
 	@$(MAKE) --no-print-directory lint
@@ -44,13 +44,14 @@ bench: install ## figures beside their peers, measured in the same run, as ratio
 bench-long: install ## the same with four times the rounds: intervals half as wide
 	BENCH_LONG=1 $(RUN)/python -m benchmarks
 
-generate: ## write the JSON Schemas, docs/flow.md, docs/asyncapi.json, docs/settings.md and Grafana's dashboards
+generate: ## write the JSON Schemas, docs/flow.md, docs/asyncapi.json, docs/settings.md, docs/logs.md and Grafana's dashboards
 	$(RUN)/python -m savo_contracts.generated
-	$(RUN)/python -m savo_cli.settings_page
+	$(RUN)/python -m docs.generate.settings
+	$(RUN)/python -m docs.generate.logs
 	$(RUN)/python -m deploy.grafana
 
 screenshots: ## take the pictures of docs/images/ from the running product
-	$(RUN)/python -m docs.images.screenshots
+	$(RUN)/python -m docs.generate.screenshots
 
 format: ## put the code into shape
 	$(RUN)/ruff check --fix .

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from savo_cli import commands
-from savo_cli.settings_page import Group, settings_page
-from savo_runtime.settings import installed_settings
 
 
 def test_help_names_every_command_and_loads_nothing_heavy() -> None:
@@ -48,18 +46,3 @@ def test_a_broken_room_costs_its_own_commands_and_one_line(monkeypatch: pytest.M
     monkeypatch.setattr(commands, "entry_points", broken)
     commands.add_commands_of_others()
     assert capsys.readouterr().err.startswith("savo: the commands of trainer are left out: ModuleNotFoundError")
-
-
-def test_settings_are_grouped_by_task_and_the_ten_that_come_first_are_on_top() -> None:
-    page = settings_page(installed_settings())
-    first = page.split("\n## ")[1]
-    assert first.startswith("Set these first")
-    assert first.count("\n| `") == 10
-    assert page.index("`GOOGLE_API_KEY`") < page.index("`SAVO_COLLECT_TRAINING_DATA`") < page.index("`R2_BUCKET_NAME`")
-    assert page.count("| `SAVO_ROLLOUT_MIN_CONFIRMED` |") == 1
-
-
-def test_a_setting_without_a_group_is_named() -> None:
-    with pytest.raises(ValueError, match=r"R2_ACCESS_KEY_ID belongs to no group.*GROUPS"):
-        settings_page(installed_settings(), groups=(Group("All of ours", "", ("(SAVO|GOOGLE|OPENAI|OTEL|PORT).*",)),))
-

@@ -313,7 +313,9 @@ def test_taken_down_and_started_again_nothing_is_lost(stack: Stack, key: str, ph
 def test_the_deployment_guides_lines_work_as_they_stand(stack: Stack, tmp_path: Path) -> None:
     section = GUIDE.partition("\n## Docker Compose\n")[2].partition("\n## ")[0]
     (block,) = re.findall(r"```sh no-run: needs Docker\n(.*?)```", section, re.DOTALL)
-    script = "set -e\n" + block.replace("deploy/docker/new-env", "true").replace("http://127.0.0.1:8000", stack.url).replace("uv run savo", f"{sys.executable} -m savo_cli")
+    script = "set -e\n" + block.replace("deploy/docker/new-env", "true").replace("http://127.0.0.1:8000", stack.url).replace(
+        "uv run savo", f"{sys.executable} -m savo_cli"
+    )
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=stack.environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-4000:]}"
     assert "google standin-gemini" in done.stdout

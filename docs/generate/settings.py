@@ -1,4 +1,4 @@
-"""`python -m savo_cli.settings_page [--check]`: write docs/settings.md, and the list of variables that the runtime accepts.
+"""`python -m docs.generate.settings [--check]`: write docs/settings.md, and the list of variables that the runtime accepts.
 
 Exit code 1 with --check when a file differs from what would be written.
 """
@@ -99,7 +99,7 @@ def _place_of(variable: str, groups: tuple[Group, ...]) -> tuple[int, int]:
         for row, pattern in enumerate(group.patterns):
             if re.fullmatch(pattern, variable):
                 return at, row
-    raise ValueError(f"{variable} belongs to no group of docs/settings.md: add a pattern for it to GROUPS in savo_cli/settings_page.py")
+    raise ValueError(f"{variable} belongs to no group of docs/settings.md: add a pattern for it to GROUPS in docs/generate/settings.py")
 
 
 def _classes() -> dict[str, type[RuntimeSettings]]:

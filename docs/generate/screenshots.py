@@ -16,7 +16,7 @@ from savo_demo.drawing.scenes import draw_scenes
 from savo_demo.folder import write_scenes
 from tests.parts.wheel import running_wheel
 
-PICTURE = Path(__file__).with_name("phone-page.png")
+PICTURE = Path(__file__).parents[1] / "images/phone-page.png"
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         truth = Path(folder) / "scenes"
         write_scenes(truth, draw_scenes(3, seed=1))
-        photo = sorted((truth / "images").iterdir())[0]
+        photo = min((truth / "images").iterdir())
         with running_wheel(Path(folder) / "savo", truth, {"SAVO_COLLECT_TRAINING_DATA": "true"}) as wheel:
             _take(chromium, wheel.url, photo)
     print(f"wrote {PICTURE}")
