@@ -80,7 +80,7 @@ def _upgrade(connection: Connection, package: str, version_table: str) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if newer := set(_revisions(connection, version_table)) - known:
         # A newer release was here and this one is the way back. Releases only add to tables that an older one still reads.
-        log.warning("database.newer_than_this_release", history=package, revisions=sorted(newer))
+        log.warning("database.schema_newer_than_release", history=package, revisions=sorted(newer))
         return
     command.upgrade(config, "heads")
 

@@ -218,7 +218,7 @@ class RunningService:
                 while await relay.relay_once():
                     continue
         except (SavoError, TimeoutError) as error:
-            log.warning("outbox.left_for_the_next_start", reason=str(error) or "no answer")
+            log.warning("outbox.unsent_at_stop", reason=str(error) or "no answer")
 
 
 def _live_database(settings: RuntimeSettings, service: str) -> Database | None:
@@ -238,7 +238,7 @@ async def _migrated(database: Database, versions_package: str | None) -> None:
         except DependencyDownError as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise
-            log.warning("database.waited_for", error=str(error))
+            log.warning("database.unavailable", error=str(error))
             await asyncio.sleep(1.0)
 
 

@@ -98,11 +98,11 @@ def test_what_a_command_prints_is_not_mixed_with_news(capsys: pytest.CaptureFixt
     configure_command_logs(SECRETS)
     log = structlog.get_logger()
     log.info("topics.created", topics=["a"])
-    log.warning("database.waited_for", error="postgres://savo:hush-hush@db/savo\nis away")
+    log.warning("database.unavailable", error="postgres://savo:hush-hush@db/savo\nis away")
     said = capsys.readouterr()
     assert said.out == ""
     (line,) = said.err.splitlines()
-    assert "database.waited_for" in line
+    assert "database.unavailable" in line
     assert "hush-hush" not in line
 
 

@@ -33,5 +33,5 @@ class WaitingRoom:
         events = [await self.collect(refusal.confirmed) for refusal in waiting]
         self._seen = etag
         stored = sum(event is not None and event.type == "savo.sample.stored.v1" for event in events)
-        log.info("waiting.examined", waiting=len(waiting), stored=stored)
+        log.info("pending_samples.reexamined", waiting=len(waiting), stored=stored)
         return stored

@@ -50,7 +50,7 @@ def build_writer(settings: ReasoningSettings) -> OpenAiWriter | GoogleWriter | S
     if settings.sandbox:
         return SwitchedOff("a sandbox asks nobody, and this one is not recorded")
     if not settings.key and not settings.base_url:
-        log.warning("recipes.switched_off", missing=KEY_OF[settings.provider])
+        log.warning("recipes.disabled", missing=KEY_OF[settings.provider])
         return SwitchedOff(f"the operator has not set {KEY_OF[settings.provider]}")
     how = (settings.key or _NO_KEY, settings.base_url, settings.model_name, settings.prices, settings.timeout_seconds)
     if settings.provider == "openai":

@@ -121,7 +121,7 @@ class ModelSlot:
                 async with asyncio.timeout(self.patience):
                     await on_its_way.wait()
             except TimeoutError:
-                log.warning("model.late", version=version, waited_seconds=self.patience)
+                log.warning("model.load_timed_out", version=version, waited_seconds=self.patience)
         return self._models.get(self._named.get(version, version))
 
     async def bring(self, ref: ModelRef) -> LoadedModel | None:

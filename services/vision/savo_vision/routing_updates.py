@@ -61,7 +61,7 @@ class Steering:
             try:
                 await self.settle()
             except DependencyDownError as down:
-                log.warning("model.waits", reason=str(down))
+                log.warning("model.load_delayed", reason=str(down))
                 await self._sleep(RETRY_SECONDS)
                 self._changed.set()
 
@@ -95,4 +95,4 @@ class Steering:
         for alias, version in (("champion", self.router.champion), ("challenger", self.router.candidate)):
             if version:
                 MODEL_INFO.labels(version, alias).set(1)
-        log.info("rollout.adopted", sequence=decision.sequence, experiment=self.router.candidate, share=self.router.share)
+        log.info("rollout.applied", sequence=decision.sequence, experiment=self.router.candidate, share=self.router.share)

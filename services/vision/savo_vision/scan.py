@@ -175,7 +175,7 @@ class Scan:
         except (ProviderError, DependencyDownError, BudgetExhaustedError) as fault:
             if not seen.items:
                 raise
-            log.warning("fallback.unanswered", scan_id=work.requested.scan_id, reason=reason.value, fault=str(fault))
+            log.warning("fallback.failed", scan_id=work.requested.scan_id, reason=reason.value, fault=str(fault))
             return seen
 
     async def _detect(self, work: _Work, engine: Engine) -> tuple[Detection, ...]:
@@ -204,7 +204,7 @@ class Scan:
             finally:
                 book(work.provider_usd)
         if answer.flaws:
-            log.warning("provider.flawed", scan_id=work.requested.scan_id, provider=self.provider.served_by.value, **answer.flaws)
+            log.warning("provider.invalid_answer", scan_id=work.requested.scan_id, provider=self.provider.served_by.value, **answer.flaws)
         return _Seen(answer.items, self.provider.served_by, (answer.model or self.provider.model)[:120], reason)
 
     async def _recall(self, work: _Work, reason: FallbackReason | None) -> _Seen:

@@ -109,13 +109,13 @@ class SecondLooks:
             who, items = await (self._ask_candidate(look) if look.kind is Kind.SHADOW else self._ask_provider(look))
         except (ProviderError, DependencyDownError, BudgetExhaustedError, PhotoError, NoLookError) as fault:
             SECOND_LOOKS.labels(look.kind.value, "failed").inc()
-            log.warning("second_look.failed", kind=look.kind.value, scan_id=look.completed.scan_id, reason=str(fault))
+            log.warning("shadow.failed", kind=look.kind.value, scan_id=look.completed.scan_id, reason=str(fault))
             return
         changes = {kind.value: count for kind, count in count_changes(diff_boxes(look.completed.items, items)).items()}
         for change, count in changes.items():
             SECOND_LOOK_ITEMS.labels(look.kind.value, who, change).inc(count)
         SECOND_LOOKS.labels(look.kind.value, "done").inc()
-        log.info("second_look.done", kind=look.kind.value, scan_id=look.completed.scan_id, answered=look.completed.model_version, looked=who, **changes)
+        log.info("shadow.completed", kind=look.kind.value, scan_id=look.completed.scan_id, answered=look.completed.model_version, looked=who, **changes)
 
     async def _ask_candidate(self, look: _Look) -> tuple[str, tuple[Detection, ...]]:
         version = self.router.candidate

@@ -123,7 +123,7 @@ async def test_a_candidate_that_breaks_in_the_shadow_harms_no_scan_and_the_looks
     with capture_logs() as logs:
         await looks.settle()
     assert count(SECOND_LOOKS, kind="shadow", outcome="failed") == 2
-    assert [entry["reason"] for entry in logs if entry["event"] == "second_look.failed"] == ["the candidate v2 broke: out of tensors"] * 2
+    assert [entry["reason"] for entry in logs if entry["event"] == "shadow.failed"] == ["the candidate v2 broke: out of tensors"] * 2
 
 
 async def test_a_shadow_that_never_ends_delays_no_answer(world: World) -> None:

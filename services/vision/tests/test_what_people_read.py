@@ -124,7 +124,7 @@ async def test_impossible_boxes_and_empty_labels_are_dropped_and_told_in_the_log
         done = await scanning_with(world, dialect)(request())
     assert isinstance(done, ScanCompleted)
     assert [(item.label, item.bbox is None) for item in done.items] == [("milk", True), ("egg", True), ("zorgle_fruit", False)]
-    (told,) = [entry for entry in logs if entry["event"] == "provider.flawed"]
+    (told,) = [entry for entry in logs if entry["event"] == "provider.invalid_answer"]
     flaws = {"impossible-box": 2, "impossible-confidence": 1, "impossible-quantity": 1, "no-label": 1}
     assert {name: told[name] for name in flaws} == flaws
 

@@ -99,7 +99,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 async def _on_dependency_down(request: Request, error: Exception) -> Response:
     assert isinstance(error, DependencyDownError)
-    log.warning("http.dependency-down", path=request.url.path, dependency=error.dependency, error=str(error))
+    log.warning("http.dependency_down", path=request.url.path, dependency=error.dependency, error=str(error))
     detail = f"the {error.dependency} does not answer; nothing was lost, ask again"
     return problem(503, "dependency-down", "Something that this needs is away", detail, retry_after=error.retry_after or DEPENDENCY_RETRY_SECONDS)
 
@@ -109,7 +109,7 @@ async def _on_passing_fault(_request: Request, error: Exception) -> Response:
 
 
 async def _on_storage_full(request: Request, error: Exception) -> Response:
-    log.error("http.storage-full", path=request.url.path, error=str(error))
+    log.error("http.storage_full", path=request.url.path, error=str(error))
     return problem(507, "storage-full", "There is no room left", f"{error}; nothing was half-written", retry_after=60)
 
 

@@ -31,17 +31,17 @@ class FinishScans:
     async def complete(self, completed: ScanCompleted) -> None:
         confirmed = await self.scans.complete(completed, self.clock())
         if confirmed is None:
-            log.info("scan.completed-ignored", scan_id=completed.scan_id, reason="unknown here, or it had its end before")
+            log.info("scan.completion_ignored", scan_id=completed.scan_id, reason="unknown here, or it had its end before")
             return
         log.info("scan.completed", scan_id=completed.scan_id, served_by=completed.served_by.value, items=len(completed.items))
         _tell(confirmed)
         for word in confirmed.scan.confirmation.refused if confirmed.scan.confirmation else ():
-            log.info("scan.early-confirmation-refused", scan_id=completed.scan_id, revision=word.revision, errors=word.errors)
+            log.info("scan.early_confirmation_refused", scan_id=completed.scan_id, revision=word.revision, errors=word.errors)
         self.wakes.wake(completed.scan_id, confirmed.scan)
 
     async def fail(self, failed: ScanFailed) -> None:
         if not await self.scans.fail(failed, self.clock()):
-            log.info("scan.failed-ignored", scan_id=failed.scan_id, reason="unknown here, or it had its end before")
+            log.info("scan.failure_ignored", scan_id=failed.scan_id, reason="unknown here, or it had its end before")
             return
         log.info("scan.failed", scan_id=failed.scan_id, code=failed.code.value)
         self.wakes.wake(failed.scan_id)

@@ -83,7 +83,7 @@ class SqlTurn:
                 self._session.add(TrialRow(id=_THE_ONE, version=1, **_columns(blank)))
                 self._session.add(HistoryRow(**_history_columns(blank)))
         except IntegrityError:
-            log.info("rollout.opened-by-another-replica")
+            log.info("rollout.created_by_other_replica")
         trial = await self.trial()
         assert trial is not None
         return trial

@@ -80,7 +80,7 @@ class LocalRunner:
         """Only a process that still runs our program on this very folder is ended: a pid alone may be anybody's by now."""
         mark = read_mark(folder)
         if mark and is_ours(mark):
-            log.warning("training.stale-process-ended", pid=mark.pid)
+            log.warning("training.stale_process_ended", pid=mark.pid)
             await end_group(mark.pid, self.grace_seconds)
 
     async def _run(self, job: Path, folder: Path, on_progress: OnProgress, *, steps: Sequence[str] = STEPS) -> _Heard:
@@ -158,7 +158,7 @@ async def _events(process: asyncio.subprocess.Process) -> AsyncIterator[dict[str
         try:
             yield json.loads(line)
         except ValueError:
-            log.warning("training.unreadable-line", line=line[:200].decode(errors="replace"))
+            log.warning("training.unreadable_line", line=line[:200].decode(errors="replace"))
 
 
 def _check(status: int, heard: _Heard, folder: Path) -> None:

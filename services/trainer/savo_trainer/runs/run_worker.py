@@ -65,10 +65,10 @@ class CarryRuns:
         try:
             return await self.lease.acquire() and await self.work_once()
         except DependencyDownError as away:
-            log.warning("run.waits", reason=away.reason, error=str(away))
+            log.warning("run.dependency_down", reason=away.reason, error=str(away))
             await self.pause(self.policy.wait_when_down)
         except LeaseLostError as lost:
-            log.warning("run.left-to-another-replica", error=str(lost))
+            log.warning("run.lease_lost", error=str(lost))
         return False
 
     async def _unless_cancelled(self, run: Run) -> Run:
@@ -117,11 +117,11 @@ class CarryRuns:
             return await self.stages.fail(run, str(flaw), flaw.next_steps)
         except (RetryableError, StorageFullError, ObjectNotFoundError, ModelRefusedError, OSError) as flaw:
             return await self._stumbled(run, flaw)
-        log.info("run.moved", run_id=run.id, before=run.state, after=moved.state)
+        log.info("run.state_changed", run_id=run.id, before=run.state, after=moved.state)
         return moved
 
     async def _stumbled(self, run: Run, flaw: Exception) -> Run:
-        log.warning("run.stumbled", run_id=run.id, state=run.state, attempt=run.attempts, error=str(flaw))
+        log.warning("run.attempt_failed", run_id=run.id, state=run.state, attempt=run.attempts, error=str(flaw))
         if run.attempts >= self.policy.attempts:
             return await self.stages.fail(run, f"{run.state} failed {run.attempts} times, at last with: {flaw}")
         return run
@@ -156,7 +156,7 @@ class CarryRuns:
                 await self.lease.renew()
             except DependencyDownError as away:
                 # Nobody else can take the lease from a database that is away; hours of training are not thrown away for it.
-                log.warning("lease.waits", error=str(away))
+                log.warning("lease.unavailable", error=str(away))
             except LeaseLostError:
                 worker.cancel()
                 raise

@@ -119,7 +119,7 @@ class Consumers:
             try:
                 return await step()
             except (KafkaError, OSError, DependencyDownError) as fault:
-                log.warning("kafka.waited_for", error=str(fault) or type(fault).__name__)
+                log.warning("kafka.unavailable", error=str(fault) or type(fault).__name__)
                 await self._disconnect()
                 await asyncio.sleep(PAUSE_BETWEEN_TRIES)
 
@@ -144,7 +144,7 @@ class Consumers:
 
     def _fail(self, fault: Exception) -> None:
         if self.fault is None:
-            log.critical("consumers.failed", service=self._service, error=str(fault), exc_info=fault)
+            log.critical("consumer.failed", service=self._service, error=str(fault), exc_info=fault)
             self.fault = fault
         for reader in self._readers:
             reader.lanes.hold(True)

@@ -126,7 +126,7 @@ class OutboxRelay:
             try:
                 more = await self.relay_once() == BATCH
             except SavoError as fault:
-                log.warning("outbox.waits", reason=fault.reason, error=str(fault))
+                log.warning("outbox.publish_delayed", reason=fault.reason, error=str(fault))
                 more = False
             if not more:
                 await self._wait()
