@@ -27,6 +27,7 @@ EDGES = {
     "yolo",
     "pages",
     "console",
+    "keys_command",
     "prepare_command",
     "register_command",
     "runs_command",

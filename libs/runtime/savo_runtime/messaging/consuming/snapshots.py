@@ -122,9 +122,7 @@ class SnapshotReader:
 
     def _pass_over(self, record: ConsumerRecord, fault: Exception) -> None:
         DEAD_LETTERS.labels(self.topic.name, reason_of(fault)).inc()
-        log.error(
-            "snapshot.record_skipped", topic=self.topic.name, partition=record.partition, offset=record.offset, reason=reason_of(fault), exc_info=fault
-        )
+        log.error("snapshot.record_skipped", topic=self.topic.name, partition=record.partition, offset=record.offset, reason=reason_of(fault), exc_info=fault)
 
 
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
