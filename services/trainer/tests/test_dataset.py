@@ -12,8 +12,8 @@ from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, ma
 from savo_contracts.samples import Split
 from savo_runtime.testing import MemoryStore
 from savo_trainer.errors import RunImpossibleError
-from savo_trainer.training.dataset import class_map, freeze, materialise, read_manifest, resolve
-from services.trainer.tests.trainer_fakes import a_house, class_list, collect, put_sample
+from savo_trainer.training.dataset import freeze, materialise, read_manifest
+from services.trainer.tests.trainer_fakes import a_house, collect, put_sample
 
 
 class Counting:
@@ -128,20 +128,13 @@ async def test_outputs_are_dense_and_follow_redirects(tmp_path: Path) -> None:
     assert (tmp_path / "labels" / "test" / f"{samples[2].sha256}.txt").read_text(encoding="utf-8").startswith("0 ")
 
 
-def test_redirects_are_followed_to_their_end() -> None:
-    chain = ClassList(
-        classes=(IngredientClass(id=0, label="a", redirects_to=1), IngredientClass(id=1, label="b", redirects_to=2), IngredientClass(id=2, label="c"))
-    )
-    assert resolve(0, chain) == 2
-    assert class_map([0, 1, 2], chain).names == ("c",)
-
-
-def test_redirects_in_a_circle_and_unknown_ids_are_refused_in_words() -> None:
-    circle = ClassList(classes=(IngredientClass(id=0, label="a", redirects_to=1), IngredientClass(id=1, label="b", redirects_to=0)))
-    with pytest.raises(RunImpossibleError, match="in a circle"):
-        resolve(0, circle)
-    with pytest.raises(RunImpossibleError, match="class 9, which"):
-        resolve(9, class_list())
+async def test_a_class_list_that_does_not_explain_the_labels_ends_the_run_with_a_next_step(tmp_path: Path) -> None:
+    store = MemoryStore()
+    frozen = await freeze("run-a", await collect(store, None), store, Counting())
+    await store.put(CLASSES_KEY, ClassList().model_dump_json().encode())
+    with pytest.raises(RunImpossibleError, match="does not hold") as refused:
+        await materialise(frozen, store, tmp_path)
+    assert refused.value.next_steps == ("Restore samples/classes.json: it may only grow.",)
 
 
 async def test_the_version_read_back_is_the_one_frozen(tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ from typer.testing import CliRunner
 from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, SampleMeta, sample_image_key, sample_labels_key, sample_meta_key
 from savo_contracts.samples import Split
 from savo_contracts.scans import ServedBy
+from savo_runtime.storage import concurrency
 from savo_runtime.storage.folder import FolderStore
 from savo_runtime.storage.port import ObjectStore
 from savo_runtime.storage.s3 import S3Store
 from savo_trainer.commands import register
-from savo_trainer.training import dataset
 from savo_trainer.workbench import stored_samples
 from savo_trainer.workbench.yolo_folder import read_data_yaml, split_samples
 from tests.parts.addresses import free_port
@@ -165,7 +165,7 @@ def test_an_interrupted_download_goes_on_and_leaves_no_half_output(folder: Path,
         return await download(self, key, path)
 
     monkeypatch.setattr(FolderStore, "download", counted)
-    monkeypatch.setattr(dataset, "AT_ONCE", 1)  # else several are on their way when it goes
+    monkeypatch.setattr(concurrency, "AT_ONCE", 1)  # else several are on their way when it goes
     assert prepare("--input", folder, "--output", tmp_path / "out")[0] == 1
     assert not (tmp_path / "out").exists()
     limit = 100

@@ -20,6 +20,7 @@ from typer.testing import CliRunner, Result
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, model_key
 from savo_runtime.settings import RuntimeSettings
+from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.factory import open_store
 from savo_trainer.adapters.http import runs_app
 from savo_trainer.adapters.trainer_client import TrainerClient
@@ -28,7 +29,7 @@ from savo_trainer.errors import TrainerRefusedError
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.models.registration import Register
 from savo_trainer.training.plan import Trained
-from savo_trainer.training.training_note import read_note, sha256_of, write_note
+from savo_trainer.training.training_note import read_note, write_note
 from services.trainer.tests.trainer_fakes import House, a_house, make_champion
 
 app = typer.Typer()
@@ -151,8 +152,8 @@ def test_the_figures_that_its_training_noted_are_judged_too(trainer: TrainerHere
 
 def test_a_note_on_another_file_is_no_note(folder: Path) -> None:
     write_note(Trained(folder / "good.pt", folder / "good.onnx", 0.93, 0.93, 12.0), train_samples=120)
-    assert read_note(folder / "good.onnx", sha256_of(folder / "good.onnx")) is not None
-    assert read_note(folder / "good.onnx", sha256_of(folder / "poor.onnx")) is None
+    assert read_note(folder / "good.onnx", file_sha256(folder / "good.onnx")) is not None
+    assert read_note(folder / "good.onnx", file_sha256(folder / "poor.onnx")) is None
 
 
 def test_weights_may_stay_at_home(trainer: TrainerHere, folder: Path) -> None:

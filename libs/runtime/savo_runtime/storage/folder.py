@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from savo_runtime.errors import DependencyDownError, FatalError
+from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.keys import RESERVED, valid_key
 from savo_runtime.storage.port import ObjectConflictError, ObjectInfo, ObjectNotFoundError, StorageFullError
 from savo_runtime.telemetry.metrics import STORAGE_LIMIT, STORAGE_USED
@@ -134,7 +135,7 @@ class FolderStore:
             if expected is None:
                 if not _linked(fresh, path):
                     raise ObjectConflictError(key)
-            elif not path.exists() or _file_etag(path) != expected:
+            elif not path.exists() or file_sha256(path) != expected:
                 raise ObjectConflictError(key)
             else:
                 self._take_the_place(fresh, key)
@@ -157,7 +158,7 @@ class FolderStore:
     def _upload(self, key: str, path: Path) -> ObjectInfo:
         size = path.stat().st_size
         with path.open("rb") as source, self._written(key, iter(lambda: source.read(_CHUNK), b""), size) as fresh:
-            info = ObjectInfo(key, size, _file_etag(fresh))
+            info = ObjectInfo(key, size, file_sha256(fresh))
             with self._locked(key):
                 self._take_the_place(fresh, key)
         return info
@@ -169,7 +170,7 @@ class FolderStore:
         try:
             with self._opened(key) as source, fresh.open("xb") as target:
                 shutil.copyfileobj(source, target, _CHUNK)
-            info = ObjectInfo(key, fresh.stat().st_size, _file_etag(fresh))
+            info = ObjectInfo(key, fresh.stat().st_size, file_sha256(fresh))
             fresh.replace(path)
         finally:
             fresh.unlink(missing_ok=True)
@@ -313,11 +314,6 @@ class _Room:
 
 def _etag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _file_etag(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _linked(fresh: Path, path: Path) -> bool:

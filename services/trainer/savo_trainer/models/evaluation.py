@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from savo_contracts.documents import GoldenBox, GoldenPicture, ManifestLine
-from savo_contracts.geometry import BoundingBox
 from savo_contracts.training import Comparison, Evaluation
+from savo_datasets.labels import truth_boxes
 from savo_detection.evaluation.evaluator import EvaluationResult, EvaluationSample, ImageRecord, compare, evaluate
 from savo_detection.evaluation.golden_pictures import Golden, SurestPhotos
 from savo_detection.model import DetectedBox, Detector
 from savo_trainer.models.gate import ClassChange
-from savo_trainer.training.dataset import image_path, labels_path, parse_labels
+from savo_trainer.training.dataset import image_path, labels_path
 
-__all__ = ["Measured", "golden_pictures", "holdout_samples", "measure", "set_beside", "truth_of"]
+__all__ = ["Measured", "golden_pictures", "holdout_samples", "measure", "set_beside"]
 
 
 @dataclass(frozen=True)
@@ -66,22 +66,12 @@ def set_beside(candidate: Measured, champion: Measured, champion_version: str, a
 def holdout_samples(lines: Sequence[ManifestLine], names: Sequence[str], folder: Path) -> Iterator[EvaluationSample]:
     """The photos and their truth as `materialise` wrote them, one at a time."""
     for line in lines:
-        truth = truth_of(labels_path(line, folder).read_text(encoding="utf-8"), names)
+        truth = truth_boxes(labels_path(line, folder).read_text(encoding="utf-8"), names)
         yield EvaluationSample(image_path(line, folder).read_bytes(), truth, line.subject, line.sha256)
-
-
-def truth_of(labels: str, names: Sequence[str]) -> list[tuple[str, BoundingBox]]:
-    """Label and box of each line; what rounding put past the edge is cut."""
-    found = ((names[label.class_id], _corners(*(float(number) for number in label.numbers))) for label in parse_labels(labels))
-    return [(name, box) for name, corners in found if (box := BoundingBox.clipped(*corners)) is not None]
 
 
 def _golden_box(box: DetectedBox) -> GoldenBox:
     return GoldenBox(label=box.label, confidence=round(box.confidence, 4), bbox=box.bbox)
-
-
-def _corners(x_centre: float, y_centre: float, width: float, height: float) -> tuple[float, float, float, float]:
-    return x_centre - width / 2, y_centre - height / 2, x_centre + width / 2, y_centre + height / 2
 
 
 def _fraction(value: float) -> float:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from savo_contracts.documents import Alias, ClassList, IngredientClass, ModelReport, alias_key, model_key
+from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_trainer.ports import Numbers
 from savo_trainer.runs.run import Facts, Run
 from savo_trainer.training.plan import Start, Trained
-from savo_trainer.training.training_note import sha256_of
 
 __all__ = [
     "Registered",
@@ -49,7 +49,7 @@ async def store_candidate(run: Run, trained: Trained, store: ObjectStore, number
     version = await claim_version(run, store, numbers)
     await store.upload(model_key(version, "model.onnx"), trained.onnx)
     await store.upload(model_key(version, "weights.pt"), trained.weights)
-    onnx, weights = await asyncio.gather(asyncio.to_thread(sha256_of, trained.onnx), asyncio.to_thread(sha256_of, trained.weights))
+    onnx, weights = await asyncio.gather(asyncio.to_thread(file_sha256, trained.onnx), asyncio.to_thread(file_sha256, trained.weights))
     return Registered(version, onnx, trained.onnx.stat().st_size, weights)
 
 
@@ -66,7 +66,7 @@ async def holds(store: ObjectStore, key: str, sha256: str) -> bool:
             await store.download(key, target)
         except ObjectNotFoundError:
             return False
-        return await asyncio.to_thread(sha256_of, target) == sha256
+        return await asyncio.to_thread(file_sha256, target) == sha256
 
 
 async def remove_candidate(version: str, store: ObjectStore) -> None:
@@ -93,7 +93,7 @@ async def fetch_start(version: str, store: ObjectStore, folder: Path) -> Start |
     except ObjectNotFoundError:
         return None
     # A .pt is a pickle: only the one whose hash our own report names is ever opened.
-    return Start(version, classes.names(), target) if report.get("weights_sha256") == sha256_of(target) else None
+    return Start(version, classes.names(), target) if report.get("weights_sha256") == file_sha256(target) else None
 
 
 def report_of(run: Run, *, passed: bool) -> ModelReport:

@@ -9,70 +9,40 @@ classes that occur, redirects followed, in order of their ids. The mapping is a 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 import yaml
 
 from savo_contracts.documents import CLASSES_KEY, ClassList, ManifestLine, manifest_key
 from savo_contracts.samples import Split
+from savo_datasets.class_ids import ClassMap, class_map, dense_labels
+from savo_datasets.errors import DatasetError
+from savo_datasets.labels import parse_labels
+from savo_runtime.storage.concurrency import gather_limited
 from savo_runtime.storage.port import ObjectNotFoundError
 from savo_trainer.errors import RunImpossibleError
 from savo_trainer.ports import IndexedSample, Numbers, ObjectStore
 
 __all__ = [
-    "ClassMap",
     "Frozen",
-    "LabelLine",
     "Material",
     "bring",
-    "class_map",
-    "dense_labels",
     "freeze",
-    "gather",
     "materialise",
-    "parse_labels",
     "read_manifest",
-    "resolve",
 ]
 
 RESTORE_CLASSES = "Restore samples/classes.json from a backup: it may only grow."
-
-AT_ONCE = 16
-"""Objects read at a time."""
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
 class Frozen:
     version: str
     lines: tuple[ManifestLine, ...]
-
-
-@dataclass(frozen=True)
-class LabelLine:
-    """One line of a YOLO label file: class id and centre form, 0…1."""
-
-    class_id: int
-    numbers: tuple[str, str, str, str]
-
-
-@dataclass(frozen=True)
-class ClassMap:
-    """From ids of samples/classes.json to the network's outputs."""
-
-    names: tuple[str, ...]
-    ids: tuple[int, ...]
-    """Id in samples/classes.json of each output."""
-    dense: Mapping[int, int]
-    """Output of each id, redirected ones included."""
 
 
 @dataclass(frozen=True)
@@ -116,44 +86,19 @@ async def materialise(frozen: Frozen, store: ObjectStore, folder: Path) -> Mater
 async def bring(lines: Sequence[ManifestLine], store: ObjectStore, folder: Path) -> tuple[list[tuple[ManifestLine, str]], ClassMap]:
     """The photos and label files of these lines in `folder`; which of them are there, with the label files as they were stored."""
     classes = ClassList.model_validate_json(await _classes_document(store))
-    labels = await gather(lines, lambda line: _label_text(line, store))
+    labels = await gather_limited(lines, lambda line: _label_text(line, store))
     present = [(line, text) for line, text in zip(lines, labels, strict=True) if text is not None]
-    mapping = class_map((label.class_id for _, text in present for label in parse_labels(text)), classes)
-    fetched = await gather(present, lambda pair: _bring(pair[0], dense_labels(pair[1], mapping), store, folder))
+    mapping = _class_map((label.class_id for _, text in present for label in parse_labels(text)), classes)
+    fetched = await gather_limited(present, lambda pair: _bring(pair[0], dense_labels(pair[1], mapping), store, folder))
     return [pair for pair, there in zip(present, fetched, strict=True) if there], mapping
 
 
-def resolve(class_id: int, classes: ClassList) -> int:
-    """Follow redirects to the id that counts. Raises `RunImpossibleError` for an unknown id or a circle."""
-    by_id = {entry.id: entry for entry in classes.classes}
-    seen: set[int] = set()
-    while class_id not in seen:
-        seen.add(class_id)
-        if class_id not in by_id:
-            raise RunImpossibleError(
-                f"a label file names class {class_id}, which {CLASSES_KEY} does not hold", ("Restore samples/classes.json: it may only grow.",)
-            )
-        target = by_id[class_id].redirects_to
-        if target is None:
-            return class_id
-        class_id = target
-    raise RunImpossibleError(f"redirects in {CLASSES_KEY} go in a circle at class {class_id}", ("Mend the redirect in samples/classes.json.",))
-
-
-def class_map(occurring: Iterable[int], classes: ClassList) -> ClassMap:
-    resolved = {class_id: resolve(class_id, classes) for class_id in set(occurring)}
-    ids = tuple(sorted(set(resolved.values())))
-    label_of = {entry.id: entry.label for entry in classes.classes}
-    return ClassMap(tuple(label_of[class_id] for class_id in ids), ids, {class_id: ids.index(target) for class_id, target in resolved.items()})
-
-
-def parse_labels(text: str) -> list[LabelLine]:
-    """Raises `ValueError` for a line that is no YOLO label."""
-    lines = []
-    for line in filter(str.strip, text.splitlines()):
-        class_id, x_centre, y_centre, width, height = line.split()
-        lines.append(LabelLine(int(class_id), (x_centre, y_centre, width, height)))
-    return lines
+def _class_map(occurring: Iterable[int], classes: ClassList) -> ClassMap:
+    """Raises `RunImpossibleError` where the class list does not explain the labels."""
+    try:
+        return class_map(occurring, classes)
+    except DatasetError as error:
+        raise RunImpossibleError(str(error), error.next_steps) from error
 
 
 def image_path(line: ManifestLine, folder: Path) -> Path:
@@ -167,7 +112,7 @@ def labels_path(line: ManifestLine, folder: Path) -> Path:
 async def _lines(samples: Sequence[IndexedSample], store: ObjectStore) -> tuple[ManifestLine, ...]:
     """In order of sha256, so that the same samples always give the same bytes; a sample without a label file was erased meanwhile."""
     ordered = sorted(samples, key=lambda sample: sample.sha256)
-    lines = await gather(ordered, lambda sample: _line(sample, store))
+    lines = await gather_limited(ordered, lambda sample: _line(sample, store))
     return tuple(line for line in lines if line is not None)
 
 
@@ -228,11 +173,6 @@ async def _label_text(line: ManifestLine, store: ObjectStore) -> str | None:
     return text if hashlib.sha256(labels).hexdigest() == line.labels_sha256 else None
 
 
-def dense_labels(text: str, mapping: ClassMap) -> str:
-    """A label file with the network's outputs in place of ids."""
-    return "".join(f"{mapping.dense[label.class_id]} {' '.join(label.numbers)}\n" for label in parse_labels(text))
-
-
 async def _bring(line: ManifestLine, labels: str, store: ObjectStore, folder: Path) -> bool:
     """False when the photo was erased."""
     image, text = image_path(line, folder), labels_path(line, folder)
@@ -261,19 +201,3 @@ def _write_data_yaml(folder: Path, names: Sequence[str], *, val: str) -> Path:
     target = folder / "data.yaml"
     target.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
     return target
-
-
-async def gather(items: Sequence[T], work: Callable[[T], Awaitable[R]]) -> list[R]:
-    """All of them, `AT_ONCE` at a time, in their order; the first error ends the rest."""
-    limit = asyncio.Semaphore(AT_ONCE)
-
-    async def one(item: T) -> R:
-        async with limit:
-            return await work(item)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in items]
-    except BaseExceptionGroup as several:
-        raise several.exceptions[0] from several
-    return [task.result() for task in tasks]

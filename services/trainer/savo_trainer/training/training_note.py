@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from savo_contracts.envelope import Message, Sha256
+from savo_runtime.storage.digests import file_sha256
 from savo_trainer.training.plan import Trained
 
-__all__ = ["TrainingNote", "read_note", "sha256_of", "write_note"]
+__all__ = ["TrainingNote", "read_note", "write_note"]
 
 
 class TrainingNote(Message):
@@ -23,8 +23,8 @@ class TrainingNote(Message):
 
 def write_note(trained: Trained, train_samples: int) -> Path:
     note = TrainingNote(
-        onnx_sha256=sha256_of(trained.onnx),
-        weights_sha256=sha256_of(trained.weights),
+        onnx_sha256=file_sha256(trained.onnx),
+        weights_sha256=file_sha256(trained.weights),
         weights_map50=trained.weights_map50,
         export_map50=trained.export_map50,
         train_samples=train_samples,
@@ -41,8 +41,3 @@ def read_note(onnx: Path, onnx_sha256: str) -> TrainingNote | None:
     except (OSError, ValidationError):
         return None
     return note if note.onnx_sha256 == onnx_sha256 else None
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,6 +19,7 @@ from savo_detection.model import Detector
 from savo_runtime.errors import SavoError
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_runtime.storage.classes import read_class_list
+from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.port import ObjectStore
 from savo_runtime.telemetry.audit import this_user
@@ -29,7 +30,7 @@ from savo_trainer.models.evaluation import Measured, measure, set_beside
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.models.registration import Brought, Change, run_id_of
 from savo_trainer.models.registry import champion_version
-from savo_trainer.training.training_note import read_note, sha256_of
+from savo_trainer.training.training_note import read_note
 from savo_trainer.workbench.console import err, out, print_json
 from savo_trainer.workbench.runs import verdict_lines
 from savo_trainer.workbench.yolo_folder import FolderError, read_data_yaml, split_samples
@@ -53,7 +54,7 @@ class _Holdout:
 
     def named_photos(self) -> Iterator[EvaluationSample]:
         for sample in self.photos():
-            self.digest.update(hashlib.sha256(sample.photo_bytes).digest() + repr(sample.truth).encode())
+            self.digest.update(hashlib.sha256(sample.photo_bytes).digest() + repr([tuple(box) for box in sample.truth]).encode())
             yield sample
 
     @property
@@ -124,7 +125,7 @@ async def _weighed(model: Path, detector: Detector, holdout: _Holdout, store: Ob
         bytes=detector.version_info.bytes,
         image_size=detector.image_size[0],
         classes=detector.classes,
-        weights_sha256=sha256_of(pt) if weights and pt.exists() else None,
+        weights_sha256=file_sha256(pt) if weights and pt.exists() else None,
         holdout=holdout.name,
         evaluation=candidate.evaluation,
         weights_map50=note.weights_map50 if note else None,

@@ -21,9 +21,11 @@ from pydantic import ValidationError
 
 from savo_contracts.documents import ClassList, SampleMeta, sample_image_key, sample_labels_key
 from savo_contracts.samples import Split
+from savo_datasets.class_ids import ClassMap, class_map, dense_labels
+from savo_datasets.labels import parse_labels
+from savo_runtime.storage.concurrency import gather_limited
+from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.port import ObjectInfo, ObjectNotFoundError, ObjectStore
-from savo_trainer.training.dataset import ClassMap, class_map, dense_labels, gather, parse_labels
-from savo_trainer.training.training_note import sha256_of
 from savo_trainer.workbench.preparing import SPLITS, Grouping, Photo, deal, group_photos
 from savo_trainer.workbench.yolo_folder import FolderError, Prepared, write_data, write_groups
 
@@ -101,7 +103,7 @@ def _open_folders(output: Path, waiting: Path, origin: str) -> None:
 async def _fetch(store: ObjectStore, base: str, waiting: Path, on_fetched: OnFetched) -> _Fetched:
     fetched = _Fetched()
     async for page in _pages(store.list(f"{base}meta/")):
-        for found in await gather(page, lambda info: _sample(store, base, info.key, waiting)):
+        for found in await gather_limited(page, lambda info: _sample(store, base, info.key, waiting)):
             if isinstance(found, str):
                 fetched.left_out[found] += 1
             else:
@@ -141,7 +143,7 @@ async def _sample(store: ObjectStore, base: str, meta_key: str, waiting: Path) -
             await store.download(image_key, image)
         except ObjectNotFoundError:
             return ERASED
-        if await asyncio.to_thread(sha256_of, image) != meta.sha256:
+        if await asyncio.to_thread(file_sha256, image) != meta.sha256:
             await asyncio.to_thread(image.unlink)
             return DAMAGED
     await asyncio.to_thread((waiting / "labels" / f"{meta.sha256}.txt").write_text, labels, "utf-8")

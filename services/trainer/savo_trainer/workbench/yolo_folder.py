@@ -15,9 +15,8 @@ import cv2
 import numpy as np
 import yaml
 
+from savo_datasets.labels import parse_labels, truth_boxes
 from savo_detection.evaluation.evaluator import EvaluationSample, Truth
-from savo_trainer.models.evaluation import truth_of
-from savo_trainer.training.dataset import parse_labels
 from savo_trainer.workbench.preparing import SPLITS, Grouping, Photo, deal, difference_hash, group_photos
 
 __all__ = [
@@ -158,7 +157,7 @@ def split_photos(data: Mapping[str, Any], split: str) -> Iterator[tuple[Path, Tr
     groups = read_groups(Path(data["path"]) / GROUPS_FILE)
     for image in images:
         labels = _labels_path(image)
-        truth = truth_of(_boxes(labels, data["names"]), data["names"]) if labels else []
+        truth = truth_boxes(_boxes(labels, data["names"]), data["names"]) if labels else []
         yield image, truth, groups.get(image.stem, image.stem)
 
 
@@ -168,7 +167,7 @@ def folder_photos(folder: Path, classes: Sequence[str]) -> Iterator[tuple[Path, 
     if not labelled:
         raise FolderError(f"{folder} holds no labelled photo: expected images/NAME.jpg with labels/NAME.txt beside it")
     for image, labels in labelled:
-        yield image, truth_of(_boxes(labels, classes), classes)
+        yield image, truth_boxes(_boxes(labels, classes), classes)
 
 
 def count_photos(data: Mapping[str, Any], split: str) -> int:

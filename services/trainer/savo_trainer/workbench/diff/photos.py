@@ -9,9 +9,9 @@ from pathlib import Path
 
 from savo_contracts.documents import ManifestLine
 from savo_contracts.samples import Split
+from savo_datasets.labels import truth_boxes
 from savo_detection.evaluation.evaluator import Truth
 from savo_runtime.storage.port import ObjectStore
-from savo_trainer.models.evaluation import truth_of
 from savo_trainer.training.dataset import bring, image_path, labels_path, read_manifest
 from savo_trainer.workbench.preparing import Grouping, session_groups
 from savo_trainer.workbench.yolo_folder import IMAGES, FolderError, folder_photos, read_classes, read_data_yaml, read_groups, split_photos
@@ -91,5 +91,5 @@ def _labelled(folder: Path) -> PhotoSet:
 
 
 def _held(line: ManifestLine, names: Sequence[str], folder: Path) -> ComparedPhoto:
-    truth = truth_of(labels_path(line, folder).read_text(encoding="utf-8"), names)
+    truth = truth_boxes(labels_path(line, folder).read_text(encoding="utf-8"), names)
     return ComparedPhoto(line.sha256, line.subject, image_path(line, folder), truth)

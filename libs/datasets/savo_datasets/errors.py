@@ -1,0 +1,17 @@
+"""What is wrong with a data set, in a sentence that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from savo_runtime.errors import SavoError
+
+__all__ = ["DatasetError"]
+
+
+class DatasetError(SavoError):
+    """The data set cannot be used as it is. `next_steps`: more lines for the person who reads the message."""
+
+    def __init__(self, message: str, next_steps: Sequence[str] = ()) -> None:
+        super().__init__(message, reason="dataset-unusable")
+        self.next_steps = tuple(next_steps)

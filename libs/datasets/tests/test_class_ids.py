@@ -1,0 +1,34 @@
+"""Redirects, and ids that a class list does not hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from savo_contracts.documents import ClassList, IngredientClass
+from savo_datasets.class_ids import class_map, dense_labels, resolve
+from savo_datasets.errors import DatasetError
+
+
+def classes(*redirects: int | None) -> ClassList:
+    return ClassList(classes=tuple(IngredientClass(id=place, label=chr(97 + place), redirects_to=to) for place, to in enumerate(redirects)))
+
+
+def test_redirects_are_followed_to_their_end() -> None:
+    chain = classes(1, 2, None)
+    assert resolve(0, chain) == 2
+    assert class_map([0, 1, 2], chain).names == ("c",)
+
+
+def test_redirects_in_a_circle_and_unknown_ids_are_refused_with_a_next_step() -> None:
+    with pytest.raises(DatasetError, match="in a circle") as refused:
+        resolve(0, classes(1, 0))
+    assert refused.value.next_steps
+    with pytest.raises(DatasetError, match="class 9, which") as refused:
+        resolve(9, classes(None, None))
+    assert refused.value.next_steps
+
+
+def test_labels_keep_their_digits_and_get_the_networks_outputs() -> None:
+    mapping = class_map([4, 2, 3], classes(None, None, None, 2, None))
+    assert (mapping.names, mapping.ids) == (("c", "e"), (2, 4))
+    assert dense_labels("4 0.5 0.25 0.10 0.1\n\n3 0.5 0.5 1 1\n", mapping) == "1 0.5 0.25 0.10 0.1\n0 0.5 0.5 1 1\n"

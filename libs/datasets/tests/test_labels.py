@@ -1,0 +1,62 @@
+"""Label files: what is read, what is refused, what is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from savo_contracts.geometry import BoundingBox
+from savo_datasets.errors import DatasetError
+from savo_datasets.labels import TruthBox, format_labels, read_labels, truth_boxes
+
+NAMES = ("tomato", "banana")
+
+
+def label_file(folder: Path, text: str) -> Path:
+    path = folder / "photo.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_polygon_becomes_the_box_around_it(tmp_path: Path) -> None:
+    path = label_file(tmp_path, "1 0.1 0.2 0.5 0.2 0.3 0.6\n\n0 0.5 0.5 0.2 0.2\n")
+    assert read_labels(path, 2) == "1 0.300000 0.400000 0.400000 0.400000\n0 0.500000 0.500000 0.200000 0.200000\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("2 0.5 0.5 0.1 0.1", "names class 2, but there are 2 classes"),
+        ("-1 0.5 0.5 0.1 0.1", "names class -1"),
+        ("tomato 0.5 0.5 0.1 0.1", "is no YOLO label"),
+        ("0 0.5 0.5 1.1 0.1", "each 0 to 1"),
+        ("0 0.5 0.5 nan 0.1", "each 0 to 1"),
+        ("0 0.5 0.5 0.1", "x_centre, y_centre, width and height are expected"),
+        ("0 0.1 0.1 0.2 0.2 0.3", "x_centre, y_centre, width and height are expected"),
+    ],
+)
+def test_a_line_that_is_no_label_is_refused_with_file_and_line(tmp_path: Path, line: str, reason: str) -> None:
+    path = label_file(tmp_path, f"0 0.5 0.5 0.1 0.1\n{line}\n")
+    with pytest.raises(DatasetError, match=reason) as refused:
+        read_labels(path, 2)
+    assert str(refused.value).startswith(f"{path}:2")
+
+
+def test_what_sticks_out_of_the_photo_is_cut_and_nothing_is_left_of_a_box_without_area() -> None:
+    (box,) = truth_boxes("0 0.95 0.5 0.2 0.2\n1 0.5 0.5 0 0.2\n", NAMES)
+    assert (box.label, box.bbox.x, box.bbox.right) == ("tomato", pytest.approx(0.85), 1.0)
+
+
+corners = st.lists(st.floats(0, 1), min_size=4, max_size=4).filter(lambda four: abs(four[0] - four[1]) > 1e-3 and abs(four[2] - four[3]) > 1e-3)
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), corners), max_size=5))
+def test_boxes_come_back_as_they_were_written(drawn: list[tuple[str, list[float]]]) -> None:
+    boxes = [TruthBox(name, BoundingBox.from_corners(min(a, b), min(c, d), max(a, b), max(c, d))) for name, (a, b, c, d) in drawn]
+    read = truth_boxes(format_labels(boxes, NAMES), NAMES)
+    assert [box.label for box in read] == [box.label for box in boxes]
+    for one, other in zip(read, boxes, strict=True):
+        assert one.bbox.iou(other.bbox) > 0.99
