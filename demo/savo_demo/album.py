@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
+from savo_demo.drawing.scene_folder import read_folder, read_names, start_folder, write_photo
 from savo_demo.drawing.scenes import CLASSES, Flaw, Scene, Truth, draw_scene, spoil
-from savo_demo.folder import read_folder, read_names, start_folder, write_photo
 from savo_demo.phones import Errand, as_people_say
 from savo_demo.standin.truth_index import Look, look_of
 

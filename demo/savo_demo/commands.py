@@ -24,8 +24,8 @@ def synthesize(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Draw kitchen scenes with their labels, in YOLO form."""
+    from savo_demo.drawing.scene_folder import write_scenes  # here, not above: `savo --help` needs no OpenCV
     from savo_demo.drawing.scenes import CLASSES, draw_scenes
-    from savo_demo.folder import write_scenes  # here, not above: `savo --help` needs no OpenCV
 
     written = write_scenes(output, draw_scenes(count, seed))
     summary = {"scenes": written, "classes": list(CLASSES), "output": str(output)}

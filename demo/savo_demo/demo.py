@@ -24,8 +24,8 @@ from savo_demo.acts.tally import Tally
 from savo_demo.acts.training import TrainingAct, comparison
 from savo_demo.acts.waiting import until
 from savo_demo.album import Album, DrawnScenes, RealPhotos, Shot
+from savo_demo.drawing.scene_folder import FolderError
 from savo_demo.errors import DemoError, StageError
-from savo_demo.folder import FolderError
 from savo_demo.network import write_small_network
 from savo_demo.phones import Errand, Phones, Visit, new_client
 from savo_demo.plan import REFUSED_AS, Plan

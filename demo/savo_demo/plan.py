@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from savo_demo.drawing.scene_folder import FolderError, read_folder
 from savo_demo.drawing.scenes import Flaw
-from savo_demo.folder import FolderError, read_folder
 
 FEWEST_PHOTOS = 60
 """Real photos under which there is no use in splitting and training."""

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from savo_demo.album import Album, DrawnScenes, RealPhotos
+from savo_demo.drawing.scene_folder import FolderError, photo_paths, read_folder, write_scenes
 from savo_demo.drawing.scenes import draw_scenes
-from savo_demo.folder import FolderError, photo_paths, read_folder, write_scenes
 
 
 @pytest.fixture

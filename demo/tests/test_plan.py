@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from savo_demo.drawing.scene_folder import read_folder, write_scenes
 from savo_demo.drawing.scenes import draw_scenes
-from savo_demo.folder import read_folder, write_scenes
 from savo_demo.plan import PlanError, plan_from
 
 

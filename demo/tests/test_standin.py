@@ -19,8 +19,8 @@ from google.genai import types
 from openai import OpenAI
 from pydantic import BaseModel
 
+from savo_demo.drawing.scene_folder import start_folder, write_scene, write_scenes
 from savo_demo.drawing.scenes import CLASSES, Scene, draw_scene, draw_scenes, spoil
-from savo_demo.folder import start_folder, write_scene, write_scenes
 
 URL_KEY = {"x-goog-api-key": "any"}
 QUESTION = "/v1/models/gemini-3.5-flash:generateContent"

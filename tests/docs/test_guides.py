@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
-from savo_demo.folder import write_scenes
 from tests.parts.wheel import Wheel, running_wheel
 
 ROOT = Path(__file__).parents[2]

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_cli.commands import add_commands_of_others, app
 from savo_contracts.topics import SCANS_REQUESTED
+from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
-from savo_demo.folder import write_scenes
 from tests.parts.wheel import Wheel, running_wheel
 
 ROOT = Path(__file__).parents[2]

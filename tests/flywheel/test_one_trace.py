@@ -13,8 +13,8 @@ from pathlib import Path
 
 import httpx2
 
+from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
-from savo_demo.folder import write_scenes
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from tests.parts.addresses import free_port
 from tests.parts.collector import Collector, running_collector

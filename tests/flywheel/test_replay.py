@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
-from savo_demo.folder import write_scenes
 from savo_demo.phones import Errand, Phones, new_client
 from savo_runtime.messaging.kafka.lag import GroupReader
 from savo_runtime.settings import RuntimeSettings

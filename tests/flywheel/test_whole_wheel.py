@@ -14,8 +14,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.folder import write_scenes
 from savo_demo.phones import Errand, Phones, Visit, new_client
 from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
 

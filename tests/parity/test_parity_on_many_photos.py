@@ -20,8 +20,8 @@ import yaml
 from numpy.typing import NDArray
 
 from savo_contracts.geometry import BoundingBox
+from savo_demo.drawing.scene_folder import LabelledPhoto, read_folder, write_scenes
 from savo_demo.drawing.scenes import draw_scenes
-from savo_demo.folder import LabelledPhoto, read_folder, write_scenes
 from savo_demo.network import write_small_network
 from savo_detection.evaluation.evaluator import EvaluationSample, evaluate
 from savo_detection.model import HEADROOM, DetectedBox, Detector

@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
+from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.folder import write_scenes
 from savo_demo.phones import Errand, Phones, Visit, new_client
 from tests.parts.by_hand import register, send, somebody_holds
 from tests.parts.prometheus import Prometheus, running_prometheus

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.folder import write_scenes
 from savo_demo.phones import Errand, Phones, new_client
 from tests.parts.wheel import Wheel, running_wheel
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.folder import write_scenes
 from savo_demo.phones import Errand, Phones, Visit, new_client
 from tests.parts.memory import MemoryPeak, peak_rss_mb
 from tests.parts.s3 import S3Server

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from savo_demo.folder import FolderError
+from savo_demo.drawing.scene_folder import FolderError
 from savo_demo.standin.app import StandIn, build_app
 from savo_demo.standin.error_model import ErrorModel
 from savo_demo.standin.truth_index import TruthIndex

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from savo_demo.drawing.scene_folder import PHOTO_ENDINGS, read_names, read_truth
 from savo_demo.drawing.scenes import Truth
-from savo_demo.folder import PHOTO_ENDINGS, read_names, read_truth
 
 Look = NDArray[np.uint8]
 """256 bits: whether each of 16 × 16 patches is brighter than its right-hand neighbour."""

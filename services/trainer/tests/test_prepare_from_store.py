@@ -18,13 +18,13 @@ from typer.testing import CliRunner
 from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, SampleMeta, sample_image_key, sample_labels_key, sample_meta_key
 from savo_contracts.samples import Split
 from savo_contracts.scans import ServedBy
+from savo_datasets import stored_samples
+from savo_datasets.yolo_folder import read_data_yaml, split_samples
 from savo_runtime.storage import concurrency
 from savo_runtime.storage.folder import FolderStore
 from savo_runtime.storage.port import ObjectStore
 from savo_runtime.storage.s3 import S3Store
 from savo_trainer.commands import register
-from savo_trainer.workbench import stored_samples
-from savo_trainer.workbench.yolo_folder import read_data_yaml, split_samples
 from tests.parts.addresses import free_port
 from tests.parts.s3 import S3Server
 

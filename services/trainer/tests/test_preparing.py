@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from savo_datasets.groups import Grouping, Photo, deal, group_photos, near_pairs, session_groups
+from savo_datasets.yolo_folder import read_data_yaml, split_samples
 from savo_trainer.commands import register
-from savo_trainer.workbench.preparing import Grouping, Photo, deal, group_photos, near_pairs, session_groups
-from savo_trainer.workbench.yolo_folder import read_data_yaml, split_samples
 
 REPOSITORY = Path(__file__).parents[3]
 PHOTOS = Path(os.environ.get("SAVO_TEST_PHOTOS", REPOSITORY.parent / "shared" / "data" / "epicureai12"))

@@ -46,7 +46,7 @@ T = TypeVar("T")
 @contextmanager
 def speaking() -> Iterator[None]:
     """An error that we foresaw is one line and exit 1; anything else is a bug and keeps its traceback."""
-    from savo_trainer.workbench.yolo_folder import FolderError
+    from savo_datasets.yolo_folder import FolderError
 
     try:
         yield
@@ -58,8 +58,8 @@ def speaking() -> Iterator[None]:
 
 
 def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None:
+    from savo_datasets.yolo_folder import FolderError, count_photos, read_data_yaml
     from savo_trainer.training.training_note import write_note
-    from savo_trainer.workbench.yolo_folder import FolderError, count_photos, read_data_yaml
 
     content = read_data_yaml(data)
     if plan.model.endswith(".pt") and not Path(plan.model).exists():
@@ -87,7 +87,7 @@ def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None
 
 
 def export_here(weights: Path, imgsz: int, *, as_json: bool) -> None:
-    from savo_trainer.workbench.yolo_folder import FolderError
+    from savo_datasets.yolo_folder import FolderError
 
     if weights.suffix != ".pt" or not weights.exists():
         raise FolderError(f"{weights} is no .pt file on this machine")
@@ -101,10 +101,10 @@ def export_here(weights: Path, imgsz: int, *, as_json: bool) -> None:
 
 
 def evaluate_file(model: Path, data: Path, split: str, *, as_json: bool) -> None:
+    from savo_datasets.yolo_folder import FolderError, read_data_yaml, split_samples
     from savo_detection.evaluation.evaluator import evaluate
     from savo_detection.model import Detector
     from savo_trainer.models.evaluation import as_evaluation
-    from savo_trainer.workbench.yolo_folder import FolderError, read_data_yaml, split_samples
 
     content = read_data_yaml(data)
     try:

@@ -11,17 +11,17 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
+from savo_datasets import yolo_folder
 from savo_datasets.class_ids import ClassMap
+from savo_datasets.groups import Grouping
+from savo_datasets.stored_samples import prepare_stored
+from savo_datasets.yolo_folder import FolderError, Prepared
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.folder import FolderStore
 from savo_runtime.storage.port import ObjectStore
-from savo_trainer.workbench import yolo_folder
 from savo_trainer.workbench.console import err, out
-from savo_trainer.workbench.preparing import Grouping
-from savo_trainer.workbench.stored_samples import prepare_stored
-from savo_trainer.workbench.yolo_folder import FolderError, Prepared
 
 __all__ = ["prepare_from"]
 

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from savo_contracts.documents import model_key
+from savo_datasets.yolo_folder import FolderError, read_data_yaml, split_samples
 from savo_detection.errors import ModelRefusedError
 from savo_detection.evaluation.evaluator import EvaluationSample
 from savo_detection.model import Detector
@@ -33,7 +34,6 @@ from savo_trainer.models.registry import champion_version
 from savo_trainer.training.training_note import read_note
 from savo_trainer.workbench.console import err, out, print_json
 from savo_trainer.workbench.runs import verdict_lines
-from savo_trainer.workbench.yolo_folder import FolderError, read_data_yaml, split_samples
 
 __all__ = ["register_model"]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from savo_datasets.yolo_folder import FolderError
 from savo_detection.errors import ModelRefusedError
 from savo_detection.model import Detector
 from savo_runtime.storage.models import stored_model
@@ -20,7 +21,6 @@ from savo_trainer.workbench.diff.measurement import Differences, compare_on
 from savo_trainer.workbench.diff.page import draw_pictures, write_page
 from savo_trainer.workbench.diff.photo_comparison import Contender
 from savo_trainer.workbench.diff.photos import PhotoSet, newest_holdout, photos_of
-from savo_trainer.workbench.yolo_folder import FolderError
 
 __all__ = ["DiffOrder", "compare_models"]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from savo_contracts.documents import ManifestLine
 from savo_contracts.samples import Split
+from savo_datasets.groups import Grouping, session_groups
 from savo_datasets.labels import truth_boxes
+from savo_datasets.yolo_folder import IMAGES, FolderError, folder_photos, read_classes, read_data_yaml, read_groups, split_photos
 from savo_detection.evaluation.evaluator import Truth
 from savo_runtime.storage.port import ObjectStore
 from savo_trainer.training.dataset import bring, image_path, labels_path, read_manifest
-from savo_trainer.workbench.preparing import Grouping, session_groups
-from savo_trainer.workbench.yolo_folder import IMAGES, FolderError, folder_photos, read_classes, read_data_yaml, read_groups, split_photos
 
 __all__ = ["ComparedPhoto", "PhotoSet", "newest_holdout", "photos_of"]
 

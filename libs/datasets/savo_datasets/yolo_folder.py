@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import yaml
 
+from savo_datasets.groups import SPLITS, Grouping, Photo, deal, difference_hash, group_photos
 from savo_datasets.labels import parse_labels, truth_boxes
 from savo_detection.evaluation.evaluator import EvaluationSample, Truth
-from savo_trainer.workbench.preparing import SPLITS, Grouping, Photo, deal, difference_hash, group_photos
 
 __all__ = [
     "IMAGES",

@@ -22,12 +22,12 @@ from pydantic import ValidationError
 from savo_contracts.documents import ClassList, SampleMeta, sample_image_key, sample_labels_key
 from savo_contracts.samples import Split
 from savo_datasets.class_ids import ClassMap, class_map, dense_labels
+from savo_datasets.groups import SPLITS, Grouping, Photo, deal, group_photos
 from savo_datasets.labels import parse_labels
+from savo_datasets.yolo_folder import FolderError, Prepared, write_data, write_groups
 from savo_runtime.storage.concurrency import gather_limited
 from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.port import ObjectInfo, ObjectNotFoundError, ObjectStore
-from savo_trainer.workbench.preparing import SPLITS, Grouping, Photo, deal, group_photos
-from savo_trainer.workbench.yolo_folder import FolderError, Prepared, write_data, write_groups
 
 __all__ = ["FETCHED", "prepare_stored"]
 
