@@ -9,8 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from savo_demo.drawing.scene_folder import read_folder, read_names, start_folder, write_photo
-from savo_demo.drawing.scenes import CLASSES, Flaw, Scene, Truth, draw_scene, spoil
+from savo_datasets.labels import TruthBox, format_labels
+from savo_datasets.yolo_folder import labelled_photos, read_classes
+from savo_datasets.yolo_writer import add_photo, start_folder
+from savo_demo.drawing.scenes import CLASSES, Flaw, Scene, draw_scene, spoil
 from savo_demo.phones import Errand, as_people_say
 from savo_demo.standin.truth_index import Look, look_of
 
@@ -26,7 +28,7 @@ class Shot:
 
     name: str
     photo: bytes
-    truth: tuple[Truth, ...]
+    truth: tuple[TruthBox, ...]
 
 
 class Source(Protocol):
@@ -75,8 +77,9 @@ class RealPhotos:
     _waiting: list[Shot] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.names = read_names(self.folder)
-        self._waiting = [Shot(photo.path.stem, photo.path.read_bytes(), photo.truth) for photo in read_folder(self.folder) if photo.truth]
+        self.names = read_classes(self.folder)
+        photos = labelled_photos(self.folder, self.names)
+        self._waiting = [Shot(photo.path.stem, photo.path.read_bytes(), tuple(photo.truth)) for photo in photos if photo.truth]
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -137,7 +140,5 @@ class Album:
         return Errand(f"{name}-{flaw}-{number:03d}", shot.photo, as_people_say(shot.truth))
 
     def _remember(self, shot: Shot) -> None:
-        labels = [self.source.names.index(item.label) for item in shot.truth]
-        lines = [f"{label} " + " ".join(f"{value:.6f}" for value in item.bbox.to_yolo()) for label, item in zip(labels, shot.truth, strict=True)]
-        ending = ".png" if shot.photo.startswith(b"\x89PNG") else ".jpg"
-        write_photo(self.truth, f"{shot.name}{ending}", shot.photo, "".join(f"{line}\n" for line in lines))
+        suffix = ".png" if shot.photo.startswith(b"\x89PNG") else ".jpg"
+        add_photo(self.truth, f"{shot.name}{suffix}", shot.photo, format_labels(shot.truth, self.source.names))

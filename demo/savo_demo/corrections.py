@@ -12,7 +12,7 @@ from typing import Any
 
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Action
-from savo_demo.drawing.scenes import Truth
+from savo_datasets.labels import TruthBox
 
 SAME_IOU = 0.5
 MOVABLE_IOU = 0.3
@@ -42,7 +42,7 @@ class Edit:
         return body | ({"from_label": self.from_label} if self.from_label else {})
 
 
-def corrections(answer: Sequence[Answered], truth: Sequence[Truth]) -> tuple[Edit, ...]:
+def corrections(answer: Sequence[Answered], truth: Sequence[TruthBox]) -> tuple[Edit, ...]:
     """Every item of the answer and every true item, each once: kept, renamed, moved, removed or added."""
     pairs = _pairs(answer, truth)
     edits = [_judged(item, truth[pairs[place]] if place in pairs else None) for place, item in enumerate(answer)]
@@ -50,7 +50,7 @@ def corrections(answer: Sequence[Answered], truth: Sequence[Truth]) -> tuple[Edi
     return (*edits, *(Edit(item.label, Action.ADDED, item.bbox) for item in missing))
 
 
-def _pairs(answer: Sequence[Answered], truth: Sequence[Truth]) -> dict[int, int]:
+def _pairs(answer: Sequence[Answered], truth: Sequence[TruthBox]) -> dict[int, int]:
     """Place in the answer → place in the truth, the surest first; of equal overlaps the right name wins."""
     ranked = sorted(
         ((_likeness(seen, true), i, j) for i, seen in enumerate(answer) for j, true in enumerate(truth)), key=lambda entry: (-entry[0], entry[1], entry[2])
@@ -62,7 +62,7 @@ def _pairs(answer: Sequence[Answered], truth: Sequence[Truth]) -> dict[int, int]
     return pairs
 
 
-def _likeness(seen: Answered, true: Truth) -> float:
+def _likeness(seen: Answered, true: TruthBox) -> float:
     """0: not the same thing. A name without a box is taken at its word, after everything that has one."""
     if seen.bbox is None:
         return 0.01 if seen.label == true.label else 0.0
@@ -72,7 +72,7 @@ def _likeness(seen: Answered, true: Truth) -> float:
     return overlap if overlap >= SAME_IOU else 0.0
 
 
-def _judged(seen: Answered, true: Truth | None) -> Edit:
+def _judged(seen: Answered, true: TruthBox | None) -> Edit:
     if true is None:
         return Edit(seen.label, Action.REMOVED, seen.bbox)
     if seen.label != true.label:

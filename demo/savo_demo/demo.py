@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from rich.console import Console
 
+from savo_datasets.errors import DatasetError
 from savo_demo.acts.board import Board
 from savo_demo.acts.closing import summary_of, tell
 from savo_demo.acts.rollout import RolloutAct
@@ -24,7 +25,6 @@ from savo_demo.acts.tally import Tally
 from savo_demo.acts.training import TrainingAct, comparison
 from savo_demo.acts.waiting import until
 from savo_demo.album import Album, DrawnScenes, RealPhotos, Shot
-from savo_demo.drawing.scene_folder import FolderError
 from savo_demo.errors import DemoError, StageError
 from savo_demo.network import write_small_network
 from savo_demo.phones import Errand, Phones, Visit, new_client
@@ -209,7 +209,7 @@ def run_demo(plan: Plan, console: Console) -> int:
     """The demo to its end, with the summary told; the exit code."""
     try:
         demo = Demo(plan, console)
-    except FolderError as flaw:
+    except DatasetError as flaw:
         console.print(str(flaw), style="red", markup=False, highlight=False)
         return WRONG_USE
     code = FAILED

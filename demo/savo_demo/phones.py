@@ -13,8 +13,8 @@ import httpx2
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
 from savo_contracts.scans import Action
+from savo_datasets.labels import TruthBox
 from savo_demo.corrections import Answered, Edit, corrections
-from savo_demo.drawing.scenes import Truth
 from savo_demo.errors import PhoneError, first_of
 
 PATIENCE_SECONDS = 90.0
@@ -33,7 +33,7 @@ class Errand:
 
     user: str
     photo: bytes
-    truth: tuple[Truth, ...]
+    truth: tuple[TruthBox, ...]
     place: str = "fridge"
     consent: bool | None = None
 
@@ -153,9 +153,9 @@ def new_client(url: str) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(base_url=url, timeout=httpx2.Timeout(WAIT_SECONDS + 20), limits=limits)
 
 
-def as_people_say(truth: Iterable[Truth]) -> tuple[Truth, ...]:
+def as_people_say(truth: Iterable[TruthBox]) -> tuple[TruthBox, ...]:
     """The truth under the catalogue's names: a folder's classes may be spelt otherwise."""
-    return tuple(Truth(normalise(item.label).label, item.bbox) for item in truth)
+    return tuple(TruthBox(normalise(item.label).label, item.bbox) for item in truth)
 
 
 def _answered(item: dict[str, Any]) -> Answered:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from savo_demo.drawing.scene_folder import FolderError, read_folder
+from savo_datasets.errors import DatasetError
+from savo_datasets.yolo_folder import labelled_photos, read_classes
 from savo_demo.drawing.scenes import Flaw
 
 FEWEST_PHOTOS = 60
@@ -161,8 +162,8 @@ def _for_real_photos(plan: Plan, photos: int) -> Plan:
 def _labelled(folder: Path) -> int:
     """How many photos have something in them. Raises `PlanError`."""
     try:
-        count = sum(bool(photo.truth) for photo in read_folder(folder))
-    except FolderError as flaw:
+        count = sum(bool(photo.truth) for photo in labelled_photos(folder, read_classes(folder)))
+    except DatasetError as flaw:
         raise PlanError(f"DEMO_PHOTOS={str(folder)!r}: {flaw}") from flaw
     if count < FEWEST_PHOTOS:
         raise PlanError(f"DEMO_PHOTOS={str(folder)!r} holds {count} labelled photos; at least {FEWEST_PHOTOS} are needed")

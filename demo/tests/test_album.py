@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from savo_datasets.errors import DatasetError
+from savo_datasets.yolo_folder import labelled_photos, photo_files
 from savo_demo.album import Album, DrawnScenes, RealPhotos
-from savo_demo.drawing.scene_folder import FolderError, photo_paths, read_folder, write_scenes
-from savo_demo.drawing.scenes import draw_scenes
+from savo_demo.drawing.scene_folder import write_scenes
+from savo_demo.drawing.scenes import CLASSES, draw_scenes
 
 
 @pytest.fixture
@@ -27,8 +29,8 @@ def test_a_turn_has_the_good_photos_and_exactly_the_planted_flaws(album: Album) 
 
 def test_every_photo_that_is_sent_and_readable_is_in_the_truth_folder(album: Album) -> None:
     album.turn("first", 6, {"blurred": 1, "dark": 1, "broken": 1})
-    assert len(photo_paths(album.truth)) == 8
-    assert all(photo.truth for photo in read_folder(album.truth))
+    assert len(photo_files(album.truth)) == 8
+    assert all(photo.truth for photo in labelled_photos(album.truth, CLASSES))
 
 
 def test_guests_are_all_different_and_keep_their_photos_to_themselves(album: Album) -> None:
@@ -50,5 +52,5 @@ def test_a_label_that_is_none_names_its_file(tmp_path: Path) -> None:
     write_scenes(tmp_path, draw_scenes(1, 1))
     label = next((tmp_path / "labels").iterdir())
     label.write_text("99 0.5 0.5 0.1 0.1\n")
-    with pytest.raises(FolderError, match=label.name):
-        read_folder(tmp_path)
+    with pytest.raises(DatasetError, match=label.name):
+        list(labelled_photos(tmp_path, CLASSES))

@@ -4,8 +4,8 @@ import pytest
 
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Action
+from savo_datasets.labels import TruthBox
 from savo_demo.corrections import Answered, Edit, corrections
-from savo_demo.drawing.scenes import Truth
 
 
 def box(x: float, y: float = 0.1, width: float = 0.2, height: float = 0.2) -> BoundingBox:
@@ -17,7 +17,7 @@ NEAR = box(0.12)  # IoU 0.82 with TRUE
 SLIPPED = box(0.19)  # IoU 0.38
 AWAY = box(0.6)
 
-EGG = Truth("egg", TRUE)
+EGG = TruthBox("egg", TRUE)
 
 TABLE = [
     ("right name, good box: kept, with the detector's box", [Answered("egg", NEAR)], [EGG], [Edit("egg", Action.KEPT, NEAR)]),
@@ -44,18 +44,18 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("answer", "truth", "edits"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
-def test_people_correct_from_the_truth(answer: list[Answered], truth: list[Truth], edits: list[Edit]) -> None:
+def test_people_correct_from_the_truth(answer: list[Answered], truth: list[TruthBox], edits: list[Edit]) -> None:
     assert list(corrections(answer, truth)) == edits
 
 
 def test_of_two_true_things_under_one_box_the_one_with_the_right_name_is_meant() -> None:
-    lemon = Truth("lemon", box(0.11))
+    lemon = TruthBox("lemon", box(0.11))
     edits = corrections([Answered("lemon", TRUE)], [EGG, lemon])
     assert [(edit.label, edit.action) for edit in edits] == [("lemon", Action.KEPT), ("egg", Action.ADDED)]
 
 
 def test_every_item_of_the_answer_and_every_true_one_is_spoken_of_once() -> None:
-    truth = [EGG, Truth("milk", box(0.5)), Truth("milk", box(0.75))]
+    truth = [EGG, TruthBox("milk", box(0.5)), TruthBox("milk", box(0.75))]
     answer = [Answered("milk", box(0.51)), Answered("bread", box(0.1, 0.7)), Answered("egg", SLIPPED), Answered("cheese", box(0.74))]
     edits = corrections(answer, truth)
     assert [edit.action for edit in edits] == [Action.KEPT, Action.REMOVED, Action.MOVED, Action.RENAMED]

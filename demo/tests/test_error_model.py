@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from savo_contracts.geometry import BoundingBox
-from savo_demo.drawing.scenes import CLASSES, Truth
+from savo_datasets.labels import TruthBox
+from savo_demo.drawing.scenes import CLASSES
 from savo_demo.standin.error_model import ErrorModel, Seen
 
 BOX = BoundingBox(x=0.3, y=0.3, width=0.2, height=0.4)
@@ -16,7 +17,7 @@ ANSWERS = 2000
 @pytest.fixture(scope="module")
 def answers() -> list[list[Seen]]:
     """2,000 photos with one egg each."""
-    return [ErrorModel().answer([Truth("egg", BOX)], CLASSES, _photo(number)) for number in range(ANSWERS)]
+    return [ErrorModel().answer([TruthBox("egg", BOX)], CLASSES, _photo(number)) for number in range(ANSWERS)]
 
 
 def _photo(number: int) -> str:
@@ -48,7 +49,7 @@ def test_boxes_are_off_by_four_percent_of_their_size(answers: list[list[Seen]]) 
 
 
 def test_the_same_photo_always_gets_the_same_answer() -> None:
-    truth = [Truth("egg", BOX), Truth("milk", BOX)]
+    truth = [TruthBox("egg", BOX), TruthBox("milk", BOX)]
     assert ErrorModel().answer(truth, CLASSES, _photo(1)) == ErrorModel().answer(truth, CLASSES, _photo(1))
     assert ErrorModel(seed=8).answer(truth, CLASSES, _photo(1)) != ErrorModel(seed=7).answer(truth, CLASSES, _photo(1))
 
@@ -56,11 +57,11 @@ def test_the_same_photo_always_gets_the_same_answer() -> None:
 def test_boxes_stay_inside_the_photo() -> None:
     edge = BoundingBox(x=0, y=0, width=1, height=1)
     for number in range(200):
-        assert all(item.bbox.right <= 1 for item in ErrorModel(miss=0, jitter=0.5).answer([Truth("egg", edge)], CLASSES, _photo(number)))
+        assert all(item.bbox.right <= 1 for item in ErrorModel(miss=0, jitter=0.5).answer([TruthBox("egg", edge)], CLASSES, _photo(number)))
 
 
 def test_with_one_class_nothing_can_be_mistaken() -> None:
-    assert [item.label for item in ErrorModel(miss=0, wrong=1).answer([Truth("egg", BOX)], ("egg",), _photo(1))] == ["egg"]
+    assert [item.label for item in ErrorModel(miss=0, wrong=1).answer([TruthBox("egg", BOX)], ("egg",), _photo(1))] == ["egg"]
 
 
 def test_latency_has_the_median_and_p95_that_were_asked_for() -> None:

@@ -11,12 +11,12 @@ import httpx2
 import pytest
 
 from savo_contracts.geometry import BoundingBox
-from savo_demo.drawing.scenes import Truth
+from savo_datasets.labels import TruthBox
 from savo_demo.errors import PhoneError
 from savo_demo.phones import Errand, Phones, Visit, as_people_say
 
 BOX = BoundingBox(x=0.1, y=0.1, width=0.2, height=0.2)
-EGG = Truth("egg", BOX)
+EGG = TruthBox("egg", BOX)
 
 
 @dataclass
@@ -66,7 +66,7 @@ def item(label: str) -> dict[str, Any]:
     return {"label": label, "bbox": BOX.model_dump(), "confidence": 0.9}
 
 
-async def visit(gateway: Gateway, truth: tuple[Truth, ...] = (EGG,), consent: bool | None = None) -> Visit:
+async def visit(gateway: Gateway, truth: tuple[TruthBox, ...] = (EGG,), consent: bool | None = None) -> Visit:
     async with httpx2.AsyncClient(base_url="http://gateway", transport=httpx2.MockTransport(gateway)) as client:
         return await Phones(client, random.Random(1)).visit(Errand("anna", b"photo", truth, consent=consent))
 
@@ -135,4 +135,4 @@ async def test_every_errand_is_run_once_until_told_to_stop() -> None:
 
 
 def test_a_folders_names_are_brought_to_the_catalogues() -> None:
-    assert as_people_say([Truth("Zucchini", BOX)])[0].label == as_people_say([Truth("courgette", BOX)])[0].label
+    assert as_people_say([TruthBox("Zucchini", BOX)])[0].label == as_people_say([TruthBox("courgette", BOX)])[0].label

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from savo_demo.drawing.scene_folder import read_folder, write_scenes
-from savo_demo.drawing.scenes import draw_scenes
+from savo_datasets.yolo_folder import labelled_photos
+from savo_demo.drawing.scene_folder import write_scenes
+from savo_demo.drawing.scenes import CLASSES, draw_scenes
 from savo_demo.plan import PlanError, plan_from
 
 
@@ -40,7 +41,7 @@ def test_without_training_the_threshold_is_out_of_reach(tmp_path: Path) -> None:
 def test_all_real_photos_are_sent_but_for_those_that_are_spoilt(tmp_path: Path) -> None:
     write_scenes(tmp_path / "photos", (scene for scene in draw_scenes(80, 6) if scene.truth))
     plan = plan_from({"DEMO_PHOTOS": str(tmp_path / "photos")}, folder=tmp_path)
-    assert plan.turn_scans + 12 == sum(bool(photo.truth) for photo in read_folder(tmp_path / "photos"))
+    assert plan.turn_scans + 12 == sum(bool(photo.truth) for photo in labelled_photos(tmp_path / "photos", CLASSES))
 
 
 def test_too_few_real_photos_are_refused_in_words(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from savo_contracts.ingredients import CATALOGUE
+from savo_datasets.labels import TruthBox
 from savo_demo.drawing.brushes import Array
 from savo_demo.drawing.scenes import CLASSES, Scene, SceneSettings, draw_scene, draw_scenes, spoil
 
@@ -71,7 +72,7 @@ def _owners(seed: int, index: int, monkeypatch: pytest.MonkeyPatch) -> Array:
     kept: list[Array] = []
     original = scenes._Picture.truth
 
-    def spy(picture: scenes._Picture) -> tuple[scenes.Truth, ...]:
+    def spy(picture: scenes._Picture) -> tuple[TruthBox, ...]:
         kept.append(picture.owner)
         return original(picture)
 

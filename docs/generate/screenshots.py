@@ -12,8 +12,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
-from savo_demo.folder import write_scenes
 from tests.parts.wheel import running_wheel
 
 PICTURE = Path(__file__).parents[1] / "images/phone-page.png"

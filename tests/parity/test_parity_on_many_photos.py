@@ -20,7 +20,9 @@ import yaml
 from numpy.typing import NDArray
 
 from savo_contracts.geometry import BoundingBox
-from savo_demo.drawing.scene_folder import LabelledPhoto, read_folder, write_scenes
+from savo_datasets.labels import format_labels
+from savo_datasets.yolo_folder import LabelledPhoto, labelled_photos, read_classes
+from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
 from savo_demo.network import write_small_network
 from savo_detection.evaluation.evaluator import EvaluationSample, evaluate
@@ -59,7 +61,7 @@ class Sight:
     def samples(self) -> Iterator[EvaluationSample]:
         for photo in self.photos:
             data = large_enough_to_be_scaled(photo.path.read_bytes())
-            yield EvaluationSample(data, [(truth.label, truth.bbox) for truth in photo.truth], photo.path.stem, photo.path.stem)
+            yield EvaluationSample(data, photo.truth, photo.path.stem, photo.path.stem)
 
 
 def large_enough_to_be_scaled(photo: bytes) -> bytes:
@@ -105,13 +107,13 @@ def sight(tmp_path_factory: pytest.TempPathFactory, real_photos: Path) -> Sight:
     folder = tmp_path_factory.mktemp("parity")
     write_scenes(folder / "learn", draw_scenes(DRAWN_TO_LEARN, seed=21))
     write_scenes(folder / "measure", draw_scenes(DRAWN_TO_MEASURE, seed=22))
-    real = read_folder(real_photos)
-    photos = [*real, *read_folder(folder / "measure")]
+    real = _read(real_photos)
+    photos = [*real, *_read(folder / "measure")]
     images = folder / "images"
     images.mkdir()
     for photo in photos:
         (images / photo.path.name).symlink_to(photo.path.resolve())
-    onnx = _trained(folder, [*real[::2], *read_folder(folder / "learn")])
+    onnx = _trained(folder, [*real[::2], *_read(folder / "learn")])
     sight = Sight(Detector.load(onnx), onnx, images, photos)
     for number, part in enumerate(sight.parts()):
         (images / f"part-{number:03}.jpg").write_bytes(part.photo_bytes)
@@ -162,8 +164,7 @@ def _trained(folder: Path, photos: list[LabelledPhoto]) -> Path:
         for part in ("images", "labels"):
             (folder / "train" / part).mkdir(parents=True, exist_ok=True)
         (folder / "train/images" / photo.path.name).symlink_to(photo.path.resolve())
-        lines = [f"{names.index(truth.label)} {_yolo(truth.bbox.to_yolo())}" for truth in photo.truth]
-        (folder / "train/labels" / photo.path.with_suffix(".txt").name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (folder / "train/labels" / photo.path.with_suffix(".txt").name).write_text(format_labels(photo.truth, names), encoding="utf-8")
     card = {"path": str(folder / "train"), "train": "images", "val": "images", "names": dict(enumerate(names))}
     (folder / "dataset.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
     write_small_network(folder / "small-yolov8.yaml")
@@ -172,8 +173,8 @@ def _trained(folder: Path, photos: list[LabelledPhoto]) -> Path:
     return folder / "runs/train/parity/weights/best.onnx"
 
 
-def _yolo(numbers: tuple[float, float, float, float]) -> str:
-    return " ".join(f"{number:.6f}" for number in numbers)
+def _read(folder: Path) -> list[LabelledPhoto]:
+    return list(labelled_photos(folder, read_classes(folder)))
 
 
 def _run(arguments: list[str | Path], folder: Path) -> None:

@@ -7,7 +7,7 @@ slightly blurred and noisy, as phones take them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from savo_contracts.geometry import BoundingBox
+from savo_datasets.labels import TruthBox
 from savo_demo.drawing import ingredients_art as ingredients
 from savo_demo.drawing import kitchen_art as kitchen
 from savo_demo.drawing.brushes import Array, Sprite
@@ -39,20 +40,13 @@ class SceneSettings:
 
 
 @dataclass(frozen=True)
-class Truth:
-    """One ingredient that can be seen, with the tight box of its visible part."""
-
-    label: str
-    bbox: BoundingBox
-
-
-@dataclass(frozen=True)
 class Scene:
     """A photo as a phone would send it, and what is in it."""
 
     name: str
     jpeg: bytes
-    truth: tuple[Truth, ...]
+    truth: tuple[TruthBox, ...]
+    """What can be seen, with the tight boxes of the visible parts."""
 
 
 def draw_scene(seed: int, index: int, settings: SceneSettings = SceneSettings()) -> Scene:
@@ -120,7 +114,7 @@ class _Picture:
         if self.rng.random() < 0.30:
             self._put_clutter(self.rng.uniform(0.10, 0.18))
 
-    def truth(self) -> tuple[Truth, ...]:
+    def truth(self) -> tuple[TruthBox, ...]:
         return tuple(truth for number in range(1, len(self.labels) + 1) if (truth := self._visible(number)))
 
     def developed(self) -> Array:
@@ -191,12 +185,12 @@ class _Picture:
             rows, columns, part_rows, part_columns = window
             self.rgb[rows, columns] *= 1 - 0.42 * soft[part_rows, part_columns, None]
 
-    def _visible(self, number: int) -> Truth | None:
+    def _visible(self, number: int) -> TruthBox | None:
         rows, columns = np.where(self.owner == number)
         if len(rows) < max(60, (1 - HIDDEN_FROM) * self.full[number - 1]):
             return None
         corners = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
-        return Truth(self.labels[number - 1], BoundingBox.from_pixels(corners, self.width, self.height))
+        return TruthBox(self.labels[number - 1], BoundingBox.from_pixels(corners, self.width, self.height))
 
 
 def _chances(most: int) -> Array:
@@ -280,8 +274,3 @@ def _jpeg(bgr: Array, quality: int) -> bytes:
     done, buffer = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, "OpenCV could not write a JPEG"
     return buffer.tobytes()
-
-
-def label_lines(truth: Iterable[Truth]) -> str:
-    """A YOLO label file: `class x_centre y_centre width height` a line."""
-    return "".join(f"{CLASSES.index(item.label)} " + " ".join(f"{value:.6f}" for value in item.bbox.to_yolo()) + "\n" for item in truth)

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 import uvicorn
 
-from savo_demo.drawing.scene_folder import FolderError
+from savo_datasets.errors import DatasetError
 from savo_demo.standin.app import StandIn, build_app
 from savo_demo.standin.error_model import ErrorModel
 from savo_demo.standin.truth_index import TruthIndex
@@ -26,7 +26,7 @@ def main() -> int:
     try:
         index.refresh()
         listener = _listen(asked.host, asked.port)
-    except (FolderError, OSError) as flaw:
+    except (DatasetError, OSError) as flaw:
         sys.stderr.write(f"the stand-in cannot start: {flaw}\n")
         return 1
     sys.stderr.write(model.in_words() + "\n")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from savo_contracts.geometry import BoundingBox
-from savo_demo.drawing.scenes import Truth
+from savo_datasets.labels import TruthBox
 
 Rng = np.random.Generator
 
@@ -46,7 +46,7 @@ class ErrorModel:
         waits = f"lognormal latency, median {self.latency_median_ms:.0f} ms, p95 {self.latency_p95_ms:.0f} ms{scaled}"
         return f"stand-in, no real provider: {items}; {waits}; {self.errors:.0%} of the requests end in 503; seed {self.seed}"
 
-    def answer(self, truth: Sequence[Truth], labels: Sequence[str], photo: str) -> list[Seen]:
+    def answer(self, truth: Sequence[TruthBox], labels: Sequence[str], photo: str) -> list[Seen]:
         """What it says about a photo with this truth. `photo` identifies it (a hash); `labels` are the names to confuse one with."""
         rng = np.random.default_rng((self.seed, int(photo[:16], 16)))
         seen = [self._see(item, labels, rng) for item in truth]
@@ -59,7 +59,7 @@ class ErrorModel:
         sigma = math.log(self.latency_p95_ms / self.latency_median_ms) / _Z95
         return float(self.latency_median_ms * np.exp(rng.normal(0, sigma)) / 1000 * self.latency_scale)
 
-    def _see(self, item: Truth, labels: Sequence[str], rng: Rng) -> Seen | None:
+    def _see(self, item: TruthBox, labels: Sequence[str], rng: Rng) -> Seen | None:
         """Every draw is made for every item, so that one item's luck does not change the next one's."""
         missed, mistaken, other = rng.random() < self.miss, rng.random() < self.wrong, rng.random()
         box, sureness = self._moved(item.bbox, rng), float(rng.beta(8, 2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from savo_demo.drawing.scene_folder import PHOTO_ENDINGS, read_names, read_truth
-from savo_demo.drawing.scenes import Truth
+from savo_datasets.labels import TruthBox
+from savo_datasets.yolo_folder import photo_files, read_classes, read_truth
 
 Look = NDArray[np.uint8]
 """256 bits: whether each of 16 × 16 patches is brighter than its right-hand neighbour."""
@@ -27,7 +26,7 @@ class Known:
     """A photo of the folder: the hash of its bytes and what is in it."""
 
     sha256: str
-    truth: tuple[Truth, ...]
+    truth: tuple[TruthBox, ...]
 
 
 @dataclass
@@ -43,14 +42,15 @@ class TruthIndex:
     _seen_at: int = -1
 
     def refresh(self) -> int:
-        """Take in new photos; how many. Raises `FolderError` when the folder has no class names."""
+        """Take in new photos; how many. Raises `DatasetError` when the folder has no class names."""
         if not self.names:
-            self.names = read_names(self.folder)
+            self.names = read_classes(self.folder)
         before, changed_at = len(self._known), (self.folder / "images").stat().st_mtime_ns
         if changed_at == self._seen_at:
             return 0
-        for path in self._new_files():
-            self._take(path)
+        for path in photo_files(self.folder / "images"):
+            if path not in self._files:
+                self._take(path)
         self._seen_at = changed_at
         return len(self._known) - before
 
@@ -66,18 +66,13 @@ class TruthIndex:
         nearest = int(differing.argmin())
         return self._known[nearest] if differing[nearest] <= NEAR else None
 
-    def _new_files(self) -> Iterator[Path]:
-        for path in sorted((self.folder / "images").rglob("*")):
-            if path.suffix.lower() in PHOTO_ENDINGS and path not in self._files:
-                yield path
-
     def _take(self, path: Path) -> None:
         photo = path.read_bytes()
         self._files.add(path)
         look = look_of(photo)
         if look is None:
             return
-        known = Known(hashlib.sha256(photo).hexdigest(), read_truth(path, self.folder, self.names))
+        known = Known(hashlib.sha256(photo).hexdigest(), tuple(read_truth(path, self.names)))
         self._by_bytes.setdefault(known.sha256, known)
         self._known.append(known)
         self._looks.append(look)

@@ -1,35 +1,51 @@
-"""A folder of labelled photos cut into train, val and test without leaking: what resembles each other stays together.
+"""Which photos belong together: near-copies that must not stand in both train and test.
 
-Photos of one session are near-copies; with one in train and one in test the test measures memory. So whole groups are
-dealt out, never photos. A group is
+Photos of one session are near-copies; with one in train and one in test the test measures memory. A group is
 
 1. what a table `name,group` says, where there is one (subjects.csv in the input, or --groups), else
-2. a shooting session by file name: camera numbers of one prefix (IMG_6906 … IMG_7085) with no gap above `session_gap`,
-   and counted names (carrot, carrot_2); what tools append (`_jpg.rf.<hash>`) is cut off first, then
+2. a shooting session by file name: camera numbers of one prefix (IMG_6906 … IMG_7085) with no gap above
+   `session_gap`, and counted names (carrot, carrot_2); what tools append (`_jpg.rf.<hash>`) is cut off first, then
 3. joined where two photos are near-duplicates (64-bit difference hash, at most `near_bits` bits apart).
-
-The largest groups are dealt first, each to the split that is furthest below its share; the seed breaks ties.
 """
 
 from __future__ import annotations
 
-import random
+import csv
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Grouping", "Photo", "deal", "difference_hash", "group_photos", "session_groups"]
+from savo_datasets.errors import DatasetError
 
-SPLITS = ("train", "val", "test")
+__all__ = [
+    "GROUPS_FILE",
+    "SUBJECTS_FILE",
+    "Grouping",
+    "Photo",
+    "difference_hash",
+    "group_photos",
+    "near_pairs",
+    "read_groups",
+    "session_groups",
+    "write_groups",
+]
+
+GROUPS_FILE = "groups.csv"
+"""Of a prepared data set: name, split and group of each photo."""
+SUBJECTS_FILE = "subjects.csv"
+"""Of an input: name and group of each photo."""
+
 NO_SESSION = 0
 
 _EXPORTED = re.compile(r"(_(jpe?g|png|webp|heic))?\.rf\.[0-9a-zA-Z]+$", re.IGNORECASE)
 _COUNTED = re.compile(r"^(?P<prefix>.*?)[_\- (]*(?P<number>\d{1,9})\)?$")
 _HASHES = re.compile(r"^[0-9a-f]{32,}$")
+_PHOTO_NAME = re.compile(r"\.(jpe?g|png|webp|bmp)$", re.IGNORECASE)
 _ROWS_AT_ONCE = 512
 
 
@@ -38,25 +54,28 @@ class Photo:
     """One photo of the input, by what grouping needs of it."""
 
     name: str
-    """File name without its ending."""
+    """File name without its suffix."""
     hash: int
     """64-bit difference hash."""
 
 
 @dataclass(frozen=True)
 class Grouping:
+    """How groups are found."""
+
     session_gap: int = 20
     """Largest gap between camera numbers of one session; 0 ignores names."""
     near_bits: int = 6
     """Largest distance of near-duplicates in bits; negative ignores likeness."""
     named: Mapping[str, str] = field(default_factory=dict)
-    """Group by photo name, as somebody who knows wrote it down."""
+    """Group by photo name, from a table."""
 
 
 def group_photos(photos: Sequence[Photo], grouping: Grouping) -> list[str]:
     """The group of each photo, named after its first member."""
     names = [photo.name for photo in photos]
-    first = [grouping.named.get(name) or session for name, session in zip(names, session_groups(names, grouping.session_gap), strict=True)]
+    sessions = session_groups(names, grouping.session_gap)
+    first = [grouping.named.get(name) or session for name, session in zip(names, sessions, strict=True)]
     links = _Links(len(photos))
     by_group: dict[str, int] = {}
     for index, group in enumerate(first):
@@ -78,35 +97,13 @@ def session_groups(names: Sequence[str], gap: int) -> list[str]:
     return [_session_of(name, counted[name], starts) for name in names]
 
 
-def deal(groups: Sequence[str], shares: Sequence[float], seed: int) -> list[str]:
-    """The split of each photo. Raises `ValueError` with fewer groups than splits."""
-    sizes = Counter(groups)
-    order = sorted(sizes)
-    random.Random(seed).shuffle(order)  # noqa: S311 reproducible, not secret
-    order.sort(key=lambda group: -sizes[group])
-    missing = {split: share * len(groups) for split, share in zip(SPLITS, shares, strict=True) if share > 0}
-    if len(order) < len(missing):
-        raise ValueError(f"{len(groups)} photos form {len(sizes)} group(s), too few for {len(missing)} splits")
-    given: dict[str, str] = {}
-    for group in order:
-        split = max(missing, key=lambda name: missing[name])
-        given[group] = split
-        missing[split] -= sizes[group]
-    _fill(given, order, missing)
-    return [given[group] for group in groups]
-
-
-def _fill(given: dict[str, str], order: Sequence[str], splits: Iterable[str]) -> None:
-    """A split left empty gets the smallest group of the split that has most of them."""
-    for split in splits:
-        if split not in given.values():
-            fullest = Counter(given.values()).most_common(1)[0][0]
-            given[next(group for group in reversed(order) if given[group] == fullest)] = split
-
-
-def difference_hash(grey: NDArray[np.uint8]) -> int:
-    """Whether each of 8×8 pixels is darker than its right neighbour, as 64 bits. Takes 8 rows × 9 columns."""
-    bits = (grey[:, 1:] > grey[:, :-1]).flatten()
+def difference_hash(photo: bytes) -> int | None:
+    """Whether each of 8×8 pixels is brighter than its left neighbour, as 64 bits; None for no readable photo."""
+    grey = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) if photo else None
+    if grey is None:
+        return None
+    small: NDArray[np.uint8] = np.asarray(cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA), np.uint8)
+    bits = (small[:, 1:] > small[:, :-1]).flatten()
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
@@ -117,10 +114,29 @@ def near_pairs(hashes: Sequence[int], bits: int) -> Iterable[tuple[int, int]]:
     values = np.asarray(hashes, np.uint64)
     for start in range(0, len(values), _ROWS_AT_ONCE):
         rows = values[start : start + _ROWS_AT_ONCE]
-        apart = np.bitwise_count(rows[:, None] ^ values[None, :])
-        for row, column in np.argwhere(apart <= bits).tolist():
+        distances = np.bitwise_count(rows[:, None] ^ values[None, :])
+        for row, column in np.argwhere(distances <= bits).tolist():
             if start + row < column:
                 yield start + row, column
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """Group by photo name, from `name,group` rows with a heading; empty without the file. Raises `DatasetError`."""
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        if not {"name", "group"} <= set(rows.fieldnames or ()):
+            raise DatasetError(f"{path} needs a heading with name and group")
+        return {_stem(row["name"]): row["group"] for row in rows}
+
+
+def write_groups(path: Path, names: Sequence[str], splits: Sequence[str], groups: Sequence[str]) -> None:
+    """`name,split,group` rows, in order."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["name", "split", "group"])
+        rows.writerows(sorted(zip(names, splits, groups, strict=True)))
 
 
 class _Links:
@@ -138,6 +154,11 @@ class _Links:
     def join(self, one: int, other: int) -> None:
         low, high = sorted((self.root(one), self.root(other)))
         self._parent[high] = low
+
+
+def _stem(name: str) -> str:
+    """A photo's file name without its suffix; any other name as it is."""
+    return Path(name).stem if _PHOTO_NAME.search(name) else name
 
 
 def _prefix_and_number(name: str) -> tuple[str, int] | None:

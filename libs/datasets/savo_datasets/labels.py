@@ -42,7 +42,7 @@ def parse_labels(text: str) -> list[LabelLine]:
 
 
 def truth_boxes(text: str, names: Sequence[str]) -> list[TruthBox]:
-    """Name and box of each line; what rounding put past the photo's edge is cut, and a box without area is left out."""
+    """Name and box of each line; what rounding put past the edge is cut, and a box without area is left out."""
     found = ((names[label.class_id], _corners(*map(float, label.numbers))) for label in parse_labels(text))
     return [TruthBox(name, box) for name, corners in found if (box := BoundingBox.clipped(*corners)) is not None]
 
@@ -58,7 +58,8 @@ def read_labels(path: Path, class_count: int) -> str:
     Raises `DatasetError` naming file and line.
     """
     lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
-    return "".join(_checked_line(line.split(), class_count, f"{path}:{number}") for number, line in lines if line.strip())
+    checked = (_checked_line(line.split(), class_count, f"{path}:{number}") for number, line in lines if line.strip())
+    return "".join(checked)
 
 
 def _checked_line(fields: Sequence[str], class_count: int, where: str) -> str:

@@ -2,15 +2,15 @@
 
     samples/classes.json  samples/meta/<sha256>.json  samples/labels/<sha256>.txt  samples/images/<sha256>.<ext>
 
-What was fetched waits in a folder beside the output and is not fetched again; the output appears whole, in one step.
-By default each sample stays in the split that it was given when it was collected, for ever; dealt anew, the photos of one
-subject and what resembles them stay together, and what is anonymous or not labelled completely goes to train, as at collection.
+Downloads are kept in a folder beside the output and are not fetched again; the output appears whole, in one step.
+By default each sample stays in the split that it was given when it was collected, for ever. With new shares the photos
+of one subject and what resembles them stay together, and what is anonymous or not labelled completely goes to train, as
+at collection.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,33 +22,38 @@ from pydantic import ValidationError
 from savo_contracts.documents import ClassList, SampleMeta, sample_image_key, sample_labels_key
 from savo_contracts.samples import Split
 from savo_datasets.class_ids import ClassMap, class_map, dense_labels
-from savo_datasets.groups import SPLITS, Grouping, Photo, deal, group_photos
+from savo_datasets.errors import DatasetError
+from savo_datasets.groups import GROUPS_FILE, Grouping, Photo, group_photos, write_groups
 from savo_datasets.labels import parse_labels
-from savo_datasets.yolo_folder import FolderError, Prepared, write_data, write_groups
+from savo_datasets.preparation import Prepared, report
+from savo_datasets.splits import SPLITS, assign_splits
+from savo_datasets.yolo_writer import place_photo, require_empty, write_description
 from savo_runtime.storage.concurrency import gather_limited
 from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.port import ObjectInfo, ObjectNotFoundError, ObjectStore
 
-__all__ = ["FETCHED", "prepare_stored"]
+__all__ = ["PAGE", "prepare_stored"]
 
-FETCHED = 256
-"""Samples of one page."""
+PAGE = 256
+"""Samples between two reports of progress."""
 
-ERASED, DAMAGED, UNREADABLE = "erased meanwhile", "damaged: its bytes are not those of its name", "unreadable label file or meta"
+ERASED = "erased meanwhile"
+DAMAGED = "damaged: its bytes are not those of its name"
+UNREADABLE = "unreadable label file or meta"
 
 OnFetched = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """What is remembered of a sample while the rest is read."""
+    """What is kept in memory of a sample while the rest is read."""
 
     sha256: str
     suffix: str
     split: str
     subject: str
     confined: bool
-    """May stand in train only."""
+    """Allowed in train only."""
     hash: int
 
 
@@ -59,22 +64,54 @@ class _Fetched:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True)
+class _Cache:
+    """Downloaded photos and label files, kept when the command is interrupted."""
+
+    folder: Path
+
+    def open(self, origin: str) -> None:
+        """Emptied where it holds downloads of another store."""
+        note = self.folder / "origin"
+        if self.folder.exists() and (not note.exists() or note.read_text(encoding="utf-8") != origin):
+            shutil.rmtree(self.folder)
+        for kind in ("images", "labels"):
+            (self.folder / kind).mkdir(parents=True, exist_ok=True)
+        note.write_text(origin, encoding="utf-8")
+
+    def image(self, sha256: str, suffix: str) -> Path:
+        return self.folder / "images" / f"{sha256}{suffix}"
+
+    def labels(self, sha256: str) -> Path:
+        return self.folder / "labels" / f"{sha256}.txt"
+
+    @property
+    def ready(self) -> Path:
+        """The output while it is being built."""
+        return self.folder / "ready"
+
+
 async def prepare_stored(
-    store: ObjectStore, prefix: str, output: Path, shares: Sequence[float] | None, near_bits: int, seed: int, on_fetched: OnFetched
+    store: ObjectStore,
+    prefix: str,
+    output: Path,
+    shares: Sequence[float] | None,
+    near_bits: int,
+    seed: int,
+    on_fetched: OnFetched,
 ) -> tuple[Prepared, ClassMap]:
-    """`shares` None: the splits of the collection. Raises `FolderError`, and what the store raises."""
+    """`shares` None: the splits of the collection. Raises `DatasetError`, and what the store raises."""
     base, classes = await _find_classes(store, prefix)
-    waiting = output.with_name(f".{output.name}.fetching")
-    await asyncio.to_thread(_open_folders, output, waiting, f"{prefix}\n")
-    fetched = await _fetch(store, base, waiting, on_fetched)
+    await asyncio.to_thread(require_empty, output)
+    cache = _Cache(output.with_name(f".{output.name}.fetching"))
+    await asyncio.to_thread(cache.open, f"{prefix}\n")
+    fetched = await _fetch(store, base, cache, on_fetched)
     if not fetched.samples:
-        raise FolderError(
-            f"{base}meta/ holds no sample that can be used ({_words(fetched.left_out)}): nothing was collected there yet, or another --input is meant"
-        )
+        way_out = "nothing was collected there yet, or another --input is meant"
+        raise DatasetError(f"{base}meta/ holds no sample that can be used ({_reasons(fetched.left_out)}): {way_out}")
     mapping = class_map(fetched.class_ids, classes)
-    groups = _groups(fetched.samples, near_bits, dealt=shares is not None)
-    splits = _deal(fetched.samples, groups, shares, seed) if shares else [sample.split for sample in fetched.samples]
-    return await asyncio.to_thread(_write, fetched, mapping, groups, splits, waiting, output), mapping
+    groups, splits = _assign(fetched.samples, shares, near_bits, seed)
+    return await asyncio.to_thread(_write, fetched, mapping, groups, splits, cache, output), mapping
 
 
 async def _find_classes(store: ObjectStore, prefix: str) -> tuple[str, ClassList]:
@@ -83,27 +120,17 @@ async def _find_classes(store: ObjectStore, prefix: str) -> tuple[str, ClassList
     for base in (f"{start}samples/", start):
         try:
             return base, ClassList.model_validate_json(await store.get(f"{base}classes.json"))
-        except (ObjectNotFoundError, ValueError) as flaw:
-            if isinstance(flaw, ValidationError):
-                raise FolderError(f"{base}classes.json cannot be read: {flaw.errors()[0]['msg']}") from flaw
-    raise FolderError(f"there are no samples here: no {start}samples/classes.json, with images/, labels/ and meta/ beside it; is another --input meant?")
+        except (ObjectNotFoundError, ValueError) as error:
+            if isinstance(error, ValidationError):
+                raise DatasetError(f"{base}classes.json cannot be read: {error.errors()[0]['msg']}") from error
+    missing = f"no {start}samples/classes.json, with images/, labels/ and meta/ beside it"
+    raise DatasetError(f"there are no samples here: {missing}; is another --input meant?")
 
 
-def _open_folders(output: Path, waiting: Path, origin: str) -> None:
-    if output.exists() and any(output.iterdir()):
-        raise FolderError(f"{output} is not empty: give another --output, or remove it first")
-    note = waiting / "origin"
-    if waiting.exists() and (not note.exists() or note.read_text(encoding="utf-8") != origin):
-        shutil.rmtree(waiting)
-    for kind in ("images", "labels"):
-        (waiting / kind).mkdir(parents=True, exist_ok=True)
-    note.write_text(origin, encoding="utf-8")
-
-
-async def _fetch(store: ObjectStore, base: str, waiting: Path, on_fetched: OnFetched) -> _Fetched:
+async def _fetch(store: ObjectStore, base: str, cache: _Cache, on_fetched: OnFetched) -> _Fetched:
     fetched = _Fetched()
     async for page in _pages(store.list(f"{base}meta/")):
-        for found in await gather_limited(page, lambda info: _sample(store, base, info.key, waiting)):
+        for found in await gather_limited(page, lambda info: _fetch_sample(store, base, info.key, cache)):
             if isinstance(found, str):
                 fetched.left_out[found] += 1
             else:
@@ -118,96 +145,103 @@ async def _pages(infos: AsyncIterator[ObjectInfo]) -> AsyncIterator[list[ObjectI
     page: list[ObjectInfo] = []
     async for info in infos:
         page.append(info)
-        if len(page) == FETCHED:
+        if len(page) == PAGE:
             yield page
             page = []
     if page:
         yield page
 
 
-async def _sample(store: ObjectStore, base: str, meta_key: str, waiting: Path) -> tuple[_Sample, set[int]] | str:
+async def _fetch_sample(store: ObjectStore, base: str, meta_key: str, cache: _Cache) -> tuple[_Sample, set[int]] | str:
     """With the ids of its classes, or why it is left out."""
     try:
         meta = SampleMeta.model_validate_json(await store.get(meta_key))
-        labels = (await store.get(base + _own(sample_labels_key(meta.sha256)))).decode()
+        labels = (await store.get(base + _relative(sample_labels_key(meta.sha256)))).decode()
         ids = {label.class_id for label in parse_labels(labels)}
-        image_key = base + _own(sample_image_key(meta.sha256, meta.media_type))
+        image_key = base + _relative(sample_image_key(meta.sha256, meta.media_type))
     except ObjectNotFoundError:
         return ERASED
     except (ValueError, KeyError):
         return UNREADABLE
     suffix = PurePosixPath(image_key).suffix
-    image = waiting / "images" / f"{meta.sha256}{suffix}"
-    if not await asyncio.to_thread(image.exists):
-        try:
-            await store.download(image_key, image)
-        except ObjectNotFoundError:
-            return ERASED
-        if await asyncio.to_thread(file_sha256, image) != meta.sha256:
-            await asyncio.to_thread(image.unlink)
-            return DAMAGED
-    await asyncio.to_thread((waiting / "labels" / f"{meta.sha256}.txt").write_text, labels, "utf-8")
-    return _Sample(meta.sha256, suffix, meta.split, meta.subject, meta.anonymous or not meta.exhaustive, int(meta.perceptual_hash, 16)), ids
+    if problem := await _fetch_image(store, image_key, meta.sha256, cache.image(meta.sha256, suffix)):
+        return problem
+    await asyncio.to_thread(cache.labels(meta.sha256).write_text, labels, "utf-8")
+    confined = meta.anonymous or not meta.exhaustive
+    return _Sample(meta.sha256, suffix, meta.split, meta.subject, confined, int(meta.perceptual_hash, 16)), ids
 
 
-def _own(key: str) -> str:
+async def _fetch_image(store: ObjectStore, key: str, sha256: str, image: Path) -> str | None:
+    """Why it is left out; None when it is there."""
+    if await asyncio.to_thread(image.exists):
+        return None
+    try:
+        await store.download(key, image)
+    except ObjectNotFoundError:
+        return ERASED
+    if await asyncio.to_thread(file_sha256, image) != sha256:
+        await asyncio.to_thread(image.unlink)
+        return DAMAGED
+    return None
+
+
+def _relative(key: str) -> str:
+    """A sample's key without the folder, which may lie under another prefix here."""
     return key.removeprefix("samples/")
 
 
-def _groups(samples: Sequence[_Sample], near_bits: int, *, dealt: bool) -> list[str]:
-    """The subject, and joined across subjects by likeness where splits are dealt anew."""
-    if not dealt:
-        return [sample.subject for sample in samples]
+def _assign(
+    samples: Sequence[_Sample],
+    shares: Sequence[float] | None,
+    near_bits: int,
+    seed: int,
+) -> tuple[list[str], list[str]]:
+    """Group and split of each sample. With new shares, groups join subjects whose photos resemble each other."""
+    if shares is None:
+        return [sample.subject for sample in samples], [sample.split for sample in samples]
     named = {sample.sha256: sample.subject for sample in samples}
-    return group_photos([Photo(sample.sha256, sample.hash) for sample in samples], Grouping(0, near_bits, named))
+    grouping = Grouping(session_gap=0, near_bits=near_bits, named=named)
+    groups = group_photos([Photo(sample.sha256, sample.hash) for sample in samples], grouping)
+    return groups, _assign_anew(samples, groups, shares, seed)
 
 
-def _deal(samples: Sequence[_Sample], groups: Sequence[str], shares: Sequence[float], seed: int) -> list[str]:
+def _assign_anew(samples: Sequence[_Sample], groups: Sequence[str], shares: Sequence[float], seed: int) -> list[str]:
     """A group with one confined photo goes to train with all of its photos."""
     confined = {group for group, sample in zip(groups, samples, strict=True) if sample.confined}
     free = [group for group in groups if group not in confined]
     try:
-        dealt = dict(zip(free, deal(free, shares, seed), strict=True)) if free else {}
-    except ValueError as flaw:
-        raise FolderError(f"{flaw}. Without --split each sample keeps the split that it was given when it was collected") from flaw
-    return [dealt.get(group, Split.TRAIN.value) for group in groups]
+        assigned = dict(zip(free, assign_splits(free, shares, seed), strict=True)) if free else {}
+    except ValueError as error:
+        way_out = "Without --split each sample keeps the split that it was given when it was collected"
+        raise DatasetError(f"{error}. {way_out}") from error
+    return [assigned.get(group, Split.TRAIN.value) for group in groups]
 
 
-def _write(fetched: _Fetched, mapping: ClassMap, groups: Sequence[str], splits: Sequence[str], waiting: Path, output: Path) -> Prepared:
+def _write(
+    fetched: _Fetched,
+    mapping: ClassMap,
+    groups: Sequence[str],
+    splits: Sequence[str],
+    cache: _Cache,
+    output: Path,
+) -> Prepared:
     """Built beside the output and given its name at the end."""
-    ready, boxes = waiting / "ready", Counter[str]()
-    shutil.rmtree(ready, ignore_errors=True)
+    shutil.rmtree(cache.ready, ignore_errors=True)
+    texts = []
     for sample, split in zip(fetched.samples, splits, strict=True):
-        for kind in ("images", "labels"):
-            (ready / kind / split).mkdir(parents=True, exist_ok=True)
-        text = dense_labels((waiting / "labels" / f"{sample.sha256}.txt").read_text(encoding="utf-8"), mapping)
-        (ready / "labels" / split / f"{sample.sha256}.txt").write_text(text, encoding="utf-8")
-        _place(waiting / "images" / f"{sample.sha256}{sample.suffix}", ready / "images" / split / f"{sample.sha256}{sample.suffix}")
-        boxes[split] += text.count("\n")
-    write_groups(ready, [sample.sha256 for sample in fetched.samples], splits, groups)
-    write_data(ready, mapping.names, root=output, present=[split for split in SPLITS if split in splits])
+        text = dense_labels(cache.labels(sample.sha256).read_text(encoding="utf-8"), mapping)
+        place_photo(cache.image(sample.sha256, sample.suffix), text, split, cache.ready, link=True)
+        texts.append(text)
+    write_groups(cache.ready / GROUPS_FILE, [sample.sha256 for sample in fetched.samples], splits, groups)
+    present = [split for split in SPLITS if split in splits]
+    write_description(cache.ready, mapping.names, root=output, present=present)
     if output.exists():
         output.rmdir()
     output.parent.mkdir(parents=True, exist_ok=True)
-    ready.replace(output)
-    shutil.rmtree(waiting)
-    by_split = {split: {group for group, chosen in zip(groups, splits, strict=True) if chosen == split} for split in SPLITS}
-    return Prepared(
-        counts={split: splits.count(split) for split in SPLITS},
-        groups={split: len(found) for split, found in by_split.items()},
-        boxes={split: boxes[split] for split in SPLITS},
-        left_out=dict(fetched.left_out),
-        data=output / "dataset.yaml",
-    )
+    cache.ready.replace(output)
+    shutil.rmtree(cache.folder)
+    return report(splits, groups, texts, fetched.left_out, output / "dataset.yaml")
 
 
-def _place(source: Path, target: Path) -> None:
-    """A second name for the same bytes, where the file system knows that."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _words(left_out: Counter[str]) -> str:
+def _reasons(left_out: Counter[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none is there"

@@ -10,7 +10,8 @@ from savo_datasets.errors import DatasetError
 
 
 def classes(*redirects: int | None) -> ClassList:
-    return ClassList(classes=tuple(IngredientClass(id=place, label=chr(97 + place), redirects_to=to) for place, to in enumerate(redirects)))
+    entries = [IngredientClass(id=place, label=chr(97 + place), redirects_to=to) for place, to in enumerate(redirects)]
+    return ClassList(classes=tuple(entries))
 
 
 def test_redirects_are_followed_to_their_end() -> None:

@@ -19,12 +19,13 @@ from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, Sa
 from savo_contracts.samples import Split
 from savo_contracts.scans import ServedBy
 from savo_datasets import stored_samples
-from savo_datasets.yolo_folder import read_data_yaml, split_samples
+from savo_datasets.yolo_folder import read_data_yaml
 from savo_runtime.storage import concurrency
 from savo_runtime.storage.folder import FolderStore
 from savo_runtime.storage.port import ObjectStore
 from savo_runtime.storage.s3 import S3Store
 from savo_trainer.commands import register
+from savo_trainer.models.evaluation import split_samples
 from tests.parts.addresses import free_port
 from tests.parts.s3 import S3Server
 
@@ -107,7 +108,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.s3
 def test_samples_of_a_bucket_keep_the_split_of_their_collection(bucket: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored_samples, "FETCHED", 3)
+    monkeypatch.setattr(stored_samples, "PAGE", 3)
     fill(bucket, "backups/spring/")
     code, said = prepare("--input", f"s3://{bucket.bucket}/backups/spring", "--output", tmp_path / "out", "--json")
     assert code == 0, said

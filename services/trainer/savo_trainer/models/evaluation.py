@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from savo_contracts.documents import GoldenBox, GoldenPicture, ManifestLine
 from savo_contracts.training import Comparison, Evaluation
 from savo_datasets.labels import truth_boxes
+from savo_datasets.yolo_folder import split_photos
 from savo_detection.evaluation.evaluator import EvaluationResult, EvaluationSample, ImageRecord, compare, evaluate
 from savo_detection.evaluation.golden_pictures import Golden, SurestPhotos
 from savo_detection.model import DetectedBox, Detector
 from savo_trainer.models.gate import ClassChange
 from savo_trainer.training.dataset import image_path, labels_path
 
-__all__ = ["Measured", "golden_pictures", "holdout_samples", "measure", "set_beside"]
+__all__ = ["Measured", "golden_pictures", "holdout_samples", "measure", "set_beside", "split_samples"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,12 @@ def holdout_samples(lines: Sequence[ManifestLine], names: Sequence[str], folder:
     for line in lines:
         truth = truth_boxes(labels_path(line, folder).read_text(encoding="utf-8"), names)
         yield EvaluationSample(image_path(line, folder).read_bytes(), truth, line.subject, line.sha256)
+
+
+def split_samples(data: Mapping[str, Any], split: str) -> Iterator[EvaluationSample]:
+    """The photos of one split of a `dataset.yaml` with their truth, one at a time. Raises `DatasetError`."""
+    for photo in split_photos(data, split):
+        yield EvaluationSample(photo.path.read_bytes(), photo.truth, photo.group, photo.path.name)
 
 
 def _golden_box(box: DetectedBox) -> GoldenBox:

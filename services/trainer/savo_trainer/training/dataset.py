@@ -15,13 +15,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import yaml
-
 from savo_contracts.documents import CLASSES_KEY, ClassList, ManifestLine, manifest_key
 from savo_contracts.samples import Split
 from savo_datasets.class_ids import ClassMap, class_map, dense_labels
 from savo_datasets.errors import DatasetError
 from savo_datasets.labels import parse_labels
+from savo_datasets.yolo_writer import write_data_yaml
 from savo_runtime.storage.concurrency import gather_limited
 from savo_runtime.storage.port import ObjectNotFoundError
 from savo_trainer.errors import RunImpossibleError
@@ -191,13 +190,5 @@ def _material(kept: Sequence[tuple[ManifestLine, str]], mapping: ClassMap, folde
     boxes = Counter(mapping.names[mapping.dense[label.class_id]] for line, text in kept if line.split is Split.TRAIN for label in parse_labels(text))
     counts = Counter(line.split for line, _ in kept)
     holdout = tuple(line for line, _ in kept if line.split is Split.TEST)
-    data = _write_data_yaml(folder, mapping.names, val="val" if counts[Split.VAL] else "train")
+    data = write_data_yaml(folder / "data.yaml", mapping.names, present=[split.value for split in Split if counts[split]])
     return Material(data, mapping, {split: counts[split] for split in Split}, dict(boxes), holdout, left_out)
-
-
-def _write_data_yaml(folder: Path, names: Sequence[str], *, val: str) -> Path:
-    """Without val samples ultralytics is given the training photos to look at: never the holdout, which must stay unseen."""
-    content = {"path": str(folder.resolve()), "train": "images/train", "val": f"images/{val}", "test": "images/test", "names": dict(enumerate(names))}
-    target = folder / "data.yaml"
-    target.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
-    return target

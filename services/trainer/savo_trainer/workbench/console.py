@@ -46,11 +46,11 @@ T = TypeVar("T")
 @contextmanager
 def speaking() -> Iterator[None]:
     """An error that we foresaw is one line and exit 1; anything else is a bug and keeps its traceback."""
-    from savo_datasets.yolo_folder import FolderError
+    from savo_datasets.errors import DatasetError
 
     try:
         yield
-    except (FolderError, SavoError, ModelRefusedError, PhotoError) as flaw:
+    except (DatasetError, SavoError, ModelRefusedError, PhotoError) as flaw:
         err.print(f"savo: {flaw}", style="red", markup=False, highlight=False, soft_wrap=True)
         for step in getattr(flaw, "next_steps", ()):
             err.print(f"  {step}", markup=False, highlight=False, soft_wrap=True)
@@ -58,14 +58,15 @@ def speaking() -> Iterator[None]:
 
 
 def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None:
-    from savo_datasets.yolo_folder import FolderError, count_photos, read_data_yaml
+    from savo_datasets.errors import DatasetError
+    from savo_datasets.yolo_folder import count_photos, read_data_yaml
     from savo_trainer.training.training_note import write_note
 
     content = read_data_yaml(data)
     if plan.model.endswith(".pt") and not Path(plan.model).exists():
-        raise FolderError(f"{plan.model} is not on this machine, and weights are not downloaded; give a path, or train from scratch with --model yolov8n.yaml")
+        raise DatasetError(f"{plan.model} is not on this machine, and weights are not downloaded; give a path, or train from scratch with --model yolov8n.yaml")
     if not re.fullmatch(r"[\w.-]+", name):
-        raise FolderError(f"--name {name!r} is no folder name: letters, digits, '.', '_' and '-' are allowed")
+        raise DatasetError(f"--name {name!r} is no folder name: letters, digits, '.', '_' and '-' are allowed")
     _check_side(plan.image_size)
     folder = RUNS.resolve() / name
     runner = LocalRunner()
@@ -87,10 +88,10 @@ def train_here(plan: TrainPlan, data: Path, name: str, *, as_json: bool) -> None
 
 
 def export_here(weights: Path, imgsz: int, *, as_json: bool) -> None:
-    from savo_datasets.yolo_folder import FolderError
+    from savo_datasets.errors import DatasetError
 
     if weights.suffix != ".pt" or not weights.exists():
-        raise FolderError(f"{weights} is no .pt file on this machine")
+        raise DatasetError(f"{weights} is no .pt file on this machine")
     _check_side(imgsz)
     with tempfile.TemporaryDirectory(prefix="savo-export-") as folder, err.status("exporting"):
         onnx = _run(LocalRunner().export(weights.resolve(), imgsz, Path(folder)))
@@ -101,23 +102,24 @@ def export_here(weights: Path, imgsz: int, *, as_json: bool) -> None:
 
 
 def evaluate_file(model: Path, data: Path, split: str, *, as_json: bool) -> None:
-    from savo_datasets.yolo_folder import FolderError, read_data_yaml, split_samples
+    from savo_datasets.errors import DatasetError
+    from savo_datasets.yolo_folder import read_data_yaml
     from savo_detection.evaluation.evaluator import evaluate
     from savo_detection.model import Detector
-    from savo_trainer.models.evaluation import as_evaluation
+    from savo_trainer.models.evaluation import as_evaluation, split_samples
 
     content = read_data_yaml(data)
     try:
         detector = Detector.load(model)
     except ModelRefusedError as flaw:
-        raise FolderError(f"{model}: {flaw}") from flaw
+        raise DatasetError(f"{model}: {flaw}") from flaw
     if model.suffix == ".pt":
         err.print(f"measuring {model.with_suffix('.onnx')}: a .pt is a pickle and is never opened here", markup=False, highlight=False, soft_wrap=True)
     with err.status(f"measuring {model} on {split}"):
         try:
             measured = as_evaluation(evaluate(detector, split_samples(content, split)))
         except ValueError as flaw:
-            raise flaw if isinstance(flaw, FolderError) else FolderError(str(flaw)) from flaw
+            raise DatasetError(str(flaw)) from flaw
     if as_json:
         print_json({"model": str(model), "split": split, "sha256": detector.version_info.sha256} | measured.model_dump(mode="json"))
         return

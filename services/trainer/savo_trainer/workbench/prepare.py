@@ -11,11 +11,13 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from savo_datasets import yolo_folder
+from savo_datasets.archives import unpack
 from savo_datasets.class_ids import ClassMap
-from savo_datasets.groups import Grouping
+from savo_datasets.errors import DatasetError
+from savo_datasets.groups import SUBJECTS_FILE, Grouping, read_groups
+from savo_datasets.preparation import Prepared, find_photos, prepare
 from savo_datasets.stored_samples import prepare_stored
-from savo_datasets.yolo_folder import FolderError, Prepared
+from savo_datasets.yolo_folder import read_classes
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_runtime.storage.factory import open_store
@@ -42,12 +44,12 @@ def prepare_from(source: str, output: Path, shares: Shares | None, seed: int, gr
         return
     folder = Path(source)
     if not folder.exists():
-        raise FolderError(f"{source} does not exist; give a folder or a tar with images/ and labels/, or s3://BUCKET/PREFIX")
+        raise DatasetError(f"{source} does not exist; give a folder or a tar with images/ and labels/, or s3://BUCKET/PREFIX")
     with tempfile.TemporaryDirectory(prefix="savo-prepare-") as unpacked, err.status("reading photos"):
-        folder = folder if folder.is_dir() else yolo_folder.unpack(folder, Path(unpacked))
-        names = yolo_folder.read_classes(folder)
-        grouping = Grouping(gap, near_bits, yolo_folder.read_groups(groups or folder / "subjects.csv"))
-        prepared = yolo_folder.prepare(yolo_folder.find_photos(folder, names), names, output, shares or USUAL, grouping, seed)
+        folder = folder if folder.is_dir() else unpack(folder, Path(unpacked))
+        names = read_classes(folder)
+        grouping = Grouping(gap, near_bits, read_groups(groups or folder / SUBJECTS_FILE))
+        prepared = prepare(find_photos(folder, names), names, output, shares or USUAL, grouping, seed)
     _tell(prepared, names, as_json=as_json)
 
 
@@ -63,7 +65,7 @@ async def _of_store(source: str, output: Path, shares: Shares | None, near_bits:
             await store.check()
             return await prepare_stored(store, prefix, output, shares, near_bits, seed, lambda count: status.update(f"reading samples: {count:,}"))
     except DependencyDownError as down:
-        raise FolderError(f"{place} cannot be read: {down}. The same command goes on from here") from down
+        raise DatasetError(f"{place} cannot be read: {down}. The same command goes on from here") from down
     finally:
         await store.close()
 

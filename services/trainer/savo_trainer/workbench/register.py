@@ -13,7 +13,8 @@ from typing import Any
 import typer
 
 from savo_contracts.documents import model_key
-from savo_datasets.yolo_folder import FolderError, read_data_yaml, split_samples
+from savo_datasets.errors import DatasetError
+from savo_datasets.yolo_folder import read_data_yaml
 from savo_detection.errors import ModelRefusedError
 from savo_detection.evaluation.evaluator import EvaluationSample
 from savo_detection.model import Detector
@@ -27,7 +28,7 @@ from savo_runtime.telemetry.audit import this_user
 from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.errors import TrainerRefusedError
 from savo_trainer.models.class_list import check_classes
-from savo_trainer.models.evaluation import Measured, measure, set_beside
+from savo_trainer.models.evaluation import Measured, measure, set_beside, split_samples
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.models.registration import Brought, Change, run_id_of
 from savo_trainer.models.registry import champion_version
@@ -93,10 +94,10 @@ def _load(model: Path) -> Detector:
     try:
         detector = Detector.load(model)
     except ModelRefusedError as flaw:
-        raise FolderError(f"{model}: {flaw}") from flaw
+        raise DatasetError(f"{model}: {flaw}") from flaw
     height, width = detector.image_size
     if height != width:
-        raise FolderError(f"{model}: its input is {width} × {height} pixels; a square one is wanted: export it again with one imgsz")
+        raise DatasetError(f"{model}: its input is {width} × {height} pixels; a square one is wanted: export it again with one imgsz")
     return detector
 
 
@@ -141,7 +142,7 @@ async def _measured(onnx: Path, photos: Iterable[EvaluationSample]) -> Measured:
     try:
         return await asyncio.to_thread(measure, onnx, photos)
     except ValueError as flaw:
-        raise flaw if isinstance(flaw, FolderError) else FolderError(str(flaw)) from flaw
+        raise DatasetError(str(flaw)) from flaw
 
 
 async def _beside(candidate: Measured, champion: str, holdout: _Holdout, store: ObjectStore) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from savo_datasets.yolo_folder import FolderError
+from savo_datasets.errors import DatasetError
 from savo_detection.errors import ModelRefusedError
 from savo_detection.model import Detector
 from savo_runtime.storage.models import stored_model
@@ -43,7 +43,7 @@ class DiffOrder:
 
 
 async def compare_models(order: DiffOrder, store: ObjectStore, on_progress: OnProgress) -> dict[str, Any]:
-    """The summary, as `--json` prints it. Raises `FolderError`, `ModelRefusedError`, `UnknownModelError`."""
+    """The summary, as `--json` prints it. Raises `DatasetError`, `ModelRefusedError`, `UnknownModelError`."""
     began = time.monotonic()
     before, after = await _contender(order.before, store), await _contender(order.after, store)
     with tempfile.TemporaryDirectory(prefix="savo-holdout-") as fetched:
@@ -72,19 +72,19 @@ async def _contender(name: str, store: ObjectStore) -> Contender:
             return Contender(stored.version, detector)
         detector = await asyncio.to_thread(Detector.load, _file(name))
     except ModelRefusedError as flaw:
-        raise FolderError(f"{name} is not used: {flaw}") from flaw
+        raise DatasetError(f"{name} is not used: {flaw}") from flaw
     return Contender(f"{Path(name).stem}-{detector.version_info.sha256[:8]}", detector)
 
 
 def _file(name: str) -> Path:
     if not Path(name).is_file():
-        raise FolderError(f"{name} is no model: give a version such as v3, champion or challenger, or the path of an ONNX file")
+        raise DatasetError(f"{name} is no model: give a version such as v3, champion or challenger, or the path of an ONNX file")
     return Path(name)
 
 
 def _make_room(output: Path) -> None:
-    """What an earlier comparison wrote is replaced; anything else is left alone. Raises `FolderError`."""
+    """What an earlier comparison wrote is replaced; anything else is left alone. Raises `DatasetError`."""
     if output.exists() and any(output.iterdir()) and not (output / LINES).exists():
-        raise FolderError(f"{output} holds something else than a comparison: give another --output")
+        raise DatasetError(f"{output} holds something else than a comparison: give another --output")
     shutil.rmtree(output / "pictures", ignore_errors=True)
     output.mkdir(parents=True, exist_ok=True)

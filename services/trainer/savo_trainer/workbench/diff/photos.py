@@ -9,9 +9,10 @@ from pathlib import Path
 
 from savo_contracts.documents import ManifestLine
 from savo_contracts.samples import Split
-from savo_datasets.groups import Grouping, session_groups
+from savo_datasets.errors import DatasetError
+from savo_datasets.groups import SUBJECTS_FILE, Grouping, read_groups, session_groups
 from savo_datasets.labels import truth_boxes
-from savo_datasets.yolo_folder import IMAGES, FolderError, folder_photos, read_classes, read_data_yaml, read_groups, split_photos
+from savo_datasets.yolo_folder import labelled_photos, photo_files, read_classes, read_data_yaml, split_photos
 from savo_detection.evaluation.evaluator import Truth
 from savo_runtime.storage.port import ObjectStore
 from savo_trainer.training.dataset import bring, image_path, labels_path, read_manifest
@@ -40,9 +41,9 @@ class PhotoSet:
 
 
 def photos_of(data: Path, split: str) -> PhotoSet:
-    """`data`: a dataset.yaml, a folder with one, a folder with labels and a classes.txt or data.yaml, or one of bare photos. Raises `FolderError`."""
+    """`data`: a dataset.yaml, a folder with one, a folder with labels and a classes.txt or data.yaml, or one of bare photos. Raises `DatasetError`."""
     if not data.exists():
-        raise FolderError(f"{data} does not exist: give a dataset.yaml as `savo prepare` writes it, or a folder of photos")
+        raise DatasetError(f"{data} does not exist: give a dataset.yaml as `savo prepare` writes it, or a folder of photos")
     if data.is_file():
         return _split(data, split)
     described = next((data / name for name in _DATA_FILES if (data / name).exists()), None)
@@ -50,27 +51,28 @@ def photos_of(data: Path, split: str) -> PhotoSet:
         return _split(described, split)
     if described or any(data.rglob("classes.txt")):  # a data.yaml as tools export it may name folders that are not there
         return _labelled(data)
-    bare = sorted(path for path in data.rglob("*") if path.suffix.lower() in IMAGES)
+    bare = photo_files(data)
     if not bare:
-        raise FolderError(f"{data} holds no photo")
+        raise DatasetError(f"{data} holds no photo")
     return PhotoSet(f"{data}, without labels", [ComparedPhoto(path.relative_to(data).as_posix(), path.stem, path, None) for path in bare])
 
 
 async def newest_holdout(store: ObjectStore, folder: Path) -> PhotoSet:
-    """The test photos of the newest frozen data set, brought to `folder`: no model of ours was ever trained on them. Raises `FolderError`."""
+    """The test photos of the newest frozen data set, brought to `folder`: no model of ours was ever trained on them. Raises `DatasetError`."""
     versions = [found async for info in store.list("datasets/") if (found := _MANIFEST.match(info.key))]
     if not versions:
-        raise FolderError("no data set was frozen here yet, so there is no holdout to compare on: give --data dataset.yaml, or a folder of photos")
+        raise DatasetError("no data set was frozen here yet, so there is no holdout to compare on: give --data dataset.yaml, or a folder of photos")
     version = max(versions, key=lambda found: int(found["number"]))["version"]
     lines = [line for line in await read_manifest(version, store) if line.split is Split.TEST]
     kept, classes = await bring(lines, store, folder)
     if not kept:
-        raise FolderError(f"the holdout of {version} holds no photo any more: give --data dataset.yaml, or a folder of photos")
+        raise DatasetError(f"the holdout of {version} holds no photo any more: give --data dataset.yaml, or a folder of photos")
     return PhotoSet(f"the holdout of {version}", [_held(line, classes.names, folder) for line, _ in kept])
 
 
 def _split(described: Path, split: str) -> PhotoSet:
-    rows = [ComparedPhoto(path.name, group, path, truth) for path, truth, group in split_photos(read_data_yaml(described), split)]
+    photos = split_photos(read_data_yaml(described), split)
+    rows = [ComparedPhoto(photo.path.name, photo.group, photo.path, photo.truth) for photo in photos]
     return PhotoSet(f"{described}, split {split}", rows)
 
 
@@ -81,11 +83,12 @@ def _has_split(described: Path, split: str) -> bool:
 
 def _labelled(folder: Path) -> PhotoSet:
     """All labelled photos, grouped as `savo prepare` would: by subjects.csv where there is one, else by session."""
-    found = list(folder_photos(folder, read_classes(folder)))
-    named, sessions = read_groups(folder / "subjects.csv"), session_groups([path.stem for path, _ in found], Grouping().session_gap)
+    found = list(labelled_photos(folder, read_classes(folder)))
+    sessions = session_groups([photo.path.stem for photo in found], Grouping().session_gap)
+    named = read_groups(folder / SUBJECTS_FILE)
     rows = [
-        ComparedPhoto(path.relative_to(folder).as_posix(), named.get(path.stem, session), path, truth)
-        for (path, truth), session in zip(found, sessions, strict=True)
+        ComparedPhoto(photo.path.relative_to(folder).as_posix(), named.get(photo.path.stem, session), photo.path, photo.truth)
+        for photo, session in zip(found, sessions, strict=True)
     ]
     return PhotoSet(str(folder), rows)
 

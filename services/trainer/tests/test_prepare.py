@@ -1,4 +1,4 @@
-"""Splits that do not leak, and the commands around them."""
+"""`savo prepare` on folders and tars, and what it refuses."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import cv2
 import numpy as np
 import pytest
 import typer
-from hypothesis import given
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from savo_datasets.groups import Grouping, Photo, deal, group_photos, near_pairs, session_groups
-from savo_datasets.yolo_folder import read_data_yaml, split_samples
+from savo_datasets.yolo_folder import read_data_yaml
 from savo_trainer.commands import register
+from savo_trainer.models.evaluation import split_samples
 
 REPOSITORY = Path(__file__).parents[3]
 PHOTOS = Path(os.environ.get("SAVO_TEST_PHOTOS", REPOSITORY.parent / "shared" / "data" / "epicureai12"))
@@ -46,54 +44,6 @@ def a_folder(folder: Path, names: list[str], label: str = "0 0.5 0.5 0.2 0.2\n")
 def prepare(*arguments: object) -> tuple[int, str]:
     done = cli.invoke(app, ["prepare", *map(str, arguments)])
     return done.exit_code, done.output
-
-
-def test_camera_numbers_without_a_large_gap_are_one_session() -> None:
-    names = ["IMG_0001", "IMG_0002", "IMG_0022", "IMG_0050", "DSC_0051", "carrot", "carrot_2", "egg"]
-    groups = session_groups(names, 20)
-    assert groups[0] == groups[1] == groups[2]
-    assert len({groups[0], groups[3], groups[4], groups[5], groups[7]}) == 5
-    assert groups[5] == groups[6]
-
-
-def test_what_tools_append_to_a_name_does_not_hide_the_session() -> None:
-    groups = session_groups(["IMG_6906_jpeg.rf.3587a3c2", "IMG_6907_jpeg.rf.d6e8394e", "a" * 64, "b" * 64], 20)
-    assert groups[0] == groups[1]
-    assert groups[2] != groups[3]
-
-
-def test_photos_that_look_alike_share_a_group_whatever_their_names() -> None:
-    photos = [Photo("one", 0b1111), Photo("two", 0b1110), Photo("three", 0xFFFF_0000_0000)]
-    first, second, third = group_photos(photos, Grouping(near_bits=2))
-    assert first == second != third
-    assert len(set(group_photos(photos, Grouping(near_bits=-1)))) == 3
-
-
-def test_a_table_of_groups_goes_before_names() -> None:
-    photos = [Photo("IMG_1", 1 << 60), Photo("IMG_2", 0xFFFF), Photo("x", 0xFF00FF00FF)]
-    groups = group_photos(photos, Grouping(named={"IMG_1": "anna", "IMG_2": "ben", "x": "anna"}, near_bits=-1))
-    assert groups[0] == groups[2] != groups[1]
-
-
-@given(st.lists(st.integers(0, 12), min_size=30, max_size=120), st.integers(0, 5))
-def test_no_group_is_ever_in_two_splits_and_the_same_seed_deals_the_same(groups: list[int], seed: int) -> None:
-    named = [str(group) for group in groups] + ["a", "b", "c"]
-    splits = deal(named, (0.7, 0.2, 0.1), seed)
-    for group in set(named):
-        assert len({split for name, split in zip(named, splits, strict=True) if name == group}) == 1
-    assert splits == deal(named, (0.7, 0.2, 0.1), seed)
-
-
-def test_shares_are_met_when_groups_are_small() -> None:
-    splits = deal([str(number) for number in range(100)], (0.7, 0.2, 0.1), 0)
-    assert [splits.count(split) for split in ("train", "val", "test")] == [70, 20, 10]
-
-
-def test_near_pairs_are_found_across_chunks() -> None:
-    hashes = [1 << (number % 60) | number << 4 for number in range(600)] + [1]
-    pairs = {(one, other) for one, other in near_pairs(hashes, 0)}
-    assert all(hashes[one] == hashes[other] for one, other in pairs)
-    assert list(near_pairs([5, 5, 6], 0)) == [(0, 1)]
 
 
 def test_prepare_writes_a_data_set_that_evaluate_and_train_read(tmp_path: Path) -> None:

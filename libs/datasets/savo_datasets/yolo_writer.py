@@ -1,0 +1,98 @@
+"""Writing folders in YOLO form: whole data sets with splits, and folders that grow photo by photo."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from savo_datasets.errors import DatasetError
+from savo_datasets.splits import SPLITS
+
+__all__ = ["add_photo", "place_photo", "require_empty", "start_folder", "write_data_yaml", "write_description"]
+
+
+def require_empty(output: Path) -> None:
+    """Raises `DatasetError` for a folder that holds something: what is there is never overwritten."""
+    if output.exists() and any(output.iterdir()):
+        raise DatasetError(f"{output} is not empty: give another --output, or remove it first")
+
+
+def place_photo(photo: Path, labels: str, split: str, output: Path, *, link: bool = False) -> None:
+    """Photo (byte for byte) and labels in their split; a name that is taken there gets a number.
+
+    `link`: share the bytes with `photo`, which then must not be changed any more.
+    """
+    images_folder, labels_folder = output / "images" / split, output / "labels" / split
+    images_folder.mkdir(parents=True, exist_ok=True)
+    labels_folder.mkdir(parents=True, exist_ok=True)
+    stem, count = photo.stem, 1
+    while (labels_folder / f"{stem}.txt").exists():
+        count += 1
+        stem = f"{photo.stem}~{count}"
+    (_link_or_copy if link else shutil.copyfile)(photo, images_folder / f"{stem}{photo.suffix}")
+    (labels_folder / f"{stem}.txt").write_text(labels, encoding="utf-8")
+
+
+def write_description(
+    output: Path,
+    names: Sequence[str],
+    *,
+    root: Path | None = None,
+    present: Sequence[str] = SPLITS,
+) -> Path:
+    """classes.txt and dataset.yaml. `root`: its final place, if not `output`. `present`: splits with photos."""
+    (output / "classes.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    return write_data_yaml(output / "dataset.yaml", names, root=root, present=present)
+
+
+def write_data_yaml(
+    target: Path,
+    names: Sequence[str],
+    *,
+    root: Path | None = None,
+    present: Sequence[str] = SPLITS,
+) -> Path:
+    """A data set's description as ultralytics reads it, for photos under images/<split>/.
+
+    ultralytics wants val photos to measure on between epochs. Where there are none it is given the training photos:
+    never the holdout, which must stay unseen.
+    """
+    folders = {split: f"images/{split}" for split in present}
+    folders.setdefault("val", "images/train")
+    _dump(target, {"path": str((root or target.parent).resolve()), **folders, "names": dict(enumerate(names))})
+    return target
+
+
+def start_folder(folder: Path, names: Sequence[str]) -> None:
+    """An empty folder without splits: images/, labels/, data.yaml. Raises `OSError` where it cannot be written."""
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    content = {"path": str(folder.resolve()), "train": "images", "val": "images", "nc": len(names)}
+    _dump(folder / "data.yaml", content | {"names": dict(enumerate(names))})
+
+
+def add_photo(folder: Path, name: str, photo: bytes, labels: str) -> Path:
+    """Labels first, then the photo by rename: a reader that finds the photo finds its labels. The photo's path."""
+    target = folder / "images" / name
+    (folder / "labels" / f"{target.stem}.txt").write_text(labels, encoding="utf-8")
+    part = target.with_suffix(".part")
+    part.write_bytes(photo)
+    part.replace(target)
+    return target
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """A second name for the same bytes, where the file system supports that."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _dump(target: Path, content: Mapping[str, Any]) -> None:
+    target.write_text(yaml.safe_dump(dict(content), allow_unicode=True, sort_keys=False), encoding="utf-8")
