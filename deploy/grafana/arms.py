@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import Panel, Target, bars, board, choice, lines, number
+from deploy.grafana.panels import Panel, bars, board, choice, lines, number, target_of, unit_of
 from deploy.grafana.promql import grown, quantile
-from savo_contracts.figures import REFERENCE_COST_USD, TARGETS
+from savo_contracts import measures
+from savo_contracts.measures import MEASURES, Durations, Mean, Measure, Quantile, Ratio
 
 __all__ = ["arms"]
 
-_ACCURACY = Target(TARGETS.accuracy, above_is_good=True)
-_CORRECTIONS = Target(TARGETS.correction_rate)
-_SECONDS = Target(TARGETS.latency_p95_ms / 1000)
-_COST = Target(TARGETS.cost_usd)
+_DRAWN = [(measure, measure.panel) for measure in MEASURES if measure.panel is not None]
+_COLUMNS = 24
 _ARM = "{{assigned_arm}}"
 _FALLBACKS_ARE_PAID = "Share of the answered scans. Where a model of ours is asked first these are its fallbacks, and a part of the cost."
 
@@ -25,30 +24,47 @@ def arms() -> Dashboard:
 
 
 def _totals() -> list[Panel]:
-    return [
-        number("Accuracy", "kept ÷ (kept + renamed + removed + added) items.", {_ARM: _accuracy("$__range")}, "percentunit", _ACCURACY, 5),
-        number("Corrections", "Confirmed scans with an edit ÷ confirmed scans.", {_ARM: _corrections("$__range")}, "percentunit", _CORRECTIONS, 5),
-        number("p95", "Accepted to result stored.", {_ARM: _p95("$__range")}, "s", _SECONDS, 4),
-        number(
-            "Cost of a scan",
-            f"Measured; the owner's reference for the paid provider is ${REFERENCE_COST_USD:.2f}.",
-            {_ARM: _cost("$__range")},
-            "currencyUSD",
-            _COST,
-            5,
-        ),
-        number("Answered by the provider", _FALLBACKS_ARE_PAID, {_ARM: _by_provider("$__range")}, "percentunit", width=5),
-    ]
+    *widths, last = _widths(len(_DRAWN) + 1, a_line=6)
+    numbers = []
+    for (measure, panel), width in zip(_DRAWN, widths, strict=True):
+        queries = _by_arm(measure, panel, "$__range")
+        numbers.append(number(panel.title, panel.description, queries, unit_of(measure), target_of(measure), width))
+    fallbacks = {_ARM: _by_provider("$__range")}
+    return [*numbers, number("Answered by the provider", _FALLBACKS_ARE_PAID, fallbacks, "percentunit", width=last)]
 
 
 def _course() -> list[Panel]:
-    return [
-        lines("Accuracy", "Above the line is on target.", {_ARM: _accuracy("$window")}, "percentunit", _ACCURACY, 8),
-        lines("Corrections", "Below the line is on target.", {_ARM: _corrections("$window")}, "percentunit", _CORRECTIONS, 8),
-        lines("Latency, p95", "Below the line is on target.", {_ARM: _p95("$window")}, "s", _SECONDS, 8),
-        lines("Cost of a scan", "Below the line is on target.", {_ARM: _cost("$window")}, "currencyUSD", _COST),
-        lines("Answered by the provider", _FALLBACKS_ARE_PAID, {_ARM: _by_provider("$window")}, "percentunit"),
-    ]
+    *widths, last = _widths(len(_DRAWN) + 1, a_line=3)
+    courses = []
+    for (measure, panel), width in zip(_DRAWN, widths, strict=True):
+        queries = _by_arm(measure, panel, "$window")
+        courses.append(lines(panel.title, _side(measure), queries, unit_of(measure), target_of(measure), width))
+    fallbacks = {_ARM: _by_provider("$window")}
+    return [*courses, lines("Answered by the provider", _FALLBACKS_ARE_PAID, fallbacks, "percentunit", width=last)]
+
+
+def _widths(panels: int, a_line: int) -> list[int]:
+    """Columns of each panel, so that every line is full."""
+    in_lines = [min(a_line, panels - first) for first in range(0, panels, a_line)]
+    return [_COLUMNS * (place + 1) // count - _COLUMNS * place // count for count in in_lines for place in range(count)]
+
+
+def _side(measure: Measure) -> str:
+    return f"{'Above' if measure.higher_is_better else 'Below'} the line is on target."
+
+
+def _by_arm(measure: Measure, panel: measures.Panel, span: str) -> dict[str, str]:
+    match measure.statistic, panel.source:
+        case Mean(), Ratio(part, whole):
+            return {_ARM: _ratio(grown(part, span, "assigned_arm"), grown(whole, span, "assigned_arm"))}
+        case Quantile(percent), Durations(metric, where):
+            return {_ARM: quantile(percent / 100, metric, span, "assigned_arm", where)}
+    raise TypeError(f"{measure.name}: {panel.source} does not show {measure.statistic}")
+
+
+def _ratio(part: str, whole: str) -> str:
+    """A counter with labels is absent until its first count, so an absent part is 0."""
+    return f"({part} or {whole} * 0) / {whole}"
 
 
 def _answering() -> list[Panel]:
@@ -99,25 +115,7 @@ def _second_looks() -> list[Panel]:
     ]
 
 
-def _accuracy(span: str) -> str:
-    kept = grown("savo_confirmed_items_total", span, "assigned_arm", '{action="kept"}')
-    counted = grown("savo_confirmed_items_total", span, "assigned_arm", '{action!="moved"}')
-    return f"({kept} or {counted} * 0) / {counted}"
-
-
-def _corrections(span: str) -> str:
-    return f"{grown('savo_corrected_scans_total', span, 'assigned_arm')} / {grown('savo_confirmed_scans_total', span, 'assigned_arm')}"
-
-
-def _p95(span: str) -> str:
-    return quantile(0.95, "savo_scan_duration_seconds", span, "assigned_arm", '{stage="total"}')
-
-
-def _cost(span: str) -> str:
-    return f"{grown('savo_arm_cost_usd_total', span, 'assigned_arm')} / {grown('savo_scans_total', span, 'assigned_arm')}"
-
-
 def _by_provider(span: str) -> str:
     answered = grown("savo_scans_total", span, "assigned_arm", '{outcome="completed"}')
     theirs = grown("savo_scans_total", span, "assigned_arm", '{served_by=~"google|openai"}')
-    return f"({theirs} or {answered} * 0) / {answered}"
+    return _ratio(theirs, answered)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import Panel, Target, bars, board, lines, number, values_of
+from deploy.grafana.panels import Panel, bars, board, lines, number, target_of, values_of
 from deploy.grafana.promql import grown
+from savo_contracts.measures import CORRECTION_RATE
 
 __all__ = ["flywheel"]
 
@@ -20,7 +21,14 @@ def _goals() -> list[Panel]:
     return [
         number("Samples", "That stand now.", {"": 'max(savo_goal_now{figure="samples"})'}, width=6),
         number("A day", "Mean of the last seven days.", {"": 'max(savo_goal_now{figure="samples_per_day"})'}, width=6),
-        number("Correction rate", "Over all confirmed scans.", {"": 'max(savo_goal_now{figure="correction_rate"})'}, "percentunit", Target(0.3), 6),
+        number(
+            "Correction rate",
+            "Over all confirmed scans.",
+            {"": 'max(savo_goal_now{figure="correction_rate"})'},
+            "percentunit",
+            target_of(CORRECTION_RATE),
+            6,
+        ),
         number("Storage", "Sample images; MB are 10⁶ bytes.", {"": 'max(savo_goal_now{figure="storage_mb"})'}, "decmbytes", width=6),
         lines(
             "Samples against the goals",

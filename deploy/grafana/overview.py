@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import Panel, Target, bars, board, lines, number
+from deploy.grafana.panels import Panel, Target, bars, board, lines, number, target_of
 from deploy.grafana.promql import grown
-from savo_contracts.figures import TARGETS
+from savo_contracts.measures import COST, FAILURES, LATENCY
 
 __all__ = ["overview"]
 
 _TIME = 'savo_scan_duration_seconds_bucket{stage="total"}'
-_TARGET_SECONDS = Target(TARGETS.latency_p95_ms / 1000)
-_FAILED = Target(0.02)
+_TARGET_SECONDS = target_of(LATENCY)
+_FAILED = target_of(FAILURES)
 _HTTP_P95 = "histogram_quantile(0.95, sum by (method, route, le) (rate(savo_http_request_duration_seconds_bucket[$__rate_interval])))"
 
 
@@ -27,7 +27,13 @@ def _now() -> list[Panel]:
         number("Scans", "Answered in the chosen time.", {"": grown("savo_scans_total", "$__range", where='{outcome="completed"}')}),
         number("p95", "Accepted to result stored.", {"": f"histogram_quantile(0.95, sum by (le) (rate({_TIME}[$__range])))"}, "s", _TARGET_SECONDS),
         number("Failed", "Scans without an answer, of all.", {"": _failed_share("$__range")}, "percentunit", _FAILED),
-        number("Cost of a scan", "Mean, all arms; the target is the candidate's.", {"": _mean_cost("$__range")}, "currencyUSD", Target(TARGETS.cost_usd)),
+        number(
+            "Cost of a scan",
+            "Mean, all arms; the target is the candidate's.",
+            {"": _mean_cost("$__range")},
+            "currencyUSD",
+            target_of(COST),
+        ),
         number("Candidate's share", "Of traffic, as vision has it in force.", {"": "max(savo_rollout_share)"}, "percentunit"),
         number("Alerts", "Firing now; docs/runbooks/ has a page for each.", {"": 'count(ALERTS{alertstate="firing"}) or vector(0)'}, target=Target(1)),
     ]

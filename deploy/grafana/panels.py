@@ -14,7 +14,21 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.variants import Dataquery as AnyQuery
 from grafana_foundation_sdk.models import common, dashboard
 
-__all__ = ["Panel", "Queries", "Target", "bars", "board", "choice", "lines", "number", "values_of"]
+from savo_contracts import measures
+
+__all__ = [
+    "Panel",
+    "Queries",
+    "Target",
+    "bars",
+    "board",
+    "choice",
+    "lines",
+    "number",
+    "target_of",
+    "unit_of",
+    "values_of",
+]
 
 SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="prometheus")
 
@@ -38,6 +52,24 @@ class Target:
         below, above = ("red", "green") if self.above_is_good else ("green", "red")
         steps = [dashboard.Threshold(value=None, color=below), dashboard.Threshold(value=self.value, color=above)]
         return ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+_UNITS: dict[measures.Unit, tuple[Unit, int]] = {
+    measures.Unit.SHARE: ("percentunit", 1),
+    measures.Unit.MILLISECONDS: ("s", 1000),
+    measures.Unit.USD: ("currencyUSD", 1),
+}
+"""Grafana's unit for each of ours, and how many of ours it is."""
+
+
+def unit_of(measure: measures.Measure) -> Unit:
+    """Grafana's unit of a measure; Prometheus keeps times in seconds."""
+    return _UNITS[measure.unit][0]
+
+
+def target_of(measure: measures.Measure) -> Target:
+    """The measure's target in Grafana's unit."""
+    return Target(measure.target / _UNITS[measure.unit][1], measure.higher_is_better)
 
 
 NO_TARGET = ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps([dashboard.Threshold(value=None, color="text")])

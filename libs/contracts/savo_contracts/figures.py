@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
 from savo_contracts.scans import Action, ConfirmedItem
@@ -12,19 +11,6 @@ REFERENCE_COST_USD = 1.50
 """The owner's figure for one scan by the paid provider, shown beside the measured cost."""
 
 BYTES_PER_MB = 1_000_000
-
-
-@dataclass(frozen=True)
-class Targets:
-    """The owner's numbers for an arm of the experiment."""
-
-    accuracy: float = 0.80
-    correction_rate: float = 0.30
-    latency_p95_ms: float = 1000.0
-    cost_usd: float = 0.10
-
-
-TARGETS = Targets()
 
 
 def accuracy(items: Iterable[ConfirmedItem]) -> float | None:

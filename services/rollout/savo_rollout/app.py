@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from savo_contracts.figures import Targets
 from savo_rollout.adapters.http import rollout_app
 from savo_rollout.adapters.ledger import SqlLedger
 from savo_rollout.adapters.projection import PROJECTION
@@ -22,9 +21,7 @@ from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 
 
 def step_policy(settings: RolloutSettings) -> StepPolicy:
-    targets = Targets(settings.target_accuracy, settings.target_correction_rate, settings.target_latency_ms, settings.target_cost_usd)
-    gates = GatePolicy(targets, settings.failure_limit, settings.alpha)
-    return StepPolicy(settings.min_confirmed, settings.min_days_per_step, gates)
+    return StepPolicy(settings.min_confirmed, settings.min_days_per_step, GatePolicy(settings.targets, settings.alpha))
 
 
 def build(settings: RolloutSettings, runtime: Runtime) -> Service:
@@ -35,7 +32,7 @@ def build(settings: RolloutSettings, runtime: Runtime) -> Service:
     watch = Watch(rollout, Aliases(runtime.store), news)
     return Service(
         name="rollout",
-        subscriptions=subscriptions(rollout, Noting(ledger, policy.gates.limits, news.set)),
+        subscriptions=subscriptions(rollout, Noting(ledger, policy.gates, news.set)),
         app=rollout_app(rollout),
         workers=[Worker("decisions", watch.run, every=PAUSE_SECONDS)],
         watches_groups=True,

@@ -1,40 +1,35 @@
-"""What scans tell about the two arms of the running experiment, by `assigned_arm` (intention to treat).
+"""What scans say about the two arms of the running experiment, by `assigned_arm` (intention to treat).
 
-An arm answers for every scan assigned to it, whoever answered in the end. One exception: a scan that fell back because no model was loaded
-(`model-unavailable`) says nothing about the model and is no evidence; a candidate that never serves must not climb on the provider's merits.
+An arm answers for every scan assigned to it, whoever answered in the end. One exception: a scan that fell back because
+no model was loaded (`model-unavailable`) says nothing about the model and is no evidence: a candidate that never serves
+must not climb on the provider's merits.
+
+`FIGURES` says for each measure how its figure is read from a scan's event. What is done with the figure is in the
+measure's row (`savo_contracts.measures`) and the same for all.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from savo_contracts import figures
+from savo_contracts.measures import ACCURACY, CORRECTION_RATE, COST, FAILURES, LATENCY, Measure
 from savo_contracts.scans import Action, Arm, FallbackReason, ScanCompleted, ScanConfirmed, ScanFailed, ServedBy
 from savo_rollout.confidence_sequences import Values
 
-__all__ = ["ArmEvidence", "ConfirmedScan", "EndedScan", "Limits", "Measure", "completed_scan", "confirmed_scan", "failed_scan"]
+__all__ = [
+    "ESTIMATES",
+    "FIGURES",
+    "ArmEvidence",
+    "ConfirmedScan",
+    "EndedScan",
+    "completed_scan",
+    "confirmed_scan",
+    "failed_scan",
+]
 
-
-class Measure(StrEnum):
-    """What an arm is judged by. A subject's value of each is scaled to 0…1."""
-
-    ACCURACY = "accuracy"
-    CORRECTION_RATE = "correction_rate"
-    LATENCY = "latency_p95_ms"
-    """1 when the answer took longer than the limit: p95 is below the limit exactly when that happens to fewer than 5 % of scans."""
-    COST = "cost_usd"
-    """Dollars ÷ the cap; a dearer scan counts as the cap."""
-    FAILURES = "failures"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What turns a scan into values."""
-
-    latency_ms: float = figures.TARGETS.latency_p95_ms
-    cost_cap_usd: float = figures.REFERENCE_COST_USD
-    """A bounded mean needs a bound; the owner's figure for one scan by the paid provider is the dearest that one scan should be."""
+ScanEvent = ScanCompleted | ScanFailed | ScanConfirmed
 
 
 @dataclass(frozen=True)
@@ -45,39 +40,36 @@ class EndedScan:
     subject: str
     experiment: str
     arm: Arm
+    figures: Mapping[Measure, float]
+    """In each measure's own unit; without those that the event says nothing about."""
     latency_ms: float
     cost_usd: float
     failed: bool = False
     by_candidate: bool = False
 
-    def values(self, limits: Limits) -> dict[Measure, float]:
-        """A failed scan has no latency: the gate on failures answers for it."""
-        slow = {} if self.failed else {Measure.LATENCY: float(self.latency_ms > limits.latency_ms)}
-        return slow | {Measure.COST: round(min(1.0, self.cost_usd / limits.cost_cap_usd), 4), Measure.FAILURES: float(self.failed)}
-
 
 @dataclass(frozen=True)
 class ConfirmedScan:
-    """A scan that its user looked at; of one scan the newest revision counts."""
+    """A scan that its user confirmed or corrected; of one scan the newest revision counts."""
 
     scan_id: str
     subject: str
     experiment: str
     arm: Arm
+    figures: Mapping[Measure, float]
     kept: int
     counted: int
     edited: bool
     revision: int
 
-    def values(self, _limits: Limits) -> dict[Measure, float]:
-        """Without an item that counts there is no accuracy."""
-        corrections = {Measure.CORRECTION_RATE: float(self.edited)}
-        return corrections | ({Measure.ACCURACY: round(self.kept / self.counted, 4)} if self.counted else {})
-
 
 @dataclass(frozen=True)
 class ArmEvidence:
-    """One arm's figures so far. `first` holds each subject's first value in the experiment, `step` its first value in the present step."""
+    """One arm's evidence so far: totals over its scans, and one value a subject for each measure.
+
+    Gates decide on the subjects' values (0…1), because scans of one person are not independent. Totals are what people
+    read: a step needs its number of confirmed scans, and estimates are over all scans where totals are kept.
+    """
 
     scans: int = 0
     failed: int = 0
@@ -88,11 +80,14 @@ class ArmEvidence:
     subjects: int = 0
     cost_usd: float = 0.0
     """Sum over scans."""
-    latency_p95_ms: float | None = None
+    latency_ms: Mapping[int, float | None] = field(default_factory=dict)
+    """Quantiles over the answered scans, by percent; only in reports."""
     by_candidate: int = 0
     confirmed_in_step: int = 0
-    first: dict[Measure, Values] = field(default_factory=dict)
-    step: dict[Measure, Values] = field(default_factory=dict)
+    first: Mapping[Measure, Values] = field(default_factory=dict)
+    """Each subject's first value in the experiment."""
+    step: Mapping[Measure, Values] = field(default_factory=dict)
+    """Each subject's first value in the present step."""
 
     @property
     def fallback_share(self) -> float | None:
@@ -101,34 +96,47 @@ class ArmEvidence:
         return 1 - self.by_candidate / answered if answered else None
 
     def estimate(self, measure: Measure) -> float | None:
-        """Over all scans of the arm, in the measure's own unit; None before the first."""
-        match measure:
-            case Measure.ACCURACY:
-                return self.kept / self.counted if self.counted else None
-            case Measure.CORRECTION_RATE:
-                return figures.correction_rate(self.edited, self.confirmed) if self.confirmed else None
-            case Measure.LATENCY:
-                return self.latency_p95_ms
-            case Measure.COST:
-                return self.cost_usd / self.scans if self.scans else None
-            case Measure.FAILURES:
-                return self.failed / self.scans if self.scans else None
+        """In the measure's own unit, None before the first scan.
+
+        Over all scans of the arm where `ESTIMATES` has the measure, otherwise the mean over subjects, which is what
+        the bounds are of.
+        """
+        if measure in ESTIMATES:
+            return ESTIMATES[measure](self)
+        values = self.first.get(measure)
+        return values.mean * measure.statistic.scale if values is not None and values.mean is not None else None
 
 
 def completed_scan(event: ScanCompleted) -> EndedScan | None:
     """None when the scan is no evidence: outside any experiment, or no model was loaded to be judged."""
     if event.experiment is None or event.fallback_reason is FallbackReason.MODEL_UNAVAILABLE:
         return None
-    by_candidate = event.served_by is ServedBy.CUSTOM and event.model_version == event.experiment
-    return EndedScan(event.scan_id, event.subject, event.experiment, event.assigned_arm, event.duration_ms, event.cost_usd, by_candidate=by_candidate)
+    return EndedScan(
+        event.scan_id,
+        event.subject,
+        event.experiment,
+        event.assigned_arm,
+        _figures(event),
+        event.duration_ms,
+        event.cost_usd,
+        by_candidate=event.served_by is ServedBy.CUSTOM and event.model_version == event.experiment,
+    )
 
 
 def failed_scan(event: ScanFailed) -> EndedScan | None:
     """None when it failed before an arm was chosen."""
     if event.experiment is None or event.assigned_arm is None:
         return None
-    waited = figures.latency_ms(event.requested_at, event.failed_at)
-    return EndedScan(event.scan_id, event.subject, event.experiment, event.assigned_arm, waited, event.cost_usd, failed=True)
+    return EndedScan(
+        event.scan_id,
+        event.subject,
+        event.experiment,
+        event.assigned_arm,
+        _figures(event),
+        figures.latency_ms(event.requested_at, event.failed_at),
+        event.cost_usd,
+        failed=True,
+    )
 
 
 def confirmed_scan(event: ScanConfirmed) -> ConfirmedScan | None:
@@ -136,6 +144,60 @@ def confirmed_scan(event: ScanConfirmed) -> ConfirmedScan | None:
     if event.experiment is None or event.fallback_reason is FallbackReason.MODEL_UNAVAILABLE:
         return None
     counted = [item for item in event.items if item.action is not Action.MOVED]
-    kept = sum(item.action is Action.KEPT for item in counted)
-    edited = figures.is_edited(event.items)
-    return ConfirmedScan(event.scan_id, event.subject, event.experiment, event.assigned_arm, kept, len(counted), edited, event.revision)
+    return ConfirmedScan(
+        event.scan_id,
+        event.subject,
+        event.experiment,
+        event.assigned_arm,
+        _figures(event),
+        kept=sum(item.action is Action.KEPT for item in counted),
+        counted=len(counted),
+        edited=figures.is_edited(event.items),
+        revision=event.revision,
+    )
+
+
+def _figures(event: ScanEvent) -> dict[Measure, float]:
+    read = {measure: figure(event) for measure, figure in FIGURES.items()}
+    return {measure: figure for measure, figure in read.items() if figure is not None}
+
+
+def _accuracy(event: ScanEvent) -> float | None:
+    """Without an item that counts there is no accuracy."""
+    return figures.accuracy(event.items) if isinstance(event, ScanConfirmed) else None
+
+
+def _correction(event: ScanEvent) -> float | None:
+    return float(figures.is_edited(event.items)) if isinstance(event, ScanConfirmed) else None
+
+
+def _latency(event: ScanEvent) -> float | None:
+    """A failed scan has none: the gate on failures answers for it."""
+    return event.duration_ms if isinstance(event, ScanCompleted) else None
+
+
+def _cost(event: ScanEvent) -> float | None:
+    return event.cost_usd if isinstance(event, ScanCompleted | ScanFailed) else None
+
+
+def _failure(event: ScanEvent) -> float | None:
+    return float(isinstance(event, ScanFailed)) if isinstance(event, ScanCompleted | ScanFailed) else None
+
+
+FIGURES: Mapping[Measure, Callable[[ScanEvent], float | None]] = {
+    ACCURACY: _accuracy,
+    CORRECTION_RATE: _correction,
+    LATENCY: _latency,
+    COST: _cost,
+    FAILURES: _failure,
+}
+"""A scan's figure of each measure, in the measure's unit; None where the event says nothing about it."""
+
+ESTIMATES: Mapping[Measure, Callable[[ArmEvidence], float | None]] = {
+    ACCURACY: lambda arm: arm.kept / arm.counted if arm.counted else None,
+    CORRECTION_RATE: lambda arm: figures.correction_rate(arm.edited, arm.confirmed) if arm.confirmed else None,
+    LATENCY: lambda arm: arm.latency_ms.get(95),
+    COST: lambda arm: arm.cost_usd / arm.scans if arm.scans else None,
+    FAILURES: lambda arm: arm.failed / arm.scans if arm.scans else None,
+}
+"""Measures whose figure is known over all scans, by the totals that the ledger keeps."""

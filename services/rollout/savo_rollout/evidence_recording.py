@@ -12,7 +12,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from savo_rollout.evidence import ConfirmedScan, EndedScan, Limits
+from savo_rollout.evidence import ConfirmedScan, EndedScan
+from savo_rollout.gates import GatePolicy
 from savo_rollout.ports import Ledger
 
 __all__ = ["Noting"]
@@ -27,9 +28,9 @@ class _Entry:
 
 
 class Noting:
-    def __init__(self, ledger: Ledger, limits: Limits, nudge: Callable[[], None]) -> None:
+    def __init__(self, ledger: Ledger, policy: GatePolicy, nudge: Callable[[], None]) -> None:
         self._ledger = ledger
-        self._limits = limits
+        self._policy = policy
         self._nudge = nudge
         self._waiting: list[_Entry] = []
         self._turn = asyncio.Lock()
@@ -54,7 +55,7 @@ class Noting:
         async with self._ledger.turn() as turn:
             trial = await turn.trial()
             if trial is not None and trial.is_live:
-                await turn.note([entry.scan for entry in batch if entry.scan.experiment == trial.experiment], trial.step, self._limits)
+                await turn.note([entry.scan for entry in batch if entry.scan.experiment == trial.experiment], trial.step, self._policy)
         for entry in batch:
             entry.written = True
         self._waiting = self._waiting[len(batch) :]

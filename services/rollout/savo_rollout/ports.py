@@ -11,7 +11,8 @@ from uuid import UUID
 
 from savo_contracts.models import ModelRef
 from savo_contracts.scans import Arm
-from savo_rollout.evidence import ArmEvidence, ConfirmedScan, EndedScan, Limits
+from savo_rollout.evidence import ArmEvidence, ConfirmedScan, EndedScan
+from savo_rollout.gates import GatePolicy
 from savo_rollout.state import Trial
 
 __all__ = ["HistoryEntry", "Ledger", "Turn"]
@@ -56,8 +57,11 @@ class Turn(Protocol):
         """Remember a model. False when it was known before."""
         ...
 
-    async def note(self, scans: Sequence[EndedScan | ConfirmedScan], step: int, limits: Limits) -> None:
-        """Write scans of the running experiment down; those of erased subjects and erased scans are left out. Repeats change nothing."""
+    async def note(self, scans: Sequence[EndedScan | ConfirmedScan], step: int, policy: GatePolicy) -> None:
+        """Store scans of the running experiment; those of erased subjects and erased scans are left out.
+
+        Repeats change nothing.
+        """
         ...
 
     async def forget_scan(self, scan_id: str) -> None: ...
@@ -66,8 +70,8 @@ class Turn(Protocol):
 
     async def evidence(self, experiment: str, step: int) -> dict[Arm, ArmEvidence]: ...
 
-    async def latency_p95(self, experiment: str, arm: Arm) -> float | None:
-        """Milliseconds, over all answered scans of the arm."""
+    async def latency_quantile(self, experiment: str, arm: Arm, percent: int) -> float | None:
+        """Milliseconds, over all answered scans of the arm; None before the first."""
         ...
 
     async def history(self, limit: int) -> list[HistoryEntry]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
+from savo_contracts.measures import Measure
 from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
-from savo_rollout.evidence import ArmEvidence, Measure
+from savo_rollout.evidence import ArmEvidence
 from savo_rollout.gates import GatePolicy, Verdict, figure
 from savo_rollout.ports import HistoryEntry
 from savo_rollout.state import Trial
@@ -22,7 +23,10 @@ __all__ = ["ArmReport", "FigureReport", "Report"]
 
 
 class FigureReport(BaseModel):
-    """One measure of one arm. Bounds hold at every moment; of latency they bound the share of slow scans (below 0.05 is on target)."""
+    """One measure of one arm. Bounds hold at every moment.
+
+    Those of a quantile bound the share of scans above the target: below 0.05 is on target for p95.
+    """
 
     estimate: float | None
     lower: float | None = Field(description="None before the first subject.")
@@ -32,6 +36,8 @@ class FigureReport(BaseModel):
 
 
 class ArmReport(BaseModel):
+    """Counts of one arm, and beside them each measure under its name."""
+
     scans: int
     failed: int
     confirmed: int
@@ -39,11 +45,13 @@ class ArmReport(BaseModel):
     subjects: int
     answered_by_candidate: int = Field(description="Scans that the candidate itself answered, without falling back.")
     fallback_share: float | None = Field(description="Of the candidate's answered scans, those that fell back; None for the baseline and before the first.")
-    accuracy: FigureReport
-    correction_rate: FigureReport
-    latency_p95_ms: FigureReport
-    cost_usd: FigureReport
-    failures: FigureReport
+    figures: dict[str, FigureReport] = Field(description="By the measure's name; in JSON these keys are the arm's own.")
+
+    @model_serializer(mode="wrap")
+    def _flattened(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = serialize(self)
+        figures: dict[str, Any] = written.pop("figures")
+        return written | figures
 
 
 class HistoryReport(BaseModel):
@@ -105,10 +113,10 @@ class Report(BaseModel):
 
 def _arm(arm: Arm, trial: Trial, evidence: Evidence, gates: GatePolicy) -> ArmReport:
     here = evidence[arm]
-    figures = {measure.value: _figure(measure, arm, trial, evidence, gates) for measure in Measure}
+    figures = {measure.name: _figure(measure, arm, trial, evidence, gates) for measure in gates.measures}
     counts = {"scans": here.scans, "failed": here.failed, "confirmed": here.confirmed, "confirmed_in_step": here.confirmed_in_step}
     own = {"answered_by_candidate": here.by_candidate, "fallback_share": here.fallback_share if arm is Arm.CANDIDATE else None}
-    return ArmReport(**counts, **own, subjects=here.subjects, **figures)
+    return ArmReport(**counts, **own, subjects=here.subjects, figures=figures)
 
 
 def _figure(measure: Measure, arm: Arm, trial: Trial, evidence: Evidence, gates: GatePolicy) -> FigureReport:

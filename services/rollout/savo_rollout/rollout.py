@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from savo_contracts.documents import ModelReport
+from savo_contracts.measures import Quantile
 from savo_contracts.models import ModelRef, ModelRefused
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
@@ -97,8 +98,8 @@ class Rollout:
             trial = await turn.trial() or Trial.blank(self.clock())
             evidence = await turn.evidence(trial.experiment or "", trial.step)
             for arm in Arm:
-                slow = await turn.latency_p95(trial.experiment or "", arm)
-                evidence[arm] = replace(evidence[arm], latency_p95_ms=slow)
+                latency_ms = await self._latencies(turn, trial.experiment or "", arm)
+                evidence[arm] = replace(evidence[arm], latency_ms=latency_ms)
             history = await turn.history(_HISTORY)
         return Report.of(trial, evidence, history, self.policy, self.clock(), serving=self.switches.use_custom_vision)
 
@@ -142,6 +143,12 @@ class Rollout:
 
     def _next(self, trial: Trial) -> Trial | None:
         return next_in_line(trial, self.clock()) if self.switches.use_custom_vision else None
+
+    async def _latencies(self, turn: Turn, experiment: str, arm: Arm) -> dict[int, float | None]:
+        """The quantiles that measures are of, by percent."""
+        statistics = (measure.statistic for measure in self.policy.gates.measures)
+        percents = {statistic.percent for statistic in statistics if isinstance(statistic, Quantile)}
+        return {percent: await turn.latency_quantile(experiment, arm, percent) for percent in sorted(percents)}
 
     async def _trial(self, turn: Turn) -> Trial:
         return await turn.trial() or await turn.open(Trial.blank(self.clock()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from savo_contracts.figures import TARGETS
+from savo_contracts.measures import ACCURACY, CORRECTION_RATE, COST, FAILURES, LATENCY
 from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["RolloutSettings"]
@@ -20,23 +20,23 @@ class RolloutSettings(RuntimeSettings):
         7.0, ge=0, validation_alias="SAVO_ROLLOUT_MIN_DAYS_PER_STEP", description="Days in a step before the next one; fractions are allowed."
     )
     target_accuracy: float = Field(
-        TARGETS.accuracy, gt=0, lt=1, validation_alias="SAVO_ROLLOUT_MIN_ACCURACY", description="The candidate's accuracy must be above this."
+        ACCURACY.target, gt=0, lt=1, validation_alias="SAVO_ROLLOUT_MIN_ACCURACY", description="The candidate's accuracy must be above this."
     )
     target_correction_rate: float = Field(
-        TARGETS.correction_rate,
+        CORRECTION_RATE.target,
         gt=0,
         lt=1,
         validation_alias="SAVO_ROLLOUT_MAX_CORRECTION_RATE",
         description="The candidate's correction rate must be below this.",
     )
     target_latency_ms: float = Field(
-        TARGETS.latency_p95_ms, gt=0, validation_alias="SAVO_ROLLOUT_MAX_P95_MS", description="95 % of the candidate's scans must be faster, milliseconds."
+        LATENCY.target, gt=0, validation_alias="SAVO_ROLLOUT_MAX_P95_MS", description="95 % of the candidate's scans must be faster, milliseconds."
     )
     target_cost_usd: float = Field(
-        TARGETS.cost_usd, gt=0, lt=1.5, validation_alias="SAVO_ROLLOUT_MAX_COST_USD", description="The candidate's mean cost of a scan must be below this."
+        COST.target, gt=0, lt=1.5, validation_alias="SAVO_ROLLOUT_MAX_COST_USD", description="The candidate's mean cost of a scan must be below this."
     )
     failure_limit: float = Field(
-        0.02,
+        FAILURES.target,
         gt=0,
         lt=1,
         validation_alias="SAVO_ROLLOUT_MAX_FAILURE_RATE",
@@ -45,3 +45,14 @@ class RolloutSettings(RuntimeSettings):
     alpha: float = Field(
         0.05, gt=0, le=0.5, validation_alias="SAVO_ROLLOUT_ALPHA", description="Probability that a bad candidate climbs the whole ladder, at most."
     )
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """By the measure's name; a measure without a setting is judged by the target of its row."""
+        return {
+            ACCURACY.name: self.target_accuracy,
+            CORRECTION_RATE.name: self.target_correction_rate,
+            LATENCY.name: self.target_latency_ms,
+            COST.name: self.target_cost_usd,
+            FAILURES.name: self.failure_limit,
+        }

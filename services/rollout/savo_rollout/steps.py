@@ -6,25 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from savo_contracts.measures import Measure
 from savo_contracts.models import ModelRef
 from savo_contracts.rollout import STEPS, RolloutState
 from savo_contracts.scans import Arm
-from savo_rollout.evidence import ArmEvidence, Measure
+from savo_rollout.evidence import ArmEvidence
 from savo_rollout.gates import GatePolicy, Verdict, verdict
 from savo_rollout.state import Trial
 
 __all__ = ["Evidence", "StepPolicy", "arrive", "begin", "decide", "next_in_line", "not_served", "rung_of", "waiting_for"]
 
 Evidence = Mapping[Arm, ArmEvidence]
-
-_PER_CENT = {Measure.ACCURACY, Measure.CORRECTION_RATE, Measure.FAILURES}
-_WORDS = {
-    Measure.ACCURACY: "accuracy",
-    Measure.CORRECTION_RATE: "correction rate",
-    Measure.LATENCY: "p95 latency",
-    Measure.COST: "mean cost",
-    Measure.FAILURES: "failure rate",
-}
 
 
 @dataclass(frozen=True)
@@ -99,7 +91,8 @@ def rung_of(share: float) -> int:
 def _verdicts(trial: Trial, evidence: Evidence, policy: StepPolicy) -> dict[Measure, Verdict]:
     place = {"rung": rung_of(trial.share), "step": max(1, trial.step)}
     candidate, baseline = evidence[Arm.CANDIDATE], evidence[Arm.BASELINE]
-    return {measure: verdict(measure, candidate, policy.gates, baseline=baseline, **place) for measure in Measure}
+    gates = policy.gates
+    return {measure: verdict(measure, candidate, gates, baseline=baseline, **place) for measure in gates.measures}
 
 
 def _missing(trial: Trial, evidence: Evidence, policy: StepPolicy, verdicts: Mapping[Measure, Verdict], now: datetime) -> list[str]:
@@ -111,7 +104,7 @@ def _missing(trial: Trial, evidence: Evidence, policy: StepPolicy, verdicts: Map
     left = (trial.step_started_at or now) + timedelta(days=policy.min_days) - now
     if left > timedelta(0):
         needs.append(f"{left / timedelta(days=1):.1f} more days in this step")
-    needs += [f"certainty about the {_WORDS[measure]}" for measure, answer in verdicts.items() if answer is Verdict.UNDECIDED]
+    needs += [f"certainty about the {measure.title}" for measure, answer in verdicts.items() if answer is Verdict.UNDECIDED]
     return needs
 
 
@@ -130,20 +123,15 @@ def _promote(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime
 
 def _roll_back(trial: Trial, evidence: Evidence, policy: StepPolicy, broken: list[Measure], now: datetime) -> Trial:
     candidate = evidence[Arm.CANDIDATE]
-    flaws = ", ".join(f"{_WORDS[measure]} surely misses {_shown(measure, policy.gates.target(measure))}" for measure in broken)
+    flaws = ", ".join(f"{measure.title} surely misses {measure.text(policy.gates.target(measure))}" for measure in broken)
     reason = f"{trial.experiment} back to 0 at {trial.share:.0%}: {flaws}; {_report(candidate, policy.gates)}"
     return replace(trial.next(RolloutState.ROLLED_BACK, reason, now), share=0.0, step_started_at=None)
 
 
 def _report(arm: ArmEvidence, gates: GatePolicy) -> str:
-    figures = [f"{_WORDS[measure]} {_shown(measure, value)}" for measure in Measure if (value := arm.estimate(measure)) is not None]
+    estimates = ((measure, arm.estimate(measure)) for measure in gates.measures)
+    figures = [f"{measure.title} {measure.text(value)}" for measure, value in estimates if value is not None]
     return f"{', '.join(figures)} over {arm.confirmed} confirmed of {arm.scans} scans by {arm.subjects} subjects (α {gates.alpha:g})"
-
-
-def _shown(measure: Measure, value: float) -> str:
-    if measure in _PER_CENT:
-        return f"{value:.1%}"
-    return f"{value:.0f} ms" if measure is Measure.LATENCY else f"${value:.4f}"
 
 
 def _number(model: ModelRef) -> int:

@@ -59,5 +59,5 @@ class House:
 def furnished(runtime: Runtime, clock: FakeClock, switches: Switches, policy: StepPolicy) -> House:
     news = asyncio.Event()
     rollout = Rollout(SqlLedger(runtime.database, runtime.outbox), Registry(runtime.store), policy, switches, clock, news.set)
-    service = Service(name="rollout", subscriptions=subscriptions(rollout, Noting(rollout.ledger, policy.gates.limits, news.set)), app=rollout_app(rollout))
+    service = Service(name="rollout", subscriptions=subscriptions(rollout, Noting(rollout.ledger, policy.gates, news.set)), app=rollout_app(rollout))
     return House(runtime, clock, rollout, Watch(rollout, Aliases(runtime.store), news), service)

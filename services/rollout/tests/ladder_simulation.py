@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from savo_contracts.figures import REFERENCE_COST_USD
+from savo_contracts.measures import ACCURACY, CORRECTION_RATE, COST, FAILURES, LATENCY, Measure
 from savo_contracts.rollout import STEPS
 from savo_rollout.confidence_sequences import log_wealth_path
-from savo_rollout.evidence import Measure
-from savo_rollout.gates import GatePolicy
 from savo_rollout.steps import StepPolicy
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-CONFIRMED = (Measure.ACCURACY, Measure.CORRECTION_RATE)
+CONFIRMED = (ACCURACY, CORRECTION_RATE)
 ITEMS = 6
 
 
@@ -46,9 +46,14 @@ class Traffic:
 @dataclass
 class Run:
     passed: bool = False
-    rolled_back: bool = False
+    alarm_at: int | None = None
+    """The scan after which the candidate lost its traffic."""
     steps: list[dict[str, int]] = field(default_factory=list)
     """For each step climbed: scans of all traffic, confirmed candidate scans, candidate subjects since the experiment began."""
+
+    @property
+    def rolled_back(self) -> bool:
+        return self.alarm_at is not None
 
 
 @dataclass(frozen=True)
@@ -61,20 +66,20 @@ class Stream:
     values: dict[Measure, Floats]
 
     @classmethod
-    def drawn(cls, candidate: Candidate, traffic: Traffic, policy: GatePolicy, rng: np.random.Generator) -> Stream:
+    def drawn(cls, candidate: Candidate, traffic: Traffic, rng: np.random.Generator) -> Stream:
         subject = rng.integers(traffic.subjects, size=traffic.scans)
 
         def rates(mean: float) -> Floats:
             own = rng.beta(mean * traffic.alike, (1 - mean) * traffic.alike, size=traffic.subjects) if mean else np.zeros(traffic.subjects)
             return own[subject]
 
-        price = rng.gamma(2.0, candidate.cost_usd / 2.0, size=traffic.subjects)[subject] / policy.limits.cost_cap_usd
+        price = rng.gamma(2.0, candidate.cost_usd / 2.0, size=traffic.subjects)[subject] / REFERENCE_COST_USD
         values = {
-            Measure.ACCURACY: rng.binomial(ITEMS, rates(candidate.accuracy)) / ITEMS,
-            Measure.CORRECTION_RATE: rng.binomial(1, rates(candidate.corrections)).astype(float),
-            Measure.LATENCY: rng.binomial(1, rates(candidate.slow)).astype(float),
-            Measure.COST: np.minimum(1.0, price),
-            Measure.FAILURES: rng.binomial(1, rates(candidate.failures)).astype(float),
+            ACCURACY: rng.binomial(ITEMS, rates(candidate.accuracy)) / ITEMS,
+            CORRECTION_RATE: rng.binomial(1, rates(candidate.corrections)).astype(float),
+            LATENCY: rng.binomial(1, rates(candidate.slow)).astype(float),
+            COST: np.minimum(1.0, price),
+            FAILURES: rng.binomial(1, rates(candidate.failures)).astype(float),
         }
         bucket = rng.random(traffic.subjects)[subject]
         return cls(subject, bucket, rng.random(traffic.scans) < traffic.confirmed, values)
@@ -83,11 +88,11 @@ class Stream:
 def climb(stream: Stream, policy: StepPolicy) -> Run:
     """The trial's course. The baseline is not simulated beyond its numbers: gates are absolute."""
     run, start, length = Run(), 0, stream.subject.size
-    counted = {measure: np.zeros(length, dtype=bool) for measure in Measure}
+    counted = {measure: np.zeros(length, dtype=bool) for measure in policy.gates.measures}
     for rung, share in enumerate(STEPS):
         step, alarm, ready = _first_moments(stream, policy, rung, share, start, counted)
         if alarm <= ready:
-            run.rolled_back = alarm < length
+            run.alarm_at = alarm if alarm < length else None
             return run
         start = ready + 1
         step.count_until(start, counted)
@@ -108,7 +113,7 @@ def _first_moments(stream: Stream, policy: StepPolicy, rung: int, share: float, 
 
 def _measured(stream: Stream, share: float, end: int, counted: dict[Measure, Flags]) -> dict[str, int]:
     mine = stream.bucket[:end] < share
-    return {"scans": end, "confirmed": int((mine & stream.confirmed[:end]).sum()), "subjects": int(counted[Measure.CORRECTION_RATE].sum())}
+    return {"scans": end, "confirmed": int((mine & stream.confirmed[:end]).sum()), "subjects": int(counted[CORRECTION_RATE].sum())}
 
 
 class _Step:
@@ -122,26 +127,27 @@ class _Step:
         others = np.cumsum(~here & confirmed)[here]
         mine = np.cumsum(confirmed[here])
         self.enough = (mine >= policy.min_confirmed) & ((others >= policy.min_confirmed) | (share >= 1.0))
-        self.places = {measure: self._firsts_in_step(measure) for measure in Measure}
+        self.places = {measure: self._firsts_in_step(measure) for measure in policy.gates.measures}
 
     def alarm(self) -> int:
         """The scan after which any gate is surely missed."""
-        level = -np.log(self.policy.gates.breach_level(self.rung + 1))
+        gates = self.policy.gates
         hit = np.zeros(self.looks.size, dtype=bool)
-        for measure in Measure:
-            hit |= self._path(measure, in_favour=False) >= level
+        for measure in gates.measures:
+            if level := gates.breach_level(measure, self.rung + 1):
+                hit |= self._path(measure, in_favour=False) >= -np.log(level)
         return self._first(hit)
 
     def ready(self) -> int:
         """The scan after which every gate is passed and the numbers are there."""
         level = -np.log(self.policy.gates.pass_level(self.rung))
         good = self.enough.copy()
-        for measure in (measure for measure in Measure if measure is not Measure.FAILURES):
+        for measure in (measure for measure in self.policy.gates.measures if measure.must_be_proven):
             good &= (self._path(measure, in_favour=True) >= level) & self._right_side(measure)
         return self._first(good)
 
     def count_until(self, end: int, counted: dict[Measure, Flags]) -> None:
-        for measure in Measure:
+        for measure in self.policy.gates.measures:
             new = self._new(measure)
             counted[measure][new[new < end]] = True
 
@@ -152,7 +158,7 @@ class _Step:
         """Log wealth after each look. In favour, the whole experiment counts; against, this step."""
         places = self._new(measure) if in_favour else self.places[measure]
         before = np.flatnonzero(self.counted[measure]) if in_favour else np.array([], dtype=np.int64)
-        mirrored = (measure is Measure.ACCURACY) is not in_favour
+        mirrored = measure.higher_is_better is not in_favour
         threshold = self.policy.gates.threshold(measure)
         values = self.stream.values[measure][np.concatenate([before, places])]
         path = log_wealth_path(1 - values if mirrored else values, 1 - threshold if mirrored else threshold)
@@ -177,4 +183,4 @@ class _Step:
         means = np.concatenate([[np.nan], np.cumsum(self.stream.values[measure][places]) / np.arange(1, places.size + 1)])
         here = means[self._arrived(places)]
         threshold = self.policy.gates.threshold(measure)
-        return np.asarray(np.isnan(here) | (here > threshold if measure is Measure.ACCURACY else here < threshold))
+        return np.asarray(np.isnan(here) | (here > threshold if measure.higher_is_better else here < threshold))

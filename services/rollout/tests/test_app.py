@@ -10,6 +10,7 @@ import pytest
 
 from savo_contracts.documents import Alias, alias_key
 from savo_contracts.envelope import Envelope, Event
+from savo_contracts.measures import LATENCY
 from savo_contracts.rollout import RolloutChanged, RolloutState
 from savo_contracts.topics import TOPICS, topic_of
 from savo_rollout.app import DEFINITION, build, step_policy
@@ -59,7 +60,7 @@ def test_settings_become_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_ROLLOUT_MIN_DAYS_PER_STEP", "0.5")
     monkeypatch.setenv("SAVO_ROLLOUT_MAX_P95_MS", "800")
     policy = step_policy(load_settings(RolloutSettings))
-    assert (policy.min_confirmed, timedelta(days=policy.min_days), policy.gates.limits.latency_ms) == (20, timedelta(hours=12), 800)
+    assert (policy.min_confirmed, timedelta(days=policy.min_days), policy.gates.target(LATENCY)) == (20, timedelta(hours=12), 800)
 
 
 @pytest.mark.parametrize(("variable", "value"), [("SAVO_CUSTOM_VISION_ROLLOUT", "1.5"), ("SAVO_ROLLOUT_MIN_CONFIRMED", "0"), ("SAVO_ROLLOUT_ALPHA", "nine")])

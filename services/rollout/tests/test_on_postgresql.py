@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from savo_contracts.measures import LATENCY
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
 from savo_rollout.control import Switches
@@ -46,7 +47,7 @@ async def test_replicas_that_hear_the_two_halves_of_a_scan_at_once_count_it_once
     await asyncio.gather(*heard)
     arm = (await replicas[2].rollout.report()).arms[Arm.CANDIDATE]
     assert (arm.scans, arm.confirmed, arm.subjects) == (60, 60, 20)
-    assert arm.latency_p95_ms.estimate == 120.0
+    assert arm.figures[LATENCY.name].estimate == 120.0
 
 
 async def test_replicas_that_decide_at_once_make_one_change(replicas: list[House]) -> None:

@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 
 from savo_contracts.documents import Alias, alias_key
+from savo_contracts.measures import ACCURACY, CORRECTION_RATE, COST
 from savo_contracts.rollout import STEPS, RolloutState
 from savo_contracts.scans import Arm, ScanErased
 from savo_contracts.users import SubjectErased
 from savo_rollout.adapters.tables import Base
 from savo_rollout.control import Command, Switches
-from savo_rollout.evidence import Measure
 from savo_rollout.steps import StepPolicy
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.testing import assert_migrations_match
@@ -126,7 +126,7 @@ async def test_a_confirmation_may_come_before_its_completion_and_repeats_change_
         await house.hears(completed("s", "anna"))
     arm = (await house.rollout.report()).arms[Arm.CANDIDATE]
     assert (arm.scans, arm.confirmed, arm.subjects) == (1, 1, 1)
-    assert arm.accuracy.estimate == pytest.approx(5 / 6)
+    assert arm.figures[ACCURACY.name].estimate == pytest.approx(5 / 6)
 
 
 async def test_the_last_confirmation_of_a_scan_counts_also_when_the_older_one_comes_late(house: House) -> None:
@@ -134,7 +134,7 @@ async def test_the_last_confirmation_of_a_scan_counts_also_when_the_older_one_co
     await house.hears(confirmed("s", "anna", kept=3, removed=3, revision=2))
     await house.hears(confirmed("s", "anna", kept=6, revision=1))
     arm = (await house.rollout.report()).arms[Arm.CANDIDATE]
-    assert (arm.confirmed, arm.accuracy.estimate, arm.correction_rate.estimate) == (1, 0.5, 1.0)
+    assert (arm.confirmed, arm.figures[ACCURACY.name].estimate, arm.figures[CORRECTION_RATE.name].estimate) == (1, 0.5, 1.0)
 
 
 async def test_a_subject_has_one_voice_however_often_it_scans(house: House) -> None:
@@ -143,7 +143,7 @@ async def test_a_subject_has_one_voice_however_often_it_scans(house: House) -> N
         await house.hears(confirmed(f"s{number}", "anna", kept=0, removed=6))
     async with house.rollout.ledger.look() as turn:
         evidence = (await turn.evidence("v1", 1))[Arm.CANDIDATE]
-    assert (evidence.confirmed, evidence.first[Measure.ACCURACY].subjects) == (30, 1)
+    assert (evidence.confirmed, evidence.first[ACCURACY].subjects) == (30, 1)
     assert (await house.trial()).state is RolloutState.RUNNING
 
 
@@ -166,7 +166,7 @@ async def test_the_fallback_share_stands_beside_the_cost(house: House) -> None:
     await house.hears(completed("theirs", "dora", Arm.BASELINE))
     arms = (await house.rollout.report()).arms
     assert arms[Arm.CANDIDATE].fallback_share == 0.25
-    assert arms[Arm.CANDIDATE].cost_usd.estimate is not None
+    assert arms[Arm.CANDIDATE].figures[COST.name].estimate is not None
     assert arms[Arm.BASELINE].fallback_share is None
 
 

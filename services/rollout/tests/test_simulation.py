@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from savo_contracts.measures import ACCURACY, CORRECTION_RATE, MEASURES, Measure
 from savo_contracts.rollout import STEPS, RolloutState
 from savo_contracts.scans import Arm
 from savo_rollout.confidence_sequences import Values
-from savo_rollout.evidence import ArmEvidence, Measure
+from savo_rollout.evidence import ArmEvidence
 from savo_rollout.state import Trial
 from savo_rollout.steps import StepPolicy, arrive, decide
 from services.rollout.tests.ladder_simulation import Candidate, Run, Stream, Traffic, climb
@@ -28,7 +29,7 @@ BAD = {
 
 
 def runs(candidate: Candidate, policy: StepPolicy = POLICY, traffic: Traffic = TRAFFIC, count: int = RUNS) -> list[Run]:
-    return [climb(Stream.drawn(candidate, traffic, policy.gates, np.random.default_rng([SEED, number])), policy) for number in range(count)]
+    return [climb(Stream.drawn(candidate, traffic, np.random.default_rng([SEED, number])), policy) for number in range(count)]
 
 
 @pytest.mark.parametrize("flaw", BAD)
@@ -69,7 +70,7 @@ def test_the_simulation_decides_as_the_service_does() -> None:
     """The same stream, scan by scan through `decide`, changes share at the same scans."""
     policy = StepPolicy(min_confirmed=10, min_days=0)
     for seed, candidate in ((1, Candidate()), (2, Candidate(corrections=0.6)), (3, Candidate(slow=0.5))):
-        stream = Stream.drawn(candidate, Traffic(subjects=400, scans=1500), policy.gates, np.random.default_rng(seed))
+        stream = Stream.drawn(candidate, Traffic(subjects=400, scans=1500), np.random.default_rng(seed))
         run = climb(stream, policy)
         assert changes_by_the_service(stream, policy) == [step["scans"] for step in run.steps], seed
 
@@ -95,11 +96,11 @@ class Evidence:
     """What the database keeps, the plain way."""
 
     def __init__(self) -> None:
-        self.first: dict[Measure, dict[int, float]] = {measure: {} for measure in Measure}
+        self.first: dict[Measure, dict[int, float]] = {measure: {} for measure in MEASURES}
         self.next_step()
 
     def next_step(self) -> None:
-        self.step: dict[Measure, dict[int, float]] = {measure: {} for measure in Measure}
+        self.step: dict[Measure, dict[int, float]] = {measure: {} for measure in MEASURES}
         self.confirmed = dict.fromkeys(Arm, 0)
 
     def note(self, stream: Stream, scan: int, share: float) -> None:
@@ -107,8 +108,8 @@ class Evidence:
         self.confirmed[arm] += bool(stream.confirmed[scan])
         if arm is Arm.BASELINE:
             return
-        for measure in Measure:
-            if stream.confirmed[scan] or measure not in (Measure.ACCURACY, Measure.CORRECTION_RATE):
+        for measure in MEASURES:
+            if stream.confirmed[scan] or measure not in (ACCURACY, CORRECTION_RATE):
                 value, subject = float(stream.values[measure][scan]), int(stream.subject[scan])
                 self.first[measure].setdefault(subject, value)
                 self.step[measure].setdefault(subject, value)

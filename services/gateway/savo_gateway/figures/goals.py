@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 
-from savo_contracts.figures import TARGETS
+from savo_contracts.measures import CORRECTION_RATE, COST
 
 __all__ = ["GOALS", "Goal", "Standing", "standing"]
 
@@ -44,7 +44,7 @@ def _collecting(milestone: str, days: int, samples: int, a_day: float) -> tuple[
     return (
         Goal(milestone, days, Goal.SAMPLES, samples, grows=True),
         Goal(milestone, days, Goal.SAMPLES_A_DAY, a_day),
-        Goal(milestone, days, Goal.CORRECTION_RATE, TARGETS.correction_rate, "at_most"),
+        Goal(milestone, days, Goal.CORRECTION_RATE, CORRECTION_RATE.target, "at_most"),
         Goal(milestone, days, Goal.STORAGE_MB, samples / 2, "at_most"),
     )
 
@@ -54,7 +54,7 @@ def _learning(milestone: str, days: int, map50: float, samples: int, ingredients
         Goal(milestone, days, Goal.MAP50, map50),
         Goal(milestone, days, Goal.SAMPLES, samples, grows=True),
         Goal(milestone, days, Goal.INGREDIENTS, ingredients, grows=True),
-        Goal(milestone, days, Goal.COST_USD, TARGETS.cost_usd, "at_most"),
+        Goal(milestone, days, Goal.COST_USD, COST.target, "at_most"),
     )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.audit import Fact
+from savo_contracts.measures import MEASURES, Measure
 from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
@@ -23,7 +24,8 @@ from savo_rollout.adapters.tables import ErasedRow, HistoryRow, ModelRow, ScanRo
 from savo_rollout.aliases import wanted
 from savo_rollout.confidence_sequences import Values
 from savo_rollout.errors import OvertakenError
-from savo_rollout.evidence import ArmEvidence, ConfirmedScan, EndedScan, Limits, Measure
+from savo_rollout.evidence import ArmEvidence, ConfirmedScan, EndedScan
+from savo_rollout.gates import GatePolicy
 from savo_rollout.ports import HistoryEntry
 from savo_rollout.state import Trial, changed_event
 from savo_runtime.database import Database, upsert
@@ -38,6 +40,8 @@ log = structlog.get_logger()
 _THE_ONE = 1
 _ValueRows = defaultdict[tuple[str, str, str], list[ValueRow]]
 """By arm, measure and subject."""
+
+_MEASURES = {measure.name: measure for measure in MEASURES}
 
 _SUMS = ("scans", "failed", "confirmed", "edited", "kept", "counted", "subjects", "cost_usd", "by_candidate", "confirmed_in_step")
 
@@ -120,7 +124,7 @@ class SqlTurn:
         self._session.add(ModelRow(version=model.version, model=model.model_dump(mode="json")))
         return True
 
-    async def note(self, scans: Sequence[EndedScan | ConfirmedScan], step: int, limits: Limits) -> None:
+    async def note(self, scans: Sequence[EndedScan | ConfirmedScan], step: int, policy: GatePolicy) -> None:
         scans = await self._not_erased(scans)
         if not scans:
             return
@@ -131,15 +135,15 @@ class SqlTurn:
                 row = rows[scan.scan_id] = _new_row(scan, step)
                 self._session.add(row)
             if _has_news(scan, row):
-                self._note_values(scan, step, scan.values(limits), values)
+                self._note_values(scan, step, policy.values(scan.figures), values)
 
-    async def renew(self, scan: EndedScan | ConfirmedScan, limits: Limits) -> bool:
+    async def renew(self, scan: EndedScan | ConfirmedScan, policy: GatePolicy) -> bool:
         """The figures of a scan that is there, written again; which step and which subject's first value it is stays. False when it is not there."""
         rows, values = await self._known_rows([scan]), await self._known_values([scan])
         row = rows.get(scan.scan_id)
         if row is not None and _has_news(scan, row):
-            for measure, value in scan.values(limits).items():
-                for known in values[scan.arm.value, measure.value, scan.subject]:
+            for measure, value in policy.values(scan.figures).items():
+                for known in values[scan.arm.value, measure.name, scan.subject]:
                     known.value = value if known.scan_id == scan.scan_id else known.value
         return row is not None
 
@@ -164,7 +168,7 @@ class SqlTurn:
     def _note_values(self, scan: EndedScan | ConfirmedScan, step: int, values: dict[Measure, float], known: _ValueRows) -> None:
         """New for the subject: insert. Of a scan that gave the subject's value before: revise. Of another scan: not the subject's value."""
         for measure, value in values.items():
-            earlier = known[scan.arm.value, measure.value, scan.subject]
+            earlier = known[scan.arm.value, measure.name, scan.subject]
             for row in earlier:
                 if row.scan_id == scan.scan_id:
                     row.value = value
@@ -189,13 +193,17 @@ class SqlTurn:
         return {arm: ArmEvidence(**_numbers(sums.get(arm)), first=first[arm], step=here[arm]) for arm in Arm}
 
     async def _values(self, experiment: str, step: int) -> tuple[dict[Arm, dict[Measure, Values]], dict[Arm, dict[Measure, Values]]]:
-        """Histograms over the whole experiment (first values) and over the present step."""
+        """Histograms over the whole experiment (first values) and over the present step.
+
+        Values of a measure that this release does not know were written by another one, and are left out.
+        """
         columns = (ValueRow.arm, ValueRow.measure, ValueRow.value, ValueRow.first, ValueRow.step)
-        rows = await self._session.execute(select(*columns, func.count().label("n")).where(ValueRow.experiment == experiment).group_by(*columns))
+        known = (ValueRow.experiment == experiment, ValueRow.measure.in_(_MEASURES))
+        rows = await self._session.execute(select(*columns, func.count().label("n")).where(*known).group_by(*columns))
         first: dict[tuple[Arm, Measure], list[tuple[float, int]]] = defaultdict(list)
         here: dict[tuple[Arm, Measure], list[tuple[float, int]]] = defaultdict(list)
         for row in rows:
-            key, pair = (Arm(row.arm), Measure(row.measure)), (row.value, row.n)
+            key, pair = (Arm(row.arm), _MEASURES[row.measure]), (row.value, row.n)
             if row.first:
                 first[key].append(pair)
             if row.step == step:
@@ -219,10 +227,10 @@ class SqlTurn:
         rows = await self._session.execute(select(ScanRow.arm, *counted).where(ScanRow.experiment == experiment).group_by(ScanRow.arm))
         return list(rows)
 
-    async def latency_p95(self, experiment: str, arm: Arm) -> float | None:
+    async def latency_quantile(self, experiment: str, arm: Arm, percent: int) -> float | None:
         answered = (ScanRow.experiment == experiment, ScanRow.arm == arm.value, ScanRow.ended, ~ScanRow.failed)
         count = await self._session.scalar(select(func.count()).where(*answered)) or 0
-        place = max(0, -(-count * 95 // 100) - 1)
+        place = max(0, -(-count * percent // 100) - 1)
         return await self._session.scalar(select(ScanRow.latency_ms).where(*answered).order_by(ScanRow.latency_ms).offset(place).limit(1))
 
     async def history(self, limit: int) -> list[HistoryEntry]:
@@ -247,7 +255,7 @@ def _has_news(scan: EndedScan | ConfirmedScan, row: ScanRow) -> bool:
 
 
 def _value_key(scan: EndedScan | ConfirmedScan, step: int, measure: Measure) -> dict[str, Any]:
-    return {"experiment": scan.experiment, "arm": scan.arm.value, "step": step, "measure": measure.value, "subject": scan.subject}
+    return {"experiment": scan.experiment, "arm": scan.arm.value, "step": step, "measure": measure.name, "subject": scan.subject}
 
 
 def _by_arm(histograms: dict[tuple[Arm, Measure], list[tuple[float, int]]]) -> dict[Arm, dict[Measure, Values]]:

@@ -12,7 +12,8 @@ from savo_contracts.topics import MODELS_REGISTERED, SCANS_COMPLETED, SCANS_CONF
 from savo_contracts.users import SubjectErased
 from savo_rollout.adapters.ledger import SqlLedger
 from savo_rollout.adapters.tables import Base, ErasedRow, ModelRow, ScanRow, TrialRow, ValueRow
-from savo_rollout.evidence import ConfirmedScan, EndedScan, Limits, completed_scan, confirmed_scan, failed_scan
+from savo_rollout.evidence import ConfirmedScan, EndedScan, completed_scan, confirmed_scan, failed_scan
+from savo_rollout.gates import GatePolicy
 from savo_rollout.settings import RolloutSettings
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
 from savo_runtime.projection import Fold, ProjectedTable, Projection
@@ -26,17 +27,17 @@ class Evidence:
     """Figures into the rows that are there; a scan that is not there and belongs to the running trial is noted in its present step."""
 
     ledger: SqlLedger
-    limits: Limits
+    policy: GatePolicy
 
     async def note(self, scan: EndedScan | ConfirmedScan | None) -> None:
         if scan is None:
             return
         async with self.ledger.turn() as turn:
-            if await turn.renew(scan, self.limits):
+            if await turn.renew(scan, self.policy):
                 return
             trial = await turn.trial()
             if trial is not None and trial.is_live and trial.experiment == scan.experiment:
-                await turn.note([scan], trial.step, self.limits)
+                await turn.note([scan], trial.step, self.policy)
 
 
 @consumes(SCANS_COMPLETED)
@@ -73,7 +74,7 @@ async def on_subject_erased(erased: SubjectErased, evidence: Evidence) -> None:
 
 
 def _fold(settings: RolloutSettings, runtime: Runtime) -> Fold:
-    evidence = Evidence(SqlLedger(runtime.database, runtime.outbox), Limits(latency_ms=settings.target_latency_ms))
+    evidence = Evidence(SqlLedger(runtime.database, runtime.outbox), GatePolicy(settings.targets))
     handlers = (on_completed, on_failed, on_confirmed, on_registered, on_scan_erased, on_subject_erased)
     return Fold([bind(handler, evidence=evidence) for handler in handlers])
 

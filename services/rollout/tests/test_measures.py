@@ -1,0 +1,140 @@
+"""Every measure is read from scans, and a further one changes nothing for those that are there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from savo_contracts.measures import ACCURACY, COST, FAILURES, LATENCY, MEASURES, Mean, Measure, Quantile, Unit
+from savo_rollout.confidence_sequences import Values
+from savo_rollout.evidence import (
+    ESTIMATES,
+    FIGURES,
+    ArmEvidence,
+    ConfirmedScan,
+    EndedScan,
+    completed_scan,
+    confirmed_scan,
+    failed_scan,
+)
+from savo_rollout.gates import GatePolicy, Verdict, verdict
+from savo_rollout.steps import StepPolicy
+from services.rollout.tests.ladder_simulation import Candidate, Stream, Traffic, climb
+from services.rollout.tests.scans import completed, confirmed, failed
+
+SIXTH = Measure(
+    name="empty",
+    title="empty rate",
+    counted="scans without an item",
+    unit=Unit.SHARE,
+    statistic=Mean(),
+    higher_is_better=False,
+    target=0.5,
+    alarm_share=Fraction(0),
+)
+FIVE, SIX = GatePolicy(), GatePolicy(measures=(*MEASURES, SIXTH))
+
+
+def figures(scan: EndedScan | ConfirmedScan | None) -> dict[str, float]:
+    assert scan is not None
+    return {measure.name: figure for measure, figure in scan.figures.items()}
+
+
+def test_rows_and_value_functions_cover_the_same_measures() -> None:
+    assert list(FIGURES) == list(MEASURES)
+    assert set(ESTIMATES) <= set(MEASURES)
+
+
+@pytest.mark.parametrize("measure", [measure for measure in MEASURES if isinstance(measure.statistic, Quantile)])
+def test_a_quantile_is_estimated_by_the_ledger(measure: Measure) -> None:
+    """The mean over its values is a share of scans, in another unit."""
+    assert measure in ESTIMATES
+
+
+def test_each_event_says_what_it_can_about_the_measures() -> None:
+    assert figures(completed_scan(completed("s", "anna", duration_ms=120.0, cost_usd=0.001))) == {
+        "latency_p95_ms": 120.0,
+        "cost_usd": 0.001,
+        "failures": 0.0,
+    }
+    assert figures(failed_scan(failed("s", "anna"))) == {"cost_usd": 0.0, "failures": 1.0}
+    assert figures(confirmed_scan(confirmed("s", "anna", kept=3, removed=1))) == {
+        "accuracy": 0.75,
+        "correction_rate": 1.0,
+    }
+    assert figures(confirmed_scan(confirmed("s", "anna", kept=0))) == {"correction_rate": 0.0}
+
+
+def test_figures_become_values_by_the_targets_in_force() -> None:
+    policy = GatePolicy(targets={LATENCY.name: 100.0})
+    assert policy.values({LATENCY: 120.0, COST: 0.75, ACCURACY: 2 / 3}) == {LATENCY: 1.0, COST: 0.5, ACCURACY: 0.6667}
+
+
+def test_without_totals_the_estimate_is_the_mean_over_subjects() -> None:
+    assert ArmEvidence().estimate(SIXTH) is None
+    assert ArmEvidence(first={SIXTH: Values.of([(1.0, 1), (0.0, 3)])}).estimate(SIXTH) == 0.25
+    assert ArmEvidence(first={ACCURACY: Values.of([(1.0, 1)])}).estimate(ACCURACY) is None, "it has totals"
+
+
+# a sixth measure ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [1, 2, 5])
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
+def test_a_sixth_measure_leaves_the_level_of_every_other_alarm(measure: Measure, step: int) -> None:
+    assert SIX.breach_level(measure, step) == FIVE.breach_level(measure, step) == 0.05 / (5 * step * (step + 1))
+
+
+def test_the_alarms_of_all_measures_and_steps_use_no_more_than_alpha() -> None:
+    spent = sum(SIX.breach_level(measure, step) for measure in SIX.measures for step in range(1, 1000))
+    assert spent <= SIX.alpha
+    assert spent == pytest.approx(SIX.alpha, rel=0.002)
+
+
+def test_an_alarm_of_its_own_is_refused_while_the_others_hold_the_whole_alpha() -> None:
+    with pytest.raises(ValueError, match="sum to 11/10, more than the whole α"):
+        GatePolicy(measures=(*MEASURES, _alarmed(Fraction(1, 10))))
+
+
+def test_an_alarm_of_its_own_is_taken_where_another_gives_up_its_share() -> None:
+    halved = replace(FAILURES, alarm_share=Fraction(1, 10))
+    GatePolicy(measures=(*(row for row in MEASURES if row is not FAILURES), halved, _alarmed(Fraction(1, 10))))
+
+
+def test_without_an_alarm_it_holds_a_candidate_back_and_never_ends_the_trial() -> None:
+    always = Values.of([(1.0, 100_000)])
+    evidence = ArmEvidence(first={SIXTH: always}, step={SIXTH: always})
+    assert verdict(SIXTH, evidence, SIX, rung=0, step=1) is Verdict.UNDECIDED
+    assert math.isclose(SIX.breach_level(SIXTH, 1), 0.0)
+
+
+RUNS = 20
+CANDIDATES = {
+    "good": Candidate(),
+    "inaccurate": Candidate(accuracy=0.6),
+    "corrected": Candidate(corrections=0.5),
+    "slow": Candidate(slow=0.3),
+    "dear": Candidate(cost_usd=0.3),
+    "failing": Candidate(failures=0.1),
+}
+
+
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_simulated_with_a_sixth_measure_every_decision_on_the_five_is_the_same(name: str) -> None:
+    """The sixth is fine and proven long before the others, so each run must climb and end at the same scans."""
+    ended_as_expected = 0
+    for seed in range(RUNS):
+        stream = Stream.drawn(CANDIDATES[name], Traffic(subjects=4000, scans=12_000), np.random.default_rng([6, seed]))
+        with_sixth = replace(stream, values={**stream.values, SIXTH: np.zeros_like(stream.values[FAILURES])})
+        five = climb(stream, StepPolicy(min_days=0, gates=FIVE))
+        assert climb(with_sixth, StepPolicy(min_days=0, gates=SIX)) == five, seed
+        ended_as_expected += five.passed if name == "good" else five.rolled_back
+    assert ended_as_expected >= 0.8 * RUNS, "the runs ask something of both the ladder and the alarms"
+
+
+def _alarmed(share: Fraction) -> Measure:
+    return replace(SIXTH, alarm_share=share)
