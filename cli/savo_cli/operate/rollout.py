@@ -10,6 +10,7 @@ from savo_cli.output import AsJson, Key, Url, page, speaking, tell_json
 
 if TYPE_CHECKING:
     from savo_cli.gateway import Gateway
+    from savo_contracts.measures import Measure
 
 __all__ = ["By", "Reason", "app", "order"]
 
@@ -18,13 +19,6 @@ app = typer.Typer(no_args_is_help=True, help="The candidate's share of traffic: 
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.", show_default=False)]
 By = Annotated[str | None, typer.Option("--by", help="Who, for the audit log; default is the user of this shell.", show_default=False)]
 
-_MEASURES = {
-    "accuracy": "accuracy",
-    "correction_rate": "corrections",
-    "latency_p95_ms": "p95 latency (bounds: slow share)",
-    "cost_usd": "mean cost",
-    "failures": "failures",
-}
 _COLOURS = {"pass": "green", "undecided": "yellow", "breach": "red"}
 
 
@@ -103,35 +97,36 @@ def _arms(arms: dict[str, Any]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
+    from savo_contracts.measures import COST, MEASURES
+
     table = Table(
         "", *(f"{arm} ({figures['confirmed']} of {figures['scans']} scans confirmed, {figures['subjects']} subjects)" for arm, figures in arms.items())
     )
     table.add_column("target")
     table.add_column("verdict")
-    for name, words in _MEASURES.items():
-        gate = arms["candidate"][name]
+    for measure in (measure for measure in MEASURES if measure.name in arms["candidate"]):
+        gate = arms["candidate"][measure.name]
         verdict = gate["verdict"] or ""
-        cells = [_figure(name, figures[name]) for figures in arms.values()]
-        table.add_row(words, *cells, f"{'>' if name == 'accuracy' else '<'} {_value(name, gate['target'])}", Text(verdict, style=_COLOURS.get(verdict, "")))
-        if name == "cost_usd":
+        cells = [_figure(measure, figures[measure.name]) for figures in arms.values()]
+        target = f"{measure.sign} {measure.text(gate['target'])}"
+        table.add_row(_title(measure), *cells, target, Text(verdict, style=_COLOURS.get(verdict, "")))
+        if measure is COST:  # a fallback is paid, so the share of fallbacks explains the cost above it
             table.add_row("fell back", *(_share(figures.get("fallback_share")) for figures in arms.values()), "", "")
     return table
 
 
-def _figure(name: str, figure: dict[str, Any]) -> str:
-    if figure["estimate"] is None and figure["lower"] is None:
-        return "–"
-    bounds = "" if figure["lower"] is None else f"  [{_bound(name, figure['lower'])} … {_bound(name, figure['upper'])}]"
-    return ("–" if figure["estimate"] is None else _value(name, figure["estimate"])) + bounds
+def _title(measure: Measure) -> str:
+    has_own_bounds = measure.bounds_unit is not measure.unit
+    return f"{measure.title} (bounds: share above the target)" if has_own_bounds else measure.title
+
+
+def _figure(measure: Measure, figure: dict[str, Any]) -> str:
+    estimate, lower, upper = figure["estimate"], figure["lower"], figure["upper"]
+    bounds = "" if lower is None else f"  [{measure.bound_text(lower)} … {measure.bound_text(upper)}]"
+    return ("–" if estimate is None else measure.text(estimate)) + bounds
 
 
 def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
+    from savo_contracts.measures import Unit
 
-
-def _value(name: str, value: float) -> str:
-    return f"{value:.0f} ms" if name == "latency_p95_ms" else _bound(name, value)
-
-
-def _bound(name: str, value: float) -> str:
-    return f"${value:.4f}" if name == "cost_usd" else f"{value:.1%}"
+    return "–" if value is None else Unit.SHARE.text(value)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from savo_contracts.measures import Unit
+
 __all__ = ["Arm", "Bar", "Day", "GoalRow", "Milestone", "days_of", "longest", "milestones_of", "words_for"]
 
 FIGURES = {
@@ -18,7 +20,6 @@ FIGURES = {
     "unique_ingredients": "ingredients",
     "cost_per_scan_usd": "cost of a scan",
 }
-MEASURES = {"accuracy": "accuracy", "correction_rate": "correction rate", "latency_p95_ms": "p95 latency", "cost_usd": "cost of a scan", "failures": "failures"}
 DAYS = 28
 
 
@@ -67,14 +68,13 @@ def words_for(name: str, value: float | None) -> str:
     """A figure as people write it, by its name in the gateway's answers."""
     if value is None:
         return "–"
-    if name in ("correction_rate", "accuracy", "failures"):
-        return f"{value:.1%}"
+    if name == "correction_rate":
+        return Unit.SHARE.text(value)
     if name in ("cost_per_scan_usd", "cost_usd"):
-        return f"${value:,.2f}" if value >= 0.1 else f"${value:.4f}"
+        return f"${value:,.2f}" if value >= 0.1 else Unit.USD.text(value)
     if name in ("map50", "samples_per_day") and value < 100:
         return f"{value:.3f}" if name == "map50" else f"{value:.1f}"
-    unit = {"storage_mb": " MB", "latency_p95_ms": " ms"}.get(name, "")
-    return f"{value:,.0f}{unit}"
+    return f"{value:,.0f}{' MB' if name == 'storage_mb' else ''}"
 
 
 def milestones_of(progress: Mapping[str, Any]) -> list[Milestone]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from savo_cli.weekly.figures import MEASURES, Arm, Bar, Day, Milestone, days_of, longest, milestones_of, words_for
+from savo_cli.weekly.figures import Arm, Bar, Day, Milestone, days_of, longest, milestones_of, words_for
+from savo_contracts.measures import MEASURES
 
 __all__ = ["Letter", "as_html", "as_text", "write_letter"]
 
@@ -127,11 +128,13 @@ def _arms(rollout: Mapping[str, Any] | None) -> list[Arm]:
     if not arms or not arms["baseline"]["scans"] + arms["candidate"]["scans"]:
         return []
     rows = [Arm("scans", f"{arms['baseline']['scans']:,}", f"{arms['candidate']['scans']:,}", "", "")]
-    for name, words in MEASURES.items():
-        baseline, candidate = arms["baseline"][name], arms["candidate"][name]
-        sign = ">" if name == "accuracy" else "<"
-        target = f"{sign} {words_for(name, candidate['target'])}"
-        rows.append(Arm(words, words_for(name, baseline["estimate"]), words_for(name, candidate["estimate"]), target, candidate["verdict"] or ""))
+    for measure in (measure for measure in MEASURES if measure.name in arms["candidate"]):
+        baseline, candidate = (
+            "–" if arms[arm][measure.name]["estimate"] is None else measure.text(arms[arm][measure.name]["estimate"]) for arm in ("baseline", "candidate")
+        )
+        gate = arms["candidate"][measure.name]
+        target = f"{measure.sign} {measure.text(gate['target'])}"
+        rows.append(Arm(measure.title, baseline, candidate, target, gate["verdict"] or ""))
     return rows
 
 

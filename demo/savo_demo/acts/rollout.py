@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from savo_contracts.measures import MEASURES, Measure, Unit
 from savo_contracts.rollout import STEPS
 from savo_demo.acts.board import Board, Stage
 from savo_demo.acts.tally import Tally
@@ -91,35 +92,35 @@ class RolloutAct:
             self.board.note(line)
 
 
+_NUMBERS = {Unit.SHARE: ".1%", Unit.MILLISECONDS: ".0f", Unit.USD: ".5f"}
+
+
 def evidence_lines(arms: dict[str, Any]) -> list[str]:
     """Each gate's figure of both arms, the candidate's with the bounds that decide."""
-    return [gate.line(arms["candidate"][gate.name], arms["baseline"][gate.name]) for gate in _GATES]
+    return [_line(measure, arms["candidate"][measure.name], arms["baseline"][measure.name]) for measure in MEASURES]
 
 
-@dataclass(frozen=True)
-class _Gate:
-    name: str
-    words: str
-    unit: str
-    bounds_unit: str
-    wanted: str = "below"
-
-    def line(self, candidate: dict[str, Any], baseline: dict[str, Any]) -> str:
-        bounds = "" if candidate["lower"] is None else f" ({candidate['lower']:{self.bounds_unit}} to {candidate['upper']:{self.bounds_unit}})"
-        figures = f"candidate {self._value(candidate)}{bounds}, baseline {self._value(baseline)}"
-        return f"  {self.words}: {figures}; to be {self.wanted} {candidate['target']:{self.unit}}: {candidate['verdict']}"
-
-    def _value(self, figure: dict[str, Any]) -> str:
-        return "unknown" if figure["estimate"] is None else f"{figure['estimate']:{self.unit}}"
+def _line(measure: Measure, candidate: dict[str, Any], baseline: dict[str, Any]) -> str:
+    ours = f"candidate {_estimate(measure, candidate)}{_bounds(measure, candidate)}"
+    theirs = f"baseline {_estimate(measure, baseline)}"
+    side = "above" if measure.higher_is_better else "below"
+    target = f"to be {side} {_number(measure.unit, candidate['target'])}"
+    return f"  {measure.counted}: {ours}, {theirs}; {target}: {candidate['verdict']}"
 
 
-_GATES = (
-    _Gate("accuracy", "accuracy", ".1%", ".1%", "above"),
-    _Gate("correction_rate", "scans with a correction", ".1%", ".1%"),
-    _Gate("latency_p95_ms", "p95 in ms, with the share of slow scans", ".0f", ".1%"),
-    _Gate("cost_usd", "US dollars a scan", ".5f", ".5f"),
-    _Gate("failures", "failed scans", ".1%", ".1%"),
-)
+def _estimate(measure: Measure, figure: dict[str, Any]) -> str:
+    return "unknown" if figure["estimate"] is None else _number(measure.unit, figure["estimate"])
+
+
+def _bounds(measure: Measure, figure: dict[str, Any]) -> str:
+    lower, upper = figure["lower"], figure["upper"]
+    unit = measure.bounds_unit
+    return "" if lower is None else f" ({_number(unit, lower)} to {_number(unit, upper)})"
+
+
+def _number(unit: Unit, value: float) -> str:
+    """Without its unit, which stands in what is counted."""
+    return format(value, _NUMBERS[unit])
 
 
 def _champion(state: dict[str, Any]) -> str | None:
