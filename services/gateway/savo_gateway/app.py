@@ -7,7 +7,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from savo_gateway import handlers
-from savo_gateway.access.access import AccessPolicy, CheckCaller, JwtPolicy, Mode, default_mode
+from savo_gateway.access.callers import AccessPolicy, CheckCaller, JwtPolicy, Mode, default_mode
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.digest_store import SqlDigests
@@ -20,9 +20,9 @@ from savo_gateway.adapters.rollout_client import HttpRolloutDesk
 from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.confirmations.submissions import KeepPhoto, SubmitReport
 from savo_gateway.figures.gauges import ShowGauges
-from savo_gateway.figures.stats import ShowProgress, ShowStats
+from savo_gateway.figures.summaries import ShowProgress, ShowStats
 from savo_gateway.http.application import http_app
-from savo_gateway.http.gateway import Gateway
+from savo_gateway.http.dependencies import Gateway
 from savo_gateway.photos.uploads import UploadLimits
 from savo_gateway.rollout_mirror import RolloutMirror
 from savo_gateway.scans.acceptance import AcceptScan, ReadPhoto, ScanPolicy, TakePhoto

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from savo_gateway.access.access import DEFAULT_SCOPES, KEY_PREFIX, MAX_NAME, ApiKey, KeyStore, Scope, create_key
+from savo_gateway.access.callers import DEFAULT_SCOPES, KEY_PREFIX, MAX_NAME, ApiKey, KeyStore, Scope, create_key
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_runtime.database import Database
 from savo_runtime.errors import FatalError, SavoError

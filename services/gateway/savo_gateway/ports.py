@@ -15,10 +15,10 @@ from savo_contracts.scans import ScanCompleted, ScanFailed, StorageLocation
 from savo_contracts.training import TrainingFinished
 
 if TYPE_CHECKING:
-    from savo_gateway.access.access import Person
-    from savo_gateway.confirmations.confirmations import ConfirmationRequest, Confirmed
+    from savo_gateway.access.callers import Person
+    from savo_gateway.confirmations.confirmation import ConfirmationRequest, Confirmed
     from savo_gateway.confirmations.submissions import KeptPhoto
-    from savo_gateway.figures.stats import Figures, StoredFigures
+    from savo_gateway.figures.summaries import Figures, StoredFigures
     from savo_gateway.photos.uploads import Photo
     from savo_gateway.scans.acceptance import IdempotencyClaim, NewScan, Scan
     from savo_gateway.scans.trace import Passage

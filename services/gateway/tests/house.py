@@ -12,7 +12,7 @@ import httpx2
 from savo_contracts.envelope import Envelope, Event
 from savo_contracts.scans import ScanRequested
 from savo_gateway.app import build
-from savo_gateway.http.gateway import Gateway
+from savo_gateway.http.dependencies import Gateway
 from savo_gateway.settings import GatewaySettings
 from savo_runtime.database import Database
 from savo_runtime.service import Runtime, Service

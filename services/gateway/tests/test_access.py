@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import pytest
 
-from savo_gateway.access.access import Mode, Scope, create_key, default_mode
+from savo_gateway.access.callers import Mode, Scope, create_key, default_mode
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.errors import TooManyRequestsError

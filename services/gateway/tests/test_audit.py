@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from savo_contracts.audit import AuditRecorded
 from savo_contracts.envelope import Envelope
 from savo_contracts.topics import AUDIT_RECORDED
-from savo_gateway.access.access import Person, Scope, create_key
+from savo_gateway.access.callers import Person, Scope, create_key
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.adapters.rollout_client import HttpRolloutDesk
 from services.gateway.tests.house import House

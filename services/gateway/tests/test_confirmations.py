@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savo_contracts.scans import Action, BoxSource, FailureCode, ScanConfirmed, ScanFailed, ServedBy
-from savo_gateway.confirmations.confirmations import ConfirmationRequest
+from savo_gateway.confirmations.confirmation import ConfirmationRequest
 from savo_gateway.confirmations.edit_merging import settle
 from services.gateway.tests.events import box, completed, tomato
 from services.gateway.tests.house import House

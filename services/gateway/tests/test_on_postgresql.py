@@ -11,13 +11,14 @@ import pytest
 
 from savo_contracts.scans import ScanConfirmed, ScanRequested
 from savo_gateway.adapters.scan_store import SqlScans
-from savo_gateway.confirmations.confirmations import ConfirmationRequest
+from savo_gateway.confirmations.confirmation import ConfirmationRequest
 from savo_gateway.scans.acceptance import ScanOrder
 from savo_runtime.database import Database
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House, furnished
 from services.gateway.tests.photos import photo
 from services.gateway.tests.test_access import TestApiKeys
+from services.gateway.tests.test_completion import test_idempotency_keys_are_forgotten_after_a_day, test_what_nobody_answered_fails_half_a_minute_after_its_time
 from services.gateway.tests.test_confirmations import (
     test_an_early_confirmation_is_kept_and_published_with_the_result,
     test_an_early_confirmation_that_does_not_fit_the_answer_counts_for_nothing_and_says_why,
@@ -30,7 +31,6 @@ from services.gateway.tests.test_figures import (
     test_samples_are_counted_by_their_day_over_four_weeks_and_erased_ones_are_not,
     test_the_correction_rate_is_edited_scans_of_confirmed_scans,
 )
-from services.gateway.tests.test_finishing import test_idempotency_keys_are_forgotten_after_a_day, test_what_nobody_answered_fails_half_a_minute_after_its_time
 from services.gateway.tests.test_scans_http import (
     test_a_photo_becomes_an_object_a_scan_and_an_event,
     test_a_users_scans_come_newest_first_page_by_page,

@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.async_api import Page, async_playwright, expect
 
 from savo_contracts.scans import Action, BoxSource, ScanConfirmed, ScanRequested
-from savo_gateway.access.access import Scope, create_key
+from savo_gateway.access.callers import Scope, create_key
 from savo_gateway.adapters.key_store import SqlKeys
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House

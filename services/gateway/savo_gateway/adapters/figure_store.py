@@ -17,7 +17,7 @@ from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
 from savo_contracts.training import TrainingFinished
 from savo_gateway.adapters.tables import ModelRow, RecipesRow, RejectionRow, RunRow, SampleLabelRow, SampleRow, ScanRow, UploadRefusalRow
-from savo_gateway.figures.stats import Figures, StoredFigures, TrainingRun
+from savo_gateway.figures.summaries import Figures, StoredFigures, TrainingRun
 from savo_runtime.database import Database, insert_once, upsert
 
 __all__ = ["SqlFigures"]

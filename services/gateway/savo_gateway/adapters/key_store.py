@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import CursorResult, select, update
 
-from savo_gateway.access.access import ApiKey, Scope
+from savo_gateway.access.callers import ApiKey, Scope
 from savo_gateway.adapters.tables import ApiKeyRow
 from savo_runtime.database import Database
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import ScanCompleted, StorageLocation
-from savo_gateway.access.access import Person
+from savo_gateway.access.callers import Person
 from savo_gateway.adapters.rows import subject_for
 from savo_gateway.adapters.tables import PhotoOwnerRow, ReportedPhotoRow, ScanRow, SubjectRow
 from savo_gateway.confirmations.submissions import KeptPhoto

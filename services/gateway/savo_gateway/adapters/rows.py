@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed, StorageLocation
-from savo_gateway.access.access import Person
+from savo_gateway.access.callers import Person
 from savo_gateway.adapters.tables import ConfirmationRow, ScanRow, SubjectRow
-from savo_gateway.confirmations.confirmations import ConfirmationRequest
+from savo_gateway.confirmations.confirmation import ConfirmationRequest
 from savo_gateway.confirmations.edit_merging import settle
 from savo_gateway.scans.acceptance import Confirmation, RefusedWord, Scan, ScanError, ScanStatus
 from savo_runtime.database import insert_once

@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from savo_contracts.envelope import named_id
 from savo_contracts.figures import is_edited
 from savo_contracts.scans import ScanCompleted, ScanFailed
-from savo_gateway.access.access import Person
+from savo_gateway.access.callers import Person
 from savo_gateway.adapters.rows import subject_for, to_requests, to_scan, write_answer, write_failure
 from savo_gateway.adapters.tables import ConfirmationRow, IdempotencyRow, PhotoOwnerRow, ScanRow, SubjectRow
-from savo_gateway.confirmations.confirmations import ConfirmationRequest, Confirmed, check_may_confirm, confirmed_event
+from savo_gateway.confirmations.confirmation import ConfirmationRequest, Confirmed, check_may_confirm, confirmed_event
 from savo_gateway.confirmations.edit_merging import check_possible, settle
 from savo_gateway.errors import IdempotencyKeyReusedError, ScanNotFoundError
 from savo_gateway.scans.acceptance import IdempotencyClaim, NewScan, Scan, ScanStatus, requested

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Action, BoxSource, ConfirmedItem, Detection, ServedBy
-from savo_gateway.confirmations.confirmations import ConfirmationRequest, ItemEdit, canonical
+from savo_gateway.confirmations.confirmation import ConfirmationRequest, ItemEdit, canonical
 from savo_gateway.errors import NotInAnswerError
 
 __all__ = ["SAME_BOX_IOU", "Settled", "check_possible", "settle"]

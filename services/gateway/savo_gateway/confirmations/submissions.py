@@ -16,8 +16,8 @@ from savo_contracts.envelope import ImageRef, Sha256
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
 from savo_contracts.scans import Action, Arm, Detection, ScanCompleted, ServedBy, StorageLocation
-from savo_gateway.access.access import Person
-from savo_gateway.confirmations.confirmations import ConfirmationRequest, IngredientName, ItemEdit
+from savo_gateway.access.callers import Person
+from savo_gateway.confirmations.confirmation import ConfirmationRequest, IngredientName, ItemEdit
 from savo_gateway.confirmations.edit_merging import SAME_BOX_IOU
 from savo_gateway.errors import InvalidRequestError, NotInAnswerError, PhotoNotFoundError
 from savo_gateway.ports import ReportedScans, ScanStore

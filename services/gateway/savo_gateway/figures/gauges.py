@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from savo_gateway.figures.stats import ShowProgress
+from savo_gateway.figures.summaries import ShowProgress
 from savo_runtime.telemetry.metrics import DATASET_BOXES, GOAL, GOAL_NOW, MODEL_MAP50
 
 __all__ = ["ShowGauges"]

@@ -9,9 +9,9 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime
 
 from savo_contracts.audit import AuditRecorded
-from savo_gateway.access.access import ANYBODY, Person
+from savo_gateway.access.callers import ANYBODY, Person
 from savo_gateway.errors import RolloutAwayError
-from savo_gateway.http.gateway import OpsCaller, TheGateway, name_of
+from savo_gateway.http.dependencies import OpsCaller, TheGateway, name_of
 from savo_gateway.http.problems import MEDIA_TYPE, PROBLEM_RESPONSES
 from savo_gateway.rollout_mirror import RolloutMirror
 

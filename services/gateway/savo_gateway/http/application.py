@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from savo_gateway.http import admin_routes, page_routes, problems, scan_routes, training_routes
+from savo_gateway.http.dependencies import Gateway
 from savo_gateway.http.documents import BoundedDocuments
-from savo_gateway.http.gateway import Gateway
 
 __all__ = ["http_app"]
 

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
 from savo_contracts.generated import asyncapi_document
-from savo_gateway.http.gateway import TheGateway
+from savo_gateway.http.dependencies import TheGateway
 
 __all__ = ["router"]
 

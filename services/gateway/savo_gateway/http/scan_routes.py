@@ -12,10 +12,10 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.sse import format_sse_event
 
-from savo_gateway.confirmations.confirmations import ConfirmationRequest
+from savo_gateway.confirmations.confirmation import ConfirmationRequest
 from savo_gateway.errors import InvalidRequestError, UploadRefusedError
 from savo_gateway.http.bodies import Received, form_of, receive
-from savo_gateway.http.gateway import Gateway, ScansCaller, TheGateway, VisibleScan, person_for
+from savo_gateway.http.dependencies import Gateway, ScansCaller, TheGateway, VisibleScan, person_for
 from savo_gateway.http.problems import PROBLEM_RESPONSES
 from savo_gateway.http.shapes import ConfirmationView, ScanForm, ScanPage, ScanTrace, ScanView
 from savo_gateway.http.traces import trace_of

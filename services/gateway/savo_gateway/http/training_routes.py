@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 from savo_gateway.confirmations.submissions import Report
 from savo_gateway.errors import UploadRefusedError
-from savo_gateway.figures.stats import Progress, TrainingStats
+from savo_gateway.figures.summaries import Progress, TrainingStats
 from savo_gateway.http.bodies import form_of
-from savo_gateway.http.gateway import TheGateway, TrainingCaller, find_visible, person_for
+from savo_gateway.http.dependencies import TheGateway, TrainingCaller, find_visible, person_for
 from savo_gateway.http.problems import PROBLEM_RESPONSES
 from savo_gateway.http.scan_routes import photo_body, receive_photo
 from savo_gateway.http.shapes import ConfirmationView, PhotoForm

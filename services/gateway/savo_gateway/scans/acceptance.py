@@ -15,7 +15,7 @@ import structlog
 
 from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import ConfirmedItem, FailureCode, ScanCompleted, ScanRequested, StorageLocation
-from savo_gateway.access.access import Person
+from savo_gateway.access.callers import Person
 from savo_gateway.errors import IdempotencyInProgressError, PhotoGoneError
 from savo_gateway.photos.uploads import Photo, UploadLimits, prepare
 from savo_gateway.ports import Photos, ScanStore

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed
-from savo_gateway.confirmations.confirmations import ConfirmationRequest, Confirmed
+from savo_gateway.confirmations.confirmation import ConfirmationRequest, Confirmed
 from savo_gateway.ports import ScanStore
 from savo_gateway.scans.acceptance import Scan
 from savo_gateway.scans.long_polling import Wakes

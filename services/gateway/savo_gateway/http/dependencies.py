@@ -10,11 +10,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from structlog.contextvars import bind_contextvars
 
-from savo_gateway.access.access import CheckCaller, Person, Principal, Scope, person_named
+from savo_gateway.access.callers import CheckCaller, Person, Principal, Scope, person_named
 from savo_gateway.access.rate_limits import RateLimit
 from savo_gateway.confirmations.submissions import KeepPhoto, SubmitReport
 from savo_gateway.errors import ScanNotFoundError
-from savo_gateway.figures.stats import ShowProgress, ShowStats
+from savo_gateway.figures.summaries import ShowProgress, ShowStats
 from savo_gateway.photos.uploads import UploadLimits
 from savo_gateway.ports import AuditLog, Digests, FigureStore, Journal, RolloutDesk, ScanStore
 from savo_gateway.rollout_mirror import RolloutMirror
