@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Self
 from uuid import uuid4
+
+from starlette.types import ASGIApp
 
 from savo_gateway import handlers
 from savo_gateway.access.callers import AccessPolicy, CheckCaller, JwtPolicy, Mode, default_mode
@@ -16,18 +20,25 @@ from savo_gateway.adapters.journal import SqlJournal
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.adapters.projection import PROJECTION
 from savo_gateway.adapters.reported_store import SqlReportedScans
-from savo_gateway.adapters.rollout_client import HttpRolloutDesk
+from savo_gateway.adapters.rollout_client import HttpRolloutClient
 from savo_gateway.adapters.scan_store import SqlScans
+from savo_gateway.confirmations.confirmation import ConfirmScan
 from savo_gateway.confirmations.submissions import KeepPhoto, SubmitReport
 from savo_gateway.figures.gauges import ShowGauges
 from savo_gateway.figures.summaries import ShowProgress, ShowStats
+from savo_gateway.http.admin_routes import AdminUseCases
 from savo_gateway.http.application import http_app
-from savo_gateway.http.dependencies import Gateway
+from savo_gateway.http.bodies import UploadReader
+from savo_gateway.http.dependencies import Callers
+from savo_gateway.http.page_routes import PageOptions
+from savo_gateway.http.scan_routes import ScanUseCases
+from savo_gateway.http.training_routes import TrainingUseCases
+from savo_gateway.photos.storage import ReadPhoto, StorePhoto
 from savo_gateway.photos.uploads import UploadLimits
 from savo_gateway.rollout_mirror import RolloutMirror
-from savo_gateway.scans.acceptance import AcceptScan, ReadPhoto, ScanPolicy, TakePhoto
-from savo_gateway.scans.completion import ConfirmScan, FinishScans, SweepScans
-from savo_gateway.scans.long_polling import LookForAnswers, WaitForScan, Wakes
+from savo_gateway.scans.acceptance import AcceptScan, ScanPolicy
+from savo_gateway.scans.completion import FinishScans, SweepScans
+from savo_gateway.scans.long_polling import LookForAnswers, Waiters, WaitForScan
 from savo_gateway.settings import GatewaySettings
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, read_snapshot
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
@@ -40,78 +51,124 @@ GAUGE_SECONDS = 15.0
 
 
 def build(settings: GatewaySettings, runtime: Runtime) -> Service:
-    scans = SqlScans(runtime.database, runtime.outbox)
-    figures = SqlFigures(runtime.database)
-    wakes, mirror = Wakes(), RolloutMirror()
-    finish = FinishScans(scans, wakes, runtime.clock)
-    sweep = SweepScans(scans, finish, runtime.clock)
-    desk = HttpRolloutDesk(settings.rollout_url)
-    journal = SqlJournal(runtime.database)
-    gateway = _gateway(settings, runtime, scans, figures, wakes, desk, mirror)
+    parts = Parts.of(settings, runtime)
+    sweep = SweepScans(parts.scans, parts.finish, runtime.clock)
     return Service(
         name="gateway",
-        subscriptions=_subscriptions(finish, figures, journal, SqlAuditLog(runtime.database)),
-        snapshots=[read_snapshot(handlers.on_rollout_changed, mirror=mirror)],
-        app=http_app(gateway),
+        subscriptions=_subscriptions(parts),
+        snapshots=[read_snapshot(handlers.on_rollout_changed, mirror=parts.mirror)],
+        app=_http(settings, runtime, parts),
         workers=[
             Worker("sweep-scans", sweep.sweep, every=SWEEP_SECONDS),
-            Worker("look-for-answers", LookForAnswers(scans, wakes).look, every=LOOK_SECONDS),
-            Worker("gauges", ShowGauges(gateway.progress), every=GAUGE_SECONDS),
+            Worker("look-for-answers", LookForAnswers(parts.scans, parts.waiters).look, every=LOOK_SECONDS),
+            Worker("gauges", ShowGauges(parts.progress), every=GAUGE_SECONDS),
         ],
         watches_groups=True,
         # The embedded broker forgets what was in flight when it stops.
         on_start=[sweep.republish] if settings.embedded_broker else [],
-        on_stop=[desk.close],
-        on_published=journal.published,
+        on_stop=[parts.rollout.close],
+        on_published=parts.journal.published,
     )
 
 
-def _gateway(
-    settings: GatewaySettings, runtime: Runtime, scans: SqlScans, figures: SqlFigures, wakes: Wakes, desk: HttpRolloutDesk, mirror: RolloutMirror
-) -> Gateway:
-    limits = UploadLimits(int(settings.max_upload_mb * 1_000_000), int(settings.max_upload_megapixels * 1_000_000))
-    take_photo = TakePhoto(runtime.store, limits)
-    reported = SqlReportedScans(runtime.database)
-    confirm = ConfirmScan(scans, runtime.clock)
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What handlers, routes and workers share."""
+
+    scans: SqlScans
+    figures: SqlFigures
+    journal: SqlJournal
+    audit_log: SqlAuditLog
+    waiters: Waiters
+    finish: FinishScans
+    confirm: ConfirmScan
+    read_upload: UploadReader
+    store_photo: StorePhoto
+    progress: ShowProgress
+    mirror: RolloutMirror
+    rollout: HttpRolloutClient
+
+    @classmethod
+    def of(cls, settings: GatewaySettings, runtime: Runtime) -> Self:
+        scans, figures, waiters = SqlScans(runtime.database, runtime.outbox), SqlFigures(runtime.database), Waiters()
+        limits = UploadLimits(_millions(settings.max_upload_mb), _millions(settings.max_upload_megapixels))
+        return cls(
+            scans=scans,
+            figures=figures,
+            journal=SqlJournal(runtime.database),
+            audit_log=SqlAuditLog(runtime.database),
+            waiters=waiters,
+            finish=FinishScans(scans, waiters, runtime.clock),
+            confirm=ConfirmScan(scans, runtime.clock),
+            read_upload=UploadReader(limits, figures),
+            store_photo=StorePhoto(runtime.store, limits, figures),
+            progress=ShowProgress(figures, runtime.clock, settings.goals_started_at),
+            mirror=RolloutMirror(),
+            rollout=HttpRolloutClient(settings.rollout_url),
+        )
+
+
+def _subscriptions(parts: Parts) -> list[Subscription]:
+    of_scans = [
+        bind(handlers.on_scan_completed, finish=parts.finish),
+        bind(handlers.on_scan_failed, finish=parts.finish),
+        bind(handlers.on_sample_stored, projections=parts.figures),
+        bind(handlers.on_sample_rejected, projections=parts.figures),
+        bind(handlers.on_sample_erased, projections=parts.figures),
+        bind(handlers.on_recipes_suggested, projections=parts.figures),
+    ]
+    return [
+        *map(parts.journal.recording, of_scans),
+        bind(handlers.on_training_finished, projections=parts.figures),
+        bind(handlers.on_model_registered, projections=parts.figures),
+        bind(handlers.on_audit_recorded, audit_log=parts.audit_log),
+    ]
+
+
+def _http(settings: GatewaySettings, runtime: Runtime, parts: Parts) -> ASGIApp:
+    return http_app(
+        callers=Callers(
+            CheckCaller(_access(settings), SqlKeys(runtime.database)),
+            RateLimit(settings.rate_limit_per_minute, time.monotonic),
+        ),
+        scans=_scan_routes(settings, runtime, parts),
+        training=_training_routes(runtime, parts),
+        admin=AdminUseCases(
+            rollout=parts.rollout,
+            rollout_mirror=parts.mirror,
+            audit_log=parts.audit_log,
+            digests=SqlDigests(runtime.database),
+            scans=parts.scans,
+            clock=runtime.clock,
+        ),
+        page=PageOptions(collects=settings.collect_training_data, asks_consent=settings.require_consent),
+    )
+
+
+def _scan_routes(settings: GatewaySettings, runtime: Runtime, parts: Parts) -> ScanUseCases:
     policy = ScanPolicy(expires_after=timedelta(seconds=settings.scan_expires_seconds))
-    return Gateway(
-        check_caller=CheckCaller(_access(settings), SqlKeys(runtime.database)),
-        rate_limit=RateLimit(settings.rate_limit_per_minute, time.monotonic),
-        limits=limits,
-        scans=scans,
-        accept=AcceptScan(take_photo, scans, policy, runtime.clock, new_id),
-        wait=WaitForScan(scans, wakes),
-        confirm=confirm,
+    return ScanUseCases(
+        read_upload=parts.read_upload,
+        accept=AcceptScan(parts.store_photo, parts.scans, policy, runtime.clock, new_id),
+        wait=WaitForScan(parts.scans, parts.waiters),
+        confirm=parts.confirm,
         read_photo=ReadPhoto(runtime.store),
-        keep_photo=KeepPhoto(take_photo, reported, runtime.clock, new_id),
-        submit=SubmitReport(scans, reported, confirm, runtime.clock),
-        figures=figures,
-        stats=ShowStats(figures, runtime.clock),
-        progress=ShowProgress(figures, runtime.clock, settings.goals_started_at),
-        rollout=desk,
-        audit_log=SqlAuditLog(runtime.database),
-        digests=SqlDigests(runtime.database),
+        scans=parts.scans,
+        journal=parts.journal,
         clock=runtime.clock,
-        rollout_mirror=mirror,
-        journal=SqlJournal(runtime.database),
-        collects=settings.collect_training_data,
-        asks_consent=settings.require_consent,
     )
 
 
-def _subscriptions(finish: FinishScans, projections: SqlFigures, journal: SqlJournal, audit_log: SqlAuditLog) -> list[Subscription]:
-    of_scans = (handlers.on_scan_completed, handlers.on_scan_failed)
-    of_figures = (
-        handlers.on_sample_stored,
-        handlers.on_sample_rejected,
-        handlers.on_sample_erased,
-        handlers.on_training_finished,
-        handlers.on_model_registered,
-        handlers.on_recipes_suggested,
+def _training_routes(runtime: Runtime, parts: Parts) -> TrainingUseCases:
+    reported = SqlReportedScans(runtime.database)
+    return TrainingUseCases(
+        read_upload=parts.read_upload,
+        keep_photo=KeepPhoto(parts.store_photo, reported, runtime.clock, new_id),
+        submit=SubmitReport(parts.scans, reported, parts.confirm, runtime.clock),
+        stats=ShowStats(parts.figures, runtime.clock),
+        progress=parts.progress,
+        scans=parts.scans,
     )
-    of_all = [*(bind(handler, finish=finish) for handler in of_scans), *(bind(handler, projections=projections) for handler in of_figures)]
-    of_all = [journal.noting(one) if "scan_id" in one.topic.event.model_fields else one for one in of_all]
-    return [*of_all, bind(handlers.on_audit_recorded, audit_log=audit_log)]
 
 
 def _access(settings: GatewaySettings) -> AccessPolicy:
@@ -122,9 +179,19 @@ def _access(settings: GatewaySettings) -> AccessPolicy:
     return AccessPolicy(mode, JwtPolicy(key, (settings.jwt_algorithm,), settings.jwt_audience, settings.jwt_issuer))
 
 
+def _millions(value: float) -> int:
+    return int(value * 1_000_000)
+
+
 def new_id() -> str:
-    """A random id that nobody guesses."""
+    """A random id that cannot be guessed."""
     return uuid4().hex
 
 
-DEFINITION = ServiceDefinition("gateway", GatewaySettings, build, migrations="savo_gateway.migrations", projection=PROJECTION)
+DEFINITION = ServiceDefinition(
+    "gateway",
+    GatewaySettings,
+    build,
+    migrations="savo_gateway.migrations",
+    projection=PROJECTION,
+)

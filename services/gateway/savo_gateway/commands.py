@@ -1,6 +1,6 @@
-"""The gateway's words in the `savo` command: keys.
+"""The gateway's part of the `savo` command: `savo keys`.
 
-They work on the gateway's own database, as its settings name it: whoever may read that may make a key. Nothing is asked over HTTP.
+It works on the gateway's own database, as its settings name it, and needs no HTTP: access to the database is the permission.
 Everything heavy is imported inside the functions: `savo --help` loads no SQLAlchemy.
 """
 
@@ -26,22 +26,25 @@ def register(app: typer.Typer) -> None:
 
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who will use it, such as phone-app.")],
-    scopes: Annotated[list[str] | None, typer.Option("--scope", help="scans, training or ops; again for more. Default is scans and training.")] = None,
+    scopes: Annotated[
+        list[str] | None,
+        typer.Option("--scope", help="scans, training or ops; again for more. Default is scans and training."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it, this once: only its hash is kept."""
-    from savo_gateway.keys_command import create_and_tell, speaking
+    from savo_gateway.keys_command import create_and_print, expected_errors
 
-    with speaking():
-        create_and_tell(name, scopes, as_json=as_json)
+    with expected_errors():
+        create_and_print(name, scopes, as_json=as_json)
 
 
 def list_them(as_json: AsJson = False) -> None:
     """Every key by its id, with its scopes; revoked ones too."""
-    from savo_gateway.keys_command import speaking, tell_keys
+    from savo_gateway.keys_command import expected_errors, print_keys
 
-    with speaking():
-        tell_keys(as_json=as_json)
+    with expected_errors():
+        print_keys(as_json=as_json)
 
 
 def revoke(
@@ -49,7 +52,7 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Let a key open nothing any more, from its next request on."""
-    from savo_gateway.keys_command import revoke_and_tell, speaking
+    from savo_gateway.keys_command import expected_errors, revoke_and_print
 
-    with speaking():
-        revoke_and_tell(key_id, as_json=as_json)
+    with expected_errors():
+        revoke_and_print(key_id, as_json=as_json)

@@ -197,7 +197,9 @@ class TooManyRequestsError(GatewayError):
 
     def __init__(self, per_minute: int, retry_after: float) -> None:
         super().__init__(
-            f"at most {per_minute} requests a minute are taken from one caller", retry_after=retry_after, limit={"requests_per_minute": per_minute}
+            f"at most {per_minute} requests a minute are taken from one caller",
+            retry_after=retry_after,
+            limit={"requests_per_minute": per_minute},
         )
 
 

@@ -13,14 +13,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from savo_gateway.access.callers import DEFAULT_SCOPES, KEY_PREFIX, MAX_NAME, ApiKey, KeyStore, Scope, create_key
+from savo_gateway.access.api_keys import create_key, key_id_of
+from savo_gateway.access.records import DEFAULT_SCOPES, MAX_NAME, ApiKey, Scope
 from savo_gateway.adapters.key_store import SqlKeys
+from savo_gateway.ports import KeyStore
 from savo_runtime.database import Database
 from savo_runtime.errors import FatalError, SavoError
 from savo_runtime.schema import migrate
 from savo_runtime.settings import RuntimeSettings, load_settings
 
-__all__ = ["create_and_tell", "revoke_and_tell", "speaking", "tell_keys"]
+__all__ = ["create_and_print", "expected_errors", "print_keys", "revoke_and_print"]
 
 SERVICE = "gateway"
 _FILE_WIDTH = 160
@@ -29,16 +31,16 @@ T = TypeVar("T")
 
 
 @contextmanager
-def speaking() -> Iterator[None]:
-    """An error that we foresaw is one line and exit 1; anything else is a bug and keeps its traceback."""
+def expected_errors() -> Iterator[None]:
+    """An error of the product is one line and exit 1; anything else is a bug and keeps its traceback."""
     try:
         yield
-    except SavoError as flaw:
-        typer.secho(f"savo: {flaw}", fg="red", err=True)
+    except SavoError as error:
+        typer.secho(f"savo: {error}", fg="red", err=True)
         raise typer.Exit(1) from None
 
 
-def create_and_tell(name: str, scopes: list[str] | None, *, as_json: bool) -> None:
+def create_and_print(name: str, scopes: list[str] | None, *, as_json: bool) -> None:
     wanted = _scopes(scopes)
     if not 0 < len(name.strip()) <= MAX_NAME:
         raise typer.BadParameter(f"a name has 1 to {MAX_NAME} characters", param_hint="NAME")
@@ -48,31 +50,32 @@ def create_and_tell(name: str, scopes: list[str] | None, *, as_json: bool) -> No
         return
     # The key alone on stdout, so that it can be kept by KEY=$(savo keys create …).
     typer.echo(plain)
-    typer.secho(f"{key.name}: may do {_words(key)}. It is shown this once; keep it, and send it as `X-API-Key` (the command: SAVO_API_KEY).", err=True)
+    once = "It is shown this once; keep it, and send it as `X-API-Key` (the command: SAVO_API_KEY)."
+    typer.secho(f"{key.name}: may do {_scope_names(key)}. {once}", err=True)
 
 
-def tell_keys(*, as_json: bool) -> None:
+def print_keys(*, as_json: bool) -> None:
     keys = _with_keys(lambda keys: keys.list_keys())
     if as_json:
         typer.echo(json.dumps([_facts(key) for key in keys]))
         return
     table = Table("id", "name", "scopes", "made", "revoked", box=None, pad_edge=False)
     for key in keys:
-        table.add_row(key.key_id, key.name, _words(key), _day(key.created_at), _day(key.revoked_at))
+        table.add_row(key.key_id, key.name, _scope_names(key), _day(key.created_at), _day(key.revoked_at))
     console = Console(highlight=False)
     wide = console if console.is_terminal else Console(highlight=False, width=_FILE_WIDTH)
     wide.print(table if keys else "no keys yet; `savo keys create NAME` makes one")
 
 
-def revoke_and_tell(key_id: str, *, as_json: bool) -> None:
-    wanted = _id_of(key_id)
+def revoke_and_print(key_id: str, *, as_json: bool) -> None:
+    key_id = key_id_of(key_id)
 
     async def revoke(keys: KeyStore) -> ApiKey:
-        """Twice is as good as once."""
-        await keys.revoke_key(wanted, _now())
-        found = await keys.find_key(wanted)
+        """Revoking twice changes nothing."""
+        await keys.revoke_key(key_id, _now())
+        found = await keys.find_key(key_id)
         if found is None:
-            raise FatalError(f"there is no key {wanted!r}; `savo keys list` shows those there are")
+            raise FatalError(f"there is no key {key_id!r}; `savo keys list` shows those there are")
         return found
 
     key = _with_keys(revoke)
@@ -94,28 +97,28 @@ def _with_keys(act: Callable[[KeyStore], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def _scopes(told: list[str] | None) -> frozenset[Scope]:
-    if not told:
+def _scopes(names: list[str] | None) -> frozenset[Scope]:
+    if not names:
         return DEFAULT_SCOPES
     known = {scope.value: scope for scope in Scope}
-    if unknown := [scope for scope in told if scope not in known]:
+    if unknown := [scope for scope in names if scope not in known]:
         raise typer.BadParameter(f"{unknown[0]!r} is no scope; allowed are {', '.join(known)}", param_hint="--scope")
-    return frozenset(known[scope] for scope in told)
-
-
-def _id_of(told: str) -> str:
-    """The id itself, or that of a whole key that somebody pasted."""
-    prefix, _, rest = told.partition("_")
-    return rest.partition("_")[0] if prefix == KEY_PREFIX and rest else told
+    return frozenset(known[scope] for scope in names)
 
 
 def _facts(key: ApiKey) -> dict[str, Any]:
-    """Without the hash: it is no secret, but nobody's business."""
+    """What is shown of a key: everything but the hash."""
     revoked = key.revoked_at.isoformat() if key.revoked_at else None
-    return {"id": key.key_id, "name": key.name, "scopes": _words(key).split(), "created_at": key.created_at.isoformat(), "revoked_at": revoked}
+    return {
+        "id": key.key_id,
+        "name": key.name,
+        "scopes": _scope_names(key).split(),
+        "created_at": key.created_at.isoformat(),
+        "revoked_at": revoked,
+    }
 
 
-def _words(key: ApiKey) -> str:
+def _scope_names(key: ApiKey) -> str:
     return " ".join(sorted(scope.value for scope in key.scopes))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from savo_contracts.audit import AuditRecorded
@@ -13,21 +13,29 @@ from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
 from savo_contracts.scans import ScanCompleted, ScanFailed, StorageLocation
 from savo_contracts.training import TrainingFinished
+from savo_gateway.access.records import ApiKey, Person
+from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed, KeptPhoto
+from savo_gateway.figures.records import Figures, StoredFigures
+from savo_gateway.photos.uploads import Photo
+from savo_gateway.scans.records import IdempotencyClaim, JournalEntry, NewScan, Scan
 
-if TYPE_CHECKING:
-    from savo_gateway.access.callers import Person
-    from savo_gateway.confirmations.confirmation import ConfirmationRequest, Confirmed
-    from savo_gateway.confirmations.submissions import KeptPhoto
-    from savo_gateway.figures.summaries import Figures, StoredFigures
-    from savo_gateway.photos.uploads import Photo
-    from savo_gateway.scans.acceptance import IdempotencyClaim, NewScan, Scan
-    from savo_gateway.scans.trace import Passage
-
-__all__ = ["AuditLog", "Digests", "FigureStore", "Journal", "Photos", "Projections", "ReportedScans", "RolloutDesk", "ScanStore"]
+__all__ = [
+    "AuditLog",
+    "Digests",
+    "FigureStore",
+    "Journal",
+    "KeyStore",
+    "Photos",
+    "Projections",
+    "RefusedUploads",
+    "ReportedScans",
+    "RolloutClient",
+    "ScanStore",
+]
 
 
 class Photos(Protocol):
-    """The object store's part that takes photos and gives them back."""
+    """The part of the object store that stores photos and returns them."""
 
     async def put_if_absent(self, key: str, data: bytes, *, media_type: str = "application/octet-stream") -> bool: ...
 
@@ -50,7 +58,7 @@ class ScanStore(Protocol):
     async def find(self, scan_id: str) -> Scan | None: ...
 
     async def done_among(self, scan_ids: Sequence[str]) -> Sequence[str]:
-        """Those of the scans that have their end."""
+        """Those of the scans that are completed or failed."""
         ...
 
     async def page(self, subject: str, *, before: tuple[datetime, str] | None, limit: int) -> Sequence[Scan]:
@@ -60,21 +68,25 @@ class ScanStore(Protocol):
     async def subject_of(self, person: Person) -> str | None: ...
 
     async def subject_for(self, person: Person, now: datetime) -> str:
-        """The person's subject, made on first sight."""
+        """The person's subject, created when there is none."""
         ...
 
     async def complete(self, completed: ScanCompleted, now: datetime) -> Confirmed | None:
-        """Write the result, and publish what was confirmed early and fits it. None when the scan is unknown or had its end before."""
+        """Write the result, and publish an early confirmation that fits it.
+
+        None when the scan is unknown or was completed or failed before.
+        """
         ...
 
     async def fail(self, failed: ScanFailed, now: datetime) -> bool:
-        """False when the scan is unknown or had its end before."""
+        """False when the scan is unknown or was completed or failed before."""
         ...
 
     async def confirm(self, scan_id: str, request: ConfirmationRequest, now: datetime) -> Confirmed:
-        """Write the user's word and, once there is a result, `ScanConfirmed`. Saying the same twice changes nothing.
+        """Write the confirmation and, once there is a result, `ScanConfirmed`. The same request twice changes nothing.
 
-        Raises `ScanNotFoundError`, `ScanFailedError`, `ScanNotCompletedError`, `NotInAnswerError`."""
+        Raises `ScanNotFoundError`, `ScanFailedError`, `ScanNotCompletedError`, `NotInAnswerError`.
+        """
         ...
 
     async def unfinished(self, *, expired_before: datetime | None = None, limit: int = 500) -> Sequence[Scan]:
@@ -85,11 +97,13 @@ class ScanStore(Protocol):
         """`ScanRequested` once more, under the same event id."""
         ...
 
-    async def forget_claims(self, older_than: datetime) -> int: ...
+    async def forget_claims(self, older_than: datetime) -> int:
+        """Delete idempotency keys; how many."""
+        ...
 
 
 class ReportedScans(Protocol):
-    """Photos and results that the app sends by itself, without a scan by us."""
+    """Photos and results that the app sends by itself, without a scan by this product."""
 
     async def keep_photo(self, scan_id: str, photo: Photo, person: Person | None, now: datetime) -> None:
         """Raises `InvalidRequestError` when the scan id belongs to another photo."""
@@ -105,25 +119,29 @@ class ReportedScans(Protocol):
 
 
 class Journal(Protocol):
-    """Where the events of scans stand in Kafka."""
+    """Positions of scans' events in Kafka."""
 
-    async def of_scan(self, scan_id: str) -> Sequence[Passage]:
+    async def of_scan(self, scan_id: str) -> Sequence[JournalEntry]:
         """In the order of their publication."""
         ...
 
 
 class FigureStore(Protocol):
-    """Projections that the statistics are drawn from."""
+    """The projections that the statistics are computed from."""
 
     async def figures(self, today: datetime, week: datetime) -> StoredFigures: ...
 
     async def progress_figures(self, today: datetime, week: datetime, last_week: datetime) -> Figures: ...
 
+
+class RefusedUploads(Protocol):
+    """Counts of refused photos, by reason, for /training/progress."""
+
     async def count_refused_upload(self, reason: str) -> None: ...
 
 
 class Projections(Protocol):
-    """Writes of what other services tell. Twice or out of order changes nothing."""
+    """Writes of other services' events. An event that comes twice or out of order changes nothing."""
 
     async def sample_stored(self, stored: SampleStored) -> None: ...
 
@@ -138,8 +156,22 @@ class Projections(Protocol):
     async def recipes_suggested(self, suggested: RecipesSuggested) -> None: ...
 
 
+class KeyStore(Protocol):
+    """API keys."""
+
+    async def add_key(self, key: ApiKey) -> None: ...
+
+    async def find_key(self, key_id: str) -> ApiKey | None: ...
+
+    async def list_keys(self) -> list[ApiKey]: ...
+
+    async def revoke_key(self, key_id: str, at: datetime) -> bool:
+        """False when there is no such key, or it was revoked before."""
+        ...
+
+
 class AuditLog(Protocol):
-    """What was done to the product, by whom."""
+    """Actions of operators and services, with who did them."""
 
     async def keep(self, entry: AuditRecorded, event_id: UUID) -> bool:
         """False when it was there."""
@@ -149,18 +181,18 @@ class AuditLog(Protocol):
 
 
 class Digests(Protocol):
-    """One mail a week, whoever sends it."""
+    """At most one mail a week, whichever host sends it."""
 
     async def claim(self, week: str, now: datetime) -> None:
-        """Raises `DigestSentError` when somebody did."""
+        """Raises `DigestSentError` when it is claimed."""
         ...
 
     async def release(self, week: str) -> None:
-        """It could not be sent after all."""
+        """Give the claim back: the mail could not be sent."""
         ...
 
 
-class RolloutDesk(Protocol):
+class RolloutClient(Protocol):
     """The rollout service's own HTTP. Raises `RolloutAwayError`."""
 
     async def show(self) -> dict[str, Any]: ...

@@ -1,4 +1,4 @@
-"""The routing decision as the gateway last heard it, for when the rollout service itself does not answer."""
+"""The newest routing decision, for when the rollout service itself does not answer."""
 
 from __future__ import annotations
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import httpx2
 
 from savo_contracts.envelope import Envelope, Event
 from savo_contracts.scans import ScanRequested
 from savo_gateway.app import build
-from savo_gateway.http.dependencies import Gateway
 from savo_gateway.settings import GatewaySettings
 from savo_runtime.database import Database
 from savo_runtime.service import Runtime, Service
 from savo_runtime.testing import FakeClock, MemoryStore, memory_runtime, published_by_outbox
 
 __all__ = ["House", "furnished"]
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -30,10 +31,14 @@ class House:
     http: httpx2.AsyncClient
     clock: FakeClock
 
-    @property
-    def gateway(self) -> Gateway:
-        gateway: Gateway = cast(Any, self.service.app).state.gateway
-        return gateway
+    def provided(self, kind: type[T]) -> T:
+        """What routes were given of this class."""
+        found: T = cast(Any, self.service.app).state.provided[kind]
+        return found
+
+    def provide(self, part: object) -> None:
+        """From now on, this instead of what routes were given of its class."""
+        cast(Any, self.service.app).state.provided[type(part)] = part
 
     @property
     def store(self) -> MemoryStore:

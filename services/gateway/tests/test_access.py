@@ -8,8 +8,10 @@ from typing import Any
 import jwt
 import pytest
 
-from savo_gateway.access.callers import Mode, Scope, create_key, default_mode
+from savo_gateway.access.api_keys import create_key
+from savo_gateway.access.callers import Mode, default_mode
 from savo_gateway.access.rate_limits import RateLimit
+from savo_gateway.access.records import Scope
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.errors import TooManyRequestsError
 from services.gateway.tests.events import completed, tomato

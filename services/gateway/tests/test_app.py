@@ -10,7 +10,7 @@ import pytest
 
 from savo_contracts.rollout import RolloutChanged, RolloutState
 from savo_contracts.topics import TOPICS
-from savo_gateway.adapters.rollout_client import HttpRolloutDesk
+from savo_gateway.adapters.rollout_client import HttpRolloutClient
 from savo_gateway.adapters.tables import Base
 from savo_gateway.errors import RolloutAwayError
 from savo_gateway.settings import GatewaySettings
@@ -60,8 +60,8 @@ def test_a_senseless_setting_stops_the_start_in_one_line(
 # the operators' desk ------------------------------------------------------------------------------------------------
 
 
-def desk(answer: Any) -> HttpRolloutDesk:
-    return HttpRolloutDesk("http://rollout/", transport=httpx2.MockTransport(answer))
+def desk(answer: Any) -> HttpRolloutClient:
+    return HttpRolloutClient("http://rollout/", transport=httpx2.MockTransport(answer))
 
 
 async def test_the_desk_passes_orders_and_answers_on() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,9 +14,11 @@ from structlog.testing import capture_logs
 from savo_contracts.audit import AuditRecorded
 from savo_contracts.envelope import Envelope
 from savo_contracts.topics import AUDIT_RECORDED
-from savo_gateway.access.callers import Person, Scope, create_key
+from savo_gateway.access.api_keys import create_key
+from savo_gateway.access.records import Person, Scope
 from savo_gateway.adapters.key_store import SqlKeys
-from savo_gateway.adapters.rollout_client import HttpRolloutDesk
+from savo_gateway.adapters.rollout_client import HttpRolloutClient
+from savo_gateway.http.admin_routes import AdminUseCases
 from services.gateway.tests.house import House
 from services.gateway.tests.test_access import SECRET, token
 
@@ -44,7 +47,7 @@ async def test_entries_are_shown_newest_first_by_what_was_done_to_what_and_page_
 
 
 async def test_operators_learn_by_which_subject_the_events_name_a_user(house: House) -> None:
-    subject = await house.gateway.scans.subject_for(Person("user", "u1"), house.clock())
+    subject = await house.provided(AdminUseCases).scans.subject_for(Person("user", "u1"), house.clock())
     assert (await house.http.get("/admin/subject", params={"user_id": "u1"})).json() == {"subject": subject}
     assert (await house.http.get("/admin/subject", params={"user_id": "nobody"})).json() == {"subject": None}
 
@@ -74,7 +77,8 @@ class Desk:
 @pytest.fixture
 def desk(house: House) -> Desk:
     desk = Desk()
-    object.__setattr__(house.gateway, "rollout", HttpRolloutDesk("http://rollout", transport=httpx2.MockTransport(desk)))
+    rollout = HttpRolloutClient("http://rollout", transport=httpx2.MockTransport(desk))
+    house.provide(replace(house.provided(AdminUseCases), rollout=rollout))
     return desk
 
 

@@ -7,7 +7,7 @@ from fastapi import Request
 from starlette.types import Message
 
 from savo_gateway.errors import InvalidRequestError, UploadRefusedError
-from savo_gateway.http.bodies import Received, receive
+from savo_gateway.http.bodies import Upload, receive
 from savo_gateway.photos.uploads import UploadLimits
 
 LIMITS = UploadLimits(max_bytes=4_000_000)
@@ -23,7 +23,7 @@ def form(*parts: bytes) -> bytes:
     return b"".join(parts) + b"--savory--\r\n"
 
 
-async def received(body: bytes, piece: int) -> Received:
+async def received(body: bytes, piece: int) -> Upload:
     """The body as a form that comes in pieces of that many bytes."""
     return await receive(streamed(body[at : at + piece] for at in range(0, len(body), piece)), LIMITS)
 
@@ -46,7 +46,7 @@ class _Wire:
 @pytest.mark.parametrize("piece", [1, 2, 7, 64, 100_000])
 async def test_a_form_is_the_same_however_the_network_cuts_it(piece: int) -> None:
     body = form(part("storage_location", b"fridge"), part("image", PHOTO, "p.jpg"), part("device_info", "Küche\r\n--sav".encode()), part("user_id", b" "))
-    assert await received(body, piece) == Received(PHOTO, {"storage_location": "fridge", "device_info": "Küche\r\n--sav"})
+    assert await received(body, piece) == Upload(PHOTO, {"storage_location": "fridge", "device_info": "Küche\r\n--sav"})
 
 
 async def test_a_form_without_an_announced_length_is_refused_where_it_passes_the_limit() -> None:

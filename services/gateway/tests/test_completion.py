@@ -12,7 +12,7 @@ from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.adapters.tables import ScanRow
 from savo_gateway.ports import ScanStore
 from savo_gateway.scans.completion import FinishScans, SweepScans
-from savo_gateway.scans.long_polling import LookForAnswers, WaitForScan, Wakes
+from savo_gateway.scans.long_polling import LookForAnswers, Waiters, WaitForScan
 from savo_runtime.testing import RecordingOutbox
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House
@@ -21,7 +21,7 @@ from services.gateway.tests.photos import photo
 
 def sweeper(house: Any) -> SweepScans:
     scans = SqlScans(house.runtime.database, house.runtime.outbox)
-    return SweepScans(scans, FinishScans(scans, Wakes(), house.clock), house.clock)
+    return SweepScans(scans, FinishScans(scans, Waiters(), house.clock), house.clock)
 
 
 def failed(requested: ScanRequested, house: Any, code: FailureCode = FailureCode.PROVIDER_FAILED) -> ScanFailed:
@@ -85,29 +85,29 @@ async def test_only_a_broker_that_forgets_is_asked_again(house: House) -> None:
 
 async def test_an_answer_that_another_replica_heard_is_found(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
-    scans, wakes = SqlScans(house.runtime.database, house.runtime.outbox), Wakes()
-    waiting = asyncio.create_task(WaitForScan(scans, wakes)(requested.scan_id, 30))
-    look = LookForAnswers(scans, wakes)
-    while not wakes.awaited():
+    scans, waiters = SqlScans(house.runtime.database, house.runtime.outbox), Waiters()
+    waiting = asyncio.create_task(WaitForScan(scans, waiters)(requested.scan_id, 30))
+    look = LookForAnswers(scans, waiters)
+    while not waiters.awaited():
         await asyncio.sleep(0)
     await look.look()
     assert not waiting.done()
     await house.hear(completed(requested, tomato()))
     await look.look()
     assert (await waiting).done
-    assert wakes.awaited() == []
+    assert waiters.awaited() == []
 
 
 async def test_an_answer_that_was_heard_here_is_given_without_a_look_into_the_database(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
-    scans, wakes = SqlScans(house.runtime.database, house.runtime.outbox), Wakes()
+    scans, waiters = SqlScans(house.runtime.database, house.runtime.outbox), Waiters()
     queued = await scans.find(requested.scan_id)
     assert queued is not None
     no_database = cast(ScanStore, object())
-    waiting = asyncio.create_task(WaitForScan(no_database, wakes)(requested.scan_id, 30, known=queued))
-    while not wakes.awaited():
+    waiting = asyncio.create_task(WaitForScan(no_database, waiters)(requested.scan_id, 30, known=queued))
+    while not waiters.awaited():
         await asyncio.sleep(0)
-    await FinishScans(scans, wakes, house.clock).complete(completed(requested, tomato()))
+    await FinishScans(scans, waiters, house.clock).complete(completed(requested, tomato()))
     assert await waiting == await scans.find(requested.scan_id)
 
 

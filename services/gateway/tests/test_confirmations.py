@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savo_contracts.scans import Action, BoxSource, FailureCode, ScanConfirmed, ScanFailed, ServedBy
-from savo_gateway.confirmations.confirmation import ConfirmationRequest
-from savo_gateway.confirmations.edit_merging import settle
+from savo_gateway.confirmations.edit_merging import merge_edits
+from savo_gateway.confirmations.records import ConfirmationRequest
 from services.gateway.tests.events import box, completed, tomato
 from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
@@ -25,7 +25,7 @@ def said(*items: dict[str, Any], **rest: Any) -> ConfirmationRequest:
 
 
 def settled(detections: Any, *requests: Any) -> Any:
-    return settle(detections, ServedBy.CUSTOM, requests)
+    return merge_edits(detections, ServedBy.CUSTOM, requests)
 
 
 async def confirmed(house: House, requested: Any, body: Any) -> Any:

@@ -13,7 +13,7 @@ from savo_contracts.models import ModelRegistered
 from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.samples import RejectionReason, SampleErased, SampleRejected, SampleStored, Split
 from savo_contracts.training import Evaluation, RunOutcome, TrainingFinished
-from savo_gateway.figures.goals import GOALS, Goal, standing
+from savo_gateway.figures.goals import GOALS, Goal, goal_status
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
@@ -150,10 +150,10 @@ async def test_recipes_are_kept_for_later(house: House) -> None:
 def test_what_grows_is_on_course_when_it_is_as_far_as_the_time() -> None:
     goal = next(goal for goal in GOALS if goal.figure == Goal.SAMPLES and goal.days == 30)
     at = MONDAY + timedelta(days=3)
-    assert standing(goal, 1000, MONDAY, at).on_course
-    assert not standing(goal, 999, MONDAY, at).on_course
-    assert standing(goal, 999, None, at).on_course is None
-    assert standing(goal, 10_000, MONDAY, MONDAY + timedelta(days=400)).reached
+    assert goal_status(goal, 1000, MONDAY, at).on_course
+    assert not goal_status(goal, 999, MONDAY, at).on_course
+    assert goal_status(goal, 999, None, at).on_course is None
+    assert goal_status(goal, 10_000, MONDAY, MONDAY + timedelta(days=400)).reached
 
 
 async def test_samples_are_counted_by_their_day_over_four_weeks_and_erased_ones_are_not(house: House) -> None:

@@ -12,7 +12,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from savo_gateway.access.callers import AccessPolicy, CheckCaller, Mode, Principal, Scope
+from savo_gateway.access.callers import AccessPolicy, CheckCaller, Mode
+from savo_gateway.access.records import Principal, Scope
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.commands import register
 from savo_gateway.errors import UnauthorizedError

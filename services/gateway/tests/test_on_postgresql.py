@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 
 from savo_contracts.scans import ScanConfirmed, ScanRequested
 from savo_gateway.adapters.scan_store import SqlScans
-from savo_gateway.confirmations.confirmation import ConfirmationRequest
-from savo_gateway.scans.acceptance import ScanOrder
+from savo_gateway.confirmations.records import ConfirmationRequest
+from savo_gateway.http.scan_routes import ScanUseCases
+from savo_gateway.scans.records import ScanUpload
 from savo_runtime.database import Database
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House, furnished
@@ -77,8 +79,8 @@ async def test_equal_requests_at_several_replicas_are_one_scan(house: House, pos
     sent: list[Any] = []
 
     async def send(replica: SqlScans) -> None:
-        accept = replace(house.gateway.accept, scans=replica, _first={})
-        sent.append((await accept(ScanOrder(photo(), idempotency_key="k"))).scan_id)
+        accept = replace(house.provided(ScanUseCases).accept, scans=replica, _locks=WeakValueDictionary())
+        sent.append((await accept(ScanUpload(data=photo(), idempotency_key="k"))).scan_id)
 
     await asyncio.gather(*(send(replica) for replica in replicas for _ in range(4)))
     assert len(set(sent)) == 1

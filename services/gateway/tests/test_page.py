@@ -17,8 +17,10 @@ from PIL import Image
 from playwright.async_api import Page, async_playwright, expect
 
 from savo_contracts.scans import Action, BoxSource, ScanConfirmed, ScanRequested
-from savo_gateway.access.callers import Scope, create_key
+from savo_gateway.access.api_keys import create_key
+from savo_gateway.access.records import Scope
 from savo_gateway.adapters.key_store import SqlKeys
+from savo_gateway.http.page_routes import PageOptions
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
@@ -192,7 +194,7 @@ async def test_a_stand_in_is_called_one(house: House, address: str, page: Page, 
 
 
 async def test_where_consent_is_asked_the_page_asks_for_it(house: House, address: str, page: Page, tmp_path: Path) -> None:
-    cast(Any, house.service.app).state.gateway = replace(house.gateway, asks_consent=True)
+    house.provide(replace(house.provided(PageOptions), asks_consent=True))
     (tmp_path / "fridge.jpg").write_bytes(photo(320, 240))
     await page.goto(address)
     refusing = await sent(house, page, tmp_path / "fridge.jpg")

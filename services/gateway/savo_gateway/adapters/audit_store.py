@@ -23,7 +23,12 @@ class SqlAuditLog:
     database: Database
 
     async def keep(self, entry: AuditRecorded, event_id: UUID) -> bool:
-        values = {"action": entry.action, "about": entry.about, "entry": entry.model_dump(mode="json"), "recorded_at": entry.recorded_at}
+        values = {
+            "action": entry.action,
+            "about": entry.about,
+            "entry": entry.model_dump(mode="json"),
+            "recorded_at": entry.recorded_at,
+        }
         async with self.database.session() as session:
             return await insert_once(session, AuditRow, {"event_id": event_id, **values})
 

@@ -1,4 +1,4 @@
-"""Which week's digest was sent, in SQL: whoever adds the row first sends it."""
+"""Which week's digest was sent, in SQL: the host that adds the row first sends it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The projections behind the statistics, in SQL: written by events, summed on request.
 
-Events may come twice and out of order, so each write compares times and keeps the newer word.
+Events may come twice and out of order, so each write compares times and keeps the newer one.
 """
 
 from __future__ import annotations
@@ -16,8 +16,17 @@ from savo_contracts.models import ModelRegistered
 from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
 from savo_contracts.training import TrainingFinished
-from savo_gateway.adapters.tables import ModelRow, RecipesRow, RejectionRow, RunRow, SampleLabelRow, SampleRow, ScanRow, UploadRefusalRow
-from savo_gateway.figures.summaries import Figures, StoredFigures, TrainingRun
+from savo_gateway.adapters.tables import (
+    ModelRow,
+    RecipesRow,
+    RejectionRow,
+    RunRow,
+    SampleLabelRow,
+    SampleRow,
+    ScanRow,
+    UploadRefusalRow,
+)
+from savo_gateway.figures.records import Figures, StoredFigures, TrainingRun
 from savo_runtime.database import Database, insert_once, upsert
 
 __all__ = ["SqlFigures"]
@@ -27,7 +36,7 @@ RUNS_SHOWN = 20
 
 @dataclass(frozen=True)
 class SqlFigures:
-    """`ports.FigureStore`, and the projections that feed it."""
+    """`ports.FigureStore`, `ports.Projections` and `ports.RefusedUploads`."""
 
     database: Database
 
@@ -48,7 +57,14 @@ class SqlFigures:
             row = await session.get(SampleRow, erased.sha256)
             if row is not None and row.changed_at > erased.erased_at:
                 return
-            values = {"detections": 0, "bytes": 0, "revision": 0, "erased": True, "first_stored_at": erased.erased_at, "changed_at": erased.erased_at}
+            values = {
+                "detections": 0,
+                "bytes": 0,
+                "revision": 0,
+                "erased": True,
+                "first_stored_at": erased.erased_at,
+                "changed_at": erased.erased_at,
+            }
             await upsert(session, SampleRow, {"sha256": erased.sha256, "scan_id": erased.scan_id, **values}, ["sha256"])
             await session.execute(delete(SampleLabelRow).where(SampleLabelRow.sha256 == erased.sha256))
 
@@ -59,23 +75,42 @@ class SqlFigures:
             if row is not None and row.rejected_at >= rejected.rejected_at:
                 return
             stored_since = sample is not None and sample.scan_id == rejected.scan_id and not sample.erased and sample.changed_at >= rejected.rejected_at
-            values = {"sha256": rejected.sha256, "reason": rejected.reason.value, "detail": rejected.detail, "rejected_at": rejected.rejected_at}
+            values = {
+                "sha256": rejected.sha256,
+                "reason": rejected.reason.value,
+                "detail": rejected.detail,
+                "rejected_at": rejected.rejected_at,
+            }
             await upsert(session, RejectionRow, {"scan_id": rejected.scan_id, "lifted": stored_since, **values}, ["scan_id"])
 
     async def training_finished(self, finished: TrainingFinished) -> None:
-        values = {"run_id": finished.run_id, "event": finished.model_dump(mode="json"), "finished_at": finished.finished_at}
+        values = {
+            "run_id": finished.run_id,
+            "event": finished.model_dump(mode="json"),
+            "finished_at": finished.finished_at,
+        }
         async with self.database.session() as session:
             await upsert(session, RunRow, values, ["run_id"])
 
     async def model_registered(self, model: ModelRegistered) -> None:
-        values = {"version": model.version, "map50": model.evaluation.map50, "event": model.model_dump(mode="json"), "registered_at": model.registered_at}
+        values = {
+            "version": model.version,
+            "map50": model.evaluation.map50,
+            "event": model.model_dump(mode="json"),
+            "registered_at": model.registered_at,
+        }
         async with self.database.session() as session:
             await upsert(session, ModelRow, values, ["version"])
 
     async def recipes_suggested(self, suggested: RecipesSuggested) -> None:
         whose = {"recipe_id": suggested.recipe_id, "scan_id": suggested.scan_id, "subject": suggested.subject}
         async with self.database.session() as session:
-            await upsert(session, RecipesRow, {**whose, "event": suggested.model_dump(mode="json"), "suggested_at": suggested.suggested_at}, ["recipe_id"])
+            await upsert(
+                session,
+                RecipesRow,
+                {**whose, "event": suggested.model_dump(mode="json"), "suggested_at": suggested.suggested_at},
+                ["recipe_id"],
+            )
 
     async def count_refused_upload(self, reason: str) -> None:
         async with self.database.session() as session:
@@ -134,14 +169,25 @@ async def _stored_figures(session: AsyncSession, today: datetime, week: datetime
     )
     total, of_today, of_week, detections, size = samples.one()
     scans = await session.execute(
-        select(func.count(), func.coalesce(func.sum(case((ScanRow.edited.is_(True), 1), else_=0)), 0), func.max(ScanRow.confirmed_at)).where(
-            ScanRow.confirmed_at.is_not(None)
-        )
+        select(
+            func.count(),
+            func.coalesce(func.sum(case((ScanRow.edited.is_(True), 1), else_=0)), 0),
+            func.max(ScanRow.confirmed_at),
+        ).where(ScanRow.confirmed_at.is_not(None))
     )
     confirmed, edited, confirmed_at = scans.one()
     changed_at = await session.scalar(select(func.max(SampleRow.changed_at)))
     newest = max((moment for moment in (changed_at, confirmed_at) if moment), default=None)
-    return StoredFigures(total, of_today, of_week, int(detections), int(size), confirmed, int(edited), newest)
+    return StoredFigures(
+        total_samples=total,
+        samples_today=of_today,
+        samples_this_week=of_week,
+        detections=int(detections),
+        bytes=int(size),
+        confirmed_scans=confirmed,
+        edited_scans=int(edited),
+        last_updated=newest,
+    )
 
 
 async def _counted(session: AsyncSession, query: Any) -> dict[str, int]:

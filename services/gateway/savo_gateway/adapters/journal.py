@@ -1,4 +1,4 @@
-"""Where the events of each scan stand in Kafka: those that the gateway reads, and those that its outbox published."""
+"""Positions in Kafka of each scan's events: those that the gateway reads, and those that its outbox published."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from savo_contracts.envelope import Envelope, RecordRef
 from savo_contracts.samples import SampleRejected
 from savo_contracts.scans import ScanFailed
 from savo_gateway.adapters.tables import RecordRow
-from savo_gateway.scans.trace import Passage
+from savo_gateway.scans.records import JournalEntry
 from savo_runtime.database import Database, insert_once
 from savo_runtime.messaging.consuming.subscriptions import Outcome, Subscription
 from savo_runtime.messaging.publishing.tables import OutboxRow
@@ -31,19 +31,20 @@ class SqlJournal:
 
     database: Database
 
-    async def of_scan(self, scan_id: str) -> Sequence[Passage]:
+    async def of_scan(self, scan_id: str) -> Sequence[JournalEntry]:
         query = select(RecordRow).where(RecordRow.scan_id == scan_id).order_by(RecordRow.published_at, RecordRow.topic, RecordRow.offset)
         async with self.database.session(read_only=True) as session:
-            return [_passage(row) for row in await session.scalars(query)]
+            return [_entry(row) for row in await session.scalars(query)]
 
-    def noting(self, subscription: Subscription) -> Subscription:
-        """The same subscription; what it was handed is noted here once its work is done."""
+    def recording(self, subscription: Subscription) -> Subscription:
+        """The same subscription; each event's position is recorded here once it is handled."""
 
         async def handle(envelope: Envelope[Any]) -> Outcome:
             outcome = await subscription.handle(envelope)
             if envelope.record is not None:
+                scan_id, note = envelope.event.scan_id, _note_of(envelope.event)
                 async with self.database.session() as session:
-                    await _note(session, envelope.event.scan_id, str(envelope.id), envelope.record, _note_of(envelope.event))
+                    await _record(session, scan_id, str(envelope.id), envelope.record, note)
             return outcome
 
         return replace(subscription, handle=handle)
@@ -52,13 +53,21 @@ class SqlJournal:
         """`Service.on_published`: events of scans among what the outbox sent."""
         for row, record in placed:
             if scan_id := json.loads(row.body).get("scan_id"):
-                await _note(session, scan_id, str(row.event_id), record, "")
+                await _record(session, scan_id, str(row.event_id), record, "")
 
 
-async def _note(session: AsyncSession, scan_id: str, event_id: str, record: RecordRef, note: str) -> None:
-    where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    told = {"scan_id": scan_id, "event_id": event_id, "published_at": record.at, "heard_at": datetime.now(UTC), "note": note[:_NOTE_LENGTH]}
-    await insert_once(session, RecordRow, {**where, **told})
+async def _record(session: AsyncSession, scan_id: str, event_id: str, record: RecordRef, note: str) -> None:
+    values = {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "scan_id": scan_id,
+        "event_id": event_id,
+        "published_at": record.at,
+        "heard_at": datetime.now(UTC),
+        "note": note[:_NOTE_LENGTH],
+    }
+    await insert_once(session, RecordRow, values)
 
 
 def _note_of(event: Any) -> str:
@@ -67,5 +76,13 @@ def _note_of(event: Any) -> str:
     return event.code.value if isinstance(event, ScanFailed) else ""
 
 
-def _passage(row: RecordRow) -> Passage:
-    return Passage(row.topic, row.partition, row.offset, row.event_id, row.published_at, row.heard_at, row.note)
+def _entry(row: RecordRow) -> JournalEntry:
+    return JournalEntry(
+        topic=row.topic,
+        partition=row.partition,
+        offset=row.offset,
+        event_id=row.event_id,
+        published_at=row.published_at,
+        heard_at=row.heard_at,
+        note=row.note,
+    )

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import CursorResult, select, update
 
-from savo_gateway.access.callers import ApiKey, Scope
+from savo_gateway.access.records import ApiKey, Scope
 from savo_gateway.adapters.tables import ApiKeyRow
 from savo_runtime.database import Database
 
@@ -16,14 +16,22 @@ __all__ = ["SqlKeys"]
 
 @dataclass(frozen=True)
 class SqlKeys:
-    """`access.KeyStore`."""
+    """`ports.KeyStore`."""
 
     database: Database
 
     async def add_key(self, key: ApiKey) -> None:
         scopes = " ".join(sorted(scope.value for scope in key.scopes))
         async with self.database.session() as session:
-            session.add(ApiKeyRow(key_id=key.key_id, name=key.name, secret_sha256=key.secret_sha256, scopes=scopes, created_at=key.created_at))
+            session.add(
+                ApiKeyRow(
+                    key_id=key.key_id,
+                    name=key.name,
+                    secret_sha256=key.secret_sha256,
+                    scopes=scopes,
+                    created_at=key.created_at,
+                )
+            )
 
     async def find_key(self, key_id: str) -> ApiKey | None:
         async with self.database.session(read_only=True) as session:
@@ -42,4 +50,11 @@ class SqlKeys:
 
 
 def _to_key(row: ApiKeyRow) -> ApiKey:
-    return ApiKey(row.key_id, row.name, row.secret_sha256, frozenset(Scope(scope) for scope in row.scopes.split()), row.created_at, row.revoked_at)
+    return ApiKey(
+        row.key_id,
+        row.name,
+        row.secret_sha256,
+        frozenset(Scope(scope) for scope in row.scopes.split()),
+        row.created_at,
+        row.revoked_at,
+    )

@@ -1,4 +1,4 @@
-"""What of the gateway's database comes from topics, and can be built anew from them."""
+"""The part of the gateway's database that comes from topics and can be rebuilt from them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,18 @@ from savo_gateway import handlers
 from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.figure_store import SqlFigures
 from savo_gateway.adapters.rows import write_answer, write_failure
-from savo_gateway.adapters.tables import AuditRow, Base, ModelRow, RecipesRow, RejectionRow, RunRow, SampleLabelRow, SampleRow, ScanRow
-from savo_gateway.scans.acceptance import ScanStatus
+from savo_gateway.adapters.tables import (
+    AuditRow,
+    Base,
+    ModelRow,
+    RecipesRow,
+    RejectionRow,
+    RunRow,
+    SampleLabelRow,
+    SampleRow,
+    ScanRow,
+)
+from savo_gateway.scans.records import ScanStatus
 from savo_runtime.database import Database
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
 from savo_runtime.projection import Fold, ProjectedTable, Projection
@@ -37,12 +47,12 @@ from savo_runtime.settings import RuntimeSettings
 __all__ = ["PROJECTION"]
 
 ENDS = ("status", "result", "cost_usd", "error_code", "error_message", "edited", "confirmed_at")
-"""Columns of a scan that events tell; the others were written when its photo was accepted."""
+"""Columns of a scan that events write; the others were written when its photo was accepted."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The ends of scans into rows that are there, as the live gateway writes them, without anybody told."""
+    """Results of scans into rows that are there, as the live gateway writes them; no waiter is woken."""
 
     database: Database
     clock: Callable[[], datetime]
@@ -90,7 +100,10 @@ def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
         handlers.on_recipes_suggested,
     )
     of_scans = (on_completed, on_failed, on_confirmed)
-    bound = [*(bind(handler, projections=figures) for handler in of_figures), *(bind(handler, answers=answers) for handler in of_scans)]
+    bound = [
+        *(bind(handler, projections=figures) for handler in of_figures),
+        *(bind(handler, answers=answers) for handler in of_scans),
+    ]
     return Fold([*bound, bind(handlers.on_audit_recorded, audit_log=SqlAuditLog(runtime.database))])
 
 

@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import ScanCompleted, StorageLocation
-from savo_gateway.access.callers import Person
+from savo_gateway.access.records import Person
 from savo_gateway.adapters.rows import subject_for
 from savo_gateway.adapters.tables import PhotoOwnerRow, ReportedPhotoRow, ScanRow, SubjectRow
-from savo_gateway.confirmations.submissions import KeptPhoto
+from savo_gateway.confirmations.records import KeptPhoto
 from savo_gateway.errors import InvalidRequestError
 from savo_gateway.photos.uploads import Photo
-from savo_gateway.scans.acceptance import ScanStatus
+from savo_gateway.scans.records import ScanStatus
 from savo_runtime.database import Database, insert_once
 
 __all__ = ["SqlReportedScans"]
@@ -33,9 +33,20 @@ class SqlReportedScans:
         async with self.database.session() as session:
             await _refuse_another_photo(session, scan_id, photo.sha256)
             subject, anonymous = await subject_for(session, person, now)
-            row = {"scan_id": scan_id, "sha256": photo.sha256, "subject": subject, "anonymous": anonymous, "image": image, "uploaded_at": now}
+            row = {
+                "scan_id": scan_id,
+                "sha256": photo.sha256,
+                "subject": subject,
+                "anonymous": anonymous,
+                "image": image,
+                "uploaded_at": now,
+            }
             if await insert_once(session, ReportedPhotoRow, row):
-                await insert_once(session, PhotoOwnerRow, {"subject": subject, "sha256": photo.sha256, "image": image, "first_at": now})
+                await insert_once(
+                    session,
+                    PhotoOwnerRow,
+                    {"subject": subject, "sha256": photo.sha256, "image": image, "first_at": now},
+                )
 
     async def kept_photo(self, image_hash: str, scan_id: str, person: Person | None) -> KeptPhoto | None:
         async with self.database.session() as session:
@@ -46,7 +57,12 @@ class SqlReportedScans:
                 await _claim(session, reported, person)
             elif not reported.anonymous and (person is None or await _subject_of(session, person) != reported.subject):
                 return None
-            return KeptPhoto(ImageRef.model_validate(reported.image), reported.subject, reported.anonymous, reported.uploaded_at)
+            return KeptPhoto(
+                image=ImageRef.model_validate(reported.image),
+                subject=reported.subject,
+                anonymous=reported.anonymous,
+                uploaded_at=reported.uploaded_at,
+            )
 
     async def add_reported(self, result: ScanCompleted, storage_location: StorageLocation | None, device_info: str | None) -> None:
         values = {
@@ -76,16 +92,28 @@ async def _refuse_another_photo(session: AsyncSession, scan_id: str, sha256: str
 
 
 async def _claim(session: AsyncSession, reported: ReportedPhotoRow, person: Person) -> None:
-    """Nobody was named at the upload; the scan id, which only the uploader was told, is the proof that it is this person's."""
+    """Make an anonymous photo this person's: the scan id, which only the uploader got, is the proof."""
     reported.subject, reported.anonymous = await subject_for(session, person, reported.uploaded_at)
-    owner = {"subject": reported.subject, "sha256": reported.sha256, "image": reported.image, "first_at": reported.uploaded_at}
+    owner = {
+        "subject": reported.subject,
+        "sha256": reported.sha256,
+        "image": reported.image,
+        "first_at": reported.uploaded_at,
+    }
     await insert_once(session, PhotoOwnerRow, owner)
 
 
 async def _owned_photo(session: AsyncSession, image_hash: str, person: Person) -> KeptPhoto | None:
     subject = await _subject_of(session, person)
     owned = await session.get(PhotoOwnerRow, (subject, image_hash)) if subject else None
-    return KeptPhoto(ImageRef.model_validate(owned.image), owned.subject, False, owned.first_at) if owned else None
+    if owned is None:
+        return None
+    return KeptPhoto(
+        image=ImageRef.model_validate(owned.image),
+        subject=owned.subject,
+        anonymous=False,
+        uploaded_at=owned.first_at,
+    )
 
 
 async def _subject_of(session: AsyncSession, person: Person) -> str | None:

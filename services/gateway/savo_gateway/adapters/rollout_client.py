@@ -8,13 +8,13 @@ import httpx2
 
 from savo_gateway.errors import RolloutAwayError
 
-__all__ = ["HttpRolloutDesk"]
+__all__ = ["HttpRolloutClient"]
 
 SECONDS = 5.0
 
 
-class HttpRolloutDesk:
-    """`ports.RolloutDesk`. `url` None: nobody told where it is."""
+class HttpRolloutClient:
+    """`ports.RolloutClient`. `url` None: SAVO_ROLLOUT_URL is not set."""
 
     def __init__(self, url: str | None, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
         self._url = url and url.rstrip("/")

@@ -1,4 +1,4 @@
-"""Between rows and the domain's own forms."""
+"""Between rows and the domain's records."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed, StorageLocation
-from savo_gateway.access.callers import Person
+from savo_gateway.access.records import Person
 from savo_gateway.adapters.tables import ConfirmationRow, ScanRow, SubjectRow
-from savo_gateway.confirmations.confirmation import ConfirmationRequest
-from savo_gateway.confirmations.edit_merging import settle
-from savo_gateway.scans.acceptance import Confirmation, RefusedWord, Scan, ScanError, ScanStatus
+from savo_gateway.confirmations.edit_merging import merge_edits
+from savo_gateway.confirmations.records import ConfirmationRequest
+from savo_gateway.scans.records import Confirmation, RefusedConfirmation, Scan, ScanError, ScanStatus
 from savo_runtime.database import insert_once
 
 __all__ = ["subject_for", "to_confirmation", "to_requests", "to_scan", "write_answer", "write_failure"]
 
 
 async def subject_for(session: AsyncSession, person: Person | None, now: datetime) -> tuple[str, bool]:
-    """The person's subject, made on first sight, and whether nobody was named: then it is a new one each time."""
+    """The person's subject, created when there is none, and whether the scan is anonymous: then it is always a new one."""
     fresh = uuid4().hex
     if person is None:
         return fresh, True
@@ -32,8 +32,13 @@ async def subject_for(session: AsyncSession, person: Person | None, now: datetim
     return found, False
 
 
-def to_scan(row: ScanRow, words: Sequence[ConfirmationRow] = (), *, result: ScanCompleted | None = None) -> Scan:
-    """`result`: the row's own, where it is at hand."""
+def to_scan(
+    row: ScanRow,
+    revisions: Sequence[ConfirmationRow] = (),
+    *,
+    result: ScanCompleted | None = None,
+) -> Scan:
+    """`revisions`: all confirmations of the scan, in order. `result`: the row's own, where it is at hand."""
     result = result or (ScanCompleted.model_validate(row.result) if row.result else None)
     return Scan(
         scan_id=row.scan_id,
@@ -49,25 +54,35 @@ def to_scan(row: ScanRow, words: Sequence[ConfirmationRow] = (), *, result: Scan
         result=result,
         error=ScanError(FailureCode(row.error_code), row.error_message or "") if row.error_code else None,
         finished_at=row.finished_at,
-        confirmation=to_confirmation(result, words),
+        confirmation=to_confirmation(result, revisions),
     )
 
 
-def to_confirmation(result: ScanCompleted | None, words: Sequence[ConfirmationRow]) -> Confirmation | None:
-    if not words:
+def to_confirmation(result: ScanCompleted | None, revisions: Sequence[ConfirmationRow]) -> Confirmation | None:
+    if not revisions:
         return None
-    settled = settle(result.items if result else None, result.served_by if result else None, to_requests(words))
-    last = ([word for place, word in enumerate(words) if place not in settled.refused] or words)[-1]
-    refused = tuple(RefusedWord(words[place].revision, flaws) for place, flaws in settled.refused.items())
-    return Confirmation(last.revision, last.published, settled.items, settled.nothing_missing, last.confirmed_at, settled.unspoken, refused)
+    detections, served_by = (result.items, result.served_by) if result else (None, None)
+    merged = merge_edits(detections, served_by, to_requests(revisions))
+    counting = [row for index, row in enumerate(revisions) if index not in merged.refused]
+    newest = (counting or revisions)[-1]
+    refused = [RefusedConfirmation(revisions[index].revision, errors) for index, errors in merged.refused.items()]
+    return Confirmation(
+        revision=newest.revision,
+        published=newest.published,
+        items=merged.items,
+        nothing_missing=merged.nothing_missing,
+        confirmed_at=newest.confirmed_at,
+        unspoken=merged.unspoken,
+        refused=tuple(refused),
+    )
 
 
-def to_requests(words: Sequence[ConfirmationRow]) -> list[ConfirmationRequest]:
-    return [ConfirmationRequest.model_validate(word.request) for word in words]
+def to_requests(revisions: Sequence[ConfirmationRow]) -> list[ConfirmationRequest]:
+    return [ConfirmationRequest.model_validate(row.request) for row in revisions]
 
 
 def write_answer(row: ScanRow, completed: ScanCompleted, now: datetime) -> bool:
-    """False when the scan had its end before."""
+    """False when the scan was completed or failed before."""
     # A result that was paid for counts even when the sweeper had given the scan up.
     if not (row.status == ScanStatus.QUEUED or row.error_code == FailureCode.EXPIRED):
         return False
@@ -77,7 +92,7 @@ def write_answer(row: ScanRow, completed: ScanCompleted, now: datetime) -> bool:
 
 
 def write_failure(row: ScanRow, failed: ScanFailed, now: datetime) -> bool:
-    """False when the scan had its end before."""
+    """False when the scan was completed or failed before."""
     if row.status != ScanStatus.QUEUED:
         return False
     row.status, row.finished_at = ScanStatus.FAILED.value, now

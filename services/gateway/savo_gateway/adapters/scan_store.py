@@ -12,14 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import named_id
 from savo_contracts.figures import is_edited
-from savo_contracts.scans import ScanCompleted, ScanFailed
-from savo_gateway.access.callers import Person
+from savo_contracts.scans import ConfirmedItem, ScanCompleted, ScanFailed
+from savo_gateway.access.records import Person
 from savo_gateway.adapters.rows import subject_for, to_requests, to_scan, write_answer, write_failure
 from savo_gateway.adapters.tables import ConfirmationRow, IdempotencyRow, PhotoOwnerRow, ScanRow, SubjectRow
-from savo_gateway.confirmations.confirmation import ConfirmationRequest, Confirmed, check_may_confirm, confirmed_event
-from savo_gateway.confirmations.edit_merging import check_possible, settle
+from savo_gateway.confirmations.confirmation import check_may_confirm, confirmed_event
+from savo_gateway.confirmations.edit_merging import check_fits, merge_edits
+from savo_gateway.confirmations.records import ConfirmationRequest, Confirmed
 from savo_gateway.errors import IdempotencyKeyReusedError, ScanNotFoundError
-from savo_gateway.scans.acceptance import IdempotencyClaim, NewScan, Scan, ScanStatus, requested
+from savo_gateway.scans.acceptance import requested_event
+from savo_gateway.scans.records import IdempotencyClaim, NewScan, Scan, ScanStatus
 from savo_runtime.database import Database, insert_all, insert_once
 from savo_runtime.messaging.publishing.outbox import Outbox
 
@@ -43,18 +45,23 @@ class SqlScans:
                 scan = await _claimed(session, new.claim)
                 assert scan is not None
                 return scan
-            scan = _queued(new, *await subject_for(session, new.person, new.requested_at))
+            scan = _queued(new, *await subject_for(session, new.details.person, new.requested_at))
             values = _new_values(scan, new)
             await insert_all(session, ScanRow, [values])
-            owner = {"subject": scan.subject, "sha256": new.photo.sha256, "image": values["image"], "first_at": new.requested_at}
+            owner = {
+                "subject": scan.subject,
+                "sha256": new.photo.sha256,
+                "image": values["image"],
+                "first_at": new.requested_at,
+            }
             await insert_once(session, PhotoOwnerRow, owner)
-            await self.outbox.add(session, requested(scan), event_id=named_id(f"scan-requested/{scan.scan_id}"))
+            await self.outbox.add(session, requested_event(scan), event_id=named_id(f"scan-requested/{scan.scan_id}"))
             return scan
 
     async def find(self, scan_id: str) -> Scan | None:
         async with self.database.session(read_only=True) as session:
             row = await session.get(ScanRow, scan_id)
-            return to_scan(row, await _words(session, scan_id)) if row else None
+            return to_scan(row, await _revisions(session, scan_id)) if row else None
 
     async def done_among(self, scan_ids: Sequence[str]) -> Sequence[str]:
         done = select(ScanRow.scan_id).where(ScanRow.scan_id.in_(scan_ids), ScanRow.status != ScanStatus.QUEUED.value)
@@ -68,8 +75,9 @@ class SqlScans:
         async with self.database.session(read_only=True) as session:
             rows = (await session.scalars(query)).all()
             of_scans = ConfirmationRow.scan_id.in_([row.scan_id for row in rows])
-            words = await session.scalars(select(ConfirmationRow).where(of_scans).order_by(ConfirmationRow.scan_id, ConfirmationRow.revision))
-            by_scan = {scan_id: list(group) for scan_id, group in groupby(words, key=lambda word: word.scan_id)}
+            of_rows = select(ConfirmationRow).where(of_scans)
+            confirmations = await session.scalars(of_rows.order_by(ConfirmationRow.scan_id, ConfirmationRow.revision))
+            by_scan = {scan_id: list(group) for scan_id, group in groupby(confirmations, key=lambda row: row.scan_id)}
             return [to_scan(row, by_scan.get(row.scan_id, [])) for row in rows]
 
     async def subject_of(self, person: Person) -> str | None:
@@ -86,9 +94,11 @@ class SqlScans:
             row = await _locked(session, completed.scan_id)
             if row is None or not write_answer(row, completed, now):
                 return None
-            # Nobody but this has changed the row: nothing was said of the scan yet.
-            words = await _words(session, row.scan_id) if row.changes > 1 else []
-            return await self._publish(session, row, words, now) if words else Confirmed(to_scan(row, result=completed))
+            # A row that only this transaction has changed has no confirmation.
+            revisions = await _revisions(session, row.scan_id) if row.changes > 1 else []
+            if not revisions:
+                return Confirmed(to_scan(row, result=completed))
+            return await self._publish(session, row, revisions, now)
 
     async def fail(self, failed: ScanFailed, now: datetime) -> bool:
         async with self.database.session() as session:
@@ -100,17 +110,25 @@ class SqlScans:
             row = await _locked(session, scan_id)
             if row is None:
                 raise ScanNotFoundError(scan_id)
-            words = await _words(session, scan_id)
-            scan = to_scan(row, words)
+            revisions = await _revisions(session, scan_id)
+            scan = to_scan(row, revisions)
             check_may_confirm(scan, request)
             if scan.result:
-                check_possible(scan.result.items, scan.result.served_by, to_requests(words), request)
-            if _says_nothing_new(scan, words, request):
+                check_fits(scan.result.items, scan.result.served_by, to_requests(revisions), request)
+            if _changes_nothing(scan, revisions, request):
                 return Confirmed(scan)
-            word = ConfirmationRow(scan_id=scan_id, revision=len(words) + 1, request=request.model_dump(mode="json"), published=False, confirmed_at=now)
-            session.add(word)
-            words = [*words, word]
-            return await self._publish(session, row, words, now) if scan.result else Confirmed(to_scan(row, words))
+            revision = ConfirmationRow(
+                scan_id=scan_id,
+                revision=len(revisions) + 1,
+                request=request.model_dump(mode="json"),
+                published=False,
+                confirmed_at=now,
+            )
+            session.add(revision)
+            revisions = [*revisions, revision]
+            if scan.result is None:
+                return Confirmed(to_scan(row, revisions))
+            return await self._publish(session, row, revisions, now)
 
     async def unfinished(self, *, expired_before: datetime | None = None, limit: int = 500) -> Sequence[Scan]:
         query = select(ScanRow).where(ScanRow.status == ScanStatus.QUEUED.value).order_by(ScanRow.expires_at).limit(limit)
@@ -121,53 +139,70 @@ class SqlScans:
 
     async def republish(self, scan: Scan) -> None:
         async with self.database.session() as session:
-            await self.outbox.add(session, requested(scan), event_id=named_id(f"scan-requested/{scan.scan_id}"))
+            await self.outbox.add(session, requested_event(scan), event_id=named_id(f"scan-requested/{scan.scan_id}"))
 
     async def forget_claims(self, older_than: datetime) -> int:
         async with self.database.session() as session:
             result = await session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < older_than))
             return result.rowcount if isinstance(result, CursorResult) else 0
 
-    async def _publish(self, session: AsyncSession, row: ScanRow, words: Sequence[ConfirmationRow], now: datetime) -> Confirmed:
-        """The whole of what was said and fits the answer, as one event under the last word's revision."""
+    async def _publish(
+        self,
+        session: AsyncSession,
+        row: ScanRow,
+        revisions: Sequence[ConfirmationRow],
+        now: datetime,
+    ) -> Confirmed:
+        """All revisions that fit the result, as one event under the number of the newest."""
         scan = to_scan(row)
         assert scan.result is not None
-        result, requests = scan.result, to_requests(words)
-        settled = settle(result.items, result.served_by, requests)
-        counting = [word for place, word in enumerate(words) if place not in settled.refused]
+        result, requests = scan.result, to_requests(revisions)
+        merged = merge_edits(result.items, result.served_by, requests)
+        counting = [revision for index, revision in enumerate(revisions) if index not in merged.refused]
         if not counting:
-            return Confirmed(to_scan(row, words))
-        revision = counting[-1].revision
-        told_before = [request for word, request in zip(words, requests, strict=True) if word.published]
-        before = settle(result.items, result.served_by, told_before).items if told_before else ()
-        edited = is_edited(settled.items)
+            return Confirmed(to_scan(row, revisions))
+        before = _published_items(result, revisions)
+        edited = is_edited(merged.items)
         is_first, newly_edited = row.confirmed_at is None, edited and not (row.confirmed_at and row.edited)
         row.edited, row.confirmed_at = edited, now
-        for word in counting:
-            word.published = True
-        event = confirmed_event(scan, result, settled, revision, now)
-        await self.outbox.add(session, event, event_id=named_id(f"scan-confirmed/{row.scan_id}/{revision}"))
-        news = tuple(item for item in settled.items if item not in before)
-        return Confirmed(to_scan(row, words), event, news, is_first=is_first, newly_edited=newly_edited)
+        for revision in counting:
+            revision.published = True
+        newest = counting[-1].revision
+        event = confirmed_event(scan, result, merged, revision=newest, now=now)
+        await self.outbox.add(session, event, event_id=named_id(f"scan-confirmed/{row.scan_id}/{newest}"))
+        return Confirmed(
+            to_scan(row, revisions),
+            event,
+            changed_items=tuple(item for item in merged.items if item not in before),
+            is_first=is_first,
+            newly_edited=newly_edited,
+        )
 
 
-def _says_nothing_new(scan: Scan, words: Sequence[ConfirmationRow], request: ConfirmationRequest) -> bool:
-    requests = to_requests(words)
+def _published_items(result: ScanCompleted, revisions: Sequence[ConfirmationRow]) -> tuple[ConfirmedItem, ...]:
+    """Items of the event that was published last."""
+    published = to_requests([revision for revision in revisions if revision.published])
+    return merge_edits(result.items, result.served_by, published).items if published else ()
+
+
+def _changes_nothing(scan: Scan, revisions: Sequence[ConfirmationRow], request: ConfirmationRequest) -> bool:
+    requests = to_requests(revisions)
     if scan.result is None:
         return bool(requests) and requests[-1] == request
-    if not any(word.published for word in words):
+    if not any(revision.published for revision in revisions):
         return False
-    return settle(scan.result.items, scan.result.served_by, [*requests, request]) == settle(scan.result.items, scan.result.served_by, requests)
+    items, served_by = scan.result.items, scan.result.served_by
+    return merge_edits(items, served_by, [*requests, request]) == merge_edits(items, served_by, requests)
 
 
 async def _locked(session: AsyncSession, scan_id: str) -> ScanRow | None:
-    """The row, kept from others until the transaction ends: a write first, which locks on PostgreSQL as on SQLite."""
+    """The row, locked until the transaction ends: a write first, which locks on PostgreSQL as on SQLite."""
     query = update(ScanRow).where(ScanRow.scan_id == scan_id).values(changes=ScanRow.changes + 1).returning(ScanRow)
     row: ScanRow | None = await session.scalar(query, execution_options={"synchronize_session": False})
     return row
 
 
-async def _words(session: AsyncSession, scan_id: str) -> list[ConfirmationRow]:
+async def _revisions(session: AsyncSession, scan_id: str) -> list[ConfirmationRow]:
     return list(await session.scalars(select(ConfirmationRow).where(ConfirmationRow.scan_id == scan_id).order_by(ConfirmationRow.revision)))
 
 
@@ -178,11 +213,17 @@ async def _claimed(session: AsyncSession, claim: IdempotencyClaim) -> Scan | Non
     if held.fingerprint != claim.fingerprint:
         raise IdempotencyKeyReusedError
     row = await session.get(ScanRow, held.scan_id)
-    return to_scan(row, await _words(session, row.scan_id)) if row else None
+    return to_scan(row, await _revisions(session, row.scan_id)) if row else None
 
 
 def _claim_values(new: NewScan, claim: IdempotencyClaim) -> dict[str, object]:
-    return {"scope": claim.scope, "key": claim.key, "fingerprint": claim.fingerprint, "scan_id": new.scan_id, "created_at": new.requested_at}
+    return {
+        "scope": claim.scope,
+        "key": claim.key,
+        "fingerprint": claim.fingerprint,
+        "scan_id": new.scan_id,
+        "created_at": new.requested_at,
+    }
 
 
 def _queued(new: NewScan, subject: str, anonymous: bool) -> Scan:
@@ -192,9 +233,9 @@ def _queued(new: NewScan, subject: str, anonymous: bool) -> Scan:
         anonymous=anonymous,
         status=ScanStatus.QUEUED,
         image=new.photo.ref,
-        storage_location=new.storage_location,
-        consent=new.consent,
-        captured_at=new.captured_at,
+        storage_location=new.details.storage_location,
+        consent=new.details.consent,
+        captured_at=new.details.captured_at,
         requested_at=new.requested_at,
         expires_at=new.expires_at,
     )
@@ -211,7 +252,7 @@ def _new_values(scan: Scan, new: NewScan) -> dict[str, object]:
         "storage_location": scan.storage_location.value if scan.storage_location else None,
         "consent": scan.consent,
         "captured_at": scan.captured_at,
-        "device_info": new.device_info,
+        "device_info": new.details.device_info,
         "requested_at": scan.requested_at,
         "expires_at": scan.expires_at,
         "changes": 0,

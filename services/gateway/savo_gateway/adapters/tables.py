@@ -34,11 +34,15 @@ __all__ = [
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {datetime: UtcDateTime(), dict[str, Any]: JSON(none_as_null=True), list[Any]: JSON(none_as_null=True)}  # noqa: RUF012 - SQLAlchemy's way
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's way
+        datetime: UtcDateTime(),
+        dict[str, Any]: JSON(none_as_null=True),
+        list[Any]: JSON(none_as_null=True),
+    }
 
 
 class SubjectRow(Base):
-    """Who a subject is. Deleting the row makes its events nobody's."""
+    """The person behind a subject. Without the row, the subject's events are anonymous."""
 
     __tablename__ = "subjects"
     __table_args__ = (UniqueConstraint("kind", "reference", name="uq_subjects_person"),)
@@ -50,7 +54,7 @@ class SubjectRow(Base):
 
 
 class PhotoOwnerRow(Base):
-    """A photo's bytes go with its last owner."""
+    """A subject that owns a photo. The photo's bytes are deleted with its last owner."""
 
     __tablename__ = "photo_owners"
 
@@ -61,8 +65,13 @@ class PhotoOwnerRow(Base):
 
 
 class ScanRow(Base):
+    """A scan: its own columns from the request, and the result's, a projection of scans.completed and scans.failed."""
+
     __tablename__ = "scans"
-    __table_args__ = (Index("ix_scans_of_subject", "subject", "requested_at", "scan_id"), Index("ix_scans_unfinished", "status", "expires_at"))
+    __table_args__ = (
+        Index("ix_scans_of_subject", "subject", "requested_at", "scan_id"),
+        Index("ix_scans_unfinished", "status", "expires_at"),
+    )
 
     scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     subject: Mapped[str] = mapped_column(String(64))
@@ -88,7 +97,7 @@ class ScanRow(Base):
 
 
 class ConfirmationRow(Base):
-    """Every word a user said on a scan, in order."""
+    """A revision of a user's confirmation of a scan, as it was sent."""
 
     __tablename__ = "confirmations"
 
@@ -100,6 +109,8 @@ class ConfirmationRow(Base):
 
 
 class IdempotencyRow(Base):
+    """A caller's Idempotency-Key with the scan that it made."""
+
     __tablename__ = "idempotency_keys"
 
     scope: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -124,6 +135,8 @@ class ReportedPhotoRow(Base):
 
 
 class ApiKeyRow(Base):
+    """An API key, with a hash of its secret."""
+
     __tablename__ = "api_keys"
 
     key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -147,7 +160,7 @@ class AuditRow(Base):
 
 
 class RecordRow(Base):
-    """An event of a scan and where it stands in Kafka."""
+    """An event of a scan with its position in Kafka."""
 
     __tablename__ = "scan_records"
 
@@ -208,6 +221,8 @@ class RejectionRow(Base):
 
 
 class UploadRefusalRow(Base):
+    """How many photos were refused for one reason."""
+
     __tablename__ = "upload_refusals"
 
     reason: Mapped[str] = mapped_column(String(40), primary_key=True)

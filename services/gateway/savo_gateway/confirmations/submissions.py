@@ -1,4 +1,4 @@
-"""The app's older way: a photo and what the app itself had detected, sent together with the user's corrections.
+"""The app's older form: a photo and what the app itself had detected, sent together with the user's corrections.
 
 It ends in the same `scans.confirmed` event. The form is assumed from the app (docs/decisions/0007-training-submit.md).
 """
@@ -16,15 +16,16 @@ from savo_contracts.envelope import ImageRef, Sha256
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
 from savo_contracts.scans import Action, Arm, Detection, ScanCompleted, ServedBy, StorageLocation
-from savo_gateway.access.callers import Person
-from savo_gateway.confirmations.confirmation import ConfirmationRequest, IngredientName, ItemEdit
+from savo_gateway.access.records import Person
+from savo_gateway.confirmations.confirmation import ConfirmScan
 from savo_gateway.confirmations.edit_merging import SAME_BOX_IOU
+from savo_gateway.confirmations.records import ConfirmationRequest, IngredientName, ItemEdit, KeptPhoto
 from savo_gateway.errors import InvalidRequestError, NotInAnswerError, PhotoNotFoundError
+from savo_gateway.photos.storage import StorePhoto
 from savo_gateway.ports import ReportedScans, ScanStore
-from savo_gateway.scans.acceptance import SCAN_ID, Scan, TakePhoto
-from savo_gateway.scans.completion import ConfirmScan
+from savo_gateway.scans.records import SCAN_ID, Scan
 
-__all__ = ["KeepPhoto", "KeptPhoto", "Report", "ReportedItem", "SubmitReport"]
+__all__ = ["KeepPhoto", "Report", "ReportedItem", "SubmitReport"]
 
 REPORTED_MODEL = "app-reported"
 """Stands for whatever model the app had asked; it never counts as evidence, for it belongs to no experiment."""
@@ -44,7 +45,10 @@ class ReportedItem(BaseModel):
 
     ingredient: IngredientName
     confidence: float = Field(default=1.0, ge=0, le=1)
-    bbox: BoundingBox | None = Field(default=None, description="x, y, width, height: 0…1, or pixels of image_width × image_height; an object or a list.")
+    bbox: BoundingBox | None = Field(
+        default=None,
+        description="x, y, width, height: 0…1, or pixels of image_width × image_height; an object or a list.",
+    )
     quantity_estimate: float | None = Field(default=None, gt=0, le=10_000)
     storage_hint: Annotated[StorageLocation | None, BeforeValidator(_to_location)] = None
     source: str | None = Field(default=None, max_length=40, description="Who named it, in the app's words; kept for no purpose.")
@@ -67,20 +71,20 @@ class Report(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _boxes_in_fractions(cls, told: Any) -> Any:
-        """Raises nothing: what makes no sense here is named by the fields' own checks."""
-        if not isinstance(told, dict) or not all(_is_number(told.get(side)) and told[side] > 0 for side in ("image_width", "image_height")):
-            return told
-        size = (told["image_width"], told["image_height"])
+    def _boxes_in_fractions(cls, report: Any) -> Any:
+        """Raises nothing: what makes no sense here is reported by the fields' own checks."""
+        if not isinstance(report, dict) or not all(_is_size(report.get(side)) for side in ("image_width", "image_height")):
+            return report
+        size = (report["image_width"], report["image_height"])
         lists = {
-            name: [_with_fractions(item, size) for item in told[name]]
+            name: [_with_fractions(item, size) for item in report[name]]
             for name in ("original_detections", "user_corrections")
-            if isinstance(told.get(name), list)
+            if isinstance(report.get(name), list)
         }
-        return {**told, **lists}
+        return {**report, **lists}
 
     def edits(self) -> tuple[ItemEdit, ...]:
-        """The corrections as words on single items."""
+        """The corrections as edits of single items."""
         return tuple(_edits(self.original_detections, self.user_corrections))
 
     def detections(self) -> tuple[Detection, ...]:
@@ -88,37 +92,30 @@ class Report(BaseModel):
 
     def check_size(self, image: ImageRef) -> Self:
         """Boxes mean nothing in a photo of another size. Raises `InvalidRequestError`."""
-        for field, told, true in (("image_width", self.image_width, image.width), ("image_height", self.image_height, image.height)):
-            if told != true:
-                raise InvalidRequestError(field, f"the upright photo's is {true}, not {told}")
+        for field, sent, actual in (
+            ("image_width", self.image_width, image.width),
+            ("image_height", self.image_height, image.height),
+        ):
+            if sent != actual:
+                raise InvalidRequestError(field, f"the upright photo's is {actual}, not {sent}")
         return self
-
-
-@dataclass(frozen=True)
-class KeptPhoto:
-    """A photo without a scan."""
-
-    image: ImageRef
-    subject: str
-    anonymous: bool
-    uploaded_at: datetime
 
 
 @dataclass(frozen=True)
 class KeepPhoto:
     """POST /training/upload-image: the photo is kept, no scan is started."""
 
-    take_photo: TakePhoto
+    store_photo: StorePhoto
     reported: ReportedScans
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
 
     async def __call__(self, data: bytes, scan_id: str | None, person: Person | None) -> tuple[str, ImageRef]:
         """The scan id to submit corrections under, and where the photo is."""
-        photo = await self.take_photo(data)
-        named = scan_id or self.new_id()
-        await self.reported.keep_photo(named, photo, person, self.clock())
-        return named, photo.ref
+        photo = await self.store_photo(data)
+        scan_id = scan_id or self.new_id()
+        await self.reported.keep_photo(scan_id, photo, person, self.clock())
+        return scan_id, photo.ref
 
 
 @dataclass(frozen=True)
@@ -141,9 +138,10 @@ class SubmitReport:
             report.check_size(scan.image)
         try:
             return await self.confirm(report.scan_id, ConfirmationRequest(items=report.edits()))
-        except NotInAnswerError as flaw:
-            held = ", ".join(flaw.extra["allowed"]) or "nothing"
-            raise InvalidRequestError("original_detections", f"they are not what this scan was answered with: {held}") from flaw
+        except NotInAnswerError as error:
+            items = ", ".join(error.extra["allowed"]) or "nothing"
+            message = f"they are not what this scan was answered with: {items}"
+            raise InvalidRequestError("original_detections", message) from error
 
     async def _add(self, report: Report, person: Person | None, device_info: str | None) -> None:
         photo = await self.reported.kept_photo(report.image_hash, report.scan_id, person)
@@ -237,6 +235,10 @@ def _with_fractions(item: Any, size: tuple[float, float]) -> Any:
     if any(value > 1 for value in values):
         values = [value / side for value, side in zip(values, (*size, *size), strict=True)]
     return {**item, "bbox": dict(zip(names, values, strict=True))}
+
+
+def _is_size(value: Any) -> bool:
+    return _is_number(value) and value > 0
 
 
 def _is_number(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What /training/progress says, as gauges: so that dashboards draw the goals' course and the balance of classes."""
+"""/training/progress as gauges, so that dashboards show the goals' course and the balance of classes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from savo_runtime.telemetry.metrics import DATASET_BOXES, GOAL, GOAL_NOW, MODEL_
 __all__ = ["ShowGauges"]
 
 LABELS_SHOWN = 100
-"""Users bring words; a metric's labels must stay few."""
+"""Users name new ingredients; a metric's labels must stay few."""
 
 OTHER = "other"
 
 
 @dataclass(frozen=True)
 class ShowGauges:
+    """Sets the gauges anew."""
+
     progress: ShowProgress
 
     async def __call__(self) -> None:

@@ -1,4 +1,4 @@
-"""The owner's goal tables, and how each row stands.
+"""The owner's goal tables, and how far each row is reached.
 
 Numbers of the tables that the owner gave: samples, mAP, correction rate, cost. The daily rate is what the next table of
 samples asks for, spread over its days; storage allows half a megabyte a sample.
@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from savo_contracts.measures import CORRECTION_RATE, COST
 
-__all__ = ["GOALS", "Goal", "Standing", "standing"]
+__all__ = ["GOALS", "Goal", "GoalStatus", "goal_status"]
 
 WEEK, MONTH = 7, 30
 """Days."""
@@ -68,8 +68,8 @@ GOALS: tuple[Goal, ...] = (
 
 
 @dataclass(frozen=True)
-class Standing:
-    """A row with where it stands."""
+class GoalStatus:
+    """A row with its figure now."""
 
     milestone: str
     figure: str
@@ -83,12 +83,21 @@ class Standing:
     """None before the start, or before there is anything to measure."""
 
 
-def standing(goal: Goal, now: float | None, started_at: datetime | None, at: datetime) -> Standing:
-    """Where a row stands `at` a time, in figures."""
+def goal_status(goal: Goal, now: float | None, started_at: datetime | None, at: datetime) -> GoalStatus:
+    """A row at the time `at`, when its figure is `now`."""
     due = started_at + timedelta(days=goal.days) if started_at else None
     reached = now is not None and (now >= goal.target if goal.bound == "at_least" else now <= goal.target)
     on_course = None if now is None or started_at is None else _on_course(goal, now, reached, at - started_at)
-    return Standing(goal.milestone, goal.figure, goal.target, goal.bound, now, due, reached, on_course)
+    return GoalStatus(
+        milestone=goal.milestone,
+        figure=goal.figure,
+        goal=goal.target,
+        bound=goal.bound,
+        now=now,
+        due=due,
+        reached=reached,
+        on_course=on_course,
+    )
 
 
 def _on_course(goal: Goal, now: float, reached: bool, elapsed: timedelta) -> bool:

@@ -8,8 +8,12 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from savo_gateway.http import admin_routes, page_routes, problems, scan_routes, training_routes
-from savo_gateway.http.dependencies import Gateway
+from savo_gateway.http.admin_routes import AdminUseCases
+from savo_gateway.http.dependencies import Callers
 from savo_gateway.http.documents import BoundedDocuments
+from savo_gateway.http.page_routes import PageOptions
+from savo_gateway.http.scan_routes import ScanUseCases
+from savo_gateway.http.training_routes import TrainingUseCases
 
 __all__ = ["http_app"]
 
@@ -21,22 +25,30 @@ TAGS = [
     {"name": "admin", "description": "Operators' desk."},
 ]
 
-OURS_ALONE = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False)
-"""`Measured` has each request's span and time; FastAPI's own would be there a second time, with what the request held."""
+NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False)
+"""`Measured` records each request's span and time; FastAPI's own would do so again, with what the request held."""
 
 
-def http_app(gateway: Gateway) -> FastAPI:
+def http_app(
+    *,
+    callers: Callers,
+    scans: ScanUseCases,
+    training: TrainingUseCases,
+    admin: AdminUseCases,
+    page: PageOptions,
+) -> FastAPI:
+    """The gateway's HTTP, with what each module of routes calls."""
     app = FastAPI(
         title="Savo",
         summary="What is in the kitchen",
         version=version("savo-gateway"),
         openapi_tags=TAGS,
-        telemetry=OURS_ALONE,
+        telemetry=NO_TELEMETRY,
         # FastAPI's own pages load their scripts from elsewhere; ours are in `page_routes`.
         docs_url=None,
         redoc_url=None,
     )
-    app.state.gateway = gateway
+    app.state.provided = {type(part): part for part in (callers, scans, training, admin, page)}
     app.add_middleware(BoundedDocuments)
     problems.install(app)
     for routes in (scan_routes, training_routes, admin_routes, page_routes):

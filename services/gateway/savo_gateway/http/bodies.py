@@ -1,10 +1,10 @@
-"""A photo and its fields out of a request's body, bounded while it streams: no body is taken whole before it is measured."""
+"""A photo and its fields out of a request's body. The body is bounded while it streams, before it is in memory whole."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
@@ -14,8 +14,12 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from savo_gateway.errors import InvalidRequestError, UploadFlaw, UploadRefusedError
 from savo_gateway.photos.uploads import ALLOWED_TYPES, UploadLimits
+from savo_gateway.ports import RefusedUploads
 
-__all__ = ["Received", "form_of", "receive"]
+__all__ = ["BINARY", "Upload", "UploadReader", "form_of", "photo_body", "receive"]
+
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+"""OpenAPI of a body that is a file."""
 
 ROOM_FOR_FIELDS = 100_000
 """Bytes of a multipart body beside the photo."""
@@ -26,20 +30,38 @@ F = TypeVar("F", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Received:
+class Upload:
+    """The body of a request that sends a photo."""
+
     photo: bytes
     fields: dict[str, str]
     """Of the form, or of the query when the body is the photo itself; empty ones are left out."""
 
 
 class _InMemoryParser(MultiPartParser):
-    """A part stays in memory: the body is bounded, and a disk would only be another thing to fill."""
+    """Keeps each part in memory: the body is bounded, and a disk could only fill up."""
 
     spool_max_size = 1 << 30
 
 
-async def receive(request: Request, limits: UploadLimits) -> Received:
-    """Raises `UploadRefusedError` as soon as too much has come, and `InvalidRequestError` for a form without a photo."""
+@dataclass(frozen=True)
+class UploadReader:
+    """Reads uploads. A refused one is counted under its reason."""
+
+    limits: UploadLimits
+    refused: RefusedUploads
+
+    async def __call__(self, request: Request) -> Upload:
+        """Raises as `receive` does."""
+        try:
+            return await receive(request, self.limits)
+        except UploadRefusedError as refusal:
+            await self.refused.count_refused_upload(refusal.flaw.value)
+            raise
+
+
+async def receive(request: Request, limits: UploadLimits) -> Upload:
+    """Raises `UploadRefusedError` at the first byte above the limit, `InvalidRequestError` for a form without a photo."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await _from_form(request, limits)
@@ -47,27 +69,51 @@ async def receive(request: Request, limits: UploadLimits) -> Received:
         detail = f"a body of type {kind!r} is no photo; send multipart/form-data with the field `image`, or the photo itself"
         raise UploadRefusedError(UploadFlaw.WRONG_TYPE, detail, allowed=["multipart/form-data", *ALLOWED_TYPES])
     photo = b"".join([chunk async for chunk in _bounded(request, limits.max_bytes, limits)])
-    return Received(photo, _filled(request.query_params))
+    return Upload(photo, _filled(request.query_params))
 
 
 def form_of(kind: type[F], fields: Mapping[str, str]) -> F:
     """The fields, checked. Raises `RequestValidationError` naming the field."""
     try:
         return kind.model_validate(fields)
-    except ValidationError as flaws:
-        raise RequestValidationError(flaws.errors(include_url=False)) from None
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from None
 
 
-async def _from_form(request: Request, limits: UploadLimits) -> Received:
+def photo_body(form: type[BaseModel]) -> dict[str, Any]:
+    """OpenAPI of a body that is a form with a photo, or the photo itself."""
+    fields = form.model_json_schema(ref_template="#/components/schemas/{model}")
+    properties = {name: _inlined(schema, fields.get("$defs", {})) for name, schema in fields["properties"].items()}
+    photo = {"image": {"type": "string", "format": "binary"}}
+    whole = {"type": "object", "required": ["image"], "properties": {**photo, **properties}}
+    content: dict[str, Any] = {"multipart/form-data": {"schema": whole}}
+    content |= {f"image/{kind}": BINARY for kind in ("jpeg", "png", "webp", "heic")}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    options = [definitions[option["$ref"].rpartition("/")[2]] if "$ref" in option else option for option in schema.get("anyOf", [])]
+    return {**schema, "anyOf": options} if options else schema
+
+
+async def _from_form(request: Request, limits: UploadLimits) -> Upload:
     stream = _bounded(request, limits.max_bytes + ROOM_FOR_FIELDS, limits)
     try:
-        form = await _InMemoryParser(request.headers, stream, max_files=1, max_fields=MAX_FIELDS, max_part_size=ROOM_FOR_FIELDS).parse()
-    except MultiPartException as flaw:
-        raise InvalidRequestError("body", f"this is no readable form: {flaw.message}") from flaw
-    except (KeyError, ValueError) as flaw:
-        raise InvalidRequestError("body", "this is no readable form: its boundary is missing") from flaw
+        parser = _InMemoryParser(
+            request.headers,
+            stream,
+            max_files=1,
+            max_fields=MAX_FIELDS,
+            max_part_size=ROOM_FOR_FIELDS,
+        )
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidRequestError("body", f"this is no readable form: {error.message}") from error
+    except (KeyError, ValueError) as error:
+        raise InvalidRequestError("body", "this is no readable form: its boundary is missing") from error
     try:
-        return Received(await _photo(form), _filled({name: value for name, value in form.items() if isinstance(value, str)}))
+        fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        return Upload(await _photo(form), _filled(fields))
     finally:
         await form.close()
 
@@ -83,10 +129,10 @@ async def _bounded(request: Request, most: int, limits: UploadLimits) -> AsyncGe
     announced = request.headers.get("content-length", "")
     if announced.isdigit() and int(announced) > most:
         raise limits.too_large()
-    came = 0
+    received = 0
     async for chunk in request.stream():
-        came += len(chunk)
-        if came > most:
+        received += len(chunk)
+        if received > most:
             raise limits.too_large()
         yield chunk
 

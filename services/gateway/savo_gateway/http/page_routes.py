@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -13,11 +14,22 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
 from savo_contracts.generated import asyncapi_document
-from savo_gateway.http.dependencies import TheGateway
+from savo_gateway.http.dependencies import provided
 
-__all__ = ["router"]
+__all__ = ["PageOptions", "router"]
 
 router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageOptions:
+    """What the phone page tells and asks of its user."""
+
+    collects: bool
+    """Confirmed photos become samples."""
+    asks_consent: bool
+    """Only with the user's explicit consent."""
+
 
 # The page loads nothing from elsewhere, and nothing that slips into it could.
 _PAGE_HEADERS = {
@@ -44,9 +56,9 @@ _MEDIA_TYPES = {"css": "text/css", "js": "text/javascript"}
 
 
 @router.get("/", response_class=HTMLResponse)
-async def phone_page(gateway: TheGateway) -> HTMLResponse:
+async def phone_page(options: Annotated[PageOptions, provided(PageOptions)]) -> HTMLResponse:
     page = _text(_OURS, "index.html")
-    for name, value in (("collects", gateway.collects), ("asks_consent", gateway.asks_consent)):
+    for name, value in (("collects", options.collects), ("asks_consent", options.asks_consent)):
         page = page.replace(f"{{{name}}}", "true" if value else "false")
     return HTMLResponse(page, headers=_PAGE_HEADERS)
 

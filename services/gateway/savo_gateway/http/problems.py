@@ -36,7 +36,10 @@ _PROBLEM_SCHEMA = {
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What is wrong with this request, for a person."},
         "code": {"type": "string", "description": "Stable, for programs."},
-        "errors": {"type": "array", "items": {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}}},
+        "errors": {
+            "type": "array",
+            "items": {"type": "object", "properties": {"field": {"type": "string"}, "message": {"type": "string"}}},
+        },
     },
 }
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -57,7 +60,14 @@ def install(app: FastAPI) -> None:
 
 
 def problem(
-    status: int, code: str, title: str, detail: str, *, retry_after: float | None = None, headers: dict[str, str] | None = None, **extra: Any
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    *,
+    retry_after: float | None = None,
+    headers: dict[str, str] | None = None,
+    **extra: Any,
 ) -> JSONResponse:
     """With a title of its own and, where the client may ask again, the seconds until then."""
     all_headers = dict(headers or {})
@@ -69,7 +79,15 @@ def problem(
 async def _on_gateway_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, UnauthorizedError) else None
-    return problem(error.status, error.code, error.title, error.detail, retry_after=error.retry_after, headers=headers, **error.extra)
+    return problem(
+        error.status,
+        error.code,
+        error.title,
+        error.detail,
+        retry_after=error.retry_after,
+        headers=headers,
+        **error.extra,
+    )
 
 
 async def _on_invalid_request(_request: Request, error: Exception) -> Response:
@@ -101,7 +119,13 @@ async def _on_dependency_down(request: Request, error: Exception) -> Response:
     assert isinstance(error, DependencyDownError)
     log.warning("http.dependency_down", path=request.url.path, dependency=error.dependency, error=str(error))
     detail = f"the {error.dependency} does not answer; nothing was lost, ask again"
-    return problem(503, "dependency-down", "Something that this needs is away", detail, retry_after=error.retry_after or DEPENDENCY_RETRY_SECONDS)
+    return problem(
+        503,
+        "dependency-down",
+        "Something that this needs is away",
+        detail,
+        retry_after=error.retry_after or DEPENDENCY_RETRY_SECONDS,
+    )
 
 
 async def _on_passing_fault(_request: Request, error: Exception) -> Response:

@@ -10,13 +10,12 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Arm, ConfirmedItem, Detection, FallbackReason, ScanCompleted, ServedBy, StorageLocation
-from savo_gateway.scans.acceptance import SCAN_ID, Confirmation, RefusedWord, Scan, ScanStatus
-from savo_gateway.scans.trace import Passage
+from savo_gateway.scans.records import SCAN_ID, Confirmation, JournalEntry, RefusedConfirmation, Scan, ScanStatus
 
 __all__ = ["ConfirmationView", "PhotoForm", "RecordView", "ScanForm", "ScanPage", "ScanTrace", "ScanView"]
 
 PLAIN_TEXT = r"^[^\x00-\x1f\x7f]*$"
-"""No control characters: PostgreSQL takes no NUL, and nobody is called by the others."""
+"""No control characters: PostgreSQL stores no NUL, and no name has any of the others."""
 
 Name = Annotated[str | None, Field(default=None, min_length=1, max_length=200, pattern=PLAIN_TEXT)]
 
@@ -53,6 +52,8 @@ class ScanForm(BaseModel):
 
 
 class ItemView(BaseModel):
+    """An ingredient that was detected."""
+
     label: str
     name: str
     confidence: float
@@ -66,6 +67,8 @@ class ItemView(BaseModel):
 
 
 class ResultView(BaseModel):
+    """What was detected, by which route, how fast and at what cost."""
+
     items: list[ItemView]
     experiment: str | None
     assigned_arm: Arm
@@ -82,24 +85,28 @@ class ResultView(BaseModel):
 
 
 class ErrorView(BaseModel):
+    """Why a scan failed."""
+
     code: str
     message: str
 
 
 class FieldErrorView(BaseModel):
+    """A field with what is wrong with it."""
+
     field: str
     message: str
 
 
-class RefusedWordView(BaseModel):
-    """A word that came before the result, and cannot be said of it."""
+class RefusedConfirmationView(BaseModel):
+    """A confirmation that came before the result and does not fit it."""
 
     revision: int
     errors: list[FieldErrorView]
 
 
 class ConfirmationView(BaseModel):
-    """The user's last word on each item."""
+    """A user's confirmation: all revisions merged, the newest edit of each item counts."""
 
     revision: int
     status: Literal["published", "waiting", "refused"] = Field(
@@ -109,7 +116,7 @@ class ConfirmationView(BaseModel):
     nothing_missing: bool
     confirmed_at: datetime
     unspoken: list[str] = Field(description="Labels of the answer that nobody spoke of: neither right nor wrong, and in no sample.")
-    refused: list[RefusedWordView] = Field(description="Words that came before the result and do not fit it, and why.")
+    refused: list[RefusedConfirmationView] = Field(description="Words that came before the result and do not fit it, and why.")
 
     @classmethod
     def of(cls, confirmation: Confirmation) -> Self:
@@ -120,7 +127,7 @@ class ConfirmationView(BaseModel):
             nothing_missing=confirmation.nothing_missing,
             confirmed_at=confirmation.confirmed_at,
             unspoken=list(confirmation.unspoken),
-            refused=[_refused(word) for word in confirmation.refused],
+            refused=[_refused(refused) for refused in confirmation.refused],
         )
 
 
@@ -149,18 +156,22 @@ class ScanView(BaseModel):
 
 
 class ScanPage(BaseModel):
+    """A page of a user's scans."""
+
     scans: list[ScanView]
     next_cursor: str | None = Field(description="For the next page; null on the last.")
 
 
 class Hop(BaseModel):
+    """A step of the scan with its time."""
+
     hop: str
     at: datetime
     record: str | None = Field(default=None, description="`topic partition/offset` of the event that tells of it.")
 
 
 class RecordView(BaseModel):
-    """An event of the scan, and where it stands in Kafka."""
+    """An event of the scan, with its position in Kafka."""
 
     topic: str
     partition: int
@@ -171,8 +182,8 @@ class RecordView(BaseModel):
     note: str
 
     @classmethod
-    def of(cls, passage: Passage) -> Self:
-        return cls(**asdict(passage))
+    def of(cls, entry: JournalEntry) -> Self:
+        return cls(**asdict(entry))
 
 
 class ScanTrace(BaseModel):
@@ -198,10 +209,17 @@ class ScanTrace(BaseModel):
     records: list[RecordView]
 
 
-def _refused(word: RefusedWord) -> RefusedWordView:
-    return RefusedWordView(revision=word.revision, errors=[FieldErrorView(field=field, message=message) for field, message in word.errors])
+def _refused(refused: RefusedConfirmation) -> RefusedConfirmationView:
+    errors = [FieldErrorView(field=field, message=message) for field, message in refused.errors]
+    return RefusedConfirmationView(revision=refused.revision, errors=errors)
 
 
 def _links(scan_id: str) -> dict[str, str]:
     own = f"/v1/scans/{scan_id}"
-    return {"self": own, "events": f"{own}/events", "photo": f"{own}/photo", "trace": f"{own}/trace", "confirmation": f"{own}/confirmation"}
+    return {
+        "self": own,
+        "events": f"{own}/events",
+        "photo": f"{own}/photo",
+        "trace": f"{own}/trace",
+        "confirmation": f"{own}/confirmation",
+    }

@@ -1,4 +1,4 @@
-"""From a scan to why it was answered as it was, and where it is."""
+"""A scan's trace: why it was answered as it was, and where it is."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from savo_contracts.topics import (
     SCANS_REQUESTED,
 )
 from savo_gateway.http.shapes import Hop, RecordView, ScanTrace
-from savo_gateway.scans.acceptance import Scan
-from savo_gateway.scans.trace import Passage, standing_of
+from savo_gateway.scans.records import JournalEntry, Scan
+from savo_gateway.scans.trace import summarize
 
 __all__ = ["trace_of"]
 
@@ -35,17 +35,17 @@ _HOP_OF = {
     RECIPES_REQUESTED.name: "recipes asked",
     RECIPES_SUGGESTED.name: "recipes suggested",
 }
-"""What the moment of an event's publication tells. Vision publishes a result as soon as it is stored."""
+"""The step that ends when an event is published. Vision publishes a result as soon as it is stored."""
 
 
-def trace_of(scan: Scan, passages: Sequence[Passage], now: datetime) -> ScanTrace:
+def trace_of(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> ScanTrace:
     result = scan.result
-    standing = standing_of(scan, passages, now)
+    summary = summarize(scan, entries, now)
     return ScanTrace(
         scan_id=scan.scan_id,
         status=scan.status,
-        standing=standing.words,
-        next_step=standing.next_step,
+        standing=summary.text,
+        next_step=summary.next_step,
         experiment=result.experiment if result else None,
         bucket=result.bucket if result else None,
         share=result.share if result else None,
@@ -58,12 +58,12 @@ def trace_of(scan: Scan, passages: Sequence[Passage], now: datetime) -> ScanTrac
         duration_ms=result.duration_ms if result else None,
         stages_ms=result.stages_ms if result else {},
         image=scan.image.model_dump(mode="json"),
-        hops=_hops(scan, passages),
-        records=[RecordView.of(passage) for passage in passages],
+        hops=_hops(scan, entries),
+        records=[RecordView.of(entry) for entry in entries],
     )
 
 
-def _hops(scan: Scan, passages: Sequence[Passage]) -> list[Hop]:
+def _hops(scan: Scan, entries: Sequence[JournalEntry]) -> list[Hop]:
     known = {
         "accepted": scan.requested_at,
         "taken up": scan.result.taken_up_at if scan.result else None,
@@ -74,8 +74,8 @@ def _hops(scan: Scan, passages: Sequence[Passage]) -> list[Hop]:
     }
     hops = [Hop(hop=hop, at=at) for hop, at in known.items() if at]
     hops += [
-        Hop(hop=_HOP_OF[passage.topic], at=passage.published_at, record=f"{passage.topic} {passage.partition}/{passage.offset}")
-        for passage in passages
-        if passage.topic in _HOP_OF
+        Hop(hop=_HOP_OF[entry.topic], at=entry.published_at, record=f"{entry.topic} {entry.partition}/{entry.offset}")
+        for entry in entries
+        if entry.topic in _HOP_OF
     ]
     return sorted(hops, key=lambda hop: hop.at)

@@ -1,30 +1,48 @@
-"""/training: how much there is to learn from, and the app's older way to add to it."""
+"""/training: how much there is to learn from, and the app's older form of adding to it."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from savo_gateway.confirmations.submissions import Report
-from savo_gateway.errors import UploadRefusedError
-from savo_gateway.figures.summaries import Progress, TrainingStats
-from savo_gateway.http.bodies import form_of
-from savo_gateway.http.dependencies import TheGateway, TrainingCaller, find_visible, person_for
+from savo_gateway.confirmations.submissions import KeepPhoto, Report, SubmitReport
+from savo_gateway.figures.records import Progress, TrainingStats
+from savo_gateway.figures.summaries import ShowProgress, ShowStats
+from savo_gateway.http.bodies import UploadReader, form_of, photo_body
+from savo_gateway.http.dependencies import TrainingCaller, find_visible, person_for, provided
 from savo_gateway.http.problems import PROBLEM_RESPONSES
-from savo_gateway.http.scan_routes import photo_body, receive_photo
 from savo_gateway.http.shapes import ConfirmationView, PhotoForm
+from savo_gateway.ports import ScanStore
 
-__all__ = ["router"]
+__all__ = ["TrainingUseCases", "router"]
 
 router = APIRouter(prefix="/training", tags=["training"], responses=PROBLEM_RESPONSES)
 
 MAX_DEVICE_INFO = 2000
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingUseCases:
+    """What these routes call."""
+
+    read_upload: UploadReader
+    keep_photo: KeepPhoto
+    submit: SubmitReport
+    stats: ShowStats
+    progress: ShowProgress
+    scans: ScanStore
+
+
+Training = Annotated[TrainingUseCases, provided(TrainingUseCases)]
+
+
 class KeptPhotoView(BaseModel):
+    """A photo that is kept, with the scan id that corrections of it name."""
+
     status: str
     image_hash: str
     scan_id: str
@@ -32,40 +50,40 @@ class KeptPhotoView(BaseModel):
 
 
 class SubmittedView(BaseModel):
+    """A report that is accepted, with what it confirms."""
+
     status: str
     scan_id: str
     confirmation: ConfirmationView | None
 
 
 @router.get("/stats", summary="The seven figures; always open")
-async def show_stats(gateway: TheGateway) -> TrainingStats:
-    return await gateway.stats()
+async def show_stats(use: Training) -> TrainingStats:
+    return await use.stats()
 
 
 @router.get("/progress", summary="Every goal: where we are, and whether that is on course")
-async def show_progress(gateway: TheGateway, _caller: TrainingCaller) -> Progress:
-    return await gateway.progress()
+async def show_progress(use: Training, _caller: TrainingCaller) -> Progress:
+    return await use.progress()
 
 
 @router.post("/upload-image", summary="Keep a photo without scanning it", openapi_extra=photo_body(PhotoForm))
-async def upload_image(request: Request, gateway: TheGateway, caller: TrainingCaller) -> KeptPhotoView:
-    received = await receive_photo(request, gateway)
-    form = form_of(PhotoForm, received.fields)
-    try:
-        scan_id, image = await gateway.keep_photo(received.photo, form.scan_id, person_for(caller, form.user_id, form.device_id))
-    except UploadRefusedError as refusal:
-        await gateway.figures.count_refused_upload(refusal.flaw.value)
-        raise
+async def upload_image(request: Request, use: Training, caller: TrainingCaller) -> KeptPhotoView:
+    upload = await use.read_upload(request)
+    form = form_of(PhotoForm, upload.fields)
+    person = person_for(caller, form.user_id, form.device_id)
+    scan_id, image = await use.keep_photo(upload.photo, form.scan_id, person)
     return KeptPhotoView(status="stored", image_hash=image.sha256, scan_id=scan_id, path=image.key)
 
 
 @router.post("/submit", summary="Corrections in the app's older form", status_code=202)
-async def submit(report: Report, gateway: TheGateway, caller: TrainingCaller) -> SubmittedView:
+async def submit(report: Report, use: Training, caller: TrainingCaller) -> SubmittedView:
     person = person_for(caller, report.user_id)
-    if await gateway.scans.find(report.scan_id):
-        await find_visible(gateway, caller, report.scan_id)
-    scan = await gateway.submit(report, person, _as_text(report.device_info))
-    return SubmittedView(status="accepted", scan_id=scan.scan_id, confirmation=ConfirmationView.of(scan.confirmation) if scan.confirmation else None)
+    if await use.scans.find(report.scan_id):
+        await find_visible(use.scans, caller, report.scan_id)
+    scan = await use.submit(report, person, _as_text(report.device_info))
+    confirmation = ConfirmationView.of(scan.confirmation) if scan.confirmation else None
+    return SubmittedView(status="accepted", scan_id=scan.scan_id, confirmation=confirmation)
 
 
 def _as_text(device_info: Any) -> str | None:

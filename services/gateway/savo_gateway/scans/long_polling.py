@@ -1,87 +1,86 @@
-"""Waiting for a scan's end: woken by this replica's own handlers, or by one look for all that another replica heard."""
+"""Waiting for a scan to finish: woken by this replica's own handlers, or by one query for all that another replica handled."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from savo_gateway.errors import ScanNotFoundError
-from savo_gateway.scans.acceptance import Scan
+from savo_gateway.ports import ScanStore
+from savo_gateway.scans.records import Scan
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from savo_gateway.ports import ScanStore
-
-__all__ = ["LookForAnswers", "WaitForScan", "Wakes"]
+__all__ = ["LookForAnswers", "WaitForScan", "Waiters"]
 
 
 @dataclass(eq=False)
-class _Waiting:
+class _Waiter:
     woken: asyncio.Event = field(default_factory=asyncio.Event)
-    told: Scan | None = None
+    scan: Scan | None = None
 
     async def within(self, seconds: float) -> Scan | None:
-        """What was said with the wake; None after `seconds`, and when the database knows more."""
+        """The scan that came with the wake-up; None after `seconds`, and when the database knows more."""
         try:
             async with asyncio.timeout(seconds):
                 await self.woken.wait()
         except TimeoutError:
             return None
         self.woken.clear()
-        return self.told
+        return self.scan
 
 
 @dataclass(frozen=True)
-class Wakes:
-    """Who waits for which scan in this process."""
+class Waiters:
+    """Requests of this process that wait for a scan, by its id."""
 
-    _waiting: dict[str, set[_Waiting]] = field(default_factory=dict)
+    _waiting: dict[str, set[_Waiter]] = field(default_factory=dict)
 
     def awaited(self) -> list[str]:
+        """Ids of the scans that are waited for."""
         return list(self._waiting)
 
     def wake(self, scan_id: str, scan: Scan | None = None) -> None:
-        """With the scan at its end, where it is at hand: then nobody needs to look it up."""
-        for one in self._waiting.get(scan_id, ()):
-            one.told = scan
-            one.woken.set()
+        """With the finished scan, where it is at hand: then no waiter needs to look it up."""
+        for waiter in self._waiting.get(scan_id, ()):
+            waiter.scan = scan
+            waiter.woken.set()
 
     @contextmanager
-    def listening(self, scan_id: str) -> Iterator[_Waiting]:
-        one = _Waiting()
-        self._waiting.setdefault(scan_id, set()).add(one)
+    def listening(self, scan_id: str) -> Iterator[_Waiter]:
+        waiter = _Waiter()
+        self._waiting.setdefault(scan_id, set()).add(waiter)
         try:
-            yield one
+            yield waiter
         finally:
             others = self._waiting[scan_id]
-            others.discard(one)
+            others.discard(waiter)
             if not others:
                 del self._waiting[scan_id]
 
 
 @dataclass(frozen=True)
 class WaitForScan:
+    """Returns a scan once it is finished, or when the caller's time is over."""
+
     scans: ScanStore
-    wakes: Wakes
+    waiters: Waiters
 
     async def __call__(self, scan_id: str, seconds: float, *, known: Scan | None = None) -> Scan:
-        """The scan at its end, or as it is after `seconds`. Raises `ScanNotFoundError`.
+        """The finished scan, or the scan as it is after `seconds`. Raises `ScanNotFoundError`.
 
-        `known`: as it was a moment ago, which spares the first look. An end that came in that moment is found by `LookForAnswers`.
+        `known`: the scan as it was a moment ago, which spares the first look-up. An end that came in that moment is
+        found by `LookForAnswers`.
         """
         deadline = asyncio.get_running_loop().time() + seconds
-        with self.wakes.listening(scan_id) as waiting:
+        with self.waiters.listening(scan_id) as waiter:
             scan = known or await self._find(scan_id)
             while not scan.done and (left := deadline - asyncio.get_running_loop().time()) > 0:
-                scan = await waiting.within(left) or await self._find(scan_id)
+                scan = await waiter.within(left) or await self._find(scan_id)
             return scan
 
     async def changes(self, scan_id: str, *, beat: float = 15.0) -> AsyncIterator[Scan | None]:
-        """The scan now and at its end; None about every `beat` seconds between, to keep the line open."""
+        """The scan now and when it is finished; None about every `beat` seconds between, to keep the connection open."""
         scan = await self(scan_id, 0)
         yield scan
         while not scan.done:
@@ -97,12 +96,12 @@ class WaitForScan:
 
 @dataclass(frozen=True)
 class LookForAnswers:
-    """What another replica heard is found in the database: one question for all who wait here."""
+    """Finds in the database what another replica handled: one query for all waiters of this one."""
 
     scans: ScanStore
-    wakes: Wakes
+    waiters: Waiters
 
     async def look(self) -> None:
-        if awaited := self.wakes.awaited():
+        if awaited := self.waiters.awaited():
             for scan_id in await self.scans.done_among(awaited):
-                self.wakes.wake(scan_id)
+                self.waiters.wake(scan_id)

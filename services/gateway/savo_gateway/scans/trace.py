@@ -1,4 +1,4 @@
-"""Where a scan stands on its way from photo to sample, and what to do when it goes no further."""
+"""Where a scan is on its way from photo to sample, and what an operator does when it goes no further."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 
 from savo_contracts.scans import FailureCode
 from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_REJECTED, SAMPLES_STORED, SCANS_CONFIRMED, SCANS_REQUESTED
-from savo_gateway.scans.acceptance import Scan, ScanStatus
+from savo_gateway.scans.records import JournalEntry, Scan, ScanStatus
 
-__all__ = ["Passage", "Standing", "standing_of"]
+__all__ = ["TraceSummary", "summarize"]
 
-SOON = timedelta(seconds=10)
-"""What takes no longer needs nobody's hand."""
+USUAL_TIME = timedelta(seconds=10)
+"""Steps within this time need no action."""
 
 NEXT_STEPS = {
     FailureCode.EXPIRED: "vision took too long or was away: `savo doctor`; the user may send the photo again",
@@ -26,87 +26,81 @@ NEXT_STEPS = {
 
 
 @dataclass(frozen=True)
-class Passage:
-    """One event of a scan and where it stands in Kafka."""
+class TraceSummary:
+    """Where a scan is, for an operator to read. `next_step` is None where nothing needs doing."""
 
-    topic: str
-    partition: int
-    offset: int
-    event_id: str
-    published_at: datetime
-    heard_at: datetime
-    """When the gateway heard of it, or was told that Kafka has it."""
-    note: str = ""
-    """The one thing of the event that explains it, such as the reason of a refusal."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """In words for a person at night. `next_step` is None where nothing needs doing."""
-
-    words: str
+    text: str
     next_step: str | None = None
 
 
-def standing_of(scan: Scan, passages: Sequence[Passage], now: datetime) -> Standing:
+def summarize(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> TraceSummary:
     """By what the gateway knows at `now`."""
     if scan.status is ScanStatus.FAILED and scan.error:
-        return Standing(f"failed: {scan.error.message} ({scan.error.code.value})", NEXT_STEPS[scan.error.code])
+        return TraceSummary(f"failed: {scan.error.message} ({scan.error.code.value})", NEXT_STEPS[scan.error.code])
     if not scan.done:
-        return _waiting(scan, passages, now)
+        return _waiting(scan, entries, now)
     if scan.confirmation is None:
-        return Standing("answered; its user has not confirmed it yet")
+        return TraceSummary("answered; its user has not confirmed it yet")
     if not scan.confirmation.counts:
-        return Standing("answered; what its user had said before does not fit the answer, and counts for nothing")
+        return TraceSummary("answered; what its user had said before does not fit the answer, and counts for nothing")
     if scan.consent is False:
-        return Standing("confirmed, but no training sample: its user gave no consent")
-    return _confirmed(scan.confirmation.confirmed_at, passages, now)
+        return TraceSummary("confirmed, but no training sample: its user gave no consent")
+    return _confirmed(scan.confirmation.confirmed_at, entries, now)
 
 
-def _waiting(scan: Scan, passages: Sequence[Passage], now: datetime) -> Standing:
-    published = _last(passages, SCANS_REQUESTED.name)
+def _waiting(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> TraceSummary:
+    published = _last(entries, SCANS_REQUESTED.name)
     if published is None:
-        return Standing(f"accepted {_ago(scan.requested_at, now)}, not in Kafka yet", _unless_soon(scan.requested_at, now, _KAFKA_AWAY))
+        return TraceSummary(
+            f"accepted {_ago(scan.requested_at, now)}, not in Kafka yet",
+            _if_overdue(scan.requested_at, now, _KAFKA_AWAY),
+        )
     if now >= scan.expires_at:
-        return Standing(
+        return TraceSummary(
             f"nobody answered it by {scan.expires_at:%H:%M:%S}; the gateway gives it up within the minute",
             "is vision running? `savo doctor`; `savo dlq list` shows whether vision set the record aside",
         )
     place = f"{published.topic} {published.partition}/{published.offset}"
-    return Standing(
+    return TraceSummary(
         f"in Kafka at {place} for {_seconds(published.published_at, now)}, no answer yet; it expires {_in(scan.expires_at, now)}",
-        _unless_soon(
-            published.published_at, now, f"vision has not answered {place}: `savo doctor` (is it ready? its lag?), then `savo dlq list` for what it set aside"
+        _if_overdue(
+            published.published_at,
+            now,
+            f"vision has not answered {place}: `savo doctor` (is it ready? its lag?), then `savo dlq list` for what it set aside",
         ),
     )
 
 
-def _confirmed(confirmed_at: datetime, passages: Sequence[Passage], now: datetime) -> Standing:
-    erased, stored, refused = (_last(passages, topic.name) for topic in (SAMPLES_ERASED, SAMPLES_STORED, SAMPLES_REJECTED))
+def _confirmed(confirmed_at: datetime, entries: Sequence[JournalEntry], now: datetime) -> TraceSummary:
+    erased, stored, refused = (_last(entries, topic.name) for topic in (SAMPLES_ERASED, SAMPLES_STORED, SAMPLES_REJECTED))
     ends = sorted((end for end in (erased, stored, refused) if end), key=lambda end: end.published_at)
     if ends and ends[-1] is stored:
-        return Standing("confirmed, and a training sample")
+        return TraceSummary("confirmed, and a training sample")
     if ends and ends[-1] is refused:
-        return Standing(f"confirmed, but no training sample: {ends[-1].note}")
+        return TraceSummary(f"confirmed, but no training sample: {ends[-1].note}")
     if ends:
-        return Standing("its sample was taken out again")
-    if _last(passages, SCANS_CONFIRMED.name) is None:
-        return Standing("confirmed; the confirmation is not in Kafka yet", _unless_soon(confirmed_at, now, _KAFKA_AWAY))
-    return Standing(
+        return TraceSummary("its sample was taken out again")
+    if _last(entries, SCANS_CONFIRMED.name) is None:
+        return TraceSummary("confirmed; the confirmation is not in Kafka yet", _if_overdue(confirmed_at, now, _KAFKA_AWAY))
+    return TraceSummary(
         "confirmed; the collector has not said what became of it",
-        _unless_soon(confirmed_at, now, "it says nothing with SAVO_COLLECT_TRAINING_DATA=false or without consent; else `savo doctor` and `savo dlq list`"),
+        _if_overdue(
+            confirmed_at,
+            now,
+            "it says nothing with SAVO_COLLECT_TRAINING_DATA=false or without consent; else `savo doctor` and `savo dlq list`",
+        ),
     )
 
 
 _KAFKA_AWAY = "the outbox keeps it until Kafka takes it: `savo doctor` says whether Kafka answers"
 
 
-def _last(passages: Iterable[Passage], topic: str) -> Passage | None:
-    return max((one for one in passages if one.topic == topic), key=lambda one: one.published_at, default=None)
+def _last(entries: Iterable[JournalEntry], topic: str) -> JournalEntry | None:
+    return max((entry for entry in entries if entry.topic == topic), key=lambda entry: entry.published_at, default=None)
 
 
-def _unless_soon(since: datetime, now: datetime, step: str) -> str | None:
-    return step if now - since > SOON else None
+def _if_overdue(since: datetime, now: datetime, step: str) -> str | None:
+    return step if now - since > USUAL_TIME else None
 
 
 def _seconds(since: datetime, now: datetime) -> str:

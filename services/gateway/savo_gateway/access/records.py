@@ -1,0 +1,81 @@
+"""Callers, people and keys. People are known outside this service by random subjects only; keys are stored as hashes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from savo_gateway.errors import ForbiddenError
+
+__all__ = ["ANYBODY", "DEFAULT_SCOPES", "MAX_NAME", "ApiKey", "Person", "Principal", "Scope", "person_named"]
+
+MAX_NAME = 200
+"""Characters of a user's, device's or key's name."""
+
+
+class Scope(StrEnum):
+    SCANS = "scans"
+    TRAINING = "training"
+    OPS = "ops"
+
+
+DEFAULT_SCOPES = frozenset({Scope.SCANS, Scope.TRAINING})
+"""Of a user's token without a `scope` claim: everything but operations."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """A user or a device by the app's own identifier. It is stored in the table `subjects` alone and is in no event."""
+
+    kind: Literal["user", "device"]
+    reference: str
+
+
+@dataclass(frozen=True)
+class Principal:
+    """An authenticated caller."""
+
+    name: str
+    scopes: frozenset[Scope]
+    user_id: str | None = None
+    """Set when the caller is one user (JWT), who acts for no other user."""
+    limited: bool = True
+    """Whether requests are counted against the rate limit."""
+
+    def need(self, scope: Scope) -> None:
+        """Raises `ForbiddenError`."""
+        if scope not in self.scopes:
+            raise ForbiddenError(f"this needs the scope {scope.value!r}", scope=scope.value)
+
+    def acting_for(self, user_id: str | None) -> str | None:
+        """The user a request is about. Raises `ForbiddenError` when a user names another."""
+        if self.user_id is None:
+            return user_id
+        if user_id not in (None, self.user_id):
+            raise ForbiddenError("user_id is another user than the token's")
+        return self.user_id
+
+
+ANYBODY = Principal("anybody", frozenset(Scope), limited=False)
+"""Every caller where SAVO_AUTH is none."""
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """An API key as it is stored: with a hash of its secret."""
+
+    key_id: str
+    name: str
+    secret_sha256: str
+    scopes: frozenset[Scope]
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+def person_named(user_id: str | None, device_id: str | None) -> Person | None:
+    """The user when there is one, else the device."""
+    if user_id:
+        return Person("user", user_id)
+    return Person("device", device_id) if device_id else None

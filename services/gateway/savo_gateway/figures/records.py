@@ -1,0 +1,102 @@
+"""Figures as the database sums them, and the two summaries that /training shows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from savo_contracts.figures import REFERENCE_COST_USD
+from savo_gateway.figures.goals import GoalStatus
+
+__all__ = ["Figures", "Progress", "StoredFigures", "TrainingRun", "TrainingStats"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFigures:
+    """Sums over the projections."""
+
+    total_samples: int
+    samples_today: int
+    samples_this_week: int
+    detections: int
+    bytes: int
+    confirmed_scans: int
+    edited_scans: int
+    last_updated: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """A finished run, as /training/progress shows it."""
+
+    run_id: str
+    outcome: str
+    version: str | None
+    map50: float | None
+    map50_lower: float | None
+    gain: float | None
+    train_samples: int
+    reasons: tuple[str, ...]
+    next_steps: tuple[str, ...]
+    seconds: float
+    finished_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What the goals are measured by."""
+
+    stored: StoredFigures
+    first_sample_at: datetime | None
+    samples_last_week: int
+    """In the last seven days."""
+    per_class: Mapping[str, int]
+    """Final boxes by label."""
+    refused: Mapping[str, int]
+    """Refused uploads and rejected photos, by reason."""
+    map50_by_version: Mapping[str, float]
+    """Of the registered models, on their holdouts."""
+    mean_cost_usd: float | None
+    """Of the completed scans of the last seven days."""
+    scans_last_week: int
+    """Completed or failed in the last seven days."""
+    spent_last_week_usd: float
+    """On those scans."""
+    samples_by_day: Mapping[str, int]
+    """Of the last four weeks: UTC day → samples first stored on it and not erased since; days without any are left out."""
+    runs: Sequence[TrainingRun] = field(default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStats:
+    """Exactly what /training/stats shows."""
+
+    total_samples: int
+    samples_today: int
+    """Since midnight UTC."""
+    samples_this_week: int
+    """Since Monday of the ISO week, UTC."""
+    average_detections_per_image: float
+    correction_rate: float
+    storage_size_mb: float
+    """10⁶ bytes of sample images."""
+    last_updated: datetime | None
+    """When one of these figures changed last; None before the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What /training/progress shows."""
+
+    started_at: datetime | None
+    goals: tuple[GoalStatus, ...]
+    refused_by_reason: Mapping[str, int]
+    per_class: Mapping[str, int]
+    map50_by_version: Mapping[str, float]
+    runs: Sequence[TrainingRun]
+    samples_last_week: int
+    samples_by_day: Mapping[str, int]
+    scans_last_week: int
+    spent_last_week_usd: float
+    reference_cost_usd: float = REFERENCE_COST_USD

@@ -1,0 +1,50 @@
+"""Photos into the object store and out of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from savo_gateway.errors import PhotoGoneError, UploadRefusedError
+from savo_gateway.photos.uploads import Photo, UploadLimits, prepare
+from savo_gateway.ports import Photos, RefusedUploads
+from savo_gateway.scans.records import Scan
+from savo_runtime.storage.port import ObjectNotFoundError
+
+__all__ = ["ReadPhoto", "StorePhoto"]
+
+
+@dataclass(frozen=True)
+class StorePhoto:
+    """Checks a photo, removes its metadata and stores it under its hash. A refusal is counted under its reason."""
+
+    photos: Photos
+    limits: UploadLimits
+    refused: RefusedUploads
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    """Photos decoded at a time: each takes a core and memory."""
+
+    async def __call__(self, data: bytes) -> Photo:
+        """Raises `UploadRefusedError`."""
+        try:
+            async with self.slots:
+                photo = await asyncio.to_thread(prepare, data, self.limits)
+        except UploadRefusedError as refusal:
+            await self.refused.count_refused_upload(refusal.flaw.value)
+            raise
+        await self.photos.put_if_absent(photo.ref.key, photo.data, media_type=photo.media_type)
+        return photo
+
+
+@dataclass(frozen=True)
+class ReadPhoto:
+    """A scan's photo as it is stored: without metadata, and a HEIC as the JPEG that it was converted to."""
+
+    photos: Photos
+
+    async def __call__(self, scan: Scan) -> bytes:
+        """Raises `PhotoGoneError`."""
+        try:
+            return await self.photos.get(scan.image.key)
+        except ObjectNotFoundError as error:
+            raise PhotoGoneError(scan.scan_id) from error

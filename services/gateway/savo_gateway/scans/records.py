@@ -1,0 +1,183 @@
+"""A scan on its way: the upload as it was sent, the new scan as it is stored, the scan as the gateway knows it now."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+
+from savo_contracts.envelope import ImageRef
+from savo_contracts.scans import ConfirmedItem, FailureCode, ScanCompleted, StorageLocation
+from savo_gateway.access.records import Person
+from savo_gateway.photos.uploads import Photo
+
+__all__ = [
+    "SCAN_ID",
+    "Confirmation",
+    "IdempotencyClaim",
+    "JournalEntry",
+    "NewScan",
+    "RefusedConfirmation",
+    "Scan",
+    "ScanDetails",
+    "ScanError",
+    "ScanStatus",
+    "ScanUpload",
+    "is_scan_id",
+]
+
+SCAN_ID = r"^[A-Za-z0-9_.:-]{1,64}$"
+
+
+def is_scan_id(text: str) -> bool:
+    return re.fullmatch(SCAN_ID, text) is not None
+
+
+@dataclass(frozen=True)
+class IdempotencyClaim:
+    """A caller's Idempotency-Key with a hash of everything else that was sent."""
+
+    scope: str
+    """Hash of the caller: keys of different callers never meet."""
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanDetails:
+    """What the sender tells beside the photo."""
+
+    person: Person | None = None
+    """None: the scan is anonymous."""
+    storage_location: StorageLocation | None = None
+    consent: bool | None = None
+    """To train with this photo; None where it was not asked."""
+    captured_at: datetime | None = None
+    device_info: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanUpload:
+    """A photo to scan, as a caller sends it."""
+
+    data: bytes
+    """The file as it came, metadata included."""
+    details: ScanDetails = field(default_factory=ScanDetails)
+    caller: str = ""
+    """Name of the authenticated caller; keeps callers' idempotency keys apart."""
+    idempotency_key: str | None = None
+
+    def claim(self) -> IdempotencyClaim | None:
+        """None without an Idempotency-Key."""
+        if self.idempotency_key is None:
+            return None
+        details = self.details
+        facts = [
+            details.person and (details.person.kind, details.person.reference),
+            details.storage_location,
+            details.consent,
+            str(details.captured_at),
+            details.device_info,
+        ]
+        fingerprint = sha256(sha256(self.data).digest() + json.dumps(facts).encode()).hexdigest()
+        return IdempotencyClaim(sha256(self.caller.encode()).hexdigest(), self.idempotency_key, fingerprint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewScan:
+    """A scan whose photo is in the object store: what the database and `scans.requested` get in one transaction."""
+
+    scan_id: str
+    photo: Photo
+    details: ScanDetails
+    requested_at: datetime
+    expires_at: datetime
+    claim: IdempotencyClaim | None = None
+
+
+class ScanStatus(StrEnum):
+    QUEUED = "queued"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ScanError:
+    """Why a scan has no result."""
+
+    code: FailureCode
+    message: str
+
+
+@dataclass(frozen=True)
+class RefusedConfirmation:
+    """A confirmation that came before the result and does not fit it."""
+
+    revision: int
+    errors: tuple[tuple[str, str], ...]
+    """Field and what is wrong with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """A user's confirmation of a scan: all revisions merged, the newest edit of each item counts."""
+
+    revision: int
+    published: bool
+    """False: it came before the result and is kept until then."""
+    items: tuple[ConfirmedItem, ...]
+    nothing_missing: bool
+    confirmed_at: datetime
+    unspoken: tuple[str, ...] = ()
+    """Labels of the result that no edit names: neither right nor wrong."""
+    refused: tuple[RefusedConfirmation, ...] = ()
+
+    @property
+    def counts(self) -> bool:
+        """False: every revision came before the result and fits it in none of its parts."""
+        return self.published or not self.refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """One scan, from its acceptance on, with its result and confirmation as far as there are any."""
+
+    scan_id: str
+    subject: str
+    """Random name of its person in events; a new one for each anonymous scan."""
+    anonymous: bool
+    status: ScanStatus
+    image: ImageRef
+    storage_location: StorageLocation | None
+    consent: bool | None
+    captured_at: datetime | None
+    requested_at: datetime
+    expires_at: datetime
+    """A scan without a result at this time fails as `expired`."""
+    result: ScanCompleted | None = None
+    error: ScanError | None = None
+    finished_at: datetime | None = None
+    """When the gateway received the result or the failure."""
+    confirmation: Confirmation | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.status is not ScanStatus.QUEUED
+
+
+@dataclass(frozen=True, kw_only=True)
+class JournalEntry:
+    """An event of a scan with its position in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+    event_id: str
+    published_at: datetime
+    heard_at: datetime
+    """When the gateway received it or, for its own events, learned that Kafka has it."""
+    note: str = ""
+    """The one fact of the event that explains it, such as the reason of a refusal."""
