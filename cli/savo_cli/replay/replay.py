@@ -16,6 +16,7 @@ import typer
 from savo_cli.output import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
 from savo_cli.topics.broker import Kafka, broker_settings, known_topic, on_kafka
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
+from savo_contracts.confidence import CONFIDENCE_THRESHOLD
 
 if TYPE_CHECKING:
     from savo_contracts.topics import Topic
@@ -45,7 +46,9 @@ def replay(
     output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="With --model: folder of the pictures and the page.")] = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="With --model: at most N scans in this run.")] = None,
     pictures: Annotated[int, typer.Option("--pictures", metavar="N", min=0, help="With --model: at most N pictures.")] = 100,
-    threshold: Annotated[float, typer.Option(envvar="SAVO_VISION_CONFIDENCE_THRESHOLD", min=0, max=1, help="With --model: less asks the provider.")] = 0.6,
+    threshold: Annotated[
+        float, typer.Option(envvar="SAVO_VISION_CONFIDENCE_THRESHOLD", min=0, max=1, help="With --model: less asks the provider.")
+    ] = CONFIDENCE_THRESHOLD,
     kafka: Kafka = None,
     url: Url = None,
     key: Key = None,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from savo_cli.output import CommandError, page, tell_json
 from savo_cli.replay.diff_page import draw_changes, write_page
 from savo_cli.replay.diff_report import DifferencesBook
+from savo_contracts.confidence import CONFIDENCE_THRESHOLD, fallback_reason, scan_confidence
 
 if TYPE_CHECKING:
     from savo_cli.replay.pinned_model import PinnedModel
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from savo_runtime.settings import RuntimeSettings
     from savo_runtime.storage.port import ObjectStore
 
-__all__ = ["ModelReplay", "replay_with_model"]
+__all__ = ["ModelReplay", "answer_with", "replay_with_model"]
 
 _PROVIDERS = ("google", "openai")
 
@@ -45,7 +46,7 @@ class ModelReplay:
     until: str = "end"
     selection: Selection
     output: Path
-    threshold: float = 0.6
+    threshold: float = CONFIDENCE_THRESHOLD
     """Scan confidence under which the provider would be asked."""
     limit: int | None = None
     """Most scans of this run."""
@@ -175,20 +176,8 @@ class _Comparison:
             boxes = await asyncio.to_thread(self.model.detector.detect, photo)
         except PhotoError:
             return told | {"state": "unreadable"}
-        told |= self._answered(event, boxes)
+        told |= answer_with(self.model.version, event, boxes, self.order.threshold)
         return told | {"picture": await self._picture(photo, told)}
-
-    def _answered(self, event: ScanCompleted | ScanRequested, boxes: Sequence[DetectedBox]) -> dict[str, Any]:
-        """As the product would: the model's boxes, or the provider's where it is not sure."""
-        from savo_detection.differences.comparison import diff_boxes, plain_change
-
-        recorded = getattr(event, "items", None) if getattr(event, "served_by", None) in _PROVIDERS else None
-        confidence = sum(box.confidence for box in boxes) / len(boxes) if boxes else 0.0
-        falls_back = confidence < self.order.threshold or not boxes
-        stands_in = falls_back and recorded is not None
-        changes = diff_boxes(getattr(event, "items", ()), recorded if stands_in and recorded is not None else boxes)
-        after = {"model": self.model.version, "scan_confidence": round(confidence, 4), "boxes": len(boxes), "falls_back": falls_back, "recorded": stands_in}
-        return {"after": after, "changes": [plain_change(change) for change in changes]}
 
     async def _photo(self, image: ImageRef) -> tuple[bytes | None, str]:
         """The bytes that were scanned, or why they are not to be had."""
@@ -207,6 +196,25 @@ class _Comparison:
         name = f"pictures/{hashlib.sha256(told['scan_id'].encode()).hexdigest()[:24]}.jpg"  # an id may hold what no file name may
         await asyncio.to_thread(draw_changes, photo, told, self.order.output / name)
         return name
+
+
+def answer_with(version: str, event: ScanCompleted | ScanRequested, boxes: Sequence[DetectedBox], threshold: float) -> dict[str, Any]:
+    """As the product would answer: with the model's boxes, or the provider's recorded ones where the model falls back."""
+    from savo_detection.differences.comparison import diff_boxes, plain_change
+
+    recorded = getattr(event, "items", None) if getattr(event, "served_by", None) in _PROVIDERS else None
+    confidences = [box.confidence for box in boxes]
+    falls_back = fallback_reason(confidences, threshold) is not None
+    answer = recorded if falls_back and recorded is not None else boxes
+    changes = diff_boxes(getattr(event, "items", ()), answer)
+    after = {
+        "model": version,
+        "scan_confidence": round(scan_confidence(confidences), 4),
+        "boxes": len(boxes),
+        "falls_back": falls_back,
+        "recorded": answer is recorded,
+    }
+    return {"after": after, "changes": [plain_change(change) for change in changes]}
 
 
 def _answer_of(event: ScanCompleted | ScanRequested) -> dict[str, Any] | None:

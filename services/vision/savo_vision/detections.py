@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,7 @@ from savo_contracts.scans import Detection
 from savo_detection.model import DetectedBox
 from savo_vision.costs import NOTHING_USED, Usage
 
-__all__ = ["MAX_ITEMS", "Answer", "RawAnswer", "from_boxes", "read_items", "scan_confidence"]
+__all__ = ["MAX_ITEMS", "Answer", "RawAnswer", "box_confidences", "from_boxes", "read_items"]
 
 MAX_ITEMS = 200
 """More than any kitchen photo shows: a model that repeats itself is cut here."""
@@ -52,11 +51,9 @@ def from_boxes(boxes: Iterable[DetectedBox]) -> tuple[Detection, ...]:
     return tuple(_of_box(box) for box in boxes)
 
 
-def scan_confidence(items: Sequence[Detection]) -> float:
-    """Mean confidence of the boxes kept; 0 when there is none."""
-    boxed = [item.confidence for item in items if item.bbox is not None]
-    # Ten boxes of 0.6 have a mean of 0.5999999999999999 in binary, and a threshold of 0.6 would not take them.
-    return round(math.fsum(boxed) / len(boxed), 9) if boxed else 0.0
+def box_confidences(items: Iterable[Detection]) -> list[float]:
+    """Of the items with a box: a provider may name things without one."""
+    return [item.confidence for item in items if item.bbox is not None]
 
 
 def read_items(rows: Iterable[Any]) -> tuple[tuple[Detection, ...], Counter[str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from savo_contracts.confidence import CONFIDENCE_THRESHOLD, fallback_reason
 from savo_contracts.scans import Detection, FallbackReason
-from savo_vision.detections import scan_confidence
+from savo_vision.detections import box_confidences
 
 __all__ = ["FallbackPolicy"]
 
@@ -15,10 +16,8 @@ __all__ = ["FallbackPolicy"]
 class FallbackPolicy:
     """`threshold`: the least scan confidence that is served, 0…1."""
 
-    threshold: float = 0.6
+    threshold: float = CONFIDENCE_THRESHOLD
 
     def reason_against(self, items: Sequence[Detection]) -> FallbackReason | None:
         """None when the answer may be served. At the threshold exactly it may."""
-        if not items:
-            return FallbackReason.NO_BOXES
-        return FallbackReason.LOW_CONFIDENCE if scan_confidence(items) < self.threshold else None
+        return fallback_reason(box_confidences(items), self.threshold)

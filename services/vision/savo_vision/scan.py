@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 from opentelemetry.trace import SpanKind
 
+from savo_contracts.confidence import scan_confidence
 from savo_contracts.figures import latency_ms
 from savo_contracts.scans import Detection, FailureCode, FallbackReason, ScanCompleted, ScanFailed, ScanRequested, ServedBy
 from savo_detection.errors import PhotoError
@@ -26,7 +27,7 @@ from savo_runtime.telemetry.spans import step
 from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy
 from savo_vision.detection_threads import Detecting
-from savo_vision.detections import RawAnswer, from_boxes, scan_confidence
+from savo_vision.detections import RawAnswer, box_confidences, from_boxes
 from savo_vision.errors import BudgetExhaustedError, ProviderAnswerError, ProviderError, ProviderRefusedError
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.model_slot import Engine, LoadedModel, ModelSlot
@@ -233,7 +234,7 @@ class Scan:
             model_version=seen.model_version,
             fallback_reason=seen.fallback_reason,
             items=seen.items,
-            scan_confidence=scan_confidence(seen.items),
+            scan_confidence=scan_confidence(box_confidences(seen.items)),
             duration_ms=latency_ms(requested.requested_at, now),
             cost_usd=self._cost(work),
             threshold=self.policy.fallback.threshold if choice.custom is not None else None,

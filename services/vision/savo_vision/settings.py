@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic.config import JsonDict
 
+from savo_contracts.confidence import CONFIDENCE_THRESHOLD
 from savo_contracts.scans import Arm
 from savo_runtime.settings import RuntimeSettings
 from savo_vision.costs import PRICES, Price
@@ -70,7 +71,11 @@ class VisionSettings(RetentionSettings):
         "takes the fastest whose boxes agree, if it is a fifth faster than ONNX Runtime.",
     )
     confidence_threshold: float = Field(
-        0.6, ge=0, le=1, validation_alias="SAVO_VISION_CONFIDENCE_THRESHOLD", description="Scan confidence under which the provider is asked instead."
+        CONFIDENCE_THRESHOLD,
+        ge=0,
+        le=1,
+        validation_alias="SAVO_VISION_CONFIDENCE_THRESHOLD",
+        description="Scan confidence under which the provider is asked instead.",
     )
     shadow_share: float = Field(
         0.0, ge=0, le=1, validation_alias="SAVO_SHADOW_SHARE", description="Share of the baseline's scans that the candidate sees too, unseen by users."

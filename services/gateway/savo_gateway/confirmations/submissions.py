@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from savo_contracts.confidence import scan_confidence
 from savo_contracts.envelope import ImageRef, Sha256
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
@@ -166,7 +167,7 @@ def _answered_elsewhere(report: Report, photo: KeptPhoto, now: datetime) -> Scan
         bucket=0,
         share=0.0,
         items=detections,
-        scan_confidence=sum(confidences) / len(confidences) if confidences else 0.0,
+        scan_confidence=scan_confidence(confidences),
         duration_ms=0.0,
         cost_usd=0.0,
         requested_at=photo.uploaded_at,
