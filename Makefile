@@ -26,7 +26,7 @@ lint: ## style, types and the rules of the house
 	$(RUN)/ruff format --check .
 	$(RUN)/lint-imports --no-cache
 	$(RUN)/mypy $(addprefix -p ,$(PACKAGES))
-	$(RUN)/mypy $(TESTS) benchmarks deploy/grafana docs/generate
+	$(RUN)/mypy $(TESTS) benchmarks deploy/grafana docs/generate scripts
 
 test: install ## lint, types, unit, behaviour and integration tests with every real part this machine offers
 	@$(MAKE) --no-print-directory lint
