@@ -206,7 +206,7 @@ def ultralytics_predict(model: Path) -> Any:
 def _ultralytics() -> Any:
     WORK.mkdir(parents=True, exist_ok=True)
     os.environ |= {"YOLO_AUTOINSTALL": "False", "YOLO_CONFIG_DIR": str(WORK.resolve()), "YOLO_VERBOSE": "False"}
-    from ultralytics import YOLO  # type: ignore[attr-defined]
+    from ultralytics import YOLO
 
     return YOLO
 
