@@ -38,11 +38,11 @@ test-real: install ## what needs longer or more: compose, versitygw, chaos at le
 images: ## build every image of deploy/docker/Dockerfile and print its size
 	@deploy/docker/images
 
-bench: install ## figures beside their peers, measured in the same run, as ratios
+bench: install ## figures beside their peers, measured in the same run, as ratios; at most 15 minutes
 	$(RUN)/python -m benchmarks
 
-bench-long: install ## the same with four times the rounds: intervals half as wide
-	BENCH_LONG=1 $(RUN)/python -m benchmarks
+bench-long: install ## all figures, with four times the rounds: intervals half as wide
+	$(RUN)/python -m benchmarks --long
 
 generate: ## write the JSON Schemas, docs/flow.md, docs/asyncapi.json, docs/settings.md, docs/logs.md and Grafana's dashboards
 	$(RUN)/python -m savo_contracts.generated

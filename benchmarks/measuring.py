@@ -36,8 +36,12 @@ class Figure:
         return asdict(self)
 
 
+def long_run() -> bool:
+    return bool(os.environ.get("BENCH_LONG"))
+
+
 def rounds(usual: int) -> int:
-    return usual * LONG if os.environ.get("BENCH_LONG") else usual
+    return usual * LONG if long_run() else usual
 
 
 def in_turn(contenders: dict[str, Callable[[], object]], *, rounds: int, warm_up: int = 2) -> dict[str, list[float]]:

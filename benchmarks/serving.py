@@ -17,14 +17,14 @@ from math import ceil
 from pathlib import Path
 
 from benchmarks.load import Answered, ask_by, http_client
-from benchmarks.measuring import Figure, of_rounds, rounds
+from benchmarks.measuring import Figure, long_run, of_rounds, rounds
 from benchmarks.peer_servers import bento_ml, lit_serve, peers_python
 from benchmarks.photo_to_boxes import by_name_alone, photos, sure_model
 from benchmarks.product import Post, answering_with, best_engine, broker, one_of_many, product
 from savo_detection.engines.backends import ONNX_RUNTIME
 from savo_detection.engines.cpus import usable_cpus
 
-ROUNDS = rounds(10)
+ROUNDS = rounds(5)
 CLIENTS = 4
 REQUESTS = {"512 px": 32, "12 MP": 12}
 """In a turn."""
@@ -36,13 +36,18 @@ OURS = "ours"
 
 
 def figures() -> Iterator[Figure]:
-    for engine in dict.fromkeys((best_engine(), ONNX_RUNTIME, *by_name_alone(sure_model()))):
+    for engine in _engines():
         with _contenders(engine) as (posts, words):
             for size, photo in photos().items():
                 turns = asyncio.run(measure(posts, photo, REQUESTS[size]))
                 ours = turns.pop(OURS)
                 for peer, theirs in turns.items():
                     yield from _beside(f"served scans, {size}, {engine}", ours, peer, theirs, f"{CLIENTS} clients; {words}")
+
+
+def _engines() -> Sequence[str]:
+    """The one that `auto` takes; in a long run also those that run here by name."""
+    return list(dict.fromkeys((best_engine(), ONNX_RUNTIME, *by_name_alone(sure_model())))) if long_run() else [best_engine()]
 
 
 def _beside(name: str, ours: list[Answered], peer_name: str, peer: list[Answered], note: str) -> Iterator[Figure]:
