@@ -117,5 +117,5 @@ def _second_looks() -> list[Panel]:
 
 def _by_provider(span: str) -> str:
     answered = grown("savo_scans_total", span, "assigned_arm", '{outcome="completed"}')
-    theirs = grown("savo_scans_total", span, "assigned_arm", '{served_by=~"google|openai"}')
+    theirs = grown("savo_scans_total", span, "assigned_arm", '{served_by!~"custom|none"}')
     return _ratio(theirs, answered)

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelReplay", "answer_with", "replay_with_model"]
 
-_PROVIDERS = ("google", "openai")
-
 OnProgress = Callable[[int, int], None]
 
 
@@ -200,9 +198,10 @@ class _Comparison:
 
 def answer_with(version: str, event: ScanCompleted | ScanRequested, boxes: Sequence[DetectedBox], threshold: float) -> dict[str, Any]:
     """As the product would answer: with the model's boxes, or the provider's recorded ones where the model falls back."""
+    from savo_contracts.scans import ServedBy
     from savo_detection.differences.comparison import diff_boxes, plain_change
 
-    recorded = getattr(event, "items", None) if getattr(event, "served_by", None) in _PROVIDERS else None
+    recorded = getattr(event, "items", None) if getattr(event, "served_by", ServedBy.CUSTOM) != ServedBy.CUSTOM else None
     confidences = [box.confidence for box in boxes]
     falls_back = fallback_reason(confidences, threshold) is not None
     answer = recorded if falls_back and recorded is not None else boxes
@@ -222,7 +221,7 @@ def _answer_of(event: ScanCompleted | ScanRequested) -> dict[str, Any] | None:
 
     if isinstance(event, ScanRequested):
         return None
-    return {"served_by": event.served_by.value, "model_version": event.model_version, "items": len(event.items)}
+    return {"served_by": event.served_by, "model_version": event.model_version, "items": len(event.items)}
 
 
 def _tell(summary: dict[str, Any]) -> None:

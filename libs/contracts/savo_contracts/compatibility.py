@@ -2,12 +2,17 @@
 
 Old messages must decode with the new code (replay), and old code must decode new messages (a rolling deploy).
 What breaks either needs a new version in `ce_type`, beside the old one.
+
+One exception: a closed set of values may be opened (`savo_contracts.open_values`). Every old message decodes with the new code;
+old code refuses only values that nobody writes yet, because readers are deployed one release before the first new value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+from savo_contracts.open_values import OPEN_VALUE, is_open_value
 
 __all__ = ["breaking_changes"]
 
@@ -52,6 +57,8 @@ def _properties(old: Schema, new: Schema, old_root: Schema, new_root: Schema, pa
 
 
 def _closed_sets(old: Schema, new: Schema, path: str) -> Iterator[str]:
+    if _is_opened(old, new):
+        return
     for word in ("enum", "const", "pattern"):
         before, after = old.get(word), new.get(word)
         if before == after:
@@ -63,6 +70,13 @@ def _closed_sets(old: Schema, new: Schema, path: str) -> Iterator[str]:
                 yield f"{path}: values added that older readers refuse: {come}"
         else:
             yield f"{path}: {word} changed from {before!r} to {after!r}"
+
+
+def _is_opened(old: Schema, new: Schema) -> bool:
+    """A set that was closed takes any well-formed value now, and all of its old ones."""
+    values = old.get("enum", [])
+    opened = new.get("pattern") == OPEN_VALUE and not {"enum", "const"} & new.keys()
+    return bool(values) and opened and all(map(is_open_value, values))
 
 
 def _limits(old: Schema, new: Schema, path: str) -> Iterator[str]:

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from savo_contracts.envelope import Message, Moment, ScanId, Sha256, Subject
 from savo_contracts.geometry import BoundingBox, Fraction
+from savo_contracts.open_values import OpenValue
 from savo_contracts.samples import Split
-from savo_contracts.scans import BoxSource, ServedBy, StorageLocation
+from savo_contracts.scans import StorageLocation
 from savo_contracts.training import Comparison, Evaluation
 
 CLASSES_KEY = "samples/classes.json"
@@ -54,7 +55,7 @@ class LabelledBox(Message):
     class_id: int = Field(ge=0, description="Append-only id of samples/classes.json.")
     label: str
     bbox: BoundingBox
-    box_source: BoxSource = Field(description="Who drew the box.")
+    box_source: OpenValue = Field(description="Who drew the box: a value of `ServedBy` or `BoxSource`, or one of a later release.")
 
 
 class SampleMeta(Message):
@@ -70,7 +71,7 @@ class SampleMeta(Message):
     height: int = Field(gt=0, description="Pixels, upright.")
     boxes: tuple[LabelledBox, ...]
     exhaustive: bool = Field(default=True, description="False: the photo holds more than is labelled.")
-    served_by: ServedBy
+    served_by: OpenValue
     model_version: str
     storage_location: StorageLocation | None = None
     perceptual_hash: str = Field(description="64-bit hash, hex, for near-duplicates.")

@@ -10,12 +10,15 @@ from pydantic import Field
 from savo_contracts.envelope import Event, Moment
 from savo_contracts.geometry import Fraction
 from savo_contracts.models import ModelRef
+from savo_contracts.open_values import OpenValue
 
 STEPS = (0.05, 0.25, 0.5, 1.0)
 """The ladder of shares, by the owner's numbers."""
 
 
 class RolloutState(StrEnum):
+    """Where the rollout stands. Open: whoever follows a rollout goes by candidate, champion and share."""
+
     IDLE = "idle"
     RUNNING = "running"
     PAUSED = "paused"
@@ -31,7 +34,7 @@ class RolloutChanged(Event):
 
     target: Literal["vision"] = Field(default="vision", description="The compacted topic's key.")
     sequence: int = Field(ge=0, description="Counts up with every change; a lower one is stale.")
-    state: RolloutState
+    state: OpenValue = Field(description="Where the rollout stands, in one word.")
     experiment: str | None = Field(default=None, description="The candidate's version while there is one.")
     candidate: ModelRef | None = Field(default=None, description="The challenger on trial.")
     champion: ModelRef | None = Field(default=None, description="The baseline's model; None means the vision provider (Google).")

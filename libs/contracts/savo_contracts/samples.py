@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from savo_contracts.envelope import Event, ImageRef, Moment, ScanId, Sha256, Subject
+from savo_contracts.open_values import OpenValue
 
 
 class Split(StrEnum):
@@ -17,7 +18,7 @@ class Split(StrEnum):
 
 
 class RejectionReason(StrEnum):
-    """Why a confirmed photo is no training sample (now)."""
+    """Why a confirmed photo is no training sample (now). Open."""
 
     BLURRED = "blurred"
     DARK = "dark"
@@ -65,7 +66,7 @@ class SampleRejected(Event):
     sha256: Sha256
     scan_id: ScanId
     subject: Subject
-    reason: RejectionReason
+    reason: OpenValue = Field(description="Why it is no sample (now).")
     detail: str = Field(default="", max_length=500, description="The measured figure and the limit, in words.")
     rejected_at: Moment
 

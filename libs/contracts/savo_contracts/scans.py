@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from savo_contracts.envelope import Event, ImageRef, Message, Moment, ScanId, Subject, Usd
 from savo_contracts.geometry import BoundingBox, Fraction
+from savo_contracts.open_values import OpenValue
 
 Label = Annotated[str, Field(min_length=1, max_length=80, description="Canonical name from the catalogue, or a candidate label in the same spelling.")]
 
@@ -27,15 +28,16 @@ class Arm(StrEnum):
 
 
 class ServedBy(StrEnum):
+    """Who answers scans: our own model, or a provider by its name. Open: a new provider is one line here."""
+
     CUSTOM = "custom"
     GOOGLE = "google"
     OPENAI = "openai"
 
 
 class BoxSource(StrEnum):
-    CUSTOM = "custom"
-    GOOGLE = "google"
-    OPENAI = "openai"
+    """Who draws boxes besides those of `ServedBy`. Open, as that is."""
+
     USER = "user"
     ENGINEER = "engineer"
 
@@ -51,6 +53,8 @@ class Action(StrEnum):
 
 
 class FallbackReason(StrEnum):
+    """Why the custom model's answer was not served. Open."""
+
     LOW_CONFIDENCE = "low-confidence"
     NO_BOXES = "no-boxes"
     MODEL_UNAVAILABLE = "model-unavailable"
@@ -58,6 +62,8 @@ class FallbackReason(StrEnum):
 
 
 class FailureCode(StrEnum):
+    """Why a scan has no answer. Open."""
+
     EXPIRED = "expired"
     PHOTO_MISSING = "photo-missing"
     PHOTO_UNREADABLE = "photo-unreadable"
@@ -66,16 +72,24 @@ class FailureCode(StrEnum):
     BUDGET_EXHAUSTED = "budget-exhausted"
 
 
+class ErasureSource(StrEnum):
+    """Who asked for an erasure. Open."""
+
+    USER = "user"
+    RETENTION = "retention"
+    OPERATOR = "operator"
+
+
 class Route(Message):
     """How a scan was answered, and why: copied into every event that evidence is drawn from."""
 
     experiment: str | None = Field(default=None, description="The candidate's version; None while no trial runs.")
     assigned_arm: Arm = Field(description="By bucket and share. Evidence counts by this field (intention to treat).")
-    served_by: ServedBy = Field(description="Who produced the items in the end.")
+    served_by: OpenValue = Field(description="Who produced the items in the end: `custom`, or a provider's name.")
     model_version: str = Field(min_length=1, max_length=120, description="Model that produced the items: `v3`, or the provider's model id.")
     bucket: int = Field(ge=0, lt=10_000, description="xxh64(experiment, subject) mod 10 000.")
     share: Fraction = Field(description="Candidate's share of traffic when the arm was chosen, 0…1.")
-    fallback_reason: FallbackReason | None = Field(default=None, description="Why the custom model did not answer; None when nothing fell back.")
+    fallback_reason: OpenValue | None = Field(default=None, description="Why the custom model did not answer; None when nothing fell back.")
 
 
 class Detection(Message):
@@ -98,7 +112,7 @@ class ConfirmedItem(Message):
     from_label: Label | None = Field(default=None, description="The label before a rename.")
     quantity_estimate: float | None = Field(default=None, gt=0, description="Pieces.")
     storage_hint: StorageLocation | None = None
-    box_source: BoxSource | None = Field(default=None, description="Who drew the box that counts now.")
+    box_source: OpenValue | None = Field(default=None, description="Who drew the box that counts now.")
     confidence: Fraction | None = Field(default=None, description="The detector's confidence, where a detector saw it.")
 
     @model_validator(mode="after")
@@ -153,7 +167,7 @@ class ScanFailed(Event):
     subject: Subject
     experiment: str | None = None
     assigned_arm: Arm | None = Field(default=None, description="None when it failed before an arm was chosen.")
-    code: FailureCode
+    code: OpenValue = Field(description="The kind of failure.")
     message: str = Field(max_length=1000, description="What the user reads.")
     cost_usd: Usd = 0.0
     requested_at: Moment
@@ -186,5 +200,5 @@ class ScanErased(Event):
     scan_id: ScanId
     subject: Subject
     image_sha256: str | None = None
-    requested_by: Literal["user", "retention", "operator"] = "user"
+    requested_by: OpenValue = Field(default="user", description="Who asked for it.")
     erased_at: Moment

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from savo_contracts.envelope import Event, Message, Moment
 from savo_contracts.geometry import Fraction
+from savo_contracts.open_values import OpenValue
 
 RunId = Annotated[str, Field(min_length=1, max_length=64, description="Id of one training run.")]
 ModelVersion = Annotated[str, Field(pattern=r"^v[1-9][0-9]*$", description="`v1`, `v2`, … in order of registration.")]
 
 
 class RunOutcome(StrEnum):
+    """How a training run ends. Open."""
+
     REGISTERED = "registered"
     REJECTED = "rejected"
     FAILED = "failed"
+
+
+class TrainingTrigger(StrEnum):
+    """What calls for a training run. Open."""
+
+    SAMPLES = "samples"
+    AGE = "age"
+    OPERATOR = "operator"
 
 
 class TrainingThresholdReached(Event):
@@ -26,7 +37,7 @@ class TrainingThresholdReached(Event):
     type: ClassVar[str] = "savo.training.threshold-reached.v1"
 
     dataset: str = "ingredients"
-    reason: Literal["samples", "age", "operator"] = Field(description="What called for it.")
+    reason: OpenValue = Field(description="What called for it.")
     new_samples: int = Field(ge=0, description="Samples since the last run.")
     total_samples: int = Field(ge=0, description="Samples in the whole data set.")
     threshold: int = Field(gt=0, description="New samples that call for a run.")
@@ -62,7 +73,7 @@ class TrainingFinished(Event):
     run_id: RunId
     dataset: str = "ingredients"
     dataset_version: str | None = None
-    outcome: RunOutcome
+    outcome: OpenValue = Field(description="How the run ended.")
     version: str | None = Field(default=None, description="The candidate's version; set when there was a model to judge.")
     evaluation: Evaluation | None = None
     comparison: Comparison | None = Field(default=None, description="None for a first model.")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, create_model
 
 from savo_contracts.compatibility import breaking_changes
 from savo_contracts.generated import event_schema
+from savo_contracts.open_values import OpenValue
 from savo_contracts.scans import ScanRequested
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
 
@@ -21,6 +22,11 @@ class Colour(StrEnum):
 
 class Paler(StrEnum):
     RED = "red"
+
+
+class Loud(StrEnum):
+    RED = "RED"
+    BLUE = "BLUE"
 
 
 class Part(BaseModel):
@@ -44,6 +50,9 @@ BREAKS = {
     "null is no longer allowed": (schema(a=(int | None, None)), schema(a=(int, 0)), "$.a: type changed"),
     "a value of a closed set goes": (schema(a=(Colour, ...)), schema(a=(Paler, ...)), "values removed: ['blue']"),
     "a value of a closed set comes": (schema(a=(Paler, ...)), schema(a=(Colour, ...)), "values added"),
+    "an open set is closed": (schema(a=(OpenValue, ...)), schema(a=(Colour, ...)), "enum changed from None"),
+    "a closed set becomes any text": (schema(a=(Colour, ...)), schema(a=(str, ...)), "enum changed from ['red', 'blue'] to None"),
+    "a set is opened for others than its own values": (schema(a=(Loud, ...)), schema(a=(OpenValue, ...)), "enum changed from ['RED', 'BLUE'] to None"),
     "a lower limit rises inside a nested list": (schema(a=(list[Part], ...)), schema(a=(list[Tighter], ...)), "$.a[].size: minimum raised"),
     "an upper limit falls": (schema(a=(Annotated[int, Field(le=9)], ...)), schema(a=(Annotated[int, Field(le=8)], ...)), "maximum lowered"),
     "a limit falls behind an alternative": (schema(a=(Part | None, None)), schema(a=(Tighter | None, None)), "size: minimum raised"),
@@ -63,8 +72,10 @@ def test_a_break_is_named(case: str) -> None:
         (schema(a=(int, ...)), schema(a=(int, ...), b=(str | None, None))),
         (schema(a=(Annotated[int, Field(ge=1)], ...)), schema(a=(Annotated[int, Field(ge=0, description="now with words")], ...))),
         (schema(a=(list[Tighter], ...)), schema(a=(list[Part], ...))),
+        (schema(a=(Colour, ...)), schema(a=(OpenValue, ...))),
+        (schema(a=(Colour | None, None)), schema(a=(OpenValue | None, None))),
     ],
-    ids=["a field with a default comes", "a limit is loosened", "a nested limit is loosened"],
+    ids=["a field with a default comes", "a limit is loosened", "a nested limit is loosened", "a closed set is opened", "an optional closed set is opened"],
 )
 def test_a_harmless_change_passes(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert breaking_changes(old, new) == []

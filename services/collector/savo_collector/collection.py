@@ -122,7 +122,7 @@ class Collect:
     async def _refuse(self, confirmed: ScanConfirmed, refused: RefusedError) -> SampleRejected:
         if refused.reason in _UNLEARNABLE:
             await self.erasing.withdraw(confirmed.scan_id, confirmed.revision)
-        refusal = Refusal(confirmed, refused.reason, refused.detail, self.clock(), waiting=refused.reason in WAITING)
+        refusal = Refusal(confirmed, refused.reason.value, refused.detail, self.clock(), waiting=refused.reason in WAITING)
         async with self.storing.ledger.turn() as turn:
             await require_not_erased(turn, confirmed)
             earlier = await turn.refusal_of(confirmed.scan_id)
@@ -130,9 +130,9 @@ class Collect:
                 return _rejected(earlier)
             await turn.refuse(refusal)
             if self.storing.announce:
-                await turn.announce(_rejected(refusal), named_id(f"sample-rejected/{confirmed.scan_id}/{confirmed.revision}/{refusal.reason.value}"))
-        SAMPLES.labels("waiting" if refusal.waiting else "rejected", refusal.reason.value).inc()
-        log.info("sample.rejected", scan_id=confirmed.scan_id, reason=refusal.reason.value, detail=refusal.detail)
+                await turn.announce(_rejected(refusal), named_id(f"sample-rejected/{confirmed.scan_id}/{confirmed.revision}/{refusal.reason}"))
+        SAMPLES.labels("waiting" if refusal.waiting else "rejected", refusal.reason).inc()
+        log.info("sample.rejected", scan_id=confirmed.scan_id, reason=refusal.reason, detail=refusal.detail)
         return _rejected(refusal)
 
     async def _skip(self, confirmed: ScanConfirmed, reason: str) -> None:
@@ -149,7 +149,7 @@ def _examine(photo: Photo, policy: QualityPolicy) -> Fingerprint:
 def _is_repeat(refusal: Refusal, earlier: Refusal) -> bool:
     if earlier.confirmed.revision != refusal.confirmed.revision:
         return earlier.confirmed.revision > refusal.confirmed.revision
-    return earlier.reason is refusal.reason
+    return earlier.reason == refusal.reason
 
 
 def _rejected(refusal: Refusal) -> SampleRejected:

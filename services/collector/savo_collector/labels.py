@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from savo_collector.errors import RefusedError
 from savo_contracts.documents import IngredientClass, LabelledBox
 from savo_contracts.samples import RejectionReason
-from savo_contracts.scans import Action, BoxSource, ConfirmedItem, ServedBy
+from savo_contracts.scans import Action, BoxSource, ConfirmedItem
 
 __all__ = ["count_labels", "label_file", "labelled_boxes", "present_items"]
 
@@ -23,7 +23,7 @@ def present_items(items: Iterable[ConfirmedItem]) -> tuple[ConfirmedItem, ...]:
     return present
 
 
-def labelled_boxes(items: Sequence[ConfirmedItem], classes: Mapping[str, IngredientClass], served_by: ServedBy) -> tuple[LabelledBox, ...]:
+def labelled_boxes(items: Sequence[ConfirmedItem], classes: Mapping[str, IngredientClass], served_by: str) -> tuple[LabelledBox, ...]:
     """`classes` by the items' words. Raises `RefusedError` for a word without a class."""
     if unknown := sorted({item.label for item in items if item.label not in classes}):
         raise RefusedError(RejectionReason.NEEDS_CLASS, f"no class yet for: {', '.join(unknown)}")
@@ -39,12 +39,12 @@ def count_labels(boxes: Iterable[LabelledBox]) -> dict[str, int]:
     return dict(Counter(box.label for box in boxes))
 
 
-def _labelled(item: ConfirmedItem, entry: IngredientClass, served_by: ServedBy) -> LabelledBox:
+def _labelled(item: ConfirmedItem, entry: IngredientClass, served_by: str) -> LabelledBox:
     assert item.bbox is not None, "present_items lets no item without a box pass"
     return LabelledBox(class_id=entry.id, label=entry.label, bbox=item.bbox, box_source=_drawn_by(item, served_by))
 
 
-def _drawn_by(item: ConfirmedItem, served_by: ServedBy) -> BoxSource:
+def _drawn_by(item: ConfirmedItem, served_by: str) -> str:
     if item.box_source:
         return item.box_source
-    return BoxSource.USER if item.action in (Action.ADDED, Action.MOVED) else BoxSource(served_by.value)
+    return BoxSource.USER if item.action in (Action.ADDED, Action.MOVED) else served_by

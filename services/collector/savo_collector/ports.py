@@ -91,7 +91,8 @@ class Refusal:
     """The newest refusal of one scan. `waiting` for those that an engineer, or time, can lift."""
 
     confirmed: ScanConfirmed
-    reason: RejectionReason
+    reason: str
+    """A `RejectionReason`, or one that a later release stored."""
     detail: str
     rejected_at: datetime
     waiting: bool

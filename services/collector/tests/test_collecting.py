@@ -14,7 +14,7 @@ from savo_collector.collection import Collect
 from savo_contracts.documents import CLASSES_KEY, ClassList, SampleMeta, sample_image_key, sample_labels_key, sample_meta_key
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.samples import RejectionReason, SampleErased, SampleRejected, SampleStored, Split
-from savo_contracts.scans import Action, BoxSource
+from savo_contracts.scans import Action, BoxSource, ServedBy
 from savo_detection.photos.decoding import decode, probe
 from savo_runtime.service import Runtime
 from savo_runtime.storage.port import StorageFullError
@@ -42,7 +42,7 @@ async def test_a_confirmed_photo_is_stored_as_it_is_with_yolo_labels_and_where_i
     assert box.iou(items[0].bbox) > 0.9999
     meta = SampleMeta.model_validate_json(await runtime.store.get(sample_meta_key(sha256)))
     assert (meta.scan_id, meta.split, meta.exhaustive, meta.revision) == ("scan-1", event.split, False, 1)
-    assert [box.box_source for box in meta.boxes] == [BoxSource.GOOGLE, BoxSource.USER]
+    assert [box.box_source for box in meta.boxes] == [ServedBy.GOOGLE, BoxSource.USER]
 
 
 async def test_nothing_is_kept_while_collection_is_off_or_consent_is_missing(collect: Collect, runtime: Runtime, confirm: Factory, build: Factory) -> None:
@@ -69,7 +69,7 @@ async def test_blurred_dark_small_and_broken_photos_are_refused_with_figures(
     for reason, photo in cases.items():
         event = await collect(await confirm(runtime, f"scan-{reason.value}", photo=photo))
         assert isinstance(event, SampleRejected)
-        assert event.reason is reason
+        assert event.reason == reason
         assert event.detail
     assert not [key for key in runtime.store.objects if key.startswith("samples/")]  # type: ignore[attr-defined]
 
@@ -79,14 +79,14 @@ async def test_a_photo_that_is_gone_is_unreadable(collect: Collect, runtime: Run
     await runtime.store.delete(confirmed.image.key)
     event = await collect(confirmed)
     assert isinstance(event, SampleRejected)
-    assert event.reason is RejectionReason.UNREADABLE
+    assert event.reason == RejectionReason.UNREADABLE
 
 
 async def test_another_scan_of_the_same_bytes_is_a_duplicate(collect: Collect, runtime: Runtime, confirm: Factory) -> None:
     assert isinstance(await collect(await confirm(runtime, "scan-1", seed=5)), SampleStored)
     event = await collect(await confirm(runtime, "scan-2", seed=5, subject="somebody-else"))
     assert isinstance(event, SampleRejected)
-    assert event.reason is RejectionReason.DUPLICATE
+    assert event.reason == RejectionReason.DUPLICATE
     assert "scan-1" in event.detail
 
 
@@ -163,7 +163,7 @@ async def test_a_correction_that_cannot_be_learned_from_takes_the_sample_out_and
     second = revised(confirmed, items=(kept(), kept("egg", bbox=None)))
     refused = await collect(second)
     assert isinstance(refused, SampleRejected)
-    assert refused.reason is RejectionReason.NEEDS_BOXES
+    assert refused.reason == RejectionReason.NEEDS_BOXES
     assert [type(event) for event in await published_by_outbox(runtime)] == [SampleErased]
     assert await runtime.store.head(sample_labels_key(confirmed.image.sha256)) is None
     assert await collect(confirmed) == refused, "the older confirmation, seen again, brings nothing back"
@@ -198,7 +198,7 @@ async def test_a_rotated_photo_is_stored_upright_under_its_new_hash_and_still_re
     assert difference < 4
     again = await collect(await confirm(runtime, "scan-2", photo=photo))
     assert isinstance(again, SampleRejected)
-    assert again.reason is RejectionReason.DUPLICATE
+    assert again.reason == RejectionReason.DUPLICATE
 
 
 async def test_past_the_storage_limit_photos_are_refused_and_counted_bytes_decide(runtime: Runtime, build: Factory, confirm: Factory) -> None:
@@ -207,7 +207,7 @@ async def test_past_the_storage_limit_photos_are_refused_and_counted_bytes_decid
     assert isinstance(await collect(first), SampleStored)
     event = await collect(await confirm(runtime, "scan-2"))
     assert isinstance(event, SampleRejected)
-    assert event.reason is RejectionReason.STORAGE_FULL
+    assert event.reason == RejectionReason.STORAGE_FULL
 
 
 async def test_a_full_disk_refuses_the_photo_and_leaves_nothing_behind(
@@ -221,7 +221,7 @@ async def test_a_full_disk_refuses_the_photo_and_leaves_nothing_behind(
     monkeypatch.setattr(runtime.store, "put_if_absent", full)
     event = await collect(confirmed)
     assert isinstance(event, SampleRejected)
-    assert event.reason is RejectionReason.STORAGE_FULL
+    assert event.reason == RejectionReason.STORAGE_FULL
     monkeypatch.undo()
     assert isinstance(await collect(confirmed), SampleStored), "once there is room, the same confirmation is collected"
 

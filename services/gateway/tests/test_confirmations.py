@@ -37,7 +37,7 @@ async def confirmed(house: House, requested: Any, body: Any) -> Any:
 
 def test_a_kept_item_has_the_detectors_box_and_confidence() -> None:
     (item,) = settled([tomato()], said({"label": "Tomatoes", "action": "kept"})).items
-    assert (item.label, item.bbox, item.box_source, item.confidence) == ("tomato", box(0.1), BoxSource.CUSTOM, 0.9)
+    assert (item.label, item.bbox, item.box_source, item.confidence) == ("tomato", box(0.1), ServedBy.CUSTOM, 0.9)
 
 
 def test_who_drew_the_box_follows_from_what_was_done() -> None:
@@ -54,8 +54,8 @@ def test_who_drew_the_box_follows_from_what_was_done() -> None:
         ),
     ).items
     assert [(item.label, item.box_source) for item in items] == [
-        ("tomato", BoxSource.CUSTOM),
-        ("pear", BoxSource.CUSTOM),
+        ("tomato", ServedBy.CUSTOM),
+        ("pear", ServedBy.CUSTOM),
         ("milk", BoxSource.USER),
         ("egg", BoxSource.USER),
         ("butter", BoxSource.USER),
@@ -226,7 +226,7 @@ async def test_an_early_confirmation_is_kept_and_published_with_the_result(house
     await house.hear(completed(requested, tomato()))
     await house.hear(completed(requested, tomato()))
     (event,) = await house.published(ScanConfirmed)
-    assert (event.items[0].label, event.items[0].bbox, event.items[0].box_source) == ("apple", box(0.1), BoxSource.CUSTOM)
+    assert (event.items[0].label, event.items[0].bbox, event.items[0].box_source) == ("apple", box(0.1), ServedBy.CUSTOM)
     assert (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"]["status"] == "published"
 
 

@@ -109,7 +109,7 @@ class ArmEvidence:
 
 def completed_scan(event: ScanCompleted) -> EndedScan | None:
     """None when the scan is no evidence: outside any experiment, or no model was loaded to be judged."""
-    if event.experiment is None or event.fallback_reason is FallbackReason.MODEL_UNAVAILABLE:
+    if event.experiment is None or event.fallback_reason == FallbackReason.MODEL_UNAVAILABLE:
         return None
     return EndedScan(
         event.scan_id,
@@ -119,7 +119,7 @@ def completed_scan(event: ScanCompleted) -> EndedScan | None:
         _figures(event),
         event.duration_ms,
         event.cost_usd,
-        by_candidate=event.served_by is ServedBy.CUSTOM and event.model_version == event.experiment,
+        by_candidate=event.served_by == ServedBy.CUSTOM and event.model_version == event.experiment,
     )
 
 
@@ -141,7 +141,7 @@ def failed_scan(event: ScanFailed) -> EndedScan | None:
 
 def confirmed_scan(event: ScanConfirmed) -> ConfirmedScan | None:
     """None when the scan is no evidence. May come before the scan's completion."""
-    if event.experiment is None or event.fallback_reason is FallbackReason.MODEL_UNAVAILABLE:
+    if event.experiment is None or event.fallback_reason == FallbackReason.MODEL_UNAVAILABLE:
         return None
     counted = [item for item in event.items if item.action is not Action.MOVED]
     return ConfirmedScan(

@@ -183,7 +183,7 @@ async def test_a_model_that_arrives_during_a_trial_waits_and_the_newest_wins(hou
     assert (await house.trial()).experiment == "v1"
     await scans(house, 40, removed=4)
     await house.trial()
-    states = [(event.state.value, event.experiment, event.share) for event in await house.published()]
+    states = [(event.state, event.experiment, event.share) for event in await house.published()]
     assert states[-2:] == [("rolled-back", "v1", 0.0), ("running", "v3", 0.05)]
 
 

@@ -79,7 +79,7 @@ async def test_a_later_candidate_is_laid_beside_the_champion_on_the_same_photos(
     assert finished.comparison is not None
     assert finished.comparison.champion == "v1"
     assert finished.comparison.gain == pytest.approx(1.0, abs=0.01)
-    assert finished.outcome is RunOutcome.REGISTERED
+    assert finished.outcome == RunOutcome.REGISTERED
 
 
 @pytest.mark.parametrize("stage", ["preparing", "training, before", "training, after", "evaluating"])

@@ -80,7 +80,7 @@ class _Seen:
     """What a detector saw in the photo, and why it was not the custom model that the arm asked for."""
 
     items: tuple[Detection, ...]
-    served_by: ServedBy
+    served_by: str
     model_version: str
     fallback_reason: FallbackReason | None = None
 
@@ -214,7 +214,7 @@ class Scan:
             work.raw = words
             return _Seen(read(words).items, self.provider.served_by, words.model or self.provider.model, reason)
         told = work.recorded
-        if isinstance(told, ScanCompleted) and told.served_by is not ServedBy.CUSTOM:
+        if isinstance(told, ScanCompleted) and told.served_by != ServedBy.CUSTOM:
             return _Seen(told.items, told.served_by, told.model_version, reason)
         name = self.provider.served_by.value
         raise ProviderError(name, f"was not asked: a replay spends nothing, and no answer of {name} is recorded for this scan")
@@ -275,11 +275,11 @@ class Scan:
 
 def _say(finished: Finished) -> None:
     if isinstance(finished, ScanFailed):
-        log.warning("scan.failed", scan_id=finished.scan_id, code=finished.code.value, reason=finished.message, cost_usd=round(finished.cost_usd, 6))
+        log.warning("scan.failed", scan_id=finished.scan_id, code=finished.code, reason=finished.message, cost_usd=round(finished.cost_usd, 6))
         return
     figures = {"items": len(finished.items), "duration_ms": round(finished.duration_ms), "cost_usd": round(finished.cost_usd, 6)}
-    arm, fallback = finished.assigned_arm.value, finished.fallback_reason.value if finished.fallback_reason else None
-    log.info("scan.completed", scan_id=finished.scan_id, arm=arm, served_by=finished.served_by.value, fallback=fallback, **figures)
+    arm, fallback = finished.assigned_arm.value, finished.fallback_reason
+    log.info("scan.completed", scan_id=finished.scan_id, arm=arm, served_by=finished.served_by, fallback=fallback, **figures)
 
 
 def _spending(work: _Work | None, provider: Provider, costs: CostPolicy) -> list[tuple[str, float]]:

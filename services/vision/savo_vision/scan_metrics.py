@@ -17,14 +17,14 @@ def meter(finished: Finished, stages: Mapping[str, float], spent: Sequence[tuple
     """`stages`: seconds by stage (decode, detect, provider); `spent`: (provider, US dollars)."""
     done = isinstance(finished, ScanCompleted)
     arm = finished.assigned_arm.value if finished.assigned_arm else NOBODY
-    served_by, version = (finished.served_by.value, finished.model_version) if isinstance(finished, ScanCompleted) else (NOBODY, NOBODY)
+    served_by, version = (finished.served_by, finished.model_version) if isinstance(finished, ScanCompleted) else (NOBODY, NOBODY)
     SCANS.labels(arm, served_by, version, "completed" if done else finished_code(finished)).inc()
     for stage, seconds in stages.items():
         SCAN_DURATION.labels(arm, served_by, stage).observe(seconds)
     if isinstance(finished, ScanCompleted):
         SCAN_DURATION.labels(arm, served_by, "total").observe(finished.duration_ms / 1000)
         if finished.fallback_reason:
-            FALLBACKS.labels(finished.fallback_reason.value).inc()
+            FALLBACKS.labels(finished.fallback_reason).inc()
     purpose = "fallback" if isinstance(finished, ScanCompleted) and finished.fallback_reason else "answer"
     if finished.cost_usd:
         ARM_COST.labels(arm).inc(finished.cost_usd)
@@ -33,4 +33,4 @@ def meter(finished: Finished, stages: Mapping[str, float], spent: Sequence[tuple
 
 
 def finished_code(finished: Finished) -> str:
-    return "completed" if isinstance(finished, ScanCompleted) else finished.code.value
+    return "completed" if isinstance(finished, ScanCompleted) else finished.code

@@ -56,7 +56,7 @@ class SecondLookPolicy:
 
     def kind_for(self, completed: ScanCompleted, candidate: str | None) -> Kind | None:
         """By the scan's id: which scans are looked at again has nothing to do with whose they are."""
-        if completed.served_by is ServedBy.CUSTOM and _drawn(Kind.TEACHER, completed.scan_id, self.teacher_share):
+        if completed.served_by == ServedBy.CUSTOM and _drawn(Kind.TEACHER, completed.scan_id, self.teacher_share):
             return Kind.TEACHER
         is_news = candidate is not None and completed.assigned_arm is Arm.BASELINE and completed.model_version != candidate
         return Kind.SHADOW if is_news and _drawn(Kind.SHADOW, completed.scan_id, self.shadow_share) else None

@@ -85,7 +85,7 @@ async def test_in_a_sandbox_our_own_model_sees_the_photo_again(world: World, san
     await world.turn_to(rollout(1, 1.0, candidate=model_ref("v1")))
     again = await sandboxed(request(), replayed=True)
     assert isinstance(again, ScanCompleted)
-    assert again.served_by is ServedBy.CUSTOM
+    assert again.served_by == ServedBy.CUSTOM
 
 
 async def test_a_weak_answer_of_our_own_is_served_where_no_answer_of_the_provider_is_recorded(world: World, sandboxed: Scan) -> None:
@@ -100,7 +100,7 @@ async def test_a_weak_answer_of_our_own_is_served_where_no_answer_of_the_provide
 async def test_without_a_recorded_answer_the_sandbox_says_why_there_is_none(world: World, sandboxed: Scan) -> None:
     failed = await sandboxed(request(), replayed=True)
     assert isinstance(failed, ScanFailed)
-    assert failed.code is FailureCode.PROVIDER_FAILED
+    assert failed.code == FailureCode.PROVIDER_FAILED
     assert "a replay spends nothing" in failed.message
     assert world.provider.calls == 0
 

@@ -87,8 +87,8 @@ async def test_the_provider_is_asked_below_the_threshold_and_not_at_it(world: Wo
     world.models.engines["v1"] = FakeEngine(confidences)
     await world.turn_to(CUSTOM)
     done = await completed(world)
-    assert done.fallback_reason is reason
-    assert done.served_by is (ServedBy.GOOGLE if reason else ServedBy.CUSTOM)
+    assert done.fallback_reason == reason
+    assert done.served_by == (ServedBy.GOOGLE if reason else ServedBy.CUSTOM)
     assert done.assigned_arm is Arm.CANDIDATE
     assert world.provider.calls == (1 if reason else 0)
 
@@ -189,7 +189,7 @@ async def test_a_late_scan_fails_unpaid(world: World) -> None:
 async def test_a_missing_photo_fails_with_its_reason(world: World) -> None:
     await world.store.delete(KEY)
     answer = await failed(world)
-    assert answer.code is FailureCode.PHOTO_MISSING
+    assert answer.code == FailureCode.PHOTO_MISSING
     assert "no longer there" in answer.message
 
 
@@ -198,7 +198,7 @@ async def test_a_store_that_is_down_holds_the_scan_back(world: World) -> None:
     with pytest.raises(DependencyDownError):
         await world.scan(request())
     world.store.failure = None
-    assert (await completed(world)).served_by is ServedBy.GOOGLE
+    assert (await completed(world)).served_by == ServedBy.GOOGLE
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ async def test_a_store_that_is_down_holds_the_scan_back(world: World) -> None:
 async def test_a_provider_without_an_answer_fails_the_scan_with_words(world: World, fault: Exception, code: FailureCode, words: str) -> None:
     world.provider.fault = fault
     answer = await failed(world)
-    assert answer.code is code
+    assert answer.code == code
     assert words in answer.message
     assert answer.cost_usd == pytest.approx(getattr(fault, "usage", Usage()).input_tokens * 1e-6)
     assert answer.assigned_arm is Arm.BASELINE
@@ -223,7 +223,7 @@ async def test_an_open_breaker_holds_the_scan_until_it_expires(world: World) -> 
     with pytest.raises(DependencyDownError):
         await world.scan(request())
     world.clock.advance(121)
-    assert (await failed(world)).code is FailureCode.EXPIRED
+    assert (await failed(world)).code == FailureCode.EXPIRED
 
 
 async def test_a_photo_that_cannot_be_read_is_the_photo_s_fault_and_costs_nothing(world: World) -> None:
@@ -256,7 +256,7 @@ async def test_the_daily_budget_is_refused_before_it_is_spent(world: World) -> N
     outcomes = [await scan(request(f"s{number}", expires_at=NOW + timedelta(days=3))) for number in range(3)]
     assert [type(outcome) for outcome in outcomes] == [ScanCompleted, ScanFailed, ScanFailed]
     assert isinstance(outcomes[1], ScanFailed)
-    assert outcomes[1].code is FailureCode.BUDGET_EXHAUSTED
+    assert outcomes[1].code == FailureCode.BUDGET_EXHAUSTED
     assert outcomes[1].message == "Today's budget of $0.003 for Google is used up. Please try again tomorrow."
     assert world.provider.calls == 1
     assert await world.scan.results.spent_since("google", NOW) == pytest.approx(0.002)

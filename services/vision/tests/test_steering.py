@@ -37,7 +37,7 @@ async def answer_to_one_that_waits(world: World) -> ScanCompleted:
 async def test_a_new_share_is_in_force_when_its_model_is_loaded(world: World) -> None:
     await world.turn_to(rollout(1, 0.0))
     world.steering.take(rollout(2, 1.0, candidate=V1))
-    assert (await answer(world, "before")).served_by is ServedBy.GOOGLE
+    assert (await answer(world, "before")).served_by == ServedBy.GOOGLE
     await world.steering.settle()
     assert (await answer(world, "after")).model_version == "v1"
 
@@ -124,7 +124,7 @@ async def test_a_model_registered_anew_under_the_same_version_is_tried_again(wor
     await world.turn_to(rollout(1, 1.0, candidate=model_ref("v1", "b")))
     del world.models.faults["v1"]
     await world.turn_to(rollout(2, 1.0, candidate=model_ref("v1", "c")))
-    assert (await answer(world)).served_by is ServedBy.CUSTOM
+    assert (await answer(world)).served_by == ServedBy.CUSTOM
 
 
 async def test_models_that_nobody_needs_are_dropped(world: World) -> None:
@@ -192,7 +192,7 @@ class TestOwnModel:
     async def test_a_missing_own_model_is_named_in_the_refusal_and_the_provider_answers(self, world: World) -> None:
         world.models.faults["runs/best.onnx"] = ModelMissingError("best.onnx cannot be read: No such file or directory")
         await world.steering.settle()
-        assert (await answer(world)).fallback_reason is FallbackReason.MODEL_UNAVAILABLE
+        assert (await answer(world)).fallback_reason == FallbackReason.MODEL_UNAVAILABLE
         assert "best.onnx" in world.published[0].reason
 
 

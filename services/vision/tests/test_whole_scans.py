@@ -70,7 +70,7 @@ async def test_a_model_without_a_price_of_its_own_has_that_of_the_table(build: B
 async def test_openai_is_metered_by_its_own_price(build: Build, wire: Wire) -> None:
     wire.answer(Reply(openai_answer()))
     done = await completed(build(SAVO_VISION_PROVIDER="openai", SAVO_MODEL_PRICES='{"gpt-5.4-mini": [1.0, 10.0]}'))
-    assert done.served_by is ServedBy.OPENAI
+    assert done.served_by == ServedBy.OPENAI
     assert done.cost_usd == pytest.approx(900 * 1e-6 + 120 * 10e-6)
 
 

@@ -142,7 +142,7 @@ async def test_a_call_that_is_never_answered_holds_nobody_and_ends_at_its_deadli
         answer = house.answers.the(slow)
         await eventually(lambda: house.has_committed(1 + len(after)))
     assert isinstance(answer, ScanFailed)
-    assert answer.code is FailureCode.PROVIDER_FAILED
+    assert answer.code == FailureCode.PROVIDER_FAILED
     assert f"gave no answer in {deadline:g} seconds" in answer.message
     print(f"{len(others)} scans of its partition were answered before the hung one, which ended after {seconds:.1f} s")
 

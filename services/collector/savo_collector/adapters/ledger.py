@@ -127,7 +127,7 @@ class DatabaseTurn:
         values = {
             "scan_id": refusal.confirmed.scan_id,
             "subject": refusal.confirmed.subject,
-            "reason": refusal.reason.value,
+            "reason": refusal.reason,
             "detail": refusal.detail,
             "waiting": refusal.waiting,
             "rejected_at": refusal.rejected_at,
@@ -204,4 +204,4 @@ def _row(sample: Sample) -> dict[str, object]:
 
 
 def _refusal(row: RefusalRow) -> Refusal:
-    return Refusal(ScanConfirmed.model_validate_json(row.confirmed), RejectionReason(row.reason), row.detail, row.rejected_at, row.waiting)
+    return Refusal(ScanConfirmed.model_validate_json(row.confirmed), row.reason, row.detail, row.rejected_at, row.waiting)

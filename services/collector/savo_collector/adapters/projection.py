@@ -68,7 +68,7 @@ class Outcomes:
             await session.execute(insert(RefusalRow).values(scan_id=confirmed.scan_id, subject=confirmed.subject, **untold))
 
     async def rejected(self, rejected: SampleRejected) -> None:
-        told = {"reason": rejected.reason.value, "detail": rejected.detail, "waiting": rejected.reason in WAITING, "rejected_at": rejected.rejected_at}
+        told = {"reason": rejected.reason, "detail": rejected.detail, "waiting": rejected.reason in WAITING, "rejected_at": rejected.rejected_at}
         async with self.database.session() as session:
             row = await session.get(RefusalRow, rejected.scan_id)
             if await _is_erased(session, rejected.scan_id, rejected.subject) or (row and row.reason and row.rejected_at > rejected.rejected_at):

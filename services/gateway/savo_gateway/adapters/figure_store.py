@@ -77,7 +77,7 @@ class SqlFigures:
             stored_since = sample is not None and sample.scan_id == rejected.scan_id and not sample.erased and sample.changed_at >= rejected.rejected_at
             values = {
                 "sha256": rejected.sha256,
-                "reason": rejected.reason.value,
+                "reason": rejected.reason,
                 "detail": rejected.detail,
                 "rejected_at": rejected.rejected_at,
             }
@@ -207,7 +207,7 @@ async def _runs(session: AsyncSession) -> list[TrainingRun]:
 def _to_run(run: TrainingFinished) -> TrainingRun:
     return TrainingRun(
         run_id=run.run_id,
-        outcome=run.outcome.value,
+        outcome=run.outcome,
         version=run.version,
         map50=run.evaluation.map50 if run.evaluation else None,
         map50_lower=run.evaluation.map50_lower if run.evaluation else None,

@@ -72,8 +72,8 @@ async def _record(session: AsyncSession, scan_id: str, event_id: str, record: Re
 
 def _note_of(event: Any) -> str:
     if isinstance(event, SampleRejected):
-        return f"{event.reason.value}: {event.detail}" if event.detail else event.reason.value
-    return event.code.value if isinstance(event, ScanFailed) else ""
+        return f"{event.reason}: {event.detail}" if event.detail else event.reason
+    return event.code if isinstance(event, ScanFailed) else ""
 
 
 def _entry(row: RecordRow) -> JournalEntry:

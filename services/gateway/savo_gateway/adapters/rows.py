@@ -52,7 +52,7 @@ def to_scan(
         requested_at=row.requested_at,
         expires_at=row.expires_at,
         result=result,
-        error=ScanError(FailureCode(row.error_code), row.error_message or "") if row.error_code else None,
+        error=ScanError(row.error_code, row.error_message or "") if row.error_code else None,
         finished_at=row.finished_at,
         confirmation=to_confirmation(result, revisions),
     )
@@ -96,6 +96,6 @@ def write_failure(row: ScanRow, failed: ScanFailed, now: datetime) -> bool:
     if row.status != ScanStatus.QUEUED:
         return False
     row.status, row.finished_at = ScanStatus.FAILED.value, now
-    row.error_code, row.error_message = failed.code.value, failed.message
+    row.error_code, row.error_message = failed.code, failed.message
     row.cost_usd = failed.cost_usd
     return True

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from savo_contracts.geometry import BoundingBox
-from savo_contracts.scans import Action, BoxSource, ConfirmedItem, Detection, ServedBy
+from savo_contracts.scans import Action, BoxSource, ConfirmedItem, Detection
 from savo_gateway.confirmations.records import ConfirmationRequest, ItemEdit, canonical_label
 from savo_gateway.errors import NotInAnswerError
 
@@ -69,7 +69,7 @@ class _Entry:
 
 def merge_edits(
     detections: Iterable[Detection] | None,
-    served_by: ServedBy | None,
+    served_by: str | None,
     requests: Sequence[ConfirmationRequest],
 ) -> MergedEdits:
     """`detections` None: there is no result yet, so that every request is taken."""
@@ -94,7 +94,7 @@ def merge_edits(
 
 def check_fits(
     detections: Iterable[Detection],
-    served_by: ServedBy | None,
+    served_by: str | None,
     before: Sequence[ConfirmationRequest],
     request: ConfirmationRequest,
 ) -> None:
@@ -120,19 +120,19 @@ def _reason(entries: Sequence[_Entry], edit: ItemEdit) -> str:
     return f"the answer has no {name!r} that could be {edit.action.value}: {choice}; what it missed is `added`"
 
 
-def _applied(entries: list[_Entry], request: ConfirmationRequest, served_by: ServedBy | None) -> list[_Entry]:
+def _applied(entries: list[_Entry], request: ConfirmationRequest, served_by: str | None) -> list[_Entry]:
     if request.all_correct:
         return _all_kept(entries, served_by)
     return _edited(entries, request.items or (), served_by)
 
 
-def _all_kept(entries: list[_Entry], served_by: ServedBy | None) -> list[_Entry]:
+def _all_kept(entries: list[_Entry], served_by: str | None) -> list[_Entry]:
     detections = [entry.detection for entry in entries if entry.detection]
     kept = [ItemEdit(label=detection.label, action=Action.KEPT) for detection in detections]
     return [_Entry(detection, _confirmed(edit, detection, served_by)) for detection, edit in zip(detections, kept, strict=True)]
 
 
-def _edited(entries: list[_Entry], edits: Sequence[ItemEdit], served_by: ServedBy | None) -> list[_Entry]:
+def _edited(entries: list[_Entry], edits: Sequence[ItemEdit], served_by: str | None) -> list[_Entry]:
     entries = [replace(entry, edited=False) for entry in entries]
     found = _assigned(entries, edits)
     # Additions last: the other edits name entries that were there before.
@@ -209,7 +209,7 @@ def _against_detection(entry: _Entry, edit: ItemEdit) -> ItemEdit:
     return edit
 
 
-def _confirmed(edit: ItemEdit, detection: Detection | None, served_by: ServedBy | None) -> ConfirmedItem:
+def _confirmed(edit: ItemEdit, detection: Detection | None, served_by: str | None) -> ConfirmedItem:
     bbox, source = _box(edit, detection, served_by)
     return ConfirmedItem(
         label=edit.label,
@@ -226,13 +226,13 @@ def _confirmed(edit: ItemEdit, detection: Detection | None, served_by: ServedBy 
 def _box(
     edit: ItemEdit,
     detection: Detection | None,
-    served_by: ServedBy | None,
-) -> tuple[BoundingBox | None, BoxSource | None]:
+    served_by: str | None,
+) -> tuple[BoundingBox | None, str | None]:
     """The box that counts now, and who drew it."""
     if edit.bbox and (edit.action in (Action.MOVED, Action.ADDED) or _is_redrawn(edit, detection)):
         return edit.bbox, BoxSource.USER
     bbox = detection.bbox if detection else edit.bbox
-    return bbox, BoxSource(served_by.value) if bbox and served_by else None
+    return bbox, served_by if bbox else None
 
 
 def _is_redrawn(edit: ItemEdit, detection: Detection | None) -> bool:

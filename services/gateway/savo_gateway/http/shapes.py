@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field
 
 from savo_contracts.geometry import BoundingBox
-from savo_contracts.scans import Arm, ConfirmedItem, Detection, FallbackReason, ScanCompleted, ServedBy, StorageLocation
+from savo_contracts.scans import Arm, ConfirmedItem, Detection, ScanCompleted, StorageLocation
 from savo_gateway.scans.records import SCAN_ID, Confirmation, JournalEntry, RefusedConfirmation, Scan, ScanStatus
 
 __all__ = ["ConfirmationView", "PhotoForm", "RecordView", "ScanForm", "ScanPage", "ScanTrace", "ScanView"]
@@ -72,9 +72,9 @@ class ResultView(BaseModel):
     items: list[ItemView]
     experiment: str | None
     assigned_arm: Arm
-    served_by: ServedBy
+    served_by: str = Field(description="`custom`, or the provider's name.")
     model_version: str
-    fallback_reason: FallbackReason | None
+    fallback_reason: str | None
     duration_ms: float
     cost_usd: float
 
@@ -197,11 +197,11 @@ class ScanTrace(BaseModel):
     bucket: int | None
     share: float | None
     assigned_arm: Arm | None
-    served_by: ServedBy | None
+    served_by: str | None
     model_version: str | None
     threshold: float | None = Field(description="The confidence under which the custom model is not trusted; null when it did not decide.")
     scan_confidence: float | None
-    fallback_reason: FallbackReason | None
+    fallback_reason: str | None
     duration_ms: float | None
     stages_ms: dict[str, float] = Field(description="Milliseconds of vision's work by stage: decode, detect, provider.")
     image: dict[str, object]

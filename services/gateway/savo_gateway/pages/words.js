@@ -1,12 +1,14 @@
 // What the page says, to people and to the gateway.
 
-const COMPANIES = { google: "Google", openai: "OpenAI" };
+// Providers whose name is not written as any word is.
+const COMPANIES = { openai: "OpenAI" };
+const companyOf = (provider) => COMPANIES[provider] || provider.charAt(0).toUpperCase() + provider.slice(1);
 const isStandIn = (result) => result.model_version.startsWith("standin-");
 
 export function answeredBy(result) {
   const time = `in ${Math.round(result.duration_ms)} ms`;
   if (result.served_by === "custom") return `Answered by Savo's own model ${result.model_version} ${time}.`;
-  const company = COMPANIES[result.served_by] || result.served_by;
+  const company = companyOf(result.served_by);
   if (!isStandIn(result)) return `Answered by ${company} (${result.model_version}) ${time}.`;
   return `Answered by a stand-in for ${company} ${time}. It recognises nothing: it knows only the photos of the folder that it was started with.`;
 }

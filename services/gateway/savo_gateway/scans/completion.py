@@ -32,7 +32,7 @@ class FinishScans:
         if confirmed is None:
             log.info("scan.completion_ignored", scan_id=completed.scan_id, reason="unknown here, or it had its end before")
             return
-        log.info("scan.completed", scan_id=completed.scan_id, served_by=completed.served_by.value, items=len(completed.items))
+        log.info("scan.completed", scan_id=completed.scan_id, served_by=completed.served_by, items=len(completed.items))
         count_confirmed(confirmed)
         for refused in confirmed.scan.confirmation.refused if confirmed.scan.confirmation else ():
             log.info(
@@ -47,7 +47,7 @@ class FinishScans:
         if not await self.scans.fail(failed, self.clock()):
             log.info("scan.failure_ignored", scan_id=failed.scan_id, reason="unknown here, or it had its end before")
             return
-        log.info("scan.failed", scan_id=failed.scan_id, code=failed.code.value)
+        log.info("scan.failed", scan_id=failed.scan_id, code=failed.code)
         self.waiters.wake(failed.scan_id)
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from savo_contracts.envelope import ImageRef
-from savo_contracts.scans import ConfirmedItem, FailureCode, ScanCompleted, StorageLocation
+from savo_contracts.scans import ConfirmedItem, ScanCompleted, StorageLocation
 from savo_gateway.access.records import Person
 from savo_gateway.photos.uploads import Photo
 
@@ -108,7 +108,8 @@ class ScanStatus(StrEnum):
 class ScanError:
     """Why a scan has no result."""
 
-    code: FailureCode
+    code: str
+    """A `FailureCode`, or one of a later release."""
     message: str
 
 

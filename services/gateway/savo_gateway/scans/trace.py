@@ -15,7 +15,7 @@ __all__ = ["TraceSummary", "summarize"]
 USUAL_TIME = timedelta(seconds=10)
 """Steps within this time need no action."""
 
-NEXT_STEPS = {
+NEXT_STEPS: dict[str, str] = {
     FailureCode.EXPIRED: "vision took too long or was away: `savo doctor`; the user may send the photo again",
     FailureCode.PHOTO_MISSING: "the photo is not in the object store: was it erased, or does vision read another bucket (R2_BUCKET_NAME)? `savo doctor`",
     FailureCode.PHOTO_UNREADABLE: "nothing to mend here: the photo cannot be decoded; the user may send another",
@@ -23,6 +23,8 @@ NEXT_STEPS = {
     FailureCode.PROVIDER_FAILED: "look for the provider's own words in vision's log (scan.failed); `savo doctor` checks its key and address",
     FailureCode.BUDGET_EXHAUSTED: "raise SAVO_GOOGLE_DAILY_BUDGET_USD, or wait for midnight UTC",
 }
+
+OTHER_FAILURE = "this gateway is older than the service that wrote this code: vision's log (scan.failed) says more; upgrade the gateway"
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class TraceSummary:
 def summarize(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> TraceSummary:
     """By what the gateway knows at `now`."""
     if scan.status is ScanStatus.FAILED and scan.error:
-        return TraceSummary(f"failed: {scan.error.message} ({scan.error.code.value})", NEXT_STEPS[scan.error.code])
+        return TraceSummary(f"failed: {scan.error.message} ({scan.error.code})", NEXT_STEPS.get(scan.error.code, OTHER_FAILURE))
     if not scan.done:
         return _waiting(scan, entries, now)
     if scan.confirmation is None:

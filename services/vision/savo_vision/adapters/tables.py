@@ -57,6 +57,6 @@ class SpendingRow(Base):
     __table_args__ = (Index("ix_spending_provider_spent_at", "provider", "spent_at"),)
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
-    provider: Mapped[str] = mapped_column(String(16))
+    provider: Mapped[str] = mapped_column(String(40))
     usd: Mapped[float] = mapped_column(Float)
     spent_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -1,0 +1,35 @@
+"""Values that only a later release of another service writes: kept with the sample as they are (ADR 18)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from savo_collector.adapters.ledger import DatabaseLedger
+from savo_collector.collection import Collect
+from savo_collector.ports import Refusal
+from savo_contracts.documents import SampleMeta, sample_meta_key
+from savo_contracts.samples import SampleRejected, SampleStored
+from savo_contracts.scans import Action, BoxSource
+from savo_runtime.service import Runtime
+
+Factory = Callable[..., Any]
+
+
+async def test_a_sample_remembers_a_provider_that_is_unknown_here(collect: Collect, runtime: Runtime, confirm: Factory, kept: Factory) -> None:
+    items = (kept("milk"), kept("egg", box_source="pixtral"), kept("tofu", action=Action.ADDED))
+    confirmed = await confirm(runtime, served_by="mistral", fallback_reason="too-slow", items=items)
+    assert isinstance(await collect(confirmed), SampleStored)
+    meta = SampleMeta.model_validate_json(await runtime.store.get(sample_meta_key(confirmed.image.sha256)))
+    assert meta.served_by == "mistral"
+    assert [box.box_source for box in meta.boxes] == ["mistral", "pixtral", BoxSource.USER]
+
+
+async def test_a_refusal_that_a_later_release_stored_is_answered_with_its_reason(collect: Collect, runtime: Runtime, confirm: Factory) -> None:
+    confirmed = await confirm(runtime)
+    later = Refusal(confirmed.model_copy(update={"revision": 2}), "shows-a-face", "one face", runtime.clock(), waiting=False)
+    async with DatabaseLedger(runtime.database, runtime.outbox).turn() as turn:
+        await turn.refuse(later)
+    answer = await collect(confirmed)
+    assert isinstance(answer, SampleRejected)
+    assert (answer.reason, answer.detail) == ("shows-a-face", "one face")
