@@ -12,7 +12,7 @@ from savo_cli.topics.broker import Kafka, broker_settings, known_topic, on_kafka
 
 if TYPE_CHECKING:
     from savo_contracts.topics import Topic
-    from savo_runtime.messaging.kafka.lag import Place
+    from savo_runtime.messaging.kafka.lag import GroupPosition
     from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["lag"]
@@ -38,7 +38,7 @@ def lag(
         typer.echo("nothing waits")
 
 
-async def _look(settings: RuntimeSettings, topics: Sequence[Topic[Any]]) -> list[Place]:
+async def _look(settings: RuntimeSettings, topics: Sequence[Topic[Any]]) -> list[GroupPosition]:
     """Raises `DependencyDownError`."""
     from aiokafka.errors import KafkaError
 
@@ -55,12 +55,12 @@ async def _look(settings: RuntimeSettings, topics: Sequence[Topic[Any]]) -> list
         await reader.stop()
 
 
-def _facts(place: Place) -> dict[str, Any]:
+def _facts(place: GroupPosition) -> dict[str, Any]:
     where = {"topic": place.topic, "service": place.service, "group": place.group, "partition": place.partition}
     return {**where, "position": place.position, "end": place.end, "lag": place.lag}
 
 
-def _print(places: Sequence[Place]) -> None:
+def _print(places: Sequence[GroupPosition]) -> None:
     from rich.table import Table
 
     table = Table("topic", "service", "partition", "position", "end", "waiting", box=None)

@@ -31,7 +31,7 @@ from savo_contracts.envelope import Envelope, ImageRef
 from savo_contracts.scans import Arm, ScanCompleted, ScanFailed, ScanRequested
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_FAILED, SCANS_REQUESTED, topic_named
 from savo_runtime.messaging.consuming.consumers import Consumers
-from savo_runtime.messaging.consuming.parallel_consumer import Lanes
+from savo_runtime.messaging.consuming.parallel_consumer import ParallelConsumer
 from savo_runtime.messaging.kafka.broker import group_of
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings
@@ -212,7 +212,7 @@ def vision_settings(shared: RuntimeSettings, model: Path, google: Google, *, key
 class Watch:
     """The most that was ever seen of what must stay bounded, records and partitions of scans.requested."""
 
-    lanes: Lanes = field(repr=False)
+    parallel: ParallelConsumer = field(repr=False)
     held: int = 0
     held_of_one_partition: int = 0
     uncommitted_of_one_partition: int = 0
@@ -221,16 +221,16 @@ class Watch:
     _paused: set[TopicPartition] = field(default_factory=set, repr=False)
 
     async def run(self) -> None:
-        consumer: AIOKafkaConsumer = self.lanes._consumer
+        consumer: AIOKafkaConsumer = self.parallel._consumer
         while True:
             self._look(consumer)
             await asyncio.sleep(0.005)
 
     def _look(self, consumer: AIOKafkaConsumer) -> None:
-        held = {partition: len(lane.deliveries) for partition, lane in self.lanes._lanes.items()}
+        held = {partition: len(window.deliveries) for partition, window in self.parallel._windows.items()}
         self.held = max(self.held, sum(held.values()))
         self.held_of_one_partition = max(self.held_of_one_partition, *held.values(), 0)
-        uncommitted = [_taken(consumer, partition) - (lane.committed or 0) for partition, lane in self.lanes._lanes.items()]
+        uncommitted = [_taken(consumer, partition) - (window.committed or 0) for partition, window in self.parallel._windows.items()]
         self.uncommitted_of_one_partition = max(self.uncommitted_of_one_partition, *uncommitted, 0)
         paused = set(consumer.paused())
         self.pauses += len(paused - self._paused)
@@ -259,9 +259,9 @@ async def replica(settings: VisionSettings) -> AsyncIterator[Watch]:
         consumers = Consumers(settings, "vision", publisher, service.subscriptions, service.snapshots)
         stack.push_async_callback(consumers.stop)
         await consumers.start()
-        (lanes,) = (reader.lanes for reader in consumers._readers if reader.topic is SCANS_REQUESTED)
-        await eventually(lambda: len(lanes.positions()) == SCANS_REQUESTED.partitions, 30)
-        watch = Watch(lanes)
+        (parallel,) = (reader.parallel for reader in consumers._topic_consumers if reader.topic is SCANS_REQUESTED)
+        await eventually(lambda: len(parallel.positions()) == SCANS_REQUESTED.partitions, 30)
+        watch = Watch(parallel)
         stack.enter_context(_running(watch.run()))
         yield watch
 

@@ -108,7 +108,7 @@ async def test_the_service_reads_and_publishes_what_the_flow_says(monkeypatch: p
         scans, *erasures = service.subscriptions
         assert (scans.topic, scans.publishes) == (SCANS_REQUESTED, (SCANS_COMPLETED, SCANS_FAILED))
         assert scans.kinds
-        assert scans.kinds.places == {provider: PROVIDER_PLACES, "custom": CUSTOM_PLACES}
+        assert scans.kinds.slots == {provider: PROVIDER_PLACES, "custom": CUSTOM_PLACES}
         assert [subscription.topic for subscription in erasures] == [SCANS_ERASED, SUBJECTS_ERASED]
         assert [snapshot.topic for snapshot in service.snapshots] == [ROLLOUT_CHANGED]
         for stop in service.on_stop:

@@ -21,7 +21,7 @@ from libs.runtime.tests.messaging.bench import Bench, clean_topics, eventually, 
 from savo_contracts.scans import FailureCode, ScanFailed, ServedBy
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_ERASED, SCANS_FAILED, SCANS_REQUESTED, SUBJECTS_ERASED
 from savo_detection.engines.cpus import usable_cpus
-from savo_runtime.messaging.consuming.parallel_consumer import WINDOW
+from savo_runtime.messaging.consuming.parallel_consumer import MAX_UNCOMMITTED
 from savo_runtime.settings import RuntimeSettings
 from savo_vision.app import CALL_SECONDS, PROVIDER_PLACES
 from services.vision.tests.replicas import (
@@ -208,9 +208,9 @@ async def test_what_waits_is_bounded_by_the_window_and_nothing_is_lost(house: Ho
         seconds = time.monotonic() - began
         await eventually(lambda: house.has_committed(len(scans)))
     print(f"{len(scans)} scans in {seconds:.0f} s, at most {house.google.most_at_once} calls at once: {watch}")
-    assert watch.held_of_one_partition <= WINDOW
-    assert watch.uncommitted_of_one_partition <= WINDOW
-    assert watch.held <= 2 * WINDOW
+    assert watch.held_of_one_partition <= MAX_UNCOMMITTED
+    assert watch.uncommitted_of_one_partition <= MAX_UNCOMMITTED
+    assert watch.held <= 2 * MAX_UNCOMMITTED
     assert min(watch.pauses, watch.resumes) >= 2, "it paused and went on"
     assert house.answers.repeats == 0
     assert set(house.google.asked.values()) == {1}

@@ -53,7 +53,7 @@ async def test_a_poison_message_is_seen_mended_sent_back_and_handled(stage: Stag
     kitchen = Kitchen("fugu")
     for name in ("soup", "fugu"):
         await stage.bench.publish(asked(name))
-    await stage.bench.consume(kitchen.subscription(), figures=QUICK)
+    await stage.bench.consume(kitchen.subscription(), limits=QUICK)
 
     async def set_aside() -> bool:
         return await stage.bench.size(LETTERS) == 1
@@ -80,7 +80,7 @@ async def test_a_poison_message_is_seen_mended_sent_back_and_handled(stage: Stag
 
 async def test_what_comes_back_three_times_is_refused(stage: Stage) -> None:
     await stage.bench.publish(asked("fugu"))
-    await stage.bench.consume(Kitchen("fugu").subscription(), figures=QUICK)
+    await stage.bench.consume(Kitchen("fugu").subscription(), limits=QUICK)
     for returned in range(3):
 
         async def came_back(count: int = returned + 1) -> bool:

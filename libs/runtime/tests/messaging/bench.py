@@ -18,7 +18,7 @@ from savo_contracts.envelope import Envelope, Event
 from savo_contracts.recipes import RecipesRequested, RecipesSuggested
 from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, SUBJECTS_ERASED, TRAINING_THRESHOLD_REACHED, Topic
 from savo_runtime.messaging.consuming.consumers import Consumers
-from savo_runtime.messaging.consuming.policy import PolicyFigures
+from savo_runtime.messaging.consuming.policy import PolicyLimits
 from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.messaging.publishing.publisher import Publisher, record_of
@@ -26,7 +26,7 @@ from savo_runtime.settings import RuntimeSettings
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
-QUICK = PolicyFigures(first_delay=0.01, most_delay=0.05, first_probe=0.05, most_probe=0.2, cap_probe=0.3, finish_within=5.0)
+QUICK = PolicyLimits(first_delay=0.01, most_delay=0.05, first_probe=0.05, most_probe=0.2, cap_probe=0.3, finish_within=5.0)
 
 USED: list[Topic[Any]] = [RECIPES_REQUESTED, RECIPES_SUGGESTED, SUBJECTS_ERASED, TRAINING_THRESHOLD_REACHED]
 
@@ -68,10 +68,10 @@ class Bench:
         *subscriptions: Subscription,
         snapshots: Sequence[Snapshot] = (),
         service: str = "reasoning",
-        figures: PolicyFigures = QUICK,
+        limits: PolicyLimits = QUICK,
         publisher: Any = None,
     ) -> Consumers:
-        consumers = Consumers(self.settings, service, publisher or self.publisher, subscriptions, snapshots, figures=figures, clock=lambda: NOON)
+        consumers = Consumers(self.settings, service, publisher or self.publisher, subscriptions, snapshots, limits=limits, clock=lambda: NOON)
         self.stack.push_async_callback(consumers.stop)
         await consumers.start()
         self.consumers.append(consumers)

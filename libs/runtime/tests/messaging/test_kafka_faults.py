@@ -47,7 +47,7 @@ async def test_members_that_join_and_leave_lose_nothing_and_repeat_little(bench:
     sending = asyncio.create_task(_send_until(bench, enough))
     await eventually(lambda: len(seen) > 20)
     second = await bench.consume(subscription)
-    await eventually(lambda: second._readers[0].lanes.moves > 20, 30)
+    await eventually(lambda: second._topic_consumers[0].parallel.moves > 20, 30)
     await first.stop()
     await asyncio.sleep(0.2)
     enough.set()

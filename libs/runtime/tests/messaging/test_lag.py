@@ -11,7 +11,7 @@ from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
-from savo_runtime.messaging.kafka.lag import GroupReader, LagWatch, Place, Standstill
+from savo_runtime.messaging.kafka.lag import GroupPosition, GroupReader, LagWatch, Standstill
 from savo_runtime.telemetry.metrics import CONSUMER_LAG, CONSUMER_STUCK
 
 TOPIC, GROUP = RECIPES_REQUESTED.name, "savo.reasoning.recipes.requested"
@@ -32,11 +32,11 @@ async def reader(bench: Bench) -> AsyncIterator[GroupReader]:
     await reader.stop()
 
 
-def at(position: int, end: int, partition: int = 0) -> Place:
-    return Place(TOPIC, "reasoning", GROUP, partition, position, end)
+def at(position: int, end: int, partition: int = 0) -> GroupPosition:
+    return GroupPosition(TOPIC, "reasoning", GROUP, partition, position, end)
 
 
-def stuck(standstill: Standstill, *places: Place) -> float:
+def stuck(standstill: Standstill, *places: GroupPosition) -> float:
     return standstill.note(places)[TOPIC, GROUP]
 
 

@@ -8,12 +8,12 @@ import random
 import pytest
 
 from savo_runtime.messaging.consuming.dead_letters import DeadLetterCap
-from savo_runtime.messaging.consuming.dependency_pause import Backoff, Gate
+from savo_runtime.messaging.consuming.dependency_pause import Backoff, DependencyPause
 
 
-def gate(first: float = 0.01, most: float = 0.02) -> tuple[Gate, list[str | None]]:
+def gate(first: float = 0.01, most: float = 0.02) -> tuple[DependencyPause, list[str | None]]:
     changes: list[str | None] = []
-    made = Gate(Backoff(first, most), lambda: changes.append(made.reason))
+    made = DependencyPause(Backoff(first, most), lambda: changes.append(made.reason))
     return made, changes
 
 

@@ -15,7 +15,7 @@ from savo_contracts.recipes import RecipesRequested, RecipesSuggested
 from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, TRAINING_THRESHOLD_REACHED
 from savo_contracts.training import TrainingThresholdReached
 from savo_runtime.errors import DependencyDownError, FatalError, InvalidMessageError, RetryableError
-from savo_runtime.messaging.consuming.policy import PolicyFigures
+from savo_runtime.messaging.consuming.policy import PolicyLimits
 from savo_runtime.messaging.consuming.progress import UnhealthyError
 from savo_runtime.messaging.consuming.subscriptions import Kinds, Subscription, bind, consumes, publishes
 from savo_runtime.messaging.publishing.publisher import Publisher
@@ -162,12 +162,12 @@ async def test_a_dependency_that_is_down_pauses_and_nothing_becomes_a_dead_lette
     consumers = await bench.consume(kitchen.subscription())
     for number in range(5):
         await bench.publish(asked(number))
-    reader = consumers._readers[0]
+    topic_consumer = consumers._topic_consumers[0]
 
     await eventually(lambda: kitchen.calls["0"] >= 4)
-    assert reader.paused_for == "provider is down: 503"
-    assert reader.subscriber is not None
-    consumer = reader.subscriber.consumer
+    assert topic_consumer.paused_for == "provider is down: 503"
+    assert topic_consumer.subscriber is not None
+    consumer = topic_consumer.subscriber.consumer
     assert consumer is not None
     assert set(consumer.paused()) == set(consumer.assignment())
     assert await bench.committed("reasoning", RECIPES_REQUESTED) == 0
@@ -196,16 +196,16 @@ async def test_while_what_one_kind_needs_is_away_the_others_go_on_and_who_needs_
     wishes = ["oven-1", "oven-2", "oven-3", "either-1", "either-2", "either-3", "plain-1", "plain-2", "plain-3"]
     for wish in wishes:
         await bench.publish(asked(wish))
-    (reader,) = consumers._readers
+    (topic_consumer,) = consumers._topic_consumers
     await eventually(lambda: set(done) == {"plain-1", "plain-2", "plain-3"})
-    assert reader.paused_for == "oven is down: cold"
-    assert reader.gates["plain"].is_open()
+    assert topic_consumer.paused_for == "oven is down: cold"
+    assert topic_consumer.pauses["plain"].is_open()
     assert await bench.committed("reasoning", RECIPES_REQUESTED) == 0
     oven_is_away = False
 
     await eventually(lambda: _is(bench.committed("reasoning", RECIPES_REQUESTED), len(wishes)))
     assert sorted(done) == sorted(wishes), "each once"
-    assert reader.paused_for is None
+    assert topic_consumer.paused_for is None
 
 
 async def test_when_no_kind_gets_on_the_partitions_pause(bench: Bench) -> None:
@@ -219,9 +219,9 @@ async def test_when_no_kind_gets_on_the_partitions_pause(bench: Bench) -> None:
     consumers = await bench.consume(bind(on_asked, kinds=Kinds(lambda event: event.recipe_id, {"oven": 2, "plain": 2})))
     await bench.publish(asked("oven"))
     await bench.publish(asked("plain"))
-    (reader,) = consumers._readers
-    assert reader.subscriber is not None
-    consumer = reader.subscriber.consumer
+    (topic_consumer,) = consumers._topic_consumers
+    assert topic_consumer.subscriber is not None
+    consumer = topic_consumer.subscriber.consumer
     assert consumer is not None
     await eventually(lambda: set(consumer.paused()) == set(consumer.assignment()) != set())
     is_away = False
@@ -305,21 +305,21 @@ async def test_a_deploy_that_fails_on_everything_stops_at_the_cap_and_goes_on_wh
         if broken:
             raise InvalidMessageError("all of them")
 
-    figures = PolicyFigures(cap_consecutive=10, cap_probe=0.4)
+    limits = PolicyLimits(cap_consecutive=10, cap_probe=0.4)
     letters = TRAINING_THRESHOLD_REACHED.dead_letters("trainer")
     reached = TrainingThresholdReached(reason="operator", new_samples=1, total_samples=1, threshold=1, reached_at=NOON)
-    consumers = await bench.consume(bind(on_reached), service="trainer", figures=figures)
+    consumers = await bench.consume(bind(on_reached), service="trainer", limits=limits)
     for _ in range(40):
         await bench.publish(reached)
 
-    await eventually(lambda: consumers._readers[0].cap.reason is not None)
+    await eventually(lambda: consumers._topic_consumers[0].cap.reason is not None)
     with pytest.raises(UnhealthyError, match=r"dead-letter cap reached on training\.threshold-reached, partition 0: the last was InvalidMessageError"):
         await consumers.check()
     assert 10 <= await bench.size(letters) <= 13, "one more for each probe at most"
     broken = False
 
     await eventually(lambda: _is(bench.committed("trainer", TRAINING_THRESHOLD_REACHED), 40))
-    assert consumers._readers[0].cap.reason is None
+    assert consumers._topic_consumers[0].cap.reason is None
     assert await bench.size(letters) <= 15
 
 

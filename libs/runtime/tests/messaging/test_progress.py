@@ -13,7 +13,7 @@ from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.messaging.consuming.dead_letters import DeadLetters
 from savo_runtime.messaging.consuming.parallel_consumer import ONLY_KIND
-from savo_runtime.messaging.consuming.policy import Reader
+from savo_runtime.messaging.consuming.policy import TopicConsumer
 from savo_runtime.messaging.consuming.progress import Progress, UnhealthyError
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
 from savo_runtime.messaging.publishing.publisher import Publisher
@@ -59,9 +59,9 @@ async def on_asked(_: RecipesRequested) -> None:
 
 
 @pytest.fixture
-def reader() -> Reader:
+def topic_consumer() -> TopicConsumer:
     publisher = Publisher(RuntimeSettings(kafka_bootstrap_servers="kafka:9092"), "reasoning")
-    return Reader(bind(on_asked), publisher, DeadLetters(publisher, "reasoning", lambda: pytest.fail("no clock")), list[Exception]().append)
+    return TopicConsumer(bind(on_asked), publisher, DeadLetters(publisher, "reasoning", lambda: pytest.fail("no clock")), list[Exception]().append)
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def watch() -> Watch:
 
 
 @pytest.fixture
-def progress(reader: Reader, watch: Watch) -> Progress:
-    return Progress([reader], clock=watch)
+def progress(topic_consumer: TopicConsumer, watch: Watch) -> Progress:
+    return Progress([topic_consumer], clock=watch)
 
 
 def pass_time(progress: Progress, watch: Watch, seconds: int, position: int, lag: int) -> None:
@@ -101,8 +101,8 @@ async def test_a_slow_consumer_that_gets_on_is_green(progress: Progress, watch: 
     progress.check()
 
 
-async def test_a_dependency_that_is_down_is_named_once_it_turns_red(progress: Progress, reader: Reader, watch: Watch) -> None:
-    reader.gates[ONLY_KIND].shut("database is down: refused")
+async def test_a_dependency_that_is_down_is_named_once_it_turns_red(progress: Progress, topic_consumer: TopicConsumer, watch: Watch) -> None:
+    topic_consumer.pauses[ONLY_KIND].shut("database is down: refused")
     pass_time(progress, watch, 10, position=5, lag=3)
     progress.check()
     pass_time(progress, watch, 30, position=5, lag=3)
@@ -110,8 +110,8 @@ async def test_a_dependency_that_is_down_is_named_once_it_turns_red(progress: Pr
         progress.check()
 
 
-async def test_the_cap_turns_it_red_at_once(progress: Progress, reader: Reader) -> None:
-    reader.cap.shut("dead-letter cap reached")
+async def test_the_cap_turns_it_red_at_once(progress: Progress, topic_consumer: TopicConsumer) -> None:
+    topic_consumer.cap.shut("dead-letter cap reached")
     with pytest.raises(UnhealthyError, match="dead-letter cap reached"):
         progress.check()
 
@@ -122,23 +122,23 @@ async def test_a_kafka_that_does_not_answer_turns_it_red(progress: Progress, wat
         progress.check()
 
 
-async def test_kafka_is_asked_once_an_assignment_where_untouched_partitions_start(progress: Progress, reader: Reader) -> None:
+async def test_kafka_is_asked_once_an_assignment_where_untouched_partitions_start(progress: Progress, topic_consumer: TopicConsumer) -> None:
     consumer = Asked(P0, P1)
-    reader.subscriber = cast("Any", SimpleNamespace(consumer=consumer))
-    await reader.lanes.on_partitions_assigned([P0, P1])
+    topic_consumer.subscriber = cast("Any", SimpleNamespace(consumer=consumer))
+    await topic_consumer.parallel.on_partitions_assigned([P0, P1])
     for _ in range(3):
-        await progress.look(reader)
+        await progress.look(topic_consumer)
     assert sorted(consumer.asked) == ["committed 0", "committed 1"]
     assert progress.lag(GROUP) == (9 - 5) + (9 - 2)
-    await reader.lanes.on_partitions_revoked([P1])
-    await reader.lanes.on_partitions_assigned([P0, P1])
-    await progress.look(reader)
+    await topic_consumer.parallel.on_partitions_revoked([P1])
+    await topic_consumer.parallel.on_partitions_assigned([P0, P1])
+    await progress.look(topic_consumer)
     assert Counter(consumer.asked) == {"committed 0": 2, "committed 1": 2}
 
 
-async def test_a_member_without_partitions_asks_every_time_how_far_the_others_are(progress: Progress, reader: Reader) -> None:
+async def test_a_member_without_partitions_asks_every_time_how_far_the_others_are(progress: Progress, topic_consumer: TopicConsumer) -> None:
     consumer = Asked()
-    reader.subscriber = cast("Any", SimpleNamespace(consumer=consumer))
+    topic_consumer.subscriber = cast("Any", SimpleNamespace(consumer=consumer))
     for _ in range(2):
-        await progress.look(reader)
+        await progress.look(topic_consumer)
     assert Counter(consumer.asked) == {"committed 0": 2, "committed 1": 2}

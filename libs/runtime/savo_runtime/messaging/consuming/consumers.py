@@ -14,7 +14,7 @@ from faststream.kafka import KafkaBroker
 
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.messaging.consuming.dead_letters import DeadLetters
-from savo_runtime.messaging.consuming.policy import ConsumerPolicy, PolicyFigures, Reader
+from savo_runtime.messaging.consuming.policy import ConsumerPolicy, PolicyLimits, TopicConsumer
 from savo_runtime.messaging.consuming.progress import Progress, UnhealthyError
 from savo_runtime.messaging.consuming.snapshots import SnapshotReader
 from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
@@ -50,7 +50,7 @@ class Consumers:
         subscriptions: Sequence[Subscription] = (),
         snapshots: Sequence[Snapshot] = (),
         *,
-        figures: PolicyFigures | None = None,
+        limits: PolicyLimits | None = None,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         _check_one_handler_a_topic(subscriptions)
@@ -61,10 +61,10 @@ class Consumers:
         self._subscriptions = subscriptions
         self._publisher = publisher
         self._dead_letters = DeadLetters(publisher, service, clock)
-        self._figures = figures or PolicyFigures()
+        self._limits = limits or PolicyLimits()
         self._snapshots = [SnapshotReader(settings, snapshot, self._fail) for snapshot in snapshots]
         self._broker: KafkaBroker | None = None
-        self._readers: list[Reader] = []
+        self._topic_consumers: list[TopicConsumer] = []
         self._progress = Progress([])
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -77,7 +77,7 @@ class Consumers:
         except TimeoutError as fault:
             await self.stop()
             raise self._no_answer() from fault
-        self._progress = Progress(self._readers)
+        self._progress = Progress(self._topic_consumers)
         for work in (self._progress.run(), *(snapshot.run() for snapshot in self._snapshots)):
             self._tasks.append(asyncio.create_task(self._guard(work)))
 
@@ -85,7 +85,7 @@ class Consumers:
         """Takes nothing more, finishes what is at work (at most 15 s), commits, leaves the groups."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *(reader.lanes.stop() for reader in self._readers), return_exceptions=True)
+        await asyncio.gather(*self._tasks, *(topic_consumer.parallel.stop() for topic_consumer in self._topic_consumers), return_exceptions=True)
         self._tasks.clear()
         await self._disconnect()
 
@@ -104,15 +104,15 @@ class Consumers:
     async def _connect(self) -> None:
         policy = ConsumerPolicy()
         self._broker = make_broker(self._settings, self._service, middlewares=[policy])
-        self._readers = [
-            Reader(each, self._publisher, self._dead_letters, self._fail, self._figures, sandbox=self._settings.sandbox) for each in self._subscriptions
+        self._topic_consumers = [
+            TopicConsumer(each, self._publisher, self._dead_letters, self._fail, self._limits, sandbox=self._settings.sandbox) for each in self._subscriptions
         ]
-        for reader in self._readers:
-            reader.subscribe(self._broker, member_arguments(self._settings, reader.topic.name))
-            policy.readers[reader.topic_name] = reader
+        for topic_consumer in self._topic_consumers:
+            topic_consumer.subscribe(self._broker, member_arguments(self._settings, topic_consumer.topic.name))
+            policy.topic_consumers[topic_consumer.topic_name] = topic_consumer
         await self._broker.start()
-        for reader in self._readers:
-            reader.started()
+        for topic_consumer in self._topic_consumers:
+            topic_consumer.started()
 
     async def _try_until_it_answers(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
@@ -146,8 +146,8 @@ class Consumers:
         if self.fault is None:
             log.critical("consumer.failed", service=self._service, error=str(fault), exc_info=fault)
             self.fault = fault
-        for reader in self._readers:
-            reader.lanes.hold(True)
+        for topic_consumer in self._topic_consumers:
+            topic_consumer.parallel.hold(True)
         self.fatal.set()
 
 

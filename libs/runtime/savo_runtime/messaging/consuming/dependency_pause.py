@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
-__all__ = ["Backoff", "Gate"]
+__all__ = ["Backoff", "DependencyPause"]
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ class Backoff:
         return float(ceiling * self._rng.uniform(0.5, 1.0))
 
 
-class Gate:
+class DependencyPause:
     """While shut, records pass one at a time, each after a longer wait: those are the probes. None of them is counted as a retry."""
 
     def __init__(self, backoff: Backoff, on_change: Callable[[], None]) -> None:

@@ -1,9 +1,9 @@
-"""Records of one consumer in work: a lane for each partition, and over all of them so many at a time of each kind.
+"""Records of one consumer in work: a window for each partition, and over all of them so many at a time of each kind.
 
-- of one key always one at a time, in order; with a single place a partition is worked on in order
+- of one key always one at a time, in order; with a single slot a partition is worked on in order
 - an offset is committed only when every record before it is done ("contiguous"), every 0.2 s and when nothing is left to do
-- records of one kind wait for places of their own only: slow ones do not stand in the way of quick ones
-- a partition with `window` uncommitted records is paused until half of them are done and committed
+- records of one kind wait for slots of their own only: slow ones do not stand in the way of quick ones
+- a partition with `max_uncommitted` uncommitted records is paused until half of them are done and committed
 - partitions that are taken away: what is at work is finished and committed first, what waits is dropped and comes again elsewhere
 - a record that comes again while it is still at work, or done but not committed, is not worked on twice: it waits for that run
 
@@ -24,17 +24,17 @@ from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 from faststream.exceptions import IgnoredException
 
-__all__ = ["ONLY_KIND", "Consumer", "Delivery", "Lane", "Lanes", "PartitionTakenError"]
+__all__ = ["ONLY_KIND", "Consumer", "Delivery", "ParallelConsumer", "PartitionTakenError", "PartitionWindow"]
 
 log = structlog.get_logger()
 
-WINDOW = 256
+MAX_UNCOMMITTED = 256
 COMMIT_EVERY = 0.2
 COMMIT_WITHIN = 5.0
 """aiokafka would try for ever, and a service that stops must end."""
 FINISH_WITHIN = 15.0
 ONLY_KIND = "any"
-_ONE_PLACE: Mapping[str, int] = MappingProxyType({ONLY_KIND: 1})
+_ONE_SLOT: Mapping[str, int] = MappingProxyType({ONLY_KIND: 1})
 
 
 class PartitionTakenError(IgnoredException):
@@ -52,57 +52,57 @@ class Consumer(Protocol):
 
 
 class Delivery:
-    """One record on its way through a lane."""
+    """One record on its way through a window."""
 
-    def __init__(self, record: ConsumerRecord, lane: Lane) -> None:
+    def __init__(self, record: ConsumerRecord, window: PartitionWindow) -> None:
         self.record = record
-        self.lane = lane
+        self.window = window
         self.done = False
         self.ended = asyncio.Event()
         """Done, dropped or failed."""
-        self.resting = True
+        self.can_be_dropped = True
         """Waiting, not at work: may be dropped at any time."""
         self.task: asyncio.Task[None] | None = None
         self.kind = ONLY_KIND
-        self._place: asyncio.Semaphore | None = None
+        self._slot: asyncio.Semaphore | None = None
 
-    async def take_place(self, kind: str) -> None:
-        """Among those of the kind, when one is free; the place that it has is given up first."""
-        self.leave_place()
-        place = self.lane.places[kind]
-        await place.acquire()
-        self.kind, self._place = kind, place
+    async def acquire_slot(self, kind: str) -> None:
+        """Among those of the kind, when one is free; the slot that it has is given up first."""
+        self.release_slot()
+        slot = self.window.slots[kind]
+        await slot.acquire()
+        self.kind, self._slot = kind, slot
 
-    def leave_place(self) -> None:
-        if self._place:
-            self._place.release()
-            self._place = None
+    def release_slot(self) -> None:
+        if self._slot:
+            self._slot.release()
+            self._slot = None
 
     @asynccontextmanager
-    async def rest(self) -> AsyncIterator[None]:
+    async def interruptible(self) -> AsyncIterator[None]:
         """Around any wait within the work: the partition is not held up by it. Raises `PartitionTakenError`."""
-        if self.lane.closed:
+        if self.window.closed:
             raise PartitionTakenError
-        self.resting = True
+        self.can_be_dropped = True
         try:
             yield
         finally:
-            self.resting = False
-        if self.lane.closed:
+            self.can_be_dropped = False
+        if self.window.closed:
             raise PartitionTakenError
 
-    def drop_if_resting(self) -> None:
-        if self.resting and self.task and not self.ended.is_set():
+    def drop_if_waiting(self) -> None:
+        if self.can_be_dropped and self.task and not self.ended.is_set():
             self.task.cancel()
 
 
-class Lane:
+class PartitionWindow:
     """One partition's records that are not committed yet, in order."""
 
-    def __init__(self, partition: TopicPartition, places: Mapping[str, asyncio.Semaphore]) -> None:
+    def __init__(self, partition: TopicPartition, slots: Mapping[str, asyncio.Semaphore]) -> None:
         self.partition = partition
-        self.places = places
-        """By kind; all lanes share them."""
+        self.slots = slots
+        """By kind; all windows share them."""
         self.closed = False
         self.full = False
         self.next_offset: int | None = None
@@ -147,17 +147,17 @@ class Lane:
         self.awaits_commit -= records
 
 
-class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """All lanes of one consumer. `work` raises nothing but what must end the service; `on_failure` is told of that."""
+class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """All windows of one consumer. `work` raises nothing but what must end the service; `on_failure` is told of that."""
 
     def __init__(
         self,
         work: Callable[[Delivery], Awaitable[None]],
         on_failure: Callable[[Exception], None],
         *,
-        places: Mapping[str, int] = _ONE_PLACE,
+        slots: Mapping[str, int] = _ONE_SLOT,
         kind_of: Callable[[ConsumerRecord], str] = lambda _: ONLY_KIND,
-        window: int = WINDOW,
+        max_uncommitted: int = MAX_UNCOMMITTED,
         finish_within: float = FINISH_WITHIN,
         on_assigned: Callable[[], None] = lambda: None,
     ) -> None:
@@ -169,11 +169,11 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         self._on_failure = on_failure
         self._on_assigned = on_assigned
         self._kind_of = kind_of
-        self._places = {kind: asyncio.Semaphore(count) for kind, count in places.items()}
-        self._one_at_a_time = sum(places.values()) == 1
-        self._window, self._half = window, window // 2
+        self._slots = {kind: asyncio.Semaphore(count) for kind, count in slots.items()}
+        self._one_at_a_time = sum(slots.values()) == 1
+        self._max_uncommitted, self._half = max_uncommitted, max_uncommitted // 2
         self._finish_within = finish_within
-        self._lanes: dict[TopicPartition, Lane] = {}
+        self._windows: dict[TopicPartition, PartitionWindow] = {}
         self._left_behind: dict[tuple[TopicPartition, int], Delivery] = {}
         self._consumer: Consumer | None = None
         self._committing = asyncio.Lock()
@@ -194,15 +194,15 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
         """Never waits for anything: the window bounds what is held, so that the consumer keeps polling and its session lives."""
         if self._stopping:
             return
-        lane = self._lane(TopicPartition(record.topic, record.partition))
-        delivery = Delivery(record, lane)
-        before = lane.add(delivery)
-        again = self._left_behind.pop((lane.partition, record.offset), None)
+        window = self._window(TopicPartition(record.topic, record.partition))
+        delivery = Delivery(record, window)
+        before = window.add(delivery)
+        again = self._left_behind.pop((window.partition, record.offset), None)
         delivery.task = asyncio.create_task(self._carry(delivery, None if self._one_at_a_time else before, again))
-        if lane.uncommitted >= self._half:
+        if window.uncommitted >= self._half:
             await asyncio.sleep(0)  # what is quick gets done, and committed, before the window is full
-        if not lane.full and lane.uncommitted >= self._window:
-            lane.full = True
+        if not window.full and window.uncommitted >= self._max_uncommitted:
+            window.full = True
             self._set_pauses()
 
     def hold(self, held: bool) -> None:
@@ -212,7 +212,7 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
 
     def positions(self) -> dict[TopicPartition, int | None]:
         """The next offset to work on, of each partition that this member has; None where no record was worked on yet."""
-        return {partition: lane.next_offset for partition, lane in self._lanes.items()}
+        return {partition: window.next_offset for partition, window in self._windows.items()}
 
     async def _carry(self, delivery: Delivery, before: Delivery | None, again: Delivery | None) -> None:
         try:
@@ -223,7 +223,7 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
             self._on_failure(fault)
         finally:
             delivery.ended.set()
-            self._after(delivery.lane)
+            self._after(delivery.window)
 
     async def _settle(self, delivery: Delivery, before: Delivery | None, again: Delivery | None) -> None:
         if again is not None:
@@ -234,37 +234,37 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
                 if not before.done:
                     raise PartitionTakenError
             try:
-                await delivery.take_place(self._kind_of(delivery.record))
-                delivery.resting = False
+                await delivery.acquire_slot(self._kind_of(delivery.record))
+                delivery.can_be_dropped = False
                 await self._work(delivery)
             finally:
-                delivery.leave_place()
+                delivery.release_slot()
         delivery.done = True
         self.moves += 1
-        delivery.lane.advance()
+        delivery.window.advance()
 
-    def _after(self, lane: Lane) -> None:
-        may_reopen = lane.full and len(lane.deliveries) <= self._half
-        if may_reopen or lane.awaits_commit >= self._half or not any(each.deliveries for each in self._lanes.values()):
+    def _after(self, window: PartitionWindow) -> None:
+        may_reopen = window.full and len(window.deliveries) <= self._half
+        if may_reopen or window.awaits_commit >= self._half or not any(each.deliveries for each in self._windows.values()):
             self._commit_now.set()
 
     def _reopen(self) -> None:
-        reopened = [lane for lane in self._lanes.values() if lane.full and lane.uncommitted <= self._half]
-        for lane in reopened:
-            lane.full = False
+        reopened = [window for window in self._windows.values() if window.full and window.uncommitted <= self._half]
+        for window in reopened:
+            window.full = False
         if reopened:
             self._set_pauses()
 
-    def _lane(self, partition: TopicPartition) -> Lane:
-        if partition not in self._lanes:
-            self._lanes[partition] = Lane(partition, self._places)
-        return self._lanes[partition]
+    def _window(self, partition: TopicPartition) -> PartitionWindow:
+        if partition not in self._windows:
+            self._windows[partition] = PartitionWindow(partition, self._slots)
+        return self._windows[partition]
 
     def _set_pauses(self) -> None:
         if self._consumer is None or self._stopping:
             return
         assigned, paused = set(self._consumer.assignment()), set(self._consumer.paused())
-        wanted = {partition for partition in assigned if self._held or (partition in self._lanes and self._lanes[partition].full)}
+        wanted = {partition for partition in assigned if self._held or (partition in self._windows and self._windows[partition].full)}
         if wanted - paused:
             self._consumer.pause(*(wanted - paused))
         if release := (paused & assigned) - wanted:
@@ -275,37 +275,37 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Pauses do not outlive an assignment, so they are set again."""
         self.assignments += 1
-        kept = {self._lane(partition).partition for partition in assigned}
+        kept = {self._window(partition).partition for partition in assigned}
         self._left_behind = {identity: delivery for identity, delivery in self._left_behind.items() if identity[0] in kept}
         self._set_pauses()
         self._on_assigned()
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Finish, then commit. What takes longer than the deadline runs on, uncommitted: a repeat here waits for it."""
-        lanes = [self._lanes[partition] for partition in revoked if partition in self._lanes]
-        await self._close(lanes)
-        for lane in lanes:
-            self._lanes.pop(lane.partition, None)
-            self._left_behind |= {(lane.partition, offset): each for offset, each in lane.deliveries.items() if each.done or not each.ended.is_set()}
+        windows = [self._windows[partition] for partition in revoked if partition in self._windows]
+        await self._close(windows)
+        for window in windows:
+            self._windows.pop(window.partition, None)
+            self._left_behind |= {(window.partition, offset): each for offset, each in window.deliveries.items() if each.done or not each.ended.is_set()}
 
     async def stop(self) -> None:
         """Take nothing more, finish what is at work, commit."""
         self._stopping = True
-        await self._close(list(self._lanes.values()))
+        await self._close(list(self._windows.values()))
         if self._committer:
             self._committer.cancel()
             await asyncio.wait([self._committer])
-        for lane in self._lanes.values():
-            for delivery in lane.deliveries.values():
+        for window in self._windows.values():
+            for delivery in window.deliveries.values():
                 if delivery.task and not delivery.ended.is_set():
                     delivery.task.cancel()
 
-    async def _close(self, lanes: list[Lane]) -> None:
-        for lane in lanes:
-            lane.closed = True
-            for delivery in list(lane.deliveries.values()):
-                delivery.drop_if_resting()
-        at_work = [each.task for lane in lanes for each in lane.deliveries.values() if each.task and not each.ended.is_set()]
+    async def _close(self, windows: list[PartitionWindow]) -> None:
+        for window in windows:
+            window.closed = True
+            for delivery in list(window.deliveries.values()):
+                delivery.drop_if_waiting()
+        at_work = [each.task for window in windows for each in window.deliveries.values() if each.task and not each.ended.is_set()]
         if at_work:
             await asyncio.wait(at_work, timeout=self._finish_within)
         await self.commit()
@@ -315,17 +315,17 @@ class Lanes(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no
     async def commit(self) -> None:
         """A commit that fails is tried again with the next; one for a partition that is gone never matters."""
         async with self._committing:
-            due = {lane: (offset, lane.awaits_commit) for lane in self._lanes.values() if (offset := lane.to_commit) is not None}
+            due = {window: (offset, window.awaits_commit) for window in self._windows.values() if (offset := window.to_commit) is not None}
             if not due or self._consumer is None:
                 return
             try:
                 async with asyncio.timeout(COMMIT_WITHIN):
-                    await self._consumer.commit({lane.partition: offset for lane, (offset, _) in due.items()})
+                    await self._consumer.commit({window.partition: offset for window, (offset, _) in due.items()})
             except (KafkaError, IllegalStateError, TimeoutError) as fault:
                 log.warning("offsets.not_committed", error=str(fault), kind=type(fault).__name__)
                 return
-            for lane, (offset, records) in due.items():
-                lane.note_committed(offset, records)
+            for window, (offset, records) in due.items():
+                window.note_committed(offset, records)
             self._reopen()
 
     async def _commit_again_and_again(self) -> None:

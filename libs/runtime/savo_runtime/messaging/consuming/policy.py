@@ -11,9 +11,9 @@
                commit
 
 How it sits in FastStream: the broker's `DefaultSubscriber` polls and rebalances; `consume_one`, the step between its poll
-and its middlewares, hands each record to `Lanes`, which calls `process_message` when it is the record's turn. FastStream's own
+and its middlewares, hands each record to `ParallelConsumer`, which calls `process_message` when it is the record's turn. FastStream's own
 concurrency either works on one record a partition (`max_workers`) or repeats much after a stop, and its acknowledgement commits
-the position of every partition, so the acknowledgement is MANUAL and the lanes commit. A parser that cannot fail takes the place
+the position of every partition, so the acknowledgement is MANUAL and the windows commit. A parser that cannot fail takes the place
 of FastStream's, which loses records with a null header or one that is not UTF-8 before any middleware sees them; reading a
 record is then a step of this policy like any other. One mechanism serves concurrency 1 and N.
 """
@@ -38,8 +38,8 @@ from savo_contracts.envelope import Envelope, Event, InvalidHeadersError, derive
 from savo_contracts.topics import topic_of
 from savo_runtime.errors import DependencyDownError, FatalError, InvalidMessageError
 from savo_runtime.messaging.consuming.dead_letters import DeadLetterCap, DeadLetters, reason_of
-from savo_runtime.messaging.consuming.dependency_pause import Backoff, Gate
-from savo_runtime.messaging.consuming.parallel_consumer import ONLY_KIND, Delivery, Lanes
+from savo_runtime.messaging.consuming.dependency_pause import Backoff, DependencyPause
+from savo_runtime.messaging.consuming.parallel_consumer import ONLY_KIND, Delivery, ParallelConsumer
 from savo_runtime.messaging.consuming.records import UnreadableRecordError, decode, is_tombstone
 from savo_runtime.messaging.consuming.subscriptions import Outcome, Subscription
 from savo_runtime.messaging.kafka.broker import group_of
@@ -49,7 +49,7 @@ from savo_runtime.messaging.replay_mark import within_replay
 from savo_runtime.messaging.tracing import about, consuming, traceparent_of
 from savo_runtime.telemetry.metrics import CONSUMER_PAUSED, REBALANCES, RETRIES
 
-__all__ = ["ConsumerPolicy", "PolicyFigures", "Reader", "UndeclaredEventError"]
+__all__ = ["ConsumerPolicy", "PolicyLimits", "TopicConsumer", "UndeclaredEventError"]
 
 log = structlog.get_logger()
 
@@ -77,7 +77,7 @@ class _HopelessError(Exception):
 
 
 @dataclass(frozen=True)
-class PolicyFigures:
+class PolicyLimits:
     """Seconds and counts of the policy. Tests make them small."""
 
     attempts: int = 3
@@ -94,33 +94,33 @@ class PolicyFigures:
 
 
 @dataclass
-class Reader:
-    """One subscription at work: its lanes, its gates and its place in FastStream."""
+class TopicConsumer:
+    """One subscription at work: its windows, its pauses and its slot in FastStream."""
 
     subscription: Subscription
     publisher: Publisher
     dead_letters: DeadLetters
     on_fatal: Callable[[Exception], None]
-    figures: PolicyFigures = field(default_factory=PolicyFigures)
+    limits: PolicyLimits = field(default_factory=PolicyLimits)
     subscriber: DefaultSubscriber | None = None
     sandbox: str | None = None
 
     def __post_init__(self) -> None:
-        figures = self.figures
+        limits = self.limits
         self.topic = self.subscription.topic
         self.topic_name = name_on_kafka(self.topic.name, self.sandbox)
         self.group = group_of(self.dead_letters.service, self.topic_name)
         kinds = self.subscription.kinds
-        places = kinds.places if kinds else {ONLY_KIND: self.subscription.concurrency}
-        self.lanes = Lanes(
-            self._process, self.on_fatal, places=places, kind_of=self._kind_of, window=figures.uncommitted,
-            finish_within=figures.finish_within, on_assigned=REBALANCES.labels(self.group).inc,
+        slots = kinds.slots if kinds else {ONLY_KIND: self.subscription.concurrency}
+        self.parallel = ParallelConsumer(
+            self._process, self.on_fatal, slots=slots, kind_of=self._kind_of, max_uncommitted=limits.uncommitted,
+            finish_within=limits.finish_within, on_assigned=REBALANCES.labels(self.group).inc,
         )  # fmt: skip
-        self.gates = {kind: Gate(Backoff(figures.first_probe, figures.most_probe), self._hold_or_release) for kind in places}
+        self.pauses = {kind: DependencyPause(Backoff(limits.first_probe, limits.most_probe), self._hold_or_release) for kind in slots}
         """Of each kind of records: shut while something is away that they need."""
-        self.cap = Gate(Backoff(figures.cap_probe, figures.cap_probe), self._hold_or_release)
-        self._show_gates()
-        self._retries = Backoff(figures.first_delay, figures.most_delay)
+        self.cap = DependencyPause(Backoff(limits.cap_probe, limits.cap_probe), self._hold_or_release)
+        self._show_pauses()
+        self._retries = Backoff(limits.first_delay, limits.most_delay)
         self._caps: dict[TopicPartition | None, DeadLetterCap] = {}
 
     # ── in FastStream ───────────────────────────────────────────────────────
@@ -130,21 +130,21 @@ class Reader:
             self.topic_name,
             group_id=self.group,
             ack_policy=AckPolicy.MANUAL,
-            listener=self.lanes,
+            listener=self.parallel,
             parser=_unread,
             decoder=_body,
             title=self.group,
             **member_arguments,
         )
         subscriber(self._call)
-        subscriber.consume_one = self.lanes.take
+        subscriber.consume_one = self.parallel.take
         self.subscriber = subscriber
 
     def started(self) -> None:
         """The broker has made the consumer."""
         assert self.subscriber is not None
         assert self.subscriber.consumer is not None
-        self.lanes.use(self.subscriber.consumer)
+        self.parallel.use(self.subscriber.consumer)
 
     async def _call(self, envelope: Envelope[Any]) -> Outcome:
         return await self.subscription.handle(envelope)
@@ -157,7 +157,7 @@ class Reader:
         try:
             return kinds.of(decode(self.topic, record).event)
         except UnreadableRecordError:
-            return next(iter(kinds.places))
+            return next(iter(kinds.slots))
 
     async def _process(self, delivery: Delivery) -> None:
         assert self.subscriber is not None
@@ -175,7 +175,7 @@ class Reader:
 
     async def _work(self, delivery: Delivery, handle: Handle) -> None:
         while True:
-            async with delivery.rest():
+            async with delivery.interruptible():
                 probes = await self.cap.turn()
             hopeless = await self._try(delivery, handle)
             if hopeless is None:
@@ -201,8 +201,8 @@ class Reader:
     async def _handle(self, delivery: Delivery, envelope: Envelope[Any], handle: Handle) -> Outcome:
         attempts = 0
         while True:
-            async with delivery.rest():
-                await self.gates[delivery.kind].turn()
+            async with delivery.interruptible():
+                await self.pauses[delivery.kind].turn()
             try:
                 outcome = await handle(envelope)
             except DependencyDownError as down:
@@ -215,15 +215,15 @@ class Reader:
                 attempts += 1
                 await self._try_again(delivery, fault, attempts)
             else:
-                self.gates[delivery.kind].open()
+                self.pauses[delivery.kind].open()
                 return outcome
 
     async def _try_again(self, delivery: Delivery, fault: Exception, attempts: int) -> None:
-        if attempts >= self.figures.attempts:
+        if attempts >= self.limits.attempts:
             raise _HopelessError(fault, attempts) from fault
         RETRIES.labels(self.topic.name, reason_of(fault)).inc()
         log.warning("record.retried", topic=self.topic.name, offset=delivery.record.offset, attempts=attempts, reason=reason_of(fault), error=str(fault))
-        async with delivery.rest():
+        async with delivery.interruptible():
             await asyncio.sleep(self._retries.delay(attempts))
 
     async def _publish(self, delivery: Delivery, envelope: Envelope[Any], outcome: Outcome) -> None:
@@ -245,19 +245,19 @@ class Reader:
             except InvalidMessageError as flaw:
                 raise _HopelessError(flaw, 1) from flaw
             else:
-                self.gates[delivery.kind].open()
+                self.pauses[delivery.kind].open()
                 return
-            async with delivery.rest():
-                await self.gates[delivery.kind].turn()
+            async with delivery.interruptible():
+                await self.pauses[delivery.kind].turn()
 
     async def _depend(self, delivery: Delivery, down: DependencyDownError) -> None:
         """Where a kind of records is there for the dependency, this one waits among those, and its own kind goes on."""
         RETRIES.labels(self.topic.name, down.reason).inc()
-        kind = down.dependency if down.dependency in self.gates else delivery.kind
-        self.gates[kind].shut(str(down), retry_after=down.retry_after)
+        kind = down.dependency if down.dependency in self.pauses else delivery.kind
+        self.pauses[kind].shut(str(down), retry_after=down.retry_after)
         if kind != delivery.kind:
-            async with delivery.rest():
-                await delivery.take_place(kind)
+            async with delivery.interruptible():
+                await delivery.acquire_slot(kind)
 
     # ── dead letters and their cap ──────────────────────────────────────────
 
@@ -278,41 +278,41 @@ class Reader:
 
     def _caps_of(self, delivery: Delivery) -> list[DeadLetterCap]:
         """That of the partition, and one of the whole subscription: with 24 partitions a bad deploy would drain 24 caps."""
-        figures = self.figures
+        limits = self.limits
         return [
-            self._caps.setdefault(scope, DeadLetterCap(figures.cap_consecutive, figures.cap_share, figures.cap_window))
-            for scope in (delivery.lane.partition, None)
+            self._caps.setdefault(scope, DeadLetterCap(limits.cap_consecutive, limits.cap_share, limits.cap_window))
+            for scope in (delivery.window.partition, None)
         ]
 
     def _hold_or_release(self) -> None:
-        self._show_gates()
+        self._show_pauses()
         # While one kind gets on, the partitions stay open for it: what waits of the others is bounded by the window.
-        self.lanes.hold(not self.cap.is_open() or not any(gate.is_open() for gate in self.gates.values()))
+        self.parallel.hold(not self.cap.is_open() or not any(pause.is_open() for pause in self.pauses.values()))
 
-    def _show_gates(self) -> None:
-        for cause, gates in (("dead-letter-cap", [self.cap]), ("dependency", list(self.gates.values()))):
-            CONSUMER_PAUSED.labels(self.topic.name, self.group, cause).set(not all(gate.is_open() for gate in gates))
+    def _show_pauses(self) -> None:
+        for cause, pauses in (("dead-letter-cap", [self.cap]), ("dependency", list(self.pauses.values()))):
+            CONSUMER_PAUSED.labels(self.topic.name, self.group, cause).set(not all(pause.is_open() for pause in pauses))
 
     @property
     def paused_for(self) -> str | None:
         """Why no record is worked on, or none of a kind; else None."""
-        return self.cap.reason or next((gate.reason for gate in self.gates.values() if gate.reason), None)
+        return self.cap.reason or next((pause.reason for pause in self.pauses.values() if pause.reason), None)
 
 
 class ConsumerPolicy:
     """The middleware's factory: FastStream calls it for each record."""
 
     def __init__(self) -> None:
-        self.readers: dict[str, Reader] = {}
+        self.topic_consumers: dict[str, TopicConsumer] = {}
 
     def __call__(self, delivery: Delivery | None, *, context: Any) -> BaseMiddleware[Any, Any]:
-        return _PolicyMiddleware(delivery, context=context, readers=self.readers)
+        return _PolicyMiddleware(delivery, context=context, topic_consumers=self.topic_consumers)
 
 
 class _PolicyMiddleware(BaseMiddleware[Any, Any]):
-    def __init__(self, delivery: Delivery | None, /, *, context: Any, readers: Mapping[str, Reader]) -> None:
+    def __init__(self, delivery: Delivery | None, /, *, context: Any, topic_consumers: Mapping[str, TopicConsumer]) -> None:
         super().__init__(delivery, context=context)
-        self._readers = readers
+        self._topic_consumers = topic_consumers
 
     async def consume_scope(self, call_next: Callable[[Any], Awaitable[Any]], msg: Any) -> Any:
         delivery: Delivery = self.msg
@@ -323,7 +323,7 @@ class _PolicyMiddleware(BaseMiddleware[Any, Any]):
             outcome: Outcome = await call_next(msg)
             return outcome
 
-        await self._readers[delivery.record.topic].work(delivery, handle)
+        await self._topic_consumers[delivery.record.topic].work(delivery, handle)
 
 
 async def _unread(delivery: Delivery) -> KafkaMessage:

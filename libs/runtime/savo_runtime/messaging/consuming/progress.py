@@ -15,7 +15,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from savo_runtime.messaging.consuming.policy import Reader
+from savo_runtime.messaging.consuming.policy import TopicConsumer
 from savo_runtime.recurring import repeat
 
 __all__ = ["Progress", "UnhealthyError"]
@@ -34,7 +34,7 @@ class UnhealthyError(Exception):
 
 @dataclass
 class _Sight:
-    """What was last seen of one reader."""
+    """What was last seen of one topic_consumer."""
 
     lag: int = 0
     positions: dict[TopicPartition, int] = field(default_factory=dict)
@@ -46,23 +46,23 @@ class _Sight:
 
 
 class Progress:
-    """Looks at each reader every two seconds. `clock` is monotonic, in seconds."""
+    """Looks at each topic_consumer every two seconds. `clock` is monotonic, in seconds."""
 
-    def __init__(self, readers: Sequence[Reader], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._readers = readers
+    def __init__(self, topic_consumers: Sequence[TopicConsumer], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._topic_consumers = topic_consumers
         self._clock = clock
-        self._sights = {reader.group: _Sight(moved_at=clock(), seen_at=clock()) for reader in readers}
+        self._sights = {topic_consumer.group: _Sight(moved_at=clock(), seen_at=clock()) for topic_consumer in topic_consumers}
 
     async def run(self) -> None:
         await repeat(self._look_at_all, SAMPLE_EVERY)
 
     async def _look_at_all(self) -> None:
-        await asyncio.gather(*(self._look_within_limit(reader) for reader in self._readers))
+        await asyncio.gather(*(self._look_within_limit(topic_consumer) for topic_consumer in self._topic_consumers))
 
     def check(self) -> None:
         """Raises `UnhealthyError`."""
-        for reader in self._readers:
-            if flaw := self._flaw(reader, self._sights[reader.group]):
+        for topic_consumer in self._topic_consumers:
+            if flaw := self._flaw(topic_consumer, self._sights[topic_consumer.group]):
                 raise UnhealthyError(flaw)
 
     def lag(self, group: str) -> int:
@@ -75,45 +75,47 @@ class Progress:
             sight.moved_at = now
         sight.positions, sight.lag, sight.seen_at = positions, lag, now
 
-    def _flaw(self, reader: Reader, sight: _Sight) -> str | None:
+    def _flaw(self, topic_consumer: TopicConsumer, sight: _Sight) -> str | None:
         now = self._clock()
-        if reader.cap.reason:
-            return reader.cap.reason
+        if topic_consumer.cap.reason:
+            return topic_consumer.cap.reason
         if now - sight.seen_at > SILENT_AFTER:
-            return f"Kafka has not answered the consumer of {reader.topic.name} for {now - sight.seen_at:.0f} s"
+            return f"Kafka has not answered the consumer of {topic_consumer.topic.name} for {now - sight.seen_at:.0f} s"
         if sight.lag and now - sight.moved_at > STUCK_AFTER:
-            why = f": {reader.paused_for}" if reader.paused_for else ""
-            return f"{sight.lag} records wait on {reader.topic.name} and none was done for {now - sight.moved_at:.0f} s{why}"
+            why = f": {topic_consumer.paused_for}" if topic_consumer.paused_for else ""
+            return f"{sight.lag} records wait on {topic_consumer.topic.name} and none was done for {now - sight.moved_at:.0f} s{why}"
         return None
 
-    async def _look_within_limit(self, reader: Reader) -> None:
+    async def _look_within_limit(self, topic_consumer: TopicConsumer) -> None:
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                await self.look(reader)
+                await self.look(topic_consumer)
         except (TimeoutError, KafkaError, IllegalStateError) as fault:  # a rebalance in between, or Kafka is away
-            log.debug("lag.unknown", topic=reader.topic.name, reason=str(fault) or type(fault).__name__)
+            log.debug("lag.unknown", topic=topic_consumer.topic.name, reason=str(fault) or type(fault).__name__)
 
-    async def look(self, reader: Reader) -> None:
+    async def look(self, topic_consumer: TopicConsumer) -> None:
         """Raises `KafkaError`, and `IllegalStateError` in a rebalance."""
-        consumer = reader.subscriber.consumer if reader.subscriber else None
+        consumer = topic_consumer.subscriber.consumer if topic_consumer.subscriber else None
         if consumer is None:
             return
         assigned = set(consumer.assignment())
         # Without partitions of its own, the group's lag still tells a spare member from one that cannot join.
-        partitions = assigned or {TopicPartition(reader.topic_name, number) for number in consumer.partitions_for_topic(reader.topic_name) or ()}
+        partitions = assigned or {
+            TopicPartition(topic_consumer.topic_name, number) for number in consumer.partitions_for_topic(topic_consumer.topic_name) or ()
+        }
         ends = await consumer.end_offsets(list(partitions))
-        sight = self._sights[reader.group]
-        if not assigned or sight.assignment != reader.lanes.assignments:
-            sight.assignment, sight.starts = reader.lanes.assignments, {}
-        positions = await _positions(consumer, partitions, reader.lanes.positions(), sight.starts)
+        sight = self._sights[topic_consumer.group]
+        if not assigned or sight.assignment != topic_consumer.parallel.assignments:
+            sight.assignment, sight.starts = topic_consumer.parallel.assignments, {}
+        positions = await _positions(consumer, partitions, topic_consumer.parallel.positions(), sight.starts)
         lag = sum(max(0, ends[partition] - position) for partition, position in positions.items())
-        self.note(reader.group, positions, lag)
+        self.note(topic_consumer.group, positions, lag)
 
 
 async def _positions(
     consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], done: dict[TopicPartition, int | None], starts: dict[TopicPartition, int]
 ) -> dict[TopicPartition, int]:
-    """The next offset to work on: by the lanes, else where the member started. That is asked of Kafka once for each partition, and noted in `starts`."""
+    """The next offset to work on: by the windows, else where the member started. That is asked of Kafka once for each partition, and noted in `starts`."""
     positions = {partition: offset for partition in partitions if (offset := done.get(partition)) is not None}
     untouched = [partition for partition in partitions if partition not in positions]
     starts |= await _starts(consumer, [partition for partition in untouched if partition not in starts])

@@ -35,14 +35,14 @@ _OF_THE_ENVELOPE: dict[str, Callable[[Envelope[Any]], object]] = {"event_id": la
 
 @dataclass(frozen=True)
 class Kinds:
-    """Records of one topic that are worked on apart: those of one kind wait neither for another's places nor for what only the other needs.
+    """Records of one topic that are worked on apart: those of one kind wait neither for another's slots nor for what only the other needs.
 
     A kind may be named like the dependency that it is for: a record of another kind that needs it while it is away goes on as one of that kind.
     """
 
     of: Callable[[Any], str]
     """The kind of an event."""
-    places: Mapping[str, int]
+    slots: Mapping[str, int]
     """Records of each kind that are worked on at a time in this replica."""
 
 
@@ -90,7 +90,7 @@ def bind(handler: Handler, *, concurrency: int = 1, kinds: Kinds | None = None, 
     async def handle(envelope: Envelope[Any]) -> Outcome:
         return await handler(envelope.event, **dependencies, **{name: _OF_THE_ENVELOPE[name](envelope) for name in wanted})
 
-    at_once = sum(kinds.places.values()) if kinds else concurrency
+    at_once = sum(kinds.slots.values()) if kinds else concurrency
     return Subscription(getattr(handler, _CONSUMES), handle, getattr(handler, _PUBLISHES, ()), at_once, kinds)
 
 

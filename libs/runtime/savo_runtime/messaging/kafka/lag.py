@@ -26,7 +26,7 @@ from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.metrics import CONSUMER_LAG, CONSUMER_STUCK
 
-__all__ = ["LOOK_EVERY", "READ_WHOLE", "GroupReader", "LagWatch", "Place", "Standstill"]
+__all__ = ["LOOK_EVERY", "READ_WHOLE", "GroupPosition", "GroupReader", "LagWatch", "Standstill"]
 
 log = structlog.get_logger()
 
@@ -39,7 +39,7 @@ READ_WHOLE = frozenset({ROLLOUT_CHANGED})
 
 
 @dataclass(frozen=True)
-class Place:
+class GroupPosition:
     """Where a group stands on one partition. Offsets."""
 
     topic: str
@@ -81,14 +81,14 @@ class GroupReader:
     async def stop(self) -> None:
         await asyncio.gather(self._consumer.stop(), self._admin.close(), return_exceptions=True)
 
-    async def look(self) -> list[Place]:
+    async def look(self) -> list[GroupPosition]:
         """Every partition of every group."""
         partitions = await self._partitions()
         everywhere = [partition for numbers in partitions.values() for partition in numbers]
         beginnings, ends = await asyncio.gather(self._consumer.beginning_offsets(everywhere), self._consumer.end_offsets(everywhere))
         committed = await asyncio.gather(*(self._committed(group, partitions[topic.name]) for topic, _, group in self._groups))
         return [
-            Place(topic.name, service, group, place.partition, max(offsets.get(place, -1), beginnings[place]), ends[place])
+            GroupPosition(topic.name, service, group, place.partition, max(offsets.get(place, -1), beginnings[place]), ends[place])
             for (topic, service, group), offsets in zip(self._groups, committed, strict=True)
             if service not in self._optional or any(offset >= 0 for offset in offsets.values())
             for place in partitions[topic.name]
@@ -115,7 +115,7 @@ class Standstill:
         self._clock = clock
         self._since: dict[tuple[str, int], tuple[int, float]] = {}
 
-    def note(self, places: Iterable[Place]) -> dict[tuple[str, str], float]:
+    def note(self, places: Iterable[GroupPosition]) -> dict[tuple[str, str], float]:
         """(topic, group) → seconds of its worst partition; 0 where everything moves or nothing waits."""
         now = self._clock()
         worst: dict[tuple[str, str], float] = defaultdict(float)
@@ -159,7 +159,7 @@ class LagWatch:
             await self._reader.start()
         return self._reader
 
-    def show(self, places: Sequence[Place]) -> None:
+    def show(self, places: Sequence[GroupPosition]) -> None:
         lags: dict[tuple[str, str], int] = defaultdict(int)
         for place in places:
             lags[place.topic, place.group] += place.lag
