@@ -18,11 +18,11 @@ from typing import Any
 
 import structlog
 
+from savo_runtime.backoff import Backoff
 from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError, FatalError, SavoError
 from savo_runtime.http_server import HttpServer, beside_health
 from savo_runtime.messaging.consuming.consumers import Consumers
-from savo_runtime.messaging.consuming.dependency_pause import Backoff
 from savo_runtime.messaging.kafka.lag import LOOK_EVERY, LagWatch
 from savo_runtime.messaging.publishing.outbox import Outbox, OutboxRelay
 from savo_runtime.messaging.publishing.publisher import Publisher

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 
 import structlog
 
-__all__ = ["Backoff", "DependencyPause"]
+from savo_runtime.backoff import Backoff
+
+__all__ = ["DependencyPause"]
 
 log = structlog.get_logger()
-
-
-class Backoff:
-    """Exponential, with full jitter over its upper half, so that replicas do not knock in step. Seconds."""
-
-    def __init__(self, first: float, most: float, rng: random.Random | None = None) -> None:
-        self._first = first
-        self._most = most
-        self._rng = rng or random.Random()  # noqa: S311 - no secret
-
-    def delay(self, attempt: int) -> float:
-        """Before attempt 1, 2, …"""
-        ceiling = min(self._most, self._first * 2 ** min(attempt - 1, 30))
-        return float(ceiling * self._rng.uniform(0.5, 1.0))
 
 
 class DependencyPause:

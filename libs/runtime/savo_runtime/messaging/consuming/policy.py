@@ -36,9 +36,10 @@ from pydantic import ValidationError
 
 from savo_contracts.envelope import Envelope, Event, InvalidHeadersError, derived_id
 from savo_contracts.topics import topic_of
+from savo_runtime.backoff import Backoff
 from savo_runtime.errors import DependencyDownError, FatalError, InvalidMessageError
 from savo_runtime.messaging.consuming.dead_letters import DeadLetterCap, DeadLetters, reason_of
-from savo_runtime.messaging.consuming.dependency_pause import Backoff, DependencyPause
+from savo_runtime.messaging.consuming.dependency_pause import DependencyPause
 from savo_runtime.messaging.consuming.parallel_consumer import ONLY_KIND, Delivery, ParallelConsumer
 from savo_runtime.messaging.consuming.records import UnreadableRecordError, decode, is_tombstone
 from savo_runtime.messaging.consuming.subscriptions import Outcome, Subscription

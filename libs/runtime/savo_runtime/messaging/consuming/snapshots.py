@@ -11,9 +11,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from savo_contracts.envelope import Envelope
+from savo_runtime.backoff import Backoff
 from savo_runtime.errors import DependencyDownError, FatalError, RetryableError
 from savo_runtime.messaging.consuming.dead_letters import reason_of
-from savo_runtime.messaging.consuming.dependency_pause import Backoff
 from savo_runtime.messaging.consuming.records import UnreadableRecordError, decode
 from savo_runtime.messaging.consuming.subscriptions import Snapshot
 from savo_runtime.messaging.kafka.broker import connection_arguments, reading_arguments
