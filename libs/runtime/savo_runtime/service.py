@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import ASGIApp
 
 from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
-from savo_runtime.recurring import repeat
 from savo_runtime.storage.port import ObjectStore
+from savo_runtime.timing.recurring import repeat
 
 if TYPE_CHECKING:
     from savo_runtime.database import Database

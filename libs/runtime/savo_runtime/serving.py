@@ -18,7 +18,6 @@ from typing import Any
 
 import structlog
 
-from savo_runtime.backoff import Backoff
 from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError, FatalError, SavoError
 from savo_runtime.http_server import HttpServer, beside_health
@@ -34,6 +33,7 @@ from savo_runtime.storage.traced import TracedStore
 from savo_runtime.telemetry.health import Check, health_app
 from savo_runtime.telemetry.metrics import SERVICE_INFO
 from savo_runtime.telemetry.redaction import Redaction, secrets_of
+from savo_runtime.timing.backoff import Backoff
 
 __all__ = ["RunningService", "serve"]
 

@@ -30,7 +30,6 @@ from savo_contracts.envelope import named_id
 from savo_contracts.users import SubjectErased
 from savo_runtime import serving
 from savo_runtime.__main__ import main, run
-from savo_runtime.backoff import Backoff
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.http_server import PortTakenError
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
@@ -38,6 +37,7 @@ from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.serving import RunningService, serve
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.testing import MemoryStore
+from savo_runtime.timing.backoff import Backoff
 
 QUICK = Backoff(0.001, 0.002)
 

@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from savo_runtime.backoff import Backoff
 from savo_runtime.messaging.consuming.dead_letters import DeadLetterCap
 from savo_runtime.messaging.consuming.dependency_pause import DependencyPause
+from savo_runtime.timing.backoff import Backoff
 
 
 def gate(first: float = 0.01, most: float = 0.02) -> tuple[DependencyPause, list[str | None]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import structlog
 
-from savo_runtime.backoff import Backoff
+from savo_runtime.timing.backoff import Backoff
 
 __all__ = ["DependencyPause"]
 

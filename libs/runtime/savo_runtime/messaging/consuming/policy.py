@@ -36,7 +36,6 @@ from pydantic import ValidationError
 
 from savo_contracts.envelope import Envelope, Event, InvalidHeadersError, derived_id
 from savo_contracts.topics import topic_of
-from savo_runtime.backoff import Backoff
 from savo_runtime.errors import DependencyDownError, FatalError, InvalidMessageError
 from savo_runtime.messaging.consuming.dead_letters import DeadLetterCap, DeadLetters, reason_of
 from savo_runtime.messaging.consuming.dependency_pause import DependencyPause
@@ -49,6 +48,7 @@ from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.messaging.replay_mark import within_replay
 from savo_runtime.messaging.tracing import about, consuming, traceparent_of
 from savo_runtime.telemetry.metrics import CONSUMER_PAUSED, REBALANCES, RETRIES
+from savo_runtime.timing.backoff import Backoff
 
 __all__ = ["ConsumerPolicy", "PolicyLimits", "TopicConsumer", "UndeclaredEventError"]
 

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from savo_runtime.messaging.consuming.policy import TopicConsumer
-from savo_runtime.recurring import repeat
+from savo_runtime.timing.recurring import repeat
 
 __all__ = ["Progress", "UnhealthyError"]
 

@@ -11,7 +11,6 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from savo_contracts.envelope import Envelope
-from savo_runtime.backoff import Backoff
 from savo_runtime.errors import DependencyDownError, FatalError, RetryableError
 from savo_runtime.messaging.consuming.dead_letters import reason_of
 from savo_runtime.messaging.consuming.records import UnreadableRecordError, decode
@@ -22,6 +21,7 @@ from savo_runtime.messaging.replay_mark import within_replay
 from savo_runtime.messaging.tracing import about, consuming
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.metrics import DEAD_LETTERS, RETRIES
+from savo_runtime.timing.backoff import Backoff
 
 __all__ = ["SnapshotReader"]
 
