@@ -12,7 +12,6 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from savo_runtime.telemetry.health import Check, health_app
 from savo_runtime.telemetry.metrics import SERVICE_INFO
 from savo_runtime.telemetry.redaction import Redaction, secrets_of
 from savo_runtime.timing.backoff import Backoff
+from savo_runtime.timing.clock import utc_now
 
 __all__ = ["RunningService", "serve"]
 
@@ -140,7 +140,7 @@ class RunningService:
         if live:
             self._on_stop.push_async_callback(live.close)
         replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-        return Runtime(name, replica, store, database, Outbox(name), publisher, lambda: datetime.now(UTC), live)
+        return Runtime(name, replica, store, database, Outbox(name), publisher, utc_now, live)
 
     async def _start_loops(self, service: Service, runtime: Runtime) -> None:
         for hook in reversed(service.on_stop):

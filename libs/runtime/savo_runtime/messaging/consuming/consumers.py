@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -22,6 +22,7 @@ from savo_runtime.messaging.kafka.broker import make_broker, member_arguments
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings
+from savo_runtime.timing.clock import utc_now
 
 __all__ = ["Consumers"]
 
@@ -30,10 +31,6 @@ log = structlog.get_logger()
 CONNECT_WITHIN = 60.0
 PAUSE_BETWEEN_TRIES = 1.0
 LEAVE_WITHIN = 5.0
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Consumers:
@@ -51,7 +48,7 @@ class Consumers:
         snapshots: Sequence[Snapshot] = (),
         *,
         limits: PolicyLimits | None = None,
-        clock: Callable[[], datetime] = _utc_now,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         _check_one_handler_a_topic(subscriptions)
         self.fatal = asyncio.Event()

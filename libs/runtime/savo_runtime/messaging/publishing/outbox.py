@@ -15,7 +15,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID, uuid4
 
@@ -31,6 +31,7 @@ from savo_runtime.messaging.publishing.publisher import OutgoingRecord
 from savo_runtime.messaging.publishing.tables import OutboxRow
 from savo_runtime.messaging.replay_mark import current_replay
 from savo_runtime.messaging.tracing import current_traceparent, publishing
+from savo_runtime.timing.clock import utc_now
 
 __all__ = ["OnPublished", "Outbox", "OutboxRelay", "Sender", "Sessions"]
 
@@ -57,14 +58,10 @@ class Sender(Protocol):
     async def send_all(self, records: Sequence[OutgoingRecord]) -> Sequence[RecordRef]: ...
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Outbox:
     """Where a service leaves events within its own transaction."""
 
-    def __init__(self, service: str, *, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, service: str, *, clock: Callable[[], datetime] = utc_now) -> None:
         self.added = asyncio.Event()
         """Set when a transaction with new rows was committed in this process."""
         self._fresh: list[OutboxRow] | None = []

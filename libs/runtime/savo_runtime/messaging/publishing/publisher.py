@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.replay_mark import current_replay
 from savo_runtime.messaging.tracing import current_traceparent, publishing
 from savo_runtime.settings import RuntimeSettings
+from savo_runtime.timing.clock import utc_now
 
 __all__ = ["OutgoingRecord", "Publisher", "record_of"]
 
@@ -48,14 +49,10 @@ def record_of(envelope: Envelope[Any]) -> OutgoingRecord:
     return OutgoingRecord(topic.name, topic.key(envelope.event).encode(), envelope.body(), envelope.headers())
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Publisher:
     """Publishes in the name of one service. Each send raises `DependencyDownError("kafka")` when no broker acknowledged it in `deadline` seconds."""
 
-    def __init__(self, settings: RuntimeSettings, service: str, *, deadline: float = 5.0, clock: Callable[[], datetime] = _utc_now) -> None:
+    def __init__(self, settings: RuntimeSettings, service: str, *, deadline: float = 5.0, clock: Callable[[], datetime] = utc_now) -> None:
         self.service = service
         self._settings = settings
         self._deadline = deadline
