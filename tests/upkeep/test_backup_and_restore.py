@@ -32,11 +32,11 @@ from savo_operations.backup.databases import dump_databases, restore_databases
 from savo_operations.backup.offsets import apply_positions, read_positions
 from savo_runtime.errors import FatalError
 from savo_runtime.messaging.publishing.publisher import Publisher
-from savo_runtime.prepare import patiently
 from savo_runtime.serving import serve
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.port import ObjectStore
+from savo_runtime.timing.availability import until_available
 from tests.parts.s3 import S3Server
 
 HOUSE = [
@@ -109,7 +109,7 @@ class House:
     async def publish(self, *events: Event) -> None:
         publisher = Publisher(self.settings, "gateway")
         for event in events:
-            await patiently(partial(publisher.publish, event, event_id=uuid4()))  # new topics may still look for their leader
+            await until_available(partial(publisher.publish, event, event_id=uuid4()))  # new topics may still look for their leader
         await publisher.stop()
 
     async def confirm(self, number: int) -> ScanConfirmed:

@@ -15,8 +15,8 @@ from savo_operations.partitions import grow
 from savo_runtime.errors import FatalError
 from savo_runtime.messaging.kafka.broker import group_of
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
-from savo_runtime.prepare import patiently
 from savo_runtime.settings import RuntimeSettings
+from savo_runtime.timing.availability import until_available
 
 MORE = 9
 KEYS = [f"recipe-{number}".encode() for number in range(40)]
@@ -35,9 +35,9 @@ async def test_a_topic_grows_when_nothing_waits_and_each_key_keeps_one_place(set
     await make(settings, name)
     before = await send(settings, name, b"before")
     with pytest.raises(FatalError, match=r"40 records of .* wait for reasoning: stop what writes to it"):
-        await patiently(lambda: grow(settings, RECIPES_REQUESTED, MORE))
+        await until_available(lambda: grow(settings, RECIPES_REQUESTED, MORE))
     await read_all(settings, name)
-    assert await patiently(lambda: grow(settings, RECIPES_REQUESTED, MORE)) == RECIPES_REQUESTED.partitions
+    assert await until_available(lambda: grow(settings, RECIPES_REQUESTED, MORE)) == RECIPES_REQUESTED.partitions
     with pytest.raises(FatalError, match="Kafka can only add"):
         await grow(settings, RECIPES_REQUESTED, MORE)
     after = await send(settings, name, b"after")

@@ -16,12 +16,12 @@ from importlib.metadata import entry_points
 
 from savo_runtime.database import Database
 from savo_runtime.errors import FatalError, SavoError
-from savo_runtime.prepare import PATIENCE_SECONDS, patiently
 from savo_runtime.schema import migrate, move_tables
 from savo_runtime.service import ServiceDefinition
 from savo_runtime.settings import SERVICE_GROUP, RuntimeSettings, load_settings
 from savo_runtime.telemetry.logs import configure_logs
 from savo_runtime.telemetry.redaction import Redaction, secrets_of
+from savo_runtime.timing.availability import START_SECONDS, until_available
 
 __all__ = ["main", "migrate_all"]
 
@@ -67,7 +67,7 @@ async def migrate_all(settings: RuntimeSettings, definitions: Mapping[str, Servi
     for name, definition in definitions.items():
         database = Database.open(settings, name)
         try:
-            await patiently(partial(migrate, database, definition.migrations), seconds=PATIENCE_SECONDS)
+            await until_available(partial(migrate, database, definition.migrations), within=START_SECONDS)
         finally:
             await database.close()
 

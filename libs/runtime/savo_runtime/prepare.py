@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from functools import partial
 
-from savo_runtime.errors import DependencyDownError, SavoError
+from savo_runtime.errors import SavoError
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.s3 import S3Store
 from savo_runtime.telemetry.logs import configure_logs
 from savo_runtime.telemetry.redaction import Redaction, secrets_of
+from savo_runtime.timing.availability import until_available
 
-__all__ = ["main", "patiently", "prepare"]
-
-PATIENCE_SECONDS = 90.0
-PAUSE_SECONDS = 1.0
-
-T = TypeVar("T")
+__all__ = ["main", "prepare"]
 
 
 def main() -> int:
@@ -40,26 +35,13 @@ def main() -> int:
 
 async def prepare(settings: RuntimeSettings) -> list[str]:
     """Names of what was made. Raises `DependencyDownError` when something is still away after 90 s, `FatalError` when it refuses."""
-    bucket = await patiently(lambda: _bucket(settings))
-    topics = await patiently(lambda: ensure_topics(settings))
+    bucket = await until_available(partial(_bucket, settings))
+    topics = await until_available(partial(ensure_topics, settings))
     return [*([f"bucket {bucket}"] if bucket else []), *topics]
 
 
-async def patiently(attempt: Callable[[], Awaitable[T]], *, seconds: float = PATIENCE_SECONDS, pause: float = PAUSE_SECONDS) -> T:
-    """Again while a dependency is still coming up."""
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + seconds
-    while True:
-        try:
-            return await attempt()
-        except DependencyDownError:
-            if clock() > deadline:
-                raise
-            await asyncio.sleep(pause)
-
-
 async def _bucket(settings: RuntimeSettings) -> str | None:
-    """Its name when it was made. A folder needs none, and it makes itself."""
+    """The bucket's name after its creation; None where it exists, and for a folder store, which creates itself."""
     store = open_store(settings)
     try:
         if isinstance(store, S3Store) and await store.ensure_bucket():

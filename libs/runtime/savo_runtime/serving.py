@@ -12,6 +12,7 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from savo_runtime.storage.traced import TracedStore
 from savo_runtime.telemetry.health import Check, health_app
 from savo_runtime.telemetry.metrics import SERVICE_INFO
 from savo_runtime.telemetry.redaction import Redaction, secrets_of
+from savo_runtime.timing.availability import until_available
 from savo_runtime.timing.backoff import Backoff
 from savo_runtime.timing.clock import utc_now
 
@@ -42,6 +44,7 @@ log = structlog.get_logger()
 STOP_SECONDS = 18.0
 FLUSH_SECONDS = 2.0
 DATABASE_WAIT_SECONDS = 60.0
+"""For a database that is still coming up."""
 STEADY_SECONDS = 60.0
 """A worker that ran this long starts its back-off anew."""
 
@@ -132,7 +135,7 @@ class RunningService:
         self._on_stop.push_async_callback(database.close)
         publisher = Publisher(settings, name)
         self._on_stop.push_async_callback(publisher.stop)
-        await _migrated(database, self._definition.migrations)
+        await until_available(partial(migrate, database, self._definition.migrations), within=DATABASE_WAIT_SECONDS)
         with suppress(DependencyDownError):  # it may come up later; readiness is red until then
             await store.check()
         self._checks |= {"database": database.check, "object-store": store.check}
@@ -227,19 +230,6 @@ def _live_database(settings: RuntimeSettings, service: str) -> Database | None:
         return None
     live = Database.open(settings.model_copy(update={"sandbox": None}), service)
     return live if not live.is_sqlite or Path(live.url.database or "").exists() else None
-
-
-async def _migrated(database: Database, versions_package: str | None) -> None:
-    """Waits a minute for a database that is still coming up."""
-    deadline = asyncio.get_running_loop().time() + DATABASE_WAIT_SECONDS
-    while True:
-        try:
-            return await migrate(database, versions_package)
-        except DependencyDownError as error:
-            if asyncio.get_running_loop().time() > deadline:
-                raise
-            log.warning("database.unavailable", error=str(error))
-            await asyncio.sleep(1.0)
 
 
 async def _first_of(*waits: Awaitable[Any]) -> None:

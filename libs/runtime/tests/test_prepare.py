@@ -12,9 +12,10 @@ import pytest
 
 from savo_contracts.topics import TOPICS
 from savo_runtime.errors import DependencyDownError, FatalError
-from savo_runtime.prepare import patiently, prepare
+from savo_runtime.prepare import prepare
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry import probe
+from savo_runtime.timing.availability import until_available
 from tests.parts.addresses import free_port
 from tests.parts.kafka import RealKafka
 from tests.parts.s3 import S3Server
@@ -44,7 +45,7 @@ async def test_what_is_still_coming_up_is_waited_for() -> None:
             raise error
         return "there"
 
-    assert await patiently(attempt, pause=0) == "there"
+    assert await until_available(attempt, pause=0) == "there"
 
 
 @pytest.mark.parametrize(("error", "seconds"), [(DependencyDownError("kafka", "away"), -1.0), (FatalError("refused"), 90.0)])
@@ -53,7 +54,7 @@ async def test_what_stays_away_or_refuses_ends_it(error: Exception, seconds: flo
         raise error
 
     with pytest.raises(type(error)):
-        await patiently(attempt, seconds=seconds, pause=0)
+        await until_available(attempt, within=seconds, pause=0)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from savo_runtime.messaging.kafka.broker import make_broker, member_arguments
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings
+from savo_runtime.timing.availability import until_available
 from savo_runtime.timing.clock import utc_now
 
 __all__ = ["Consumers"]
@@ -29,7 +30,6 @@ __all__ = ["Consumers"]
 log = structlog.get_logger()
 
 CONNECT_WITHIN = 60.0
-PAUSE_BETWEEN_TRIES = 1.0
 LEAVE_WITHIN = 5.0
 
 
@@ -69,8 +69,8 @@ class Consumers:
         """Makes missing topics, then reads. Raises `DependencyDownError("kafka")` after a minute without Kafka, `FatalError` when it refuses us."""
         try:
             async with asyncio.timeout(CONNECT_WITHIN):
-                await self._try_until_it_answers(self._make_topics)
-                await self._try_until_it_answers(self._connect)
+                await until_available(self._make_topics, within=None, on=(KafkaError, OSError, DependencyDownError))
+                await until_available(self._connect, within=None, on=(KafkaError, OSError))
         except TimeoutError as fault:
             await self.stop()
             raise self._no_answer() from fault
@@ -99,6 +99,7 @@ class Consumers:
         await ensure_topics(self._settings)
 
     async def _connect(self) -> None:
+        await self._disconnect()  # what an attempt before this one left open
         policy = ConsumerPolicy()
         self._broker = make_broker(self._settings, self._service, middlewares=[policy])
         self._topic_consumers = [
@@ -110,15 +111,6 @@ class Consumers:
         await self._broker.start()
         for topic_consumer in self._topic_consumers:
             topic_consumer.started()
-
-    async def _try_until_it_answers(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        while True:
-            try:
-                return await step()
-            except (KafkaError, OSError, DependencyDownError) as fault:
-                log.warning("kafka.unavailable", error=str(fault) or type(fault).__name__)
-                await self._disconnect()
-                await asyncio.sleep(PAUSE_BETWEEN_TRIES)
 
     async def _disconnect(self) -> None:
         if self._broker is not None:
