@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.topics import Topic
 from savo_runtime.messaging.consuming.subscriptions import Subscription
-from savo_runtime.service import Runtime
+from savo_runtime.runtime import Runtime
 from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["Fold", "ProjectedTable", "Projection"]

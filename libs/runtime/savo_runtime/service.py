@@ -4,38 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.types import ASGIApp
 
 from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
-from savo_runtime.storage.port import ObjectStore
+from savo_runtime.messaging.publishing.outbox import OnPublished
+from savo_runtime.projection import Projection
+from savo_runtime.runtime import Runtime
+from savo_runtime.settings import RuntimeSettings
 from savo_runtime.timing.recurring import repeat
 
-if TYPE_CHECKING:
-    from savo_runtime.database import Database
-    from savo_runtime.messaging.publishing.outbox import OnPublished, Outbox
-    from savo_runtime.messaging.publishing.publisher import Publisher
-    from savo_runtime.projection import Projection
-    from savo_runtime.settings import RuntimeSettings
-
 __all__ = ["Runtime", "Service", "ServiceDefinition", "Worker"]
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """What every service is given: its share of the platform, behind ports."""
-
-    service: str
-    replica: str
-    store: ObjectStore
-    database: Database
-    outbox: Outbox
-    publisher: Publisher
-    clock: Callable[[], datetime]
-    live: Database | None = None
-    """In a sandbox: the live service's tables, where there are any. To be read only: what was answered and paid once is recorded there."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 from alembic.autogenerate import compare_metadata
@@ -20,15 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from savo_contracts.envelope import Event, derived_id
 from savo_contracts.topics import topic_of
 from savo_runtime.database import Database
+from savo_runtime.messaging.publishing.outbox import Outbox
+from savo_runtime.messaging.publishing.publisher import Publisher
+from savo_runtime.runtime import Runtime
 from savo_runtime.schema import migrate
-from savo_runtime.service import Runtime
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.keys import valid_key
 from savo_runtime.storage.port import ObjectConflictError, ObjectInfo, ObjectNotFoundError
-
-if TYPE_CHECKING:
-    from savo_runtime.messaging.publishing.outbox import Outbox
-    from savo_runtime.messaging.publishing.publisher import Publisher
 
 __all__ = [
     "FakeClock",
@@ -164,8 +162,8 @@ async def memory_runtime(
                 replica="test-0",
                 store=MemoryStore(),
                 database=tables,
-                outbox=cast("Outbox", RecordingOutbox()),
-                publisher=cast("Publisher", RecordingPublisher()),
+                outbox=cast(Outbox, RecordingOutbox()),
+                publisher=cast(Publisher, RecordingPublisher()),
                 clock=clock or FakeClock(),
             )
         finally:

@@ -13,7 +13,7 @@ from savo_contracts.envelope import Event
 from savo_runtime.database import Database
 from savo_runtime.messaging.publishing.outbox import Outbox
 from savo_runtime.messaging.publishing.publisher import OutgoingRecord, Publisher
-from savo_runtime.service import Runtime
+from savo_runtime.runtime import Runtime
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.port import ObjectInfo, ObjectStore
 
