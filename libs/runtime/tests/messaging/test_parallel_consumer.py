@@ -10,7 +10,8 @@ from typing import Any
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError
 
-from savo_runtime.messaging.consuming.parallel_consumer import ONLY_KIND, Delivery, ParallelConsumer
+from savo_runtime.messaging.consuming.deliveries import ONLY_KIND, Delivery
+from savo_runtime.messaging.consuming.parallel_consumer import ParallelConsumer
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from savo_runtime.messaging.consuming.dead_letters import DeadLetterCap
+from savo_runtime.messaging.consuming.dead_letter_cap import DeadLetterCap
 from savo_runtime.messaging.consuming.dependency_pause import DependencyPause
 from savo_runtime.timing.backoff import Backoff
 
@@ -20,24 +20,24 @@ def gate(first: float = 0.01, most: float = 0.02) -> tuple[DependencyPause, list
 
 async def test_an_open_gate_lets_all_pass_at_once() -> None:
     opened, _ = gate(3600, 3600)
-    assert await asyncio.wait_for(opened.turn(), 1) is False
+    assert await asyncio.wait_for(opened.wait_turn(), 1) is False
 
 
 async def test_a_shut_gate_lets_one_pass_at_a_time_until_a_probe_opens_it() -> None:
     shut, changes = gate()
-    shut.shut("database is down")
-    passed = [asyncio.create_task(shut.turn()) for _ in range(5)]
+    shut.begin("database is down")
+    passed = [asyncio.create_task(shut.wait_turn()) for _ in range(5)]
     done, _ = await asyncio.wait(passed, return_when=asyncio.FIRST_COMPLETED)
     assert [task.result() for task in done] == [True]
-    shut.open()
+    shut.end()
     assert await asyncio.gather(*passed) == [True, False, False, False, False]
     assert changes == ["database is down", None]
 
 
 async def test_a_dependency_that_names_its_time_is_asked_again_then() -> None:
     shut, _ = gate(3600, 3600)
-    shut.shut("provider is down", retry_after=0.01)
-    assert await asyncio.wait_for(shut.turn(), 1) is True
+    shut.begin("provider is down", retry_after=0.01)
+    assert await asyncio.wait_for(shut.wait_turn(), 1) is True
 
 
 def test_waits_grow_and_are_bounded_and_differ() -> None:

@@ -165,7 +165,7 @@ async def test_a_dependency_that_is_down_pauses_and_nothing_becomes_a_dead_lette
     topic_consumer = consumers._topic_consumers[0]
 
     await eventually(lambda: kitchen.calls["0"] >= 4)
-    assert topic_consumer.paused_for == "provider is down: 503"
+    assert topic_consumer.policy.paused_for == "provider is down: 503"
     assert topic_consumer.subscriber is not None
     consumer = topic_consumer.subscriber.consumer
     assert consumer is not None
@@ -198,14 +198,14 @@ async def test_while_what_one_kind_needs_is_away_the_others_go_on_and_who_needs_
         await bench.publish(asked(wish))
     (topic_consumer,) = consumers._topic_consumers
     await eventually(lambda: set(done) == {"plain-1", "plain-2", "plain-3"})
-    assert topic_consumer.paused_for == "oven is down: cold"
-    assert topic_consumer.pauses["plain"].is_open()
+    assert topic_consumer.policy.paused_for == "oven is down: cold"
+    assert not topic_consumer.policy.pauses["plain"].is_active()
     assert await bench.committed("reasoning", RECIPES_REQUESTED) == 0
     oven_is_away = False
 
     await eventually(lambda: _is(bench.committed("reasoning", RECIPES_REQUESTED), len(wishes)))
     assert sorted(done) == sorted(wishes), "each once"
-    assert topic_consumer.paused_for is None
+    assert topic_consumer.policy.paused_for is None
 
 
 async def test_when_no_kind_gets_on_the_partitions_pause(bench: Bench) -> None:
@@ -312,14 +312,14 @@ async def test_a_deploy_that_fails_on_everything_stops_at_the_cap_and_goes_on_wh
     for _ in range(40):
         await bench.publish(reached)
 
-    await eventually(lambda: consumers._topic_consumers[0].cap.reason is not None)
+    await eventually(lambda: consumers._topic_consumers[0].policy.cap.reason is not None)
     with pytest.raises(UnhealthyError, match=r"dead-letter cap reached on training\.threshold-reached, partition 0: the last was InvalidMessageError"):
         await consumers.check()
     assert 10 <= await bench.size(letters) <= 13, "one more for each probe at most"
     broken = False
 
     await eventually(lambda: _is(bench.committed("trainer", TRAINING_THRESHOLD_REACHED), 40))
-    assert consumers._topic_consumers[0].cap.reason is None
+    assert consumers._topic_consumers[0].policy.cap.reason is None
     assert await bench.size(letters) <= 15
 
 

@@ -12,10 +12,10 @@ from aiokafka import TopicPartition
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.messaging.consuming.dead_letters import DeadLetters
-from savo_runtime.messaging.consuming.parallel_consumer import ONLY_KIND
-from savo_runtime.messaging.consuming.policy import TopicConsumer
+from savo_runtime.messaging.consuming.deliveries import ONLY_KIND
 from savo_runtime.messaging.consuming.progress import Progress, UnhealthyError
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
+from savo_runtime.messaging.consuming.topic_consumer import TopicConsumer
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings
 
@@ -102,7 +102,7 @@ async def test_a_slow_consumer_that_gets_on_is_green(progress: Progress, watch: 
 
 
 async def test_a_dependency_that_is_down_is_named_once_it_turns_red(progress: Progress, topic_consumer: TopicConsumer, watch: Watch) -> None:
-    topic_consumer.pauses[ONLY_KIND].shut("database is down: refused")
+    topic_consumer.policy.pauses[ONLY_KIND].begin("database is down: refused")
     pass_time(progress, watch, 10, position=5, lag=3)
     progress.check()
     pass_time(progress, watch, 30, position=5, lag=3)
@@ -111,7 +111,7 @@ async def test_a_dependency_that_is_down_is_named_once_it_turns_red(progress: Pr
 
 
 async def test_the_cap_turns_it_red_at_once(progress: Progress, topic_consumer: TopicConsumer) -> None:
-    topic_consumer.cap.shut("dead-letter cap reached")
+    topic_consumer.policy.cap.begin("dead-letter cap reached")
     with pytest.raises(UnhealthyError, match="dead-letter cap reached"):
         progress.check()
 

@@ -14,10 +14,11 @@ from faststream.kafka import KafkaBroker
 
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.messaging.consuming.dead_letters import DeadLetters
-from savo_runtime.messaging.consuming.policy import ConsumerPolicy, PolicyLimits, TopicConsumer
+from savo_runtime.messaging.consuming.policy import PolicyLimits
 from savo_runtime.messaging.consuming.progress import Progress, UnhealthyError
 from savo_runtime.messaging.consuming.snapshots import SnapshotReader
 from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
+from savo_runtime.messaging.consuming.topic_consumer import TopicConsumer
 from savo_runtime.messaging.kafka.broker import make_broker, member_arguments
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.messaging.publishing.publisher import Publisher
@@ -100,14 +101,12 @@ class Consumers:
 
     async def _connect(self) -> None:
         await self._disconnect()  # what an attempt before this one left open
-        policy = ConsumerPolicy()
-        self._broker = make_broker(self._settings, self._service, middlewares=[policy])
+        self._broker = make_broker(self._settings, self._service)
         self._topic_consumers = [
             TopicConsumer(each, self._publisher, self._dead_letters, self._fail, self._limits, sandbox=self._settings.sandbox) for each in self._subscriptions
         ]
         for topic_consumer in self._topic_consumers:
             topic_consumer.subscribe(self._broker, member_arguments(self._settings, topic_consumer.topic.name))
-            policy.topic_consumers[topic_consumer.topic_name] = topic_consumer
         await self._broker.start()
         for topic_consumer in self._topic_consumers:
             topic_consumer.started()

@@ -1,10 +1,9 @@
-"""Records set aside: as they came, byte for byte, with what went wrong in their headers; and the cap that stops a bad deploy from draining a topic."""
+"""Records set aside: published to a dead-letter topic as they came, byte for byte, with what went wrong in their headers."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +16,7 @@ from savo_runtime.errors import SavoError
 from savo_runtime.messaging.publishing.publisher import OutgoingRecord, Publisher
 from savo_runtime.telemetry.metrics import DEAD_LETTERS
 
-__all__ = ["REDRIVES_HEADER", "DeadLetterCap", "DeadLetters", "reason_of"]
+__all__ = ["REDRIVES_HEADER", "DeadLetters", "reason_of"]
 
 log = structlog.get_logger()
 
@@ -69,33 +68,3 @@ class DeadLetters:
             "dlq_time": self.clock().isoformat(),
         }
         return [(name, str(value).encode()) for name, value in reasons.items()]
-
-
-@dataclass
-class DeadLetterCap:
-    """When so many records fail that the fault is ours, not theirs.
-
-    Source: Arroyo's `DlqLimit` (max_consecutive_count, max_invalid_ratio).
-    """
-
-    consecutive: int = 50
-    share: float = 0.3
-    window: int = 200
-    _failures: deque[bool] = field(init=False)
-    _run: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        self._failures = deque(maxlen=self.window)
-
-    def note(self, *, failed: bool) -> None:
-        self._failures.append(failed)
-        self._run = self._run + 1 if failed else 0
-
-    @property
-    def reached(self) -> bool:
-        full = len(self._failures) == self.window
-        return self._run >= self.consecutive or (full and sum(self._failures) >= self.share * self.window)
-
-    def reset(self) -> None:
-        self._failures.clear()
-        self._run = 0

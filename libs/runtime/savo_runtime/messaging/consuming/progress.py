@@ -15,7 +15,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
-from savo_runtime.messaging.consuming.policy import TopicConsumer
+from savo_runtime.messaging.consuming.topic_consumer import TopicConsumer
 from savo_runtime.timing.recurring import repeat
 
 __all__ = ["Progress", "UnhealthyError"]
@@ -77,12 +77,12 @@ class Progress:
 
     def _flaw(self, topic_consumer: TopicConsumer, sight: _Sight) -> str | None:
         now = self._clock()
-        if topic_consumer.cap.reason:
-            return topic_consumer.cap.reason
+        if topic_consumer.policy.cap.reason:
+            return topic_consumer.policy.cap.reason
         if now - sight.seen_at > SILENT_AFTER:
             return f"Kafka has not answered the consumer of {topic_consumer.topic.name} for {now - sight.seen_at:.0f} s"
         if sight.lag and now - sight.moved_at > STUCK_AFTER:
-            why = f": {topic_consumer.paused_for}" if topic_consumer.paused_for else ""
+            why = f": {topic_consumer.policy.paused_for}" if topic_consumer.policy.paused_for else ""
             return f"{sight.lag} records wait on {topic_consumer.topic.name} and none was done for {now - sight.moved_at:.0f} s{why}"
         return None
 
@@ -95,7 +95,7 @@ class Progress:
 
     async def look(self, topic_consumer: TopicConsumer) -> None:
         """Raises `KafkaError`, and `IllegalStateError` in a rebalance."""
-        consumer = topic_consumer.subscriber.consumer if topic_consumer.subscriber else None
+        consumer = topic_consumer.consumer
         if consumer is None:
             return
         assigned = set(consumer.assignment())

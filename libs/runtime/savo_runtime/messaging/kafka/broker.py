@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Sequence
 from typing import Any
 
 from aiokafka.helpers import create_ssl_context
 from faststream import AckPolicy
-from faststream._internal.types import BrokerMiddleware
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
@@ -28,8 +26,8 @@ _AWAITED = frozenset(topic.name for topic in (SCANS_REQUESTED, SCANS_COMPLETED, 
 _SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
 
-def make_broker(settings: RuntimeSettings, service: str, middlewares: Sequence[BrokerMiddleware[Any, Any]] = ()) -> KafkaBroker:
-    """FastStream's broker with safe defaults in the place of its weak ones.
+def make_broker(settings: RuntimeSettings, service: str) -> KafkaBroker:
+    """FastStream's broker with safe defaults instead of its weak ones.
 
     It only consumes: `Publisher` publishes, since it can be rebuilt after an error that an idempotent producer never leaves.
     """
@@ -37,7 +35,6 @@ def make_broker(settings: RuntimeSettings, service: str, middlewares: Sequence[B
         _addresses(settings),
         security=_security(settings),
         client_id=f"savo-{service}",
-        middlewares=middlewares,
         ack_policy=AckPolicy.NACK_ON_ERROR,
         acks="all",
         enable_idempotence=True,

@@ -1,0 +1,116 @@
+"""One subscription at work: FastStream polls, `ParallelConsumer` orders and commits, `RecordPolicy` says what becomes of each record.
+
+FastStream's subscriber connects, polls and rebalances. Its handler is `ParallelConsumer.take`, which never waits: the poll goes on while
+records are at work. FastStream's own concurrency works on one record a partition (`max_workers`) or repeats much after a stop, and its
+acknowledgement commits the position of every partition; so the acknowledgement is MANUAL and `ParallelConsumer` commits. FastStream's parser
+loses a record with a null header, or one that is not UTF-8, before any code of ours sees it; so the parser passes each record on
+unread, and reading it is a step of the policy. One mechanism serves concurrency 1 and N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream.kafka.message import FAKE_CONSUMER
+from faststream.kafka.subscriber.usecase import DefaultSubscriber
+
+from savo_runtime.messaging.consuming.dead_letters import DeadLetters
+from savo_runtime.messaging.consuming.deliveries import ONLY_KIND
+from savo_runtime.messaging.consuming.parallel_consumer import ParallelConsumer
+from savo_runtime.messaging.consuming.policy import PolicyLimits, RecordPolicy
+from savo_runtime.messaging.consuming.records import UnreadableRecordError, decode
+from savo_runtime.messaging.consuming.subscriptions import Subscription
+from savo_runtime.messaging.kafka.broker import group_of
+from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.messaging.publishing.publisher import Publisher
+from savo_runtime.telemetry.metrics import CONSUMER_PAUSED, REBALANCES
+
+__all__ = ["TopicConsumer"]
+
+
+class TopicConsumer:
+    """Consumes the topic of one subscription in the group of its service. `on_fatal` gets what must end the service."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        publisher: Publisher,
+        dead_letters: DeadLetters,
+        on_fatal: Callable[[Exception], None],
+        limits: PolicyLimits | None = None,
+        *,
+        sandbox: str | None = None,
+    ) -> None:
+        limits = limits or PolicyLimits()
+        self.topic = subscription.topic
+        self.topic_name = name_on_kafka(self.topic.name, sandbox)
+        self.group = group_of(dead_letters.service, self.topic_name)
+        self.subscriber: DefaultSubscriber | None = None
+        self._kinds = subscription.kinds
+        slots = subscription.kinds.slots if subscription.kinds else {ONLY_KIND: subscription.concurrency}
+        self.policy = RecordPolicy(subscription, publisher, dead_letters, limits, slots, self._on_pause_change)
+        self.parallel = ParallelConsumer(
+            self.policy.process,
+            on_fatal,
+            slots=slots,
+            kind_of=self._kind_of,
+            max_uncommitted=limits.uncommitted,
+            finish_within=limits.finish_within,
+            on_assigned=REBALANCES.labels(self.group).inc,
+        )
+        self._show_pauses()
+
+    @property
+    def consumer(self) -> AIOKafkaConsumer | None:
+        """None until the broker has started."""
+        return self.subscriber.consumer if self.subscriber else None
+
+    def subscribe(self, broker: KafkaBroker, member_arguments: Mapping[str, Any]) -> None:
+        """Before the broker starts."""
+        self.subscriber = broker.subscriber(
+            self.topic_name,
+            group_id=self.group,
+            ack_policy=AckPolicy.MANUAL,
+            listener=self.parallel,
+            parser=_unread,
+            decoder=_body,
+            title=self.group,
+            **member_arguments,
+        )
+        self.subscriber(self.parallel.take)
+
+    def started(self) -> None:
+        """The broker has made the consumer."""
+        assert self.consumer is not None
+        self.parallel.use(self.consumer)
+
+    def _kind_of(self, record: ConsumerRecord) -> str:
+        """An unreadable record becomes a dead letter among any of them."""
+        if self._kinds is None:
+            return ONLY_KIND
+        try:
+            return self._kinds.of(decode(self.topic, record).event)
+        except UnreadableRecordError:
+            return next(iter(self._kinds.slots))
+
+    def _on_pause_change(self) -> None:
+        self._show_pauses()
+        # While one kind gets on, the partitions stay open for it: what waits of the others is bounded by the window.
+        self.parallel.hold(self.policy.cap.is_active() or all(pause.is_active() for pause in self.policy.pauses.values()))
+
+    def _show_pauses(self) -> None:
+        for cause, pauses in (("dead-letter-cap", [self.policy.cap]), ("dependency", list(self.policy.pauses.values()))):
+            CONSUMER_PAUSED.labels(self.topic.name, self.group, cause).set(any(pause.is_active() for pause in pauses))
+
+
+async def _unread(record: ConsumerRecord) -> KafkaMessage:
+    """FastStream's message around a record that is not parsed yet. Never fails."""
+    return KafkaMessage(raw_message=record, body=record, consumer=FAKE_CONSUMER)
+
+
+async def _body(message: KafkaMessage) -> Any:
+    return message.body
