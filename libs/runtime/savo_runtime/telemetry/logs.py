@@ -11,12 +11,15 @@ from typing import Any, TextIO, cast
 
 import structlog
 from opentelemetry import trace
+from stamina.instrumentation import PrometheusOnRetryHook, RetryDetails, set_on_retry_hooks
 from structlog.typing import EventDict, Processor
 
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.redaction import Redaction, secrets_of
 
 __all__ = ["configure_command_logs", "configure_logs"]
+
+log = structlog.get_logger()
 
 _QUIET = {
     "aiobotocore": logging.WARNING,
@@ -62,6 +65,7 @@ def configure_logs(settings: Sequence[RuntimeSettings], *, stream: TextIO | None
     handler.setFormatter(formatter)
     handler.addFilter(_is_news)
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    set_on_retry_hooks([PrometheusOnRetryHook, _log_retry])
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(level, least))
 
@@ -81,6 +85,13 @@ def configure_command_logs(settings: RuntimeSettings) -> None:
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # asked each time: a test puts another one there
         cache_logger_on_first_use=False,
     )
+    set_on_retry_hooks([PrometheusOnRetryHook, _log_retry])
+
+
+def _log_retry(details: RetryDetails) -> None:
+    """A call that stamina is about to make again."""
+    error = str(details.caused_by) or type(details.caused_by).__name__
+    log.warning("call.retried", attempts=details.retry_num, wait_seconds=round(details.wait_for, 2), error=error)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
