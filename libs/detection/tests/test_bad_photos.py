@@ -24,9 +24,9 @@ from PIL import Image
 from libs.detection.tests.conftest import quarters
 from libs.detection.tests.mutations import Edit, edits, mutated
 from savo_detection.errors import PhotoError, UnreadablePhotoError, UnsupportedPhotoError
+from savo_detection.photos.containers.parts import MOST_PARTS
 from savo_detection.photos.decoding import MAX_PIXELS, decode, probe
 from savo_detection.photos.headers import MOST_SCANS, read_header
-from savo_detection.photos.parts import MOST_PARTS
 
 pillow_heif.register_heif_opener()
 

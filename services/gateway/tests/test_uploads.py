@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from savo_detection.photos.decoding import probe
+from savo_detection.photos.metadata import BrokenContainerError, without_metadata
 from savo_gateway.errors import UploadFlaw, UploadRefusedError
-from savo_gateway.photos.metadata_stripping import BrokenContainerError, without_metadata
 from savo_gateway.photos.uploads import UploadLimits, prepare
 
 LIMITS = UploadLimits()

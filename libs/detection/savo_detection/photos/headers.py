@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import pillow_heif
 
 from savo_detection.errors import UnreadablePhotoError, UnsupportedPhotoError
-from savo_detection.photos.heic import largest_picture
-from savo_detection.photos.parts import counted
+from savo_detection.photos.containers.parts import counted
+from savo_detection.photos.heic_sizes import largest_picture
 
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 

@@ -19,9 +19,9 @@ from savo_contracts.envelope import ImageRef
 from savo_detection.errors import PhotoTooLargeError, UnsupportedPhotoError
 from savo_detection.photos.decoding import PhotoFacts, probe
 from savo_detection.photos.headers import media_type_of
+from savo_detection.photos.integrity import is_cut_off
+from savo_detection.photos.metadata import BrokenContainerError, without_metadata
 from savo_gateway.errors import UploadFlaw, UploadRefusedError
-from savo_gateway.photos.metadata_stripping import BrokenContainerError, without_metadata
-from savo_gateway.photos.truncation import is_cut_off
 
 __all__ = ["ALLOWED_TYPES", "Photo", "UploadLimits", "prepare"]
 

@@ -11,7 +11,7 @@ import math
 import struct
 from collections.abc import Iterator
 
-from savo_detection.photos.parts import counted
+from savo_detection.photos.containers.parts import counted
 
 __all__ = ["largest_picture"]
 

@@ -5,7 +5,7 @@ A cut photo follows its format up to where its bytes end; noise behind a photo's
 
 from __future__ import annotations
 
-from savo_gateway.photos.metadata_stripping import BrokenContainerError, TruncatedContainerError, without_metadata
+from savo_detection.photos.metadata import BrokenContainerError, TruncatedContainerError, without_metadata
 
 __all__ = ["is_cut_off"]
 

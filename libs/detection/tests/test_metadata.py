@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from savo_gateway.photos.metadata_stripping import BrokenContainerError, TruncatedContainerError, without_metadata
+from savo_detection.photos.metadata import BrokenContainerError, TruncatedContainerError, without_metadata
 
 FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
 SECRETS = (b"GPS-SECRET", b"XMP-SECRET", b"COMMENT-SECRET", b"Camera of Anna", b"TRAILER-SECRET")

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from typing import TypeVar
 
-from savo_detection.photos.parts import MOST_PARTS
+from savo_detection.photos.containers.parts import MOST_PARTS
 
 __all__ = ["AnimatedContainerError", "BrokenContainerError", "TruncatedContainerError", "without_metadata"]
 
