@@ -4,6 +4,9 @@ PhotoError
 ├── UnsupportedPhotoError    no JPEG, PNG, WebP or HEIC by its first bytes
 ├── PhotoTooLargeError       more pixels than allowed; found before memory is taken
 └── UnreadablePhotoError     right type, but empty, cut short or damaged
+    ├── TruncatedPhotoError  the bytes end before the picture does
+    ├── MalformedPhotoError  the container breaks a rule of its format
+    └── AnimatedPhotoError   several pictures where one is needed
 ModelRefusedError            a file that is no usable detection model
 """
 
@@ -11,7 +14,17 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ModelRefusedError", "PhotoError", "PhotoTooLargeError", "UnreadablePhotoError", "UnsupportedPhotoError", "in_a_line"]
+__all__ = [
+    "AnimatedPhotoError",
+    "MalformedPhotoError",
+    "ModelRefusedError",
+    "PhotoError",
+    "PhotoTooLargeError",
+    "TruncatedPhotoError",
+    "UnreadablePhotoError",
+    "UnsupportedPhotoError",
+    "in_a_line",
+]
 
 
 # What libraries put before their words: codes, and the places in their own source.
@@ -53,8 +66,26 @@ class PhotoTooLargeError(PhotoError):
 
 
 class UnreadablePhotoError(PhotoError):
-    def __init__(self, why: str) -> None:
-        super().__init__(f"the photo cannot be read: {why}")
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the photo cannot be read: {reason}")
+
+
+class TruncatedPhotoError(UnreadablePhotoError):
+    """`detail` says what is missing, where that is more than the rest of the file."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(f"it is cut short ({detail})" if detail else "it is cut short")
+
+
+class MalformedPhotoError(UnreadablePhotoError):
+    """The reason names the place. Decoders may read such a photo all the same, its metadata cannot be stripped."""
+
+
+class AnimatedPhotoError(UnreadablePhotoError):
+    """No one could say which of the pictures was scanned."""
+
+    def __init__(self) -> None:
+        super().__init__("it is animated; send a still picture")
 
 
 class ModelRefusedError(ValueError):

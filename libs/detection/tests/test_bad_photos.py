@@ -24,9 +24,9 @@ from PIL import Image
 from libs.detection.tests.conftest import quarters
 from libs.detection.tests.mutations import Edit, edits, mutated
 from savo_detection.errors import PhotoError, UnreadablePhotoError, UnsupportedPhotoError
-from savo_detection.photos.containers.parts import MOST_PARTS
+from savo_detection.photos.containers.parts import MAX_PARTS
 from savo_detection.photos.decoding import MAX_PIXELS, decode, probe
-from savo_detection.photos.headers import MOST_SCANS, read_header
+from savo_detection.photos.headers import MAX_SCANS, read_header
 
 pillow_heif.register_heif_opener()
 
@@ -173,10 +173,10 @@ def test_heic_tiles_and_a_cut_within_the_limit_are_photos() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        PNG + png_size(8, 8) + chunk(b"teXt", b"") * MOST_PARTS + chunk(b"IEND", b""),
-        webp(webp_canvas(8, 8), *[(b"junk", b"")] * MOST_PARTS),
-        b"\xff\xd8" + b"\xff\xfe\0\x02" * (MOST_PARTS + 1),
-        bytes(heic(64, 64)) + struct.pack(">I4s", 8, b"free") * MOST_PARTS,
+        PNG + png_size(8, 8) + chunk(b"teXt", b"") * MAX_PARTS + chunk(b"IEND", b""),
+        webp(webp_canvas(8, 8), *[(b"junk", b"")] * MAX_PARTS),
+        b"\xff\xd8" + b"\xff\xfe\0\x02" * (MAX_PARTS + 1),
+        bytes(heic(64, 64)) + struct.pack(">I4s", 8, b"free") * MAX_PARTS,
     ],
     ids=["PNG", "WebP", "JPEG", "HEIC"],
 )
@@ -189,7 +189,7 @@ def test_a_jpeg_of_a_thousand_scans_is_refused_for_each_costs_a_look_at_all_pixe
     data = jpeg(quarters(64, 48), progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     assert decode(data[:-2] + last * 20 + END).shape == (48, 64, 3)
-    with pytest.raises(UnreadablePhotoError, match=rf"it is drawn in 10\d\d scans; {MOST_SCANS} are the most"):
+    with pytest.raises(UnreadablePhotoError, match=rf"it is drawn in 10\d\d scans; {MAX_SCANS} are the most"):
         probe(data[:-2] + last * 1000 + END)
 
 

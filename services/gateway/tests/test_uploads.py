@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from savo_detection.photos.decoding import probe
-from savo_detection.photos.metadata import BrokenContainerError, without_metadata
+from savo_detection.photos.metadata import strip_metadata
 from savo_gateway.errors import UploadFlaw, UploadRefusedError
 from savo_gateway.photos.uploads import UploadLimits, prepare
 
@@ -148,13 +148,13 @@ def test_a_jpeg_s_first_rows_tell_what_all_of_them_would(kind: str, progressive:
     photo = bytearray(LARGE[progressive])
     DAMAGE[kind](photo, at, noise)
     try:
-        bare = without_metadata(bytes(photo), "image/jpeg")
+        bare = strip_metadata(bytes(photo))
         with Image.open(BytesIO(bare), formats=("JPEG",)) as picture:
             picture.load()
-    except (BrokenContainerError, OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError):
         assert flaw_of(bytes(photo)).detail
     else:
-        assert prepare(bytes(photo), LIMITS).data == without_metadata(bytes(photo), "image/jpeg", probe(bytes(photo)).orientation)
+        assert prepare(bytes(photo), LIMITS).data == strip_metadata(bytes(photo), probe(bytes(photo)).orientation)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])

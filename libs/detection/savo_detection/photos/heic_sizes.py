@@ -1,8 +1,8 @@
-"""The largest picture that a HEIC container has inside, by what its boxes say (ISO/IEC 14496-12 and 23008-12).
+"""The largest picture inside a HEIC container, by what its boxes say (ISO/IEC 14496-12 and 23008-12).
 
-What is shown may be far smaller than what is decoded for it: cut out of a large picture, or said to be small though it is put together from
-many tiles. libheif finds out after it has taken the memory. What it limits itself (items, their pieces, boxes in a box) is not counted again here:
-the container has been opened by it before.
+The shown picture may be far smaller than the ones decoded for it: it can be a crop of a large picture, or claim to be
+small while it is assembled from many tiles. libheif notices after it has taken the memory. What libheif limits itself
+(items, their extents, boxes in a box) is not counted again here: it has opened the container before.
 """
 
 from __future__ import annotations
@@ -11,68 +11,79 @@ import math
 import struct
 from collections.abc import Iterator
 
-from savo_detection.photos.containers.parts import counted
+from savo_detection.photos.containers.heic import find_boxes
 
 __all__ = ["largest_picture"]
 
-# Where a picture that is put together keeps its width: after its version and flags, and the grid's rows and columns or the overlay's background.
-_PUT_TOGETHER = {b"grid": 4, b"iovl": 10}
-_LONGEST = 18
+_WIDTH_OFFSETS = {b"grid": 4, b"iovl": 10}
+"""Where an assembled picture keeps its width: after version and flags, and the grid's rows and columns or the overlay's
+background."""
+_SIZE_END = 18
 """Bytes up to the end of its height."""
+
+Extent = tuple[int, int]
+"""Offset and length."""
 
 
 def largest_picture(data: bytes) -> tuple[int, int]:
-    """Width and height; 0, 0 where no box gives any. Raises `UnreadablePhotoError`, `struct.error` and `IndexError`."""
-    return max((size for start, end in _find(data, 0, len(data), b"meta") for size in _sizes(data, start + 4, end)), key=math.prod, default=(0, 0))
+    """Width and height in pixels; 0, 0 where no box gives any.
+
+    Raises `UnreadablePhotoError`; `struct.error` and `IndexError` where a box ends too early.
+    """
+    metas = find_boxes(data, 0, len(data), b"meta")
+    # Four bytes of version and flags come before the boxes in it.
+    sizes = (size for _kind, content, end in metas for size in _picture_sizes(data, content + 4, end))
+    return max(sizes, key=math.prod, default=(0, 0))
 
 
-def _sizes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Of all that the box about the pictures names: those stored, and those put together from them."""
-    for place, _end in _find(data, start, end, b"iprp", b"ipco", b"ispe"):
-        yield struct.unpack_from(">II", data, place + 4)
-    kinds = dict(_kinds(data, start, end))
-    small_data = next((place for place, _end in _find(data, start, end, b"idat")), 0)
-    for place, _end in _find(data, start, end, b"iloc"):
-        for item, in_small_data, pieces in _places(_Reader(data, place)):
+def _picture_sizes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Of all pictures that the box of metadata names: the stored ones, and those assembled from them."""
+    for _kind, content, _end in find_boxes(data, start, end, b"iprp", b"ipco", b"ispe"):
+        yield struct.unpack_from(">II", data, content + 4)
+    kinds = dict(_assembled_items(data, start, end))
+    item_data = next((content for _kind, content, _end in find_boxes(data, start, end, b"idat")), 0)
+    for _kind, content, _end in find_boxes(data, start, end, b"iloc"):
+        for item, in_item_data, extents in _locations(_IntegerReader(data, content)):
             if item in kinds:
-                yield _size(_content(data, small_data if in_small_data else 0, pieces), kinds[item])
+                yield _assembled_size(_beginning(data, item_data if in_item_data else 0, extents), kinds[item])
 
 
-def _content(data: bytes, origin: int, pieces: list[tuple[int, int]]) -> bytes:
-    """As much of an item as is of use."""
-    return b"".join(data[origin + at : origin + at + min(length, _LONGEST)] for at, length in pieces)
+def _beginning(data: bytes, origin: int, extents: list[Extent]) -> bytes:
+    """As much of each extent of an item as can hold its size."""
+    return b"".join(data[origin + at : origin + at + min(length, _SIZE_END)] for at, length in extents)
 
 
-def _size(content: bytes, kind: bytes) -> tuple[int, int]:
-    wide = content[1] & 1
-    width, height = struct.unpack_from(">II" if wide else ">HH", content, _PUT_TOGETHER[kind])
+def _assembled_size(content: bytes, kind: bytes) -> tuple[int, int]:
+    has_wide_fields = content[1] & 1
+    width, height = struct.unpack_from(">II" if has_wide_fields else ">HH", content, _WIDTH_OFFSETS[kind])
     return width, height
 
 
-def _kinds(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Id and kind of the items that are put together from others."""
-    for place, _end in _find(data, start, end, b"iinf", b"infe"):
-        item, _protection, kind = struct.unpack_from(">IH4s" if data[place] >= 3 else ">HH4s", data, place + 4)
-        if kind in _PUT_TOGETHER:
+def _assembled_items(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Id and kind of each item that is assembled from others."""
+    for _kind, content, _end in find_boxes(data, start, end, b"iinf", b"infe"):
+        fields = ">IH4s" if data[content] >= 3 else ">HH4s"
+        item, _protection, kind = struct.unpack_from(fields, data, content + 4)
+        if kind in _WIDTH_OFFSETS:
             yield item, kind
 
 
-def _places(read: _Reader) -> Iterator[tuple[int, bool, list[tuple[int, int]]]]:
-    """Of each item in a box of locations: its id, whether they count from the box of small data, and (offset, length) of each piece."""
+def _locations(read: _IntegerReader) -> Iterator[tuple[int, bool, list[Extent]]]:
+    """Of each item in an `iloc` box: its id, whether its offsets count from the `idat` box, and its extents."""
     version, _flags, sizes = read(1), read(3), read(2)
-    wide = 2 if version < 2 else 4
-    for _ in range(read(wide)):
-        item, method = read(wide), read(2) & 15 if version else 0
+    id_size = 2 if version < 2 else 4
+    for _ in range(read(id_size)):
+        item, method = read(id_size), read(2) & 15 if version else 0
         _source, base = read(2), read(sizes >> 4 & 15)
-        pieces = []
+        extents = []
         for _ in range(read(2)):
             _index = read(sizes & 15 if version else 0)
-            pieces.append((base + read(sizes >> 12), read(sizes >> 8 & 15)))
-        yield item, method == 1, pieces
+            extents.append((base + read(sizes >> 12), read(sizes >> 8 & 15)))
+        yield item, method == 1, extents
 
 
-class _Reader:
-    """Numbers of so many bytes, one after the other."""
+class _IntegerReader:
+    """Big-endian integers of the given numbers of bytes, one after the other."""
 
     def __init__(self, data: bytes, position: int) -> None:
         self._data, self._position = data, position
@@ -82,28 +93,3 @@ class _Reader:
         if self._position > len(self._data):
             raise IndexError
         return int.from_bytes(self._data[self._position - size : self._position])
-
-
-def _find(data: bytes, start: int, end: int, name: bytes, *inside: bytes) -> Iterator[tuple[int, int]]:
-    """Start and end of what the boxes of that name hold, or those inside them."""
-    for kind, first, last in counted(_boxes(data, start, end)):
-        if kind == name and inside:
-            # Of the boxes that hold boxes only this one has fields of its own: version, flags and how many there are.
-            yield from _find(data, first + (0 if kind != b"iinf" else 8 if data[first] else 6), last, *inside)
-        elif kind == name:
-            yield first, last
-
-
-def _boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind of each box, and start and end of what it holds."""
-    while start + 8 <= end:
-        size, kind = struct.unpack_from(">I4s", data, start)
-        header = 8
-        if size == 1:
-            header, (size,) = 16, struct.unpack_from(">Q", data, start + 8)
-        elif size == 0:
-            size = end - start
-        if size < header:
-            return
-        yield kind, start + header, min(end, start + size)
-        start += size

@@ -1,246 +1,107 @@
-"""Photos without their metadata, pixels untouched: containers are cut segment by segment, nothing is decoded.
+"""A photo without its metadata, its pixels untouched: the container is cut part by part, nothing is decoded.
 
 What stays is what a decoder needs for the same pixels (tables, colour profile, Adobe's colour transform, transparency)
 and the orientation. What goes: EXIF with its GPS and thumbnail, XMP, IPTC, comments, maker notes, further pictures and
-videos behind the end of the first one.
-
-Sources: ITU T.81 annex B (JPEG), W3C PNG 3rd edition chapter 11, Google's WebP container specification, Exif 2.32.
+videos after the end of the first one.
 """
 
 from __future__ import annotations
 
-import re
-import struct
-import zlib
-from collections.abc import Iterator
-from typing import TypeVar
+from itertools import pairwise
 
-from savo_detection.photos.containers.parts import MOST_PARTS
+from savo_detection.errors import AnimatedPhotoError, MalformedPhotoError
+from savo_detection.photos import exif
+from savo_detection.photos.containers import jpeg, png, webp
+from savo_detection.photos.media_types import media_type_of
 
-__all__ = ["AnimatedContainerError", "BrokenContainerError", "TruncatedContainerError", "without_metadata"]
+__all__ = ["strip_metadata"]
 
+_PNG_KEPT = frozenset(b"IHDR PLTE IDAT IEND tRNS gAMA cHRM sRGB iCCP cICP sBIT bKGD pHYs".split())
 
-T = TypeVar("T")
-
-
-class BrokenContainerError(ValueError):
-    """The bytes do not follow their format."""
-
-
-class AnimatedContainerError(BrokenContainerError):
-    """It holds many pictures: nobody could say which one was looked at."""
-
-    def __init__(self) -> None:
-        super().__init__("it is animated; send a still picture")
+_WEBP_PICTURES = frozenset({b"VP8 ", b"VP8L"})
+_WEBP_ANIMATIONS = frozenset({b"ANIM", b"ANMF"})
+_WEBP_KEPT = frozenset({b"VP8X", b"ICCP", b"ALPH"}) | _WEBP_PICTURES
+_WEBP_EXIF_FLAG, _WEBP_XMP_FLAG = 0x08, 0x04
 
 
-class TruncatedContainerError(BrokenContainerError):
-    """The bytes follow their format and end before the picture does. Noise behind a photo's first bytes is only broken."""
+def strip_metadata(data: bytes, orientation: int = exif.UPRIGHT) -> bytes:
+    """The same JPEG, PNG or WebP with no metadata but its `orientation` (EXIF's 1…8).
+
+    Raises `MalformedPhotoError` where the file does not follow its format, `TruncatedPhotoError` where it ends early,
+    `AnimatedPhotoError`, and `ValueError` for a HEIC, which nothing here can write.
+    """
+    media_type = media_type_of(data)
+    if media_type == "image/jpeg":
+        return _strip_jpeg(data, orientation)
+    if media_type == "image/png":
+        return _strip_png(data, orientation)
+    if media_type == "image/webp":
+        return _strip_webp(data, orientation)
+    raise ValueError(f"metadata cannot be stripped from {media_type}")
 
 
-def without_metadata(data: bytes, media_type: str, orientation: int = 1) -> bytes:
-    """The same picture without metadata but its `orientation` (EXIF 1…8). Raises `BrokenContainerError`."""
-    return {"image/jpeg": _cut_jpeg, "image/png": _cut_png, "image/webp": _cut_webp}[media_type](data, orientation)
+def _strip_jpeg(data: bytes, orientation: int) -> bytes:
+    view = memoryview(data)
+    kept: list[bytes | memoryview] = []
+    for (marker, start, _content, end), (_marker, next_start, *_) in pairwise(jpeg.segments(data, strict=True)):
+        # A scan's pixels lie between its header and the next segment.
+        kept.append(_kept_of_jpeg(marker, view[start : next_start if marker == jpeg.SCAN else end]))
+    if orientation != exif.UPRIGHT:
+        # JFIF's segment has to be the first one.
+        place = 1 if kept and kept[0][:2] == jpeg.marker_bytes(jpeg.APP0) else 0
+        kept.insert(place, jpeg.encode_segment(jpeg.APP1, exif.NAME + exif.orientation_block(orientation)))
+    return b"".join((jpeg.marker_bytes(jpeg.START), *kept, jpeg.marker_bytes(jpeg.END)))
 
 
-def _few(parts: Iterator[T]) -> Iterator[T]:
-    """Each costs memory of its own; a JPEG's are counted here up to its end, where `probe` looks no further than its pixels."""
-    for number, part in enumerate(parts, 1):
-        if number > MOST_PARTS:
-            raise BrokenContainerError(f"it holds more than {MOST_PARTS:,} parts, and a photo has dozens; save it anew and send that")
-        yield part
-
-
-def _exif(orientation: int) -> bytes:
-    """A TIFF block that holds the orientation and nothing else."""
-    return b"MM\x00\x2a\x00\x00\x00\x08" + struct.pack(">HHHIHHI", 1, 0x0112, 3, 1, orientation, 0, 0)
-
-
-# JPEG ------------------------------------------------------------------------------------------------------------
-
-_END_OF_SCAN_DATA = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-"""Of fill bytes only the last belongs to the marker. The pattern begins with one fixed byte, which `re` looks for twenty times faster than for a run of it."""
-_START, _END, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
-_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
-_APP0, _APP1, _APP2, _APP14, _COMMENT = 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
-_TABLES = {0xC4: 2186, 0xDB: 522, 0xDD: 4, 0xDC: 4, _START_OF_SCAN: 14}
-"""The longest that each of these is (B.2.3, B.2.4)."""
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_LONGEST_FRAME = 20
-"""Of four components (B.2.2)."""
-_WORD = re.compile(rb"[ -~]{3}[\x00 -~]")
-"""Every application's segment begins with its name: JFIF, Exif, MPF."""
-
-
-def _cut_jpeg(data: bytes, orientation: int) -> bytes:
-    if data[:2] != b"\xff\xd8":
-        raise BrokenContainerError("no start of image")
-    segments = [_kept(marker, segment) for marker, segment in _few(_jpeg_segments(data))]
-    head = segments[:1] if segments[0][:2] == b"\xff\xe0" else []  # JFIF wants to be first
-    note = b"" if orientation == 1 else _jpeg_segment(_APP1, b"Exif\x00\x00" + _exif(orientation))
-    return b"".join([b"\xff\xd8", *head, note, *segments[len(head) :]])
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, memoryview]]:
-    """Marker and whole segment, entropy-coded data included, from behind SOI to EOI."""
-    at, scanning, view = 2, False, memoryview(data)
-    while True:
-        at, marker = _next_marker(data, at)
-        if marker == _END:
-            yield marker, view[at - 2 : at]
-            return
-        end = at if marker in _STANDALONE else _segment_end(data, at)
-        if end > len(data):
-            raise _cut_in_a_segment(data, at, marker, scanning)
-        if marker == _START_OF_SCAN:
-            scanning = True
-            end = _scan_end(data, end)
-        yield marker, view[at - 2 : end]
-        at = end
-
-
-def _next_marker(data: bytes, at: int) -> tuple[int, int]:
-    if data[at : at + 1] not in (b"\xff", b""):
-        raise BrokenContainerError(f"no marker at byte {at}")
-    while data[at : at + 1] == b"\xff":
-        at += 1
-    if at >= len(data):
-        raise TruncatedContainerError("the picture has no end")
-    return at + 1, data[at]
-
-
-def _segment_end(data: bytes, at: int) -> int:
-    if at + 2 > len(data):
-        raise TruncatedContainerError("the picture ends inside a segment")
-    length = struct.unpack_from(">H", data, at)[0]
-    if length < 2:
-        raise BrokenContainerError(f"a segment of length {length} at byte {at}")
-    return int(at + length)
-
-
-def _cut_in_a_segment(data: bytes, at: int, marker: int, scanning: bool) -> BrokenContainerError:
-    length, begin = struct.unpack_from(">H", data, at)[0], data[at + 2 : at + 6]
-    if _APP0 <= marker <= 0xEF:
-        likely = not scanning and (len(begin) < 4 or _WORD.fullmatch(begin) is not None)
-    elif marker in _FRAMES:
-        likely = not scanning and length <= _LONGEST_FRAME
-    else:
-        likely = marker == _COMMENT or length <= _TABLES.get(marker, 0)
-    if likely:
-        return TruncatedContainerError("the picture ends inside a segment")
-    return BrokenContainerError(f"no photo has a segment of kind {marker:#x} and length {length} there")
-
-
-def _scan_end(data: bytes, at: int) -> int:
-    found = _END_OF_SCAN_DATA.search(data, at)
-    if not found:
-        raise TruncatedContainerError("the picture has no end")
-    return found.start()
-
-
-def _kept(marker: int, segment: memoryview) -> bytes | memoryview:
-    """The segment as it is stored; empty when it is cut."""
-    if not (_APP0 <= marker <= 0xEF or marker == _COMMENT):
+def _kept_of_jpeg(marker: int, segment: memoryview) -> bytes | memoryview:
+    """The segment as it is stored; empty where it goes."""
+    if marker not in jpeg.APPLICATION and marker != jpeg.COMMENT:
         return segment
-    body = bytes(segment[4:])
-    if marker == _APP0:
-        # The thumbnail goes, the density stays.
-        return _jpeg_segment(_APP0, body[:12] + b"\x00\x00") if body.startswith(b"JFIF\x00") and len(body) >= 14 else b""
-    if marker == _APP2:
-        return segment if body.startswith(b"ICC_PROFILE\x00") else b""
-    if marker == _APP14:
-        return segment if body.startswith(b"Adobe") else b""
+    content = bytes(segment[4:])
+    if marker == jpeg.APP0:
+        # The density stays, the thumbnail goes.
+        is_jfif = content.startswith(b"JFIF\0") and len(content) >= 14
+        return jpeg.encode_segment(jpeg.APP0, content[:12] + b"\0\0") if is_jfif else b""
+    if marker == jpeg.APP2:
+        return segment if content.startswith(b"ICC_PROFILE\0") else b""
+    if marker == jpeg.APP14:
+        return segment if content.startswith(b"Adobe") else b""
     return b""
 
 
-def _jpeg_segment(marker: int, body: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+def _strip_png(data: bytes, orientation: int) -> bytes:
+    view = memoryview(data)
+    kept: list[bytes | memoryview] = [png.SIGNATURE]
+    for kind, start, _content, end in png.chunks(data, strict=True):
+        if kind == b"acTL":
+            raise AnimatedPhotoError
+        if kind in _PNG_KEPT:
+            kept.append(view[start:end])
+        if kind == b"IHDR" and orientation != exif.UPRIGHT:
+            kept.append(png.encode_chunk(b"eXIf", exif.orientation_block(orientation)))
+    return b"".join(kept)
 
 
-# PNG -------------------------------------------------------------------------------------------------------------
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"sBIT", b"bKGD", b"pHYs"})
-
-
-def _cut_png(data: bytes, orientation: int) -> bytes:
-    if not data.startswith(_PNG_SIGNATURE):
-        raise BrokenContainerError("no PNG signature")
-    chunks = [_PNG_SIGNATURE]
-    for name, chunk in _few(_png_chunks(data)):
-        if name == b"acTL":
-            raise AnimatedContainerError
-        if name in _PNG_KEPT:
-            chunks.append(chunk)
-        if name == b"IHDR" and orientation != 1:
-            chunks.append(_png_chunk(b"eXIf", _exif(orientation)))
-    return b"".join(chunks)
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = len(_PNG_SIGNATURE)
-    while True:
-        if at + 8 > len(data):
-            raise TruncatedContainerError("the picture has no end")
-        length, name = struct.unpack_from(">I4s", data, at)
-        end = at + 12 + length
-        if not name.isalpha():
-            raise BrokenContainerError(f"no chunk at byte {at}")
-        if end > len(data):
-            raise TruncatedContainerError("the picture ends inside a chunk")
-        yield name, data[at:end]
-        if name == b"IEND":
-            return
-        at = end
-
-
-def _png_chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
-# WebP ------------------------------------------------------------------------------------------------------------
-
-_WEBP_KEPT = frozenset({b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L"})
-_EXIF_FLAG, _XMP_FLAG = 0x08, 0x04
-
-
-def _cut_webp(data: bytes, orientation: int) -> bytes:
-    found = list(_few(_webp_chunks(data)))
-    if any(name in (b"ANIM", b"ANMF") for name, _ in found):
-        raise AnimatedContainerError
-    chunks = [_with_flags(name, body, orientation) for name, body in found if name in _WEBP_KEPT]
-    if not any(name in (b"VP8 ", b"VP8L") for name, _ in chunks):
-        raise BrokenContainerError("it holds no still picture")
+def _strip_webp(data: bytes, orientation: int) -> bytes:
+    chunks = list(webp.chunks(data, strict=True))
+    kinds = {kind for kind, _content, _end in chunks}
+    if kinds & _WEBP_ANIMATIONS:
+        raise AnimatedPhotoError
+    if not kinds & _WEBP_PICTURES:
+        raise MalformedPhotoError("it holds no still picture")
+    view = memoryview(data)
+    kept = [(kind, view[content:end]) for kind, content, end in chunks if kind in _WEBP_KEPT]
+    encoded = [_encode_for_webp(kind, content, orientation) for kind, content in kept]
     # Only the extended form (VP8X) can hold an orientation, so there is none to keep in the simple one.
-    if orientation != 1 and chunks[0][0] == b"VP8X":
-        chunks.append((b"EXIF", _exif(orientation)))
-    body = b"WEBP" + b"".join(_riff_chunk(name, content) for name, content in chunks)
-    return b"RIFF" + struct.pack("<I", len(body)) + body
+    if orientation != exif.UPRIGHT and kept[0][0] == b"VP8X":
+        encoded.append(webp.encode_chunk(b"EXIF", exif.orientation_block(orientation)))
+    return webp.encode_file(encoded)
 
 
-def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
-        raise BrokenContainerError("no RIFF header")
-    size = struct.unpack_from("<I", data, 4)[0] + 8
-    if not any(kind.startswith(data[12:16]) for kind in (b"VP8 ", b"VP8L", b"VP8X")):
-        raise BrokenContainerError("its first chunk holds no picture")
-    if size > len(data):
-        raise TruncatedContainerError("the picture ends before its header says")
-    at = 12
-    while at + 8 <= size:
-        name, length = struct.unpack_from("<4sI", data, at)
-        if at + 8 + length > size:
-            raise TruncatedContainerError("the picture ends inside a chunk")
-        yield name, data[at + 8 : at + 8 + length]
-        at += 8 + length + length % 2
-
-
-def _with_flags(name: bytes, body: bytes, orientation: int) -> tuple[bytes, bytes]:
-    if name != b"VP8X" or not body:
-        return name, body
-    flags = body[0] & ~(_EXIF_FLAG | _XMP_FLAG) | (_EXIF_FLAG if orientation != 1 else 0)
-    return name, bytes((flags,)) + body[1:]
-
-
-def _riff_chunk(name: bytes, body: bytes) -> bytes:
-    return name + struct.pack("<I", len(body)) + body + b"\x00" * (len(body) % 2)
+def _encode_for_webp(kind: bytes, content: memoryview, orientation: int) -> bytes:
+    """The chunk, its flags set for what is left when it is the one that has them."""
+    if kind != b"VP8X" or not content:
+        return webp.encode_chunk(kind, content)
+    flags = content[0] & ~(_WEBP_EXIF_FLAG | _WEBP_XMP_FLAG)
+    flags |= _WEBP_EXIF_FLAG if orientation != exif.UPRIGHT else 0
+    return webp.encode_chunk(kind, bytes((flags,)) + content[1:])

@@ -1,23 +1,33 @@
-"""How many parts a photo's container may be made of."""
+"""How many parts a photo's container may have."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from functools import wraps
+from itertools import islice
+from typing import ParamSpec, TypeVar
 
-from savo_detection.errors import UnreadablePhotoError
+from savo_detection.errors import MalformedPhotoError
 
-__all__ = ["MOST_PARTS", "counted"]
+__all__ = ["MAX_PARTS", "bounded"]
 
-MOST_PARTS = 100_000
-"""Segments, chunks or boxes. A photo has dozens, a long animation ten thousand; nothing but parts would keep every reader busy for seconds."""
+MAX_PARTS = 100_000
+"""Segments, chunks or boxes. A photo has dozens, a long animation ten thousand; more would cost seconds and memory."""
 
+_TOO_MANY = f"it is made of more than {MAX_PARTS:,} parts, and a photo has dozens; save it again and send the new file"
+
+Arguments = ParamSpec("Arguments")
 Part = TypeVar("Part")
 
 
-def counted(parts: Iterable[Part]) -> Iterator[Part]:
-    """The same, but not without end. Raises `UnreadablePhotoError`."""
-    for number, part in enumerate(parts):
-        if number == MOST_PARTS:
-            raise UnreadablePhotoError(f"it is made of more than {MOST_PARTS:,} parts")
-        yield part
+def bounded(walk: Callable[Arguments, Iterator[Part]]) -> Callable[Arguments, Iterator[Part]]:
+    """The same walk over a container's parts, which raises `MalformedPhotoError` after `MAX_PARTS` of them."""
+
+    @wraps(walk)
+    def bounded_walk(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Iterator[Part]:
+        parts = walk(*args, **kwargs)
+        yield from islice(parts, MAX_PARTS)
+        for _part in parts:
+            raise MalformedPhotoError(_TOO_MANY)
+
+    return bounded_walk
