@@ -93,9 +93,43 @@ def test_a_photo_that_is_scaled_on_the_way_comes_out_upright_too(orientation: in
     assert looks_like(pixels, UPRIGHT)
 
 
-def test_orientation_is_read_in_either_order_of_bytes(photo: Draw) -> None:
-    tiff = b"MM\0*" + struct.pack(">IHHHIHH", 8, 1, 0x0112, 3, 1, 6, 0)
-    assert probe(photo(exif=b"Exif\0\0" + tiff)).orientation == 6
+def exif_block(orientation: int, *, order: str = ">", kind: str = "SHORT") -> bytes:
+    """With the orientation as a number of that kind, as the standard wants it (SHORT) or as some programs write it."""
+    number, form = {"BYTE": (1, "B3x"), "SHORT": (3, "H2x"), "LONG": (4, "I"), "SLONG": (9, "i")}[kind]
+    mark = b"MM" if order == ">" else b"II"
+    return mark + struct.pack(order + "HIHHHI" + form, 42, 8, 1, 0x0112, number, 1, orientation)
+
+
+def with_exif(fmt: str, *blocks: bytes) -> bytes:
+    """60 × 40 pixels as stored, and the blocks, one after the other."""
+    buffer = io.BytesIO()
+    Image.fromarray(decode(_plain(60, 40))).save(buffer, fmt, **({"lossless": True} if fmt == "WEBP" else {}))
+    data = buffer.getvalue()
+    if fmt == "JPEG":
+        segments = [b"\xff\xe1" + struct.pack(">H", len(block) + 8) + b"Exif\0\0" + block for block in blocks]
+        return data[:2] + b"".join(segments) + data[2:]
+    if fmt == "PNG":
+        return data[:33] + b"".join(chunk(b"eXIf", block) for block in blocks) + data[33:]
+    canvas = b"VP8X" + struct.pack("<II", 10, 8) + (59).to_bytes(3, "little") + (39).to_bytes(3, "little")
+    chunks = [b"EXIF" + struct.pack("<I", len(block)) + block + bytes(len(block) % 2) for block in blocks]
+    body = b"WEBP" + canvas + data[12:] + b"".join(chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("order", [">", "<"], ids=["big-endian", "little-endian"])
+@pytest.mark.parametrize("kind", ["BYTE", "SHORT", "LONG", "SLONG"])
+def test_orientation_is_read_as_whatever_kind_of_number_it_is_written(fmt: str, order: str, kind: str) -> None:
+    data = with_exif(fmt, exif_block(6, order=order, kind=kind))
+    facts = probe(data)
+    assert (facts.width, facts.height, facts.orientation) == (40, 60, 6)
+    assert decode(data).shape == (60, 40, 3)
+
+
+@pytest.mark.parametrize("kind", ["BYTE", "SHORT", "LONG", "SLONG"])
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_of_any_kind_that_means_nothing_is_upright(kind: str, orientation: int) -> None:
+    assert probe(with_exif("JPEG", exif_block(orientation, kind=kind))).orientation == 1
 
 
 def test_without_exif_a_photo_is_upright(photo: Draw) -> None:

@@ -7,8 +7,14 @@ import struct
 __all__ = ["NAME", "UPRIGHT", "orientation_block", "read_orientation"]
 
 NAME = b"Exif\0\0"
-"""Stands before the block in a JPEG, and before that of some WebPs."""
+"""Comes before the block in a JPEG, and in some WebPs."""
 UPRIGHT = 1
+
+_ORIENTATION_TAG = 0x0112
+_SHORT = 3
+_BYTE_KINDS = frozenset({1, 6})
+_LONG_KINDS = frozenset({4, 9})
+"""Some programs write the orientation in other sizes than the SHORT that the standard asks for."""
 
 
 class _ByteOrder:
@@ -17,12 +23,10 @@ class _ByteOrder:
     def __init__(self, sign: str) -> None:
         self.short = struct.Struct(sign + "H")
         self.long = struct.Struct(sign + "I")
-        self.entry = struct.Struct(sign + "HHIH")
+        self.entry = struct.Struct(sign + "HHI")
 
 
 _BYTE_ORDERS = {b"II": _ByteOrder("<"), b"MM": _ByteOrder(">")}
-_ORIENTATION_TAG = 0x0112
-_SHORT = 3
 
 
 def read_orientation(tiff: bytes) -> int:
@@ -34,12 +38,21 @@ def read_orientation(tiff: bytes) -> int:
         (directory,) = order.long.unpack_from(tiff, 4)
         (entries,) = order.short.unpack_from(tiff, directory)
         for position in range(directory + 2, directory + 2 + 12 * entries, 12):
-            tag, _kind, _count, value = order.entry.unpack_from(tiff, position)
+            tag, kind, _count = order.entry.unpack_from(tiff, position)
             if tag == _ORIENTATION_TAG:
+                value = _value(tiff, position + 8, kind, order)
                 return value if 1 <= value <= 8 else UPRIGHT
-    except struct.error:
+    except (struct.error, IndexError):
         return UPRIGHT
     return UPRIGHT
+
+
+def _value(tiff: bytes, position: int, kind: int, order: _ByteOrder) -> int:
+    """The number in an entry's field of four bytes, which it fills from the left."""
+    if kind in _BYTE_KINDS:
+        return tiff[position]
+    number: tuple[int] = (order.long if kind in _LONG_KINDS else order.short).unpack_from(tiff, position)
+    return number[0]
 
 
 def orientation_block(orientation: int) -> bytes:
