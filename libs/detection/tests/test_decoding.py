@@ -132,6 +132,12 @@ def test_an_orientation_of_any_kind_that_means_nothing_is_upright(kind: str, ori
     assert probe(with_exif("JPEG", exif_block(orientation, kind=kind))).orientation == 1
 
 
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(("first", "second"), [(6, 1), (1, 6), (8, 3)])
+def test_of_several_exif_blocks_the_first_counts(fmt: str, first: int, second: int) -> None:
+    assert probe(with_exif(fmt, exif_block(first), exif_block(second))).orientation == first
+
+
 def test_without_exif_a_photo_is_upright(photo: Draw) -> None:
     for fmt in ("JPEG", "PNG", "WEBP", "HEIF"):
         assert b"Exif" not in photo(fmt=fmt)

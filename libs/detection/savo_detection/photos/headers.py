@@ -34,7 +34,7 @@ class Header:
     width: int
     height: int
     orientation: int = exif.UPRIGHT
-    """EXIF's 1…8."""
+    """EXIF's 1…8. Of several EXIF blocks the first counts."""
     channels: int = 0
     """JPEG's number of components; 3 for a WebP that is one opaque picture; else 0: the header does not give it."""
     largest: tuple[int, int] = (0, 0)
@@ -56,12 +56,12 @@ def read_header(data: bytes) -> Header:
 
 def _jpeg(data: bytes) -> Header:
     width = height = channels = frame = 0
-    orientation = exif.UPRIGHT
+    orientation = None
     segments = jpeg.segments(data, strict=False)
     for marker, _start, content, end in segments:
         if marker in jpeg.FRAMES:
             frame, (height, width, channels) = marker, struct.unpack_from(">HHB", data, content + 1)
-        elif marker == jpeg.APP1 and data.startswith(exif.NAME, content, end):
+        elif marker == jpeg.APP1 and orientation is None and data.startswith(exif.NAME, content, end):
             orientation = exif.read_orientation(data[content + len(exif.NAME) : end])
         elif marker == jpeg.SCAN:
             # Where the first scan holds all components at their full precision, decoders read no other.
@@ -70,7 +70,7 @@ def _jpeg(data: bytes) -> Header:
             if has_more_scans:
                 _check_scans(segments)
             break
-    return Header("image/jpeg", width, height, orientation, channels)
+    return Header("image/jpeg", width, height, orientation or exif.UPRIGHT, channels)
 
 
 def _check_end(data: bytes, position: int) -> None:
@@ -87,28 +87,28 @@ def _check_scans(after_first_scan: Iterator[jpeg.Segment]) -> None:
 
 def _png(data: bytes) -> Header:
     width, height = struct.unpack_from(">II", data, 16)
-    orientation = exif.UPRIGHT
+    orientation = None
     for number, (kind, _start, content, end) in enumerate(png.chunks(data, strict=False)):
         if (kind == b"IHDR") != (number == 0):
             # Pillow would believe the last one, and take memory for it.
             raise UnreadablePhotoError("its size must be given once, and first")
-        if kind == b"eXIf":
+        if kind == b"eXIf" and orientation is None:
             orientation = exif.read_orientation(data[content : end - png.CHECKSUM_LENGTH])
-    return Header("image/png", width, height, orientation)
+    return Header("image/png", width, height, orientation or exif.UPRIGHT)
 
 
 def _webp(data: bytes) -> Header:
     width = height = 0
-    orientation, is_one_opaque_picture = exif.UPRIGHT, True
+    orientation, is_one_opaque_picture = None, True
     for kind, content, end in webp.chunks(data, strict=False):
         fields = data[content : min(end, content + 10)]
-        if kind == b"EXIF":
+        if kind == b"EXIF" and orientation is None:
             orientation = exif.read_orientation(data[content:end].removeprefix(exif.NAME))
         elif not width:
             width, height = _webp_size(kind, fields)
         if kind in (b"ALPH", b"ANMF") or (kind == b"VP8L" and fields[4] & _WEBP_ALPHA_FLAG):
             is_one_opaque_picture = False
-    return Header("image/webp", width, height, orientation, 3 if is_one_opaque_picture else 0)
+    return Header("image/webp", width, height, orientation or exif.UPRIGHT, 3 if is_one_opaque_picture else 0)
 
 
 def _webp_size(kind: bytes, fields: bytes) -> tuple[int, int]:
