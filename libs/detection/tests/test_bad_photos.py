@@ -165,6 +165,13 @@ def test_a_heic_that_shows_little_and_holds_much_takes_no_memory_either(tmp_path
     }
 
 
+def test_a_heic_that_names_heif_s_brand_first_is_a_photo() -> None:
+    data = heic(64, 64)
+    for brand in (b"mif1", b"msf1"):
+        data[8:12] = brand
+        assert decode(bytes(data)).shape == (64, 64, 3)
+
+
 def test_heic_tiles_and_a_cut_within_the_limit_are_photos() -> None:
     assert decode(bytes(heic(300, 200, tile_size=128))).shape == (200, 300, 3)
     assert decode(bytes(heic(65, 47))).shape == (47, 65, 3)
@@ -234,10 +241,12 @@ def test_a_size_of_nothing_is_no_photo() -> None:
         b"GIF89a" + bytes(40),
         b"BM" + bytes(60),
         b"\0\0\0\x1cftypavif" + bytes(40),
+        b"\0\0\0\x20ftypmif1\0\0\0\0avifmif1miafMA1B" + bytes(40),
+        b"\0\0\0\x1cftypmsf1\0\0\0\0msf1avismiaf" + bytes(40),
         b"\0" * 1000,
         b" " + jpeg(quarters(64, 48)),
     ],
-    ids=["text", "HTML", "SVG", "PDF", "GIF", "BMP", "AVIF", "zeros", "JPEG after a blank"],
+    ids=["text", "HTML", "SVG", "PDF", "GIF", "BMP", "AVIF", "AVIF by HEIF's brand", "AVIF sequence", "zeros", "JPEG after a blank"],
 )
 def test_what_is_no_photo_is_told_which_types_are(data: bytes) -> None:
     for read in (probe, decode):

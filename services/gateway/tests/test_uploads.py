@@ -37,6 +37,8 @@ def heic() -> bytes:
     return out.getvalue()
 
 
+AVIF = b"\0\0\0\x20ftypmif1\0\0\0\0avifmif1miafMA1B" + bytes(40)
+"""By its brands: HEIF's own is the major one."""
 NOISE = np.random.default_rng(5).bytes(2000)
 _GRAIN = Image.fromarray(np.random.default_rng(6).integers(0, 256, (300, 400, 3), np.uint8))
 
@@ -68,6 +70,19 @@ def test_a_photo_is_addressed_by_what_is_stored_and_remembers_what_was_received(
     assert photo.ref.key == f"scans/{photo.sha256[:2]}/{photo.sha256}.jpg"
 
 
+def test_an_orientation_that_other_readers_miss_is_stored_as_all_of_them_read_it() -> None:
+    """As a LONG, and in the first of two EXIF blocks."""
+    turned = b"Exif\0\0MM" + struct.pack(">HIHHHII", 42, 8, 1, 0x0112, 4, 1, 6)
+    upright = b"Exif\0\0MM" + struct.pack(">HIHHHIHH", 42, 8, 1, 0x0112, 3, 1, 1, 0)
+    blocks = [b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block for block in (turned, upright)]
+    plain = encoded("JPEG")
+    photo = prepare(plain[:2] + b"".join(blocks) + plain[2:], LIMITS)
+    assert (photo.width, photo.height) == (48, 64)
+    with Image.open(BytesIO(photo.data)) as picture:
+        assert dict(picture.getexif()) == {0x0112: 6}
+    assert photo.data.count(b"Exif") == 1
+
+
 def test_a_heic_photo_becomes_an_upright_jpeg_without_metadata() -> None:
     out = BytesIO()
     pillow_heif.from_pillow(Image.new("RGB", (64, 48), "red")).save(out, exif=Image.Exif().tobytes())
@@ -85,6 +100,7 @@ def test_a_heic_photo_becomes_an_upright_jpeg_without_metadata() -> None:
         (b"%PDF-1.7 no photo", UploadFlaw.WRONG_TYPE, 415),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", UploadFlaw.WRONG_TYPE, 415),
         (encoded("GIF"), UploadFlaw.WRONG_TYPE, 415),
+        (AVIF, UploadFlaw.WRONG_TYPE, 415),
         (encoded("JPEG")[:-300], UploadFlaw.TRUNCATED, 422),
         (encoded("PNG")[:-300], UploadFlaw.TRUNCATED, 422),
         (encoded("WEBP")[:-300], UploadFlaw.TRUNCATED, 422),
@@ -92,12 +108,16 @@ def test_a_heic_photo_becomes_an_upright_jpeg_without_metadata() -> None:
         (encoded("PNG").replace(b"IDAT\x78", b"IDAT\xff"), UploadFlaw.UNREADABLE, 422),
         (heic()[:24] + NOISE, UploadFlaw.UNREADABLE, 422),
     ],
-    ids=["empty", "pdf", "svg", "gif", "cut jpeg", "cut png", "cut webp", "cut heic", "damaged", "noise in a heic"],
+    ids=["empty", "pdf", "svg", "gif", "avif", "cut jpeg", "cut png", "cut webp", "cut heic", "damaged", "noise in a heic"],
 )
 def test_what_is_no_photo_is_refused_with_a_stable_code(data: Any, flaw: Any, status: Any) -> None:
     refusal = flaw_of(data)
     assert (refusal.flaw, refusal.code, refusal.status) == (flaw, flaw.value, status)
     assert refusal.detail
+
+
+def test_a_refused_type_comes_with_the_list_of_those_that_are_taken() -> None:
+    assert flaw_of(AVIF).extra == {"allowed": ["image/jpeg", "image/png", "image/webp", "image/heic"]}
 
 
 def test_too_many_bytes_name_the_limit() -> None:

@@ -7,7 +7,11 @@ from savo_detection.photos.containers import png
 
 __all__ = ["media_type_of"]
 
-_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_HEVC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
+_ANY_CODEC_BRANDS = frozenset({b"mif1", b"msf1"})
+"""HEIF's own brands: the pictures may be coded as HEVC (HEIC), AV1 (AVIF) or otherwise."""
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_MAX_BRANDS = 64
 
 
 def media_type_of(data: bytes) -> str:
@@ -23,6 +27,16 @@ def media_type_of(data: bytes) -> str:
         return "image/png"
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+    if data[4:8] == b"ftyp" and _is_heic(data):
         return "image/heic"
     raise UnsupportedPhotoError
+
+
+def _is_heic(data: bytes) -> bool:
+    """By the brands in the file's first box: the major one, a version, and those that it is compatible with."""
+    major = data[8:12]
+    if major not in _ANY_CODEC_BRANDS:
+        return major in _HEVC_BRANDS
+    end = min(int.from_bytes(data[:4]), 16 + 4 * _MAX_BRANDS)
+    compatible = {data[at : at + 4] for at in range(16, end, 4)}
+    return not compatible & _AVIF_BRANDS or bool(compatible & _HEVC_BRANDS)
