@@ -1,4 +1,4 @@
-"""A smaller JPEG of a photo, for whoever is paid by the pixel."""
+"""A smaller JPEG of a photo, for providers that are paid by the pixel."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import numpy as np
 
 from savo_detection.photos.decoding import Pixels, decode
 
-__all__ = ["shrunk_jpeg", "to_jpeg"]
+__all__ = ["downscaled_jpeg"]
 
 QUALITY = 85
 
 
-def shrunk_jpeg(photo: bytes, max_side: int, *, quality: int = QUALITY) -> bytes:
+def downscaled_jpeg(photo: bytes, max_side: int, *, quality: int = QUALITY) -> bytes:
     """Upright, without metadata, its longer side at most `max_side` pixels. Raises `PhotoError`s."""
     pixels = decode(photo, target_side=max_side)
     height, width = pixels.shape[:2]
@@ -20,11 +20,11 @@ def shrunk_jpeg(photo: bytes, max_side: int, *, quality: int = QUALITY) -> bytes
     if scale < 1:
         size = max(1, round(width * scale)), max(1, round(height * scale))
         pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return to_jpeg(pixels, quality=quality)
+    return _encode_jpeg(pixels, quality)
 
 
-def to_jpeg(pixels: Pixels, *, quality: int = QUALITY) -> bytes:
-    """RGB pixels as a JPEG file."""
-    written, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    assert written, "OpenCV writes any 8-bit RGB picture as JPEG"
+def _encode_jpeg(pixels: Pixels, quality: int) -> bytes:
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    is_written, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert is_written, "OpenCV writes any 8-bit RGB picture as JPEG"
     return bytes(data.tobytes())

@@ -1,6 +1,6 @@
 """Fit a photo into the network's rectangle with its aspect kept, and map boxes back.
 
-The same arithmetic as the training library's (bilinear, centred, grey 114), so that a model sees here what it saw in training.
+The same arithmetic as the training library's (bilinear, centred, grey 114): a model gets here what it got in training.
 """
 
 from __future__ import annotations
@@ -36,14 +36,16 @@ class Letterbox:
     def fit(cls, photo_width: int, photo_height: int, input_width: int, input_height: int) -> Letterbox:
         ratio = min(input_width / photo_width, input_height / photo_height)
         # A panorama still keeps one row.
-        return cls._centred(max(1, round(photo_width * ratio)), max(1, round(photo_height * ratio)), input_width, input_height)
+        width, height = max(1, round(photo_width * ratio)), max(1, round(photo_height * ratio))
+        return cls._centred(width, height, input_width, input_height)
 
     def snug(self) -> Letterbox:
-        """The photo as large, in the smallest input that holds it, as ultralytics pads for a network whose sides are free.
+        """The photo as large, in the smallest input that holds it: ultralytics pads so for a network of free size.
 
         A photo of 4:3 leaves a quarter of a square grey, and a network takes as long for grey.
         """
-        return self._centred(self.width, self.height, -(-self.width // STRIDE) * STRIDE, -(-self.height // STRIDE) * STRIDE)
+        input_width, input_height = -(-self.width // STRIDE) * STRIDE, -(-self.height // STRIDE) * STRIDE
+        return self._centred(self.width, self.height, input_width, input_height)
 
     @classmethod
     def _centred(cls, width: int, height: int, input_width: int, input_height: int) -> Letterbox:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from savo_detection.photos.downscaling import shrunk_jpeg
+from savo_detection.photos.downscaling import downscaled_jpeg
 from savo_runtime.telemetry.metrics import PROVIDER_PHOTO_BYTES, PROVIDER_TOKENS
 from savo_vision.adapters.calling import Calls
 from savo_vision.adapters.prompt import MAX_SIDE
@@ -18,7 +18,7 @@ __all__ = ["ask_about"]
 
 async def ask_about(photo: bytes, calls: Calls, ask: Callable[[bytes, float], Awaitable[Answer]]) -> Answer:
     """`ask` is given a small upright JPEG and the seconds it may take. Raises what `Calls.run` raises, and `PhotoError`s."""
-    jpeg = await asyncio.to_thread(shrunk_jpeg, photo, MAX_SIDE)
+    jpeg = await asyncio.to_thread(downscaled_jpeg, photo, MAX_SIDE)
 
     async def attempt(seconds: float) -> Answer:
         PROVIDER_PHOTO_BYTES.labels(calls.provider).inc(len(jpeg))
