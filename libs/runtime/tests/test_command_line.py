@@ -1,0 +1,117 @@
+"""How commands end, and commands that are imported when they run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from savo_runtime.command_line.lazy_commands import Command, Group, add_commands
+from savo_runtime.command_line.output import CommandError, WrongUseError, reported_errors
+from savo_runtime.errors import FatalError
+
+cli = CliRunner()
+
+ROOM = '''
+from typing import Annotated
+import typer
+
+def count(to: Annotated[int, typer.Argument()] = 2, quiet: bool = False) -> None:
+    """Count to a number.
+
+    Slowly.
+    """
+    typer.echo(" ".join(map(str, range(1, to + 1))))
+'''
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
+    (tmp_path / "counting_room.py").write_text(ROOM)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "counting_room", raising=False)
+    app = typer.Typer(no_args_is_help=True)
+    row = Command("count", "counting_room:count", "Count to a number.")
+    add_commands(app, [row, Group("sums", "Sums.", (row,))])
+    add_commands(app, [Group("sums", "Not shown: the group is there.", (Command("absent", "no.such:room", "Gone."),))])
+    return app
+
+
+def test_the_list_of_commands_imports_none_of_them(app: typer.Typer) -> None:
+    listed = cli.invoke(app, ["--help"]).output
+    assert "Count to a number." in listed
+    assert "Sums." in listed
+    assert "counting_room" not in sys.modules
+
+
+def test_a_command_runs_with_its_own_parameters_wherever_it_stands(app: typer.Typer) -> None:
+    assert cli.invoke(app, ["count", "3"]).output == "1 2 3\n"
+    assert cli.invoke(app, ["sums", "count"]).output == "1 2\n"
+    assert cli.invoke(app, ["count", "three"]).exit_code == 2
+
+
+def test_its_own_help_is_the_whole_docstring_with_the_path_to_it(app: typer.Typer) -> None:
+    told = cli.invoke(app, ["sums", "count", "--help"]).output
+    assert "sums count [OPTIONS]" in told
+    assert "Slowly." in told
+    assert "--quiet" in told
+
+
+def test_a_group_gets_commands_from_several_places_and_a_broken_one_costs_only_itself(app: typer.Typer) -> None:
+    assert "absent" in cli.invoke(app, ["sums", "--help"]).output
+    assert isinstance(cli.invoke(app, ["sums", "absent"]).exception, ModuleNotFoundError)
+    assert cli.invoke(app, ["sums", "count"]).exit_code == 0
+
+
+def test_a_shell_completes_the_options_of_a_command_that_is_not_imported_yet(tmp_path: Path) -> None:
+    (tmp_path / "counting_room.py").write_text(ROOM)
+    code = """
+import typer
+from savo_runtime.command_line.lazy_commands import Command, add_commands
+app = typer.Typer()
+add_commands(app, [Command("count", "counting_room:count", "Count."), Command("other", "counting_room:count", "Count.")])
+app(prog_name="room")
+"""
+    asked = {
+        "_ROOM_COMPLETE": "complete_bash",
+        "COMP_WORDS": "room count --q",
+        "COMP_CWORD": "2",
+        "PYTHONPATH": str(tmp_path),
+    }
+    done = subprocess.run([sys.executable, "-c", code], env=asked, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == ["--quiet"], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code"),
+    [
+        (CommandError("no broker"), 1),
+        (WrongUseError("no broker"), 2),
+        (FatalError("no broker"), 1),
+        (LookupError("no broker"), 1),
+    ],
+)
+def test_an_expected_error_is_one_sentence_and_its_exit_code(error: Exception, exit_code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, reported_errors(LookupError):
+        raise error
+    assert (ended.value.exit_code, capsys.readouterr().err) == (exit_code, "savo: no broker\n")
+
+
+def test_next_steps_follow_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    error = CommandError("no broker")
+    error.next_steps = ("start one",)  # type: ignore[attr-defined]
+    with pytest.raises(typer.Exit), reported_errors():
+        raise error
+    assert capsys.readouterr().err == "savo: no broker\n  start one\n"
+
+
+def test_ctrl_c_ends_quietly_and_a_bug_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, reported_errors():
+        raise KeyboardInterrupt
+    assert (ended.value.exit_code, capsys.readouterr().err) == (130, "")
+    with pytest.raises(ZeroDivisionError), reported_errors():
+        raise ZeroDivisionError
