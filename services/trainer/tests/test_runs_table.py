@@ -7,6 +7,7 @@ from rich.console import Console
 
 from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.workbench import runs as runs_command
+from savo_trainer.workbench import terminal
 
 RUN_ID = "hand-caf0af6074607fdce3eaff70"
 
@@ -19,6 +20,6 @@ class Trainer:
 
 def test_a_run_can_be_named_from_the_list_on_a_narrow_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(TrainerClient, "here", Trainer)
-    monkeypatch.setattr(runs_command, "out", Console(width=80))
+    monkeypatch.setattr(terminal, "out", Console(width=80))
     runs_command.show_runs(as_json=False)
     assert RUN_ID in capsys.readouterr().out

@@ -19,6 +19,7 @@ from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.errors import TrainerAwayError, TrainerRefusedError
 from savo_trainer.runs.run import Facts, Progress, Run, State
 from savo_trainer.workbench import runs as runs_command
+from savo_trainer.workbench import terminal
 from services.trainer.tests.trainer_fakes import NOON, a_run
 
 RUN = a_run()
@@ -63,7 +64,7 @@ class ScriptedTrainer:
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
     console = Console(file=StringIO(), width=160)
-    monkeypatch.setattr(runs_command, "out", console)
+    monkeypatch.setattr(terminal, "out", console)
     return lambda: console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -134,7 +135,7 @@ def test_with_json_each_change_is_one_line(capsys: pytest.CaptureFixture[str]) -
 
 def test_on_a_terminal_the_page_has_the_way_the_bar_and_what_comes_next(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=StringIO(), width=120, force_terminal=True)
-    monkeypatch.setattr(runs_command, "out", console)
+    monkeypatch.setattr(terminal, "out", console)
     assert watch(shown(epoch=3), REGISTERED) == 0
     drawn = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(word in drawn for word in ("training", "3 of 9", "ds-000001, 120 training photos", "then the weights are exported", "registered"))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -15,42 +15,85 @@ from savo_datasets.archives import unpack
 from savo_datasets.class_ids import ClassMap
 from savo_datasets.errors import DatasetError
 from savo_datasets.groups import SUBJECTS_FILE, Grouping, read_groups
-from savo_datasets.preparation import Prepared, find_photos, prepare
+from savo_datasets.preparation import Prepared, find_photos
+from savo_datasets.preparation import prepare as prepare_photos
 from savo_datasets.stored_samples import prepare_stored
 from savo_datasets.yolo_folder import read_classes
+from savo_runtime.command_line.output import reported_errors
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.folder import FolderStore
 from savo_runtime.storage.port import ObjectStore
-from savo_trainer.workbench.console import err, out
+from savo_trainer.workbench.options import AsJson
+from savo_trainer.workbench.terminal import err, out, print_json, print_line
 
-__all__ = ["prepare_from"]
+__all__ = ["prepare"]
 
 Shares = tuple[float, float, float]
 
-USUAL: Shares = (0.7, 0.2, 0.1)
+USUAL_SHARES: Shares = (0.7, 0.2, 0.1)
 NEAR_BITS = 6
+IGNORE_LIKENESS = -1
 
 
-def prepare_from(source: str, output: Path, shares: Shares | None, seed: int, groups: Path | None, gap: int, *, near_duplicates: bool, as_json: bool) -> None:
-    """`shares` None: of a folder the usual ones, of an object store the splits that were given at collection."""
+@reported_errors()
+def prepare(
+    source: Annotated[
+        str,
+        typer.Option(
+            "--input",
+            metavar="DIR|TAR|s3://BUCKET/PREFIX",
+            help="images/, labels/ and classes.txt or data.yaml; or an object store's samples.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", help="Empty folder for images/, labels/ and dataset.yaml.")],
+    split: Annotated[
+        Shares | None,
+        typer.Option(
+            "--split",
+            help="Shares of train, val and test; 0.7 0.2 0.1 for a folder. Of an object store: deals anew by subject, else as collected.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed deals the same way.")] = 0,
+    groups: Annotated[Path | None, typer.Option("--groups", help="CSV with name,group: photos of one group stay in one split.")] = None,
+    session_gap: Annotated[
+        int,
+        typer.Option("--session-gap", min=0, help="Camera numbers no further apart are one session; 0 ignores names."),
+    ] = 20,
+    near_duplicates: Annotated[bool, typer.Option(help="Keep photos that look alike in one split.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Cut labelled photos into train, val and test by session, so that no near-copy of a training photo is tested on.
+
+    Samples of an object store (s3://, with the R2_* settings or SAVO_S3_ENDPOINT_URL, or the folder .savo/objects) keep the split that
+    they were given when they were collected, unless --split is given. An interrupted download goes on where it was.
+    """
+    _check_shares(split)
+    near_bits = NEAR_BITS if near_duplicates else IGNORE_LIKENESS
+    if _is_store(source):
+        prepared, classes = asyncio.run(_from_store(source, output, split, near_bits, seed))
+        _print(prepared, classes.names, as_json=as_json)
+        return
+    with tempfile.TemporaryDirectory(prefix="savo-prepare-") as unpacked, err.status("reading photos"):
+        folder = _folder(Path(source), Path(unpacked))
+        names = read_classes(folder)
+        grouping = Grouping(session_gap, near_bits, read_groups(groups or folder / SUBJECTS_FILE))
+        photos = find_photos(folder, names)
+        prepared = prepare_photos(photos, names, output, split or USUAL_SHARES, grouping, seed)
+    _print(prepared, names, as_json=as_json)
+
+
+def _check_shares(shares: Shares | None) -> None:
     if shares and (abs(sum(shares) - 1) > 1e-6 or min(shares) < 0):
         raise typer.BadParameter("--split needs three shares that add up to 1, such as 0.7 0.2 0.1")
-    near_bits = NEAR_BITS if near_duplicates else -1
-    if _is_store(source):
-        done, classes = asyncio.run(_of_store(source, output, shares, near_bits, seed))
-        _tell(done, classes.names, as_json=as_json)
-        return
-    folder = Path(source)
-    if not folder.exists():
-        raise DatasetError(f"{source} does not exist; give a folder or a tar with images/ and labels/, or s3://BUCKET/PREFIX")
-    with tempfile.TemporaryDirectory(prefix="savo-prepare-") as unpacked, err.status("reading photos"):
-        folder = folder if folder.is_dir() else unpack(folder, Path(unpacked))
-        names = read_classes(folder)
-        grouping = Grouping(gap, near_bits, read_groups(groups or folder / SUBJECTS_FILE))
-        prepared = prepare(find_photos(folder, names), names, output, shares or USUAL, grouping, seed)
-    _tell(prepared, names, as_json=as_json)
+
+
+def _folder(source: Path, unpacked: Path) -> Path:
+    if not source.exists():
+        way_out = "give a folder or a tar with images/ and labels/, or s3://BUCKET/PREFIX"
+        raise DatasetError(f"{source} does not exist; {way_out}")
+    return source if source.is_dir() else unpack(source, unpacked)
 
 
 def _is_store(source: str) -> bool:
@@ -58,12 +101,22 @@ def _is_store(source: str) -> bool:
     return source.startswith("s3://") or (Path(source) / "samples" / "classes.json").exists()
 
 
-async def _of_store(source: str, output: Path, shares: Shares | None, near_bits: int, seed: int) -> tuple[Prepared, ClassMap]:
+async def _from_store(
+    source: str,
+    output: Path,
+    shares: Shares | None,
+    near_bits: int,
+    seed: int,
+) -> tuple[Prepared, ClassMap]:
     store, prefix, place = _open(source)
     try:
         with err.status("reading samples") as status:
             await store.check()
-            return await prepare_stored(store, prefix, output, shares, near_bits, seed, lambda count: status.update(f"reading samples: {count:,}"))
+
+            def on_fetched(count: int) -> None:
+                status.update(f"reading samples: {count:,}")
+
+            return await prepare_stored(store, prefix, output, shares, near_bits, seed, on_fetched)
     except DependencyDownError as down:
         raise DatasetError(f"{place} cannot be read: {down}. The same command goes on from here") from down
     finally:
@@ -82,15 +135,15 @@ def _open(source: str) -> tuple[ObjectStore, str, str]:
     return open_store(settings), prefix, f"{source} at {settings.s3_endpoint} ({endpoint})"
 
 
-def _tell(done: Prepared, classes: Sequence[str], *, as_json: bool) -> None:
+def _print(prepared: Prepared, classes: Sequence[str], *, as_json: bool) -> None:
     if as_json:
-        told = {"data": str(done.data), "photos": done.counts, "groups": done.groups, "boxes": done.boxes, "left_out": done.left_out, "classes": classes}
-        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        counts = {"photos": prepared.counts, "groups": prepared.groups, "boxes": prepared.boxes}
+        print_json({"data": str(prepared.data), **counts, "left_out": prepared.left_out, "classes": classes})
         return
     table = Table("split", "photos", "groups", "boxes")
-    for split, count in done.counts.items():
-        table.add_row(split, str(count), str(done.groups[split]), str(done.boxes[split]))
+    for split, count in prepared.counts.items():
+        table.add_row(split, str(count), str(prepared.groups[split]), str(prepared.boxes[split]))
     out.print(table)
-    for reason, count in done.left_out.items():
+    for reason, count in prepared.left_out.items():
         out.print(f"left out: {count} ({reason})")
-    out.print(f"next: savo train --data {done.data}", highlight=False, soft_wrap=True)
+    print_line(f"next: savo train --data {prepared.data}")

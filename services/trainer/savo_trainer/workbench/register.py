@@ -8,16 +8,17 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from savo_contracts.documents import model_key
 from savo_datasets.errors import DatasetError
 from savo_datasets.yolo_folder import read_data_yaml
-from savo_detection.errors import ModelRefusedError
+from savo_detection.errors import ModelRefusedError, PhotoError
 from savo_detection.evaluation.evaluator import EvaluationSample
 from savo_detection.model import Detector
+from savo_runtime.command_line.output import reported_errors
 from savo_runtime.errors import SavoError
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_runtime.storage.classes import read_class_list
@@ -33,8 +34,9 @@ from savo_trainer.models.gate import GatePolicy
 from savo_trainer.models.registration import Brought, Change, run_id_of
 from savo_trainer.models.registry import champion_version
 from savo_trainer.training.training_note import read_note
-from savo_trainer.workbench.console import err, out, print_json
-from savo_trainer.workbench.runs import verdict_lines
+from savo_trainer.workbench.options import AsJson, By, Split
+from savo_trainer.workbench.run_view import verdict_lines
+from savo_trainer.workbench.terminal import err, out, print_json
 
 __all__ = ["register_model"]
 
@@ -64,8 +66,18 @@ class _Holdout:
         return f"holdout-{self.digest.hexdigest()[:12]}"
 
 
-def register_model(model: Path, data: Path, split: str, reason: str | None, by: str | None, *, weights: bool, as_json: bool) -> None:
-    """Ends the command: 0 when it is registered, 1 when the gate refused it."""
+@reported_errors(ModelRefusedError, PhotoError)
+def register_model(
+    model: Annotated[Path, typer.Option("--model", help="ONNX file; what `savo train` noted beside it is used, and its .pt is kept with it.")],
+    data: Annotated[Path, typer.Option("--data", help="dataset.yaml, as `savo prepare` writes it: labelled photos that the model has not seen.")],
+    split: Split = "test",
+    reason: Annotated[str | None, typer.Option("--reason", help="Why, for its card and the audit log.", show_default=False)] = None,
+    by: By = None,
+    weights: Annotated[bool, typer.Option(help="Keep the .pt beside it too: later trainings may go on from it. A pickle: only one that you trust.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a model that was trained elsewhere: checked, measured beside the champion, judged by the trainer's gate."""
+    # Ends with 0 when it is registered, with 1 when the gate refused it.
     run, repeated = asyncio.run(_registered(model, data, split, reason, by, weights=weights))
     if as_json:
         print_json(run)

@@ -1,4 +1,4 @@
-"""A run followed from outside, look by look, until it has ended: which run, what changed, what comes next. No rich, no HTTP."""
+"""A run followed from outside until it has ended: which run, what changed, what comes next. No rich, no HTTP."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from savo_trainer.errors import TrainerAwayError
 from savo_trainer.runs.run import OPEN, State
 
-__all__ = ["PATH", "Follow", "Look", "elapsed_seconds", "passed", "seconds_left", "what_comes_next"]
+__all__ = ["PATH", "Observation", "RunWatcher", "elapsed_seconds", "next_step", "passed", "seconds_left"]
 
 Run = Mapping[str, Any]
 """As GET /runs/{id} shows it."""
 
-LOOK_EVERY = 1.0
+ASK_EVERY = 1.0
 PATIENCE = 60
-"""Looks without an answer before the trainer is given up: `savo up` starts a dead one again within seconds."""
+"""Requests without an answer before the watcher gives up: `savo up` starts a dead trainer again within seconds."""
 
 PATH = (State.QUEUED, State.PREPARING, State.TRAINING, State.EVALUATING)
 """What a run goes through before its verdict."""
@@ -32,41 +32,48 @@ _NEXT = {
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one look found."""
+class Observation:
+    """The run as the trainer showed it once."""
 
     run: Run | None
     """None: no run is going on."""
-    news: bool
-    """Whether anything changed since the look before."""
+    changed: bool
+    """Since the observation before."""
     away: bool = False
     """The trainer did not answer; `run` is as it was."""
 
 
 @dataclass(frozen=True)
-class Follow:
+class RunWatcher:
     get: Callable[[str], Run]
     """GET of the trainer. Raises `TrainerAwayError`, `TrainerRefusedError`."""
     pause: Callable[[float], None]
     patience: int = PATIENCE
 
-    def __call__(self, run_id: str | None) -> Iterator[Look]:
-        """Ends with the run. Without an id: the run that is going on, else the next one. Raises as `get` does; away for a moment is waited out."""
-        known = frozenset[str]() if run_id else frozenset(str(run["id"]) for run in self.get("/runs")["runs"] if run["state"] not in OPEN)
-        look, silent = Look(self._run(run_id, known), news=True), 0
-        yield look
-        while look.run is None or look.run["state"] in OPEN:
-            self.pause(LOOK_EVERY)
+    def __call__(self, run_id: str | None) -> Iterator[Observation]:
+        """Ends with the run. Without an id: the run that is going on, else the next one.
+
+        Raises as `get` does, but waits while the trainer is away for a moment.
+        """
+        known = frozenset() if run_id else self._ended()
+        seen, silent = Observation(self._run(run_id, known), changed=True), 0
+        yield seen
+        while seen.run is None or seen.run["state"] in OPEN:
+            self.pause(ASK_EVERY)
             try:
-                run = self._run(look.run["id"] if look.run else run_id, known)
+                run = self._run(seen.run["id"] if seen.run else run_id, known)
             except TrainerAwayError:
                 silent += 1
                 if silent >= self.patience:
                     raise
-                yield replace(look, news=silent == 1, away=True)
+                yield replace(seen, changed=silent == 1, away=True)
             else:
-                look, silent = Look(run, news=silent > 0 or _told(run) != _told(look.run)), 0
-                yield look
+                seen, silent = Observation(run, changed=silent > 0 or _visible(run) != _visible(seen.run)), 0
+                yield seen
+
+    def _ended(self) -> frozenset[str]:
+        """Ids of the runs that are over before the watching begins."""
+        return frozenset(str(run["id"]) for run in self.get("/runs")["runs"] if run["state"] not in OPEN)
 
     def _run(self, run_id: str | None, known: frozenset[str]) -> Run | None:
         chosen = run_id or _chosen([run for run in self.get("/runs")["runs"] if run["id"] not in known])
@@ -93,18 +100,18 @@ def seconds_left(run: Run) -> float | None:
     return float(progress["seconds"] / progress["epoch"] * (progress["epochs"] - progress["epoch"]))
 
 
-def what_comes_next(run: Run) -> str:
-    """In words; empty once it has ended."""
+def next_step(run: Run) -> str:
+    """In a sentence; empty once it has ended."""
     return _NEXT.get(State(run["state"]), "")
 
 
 def _chosen(runs: Sequence[Run]) -> str | None:
-    """The one that is worked on, else the one that waits longest, else the first that came and went between two looks."""
+    """The one that is worked on, else the one that waits longest, else the first that came and went meanwhile."""
     oldest_first = list(reversed(runs))
     still_open = [run for run in oldest_first if run["state"] in OPEN]
     worked_on = [run for run in still_open if run["state"] != State.QUEUED]
     return next((str(run["id"]) for run in (*worked_on, *still_open, *oldest_first)), None)
 
 
-def _told(run: Run | None) -> object:
+def _visible(run: Run | None) -> object:
     return run and (run["state"], run["progress"], run["facts"], run["reasons"], len(run["history"]))

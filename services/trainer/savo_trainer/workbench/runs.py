@@ -1,37 +1,69 @@
-"""`savo runs`: what its words do and print."""
+"""`savo runs`: the training runs of a trainer that is running, listed, shown, followed and cancelled."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.panel import Panel
-from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
-from rich.text import Text
 
+from savo_runtime.command_line.output import INTERRUPTED, reported_errors
 from savo_runtime.telemetry.audit import this_user
 from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.runs.run import OPEN
-from savo_trainer.workbench.console import err, out, print_json
-from savo_trainer.workbench.run_watcher import PATH, Follow, Look, elapsed_seconds, passed, seconds_left, what_comes_next
+from savo_trainer.workbench import terminal
+from savo_trainer.workbench.options import AsJson, By
+from savo_trainer.workbench.run_view import COLOURS, epoch_line, run_line, run_page, run_record, verdict_lines
+from savo_trainer.workbench.run_watcher import Observation, RunWatcher, passed
+from savo_trainer.workbench.terminal import print_json, print_line
 
-__all__ = ["cancel_run", "show_run", "show_runs", "verdict_lines", "watch_runs"]
+__all__ = ["cancel", "cancel_run", "list_runs", "show", "show_run", "show_runs", "watch", "watch_runs"]
 
 Run = dict[str, Any]
-_ENDS_WITHIN = 45
-"""Looks at a run that is being cancelled: its process is asked to end, and after 10 s ended."""
+RunId = Annotated[str, typer.Argument(help="Such as run-6a1d2f3e0000.")]
 
-_NOBODY = "no run is going on; waiting for the next, which the collector calls for at SAVO_TRAINING_THRESHOLD new samples"
-_AWAY = "the trainer does not answer; waiting for it"
-_COLOURS = {"registered": "green", "rejected": "yellow", "failed": "red", "cancelled": "red"}
+_ENDS_WITHIN = 45
+"""Requests, a second apart, for a run that is being cancelled: its process is asked to end, and after 10 s ended."""
+
+
+@reported_errors()
+def list_runs(as_json: AsJson = False) -> None:
+    """The newest runs, as the running trainer tells them."""
+    show_runs(as_json=as_json)
+
+
+@reported_errors()
+def show(run_id: RunId, as_json: AsJson = False) -> None:
+    """One run with its history, figures and verdict."""
+    show_run(run_id, as_json=as_json)
+
+
+@reported_errors()
+def watch(
+    run_id: Annotated[
+        str | None,
+        typer.Argument(help="Default is the run that is going on, else the next one.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for each change.")] = False,
+) -> None:
+    """Follow a run to its verdict: epochs, losses, what comes next. Ends with 0 when it passed its gate, 1 when it did not."""
+    watch_runs(run_id, as_json=as_json)
+
+
+@reported_errors()
+def cancel(
+    run_id: RunId,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the audit log.", show_default=False)],
+    by: By = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a run that waits or is going on; nothing of it is registered. A verdict that is there stays."""
+    cancel_run(run_id, reason, by, as_json=as_json)
 
 
 def show_runs(*, as_json: bool) -> None:
@@ -42,11 +74,16 @@ def show_runs(*, as_json: bool) -> None:
     # An id is there to be copied into the next command: narrow screens shorten the others.
     table = Table(Column("run", no_wrap=True), "state", "epoch", "data set", "version", "mAP@0.5", "requested")
     for run in listed["runs"]:
-        facts, progress = run["facts"], run["progress"] or {}
-        epoch = f"{progress['epoch']}/{progress['epochs']}" if progress else ""
-        map50 = f"{facts['evaluation']['map50']:.3f}" if facts["evaluation"] else ""
-        table.add_row(run["id"], run["state"], epoch, facts["dataset_version"] or "", facts["version"] or "", map50, run["requested_at"][:16])
-    out.print(table)
+        table.add_row(*_row(run))
+    terminal.out.print(table)
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    facts, progress = run["facts"], run["progress"] or {}
+    epoch = f"{progress['epoch']}/{progress['epochs']}" if progress else ""
+    map50 = f"{facts['evaluation']['map50']:.3f}" if facts["evaluation"] else ""
+    data, version = facts["dataset_version"] or "", facts["version"] or ""
+    return run["id"], run["state"], epoch, data, version, map50, run["requested_at"][:16]
 
 
 def show_run(run_id: str, *, as_json: bool) -> None:
@@ -54,30 +91,42 @@ def show_run(run_id: str, *, as_json: bool) -> None:
     if as_json:
         print_json(run)
         return
-    out.print(f"{run['id']}: {run['state']}", highlight=False, soft_wrap=True)
+    print_line(f"{run['id']}: {run['state']}")
     for entry in run["history"]:
-        out.print(f"  {entry['at'][:19]}  {entry['after']:<11} {entry['detail']}", highlight=False, markup=False, soft_wrap=True)
-    for line in [line for line in [_epoch(run)] if line and run["state"] in OPEN] + verdict_lines(run):
-        out.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+        print_line(f"  {entry['at'][:19]}  {entry['after']:<11} {entry['detail']}")
+    epoch = epoch_line(run) if run["state"] in OPEN else ""
+    _print_indented([*([epoch] if epoch else []), *verdict_lines(run)])
 
 
-def watch_runs(run_id: str | None, *, as_json: bool, client: TrainerClient | None = None, pause: Callable[[float], None] = time.sleep) -> None:
+def watch_runs(
+    run_id: str | None,
+    *,
+    as_json: bool,
+    client: TrainerClient | None = None,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
     """Ends the command: 0 when the run passed its gate, 1 when it did not."""
-    follow = Follow((client or TrainerClient.here()).get, pause)
-    show = _tell_json if as_json else _tell_live if out.is_terminal else _tell_lines
+    watcher = RunWatcher((client or TrainerClient.here()).get, pause)
+    show_each = _watch_json if as_json else _watch_live if terminal.out.is_terminal else _watch_lines
     try:
-        run = show(follow, run_id)
+        run = show_each(watcher, run_id)
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(0 if passed(run) else 1)
 
 
 def cancel_run(
-    run_id: str, reason: str, by: str | None, *, as_json: bool, client: TrainerClient | None = None, pause: Callable[[float], None] = time.sleep
+    run_id: str,
+    reason: str,
+    by: str | None,
+    *,
+    as_json: bool,
+    client: TrainerClient | None = None,
+    pause: Callable[[float], None] = time.sleep,
 ) -> None:
     trainer = client or TrainerClient.here()
     run = trainer.post(f"/runs/{run_id}/cancel", {"reason": reason, "by": by or this_user()})
-    with err.status(f"ending {run_id}"):
+    with terminal.err.status(f"ending {run_id}"):
         for _ in range(_ENDS_WITHIN):
             if run["state"] not in OPEN:
                 break
@@ -86,131 +135,48 @@ def cancel_run(
     if as_json:
         print_json(run)
         return
-    out.print(f"{run['id']}: {run['state']}", style=_COLOURS.get(run["state"], ""), markup=False, highlight=False)
-    for line in run["reasons"]:
-        out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    print_line(f"{run['id']}: {run['state']}", style=COLOURS.get(run["state"], ""))
+    _print_indented(run["reasons"])
     if run["state"] in OPEN:
-        out.print(f"  what it began is still being ended; `savo runs watch {run_id}` shows when it is over", markup=False, highlight=False, soft_wrap=True)
+        _print_indented([f"what it began is still being ended; `savo runs watch {run_id}` shows when it is over"])
 
 
-def verdict_lines(run: Run) -> list[str]:
-    """Figures, reasons, next steps: what a run ended with."""
-    facts, lines = run["facts"], []
-    if measured := facts["evaluation"]:
-        interval = f"95 % interval {measured['map50_lower']:.3f} to {measured['map50_upper']:.3f}"
-        lines.append(f"{facts['version']}: mAP@0.5 {measured['map50']:.3f} ({interval}) on {measured['images']} holdout photos with {measured['boxes']} boxes")
-    if pair := facts["comparison"]:
-        gain = f"{pair['gain'] * 100:+.1f} points, 95 % interval {pair['gain_lower'] * 100:+.1f} to {pair['gain_upper'] * 100:+.1f}"
-        lines.append(f"champion {pair['champion']}: {pair['champion_map50']:.3f} on the same photos; {gain}")
-    return [*lines, *(f"why: {line}" for line in run["reasons"]), *(f"next: {line}" for line in run["next_steps"])]
+def _print_indented(lines: list[str]) -> None:
+    for line in lines:
+        print_line(f"  {line}")
 
 
-def _tell_json(follow: Follow, run_id: str | None) -> Run:
+def _watch_json(watcher: RunWatcher, run_id: str | None) -> Run:
     """One line for each change, so that a program may read along."""
-    return _each(follow, run_id, lambda look: _print_line(_as_line(look)) if look.news else None)
+
+    def show(seen: Observation) -> None:
+        if seen.changed:
+            typer.echo(json.dumps(run_record(seen, datetime.now(UTC)), ensure_ascii=False))
+
+    return _watch(watcher, run_id, show)
 
 
-def _tell_lines(follow: Follow, run_id: str | None) -> Run:
-    """Where no terminal draws: a line for each change, the verdict at the end."""
-    run = _each(follow, run_id, lambda look: out.print(_line(look), markup=False, highlight=False, soft_wrap=True) if look.news else None)
-    for line in verdict_lines(run):
-        out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+def _watch_lines(watcher: RunWatcher, run_id: str | None) -> Run:
+    """Without a terminal to draw on: a line for each change, the verdict at the end."""
+
+    def show(seen: Observation) -> None:
+        if seen.changed:
+            print_line(run_line(seen, datetime.now(UTC)))
+
+    run = _watch(watcher, run_id, show)
+    _print_indented(verdict_lines(run))
     return run
 
 
-def _tell_live(follow: Follow, run_id: str | None) -> Run:
-    with Live(console=out, auto_refresh=False) as live:
-        return _each(follow, run_id, lambda look: live.update(_page(look, datetime.now(UTC)), refresh=True))
+def _watch_live(watcher: RunWatcher, run_id: str | None) -> Run:
+    with Live(console=terminal.out, auto_refresh=False) as live:
+        return _watch(watcher, run_id, lambda seen: live.update(run_page(seen, datetime.now(UTC)), refresh=True))
 
 
-def _each(follow: Follow, run_id: str | None, show: Callable[[Look], object]) -> Run:
-    look = Look(None, news=True)
-    for look in follow(run_id):
-        show(look)
-    assert look.run is not None, "it ends with a run"
-    return dict(look.run)
-
-
-def _as_line(look: Look) -> dict[str, Any]:
-    now = datetime.now(UTC)
-    if look.run is None or look.away:
-        return {"at": now.isoformat(), "run_id": look.run["id"] if look.run else None, "state": "away" if look.away else "waiting"}
-    run, facts = look.run, look.run["facts"]
-    told = {"at": now.isoformat(), "run_id": run["id"], "state": run["state"], "elapsed_seconds": round(elapsed_seconds(run, now), 1)}
-    known = {name: facts[name] for name in ("dataset_version", "train_samples", "version", "evaluation", "comparison")}
-    return told | {"progress": run["progress"], **known, "reasons": run["reasons"], "next_steps": run["next_steps"], "next": what_comes_next(run) or None}
-
-
-def _line(look: Look) -> str:
-    if look.away:
-        return _AWAY
-    if look.run is None:
-        return _NOBODY
-    parts = [f"{look.run['id']}: {look.run['state']}", _epoch(look.run), _elapsed(look.run, datetime.now(UTC)), what_comes_next(look.run)]
-    return "; ".join(filter(None, parts))
-
-
-def _page(look: Look, now: datetime) -> RenderableType:
-    if look.run is None:
-        return Text(_AWAY if look.away else _NOBODY, style="yellow")
-    run, rows = look.run, list[RenderableType]()
-    rows.append(_path(run))
-    if progress := run["progress"]:
-        rows += [_bar(progress["epoch"], progress["epochs"]), Text(_figures(progress))]
-    rows.append(Text(_elapsed(run, now), style="dim"))
-    rows += [Text(line) for line in ([] if run["state"] in OPEN else verdict_lines(dict(run)))]
-    rows += [Text(line, style="yellow" if look.away else "dim") for line in ([_AWAY] if look.away else filter(None, [what_comes_next(run)]))]
-    colour = _COLOURS.get(run["state"], "cyan")
-    return Panel(Group(*rows), title=f"{run['id']} · {_material(run)}", border_style=colour, title_align="left")
-
-
-def _path(run: Any) -> Text:
-    """queued ✓ preparing ✓ training …"""
-    been, line = [entry["after"] for entry in run["history"]], Text()
-    for state in PATH:
-        here = state == run["state"]
-        mark = "▶" if here else "✓" if state in been else "·"
-        line.append(f"{mark} {state}   ", style="bold cyan" if here else "green" if state in been else "dim")
-    if run["state"] not in PATH:
-        line.append(f"{'✓' if passed(run) else '▶' if run['state'] in OPEN else '✗'} {run['state']}", style=f"bold {_COLOURS.get(run['state'], 'cyan')}")
-    return line
-
-
-def _bar(done: int, total: int) -> RenderableType:
-    grid = Table.grid(padding=(0, 1))
-    grid.add_row("epoch", ProgressBar(total=total, completed=done, width=40), f"{done} of {total}")
-    return grid
-
-
-def _epoch(run: Any) -> str:
-    progress = run["progress"]
-    return ", ".join(filter(None, [f"epoch {progress['epoch']} of {progress['epochs']}", _figures(progress)])) if progress else ""
-
-
-def _figures(progress: Any) -> str:
-    losses = " ".join(f"{name.removesuffix('_loss')} {value:.3f}" for name, value in progress["losses"].items())
-    map50 = "" if progress["map50"] is None else f"mAP@0.5 {progress['map50']:.3f} (ultralytics, on val)"
-    return ", ".join(filter(None, [losses and f"loss {losses}", map50]))
-
-
-def _elapsed(run: Any, now: datetime) -> str:
-    if run["started_at"] is None:
-        return f"waits since {run['requested_at'][:16].replace('T', ' ')} UTC"
-    left = seconds_left(run)
-    return f"{_span(elapsed_seconds(run, now))} so far" + (f", about {_span(left)} of training left" if left else "")
-
-
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def _material(run: Any) -> str:
-    facts = run["facts"]
-    return f"{facts['dataset_version']}, {facts['train_samples']} training photos" if facts["dataset_version"] else f"data set {run['dataset']}"
-
-
-def _print_line(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+def _watch(watcher: RunWatcher, run_id: str | None, show: Callable[[Observation], object]) -> Run:
+    """The run as it ended."""
+    seen = Observation(None, changed=True)
+    for seen in watcher(run_id):
+        show(seen)
+    assert seen.run is not None, "it ends with a run"
+    return dict(seen.run)

@@ -1,0 +1,52 @@
+"""`savo models diff`: two models on the same photos."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from savo_detection.errors import ModelRefusedError, PhotoError
+from savo_runtime.command_line.output import reported_errors
+from savo_runtime.settings import RuntimeSettings, load_settings
+from savo_trainer.workbench.diff.comparison import DiffOrder, compare_models
+from savo_trainer.workbench.diff.terminal import tell
+from savo_trainer.workbench.object_store import run_on_store
+from savo_trainer.workbench.options import AsJson
+from savo_trainer.workbench.terminal import err, out, print_json
+
+__all__ = ["diff_models"]
+
+
+@reported_errors(ModelRefusedError, PhotoError)
+def diff_models(
+    before: Annotated[str, typer.Argument(help="v1, champion, challenger, or the path of an ONNX file.")],
+    after: Annotated[str, typer.Argument(help="The same words.")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="dataset.yaml, or a folder of photos; default: the newest data set's holdout."),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Of a dataset.yaml: train, val or test.")] = "test",
+    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the page and the pictures.")] = None,
+    pictures: Annotated[int, typer.Option("--pictures", metavar="N", min=0, help="At most N pictures: where the two differ most.")] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """Two models on the same photos: mAP@0.5 and the paired gain, AP by class, boxes gained, lost, moved and renamed, latency, size."""
+    folder = output or load_settings(RuntimeSettings).data_dir / "diffs" / _folder_name(before, after)
+    order = DiffOrder(before, after, data, split, folder, pictures)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("photos", total=None)
+
+        def on_progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        summary = run_on_store(lambda store: compare_models(order, store, on_progress))
+    print_json(summary) if as_json else tell(summary, out)
+
+
+def _folder_name(before: str, after: str) -> str:
+    return re.sub(r"[^\w.]+", "-", f"{before}-{after}").strip("-.")[-80:]

@@ -1,0 +1,64 @@
+"""`savo evaluate`: a model measured on labelled photos through the code that serves it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from savo_contracts.training import Evaluation
+from savo_datasets.yolo_folder import read_data_yaml
+from savo_detection.errors import ModelRefusedError
+from savo_detection.evaluation.evaluator import evaluate as evaluate_detector
+from savo_detection.model import Detector
+from savo_runtime.command_line.output import CommandError, reported_errors
+from savo_trainer.models.evaluation import as_evaluation, split_samples
+from savo_trainer.workbench.options import AsJson, Data, Split
+from savo_trainer.workbench.terminal import err, out, print_json, print_line
+
+__all__ = ["evaluate"]
+
+
+@reported_errors()
+def evaluate(
+    model: Annotated[Path, typer.Option("--model", help="ONNX file.")],
+    data: Data,
+    split: Split = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model through the code that serves it: mAP@0.5 with its interval, and AP by class."""
+    content = read_data_yaml(data)
+    detector = _load(model)
+    with err.status(f"measuring {model} on {split}"):
+        try:
+            measured = as_evaluation(evaluate_detector(detector, split_samples(content, split)))
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+    if as_json:
+        facts = {"model": str(model), "split": split, "sha256": detector.version_info.sha256}
+        print_json(facts | measured.model_dump(mode="json"))
+    else:
+        _print(measured, f"{model} on {split}")
+
+
+def _load(model: Path) -> Detector:
+    try:
+        detector = Detector.load(model)
+    except ModelRefusedError as error:
+        raise CommandError(f"{model}: {error}") from error
+    if model.suffix == ".pt":
+        onnx = model.with_suffix(".onnx")
+        print_line(f"measuring {onnx}: a .pt is a pickle and is never opened here", console=err)
+    return detector
+
+
+def _print(measured: Evaluation, title: str) -> None:
+    print_line(f"{title}: {measured.images} photos, {measured.boxes} boxes")
+    table = Table("class", "AP@0.5")
+    for label, ap in sorted(measured.per_class.items(), key=lambda entry: entry[1]):
+        table.add_row(label, f"{ap:.3f}")
+    out.print(table)
+    interval = f"95 % interval {measured.map50_lower:.3f} to {measured.map50_upper:.3f}"
+    print_line(f"mAP@0.5 {measured.map50:.3f} ({interval})")

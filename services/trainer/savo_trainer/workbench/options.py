@@ -1,0 +1,29 @@
+"""Options that several of the trainer's commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["AsJson", "By", "Data", "ImageSize", "Split", "check_image_size"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+By = Annotated[
+    str | None,
+    typer.Option("--by", help="Who, for the audit log; default is the user of this shell.", show_default=False),
+]
+Data = Annotated[Path, typer.Option("--data", help="dataset.yaml, as `savo prepare` writes it.")]
+Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
+ImageSize = Annotated[int, typer.Option("--imgsz", min=32, help="Side of the square input, pixels; a multiple of 32.")]
+
+_SIDE_STEP = 32
+"""Pixels: the network halves its input five times."""
+
+
+def check_image_size(image_size: int) -> None:
+    """Raises `typer.BadParameter`."""
+    if image_size % _SIDE_STEP:
+        nearest = max(_SIDE_STEP, round(image_size / _SIDE_STEP) * _SIDE_STEP)
+        raise typer.BadParameter(f"--imgsz {image_size} is no multiple of {_SIDE_STEP}; {nearest} is the nearest")
