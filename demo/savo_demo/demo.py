@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
+import typer
 from rich.console import Console
 
 from savo_datasets.errors import DatasetError
@@ -28,7 +29,7 @@ from savo_demo.album import Album, DrawnScenes, RealPhotos, Shot
 from savo_demo.errors import DemoError, StageError
 from savo_demo.network import write_small_network
 from savo_demo.phones import Errand, Phones, Visit, new_client
-from savo_demo.plan import REFUSED_AS, Plan
+from savo_demo.plan import REFUSED_AS, Plan, PlanError, plan_from
 from savo_demo.product import Product
 from savo_demo.summary import Summary, miscounted
 
@@ -205,16 +206,26 @@ def _words(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
+def demo() -> None:
+    """Turn the whole wheel on this machine and show it (DEMO_PHOTOS, DEMO_GATE, DEMO_TRAIN, DEMO_KEEP)."""
+    try:
+        plan = plan_from(os.environ)
+    except PlanError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(WRONG_USE) from None
+    raise typer.Exit(run_demo(plan, Console()))
+
+
 def run_demo(plan: Plan, console: Console) -> int:
     """The demo to its end, with the summary told; the exit code."""
     try:
-        demo = Demo(plan, console)
+        run = Demo(plan, console)
     except DatasetError as flaw:
         console.print(str(flaw), style="red", markup=False, highlight=False)
         return WRONG_USE
     code = FAILED
     with contextlib.suppress(KeyboardInterrupt):
-        code = asyncio.run(demo.run())
-    if code == DONE and demo.summary:
-        tell(console, demo.summary, plan, demo.product)
+        code = asyncio.run(run.run())
+    if code == DONE and run.summary:
+        tell(console, run.summary, plan, run.product)
     return code

@@ -1,46 +1,48 @@
-"""What the gateway's commands do and print."""
+"""`savo keys`: API keys, made and revoked in the gateway's own database.
+
+Whoever may read that database may make a key. Nothing is asked over HTTP.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from savo_gateway.access.api_keys import create_key, key_id_of
 from savo_gateway.access.records import DEFAULT_SCOPES, MAX_NAME, ApiKey, Scope
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.ports import KeyStore
+from savo_runtime.command_line.output import reported_errors, table_console
 from savo_runtime.database import Database
-from savo_runtime.errors import FatalError, SavoError
+from savo_runtime.errors import FatalError
 from savo_runtime.schema import migrate
 from savo_runtime.settings import RuntimeSettings, load_settings
 
-__all__ = ["create_and_print", "expected_errors", "print_keys", "revoke_and_print"]
+__all__ = ["create", "list_keys", "revoke"]
 
 SERVICE = "gateway"
-_FILE_WIDTH = 160
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 T = TypeVar("T")
 
 
-@contextmanager
-def expected_errors() -> Iterator[None]:
-    """An error of the product is one line and exit 1; anything else is a bug and keeps its traceback."""
-    try:
-        yield
-    except SavoError as error:
-        typer.secho(f"savo: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
-
-
-def create_and_print(name: str, scopes: list[str] | None, *, as_json: bool) -> None:
+@reported_errors()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Who will use it, such as phone-app.")],
+    scopes: Annotated[
+        list[str] | None,
+        typer.Option("--scope", help="scans, training or ops; again for more. Default is scans and training."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and print it, this once: only its hash is kept."""
     wanted = _scopes(scopes)
     if not 0 < len(name.strip()) <= MAX_NAME:
         raise typer.BadParameter(f"a name has 1 to {MAX_NAME} characters", param_hint="NAME")
@@ -54,7 +56,9 @@ def create_and_print(name: str, scopes: list[str] | None, *, as_json: bool) -> N
     typer.secho(f"{key.name}: may do {_scope_names(key)}. {once}", err=True)
 
 
-def print_keys(*, as_json: bool) -> None:
+@reported_errors()
+def list_keys(as_json: AsJson = False) -> None:
+    """Every key by its id, with its scopes; revoked ones too."""
     keys = _with_keys(lambda keys: keys.list_keys())
     if as_json:
         typer.echo(json.dumps([_facts(key) for key in keys]))
@@ -62,15 +66,18 @@ def print_keys(*, as_json: bool) -> None:
     table = Table("id", "name", "scopes", "made", "revoked", box=None, pad_edge=False)
     for key in keys:
         table.add_row(key.key_id, key.name, _scope_names(key), _day(key.created_at), _day(key.revoked_at))
-    console = Console(highlight=False)
-    wide = console if console.is_terminal else Console(highlight=False, width=_FILE_WIDTH)
-    wide.print(table if keys else "no keys yet; `savo keys create NAME` makes one")
+    table_console().print(table if keys else "no keys yet; `savo keys create NAME` makes one")
 
 
-def revoke_and_print(key_id: str, *, as_json: bool) -> None:
+@reported_errors()
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `savo keys list` shows it, or the whole key.")],
+    as_json: AsJson = False,
+) -> None:
+    """Let a key open nothing any more, from its next request on."""
     key_id = key_id_of(key_id)
 
-    async def revoke(keys: KeyStore) -> ApiKey:
+    async def revoke_once(keys: KeyStore) -> ApiKey:
         """Revoking twice changes nothing."""
         await keys.revoke_key(key_id, _now())
         found = await keys.find_key(key_id)
@@ -78,7 +85,7 @@ def revoke_and_print(key_id: str, *, as_json: bool) -> None:
             raise FatalError(f"there is no key {key_id!r}; `savo keys list` shows those there are")
         return found
 
-    key = _with_keys(revoke)
+    key = _with_keys(revoke_once)
     typer.echo(json.dumps(_facts(key)) if as_json else f"{key.key_id} ({key.name}) is revoked")
 
 

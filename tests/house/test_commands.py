@@ -1,0 +1,32 @@
+"""Every command of `savo`: its row in the list says what its function says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from importlib.metadata import entry_points
+
+import pytest
+
+from savo_runtime.command_line.lazy_commands import Command, Group, load
+
+MODULES = [entry.module for entry in entry_points(group="savo.commands")]
+
+
+def commands(rows: Iterable[Command | Group]) -> Iterator[Command]:
+    for row in rows:
+        yield from commands(row.commands) if isinstance(row, Group) else (row,)
+
+
+ALL = [command for module in MODULES for command in commands(import_module(module).COMMANDS)]
+
+
+@pytest.mark.parametrize("command", ALL, ids=lambda command: command.target)
+def test_the_line_in_the_list_is_the_first_paragraph_of_the_docstring(command: Command) -> None:
+    first, _, _ = load(command).help.partition("\n\n")
+    assert command.help == " ".join(first.split())
+
+
+def test_each_function_is_one_command() -> None:
+    targets = [command.target for command in ALL]
+    assert len(targets) == len(set(targets)) > 10
