@@ -174,7 +174,7 @@ class Inbox:
 def smtp_server(inbox: Inbox, **options: Any) -> Iterator[int]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        controller = Controller(inbox, hostname="127.0.0.1", port=free_port(), ready_timeout=20, **options)
+        controller = Controller(inbox, hostname="127.0.0.1", port=free_port(), ready_timeout=90, **options)
         controller.start()
     try:
         yield controller.port

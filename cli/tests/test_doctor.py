@@ -130,5 +130,5 @@ def test_the_digests_settings_are_looked_at_where_they_are_given(savo: Savo, mon
 
 def test_the_kafka_clients_own_words_stay_out_of_the_answers(tmp_path: Path) -> None:
     environment = os.environ | {"SAVO_DATA_DIR": str(tmp_path), "SAVO_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-    told = subprocess.run([sys.executable, "-m", "savo_cli", "doctor"], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    told = subprocess.run([sys.executable, "-m", "savo_cli", "doctor"], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert (told.returncode, told.stderr) == (1, "")

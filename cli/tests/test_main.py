@@ -13,7 +13,7 @@ from savo_cli import commands
 def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     code = "import sys; sys.argv=['savo','--help']\nfrom savo_cli.main import run\ntry: run()\nexcept SystemExit: pass\n"
     code += "print('HEAVY', sorted({'torch','cv2','numpy','aiokafka','sqlalchemy','onnxruntime','ultralytics'} & set(sys.modules)))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     for word in ("up", "scan", "confirm", "stats", "rollout", "topics", "doctor", "train", "models", "synthesize"):
         assert f" {word} " in told.stdout
     assert "HEAVY []" in told.stdout
@@ -35,7 +35,7 @@ run()
 
 
 def test_ctrl_c_while_the_commands_are_loaded_ends_quietly() -> None:
-    told = subprocess.run([sys.executable, "-c", CTRL_C_WHILE_IMPORTING], capture_output=True, text=True, check=False, timeout=60)
+    told = subprocess.run([sys.executable, "-c", CTRL_C_WHILE_IMPORTING], capture_output=True, text=True, check=False, timeout=120)
     assert (told.returncode, told.stdout, told.stderr) == (130, "", "")
 
 

@@ -157,14 +157,14 @@ def test_a_replay_that_was_killed_goes_on_where_it_was(savo: Savo, broker: str, 
     command = [sys.executable, "-m", "savo_cli", "replay", "--topic", "scans.failed", "--sandbox", "killed", "--json"]
     environment = {**os.environ, "SAVO_DATA_DIR": str(tmp_path / "data")}
     process = subprocess.Popen([*command, "--rate", "25"], env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not 5 <= _sent(tmp_path / "data") < 55:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    ended = json.loads(subprocess.run(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, check=True, timeout=60).stdout)
+    ended = json.loads(subprocess.run(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, check=True, timeout=120).stdout)
     assert (ended["resumed"], ended["sent"]) == (True, 60)
     copies = told(savo, "--sandbox", "killed")
     assert (len(copies), len(scans(copies))) == (60, 60)

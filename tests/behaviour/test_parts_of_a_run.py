@@ -37,7 +37,7 @@ def test_the_table_tells_what_was_real_stood_in_for_or_skipped(tmp_path: Path, w
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    torch\n    browser\n")
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["tests.parts.table"]\n')
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers]
-    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout
     for line in (
         "S3           stood in   moto 9",

@@ -89,7 +89,6 @@ def run(line: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.real
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_what_is_asked_of_a_running_product_is_answered(wheel: Wheel) -> None:
     for block, line in LINES:
         if block.needs or line.startswith(("make ", "python -m savo_runtime.migrate", "savo restore", "savo runs")):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,8 +79,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Wheel, Pat
         yield running, folder
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_the_commands_of_the_first_scan_work(wheel: tuple[Wheel, Path]) -> None:
     running, folder = wheel
     said: dict[str, object] = {}
@@ -95,7 +96,6 @@ def test_the_commands_of_the_first_scan_work(wheel: tuple[Wheel, Path]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_the_commands_of_the_replay_page_work(wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     running, folder = wheel
     monkeypatch.chdir(folder)
@@ -114,7 +114,6 @@ def test_the_commands_of_the_replay_page_work(wheel: tuple[Wheel, Path], monkeyp
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_the_line_that_a_replay_prints_works_on_the_sandbox_and_needs_no_key(wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     running, folder = wheel
     monkeypatch.chdir(folder)
@@ -138,11 +137,10 @@ def working(line: str, folder: Path) -> Iterator[None]:
         assert process.poll() is None, log.read_text()
     finally:
         process.terminate()
-        assert process.wait(60) == 0, log.read_text()
+        assert process.wait(120) == 0, log.read_text()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_the_commands_of_the_models_page_work(wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     running, folder = wheel
     monkeypatch.chdir(folder)

@@ -19,7 +19,7 @@ from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from tests.parts.addresses import free_port
 from tests.parts.collector import Collector, running_collector
 
-READY_SECONDS = 60.0
+READY_SECONDS = 200.0
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PHONE = "b7ad6b7169203331"
 KEY = "a-key-that-no-trace-and-no-line-may-hold"
@@ -34,7 +34,7 @@ def running(arguments: list[str], settings: dict[str, str], log: Path) -> Iterat
             yield
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(90)
 
 
 def wait_for(url: str) -> None:
@@ -74,7 +74,7 @@ def scan_once(folder: Path, collector: Collector) -> str:
             f"http://127.0.0.1:{ours}/v1/scans?wait=20",
             content=photo.read_bytes(),
             headers={"content-type": "image/jpeg", "traceparent": f"00-{TRACE}-{PHONE}-01"},
-            timeout=30,
+            timeout=90,
             trust_env=False,
         )
         assert answer.json()["status"] == "completed", answer.text

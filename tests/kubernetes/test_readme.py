@@ -41,7 +41,7 @@ def words_of(command: list[str]) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize("command", kubectl_lines(), ids=" ".join)
 def test_kubectl_knows_the_words(command: list[str]) -> None:
     subcommand, options = words_of(command)
-    asked = subprocess.run(["kubectl", *subcommand, "--help"], capture_output=True, text=True, timeout=30, check=False)
+    asked = subprocess.run(["kubectl", *subcommand, "--help"], capture_output=True, text=True, timeout=120, check=False)
     assert asked.returncode == 0, asked.stderr
     assert [option for option in options if not re.search(rf"(^|\s){re.escape(option)}[=, ]", asked.stdout)] == []
 
@@ -60,7 +60,7 @@ def test_what_the_commands_name_is_deployed(render: Render) -> None:
 def test_the_secret_is_made_from_the_example() -> None:
     (command,) = [shlex.split(line) for line in lines() if "create secret" in line]
     example = [word.replace("secrets.env", "secrets.env.example") for word in command]
-    made = subprocess.run(example, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    made = subprocess.run(example, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert made.returncode == 0, made.stderr
     secret = yaml.safe_load(made.stdout)
     assert secret["metadata"] == {"name": SECRETS, "namespace": "savo"} | {key: value for key, value in secret["metadata"].items() if value is None}

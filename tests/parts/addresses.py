@@ -13,7 +13,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes], *, seconds: float = 30.0) -> None:
+def wait_for_port(port: int, process: subprocess.Popen[bytes], *, seconds: float = 120.0) -> None:
     """Until something listens. Raises `RuntimeError` when the process ended first, `TimeoutError` when time is up."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

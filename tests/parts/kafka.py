@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VERSION = "4.0.0"
 IMAGE = f"apache/kafka:{VERSION}"
-START_WITHIN = 120.0
+START_WITHIN = 200.0
 _JVM = ["-Xmx512m", "-Xms256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 """A small Java machine that starts quickly."""
 

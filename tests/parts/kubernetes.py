@@ -45,7 +45,7 @@ def render() -> Render:
 
     @cache
     def rendered(overlay: str) -> str:
-        done = subprocess.run([*command, str(MANIFESTS / "overlays" / overlay)], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([*command, str(MANIFESTS / "overlays" / overlay)], capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -139,7 +139,7 @@ def _go(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 def _said(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout.strip()
 
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:

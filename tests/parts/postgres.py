@@ -22,7 +22,7 @@ from tests.parts.containers import container, why_no_container
 from tests.parts.table import record
 
 IMAGE = "postgres:17.6-bookworm"
-START_WITHIN = 60.0
+START_WITHIN = 200.0
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
 
@@ -82,7 +82,7 @@ class LocalPostgres:
         command = [*_as_ordinary_user(), str(self.binaries / program), *arguments]
         # The server inherits the standard streams: pipes would stay open as long as it runs.
         with tempfile.TemporaryFile("w+") as output:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd="/", timeout=60, check=False)
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd="/", timeout=200, check=False)
             output.seek(0)
             text = output.read()
         assert done.returncode == 0, f"{program} failed:\n{text}"

@@ -26,7 +26,7 @@ class Prometheus:
 
     def query(self, expression: str) -> list[Sample]:
         """An instant vector or scalar, now. Fails with Prometheus' own words."""
-        answer = httpx2.get(f"{self.url}/api/v1/query", params={"query": expression}, trust_env=False, timeout=20).json()
+        answer = httpx2.get(f"{self.url}/api/v1/query", params={"query": expression}, trust_env=False, timeout=60).json()
         assert answer["status"] == "success", f"{expression}\n{answer.get('error')}"
         data = answer["data"]
         if data["resultType"] == "scalar":
@@ -34,16 +34,16 @@ class Prometheus:
         return [(each["metric"], float(each["value"][1])) for each in data["result"]]
 
     def label_values(self, metric: str, label: str) -> list[str]:
-        answer = httpx2.get(f"{self.url}/api/v1/label/{label}/values", params={"match[]": metric}, trust_env=False, timeout=20).json()
+        answer = httpx2.get(f"{self.url}/api/v1/label/{label}/values", params={"match[]": metric}, trust_env=False, timeout=60).json()
         return [str(value) for value in answer["data"]]
 
     def targets(self) -> list[dict[str, Any]]:
-        active: list[dict[str, Any]] = httpx2.get(f"{self.url}/api/v1/targets", trust_env=False, timeout=20).json()["data"]["activeTargets"]
+        active: list[dict[str, Any]] = httpx2.get(f"{self.url}/api/v1/targets", trust_env=False, timeout=60).json()["data"]["activeTargets"]
         return active
 
     def firing(self) -> set[str]:
         """Names of the alerts that fire now."""
-        alerts = httpx2.get(f"{self.url}/api/v1/alerts", trust_env=False, timeout=20).json()["data"]["alerts"]
+        alerts = httpx2.get(f"{self.url}/api/v1/alerts", trust_env=False, timeout=60).json()["data"]["alerts"]
         return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 
 
@@ -80,7 +80,7 @@ def running_prometheus(config: str, folder: Path, files: Mapping[str, str] | Non
         yield prometheus
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(90)
 
 
 def _wait_until_ready(prometheus: Prometheus) -> None:

@@ -26,7 +26,7 @@ from tests.parts.table import record
 VERSION = "v1.8.0"
 IMAGE = f"versity/versitygw:{VERSION}"
 SOURCE = f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"
-START_WITHIN = 30.0
+START_WITHIN = 120.0
 
 # One request at a time: moto looks and writes in two steps, which threads would interleave.
 _MOTO = """

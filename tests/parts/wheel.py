@@ -16,8 +16,8 @@ from typing import Any
 
 from tests.parts.addresses import free_port
 
-START_WITHIN = 150.0
-STOP_WITHIN = 60.0
+START_WITHIN = 400.0
+STOP_WITHIN = 120.0
 
 
 @dataclass(frozen=True)

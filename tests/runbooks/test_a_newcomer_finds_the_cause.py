@@ -27,7 +27,7 @@ ALWAYS_AN_APPLE = constant_model(raw_rows([(8, 8, 40, 40, 0, 0.9)], len(NAMES)))
 
 SETTINGS = {"SAVO_ROLLOUT_MIN_CONFIRMED": "10000", "SAVO_ROLLOUT_ALPHA": "0.5", "SAVO_ROLLOUT_MIN_DAYS_PER_STEP": "0", "SAVO_RATE_LIMIT_PER_MINUTE": "0"}
 SETTINGS |= {"SAVO_STORAGE_LIMIT_GB": "1", "SAVO_GOOGLE_DAILY_BUDGET_USD": "100"}
-WITHIN = 90.0
+WITHIN = 200.0
 PEOPLE = count()
 
 pytestmark = [pytest.mark.real, pytest.mark.prometheus, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]

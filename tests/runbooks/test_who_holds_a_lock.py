@@ -27,7 +27,7 @@ pytestmark = [
 
 async def psql(url: str, command: str) -> str:
     environment = os.environ | {"SAVO_DATABASE_URL": url}
-    ask = partial(subprocess.run, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    ask = partial(subprocess.run, env=environment, capture_output=True, text=True, timeout=120, check=False)
     done = await asyncio.to_thread(ask, ["bash", "-c", command])
     assert done.returncode == 0, f"{command}\n{done.stderr}"
     return done.stdout
@@ -53,7 +53,7 @@ async def held(url: str, last: str | None) -> AsyncIterator[int]:
 
 
 async def eventually(url: str, command: str, holds: Callable[[str], bool]) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not holds(answer := await psql(url, command)):
             pass
     return answer
@@ -68,5 +68,5 @@ async def test_the_holder_of_a_lock_is_found_and_ended_and_the_waiting_one_gets_
         await eventually(postgres_url, command_of("Find the cause", "pg_stat_activity"), lambda answer: re.search(row, answer, re.MULTILINE) is not None)
         assert not waiting.done()
         await psql(postgres_url, command_of("Mend", "pg_terminate_backend").replace("PID", str(holder)))
-        assert await asyncio.wait_for(waiting, 10) == "UPDATE 1"
+        assert await asyncio.wait_for(waiting, 90) == "UPDATE 1"
         await waiter.close()

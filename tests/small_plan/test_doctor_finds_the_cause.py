@@ -21,7 +21,7 @@ from savo_demo.drawing.scenes import Scene, draw_scenes
 from savo_demo.phones import Errand, Phones, new_client
 from tests.parts.wheel import Wheel, running_wheel
 
-pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
 
 WITHIN = 200.0
 SCENES = list(draw_scenes(30, seed=61))

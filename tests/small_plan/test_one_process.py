@@ -30,7 +30,6 @@ pytestmark = [
     pytest.mark.real,
     pytest.mark.slow,
     pytest.mark.torch,
-    pytest.mark.timeout(420),
     pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc"),
 ]
 

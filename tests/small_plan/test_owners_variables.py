@@ -15,7 +15,7 @@ import pytest
 from tests.parts.addresses import free_port
 from tests.parts.s3 import S3Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow]
 
 KEYS = {
     "total_samples",
@@ -61,18 +61,18 @@ def test_the_owners_variables_start_the_product(bucket: str, tmp_path: Path, req
         process = subprocess.Popen(command, cwd=tmp_path, env=clean | ours, stdout=said, stderr=subprocess.STDOUT)
     try:
         wait_until_up(process, tmp_path)
-        answer = httpx2.get(f"http://127.0.0.1:{port}/training/stats", trust_env=False, timeout=30)
+        answer = httpx2.get(f"http://127.0.0.1:{port}/training/stats", trust_env=False, timeout=90)
         assert answer.status_code == 200
         assert answer.json().keys() == KEYS
         assert json.loads((tmp_path / ".savo/run/up.json").read_text())["services"].keys() >= {"gateway", "vision", "collector"}
         assert "a-key-of-the-owner" not in "".join(log.read_text() for log in (tmp_path / ".savo/logs").glob("*.log")) + (tmp_path / "said").read_text()
     finally:
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(120) == 0
 
 
 def wait_until_up(process: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 280
     while "savo is up" not in (folder / "said").read_text():
         assert process.poll() is None, (folder / "said").read_text()
         assert time.monotonic() < deadline, (folder / "said").read_text()

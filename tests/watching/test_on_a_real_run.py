@@ -38,7 +38,7 @@ SETTINGS = {
     "SAVO_STORAGE_LIMIT_GB": "1",
     "SAVO_RATE_LIMIT_PER_MINUTE": "0",
 }
-WITHIN = 60.0
+WITHIN = 200.0
 WINDOW = "1h"
 
 # Alerts whose condition is not there are silent; what their expressions are made of must be there all the same.

@@ -121,7 +121,7 @@ def refusals(folder: Path, files: dict[str, bytes], max_pixels: int = MAX_PIXELS
     """What a process of its own says of each file; it may not grow over any of them."""
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    done = subprocess.run([sys.executable, "-c", MEASURE, folder, str(max_pixels)], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", MEASURE, folder, str(max_pixels)], capture_output=True, text=True, timeout=280, check=True)
     seen: dict[str, tuple[str, int]] = json.loads(done.stdout)
     # Decoded, the smallest of them takes 24 MB.
     assert max(kilobytes for _words, kilobytes in seen.values()) < 12_000, seen

@@ -255,7 +255,7 @@ def test_a_service_that_stops_does_not_wait_for_what_hangs() -> None:
         try:
             assert service.stdout is not None
             service.stdout.readline()
-            service.communicate("stop\n", timeout=20)
+            service.communicate("stop\n", timeout=90)
         finally:
             service.kill()
     assert service.returncode == 0

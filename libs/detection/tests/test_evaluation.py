@@ -171,9 +171,9 @@ def test_different_photos_cannot_be_compared() -> None:
 
 def test_a_thousand_resamples_of_a_thousand_photos_take_seconds() -> None:
     records = simulated(1, 0.7, photos=1000, groups=100)
-    began = time.monotonic()
+    began = time.process_time()
     summarise(records)
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20, "of this process, whatever else the machine does"
 
 
 @pytest.mark.torch

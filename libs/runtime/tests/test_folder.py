@@ -169,6 +169,6 @@ asyncio.run(main())
 async def test_processes_that_share_the_folder_neither_win_twice_nor_lose_an_update(store: FolderStore, tmp_path: Path) -> None:
     await store.put("list", b"[]")
     racers = [subprocess.Popen([sys.executable, "-c", RACE, str(tmp_path / "objects"), name], stdout=subprocess.PIPE, text=True) for name in ("one", "two")]
-    won = [int((await asyncio.to_thread(racer.communicate, timeout=60))[0]) for racer in racers]
+    won = [int((await asyncio.to_thread(racer.communicate, timeout=120))[0]) for racer in racers]
     assert sum(won) == 40
     assert len((await store.get("list")).split(b",")) == 80

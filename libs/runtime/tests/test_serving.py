@@ -74,14 +74,14 @@ async def served(settings: RuntimeSettings, *definitions: ServiceDefinition) -> 
 
     task = asyncio.create_task(serve(definitions, {each.name: settings for each in definitions}, stop=stop, on_started=note, backoff=QUICK))
     waiting = asyncio.create_task(started.wait())
-    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED, timeout=30)
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED, timeout=90)
     waiting.cancel()
     try:
         if not task.done():
             yield running
     finally:
         stop.set()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 90)
 
 
 async def get(url: str) -> httpx2.Response:
@@ -174,7 +174,7 @@ async def test_a_worker_that_crashes_is_started_again(settings: RuntimeSettings)
         await asyncio.Event().wait()
 
     async with served(settings, definition(workers=lambda _runtime: [Worker("crashing", crash)])):
-        await asyncio.wait_for(third.wait(), 10)
+        await asyncio.wait_for(third.wait(), 90)
     assert len(runs) == 3
 
 
@@ -191,7 +191,7 @@ async def test_a_worker_with_an_interval_is_called_again_and_started_again_when_
         return len(runs)
 
     async with served(settings, definition(workers=lambda _runtime: [Worker("recurring", act, every=0.001)])):
-        await asyncio.wait_for(fifth.wait(), 10)
+        await asyncio.wait_for(fifth.wait(), 90)
 
 
 async def test_a_worker_cannot_end_the_process_except_by_a_fatal_error(settings: RuntimeSettings) -> None:
@@ -243,9 +243,9 @@ async def test_a_stop_during_the_start_ends_it(settings: RuntimeSettings) -> Non
         await asyncio.Event().wait()
 
     task = asyncio.create_task(serve([definition(on_start=[never])], {"thing": settings}, stop=stop))
-    await asyncio.wait_for(began.wait(), 10)
+    await asyncio.wait_for(began.wait(), 90)
     stop.set()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 90)
 
 
 async def test_while_the_object_store_is_away_the_service_runs_but_is_not_ready(settings: RuntimeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +274,7 @@ def test_a_signal_ends_the_process_with_zero(broker: str, tmp_path: Path, number
         assert process.stderr is not None
         before = list(takewhile(lambda line: "service.started" not in line, process.stderr))
         process.send_signal(number)
-        _, after = process.communicate(timeout=20)
+        _, after = process.communicate(timeout=90)
     assert process.returncode == 0, before
     assert "service.stopped" in after
     assert "Traceback" not in after

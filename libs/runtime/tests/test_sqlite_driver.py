@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ async def test_a_read_sees_one_moment_to_its_end(database: Database, tmp_path: P
 async def test_a_writer_has_the_lock_from_its_first_statement(database: Database, tmp_path: Path) -> None:
     async with database.session() as session:
         await session.execute(text("SELECT number FROM numbers"))
-        with pytest.raises(sqlite3.OperationalError, match="locked"), sqlite3.connect(tmp_path / "trips.sqlite3", timeout=0) as other:
+        with closing(sqlite3.connect(tmp_path / "trips.sqlite3", timeout=0)) as other, pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("INSERT INTO numbers VALUES (1)")
 
 

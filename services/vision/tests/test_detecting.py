@@ -32,7 +32,7 @@ class Gathering(FakeEngine):
 
     def detect_batch(self, pictures: Sequence[Any]) -> list[list[DetectedBox]]:
         self.passes.append(list(pictures))
-        assert self.may_go.acquire(timeout=30)
+        assert self.may_go.acquire(timeout=120)
         if b"bad" in pictures:
             raise ValueError("no numbers")
         return [[DetectedBox(0, picture.decode(), 0.9, BOX)] for picture in pictures]
@@ -48,7 +48,7 @@ def detecting() -> Iterator[Detecting]:
 
 
 async def until(holds: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         while not holds():
             await asyncio.sleep(0.001)
 
@@ -115,7 +115,7 @@ async def test_threads_that_are_shut_down_leave_nobody_waiting() -> None:
     stopping = asyncio.create_task(asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True))
     engine.let_go(2)
     await asyncio.gather(*running, stopping, return_exceptions=True)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         (outcome,) = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(outcome, BaseException)
 

@@ -280,7 +280,7 @@ async def test_while_sixty_four_scans_wait_for_the_provider_our_own_model_answer
 
     world.provider.look = look_when_told  # type: ignore[assignment, method-assign]
     people = {arm: [f"u{number}" for number in range(400) if world.scan.router.choose(f"u{number}").arm is arm] for arm in Arm}
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
         waiting = [group.create_task(world.scan(request(f"s-{user}", user))) for user in people[Arm.BASELINE][:64]]
         await everybody.wait()
         answered = await asyncio.gather(*(world.scan(request(f"s-{user}", user)) for user in people[Arm.CANDIDATE][:CUSTOM_PLACES]))

@@ -101,14 +101,14 @@ async def test_custom_scans_are_answered_while_sixty_four_calls_of_google_wait(h
     house.google.answers.clear()
     async with house.vision():
         theirs = await house.desk.request(range(90), ASKS_GOOGLE)
-        await eventually(lambda: len(house.google.under_way) >= WANTED_AT_ONCE, 30)
+        await eventually(lambda: len(house.google.under_way) >= WANTED_AT_ONCE)
         ours = await house.desk.request(range(1000, 1030), ASKS_OURS)
-        await eventually(lambda: house.answers.have(ours), 30)
+        await eventually(lambda: house.answers.have(ours))
         waiting = len(house.google.under_way)
         assert waiting >= WANTED_AT_ONCE
         assert {answer.served_by for answer in house.answers.completed(ours)} == {ServedBy.CUSTOM}
         house.google.answers.set()
-        await eventually(lambda: house.answers.have(theirs), 30)
+        await eventually(lambda: house.answers.have(theirs))
         await eventually(lambda: house.has_committed(len(ours) + len(theirs)))
     print(f"{len(ours)} custom scans were answered beside {waiting} waiting calls; at most {house.google.most_at_once} calls at once")
     assert house.google.most_at_once <= PROVIDER_PLACES
@@ -119,7 +119,7 @@ async def test_while_google_is_away_our_own_model_goes_on_answering(house: House
     house.google.is_away = True
     async with house.vision():
         theirs = await house.desk.request(range(48), ASKS_GOOGLE)
-        await eventually(lambda: house.google.refused >= OPENS_THE_BREAKER, 30)
+        await eventually(lambda: house.google.refused >= OPENS_THE_BREAKER)
         ours = await house.desk.request(range(1000, 1040), ASKS_OURS)
         await eventually(lambda: house.answers.have(ours))
         assert not house.answers.have(theirs), "they wait until it is back"
@@ -175,11 +175,11 @@ async def test_beside_sixty_four_waiting_calls_custom_scans_keep_the_cores_as_bu
         alone = [await _share_of_cores(house, range(2000, 2080))]
         house.google.answers.clear()
         theirs = await house.desk.request(range(120), ASKS_GOOGLE)
-        await eventually(lambda: len(house.google.under_way) >= WANTED_AT_ONCE, 30)
+        await eventually(lambda: len(house.google.under_way) >= WANTED_AT_ONCE)
         beside = await _share_of_cores(house, range(3000, 3080))
         waiting = len(house.google.under_way)
         house.google.answers.set()
-        await eventually(lambda: house.answers.have(theirs), 60)
+        await eventually(lambda: house.answers.have(theirs))
         alone.append(await _share_of_cores(house, range(4000, 4080)))
     print(f"the engine had {alone[0]:.0%} of the cores' time alone, {beside:.0%} beside {waiting} waiting calls, {alone[1]:.0%} alone again")
     assert waiting >= WANTED_AT_ONCE
@@ -189,7 +189,7 @@ async def test_beside_sixty_four_waiting_calls_custom_scans_keep_the_cores_as_bu
 async def _share_of_cores(house: House, numbers: range) -> float:
     """Of the time that these scans took, how much the engine's threads were at work."""
     scans = await house.desk.request(numbers, ASKS_OURS)
-    await eventually(lambda: house.answers.have(scans), 60)
+    await eventually(lambda: house.answers.have(scans))
     done = house.answers.completed(scans)
     span = max(answer.completed_at for answer in done) - min(answer.taken_up_at for answer in done if answer.taken_up_at)
     engine = sum(answer.stages_ms["decode"] + answer.stages_ms["detect"] for answer in done) / 1000
@@ -221,9 +221,9 @@ async def test_what_waits_is_bounded_by_the_window_and_nothing_is_lost(house: Ho
 async def test_a_graceful_stop_finishes_what_it_holds_and_the_next_process_repeats_nothing(house: House) -> None:
     house.google.seconds = 3.0
     async with house.process("first") as first:
-        await eventually(lambda: house.members_have(PARTITIONS), 60)
+        await eventually(lambda: house.members_have(PARTITIONS))
         scans = await house.desk.request(range(200), ASKS_GOOGLE)
-        await eventually(lambda: len(house.google.under_way) >= WANTED_AT_ONCE, 30)
+        await eventually(lambda: len(house.google.under_way) >= WANTED_AT_ONCE)
         held = {number for _, number in house.google.under_way}
         began = time.monotonic()
         first.send_signal(signal.SIGTERM)
@@ -249,16 +249,16 @@ async def test_a_replica_that_joins_costs_no_scan_a_second_call(house_on_postgre
     house, google, enough = house_on_postgres, house_on_postgres.google, asyncio.Event()
     google.seconds = 1.5
     async with house.process("first"):
-        await eventually(lambda: house.members_have(PARTITIONS), 60)
+        await eventually(lambda: house.members_have(PARTITIONS))
         sending = asyncio.create_task(_request_until(house, enough))
-        await eventually(lambda: len(google.under_way) > 30, 30)
+        await eventually(lambda: len(google.under_way) > 30)
         async with house.process("second"):
-            await eventually(lambda: house.members_have(PARTITIONS // 2, PARTITIONS // 2), 60)
+            await eventually(lambda: house.members_have(PARTITIONS // 2, PARTITIONS // 2))
             moved_at = len(house.answers.by_scan)
-            await eventually(lambda: len(google.asked_by["second"]) >= 40, 30)
+            await eventually(lambda: len(google.asked_by["second"]) >= 40)
             enough.set()
             scans = await sending
-            await eventually(lambda: house.answers.have(scans), 60)
+            await eventually(lambda: house.answers.have(scans))
             await eventually(lambda: house.has_committed(len(scans)))
     print(f"a second replica had its partitions after {moved_at} of {len(scans)} scans and asked Google for {len(google.asked_by['second'])}; "
           f"{len(_asked_twice(google))} scans asked twice, {house.answers.repeats} answers published again")  # fmt: skip
@@ -275,15 +275,15 @@ async def test_a_replica_that_is_killed_repeats_what_was_in_flight_and_no_finish
     house, google = house_on_postgres, house_on_postgres.google
     google.seconds, google.hangs = 1.0, set(range(6))
     async with house.process("first"), house.process("second") as second:
-        await eventually(lambda: house.members_have(PARTITIONS // 2, PARTITIONS // 2), 60)
+        await eventually(lambda: house.members_have(PARTITIONS // 2, PARTITIONS // 2))
         scans = await house.desk.request(range(600), ASKS_GOOGLE)
-        await eventually(lambda: len(house.answers.by_scan) >= 200 and _under_way(google, "second") > 20, 60)
+        await eventually(lambda: len(house.answers.by_scan) >= 200 and _under_way(google, "second") > 20)
         finished, in_flight = set(house.answers.by_scan), _under_way(google, "second")
         second.kill()
         killed_at = time.monotonic()
         google.hangs.clear()
         await second.wait()
-        await eventually(lambda: house.members_have(PARTITIONS), 60)
+        await eventually(lambda: house.members_have(PARTITIONS))
         seconds = time.monotonic() - killed_at
         await eventually(lambda: house.answers.have(scans), 120)
         await eventually(lambda: house.has_committed(len(scans)))

@@ -28,6 +28,9 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 QUICK = PolicyLimits(first_delay=0.01, most_delay=0.05, first_probe=0.05, most_probe=0.2, cap_probe=0.3, finish_within=5.0)
 
+PATIENCE = 90.0
+"""Seconds until a test gives up: it bounds a failure alone, so it is far more than a busy machine needs."""
+
 USED: list[Topic[Any]] = [RECIPES_REQUESTED, RECIPES_SUGGESTED, SUBJECTS_ERASED, TRAINING_THRESHOLD_REACHED]
 
 
@@ -39,7 +42,7 @@ def suggested(recipe_id: str) -> RecipesSuggested:
     return RecipesSuggested(recipe_id=recipe_id, scan_id="scan", subject="subject", provider="p", model="m", suggested_at=NOON)
 
 
-async def eventually(holds: Callable[[], bool | Awaitable[bool]], within: float = 15.0) -> None:
+async def eventually(holds: Callable[[], bool | Awaitable[bool]], within: float = PATIENCE) -> None:
     """Polls until it holds; fails after `within` seconds."""
     try:
         async with asyncio.timeout(within):
@@ -88,7 +91,7 @@ class Bench:
         await self.producer.send_and_wait(record.topic, record.value, key=record.key, headers=record.headers, partition=partition)
         return envelope.id
 
-    async def read(self, topic: str, count: int, within: float = 10.0) -> list[ConsumerRecord]:
+    async def read(self, topic: str, count: int, within: float = PATIENCE) -> list[ConsumerRecord]:
         """The first `count` records of a topic; fails when there are fewer in time."""
         wait = 20 if self.kind == "embedded" else 500
         consumer = AIOKafkaConsumer(

@@ -51,7 +51,7 @@ async def test_more_copies_than_brokers_are_refused_in_words(kafka: str) -> None
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     await admin.delete_topics([SCANS_REQUESTED.dead_letters("vision")])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while SCANS_REQUESTED.dead_letters("vision") in await admin.list_topics():  # Kafka deletes after it answered
             await asyncio.sleep(0.05)
     await admin.close()

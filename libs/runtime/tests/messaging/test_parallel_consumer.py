@@ -327,7 +327,7 @@ async def test_a_record_that_rests_is_dropped_when_its_partition_is_taken_away()
     async with running(work, consumer, finish_within=60) as parallel:
         await parallel.take(record(0))
         await settle()
-        await asyncio.wait_for(parallel.on_partitions_revoked({P0}), 1)
+        await asyncio.wait_for(parallel.on_partitions_revoked({P0}), 30)
         assert dropped.is_set()
         assert consumer.committed == {}
 

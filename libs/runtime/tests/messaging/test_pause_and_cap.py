@@ -20,7 +20,7 @@ def gate(first: float = 0.01, most: float = 0.02) -> tuple[DependencyPause, list
 
 async def test_an_open_gate_lets_all_pass_at_once() -> None:
     opened, _ = gate(3600, 3600)
-    assert await asyncio.wait_for(opened.wait_turn(), 1) is False
+    assert await asyncio.wait_for(opened.wait_turn(), 60) is False
 
 
 async def test_a_shut_gate_lets_one_pass_at_a_time_until_a_probe_opens_it() -> None:
@@ -37,7 +37,7 @@ async def test_a_shut_gate_lets_one_pass_at_a_time_until_a_probe_opens_it() -> N
 async def test_a_dependency_that_names_its_time_is_asked_again_then() -> None:
     shut, _ = gate(3600, 3600)
     shut.begin("provider is down", retry_after=0.01)
-    assert await asyncio.wait_for(shut.wait_turn(), 1) is True
+    assert await asyncio.wait_for(shut.wait_turn(), 60) is True
 
 
 def test_waits_grow_and_are_bounded_and_differ() -> None:

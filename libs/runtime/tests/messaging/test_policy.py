@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from libs.runtime.tests.messaging.bench import NOON, Bench, asked, eventually, suggested
+from libs.runtime.tests.messaging.bench import NOON, PATIENCE, Bench, asked, eventually, suggested
 from savo_contracts.envelope import Envelope, derived_id
 from savo_contracts.recipes import RecipesRequested, RecipesSuggested
 from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, TRAINING_THRESHOLD_REACHED
@@ -288,7 +288,7 @@ async def test_a_fatal_error_ends_the_service_and_commits_nothing(bench: Bench) 
     consumers = await bench.consume(Kitchen().subscription())
     await bench.publish(asked("fatal"))
 
-    await asyncio.wait_for(consumers.fatal.wait(), 10)
+    await asyncio.wait_for(consumers.fatal.wait(), PATIENCE)
 
     assert isinstance(consumers.fault, FatalError)
     with pytest.raises(UnhealthyError, match="no key"):

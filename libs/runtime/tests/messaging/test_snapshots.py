@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from libs.runtime.tests.messaging.bench import NOON, Bench, eventually
+from libs.runtime.tests.messaging.bench import NOON, PATIENCE, Bench, eventually
 from savo_contracts.topics import SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
 from savo_runtime.errors import DependencyDownError, FatalError, InvalidMessageError
@@ -86,5 +86,5 @@ async def test_what_cannot_be_applied_is_passed_over_and_a_fatal_error_ends_the_
     await eventually(consumers._snapshots[0].caught_up.is_set)
     ledger.fault = FatalError("cannot go on")
     await bench.publish(erased("b"))
-    await asyncio.wait_for(consumers.fatal.wait(), 10)
+    await asyncio.wait_for(consumers.fatal.wait(), PATIENCE)
     assert consumers.fault is ledger.fault
