@@ -97,7 +97,9 @@ _NUMBERS = {Unit.SHARE: ".1%", Unit.MILLISECONDS: ".0f", Unit.USD: ".5f"}
 
 def evidence_lines(arms: dict[str, Any]) -> list[str]:
     """Each gate's figure of both arms, the candidate's with the bounds that decide."""
-    return [_line(measure, arms["candidate"][measure.name], arms["baseline"][measure.name]) for measure in MEASURES]
+    candidate, baseline = arms["candidate"], arms["baseline"]
+    shown = (measure for measure in MEASURES if measure.name in candidate)
+    return [_line(measure, candidate[measure.name], baseline[measure.name]) for measure in shown]
 
 
 def _line(measure: Measure, candidate: dict[str, Any], baseline: dict[str, Any]) -> str:

@@ -18,6 +18,9 @@ from savo_rollout.steps import StepPolicy
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+SIMULATED = (ACCURACY, CORRECTION_RATE, LATENCY, COST, FAILURES)
+"""The measures that candidates have a rate of; a further one joins by a field of `Candidate` and a line in `drawn`."""
+
 CONFIRMED = (ACCURACY, CORRECTION_RATE)
 ITEMS = 6
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from savo_contracts.envelope import ImageRef
 from savo_contracts.models import ModelRefused, ModelRegistered
-from savo_contracts.scans import Action, Arm, ConfirmedItem, FailureCode, FallbackReason, ScanCompleted, ScanConfirmed, ScanFailed, ServedBy
+from savo_contracts.scans import Action, Arm, ConfirmedItem, Detection, FailureCode, FallbackReason, ScanCompleted, ScanConfirmed, ScanFailed, ServedBy
 from savo_contracts.training import Evaluation
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+MILK = Detection(label="milk", name="milk", confidence=0.9)
 PHOTO = ImageRef(key="scans/aa/a.jpg", sha256="a" * 64, bytes=1000, width=640, height=480)
 
 
@@ -39,9 +40,18 @@ def route(arm: Arm, experiment: str = "v1", **changes: Any) -> dict[str, Any]:
     return {"experiment": experiment, "assigned_arm": arm, "served_by": served_by, "model_version": version, "bucket": 7, "share": 0.05} | changes
 
 
-def completed(scan_id: str, subject: str, arm: Arm = Arm.CANDIDATE, *, duration_ms: float = 120.0, cost_usd: float = 0.001, **changes: Any) -> ScanCompleted:
+def completed(
+    scan_id: str,
+    subject: str,
+    arm: Arm = Arm.CANDIDATE,
+    *,
+    items: tuple[Detection, ...] = (MILK,),
+    duration_ms: float = 120.0,
+    cost_usd: float = 0.001,
+    **changes: Any,
+) -> ScanCompleted:
     moments = {"requested_at": NOON, "completed_at": NOON + timedelta(milliseconds=duration_ms)}
-    answer = {"items": (), "scan_confidence": 0.9, "duration_ms": duration_ms, "cost_usd": cost_usd}
+    answer = {"items": items, "scan_confidence": 0.9, "duration_ms": duration_ms, "cost_usd": cost_usd}
     return ScanCompleted(scan_id=scan_id, subject=subject, image=PHOTO, **answer, **moments, **route(arm, **changes))
 
 

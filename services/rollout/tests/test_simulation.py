@@ -5,19 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from savo_contracts.measures import ACCURACY, CORRECTION_RATE, MEASURES, Measure
+from savo_contracts.measures import ACCURACY, CORRECTION_RATE, Measure
 from savo_contracts.rollout import STEPS, RolloutState
 from savo_contracts.scans import Arm
 from savo_rollout.confidence_sequences import Values
 from savo_rollout.evidence import ArmEvidence
+from savo_rollout.gates import GatePolicy
 from savo_rollout.state import Trial
 from savo_rollout.steps import StepPolicy, arrive, decide
-from services.rollout.tests.ladder_simulation import Candidate, Run, Stream, Traffic, climb
+from services.rollout.tests.ladder_simulation import SIMULATED, Candidate, Run, Stream, Traffic, climb
 from services.rollout.tests.scans import NOON, registered
 
 RUNS = 300
 SEED = 20_260_105
-POLICY = StepPolicy(min_days=0)
+GATES = GatePolicy(measures=SIMULATED)
+POLICY = StepPolicy(min_days=0, gates=GATES)
 TRAFFIC = Traffic(subjects=4000, scans=12_000)
 
 BAD = {
@@ -55,7 +57,7 @@ def test_a_candidate_right_at_the_line_climbs_the_whole_ladder_in_fewer_than_5_p
 
 
 def test_with_small_numbers_a_good_candidate_climbs_within_a_minute_of_traffic() -> None:
-    small = StepPolicy(min_confirmed=20, min_days=0)
+    small = StepPolicy(min_confirmed=20, min_days=0, gates=GATES)
     outcomes = runs(Candidate(corrections=0.17, slow=0.0, failures=0.0), small, Traffic(subjects=100_000, scans=3600, confirmed=1.0), 100)
     print(f"minimum 20: completed {sum(run.passed for run in outcomes)} of 100; scans, confirmed candidate scans, subjects, median: {medians(outcomes)}")
     assert sum(run.passed for run in outcomes) >= 90
@@ -68,7 +70,7 @@ def medians(outcomes: list[Run]) -> list[tuple[int, ...]]:
 
 def test_the_simulation_decides_as_the_service_does() -> None:
     """The same stream, scan by scan through `decide`, changes share at the same scans."""
-    policy = StepPolicy(min_confirmed=10, min_days=0)
+    policy = StepPolicy(min_confirmed=10, min_days=0, gates=GATES)
     for seed, candidate in ((1, Candidate()), (2, Candidate(corrections=0.6)), (3, Candidate(slow=0.5))):
         stream = Stream.drawn(candidate, Traffic(subjects=400, scans=1500), np.random.default_rng(seed))
         run = climb(stream, policy)
@@ -96,11 +98,11 @@ class Evidence:
     """What the database keeps, the plain way."""
 
     def __init__(self) -> None:
-        self.first: dict[Measure, dict[int, float]] = {measure: {} for measure in MEASURES}
+        self.first: dict[Measure, dict[int, float]] = {measure: {} for measure in SIMULATED}
         self.next_step()
 
     def next_step(self) -> None:
-        self.step: dict[Measure, dict[int, float]] = {measure: {} for measure in MEASURES}
+        self.step: dict[Measure, dict[int, float]] = {measure: {} for measure in SIMULATED}
         self.confirmed = dict.fromkeys(Arm, 0)
 
     def note(self, stream: Stream, scan: int, share: float) -> None:
@@ -108,7 +110,7 @@ class Evidence:
         self.confirmed[arm] += bool(stream.confirmed[scan])
         if arm is Arm.BASELINE:
             return
-        for measure in MEASURES:
+        for measure in SIMULATED:
             if stream.confirmed[scan] or measure not in (ACCURACY, CORRECTION_RATE):
                 value, subject = float(stream.values[measure][scan]), int(stream.subject[scan])
                 self.first[measure].setdefault(subject, value)
