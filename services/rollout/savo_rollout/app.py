@@ -9,8 +9,8 @@ from savo_rollout.adapters.ledger import SqlLedger
 from savo_rollout.adapters.projection import PROJECTION
 from savo_rollout.aliases import Aliases
 from savo_rollout.control import Switches
-from savo_rollout.decision_worker import PAUSE_SECONDS, Watch
-from savo_rollout.evidence_recording import Noting
+from savo_rollout.decision_worker import PAUSE_SECONDS, DecisionWorker
+from savo_rollout.evidence_recorder import EvidenceRecorder
 from savo_rollout.gates import GatePolicy
 from savo_rollout.handlers import subscriptions
 from savo_rollout.registry import Registry
@@ -29,10 +29,10 @@ def build(settings: RolloutSettings, runtime: Runtime) -> Service:
     switches = Switches(settings.use_custom_vision, settings.pinned_share)
     ledger, policy = SqlLedger(runtime.database, runtime.outbox), step_policy(settings)
     rollout = Rollout(ledger, Registry(runtime.store), policy, switches, runtime.clock, news.set)
-    watch = Watch(rollout, Aliases(runtime.store), news)
+    watch = DecisionWorker(rollout, Aliases(runtime.store), news)
     return Service(
         name="rollout",
-        subscriptions=subscriptions(rollout, Noting(ledger, policy.gates, news.set)),
+        subscriptions=subscriptions(rollout, EvidenceRecorder(ledger, policy.gates, news.set)),
         app=rollout_app(rollout),
         workers=[Worker("decisions", watch.run, every=PAUSE_SECONDS)],
         watches_groups=True,

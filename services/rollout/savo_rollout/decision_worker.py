@@ -11,7 +11,7 @@ from savo_rollout.rollout import Rollout
 from savo_rollout.state import Trial
 from savo_runtime.telemetry.metrics import MODEL_INFO, ROLLOUT_SHARE, ROLLOUT_STATE
 
-__all__ = ["PAUSE_SECONDS", "Watch"]
+__all__ = ["PAUSE_SECONDS", "DecisionWorker"]
 
 PAUSE_SECONDS = 0.25
 """At most four looks a second: far below the 5 s that a breach may last, and no load worth naming."""
@@ -20,7 +20,7 @@ _IDLE_SECONDS = 5.0
 """Days pass without an event, and other replicas note evidence too."""
 
 
-class Watch:
+class DecisionWorker:
     def __init__(self, rollout: Rollout, aliases: Aliases, news: asyncio.Event) -> None:
         self._rollout = rollout
         self._aliases = aliases

@@ -9,7 +9,7 @@ from savo_contracts.scans import ScanCompleted, ScanConfirmed, ScanErased, ScanF
 from savo_contracts.topics import MODELS_REFUSED, MODELS_REGISTERED, SCANS_COMPLETED, SCANS_CONFIRMED, SCANS_ERASED, SCANS_FAILED, SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
 from savo_rollout.evidence import completed_scan, confirmed_scan, failed_scan
-from savo_rollout.evidence_recording import Noting
+from savo_rollout.evidence_recorder import EvidenceRecorder
 from savo_rollout.rollout import Rollout
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
 
@@ -20,17 +20,17 @@ _TOGETHER = 64
 
 
 @consumes(SCANS_COMPLETED)
-async def on_scan_completed(completed: ScanCompleted, note: Noting) -> None:
+async def on_scan_completed(completed: ScanCompleted, note: EvidenceRecorder) -> None:
     await note(completed_scan(completed))
 
 
 @consumes(SCANS_FAILED)
-async def on_scan_failed(failed: ScanFailed, note: Noting) -> None:
+async def on_scan_failed(failed: ScanFailed, note: EvidenceRecorder) -> None:
     await note(failed_scan(failed))
 
 
 @consumes(SCANS_CONFIRMED)
-async def on_scan_confirmed(confirmed: ScanConfirmed, note: Noting) -> None:
+async def on_scan_confirmed(confirmed: ScanConfirmed, note: EvidenceRecorder) -> None:
     await note(confirmed_scan(confirmed))
 
 
@@ -54,7 +54,7 @@ async def on_subject_erased(erased: SubjectErased, rollout: Rollout) -> None:
     await rollout.forget_subject(erased.subject)
 
 
-def subscriptions(rollout: Rollout, note: Noting) -> list[Subscription]:
+def subscriptions(rollout: Rollout, note: EvidenceRecorder) -> list[Subscription]:
     """`rollout.changed` is published through the outbox, with the state it tells of."""
     return [
         bind(on_scan_completed, concurrency=_TOGETHER, note=note),

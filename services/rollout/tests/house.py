@@ -14,8 +14,8 @@ from savo_rollout.adapters.http import rollout_app
 from savo_rollout.adapters.ledger import SqlLedger
 from savo_rollout.aliases import Aliases
 from savo_rollout.control import Switches
-from savo_rollout.decision_worker import Watch
-from savo_rollout.evidence_recording import Noting
+from savo_rollout.decision_worker import DecisionWorker
+from savo_rollout.evidence_recorder import EvidenceRecorder
 from savo_rollout.handlers import subscriptions
 from savo_rollout.registry import Registry
 from savo_rollout.rollout import Rollout
@@ -32,7 +32,7 @@ class House:
     runtime: Runtime
     clock: FakeClock
     rollout: Rollout
-    watch: Watch
+    watch: DecisionWorker
     service: Service
 
     async def hears(self, event: Event, event_id: Any = None) -> None:
@@ -59,5 +59,5 @@ class House:
 def furnished(runtime: Runtime, clock: FakeClock, switches: Switches, policy: StepPolicy) -> House:
     news = asyncio.Event()
     rollout = Rollout(SqlLedger(runtime.database, runtime.outbox), Registry(runtime.store), policy, switches, clock, news.set)
-    service = Service(name="rollout", subscriptions=subscriptions(rollout, Noting(rollout.ledger, policy.gates, news.set)), app=rollout_app(rollout))
-    return House(runtime, clock, rollout, Watch(rollout, Aliases(runtime.store), news), service)
+    service = Service(name="rollout", subscriptions=subscriptions(rollout, EvidenceRecorder(rollout.ledger, policy.gates, news.set)), app=rollout_app(rollout))
+    return House(runtime, clock, rollout, DecisionWorker(rollout, Aliases(runtime.store), news), service)

@@ -3,7 +3,7 @@
 At a busy hour a transaction for each event would cost more than everything else here. So a handler leaves its scan and waits for its turn to
 write; whoever has the turn writes all that wait. Nobody returns before its own scan is committed, so a consumer's offset still comes last.
 
-Noting a scan twice changes nothing (it is keyed by scan id, a confirmation also by revision), so no event id is kept.
+Recording a scan twice changes nothing (it is keyed by scan id, a confirmation also by revision), so no event id is kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from savo_rollout.evidence import ConfirmedScan, EndedScan
 from savo_rollout.gates import GatePolicy
 from savo_rollout.ports import Ledger
 
-__all__ = ["Noting"]
+__all__ = ["EvidenceRecorder"]
 
 _AT_ONCE = 200
 
@@ -27,7 +27,7 @@ class _Entry:
     written: bool = False
 
 
-class Noting:
+class EvidenceRecorder:
     def __init__(self, ledger: Ledger, policy: GatePolicy, nudge: Callable[[], None]) -> None:
         self._ledger = ledger
         self._policy = policy
