@@ -11,10 +11,10 @@ from savo_contracts.documents import Alias, alias_key
 from savo_rollout.state import LIVE, Trial
 from savo_runtime.storage.port import ObjectConflictError, ObjectNotFoundError, ObjectStore
 
-__all__ = ["Aliases", "wanted"]
+__all__ = ["Aliases", "aliases_of"]
 
 
-def wanted(trial: Trial) -> tuple[Alias, Alias]:
+def aliases_of(trial: Trial) -> tuple[Alias, Alias]:
     """A candidate that was rolled back, or has no traffic, is no challenger any more."""
     challenger = trial.experiment if trial.state in LIVE else None
     champion = trial.champion.version if trial.champion else None
@@ -27,7 +27,7 @@ class Aliases:
 
     async def align(self, trial: Trial) -> None:
         """Make both documents say what the trial says. Doing it twice changes nothing."""
-        for alias in wanted(trial):
+        for alias in aliases_of(trial):
             await self._move(alias)
 
     async def _move(self, alias: Alias) -> None:

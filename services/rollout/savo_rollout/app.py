@@ -29,12 +29,12 @@ def build(settings: RolloutSettings, runtime: Runtime) -> Service:
     switches = Switches(settings.use_custom_vision, settings.pinned_share)
     ledger, policy = SqlLedger(runtime.database, runtime.outbox), step_policy(settings)
     rollout = Rollout(ledger, Registry(runtime.store), policy, switches, runtime.clock, news.set)
-    watch = DecisionWorker(rollout, Aliases(runtime.store), news)
+    worker = DecisionWorker(rollout, Aliases(runtime.store), news)
     return Service(
         name="rollout",
         subscriptions=subscriptions(rollout, EvidenceRecorder(ledger, policy.gates, news.set)),
         app=rollout_app(rollout),
-        workers=[Worker("decisions", watch.run, every=PAUSE_SECONDS)],
+        workers=[Worker("decisions", worker.run, every=PAUSE_SECONDS)],
         watches_groups=True,
         on_start=[rollout.start],
     )

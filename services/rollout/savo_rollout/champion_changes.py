@@ -21,7 +21,7 @@ def promote(trial: Trial, model: ModelRef, reason: str, by: str, now: datetime) 
     """The version becomes champion, whatever the evidence says. The same trial when it is champion already."""
     if trial.champion and trial.champion.version == model.version:
         return trial
-    crowned = replace(trial, queued=trial.queued if _is_newer(trial.queued, model) else None).crowned(model)
+    crowned = replace(trial, queued=trial.queued if _is_newer(trial.queued, model) else None).with_champion(model)
     return _in_force(crowned if _is_newer(trial.candidate, model) else _ended(crowned), reason, by, now)
 
 

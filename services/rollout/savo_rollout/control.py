@@ -14,7 +14,7 @@ from savo_rollout.champion_changes import promote, revert
 from savo_rollout.errors import IncompleteError, NotPossibleError
 from savo_rollout.state import Trial
 
-__all__ = ["Command", "Switches", "apply_switches", "obey"]
+__all__ = ["Command", "Switches", "apply_command", "apply_switches"]
 
 SETTINGS = "settings"
 """Who changed it, when a setting at start did."""
@@ -55,7 +55,7 @@ class Switches:
     pinned_share: float | None = None
 
 
-def obey(trial: Trial, command: Command, now: datetime, model: ModelRef | None = None) -> Trial:
+def apply_command(trial: Trial, command: Command, now: datetime, model: ModelRef | None = None) -> Trial:
     """`model` is the one to promote. Raises `NotPossibleError` when the present state has nothing to do it to, `IncompleteError` for a field that lacks."""
     if command.action == "promote":
         assert model is not None, "its caller looked it up"

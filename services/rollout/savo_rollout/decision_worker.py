@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from savo_contracts.rollout import RolloutState
-from savo_rollout.aliases import Aliases, wanted
+from savo_rollout.aliases import Aliases, aliases_of
 from savo_rollout.errors import OvertakenError
 from savo_rollout.rollout import Rollout
 from savo_rollout.state import Trial
@@ -31,9 +31,9 @@ class DecisionWorker:
     async def run(self) -> None:
         """Wait for new evidence, at most five seconds, then look. An error goes to the runtime, which starts the worker again with back-off."""
         await self._wait()
-        await self.look()
+        await self.decide()
 
-    async def look(self) -> None:
+    async def decide(self) -> None:
         """Decide once; move the aliases and the gauges when the state is another than last time."""
         try:
             trial = await self._rollout.decide()
@@ -57,7 +57,7 @@ class DecisionWorker:
         ROLLOUT_SHARE.set(trial.share)
         for state in RolloutState:
             ROLLOUT_STATE.labels(state.value).set(state is trial.state)
-        now = {(alias.version, alias.alias) for alias in wanted(trial) if alias.version}
+        now = {(alias.version, alias.alias) for alias in aliases_of(trial) if alias.version}
         for gone in self._shown - now:
             MODEL_INFO.remove(*gone)
         for version, alias in now:

@@ -28,10 +28,10 @@ class _Entry:
 
 
 class EvidenceRecorder:
-    def __init__(self, ledger: Ledger, policy: GatePolicy, nudge: Callable[[], None]) -> None:
+    def __init__(self, ledger: Ledger, policy: GatePolicy, notify: Callable[[], None]) -> None:
         self._ledger = ledger
         self._policy = policy
-        self._nudge = nudge
+        self._notify = notify
         self._waiting: list[_Entry] = []
         self._turn = asyncio.Lock()
 
@@ -52,11 +52,11 @@ class EvidenceRecorder:
     async def _write(self) -> None:
         """A failed batch goes on waiting: each of its scans is tried again in its own turn."""
         batch = self._waiting[:_AT_ONCE]
-        async with self._ledger.turn() as turn:
-            trial = await turn.trial()
+        async with self._ledger.transaction() as transaction:
+            trial = await transaction.trial()
             if trial is not None and trial.is_live:
-                await turn.note([entry.scan for entry in batch if entry.scan.experiment == trial.experiment], trial.step, self._policy)
+                await transaction.record([entry.scan for entry in batch if entry.scan.experiment == trial.experiment], trial.step, self._policy)
         for entry in batch:
             entry.written = True
         self._waiting = self._waiting[len(batch) :]
-        self._nudge()
+        self._notify()

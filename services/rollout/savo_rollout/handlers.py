@@ -20,46 +20,46 @@ _TOGETHER = 64
 
 
 @consumes(SCANS_COMPLETED)
-async def on_scan_completed(completed: ScanCompleted, note: EvidenceRecorder) -> None:
-    await note(completed_scan(completed))
+async def on_scan_completed(completed: ScanCompleted, record: EvidenceRecorder) -> None:
+    await record(completed_scan(completed))
 
 
 @consumes(SCANS_FAILED)
-async def on_scan_failed(failed: ScanFailed, note: EvidenceRecorder) -> None:
-    await note(failed_scan(failed))
+async def on_scan_failed(failed: ScanFailed, record: EvidenceRecorder) -> None:
+    await record(failed_scan(failed))
 
 
 @consumes(SCANS_CONFIRMED)
-async def on_scan_confirmed(confirmed: ScanConfirmed, note: EvidenceRecorder) -> None:
-    await note(confirmed_scan(confirmed))
+async def on_scan_confirmed(confirmed: ScanConfirmed, record: EvidenceRecorder) -> None:
+    await record(confirmed_scan(confirmed))
 
 
 @consumes(MODELS_REGISTERED)
 async def on_model_registered(registered: ModelRegistered, rollout: Rollout) -> None:
-    await rollout.meet(ModelRef(version=registered.version, key=registered.key, sha256=registered.sha256, classes=registered.classes))
+    await rollout.register(ModelRef(version=registered.version, key=registered.key, sha256=registered.sha256, classes=registered.classes))
 
 
 @consumes(MODELS_REFUSED)
 async def on_model_refused(refused: ModelRefused, rollout: Rollout, event_id: UUID) -> None:
-    await rollout.hear_refusal(refused, event_id)
+    await rollout.pause_refused(refused, event_id)
 
 
 @consumes(SCANS_ERASED)
 async def on_scan_erased(erased: ScanErased, rollout: Rollout) -> None:
-    await rollout.forget_scan(erased.scan_id)
+    await rollout.erase_scan(erased.scan_id)
 
 
 @consumes(SUBJECTS_ERASED)
 async def on_subject_erased(erased: SubjectErased, rollout: Rollout) -> None:
-    await rollout.forget_subject(erased.subject)
+    await rollout.erase_subject(erased.subject)
 
 
-def subscriptions(rollout: Rollout, note: EvidenceRecorder) -> list[Subscription]:
+def subscriptions(rollout: Rollout, record: EvidenceRecorder) -> list[Subscription]:
     """`rollout.changed` is published through the outbox, with the state it tells of."""
     return [
-        bind(on_scan_completed, concurrency=_TOGETHER, note=note),
-        bind(on_scan_failed, concurrency=_TOGETHER, note=note),
-        bind(on_scan_confirmed, concurrency=_TOGETHER, note=note),
+        bind(on_scan_completed, concurrency=_TOGETHER, record=record),
+        bind(on_scan_failed, concurrency=_TOGETHER, record=record),
+        bind(on_scan_confirmed, concurrency=_TOGETHER, record=record),
         bind(on_model_registered, rollout=rollout),
         bind(on_model_refused, rollout=rollout),
         bind(on_scan_erased, rollout=rollout),

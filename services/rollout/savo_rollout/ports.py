@@ -15,7 +15,7 @@ from savo_rollout.evidence import ArmEvidence, ConfirmedScan, EndedScan
 from savo_rollout.gates import GatePolicy
 from savo_rollout.state import Trial
 
-__all__ = ["HistoryEntry", "Ledger", "Turn"]
+__all__ = ["HistoryEntry", "Ledger", "Transaction"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class HistoryEntry:
     reason: str
 
 
-class Turn(Protocol):
+class Transaction(Protocol):
     """One transaction: everything in it happens, or nothing does."""
 
     async def first_time(self, event_id: UUID) -> bool: ...
@@ -53,20 +53,20 @@ class Turn(Protocol):
         """Publish the state again under its own sequence."""
         ...
 
-    async def meet(self, model: ModelRef) -> bool:
+    async def register(self, model: ModelRef) -> bool:
         """Remember a model. False when it was known before."""
         ...
 
-    async def note(self, scans: Sequence[EndedScan | ConfirmedScan], step: int, policy: GatePolicy) -> None:
+    async def record(self, scans: Sequence[EndedScan | ConfirmedScan], step: int, policy: GatePolicy) -> None:
         """Store scans of the running experiment; those of erased subjects and erased scans are left out.
 
         Repeats change nothing.
         """
         ...
 
-    async def forget_scan(self, scan_id: str) -> None: ...
+    async def erase_scan(self, scan_id: str) -> None: ...
 
-    async def forget_subject(self, subject: str) -> None: ...
+    async def erase_subject(self, subject: str) -> None: ...
 
     async def evidence(self, experiment: str, step: int) -> dict[Arm, ArmEvidence]: ...
 
@@ -80,8 +80,8 @@ class Turn(Protocol):
 
 
 class Ledger(Protocol):
-    def turn(self) -> AbstractAsyncContextManager[Turn]: ...
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
 
-    def look(self) -> AbstractAsyncContextManager[Turn]:
+    def read_only(self) -> AbstractAsyncContextManager[Transaction]:
         """A turn that only reads, and holds nobody up."""
         ...

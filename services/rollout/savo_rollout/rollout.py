@@ -1,4 +1,4 @@
-"""The rollout's use cases, each one transaction: start, meet a model, decide, obey an operator, forget.
+"""The rollout's use cases, each one transaction: start, meet a model, decide, apply an operator, forget.
 
 Evidence is noted by the handlers (`noting`); decisions are made beside them by `decide`, which a worker calls after new evidence, at most four times a second:
 a breach reaches `rollout.changed` within a quarter of a second and one query over grouped values, whatever the rate of scans.
@@ -18,13 +18,13 @@ from savo_contracts.measures import Quantile
 from savo_contracts.models import ModelRef, ModelRefused
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
-from savo_rollout.control import Command, Switches, apply_switches, obey
+from savo_rollout.control import Command, Switches, apply_command, apply_switches
 from savo_rollout.errors import NeedsForceError, OvertakenError
-from savo_rollout.ports import Ledger, Turn
+from savo_rollout.ports import Ledger, Transaction
 from savo_rollout.registry import Registry, model_of
 from savo_rollout.report import Report
 from savo_rollout.state import AUTOMATION, Trial
-from savo_rollout.steps import StepPolicy, arrive, decide, next_in_line, not_served
+from savo_rollout.steps import StepPolicy, admit, begin_queued, decide, pause_unserved
 
 __all__ = ["Rollout"]
 
@@ -40,121 +40,123 @@ class Rollout:
     policy: StepPolicy
     switches: Switches
     clock: Callable[[], datetime]
-    nudge: Callable[[], None]
+    notify: Callable[[], None]
     """Called after evidence or state changed, so that `decide` comes soon."""
 
     async def start(self) -> None:
         """Take up the state where it was, apply the settings to it, and announce it: an embedded broker has forgotten."""
-        async with self.ledger.turn() as turn:
-            trial = await turn.trial() or await turn.open(Trial.blank(self.clock()))
+        async with self.ledger.transaction() as transaction:
+            trial = await transaction.trial() or await transaction.open(Trial.blank(self.clock()))
             if changed := apply_switches(trial, self.switches, self.clock()) or self._next(trial):
-                await self._change(turn, trial, changed)
+                await self._change(transaction, trial, changed)
             else:
-                await turn.announce(trial)
-        self.nudge()
+                await transaction.announce(trial)
+        self.notify()
 
-    async def meet(self, model: ModelRef) -> None:
+    async def register(self, model: ModelRef) -> None:
         """A registered model begins its trial, or waits for the running one's end, or for SAVO_USE_CUSTOM_VISION."""
-        async with self.ledger.turn() as turn:
-            trial = await self._trial(turn)
-            if not await turn.meet(model):
+        async with self.ledger.transaction() as transaction:
+            trial = await self._trial(transaction)
+            if not await transaction.register(model):
                 return
-            arrived = arrive(trial, model, self.clock()) if self.switches.use_custom_vision else _remembered(trial, model)
-            await self._change(turn, trial, arrived)
-        self.nudge()
+            admitted = admit(trial, model, self.clock()) if self.switches.use_custom_vision else _with_queued(trial, model)
+            await self._change(transaction, trial, admitted)
+        self.notify()
 
-    async def hear_refusal(self, refused: ModelRefused, event_id: UUID) -> None:
-        async with self.ledger.turn() as turn:
-            trial = await self._trial(turn)
-            if await turn.first_time(event_id) and (paused := not_served(trial, refused.version, refused.replica, refused.reason, self.clock())):
-                await self._change(turn, trial, paused)
-        self.nudge()
+    async def pause_refused(self, refused: ModelRefused, event_id: UUID) -> None:
+        async with self.ledger.transaction() as transaction:
+            trial = await self._trial(transaction)
+            if await transaction.first_time(event_id) and (paused := pause_unserved(trial, refused.version, refused.replica, refused.reason, self.clock())):
+                await self._change(transaction, trial, paused)
+        self.notify()
 
-    async def forget_scan(self, scan_id: str) -> None:
-        async with self.ledger.turn() as turn:
-            await turn.forget_scan(scan_id)
+    async def erase_scan(self, scan_id: str) -> None:
+        async with self.ledger.transaction() as transaction:
+            await transaction.erase_scan(scan_id)
 
-    async def forget_subject(self, subject: str) -> None:
-        async with self.ledger.turn() as turn:
-            await turn.forget_subject(subject)
+    async def erase_subject(self, subject: str) -> None:
+        async with self.ledger.transaction() as transaction:
+            await transaction.erase_subject(subject)
 
     async def decide(self) -> Trial:
         """Look at the evidence once; gives what is in force afterwards. Raises `OvertakenError` when somebody else changed it meanwhile."""
-        async with self.ledger.look() as turn:
-            trial = await turn.trial() or Trial.blank(self.clock())
+        async with self.ledger.read_only() as transaction:
+            trial = await transaction.trial() or Trial.blank(self.clock())
             if trial.experiment is None or not trial.is_live:
                 return trial
-            decided = decide(trial, await turn.evidence(trial.experiment, trial.step), self.policy, self.clock())
+            decided = decide(trial, await transaction.evidence(trial.experiment, trial.step), self.policy, self.clock())
         if decided is None:
             return trial
-        async with self.ledger.turn() as turn:
-            if await turn.trial() != trial:
+        async with self.ledger.transaction() as transaction:
+            if await transaction.trial() != trial:
                 raise OvertakenError(trial.sequence)
-            return await self._change(turn, trial, decided)
+            return await self._change(transaction, trial, decided)
 
     async def report(self) -> Report:
         """State, evidence and history as they are now."""
-        async with self.ledger.look() as turn:
-            trial = await turn.trial() or Trial.blank(self.clock())
-            evidence = await turn.evidence(trial.experiment or "", trial.step)
+        async with self.ledger.read_only() as transaction:
+            trial = await transaction.trial() or Trial.blank(self.clock())
+            evidence = await transaction.evidence(trial.experiment or "", trial.step)
             for arm in Arm:
-                latency_ms = await self._latencies(turn, trial.experiment or "", arm)
+                latency_ms = await self._latencies(transaction, trial.experiment or "", arm)
                 evidence[arm] = replace(evidence[arm], latency_ms=latency_ms)
-            history = await turn.history(_HISTORY)
+            history = await transaction.history(_HISTORY)
         return Report.of(trial, evidence, history, self.policy, self.clock(), serving=self.switches.use_custom_vision)
 
-    async def obey(self, command: Command) -> Trial:
+    async def apply(self, command: Command) -> Trial:
         """What is in force afterwards. Raises `NotPossibleError`, `UnknownModelError`, `IncompleteError`."""
         report = await self.registry.report_of(command.wanted_version) if command.action == "promote" else None
-        async with self.ledger.turn() as turn:
-            trial = await self._trial(turn)
-            obeyed = await (self._promote(turn, trial, command, report) if report else self._change(turn, trial, obey(trial, command, self.clock())))
-        self.nudge()
-        return obeyed
+        async with self.ledger.transaction() as transaction:
+            trial = await self._trial(transaction)
+            applied = await (
+                self._promote(transaction, trial, command, report) if report else self._change(transaction, trial, apply_command(trial, command, self.clock()))
+            )
+        self.notify()
+        return applied
 
-    async def _promote(self, turn: Turn, trial: Trial, command: Command, report: ModelReport) -> Trial:
+    async def _promote(self, transaction: Transaction, trial: Trial, command: Command, report: ModelReport) -> Trial:
         """Repeated, it changes nothing. Its own `models.registered`, should it come later, begins no trial."""
-        against = await self._spoken_against(turn, report)
+        against = await self._objection(transaction, report)
         if against and not command.force:
             raise NeedsForceError(f"{against}. `savo models promote {report.version} --force` makes it champion all the same")
         reason = f"{command.reason} (by force: {against})" if against else command.reason
-        promoted = obey(trial, command.model_copy(update={"reason": reason}), self.clock(), model_of(report))
+        promoted = apply_command(trial, command.model_copy(update={"reason": reason}), self.clock(), model_of(report))
         if promoted is trial:
             return trial
-        await turn.meet(model_of(report))
-        return await self._change(turn, trial, promoted)
+        await transaction.register(model_of(report))
+        return await self._change(transaction, trial, promoted)
 
-    async def _spoken_against(self, turn: Turn, report: ModelReport) -> str | None:
+    async def _objection(self, transaction: Transaction, report: ModelReport) -> str | None:
         """The gate's refusal, or the evidence of its trial, with figures."""
         if report.verdict != "passed":
             return f"the gate refused {report.version}: {'; '.join(report.reasons)}"
-        for entry in await turn.history(_HISTORY):
+        for entry in await transaction.history(_HISTORY):
             if entry.experiment == report.version and entry.state == RolloutState.ROLLED_BACK and entry.by == AUTOMATION:
                 return f"the evidence of its trial sent {report.version} back: {entry.reason}"
         return None
 
-    async def _change(self, turn: Turn, before: Trial, after: Trial) -> Trial:
+    async def _change(self, transaction: Transaction, before: Trial, after: Trial) -> Trial:
         """Store a change and what follows from it: after a trial's end the queued model's begins; a pin by setting holds for it too."""
-        await turn.change(before, after)
+        await transaction.change(before, after)
         if after.sequence != before.sequence:
             log.info("rollout.changed", sequence=after.sequence, state=after.state.value, share=after.share, reason=after.reason, by=after.changed_by)
         follow_up = self._next(after) or (apply_switches(after, self.switches, self.clock()) if _has_begun(before, after) else None)
-        return await self._change(turn, after, follow_up) if follow_up else after
+        return await self._change(transaction, after, follow_up) if follow_up else after
 
     def _next(self, trial: Trial) -> Trial | None:
-        return next_in_line(trial, self.clock()) if self.switches.use_custom_vision else None
+        return begin_queued(trial, self.clock()) if self.switches.use_custom_vision else None
 
-    async def _latencies(self, turn: Turn, experiment: str, arm: Arm) -> dict[int, float | None]:
+    async def _latencies(self, transaction: Transaction, experiment: str, arm: Arm) -> dict[int, float | None]:
         """The quantiles that measures are of, by percent."""
         statistics = (measure.statistic for measure in self.policy.gates.measures)
         percents = {statistic.percent for statistic in statistics if isinstance(statistic, Quantile)}
-        return {percent: await turn.latency_quantile(experiment, arm, percent) for percent in sorted(percents)}
+        return {percent: await transaction.latency_quantile(experiment, arm, percent) for percent in sorted(percents)}
 
-    async def _trial(self, turn: Turn) -> Trial:
-        return await turn.trial() or await turn.open(Trial.blank(self.clock()))
+    async def _trial(self, transaction: Transaction) -> Trial:
+        return await transaction.trial() or await transaction.open(Trial.blank(self.clock()))
 
 
-def _remembered(trial: Trial, model: ModelRef) -> Trial:
+def _with_queued(trial: Trial, model: ModelRef) -> Trial:
     newest = max((model, trial.queued or model), key=lambda known: int(known.version[1:]))
     return replace(trial, queued=newest)
 

@@ -58,7 +58,7 @@ class Trial:
         """The same trial in another state."""
         return replace(self, sequence=self.sequence + 1, state=state, reason=reason[:_REASON_LIMIT], changed_by=by, changed_at=now)
 
-    def crowned(self, model: ModelRef) -> Trial:
+    def with_champion(self, model: ModelRef) -> Trial:
         """With another champion; the one before is remembered. Used with `next`."""
         former = (*self.former, self.champion) if self.champion else self.former
         return replace(self, champion=model, former=former[-REMEMBERED:])

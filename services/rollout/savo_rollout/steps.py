@@ -14,7 +14,7 @@ from savo_rollout.evidence import ArmEvidence
 from savo_rollout.gates import GatePolicy, Verdict, verdict
 from savo_rollout.state import Trial
 
-__all__ = ["Evidence", "StepPolicy", "arrive", "begin", "decide", "next_in_line", "not_served", "rung_of", "waiting_for"]
+__all__ = ["Evidence", "StepPolicy", "admit", "begin", "begin_queued", "decide", "pause_unserved", "rung_of", "waiting_for"]
 
 Evidence = Mapping[Arm, ArmEvidence]
 
@@ -30,7 +30,7 @@ class StepPolicy:
     gates: GatePolicy = field(default_factory=GatePolicy)
 
 
-def arrive(trial: Trial, model: ModelRef, now: datetime) -> Trial:
+def admit(trial: Trial, model: ModelRef, now: datetime) -> Trial:
     """A model passed its gate: it starts at the first share, or waits for the running trial's end (the newest wins)."""
     if trial.is_live or (trial.queued and _number(trial.queued) > _number(model)):
         return replace(trial, queued=max((model, trial.queued or model), key=_number))
@@ -44,14 +44,14 @@ def begin(trial: Trial, model: ModelRef, now: datetime) -> Trial:
     return replace(begun, candidate=model, step=0).at_share(STEPS[0], now)
 
 
-def next_in_line(trial: Trial, now: datetime) -> Trial | None:
+def begin_queued(trial: Trial, now: datetime) -> Trial | None:
     """The queued model's trial, once the one before it has ended."""
     if trial.queued is None or trial.is_live:
         return None
     return begin(replace(trial, queued=None), trial.queued, now)
 
 
-def not_served(trial: Trial, version: str, replica: str, reason: str, now: datetime) -> Trial | None:
+def pause_unserved(trial: Trial, version: str, replica: str, reason: str, now: datetime) -> Trial | None:
     """A vision replica would not load the candidate. Not serving is no evidence: the ladder stands still until an operator resumes it."""
     if trial.state is not RolloutState.RUNNING or trial.experiment != version:
         return None
@@ -118,7 +118,7 @@ def _promote(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime
     reason = f"{trial.experiment} is champion: {_report(evidence[Arm.CANDIDATE], policy.gates)}"
     ended = trial.next(RolloutState.COMPLETED, reason, now)
     assert trial.candidate is not None, "a live trial has a candidate"
-    return replace(ended.crowned(trial.candidate), candidate=None, share=0.0, step=0, step_started_at=None)
+    return replace(ended.with_champion(trial.candidate), candidate=None, share=0.0, step=0, step_started_at=None)
 
 
 def _roll_back(trial: Trial, evidence: Evidence, policy: StepPolicy, broken: list[Measure], now: datetime) -> Trial:

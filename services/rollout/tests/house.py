@@ -32,7 +32,7 @@ class House:
     runtime: Runtime
     clock: FakeClock
     rollout: Rollout
-    watch: DecisionWorker
+    worker: DecisionWorker
     service: Service
 
     async def hears(self, event: Event, event_id: Any = None) -> None:

@@ -53,7 +53,7 @@ async def tell(story: list[tuple[str, Any]]) -> None:
         for number, (what, with_what) in enumerate(story):
             clock.advance(seconds=1)
             house = await happen(house, number, what, with_what)
-            await house.watch.look()
+            await house.worker.decide()
             await agree(house)
 
 
@@ -71,7 +71,7 @@ async def happen(house: House, number: int, what: str, with_what: Any) -> House:
         case _:
             chosen = {"share": with_what} if what == "set" else {"version": with_what, "force": what == "promote"} if with_what else {}
             with contextlib.suppress(RolloutError):  # what is not possible now must change nothing, and that is what is looked at
-                await house.rollout.obey(Command(action=what, reason="a test", by="mia", **chosen))
+                await house.rollout.apply(Command(action=what, reason="a test", by="mia", **chosen))
     return house
 
 

@@ -53,7 +53,7 @@ async def test_replicas_that_hear_the_two_halves_of_a_scan_at_once_count_it_once
 async def test_replicas_that_decide_at_once_make_one_change(replicas: list[House]) -> None:
     await replicas[0].hears(registered())
     await asyncio.gather(*[replicas[number % 3].hears(confirmed(f"s{number}", f"u{number}", kept=2, removed=4)) for number in range(40)])
-    await asyncio.gather(*[house.watch.look() for house in replicas])
+    await asyncio.gather(*[house.worker.decide() for house in replicas])
     states = [event.state for event in await replicas[0].published()]
     assert states.count(RolloutState.ROLLED_BACK) == 1
     assert (await replicas[1].trial()).share == 0.0

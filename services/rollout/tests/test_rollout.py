@@ -141,8 +141,8 @@ async def test_a_subject_has_one_voice_however_often_it_scans(house: House) -> N
     await house.hears(registered())
     for number in range(30):
         await house.hears(confirmed(f"s{number}", "anna", kept=0, removed=6))
-    async with house.rollout.ledger.look() as turn:
-        evidence = (await turn.evidence("v1", 1))[Arm.CANDIDATE]
+    async with house.rollout.ledger.read_only() as transaction:
+        evidence = (await transaction.evidence("v1", 1))[Arm.CANDIDATE]
     assert (evidence.confirmed, evidence.first[ACCURACY].subjects) == (30, 1)
     assert (await house.trial()).state is RolloutState.RUNNING
 
@@ -214,10 +214,10 @@ async def test_a_restart_announces_the_same_state_again(house: House) -> None:
 
 async def test_aliases_follow_the_state_also_after_a_crash_in_between(house: House) -> None:
     await house.hears(registered())
-    await house.watch.look()
+    await house.worker.decide()
     assert await alias(house, "challenger") == "v1"
     await climb(house)  # decided, and then the process died before the aliases moved
-    await house.restarted().watch.look()
+    await house.restarted().worker.decide()
     assert (await alias(house, "champion"), await alias(house, "challenger")) == ("v1", None)
 
 
@@ -264,13 +264,13 @@ async def test_erased_scans_and_subjects_leave_no_trace_and_do_not_come_back(hou
 async def test_two_replicas_that_decide_at_once_make_one_change(house: House) -> None:
     await house.hears(registered())
     await scans(house, 40, removed=4)
-    await asyncio.gather(house.watch.look(), house.restarted().watch.look())
+    await asyncio.gather(house.worker.decide(), house.restarted().worker.decide())
     assert [event.state for event in await house.published()].count(RolloutState.ROLLED_BACK) == 1
 
 
 async def test_every_change_is_in_the_audit_log_with_who_and_why(house: House) -> None:
     await house.hears(registered())
-    await house.rollout.obey(Command(action="pause", reason="looking into a complaint", by="mia"))
+    await house.rollout.apply(Command(action="pause", reason="looking into a complaint", by="mia"))
     newest = (await house.rollout.report()).history[0]
     assert (newest.by, newest.reason, newest.state, newest.share) == ("mia", "looking into a complaint", "paused", 0.05)
 

@@ -12,7 +12,7 @@ from savo_rollout.confidence_sequences import Values
 from savo_rollout.evidence import ArmEvidence
 from savo_rollout.gates import GatePolicy
 from savo_rollout.state import Trial
-from savo_rollout.steps import StepPolicy, arrive, decide
+from savo_rollout.steps import StepPolicy, admit, decide
 from services.rollout.tests.ladder_simulation import SIMULATED, Candidate, Run, Stream, Traffic, climb
 from services.rollout.tests.scans import NOON, registered
 
@@ -79,7 +79,7 @@ def test_the_simulation_decides_as_the_service_does() -> None:
 
 def changes_by_the_service(stream: Stream, policy: StepPolicy) -> list[int]:
     """Scans after which the share grew."""
-    trial = arrive(Trial.blank(NOON), registered(), NOON)
+    trial = admit(Trial.blank(NOON), registered(), NOON)
     seen, grew = Evidence(), []
     for scan in range(stream.subject.size):
         seen.note(stream, scan, trial.share)

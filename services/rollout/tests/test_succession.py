@@ -67,7 +67,7 @@ async def test_a_promoted_version_is_champion_in_the_event_and_the_alias_and_sig
     published = (await house.published())[-1]
     assert published.champion is not None
     assert (published.champion.key, published.champion.sha256) == ("models/ingredients/v2/model.onnx", "b" * 64)
-    await house.watch.look()
+    await house.worker.decide()
     assert Alias.model_validate_json(await house.store.get(alias_key("champion"))).version == "v2"
     entry = [event for event in await published_by_outbox(house.runtime) if isinstance(event, AuditRecorded)][-1]
     assert (entry.action, entry.by, entry.about) == ("alias.moved", "mia", "models:/ingredients@champion")
@@ -136,10 +136,10 @@ async def test_a_rollback_leads_to_the_champion_before_and_at_last_to_the_provid
     for version in ("v1", "v2", "v3"):
         report = await promote(http, version)
     assert report["former"] == ["v2", "v1"]
-    await house.watch.look()
+    await house.worker.decide()
     assert [champion_of(await revert(http)) for _ in range(3)] == ["v2", "v1", None]
     assert (await house.published())[-1].champion is None
-    await house.watch.look()
+    await house.worker.decide()
     assert Alias.model_validate_json(await house.store.get(alias_key("champion"))).version is None
     nothing = await put(http, action="revert")
     assert (nothing.status_code, nothing.json()["code"]) == (409, "not-possible")

@@ -28,6 +28,6 @@ def test_a_scan_that_failed_in_an_unknown_way_is_a_failure_of_its_arm() -> None:
 async def test_the_running_trial_counts_them(house: House) -> None:
     await house.hears(registered())
     await house.hears(completed("s1", "u1", served_by="mistral", model_version="pixtral-9", fallback_reason="too-slow"))
-    async with house.rollout.ledger.look() as turn:
-        evidence = (await turn.evidence("v1", 1))[Arm.CANDIDATE]
+    async with house.rollout.ledger.read_only() as transaction:
+        evidence = (await transaction.evidence("v1", 1))[Arm.CANDIDATE]
     assert (evidence.scans, evidence.by_candidate) == (1, 0)

@@ -24,7 +24,7 @@ def rollout_app(rollout: Rollout) -> Starlette:
 
     async def command(request: Request) -> Response:
         try:
-            await rollout.obey(Command.model_validate_json(await request.body()))
+            await rollout.apply(Command.model_validate_json(await request.body()))
         except ValidationError as flaws:
             return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-command", validation_message(flaws))
         except IncompleteError as flaw:

@@ -21,7 +21,7 @@ from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
 from savo_rollout.adapters.tables import ErasedRow, HistoryRow, ModelRow, ScanRow, TrialRow, ValueRow
-from savo_rollout.aliases import wanted
+from savo_rollout.aliases import aliases_of
 from savo_rollout.confidence_sequences import Values
 from savo_rollout.errors import OvertakenError
 from savo_rollout.evidence import ArmEvidence, ConfirmedScan, EndedScan
@@ -52,17 +52,17 @@ class SqlLedger:
     outbox: Outbox
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[SqlTurn]:
+    async def transaction(self) -> AsyncIterator[SqlTransaction]:
         async with self.database.session() as session:
-            yield SqlTurn(session, self.outbox, writes=True)
+            yield SqlTransaction(session, self.outbox, writes=True)
 
     @asynccontextmanager
-    async def look(self) -> AsyncIterator[SqlTurn]:
+    async def read_only(self) -> AsyncIterator[SqlTransaction]:
         async with self.database.session(read_only=True) as session:
-            yield SqlTurn(session, self.outbox, writes=False)
+            yield SqlTransaction(session, self.outbox, writes=False)
 
 
-class SqlTurn:
+class SqlTransaction:
     def __init__(self, session: AsyncSession, outbox: Outbox, *, writes: bool) -> None:
         self._session = session
         self._outbox = outbox
@@ -104,7 +104,7 @@ class SqlTurn:
         write = partial(audit, partial(self._outbox.add, self._session), by=after.changed_by, reason=after.reason, at=after.changed_at)
         if _share(before) != _share(after):
             await write("share.changed", about="vision", before=_share(before), after=_share(after))
-        for old, new in zip(wanted(before), wanted(after), strict=True):
+        for old, new in zip(aliases_of(before), aliases_of(after), strict=True):
             if old.version != new.version:
                 await write("alias.moved", about=f"models:/ingredients@{new.alias}", before={"version": old.version}, after={"version": new.version})
 
@@ -118,13 +118,13 @@ class SqlTurn:
     async def announce(self, trial: Trial) -> None:
         await self._outbox.add(self._session, changed_event(trial))
 
-    async def meet(self, model: ModelRef) -> bool:
+    async def register(self, model: ModelRef) -> bool:
         if await self._session.get(ModelRow, model.version) is not None:
             return False
         self._session.add(ModelRow(version=model.version, model=model.model_dump(mode="json")))
         return True
 
-    async def note(self, scans: Sequence[EndedScan | ConfirmedScan], step: int, policy: GatePolicy) -> None:
+    async def record(self, scans: Sequence[EndedScan | ConfirmedScan], step: int, policy: GatePolicy) -> None:
         scans = await self._not_erased(scans)
         if not scans:
             return
@@ -134,14 +134,14 @@ class SqlTurn:
             if row is None:
                 row = rows[scan.scan_id] = _new_row(scan, step)
                 self._session.add(row)
-            if _has_news(scan, row):
-                self._note_values(scan, step, policy.values(scan.figures), values)
+            if _write_half(scan, row):
+                self._record_values(scan, step, policy.values(scan.figures), values)
 
-    async def renew(self, scan: EndedScan | ConfirmedScan, policy: GatePolicy) -> bool:
+    async def refresh(self, scan: EndedScan | ConfirmedScan, policy: GatePolicy) -> bool:
         """The figures of a scan that is there, written again; which step and which subject's first value it is stays. False when it is not there."""
         rows, values = await self._known_rows([scan]), await self._known_values([scan])
         row = rows.get(scan.scan_id)
-        if row is not None and _has_news(scan, row):
+        if row is not None and _write_half(scan, row):
             for measure, value in policy.values(scan.figures).items():
                 for known in values[scan.arm.value, measure.name, scan.subject]:
                     known.value = value if known.scan_id == scan.scan_id else known.value
@@ -165,7 +165,7 @@ class SqlTurn:
             rows[row.arm, row.measure, row.subject].append(row)
         return rows
 
-    def _note_values(self, scan: EndedScan | ConfirmedScan, step: int, values: dict[Measure, float], known: _ValueRows) -> None:
+    def _record_values(self, scan: EndedScan | ConfirmedScan, step: int, values: dict[Measure, float], known: _ValueRows) -> None:
         """New for the subject: insert. Of a scan that gave the subject's value before: revise. Of another scan: not the subject's value."""
         for measure, value in values.items():
             earlier = known[scan.arm.value, measure.name, scan.subject]
@@ -177,12 +177,12 @@ class SqlTurn:
                 self._session.add(row)
                 earlier.append(row)
 
-    async def forget_scan(self, scan_id: str) -> None:
+    async def erase_scan(self, scan_id: str) -> None:
         await upsert(self._session, ErasedRow, {"kind": "scan", "id": scan_id}, ["kind", "id"])
         await self._session.execute(delete(ScanRow).where(ScanRow.scan_id == scan_id))
         await self._session.execute(delete(ValueRow).where(ValueRow.scan_id == scan_id))
 
-    async def forget_subject(self, subject: str) -> None:
+    async def erase_subject(self, subject: str) -> None:
         await upsert(self._session, ErasedRow, {"kind": "subject", "id": subject}, ["kind", "id"])
         await self._session.execute(delete(ScanRow).where(ScanRow.subject == subject))
         await self._session.execute(delete(ValueRow).where(ValueRow.subject == subject))
@@ -243,7 +243,7 @@ def _new_row(scan: EndedScan | ConfirmedScan, step: int) -> ScanRow:
     return ScanRow(scan_id=scan.scan_id, subject=scan.subject, experiment=scan.experiment, arm=scan.arm.value, step=step, **nothing_yet)
 
 
-def _has_news(scan: EndedScan | ConfirmedScan, row: ScanRow) -> bool:
+def _write_half(scan: EndedScan | ConfirmedScan, row: ScanRow) -> bool:
     """Write the scan's own half of the row; False for a confirmation that is older than the one known."""
     if isinstance(scan, EndedScan):
         row.ended, row.failed, row.latency_ms, row.cost_usd, row.by_candidate = True, scan.failed, scan.latency_ms, scan.cost_usd, scan.by_candidate

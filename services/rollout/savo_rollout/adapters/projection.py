@@ -29,48 +29,48 @@ class Evidence:
     ledger: SqlLedger
     policy: GatePolicy
 
-    async def note(self, scan: EndedScan | ConfirmedScan | None) -> None:
+    async def record(self, scan: EndedScan | ConfirmedScan | None) -> None:
         if scan is None:
             return
-        async with self.ledger.turn() as turn:
-            if await turn.renew(scan, self.policy):
+        async with self.ledger.transaction() as transaction:
+            if await transaction.refresh(scan, self.policy):
                 return
-            trial = await turn.trial()
+            trial = await transaction.trial()
             if trial is not None and trial.is_live and trial.experiment == scan.experiment:
-                await turn.note([scan], trial.step, self.policy)
+                await transaction.record([scan], trial.step, self.policy)
 
 
 @consumes(SCANS_COMPLETED)
 async def on_completed(completed: ScanCompleted, evidence: Evidence) -> None:
-    await evidence.note(completed_scan(completed))
+    await evidence.record(completed_scan(completed))
 
 
 @consumes(SCANS_FAILED)
 async def on_failed(failed: ScanFailed, evidence: Evidence) -> None:
-    await evidence.note(failed_scan(failed))
+    await evidence.record(failed_scan(failed))
 
 
 @consumes(SCANS_CONFIRMED)
 async def on_confirmed(confirmed: ScanConfirmed, evidence: Evidence) -> None:
-    await evidence.note(confirmed_scan(confirmed))
+    await evidence.record(confirmed_scan(confirmed))
 
 
 @consumes(MODELS_REGISTERED)
 async def on_registered(registered: ModelRegistered, evidence: Evidence) -> None:
-    async with evidence.ledger.turn() as turn:
-        await turn.meet(ModelRef(version=registered.version, key=registered.key, sha256=registered.sha256, classes=registered.classes))
+    async with evidence.ledger.transaction() as transaction:
+        await transaction.register(ModelRef(version=registered.version, key=registered.key, sha256=registered.sha256, classes=registered.classes))
 
 
 @consumes(SCANS_ERASED)
 async def on_scan_erased(erased: ScanErased, evidence: Evidence) -> None:
-    async with evidence.ledger.turn() as turn:
-        await turn.forget_scan(erased.scan_id)
+    async with evidence.ledger.transaction() as transaction:
+        await transaction.erase_scan(erased.scan_id)
 
 
 @consumes(SUBJECTS_ERASED)
 async def on_subject_erased(erased: SubjectErased, evidence: Evidence) -> None:
-    async with evidence.ledger.turn() as turn:
-        await turn.forget_subject(erased.subject)
+    async with evidence.ledger.transaction() as transaction:
+        await transaction.erase_subject(erased.subject)
 
 
 def _fold(settings: RolloutSettings, runtime: Runtime) -> Fold:
