@@ -1,6 +1,6 @@
-"""`champion` and `challenger`: which model each name means, for tools and people. The rollout alone moves them.
+"""`champion` and `challenger`: which model version each name means, for tools and people. Only the rollout moves them.
 
-The database decides and the documents follow, so a crash between the two is mended by the next `align`.
+The database decides and the documents follow, so the next `align` repairs what a crash between the two left behind.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Aliases", "aliases_of"]
 
 
 def aliases_of(trial: Trial) -> tuple[Alias, Alias]:
-    """A candidate that was rolled back, or has no traffic, is no challenger any more."""
+    """Both aliases for a state. A candidate without a live trial is no challenger."""
     challenger = trial.experiment if trial.state in LIVE else None
     champion = trial.champion.version if trial.champion else None
     return _alias("champion", champion, trial), _alias("challenger", challenger, trial)
@@ -23,23 +23,31 @@ def aliases_of(trial: Trial) -> tuple[Alias, Alias]:
 
 @dataclass(frozen=True)
 class Aliases:
+    """The alias documents in the object store."""
+
     store: ObjectStore
 
     async def align(self, trial: Trial) -> None:
-        """Make both documents say what the trial says. Doing it twice changes nothing."""
+        """Write both documents as the trial has them. Doing it twice changes nothing."""
         for alias in aliases_of(trial):
             await self._move(alias)
 
     async def _move(self, alias: Alias) -> None:
-        """Compare and swap until it stands; a document younger than ours is another replica's newer word and stays."""
+        """Compare and swap until it succeeds. A document that is younger than ours comes from a newer state and stays."""
         while True:
-            standing, etag = await self._read(alias.alias)
-            if standing and (standing.version == alias.version or standing.moved_at > alias.moved_at):
+            current, etag = await self._read(alias.alias)
+            if current and (current.version == alias.version or current.moved_at > alias.moved_at):
                 return
-            if standing is None and alias.version is None:
+            if current is None and alias.version is None:
                 return
             try:
-                await self.store.replace(alias_key(alias.alias), alias.model_dump_json().encode(), expected_etag=etag, media_type="application/json")
+                document = alias.model_dump_json().encode()
+                await self.store.replace(
+                    alias_key(alias.alias),
+                    document,
+                    expected_etag=etag,
+                    media_type="application/json",
+                )
             except ObjectConflictError:
                 continue
             return

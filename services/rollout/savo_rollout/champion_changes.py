@@ -1,7 +1,7 @@
-"""The operator moves the champion: forward to a version of the registry, back to the one before.
+"""An operator moves the champion: forward to a version of the registry, back to the one before.
 
-A trial that goes on meanwhile has another baseline from then on: a step of its own, at the same share. A candidate or a waiting model that is
-older than the promoted one is done with: it would take the place of what the operator chose.
+A running trial has another baseline from then on: a new step, at the same share. A candidate or a queued model that is
+older than the promoted one is dropped, because it would replace what the operator chose.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ __all__ = ["promote", "revert"]
 
 
 def promote(trial: Trial, model: ModelRef, reason: str, by: str, now: datetime) -> Trial:
-    """The version becomes champion, whatever the evidence says. The same trial when it is champion already."""
+    """Make the version champion, whatever the evidence is. Returns the same trial when it is champion already."""
     if trial.champion and trial.champion.version == model.version:
         return trial
-    crowned = replace(trial, queued=trial.queued if _is_newer(trial.queued, model) else None).with_champion(model)
-    return _in_force(crowned if _is_newer(trial.candidate, model) else _ended(crowned), reason, by, now)
+    promoted = replace(trial, queued=trial.queued if _is_newer(trial.queued, model) else None).with_champion(model)
+    return _in_force(promoted if _is_newer(trial.candidate, model) else _ended(promoted), reason, by, now)
 
 
 def revert(trial: Trial, version: str | None, reason: str, by: str, now: datetime) -> Trial:
-    """Back to the champion before, to the one named, or to none where there was none before. Raises `NotPossibleError`."""
+    """Back to the champion before, to the version named, or to none where there was none before.
+
+    Raises `NotPossibleError`.
+    """
     if trial.champion is None:
         raise NotPossibleError("there is no champion to roll back: the vision provider is the baseline")
     if version is None:

@@ -1,4 +1,7 @@
-"""The operator's hands: pin a share, pause, resume, roll back, promote, revert. Every use is in the audit log with who and why."""
+"""Operators' commands: pin a share, pause, resume, roll back, promote, revert.
+
+Each is in the audit log with who gave it and why.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from savo_rollout.state import Trial
 __all__ = ["Command", "Switches", "apply_command", "apply_switches"]
 
 SETTINGS = "settings"
-"""Who changed it, when a setting at start did."""
+"""`changed_by` of a change that a setting made at the start."""
 
 
 class Command(BaseModel):
@@ -56,9 +59,13 @@ class Switches:
 
 
 def apply_command(trial: Trial, command: Command, now: datetime, model: ModelRef | None = None) -> Trial:
-    """`model` is the one to promote. Raises `NotPossibleError` when the present state has nothing to do it to, `IncompleteError` for a field that lacks."""
+    """The state after a command; `model` is the one to promote.
+
+    Raises `NotPossibleError` when the command does not apply to the present state, `IncompleteError` for a missing
+    field.
+    """
     if command.action == "promote":
-        assert model is not None, "its caller looked it up"
+        assert model is not None, "the caller reads it from the registry"
         return promote(trial, model, command.reason, command.by, now)
     if command.action == "revert":
         return revert(trial, command.version, command.reason, command.by, now)
@@ -76,7 +83,7 @@ def apply_command(trial: Trial, command: Command, now: datetime, model: ModelRef
 
 
 def apply_switches(trial: Trial, switches: Switches, now: datetime) -> Trial | None:
-    """What the settings at start make of the state they find, or None when they agree."""
+    """The state that the settings ask for at the start, or None when it is as they ask."""
     if not switches.use_custom_vision:
         return _park(trial, now) if trial.is_live else None
     if trial.candidate and trial.state is RolloutState.IDLE:
@@ -100,7 +107,7 @@ def _pause(trial: Trial, command: Command, now: datetime) -> Trial:
 
 
 def _resume(trial: Trial, command: Command, now: datetime) -> Trial:
-    """A share off the ladder (a pin's) goes down to the step below it, 0 up to the first."""
+    """Continue on the ladder: a pinned share between two steps goes down to the lower one, 0 up to the first."""
     if trial.state is RolloutState.RUNNING:
         raise NotPossibleError("the trial is running already")
     return _on_the_ladder(trial.next(RolloutState.RUNNING, command.reason, now, by=command.by), now)

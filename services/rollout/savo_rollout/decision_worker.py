@@ -14,13 +14,15 @@ from savo_runtime.telemetry.metrics import MODEL_INFO, ROLLOUT_SHARE, ROLLOUT_ST
 __all__ = ["PAUSE_SECONDS", "DecisionWorker"]
 
 PAUSE_SECONDS = 0.25
-"""At most four looks a second: far below the 5 s that a breach may last, and no load worth naming."""
+"""At most four decisions a second: far below the 5 s that a breach may last, and a negligible load."""
 
 _IDLE_SECONDS = 5.0
-"""Days pass without an event, and other replicas note evidence too."""
+"""Decide this often without a notification: time passes without an event, and other replicas record evidence too."""
 
 
 class DecisionWorker:
+    """Calls `Rollout.decide` after `news` is set, and lets aliases and gauges follow the state."""
+
     def __init__(self, rollout: Rollout, aliases: Aliases, news: asyncio.Event) -> None:
         self._rollout = rollout
         self._aliases = aliases
@@ -29,12 +31,15 @@ class DecisionWorker:
         self._shown: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
-        """Wait for new evidence, at most five seconds, then look. An error goes to the runtime, which starts the worker again with back-off."""
+        """Wait for new evidence, at most five seconds, then decide.
+
+        An error goes to the runtime, which starts the worker again with back-off.
+        """
         await self._wait()
         await self.decide()
 
     async def decide(self) -> None:
-        """Decide once; move the aliases and the gauges when the state is another than last time."""
+        """Decide once; set aliases and gauges when the state has changed since the last call."""
         try:
             trial = await self._rollout.decide()
         except OvertakenError:

@@ -1,12 +1,13 @@
-"""What can go wrong here.
+"""Errors of the rollout service.
 
 SavoError                   (savo_runtime.errors)
 └── RolloutError
-    ├── NotPossibleError    the operator asked for something that the present state has not
-    │   └── NeedsForceError the operator asked for a model that the gate, or the evidence, spoke against
-    └── UnknownModelError   the operator named a version that the registry has not
-RetryableError
-└── OvertakenError          another replica changed the rollout first: look again
+    ├── NotPossibleError    the command does not apply to the present state
+    │   └── NeedsForceError the gate, or the evidence of its trial, rejected the model that the operator wants
+    ├── UnknownModelError   the operator named a version that is not in the registry
+    └── IncompleteError     the command lacks a field
+RetryableError              (savo_runtime.errors)
+└── OvertakenError          another replica changed the rollout first: decide again
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class NotPossibleError(RolloutError):
 
 
 class NeedsForceError(NotPossibleError):
-    """A conflict that the operator may overrule. The message says the figures."""
+    """A conflict that the operator may overrule. The message contains the figures."""
 
 
 class UnknownModelError(RolloutError):
@@ -33,7 +34,7 @@ class UnknownModelError(RolloutError):
 
 
 class IncompleteError(RolloutError):
-    """Answered to the operator as a wrong request, with the field."""
+    """Answered to the operator as an invalid request, with the field."""
 
 
 class OvertakenError(RetryableError):

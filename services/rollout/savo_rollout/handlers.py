@@ -1,4 +1,4 @@
-"""What the rollout hears. The routing table stands at the foot."""
+"""Handlers of the rollout's topics. The routing table stands at the foot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, c
 __all__ = ["subscriptions"]
 
 _TOGETHER = 64
-"""Scans noted in one transaction at most, of each topic."""
+"""Events of a topic that are worked on at once, so that their scans share a transaction."""
 
 
 @consumes(SCANS_COMPLETED)
@@ -55,7 +55,7 @@ async def on_subject_erased(erased: SubjectErased, rollout: Rollout) -> None:
 
 
 def subscriptions(rollout: Rollout, record: EvidenceRecorder) -> list[Subscription]:
-    """`rollout.changed` is published through the outbox, with the state it tells of."""
+    """The routing table. `rollout.changed` is published through the outbox, in the transaction of its state."""
     return [
         bind(on_scan_completed, concurrency=_TOGETHER, record=record),
         bind(on_scan_failed, concurrency=_TOGETHER, record=record),

@@ -33,20 +33,25 @@ class HistoryEntry:
 
 
 class Transaction(Protocol):
-    """One transaction: everything in it happens, or nothing does."""
+    """State and evidence within one transaction: everything in it happens, or nothing does."""
 
-    async def first_time(self, event_id: UUID) -> bool: ...
+    async def first_time(self, event_id: UUID) -> bool:
+        """Remember an event. False when it was remembered before."""
+        ...
 
     async def trial(self) -> Trial | None:
-        """None before the first start. Within a `turn`, other replicas' turns wait until this one is over."""
+        """None before the first start. In a writing transaction, other replicas' transactions wait for its end."""
         ...
 
     async def open(self, blank: Trial) -> Trial:
-        """Begin with this state, unless another replica just began; what is in force."""
+        """Store the first state unless another replica already did; returns the one in force."""
         ...
 
     async def change(self, before: Trial, after: Trial) -> None:
-        """Store; with a new sequence also write the audit log and publish `rollout.changed`. Raises `OvertakenError`."""
+        """Store a state; with a new sequence also write the audit log and publish `rollout.changed`.
+
+        Raises `OvertakenError`.
+        """
         ...
 
     async def announce(self, trial: Trial) -> None:
@@ -64,11 +69,17 @@ class Transaction(Protocol):
         """
         ...
 
-    async def erase_scan(self, scan_id: str) -> None: ...
+    async def erase_scan(self, scan_id: str) -> None:
+        """Delete what is known of a scan, and ignore it from now on."""
+        ...
 
-    async def erase_subject(self, subject: str) -> None: ...
+    async def erase_subject(self, subject: str) -> None:
+        """Delete what is known of a subject, and ignore its scans from now on."""
+        ...
 
-    async def evidence(self, experiment: str, step: int) -> dict[Arm, ArmEvidence]: ...
+    async def evidence(self, experiment: str, step: int) -> dict[Arm, ArmEvidence]:
+        """Of both arms, without quantiles of the latency."""
+        ...
 
     async def latency_quantile(self, experiment: str, arm: Arm, percent: int) -> float | None:
         """Milliseconds, over all answered scans of the arm; None before the first."""
@@ -80,8 +91,12 @@ class Transaction(Protocol):
 
 
 class Ledger(Protocol):
-    def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
+    """Where the rollout keeps its state, its evidence and its audit log."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Commits at its end, rolls back on an error."""
+        ...
 
     def read_only(self) -> AbstractAsyncContextManager[Transaction]:
-        """A turn that only reads, and holds nobody up."""
+        """A transaction that only reads, and blocks no other one."""
         ...

@@ -1,4 +1,4 @@
-"""Versions as the trainer left them in the object store: what an operator may promote."""
+"""Model versions that the trainer wrote to the object store: what an operator may promote."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ __all__ = ["Registry", "model_of"]
 
 @dataclass(frozen=True)
 class Registry:
+    """Reads versions; only the trainer writes them."""
+
     store: ObjectStore
 
     async def report_of(self, version: str) -> ModelReport:
-        """Of a version that is whole: its report and its ONNX file are there. Raises `UnknownModelError`."""
+        """The report of a complete version, one with report and ONNX file. Raises `UnknownModelError`."""
         try:
             report = ModelReport.model_validate_json(await self.store.get(model_key(version, "report.json")))
         except ObjectNotFoundError:
             raise UnknownModelError(f"there is no model {version}; `savo models list` names those there are") from None
-        except ValidationError as flaw:
-            raise UnknownModelError(f"the report of {version} cannot be read ({flaw.error_count()} flaws): register the model again") from None
+        except ValidationError as error:
+            raise UnknownModelError(f"the report of {version} cannot be read ({error.error_count()} errors): register the model again") from None
         if await self.store.head(model_key(version, "model.onnx")) is None:
             raise UnknownModelError(f"{version} has a report, but its model.onnx is not in the object store: register the model again")
         return report
 
 
 def model_of(report: ModelReport) -> ModelRef:
-    return ModelRef(version=report.version, key=model_key(report.version, "model.onnx"), sha256=report.onnx_sha256, classes=report.classes)
+    """The reference under which a version is served."""
+    key = model_key(report.version, "model.onnx")
+    return ModelRef(version=report.version, key=key, sha256=report.onnx_sha256, classes=report.classes)

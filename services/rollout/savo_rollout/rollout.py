@@ -1,7 +1,8 @@
-"""The rollout's use cases, each one transaction: start, meet a model, decide, apply an operator, forget.
+"""The rollout's use cases, each in one transaction: start, register a model, decide, apply a command, erase.
 
-Evidence is noted by the handlers (`noting`); decisions are made beside them by `decide`, which a worker calls after new evidence, at most four times a second:
-a breach reaches `rollout.changed` within a quarter of a second and one query over grouped values, whatever the rate of scans.
+Handlers record evidence (`evidence_recorder`). Decisions are made beside them by `Rollout.decide`, which a worker calls
+after new evidence, at most four times a second: a breach reaches `rollout.changed` within a quarter of a second and one
+query over grouped values, whatever the rate of scans.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ _HISTORY = 50
 
 @dataclass(frozen=True)
 class Rollout:
+    """The use cases on a `Ledger`. What follows from evidence is decided in `steps`, from a command in `control`.
+
+    Each method reads the state, lets a pure function make the next one, and stores it with its audit entry and its
+    event in the same transaction. Replicas may run side by side: a change that another replica overtook raises
+    `OvertakenError` and is tried again. Methods raise `DependencyDownError` while the database is away.
+    """
+
     ledger: Ledger
     registry: Registry
     policy: StepPolicy
@@ -44,7 +52,7 @@ class Rollout:
     """Called after evidence or state changed, so that `decide` comes soon."""
 
     async def start(self) -> None:
-        """Take up the state where it was, apply the settings to it, and announce it: an embedded broker has forgotten."""
+        """Apply the settings to the stored state and publish it again: an embedded broker starts empty."""
         async with self.ledger.transaction() as transaction:
             trial = await transaction.trial() or await transaction.open(Trial.blank(self.clock()))
             if changed := apply_switches(trial, self.switches, self.clock()) or self._next(trial):
@@ -54,7 +62,10 @@ class Rollout:
         self.notify()
 
     async def register(self, model: ModelRef) -> None:
-        """A registered model begins its trial, or waits for the running one's end, or for SAVO_USE_CUSTOM_VISION."""
+        """Begin the model's trial, or queue it until the running one ends or SAVO_USE_CUSTOM_VISION is true.
+
+        A model that is known already changes nothing.
+        """
         async with self.ledger.transaction() as transaction:
             trial = await self._trial(transaction)
             if not await transaction.register(model):
@@ -64,6 +75,7 @@ class Rollout:
         self.notify()
 
     async def pause_refused(self, refused: ModelRefused, event_id: UUID) -> None:
+        """Pause the candidate's trial when vision refused to load it. A repeated event changes nothing."""
         async with self.ledger.transaction() as transaction:
             trial = await self._trial(transaction)
             if await transaction.first_time(event_id) and (paused := pause_unserved(trial, refused.version, refused.replica, refused.reason, self.clock())):
@@ -71,15 +83,20 @@ class Rollout:
         self.notify()
 
     async def erase_scan(self, scan_id: str) -> None:
+        """Remove a scan from the evidence and ignore it from now on."""
         async with self.ledger.transaction() as transaction:
             await transaction.erase_scan(scan_id)
 
     async def erase_subject(self, subject: str) -> None:
+        """Remove a subject's scans from the evidence and ignore them from now on."""
         async with self.ledger.transaction() as transaction:
             await transaction.erase_subject(subject)
 
     async def decide(self) -> Trial:
-        """Look at the evidence once; gives what is in force afterwards. Raises `OvertakenError` when somebody else changed it meanwhile."""
+        """Judge the evidence once; returns the state in force afterwards.
+
+        Raises `OvertakenError` when another replica or an operator changed the state meanwhile.
+        """
         async with self.ledger.read_only() as transaction:
             trial = await transaction.trial() or Trial.blank(self.clock())
             if trial.experiment is None or not trial.is_live:
@@ -104,7 +121,11 @@ class Rollout:
         return Report.of(trial, evidence, history, self.policy, self.clock(), serving=self.switches.use_custom_vision)
 
     async def apply(self, command: Command) -> Trial:
-        """What is in force afterwards. Raises `NotPossibleError`, `UnknownModelError`, `IncompleteError`."""
+        """Apply an operator's command; returns the state in force afterwards.
+
+        Raises `NotPossibleError`, `UnknownModelError` or `IncompleteError`, and `NeedsForceError` for a model that the
+        gate or its own trial's evidence rejected.
+        """
         report = await self.registry.report_of(command.wanted_version) if command.action == "promote" else None
         async with self.ledger.transaction() as transaction:
             trial = await self._trial(transaction)
@@ -115,7 +136,7 @@ class Rollout:
         return applied
 
     async def _promote(self, transaction: Transaction, trial: Trial, command: Command, report: ModelReport) -> Trial:
-        """Repeated, it changes nothing. Its own `models.registered`, should it come later, begins no trial."""
+        """Repeated, it changes nothing. A `models.registered` of the version that comes later begins no trial."""
         against = await self._objection(transaction, report)
         if against and not command.force:
             raise NeedsForceError(f"{against}. `savo models promote {report.version} --force` makes it champion all the same")
@@ -127,7 +148,7 @@ class Rollout:
         return await self._change(transaction, trial, promoted)
 
     async def _objection(self, transaction: Transaction, report: ModelReport) -> str | None:
-        """The gate's refusal, or the evidence of its trial, with figures."""
+        """Why the version should not be champion: the gate's refusal or its trial's evidence, with figures."""
         if report.verdict != "passed":
             return f"the gate refused {report.version}: {'; '.join(report.reasons)}"
         for entry in await transaction.history(_HISTORY):
@@ -136,7 +157,10 @@ class Rollout:
         return None
 
     async def _change(self, transaction: Transaction, before: Trial, after: Trial) -> Trial:
-        """Store a change and what follows from it: after a trial's end the queued model's begins; a pin by setting holds for it too."""
+        """Store a change and what follows from it.
+
+        When a trial ends, the queued model's begins, and a pin by setting holds for that trial too.
+        """
         await transaction.change(before, after)
         if after.sequence != before.sequence:
             log.info("rollout.changed", sequence=after.sequence, state=after.state.value, share=after.share, reason=after.reason, by=after.changed_by)
