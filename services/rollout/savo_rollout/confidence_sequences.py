@@ -28,7 +28,16 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["STAKES", "WEIGHTS", "Values", "log_wealth_above", "log_wealth_below", "log_wealth_path", "lower_bound", "upper_bound"]
+__all__ = [
+    "STAKES",
+    "WEIGHTS",
+    "Values",
+    "log_wealth_above",
+    "log_wealth_below",
+    "log_wealth_path",
+    "lower_bound",
+    "upper_bound",
+]
 
 STAKES = np.array([0.04, 0.12, 0.35, 0.65, 0.98])
 """Fractions of the most that may be staked without ruin. Large ones pass a clearly good model soon, small ones notice a slight breach of a rare fault."""
@@ -49,7 +58,10 @@ class Values:
     @classmethod
     def of(cls, pairs: Iterable[tuple[float, int]]) -> Self:
         listed = list(pairs)
-        return cls(np.array([value for value, _ in listed], dtype=np.float64), np.array([count for _, count in listed], dtype=np.float64))
+        return cls(
+            np.array([value for value, _ in listed], dtype=np.float64),
+            np.array([count for _, count in listed], dtype=np.float64),
+        )
 
     @property
     def subjects(self) -> int:

@@ -31,7 +31,9 @@ class Command(BaseModel):
     action: Literal["set", "pause", "resume", "rollback", "promote", "revert"]
     share: float | None = Field(default=None, ge=0, le=1, description="With set: the candidate's share of traffic, pinned.")
     version: str | None = Field(
-        default=None, pattern=r"^v[1-9][0-9]*$", description="With promote: the new champion. With revert: a former one; none is the last."
+        default=None,
+        pattern=r"^v[1-9][0-9]*$",
+        description="With promote: the new champion. With revert: a former one; none is the last.",
     )
     force: bool = Field(default=False, description="With promote: although the gate refused it, or the evidence sent it back.")
     reason: str = Field(min_length=1, max_length=500, description="Why, for the audit log.")
@@ -79,7 +81,11 @@ def apply_command(trial: Trial, command: Command, now: datetime, model: ModelRef
         case "resume":
             return _resume(trial, command, now)
         case "rollback":
-            return replace(trial.next(RolloutState.ROLLED_BACK, command.reason, now, by=command.by), share=0.0, step_started_at=None)
+            return replace(
+                trial.next(RolloutState.ROLLED_BACK, command.reason, now, by=command.by),
+                share=0.0,
+                step_started_at=None,
+            )
 
 
 def apply_switches(trial: Trial, switches: Switches, now: datetime) -> Trial | None:
@@ -87,7 +93,12 @@ def apply_switches(trial: Trial, switches: Switches, now: datetime) -> Trial | N
     if not switches.use_custom_vision:
         return _park(trial, now) if trial.is_live else None
     if trial.candidate and trial.state is RolloutState.IDLE:
-        again = trial.next(RolloutState.RUNNING, f"SAVO_USE_CUSTOM_VISION is true again: {trial.experiment} starts over at {STEPS[0]:.0%}", now, by=SETTINGS)
+        again = trial.next(
+            RolloutState.RUNNING,
+            f"SAVO_USE_CUSTOM_VISION is true again: {trial.experiment} starts over at {STEPS[0]:.0%}",
+            now,
+            by=SETTINGS,
+        )
         trial = again.at_share(STEPS[0], now)
         return _pin_by_setting(trial, switches.pinned_share, now) or trial
     if not trial.is_live:

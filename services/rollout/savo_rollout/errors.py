@@ -14,7 +14,14 @@ from __future__ import annotations
 
 from savo_runtime.errors import RetryableError, SavoError
 
-__all__ = ["IncompleteError", "NeedsForceError", "NotPossibleError", "OvertakenError", "RolloutError", "UnknownModelError"]
+__all__ = [
+    "IncompleteError",
+    "NeedsForceError",
+    "NotPossibleError",
+    "OvertakenError",
+    "RolloutError",
+    "UnknownModelError",
+]
 
 
 class RolloutError(SavoError):

@@ -6,7 +6,15 @@ from uuid import UUID
 
 from savo_contracts.models import ModelRef, ModelRefused, ModelRegistered
 from savo_contracts.scans import ScanCompleted, ScanConfirmed, ScanErased, ScanFailed
-from savo_contracts.topics import MODELS_REFUSED, MODELS_REGISTERED, SCANS_COMPLETED, SCANS_CONFIRMED, SCANS_ERASED, SCANS_FAILED, SUBJECTS_ERASED
+from savo_contracts.topics import (
+    MODELS_REFUSED,
+    MODELS_REGISTERED,
+    SCANS_COMPLETED,
+    SCANS_CONFIRMED,
+    SCANS_ERASED,
+    SCANS_FAILED,
+    SUBJECTS_ERASED,
+)
 from savo_contracts.users import SubjectErased
 from savo_rollout.evidence import completed_scan, confirmed_scan, failed_scan
 from savo_rollout.evidence_recorder import EvidenceRecorder

@@ -87,7 +87,16 @@ class Report(BaseModel):
     history: list[HistoryReport] = Field(description="Newest first.")
 
     @classmethod
-    def of(cls, trial: Trial, evidence: Evidence, history: Sequence[HistoryEntry], policy: StepPolicy, now: datetime, *, serving: bool) -> Self:
+    def of(
+        cls,
+        trial: Trial,
+        evidence: Evidence,
+        history: Sequence[HistoryEntry],
+        policy: StepPolicy,
+        now: datetime,
+        *,
+        serving: bool,
+    ) -> Self:
         return cls(
             state=trial.state,
             sequence=trial.sequence,
@@ -114,8 +123,16 @@ class Report(BaseModel):
 def _arm(arm: Arm, trial: Trial, evidence: Evidence, gates: GatePolicy) -> ArmReport:
     here = evidence[arm]
     figures = {measure.name: _figure(measure, arm, trial, evidence, gates) for measure in gates.measures}
-    counts = {"scans": here.scans, "failed": here.failed, "confirmed": here.confirmed, "confirmed_in_step": here.confirmed_in_step}
-    own = {"answered_by_candidate": here.by_candidate, "fallback_share": here.fallback_share if arm is Arm.CANDIDATE else None}
+    counts = {
+        "scans": here.scans,
+        "failed": here.failed,
+        "confirmed": here.confirmed,
+        "confirmed_in_step": here.confirmed_in_step,
+    }
+    own = {
+        "answered_by_candidate": here.by_candidate,
+        "fallback_share": here.fallback_share if arm is Arm.CANDIDATE else None,
+    }
     return ArmReport(**counts, **own, subjects=here.subjects, figures=figures)
 
 

@@ -163,7 +163,14 @@ class Rollout:
         """
         await transaction.change(before, after)
         if after.sequence != before.sequence:
-            log.info("rollout.changed", sequence=after.sequence, state=after.state.value, share=after.share, reason=after.reason, by=after.changed_by)
+            log.info(
+                "rollout.changed",
+                sequence=after.sequence,
+                state=after.state.value,
+                share=after.share,
+                reason=after.reason,
+                by=after.changed_by,
+            )
         follow_up = self._next(after) or (apply_switches(after, self.switches, self.clock()) if _has_begun(before, after) else None)
         return await self._change(transaction, after, follow_up) if follow_up else after
 

@@ -11,16 +11,36 @@ __all__ = ["RolloutSettings"]
 
 
 class RolloutSettings(RuntimeSettings):
-    use_custom_vision: bool = Field(False, validation_alias="SAVO_USE_CUSTOM_VISION", description="Let trained models answer scans; false is a share of 0.")
-    pinned_share: float | None = Field(
-        None, ge=0, le=1, validation_alias="SAVO_CUSTOM_VISION_ROLLOUT", description="Candidate's share of traffic, pinned; unset lets the evidence decide."
+    use_custom_vision: bool = Field(
+        False,
+        validation_alias="SAVO_USE_CUSTOM_VISION",
+        description="Let trained models answer scans; false is a share of 0.",
     )
-    min_confirmed: int = Field(200, ge=1, validation_alias="SAVO_ROLLOUT_MIN_CONFIRMED", description="Confirmed scans in each arm before a step.")
+    pinned_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        validation_alias="SAVO_CUSTOM_VISION_ROLLOUT",
+        description="Candidate's share of traffic, pinned; unset lets the evidence decide.",
+    )
+    min_confirmed: int = Field(
+        200,
+        ge=1,
+        validation_alias="SAVO_ROLLOUT_MIN_CONFIRMED",
+        description="Confirmed scans in each arm before a step.",
+    )
     min_days_per_step: float = Field(
-        7.0, ge=0, validation_alias="SAVO_ROLLOUT_MIN_DAYS_PER_STEP", description="Days in a step before the next one; fractions are allowed."
+        7.0,
+        ge=0,
+        validation_alias="SAVO_ROLLOUT_MIN_DAYS_PER_STEP",
+        description="Days in a step before the next one; fractions are allowed.",
     )
     target_accuracy: float = Field(
-        ACCURACY.target, gt=0, lt=1, validation_alias="SAVO_ROLLOUT_MIN_ACCURACY", description="The candidate's accuracy must be above this."
+        ACCURACY.target,
+        gt=0,
+        lt=1,
+        validation_alias="SAVO_ROLLOUT_MIN_ACCURACY",
+        description="The candidate's accuracy must be above this.",
     )
     target_correction_rate: float = Field(
         CORRECTION_RATE.target,
@@ -30,10 +50,17 @@ class RolloutSettings(RuntimeSettings):
         description="The candidate's correction rate must be below this.",
     )
     target_latency_ms: float = Field(
-        LATENCY.target, gt=0, validation_alias="SAVO_ROLLOUT_MAX_P95_MS", description="95 % of the candidate's scans must be faster, milliseconds."
+        LATENCY.target,
+        gt=0,
+        validation_alias="SAVO_ROLLOUT_MAX_P95_MS",
+        description="95 % of the candidate's scans must be faster, milliseconds.",
     )
     target_cost_usd: float = Field(
-        COST.target, gt=0, lt=1.5, validation_alias="SAVO_ROLLOUT_MAX_COST_USD", description="The candidate's mean cost of a scan must be below this."
+        COST.target,
+        gt=0,
+        lt=1.5,
+        validation_alias="SAVO_ROLLOUT_MAX_COST_USD",
+        description="The candidate's mean cost of a scan must be below this.",
     )
     failure_limit: float = Field(
         FAILURES.target,
@@ -43,7 +70,11 @@ class RolloutSettings(RuntimeSettings):
         description="More failed scans than this are a breach, unless the baseline fails as often.",
     )
     alpha: float = Field(
-        0.05, gt=0, le=0.5, validation_alias="SAVO_ROLLOUT_ALPHA", description="Probability that a bad candidate climbs the whole ladder, at most."
+        0.05,
+        gt=0,
+        le=0.5,
+        validation_alias="SAVO_ROLLOUT_ALPHA",
+        description="Probability that a bad candidate climbs the whole ladder, at most.",
     )
 
     @property

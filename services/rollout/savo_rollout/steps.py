@@ -14,7 +14,17 @@ from savo_rollout.evidence import ArmEvidence
 from savo_rollout.gates import GatePolicy, Verdict, verdict
 from savo_rollout.state import Trial
 
-__all__ = ["Evidence", "StepPolicy", "admit", "begin", "begin_queued", "decide", "pause_unserved", "rung_of", "waiting_for"]
+__all__ = [
+    "Evidence",
+    "StepPolicy",
+    "admit",
+    "begin",
+    "begin_queued",
+    "decide",
+    "pause_unserved",
+    "rung_of",
+    "waiting_for",
+]
 
 Evidence = Mapping[Arm, ArmEvidence]
 
@@ -40,7 +50,11 @@ def admit(trial: Trial, model: ModelRef, now: datetime) -> Trial:
 def begin(trial: Trial, model: ModelRef, now: datetime) -> Trial:
     """Open the experiment named after the candidate's version."""
     against = trial.champion.version if trial.champion else "the vision provider"
-    begun = trial.next(RolloutState.RUNNING, f"{model.version} begins its trial against {against} at {STEPS[0]:.0%} of the traffic", now)
+    begun = trial.next(
+        RolloutState.RUNNING,
+        f"{model.version} begins its trial against {against} at {STEPS[0]:.0%} of the traffic",
+        now,
+    )
     return replace(begun, candidate=model, step=0).at_share(STEPS[0], now)
 
 

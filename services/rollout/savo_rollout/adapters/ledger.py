@@ -43,7 +43,18 @@ _ValueRows = defaultdict[tuple[str, str, str], list[ValueRow]]
 
 _MEASURES = {measure.name: measure for measure in MEASURES}
 
-_SUMS = ("scans", "failed", "confirmed", "edited", "kept", "counted", "subjects", "cost_usd", "by_candidate", "confirmed_in_step")
+_SUMS = (
+    "scans",
+    "failed",
+    "confirmed",
+    "edited",
+    "kept",
+    "counted",
+    "subjects",
+    "cost_usd",
+    "by_candidate",
+    "confirmed_in_step",
+)
 
 
 @dataclass(frozen=True)
@@ -101,12 +112,23 @@ class SqlTransaction:
         await self._session.flush()
 
     async def _audit(self, before: Trial, after: Trial) -> None:
-        write = partial(audit, partial(self._outbox.add, self._session), by=after.changed_by, reason=after.reason, at=after.changed_at)
+        write = partial(
+            audit,
+            partial(self._outbox.add, self._session),
+            by=after.changed_by,
+            reason=after.reason,
+            at=after.changed_at,
+        )
         if _share(before) != _share(after):
             await write("share.changed", about="vision", before=_share(before), after=_share(after))
         for old, new in zip(aliases_of(before), aliases_of(after), strict=True):
             if old.version != new.version:
-                await write("alias.moved", about=f"models:/ingredients@{new.alias}", before={"version": old.version}, after={"version": new.version})
+                await write(
+                    "alias.moved",
+                    about=f"models:/ingredients@{new.alias}",
+                    before={"version": old.version},
+                    after={"version": new.version},
+                )
 
     async def _swap(self, before: Trial, after: Trial) -> None:
         statement = update(TrialRow).where(TrialRow.id == _THE_ONE, TrialRow.version == self._version).values(version=self._version + 1, **_columns(after))
@@ -149,7 +171,10 @@ class SqlTransaction:
 
     async def _not_erased(self, scans: Sequence[EndedScan | ConfirmedScan]) -> list[EndedScan | ConfirmedScan]:
         ids, subjects = {scan.scan_id for scan in scans}, {scan.subject for scan in scans}
-        matches = or_(and_(ErasedRow.kind == "scan", ErasedRow.id.in_(ids)), and_(ErasedRow.kind == "subject", ErasedRow.id.in_(subjects)))
+        matches = or_(
+            and_(ErasedRow.kind == "scan", ErasedRow.id.in_(ids)),
+            and_(ErasedRow.kind == "subject", ErasedRow.id.in_(subjects)),
+        )
         erased = {(row.kind, row.id) for row in await self._session.execute(select(ErasedRow.kind, ErasedRow.id).where(matches))}
         return [scan for scan in scans if ("scan", scan.scan_id) not in erased and ("subject", scan.subject) not in erased]
 
@@ -239,14 +264,36 @@ class SqlTransaction:
 
 
 def _new_row(scan: EndedScan | ConfirmedScan, step: int) -> ScanRow:
-    nothing_yet = {"ended": False, "failed": False, "cost_usd": 0.0, "by_candidate": False, "revision": 0, "kept": 0, "counted": 0, "edited": False}
-    return ScanRow(scan_id=scan.scan_id, subject=scan.subject, experiment=scan.experiment, arm=scan.arm.value, step=step, **nothing_yet)
+    nothing_yet = {
+        "ended": False,
+        "failed": False,
+        "cost_usd": 0.0,
+        "by_candidate": False,
+        "revision": 0,
+        "kept": 0,
+        "counted": 0,
+        "edited": False,
+    }
+    return ScanRow(
+        scan_id=scan.scan_id,
+        subject=scan.subject,
+        experiment=scan.experiment,
+        arm=scan.arm.value,
+        step=step,
+        **nothing_yet,
+    )
 
 
 def _write_half(scan: EndedScan | ConfirmedScan, row: ScanRow) -> bool:
     """Write the scan's own half of the row; False for a confirmation that is older than the one known."""
     if isinstance(scan, EndedScan):
-        row.ended, row.failed, row.latency_ms, row.cost_usd, row.by_candidate = True, scan.failed, scan.latency_ms, scan.cost_usd, scan.by_candidate
+        row.ended, row.failed, row.latency_ms, row.cost_usd, row.by_candidate = (
+            True,
+            scan.failed,
+            scan.latency_ms,
+            scan.cost_usd,
+            scan.by_candidate,
+        )
         return True
     if scan.revision < row.revision:
         return False
@@ -255,7 +302,13 @@ def _write_half(scan: EndedScan | ConfirmedScan, row: ScanRow) -> bool:
 
 
 def _value_key(scan: EndedScan | ConfirmedScan, step: int, measure: Measure) -> dict[str, Any]:
-    return {"experiment": scan.experiment, "arm": scan.arm.value, "step": step, "measure": measure.name, "subject": scan.subject}
+    return {
+        "experiment": scan.experiment,
+        "arm": scan.arm.value,
+        "step": step,
+        "measure": measure.name,
+        "subject": scan.subject,
+    }
 
 
 def _by_arm(histograms: dict[tuple[Arm, Measure], list[tuple[float, int]]]) -> dict[Arm, dict[Measure, Values]]:

@@ -8,7 +8,14 @@ from sqlalchemy import Table
 
 from savo_contracts.models import ModelRef, ModelRegistered
 from savo_contracts.scans import ScanCompleted, ScanConfirmed, ScanErased, ScanFailed
-from savo_contracts.topics import MODELS_REGISTERED, SCANS_COMPLETED, SCANS_CONFIRMED, SCANS_ERASED, SCANS_FAILED, SUBJECTS_ERASED
+from savo_contracts.topics import (
+    MODELS_REGISTERED,
+    SCANS_COMPLETED,
+    SCANS_CONFIRMED,
+    SCANS_ERASED,
+    SCANS_FAILED,
+    SUBJECTS_ERASED,
+)
 from savo_contracts.users import SubjectErased
 from savo_rollout.adapters.ledger import SqlLedger
 from savo_rollout.adapters.tables import Base, ErasedRow, ModelRow, ScanRow, TrialRow, ValueRow
