@@ -33,7 +33,7 @@ class Aliases:
             await self._move(alias)
 
     async def _move(self, alias: Alias) -> None:
-        """Compare and swap until it succeeds. A document that is younger than ours comes from a newer state and stays."""
+        """Compare and swap until it succeeds. A document younger than ours comes from a newer state and stays."""
         while True:
             current, etag = await self._read(alias.alias)
             if current and (current.version == alias.version or current.moved_at > alias.moved_at):

@@ -40,4 +40,10 @@ def build(settings: RolloutSettings, runtime: Runtime) -> Service:
     )
 
 
-DEFINITION = ServiceDefinition("rollout", RolloutSettings, build, migrations="savo_rollout.migrations", projection=PROJECTION)
+DEFINITION = ServiceDefinition(
+    "rollout",
+    RolloutSettings,
+    build,
+    migrations="savo_rollout.migrations",
+    projection=PROJECTION,
+)

@@ -29,13 +29,21 @@ class Command(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     action: Literal["set", "pause", "resume", "rollback", "promote", "revert"]
-    share: float | None = Field(default=None, ge=0, le=1, description="With set: the candidate's share of traffic, pinned.")
+    share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="With set: the candidate's share of traffic, pinned.",
+    )
     version: str | None = Field(
         default=None,
         pattern=r"^v[1-9][0-9]*$",
         description="With promote: the new champion. With revert: a former one; none is the last.",
     )
-    force: bool = Field(default=False, description="With promote: although the gate refused it, or the evidence sent it back.")
+    force: bool = Field(
+        default=False,
+        description="With promote: although the gate refused it, or the evidence sent it back.",
+    )
     reason: str = Field(min_length=1, max_length=500, description="Why, for the audit log.")
     by: str = Field(min_length=1, max_length=120, description="Who, for the audit log.")
 
@@ -130,16 +138,19 @@ def _on_the_ladder(trial: Trial, now: datetime) -> Trial:
 
 
 def _park(trial: Trial, now: datetime) -> Trial:
-    parked = trial.next(RolloutState.IDLE, f"SAVO_USE_CUSTOM_VISION is false: {trial.experiment} has no traffic", now, by=SETTINGS)
+    reason = f"SAVO_USE_CUSTOM_VISION is false: {trial.experiment} has no traffic"
+    parked = trial.next(RolloutState.IDLE, reason, now, by=SETTINGS)
     return replace(parked, share=0.0, step_started_at=None)
 
 
 def _pin_by_setting(trial: Trial, share: float | None, now: datetime) -> Trial | None:
     pinned_by_setting = trial.state is RolloutState.PINNED and trial.changed_by == SETTINGS
     if share is None:
-        lifted = trial.next(RolloutState.RUNNING, "SAVO_CUSTOM_VISION_ROLLOUT is unset: the automation goes on", now, by=SETTINGS)
+        reason = "SAVO_CUSTOM_VISION_ROLLOUT is unset: the automation goes on"
+        lifted = trial.next(RolloutState.RUNNING, reason, now, by=SETTINGS)
         return _on_the_ladder(lifted, now) if pinned_by_setting else None
     if pinned_by_setting and trial.share == share:
         return None
-    pinned = trial.next(RolloutState.PINNED, f"SAVO_CUSTOM_VISION_ROLLOUT={share:g}: pinned, the automation rests", now, by=SETTINGS)
+    reason = f"SAVO_CUSTOM_VISION_ROLLOUT={share:g}: pinned, the automation rests"
+    pinned = trial.next(RolloutState.PINNED, reason, now, by=SETTINGS)
     return pinned if share == trial.share else pinned.at_share(share, now)

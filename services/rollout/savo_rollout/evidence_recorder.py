@@ -4,7 +4,8 @@ Under load, a transaction for each event would cost more than everything else he
 the handler that holds the lock writes all that are queued. Each handler returns only after its own scan is committed,
 so a consumer's offset is still committed last.
 
-Recording a scan twice changes nothing (it is keyed by scan id, a confirmation also by revision), so no event id is kept.
+Recording a scan twice changes nothing (it is keyed by scan id, a confirmation also by revision), so no event id is
+kept.
 """
 
 from __future__ import annotations

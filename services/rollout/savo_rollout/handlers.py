@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from savo_contracts.models import ModelRef, ModelRefused, ModelRegistered
+from savo_contracts.models import ModelRefused, ModelRegistered
 from savo_contracts.scans import ScanCompleted, ScanConfirmed, ScanErased, ScanFailed
 from savo_contracts.topics import (
     MODELS_REFUSED,
@@ -18,6 +18,7 @@ from savo_contracts.topics import (
 from savo_contracts.users import SubjectErased
 from savo_rollout.evidence import completed_scan, confirmed_scan, failed_scan
 from savo_rollout.evidence_recorder import EvidenceRecorder
+from savo_rollout.registry import registered_model
 from savo_rollout.rollout import Rollout
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
 
@@ -44,7 +45,7 @@ async def on_scan_confirmed(confirmed: ScanConfirmed, record: EvidenceRecorder) 
 
 @consumes(MODELS_REGISTERED)
 async def on_model_registered(registered: ModelRegistered, rollout: Rollout) -> None:
-    await rollout.register(ModelRef(version=registered.version, key=registered.key, sha256=registered.sha256, classes=registered.classes))
+    await rollout.register(registered_model(registered))
 
 
 @consumes(MODELS_REFUSED)

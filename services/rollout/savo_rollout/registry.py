@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from savo_contracts.documents import ModelReport, model_key
-from savo_contracts.models import ModelRef
+from savo_contracts.models import ModelRef, ModelRegistered
 from savo_rollout.errors import UnknownModelError
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 
-__all__ = ["Registry", "model_of"]
+__all__ = ["Registry", "model_of", "registered_model"]
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,11 @@ class Registry:
         except ObjectNotFoundError:
             raise UnknownModelError(f"there is no model {version}; `savo models list` names those there are") from None
         except ValidationError as error:
-            raise UnknownModelError(f"the report of {version} cannot be read ({error.error_count()} errors): register the model again") from None
+            problem = f"the report of {version} cannot be read ({error.error_count()} errors)"
+            raise UnknownModelError(f"{problem}: register the model again") from None
         if await self.store.head(model_key(version, "model.onnx")) is None:
-            raise UnknownModelError(f"{version} has a report, but its model.onnx is not in the object store: register the model again")
+            problem = f"{version} has a report, but its model.onnx is not in the object store"
+            raise UnknownModelError(f"{problem}: register the model again")
         return report
 
 
@@ -37,3 +39,8 @@ def model_of(report: ModelReport) -> ModelRef:
     """The reference under which a version is served."""
     key = model_key(report.version, "model.onnx")
     return ModelRef(version=report.version, key=key, sha256=report.onnx_sha256, classes=report.classes)
+
+
+def registered_model(event: ModelRegistered) -> ModelRef:
+    """The same of a registration's event."""
+    return ModelRef(version=event.version, key=event.key, sha256=event.sha256, classes=event.classes)

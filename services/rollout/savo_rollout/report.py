@@ -13,7 +13,6 @@ from savo_contracts.measures import Measure
 from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutState
 from savo_contracts.scans import Arm
-from savo_rollout.evidence import ArmEvidence
 from savo_rollout.gates import GatePolicy, Verdict, figure
 from savo_rollout.ports import HistoryEntry
 from savo_rollout.state import Trial
@@ -44,7 +43,9 @@ class ArmReport(BaseModel):
     confirmed_in_step: int
     subjects: int
     answered_by_candidate: int = Field(description="Scans that the candidate itself answered, without falling back.")
-    fallback_share: float | None = Field(description="Of the candidate's answered scans, those that fell back; None for the baseline and before the first.")
+    fallback_share: float | None = Field(
+        description="Of the candidate's answered scans, those that fell back; None for the baseline and before the first.",
+    )
     figures: dict[str, FigureReport] = Field(description="By the measure's name; in JSON these keys are the arm's own.")
 
     @model_serializer(mode="wrap")
@@ -55,6 +56,8 @@ class ArmReport(BaseModel):
 
 
 class HistoryReport(BaseModel):
+    """One line of the audit log."""
+
     sequence: int
     at: datetime
     by: str
@@ -66,6 +69,8 @@ class HistoryReport(BaseModel):
 
 
 class Report(BaseModel):
+    """The answer of GET /rollout."""
+
     state: RolloutState
     sequence: int
     experiment: str | None
@@ -73,7 +78,9 @@ class Report(BaseModel):
     candidate: ModelRef | None
     champion: ModelRef | None
     queued: ModelRef | None
-    former: list[str] = Field(description="Versions that were champion before, the last one first: where a revert leads.")
+    former: list[str] = Field(
+        description="Versions that were champion before, the last one first: where a revert leads.",
+    )
     serving: bool = Field(description="SAVO_USE_CUSTOM_VISION: whether trained models answer at all.")
     reason: str
     changed_by: str
@@ -137,13 +144,13 @@ def _arm(arm: Arm, trial: Trial, evidence: Evidence, gates: GatePolicy) -> ArmRe
 
 
 def _figure(measure: Measure, arm: Arm, trial: Trial, evidence: Evidence, gates: GatePolicy) -> FigureReport:
-    here: ArmEvidence = evidence[arm]
-    seen = figure(measure, here, gates, rung=rung_of(trial.share), step=max(1, trial.step), baseline=evidence[Arm.BASELINE])
-    known = seen.subjects > 0
+    place = {"rung": rung_of(trial.share), "step": max(1, trial.step)}
+    found = figure(measure, evidence[arm], gates, baseline=evidence[Arm.BASELINE], **place)
+    known = found.subjects > 0
     return FigureReport(
-        estimate=seen.estimate,
-        lower=round(seen.lower, 6) if known else None,
-        upper=round(seen.upper, 6) if known else None,
-        target=seen.target,
-        verdict=seen.verdict if arm is Arm.CANDIDATE else None,
+        estimate=found.estimate,
+        lower=round(found.lower, 6) if known else None,
+        upper=round(found.upper, 6) if known else None,
+        target=found.target,
+        verdict=found.verdict if arm is Arm.CANDIDATE else None,
     )

@@ -70,15 +70,17 @@ class Rollout:
             trial = await self._trial(transaction)
             if not await transaction.register(model):
                 return
-            admitted = admit(trial, model, self.clock()) if self.switches.use_custom_vision else _with_queued(trial, model)
-            await self._change(transaction, trial, admitted)
+            may_begin = self.switches.use_custom_vision
+            after = admit(trial, model, self.clock()) if may_begin else _with_queued(trial, model)
+            await self._change(transaction, trial, after)
         self.notify()
 
     async def pause_refused(self, refused: ModelRefused, event_id: UUID) -> None:
         """Pause the candidate's trial when vision refused to load it. A repeated event changes nothing."""
         async with self.ledger.transaction() as transaction:
             trial = await self._trial(transaction)
-            if await transaction.first_time(event_id) and (paused := pause_unserved(trial, refused.version, refused.replica, refused.reason, self.clock())):
+            paused = pause_unserved(trial, refused.version, refused.replica, refused.reason, self.clock())
+            if await transaction.first_time(event_id) and paused:
                 await self._change(transaction, trial, paused)
         self.notify()
 
@@ -129,9 +131,10 @@ class Rollout:
         report = await self.registry.report_of(command.wanted_version) if command.action == "promote" else None
         async with self.ledger.transaction() as transaction:
             trial = await self._trial(transaction)
-            applied = await (
-                self._promote(transaction, trial, command, report) if report else self._change(transaction, trial, apply_command(trial, command, self.clock()))
-            )
+            if report:
+                applied = await self._promote(transaction, trial, command, report)
+            else:
+                applied = await self._change(transaction, trial, apply_command(trial, command, self.clock()))
         self.notify()
         return applied
 
@@ -139,7 +142,8 @@ class Rollout:
         """Repeated, it changes nothing. A `models.registered` of the version that comes later begins no trial."""
         against = await self._objection(transaction, report)
         if against and not command.force:
-            raise NeedsForceError(f"{against}. `savo models promote {report.version} --force` makes it champion all the same")
+            command_line = f"savo models promote {report.version} --force"
+            raise NeedsForceError(f"{against}. `{command_line}` makes it champion all the same")
         reason = f"{command.reason} (by force: {against})" if against else command.reason
         promoted = apply_command(trial, command.model_copy(update={"reason": reason}), self.clock(), model_of(report))
         if promoted is trial:
@@ -152,7 +156,8 @@ class Rollout:
         if report.verdict != "passed":
             return f"the gate refused {report.version}: {'; '.join(report.reasons)}"
         for entry in await transaction.history(_HISTORY):
-            if entry.experiment == report.version and entry.state == RolloutState.ROLLED_BACK and entry.by == AUTOMATION:
+            sent_back = entry.state == RolloutState.ROLLED_BACK and entry.by == AUTOMATION
+            if entry.experiment == report.version and sent_back:
                 return f"the evidence of its trial sent {report.version} back: {entry.reason}"
         return None
 
@@ -171,7 +176,9 @@ class Rollout:
                 reason=after.reason,
                 by=after.changed_by,
             )
-        follow_up = self._next(after) or (apply_switches(after, self.switches, self.clock()) if _has_begun(before, after) else None)
+        follow_up = self._next(after)
+        if follow_up is None and _has_begun(before, after):
+            follow_up = apply_switches(after, self.switches, self.clock())
         return await self._change(transaction, after, follow_up) if follow_up else after
 
     def _next(self, trial: Trial) -> Trial | None:

@@ -67,7 +67,14 @@ class Trial:
 
     def next(self, state: RolloutState, reason: str, now: datetime, *, by: str = AUTOMATION) -> Trial:
         """The same trial in another state."""
-        return replace(self, sequence=self.sequence + 1, state=state, reason=reason[:_REASON_LIMIT], changed_by=by, changed_at=now)
+        return replace(
+            self,
+            sequence=self.sequence + 1,
+            state=state,
+            reason=reason[:_REASON_LIMIT],
+            changed_by=by,
+            changed_at=now,
+        )
 
     def with_champion(self, model: ModelRef) -> Trial:
         """With another champion; the one before is kept in `former`. Used with `next`."""

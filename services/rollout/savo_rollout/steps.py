@@ -66,7 +66,10 @@ def begin_queued(trial: Trial, now: datetime) -> Trial | None:
 
 
 def pause_unserved(trial: Trial, version: str, replica: str, reason: str, now: datetime) -> Trial | None:
-    """A vision replica would not load the candidate. Not serving is no evidence: the ladder stands still until an operator resumes it."""
+    """Pause the trial of a candidate that a vision replica refused to load, until an operator resumes it.
+
+    Not serving is no evidence against the model. None when it is not the running trial's candidate.
+    """
     if trial.state is not RolloutState.RUNNING or trial.experiment != version:
         return None
     return trial.next(RolloutState.PAUSED, f"{replica} does not serve {version}: {reason}", now)
@@ -85,7 +88,7 @@ def decide(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) 
 
 
 def waiting_for(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> list[str]:
-    """What stands between this step and the next, in words."""
+    """What is missing for the next step, as phrases for people."""
     match trial.state:
         case RolloutState.RUNNING:
             return _missing(trial, evidence, policy, _verdicts(trial, evidence, policy), now)
@@ -109,7 +112,13 @@ def _verdicts(trial: Trial, evidence: Evidence, policy: StepPolicy) -> dict[Meas
     return {measure: verdict(measure, candidate, gates, baseline=baseline, **place) for measure in gates.measures}
 
 
-def _missing(trial: Trial, evidence: Evidence, policy: StepPolicy, verdicts: Mapping[Measure, Verdict], now: datetime) -> list[str]:
+def _missing(
+    trial: Trial,
+    evidence: Evidence,
+    policy: StepPolicy,
+    verdicts: Mapping[Measure, Verdict],
+    now: datetime,
+) -> list[str]:
     needs = []
     for arm in (Arm.CANDIDATE, Arm.BASELINE) if trial.share < 1.0 else (Arm.CANDIDATE,):
         lacking = policy.min_confirmed - evidence[arm].confirmed_in_step
@@ -118,13 +127,14 @@ def _missing(trial: Trial, evidence: Evidence, policy: StepPolicy, verdicts: Map
     left = (trial.step_started_at or now) + timedelta(days=policy.min_days) - now
     if left > timedelta(0):
         needs.append(f"{left / timedelta(days=1):.1f} more days in this step")
-    needs += [f"certainty about the {measure.title}" for measure, answer in verdicts.items() if answer is Verdict.UNDECIDED]
-    return needs
+    undecided = (measure for measure, answer in verdicts.items() if answer is Verdict.UNDECIDED)
+    return needs + [f"certainty about the {measure.title}" for measure in undecided]
 
 
 def _climb(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> Trial:
     share = next(step for step in STEPS if step > trial.share)
-    reason = f"{trial.experiment} from {trial.share:.0%} to {share:.0%}: {_report(evidence[Arm.CANDIDATE], policy.gates)}"
+    report = _report(evidence[Arm.CANDIDATE], policy.gates)
+    reason = f"{trial.experiment} from {trial.share:.0%} to {share:.0%}: {report}"
     return trial.next(RolloutState.RUNNING, reason, now).at_share(share, now)
 
 
@@ -136,16 +146,18 @@ def _promote(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime
 
 
 def _roll_back(trial: Trial, evidence: Evidence, policy: StepPolicy, broken: list[Measure], now: datetime) -> Trial:
-    candidate = evidence[Arm.CANDIDATE]
-    flaws = ", ".join(f"{measure.title} surely misses {measure.text(policy.gates.target(measure))}" for measure in broken)
-    reason = f"{trial.experiment} back to 0 at {trial.share:.0%}: {flaws}; {_report(candidate, policy.gates)}"
+    gates = policy.gates
+    missed = ", ".join(f"{measure.title} surely misses {measure.text(gates.target(measure))}" for measure in broken)
+    report = _report(evidence[Arm.CANDIDATE], gates)
+    reason = f"{trial.experiment} back to 0 at {trial.share:.0%}: {missed}; {report}"
     return replace(trial.next(RolloutState.ROLLED_BACK, reason, now), share=0.0, step_started_at=None)
 
 
 def _report(arm: ArmEvidence, gates: GatePolicy) -> str:
     estimates = ((measure, arm.estimate(measure)) for measure in gates.measures)
     figures = [f"{measure.title} {measure.text(value)}" for measure, value in estimates if value is not None]
-    return f"{', '.join(figures)} over {arm.confirmed} confirmed of {arm.scans} scans by {arm.subjects} subjects (α {gates.alpha:g})"
+    scans = f"{arm.confirmed} confirmed of {arm.scans} scans by {arm.subjects} subjects"
+    return f"{', '.join(figures)} over {scans} (α {gates.alpha:g})"
 
 
 def _number(model: ModelRef) -> int:

@@ -19,22 +19,24 @@ __all__ = ["rollout_app"]
 
 
 def rollout_app(rollout: Rollout) -> Starlette:
+    """Problems: 404 model-unknown, 409 not-possible, 409 model-refused, 422 invalid-command."""
+
     async def show(_request: Request) -> Response:
         return await _report(rollout)
 
     async def command(request: Request) -> Response:
         try:
             await rollout.apply(Command.model_validate_json(await request.body()))
-        except ValidationError as flaws:
-            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-command", validation_message(flaws))
-        except IncompleteError as flaw:
-            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-command", str(flaw))
-        except UnknownModelError as flaw:
-            return problem(HTTPStatus.NOT_FOUND, "model-unknown", str(flaw))
-        except NeedsForceError as refusal:
-            return problem(HTTPStatus.CONFLICT, "model-refused", str(refusal))
-        except NotPossibleError as refusal:
-            return problem(HTTPStatus.CONFLICT, "not-possible", str(refusal))
+        except ValidationError as error:
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-command", validation_message(error))
+        except IncompleteError as error:
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-command", str(error))
+        except UnknownModelError as error:
+            return problem(HTTPStatus.NOT_FOUND, "model-unknown", str(error))
+        except NeedsForceError as error:
+            return problem(HTTPStatus.CONFLICT, "model-refused", str(error))
+        except NotPossibleError as error:
+            return problem(HTTPStatus.CONFLICT, "not-possible", str(error))
         return await _report(rollout)
 
     return Starlette(routes=[Route("/rollout", show, methods=["GET"]), Route("/rollout", command, methods=["PUT"])])

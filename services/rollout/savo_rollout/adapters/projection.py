@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Table
 
-from savo_contracts.models import ModelRef, ModelRegistered
+from savo_contracts.models import ModelRegistered
 from savo_contracts.scans import ScanCompleted, ScanConfirmed, ScanErased, ScanFailed
 from savo_contracts.topics import (
     MODELS_REGISTERED,
@@ -21,6 +21,7 @@ from savo_rollout.adapters.ledger import SqlLedger
 from savo_rollout.adapters.tables import Base, ErasedRow, ModelRow, ScanRow, TrialRow, ValueRow
 from savo_rollout.evidence import ConfirmedScan, EndedScan, completed_scan, confirmed_scan, failed_scan
 from savo_rollout.gates import GatePolicy
+from savo_rollout.registry import registered_model
 from savo_rollout.settings import RolloutSettings
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
 from savo_runtime.projection import Fold, ProjectedTable, Projection
@@ -31,7 +32,11 @@ __all__ = ["PROJECTION"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """Figures into the rows that are there; a scan that is not there and belongs to the running trial is noted in its present step."""
+    """Rebuilds the rows of scans.
+
+    A scan that has its row gets its figures again; one that has none and belongs to the running trial is recorded in
+    the trial's present step.
+    """
 
     ledger: SqlLedger
     policy: GatePolicy
@@ -65,7 +70,7 @@ async def on_confirmed(confirmed: ScanConfirmed, evidence: Evidence) -> None:
 @consumes(MODELS_REGISTERED)
 async def on_registered(registered: ModelRegistered, evidence: Evidence) -> None:
     async with evidence.ledger.transaction() as transaction:
-        await transaction.register(ModelRef(version=registered.version, key=registered.key, sha256=registered.sha256, classes=registered.classes))
+        await transaction.register(registered_model(registered))
 
 
 @consumes(SCANS_ERASED)

@@ -21,7 +21,10 @@ class TrialRow(Base):
     __tablename__ = "trial"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    version: Mapped[int] = mapped_column(Integer, comment="Counts every write; guards against two replicas deciding at once.")
+    version: Mapped[int] = mapped_column(
+        Integer,
+        comment="Counts every write; guards against two replicas deciding at once.",
+    )
     sequence: Mapped[int] = mapped_column(Integer)
     state: Mapped[str] = mapped_column(String(20))
     share: Mapped[float] = mapped_column(Float)
@@ -33,7 +36,10 @@ class TrialRow(Base):
     candidate: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     champion: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     queued: Mapped[dict[str, Any] | None] = mapped_column(JSON)
-    former: Mapped[list[dict[str, Any]]] = mapped_column(JSON, comment="Champions before the present one, the last of them last.")
+    former: Mapped[list[dict[str, Any]]] = mapped_column(
+        JSON,
+        comment="Champions before the present one, the last of them last.",
+    )
 
 
 class HistoryRow(Base):
@@ -95,7 +101,10 @@ class ValueRow(Base):
     subject: Mapped[str] = mapped_column(String(64), primary_key=True)
     scan_id: Mapped[str] = mapped_column(String(64))
     value: Mapped[float] = mapped_column(Float)
-    first: Mapped[bool] = mapped_column(Boolean, comment="The subject's first value of this measure in the whole experiment.")
+    first: Mapped[bool] = mapped_column(
+        Boolean,
+        comment="The subject's first value of this measure in the whole experiment.",
+    )
 
 
 class ErasedRow(Base):
