@@ -37,10 +37,9 @@ def revert(trial: Trial, version: str | None, reason: str, by: str, now: datetim
         return _in_force(replace(trial, champion=before, former=trial.former[:-1]), reason, by, now)
     place = max((index for index, entry in enumerate(trial.former) if entry.version == version), default=None)
     if place is None:
-        there = ", ".join(dict.fromkeys(entry.version for entry in reversed(trial.former))) or "none"
-        raise NotPossibleError(
-            f"{version} was not champion before {trial.champion.version} (those that were: {there}); `savo models promote` takes any version"
-        )
+        former = ", ".join(dict.fromkeys(entry.version for entry in reversed(trial.former))) or "none"
+        refusal = f"{version} was not champion before {trial.champion.version} (those that were: {former})"
+        raise NotPossibleError(f"{refusal}; `savo models promote` takes any version")
     return _in_force(replace(trial, champion=trial.former[place], former=trial.former[:place]), reason, by, now)
 
 

@@ -44,7 +44,7 @@ class ArmReport(BaseModel):
     subjects: int
     answered_by_candidate: int = Field(description="Scans that the candidate itself answered, without falling back.")
     fallback_share: float | None = Field(
-        description="Of the candidate's answered scans, those that fell back; None for the baseline and before the first.",
+        description="Of the candidate's answered scans, those that fell back; None for the baseline and before any.",
     )
     figures: dict[str, FigureReport] = Field(description="By the measure's name; in JSON these keys are the arm's own.")
 
