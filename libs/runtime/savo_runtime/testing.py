@@ -18,8 +18,9 @@ from sqlalchemy import Connection, MetaData, event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import Event, derived_id
-from savo_contracts.topics import topic_of
+from savo_contracts.topics import SERVICES, TOPICS, topic_of
 from savo_runtime.database import Database
+from savo_runtime.messaging.publishing.declared_topics import check_declared
 from savo_runtime.messaging.publishing.outbox import Outbox
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.runtime import Runtime
@@ -133,12 +134,18 @@ class RecordingPublisher:
 
 
 class RecordingOutbox:
-    """Keeps the events of transactions that were committed; those of a rolled-back one never show. The same id counts once."""
+    """Keeps the events of transactions that were committed; those of a rolled-back one never show. The same id counts once.
 
-    def __init__(self) -> None:
+    Refuses what a handler does not declare and, for a service of the product, what the topic registry does not name it for.
+    """
+
+    def __init__(self, service: str | None = None) -> None:
         self.committed: dict[UUID, Event] = {}
+        self._publishes = [topic for topic in TOPICS if service in topic.producers] if service in SERVICES else None
 
     async def add(self, session: AsyncSession, *events: Event, event_id: UUID | None = None) -> None:
+        for added in events:
+            check_declared(topic_of(added), self._publishes)
         rows = {_row_id(added, event_id, alone=len(events) == 1): added for added in events}
 
         def keep(_session: Any) -> None:
@@ -162,7 +169,7 @@ async def memory_runtime(
                 replica="test-0",
                 store=MemoryStore(),
                 database=tables,
-                outbox=cast(Outbox, RecordingOutbox()),
+                outbox=cast(Outbox, RecordingOutbox(service)),
                 publisher=cast(Publisher, RecordingPublisher()),
                 clock=clock or FakeClock(),
             )

@@ -27,6 +27,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from savo_contracts.envelope import named_id
+from savo_contracts.topics import SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
 from savo_runtime import serving
 from savo_runtime.__main__ import main, run
@@ -58,7 +59,7 @@ def definition(name: str = "thing", **parts: Any) -> ServiceDefinition:
         given = {key: value(runtime) if key == "workers" else value for key, value in parts.items()}
         return Service(name=name, **given)
 
-    return ServiceDefinition(name, RuntimeSettings, build)
+    return ServiceDefinition(name, RuntimeSettings, build, publishes=(SUBJECTS_ERASED,))
 
 
 @asynccontextmanager

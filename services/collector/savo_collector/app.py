@@ -18,6 +18,7 @@ from savo_collector.quality import QualityPolicy
 from savo_collector.sample_writer import Storing
 from savo_collector.settings import CollectorSettings
 from savo_collector.thresholds import TrainingPolicy, check_age
+from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_REJECTED, SAMPLES_STORED, TRAINING_THRESHOLD_REACHED
 from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 
@@ -64,4 +65,11 @@ def build_collect(settings: CollectorSettings, runtime: Runtime, ledger: Databas
     )
 
 
-DEFINITION = ServiceDefinition("collector", CollectorSettings, build, migrations="savo_collector.migrations", projection=PROJECTION)
+DEFINITION = ServiceDefinition(
+    "collector",
+    CollectorSettings,
+    build,
+    migrations="savo_collector.migrations",
+    projection=PROJECTION,
+    publishes=(SAMPLES_STORED, SAMPLES_REJECTED, SAMPLES_ERASED, TRAINING_THRESHOLD_REACHED),
+)

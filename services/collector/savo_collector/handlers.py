@@ -6,18 +6,26 @@ from savo_collector.collection import Collect
 from savo_collector.erasure import Erasing
 from savo_contracts.samples import SampleRejected, SampleStored
 from savo_contracts.scans import ScanConfirmed, ScanErased
-from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_REJECTED, SAMPLES_STORED, SCANS_CONFIRMED, SCANS_ERASED, SUBJECTS_ERASED
+from savo_contracts.topics import (
+    SAMPLES_ERASED,
+    SAMPLES_REJECTED,
+    SAMPLES_STORED,
+    SCANS_CONFIRMED,
+    SCANS_ERASED,
+    SUBJECTS_ERASED,
+    TRAINING_THRESHOLD_REACHED,
+)
 from savo_contracts.users import SubjectErased
 from savo_runtime.messaging.consuming.subscriptions import consumes, publishes
 
 
+# `samples.erased` and `training.threshold-reached` go through the outbox, in the transaction that changes the samples.
 @consumes(SCANS_CONFIRMED)
-@publishes(SAMPLES_STORED, SAMPLES_REJECTED)
+@publishes(SAMPLES_STORED, SAMPLES_REJECTED, SAMPLES_ERASED, TRAINING_THRESHOLD_REACHED)
 async def on_scan_confirmed(confirmed: ScanConfirmed, collect: Collect) -> SampleStored | SampleRejected | None:
     return await collect(confirmed)
 
 
-# `samples.erased` goes through the outbox, in the transaction that removes the sample.
 @consumes(SCANS_ERASED)
 @publishes(SAMPLES_ERASED)
 async def on_scan_erased(erased: ScanErased, erasing: Erasing) -> None:

@@ -1,4 +1,7 @@
-"""What the gateway reads, at one glance: the end of scans, and what the statistics and pages show."""
+"""What the gateway reads, at one glance: the end of scans, and what the statistics and pages show.
+
+A result publishes the confirmation that came before it.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from savo_contracts.topics import (
     SAMPLES_REJECTED,
     SAMPLES_STORED,
     SCANS_COMPLETED,
+    SCANS_CONFIRMED,
     SCANS_FAILED,
     TRAINING_FINISHED,
 )
@@ -28,7 +32,7 @@ from savo_contracts.training import TrainingFinished
 from savo_gateway.ports import AuditLog, Projections
 from savo_gateway.rollout_mirror import RolloutMirror
 from savo_gateway.scans.completion import FinishScans
-from savo_runtime.messaging.consuming.subscriptions import consumes
+from savo_runtime.messaging.consuming.subscriptions import consumes, publishes
 
 __all__ = [
     "on_audit_recorded",
@@ -47,6 +51,7 @@ log = structlog.get_logger()
 
 
 @consumes(SCANS_COMPLETED)
+@publishes(SCANS_CONFIRMED)
 async def on_scan_completed(completed: ScanCompleted, finish: FinishScans) -> None:
     await finish.complete(completed)
 

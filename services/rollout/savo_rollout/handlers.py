@@ -7,8 +7,10 @@ from uuid import UUID
 from savo_contracts.models import ModelRefused, ModelRegistered
 from savo_contracts.scans import ScanCompleted, ScanConfirmed, ScanErased, ScanFailed
 from savo_contracts.topics import (
+    AUDIT_RECORDED,
     MODELS_REFUSED,
     MODELS_REGISTERED,
+    ROLLOUT_CHANGED,
     SCANS_COMPLETED,
     SCANS_CONFIRMED,
     SCANS_ERASED,
@@ -20,7 +22,7 @@ from savo_rollout.evidence import completed_scan, confirmed_scan, failed_scan
 from savo_rollout.evidence_recorder import EvidenceRecorder
 from savo_rollout.registry import registered_model
 from savo_rollout.rollout import Rollout
-from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
+from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes, publishes
 
 __all__ = ["subscriptions"]
 
@@ -43,12 +45,15 @@ async def on_scan_confirmed(confirmed: ScanConfirmed, record: EvidenceRecorder) 
     await record(confirmed_scan(confirmed))
 
 
+# Through the outbox, with the state that the events are about.
 @consumes(MODELS_REGISTERED)
+@publishes(ROLLOUT_CHANGED, AUDIT_RECORDED)
 async def on_model_registered(registered: ModelRegistered, rollout: Rollout) -> None:
     await rollout.register(registered_model(registered))
 
 
 @consumes(MODELS_REFUSED)
+@publishes(ROLLOUT_CHANGED, AUDIT_RECORDED)
 async def on_model_refused(refused: ModelRefused, rollout: Rollout, event_id: UUID) -> None:
     await rollout.pause_refused(refused, event_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from savo_contracts.topics import AUDIT_RECORDED, MODELS_REGISTERED, TRAINING_FINISHED
 from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import MODEL_MAP50, TRAINING_RUNS
@@ -82,4 +83,11 @@ def count_run(run: Run) -> None:
         MODEL_MAP50.labels(version=run.facts.version).set(run.facts.evaluation.map50)
 
 
-DEFINITION = ServiceDefinition("trainer", TrainerSettings, build, migrations="savo_trainer.migrations", projection=PROJECTION)
+DEFINITION = ServiceDefinition(
+    "trainer",
+    TrainerSettings,
+    build,
+    migrations="savo_trainer.migrations",
+    projection=PROJECTION,
+    publishes=(TRAINING_FINISHED, MODELS_REGISTERED, AUDIT_RECORDED),
+)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 
 from savo_contracts.scans import ServedBy
+from savo_contracts.topics import MODELS_REFUSED
 from savo_detection.engines.apart import Apart
 from savo_detection.engines.choosing import Engines
 from savo_detection.engines.cpus import usable_cpus
@@ -132,4 +133,11 @@ def build_provider(settings: VisionSettings) -> Provider:
     return connect_google(key, settings.google_model, calls, base_url=settings.google_base_url)
 
 
-DEFINITION = ServiceDefinition("vision", VisionSettings, build, migrations="savo_vision.migrations", projection=PROJECTION)
+DEFINITION = ServiceDefinition(
+    "vision",
+    VisionSettings,
+    build,
+    migrations="savo_vision.migrations",
+    projection=PROJECTION,
+    publishes=(MODELS_REFUSED,),
+)

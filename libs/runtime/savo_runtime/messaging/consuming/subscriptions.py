@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from savo_contracts.envelope import Envelope, Event
 from savo_contracts.topics import Topic
+from savo_runtime.messaging.publishing.declared_topics import within_handler
 
 __all__ = ["Kinds", "Outcome", "Snapshot", "Subscription", "bind", "consumes", "publishes", "read_snapshot"]
 
@@ -75,6 +76,8 @@ def consumes(topic: Topic[Any]) -> Callable[[F], F]:
 
 
 def publishes(*topics: Topic[Any]) -> Callable[[F], F]:
+    """Every topic that the handler's work leads to: of the events that it returns, and of those that it leaves in the outbox."""
+
     def mark(handler: F) -> F:
         setattr(handler, _PUBLISHES, topics)
         return handler
@@ -87,11 +90,15 @@ def bind(handler: Handler, *, concurrency: int = 1, kinds: Kinds | None = None, 
     wanted = [name for name in _OF_THE_ENVELOPE if name in inspect.signature(handler).parameters]
     inspect.signature(handler).bind(object(), **dependencies, **dict.fromkeys(wanted))
 
+    topics: tuple[Topic[Any], ...] = getattr(handler, _PUBLISHES, ())
+
     async def handle(envelope: Envelope[Any]) -> Outcome:
-        return await handler(envelope.event, **dependencies, **{name: _OF_THE_ENVELOPE[name](envelope) for name in wanted})
+        of_the_envelope = {name: _OF_THE_ENVELOPE[name](envelope) for name in wanted}
+        with within_handler(topics):
+            return await handler(envelope.event, **dependencies, **of_the_envelope)
 
     at_once = sum(kinds.slots.values()) if kinds else concurrency
-    return Subscription(getattr(handler, _CONSUMES), handle, getattr(handler, _PUBLISHES, ()), at_once, kinds)
+    return Subscription(getattr(handler, _CONSUMES), handle, topics, at_once, kinds)
 
 
 def read_snapshot(handler: Callable[..., Awaitable[None]], **dependencies: Any) -> Snapshot:

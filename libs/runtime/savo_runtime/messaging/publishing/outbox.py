@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 import structlog
@@ -24,9 +24,10 @@ from sqlalchemy import delete, event, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import Envelope, Event, RecordRef, derived_id
-from savo_contracts.topics import topic_of
+from savo_contracts.topics import Topic, topic_of
 from savo_runtime.database import insert_once
 from savo_runtime.errors import SavoError
+from savo_runtime.messaging.publishing.declared_topics import check_declared
 from savo_runtime.messaging.publishing.publisher import OutgoingRecord
 from savo_runtime.messaging.publishing.tables import OutboxRow
 from savo_runtime.messaging.replay_mark import current_replay
@@ -59,19 +60,29 @@ class Sender(Protocol):
 
 
 class Outbox:
-    """Where a service leaves events within its own transaction."""
+    """Where a service leaves events within its own transaction.
 
-    def __init__(self, service: str, *, clock: Callable[[], datetime] = utc_now) -> None:
+    `publishes`: topics that the service may write to outside of handlers; None allows any. A handler's are its `@publishes`.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        *,
+        publishes: Collection[Topic[Any]] | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         self.added = asyncio.Event()
         """Set when a transaction with new rows was committed in this process."""
         self._fresh: list[OutboxRow] | None = []
         self._service = service
+        self._publishes = publishes
         self._clock = clock
 
     async def add(self, session: AsyncSession, *events: Event, event_id: UUID | None = None) -> None:
         """Published once the session's transaction commits, in this order. The same id twice is one row.
 
-        With several events, `event_id` is the id that theirs are derived from.
+        With several events, `event_id` is the id that theirs are derived from. Raises `UndeclaredTopicError`.
         """
         rows = [await self._insert(session, message, _id_of(message, event_id, alone=len(events) == 1)) for message in events]
         event.listen(session.sync_session, "after_commit", lambda _: self._committed([row for row in rows if row]), once=True)
@@ -88,6 +99,7 @@ class Outbox:
 
     async def _insert(self, session: AsyncSession, message: Event, event_id: UUID) -> OutboxRow | None:
         topic, time = topic_of(message), self._clock()
+        check_declared(topic, self._publishes)
         envelope = Envelope.new(message, self._service, event_id=event_id, time=time, traceparent=current_traceparent(), replay=current_replay())
         row = {
             "event_id": event_id,

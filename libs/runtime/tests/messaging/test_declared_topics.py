@@ -1,0 +1,66 @@
+"""What is published is declared: by the handler at work, or by the service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from libs.runtime.tests.messaging.bench import asked, suggested
+from savo_contracts.envelope import Envelope
+from savo_contracts.recipes import RecipesRequested
+from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, SCANS_COMPLETED
+from savo_runtime.database import Database
+from savo_runtime.messaging.consuming.subscriptions import bind, consumes, publishes
+from savo_runtime.messaging.publishing.declared_topics import UndeclaredTopicError
+from savo_runtime.messaging.publishing.outbox import Outbox
+from savo_runtime.schema import migrate
+from savo_runtime.testing import RecordingOutbox
+
+
+@pytest.fixture(params=["outbox", "recording"])
+async def outbox(request: pytest.FixtureRequest, database: Database) -> Any:
+    """Of reasoning, which publishes recipes.suggested and nothing else."""
+    await migrate(database)
+    return Outbox("reasoning", publishes=(RECIPES_SUGGESTED,)) if request.param == "outbox" else RecordingOutbox("reasoning")
+
+
+async def add(outbox: Any, database: Database, *events: Any) -> None:
+    async with database.session() as session:
+        await outbox.add(session, *events)
+
+
+async def test_a_service_publishes_on_its_own_topics_alone(outbox: Any, database: Database) -> None:
+    await add(outbox, database, suggested("r1"))
+    with pytest.raises(UndeclaredTopicError, match=r"recipes\.requested is not declared.* names recipes\.suggested"):
+        await add(outbox, database, asked("r1"))
+
+
+@pytest.mark.parametrize(("declared", "refused"), [((RECIPES_SUGGESTED,), False), ((SCANS_COMPLETED,), True), ((), True)])
+async def test_a_handler_publishes_on_its_own_topics_alone(outbox: Any, database: Database, declared: Sequence[Any], refused: bool) -> None:
+    @consumes(RECIPES_REQUESTED)
+    @publishes(*declared)
+    async def on_requested(requested: RecipesRequested) -> None:
+        await add(outbox, database, suggested(requested.recipe_id))
+
+    handling = bind(on_requested).handle(Envelope.new(asked("r1"), "gateway"))
+    if refused:
+        with pytest.raises(UndeclaredTopicError, match="the handler's @publishes"):
+            await handling
+    else:
+        await handling
+
+
+async def test_what_a_handler_declares_ends_with_it(outbox: Any, database: Database) -> None:
+    @consumes(RECIPES_REQUESTED)
+    async def on_requested(requested: RecipesRequested) -> None:
+        return None
+
+    await bind(on_requested).handle(Envelope.new(asked("r1"), "gateway"))
+    await add(outbox, database, suggested("r1"))
+
+
+async def test_an_outbox_without_a_declaration_takes_any_event(database: Database) -> None:
+    await migrate(database)
+    await add(Outbox("gateway"), database, asked("r1"), suggested("r1"))
