@@ -100,7 +100,7 @@ def test_text_and_html_tell_the_same_figures() -> None:
         for words in (
             WEEK, "12,340 samples", "331 of them from the last seven days", "4 of 7 goals are reached", "1 is behind", "24.3%", "no figure yet",
             "running: v2 at 25% against v1", "41 more confirmed scans", "87.1%", "921 ms", "$0.0163", "$38.40", "$1.50", "0.802", "watch the rollout",
-            "red onion", "blurred", "https://savo.example/dashboard",
+            "red onion", "blurred", "https://savo.example/training/stats",
         ):  # fmt: skip
             assert words in told, words
 
@@ -231,10 +231,10 @@ def test_it_is_shown_in_the_terminal_written_as_html_and_given_as_json(savo: Sav
 
 
 def test_its_link_leads_where_its_readers_find_the_gateway(savo: Savo, told: SmallGateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert f"{told.url}/dashboard" in savo("digest").output
+    assert f"{told.url}/training/stats" in savo("digest").output
     monkeypatch.setenv("SAVO_PUBLIC_URL", "https://savo.example.com/")
     letter = savo("digest").output
-    assert "https://savo.example.com/dashboard" in letter
+    assert "https://savo.example.com/training/stats" in letter
     assert told.url not in letter
 
 

@@ -20,7 +20,7 @@ def audit(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Changes of share and alias, redriven dead letters, erasures, keys: who, what, before → after, why."""
+    """Changes of share and alias, models, cancelled runs, redriven dead letters, replays: who, what, before → after, why."""
     from savo_cli.gateway import Gateway
 
     chosen = {name: value for name, value in (("action", action), ("about", about)) if value}

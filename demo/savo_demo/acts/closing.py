@@ -46,12 +46,12 @@ def tell(console: Console, summary: Summary, plan: Plan, product: Product) -> No
     console.print(f"written to {plan.summary}", highlight=False, soft_wrap=True)
     if plan.keep:
         console.print(
-            f"still running: {product.url} (page), {product.url}/dashboard, {product.url}/docs; end it with: kill {product.pid}",
+            f"still running: {product.url} (page), {product.url}/training/stats, {product.url}/docs; end it with: kill {product.pid}",
             highlight=False,
             soft_wrap=True,
         )
     else:
-        console.print("DEMO_KEEP=1 leaves it running, with its page and dashboard to look at", highlight=False)
+        console.print("DEMO_KEEP=1 leaves it running, with its page to look at", highlight=False)
 
 
 def rows(summary: Summary) -> list[tuple[str, str]]:
