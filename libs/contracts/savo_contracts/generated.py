@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,18 @@ def asyncapi_document() -> dict[str, Any]:
 
 def _channel(topic: Topic[Any]) -> dict[str, Any]:
     dead_letters = ", ".join(topic.dead_letters(service) for service in topic.consumers)
+    planned = "Planned: nothing publishes on it yet. " if topic.planned else ""
     return {
         "address": topic.name,
-        "description": f"Key: {topic.key_name}. Kept: {topic.retention}. Dead letters: {dead_letters}.",
+        "description": f"{planned}Key: {topic.key_name}. Kept: {topic.retention}. Dead letters: {dead_letters}.",
         "messages": {topic.event.__name__: {"$ref": f"#/components/messages/{topic.event.__name__}"}},
         "bindings": {"kafka": {"topic": topic.name, "partitions": topic.partitions, "bindingVersion": "0.5.0"}},
+        **_planned(topic),
     }
+
+
+def _planned(topic: Topic[Any]) -> dict[str, Any]:
+    return {"x-planned": True} if topic.planned else {}
 
 
 def _message(topic: Topic[Any]) -> dict[str, Any]:
@@ -83,24 +90,52 @@ def _message(topic: Topic[Any]) -> dict[str, Any]:
 
 def _operations() -> Iterator[tuple[str, dict[str, Any]]]:
     for topic in TOPICS:
+        channel = {"$ref": f"#/channels/{topic.name}"}
         for action, services in (("send", topic.producers), ("receive", topic.consumers)):
             for service in services:
-                yield f"{service}.{action}.{topic.name}", {"action": action, "channel": {"$ref": f"#/channels/{topic.name}"}, "title": service}
+                operation = {"action": action, "channel": channel, "title": service, **_planned(topic)}
+                yield f"{service}.{action}.{topic.name}", operation
 
 
 def flow_markdown() -> str:
-    """docs/flow.md: the picture of who tells whom what, and the table behind it."""
-    return "\n".join(["# The flow", "", "Generated from `savo_contracts/topics.py` by `make generate`. Do not edit.", "", *_mermaid(), "", *_table()]) + "\n"
+    """docs/flow.md: diagrams of which service sends which event to which, and the table behind them."""
+    return "\n".join(_flow_lines()) + "\n"
 
 
-def _mermaid() -> Iterator[str]:
+def _flow_lines() -> Iterator[str]:
+    yield "# The flow"
+    yield ""
+    yield "Generated from `savo_contracts/topics.py` by `make generate`. Do not edit."
+    yield ""
+    yield "An arrow leads from the service that publishes an event to the services that consume it, and carries the topics."
+    yield ""
+    yield from _diagram("-->", [topic for topic in TOPICS if not topic.planned], "phone((phone)) -->|HTTP| gateway")
+    planned = [topic for topic in TOPICS if topic.planned]
+    if planned:
+        yield ""
+        yield "## Planned"
+        yield ""
+        yield "The services on the right already handle these events. Nothing publishes the first of them yet, so that"
+        yield "no record is on these topics."
+        yield ""
+        yield from _diagram("-.->", planned)
+    yield ""
+    yield "## Topics"
+    yield ""
+    yield from _table()
+
+
+def _diagram(arrow: str, topics: Sequence[Topic[Any]], *others: str) -> Iterator[str]:
+    """One arrow a pair of services, with all topics between them; `others` are lines of Mermaid before these."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for topic in topics:
+        for pair in product(topic.producers, topic.consumers):
+            arrows.setdefault(pair, []).append(topic.name)
     yield "```mermaid"
     yield "flowchart LR"
-    yield "    phone((phone)) -->|HTTP| gateway"
-    for topic in TOPICS:
-        for producer in topic.producers:
-            for consumer in topic.consumers:
-                yield f"    {producer} -->|{topic.name}| {consumer}"
+    yield from (f"    {line}" for line in others)
+    for (producer, consumer), names in arrows.items():
+        yield f"    {producer} {arrow}|{'<br>'.join(names)}| {consumer}"
     yield "```"
 
 
@@ -108,12 +143,13 @@ def _table() -> Iterator[str]:
     yield "| topic | event | key | written by | read by | partitions | kept |"
     yield "|---|---|---|---|---|---|---|"
     for topic in TOPICS:
+        name = f"`{topic.name}`" + (" (planned)" if topic.planned else "")
         yield (
-            f"| `{topic.name}` | `{topic.event.__name__}` (`{topic.event.type}`) | {topic.key_name} | {', '.join(topic.producers)} "
+            f"| {name} | `{topic.event.__name__}` (`{topic.event.type}`) | {topic.key_name} | {', '.join(topic.producers)} "
             f"| {', '.join(topic.consumers)} | {topic.partitions} | {topic.retention} |"
         )
     yield ""
-    yield "What a service cannot work on goes to `<topic>.<service>.dlq`, raw, with the reason in its headers."
+    yield "What a service cannot handle goes to `<topic>.<service>.dlq`, raw, with the reason in its headers."
 
 
 def documents() -> dict[Path, str]:

@@ -41,45 +41,85 @@ class Topic(Generic[E]):
     consumers: tuple[str, ...]
     partitions: int = 24
     retention: Retention = Retention.MONTH
+    planned: bool = False
+    """True: no record can be on it, because no service starts what leads to it. `tests/house/` checks the flag."""
+    hop: str | None = None
+    """What `savo trace` calls the moment of its publication; None where it is not about one scan."""
 
     def dead_letters(self, service: str) -> str:
         """Name of the topic that takes what `service` could not work on."""
         return f"{self.name}.{service}.dlq"
 
 
-def _topic(name: str, event: type[E], key: str, producers: str, consumers: str, *, partitions: int = 24, retention: Retention = Retention.MONTH) -> Topic[E]:
+def _topic(
+    name: str,
+    event: type[E],
+    key: str,
+    producers: str,
+    consumers: str,
+    *,
+    partitions: int = 24,
+    retention: Retention = Retention.MONTH,
+    planned: bool = False,
+    hop: str | None = None,
+) -> Topic[E]:
     def key_of(message: E) -> str:
         return str(getattr(message, key))
 
-    return Topic(name, event, key_of, key, tuple(producers.split()), tuple(consumers.split()), partitions, retention)
+    return Topic(
+        name,
+        event,
+        key_of,
+        key,
+        tuple(producers.split()),
+        tuple(consumers.split()),
+        partitions,
+        retention,
+        planned,
+        hop,
+    )
 
 
 COMPACT, FOREVER = Retention.COMPACT, Retention.FOREVER
 
 # fmt: off
-SCANS_REQUESTED = _topic("scans.requested", ScanRequested, "scan_id", "gateway", "vision")
-SCANS_COMPLETED = _topic("scans.completed", ScanCompleted, "scan_id", "vision", "gateway rollout")
-SCANS_FAILED    = _topic("scans.failed", ScanFailed, "scan_id", "vision", "gateway rollout")
-SCANS_CONFIRMED = _topic("scans.confirmed", ScanConfirmed, "scan_id", "gateway", "collector rollout", retention=COMPACT)
-SCANS_ERASED    = _topic("scans.erased", ScanErased, "scan_id", "gateway", "vision collector rollout reasoning", retention=FOREVER)
+SCANS_REQUESTED = _topic("scans.requested", ScanRequested, "scan_id", "gateway", "vision", hop="published")
+SCANS_COMPLETED = _topic("scans.completed", ScanCompleted, "scan_id", "vision", "gateway rollout", hop="stored")
+SCANS_FAILED    = _topic("scans.failed", ScanFailed, "scan_id", "vision", "gateway rollout", hop="failed")
+SCANS_CONFIRMED = _topic("scans.confirmed", ScanConfirmed, "scan_id", "gateway", "collector rollout",
+                         retention=COMPACT, hop="confirmation published")
+SCANS_ERASED    = _topic("scans.erased", ScanErased, "scan_id", "gateway", "vision collector rollout reasoning",
+                         retention=FOREVER, hop="erased", planned=True)
 
-SAMPLES_STORED   = _topic("samples.stored", SampleStored, "sha256", "collector", "gateway trainer", partitions=12, retention=FOREVER)
-SAMPLES_REJECTED = _topic("samples.rejected", SampleRejected, "sha256", "collector", "gateway", partitions=12, retention=FOREVER)
-SAMPLES_ERASED   = _topic("samples.erased", SampleErased, "sha256", "collector", "gateway trainer", partitions=12, retention=FOREVER)
+SAMPLES_STORED   = _topic("samples.stored", SampleStored, "sha256", "collector", "gateway trainer",
+                          partitions=12, retention=FOREVER, hop="sampled")
+SAMPLES_REJECTED = _topic("samples.rejected", SampleRejected, "sha256", "collector", "gateway",
+                          partitions=12, retention=FOREVER, hop="refused as a sample")
+SAMPLES_ERASED   = _topic("samples.erased", SampleErased, "sha256", "collector", "gateway trainer",
+                          partitions=12, retention=FOREVER, hop="sample erased")
 
-TRAINING_THRESHOLD_REACHED = _topic("training.threshold-reached", TrainingThresholdReached, "dataset", "collector", "trainer", partitions=1, retention=FOREVER)
-TRAINING_FINISHED          = _topic("training.finished", TrainingFinished, "run_id", "trainer", "gateway", partitions=1, retention=FOREVER)
+TRAINING_THRESHOLD_REACHED = _topic("training.threshold-reached", TrainingThresholdReached, "dataset",
+                                    "collector", "trainer", partitions=1, retention=FOREVER)
+TRAINING_FINISHED          = _topic("training.finished", TrainingFinished, "run_id",
+                                    "trainer", "gateway", partitions=1, retention=FOREVER)
 
-MODELS_REGISTERED = _topic("models.registered", ModelRegistered, "version", "trainer", "rollout gateway", partitions=1, retention=COMPACT)
-MODELS_REFUSED    = _topic("models.refused", ModelRefused, "version", "vision", "rollout", partitions=1, retention=FOREVER)
-ROLLOUT_CHANGED   = _topic("rollout.changed", RolloutChanged, "target", "rollout", "vision gateway", partitions=1, retention=COMPACT)
+MODELS_REGISTERED = _topic("models.registered", ModelRegistered, "version", "trainer", "rollout gateway",
+                           partitions=1, retention=COMPACT)
+MODELS_REFUSED    = _topic("models.refused", ModelRefused, "version", "vision", "rollout",
+                           partitions=1, retention=FOREVER)
+ROLLOUT_CHANGED   = _topic("rollout.changed", RolloutChanged, "target", "rollout", "vision gateway",
+                           partitions=1, retention=COMPACT)
 
-RECIPES_REQUESTED = _topic("recipes.requested", RecipesRequested, "recipe_id", "gateway", "reasoning", partitions=6)
-RECIPES_SUGGESTED = _topic("recipes.suggested", RecipesSuggested, "recipe_id", "reasoning", "gateway", partitions=6)
+RECIPES_REQUESTED = _topic("recipes.requested", RecipesRequested, "recipe_id", "gateway", "reasoning",
+                           partitions=6, hop="recipes asked", planned=True)
+RECIPES_SUGGESTED = _topic("recipes.suggested", RecipesSuggested, "recipe_id", "reasoning", "gateway",
+                           partitions=6, hop="recipes suggested", planned=True)
 
-SUBJECTS_ERASED = _topic("subjects.erased", SubjectErased, "subject", "gateway", "vision collector rollout reasoning", partitions=6, retention=COMPACT)
+SUBJECTS_ERASED = _topic("subjects.erased", SubjectErased, "subject", "gateway", "vision collector rollout reasoning",
+                         partitions=6, retention=COMPACT, planned=True)
 
-AUDIT_RECORDED = _topic("audit.recorded", AuditRecorded, "about", "gateway trainer rollout cli", "gateway", partitions=1, retention=FOREVER)
+AUDIT_RECORDED = _topic("audit.recorded", AuditRecorded, "about", "trainer rollout cli", "gateway",
+                        partitions=1, retention=FOREVER)
 # fmt: on
 
 SERVICES = ("gateway", "vision", "collector", "trainer", "rollout", "reasoning")

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from savo_contracts.compatibility import breaking_changes
 from savo_contracts.envelope import Envelope, Event, InvalidHeadersError
-from savo_contracts.generated import asyncapi_document, documents, event_schema, schema_name
+from savo_contracts.generated import asyncapi_document, documents, event_schema, flow_markdown, schema_name
 from savo_contracts.topics import SERVICES, TOOLS, TOPICS, Topic, topic_named, topic_of
 
 PACKAGE = Path(str(files("savo_contracts")))
@@ -124,6 +124,20 @@ def test_asyncapi_names_every_sender_and_receiver() -> None:
         for action, services in (("send", topic.producers), ("receive", topic.consumers))
         for service in services
     }
+
+
+def test_asyncapi_and_the_flow_show_what_is_planned() -> None:
+    document, flow = asyncapi_document(), flow_markdown()
+    for topic in TOPICS:
+        described = [document["channels"][topic.name]]
+        described += [operation for name, operation in document["operations"].items() if name.endswith(f".{topic.name}")]
+        assert [shown.get("x-planned", False) for shown in described] == [topic.planned] * len(described)
+        assert (f"`{topic.name}` (planned)" in flow) == topic.planned
+
+
+@every_topic
+def test_what_is_about_a_scan_has_its_name_in_a_trace(topic: Topic[Any]) -> None:
+    assert (topic.hop is not None) == ("scan_id" in topic.event.model_fields)
 
 
 def test_events_are_frozen() -> None:

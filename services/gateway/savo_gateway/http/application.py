@@ -20,9 +20,9 @@ __all__ = ["http_app"]
 TAGS = [
     {"name": "scans", "description": "Photos in, ingredients out, corrections back."},
     {"name": "training", "description": "How much there is to learn from."},
-    {"name": "recipes", "description": "What to cook."},
-    {"name": "users", "description": "People and what is kept of them."},
-    {"name": "admin", "description": "Operators' desk."},
+    {"name": "recipes", "description": "What to cook. Planned: no route yet."},
+    {"name": "users", "description": "People and what is kept of them. Planned: no route yet."},
+    {"name": "admin", "description": "What operators see and do."},
 ]
 
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False)

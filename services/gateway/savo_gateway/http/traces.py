@@ -5,37 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from savo_contracts.topics import (
-    RECIPES_REQUESTED,
-    RECIPES_SUGGESTED,
-    SAMPLES_ERASED,
-    SAMPLES_REJECTED,
-    SAMPLES_STORED,
-    SCANS_COMPLETED,
-    SCANS_CONFIRMED,
-    SCANS_ERASED,
-    SCANS_FAILED,
-    SCANS_REQUESTED,
-)
+from savo_contracts.topics import TOPICS
 from savo_gateway.http.shapes import Hop, RecordView, ScanTrace
 from savo_gateway.scans.records import JournalEntry, Scan
 from savo_gateway.scans.trace import summarize
 
 __all__ = ["trace_of"]
 
-_HOP_OF = {
-    SCANS_REQUESTED.name: "published",
-    SCANS_COMPLETED.name: "stored",
-    SCANS_FAILED.name: "failed",
-    SCANS_CONFIRMED.name: "confirmation published",
-    SCANS_ERASED.name: "erased",
-    SAMPLES_STORED.name: "sampled",
-    SAMPLES_REJECTED.name: "refused as a sample",
-    SAMPLES_ERASED.name: "sample erased",
-    RECIPES_REQUESTED.name: "recipes asked",
-    RECIPES_SUGGESTED.name: "recipes suggested",
-}
-"""The step that ends when an event is published. Vision publishes a result as soon as it is stored."""
+_HOPS = {topic.name: topic.hop for topic in TOPICS if topic.hop}
+"""By topic, the step that ends when its event is published. Vision publishes a result as soon as it is stored."""
 
 
 def trace_of(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> ScanTrace:
@@ -74,8 +52,8 @@ def _hops(scan: Scan, entries: Sequence[JournalEntry]) -> list[Hop]:
     }
     hops = [Hop(hop=hop, at=at) for hop, at in known.items() if at]
     hops += [
-        Hop(hop=_HOP_OF[entry.topic], at=entry.published_at, record=f"{entry.topic} {entry.partition}/{entry.offset}")
+        Hop(hop=_HOPS[entry.topic], at=entry.published_at, record=f"{entry.topic} {entry.partition}/{entry.offset}")
         for entry in entries
-        if entry.topic in _HOP_OF
+        if entry.topic in _HOPS
     ]
     return sorted(hops, key=lambda hop: hop.at)

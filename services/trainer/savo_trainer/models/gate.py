@@ -137,8 +137,7 @@ def _no_class_lost(evidence: Evidence, policy: GatePolicy) -> Finding:
         return Finding(True, f"of {len(judged)} classes with at least {policy.class_boxes} holdout boxes none is surely down more than {allowed} points")
     figures = ", ".join(f"{label} {_points(change.gain)} points (p {adjusted[label]:.3f}, {change.boxes} boxes)" for label, change in lost.items())
     steps = tuple(
-        f"Look at the newest samples of {label} (samples/ in the object store): wrong labels there are the usual cause of "
-        "a loss in one class."
+        f"Look at the newest samples of {label} (samples/ in the object store): wrong labels there are the usual cause of a loss in one class."
         for label in lost
     )
     return Finding(False, f"surely down more than {allowed} points: {figures}", steps)
