@@ -21,7 +21,7 @@ from benchmarks.load import ask_by, http_client
 from benchmarks.measuring import RESAMPLES, SEED, Figure, middle_95, rounds
 from benchmarks.photo_to_boxes import photos, sure_model
 from benchmarks.product import Broker, Product, answering_with, broker, one_of_many, product
-from savo_detection.engines.choosing import Engines
+from savo_detection.engines.selection import Engines
 from savo_detection.model import Detector
 from tests.parts.postgres import postgres_for_a_while
 from tests.parts.s3 import versitygw_for_a_while

@@ -29,8 +29,8 @@ from PIL import Image
 from benchmarks.measuring import Figure, faster, in_turn, rounds
 from savo_demo.drawing.scenes import draw_scenes
 from savo_detection.engines.backends import BUILDERS, BY_NAME_ALONE, ONNX_RUNTIME, Engine
-from savo_detection.engines.choosing import Engines
 from savo_detection.engines.cpus import usable_cpus
+from savo_detection.engines.selection import Engines
 from savo_detection.errors import ModelRefusedError
 from savo_detection.graph_optimizations import in_fewer_steps
 from savo_detection.model import Detector

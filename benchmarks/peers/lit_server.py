@@ -42,7 +42,7 @@ def _plain(model: str, threads: int) -> Callable[[bytes], list[Any]]:
 
 
 def _ours(engine: Any, model: str, threads: int) -> Callable[[bytes], list[Any]]:
-    from savo_detection.engines.choosing import Engines
+    from savo_detection.engines.selection import Engines
     from savo_detection.model import Detector
 
     detector = Detector.load(model, threads=threads or None, engines=Engines(engine))

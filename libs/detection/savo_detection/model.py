@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from savo_contracts.geometry import BoundingBox
 from savo_detection.engines.backends import Engine, OnnxRuntimeEngine
-from savo_detection.engines.choosing import Choice, Engines, Network
 from savo_detection.engines.cpus import at_usual_priority, usable_cpus
+from savo_detection.engines.selection import Choice, Engines, Network
 from savo_detection.errors import ModelRefusedError, in_a_line
 from savo_detection.model_metadata import FLOATS, Tensor, check_output, class_names, input_size, says_end_to_end, takes_any_shape, takes_batches
 from savo_detection.output_decoders import Candidates, Head, check_answer, head_for

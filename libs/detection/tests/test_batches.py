@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from libs.detection.tests.test_choosing import StoppedClock
+from libs.detection.tests.test_engine_selection import StoppedClock
 from libs.detection.tests.tiny_models import colour_model
 from savo_detection import Detector
 from savo_detection.engines.backends import ONNX_RUNTIME, OnnxRuntimeEngine
-from savo_detection.engines.choosing import Choice, Engines
+from savo_detection.engines.selection import Choice, Engines
 from savo_detection.photos.decoding import Pixels
 
 MODEL = colour_model(batch="batch")

@@ -13,11 +13,11 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from libs.detection.tests.test_choosing import BLANK, Scripted, StoppedClock, here, network
+from libs.detection.tests.test_engine_selection import BLANK, Scripted, StoppedClock, here, network
 from libs.detection.tests.tiny_models import NAMES, colour_model
 from savo_detection import Detector
 from savo_detection.engines.backends import ONNX_RUNTIME, OnnxRuntimeEngine, installed_engines
-from savo_detection.engines.choosing import EngineName, Engines
+from savo_detection.engines.selection import EngineName, Engines
 from savo_detection.photos.decoding import decode
 from savo_detection.photos.letterbox import Letterbox, letterbox
 

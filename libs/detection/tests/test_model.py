@@ -17,8 +17,8 @@ from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_contracts.geometry import BoundingBox
 from savo_detection import Detector, UnreadablePhotoError
 from savo_detection.engines.backends import ONNX_RUNTIME, OnnxRuntimeEngine
-from savo_detection.engines.choosing import Engines
 from savo_detection.engines.cpus import _NICENESS, at_usual_priority, give_way, usable_cpus
+from savo_detection.engines.selection import Engines
 from savo_detection.engines.thread_budget import Opened, threads_each
 
 META = {"names": str(dict(enumerate(NAMES))), "task": "detect", "imgsz": "[64, 64]"}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from libs.detection.tests.tiny_models import METADATA, colour_model, constant_model, raw_rows
 from savo_detection import Detector
 from savo_detection.engines.backends import BUILDERS, ONNX_RUNTIME, OnnxRuntimeEngine, installed_engines
-from savo_detection.engines.choosing import EngineName, Engines
+from savo_detection.engines.selection import EngineName, Engines
 
 FREE = constant_model(raw_rows([(0.0, 0.0, 32.0, 32.0, 0, 0.9)], 3), side="side", batch="batch")
 OF_64 = constant_model(raw_rows([], 3))

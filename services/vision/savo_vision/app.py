@@ -13,8 +13,8 @@ from functools import partial
 from savo_contracts.scans import ServedBy
 from savo_contracts.topics import MODELS_REFUSED
 from savo_detection.engines.apart import Apart
-from savo_detection.engines.choosing import Engines
 from savo_detection.engines.cpus import usable_cpus
+from savo_detection.engines.selection import Engines
 from savo_runtime.messaging.consuming.subscriptions import Kinds, bind, read_snapshot
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import DAILY_BUDGET

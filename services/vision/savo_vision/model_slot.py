@@ -19,8 +19,8 @@ import structlog
 
 from savo_contracts.envelope import named_id
 from savo_contracts.models import ModelRef, ModelRefused
-from savo_detection.engines.choosing import Engines
 from savo_detection.engines.cpus import give_way
+from savo_detection.engines.selection import Engines
 from savo_detection.errors import ModelRefusedError, in_a_line
 from savo_detection.evaluation.golden_pictures import departure
 from savo_detection.model import DetectedBox, Detector

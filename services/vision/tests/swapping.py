@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from libs.detection.tests.tiny_models import NAMES, exported, raw_rows
 from savo_contracts.models import ModelRef
-from savo_detection.engines.choosing import EngineName, Engines
+from savo_detection.engines.selection import EngineName, Engines
 from savo_runtime.memory import give_back_what_is_freed
 from savo_vision.model_slot import ModelSlot, load_engine
 from savo_vision.ports import ModelFile

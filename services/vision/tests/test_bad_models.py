@@ -16,7 +16,7 @@ from libs.detection.tests.bad_models import BAD_MODELS, zipped
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_contracts.models import ModelRef, ModelRefused
 from savo_detection.engines.apart import Apart
-from savo_detection.engines.choosing import Choice, Engines
+from savo_detection.engines.selection import Choice, Engines
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import FakeClock, MemoryStore, RecordingPublisher, memory_runtime
 from savo_vision.adapters.models import ModelFiles

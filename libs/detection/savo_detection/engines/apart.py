@@ -102,7 +102,7 @@ def _end_with_the_parent() -> None:
 
 def main() -> None:
     # They import this module.
-    from savo_detection.engines.choosing import Engines
+    from savo_detection.engines.selection import Engines
     from savo_detection.model import Detector
 
     _end_with_the_parent()

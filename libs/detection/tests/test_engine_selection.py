@@ -20,8 +20,8 @@ from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_detection import Detector, ModelRefusedError
 from savo_detection.engines.apart import Apart
 from savo_detection.engines.backends import ONNX_RUNTIME, Engine, OnnxRuntimeEngine, installed_engines
-from savo_detection.engines.choosing import Choice, EngineName, Engines, Network
 from savo_detection.engines.parity import agree, busy_picture
+from savo_detection.engines.selection import Choice, EngineName, Engines, Network
 from savo_detection.engines.weighing import Clock, UnfitError, weigh
 from savo_detection.output_decoders import Candidates, read_raw
 
@@ -187,7 +187,7 @@ def test_an_engine_that_is_not_chosen_leaves_nothing_in_the_process() -> None:
 import json, sys
 from dataclasses import asdict
 from savo_detection import Detector
-from savo_detection.engines.choosing import Engines
+from savo_detection.engines.selection import Engines
 choice = Detector.load({MODEL!r}, engines=Engines("auto")).choice
 print(json.dumps(asdict(choice) | {{"is there": "openvino" in sys.modules}}))
 """
@@ -223,7 +223,7 @@ import os, signal, sys, threading
 from pathlib import Path
 from savo_detection import Detector
 from savo_detection.engines.apart import Apart
-from savo_detection.engines.choosing import Engines
+from savo_detection.engines.selection import Engines
 
 apart = Apart()
 loader = threading.Thread(target=Detector.load, args=({MODEL!r},), kwargs={{"engines": Engines("auto", ("onnxruntime", "cuda"), weigh=apart.weigh)}})

@@ -238,12 +238,12 @@ def is_shortened(shorten: Callable[[bytes], bytes], file: bytes = FILE) -> tuple
     return short is not whole, flaw
 
 
-def test_fewer_steps_that_see_the_same_run() -> None:
+def test_graph_optimizations_that_see_the_same_run() -> None:
     assert is_shortened(lambda data: data + onnx.ModelProto(doc_string="shorter").SerializeToString()) == (True, None)
 
 
 @pytest.mark.parametrize("other", [seeing(20), seeing(0.5), seeing(0, 0.898)])
-def test_fewer_steps_that_see_something_else_do_not(other: bytes) -> None:
+def test_graph_optimizations_that_see_something_else_do_not(other: bytes) -> None:
     assert is_shortened(lambda _data: other) == (False, "its boxes differ from the file's")
 
 
