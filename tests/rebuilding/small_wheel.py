@@ -17,7 +17,6 @@ from savo_collector.app import DEFINITION as COLLECTOR
 from savo_collector.settings import CollectorSettings
 from savo_contracts.envelope import Event, derived_id
 from savo_contracts.topics import TOPICS, topic_named, topic_of
-from savo_detection.engines.apart import Apart
 from savo_gateway.app import DEFINITION as GATEWAY
 from savo_gateway.settings import GatewaySettings
 from savo_operations.rebuild.ordered_reader import OrderedReader, opened
@@ -137,7 +136,7 @@ def _vision(wheel: SmallWheel, settings: VisionSettings, runtime: Runtime, stack
     threads = ThreadPoolExecutor(1)
     stack.callback(threads.shutdown)
     results = StoredResults(runtime.database)
-    built = build_scan(settings, runtime, build_steering(settings, runtime, Apart()), results, threads)
+    built = build_scan(settings, runtime, build_steering(settings, runtime), results, threads)
     stack.push_async_callback(built.provider.close)
     scan = replace(built, provider=wheel.provider)
     bound = [bind(on_scan_requested, scan=scan), bind(on_scan_erased, results=results), bind(on_subject_erased, results=results)]

@@ -15,6 +15,9 @@ from savo_contracts.training import Comparison, Evaluation
 
 CLASSES_KEY = "samples/classes.json"
 
+PLAIN_EXPORT = "model.plain.onnx"
+"""The export that a version's model.onnx was made from: for engines that optimise graphs themselves."""
+
 EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
 """Media types a photo may be stored in, and the ending of its key."""
 
@@ -40,7 +43,7 @@ def manifest_key(dataset_version: str) -> str:
 
 
 def model_key(version: str, name: str) -> str:
-    """`name` is one of model.onnx, weights.pt, card.md, report.json, classes.json."""
+    """`name` is one of model.onnx, model.plain.onnx, weights.pt, card.md, report.json, classes.json."""
     return f"models/ingredients/{version}/{name}"
 
 
@@ -135,8 +138,10 @@ class ModelReport(Message):
     version: str
     run_id: str
     dataset_version: str
-    onnx_sha256: Sha256
+    onnx_sha256: Sha256 = Field(description="Of model.onnx, which was measured and is served.")
     onnx_bytes: int = Field(gt=0)
+    plain_onnx_sha256: Sha256 | None = Field(default=None, description="Of model.plain.onnx; None: there is none.")
+    optimization: str = Field(default="", description="What became of the export's graph, in a sentence; empty: it was not tried.")
     image_size: int = Field(gt=0)
     classes: tuple[str, ...]
     train_samples: int = Field(ge=0)

@@ -9,25 +9,26 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from savo_contracts.geometry import BoundingBox
-from savo_detection.engines.backends import Engine, OnnxRuntimeEngine
+from savo_detection.engines.backends import Engine
 from savo_detection.engines.cpus import at_usual_priority, usable_cpus
-from savo_detection.engines.selection import Choice, Engines, Network
-from savo_detection.errors import ModelRefusedError, in_a_line
-from savo_detection.model_metadata import FLOATS, Tensor, check_output, class_names, input_size, says_end_to_end, takes_any_shape, takes_batches
-from savo_detection.output_decoders import Candidates, Head, check_answer, head_for
+from savo_detection.engines.selection import EngineChoice, Engines
+from savo_detection.errors import ModelRefusedError
+from savo_detection.model_metadata import PLAIN_SHA256
+from savo_detection.network import Network, open_network
+from savo_detection.output_decoders import Candidates, Head
 from savo_detection.photos.decoding import Pixels, decode
 from savo_detection.photos.letterbox import Letterbox, letterbox
 
-__all__ = ["CONFIDENCE", "HEADROOM", "IOU", "MAX_BOXES", "DetectedBox", "Detector", "ModelFacts", "onnx_of"]
+__all__ = ["CONFIDENCE", "HEADROOM", "IOU", "MAX_BOXES", "DetectedBox", "Detector", "ModelFacts", "onnx_of", "plain_of"]
 
 CONFIDENCE = 0.25
 IOU = 0.45
@@ -39,8 +40,8 @@ HEADROOM = 1.5
 step; scaled down to just its size they are smoother than any it has seen: that cost 0.7 points of mAP@0.5 on 231 real photos, with headroom none.
 A 12-megapixel photo is read at a quarter for 640 pixels either way."""
 
-_ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
-"""With files, and without any."""
+
+AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class ModelFacts:
     exported_by: str = ""
     exported_at: str = ""
     description: str = ""
+    plain_sha256: str = ""
+    """Of the export that an optimised file was made from; empty for a plain one."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Detector:
     image_size: tuple[int, int]
     """Height and width of the network's input, pixels; the largest where both are free."""
     version_info: ModelFacts
-    choice: Choice
+    choice: EngineChoice
     """What runs it, and why."""
     _engine: Engine = field(repr=False)
     _dtype: Any = field(repr=False)
@@ -88,34 +91,32 @@ class Detector:
         cls,
         source: Path | str | bytes,
         *,
+        plain: bytes | None = None,
         threads: int | None = None,
         expected_sha256: str | None = None,
         expected_classes: Sequence[str] | None = None,
         engines: Engines | None = None,
+        compare: bool = True,
     ) -> Detector:
         """From a file or its bytes. Raises `ModelRefusedError`.
 
-        `threads`: of the engine, None for all cores the container has. `engines`: which may run it, None for ONNX Runtime alone.
+        `plain`: the export that the file was made from, for other engines than ONNX Runtime; ignored where it is another.
+        `threads`: of the engine, None for all cores the container has.
+        `engines`: which may run it, None for ONNX Runtime alone.
+        `compare`: a named engine's boxes with ONNX Runtime's, on one picture; False where the caller has photos with
+        known boxes.
         """
         data = source if isinstance(source, bytes) else _read(Path(source))
         digest = hashlib.sha256(data).hexdigest()
         if expected_sha256 and digest != expected_sha256:
             raise ModelRefusedError(f"its sha256 is {digest[:12]}…, expected {expected_sha256[:12]}…: not the file that was registered")
-        threads = threads or usable_cpus()
-        reference = _open(data, threads)
-        inputs, outputs, facts = _described(reference)
-        classes = class_names(facts, expected_classes)
-        size = input_size(inputs, facts)
-        check_output(outputs)
-        blank = np.zeros((1, 3, *size), FLOATS[inputs[0].type])
-        answer = _first_answer(reference, blank)
-        head = head_for(answer.shape, len(classes), says_end_to_end(facts))
-        check_answer(head, answer[0], len(classes))
-        network = Network(data, threads, blank, reference, head, takes_batches(inputs), takes_any_shape(inputs))
-        engine, choice = (engines or Engines()).choose(network)
-        said = {key: facts.get(name, "") for key, name in (("exported_by", "version"), ("exported_at", "date"), ("description", "description"))}
-        about = ModelFacts(digest, len(data), head.__name__.removeprefix("read_"), **said)
-        return cls(classes, size, about, choice, engine, blank.dtype, head)
+        network = open_network(data, threads or usable_cpus(), expected_classes)
+        about = _facts(digest, data, network)
+        network, left_out = _with_plain(network, plain, about)
+        engine, choice = (engines or Engines()).choose(network, compare=compare)
+        choice = replace(choice, left_out={**left_out, **choice.left_out})
+        height, width = network.blank.shape[2:]
+        return cls(network.classes, (height, width), about, choice, engine, network.blank.dtype, network.head)
 
     def detect(self, photo: bytes, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[DetectedBox]:
         """Boxes above `confidence`, best first. Raises `PhotoError`s, and `ModelRefusedError` when the network's answer is no numbers."""
@@ -141,10 +142,10 @@ class Detector:
         return [self._boxes(*one) for one in zip(kept, places, strict=True)]
 
     def _places(self, pictures: Sequence[Pixels]) -> list[Letterbox]:
-        """Several that go together share the whole input."""
+        """Several pictures of one pass share the whole input."""
         height, width = self.image_size
         places = [Letterbox.fit(picture.shape[1], picture.shape[0], width, height) for picture in pictures]
-        return [place.snug() for place in places] if self.choice.snug and len(places) == 1 else places
+        return [place.snug() for place in places] if self.choice.rectangular and len(places) == 1 else places
 
     def _tensor(self, pictures: int, size: Letterbox) -> NDArray[np.float32]:
         """In memory that is this thread's own, the same for each pass: 5 MB for 640 pixels, which a machine hands out page by page."""
@@ -182,39 +183,28 @@ def onnx_of(path: Path) -> Path:
     return path.with_suffix(".onnx")
 
 
+def plain_of(onnx: AnyPath) -> AnyPath:
+    """Where the plain export of an optimised file is kept: `best.plain.onnx` beside `best.onnx`."""
+    return onnx.with_suffix(".plain.onnx")
+
+
 def _read(path: Path) -> bytes:
     path = onnx_of(path)
     try:
         return path.read_bytes()
-    except OSError as flaw:
-        raise ModelRefusedError(f"{path} cannot be read: {flaw.strerror}") from flaw
+    except OSError as error:
+        raise ModelRefusedError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _open(data: bytes, threads: int) -> OnnxRuntimeEngine:
-    if not data:
-        raise ModelRefusedError("it is empty")
-    if data.startswith(_ZIPS):
-        raise ModelRefusedError("it is a zip archive (a PyTorch checkpoint, perhaps), no ONNX model; run: savo models export FILE.pt")
-    try:
-        return OnnxRuntimeEngine(data, threads)
-    except Exception as flaw:
-        unparsed = "INVALID_PROTOBUF" in str(flaw)
-        why = "it is cut short, damaged, or of another kind" if unparsed else in_a_line(flaw)
-        raise ModelRefusedError(f"it is no ONNX model that can be loaded: {why}") from flaw
+def _facts(digest: str, data: bytes, network: Network) -> ModelFacts:
+    names = (("exported_by", "version"), ("exported_at", "date"), ("description", "description"), ("plain_sha256", PLAIN_SHA256))
+    return ModelFacts(digest, len(data), network.head.__name__.removeprefix("read_"), **{key: network.metadata.get(name, "") for key, name in names})
 
 
-def _described(engine: OnnxRuntimeEngine) -> tuple[list[Tensor], list[Tensor], dict[str, str]]:
-    """Inputs, outputs and metadata."""
-    session = engine.session
-    try:
-        inputs, outputs = ([Tensor(place.type, place.shape) for place in places] for places in (session.get_inputs(), session.get_outputs()))
-        return inputs, outputs, session.get_modelmeta().custom_metadata_map
-    except UnicodeDecodeError as flaw:
-        raise ModelRefusedError("it is damaged: there are bytes among its names that are no text") from flaw
-
-
-def _first_answer(engine: Engine, blank: NDArray[Any]) -> NDArray[np.float32]:
-    try:
-        return engine.run(blank, lambda output: np.array(output, np.float32))
-    except Exception as flaw:
-        raise ModelRefusedError(f"it fails on an empty picture: {in_a_line(flaw)}") from flaw
+def _with_plain(network: Network, plain: bytes | None, about: ModelFacts) -> tuple[Network, dict[str, str]]:
+    """The network with its plain export as the file for other engines; why it is not taken, where it is another's."""
+    if plain is None:
+        return network, {}
+    if hashlib.sha256(plain).hexdigest() != about.plain_sha256:
+        return network, {"the plain export": "it is not the file that the model was made from"}
+    return replace(network, data=plain), {}

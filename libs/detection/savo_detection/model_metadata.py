@@ -11,9 +11,12 @@ import numpy as np
 from savo_detection.errors import ModelRefusedError
 from savo_detection.photos.letterbox import STRIDE
 
-__all__ = ["FLOATS", "Tensor", "check_output", "class_names", "input_size", "says_end_to_end", "takes_any_shape", "takes_batches"]
+__all__ = ["FLOATS", "PLAIN_SHA256", "Tensor", "check_output", "class_names", "input_size", "says_end_to_end", "takes_any_shape", "takes_batches"]
 
 FLOATS: dict[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+PLAIN_SHA256 = "savo_plain_sha256"
+"""Metadata of an optimised file: sha256 of the export that it was made from."""
 
 _DEFAULT_SIDE = 640
 _LONGEST_SIDE = 4096

@@ -1,4 +1,4 @@
-"""Several photos in one pass: where the network's batch axis is free and an engine gains by it, each gets the boxes that it gets alone."""
+"""Several photos in one pass on a GPU, where the network's batch axis is free: each gets the boxes that it gets alone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from libs.detection.tests.test_engine_selection import StoppedClock
 from libs.detection.tests.tiny_models import colour_model
 from savo_detection import Detector
 from savo_detection.engines.backends import ONNX_RUNTIME, OnnxRuntimeEngine
-from savo_detection.engines.selection import Choice, Engines
+from savo_detection.engines.selection import EngineChoice, Engines
 from savo_detection.photos.decoding import Pixels
 
 MODEL = colour_model(batch="batch")
@@ -22,16 +21,15 @@ RED, GREEN, BLUE = (tuple(int(255 * (place == channel)) for channel in range(3))
 
 
 class Gpu:
-    """ONNX Runtime, whose pass takes so many seconds, and so many more for each photo; larger batches than `most` find no memory."""
+    """ONNX Runtime, in which larger batches than `most` find no memory."""
 
-    def __init__(self, clock: StoppedClock, a_pass: float, a_photo: float, most: int, data: bytes, threads: int, _shape: tuple[int, ...]) -> None:
-        self._inner, self._clock, self._a_pass, self._a_photo, self._most = OnnxRuntimeEngine(data, threads), clock, a_pass, a_photo, most
+    def __init__(self, most: int, data: bytes, threads: int, _shape: tuple[int, ...]) -> None:
+        self._inner, self._most = OnnxRuntimeEngine(data, threads), most
         self.shift: NDArray[Any] | float = 0.0
 
     def run(self, tensor: NDArray[Any], read: Callable[[NDArray[Any]], Any]) -> Any:
         if len(tensor) > self._most:
             raise RuntimeError("out of memory")
-        self._clock.now += self._a_pass + len(tensor) * self._a_photo
         return self._inner.run(tensor, lambda output: read(output + (np.float32(self.shift) if len(tensor) > 1 else 0)))
 
     def open_all(self) -> None:
@@ -46,10 +44,9 @@ class Mixing(Gpu):
         self.shift = 0.5
 
 
-def load(data: bytes = MODEL, *, a_pass: float = 0.010, a_photo: float = 0.001, most: int = 64, kind: type[Gpu] = Gpu) -> Detector:
-    clock = StoppedClock()
-    builders: dict[str, Any] = {"cuda": partial(kind, clock, a_pass, a_photo, most)}
-    return Detector.load(data, threads=1, engines=Engines("cuda", (ONNX_RUNTIME, "cuda"), builders, clock))
+def load(data: bytes = MODEL, *, most: int = 64, kind: type[Gpu] = Gpu) -> Detector:
+    builders: dict[str, Any] = {"cuda": partial(kind, most)}
+    return Detector.load(data, threads=1, engines=Engines("cuda", (ONNX_RUNTIME, "cuda"), builders))
 
 
 def quarters(*colours: tuple[int, ...]) -> Pixels:
@@ -75,13 +72,13 @@ def test_photos_of_any_shape_go_together() -> None:
     assert load().detect_batch([quarters(BLUE), wide])[1] == boxes
 
 
-@pytest.mark.parametrize(("a_pass", "a_photo", "batch"), [(0.010, 0.0001, 16), (0.010, 0.010, 8), (0.001, 0.010, 1)])
-def test_a_batch_is_as_large_as_still_brings_more_photos_a_second(a_pass: float, a_photo: float, batch: int) -> None:
-    assert load(a_pass=a_pass, a_photo=a_photo).choice.batch == batch
+@pytest.mark.parametrize(("most", "batch"), [(64, 16), (8, 8), (1, 1)])
+def test_a_batch_is_as_large_as_runs_up_to_sixteen(most: int, batch: int) -> None:
+    assert load(most=most).choice.batch == batch
 
 
 def test_a_batch_that_finds_no_memory_is_left_out_with_the_reason() -> None:
-    assert load(most=4).choice == Choice("cuda", left_out={"batches of 8": "out of memory"}, batch=4)
+    assert load(most=4).choice == EngineChoice("cuda", left_out={"batches of 8": "out of memory"}, batch=4)
 
 
 def test_a_batch_that_moves_boxes_is_not_run() -> None:

@@ -1,15 +1,10 @@
+"""Which engine runs a network: nothing is timed, and what is not ONNX Runtime must find its boxes."""
+
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import hashlib
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from select import select
 from typing import Any
 
 import numpy as np
@@ -18,11 +13,11 @@ from numpy.typing import NDArray
 
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_detection import Detector, ModelRefusedError
-from savo_detection.engines.apart import Apart
 from savo_detection.engines.backends import ONNX_RUNTIME, Engine, OnnxRuntimeEngine, installed_engines
 from savo_detection.engines.parity import agree, busy_picture
-from savo_detection.engines.selection import Choice, EngineName, Engines, Network
-from savo_detection.engines.weighing import Clock, UnfitError, weigh
+from savo_detection.engines.selection import EngineChoice, EngineName, Engines
+from savo_detection.model_metadata import PLAIN_SHA256
+from savo_detection.network import Network
 from savo_detection.output_decoders import Candidates, read_raw
 
 MODEL = constant_model(raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9), (32.0, 32.0, 64.0, 56.0, 2, 0.5)], len(NAMES)))
@@ -31,72 +26,58 @@ BLANK = np.zeros((1, 3, 64, 64), np.float32)
 Draw = Callable[..., bytes]
 
 
-class StoppedClock:
-    """Time passes only while a scripted engine runs."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Scripted:
-    """ONNX Runtime's answer, moved by `shift`, after so many seconds of the clock."""
+    """ONNX Runtime's answer, moved by `shift`."""
 
-    def __init__(self, clock: StoppedClock, seconds: float, shift: float, data: bytes, _threads: int, _shape: tuple[int, ...]) -> None:
-        self._inner, self._clock, self._seconds, self._shift = OnnxRuntimeEngine(data, 1), clock, seconds, np.float32(shift)
+    def __init__(self, shift: float, data: bytes, _threads: int, _shape: tuple[int, ...]) -> None:
+        self.data, self.runs = data, 0
+        self._inner, self._shift = OnnxRuntimeEngine(data, 1), np.float32(shift)
 
     def run(self, tensor: NDArray[Any], read: Callable[[NDArray[Any]], Any]) -> Any:
-        self._clock.now += self._seconds
+        self.runs += 1
         return self._inner.run(tensor, lambda output: read(output + self._shift))
 
     def open_all(self) -> None:
         self._inner.open_all()
 
 
-def choose(wanted: EngineName = "auto", **others: tuple[float, float]) -> tuple[Engine, Choice]:
-    """Among an ONNX Runtime of 20 ms and others by name: (seconds of a pass, shift of the answer)."""
-    clock = StoppedClock()
-    builders: dict[str, Any] = {name: partial(Scripted, clock, *script) for name, script in others.items()}
-    return here(wanted, builders, clock).choose(network(Scripted(clock, 0.020, 0, MODEL, 1, BLANK.shape)))
+def choose(wanted: EngineName = "auto", *, compare: bool = True, **shifts: float) -> tuple[Engine, EngineChoice]:
+    """Among ONNX Runtime and others by name, each with the shift of its answer."""
+    builders: dict[str, Any] = {name: partial(Scripted, shift) for name, shift in shifts.items()}
+    return here(wanted, builders).choose(network(), compare=compare)
 
 
-def here(wanted: EngineName, builders: dict[str, Any], clock: Clock = time.perf_counter) -> Engines:
-    """They are weighed in this process, for a script is known to no other."""
-    return Engines(wanted, (ONNX_RUNTIME, *builders), builders, clock, partial(weigh, builders=builders, clock=clock))
+def here(wanted: EngineName, builders: dict[str, Any]) -> Engines:
+    return Engines(wanted, (ONNX_RUNTIME, *builders), builders)
 
 
-def network(reference: Engine, data: bytes = MODEL) -> Network:
-    return Network(data, 1, BLANK, reference, read_raw)
+def network(data: bytes = MODEL) -> Network:
+    return Network(data, 1, BLANK, OnnxRuntimeEngine(data, 1), read_raw)
 
 
-def test_the_fastest_that_agrees_runs_and_the_figures_are_kept() -> None:
-    _, choice = choose(openvino=(0.010, 0), cuda=(0.015, 0))
-    assert choice == Choice("openvino", {"onnxruntime": 20.0, "openvino": 10.0, "cuda": 15.0})
+def test_by_itself_onnx_runtime_runs_whatever_else_is_installed_for_the_processor() -> None:
+    reference = network()
+    built: list[str] = []
+    builders: dict[str, Any] = {"openvino": lambda *_: built.append("openvino"), "openvino-bf16": lambda *_: built.append("bf16")}
+    assert here("auto", builders).choose(reference) == (reference.reference, EngineChoice(ONNX_RUNTIME))
+    assert not built, "nothing else was even loaded"
 
 
-def test_onnx_runtime_runs_when_nothing_is_faster() -> None:
-    _, choice = choose(openvino=(0.030, 0))
-    assert choice.engine == ONNX_RUNTIME
+def test_by_itself_a_gpu_runs_where_there_is_one() -> None:
+    assert choose(openvino=0, cuda=0, tensorrt=0)[1] == EngineChoice("cuda")
+    assert choose(openvino=0, tensorrt=0)[1] == EngineChoice(ONNX_RUNTIME), "it would take minutes to start"
 
 
-def test_an_engine_that_is_hardly_faster_is_not_worth_its_memory() -> None:
-    _, choice = choose(openvino=(0.018, 0))
-    assert (choice.engine, choice.milliseconds) == (ONNX_RUNTIME, {"onnxruntime": 20.0, "openvino": 18.0})
-    assert choice.left_out == {"openvino": "it is less than 1.2 times as fast as onnxruntime, which takes less memory"}
+def test_a_gpu_with_other_boxes_is_left_out_with_the_reason() -> None:
+    assert choose(cuda=0.5)[1] == EngineChoice(ONNX_RUNTIME, {"cuda": "its boxes differ from ONNX Runtime's"})
+    assert choose(compare=False, cuda=0.5)[1].engine == ONNX_RUNTIME, "nobody asked for it, so it has to prove itself"
 
 
-def test_a_fast_engine_with_other_boxes_is_left_out_with_the_reason() -> None:
-    _, choice = choose(openvino=(0.001, 0.5))
-    assert choice.engine == ONNX_RUNTIME
-    assert choice.left_out == {"openvino": "its boxes differ from ONNX Runtime's"}
-
-
-def test_an_engine_that_cannot_run_the_network_is_left_out_with_its_own_words() -> None:
+def test_a_gpu_that_cannot_run_the_network_is_left_out_with_its_own_words() -> None:
     def broken(_data: bytes, _threads: int, _shape: tuple[int, ...]) -> Engine:
         raise RuntimeError("no such operator: Foo\nand a long trace")
 
-    engine, choice = here("auto", {"cuda": broken}).choose(network(OnnxRuntimeEngine(MODEL, 1)))
+    engine, choice = here("auto", {"cuda": broken}).choose(network())
     assert isinstance(engine, OnnxRuntimeEngine)
     assert choice.left_out == {"cuda": "no such operator: Foo"}
 
@@ -109,18 +90,20 @@ def test_openvino_s_reason_is_given_without_the_places_in_its_source() -> None:
     def broken(_data: bytes, _threads: int, _shape: tuple[int, ...]) -> Engine:
         raise BrokenError
 
-    _, choice = here("auto", {"openvino": broken}).choose(network(OnnxRuntimeEngine(MODEL, 1)))
-    assert choice.left_out == {"openvino": "index '0' out of range"}
+    with pytest.raises(ModelRefusedError, match=r"^the engine openvino will not do: index '0' out of range$"):
+        here("openvino", {"openvino": broken}).choose(network())
 
 
 @pytest.mark.skipif("cuda" in installed_engines(), reason="ONNX Runtime here was built for a GPU")
 def test_a_gpu_that_does_not_start_is_not_quietly_the_processor() -> None:
-    engines = Engines("cuda", (ONNX_RUNTIME, "cuda"))
+    why = "CUDAExecutionProvider does not start here; ONNX Runtime would take CPUExecutionProvider"
     with (
         pytest.warns(UserWarning, match="CUDAExecutionProvider"),
-        pytest.raises(ModelRefusedError, match="cuda will not do: CUDAExecutionProvider does not start here; ONNX Runtime would take CPUExecutionProvider"),
+        pytest.raises(ModelRefusedError, match=f"cuda will not do: {why}"),
     ):
-        Detector.load(MODEL, engines=engines)
+        Detector.load(MODEL, engines=Engines("cuda", (ONNX_RUNTIME, "cuda")))
+    with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
+        assert Detector.load(MODEL, engines=Engines("auto", (ONNX_RUNTIME, "cuda"))).choice == EngineChoice(ONNX_RUNTIME, {"cuda": why})
 
 
 def test_scores_of_next_to_nothing_are_no_difference() -> None:
@@ -133,145 +116,65 @@ def test_scores_of_next_to_nothing_are_no_difference() -> None:
     assert not agree(faint, without)
 
 
-def test_a_pinned_engine_is_taken_though_it_is_slower_and_refused_though_it_is_faster() -> None:
-    assert choose("openvino", openvino=(0.5, 0))[1].engine == "openvino"
+def test_a_named_engine_runs_or_the_model_is_refused() -> None:
+    assert choose("openvino", openvino=0)[1] == EngineChoice("openvino")
+    assert choose("onnxruntime", cuda=0)[1] == EngineChoice(ONNX_RUNTIME)
     with pytest.raises(ModelRefusedError, match="the engine openvino will not do: its boxes differ"):
-        choose("openvino", openvino=(0.001, 0.5))
+        choose("openvino", openvino=0.5)
     with pytest.raises(ModelRefusedError, match="the engine cuda is not installed here; there are: onnxruntime, openvino"):
-        choose("cuda", openvino=(0.001, 0))
+        choose("cuda", openvino=0)
 
 
-def test_the_second_network_of_a_kind_is_not_timed_again_but_its_boxes_are_compared() -> None:
-    clock = StoppedClock()
-    scripts = iter([(0.010, 0.0), (0.010, 0.0), (0.010, 0.0), (0.010, 0.5)])
-    engines = here("auto", {"openvino": lambda *about: Scripted(clock, *next(scripts), *about)}, clock)
-    reference = network(Scripted(clock, 0.020, 0, MODEL, 1, BLANK.shape))
-    _, first = engines.choose(reference)
-    timed_until = clock.now
-    _, second = engines.choose(reference)
-    assert second == first
-    assert clock.now - timed_until == pytest.approx(0.030)
-    assert engines.choose(reference)[1] == Choice(ONNX_RUNTIME, {}, {"openvino": "its boxes differ from ONNX Runtime's"})
+def test_a_named_engine_is_compared_on_one_picture_and_not_where_known_photos_do_it() -> None:
+    engines = {compare: choose("openvino", compare=compare, openvino=0)[0] for compare in (True, False)}
+    assert {compare: getattr(engine, "runs", None) for compare, engine in engines.items()} == {True: 1, False: 0}
+    assert choose("openvino", compare=False, openvino=0.5)[1].engine == "openvino"
 
 
-def test_why_onnx_runtime_runs_is_told_of_the_second_network_too() -> None:
-    clock = StoppedClock()
-    engines = here("auto", {"openvino": partial(Scripted, clock, 0.018, 0.0)}, clock)
-    reference = network(Scripted(clock, 0.020, 0, MODEL, 1, BLANK.shape))
-    assert engines.choose(reference)[1] == engines.choose(reference)[1] != Choice(ONNX_RUNTIME)
+def optimized(plain_sha256: str) -> bytes:
+    metadata = {"names": str(dict(enumerate(NAMES))), "task": "detect", "imgsz": "[64, 64]", PLAIN_SHA256: plain_sha256}
+    return constant_model(raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9)], len(NAMES)), metadata=metadata)
 
 
-def test_what_was_not_measured_is_asked_again_for_the_next_network() -> None:
-    asked: list[Sequence[str]] = []
+@pytest.mark.parametrize("wanted", ["openvino", "cuda"])
+def test_other_engines_are_given_the_plain_export(wanted: EngineName) -> None:
+    plain = constant_model(raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9)], len(NAMES)))
+    given: list[bytes] = []
 
-    def fails(_network: Network, names: Sequence[str]) -> Choice:
-        asked.append(names)
-        raise UnfitError("what measures it was ended by signal 9")
+    def build(data: bytes, threads: int, _shape: tuple[int, ...]) -> Engine:
+        given.append(data)
+        return OnnxRuntimeEngine(data, threads)
 
-    engines, reference = Engines("auto", (ONNX_RUNTIME, "openvino", "cuda"), weigh=fails), network(OnnxRuntimeEngine(MODEL, 1))
-    why = "what measures it was ended by signal 9"
-    assert engines.choose(reference) == (reference.reference, Choice(ONNX_RUNTIME, {}, {"openvino": why, "cuda": why}))
-    assert engines.choose(reference)[1].engine == ONNX_RUNTIME
-    assert asked == [["openvino", "cuda"]] * 2
-
-
-@pytest.mark.skipif("cuda" in installed_engines(), reason="ONNX Runtime here was built for a GPU")
-def test_a_process_of_its_own_says_what_it_found() -> None:
-    choice = Apart().weigh(network(OnnxRuntimeEngine(MODEL, 1)), ["cuda"])
-    assert choice == Choice(ONNX_RUNTIME, {}, {"cuda": "CUDAExecutionProvider does not start here; ONNX Runtime would take CPUExecutionProvider"})
+    engines = here(wanted, {wanted: build})
+    detector = Detector.load(optimized(hashlib.sha256(plain).hexdigest()), plain=plain, engines=engines)
+    assert (given, dict(detector.choice.left_out)) == ([plain], {})
 
 
-@pytest.mark.skipif("openvino" not in installed_engines(), reason="openvino is not installed (an extra of savo-detection)")
-def test_an_engine_that_is_not_chosen_leaves_nothing_in_the_process() -> None:
-    look = f"""
-import json, sys
-from dataclasses import asdict
-from savo_detection import Detector
-from savo_detection.engines.selection import Engines
-choice = Detector.load({MODEL!r}, engines=Engines("auto")).choice
-print(json.dumps(asdict(choice) | {{"is there": "openvino" in sys.modules}}))
-"""
-    said = json.loads(subprocess.run([sys.executable, "-c", look], check=True, capture_output=True).stdout)
-    assert {"onnxruntime", "openvino"} <= said["milliseconds"].keys(), "both were measured, elsewhere"
-    assert said["is there"] == (said["engine"] == "openvino")
+def test_the_plain_export_of_another_file_is_left_out() -> None:
+    given: list[bytes] = []
+
+    def build(data: bytes, threads: int, _shape: tuple[int, ...]) -> Engine:
+        given.append(data)
+        return OnnxRuntimeEngine(data, threads)
+
+    model = optimized("0" * 64)
+    detector = Detector.load(model, plain=MODEL, engines=here("openvino", {"openvino": build}))
+    assert given == [model]
+    assert detector.choice.left_out == {"the plain export": "it is not the file that the model was made from"}
 
 
-def test_a_process_that_says_nothing_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = network(OnnxRuntimeEngine(MODEL, 1))
-    with pytest.raises(UnfitError, match=r"what measures it ended with 1: .*it is no ONNX model"):
-        Apart().weigh(replace(whole, data=b"no network"), ["openvino"])
-    with pytest.raises(UnfitError, match=r"it was not measured in 0\.01 seconds"):
-        Apart(patience=0.01).weigh(whole, ["openvino"])
-    for interpreter, words in (("/no/python", "what measures it does not start: .*No such file"), ("/bin/true", "what measures it ended without an answer")):
-        monkeypatch.setattr(sys, "executable", interpreter)
-        with pytest.raises(UnfitError, match=words):
-            Apart().weigh(whole, ["openvino"])
-    monkeypatch.setattr(sys, "executable", None)
-    with pytest.raises(UnfitError, match="what measures it does not start"):
-        Apart().weigh(whole, ["openvino"])
-
-
-@pytest.mark.skipif("cuda" in installed_engines(), reason="ONNX Runtime here was built for a GPU")
-def test_what_libraries_print_is_no_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import atexit\nprint('hello')\natexit.register(print, 'good bye')\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert Apart().weigh(network(OnnxRuntimeEngine(MODEL, 1)), ["cuda"]).engine == ONNX_RUNTIME
-
-
-HELD = f"""
-import os, signal, sys, threading
-from pathlib import Path
-from savo_detection import Detector
-from savo_detection.engines.apart import Apart
-from savo_detection.engines.selection import Engines
-
-apart = Apart()
-loader = threading.Thread(target=Detector.load, args=({MODEL!r},), kwargs={{"engines": Engines("auto", ("onnxruntime", "cuda"), weigh=apart.weigh)}})
-loader.start()
-child = ""
-while not child or Path(f"/proc/{{child}}/oom_score_adj").read_text() != "1000\\n":
-    child = Path(f"/proc/self/task/{{loader.native_id}}/children").read_text().strip()
-os.kill(int(child), signal.SIGSTOP)
-print(child, flush=True)
-sys.stdin.readline()
-apart.stop()
-"""
-"""A service whose measuring hangs; it prints the id of the process that hangs, and ends at a word."""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
-def test_what_measures_ends_with_the_service_though_it_hangs() -> None:
-    with subprocess.Popen([sys.executable, "-c", HELD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as service:
-        assert service.stdout is not None
-        child = os.pidfd_open(int(service.stdout.readline()))
-        service.kill()
-    assert select([child], [], [], 10)[0], "it is still there"
-    os.close(child)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are found by /proc")
-def test_a_service_that_stops_does_not_wait_for_what_hangs() -> None:
-    with subprocess.Popen([sys.executable, "-c", HELD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as service:
-        try:
-            assert service.stdout is not None
-            service.stdout.readline()
-            service.communicate("stop\n", timeout=90)
-        finally:
-            service.kill()
-    assert service.returncode == 0
-
-
-def test_nothing_is_measured_for_a_service_that_has_stopped() -> None:
-    apart = Apart()
-    apart.stop()
-    choice = Detector.load(MODEL, engines=Engines("auto", (ONNX_RUNTIME, "cuda"), weigh=apart.weigh)).choice
-    assert choice == Choice(ONNX_RUNTIME, {}, {"cuda": "the service stops"})
-
-
-def test_an_engine_that_moves_boxes_is_taken_only_where_it_is_named() -> None:
-    quickest = {"openvino-bf16": (0.001, 0.0)}
-    assert choose("auto", **quickest)[1] == Choice(ONNX_RUNTIME)
-    assert choose("openvino-bf16", **quickest)[1] == Choice("openvino-bf16")
+@pytest.mark.parametrize(
+    ("wanted", "installed", "takes"),
+    [
+        ("auto", (ONNX_RUNTIME, "openvino"), False),
+        ("auto", (ONNX_RUNTIME, "cuda"), True),
+        ("onnxruntime", (ONNX_RUNTIME, "cuda"), False),
+        ("openvino", (ONNX_RUNTIME, "openvino"), True),
+        ("tensorrt", (ONNX_RUNTIME,), True),
+    ],
+)
+def test_who_takes_the_plain_export_is_known_before_a_model_is_there(wanted: EngineName, installed: tuple[str, ...], takes: bool) -> None:
+    assert Engines(wanted, installed).takes_plain_export == takes
 
 
 class Rounding(OnnxRuntimeEngine):
@@ -287,7 +190,7 @@ class Rounding(OnnxRuntimeEngine):
 
 def test_an_engine_that_moves_boxes_may_move_them_a_little_where_it_is_named() -> None:
     def pin(name: EngineName, times: float) -> str:
-        return here(name, {name: partial(Rounding, times)}).choose(network(OnnxRuntimeEngine(MODEL, 1)))[1].engine
+        return here(name, {name: partial(Rounding, times)}).choose(network())[1].engine
 
     assert pin("openvino-bf16", 1.03) == "openvino-bf16"
     with pytest.raises(ModelRefusedError, match="its boxes differ"):

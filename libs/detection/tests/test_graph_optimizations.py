@@ -1,9 +1,9 @@
-"""A network in fewer steps answers as before; what is built in another way than it looks stays whole."""
+"""An optimised graph answers as before; a graph that is built in another way stays as it is."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, parser
 
-from libs.detection.tests.tiny_models import METADATA, NAMES, constant_model, raw_rows
-from savo_detection import Detector
-from savo_detection.engines.backends import OnnxRuntimeEngine
-from savo_detection.engines.parity import busy_picture
-from savo_detection.engines.weighing import Network, shortened
-from savo_detection.graph_optimizations import in_fewer_steps
-from savo_detection.output_decoders import read_raw
+from libs.detection.tests.tiny_models import METADATA
+from savo_detection.graph_optimizations import optimized_graph
 
 DRAW = np.random.default_rng(5)
 
@@ -83,8 +78,8 @@ def picture(height: int = 6, width: int = 10, spread: float = 3) -> NDArray[Any]
     return np.random.default_rng(height).normal(scale=spread, size=(1, 4, height, width)).astype(np.float32)
 
 
-def same_in_fewer_steps(data: bytes, *pictures: NDArray[Any]) -> bytes:
-    short = in_fewer_steps(data)
+def same_when_optimized(data: bytes, *pictures: NDArray[Any]) -> bytes:
+    short = optimized_graph(data)
     assert short is not None
     for each in pictures or (picture(), picture(8, 2)):
         for before, after in zip(answers_of(data, each), answers_of(short, each), strict=True):
@@ -93,18 +88,18 @@ def same_in_fewer_steps(data: bytes, *pictures: NDArray[Any]) -> bytes:
 
 
 def test_halves_are_made_apart_and_not_split() -> None:
-    short = same_in_fewer_steps(network(BLOCK, BLOCK_CONSTANTS))
+    short = same_when_optimized(network(BLOCK, BLOCK_CONSTANTS))
     assert steps(short) == {"Conv": 2, "Sigmoid": 2, "Mul": 2, "Concat": 1}
 
 
 def test_without_a_bias_and_into_three_parts_as_well() -> None:
     text = BLOCK.replace(", bias)", ")").replace("left, right", "left, middle, right").replace("(right, left)", "(right, left, middle)")
-    short = same_in_fewer_steps(network(text, {"filters": BLOCK_CONSTANTS["filters"], "sizes": np.asarray([1, 5, 2])}))
+    short = same_when_optimized(network(text, {"filters": BLOCK_CONSTANTS["filters"], "sizes": np.asarray([1, 5, 2])}))
     assert steps(short)["Split"] == 0
 
 
 def test_a_small_map_is_mixed_before_it_is_enlarged() -> None:
-    short = same_in_fewer_steps(network(NECK, NECK_CONSTANTS))
+    short = same_when_optimized(network(NECK, NECK_CONSTANTS))
     assert steps(short) == {"MaxPool": 1, "Relu": 1, "Conv": 3, "Resize": 1, "Add": 1}
     sizes = {tuple(constant.dims) for constant in onnx.load_model_from_string(short).graph.initializer}
     assert sizes == {(5, 4, 1, 1), (4,), (6, 5, 1, 1), (6,)}
@@ -112,19 +107,19 @@ def test_a_small_map_is_mixed_before_it_is_enlarged() -> None:
 
 def test_whichever_of_the_two_maps_is_named_first() -> None:
     text = NECK.replace("(enlarged, fine)", "(fine, enlarged)")
-    assert steps(same_in_fewer_steps(network(text, NECK_CONSTANTS)))["Concat"] == 0
+    assert steps(same_when_optimized(network(text, NECK_CONSTANTS)))["Concat"] == 0
 
 
 def test_halves_of_what_is_mixed_are_made_apart_too() -> None:
     text = NECK.replace("y = Conv", "joint = Conv") + BLOCK[BLOCK.index("open") :]
-    short = same_in_fewer_steps(network(text, {**NECK_CONSTANTS, "sizes": np.asarray([2, 4])}))
+    short = same_when_optimized(network(text, {**NECK_CONSTANTS, "sizes": np.asarray([2, 4])}))
     assert steps(short) == {"MaxPool": 1, "Relu": 1, "Conv": 5, "Resize": 2, "Add": 2, "Sigmoid": 2, "Mul": 2, "Concat": 1}
 
 
 @pytest.mark.parametrize("spread", [0.01, 3, 100, 1e30])
 @pytest.mark.parametrize("opset", [13, 17, 18, 20])
 def test_the_mean_of_a_distribution_is_two_sums(spread: float, opset: int) -> None:
-    short = same_in_fewer_steps(network(HEAD, HEAD_CONSTANTS, opset=opset), picture(spread=spread), picture(spread=spread) - 200)
+    short = same_when_optimized(network(HEAD, HEAD_CONSTANTS, opset=opset), picture(spread=spread), picture(spread=spread) - 200)
     assert steps(short) == {"ReduceMax": 1, "Sub": 1, "Exp": 1, "Conv": 1, "Split": 1, "Div": 1}
 
 
@@ -132,27 +127,27 @@ def test_the_mean_of_a_distribution_is_two_sums(spread: float, opset: int) -> No
 def test_what_is_no_number_does_not_become_one(absurd: float) -> None:
     seen = picture()
     seen[:, :, 0] = absurd
-    (mean,) = answers_of(same_in_fewer_steps(network(HEAD, HEAD_CONSTANTS), seen), seen)
+    (mean,) = answers_of(same_when_optimized(network(HEAD, HEAD_CONSTANTS), seen), seen)
     assert np.isnan(mean[:, :, 0]).all()
     assert np.isfinite(mean[:, :, 1:]).all()
 
 
 def test_constants_may_be_steps() -> None:
     text = "sizes = Constant<value = int64[2] {3, 5}>()" + BLOCK
-    short = same_in_fewer_steps(network(text, {name: BLOCK_CONSTANTS[name] for name in ("filters", "bias")}))
+    short = same_when_optimized(network(text, {name: BLOCK_CONSTANTS[name] for name in ("filters", "bias")}))
     assert steps(short)["Split"] == 0
 
 
 def test_what_the_file_says_of_itself_stays() -> None:
     data = network(BLOCK, BLOCK_CONSTANTS)
-    short = onnx.load_model_from_string(in_fewer_steps(data) or b"")
+    short = onnx.load_model_from_string(optimized_graph(data) or b"")
     before = onnx.load_model_from_string(data)
     assert (short.metadata_props, short.graph.input, short.graph.output) == (before.metadata_props, before.graph.input, before.graph.output)
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_once_is_enough(part: str) -> None:
-    assert in_fewer_steps(in_fewer_steps(network(*PARTS[part])) or b"") is None
+    assert optimized_graph(optimized_graph(network(*PARTS[part])) or b"") is None
 
 
 Case = tuple[str, dict[str, str], dict[str, NDArray[Any]]]
@@ -196,75 +191,27 @@ def test_what_is_built_in_another_way_stays_whole(case: str) -> None:
     for old, new in changes.items():
         assert old in text
         text = text.replace(old, new)
-    assert in_fewer_steps(network(text, {**constants, **others})) is None
+    assert optimized_graph(network(text, {**constants, **others})) is None
 
 
 @pytest.mark.parametrize(
     ("part", "kept"), [("block", "active"), ("block", "joint"), ("block", "open"), ("neck", "both"), ("neck", "enlarged"), ("head", "chances")]
 )
 def test_what_the_network_answers_with_stays(part: str, kept: str) -> None:
-    assert in_fewer_steps(network(*PARTS[part], answers=f"float[N, C, H, W] y, float[N, D, H, W] {kept}")) is None
+    assert optimized_graph(network(*PARTS[part], answers=f"float[N, C, H, W] y, float[N, D, H, W] {kept}")) is None
 
 
 def test_a_name_that_is_taken_is_no_place_for_something_else() -> None:
     with pytest.raises(ValueError, match="it has a tensor 'left/weight' already"):
-        in_fewer_steps(network(BLOCK, {**BLOCK_CONSTANTS, "left/weight": np.ones(1)}))
+        optimized_graph(network(BLOCK, {**BLOCK_CONSTANTS, "left/weight": np.ones(1)}))
 
 
 def test_constants_that_a_step_within_a_step_reads_stay() -> None:
     one, other = (f"g{name} () => (float[N, C, H, W] {name}) {{ {name} = {kind}(z, much) }}" for name, kind in (("a", "Mul"), ("b", "Add")))
     text = BLOCK.replace("y =", "z =") + f"yes = Less(nothing, much) y = If(yes) <then_branch = {one}, else_branch = {other}>"
-    short = same_in_fewer_steps(network(text, {**BLOCK_CONSTANTS, "nothing": np.zeros(()), "much": np.ones(())}))
+    short = same_when_optimized(network(text, {**BLOCK_CONSTANTS, "nothing": np.zeros(()), "much": np.ones(())}))
     assert (steps(short)["Split"], steps(short)["If"]) == (0, 1)
 
 
 def test_older_files_mean_other_things_by_the_same_names() -> None:
-    assert in_fewer_steps(network(*PARTS["head"], opset=12)) is None
-
-
-def seeing(x: float, score: float = 0.9) -> bytes:
-    return constant_model(raw_rows([(x, 8.0, x + 32, 32.0, 0, score)], len(NAMES)))
-
-
-FILE = seeing(0)
-
-
-def is_shortened(shorten: Callable[[bytes], bytes], file: bytes = FILE) -> tuple[bool, str | None]:
-    """Whether ONNX Runtime takes what `shorten` makes, and why not. Other engines get the file."""
-    whole = Network(file, 1, np.zeros((1, 3, 64, 64), np.float32), OnnxRuntimeEngine(file, 1), read_raw)
-    short, flaw = shortened(whole, shorten)
-    assert short.data == file
-    assert (short is whole) == (short.reference is whole.reference)
-    return short is not whole, flaw
-
-
-def test_graph_optimizations_that_see_the_same_run() -> None:
-    assert is_shortened(lambda data: data + onnx.ModelProto(doc_string="shorter").SerializeToString()) == (True, None)
-
-
-@pytest.mark.parametrize("other", [seeing(20), seeing(0.5), seeing(0, 0.898)])
-def test_graph_optimizations_that_see_something_else_do_not(other: bytes) -> None:
-    assert is_shortened(lambda _data: other) == (False, "its boxes differ from the file's")
-
-
-def test_nor_those_of_a_network_that_sees_nothing_to_compare() -> None:
-    assert is_shortened(lambda _data: seeing(20, 1e-5), seeing(0, 1e-5)) == (False, "it sees nothing in the picture that it is tried with")
-
-
-def test_nor_those_that_break() -> None:
-    def breaks(_data: bytes) -> bytes:
-        raise RuntimeError("no such step\nand a long trace")
-
-    assert is_shortened(breaks) == (False, "no such step")
-    done, flaw = is_shortened(lambda _data: b"no network")
-    assert not done
-    assert flaw is not None
-
-
-def test_the_choice_tells_of_it() -> None:
-    text = BLOCK.replace("y = ", "z = ") + "mean = ReduceMean<keepdims=0>(z) nothing = Mul(mean, zero) y = Add(nothing, answer)"
-    constants = {**BLOCK_CONSTANTS, "filters": np.ones((8, 3, 3, 3)), "zero": np.zeros(()), "answer": raw_rows([(0.0, 0.0, 32.0, 64.0, 1, 0.9)], len(NAMES))}
-    detector = Detector.load(network(text, constants, sees="float[1, 3, 64, 64] x", answers="float[1, 7, 21] y"))
-    assert detector.choice.shortened
-    assert [box.label for box in detector.detect_array(busy_picture(64, 64))] == [NAMES[1]]
-    assert not Detector.load(FILE).choice.shortened
+    assert optimized_graph(network(*PARTS["head"], opset=12)) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from libs.detection.tests.test_engine_selection import BLANK, Scripted, StoppedClock, here, network
+from libs.detection.tests.test_engine_selection import Scripted, here, network
 from libs.detection.tests.tiny_models import NAMES, colour_model
-from savo_detection import Detector
-from savo_detection.engines.backends import ONNX_RUNTIME, OnnxRuntimeEngine, installed_engines
+from savo_detection import Detector, ModelRefusedError
+from savo_detection.engines.backends import ONNX_RUNTIME, installed_engines
 from savo_detection.engines.selection import EngineName, Engines
 from savo_detection.photos.decoding import decode
 from savo_detection.photos.letterbox import Letterbox, letterbox
@@ -61,20 +61,10 @@ def test_whichever_engine_runs_it_the_boxes_are_the_same(quantised: bytes, photo
     assert wanted in ("auto", chosen.choice.engine)
 
 
-def test_what_was_measured_for_the_whole_network_is_not_believed_of_the_int8_one(quantised: bytes) -> None:
-    clock = StoppedClock()
-    speeds: Iterator[float] = iter((0.010, 0.010, 0.030))
-    builders: dict[str, Any] = {"openvino": lambda *about: Scripted(clock, next(speeds), 0, *about)}
-    engines = here("auto", builders, clock)
-    chosen = []
-    for data in (colour_model(), quantised):
-        reference = Scripted(clock, 0.020, 0, data, 1, BLANK.shape)
-        chosen.append(engines.choose(network(reference, data))[1].engine)
-    assert chosen == ["openvino", ONNX_RUNTIME]
-
-
-def test_an_engine_whose_int8_boxes_are_others_is_left_out_with_the_reason(quantised: bytes) -> None:
-    builders: dict[str, Any] = {"openvino": partial(Scripted, StoppedClock(), 0.001, 0.02)}
-    _, choice = here("auto", builders).choose(network(OnnxRuntimeEngine(quantised, 1), quantised))
+def test_an_engine_whose_int8_boxes_are_others_is_left_out_or_refused_with_the_reason(quantised: bytes) -> None:
+    builders: dict[str, Any] = {name: partial(Scripted, 0.02) for name in ("cuda", "openvino")}
+    _, choice = here("auto", builders).choose(network(quantised))
     assert choice.engine == ONNX_RUNTIME
-    assert choice.left_out == {"openvino": "its boxes differ from ONNX Runtime's"}
+    assert choice.left_out == {"cuda": "its boxes differ from ONNX Runtime's"}
+    with pytest.raises(ModelRefusedError, match="its boxes differ from ONNX Runtime's"):
+        here("openvino", builders).choose(network(quantised))

@@ -54,7 +54,7 @@ def listening(data: bytes, name: EngineName = "openvino") -> tuple[Detector, Cal
 @pytest.mark.parametrize(("width", "height", "shape"), [(64, 64, (64, 64)), (64, 33, (64, 64)), (64, 32, (32, 64)), (20, 400, (64, 32)), (4000, 3, (32, 64))])
 def test_a_photo_is_looked_at_in_its_own_shape(photo: Draw, width: int, height: int, shape: tuple[int, int]) -> None:
     detector, shown = listening(FREE)
-    assert detector.choice.snug
+    assert detector.choice.rectangular
     detector.detect(photo(width, height))
     assert shown() == [(1, 3, *shape)]
 
@@ -67,7 +67,7 @@ def test_boxes_are_where_they_are_in_the_photo_whatever_the_shape(photo: Draw) -
 def test_photos_that_go_together_share_the_whole_input() -> None:
     of_two = constant_model(np.repeat(raw_rows([], 3), 2, axis=0), side="side", batch="batch")
     detector, shown = listening(of_two)
-    assert detector.choice.snug
+    assert detector.choice.rectangular
     detector.detect_batch([np.zeros((64, 32, 3), np.uint8), np.zeros((32, 64, 3), np.uint8)])
     assert shown() == [(2, 3, 64, 64)]
 
@@ -82,14 +82,14 @@ def test_a_gpu_is_shown_one_shape_for_each_is_another_network_to_it(photo: Draw)
 def test_a_network_of_fixed_sides_gets_those(photo: Draw) -> None:
     detector, shown = listening(OF_64)
     detector.detect(photo(64, 32))
-    assert (shown(), detector.choice.snug, dict(detector.choice.left_out)) == ([(1, 3, 64, 64)], False, {})
+    assert (shown(), detector.choice.rectangular, dict(detector.choice.left_out)) == ([(1, 3, 64, 64)], False, {})
 
 
 @pytest.mark.parametrize("name", [name for name in (ONNX_RUNTIME, "openvino") if name in installed_engines()])
 def test_a_network_that_only_claims_free_sides_gets_its_usual_ones_and_the_reason_is_kept(photo: Draw, name: EngineName) -> None:
     claims = colour_model(sides=("height", "width"))
     detector = Detector.load(claims, engines=Engines(name, (ONNX_RUNTIME, name), BUILDERS))
-    assert not detector.choice.snug
+    assert not detector.choice.rectangular
     assert detector.choice.left_out["inputs of a photo's own shape"]
     assert detector.detect(photo(64, 32)) == Detector.load(colour_model()).detect(photo(64, 32))
 

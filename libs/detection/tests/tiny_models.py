@@ -45,6 +45,29 @@ def constant_model(
     return exported(graph, METADATA if metadata is None else metadata)
 
 
+def model_to_optimize(answer: NDArray[Any], *, filters: int = 8, kernel: int = 3, stride: int = 1) -> bytes:
+    """As `constant_model`, behind a block whose halves are split as in an exported YOLO: its graph can be optimised."""
+    constants: dict[str, NDArray[Any]] = {
+        "filters": np.random.default_rng(2).normal(scale=0.01, size=(filters, 3, kernel, kernel)).astype(np.float32),
+        "sizes": np.asarray([filters // 2, filters - filters // 2]),
+        "zero": np.zeros((), np.float32),
+        "answer": answer,
+    }
+    nodes = [
+        helper.make_node("Conv", ["images", "filters"], ["joint"], strides=[stride, stride]),
+        helper.make_node("Sigmoid", ["joint"], ["open"]),
+        helper.make_node("Mul", ["joint", "open"], ["active"]),
+        helper.make_node("Split", ["active", "sizes"], ["left", "right"], axis=1),
+        helper.make_node("Concat", ["left", "right"], ["both"], axis=1),
+        helper.make_node("ReduceMean", ["both"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "answer"], ["output0"]),
+    ]
+    images, output = (helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in (("images", [1, 3, 64, 64]), ("output0", None)))
+    weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    return exported(helper.make_graph(nodes, "a block", [images], [output], weights))
+
+
 def exported(graph: Any, metadata: dict[str, str] = METADATA) -> bytes:
     """The graph as a file."""
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

@@ -12,7 +12,6 @@ from functools import partial
 
 from savo_contracts.scans import ServedBy
 from savo_contracts.topics import MODELS_REFUSED
-from savo_detection.engines.apart import Apart
 from savo_detection.engines.cpus import usable_cpus
 from savo_detection.engines.selection import Engines
 from savo_runtime.messaging.consuming.subscriptions import Kinds, bind, read_snapshot
@@ -52,8 +51,7 @@ STAND_IN_KEY = "stand-in"
 
 def build(settings: VisionSettings, runtime: Runtime) -> Service:
     results = StoredResults(runtime.database)
-    apart = Apart()
-    steering = build_steering(settings, runtime, apart)
+    steering = build_steering(settings, runtime)
     threads = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="vision-engine")
     scan = build_scan(settings, runtime, steering, results, threads)
     second_looks = scan.second_looks
@@ -62,7 +60,6 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
         await results.forget_before(runtime.clock() - timedelta(days=settings.scan_retention_days))
 
     async def stop_threads() -> None:
-        apart.stop()
         await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
 
     return Service(
@@ -82,11 +79,12 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
     )
 
 
-def build_steering(settings: VisionSettings, runtime: Runtime, apart: Apart) -> Steering:
+def build_steering(settings: VisionSettings, runtime: Runtime) -> Steering:
     path = settings.custom_vision_model_path
     router = Router(RoutingPolicy(settings.use_custom_vision, settings.custom_vision_rollout, path, settings.pins))
-    files = ModelFiles(runtime.store, settings.r2_bucket_name)
-    load = partial(load_engine, engines=Engines(settings.detection_engine, weigh=apart.weigh))
+    engines = Engines(settings.detection_engine)
+    files = ModelFiles(runtime.store, settings.r2_bucket_name, plain_exports=engines.takes_plain_export)
+    load = partial(load_engine, engines=engines)
     return Steering(router, ModelSlot(files, runtime.publisher, runtime.replica, runtime.clock, load), own_path=path)
 
 

@@ -34,8 +34,8 @@ __all__ = ["Engine", "LoadedModel", "ModelSlot", "load_engine", "timed_detection
 log = structlog.get_logger()
 
 PATIENCE = 15.0
-"""Seconds that a scan waits for a model which is being loaded, before it is answered without it. Only a replica that has just started lets scans wait;
-weighing the engines takes it two seconds on two quiet cores, and three times that where all services start together."""
+"""Seconds that a scan waits for a model which is being loaded, before it is answered without it. Only a replica that has
+just started lets scans wait, and all services may start together with it."""
 
 _REASON_LIMIT = 1000
 
@@ -56,18 +56,22 @@ class Engine(Protocol):
 
 
 def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
-    """Blocking; run it in a thread. `engines`: which may run it, None for ONNX Runtime alone. Raises `ModelRefusedError`."""
+    """Blocking; run it in a thread. Raises `ModelRefusedError`.
+
+    `engines`: which may run it, None for ONNX Runtime alone. An engine that the operator named is checked by the golden
+    photos, or on one picture where there are none.
+    """
     engines = engines or Engines()
-    detector = Detector.load(file.data, expected_sha256=file.sha256, expected_classes=file.classes, engines=engines)
+    detector = Detector.load(file.data, plain=file.plain, expected_sha256=file.sha256, expected_classes=file.classes, engines=engines, compare=not file.golden)
     try:
         detector.warm_up()
         changes = [(golden, departure(golden.boxes, detector.detect(golden.photo))) for golden in file.golden]
-    except Exception as flaw:  # whatever an engine raises on its first pictures, it would raise on users' photos
-        raise ModelRefusedError(f"it fails on the pictures that it is tried with: {in_a_line(flaw)}") from flaw
+    except Exception as error:  # whatever an engine raises on its first pictures, it would raise on users' photos
+        raise ModelRefusedError(f"it fails on the pictures that it is tried with: {in_a_line(error)}") from error
     for golden, change in changes:
         if change:
             raise ModelRefusedError(f"it does not see what it saw when it was measured: in photo {golden.sha256[:12]}… {change}")
-    log.info("engine.chosen", asked_for=engines.wanted, **asdict(detector.choice))
+    log.info("engine.chosen", asked_for=engines.wanted, optimized=bool(detector.version_info.plain_sha256), **asdict(detector.choice))
     return detector
 
 

@@ -93,6 +93,8 @@ class ModelFile:
     sha256: str | None = None
     classes: tuple[str, ...] | None = None
     golden: tuple[GoldenPhoto, ...] = ()
+    plain: bytes | None = field(default=None, repr=False)
+    """The export that it was made from, for engines that optimise graphs themselves; None where none is kept or wanted."""
 
 
 class ModelSource(Protocol):

@@ -67,8 +67,7 @@ class VisionSettings(RetentionSettings):
     detection_engine: Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "cuda", "tensorrt"] = Field(
         "auto",
         validation_alias="SAVO_DETECTION_ENGINE",
-        description="What runs the custom model; auto measures those that are installed and "
-        "takes the fastest whose boxes agree, if it is a fifth faster than ONNX Runtime.",
+        description="What runs the custom model; auto is ONNX Runtime, on the GPU where onnxruntime-gpu finds one.",
     )
     confidence_threshold: float = Field(
         CONFIDENCE_THRESHOLD,

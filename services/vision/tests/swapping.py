@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
 
-from libs.detection.tests.tiny_models import NAMES, exported, raw_rows
+from libs.detection.tests.tiny_models import NAMES, model_to_optimize, raw_rows
 from savo_contracts.models import ModelRef
 from savo_detection.engines.selection import EngineName, Engines
 from savo_runtime.memory import give_back_what_is_freed
@@ -27,27 +26,8 @@ SWAPS = 20
 
 
 def heavy_model() -> bytes:
-    """Of 13 MB, as yolov8n: a block whose halves are split, so that it is shortened too."""
-    draw = np.random.default_rng(2)
-    constants = {
-        "filters": draw.normal(scale=0.01, size=(1800, 3, 25, 25)).astype(np.float32),
-        "sizes": np.asarray([900, 900]),
-        "zero": np.zeros((), np.float32),
-        "answer": raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9)], len(NAMES)),
-    }
-    nodes = [
-        helper.make_node("Conv", ["images", "filters"], ["joint"], strides=[8, 8]),
-        helper.make_node("Sigmoid", ["joint"], ["open"]),
-        helper.make_node("Mul", ["joint", "open"], ["active"]),
-        helper.make_node("Split", ["active", "sizes"], ["left", "right"], axis=1),
-        helper.make_node("Concat", ["left", "right"], ["both"], axis=1),
-        helper.make_node("ReduceMean", ["both"], ["mean"], keepdims=0),
-        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
-        helper.make_node("Add", ["nothing", "answer"], ["output0"]),
-    ]
-    images, output = (helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in (("images", [1, 3, 64, 64]), ("output0", None)))
-    weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    return exported(helper.make_graph(nodes, "heavy", [images], [output], weights))
+    """Of 13 MB, as yolov8n, and with a block as it has."""
+    return model_to_optimize(raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9)], len(NAMES)), filters=1800, kernel=25, stride=8)
 
 
 class Files:

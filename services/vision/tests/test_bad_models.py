@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from libs.detection.tests.bad_models import BAD_MODELS, zipped
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_contracts.models import ModelRef, ModelRefused
-from savo_detection.engines.apart import Apart
-from savo_detection.engines.selection import Choice, Engines
+from savo_detection.engines.backends import Engine
+from savo_detection.engines.selection import Engines
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import FakeClock, MemoryStore, RecordingPublisher, memory_runtime
 from savo_vision.adapters.models import ModelFiles
@@ -140,7 +140,7 @@ async def test_the_setting_pins_the_engine(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("SAVO_USE_CUSTOM_VISION", "true")
     monkeypatch.setenv("SAVO_DETECTION_ENGINE", "tensorrt")
     async with memory_runtime("vision") as runtime:
-        steering, publisher = build_steering(load_settings(VisionSettings), runtime, Apart()), cast(Any, runtime.publisher)
+        steering, publisher = build_steering(load_settings(VisionSettings), runtime), cast(Any, runtime.publisher)
         replica = Replica()
         champion = await replica.register("v1", model_that_sees("apple"))
         await runtime.store.put(champion.key, model_that_sees("apple"))
@@ -151,8 +151,11 @@ async def test_the_setting_pins_the_engine(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_log_says_which_engine_was_chosen_and_why_not_another() -> None:
-    unfit = Choice("onnxruntime", {"onnxruntime": 50.0}, {"openvino": "no such operator: Foo"})
+    def broken(_data: bytes, _threads: int, _shape: tuple[int, ...]) -> Engine:
+        raise RuntimeError("no such operator: Foo")
+
     with capture_logs() as lines:
-        load_engine(ModelFile("v1", model_that_sees("egg")), Engines("auto", ("onnxruntime", "openvino"), weigh=lambda _network, _names: unfit))
+        load_engine(ModelFile("v1", model_that_sees("egg")), Engines("auto", ("onnxruntime", "cuda"), {"cuda": broken}))
     (line,) = (line for line in lines if line["event"] == "engine.chosen")
-    assert (line["asked_for"], line["engine"], line["left_out"]) == ("auto", "onnxruntime", {"openvino": "no such operator: Foo"})
+    assert (line["asked_for"], line["engine"], line["left_out"]) == ("auto", "onnxruntime", {"cuda": "no such operator: Foo"})
+    assert line["optimized"] is False

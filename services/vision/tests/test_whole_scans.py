@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from savo_contracts.scans import Arm, FailureCode, ScanCompleted, ScanFailed, ServedBy
-from savo_detection.engines.apart import Apart
 from savo_runtime.service import Runtime
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import FakeClock, memory_runtime
@@ -41,7 +40,7 @@ async def build(runtime: Runtime, wire: Wire, monkeypatch: pytest.MonkeyPatch) -
                 monkeypatch.setenv(name, value)
             settings = load_settings(VisionSettings)
             threads = stack.enter_context(ThreadPoolExecutor(1))
-            scan = build_scan(settings, runtime, build_steering(settings, runtime, Apart()), StoredResults(runtime.database), threads)
+            scan = build_scan(settings, runtime, build_steering(settings, runtime), StoredResults(runtime.database), threads)
             stack.push_async_callback(scan.provider.close)
             return scan
 

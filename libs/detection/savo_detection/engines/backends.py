@@ -1,4 +1,4 @@
-"""What runs the network. ONNX Runtime is always there and is the measure of the others; what else is installed may be faster.
+"""What runs the network. ONNX Runtime is always there, and the boxes of the others are compared with its own.
 
 An engine is safe to use from many threads at once.
 """
@@ -20,7 +20,7 @@ from savo_detection.engines.cpus import gives_way
 from savo_detection.engines.thread_budget import UNDER_WAY, Opened, threads_each
 from savo_detection.photos.letterbox import STRIDE
 
-__all__ = ["BUILDERS", "BY_NAME_ALONE", "ONNX_RUNTIME", "ON_GPU", "Engine", "OnnxRuntimeEngine", "OpenVinoEngine", "installed_engines"]
+__all__ = ["BUILDERS", "ONNX_RUNTIME", "ON_GPU", "REDUCED_PRECISION", "Engine", "OnnxRuntimeEngine", "OpenVinoEngine", "installed_engines"]
 
 ONNX_RUNTIME: Final = "onnxruntime"
 
@@ -46,7 +46,8 @@ class Engine(Protocol):
 class OnnxRuntimeEngine:
     """On the processor, or on an NVIDIA GPU by CUDA or TensorRT where `onnxruntime-gpu` is installed.
 
-    On the processor a pass that runs alone takes all `threads`, passes at once a share each: on two cores 50 ms a photo in the place of 62.
+    On the processor a pass that runs alone takes all `threads`, passes at once a share each: on two cores 50 ms a photo
+    instead of 62.
     """
 
     def __init__(self, data: bytes, threads: int, providers: tuple[str, ...] = (_ON_PROCESSOR,)) -> None:
@@ -90,8 +91,8 @@ class OnnxRuntimeEngine:
 class OpenVinoEngine:
     """OpenVINO's own API: as a provider of ONNX Runtime it gave no gain. In bfloat16 it is the fastest, where the processor computes in it, but moves boxes.
 
-    A pass that runs alone takes all `threads`; passes at once run in as many of OpenVINO's streams: 57 ms a photo in the place of 69 beside a neighbour
-    that takes a third of a core, as Kafka and the gateway do.
+    A pass that runs alone takes all `threads`; passes at once run in as many of OpenVINO's streams: 57 ms a photo instead
+    of 69 beside a neighbour that takes a third of a core, as Kafka and the gateway do.
     """
 
     def __init__(self, data: bytes, threads: int, shape: tuple[int, ...], precision: Literal["f32", "bf16"] = "f32") -> None:
@@ -172,8 +173,8 @@ BUILDERS: Mapping[str, Builder] = MappingProxyType(
 ON_GPU = frozenset({"cuda", "tensorrt"})
 """They take several photos in one pass in less time than one by one, and each shape anew is slow. On a processor a pass of one has every core at work."""
 
-BY_NAME_ALONE: frozenset[Literal["openvino-bf16"]] = frozenset({"openvino-bf16"})
-"""Never chosen by measuring: on 551 photos one box in twenty moved by more than a hundredth of score or of its place, at the same mAP@0.5."""
+REDUCED_PRECISION: frozenset[Literal["openvino-bf16"]] = frozenset({"openvino-bf16"})
+"""They round: on 551 photos one box in twenty moved by more than a hundredth, in score or place, at the same mAP@0.5."""
 
 
 def installed_engines() -> tuple[str, ...]:

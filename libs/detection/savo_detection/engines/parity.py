@@ -32,9 +32,9 @@ class Nearness(NamedTuple):
 
 CLOSELY = Nearness(0.95, 1.0, 0.01, 1.0)
 EXACTLY = Nearness(0.999, 0.1, 0.001, 1.0)
-"""For the same engine on what should be the same network."""
+"""For ONNX Runtime on a graph that was rewritten."""
 ROUGHLY = Nearness(0.8, 4.0, 0.1, 0.8)
-"""For an engine that is known to round, and taken by who names it: it must be the same network still."""
+"""For an engine that is known to round: it must still be the same network."""
 
 
 def seen_by(engine: Engine, tensor: NDArray[Any], head: Head) -> Candidates:

@@ -1,78 +1,153 @@
-"""Which engine runs a network: the fastest of those installed whose boxes agree with ONNX Runtime's, measured on the network itself."""
+"""Which engine runs a network: ONNX Runtime or a GPU's provider by themselves, any other by name. Nothing is timed.
+
+What an engine finds is compared with what ONNX Runtime finds on one picture. It may differ for a reason that no setting
+shows: rounding, a driver, an operation that a library implements in another way.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import numpy as np
 
-from savo_detection.engines.apart import Apart
-from savo_detection.engines.backends import BUILDERS, BY_NAME_ALONE, ONNX_RUNTIME, Builder, Engine, installed_engines
-from savo_detection.engines.weighing import Choice, Clock, Network, UnfitError, batch_for, built, shaped, shortened
-from savo_detection.errors import ModelRefusedError
+from savo_detection.engines.backends import BUILDERS, ON_GPU, ONNX_RUNTIME, REDUCED_PRECISION, Builder, Engine, installed_engines
+from savo_detection.engines.cpus import at_usual_priority
+from savo_detection.engines.parity import CLOSELY, ROUGHLY, Nearness, agree, best_boxes, picture_tensor, seen_by
+from savo_detection.errors import ModelRefusedError, in_a_line
+from savo_detection.network import Network
+from savo_detection.photos.letterbox import STRIDE
 
-__all__ = ["Choice", "EngineName", "Engines", "Network"]
+__all__ = ["EngineChoice", "EngineName", "Engines"]
 
 EngineName = Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "cuda", "tensorrt"]
 
+_AUTOMATIC = "cuda"
+"""What `auto` prefers to ONNX Runtime. TensorRT, the other engine on a GPU, takes minutes to compile a network."""
+_BATCHES = (2, 4, 8, 16)
+_DIFFERENT = "its boxes differ from ONNX Runtime's"
 
-@dataclass
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """What runs a network, and why not something else."""
+
+    engine: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """The engine, batches or shapes that this network could not be run with, with the reason."""
+    batch: int = 1
+    """Photos in one pass, at most."""
+    rectangular: bool = False
+    """A photo that is alone in its pass gets an input of its own shape, without the grey that would make it square."""
+
+
+class _UnfitError(Exception):
+    """This engine is not for this network; the text says why."""
+
+
+@dataclass(frozen=True)
 class Engines:
-    """Chooses for one process. What was measured for one kind of network holds for the next of its kind; that boxes agree is checked each time."""
+    """The engines of this machine, and the one that is wanted."""
 
     wanted: EngineName = ONNX_RUNTIME
     installed: Sequence[str] = field(default_factory=installed_engines)
     builders: Mapping[str, Builder] = field(default_factory=lambda: BUILDERS)
-    clock: Clock = time.perf_counter
-    weigh: Callable[[Network, Sequence[str]], Choice] = field(default_factory=lambda: Apart().weigh)
-    """Raises `UnfitError` where nothing could be measured."""
-    _known: dict[tuple[Any, ...], Choice] = field(default_factory=dict)
 
-    def choose(self, network: Network) -> tuple[Engine, Choice]:
-        """Raises `ModelRefusedError` when a pinned engine will not do."""
-        short, flaw = shortened(network)
-        engine, choice = self._engine_for(short)
-        left_out = {"fewer steps": flaw} if flaw else {}
-        is_short = engine is short.reference and short is not network
-        choice = replace(choice, shortened=is_short, left_out={**choice.left_out, **left_out})
-        return engine, shaped(choice, engine, short)
+    @property
+    def takes_plain_export(self) -> bool:
+        """Whether an engine is to run networks that is given the file whose graph is not optimised."""
+        return self._name != ONNX_RUNTIME
 
-    def _engine_for(self, network: Network) -> tuple[Engine, Choice]:
+    def choose(self, network: Network, *, compare: bool = True) -> tuple[Engine, EngineChoice]:
+        """The engine, ready. Raises `ModelRefusedError` where one that was named cannot run this network.
+
+        `compare`: on one picture with ONNX Runtime; False where the caller has photos with known boxes for it.
+        """
+        engine, choice = self._automatic(network) if self.wanted == "auto" else self._named(network, compare=compare)
+        batch, left_out = _largest_batch(engine, network) if choice.engine in ON_GPU and network.takes_batches else (1, {})
+        choice = replace(choice, batch=batch, left_out={**choice.left_out, **left_out})
+        return engine, _with_shapes(choice, engine, network)
+
+    @property
+    def _name(self) -> str:
+        if self.wanted == "auto":
+            return _AUTOMATIC if _AUTOMATIC in self.installed else ONNX_RUNTIME
+        return self.wanted
+
+    def _automatic(self, network: Network) -> tuple[Engine, EngineChoice]:
+        if self._name == ONNX_RUNTIME:
+            return network.reference, EngineChoice(ONNX_RUNTIME)
+        try:
+            return self._built(network, compare=True), EngineChoice(self._name)
+        except _UnfitError as unfit:
+            return network.reference, EngineChoice(ONNX_RUNTIME, {self._name: str(unfit)})
+
+    def _named(self, network: Network, *, compare: bool) -> tuple[Engine, EngineChoice]:
+        if self.wanted not in self.installed:
+            raise ModelRefusedError(f"the engine {self.wanted} is not installed here; there are: {', '.join(self.installed)}")
         if self.wanted == ONNX_RUNTIME:
-            return network.reference, Choice(ONNX_RUNTIME)
-        return self._fastest(network) if self.wanted == "auto" else self._pinned(self.wanted, network)
-
-    def _fastest(self, network: Network) -> tuple[Engine, Choice]:
-        others = [name for name in self.installed if name != ONNX_RUNTIME and name not in BY_NAME_ALONE]
-        if not others:
-            return network.reference, Choice(ONNX_RUNTIME)
+            return network.reference, EngineChoice(ONNX_RUNTIME)
         try:
-            choice = self._weighed(network, others)
-        except UnfitError as unfit:
-            return network.reference, Choice(ONNX_RUNTIME, {}, dict.fromkeys(others, str(unfit)))
-        if choice.engine == ONNX_RUNTIME:
-            return network.reference, choice
-        try:
-            return built(choice.engine, network, self.builders), choice
-        except UnfitError as unfit:
-            return network.reference, Choice(ONNX_RUNTIME, {}, {choice.engine: str(unfit)})
+            return self._built(network, compare=compare), EngineChoice(self.wanted)
+        except _UnfitError as unfit:
+            raise ModelRefusedError(f"the engine {self.wanted} will not do: {unfit}") from unfit
 
-    def _weighed(self, network: Network, others: Sequence[str]) -> Choice:
-        # File size tells yolov8n from yolov8s; new weights for the same network change it by next to nothing.
-        kind = (network.blank.shape, network.blank.dtype.str, network.threads, network.takes_batches, round(np.log2(len(network.data)), 1))
-        if kind not in self._known:
-            self._known[kind] = self.weigh(network, others)
-        return self._known[kind]
-
-    def _pinned(self, name: str, network: Network) -> tuple[Engine, Choice]:
-        if name not in self.installed:
-            raise ModelRefusedError(f"the engine {name} is not installed here; there are: {', '.join(self.installed)}")
+    def _built(self, network: Network, *, compare: bool) -> Engine:
+        """Raises `_UnfitError`."""
         try:
-            engine = built(name, network, self.builders)
-        except UnfitError as unfit:
-            raise ModelRefusedError(f"the engine {name} will not do: {unfit}") from unfit
-        batch, why_not_more = batch_for(name, engine, network, self.clock)
-        return engine, Choice(name, {}, why_not_more, batch)
+            engine = at_usual_priority(partial(self.builders[self._name], network.data, network.threads, network.blank.shape))
+            same = not compare or _finds_the_same(engine, network, _nearness_of(self._name))
+        except Exception as error:
+            raise _UnfitError(in_a_line(error)) from error
+        if not same:
+            raise _UnfitError(_DIFFERENT)
+        return engine
+
+
+def _nearness_of(name: str) -> Nearness:
+    return ROUGHLY if name in REDUCED_PRECISION else CLOSELY
+
+
+def _finds_the_same(engine: Engine, network: Network, near: Nearness, height: int | None = None) -> bool:
+    """As ONNX Runtime, in a picture of the whole input or of its first rows. Raises whatever a library raises."""
+    tensor = np.ascontiguousarray(picture_tensor(network.blank)[:, :, :height])
+    # ONNX Runtime first: OpenVINO fails on every input after one that the network cannot take.
+    expected = seen_by(network.reference, tensor, network.head)
+    return engine is network.reference or agree(expected, seen_by(engine, tensor, network.head), near)
+
+
+def _with_shapes(choice: EngineChoice, engine: Engine, network: Network) -> EngineChoice:
+    """Whether photos get inputs of their own shape, and if a network that takes any is not given them, why."""
+    if not network.takes_any_shape:
+        return choice
+    problem = f"each is another network to {choice.engine}" if choice.engine in ON_GPU else _problem_in_other_shapes(choice.engine, engine, network)
+    left_out = {"inputs of a photo's own shape": problem} if problem else {}
+    return replace(choice, rectangular=problem is None, left_out={**choice.left_out, **left_out})
+
+
+def _problem_in_other_shapes(name: str, engine: Engine, network: Network) -> str | None:
+    half = -(-network.blank.shape[2] // 2 // STRIDE) * STRIDE
+    try:
+        same = _finds_the_same(engine, network, _nearness_of(name), half)
+    except Exception as error:  # noqa: BLE001 - whatever a library raises: the full input does
+        return in_a_line(error)
+    return None if same else _DIFFERENT
+
+
+def _largest_batch(engine: Engine, network: Network) -> tuple[int, dict[str, str]]:
+    """Of those that run and find in each photo what it finds in one alone; why a larger one does not."""
+    tensor = picture_tensor(network.blank)
+    expected = seen_by(engine, tensor, network.head)
+    largest = 1
+    for size in _BATCHES:
+        many = np.repeat(tensor, size, axis=0)
+        try:
+            same = engine.run(many, lambda output: all(agree(expected, best_boxes(network.head, row[None])) for row in output))
+        except Exception as error:  # noqa: BLE001 - whatever a library raises (memory, mostly), a smaller batch does
+            return largest, {f"batches of {size}": in_a_line(error)}
+        if not same:
+            return largest, {f"batches of {size}": "its boxes differ from those of one photo alone"}
+        largest = size
+    return largest, {}

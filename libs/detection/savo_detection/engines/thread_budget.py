@@ -42,7 +42,8 @@ def threads_each(threads: int, passes: int) -> int:
 class Opened(Generic[T]):
     """What a pass of each width, in threads, needs of its own: opened when it is first needed, or all of them ahead.
 
-    It does not keep who opens it, which keeps it: a model that goes would wait for Python's collector, with all that its networks hold.
+    Holds no reference to what opens it, which holds this: a reference cycle would delay freeing the model until the
+    garbage collector runs.
     """
 
     def __init__(self) -> None:

@@ -7,14 +7,14 @@ import contextlib
 import hashlib
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from savo_contracts.documents import Alias, ModelReport, alias_key, model_key
+from savo_contracts.documents import PLAIN_EXPORT, Alias, ModelReport, alias_key, model_key
 from savo_contracts.models import ModelRef
-from savo_detection.model import onnx_of
+from savo_detection.model import onnx_of, plain_of
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_vision.errors import ModelMissingError
 from savo_vision.ports import GoldenPhoto, ModelFile
@@ -31,19 +31,24 @@ class ModelFiles:
     store: ObjectStore
     bucket: str | None = None
     """Name of the store's bucket, which an `s3://` address must name."""
+    plain_exports: bool = False
+    """Whether the export that a model was made from is brought with it, where it is kept."""
 
     async def registered(self, ref: ModelRef) -> ModelFile:
         data = await self._object(ref.key, f"model {ref.version}")
-        return ModelFile(ref.version, data, ref.sha256, ref.classes, await self._golden_of(ref.version))
+        report = await self._report_of(ref.version)
+        golden = await self._golden(report) if report else ()
+        return ModelFile(ref.version, data, ref.sha256, ref.classes, golden, await self._plain_of(report))
 
     async def named(self, path: str) -> ModelFile:
         if path.startswith("models:"):
             return await self._of_registry(path)
         if path.startswith("s3://"):
-            data = await self._object(self._key(path), path)
+            key = self._key(path)
+            data, plain = await self._object(key, path), await self._plain(str(plain_of(PurePosixPath(key))))
         else:
-            data = await asyncio.to_thread(_read, Path(path))
-        return ModelFile(_version(path, data), data)
+            data, plain = await asyncio.to_thread(_read, Path(path), plain_exports=self.plain_exports)
+        return ModelFile(_version(path, data), data, plain=plain)
 
     async def _of_registry(self, path: str) -> ModelFile:
         found = _REGISTRY.match(path)
@@ -52,15 +57,27 @@ class ModelFiles:
         version = found["version"] or await self._version_of(found["alias"])
         report = _parsed(ModelReport, await self._object(model_key(version, "report.json"), f"report of {version}"), version)
         data = await self._object(model_key(version, "model.onnx"), f"model {version}")
-        return ModelFile(version, data, report.onnx_sha256, report.classes, await self._golden(report))
+        return ModelFile(version, data, report.onnx_sha256, report.classes, await self._golden(report), await self._plain_of(report))
 
-    async def _golden_of(self, version: str) -> tuple[GoldenPhoto, ...]:
-        """None for a model whose report is not there: the event that names the model is what counts."""
+    async def _report_of(self, version: str) -> ModelReport | None:
+        """None where it is not there: the event that names the model is what counts."""
         try:
             report = await self._object(model_key(version, "report.json"), f"report of {version}")
         except ModelMissingError:
-            return ()
-        return await self._golden(_parsed(ModelReport, report, version))
+            return None
+        return _parsed(ModelReport, report, version)
+
+    async def _plain_of(self, report: ModelReport | None) -> bytes | None:
+        """None for a version that was registered without one."""
+        return await self._plain(model_key(report.version, PLAIN_EXPORT)) if report and report.plain_onnx_sha256 else None
+
+    async def _plain(self, key: str) -> bytes | None:
+        """Whether it belongs to the model is for the detector to check."""
+        if not self.plain_exports:
+            return None
+        with contextlib.suppress(ObjectNotFoundError):
+            return await self.store.get(key)
+        return None
 
     async def _golden(self, report: ModelReport) -> tuple[GoldenPhoto, ...]:
         """Those that are still there: users may have had theirs erased."""
@@ -91,12 +108,15 @@ class ModelFiles:
         return key
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *, plain_exports: bool) -> tuple[bytes, bytes | None]:
+    """The file, and the plain export beside it where it is wanted."""
     path = onnx_of(path)
     try:
-        return path.read_bytes()
-    except OSError as flaw:
-        raise ModelMissingError(f"{path} cannot be read: {flaw.strerror}") from flaw
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelMissingError(f"{path} cannot be read: {error.strerror}") from error
+    plain = plain_of(path)
+    return data, plain.read_bytes() if plain_exports and plain.is_file() else None
 
 
 def _version(path: str, data: bytes) -> str:
