@@ -62,7 +62,7 @@ COMMANDS: tuple[Command | Group, ...] = (
             Command(
                 "export",
                 f"{_WORKBENCH}.export:export",
-                "Write the ONNX file beside a .pt, as the product serves it.",
+                "Write the ONNX file beside a .pt as the product serves it: optimised, with its plain export beside it.",
             ),
             Command(
                 "diff",

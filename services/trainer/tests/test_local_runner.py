@@ -14,7 +14,7 @@ from savo_trainer.adapters.local_runner import LocalRunner, environment
 from savo_trainer.adapters.processes import Mark, end_group, is_ours, read_mark, write_mark
 from savo_trainer.errors import RunImpossibleError, TrainingCrashedError
 from savo_trainer.runs.run import Progress
-from savo_trainer.training.plan import TrainPlan
+from savo_trainer.training.plan import Export, TrainPlan
 
 PLAN = TrainPlan("yolov8n.yaml", 2, 4, 64, "cpu", None, 0, {})
 
@@ -26,7 +26,7 @@ print("not JSON at all", flush=True)
 say(event="epoch", epoch=1, epochs=2, losses={"box_loss": 2.0}, map50=None, seconds=1.0)
 say(event="epoch", epoch=2, epochs=2, losses={"box_loss": 1.0}, map50=0.5, seconds=2.0)
 say(event="trained", weights="best.pt")
-say(event="exported", onnx="best.onnx", opset=17)
+say(event="exported", onnx="best.onnx", plain="best.plain.onnx", reason=None, opset=17)
 say(event="validated", kind="pt", map50=0.61)
 say(event="validated", kind="onnx", map50=0.60)
 say(event="done")
@@ -66,7 +66,13 @@ async def test_epochs_are_told_as_they_come_and_figures_brought_back(runner_of: 
     trained = await runner_of(GOOD).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", listener)
     assert [progress.epoch for progress in listener.heard] == [1, 2]
     assert (trained.weights_map50, trained.export_map50) == (0.61, 0.60)
-    assert trained.onnx == Path("best.onnx")
+    assert trained.export == Export(Path("best.onnx"), Path("best.plain.onnx"))
+
+
+async def test_why_an_export_is_not_optimised_is_brought_back(runner_of: Callable[[str], LocalRunner], tmp_path: Path) -> None:
+    told = GOOD.replace('plain="best.plain.onnx", reason=None', 'plain=None, reason="its optimised graph finds other boxes"')
+    trained = await runner_of(told).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
+    assert trained.export == Export(Path("best.onnx"), None, "its optimised graph finds other boxes")
 
 
 async def test_a_program_that_fails_is_reported_with_its_own_reason(runner_of: Callable[[str], LocalRunner], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
-from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, model_key
+from libs.detection.tests.tiny_models import NAMES, constant_model, model_to_optimize, raw_rows
+from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, ModelReport, model_key
+from savo_detection.model_optimization import optimize
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.factory import open_store
@@ -28,8 +30,9 @@ from savo_trainer.commands import register as register_words
 from savo_trainer.errors import TrainerRefusedError
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.models.registration import Register
-from savo_trainer.training.plan import Trained
+from savo_trainer.training.plan import Export, Trained
 from savo_trainer.training.training_note import read_note, write_note
+from savo_trainer.workbench import candidate
 from services.trainer.tests.trainer_fakes import House, a_house, make_champion
 
 app = typer.Typer()
@@ -40,6 +43,8 @@ GHOST = (2, 2, 12, 12, 2, 0.95)
 """Pixels of the 64 × 64 input, class, score."""
 LABELS = "0 0.375 0.375 0.25 0.25\n1 0.78125 0.6875 0.3125 0.375\n"
 GOOD, POOR = constant_model(raw_rows([APPLE, MILK], 3)), constant_model(raw_rows([APPLE, GHOST], 3))
+PLAIN = model_to_optimize(raw_rows([APPLE, MILK], 3))
+OPTIMIZED = optimize(PLAIN).data
 
 
 @dataclass
@@ -119,6 +124,49 @@ def test_a_good_model_enters_the_registry_with_its_weights_and_ends_with_0(train
     assert (stored / model_key("v1", "model.onnx")).read_bytes() == GOOD
 
 
+def test_a_model_with_a_graph_to_optimise_is_measured_and_registered_optimised(trainer: TrainerHere, folder: Path) -> None:
+    (folder / "plain.onnx").write_bytes(PLAIN)
+    assert register(folder, "plain.onnx").exit_code == 0
+    stored = folder / "data/objects"
+    assert (stored / model_key("v1", "model.onnx")).read_bytes() == OPTIMIZED
+    assert (stored / model_key("v1", "model.plain.onnx")).read_bytes() == PLAIN
+    report = ModelReport.model_validate_json((stored / model_key("v1", "report.json")).read_bytes())
+    assert (report.onnx_sha256, report.plain_onnx_sha256, report.onnx_bytes) == (sha256(OPTIMIZED).hexdigest(), sha256(PLAIN).hexdigest(), len(OPTIMIZED))
+    card = (stored / model_key("v1", "card.md")).read_text()
+    assert f"Its graph is optimised. It was made from model.plain.onnx, sha256 `{report.plain_onnx_sha256}`." in card
+    assert (folder / "plain.onnx").read_bytes() == PLAIN, "the operator's own file stays as it is"
+
+
+def test_a_model_that_was_optimised_before_is_registered_with_the_export_beside_it(trainer: TrainerHere, folder: Path) -> None:
+    (folder / "best.onnx").write_bytes(OPTIMIZED)
+    (folder / "best.plain.onnx").write_bytes(PLAIN)
+    assert register(folder, "best.onnx").exit_code == 0
+    stored = folder / "data/objects"
+    assert (stored / model_key("v1", "model.onnx")).read_bytes() == OPTIMIZED
+    assert (stored / model_key("v1", "model.plain.onnx")).read_bytes() == PLAIN
+    for same in ("best.onnx", "best.plain.onnx"):
+        assert "v1: registered, and was before" in register(folder, same).output
+
+
+def test_or_without_it_and_the_card_says_so(trainer: TrainerHere, folder: Path) -> None:
+    (folder / "best.onnx").write_bytes(OPTIMIZED)
+    (folder / "best.plain.onnx").write_bytes(GOOD)
+    assert register(folder, "best.onnx").exit_code == 0
+    stored = folder / "data/objects"
+    assert not (stored / model_key("v1", "model.plain.onnx")).exists()
+    assert "It came optimised, without the export that it was made from." in (stored / model_key("v1", "card.md")).read_text()
+    assert "and was before" in register(folder, "best.onnx").output
+
+
+def test_a_model_whose_optimised_graph_finds_other_boxes_is_registered_as_it_is(trainer: TrainerHere, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidate, "optimize", lambda data: optimize(data, lambda _: POOR))
+    assert register(folder, "good.onnx").exit_code == 0
+    stored = folder / "data/objects"
+    assert (stored / model_key("v1", "model.onnx")).read_bytes() == GOOD
+    assert not (stored / model_key("v1", "model.plain.onnx")).exists()
+    assert "It is the export as it was written: its optimised graph finds other boxes." in (stored / model_key("v1", "card.md")).read_text()
+
+
 def test_a_refused_one_ends_with_1_figures_and_what_to_do(trainer: TrainerHere, folder: Path) -> None:
     done = register(folder, "poor.onnx")
     assert done.exit_code == 1
@@ -144,14 +192,14 @@ def test_the_command_repeated_says_so_and_measures_nothing_twice(trainer: Traine
 
 
 def test_the_figures_that_its_training_noted_are_judged_too(trainer: TrainerHere, folder: Path) -> None:
-    write_note(Trained(folder / "good.pt", folder / "good.onnx", 0.93, 0.90, 12.0), train_samples=120)
+    write_note(Trained(folder / "good.pt", Export(folder / "good.onnx"), 0.93, 0.90, 12.0), train_samples=120)
     done = register(folder, "good.onnx")
     assert done.exit_code == 1
     assert "the ONNX is 3.00 points from its .pt" in done.output
 
 
 def test_a_note_on_another_file_is_no_note(folder: Path) -> None:
-    write_note(Trained(folder / "good.pt", folder / "good.onnx", 0.93, 0.93, 12.0), train_samples=120)
+    write_note(Trained(folder / "good.pt", Export(folder / "good.onnx"), 0.93, 0.93, 12.0), train_samples=120)
     assert read_note(folder / "good.onnx", file_sha256(folder / "good.onnx")) is not None
     assert read_note(folder / "good.onnx", file_sha256(folder / "poor.onnx")) is None
 

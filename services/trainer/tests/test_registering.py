@@ -18,10 +18,10 @@ from savo_contracts.training import Comparison, Evaluation, RunOutcome, Training
 from savo_runtime.testing import published_by_outbox
 from savo_trainer.adapters.http import runs_app
 from savo_trainer.models.gate import GatePolicy
-from savo_trainer.models.registration import Brought, Register
+from savo_trainer.models.registration import Brought, Register, run_id_of
 from services.trainer.tests.trainer_fakes import Crash, House, a_house, class_list, collect, make_champion
 
-ONNX, WEIGHTS = b"onnx from the shop", b"weights from the shop"
+ONNX, PLAIN, WEIGHTS = b"onnx from the shop", b"its plain export", b"weights from the shop"
 MEASURED = Evaluation(map50=0.81, map50_lower=0.77, map50_upper=0.85, images=40, boxes=160, per_class={"tomato": 0.9, "egg": 0.72})
 
 
@@ -57,7 +57,7 @@ async def bring(http: httpx2.AsyncClient, house: House, model: Brought | None = 
     model = model or brought()
     answer = (await post(http, model)).json()
     for name in answer.get("wanted", ()):
-        await house.store.put(model_key(answer["version"], name), {"model.onnx": ONNX, "weights.pt": WEIGHTS}[name])
+        await house.store.put(model_key(answer["version"], name), {"model.onnx": ONNX, "model.plain.onnx": PLAIN, "weights.pt": WEIGHTS}[name])
     return dict((await post(http, model)).json())
 
 
@@ -83,6 +83,20 @@ async def test_it_is_numbered_judged_and_announced_as_if_it_had_been_trained_her
     card = house.store.objects[model_key("v1", "card.md")].decode()
     assert "Trained elsewhere, for inputs of up to 640 × 640 pixels. Registered by mia: trained on the GPU machine." in card
     assert [ended.id for ended in house.ended] == [run["id"]]
+
+
+async def test_an_optimised_one_is_kept_with_its_plain_export_and_known_by_it(house: House, http: httpx2.AsyncClient) -> None:
+    optimised = brought(plain_sha256=sha(PLAIN), optimization="Its graph is optimised.")
+    assert (await post(http, optimised)).json()["wanted"] == ["model.onnx", "model.plain.onnx", "weights.pt"]
+    run = await bring(http, house, optimised)
+    assert run["id"] == run_id_of(sha(PLAIN))
+    assert (run["facts"]["onnx_sha256"], run["facts"]["plain_onnx_sha256"]) == (sha(ONNX), sha(PLAIN))
+    report = ModelReport.model_validate_json(house.store.objects[model_key("v1", "report.json")])
+    assert (report.onnx_sha256, report.plain_onnx_sha256) == (sha(ONNX), sha(PLAIN))
+    card = house.store.objects[model_key("v1", "card.md")].decode()
+    assert f"Its graph is optimised. It was made from model.plain.onnx, sha256 `{sha(PLAIN)}`." in card
+    again = await post(http, brought(sha256=sha(b"optimised in another way"), plain_sha256=sha(PLAIN)))
+    assert (again.status_code, again.json()) == (200, run)
 
 
 async def test_a_refused_one_has_its_figures_and_next_steps_and_is_not_offered_to_the_rollout(house: House, http: httpx2.AsyncClient) -> None:

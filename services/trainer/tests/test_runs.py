@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import pytest
 from savo_contracts.documents import ModelReport, model_key
 from savo_contracts.models import ModelRegistered
 from savo_contracts.training import RunOutcome, TrainingFinished
+from savo_detection.evaluation.evaluator import EvaluationSample
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.testing import published_by_outbox
 from savo_trainer.errors import ForbiddenMoveError, LeaseLostError, TrainingCrashedError
+from savo_trainer.models.evaluation import Measured
 from savo_trainer.runs.run import State, check_move
 from savo_trainer.training.plan import Trained
 from services.trainer.tests.trainer_fakes import LEASE_SECONDS, Crash, House, a_house, a_run, collect, make_champion
@@ -38,7 +41,7 @@ async def test_a_good_candidate_is_registered_with_files_card_and_events(house: 
     done = await house.state_of(run)
     assert await states(house, run.id) == ["queued", "preparing", "training", "evaluating", "registered"]
     assert {key.removeprefix("models/ingredients/v1/") for key in house.store.objects if key.startswith("models/")} == {
-        "model.onnx", "weights.pt", "card.md", "report.json", "classes.json",
+        "model.onnx", "model.plain.onnx", "weights.pt", "card.md", "report.json", "classes.json",
     }  # fmt: skip
     registered, finished = await published_by_outbox(house.runtime)
     assert isinstance(registered, ModelRegistered)
@@ -50,6 +53,41 @@ async def test_a_good_candidate_is_registered_with_files_card_and_events(house: 
     card = house.store.objects[model_key("v1", "card.md")].decode()
     assert "mAP@0.5 0.900" in card
     assert [ended.id for ended in house.ended] == [run.id]
+
+
+async def test_the_optimised_file_is_what_is_measured_and_announced_and_the_card_names_both(house: House) -> None:
+    measured: list[bytes] = []
+
+    def measure(onnx: Path, photos: Iterable[EvaluationSample]) -> Measured:
+        measured.append(onnx.read_bytes())
+        return house.measure(onnx, photos)
+
+    house = replace(house, carry=replace(house.carry, stages=replace(house.carry.stages, measure=measure)))
+    await house.request()
+    await house.work()
+    assert measured == [b"onnx"]
+    registered, _ = await published_by_outbox(house.runtime)
+    assert isinstance(registered, ModelRegistered)
+    assert (registered.key, registered.sha256) == (model_key("v1", "model.onnx"), sha256(b"onnx").hexdigest())
+    report = ModelReport.model_validate_json(house.store.objects[model_key("v1", "report.json")])
+    assert (report.onnx_sha256, report.plain_onnx_sha256) == (registered.sha256, sha256(b"plain onnx").hexdigest())
+    assert house.store.objects[model_key("v1", "model.plain.onnx")] == b"plain onnx"
+    card = house.store.objects[model_key("v1", "card.md")].decode()
+    assert (
+        f"model.onnx 4 bytes, sha256 `{report.onnx_sha256}`. Its graph is optimised. It was made from model.plain.onnx, sha256 `{report.plain_onnx_sha256}`."
+    ) in card
+
+
+async def test_an_export_that_could_not_be_optimised_is_the_model_and_the_card_says_why(house: House) -> None:
+    await house.store.put(model_key("v1", "model.plain.onnx"), b"of an attempt before")
+    house.runner.not_optimized = "its optimised graph finds other boxes"
+    await house.request()
+    await house.work()
+    assert model_key("v1", "model.plain.onnx") not in house.store.objects
+    report = ModelReport.model_validate_json(house.store.objects[model_key("v1", "report.json")])
+    assert (report.onnx_sha256, report.plain_onnx_sha256) == (sha256(b"onnx").hexdigest(), None)
+    card = house.store.objects[model_key("v1", "card.md")].decode()
+    assert f"sha256 `{report.onnx_sha256}`. It is the export as it was written: its optimised graph finds other boxes. weights.pt" in card
 
 
 async def test_a_refused_candidate_is_finished_with_figures_and_next_steps_but_never_announced(house: House) -> None:

@@ -27,7 +27,7 @@ from savo_trainer.ports import IndexedSample, OnProgress
 from savo_trainer.runs.run import Progress, Run, requested
 from savo_trainer.runs.run_worker import CarryPolicy, CarryRuns
 from savo_trainer.runs.stages import Stages
-from savo_trainer.training.plan import Trained, TrainPlan, TrainPolicy
+from savo_trainer.training.plan import Export, Trained, TrainPlan, TrainPolicy
 
 NAMES = ("tomato", "banana", "egg")
 LEASE_SECONDS = 30.0
@@ -80,6 +80,7 @@ class FakeRunner:
     after: Callable[[], None] = lambda: None
     weights_map50: float | None = 0.90
     export_map50: float | None = 0.90
+    not_optimized: str | None = None
 
     async def train(self, plan: TrainPlan, data: Path, folder: Path, on_progress: OnProgress) -> Trained:
         self.before()
@@ -88,8 +89,11 @@ class FakeRunner:
         weights, onnx = folder / "best.pt", folder / "best.onnx"
         weights.write_bytes(b"weights")
         onnx.write_bytes(b"onnx")
+        plain = None if self.not_optimized else folder / "best.plain.onnx"
+        if plain:
+            plain.write_bytes(b"plain onnx")
         self.after()
-        return Trained(weights, onnx, self.weights_map50, self.export_map50, 12.0)
+        return Trained(weights, Export(onnx, plain, self.not_optimized), self.weights_map50, self.export_map50, 12.0)
 
     async def stop_stale(self, folder: Path) -> None:
         self.stopped.append(folder)

@@ -23,7 +23,7 @@ from savo_trainer.adapters.processes import Mark, end_group, is_ours, read_mark,
 from savo_trainer.errors import RunImpossibleError, TrainingCrashedError
 from savo_trainer.ports import OnProgress
 from savo_trainer.runs.run import Progress
-from savo_trainer.training.plan import Trained, TrainPlan
+from savo_trainer.training.plan import Export, Trained, TrainPlan
 
 __all__ = ["LocalRunner"]
 
@@ -41,7 +41,7 @@ class _Heard:
     """What the program said so far."""
 
     weights: Path | None = None
-    onnx: Path | None = None
+    export: Export | None = None
     map50: dict[str, float] = field(default_factory=dict)
     failure: str | None = None
     done: bool = False
@@ -63,18 +63,18 @@ class LocalRunner:
         job = _write_job(folder, _job(plan, data, output or folder, name) | {"holdout": holdout})
         started = time.monotonic()
         heard = await self._run(job, folder, on_progress)
-        if heard.weights is None or heard.onnx is None:
+        if heard.weights is None or heard.export is None:
             raise TrainingCrashedError("it ended without weights and an ONNX file")
-        return Trained(heard.weights, heard.onnx, heard.map50.get("pt"), heard.map50.get("onnx"), time.monotonic() - started)
+        return Trained(heard.weights, heard.export, heard.map50.get("pt"), heard.map50.get("onnx"), time.monotonic() - started)
 
-    async def export(self, weights: Path, image_size: int, folder: Path) -> Path:
-        """The ONNX file, beside the weights. `folder` is for the program's own files."""
+    async def export(self, weights: Path, image_size: int, folder: Path) -> Export:
+        """The ONNX files, beside the weights. `folder` is for the program's own files."""
         plan = TrainPlan(str(weights), 1, 1, image_size, "cpu", None, 0, {})
         job = _write_job(folder, _job(plan, folder, folder, NAME) | {"target": str(weights)})
         heard = await self._run(job, folder, _hear_nothing, steps=("export",))
-        if heard.onnx is None:
+        if heard.export is None:
             raise TrainingCrashedError("it ended without an ONNX file")
-        return heard.onnx
+        return heard.export
 
     async def stop_stale(self, folder: Path) -> None:
         """Only a process that still runs our program on this very folder is ended: a pid alone may be anybody's by now."""
@@ -142,7 +142,8 @@ async def _listen(process: asyncio.subprocess.Process, on_progress: OnProgress) 
             case "trained":
                 heard.weights = Path(said["weights"])
             case "exported":
-                heard.onnx = Path(said["onnx"])
+                plain = said.get("plain")
+                heard.export = Export(Path(said["onnx"]), Path(plain) if plain else None, said.get("reason"))
             case "validated":
                 heard.map50[said["kind"]] = float(said["map50"])
             case "failed":

@@ -2,7 +2,8 @@
 
 Whoever brings it has measured it through the serving code and sends the figures; the trainer gives the number, says which files it wants under
 it, judges, and tells the world. Everything is keyed by the model's sha256: sent again after a crash at any line, the same model gets the same
-version, and once it has a verdict, that verdict.
+version, and once it has a verdict, that verdict. A model whose graph was optimised is known by its plain export, which
+stays the same when it is optimised again in another way.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import Field
 
-from savo_contracts.documents import model_key
+from savo_contracts.documents import PLAIN_EXPORT, model_key
 from savo_contracts.envelope import Message, Sha256
 from savo_contracts.training import Comparison, Evaluation
 from savo_runtime.storage.port import ObjectStore
@@ -42,8 +43,10 @@ class Change(Message):
 class Brought(Message):
     """Body of POST /models: a finished model and what was measured on it."""
 
-    sha256: Sha256
+    sha256: Sha256 = Field(description="Of model.onnx, which was measured.")
     bytes: int = Field(gt=0)
+    plain_sha256: Sha256 | None = Field(default=None, description="Of the export that model.onnx was made from; None: it is not brought.")
+    optimization: str = Field(default="", max_length=500, description="What became of the export's graph, in a sentence for the card.")
     image_size: int = Field(gt=0)
     classes: tuple[str, ...] = Field(min_length=1, description="Labels in the order of the network's outputs.")
     weights_sha256: Sha256 | None = Field(default=None, description="None: the ONNX file alone.")
@@ -56,6 +59,15 @@ class Brought(Message):
     train_samples: int = Field(default=0, ge=0, description="As its training noted it; 0 is unknown.")
     by: str = Field(min_length=1, max_length=120)
     reason: str = Field(min_length=1, max_length=500)
+
+    @property
+    def key_sha256(self) -> str:
+        """By which the model is known."""
+        return self.plain_sha256 or self.sha256
+
+    @property
+    def run_id(self) -> str:
+        return run_id_of(self.key_sha256)
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ class Register:
 
     async def __call__(self, brought: Brought) -> Run | Wanted:
         """Raises `ClassesUnknownError`, `ChampionMovedError`."""
-        if known := await self.ledger.get(run_id_of(brought.sha256)):
+        if known := await self.ledger.get(brought.run_id):
             return known
         await self._check_champion(brought)
         run = self._run(brought, await class_ids(brought.classes, self.store))
@@ -114,6 +126,8 @@ class Register:
             class_ids=ids,
             onnx_sha256=brought.sha256,
             onnx_bytes=brought.bytes,
+            plain_onnx_sha256=brought.plain_sha256,
+            optimization=brought.optimization,
             weights_sha256=brought.weights_sha256,
             image_size=brought.image_size,
             weights_map50=brought.weights_map50,
@@ -124,8 +138,8 @@ class Register:
         )
         now = self.clock()
         return Run(
-            id=run_id_of(brought.sha256),
-            event_id=uuid5(NAMESPACE_URL, f"urn:savo:model:{brought.sha256}"),
+            id=brought.run_id,
+            event_id=uuid5(NAMESPACE_URL, f"urn:savo:model:{brought.key_sha256}"),
             dataset="ingredients",
             state=State.EVALUATING,
             trigger={"reason": BY_HAND},
@@ -141,8 +155,8 @@ def run_id_of(sha256: str) -> str:
 
 
 def _files(brought: Brought) -> list[tuple[str, str]]:
-    weights = [("weights.pt", brought.weights_sha256)] if brought.weights_sha256 else []
-    return [("model.onnx", brought.sha256), *weights]
+    kept = (("model.onnx", brought.sha256), (PLAIN_EXPORT, brought.plain_sha256), ("weights.pt", brought.weights_sha256))
+    return [(name, sha256) for name, sha256 in kept if sha256]
 
 
 def _evidence(brought: Brought) -> Evidence:

@@ -1,7 +1,7 @@
 """Where a finished candidate's files go, passed or refused, and the card that says in words what it is.
 
 models/ingredients/v<N>/classes.json   first: claims the number (conditional PUT)
-models/ingredients/v<N>/model.onnx, weights.pt
+models/ingredients/v<N>/model.onnx, model.plain.onnx where the first was made from it, weights.pt
 models/ingredients/v<N>/report.json, card.md   last: a version with a report is whole
 """
 
@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from savo_contracts.documents import Alias, ClassList, IngredientClass, ModelReport, alias_key, model_key
+from savo_contracts.documents import PLAIN_EXPORT, Alias, ClassList, IngredientClass, ModelReport, alias_key, model_key
 from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_trainer.ports import Numbers
@@ -27,6 +27,7 @@ __all__ = [
     "fetch_start",
     "holds",
     "model_card",
+    "optimization_sentence",
     "remove_candidate",
     "report_of",
     "store_candidate",
@@ -41,16 +42,28 @@ class Registered:
     version: str
     onnx_sha256: str
     onnx_bytes: int
+    plain_onnx_sha256: str | None
     weights_sha256: str
 
 
 async def store_candidate(run: Run, trained: Trained, store: ObjectStore, numbers: Numbers) -> Registered:
     """Take the run's number and put its files under it. Repeated after a crash it writes the same files again."""
     version = await claim_version(run, store, numbers)
-    await store.upload(model_key(version, "model.onnx"), trained.onnx)
+    onnx, plain = trained.export.onnx, trained.export.plain
+    await store.upload(model_key(version, "model.onnx"), onnx)
+    if plain is None:
+        await store.delete(model_key(version, PLAIN_EXPORT))  # an attempt before this one may have left it
+    else:
+        await store.upload(model_key(version, PLAIN_EXPORT), plain)
     await store.upload(model_key(version, "weights.pt"), trained.weights)
-    onnx, weights = await asyncio.gather(asyncio.to_thread(file_sha256, trained.onnx), asyncio.to_thread(file_sha256, trained.weights))
-    return Registered(version, onnx, trained.onnx.stat().st_size, weights)
+    onnx_sha256, weights_sha256 = await asyncio.gather(asyncio.to_thread(file_sha256, onnx), asyncio.to_thread(file_sha256, trained.weights))
+    plain_sha256 = await asyncio.to_thread(file_sha256, plain) if plain else None
+    return Registered(version, onnx_sha256, onnx.stat().st_size, plain_sha256, weights_sha256)
+
+
+def optimization_sentence(not_optimized: str | None) -> str:
+    """For the card: what became of an export's graph."""
+    return f"It is the export as it was written: {not_optimized}." if not_optimized else "Its graph is optimised."
 
 
 async def store_report(report: ModelReport, facts: Facts, store: ObjectStore) -> None:
@@ -71,7 +84,7 @@ async def holds(store: ObjectStore, key: str, sha256: str) -> bool:
 
 async def remove_candidate(version: str, store: ObjectStore) -> None:
     """What a run without a verdict left. The report goes first: without it a version is none."""
-    for name in ("report.json", "card.md", "model.onnx", "weights.pt"):
+    for name in ("report.json", "card.md", "model.onnx", PLAIN_EXPORT, "weights.pt"):
         await store.delete(model_key(version, name))
 
 
@@ -106,6 +119,8 @@ def report_of(run: Run, *, passed: bool) -> ModelReport:
         dataset_version=facts.dataset_version,
         onnx_sha256=facts.onnx_sha256,
         onnx_bytes=facts.onnx_bytes,
+        plain_onnx_sha256=facts.plain_onnx_sha256,
+        optimization=facts.optimization,
         image_size=facts.image_size,
         classes=facts.classes,
         train_samples=facts.train_samples,
@@ -144,7 +159,7 @@ def model_card(report: ModelReport, facts: Facts) -> str:
             "|---|---|",
             *(f"| {label} | {ap:.3f} |" for label, ap in weakest),
             "",
-            f"Run {report.run_id}, {report.created_at:%Y-%m-%d %H:%M} UTC. model.onnx {report.onnx_bytes:,} bytes, sha256 `{report.onnx_sha256}`. "
+            f"Run {report.run_id}, {report.created_at:%Y-%m-%d %H:%M} UTC. {_files(report)} "
             + ("weights.pt is made with ultralytics (AGPL-3.0): see docs/decisions on its licence." if facts.weights_sha256 else "It came without weights."),
             "",
         ]
@@ -191,6 +206,12 @@ def _origin(report: ModelReport, facts: Facts) -> str:
 
 def _holdout(report: ModelReport, facts: Facts) -> str:
     return f"which whoever brought it chose ({report.dataset_version})" if facts.brought else "of people whose photos it never saw"
+
+
+def _files(report: ModelReport) -> str:
+    onnx = f"model.onnx {report.onnx_bytes:,} bytes, sha256 `{report.onnx_sha256}`."
+    plain = f"It was made from model.plain.onnx, sha256 `{report.plain_onnx_sha256}`." if report.plain_onnx_sha256 else ""
+    return " ".join(filter(None, (onnx, report.optimization, plain)))
 
 
 def _against_champion(report: ModelReport) -> list[str]:

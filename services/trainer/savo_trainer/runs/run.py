@@ -70,6 +70,10 @@ class Facts(Message):
     version: str | None = None
     onnx_sha256: str | None = None
     onnx_bytes: int = 0
+    plain_onnx_sha256: str | None = None
+    """Of the export that the ONNX file was made from by optimising its graph; None where there is none."""
+    optimization: str = ""
+    """What became of the export's graph, in a sentence for the card."""
     weights_sha256: str | None = None
     image_size: int = 0
     weights_map50: float | None = None

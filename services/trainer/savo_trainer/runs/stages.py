@@ -19,7 +19,15 @@ from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.port import ObjectStore
 from savo_trainer.models.evaluation import Measured, golden_pictures, holdout_samples, measure, set_beside
 from savo_trainer.models.gate import ClassChange, Evidence, GatePolicy, Verdict, judge
-from savo_trainer.models.registry import champion_version, fetch_start, remove_candidate, report_of, store_candidate, store_report
+from savo_trainer.models.registry import (
+    champion_version,
+    fetch_start,
+    optimization_sentence,
+    remove_candidate,
+    report_of,
+    store_candidate,
+    store_report,
+)
 from savo_trainer.ports import Numbers, RunLedger, Runner, SampleIndex
 from savo_trainer.runs.events import events_of, training_finished
 from savo_trainer.runs.run import Facts, Progress, Run, State
@@ -147,6 +155,8 @@ class Stages:
                 "version": stored.version,
                 "onnx_sha256": stored.onnx_sha256,
                 "onnx_bytes": stored.onnx_bytes,
+                "plain_onnx_sha256": stored.plain_onnx_sha256,
+                "optimization": optimization_sentence(trained.export.not_optimized),
                 "weights_sha256": stored.weights_sha256,
                 "started_from": plan.start.version if plan.start else None,
                 "image_size": plan.image_size,

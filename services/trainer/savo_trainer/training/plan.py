@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Start", "TrainPlan", "TrainPolicy", "Trained", "may_start_from", "plan_for"]
+__all__ = ["Export", "Start", "TrainPlan", "TrainPolicy", "Trained", "may_start_from", "plan_for"]
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,23 @@ class TrainPlan:
 
 
 @dataclass(frozen=True)
+class Export:
+    """A model's ONNX files."""
+
+    onnx: Path
+    """What is measured and served."""
+    plain: Path | None = None
+    """The export that `onnx` was made from by optimising its graph; None where `onnx` is that export."""
+    not_optimized: str | None = None
+    """Why `onnx` is the export as it was written."""
+
+
+@dataclass(frozen=True)
 class Trained:
     """What a runner brings back: files in the run's folder and what ultralytics measured on them."""
 
     weights: Path
-    onnx: Path
+    export: Export
     weights_map50: float | None
     """mAP@0.5 of the .pt on the holdout, 0…1, by ultralytics' validator; None when it was not asked."""
     export_map50: float | None

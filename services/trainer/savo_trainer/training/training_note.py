@@ -23,13 +23,13 @@ class TrainingNote(Message):
 
 def write_note(trained: Trained, train_samples: int) -> Path:
     note = TrainingNote(
-        onnx_sha256=file_sha256(trained.onnx),
+        onnx_sha256=file_sha256(trained.export.onnx),
         weights_sha256=file_sha256(trained.weights),
         weights_map50=trained.weights_map50,
         export_map50=trained.export_map50,
         train_samples=train_samples,
     )
-    path = trained.onnx.with_suffix(".json")
+    path = trained.export.onnx.with_suffix(".json")
     path.write_text(note.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return path
 

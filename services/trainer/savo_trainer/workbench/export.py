@@ -23,13 +23,16 @@ def export(
     imgsz: ImageSize = 640,
     as_json: AsJson = False,
 ) -> None:
-    """Write the ONNX file beside a .pt, as the product serves it."""
+    """Write the ONNX file beside a .pt as the product serves it: optimised, with its plain export beside it."""
     if weights.suffix != ".pt" or not weights.exists():
         raise CommandError(f"{weights} is no .pt file on this machine")
     check_image_size(imgsz)
     with tempfile.TemporaryDirectory(prefix="savo-export-") as folder, err.status("exporting"):
-        onnx = asyncio.run(LocalRunner().export(weights.resolve(), imgsz, Path(folder)))
+        made = asyncio.run(LocalRunner().export(weights.resolve(), imgsz, Path(folder)))
     if as_json:
-        print_json({"onnx": str(onnx)})
-    else:
-        print_line(str(onnx))
+        plain = str(made.plain) if made.plain else None
+        print_json({"onnx": str(made.onnx), "plain": plain, "not_optimized": made.not_optimized})
+        return
+    print_line(str(made.onnx))
+    if made.not_optimized:
+        print_line(f"it is the export as it was written: {made.not_optimized}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -12,12 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
-from savo_contracts.documents import model_key
+from savo_contracts.documents import PLAIN_EXPORT, model_key
 from savo_datasets.errors import DatasetError
 from savo_datasets.yolo_folder import read_data_yaml
 from savo_detection.errors import ModelRefusedError, PhotoError
 from savo_detection.evaluation.evaluator import EvaluationSample
-from savo_detection.model import Detector
 from savo_runtime.command_line.output import reported_errors
 from savo_runtime.errors import SavoError
 from savo_runtime.settings import RuntimeSettings, load_settings
@@ -34,6 +34,7 @@ from savo_trainer.models.gate import GatePolicy
 from savo_trainer.models.registration import Brought, Change, run_id_of
 from savo_trainer.models.registry import champion_version
 from savo_trainer.training.training_note import read_note
+from savo_trainer.workbench.candidate import Candidate, prepare_candidate
 from savo_trainer.workbench.options import AsJson, By, Split
 from savo_trainer.workbench.run_view import verdict_lines
 from savo_trainer.workbench.terminal import err, out, print_json
@@ -88,59 +89,51 @@ def register_model(
 
 async def _registered(model: Path, data: Path, split: str, reason: str | None, by: str | None, *, weights: bool) -> tuple[Run, bool]:
     trainer, holdout = TrainerClient.here(), _Holdout(read_data_yaml(data), split)
-    detector = _load(model)
-    model = model.with_suffix(".onnx") if model.suffix == ".pt" else model
-    if known := _known(trainer, detector.version_info.sha256):
-        return known, True
-    store = open_store(load_settings(RuntimeSettings))
-    try:
-        check_classes(detector.classes, (await read_class_list(store))[0])
-        signed = {"by": by or this_user(), "reason": reason or NO_REASON}
-        brought = await _weighed(model, detector, holdout, store, weights=weights, **signed)
-        return await _handed_over(brought, model, trainer, store), False
-    finally:
-        await store.close()
+    with tempfile.TemporaryDirectory(prefix="savo-register-") as folder:
+        candidate = prepare_candidate(model, Path(folder))
+        if known := _known(trainer, candidate):
+            return known, True
+        store = open_store(load_settings(RuntimeSettings))
+        try:
+            check_classes(candidate.detector.classes, (await read_class_list(store))[0])
+            signed = {"by": by or this_user(), "reason": reason or NO_REASON}
+            brought = await _compared(candidate, holdout, store, weights=weights, **signed)
+            return await _handed_over(brought, candidate, trainer, store), False
+        finally:
+            await store.close()
 
 
-def _load(model: Path) -> Detector:
-    try:
-        detector = Detector.load(model)
-    except ModelRefusedError as flaw:
-        raise DatasetError(f"{model}: {flaw}") from flaw
-    height, width = detector.image_size
-    if height != width:
-        raise DatasetError(f"{model}: its input is {width} × {height} pixels; a square one is wanted: export it again with one imgsz")
-    return detector
-
-
-def _known(trainer: TrainerClient, sha256: str) -> Run | None:
-    """The verdict that this very file has already. Also tells, before anything is measured, whether the trainer is there."""
+def _known(trainer: TrainerClient, candidate: Candidate) -> Run | None:
+    """The verdict that this very model has already. Fails, before anything is measured, where no trainer answers."""
     for run in trainer.get("/runs")["runs"]:
-        if run["facts"]["onnx_sha256"] == sha256 and run["state"] in ("registered", "rejected"):
+        of_run = (run["facts"]["onnx_sha256"], run["facts"].get("plain_onnx_sha256"))
+        if run["state"] in ("registered", "rejected") and not set(of_run).isdisjoint(candidate.hashes):
             return dict(run)
-    try:
-        return trainer.get(f"/runs/{run_id_of(sha256)}")
-    except TrainerRefusedError:
-        return None
+    for sha256 in candidate.hashes:
+        with contextlib.suppress(TrainerRefusedError):
+            return trainer.get(f"/runs/{run_id_of(sha256)}")
+    return None
 
 
-async def _weighed(model: Path, detector: Detector, holdout: _Holdout, store: ObjectStore, *, weights: bool, by: str, reason: str) -> Brought:
-    """Measured, and laid beside the champion on the same photos when there is one."""
-    with err.status(f"measuring {model.name} on {holdout.split}"):
-        candidate = await _measured(model, holdout.named_photos())
+async def _compared(candidate: Candidate, holdout: _Holdout, store: ObjectStore, *, weights: bool, by: str, reason: str) -> Brought:
+    """Measured, and compared with the champion on the same photos when there is one."""
+    with err.status(f"measuring {candidate.given.name} on {holdout.split}"):
+        measured = await _measured(candidate.onnx, holdout.named_photos())
     champion, beside = await champion_version(store), {}
     if champion:
         with err.status(f"measuring the champion {champion} on the same photos"):
-            beside = await _beside(candidate, champion, holdout, store)
-    note, pt = read_note(model, detector.version_info.sha256), model.with_suffix(".pt")
+            beside = await _beside(measured, champion, holdout, store)
+    note, facts = read_note(candidate.given, file_sha256(candidate.given)), candidate.detector.version_info
     return Brought(
-        sha256=detector.version_info.sha256,
-        bytes=detector.version_info.bytes,
-        image_size=detector.image_size[0],
-        classes=detector.classes,
-        weights_sha256=file_sha256(pt) if weights and pt.exists() else None,
+        sha256=facts.sha256,
+        bytes=facts.bytes,
+        plain_sha256=facts.plain_sha256 if candidate.plain else None,
+        optimization=candidate.optimization,
+        image_size=candidate.detector.image_size[0],
+        classes=candidate.detector.classes,
+        weights_sha256=file_sha256(candidate.weights) if weights and candidate.weights.exists() else None,
         holdout=holdout.name,
-        evaluation=candidate.evaluation,
+        evaluation=measured.evaluation,
         weights_map50=note.weights_map50 if note else None,
         export_map50=note.export_map50 if note else None,
         train_samples=note.train_samples if note else 0,
@@ -166,9 +159,9 @@ async def _beside(candidate: Measured, champion: str, holdout: _Holdout, store: 
     return {"comparison": comparison, "class_changes": told}
 
 
-async def _handed_over(brought: Brought, model: Path, trainer: TrainerClient, store: ObjectStore) -> Run:
+async def _handed_over(brought: Brought, candidate: Candidate, trainer: TrainerClient, store: ObjectStore) -> Run:
     """Asked for its files, put them where the trainer says, and hand over again. May be repeated from any point."""
-    sources = {"model.onnx": model, "weights.pt": model.with_suffix(".pt")}
+    sources = {"model.onnx": candidate.onnx, "weights.pt": candidate.weights} | ({PLAIN_EXPORT: candidate.plain} if candidate.plain else {})
     answer = trainer.post("/models", brought.model_dump(mode="json"))
     if "wanted" in answer:
         with err.status(f"storing {answer['version']}"):

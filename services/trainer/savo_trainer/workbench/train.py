@@ -94,7 +94,7 @@ def _epoch_bar(total: int) -> Iterator[Callable[[Epoch], Awaitable[None]]]:
 
 
 def _print(trained: Trained, data: Path, *, as_json: bool) -> None:
-    files = {"weights": str(trained.weights), "onnx": str(trained.onnx), "seconds": round(trained.seconds, 1)}
+    files = {"weights": str(trained.weights), "onnx": str(trained.export.onnx), "seconds": round(trained.seconds, 1)}
     measured = {"map50_pt": trained.weights_map50, "map50_onnx": trained.export_map50}
     if as_json:
         print_json(files | measured)

@@ -12,6 +12,8 @@ import yaml
 from ultralytics.models import YOLO
 from ultralytics.utils import ROOT
 
+from savo_detection.model import plain_of
+from savo_detection.model_optimization import optimize_file
 from savo_trainer.yolo.job import Job
 from savo_trainer.yolo.protocol import Wire
 
@@ -32,9 +34,15 @@ def train(job: Job, wire: Wire) -> None:
 
 
 def export(job: Job, wire: Wire) -> None:
-    """Free batch and sides, so that a photo is looked at in its own shape; names in the metadata; no NMS inside: `savo_detection` does that for every model."""
+    """The model as it is served, its graph optimised, with its plain export beside it where the two are not the same.
+
+    Free batch and sides, so that inference runs on a photo in its own shape; names in the metadata; no NMS inside:
+    `savo_detection` does that for every model.
+    """
+    plain_of(job.onnx).unlink(missing_ok=True)
     YOLO(job.best).export(format="onnx", imgsz=job.image_size, opset=OPSET, simplify=_has("onnxslim"), dynamic=True, device="cpu")
-    wire.send("exported", onnx=str(job.onnx), opset=OPSET)
+    made = optimize_file(job.onnx)
+    wire.send("exported", onnx=str(made.onnx), plain=str(made.plain) if made.plain else None, reason=made.model.reason, opset=OPSET)
 
 
 def validate(job: Job, wire: Wire) -> None:
