@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +121,18 @@ async def test_migrations_make_the_tables_of_the_code() -> None:
     await assert_migrations_match("savo_vision.migrations", Base.metadata)
 
 
-def report(version: str) -> bytes:
+def test_vision_starts_where_the_package_onnx_is_not_installed() -> None:
+    """Graphs are optimised where models are exported and registered: a replica loads what it is given."""
+    code = "import sys; sys.modules['onnx'] = None; import savo_vision.app, savo_detection.model; print('onnx' in sys.modules and sys.modules['onnx'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr
+
+
+def report(version: str, **changes: Any) -> bytes:
     evaluation = Evaluation(map50=0.8, map50_lower=0.75, map50_upper=0.85, images=10, boxes=50)
     values: dict[str, Any] = {"version": version, "run_id": "r", "dataset_version": "d", "onnx_sha256": "c" * 64, "onnx_bytes": 5, "image_size": 320}
-    return ModelReport(**values, classes=("egg",), train_samples=9, evaluation=evaluation, verdict="passed", created_at=NOW).model_dump_json().encode()
+    values |= {"classes": ("egg",), "train_samples": 9, "evaluation": evaluation, "verdict": "passed", "created_at": NOW} | changes
+    return ModelReport(**values).model_dump_json().encode()
 
 
 async def test_a_model_is_found_by_reference_alias_version_bucket_and_path(tmp_path: Path) -> None:
@@ -140,6 +150,41 @@ async def test_a_model_is_found_by_reference_alias_version_bucket_and_path(tmp_p
     own = await files.named(str(tmp_path / "best.pt"))
     assert own.data == b"mine"
     assert own.version.startswith("best-")
+
+
+@pytest.mark.parametrize(("wanted", "plain"), [(True, b"plain"), (False, None)])
+async def test_the_plain_export_comes_with_a_model_where_an_engine_takes_it(tmp_path: Path, wanted: bool, plain: bytes | None) -> None:
+    store = MemoryStore()
+    await store.put(model_key("v3", "model.onnx"), b"three")
+    await store.put(model_key("v3", "model.plain.onnx"), b"plain")
+    await store.put(model_key("v3", "report.json"), report("v3", plain_onnx_sha256="d" * 64))
+    (tmp_path / "best.onnx").write_bytes(b"mine")
+    (tmp_path / "best.plain.onnx").write_bytes(b"plain")
+    files = ModelFiles(store, "savo", plain_exports=wanted)
+    assert (await files.registered(model_ref("v3"))).plain == plain
+    for name in ("models:/ingredients/v3", f"s3://savo/{model_key('v3', 'model.onnx')}", str(tmp_path / "best.onnx"), str(tmp_path / "best.pt")):
+        assert (await files.named(name)).plain == plain, name
+
+
+async def test_a_version_that_was_registered_without_a_plain_export_is_served_as_it_is(tmp_path: Path) -> None:
+    store = MemoryStore()
+    await store.put(model_key("v3", "model.onnx"), b"three")
+    before = json.loads(report("v3"))
+    del before["plain_onnx_sha256"], before["optimization"]
+    await store.put(model_key("v3", "report.json"), json.dumps(before).encode())
+    (tmp_path / "best.onnx").write_bytes(b"mine")
+    files = ModelFiles(store, "savo", plain_exports=True)
+    found = await files.registered(model_ref("v3"))
+    assert (found.data, found.plain) == (b"three", None)
+    for name in ("models:/ingredients/v3", f"s3://savo/{model_key('v3', 'model.onnx')}", str(tmp_path / "best.onnx")):
+        assert (await files.named(name)).plain is None
+
+
+async def test_a_plain_export_that_is_gone_leaves_the_model(tmp_path: Path) -> None:
+    store = MemoryStore()
+    await store.put(model_key("v3", "model.onnx"), b"three")
+    await store.put(model_key("v3", "report.json"), report("v3", plain_onnx_sha256="d" * 64))
+    assert (await ModelFiles(store, plain_exports=True).registered(model_ref("v3"))).plain is None
 
 
 async def test_golden_pictures_come_with_a_model_but_for_those_that_were_erased_or_changed() -> None:
