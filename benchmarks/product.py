@@ -84,7 +84,7 @@ class Product:
         return result
 
     async def until_it_answers(self, client: httpx2.AsyncClient, form: bytes) -> None:
-        """A model that is still being measured leaves the first scans to the provider."""
+        """A model that is still being loaded may leave the first scans to the provider."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 with suppress(AssertionError):
@@ -118,7 +118,7 @@ def product(folder: Path, port: int, broker: Broker, settings: dict[str, str]) -
 
 
 def best_engine() -> str:
-    """What vision would choose here by itself."""
+    """What vision takes here by itself."""
     return Detector.load(sure_model(), engines=Engines("auto")).choice.engine
 
 

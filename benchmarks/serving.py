@@ -1,9 +1,11 @@
 """Served scans: a photo over HTTP in, boxes out, four clients at a time. Ours with all its duties (checked, stored, through Kafka, kept in the
-database) beside LitServe and BentoML, which answer from the same ONNX file with Pillow and ONNX Runtime and do nothing else.
+database) beside LitServe and BentoML, which answer from the plain export of the same network with Pillow and ONNX
+Runtime and do nothing else.
 
-Ours runs on the engine that measuring chose, and then on those that only a name chooses, where they run. LitServe runs `savo_detection` on the same engine
-too: what is left is what our path costs. Peers start as their guides start them, with one worker; LitServe also with a worker a core and a thread each,
-which serves more (BentoML so serves less of the small photos). All take the same form, and no photo is sent twice.
+Ours runs on the engine that vision takes by itself, and then on those that round, where they run. LitServe runs
+`savo_detection` on the same engine too: what is left is what our path costs. Peers start as their guides start them, with
+one worker; LitServe also with a worker a core and a thread each, which serves more (BentoML so serves less of the small
+photos). All take the same form, and no photo is sent twice.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from benchmarks.photo_to_boxes import by_name_alone, photos, sure_model
 from benchmarks.product import Post, answering_with, best_engine, broker, one_of_many, product
 from savo_detection.engines.backends import ONNX_RUNTIME
 from savo_detection.engines.cpus import usable_cpus
+from savo_detection.model import plain_of
 
 ROUNDS = rounds(5)
 CLIENTS = 4
@@ -82,13 +85,14 @@ async def measure(posts: Mapping[str, Post], photo: bytes, requests: int) -> dic
 def _contenders(engine: str) -> Iterator[tuple[dict[str, Post], str]]:
     """All of them ready, and in words what broker ours is on."""
     model, python, ports = str(sure_model().resolve()), peers_python(), itertools.count(FIRST_PORT)
+    plain = str(plain_of(Path(model)))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True)))
         brokered = stack.enter_context(broker())
         ours = product(folder / "savo", next(ports), brokered, {**answering_with(model), "SAVO_DETECTION_ENGINE": engine})
         posts: dict[str, Post] = {OURS: stack.enter_context(ours).scan}
-        for name, detector in (("LitServe", "plain"), ("LitServe + savo_detection", engine)):
+        for name, detector, file in (("LitServe", "plain", plain), ("LitServe + savo_detection", engine, model)):
             for workers, how in ((1, ""), (usable_cpus(), ", a worker a core")):
-                posts[name + how] = stack.enter_context(lit_serve(python, next(ports), detector, model, workers, folder / f"{name}{how}.log"))
-        posts["BentoML"] = stack.enter_context(bento_ml(python, next(ports), model, folder / "bentoml.log"))
+                posts[name + how] = stack.enter_context(lit_serve(python, next(ports), detector, file, workers, folder / f"{name}{how}.log"))
+        posts["BentoML"] = stack.enter_context(bento_ml(python, next(ports), plain, folder / "bentoml.log"))
         yield posts, brokered.words

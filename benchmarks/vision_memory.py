@@ -1,5 +1,6 @@
-"""A vision replica's memory while it answers scan after scan: how much at most, and whether it grows. With ONNX Runtime, and where another engine is
-installed as `auto` chooses between them.
+"""A vision replica's memory while it answers scan after scan: how much at most, and whether it grows.
+
+With ONNX Runtime, and on a GPU where there is one.
 
 `make bench-long` asks for 10,000 scans. Growth is between the medians of the second tenth of them and of the last: in the first, memory fills that stays.
 """
@@ -16,8 +17,8 @@ from pathlib import Path
 from benchmarks.load import ask_by, http_client
 from benchmarks.measuring import Figure, interval, rounds
 from benchmarks.photo_to_boxes import photos, sure_model
-from benchmarks.product import Product, answering_with, broker, one_of_many, product
-from savo_detection.engines.backends import ONNX_RUNTIME, installed_engines
+from benchmarks.product import Product, answering_with, best_engine, broker, one_of_many, product
+from savo_detection.engines.backends import ONNX_RUNTIME
 
 SCANS = rounds(2500)
 CLIENTS = 4
@@ -28,7 +29,7 @@ PORT = 18481
 
 
 def figures() -> Iterator[Figure]:
-    for number, engine in enumerate((ONNX_RUNTIME, "auto")[: len(installed_engines())]):
+    for number, engine in enumerate(dict.fromkeys((ONNX_RUNTIME, best_engine()))):
         settings = {**answering_with(str(sure_model().resolve())), "SAVO_DETECTION_ENGINE": engine, "SAVO_LOG_LEVEL": "info", "SAVO_LOG_FORMAT": "json"}
         with (
             tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True) as folder,

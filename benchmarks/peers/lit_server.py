@@ -7,6 +7,7 @@ It reads the annotations as they stand: no `from __future__ import annotations` 
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import litserve
@@ -43,9 +44,9 @@ def _plain(model: str, threads: int) -> Callable[[bytes], list[Any]]:
 
 def _ours(engine: Any, model: str, threads: int) -> Callable[[bytes], list[Any]]:
     from savo_detection.engines.selection import Engines
-    from savo_detection.model import Detector
+    from savo_detection.model import Detector, plain_of
 
-    detector = Detector.load(model, threads=threads or None, engines=Engines(engine))
+    detector = Detector.load(model, plain=plain_of(Path(model)).read_bytes(), threads=threads or None, engines=Engines(engine))
     detector.warm_up()
     return lambda photo: [[box.label, box.confidence, box.bbox.model_dump()] for box in detector.detect(photo)]
 
