@@ -121,7 +121,8 @@ async def rollout_now(client: httpx2.AsyncClient) -> dict[str, Any]:
 
 def assert_model_is_complete(data_dir: Path) -> None:
     names = {path.name for path in objects_under(data_dir, "models/ingredients/v1")}
-    assert names == {"model.onnx", "weights.pt", "card.md", "report.json", "classes.json"}
+    assert names - {"model.plain.onnx"} == {"model.onnx", "weights.pt", "card.md", "report.json", "classes.json"}
     report = read_json(data_dir / "objects/models/ingredients/v1/report.json")
+    assert ("model.plain.onnx" in names) == (report["plain_onnx_sha256"] is not None), report["optimization"]
     manifest = (data_dir / f"objects/datasets/{report['dataset_version']}/manifest.jsonl").read_text().splitlines()
     assert {json.loads(line)["split"] for line in manifest} == {"train", "val", "test"}

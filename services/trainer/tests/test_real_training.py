@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import cv2
@@ -54,8 +55,10 @@ async def test_from_samples_to_a_served_file_and_then_on_from_its_weights(tmp_pa
         assert judged.progress is not None
         assert judged.progress.epoch == 2
         assert judged.facts.weights_map50 == pytest.approx(judged.facts.export_map50, abs=0.005)
+        plain = house.store.objects[model_key("v1", "model.plain.onnx")]
         detector = Detector.load(house.store.objects[model_key("v1", "model.onnx")], expected_sha256=judged.facts.onnx_sha256)
         assert detector.classes == NAMES
+        assert (judged.facts.plain_onnx_sha256, detector.version_info.plain_sha256) == (sha256(plain).hexdigest(), sha256(plain).hexdigest())
         assert detector.image_size == (64, 64)
 
         await make_champion(house)
