@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -214,6 +216,19 @@ def test_the_real_engine_finds_the_same_boxes_in_a_photo(name: EngineName, side:
     plain, other = Detector.load(model), Detector.load(model, engines=Engines(name))
     assert (plain.choice.engine, other.choice.engine) == (ONNX_RUNTIME, name)
     assert other.detect(photo(320, 240)) == plain.detect(photo(320, 240))
+
+
+@pytest.mark.skipif("openvino" not in installed_engines(), reason="openvino is not installed (an extra of savo-detection)")
+def test_openvino_reports_its_use_to_nobody() -> None:
+    code = f"""
+import sys
+from savo_detection import Detector
+from savo_detection.engines.selection import Engines
+Detector.load({MODEL!r}, engines=Engines("openvino"))
+print(sys.modules["openvino"].__name__, sys.modules["openvino_telemetry"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "openvino None\n"
 
 
 def test_there_is_something_to_see_in_the_picture() -> None:

@@ -5,6 +5,7 @@ An engine is safe to use from many threads at once.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -96,6 +97,8 @@ class OpenVinoEngine:
     """
 
     def __init__(self, data: bytes, threads: int, shape: tuple[int, ...], precision: Literal["f32", "bf16"] = "f32") -> None:
+        # With this package OpenVINO forks the process at its import, to report that to Google Analytics.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None stands for "not installed"
         import openvino
 
         self._core, self._threads, self._precision = openvino.Core(), threads, precision
