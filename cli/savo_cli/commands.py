@@ -17,10 +17,11 @@ from savo_cli.operate.audit import audit
 from savo_cli.operate.backup import backup, restore
 from savo_cli.operate.rebuild import rebuild
 from savo_cli.replay.replay import replay
-from savo_cli.scans.scans import confirm, scan
+from savo_cli.scans.scan import confirm, scan
 from savo_cli.scans.stats import stats
 from savo_cli.scans.trace import trace
-from savo_cli.topics import dlq, topics
+from savo_cli.topics import dlq
+from savo_cli.topics import listing as topics
 from savo_cli.topics.lag import lag
 from savo_cli.topics.partitions import grow_topic
 from savo_cli.weekly.digest import digest

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import httpx2
 
-from savo_cli.output import CommandError
+from savo_cli.options import CommandError
 
 __all__ = ["Gateway", "RefusedError", "running_here"]
 

@@ -21,7 +21,7 @@ from playwright.async_api import async_playwright
 
 from cli.tests.conftest import Savo
 from cli.tests.small_gateway import SmallGateway
-from savo_cli.output import CommandError
+from savo_cli.options import CommandError
 from savo_cli.weekly.letter import as_html, as_text, write_letter
 from savo_cli.weekly.post import MailServer
 from tests.parts.addresses import free_port

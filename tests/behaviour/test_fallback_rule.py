@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from savo_cli.replay.replay_model import answer_with
+from savo_cli.replay.model_replay import answer_with
 from savo_contracts.confidence import scan_confidence
 from savo_contracts.envelope import ImageRef
 from savo_contracts.geometry import BoundingBox

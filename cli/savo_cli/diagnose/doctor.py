@@ -21,7 +21,7 @@ from savo_cli.diagnose.causes import causes
 from savo_cli.diagnose.checks import Finding
 from savo_cli.diagnose.service_addresses import Running, find_running
 from savo_cli.diagnose.service_figures import look
-from savo_cli.output import AsJson, Key, Url, page, tell_json
+from savo_cli.options import AsJson, Key, Url, page, tell_json
 from savo_cli.start.preflight import MODEL_PATH, wrong_model_path
 from savo_runtime.addresses import SERVICES_VARIABLE, WrongServicesError
 
@@ -111,7 +111,7 @@ _CORRECT = "correct that variable"
 
 def _digest_settings() -> Iterator[Finding]:
     """Where any of them is given."""
-    from savo_cli.output import CommandError
+    from savo_cli.options import CommandError
     from savo_cli.weekly.post import MailServer
     from savo_cli.weekly.settings import DigestSettings
     from savo_runtime.settings import RuntimeSettings, known_variables

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from savo_cli.output import AsJson, Key, Url, page, speaking, tell_json
+from savo_cli.options import AsJson, Key, Url, page, speaking, tell_json
 
 __all__ = ["audit"]
 

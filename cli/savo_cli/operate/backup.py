@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from savo_cli.output import AsJson, CommandError, page, speaking, tell_json
+from savo_cli.options import AsJson, CommandError, page, speaking, tell_json
 
 if TYPE_CHECKING:
     from savo_runtime.settings import RuntimeSettings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from savo_cli.output import AsJson, CommandError, WrongUseError, page, speaking, tell_json
+from savo_cli.options import AsJson, CommandError, WrongUseError, page, speaking, tell_json
 from savo_cli.topics.broker import Kafka, broker_settings
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
-from savo_cli.output import CommandError
+from savo_cli.options import CommandError
 
 __all__ = ["DifferencesBook"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from savo_cli.output import CommandError
+from savo_cli.options import CommandError
 
 if TYPE_CHECKING:
     from savo_detection.model import Detector

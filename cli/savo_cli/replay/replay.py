@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from savo_cli.output import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
+from savo_cli.options import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
 from savo_cli.topics.broker import Kafka, broker_settings, known_topic, on_kafka
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_contracts.confidence import CONFIDENCE_THRESHOLD
@@ -66,7 +66,7 @@ def replay(
             raise WrongUseError(str(flaw)) from flaw
         selection = selection_of(scan_ids, users, subjects, types, where, topics=_read(topic, model), url=url, key=key)
         if model:
-            from savo_cli.replay.replay_model import ModelReplay, replay_with_model
+            from savo_cli.replay.model_replay import ModelReplay, replay_with_model
 
             _check_scans(topic)
             pinned = ModelReplay(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from savo_cli.output import CommandError, WrongUseError
+from savo_cli.options import CommandError, WrongUseError
 
 if TYPE_CHECKING:
     from savo_contracts.topics import Topic

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from savo_cli.output import AsJson, page, speaking, tell_json
+from savo_cli.options import AsJson, page, speaking, tell_json
 from savo_cli.topics.broker import Kafka, broker_settings, known_topic, on_kafka
 
 if TYPE_CHECKING:

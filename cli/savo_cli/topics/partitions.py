@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from savo_cli.output import AsJson, CommandError, speaking, tell_json
+from savo_cli.options import AsJson, CommandError, speaking, tell_json
 
 __all__ = ["grow_topic"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from savo_cli.output import AsJson, CommandError, page, speaking, tell_json
+from savo_cli.options import AsJson, CommandError, page, speaking, tell_json
 from savo_cli.topics.broker import Kafka, broker_settings, is_sandbox_name, on_kafka, those_there
 
 if TYPE_CHECKING:

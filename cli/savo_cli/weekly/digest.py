@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from savo_cli.output import AsJson, CommandError, Key, Url, page, speaking, tell_json
+from savo_cli.options import AsJson, CommandError, Key, Url, page, speaking, tell_json
 
 if TYPE_CHECKING:
     from savo_cli.gateway import Gateway

@@ -12,7 +12,7 @@ from email.utils import format_datetime, parseaddr
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from savo_cli.output import CommandError
+from savo_cli.options import CommandError
 
 if TYPE_CHECKING:
     from datetime import datetime

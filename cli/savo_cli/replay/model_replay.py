@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from savo_cli.output import CommandError, page, tell_json
+from savo_cli.options import CommandError, page, tell_json
 from savo_cli.replay.diff_page import draw_changes, write_page
 from savo_cli.replay.diff_report import DifferencesBook
 from savo_contracts.confidence import CONFIDENCE_THRESHOLD, fallback_reason, scan_confidence

@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from savo_cli.gateway import RefusedError
 
-from savo_cli.output import AsJson, CommandError, Key, Url, page, speaking, tell_json
+from savo_cli.options import AsJson, CommandError, Key, Url, page, speaking, tell_json
 
 __all__ = ["confirm", "scan"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from savo_cli.output import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
+from savo_cli.options import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
 from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, known_topic, on_kafka, require_sandbox
 from savo_cli.topics.sandboxes import drop_sandbox
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
