@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import httpx2
 
-from savo_cli.options import CommandError
+from savo_runtime.command_line.output import CommandError
 
 __all__ = ["Gateway", "RefusedError", "running_here"]
 
@@ -76,15 +76,16 @@ class Gateway:
     def send_photo(self, photo: Path, *, wait: float, fields: dict[str, str]) -> Any:
         try:
             data = photo.read_bytes()
-        except OSError as flaw:
-            raise CommandError(f"{photo}: {flaw.strerror or flaw}") from flaw
+        except OSError as error:
+            raise CommandError(f"{photo}: {error.strerror or error}") from error
         return self._ask("POST", "/v1/scans", params={"wait": wait}, files={"image": (photo.name, data)}, data=fields)
 
     def _ask(self, method: str, path: str, **request: Any) -> Any:
         try:
             answer = self._client.request(method, path, **request)
-        except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as flaw:
-            raise CommandError(f"the gateway at {self.url} does not answer ({_words(flaw)}); start it with `savo up`, or say where it is with --url") from flaw
+        except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+            way_out = "start it with `savo up`, or say where it is with --url"
+            raise CommandError(f"the gateway at {self.url} does not answer ({_words(error)}); {way_out}") from error
         if answer.is_success:
             return _document(answer)
         raise _refusal(answer)
@@ -105,9 +106,9 @@ def _document(answer: httpx2.Response) -> Any:
         return None
     try:
         return answer.json()
-    except ValueError as flaw:
-        raise CommandError(f"{answer.url} is no gateway of Savo: its answer is no JSON") from flaw
+    except ValueError as error:
+        raise CommandError(f"{answer.url} is no gateway of Savo: its answer is no JSON") from error
 
 
-def _words(flaw: Exception) -> str:
-    return str(flaw) or type(flaw).__name__
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__

@@ -10,7 +10,7 @@ import pytest
 
 from savo_runtime.command_line.lazy_commands import Command, Group, load
 
-MODULES = [entry.module for entry in entry_points(group="savo.commands")]
+MODULES = ["savo_cli.commands", *(entry.module for entry in entry_points(group="savo.commands"))]
 
 
 def commands(rows: Iterable[Command | Group]) -> Iterator[Command]:

@@ -13,22 +13,29 @@ from contextlib import redirect_stderr
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import httpx2
 import typer
+from aiokafka import AIOKafkaProducer
+from rich.table import Table
+from rich.text import Text
 
 from savo_cli.diagnose.causes import causes
 from savo_cli.diagnose.checks import Finding
 from savo_cli.diagnose.service_addresses import Running, find_running
 from savo_cli.diagnose.service_figures import look
-from savo_cli.options import AsJson, Key, Url, page, tell_json
+from savo_cli.options import AsJson, Key, Url
 from savo_cli.start.preflight import MODEL_PATH, wrong_model_path
+from savo_cli.weekly.post import MailServer
+from savo_cli.weekly.settings import DigestSettings
 from savo_runtime.addresses import SERVICES_VARIABLE, WrongServicesError
-
-if TYPE_CHECKING:
-    import httpx2
-
-    from savo_runtime.settings import RuntimeSettings
+from savo_runtime.command_line.output import CommandError, print_json, table_console
+from savo_runtime.database import Database
+from savo_runtime.messaging.kafka.broker import connection_arguments
+from savo_runtime.settings import RuntimeSettings, installed_settings, known_variables, load_settings, unknown_variables
+from savo_runtime.storage.factory import open_store
+from savo_runtime.telemetry.logs import configure_command_logs
 
 __all__ = ["Finding", "doctor", "examine"]
 
@@ -40,7 +47,7 @@ _MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
 def doctor(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Check every setting, dependency and the running services, and say what to fix. Exit 1 when something is wrong."""
     findings = list(examine(url, key))
-    tell_json([asdict(finding) for finding in findings]) if as_json else _tell(findings)
+    print_json([asdict(finding) for finding in findings]) if as_json else _print(findings)
     raise typer.Exit(int(any(finding.state == "wrong" for finding in findings)))
 
 
@@ -49,9 +56,9 @@ def examine(url: str | None = None, key: str | None = None) -> Iterator[Finding]
     yield _disk()
     try:
         running = find_running(url)
-    except WrongServicesError as flaw:
+    except WrongServicesError as error:
         running = Running()
-        yield Finding("services", "wrong", str(flaw), "correct that variable")
+        yield Finding("services", "wrong", str(error), "correct that variable")
     yield from _shared_settings() if running.elsewhere else _settings_here()
     yield from _digest_settings()
     yield from _unknown()
@@ -71,10 +78,8 @@ def _settings_here() -> Iterator[Finding]:
 
 def _shared_settings() -> Iterator[Finding]:
     """Services in containers of their own have settings and packages of their own: of those, only they themselves can tell, by not being ready."""
-    from savo_runtime.settings import RuntimeSettings
-
-    flaw = _refusal(RuntimeSettings)
-    yield Finding("settings", "wrong" if flaw else "ok", flaw or "what all share makes sense; each service checks its own at its start", _CORRECT)
+    problem = _refusal(RuntimeSettings)
+    yield Finding("settings", "wrong" if problem else "ok", problem or "what all share makes sense; each service checks its own at its start", _CORRECT)
 
 
 def _python() -> Finding:
@@ -97,13 +102,11 @@ def _training() -> Finding:
 
 def _settings() -> Iterator[Finding]:
     """Each service's settings as its start would read them."""
-    from savo_runtime.settings import installed_settings
-
     for service, cls in installed_settings().items():
-        flaw = _refusal(cls)
+        problem = _refusal(cls)
         # Without a key the stand-in is a way out, so that alone is nothing broken; `_provider` names the ways.
-        state: Literal["ok", "note", "wrong"] = "ok" if not flaw else "note" if "--standin" in flaw else "wrong"
-        yield Finding(f"settings of {service}", state, flaw or "make sense", "" if state == "note" else _CORRECT)
+        state: Literal["ok", "note", "wrong"] = "ok" if not problem else "note" if "--standin" in problem else "wrong"
+        yield Finding(f"settings of {service}", state, problem or "make sense", "" if state == "note" else _CORRECT)
 
 
 _CORRECT = "correct that variable"
@@ -111,25 +114,18 @@ _CORRECT = "correct that variable"
 
 def _digest_settings() -> Iterator[Finding]:
     """Where any of them is given."""
-    from savo_cli.options import CommandError
-    from savo_cli.weekly.post import MailServer
-    from savo_cli.weekly.settings import DigestSettings
-    from savo_runtime.settings import RuntimeSettings, known_variables
-
     if not any(os.environ.get(name) for name in known_variables([DigestSettings]) - known_variables([RuntimeSettings])) or _refusal(RuntimeSettings):
         return
-    flaw = _refusal(DigestSettings)
-    if not flaw and (url := DigestSettings().smtp_url):
+    problem = _refusal(DigestSettings)
+    if not problem and (url := DigestSettings().smtp_url):
         try:
             MailServer.of(url.get_secret_value())
         except CommandError as senseless:
-            flaw = str(senseless)
-    yield Finding("settings of savo digest", "wrong" if flaw else "ok", flaw or "make sense", _CORRECT)
+            problem = str(senseless)
+    yield Finding("settings of savo digest", "wrong" if problem else "ok", problem or "make sense", _CORRECT)
 
 
 def _refusal(cls: type[RuntimeSettings]) -> str:
-    from savo_runtime.settings import load_settings
-
     said = io.StringIO()
     try:
         with redirect_stderr(said):
@@ -140,14 +136,10 @@ def _refusal(cls: type[RuntimeSettings]) -> str:
 
 
 def _loaded() -> RuntimeSettings | None:
-    from savo_runtime.settings import RuntimeSettings, load_settings
-
     return None if _refusal(RuntimeSettings) else load_settings(RuntimeSettings)
 
 
 def _unknown() -> Iterator[Finding]:
-    from savo_runtime.settings import installed_settings, known_variables, unknown_variables
-
     ours = {"SAVO_URL", "SAVO_API_KEY", "SAVO_TEST_PHOTOS", SERVICES_VARIABLE}
     for line in unknown_variables(os.environ, known_variables(installed_settings().values()) | ours):
         yield Finding("environment", "note", line, "mend the name or unset it")
@@ -170,10 +162,6 @@ def _own_model() -> Iterator[Finding]:
 
 
 async def _dependencies(settings: RuntimeSettings) -> list[Finding]:
-    from savo_runtime.database import Database
-    from savo_runtime.storage.factory import open_store
-    from savo_runtime.telemetry.logs import configure_command_logs
-
     configure_command_logs(settings)
     store = open_store(settings)
     where = f"folder {settings.data_dir / 'objects'}" if settings.object_store == "folder" else settings.s3_endpoint
@@ -194,10 +182,6 @@ async def _kafka(settings: RuntimeSettings) -> Finding:
         return Finding("Kafka", "ok", "embedded: in memory inside `savo up`, for trying and testing")
 
     async def reach() -> None:
-        from aiokafka import AIOKafkaProducer
-
-        from savo_runtime.messaging.kafka.broker import connection_arguments
-
         producer = AIOKafkaProducer(**connection_arguments(settings))
         try:
             await producer.start()
@@ -212,8 +196,8 @@ async def _checked(what: str, where: str, check: Callable[[], Awaitable[Any]], f
         await asyncio.wait_for(check(), _SECONDS)
     except TimeoutError:
         return Finding(what, "wrong", f"{where}: no answer in {_SECONDS:g} s", fix)
-    except Exception as flaw:  # noqa: BLE001 — whatever is wrong is what the doctor was asked for
-        return Finding(what, "wrong", f"{where}: {str(flaw).splitlines()[0] if str(flaw) else type(flaw).__name__}", fix)
+    except Exception as error:  # noqa: BLE001 — whatever is wrong is what the doctor was asked for
+        return Finding(what, "wrong", f"{where}: {str(error).splitlines()[0] if str(error) else type(error).__name__}", fix)
     return Finding(what, "ok", where)
 
 
@@ -238,13 +222,11 @@ def _port(port: int) -> Finding:
 
 
 def _ready(service: str, url: str, running: Running) -> Finding:
-    import httpx2
-
     fix = f"start it, or read its log: {_log_of(service, running)}"
     try:
         answer = httpx2.get(f"{url}/readyz", timeout=_SECONDS, trust_env=False)
-    except (httpx2.HTTPError, httpx2.InvalidURL) as flaw:
-        return Finding(service, "wrong", f"{url} does not answer ({str(flaw) or type(flaw).__name__})", fix)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        return Finding(service, "wrong", f"{url} does not answer ({str(error) or type(error).__name__})", fix)
     told = _told(answer)
     if told.get("service") != service:
         return Finding(service, "wrong", f"{url} is not {service}: it says that it is {told.get('service', 'no service of ours')}", "correct the address")
@@ -270,12 +252,9 @@ def _log_of(service: str, running: Running) -> str:
     return str(next((path for path in sorted(logs.glob("*.log")) if service in path.stem.split("+")), logs / f"{service}.log"))
 
 
-def _tell(findings: list[Finding]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
+def _print(findings: list[Finding]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
         found = finding.found + (f"\n→ {finding.fix}" if finding.fix and finding.state != "ok" else "")
         table.add_row(Text(finding.state, style=_MARKS[finding.state]), Text(finding.what), Text(found))
-    page().print(table)
+    table_console().print(table)

@@ -7,6 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import httpx2
+from prometheus_client.parser import text_string_to_metric_families
+
 from savo_cli.diagnose.causes import Seen
 from savo_cli.diagnose.service_addresses import Running
 
@@ -62,9 +65,6 @@ def _sums(samples: Samples) -> dict[tuple[str, str], float]:
 
 
 def _metrics(url: str | None) -> Samples:
-    import httpx2
-    from prometheus_client.parser import text_string_to_metric_families
-
     if url is None:
         return {}
     try:
@@ -77,8 +77,6 @@ def _metrics(url: str | None) -> Samples:
 
 def _answer(url: str, key: str | None) -> tuple[dict[str, Any], str]:
     """What it says; else nothing, and why."""
-    import httpx2
-
     try:
         answer = httpx2.get(url, timeout=_SECONDS, trust_env=False, headers={"X-API-Key": key} if key else {})
         found = answer.json() if answer.is_success else None

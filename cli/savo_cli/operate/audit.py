@@ -6,12 +6,17 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from savo_cli.options import AsJson, Key, Url, page, speaking, tell_json
+from savo_cli.gateway import Gateway
+from savo_cli.options import AsJson, Key, Url
+from savo_runtime.command_line.output import print_json, reported_errors, table_console
 
 __all__ = ["audit"]
 
 
+@reported_errors()
 def audit(
     action: Annotated[str | None, typer.Option(help="Only this, such as share.changed or dead-letters.redriven.")] = None,
     about: Annotated[str | None, typer.Option(help="Only what was done to this, such as vision.")] = None,
@@ -21,19 +26,14 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Changes of share and alias, models, cancelled runs, redriven dead letters, replays: who, what, before → after, why."""
-    from savo_cli.gateway import Gateway
-
     chosen = {name: value for name, value in (("action", action), ("about", about)) if value}
-    with speaking(), Gateway(url, key) as gateway:
+    with Gateway(url, key) as gateway:
         entries = gateway.get("/admin/audit", limit=limit, **chosen)
-    tell_json(entries) if as_json else _tell(entries)
+    print_json(entries) if as_json else _print(entries)
 
 
-def _tell(entries: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    console = page()
+def _print(entries: list[dict[str, Any]]) -> None:
+    console = table_console()
     if not entries:
         console.print("nothing was recorded yet")
         return

@@ -8,65 +8,70 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from savo_cli.options import AsJson, CommandError, page, speaking, tell_json
-
-if TYPE_CHECKING:
-    from savo_runtime.settings import RuntimeSettings
+from savo_cli.options import AsJson
+from savo_operations.backup.databases import dump_databases, require_dumpable, require_restorable, restore_databases
+from savo_operations.backup.erasures import ErasedObjects, read_erased
+from savo_operations.backup.objects import copy_in, copy_out
+from savo_operations.backup.offsets import Positions, apply_positions, read_positions
+from savo_runtime.command_line.output import CommandError, print_json, reported_errors
+from savo_runtime.messaging.kafka.topics import ensure_topics
+from savo_runtime.settings import RuntimeSettings, load_settings
+from savo_runtime.storage.factory import open_store
+from savo_runtime.telemetry.logs import configure_command_logs
+from savo_runtime.timing.clock import utc_now
 
 __all__ = ["backup", "restore"]
 
 _FORM = 1
 
 
+@reported_errors()
 def backup(
-    output: Annotated[Path, typer.Option("--output", help="Folder; one that holds an earlier backup is brought up to date.")], as_json: AsJson = False
+    output: Annotated[
+        Path,
+        typer.Option("--output", help="Folder; one that holds an earlier backup is brought up to date."),
+    ],
+    as_json: AsJson = False,
 ) -> None:
     """Copy offsets, databases and objects to a folder, while everything runs."""
     _finish(output, lambda settings: _backup(settings, output), "backed up to", as_json=as_json)
 
 
+@reported_errors()
 def restore(
     source: Annotated[Path, typer.Option("--input", help="Folder that `savo backup` wrote.")],
     yes: Annotated[bool, typer.Option("--yes", help="Replace what is there, without asking.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Put a backup in the place of what is there. Stop the services first; what was erased since does not come back."""
-    with speaking():
-        manifest = _manifest(source)
+    manifest = _manifest(source)
     if not yes and not typer.confirm(f"Replace databases, objects and offsets by those of {manifest['taken_at']}?"):
         raise typer.Exit(1)
     _finish(source, lambda settings: _restore(settings, source), "restored from", as_json=as_json)
 
 
-def _finish(folder: Path, act: Any, what: str, *, as_json: bool) -> None:
-    from savo_runtime.errors import SavoError
-    from savo_runtime.settings import RuntimeSettings, load_settings
-    from savo_runtime.telemetry.logs import configure_command_logs
-
-    with speaking():
-        try:
-            settings = load_settings(RuntimeSettings)
-            configure_command_logs(settings)
-            done = asyncio.run(act(settings))
-        except SavoError as flaw:
-            raise CommandError(str(flaw)) from flaw
-    tell_json(done) if as_json else page().print(_sentence(done, f"{what} {folder}"), soft_wrap=True, highlight=False, markup=False)
+def _finish(
+    folder: Path,
+    act: Callable[[RuntimeSettings], Coroutine[Any, Any, dict[str, Any]]],
+    what: str,
+    *,
+    as_json: bool,
+) -> None:
+    settings = load_settings(RuntimeSettings)
+    configure_command_logs(settings)
+    done = asyncio.run(act(settings))
+    print_json(done) if as_json else typer.echo(_sentence(done, f"{what} {folder}"))
 
 
 async def _backup(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
-    from savo_operations.backup.databases import dump_databases
-    from savo_operations.backup.objects import copy_out
-    from savo_operations.backup.offsets import read_positions
-    from savo_runtime.storage.factory import open_store
-
     await asyncio.to_thread(_open, settings, folder)
-    taken_at = datetime.now(UTC).isoformat()
+    taken_at = utc_now().isoformat()
     positions = await read_positions(settings) if _has_kafka(settings) else None
     (folder / "offsets.json").write_text(json.dumps(positions.as_json() if positions else None, indent=1))
     databases = await asyncio.to_thread(dump_databases, settings, folder / "databases")
@@ -82,20 +87,11 @@ async def _backup(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
 
 def _open(settings: RuntimeSettings, folder: Path) -> None:
     """What cannot be finished leaves no folder that looks like a backup."""
-    from savo_operations.backup.databases import require_dumpable
-
     require_dumpable(settings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds personal data
 
 
 async def _restore(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
-    from savo_operations.backup.databases import require_restorable, restore_databases
-    from savo_operations.backup.erasures import ErasedObjects, read_erased
-    from savo_operations.backup.objects import copy_in
-    from savo_operations.backup.offsets import Positions, apply_positions
-    from savo_runtime.messaging.kafka.topics import ensure_topics
-    from savo_runtime.storage.factory import open_store
-
     await asyncio.to_thread(require_restorable, settings, folder / "databases")
     erased, partitions = ErasedObjects(), 0
     if _has_kafka(settings):
@@ -121,8 +117,8 @@ def _has_kafka(settings: RuntimeSettings) -> bool:
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((folder / "backup.json").read_text())
-    except (OSError, ValueError) as flaw:
-        raise CommandError(f"{folder} holds no whole backup: there is no readable backup.json, which `savo backup` writes last") from flaw
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{folder} holds no whole backup: there is no readable backup.json, which `savo backup` writes last") from error
     if found.get("form") != _FORM:
         raise CommandError(f"{folder} has form {found.get('form')}; this release reads form {_FORM}")
     return found

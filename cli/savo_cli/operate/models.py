@@ -1,26 +1,23 @@
-"""`savo models promote` and `rollback`: the champion by an operator's word. The trainer brings its own words to the same group."""
+"""`savo models promote` and `rollback`: the champion as an operator decides. The trainer adds its commands to the group."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from savo_cli.operate.rollout import By, Reason, order
-from savo_cli.options import AsJson, Key, Url, page, speaking, tell_json
+from savo_cli.gateway import Gateway
+from savo_cli.operate.rollout import order
+from savo_cli.options import AsJson, By, Key, Reason, Url
+from savo_runtime.command_line.output import print_json, reported_errors, table_console
 
-if TYPE_CHECKING:
-    from savo_cli.gateway import Gateway
-
-__all__ = ["app"]
-
-app = typer.Typer(no_args_is_help=True, help="Models in the registry, and which of them is champion.")
+__all__ = ["promote", "rollback"]
 
 _PROVIDER = "the vision provider"
 
 
-@app.command("promote")
+@reported_errors()
 def promote(
     version: Annotated[str, typer.Argument(help="Such as v3; `savo models list` names those there are.")],
     reason: Reason,
@@ -35,7 +32,7 @@ def promote(
     _move({"action": "promote", "version": version, "force": force}, reason, by, url, key, as_json=as_json)
 
 
-@app.command("rollback")
+@reported_errors()
 def rollback(
     reason: Reason,
     to: Annotated[str | None, typer.Option("--to", help="A version that was champion before; default is the last of them.", show_default=False)] = None,
@@ -50,12 +47,10 @@ def rollback(
 
 
 def _move(what: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool) -> None:
-    from savo_cli.gateway import Gateway
-
-    with speaking(), Gateway(url, key) as gateway:
+    with Gateway(url, key) as gateway:
         before = _champion(gateway)
         report = order(gateway, what, reason, by)
-    tell_json(report) if as_json else _tell(before, report)
+    print_json(report) if as_json else _print(before, report)
 
 
 def _check_version(version: str | None) -> None:
@@ -71,8 +66,8 @@ def _version(report: dict[str, Any]) -> str | None:
     return (report.get("champion") or {}).get("version")
 
 
-def _tell(before: str | None, report: dict[str, Any]) -> None:
-    console, now = page(), _version(report)
+def _print(before: str | None, report: dict[str, Any]) -> None:
+    console, now = table_console(), _version(report)
     if now == before:
         console.print(f"{now or _PROVIDER} is champion already: nothing was changed", markup=False)
         return

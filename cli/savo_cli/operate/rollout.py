@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from savo_cli.options import AsJson, Key, Url, page, speaking, tell_json
+from savo_cli.gateway import Gateway
+from savo_cli.options import AsJson, By, Key, Reason, Url
+from savo_contracts.measures import COST, MEASURES, Measure, Unit
+from savo_runtime.command_line.output import print_json, reported_errors, table_console
+from savo_runtime.telemetry.audit import this_user
 
-if TYPE_CHECKING:
-    from savo_cli.gateway import Gateway
-    from savo_contracts.measures import Measure
-
-__all__ = ["By", "Reason", "app", "order"]
-
-app = typer.Typer(no_args_is_help=True, help="The candidate's share of traffic: evidence, pins, pauses.")
-
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.", show_default=False)]
-By = Annotated[str | None, typer.Option("--by", help="Who, for the audit log; default is the user of this shell.", show_default=False)]
+__all__ = ["order", "pause", "resume", "rollback", "set_share", "show"]
 
 _COLOURS = {"pass": "green", "undecided": "yellow", "breach": "red"}
 
 
-@app.command("show")
+@reported_errors()
 def show(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Where the trial stands, and what it waits for."""
-    from savo_cli.gateway import Gateway
-
-    with speaking(), Gateway(url, key) as gateway:
+    with Gateway(url, key) as gateway:
         report = gateway.get("/admin/rollout")
-    tell_json(report) if as_json else _tell(report)
+    print_json(report) if as_json else _print(report)
 
 
-@app.command("set")
+@reported_errors()
 def set_share(
     share: Annotated[float, typer.Argument(min=0, max=1, help="Candidate's share of traffic, 0…1.")],
     reason: Reason,
@@ -45,19 +40,19 @@ def set_share(
     _order_and_tell({"action": "set", "share": share}, reason, by, url, key, as_json=as_json)
 
 
-@app.command("pause")
+@reported_errors()
 def pause(reason: Reason, by: By = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Keep the share where it is; a sure breach still ends the trial."""
     _order_and_tell({"action": "pause"}, reason, by, url, key, as_json=as_json)
 
 
-@app.command("resume")
+@reported_errors()
 def resume(reason: Reason, by: By = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Let the evidence decide again."""
     _order_and_tell({"action": "resume"}, reason, by, url, key, as_json=as_json)
 
 
-@app.command("rollback")
+@reported_errors()
 def rollback(reason: Reason, by: By = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Take all traffic from the candidate; the champion stays."""
     _order_and_tell({"action": "rollback"}, reason, by, url, key, as_json=as_json)
@@ -65,22 +60,18 @@ def rollback(reason: Reason, by: By = None, url: Url = None, key: Key = None, as
 
 def order(gateway: Gateway, what: dict[str, Any], reason: str, by: str | None) -> dict[str, Any]:
     """The rollout's report afterwards. Raises `CommandError`."""
-    from savo_runtime.telemetry.audit import this_user
-
     report: dict[str, Any] = gateway.put("/admin/rollout", {**what, "reason": reason, "by": by or this_user()})
     return report
 
 
 def _order_and_tell(what: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool) -> None:
-    from savo_cli.gateway import Gateway
-
-    with speaking(), Gateway(url, key) as gateway:
+    with Gateway(url, key) as gateway:
         report = order(gateway, what, reason, by)
-    tell_json(report) if as_json else _tell(report)
+    print_json(report) if as_json else _print(report)
 
 
-def _tell(report: dict[str, Any]) -> None:
-    console = page()
+def _print(report: dict[str, Any]) -> None:
+    console = table_console()
     champion = (report.get("champion") or {}).get("version") or "the vision provider"
     candidate = report.get("experiment") or "no candidate"
     console.print(f"{report['state']}: {candidate} at {report['share']:.0%} against {champion}", style="bold", markup=False)
@@ -94,11 +85,6 @@ def _tell(report: dict[str, Any]) -> None:
 
 
 def _arms(arms: dict[str, Any]) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    from savo_contracts.measures import COST, MEASURES
-
     table = Table(
         "", *(f"{arm} ({figures['confirmed']} of {figures['scans']} scans confirmed, {figures['subjects']} subjects)" for arm, figures in arms.items())
     )
@@ -127,6 +113,4 @@ def _figure(measure: Measure, figure: dict[str, Any]) -> str:
 
 
 def _share(value: float | None) -> str:
-    from savo_contracts.measures import Unit
-
     return "–" if value is None else Unit.SHARE.text(value)

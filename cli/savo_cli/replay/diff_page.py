@@ -7,6 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from savo_detection.differences.html import PAGE_END, figure, page_head, table, totals
+from savo_detection.differences.sheet import draw_sheet
+
 __all__ = ["draw_changes", "sentence", "write_page"]
 
 _COLUMNS = ("gained", "lost", "moved", "renamed_from", "renamed_to")
@@ -14,15 +17,11 @@ _COLUMNS = ("gained", "lost", "moved", "renamed_from", "renamed_to")
 
 def draw_changes(photo: bytes, told: dict[str, Any], output: Path) -> None:
     """`told` as the book keeps it. Raises `PhotoError`s."""
-    from savo_detection.differences.sheet import draw_sheet
-
     draw_sheet(photo, told["changes"], (_heading_before(told), _heading_after(told)), output)
 
 
 def write_page(path: Path, summary: dict[str, Any], scans: Iterable[dict[str, Any]]) -> None:
     """`scans`: those to list, in order."""
-    from savo_detection.differences.html import PAGE_END, figure, page_head, table, totals
-
     with path.open("w", encoding="utf-8") as page:
         page.write(page_head(f"Replay with {summary['model']['version']}"))
         page.write(f"<p>{escape(sentence(summary))}</p>\n{totals(summary['boxes'])}")

@@ -10,7 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
-from savo_cli.options import CommandError
+from savo_detection.differences.comparison import counted_under
+from savo_runtime.command_line.output import CommandError
 
 __all__ = ["DifferencesBook"]
 
@@ -58,8 +59,6 @@ class DifferencesBook:
 
     def summary(self) -> dict[str, Any]:
         """Sums over all scans; one scan is in memory at a time."""
-        from savo_detection.differences.comparison import counted_under
-
         states: Counter[str] = Counter()
         boxes: Counter[str] = Counter(dict.fromkeys(_KINDS, 0))
         labels: dict[str, Counter[str]] = {}

@@ -11,24 +11,32 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from savo_cli.options import CommandError, page, tell_json
-from savo_cli.replay.diff_page import draw_changes, write_page
+from rich.table import Table
+from rich.text import Text
+
+from savo_cli.replay.diff_page import draw_changes, sentence, write_page
 from savo_cli.replay.diff_report import DifferencesBook
+from savo_cli.replay.pinned_model import PinnedModel, pin
 from savo_contracts.confidence import CONFIDENCE_THRESHOLD, fallback_reason, scan_confidence
-
-if TYPE_CHECKING:
-    from savo_cli.replay.pinned_model import PinnedModel
-    from savo_contracts.envelope import ImageRef
-    from savo_contracts.scans import ScanCompleted, ScanRequested
-    from savo_detection.model import DetectedBox
-    from savo_operations.replay.selection import Selection
-    from savo_operations.replay.topic_reader import TopicReader
-    from savo_runtime.settings import RuntimeSettings
-    from savo_runtime.storage.port import ObjectStore
+from savo_contracts.envelope import ImageRef
+from savo_contracts.scans import ScanCompleted, ScanRequested, ServedBy
+from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
+from savo_detection.differences.comparison import diff_boxes, plain_change
+from savo_detection.errors import PhotoError
+from savo_detection.model import DetectedBox
+from savo_operations.replay.positions import parse_position
+from savo_operations.replay.selection import Selection
+from savo_operations.replay.topic_reader import TopicReader
+from savo_runtime.command_line.output import CommandError, print_json, table_console
+from savo_runtime.errors import InvalidMessageError, SavoError
+from savo_runtime.messaging.consuming.records import decode
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.storage.factory import open_store
+from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
+from savo_runtime.timing.clock import utc_now
 
 __all__ = ["ModelReplay", "answer_with", "replay_with_model"]
 
@@ -59,28 +67,23 @@ class ModelReplay:
 
 def replay_with_model(order: ModelReplay, settings: RuntimeSettings, *, as_json: bool, on_progress: OnProgress | None = None) -> None:
     """Compare, write pictures and page, print the sums. Raises `CommandError`."""
-    from savo_runtime.errors import SavoError
-
     work = survey if order.dry_run else compare
     try:
         summary = asyncio.run(work(order, settings, on_progress or (lambda _done, _total: None)))
-    except SavoError as fault:
-        raise CommandError(f"{fault}; the same command goes on from here") from fault
+    except SavoError as error:
+        raise CommandError(f"{error}; the same command goes on from here") from error
     except KeyboardInterrupt:
         raise CommandError(f"stopped; the same command goes on from here ({order.output})") from None
     if as_json:
-        tell_json(summary)
+        print_json(summary)
     elif order.dry_run:
-        page().print(_would_be(summary, order), markup=False, soft_wrap=True)
+        table_console().print(_would_be(summary, order), markup=False, soft_wrap=True)
     else:
-        _tell(summary)
+        _print(summary)
 
 
 async def survey(order: ModelReplay, settings: RuntimeSettings, on_progress: OnProgress) -> dict[str, Any]:
     """How many scans would be looked at, by whether they were answered."""
-    from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
-    from savo_operations.replay.topic_reader import TopicReader
-
     counted: dict[str, set[str]] = {}
     async with TopicReader(settings) as reader:
         for state, topic in (("answered", SCANS_COMPLETED), ("never_answered", SCANS_REQUESTED)):
@@ -98,10 +101,6 @@ def _would_be(summary: dict[str, Any], order: ModelReplay) -> str:
 
 async def compare(order: ModelReplay, settings: RuntimeSettings, on_progress: OnProgress) -> dict[str, Any]:
     """The summary, as `--json` prints it."""
-    from savo_cli.replay.pinned_model import pin
-    from savo_operations.replay.topic_reader import TopicReader
-    from savo_runtime.storage.factory import open_store
-
     began, store = time.monotonic(), open_store(settings)
     try:
         model = await pin(order.model, store)
@@ -119,11 +118,7 @@ async def compare(order: ModelReplay, settings: RuntimeSettings, on_progress: On
 
 
 async def _events(order: ModelReplay, reader: TopicReader, topic: Any, on_progress: OnProgress) -> AsyncIterator[ScanCompleted | ScanRequested]:
-    from savo_operations.replay.positions import parse_position
-    from savo_runtime.errors import InvalidMessageError
-    from savo_runtime.messaging.consuming.records import decode
-
-    now, passed = datetime.now(UTC), 0
+    now, passed = utc_now(), 0
     span = await reader.span(await reader.partitions([topic.name]), parse_position(order.since, now), parse_position(order.until, now))
     async for _, records, _ in reader.read(span):
         for record in records:
@@ -149,8 +144,6 @@ class _Comparison:
 
     async def run(self, reader: TopicReader) -> bool:
         """Answered scans first, then those that never were; whether the limit ended it."""
-        from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
-
         self.drawn = sum(told["picture"] is not None for told in self.book.scans())
         for topic in (SCANS_COMPLETED, SCANS_REQUESTED):
             async for event in _events(self.order, reader, topic, self.on_progress):
@@ -163,13 +156,11 @@ class _Comparison:
         return False
 
     async def _told(self, event: ScanCompleted | ScanRequested) -> dict[str, Any]:
-        from savo_detection.errors import PhotoError
-
         before = _answer_of(event)
         told: dict[str, Any] = {"scan_id": event.scan_id, "state": "compared", "before": before, "after": None, "changes": [], "picture": None}
-        photo, flaw = await self._photo(event.image)
+        photo, error = await self._photo(event.image)
         if photo is None:
-            return told | {"state": flaw}
+            return told | {"state": error}
         try:
             boxes = await asyncio.to_thread(self.model.detector.detect, photo)
         except PhotoError:
@@ -179,8 +170,6 @@ class _Comparison:
 
     async def _photo(self, image: ImageRef) -> tuple[bytes | None, str]:
         """The bytes that were scanned, or why they are not to be had."""
-        from savo_runtime.storage.port import ObjectNotFoundError
-
         try:
             photo = await self.store.get(image.key)
         except ObjectNotFoundError:
@@ -198,9 +187,6 @@ class _Comparison:
 
 def answer_with(version: str, event: ScanCompleted | ScanRequested, boxes: Sequence[DetectedBox], threshold: float) -> dict[str, Any]:
     """As the product would answer: with the model's boxes, or the provider's recorded ones where the model falls back."""
-    from savo_contracts.scans import ServedBy
-    from savo_detection.differences.comparison import diff_boxes, plain_change
-
     recorded = getattr(event, "items", None) if getattr(event, "served_by", ServedBy.CUSTOM) != ServedBy.CUSTOM else None
     confidences = [box.confidence for box in boxes]
     falls_back = fallback_reason(confidences, threshold) is not None
@@ -217,20 +203,13 @@ def answer_with(version: str, event: ScanCompleted | ScanRequested, boxes: Seque
 
 
 def _answer_of(event: ScanCompleted | ScanRequested) -> dict[str, Any] | None:
-    from savo_contracts.scans import ScanRequested
-
     if isinstance(event, ScanRequested):
         return None
     return {"served_by": event.served_by, "model_version": event.model_version, "items": len(event.items)}
 
 
-def _tell(summary: dict[str, Any]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from savo_cli.replay.diff_page import sentence
-
-    console = page()
+def _print(summary: dict[str, Any]) -> None:
+    console = table_console()
     console.print(Text(sentence(summary)))
     if summary["resumed"]:
         console.print(f"{summary['resumed']} of them were compared before; this run went on from there", markup=False)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from savo_cli.options import CommandError
-
-if TYPE_CHECKING:
-    from savo_detection.model import Detector
-    from savo_runtime.storage.port import ObjectStore
+from savo_detection.errors import ModelRefusedError
+from savo_detection.model import Detector
+from savo_runtime.command_line.output import CommandError
+from savo_runtime.storage.models import UnknownModelError, stored_model
+from savo_runtime.storage.port import ObjectStore
 
 __all__ = ["PinnedModel", "pin"]
 
@@ -28,10 +27,6 @@ class PinnedModel:
 
 async def pin(name: str, store: ObjectStore) -> PinnedModel:
     """`v3`, `champion`, `models:/ingredients@challenger`, or the path of an ONNX file. Raises `CommandError`."""
-    from savo_detection.errors import ModelRefusedError
-    from savo_detection.model import Detector
-    from savo_runtime.storage.models import UnknownModelError, stored_model
-
     try:
         stored = await stored_model(name, store)
         if stored is None:
@@ -40,10 +35,10 @@ async def pin(name: str, store: ObjectStore) -> PinnedModel:
         report = stored.report
         detector = await asyncio.to_thread(Detector.load, stored.onnx, expected_sha256=report.onnx_sha256, expected_classes=report.classes)
         return PinnedModel(stored.version, detector)
-    except ModelRefusedError as flaw:
-        raise CommandError(f"{name} is not used: {flaw}") from flaw
-    except UnknownModelError as flaw:
-        raise CommandError(str(flaw)) from flaw
+    except ModelRefusedError as error:
+        raise CommandError(f"{name} is not used: {error}") from error
+    except UnknownModelError as error:
+        raise CommandError(str(error)) from error
 
 
 def _file(name: str) -> Path:

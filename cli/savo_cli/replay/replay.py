@@ -1,34 +1,40 @@
-"""`savo replay`: records of a topic once more, into a sandbox or into the original, without mail, without spending, without a sample twice."""
+"""`savo replay`: records of a topic once more, into a sandbox or into the original.
+
+It sends no mail, pays no provider and stores no sample twice.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from rich.table import Table
 
-from savo_cli.options import AsJson, Key, Url, WrongUseError, page, speaking, tell_json
-from savo_cli.topics.broker import Kafka, broker_settings, known_topic, on_kafka
+from savo_cli.options import AsJson, Key, Url
+from savo_cli.topics.broker import Kafka, broker_settings, is_sandbox_name, known_topic, on_kafka
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_contracts.confidence import CONFIDENCE_THRESHOLD
-
-if TYPE_CHECKING:
-    from savo_contracts.topics import Topic
-    from savo_operations.replay.replay import OnProgress, Report
-    from savo_operations.replay.requests import Order
-    from savo_runtime.settings import RuntimeSettings
+from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED, Topic
+from savo_operations.replay.positions import parse_range
+from savo_operations.replay.replay import Replay, Report, survey
+from savo_operations.replay.requests import Order, RefusedOrderError
+from savo_operations.replay.selection import Selection
+from savo_runtime.command_line.output import WrongUseError, print_json, reported_errors, table_console
+from savo_runtime.command_line.progress import progress_bar
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.telemetry.audit import this_user
+from savo_runtime.timing.clock import utc_now
 
 __all__ = ["replay"]
 
 DEFAULT_SANDBOX = "replay"
 
 
+@reported_errors()
 def replay(
     topic: Annotated[str | None, typer.Option("--topic", metavar="T", help="Which topic's records; see `savo topics list`. Scans with --model.")] = None,
     since: Annotated[str, typer.Option("--from", metavar="TIME|OFFSET", help="start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).")] = "start",
@@ -55,39 +61,27 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Carry records of a topic into a sandbox, or into the topic once more. The same command goes on where an interrupted one was."""
-    with speaking():
-        from savo_operations.replay.positions import parse_range
-        from savo_operations.replay.requests import Order
-
-        settings = broker_settings(kafka)
-        try:
-            parse_range(since, until, datetime.now(UTC))
-        except ValueError as flaw:
-            raise WrongUseError(str(flaw)) from flaw
-        selection = selection_of(scan_ids, users, subjects, types, where, topics=_read(topic, model), url=url, key=key)
-        if model:
-            from savo_cli.replay.model_replay import ModelReplay, replay_with_model
-
-            _check_scans(topic)
-            pinned = ModelReplay(
-                model=model, since=since, until=until, selection=selection, output=output or settings.data_dir / "replays" / _folder_of(model),
-                threshold=threshold, limit=limit, pictures=pictures, dry_run=dry_run,
-            )  # fmt: skip
-            with _bar(f"scans through {model}", shown=not as_json) as on_progress:
-                replay_with_model(pinned, settings, as_json=as_json, on_progress=on_progress)
-            return
-        if topic is None:
-            raise typer.BadParameter("name a topic with --topic, or a model with --model")
-        chosen = known_topic(topic)
-        order = _checked(lambda: Order(chosen, since, until, selection, into, sandbox if into == "sandbox" else None), settings)
-        report = _carry(settings, order, dry_run=dry_run, rate=rate, quiet=as_json)
-    tell_json(report.as_json()) if as_json else _tell(report, settings)
+    settings = broker_settings(kafka)
+    try:
+        parse_range(since, until, utc_now())
+    except ValueError as error:
+        raise WrongUseError(str(error)) from error
+    selection = selection_of(scan_ids, users, subjects, types, where, topics=_read(topic, model), url=url, key=key)
+    if model:
+        _check_scans(topic)
+        pinned = {"threshold": threshold, "limit": limit, "pictures": pictures, "dry_run": dry_run}
+        folder = output or settings.data_dir / "replays" / _folder_of(model)
+        _replay_with_model(settings, model, since, until, selection, folder, as_json=as_json, **pinned)
+        return
+    if topic is None:
+        raise typer.BadParameter("name a topic with --topic, or a model with --model")
+    order = _order(known_topic(topic), since, until, selection, into, sandbox)
+    report = _carry(settings, order, dry_run=dry_run, rate=rate, quiet=as_json)
+    print_json(report.as_json()) if as_json else _print(report, settings)
 
 
 def _read(topic: str | None, model: str | None) -> list[Topic[Any]] | None:
     """The topics whose records are looked at; None before one is named."""
-    from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
-
     if model:
         return [SCANS_COMPLETED, SCANS_REQUESTED]
     return [known_topic(topic)] if topic else None
@@ -102,58 +96,61 @@ def _folder_of(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", model).strip("-.")[-60:] or "model"
 
 
-def _checked(make: Callable[[], Order], settings: RuntimeSettings) -> Order:
-    from savo_runtime.errors import SavoError
-    from savo_runtime.settings import RuntimeSettings as Settings
-
+def _order(
+    topic: Topic[Any],
+    since: str,
+    until: str,
+    selection: Selection,
+    into: Literal["sandbox", "original"],
+    sandbox: str,
+) -> Order:
+    """Raises `WrongUseError`."""
     try:
-        order = make()
-        if order.sandbox:
-            Settings.__pydantic_validator__.validate_assignment(settings.model_copy(), "sandbox", order.sandbox)
-    except SavoError as refused:
+        order = Order(topic, since, until, selection, into, sandbox if into == "sandbox" else None)
+    except RefusedOrderError as refused:
         raise WrongUseError(str(refused)) from refused
-    except ValueError as flaw:
-        raise WrongUseError("--sandbox: a name of a-z, 0-9 and -, at most 20 long") from flaw
+    if order.sandbox and not is_sandbox_name(order.sandbox):
+        raise WrongUseError("--sandbox: a name of a-z, 0-9 and -, at most 20 long")
     return order
 
 
-def _carry(settings: RuntimeSettings, order: Order, *, dry_run: bool, rate: float | None, quiet: bool) -> Report:
-    from savo_operations.replay.replay import Replay, survey
-    from savo_runtime.telemetry.audit import this_user
+def _replay_with_model(
+    settings: RuntimeSettings,
+    model: str,
+    since: str,
+    until: str,
+    selection: Selection,
+    folder: Path,
+    *,
+    as_json: bool,
+    **pinned: Any,
+) -> None:
+    # ONNX Runtime and OpenCV, for --model alone.
+    from savo_cli.replay.model_replay import ModelReplay, replay_with_model
 
-    with _bar(order.topic.name, shown=not quiet) as on_progress:
+    order = ModelReplay(model=model, since=since, until=until, selection=selection, output=folder, **pinned)
+    with progress_bar(f"scans through {model}", shown=not as_json) as on_progress:
+        replay_with_model(order, settings, as_json=as_json, on_progress=on_progress)
+
+
+def _carry(settings: RuntimeSettings, order: Order, *, dry_run: bool, rate: float | None, quiet: bool) -> Report:
+    with progress_bar(order.topic.name, shown=not quiet) as on_progress:
         if dry_run:
             return on_kafka(survey(settings, order, on_progress=on_progress))
         return on_kafka(Replay(settings, order, by=this_user(), rate=rate, on_progress=on_progress).run())
 
 
-@contextmanager
-def _bar(title: str, *, shown: bool) -> Iterator[OnProgress | None]:
-    """On stderr, and only where a person looks."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not (shown and console.is_terminal):
-        yield None
-        return
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda passed, in_all: progress.update(task, completed=passed, total=in_all)
-
-
-def _tell(report: Report, settings: RuntimeSettings) -> None:
-    from rich.table import Table
-
-    console = page()
-    told = report.as_json()
-    where = f"sandbox {report.sandbox}" if report.sandbox else "the original"
-    did = "would go" if report.dry_run else "went on into" if report.resumed else "went"
-    console.print(f"{report.chosen:,} of {report.read:,} records of {report.topic} {did} into {where}".replace("into into", "into"), markup=False)
+def _print(report: Report, settings: RuntimeSettings) -> None:
+    console = table_console()
+    counts = report.as_json()
+    verb = "would go" if report.dry_run else "went on" if report.resumed else "went"
+    target = f"sandbox {report.sandbox}" if report.sandbox else "the original"
+    records = f"{report.chosen:,} of {report.read:,} records of {report.topic}"
+    console.print(f"{records} {verb} into {target}", markup=False)
     table = Table(box=None, show_header=False)
-    for name, count in sorted(told["types"].items()):
+    for name, count in sorted(counts["types"].items()):
         table.add_row("type", name, f"{count:,}")
-    for name, count in sorted(told["left_out"].items()):
+    for name, count in sorted(counts["left_out"].items()):
         table.add_row("left out", name, f"{count:,}")
     console.print(table)
     if report.chosen and report.first and report.last:

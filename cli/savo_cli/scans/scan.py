@@ -1,21 +1,19 @@
-"""`savo scan` and `savo confirm`."""
+"""`savo scan`: photos sent to the gateway, and what is in them."""
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from savo_cli.gateway import RefusedError
+from savo_cli.gateway import Gateway, RefusedError
+from savo_cli.options import AsJson, Key, Url
+from savo_runtime.command_line.output import CommandError, print_json, reported_errors, table_console
 
-from savo_cli.options import AsJson, CommandError, Key, Url, page, speaking, tell_json
-
-__all__ = ["confirm", "scan"]
+__all__ = ["scan"]
 
 _LONGEST_WAIT = 30.0
 """Of one request; after it the command asks again."""
@@ -26,6 +24,7 @@ STAND_IN = "standin-"
 """How the model versions of a stand-in's answers begin."""
 
 
+@reported_errors()
 def scan(
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="JPEG, PNG, WebP or HEIC files.", exists=True, dir_okay=False)],
     user: Annotated[str | None, typer.Option("--user", help="Whose kitchen it is.")] = None,
@@ -37,46 +36,22 @@ def scan(
     as_json: AsJson = False,
 ) -> None:
     """Send photos and show what is in them."""
-    from savo_cli.gateway import Gateway, RefusedError
-
     fields = {name: value for name, value in (("user_id", user), ("storage_location", storage)) if value}
     failed = False
-    with speaking(), Gateway(url, key) as gateway:
+    with Gateway(url, key) as gateway:
         for number, photo in enumerate(photos):
             try:
                 answer = _scan_one(gateway, photo, wait, fields)
             except RefusedError as refusal:
                 failed = True
-                _tell_refusal(photo, refusal, as_json=as_json)
+                _print_refusal(photo, refusal, as_json=as_json)
                 continue
             failed |= answer["status"] == "failed"
-            tell_json(answer) if as_json else _tell(photo, answer)
+            print_json(answer) if as_json else _print(photo, answer)
             if show and answer["result"]:
                 drawn = _draw(photo, answer, show if len(photos) == 1 else show.with_stem(f"{show.stem}-{number + 1}"))
                 typer.echo(f"drawn to {drawn}", err=as_json)
     raise typer.Exit(int(failed))
-
-
-def confirm(
-    scan_id: Annotated[str, typer.Argument(metavar="SCAN_ID")],
-    source: Annotated[Path | None, typer.Option("--from", help='JSON file as POST /v1/scans/{id}/confirmation takes it: {"items": […]}; - is stdin.')] = None,
-    all_correct: Annotated[bool, typer.Option("--all-correct", help="Every item is right as it is.")] = False,
-    url: Url = None,
-    key: Key = None,
-    as_json: AsJson = False,
-) -> None:
-    """Confirm or correct a scan: with --all-correct, or with a file of items."""
-    if all_correct == (source is not None):
-        raise typer.BadParameter("give either --from FILE or --all-correct")
-    from savo_cli.gateway import Gateway
-
-    with speaking(), Gateway(url, key) as gateway:
-        said = gateway.post(f"/v1/scans/{scan_id}/confirmation", _word_of(source) if source else {"all_correct": True})
-    if as_json:
-        tell_json(said)
-    else:
-        actions = ", ".join(f"{item['label']} {item['action']}" for item in said["items"])
-        typer.echo(f"{scan_id} confirmed, revision {said['revision']} ({said['status']}): {actions or 'no items'}")
 
 
 def _scan_one(gateway: Any, photo: Path, wait: float, fields: dict[str, str]) -> dict[str, Any]:
@@ -88,10 +63,8 @@ def _scan_one(gateway: Any, photo: Path, wait: float, fields: dict[str, str]) ->
     return answer
 
 
-def _tell(photo: Path, answer: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    console = page()
+def _print(photo: Path, answer: dict[str, Any]) -> None:
+    console = table_console()
     result, error = answer["result"], answer["error"]
     head = f"{photo.name}  {answer['scan_id']}  "
     if error:
@@ -117,30 +90,18 @@ def _nothing(model_version: str) -> str:
     return "nothing found: a stand-in answers here, and it knows only the photos that it was started with (`make up`: .savo/standin/images)"
 
 
-def _tell_refusal(photo: Path, refusal: RefusedError, *, as_json: bool) -> None:
+def _print_refusal(photo: Path, refusal: RefusedError, *, as_json: bool) -> None:
     if as_json:
-        tell_json({"photo": str(photo), "error": {"status": refusal.status, "message": refusal.detail}})
+        print_json({"photo": str(photo), "error": {"status": refusal.status, "message": refusal.detail}})
     else:
         typer.secho(f"savo: {photo.name}: {refusal}", fg="red", err=True)
 
 
 def _draw(photo: Path, answer: dict[str, Any], output: Path) -> Path:
-    from savo_cli.scans.drawing import draw_boxes
+    from savo_cli.scans.drawing import draw_boxes  # OpenCV and Pillow, for --show alone
 
     try:
         draw_boxes(photo, answer["result"]["items"], output)
-    except (OSError, ValueError) as flaw:
-        raise CommandError(f"cannot draw {photo} to {output}: {flaw}") from flaw
+    except (OSError, ValueError) as error:
+        raise CommandError(f"cannot draw {photo} to {output}: {error}") from error
     return output
-
-
-def _word_of(source: Path) -> dict[str, Any]:
-    try:
-        word = json.loads(sys.stdin.read() if str(source) == "-" else source.read_text())
-    except (OSError, ValueError) as flaw:
-        raise CommandError(f"{source} cannot be read as JSON: {flaw}") from flaw
-    if isinstance(word, list):
-        return {"items": word}
-    if not isinstance(word, dict):
-        raise CommandError(f"{source}: a confirmation is a JSON object with items")
-    return word

@@ -6,12 +6,16 @@ import time
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
-from savo_cli.options import AsJson, Key, Url, page, speaking, tell_json
+from savo_cli.gateway import Gateway
+from savo_cli.options import AsJson, Key, Url
+from savo_runtime.command_line.output import print_json, reported_errors, table_console
 
 __all__ = ["stats"]
 
 
+@reported_errors()
 def stats(
     watch: Annotated[bool, typer.Option("--watch", help="Again every --every seconds, until Ctrl-C.")] = False,
     every: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks.")] = 2.0,
@@ -20,26 +24,22 @@ def stats(
     as_json: AsJson = False,
 ) -> None:
     """Samples, corrections and storage so far."""
-    from savo_cli.gateway import Gateway
-
-    with speaking(), Gateway(url, key) as gateway:
+    with Gateway(url, key) as gateway:
         while True:
             figures = gateway.get("/training/stats")
-            tell_json(figures) if as_json else _tell(figures, clear=watch)
+            print_json(figures) if as_json else _print(figures, clear=watch)
             if not watch:
                 return
             time.sleep(every)
 
 
-def _tell(figures: dict[str, Any], *, clear: bool) -> None:
-    from rich.table import Table
-
+def _print(figures: dict[str, Any], *, clear: bool) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column()
     table.add_column(justify="right")
     for name, value in figures.items():
         table.add_row(name.replace("_", " "), "–" if value is None else f"{value:.1%}" if name == "correction_rate" else str(value))
-    console = page()
+    console = table_console()
     if clear and console.is_terminal:
         console.clear()
     console.print(table)

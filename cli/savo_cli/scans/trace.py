@@ -6,14 +6,19 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from savo_cli.options import AsJson, Key, Url, page, speaking, tell_json
+from savo_cli.gateway import Gateway
+from savo_cli.options import AsJson, Key, Url
+from savo_runtime.command_line.output import print_json, reported_errors, table_console
 
 __all__ = ["trace"]
 
 _COLOURS = {"completed": "green", "failed": "red", "queued": "yellow"}
 
 
+@reported_errors()
 def trace(
     scan_id: Annotated[str, typer.Argument(metavar="SCAN_ID")],
     url: Url = None,
@@ -21,17 +26,13 @@ def trace(
     as_json: AsJson = False,
 ) -> None:
     """Why a scan was answered as it was: its arm, its model, each hop's time and where each event stands in Kafka."""
-    from savo_cli.gateway import Gateway
-
-    with speaking(), Gateway(url, key) as gateway:
+    with Gateway(url, key) as gateway:
         told = gateway.get(f"/v1/scans/{scan_id}/trace")
-    tell_json(told) if as_json else _tell(told)
+    print_json(told) if as_json else _print(told)
 
 
-def _tell(told: dict[str, Any]) -> None:
-    from rich.text import Text
-
-    console = page()
+def _print(told: dict[str, Any]) -> None:
+    console = table_console()
     console.print(Text.assemble((told["scan_id"], "bold"), "  ", (told["standing"], _COLOURS.get(told["status"], ""))))
     if told["next_step"]:
         console.print(Text.assemble(("next: ", "bold yellow"), told["next_step"]))
@@ -43,9 +44,6 @@ def _tell(told: dict[str, Any]) -> None:
 
 
 def _timeline(hops: list[dict[str, Any]], notes: dict[str, str]) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table("UTC", "after", "hop", "record", "", box=None, pad_edge=False)
     before: datetime | None = None
     for hop in hops:
@@ -56,9 +54,6 @@ def _timeline(hops: list[dict[str, Any]], notes: dict[str, str]) -> Any:
 
 
 def _route(told: dict[str, Any]) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, words in _facts(told).items():
         table.add_row(Text(name, style="dim"), Text(words))

@@ -91,13 +91,13 @@ def own_folder(folder: Path) -> Iterator[None]:
 def _usable(folder: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as flaw:
-        raise FatalError(in_words(flaw, folder)) from flaw
+    except OSError as error:
+        raise FatalError(in_words(error, folder)) from error
 
 
-def in_words(flaw: Exception, folder: Path) -> str:
+def in_words(error: Exception, folder: Path) -> str:
     """An error of the operating system as a person can use it; any other error's own words."""
-    if not isinstance(flaw, OSError) or (flaw.errno not in _CANNOT and flaw.errno not in (errno.ENOTDIR, errno.EEXIST)):
-        return str(flaw)
-    why = _CANNOT.get(flaw.errno, f"cannot be used ({flaw.strerror})")
+    if not isinstance(error, OSError) or (error.errno not in _CANNOT and error.errno not in (errno.ENOTDIR, errno.EEXIST)):
+        return str(error)
+    why = _CANNOT.get(error.errno, f"cannot be used ({error.strerror})")
     return f"the data folder {folder} {why}, or choose another with --data-dir (SAVO_DATA_DIR)"

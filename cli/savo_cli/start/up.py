@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import httpx2
+import typer
 from rich.console import Console
 
 from savo_cli.start.preflight import WrongSettingError, check_settings, in_words, own_folder
@@ -24,7 +25,7 @@ from savo_contracts.topics import SERVICES
 from savo_runtime.errors import FatalError
 from savo_runtime.messaging.kafka.embedded import MOST_PARTITIONS, EmbeddedBroker
 
-__all__ = ["UpOptions", "up"]
+__all__ = ["UpOptions", "run", "up"]
 
 READY_SECONDS = 90.0
 POLL_SECONDS = 0.2
@@ -42,6 +43,20 @@ THRIFTY = {
     "MALLOC_TRIM_THRESHOLD_": "131072",
     "SAVO_DETECTION_ENGINE": "onnxruntime",
 }
+
+
+def up(
+    port: Annotated[int, typer.Option(help="Port of the gateway.", envvar="PORT", min=1, max=65535)] = 8000,
+    data_dir: Annotated[Path, typer.Option(help="Folder of databases, objects, logs.", envvar="SAVO_DATA_DIR")] = Path(".savo"),
+    kafka: Annotated[str | None, typer.Option(help="HOST:PORT of a real Kafka in the embedded broker's place.")] = None,
+    standin: Annotated[Path | None, typer.Option(help="Also start the Google stand-in, with the truth of this YOLO-form folder.")] = None,
+    standin_option: Annotated[list[str] | None, typer.Option(help="Handed to the stand-in, such as --standin-option=--latency-scale=0.1.")] = None,
+    one_process: Annotated[bool, typer.Option("--one-process", help="All in one process, without the trainer: for hosts with 512 MB.")] = False,
+    logs: Annotated[bool, typer.Option("--logs", help="Print what the services log, too, not only to DIR/logs.")] = False,
+) -> None:
+    """Start every service; embedded unless --kafka is given."""
+    options = UpOptions(port, data_dir, kafka, standin, tuple(standin_option or ()), one_process, logs)
+    raise typer.Exit(asyncio.run(run(options, Console())))
 
 
 @dataclass(frozen=True)
@@ -84,7 +99,7 @@ class Plan:
         return tuple(name for name in SERVICES if not (self.options.one_process and name in ELSEWHERE))
 
 
-async def up(options: UpOptions, console: Console) -> int:
+async def run(options: UpOptions, console: Console) -> int:
     """Run until SIGINT or SIGTERM. 0 stopped, 1 could not start or go on, 2 a setting makes no sense."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -97,9 +112,9 @@ async def up(options: UpOptions, console: Console) -> int:
             _use_broker(plan, stack)
             await _use_standin(plan, stack, console)
             return await _run(plan, stop, console)
-    except (WrongSettingError, FatalError, GaveUpError, OSError) as flaw:
-        console.print(f"savo up: {in_words(flaw, options.data_dir)}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return 2 if isinstance(flaw, WrongSettingError) else 1
+    except (WrongSettingError, FatalError, GaveUpError, OSError) as error:
+        console.print(f"savo up: {in_words(error, options.data_dir)}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 2 if isinstance(error, WrongSettingError) else 1
 
 
 def _plan(options: UpOptions) -> Plan:
@@ -146,7 +161,7 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
     # A fixed port, so that one that was started again is found where its predecessor was.
     port = _free_port()
     command = (sys.executable, "-m", "savo_demo.standin", "--truth", str(folder), "--port", str(port), *plan.options.standin_options)
-    process = Kept(ProcessSpec("stand-in", command, plan.environment, _log(plan, "stand-in")), _teller(console))
+    process = Kept(ProcessSpec("stand-in", command, plan.environment, _log(plan, "stand-in")), _printer(console))
     task = asyncio.create_task(process.run())
     stack.push_async_callback(_end, task)
     stack.push_async_callback(process.stop)
@@ -158,7 +173,7 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
 
 async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
     shutil.rmtree(plan.run_dir, ignore_errors=True)
-    kept = [Kept(_spec(plan, group), _teller(console)) for group in plan.groups()]
+    kept = [Kept(_spec(plan, group), _printer(console)) for group in plan.groups()]
     tasks = [asyncio.create_task(process.run()) for process in kept]
     stopped = asyncio.create_task(stop.wait())
     try:
@@ -221,8 +236,8 @@ async def _ask(client: httpx2.AsyncClient, url: str) -> str:
     """Empty when all is well, else what it said."""
     try:
         answer = await client.get(url)
-    except httpx2.HTTPError as flaw:
-        return str(flaw) or type(flaw).__name__
+    except httpx2.HTTPError as error:
+        return str(error) or type(error).__name__
     return "" if answer.status_code == httpx2.codes.OK else answer.text[:300]
 
 
@@ -231,8 +246,8 @@ def _require_free(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OSError as flaw:
-            raise FatalError(f"port {port} is in use; end what holds it, or choose another with --port") from flaw
+        except OSError as error:
+            raise FatalError(f"port {port} is in use; end what holds it, or choose another with --port") from error
 
 
 def _free_port() -> int:
@@ -246,7 +261,7 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _teller(console: Console) -> Callable[[str], None]:
+def _printer(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from savo_cli.options import CommandError, WrongUseError
+from savo_cli.gateway import running_here
+from savo_contracts.topics import SERVICES, Topic, topic_named
+from savo_runtime.command_line.output import CommandError, WrongUseError
+from savo_runtime.errors import DependencyDownError, SavoError
+from savo_runtime.settings import RuntimeSettings, load_settings
+from savo_runtime.telemetry.logs import configure_command_logs
 
-if TYPE_CHECKING:
-    from savo_contracts.topics import Topic
-    from savo_runtime.settings import RuntimeSettings
-
-__all__ = ["Kafka", "Sandbox", "broker_settings", "is_sandbox_name", "known_topic", "on_kafka", "require_sandbox", "those_there"]
+__all__ = ["Kafka", "Sandbox", "broker_settings", "is_sandbox_name", "known_topic", "on_kafka"]
 
 Kafka = Annotated[str | None, typer.Option("--kafka", help="HOST:PORT; default is SAVO_KAFKA_BOOTSTRAP_SERVERS, then the broker of `savo up` here.")]
 Sandbox = Annotated[str | None, typer.Option("--sandbox", envvar="SAVO_SANDBOX", help="Look into this sandbox in the place of the live topics.")]
@@ -25,10 +27,6 @@ T = TypeVar("T")
 
 def broker_settings(kafka: str | None, sandbox: str | None = None) -> RuntimeSettings:
     """Raises `CommandError` when there is no broker to go to."""
-    from savo_cli.gateway import running_here
-    from savo_runtime.settings import RuntimeSettings, load_settings
-    from savo_runtime.telemetry.logs import configure_command_logs
-
     settings = load_settings(RuntimeSettings)
     configure_command_logs(settings)
     address = kafka or os.environ.get("SAVO_KAFKA_BOOTSTRAP_SERVERS") or "embedded"
@@ -47,8 +45,6 @@ def broker_settings(kafka: str | None, sandbox: str | None = None) -> RuntimeSet
 
 def _left_out(here: dict[str, Any]) -> str | None:
     """The services that `savo up` does not run here, as with --one-process."""
-    from savo_contracts.topics import SERVICES
-
     return ",".join(name for name in SERVICES if name not in here.get("services", SERVICES)) or None
 
 
@@ -62,35 +58,8 @@ def is_sandbox_name(name: str) -> bool:
     return re.fullmatch(r"[a-z0-9][a-z0-9-]{0,19}", name) is not None
 
 
-def those_there(settings: RuntimeSettings) -> str:
-    """The sandboxes on Kafka, to end a sentence with; empty when there are none, or nobody can tell."""
-    from savo_operations.replay.sandbox_removal import sandboxes_on
-    from savo_runtime.errors import SavoError
-
-    try:
-        names = sandboxes_on(settings)
-    except SavoError:
-        names = []
-    return f"; on Kafka there are: {', '.join(names)}" if names else ""
-
-
-def require_sandbox(settings: RuntimeSettings) -> None:
-    """Where one is looked into. Raises `CommandError` naming those there are."""
-    from savo_operations.replay.sandbox_removal import sandboxes_on
-    from savo_runtime.errors import DependencyDownError
-
-    try:
-        is_missing = settings.sandbox is not None and settings.sandbox not in sandboxes_on(settings)
-    except DependencyDownError as away:
-        raise CommandError(f"{away}; is it the right one? --kafka HOST:PORT") from away
-    if is_missing:
-        raise CommandError(f"there is no sandbox {settings.sandbox}{those_there(settings)}")
-
-
 def known_topic(name: str) -> Topic[Any]:
     """Raises `CommandError` naming the topics there are."""
-    from savo_contracts.topics import topic_named
-
     try:
         return topic_named(name)
     except KeyError as unknown:
@@ -99,13 +68,9 @@ def known_topic(name: str) -> Topic[Any]:
 
 def on_kafka(work: Coroutine[Any, Any, T]) -> T:
     """Run it; what the product's own errors say becomes the command's line."""
-    import asyncio
-
-    from savo_runtime.errors import DependencyDownError, SavoError
-
     try:
         return asyncio.run(work)
     except DependencyDownError as away:
         raise CommandError(f"{away}; is it the right one? --kafka HOST:PORT") from away
-    except (SavoError, ValueError) as flaw:
-        raise CommandError(str(flaw)) from flaw
+    except (SavoError, ValueError) as error:
+        raise CommandError(str(error)) from error

@@ -6,22 +6,28 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
-from savo_cli.options import AsJson, CommandError, Key, Url, WrongUseError, page, speaking, tell_json
-from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, on_kafka, require_sandbox
+from savo_cli.options import AsJson, Key, Url
+from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, on_kafka
+from savo_cli.topics.sandboxes import require_sandbox
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
+from savo_contracts.topics import SERVICES, TOPICS, dead_letter_topics
+from savo_operations.replay.dead_letters import DeadLetter, Letters
+from savo_operations.replay.record_view import body_of, hexdump
+from savo_operations.replay.redrive import Redrive, Redriven, RedriveReport
+from savo_operations.replay.selection import Selection
+from savo_operations.replay.topic_reader import TopicReader
+from savo_runtime.command_line.output import CommandError, WrongUseError, print_json, reported_errors, table_console
+from savo_runtime.messaging.consuming.records import moment_of
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.telemetry.audit import this_user
 
-if TYPE_CHECKING:
-    from savo_operations.replay.dead_letters import DeadLetter, Letters
-    from savo_operations.replay.redrive import RedriveReport
-    from savo_runtime.settings import RuntimeSettings
-
-__all__ = ["app"]
-
-app = typer.Typer(no_args_is_help=True, help="Dead letters: records that could not be worked on.")
+__all__ = ["list_letters", "redrive", "show"]
 
 Topics = Annotated[list[str] | None, typer.Option("--topic", metavar="T", help="Only of this topic, by its name or its dead-letter topic's.")]
 Services = Annotated[list[str] | None, typer.Option("--service", metavar="S", help="Only what this service could not work on.")]
@@ -29,22 +35,19 @@ Reasons = Annotated[list[str] | None, typer.Option("--reason", metavar="R", help
 Places = Annotated[list[str] | None, typer.Option("--at", metavar="PARTITION/OFFSET", help="Only the letter that stands here.")]
 
 
-@app.command("list")
+@reported_errors()
 def list_letters(
     topics: Topics = None, services: Services = None, reasons: Reasons = None, kafka: Kafka = None, sandbox: Sandbox = None, as_json: AsJson = False
 ) -> None:
     """How many of which topic, service and reason; how many of them were sent back already."""
-    with speaking():
-        from savo_operations.replay.dead_letters import Letters
-
-        settings = broker_settings(kafka, sandbox)
-        letters = Letters(_known(topics), _services(services), frozenset(reasons or ()))
-        require_sandbox(settings)
-        rows = _rows(on_kafka(_read(settings, letters)), settings)
-    tell_json(rows) if as_json else _tell_rows(rows, chosen=bool(topics or services or reasons))
+    settings = broker_settings(kafka, sandbox)
+    letters = Letters(_known(topics), _services(services), frozenset(reasons or ()))
+    require_sandbox(settings)
+    rows = _rows(on_kafka(_read(settings, letters)), settings)
+    print_json(rows) if as_json else _print_rows(rows, chosen=bool(topics or services or reasons))
 
 
-@app.command("show")
+@reported_errors()
 def show(
     topics: Topics = None,
     services: Services = None,
@@ -57,25 +60,21 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """The letters themselves: every header, and the body decoded, or as bytes where it cannot be."""
-    with speaking():
-        from savo_operations.replay.dead_letters import Letters
-        from savo_operations.replay.selection import Selection
-
-        selection = Selection(frozenset(scan_ids or ()))
-        letters = Letters(_known(topics), _services(services), frozenset(reasons or ()), _places(places), selection)
-        settings = broker_settings(kafka, sandbox)
-        require_sandbox(settings)
-        found = on_kafka(_read(settings, letters))[-limit:]
+    selection = Selection(frozenset(scan_ids or ()))
+    letters = Letters(_known(topics), _services(services), frozenset(reasons or ()), _places(places), selection)
+    settings = broker_settings(kafka, sandbox)
+    require_sandbox(settings)
+    found = on_kafka(_read(settings, letters))[-limit:]
     if as_json:
-        tell_json([_facts(letter) for letter in found])
+        print_json([_facts(letter) for letter in found])
         return
     for letter in found:
-        _tell_letter(letter)
+        _print_letter(letter)
     if not found:
-        page().print("no dead letters of that kind")
+        table_console().print("no dead letters of that kind")
 
 
-@app.command("redrive")
+@reported_errors()
 def redrive(
     topics: Topics = None,
     services: Services = None,
@@ -98,31 +97,24 @@ def redrive(
     as_json: AsJson = False,
 ) -> None:
     """Send letters back to the topic that they came from, each once. One that came back three times stays. Exit 1 when some were refused."""
-    with speaking():
-        from savo_operations.replay.dead_letters import Letters
-        from savo_operations.replay.redrive import Redrive
-        from savo_runtime.telemetry.audit import this_user
-
-        chosen = (topics, services, reasons, places, scan_ids, users, subjects, types, where)
-        if everything == any(chosen):
-            raise WrongUseError("say which letters: --topic, --service, --reason, --at, or --scan-id and its like; or --all alone")
-        settings = broker_settings(kafka, sandbox)
-        letters = Letters(_known(topics), _services(services), frozenset(reasons or ()), _places(places))
-        events = [box.topic for box in letters.boxes()]
-        letters = replace(letters, selection=selection_of(scan_ids, users, subjects, types, where, topics=events, url=url, key=key))
-        require_sandbox(settings)
-        report = on_kafka(Redrive(settings, letters, by=this_user(), why=why, rate=rate, limit=limit, dry_run=dry_run).run())
-        if (reasons or places) and report.found_nothing:
-            raise CommandError(_nothing_of_that_kind(on_kafka(_read(settings, replace(letters, reasons=frozenset(), places=frozenset())))))
-    tell_json(report.as_json()) if as_json else _tell_report(report)
+    chosen = (topics, services, reasons, places, scan_ids, users, subjects, types, where)
+    if everything == any(chosen):
+        raise WrongUseError("say which letters: --topic, --service, --reason, --at, or --scan-id and its like; or --all alone")
+    settings = broker_settings(kafka, sandbox)
+    letters = Letters(_known(topics), _services(services), frozenset(reasons or ()), _places(places))
+    events = [box.topic for box in letters.boxes()]
+    letters = replace(letters, selection=selection_of(scan_ids, users, subjects, types, where, topics=events, url=url, key=key))
+    require_sandbox(settings)
+    report = on_kafka(Redrive(settings, letters, by=this_user(), why=why, rate=rate, limit=limit, dry_run=dry_run).run())
+    if (reasons or places) and report.found_nothing:
+        raise CommandError(_nothing_of_that_kind(on_kafka(_read(settings, replace(letters, reasons=frozenset(), places=frozenset())))))
+    print_json(report.as_json()) if as_json else _print_report(report)
     if report.refused:
         raise typer.Exit(1)
 
 
 def _known(topics: list[str] | None) -> frozenset[str]:
     """Raises `CommandError` for a name that is neither a topic nor a dead-letter topic."""
-    from savo_contracts.topics import TOPICS, dead_letter_topics
-
     known = {topic.name for topic in TOPICS} | {name for _, _, name in dead_letter_topics()}
     for name in topics or ():
         if name not in known:
@@ -132,8 +124,6 @@ def _known(topics: list[str] | None) -> frozenset[str]:
 
 def _services(names: list[str] | None) -> frozenset[str]:
     """Raises `CommandError`."""
-    from savo_contracts.topics import SERVICES
-
     for name in names or ():
         if name not in SERVICES:
             raise WrongUseError(f"no service {name!r}; there are {', '.join(SERVICES)}")
@@ -155,15 +145,11 @@ def _nothing_of_that_kind(others: list[DeadLetter]) -> str:
 
 
 async def _read(settings: RuntimeSettings, letters: Letters) -> list[DeadLetter]:
-    from savo_operations.replay.topic_reader import TopicReader
-
     async with TopicReader(settings) as reader:
         return [letter for box in letters.boxes() async for letter in letters.read(reader, box, settings.sandbox)]
 
 
 def _rows(letters: list[DeadLetter], settings: RuntimeSettings) -> list[dict[str, Any]]:
-    from savo_operations.replay.redrive import Redriven
-
     noted = {box: Redriven.find(settings, box).identities for box in {letter.box for letter in letters}}
     groups: dict[tuple[str, str, str], list[DeadLetter]] = {}
     for letter in letters:
@@ -184,16 +170,11 @@ def _rows(letters: list[DeadLetter], settings: RuntimeSettings) -> list[dict[str
 
 
 def _when(letters: list[DeadLetter], choose: Callable[..., Any]) -> str:
-    from savo_runtime.messaging.consuming.records import moment_of
-
     return str(moment_of(choose(letter.record.timestamp for letter in letters)).isoformat(timespec="seconds"))
 
 
-def _tell_rows(rows: list[dict[str, Any]], *, chosen: bool) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    console = page()
+def _print_rows(rows: list[dict[str, Any]], *, chosen: bool) -> None:
+    console = table_console()
     if not rows:
         console.print("no dead letters of that kind" if chosen else "no dead letters")
         return
@@ -220,20 +201,14 @@ def _briefly(message: str) -> str:
 
 
 def _facts(letter: DeadLetter) -> dict[str, Any]:
-    from savo_operations.replay.record_view import body_of
-
     place = {"dead_letters": letter.box.name, "at": letter.place, "topic": letter.box.topic.name, "service": letter.box.service, "came_from": letter.came_from}
     why = {"reason": letter.reason, "error": letter.error_type, "message": letter.message, "attempts": letter.attempts, "redrives": letter.redrives}
     headers = {name: (value or b"").decode(errors="replace") for name, value in letter.record.headers}
     return {**place, **why, "key": (letter.record.key or b"").decode(errors="replace"), "headers": headers, **body_of(letter.box.topic, letter.record)}
 
 
-def _tell_letter(letter: DeadLetter) -> None:
-    from rich.text import Text
-
-    from savo_operations.replay.record_view import hexdump
-
-    facts, console = _facts(letter), page()
+def _print_letter(letter: DeadLetter) -> None:
+    facts, console = _facts(letter), table_console()
     console.print(Text(f"{letter.box.name} {letter.place}", style="bold red"), Text(f"from {letter.came_from}", style="dim"))
     width = max(map(len, facts["headers"]), default=0)
     for name, value in facts["headers"].items():
@@ -244,8 +219,8 @@ def _tell_letter(letter: DeadLetter) -> None:
         console.print(Text(f"  the body cannot be decoded: {facts['error']}\n{hexdump(letter.record.value or b'')}"), soft_wrap=True)
 
 
-def _tell_report(report: RedriveReport) -> None:
-    console = page()
+def _print_report(report: RedriveReport) -> None:
+    console = table_console()
     did = "would go" if report.dry_run else "went"
     into: Counter[str] = report.targets
     console.print(f"{report.redriven.total()} letters {did} back" + (f" to {', '.join(sorted(into))}" if into else ""), markup=False)

@@ -1,21 +1,22 @@
-"""`savo topics drop-sandbox`: what `savo replay --into sandbox` filled, taken away whole."""
+"""Sandboxes on Kafka, and `savo topics drop-sandbox`: what `savo replay --into sandbox` filled, deleted whole."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from savo_cli.options import AsJson, CommandError, page, speaking, tell_json
-from savo_cli.topics.broker import Kafka, broker_settings, is_sandbox_name, on_kafka, those_there
+from savo_cli.options import AsJson
+from savo_cli.topics.broker import Kafka, broker_settings, is_sandbox_name, on_kafka
+from savo_operations.replay.sandbox_removal import Sandbox, drop, look, sandboxes_on
+from savo_runtime.command_line.output import CommandError, print_json, reported_errors, table_console
+from savo_runtime.errors import DependencyDownError, SavoError
+from savo_runtime.settings import RuntimeSettings, load_settings
 
-if TYPE_CHECKING:
-    from savo_operations.replay.sandbox_removal import Sandbox
-    from savo_runtime.settings import RuntimeSettings
-
-__all__ = ["drop_sandbox"]
+__all__ = ["drop_sandbox", "hint_at_sandboxes", "require_sandbox"]
 
 
+@reported_errors()
 def drop_sandbox(
     name: Annotated[str, typer.Argument(metavar="NAME", help="As it was given to `savo replay --sandbox`; unnamed there, it is called replay.")],
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
@@ -23,29 +24,43 @@ def drop_sandbox(
     as_json: AsJson = False,
 ) -> None:
     """Delete a sandbox of `savo replay`: its topics and groups, tables, objects and files. Nothing live is touched."""
-    with speaking():
-        from savo_operations.replay.sandbox_removal import drop, look
+    if as_json and not yes:
+        raise typer.BadParameter("--json asks nothing: add --yes")
+    settings, has_broker = _settings(kafka)
+    if not is_sandbox_name(name):
+        raise typer.BadParameter(f"{name!r} names no sandbox: what is live is never dropped{_others(settings, has_broker)}")
+    found = on_kafka(look(settings, name, on_kafka=has_broker))
+    if found.is_only_topics_that_stay:
+        raise CommandError(f"there is nothing of sandbox {name} to drop: {_STAY}")
+    if not found.is_there:
+        raise CommandError(f"there is no sandbox {name}{_others(settings, has_broker)}")
+    if not yes:
+        _ask(found)
+    on_kafka(drop(settings, found))
+    print_json(found.as_json()) if as_json else _print(found)
 
-        if as_json and not yes:
-            raise typer.BadParameter("--json asks nothing: add --yes")
-        settings, has_broker = _settings(kafka)
-        if not is_sandbox_name(name):
-            raise typer.BadParameter(f"{name!r} names no sandbox: what is live is never dropped{_others(settings, has_broker)}")
-        found = on_kafka(look(settings, name, on_kafka=has_broker))
-        if found.is_only_topics_that_stay:
-            raise CommandError(f"there is nothing of sandbox {name} to drop: {_STAY}")
-        if not found.is_there:
-            raise CommandError(f"there is no sandbox {name}{_others(settings, has_broker)}")
-        if not yes:
-            _ask(found)
-        on_kafka(drop(settings, found))
-    tell_json(found.as_json()) if as_json else _tell(found)
+
+def hint_at_sandboxes(settings: RuntimeSettings) -> str:
+    """The sandboxes on Kafka, to end a sentence with; empty when there are none, or Kafka does not answer."""
+    try:
+        names = sandboxes_on(settings)
+    except SavoError:
+        names = []
+    return f"; on Kafka there are: {', '.join(names)}" if names else ""
+
+
+def require_sandbox(settings: RuntimeSettings) -> None:
+    """Check that the sandbox to read exists. Raises `CommandError` naming those that do."""
+    try:
+        is_missing = settings.sandbox is not None and settings.sandbox not in sandboxes_on(settings)
+    except DependencyDownError as away:
+        raise CommandError(f"{away}; is it the right one? --kafka HOST:PORT") from away
+    if is_missing:
+        raise CommandError(f"there is no sandbox {settings.sandbox}{hint_at_sandboxes(settings)}")
 
 
 def _settings(kafka: str | None) -> tuple[RuntimeSettings, bool]:
     """And whether there is a broker: the embedded one's topics end with it, what is on disk does not."""
-    from savo_runtime.settings import RuntimeSettings, load_settings
-
     try:
         return broker_settings(kafka), True
     except CommandError:
@@ -55,11 +70,11 @@ def _settings(kafka: str | None) -> tuple[RuntimeSettings, bool]:
 
 
 def _others(settings: RuntimeSettings, has_broker: bool) -> str:
-    return those_there(settings) if has_broker else ""
+    return hint_at_sandboxes(settings) if has_broker else ""
 
 
 def _ask(found: Sandbox) -> None:
-    page().print(f"sandbox {found.name}: {_words(found)}", markup=False, soft_wrap=True)
+    table_console().print(f"sandbox {found.name}: {_words(found)}", markup=False, soft_wrap=True)
     if not typer.confirm("Delete all of it?", default=False):
         raise CommandError("nothing was deleted")
 
@@ -76,8 +91,8 @@ def _words(found: Sandbox) -> str:
     return ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
 
 
-def _tell(found: Sandbox) -> None:
-    console = page()
+def _print(found: Sandbox) -> None:
+    console = table_console()
     console.print(f"dropped sandbox {found.name}: {_words(found)}", markup=False, soft_wrap=True)
     if found.embedded and found.topics:
         console.print(_STAY, markup=False, soft_wrap=True)

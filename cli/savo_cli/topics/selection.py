@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from savo_cli.options import CommandError, WrongUseError
-
-if TYPE_CHECKING:
-    from savo_contracts.topics import Topic
-    from savo_operations.replay.selection import Selection
+from savo_cli.gateway import Gateway
+from savo_contracts.topics import TOPICS, Topic
+from savo_operations.replay.field_conditions import check_condition
+from savo_operations.replay.selection import ConditionError, Selection, parse_condition
+from savo_runtime.command_line.output import CommandError, WrongUseError
 
 __all__ = ["ScanIds", "Subjects", "Types", "Users", "Where", "selection_of"]
 
@@ -34,23 +34,17 @@ def selection_of(
     key: str | None,
 ) -> Selection:
     """`topics`: those that are read, None for all. Raises `CommandError` for what cannot be understood or found."""
-    from savo_contracts.topics import TOPICS
-    from savo_operations.replay.field_conditions import check_condition
-    from savo_operations.replay.selection import ConditionError, Selection, parse_condition
-
     try:
         conditions = tuple(parse_condition(text) for text in where or ())
         for condition in conditions:
             check_condition(condition, [topic.event for topic in (TOPICS if topics is None else topics)])
-    except ConditionError as flaw:
-        raise WrongUseError(str(flaw)) from flaw
+    except ConditionError as error:
+        raise WrongUseError(str(error)) from error
     known = [_subject_of(user, url, key) for user in users or ()]
     return Selection(frozenset(scan_ids or ()), frozenset([*(subjects or ()), *known]), frozenset(_type(name) for name in types or ()), conditions)
 
 
 def _subject_of(user: str, url: str | None, key: str | None) -> str:
-    from savo_cli.gateway import Gateway
-
     with Gateway(url, key) as gateway:
         found = gateway.get("/admin/subject", user_id=user)["subject"]
     if not found:
@@ -60,8 +54,6 @@ def _subject_of(user: str, url: str | None, key: str | None) -> str:
 
 def _type(name: str) -> str:
     """By the class's name or by the type on the wire."""
-    from savo_contracts.topics import TOPICS
-
     by_class: dict[str, str] = {topic.event.__name__: topic.event.type for topic in TOPICS}
     if name in by_class or "." in name:
         return by_class.get(name, name)

@@ -1,4 +1,4 @@
-"""The records of topics as they go by, one line each, a batch at a time."""
+"""`savo topics tail`: the records of topics as they come, one line each, a batch at a time."""
 
 from __future__ import annotations
 
@@ -7,17 +7,57 @@ import sys
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
-if TYPE_CHECKING:
-    from aiokafka import ConsumerRecord
+import typer
+from aiokafka import ConsumerRecord
+from rich.console import Console
 
-    from savo_contracts.topics import Topic
-    from savo_operations.replay.positions import Position
-    from savo_operations.replay.selection import Selection
-    from savo_runtime.settings import RuntimeSettings
+from savo_cli.options import AsJson, Key, Url
+from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, known_topic, on_kafka
+from savo_cli.topics.sandboxes import require_sandbox
+from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
+from savo_contracts.topics import TOPICS, Topic, dead_letter_topics
+from savo_operations.replay.positions import End, Position, PositionError, parse_position, parse_range
+from savo_operations.replay.record_lines import Lines
+from savo_operations.replay.selection import Selection
+from savo_operations.replay.topic_reader import TopicReader
+from savo_runtime.command_line.output import WrongUseError, reported_errors
+from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.settings import RuntimeSettings
+from savo_runtime.timing.clock import utc_now
 
-__all__ = ["Tail"]
+__all__ = ["Tail", "tail"]
+
+
+@reported_errors()
+def tail(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[TOPIC…]", help="Topics, or dead-letter topics; default is all but dead letters.")] = None,
+    since: Annotated[str, typer.Option("--from", metavar="TIME|OFFSET", help="end (what comes), start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).")] = "end",
+    from_start: Annotated[bool, typer.Option("--from-start", help="The same as --from start.")] = False,
+    until: Annotated[str | None, typer.Option("--to", metavar="TIME|OFFSET", help="End there, at most at what is there now; unset goes on.")] = None,
+    scan_ids: ScanIds = None,
+    users: Users = None,
+    subjects: Subjects = None,
+    types: Types = None,
+    where: Where = None,
+    dead_letters: Annotated[bool, typer.Option("--dead-letters", help="The dead letters of these topics, in the place of the topics.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Place, key, tab and body as they came, neither decoded nor checked: the fastest.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Hold each event against its contract, and say which do not fit and why.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="End after so many records.")] = None,
+    kafka: Kafka = None,
+    sandbox: Sandbox = None,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show events as they come, decoded, until Ctrl-C. Commits nothing and disturbs no service."""
+    settings = broker_settings(kafka, sandbox)
+    topics = _readable(names, dead_letters)
+    first, last = _range("start" if from_start else since, until)
+    selection = selection_of(scan_ids, users, subjects, types, where, topics=topics.values(), url=url, key=key)
+    require_sandbox(settings)
+    on_kafka(Tail(settings, topics, selection, limit, as_json=as_json, raw=raw, checked=check).run(first, last))
 
 
 @dataclass(frozen=True)
@@ -33,26 +73,24 @@ class Tail:
     checked: bool = False
 
     async def run(self, since: Position, until: Position | None) -> None:
-        """Until `until`, the limit, Ctrl-C, or nobody reads any more. Raises `DependencyDownError`, and `LookupError` when there is nothing to read."""
-        from savo_operations.replay.positions import End
-        from savo_operations.replay.record_lines import Lines
-        from savo_operations.replay.topic_reader import TopicReader
-        from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+        """Until `until`, the limit, Ctrl-C, or the reader of our output is gone.
 
-        on_kafka = {name_on_kafka(name, self.settings.sandbox): topic for name, topic in self.topics.items()}
-        letters = frozenset(name for name, topic in on_kafka.items() if name != name_on_kafka(topic.name, self.settings.sandbox))
-        lines = Lines(on_kafka, letters, self.as_json, coloured=_wants_colour(), raw=self.raw, checked=self.checked)
+        Raises `DependencyDownError`, and `ValueError` when there is nothing to read.
+        """
+        topics = {name_on_kafka(name, self.settings.sandbox): topic for name, topic in self.topics.items()}
+        letters = frozenset(name for name, topic in topics.items() if name != name_on_kafka(topic.name, self.settings.sandbox))
+        lines = Lines(topics, letters, self.as_json, coloured=_wants_colour(), raw=self.raw, checked=self.checked)
         left = self.limit
         async with TopicReader(self.settings) as reader:
-            partitions = await reader.partitions(on_kafka)
+            partitions = await reader.partitions(topics)
             if not partitions:
                 raise ValueError(f"Kafka at {self.settings.kafka_bootstrap_servers} has none of these topics; the services make them at their start")
             span = await reader.span(partitions, since, until or End())
             records = reader.read(span) if until is not None else reader.follow(span.starts)
             async with aclosing(records) as batches:
                 async for _, batch, _ in batches:
-                    chosen = self._chosen(span.within(batch), on_kafka)[:left]
-                    if chosen and not _say(lines.of(chosen)):
+                    chosen = self._chosen(span.within(batch), topics)[:left]
+                    if chosen and not _write(lines.of(chosen)):
                         return
                     left = None if left is None else left - len(chosen)
                     if left == 0:
@@ -65,13 +103,11 @@ class Tail:
 
 
 def _wants_colour() -> bool:
-    from rich.console import Console
-
     console = Console()
     return console.is_terminal and not console.no_color
 
 
-def _say(lines: list[str]) -> bool:
+def _write(lines: list[str]) -> bool:
     """False when nobody reads any more, as after `| head`."""
     try:
         sys.stdout.write("\n".join(lines) + "\n")
@@ -80,3 +116,20 @@ def _say(lines: list[str]) -> bool:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush finds a place
         return False
     return True
+
+
+def _range(since: str, until: str | None) -> tuple[Position, Position | None]:
+    now = utc_now()
+    try:
+        return parse_range(since, until, now) if until else (parse_position(since, now), None)
+    except PositionError as error:
+        raise WrongUseError(str(error)) from error
+
+
+def _readable(names: list[str] | None, dead_letters: bool) -> dict[str, Topic[Any]]:
+    """Each topic to read with the one whose events are on it. Raises `CommandError`."""
+    letters = {name: topic for topic, _, name in dead_letter_topics()}
+    chosen = {name: letters[name] if name in letters else known_topic(name) for name in names} if names else {topic.name: topic for topic in TOPICS}
+    if not dead_letters:
+        return chosen
+    return {name: topic for name, topic in letters.items() if name in chosen or topic.name in chosen}

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from savo_cli.options import AsJson, CommandError, Key, Url, page, speaking, tell_json
-
-if TYPE_CHECKING:
-    from savo_cli.gateway import Gateway
-    from savo_cli.weekly.letter import Letter
+from savo_cli.gateway import Gateway, RefusedError
+from savo_cli.options import AsJson, Key, Url
+from savo_cli.weekly.letter import Letter, as_html, as_text, write_letter
+from savo_cli.weekly.post import MailServer, compose, post
+from savo_cli.weekly.settings import DigestSettings
+from savo_runtime.command_line.output import CommandError, print_json, reported_errors, table_console
+from savo_runtime.settings import load_settings
+from savo_runtime.timing.clock import utc_now
 
 __all__ = ["digest"]
 
 CONFLICT, NO_ANSWER = 409, 503
 
 
+@reported_errors()
 def digest(
     send: Annotated[bool, typer.Option("--send", help="Mail it by SMTP_URL to SAVO_DIGEST_TO, once a week.")] = False,
     again: Annotated[bool, typer.Option("--again", help="With --send: though this week's was sent.")] = False,
@@ -28,10 +33,7 @@ def digest(
     as_json: AsJson = False,
 ) -> None:
     """Progress against the goals, arms, costs and models of the last seven days."""
-    from savo_cli.gateway import Gateway
-    from savo_cli.weekly.letter import as_html, as_text
-
-    with speaking(), Gateway(url, key) as gateway:
+    with Gateway(url, key) as gateway:
         letter = _written(gateway)
         told: dict[str, Any] = {"week": letter.week, "subject": letter.subject, "headline": letter.headline}
         if html:
@@ -40,17 +42,12 @@ def digest(
         if send:
             told |= _send(gateway, letter, again=again)
         if as_json:
-            tell_json(told if send else told | {"letter": _plain(letter)})
+            print_json(told if send else told | {"letter": _plain(letter)})
         else:
-            page().print(_said(told) if send or html else as_text(letter), markup=False)
+            table_console().print(_said(told) if send or html else as_text(letter), markup=False)
 
 
 def _written(gateway: Gateway) -> Letter:
-    from savo_cli.gateway import RefusedError
-    from savo_cli.weekly.letter import write_letter
-    from savo_cli.weekly.settings import DigestSettings
-    from savo_runtime.settings import load_settings
-
     address = load_settings(DigestSettings).public_url or gateway.url
     stats, progress = gateway.get("/training/stats"), gateway.get("/training/progress")
     try:
@@ -59,23 +56,17 @@ def _written(gateway: Gateway) -> Letter:
         if refusal.status != NO_ANSWER:
             raise
         rollout = None
-    return write_letter(stats, progress, rollout, now=datetime.now(UTC), url=address.rstrip("/"))
+    return write_letter(stats, progress, rollout, now=utc_now(), url=address.rstrip("/"))
 
 
 def _send(gateway: Gateway, letter: Letter, *, again: bool) -> dict[str, Any]:
     """The week is claimed before the mail goes: two that send at once are one mail. A mail that nobody took gives the claim back."""
-    from savo_cli.gateway import RefusedError
-    from savo_cli.weekly.letter import as_html, as_text
-    from savo_cli.weekly.post import MailServer, compose, post
-    from savo_cli.weekly.settings import DigestSettings
-    from savo_runtime.settings import load_settings
-
     settings = load_settings(DigestSettings)
     if settings.smtp_url is None or not settings.recipients:
         raise CommandError("there is nowhere to send it: set SMTP_URL (smtps://USER:PASSWORD@HOST) and SAVO_DIGEST_TO (ADDRESS,ADDRESS)")
     server = MailServer.of(settings.smtp_url.get_secret_value())
     sender = settings.digest_from or f"Savo <savo@{server.host}>"
-    message = compose(letter.subject, as_text(letter), as_html(letter), sender=sender, recipients=settings.recipients, week=letter.week, now=datetime.now(UTC))
+    message = compose(letter.subject, as_text(letter), as_html(letter), sender=sender, recipients=settings.recipients, week=letter.week, now=utc_now())
     try:
         if not again:
             gateway.post(f"/admin/digests/{letter.week}", {})
@@ -103,9 +94,6 @@ def _said(told: dict[str, Any]) -> str:
 
 
 def _plain(letter: Letter) -> dict[str, Any]:
-    import json
-    from dataclasses import asdict
-
     plain: dict[str, Any] = json.loads(json.dumps(asdict(letter), default=str))
     return plain
 
@@ -113,5 +101,5 @@ def _plain(letter: Letter) -> dict[str, Any]:
 def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
-    except OSError as flaw:
-        raise CommandError(f"{path}: {flaw.strerror or flaw}") from flaw
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or error}") from error

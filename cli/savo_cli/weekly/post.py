@@ -7,15 +7,12 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from savo_cli.options import CommandError
-
-if TYPE_CHECKING:
-    from datetime import datetime
+from savo_runtime.command_line.output import CommandError
 
 __all__ = ["MailServer", "compose", "post"]
 
@@ -37,8 +34,8 @@ class MailServer:
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError as flaw:
-            raise CommandError(f"SMTP_URL makes no sense: allowed is {FORM}") from flaw
+        except ValueError as error:
+            raise CommandError(f"SMTP_URL makes no sense: allowed is {FORM}") from error
         if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
             raise CommandError(f"SMTP_URL makes no sense: allowed is {FORM}")
         is_tls = parts.scheme == "smtps"
@@ -90,17 +87,17 @@ def _explained(server: MailServer) -> Iterator[None]:
     place = f"{server.host}:{server.port}"
     try:
         yield
-    except smtplib.SMTPAuthenticationError as flaw:
-        raise CommandError(f"the mail server {place} refused the login of {server.user!r} ({flaw.smtp_code}): check user and password in SMTP_URL") from flaw
-    except smtplib.SMTPRecipientsRefused as flaw:
-        said = "; ".join(f"{address}: {code} {words.decode(errors='replace')}" for address, (code, words) in flaw.recipients.items())
-        raise CommandError(f"the mail server {place} takes no mail for {said}: check SAVO_DIGEST_TO") from flaw
-    except smtplib.SMTPSenderRefused as flaw:
-        raise CommandError(f"the mail server {place} takes no mail from {flaw.sender}: set SAVO_DIGEST_FROM to an address that it knows") from flaw
-    except ssl.SSLCertVerificationError as flaw:
-        why = flaw.verify_message
-        raise CommandError(f"the certificate of {place} is not trusted ({why}): SSL_CERT_FILE names the file of an authority of your own") from flaw
-    except (OSError, smtplib.SMTPException) as flaw:
+    except smtplib.SMTPAuthenticationError as error:
+        raise CommandError(f"the mail server {place} refused the login of {server.user!r} ({error.smtp_code}): check user and password in SMTP_URL") from error
+    except smtplib.SMTPRecipientsRefused as error:
+        said = "; ".join(f"{address}: {code} {words.decode(errors='replace')}" for address, (code, words) in error.recipients.items())
+        raise CommandError(f"the mail server {place} takes no mail for {said}: check SAVO_DIGEST_TO") from error
+    except smtplib.SMTPSenderRefused as error:
+        raise CommandError(f"the mail server {place} takes no mail from {error.sender}: set SAVO_DIGEST_FROM to an address that it knows") from error
+    except ssl.SSLCertVerificationError as error:
+        why = error.verify_message
+        raise CommandError(f"the certificate of {place} is not trusted ({why}): SSL_CERT_FILE names the file of an authority of your own") from error
+    except (OSError, smtplib.SMTPException) as error:
         raise CommandError(
-            f"the mail server {place} does not take the mail ({str(flaw) or type(flaw).__name__}): check host, port and smtp/smtps in SMTP_URL"
-        ) from flaw
+            f"the mail server {place} does not take the mail ({str(error) or type(error).__name__}): check host, port and smtp/smtps in SMTP_URL"
+        ) from error

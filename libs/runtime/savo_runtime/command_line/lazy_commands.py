@@ -15,6 +15,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from savo_runtime.command_line.output import reported_errors
+
 __all__ = ["Command", "Group", "add_commands", "load"]
 
 
@@ -58,7 +60,9 @@ def _lazy(command: Command) -> type[TyperCommand]:
         """Stands in the list of commands; running it, and asking for its help, goes to the real one."""
 
         def make_context(self, *arguments: Any, **options: Any) -> Any:
-            return load(command).make_context(*arguments, **options)
+            with reported_errors():  # Ctrl-C while a module is imported ends quietly
+                real = load(command)
+            return real.make_context(*arguments, **options)
 
     return Lazy
 

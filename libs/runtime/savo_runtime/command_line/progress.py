@@ -19,11 +19,11 @@ _SECONDS_BETWEEN = 0.1
 
 
 @contextmanager
-def progress_bar(title: str, *, shown: bool = True) -> Iterator[OnProgress | None]:
-    """None where no bar is shown: not wanted, or no terminal."""
+def progress_bar(title: str, *, shown: bool = True) -> Iterator[OnProgress]:
+    """What to call as the work goes on; it does nothing where no bar is shown: not wanted, or no terminal."""
     console = Console(stderr=True)
     if not (shown and console.is_terminal):
-        yield None
+        yield _ignore
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -36,3 +36,7 @@ def progress_bar(title: str, *, shown: bool = True) -> Iterator[OnProgress | Non
                 progress.update(task, completed=done, total=total)
 
         yield on_progress
+
+
+def _ignore(_done: int, _total: int) -> None:
+    """No bar."""
