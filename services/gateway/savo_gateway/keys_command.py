@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -23,6 +23,7 @@ from savo_runtime.database import Database
 from savo_runtime.errors import FatalError
 from savo_runtime.schema import migrate
 from savo_runtime.settings import RuntimeSettings, load_settings
+from savo_runtime.timing.clock import utc_now
 
 __all__ = ["create", "list_keys", "revoke"]
 
@@ -46,7 +47,7 @@ def create(
     wanted = _scopes(scopes)
     if not 0 < len(name.strip()) <= MAX_NAME:
         raise typer.BadParameter(f"a name has 1 to {MAX_NAME} characters", param_hint="NAME")
-    key, plain = _with_keys(lambda keys: create_key(keys, name.strip(), wanted, _now))
+    key, plain = _with_keys(lambda keys: create_key(keys, name.strip(), wanted, utc_now))
     if as_json:
         typer.echo(json.dumps(_facts(key) | {"key": plain}))
         return
@@ -79,7 +80,7 @@ def revoke(
 
     async def revoke_once(keys: KeyStore) -> ApiKey:
         """Revoking twice changes nothing."""
-        await keys.revoke_key(key_id, _now())
+        await keys.revoke_key(key_id, utc_now())
         found = await keys.find_key(key_id)
         if found is None:
             raise FatalError(f"there is no key {key_id!r}; `savo keys list` shows those there are")
@@ -131,7 +132,3 @@ def _scope_names(key: ApiKey) -> str:
 
 def _day(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M}" if moment else ""
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

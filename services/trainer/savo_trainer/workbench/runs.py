@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +13,7 @@ from rich.table import Column, Table
 
 from savo_runtime.command_line.output import INTERRUPTED, reported_errors
 from savo_runtime.telemetry.audit import this_user
+from savo_runtime.timing.clock import utc_now
 from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.runs.run import OPEN
 from savo_trainer.workbench import terminal
@@ -151,7 +151,7 @@ def _watch_json(watcher: RunWatcher, run_id: str | None) -> Run:
 
     def show(seen: Observation) -> None:
         if seen.changed:
-            typer.echo(json.dumps(run_record(seen, datetime.now(UTC)), ensure_ascii=False))
+            typer.echo(json.dumps(run_record(seen, utc_now()), ensure_ascii=False))
 
     return _watch(watcher, run_id, show)
 
@@ -161,7 +161,7 @@ def _watch_lines(watcher: RunWatcher, run_id: str | None) -> Run:
 
     def show(seen: Observation) -> None:
         if seen.changed:
-            print_line(run_line(seen, datetime.now(UTC)))
+            print_line(run_line(seen, utc_now()))
 
     run = _watch(watcher, run_id, show)
     _print_indented(verdict_lines(run))
@@ -170,7 +170,7 @@ def _watch_lines(watcher: RunWatcher, run_id: str | None) -> Run:
 
 def _watch_live(watcher: RunWatcher, run_id: str | None) -> Run:
     with Live(console=terminal.out, auto_refresh=False) as live:
-        return _watch(watcher, run_id, lambda seen: live.update(run_page(seen, datetime.now(UTC)), refresh=True))
+        return _watch(watcher, run_id, lambda seen: live.update(run_page(seen, utc_now()), refresh=True))
 
 
 def _watch(watcher: RunWatcher, run_id: str | None, show: Callable[[Observation], object]) -> Run:

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from savo_detection.errors import ModelRefusedError, PhotoError
 from savo_runtime.command_line.output import reported_errors
+from savo_runtime.command_line.progress import progress_bar
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_trainer.workbench.diff.comparison import DiffOrder, compare_models
 from savo_trainer.workbench.diff.terminal import tell
 from savo_trainer.workbench.object_store import run_on_store
 from savo_trainer.workbench.options import AsJson
-from savo_trainer.workbench.terminal import err, out, print_json
+from savo_trainer.workbench.terminal import out, print_json
 
 __all__ = ["diff_models"]
 
@@ -37,13 +37,7 @@ def diff_models(
     """Two models on the same photos: mAP@0.5 and the paired gain, AP by class, boxes gained, lost, moved and renamed, latency, size."""
     folder = output or load_settings(RuntimeSettings).data_dir / "diffs" / _folder_name(before, after)
     order = DiffOrder(before, after, data, split, folder, pictures)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("photos", total=None)
-
-        def on_progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
+    with progress_bar("photos") as on_progress:
         summary = run_on_store(lambda store: compare_models(order, store, on_progress))
     print_json(summary) if as_json else tell(summary, out)
 
