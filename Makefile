@@ -45,7 +45,7 @@ bench-long: install ## all figures, with four times the rounds: intervals half a
 	$(RUN)/python -m benchmarks --long
 
 generate: ## write the JSON Schemas, docs/flow.md, docs/asyncapi.json, docs/settings.md, docs/logs.md and Grafana's dashboards
-	$(RUN)/python -m savo_contracts.generated
+	$(RUN)/python -m savo_contracts.specs.generate
 	$(RUN)/python -m docs.generate.settings
 	$(RUN)/python -m docs.generate.logs
 	$(RUN)/python -m deploy.grafana

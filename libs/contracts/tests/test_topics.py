@@ -12,9 +12,9 @@ import pytest
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from savo_contracts.compatibility import breaking_changes
 from savo_contracts.envelope import Envelope, Event, InvalidHeadersError
-from savo_contracts.generated import asyncapi_document, documents, event_schema, flow_markdown, schema_name
+from savo_contracts.specs.compatibility import breaking_changes
+from savo_contracts.specs.generate import asyncapi_document, documents, event_schema, flow_markdown, schema_name
 from savo_contracts.topics import SERVICES, TOOLS, TOPICS, Topic, topic_named, topic_of
 
 PACKAGE = Path(str(files("savo_contracts")))

@@ -1,6 +1,6 @@
 """Everything that is written out of the topic registry: JSON Schemas, docs/flow.md, docs/asyncapi.json.
 
-`python -m savo_contracts.generated` writes them (`make generate`); tests fail while a committed one differs.
+`python -m savo_contracts.specs.generate` writes them (`make generate`); tests fail while a committed one differs.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from savo_contracts.compatibility import breaking_changes
 from savo_contracts.envelope import SPEC_VERSION
+from savo_contracts.specs.compatibility import breaking_changes
 from savo_contracts.topics import TOPICS, Topic
 
 __all__ = ["asyncapi_document", "documents", "event_schema", "flow_markdown", "main", "schema_name"]
 
-_PACKAGE = Path(str(files(__package__)))
+_PACKAGE = Path(str(files("savo_contracts")))
 _REPOSITORY = _PACKAGE.parents[2]
 
 _HEADERS: dict[str, Any] = {
