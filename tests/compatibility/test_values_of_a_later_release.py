@@ -20,7 +20,7 @@ import pytest
 from savo_collector.adapters.tables import RefusalRow
 from savo_contracts.envelope import Envelope
 from savo_contracts.open_values import OPEN_VALUE
-from savo_contracts.specs.generate import event_schema
+from savo_contracts.specs.json_schema import event_schema
 from savo_contracts.topics import TOPICS, Topic
 from savo_gateway.adapters.tables import RejectionRow, ScanRow
 from savo_runtime.service import Runtime, ServiceDefinition

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, create_model
 from savo_contracts.open_values import OpenValue
 from savo_contracts.scans import ScanRequested
 from savo_contracts.specs.compatibility import breaking_changes
-from savo_contracts.specs.generate import event_schema
+from savo_contracts.specs.json_schema import event_schema
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
 
 

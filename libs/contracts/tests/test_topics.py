@@ -13,8 +13,11 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from savo_contracts.envelope import Envelope, Event, InvalidHeadersError
+from savo_contracts.specs.asyncapi import asyncapi_document
 from savo_contracts.specs.compatibility import breaking_changes
-from savo_contracts.specs.generate import asyncapi_document, documents, event_schema, flow_markdown, schema_name
+from savo_contracts.specs.flow import flow_markdown
+from savo_contracts.specs.generate import documents
+from savo_contracts.specs.json_schema import event_schema, schema_name
 from savo_contracts.topics import SERVICES, TOOLS, TOPICS, Topic, topic_named, topic_of
 
 PACKAGE = Path(str(files("savo_contracts")))

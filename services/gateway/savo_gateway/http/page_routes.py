@@ -13,7 +13,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
-from savo_contracts.specs.generate import asyncapi_document
+from savo_contracts.specs.asyncapi import asyncapi_document
 from savo_gateway.http.dependencies import provided
 
 __all__ = ["PageOptions", "router"]
