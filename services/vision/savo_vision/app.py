@@ -14,10 +14,10 @@ from savo_contracts.scans import ServedBy
 from savo_contracts.topics import MODELS_REFUSED
 from savo_detection.engines.cpus import usable_cpus
 from savo_detection.engines.selection import Engines
+from savo_providers.breaker import Breaker
 from savo_runtime.messaging.consuming.subscriptions import Kinds, bind, read_snapshot
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import DAILY_BUDGET
-from savo_vision.adapters.breaker import Breaker
 from savo_vision.adapters.calling import Calls
 from savo_vision.adapters.models import ModelFiles
 from savo_vision.adapters.photos import StoredPhotos

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from savo_providers.text import name_of, storable
 from savo_vision.costs import NOTHING_USED, Usage
-from savo_vision.text import name_of, storable
 
 if TYPE_CHECKING:
     from savo_vision.detections import RawAnswer

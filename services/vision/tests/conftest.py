@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from libs.providers.tests.wire import Wire, serving
 from savo_contracts.envelope import ImageRef
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.models import ModelRef
@@ -33,7 +34,6 @@ from savo_vision.ports import ModelFile
 from savo_vision.routing import Router, RoutingPolicy
 from savo_vision.routing_updates import Steering
 from savo_vision.scan import Scan, ScanPolicy
-from services.vision.tests.wire import Wire, serving
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 BOX = BoundingBox(x=0.1, y=0.1, width=0.3, height=0.4)

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from savo_vision.adapters.breaker import Breaker
+from libs.providers.tests.wire import Reply, Wire, gemini, gemini_error, openai_answer, openai_error
+from savo_providers.breaker import Breaker
 from savo_vision.adapters.calling import Calls
 from savo_vision.adapters.google import connect_google
 from savo_vision.adapters.google_legacy import connect_legacy_google
 from savo_vision.adapters.openai import connect_openai
 from savo_vision.costs import Usage
 from savo_vision.ports import Provider
-from services.vision.tests.wire import Reply, Wire, gemini, gemini_error, openai_answer, openai_error
 
 __all__ = ["DIALECTS", "Dialect", "picture_in", "speak"]
 

@@ -26,6 +26,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
+from libs.providers.tests.wire import Reply, Wire, gemini
 from libs.runtime.tests.messaging.bench import Bench, eventually
 from savo_contracts.envelope import Envelope, ImageRef
 from savo_contracts.scans import Arm, ScanCompleted, ScanFailed, ScanRequested
@@ -39,7 +40,6 @@ from savo_runtime.storage.factory import open_store
 from savo_runtime.testing import memory_runtime
 from savo_vision.app import build
 from savo_vision.settings import VisionSettings
-from services.vision.tests.wire import Reply, Wire, gemini
 
 BLOCK = 16
 ASKS_GOOGLE, ASKS_OURS = "asks-google", "asks-ours"

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savo_contracts.scans import StorageLocation
+from savo_providers.text import storable
 from savo_vision.adapters.prompt import PROMPT, PROMPT_VERSION, SeenItem
 from savo_vision.detections import MAX_ITEMS, Answer, RawAnswer, read_items
 from savo_vision.errors import ProviderAnswerError
 from savo_vision.provider_answers import read
-from savo_vision.text import storable
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(alphabet=st.characters())
 anything = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4), max_leaves=12)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from savo_providers.breaker import Breaker
 from savo_runtime.errors import DependencyDownError
-from savo_vision.adapters.breaker import Breaker
 from savo_vision.adapters.calling import Calls, retry_after_seconds
 from savo_vision.errors import ProviderRefusedError, ProviderUnavailableError
 

@@ -13,6 +13,7 @@ from typing import cast
 import pytest
 from prometheus_client import Counter
 
+from libs.providers.tests.wire import GOOD_ITEMS, Reply, Wire, gemini, openai_answer
 from savo_contracts.scans import StorageLocation
 from savo_detection.errors import UnreadablePhotoError
 from savo_detection.photos.decoding import probe
@@ -24,7 +25,6 @@ from savo_vision.adapters.prompt import PROMPT_VERSION
 from savo_vision.errors import ProviderAnswerError, ProviderError, ProviderRefusedError, ProviderUnavailableError
 from services.vision.tests.conftest import photo_bytes
 from services.vision.tests.dialects import DIALECTS, Dialect, picture_in, speak
-from services.vision.tests.wire import GOOD_ITEMS, Reply, Wire, gemini, openai_answer
 
 PHOTO = photo_bytes()
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from libs.providers.tests.wire import GOOD_ITEMS, Reply, Wire
 from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed
 from savo_runtime.errors import DependencyDownError
 from savo_vision.scan import Scan
 from services.vision.tests.conftest import FakeEngine, World, model_ref, request, rollout
 from services.vision.tests.dialects import DIALECTS, Dialect, speak
-from services.vision.tests.wire import GOOD_ITEMS, Reply, Wire
 
 EXPIRED = "The photo waited too long for an answer. Please scan it again."
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from libs.providers.tests.wire import Reply, Wire, gemini, openai_answer
 from savo_contracts.scans import Arm, FailureCode, ScanCompleted, ScanFailed, ServedBy
 from savo_runtime.service import Runtime
 from savo_runtime.settings import load_settings
@@ -18,7 +19,6 @@ from savo_vision.app import CALL_SECONDS, build_scan, build_steering
 from savo_vision.scan import Scan
 from savo_vision.settings import VisionSettings
 from services.vision.tests.conftest import KEY, NOW, model_ref, photo_bytes, request, rollout
-from services.vision.tests.wire import Reply, Wire, gemini, openai_answer
 
 Build = Callable[..., Scan]
 

@@ -17,6 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 import savo_vision.app
+from libs.providers.tests.wire import serving
 from libs.runtime.tests.messaging.bench import Bench, clean_topics, eventually, open_bench
 from savo_contracts.scans import FailureCode, ScanFailed, ServedBy
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_ERASED, SCANS_FAILED, SCANS_REQUESTED, SUBJECTS_ERASED
@@ -38,7 +39,6 @@ from services.vision.tests.replicas import (
     scan_id,
     vision_settings,
 )
-from services.vision.tests.wire import serving
 
 pytestmark = pytest.mark.kafka
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from savo_providers.text import storable
 from savo_vision.adapters.prompt import PROMPT_VERSION
 from savo_vision.costs import Usage
 from savo_vision.detections import Answer, RawAnswer
 from savo_vision.errors import ProviderAnswerError
 from savo_vision.provider_answers import read
-from savo_vision.text import storable
 
 __all__ = ["cut_short", "in_words", "read_answer"]
 

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import httpx2
 
+from savo_providers.breaker import Breaker
 from savo_runtime.errors import DependencyDownError
-from savo_vision.adapters.breaker import Breaker
 from savo_vision.errors import ProviderAnswerError, ProviderBusyError, ProviderError, ProviderKeyError, ProviderUnavailableError
 
 __all__ = [
