@@ -40,6 +40,7 @@ PLANTS = {
     "services are strangers": ("services/vision/savo_vision", "handlers.py", "import savo_collector.handlers", "No service imports another"),
     "domain modules know no Kafka": ("services/collector/savo_collector", "splits.py", "import aiokafka", "Domain modules import no"),
     "domain modules know no SQL": ("services/rollout/savo_rollout", "steps.py", "import sqlalchemy", "Domain modules import no"),
+    "SDKs are imported when chosen": ("libs/providers/savo_providers", "calls.py", "import savo_providers.openai_sdk", "No provider's SDK is imported"),
     "only the trainer trains": ("services/vision/savo_vision", "handlers.py", "import torch", "Only the trainer imports torch"),
     "the command line goes by HTTP": ("cli/savo_cli", "main.py", "import savo_gateway.app", "The CLI and the demo reach services"),
 }

@@ -23,10 +23,10 @@ from savo_contracts.topics import SCANS_CONFIRMED
 from savo_contracts.users import SubjectErased
 from savo_operations.rebuild.ordered_reader import opened
 from savo_operations.rebuild.rebuild import Rebuilt, rebuild
+from savo_providers.errors import ProviderAnswerError
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from savo_runtime.messaging.publishing.publisher import OutgoingRecord
 from savo_vision.adapters.results import StoredResults
-from savo_vision.errors import ProviderAnswerError
 from savo_vision.ports import Finished
 from services.gateway.tests.photos import photo
 from tests.parts.kafka import RealKafka

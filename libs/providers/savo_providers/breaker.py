@@ -1,4 +1,7 @@
-"""A circuit breaker: a provider that fails again and again is left alone for a while, and the consumer pauses."""
+"""A circuit breaker: a provider that fails again and again gets no calls for a while, and the consumer pauses.
+
+Source: M. Nygard, "Release It!", chapter "Stability Patterns".
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ __all__ = ["Breaker"]
 
 @dataclass
 class Breaker:
-    """Closed: calls pass. After `failures` in a row it opens for `rest_seconds`; then one call tries, and closes it or opens it anew."""
+    """Closed: calls pass. After `failures` in a row it opens for `rest_seconds`; then, half-open, one call at a time tries.
+
+    That call closes it or opens it again. `now` is in seconds from any moment.
+    """
 
     name: str
     failures: int = 5
@@ -24,7 +30,7 @@ class Breaker:
     _trying: bool = field(default=False, init=False)
 
     def enter(self) -> None:
-        """Before a call. Raises `DependencyDownError` while open."""
+        """Before a call. Raises `DependencyDownError` while open, and while another call tries."""
         left = self._open_until - self.now()
         if left > 0 or self._trying:
             raise DependencyDownError(self.name, f"{self._in_a_row} calls in a row failed", retry_after=max(0.5, left))
@@ -40,7 +46,7 @@ class Breaker:
             self._open_until = self.now() + self.rest_seconds
 
     def leave(self) -> None:
-        """The call ended without a word on the provider's health (cancelled, or our own fault)."""
+        """The call ended without saying how the provider is (cancelled, or an error of ours)."""
         self._trying = False
 
     def rest(self, seconds: float) -> None:

@@ -15,10 +15,11 @@ from savo_contracts.topics import MODELS_REFUSED
 from savo_detection.engines.cpus import usable_cpus
 from savo_detection.engines.selection import Engines
 from savo_providers.breaker import Breaker
+from savo_providers.calls import Calls
+from savo_providers.loading import load_adapter
 from savo_runtime.messaging.consuming.subscriptions import Kinds, bind, read_snapshot
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import DAILY_BUDGET
-from savo_vision.adapters.calling import Calls
 from savo_vision.adapters.models import ModelFiles
 from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.projection import PROJECTION
@@ -45,8 +46,6 @@ CUSTOM_PLACES = 32
 
 CALL_SECONDS = 10.0
 RETENTION_PAUSE_SECONDS = 3600.0
-
-STAND_IN_KEY = "stand-in"
 
 
 def build(settings: VisionSettings, runtime: Runtime) -> Service:
@@ -115,20 +114,11 @@ def build_scan(settings: VisionSettings, runtime: Runtime, steering: Steering, r
 def build_provider(settings: VisionSettings) -> Provider:
     if settings.sandbox:
         return Unasked(ServedBy(settings.vision_provider), settings.provider_model)
-    calls = Calls(settings.vision_provider, Breaker(settings.vision_provider), seconds=CALL_SECONDS)
-    # A stand-in asks for no key; the SDKs ask for one all the same.
-    key = settings.provider_key.get_secret_value() if settings.provider_key else STAND_IN_KEY
-    if settings.vision_provider == "openai":
-        from savo_vision.adapters.openai import connect_openai
-
-        return connect_openai(key, settings.openai_model, calls, base_url=settings.openai_base_url)
-    if settings.google_sdk == "generativeai":
-        from savo_vision.adapters.google_legacy import connect_legacy_google
-
-        return connect_legacy_google(key, settings.google_model, calls, base_url=settings.google_base_url)
-    from savo_vision.adapters.google import connect_google
-
-    return connect_google(key, settings.google_model, calls, base_url=settings.google_base_url)
+    connection = settings.connection
+    calls = Calls(connection.provider, Breaker(connection.provider.name), seconds=CALL_SECONDS)
+    adapter = load_adapter("savo_vision.adapters", settings.adapter, connection.provider)
+    provider: Provider = adapter.connect(connection, calls)
+    return provider
 
 
 DEFINITION = ServiceDefinition(

@@ -13,7 +13,7 @@ from savo_contracts.geometry import BoundingBox
 from savo_contracts.ingredients import normalise
 from savo_contracts.scans import Detection
 from savo_detection.model import DetectedBox
-from savo_vision.costs import NOTHING_USED, Usage
+from savo_providers.prices import NOTHING_USED, Usage
 
 __all__ = ["MAX_ITEMS", "Answer", "RawAnswer", "box_confidences", "from_boxes", "read_items"]
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 
-from savo_vision.costs import NOTHING_USED, Usage
+from savo_providers.prices import NOTHING_USED, Usage
 from savo_vision.detections import Answer, RawAnswer, read_items
-from savo_vision.errors import ProviderAnswerError
+from savo_vision.errors import UnusableAnswerError
 
 __all__ = ["read"]
 
 
 def read(raw: RawAnswer, usage: Usage = NOTHING_USED) -> Answer:
-    """A JSON list of items, or an object with the list under `items`. Raises `ProviderAnswerError`, with what it cost."""
+    """A JSON list of items, or an object with the list under `items`. Raises `UnusableAnswerError`, with what it cost."""
     try:
         document = json.loads(raw.text)
-    except (ValueError, RecursionError) as flaw:
-        raise ProviderAnswerError(raw.provider, "gave an answer that is no whole JSON", usage=usage, raw=raw) from flaw
+    except (ValueError, RecursionError) as error:
+        raise UnusableAnswerError(raw, "gave an answer that is no whole JSON", usage=usage) from error
     rows = document.get("items") if isinstance(document, dict) else document
     if not isinstance(rows, list):
-        raise ProviderAnswerError(raw.provider, "gave JSON that is no list of items", usage=usage, raw=raw)
+        raise UnusableAnswerError(raw, "gave JSON that is no list of items", usage=usage)
     items, flaws = read_items(rows)
     return Answer(items, usage, flaws, raw.model, raw)

@@ -22,13 +22,14 @@ from savo_contracts.confidence import scan_confidence
 from savo_contracts.figures import latency_ms
 from savo_contracts.scans import Detection, FailureCode, FallbackReason, ScanCompleted, ScanFailed, ScanRequested, ServedBy
 from savo_detection.errors import PhotoError
+from savo_providers.errors import ProviderError, ProviderRefusedError
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.spans import step
 from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy
 from savo_vision.detection_threads import Detecting
 from savo_vision.detections import RawAnswer, box_confidences, from_boxes
-from savo_vision.errors import BudgetExhaustedError, ProviderAnswerError, ProviderError, ProviderRefusedError
+from savo_vision.errors import BudgetExhaustedError, UnusableAnswerError
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.model_slot import Engine, LoadedModel, ModelSlot
 from savo_vision.ports import Finished, PhotoStore, Provider, Results, Standing
@@ -197,7 +198,7 @@ class Scan:
                     answer = await self.provider.look(work.photo)
             except ProviderError as fault:
                 work.provider_usd += self.policy.costs.of_tokens(fault.usage)
-                work.raw = fault.raw if isinstance(fault, ProviderAnswerError) else None
+                work.raw = fault.raw if isinstance(fault, UnusableAnswerError) else None
                 raise
             else:
                 work.provider_usd += self.policy.costs.of_tokens(answer.usage)

@@ -20,12 +20,13 @@ import structlog
 from savo_contracts.scans import Arm, Detection, ScanCompleted, ServedBy
 from savo_detection.differences.comparison import count_changes, diff_boxes
 from savo_detection.errors import PhotoError
+from savo_providers.errors import ProviderError
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.metrics import SCAN_COST, SECOND_LOOK_ITEMS, SECOND_LOOKS
 from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy
 from savo_vision.detections import from_boxes
-from savo_vision.errors import BudgetExhaustedError, ProviderError
+from savo_vision.errors import BudgetExhaustedError
 from savo_vision.model_slot import ModelSlot, timed_detection
 from savo_vision.ports import Provider, Results
 from savo_vision.routing import Router, bucket_of, is_within

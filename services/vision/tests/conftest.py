@@ -20,12 +20,13 @@ from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutChanged, RolloutState
 from savo_contracts.scans import Detection, ScanRequested, ServedBy
 from savo_detection.model import DetectedBox
+from savo_providers.prices import Price, Usage
 from savo_runtime.service import Runtime
 from savo_runtime.testing import FakeClock, memory_runtime
 from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.results import StoredResults
 from savo_vision.budget import Budget
-from savo_vision.costs import CostPolicy, Price, Usage
+from savo_vision.costs import CostPolicy
 from savo_vision.detection_threads import Detecting
 from savo_vision.detections import Answer
 from savo_vision.fallback import FallbackPolicy

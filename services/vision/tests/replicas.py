@@ -292,13 +292,13 @@ async def replica_process(settings: VisionSettings, log: Path) -> AsyncIterator[
 
 
 def as_environment(settings: VisionSettings) -> dict[str, str]:
-    url, key = settings.database_url, settings.google_api_key
+    url, key = settings.database_url, settings.provider_key
     return {
         "SAVO_DATA_DIR": str(settings.data_dir),
         "SAVO_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
         **({"SAVO_DATABASE_URL": url.get_secret_value()} if url else {}),
         "GOOGLE_API_KEY": key.get_secret_value() if key else "",
-        "SAVO_GOOGLE_BASE_URL": settings.google_base_url or "",
+        "SAVO_GOOGLE_BASE_URL": settings.provider_base_url or "",
         "SAVO_USE_CUSTOM_VISION": str(settings.use_custom_vision),
         "SAVO_CUSTOM_VISION_MODEL_PATH": settings.custom_vision_model_path or "",
         "SAVO_CUSTOM_VISION_ROLLOUT": str(settings.custom_vision_rollout),

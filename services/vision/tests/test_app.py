@@ -97,7 +97,7 @@ def test_the_owner_s_variables_are_read_by_their_names(monkeypatch: pytest.Monke
     assert settings.custom_vision_rollout == 0.05
     assert settings.confidence_threshold == 0.7
     assert (settings.provider_price.input, settings.provider_price.output) == (9, 90)
-    assert "k" not in repr(settings.google_api_key)
+    assert "k" not in repr(settings.provider_key)
 
 
 @pytest.mark.parametrize("provider", ["google", "openai"])

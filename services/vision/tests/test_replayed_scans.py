@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed, ServedBy
+from savo_providers.prices import Usage
 from savo_runtime.testing import memory_runtime
 from savo_vision.adapters.results import StoredResults
-from savo_vision.costs import Usage
 from savo_vision.detections import Answer, RawAnswer
-from savo_vision.errors import ProviderAnswerError
+from savo_vision.errors import UnusableAnswerError
 from savo_vision.scan import Scan
 from services.vision.tests.conftest import NOW, FakeEngine, World, model_ref, request, rollout, seen
 
@@ -62,7 +62,7 @@ async def test_in_a_sandbox_the_provider_s_own_words_are_read_by_today_s_rules(w
 
 async def test_words_that_were_no_answer_are_kept_and_end_a_replay_in_the_same_way(world: World, sandboxed: Scan) -> None:
     cut = RawAnswer("Google", "gemini-then", "1", '[{"label": "egg"')
-    world.provider.fault = ProviderAnswerError("Google", "gave an answer that is no whole JSON", raw=cut)
+    world.provider.fault = UnusableAnswerError(cut, "gave an answer that is no whole JSON")
     live, again = await world.scan(request()), await sandboxed(request(), replayed=True)
     assert isinstance(live, ScanFailed)
     assert isinstance(again, ScanFailed)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from savo_providers.errors import ProviderError
 from savo_runtime.settings import load_settings
 from savo_vision.app import build_provider
-from savo_vision.errors import ProviderError
 from savo_vision.settings import VisionSettings
 
 

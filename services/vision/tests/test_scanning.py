@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from savo_contracts.scans import Arm, FailureCode, FallbackReason, ScanCompleted, ScanFailed, ServedBy, StorageLocation
 from savo_detection.errors import UnreadablePhotoError
+from savo_providers.errors import ProviderAnswerError, ProviderRefusedError, ProviderUnavailableError
+from savo_providers.prices import Usage
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.metrics import FALLBACKS, SCANS
 from savo_vision.app import CUSTOM_PLACES
 from savo_vision.budget import Budget
-from savo_vision.costs import Usage
-from savo_vision.errors import ProviderAnswerError, ProviderRefusedError, ProviderUnavailableError
 from savo_vision.fallback import FallbackPolicy
 from services.vision.tests.conftest import KEY, NOW, FakeEngine, World, model_ref, photo_bytes, request, rollout, seen
 

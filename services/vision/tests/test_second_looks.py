@@ -11,13 +11,14 @@ from structlog.testing import capture_logs
 
 from savo_contracts.scans import Arm, ScanCompleted, ServedBy
 from savo_detection.model import DetectedBox
+from savo_providers.errors import ProviderUnavailableError
+from savo_providers.prices import Price, Usage
 from savo_runtime.telemetry.metrics import SCAN_COST, SECOND_LOOK_ITEMS, SECOND_LOOKS
 from savo_vision.adapters.results import StoredResults
 from savo_vision.app import build_scan
-from savo_vision.costs import CostPolicy, Price, Usage
+from savo_vision.costs import CostPolicy
 from savo_vision.detection_threads import Detecting
 from savo_vision.detections import Answer
-from savo_vision.errors import ProviderUnavailableError
 from savo_vision.routing import RoutingPolicy
 from savo_vision.scan import Scan
 from savo_vision.settings import VisionSettings

@@ -13,22 +13,21 @@ from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed
 from savo_runtime.errors import DependencyDownError
 from savo_vision.scan import Scan
 from services.vision.tests.conftest import FakeEngine, World, model_ref, request, rollout
-from services.vision.tests.dialects import DIALECTS, Dialect, speak
+from services.vision.tests.dialects import DIALECTS, Dialect, speaking
 
 EXPIRED = "The photo waited too long for an answer. Please scan it again."
 
 
 @pytest.fixture(params=DIALECTS)
 async def dialect(request: pytest.FixtureRequest, wire: Wire) -> AsyncIterator[Dialect]:
-    spoken = speak(request.param, wire)
-    yield spoken
-    await spoken.provider.close()
+    async with speaking(request.param, wire) as dialect:
+        yield dialect
 
 
 def scanning_with(world: World, dialect: Dialect) -> Scan:
     """The whole service, asking a server of the provider's."""
-    budget = replace(world.scan.budget, provider=dialect.provider.served_by.value)
-    return replace(world.scan, provider=dialect.provider, budget=budget)
+    budget = replace(world.scan.budget, provider=dialect.provider.name)
+    return replace(world.scan, provider=dialect.vision, budget=budget)
 
 
 FAULTS: dict[str, tuple[Callable[[Dialect], Reply], FailureCode, str]] = {
@@ -83,13 +82,12 @@ OPENAI_WORDS = {"who": "OpenAI", "limit": "max output tokens", "refusal": "I can
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", DIALECTS)
 async def test_a_scan_that_the_provider_does_not_answer_ends_with_its_sentence(world: World, wire: Wire, name: str, fault: str) -> None:
-    dialect = speak(name, wire, seconds=0.4 if fault == "a hang" else 30.0)
     reply, code, sentence = FAULTS[fault]
-    wire.answer(reply(dialect))
-    failed = await scanning_with(world, dialect)(request())
+    async with speaking(name, wire, seconds=0.4 if fault == "a hang" else 30.0) as dialect:
+        wire.answer(reply(dialect))
+        failed = await scanning_with(world, dialect)(request())
     assert isinstance(failed, ScanFailed)
     assert (failed.code, failed.message) == (code, sentence.format(**(OPENAI_WORDS if dialect.is_openai else GOOGLE_WORDS)))
-    await dialect.provider.close()
 
 
 @pytest.mark.parametrize("retry_after", [{"retry_after": "40"}, {"retry_after": "Sun, 01 Jan 2090 00:00:00 GMT"}, {}])
@@ -98,7 +96,7 @@ async def test_a_provider_that_stays_busy_holds_the_scan_with_the_reason_until_i
     dialect.wire.answer(dialect.error(429, "quota exceeded", **retry_after))
     with pytest.raises(DependencyDownError) as down:
         await scan(request())
-    assert str(down.value) == f"{dialect.breaker.name} is down: {dialect.people_say} answered 429: quota exceeded"
+    assert str(down.value) == f"{dialect.provider.name} is down: {dialect.provider.title} answered 429: quota exceeded"
     world.clock.advance(121)
     failed = await scan(request())
     assert isinstance(failed, ScanFailed)
@@ -135,16 +133,15 @@ async def test_with_our_model_broken_and_the_provider_failing_the_scan_fails_wit
     dialect.wire.answer(dialect.error(500, "backend fell over"))
     failed = await scanning_with(world, dialect)(request())
     assert isinstance(failed, ScanFailed)
-    assert failed.message == f"No answer could be had: {dialect.people_say} answered 500: backend fell over. Please try again later."
+    assert failed.message == f"No answer could be had: {dialect.provider.title} answered 500: backend fell over. Please try again later."
 
 
 async def test_a_refusal_in_words_that_no_database_takes_is_published_all_the_same(world: World, wire: Wire) -> None:
-    dialect = speak("openai", wire)
-    body = dialect.refusal()
-    body["output"][0]["content"][0]["refusal"] = "No\0 \ud83d"
-    wire.answer(Reply(body))
-    failed = await scanning_with(world, dialect)(request())
+    async with speaking("openai", wire) as dialect:
+        body = dialect.refusal()
+        body["output"][0]["content"][0]["refusal"] = "No\0 \ud83d"
+        wire.answer(Reply(body))
+        failed = await scanning_with(world, dialect)(request())
     assert isinstance(failed, ScanFailed)
     assert failed.message == "The photo was not looked at: OpenAI declined the photo (No ?)."
     assert failed.model_dump_json()
-    await dialect.provider.close()

@@ -1,4 +1,4 @@
-"""A photo's way to a provider, the same for all of them: shrunk, metered, asked."""
+"""A photo's way to a provider, the same for all of them: downscaled, metered, sent."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from savo_detection.photos.downscaling import downscaled_jpeg
+from savo_providers.calls import Calls
+from savo_providers.errors import ProviderError
+from savo_providers.prices import Usage
 from savo_runtime.telemetry.metrics import PROVIDER_PHOTO_BYTES, PROVIDER_TOKENS
-from savo_vision.adapters.calling import Calls
 from savo_vision.adapters.prompt import MAX_SIDE
-from savo_vision.costs import Usage
 from savo_vision.detections import Answer
-from savo_vision.errors import ProviderError
 
 __all__ = ["ask_about"]
 
@@ -19,17 +19,18 @@ __all__ = ["ask_about"]
 async def ask_about(photo: bytes, calls: Calls, ask: Callable[[bytes, float], Awaitable[Answer]]) -> Answer:
     """`ask` is given a small upright JPEG and the seconds it may take. Raises what `Calls.run` raises, and `PhotoError`s."""
     jpeg = await asyncio.to_thread(downscaled_jpeg, photo, MAX_SIDE)
+    provider = calls.provider.name
 
     async def attempt(seconds: float) -> Answer:
-        PROVIDER_PHOTO_BYTES.labels(calls.provider).inc(len(jpeg))
+        PROVIDER_PHOTO_BYTES.labels(provider).inc(len(jpeg))
         return await ask(jpeg, seconds)
 
     try:
         answer = await calls.run(attempt)
-    except ProviderError as fault:
-        _count(calls.provider, fault.usage)
+    except ProviderError as error:
+        _count(provider, error.usage)
         raise
-    _count(calls.provider, answer.usage)
+    _count(provider, answer.usage)
     return answer
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from savo_contracts.scans import ServedBy
+from savo_providers.errors import ProviderError
 from savo_vision.detections import Answer
-from savo_vision.errors import ProviderError
 
 __all__ = ["Unasked"]
 

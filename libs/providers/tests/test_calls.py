@@ -1,0 +1,198 @@
+"""The rules of a call, in virtual time: how long it waits, when it gives up, what the breaker hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from libs.providers.tests.virtual_time import in_virtual_time
+from savo_providers.breaker import Breaker
+from savo_providers.calls import Calls
+from savo_providers.catalogue import GOOGLE
+from savo_providers.errors import (
+    ProviderBusyError,
+    ProviderError,
+    ProviderKeyError,
+    ProviderQuotaError,
+    ProviderRefusedError,
+    ProviderUnavailableError,
+)
+from savo_runtime.errors import DependencyDownError
+
+
+@dataclass
+class Attempts:
+    """Takes `seconds` for each attempt, and raises `faults` in turn, the last one again and again; None is an answer."""
+
+    faults: list[Exception | None]
+    seconds: float = 0.0
+    began: list[float] = field(default_factory=list)
+    """When, on the loop's clock."""
+    given: list[float] = field(default_factory=list)
+    """Seconds that each might have taken."""
+
+    async def __call__(self, seconds: float) -> str:
+        self.began.append(asyncio.get_running_loop().time())
+        self.given.append(seconds)
+        fault = self.faults.pop(0) if len(self.faults) > 1 else self.faults[0]
+        await asyncio.sleep(self.seconds)
+        if fault:
+            raise fault
+        return "an answer"
+
+    @property
+    def waits(self) -> list[float]:
+        """Between the end of an attempt and the next one."""
+        return [later - earlier - self.seconds for earlier, later in zip(self.began, self.began[1:], strict=False)]
+
+
+def unavailable(retry_after: float | None = None) -> ProviderUnavailableError:
+    return ProviderUnavailableError("google", "answered 503", retry_after=retry_after)
+
+
+def busy(retry_after: float | None = None) -> ProviderBusyError:
+    return ProviderBusyError("google", "answered 429", retry_after=retry_after)
+
+
+def calls(breaker: Breaker | None = None, **rules: Any) -> Calls:
+    return Calls(GOOGLE, breaker or Breaker("google"), **({"seconds": 10.0} | rules))
+
+
+def outcome_of(call: Callable[[], Awaitable[Any]]) -> Any:
+    """What the call gives or raises."""
+
+    async def run() -> Any:
+        try:
+            return await call()
+        except (ProviderError, DependencyDownError) as error:
+            return error
+
+    return in_virtual_time(run())
+
+
+@pytest.mark.parametrize("asked", [0.0, 1.0, 9.5])
+def test_a_retry_waits_as_long_as_the_provider_asks(asked: float) -> None:
+    attempts = Attempts([busy(asked), None])
+    assert outcome_of(lambda: calls().run(attempts)) == "an answer"
+    assert attempts.waits == [asked]
+
+
+def test_a_retry_without_a_named_time_waits_longer_each_time_with_jitter() -> None:
+    waits = []
+    for _ in range(20):
+        attempts = Attempts([unavailable()])
+        assert isinstance(outcome_of(lambda attempts=attempts: calls().run(attempts)), ProviderUnavailableError)  # type: ignore[misc]
+        waits.append(attempts.waits)
+    assert all(0.25 <= first <= 0.75 and 0.5 <= second <= 1.0 for first, second in waits)
+    assert len({first for first, _ in waits}) > 1
+
+
+def test_no_call_is_tried_more_than_three_times() -> None:
+    attempts = Attempts([unavailable(0.0)])
+    assert isinstance(outcome_of(lambda: calls().run(attempts)), ProviderUnavailableError)
+    assert len(attempts.began) == 3
+
+
+@pytest.mark.parametrize("asked", [100.0, 9.9999])
+def test_no_wait_goes_past_the_deadline(asked: float) -> None:
+    attempts = Attempts([unavailable(asked)], seconds=0.01)
+    assert isinstance(outcome_of(lambda: calls().run(attempts)), ProviderUnavailableError)
+    assert len(attempts.began) == 1
+
+
+def test_no_wait_is_longer_than_a_call_bears() -> None:
+    attempts = Attempts([busy(5.0), busy(20.0)])
+    error = outcome_of(lambda: calls(seconds=120.0, longest_wait=10.0, holds_work=False).run(attempts))
+    assert isinstance(error, ProviderBusyError)
+    assert attempts.waits == [5.0]
+
+
+def test_all_attempts_share_one_deadline() -> None:
+    attempts = Attempts([unavailable(0.0)], seconds=4.0)
+    error = outcome_of(lambda: calls().run(attempts))
+    assert str(error) == "Google gave no answer in 10 seconds"
+    assert attempts.given == [10.0, 6.0, 2.0]
+
+
+def test_a_call_may_have_a_deadline_of_its_own_and_each_attempt_another() -> None:
+    attempts = Attempts([None], seconds=40.0)
+    error = outcome_of(lambda: calls(seconds=30.0, attempt_seconds=30.0).run(attempts, seconds=100.0))
+    assert str(error) == "Google gave no answer in 30 seconds"
+    assert [len(attempts.began), attempts.given[:2]] == [3, [30.0, 30.0]]
+    assert attempts.given[2] < 40.0
+
+
+def test_an_sdk_s_own_timeout_is_an_answer_that_did_not_come() -> None:
+    error = outcome_of(lambda: calls().run(Attempts([TimeoutError()])))
+    assert isinstance(error, ProviderUnavailableError)
+    assert str(error) == "Google gave no answer in 10 seconds"
+
+
+# what the breaker hears -----------------------------------------------------------------------------------------------
+
+
+def test_a_busy_provider_holds_all_calls_for_the_time_it_names_and_a_minute_at_most() -> None:
+    for asked, rest in ((40.0, 40.0), (39_600.0, 60.0), (None, 4.0)):
+        breaker = Breaker("google", now=lambda: 0.0)
+        down = outcome_of(lambda breaker=breaker, asked=asked: calls(breaker).run(Attempts([busy(asked)])))  # type: ignore[misc]
+        assert isinstance(down, DependencyDownError)
+        assert (str(down), down.retry_after) == ("google is down: Google answered 429", rest)
+        with pytest.raises(DependencyDownError):
+            breaker.enter()
+
+
+def test_an_unknown_key_holds_all_calls_and_is_not_tried_again() -> None:
+    breaker, attempts = Breaker("google", now=lambda: 0.0), Attempts([ProviderKeyError("google", "GOOGLE_API_KEY", "answered 401")])
+    down = outcome_of(lambda: calls(breaker).run(attempts))
+    assert str(down) == "google is down: Google does not accept the key in GOOGLE_API_KEY (answered 401)"
+    assert len(attempts.began) == 1
+    with pytest.raises(DependencyDownError):
+        breaker.enter()
+
+
+@pytest.mark.parametrize("error", [ProviderKeyError("google", "GOOGLE_API_KEY"), ProviderQuotaError("google", "answered 429")])
+def test_what_only_the_operator_can_mend_is_not_tried_again_and_opens_no_breaker(error: Exception) -> None:
+    breaker, attempts = Breaker("google", failures=1), Attempts([error])
+    assert outcome_of(lambda: calls(breaker, holds_work=False).run(attempts)) is error
+    assert len(attempts.began) == 1
+    breaker.enter()
+
+
+def test_a_refusal_is_a_sign_of_life() -> None:
+    breaker = Breaker("google", failures=2)
+    for fault in (unavailable(), ProviderRefusedError("google", "declined the photo"), unavailable()):
+        assert outcome_of(lambda fault=fault: calls(breaker, attempts=1).run(Attempts([fault]))) is fault  # type: ignore[misc]
+    breaker.enter()
+
+
+def test_a_cancelled_call_says_nothing_of_the_provider() -> None:
+    breaker = Breaker("google", failures=1)
+
+    async def cancel() -> None:
+        running = asyncio.create_task(calls(breaker).run(Attempts([None], seconds=5.0)))
+        await asyncio.sleep(1.0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    in_virtual_time(cancel())
+    breaker.enter()
+
+
+def test_while_one_call_tries_the_others_are_held() -> None:
+    now = [0.0]
+    breaker = Breaker("google", failures=1, now=lambda: now[0])
+
+    async def two_at_once() -> list[Any]:
+        return await asyncio.gather(*(calls(breaker).run(Attempts([None], seconds=1.0)) for _ in range(2)), return_exceptions=True)
+
+    assert isinstance(outcome_of(lambda: calls(breaker, attempts=1).run(Attempts([unavailable()]))), ProviderUnavailableError)
+    now[0] = 31.0
+    first, second = in_virtual_time(two_at_once())
+    assert first == "an answer"
+    assert isinstance(second, DependencyDownError)
+    assert in_virtual_time(two_at_once()) == ["an answer", "an answer"]
