@@ -49,9 +49,11 @@ class RecipeWriter(Protocol):
     @property
     def model(self) -> str: ...
 
-    async def write(self, prompt: Prompt) -> Answer:
-        """One request. Raises `NoRecipesError`, `ProviderBusyError`, `ProviderRefusedError`."""
+    async def write(self, prompt: Prompt, seconds: float) -> Answer:
+        """Within `seconds`, retries included. Raises `NoRecipesError`, `ProviderError`s, and `DependencyDownError` while the provider is away."""
         ...
+
+    async def close(self) -> None: ...
 
 
 class Shelf(Protocol):

@@ -1,38 +1,53 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from random import Random
 from typing import Any
 
 import pytest
 
+from libs.providers.tests.dialects import Moment, without_waits
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.scans import ScanErased
 from savo_contracts.users import SubjectErased
+from savo_providers.breaker import Breaker
+from savo_providers.errors import ProviderAnswerError, ProviderBusyError, ProviderKeyError, ProviderQuotaError, ProviderUnavailableError
 from savo_reasoning.adapters.suggestion_store import DatabaseShelf
-from savo_reasoning.errors import ProviderBusyError, ProviderRefusedError
-from savo_reasoning.patience import Breaker, Patience
+from savo_reasoning.app import calls
 from savo_reasoning.ports import Answer, AnsweredRecipe, Cookbook, Prompt
 from savo_reasoning.recipes import BUSY, EXPIRED, UNAVAILABLE, UNUSABLE, Suggest, prompt_for
+from savo_reasoning.settings import ReasoningSettings
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.service import Runtime
 from savo_runtime.testing import memory_runtime
+
+UNAVAILABLE_NOW = ProviderUnavailableError("openai", "answered 503")
 
 OMELETTE = AnsweredRecipe(title="Omelette", ingredients=["4 eggs"], uses=["Egg", "unicorn"], steps=["Beat.", "Fry."], minutes=15)
 
 
 @dataclass
 class ScriptedWriter:
-    """Gives what it is told to, the last for ever."""
+    """Gives what it is told to, the last for ever, by the rules of reasoning's calls."""
 
     outcomes: list[Any] = field(default_factory=lambda: [Answer(Cookbook(recipes=[OMELETTE]), 0.004)])
     prompts: list[Prompt] = field(default_factory=list)
+    moment: Moment = field(default_factory=Moment)
     provider: str = "openai"
     model: str = "a-model"
 
-    async def write(self, prompt: Prompt) -> Answer:
+    def __post_init__(self) -> None:
+        self.calls = replace(calls(ReasoningSettings()), breaker=Breaker("openai", failures=3, now=self.moment))
+
+    async def write(self, prompt: Prompt, seconds: float) -> Answer:
+        return await self.calls.run(lambda _: self._attempt(prompt), seconds=seconds)
+
+    async def close(self) -> None:
+        return None
+
+    async def _attempt(self, prompt: Prompt) -> Answer:
         self.prompts.append(prompt)
         outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
         if isinstance(outcome, Exception):
@@ -42,8 +57,10 @@ class ScriptedWriter:
 
 
 @pytest.fixture
-def slept() -> list[float]:
-    return []
+def waits() -> Iterator[list[float | None]]:
+    """Of each retry: the seconds that the provider asked for."""
+    with without_waits() as asked:
+        yield asked
 
 
 @pytest.fixture
@@ -52,12 +69,8 @@ def writer() -> ScriptedWriter:
 
 
 @pytest.fixture
-def suggest(writer: ScriptedWriter, runtime: Runtime, slept: list[float]) -> Suggest:
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-
-    patience = Patience(sleep=sleep, rng=Random(1))
-    return Suggest(writer, DatabaseShelf(runtime.database), patience, Breaker("openai", runtime.clock, after=3), runtime.clock)
+def suggest(writer: ScriptedWriter, runtime: Runtime, waits: list[float | None]) -> Suggest:
+    return Suggest(writer, DatabaseShelf(runtime.database), runtime.clock)
 
 
 async def test_recipes_come_with_what_they_use_of_the_users_own_and_what_they_cost(suggest: Suggest, requested: RecipesRequested) -> None:
@@ -97,30 +110,29 @@ async def test_an_expired_request_is_answered_unpaid(suggest: Suggest, writer: S
 
 
 async def test_a_busy_provider_is_asked_again_after_the_time_it_names(
-    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested, slept: list[float]
+    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested, waits: list[float | None]
 ) -> None:
-    writer.outcomes = [ProviderBusyError("429", 3.0), ProviderBusyError("503"), *writer.outcomes]
+    writer.outcomes = [ProviderBusyError("openai", "answered 429", retry_after=3.0), UNAVAILABLE_NOW, *writer.outcomes]
     event = await suggest(requested)
     assert event is not None
     assert event.recipes
-    assert slept[0] == 3.0
-    assert 0 <= slept[1] <= 1.0
+    assert waits == [3.0, None]
 
 
 @pytest.mark.parametrize(("retry_after", "seconds_left", "calls"), [(None, 120, 3), (60.0, 120, 1), (8.0, 5, 1)], ids=["tries", "asks too much", "past expiry"])
 async def test_a_provider_that_stays_busy_is_told_to_the_user_after_bounded_tries(
     retry_after: float | None, seconds_left: int, calls: int, suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
 ) -> None:
-    writer.outcomes = [ProviderBusyError("503", retry_after)]
+    writer.outcomes = [ProviderBusyError("openai", "answered 503", retry_after=retry_after)]
     event = await suggest(requested.model_copy(update={"expires_at": requested.requested_at + timedelta(seconds=seconds_left)}))
     assert event is not None
     assert (event.error, len(writer.prompts)) == (BUSY, calls)
 
 
 async def test_after_failures_in_a_row_the_partitions_pause_instead_of_asking_and_go_on_after_the_rest(
-    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested, runtime: Runtime
+    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
 ) -> None:
-    good, writer.outcomes = writer.outcomes, [ProviderBusyError("503")]
+    good, writer.outcomes = writer.outcomes, [UNAVAILABLE_NOW]
     for number in range(3):
         assert await suggest(requested.model_copy(update={"recipe_id": f"r-{number}"}))
     asked = len(writer.prompts)
@@ -128,18 +140,54 @@ async def test_after_failures_in_a_row_the_partitions_pause_instead_of_asking_an
         await suggest(requested)
     assert down.value.retry_after == pytest.approx(30)
     assert len(writer.prompts) == asked
-    runtime.clock.advance(31)  # type: ignore[attr-defined]
+    writer.moment.now += 31
     writer.outcomes = good
     event = await suggest(requested)
     assert event is not None
     assert event.recipes
 
 
-async def test_what_only_the_operator_can_mend_is_not_told_to_the_user(suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested) -> None:
-    writer.outcomes = [ProviderRefusedError("401: wrong key sk-123")]
+@pytest.mark.parametrize(
+    "error", [ProviderKeyError("openai", "OPENAI_API_KEY", "answered 401: wrong key sk-123"), ProviderQuotaError("openai", "answered 429")]
+)
+async def test_what_only_the_operator_can_mend_is_not_told_to_the_user(
+    error: Exception, suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
+) -> None:
+    writer.outcomes = [error]
     event = await suggest(requested)
     assert event is not None
     assert event.error == UNAVAILABLE
+
+
+async def test_an_answer_that_is_too_large_is_no_usable_one(suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested) -> None:
+    writer.outcomes = [ProviderAnswerError("openai", "gave an answer that is too large to be one")]
+    event = await suggest(requested)
+    assert event is not None
+    assert event.error == UNUSABLE
+
+
+async def test_after_the_rest_one_request_tries_and_the_others_wait_for_it(suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested) -> None:
+    good, writer.outcomes = writer.outcomes, [UNAVAILABLE_NOW]
+    for number in range(3):
+        await suggest(requested.model_copy(update={"recipe_id": f"r-{number}"}))
+    writer.moment.now += 31
+    writer.outcomes = good
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def trial(prompt: Prompt) -> Answer:
+        asked.set()
+        await may_answer.wait()
+        return await ScriptedWriter._attempt(writer, prompt)
+
+    writer._attempt = trial  # type: ignore[method-assign]
+    trying = asyncio.create_task(suggest(requested))
+    await asked.wait()
+    with pytest.raises(DependencyDownError):
+        await suggest(requested.model_copy(update={"recipe_id": "r-other"}))
+    may_answer.set()
+    event = await trying
+    assert event is not None
+    assert event.recipes
 
 
 async def test_recipes_outside_the_limits_are_dropped_and_none_left_is_said(suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested) -> None:
@@ -166,9 +214,9 @@ async def test_erased_scans_and_people_get_no_recipes_and_lose_those_they_had(su
 async def test_an_erasure_during_the_writing_wins(suggest: Suggest, requested: RecipesRequested, runtime: Runtime) -> None:
     @dataclass
     class ErasedMeanwhile(ScriptedWriter):
-        async def write(self, prompt: Prompt) -> Answer:
+        async def write(self, prompt: Prompt, seconds: float) -> Answer:
             await suggest.shelf.erase_scan(ScanErased(scan_id="scan-1", subject="subject-1", erased_at=runtime.clock()))
-            return await super().write(prompt)
+            return await super().write(prompt, seconds)
 
     assert await replace(suggest, writer=ErasedMeanwhile())(requested) is None
 

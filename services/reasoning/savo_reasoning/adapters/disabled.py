@@ -18,5 +18,8 @@ class SwitchedOff:
     provider: str = "none"
     model: str = "none"
 
-    async def write(self, prompt: Prompt) -> Answer:
+    async def write(self, prompt: Prompt, seconds: float) -> Answer:
         raise NoRecipesError(f"Recipes are switched off: {self.why}.")
+
+    async def close(self) -> None:
+        return None

@@ -4,42 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import httpx2
-from google import genai
-from google.genai import errors, types
+from google.genai import types
 from pydantic import ValidationError
 
-from savo_contracts.figures import token_cost_usd
-from savo_reasoning.adapters.words import FILTERED, MAX_OUTPUT_TOKENS, TOO_LONG, UNREADABLE, seconds_of
-from savo_reasoning.errors import NoRecipesError, ProviderBusyError, ProviderRefusedError
+from savo_providers import google_sdk
+from savo_providers.calls import Calls
+from savo_providers.catalogue import GOOGLE
+from savo_providers.google_sdk import GoogleClient, request_options, sdk_errors, usage_of
+from savo_providers.prices import Price
+from savo_providers.settings import Connection
+from savo_reasoning.adapters.messages import FILTERED, MAX_OUTPUT_TOKENS, TOO_LONG, UNREADABLE
+from savo_reasoning.errors import NoRecipesError
 from savo_reasoning.ports import Answer, Cookbook, Prompt
-from savo_reasoning.prices import Prices
 
-__all__ = ["GoogleWriter"]
-
-_BUSY = frozenset({408, 429, 500, 502, 503, 504})
+__all__ = ["GoogleWriter", "connect"]
 
 
 @dataclass(frozen=True)
 class GoogleWriter:
-    """Implements `RecipeWriter`. The SDK makes no retries of its own unless asked, and it is not asked."""
+    """Implements `RecipeWriter`."""
 
-    client: genai.Client
-    http: httpx2.AsyncClient
+    client: GoogleClient
+    calls: Calls
     model: str
-    prices: Prices
-    provider: str = "google"
+    price: Price
+    provider: str = GOOGLE.name
 
-    @classmethod
-    def connect(cls, key: str, base_url: str | None, model: str, prices: Prices, timeout: float) -> GoogleWriter:
-        # A client of our own: with aiohttp installed the SDK would use that, and tell time-outs differently.
-        http = httpx2.AsyncClient(timeout=timeout)
-        options = types.HttpOptions(base_url=base_url, timeout=int(timeout * 1000), httpx_async_client=http)
-        return cls(genai.Client(api_key=key, http_options=options), http, model, prices)
-
-    async def write(self, prompt: Prompt) -> Answer:
-        response = await self._request(prompt)
-        cost = self._cost(response)
+    async def write(self, prompt: Prompt, seconds: float) -> Answer:
+        response = await self.calls.run(lambda attempt_seconds: self._request(prompt, attempt_seconds), seconds=seconds)
+        cost = self.price.of(usage_of(response))
         reason = _finish_reason(response)
         if reason == types.FinishReason.MAX_TOKENS:
             raise NoRecipesError(TOO_LONG, cost)
@@ -47,38 +40,27 @@ class GoogleWriter:
             raise NoRecipesError(FILTERED, cost)
         try:
             return Answer(Cookbook.model_validate_json(response.text or ""), cost)
-        except ValidationError as flaw:
-            raise NoRecipesError(UNREADABLE, cost) from flaw
+        except ValidationError as error:
+            raise NoRecipesError(UNREADABLE, cost) from error
 
     async def close(self) -> None:
-        await self.http.aclose()
+        await self.client.close()
 
-    async def _request(self, prompt: Prompt) -> types.GenerateContentResponse:
+    async def _request(self, prompt: Prompt, seconds: float) -> types.GenerateContentResponse:
         config = types.GenerateContentConfig(
             system_instruction=prompt.instructions,
             response_mime_type="application/json",
             response_schema=Cookbook,
             max_output_tokens=MAX_OUTPUT_TOKENS,
+            http_options=request_options(seconds),
         )
-        try:
-            return await self.client.aio.models.generate_content(model=self.model, contents=prompt.question, config=config)
-        except errors.APIError as answer:
-            raise _meaning(answer) from answer
-        except (httpx2.TransportError, TimeoutError) as away:
-            raise ProviderBusyError(str(away) or type(away).__name__) from away
-
-    def _cost(self, response: types.GenerateContentResponse) -> float:
-        usage = response.usage_metadata
-        tokens_in = (usage and usage.prompt_token_count) or 0
-        tokens_out = ((usage and usage.candidates_token_count) or 0) + ((usage and usage.thoughts_token_count) or 0)
-        return token_cost_usd(tokens_in, tokens_out, self.prices.usd_per_million_in, self.prices.usd_per_million_out)
+        with sdk_errors():
+            return await self.client.sdk.aio.models.generate_content(model=self.model, contents=prompt.question, config=config)
 
 
-def _meaning(answer: errors.APIError) -> ProviderBusyError | ProviderRefusedError:
-    words = f"{answer.code}: {(answer.message or '')[:300]}"
-    if answer.code not in _BUSY:
-        return ProviderRefusedError(words)
-    return ProviderBusyError(words, seconds_of(getattr(answer.response, "headers", {}).get("retry-after")))
+def connect(connection: Connection, calls: Calls) -> GoogleWriter:
+    client = google_sdk.connect(connection, calls.attempt_seconds or calls.seconds)
+    return GoogleWriter(client, calls, connection.model, connection.price)
 
 
 def _finish_reason(response: types.GenerateContentResponse) -> types.FinishReason | None:
