@@ -27,7 +27,7 @@ from savo_cli.diagnose.service_addresses import Running, find_running
 from savo_cli.diagnose.service_figures import look
 from savo_cli.options import AsJson, Key, Url
 from savo_cli.start.preflight import MODEL_PATH, wrong_model_path
-from savo_cli.weekly.post import MailServer
+from savo_cli.weekly.mail import MailServer
 from savo_cli.weekly.settings import DigestSettings
 from savo_runtime.addresses import SERVICES_VARIABLE, WrongServicesError
 from savo_runtime.command_line.output import CommandError, print_json, table_console
