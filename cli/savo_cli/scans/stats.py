@@ -10,6 +10,7 @@ from rich.table import Table
 
 from savo_cli.gateway import Gateway
 from savo_cli.options import AsJson, Key, Url
+from savo_contracts.measures import Unit
 from savo_runtime.command_line.output import print_json, reported_errors, table_console
 
 __all__ = ["stats"]
@@ -38,7 +39,8 @@ def _print(figures: dict[str, Any], *, clear: bool) -> None:
     table.add_column()
     table.add_column(justify="right")
     for name, value in figures.items():
-        table.add_row(name.replace("_", " "), "–" if value is None else f"{value:.1%}" if name == "correction_rate" else str(value))
+        text = Unit.SHARE.text(value) if name == "correction_rate" and value is not None else value
+        table.add_row(name.replace("_", " "), "–" if text is None else str(text))
     console = table_console()
     if clear and console.is_terminal:
         console.clear()
