@@ -1,4 +1,4 @@
-"""`savo digest`: the week in a letter, here or by mail."""
+"""`savo digest`: the week in a letter, printed, written to a file or sent by mail."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from savo_cli.gateway import Gateway, RefusedError
 from savo_cli.options import AsJson, Key, Url
 from savo_cli.weekly.letter import Letter, as_html, as_text, write_letter
-from savo_cli.weekly.mail import MailServer, compose, post
+from savo_cli.weekly.mail import MailServer, compose, send_mail
 from savo_cli.weekly.settings import DigestSettings
 from savo_runtime.command_line.output import CommandError, print_json, reported_errors, table_console
 from savo_runtime.settings import load_settings
@@ -34,20 +34,21 @@ def digest(
 ) -> None:
     """Progress against the goals, arms, costs and models of the last seven days."""
     with Gateway(url, key) as gateway:
-        letter = _written(gateway)
-        told: dict[str, Any] = {"week": letter.week, "subject": letter.subject, "headline": letter.headline}
+        letter = _letter(gateway)
+        outcome: dict[str, Any] = {"week": letter.week, "subject": letter.subject, "headline": letter.headline}
         if html:
             _write(html, as_html(letter))
-            told["html"] = str(html)
+            outcome["html"] = str(html)
         if send:
-            told |= _send(gateway, letter, again=again)
+            outcome |= _send(gateway, letter, again=again)
         if as_json:
-            print_json(told if send else told | {"letter": _plain(letter)})
+            print_json(outcome if send else outcome | {"letter": _as_json(letter)})
         else:
-            table_console().print(_said(told) if send or html else as_text(letter), markup=False)
+            table_console().print(_summary(outcome) if send or html else as_text(letter), markup=False)
 
 
-def _written(gateway: Gateway) -> Letter:
+def _letter(gateway: Gateway) -> Letter:
+    """From the gateway's figures; without the arms where the rollout service does not answer."""
     address = load_settings(DigestSettings).public_url or gateway.url
     stats, progress = gateway.get("/training/stats"), gateway.get("/training/progress")
     try:
@@ -60,13 +61,26 @@ def _written(gateway: Gateway) -> Letter:
 
 
 def _send(gateway: Gateway, letter: Letter, *, again: bool) -> dict[str, Any]:
-    """The week is claimed before the mail goes: two that send at once are one mail. A mail that nobody took gives the claim back."""
+    """Send the letter once a week.
+
+    The week is claimed before the mail is sent, so that two commands at once send one mail. The claim is given back
+    when the mail server accepts no recipient.
+    """
     settings = load_settings(DigestSettings)
     if settings.smtp_url is None or not settings.recipients:
-        raise CommandError("there is nowhere to send it: set SMTP_URL (smtps://USER:PASSWORD@HOST) and SAVO_DIGEST_TO (ADDRESS,ADDRESS)")
+        missing = "set SMTP_URL (smtps://USER:PASSWORD@HOST) and SAVO_DIGEST_TO (ADDRESS,ADDRESS)"
+        raise CommandError(f"there is nowhere to send it: {missing}")
     server = MailServer.of(settings.smtp_url.get_secret_value())
     sender = settings.digest_from or f"Savo <savo@{server.host}>"
-    message = compose(letter.subject, as_text(letter), as_html(letter), sender=sender, recipients=settings.recipients, week=letter.week, now=utc_now())
+    message = compose(
+        letter.subject,
+        as_text(letter),
+        as_html(letter),
+        sender=sender,
+        recipients=settings.recipients,
+        week=letter.week,
+        now=utc_now(),
+    )
     try:
         if not again:
             gateway.post(f"/admin/digests/{letter.week}", {})
@@ -75,7 +89,7 @@ def _send(gateway: Gateway, letter: Letter, *, again: bool) -> dict[str, Any]:
             raise
         return {"sent": False, "why": f"{refusal.detail}; --again sends it once more"}
     try:
-        refused = post(message, server)
+        refused = send_mail(message, server)
     except BaseException:
         if not again:
             gateway.delete(f"/admin/digests/{letter.week}")
@@ -83,19 +97,19 @@ def _send(gateway: Gateway, letter: Letter, *, again: bool) -> dict[str, Any]:
     return {"sent": True, "to": len(settings.recipients) - len(refused), "refused": refused}
 
 
-def _said(told: dict[str, Any]) -> str:
-    lines = [f"written to {told['html']}"] if "html" in told else []
-    if told.get("sent"):
-        lines.append(f"{told['week']}: sent to {told['to']} {'address' if told['to'] == 1 else 'addresses'}")
-        lines += [f"refused by the mail server: {address}" for address in told["refused"]]
-    elif "sent" in told:
-        lines.append(f"not sent: {told['why']}")
+def _summary(outcome: dict[str, Any]) -> str:
+    lines = [f"written to {outcome['html']}"] if "html" in outcome else []
+    if outcome.get("sent"):
+        lines.append(f"{outcome['week']}: sent to {outcome['to']} {'address' if outcome['to'] == 1 else 'addresses'}")
+        lines += [f"refused by the mail server: {address}" for address in outcome["refused"]]
+    elif "sent" in outcome:
+        lines.append(f"not sent: {outcome['why']}")
     return "\n".join(lines)
 
 
-def _plain(letter: Letter) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(letter), default=str))
-    return plain
+def _as_json(letter: Letter) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(json.dumps(asdict(letter), default=str))
+    return document
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The weekly letter onto its way: SMTP with TLS, and a line with the next step for each way to fail."""
+"""Sends the weekly letter by SMTP with TLS; each way to fail is one line with the next step."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from urllib.parse import unquote, urlsplit
 
 from savo_runtime.command_line.output import CommandError
 
-__all__ = ["MailServer", "compose", "post"]
+__all__ = ["MailServer", "compose", "send_mail"]
 
-SECONDS = 30.0
-FORM = "smtp://[USER:PASSWORD@]HOST[:PORT] or smtps://…"
+TIMEOUT_SECONDS = 30.0
+URL_FORM = "smtp://[USER:PASSWORD@]HOST[:PORT] or smtps://…"
 
 
 @dataclass(frozen=True)
 class MailServer:
+    """Where and as whom to log in."""
+
     host: str
     port: int
     tls_from_the_start: bool
@@ -30,27 +32,37 @@ class MailServer:
 
     @classmethod
     def of(cls, url: str) -> MailServer:
-        """Raises `CommandError`, without the URL in it: it may hold a password."""
+        """From SMTP_URL. Raises `CommandError`, whose message leaves out the URL because it may hold a password."""
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
-            raise CommandError(f"SMTP_URL makes no sense: allowed is {FORM}") from error
+            raise CommandError(f"SMTP_URL makes no sense: allowed is {URL_FORM}") from error
         if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-            raise CommandError(f"SMTP_URL makes no sense: allowed is {FORM}")
+            raise CommandError(f"SMTP_URL makes no sense: allowed is {URL_FORM}")
         is_tls = parts.scheme == "smtps"
         user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
         return cls(parts.hostname, port or (465 if is_tls else 587 if user else 25), is_tls, user, password)
 
 
-def compose(subject: str, text: str, html: str, *, sender: str, recipients: Sequence[str], week: str, now: datetime) -> EmailMessage:
-    """Raises `CommandError` for an address that is none."""
+def compose(
+    subject: str,
+    text: str,
+    html: str,
+    *,
+    sender: str,
+    recipients: Sequence[str],
+    week: str,
+    now: datetime,
+) -> EmailMessage:
+    """The letter as a message with a text and an HTML part. Raises `CommandError` for an invalid address."""
     for address in (sender, *recipients):
         if "@" not in parseaddr(address)[1]:
             raise CommandError(f"{address!r} is no mail address: look at SAVO_DIGEST_TO and SAVO_DIGEST_FROM")
     message = EmailMessage()
-    message["Subject"], message["From"], message["To"], message["Date"] = subject, sender, ", ".join(recipients), format_datetime(now)
-    # The same for each try of a week: mail servers know a repeat by it.
+    message["Subject"], message["From"], message["To"] = subject, sender, ", ".join(recipients)
+    message["Date"] = format_datetime(now)
+    # The same for each attempt of a week, so that mail servers recognise a repeat.
     message["Message-ID"] = f"<savo-digest-{week}@{parseaddr(sender)[1].rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(text)
@@ -58,14 +70,18 @@ def compose(subject: str, text: str, html: str, *, sender: str, recipients: Sequ
     return message
 
 
-def post(message: EmailMessage, server: MailServer) -> list[str]:
-    """The addresses that the server refused while it took others. Raises `CommandError` when nobody gets it."""
-    with _explained(server), _connected(server) as connection:
+def send_mail(message: EmailMessage, server: MailServer) -> list[str]:
+    """Returns the addresses that the server refused while it accepted others.
+
+    Raises `CommandError` when the server accepts none.
+    """
+    with _errors_explained(server), _connected(server) as connection:
         if not server.tls_from_the_start and connection.has_extn("starttls"):
             connection.starttls(context=ssl.create_default_context())
             connection.ehlo()
         elif server.user and not server.tls_from_the_start:
-            raise CommandError(f"{server.host} offers no TLS, and a password is not sent in the clear: use smtps://, or another port")
+            refusal = f"{server.host} offers no TLS, and a password is not sent in the clear"
+            raise CommandError(f"{refusal}: use smtps://, or another port")
         if server.user:
             connection.login(server.user, server.password or "")
         return sorted(connection.send_message(message))
@@ -74,30 +90,49 @@ def post(message: EmailMessage, server: MailServer) -> list[str]:
 @contextmanager
 def _connected(server: MailServer) -> Iterator[smtplib.SMTP]:
     if server.tls_from_the_start:
-        connection: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, timeout=SECONDS, context=ssl.create_default_context())
+        context = ssl.create_default_context()
+        connection: smtplib.SMTP = smtplib.SMTP_SSL(server.host, server.port, timeout=TIMEOUT_SECONDS, context=context)
     else:
-        connection = smtplib.SMTP(server.host, server.port, timeout=SECONDS)
+        connection = smtplib.SMTP(server.host, server.port, timeout=TIMEOUT_SECONDS)
     with connection:
         connection.ehlo()
         yield connection
 
 
 @contextmanager
-def _explained(server: MailServer) -> Iterator[None]:
-    place = f"{server.host}:{server.port}"
+def _errors_explained(server: MailServer) -> Iterator[None]:
     try:
         yield
-    except smtplib.SMTPAuthenticationError as error:
-        raise CommandError(f"the mail server {place} refused the login of {server.user!r} ({error.smtp_code}): check user and password in SMTP_URL") from error
-    except smtplib.SMTPRecipientsRefused as error:
-        said = "; ".join(f"{address}: {code} {words.decode(errors='replace')}" for address, (code, words) in error.recipients.items())
-        raise CommandError(f"the mail server {place} takes no mail for {said}: check SAVO_DIGEST_TO") from error
-    except smtplib.SMTPSenderRefused as error:
-        raise CommandError(f"the mail server {place} takes no mail from {error.sender}: set SAVO_DIGEST_FROM to an address that it knows") from error
+    except smtplib.SMTPException as error:
+        raise CommandError(_smtp_problem(error, server)) from error
     except ssl.SSLCertVerificationError as error:
-        why = error.verify_message
-        raise CommandError(f"the certificate of {place} is not trusted ({why}): SSL_CERT_FILE names the file of an authority of your own") from error
-    except (OSError, smtplib.SMTPException) as error:
-        raise CommandError(
-            f"the mail server {place} does not take the mail ({str(error) or type(error).__name__}): check host, port and smtp/smtps in SMTP_URL"
-        ) from error
+        problem = f"the certificate of {_place(server)} is not trusted ({error.verify_message})"
+        raise CommandError(f"{problem}: SSL_CERT_FILE names the file of an authority of your own") from error
+    except OSError as error:
+        raise CommandError(_no_answer(error, server)) from error
+
+
+def _smtp_problem(error: smtplib.SMTPException, server: MailServer) -> str:
+    place = _place(server)
+    match error:
+        case smtplib.SMTPAuthenticationError():
+            problem = f"the mail server {place} refused the login of {server.user!r} ({error.smtp_code})"
+            return f"{problem}: check user and password in SMTP_URL"
+        case smtplib.SMTPRecipientsRefused():
+            refused = error.recipients.items()
+            answers = (f"{address}: {code} {text.decode(errors='replace')}" for address, (code, text) in refused)
+            return f"the mail server {place} takes no mail for {'; '.join(answers)}: check SAVO_DIGEST_TO"
+        case smtplib.SMTPSenderRefused():
+            problem = f"the mail server {place} takes no mail from {error.sender}"
+            return f"{problem}: set SAVO_DIGEST_FROM to an address that it knows"
+        case _:
+            return _no_answer(error, server)
+
+
+def _no_answer(error: Exception, server: MailServer) -> str:
+    problem = f"the mail server {_place(server)} does not take the mail ({str(error) or type(error).__name__})"
+    return f"{problem}: check host, port and smtp/smtps in SMTP_URL"
+
+
+def _place(server: MailServer) -> str:
+    return f"{server.host}:{server.port}"

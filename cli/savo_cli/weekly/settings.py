@@ -10,6 +10,8 @@ __all__ = ["DigestSettings"]
 
 
 class DigestSettings(RuntimeSettings):
+    """Mail server, addresses and link of the weekly digest."""
+
     smtp_url: SecretStr | None = Field(
         None,
         validation_alias="SMTP_URL",
@@ -41,4 +43,5 @@ class DigestSettings(RuntimeSettings):
 
     @property
     def recipients(self) -> list[str]:
+        """The addresses of SAVO_DIGEST_TO."""
         return [address.strip() for address in (self.digest_to or "").split(",") if address.strip()]
