@@ -20,7 +20,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-__all__ = ["NAMES_FILE", "RuntimeSettings", "installed_settings", "known_variables", "load_settings", "settings_table", "unknown_variables"]
+__all__ = [
+    "NAMES_FILE",
+    "RuntimeSettings",
+    "installed_settings",
+    "known_variables",
+    "load_settings",
+    "service_variables",
+    "settings_table",
+    "unknown_variables",
+]
 
 SERVICE_GROUP = "savo.services"
 
@@ -179,9 +188,14 @@ def known_variables(classes: Iterable[type[RuntimeSettings]], *, aliases: bool =
     return {name for cls in classes for _, info in _fields(cls) for name in _variables(info)[: None if aliases else 1]}
 
 
+def service_variables() -> frozenset[str]:
+    """The variables of every service, installed here or not."""
+    return frozenset(NAMES_FILE.read_text(encoding="utf-8").split())
+
+
 def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[str]:
     """A line for each SAVO_* variable that no service reads, with the nearest name that one reads."""
-    names = sorted({*known, *NAMES_FILE.read_text().split()})
+    names = sorted({*known, *service_variables()})
     lines = []
     for variable in sorted(name for name in environ if name.startswith("SAVO_") and name not in names):
         nearest = get_close_matches(variable, names, n=1, cutoff=0.6)

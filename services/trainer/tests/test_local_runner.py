@@ -7,9 +7,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import AliasChoices, SecretStr
 
+from savo_runtime.settings import RuntimeSettings, installed_settings
 from savo_trainer.adapters.local_runner import LocalRunner, environment
 from savo_trainer.adapters.processes import Mark, end_group, is_ours, read_mark, write_mark
 from savo_trainer.errors import RunImpossibleError, TrainingCrashedError
@@ -130,11 +133,22 @@ async def test_another_process_with_the_same_pid_is_left_alone(tmp_path: Path) -
 
 
 def test_the_program_gets_no_secret_and_no_network_to_install_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("R2_SECRET_ACCESS_KEY", "hush")
+    secrets = {variable for cls in installed_settings().values() for variable in secret_variables(cls)}
+    assert {"R2_SECRET_ACCESS_KEY", "GOOGLE_API_KEY", "SAVO_DATABASE_URL"} <= secrets
+    for variable in (*secrets, "R2_ACCESS_KEY_ID"):
+        monkeypatch.setenv(variable, "hush")
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
     given = environment(tmp_path)
-    assert "R2_SECRET_ACCESS_KEY" not in given
+    assert "hush" not in given.values()
+    assert given["HTTPS_PROXY"] == "http://proxy"
     assert (given["YOLO_AUTOINSTALL"], given["YOLO_OFFLINE"], given["ULTRALYTICS_SAFE_LOAD"]) == ("False", "True", "true")
     assert given["YOLO_CONFIG_DIR"].startswith(str(tmp_path))
+
+
+def secret_variables(cls: type[RuntimeSettings]) -> set[str]:
+    """The variables of a service's settings that are typed as secrets."""
+    aliases = [info.validation_alias for info in cls.model_fields.values() if SecretStr in (info.annotation, *get_args(info.annotation))]
+    return {str(name) for alias in aliases for name in (alias.choices if isinstance(alias, AliasChoices) else [alias])}
 
 
 async def gone(pid: int) -> bool:

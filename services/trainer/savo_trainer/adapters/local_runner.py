@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import structlog
 
+from savo_runtime.settings import service_variables
 from savo_trainer.adapters.processes import Mark, end_group, is_ours, read_mark, write_mark
 from savo_trainer.errors import RunImpossibleError, TrainingCrashedError
 from savo_trainer.ports import OnProgress
@@ -106,7 +107,10 @@ class LocalRunner:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Offline, nothing installed at run time, pickles by allow-list, settings and caches in the run's folder."""
+    """Offline, nothing installed at run time, pickles by allow-list, settings and caches in the run's folder.
+
+    No variable of our own services is passed on, so no secret either: the program's job file says all that it needs.
+    """
     ours = {
         "YOLO_AUTOINSTALL": "False",
         "YOLO_OFFLINE": "True",
@@ -118,11 +122,8 @@ def environment(folder: Path) -> dict[str, str]:
         "OMP_WAIT_POLICY": "PASSIVE",
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads())),
     }
-    return {name: value for name, value in os.environ.items() if name not in SECRETS} | ours
-
-
-SECRETS = frozenset({"GOOGLE_API_KEY", "OPENAI_API_KEY", "R2_ACCESS_KEY_ID", "R2_SECRET_ACCESS_KEY", "SAVO_DATABASE_URL", "SAVO_KAFKA_SASL_PASSWORD"})
-"""What the training program has no use for."""
+    withheld = service_variables()
+    return {name: value for name, value in os.environ.items() if name not in withheld} | ours
 
 
 def threads() -> int:
