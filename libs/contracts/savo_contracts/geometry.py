@@ -72,11 +72,14 @@ class BoundingBox(BaseModel):
         return self.x * photo_width, self.y * photo_height, self.right * photo_width, self.bottom * photo_height
 
     @classmethod
-    def from_yolo(cls, centre_form: Sequence[float]) -> Self:
-        """From a YOLO label's `x_centre, y_centre, width, height`, each 0…1."""
+    def from_yolo(cls, centre_form: Sequence[float]) -> Self | None:
+        """From a YOLO label's `x_centre, y_centre, width, height`, each 0…1.
+
+        Rounding may have put an edge outside the photo: it is cut. None when nothing is left inside.
+        """
         x_centre, y_centre, width, height = centre_form
-        left, top = x_centre - width / 2, y_centre - height / 2
-        return cls(x=0.0 if -ROUNDING <= left < 0 else left, y=0.0 if -ROUNDING <= top < 0 else top, width=width, height=height)
+        half_width, half_height = width / 2, height / 2
+        return cls.clipped(x_centre - half_width, y_centre - half_height, x_centre + half_width, y_centre + half_height)
 
     def to_yolo(self) -> tuple[float, float, float, float]:
         """`x_centre, y_centre, width, height`, each 0…1, as a YOLO label file holds them."""

@@ -52,10 +52,6 @@ class Ingredient:
         """What a person reads, in English."""
         return self.label.replace("_", " ")
 
-    def spellings(self) -> Iterator[str]:
-        """Every way to write it that leads to this label."""
-        yield from (self.name, self.plural, *self.synonyms, *self.names.values())
-
 
 @dataclass(frozen=True)
 class NormalisedName:

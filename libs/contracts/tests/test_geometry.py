@@ -31,7 +31,9 @@ def close(first: BoundingBox, second: BoundingBox, tolerance: float) -> bool:
 
 @given(boxes())
 def test_yolo_form_there_and_back(box: BoundingBox) -> None:
-    assert close(BoundingBox.from_yolo(box.to_yolo()), box, 1e-6)
+    again = BoundingBox.from_yolo(box.to_yolo())
+    assert again is not None
+    assert close(again, box, 1e-6)
 
 
 @given(boxes(), st.integers(1, 20_000), st.integers(1, 20_000))

@@ -43,8 +43,8 @@ def parse_labels(text: str) -> list[LabelLine]:
 
 def truth_boxes(text: str, names: Sequence[str]) -> list[TruthBox]:
     """Name and box of each line; what rounding put past the edge is cut, and a box without area is left out."""
-    found = ((names[label.class_id], _corners(*map(float, label.numbers))) for label in parse_labels(text))
-    return [TruthBox(name, box) for name, corners in found if (box := BoundingBox.clipped(*corners)) is not None]
+    found = ((names[label.class_id], [float(number) for number in label.numbers]) for label in parse_labels(text))
+    return [TruthBox(name, box) for name, numbers in found if (box := BoundingBox.from_yolo(numbers)) is not None]
 
 
 def format_labels(boxes: Iterable[TruthBox], names: Sequence[str]) -> str:
@@ -83,7 +83,3 @@ def _box_around(xs: Sequence[float], ys: Sequence[float]) -> list[float]:
 
 def _format_line(class_id: int, numbers: Iterable[float]) -> str:
     return f"{class_id} {' '.join(f'{number:.6f}' for number in numbers)}\n"
-
-
-def _corners(x_centre: float, y_centre: float, width: float, height: float) -> tuple[float, float, float, float]:
-    return x_centre - width / 2, y_centre - height / 2, x_centre + width / 2, y_centre + height / 2

@@ -39,6 +39,7 @@ async def test_a_confirmed_photo_is_stored_as_it_is_with_yolo_labels_and_where_i
     classes = ClassList.model_validate_json(await runtime.store.get(CLASSES_KEY))
     assert [classes.names()[int(line.split()[0])] for line in lines] == ["milk", "cherry_tomato"]
     box = BoundingBox.from_yolo([float(value) for value in lines[0].split()[1:]])
+    assert box is not None
     assert box.iou(items[0].bbox) > 0.9999
     meta = SampleMeta.model_validate_json(await runtime.store.get(sample_meta_key(sha256)))
     assert (meta.scan_id, meta.split, meta.exhaustive, meta.revision) == ("scan-1", event.split, False, 1)
