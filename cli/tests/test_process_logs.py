@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from savo_cli.start import processes
-from savo_cli.start.processes import GaveUpError, Kept, ProcessSpec
+from savo_cli.start.processes import GaveUpError, ProcessSpec, SupervisedProcess
 
 TALKER = "print('one line more ' * 20); raise SystemExit(2)"
 
@@ -18,7 +18,7 @@ TALKER = "print('one line more ' * 20); raise SystemExit(2)"
 async def once(log: Path, *, echo: bool = False) -> None:
     spec = ProcessSpec("talker", (sys.executable, "-c", TALKER), os.environ, log, echo=echo)
     with pytest.raises(GaveUpError):
-        await asyncio.wait_for(Kept(spec, print).run(), 60)
+        await asyncio.wait_for(SupervisedProcess(spec, print).run(), 60)
 
 
 async def test_a_log_takes_no_more_than_twice_its_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import httpx2
 import pytest
 
 from savo_cli.start.preflight import own_folder, wrong_model_path
-from savo_cli.start.processes import GaveUpError, Kept, ProcessSpec
+from savo_cli.start.processes import GaveUpError, ProcessSpec, SupervisedProcess
 from savo_runtime.errors import FatalError
 
 START_SECONDS = 120
@@ -214,12 +214,12 @@ async def test_a_process_that_dies_at_once_is_given_up_with_its_last_words(tmp_p
     script = "print('no key, no work'); raise SystemExit(2)"
     spec = ProcessSpec("vision", (sys.executable, "-c", script), os.environ, tmp_path / "vision.log")
     with pytest.raises(GaveUpError, match="no key, no work"):
-        await asyncio.wait_for(Kept(spec, print).run(), 60)
+        await asyncio.wait_for(SupervisedProcess(spec, print).run(), 60)
 
 
 async def test_a_process_that_keeps_dying_is_given_up_after_five_times(tmp_path: Path) -> None:
     spec = ProcessSpec("vision", (sys.executable, "-c", "raise SystemExit(1)"), os.environ, tmp_path / "vision.log")
-    process = Kept(spec, print)
+    reported: list[str] = []
     with pytest.raises(GaveUpError, match="exit code 1"):
-        await asyncio.wait_for(process.run(), 60)
-    assert process.restarts == 4
+        await asyncio.wait_for(SupervisedProcess(spec, reported.append).run(), 60)
+    assert len(reported) == 4, "each start again is reported"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["GaveUpError", "Kept", "ProcessSpec"]
+__all__ = ["GaveUpError", "ProcessSpec", "SupervisedProcess"]
 
 QUICK_DEATH_SECONDS = 10.0
 MOST_QUICK_DEATHS = 5
@@ -47,20 +47,15 @@ class ProcessSpec:
     """Its lines go to our standard output too: a host's own log is made of that."""
 
 
-class Kept:
+class SupervisedProcess:
     """One process and its successors."""
 
     def __init__(self, spec: ProcessSpec, say: Callable[[str], None]) -> None:
         self.spec = spec
-        self.restarts = 0
         self._say = say
         self._process: asyncio.subprocess.Process | None = None
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         self._stopping = False
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process and self._process.returncode is None else None
 
     async def run(self) -> None:
         """Until `stop`. Raises `GaveUpError` when it says that it cannot work, or dies five times in a row within ten seconds."""
@@ -74,7 +69,6 @@ class Kept:
             quick = quick + 1 if clock() - started < QUICK_DEATH_SECONDS else 0
             if code in self.spec.fatal_codes or quick >= MOST_QUICK_DEATHS:
                 raise GaveUpError(self.spec.name, code, tuple(self._lines), self.spec.log)
-            self.restarts += 1
             self._say(f"{self.spec.name} ended with {_words(code)} and is started again")
             await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**quick)
 

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 from savo_cli.start.preflight import WrongSettingError, check_settings, in_words, own_folder
-from savo_cli.start.processes import GaveUpError, Kept, ProcessSpec
+from savo_cli.start.processes import GaveUpError, ProcessSpec, SupervisedProcess
 from savo_contracts.topics import SERVICES
 from savo_runtime.errors import FatalError
 from savo_runtime.messaging.kafka.embedded import MOST_PARTITIONS, EmbeddedBroker
@@ -161,7 +161,7 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
     # A fixed port, so that one that was started again is found where its predecessor was.
     port = _free_port()
     command = (sys.executable, "-m", "savo_demo.standin", "--truth", str(folder), "--port", str(port), *plan.options.standin_options)
-    process = Kept(ProcessSpec("stand-in", command, plan.environment, _log(plan, "stand-in")), _printer(console))
+    process = SupervisedProcess(ProcessSpec("stand-in", command, plan.environment, _log(plan, "stand-in")), _printer(console))
     task = asyncio.create_task(process.run())
     stack.push_async_callback(_end, task)
     stack.push_async_callback(process.stop)
@@ -173,7 +173,7 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
 
 async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
     shutil.rmtree(plan.run_dir, ignore_errors=True)
-    kept = [Kept(_spec(plan, group), _printer(console)) for group in plan.groups()]
+    kept = [SupervisedProcess(_spec(plan, group), _printer(console)) for group in plan.groups()]
     tasks = [asyncio.create_task(process.run()) for process in kept]
     stopped = asyncio.create_task(stop.wait())
     try:
