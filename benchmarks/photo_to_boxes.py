@@ -84,7 +84,7 @@ ONE_PASS, MANY_PASSES = "passes one by one", "passes side by side"
 def _alone(threads: ThreadPoolExecutor, model: Path, best: Detector, photo: bytes) -> dict[str, Callable[[], object]]:
     """The engine's own limit: passes of a tensor that is ready through the network that ours runs, in the way that is faster."""
     pixels = best.decode(photo)
-    place = Letterbox.fit(pixels.shape[1], pixels.shape[0], SIDE, SIDE).snug()
+    place = Letterbox.fit(pixels.shape[1], pixels.shape[0], SIDE, SIDE).rectangular()
     tensor = np.empty((1, 3, place.input_height, place.input_width), np.float32)
     letterbox(pixels, place, tensor[0])
     data = (model if best.choice.engine == ONNX_RUNTIME else plain_of(model)).read_bytes()

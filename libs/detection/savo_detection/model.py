@@ -145,7 +145,7 @@ class Detector:
         """Several pictures of one pass share the whole input."""
         height, width = self.image_size
         places = [Letterbox.fit(picture.shape[1], picture.shape[0], width, height) for picture in pictures]
-        return [place.snug() for place in places] if self.choice.rectangular and len(places) == 1 else places
+        return [place.rectangular() for place in places] if self.choice.rectangular and len(places) == 1 else places
 
     def _tensor(self, pictures: int, size: Letterbox) -> NDArray[np.float32]:
         """In memory that is this thread's own, the same for each pass: 5 MB for 640 pixels, which a machine hands out page by page."""

@@ -31,16 +31,20 @@ def test_a_box_comes_back_where_it_was(width: int, height: int, side: int, box: 
 
 
 @given(sides, sides, inputs)
-def test_a_snug_input_holds_the_photo_as_large_with_less_than_a_stride_to_spare(width: int, height: int, side: int) -> None:
+def test_a_rectangular_input_holds_the_photo_as_large_with_less_than_a_stride_to_spare(width: int, height: int, side: int) -> None:
     square = Letterbox.fit(width, height, side, side)
-    snug = square.snug()
-    assert (snug.width, snug.height) == (square.width, square.height)
-    for fitted, whole, most in ((snug.width, snug.input_width, square.input_width), (snug.height, snug.input_height, square.input_height)):
-        assert fitted <= whole <= most
+    fitted = square.rectangular()
+    assert (fitted.width, fitted.height) == (square.width, square.height)
+    sides = [
+        (fitted.width, fitted.input_width, square.input_width),
+        (fitted.height, fitted.input_height, square.input_height),
+    ]
+    for photo_side, whole, most in sides:
+        assert photo_side <= whole <= most
         assert whole % STRIDE == 0
-        assert whole - fitted < STRIDE
-    assert 0 <= snug.left <= snug.input_width - snug.width
-    assert 0 <= snug.top <= snug.input_height - snug.height
+        assert whole - photo_side < STRIDE
+    assert 0 <= fitted.left <= fitted.input_width - fitted.width
+    assert 0 <= fitted.top <= fitted.input_height - fitted.height
 
 
 @given(st.integers(1, 200), st.integers(1, 200))

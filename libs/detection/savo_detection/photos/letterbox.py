@@ -39,7 +39,7 @@ class Letterbox:
         width, height = max(1, round(photo_width * ratio)), max(1, round(photo_height * ratio))
         return cls._centred(width, height, input_width, input_height)
 
-    def snug(self) -> Letterbox:
+    def rectangular(self) -> Letterbox:
         """The photo as large, in the smallest input that holds it: ultralytics pads so for a network of free size.
 
         A photo of 4:3 leaves a quarter of a square grey, and a network takes as long for grey.
