@@ -1,7 +1,7 @@
 """Run in a process of its own (it imports torch): export a network to ONNX and let ultralytics predict with that very file.
 
 The weights are random, with the class scores spread so that boxes of all confidences come out; parity needs no training.
-Usage: predict_with_ultralytics.py FOLDER HEAD.  HEAD-nms is an export with the suppression inside, end to end; HEAD-free one whose sides are free.
+Usage: predict_with_ultralytics.py FOLDER HEAD…  HEAD-nms is an export with the suppression inside, end to end; HEAD-free one whose sides are free.
 Writes FOLDER/HEAD.onnx and FOLDER/HEAD.json: photo → [[x1, y1, x2, y2, confidence, class], …].
 """
 
@@ -61,4 +61,5 @@ def _let_signals_through(network: Any) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    for each in sys.argv[2:]:
+        main(Path(sys.argv[1]), each)

@@ -17,6 +17,7 @@ from savo_detection.model import Detector
 from savo_detection.model_optimization import optimize
 from savo_detection.photos.decoding import probe
 
+HEADS = ("yolov8n", "yolov8n-free", "yolo11n", "yolo11n-nms")
 SIZES = [(160, 160), (320, 240), (213, 377), (90, 64), (640, 101)]
 
 
@@ -31,26 +32,33 @@ def draw(folder: Path) -> None:
         picture.save(folder / f"{number:02}.png")
 
 
-@pytest.mark.torch
-@pytest.mark.slow
-@pytest.mark.parametrize("head", ["yolov8n", "yolov8n-free", "yolo11n", "yolo11n-nms"])
-def test_boxes_equal_ultralytics_own_prediction_of_the_same_file(tmp_path: Path, head: str) -> None:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos, each head's ONNX file and ultralytics' boxes. One process for all heads: importing torch takes longer than a head does."""
     if find_spec("ultralytics") is None:
         pytest.skip("ultralytics is not installed")
-    draw(tmp_path)
+    made = tmp_path_factory.mktemp("parity")
+    draw(made)
     script = Path(__file__).with_name("predict_with_ultralytics.py")
-    environment = os.environ | {"YOLO_CONFIG_DIR": str(tmp_path / "settings"), "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
-    done = subprocess.run([sys.executable, script, tmp_path, head], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    environment = os.environ | {"YOLO_CONFIG_DIR": str(made / "settings"), "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
+    done = subprocess.run([sys.executable, script, made, *HEADS], env=environment, cwd=made, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    optimized = optimize((tmp_path / f"{head}.onnx").read_bytes())
+    return made
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+@pytest.mark.parametrize("head", HEADS)
+def test_boxes_equal_ultralytics_own_prediction_of_the_same_file(folder: Path, head: str) -> None:
+    optimized = optimize((folder / f"{head}.onnx").read_bytes())
     assert optimized.reason is None
     detector = Detector.load(optimized.data)
     assert detector.classes == ("apple", "milk", "egg")
     assert detector.version_info.head == ("end_to_end" if head.endswith("-nms") else "raw")
     assert detector.choice.rectangular == head.endswith("-free")
     total = matched = 0
-    for name, theirs in json.loads((tmp_path / f"{head}.json").read_text()).items():
-        photo = (tmp_path / name).read_bytes()
+    for name, theirs in json.loads((folder / f"{head}.json").read_text()).items():
+        photo = (folder / name).read_bytes()
         ours, size = detector.detect(photo, iou=0.7), (probe(photo).width, probe(photo).height)
         rows = np.asarray([[*box.bbox.to_pixels(*size), box.confidence, box.class_id] for box in ours]).reshape(-1, 6)
         predicted = np.asarray(theirs).reshape(-1, 6)
