@@ -30,7 +30,7 @@ lint: ## style, types and the rules of the house
 
 test: install ## lint, types, unit, behaviour and integration tests with every real part this machine offers
 	@$(MAKE) --no-print-directory lint
-	$(RUN)/pytest -m "not real" -n 2 --dist loadfile
+	$(RUN)/pytest -m "not real" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-real: install ## what needs longer or more: compose, versitygw, chaos at length
 	$(RUN)/pytest -m real

@@ -99,6 +99,7 @@ def test_what_is_asked_of_a_running_product_is_answered(wheel: Wheel) -> None:
             assert "total_samples" in json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_tables_go_forward_and_back_as_the_guide_says(tmp_path: Path) -> None:
     lines = [line for _, line in LINES if line.startswith("python -m savo_runtime.migrate")]
     assert len(lines) == 2
@@ -107,6 +108,7 @@ def test_tables_go_forward_and_back_as_the_guide_says(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 
+@pytest.mark.slow
 def test_a_backup_is_restored_as_the_guide_says(tmp_path: Path) -> None:
     """On SQLite and a folder; on Kafka, PostgreSQL and S3 in tests/upkeep."""
     data_dir = tmp_path / "savo"

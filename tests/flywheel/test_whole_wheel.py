@@ -46,7 +46,7 @@ SETTINGS = {
 
 PEOPLE = count()
 
-pytestmark = [pytest.mark.slow, pytest.mark.torch, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow(130), pytest.mark.torch, pytest.mark.timeout(900)]
 
 
 # `make demo` is the embedded wheel at length; here it is a second minute, so it waits for `make test-real`.

@@ -50,6 +50,7 @@ async def test_on_kafka_with_compaction_run_and_postgresql_every_projection_is_r
         await damage_is_found_and_mended(wheel)
 
 
+@pytest.mark.slow(20)
 async def test_on_the_embedded_broker_every_projection_is_rebuilt_equal_and_mended(embedded_broker: EmbeddedBroker, tmp_path: Path) -> None:
     async with running(tmp_path, embedded_broker.bootstrap_servers, embedded=True) as wheel:
         await a_week_of_kitchens(wheel)

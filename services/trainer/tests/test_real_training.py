@@ -25,7 +25,7 @@ TINY = TrainPolicy(epochs=2, batch=4, image_size=64, device="cpu", width=0.0625,
 
 pytestmark = [
     pytest.mark.torch,
-    pytest.mark.slow,
+    pytest.mark.slow(90),
     pytest.mark.skipif(importlib.util.find_spec("ultralytics") is None, reason="ultralytics is not installed (uv sync --extra yolo)"),
 ]
 

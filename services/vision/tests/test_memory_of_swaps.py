@@ -24,6 +24,7 @@ ENGINES = [
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.slow(20)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_memory_does_not_grow_from_swap_to_swap(engine: EngineName) -> None:
     done = subprocess.run([sys.executable, "-m", "services.vision.tests.swapping", engine], check=True, capture_output=True, text=True)

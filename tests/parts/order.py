@@ -1,0 +1,23 @@
+"""Files with long tests run first: under `--dist loadfile --no-loadscope-reorder` no worker is left alone with one at the end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+
+USUAL_SECONDS = 10.0
+"""Of a test that is marked `slow` without its seconds."""
+
+
+@pytest.hookimpl(trylast=True)  # the marks have left out by then what does not run
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for item in items:
+        if mark := item.get_closest_marker("slow"):
+            seconds[_file_of(item)] += mark.args[0] if mark.args else USUAL_SECONDS
+    items.sort(key=lambda item: -seconds[_file_of(item)])
+
+
+def _file_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
