@@ -40,9 +40,8 @@ esac
 def wheel_with(uv: str = UV) -> bytes:
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as archive:
-        archive.writestr("uv/__init__.py", "")
-        archive.writestr("uv-1.2.3.data/scripts/uv", uv)
-        archive.writestr("uv-1.2.3.data/scripts/uvx", uv)
+        for name, text in (("uv/__init__.py", ""), ("uv-1.2.3.data/scripts/uv", uv), ("uv-1.2.3.data/scripts/uvx", uv)):
+            archive.writestr(zipfile.ZipInfo(name), text)  # without the time of day the same bytes each time
     return data.getvalue()
 
 

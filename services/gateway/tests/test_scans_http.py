@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 from PIL import Image
 
 from savo_contracts.scans import FailureCode, ScanFailed, ScanRequested, StorageLocation
+from savo_gateway.http.scan_routes import ScanUseCases
+from savo_gateway.scans.long_polling import WaitForScan
+from savo_gateway.scans.records import Scan
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.port import StorageFullError
 from services.gateway.tests.events import completed, tomato
@@ -118,8 +122,17 @@ async def test_a_failed_scan_says_why(house: House, jpeg: bytes) -> None:
 async def test_events_end_with_the_answer(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     path = f"/v1/scans/{requested.scan_id}/events"
+    use, waits = house.provided(ScanUseCases), asyncio.Event()
+
+    class NotedWait(WaitForScan):
+        async def __call__(self, scan_id: str, seconds: float, *, known: Scan | None = None) -> Scan:
+            if seconds:  # by now the scan as it is has been sent
+                waits.set()
+            return await super().__call__(scan_id, seconds, known=known)
+
+    house.provide(replace(use, wait=NotedWait(use.wait.scans, use.wait.waiters)))
     stream = asyncio.create_task(house.http.get(path))
-    await asyncio.sleep(0.05)
+    await waits.wait()
     await house.hear(completed(requested, tomato()))
     answer = await stream
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -154,6 +167,10 @@ async def test_a_users_scans_come_newest_first_page_by_page(house: House) -> Non
 
 
 async def test_fifty_equal_requests_at_once_are_one_scan(house: House, jpeg: bytes) -> Any:
+    use = house.provided(ScanUseCases)
+    patient = replace(use.accept.policy, idempotency_wait=120.0)  # however slowly the first of them is answered
+    house.provide(replace(use, accept=replace(use.accept, policy=patient)))
+
     async def send() -> tuple[int, str]:
         answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, data={"user_id": "anna"}, headers={"Idempotency-Key": "k1"})
         return answer.status_code, answer.text

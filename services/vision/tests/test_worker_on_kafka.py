@@ -118,7 +118,7 @@ async def test_custom_scans_are_answered_while_sixty_four_calls_of_google_wait(h
 async def test_while_google_is_away_our_own_model_goes_on_answering(house: House) -> None:
     house.google.is_away = True
     async with house.vision():
-        theirs = await house.desk.request(range(48), ASKS_GOOGLE)
+        theirs = await house.desk.request(range(2 * PROVIDER_PLACES), ASKS_GOOGLE)
         await eventually(lambda: house.google.refused >= OPENS_THE_BREAKER)
         ours = await house.desk.request(range(1000, 1040), ASKS_OURS)
         await eventually(lambda: house.answers.have(ours))

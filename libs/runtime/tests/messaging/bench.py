@@ -134,7 +134,7 @@ class Bench:
 
 
 async def open_bench(settings: RuntimeSettings, kind: str, stack: AsyncExitStack) -> Bench:
-    publisher = Publisher(settings, "reasoning", clock=lambda: NOON)
+    publisher = Publisher(settings, "reasoning", deadline=PATIENCE, clock=lambda: NOON)
     stack.push_async_callback(publisher.stop)
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers, max_request_size=2**21)
     await producer.start()
