@@ -85,7 +85,7 @@ class Gateway:
             answer = self._client.request(method, path, **request)
         except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
             way_out = "start it with `savo up`, or say where it is with --url"
-            raise CommandError(f"the gateway at {self.url} does not answer ({_words(error)}); {way_out}") from error
+            raise CommandError(f"the gateway at {self.url} does not answer ({_reason(error)}); {way_out}") from error
         if answer.is_success:
             return _document(answer)
         raise _refusal(answer)
@@ -94,11 +94,11 @@ class Gateway:
 def _refusal(answer: httpx2.Response) -> RefusedError:
     try:
         problem = answer.json()
-        told = f"{problem['detail']} ({problem['code']})"
+        message = f"{problem['detail']} ({problem['code']})"
     except (ValueError, KeyError, TypeError):
-        told = answer.text.strip()[:200] or answer.reason_phrase
+        message = answer.text.strip()[:200] or answer.reason_phrase
     hint = "; give one with --key or SAVO_API_KEY (made by `savo keys create NAME --scope scans`)" if answer.status_code == httpx2.codes.UNAUTHORIZED else ""
-    return RefusedError(answer.status_code, told, hint)
+    return RefusedError(answer.status_code, message, hint)
 
 
 def _document(answer: httpx2.Response) -> Any:
@@ -110,5 +110,5 @@ def _document(answer: httpx2.Response) -> Any:
         raise CommandError(f"{answer.url} is no gateway of Savo: its answer is no JSON") from error
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(error) or type(error).__name__

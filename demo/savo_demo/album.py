@@ -14,7 +14,7 @@ from savo_datasets.yolo_folder import labelled_photos, read_classes
 from savo_datasets.yolo_writer import add_photo, start_folder
 from savo_demo.drawing.scenes import CLASSES, Flaw, Scene, draw_scene, spoil
 from savo_demo.phones import Errand, as_people_say
-from savo_demo.standin.truth_index import Look, look_of
+from savo_demo.standin.truth_index import PhotoHash, photo_hash
 
 PLACES = ("fridge", "pantry", "freezer")
 
@@ -48,7 +48,7 @@ class DrawnScenes:
     seed: int
     names: tuple[str, ...] = CLASSES
     _drawn: int = 0
-    _looks: list[Look] = field(default_factory=list)
+    _hashes: list[PhotoHash] = field(default_factory=list)
 
     def take(self, count: int) -> Iterator[Shot]:
         taken = 0
@@ -60,11 +60,11 @@ class DrawnScenes:
                 yield Shot(scene.name, scene.jpeg, scene.truth)
 
     def _is_new(self, scene: Scene) -> bool:
-        look = look_of(scene.jpeg)
-        assert look is not None
-        alike = bool(self._looks) and int(np.unpackbits(np.stack(self._looks) ^ look, axis=1).sum(1).min()) < TOO_ALIKE
+        found = photo_hash(scene.jpeg)
+        assert found is not None
+        alike = bool(self._hashes) and int(np.unpackbits(np.stack(self._hashes) ^ found, axis=1).sum(1).min()) < TOO_ALIKE
         if not alike:
-            self._looks.append(look)
+            self._hashes.append(found)
         return not alike
 
 

@@ -152,7 +152,7 @@ class Demo:
 
             async def settled() -> bool:
                 refused, splits = await self._refused(), self.product.samples_by_split()
-                stage.detail = f"{_words(splits)}; refused: {_words(refused) or 'none'}"
+                stage.detail = f"{_counts(splits)}; refused: {_counts(refused) or 'none'}"
                 return not miscounted(refused, self.planted) and sum(splits.values()) >= self._expected_samples(refused)
 
             if not await until(settled, SETTLE_SECONDS):
@@ -202,7 +202,7 @@ class Demo:
         return FAILED
 
 
-def _words(counts: dict[str, int]) -> str:
+def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
@@ -220,8 +220,8 @@ def run_demo(plan: Plan, console: Console) -> int:
     """The demo to its end, with the summary told; the exit code."""
     try:
         run = Demo(plan, console)
-    except DatasetError as flaw:
-        console.print(str(flaw), style="red", markup=False, highlight=False)
+    except DatasetError as error:
+        console.print(str(error), style="red", markup=False, highlight=False)
         return WRONG_USE
     code = FAILED
     with contextlib.suppress(KeyboardInterrupt):

@@ -140,8 +140,8 @@ class Phones:
         for attempt in range(8):
             try:
                 answer = await self.client.request(method, path, **rest)
-            except httpx2.HTTPError as flaw:
-                raise PhoneError(f"{method} {path}: {type(flaw).__name__} {flaw}") from flaw
+            except httpx2.HTTPError as error:
+                raise PhoneError(f"{method} {path}: {type(error).__name__} {error}") from error
             if answer.status_code not in _AGAIN:
                 return answer
             await asyncio.sleep(float(answer.headers.get("retry-after", 0.2 * 2**attempt)))

@@ -127,12 +127,12 @@ class Plan:
 
     def shortcuts(self) -> list[str]:
         """What is smaller or faster here than in earnest: to be said aloud."""
-        said = [
+        notes = [
             f"the stand-in answers in {self.latency_scale:.0%} of a provider's time",
             f"training starts at {self.threshold} samples, not 10,000",
             f"a rollout step needs {self.min_confirmed} confirmed scans in each arm and no days, not 200 and 7; its gates are the real ones",
         ]
-        return said + ([f"the gate is lowered to mAP@0.5 ≥ {self.gate}"] if self.gate is not None else [])
+        return notes + ([f"the gate is lowered to mAP@0.5 ≥ {self.gate}"] if self.gate is not None else [])
 
 
 def plan_from(environment: Mapping[str, str], *, folder: Path | None = None) -> Plan:
@@ -163,8 +163,8 @@ def _labelled(folder: Path) -> int:
     """How many photos have something in them. Raises `PlanError`."""
     try:
         count = sum(bool(photo.truth) for photo in labelled_photos(folder, read_classes(folder)))
-    except DatasetError as flaw:
-        raise PlanError(f"DEMO_PHOTOS={str(folder)!r}: {flaw}") from flaw
+    except DatasetError as error:
+        raise PlanError(f"DEMO_PHOTOS={str(folder)!r}: {error}") from error
     if count < FEWEST_PHOTOS:
         raise PlanError(f"DEMO_PHOTOS={str(folder)!r} holds {count} labelled photos; at least {FEWEST_PHOTOS} are needed")
     return count

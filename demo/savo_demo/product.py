@@ -48,8 +48,8 @@ class Product:
                 if self._process.returncode is not None:
                     raise ProductError(f"`savo up` ended with exit code {self._process.returncode} before it was ready")
                 await asyncio.sleep(0.1)
-        told = json.loads(self._up_file.read_text(encoding="utf-8"))
-        self.url, self.services = told["gateway_url"], told["services"]
+        started = json.loads(self._up_file.read_text(encoding="utf-8"))
+        self.url, self.services = started["gateway_url"], started["services"]
         self._leave_a_core()
         self.client = httpx2.AsyncClient(base_url=self.url, timeout=20, trust_env=False)
 
@@ -120,8 +120,8 @@ class Product:
         for attempt in range(4):
             try:
                 answer = await self.client.get(path)
-            except httpx2.HTTPError as flaw:
-                fault = f"{type(flaw).__name__} {flaw}"
+            except httpx2.HTTPError as error:
+                fault = f"{type(error).__name__} {error}"
             else:
                 if answer.status_code == httpx2.codes.OK:
                     body: dict[str, Any] = answer.json()

@@ -24,7 +24,7 @@ from rich.text import Text
 from savo_cli.diagnose.causes import causes
 from savo_cli.diagnose.checks import Finding
 from savo_cli.diagnose.service_addresses import Running, find_running
-from savo_cli.diagnose.service_figures import look
+from savo_cli.diagnose.service_figures import read_figures
 from savo_cli.options import AsJson, Key, Url
 from savo_cli.start.preflight import MODEL_PATH, wrong_model_path
 from savo_cli.weekly.mail import MailServer
@@ -65,7 +65,7 @@ def examine(url: str | None = None, key: str | None = None) -> Iterator[Finding]
     if settings := _loaded():
         yield from asyncio.run(_dependencies(settings))
     yield from _services(running)
-    yield from causes(look(running, key))
+    yield from causes(read_figures(running, key))
 
 
 def _settings_here() -> Iterator[Finding]:
@@ -126,12 +126,12 @@ def _digest_settings() -> Iterator[Finding]:
 
 
 def _refusal(cls: type[RuntimeSettings]) -> str:
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with redirect_stderr(said):
+        with redirect_stderr(output):
             load_settings(cls)
     except SystemExit:
-        return said.getvalue().strip().removeprefix("savo: ")
+        return output.getvalue().strip().removeprefix("savo: ")
     return ""
 
 
@@ -202,7 +202,7 @@ async def _checked(what: str, where: str, check: Callable[[], Awaitable[Any]], f
 
 
 def _services(running: Running) -> Iterator[Finding]:
-    """Each that is said to run; where nothing is, whether the port of `savo up` is free."""
+    """Each that is output to run; where nothing is, whether the port of `savo up` is free."""
     if not running.services:
         yield _port(int(os.environ.get("PORT", "8000")))
     for service, url in running.services.items():
@@ -227,16 +227,16 @@ def _ready(service: str, url: str, running: Running) -> Finding:
         answer = httpx2.get(f"{url}/readyz", timeout=_SECONDS, trust_env=False)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         return Finding(service, "wrong", f"{url} does not answer ({str(error) or type(error).__name__})", fix)
-    told = _told(answer)
-    if told.get("service") != service:
-        return Finding(service, "wrong", f"{url} is not {service}: it says that it is {told.get('service', 'no service of ours')}", "correct the address")
+    payload = _payload(answer)
+    if payload.get("service") != service:
+        return Finding(service, "wrong", f"{url} is not {service}: it says that it is {payload.get('service', 'no service of ours')}", "correct the address")
     if answer.status_code == httpx2.codes.OK:
         return Finding(service, "ok", f"ready at {url}")
-    reasons = [f"{name}: {check.get('reason', 'no reason given')}" for name, check in told.get("checks", {}).items() if not check.get("ok")]
+    reasons = [f"{name}: {check.get('reason', 'no reason given')}" for name, check in payload.get("checks", {}).items() if not check.get("ok")]
     return Finding(service, "wrong", f"not ready: {'; '.join(reasons) or f'it answers {answer.status_code}'}", f"read its log: {_log_of(service, running)}")
 
 
-def _told(answer: httpx2.Response) -> dict[str, Any]:
+def _payload(answer: httpx2.Response) -> dict[str, Any]:
     try:
         found = answer.json()
     except ValueError:

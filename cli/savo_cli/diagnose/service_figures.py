@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from savo_cli.diagnose.causes import Seen
 from savo_cli.diagnose.service_addresses import Running
 
-__all__ = ["look"]
+__all__ = ["read_figures"]
 
 _SECONDS = 5.0
 
@@ -21,7 +21,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 """By a metric's name and its labels."""
 
 
-def look(running: Running, key: str | None) -> Seen:
+def read_figures(running: Running, key: str | None) -> Seen:
     services, gateway = running.services, running.gateway
     if gateway is None:
         return Seen()

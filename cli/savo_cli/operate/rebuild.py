@@ -42,8 +42,8 @@ def rebuild(
     began = time.monotonic()
     with progress_bar("events applied", shown=not as_json) as on_progress:
         outcome = asyncio.run(_rebuild(definition, settings, on_progress, apply=apply, keep=keep))
-    told = _document(outcome, settings, time.monotonic() - began, keep=keep)
-    print_json(told) if as_json else _print(told)
+    report = _document(outcome, settings, time.monotonic() - began, keep=keep)
+    print_json(report) if as_json else _print(report)
     raise typer.Exit(0 if outcome.equal or outcome.applied else 1)
 
 
@@ -70,37 +70,37 @@ def _settings(definition: ServiceDefinition, kafka: str | None) -> RuntimeSettin
 
 def _document(outcome: Rebuilt, settings: RuntimeSettings, seconds: float, *, keep: bool) -> dict[str, Any]:
     tables = [{**asdict(table), "equal": table.equal} for table in outcome.tables]
-    told = asdict(outcome) | {"tables": tables, "equal": outcome.equal, "seconds": round(seconds, 1)}
-    return told | {"kept_at": fresh_place(settings, outcome.service) if keep else None}
+    report = asdict(outcome) | {"tables": tables, "equal": outcome.equal, "seconds": round(seconds, 1)}
+    return report | {"kept_at": fresh_place(settings, outcome.service) if keep else None}
 
 
-def _print(told: dict[str, Any]) -> None:
+def _print(report: dict[str, Any]) -> None:
     console = table_console()
     table = Table("table", "live rows", "rebuilt rows", "carried over", "SHA-256 of the rows", "")
-    for one in told["tables"]:
-        word = Text("equal", "green") if one["equal"] else Text(f"{one['differing']} rows differ", "red")
+    for one in report["tables"]:
+        state = Text("equal", "green") if one["equal"] else Text(f"{one['differing']} rows differ", "red")
         hashes = one["live_sha256"][:12] if one["equal"] else f"{one['live_sha256'][:12]} / {one['rebuilt_sha256'][:12]}"
-        table.add_row(one["table"], str(one["live_rows"]), str(one["rebuilt_rows"]), str(told["carried"].get(one["table"], "")), hashes, word)
+        table.add_row(one["table"], str(one["live_rows"]), str(one["rebuilt_rows"]), str(report["carried"].get(one["table"], "")), hashes, state)
     console.print(table)
-    for one in told["tables"]:
+    for one in report["tables"]:
         for difference in one["differences"]:
             columns = f": {', '.join(difference['columns'])}" if difference["columns"] else ""
-            console.print(f"  {one['table']} {difference['key']} {_WORDS[difference['kind']]}{columns}", markup=False)
-    unreadable = f", {told['passed_over']} unreadable ones passed over" if told["passed_over"] else ""
-    console.print(f"{told['records']} events applied in {told['seconds']} s{unreadable}")
+            console.print(f"  {one['table']} {difference['key']} {_KINDS[difference['kind']]}{columns}", markup=False)
+    unreadable = f", {report['passed_over']} unreadable ones passed over" if report["passed_over"] else ""
+    console.print(f"{report['records']} events applied in {report['seconds']} s{unreadable}")
     console.print("left as it is:", style="bold")
-    for name, why in told["left"].items():
+    for name, why in report["left"].items():
         console.print(f"  {name}: {why}", style="dim", markup=False)
-    console.print(_verdict(told), style="bold", markup=False)
+    console.print(_verdict(report), style="bold", markup=False)
 
 
-_WORDS = {"changed": "differs in", "missing": "is not in the live table", "extra": "is in the live table only"}
+_KINDS = {"changed": "differs in", "missing": "is not in the live table", "extra": "is in the live table only"}
 
 
-def _verdict(told: dict[str, Any]) -> str:
-    service = told["service"]
-    if told["applied"]:
-        return f"applied: {service}'s tables are now as its topics tell" + (" (they were before)" if told["equal"] else "")
-    if told["equal"]:
+def _verdict(report: dict[str, Any]) -> str:
+    service = report["service"]
+    if report["applied"]:
+        return f"applied: {service}'s tables are now as its topics tell" + (" (they were before)" if report["equal"] else "")
+    if report["equal"]:
         return f"{service} is as its topics tell; nothing to do"
     return f"{service} is not as its topics tell; `savo rebuild {service} --apply` puts that right"

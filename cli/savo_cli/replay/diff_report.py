@@ -31,7 +31,7 @@ class DifferencesBook:
             self._lines.execute("INSERT INTO asked VALUES (?)", (json.dumps(order, sort_keys=True),))
         elif json.loads(there[0]) != order:
             self._lines.close()
-            raise CommandError(f"{folder} holds the answer to another replay ({_words(json.loads(there[0]))}); give another --output, or remove it")
+            raise CommandError(f"{folder} holds the answer to another replay ({_order_text(json.loads(there[0]))}); give another --output, or remove it")
         self.resumed = len(self)
 
     def __enter__(self) -> Self:
@@ -46,16 +46,16 @@ class DifferencesBook:
     def __contains__(self, scan_id: str) -> bool:
         return self._lines.execute("SELECT 1 FROM scans WHERE scan_id = ?", (scan_id,)).fetchone() is not None
 
-    def note(self, told: dict[str, Any]) -> None:
+    def note(self, scan: dict[str, Any]) -> None:
         """Durable when it returns."""
-        changes = sum(change["kind"] != "same" for change in told["changes"])
-        self._lines.execute("INSERT OR REPLACE INTO scans VALUES (?, ?, ?)", (told["scan_id"], changes, json.dumps(told, ensure_ascii=False)))
+        changes = sum(change["kind"] != "same" for change in scan["changes"])
+        self._lines.execute("INSERT OR REPLACE INTO scans VALUES (?, ?, ?)", (scan["scan_id"], changes, json.dumps(scan, ensure_ascii=False)))
 
     def scans(self, *, changed_first: bool = False) -> Iterator[dict[str, Any]]:
         order = "changes DESC, scan_id" if changed_first else "scan_id"
         with closing(self._lines.execute(f"SELECT told FROM scans ORDER BY {order}")) as rows:  # noqa: S608 - one of two constants
-            for (told,) in rows:
-                yield json.loads(told)
+            for (scan,) in rows:
+                yield json.loads(scan)
 
     def summary(self) -> dict[str, Any]:
         """Sums over all scans; one scan is in memory at a time."""
@@ -63,28 +63,28 @@ class DifferencesBook:
         boxes: Counter[str] = Counter(dict.fromkeys(_KINDS, 0))
         labels: dict[str, Counter[str]] = {}
         fallbacks: Counter[str] = Counter({"would_ask_provider": 0, "answered_by_record": 0, "without_record": 0})
-        for told in self.scans():
-            states[told["state"]] += 1
-            if told["state"] != "compared":
+        for scan in self.scans():
+            states[scan["state"]] += 1
+            if scan["state"] != "compared":
                 continue
-            states["changed" if any(change["kind"] != "same" for change in told["changes"]) else "unchanged"] += 1
-            states["unanswered_before"] += told["before"] is None
-            for change in told["changes"]:
+            states["changed" if any(change["kind"] != "same" for change in scan["changes"]) else "unchanged"] += 1
+            states["unanswered_before"] += scan["before"] is None
+            for change in scan["changes"]:
                 boxes[change["kind"]] += 1
                 for label, what in counted_under(change):
                     labels.setdefault(label, Counter())[what] += 1
-            if told["after"]["falls_back"]:
+            if scan["after"]["falls_back"]:
                 fallbacks["would_ask_provider"] += 1
-                fallbacks["answered_by_record" if told["after"]["recorded"] else "without_record"] += 1
+                fallbacks["answered_by_record" if scan["after"]["recorded"] else "without_record"] += 1
         names = ("compared", "changed", "unchanged", "unanswered_before", "gone", "altered", "unreadable")
         by_label = [{"label": label, **counted} for label, counted in sorted(labels.items(), key=lambda entry: (-entry[1].total(), entry[0]))]
         return {"scans": {name: states[name] for name in names}, "boxes": dict(boxes), "labels": by_label, "fallbacks": dict(fallbacks)}
 
     def write_lines(self, path: Path) -> None:
         with path.open("w", encoding="utf-8") as lines:
-            for told in self.scans():
-                lines.write(json.dumps(told, ensure_ascii=False) + "\n")
+            for scan in self.scans():
+                lines.write(json.dumps(scan, ensure_ascii=False) + "\n")
 
 
-def _words(order: dict[str, Any]) -> str:
+def _order_text(order: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in order.items() if value not in (None, [], {}, ""))[:300]

@@ -111,7 +111,7 @@ async def compare(order: ModelReplay, settings: RuntimeSettings, on_progress: On
             summary |= {"model": {"version": model.version, "sha256": model.sha256, "classes": len(model.detector.classes)}, "resumed": book.resumed}
             summary |= {"output": str(order.output), "page": str(order.output / "index.html"), "limit_reached": limit_reached}
             book.write_lines(order.output / "differences.jsonl")
-            write_page(order.output / "index.html", summary, (told for told in book.scans(changed_first=True) if told["picture"]))
+            write_page(order.output / "index.html", summary, (outcome for outcome in book.scans(changed_first=True) if outcome["picture"]))
         return summary | {"seconds": round(time.monotonic() - began, 1)}
     finally:
         await store.close()
@@ -144,29 +144,29 @@ class _Comparison:
 
     async def run(self, reader: TopicReader) -> bool:
         """Answered scans first, then those that never were; whether the limit ended it."""
-        self.drawn = sum(told["picture"] is not None for told in self.book.scans())
+        self.drawn = sum(outcome["picture"] is not None for outcome in self.book.scans())
         for topic in (SCANS_COMPLETED, SCANS_REQUESTED):
             async for event in _events(self.order, reader, topic, self.on_progress):
                 if event.scan_id in self.book:
                     continue
                 if self.order.limit is not None and self.done >= self.order.limit:
                     return True
-                self.book.note(await self._told(event))
+                self.book.note(await self._compare_scan(event))
                 self.done += 1
         return False
 
-    async def _told(self, event: ScanCompleted | ScanRequested) -> dict[str, Any]:
+    async def _compare_scan(self, event: ScanCompleted | ScanRequested) -> dict[str, Any]:
         before = _answer_of(event)
-        told: dict[str, Any] = {"scan_id": event.scan_id, "state": "compared", "before": before, "after": None, "changes": [], "picture": None}
+        outcome: dict[str, Any] = {"scan_id": event.scan_id, "state": "compared", "before": before, "after": None, "changes": [], "picture": None}
         photo, error = await self._photo(event.image)
         if photo is None:
-            return told | {"state": error}
+            return outcome | {"state": error}
         try:
             boxes = await asyncio.to_thread(self.model.detector.detect, photo)
         except PhotoError:
-            return told | {"state": "unreadable"}
-        told |= answer_with(self.model.version, event, boxes, self.order.threshold)
-        return told | {"picture": await self._picture(photo, told)}
+            return outcome | {"state": "unreadable"}
+        outcome |= answer_with(self.model.version, event, boxes, self.order.threshold)
+        return outcome | {"picture": await self._picture(photo, outcome)}
 
     async def _photo(self, image: ImageRef) -> tuple[bytes | None, str]:
         """The bytes that were scanned, or why they are not to be had."""
@@ -176,12 +176,12 @@ class _Comparison:
             return None, "gone"
         return (photo, "") if hashlib.sha256(photo).hexdigest() == image.sha256 else (None, "altered")
 
-    async def _picture(self, photo: bytes, told: dict[str, Any]) -> str | None:
-        if self.drawn >= self.order.pictures or all(change["kind"] == "same" for change in told["changes"]):
+    async def _picture(self, photo: bytes, outcome: dict[str, Any]) -> str | None:
+        if self.drawn >= self.order.pictures or all(change["kind"] == "same" for change in outcome["changes"]):
             return None
         self.drawn += 1
-        name = f"pictures/{hashlib.sha256(told['scan_id'].encode()).hexdigest()[:24]}.jpg"  # an id may hold what no file name may
-        await asyncio.to_thread(draw_changes, photo, told, self.order.output / name)
+        name = f"pictures/{hashlib.sha256(outcome['scan_id'].encode()).hexdigest()[:24]}.jpg"  # an id may hold what no file name may
+        await asyncio.to_thread(draw_changes, photo, outcome, self.order.output / name)
         return name
 
 

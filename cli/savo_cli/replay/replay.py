@@ -156,19 +156,19 @@ def _print(report: Report, settings: RuntimeSettings) -> None:
     if report.chosen and report.first and report.last:
         console.print(f"from {report.first:%Y-%m-%d %H:%M:%S}Z to {report.last:%Y-%m-%d %H:%M:%S}Z, in {report.seconds:.1f} s", markup=False)
     if report.sandbox and not report.dry_run:
-        work, look = _start_words(settings, report.sandbox), f"savo topics tail --sandbox {report.sandbox} --from start"
-        console.print(f"work on it:  {work}\nlook into it:  {look}", markup=False, soft_wrap=True)  # to be copied: a line stays one line
+        work, tail = _start_command(settings, report.sandbox), f"savo topics tail --sandbox {report.sandbox} --from start"
+        console.print(f"work on it:  {work}\nlook into it:  {tail}", markup=False, soft_wrap=True)  # to be copied: a line stays one line
 
 
-def _start_words(settings: RuntimeSettings, sandbox: str) -> str:
+def _start_command(settings: RuntimeSettings, sandbox: str) -> str:
     """Whoever has a Kafka has services in containers, with settings that this command does not know."""
     if not settings.embedded_broker:
         return f"start services with SAVO_SANDBOX={sandbox} beside the others; with compose: docker compose run --rm -e SAVO_SANDBOX={sandbox} vision"
-    words = {
+    variables = {
         "SAVO_SANDBOX": sandbox,
         "SAVO_DATA_DIR": str(settings.data_dir.resolve()),
         "SAVO_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
         "SAVO_EMBEDDED_BROKER": "true",
     }
     # This very Python: a plain `python` is another one wherever no virtual environment is activated.
-    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in words.items()), shlex.quote(sys.executable), "-m savo_runtime vision collector"])
+    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), shlex.quote(sys.executable), "-m savo_runtime vision collector"])

@@ -31,9 +31,9 @@ Rectangle = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Tag:
-    """The words of one box, and where they stand."""
+    """The text of one box, and its place."""
 
-    words: str
+    text: str
     colour: str
     place: Rectangle
 
@@ -83,7 +83,7 @@ def colours_of(labels: Iterable[str]) -> dict[str, str]:
 
 
 def place_tags(boxes: Sequence[Rectangle], widths: Sequence[float], height: float, size: tuple[int, int]) -> list[Rectangle]:
-    """A place in the picture for the words of each box, on none of the words before it where there is room: above the box, in it, below it."""
+    """A place in the picture for the text of each box, on none of the texts before it where there is room: above the box, in it, below it."""
     taken: list[Rectangle] = []
     for box, width in zip(boxes, widths, strict=True):
         places = [_inside(place, size) for place in _places(box, width, height)]
@@ -112,13 +112,13 @@ def _shared(one: Rectangle, other: Rectangle) -> float:
 
 
 def _tags(boxed: Sequence[tuple[Mapping[str, Any], Rectangle]], colours: Mapping[str, str], size: tuple[int, int], style: _Style) -> list[Tag]:
-    words = [_words(item) for item, _ in boxed]
-    widths = [style.font.getlength(line) + 2 * style.margin for line in words]
+    texts = [_tag_text(item) for item, _ in boxed]
+    widths = [style.font.getlength(line) + 2 * style.margin for line in texts]
     places = place_tags([corners for _, corners in boxed], widths, style.tag_height, size)
-    return [Tag(line, colours[item["label"]], place) for line, (item, _), place in zip(words, boxed, places, strict=True)]
+    return [Tag(line, colours[item["label"]], place) for line, (item, _), place in zip(texts, boxed, places, strict=True)]
 
 
-def _words(item: Mapping[str, Any]) -> str:
+def _tag_text(item: Mapping[str, Any]) -> str:
     """`cherry tomato x6 0.90`; one piece is not counted. Pillow's own font has no multiplication sign."""
     pieces = item["quantity_estimate"] or 1
     count = "" if pieces == 1 else f" x{pieces:g}"
@@ -135,7 +135,7 @@ def _outline(canvas: ImageDraw.ImageDraw, corners: Rectangle, colour: str, style
 def _write(canvas: ImageDraw.ImageDraw, tag: Tag, style: _Style) -> None:
     canvas.rectangle(tag.place, fill=tag.colour)
     middle = tag.place[0] + style.margin, (tag.place[1] + tag.place[3]) / 2
-    canvas.text(middle, tag.words, fill=_readable_on(tag.colour), font=style.font, anchor="lm")
+    canvas.text(middle, tag.text, fill=_readable_on(tag.colour), font=style.font, anchor="lm")
 
 
 def _readable_on(colour: str) -> str:
@@ -149,7 +149,7 @@ def _with_foot(picture: Image.Image, unboxed: Sequence[Mapping[str, Any]], style
     if not unboxed:
         return picture
     letters = max(20, int(picture.width / style.font.getlength("n")))
-    lines = textwrap.wrap(f"without a box: {', '.join(_words(item) for item in unboxed)}", letters)
+    lines = textwrap.wrap(f"without a box: {', '.join(_tag_text(item) for item in unboxed)}", letters)
     height = round(style.tag_height * len(lines)) + style.margin
     sheet = Image.new("RGB", (picture.width, picture.height + height), "white")
     sheet.paste(picture)

@@ -27,20 +27,20 @@ def trace(
 ) -> None:
     """Why a scan was answered as it was: its arm, its model, each hop's time and where each event stands in Kafka."""
     with Gateway(url, key) as gateway:
-        told = gateway.get(f"/v1/scans/{scan_id}/trace")
-    print_json(told) if as_json else _print(told)
+        report = gateway.get(f"/v1/scans/{scan_id}/trace")
+    print_json(report) if as_json else _print(report)
 
 
-def _print(told: dict[str, Any]) -> None:
+def _print(report: dict[str, Any]) -> None:
     console = table_console()
-    console.print(Text.assemble((told["scan_id"], "bold"), "  ", (told["standing"], _COLOURS.get(told["status"], ""))))
-    if told["next_step"]:
-        console.print(Text.assemble(("next: ", "bold yellow"), told["next_step"]))
+    console.print(Text.assemble((report["scan_id"], "bold"), "  ", (report["standing"], _COLOURS.get(report["status"], ""))))
+    if report["next_step"]:
+        console.print(Text.assemble(("next: ", "bold yellow"), report["next_step"]))
     console.print()
-    console.print(_timeline(told["hops"], {_place(record): record["note"] for record in told["records"]}))
-    if told["assigned_arm"]:
+    console.print(_timeline(report["hops"], {_place(record): record["note"] for record in report["records"]}))
+    if report["assigned_arm"]:
         console.print()
-        console.print(_route(told))
+        console.print(_route(report))
 
 
 def _timeline(hops: list[dict[str, Any]], notes: dict[str, str]) -> Any:
@@ -53,26 +53,26 @@ def _timeline(hops: list[dict[str, Any]], notes: dict[str, str]) -> Any:
     return table
 
 
-def _route(told: dict[str, Any]) -> Any:
+def _route(report: dict[str, Any]) -> Any:
     table = Table(show_header=False, box=None, pad_edge=False)
-    for name, words in _facts(told).items():
-        table.add_row(Text(name, style="dim"), Text(words))
+    for name, value in _facts(report).items():
+        table.add_row(Text(name, style="dim"), Text(value))
     return table
 
 
-def _facts(told: dict[str, Any]) -> dict[str, str]:
+def _facts(report: dict[str, Any]) -> dict[str, str]:
     """The decision in the order it was made."""
-    side = "below" if told["assigned_arm"] == "candidate" else "not below"
-    experiment = told["experiment"] or "none: no candidate on trial"
+    side = "below" if report["assigned_arm"] == "candidate" else "not below"
+    experiment = report["experiment"] or "none: no candidate on trial"
     facts = {
         "experiment": experiment,
-        "arm": f"{told['assigned_arm']}: bucket {told['bucket']} is {side} {round(told['share'] * 10_000)} (share {told['share']:.0%})",
-        "served by": f"{told['served_by']}, model {told['model_version']}",
-        "confidence": f"{told['scan_confidence']:.2f}" + ("" if told["threshold"] is None else f", the custom model needs {told['threshold']:.2f}"),
-        "fell back": told["fallback_reason"] or "no",
-        "took": f"{told['duration_ms']:.0f} ms" + "".join(f", {stage} {ms:.0f} ms" for stage, ms in told["stages_ms"].items()),
+        "arm": f"{report['assigned_arm']}: bucket {report['bucket']} is {side} {round(report['share'] * 10_000)} (share {report['share']:.0%})",
+        "served by": f"{report['served_by']}, model {report['model_version']}",
+        "confidence": f"{report['scan_confidence']:.2f}" + ("" if report["threshold"] is None else f", the custom model needs {report['threshold']:.2f}"),
+        "fell back": report["fallback_reason"] or "no",
+        "took": f"{report['duration_ms']:.0f} ms" + "".join(f", {stage} {ms:.0f} ms" for stage, ms in report["stages_ms"].items()),
     }
-    return facts | {"photo": f"{told['image']['key']} ({told['image']['width']} × {told['image']['height']})"}
+    return facts | {"photo": f"{report['image']['key']} ({report['image']['width']} × {report['image']['height']})"}
 
 
 def _place(record: dict[str, Any]) -> str:

@@ -39,9 +39,9 @@ async def check_settings(services: Sequence[str], environment: Mapping[str, str]
     """As the services themselves will read them, in a process of its own. Raises `WrongSettingError`."""
     command = (sys.executable, "-m", "savo_runtime.check", *services)
     process = await asyncio.create_subprocess_exec(*command, env=dict(environment), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
-    _, said = await process.communicate()
+    _, output = await process.communicate()
     if process.returncode:
-        raise WrongSettingError(said.decode(errors="replace").strip().removeprefix("savo: "))
+        raise WrongSettingError(output.decode(errors="replace").strip().removeprefix("savo: "))
     if wrong := wrong_model_path(environment):
         raise WrongSettingError(wrong)
 
@@ -49,7 +49,7 @@ async def check_settings(services: Sequence[str], environment: Mapping[str, str]
 def wrong_model_path(environment: Mapping[str, str]) -> str:
     """What is wrong with the operator's own model, where it is used and is a path of this machine; empty when nothing is.
 
-    Vision itself goes on without it, for a machine that is restarted must not wait for a file; whoever starts by hand is told.
+    Vision itself goes on without it, for a machine that is restarted must not wait for a file; an operator who starts it by hand is told.
     """
     value = environment.get(MODEL_PATH, "")
     if not value or value.startswith(("s3://", "models:")) or environment.get("SAVO_USE_CUSTOM_VISION", "").lower() not in _ON:

@@ -30,8 +30,8 @@ class GaveUpError(Exception):
     """A process died again and again right after its start."""
 
     def __init__(self, name: str, code: int | None, last_lines: Sequence[str], log: Path) -> None:
-        said = "\n".join(f"  {line}" for line in last_lines) or "  (it printed nothing)"
-        super().__init__(f"{name} ends at once with exit code {code}; it said:\n{said}\nall of it is in {log}")
+        output = "\n".join(f"  {line}" for line in last_lines) or "  (it printed nothing)"
+        super().__init__(f"{name} ends at once with exit code {code}; it said:\n{output}\nall of it is in {log}")
         self.name = name
 
 
@@ -50,9 +50,9 @@ class ProcessSpec:
 class SupervisedProcess:
     """One process and its successors."""
 
-    def __init__(self, spec: ProcessSpec, say: Callable[[str], None]) -> None:
+    def __init__(self, spec: ProcessSpec, report: Callable[[str], None]) -> None:
         self.spec = spec
-        self._say = say
+        self._report = report
         self._process: asyncio.subprocess.Process | None = None
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         self._stopping = False
@@ -69,7 +69,7 @@ class SupervisedProcess:
             quick = quick + 1 if clock() - started < QUICK_DEATH_SECONDS else 0
             if code in self.spec.fatal_codes or quick >= MOST_QUICK_DEATHS:
                 raise GaveUpError(self.spec.name, code, tuple(self._lines), self.spec.log)
-            self._say(f"{self.spec.name} ended with {_words(code)} and is started again")
+            self._report(f"{self.spec.name} ended with {_ending(code)} and is started again")
             await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**quick)
 
     async def stop(self) -> None:
@@ -83,7 +83,7 @@ class SupervisedProcess:
         try:
             await asyncio.wait_for(process.wait(), STOP_SECONDS)
         except TimeoutError:
-            self._say(f"{self.spec.name} did not stop within {STOP_SECONDS:g} s and is killed")
+            self._report(f"{self.spec.name} did not stop within {STOP_SECONDS:g} s and is killed")
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
@@ -125,5 +125,5 @@ def _end_with_parent() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _words(code: int) -> str:
+def _ending(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -188,16 +188,16 @@ def _print_rows(rows: list[dict[str, Any]], *, chosen: bool) -> None:
     )
 
 
-_MOST_WORDS = 240
+_MOST_CHARACTERS = 240
 """Characters of a message: some four lines of its column."""
 
 
 def _briefly(message: str) -> str:
     """Cut where a word ends."""
-    words = " ".join(message.split())
-    if len(words) <= _MOST_WORDS:
-        return words
-    return (words[:_MOST_WORDS].rpartition(" ")[0] or words[:_MOST_WORDS]) + " …"
+    text = " ".join(message.split())
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    return (text[:_MOST_CHARACTERS].rpartition(" ")[0] or text[:_MOST_CHARACTERS]) + " …"
 
 
 def _facts(letter: DeadLetter) -> dict[str, Any]:
@@ -229,5 +229,6 @@ def _print_report(report: RedriveReport) -> None:
     if report.before:
         console.print(f"{report.before} were sent back before and stay where they are", markup=False)
     for letter in report.refused:
-        words = f"refused: {letter.box.name} {letter.place} came back {letter.redrives} times ({letter.reason}); mend the cause, then publish the event anew"
-        console.print(words, style="red", markup=False, soft_wrap=True)
+        what = f"{letter.box.name} {letter.place} came back {letter.redrives} times ({letter.reason})"
+        line = f"refused: {what}; mend the cause, then publish the event anew"
+        console.print(line, style="red", markup=False, soft_wrap=True)

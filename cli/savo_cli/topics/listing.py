@@ -37,8 +37,8 @@ def describe(name: Annotated[str, typer.Argument(metavar="TOPIC")], as_json: AsJ
     if as_json:
         print_json({**facts, "schema": topic.event.model_json_schema()})
         return
-    for word, value in facts.items():
-        typer.echo(f"{word:13} {' '.join(value) if isinstance(value, list) else value}")
+    for fact, value in facts.items():
+        typer.echo(f"{fact:13} {' '.join(value) if isinstance(value, list) else value}")
     typer.echo(f"\n{(topic.event.__doc__ or '').strip()}")
     width = max(map(len, fields))
     for field, meaning in fields.items():

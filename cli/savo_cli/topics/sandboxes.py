@@ -74,12 +74,12 @@ def _others(settings: RuntimeSettings, has_broker: bool) -> str:
 
 
 def _ask(found: Sandbox) -> None:
-    table_console().print(f"sandbox {found.name}: {_words(found)}", markup=False, soft_wrap=True)
+    table_console().print(f"sandbox {found.name}: {_contents(found)}", markup=False, soft_wrap=True)
     if not typer.confirm("Delete all of it?", default=False):
         raise CommandError("nothing was deleted")
 
 
-def _words(found: Sandbox) -> str:
+def _contents(found: Sandbox) -> str:
     parts = {
         "topics": 0 if found.embedded else len(found.topics),
         "groups": len(found.groups),
@@ -93,7 +93,7 @@ def _words(found: Sandbox) -> str:
 
 def _print(found: Sandbox) -> None:
     console = table_console()
-    console.print(f"dropped sandbox {found.name}: {_words(found)}", markup=False, soft_wrap=True)
+    console.print(f"dropped sandbox {found.name}: {_contents(found)}", markup=False, soft_wrap=True)
     if found.embedded and found.topics:
         console.print(_STAY, markup=False, soft_wrap=True)
 

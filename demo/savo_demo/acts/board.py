@@ -67,10 +67,10 @@ class Board:
             stage.ended = time.monotonic()
             self._tell(stage)
 
-    def note(self, words: str) -> None:
-        self.notes.append(words)
+    def note(self, text: str) -> None:
+        self.notes.append(text)
         if self._live is None:
-            self.console.print(f"  {words}", style="dim", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(f"  {text}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def seconds(self) -> dict[str, float]:
         return {stage.name: round(stage.seconds, 1) for stage in self.stages.values()}

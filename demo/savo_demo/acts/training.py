@@ -68,11 +68,11 @@ def _show(stage: Stage, run: dict[str, Any]) -> None:
 
 
 def verdict(run: dict[str, Any]) -> str:
-    """The figures and the gate's word, in one line."""
+    """The figures and what the gate decided, in one line."""
     measured = run["facts"]["evaluation"]
-    word = "passed" if run["state"] == "registered" else "refused"
+    verb = "passed" if run["state"] == "registered" else "refused"
     interval = f"95 % interval {measured['map50_lower']:.3f} to {measured['map50_upper']:.3f}, {measured['images']} holdout photos"
-    return f"{run['facts']['version']}: mAP@0.5 {measured['map50']:.3f} ({interval}); the gate {word} it: {'; '.join(run['reasons'][:2])}"
+    return f"{run['facts']['version']}: mAP@0.5 {measured['map50']:.3f} ({interval}); the gate {verb} it: {'; '.join(run['reasons'][:2])}"
 
 
 def comparison(first: dict[str, Any], second: dict[str, Any]) -> str:

@@ -26,8 +26,8 @@ def main() -> int:
     try:
         index.refresh()
         listener = _listen(asked.host, asked.port)
-    except (DatasetError, OSError) as flaw:
-        sys.stderr.write(f"the stand-in cannot start: {flaw}\n")
+    except (DatasetError, OSError) as error:
+        sys.stderr.write(f"the stand-in cannot start: {error}\n")
         return 1
     sys.stderr.write(model.in_words() + "\n")
     with contextlib.suppress(KeyboardInterrupt):
@@ -52,8 +52,8 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except OSError as flaw:
-        raise OSError(f"port {port}: {flaw}") from flaw
+    except OSError as error:
+        raise OSError(f"port {port}: {error}") from error
     return listener
 
 

@@ -53,7 +53,7 @@ class StandIn:
         await asyncio.sleep(max(0.0, seconds - (time.monotonic() - started)))
         return not fails
 
-    def look(self, photo: bytes, schema: dict[str, Any] | None) -> tuple[Any, int]:
+    def recognise(self, photo: bytes, schema: dict[str, Any] | None) -> tuple[Any, int]:
         """The answer and its number of items. A photo that is not in the folder gets an honest empty list."""
         known = self.index.find(photo)
         self.answered += 1
@@ -81,9 +81,9 @@ def build_app(standin: StandIn) -> Starlette:
         started = time.monotonic()
         try:
             photo, prompt, schema = _gemini_question(await request.json())
-            answer, items = standin.look(photo, schema) if photo is not None else standin.suggest(prompt, schema)
-        except (AskedWrongly, ValueError) as flaw:
-            return _gemini_error(400, "INVALID_ARGUMENT", str(flaw))
+            answer, items = standin.recognise(photo, schema) if photo is not None else standin.suggest(prompt, schema)
+        except (AskedWrongly, ValueError) as error:
+            return _gemini_error(400, "INVALID_ARGUMENT", str(error))
         if not await standin.wait_or_fail(started):
             return _gemini_error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
         return JSONResponse(_gemini_answer(request.path_params["model"], answer, items, prompt, with_photo=photo is not None))
@@ -95,9 +95,9 @@ def build_app(standin: StandIn) -> Starlette:
         try:
             body = await request.json()
             photo, prompt, schema = _openai_question(body)
-            answer, items = standin.look(photo, schema) if photo is not None else standin.suggest(prompt, schema)
-        except (AskedWrongly, ValueError) as flaw:
-            return _openai_error(400, "invalid_request_error", str(flaw))
+            answer, items = standin.recognise(photo, schema) if photo is not None else standin.suggest(prompt, schema)
+        except (AskedWrongly, ValueError) as error:
+            return _openai_error(400, "invalid_request_error", str(error))
         if not await standin.wait_or_fail(started):
             return _openai_error(503, "server_error", "The server is overloaded. Please try again later.")
         return JSONResponse(_openai_answer(str(body.get("model", "")), answer, items, prompt, with_photo=photo is not None))
@@ -139,8 +139,8 @@ def _decoded(text: str) -> bytes:
     plain = text.replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except binascii.Error as flaw:
-        raise AskedWrongly(f"inline data is no base64: {flaw}") from None
+    except binascii.Error as error:
+        raise AskedWrongly(f"inline data is no base64: {error}") from None
 
 
 def _tokens(prompt: str, items: int, *, with_photo: bool) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from savo_datasets.labels import TruthBox
 from savo_datasets.yolo_folder import photo_files, read_classes, read_truth
 
-Look = NDArray[np.uint8]
+PhotoHash = NDArray[np.uint8]
 """256 bits: whether each of 16 × 16 patches is brighter than its right-hand neighbour."""
 
 SIDE = 16
@@ -38,7 +38,7 @@ class TruthIndex:
     _files: set[Path] = field(default_factory=set)
     _by_bytes: dict[str, Known] = field(default_factory=dict)
     _known: list[Known] = field(default_factory=list)
-    _looks: list[Look] = field(default_factory=list)
+    _hashes: list[PhotoHash] = field(default_factory=list)
     _seen_at: int = -1
 
     def refresh(self) -> int:
@@ -59,29 +59,29 @@ class TruthIndex:
         self.refresh()
         if known := self._by_bytes.get(hashlib.sha256(photo).hexdigest()):
             return known
-        look = look_of(photo)
-        if look is None or not self._looks:
+        found = photo_hash(photo)
+        if found is None or not self._hashes:
             return None
-        differing = np.unpackbits(np.stack(self._looks) ^ look, axis=1).sum(1)
+        differing = np.unpackbits(np.stack(self._hashes) ^ found, axis=1).sum(1)
         nearest = int(differing.argmin())
         return self._known[nearest] if differing[nearest] <= NEAR else None
 
     def _take(self, path: Path) -> None:
         photo = path.read_bytes()
         self._files.add(path)
-        look = look_of(photo)
-        if look is None:
+        found = photo_hash(photo)
+        if found is None:
             return
         known = Known(hashlib.sha256(photo).hexdigest(), tuple(read_truth(path, self.names)))
         self._by_bytes.setdefault(known.sha256, known)
         self._known.append(known)
-        self._looks.append(look)
+        self._hashes.append(found)
 
     def __len__(self) -> int:
         return len(self._known)
 
 
-def look_of(photo: bytes) -> Look | None:
+def photo_hash(photo: bytes) -> PhotoHash | None:
     """The difference hash of a photo (upright), 32 bytes; None when it cannot be read."""
     grey = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_GRAYSCALE) if photo else None
     if grey is None:

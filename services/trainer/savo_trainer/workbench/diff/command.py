@@ -13,7 +13,7 @@ from savo_runtime.command_line.output import reported_errors
 from savo_runtime.command_line.progress import progress_bar
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_trainer.workbench.diff.comparison import DiffOrder, compare_models
-from savo_trainer.workbench.diff.terminal import tell
+from savo_trainer.workbench.diff.terminal import print_summary
 from savo_trainer.workbench.object_store import run_on_store
 from savo_trainer.workbench.options import AsJson
 from savo_trainer.workbench.terminal import out, print_json
@@ -39,7 +39,7 @@ def diff_models(
     order = DiffOrder(before, after, data, split, folder, pictures)
     with progress_bar("photos") as on_progress:
         summary = run_on_store(lambda store: compare_models(order, store, on_progress))
-    print_json(summary) if as_json else tell(summary, out)
+    print_json(summary) if as_json else print_summary(summary, out)
 
 
 def _folder_name(before: str, after: str) -> str:

@@ -16,7 +16,7 @@ from savo_detection.differences.comparison import ChangeKind, counted_under
 from savo_detection.errors import PhotoError
 from savo_detection.evaluation.evaluator import INTERVAL, ClassGain, ImageRecord, compare, summarise
 from savo_trainer.models.evaluation import as_evaluation
-from savo_trainer.workbench.diff.photo_comparison import Contender, Look, look
+from savo_trainer.workbench.diff.photo_comparison import Contender, PhotoComparison, compare_photo
 from savo_trainer.workbench.diff.photos import ComparedPhoto, PhotoSet
 
 __all__ = ["Differences", "compare_on"]
@@ -78,7 +78,7 @@ class _Sums:
 
     def note(self, photo: ComparedPhoto, before: Contender, after: Contender) -> dict[str, Any]:
         try:
-            seen = look(photo, photo.path.read_bytes(), before, after)
+            seen = compare_photo(photo, photo.path.read_bytes(), before, after)
         except (PhotoError, OSError):
             self.photos["unreadable"] += 1
             return {"photo": photo.name, "unreadable": True}
@@ -88,11 +88,11 @@ class _Sums:
             self.readable.append(photo)
         self._count(seen)
         self._keep(photo, seen)
-        return seen.told
+        return seen.line
 
-    def _count(self, seen: Look) -> None:
-        self.true_boxes += seen.told["truth"] or 0
-        for change in seen.told["changes"]:
+    def _count(self, seen: PhotoComparison) -> None:
+        self.true_boxes += seen.line["truth"] or 0
+        for change in seen.line["changes"]:
             self.kinds[change["kind"]] += 1
             self.judged[change["kind"], change.get("before_right"), change.get("after_right")] += 1
             for label, what in counted_under(change):
@@ -100,14 +100,14 @@ class _Sums:
         for kept, record in zip(self.records, seen.records or (), strict=False):
             kept.append(record)
 
-    def _keep(self, photo: ComparedPhoto, seen: Look) -> None:
+    def _keep(self, photo: ComparedPhoto, seen: PhotoComparison) -> None:
         if seen.changed and self.pictures:
-            heapq.heappush(self._most, (seen.changed, -self.photos["compared"], photo, seen.told))
+            heapq.heappush(self._most, (seen.changed, -self.photos["compared"], photo, seen.line))
             if len(self._most) > self.pictures:
                 heapq.heappop(self._most)
 
     def most(self) -> list[tuple[ComparedPhoto, dict[str, Any]]]:
-        return [(photo, told) for _, _, photo, told in sorted(self._most, key=lambda kept: kept[:2], reverse=True)]
+        return [(photo, line) for _, _, photo, line in sorted(self._most, key=lambda kept: kept[:2], reverse=True)]
 
     def measured(self) -> dict[str, Any]:
         """mAP@0.5 of each, the paired gain, and AP by class, the biggest changes first; None and nothing without a labelled box."""

@@ -13,7 +13,7 @@ from savo_detection.model import CONFIDENCE as SERVED_FROM
 from savo_detection.model import DetectedBox, Detector
 from savo_trainer.workbench.diff.photos import ComparedPhoto
 
-__all__ = ["Contender", "Look", "look"]
+__all__ = ["Contender", "PhotoComparison", "compare_photo"]
 
 
 @dataclass(frozen=True)
@@ -25,29 +25,29 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Look:
-    told: dict[str, Any]
+class PhotoComparison:
+    line: dict[str, Any]
     """A line of differences.jsonl."""
     records: tuple[ImageRecord, ImageRecord] | None
     """Before and after, for AP; None without labels."""
 
     @property
     def changed(self) -> int:
-        return sum(change["kind"] != "same" for change in self.told["changes"])
+        return sum(change["kind"] != "same" for change in self.line["changes"])
 
 
-def look(photo: ComparedPhoto, data: bytes, before: Contender, after: Contender) -> Look:
+def compare_photo(photo: ComparedPhoto, data: bytes, before: Contender, after: Contender) -> PhotoComparison:
     """Raises `PhotoError`s."""
     least = SERVED_FROM if photo.truth is None else COUNTED_FROM
     found = [contender.detector.detect(data, least) for contender in (before, after)]
     served = [[box for box in boxes if box.confidence > SERVED_FROM] for boxes in found]
-    told: dict[str, Any] = {"photo": photo.name, "boxes": {"before": len(served[0]), "after": len(served[1])}, "truth": None, "right": None, "picture": None}
+    line: dict[str, Any] = {"photo": photo.name, "boxes": {"before": len(served[0]), "after": len(served[1])}, "truth": None, "right": None, "picture": None}
     if photo.truth is None:
-        return Look(told | {"changes": [plain_change(change) for change in diff_boxes(*served)]}, None)
+        return PhotoComparison(line | {"changes": [plain_change(change) for change in diff_boxes(*served)]}, None)
     hits = [match(boxes, photo.truth) for boxes in served]
-    told |= {"truth": len(photo.truth), "right": {"before": sum(hits[0]), "after": sum(hits[1])}}
+    line |= {"truth": len(photo.truth), "right": {"before": sum(hits[0]), "after": sum(hits[1])}}
     first, second = (record_of(photo.name, photo.group, boxes, photo.truth) for boxes in found)
-    return Look(told | {"changes": _judged(served, hits)}, (first, second))
+    return PhotoComparison(line | {"changes": _judged(served, hits)}, (first, second))
 
 
 def _judged(served: Sequence[Sequence[DetectedBox]], hits: Sequence[Sequence[bool]]) -> list[dict[str, Any]]:

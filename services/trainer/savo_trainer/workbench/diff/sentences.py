@@ -65,12 +65,12 @@ def judged_sentence(summary: Summary) -> str:
 def unknown_sentences(summary: Summary) -> list[str]:
     """Labels in the photos that a model cannot know: their AP of 0 is no surprise."""
     labels = [row["label"] for row in summary["classes"]]
-    said = []
+    lines = []
     for side in SIDES:
         known = set(summary["models"][side]["classes"])
         if unknown := [label for label in labels if label not in known]:
-            said.append(f"{_name(summary, side)} was never taught {len(unknown)} of the labels here: {', '.join(sorted(unknown)[:10])}.")
-    return said
+            lines.append(f"{_name(summary, side)} was never taught {len(unknown)} of the labels here: {', '.join(sorted(unknown)[:10])}.")
+    return lines
 
 
 def class_rows(summary: Summary, most: int) -> list[tuple[str, ...]]:
