@@ -30,16 +30,16 @@ COMMANDS: tuple[Command | Group, ...] = (
         "runs",
         "Training runs of the trainer service.",
         (
-            Command("list", f"{_WORKBENCH}.runs:list_runs", "The newest runs, as the running trainer tells them."),
-            Command("show", f"{_WORKBENCH}.runs:show", "One run with its history, figures and verdict."),
+            Command("list", f"{_WORKBENCH}.runs.command:list_runs", "The newest runs, as the running trainer tells them."),
+            Command("show", f"{_WORKBENCH}.runs.command:show", "One run with its history, figures and verdict."),
             Command(
                 "watch",
-                f"{_WORKBENCH}.runs:watch",
+                f"{_WORKBENCH}.runs.command:watch",
                 "Follow a run to its verdict: epochs, losses, what comes next. Ends with 0 when it passed its gate, 1 when it did not.",
             ),
             Command(
                 "cancel",
-                f"{_WORKBENCH}.runs:cancel",
+                f"{_WORKBENCH}.runs.command:cancel",
                 "End a run that waits or is going on; nothing of it is registered. A verdict that is there stays.",
             ),
         ),

@@ -31,8 +31,8 @@ from savo_trainer.errors import TrainerRefusedError
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.models.registration import Register
 from savo_trainer.training.plan import Export, Trained
-from savo_trainer.training.training_note import read_note, write_note
 from savo_trainer.workbench import candidate
+from savo_trainer.workbench.training_note import read_note, write_note
 from services.trainer.tests.trainer_fakes import House, a_house, make_champion
 
 app = typer.Typer()

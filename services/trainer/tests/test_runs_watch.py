@@ -18,8 +18,8 @@ from savo_runtime.telemetry.audit import this_user
 from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.errors import TrainerAwayError, TrainerRefusedError
 from savo_trainer.runs.run import Facts, Progress, Run, State
-from savo_trainer.workbench import runs as runs_command
 from savo_trainer.workbench import terminal
+from savo_trainer.workbench.runs import command as runs_command
 from services.trainer.tests.trainer_fakes import NOON, a_run
 
 RUN = a_run()

@@ -33,11 +33,11 @@ from savo_trainer.models.evaluation import Measured, measure, set_beside, split_
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.models.registration import Brought, Change, run_id_of
 from savo_trainer.models.registry import champion_version
-from savo_trainer.training.training_note import read_note
 from savo_trainer.workbench.candidate import Candidate, prepare_candidate
 from savo_trainer.workbench.options import AsJson, By, Split
-from savo_trainer.workbench.run_view import verdict_lines
+from savo_trainer.workbench.runs.view import verdict_lines
 from savo_trainer.workbench.terminal import err, out, print_json
+from savo_trainer.workbench.training_note import read_note
 
 __all__ = ["register_model"]
 

@@ -18,9 +18,9 @@ from savo_runtime.command_line.output import CommandError, reported_errors
 from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.runs.run import Progress as Epoch
 from savo_trainer.training.plan import Trained, TrainPlan
-from savo_trainer.training.training_note import write_note
 from savo_trainer.workbench.options import AsJson, Data, ImageSize, check_image_size
 from savo_trainer.workbench.terminal import err, print_json, print_line
+from savo_trainer.workbench.training_note import write_note
 
 __all__ = ["train"]
 

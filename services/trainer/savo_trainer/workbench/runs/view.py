@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from savo_trainer.runs.run import OPEN
-from savo_trainer.workbench.run_watcher import (
+from savo_trainer.workbench.runs.watcher import (
     PATH,
     Observation,
     elapsed_seconds,

@@ -1,0 +1,1 @@
+"""`savo runs`: the training runs of a trainer that is running."""
