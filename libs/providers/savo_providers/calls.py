@@ -52,6 +52,8 @@ class Calls:
 
     False: the error itself is raised, so that this call has an answer at once; a busy provider counts as a failure.
     """
+    timer: Callable[[float], asyncio.Timeout] = asyncio.timeout
+    """Starts a call's deadline; a test may end it early."""
 
     async def run(self, attempt: Attempt[T], *, seconds: float | None = None) -> T:
         """`seconds`: the call's deadline where it has one of its own.
@@ -61,7 +63,7 @@ class Calls:
         limit = self.seconds if seconds is None else seconds
         self.breaker.enter()
         try:
-            async with asyncio.timeout(limit) as deadline:
+            async with self.timer(limit) as deadline:
                 answer = await self._attempts(attempt, deadline, limit)
         except TimeoutError:
             self.breaker.fail()
