@@ -11,6 +11,7 @@ from typing import Any
 from savo_datasets.errors import DatasetError
 from savo_datasets.yolo_folder import labelled_photos, read_classes
 from savo_demo.drawing.scenes import Flaw
+from savo_providers.catalogue import PROVIDERS
 
 FEWEST_PHOTOS = 60
 """Real photos under which there is no use in splitting and training."""
@@ -19,7 +20,7 @@ REFUSED_AS: Mapping[Flaw, str] = {"blurred": "blurred", "dark": "dark", "duplica
 """The reason under which the product counts each flaw that the demo plants."""
 
 _OURS = ("SAVO_", "R2_", "DEMO_")
-_KEYS = frozenset({"GOOGLE_API_KEY", "OPENAI_API_KEY", "PORT", "SMTP_URL", "RAY_ADDRESS", "GOOGLE_GEMINI_BASE_URL", "OPENAI_BASE_URL"})
+_KEYS = frozenset({"PORT", "SMTP_URL", "RAY_ADDRESS", *(variable for provider in PROVIDERS for variable in provider.variables)})
 
 
 class PlanError(Exception):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from savo_cli.weekly.settings import DigestSettings
+from savo_providers.catalogue import PROVIDERS
 from savo_runtime.settings import NAMES_FILE, RuntimeSettings, installed_settings, known_variables, settings_table
 
 __all__ = ["GROUPS", "Group", "settings_page"]
@@ -42,8 +43,7 @@ GROUPS: tuple[Group, ...] = (
         "Set these first",
         "Who answers scans, whether confirmed photos are kept, and which part of the traffic a trained model gets.",
         (
-            "GOOGLE_API_KEY",
-            "OPENAI_API_KEY",
+            *(provider.key_variable for provider in PROVIDERS),
             "SAVO_VISION_PROVIDER",
             "SAVO_REASONING_PROVIDER",
             "SAVO_COLLECT_TRAINING_DATA",
@@ -56,9 +56,9 @@ GROUPS: tuple[Group, ...] = (
     ),
     Group("Object storage", "A folder on this machine, Cloudflare R2, or another S3 server.", ("R2_.*", "SAVO_S3_.*", "SAVO_STORAGE_.*")),
     Group(
-        "Providers: Google and OpenAI",
+        f"Providers: {' and '.join(provider.title for provider in PROVIDERS)}",
         "Models, prices, budgets and deadlines of the paid providers.",
-        ("SAVO_GOOGLE_.*", "SAVO_OPENAI_.*", "SAVO_MODEL_PRICES", "SAVO_REASONING_.*"),
+        (*(f"SAVO_{provider.name.upper()}_.*" for provider in PROVIDERS), "SAVO_MODEL_PRICES", "SAVO_REASONING_.*"),
     ),
     Group(
         "The custom model in service",

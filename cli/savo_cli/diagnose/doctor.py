@@ -29,6 +29,7 @@ from savo_cli.options import AsJson, Key, Url
 from savo_cli.start.preflight import MODEL_PATH, wrong_model_path
 from savo_cli.weekly.mail import MailServer
 from savo_cli.weekly.settings import DigestSettings
+from savo_providers.catalogue import GOOGLE, PROVIDERS
 from savo_runtime.addresses import SERVICES_VARIABLE, WrongServicesError
 from savo_runtime.command_line.output import CommandError, print_json, table_console
 from savo_runtime.database import Database
@@ -146,8 +147,8 @@ def _unknown() -> Iterator[Finding]:
 
 
 def _provider() -> Finding:
-    provider = os.environ.get("SAVO_VISION_PROVIDER", "google")
-    key = {"google": "GOOGLE_API_KEY", "openai": "OPENAI_API_KEY"}.get(provider, "GOOGLE_API_KEY")
+    provider = os.environ.get("SAVO_VISION_PROVIDER", GOOGLE.name)
+    key = next((each.key_variable for each in PROVIDERS if each.name == provider), GOOGLE.key_variable)
     if os.environ.get(key):
         return Finding("vision provider", "ok", f"{provider}; {key} is set")
     return Finding("vision provider", "note", f"{provider}, but {key} is not set", f"set {key}, or use the stand-in: savo up --standin DIR")

@@ -22,6 +22,7 @@ from rich.console import Console
 from savo_cli.start.preflight import WrongSettingError, check_settings, in_words, own_folder
 from savo_cli.start.processes import GaveUpError, ProcessSpec, SupervisedProcess
 from savo_contracts.topics import SERVICES
+from savo_providers.catalogue import PROVIDERS
 from savo_runtime.errors import FatalError
 from savo_runtime.messaging.kafka.embedded import MOST_PARTITIONS, EmbeddedBroker
 
@@ -37,6 +38,9 @@ ELSEWHERE = ("trainer",)
 
 # glibc keeps freed memory for each thread, and photos come and go on many: with these it goes back, which took the peak under
 # 12-megapixel photos from 614 to 490 MB. Of the engines that run a model this one needs the least.
+PLAYED = tuple(provider for provider in PROVIDERS if provider.standin_path is not None)
+"""Those that the stand-in answers for."""
+
 THRIFTY = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": "131072",
@@ -129,7 +133,7 @@ def _plan(options: UpOptions) -> Plan:
     if options.standin is not None:
         if not options.standin.is_dir():
             raise FatalError(f"--standin {options.standin}: no such folder; `savo synthesize --count 60 --output {options.standin}` makes one")
-        environment |= dict.fromkeys(("GOOGLE_API_KEY", "OPENAI_API_KEY"), "stand-in")
+        environment |= {provider.key_variable: "stand-in" for provider in PLAYED}
     host, auth = environment.get("SAVO_HTTP_HOST", HOST), environment.get("SAVO_AUTH")
     if auth == "api_key" or (auth is None and host not in LOOPBACK):
         plan.notes.append("every call needs an API key: savo keys create NAME --scope scans")
@@ -167,8 +171,8 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
     stack.push_async_callback(process.stop)
     url = f"http://{HOST}:{port}"
     await _wait_for(["stand-in"], lambda _: f"{url}/livez", [task])
-    plan.environment |= {"SAVO_GOOGLE_BASE_URL": url, "SAVO_OPENAI_BASE_URL": f"{url}/v1"}
-    plan.notes.append(f"a stand-in answers for Google and OpenAI from the truth in {folder}")
+    plan.environment |= {provider.base_url_variables[0]: f"{url}{provider.standin_path}" for provider in PLAYED}
+    plan.notes.append(f"a stand-in answers for {' and '.join(provider.title for provider in PLAYED)} from the truth in {folder}")
 
 
 async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
