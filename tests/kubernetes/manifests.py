@@ -11,6 +11,8 @@ from savo_contracts.topics import SERVICES
 from tests.parts.kubernetes import MANIFESTS, Manifest
 
 SECRETS = "savo-secrets"
+PROVIDER_KEYS = "savo-provider-keys"
+"""Keys of providers that the manifests do not name, given whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,11 @@ def secrets_of(container: Manifest) -> dict[str, str]:
     given = {each["name"]: each["valueFrom"]["secretKeyRef"] for each in container.get("env", []) if "secretKeyRef" in each.get("valueFrom", {})}
     assert all(reference["name"] == SECRETS for reference in given.values())
     return {variable: reference["key"] for variable, reference in given.items()}
+
+
+def secrets_given_whole(container: Manifest) -> set[str]:
+    """Names of the Secrets all of whose keys are variables of the container."""
+    return {each["secretRef"]["name"] for each in container.get("envFrom", []) if "secretRef" in each}
 
 
 def example_secrets() -> dict[str, str]:

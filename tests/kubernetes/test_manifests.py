@@ -116,6 +116,7 @@ def without(name: str) -> Change:
 VISION, GATEWAY, DIGEST = "Deployment/savo-vision", "Deployment/savo-gateway", "CronJob/savo-digest"
 LETS_ALL = {"from": [{"podSelector": {}}], "ports": [{"port": "http"}]}
 A_SECRET = {"name": "GOOGLE_API_KEY", "valueFrom": {"secretKeyRef": {"name": "savo-secrets", "key": "GOOGLE_API_KEY"}}}
+PROVIDERS_KEYS = {"secretRef": {"name": "savo-provider-keys", "optional": True}}
 
 PLANTED: list[tuple[rules.Rule, str, Change]] = [
     (rules.no_rights, "may run as root", in_pod(VISION, lambda spec: spec["securityContext"].pop("runAsNonRoot"))),
@@ -132,6 +133,8 @@ PLANTED: list[tuple[rules.Rule, str, Change]] = [
     (rules.settings_make_sense, "vision would not start", in_settings(SAVO_VISION_CONFIDENCE_THRESHOLD="60")),
     (rules.settings_make_sense, "would not start", in_settings(SAVO_KAFKA_BOOTSTRAP_SERVERS="embedded")),
     (rules.own_secrets, "is given", in_container("Deployment/savo-collector", lambda one: one["env"].append(A_SECRET))),
+    (rules.own_secrets, "is given", in_container("Deployment/savo-collector", lambda one: one.update(envFrom=[PROVIDERS_KEYS]))),
+    (rules.own_secrets, "is given", in_container(VISION, lambda one: one.pop("envFrom"))),
     (rules.own_secrets, "database role", in_container(VISION, lambda one: database(one).update(key="GATEWAY_DATABASE_URL"))),
     (rules.whole_services, "reasoning is not deployed", without("Deployment/savo-reasoning")),
     (rules.whole_services, "no PodDisruptionBudget", without("PodDisruptionBudget/savo-trainer")),
