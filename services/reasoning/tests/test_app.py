@@ -7,6 +7,7 @@ import pytest
 from savo_contracts.envelope import Envelope
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import TOPICS
+from savo_providers.catalogue import PROVIDERS, Provider
 from savo_reasoning.adapters.disabled import SwitchedOff
 from savo_reasoning.adapters.google import GoogleWriter
 from savo_reasoning.adapters.openai import OpenAiWriter
@@ -93,6 +94,15 @@ async def test_the_provider_follows_the_environment(environment: dict[str, str],
         monkeypatch.setenv(variable, value)
     writer = build_writer(load_settings(ReasoningSettings))
     assert isinstance(writer, kind)
+    await writer.close()
+
+
+@pytest.mark.parametrize("provider", [provider for provider in PROVIDERS if "recipes" in provider.models], ids=lambda provider: provider.name)
+async def test_every_provider_that_can_be_chosen_has_its_adapter(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAVO_REASONING_PROVIDER", provider.name)
+    monkeypatch.setenv(provider.key_variable, "k")
+    writer = build_writer(load_settings(ReasoningSettings))
+    assert (writer.provider, writer.model) == (provider.name, provider.models["recipes"])
     await writer.close()
 
 

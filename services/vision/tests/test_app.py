@@ -13,6 +13,7 @@ from savo_contracts.documents import Alias, GoldenBox, GoldenPicture, ModelRepor
 from savo_contracts.topics import ROLLOUT_CHANGED, SCANS_COMPLETED, SCANS_ERASED, SCANS_FAILED, SCANS_REQUESTED, SUBJECTS_ERASED
 from savo_contracts.training import Evaluation
 from savo_detection.errors import ModelRefusedError
+from savo_providers.catalogue import PROVIDERS, provider_named
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import MemoryStore, assert_migrations_match, memory_runtime
 from savo_vision.adapters.models import ModelFiles
@@ -100,11 +101,10 @@ def test_the_owner_s_variables_are_read_by_their_names(monkeypatch: pytest.Monke
     assert "k" not in repr(settings.provider_key)
 
 
-@pytest.mark.parametrize("provider", ["google", "openai"])
+@pytest.mark.parametrize("provider", [provider.name for provider in PROVIDERS if "vision" in provider.models])
 async def test_the_service_reads_and_publishes_what_the_flow_says(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
     monkeypatch.setenv("SAVO_VISION_PROVIDER", provider)
-    monkeypatch.setenv("GOOGLE_API_KEY", "k")
-    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv(provider_named(provider).key_variable, "k")
     async with memory_runtime("vision", migrations="savo_vision.migrations") as runtime:
         service = build(load_settings(VisionSettings), runtime)
         scans, *erasures = service.subscriptions
