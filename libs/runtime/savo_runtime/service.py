@@ -8,7 +8,6 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from savo_contracts.topics import Topic
 from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
 from savo_runtime.messaging.publishing.outbox import OnPublished
 from savo_runtime.projection import Projection
@@ -70,5 +69,3 @@ class ServiceDefinition:
     """Importable package of this service's alembic versions, for example `savo_gateway.migrations`."""
     projection: Projection | None = None
     """What of its database can be built anew from topics."""
-    publishes: tuple[Topic[Any], ...] = ()
-    """Topics that it writes to outside of handlers: for HTTP requests and in workers. Its outbox refuses others."""

@@ -143,8 +143,7 @@ class RunningService:
         if live:
             self._on_stop.push_async_callback(live.close)
         replica = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-        outbox = Outbox(name, publishes=self._definition.publishes)
-        return Runtime(name, replica, store, database, outbox, publisher, utc_now, live)
+        return Runtime(name, replica, store, database, Outbox(name), publisher, utc_now, live)
 
     async def _start_loops(self, service: Service, runtime: Runtime) -> None:
         for hook in reversed(service.on_stop):

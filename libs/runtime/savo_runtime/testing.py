@@ -18,7 +18,7 @@ from sqlalchemy import Connection, MetaData, event
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import Event, derived_id
-from savo_contracts.topics import SERVICES, TOPICS, topic_of
+from savo_contracts.topics import SERVICES, topic_of
 from savo_runtime.database import Database
 from savo_runtime.messaging.publishing.declared_topics import check_declared
 from savo_runtime.messaging.publishing.outbox import Outbox
@@ -141,11 +141,11 @@ class RecordingOutbox:
 
     def __init__(self, service: str | None = None) -> None:
         self.committed: dict[UUID, Event] = {}
-        self._publishes = [topic for topic in TOPICS if service in topic.producers] if service in SERVICES else None
+        self._service = service
 
     async def add(self, session: AsyncSession, *events: Event, event_id: UUID | None = None) -> None:
         for added in events:
-            check_declared(topic_of(added), self._publishes)
+            check_declared(topic_of(added), self._service if self._service in SERVICES else None)
         rows = {_row_id(added, event_id, alone=len(events) == 1): added for added in events}
 
         def keep(_session: Any) -> None:

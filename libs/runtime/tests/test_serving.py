@@ -27,7 +27,6 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from savo_contracts.envelope import named_id
-from savo_contracts.topics import SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
 from savo_runtime import serving
 from savo_runtime.__main__ import main, run
@@ -59,7 +58,7 @@ def definition(name: str = "thing", **parts: Any) -> ServiceDefinition:
         given = {key: value(runtime) if key == "workers" else value for key, value in parts.items()}
         return Service(name=name, **given)
 
-    return ServiceDefinition(name, RuntimeSettings, build, publishes=(SUBJECTS_ERASED,))
+    return ServiceDefinition(name, RuntimeSettings, build)
 
 
 @asynccontextmanager
@@ -211,9 +210,9 @@ async def test_what_stands_in_the_outbox_at_the_end_is_published_before_the_stop
         kept.append(runtime)
         return []
 
-    async with served(settings, definition(workers=keep)), kept[0].database.session() as session:
+    async with served(settings, definition("gateway", workers=keep)), kept[0].database.session() as session:
         await kept[0].outbox.add(session, SubjectErased(subject="s1", erased_at=kept[0].clock()), event_id=named_id("x"))
-    reopened = type(kept[0].database).open(settings, "thing")
+    reopened = type(kept[0].database).open(settings, "gateway")
     async with reopened.session(read_only=True) as session:
         assert (await session.execute(text("SELECT count(*) FROM outbox"))).scalar_one() == 0
     await reopened.close()

@@ -18,7 +18,6 @@ from savo_collector.quality import QualityPolicy
 from savo_collector.sample_writer import Storing
 from savo_collector.settings import CollectorSettings
 from savo_collector.thresholds import TrainingPolicy, check_age
-from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_REJECTED, SAMPLES_STORED, TRAINING_THRESHOLD_REACHED
 from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 
@@ -71,5 +70,4 @@ DEFINITION = ServiceDefinition(
     build,
     migrations="savo_collector.migrations",
     projection=PROJECTION,
-    publishes=(SAMPLES_STORED, SAMPLES_REJECTED, SAMPLES_ERASED, TRAINING_THRESHOLD_REACHED),
 )

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 from starlette.types import ASGIApp
 
-from savo_contracts.topics import SCANS_CONFIRMED, SCANS_REQUESTED
 from savo_gateway import handlers
 from savo_gateway.access.callers import AccessPolicy, CheckCaller, JwtPolicy, Mode, default_mode
 from savo_gateway.access.rate_limits import RateLimit
@@ -195,5 +194,4 @@ DEFINITION = ServiceDefinition(
     build,
     migrations="savo_gateway.migrations",
     projection=PROJECTION,
-    publishes=(SCANS_REQUESTED, SCANS_CONFIRMED),
 )

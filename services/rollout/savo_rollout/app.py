@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from savo_contracts.topics import AUDIT_RECORDED, ROLLOUT_CHANGED
 from savo_rollout.adapters.http import rollout_app
 from savo_rollout.adapters.ledger import SqlLedger
 from savo_rollout.adapters.projection import PROJECTION
@@ -47,5 +46,4 @@ DEFINITION = ServiceDefinition(
     build,
     migrations="savo_rollout.migrations",
     projection=PROJECTION,
-    publishes=(ROLLOUT_CHANGED, AUDIT_RECORDED),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from savo_contracts.topics import AUDIT_RECORDED, MODELS_REGISTERED, TRAINING_FINISHED
 from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import MODEL_MAP50, TRAINING_RUNS
@@ -89,5 +88,4 @@ DEFINITION = ServiceDefinition(
     build,
     migrations="savo_trainer.migrations",
     projection=PROJECTION,
-    publishes=(TRAINING_FINISHED, MODELS_REGISTERED, AUDIT_RECORDED),
 )

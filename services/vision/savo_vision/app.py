@@ -11,7 +11,6 @@ from datetime import timedelta
 from functools import partial
 
 from savo_contracts.scans import ServedBy
-from savo_contracts.topics import MODELS_REFUSED
 from savo_detection.engines.cpus import usable_cpus
 from savo_detection.engines.selection import Engines
 from savo_providers.breaker import Breaker
@@ -127,5 +126,4 @@ DEFINITION = ServiceDefinition(
     build,
     migrations="savo_vision.migrations",
     projection=PROJECTION,
-    publishes=(MODELS_REFUSED,),
 )

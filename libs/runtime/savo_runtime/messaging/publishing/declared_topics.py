@@ -1,6 +1,6 @@
-"""The topics that a piece of work may publish on: a handler's by its `@publishes`, any other work's by its service.
+"""The topics that a piece of work may publish on: a handler's by its `@publishes`, any other work's by the topic registry.
 
-The declarations are checked at every event, so that the topic registry and the maps made of it are true.
+The declarations are checked at every event, so that the maps made of the registry are true.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _of_handler: ContextVar[Collection[Topic[Any]] | None] = ContextVar("savo_handle
 
 
 class UndeclaredTopicError(InvalidMessageError):
-    """An event for a topic that neither the handler at work nor the service declares: a bug that no retry mends."""
+    """An event for a topic that is not declared where it is published: a bug that no retry mends."""
 
-    def __init__(self, topic: Topic[Any], declared: Collection[Topic[Any]], declaration: str) -> None:
-        names = ", ".join(sorted(other.name for other in declared)) or "nothing"
-        super().__init__(f"{topic.name} is not declared: {declaration} names {names}", reason="undeclared-event")
+    def __init__(self, topic: Topic[Any], declaration: str, declared: Collection[str]) -> None:
+        names = ", ".join(sorted(declared)) or "nothing"
+        super().__init__(f"an event for {topic.name} is not declared: {declaration} {names}", reason="undeclared-event")
 
 
 @contextmanager
@@ -36,13 +36,15 @@ def within_handler(publishes: Collection[Topic[Any]]) -> Iterator[None]:
         _of_handler.reset(token)
 
 
-def check_declared(topic: Topic[Any], own: Collection[Topic[Any]] | None) -> None:
-    """`own`: what the service publishes outside of handlers; None where that is not known.
+def check_declared(topic: Topic[Any], service: str | None) -> None:
+    """`service` None: what it may publish outside of handlers is not known.
 
     Raises `UndeclaredTopicError`.
     """
     of_handler = _of_handler.get()
-    if of_handler is not None and topic not in of_handler:
-        raise UndeclaredTopicError(topic, of_handler, "the handler's @publishes")
-    if of_handler is None and own is not None and topic not in own:
-        raise UndeclaredTopicError(topic, own, "`publishes` of the service's definition")
+    if of_handler is not None:
+        if topic not in of_handler:
+            names = [declared.name for declared in of_handler]
+            raise UndeclaredTopicError(topic, "the handler's @publishes names", names)
+    elif service is not None and service not in topic.producers:
+        raise UndeclaredTopicError(topic, f"{service} is no producer in the registry, which names", topic.producers)

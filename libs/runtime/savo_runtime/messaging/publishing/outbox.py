@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID, uuid4
 
 import structlog
@@ -24,7 +24,7 @@ from sqlalchemy import delete, event, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_contracts.envelope import Envelope, Event, RecordRef, derived_id
-from savo_contracts.topics import Topic, topic_of
+from savo_contracts.topics import topic_of
 from savo_runtime.database import insert_once
 from savo_runtime.errors import SavoError
 from savo_runtime.messaging.publishing.declared_topics import check_declared
@@ -60,23 +60,13 @@ class Sender(Protocol):
 
 
 class Outbox:
-    """Where a service leaves events within its own transaction.
+    """Where a service leaves events within its own transaction."""
 
-    `publishes`: topics that the service may write to outside of handlers; None allows any. A handler's are its `@publishes`.
-    """
-
-    def __init__(
-        self,
-        service: str,
-        *,
-        publishes: Collection[Topic[Any]] | None = None,
-        clock: Callable[[], datetime] = utc_now,
-    ) -> None:
+    def __init__(self, service: str, *, clock: Callable[[], datetime] = utc_now) -> None:
         self.added = asyncio.Event()
         """Set when a transaction with new rows was committed in this process."""
         self._fresh: list[OutboxRow] | None = []
         self._service = service
-        self._publishes = publishes
         self._clock = clock
 
     async def add(self, session: AsyncSession, *events: Event, event_id: UUID | None = None) -> None:
@@ -99,7 +89,7 @@ class Outbox:
 
     async def _insert(self, session: AsyncSession, message: Event, event_id: UUID) -> OutboxRow | None:
         topic, time = topic_of(message), self._clock()
-        check_declared(topic, self._publishes)
+        check_declared(topic, self._service)
         envelope = Envelope.new(message, self._service, event_id=event_id, time=time, traceparent=current_traceparent(), replay=current_replay())
         row = {
             "event_id": event_id,
