@@ -12,16 +12,14 @@ from savo_collector.adapters.sample_objects import SampleObjects
 from savo_collector.class_registry import ClassPolicy, ClassRegistry
 from savo_collector.collection import Collect, CollectionPolicy
 from savo_collector.erasure import Erasing
-from savo_collector.handlers import on_scan_confirmed, on_scan_erased, on_subject_erased
+from savo_collector.handlers import subscriptions
 from savo_collector.pending_samples import WaitingRoom
 from savo_collector.quality import QualityPolicy
 from savo_collector.sample_writer import Storing
 from savo_collector.settings import CollectorSettings
 from savo_collector.thresholds import TrainingPolicy, check_age
-from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 
-CONCURRENCY = 8
 TIMER_SECONDS = 60.0
 GAUGE_SECONDS = 15.0
 
@@ -37,11 +35,7 @@ def build(settings: CollectorSettings, runtime: Runtime) -> Service:
 
     return Service(
         name="collector",
-        subscriptions=[
-            bind(on_scan_confirmed, concurrency=CONCURRENCY, collect=collect),
-            bind(on_scan_erased, erasing=collect.erasing),
-            bind(on_subject_erased, erasing=collect.erasing),
-        ],
+        subscriptions=subscriptions(collect),
         workers=[
             Worker("training-timer", look_at_the_clock, every=TIMER_SECONDS),
             Worker("waiting-room", room.look_again, every=TIMER_SECONDS),

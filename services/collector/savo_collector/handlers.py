@@ -16,7 +16,11 @@ from savo_contracts.topics import (
     TRAINING_THRESHOLD_REACHED,
 )
 from savo_contracts.users import SubjectErased
-from savo_runtime.messaging.consuming.subscriptions import consumes, publishes
+from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes, publishes
+
+__all__ = ["subscriptions"]
+
+_CONCURRENCY = 8
 
 
 # `samples.erased` and `training.threshold-reached` go through the outbox, in the transaction that changes the samples.
@@ -36,3 +40,12 @@ async def on_scan_erased(erased: ScanErased, erasing: Erasing) -> None:
 @publishes(SAMPLES_ERASED)
 async def on_subject_erased(erased: SubjectErased, erasing: Erasing) -> None:
     await erasing.subject(erased)
+
+
+def subscriptions(collect: Collect) -> list[Subscription]:
+    """The routing table."""
+    return [
+        bind(on_scan_confirmed, concurrency=_CONCURRENCY, collect=collect),
+        bind(on_scan_erased, erasing=collect.erasing),
+        bind(on_subject_erased, erasing=collect.erasing),
+    ]

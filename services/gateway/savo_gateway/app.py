@@ -40,7 +40,7 @@ from savo_gateway.scans.acceptance import AcceptScan, ScanPolicy
 from savo_gateway.scans.completion import FinishScans, SweepScans
 from savo_gateway.scans.long_polling import LookForAnswers, Waiters, WaitForScan
 from savo_gateway.settings import GatewaySettings
-from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, read_snapshot
+from savo_runtime.messaging.consuming.subscriptions import Subscription
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 
 __all__ = ["DEFINITION", "build"]
@@ -56,7 +56,7 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
     return Service(
         name="gateway",
         subscriptions=_subscriptions(parts),
-        snapshots=[read_snapshot(handlers.on_rollout_changed, mirror=parts.mirror)],
+        snapshots=handlers.snapshots(parts.mirror),
         app=_http(settings, runtime, parts),
         workers=[
             Worker("sweep-scans", sweep.sweep, every=SWEEP_SECONDS),
@@ -109,20 +109,9 @@ class Parts:
 
 
 def _subscriptions(parts: Parts) -> list[Subscription]:
-    of_scans = [
-        bind(handlers.on_scan_completed, finish=parts.finish),
-        bind(handlers.on_scan_failed, finish=parts.finish),
-        bind(handlers.on_sample_stored, projections=parts.figures),
-        bind(handlers.on_sample_rejected, projections=parts.figures),
-        bind(handlers.on_sample_erased, projections=parts.figures),
-        bind(handlers.on_recipes_suggested, projections=parts.figures),
-    ]
-    return [
-        *map(parts.journal.recording, of_scans),
-        bind(handlers.on_training_finished, projections=parts.figures),
-        bind(handlers.on_model_registered, projections=parts.figures),
-        bind(handlers.on_audit_recorded, audit_log=parts.audit_log),
-    ]
+    """Events of scans are recorded in the journal too."""
+    table = handlers.subscriptions(parts.finish, parts.figures, parts.audit_log)
+    return [parts.journal.recording(entry) if entry.topic.hop else entry for entry in table]
 
 
 def _http(settings: GatewaySettings, runtime: Runtime, parts: Parts) -> ASGIApp:

@@ -32,20 +32,9 @@ from savo_contracts.training import TrainingFinished
 from savo_gateway.ports import AuditLog, Projections
 from savo_gateway.rollout_mirror import RolloutMirror
 from savo_gateway.scans.completion import FinishScans
-from savo_runtime.messaging.consuming.subscriptions import consumes, publishes
+from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription, bind, consumes, publishes, read_snapshot
 
-__all__ = [
-    "on_audit_recorded",
-    "on_model_registered",
-    "on_recipes_suggested",
-    "on_rollout_changed",
-    "on_sample_erased",
-    "on_sample_rejected",
-    "on_sample_stored",
-    "on_scan_completed",
-    "on_scan_failed",
-    "on_training_finished",
-]
+__all__ = ["projected", "snapshots", "subscriptions"]
 
 log = structlog.get_logger()
 
@@ -100,3 +89,30 @@ async def on_audit_recorded(entry: AuditRecorded, audit_log: AuditLog, event_id:
 @consumes(ROLLOUT_CHANGED)
 async def on_rollout_changed(changed: RolloutChanged, mirror: RolloutMirror) -> None:
     mirror.show(changed)
+
+
+def subscriptions(finish: FinishScans, projections: Projections, audit_log: AuditLog) -> list[Subscription]:
+    """The routing table."""
+    return [
+        bind(on_scan_completed, finish=finish),
+        bind(on_scan_failed, finish=finish),
+        *projected(projections, audit_log),
+    ]
+
+
+def projected(projections: Projections, audit_log: AuditLog) -> list[Subscription]:
+    """Those whose events can be read again to build the tables anew."""
+    return [
+        bind(on_sample_stored, projections=projections),
+        bind(on_sample_rejected, projections=projections),
+        bind(on_sample_erased, projections=projections),
+        bind(on_training_finished, projections=projections),
+        bind(on_model_registered, projections=projections),
+        bind(on_recipes_suggested, projections=projections),
+        bind(on_audit_recorded, audit_log=audit_log),
+    ]
+
+
+def snapshots(mirror: RolloutMirror) -> list[Snapshot]:
+    """The topics that each replica reads whole."""
+    return [read_snapshot(on_rollout_changed, mirror=mirror)]

@@ -10,16 +10,13 @@ from savo_providers.loading import load_adapter
 from savo_reasoning.adapters.disabled import SwitchedOff
 from savo_reasoning.adapters.projection import PROJECTION
 from savo_reasoning.adapters.suggestion_store import DatabaseShelf
-from savo_reasoning.handlers import on_recipes_requested, on_scan_erased, on_subject_erased
+from savo_reasoning.handlers import subscriptions
 from savo_reasoning.ports import RecipeWriter
 from savo_reasoning.recipes import Suggest
 from savo_reasoning.settings import ReasoningSettings
-from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.service import Runtime, Service, ServiceDefinition
 
 log = structlog.get_logger()
-
-CONCURRENCY = 8
 
 LONGEST_WAIT = 10.0
 """Seconds that a request waits at most when the provider names a time: a person waits for the answer."""
@@ -32,11 +29,7 @@ def build(settings: ReasoningSettings, runtime: Runtime) -> Service:
     suggest = Suggest(writer, shelf, runtime.clock, recorded)
     return Service(
         name="reasoning",
-        subscriptions=[
-            bind(on_recipes_requested, concurrency=CONCURRENCY, suggest=suggest),
-            bind(on_scan_erased, shelf=shelf),
-            bind(on_subject_erased, shelf=shelf),
-        ],
+        subscriptions=subscriptions(suggest, shelf),
         on_stop=[writer.close],
     )
 

@@ -8,7 +8,11 @@ from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, SCANS_ER
 from savo_contracts.users import SubjectErased
 from savo_reasoning.ports import Shelf
 from savo_reasoning.recipes import Suggest
-from savo_runtime.messaging.consuming.subscriptions import consumes, publishes
+from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes, publishes
+
+__all__ = ["subscriptions"]
+
+_CONCURRENCY = 8
 
 
 @consumes(RECIPES_REQUESTED)
@@ -25,3 +29,12 @@ async def on_scan_erased(erased: ScanErased, shelf: Shelf) -> None:
 @consumes(SUBJECTS_ERASED)
 async def on_subject_erased(erased: SubjectErased, shelf: Shelf) -> None:
     await shelf.erase_subject(erased)
+
+
+def subscriptions(suggest: Suggest, shelf: Shelf) -> list[Subscription]:
+    """The routing table."""
+    return [
+        bind(on_recipes_requested, concurrency=_CONCURRENCY, suggest=suggest),
+        bind(on_scan_erased, shelf=shelf),
+        bind(on_subject_erased, shelf=shelf),
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from savo_runtime.messaging.consuming.subscriptions import bind
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import MODEL_MAP50, TRAINING_RUNS
 from savo_trainer.adapters.http import runs_app
@@ -12,7 +11,7 @@ from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.adapters.numbers import DatabaseNumbers
 from savo_trainer.adapters.projection import PROJECTION
 from savo_trainer.adapters.samples import DatabaseSamples
-from savo_trainer.handlers import on_sample_erased, on_sample_stored, on_threshold_reached
+from savo_trainer.handlers import subscriptions
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.models.registration import Register
 from savo_trainer.runs.run import Run, State
@@ -46,11 +45,7 @@ def build(settings: TrainerSettings, runtime: Runtime) -> Service:
     carry = CarryRuns(ledger, lease, stages, CarryPolicy(attempts=settings.trainer_attempts))
     return Service(
         name="trainer",
-        subscriptions=[
-            bind(on_threshold_reached, ledger=ledger),
-            bind(on_sample_stored, samples=samples),
-            bind(on_sample_erased, samples=samples),
-        ],
+        subscriptions=subscriptions(ledger, samples),
         app=runs_app(ledger, count_run, Register(ledger, numbers, runtime.store, gate, runtime.clock, count_run)),
         workers=[Worker("runs", carry)],
     )

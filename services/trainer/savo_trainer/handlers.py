@@ -8,11 +8,11 @@ from savo_contracts.documents import sample_labels_key
 from savo_contracts.samples import SampleErased, SampleStored
 from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_STORED, TRAINING_THRESHOLD_REACHED
 from savo_contracts.training import TrainingThresholdReached
-from savo_runtime.messaging.consuming.subscriptions import consumes
+from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
 from savo_trainer.ports import IndexedSample, RunLedger, SampleIndex
 from savo_trainer.runs.run import requested
 
-__all__ = ["on_sample_erased", "on_sample_stored", "on_threshold_reached"]
+__all__ = ["on_sample_erased", "on_sample_stored", "on_threshold_reached", "subscriptions"]
 
 
 @consumes(TRAINING_THRESHOLD_REACHED)
@@ -41,3 +41,12 @@ async def on_sample_stored(stored: SampleStored, samples: SampleIndex) -> None:
 @consumes(SAMPLES_ERASED)
 async def on_sample_erased(erased: SampleErased, samples: SampleIndex) -> None:
     await samples.erase(erased.sha256, erased.erased_at)
+
+
+def subscriptions(ledger: RunLedger, samples: SampleIndex) -> list[Subscription]:
+    """The routing table. What a run ends with is published through the outbox, by the worker."""
+    return [
+        bind(on_threshold_reached, ledger=ledger),
+        bind(on_sample_stored, samples=samples),
+        bind(on_sample_erased, samples=samples),
+    ]

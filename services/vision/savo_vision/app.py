@@ -16,7 +16,7 @@ from savo_detection.engines.selection import Engines
 from savo_providers.breaker import Breaker
 from savo_providers.calls import Calls
 from savo_providers.loading import load_adapter
-from savo_runtime.messaging.consuming.subscriptions import Kinds, bind, read_snapshot
+from savo_runtime.messaging.consuming.subscriptions import Kinds
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import DAILY_BUDGET
 from savo_vision.adapters.models import ModelFiles
@@ -28,7 +28,7 @@ from savo_vision.budget import Budget
 from savo_vision.costs import USUAL_CALL, CostPolicy
 from savo_vision.detection_threads import Detecting
 from savo_vision.fallback import FallbackPolicy
-from savo_vision.handlers import on_rollout_changed, on_scan_erased, on_scan_requested, on_subject_erased
+from savo_vision.handlers import snapshots, subscriptions
 from savo_vision.model_slot import ModelSlot, load_engine
 from savo_vision.ports import Provider
 from savo_vision.routing import Router, RoutingPolicy
@@ -53,6 +53,7 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
     threads = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="vision-engine")
     scan = build_scan(settings, runtime, steering, results, threads)
     second_looks = scan.second_looks
+    slots = {settings.vision_provider: PROVIDER_PLACES, ServedBy.CUSTOM: CUSTOM_PLACES}
 
     async def forget_old_results() -> None:
         await results.forget_before(runtime.clock() - timedelta(days=settings.scan_retention_days))
@@ -62,12 +63,8 @@ def build(settings: VisionSettings, runtime: Runtime) -> Service:
 
     return Service(
         name="vision",
-        subscriptions=[
-            bind(on_scan_requested, kinds=Kinds(scan.asks, {settings.vision_provider: PROVIDER_PLACES, ServedBy.CUSTOM: CUSTOM_PLACES}), scan=scan),
-            bind(on_scan_erased, results=results),
-            bind(on_subject_erased, results=results),
-        ],
-        snapshots=[read_snapshot(on_rollout_changed, steering=steering)],
+        subscriptions=subscriptions(scan, results, Kinds(scan.asks, slots)),
+        snapshots=snapshots(steering),
         workers=[
             Worker("models", steering.run),
             Worker("retention", forget_old_results, every=RETENTION_PAUSE_SECONDS),

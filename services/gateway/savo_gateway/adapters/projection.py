@@ -90,21 +90,9 @@ async def on_confirmed(confirmed: ScanConfirmed, answers: Answers) -> None:
 
 
 def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
-    answers, figures = Answers(runtime.database, runtime.clock), SqlFigures(runtime.database)
-    of_figures = (
-        handlers.on_sample_stored,
-        handlers.on_sample_rejected,
-        handlers.on_sample_erased,
-        handlers.on_training_finished,
-        handlers.on_model_registered,
-        handlers.on_recipes_suggested,
-    )
-    of_scans = (on_completed, on_failed, on_confirmed)
-    bound = [
-        *(bind(handler, projections=figures) for handler in of_figures),
-        *(bind(handler, answers=answers) for handler in of_scans),
-    ]
-    return Fold([*bound, bind(handlers.on_audit_recorded, audit_log=SqlAuditLog(runtime.database))])
+    answers = Answers(runtime.database, runtime.clock)
+    of_scans = [bind(handler, answers=answers) for handler in (on_completed, on_failed, on_confirmed)]
+    return Fold([*of_scans, *handlers.projected(SqlFigures(runtime.database), SqlAuditLog(runtime.database))])
 
 
 def _table(row: type[Base]) -> Table:
