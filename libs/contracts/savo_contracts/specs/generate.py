@@ -1,4 +1,4 @@
-"""Writes everything that is made of the topic registry: JSON Schemas, docs/flow.md, docs/asyncapi.json.
+"""Writes everything that is made of the topic registry: JSON Schemas, docs/flow.md, docs/asyncapi.json, first golden messages.
 
 `python -m savo_contracts.specs.generate` writes them (`make generate`); tests fail while a committed one differs.
 """
@@ -14,6 +14,7 @@ from typing import Any
 from savo_contracts.specs.asyncapi import asyncapi_document
 from savo_contracts.specs.compatibility import breaking_changes
 from savo_contracts.specs.flow import flow_markdown
+from savo_contracts.specs.golden_messages import NoExampleError, first_golden_message
 from savo_contracts.specs.json_schema import event_schema, schema_name
 from savo_contracts.topics import TOPICS, Topic
 
@@ -41,12 +42,23 @@ def main() -> int:
     if broken:
         sys.stderr.write("not written: give these events a new version (…v2) beside the old one:\n" + "\n".join(broken) + "\n")
         return 1
-    for path, text in documents().items():
+    try:
+        golden_messages = _missing_golden_messages()
+    except NoExampleError as error:
+        sys.stderr.write(f"not written: {error}\n")
+        return 1
+    for path, text in (documents() | golden_messages).items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             sys.stdout.write(f"wrote {path.relative_to(_REPOSITORY)}\n")
     return 0
+
+
+def _missing_golden_messages() -> dict[Path, str]:
+    folders = {topic.name: _PACKAGE / "examples" / topic.name for topic in TOPICS}
+    new = [topic for topic in TOPICS if not list(folders[topic.name].glob("*.json"))]
+    return {folders[topic.name] / "first.json": _json(first_golden_message(topic)) for topic in new}
 
 
 def _changes_against_committed(topic: Topic[Any]) -> list[str]:
