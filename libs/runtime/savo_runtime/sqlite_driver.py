@@ -43,8 +43,24 @@ class _Connection(aiosqlite.Connection):
     """A statement whose asker was cancelled may still begin a transaction behind our back."""
 
     def __init__(self, opened: Callable[[], sqlite3.Connection]) -> None:
-        super().__init__(opened, iter_chunk_size=FIRST_ROWS)
+        self._opened: sqlite3.Connection | None = None
+
+        def keep() -> sqlite3.Connection:
+            self._opened = opened()
+            return self._opened
+
+        super().__init__(keep, iter_chunk_size=FIRST_ROWS)
         self._thread.daemon = True  # a process that ends in a hurry does not wait for it
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        # aiosqlite loses a connection whose caller was cancelled while it was opened.
+        self._tx.put_nowait((None, self._close_opened))
+        return super().stop()
+
+    def _close_opened(self) -> None:
+        """On its thread. Closing twice does no harm."""
+        if self._opened is not None:
+            self._opened.close()
 
     def made_cursor(self) -> sqlite3.Cursor:
         return self._conn.cursor()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from savo_runtime.database import Database
-from savo_runtime.sqlite_driver import FIRST_ROWS, connector
+from savo_runtime.sqlite_driver import FIRST_ROWS, _Connection, connector
 
 LONG = FIRST_ROWS * 2 + 7
 
@@ -100,6 +101,29 @@ async def test_a_writer_has_the_lock_from_its_first_statement(database: Database
         await session.execute(text("SELECT number FROM numbers"))
         with closing(sqlite3.connect(tmp_path / "trips.sqlite3", timeout=0)) as other, pytest.raises(sqlite3.OperationalError, match="locked"):
             other.execute("INSERT INTO numbers VALUES (1)")
+
+
+async def test_a_connection_whose_caller_was_cancelled_while_it_opened_is_closed(tmp_path: Path) -> None:
+    may_open, opened = threading.Event(), list[sqlite3.Connection]()
+
+    def open_later() -> sqlite3.Connection:
+        may_open.wait(60)
+        opened.append(sqlite3.connect(tmp_path / "trips.sqlite3", check_same_thread=False))
+        return opened[0]
+
+    opening = _Connection(open_later)
+
+    async def connect() -> None:
+        await opening
+
+    connecting = asyncio.create_task(connect())
+    await asyncio.sleep(0)
+    connecting.cancel()
+    await asyncio.gather(connecting, return_exceptions=True)
+    may_open.set()
+    await asyncio.to_thread(opening._thread.join, 60)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        opened[0].execute("SELECT 1")
 
 
 async def test_what_was_cancelled_before_its_first_statement_ran_leaves_nothing(database: Database) -> None:
