@@ -23,8 +23,8 @@ SAMPLES = 60
 SCENES = 72
 """A few more than the samples that call for a training: some may look alike and wait."""
 
-ROLLOUT_WITHIN = 240.0
-TRAINED_WITHIN = 240.0
+ROLLOUT_WITHIN = 400.0
+TRAINED_WITHIN = 400.0
 
 # A wheel that turns fast: little training, no gate worth the name, an error-free stand-in. What is proven is that every
 # stage hands on to the next; how good a model must be is proven by the gates' own tests and by `make demo`.
@@ -46,7 +46,7 @@ SETTINGS = {
 
 PEOPLE = count()
 
-pytestmark = [pytest.mark.slow(130), pytest.mark.torch, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow(130), pytest.mark.torch, pytest.mark.timeout(1200)]
 
 
 # `make demo` is the embedded wheel at length; here it is a second minute, so it waits for `make test-real`.
@@ -73,10 +73,10 @@ async def test_photos_become_samples_become_a_model_that_takes_over(broker: str,
         assert_model_is_complete(wheel.data_dir)
 
 
-def errands(scenes: list[Scene]) -> Iterator[Errand]:
+def errands(scenes: list[Scene], consent: bool | None = None) -> Iterator[Errand]:
     """Each scene once, then again and again, each time by somebody else: evidence counts people, not scans."""
     for number, scene in zip(PEOPLE, cycle(scenes), strict=False):
-        yield Errand(f"user-{number}", scene.jpeg, scene.truth)
+        yield Errand(f"user-{number}", scene.jpeg, scene.truth, consent=consent)
 
 
 def take(source: Iterator[Errand], count: int) -> Iterator[Errand]:
@@ -102,10 +102,10 @@ async def wait_for_model(client: httpx2.AsyncClient, wheel: Wheel) -> dict[str, 
 async def climb(phones: Phones, client: httpx2.AsyncClient, scenes: list[Scene], visits: list[Visit]) -> list[float]:
     """Traffic until the rollout is completed; the shares that it had, in order."""
     deadline = time.monotonic() + ROLLOUT_WITHIN
-    source = errands(scenes)
+    source = errands(scenes, consent=False)  # evidence alone: what was collected before is enough to train on
     rollout: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        await phones.run(take(source, 40), visits.append)
+        await phones.run(take(source, 30), visits.append)
         rollout = await rollout_now(client)
         if rollout["state"] == "completed":
             return [step["share"] for step in reversed(rollout["history"]) if step["state"] == "running"]
