@@ -5,6 +5,8 @@ RUN := .venv/bin
 PACKAGES := savo_contracts savo_detection savo_datasets savo_providers savo_runtime savo_operations savo_gateway savo_vision savo_collector savo_trainer savo_rollout savo_reasoning savo_cli savo_demo
 TESTS := $(wildcard libs/*/tests services/*/tests) cli/tests demo/tests tests
 export DEMO_KEEP DEMO_PHOTOS DEMO_GATE DEMO_TRAIN
+# Many short processes: a module is compiled once, even where the environment asks Python to keep no bytecode.
+export PYTHONDONTWRITEBYTECODE :=
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2}'
@@ -32,7 +34,7 @@ test: install ## lint, types, unit, behaviour and integration tests with every r
 	@$(MAKE) --no-print-directory lint
 	$(RUN)/pytest -m "not real" -n 2 --dist loadfile --no-loadscope-reorder
 
-test-real: install ## what needs longer or more: compose, versitygw, chaos at length
+test-real: install ## what needs longer or more: compose, versitygw, chaos at length, the newest Python, a fresh machine
 	$(RUN)/pytest -m real
 
 images: ## build every image of deploy/docker/Dockerfile and print its size

@@ -21,7 +21,7 @@ from savo_contracts.documents import SampleMeta
 from savo_demo.errors import ProductError
 from savo_demo.plan import Plan
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 STOP_SECONDS = 30.0
 LAST_LINES = 15
 

@@ -27,12 +27,12 @@ PINNED = (ROOT / "scripts/uv.sha256").read_text()
 WHEEL = "uv-1.2.3-py3-none-musllinux_1_1_x86_64.whl"
 LINUX = ("Linux", "x86_64")
 # A uv that knows no Python until it has installed one, and writes down what it is asked.
-UV = """#!/bin/sh
+UV = r"""#!/bin/sh
 echo "$@" >>asked
 case "$1 $2" in
   "python find") [ -e has-python ] ;;
   "python install") [ -e can-fetch ] ;;
-  "sync --frozen") mkdir -p .venv ;;
+  "sync --frozen") mkdir -p .venv/bin; printf '#!/bin/sh\n' >.venv/bin/python; chmod +x .venv/bin/python ;;
 esac
 """
 
@@ -215,7 +215,7 @@ class FreshMachine:
 def machine(index: Index, tmp_path: Path) -> FreshMachine:
     tools = tmp_path / "tools"
     tools.mkdir()
-    for name in ("awk", "bash", "cut", "date", "df", "dirname", "du", "mkdir"):
+    for name in ("awk", "bash", "chmod", "cut", "date", "df", "dirname", "du", "mkdir"):
         (tools / name).symlink_to(shutil.which(name) or name)
     (tools / "python3").symlink_to(sys.executable)
     shutil.copytree(ROOT / "scripts", tmp_path / "clone/scripts")
