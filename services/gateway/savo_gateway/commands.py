@@ -18,7 +18,9 @@ COMMANDS = (
                 "savo_gateway.keys_command:create",
                 "Make a key and print it, this once: only its hash is kept.",
             ),
-            Command("list", "savo_gateway.keys_command:list_keys", "Every key by its id, with its scopes; revoked ones too."),
+            Command(
+                "list", "savo_gateway.keys_command:list_keys", "Every key by its id, with its scopes; revoked ones too."
+            ),
             Command(
                 "revoke",
                 "savo_gateway.keys_command:revoke",

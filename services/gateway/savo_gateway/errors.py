@@ -139,7 +139,9 @@ class ScanNotCompletedError(GatewayError):
     title = "The scan has no result yet"
 
     def __init__(self, scan_id: str) -> None:
-        super().__init__(f"scan {scan_id!r} has no result yet that could be all correct; wait for it, or send items", retry_after=1)
+        super().__init__(
+            f"scan {scan_id!r} has no result yet that could be all correct; wait for it, or send items", retry_after=1
+        )
 
 
 class ScanFailedError(GatewayError):
@@ -166,7 +168,9 @@ class IdempotencyInProgressError(GatewayError):
     title = "The first request with this Idempotency-Key is not answered yet"
 
     def __init__(self) -> None:
-        super().__init__("the first request with this Idempotency-Key is still being worked on; ask again", retry_after=1)
+        super().__init__(
+            "the first request with this Idempotency-Key is still being worked on; ask again", retry_after=1
+        )
 
 
 class DigestSentError(GatewayError):

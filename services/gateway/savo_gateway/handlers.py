@@ -32,7 +32,14 @@ from savo_contracts.training import TrainingFinished
 from savo_gateway.ports import AuditLog, Projections
 from savo_gateway.rollout_mirror import RolloutMirror
 from savo_gateway.scans.completion import FinishScans
-from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription, bind, consumes, publishes, read_snapshot
+from savo_runtime.messaging.consuming.subscriptions import (
+    Snapshot,
+    Subscription,
+    bind,
+    consumes,
+    publishes,
+    read_snapshot,
+)
 
 __all__ = ["projected", "snapshots", "subscriptions"]
 

@@ -113,7 +113,9 @@ class ReportedScans(Protocol):
         """The photo, when it is this person's or came with this scan id."""
         ...
 
-    async def add_reported(self, result: ScanCompleted, storage_location: StorageLocation | None, device_info: str | None) -> None:
+    async def add_reported(
+        self, result: ScanCompleted, storage_location: StorageLocation | None, device_info: str | None
+    ) -> None:
         """A scan that the app had answered elsewhere; nothing happens when it is there."""
         ...
 
@@ -177,7 +179,9 @@ class AuditLog(Protocol):
         """False when it was there."""
         ...
 
-    async def newest(self, limit: int, *, action: str | None = None, about: str | None = None, before: datetime | None = None) -> Sequence[AuditRecorded]: ...
+    async def newest(
+        self, limit: int, *, action: str | None = None, about: str | None = None, before: datetime | None = None
+    ) -> Sequence[AuditRecorded]: ...
 
 
 class Digests(Protocol):

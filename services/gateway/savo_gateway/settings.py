@@ -31,16 +31,24 @@ class GatewaySettings(RuntimeSettings):
         validation_alias="SAVO_JWT_KEY",
         description="With SAVO_AUTH=jwt: the shared secret (HS256), or a PEM public key.",
     )
-    jwt_algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] = Field("HS256", validation_alias="SAVO_JWT_ALGORITHM", description="How tokens are signed.")
-    jwt_audience: str | None = Field(None, validation_alias="SAVO_JWT_AUDIENCE", description="The `aud` that tokens must have; unset asks for none.")
-    jwt_issuer: str | None = Field(None, validation_alias="SAVO_JWT_ISSUER", description="The `iss` that tokens must have; unset asks for none.")
+    jwt_algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] = Field(
+        "HS256", validation_alias="SAVO_JWT_ALGORITHM", description="How tokens are signed."
+    )
+    jwt_audience: str | None = Field(
+        None, validation_alias="SAVO_JWT_AUDIENCE", description="The `aud` that tokens must have; unset asks for none."
+    )
+    jwt_issuer: str | None = Field(
+        None, validation_alias="SAVO_JWT_ISSUER", description="The `iss` that tokens must have; unset asks for none."
+    )
     rate_limit_per_minute: int = Field(
         6000,
         ge=0,
         validation_alias="SAVO_RATE_LIMIT_PER_MINUTE",
         description="Requests a minute from one key or user, each replica by itself; 0 is no limit.",
     )
-    max_upload_mb: float = Field(20.0, gt=0, le=100, validation_alias="SAVO_MAX_UPLOAD_MB", description="Largest photo that is taken, 10⁶ bytes.")
+    max_upload_mb: float = Field(
+        20.0, gt=0, le=100, validation_alias="SAVO_MAX_UPLOAD_MB", description="Largest photo that is taken, 10⁶ bytes."
+    )
     max_upload_megapixels: float = Field(
         50.0,
         gt=0,
@@ -60,7 +68,9 @@ class GatewaySettings(RuntimeSettings):
         description="First day of the goals of /training/progress; unset is that of the first sample.",
         json_schema_extra={"allowed": "a time with its zone, such as 2026-11-24T00:00:00Z"},
     )
-    collect_training_data: bool = Field(False, validation_alias="SAVO_COLLECT_TRAINING_DATA", description="Keep confirmed photos as training samples.")
+    collect_training_data: bool = Field(
+        False, validation_alias="SAVO_COLLECT_TRAINING_DATA", description="Keep confirmed photos as training samples."
+    )
     require_consent: bool = Field(
         False,
         validation_alias="SAVO_REQUIRE_CONSENT",

@@ -50,7 +50,9 @@ class House:
 
     async def hear(self, event: Event) -> None:
         """As if the event came by Kafka."""
-        readers: list[tuple[type[Event], Callable[[Envelope[Any]], Awaitable[Any]]]] = [(one.topic.event, one.handle) for one in self.service.subscriptions]
+        readers: list[tuple[type[Event], Callable[[Envelope[Any]], Awaitable[Any]]]] = [
+            (one.topic.event, one.handle) for one in self.service.subscriptions
+        ]
         readers += [(one.topic.event, one.apply) for one in self.service.snapshots]
         (read,) = [read for kind, read in readers if kind is type(event)]
         await read(Envelope.new(event, "test"))
@@ -70,7 +72,9 @@ class House:
 @asynccontextmanager
 async def furnished(settings: dict[str, Any], database: Database | None = None) -> AsyncIterator[House]:
     clock = FakeClock()
-    async with memory_runtime("gateway", migrations="savo_gateway.migrations", clock=clock, database=database) as runtime:
+    async with memory_runtime(
+        "gateway", migrations="savo_gateway.migrations", clock=clock, database=database
+    ) as runtime:
         service = build(GatewaySettings(**settings), runtime)
         assert service.app is not None
         transport = httpx2.ASGITransport(app=cast(Any, service.app))

@@ -24,11 +24,15 @@ OPEN = ("/training/stats", "/docs", "/openapi.json", "/asyncapi", "/")
 
 def token(sub: str | None = "anna", *, key: str = SECRET, algorithm: str = "HS256", **claims: Any) -> dict[str, str]:
     told = {"sub": sub, "exp": datetime.now(UTC) + timedelta(hours=1)} | claims
-    return {"Authorization": f"Bearer {jwt.encode({name: value for name, value in told.items() if value is not None}, key, algorithm)}"}
+    return {
+        "Authorization": f"Bearer {jwt.encode({name: value for name, value in told.items() if value is not None}, key, algorithm)}"
+    }
 
 
 def test_a_loopback_address_is_open_and_any_other_asks_for_a_key() -> None:
-    assert [default_mode(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.7")] == [Mode.NONE] * 3 + [Mode.API_KEY] * 2
+    assert [default_mode(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.7")] == [
+        Mode.NONE
+    ] * 3 + [Mode.API_KEY] * 2
 
 
 class TestApiKeys:
@@ -52,7 +56,9 @@ class TestApiKeys:
     @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
     async def test_a_key_opens_what_its_scopes_say(self, house: House, key: str, header: Any) -> None:
         headers = {header: f"Bearer {key}" if header == "Authorization" else key}
-        sent = await house.http.post("/v1/scans", files={"image": ("p.jpg", photo())}, data={"user_id": "anna"}, headers=headers)
+        sent = await house.http.post(
+            "/v1/scans", files={"image": ("p.jpg", photo())}, data={"user_id": "anna"}, headers=headers
+        )
         assert sent.status_code == 202
         refused = await house.http.get("/admin/rollout", headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
@@ -78,15 +84,25 @@ class TestTokens:
         sent = await house.http.post("/v1/scans", files={"image": ("p.jpg", photo())}, headers=token("anna"))
         path = sent.headers["location"]
         assert (await house.http.get(path, headers=token("anna"))).status_code == 200
-        for method, where in (("GET", path), ("GET", f"{path}/trace"), ("GET", f"{path}/events"), ("GET", f"{path}/photo"), ("POST", f"{path}/confirmation")):
-            answer = await house.http.request(method, where, headers=token("ben"), json={"items": []} if method == "POST" else None)
+        for method, where in (
+            ("GET", path),
+            ("GET", f"{path}/trace"),
+            ("GET", f"{path}/events"),
+            ("GET", f"{path}/photo"),
+            ("POST", f"{path}/confirmation"),
+        ):
+            answer = await house.http.request(
+                method, where, headers=token("ben"), json={"items": []} if method == "POST" else None
+            )
             assert (answer.status_code, answer.json()["code"]) == (404, "scan-not-found")
         mine = (await house.http.get("/v1/scans", headers=token("anna"))).json()["scans"]
         assert [scan["links"]["self"] for scan in mine] == [path]
         assert (await house.http.get("/v1/scans", headers=token("ben"))).json()["scans"] == []
 
     async def test_a_user_names_nobody_else(self, house: House) -> None:
-        answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", photo())}, data={"user_id": "ben"}, headers=token("anna"))
+        answer = await house.http.post(
+            "/v1/scans", files={"image": ("p.jpg", photo())}, data={"user_id": "ben"}, headers=token("anna")
+        )
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
 
     @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ async def test_migrations_make_the_tables_that_the_code_uses() -> None:
 
 
 async def test_every_topic_that_names_the_gateway_is_read(house: House) -> None:
-    topics = [reader.topic for reader in house.service.subscriptions] + [reader.topic for reader in house.service.snapshots]
+    topics = [reader.topic for reader in house.service.subscriptions] + [
+        reader.topic for reader in house.service.snapshots
+    ]
     read = {topic.name for topic in topics}
     assert read == {topic.name for topic in TOPICS if "gateway" in topic.consumers}
 
@@ -43,7 +45,14 @@ def test_the_hosts_port_comes_first(monkeypatch: pytest.MonkeyPatch, given: Any,
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("SAVO_AUTH", "maybe"), ("SAVO_AUTH", "jwt"), ("SAVO_MAX_UPLOAD_MB", "0"), ("SAVO_ROLLOUT_URL", "rollout"), ("PORT", "http")]
+    ("variable", "value"),
+    [
+        ("SAVO_AUTH", "maybe"),
+        ("SAVO_AUTH", "jwt"),
+        ("SAVO_MAX_UPLOAD_MB", "0"),
+        ("SAVO_ROLLOUT_URL", "rollout"),
+        ("PORT", "http"),
+    ],
 )
 def test_a_senseless_setting_stops_the_start_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: Any, value: Any
@@ -69,7 +78,11 @@ async def test_the_desk_passes_orders_and_answers_on() -> Any:
 
     def rollout(request: httpx2.Request) -> httpx2.Response:
         asked.append(request)
-        return httpx2.Response(409, json={"code": "not-possible"}) if request.method == "PUT" else httpx2.Response(200, json={"share": 0.25})
+        return (
+            httpx2.Response(409, json={"code": "not-possible"})
+            if request.method == "PUT"
+            else httpx2.Response(200, json={"share": 0.25})
+        )
 
     hand = desk(rollout)
     assert await hand.show() == {"share": 0.25}
@@ -80,7 +93,12 @@ async def test_the_desk_passes_orders_and_answers_on() -> Any:
 
 @pytest.mark.parametrize(
     "answer",
-    [httpx2.Response(500), httpx2.Response(200, text="<html>"), httpx2.Response(200, json=[]), httpx2.ConnectError("refused")],
+    [
+        httpx2.Response(500),
+        httpx2.Response(200, text="<html>"),
+        httpx2.Response(200, json=[]),
+        httpx2.ConnectError("refused"),
+    ],
     ids=["500", "html", "list", "refused"],
 )
 async def test_a_desk_without_a_proper_answer_is_away(answer: httpx2.Response | Exception) -> None:
@@ -96,7 +114,14 @@ async def test_a_desk_without_a_proper_answer_is_away(answer: httpx2.Response | 
 
 
 def changed(sequence: int, share: float, moment: Any) -> RolloutChanged:
-    return RolloutChanged(sequence=sequence, state=RolloutState.RUNNING, share=share, reason="a step", changed_by="rollout", changed_at=moment)
+    return RolloutChanged(
+        sequence=sequence,
+        state=RolloutState.RUNNING,
+        share=share,
+        reason="a step",
+        changed_by="rollout",
+        changed_at=moment,
+    )
 
 
 async def test_without_the_rollout_service_its_last_word_is_shown_and_nothing_is_changed(house: House) -> None:
@@ -130,7 +155,11 @@ async def test_a_page_loads_nothing_from_elsewhere_and_all_that_it_loads_is_ther
 async def test_the_description_names_every_way_in_with_its_tag(house: House) -> None:
     described = (await house.http.get("/openapi.json")).json()
     assert {tag["name"] for tag in described["tags"]} == {"scans", "training", "recipes", "users", "admin"}
-    routes = {(method.upper(), path): operation for path, methods in described["paths"].items() for method, operation in methods.items()}
+    routes = {
+        (method.upper(), path): operation
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+    }
     assert set(routes) == {
         ("POST", "/v1/scans"),
         ("GET", "/v1/scans"),
@@ -152,5 +181,10 @@ async def test_the_description_names_every_way_in_with_its_tag(house: House) -> 
     }
     used = {tag for operation in routes.values() for tag in operation["tags"]}
     assert {tag["name"] for tag in described["tags"] if "Planned" not in tag["description"]} == used
-    assert all(operation["tags"] and "application/problem+json" in operation["responses"]["default"]["content"] for operation in routes.values())
-    assert "image" in routes["POST", "/v1/scans"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert all(
+        operation["tags"] and "application/problem+json" in operation["responses"]["default"]["content"]
+        for operation in routes.values()
+    )
+    assert (
+        "image" in routes["POST", "/v1/scans"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    )

@@ -25,7 +25,12 @@ from services.gateway.tests.test_access import SECRET, token
 
 def entry(house: House, minutes: int, action: str = "share.changed", about: str = "vision") -> AuditRecorded:
     return AuditRecorded(
-        action=action, by="anna", about=about, before={"share": 0.05}, after={"share": 0.25}, recorded_at=house.clock() + timedelta(minutes=minutes)
+        action=action,
+        by="anna",
+        about=about,
+        before={"share": 0.05},
+        after={"share": 0.25},
+        recorded_at=house.clock() + timedelta(minutes=minutes),
     )
 
 
@@ -60,7 +65,12 @@ async def test_an_entry_that_comes_twice_is_kept_and_logged_once(house: House) -
         await reader.handle(envelope)
     assert await shown(house) == [1]
     (line,) = [line for line in lines if line["event"] == "audit.recorded"]
-    assert (line["action"], line["by"], line["before"], line["after"]) == ("share.changed", "anna", {"share": 0.05}, {"share": 0.25})
+    assert (line["action"], line["by"], line["before"], line["after"]) == (
+        "share.changed",
+        "anna",
+        {"share": 0.05},
+        {"share": 0.25},
+    )
 
 
 class Desk:
@@ -93,10 +103,14 @@ class TestWithKeys:
     def settings_given(self) -> dict[str, Any]:
         return {"http_host": "0.0.0.0"}
 
-    async def test_an_order_is_signed_with_the_key_that_sent_it_whatever_name_it_gives(self, house: House, desk: Desk) -> None:
+    async def test_an_order_is_signed_with_the_key_that_sent_it_whatever_name_it_gives(
+        self, house: House, desk: Desk
+    ) -> None:
         key, plain = await create_key(SqlKeys(house.runtime.database), "desk", [Scope.OPS], house.clock)
         for name in ({"by": "mia"}, {}, {"by": "m" * 200}):
-            await house.http.put("/admin/rollout", json={"action": "pause", "reason": "lunch", **name}, headers={"X-API-Key": plain})
+            await house.http.put(
+                "/admin/rollout", json={"action": "pause", "reason": "lunch", **name}, headers={"X-API-Key": plain}
+            )
         signature = f"key:{key.key_id}"
         assert desk.signed[:2] == [f"mia ({signature})", signature]
         assert len(desk.signed[2]) == 120
@@ -114,7 +128,11 @@ class TestWithTokens:
 
     async def test_a_user_signs_by_their_random_subject_and_never_by_their_id(self, house: House, desk: Desk) -> None:
         for _ in range(2):
-            await house.http.put("/admin/rollout", json={"action": "pause", "reason": "lunch"}, headers=token("anna@example.com", scope="ops"))
+            await house.http.put(
+                "/admin/rollout",
+                json={"action": "pause", "reason": "lunch"},
+                headers=token("anna@example.com", scope="ops"),
+            )
         assert desk.signed[0].startswith("subject:")
         assert "anna" not in desk.signed[0]
         assert len(set(desk.signed)) == 1

@@ -29,7 +29,9 @@ async def received(body: bytes, piece: int) -> Upload:
 
 
 def streamed(pieces: Iterator[bytes]) -> Request:
-    return Request({"type": "http", "headers": [(b"content-type", b"multipart/form-data; boundary=savory")]}, _Wire(pieces))
+    return Request(
+        {"type": "http", "headers": [(b"content-type", b"multipart/form-data; boundary=savory")]}, _Wire(pieces)
+    )
 
 
 class _Wire:
@@ -45,7 +47,12 @@ class _Wire:
 
 @pytest.mark.parametrize("piece", [1, 2, 7, 64, 100_000])
 async def test_a_form_is_the_same_however_the_network_cuts_it(piece: int) -> None:
-    body = form(part("storage_location", b"fridge"), part("image", PHOTO, "p.jpg"), part("device_info", "Küche\r\n--sav".encode()), part("user_id", b" "))
+    body = form(
+        part("storage_location", b"fridge"),
+        part("image", PHOTO, "p.jpg"),
+        part("device_info", "Küche\r\n--sav".encode()),
+        part("user_id", b" "),
+    )
     assert await received(body, piece) == Upload(PHOTO, {"storage_location": "fridge", "device_info": "Küche\r\n--sav"})
 
 

@@ -69,7 +69,11 @@ async def test_a_result_that_comes_after_all_is_shown(house: House, jpeg: bytes)
 
 
 async def test_a_start_with_a_broker_that_forgets_asks_again_for_what_is_left(house: House) -> None:
-    answered, late, waiting = await house.scan(photo(seed=1)), await house.scan(photo(seed=2)), await house.scan(photo(seed=3))
+    answered, late, waiting = (
+        await house.scan(photo(seed=1)),
+        await house.scan(photo(seed=2)),
+        await house.scan(photo(seed=3)),
+    )
     await house.hear(completed(answered, tomato()))
     async with house.runtime.database.session() as session:
         await session.execute(update(ScanRow).where(ScanRow.scan_id == late.scan_id).values(expires_at=house.clock()))
@@ -98,7 +102,9 @@ async def test_an_answer_that_another_replica_heard_is_found(house: House, jpeg:
     assert waiters.awaited() == []
 
 
-async def test_an_answer_that_was_heard_here_is_given_without_a_look_into_the_database(house: House, jpeg: bytes) -> None:
+async def test_an_answer_that_was_heard_here_is_given_without_a_look_into_the_database(
+    house: House, jpeg: bytes
+) -> None:
     requested = await house.scan(jpeg)
     scans, waiters = SqlScans(house.runtime.database, house.runtime.outbox), Waiters()
     queued = await scans.find(requested.scan_id)

@@ -65,7 +65,11 @@ def test_who_drew_the_box_follows_from_what_was_done() -> None:
 
 def test_of_two_alike_the_one_under_the_box_is_meant() -> None:
     items = settled(
-        [tomato(0.1), tomato(0.6)], said({"label": "tomato", "action": "removed", "bbox": box(0.61).model_dump()}, {"label": "tomato", "action": "kept"})
+        [tomato(0.1), tomato(0.6)],
+        said(
+            {"label": "tomato", "action": "removed", "bbox": box(0.61).model_dump()},
+            {"label": "tomato", "action": "kept"},
+        ),
     ).items
     assert [(item.action, item.bbox.x) for item in items] == [(Action.KEPT, 0.1), (Action.REMOVED, 0.6)]
 
@@ -89,7 +93,10 @@ def test_the_last_word_on_each_item_counts_and_the_others_stay() -> None:
     second = said({"label": "pear", "action": "renamed", "from_label": "apple"})
     third = said({"label": "quince", "action": "renamed", "from_label": "pear"})
     items = settled([tomato(), tomato(0.5, "apple")], first, second, third).items
-    assert [(item.label, item.action, item.from_label) for item in items] == [("tomato", Action.KEPT, None), ("quince", Action.RENAMED, "pear")]
+    assert [(item.label, item.action, item.from_label) for item in items] == [
+        ("tomato", Action.KEPT, None),
+        ("quince", Action.RENAMED, "pear"),
+    ]
 
 
 def test_an_addition_can_be_said_again_changed_and_taken_back() -> None:
@@ -108,7 +115,12 @@ def test_a_correction_that_is_kept_later_is_no_hit_of_the_detectors() -> None:
     renamed = said({"label": "pear", "action": "renamed", "from_label": "tomato", "bbox": ELSEWHERE})
     for later in ({"label": "pear", "action": "kept"}, {"label": "pear", "action": "moved", "bbox": ELSEWHERE}):
         (item,) = settled([tomato()], renamed, said(later)).items
-        assert (item.label, item.action, item.from_label, item.box_source) == ("pear", Action.RENAMED, "tomato", BoxSource.USER)
+        assert (item.label, item.action, item.from_label, item.box_source) == (
+            "pear",
+            Action.RENAMED,
+            "tomato",
+            BoxSource.USER,
+        )
     (back,) = settled([tomato()], renamed, said({"label": "Tomatoes", "action": "renamed", "from_label": "pear"})).items
     assert (back.label, back.action, back.from_label, back.bbox) == ("tomato", Action.KEPT, None, box(0.1))
 
@@ -143,7 +155,9 @@ def test_a_word_that_speaks_of_what_is_not_there_is_left_out_whole(edit: Any) ->
 
 
 def test_more_of_a_name_than_there_are_cannot_be_meant() -> None:
-    result = settled([tomato(0.1, "egg"), tomato(0.5, "egg")], said(KEPT_EGG, {"label": "egg", "action": "removed"}, KEPT_EGG))
+    result = settled(
+        [tomato(0.1, "egg"), tomato(0.5, "egg")], said(KEPT_EGG, {"label": "egg", "action": "removed"}, KEPT_EGG)
+    )
     ((field, message),) = result.refused[0]
     assert (field, "'egg' 2 times" in message) == ("items.2", True)
 
@@ -158,7 +172,12 @@ def test_two_that_may_be_meant_by_one_name_are_both_found() -> None:
 LABELS = st.sampled_from(["tomato", "apple", "milk", "egg"])
 BOXES = st.sampled_from([None, TOMATO, ELSEWHERE])
 EDITS = st.builds(
-    lambda label, action, before, bbox: {"label": label, "action": action, "from_label": before, "bbox": bbox or (TOMATO if action == "moved" else None)},
+    lambda label, action, before, bbox: {
+        "label": label,
+        "action": action,
+        "from_label": before,
+        "bbox": bbox or (TOMATO if action == "moved" else None),
+    },
     LABELS,
     st.sampled_from(["kept", "renamed", "moved", "added", "removed"]),
     LABELS,
@@ -167,7 +186,9 @@ EDITS = st.builds(
 
 
 @given(st.lists(LABELS, max_size=4), st.lists(st.lists(EDITS, max_size=4), min_size=1, max_size=3))
-def test_whatever_is_said_each_detection_has_one_last_word_and_each_counted_edit_one_item(labels: Any, words: Any) -> None:
+def test_whatever_is_said_each_detection_has_one_last_word_and_each_counted_edit_one_item(
+    labels: Any, words: Any
+) -> None:
     detections = [tomato(0.2 * number, label) for number, label in enumerate(labels)]
     requests = [said(*word) for word in words]
     once = settled(detections, *requests)
@@ -191,7 +212,13 @@ async def test_a_confirmation_becomes_an_event_with_the_scans_route(house: House
     answer = await confirmed(house, requested, {"all_correct": True})
     assert (answer.status_code, answer.json()["status"], answer.json()["revision"]) == (202, "published", 1)
     (event,) = await house.published(ScanConfirmed)
-    assert (event.subject, event.experiment, event.bucket, event.share, event.revision) == (requested.subject, "v2", 17, 0.25, 1)
+    assert (event.subject, event.experiment, event.bucket, event.share, event.revision) == (
+        requested.subject,
+        "v2",
+        17,
+        0.25,
+        1,
+    )
     assert (event.consent, event.storage_location.value, event.nothing_missing) == (True, "pantry", True)
     assert [item.action for item in event.items] == [Action.KEPT]
     shown = (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()
@@ -220,20 +247,28 @@ async def test_a_later_word_counts_the_revision_up(house: House, jpeg: bytes) ->
 
 async def test_an_early_confirmation_is_kept_and_published_with_the_result(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
-    early = await confirmed(house, requested, {"items": [{"label": "apple", "action": "renamed", "from_label": "tomato"}]})
+    early = await confirmed(
+        house, requested, {"items": [{"label": "apple", "action": "renamed", "from_label": "tomato"}]}
+    )
     assert (early.status_code, early.json()["status"]) == (202, "waiting")
     assert await house.published(ScanConfirmed) == []
     await house.hear(completed(requested, tomato()))
     await house.hear(completed(requested, tomato()))
     (event,) = await house.published(ScanConfirmed)
-    assert (event.items[0].label, event.items[0].bbox, event.items[0].box_source) == ("apple", box(0.1), ServedBy.CUSTOM)
+    assert (event.items[0].label, event.items[0].bbox, event.items[0].box_source) == (
+        "apple",
+        box(0.1),
+        ServedBy.CUSTOM,
+    )
     assert (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"]["status"] == "published"
 
 
 async def test_what_the_answer_does_not_hold_cannot_be_confirmed(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     await house.hear(completed(requested, tomato(0.1, "lemon"), tomato(0.6, "egg")))
-    answer = await confirmed(house, requested, {"items": [{"label": "egg", "action": "kept"}, {"label": "unicorn", "action": "kept"}]})
+    answer = await confirmed(
+        house, requested, {"items": [{"label": "egg", "action": "kept"}, {"label": "unicorn", "action": "kept"}]}
+    )
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem["allowed"]) == (422, "invalid-request", ["egg", "lemon"])
     assert [error["field"] for error in problem["errors"]] == ["items.1"]
@@ -257,9 +292,13 @@ async def test_items_that_nobody_spoke_of_are_told(house: House, jpeg: bytes) ->
     assert (answer["unspoken"], answer["nothing_missing"], len(answer["items"])) == (["lemon"], False, 1)
 
 
-async def test_an_early_confirmation_that_does_not_fit_the_answer_counts_for_nothing_and_says_why(house: House, jpeg: bytes) -> None:
+async def test_an_early_confirmation_that_does_not_fit_the_answer_counts_for_nothing_and_says_why(
+    house: House, jpeg: bytes
+) -> None:
     requested = await house.scan(jpeg)
-    assert (await confirmed(house, requested, {"items": [{"label": "unicorn", "action": "kept"}]})).json()["status"] == "waiting"
+    assert (await confirmed(house, requested, {"items": [{"label": "unicorn", "action": "kept"}]})).json()[
+        "status"
+    ] == "waiting"
     await house.hear(completed(requested, tomato(0.1, "lemon")))
     assert await house.published(ScanConfirmed) == []
     shown = (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"]
@@ -281,7 +320,12 @@ async def test_all_correct_before_the_result_is_refused(house: House, jpeg: byte
 
 async def test_a_failed_scan_has_nothing_to_confirm(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
-    told = {"scan_id": requested.scan_id, "subject": requested.subject, "requested_at": requested.requested_at, "failed_at": house.clock()}
+    told = {
+        "scan_id": requested.scan_id,
+        "subject": requested.subject,
+        "requested_at": requested.requested_at,
+        "failed_at": house.clock(),
+    }
     await house.hear(ScanFailed(code=FailureCode.PHOTO_UNREADABLE, message="no", **told))
     answer = await confirmed(house, requested, {"items": []})
     assert (answer.status_code, answer.json()["code"]) == (409, "scan-failed")
@@ -295,12 +339,23 @@ async def test_an_unknown_scan_has_nothing_to_confirm(house: House) -> None:
 @pytest.mark.parametrize(
     ("body", "field"),
     [
-        ({"items": [{"label": "a", "action": "kept", "bbox": {"x": 0.9, "y": 0, "width": 0.2, "height": 0.1}}]}, "items.0.bbox"),
         (
-            {"items": [{"label": "a", "action": "kept"}, {"label": "a", "action": "added", "bbox": {"x": -1, "y": 0, "width": 0.2, "height": 0.1}}]},
+            {"items": [{"label": "a", "action": "kept", "bbox": {"x": 0.9, "y": 0, "width": 0.2, "height": 0.1}}]},
+            "items.0.bbox",
+        ),
+        (
+            {
+                "items": [
+                    {"label": "a", "action": "kept"},
+                    {"label": "a", "action": "added", "bbox": {"x": -1, "y": 0, "width": 0.2, "height": 0.1}},
+                ]
+            },
             "items.1.bbox.x",
         ),
-        ({"items": [{"label": "a", "action": "added", "bbox": {"x": 0, "y": 0, "width": 0, "height": 0.1}}]}, "items.0.bbox.width"),
+        (
+            {"items": [{"label": "a", "action": "added", "bbox": {"x": 0, "y": 0, "width": 0, "height": 0.1}}]},
+            "items.0.bbox.width",
+        ),
         ({"items": [{"label": "a", "action": "moved"}]}, "items.0.bbox"),
         ({"items": [{"label": "a", "action": "renamed"}]}, "items.0.from_label"),
         ({"items": [{"label": "!!", "action": "added"}]}, "items.0.label"),

@@ -27,10 +27,22 @@ def sha(number: int) -> str:
 
 
 def stored(
-    number: int = 1, at: datetime = MONDAY, *, revision: int = 1, labels: dict[str, int] | None = None, size: int = 500_000, scan: str | None = None
+    number: int = 1,
+    at: datetime = MONDAY,
+    *,
+    revision: int = 1,
+    labels: dict[str, int] | None = None,
+    size: int = 500_000,
+    scan: str | None = None,
 ) -> SampleStored:
     image = ImageRef(key=f"samples/images/{sha(number)}.jpg", sha256=sha(number), bytes=size, width=640, height=480)
-    told = {"split": Split.TRAIN, "labels": labels or {"tomato": 2, "milk": 1}, "edited": False, "revision": revision, "stored_at": at}
+    told = {
+        "split": Split.TRAIN,
+        "labels": labels or {"tomato": 2, "milk": 1},
+        "edited": False,
+        "revision": revision,
+        "stored_at": at,
+    }
     return SampleStored(sha256=sha(number), scan_id=scan or f"s{number}", subject="anna", image=image, **told)
 
 
@@ -39,7 +51,9 @@ def erased(number: int, at: datetime) -> SampleErased:
 
 
 def rejected(number: int, reason: RejectionReason, at: datetime = MONDAY, scan: str | None = None) -> SampleRejected:
-    return SampleRejected(sha256=sha(number), scan_id=scan or f"s{number}", subject="anna", reason=reason, rejected_at=at)
+    return SampleRejected(
+        sha256=sha(number), scan_id=scan or f"s{number}", subject="anna", reason=reason, rejected_at=at
+    )
 
 
 async def stats(house: Any) -> dict[str, Any]:
@@ -76,14 +90,22 @@ async def test_the_correction_rate_is_edited_scans_of_confirmed_scans(house: Hou
     for number in range(4):
         requested = await house.scan(photo(seed=number))
         await house.hear(completed(requested, tomato()))
-        action = {"label": "apple", "action": "renamed", "from_label": "tomato"} if number == 0 else {"label": "tomato", "action": "kept"}
+        action = (
+            {"label": "apple", "action": "renamed", "from_label": "tomato"}
+            if number == 0
+            else {"label": "tomato", "action": "kept"}
+        )
         await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"items": [action]})
     assert (await stats(house))["correction_rate"] == 0.25
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 async def test_a_correction_and_an_erasure_count_the_same_in_any_order(house: House, order: Any) -> None:
-    news = [stored(1, MONDAY, labels={"tomato": 9}), stored(1, MONDAY + timedelta(minutes=1), revision=2), erased(1, MONDAY + timedelta(minutes=2))]
+    news = [
+        stored(1, MONDAY, labels={"tomato": 9}),
+        stored(1, MONDAY + timedelta(minutes=1), revision=2),
+        erased(1, MONDAY + timedelta(minutes=2)),
+    ]
     for position in order:
         await house.hear(news[position])
         await house.hear(news[position])
@@ -92,7 +114,10 @@ async def test_a_correction_and_an_erasure_count_the_same_in_any_order(house: Ho
 
 
 async def test_a_corrected_sample_counts_once_with_its_newest_labels(house: House) -> None:
-    for event in (stored(1, MONDAY + timedelta(minutes=1), revision=2, labels={"apple": 4}), stored(1, MONDAY, labels={"tomato": 9})):
+    for event in (
+        stored(1, MONDAY + timedelta(minutes=1), revision=2, labels={"apple": 4}),
+        stored(1, MONDAY, labels={"tomato": 9}),
+    ):
         await house.hear(event)
     assert (await stats(house))["average_detections_per_image"] == 4
     assert (await progress(house))["per_class"] == {"apple": 4}
@@ -118,16 +143,33 @@ async def test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted(hous
 async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(house: House) -> None:
     scores = Evaluation(map50=0.78, map50_lower=0.71, map50_upper=0.83, images=40, boxes=200)
     run = TrainingFinished(
-        run_id="r1", outcome=RunOutcome.REGISTERED, version="v1", evaluation=scores, reasons=("0.78 ≥ 0.75",), seconds=60, finished_at=MONDAY
+        run_id="r1",
+        outcome=RunOutcome.REGISTERED,
+        version="v1",
+        evaluation=scores,
+        reasons=("0.78 ≥ 0.75",),
+        seconds=60,
+        finished_at=MONDAY,
     )
-    model = {"version": "v1", "key": "k", "sha256": sha(9), "classes": ("tomato",), "run_id": "r1", "dataset_version": "d1", "bytes": 1, "image_size": 640}
+    model = {
+        "version": "v1",
+        "key": "k",
+        "sha256": sha(9),
+        "classes": ("tomato",),
+        "run_id": "r1",
+        "dataset_version": "d1",
+        "bytes": 1,
+        "image_size": 640,
+    }
     await house.hear(stored(1))
     for _ in range(2):
         await house.hear(run)
         await house.hear(ModelRegistered(evaluation=scores, registered_at=MONDAY, **model))
     house.clock.advance(days=1)
     shown = await progress(house)
-    assert [(run["version"], run["outcome"], run["map50"], run["reasons"]) for run in shown["runs"]] == [("v1", "registered", 0.78, ["0.78 ≥ 0.75"])]
+    assert [(run["version"], run["outcome"], run["map50"], run["reasons"]) for run in shown["runs"]] == [
+        ("v1", "registered", 0.78, ["0.78 ≥ 0.75"])
+    ]
     rows = {(row["milestone"], row["figure"]): row for row in shown["goals"]}
     assert rows["month 3", "map50"] == {
         "milestone": "month 3",
@@ -144,7 +186,9 @@ async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(hou
 
 
 async def test_recipes_are_kept_for_later(house: House) -> None:
-    await house.hear(RecipesSuggested(recipe_id="r", scan_id="s", subject="x", provider="openai", model="m", suggested_at=MONDAY))
+    await house.hear(
+        RecipesSuggested(recipe_id="r", scan_id="s", subject="x", provider="openai", model="m", suggested_at=MONDAY)
+    )
 
 
 def test_what_grows_is_on_course_when_it_is_as_far_as_the_time() -> None:

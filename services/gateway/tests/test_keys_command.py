@@ -71,7 +71,9 @@ def test_the_list_shows_every_key_and_no_secret(savo: Savo, made: dict[str, Any]
 
 
 @pytest.mark.parametrize("by", ["id", "key"])
-def test_a_revoked_key_opens_nothing_and_revoking_twice_is_no_error(savo: Savo, made: dict[str, Any], tmp_path: Path, by: str) -> None:
+def test_a_revoked_key_opens_nothing_and_revoking_twice_is_no_error(
+    savo: Savo, made: dict[str, Any], tmp_path: Path, by: str
+) -> None:
     first, again = savo("revoke", made[by]), savo("revoke", made[by], "--json")
     assert "phone-app) is revoked" in first.stdout
     assert json.loads(again.stdout)["revoked_at"]

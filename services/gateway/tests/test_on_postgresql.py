@@ -20,7 +20,10 @@ from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House, furnished
 from services.gateway.tests.photos import photo
 from services.gateway.tests.test_access import TestApiKeys
-from services.gateway.tests.test_completion import test_idempotency_keys_are_forgotten_after_a_day, test_what_nobody_answered_fails_half_a_minute_after_its_time
+from services.gateway.tests.test_completion import (
+    test_idempotency_keys_are_forgotten_after_a_day,
+    test_what_nobody_answered_fails_half_a_minute_after_its_time,
+)
 from services.gateway.tests.test_confirmations import (
     test_an_early_confirmation_is_kept_and_published_with_the_result,
     test_an_early_confirmation_that_does_not_fit_the_answer_counts_for_nothing_and_says_why,
@@ -94,5 +97,8 @@ async def test_a_word_and_the_result_that_cross_each_other_are_both_heard(house:
     word = ConfirmationRequest.model_validate({"items": [{"label": "tomato", "action": "kept"}]})
     for number in range(20):
         requested = await house.scan(photo(seed=number))
-        await asyncio.gather(scans.confirm(requested.scan_id, word, house.clock()), scans.complete(completed(requested, tomato()), house.clock()))
+        await asyncio.gather(
+            scans.confirm(requested.scan_id, word, house.clock()),
+            scans.complete(completed(requested, tomato()), house.clock()),
+        )
     assert len(await house.published(ScanConfirmed)) == 20

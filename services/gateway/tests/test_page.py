@@ -60,7 +60,12 @@ async def page() -> AsyncIterator[Page]:
         page = await browser.new_page(viewport={"width": 390, "height": 800}, has_touch=True)
         flaws: list[str] = []
         page.on("pageerror", lambda flaw: flaws.append(str(flaw)))
-        page.on("request", lambda asked: flaws.append(asked.url) if not asked.url.startswith(("http://127.0.0.1", "blob:", "data:")) else None)
+        page.on(
+            "request",
+            lambda asked: (
+                flaws.append(asked.url) if not asked.url.startswith(("http://127.0.0.1", "blob:", "data:")) else None
+            ),
+        )
         yield page
         assert flaws == [], "the page breaks nowhere, and asks nobody else for anything"
         await browser.close()
@@ -77,7 +82,9 @@ async def drag(page: Page, start: tuple[float, float], end: tuple[float, float])
     """With a mouse, from and to places of the photo in 0…1."""
     photo = await page.locator("#shown").bounding_box()
     assert photo is not None
-    (x, y), (to_x, to_y) = (((photo["x"] + at[0] * photo["width"]), (photo["y"] + at[1] * photo["height"])) for at in (start, end))
+    (x, y), (to_x, to_y) = (
+        ((photo["x"] + at[0] * photo["width"]), (photo["y"] + at[1] * photo["height"])) for at in (start, end)
+    )
     await page.mouse.move(x, y)
     await page.mouse.down()
     await page.mouse.move((x + to_x) / 2, (y + to_y) / 2)
@@ -90,16 +97,26 @@ async def swipe(page: Page, start: tuple[float, float], end: tuple[float, float]
     photo = await page.locator("#shown").bounding_box()
     assert photo is not None
     hand = await page.context.new_cdp_session(page)
-    for kind, at in (("touchStart", start), ("touchMove", ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)), ("touchMove", end), ("touchEnd", None)):
+    for kind, at in (
+        ("touchStart", start),
+        ("touchMove", ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)),
+        ("touchMove", end),
+        ("touchEnd", None),
+    ):
         points = [{"x": photo["x"] + at[0] * photo["width"], "y": photo["y"] + at[1] * photo["height"]}] if at else []
         await hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
 def near(found: Any, *sides: float) -> bool:
-    return all(abs(value - side) < 0.02 for value, side in zip((found.x, found.y, found.width, found.height), sides, strict=True))
+    return all(
+        abs(value - side) < 0.02
+        for value, side in zip((found.x, found.y, found.width, found.height), sides, strict=True)
+    )
 
 
-async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(house: House, address: str, page: Page, tmp_path: Path) -> None:
+async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(
+    house: House, address: str, page: Page, tmp_path: Path
+) -> None:
     (tmp_path / "fridge.jpg").write_bytes(photo(320, 240))
     await page.goto(address)
     choose = await page.locator("#choose").bounding_box()
@@ -114,7 +131,9 @@ async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(house: House
     assert box is not None
     assert shown is not None
     assert abs((box["x"] - shown["x"]) / shown["width"] - 0.1) < 0.01
-    assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing reaches past the phone's edge"
+    assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
+        "nothing reaches past the phone's edge"
+    )
     await page.get_by_label("Ingredient").nth(1).fill("Plums")
     await page.get_by_role("button", name="Add something").click()
     await page.get_by_label("Ingredient").nth(2).fill("milk")
@@ -122,7 +141,11 @@ async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(house: House
     await expect(page.get_by_role("status")).to_contain_text("needs a box around milk")
     await expect(page.get_by_role("button", name="Confirmed")).to_be_disabled()
     (event,) = await house.published(ScanConfirmed)
-    assert [(item.label, item.action) for item in event.items] == [("tomato", Action.KEPT), ("plum", Action.RENAMED), ("milk", Action.ADDED)]
+    assert [(item.label, item.action) for item in event.items] == [
+        ("tomato", Action.KEPT),
+        ("plum", Action.RENAMED),
+        ("milk", Action.ADDED),
+    ]
 
     await page.get_by_role("button", name="Draw a box").click()
     await swipe(page, (0.4, 0.5), (0.55, 0.8))
@@ -145,7 +168,9 @@ async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(house: House
     await expect(page.locator("#next")).to_be_visible()
 
 
-async def test_boxes_are_moved_drawn_and_taken_away_with_a_mouse_and_with_keys(house: House, address: str, page: Page, tmp_path: Path) -> None:
+async def test_boxes_are_moved_drawn_and_taken_away_with_a_mouse_and_with_keys(
+    house: House, address: str, page: Page, tmp_path: Path
+) -> None:
     await page.set_viewport_size({"width": 1280, "height": 1000})
     (tmp_path / "shelf.jpg").write_bytes(photo(640, 480))
     await page.goto(address)
@@ -193,7 +218,9 @@ async def test_a_stand_in_is_called_one(house: House, address: str, page: Page, 
     await expect(page.get_by_role("status")).to_contain_text(".savo/standin/images")
 
 
-async def test_where_consent_is_asked_the_page_asks_for_it(house: House, address: str, page: Page, tmp_path: Path) -> None:
+async def test_where_consent_is_asked_the_page_asks_for_it(
+    house: House, address: str, page: Page, tmp_path: Path
+) -> None:
     house.provide(replace(house.provided(PageOptions), asks_consent=True))
     (tmp_path / "fridge.jpg").write_bytes(photo(320, 240))
     await page.goto(address)
@@ -232,13 +259,17 @@ async def test_the_description_is_shown_without_internet(address: str, page: Pag
 
 
 @pytest.mark.parametrize("settings_given", [{"auth": "api_key", "collect_training_data": True}])
-async def test_where_a_key_is_wanted_the_page_asks_for_it_and_keeps_it_for_this_tab(house: House, address: str, page: Page, tmp_path: Path) -> None:
+async def test_where_a_key_is_wanted_the_page_asks_for_it_and_keeps_it_for_this_tab(
+    house: House, address: str, page: Page, tmp_path: Path
+) -> None:
     pillow_heif.from_pillow(Image.open(BytesIO(photo(320, 240)))).save(tmp_path / "phone.heic")
     _, key = await create_key(SqlKeys(house.runtime.database), "a phone", [Scope.SCANS], house.clock)
     await page.goto(address)
     await page.set_input_files("#photo", tmp_path / "phone.heic")
     await expect(page.get_by_role("alert")).to_contain_text("wants an API key or a token")
-    assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing reaches past the phone's edge"
+    assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
+        "nothing reaches past the phone's edge"
+    )
     await page.get_by_label("Key").fill("savo_nobody_nothing")
     await page.get_by_role("button", name="Use this key").click()
     await expect(page.get_by_role("alert")).to_contain_text("This key is not taken: this API key is unknown or revoked")

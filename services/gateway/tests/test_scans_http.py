@@ -26,7 +26,11 @@ PROBLEM = "application/problem+json"
 
 
 async def test_a_photo_becomes_an_object_a_scan_and_an_event(house: House, jpeg: bytes) -> None:
-    answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, data={"user_id": "anna", "storage_location": "Fridge", "consent": "false"})
+    answer = await house.http.post(
+        "/v1/scans",
+        files={"image": ("p.jpg", jpeg)},
+        data={"user_id": "anna", "storage_location": "Fridge", "consent": "false"},
+    )
     assert answer.status_code == 202
     scan_id = answer.json()["scan_id"]
     own = f"/v1/scans/{scan_id}"
@@ -38,17 +42,30 @@ async def test_a_photo_becomes_an_object_a_scan_and_an_event(house: House, jpeg:
         "result": None,
         "error": None,
         "confirmation": None,
-        "links": {"self": own, "events": f"{own}/events", "photo": f"{own}/photo", "trace": f"{own}/trace", "confirmation": f"{own}/confirmation"},
+        "links": {
+            "self": own,
+            "events": f"{own}/events",
+            "photo": f"{own}/photo",
+            "trace": f"{own}/trace",
+            "confirmation": f"{own}/confirmation",
+        },
     }
     (event,) = await house.published(ScanRequested)
-    assert (event.scan_id, event.anonymous, event.consent, event.storage_location) == (scan_id, False, False, StorageLocation.FRIDGE)
+    assert (event.scan_id, event.anonymous, event.consent, event.storage_location) == (
+        scan_id,
+        False,
+        False,
+        StorageLocation.FRIDGE,
+    )
     assert (event.expires_at - event.requested_at).total_seconds() == 120
     assert house.objects[event.image.key]
     assert "anna" not in event.model_dump_json()
 
 
 async def test_a_raw_body_with_its_fields_in_the_query_does_the_same(house: House) -> None:
-    answer = await house.http.post("/v1/scans?device_id=phone-7", content=photo(kind="PNG"), headers={"content-type": "image/png"})
+    answer = await house.http.post(
+        "/v1/scans?device_id=phone-7", content=photo(kind="PNG"), headers={"content-type": "image/png"}
+    )
     assert answer.status_code == 202
     (event,) = await house.published(ScanRequested)
     assert event.image.media_type == "image/png"
@@ -114,7 +131,15 @@ async def test_wait_ends_when_its_time_is_over(house: House, jpeg: bytes) -> Non
 async def test_a_failed_scan_says_why(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     moments = {"requested_at": requested.requested_at, "failed_at": house.clock()}
-    await house.hear(ScanFailed(scan_id=requested.scan_id, subject=requested.subject, code=FailureCode.PROVIDER_FAILED, message="Google is away", **moments))
+    await house.hear(
+        ScanFailed(
+            scan_id=requested.scan_id,
+            subject=requested.subject,
+            code=FailureCode.PROVIDER_FAILED,
+            message="Google is away",
+            **moments,
+        )
+    )
     got = (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()
     assert (got["status"], got["error"]) == ("failed", {"code": "provider-failed", "message": "Google is away"})
 
@@ -145,7 +170,13 @@ async def test_a_trace_says_why_this_answer(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     await house.hear(completed(requested, tomato()))
     trace = (await house.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
-    assert (trace["experiment"], trace["bucket"], trace["share"], trace["assigned_arm"], trace["served_by"]) == ("v2", 17, 0.25, "candidate", "custom")
+    assert (trace["experiment"], trace["bucket"], trace["share"], trace["assigned_arm"], trace["served_by"]) == (
+        "v2",
+        17,
+        0.25,
+        "candidate",
+        "custom",
+    )
     assert {hop["hop"] for hop in trace["hops"]} >= {"accepted", "detected", "answered"}
     assert trace["scan_confidence"] == 0.9
 
@@ -163,7 +194,10 @@ async def test_a_users_scans_come_newest_first_page_by_page(house: House) -> Non
         seen += [scan["scan_id"] for scan in page["scans"]]
         asked = asked | {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
     assert seen == made[::-1]
-    assert (await house.http.get("/v1/scans", params={"user_id": "nobody-known"})).json() == {"scans": [], "next_cursor": None}
+    assert (await house.http.get("/v1/scans", params={"user_id": "nobody-known"})).json() == {
+        "scans": [],
+        "next_cursor": None,
+    }
 
 
 async def test_fifty_equal_requests_at_once_are_one_scan(house: House, jpeg: bytes) -> Any:
@@ -172,7 +206,9 @@ async def test_fifty_equal_requests_at_once_are_one_scan(house: House, jpeg: byt
     house.provide(replace(use, accept=replace(use.accept, policy=patient)))
 
     async def send() -> tuple[int, str]:
-        answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, data={"user_id": "anna"}, headers={"Idempotency-Key": "k1"})
+        answer = await house.http.post(
+            "/v1/scans", files={"image": ("p.jpg", jpeg)}, data={"user_id": "anna"}, headers={"Idempotency-Key": "k1"}
+        )
         return answer.status_code, answer.text
 
     answers = set(await asyncio.gather(*(send() for _ in range(50))))
@@ -182,12 +218,23 @@ async def test_fifty_equal_requests_at_once_are_one_scan(house: House, jpeg: byt
     assert len(house.objects) == 1
 
 
-async def test_a_key_with_another_body_is_refused_and_another_caller_has_keys_of_their_own(house: House, jpeg: bytes) -> None:
+async def test_a_key_with_another_body_is_refused_and_another_caller_has_keys_of_their_own(
+    house: House, jpeg: bytes
+) -> None:
     first = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, headers={"Idempotency-Key": "k1"})
-    again = await house.http.post("/v1/scans", files={"image": ("p.jpg", photo(seed=5))}, headers={"Idempotency-Key": "k1"})
-    other = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, data={"storage_location": "pantry"}, headers={"Idempotency-Key": "k1"})
+    again = await house.http.post(
+        "/v1/scans", files={"image": ("p.jpg", photo(seed=5))}, headers={"Idempotency-Key": "k1"}
+    )
+    other = await house.http.post(
+        "/v1/scans",
+        files={"image": ("p.jpg", jpeg)},
+        data={"storage_location": "pantry"},
+        headers={"Idempotency-Key": "k1"},
+    )
     assert first.status_code == 202
-    assert [(answer.status_code, answer.json()["code"]) for answer in (again, other)] == [(422, "idempotency-key-reused")] * 2
+    assert [(answer.status_code, answer.json()["code"]) for answer in (again, other)] == [
+        (422, "idempotency-key-reused")
+    ] * 2
 
 
 @pytest.mark.parametrize(
@@ -200,15 +247,38 @@ async def test_a_key_with_another_body_is_refused_and_another_caller_has_keys_of
         ({"json": {"image": "base64"}}, 415, "upload-wrong-type"),
         ({"files": {"picture": ("p.jpg", photo())}}, 422, "invalid-request"),
         ({"content": b"--x\r\nbroken", "headers": {"content-type": "multipart/form-data"}}, 422, "invalid-request"),
-        ({"content": b"--x\r\nbroken", "headers": {"content-type": "multipart/form-data; boundary=y"}}, 422, "invalid-request"),
+        (
+            {"content": b"--x\r\nbroken", "headers": {"content-type": "multipart/form-data; boundary=y"}},
+            422,
+            "invalid-request",
+        ),
         ({"files": {"image": ("p.jpg", photo())}, "data": {"storage_location": "garage"}}, 422, "invalid-request"),
-        ({"files": {"image": ("p.jpg", photo())}, "data": {"captured_at": "2026-01-01T10:00:00"}}, 422, "invalid-request"),
+        (
+            {"files": {"image": ("p.jpg", photo())}, "data": {"captured_at": "2026-01-01T10:00:00"}},
+            422,
+            "invalid-request",
+        ),
         ({"files": {"image": ("p.jpg", photo())}, "data": {"user_id": "x" * 201}}, 422, "invalid-request"),
         ({"files": {"image": ("p.jpg", photo())}, "params": {"wait": "31"}}, 422, "invalid-request"),
     ],
-    ids=["empty", "no photo", "cut off", "empty raw", "json", "no image", "no boundary", "broken form", "place", "no zone", "long name", "wait"],
+    ids=[
+        "empty",
+        "no photo",
+        "cut off",
+        "empty raw",
+        "json",
+        "no image",
+        "no boundary",
+        "broken form",
+        "place",
+        "no zone",
+        "long name",
+        "wait",
+    ],
 )
-async def test_bad_input_is_a_problem_with_a_stable_code_and_leaves_nothing_behind(house: House, request_body: Any, status: Any, code: Any) -> None:
+async def test_bad_input_is_a_problem_with_a_stable_code_and_leaves_nothing_behind(
+    house: House, request_body: Any, status: Any, code: Any
+) -> None:
     answer = await house.http.post("/v1/scans", **request_body)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
     assert answer.headers["content-type"] == PROBLEM
@@ -245,9 +315,13 @@ async def test_refused_uploads_are_counted_by_reason(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "status", "code"), [(b"{no json", 422, "invalid-request"), (b'{"items":[' + b" " * 1_000_001, 413, "body-too-large")], ids=["no json", "too much"]
+    ("sent", "status", "code"),
+    [(b"{no json", 422, "invalid-request"), (b'{"items":[' + b" " * 1_000_001, 413, "body-too-large")],
+    ids=["no json", "too much"],
 )
-async def test_a_document_that_is_none_or_too_long_is_refused(house: House, jpeg: bytes, sent: bytes, status: int, code: str) -> None:
+async def test_a_document_that_is_none_or_too_long_is_refused(
+    house: House, jpeg: bytes, sent: bytes, status: int, code: str
+) -> None:
     requested = await house.scan(jpeg)
     headers = {"content-type": "application/json"}
     answer = await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", content=sent, headers=headers)
@@ -263,7 +337,12 @@ async def test_an_unknown_scan_is_not_found(house: House, path: Any, scan_id: An
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/nowhere", 404), ("DELETE", "/training/stats", 405), ("GET", "/v1/scans", 422), ("GET", "/v1/scans?user_id=a&cursor=?", 422)],
+    [
+        ("GET", "/nowhere", 404),
+        ("DELETE", "/training/stats", 405),
+        ("GET", "/v1/scans", 422),
+        ("GET", "/v1/scans?user_id=a&cursor=?", 422),
+    ],
 )
 async def test_every_other_mistake_is_a_problem_too(house: House, method: Any, path: Any, status: Any) -> None:
     answer = await house.http.request(method, path)
@@ -274,9 +353,14 @@ async def test_every_other_mistake_is_a_problem_too(house: House, method: Any, p
 
 @pytest.mark.parametrize(
     ("failure", "status", "code"),
-    [(DependencyDownError("object-store", "no route"), 503, "dependency-down"), (StorageFullError("the disk is full"), 507, "storage-full")],
+    [
+        (DependencyDownError("object-store", "no route"), 503, "dependency-down"),
+        (StorageFullError("the disk is full"), 507, "storage-full"),
+    ],
 )
-async def test_a_store_that_is_away_or_full_loses_nothing(house: House, jpeg: bytes, failure: Any, status: Any, code: Any) -> None:
+async def test_a_store_that_is_away_or_full_loses_nothing(
+    house: House, jpeg: bytes, failure: Any, status: Any, code: Any
+) -> None:
     house.store.failure = failure
     answer = await house.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, headers={"Idempotency-Key": "k"})
     assert (answer.status_code, answer.json()["code"]) == (status, code)
@@ -294,7 +378,11 @@ async def test_a_scans_photo_is_given_as_it_is_kept_and_to_no_cache(house: House
     requested = await house.scan(photo(kind="PNG"))
     link = (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()["links"]["photo"]
     answer = await house.http.get(link)
-    assert (answer.status_code, answer.headers["content-type"], answer.headers["cache-control"]) == (200, "image/png", "private, no-store")
+    assert (answer.status_code, answer.headers["content-type"], answer.headers["cache-control"]) == (
+        200,
+        "image/png",
+        "private, no-store",
+    )
     assert sha256(answer.content).hexdigest() == requested.image.sha256
 
 

@@ -11,7 +11,11 @@ from services.gateway.tests.events import box, completed, tomato
 from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
 
-TOMATO: dict[str, Any] = {"ingredient": "Tomato", "confidence": 0.8, "bbox": {"x": 0.1, "y": 0.1, "width": 0.2, "height": 0.2}}
+TOMATO: dict[str, Any] = {
+    "ingredient": "Tomato",
+    "confidence": 0.8,
+    "bbox": {"x": 0.1, "y": 0.1, "width": 0.2, "height": 0.2},
+}
 MILK: dict[str, Any] = {"ingredient": "milk", "confidence": 0.7, "bbox": [32, 24, 16, 12]}
 """In pixels of the 64 × 48 photo."""
 
@@ -23,8 +27,17 @@ async def kept(house: Any, data: bytes | None = None, **fields: str) -> dict[str
 
 
 def report(photo_kept: dict[str, Any], corrections: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
-    told = {"scan_id": photo_kept["scan_id"], "image_hash": photo_kept["image_hash"], "image_width": 64, "image_height": 48}
-    return told | {"original_detections": [TOMATO, MILK], "user_corrections": corrections, "storage_location": "fridge"} | changes
+    told = {
+        "scan_id": photo_kept["scan_id"],
+        "image_hash": photo_kept["image_hash"],
+        "image_width": 64,
+        "image_height": 48,
+    }
+    return (
+        told
+        | {"original_detections": [TOMATO, MILK], "user_corrections": corrections, "storage_location": "fridge"}
+        | changes
+    )
 
 
 async def test_a_photo_is_kept_without_a_scan(house: House) -> None:
@@ -34,7 +47,9 @@ async def test_a_photo_is_kept_without_a_scan(house: House) -> None:
     assert answer["path"] in house.objects
     assert await house.published(ScanRequested) == []
     assert await kept(house, scan_id="app-1") == answer
-    other = await house.http.post("/training/upload-image", files={"image": ("p.jpg", photo(seed=8))}, data={"scan_id": "app-1"})
+    other = await house.http.post(
+        "/training/upload-image", files={"image": ("p.jpg", photo(seed=8))}, data={"scan_id": "app-1"}
+    )
     assert (other.status_code, other.json()["errors"][0]["field"]) == (422, "scan_id")
 
 
@@ -43,14 +58,28 @@ async def test_corrections_become_the_same_event_as_a_confirmation(house: House)
     corrections: list[dict[str, Any]] = [
         {**TOMATO, "source": "vision"},
         {"ingredient": "cream", "bbox": [32, 24, 16, 12], "source": "user"},
-        {"ingredient": "butter", "bbox": {"x": 0.7, "y": 0.7, "width": 0.1, "height": 0.1}, "quantity_estimate": 2, "storage_hint": "fridge"},
+        {
+            "ingredient": "butter",
+            "bbox": {"x": 0.7, "y": 0.7, "width": 0.1, "height": 0.1},
+            "quantity_estimate": 2,
+            "storage_hint": "fridge",
+        },
     ]
     answer = await house.http.post("/training/submit", json=report(photo_kept, corrections, user_id="anna"))
     assert answer.status_code == 202, answer.text
     (event,) = await house.published(ScanConfirmed)
-    assert [(item.label, item.action) for item in event.items] == [("tomato", Action.KEPT), ("cream", Action.RENAMED), ("butter", Action.ADDED)]
+    assert [(item.label, item.action) for item in event.items] == [
+        ("tomato", Action.KEPT),
+        ("cream", Action.RENAMED),
+        ("butter", Action.ADDED),
+    ]
     assert event.items[1].bbox == box(0.5, 0.5, 0.25, 0.25)
-    assert (event.experiment, event.model_version, event.anonymous, event.storage_location.value) == (None, "app-reported", False, "fridge")
+    assert (event.experiment, event.model_version, event.anonymous, event.storage_location.value) == (
+        None,
+        "app-reported",
+        False,
+        "fridge",
+    )
     again = await house.http.post("/training/submit", json=report(photo_kept, corrections, user_id="anna"))
     assert again.json() == answer.json()
     assert len(await house.published(ScanConfirmed)) == 1
@@ -58,7 +87,10 @@ async def test_corrections_become_the_same_event_as_a_confirmation(house: House)
 
 async def test_what_the_user_took_out_is_removed_and_what_lies_elsewhere_was_moved(house: House) -> None:
     photo_kept = await kept(house)
-    await house.http.post("/training/submit", json=report(photo_kept, [{**TOMATO, "bbox": {"x": 0.6, "y": 0.1, "width": 0.2, "height": 0.2}}]))
+    await house.http.post(
+        "/training/submit",
+        json=report(photo_kept, [{**TOMATO, "bbox": {"x": 0.6, "y": 0.1, "width": 0.2, "height": 0.2}}]),
+    )
     (event,) = await house.published(ScanConfirmed)
     assert [(item.label, item.action) for item in event.items] == [("tomato", Action.MOVED), ("milk", Action.REMOVED)]
 
@@ -67,7 +99,9 @@ async def test_a_scan_of_ours_is_confirmed_as_ours(house: House, jpeg: bytes) ->
     requested = await house.scan(jpeg, user_id="anna")
     await house.hear(completed(requested, tomato()))
     known = {"scan_id": requested.scan_id, "image_hash": requested.image.sha256}
-    await house.http.post("/training/submit", json=report(known, [TOMATO], original_detections=[TOMATO], user_id="anna"))
+    await house.http.post(
+        "/training/submit", json=report(known, [TOMATO], original_detections=[TOMATO], user_id="anna")
+    )
     (event,) = await house.published(ScanConfirmed)
     assert (event.experiment, [item.action for item in event.items]) == ("v2", [Action.KEPT])
 

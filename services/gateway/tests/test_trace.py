@@ -22,7 +22,14 @@ from services.gateway.tests.house import House
 async def publish(house: House, event: Event, *, offset: int = 0) -> None:
     """As the outbox relay does when Kafka has acknowledged."""
     record = record_of(Envelope.new(event, "gateway"))
-    row = OutboxRow(event_id=uuid4(), topic=record.topic, key="", headers={}, body=(record.value or b"").decode(), created_at=house.clock())
+    row = OutboxRow(
+        event_id=uuid4(),
+        topic=record.topic,
+        key="",
+        headers={},
+        body=(record.value or b"").decode(),
+        created_at=house.clock(),
+    )
     assert house.service.on_published is not None
     async with house.runtime.database.session() as session:
         await house.service.on_published(session, [(row, RecordRef(record.topic, 3, offset, house.clock()))])
@@ -31,7 +38,9 @@ async def publish(house: House, event: Event, *, offset: int = 0) -> None:
 async def hear(house: House, event: Event, *, offset: int = 0, partition: int = 1) -> None:
     topic = topic_of(event)
     (subscription,) = [one for one in house.service.subscriptions if one.topic is topic]
-    await subscription.handle(Envelope(event, uuid4(), "test", house.clock(), record=RecordRef(topic.name, partition, offset, house.clock())))
+    await subscription.handle(
+        Envelope(event, uuid4(), "test", house.clock(), record=RecordRef(topic.name, partition, offset, house.clock()))
+    )
 
 
 async def trace(house: House, scan_id: str) -> dict[str, object]:
@@ -43,14 +52,22 @@ async def trace(house: House, scan_id: str) -> dict[str, object]:
 
 def stored(requested: ScanRequested, at: datetime) -> SampleStored:
     whose = {"sha256": requested.image.sha256, "scan_id": requested.scan_id, "subject": requested.subject}
-    return SampleStored(**whose, image=requested.image, split=Split.TRAIN, labels={"tomato": 1}, edited=False, stored_at=at)
+    return SampleStored(
+        **whose, image=requested.image, split=Split.TRAIN, labels={"tomato": 1}, edited=False, stored_at=at
+    )
 
 
 async def test_a_trace_tells_each_hop_and_where_each_event_stands(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
     await publish(house, requested, offset=7)
     house.clock.advance(1)
-    answer = completed(requested, tomato(), threshold=0.6, taken_up_at=requested.requested_at + timedelta(milliseconds=5), stages_ms={"detect": 30.0})
+    answer = completed(
+        requested,
+        tomato(),
+        threshold=0.6,
+        taken_up_at=requested.requested_at + timedelta(milliseconds=5),
+        stages_ms={"detect": 30.0},
+    )
     await hear(house, answer, offset=9)
     await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
     await publish(house, (await house.published())[-1], offset=2)
@@ -63,7 +80,12 @@ async def test_a_trace_tells_each_hop_and_where_each_event_stands(house: House, 
         "accepted", "published", "taken up", "detected", "answered", "confirmed", "stored", "confirmation published", "sampled",
     ]  # fmt: skip
     records = {record["topic"]: (record["partition"], record["offset"]) for record in told["records"]}  # type: ignore[attr-defined]
-    assert records == {"scans.requested": (3, 7), "scans.completed": (1, 9), "scans.confirmed": (3, 2), "samples.stored": (1, 4)}
+    assert records == {
+        "scans.requested": (3, 7),
+        "scans.completed": (1, 9),
+        "scans.confirmed": (3, 2),
+        "samples.stored": (1, 4),
+    }
     assert (told["standing"], told["next_step"]) == ("confirmed, and a training sample", None)
 
 
@@ -91,7 +113,12 @@ async def test_a_scan_that_vision_does_not_answer_names_the_record_it_hangs_at(h
 @pytest.mark.parametrize("code", list(FailureCode))
 async def test_each_failure_has_its_next_step(house: House, jpeg: bytes, code: FailureCode) -> None:
     requested = await house.scan(jpeg)
-    whose = {"scan_id": requested.scan_id, "subject": requested.subject, "requested_at": requested.requested_at, "failed_at": house.clock()}
+    whose = {
+        "scan_id": requested.scan_id,
+        "subject": requested.subject,
+        "requested_at": requested.requested_at,
+        "failed_at": house.clock(),
+    }
     await hear(house, ScanFailed(**whose, code=code, message="Too bad."), offset=5)
     told = await trace(house, requested.scan_id)
     assert (told["standing"], told["next_step"]) == (f"failed: Too bad. ({code.value})", NEXT_STEPS[code])
@@ -103,7 +130,10 @@ async def test_without_consent_nobody_is_waited_for(house: House, jpeg: bytes) -
     await hear(house, completed(requested, tomato()))
     await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
     told = await trace(house, requested.scan_id)
-    assert (told["standing"], told["next_step"]) == ("confirmed, but no training sample: its user gave no consent", None)
+    assert (told["standing"], told["next_step"]) == (
+        "confirmed, but no training sample: its user gave no consent",
+        None,
+    )
 
 
 async def test_a_refused_sample_says_why(house: House, jpeg: bytes) -> None:
@@ -114,7 +144,12 @@ async def test_a_refused_sample_says_why(house: House, jpeg: bytes) -> None:
     waiting = await trace(house, requested.scan_id)
     assert waiting["standing"] == "confirmed; the confirmation is not in Kafka yet"
     whose = {"sha256": requested.image.sha256, "scan_id": requested.scan_id, "subject": requested.subject}
-    await hear(house, SampleRejected(**whose, reason=RejectionReason.BLURRED, detail="sharpness 2.1, limit 5", rejected_at=house.clock()))
+    await hear(
+        house,
+        SampleRejected(
+            **whose, reason=RejectionReason.BLURRED, detail="sharpness 2.1, limit 5", rejected_at=house.clock()
+        ),
+    )
     told = await trace(house, requested.scan_id)
     assert told["standing"] == "confirmed, but no training sample: blurred: sharpness 2.1, limit 5"
 
@@ -124,4 +159,6 @@ async def test_the_same_record_twice_is_noted_once(house: House, jpeg: bytes) ->
     for _ in range(2):
         await hear(house, completed(requested, tomato()), offset=9)
         await publish(house, requested, offset=7)
-    assert sorted(passage.offset for passage in await SqlJournal(house.runtime.database).of_scan(requested.scan_id)) == [7, 9]
+    assert sorted(
+        passage.offset for passage in await SqlJournal(house.runtime.database).of_scan(requested.scan_id)
+    ) == [7, 9]

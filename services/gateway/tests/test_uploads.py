@@ -108,7 +108,19 @@ def test_a_heic_photo_becomes_an_upright_jpeg_without_metadata() -> None:
         (encoded("PNG").replace(b"IDAT\x78", b"IDAT\xff"), UploadFlaw.UNREADABLE, 422),
         (heic()[:24] + NOISE, UploadFlaw.UNREADABLE, 422),
     ],
-    ids=["empty", "pdf", "svg", "gif", "avif", "cut jpeg", "cut png", "cut webp", "cut heic", "damaged", "noise in a heic"],
+    ids=[
+        "empty",
+        "pdf",
+        "svg",
+        "gif",
+        "avif",
+        "cut jpeg",
+        "cut png",
+        "cut webp",
+        "cut heic",
+        "damaged",
+        "noise in a heic",
+    ],
 )
 def test_what_is_no_photo_is_refused_with_a_stable_code(data: Any, flaw: Any, status: Any) -> None:
     refusal = flaw_of(data)
@@ -130,7 +142,12 @@ def test_too_many_pixels_are_refused_before_any_is_decoded() -> Any:
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 14_000, 14_000, 8, 2, 0, 0, 0)) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 14_000, 14_000, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", b"")
+        + chunk(b"IEND", b"")
+    )
     refusal = flaw_of(bomb)
     assert refusal.flaw is UploadFlaw.TOO_MANY_PIXELS
     assert "50 megapixels" in refusal.detail
@@ -138,7 +155,9 @@ def test_too_many_pixels_are_refused_before_any_is_decoded() -> Any:
 
 
 @pytest.mark.parametrize(
-    "start", [b"\xff\xd8\xff\xe0", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\xff\xff\x00\x00WEBP"], ids=["jfif", "jpeg", "png", "webp"]
+    "start",
+    [b"\xff\xd8\xff\xe0", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\xff\xff\x00\x00WEBP"],
+    ids=["jfif", "jpeg", "png", "webp"],
 )
 @pytest.mark.parametrize("seed", range(6))
 def test_noise_behind_a_photos_first_bytes_is_unreadable_and_not_cut_off(start: bytes, seed: int) -> None:

@@ -18,7 +18,9 @@ async def shown(house: House, requested: ScanRequested) -> Any:
 
 async def test_a_provider_and_a_reason_that_are_unknown_here_are_shown_and_traced(house: House, jpeg: bytes) -> None:
     requested = await house.scan(jpeg)
-    await house.hear(completed(requested, tomato(), served_by="mistral", model_version="pixtral-9", fallback_reason="too-slow"))
+    await house.hear(
+        completed(requested, tomato(), served_by="mistral", model_version="pixtral-9", fallback_reason="too-slow")
+    )
     result = (await shown(house, requested))["result"]
     trace = (await house.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
     for told in (result, trace):
@@ -34,11 +36,17 @@ async def test_a_provider_that_is_unknown_here_is_passed_on_with_the_confirmatio
     assert (confirmed.served_by, confirmed.items[0].box_source) == ("mistral", "mistral")
 
 
-async def test_a_failure_that_is_unknown_here_is_shown_with_its_message_and_a_next_step(house: House, jpeg: bytes) -> None:
+async def test_a_failure_that_is_unknown_here_is_shown_with_its_message_and_a_next_step(
+    house: House, jpeg: bytes
+) -> None:
     requested = await house.scan(jpeg)
     moments = {"requested_at": requested.requested_at, "failed_at": requested.requested_at + timedelta(seconds=1)}
     message = "The kitchen is on the moon."
-    await house.hear(ScanFailed(scan_id=requested.scan_id, subject=requested.subject, code="photo-of-the-moon", message=message, **moments))
+    await house.hear(
+        ScanFailed(
+            scan_id=requested.scan_id, subject=requested.subject, code="photo-of-the-moon", message=message, **moments
+        )
+    )
     assert (await shown(house, requested))["error"] == {"code": "photo-of-the-moon", "message": message}
     trace = (await house.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
     assert trace["standing"] == f"failed: {message} (photo-of-the-moon)"
@@ -47,7 +55,9 @@ async def test_a_failure_that_is_unknown_here_is_shown_with_its_message_and_a_ne
 
 async def test_a_refusal_and_an_outcome_that_are_unknown_here_are_counted_and_shown(house: House) -> None:
     now = house.clock()
-    await house.hear(SampleRejected(sha256="a" * 64, scan_id="s1", subject="anna", reason="shows-a-face", rejected_at=now))
+    await house.hear(
+        SampleRejected(sha256="a" * 64, scan_id="s1", subject="anna", reason="shows-a-face", rejected_at=now)
+    )
     await house.hear(TrainingFinished(run_id="r1", outcome="merged", seconds=60, finished_at=now))
     progress = (await house.http.get("/training/progress")).json()
     assert progress["refused_by_reason"] == {"shows-a-face": 1}

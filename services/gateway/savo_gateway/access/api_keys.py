@@ -16,7 +16,9 @@ __all__ = ["create_key", "find_key", "key_id_of"]
 _PREFIX = "savo"
 
 
-async def create_key(store: KeyStore, name: str, scopes: Iterable[Scope], clock: Callable[[], datetime]) -> tuple[ApiKey, str]:
+async def create_key(
+    store: KeyStore, name: str, scopes: Iterable[Scope], clock: Callable[[], datetime]
+) -> tuple[ApiKey, str]:
     """A new key and its plain text, which is shown this once and stored nowhere."""
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     # The secret has 256 random bits: a plain hash is enough, and quick enough for every request.

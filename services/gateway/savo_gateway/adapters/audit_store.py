@@ -32,7 +32,9 @@ class SqlAuditLog:
         async with self.database.session() as session:
             return await insert_once(session, AuditRow, {"event_id": event_id, **values})
 
-    async def newest(self, limit: int, *, action: str | None = None, about: str | None = None, before: datetime | None = None) -> Sequence[AuditRecorded]:
+    async def newest(
+        self, limit: int, *, action: str | None = None, about: str | None = None, before: datetime | None = None
+    ) -> Sequence[AuditRecorded]:
         query = select(AuditRow.entry).order_by(AuditRow.recorded_at.desc(), AuditRow.event_id).limit(limit)
         if action:
             query = query.where(AuditRow.action == action)

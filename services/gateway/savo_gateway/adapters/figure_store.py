@@ -48,8 +48,12 @@ class SqlFigures:
             first = row.first_stored_at if row is not None and not row.erased else stored.stored_at
             await upsert(session, SampleRow, _sample_values(stored, first), ["sha256"])
             await session.execute(delete(SampleLabelRow).where(SampleLabelRow.sha256 == stored.sha256))
-            session.add_all(SampleLabelRow(sha256=stored.sha256, label=label, boxes=boxes) for label, boxes in stored.labels.items())
-            lifted = update(RejectionRow).where(RejectionRow.scan_id == stored.scan_id, RejectionRow.rejected_at <= stored.stored_at)
+            session.add_all(
+                SampleLabelRow(sha256=stored.sha256, label=label, boxes=boxes) for label, boxes in stored.labels.items()
+            )
+            lifted = update(RejectionRow).where(
+                RejectionRow.scan_id == stored.scan_id, RejectionRow.rejected_at <= stored.stored_at
+            )
             await session.execute(lifted.values(lifted=True))
 
     async def sample_erased(self, erased: SampleErased) -> None:
@@ -74,14 +78,21 @@ class SqlFigures:
             sample = await session.get(SampleRow, rejected.sha256)
             if row is not None and row.rejected_at >= rejected.rejected_at:
                 return
-            stored_since = sample is not None and sample.scan_id == rejected.scan_id and not sample.erased and sample.changed_at >= rejected.rejected_at
+            stored_since = (
+                sample is not None
+                and sample.scan_id == rejected.scan_id
+                and not sample.erased
+                and sample.changed_at >= rejected.rejected_at
+            )
             values = {
                 "sha256": rejected.sha256,
                 "reason": rejected.reason,
                 "detail": rejected.detail,
                 "rejected_at": rejected.rejected_at,
             }
-            await upsert(session, RejectionRow, {"scan_id": rejected.scan_id, "lifted": stored_since, **values}, ["scan_id"])
+            await upsert(
+                session, RejectionRow, {"scan_id": rejected.scan_id, "lifted": stored_since, **values}, ["scan_id"]
+            )
 
     async def training_finished(self, finished: TrainingFinished) -> None:
         values = {
@@ -115,7 +126,11 @@ class SqlFigures:
     async def count_refused_upload(self, reason: str) -> None:
         async with self.database.session() as session:
             await insert_once(session, UploadRefusalRow, {"reason": reason, "count": 0})
-            await session.execute(update(UploadRefusalRow).where(UploadRefusalRow.reason == reason).values(count=UploadRefusalRow.count + 1))
+            await session.execute(
+                update(UploadRefusalRow)
+                .where(UploadRefusalRow.reason == reason)
+                .values(count=UploadRefusalRow.count + 1)
+            )
 
     async def figures(self, today: datetime, week: datetime) -> StoredFigures:
         async with self.database.session(read_only=True) as session:
@@ -125,16 +140,22 @@ class SqlFigures:
         async with self.database.session(read_only=True) as session:
             living = SampleRow.erased.is_(False)
             since = await session.execute(
-                select(func.min(SampleRow.first_stored_at), func.count().filter(SampleRow.first_stored_at >= last_week)).where(living)
+                select(
+                    func.min(SampleRow.first_stored_at), func.count().filter(SampleRow.first_stored_at >= last_week)
+                ).where(living)
             )
             first_at, lately = since.one()
             costs = select(func.avg(ScanRow.cost_usd), func.count(), func.coalesce(func.sum(ScanRow.cost_usd), 0.0))
-            mean_cost, scans_lately, spent = (await session.execute(costs.where(ScanRow.finished_at >= last_week))).one()
+            mean_cost, scans_lately, spent = (
+                await session.execute(costs.where(ScanRow.finished_at >= last_week))
+            ).one()
             return Figures(
                 stored=await _stored_figures(session, today, week),
                 first_sample_at=first_at,
                 samples_last_week=lately,
-                per_class=await _counted(session, select(SampleLabelRow.label, func.sum(SampleLabelRow.boxes)).group_by(SampleLabelRow.label)),
+                per_class=await _counted(
+                    session, select(SampleLabelRow.label, func.sum(SampleLabelRow.boxes)).group_by(SampleLabelRow.label)
+                ),
                 refused=await _counted(session, _refusals()),
                 map50_by_version=await _map50_by_version(session),
                 mean_cost_usd=mean_cost,
@@ -149,7 +170,9 @@ def _samples_by_day(session: AsyncSession, since: datetime) -> Any:
     """SQLite keeps UTC without a zone; PostgreSQL would take the session's."""
     moment = SampleRow.first_stored_at
     is_postgresql = session.get_bind().dialect.name == "postgresql"
-    day = func.to_char(func.timezone("UTC", moment), "YYYY-MM-DD") if is_postgresql else func.strftime("%Y-%m-%d", moment)
+    day = (
+        func.to_char(func.timezone("UTC", moment), "YYYY-MM-DD") if is_postgresql else func.strftime("%Y-%m-%d", moment)
+    )
     return select(day, func.count()).where(SampleRow.erased.is_(False), moment >= since).group_by(day)
 
 
@@ -195,7 +218,9 @@ async def _counted(session: AsyncSession, query: Any) -> dict[str, int]:
 
 
 def _refusals() -> Any:
-    rejected = select(RejectionRow.reason, func.count()).where(RejectionRow.lifted.is_(False)).group_by(RejectionRow.reason)
+    rejected = (
+        select(RejectionRow.reason, func.count()).where(RejectionRow.lifted.is_(False)).group_by(RejectionRow.reason)
+    )
     return union_all(rejected, select(UploadRefusalRow.reason, UploadRefusalRow.count))
 
 
@@ -223,7 +248,11 @@ def _to_run(run: TrainingFinished) -> TrainingRun:
 def _is_older(stored: SampleStored, row: SampleRow) -> bool:
     if row.erased:
         return stored.stored_at <= row.changed_at
-    return (stored.revision, stored.stored_at) <= (row.revision, row.changed_at) if stored.scan_id == row.scan_id else stored.stored_at <= row.changed_at
+    return (
+        (stored.revision, stored.stored_at) <= (row.revision, row.changed_at)
+        if stored.scan_id == row.scan_id
+        else stored.stored_at <= row.changed_at
+    )
 
 
 def _sample_values(stored: SampleStored, first_stored_at: datetime) -> dict[str, Any]:

@@ -32,7 +32,11 @@ class SqlJournal:
     database: Database
 
     async def of_scan(self, scan_id: str) -> Sequence[JournalEntry]:
-        query = select(RecordRow).where(RecordRow.scan_id == scan_id).order_by(RecordRow.published_at, RecordRow.topic, RecordRow.offset)
+        query = (
+            select(RecordRow)
+            .where(RecordRow.scan_id == scan_id)
+            .order_by(RecordRow.published_at, RecordRow.topic, RecordRow.offset)
+        )
         async with self.database.session(read_only=True) as session:
             return [_entry(row) for row in await session.scalars(query)]
 

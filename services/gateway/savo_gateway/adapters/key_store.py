@@ -44,7 +44,11 @@ class SqlKeys:
 
     async def revoke_key(self, key_id: str, at: datetime) -> bool:
         async with self.database.session() as session:
-            change = update(ApiKeyRow).where(ApiKeyRow.key_id == key_id, ApiKeyRow.revoked_at.is_(None)).values(revoked_at=at)
+            change = (
+                update(ApiKeyRow)
+                .where(ApiKeyRow.key_id == key_id, ApiKeyRow.revoked_at.is_(None))
+                .values(revoked_at=at)
+            )
             result = await session.execute(change)
             return isinstance(result, CursorResult) and result.rowcount == 1
 

@@ -64,7 +64,9 @@ class SqlReportedScans:
                 uploaded_at=reported.uploaded_at,
             )
 
-    async def add_reported(self, result: ScanCompleted, storage_location: StorageLocation | None, device_info: str | None) -> None:
+    async def add_reported(
+        self, result: ScanCompleted, storage_location: StorageLocation | None, device_info: str | None
+    ) -> None:
         values = {
             "scan_id": result.scan_id,
             "subject": result.subject,
@@ -117,5 +119,7 @@ async def _owned_photo(session: AsyncSession, image_hash: str, person: Person) -
 
 
 async def _subject_of(session: AsyncSession, person: Person) -> str | None:
-    found: str | None = await session.scalar(select(SubjectRow.subject).where(SubjectRow.kind == person.kind, SubjectRow.reference == person.reference))
+    found: str | None = await session.scalar(
+        select(SubjectRow.subject).where(SubjectRow.kind == person.kind, SubjectRow.reference == person.reference)
+    )
     return found

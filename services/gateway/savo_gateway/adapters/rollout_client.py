@@ -41,7 +41,9 @@ class HttpRolloutClient:
         try:
             return await self._client.request(method, f"{self._url}/rollout", json=order)
         except httpx2.HTTPError as error:
-            raise RolloutAwayError(f"the rollout service does not answer: {str(error) or type(error).__name__}") from error
+            raise RolloutAwayError(
+                f"the rollout service does not answer: {str(error) or type(error).__name__}"
+            ) from error
 
 
 def _document(answer: httpx2.Response) -> dict[str, Any]:

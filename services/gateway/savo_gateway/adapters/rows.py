@@ -26,8 +26,12 @@ async def subject_for(session: AsyncSession, person: Person | None, now: datetim
     fresh = uuid4().hex
     if person is None:
         return fresh, True
-    await insert_once(session, SubjectRow, {"subject": fresh, "kind": person.kind, "reference": person.reference, "created_at": now})
-    found = await session.scalar(select(SubjectRow.subject).where(SubjectRow.kind == person.kind, SubjectRow.reference == person.reference))
+    await insert_once(
+        session, SubjectRow, {"subject": fresh, "kind": person.kind, "reference": person.reference, "created_at": now}
+    )
+    found = await session.scalar(
+        select(SubjectRow.subject).where(SubjectRow.kind == person.kind, SubjectRow.reference == person.reference)
+    )
     assert found is not None
     return found, False
 

@@ -69,7 +69,12 @@ class SqlScans:
             return (await session.scalars(done)).all()
 
     async def page(self, subject: str, *, before: tuple[datetime, str] | None, limit: int) -> Sequence[Scan]:
-        query = select(ScanRow).where(ScanRow.subject == subject).order_by(ScanRow.requested_at.desc(), ScanRow.scan_id.desc()).limit(limit)
+        query = (
+            select(ScanRow)
+            .where(ScanRow.subject == subject)
+            .order_by(ScanRow.requested_at.desc(), ScanRow.scan_id.desc())
+            .limit(limit)
+        )
         if before:
             query = query.where(tuple_(ScanRow.requested_at, ScanRow.scan_id) < tuple_(*before))
         async with self.database.session(read_only=True) as session:
@@ -82,7 +87,11 @@ class SqlScans:
 
     async def subject_of(self, person: Person) -> str | None:
         async with self.database.session(read_only=True) as session:
-            found: str | None = await session.scalar(select(SubjectRow.subject).where(SubjectRow.kind == person.kind, SubjectRow.reference == person.reference))
+            found: str | None = await session.scalar(
+                select(SubjectRow.subject).where(
+                    SubjectRow.kind == person.kind, SubjectRow.reference == person.reference
+                )
+            )
             return found
 
     async def subject_for(self, person: Person, now: datetime) -> str:
@@ -131,7 +140,9 @@ class SqlScans:
             return await self._publish(session, row, revisions, now)
 
     async def unfinished(self, *, expired_before: datetime | None = None, limit: int = 500) -> Sequence[Scan]:
-        query = select(ScanRow).where(ScanRow.status == ScanStatus.QUEUED.value).order_by(ScanRow.expires_at).limit(limit)
+        query = (
+            select(ScanRow).where(ScanRow.status == ScanStatus.QUEUED.value).order_by(ScanRow.expires_at).limit(limit)
+        )
         if expired_before:
             query = query.where(ScanRow.expires_at < expired_before)
         async with self.database.session(read_only=True) as session:
@@ -203,7 +214,11 @@ async def _locked(session: AsyncSession, scan_id: str) -> ScanRow | None:
 
 
 async def _revisions(session: AsyncSession, scan_id: str) -> list[ConfirmationRow]:
-    return list(await session.scalars(select(ConfirmationRow).where(ConfirmationRow.scan_id == scan_id).order_by(ConfirmationRow.revision)))
+    return list(
+        await session.scalars(
+            select(ConfirmationRow).where(ConfirmationRow.scan_id == scan_id).order_by(ConfirmationRow.revision)
+        )
+    )
 
 
 async def _claimed(session: AsyncSession, claim: IdempotencyClaim) -> Scan | None:

@@ -108,7 +108,11 @@ def check_fits(
 def _errors(entries: Sequence[_Entry], request: ConfirmationRequest) -> Errors:
     edits = request.items or ()
     found = _assigned(entries, edits)
-    return tuple((f"items.{index}", _reason(entries, edit)) for index, edit in enumerate(edits) if edit.action is not Action.ADDED and index not in found)
+    return tuple(
+        (f"items.{index}", _reason(entries, edit))
+        for index, edit in enumerate(edits)
+        if edit.action is not Action.ADDED and index not in found
+    )
 
 
 def _reason(entries: Sequence[_Entry], edit: ItemEdit) -> str:
@@ -129,7 +133,10 @@ def _applied(entries: list[_Entry], request: ConfirmationRequest, served_by: str
 def _all_kept(entries: list[_Entry], served_by: str | None) -> list[_Entry]:
     detections = [entry.detection for entry in entries if entry.detection]
     kept = [ItemEdit(label=detection.label, action=Action.KEPT) for detection in detections]
-    return [_Entry(detection, _confirmed(edit, detection, served_by)) for detection, edit in zip(detections, kept, strict=True)]
+    return [
+        _Entry(detection, _confirmed(edit, detection, served_by))
+        for detection, edit in zip(detections, kept, strict=True)
+    ]
 
 
 def _edited(entries: list[_Entry], edits: Sequence[ItemEdit], served_by: str | None) -> list[_Entry]:
@@ -184,7 +191,9 @@ def _augment(edit: int, choices: Mapping[int, Sequence[int]], holders: dict[int,
 
 def _addition(entries: list[_Entry], edit: ItemEdit) -> _Entry | None:
     """The entry of the same addition in an earlier request."""
-    additions = (entry for entry in entries if entry.detection is None and not entry.edited and edit.label in entry.names)
+    additions = (
+        entry for entry in entries if entry.detection is None and not entry.edited and edit.label in entry.names
+    )
     return next((entry for entry in additions if entry.may_be_at(edit.bbox)), None)
 
 

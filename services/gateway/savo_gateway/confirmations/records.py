@@ -39,8 +39,12 @@ class ItemEdit(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: IngredientName
-    action: Action = Field(description="All but added speak of an item of the scan's answer: by label, renamed by from_label.")
-    bbox: BoundingBox | None = Field(default=None, validate_default=True, description="0…1 of the upright photo, x and y the top left corner.")
+    action: Action = Field(
+        description="All but added speak of an item of the scan's answer: by label, renamed by from_label."
+    )
+    bbox: BoundingBox | None = Field(
+        default=None, validate_default=True, description="0…1 of the upright photo, x and y the top left corner."
+    )
     from_label: IngredientName | None = Field(
         default=None,
         validate_default=True,

@@ -52,7 +52,9 @@ class ReportedItem(BaseModel):
     )
     quantity_estimate: float | None = Field(default=None, gt=0, le=10_000)
     storage_hint: Annotated[StorageLocation | None, BeforeValidator(_to_location)] = None
-    source: str | None = Field(default=None, max_length=40, description="Who named it, in the app's words; kept for no purpose.")
+    source: str | None = Field(
+        default=None, max_length=40, description="Who named it, in the app's words; kept for no purpose."
+    )
 
 
 class Report(BaseModel):
@@ -65,7 +67,9 @@ class Report(BaseModel):
     image_width: int = Field(gt=0, le=100_000)
     image_height: int = Field(gt=0, le=100_000)
     original_detections: tuple[ReportedItem, ...] = Field(default=(), max_length=300)
-    user_corrections: tuple[ReportedItem, ...] = Field(max_length=300, description="The whole list as the user left it.")
+    user_corrections: tuple[ReportedItem, ...] = Field(
+        max_length=300, description="The whole list as the user left it."
+    )
     storage_location: Annotated[StorageLocation | None, BeforeValidator(_to_location)] = None
     user_id: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
     device_info: Any = None
@@ -74,7 +78,9 @@ class Report(BaseModel):
     @classmethod
     def _boxes_in_fractions(cls, report: Any) -> Any:
         """Raises nothing: what makes no sense here is reported by the fields' own checks."""
-        if not isinstance(report, dict) or not all(_is_size(report.get(side)) for side in ("image_width", "image_height")):
+        if not isinstance(report, dict) or not all(
+            _is_size(report.get(side)) for side in ("image_width", "image_height")
+        ):
             return report
         size = (report["image_width"], report["image_height"])
         lists = {
@@ -149,7 +155,9 @@ class SubmitReport:
         if photo is None:
             raise PhotoNotFoundError(report.image_hash)
         report.check_size(photo.image)
-        await self.reported.add_reported(_answered_elsewhere(report, photo, self.clock()), report.storage_location, device_info)
+        await self.reported.add_reported(
+            _answered_elsewhere(report, photo, self.clock()), report.storage_location, device_info
+        )
 
 
 def _answered_elsewhere(report: Report, photo: KeptPhoto, now: datetime) -> ScanCompleted:
@@ -210,7 +218,9 @@ def _edits(originals: Iterable[ReportedItem], corrections: Iterable[ReportedItem
 
 def _edit(item: ReportedItem, action: Action, from_label: str | None = None) -> ItemEdit:
     amount = {"quantity_estimate": item.quantity_estimate, "storage_hint": item.storage_hint}
-    return ItemEdit.model_validate({"label": item.ingredient, "action": action, "bbox": item.bbox, "from_label": from_label, **amount})
+    return ItemEdit.model_validate(
+        {"label": item.ingredient, "action": action, "bbox": item.bbox, "from_label": from_label, **amount}
+    )
 
 
 def _nearest(originals: Iterable[ReportedItem], item: ReportedItem) -> ReportedItem:

@@ -27,7 +27,9 @@ class ShowStats:
             total_samples=stored.total_samples,
             samples_today=stored.samples_today,
             samples_this_week=stored.samples_this_week,
-            average_detections_per_image=_rounded(stored.detections / stored.total_samples) if stored.total_samples else 0.0,
+            average_detections_per_image=_rounded(stored.detections / stored.total_samples)
+            if stored.total_samples
+            else 0.0,
             correction_rate=_correction_rate(stored),
             storage_size_mb=_rounded(stored.bytes / BYTES_PER_MB),
             last_updated=stored.last_updated,

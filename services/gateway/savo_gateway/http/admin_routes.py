@@ -64,14 +64,18 @@ async def show_audit(
     _caller: OpsCaller,
     action: Annotated[str | None, Query(max_length=64, description="Only this, such as share.changed.")] = None,
     about: Annotated[str | None, Query(max_length=200, description="Only what was done to this.")] = None,
-    before: Annotated[AwareDatetime | None, Query(description="Only older entries: the last one's recorded_at gives the next page.")] = None,
+    before: Annotated[
+        AwareDatetime | None, Query(description="Only older entries: the last one's recorded_at gives the next page.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> list[AuditRecorded]:
     return list(await use.audit_log.newest(limit, action=action, about=about, before=before))
 
 
 @router.get("/subject", summary="By which subject the events name a user")
-async def show_subject(use: Admin, _caller: OpsCaller, user_id: Annotated[str, Query(min_length=1, max_length=200)]) -> dict[str, str | None]:
+async def show_subject(
+    use: Admin, _caller: OpsCaller, user_id: Annotated[str, Query(min_length=1, max_length=200)]
+) -> dict[str, str | None]:
     """Null for a user who has sent nothing, or was erased."""
     return {"subject": await use.scans.subject_of(Person("user", user_id))}
 

@@ -66,7 +66,9 @@ async def receive(request: Request, limits: UploadLimits) -> Upload:
     if kind == "multipart/form-data":
         return await _from_form(request, limits)
     if kind and kind != "application/octet-stream" and not kind.startswith("image/"):
-        detail = f"a body of type {kind!r} is no photo; send multipart/form-data with the field `image`, or the photo itself"
+        detail = (
+            f"a body of type {kind!r} is no photo; send multipart/form-data with the field `image`, or the photo itself"
+        )
         raise UploadRefusedError(UploadFlaw.WRONG_TYPE, detail, allowed=["multipart/form-data", *ALLOWED_TYPES])
     photo = b"".join([chunk async for chunk in _bounded(request, limits.max_bytes, limits)])
     return Upload(photo, _filled(request.query_params))
@@ -92,7 +94,10 @@ def photo_body(form: type[BaseModel]) -> dict[str, Any]:
 
 
 def _inlined(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    options = [definitions[option["$ref"].rpartition("/")[2]] if "$ref" in option else option for option in schema.get("anyOf", [])]
+    options = [
+        definitions[option["$ref"].rpartition("/")[2]] if "$ref" in option else option
+        for option in schema.get("anyOf", [])
+    ]
     return {**schema, "anyOf": options} if options else schema
 
 

@@ -92,10 +92,14 @@ async def _on_gateway_error(_request: Request, error: Exception) -> Response:
 
 async def _on_invalid_request(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [{"field": _field(flaw), "message": str(flaw["msg"]).removeprefix("Value error, ")} for flaw in error.errors()]
+    errors = [
+        {"field": _field(flaw), "message": str(flaw["msg"]).removeprefix("Value error, ")} for flaw in error.errors()
+    ]
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return problem(422, "invalid-request", "A field makes no sense", f"{first['field']}: {first['message']}{more}", errors=errors)
+    return problem(
+        422, "invalid-request", "A field makes no sense", f"{first['field']}: {first['message']}{more}", errors=errors
+    )
 
 
 def _field(flaw: Mapping[str, Any]) -> str:

@@ -127,7 +127,9 @@ async def list_scans(
     subject = await use.scans.subject_of(person)
     scans = await use.scans.page(subject, before=before, limit=limit + 1) if subject else []
     shown = scans[:limit]
-    return ScanPage(scans=[ScanView.of(scan) for scan in shown], next_cursor=_cursor(shown[-1]) if len(scans) > limit else None)
+    return ScanPage(
+        scans=[ScanView.of(scan) for scan in shown], next_cursor=_cursor(shown[-1]) if len(scans) > limit else None
+    )
 
 
 @router.get("/{scan_id}", summary="State and result")

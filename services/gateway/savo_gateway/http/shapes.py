@@ -115,8 +115,12 @@ class ConfirmationView(BaseModel):
     items: list[ConfirmedItem]
     nothing_missing: bool
     confirmed_at: datetime
-    unspoken: list[str] = Field(description="Labels of the answer that nobody spoke of: neither right nor wrong, and in no sample.")
-    refused: list[RefusedConfirmationView] = Field(description="Words that came before the result and do not fit it, and why.")
+    unspoken: list[str] = Field(
+        description="Labels of the answer that nobody spoke of: neither right nor wrong, and in no sample."
+    )
+    refused: list[RefusedConfirmationView] = Field(
+        description="Words that came before the result and do not fit it, and why."
+    )
 
     @classmethod
     def of(cls, confirmation: Confirmation) -> Self:
@@ -199,7 +203,9 @@ class ScanTrace(BaseModel):
     assigned_arm: Arm | None
     served_by: str | None
     model_version: str | None
-    threshold: float | None = Field(description="The confidence under which the custom model is not trusted; null when it did not decide.")
+    threshold: float | None = Field(
+        description="The confidence under which the custom model is not trusted; null when it did not decide."
+    )
     scan_confidence: float | None
     fallback_reason: str | None
     duration_ms: float | None

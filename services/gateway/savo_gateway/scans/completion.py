@@ -30,7 +30,9 @@ class FinishScans:
     async def complete(self, completed: ScanCompleted) -> None:
         confirmed = await self.scans.complete(completed, self.clock())
         if confirmed is None:
-            log.info("scan.completion_ignored", scan_id=completed.scan_id, reason="unknown here, or it had its end before")
+            log.info(
+                "scan.completion_ignored", scan_id=completed.scan_id, reason="unknown here, or it had its end before"
+            )
             return
         log.info("scan.completed", scan_id=completed.scan_id, served_by=completed.served_by, items=len(completed.items))
         count_confirmed(confirmed)

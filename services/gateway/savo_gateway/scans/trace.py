@@ -38,7 +38,9 @@ class TraceSummary:
 def summarize(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> TraceSummary:
     """By what the gateway knows at `now`."""
     if scan.status is ScanStatus.FAILED and scan.error:
-        return TraceSummary(f"failed: {scan.error.message} ({scan.error.code})", NEXT_STEPS.get(scan.error.code, OTHER_FAILURE))
+        return TraceSummary(
+            f"failed: {scan.error.message} ({scan.error.code})", NEXT_STEPS.get(scan.error.code, OTHER_FAILURE)
+        )
     if not scan.done:
         return _waiting(scan, entries, now)
     if scan.confirmation is None:
@@ -74,7 +76,9 @@ def _waiting(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> Trac
 
 
 def _confirmed(confirmed_at: datetime, entries: Sequence[JournalEntry], now: datetime) -> TraceSummary:
-    erased, stored, refused = (_last(entries, topic.name) for topic in (SAMPLES_ERASED, SAMPLES_STORED, SAMPLES_REJECTED))
+    erased, stored, refused = (
+        _last(entries, topic.name) for topic in (SAMPLES_ERASED, SAMPLES_STORED, SAMPLES_REJECTED)
+    )
     ends = sorted((end for end in (erased, stored, refused) if end), key=lambda end: end.published_at)
     if ends and ends[-1] is stored:
         return TraceSummary("confirmed, and a training sample")
@@ -83,7 +87,9 @@ def _confirmed(confirmed_at: datetime, entries: Sequence[JournalEntry], now: dat
     if ends:
         return TraceSummary("its sample was taken out again")
     if _last(entries, SCANS_CONFIRMED.name) is None:
-        return TraceSummary("confirmed; the confirmation is not in Kafka yet", _if_overdue(confirmed_at, now, _KAFKA_AWAY))
+        return TraceSummary(
+            "confirmed; the confirmation is not in Kafka yet", _if_overdue(confirmed_at, now, _KAFKA_AWAY)
+        )
     return TraceSummary(
         "confirmed; the collector has not said what became of it",
         _if_overdue(
