@@ -1,4 +1,4 @@
-"""The gateway, wired: the only place that knows which adapter is behind which port, and the only reader of the settings."""
+"""The gateway, wired: the only reader of the settings, the only place that knows which adapter is behind which port."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ __all__ = [
     "ScanNotFoundError",
     "TooManyRequestsError",
     "UnauthorizedError",
-    "UploadFlaw",
+    "UploadRefusal",
     "UploadRefusedError",
 ]
 
@@ -60,8 +60,8 @@ class GatewayError(Exception):
         self.extra = extra
 
 
-class UploadFlaw(StrEnum):
-    """Why a photo is not taken; also the reason it is counted under in /training/progress."""
+class UploadRefusal(StrEnum):
+    """Why a photo is refused; also the reason that it is counted under in /training/progress."""
 
     EMPTY = "upload-empty"
     TOO_LARGE = "upload-too-large"
@@ -76,15 +76,15 @@ class UploadRefusedError(GatewayError):
 
     title = "This photo cannot be taken"
 
-    def __init__(self, flaw: UploadFlaw, detail: str, **extra: Any) -> None:
+    def __init__(self, reason: UploadRefusal, detail: str, **extra: Any) -> None:
         super().__init__(detail, **extra)
-        self.flaw = flaw
-        # Problem types differ by flaw, so they are set on the instance over the class's.
-        self.code = flaw.value  # type: ignore[misc]
-        self.status = _UPLOAD_STATUS.get(flaw, 422)  # type: ignore[misc]
+        self.reason = reason
+        # Code and status differ by reason, so they are set on the instance.
+        self.code = reason.value  # type: ignore[misc]
+        self.status = _UPLOAD_STATUS.get(reason, 422)  # type: ignore[misc]
 
 
-_UPLOAD_STATUS = {UploadFlaw.TOO_LARGE: 413, UploadFlaw.TOO_MANY_PIXELS: 413, UploadFlaw.WRONG_TYPE: 415}
+_UPLOAD_STATUS = {UploadRefusal.TOO_LARGE: 413, UploadRefusal.TOO_MANY_PIXELS: 413, UploadRefusal.WRONG_TYPE: 415}
 
 
 class InvalidRequestError(GatewayError):
@@ -97,11 +97,11 @@ class InvalidRequestError(GatewayError):
 
 
 class NotInAnswerError(InvalidRequestError):
-    """A confirmation speaks of what the scan did not answer."""
+    """A confirmation names what is not in the scan's result."""
 
-    def __init__(self, flaws: Sequence[tuple[str, str]], allowed: Sequence[str]) -> None:
-        (field, message), more = flaws[0], len(flaws) - 1
-        errors = [{"field": field, "message": message} for field, message in flaws]
+    def __init__(self, wrong: Sequence[tuple[str, str]], allowed: Sequence[str]) -> None:
+        (field, message), more = wrong[0], len(wrong) - 1
+        errors = [{"field": field, "message": message} for field, message in wrong]
         detail = f"{field}: {message}" + (f" (and {more} more)" if more else "")
         GatewayError.__init__(self, detail, errors=errors, allowed=list(allowed))
 

@@ -23,10 +23,9 @@ OPEN = ("/training/stats", "/docs", "/openapi.json", "/asyncapi", "/")
 
 
 def token(sub: str | None = "anna", *, key: str = SECRET, algorithm: str = "HS256", **claims: Any) -> dict[str, str]:
-    told = {"sub": sub, "exp": datetime.now(UTC) + timedelta(hours=1)} | claims
-    return {
-        "Authorization": f"Bearer {jwt.encode({name: value for name, value in told.items() if value is not None}, key, algorithm)}"
-    }
+    claims = {"sub": sub, "exp": datetime.now(UTC) + timedelta(hours=1)} | claims
+    given = {name: value for name, value in claims.items() if value is not None}
+    return {"Authorization": f"Bearer {jwt.encode(given, key, algorithm)}"}
 
 
 def test_a_loopback_address_is_open_and_any_other_asks_for_a_key() -> None:

@@ -77,7 +77,8 @@ async def test_a_trace_tells_each_hop_and_where_each_event_stands(house: House, 
     told = await trace(house, requested.scan_id)
     assert (told["threshold"], told["stages_ms"], told["bucket"], told["share"]) == (0.6, {"detect": 30.0}, 17, 0.25)
     assert [hop["hop"] for hop in told["hops"]] == [  # type: ignore[attr-defined]
-        "accepted", "published", "taken up", "detected", "answered", "confirmed", "stored", "confirmation published", "sampled",
+        "accepted", "published", "taken up", "detected", "answered", "confirmed", "stored",
+        "confirmation published", "sampled",
     ]  # fmt: skip
     records = {record["topic"]: (record["partition"], record["offset"]) for record in told["records"]}  # type: ignore[attr-defined]
     assert records == {

@@ -18,7 +18,7 @@ from PIL import Image
 
 from savo_detection.photos.decoding import probe
 from savo_detection.photos.metadata import strip_metadata
-from savo_gateway.errors import UploadFlaw, UploadRefusedError
+from savo_gateway.errors import UploadRefusal, UploadRefusedError
 from savo_gateway.photos.uploads import UploadLimits, prepare
 
 LIMITS = UploadLimits()
@@ -53,7 +53,7 @@ LARGE = {progressive: _large(progressive) for progressive in (False, True)}
 """Longer than what is decoded of a JPEG of one scan."""
 
 
-def flaw_of(data: bytes, limits: UploadLimits = LIMITS) -> UploadRefusedError:
+def refusal_of(data: bytes, limits: UploadLimits = LIMITS) -> UploadRefusedError:
     with pytest.raises(UploadRefusedError) as refusal:
         prepare(data, limits)
     return refusal.value
@@ -94,19 +94,19 @@ def test_a_heic_photo_becomes_an_upright_jpeg_without_metadata() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "flaw", "status"),
+    ("data", "reason", "status"),
     [
-        (b"", UploadFlaw.EMPTY, 422),
-        (b"%PDF-1.7 no photo", UploadFlaw.WRONG_TYPE, 415),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", UploadFlaw.WRONG_TYPE, 415),
-        (encoded("GIF"), UploadFlaw.WRONG_TYPE, 415),
-        (AVIF, UploadFlaw.WRONG_TYPE, 415),
-        (encoded("JPEG")[:-300], UploadFlaw.TRUNCATED, 422),
-        (encoded("PNG")[:-300], UploadFlaw.TRUNCATED, 422),
-        (encoded("WEBP")[:-300], UploadFlaw.TRUNCATED, 422),
-        (heic()[:-300], UploadFlaw.TRUNCATED, 422),
-        (encoded("PNG").replace(b"IDAT\x78", b"IDAT\xff"), UploadFlaw.UNREADABLE, 422),
-        (heic()[:24] + NOISE, UploadFlaw.UNREADABLE, 422),
+        (b"", UploadRefusal.EMPTY, 422),
+        (b"%PDF-1.7 no photo", UploadRefusal.WRONG_TYPE, 415),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", UploadRefusal.WRONG_TYPE, 415),
+        (encoded("GIF"), UploadRefusal.WRONG_TYPE, 415),
+        (AVIF, UploadRefusal.WRONG_TYPE, 415),
+        (encoded("JPEG")[:-300], UploadRefusal.TRUNCATED, 422),
+        (encoded("PNG")[:-300], UploadRefusal.TRUNCATED, 422),
+        (encoded("WEBP")[:-300], UploadRefusal.TRUNCATED, 422),
+        (heic()[:-300], UploadRefusal.TRUNCATED, 422),
+        (encoded("PNG").replace(b"IDAT\x78", b"IDAT\xff"), UploadRefusal.UNREADABLE, 422),
+        (heic()[:24] + NOISE, UploadRefusal.UNREADABLE, 422),
     ],
     ids=[
         "empty",
@@ -122,19 +122,19 @@ def test_a_heic_photo_becomes_an_upright_jpeg_without_metadata() -> None:
         "noise in a heic",
     ],
 )
-def test_what_is_no_photo_is_refused_with_a_stable_code(data: Any, flaw: Any, status: Any) -> None:
-    refusal = flaw_of(data)
-    assert (refusal.flaw, refusal.code, refusal.status) == (flaw, flaw.value, status)
+def test_what_is_no_photo_is_refused_with_a_stable_code(data: Any, reason: Any, status: Any) -> None:
+    refusal = refusal_of(data)
+    assert (refusal.reason, refusal.code, refusal.status) == (reason, reason.value, status)
     assert refusal.detail
 
 
 def test_a_refused_type_comes_with_the_list_of_those_that_are_taken() -> None:
-    assert flaw_of(AVIF).extra == {"allowed": ["image/jpeg", "image/png", "image/webp", "image/heic"]}
+    assert refusal_of(AVIF).extra == {"allowed": ["image/jpeg", "image/png", "image/webp", "image/heic"]}
 
 
 def test_too_many_bytes_name_the_limit() -> None:
-    refusal = flaw_of(encoded("PNG"), UploadLimits(max_bytes=1000))
-    assert refusal.flaw is UploadFlaw.TOO_LARGE
+    refusal = refusal_of(encoded("PNG"), UploadLimits(max_bytes=1000))
+    assert refusal.reason is UploadRefusal.TOO_LARGE
     assert refusal.extra == {"limit": {"bytes": 1000}}
 
 
@@ -148,8 +148,8 @@ def test_too_many_pixels_are_refused_before_any_is_decoded() -> Any:
         + chunk(b"IDAT", b"")
         + chunk(b"IEND", b"")
     )
-    refusal = flaw_of(bomb)
-    assert refusal.flaw is UploadFlaw.TOO_MANY_PIXELS
+    refusal = refusal_of(bomb)
+    assert refusal.reason is UploadRefusal.TOO_MANY_PIXELS
     assert "50 megapixels" in refusal.detail
     assert refusal.extra == {"limit": {"pixels": 50_000_000}}
 
@@ -161,8 +161,8 @@ def test_too_many_pixels_are_refused_before_any_is_decoded() -> Any:
 )
 @pytest.mark.parametrize("seed", range(6))
 def test_noise_behind_a_photos_first_bytes_is_unreadable_and_not_cut_off(start: bytes, seed: int) -> None:
-    refusal = flaw_of(start + np.random.default_rng(seed).bytes(3000))
-    assert refusal.flaw is UploadFlaw.UNREADABLE
+    refusal = refusal_of(start + np.random.default_rng(seed).bytes(3000))
+    assert refusal.reason is UploadRefusal.UNREADABLE
     assert "send it again" not in refusal.detail
 
 
@@ -170,7 +170,7 @@ def test_noise_behind_a_photos_first_bytes_is_unreadable_and_not_cut_off(start: 
 def test_noise_in_place_of_the_pixels_is_unreadable(seed: int) -> None:
     whole = encoded("JPEG")
     at = whole.index(b"\xff\xda") + 14
-    assert flaw_of(whole[:at] + np.random.default_rng(seed).bytes(20_000)).flaw is UploadFlaw.UNREADABLE
+    assert refusal_of(whole[:at] + np.random.default_rng(seed).bytes(20_000)).reason is UploadRefusal.UNREADABLE
 
 
 DAMAGE: dict[str, Callable[[bytearray, int, bytes], None]] = {
@@ -191,7 +191,7 @@ def test_a_jpeg_s_first_rows_tell_what_all_of_them_would(kind: str, progressive:
         with Image.open(BytesIO(bare), formats=("JPEG",)) as picture:
             picture.load()
     except (OSError, SyntaxError, ValueError):
-        assert flaw_of(bytes(photo)).detail
+        assert refusal_of(bytes(photo)).detail
     else:
         assert prepare(bytes(photo), LIMITS).data == strip_metadata(bytes(photo), probe(bytes(photo)).orientation)
 
@@ -201,8 +201,8 @@ def test_an_animation_is_refused_in_either_container(kind: str) -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "green", "blue")]
     out = BytesIO()
     frames[0].save(out, kind, save_all=True, append_images=frames[1:])
-    refusal = flaw_of(out.getvalue())
-    assert (refusal.flaw, "animated; send a still picture" in refusal.detail) == (UploadFlaw.UNREADABLE, True)
+    refusal = refusal_of(out.getvalue())
+    assert (refusal.reason, "animated; send a still picture" in refusal.detail) == (UploadRefusal.UNREADABLE, True)
 
 
 @settings(max_examples=100, deadline=None)
@@ -221,4 +221,9 @@ def test_whatever_is_sent_is_taken_or_refused_in_words(kind: Any, noise: Any, at
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200))
 def test_noise_is_refused(noise: Any) -> None:
-    assert flaw_of(noise).flaw in (UploadFlaw.EMPTY, UploadFlaw.WRONG_TYPE, UploadFlaw.TRUNCATED, UploadFlaw.UNREADABLE)
+    assert refusal_of(noise).reason in (
+        UploadRefusal.EMPTY,
+        UploadRefusal.WRONG_TYPE,
+        UploadRefusal.TRUNCATED,
+        UploadRefusal.UNREADABLE,
+    )

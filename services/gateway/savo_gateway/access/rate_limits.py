@@ -22,7 +22,10 @@ class _Bucket:
 
 @dataclass(frozen=True)
 class RateLimit:
-    """`per_minute` requests on average, up to ten seconds' worth at once; 0 is no limit. `seconds` is a monotonic clock."""
+    """`per_minute` requests on average, up to ten seconds' worth at once; 0 is no limit.
+
+    `seconds` is a monotonic clock.
+    """
 
     per_minute: int
     seconds: Callable[[], float]

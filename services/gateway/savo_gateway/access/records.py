@@ -1,4 +1,4 @@
-"""Callers, people and keys. People are known outside this service by random subjects only; keys are stored as hashes."""
+"""Callers, people and keys. Other services know people by random subjects only; keys are stored as hashes."""
 
 from __future__ import annotations
 

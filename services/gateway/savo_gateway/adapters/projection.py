@@ -125,15 +125,15 @@ PROJECTION = Projection(
     ),
     fold=_fold,
     left={
-        "scans": "who sent a photo, which, when and with what words: only the answer and the confirmation's figures come from topics",
-        "confirmations": "every word of a user, in order: events carry them merged",
+        "scans": "who sent which photo, and when: only results and figures of confirmations come from topics",
+        "confirmations": "every revision of a confirmation, in order: events carry them merged",
         "subjects": "who a subject is stands nowhere else",
         "photo_owners": "whose a photo is stands nowhere else",
         "reported_photos": "photos without a scan are in no event",
         "api_keys": "keys are in no event",
         "idempotency_keys": "callers' keys are in no event",
         "upload_refusals": "refused uploads are in no event",
-        "scan_records": "where records stood when they were heard; topics forget",
+        "scan_records": "positions of records when they were read; topics forget",
         "outbox": "what waits to be published",
     },
 )

@@ -22,7 +22,7 @@ __all__ = ["subject_for", "to_confirmation", "to_requests", "to_scan", "write_an
 
 
 async def subject_for(session: AsyncSession, person: Person | None, now: datetime) -> tuple[str, bool]:
-    """The person's subject, created when there is none, and whether the scan is anonymous: then it is always a new one."""
+    """The person's subject, created when there is none, and whether the scan is anonymous: it is then always new."""
     fresh = uuid4().hex
     if person is None:
         return fresh, True

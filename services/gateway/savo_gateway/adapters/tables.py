@@ -1,4 +1,4 @@
-"""The gateway's tables. What is projected from topics can be rebuilt by replay; people, keys and owners stand here alone."""
+"""The gateway's tables. Projections of topics can be rebuilt by replay; people, keys and owners are nowhere else."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ class SampleLabelRow(Base):
 
 
 class RejectionRow(Base):
-    """Projection of samples.rejected: the newest word on each scan's photo."""
+    """Projection of samples.rejected: the newest rejection of each scan's photo."""
 
     __tablename__ = "sample_rejections"
 

@@ -74,14 +74,15 @@ class ItemEdit(BaseModel):
 
 
 class ConfirmationRequest(BaseModel):
-    """The user's word on a scan: items, or `all_correct` for short."""
+    """A user's confirmation of a scan: items, or `all_correct` for short."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     items: tuple[ItemEdit, ...] | None = Field(
         default=None,
         max_length=300,
-        description="Every item the user looked at. One of the answer that nobody names stays out, and nothing_missing is false.",
+        description="Every item the user looked at. One of the answer that no item names stays out, "
+        "and nothing_missing is false.",
     )
     all_correct: bool = Field(default=False, description="Every item of the answer is kept as it is.")
     nothing_missing: bool = Field(default=True, description="False: the photo holds more than is named.")

@@ -127,7 +127,7 @@ class KeepPhoto:
 
 @dataclass(frozen=True)
 class SubmitReport:
-    """POST /training/submit: the corrections become a confirmation, of our scan or of one that the app had answered elsewhere."""
+    """POST /training/submit: corrections become a confirmation, of a scan here or of a result that the app reports."""
 
     scans: ScanStore
     reported: ReportedScans

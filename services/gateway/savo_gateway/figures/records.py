@@ -64,7 +64,7 @@ class Figures:
     spent_last_week_usd: float
     """On those scans."""
     samples_by_day: Mapping[str, int]
-    """Of the last four weeks: UTC day → samples first stored on it and not erased since; days without any are left out."""
+    """Of the last four weeks, by UTC day: samples first stored on it and not erased since. Empty days are absent."""
     runs: Sequence[TrainingRun] = field(default=())
 
 

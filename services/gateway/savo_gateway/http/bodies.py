@@ -1,4 +1,4 @@
-"""A photo and its fields out of a request's body. The body is bounded while it streams, before it is in memory whole."""
+"""A photo and its fields out of a request's body, which is bounded while it streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from savo_gateway.errors import InvalidRequestError, UploadFlaw, UploadRefusedError
+from savo_gateway.errors import InvalidRequestError, UploadRefusal, UploadRefusedError
 from savo_gateway.photos.uploads import ALLOWED_TYPES, UploadLimits
 from savo_gateway.ports import RefusedUploads
 
@@ -56,12 +56,12 @@ class UploadReader:
         try:
             return await receive(request, self.limits)
         except UploadRefusedError as refusal:
-            await self.refused.count_refused_upload(refusal.flaw.value)
+            await self.refused.count_refused_upload(refusal.reason.value)
             raise
 
 
 async def receive(request: Request, limits: UploadLimits) -> Upload:
-    """Raises `UploadRefusedError` at the first byte above the limit, `InvalidRequestError` for a form without a photo."""
+    """Raises `UploadRefusedError` at the first byte too many, and `InvalidRequestError` for a form without a photo."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await _from_form(request, limits)
@@ -69,7 +69,7 @@ async def receive(request: Request, limits: UploadLimits) -> Upload:
         detail = (
             f"a body of type {kind!r} is no photo; send multipart/form-data with the field `image`, or the photo itself"
         )
-        raise UploadRefusedError(UploadFlaw.WRONG_TYPE, detail, allowed=["multipart/form-data", *ALLOWED_TYPES])
+        raise UploadRefusedError(UploadRefusal.WRONG_TYPE, detail, allowed=["multipart/form-data", *ALLOWED_TYPES])
     photo = b"".join([chunk async for chunk in _bounded(request, limits.max_bytes, limits)])
     return Upload(photo, _filled(request.query_params))
 

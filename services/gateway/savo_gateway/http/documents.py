@@ -1,4 +1,4 @@
-"""Bodies that are no photos are small: each is cut off at its limit while it streams, whatever it says of its type or length."""
+"""Bodies that are no photos are small: each ends at a limit while it streams, whatever its headers claim."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PHOTO_PATHS = frozenset({"/v1/scans", "/training/upload-image"})
 
 
 class BoundedDocuments:
-    """ASGI middleware. Too much raises `HTTPException` 413 where the body is read, inside the app's own error handling."""
+    """ASGI middleware. Raises `HTTPException` 413 where the body is read, inside the app's own error handling."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

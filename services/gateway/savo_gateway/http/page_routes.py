@@ -1,4 +1,4 @@
-"""What people look at: the phone page, and the descriptions of the HTTP and of the events."""
+"""Pages for people: the phone page, and the descriptions of the HTTP and of the events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, kw_only=True)
 class PageOptions:
-    """What the phone page tells and asks of its user."""
+    """What the phone page shows and asks."""
 
     collects: bool
     """Confirmed photos become samples."""
@@ -34,7 +34,8 @@ class PageOptions:
 # The page loads nothing from elsewhere, and nothing that slips into it could.
 _PAGE_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+        "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
+        "script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",

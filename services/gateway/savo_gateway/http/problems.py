@@ -93,7 +93,8 @@ async def _on_gateway_error(_request: Request, error: Exception) -> Response:
 async def _on_invalid_request(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = [
-        {"field": _field(flaw), "message": str(flaw["msg"]).removeprefix("Value error, ")} for flaw in error.errors()
+        {"field": _field(detail), "message": str(detail["msg"]).removeprefix("Value error, ")}
+        for detail in error.errors()
     ]
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -102,10 +103,13 @@ async def _on_invalid_request(_request: Request, error: Exception) -> Response:
     )
 
 
-def _field(flaw: Mapping[str, Any]) -> str:
-    """`items.0.bbox.x` from FastAPI's location, which begins with where the value was sent; a body that is no JSON has no fields."""
-    names = [str(part) for part in flaw["loc"] if part not in ("body", "query", "path", "header")]
-    return "body" if flaw["type"] == "json_invalid" else ".".join(names) or "body"
+def _field(detail: Mapping[str, Any]) -> str:
+    """`items.0.bbox.x` from FastAPI's location, which begins with where the value was sent.
+
+    A body that is no JSON has no fields.
+    """
+    names = [str(part) for part in detail["loc"] if part not in ("body", "query", "path", "header")]
+    return "body" if detail["type"] == "json_invalid" else ".".join(names) or "body"
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -146,5 +150,5 @@ async def _on_disconnect(_request: Request, _error: Exception) -> Response:
 
 
 async def _on_bug(_request: Request, _error: Exception) -> Response:
-    # `Measured` logs the exception itself; what went wrong inside is nobody's business outside.
+    # `Measured` logs the exception itself; callers are not told what went wrong inside.
     return problem(500, "internal", "Something went wrong", "this is a fault of ours; it was logged")

@@ -34,7 +34,8 @@ class PhotoForm(BaseModel):
         Field(
             default=None,
             pattern=SCAN_ID,
-            description="The id that POST /training/submit will name: one of ours, or any that the app gave its own answer. It need not be known here; "
+            description="The id that POST /training/submit will name: one of ours, or any that the app gave its own "
+            "answer. It need not be known here; "
             "unset is a new one. An id that belongs to another photo is refused.",
         ),
     ]
@@ -110,13 +111,14 @@ class ConfirmationView(BaseModel):
 
     revision: int
     status: Literal["published", "waiting", "refused"] = Field(
-        description="waiting: it came before the result and is kept until then. refused: it came before the result, and does not fit it; it counts for nothing."
+        description="waiting: it came before the result and is kept until then. refused: it came before the result, "
+        "and does not fit it; it counts for nothing."
     )
     items: list[ConfirmedItem]
     nothing_missing: bool
     confirmed_at: datetime
     unspoken: list[str] = Field(
-        description="Labels of the answer that nobody spoke of: neither right nor wrong, and in no sample."
+        description="Labels of the answer that no edit names: neither right nor wrong, and in no sample."
     )
     refused: list[RefusedConfirmationView] = Field(
         description="Words that came before the result and do not fit it, and why."

@@ -30,7 +30,7 @@ class StorePhoto:
             async with self.slots:
                 photo = await asyncio.to_thread(prepare, data, self.limits)
         except UploadRefusedError as refusal:
-            await self.refused.count_refused_upload(refusal.flaw.value)
+            await self.refused.count_refused_upload(refusal.reason.value)
             raise
         await self.photos.put_if_absent(photo.ref.key, photo.data, media_type=photo.media_type)
         return photo

@@ -19,7 +19,7 @@ from savo_detection.errors import AnimatedPhotoError, MalformedPhotoError, Photo
 from savo_detection.photos.decoding import PhotoFacts, probe
 from savo_detection.photos.integrity import check_pixels, is_truncated
 from savo_detection.photos.metadata import strip_metadata
-from savo_gateway.errors import UploadFlaw, UploadRefusedError
+from savo_gateway.errors import UploadRefusal, UploadRefusedError
 
 __all__ = ["ALLOWED_TYPES", "Photo", "UploadLimits", "prepare"]
 
@@ -39,12 +39,12 @@ class UploadLimits:
     def too_large(self) -> UploadRefusedError:
         megabytes = self.max_bytes / 1_000_000
         detail = f"a photo may have at most {megabytes:g} MB"
-        return UploadRefusedError(UploadFlaw.TOO_LARGE, detail, limit={"bytes": self.max_bytes})
+        return UploadRefusedError(UploadRefusal.TOO_LARGE, detail, limit={"bytes": self.max_bytes})
 
     def too_many_pixels(self, width: int, height: int) -> UploadRefusedError:
         megapixels = self.max_pixels / 1_000_000
         detail = f"the photo is {width} × {height}; at most {megapixels:g} megapixels are taken"
-        return UploadRefusedError(UploadFlaw.TOO_MANY_PIXELS, detail, limit={"pixels": self.max_pixels})
+        return UploadRefusedError(UploadRefusal.TOO_MANY_PIXELS, detail, limit={"pixels": self.max_pixels})
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Photo:
 def prepare(data: bytes, limits: UploadLimits) -> Photo:
     """Raises `UploadRefusedError` saying what is wrong and what is allowed. Decodes: run it in a thread."""
     if not data:
-        raise UploadRefusedError(UploadFlaw.EMPTY, "the photo is empty", allowed=list(ALLOWED_TYPES))
+        raise UploadRefusedError(UploadRefusal.EMPTY, "the photo is empty", allowed=list(ALLOWED_TYPES))
     if len(data) > limits.max_bytes:
         raise limits.too_large()
     with _refusals(data, limits):
@@ -96,7 +96,7 @@ def _refusals(data: bytes, limits: UploadLimits) -> Iterator[None]:
         yield
     except UnsupportedPhotoError as error:
         accepted = "this is no photo of a type that is taken: JPEG, PNG, WebP and HEIC are"
-        raise UploadRefusedError(UploadFlaw.WRONG_TYPE, accepted, allowed=list(ALLOWED_TYPES)) from error
+        raise UploadRefusedError(UploadRefusal.WRONG_TYPE, accepted, allowed=list(ALLOWED_TYPES)) from error
     except PhotoTooLargeError as error:
         raise limits.too_many_pixels(error.width, error.height) from error
     except Exception as error:  # Decoders raise anything at all for hostile bytes, and all of it means the same.
@@ -105,10 +105,10 @@ def _refusals(data: bytes, limits: UploadLimits) -> Iterator[None]:
 
 def _unreadable(data: bytes, error: Exception) -> UploadRefusedError:
     if is_truncated(data):
-        return UploadRefusedError(UploadFlaw.TRUNCATED, "the photo is cut off before its end; send it again")
+        return UploadRefusedError(UploadRefusal.TRUNCATED, "the photo is cut off before its end; send it again")
     has_reason = isinstance(error, (MalformedPhotoError, AnimatedPhotoError))
     detail = str(error) if has_reason else "the photo cannot be read: its data is damaged"
-    return UploadRefusedError(UploadFlaw.UNREADABLE, detail, allowed=list(ALLOWED_TYPES))
+    return UploadRefusedError(UploadRefusal.UNREADABLE, detail, allowed=list(ALLOWED_TYPES))
 
 
 def _from_heic(data: bytes) -> tuple[bytes, PhotoFacts]:

@@ -1,4 +1,4 @@
-"""Waiting for a scan to finish: woken by this replica's own handlers, or by one query for all that another replica handled."""
+"""Waiting for a scan to finish: woken by this replica's handlers, or by one query for what another replica handled."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class WaitForScan:
             return scan
 
     async def changes(self, scan_id: str, *, beat: float = 15.0) -> AsyncIterator[Scan | None]:
-        """The scan now and when it is finished; None about every `beat` seconds between, to keep the connection open."""
+        """The scan now and when it is finished; None about every `beat` seconds between, to keep the line open."""
         scan = await self(scan_id, 0)
         yield scan
         while not scan.done:

@@ -17,14 +17,20 @@ USUAL_TIME = timedelta(seconds=10)
 
 NEXT_STEPS: dict[str, str] = {
     FailureCode.EXPIRED: "vision took too long or was away: `savo doctor`; the user may send the photo again",
-    FailureCode.PHOTO_MISSING: "the photo is not in the object store: was it erased, or does vision read another bucket (R2_BUCKET_NAME)? `savo doctor`",
+    FailureCode.PHOTO_MISSING: "the photo is not in the object store: was it erased, or does vision read another "
+    "bucket (R2_BUCKET_NAME)? `savo doctor`",
     FailureCode.PHOTO_UNREADABLE: "nothing to mend here: the photo cannot be decoded; the user may send another",
-    FailureCode.PROVIDER_REFUSED: "nothing to mend here: the provider would not look at this photo; the user may send another",
-    FailureCode.PROVIDER_FAILED: "look for the provider's own words in vision's log (scan.failed); `savo doctor` checks its key and address",
+    FailureCode.PROVIDER_REFUSED: "nothing to mend here: the provider would not look at this photo; the user may send "
+    "another",
+    FailureCode.PROVIDER_FAILED: "look for the provider's own words in vision's log (scan.failed); `savo doctor` "
+    "checks its key and address",
     FailureCode.BUDGET_EXHAUSTED: "raise SAVO_GOOGLE_DAILY_BUDGET_USD, or wait for midnight UTC",
 }
 
-OTHER_FAILURE = "this gateway is older than the service that wrote this code: vision's log (scan.failed) says more; upgrade the gateway"
+OTHER_FAILURE = (
+    "this gateway is older than the service that wrote this code: vision's log (scan.failed) says more; "
+    "upgrade the gateway"
+)
 
 
 @dataclass(frozen=True)
@@ -66,11 +72,13 @@ def _waiting(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> Trac
         )
     place = f"{published.topic} {published.partition}/{published.offset}"
     return TraceSummary(
-        f"in Kafka at {place} for {_seconds(published.published_at, now)}, no answer yet; it expires {_in(scan.expires_at, now)}",
+        f"in Kafka at {place} for {_seconds(published.published_at, now)}, no answer yet; "
+        f"it expires {_in(scan.expires_at, now)}",
         _if_overdue(
             published.published_at,
             now,
-            f"vision has not answered {place}: `savo doctor` (is it ready? its lag?), then `savo dlq list` for what it set aside",
+            f"vision has not answered {place}: `savo doctor` (is it ready? its lag?), "
+            "then `savo dlq list` for what it set aside",
         ),
     )
 
@@ -95,7 +103,8 @@ def _confirmed(confirmed_at: datetime, entries: Sequence[JournalEntry], now: dat
         _if_overdue(
             confirmed_at,
             now,
-            "it says nothing with SAVO_COLLECT_TRAINING_DATA=false or without consent; else `savo doctor` and `savo dlq list`",
+            "it says nothing with SAVO_COLLECT_TRAINING_DATA=false or without consent; "
+            "else `savo doctor` and `savo dlq list`",
         ),
     )
 
