@@ -1,7 +1,8 @@
 """The topic registry is what the services do: they read and write the topics that it names them for, and no others.
 
 The outbox refuses an event whose topic does not name the service as a producer, or is missing in the `@publishes` of the
-handler at work. So the registry holds all that is published; the tests below check that it holds nothing else.
+handler at work. The tests below compare the registry with the events that the code constructs, so that it names no
+producer too many either.
 """
 
 from __future__ import annotations
