@@ -9,7 +9,10 @@ from savo_contracts.topics import TOPICS
 def test_all_topics_are_listed_without_a_broker(savo: Savo) -> None:
     listed = json.loads(savo("topics", "list", "--json").stdout)
     assert [topic["name"] for topic in listed] == [topic.name for topic in TOPICS]
-    assert "rollout.changed" in savo("topics", "list").output
+    assert {topic["name"]: topic["planned"] for topic in listed} == {topic.name: topic.planned for topic in TOPICS}
+    table = savo("topics", "list").output
+    assert "rollout.changed" in table
+    assert ("(planned)" in table) == any(topic.planned for topic in TOPICS)
 
 
 def test_a_topic_is_described_with_the_fields_of_its_event(savo: Savo) -> None:

@@ -23,7 +23,8 @@ def list_topics(as_json: AsJson = False) -> None:
     table = Table("topic", "event", "key", "written by", "read by", "partitions", "kept", box=None)
     for topic in TOPICS:
         facts = _facts(topic)
-        parts = [topic.name, facts["event"], facts["key"], " ".join(topic.producers), " ".join(topic.consumers), str(topic.partitions)]
+        written_by = " ".join(topic.producers) + (" (planned)" if topic.planned else "")
+        parts = [topic.name, facts["event"], facts["key"], written_by, " ".join(topic.consumers), str(topic.partitions)]
         table.add_row(*parts, facts["retention"].split(":")[0])
     table_console().print(table)
 
@@ -55,4 +56,5 @@ def _facts(topic: Topic[Any]) -> dict[str, Any]:
         "consumers": list(topic.consumers),
         "partitions": topic.partitions,
         "retention": topic.retention.value,
+        "planned": topic.planned,
     }
