@@ -26,11 +26,7 @@ EDGES = {
     "http",
     "yolo",
     "pages",
-    "console",
     "keys_command",
-    "prepare_command",
-    "register_command",
-    "runs_command",
 }
 
 PLANTS = {
@@ -42,6 +38,13 @@ PLANTS = {
     "domain modules know no SQL": ("services/rollout/savo_rollout", "steps.py", "import sqlalchemy", "Domain modules import no"),
     "SDKs are imported when chosen": ("libs/providers/savo_providers", "calls.py", "import savo_providers.openai_sdk", "No provider's SDK is imported"),
     "only the trainer trains": ("services/vision/savo_vision", "handlers.py", "import torch", "Only the trainer imports torch"),
+    "data sets know the store by its port": ("libs/datasets/savo_datasets", "labels.py", "import savo_runtime.storage.s3", "Datasets know the object store"),
+    "the trainer serves without its commands": (
+        "services/trainer/savo_trainer",
+        "handlers.py",
+        "import savo_trainer.workbench.train",
+        "The trainer's service imports",
+    ),
     "the command line goes by HTTP": ("cli/savo_cli", "main.py", "import savo_gateway.app", "The CLI and the demo reach services"),
 }
 
