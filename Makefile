@@ -23,16 +23,24 @@ up: ## start everything embedded; without GOOGLE_API_KEY the Google stand-in ans
 	@if [ -n "$$GOOGLE_API_KEY" ]; then exec $(RUN)/savo up; else \
 	  [ -d .savo/standin ] || $(RUN)/savo synthesize --count 60 --output .savo/standin; exec $(RUN)/savo up --standin .savo/standin; fi
 
-lint: ## style, types and the rules of the house
+lint: style types ## style, types and the rules of the house
+
+style: ## of lint: what ruff and the import rules say
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/lint-imports --no-cache
+
+types: ## of lint: what mypy says
 	$(RUN)/mypy $(addprefix -p ,$(PACKAGES))
 	$(RUN)/mypy $(TESTS) benchmarks deploy/grafana docs/generate scripts
 
 test: install ## lint, types, unit, behaviour and integration tests with every real part this machine offers
-	@$(MAKE) --no-print-directory lint
-	$(RUN)/pytest -m "not real" -n 2 --dist loadfile --no-loadscope-reorder
+	@$(MAKE) --no-print-directory style
+	@$(MAKE) --no-print-directory -j 2 types suite
+
+# Three workers on two cores: most tests wait for a broker, a database or a process, and the longest run first.
+suite: ## of test: pytest alone
+	$(RUN)/pytest -m "not real" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-real: install ## what needs longer or more: compose, versitygw, chaos at length, the newest Python, a fresh machine
 	$(RUN)/pytest -m real
@@ -59,4 +67,4 @@ format: ## put the code into shape
 	$(RUN)/ruff check --fix .
 	$(RUN)/ruff format .
 
-.PHONY: help install demo up lint test test-real images bench bench-long generate screenshots format
+.PHONY: help install demo up lint style types test suite test-real images bench bench-long generate screenshots format
