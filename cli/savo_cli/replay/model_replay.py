@@ -29,6 +29,7 @@ from savo_detection.errors import PhotoError
 from savo_detection.model import DetectedBox
 from savo_operations.replay.positions import parse_position
 from savo_operations.replay.selection import Selection
+from savo_operations.replay.spans import find_span, read_span
 from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.command_line.output import CommandError, print_json, table_console
 from savo_runtime.errors import InvalidMessageError, SavoError
@@ -119,8 +120,8 @@ async def compare(order: ModelReplay, settings: RuntimeSettings, on_progress: On
 
 async def _events(order: ModelReplay, reader: TopicReader, topic: Any, on_progress: OnProgress) -> AsyncIterator[ScanCompleted | ScanRequested]:
     now, passed = utc_now(), 0
-    span = await reader.span(await reader.partitions([topic.name]), parse_position(order.since, now), parse_position(order.until, now))
-    async for _, records, _ in reader.read(span):
+    span = await find_span(reader, await reader.partitions([topic.name]), parse_position(order.since, now), parse_position(order.until, now))
+    async for _, records, _ in read_span(reader, span):
         for record in records:
             passed += 1
             on_progress(passed, span.offsets)

@@ -21,6 +21,7 @@ from savo_contracts.topics import TOPICS, Topic, dead_letter_topics
 from savo_operations.replay.positions import End, Position, PositionError, parse_position, parse_range
 from savo_operations.replay.record_lines import Lines
 from savo_operations.replay.selection import Selection
+from savo_operations.replay.spans import find_span, read_span
 from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.command_line.output import WrongUseError, reported_errors
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
@@ -85,8 +86,8 @@ class Tail:
             partitions = await reader.partitions(topics)
             if not partitions:
                 raise ValueError(f"Kafka at {self.settings.kafka_bootstrap_servers} has none of these topics; the services make them at their start")
-            span = await reader.span(partitions, since, until or End())
-            records = reader.read(span) if until is not None else reader.follow(span.starts)
+            span = await find_span(reader, partitions, since, until or End())
+            records = read_span(reader, span) if until is not None else reader.follow(span.starts)
             async with aclosing(records) as batches:
                 async for _, batch, _ in batches:
                     chosen = self._chosen(span.within(batch), topics)[:left]

@@ -13,6 +13,7 @@ from savo_contracts.topics import Topic, dead_letter_topics
 from savo_operations.replay.positions import End, Start
 from savo_operations.replay.republishing import header_of
 from savo_operations.replay.selection import Selection
+from savo_operations.replay.spans import find_span, read_span
 from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.messaging.consuming.dead_letters import REDRIVES_HEADER
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
@@ -108,7 +109,7 @@ class Letters:
     async def read(self, reader: TopicReader, box: LetterBox, sandbox: str | None) -> AsyncIterator[DeadLetter]:
         """Those that are there now."""
         partitions = await reader.partitions([name_on_kafka(box.name, sandbox)])
-        async for _, records, _ in reader.read(await reader.span(partitions, Start(), End())):
+        async for _, records, _ in read_span(reader, await find_span(reader, partitions, Start(), End())):
             for record in records:
                 if self.take(letter := DeadLetter(box, record)):
                     yield letter

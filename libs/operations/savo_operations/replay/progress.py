@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from aiokafka import TopicPartition
 
-from savo_operations.replay.topic_reader import Span
+from savo_operations.replay.spans import Span
 from savo_runtime.errors import SavoError
 
 __all__ = ["BusyError", "Standing", "alone", "write_whole"]

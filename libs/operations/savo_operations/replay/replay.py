@@ -26,7 +26,8 @@ from savo_operations.replay.positions import End, Start, parse_position
 from savo_operations.replay.progress import Standing, alone
 from savo_operations.replay.republishing import FROM_HEADER, Pace, arrived_since, chunks, marked, place_of
 from savo_operations.replay.requests import Order, RefusedOrderError
-from savo_operations.replay.topic_reader import Span, TopicReader
+from savo_operations.replay.spans import Span, find_span, read_span
+from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.messaging.publishing.publisher import OutgoingRecord, Publisher
@@ -80,7 +81,7 @@ async def survey(settings: RuntimeSettings, order: Order, *, on_progress: OnProg
         span = await _span(reader, settings, order, now or datetime.now(UTC))
         sieve = await Sieve.prepare(reader, settings, order)
         passed = 0
-        async for _, records, _ in reader.read(span):
+        async for _, records, _ in read_span(reader, span):
             report.read += len(records)
             report.note(sieve.take(records, report.left_out))
             passed += len(records)
@@ -106,7 +107,7 @@ class Sieve:
             return cls(order, erasures)
         newest: dict[bytes, tuple[int, int]] = {}
         partitions = await reader.partitions([name_on_kafka(order.topic.name, settings.sandbox)])
-        async for partition, records, _ in reader.read(await reader.span(partitions, Start(), End())):
+        async for partition, records, _ in read_span(reader, await find_span(reader, partitions, Start(), End())):
             newest.update((record.key or b"", (partition.partition, record.offset)) for record in records)
         return cls(order, erasures, newest)
 
@@ -208,7 +209,7 @@ class Replay:
     async def _carry(self, reader: TopicReader, standing: Standing, sieve: Sieve, report: Report, arrived: set[str]) -> None:
         span = standing.span(name_on_kafka(self._order.topic.name, self._settings.sandbox))
         in_all = sum(end - standing.starts[number] for number, end in standing.ends.items())
-        async for partition, records, reached in reader.read(span):
+        async for partition, records, reached in read_span(reader, span):
             for some in chunks(records, self._pace.batch):
                 chosen = sieve.take(some, standing.left_out)
                 report.note(chosen)
@@ -238,7 +239,7 @@ async def _span(reader: TopicReader, settings: RuntimeSettings, order: Order, no
     partitions = await reader.partitions([name])
     if not partitions:
         raise RefusedOrderError(f"Kafka has no topic {name} yet; the services make it at their start")
-    return await reader.span(partitions, parse_position(order.since, now), parse_position(order.until, now))
+    return await find_span(reader, partitions, parse_position(order.since, now), parse_position(order.until, now))
 
 
 def _type(record: ConsumerRecord) -> str:

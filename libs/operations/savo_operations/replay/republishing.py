@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from aiokafka import ConsumerRecord
 
 from savo_contracts.envelope import RecordHeaders
-from savo_operations.replay.topic_reader import Span, TopicReader
+from savo_operations.replay.topic_reader import TopicReader
 
 __all__ = ["FROM_HEADER", "Pace", "arrived_since", "chunks", "header_of", "marked", "place_of"]
 
@@ -64,7 +64,7 @@ async def arrived_since(reader: TopicReader, target: str, since: dict[int, int],
     ends = await reader.ends(partitions)
     starts = {each: since.get(each.partition, 0) for each in partitions}
     found: set[str] = set()
-    async for _, records, _ in reader.read(Span({each: min(offset, ends[each]) for each, offset in starts.items()}, ends)):
+    async for _, records, _ in reader.read({each: min(offset, ends[each]) for each, offset in starts.items()}, ends):
         found.update(place for record in records if header_of(record, header) == run and (place := header_of(record, FROM_HEADER)))
     return found
 

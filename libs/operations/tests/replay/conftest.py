@@ -16,6 +16,7 @@ from savo_contracts.topics import RECIPES_REQUESTED
 from savo_operations.replay.positions import End, Start
 from savo_operations.replay.replay import Replay, Report
 from savo_operations.replay.requests import Order
+from savo_operations.replay.spans import find_span, read_span
 from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.settings import RuntimeSettings
@@ -51,7 +52,7 @@ class Stage:
         async with TopicReader(self.settings) as reader:
             partitions = await reader.partitions([name_on_kafka(topic, sandbox)])
             found: list[ConsumerRecord] = []
-            async for _, records, _ in reader.read(await reader.span(partitions, Start(), End())):
+            async for _, records, _ in read_span(reader, await find_span(reader, partitions, Start(), End())):
                 found += records
         return sorted(found, key=lambda record: (record.partition, record.offset))
 

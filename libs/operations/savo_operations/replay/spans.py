@@ -1,0 +1,86 @@
+"""What to read of a topic: from one position to another, bounded to what is there now.
+
+Kafka finds an offset for a time; the embedded broker does not, so there a time is found by reading from the start and leaving out what is older.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from savo_operations.replay.positions import End, Moment, Offset, Position, Start
+from savo_operations.replay.topic_reader import Batch, TopicReader
+
+__all__ = ["Span", "find_span", "read_span"]
+
+_Offsets = Mapping[TopicPartition, int]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Offsets by partition, ends not included, and the times that records must lie in where Kafka could not find them. Milliseconds since 1970."""
+
+    starts: dict[TopicPartition, int]
+    ends: dict[TopicPartition, int]
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    @property
+    def offsets(self) -> int:
+        """At most so many records: a compacted topic has fewer."""
+        return sum(max(0, self.ends[partition] - start) for partition, start in self.starts.items())
+
+    def going_on(self, reached: Mapping[TopicPartition, int]) -> Span:
+        """The rest of the span for a reader that came so far."""
+        return Span({partition: max(start, reached.get(partition, start)) for partition, start in self.starts.items()}, self.ends, self.since_ms, self.until_ms)
+
+    def within(self, records: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
+        """Without those that lie outside of its times."""
+        if self.since_ms is None and self.until_ms is None:
+            return records
+        first, last = self.since_ms or 0, self.until_ms if self.until_ms is not None else 1 << 62
+        return [record for record in records if first <= record.timestamp < last]
+
+
+async def find_span(reader: TopicReader, partitions: Sequence[TopicPartition], since: Position, until: Position) -> Span:
+    """From `since` to `until`, at most to where the partitions end now. Raises `DependencyDownError`."""
+    if not partitions:
+        return Span({}, {})
+    chosen = [each for each in partitions if all(not isinstance(at, Offset) or at.partition in (None, each.partition) for at in (since, until))]
+    begins, ends = await asyncio.gather(reader.beginnings(chosen), reader.ends(chosen))
+    starts, since_ms = await _offsets_of(reader, since, begins, ends, unknown=begins)
+    stops, until_ms = await _offsets_of(reader, until, begins, ends, unknown=ends)
+    return Span({each: min(starts[each], stops[each]) for each in chosen}, dict(stops), since_ms, until_ms)
+
+
+async def read_span(reader: TopicReader, span: Span) -> AsyncGenerator[Batch, None]:
+    """Batches of one partition in its order, each with the offset to go on from. Raises `DependencyDownError`."""
+    async with aclosing(reader.read(span.starts, span.ends)) as batches:
+        async for partition, records, reached in batches:
+            yield partition, span.within(records), reached
+
+
+async def _offsets_of(reader: TopicReader, at: Position, begins: _Offsets, ends: _Offsets, *, unknown: _Offsets) -> tuple[_Offsets, int | None]:
+    """Offsets, and the time to look for by reading where the broker cannot find it."""
+    match at:
+        case Start():
+            return begins, None
+        case End():
+            return ends, None
+        case Offset(offset):
+            return {each: min(max(offset, begins[each]), ends[each]) for each in begins}, None
+        case Moment():
+            if not await _finds_times(reader, begins, ends):
+                return unknown, at.milliseconds
+            found = await reader.offsets_at(list(begins), at.milliseconds)
+            return {each: ends[each] if offset is None else offset for each, offset in found.items()}, None
+
+
+async def _finds_times(reader: TopicReader, begins: _Offsets, ends: _Offsets) -> bool:
+    """Every record is newer than 1970: a broker that cannot find that time cannot look up any."""
+    filled = next((each for each in begins if begins[each] < ends[each]), None)
+    return filled is None or (await reader.offsets_at([filled], 0))[filled] is not None
