@@ -30,10 +30,10 @@ from savo_detection.model import DetectedBox
 from savo_operations.replay.positions import parse_position
 from savo_operations.replay.selection import Selection
 from savo_operations.replay.spans import find_span, read_span
-from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.command_line.output import CommandError, print_json, table_console
 from savo_runtime.errors import InvalidMessageError, SavoError
 from savo_runtime.messaging.consuming.records import decode
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore

@@ -21,9 +21,9 @@ from savo_operations.replay.dead_letters import DeadLetter, Letters
 from savo_operations.replay.record_view import body_of, hexdump
 from savo_operations.replay.redrive import Redrive, Redriven, RedriveReport
 from savo_operations.replay.selection import Selection
-from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.command_line.output import CommandError, WrongUseError, print_json, reported_errors, table_console
 from savo_runtime.messaging.consuming.records import moment_of
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.audit import this_user
 

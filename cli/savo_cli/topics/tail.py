@@ -22,9 +22,9 @@ from savo_operations.replay.positions import End, Position, PositionError, parse
 from savo_operations.replay.record_lines import Lines
 from savo_operations.replay.selection import Selection
 from savo_operations.replay.spans import find_span, read_span
-from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.command_line.output import WrongUseError, reported_errors
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.timing.clock import utc_now
 

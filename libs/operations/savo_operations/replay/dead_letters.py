@@ -14,9 +14,9 @@ from savo_operations.replay.positions import End, Start
 from savo_operations.replay.republishing import header_of
 from savo_operations.replay.selection import Selection
 from savo_operations.replay.spans import find_span, read_span
-from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.messaging.consuming.dead_letters import REDRIVES_HEADER
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
 
 __all__ = ["DeadLetter", "LetterBox", "Letters", "boxes"]
 

@@ -11,8 +11,8 @@ from aiokafka import ConsumerRecord
 from savo_contracts.topics import SCANS_ERASED, SUBJECTS_ERASED, Topic
 from savo_operations.replay.positions import End, Start
 from savo_operations.replay.spans import find_span, read_span
-from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
 
 __all__ = ["Erasures", "read_erasures"]
 

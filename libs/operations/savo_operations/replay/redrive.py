@@ -20,9 +20,9 @@ from savo_contracts.audit import Fact
 from savo_operations.replay.dead_letters import DeadLetter, LetterBox, Letters
 from savo_operations.replay.progress import alone, write_whole
 from savo_operations.replay.republishing import FROM_HEADER, Pace, arrived_since, chunks, marked, place_of
-from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.messaging.consuming.dead_letters import REDRIVES_HEADER
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.messaging.publishing.publisher import OutgoingRecord, Publisher
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.audit import audit

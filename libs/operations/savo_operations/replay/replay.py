@@ -27,8 +27,8 @@ from savo_operations.replay.progress import Standing, alone
 from savo_operations.replay.republishing import FROM_HEADER, Pace, arrived_since, chunks, marked, place_of
 from savo_operations.replay.requests import Order, RefusedOrderError
 from savo_operations.replay.spans import Span, find_span, read_span
-from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.messaging.publishing.publisher import OutgoingRecord, Publisher
 from savo_runtime.settings import RuntimeSettings

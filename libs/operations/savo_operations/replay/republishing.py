@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from aiokafka import ConsumerRecord
 
 from savo_contracts.envelope import RecordHeaders
-from savo_operations.replay.topic_reader import TopicReader
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
 
 __all__ = ["FROM_HEADER", "Pace", "arrived_since", "chunks", "header_of", "marked", "place_of"]
 

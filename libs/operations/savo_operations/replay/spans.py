@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from aiokafka import ConsumerRecord, TopicPartition
 
 from savo_operations.replay.positions import End, Moment, Offset, Position, Start
-from savo_operations.replay.topic_reader import Batch, TopicReader
+from savo_runtime.messaging.kafka.topic_reader import Batch, TopicReader
 
 __all__ = ["Span", "find_span", "read_span"]
 

@@ -17,8 +17,8 @@ from savo_operations.replay.positions import End, Start
 from savo_operations.replay.replay import Replay, Report
 from savo_operations.replay.requests import Order
 from savo_operations.replay.spans import find_span, read_span
-from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["bench", "broker_kind", "broker_settings"]

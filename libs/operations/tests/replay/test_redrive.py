@@ -15,9 +15,9 @@ from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import AUDIT_RECORDED, RECIPES_REQUESTED
 from savo_operations.replay.dead_letters import DeadLetter, Letters
 from savo_operations.replay.redrive import Redrive, Redriven, path_of
-from savo_operations.replay.topic_reader import TopicReader
 from savo_runtime.errors import InvalidMessageError
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
 
 LETTERS = RECIPES_REQUESTED.dead_letters("reasoning")
 OURS = Letters(topics=frozenset({RECIPES_REQUESTED.name}))
