@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from aiokafka.errors import KafkaError
 from rich.table import Table
 
 from savo_cli.options import AsJson
 from savo_cli.topics.broker import Kafka, broker_settings, known_topic, on_kafka
-from savo_contracts.topics import TOPICS, Topic
+from savo_contracts.topics import TOPICS
+from savo_operations.lag import group_positions
 from savo_runtime.command_line.output import print_json, reported_errors, table_console
-from savo_runtime.errors import DependencyDownError
-from savo_runtime.messaging.kafka.lag import GroupPosition, GroupReader
-from savo_runtime.settings import RuntimeSettings
+from savo_runtime.messaging.kafka.lag import GroupPosition
 
 __all__ = ["lag"]
 
@@ -29,25 +27,13 @@ def lag(
 ) -> None:
     """Which groups are behind, by partition: position, end, and records between. Asks Kafka, so it also tells of a service that is down."""
     topics = [known_topic(name) for name in names] if names else list(TOPICS)
-    places = [place for place in on_kafka(_look(broker_settings(kafka), topics)) if everything or place.lag]
+    places = [place for place in on_kafka(group_positions(broker_settings(kafka), topics)) if everything or place.lag]
     if as_json:
         print_json([_facts(place) for place in places])
     elif places:
         _print(places)
     else:
         typer.echo("nothing waits")
-
-
-async def _look(settings: RuntimeSettings, topics: Sequence[Topic[Any]]) -> list[GroupPosition]:
-    """Raises `DependencyDownError`."""
-    reader = GroupReader(settings, topics)
-    try:
-        await reader.start()
-        return await reader.look()
-    except (KafkaError, OSError) as away:
-        raise DependencyDownError("kafka", f"no answer from {settings.kafka_bootstrap_servers}: {type(away).__name__}") from away
-    finally:
-        await reader.stop()
 
 
 def _facts(place: GroupPosition) -> dict[str, Any]:

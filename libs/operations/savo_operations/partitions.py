@@ -11,13 +11,14 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import for_code
 
 from savo_contracts.topics import Retention, Topic
-from savo_runtime.errors import DependencyDownError, FatalError
+from savo_runtime.errors import FatalError
 from savo_runtime.messaging.kafka.broker import connection_arguments, group_of
-from savo_runtime.messaging.kafka.end_offsets import end_offsets
+from savo_runtime.messaging.kafka.errors import kafka_errors
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["grow"]
@@ -34,18 +35,17 @@ async def grow(settings: RuntimeSettings, topic: Topic[Any], count: int) -> int:
     name = name_on_kafka(topic.name, settings.sandbox)
     admin = AIOKafkaAdminClient(**connection_arguments(settings), client_id="savo-topics", request_timeout_ms=15_000)
     try:
-        await admin.start()
-        before = await _partitions(admin, name)
-        if count <= before:
-            raise FatalError(f"{name} has {before} partitions; Kafka can only add, so --partitions must be more")
-        await _require_read(settings, admin, topic, name, before)
-        answer = await admin.create_partitions({name: NewPartitions(total_count=count)})
-        for _, code, *words in answer.topic_errors:
-            if code:
-                raise FatalError(f"Kafka refuses {count} partitions for {name}: {for_code(code).__name__} {words[0] if words else ''}".strip())
-        return before
-    except (KafkaError, OSError) as fault:
-        raise DependencyDownError("kafka", f"{name} cannot be changed: {fault}") from fault
+        with kafka_errors(f"{name} cannot be changed"):
+            await admin.start()
+            before = await _partitions(admin, name)
+            if count <= before:
+                raise FatalError(f"{name} has {before} partitions; Kafka can only add, so --partitions must be more")
+            await _require_read(settings, admin, topic, name, before)
+            answer = await admin.create_partitions({name: NewPartitions(total_count=count)})
+            for _, code, *details in answer.topic_errors:
+                if code:
+                    raise FatalError(f"Kafka refuses {count} partitions for {name}: {for_code(code).__name__} {details[0] if details else ''}".strip())
+            return before
     finally:
         await admin.close()
 
@@ -58,7 +58,8 @@ async def _partitions(admin: AIOKafkaAdminClient, name: str) -> int:
 
 
 async def _require_read(settings: RuntimeSettings, admin: AIOKafkaAdminClient, topic: Topic[Any], name: str, partitions: int) -> None:
-    ends = await end_offsets(settings, [TopicPartition(name, number) for number in range(partitions)])
+    async with TopicReader(settings) as reader:
+        ends = await reader.ends([TopicPartition(name, number) for number in range(partitions)])
     for service in topic.consumers:
         group = group_of(service, name)
         committed = {place: found.offset for place, found in (await admin.list_consumer_group_offsets(group)).items()}

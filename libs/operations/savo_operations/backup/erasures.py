@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import ConsumerRecord
 
 from savo_contracts.samples import SampleErased, SampleStored
 from savo_contracts.scans import ScanErased
 from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_STORED, SCANS_ERASED, Topic
-from savo_runtime.errors import DependencyDownError, InvalidMessageError
+from savo_runtime.errors import InvalidMessageError
 from savo_runtime.messaging.consuming.records import decode, is_tombstone
-from savo_runtime.messaging.kafka.broker import connection_arguments, reading_arguments
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["ErasedObjects", "read_erased"]
@@ -47,33 +47,15 @@ class ErasedObjects:
 
 async def read_erased(settings: RuntimeSettings) -> ErasedObjects:
     """From the topics' starts to where they end now. Raises `DependencyDownError` when Kafka is away."""
+    topics: dict[str, Topic[Any]] = {topic.name: topic for topic in (SCANS_ERASED, SAMPLES_ERASED, SAMPLES_STORED)}
     erased = ErasedObjects()
-    for topic in (SCANS_ERASED, SAMPLES_ERASED, SAMPLES_STORED):
-        await _read(settings, topic, erased)
+    async with TopicReader(settings) as reader:
+        async for partition, records, _ in reader.read_whole(topics):
+            _take(topics[partition.topic], records, erased)
     return erased
 
 
-async def _read(settings: RuntimeSettings, topic: Topic[Any], erased: ErasedObjects) -> None:
-    consumer = AIOKafkaConsumer(**connection_arguments(settings), **reading_arguments(settings, topic.name), group_id=None, enable_auto_commit=False)
-    try:
-        await consumer.start()
-        found = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - the only way to ask without subscribing
-        places = [TopicPartition(topic.name, number) for number in found.partitions_for_topic(topic.name) or ()]
-        consumer.assign(places)
-        ends = await consumer.end_offsets(places)
-        await consumer.seek_to_beginning(*places)
-        left = {place for place in places if ends[place] > await consumer.position(place)}
-        while left:
-            for records in (await consumer.getmany(*left, timeout_ms=500)).values():
-                _take(topic, records, erased)
-            left = {place for place in left if await consumer.position(place) < ends[place]}
-    except (KafkaError, OSError) as fault:
-        raise DependencyDownError("kafka", f"{topic.name} cannot be read: {fault}") from fault
-    finally:
-        await consumer.stop()
-
-
-def _take(topic: Topic[Any], records: list[Any], erased: ErasedObjects) -> None:
+def _take(topic: Topic[Any], records: Sequence[ConsumerRecord], erased: ErasedObjects) -> None:
     for record in records:
         if is_tombstone(topic, record):
             continue

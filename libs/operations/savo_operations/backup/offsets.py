@@ -11,14 +11,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import CommitFailedError, IllegalGenerationError, KafkaError, RebalanceInProgressError, UnknownMemberIdError
+from aiokafka.errors import CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError
 from aiokafka.structs import OffsetAndMetadata
 
 from savo_contracts.topics import SAMPLES_ERASED, SCANS_ERASED, SUBJECTS_ERASED, TOPICS, Topic
-from savo_runtime.errors import DependencyDownError, FatalError
+from savo_runtime.errors import FatalError
 from savo_runtime.messaging.kafka.broker import connection_arguments, group_of
+from savo_runtime.messaging.kafka.errors import kafka_errors
+from savo_runtime.messaging.kafka.topic_reader import partitions_of
 from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["ERASURES", "Positions", "apply_positions", "read_positions"]
@@ -66,7 +68,7 @@ async def apply_positions(settings: RuntimeSettings, positions: Positions) -> in
 
 async def _commit(settings: RuntimeSettings, group: str, topic: Topic[Any], offsets: Mapping[int, int]) -> int:
     async with _member(settings, group) as consumer:
-        places = [TopicPartition(topic.name, number) for number in sorted(consumer.partitions_for_topic(topic.name) or await _partitions(consumer, topic))]
+        places = await partitions_of(consumer, [topic.name])
         if not places:
             return 0
         consumer.assign(places)
@@ -81,11 +83,6 @@ async def _commit(settings: RuntimeSettings, group: str, topic: Topic[Any], offs
         except (CommitFailedError, UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError) as busy:
             raise _alive(group) from busy
         return len(chosen)
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: Topic[Any]) -> set[int]:
-    found = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - the only way to ask without subscribing
-    return set(found.partitions_for_topic(topic.name) or ())
 
 
 def _alive(group: str) -> FatalError:
@@ -106,10 +103,9 @@ async def _cluster(admin: AIOKafkaAdminClient) -> str:
 async def _admin(settings: RuntimeSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**connection_arguments(settings), client_id="savo-backup", request_timeout_ms=15_000)
     try:
-        await admin.start()
-        yield admin
-    except (KafkaError, OSError) as fault:
-        raise DependencyDownError("kafka", f"offsets cannot be read: {fault}") from fault
+        with kafka_errors("offsets cannot be read"):
+            await admin.start()
+            yield admin
     finally:
         await admin.close()
 
@@ -118,9 +114,8 @@ async def _admin(settings: RuntimeSettings) -> AsyncIterator[AIOKafkaAdminClient
 async def _member(settings: RuntimeSettings, group: str) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(**connection_arguments(settings), group_id=group, enable_auto_commit=False)
     try:
-        await consumer.start()
-        yield consumer
-    except (KafkaError, OSError) as fault:
-        raise DependencyDownError("kafka", f"offsets of {group} cannot be set: {fault}") from fault
+        with kafka_errors(f"offsets of {group} cannot be set"):
+            await consumer.start()
+            yield consumer
     finally:
         await consumer.stop()

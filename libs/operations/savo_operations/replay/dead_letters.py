@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from aiokafka import ConsumerRecord
 
 from savo_contracts.topics import Topic, dead_letter_topics
-from savo_operations.replay.positions import End, Start
 from savo_operations.replay.republishing import header_of
 from savo_operations.replay.selection import Selection
-from savo_operations.replay.spans import find_span, read_span
 from savo_runtime.messaging.consuming.dead_letters import REDRIVES_HEADER
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
@@ -73,13 +70,6 @@ class DeadLetter:
         """topic/partition/offset of the record that was set aside."""
         return "/".join(self._told(f"dlq_{name}") or "?" for name in ("topic", "partition", "offset"))
 
-    @property
-    def set_aside_at(self) -> datetime | None:
-        try:
-            return datetime.fromisoformat(self._told("dlq_time") or "")
-        except ValueError:
-            return None
-
     def _told(self, header: str) -> str | None:
         return header_of(self.record, header)
 
@@ -108,8 +98,7 @@ class Letters:
 
     async def read(self, reader: TopicReader, box: LetterBox, sandbox: str | None) -> AsyncIterator[DeadLetter]:
         """Those that are there now."""
-        partitions = await reader.partitions([name_on_kafka(box.name, sandbox)])
-        async for _, records, _ in read_span(reader, await find_span(reader, partitions, Start(), End())):
+        async for _, records, _ in reader.read_whole([name_on_kafka(box.name, sandbox)]):
             for record in records:
                 if self.take(letter := DeadLetter(box, record)):
                     yield letter

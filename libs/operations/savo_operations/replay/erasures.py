@@ -9,8 +9,6 @@ import pydantic_core
 from aiokafka import ConsumerRecord
 
 from savo_contracts.topics import SCANS_ERASED, SUBJECTS_ERASED, Topic
-from savo_operations.replay.positions import End, Start
-from savo_operations.replay.spans import find_span, read_span
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
 
@@ -37,8 +35,7 @@ async def read_erasures(reader: TopicReader, sandbox: str | None) -> Erasures:
     """From the topics' keys alone."""
     scans, subjects = (name_on_kafka(topic.name, sandbox) for topic in (SCANS_ERASED, SUBJECTS_ERASED))
     found: dict[str, set[str]] = {scans: set(), subjects: set()}
-    span = await find_span(reader, await reader.partitions([scans, subjects]), Start(), End())
-    async for partition, records, _ in read_span(reader, span):
+    async for partition, records, _ in reader.read_whole([scans, subjects]):
         found[partition.topic].update((record.key or b"").decode(errors="replace") for record in records)
     return Erasures(frozenset(found[scans]), frozenset(found[subjects]))
 

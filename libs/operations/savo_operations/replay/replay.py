@@ -22,7 +22,7 @@ from savo_contracts.audit import Fact
 from savo_contracts.envelope import REPLAY_HEADER
 from savo_contracts.topics import Retention
 from savo_operations.replay.erasures import Erasures, read_erasures
-from savo_operations.replay.positions import End, Start, parse_position
+from savo_operations.replay.positions import parse_position
 from savo_operations.replay.progress import Standing, alone
 from savo_operations.replay.republishing import FROM_HEADER, Pace, arrived_since, chunks, marked, place_of
 from savo_operations.replay.requests import Order, RefusedOrderError
@@ -106,8 +106,7 @@ class Sieve:
         if order.into == "sandbox" or order.topic.retention is not Retention.COMPACT:
             return cls(order, erasures)
         newest: dict[bytes, tuple[int, int]] = {}
-        partitions = await reader.partitions([name_on_kafka(order.topic.name, settings.sandbox)])
-        async for partition, records, _ in read_span(reader, await find_span(reader, partitions, Start(), End())):
+        async for partition, records, _ in reader.read_whole([name_on_kafka(order.topic.name, settings.sandbox)]):
             newest.update((record.key or b"", (partition.partition, record.offset)) for record in records)
         return cls(order, erasures, newest)
 

@@ -13,10 +13,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 from libs.runtime.tests.messaging.bench import Bench
 from libs.runtime.tests.messaging.conftest import bench, broker_kind, broker_settings
 from savo_contracts.topics import RECIPES_REQUESTED
-from savo_operations.replay.positions import End, Start
 from savo_operations.replay.replay import Replay, Report
 from savo_operations.replay.requests import Order
-from savo_operations.replay.spans import find_span, read_span
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.settings import RuntimeSettings
@@ -50,9 +48,8 @@ class Stage:
     async def records(self, topic: str, sandbox: str | None = None) -> list[ConsumerRecord]:
         """What is on a topic now, partition by partition."""
         async with TopicReader(self.settings) as reader:
-            partitions = await reader.partitions([name_on_kafka(topic, sandbox)])
             found: list[ConsumerRecord] = []
-            async for _, records, _ in read_span(reader, await find_span(reader, partitions, Start(), End())):
+            async for _, records, _ in reader.read_whole([name_on_kafka(topic, sandbox)]):
                 found += records
         return sorted(found, key=lambda record: (record.partition, record.offset))
 

@@ -1,22 +1,22 @@
-"""A compacted topic read whole by each replica, without a group: from its start to the end it had, then on with what comes."""
+"""A compacted topic that each replica reads whole, without a group: from its start to the end that it had, then on with what comes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import ConsumerRecord, TopicPartition
 
 from savo_contracts.envelope import Envelope
 from savo_runtime.errors import DependencyDownError, FatalError, RetryableError
 from savo_runtime.messaging.consuming.dead_letters import reason_of
 from savo_runtime.messaging.consuming.records import UnreadableRecordError, decode
 from savo_runtime.messaging.consuming.subscriptions import Snapshot
-from savo_runtime.messaging.kafka.broker import connection_arguments, reading_arguments
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.messaging.kafka.topic_reader import Batch, TopicReader
 from savo_runtime.messaging.replay_mark import within_replay
 from savo_runtime.messaging.tracing import about, consuming
 from savo_runtime.settings import RuntimeSettings
@@ -26,6 +26,9 @@ from savo_runtime.timing.backoff import Backoff
 __all__ = ["SnapshotReader"]
 
 log = structlog.get_logger()
+
+FETCH_WAIT_MS = 250
+"""On the embedded broker: nobody waits for an answer here."""
 
 
 class SnapshotReader:
@@ -55,43 +58,31 @@ class SnapshotReader:
                 await self._read()
             except FatalError as fault:
                 return self._on_fatal(fault)
-            except (KafkaError, OSError) as fault:
+            except DependencyDownError as fault:
                 failures = 1 if positions != self._positions else failures + 1
-                log.warning("snapshot.interrupted", topic=self.topic.name, error=str(fault) or type(fault).__name__)
+                log.warning("snapshot.interrupted", topic=self.topic.name, error=str(fault))
                 await asyncio.sleep(self._backoff.delay(failures))
 
     async def _read(self) -> None:
-        reading = reading_arguments(self._settings, self.topic.name)
-        consumer = AIOKafkaConsumer(**connection_arguments(self._settings), **reading, group_id=None, enable_auto_commit=False)
-        try:
-            await consumer.start()
-            await self._go_to_position(consumer)
-            while True:
-                await self._note_end(consumer)
-                for records in (await consumer.getmany(timeout_ms=500)).values():
-                    for record in records:
-                        await self._take(record)
-        finally:
-            await consumer.stop()
-
-    async def _go_to_position(self, consumer: AIOKafkaConsumer) -> None:
-        partitions = [TopicPartition(self.topic_name, number) for number in sorted(await _partitions(consumer, self.topic_name))]
-        consumer.assign(partitions)
-        if self._ends is None:
-            self._ends = await consumer.end_offsets(partitions)
-        for partition in partitions:
-            if partition in self._positions:
-                consumer.seek(partition, self._positions[partition])
-            else:
-                await consumer.seek_to_beginning(partition)
-
-    async def _note_end(self, consumer: AIOKafkaConsumer) -> None:
-        """By the consumer's positions: the last offsets of a compacted topic may hold no record."""
-        if self._ends is not None and not self.caught_up.is_set():
-            reached = [await consumer.position(partition) >= end for partition, end in self._ends.items()]
-            if all(reached):
+        """From the start, or from where an interrupted reading was, up to the ends that the topic had when it was first read; then on and on."""
+        async with TopicReader(self._settings, fetch_wait_ms=FETCH_WAIT_MS) as reader:
+            partitions = await reader.partitions([self.topic_name])
+            if not partitions:
+                raise DependencyDownError("kafka", f"topic {self.topic_name} does not exist yet")
+            if self._ends is None:
+                self._ends = await reader.ends(partitions)
+            self._positions = await reader.beginnings(partitions) | self._positions
+            if not self.caught_up.is_set():
+                await self._take_all(reader.read({each: self._positions[each] for each in self._ends}, self._ends))
                 log.info("snapshot.caught_up", topic=self.topic.name, offsets=sum(self._ends.values()))
                 self.caught_up.set()
+            await self._take_all(reader.follow(self._positions))
+
+    async def _take_all(self, reading: AsyncGenerator[Batch, None]) -> None:
+        async with aclosing(reading) as batches:
+            async for _, records, _ in batches:
+                for record in records:
+                    await self._take(record)
 
     async def _take(self, record: ConsumerRecord) -> None:
         try:
@@ -99,7 +90,7 @@ class SnapshotReader:
                 envelope = decode(self.topic, record)
                 place = consuming(self.topic.name, envelope.traceparent, partition=record.partition, offset=record.offset)
                 with place, about(envelope.event), within_replay(envelope.replay):
-                    await self._apply_patiently(envelope)
+                    await self._apply_with_retries(envelope)
         except FatalError:
             raise
         except UnreadableRecordError as flaw:
@@ -108,7 +99,7 @@ class SnapshotReader:
             self._pass_over(record, fault)
         self._positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
 
-    async def _apply_patiently(self, envelope: Envelope[Any]) -> None:
+    async def _apply_with_retries(self, envelope: Envelope[Any]) -> None:
         failures = 0
         while True:
             try:
@@ -123,12 +114,3 @@ class SnapshotReader:
     def _pass_over(self, record: ConsumerRecord, fault: Exception) -> None:
         DEAD_LETTERS.labels(self.topic.name, reason_of(fault)).inc()
         log.error("snapshot.record_skipped", topic=self.topic.name, partition=record.partition, offset=record.offset, reason=reason_of(fault), exc_info=fault)
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    """Raises `KafkaError` while the topic is not there."""
-    await consumer._client.set_topics([topic])  # noqa: SLF001 - no public call loads a topic's metadata before it is assigned
-    partitions: set[int] | None = consumer.partitions_for_topic(topic)
-    if not partitions:
-        raise KafkaError(f"topic {topic} is not there yet")
-    return partitions

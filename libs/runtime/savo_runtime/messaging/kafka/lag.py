@@ -11,18 +11,19 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
 
 from savo_contracts.topics import ROLLOUT_CHANGED, TOPICS, Topic
+from savo_runtime.errors import DependencyDownError
 from savo_runtime.messaging.kafka.broker import connection_arguments, group_of
+from savo_runtime.messaging.kafka.errors import kafka_errors
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.metrics import CONSUMER_LAG, CONSUMER_STUCK
 
@@ -56,7 +57,7 @@ class GroupPosition:
 
 
 class GroupReader:
-    """Asks Kafka; joins no group and disturbs nobody. `start` and `look` raise `KafkaError` when it does not answer.
+    """Asks Kafka for the positions of groups without joining one. `start` and `look` raise `DependencyDownError` when it does not answer.
 
     A service that the plan does without (`SAVO_OPTIONAL_SERVICES`) has groups only where it runs nevertheless: once it has committed something.
     """
@@ -70,35 +71,33 @@ class GroupReader:
         ]
         self._optional = frozenset((settings.optional_services or "").split(","))
         self._sandbox = settings.sandbox
-        connection = connection_arguments(settings)
-        self._admin = AIOKafkaAdminClient(**connection, client_id="savo-lag")
-        self._consumer = AIOKafkaConsumer(**connection, group_id=None, enable_auto_commit=False)
+        self._where = settings.kafka_bootstrap_servers
+        self._admin = AIOKafkaAdminClient(**connection_arguments(settings), client_id="savo-lag")
+        self._reader = TopicReader(settings)
 
     async def start(self) -> None:
-        await self._admin.start()
-        await self._consumer.start()
+        await self._reader.start()
+        with kafka_errors(f"Kafka at {self._where} does not answer"):
+            await self._admin.start()
 
     async def stop(self) -> None:
-        await asyncio.gather(self._consumer.stop(), self._admin.close(), return_exceptions=True)
+        """Raises nothing."""
+        await asyncio.gather(self._reader.stop(), self._admin.close(), return_exceptions=True)
 
     async def look(self) -> list[GroupPosition]:
         """Every partition of every group."""
-        partitions = await self._partitions()
-        everywhere = [partition for numbers in partitions.values() for partition in numbers]
-        beginnings, ends = await asyncio.gather(self._consumer.beginning_offsets(everywhere), self._consumer.end_offsets(everywhere))
-        committed = await asyncio.gather(*(self._committed(group, partitions[topic.name]) for topic, _, group in self._groups))
+        names = {topic.name: name_on_kafka(topic.name, self._sandbox) for topic, *_ in self._groups}
+        everywhere = await self._reader.partitions(names.values())  # asked anew each time: partitions may be added
+        beginnings, ends = await asyncio.gather(self._reader.beginnings(everywhere), self._reader.ends(everywhere))
+        partitions = {name: [each for each in everywhere if each.topic == there] for name, there in names.items()}
+        with kafka_errors(f"Kafka at {self._where} tells no committed offsets"):
+            committed = await asyncio.gather(*(self._committed(group, partitions[topic.name]) for topic, _, group in self._groups))
         return [
-            GroupPosition(topic.name, service, group, place.partition, max(offsets.get(place, -1), beginnings[place]), ends[place])
+            GroupPosition(topic.name, service, group, each.partition, max(offsets.get(each, -1), beginnings[each]), ends[each])
             for (topic, service, group), offsets in zip(self._groups, committed, strict=True)
             if service not in self._optional or any(offset >= 0 for offset in offsets.values())
-            for place in partitions[topic.name]
+            for each in partitions[topic.name]
         ]
-
-    async def _partitions(self) -> dict[str, list[TopicPartition]]:
-        """Asked anew each time: partitions may be added."""
-        found = await self._consumer._client.fetch_all_metadata()  # noqa: SLF001 - no public call tells of topics that nobody subscribed to
-        names = {topic.name: name_on_kafka(topic.name, self._sandbox) for topic, *_ in self._groups}
-        return {name: [TopicPartition(there, number) for number in sorted(found.partitions_for_topic(there) or ())] for name, there in names.items()}
 
     async def _committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         if not partitions:
@@ -143,15 +142,14 @@ class LagWatch:
             reader = await self._connected()
             async with asyncio.timeout(ANSWER_WITHIN):
                 self.show(await reader.look())
-        except (KafkaError, TimeoutError, OSError) as fault:
+        except (DependencyDownError, TimeoutError) as fault:
             log.warning("lag.unknown", reason=str(fault) or type(fault).__name__)
             await self.close()
 
     async def close(self) -> None:
         reader, self._reader = self._reader, None
         if reader:
-            with suppress(KafkaError, OSError):
-                await reader.stop()
+            await reader.stop()
 
     async def _connected(self) -> GroupReader:
         if self._reader is None:

@@ -1,11 +1,16 @@
-"""Topics read without a group: nothing is committed and no consumer is disturbed. Up to ends that are fixed before, or on and on."""
+"""The one way to read topics without a group: nothing is committed and no consumer is disturbed.
+
+`TopicReader.read` goes up to ends that are fixed before, `follow` goes on and on. Where a reader decides itself how much of which partition
+it takes, `bounded` gives it the same reading a poll at a time. A partition is at its end by the position of the consumer, not by the offset of
+a record: compaction and transactions leave offsets without one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing, suppress
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -13,98 +18,183 @@ from aiokafka.errors import KafkaError
 
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.messaging.kafka.broker import MAX_RECORD_BYTES, connection_arguments
+from savo_runtime.messaging.kafka.errors import kafka_errors
 from savo_runtime.settings import RuntimeSettings
 
-__all__ = ["Batch", "TopicReader"]
+__all__ = ["Batch", "BoundedRead", "Offsets", "TopicReader", "partitions_of"]
 
 CONNECT_WITHIN = 10.0
+STOP_WITHIN = 5.0
 SILENT_AFTER = 30.0
-WAIT_MS = 500
-MOST_RECORDS = 2_000
-"""In one batch."""
+POLL_MS = 500
+POLL_RECORDS = 2_000
+
+Offsets = Mapping[TopicPartition, int]
 
 Batch = tuple[TopicPartition, Sequence[ConsumerRecord], int]
-"""Records of one partition, and the offset to go on from after them."""
+"""Records of one partition in their order, and the offset to go on from after them."""
 
 
 class TopicReader:
-    """A consumer of its own. Raises `DependencyDownError("kafka")` when the broker does not answer. Topics are named as on Kafka."""
+    """A consumer of its own, without a group. Topics are named as on Kafka.
 
-    def __init__(self, settings: RuntimeSettings, *, silent_after: float = SILENT_AFTER) -> None:
+    `fetch_bytes`: of a partition at a time; a larger record still comes, alone. `fetch_wait_ms`: on the embedded broker, which does not wake
+    a fetch that waits. Every method raises `DependencyDownError("kafka")` when the broker does not answer, or sends nothing for
+    `silent_after` seconds although records are left.
+    """
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        *,
+        fetch_bytes: int = MAX_RECORD_BYTES,
+        fetch_wait_ms: int = 100,
+        silent_after: float = SILENT_AFTER,
+    ) -> None:
         self._where = settings.kafka_bootstrap_servers
         self._silent_after = silent_after
-        # The embedded broker wakes no waiting fetch, so there a fetch must not wait long.
-        waits = {"fetch_max_wait_ms": 100} if settings.embedded_broker else {}
+        waits = {"fetch_max_wait_ms": fetch_wait_ms} if settings.embedded_broker else {}
         self._consumer = AIOKafkaConsumer(
             **connection_arguments(settings),
             client_id="savo-reader",
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            max_partition_fetch_bytes=MAX_RECORD_BYTES,
+            max_partition_fetch_bytes=fetch_bytes,
             **waits,
         )
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         try:
             async with asyncio.timeout(CONNECT_WITHIN):
                 await self._consumer.start()
-        except (KafkaError, TimeoutError, OSError) as flaw:
-            await self.__aexit__()
-            raise DependencyDownError("kafka", f"Kafka at {self._where} does not answer ({type(flaw).__name__})") from flaw
+        except (KafkaError, TimeoutError, OSError) as error:
+            await self.stop()
+            raise DependencyDownError("kafka", f"Kafka at {self._where} does not answer ({type(error).__name__})") from error
+
+    async def stop(self) -> None:
+        """Raises nothing."""
+        # aiokafka's fetcher swallows the cancellation that ends it where its partitions changed a moment ago: then it takes a second one.
+        with suppress(KafkaError, OSError, TimeoutError):
+            async with asyncio.timeout(STOP_WITHIN):
+                await self._consumer.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with suppress(KafkaError, OSError):
-            await self._consumer.stop()
+        await self.stop()
 
     async def partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
-        """Of those topics that are there."""
-        found = await self._consumer._client.fetch_all_metadata()  # noqa: SLF001 - no public call tells of topics that nobody subscribed to
-        return [TopicPartition(topic, number) for topic in topics for number in sorted(found.partitions_for_topic(topic) or ())]
-
-    async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict(await self._consumer.end_offsets(list(partitions))) if partitions else {}
+        """Of those topics that exist."""
+        with self._errors():
+            return await partitions_of(self._consumer, topics)
 
     async def beginnings(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict(await self._consumer.beginning_offsets(list(partitions))) if partitions else {}
+        """The first offset that each still holds."""
+        with self._errors():
+            return dict(await self._consumer.beginning_offsets(list(partitions))) if partitions else {}
+
+    async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset that the next record of each will get."""
+        with self._errors():
+            return dict(await self._consumer.end_offsets(list(partitions))) if partitions else {}
 
     async def offsets_at(self, partitions: Sequence[TopicPartition], milliseconds: int) -> dict[TopicPartition, int | None]:
         """The first offset at or after that time since 1970; None where there is none, or the broker cannot find it."""
-        found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds)) if partitions else {}
+        with self._errors():
+            found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds)) if partitions else {}
         return {each: found[each].offset if found.get(each) else None for each in partitions}
 
-    async def read(self, starts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> AsyncGenerator[Batch, None]:
-        """Batches of one partition in its order, each with the offset to go on from, up to the ends."""
-        left = {partition for partition, start in starts.items() if start < ends[partition]}
-        self._go_to({partition: starts[partition] for partition in left})
-        heard = time.monotonic()
-        while left:
-            batches = await self._consumer.getmany(timeout_ms=WAIT_MS, max_records=MOST_RECORDS)
-            for partition, records in batches.items():
-                end, heard = ends[partition], time.monotonic()
-                if records[-1].offset >= end - 1:
-                    records = [record for record in records if record.offset < end]
-                    left.discard(partition)
-                    self._consumer.pause(partition)
-                yield partition, records, min(end, records[-1].offset + 1) if records else end
-            if not batches:
-                # The last offsets of a compacted topic may hold no record.
-                left -= {partition for partition in left if await self._consumer.position(partition) >= ends[partition]}
-                self._check_silence(heard)
+    async def read_whole(self, topics: Iterable[str]) -> AsyncGenerator[Batch, None]:
+        """Everything that those topics hold now."""
+        partitions = await self.partitions(topics)
+        starts, ends = await self.beginnings(partitions), await self.ends(partitions)
+        async with aclosing(self.read(starts, ends)) as batches:
+            async for batch in batches:
+                yield batch
 
-    async def follow(self, starts: Mapping[TopicPartition, int]) -> AsyncGenerator[Batch, None]:
-        """Batches for ever, as they come."""
+    async def read(self, starts: Offsets, ends: Offsets) -> AsyncGenerator[Batch, None]:
+        """From `starts` up to `ends`, those not included."""
+        reading = self.bounded(starts, ends)
+        while reading.unfinished:
+            for batch in await reading.poll():
+                yield batch
+
+    async def follow(self, starts: Offsets) -> AsyncGenerator[Batch, None]:
+        """From `starts` on, until the caller stops."""
         self._go_to(starts)
         while True:
-            for partition, records in (await self._consumer.getmany(timeout_ms=WAIT_MS, max_records=MOST_RECORDS)).items():
+            with self._errors():
+                polled = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
+            for partition, records in polled.items():
                 yield partition, records, records[-1].offset + 1
 
-    def _go_to(self, starts: Mapping[TopicPartition, int]) -> None:
-        self._consumer.assign(list(starts))
+    def bounded(self, starts: Offsets, ends: Offsets) -> BoundedRead:
+        """A reading from `starts` up to `ends`, a poll at a time. It ends when the reader begins another."""
+        unfinished = {partition: offset for partition, offset in starts.items() if offset < ends[partition]}
+        if unfinished:
+            self._go_to(unfinished)
+        return BoundedRead(self._consumer, unfinished, ends, self._where, self._silent_after)
+
+    def _go_to(self, starts: Offsets) -> None:
+        if set(starts) != self._consumer.assignment():
+            self._consumer.assign(list(starts))
+        elif paused := self._consumer.paused():
+            self._consumer.resume(*paused)
         for partition, offset in starts.items():
             self._consumer.seek(partition, offset)
 
-    def _check_silence(self, heard: float) -> None:
-        if time.monotonic() - heard > self._silent_after:
+    def _errors(self) -> AbstractContextManager[None]:
+        return kafka_errors(f"Kafka at {self._where} cannot be read")
+
+
+class BoundedRead:
+    """Partitions on their way to ends that are fixed. Made by `TopicReader.bounded`."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], ends: Offsets, where: str, silent_after: float) -> None:
+        self.unfinished = set(partitions)
+        """Partitions that are not at their end yet."""
+        self._consumer = consumer
+        self._ends = ends
+        self._where = where
+        self._silent_after = silent_after
+        self._silent = 0.0
+
+    async def poll(self, flowing: Collection[TopicPartition] | None = None, *, most_records: int = POLL_RECORDS) -> list[Batch]:
+        """What comes within half a second, perhaps nothing. `flowing`: the partitions to take records of; the others keep their place.
+
+        Raises `DependencyDownError("kafka")`.
+        """
+        self._pause_all_but(self.unfinished if flowing is None else self.unfinished.intersection(flowing))
+        began = time.monotonic()
+        with kafka_errors(f"Kafka at {self._where} cannot be read"):
+            polled = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=most_records)
+            finished = {partition for partition in self.unfinished if await self._consumer.position(partition) >= self._ends[partition]}
+        if finished:
+            self._consumer.pause(*finished)  # no fetch of what nobody wants
+        self._silent = 0.0 if polled else self._silent + time.monotonic() - began
+        self.unfinished -= finished
+        if self.unfinished and self._silent > self._silent_after:
             raise DependencyDownError("kafka", f"Kafka at {self._where} has sent nothing for {self._silent_after:g} s, though records are left")
+        return [self._batch(partition, records) for partition, records in polled.items()]
+
+    def _batch(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> Batch:
+        end = self._ends[partition]
+        if records[-1].offset < end:
+            return partition, records, records[-1].offset + 1
+        return partition, [record for record in records if record.offset < end], end
+
+    def _pause_all_but(self, flowing: Collection[TopicPartition]) -> None:
+        paused, assigned = set(self._consumer.paused()), set(self._consumer.assignment())
+        if still := assigned - paused - set(flowing):
+            self._consumer.pause(*still)
+        if again := paused.intersection(flowing):
+            self._consumer.resume(*again)
+
+
+async def partitions_of(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
+    """The partitions of those topics that exist, in their order. Raises `KafkaError`."""
+    found = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - no public call tells of topics that nobody subscribed to
+    return [TopicPartition(topic, number) for topic in topics for number in sorted(found.partitions_for_topic(topic) or ())]

@@ -6,11 +6,12 @@ from typing import Any
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from savo_contracts.topics import TOPICS, Retention, Topic, dead_letter_topics
-from savo_runtime.errors import DependencyDownError, FatalError
+from savo_runtime.errors import FatalError
 from savo_runtime.messaging.kafka.broker import MAX_RECORD_BYTES, connection_arguments
+from savo_runtime.messaging.kafka.errors import kafka_errors
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.settings import RuntimeSettings
 
@@ -40,12 +41,11 @@ async def ensure_topics(settings: RuntimeSettings) -> list[str]:
         return []
     admin = AIOKafkaAdminClient(**connection_arguments(settings), client_id="savo-topics", request_timeout_ms=15_000)
     try:
-        await admin.start()
-        present = set(await admin.list_topics())
-        missing = [topic for topic in _wanted(settings.kafka_replication_factor, settings.sandbox) if topic.name not in present]
-        return await _create(admin, missing) if missing else []
-    except (KafkaError, OSError) as fault:
-        raise DependencyDownError("kafka", f"its topics cannot be listed or made: {fault}") from fault
+        with kafka_errors("its topics cannot be listed or made"):
+            await admin.start()
+            present = set(await admin.list_topics())
+            missing = [topic for topic in _wanted(settings.kafka_replication_factor, settings.sandbox) if topic.name not in present]
+            return await _create(admin, missing) if missing else []
     finally:
         await admin.close()
 

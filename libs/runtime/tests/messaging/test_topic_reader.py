@@ -1,0 +1,87 @@
+"""A topic read without a group: to ends that are fixed before, on and on, and what happens when the broker does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+from aiokafka import TopicPartition
+
+from libs.runtime.tests.messaging.bench import Bench
+from savo_contracts.topics import RECIPES_REQUESTED
+from savo_runtime.errors import DependencyDownError
+from savo_runtime.messaging.kafka.topic_reader import TopicReader
+from savo_runtime.settings import RuntimeSettings
+from tests.parts.addresses import free_port
+
+TOPIC = RECIPES_REQUESTED.name
+P0, P1 = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
+
+
+@pytest.fixture
+async def reader(bench: Bench) -> AsyncIterator[TopicReader]:
+    async with TopicReader(bench.settings) as reader:
+        yield reader
+
+
+async def send(bench: Bench, *values: bytes, partition: int = 0) -> None:
+    for value in values:
+        await bench.send(TOPIC, value, partition=partition)
+
+
+async def read(reader: TopicReader, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]) -> list[tuple[int, bytes]]:
+    return [(partition.partition, record.value) async for partition, records, _ in reader.read(starts, ends) for record in records]
+
+
+async def test_a_reading_ends_where_the_topic_ended_before_it(bench: Bench, reader: TopicReader) -> None:
+    await send(bench, b"a", b"b")
+    await send(bench, b"c", partition=1)
+    partitions = await reader.partitions([TOPIC, "no-such-topic"])
+    starts, ends = await reader.beginnings(partitions), await reader.ends(partitions)
+    await send(bench, b"later")
+    found = await read(reader, {each: starts[each] for each in (P0, P1)}, ends)
+    assert sorted(found) == [(0, b"a"), (0, b"b"), (1, b"c")]
+
+
+async def test_each_batch_says_where_to_go_on(bench: Bench, reader: TopicReader) -> None:
+    await send(bench, b"a", b"b")
+    (start,) = (await reader.beginnings([P0])).values()
+    (end,) = (await reader.ends([P0])).values()
+    reached = [offset async for _, _, offset in reader.read({P0: start}, {P0: end})]
+    assert reached[-1] == end
+    assert await read(reader, {P0: end}, {P0: end}) == []
+
+
+async def test_partitions_that_do_not_flow_keep_their_place(bench: Bench, reader: TopicReader) -> None:
+    await send(bench, b"a")
+    await send(bench, b"b", partition=1)
+    starts, ends = await reader.beginnings([P0, P1]), await reader.ends([P0, P1])
+    reading = reader.bounded(starts, ends)
+    while P1 in reading.unfinished:
+        assert {partition for partition, records, _ in await reading.poll([P1]) if records} <= {P1}
+    assert reading.unfinished == {P0}
+    while reading.unfinished:
+        assert {partition for partition, records, _ in await reading.poll() if records} <= {P0}
+
+
+async def test_who_follows_gets_what_comes(bench: Bench, reader: TopicReader) -> None:
+    ends = await reader.ends([P0])
+    await send(bench, b"new")
+    async with aclosing(reader.follow(ends)) as batches:
+        _, records, reached = await anext(batches)
+    assert ([record.value for record in records], reached) == ([b"new"], ends[P0] + 1)
+
+
+async def test_a_broker_that_sends_nothing_although_records_are_left_is_down(bench: Bench) -> None:
+    async with TopicReader(bench.settings, silent_after=0.1) as reader:
+        ends = await reader.ends([P0])
+        with pytest.raises(DependencyDownError, match="has sent nothing"):
+            await read(reader, ends, {P0: ends[P0] + 1})
+
+
+async def test_a_broker_that_is_not_there_is_down() -> None:
+    settings = RuntimeSettings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
+    with pytest.raises(DependencyDownError, match=f"{settings.kafka_bootstrap_servers} does not answer"):
+        async with TopicReader(settings):
+            pytest.fail("nobody answered")
