@@ -158,9 +158,12 @@ def test_the_commands_of_the_models_page_work(wheel: tuple[Wheel, Path], monkeyp
 
 def champion_once_rolled_back(alias: Path) -> tuple[str | None, str]:
     """Version and reason. The rollout's worker writes the alias after the command has its answer."""
+    reason = "it misses the milk"
     deadline = time.monotonic() + 60
-    while (champion := json.loads(alias.read_text()))["version"] and time.monotonic() < deadline:
+    while not (alias.exists() and reason in alias.read_text()):
+        assert time.monotonic() < deadline, "the alias does not follow the rollback"
         time.sleep(0.1)
+    champion = json.loads(alias.read_text())
     return champion["version"], champion["reason"]
 
 
