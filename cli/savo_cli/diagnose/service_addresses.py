@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from savo_cli.gateway import running_here
-from savo_runtime.addresses import named_services
+from savo_runtime.http.addresses import named_services
 
 __all__ = ["Running", "find_running"]
 

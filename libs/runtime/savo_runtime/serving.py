@@ -20,7 +20,7 @@ import structlog
 
 from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError, FatalError, SavoError
-from savo_runtime.http_server import HttpServer, beside_health
+from savo_runtime.http.server import HttpServer, beside_health
 from savo_runtime.messaging.consuming.consumers import Consumers
 from savo_runtime.messaging.kafka.lag import LOOK_EVERY, LagWatch
 from savo_runtime.messaging.publishing.outbox import Outbox, OutboxRelay

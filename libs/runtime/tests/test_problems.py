@@ -6,7 +6,7 @@ from http import HTTPStatus
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from savo_runtime.problems import problem, validation_message
+from savo_runtime.http.problems import problem, validation_message
 
 
 class Body(BaseModel):

@@ -31,7 +31,7 @@ from savo_contracts.users import SubjectErased
 from savo_runtime import serving
 from savo_runtime.__main__ import main, run
 from savo_runtime.errors import DependencyDownError, FatalError
-from savo_runtime.http_server import PortTakenError
+from savo_runtime.http.server import PortTakenError
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.serving import RunningService, serve

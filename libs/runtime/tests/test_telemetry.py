@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from savo_runtime.http_server import beside_health
+from savo_runtime.http.server import beside_health
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry import health as health_module
 from savo_runtime.telemetry.health import Check, health_app

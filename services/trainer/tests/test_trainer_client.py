@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from savo_runtime.addresses import WrongServicesError
+from savo_runtime.http.addresses import WrongServicesError
 from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.errors import TrainerAwayError
 

@@ -17,8 +17,8 @@ from starlette.requests import ClientDisconnect
 from savo_gateway.errors import GatewayError, UnauthorizedError
 from savo_gateway.http.documents import MAX_DOCUMENT_BYTES
 from savo_runtime.errors import DependencyDownError, RetryableError
-from savo_runtime.problems import MEDIA_TYPE, TYPE_PREFIX
-from savo_runtime.problems import problem as problem_response
+from savo_runtime.http.problems import MEDIA_TYPE, TYPE_PREFIX
+from savo_runtime.http.problems import problem as problem_response
 from savo_runtime.storage.port import StorageFullError
 
 __all__ = ["MEDIA_TYPE", "PROBLEM_RESPONSES", "install", "problem"]

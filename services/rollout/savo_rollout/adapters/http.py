@@ -13,7 +13,7 @@ from starlette.routing import Route
 from savo_rollout.control import Command
 from savo_rollout.errors import IncompleteError, NeedsForceError, NotPossibleError, UnknownModelError
 from savo_rollout.rollout import Rollout
-from savo_runtime.problems import problem, validation_message
+from savo_runtime.http.problems import problem, validation_message
 
 __all__ = ["rollout_app"]
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from savo_runtime.problems import problem, validation_message
+from savo_runtime.http.problems import problem, validation_message
 from savo_trainer.errors import ChampionMovedError, ClassesUnknownError, RunEndedError
 from savo_trainer.models.registration import Brought, Register, Wanted
 from savo_trainer.ports import RunLedger

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from savo_runtime.addresses import SERVICES_VARIABLE, named_services
+from savo_runtime.http.addresses import SERVICES_VARIABLE, named_services
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_trainer.errors import TrainerAwayError, TrainerRefusedError
 
