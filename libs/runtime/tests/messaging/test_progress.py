@@ -129,7 +129,7 @@ async def test_kafka_is_asked_once_an_assignment_where_untouched_partitions_star
     for _ in range(3):
         await progress.look(topic_consumer)
     assert sorted(consumer.asked) == ["committed 0", "committed 1"]
-    assert progress.lag(GROUP) == (9 - 5) + (9 - 2)
+    assert progress._observations[GROUP].lag == (9 - 5) + (9 - 2)
     await topic_consumer.parallel.on_partitions_revoked([P1])
     await topic_consumer.parallel.on_partitions_assigned([P0, P1])
     await progress.look(topic_consumer)

@@ -1,4 +1,4 @@
-"""A service's consumers as the runner sees them: start, stop, are they well, and must the service end."""
+"""A service's consumers as the runner sees them: start, stop, whether they are healthy, whether the service must end."""
 
 from __future__ import annotations
 
@@ -67,7 +67,10 @@ class Consumers:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Makes missing topics, then reads. Raises `DependencyDownError("kafka")` after a minute without Kafka, `FatalError` when it refuses us."""
+        """Create missing topics, then consume.
+
+        Raises `DependencyDownError("kafka")` after a minute without Kafka, `FatalError` when Kafka refuses.
+        """
         try:
             async with asyncio.timeout(CONNECT_WITHIN):
                 await until_available(self._make_topics, within=None, on=(KafkaError, OSError, DependencyDownError))
@@ -80,7 +83,7 @@ class Consumers:
             self._tasks.append(asyncio.create_task(self._guard(work)))
 
     async def stop(self) -> None:
-        """Takes nothing more, finishes what is at work (at most 15 s), commits, leaves the groups."""
+        """Take nothing more, finish what is at work (at most 15 s), commit, leave the groups."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, *(topic_consumer.parallel.stop() for topic_consumer in self._topic_consumers), return_exceptions=True)
@@ -88,7 +91,7 @@ class Consumers:
         await self._disconnect()
 
     async def check(self) -> None:
-        """Raises `UnhealthyError` with the reason."""
+        """Raises `UnhealthyError` with the reason while a consumer makes no progress or a snapshot is not read to its end."""
         if self.fault:
             raise UnhealthyError(str(self.fault))
         behind = [snapshot.topic.name for snapshot in self._snapshots if not snapshot.caught_up.is_set()]
@@ -113,7 +116,7 @@ class Consumers:
 
     async def _disconnect(self) -> None:
         if self._broker is not None:
-            # It is leaving: where Kafka does not take that in, the group notices by itself when the session ends.
+            # Where Kafka does not hear that the member leaves, the group notices when the session ends.
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 async with asyncio.timeout(LEAVE_WITHIN):
                     await self._broker.stop()

@@ -1,7 +1,7 @@
-"""Whether this process's own consumers get on: the rule for readiness. What is exported of lag is `lag.py`'s.
+"""Whether this process's own consumers make progress: the rule for readiness. Lag is exported by `kafka/lag.py`.
 
 Red when records wait and no position has moved for 30 s, when Kafka has not answered for 10 s, or at the dead-letter cap.
-Green when idle. A consumer can be stuck with every client call still well (aio-libs/aiokafka#1154): only progress tells.
+Green when idle. A consumer can be stuck while all its client calls succeed (aio-libs/aiokafka#1154), so progress is what counts.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class UnhealthyError(Exception):
 
 
 @dataclass
-class _Sight:
-    """What was last seen of one topic_consumer."""
+class _Observation:
+    """What was last seen of one consumer."""
 
     lag: int = 0
     positions: dict[TopicPartition, int] = field(default_factory=dict)
@@ -42,18 +42,19 @@ class _Sight:
     seen_at: float = 0.0
     assignment: int = 0
     starts: dict[TopicPartition, int] = field(default_factory=dict)
-    """Where untouched partitions of that assignment begin: nobody else commits there while it lasts."""
+    """Where untouched partitions of that assignment begin: no other member commits there while it lasts."""
 
 
 class Progress:
-    """Looks at each topic_consumer every two seconds. `clock` is monotonic, in seconds."""
+    """Looks at each consumer every two seconds. `clock` is monotonic, in seconds."""
 
     def __init__(self, topic_consumers: Sequence[TopicConsumer], *, clock: Callable[[], float] = time.monotonic) -> None:
         self._topic_consumers = topic_consumers
         self._clock = clock
-        self._sights = {topic_consumer.group: _Sight(moved_at=clock(), seen_at=clock()) for topic_consumer in topic_consumers}
+        self._observations = {topic_consumer.group: _Observation(moved_at=clock(), seen_at=clock()) for topic_consumer in topic_consumers}
 
     async def run(self) -> None:
+        """Returns only when cancelled."""
         await repeat(self._look_at_all, SAMPLE_EVERY)
 
     async def _look_at_all(self) -> None:
@@ -62,28 +63,25 @@ class Progress:
     def check(self) -> None:
         """Raises `UnhealthyError`."""
         for topic_consumer in self._topic_consumers:
-            if flaw := self._flaw(topic_consumer, self._sights[topic_consumer.group]):
-                raise UnhealthyError(flaw)
-
-    def lag(self, group: str) -> int:
-        """Records, as last seen."""
-        return self._sights[group].lag
+            if problem := self._problem(topic_consumer, self._observations[topic_consumer.group]):
+                raise UnhealthyError(problem)
 
     def note(self, group: str, positions: dict[TopicPartition, int], lag: int) -> None:
-        sight, now = self._sights[group], self._clock()
-        if lag == 0 or positions != sight.positions:
-            sight.moved_at = now
-        sight.positions, sight.lag, sight.seen_at = positions, lag, now
+        """Take in the positions of a group's consumer now, and how many records wait for it."""
+        seen, now = self._observations[group], self._clock()
+        if lag == 0 or positions != seen.positions:
+            seen.moved_at = now
+        seen.positions, seen.lag, seen.seen_at = positions, lag, now
 
-    def _flaw(self, topic_consumer: TopicConsumer, sight: _Sight) -> str | None:
+    def _problem(self, topic_consumer: TopicConsumer, seen: _Observation) -> str | None:
         now = self._clock()
         if topic_consumer.policy.cap.reason:
             return topic_consumer.policy.cap.reason
-        if now - sight.seen_at > SILENT_AFTER:
-            return f"Kafka has not answered the consumer of {topic_consumer.topic.name} for {now - sight.seen_at:.0f} s"
-        if sight.lag and now - sight.moved_at > STUCK_AFTER:
+        if now - seen.seen_at > SILENT_AFTER:
+            return f"Kafka has not answered the consumer of {topic_consumer.topic.name} for {now - seen.seen_at:.0f} s"
+        if seen.lag and now - seen.moved_at > STUCK_AFTER:
             why = f": {topic_consumer.policy.paused_for}" if topic_consumer.policy.paused_for else ""
-            return f"{sight.lag} records wait on {topic_consumer.topic.name} and none was done for {now - sight.moved_at:.0f} s{why}"
+            return f"{seen.lag} records wait on {topic_consumer.topic.name} and none was done for {now - seen.moved_at:.0f} s{why}"
         return None
 
     async def _look_within_limit(self, topic_consumer: TopicConsumer) -> None:
@@ -104,10 +102,10 @@ class Progress:
             TopicPartition(topic_consumer.topic_name, number) for number in consumer.partitions_for_topic(topic_consumer.topic_name) or ()
         }
         ends = await consumer.end_offsets(list(partitions))
-        sight = self._sights[topic_consumer.group]
-        if not assigned or sight.assignment != topic_consumer.parallel.assignments:
-            sight.assignment, sight.starts = topic_consumer.parallel.assignments, {}
-        positions = await _positions(consumer, partitions, topic_consumer.parallel.positions(), sight.starts)
+        seen = self._observations[topic_consumer.group]
+        if not assigned or seen.assignment != topic_consumer.parallel.assignments:
+            seen.assignment, seen.starts = topic_consumer.parallel.assignments, {}
+        positions = await _positions(consumer, partitions, topic_consumer.parallel.positions(), seen.starts)
         lag = sum(max(0, ends[partition] - position) for partition, position in positions.items())
         self.note(topic_consumer.group, positions, lag)
 
@@ -115,7 +113,10 @@ class Progress:
 async def _positions(
     consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], done: dict[TopicPartition, int | None], starts: dict[TopicPartition, int]
 ) -> dict[TopicPartition, int]:
-    """The next offset to work on: by the windows, else where the member started. That is asked of Kafka once for each partition, and noted in `starts`."""
+    """The next offset to work on: as done here, else where the member started.
+
+    Where it started is asked of Kafka once for each partition, and noted in `starts`.
+    """
     positions = {partition: offset for partition in partitions if (offset := done.get(partition)) is not None}
     untouched = [partition for partition in partitions if partition not in positions]
     starts |= await _starts(consumer, [partition for partition in untouched if partition not in starts])

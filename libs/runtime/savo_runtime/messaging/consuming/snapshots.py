@@ -13,7 +13,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from savo_contracts.envelope import Envelope
 from savo_runtime.errors import DependencyDownError, FatalError, RetryableError
 from savo_runtime.messaging.consuming.dead_letters import reason_of
-from savo_runtime.messaging.consuming.records import UnreadableRecordError, decode
+from savo_runtime.messaging.consuming.records import decode
 from savo_runtime.messaging.consuming.subscriptions import Snapshot
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import Batch, TopicReader
@@ -32,7 +32,7 @@ FETCH_WAIT_MS = 250
 
 
 class SnapshotReader:
-    """Applies each record in order. One that cannot be read or applied is logged, counted and passed over: there are no dead letters here."""
+    """Applies each record in order. One that cannot be read or applied is logged, counted and skipped: there are no dead letters."""
 
     def __init__(
         self, settings: RuntimeSettings, snapshot: Snapshot, on_fatal: Callable[[Exception], None], *, attempts: int = 3, backoff: Backoff | None = None
@@ -40,7 +40,7 @@ class SnapshotReader:
         self.topic = snapshot.topic
         self.topic_name = name_on_kafka(snapshot.topic.name, settings.sandbox)
         self.caught_up = asyncio.Event()
-        """Stands where the topic ended when it was first read."""
+        """Set when everything was read that the topic held at the first connection."""
         self._settings = settings
         self._apply = snapshot.apply
         self._on_fatal = on_fatal
@@ -50,7 +50,7 @@ class SnapshotReader:
         self._ends: dict[TopicPartition, int] | None = None
 
     async def run(self) -> None:
-        """Returns only when cancelled, or after a `FatalError`. A broker that is away is waited for, and reading goes on where it was."""
+        """Returns only when cancelled, or after a `FatalError`. While the broker is down it waits, then reads on where it was."""
         failures = 0
         while True:
             positions = dict(self._positions)
@@ -64,7 +64,7 @@ class SnapshotReader:
                 await asyncio.sleep(self._backoff.delay(failures))
 
     async def _read(self) -> None:
-        """From the start, or from where an interrupted reading was, up to the ends that the topic had when it was first read; then on and on."""
+        """From the start, or from where an interrupted reading was, to the first ends; then on and on."""
         async with TopicReader(self._settings, fetch_wait_ms=FETCH_WAIT_MS) as reader:
             partitions = await reader.partitions([self.topic_name])
             if not partitions:
@@ -93,10 +93,8 @@ class SnapshotReader:
                     await self._apply_with_retries(envelope)
         except FatalError:
             raise
-        except UnreadableRecordError as flaw:
-            self._pass_over(record, flaw)
         except Exception as fault:  # noqa: BLE001 - one record must not keep a replica from what comes after it
-            self._pass_over(record, fault)
+            self._skip(record, fault)
         self._positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
 
     async def _apply_with_retries(self, envelope: Envelope[Any]) -> None:
@@ -111,6 +109,6 @@ class SnapshotReader:
                 RETRIES.labels(self.topic.name, reason_of(fault)).inc()
                 await asyncio.sleep(self._backoff.delay(failures))
 
-    def _pass_over(self, record: ConsumerRecord, fault: Exception) -> None:
+    def _skip(self, record: ConsumerRecord, fault: Exception) -> None:
         DEAD_LETTERS.labels(self.topic.name, reason_of(fault)).inc()
         log.error("snapshot.record_skipped", topic=self.topic.name, partition=record.partition, offset=record.offset, reason=reason_of(fault), exc_info=fault)

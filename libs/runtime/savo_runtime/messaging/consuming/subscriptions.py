@@ -36,13 +36,13 @@ _OF_THE_ENVELOPE: dict[str, Callable[[Envelope[Any]], object]] = {"event_id": la
 
 @dataclass(frozen=True)
 class Kinds:
-    """Records of one topic that are worked on apart: those of one kind wait neither for another's slots nor for what only the other needs.
+    """Kinds of records of one topic: those of one kind wait neither for the slots of another nor for what only the other needs.
 
-    A kind may be named like the dependency that it is for: a record of another kind that needs it while it is away goes on as one of that kind.
+    A kind may be named like a dependency: a record of another kind that needs it while it is down goes on as one of that kind.
     """
 
     of: Callable[[Any], str]
-    """The kind of an event."""
+    """The kind of an event, one of those in `slots`."""
     slots: Mapping[str, int]
     """Records of each kind that are worked on at a time in this replica."""
 
@@ -61,13 +61,15 @@ class Subscription:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A compacted topic read whole by every replica, without a group; the service is ready only when it stands at the end."""
+    """A compacted topic that every replica reads whole, without a group. The service is not ready before it has read it to its end."""
 
     topic: Topic[Any]
     apply: Callable[[Envelope[Any]], Awaitable[None]]
 
 
 def consumes(topic: Topic[Any]) -> Callable[[F], F]:
+    """The topic whose events the handler takes."""
+
     def mark(handler: F) -> F:
         setattr(handler, _CONSUMES, topic)
         return handler
@@ -102,7 +104,7 @@ def bind(handler: Handler, *, concurrency: int = 1, kinds: Kinds | None = None, 
 
 
 def read_snapshot(handler: Callable[..., Awaitable[None]], **dependencies: Any) -> Snapshot:
-    """Like `bind`, for a compacted topic that each replica reads from its start."""
+    """Like `bind`, for a compacted topic that each replica reads from its start. Raises `TypeError`."""
     inspect.signature(handler).bind(object(), **dependencies)
 
     async def apply(envelope: Envelope[Any]) -> None:

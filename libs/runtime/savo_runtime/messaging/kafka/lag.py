@@ -1,8 +1,7 @@
-"""How far each consumer group is, partition by partition, seen from outside: it is known also when the group's members are stuck or dead.
+"""How far each consumer group is, partition by partition, measured from outside: known also when its members are stuck or dead.
 
-A member cannot be trusted to tell of its own standstill, and a dead one tells nothing. So whoever watches (the gateway and the rollout
-service, either of which may die) asks Kafka for what every group of the registry has committed, and exports the whole group's lag:
-several watchers say the same, and queries take the `max`, never the `sum`.
+A member that is stuck or dead cannot report its own lag. So two services, of which either may fail, ask Kafka for what every group of
+the registry has committed and export the lag of whole groups. Both export the same: queries take the `max`, never the `sum`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.metrics import CONSUMER_LAG, CONSUMER_STUCK
 
-__all__ = ["LOOK_EVERY", "READ_WHOLE", "GroupPosition", "GroupReader", "LagWatch", "Standstill"]
+__all__ = ["LOOK_EVERY", "GroupPosition", "GroupReader", "LagWatch", "Standstill"]
 
 log = structlog.get_logger()
 
@@ -35,13 +34,13 @@ LOOK_EVERY = 5.0
 """Seconds."""
 ANSWER_WITHIN = 10.0
 
-READ_WHOLE = frozenset({ROLLOUT_CHANGED})
-"""Topics that each replica reads from the start, without a group: nobody lags behind there."""
+_READ_WHOLE = frozenset({ROLLOUT_CHANGED})
+"""Topics that each replica reads from the start, without a group: there is no lag."""
 
 
 @dataclass(frozen=True)
 class GroupPosition:
-    """Where a group stands on one partition. Offsets."""
+    """The position of a group on one partition. Offsets."""
 
     topic: str
     service: str
@@ -59,14 +58,14 @@ class GroupPosition:
 class GroupReader:
     """Asks Kafka for the positions of groups without joining one. `start` and `look` raise `DependencyDownError` when it does not answer.
 
-    A service that the plan does without (`SAVO_OPTIONAL_SERVICES`) has groups only where it runs nevertheless: once it has committed something.
+    A service that the plan leaves out (`SAVO_OPTIONAL_SERVICES`) counts only where it runs nevertheless: once it has committed something.
     """
 
     def __init__(self, settings: RuntimeSettings, topics: Iterable[Topic[Any]] = TOPICS) -> None:
         self._groups = [
             (topic, service, group_of(service, name_on_kafka(topic.name, settings.sandbox)))
             for topic in topics
-            if topic not in READ_WHOLE
+            if topic not in _READ_WHOLE
             for service in topic.consumers
         ]
         self._optional = frozenset((settings.optional_services or "").split(","))
@@ -85,12 +84,12 @@ class GroupReader:
         await asyncio.gather(self._reader.stop(), self._admin.close(), return_exceptions=True)
 
     async def look(self) -> list[GroupPosition]:
-        """Every partition of every group."""
+        """Every partition of every group, as it is now."""
         names = {topic.name: name_on_kafka(topic.name, self._sandbox) for topic, *_ in self._groups}
         everywhere = await self._reader.partitions(names.values())  # asked anew each time: partitions may be added
         beginnings, ends = await asyncio.gather(self._reader.beginnings(everywhere), self._reader.ends(everywhere))
         partitions = {name: [each for each in everywhere if each.topic == there] for name, there in names.items()}
-        with kafka_errors(f"Kafka at {self._where} tells no committed offsets"):
+        with kafka_errors(f"Kafka at {self._where} does not report committed offsets"):
             committed = await asyncio.gather(*(self._committed(group, partitions[topic.name]) for topic, _, group in self._groups))
         return [
             GroupPosition(topic.name, service, group, each.partition, max(offsets.get(each, -1), beginnings[each]), ends[each])
@@ -114,17 +113,17 @@ class Standstill:
         self._clock = clock
         self._since: dict[tuple[str, int], tuple[int, float]] = {}
 
-    def note(self, places: Iterable[GroupPosition]) -> dict[tuple[str, str], float]:
+    def note(self, positions: Iterable[GroupPosition]) -> dict[tuple[str, str], float]:
         """(topic, group) → seconds of its worst partition; 0 where everything moves or nothing waits."""
         now = self._clock()
         worst: dict[tuple[str, str], float] = defaultdict(float)
-        for place in places:
-            key = (place.group, place.partition)
+        for each in positions:
+            key = (each.group, each.partition)
             position, since = self._since.get(key, (-1, now))
-            if place.lag == 0 or position != place.position:
+            if each.lag == 0 or position != each.position:
                 since = now
-            self._since[key] = (place.position, since)
-            worst[place.topic, place.group] = max(worst[place.topic, place.group], now - since)
+            self._since[key] = (each.position, since)
+            worst[each.topic, each.group] = max(worst[each.topic, each.group], now - since)
         return worst
 
 
@@ -137,7 +136,7 @@ class LagWatch:
         self._reader: GroupReader | None = None
 
     async def look(self) -> None:
-        """Ask Kafka and export. Where it does not answer that is logged, and the next look connects anew."""
+        """Ask Kafka and export. No answer is logged, and the next look connects anew."""
         try:
             reader = await self._connected()
             async with asyncio.timeout(ANSWER_WITHIN):
@@ -157,11 +156,12 @@ class LagWatch:
             await self._reader.start()
         return self._reader
 
-    def show(self, places: Sequence[GroupPosition]) -> None:
+    def show(self, positions: Sequence[GroupPosition]) -> None:
+        """Set the gauges."""
         lags: dict[tuple[str, str], int] = defaultdict(int)
-        for place in places:
-            lags[place.topic, place.group] += place.lag
-        stuck = self._standstill.note(places)
+        for each in positions:
+            lags[each.topic, each.group] += each.lag
+        stuck = self._standstill.note(positions)
         for (topic, group), lag in lags.items():
             CONSUMER_LAG.labels(topic, group).set(lag)
             CONSUMER_STUCK.labels(topic, group).set(stuck[topic, group])

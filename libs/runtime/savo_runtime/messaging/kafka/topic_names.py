@@ -12,11 +12,12 @@ _PREFIX = "sandbox."
 
 
 def name_on_kafka(topic: str, sandbox: str | None) -> str:
+    """The name of a topic of the registry; `sandbox` None: the live one."""
     return f"{_PREFIX}{sandbox}.{topic}" if sandbox else topic
 
 
 def name_in_registry(name: str) -> tuple[str, str | None]:
-    """The inverse: the topic's name, and that of the sandbox that it stands in."""
+    """The inverse: the topic's name in the registry, and its sandbox, None for a live one."""
     if not name.startswith(_PREFIX):
         return name, None
     sandbox, _, topic = name.removeprefix(_PREFIX).partition(".")

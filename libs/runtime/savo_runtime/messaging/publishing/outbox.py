@@ -1,4 +1,4 @@
-"""The transactional outbox: a change and the event that tells of it are one transaction; a relay publishes after it.
+"""The transactional outbox: a change and its event are one transaction; a relay publishes the event after it.
 
     add(session, event)  ──same transaction as the change──►  row  ──relay──►  Kafka acknowledges  ──►  row deleted
 
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 BATCH = 200
 
 OnPublished = Callable[[AsyncSession, Sequence[tuple[OutboxRow, RecordRef]]], Awaitable[None]]
-"""Told of rows that Kafka has, within the transaction that deletes them."""
+"""Called with rows that Kafka has acknowledged, within the transaction that deletes them."""
 
 
 class Sessions(Protocol):
@@ -60,7 +60,7 @@ class Sender(Protocol):
 
 
 class Outbox:
-    """Where a service leaves events within its own transaction."""
+    """Stores events within a service's own transaction; `OutboxRelay` publishes them."""
 
     def __init__(self, service: str, *, clock: Callable[[], datetime] = utc_now) -> None:
         self.added = asyncio.Event()
@@ -103,7 +103,7 @@ class Outbox:
 
 
 class OutboxRelay:
-    """The worker that carries rows to Kafka."""
+    """The worker that publishes the outbox's rows. `poll_every`: seconds between looks at the table."""
 
     def __init__(
         self, database: Sessions, publisher: Sender, outbox: Outbox, service: str, *, poll_every: float = 0.5, on_published: OnPublished | None = None
@@ -119,7 +119,7 @@ class OutboxRelay:
         self._asked_at = 0.0
 
     async def run(self) -> None:
-        """Returns only when cancelled. A database or a Kafka that is away is waited for."""
+        """Returns only when cancelled. While the database or Kafka is down it waits."""
         while True:
             self._outbox.added.clear()
             try:

@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class OutgoingRecord:
-    """What goes onto Kafka, as bytes."""
+    """A record to publish, as bytes. `topic`: as in the registry."""
 
     topic: str
     key: bytes | None
@@ -62,25 +62,27 @@ class Publisher:
         self._retired: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Connects now in the place of at the first send."""
+        """Connect now instead of at the first send. Raises `DependencyDownError`."""
         await self._within_deadline(())
 
     async def stop(self) -> None:
+        """Flush and close; a broker that hangs gets no more than the deadline."""
         self._discard(self._producer)
         if self._retired:
             await asyncio.wait(self._retired)
 
     async def publish(self, event: Event, *, event_id: UUID | None = None) -> None:
-        """On the event's topic, acknowledged by all in-sync replicas. `event_id` makes a repeat recognisable."""
+        """On the event's topic, acknowledged by all in-sync replicas. `event_id` makes a repeat recognisable. Raises what `send` raises."""
         with publishing(topic_of(event).name):
             envelope = Envelope.new(event, self.service, event_id=event_id, time=self._clock(), traceparent=current_traceparent(), replay=current_replay())
             await self.send(record_of(envelope))
 
     async def send(self, record: OutgoingRecord) -> None:
+        """One record. Raises `DependencyDownError`, and `InvalidMessageError` when it is too large."""
         await self.send_all([record])
 
     async def send_all(self, records: Sequence[OutgoingRecord]) -> list[RecordRef]:
-        """In the given order within each partition; where they stand now. When it raises, any of them may have arrived."""
+        """In the given order within each partition; their places in Kafka. When it raises, any of them may have arrived."""
         return await self._within_deadline(records)
 
     async def _within_deadline(self, records: Sequence[OutgoingRecord]) -> list[RecordRef]:
