@@ -29,7 +29,7 @@ from savo_cli.topics.tail import Tail
 from savo_contracts.topics import SCANS_COMPLETED
 from savo_operations.replay.positions import End, Start
 from savo_operations.replay.replay import survey
-from savo_operations.replay.requests import Order
+from savo_operations.replay.requests import ReplayRequest
 from savo_operations.replay.selection import Selection
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from savo_runtime.messaging.kafka.topics import ensure_topics
@@ -133,7 +133,7 @@ def _to_nobody(tail: Tail) -> None:
 
 
 def _dry_run(settings: RuntimeSettings, events: int) -> None:
-    report = asyncio.run(survey(settings, Order(TOPIC, sandbox="bench")))
+    report = asyncio.run(survey(settings, ReplayRequest(TOPIC, sandbox="bench")))
     assert report.chosen == events, report
 
 

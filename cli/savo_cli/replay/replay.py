@@ -21,7 +21,7 @@ from savo_contracts.confidence import CONFIDENCE_THRESHOLD
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED, Topic
 from savo_operations.replay.positions import parse_range
 from savo_operations.replay.replay import Replay, Report, survey
-from savo_operations.replay.requests import Order, RefusedOrderError
+from savo_operations.replay.requests import RefusedRequestError, ReplayRequest
 from savo_operations.replay.selection import Selection
 from savo_runtime.command_line.output import WrongUseError, print_json, reported_errors, table_console
 from savo_runtime.command_line.progress import progress_bar
@@ -103,11 +103,11 @@ def _order(
     selection: Selection,
     into: Literal["sandbox", "original"],
     sandbox: str,
-) -> Order:
+) -> ReplayRequest:
     """Raises `WrongUseError`."""
     try:
-        order = Order(topic, since, until, selection, into, sandbox if into == "sandbox" else None)
-    except RefusedOrderError as refused:
+        order = ReplayRequest(topic, since, until, selection, into, sandbox if into == "sandbox" else None)
+    except RefusedRequestError as refused:
         raise WrongUseError(str(refused)) from refused
     if order.sandbox and not is_sandbox_name(order.sandbox):
         raise WrongUseError("--sandbox: a name of a-z, 0-9 and -, at most 20 long")
@@ -133,7 +133,7 @@ def _replay_with_model(
         replay_with_model(order, settings, as_json=as_json, on_progress=on_progress)
 
 
-def _carry(settings: RuntimeSettings, order: Order, *, dry_run: bool, rate: float | None, quiet: bool) -> Report:
+def _carry(settings: RuntimeSettings, order: ReplayRequest, *, dry_run: bool, rate: float | None, quiet: bool) -> Report:
     with progress_bar(order.topic.name, shown=not quiet) as on_progress:
         if dry_run:
             return on_kafka(survey(settings, order, on_progress=on_progress))

@@ -17,7 +17,7 @@ from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, on_kafka
 from savo_cli.topics.sandboxes import require_sandbox
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_contracts.topics import SERVICES, TOPICS, dead_letter_topics
-from savo_operations.replay.dead_letters import DeadLetter, Letters
+from savo_operations.replay.dead_letters import DeadLetter, LetterSelection
 from savo_operations.replay.record_view import body_of, hexdump
 from savo_operations.replay.redrive import Redrive, Redriven, RedriveReport
 from savo_operations.replay.selection import Selection
@@ -41,7 +41,7 @@ def list_letters(
 ) -> None:
     """How many of which topic, service and reason; how many of them were sent back already."""
     settings = broker_settings(kafka, sandbox)
-    letters = Letters(_known(topics), _services(services), frozenset(reasons or ()))
+    letters = LetterSelection(_known(topics), _services(services), frozenset(reasons or ()))
     require_sandbox(settings)
     rows = _rows(on_kafka(_read(settings, letters)), settings)
     print_json(rows) if as_json else _print_rows(rows, chosen=bool(topics or services or reasons))
@@ -61,7 +61,7 @@ def show(
 ) -> None:
     """The letters themselves: every header, and the body decoded, or as bytes where it cannot be."""
     selection = Selection(frozenset(scan_ids or ()))
-    letters = Letters(_known(topics), _services(services), frozenset(reasons or ()), _places(places), selection)
+    letters = LetterSelection(_known(topics), _services(services), frozenset(reasons or ()), _places(places), selection)
     settings = broker_settings(kafka, sandbox)
     require_sandbox(settings)
     found = on_kafka(_read(settings, letters))[-limit:]
@@ -101,8 +101,8 @@ def redrive(
     if everything == any(chosen):
         raise WrongUseError("say which letters: --topic, --service, --reason, --at, or --scan-id and its like; or --all alone")
     settings = broker_settings(kafka, sandbox)
-    letters = Letters(_known(topics), _services(services), frozenset(reasons or ()), _places(places))
-    events = [box.topic for box in letters.boxes()]
+    letters = LetterSelection(_known(topics), _services(services), frozenset(reasons or ()), _places(places))
+    events = [source.topic for source in letters.sources()]
     letters = replace(letters, selection=selection_of(scan_ids, users, subjects, types, where, topics=events, url=url, key=key))
     require_sandbox(settings)
     report = on_kafka(Redrive(settings, letters, by=this_user(), why=why, rate=rate, limit=limit, dry_run=dry_run).run())
@@ -144,23 +144,23 @@ def _nothing_of_that_kind(others: list[DeadLetter]) -> str:
     return "no dead letters of that kind, so nothing went back; " + (f"the reasons there are: {there}" if there else "there are none at all")
 
 
-async def _read(settings: RuntimeSettings, letters: Letters) -> list[DeadLetter]:
+async def _read(settings: RuntimeSettings, letters: LetterSelection) -> list[DeadLetter]:
     async with TopicReader(settings) as reader:
-        return [letter for box in letters.boxes() async for letter in letters.read(reader, box, settings.sandbox)]
+        return [letter for source in letters.sources() async for letter in letters.read(reader, source, settings.sandbox)]
 
 
 def _rows(letters: list[DeadLetter], settings: RuntimeSettings) -> list[dict[str, Any]]:
-    noted = {box: Redriven.find(settings, box).identities for box in {letter.box for letter in letters}}
+    noted = {source: Redriven.find(settings, source).identities for source in {letter.source for letter in letters}}
     groups: dict[tuple[str, str, str], list[DeadLetter]] = {}
     for letter in letters:
-        groups.setdefault((letter.box.topic.name, letter.box.service, letter.reason), []).append(letter)
+        groups.setdefault((letter.source.topic.name, letter.source.service, letter.reason), []).append(letter)
     return [
         {
             "topic": topic,
             "service": service,
             "reason": reason,
             "letters": len(group),
-            "redriven": sum(letter.identity in noted[letter.box] for letter in group),
+            "redriven": sum(letter.identity in noted[letter.source] for letter in group),
             "oldest": _when(group, min),
             "newest": _when(group, max),
             "message": group[-1].message.strip() or group[-1].error_type,
@@ -178,7 +178,7 @@ def _print_rows(rows: list[dict[str, Any]], *, chosen: bool) -> None:
     if not rows:
         console.print("no dead letters of that kind" if chosen else "no dead letters")
         return
-    table = Table("topic", "service", "reason", "letters", "sent back", "oldest", "newest", "the newest says", box=None)
+    table = Table("topic", "service", "reason", "letters", "sent back", "oldest", "newest", "the newest says", source=None)
     for row in rows:
         figures = (str(row["letters"]), str(row["redriven"]), row["oldest"][:19], row["newest"][:19], _briefly(row["message"]))
         table.add_row(*map(Text, (row["topic"], row["service"], row["reason"], *figures)))
@@ -201,15 +201,21 @@ def _briefly(message: str) -> str:
 
 
 def _facts(letter: DeadLetter) -> dict[str, Any]:
-    place = {"dead_letters": letter.box.name, "at": letter.place, "topic": letter.box.topic.name, "service": letter.box.service, "came_from": letter.came_from}
+    place = {
+        "dead_letters": letter.source.name,
+        "at": letter.place,
+        "topic": letter.source.topic.name,
+        "service": letter.source.service,
+        "came_from": letter.came_from,
+    }
     why = {"reason": letter.reason, "error": letter.error_type, "message": letter.message, "attempts": letter.attempts, "redrives": letter.redrives}
     headers = {name: (value or b"").decode(errors="replace") for name, value in letter.record.headers}
-    return {**place, **why, "key": (letter.record.key or b"").decode(errors="replace"), "headers": headers, **body_of(letter.box.topic, letter.record)}
+    return {**place, **why, "key": (letter.record.key or b"").decode(errors="replace"), "headers": headers, **body_of(letter.source.topic, letter.record)}
 
 
 def _print_letter(letter: DeadLetter) -> None:
     facts, console = _facts(letter), table_console()
-    console.print(Text(f"{letter.box.name} {letter.place}", style="bold red"), Text(f"from {letter.came_from}", style="dim"))
+    console.print(Text(f"{letter.source.name} {letter.place}", style="bold red"), Text(f"from {letter.came_from}", style="dim"))
     width = max(map(len, facts["headers"]), default=0)
     for name, value in facts["headers"].items():
         console.print(Text(f"  {name:{width}}  {value}"), soft_wrap=True)
@@ -229,6 +235,6 @@ def _print_report(report: RedriveReport) -> None:
     if report.before:
         console.print(f"{report.before} were sent back before and stay where they are", markup=False)
     for letter in report.refused:
-        what = f"{letter.box.name} {letter.place} came back {letter.redrives} times ({letter.reason})"
+        what = f"{letter.source.name} {letter.place} came back {letter.redrives} times ({letter.reason})"
         line = f"refused: {what}; mend the cause, then publish the event anew"
         console.print(line, style="red", markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ import typer
 
 from savo_cli.options import AsJson
 from savo_cli.topics.broker import Kafka, broker_settings, is_sandbox_name, on_kafka
-from savo_operations.replay.sandbox_removal import Sandbox, drop, look, sandboxes_on
+from savo_operations.replay.sandbox_removal import Sandbox, find_sandbox, remove_sandbox, sandboxes_on
 from savo_runtime.command_line.output import CommandError, print_json, reported_errors, table_console
 from savo_runtime.errors import DependencyDownError, SavoError
 from savo_runtime.settings import RuntimeSettings, load_settings
@@ -29,14 +29,14 @@ def drop_sandbox(
     settings, has_broker = _settings(kafka)
     if not is_sandbox_name(name):
         raise typer.BadParameter(f"{name!r} names no sandbox: what is live is never dropped{_others(settings, has_broker)}")
-    found = on_kafka(look(settings, name, on_kafka=has_broker))
+    found = on_kafka(find_sandbox(settings, name, on_kafka=has_broker))
     if found.is_only_topics_that_stay:
         raise CommandError(f"there is nothing of sandbox {name} to drop: {_STAY}")
     if not found.is_there:
         raise CommandError(f"there is no sandbox {name}{_others(settings, has_broker)}")
     if not yes:
         _ask(found)
-    on_kafka(drop(settings, found))
+    on_kafka(remove_sandbox(settings, found))
     print_json(found.as_json()) if as_json else _print(found)
 
 

@@ -19,7 +19,7 @@ from savo_cli.topics.sandboxes import require_sandbox
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_contracts.topics import TOPICS, Topic, dead_letter_topics
 from savo_operations.replay.positions import End, Position, PositionError, parse_position, parse_range
-from savo_operations.replay.record_lines import Lines
+from savo_operations.replay.record_lines import RecordLines
 from savo_operations.replay.selection import Selection
 from savo_operations.replay.spans import find_span, read_span
 from savo_runtime.command_line.output import WrongUseError, reported_errors
@@ -80,7 +80,7 @@ class Tail:
         """
         topics = {name_on_kafka(name, self.settings.sandbox): topic for name, topic in self.topics.items()}
         letters = frozenset(name for name, topic in topics.items() if name != name_on_kafka(topic.name, self.settings.sandbox))
-        lines = Lines(topics, letters, self.as_json, coloured=_wants_colour(), raw=self.raw, checked=self.checked)
+        lines = RecordLines(topics, letters, self.as_json, coloured=_wants_colour(), raw=self.raw, checked=self.checked)
         left = self.limit
         async with TopicReader(self.settings) as reader:
             partitions = await reader.partitions(topics)

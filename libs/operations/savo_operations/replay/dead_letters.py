@@ -15,11 +15,11 @@ from savo_runtime.messaging.consuming.dead_letters import REDRIVES_HEADER
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
 
-__all__ = ["DeadLetter", "LetterBox", "Letters", "boxes"]
+__all__ = ["DeadLetter", "DeadLetterTopic", "LetterSelection", "sources"]
 
 
 @dataclass(frozen=True)
-class LetterBox:
+class DeadLetterTopic:
     """One dead-letter topic: what one service could not work on of one topic. Names as in the registry."""
 
     name: str
@@ -31,7 +31,7 @@ class LetterBox:
 class DeadLetter:
     """One record that was set aside, as it came, with the reasons that its headers tell."""
 
-    box: LetterBox
+    source: DeadLetterTopic
     record: ConsumerRecord
 
     @property
@@ -46,36 +46,36 @@ class DeadLetter:
 
     @property
     def reason(self) -> str:
-        return self._told("dlq_reason") or self.error_type
+        return self._header("dlq_reason") or self.error_type
 
     @property
     def error_type(self) -> str:
-        return self._told("dlq_error_type") or "(no reason in its headers)"
+        return self._header("dlq_error_type") or "(no reason in its headers)"
 
     @property
     def message(self) -> str:
-        return self._told("dlq_error_message") or ""
+        return self._header("dlq_error_message") or ""
 
     @property
     def attempts(self) -> int:
-        return _number(self._told("dlq_attempts"))
+        return _number(self._header("dlq_attempts"))
 
     @property
     def redrives(self) -> int:
         """How often it was sent back to its topic already."""
-        return _number(self._told(REDRIVES_HEADER))
+        return _number(self._header(REDRIVES_HEADER))
 
     @property
     def came_from(self) -> str:
         """topic/partition/offset of the record that was set aside."""
-        return "/".join(self._told(f"dlq_{name}") or "?" for name in ("topic", "partition", "offset"))
+        return "/".join(self._header(f"dlq_{name}") or "?" for name in ("topic", "partition", "offset"))
 
-    def _told(self, header: str) -> str | None:
+    def _header(self, header: str) -> str | None:
         return header_of(self.record, header)
 
 
 @dataclass(frozen=True)
-class Letters:
+class LetterSelection:
     """Which dead letters. Empty takes all."""
 
     topics: frozenset[str] = frozenset()
@@ -84,28 +84,28 @@ class Letters:
     places: frozenset[str] = frozenset()
     selection: Selection = field(default_factory=Selection)
 
-    def boxes(self) -> list[LetterBox]:
+    def sources(self) -> list[DeadLetterTopic]:
         """A topic may be given by its own name or by that of its dead-letter topic."""
-        names = (lambda box: {box.name, box.topic.name}) if self.topics else None
-        return [box for box in boxes() if (not names or names(box) & self.topics) and (not self.services or box.service in self.services)]
+        names = (lambda source: {source.name, source.topic.name}) if self.topics else None
+        return [source for source in sources() if (not names or names(source) & self.topics) and (not self.services or source.service in self.services)]
 
     def take(self, letter: DeadLetter) -> bool:
         if self.reasons and not {letter.reason, letter.error_type} & self.reasons:
             return False
         if self.places and letter.place not in self.places:
             return False
-        return self.selection.takes_all or self.selection.wants(letter.record, letter.box.topic)
+        return self.selection.takes_all or self.selection.wants(letter.record, letter.source.topic)
 
-    async def read(self, reader: TopicReader, box: LetterBox, sandbox: str | None) -> AsyncIterator[DeadLetter]:
+    async def read(self, reader: TopicReader, source: DeadLetterTopic, sandbox: str | None) -> AsyncIterator[DeadLetter]:
         """Those that are there now."""
-        async for _, records, _ in reader.read_whole([name_on_kafka(box.name, sandbox)]):
+        async for _, records, _ in reader.read_whole([name_on_kafka(source.name, sandbox)]):
             for record in records:
-                if self.take(letter := DeadLetter(box, record)):
+                if self.take(letter := DeadLetter(source, record)):
                     yield letter
 
 
-def boxes() -> Iterable[LetterBox]:
-    return [LetterBox(name, topic, service) for topic, service, name in dead_letter_topics()]
+def sources() -> Iterable[DeadLetterTopic]:
+    return [DeadLetterTopic(name, topic, service) for topic, service, name in dead_letter_topics()]
 
 
 def _number(text: str | None) -> int:

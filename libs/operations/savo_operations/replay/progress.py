@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 from savo_operations.replay.spans import Span
 from savo_runtime.errors import SavoError
 
-__all__ = ["BusyError", "Standing", "alone", "write_whole"]
+__all__ = ["BusyError", "ReplayProgress", "exclusive", "write_atomically"]
 
 
 class BusyError(SavoError):
@@ -25,7 +25,7 @@ class BusyError(SavoError):
 
 
 @dataclass
-class Standing:
+class ReplayProgress:
     """Offsets by partition number. `targets`: where the target's partitions ended when the last batch was acknowledged."""
 
     replay: str
@@ -57,8 +57,8 @@ class Standing:
         for name in ("starts", "ends", "next", "targets"):
             found[name] = {int(number): offset for number, offset in found[name].items()}
         found["left_out"] = Counter(found["left_out"])
-        standing = cls(**found)
-        return None if standing.finished else standing
+        progress = cls(**found)
+        return None if progress.finished else progress
 
     def span(self, topic: str) -> Span:
         def by_partition(offsets: dict[int, int]) -> dict[TopicPartition, int]:
@@ -67,10 +67,10 @@ class Standing:
         return Span(by_partition(self.starts), by_partition(self.ends), self.since_ms, self.until_ms).going_on(by_partition(self.next))
 
     def save(self, path: Path) -> None:
-        write_whole(path, vars(self))
+        write_atomically(path, vars(self))
 
 
-def write_whole(path: Path, content: Any) -> None:
+def write_atomically(path: Path, content: Any) -> None:
     """All of it or nothing, also when the machine stops in the middle."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}.new")
@@ -82,7 +82,7 @@ def write_whole(path: Path, content: Any) -> None:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def exclusive(path: Path) -> Iterator[None]:
     """One process at a time at what `path` stands for. Raises `BusyError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:

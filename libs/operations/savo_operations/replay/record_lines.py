@@ -24,7 +24,7 @@ from savo_operations.replay.record_view import body_of
 from savo_runtime.errors import InvalidMessageError
 from savo_runtime.messaging.consuming.records import decode, is_tombstone
 
-__all__ = ["Lines"]
+__all__ = ["RecordLines"]
 
 _FAMILIES = {"scans": 36, "samples": 32, "training": 35, "models": 35, "rollout": 33, "recipes": 34, "audit": 33}
 _DIM, _RED, _WHITE = 2, 31, 37
@@ -35,7 +35,7 @@ _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
 @dataclass(frozen=True)
-class Lines:
+class RecordLines:
     """`topics` by their name on Kafka; of a dead-letter topic it is the topic that its letters come from."""
 
     topics: Mapping[str, Topic[Any]]

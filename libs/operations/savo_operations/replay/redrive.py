@@ -17,8 +17,8 @@ from uuid import uuid4
 from aiokafka import ConsumerRecord
 
 from savo_contracts.audit import Fact
-from savo_operations.replay.dead_letters import DeadLetter, LetterBox, Letters
-from savo_operations.replay.progress import alone, write_whole
+from savo_operations.replay.dead_letters import DeadLetter, DeadLetterTopic, LetterSelection
+from savo_operations.replay.progress import exclusive, write_atomically
 from savo_operations.replay.republishing import FROM_HEADER, Pace, arrived_since, chunks, marked, place_of
 from savo_runtime.messaging.consuming.dead_letters import REDRIVES_HEADER
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
@@ -43,19 +43,19 @@ class Redriven:
     targets: dict[int, int] = field(default_factory=dict)
 
     @classmethod
-    def find(cls, settings: RuntimeSettings, box: LetterBox) -> Redriven:
+    def find(cls, settings: RuntimeSettings, source: DeadLetterTopic) -> Redriven:
         try:
-            found = json.loads(path_of(settings, box).read_text())
+            found = json.loads(path_of(settings, source).read_text())
         except FileNotFoundError:
             return cls()
         return cls(set(found["identities"]), found["run"], {int(number): end for number, end in found["targets"].items()})
 
-    def save(self, settings: RuntimeSettings, box: LetterBox) -> None:
-        write_whole(path_of(settings, box), {**asdict(self), "identities": sorted(self.identities)})
+    def save(self, settings: RuntimeSettings, source: DeadLetterTopic) -> None:
+        write_atomically(path_of(settings, source), {**asdict(self), "identities": sorted(self.identities)})
 
 
-def path_of(settings: RuntimeSettings, box: LetterBox) -> Path:
-    return settings.own_dir / "replays" / "redriven" / f"{box.name}.json"
+def path_of(settings: RuntimeSettings, source: DeadLetterTopic) -> Path:
+    return settings.own_dir / "replays" / "redriven" / f"{source.name}.json"
 
 
 @dataclass
@@ -65,7 +65,7 @@ class RedriveReport:
     dry_run: bool = False
     redriven: Counter[str] = field(default_factory=Counter)
     before: int = 0
-    """Letters that were sent back by an earlier run."""
+    """LetterSelection that were sent back by an earlier run."""
     refused: list[DeadLetter] = field(default_factory=list)
     targets: Counter[str] = field(default_factory=Counter)
 
@@ -74,16 +74,24 @@ class RedriveReport:
         return not (self.redriven or self.before or self.refused)
 
     def as_json(self) -> dict[str, Any]:
-        refused = [{"letter": f"{each.box.name}/{each.place}", "redrives": each.redrives, "reason": each.reason} for each in self.refused]
+        refused = [{"letter": f"{each.source.name}/{each.place}", "redrives": each.redrives, "reason": each.reason} for each in self.refused]
         counts = {"redriven": self.redriven.total(), "by_reason": dict(self.redriven), "into": dict(self.targets)}
         return {"dry_run": self.dry_run, **counts, "redriven_before": self.before, "refused": refused}
 
 
 class Redrive:
-    """One order. Raises `BusyError`, and `DependencyDownError` when Kafka goes away: then the same order goes on later."""
+    """One request. Raises `BusyError`, and `DependencyDownError` when Kafka goes down: the same request then continues later."""
 
     def __init__(
-        self, settings: RuntimeSettings, letters: Letters, *, by: str, why: str = "", rate: float | None = None, limit: int | None = None, dry_run: bool = False
+        self,
+        settings: RuntimeSettings,
+        letters: LetterSelection,
+        *,
+        by: str,
+        why: str = "",
+        rate: float | None = None,
+        limit: int | None = None,
+        dry_run: bool = False,
     ) -> None:
         self._settings = settings
         self._letters = letters
@@ -98,29 +106,29 @@ class Redrive:
         report = RedriveReport(self._dry_run)
         try:
             async with TopicReader(self._settings) as reader:
-                for box in self._letters.boxes():
-                    with alone(path_of(self._settings, box)):
-                        await self._empty(reader, box, report)
+                for source in self._letters.sources():
+                    with exclusive(path_of(self._settings, source)):
+                        await self._redrive(reader, source, report)
         finally:
             await self._publisher.stop()
         return report
 
-    async def _empty(self, reader: TopicReader, box: LetterBox, report: RedriveReport) -> None:
-        redriven = Redriven.find(self._settings, box)
-        waiting = [letter async for letter in self._letters.read(reader, box, self._settings.sandbox)]
+    async def _redrive(self, reader: TopicReader, source: DeadLetterTopic, report: RedriveReport) -> None:
+        redriven = Redriven.find(self._settings, source)
+        waiting = [letter async for letter in self._letters.read(reader, source, self._settings.sandbox)]
         if redriven.run and not self._dry_run:
-            await self._settle(reader, box, redriven, waiting)
+            await self._note_arrived(reader, source, redriven, waiting)
         chosen = self._choose(waiting, redriven, report)
         for letter in chosen:
             report.redriven[letter.reason] += 1
-            report.targets[box.topic.name] += 1
+            report.targets[source.topic.name] += 1
         if chosen and not self._dry_run:
-            await self._send(reader, box, chosen, redriven)
+            await self._send(reader, source, chosen, redriven)
 
-    async def _settle(self, reader: TopicReader, box: LetterBox, redriven: Redriven, waiting: list[DeadLetter]) -> None:
+    async def _note_arrived(self, reader: TopicReader, source: DeadLetterTopic, redriven: Redriven, waiting: list[DeadLetter]) -> None:
         """What a run that was cut off had brought to the target, without noting it."""
         assert redriven.run
-        arrived = await arrived_since(reader, self._target(box), redriven.targets, REDRIVE_HEADER, redriven.run)
+        arrived = await arrived_since(reader, self._target(source), redriven.targets, REDRIVE_HEADER, redriven.run)
         redriven.identities |= {letter.identity for letter in waiting if place_of(letter.record) in arrived}
 
     def _choose(self, waiting: list[DeadLetter], redriven: Redriven, report: RedriveReport) -> list[DeadLetter]:
@@ -130,25 +138,25 @@ class Redrive:
         fit = [letter for letter in left if letter.redrives < MOST_REDRIVES]
         return fit if self._limit is None else fit[: max(0, self._limit - report.redriven.total())]
 
-    async def _send(self, reader: TopicReader, box: LetterBox, chosen: list[DeadLetter], redriven: Redriven) -> None:
+    async def _send(self, reader: TopicReader, source: DeadLetterTopic, chosen: list[DeadLetter], redriven: Redriven) -> None:
         run = f"d-{uuid4().hex[:12]}"
         after: dict[str, Fact] = {"records": len(chosen), "run": run}
         after |= {f"reason {reason}": count for reason, count in Counter(letter.reason for letter in chosen).items()}
-        await audit(self._publisher.publish, "dead-letters.redriven", by=self._by, about=box.name, after=after, reason=self._why)
-        ends = await reader.ends(await reader.partitions([self._target(box)]))
+        await audit(self._publisher.publish, "dead-letters.redriven", by=self._by, about=source.name, after=after, reason=self._why)
+        ends = await reader.ends(await reader.partitions([self._target(source)]))
         redriven.run, redriven.targets = run, {partition.partition: end for partition, end in ends.items()}
-        redriven.save(self._settings, box)
+        redriven.save(self._settings, source)
         by_place = {place_of(letter.record): letter for letter in chosen}
         for some in chunks([letter.record for letter in chosen], self._pace.batch):
             await self._pace.wait(len(some))
             await self._publisher.send_all([_sent_back(by_place[place_of(record)], run) for record in some])
             redriven.identities |= {by_place[place_of(record)].identity for record in some}
-            redriven.save(self._settings, box)
+            redriven.save(self._settings, source)
         redriven.run, redriven.targets = None, {}
-        redriven.save(self._settings, box)
+        redriven.save(self._settings, source)
 
-    def _target(self, box: LetterBox) -> str:
-        return name_on_kafka(box.topic.name, self._settings.sandbox)
+    def _target(self, source: DeadLetterTopic) -> str:
+        return name_on_kafka(source.topic.name, self._settings.sandbox)
 
 
 def _sent_back(letter: DeadLetter, run: str) -> OutgoingRecord:
@@ -156,4 +164,4 @@ def _sent_back(letter: DeadLetter, run: str) -> OutgoingRecord:
     record: ConsumerRecord = letter.record
     reasons = {name for name, _ in record.headers if name.startswith("dlq_")}
     marks = {REDRIVES_HEADER: str(letter.redrives + 1), REDRIVE_HEADER: run, FROM_HEADER: place_of(record)}
-    return OutgoingRecord(letter.box.topic.name, record.key, record.value, marked(record, marks, without=reasons))
+    return OutgoingRecord(letter.source.topic.name, record.key, record.value, marked(record, marks, without=reasons))

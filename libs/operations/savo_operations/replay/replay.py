@@ -23,9 +23,9 @@ from savo_contracts.envelope import REPLAY_HEADER
 from savo_contracts.topics import Retention
 from savo_operations.replay.erasures import Erasures, read_erasures
 from savo_operations.replay.positions import parse_position
-from savo_operations.replay.progress import Standing, alone
+from savo_operations.replay.progress import ReplayProgress, exclusive
 from savo_operations.replay.republishing import FROM_HEADER, Pace, arrived_since, chunks, marked, place_of
-from savo_operations.replay.requests import Order, RefusedOrderError
+from savo_operations.replay.requests import RefusedRequestError, ReplayRequest
 from savo_operations.replay.spans import Span, find_span, read_span
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
@@ -74,16 +74,16 @@ class Report:
         return {**vars(self), **counts, **moments, "seconds": round(self.seconds, 3)}
 
 
-async def survey(settings: RuntimeSettings, order: Order, *, on_progress: OnProgress | None = None, now: datetime | None = None) -> Report:
+async def survey(settings: RuntimeSettings, request: ReplayRequest, *, on_progress: OnProgress | None = None, now: datetime | None = None) -> Report:
     """The dry run: what would be carried. Nothing is written anywhere."""
-    report, began = Report(order.topic.name, order.into, order.target_sandbox, dry_run=True), time.perf_counter()
+    report, began = Report(request.topic.name, request.into, request.target_sandbox, dry_run=True), time.perf_counter()
     async with TopicReader(settings) as reader:
-        span = await _span(reader, settings, order, now or datetime.now(UTC))
-        sieve = await Sieve.prepare(reader, settings, order)
+        span = await _span(reader, settings, request, now or datetime.now(UTC))
+        record_filter = await RecordFilter.prepare(reader, settings, request)
         passed = 0
         async for _, records, _ in read_span(reader, span):
             report.read += len(records)
-            report.note(sieve.take(records, report.left_out))
+            report.note(record_filter.take(records, report.left_out))
             passed += len(records)
             if on_progress:
                 on_progress(passed, span.offsets)
@@ -92,27 +92,27 @@ async def survey(settings: RuntimeSettings, order: Order, *, on_progress: OnProg
 
 
 @dataclass
-class Sieve:
-    """What is carried, and by which reason the rest is left out."""
+class RecordFilter:
+    """Which records are sent, and for which reason the others are left out."""
 
-    order: Order
+    request: ReplayRequest
     erasures: Erasures
     newest: dict[bytes, tuple[int, int]] | None = None
     """On a compacted original: partition and offset of each key's newest record."""
 
     @classmethod
-    async def prepare(cls, reader: TopicReader, settings: RuntimeSettings, order: Order) -> Sieve:
+    async def prepare(cls, reader: TopicReader, settings: RuntimeSettings, request: ReplayRequest) -> RecordFilter:
         erasures = await read_erasures(reader, settings.sandbox)
-        if order.into == "sandbox" or order.topic.retention is not Retention.COMPACT:
-            return cls(order, erasures)
+        if request.into == "sandbox" or request.topic.retention is not Retention.COMPACT:
+            return cls(request, erasures)
         newest: dict[bytes, tuple[int, int]] = {}
-        async for partition, records, _ in reader.read_whole([name_on_kafka(order.topic.name, settings.sandbox)]):
+        async for partition, records, _ in reader.read_whole([name_on_kafka(request.topic.name, settings.sandbox)]):
             newest.update((record.key or b"", (partition.partition, record.offset)) for record in records)
-        return cls(order, erasures, newest)
+        return cls(request, erasures, newest)
 
     def take(self, records: Sequence[ConsumerRecord], left_out: Counter[str]) -> list[ConsumerRecord]:
         """Each question is put to those that passed the one before it; what nobody asked is not looked for."""
-        topic, selection, newest = self.order.topic, self.order.selection, self.newest
+        topic, selection, newest = self.request.topic, self.request.selection, self.newest
         taken = list(records)
         if not selection.takes_all:
             taken = _keep(taken, lambda record: selection.wants(record, topic), "not-selected", left_out)
@@ -141,33 +141,40 @@ def _is_no_copy(record: ConsumerRecord) -> bool:
 
 
 class Replay:
-    """One order, carried out or gone on with. `by` is who ordered it, for the audit log.
+    """Carries out one request, or continues it. `by`: who asked for it, for the audit log.
 
-    Raises `RefusedOrderError`, `BusyError`, and `DependencyDownError` when Kafka goes away: then the same order goes on later.
+    Raises `RefusedRequestError`, `BusyError`, and `DependencyDownError` when Kafka goes down: then the same request continues later.
     """
 
     def __init__(
-        self, settings: RuntimeSettings, order: Order, *, by: str, rate: float | None = None, on_progress: OnProgress | None = None, now: datetime | None = None
+        self,
+        settings: RuntimeSettings,
+        request: ReplayRequest,
+        *,
+        by: str,
+        rate: float | None = None,
+        on_progress: OnProgress | None = None,
+        now: datetime | None = None,
     ) -> None:
         self._settings = settings
-        self._order = order
+        self._request = request
         self._by = by
         self._pace = Pace(rate)
         self._on_progress = on_progress
         self._now = now or datetime.now(UTC)
-        self._target_settings = settings.model_copy(update={"sandbox": order.target_sandbox or settings.sandbox})
-        self._target = name_on_kafka(order.topic.name, self._target_settings.sandbox)
+        self._target_settings = settings.model_copy(update={"sandbox": request.target_sandbox or settings.sandbox})
+        self._target = name_on_kafka(request.topic.name, self._target_settings.sandbox)
         self._publisher = Publisher(self._target_settings, "cli", deadline=15.0)
 
     @property
     def path(self) -> Path:
         """Of the note on how far it is."""
         broker = f"-{self._settings.kafka_bootstrap_servers}" if self._settings.embedded_broker else ""  # that one's offsets end with it
-        return self._settings.own_dir / "replays" / f"{self._order.fingerprint}{broker.replace(':', '-')}.json"
+        return self._settings.own_dir / "replays" / f"{self._request.fingerprint}{broker.replace(':', '-')}.json"
 
     async def run(self) -> Report:
         began = time.perf_counter()
-        with alone(self.path):
+        with exclusive(self.path):
             try:
                 async with TopicReader(self._settings) as reader:
                     report = await self._run(reader)
@@ -178,67 +185,67 @@ class Replay:
 
     async def _run(self, reader: TopicReader) -> Report:
         await ensure_topics(self._target_settings)
-        standing, arrived = Standing.find(self.path), set[str]()
-        report = Report(self._order.topic.name, self._order.into, self._order.target_sandbox, resumed=standing is not None)
-        if standing:
-            arrived = await arrived_since(reader, self._target, standing.targets, REPLAY_HEADER, standing.replay)
+        progress, arrived = ReplayProgress.find(self.path), set[str]()
+        report = Report(self._request.topic.name, self._request.into, self._request.target_sandbox, resumed=progress is not None)
+        if progress:
+            arrived = await arrived_since(reader, self._target, progress.targets, REPLAY_HEADER, progress.replay)
         else:
-            standing = await self._begin(reader)
-        report.replay = standing.replay
-        sieve = await Sieve.prepare(reader, self._settings, self._order)
-        await self._carry(reader, standing, sieve, report, arrived)
-        standing.finished = True
-        standing.save(self.path)
-        report.read, report.sent, report.left_out = standing.read, standing.sent, standing.left_out
+            progress = await self._begin(reader)
+        report.replay = progress.replay
+        record_filter = await RecordFilter.prepare(reader, self._settings, self._request)
+        await self._republish(reader, progress, record_filter, report, arrived)
+        progress.finished = True
+        progress.save(self.path)
+        report.read, report.sent, report.left_out = progress.read, progress.sent, progress.left_out
         return report
 
-    async def _begin(self, reader: TopicReader) -> Standing:
-        span = await _span(reader, self._settings, self._order, self._now)
+    async def _begin(self, reader: TopicReader) -> ReplayProgress:
+        span = await _span(reader, self._settings, self._request, self._now)
         targets = await reader.ends(await self._target_partitions(reader))
-        standing = Standing.begin(f"r-{uuid4().hex[:12]}", self._order.asked(), span, targets)
-        if self._order.into == "original":
-            after: dict[str, Fact] = {"replay": standing.replay, "from": self._order.since, "to": self._order.until, "records": span.offsets}
-            await audit(self._publisher.publish, "records.replayed", by=self._by, about=self._order.topic.name, after=after)
-        standing.save(self.path)
-        return standing
+        progress = ReplayProgress.begin(f"r-{uuid4().hex[:12]}", self._request.asked(), span, targets)
+        if self._request.into == "original":
+            after: dict[str, Fact] = {"replay": progress.replay, "from": self._request.since, "to": self._request.until, "records": span.offsets}
+            await audit(self._publisher.publish, "records.replayed", by=self._by, about=self._request.topic.name, after=after)
+        progress.save(self.path)
+        return progress
 
     async def _target_partitions(self, reader: TopicReader) -> list[TopicPartition]:
         return await reader.partitions([self._target])
 
-    async def _carry(self, reader: TopicReader, standing: Standing, sieve: Sieve, report: Report, arrived: set[str]) -> None:
-        span = standing.span(name_on_kafka(self._order.topic.name, self._settings.sandbox))
-        in_all = sum(end - standing.starts[number] for number, end in standing.ends.items())
+    async def _republish(self, reader: TopicReader, progress: ReplayProgress, record_filter: RecordFilter, report: Report, arrived: set[str]) -> None:
+        span = progress.span(name_on_kafka(self._request.topic.name, self._settings.sandbox))
+        in_all = sum(end - progress.starts[number] for number, end in progress.ends.items())
         async for partition, records, reached in read_span(reader, span):
             for some in chunks(records, self._pace.batch):
-                chosen = sieve.take(some, standing.left_out)
+                chosen = record_filter.take(some, progress.left_out)
                 report.note(chosen)
-                await self._send([record for record in chosen if place_of(record) not in arrived], standing)
-                standing.read += len(some)
-                standing.sent += len(chosen)
-                standing.next[partition.partition] = some[-1].offset + 1
-                standing.save(self.path)
+                await self._send([record for record in chosen if place_of(record) not in arrived], progress)
+                progress.read += len(some)
+                progress.sent += len(chosen)
+                progress.next[partition.partition] = some[-1].offset + 1
+                progress.save(self.path)
                 if self._on_progress:
-                    self._on_progress(sum(at - standing.starts[number] for number, at in standing.next.items()), in_all)
-            standing.next[partition.partition] = reached
+                    self._on_progress(sum(at - progress.starts[number] for number, at in progress.next.items()), in_all)
+            progress.next[partition.partition] = reached
 
-    async def _send(self, records: Sequence[ConsumerRecord], standing: Standing) -> None:
+    async def _send(self, records: Sequence[ConsumerRecord], progress: ReplayProgress) -> None:
         if not records:
             return
         await self._pace.wait(len(records))
         copies = [
-            OutgoingRecord(self._order.topic.name, record.key, record.value, marked(record, {REPLAY_HEADER: standing.replay, FROM_HEADER: place_of(record)}))
+            OutgoingRecord(self._request.topic.name, record.key, record.value, marked(record, {REPLAY_HEADER: progress.replay, FROM_HEADER: place_of(record)}))
             for record in records
         ]
         for place in await self._publisher.send_all(copies):
-            standing.targets[place.partition] = max(standing.targets.get(place.partition, 0), place.offset + 1)
+            progress.targets[place.partition] = max(progress.targets.get(place.partition, 0), place.offset + 1)
 
 
-async def _span(reader: TopicReader, settings: RuntimeSettings, order: Order, now: datetime) -> Span:
-    name = name_on_kafka(order.topic.name, settings.sandbox)
+async def _span(reader: TopicReader, settings: RuntimeSettings, request: ReplayRequest, now: datetime) -> Span:
+    name = name_on_kafka(request.topic.name, settings.sandbox)
     partitions = await reader.partitions([name])
     if not partitions:
-        raise RefusedOrderError(f"Kafka has no topic {name} yet; the services make it at their start")
-    return await find_span(reader, partitions, parse_position(order.since, now), parse_position(order.until, now))
+        raise RefusedRequestError(f"Kafka has no topic {name} yet; the services make it at their start")
+    return await find_span(reader, partitions, parse_position(request.since, now), parse_position(request.until, now))
 
 
 def _type(record: ConsumerRecord) -> str:

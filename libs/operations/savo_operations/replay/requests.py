@@ -11,7 +11,7 @@ from savo_contracts.topics import AUDIT_RECORDED, ROLLOUT_CHANGED, Topic
 from savo_operations.replay.selection import Selection
 from savo_runtime.errors import SavoError
 
-__all__ = ["Into", "Order", "RefusedOrderError"]
+__all__ = ["Into", "RefusedRequestError", "ReplayRequest"]
 
 Into = Literal["sandbox", "original"]
 
@@ -21,13 +21,13 @@ _NEVER_AGAIN = {
 }
 
 
-class RefusedOrderError(SavoError):
+class RefusedRequestError(SavoError):
     """The message says why, and what to do."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """`since` and `until` as they were given: the same words are the same order."""
+class ReplayRequest:
+    """`since` and `until` as they were given: the same texts are the same request."""
 
     topic: Topic[Any]
     since: str = "start"
@@ -38,17 +38,17 @@ class Order:
 
     def __post_init__(self) -> None:
         if self.into == "sandbox" and not self.sandbox:
-            raise RefusedOrderError("a replay into a sandbox needs the sandbox's name")
+            raise RefusedRequestError("a replay into a sandbox needs the sandbox's name")
         if self.into == "original" and self.topic in _NEVER_AGAIN:
-            raise RefusedOrderError(f"{self.topic.name} is not replayed into the original: {_NEVER_AGAIN[self.topic]}")
+            raise RefusedRequestError(f"{self.topic.name} is not replayed into the original: {_NEVER_AGAIN[self.topic]}")
 
     @property
     def target_sandbox(self) -> str | None:
         return self.sandbox if self.into == "sandbox" else None
 
     def asked(self) -> dict[str, Any]:
-        order = {"topic": self.topic.name, "from": self.since, "to": self.until, "into": self.into, "sandbox": self.target_sandbox}
-        return {**order, **self.selection.asked()}
+        asked = {"topic": self.topic.name, "from": self.since, "to": self.until, "into": self.into, "sandbox": self.target_sandbox}
+        return {**asked, **self.selection.asked()}
 
     @property
     def fingerprint(self) -> str:

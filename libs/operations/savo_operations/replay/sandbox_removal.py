@@ -29,7 +29,7 @@ from savo_runtime.messaging.kafka.topic_names import name_in_registry, name_on_k
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store
 
-__all__ = ["Sandbox", "SandboxInUseError", "drop", "look", "sandboxes_on"]
+__all__ = ["Sandbox", "SandboxInUseError", "find_sandbox", "remove_sandbox", "sandboxes_on"]
 
 ANSWER_SECONDS = 15.0
 DELETED_SECONDS = 60.0
@@ -69,7 +69,7 @@ class Sandbox:
         return asdict(self)
 
 
-async def look(settings: RuntimeSettings, name: str, *, on_kafka: bool = True) -> Sandbox:
+async def find_sandbox(settings: RuntimeSettings, name: str, *, on_kafka: bool = True) -> Sandbox:
     """`settings`: those of the live product. `on_kafka` False: the broker is gone, and its topics with it.
 
     Raises `SandboxInUseError`, `FatalError` when this login of the database may not drop a schema of it, and `DependencyDownError` when Kafka,
@@ -89,8 +89,8 @@ async def look(settings: RuntimeSettings, name: str, *, on_kafka: bool = True) -
     )
 
 
-async def drop(settings: RuntimeSettings, found: Sandbox) -> None:
-    """All of it. Repeated after an interruption it takes away the rest. Raises what `look` raises."""
+async def remove_sandbox(settings: RuntimeSettings, found: Sandbox) -> None:
+    """All of it. Repeated after an interruption it takes away the rest. Raises what `find_sandbox` raises."""
     if not settings.embedded_broker:
         await asyncio.to_thread(_delete_on_kafka, settings, found)
     await _objects(settings, found.name, delete=True)

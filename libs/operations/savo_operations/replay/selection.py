@@ -91,7 +91,7 @@ class Selection:
         return any(fnmatch.fnmatchcase(told, pattern) for pattern in self.types)
 
     def asked(self) -> dict[str, Any]:
-        """What was asked for, to recognise the same order again."""
+        """What was asked for, to recognise the same request."""
         conditions = sorted("".join((".".join(each.path), each.operator, each.value)) for each in self.conditions)
         return {"scan_ids": sorted(self.scan_ids), "subjects": sorted(self.subjects), "types": sorted(self.types), "where": conditions}
 

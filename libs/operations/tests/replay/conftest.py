@@ -14,7 +14,7 @@ from libs.runtime.tests.messaging.bench import Bench
 from libs.runtime.tests.messaging.conftest import bench, broker_kind, broker_settings
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_operations.replay.replay import Replay, Report
-from savo_operations.replay.requests import Order
+from savo_operations.replay.requests import ReplayRequest
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.settings import RuntimeSettings
@@ -36,14 +36,14 @@ class Stage:
     def in_sandbox(self) -> RuntimeSettings:
         return self.settings.model_copy(update={"sandbox": self.sandbox})
 
-    def order(self, **changes: Any) -> Order:
-        return Order(**{"topic": RECIPES_REQUESTED, "sandbox": self.sandbox, **changes})
+    def request(self, **changes: Any) -> ReplayRequest:
+        return ReplayRequest(**{"topic": RECIPES_REQUESTED, "sandbox": self.sandbox, **changes})
 
-    def replay(self, order: Order, **options: Any) -> Replay:
-        return Replay(self.settings, order, **{"by": "a test", **options})
+    def replay(self, request: ReplayRequest, **options: Any) -> Replay:
+        return Replay(self.settings, request, **{"by": "a test", **options})
 
     async def replayed(self, **changes: Any) -> Report:
-        return await self.replay(self.order(**changes)).run()
+        return await self.replay(self.request(**changes)).run()
 
     async def records(self, topic: str, sandbox: str | None = None) -> list[ConsumerRecord]:
         """What is on a topic now, partition by partition."""

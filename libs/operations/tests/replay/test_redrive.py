@@ -13,14 +13,14 @@ from libs.operations.tests.replay.conftest import Stage
 from libs.runtime.tests.messaging.bench import QUICK, asked, eventually
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import AUDIT_RECORDED, RECIPES_REQUESTED
-from savo_operations.replay.dead_letters import DeadLetter, Letters
+from savo_operations.replay.dead_letters import DeadLetter, LetterSelection
 from savo_operations.replay.redrive import Redrive, Redriven, path_of
 from savo_runtime.errors import InvalidMessageError
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
 
 LETTERS = RECIPES_REQUESTED.dead_letters("reasoning")
-OURS = Letters(topics=frozenset({RECIPES_REQUESTED.name}))
+OURS = LetterSelection(topics=frozenset({RECIPES_REQUESTED.name}))
 
 
 class Kitchen:
@@ -40,12 +40,12 @@ class Kitchen:
         return bind(cook)
 
 
-async def letters(stage: Stage, which: Letters = OURS) -> list[DeadLetter]:
+async def letters(stage: Stage, which: LetterSelection = OURS) -> list[DeadLetter]:
     async with TopicReader(stage.settings) as reader:
-        return [letter for box in which.boxes() async for letter in which.read(reader, box, None)]
+        return [letter for source in which.sources() async for letter in which.read(reader, source, None)]
 
 
-def redrive(stage: Stage, which: Letters = OURS, **options: Any) -> Redrive:
+def redrive(stage: Stage, which: LetterSelection = OURS, **options: Any) -> Redrive:
     return Redrive(stage.settings, which, by="a test", **options)
 
 
@@ -102,22 +102,22 @@ async def test_a_run_that_was_killed_before_its_note_sends_nothing_twice(stage: 
     for number in range(5):
         await stage.bench.send(LETTERS, asked(number).model_dump_json().encode(), [("dlq_reason", b"body"), ("ce_id", str(uuid4()).encode())])
     await redrive(stage).run()
-    (box,) = OURS.boxes()
+    (source,) = OURS.sources()
     sent = await stage.records(RECIPES_REQUESTED.name)
     run = dict(sent[0].headers)["savo-redrive"].decode()
-    Redriven(set(), run, {}).save(stage.settings, box)  # as it stood when the first batch was under way
+    Redriven(set(), run, {}).save(stage.settings, source)  # as it stood when the first batch was under way
     await redrive(stage).run()
     assert len(await stage.records(RECIPES_REQUESTED.name)) == 5
-    assert path_of(stage.settings, box).exists()
+    assert path_of(stage.settings, source).exists()
 
 
 async def test_letters_are_chosen_by_reason_place_and_number_and_go_back_as_they_first_came(stage: Stage) -> None:
     body = asked("x").model_dump_json().encode()
     for reason in (b"body", b"poison", b"poison"):
         await stage.bench.send(LETTERS, body, [("ce_type", b"savo.recipes.requested.v1"), ("dlq_reason", reason), ("dlq_error_message", b"why")], key=b"\xff")
-    assert (await redrive(stage, Letters(reasons=frozenset({"body"})), dry_run=True).run()).redriven == Counter({"body": 1})
-    assert (await redrive(stage, Letters(reasons=frozenset({"poison"})), limit=1).run()).redriven == Counter({"poison": 1})
-    assert (await redrive(stage, Letters(places=frozenset({"0/0"}), services=frozenset({"reasoning"}))).run()).redriven == Counter({"body": 1})
+    assert (await redrive(stage, LetterSelection(reasons=frozenset({"body"})), dry_run=True).run()).redriven == Counter({"body": 1})
+    assert (await redrive(stage, LetterSelection(reasons=frozenset({"poison"})), limit=1).run()).redriven == Counter({"poison": 1})
+    assert (await redrive(stage, LetterSelection(places=frozenset({"0/0"}), services=frozenset({"reasoning"}))).run()).redriven == Counter({"body": 1})
     back: list[ConsumerRecord] = await stage.records(RECIPES_REQUESTED.name)
     assert [(record.key, record.value) for record in back] == [(b"\xff", body)] * 2
     assert [name for name, _ in back[0].headers] == ["ce_type", "dlq_redrives", "savo-redrive", "savo-replay-from"]

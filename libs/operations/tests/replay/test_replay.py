@@ -15,9 +15,9 @@ from savo_contracts.recipes import RecipesRequested, RecipesSuggested
 from savo_contracts.scans import ScanErased
 from savo_contracts.topics import AUDIT_RECORDED, RECIPES_REQUESTED, RECIPES_SUGGESTED, ROLLOUT_CHANGED, SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
-from savo_operations.replay.progress import BusyError, alone
+from savo_operations.replay.progress import BusyError, exclusive
 from savo_operations.replay.replay import survey
-from savo_operations.replay.requests import RefusedOrderError
+from savo_operations.replay.requests import RefusedRequestError
 from savo_operations.replay.selection import Selection, parse_condition
 from savo_runtime.messaging.consuming.consumers import Consumers
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes, publishes
@@ -96,7 +96,7 @@ async def test_cut_off_in_the_middle_the_same_order_goes_on_where_it_was(stage: 
             raise InterruptedHereError
 
     with pytest.raises(InterruptedHereError):
-        await stage.replay(stage.order(), rate=1000.0, on_progress=cut).run()
+        await stage.replay(stage.request(), rate=1000.0, on_progress=cut).run()
     before = len(await stage.records(RECIPES_REQUESTED.name, stage.sandbox))
     await publish(stage, 4)  # what comes later is not of this replay
     report = await stage.replayed()
@@ -107,7 +107,7 @@ async def test_cut_off_in_the_middle_the_same_order_goes_on_where_it_was(stage: 
 
 async def test_killed_between_kafkas_acknowledgement_and_its_own_note_nothing_goes_twice(stage: Stage) -> None:
     await publish(stage, 8)
-    replay = stage.replay(stage.order())
+    replay = stage.replay(stage.request())
     report = await replay.run()
     noted = json.loads(replay.path.read_text())
     replay.path.write_text(json.dumps({**noted, "next": noted["starts"], "targets": {}, "read": 0, "sent": 0, "finished": False}))
@@ -124,14 +124,14 @@ async def test_a_finished_order_given_again_is_a_new_replay(stage: Stage) -> Non
 
 
 async def test_two_processes_do_not_carry_out_the_same_order_at_once(stage: Stage) -> None:
-    replay = stage.replay(stage.order())
-    with alone(replay.path), pytest.raises(BusyError):
+    replay = stage.replay(stage.request())
+    with exclusive(replay.path), pytest.raises(BusyError):
         await replay.run()
 
 
 async def test_a_dry_run_counts_and_writes_nothing(stage: Stage) -> None:
     await publish(stage, 5)
-    report = await survey(stage.settings, stage.order(selection=Selection(conditions=(parse_condition("recipe_id>=2"),))))
+    report = await survey(stage.settings, stage.request(selection=Selection(conditions=(parse_condition("recipe_id>=2"),))))
     assert (report.read, report.chosen, report.left_out) == (5, 3, Counter({"not-selected": 2}))
     assert await stage.records(RECIPES_REQUESTED.name, stage.sandbox) == []
     assert not (stage.settings.data_dir / "replays").exists()
@@ -143,14 +143,14 @@ async def test_a_time_is_found_also_where_the_broker_cannot_look_it_up(stage: St
     after = max(record.timestamp for record in earlier) + 1
     await stage.bench.producer.send_and_wait(RECIPES_REQUESTED.name, b"{}", key=b"late", partition=1, timestamp_ms=after + 1000)
     moment = datetime.fromtimestamp((after + 500) / 1000, UTC).isoformat()
-    assert (await survey(stage.settings, stage.order(since=moment))).chosen == 1
-    assert (await survey(stage.settings, stage.order(until=moment))).chosen == 4
+    assert (await survey(stage.settings, stage.request(since=moment))).chosen == 1
+    assert (await survey(stage.settings, stage.request(until=moment))).chosen == 4
 
 
 async def test_offsets_count_in_every_partition_or_in_one(stage: Stage) -> None:
     await publish(stage, 12)
-    assert (await survey(stage.settings, stage.order(since="1", until="2"))).chosen == 4
-    assert (await survey(stage.settings, stage.order(since="3/1"))).chosen == 2
+    assert (await survey(stage.settings, stage.request(since="1", until="2"))).chosen == 4
+    assert (await survey(stage.settings, stage.request(since="3/1"))).chosen == 2
 
 
 async def test_what_was_erased_is_not_carried_again(stage: Stage) -> None:
@@ -183,9 +183,9 @@ async def test_into_the_original_it_ends_at_the_end_that_stood_and_copies_are_no
 
 
 def test_a_share_and_the_audit_log_are_never_replayed_into_the_original() -> None:
-    from savo_operations.replay.requests import Order
+    from savo_operations.replay.requests import ReplayRequest
 
     for topic in (ROLLOUT_CHANGED, AUDIT_RECORDED):
-        with pytest.raises(RefusedOrderError, match="savo"):
-            Order(topic, into="original")
-        assert Order(topic, sandbox="x").into == "sandbox"
+        with pytest.raises(RefusedRequestError, match="savo"):
+            ReplayRequest(topic, into="original")
+        assert ReplayRequest(topic, sandbox="x").into == "sandbox"

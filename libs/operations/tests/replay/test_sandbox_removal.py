@@ -16,7 +16,7 @@ from sqlalchemy import text
 from libs.operations.tests.replay.conftest import Stage
 from libs.runtime.tests.messaging.bench import asked, eventually
 from savo_contracts.topics import RECIPES_REQUESTED
-from savo_operations.replay.sandbox_removal import Sandbox, SandboxInUseError, drop, look, sandboxes_on
+from savo_operations.replay.sandbox_removal import Sandbox, SandboxInUseError, find_sandbox, remove_sandbox, sandboxes_on
 from savo_runtime.database import Database
 from savo_runtime.errors import FatalError
 from savo_runtime.messaging.kafka.broker import group_of
@@ -63,20 +63,20 @@ async def test_a_sandbox_goes_whole_and_its_neighbour_and_what_is_live_stay(stag
     async with a_member(stage):
         pass
     live = await stage.records(TOPIC)
-    found = await look(stage.settings, stage.sandbox)
+    found = await find_sandbox(stage.settings, stage.sandbox)
     assert name_on_kafka(TOPIC, stage.sandbox) in found.topics
     assert all(topic.startswith(f"sandbox.{stage.sandbox}.") for topic in found.topics)
     assert (found.objects, found.files, found.replays) == (1, 1, 1)
     assert found.groups == ([] if found.embedded else [group_of("reasoning", name_on_kafka(TOPIC, stage.sandbox))])
-    await drop(stage.settings, found)
+    await remove_sandbox(stage.settings, found)
 
     async def gone() -> bool:
-        left = await look(stage.settings, stage.sandbox)
+        left = await find_sandbox(stage.settings, stage.sandbox)
         return not left.is_there or (found.embedded and left == Sandbox(stage.sandbox, topics=found.topics, embedded=True))
 
     await eventually(gone)
     assert neighbour in sandboxes_on(stage.settings)
-    beside = await look(stage.settings, neighbour)
+    beside = await find_sandbox(stage.settings, neighbour)
     assert (beside.objects, beside.files, beside.replays) == (1, 1, 1)
     assert len(await stage.records(TOPIC, neighbour)) == 2
     assert await stage.records(TOPIC) == live
@@ -91,7 +91,7 @@ async def test_a_sandbox_with_a_member_in_a_group_is_refused_whole(stage: Stage)
     await fill(stage, stage.sandbox)
     async with a_member(stage):
         with pytest.raises(SandboxInUseError, match=f"SAVO_SANDBOX={stage.sandbox}"):
-            await look(stage.settings, stage.sandbox)
+            await find_sandbox(stage.settings, stage.sandbox)
     assert len(await stage.records(TOPIC, stage.sandbox)) == 2
 
 
@@ -101,7 +101,7 @@ async def test_a_sandbox_that_a_process_here_works_in_is_refused(stage: Stage) -
     run.mkdir(parents=True)
     (run / "vision.json").write_text(json.dumps({"pid": os.getpid()}))
     with pytest.raises(SandboxInUseError, match="vision works in sandbox"):
-        await look(stage.settings, stage.sandbox)
+        await find_sandbox(stage.settings, stage.sandbox)
 
 
 @pytest.mark.postgres
@@ -113,9 +113,9 @@ async def test_the_schemas_of_a_sandbox_go_and_those_of_the_product_stay(postgre
             for schema in ("vision", "sandbox_a_b_vision", "sandbox_a_vision"):
                 await session.execute(text(f'CREATE SCHEMA "{schema}"'))
                 await session.execute(text(f'CREATE TABLE "{schema}".results (id int)'))
-        found = await look(settings, "a-b", on_kafka=False)
+        found = await find_sandbox(settings, "a-b", on_kafka=False)
         assert found.schemas == ["sandbox_a_b_vision"]
-        await drop(settings, found)
+        await remove_sandbox(settings, found)
         async with database.session() as session:
             left = set((await session.scalars(text("SELECT schema_name FROM information_schema.schemata"))).all())
     finally:
@@ -137,4 +137,4 @@ async def test_a_login_that_may_not_drop_a_schema_is_told_so_before_anything_is_
     url = database.url.set(drivername="postgresql", username="another_service", password="another").render_as_string(hide_password=False)
     other = settings.model_copy(update={"database_url": SecretStr(url)})
     with pytest.raises(FatalError, match=r"sandbox_replay_vision of \w+ may not be dropped by this login: give SAVO_DATABASE_URL of an administrator"):
-        await look(other, "replay", on_kafka=False)
+        await find_sandbox(other, "replay", on_kafka=False)
