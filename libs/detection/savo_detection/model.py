@@ -1,4 +1,4 @@
-"""A YOLO model exported to ONNX, ready to answer: photo bytes in, boxes out.
+"""A YOLO model exported to ONNX: photo bytes in, boxes out.
 
 Only ONNX is ever loaded. A `.pt` checkpoint is a pickle, which runs whatever its author wrote, so its path stands for the
 `.onnx` beside it.
@@ -32,13 +32,15 @@ __all__ = ["CONFIDENCE", "HEADROOM", "IOU", "MAX_BOXES", "DetectedBox", "Detecto
 
 CONFIDENCE = 0.25
 IOU = 0.45
-"""Of two boxes of one class that overlap more, the surer one stays. The exporter's 0.7 leaves doubles, which people have to remove
-by hand: on 200 kitchen scenes 23.5 % of the answers needed a correction with it and 16 % with 0.45, at the same items found."""
+"""Of two boxes of one class that overlap more, the one with the higher score is kept. The exporter's 0.7 leaves doubles,
+which people have to remove: on 200 kitchen scenes 23.5 % of the answers needed a correction with it and 16 % with 0.45, at
+the same items found."""
 MAX_BOXES = 300
 HEADROOM = 1.5
-"""Pixels that a scaled decoding leaves for each of the network's, at least. A network is trained on photos that are decoded whole and shrunk in one rough
-step; scaled down to just its size they are smoother than any it has seen: that cost 0.7 points of mAP@0.5 on 231 real photos, with headroom none.
-A 12-megapixel photo is read at a quarter for 640 pixels either way."""
+"""Pixels that a scaled decoding leaves for each of the network's, at least. A network is trained on photos that are decoded
+whole and shrunk in one rough step. Decoded to just its size they are smoother than its training photos: that cost 0.7
+points of mAP@0.5 on 231 real photos, and nothing with this headroom. A 12-megapixel photo is decoded at a quarter for 640
+pixels either way."""
 
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
@@ -119,19 +121,22 @@ class Detector:
         return cls(network.classes, (height, width), about, choice, engine, network.blank.dtype, network.head)
 
     def detect(self, photo: bytes, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[DetectedBox]:
-        """Boxes above `confidence`, best first. Raises `PhotoError`s, and `ModelRefusedError` when the network's answer is no numbers."""
+        """Boxes above `confidence`, best first.
+
+        Raises `PhotoError`s, and `ModelRefusedError` when the network's answer is no numbers.
+        """
         return self.detect_array(self.decode(photo), confidence, iou=iou, limit=limit)
 
     def decode(self, photo: bytes) -> Pixels:
-        """The photo as this network wants it: upright, and no larger than is of use. Raises `PhotoError`s."""
+        """The photo upright, and no larger than this network has a use for. Raises `PhotoError`s."""
         return decode(photo, target_side=round(HEADROOM * max(self.image_size)))
 
     def detect_array(self, rgb: Pixels, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[DetectedBox]:
-        """Boxes in an upright RGB picture, height × width × 3. Raises `ModelRefusedError` when the network's answer is no numbers."""
+        """Boxes in an upright RGB picture, height × width × 3. Raises `ModelRefusedError` as `detect` does."""
         return self.detect_batch([rgb], confidence, iou=iou, limit=limit)[0]
 
     def detect_batch(self, pictures: Sequence[Pixels], confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[list[DetectedBox]]:
-        """Boxes in each of up to `batch` pictures, by one pass. Raises `ModelRefusedError` when the network's answer is no numbers."""
+        """Boxes in each of up to `batch` pictures, by one pass. Raises `ModelRefusedError` as `detect` does."""
         places = self._places(pictures)
         tensor = self._tensor(len(places), places[0])
         for picture, place, into in zip(pictures, places, tensor, strict=True):
@@ -148,7 +153,7 @@ class Detector:
         return [place.rectangular() for place in places] if self.choice.rectangular and len(places) == 1 else places
 
     def _tensor(self, pictures: int, size: Letterbox) -> NDArray[np.float32]:
-        """In memory that is this thread's own, the same for each pass: 5 MB for 640 pixels, which a machine hands out page by page."""
+        """In memory of this thread, the same for each pass: 5 MB for 640 pixels, which the system maps page by page."""
         shape = (pictures, 3, size.input_height, size.input_width)
         kept: NDArray[np.float32] | None = getattr(self._own, "memory", None)
         if kept is None or kept.size < prod(shape):
@@ -161,7 +166,7 @@ class Detector:
         return [box for box in boxes if box is not None]
 
     def warm_up(self, runs: int = 1) -> None:
-        """Open all that passes at once need and answer on an empty picture, so that the first users do not wait for memory and threads."""
+        """Open all that passes at once need and run on an empty picture: first users wait for no memory and threads."""
         at_usual_priority(self._engine.open_all)
         for _ in range(runs):
             self.detect_array(np.full((*self.image_size, 3), 114, np.uint8))

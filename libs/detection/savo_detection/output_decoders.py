@@ -1,4 +1,4 @@
-"""What a YOLO export's output means: two layouts, told apart by metadata and shape.
+"""What a YOLO export's output means: two layouts, distinguished by metadata and shape.
 
 - raw (YOLOv8, YOLO11): 1 × (4 + classes) × N, box as centre and size in input pixels, one score a class; needs NMS.
 - end-to-end (YOLOv10, YOLO26, or exported with NMS inside): 1 × N × 6, corners in input pixels, score, class id.
@@ -20,7 +20,7 @@ __all__ = ["Candidates", "Head", "check_answer", "head_for"]
 _ROUNDING = 0.05
 """By how much an int8 network's scores may lie outside 0…1."""
 _ABSURD = 1e9
-"""No score, class id or place in a picture is so large; areas can still be computed."""
+"""No score, class id or coordinate is so large, and areas of boxes below it can still be computed."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,10 @@ Head = Callable[[NDArray[np.float32], float, float, int], Candidates]
 
 
 def head_for(output_shape: tuple[int, ...], classes: int, end_to_end: bool | None) -> Head:
-    """`output_shape` as the model really answers, `end_to_end` by metadata where it says so. Raises `ModelRefusedError`."""
+    """`output_shape` as the model really answers, `end_to_end` by metadata, None where that does not say.
+
+    Raises `ModelRefusedError`.
+    """
     rows_of_six = len(output_shape) == 3 and output_shape[2] == 6
     if rows_of_six and end_to_end is not False:
         return read_end_to_end
@@ -49,7 +52,7 @@ def head_for(output_shape: tuple[int, ...], classes: int, end_to_end: bool | Non
 
 
 def check_answer(head: Head, output: NDArray[np.float32], classes: int) -> None:
-    """What a network says of an empty picture tells whether it says what `head` reads. Raises `ModelRefusedError`."""
+    """Whether the answer to an empty picture is one that `head` can read. Raises `ModelRefusedError`."""
     _only_numbers(output)
     scores = output[4:] if head is read_raw else output[:, 4]
     least, most = float(scores.min(initial=0)), float(scores.max(initial=0))
@@ -65,7 +68,7 @@ def _are_class_ids(column: NDArray[np.float32], classes: int) -> bool:
 
 
 def _only_numbers(values: NDArray[np.float32]) -> None:
-    # A NaN is smaller than nothing.
+    # NaN compares false with every threshold, so the test is for what is allowed.
     if not (np.abs(values) < _ABSURD).all():
         raise ModelRefusedError("its output is not made of usable numbers: there are NaN, infinite or absurdly large values in it")
 
@@ -74,7 +77,7 @@ def read_raw(output: NDArray[np.float32], confidence: float, iou: float, limit: 
     best = output[4:].max(axis=0)
     columns = np.flatnonzero(best > confidence)
     places = output[:4, columns]
-    # A NaN among the scores of a box is its maximum too: all is looked at that a box could come from.
+    # The maximum of scores with a NaN among them is NaN, so checking the maxima checks all scores.
     _only_numbers(best)
     _only_numbers(places)
     class_ids = output[4:, columns].argmax(axis=0)
@@ -84,7 +87,7 @@ def read_raw(output: NDArray[np.float32], confidence: float, iou: float, limit: 
 
 
 def read_end_to_end(output: NDArray[np.float32], confidence: float, iou: float, limit: int) -> Candidates:
-    """The network chose already: `iou` has nothing to do here."""
+    """The network has suppressed boxes itself, so `iou` is not used."""
     _only_numbers(output)
     rows = output[output[:, 4] > confidence]
     rows = rows[np.argsort(-rows[:, 4], kind="stable")][:limit]

@@ -59,7 +59,7 @@ def test_a_doubtful_photo_is_better_than_none() -> None:
         ([], "egg (0.90) is not where it was"),
         ([seen("milk")], "egg (0.90) is not where it was"),
         ([seen(place=ELSEWHERE)], "egg (0.90) is not where it was"),
-        ([seen(confidence=0.7)], "egg has a confidence of 0.70 in the place of 0.90"),
+        ([seen(confidence=0.7)], "egg has a confidence of 0.70 instead of 0.90"),
         ([seen(), seen("milk", 0.8)], "milk (0.80) was not there"),
         ([seen(), seen()], "egg (0.90) was not there"),
     ],

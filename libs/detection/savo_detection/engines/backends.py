@@ -29,7 +29,7 @@ _ON_PROCESSOR = "CPUExecutionProvider"
 _SILENT = 4
 
 _KERNELS = 200
-"""That OpenVINO keeps compiled for shapes that it was shown, about 70 each; it would keep 5,000."""
+"""That OpenVINO keeps compiled for the shapes of earlier inputs, about 70 each; it would keep 5,000."""
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class Engine(Protocol):
         ...
 
     def open_all(self) -> None:
-        """What passes at once need, which the first of them would have to wait for."""
+        """Open all that passes at once need, which the first of them would have to wait for."""
         ...
 
 
@@ -70,7 +70,7 @@ class OnnxRuntimeEngine:
         """For one of so many passes at once: with its share of the threads."""
         if self._providers[0] != _ON_PROCESSOR:
             return self._sessions.of(self._threads, self._opened)
-        # In a thread that gives way it is one: any other would be its child, and give way for good.
+        # One in a thread of lower priority: others would be its children and inherit that for good.
         return self._sessions.of(1 if gives_way() else threads_each(self._threads, passes), self._opened)
 
     def _opened(self, threads: int) -> onnxruntime.InferenceSession:
@@ -84,13 +84,15 @@ class OnnxRuntimeEngine:
         options.enable_mem_pattern = False
         session = onnxruntime.InferenceSession(self._data, options, providers=list(self._providers), enable_fallback=0)
         if (runs_on := session.get_providers()[0]) != self._providers[0]:
-            # ONNX Runtime takes the next one without a word to the caller where a driver or a library is missing.
+            # ONNX Runtime takes the next provider silently where a driver or a library is missing.
             raise RuntimeError(f"{self._providers[0]} does not start here; ONNX Runtime would take {runs_on}")
         return session
 
 
 class OpenVinoEngine:
-    """OpenVINO's own API: as a provider of ONNX Runtime it gave no gain. In bfloat16 it is the fastest, where the processor computes in it, but moves boxes.
+    """OpenVINO's own API: as a provider of ONNX Runtime it gave no gain.
+
+    In bfloat16 it is the fastest, where the processor computes in it, but moves boxes.
 
     A pass that runs alone takes all `threads`; passes at once run in as many of OpenVINO's streams: 57 ms a photo instead
     of 69 beside a neighbour that takes a third of a core, as Kafka and the gateway do.
@@ -115,7 +117,7 @@ class OpenVinoEngine:
 
     def run(self, tensor: NDArray[Any], read: Callable[[NDArray[Any]], T]) -> T:
         with UNDER_WAY.one_more() as passes:
-            # A thread that gives way compiles nothing: the network's threads would be its children, and give way for good.
+            # A thread of lower priority compiles nothing: the network's threads would inherit it for good.
             network = self._networks.of(self._threads if gives_way() else threads_each(self._threads, passes), self._opened)
             with network.request() as request:
                 request.infer({0: tensor}, share_inputs=True)
@@ -174,7 +176,10 @@ BUILDERS: Mapping[str, Builder] = MappingProxyType(
 
 
 ON_GPU = frozenset({"cuda", "tensorrt"})
-"""They take several photos in one pass in less time than one by one, and each shape anew is slow. On a processor a pass of one has every core at work."""
+"""Here several photos take less time in one pass than one by one, and each new shape is slow.
+
+On a processor a pass of one photo keeps every core busy.
+"""
 
 REDUCED_PRECISION: frozenset[Literal["openvino-bf16"]] = frozenset({"openvino-bf16"})
 """They round: on 551 photos one box in twenty moved by more than a hundredth, in score or place, at the same mAP@0.5."""

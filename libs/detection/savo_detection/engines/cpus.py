@@ -1,4 +1,4 @@
-"""How many cores this process may really use (its affinity, cut by the container's quota), and threads that leave them to others."""
+"""How many cores this process may use (its affinity, cut by the container's quota), and threads of lower priority."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["at_usual_priority", "give_way", "gives_way", "usable_cpus"]
 
 CGROUPS = Path("/sys/fs/cgroup")
 _NICENESS = 10
-"""A tenth of the time of a thread that wants the same core, all of a core that nobody wants."""
+"""A thread so nice gets a tenth of the time of another on the same core, and all of an idle core."""
 
 T = TypeVar("T")
 
@@ -35,12 +35,15 @@ def usable_cpus(cgroups: Path = CGROUPS) -> int:
 
 
 def give_way() -> None:
-    """For good: this thread takes what others leave of a core (on Linux); ONNX Runtime's passes in it take no other. Once in a thread."""
+    """Lower this thread's priority for good (on Linux), and let ONNX Runtime's passes in it take one core alone.
+
+    Once in a thread.
+    """
     _here.helper = ThreadPoolExecutor(1, "usual-priority")
-    _here.helper.submit(int).result()  # a thread is born as patient as its parent, so this one is born now
+    _here.helper.submit(int).result()  # a thread inherits its parent's priority, so this one is started before
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        # Who is nicer already stays so: being less nice is a privilege.
+        # A nicer thread stays as it is: only a privileged process may raise a priority.
         os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
@@ -49,7 +52,7 @@ def gives_way() -> bool:
 
 
 def at_usual_priority(act: Callable[[], T]) -> T:
-    """For what starts threads that stay: they would give way for good, as this one does."""
+    """Run it in a thread of usual priority: threads that it starts would inherit this one's for good."""
     return act() if _here.helper is None else _here.helper.submit(act).result()
 
 

@@ -1,4 +1,4 @@
-"""Whether two engines see the same: on one picture, box by box, before anything is thrown away."""
+"""Whether two engines find the same boxes in one picture, before any box is suppressed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from savo_detection.photos.decoding import Pixels
 __all__ = ["CLOSELY", "EXACTLY", "ROUGHLY", "Nearness", "agree", "best_boxes", "busy_picture", "picture_tensor", "seen_by", "shows_anything"]
 
 _TOP = 50
-"""Boxes of each output that are looked for in the other, by score and before NMS: on any picture and with any weights there are some."""
+"""Boxes of each output that are looked up in the other, by score and before NMS: any picture and any weights give some."""
 _DUST = 1e-4
-"""A score so near to nothing that one engine may round it to 0, where the box is no box."""
+"""A score so small that one engine may round it to 0, where the box is no box."""
 
 
 class Nearness(NamedTuple):
-    """What two engines' boxes may differ by and still be the same box (overlap at least, or corners at most; and score at most), and how many must be."""
+    """How near two boxes must be to count as the same, and which share of an engine's surest boxes must be.
+
+    `iou` at least or `pixels` between corners at most, and `score` apart at most.
+    """
 
     iou: float
     pixels: float
@@ -38,7 +41,7 @@ ROUGHLY = Nearness(0.8, 4.0, 0.1, 0.8)
 
 
 def seen_by(engine: Engine, tensor: NDArray[Any], head: Head) -> Candidates:
-    """What it finds in one picture. Raises whatever its library raises."""
+    """What the engine finds in one picture. Raises whatever its library raises."""
     return engine.run(tensor, lambda output: best_boxes(head, output))
 
 
@@ -47,12 +50,12 @@ def best_boxes(head: Head, output: NDArray[Any]) -> Candidates:
 
 
 def shows_anything(seen: Candidates) -> bool:
-    """Else agreeing with it says nothing."""
+    """Without a box, agreement proves nothing."""
     return bool((seen.scores > _DUST).any())
 
 
 def agree(ours: Candidates, theirs: Candidates, near: Nearness = CLOSELY) -> bool:
-    """Whether each one's surest boxes, down to dust, are among the other's, with the same class, place and score."""
+    """Whether each one's surest boxes are among the other's, with the same class, place and score."""
     return _holds(ours, theirs, near) and _holds(theirs, ours, near)
 
 
@@ -68,13 +71,13 @@ def _is_among(some: Candidates, index: int, others: Candidates, near: Nearness) 
 
 
 def picture_tensor(blank: NDArray[Any]) -> NDArray[Any]:
-    """An input of `blank`'s shape (1 × 3 × height × width) and kind, with something to see in it."""
+    """An input of `blank`'s shape (1 × 3 × height × width) and type, with something to find in it."""
     picture = busy_picture(blank.shape[2], blank.shape[3])
     return np.ascontiguousarray(picture.transpose(2, 0, 1)[None] / 255, blank.dtype)
 
 
 def busy_picture(height: int, width: int) -> Pixels:
-    """Coloured ellipses over a gradient, always the same: something to see for a network."""
+    """Coloured ellipses over a gradient, always the same."""
     draw = np.random.default_rng(7)
     ramp = np.linspace(60, 200, width, dtype=np.float32)
     picture = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (height, width, 3)).astype(np.uint8))

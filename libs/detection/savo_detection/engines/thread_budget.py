@@ -1,4 +1,7 @@
-"""Passes of networks that run at once share the cores: threads of one pass wait for each other at every layer, so each thread too many holds up all."""
+"""Inference passes that run at once share the cores.
+
+Threads of one pass wait for each other at every layer, so a thread without a core of its own delays all.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def threads_each(threads: int, passes: int) -> int:
 
 
 class Opened(Generic[T]):
-    """What a pass of each width, in threads, needs of its own: opened when it is first needed, or all of them ahead.
+    """What a pass of each width (threads) needs of its own: opened when it is first needed, or all of them ahead.
 
     Holds no reference to what opens it, which holds this: a reference cycle would delay freeing the model until the
     garbage collector runs.
@@ -60,7 +63,7 @@ class Opened(Generic[T]):
             self.of(threads_each(threads, passes), open_for)
 
     def _open(self, width: int, open_for: Callable[[int], T]) -> T:
-        """Once, whoever comes at the same time; who needs another width that is ready does not wait."""
+        """Once for callers at the same time. A caller that needs another width, which is ready, does not wait."""
         with self._lock:
             if width not in self._by_width:
                 self._by_width[width] = open_for(width)

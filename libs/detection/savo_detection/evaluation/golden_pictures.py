@@ -1,7 +1,7 @@
 """Golden pictures: photos with the boxes that a model found in them when it was measured.
 
-Whoever loads the model later, on another machine or by another engine, lets it look at them again: a model that sees something else there is
-not the one that was judged.
+Where the model is loaded later, on another machine or by another engine, inference runs on them again. A model that finds
+other boxes there is not the one that was judged.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __all__ = ["KEPT", "SURE", "Golden", "SurestPhotos", "departure"]
 
 KEPT = 3
 SURE = 0.5
-"""Boxes that are expected again. What lies between this and the least score may come and go with the engine's rounding."""
+"""Boxes of this score are expected again. Those below it may come and go with the engine's rounding."""
 NEAR_IOU = 0.9
 NEAR_SCORE = 0.1
 
 
 @dataclass(frozen=True, order=True)
 class Golden:
-    """A photo by its sha256. `rank` says how far its boxes are from doubt."""
+    """A photo by its sha256. `rank` orders photos by how sure their boxes are."""
 
     rank: tuple[int, float]
     sha256: str
@@ -34,7 +34,7 @@ class Golden:
 
 
 class SurestPhotos:
-    """A detector that is measured, and on the way keeps the photos in which it is surest: those without a doubtful box, fullest first."""
+    """Wraps the detector that is measured, and keeps the photos with its surest boxes: no doubtful box, most boxes first."""
 
     def __init__(self, detector: Detects, kept: int = KEPT) -> None:
         self._detector = detector
@@ -56,7 +56,7 @@ class SurestPhotos:
 
 
 def departure(expected: Iterable[Seen], found: Iterable[Seen]) -> str | None:
-    """The first thing that is not as it was, in words; None when all is."""
+    """The first difference, in words; None when there is none."""
     return next(filter(None, map(_departure, diff_boxes(expected, found))), None)
 
 
@@ -67,7 +67,7 @@ def _departure(change: Change) -> str | None:
     if after is None or change.kind is not ChangeKind.SAME or (change.iou or 0.0) < NEAR_IOU:
         return f"{_named(before)} is not where it was"
     if abs(after.confidence - before.confidence) > NEAR_SCORE:
-        return f"{before.label} has a confidence of {after.confidence:.2f} in the place of {before.confidence:.2f}"
+        return f"{before.label} has a confidence of {after.confidence:.2f} instead of {before.confidence:.2f}"
     return None
 
 

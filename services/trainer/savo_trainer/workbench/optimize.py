@@ -28,8 +28,8 @@ def optimize_model(
     """Optimise the graph of an ONNX file in its place: the same boxes in less time. FILE.plain.onnx keeps the export.
 
     `savo train`, `savo models export` and `savo models register` do it by themselves. Ends with 0 where the file is
-    optimised, was before, or holds nothing to optimise; with 1 where the optimised graph finds other boxes: the file
-    then stays as it is.
+    optimised, was before, or holds nothing to optimise; with 1 where the optimised graph finds other boxes or cannot be
+    compared: the file then stays as it is.
     """
     with err.status(f"optimising {model.name}"):
         done = optimize_file(model)
