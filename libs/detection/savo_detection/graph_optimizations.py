@@ -77,7 +77,7 @@ def _halve_before(split: NodeProto, graph: _Graph) -> None:
 
 
 def _mix_before_enlarging(concat: NodeProto, graph: _Graph) -> None:
-    """A small map that is enlarged, and a large one → joined → 1 × 1 convolutions: each map's own convolution, and their sum."""
+    """A small map that is enlarged, and a large one → joined → 1 × 1 convolutions: each map's convolution, and their sum."""
     enlarged = next((name for name in concat.input if _repeats_pixels(graph.maker(name, "Resize"), graph)), None)
     convs = graph.readers(concat.output[0])
     if enlarged is None or len(concat.input) != 2 or _attribute(concat, "axis", 0) != 1 or not convs or not all(_mixes_channels(conv, graph) for conv in convs):
@@ -100,7 +100,7 @@ def _mix_before_enlarging(concat: NodeProto, graph: _Graph) -> None:
 
 
 def _average_by_sums(softmax: NodeProto, graph: _Graph) -> None:
-    """Softmax over channels → 1 × 1 convolution of one filter: exponentials → convolution of that filter and of ones → quotient."""
+    """Softmax over channels → 1 × 1 convolution of one filter: exponentials → their convolution and sum → quotient."""
     convs = graph.readers(softmax.output[0])
     if len(convs) != 1 or not _mixes_channels(convs[0], graph) or _attribute(softmax, "axis", -1) != 1:
         return

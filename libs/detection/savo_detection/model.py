@@ -142,7 +142,8 @@ class Detector:
         for picture, place, into in zip(pictures, places, tensor, strict=True):
             letterbox(picture, place, into)
         kept = self._engine.run(
-            tensor.astype(self._dtype, copy=False), lambda output: [self._head(np.asarray(row, np.float32), confidence, iou, limit) for row in output]
+            tensor.astype(self._dtype, copy=False),
+            lambda output: [self._head(np.asarray(row, np.float32), confidence, iou, limit) for row in output],
         )
         return [self._boxes(*one) for one in zip(kept, places, strict=True)]
 
@@ -202,8 +203,18 @@ def _read(path: Path) -> bytes:
 
 
 def _facts(digest: str, data: bytes, network: Network) -> ModelFacts:
-    names = (("exported_by", "version"), ("exported_at", "date"), ("description", "description"), ("plain_sha256", PLAIN_SHA256))
-    return ModelFacts(digest, len(data), network.head.__name__.removeprefix("read_"), **{key: network.metadata.get(name, "") for key, name in names})
+    names = (
+        ("exported_by", "version"),
+        ("exported_at", "date"),
+        ("description", "description"),
+        ("plain_sha256", PLAIN_SHA256),
+    )
+    return ModelFacts(
+        digest,
+        len(data),
+        network.head.__name__.removeprefix("read_"),
+        **{key: network.metadata.get(name, "") for key, name in names},
+    )
 
 
 def _with_plain(network: Network, plain: bytes | None, about: ModelFacts) -> tuple[Network, dict[str, str]]:

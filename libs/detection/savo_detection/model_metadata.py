@@ -11,7 +11,17 @@ import numpy as np
 from savo_detection.errors import ModelRefusedError
 from savo_detection.photos.letterbox import STRIDE
 
-__all__ = ["FLOATS", "PLAIN_SHA256", "Tensor", "check_output", "class_names", "input_size", "says_end_to_end", "takes_any_shape", "takes_batches"]
+__all__ = [
+    "FLOATS",
+    "PLAIN_SHA256",
+    "Tensor",
+    "check_output",
+    "class_names",
+    "input_size",
+    "says_end_to_end",
+    "takes_any_shape",
+    "takes_batches",
+]
 
 FLOATS: dict[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
@@ -20,7 +30,7 @@ PLAIN_SHA256 = "savo_plain_sha256"
 
 _DEFAULT_SIDE = 640
 _LONGEST_SIDE = 4096
-"""Pixels. Several times what any detector is trained on; a picture of the size that a file only claims must not be made to find out."""
+"""Pixels, several times what any detector is trained on: no memory is taken for a size that a file only claims."""
 
 
 class Tensor(NamedTuple):

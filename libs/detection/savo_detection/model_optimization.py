@@ -83,7 +83,7 @@ def optimize_file(path: Path, rewrite: Rewrite = optimized_graph) -> OptimizedFi
     """
     path = onnx_of(path)
     if path.name.endswith(_PLAIN_NAME):
-        raise ModelRefusedError(f"{path} is a plain export by its name, which is kept as it is; name the model that it belongs to")
+        raise ModelRefusedError(f"{path} is a plain export by its name, and stays as it is; name the model that it belongs to")
     plain, data = plain_of(path), _read(path)
     try:
         model = optimize(data, rewrite)
@@ -95,7 +95,7 @@ def optimize_file(path: Path, rewrite: Rewrite = optimized_graph) -> OptimizedFi
     if model.data is data:
         return OptimizedFile(path, plain if there == model.plain_sha256 else None, model)
     if there not in (None, model.plain_sha256):
-        raise ModelRefusedError(f"{plain} is there and is another export than {path.name}: move or delete it, for this one is to be kept under that name")
+        raise ModelRefusedError(f"{plain} is there and is another export than {path.name}: move it or delete it")
     _write(plain, data)
     _write(path, model.data)
     return OptimizedFile(path, plain, model)

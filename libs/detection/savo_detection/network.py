@@ -62,14 +62,16 @@ def open_network(data: bytes, threads: int, expected_classes: Sequence[str] | No
     answer = _first_answer(reference, blank)
     head = head_for(answer.shape, len(classes), says_end_to_end(metadata))
     check_answer(head, answer[0], len(classes))
-    return Network(data, threads, blank, reference, head, takes_batches(inputs), takes_any_shape(inputs), classes, metadata)
+    batches, any_shape = takes_batches(inputs), takes_any_shape(inputs)
+    return Network(data, threads, blank, reference, head, batches, any_shape, classes, metadata)
 
 
 def _open(data: bytes, threads: int) -> OnnxRuntimeEngine:
     if not data:
         raise ModelRefusedError("it is empty")
     if data.startswith(_ZIPS):
-        raise ModelRefusedError("it is a zip archive (a PyTorch checkpoint, perhaps), no ONNX model; run: savo models export FILE.pt")
+        kind = "a zip archive (a PyTorch checkpoint, perhaps), no ONNX model"
+        raise ModelRefusedError(f"it is {kind}; run: savo models export FILE.pt")
     try:
         return OnnxRuntimeEngine(data, threads)
     except Exception as error:
@@ -82,7 +84,8 @@ def _described(engine: OnnxRuntimeEngine) -> tuple[list[Tensor], list[Tensor], d
     """Inputs, outputs and metadata."""
     session = engine.session
     try:
-        inputs, outputs = ([Tensor(place.type, place.shape) for place in places] for places in (session.get_inputs(), session.get_outputs()))
+        inputs = [Tensor(declared.type, declared.shape) for declared in session.get_inputs()]
+        outputs = [Tensor(declared.type, declared.shape) for declared in session.get_outputs()]
         return inputs, outputs, session.get_modelmeta().custom_metadata_map
     except UnicodeDecodeError as error:
         raise ModelRefusedError("it is damaged: there are bytes among its names that are no text") from error

@@ -60,7 +60,10 @@ def network(data: bytes = MODEL) -> Network:
 def test_by_itself_onnx_runtime_runs_whatever_else_is_installed_for_the_processor() -> None:
     reference = network()
     built: list[str] = []
-    builders: dict[str, Any] = {"openvino": lambda *_: built.append("openvino"), "openvino-bf16": lambda *_: built.append("bf16")}
+    builders: dict[str, Any] = {
+        "openvino": lambda *_: built.append("openvino"),
+        "openvino-bf16": lambda *_: built.append("bf16"),
+    }
     assert here("auto", builders).choose(reference) == (reference.reference, EngineChoice(ONNX_RUNTIME))
     assert not built, "nothing else was even loaded"
 

@@ -35,7 +35,10 @@ def model(tmp_path: Path) -> Path:
 
 def test_the_file_is_optimised_in_its_place_and_its_export_kept_beside_it(model: Path) -> None:
     done = run(model)
-    assert (done.exit_code, done.output) == (0, f"{model}: optimised\n  its plain export: {model.with_name('best.plain.onnx')}\n")
+    assert (done.exit_code, done.output) == (
+        0,
+        f"{model}: optimised\n  its plain export: {model.with_name('best.plain.onnx')}\n",
+    )
     assert model.read_bytes() == optimize(PLAIN).data
     assert model.with_name("best.plain.onnx").read_bytes() == PLAIN
 
@@ -63,7 +66,10 @@ def test_a_checkpoint_s_path_means_the_file_beside_it(model: Path) -> None:
 def test_a_file_with_nothing_to_optimise_is_no_failure(model: Path) -> None:
     model.write_bytes(ELSEWHERE)
     done = run(model)
-    assert (done.exit_code, done.output) == (0, f"{model}: stays as it is: its graph holds nothing that could be optimised\n")
+    assert (done.exit_code, done.output) == (
+        0,
+        f"{model}: stays as it is: its graph holds nothing that could be optimised\n",
+    )
     assert list(model.parent.iterdir()) == [model]
 
 
@@ -71,7 +77,12 @@ def test_a_file_whose_optimised_graph_finds_other_boxes_stays_and_ends_with_1(mo
     monkeypatch.setattr(model_optimization, "optimize", lambda data, _: optimize(data, lambda _: ELSEWHERE))
     done = run(model, "--json")
     told = json.loads(done.stdout)
-    assert (done.exit_code, told["optimized"], told["reason"], told["plain"]) == (1, False, "its optimised graph finds other boxes", None)
+    assert (done.exit_code, told["optimized"], told["reason"], told["plain"]) == (
+        1,
+        False,
+        "its optimised graph finds other boxes",
+        None,
+    )
     assert (model.read_bytes(), list(model.parent.iterdir())) == (PLAIN, [model])
 
 

@@ -62,7 +62,14 @@ def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
     photos, or on one picture where there are none.
     """
     engines = engines or Engines()
-    detector = Detector.load(file.data, plain=file.plain, expected_sha256=file.sha256, expected_classes=file.classes, engines=engines, compare=not file.golden)
+    detector = Detector.load(
+        file.data,
+        plain=file.plain,
+        expected_sha256=file.sha256,
+        expected_classes=file.classes,
+        engines=engines,
+        compare=not file.golden,
+    )
     try:
         detector.warm_up()
         changes = [(golden, departure(golden.boxes, detector.detect(golden.photo))) for golden in file.golden]
@@ -71,7 +78,12 @@ def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
     for golden, change in changes:
         if change:
             raise ModelRefusedError(f"it does not see what it saw when it was measured: in photo {golden.sha256[:12]}… {change}")
-    log.info("engine.chosen", asked_for=engines.wanted, optimized=bool(detector.version_info.plain_sha256), **asdict(detector.choice))
+    log.info(
+        "engine.chosen",
+        asked_for=engines.wanted,
+        optimized=bool(detector.version_info.plain_sha256),
+        **asdict(detector.choice),
+    )
     return detector
 
 

@@ -21,7 +21,16 @@ from savo_detection.engines.cpus import gives_way
 from savo_detection.engines.thread_budget import UNDER_WAY, Opened, threads_each
 from savo_detection.photos.letterbox import STRIDE
 
-__all__ = ["BUILDERS", "ONNX_RUNTIME", "ON_GPU", "REDUCED_PRECISION", "Engine", "OnnxRuntimeEngine", "OpenVinoEngine", "installed_engines"]
+__all__ = [
+    "BUILDERS",
+    "ONNX_RUNTIME",
+    "ON_GPU",
+    "REDUCED_PRECISION",
+    "Engine",
+    "OnnxRuntimeEngine",
+    "OpenVinoEngine",
+    "installed_engines",
+]
 
 ONNX_RUNTIME: Final = "onnxruntime"
 
@@ -36,7 +45,7 @@ T = TypeVar("T")
 
 class Engine(Protocol):
     def run(self, tensor: NDArray[Any], read: Callable[[NDArray[Any]], T]) -> T:
-        """One pass of `tensor` (photos × 3 × height × width). `read` gets the output; after it the memory is the engine's own again."""
+        """One pass of `tensor` (photos × 3 × height × width). `read` gets the output, whose memory it must not keep."""
         ...
 
     def open_all(self) -> None:
@@ -110,7 +119,11 @@ class OpenVinoEngine:
         if self._model.is_dynamic():
             sides = list(self._model.input(0).partial_shape)[2:]
             self._model.reshape(
-                [shape[0], shape[1], *(most if side.is_static else openvino.Dimension(STRIDE, most) for side, most in zip(sides, shape[2:], strict=True))]
+                [
+                    shape[0],
+                    shape[1],
+                    *(most if side.is_static else openvino.Dimension(STRIDE, most) for side, most in zip(sides, shape[2:], strict=True)),
+                ]
             )
         self._networks = Opened[_OpenVinoNetwork]()
         self._networks.of(threads, self._opened)

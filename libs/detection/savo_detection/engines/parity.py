@@ -13,10 +13,21 @@ from savo_detection.nms import iou_of
 from savo_detection.output_decoders import Candidates, Head
 from savo_detection.photos.decoding import Pixels
 
-__all__ = ["CLOSELY", "EXACTLY", "ROUGHLY", "Nearness", "agree", "best_boxes", "busy_picture", "picture_tensor", "seen_by", "shows_anything"]
+__all__ = [
+    "CLOSELY",
+    "EXACTLY",
+    "ROUGHLY",
+    "Nearness",
+    "agree",
+    "best_boxes",
+    "busy_picture",
+    "picture_tensor",
+    "seen_by",
+    "shows_anything",
+]
 
 _TOP = 50
-"""Boxes of each output that are looked up in the other, by score and before NMS: any picture and any weights give some."""
+"""Boxes of each output that are looked up in the other, by score and before NMS: any picture gives some."""
 _DUST = 1e-4
 """A score so small that one engine may round it to 0, where the box is no box."""
 

@@ -9,11 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from savo_detection.engines.backends import BUILDERS, ON_GPU, ONNX_RUNTIME, REDUCED_PRECISION, Builder, Engine, installed_engines
+from savo_detection.engines.backends import (
+    BUILDERS,
+    ON_GPU,
+    ONNX_RUNTIME,
+    REDUCED_PRECISION,
+    Builder,
+    Engine,
+    installed_engines,
+)
 from savo_detection.engines.cpus import at_usual_priority
 from savo_detection.engines.parity import CLOSELY, ROUGHLY, Nearness, agree, best_boxes, picture_tensor, seen_by
 from savo_detection.errors import ModelRefusedError, in_a_line
@@ -66,9 +75,7 @@ class Engines:
         `compare`: on one picture with ONNX Runtime; False where the caller has photos with known boxes for it.
         """
         engine, choice = self._automatic(network) if self.wanted == "auto" else self._named(network, compare=compare)
-        batch, left_out = _largest_batch(engine, network) if choice.engine in ON_GPU and network.takes_batches else (1, {})
-        choice = replace(choice, batch=batch, left_out={**choice.left_out, **left_out})
-        return engine, _with_shapes(choice, engine, network)
+        return engine, _with_shapes(_with_batches(choice, engine, network), engine, network)
 
     @property
     def _name(self) -> str:
@@ -86,7 +93,8 @@ class Engines:
 
     def _named(self, network: Network, *, compare: bool) -> tuple[Engine, EngineChoice]:
         if self.wanted not in self.installed:
-            raise ModelRefusedError(f"the engine {self.wanted} is not installed here; there are: {', '.join(self.installed)}")
+            there = ", ".join(self.installed)
+            raise ModelRefusedError(f"the engine {self.wanted} is not installed here; there are: {there}")
         if self.wanted == ONNX_RUNTIME:
             return network.reference, EngineChoice(ONNX_RUNTIME)
         try:
@@ -96,8 +104,9 @@ class Engines:
 
     def _built(self, network: Network, *, compare: bool) -> Engine:
         """Raises `_UnfitError`."""
+        build = partial(self.builders[self._name], network.data, network.threads, network.blank.shape)
         try:
-            engine = at_usual_priority(partial(self.builders[self._name], network.data, network.threads, network.blank.shape))
+            engine = at_usual_priority(build)
             same = not compare or _finds_the_same(engine, network, _nearness_of(self._name))
         except Exception as error:
             raise _UnfitError(in_a_line(error)) from error
@@ -122,12 +131,14 @@ def _with_shapes(choice: EngineChoice, engine: Engine, network: Network) -> Engi
     """Whether photos get inputs of their own shape, and if a network that takes any is not given them, why."""
     if not network.takes_any_shape:
         return choice
-    problem = f"each is another network to {choice.engine}" if choice.engine in ON_GPU else _problem_in_other_shapes(choice.engine, engine, network)
+    problem = _problem_in_other_shapes(choice.engine, engine, network)
     left_out = {"inputs of a photo's own shape": problem} if problem else {}
     return replace(choice, rectangular=problem is None, left_out={**choice.left_out, **left_out})
 
 
 def _problem_in_other_shapes(name: str, engine: Engine, network: Network) -> str | None:
+    if name in ON_GPU:
+        return f"each is another network to {name}"
     half = -(-network.blank.shape[2] // 2 // STRIDE) * STRIDE
     try:
         same = _finds_the_same(engine, network, _nearness_of(name), half)
@@ -136,15 +147,27 @@ def _problem_in_other_shapes(name: str, engine: Engine, network: Network) -> str
     return None if same else _DIFFERENT
 
 
+def _with_batches(choice: EngineChoice, engine: Engine, network: Network) -> EngineChoice:
+    """How many photos go in one pass, and if not as many as there may be, why."""
+    if choice.engine not in ON_GPU or not network.takes_batches:
+        return choice
+    largest, left_out = _largest_batch(engine, network)
+    return replace(choice, batch=largest, left_out={**choice.left_out, **left_out})
+
+
 def _largest_batch(engine: Engine, network: Network) -> tuple[int, dict[str, str]]:
     """Of those that run and find in each photo what it finds in one alone; why a larger one does not."""
     tensor = picture_tensor(network.blank)
     expected = seen_by(engine, tensor, network.head)
+
+    def all_agree(output: NDArray[Any]) -> bool:
+        return all(agree(expected, best_boxes(network.head, row[None])) for row in output)
+
     largest = 1
     for size in _BATCHES:
         many = np.repeat(tensor, size, axis=0)
         try:
-            same = engine.run(many, lambda output: all(agree(expected, best_boxes(network.head, row[None])) for row in output))
+            same = engine.run(many, all_agree)
         except Exception as error:  # noqa: BLE001 - whatever a library raises (memory, mostly), a smaller batch does
             return largest, {f"batches of {size}": in_a_line(error)}
         if not same:

@@ -116,5 +116,8 @@ def _curve(records: Sequence[ImageRecord], label: str) -> ClassCurve:
         if found == label
     ]
     order = np.argsort([-score for score, _, _ in rows], kind="stable")
-    images, correct = np.asarray([index for _, index, _ in rows], np.intp), np.asarray([hit for _, _, hit in rows], np.bool_)
+    images, correct = (
+        np.asarray([index for _, index, _ in rows], np.intp),
+        np.asarray([hit for _, _, hit in rows], np.bool_),
+    )
     return ClassCurve(images[order], correct[order], np.asarray([record.truth.get(label, 0) for record in records], np.int64))

@@ -34,7 +34,7 @@ class Golden:
 
 
 class SurestPhotos:
-    """Wraps the detector that is measured, and keeps the photos with its surest boxes: no doubtful box, most boxes first."""
+    """Wraps the detector that is measured, and keeps the photos with its surest boxes: no doubtful one, most first."""
 
     def __init__(self, detector: Detects, kept: int = KEPT) -> None:
         self._detector = detector

@@ -45,8 +45,8 @@ class Brought(Message):
 
     sha256: Sha256 = Field(description="Of model.onnx, which was measured.")
     bytes: int = Field(gt=0)
-    plain_sha256: Sha256 | None = Field(default=None, description="Of the export that model.onnx was made from; None: it is not brought.")
-    optimization: str = Field(default="", max_length=500, description="What became of the export's graph, in a sentence for the card.")
+    plain_sha256: Sha256 | None = Field(default=None, description="Of model.plain.onnx; None: there is none.")
+    optimization: str = Field(default="", max_length=500, description="What became of the export's graph, for the card.")
     image_size: int = Field(gt=0)
     classes: tuple[str, ...] = Field(min_length=1, description="Labels in the order of the network's outputs.")
     weights_sha256: Sha256 | None = Field(default=None, description="None: the ONNX file alone.")
@@ -155,7 +155,11 @@ def run_id_of(sha256: str) -> str:
 
 
 def _files(brought: Brought) -> list[tuple[str, str]]:
-    kept = (("model.onnx", brought.sha256), (PLAIN_EXPORT, brought.plain_sha256), ("weights.pt", brought.weights_sha256))
+    kept = (
+        ("model.onnx", brought.sha256),
+        (PLAIN_EXPORT, brought.plain_sha256),
+        ("weights.pt", brought.weights_sha256),
+    )
     return [(name, sha256) for name, sha256 in kept if sha256]
 
 

@@ -56,8 +56,9 @@ async def store_candidate(run: Run, trained: Trained, store: ObjectStore, number
     else:
         await store.upload(model_key(version, PLAIN_EXPORT), plain)
     await store.upload(model_key(version, "weights.pt"), trained.weights)
-    onnx_sha256, weights_sha256 = await asyncio.gather(asyncio.to_thread(file_sha256, onnx), asyncio.to_thread(file_sha256, trained.weights))
+    onnx_sha256 = await asyncio.to_thread(file_sha256, onnx)
     plain_sha256 = await asyncio.to_thread(file_sha256, plain) if plain else None
+    weights_sha256 = await asyncio.to_thread(file_sha256, trained.weights)
     return Registered(version, onnx_sha256, onnx.stat().st_size, plain_sha256, weights_sha256)
 
 
@@ -210,8 +211,8 @@ def _holdout(report: ModelReport, facts: Facts) -> str:
 
 def _files(report: ModelReport) -> str:
     onnx = f"model.onnx {report.onnx_bytes:,} bytes, sha256 `{report.onnx_sha256}`."
-    plain = f"It was made from model.plain.onnx, sha256 `{report.plain_onnx_sha256}`." if report.plain_onnx_sha256 else ""
-    return " ".join(filter(None, (onnx, report.optimization, plain)))
+    plain = f"It was made from model.plain.onnx, sha256 `{report.plain_onnx_sha256}`."
+    return " ".join(filter(None, (onnx, report.optimization, report.plain_onnx_sha256 and plain)))
 
 
 def _against_champion(report: ModelReport) -> list[str]:

@@ -66,7 +66,8 @@ def prepare_candidate(model: Path, folder: Path) -> Candidate:
 def _check_square(model: Path, detector: Detector) -> None:
     height, width = detector.image_size
     if height != width:
-        raise DatasetError(f"{model}: its input is {width} × {height} pixels; a square one is wanted: export it again with one imgsz")
+        found = f"its input is {width} × {height} pixels"
+        raise DatasetError(f"{model}: {found}; a square one is wanted: export it again with one imgsz")
 
 
 def _plain_beside(onnx: Path, sha256: str) -> Path | None:

@@ -69,12 +69,21 @@ class _Holdout:
 
 @reported_errors(ModelRefusedError, PhotoError)
 def register_model(
-    model: Annotated[Path, typer.Option("--model", help="ONNX file; what `savo train` noted beside it is used, and its .pt is kept with it.")],
-    data: Annotated[Path, typer.Option("--data", help="dataset.yaml, as `savo prepare` writes it: labelled photos that the model has not seen.")],
+    model: Annotated[
+        Path,
+        typer.Option("--model", help="ONNX file; what `savo train` noted beside it is used, and its .pt is kept with it."),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option("--data", help="dataset.yaml, as `savo prepare` writes it: labelled photos that the model has not seen."),
+    ],
     split: Split = "test",
     reason: Annotated[str | None, typer.Option("--reason", help="Why, for its card and the audit log.", show_default=False)] = None,
     by: By = None,
-    weights: Annotated[bool, typer.Option(help="Keep the .pt beside it too: later trainings may go on from it. A pickle: only one that you trust.")] = True,
+    weights: Annotated[
+        bool,
+        typer.Option(help="Keep the .pt beside it too: later trainings may go on from it. A pickle: only one that you trust."),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Bring a model that was trained elsewhere: checked, measured beside the champion, judged by the trainer's gate."""
@@ -161,7 +170,9 @@ async def _beside(candidate: Measured, champion: str, holdout: _Holdout, store: 
 
 async def _handed_over(brought: Brought, candidate: Candidate, trainer: TrainerClient, store: ObjectStore) -> Run:
     """Asked for its files, put them where the trainer says, and hand over again. May be repeated from any point."""
-    sources = {"model.onnx": candidate.onnx, "weights.pt": candidate.weights} | ({PLAIN_EXPORT: candidate.plain} if candidate.plain else {})
+    sources = {"model.onnx": candidate.onnx, "weights.pt": candidate.weights}
+    if candidate.plain:
+        sources[PLAIN_EXPORT] = candidate.plain
     answer = trainer.post("/models", brought.model_dump(mode="json"))
     if "wanted" in answer:
         with err.status(f"storing {answer['version']}"):
@@ -176,7 +187,11 @@ async def _handed_over(brought: Brought, candidate: Candidate, trainer: TrainerC
 def _tell(run: Run, *, repeated: bool) -> None:
     version, passed = run["facts"]["version"], run["state"] == "registered"
     verdict = "registered" if passed else "refused by the gate"
-    out.print(f"{version}: {verdict}{', and was before: nothing is done twice' if repeated else ''}", style="green" if passed else "yellow", markup=False)
+    out.print(
+        f"{version}: {verdict}{', and was before: nothing is done twice' if repeated else ''}",
+        style="green" if passed else "yellow",
+        markup=False,
+    )
     for line in verdict_lines(run):
         out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     steps = (
