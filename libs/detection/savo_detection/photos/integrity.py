@@ -13,8 +13,8 @@ from savo_detection.photos.metadata import strip_metadata
 
 __all__ = ["check_pixels", "is_truncated"]
 
-_FORMATS = {"image/jpeg": ("JPEG", "MPO"), "image/png": ("PNG",), "image/webp": ("WEBP",)}
-"""Pillow's names. MPO is its name for a JPEG that says it has further pictures."""
+_FORMATS = {"image/jpeg": ("JPEG",), "image/png": ("PNG",), "image/webp": ("WEBP",)}
+"""Pillow's names. Its JPEG opens a photo with further pictures in it (MPO) too."""
 
 _BEGINNING = 65_536
 """Bytes of compressed pixels."""
