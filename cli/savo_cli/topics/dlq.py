@@ -178,7 +178,7 @@ def _print_rows(rows: list[dict[str, Any]], *, chosen: bool) -> None:
     if not rows:
         console.print("no dead letters of that kind" if chosen else "no dead letters")
         return
-    table = Table("topic", "service", "reason", "letters", "sent back", "oldest", "newest", "the newest says", source=None)
+    table = Table("topic", "service", "reason", "letters", "sent back", "oldest", "newest", "the newest says", box=None)
     for row in rows:
         figures = (str(row["letters"]), str(row["redriven"]), row["oldest"][:19], row["newest"][:19], _briefly(row["message"]))
         table.add_row(*map(Text, (row["topic"], row["service"], row["reason"], *figures)))
