@@ -9,9 +9,16 @@ import pytest
 from PIL import Image
 
 _PARTS = Path(__file__).parent / "tests" / "parts"
-_FIRST = ["addresses", "table", "containers", "wheel"]  # the others import these, and pytest wants to be the first to import a plug-in
+_FIRST = [
+    "addresses",
+    "table",
+    "containers",
+    "wheel",
+]  # the others import these, and pytest wants to be the first to import a plug-in
 
-pytest_plugins = [f"tests.parts.{name}" for name in [*_FIRST, *sorted({path.stem for path in _PARTS.glob("[!_]*.py")} - set(_FIRST))]]
+pytest_plugins = [
+    f"tests.parts.{name}" for name in [*_FIRST, *sorted({path.stem for path in _PARTS.glob("[!_]*.py")} - set(_FIRST))]
+]
 
 _PILLOW_OPEN = Image.open
 

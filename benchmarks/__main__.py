@@ -49,7 +49,9 @@ def main(words: list[str]) -> int:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     if options.long:
         os.environ["BENCH_LONG"] = "1"  # read when a benchmark is imported
-    chosen = options.names or [benchmark.name for benchmark in BENCHMARKS.values() if options.long or not benchmark.long]
+    chosen = options.names or [
+        benchmark.name for benchmark in BENCHMARKS.values() if options.long or not benchmark.long
+    ]
     # So that a benchmark that is ended also ends the processes that it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     figures: list[Figure] = []
@@ -66,23 +68,36 @@ def main(words: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {each.name:<20}{each.sentence}{' (--long)' if each.long else ''}" for each in BENCHMARKS.values())
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=__doc__, epilog=f"benchmarks:\n{listed}", formatter_class=argparse.RawDescriptionHelpFormatter
+    listed = "\n".join(
+        f"  {each.name:<20}{each.sentence}{' (--long)' if each.long else ''}" for each in BENCHMARKS.values()
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="measure these alone; without a name, all that are not long")
-    parser.add_argument("--long", action="store_true", help="the long ones too, and four times the rounds: intervals half as wide")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog=f"benchmarks:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="measure these alone; without a name, all that are not long"
+    )
+    parser.add_argument(
+        "--long", action="store_true", help="the long ones too, and four times the rounds: intervals half as wide"
+    )
     parser.add_argument("--json", action="store_true", help="figures for programs instead of a table")
     return parser
 
 
 def _table(figures: list[Figure]) -> Table:
-    table = Table(title="ours beside its peer, in one run; the ratio says how many times better ours is (95 % interval)")
+    table = Table(
+        title="ours beside its peer, in one run; the ratio says how many times better ours is (95 % interval)"
+    )
     for heading in ("figure", "ours", "peer", "peer's", "ratio", "note"):
         table.add_column(heading, justify="left" if heading in ("figure", "peer", "note") else "right")
     for row in figures:
         ratio = f"{row.ratio:.2f}× ({row.ratio_lower:.2f}–{row.ratio_upper:.2f})"
-        table.add_row(row.name, f"{row.ours:.1f} {row.unit}", row.peer_name, f"{row.peer:.1f} {row.unit}", ratio, row.note)
+        table.add_row(
+            row.name, f"{row.ours:.1f} {row.unit}", row.peer_name, f"{row.peer:.1f} {row.unit}", ratio, row.note
+        )
     return table
 
 

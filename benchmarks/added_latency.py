@@ -109,5 +109,16 @@ def _figure(seen: Seen, note: str) -> Figure:
     draw, turns = random.Random(SEED), range(len(seen.scan))
     added = seen.added(turns)
     ratios = sorted(LIMIT_MS / seen.added(draw.choices(turns, k=len(turns))) for _ in range(RESAMPLES))
-    of_which = f"a scan {statistics.median(seen.scan):.1f} ms, the detection alone {statistics.median(seen.detection):.1f} ms"
-    return Figure("added to one detection, p50", "ms", added, "the most allowed", LIMIT_MS, LIMIT_MS / added, *middle_95(ratios), f"{of_which}; {note}")
+    of_which = (
+        f"a scan {statistics.median(seen.scan):.1f} ms, the detection alone {statistics.median(seen.detection):.1f} ms"
+    )
+    return Figure(
+        "added to one detection, p50",
+        "ms",
+        added,
+        "the most allowed",
+        LIMIT_MS,
+        LIMIT_MS / added,
+        *middle_95(ratios),
+        f"{of_which}; {note}",
+    )

@@ -33,7 +33,9 @@ def http_app(broker: str) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.producer = producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all")
-        consumer = AIOKafkaConsumer(ANSWERED, bootstrap_servers=broker, group_id="bare-http", fetch_max_wait_ms=FETCH_WAIT_MS)
+        consumer = AIOKafkaConsumer(
+            ANSWERED, bootstrap_servers=broker, group_id="bare-http", fetch_max_wait_ms=FETCH_WAIT_MS
+        )
         await producer.start()
         await consumer.start()
         listening = asyncio.create_task(listen(consumer))

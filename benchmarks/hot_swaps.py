@@ -64,7 +64,9 @@ def figures() -> Iterator[Figure]:
     middle = over_the_usual(pairs, statistics.median)
     note = f"{failed}; p50 {middle:.0f} ms; {CLIENTS} clients; {engine}; {brokered.words}"
     name = f"pause of {len(pairs)} hot swaps, p99"
-    yield Figure(name, "ms", pause, "the most allowed", LIMIT_MS, LIMIT_MS / max(LEAST_MS, pause), *middle_95(ratios), note)
+    yield Figure(
+        name, "ms", pause, "the most allowed", LIMIT_MS, LIMIT_MS / max(LEAST_MS, pause), *middle_95(ratios), note
+    )
     for reason in sorted(set(seen.failures)):
         sys.stderr.write(f"a scan failed during the swaps: {reason}\n")
 
@@ -96,7 +98,9 @@ class Seen:
         """The longest between two answers of which one at least lies within."""
         began, ended = stretch
         moments = [at for at, _ in self.answers]
-        return max(1000 * (later - earlier) for earlier, later in pairwise(moments) if later >= began and earlier <= ended)
+        return max(
+            1000 * (later - earlier) for earlier, later in pairwise(moments) if later >= began and earlier <= ended
+        )
 
 
 async def watch_swaps(served: Product, brokered: Broker, registry: Registry) -> Seen:
@@ -186,11 +190,19 @@ class Registry:
         sha256 = hashlib.sha256(photo).hexdigest()
         key = f"golden/{sha256}.jpg"
         await self.store.put(key, photo)
-        boxes = [GoldenBox(label=box.label, confidence=box.confidence, bbox=box.bbox) for box in self.detector.detect(photo)]
+        boxes = [
+            GoldenBox(label=box.label, confidence=box.confidence, bbox=box.bbox) for box in self.detector.detect(photo)
+        ]
         return GoldenPicture(sha256=sha256, image_key=key, boxes=tuple(boxes))
 
     def _report(self, version: str, golden: tuple[GoldenPicture, ...]) -> ModelReport:
-        evaluation = Evaluation(map50=0.8, map50_lower=0.75, map50_upper=0.85, images=GOLDEN, boxes=sum(len(picture.boxes) for picture in golden))
+        evaluation = Evaluation(
+            map50=0.8,
+            map50_lower=0.75,
+            map50_upper=0.85,
+            images=GOLDEN,
+            boxes=sum(len(picture.boxes) for picture in golden),
+        )
         return ModelReport(
             version=version,
             run_id="benchmark",

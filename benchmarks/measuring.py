@@ -61,7 +61,17 @@ def faster(name: str, ours: Sequence[float], peer_name: str, peer: Sequence[floa
     """From paired seconds: milliseconds at the median, and the peer's time ÷ ours (above 1: ours is faster)."""
     ratios = [theirs / mine for mine, theirs in zip(ours, peer, strict=True)]
     lower, upper = interval(ratios)
-    return Figure(name, "ms", statistics.median(ours) * 1000, peer_name, statistics.median(peer) * 1000, statistics.median(ratios), lower, upper, note)
+    return Figure(
+        name,
+        "ms",
+        statistics.median(ours) * 1000,
+        peer_name,
+        statistics.median(peer) * 1000,
+        statistics.median(ratios),
+        lower,
+        upper,
+        note,
+    )
 
 
 def of_rounds(

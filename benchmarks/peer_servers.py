@@ -27,7 +27,17 @@ def peers_python() -> str:
     """The interpreter of an environment that holds the peers and `savo_detection`, in .savo/bench/peers."""
     uv = shutil.which("uv") or str(Path(".uv/bin/uv").resolve())
     home = (WORK / "peers").resolve()
-    command = [uv, "sync", "--frozen", "--quiet", "--compile-bytecode", "--python", sys.executable, "--project", str(PROJECT)]
+    command = [
+        uv,
+        "sync",
+        "--frozen",
+        "--quiet",
+        "--compile-bytecode",
+        "--python",
+        sys.executable,
+        "--project",
+        str(PROJECT),
+    ]
     subprocess.run(command, check=True, env=os.environ | {"UV_PROJECT_ENVIRONMENT": str(home)})
     return str(home / "bin" / "python")
 
@@ -35,7 +45,15 @@ def peers_python() -> str:
 @contextmanager
 def lit_serve(python: str, port: int, detector: str, model: str, workers: int, log: Path) -> Iterator[Post]:
     """`detector`: plain, or the engine that `savo_detection` is to take. One worker has all cores, several have a thread each."""
-    arguments = ["-m", "benchmarks.peers.lit_server", str(port), detector, model, str(workers), str(0 if workers == 1 else 1)]
+    arguments = [
+        "-m",
+        "benchmarks.peers.lit_server",
+        str(port),
+        detector,
+        model,
+        str(workers),
+        str(0 if workers == 1 else 1),
+    ]
     with process(arguments, {}, log=log, python=python):
         wait_for(f"http://127.0.0.1:{port}/health")
         yield partial(_post, f"http://127.0.0.1:{port}/predict")
@@ -43,7 +61,16 @@ def lit_serve(python: str, port: int, detector: str, model: str, workers: int, l
 
 @contextmanager
 def bento_ml(python: str, port: int, model: str, log: Path) -> Iterator[Post]:
-    arguments = ["-m", "bentoml", "serve", "benchmarks.peers.bento_service:Detecting", "--host", "127.0.0.1", "--port", str(port)]
+    arguments = [
+        "-m",
+        "bentoml",
+        "serve",
+        "benchmarks.peers.bento_service:Detecting",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     with process(arguments, {"MODEL": model, "BENTOML_DO_NOT_TRACK": "True"}, log=log, python=python):
         wait_for(f"http://127.0.0.1:{port}/readyz")
         yield partial(_post, f"http://127.0.0.1:{port}/detect")

@@ -57,7 +57,9 @@ def figures() -> Iterator[Figure]:
             turns: dict[str, Callable[[], object]] = {
                 **{engine: partial(_side_by_side, threads, each.detect, photo) for engine, each in detectors.items()},
                 "ultralytics predict": partial(_one_by_one, ultralytics_predict(plain), photo),
-                "ultralytics predict, a thread a core": partial(_side_by_side, threads, _own_in_each_thread(ultralytics_predict, plain), photo),
+                "ultralytics predict, a thread a core": partial(
+                    _side_by_side, threads, _own_in_each_thread(ultralytics_predict, plain), photo
+                ),
                 "Pillow + ONNX Runtime": partial(_one_by_one, plain_loop(plain), photo),
                 **_alone(threads, model, best, photo),
             }
@@ -66,7 +68,12 @@ def figures() -> Iterator[Figure]:
             for engine in detectors:
                 for peer in (name for name in seconds if name not in detectors):
                     yield _of_one_photo(f"bytes → boxes, {size}, {engine}", seconds[engine], peer, seconds[peer])
-            yield _of_one_photo(f"bytes → boxes, {size}, {best.choice.engine}", seconds[best.choice.engine], "the engine alone, ready tensors", limit)
+            yield _of_one_photo(
+                f"bytes → boxes, {size}, {best.choice.engine}",
+                seconds[best.choice.engine],
+                "the engine alone, ready tensors",
+                limit,
+            )
 
 
 def by_name_alone(model: Path) -> dict[str, Detector]:
@@ -93,7 +100,10 @@ def _alone(threads: ThreadPoolExecutor, model: Path, best: Detector, photo: byte
     def one_pass(_: bytes) -> None:
         engine.run(tensor, lambda _output: None)
 
-    return {ONE_PASS: partial(_one_by_one, one_pass, photo), MANY_PASSES: partial(_side_by_side, threads, one_pass, photo)}
+    return {
+        ONE_PASS: partial(_one_by_one, one_pass, photo),
+        MANY_PASSES: partial(_side_by_side, threads, one_pass, photo),
+    }
 
 
 def _one_by_one(look: Look, photo: bytes) -> None:
@@ -133,8 +143,13 @@ def photos() -> dict[str, bytes]:
     pixels = cv2.imdecode(np.frombuffer(scene.jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
     grain = np.random.default_rng(3)
-    large = cv2.resize(pixels, (4032, 3024), interpolation=cv2.INTER_CUBIC).astype(np.int16) + grain.integers(-9, 10, (3024, 4032, 1))
-    return {"512 px": _jpeg(cv2.resize(pixels, (512, 384), interpolation=cv2.INTER_AREA)), "12 MP": _jpeg(large.clip(0, 255).astype(np.uint8))}
+    large = cv2.resize(pixels, (4032, 3024), interpolation=cv2.INTER_CUBIC).astype(np.int16) + grain.integers(
+        -9, 10, (3024, 4032, 1)
+    )
+    return {
+        "512 px": _jpeg(cv2.resize(pixels, (512, 384), interpolation=cv2.INTER_AREA)),
+        "12 MP": _jpeg(large.clip(0, 255).astype(np.uint8)),
+    }
 
 
 def exported_model() -> Path:
@@ -144,7 +159,9 @@ def exported_model() -> Path:
         WORK.mkdir(parents=True, exist_ok=True)
         yolo = _ultralytics()
         with redirect_stdout(io.StringIO()):
-            exported = Path(yolo("yolov8n.yaml", verbose=False).export(format="onnx", imgsz=SIDE, dynamic=True, verbose=False))
+            exported = Path(
+                yolo("yolov8n.yaml", verbose=False).export(format="onnx", imgsz=SIDE, dynamic=True, verbose=False)
+            )
         exported.replace(path)
     return optimized(path)
 

@@ -26,7 +26,19 @@ from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.settings import RuntimeSettings
 from tests.parts.kafka import kafka_for_a_while
 
-__all__ = ["PATIENCE", "Broker", "Post", "Product", "answering_with", "best_engine", "broker", "form_of", "one_of_many", "product", "unlike"]
+__all__ = [
+    "PATIENCE",
+    "Broker",
+    "Post",
+    "Product",
+    "answering_with",
+    "best_engine",
+    "broker",
+    "form_of",
+    "one_of_many",
+    "product",
+    "unlike",
+]
 
 BOUNDARY = "savo-bench"
 PATIENCE = 60.0
@@ -43,7 +55,10 @@ class Broker:
     words: str
 
     def as_environment(self) -> dict[str, str]:
-        return {"SAVO_KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers, "SAVO_EMBEDDED_BROKER": str(self.settings.embedded_broker).lower()}
+        return {
+            "SAVO_KAFKA_BOOTSTRAP_SERVERS": self.settings.kafka_bootstrap_servers,
+            "SAVO_EMBEDDED_BROKER": str(self.settings.embedded_broker).lower(),
+        }
 
 
 @contextmanager

@@ -53,13 +53,19 @@ def figures() -> Iterator[Figure]:
             "bare": lambda: asyncio.run(_bare(settings, events)),
             "tail": lambda: _to_nobody(Tail(settings, {TOPIC.name: TOPIC}, Selection())),
             "tail --check": lambda: _to_nobody(Tail(settings, {TOPIC.name: TOPIC}, Selection(), checked=True)),
-            "tail --scan-id": lambda: _to_nobody(Tail(settings, {TOPIC.name: TOPIC}, Selection(scan_ids=frozenset({"scan-7"})))),
+            "tail --scan-id": lambda: _to_nobody(
+                Tail(settings, {TOPIC.name: TOPIC}, Selection(scan_ids=frozenset({"scan-7"})))
+            ),
             "dry run": lambda: _dry_run(settings, events),
         }
         if shutil.which("kcat"):
             contenders["kcat"] = lambda: _kcat(settings)
         seconds = in_turn(contenders, rounds=ROUNDS, warm_up=1)
-    beside = f"kcat prints {events / statistics.median(seconds['kcat']):,.0f}/s" if "kcat" in seconds else "kcat is not installed here (Debian: kcat)"
+    beside = (
+        f"kcat prints {events / statistics.median(seconds['kcat']):,.0f}/s"
+        if "kcat" in seconds
+        else "kcat is not installed here (Debian: kcat)"
+    )
     rows = {
         "savo topics tail": "tail",
         "savo topics tail --check": "tail --check",
@@ -73,7 +79,16 @@ def figures() -> Iterator[Figure]:
 def _figure(name: str, events: int, ours: list[float], bare: list[float], note: str) -> Figure:
     ratios = [theirs / mine for mine, theirs in zip(ours, bare, strict=True)]
     rates = events / statistics.median(ours), events / statistics.median(bare)
-    return Figure(name, "events/s", rates[0], "bare aiokafka loop", rates[1], statistics.median(ratios), *interval(ratios), note=note)
+    return Figure(
+        name,
+        "events/s",
+        rates[0],
+        "bare aiokafka loop",
+        rates[1],
+        statistics.median(ratios),
+        *interval(ratios),
+        note=note,
+    )
 
 
 @contextmanager
@@ -88,12 +103,18 @@ def _broker() -> Iterator[tuple[RuntimeSettings, str]]:
             yield settings, "Apache Kafka"
     except pytest.skip.Exception as why:
         with EmbeddedBroker() as broker:
-            yield RuntimeSettings(kafka_bootstrap_servers=broker.bootstrap_servers, embedded_broker=True), f"embedded broker ({why.msg})"
+            yield (
+                RuntimeSettings(kafka_bootstrap_servers=broker.bootstrap_servers, embedded_broker=True),
+                f"embedded broker ({why.msg})",
+            )
 
 
 async def _fill(settings: RuntimeSettings, events: int) -> None:
     """Golden events of the contracts, each with a scan id of its own."""
-    examples = [json.loads(path.read_text()) for path in sorted((Path(savo_contracts.__file__).parent / "examples" / TOPIC.name).glob("*.json"))]
+    examples = [
+        json.loads(path.read_text())
+        for path in sorted((Path(savo_contracts.__file__).parent / "examples" / TOPIC.name).glob("*.json"))
+    ]
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers, linger_ms=20, max_batch_size=2**18)
     await producer.start()
     try:
@@ -102,7 +123,14 @@ async def _fill(settings: RuntimeSettings, events: int) -> None:
             example = examples[number % len(examples)]
             value = example["value"] | {"scan_id": f"scan-{number}"}
             headers = [(name, text.encode()) for name, text in example["headers"].items()]
-            sent.append(await producer.send(TOPIC.name, json.dumps(value, separators=(",", ":")).encode(), key=value["scan_id"].encode(), headers=headers))
+            sent.append(
+                await producer.send(
+                    TOPIC.name,
+                    json.dumps(value, separators=(",", ":")).encode(),
+                    key=value["scan_id"].encode(),
+                    headers=headers,
+                )
+            )
         await asyncio.gather(*sent)
     finally:
         await producer.stop()
@@ -110,7 +138,9 @@ async def _fill(settings: RuntimeSettings, events: int) -> None:
 
 async def _bare(settings: RuntimeSettings, events: int) -> int:
     waits = {"fetch_max_wait_ms": 100} if settings.embedded_broker else {}
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers, group_id=None, auto_offset_reset="earliest", **waits)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers, group_id=None, auto_offset_reset="earliest", **waits
+    )
     await consumer.start()
     try:
         found = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - as ours does

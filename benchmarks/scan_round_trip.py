@@ -41,7 +41,13 @@ def figures() -> Iterator[Figure]:
     for name in ("p50", "p99"):
         mine, theirs = [float(getattr(each, name)) for each in ours], [float(getattr(each, name)) for each in bare]
         ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
-        yield Figure(f"scan round trip, {name}", "ms", *medians(mine, theirs, 1000), *ratio_of(ratios), "one at a time, 512-px photo")
+        yield Figure(
+            f"scan round trip, {name}",
+            "ms",
+            *medians(mine, theirs, 1000),
+            *ratio_of(ratios),
+            "one at a time, 512-px photo",
+        )
     mine, theirs = [each.per_second for each in ours], [each.per_second for each in bare]
     ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
     yield Figure("scan round trips", "per s", *medians(mine, theirs, 1), *ratio_of(ratios), f"{AT_ONCE} at a time")
@@ -57,7 +63,9 @@ class Round:
         self.cpu = cpu_seconds / (len(quiet.seconds) + len(burst.seconds))
 
 
-async def measure(urls: tuple[str, str], photo: bytes, meters: tuple[Meter, Meter] = (float, float)) -> tuple[list[Round], list[Round]]:
+async def measure(
+    urls: tuple[str, str], photo: bytes, meters: tuple[Meter, Meter] = (float, float)
+) -> tuple[list[Round], list[Round]]:
     found: tuple[list[Round], list[Round]] = ([], [])
     async with http_client() as client:
         for turn in range(-1, ROUNDS):
@@ -104,11 +112,15 @@ def _contenders() -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def process(arguments: list[str], settings: dict[str, str], *, log: Path | None = None, python: str = sys.executable) -> Iterator[int]:
+def process(
+    arguments: list[str], settings: dict[str, str], *, log: Path | None = None, python: str = sys.executable
+) -> Iterator[int]:
     """Its pid. What it started ends with it."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_", "OTEL_"))}
     with log.open("wb") if log else nullcontext() as said:
-        started = subprocess.Popen([python, *arguments], env=clean | settings, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
+        started = subprocess.Popen(
+            [python, *arguments], env=clean | settings, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+        )
         try:
             yield started.pid
         finally:
@@ -138,7 +150,9 @@ def wait_for_file(path: Path) -> None:
         time.sleep(0.2)
 
 
-def medians(ours: list[float], peer: list[float], scale: float, *, peer_name: str = "bare FastAPI + aiokafka") -> tuple[float, str, float]:
+def medians(
+    ours: list[float], peer: list[float], scale: float, *, peer_name: str = "bare FastAPI + aiokafka"
+) -> tuple[float, str, float]:
     return statistics.median(ours) * scale, peer_name, statistics.median(peer) * scale
 
 

@@ -45,12 +45,18 @@ def figures() -> Iterator[Figure]:
                 turns = asyncio.run(measure(posts, photo, REQUESTS[size]))
                 ours = turns.pop(OURS)
                 for peer, theirs in turns.items():
-                    yield from _beside(f"served scans, {size}, {engine}", ours, peer, theirs, f"{CLIENTS} clients; {words}")
+                    yield from _beside(
+                        f"served scans, {size}, {engine}", ours, peer, theirs, f"{CLIENTS} clients; {words}"
+                    )
 
 
 def _engines() -> Sequence[str]:
     """The one that `auto` takes; in a long run also those that run here by name."""
-    return list(dict.fromkeys((best_engine(), ONNX_RUNTIME, *by_name_alone(sure_model())))) if long_run() else [best_engine()]
+    return (
+        list(dict.fromkeys((best_engine(), ONNX_RUNTIME, *by_name_alone(sure_model()))))
+        if long_run()
+        else [best_engine()]
+    )
 
 
 def _beside(name: str, ours: list[Answered], peer_name: str, peer: list[Answered], note: str) -> Iterator[Figure]:
@@ -87,12 +93,18 @@ def _contenders(engine: str) -> Iterator[tuple[dict[str, Post], str]]:
     model, python, ports = str(sure_model().resolve()), peers_python(), itertools.count(FIRST_PORT)
     plain = str(plain_of(Path(model)))
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True)))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True))
+        )
         brokered = stack.enter_context(broker())
-        ours = product(folder / "savo", next(ports), brokered, {**answering_with(model), "SAVO_DETECTION_ENGINE": engine})
+        ours = product(
+            folder / "savo", next(ports), brokered, {**answering_with(model), "SAVO_DETECTION_ENGINE": engine}
+        )
         posts: dict[str, Post] = {OURS: stack.enter_context(ours).scan}
         for name, detector, file in (("LitServe", "plain", plain), ("LitServe + savo_detection", engine, model)):
             for workers, how in ((1, ""), (usable_cpus(), ", a worker a core")):
-                posts[name + how] = stack.enter_context(lit_serve(python, next(ports), detector, file, workers, folder / f"{name}{how}.log"))
+                posts[name + how] = stack.enter_context(
+                    lit_serve(python, next(ports), detector, file, workers, folder / f"{name}{how}.log")
+                )
         posts["BentoML"] = stack.enter_context(bento_ml(python, next(ports), plain, folder / "bentoml.log"))
         yield posts, brokered.words

@@ -36,25 +36,44 @@ def figures() -> Iterator[Figure]:
     mine, theirs = [each.p50 for each in ours], [each.p50 for each in bare]
     ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
     note = "metrics, JSON logs, OTLP; yolov8n answers; 0.97 is the least"
-    yield Figure("scan with telemetry, p50", "ms", *medians(mine, theirs, 1000, peer_name=PEER), *ratio_of(ratios), note)
+    yield Figure(
+        "scan with telemetry, p50", "ms", *medians(mine, theirs, 1000, peer_name=PEER), *ratio_of(ratios), note
+    )
     mine, theirs = [each.per_second for each in ours], [each.per_second for each in bare]
     ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
-    yield Figure("scans with telemetry", "per s", *medians(mine, theirs, 1, peer_name=PEER), *ratio_of(ratios), "8 at a time, every core busy")
+    yield Figure(
+        "scans with telemetry",
+        "per s",
+        *medians(mine, theirs, 1, peer_name=PEER),
+        *ratio_of(ratios),
+        "8 at a time, every core busy",
+    )
     mine, theirs = [each.cpu for each in ours], [each.cpu for each in bare]
     ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
-    yield Figure("CPU of a scan", "ms", *medians(mine, theirs, 1000, peer_name=PEER), *ratio_of(ratios), "gateway and vision; 0.97 is the least")
+    yield Figure(
+        "CPU of a scan",
+        "ms",
+        *medians(mine, theirs, 1000, peer_name=PEER),
+        *ratio_of(ratios),
+        "gateway and vision; 0.97 is the least",
+    )
 
 
 @contextmanager
 def _contenders() -> Iterator[tuple[tuple[str, str], tuple[Meter, Meter]]]:
     """Two whole products, each on a broker of its own."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True)))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True))
+        )
         collector = stack.enter_context(_collector())
         # The same engine in both: each would measure and choose for itself.
         engine = {"SAVO_DETECTION_ENGINE": best_engine()}
         telemetry = {"SAVO_LOG_LEVEL": "info", "SAVO_LOG_FORMAT": "json", "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
-        meters = _product(stack, folder, "with", engine | telemetry), _product(stack, folder, "without", engine | WITHOUT)
+        meters = (
+            _product(stack, folder, "with", engine | telemetry),
+            _product(stack, folder, "without", engine | WITHOUT),
+        )
         urls = f"http://127.0.0.1:{PORTS['with']}", f"http://127.0.0.1:{PORTS['without']}"
         for url in urls:
             wait_for(f"{url}/readyz")

@@ -30,7 +30,12 @@ PORT = 18481
 
 def figures() -> Iterator[Figure]:
     for number, engine in enumerate(dict.fromkeys((ONNX_RUNTIME, best_engine()))):
-        settings = {**answering_with(str(sure_model().resolve())), "SAVO_DETECTION_ENGINE": engine, "SAVO_LOG_LEVEL": "info", "SAVO_LOG_FORMAT": "json"}
+        settings = {
+            **answering_with(str(sure_model().resolve())),
+            "SAVO_DETECTION_ENGINE": engine,
+            "SAVO_LOG_LEVEL": "info",
+            "SAVO_LOG_FORMAT": "json",
+        }
         with (
             tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True) as folder,
             broker() as brokered,
@@ -43,7 +48,9 @@ def figures() -> Iterator[Figure]:
         note = f"{SCANS:,} scans; {late - early:+.1f} MB from the second tenth of them ({early:.0f}) to the last ({late:.0f}); yolov8n by {chosen}"
         ratios = [MOST / one for one in megabytes]
         name = f"vision's memory (RSS) with {engine}, at most"
-        yield Figure(name, "MB", max(megabytes), "the most allowed", MOST, MOST / max(megabytes), *interval(ratios), note)
+        yield Figure(
+            name, "MB", max(megabytes), "the most allowed", MOST, MOST / max(megabytes), *interval(ratios), note
+        )
 
 
 def _engine_of(served: Product) -> str:

@@ -22,14 +22,25 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
-from urllib.request import HTTPBasicAuthHandler, HTTPPasswordMgrWithPriorAuth, HTTPSHandler, OpenerDirector, Request, build_opener
+from urllib.request import (
+    HTTPBasicAuthHandler,
+    HTTPPasswordMgrWithPriorAuth,
+    HTTPSHandler,
+    OpenerDirector,
+    Request,
+    build_opener,
+)
 
 PINNED = Path(__file__).with_name("uv.sha256")
 PUBLIC_INDEX = "https://pypi.org/simple"
 PROGRAMS = ("uv", "uvx")
 SECONDS = 60.0
 # The wheels for musl hold programs that are linked statically: they run beside any C library.
-PLATFORMS = {("Linux", "x86_64"): "musllinux_1_1_x86_64", ("Linux", "aarch64"): "musllinux_1_1_aarch64", ("Darwin", "arm64"): "macosx_11_0_arm64"}
+PLATFORMS = {
+    ("Linux", "x86_64"): "musllinux_1_1_x86_64",
+    ("Linux", "aarch64"): "musllinux_1_1_aarch64",
+    ("Darwin", "arm64"): "macosx_11_0_arm64",
+}
 
 
 class UvUnavailableError(Exception):
@@ -43,7 +54,9 @@ def pinned_wheel(pinned: str, system: str, machine: str) -> tuple[str, str]:
         sha256, _, name = line.partition("  ")
         if tag and tag in name:
             return name, sha256
-    raise UvUnavailableError(f"there is no pinned uv for {system} on {machine}: install uv yourself, then run this again")
+    raise UvUnavailableError(
+        f"there is no pinned uv for {system} on {machine}: install uv yourself, then run this again"
+    )
 
 
 def pip_configuration(environment: Mapping[str, str]) -> dict[str, str]:
@@ -54,7 +67,9 @@ def pip_configuration(environment: Mapping[str, str]) -> dict[str, str]:
         try:
             parser.read(path, encoding="utf-8")
         except (configparser.Error, UnicodeDecodeError) as error:
-            raise UvUnavailableError(f"pip's configuration {path} cannot be read: {str(error).splitlines()[0]}") from error
+            raise UvUnavailableError(
+                f"pip's configuration {path} cannot be read: {str(error).splitlines()[0]}"
+            ) from error
         for section in ("global", "install"):
             if parser.has_section(section):
                 options.update({name.replace("_", "-"): value for name, value in parser.items(section)})
@@ -75,7 +90,9 @@ def opener_for(index: str, certificates: str | None) -> tuple[str, OpenerDirecto
     passwords = HTTPPasswordMgrWithPriorAuth()
     if parts.username:
         server = f"{bare.scheme}://{bare.netloc}"
-        passwords.add_password(None, server, unquote(parts.username), unquote(parts.password or ""), is_authenticated=True)
+        passwords.add_password(
+            None, server, unquote(parts.username), unquote(parts.password or ""), is_authenticated=True
+        )
     try:
         context = ssl.create_default_context(cafile=certificates)
     except OSError as error:
@@ -91,7 +108,9 @@ def wheel_address(opener: OpenerDirector, index: str, wheel: str) -> str:
     for name, address in _files_of_json(body) if kind.endswith("json") else _files_of_html(body):
         if name == wheel:
             return str(urljoin(base, address))
-    raise UvUnavailableError(f"the package index {index} has no {wheel}: install uv yourself, or set PIP_INDEX_URL to another index")
+    raise UvUnavailableError(
+        f"the package index {index} has no {wheel}: install uv yourself, or set PIP_INDEX_URL to another index"
+    )
 
 
 def unpack(wheel: bytes, folder: Path) -> None:
@@ -143,7 +162,9 @@ def _configuration_files(environment: Mapping[str, str]) -> list[Path]:
         return []
     home = Path(environment.get("HOME") or "/")
     user = Path(environment.get("XDG_CONFIG_HOME") or home / ".config")
-    system = [Path(folder) / "pip" for folder in (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":") if folder]
+    system = [
+        Path(folder) / "pip" for folder in (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":") if folder
+    ]
     macos = [home / "Library/Application Support/pip"] if sys.platform == "darwin" else []
     folders = [*system, Path("/etc"), home / ".pip", user / "pip", *macos, Path(sys.prefix)]
     return [folder / "pip.conf" for folder in folders] + ([Path(named)] if named else [])

@@ -22,7 +22,11 @@ class Detecting(litserve.LitAPI):  # type: ignore[misc]  # has no types
         self.detector, self.model, self.threads = detector, model, threads
 
     def setup(self, device: str) -> None:
-        self.detect = _plain(self.model, self.threads) if self.detector == "plain" else _ours(self.detector, self.model, self.threads)
+        self.detect = (
+            _plain(self.model, self.threads)
+            if self.detector == "plain"
+            else _ours(self.detector, self.model, self.threads)
+        )
 
     def decode_request(self, request: Request) -> bytes:
         photo: bytes = request["image"].file.read()
@@ -46,12 +50,20 @@ def _ours(engine: Any, model: str, threads: int) -> Callable[[bytes], list[Any]]
     from savo_detection.engines.selection import Engines
     from savo_detection.model import Detector, plain_of
 
-    detector = Detector.load(model, plain=plain_of(Path(model)).read_bytes(), threads=threads or None, engines=Engines(engine))
+    detector = Detector.load(
+        model, plain=plain_of(Path(model)).read_bytes(), threads=threads or None, engines=Engines(engine)
+    )
     detector.warm_up()
     return lambda photo: [[box.label, box.confidence, box.bbox.model_dump()] for box in detector.detect(photo)]
 
 
 if __name__ == "__main__":
-    port, detector, model, workers, threads = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+    port, detector, model, workers, threads = (
+        int(sys.argv[1]),
+        sys.argv[2],
+        sys.argv[3],
+        int(sys.argv[4]),
+        int(sys.argv[5]),
+    )
     server = litserve.LitServer(Detecting(detector, model, threads), accelerator="cpu", workers_per_device=workers)
     server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)

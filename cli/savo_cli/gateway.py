@@ -25,7 +25,9 @@ def running_here() -> dict[str, Any] | None:
     if found is None:
         return None
     # A service that died was started again, as a rule on another port; it wrote that down itself.
-    services = {name: (_read(run_dir / f"{name}.json") or {}).get("url") or at for name, at in found.get("services", {}).items()}
+    services = {
+        name: (_read(run_dir / f"{name}.json") or {}).get("url") or at for name, at in found.get("services", {}).items()
+    }
     return found | {"services": services}
 
 
@@ -49,11 +51,15 @@ class RefusedError(CommandError):
 class Gateway:
     """Raises `CommandError` for everything that is no success."""
 
-    def __init__(self, url: str | None = None, key: str | None = None, *, transport: httpx2.BaseTransport | None = None) -> None:
+    def __init__(
+        self, url: str | None = None, key: str | None = None, *, transport: httpx2.BaseTransport | None = None
+    ) -> None:
         here = running_here() or {}
         self.url = (url or here.get("gateway_url") or DEFAULT_URL).rstrip("/")
         headers = {"X-API-Key": key} if key else {}
-        self._client = httpx2.Client(base_url=self.url, timeout=_SECONDS, headers=headers, transport=transport, trust_env=False)
+        self._client = httpx2.Client(
+            base_url=self.url, timeout=_SECONDS, headers=headers, transport=transport, trust_env=False
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +103,11 @@ def _refusal(answer: httpx2.Response) -> RefusedError:
         message = f"{problem['detail']} ({problem['code']})"
     except (ValueError, KeyError, TypeError):
         message = answer.text.strip()[:200] or answer.reason_phrase
-    hint = "; give one with --key or SAVO_API_KEY (made by `savo keys create NAME --scope scans`)" if answer.status_code == httpx2.codes.UNAUTHORIZED else ""
+    hint = (
+        "; give one with --key or SAVO_API_KEY (made by `savo keys create NAME --scope scans`)"
+        if answer.status_code == httpx2.codes.UNAUTHORIZED
+        else ""
+    )
     return RefusedError(answer.status_code, message, hint)
 
 

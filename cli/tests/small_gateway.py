@@ -12,18 +12,34 @@ from typing import Any
 
 SCAN_ID = "f" * 32
 ITEM = {"label": "milk", "name": "milk", "confidence": 0.91, "bbox": {"x": 0.1, "y": 0.2, "width": 0.3, "height": 0.4}}
-ROUTE = {"experiment": None, "assigned_arm": "baseline", "served_by": "google", "model_version": "gemini", "fallback_reason": None}
-DONE = {
+ROUTE = {
+    "experiment": None,
+    "assigned_arm": "baseline",
+    "served_by": "google",
+    "model_version": "gemini",
+    "fallback_reason": None,
+}
+DONE: dict[str, Any] = {
     "scan_id": SCAN_ID,
     "status": "completed",
     "created_at": "2026-01-05T12:00:00Z",
-    "result": {"items": [{**ITEM, "quantity_estimate": None, "storage_hint": "fridge"}], **ROUTE, "duration_ms": 420.0, "cost_usd": 0.0006},
+    "result": {
+        "items": [{**ITEM, "quantity_estimate": None, "storage_hint": "fridge"}],
+        **ROUTE,
+        "duration_ms": 420.0,
+        "cost_usd": 0.0006,
+    },
     "error": None,
     "confirmation": None,
     "links": {"self": f"/v1/scans/{SCAN_ID}"},
 }
 QUEUED = {**DONE, "status": "queued", "result": None}
-FAILED = {**DONE, "status": "failed", "result": None, "error": {"code": "expired", "message": "nobody answered in time"}}
+FAILED = {
+    **DONE,
+    "status": "failed",
+    "result": None,
+    "error": {"code": "expired", "message": "nobody answered in time"},
+}
 
 
 @dataclass
@@ -37,7 +53,12 @@ class SmallGateway:
         self.answers[method, path] = [(status, body) for body in bodies]
 
     def refuses(self, method: str, path: str, status: int, code: str, detail: str) -> None:
-        self.says(method, path, {"type": f"urn:savo:problem:{code}", "code": code, "detail": detail, "status": status}, status=status)
+        self.says(
+            method,
+            path,
+            {"type": f"urn:savo:problem:{code}", "code": code, "detail": detail, "status": status},
+            status=status,
+        )
 
     def answer(self, method: str, path: str) -> tuple[int, Any]:
         queue = self.answers.get((method, path), [(404, {"code": "not-found", "detail": f"no {path}"})])

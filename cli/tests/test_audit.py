@@ -23,7 +23,15 @@ def test_the_audit_log_says_who_did_what_from_what_to_what_and_why(savo: Savo, g
     gateway.says("GET", "/admin/audit", [MOVED])
     told = savo("audit", "--action", "share.changed", "--limit", 5)
     assert told.exit_code == 0, told.output
-    for words in ("2026-03-10 09:30:35Z", "share.changed", "vision", "mia (key:ab12)", "share 0.05 → 0.0", "state running → rolled-back", "[tomatoes]"):
+    for words in (
+        "2026-03-10 09:30:35Z",
+        "share.changed",
+        "vision",
+        "mia (key:ab12)",
+        "share 0.05 → 0.0",
+        "state running → rolled-back",
+        "[tomatoes]",
+    ):
         assert words in told.output
     assert gateway.asked[0][1] == "/admin/audit?limit=5&action=share.changed"
 

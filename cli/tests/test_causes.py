@@ -28,7 +28,15 @@ def found(seen: Seen) -> dict[str, Finding]:
 def training(epoch: int, seconds: float) -> dict[str, Any]:
     """As the trainer's GET /runs says it."""
     progress = Progress(epoch=epoch, epochs=100, seconds=seconds)
-    run = Run(id="run-1", event_id=uuid4(), dataset="ingredients", state=State.TRAINING, trigger={}, progress=progress, requested_at=NOW)
+    run = Run(
+        id="run-1",
+        event_id=uuid4(),
+        dataset="ingredients",
+        state=State.TRAINING,
+        trigger={},
+        progress=progress,
+        requested_at=NOW,
+    )
     return run.model_dump(mode="json")
 
 
@@ -74,7 +82,15 @@ def test_what_the_gateway_would_not_tell_is_said_to_be_unknown() -> None:
 
 @pytest.mark.parametrize(
     ("count", "words"),
-    [(0, "0 bytes"), (999, "999 bytes"), (57_300, "57.3 kB"), (999_700, "1 MB"), (981_130, "981 kB"), (12.3e9, "12.3 GB"), (1.5e12, "1,500 GB")],
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (57_300, "57.3 kB"),
+        (999_700, "1 MB"),
+        (981_130, "981 kB"),
+        (12.3e9, "12.3 GB"),
+        (1.5e12, "1,500 GB"),
+    ],
 )
 def test_bytes_have_a_unit_that_a_person_reads(count: float, words: str) -> None:
     assert in_bytes(count) == words

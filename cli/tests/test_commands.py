@@ -28,7 +28,13 @@ REPORT = {
             "subjects": 4,
             "fallback_share": 0.125 if arm == "candidate" else None,
             **{
-                name: {"estimate": 0.5, "lower": 0.1, "upper": 0.9, "target": 0.8, "verdict": "undecided" if arm == "candidate" else None}
+                name: {
+                    "estimate": 0.5,
+                    "lower": 0.1,
+                    "upper": 0.9,
+                    "target": 0.8,
+                    "verdict": "undecided" if arm == "candidate" else None,
+                }
                 for name in ("accuracy", "correction_rate", "latency_p95_ms", "cost_usd", "failures")
             },
         }
@@ -68,7 +74,10 @@ def test_a_refused_photo_is_named_and_the_others_go_on(savo: Savo, gateway: Smal
     told = savo("scan", photo, photo, photo, "--json")
     first, second, third = (json.loads(line) for line in told.stdout.splitlines())
     assert (told.exit_code, first, third) == (1, DONE, DONE)
-    assert second == {"photo": str(photo), "error": {"status": 422, "message": "the photo is cut off (upload-truncated)"}}
+    assert second == {
+        "photo": str(photo),
+        "error": {"status": 422, "message": "the photo is cut off (upload-truncated)"},
+    }
     gateway.answers["POST", "/v1/scans"] = [refusal, (200, DONE)]
     told = savo("scan", photo, photo)
     assert told.exit_code == 1
@@ -76,8 +85,11 @@ def test_a_refused_photo_is_named_and_the_others_go_on(savo: Savo, gateway: Smal
     assert "milk" in told.output
 
 
-def test_a_stand_in_that_found_nothing_says_which_photos_it_knows(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
-    gateway.says("POST", "/v1/scans", {**DONE, "result": {**DONE["result"], "items": [], "model_version": "standin-gemini"}})  # type: ignore[dict-item]
+def test_a_stand_in_that_found_nothing_says_which_photos_it_knows(
+    savo: Savo, gateway: SmallGateway, photo: Path
+) -> None:
+    result = {**DONE["result"], "items": [], "model_version": "standin-gemini"}
+    gateway.says("POST", "/v1/scans", {**DONE, "result": result})
     assert "knows only the photos that it was started with" in savo("scan", photo).output
 
 
@@ -91,14 +103,18 @@ def test_show_writes_the_photo_with_its_boxes(savo: Savo, gateway: SmallGateway,
         assert drawn.convert("RGB").getpixel((20, 40)) != (128, 128, 128)
 
 
-def test_with_json_the_picture_is_written_and_stdout_stays_json(savo: Savo, gateway: SmallGateway, photo: Path, tmp_path: Path) -> None:
+def test_with_json_the_picture_is_written_and_stdout_stays_json(
+    savo: Savo, gateway: SmallGateway, photo: Path, tmp_path: Path
+) -> None:
     gateway.says("POST", "/v1/scans", DONE)
     told = savo("scan", photo, "--json", "--show", tmp_path / "new" / "seen.jpg")
     assert json.loads(told.stdout) == DONE
     assert (tmp_path / "new" / "seen.jpg").exists()
 
 
-def test_a_picture_of_no_known_kind_is_refused_in_one_line(savo: Savo, gateway: SmallGateway, photo: Path, tmp_path: Path) -> None:
+def test_a_picture_of_no_known_kind_is_refused_in_one_line(
+    savo: Savo, gateway: SmallGateway, photo: Path, tmp_path: Path
+) -> None:
     gateway.says("POST", "/v1/scans", DONE)
     told = savo("scan", photo, "--show", tmp_path / "seen.txt")
     assert told.exit_code == 1
@@ -107,24 +123,41 @@ def test_a_picture_of_no_known_kind_is_refused_in_one_line(savo: Savo, gateway: 
 
 
 def test_a_scan_tells_pieces_and_where_to_keep_them(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
-    items = [{**DONE["result"]["items"][0], "quantity_estimate": 2.0}, {**DONE["result"]["items"][0], "storage_hint": None, "bbox": None}]  # type: ignore[index, dict-item]
-    gateway.says("POST", "/v1/scans", {**DONE, "result": {**DONE["result"], "items": items}})  # type: ignore[dict-item]
+    items = [
+        {**DONE["result"]["items"][0], "quantity_estimate": 2.0},
+        {**DONE["result"]["items"][0], "storage_hint": None, "bbox": None},
+    ]
+    gateway.says("POST", "/v1/scans", {**DONE, "result": {**DONE["result"], "items": items}})
     lines = [line.split() for line in savo("scan", photo).output.splitlines()]
     assert ["milk", "0.91", "2", "fridge", "0.100", "0.200", "0.300", "0.400"] in lines
     assert ["milk", "0.91", "–", "–", "–"] in lines
 
 
 def test_a_confirmation_is_sent_whole_or_short(savo: Savo, gateway: SmallGateway, tmp_path: Path) -> None:
-    gateway.says("POST", f"/v1/scans/{SCAN_ID}/confirmation", {"revision": 1, "status": "published", "items": [], "nothing_missing": True})
+    gateway.says(
+        "POST",
+        f"/v1/scans/{SCAN_ID}/confirmation",
+        {"revision": 1, "status": "published", "items": [], "nothing_missing": True},
+    )
     items = tmp_path / "items.json"
     items.write_text('[{"label": "milk", "action": "kept"}]')
     assert savo("confirm", SCAN_ID, "--all-correct").exit_code == 0
     assert savo("confirm", SCAN_ID, "--from", items).exit_code == 0
-    assert [json.loads(body) for _, _, body, _ in gateway.asked] == [{"all_correct": True}, {"items": [{"label": "milk", "action": "kept"}]}]
+    assert [json.loads(body) for _, _, body, _ in gateway.asked] == [
+        {"all_correct": True},
+        {"items": [{"label": "milk", "action": "kept"}]},
+    ]
 
 
 @pytest.mark.parametrize(
-    "words", [("confirm", SCAN_ID), ("rollout", "pause"), ("rollout", "set", "1.5", "--reason", "x"), ("scan", "missing.jpg"), ("nonsense",)]
+    "words",
+    [
+        ("confirm", SCAN_ID),
+        ("rollout", "pause"),
+        ("rollout", "set", "1.5", "--reason", "x"),
+        ("scan", "missing.jpg"),
+        ("nonsense",),
+    ],
 )
 def test_wrong_use_ends_with_2(savo: Savo, words: tuple[str, ...]) -> None:
     assert savo(*words).exit_code == 2
@@ -148,8 +181,13 @@ def test_the_rollout_is_shown_with_its_evidence_and_what_it_waits_for(savo: Savo
 
 
 def test_a_rollout_without_its_service_is_shown_as_it_was_heard_last(savo: Savo, gateway: SmallGateway) -> None:
-    heard = {name: REPORT[name] for name in ("state", "experiment", "share", "champion", "reason", "changed_by", "changed_at")}
-    gateway.says("GET", "/admin/rollout", {**heard, "source": "the rollout service itself does not answer", "evidence": None})
+    heard = {
+        name: REPORT[name]
+        for name in ("state", "experiment", "share", "champion", "reason", "changed_by", "changed_at")
+    }
+    gateway.says(
+        "GET", "/admin/rollout", {**heard, "source": "the rollout service itself does not answer", "evidence": None}
+    )
     told = savo("rollout", "show")
     assert told.exit_code == 0
     assert "does not answer" in told.output
@@ -164,7 +202,9 @@ def test_a_rollout_without_its_service_is_shown_as_it_was_heard_last(savo: Savo,
         (("rollback",), {"action": "rollback"}),
     ],
 )
-def test_an_operators_order_carries_who_and_why(savo: Savo, gateway: SmallGateway, words: tuple[str, ...], order: dict[str, object]) -> None:
+def test_an_operators_order_carries_who_and_why(
+    savo: Savo, gateway: SmallGateway, words: tuple[str, ...], order: dict[str, object]
+) -> None:
     gateway.says("PUT", "/admin/rollout", REPORT)
     assert savo("rollout", *words, "--reason", "a complaint", "--by", "mia", "--key", "k").exit_code == 0
     _, _, body, headers = gateway.asked[0]
@@ -182,7 +222,10 @@ def test_a_gateway_that_is_away_costs_one_line_with_the_next_step(savo: Savo) ->
 def test_a_refusal_is_told_in_the_gateways_words(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
     gateway.refuses("POST", "/v1/scans", 415, "upload-wrong-type", "this is no photo")
     gateway.refuses("GET", "/training/stats", 401, "unauthorized", "send a key")
-    assert savo("scan", photo).stderr == "savo: fridge.jpg: the gateway refused: 415 this is no photo (upload-wrong-type)\n"
+    assert (
+        savo("scan", photo).stderr
+        == "savo: fridge.jpg: the gateway refused: 415 this is no photo (upload-wrong-type)\n"
+    )
     assert "SAVO_API_KEY" in savo("stats").stderr
 
 
@@ -194,7 +237,9 @@ def test_another_server_is_recognised(savo: Savo, gateway: SmallGateway, tmp_pat
     assert savo("stats").exit_code == 1
 
 
-def test_the_gateway_of_savo_up_here_is_found(savo: Savo, gateway: SmallGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gateway_of_savo_up_here_is_found(
+    savo: Savo, gateway: SmallGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("SAVO_URL")
     run = tmp_path / ".savo" / "run"
     run.mkdir(parents=True)

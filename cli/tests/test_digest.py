@@ -36,10 +36,21 @@ NOW = datetime(2026, 11, 23, 7, 0, tzinfo=UTC)
 WEEK = "2026-W48"
 
 
-def goal(milestone: str, figure: str, target: float, now: float | None, bound: str = "at_least", **state: Any) -> dict[str, Any]:
+def goal(
+    milestone: str, figure: str, target: float, now: float | None, bound: str = "at_least", **state: Any
+) -> dict[str, Any]:
     reached = now is not None and (now >= target if bound == "at_least" else now <= target)
     due = (NOW + timedelta(days=30)).isoformat()
-    return {"milestone": milestone, "figure": figure, "goal": target, "now": now, "bound": bound, "due": due, "reached": reached, "on_course": reached} | state
+    return {
+        "milestone": milestone,
+        "figure": figure,
+        "goal": target,
+        "now": now,
+        "bound": bound,
+        "due": due,
+        "reached": reached,
+        "on_course": reached,
+    } | state
 
 
 def measured(estimate: float | None, target: float, verdict: str | None) -> dict[str, Any]:
@@ -48,7 +59,13 @@ def measured(estimate: float | None, target: float, verdict: str | None) -> dict
 
 def arm(scans: int, figures: tuple[float | None, ...], verdict: str | None) -> dict[str, Any]:
     targets = {"accuracy": 0.8, "correction_rate": 0.3, "latency_p95_ms": 1000, "cost_usd": 0.1, "failures": 0.02}
-    return {"scans": scans, **{name: measured(value, target, verdict) for (name, target), value in zip(targets.items(), figures, strict=True)}}
+    return {
+        "scans": scans,
+        **{
+            name: measured(value, target, verdict)
+            for (name, target), value in zip(targets.items(), figures, strict=True)
+        },
+    }
 
 
 STATS = {
@@ -67,9 +84,24 @@ PROGRESS: dict[str, Any] = {
         goal("month 3", "cost_per_scan_usd", 0.1, 0.0123, "at_most"),
     ],
     "refused_by_reason": {"blurred": 31, "duplicate": 12, "upload-too-large": 2},
-    "per_class": {"tomato": 900, "milk": 812, "egg": 640, "red_onion": 77, **{f"ingredient_{number}": 5 for number in range(20)}},
+    "per_class": {
+        "tomato": 900,
+        "milk": 812,
+        "egg": 640,
+        "red_onion": 77,
+        **{f"ingredient_{number}": 5 for number in range(20)},
+    },
     "map50_by_version": {"v1": 0.761, "v2": 0.802},
-    "runs": [{"outcome": "registered", "version": "v2", "map50": 0.802, "train_samples": 8_600, "reasons": [], "next_steps": ["watch the rollout"]}],
+    "runs": [
+        {
+            "outcome": "registered",
+            "version": "v2",
+            "map50": 0.802,
+            "train_samples": 8_600,
+            "reasons": [],
+            "next_steps": ["watch the rollout"],
+        }
+    ],
     "samples_by_day": {(NOW - timedelta(days=back)).date().isoformat(): 40 + back * back % 97 for back in range(1, 20)},
     "samples_last_week": 331,
     "scans_last_week": 3_120,
@@ -106,7 +138,10 @@ def test_text_and_html_tell_the_same_figures() -> None:
 
 
 def test_a_wheel_that_has_not_turned_yet_has_a_letter_too() -> None:
-    for told in letters(NOTHING_YET, {"state": "idle", "experiment": None, "share": 0.0, "champion": None, "reason": "no model is registered yet"}):
+    for told in letters(
+        NOTHING_YET,
+        {"state": "idle", "experiment": None, "share": 0.0, "champion": None, "reason": "no model is registered yet"},
+    ):
         for words in ("idle: the vision provider answers everything", "No training run has ended yet", "not started"):
             assert words in told
 
@@ -124,7 +159,9 @@ def test_words_of_others_are_text_in_the_html() -> None:
 
 def test_the_html_is_what_mail_clients_show() -> None:
     _, html = letters()
-    assert not re.search(r"<(script|link|style|img|svg|form)\b|display:\s*(flex|grid)|position:|https?://(?!savo\.example)", html)
+    assert not re.search(
+        r"<(script|link|style|img|svg|form)\b|display:\s*(flex|grid)|position:|https?://(?!savo\.example)", html
+    )
     assert len(html) < 102_000, "Gmail cuts what is longer"
 
 
@@ -221,7 +258,9 @@ def asked(gateway: SmallGateway) -> list[tuple[str, str]]:
     return [(method, path) for method, path, *_ in gateway.asked if path.startswith("/admin/digests")]
 
 
-def test_it_is_shown_in_the_terminal_written_as_html_and_given_as_json(savo: Savo, told: SmallGateway, tmp_path: Path) -> None:
+def test_it_is_shown_in_the_terminal_written_as_html_and_given_as_json(
+    savo: Savo, told: SmallGateway, tmp_path: Path
+) -> None:
     assert "12,340 samples" in savo("digest").output
     written = savo("digest", "--html", "week.html")
     assert written.exit_code == 0
@@ -230,7 +269,9 @@ def test_it_is_shown_in_the_terminal_written_as_html_and_given_as_json(savo: Sav
     assert json.loads(savo("digest", "--json").stdout)["letter"]["rollout"] == "running: v2 at 25% against v1"
 
 
-def test_its_link_leads_where_its_readers_find_the_gateway(savo: Savo, told: SmallGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_its_link_leads_where_its_readers_find_the_gateway(
+    savo: Savo, told: SmallGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert f"{told.url}/training/stats" in savo("digest").output
     monkeypatch.setenv("SAVO_PUBLIC_URL", "https://savo.example.com/")
     letter = savo("digest").output
@@ -238,7 +279,9 @@ def test_its_link_leads_where_its_readers_find_the_gateway(savo: Savo, told: Sma
     assert told.url not in letter
 
 
-def test_it_is_sent_as_text_and_html_to_everyone_and_the_week_is_claimed(savo: Savo, told: SmallGateway, week: str, inbox: Inbox, addressed: Any) -> None:
+def test_it_is_sent_as_text_and_html_to_everyone_and_the_week_is_claimed(
+    savo: Savo, told: SmallGateway, week: str, inbox: Inbox, addressed: Any
+) -> None:
     with smtp_server(inbox) as port:
         addressed(f"smtp://127.0.0.1:{port}")
         sent = savo("digest", "--send")
@@ -256,8 +299,12 @@ def test_it_is_sent_as_text_and_html_to_everyone_and_the_week_is_claimed(savo: S
     assert asked(told) == [("POST", f"/admin/digests/{week}")]
 
 
-def test_a_week_that_was_sent_is_not_sent_again_unless_asked_for(savo: Savo, told: SmallGateway, week: str, inbox: Inbox, addressed: Any) -> None:
-    told.refuses("POST", f"/admin/digests/{week}", 409, "digest-sent", f"the digest of {week} was sent at 2026-11-23 07:00 UTC")
+def test_a_week_that_was_sent_is_not_sent_again_unless_asked_for(
+    savo: Savo, told: SmallGateway, week: str, inbox: Inbox, addressed: Any
+) -> None:
+    told.refuses(
+        "POST", f"/admin/digests/{week}", 409, "digest-sent", f"the digest of {week} was sent at 2026-11-23 07:00 UTC"
+    )
     with smtp_server(inbox) as port:
         addressed(f"smtp://127.0.0.1:{port}")
         repeated = savo("digest", "--send", "--json")
@@ -295,7 +342,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSL
     pem, key = folder / "cert.pem", folder / "key.pem"
     names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", pem, *names], check=True, capture_output=True
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", pem, *names],
+        check=True,
+        capture_output=True,
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, key)
@@ -303,7 +352,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSL
 
 
 def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, said: Any) -> Any:
-    return AuthResult(success=isinstance(said, LoginPassword) and (said.login, said.password) == (b"savo", b"pass@word"), handled=False)
+    return AuthResult(
+        success=isinstance(said, LoginPassword) and (said.login, said.password) == (b"savo", b"pass@word"),
+        handled=False,
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS", "ignore:Session.login_data")
@@ -314,7 +366,9 @@ def test_a_password_goes_over_tls_only(
     pem, context = certificate
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
     options = {"ssl_context": context} if scheme == "smtps" else {"tls_context": context}
-    with smtp_server(inbox, authenticator=login, auth_required=True, auth_require_tls=scheme == "smtp", **options) as port:
+    with smtp_server(
+        inbox, authenticator=login, auth_required=True, auth_require_tls=scheme == "smtp", **options
+    ) as port:
         addressed(f"{scheme}://savo:pass%40word@127.0.0.1:{port}")
         sent = savo("digest", "--send")
         assert sent.exit_code == 0, sent.output
@@ -335,7 +389,9 @@ def test_a_password_is_not_sent_in_the_clear(savo: Savo, week: str, inbox: Inbox
     assert inbox.mails == []
 
 
-def test_an_unknown_certificate_is_refused_with_the_way_out(savo: Savo, week: str, inbox: Inbox, addressed: Any, certificate: Any) -> None:
+def test_an_unknown_certificate_is_refused_with_the_way_out(
+    savo: Savo, week: str, inbox: Inbox, addressed: Any, certificate: Any
+) -> None:
     with smtp_server(inbox, ssl_context=certificate[1]) as port:
         addressed(f"smtps://127.0.0.1:{port}")
         refused = savo("digest", "--send")
@@ -344,7 +400,9 @@ def test_an_unknown_certificate_is_refused_with_the_way_out(savo: Savo, week: st
     assert inbox.mails == []
 
 
-def test_without_an_address_or_a_server_it_says_what_to_set(savo: Savo, week: str, addressed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_address_or_a_server_it_says_what_to_set(
+    savo: Savo, week: str, addressed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("SMTP_URL", "SAVO_DIGEST_TO"):
         monkeypatch.delenv(name, raising=False)
     nowhere = savo("digest", "--send")
@@ -354,7 +412,9 @@ def test_without_an_address_or_a_server_it_says_what_to_set(savo: Savo, week: st
     assert "check host, port and smtp/smtps in SMTP_URL" in savo("digest", "--send").output
 
 
-@pytest.mark.parametrize("url", ["mail.example.com", "http://mail.example.com", "smtp://:25", "smtp://mail.example.com:no-port"])
+@pytest.mark.parametrize(
+    "url", ["mail.example.com", "http://mail.example.com", "smtp://:25", "smtp://mail.example.com:no-port"]
+)
 def test_a_senseless_server_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(CommandError, match="SMTP_URL makes no sense") as refusal:
         MailServer.of(url)

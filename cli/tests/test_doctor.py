@@ -27,7 +27,9 @@ def test_a_missing_key_is_a_note_with_both_ways_out(savo: Savo, monkeypatch: pyt
     assert "--standin" in found["vision provider"]["fix"]
 
 
-def test_a_senseless_setting_is_wrong_in_each_service_that_reads_it(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_senseless_setting_is_wrong_in_each_service_that_reads_it(
+    savo: Savo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SAVO_ROLLOUT_MIN_CONFIRMED", "-3")
     code, found = findings(savo)
     assert code == 1
@@ -54,11 +56,15 @@ def test_a_model_of_ones_own_that_is_not_there_is_wrong(savo: Savo, monkeypatch:
     assert "SAVO_CUSTOM_VISION_MODEL_PATH='nowhere.onnx'" in found["own model"]["found"]
 
 
-def test_a_service_that_was_started_again_is_asked_where_it_listens_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_was_started_again_is_asked_where_it_listens_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path))
     run = tmp_path / "run"
     run.mkdir()
-    (run / "up.json").write_text(json.dumps({"pid": 1, "services": {"vision": "http://127.0.0.1:1", "rollout": "http://127.0.0.1:2"}}))
+    (run / "up.json").write_text(
+        json.dumps({"pid": 1, "services": {"vision": "http://127.0.0.1:1", "rollout": "http://127.0.0.1:2"}})
+    )
     (run / "vision.json").write_text(json.dumps({"pid": 3, "url": "http://127.0.0.1:3"}))
     here = running_here()
     assert here is not None
@@ -91,25 +97,38 @@ def test_of_services_elsewhere_this_shells_own_key_and_packages_say_nothing(savo
     assert found["settings"]["state"] == "ok"
 
 
-def test_a_gateway_that_is_named_is_asked_and_no_other(savo: Savo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gateway_that_is_named_is_asked_and_no_other(
+    savo: Savo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = tmp_path / ".savo" / "run"
     run.mkdir(parents=True)
-    (run / "up.json").write_text(json.dumps({"pid": 1, "gateway_url": "http://127.0.0.1:2", "services": {"gateway": "http://127.0.0.1:2"}}))
+    (run / "up.json").write_text(
+        json.dumps({"pid": 1, "gateway_url": "http://127.0.0.1:2", "services": {"gateway": "http://127.0.0.1:2"}})
+    )
     monkeypatch.setenv("SAVO_URL", NOBODY)
     code, found = findings(savo)
     assert (code, found["gateway"]["state"]) == (1, "wrong")
     assert NOBODY in found["gateway"]["found"]
-    assert (found["data and storage"]["state"], "the gateway does not answer" in found["data and storage"]["found"]) == ("note", True)
+    assert (
+        found["data and storage"]["state"],
+        "the gateway does not answer" in found["data and storage"]["found"],
+    ) == ("note", True)
     assert "SAVO_SERVICES" in found["services"]["fix"]
 
 
 def test_why_a_service_is_not_ready_is_said_in_words(savo: Savo, others: SmallGateway) -> None:
-    checks = {"database": {"ok": False, "reason": "it is locked"}, "kafka": {"ok": True}, "object-store": {"ok": False, "reason": "no answer in 3 s"}}
+    checks = {
+        "database": {"ok": False, "reason": "it is locked"},
+        "kafka": {"ok": True},
+        "object-store": {"ok": False, "reason": "no answer in 3 s"},
+    }
     others.says("GET", "/readyz", {"service": "gateway", "status": "not ready", "checks": checks}, status=503)
     assert findings(savo)[1]["gateway"]["found"] == "not ready: database: it is locked; object-store: no answer in 3 s"
 
 
-def test_an_address_where_another_service_answers_is_wrong(savo: Savo, others: SmallGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_where_another_service_answers_is_wrong(
+    savo: Savo, others: SmallGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SAVO_SERVICES", f"vision={others.url}")
     assert f"{others.url} is not vision: it says that it is gateway" in findings(savo)[1]["vision"]["found"]
 
@@ -120,8 +139,12 @@ def test_addresses_that_make_no_sense_are_told(savo: Savo, monkeypatch: pytest.M
     assert (code, "'vision:8000' makes no sense" in found["services"]["found"]) == (1, True)
 
 
-@pytest.mark.parametrize(("variable", "value", "why"), [("SMTP_URL", "foo", "smtp://"), ("SAVO_DIGEST_TO", "x", "a mail address")])
-def test_the_digests_settings_are_looked_at_where_they_are_given(savo: Savo, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, why: str) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value", "why"), [("SMTP_URL", "foo", "smtp://"), ("SAVO_DIGEST_TO", "x", "a mail address")]
+)
+def test_the_digests_settings_are_looked_at_where_they_are_given(
+    savo: Savo, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, why: str
+) -> None:
     assert "settings of savo digest" not in findings(savo)[1]
     monkeypatch.setenv(variable, value)
     code, found = findings(savo)
@@ -130,5 +153,13 @@ def test_the_digests_settings_are_looked_at_where_they_are_given(savo: Savo, mon
 
 def test_the_kafka_clients_own_words_stay_out_of_the_answers(tmp_path: Path) -> None:
     environment = os.environ | {"SAVO_DATA_DIR": str(tmp_path), "SAVO_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-    told = subprocess.run([sys.executable, "-m", "savo_cli", "doctor"], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    told = subprocess.run(
+        [sys.executable, "-m", "savo_cli", "doctor"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert (told.returncode, told.stderr) == (1, "")

@@ -19,7 +19,14 @@ SIZE = (600, 400)
 
 def item(label: str, bbox: tuple[float, float, float, float] | None, pieces: float | None = 1.0) -> dict[str, Any]:
     box = dict(zip(("x", "y", "width", "height"), bbox, strict=True)) if bbox else None
-    return {"label": label, "name": label.replace("_", " "), "confidence": 0.9, "bbox": box, "quantity_estimate": pieces, "storage_hint": None}
+    return {
+        "label": label,
+        "name": label.replace("_", " "),
+        "confidence": 0.9,
+        "bbox": box,
+        "quantity_estimate": pieces,
+        "storage_hint": None,
+    }
 
 
 def grey_photo(path: Path, size: tuple[int, int] = SIZE, **options: Any) -> Path:
@@ -53,7 +60,12 @@ def test_a_label_has_its_colour_in_every_photo_and_shares_it_with_no_other_of_th
 
 
 def test_words_of_things_that_lie_on_each_other_do_not() -> None:
-    boxes = [(100.0, 100.0, 200.0, 200.0), (105.0, 102.0, 210.0, 190.0), (95.0, 98.0, 190.0, 210.0), (100.0, 100.0, 200.0, 200.0)]
+    boxes = [
+        (100.0, 100.0, 200.0, 200.0),
+        (105.0, 102.0, 210.0, 190.0),
+        (95.0, 98.0, 190.0, 210.0),
+        (100.0, 100.0, 200.0, 200.0),
+    ]
     places = place_tags(boxes, [80.0] * 4, 18.0, SIZE)
     assert not any(overlapping(one, other) for one, other in combinations(places, 2))
 
@@ -94,7 +106,10 @@ def test_a_heic_photo_is_drawn_too(tmp_path: Path) -> None:
 
 
 def test_a_large_photo_is_drawn_small_enough_to_look_at(tmp_path: Path) -> None:
-    assert drawn(grey_photo(tmp_path / "large.jpg", (4000, 3000)), item("milk", (0.1, 0.1, 0.5, 0.5))).size == (1600, 1200)
+    assert drawn(grey_photo(tmp_path / "large.jpg", (4000, 3000)), item("milk", (0.1, 0.1, 0.5, 0.5))).size == (
+        1600,
+        1200,
+    )
 
 
 def test_what_is_no_photo_is_not_drawn(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from savo_cli import commands
 
 
 def test_help_names_every_command_and_loads_nothing_heavy() -> None:
-    code = "import sys; sys.argv=['savo','--help']\nfrom savo_cli.main import run\ntry: run()\nexcept SystemExit: pass\n"
+    code = (
+        "import sys; sys.argv=['savo','--help']\nfrom savo_cli.main import run\ntry: run()\nexcept SystemExit: pass\n"
+    )
     code += "print('HEAVY', sorted({'torch','cv2','numpy','aiokafka','sqlalchemy','onnxruntime','ultralytics'} & set(sys.modules)))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     for word in ("up", "scan", "confirm", "stats", "rollout", "topics", "doctor", "train", "models", "synthesize"):
@@ -35,11 +37,15 @@ run()
 
 
 def test_ctrl_c_while_the_commands_are_loaded_ends_quietly() -> None:
-    told = subprocess.run([sys.executable, "-c", CTRL_C_WHILE_IMPORTING], capture_output=True, text=True, check=False, timeout=120)
+    told = subprocess.run(
+        [sys.executable, "-c", CTRL_C_WHILE_IMPORTING], capture_output=True, text=True, check=False, timeout=120
+    )
     assert (told.returncode, told.stdout, told.stderr) == (130, "", "")
 
 
-def test_a_broken_room_costs_its_own_commands_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_room_costs_its_own_commands_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken(**_: Any) -> list[EntryPoint]:
         return [EntryPoint("trainer", "savo_trainer.no_such_module:register", "savo.commands")]
 

@@ -56,7 +56,13 @@ async def kitchen(embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: 
     publisher, store = Publisher(settings, "test"), open_store(settings)
     for number in range(5):
         data = photo(number)
-        image = ImageRef(key=f"scans/aa/{number}.jpg", sha256=hashlib.sha256(data).hexdigest(), bytes=len(data), width=320, height=320)
+        image = ImageRef(
+            key=f"scans/aa/{number}.jpg",
+            sha256=hashlib.sha256(data).hexdigest(),
+            bytes=len(data),
+            width=320,
+            height=320,
+        )
         if number:
             await store.put(image.key, photo(9) if number == 1 else data)
         for event in events_of(number, image):
@@ -64,19 +70,38 @@ async def kitchen(embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: 
     await publisher.stop()
     await store.put(model_key("v2", "model.onnx"), model(SURE))
     await store.put(model_key("v2", "report.json"), report(model(SURE)))
-    await store.put(alias_key("challenger"), Alias(alias="challenger", version="v2", moved_at=NOW).model_dump_json().encode())
+    await store.put(
+        alias_key("challenger"), Alias(alias="challenger", version="v2", moved_at=NOW).model_dump_json().encode()
+    )
     await store.close()
     return settings
 
 
 def events_of(number: int, image: ImageRef) -> list[Event]:
     scan_id = f"scan-{number}"
-    asked = ScanRequested(scan_id=scan_id, subject="s", image=image, requested_at=NOW, expires_at=NOW + timedelta(seconds=120))
-    by = {"served_by": ServedBy.GOOGLE, "model_version": "gemini"} if number == 3 else {"served_by": ServedBy.CUSTOM, "model_version": "v1"}
-    seen = tuple(Detection(label=label, name=label, confidence=0.9, bbox=box) for label, box in (("egg", EGG), ("milk", MILK)))
+    asked = ScanRequested(
+        scan_id=scan_id, subject="s", image=image, requested_at=NOW, expires_at=NOW + timedelta(seconds=120)
+    )
+    by = (
+        {"served_by": ServedBy.GOOGLE, "model_version": "gemini"}
+        if number == 3
+        else {"served_by": ServedBy.CUSTOM, "model_version": "v1"}
+    )
+    seen = tuple(
+        Detection(label=label, name=label, confidence=0.9, bbox=box) for label, box in (("egg", EGG), ("milk", MILK))
+    )
     route = {"assigned_arm": Arm.BASELINE, "bucket": 1, "share": 0.0, **by}
-    told = {"items": seen, "scan_confidence": 0.9, "duration_ms": 50, "cost_usd": 0, "requested_at": NOW, "completed_at": NOW}
-    return [asked] if number == 4 else [asked, ScanCompleted(scan_id=scan_id, subject="s", image=image, **route, **told)]
+    told = {
+        "items": seen,
+        "scan_confidence": 0.9,
+        "duration_ms": 50,
+        "cost_usd": 0,
+        "requested_at": NOW,
+        "completed_at": NOW,
+    }
+    return (
+        [asked] if number == 4 else [asked, ScanCompleted(scan_id=scan_id, subject="s", image=image, **route, **told)]
+    )
 
 
 def report(onnx: bytes) -> bytes:
@@ -84,7 +109,13 @@ def report(onnx: bytes) -> bytes:
 
     example = Path(envelope.__file__).parent / "examples" / "models.registered" / "first.json"
     evaluation = json.loads(example.read_text())["value"]["evaluation"]
-    facts = {"version": "v2", "run_id": "r", "dataset_version": "d1", "onnx_sha256": hashlib.sha256(onnx).hexdigest(), "onnx_bytes": len(onnx)}
+    facts = {
+        "version": "v2",
+        "run_id": "r",
+        "dataset_version": "d1",
+        "onnx_sha256": hashlib.sha256(onnx).hexdigest(),
+        "onnx_bytes": len(onnx),
+    }
     rest = {
         "image_size": 64,
         "classes": ["apple", "milk", "egg"],
@@ -114,10 +145,20 @@ def told(savo: Savo, *words: object) -> dict[str, Any]:
     return found
 
 
-async def test_what_another_model_would_answer_is_told_drawn_and_listed(kitchen: RuntimeSettings, savo: Savo, tmp_path: Path) -> None:
+async def test_what_another_model_would_answer_is_told_drawn_and_listed(
+    kitchen: RuntimeSettings, savo: Savo, tmp_path: Path
+) -> None:
     before = await ends(kitchen)
     summary = told(savo, "--model", "v2", "--output", tmp_path / "out")
-    assert summary["scans"] == {"compared": 3, "changed": 3, "unchanged": 0, "unanswered_before": 1, "gone": 1, "altered": 1, "unreadable": 0}
+    assert summary["scans"] == {
+        "compared": 3,
+        "changed": 3,
+        "unchanged": 0,
+        "unanswered_before": 1,
+        "gone": 1,
+        "altered": 1,
+        "unreadable": 0,
+    }
     assert summary["boxes"] == {"same": 0, "moved": 2, "relabelled": 2, "gained": 2, "lost": 0}
     assert {one["label"] for one in summary["labels"]} == {"apple", "egg", "milk"}
     assert summary["model"]["version"] == "v2"
@@ -132,24 +173,33 @@ async def test_what_another_model_would_answer_is_told_drawn_and_listed(kitchen:
     assert await ends(kitchen) == before, "nothing is written to Kafka"
 
 
-async def test_where_the_model_is_not_sure_the_recorded_answer_of_the_provider_stands_in(kitchen: RuntimeSettings, savo: Savo, tmp_path: Path) -> None:
+async def test_where_the_model_is_not_sure_the_recorded_answer_of_the_provider_stands_in(
+    kitchen: RuntimeSettings, savo: Savo, tmp_path: Path
+) -> None:
     unsure = tmp_path / "unsure.onnx"
     unsure.write_bytes(model([(16, 16, 32, 32, 2, 0.4)]))
     summary = told(savo, "--model", unsure, "--output", tmp_path / "out")
     assert summary["fallbacks"] == {"would_ask_provider": 3, "answered_by_record": 1, "without_record": 2}
-    lines = {line["scan_id"]: line for line in map(json.loads, (tmp_path / "out" / "differences.jsonl").read_text().splitlines())}
+    lines = {
+        line["scan_id"]: line
+        for line in map(json.loads, (tmp_path / "out" / "differences.jsonl").read_text().splitlines())
+    }
     assert {change["kind"] for change in lines["scan-3"]["changes"]} == {"same"}, "Google's answer is what it was"
     assert sorted(change["kind"] for change in lines["scan-2"]["changes"]) == ["lost", "same"]
 
 
-async def test_an_interrupted_comparison_goes_on_and_an_alias_names_the_same_model(kitchen: RuntimeSettings, savo: Savo, tmp_path: Path) -> None:
+async def test_an_interrupted_comparison_goes_on_and_an_alias_names_the_same_model(
+    kitchen: RuntimeSettings, savo: Savo, tmp_path: Path
+) -> None:
     first = told(savo, "--model", "v2", "--output", tmp_path / "out", "--limit", 3)
     assert (first["limit_reached"], first["resumed"]) == (True, 0)
     second = told(savo, "--model", "challenger", "--output", tmp_path / "out")
     assert (second["limit_reached"], second["resumed"], second["scans"]["compared"]) == (False, 3, 3)
 
 
-async def test_one_scan_may_be_chosen_and_a_folder_answers_one_question(kitchen: RuntimeSettings, savo: Savo, tmp_path: Path) -> None:
+async def test_one_scan_may_be_chosen_and_a_folder_answers_one_question(
+    kitchen: RuntimeSettings, savo: Savo, tmp_path: Path
+) -> None:
     summary = told(savo, "--model", "v2", "--scan-id", "scan-3", "--output", tmp_path / "out")
     assert summary["scans"]["compared"] == 1
     refused = run(savo, "--model", "v2", "--output", tmp_path / "out")
@@ -164,7 +214,9 @@ async def test_a_model_that_is_not_there_says_what_to_give(kitchen: RuntimeSetti
         assert "savo models list" in refused.output or "the path of an ONNX file" in refused.output
 
 
-async def test_a_dry_run_counts_the_scans_and_writes_nothing(kitchen: RuntimeSettings, savo: Savo, tmp_path: Path) -> None:
+async def test_a_dry_run_counts_the_scans_and_writes_nothing(
+    kitchen: RuntimeSettings, savo: Savo, tmp_path: Path
+) -> None:
     summary = told(savo, "--model", "no-such-model.onnx", "--dry-run", "--output", tmp_path / "out")
     assert summary == {"dry_run": True, "scans": 5, "answered": 4, "never_answered": 1, "limit_reached": False}
     assert "5 scans would go through v2" in run(savo, "--model", "v2", "--dry-run", "--output", tmp_path / "out").stdout

@@ -30,7 +30,9 @@ async def test_a_log_takes_no_more_than_twice_its_bound(tmp_path: Path, monkeypa
     assert sum(kept.values()) < 2 * (500 + 300)
 
 
-async def test_lines_go_to_our_output_only_when_asked(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+async def test_lines_go_to_our_output_only_when_asked(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
     await once(tmp_path / "quiet.log")
     assert b"one line more" not in capfdbinary.readouterr().out
     await once(tmp_path / "loud.log", echo=True)

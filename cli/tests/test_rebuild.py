@@ -27,7 +27,16 @@ async def one_sample(embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatc
     monkeypatch.setenv("SAVO_KAFKA_BOOTSTRAP_SERVERS", embedded_broker.bootstrap_servers)
     monkeypatch.setenv("SAVO_EMBEDDED_BROKER", "true")
     image = ImageRef(key=f"samples/images/{SHA}.jpg", sha256=SHA, bytes=10, width=4, height=4)
-    stored = SampleStored(sha256=SHA, scan_id="s1", subject="u1", image=image, split=Split.TRAIN, labels={"egg": 1}, edited=False, stored_at=datetime.now(UTC))
+    stored = SampleStored(
+        sha256=SHA,
+        scan_id="s1",
+        subject="u1",
+        image=image,
+        split=Split.TRAIN,
+        labels={"egg": 1},
+        edited=False,
+        stored_at=datetime.now(UTC),
+    )
     publisher = Publisher(RuntimeSettings(), "collector")
     await publisher.publish(stored)
     await publisher.stop()

@@ -39,7 +39,15 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def failed(number: int, subject: str = "anna") -> ScanFailed:
-    return ScanFailed(scan_id=f"scan-{number}", subject=subject, code="expired", message="too late", cost_usd=number / 10, requested_at=NOON, failed_at=NOON)
+    return ScanFailed(
+        scan_id=f"scan-{number}",
+        subject=subject,
+        code="expired",
+        message="too late",
+        cost_usd=number / 10,
+        requested_at=NOON,
+        failed_at=NOON,
+    )
 
 
 def produce(broker: str, send: Callable[[AIOKafkaProducer], Awaitable[None]]) -> None:
@@ -114,7 +122,9 @@ def test_an_event_that_breaks_its_contract_is_shown_as_it_is_and_with_check_says
     assert "headers: " in checked or "schema: " in checked
 
 
-def test_a_users_events_are_found_by_the_subject_that_the_gateway_knows(savo: Savo, broker: str, gateway: SmallGateway) -> None:
+def test_a_users_events_are_found_by_the_subject_that_the_gateway_knows(
+    savo: Savo, broker: str, gateway: SmallGateway
+) -> None:
     publish(broker, failed(1), failed(2, subject="ben"))
     gateway.says("GET", "/admin/subject", {"subject": "ben"})
     assert scans(told(savo, "--user", "benjamin")) == {"scan-2"}
@@ -133,7 +143,9 @@ def test_a_users_events_are_found_by_the_subject_that_the_gateway_knows(savo: Sa
         (["dlq", "list", "--topic", "scans"], "no topic 'scans'"),
     ],
 )
-def test_an_order_that_makes_no_sense_is_refused_with_the_next_step(savo: Savo, broker: str, words: list[str], why: str) -> None:
+def test_an_order_that_makes_no_sense_is_refused_with_the_next_step(
+    savo: Savo, broker: str, words: list[str], why: str
+) -> None:
     result = savo(*words)
     assert result.exit_code == 2
     assert why in result.stderr
@@ -146,7 +158,10 @@ def test_a_replay_goes_into_a_sandbox_and_says_how_to_work_on_it(savo: Savo, bro
     page = savo("replay", "--topic", "scans.failed", "--sandbox", "friday").stdout
     assert "2 of 3 records of scans.failed went into sandbox friday" in page
     assert "SAVO_SANDBOX=friday SAVO_DATA_DIR=/" in page
-    assert f"SAVO_KAFKA_BOOTSTRAP_SERVERS={broker} SAVO_EMBEDDED_BROKER=true {sys.executable} -m savo_runtime vision" in page
+    assert (
+        f"SAVO_KAFKA_BOOTSTRAP_SERVERS={broker} SAVO_EMBEDDED_BROKER=true {sys.executable} -m savo_runtime vision"
+        in page
+    )
     copies = told(savo, "--sandbox", "friday")
     assert scans(copies) == {"scan-1", "scan-2"}
     assert all(copy["replay"].startswith("r-") for copy in copies)
@@ -164,7 +179,9 @@ def test_a_replay_that_was_killed_goes_on_where_it_was(savo: Savo, broker: str, 
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    ended = json.loads(subprocess.run(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, check=True, timeout=120).stdout)
+    ended = json.loads(
+        subprocess.run(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, check=True, timeout=120).stdout
+    )
     assert (ended["resumed"], ended["sent"]) == (True, 60)
     copies = told(savo, "--sandbox", "killed")
     assert (len(copies), len(scans(copies))) == (60, 60)
@@ -173,7 +190,13 @@ def test_a_replay_that_was_killed_goes_on_where_it_was(savo: Savo, broker: str, 
 def test_dead_letters_are_counted_shown_and_sent_back(savo: Savo, broker: str) -> None:
     good = failed(1)
     envelope = Envelope.new(good, "test", event_id=uuid4(), time=NOON)
-    reasons = {"dlq_topic": b"scans.failed", "dlq_partition": b"0", "dlq_offset": b"7", "dlq_reason": b"database-down", "dlq_error_message": b"it was away"}
+    reasons = {
+        "dlq_topic": b"scans.failed",
+        "dlq_partition": b"0",
+        "dlq_offset": b"7",
+        "dlq_reason": b"database-down",
+        "dlq_error_message": b"it was away",
+    }
     publish_raw(broker, LETTERS, envelope.body(), **{**dict(envelope.headers()), **reasons})
     publish_raw(broker, LETTERS, b"\xff\x00garbage", dlq_reason=b"headers", dlq_redrives=b"3")
 
@@ -195,7 +218,12 @@ def test_dead_letters_are_counted_shown_and_sent_back(savo: Savo, broker: str) -
     assert "1 letters went back to scans.failed" in done.stdout
     assert "came back 3 times" in done.stdout
     assert scans(told(savo)) == {"scan-x"}
-    (entry,) = [json.loads(line) for line in savo("topics", "tail", "audit.recorded", "--from", "start", "--to", "end", "--json").stdout.splitlines()]
+    (entry,) = [
+        json.loads(line)
+        for line in savo(
+            "topics", "tail", "audit.recorded", "--from", "start", "--to", "end", "--json"
+        ).stdout.splitlines()
+    ]
     assert (entry["event"]["action"], entry["event"]["reason"]) == ("dead-letters.redriven", "the database is back")
     assert json.loads(savo("dlq", "list", "--reason", "database-down", "--json").stdout)[0]["redriven"] == 1
 

@@ -20,7 +20,9 @@ HERE = {name: f"http://127.0.0.1:{number}" for number, name in enumerate(SERVICE
 def small_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path))
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "up.json").write_text(json.dumps({"pid": 1, "gateway_url": HERE["gateway"], "kafka": "127.0.0.1:9", "services": HERE}))
+    (tmp_path / "run" / "up.json").write_text(
+        json.dumps({"pid": 1, "gateway_url": HERE["gateway"], "kafka": "127.0.0.1:9", "services": HERE})
+    )
 
 
 @pytest.mark.usefixtures("small_plan")
@@ -35,7 +37,9 @@ def test_topics_lag_leaves_out_who_does_not_run_in_the_small_plan_here() -> None
     assert broker_settings("kafka:9092").optional_services is None, "another Kafka is another plan"
 
 
-def test_the_small_plan_tells_its_services_that_it_has_no_trainer_and_the_whole_plan_waits_for_one(tmp_path: Path) -> None:
+def test_the_small_plan_tells_its_services_that_it_has_no_trainer_and_the_whole_plan_waits_for_one(
+    tmp_path: Path,
+) -> None:
     small, whole = (_plan(UpOptions(free_port(), tmp_path, one_process=one_process)) for one_process in (True, False))
     assert small.environment["SAVO_OPTIONAL_SERVICES"] == "trainer"
     assert "SAVO_OPTIONAL_SERVICES" not in whole.environment

@@ -19,7 +19,10 @@ def test_a_topic_is_described_with_the_fields_of_its_event(savo: Savo) -> None:
     described = savo("topics", "describe", "rollout.changed").output
     assert "rollout.changed.vision.dlq" in described
     assert "Candidate's share of traffic." in described
-    assert json.loads(savo("topics", "describe", "rollout.changed", "--json").stdout)["schema"]["title"] == "RolloutChanged"
+    assert (
+        json.loads(savo("topics", "describe", "rollout.changed", "--json").stdout)["schema"]["title"]
+        == "RolloutChanged"
+    )
 
 
 def test_an_unknown_topic_names_those_there_are(savo: Savo) -> None:

@@ -31,7 +31,11 @@ TRACE = {
     "duration_ms": 842.0,
     "stages_ms": {"detect": 38.5, "provider": 780.3},
     "image": {"key": "scans/55/55.jpg", "width": 640, "height": 480},
-    "hops": [_hop("accepted", "0.000"), _hop("published", "0.012", "scans.requested 3/141"), _hop("refused as a sample", "5.000", "samples.rejected 0/4")],
+    "hops": [
+        _hop("accepted", "0.000"),
+        _hop("published", "0.012", "scans.requested 3/141"),
+        _hop("refused as a sample", "5.000", "samples.rejected 0/4"),
+    ],
     "records": [{"topic": "samples.rejected", "partition": 0, "offset": 4, "note": "blurred: sharpness 2.1, limit 5"}],
 }
 HANGS = {

@@ -26,7 +26,10 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     ("words", "why"),
     [
         ([*TAIL, "--where", "nofield=3"], "no field 'nofield'; there are assigned_arm, code, cost_usd"),
-        (["replay", "--topic", "scans.completed", "--where", "items.lable=egg"], "no field 'lable' of items; there are"),
+        (
+            ["replay", "--topic", "scans.completed", "--where", "items.lable=egg"],
+            "no field 'lable' of items; there are",
+        ),
         ([*TAIL, "--where", "cost_usd>abc"], "cost_usd is a number, and 'abc' is none"),
         (["topics", "tail", "scans.failed", "--from", "end", "--to", "start"], "nothing lies between end and start"),
         (["topics", "tail", "scans.failed", "--from", "9", "--to", "3"], "nothing lies between 9 and 3"),
@@ -43,7 +46,9 @@ def test_a_mistake_is_wrong_use_and_told_in_one_line(savo: Savo, address: str, w
     assert len(told.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("words", [["--where", "cost_usd>0.05"], ["--where", "assigned_arm=null"], ["--where", "code~exp"]])
+@pytest.mark.parametrize(
+    "words", [["--where", "cost_usd>0.05"], ["--where", "assigned_arm=null"], ["--where", "code~exp"]]
+)
 def test_a_field_that_is_one_is_looked_for(savo: Savo, address: str, words: list[str]) -> None:
     publish(address, failed(1))
     assert len(savo(*TAIL, *words).stdout.splitlines()) == 1
@@ -54,19 +59,27 @@ def test_a_time_before_all_records_takes_everything(savo: Savo, address: str) ->
     assert len(savo("topics", "tail", "scans.failed", "--from", "99999d", "--to", "end").stdout.splitlines()) == 1
 
 
-@pytest.mark.parametrize("words", [["topics", "tail", "--from", "start", "--to", "end"], ["dlq", "list"], ["dlq", "redrive", "--all"]])
+@pytest.mark.parametrize(
+    "words", [["topics", "tail", "--from", "start", "--to", "end"], ["dlq", "list"], ["dlq", "redrive", "--all"]]
+)
 def test_a_sandbox_that_is_not_there_is_told_with_those_that_are(savo: Savo, address: str, words: list[str]) -> None:
     publish(address, failed(1))
     assert savo("replay", "--topic", "scans.failed", "--sandbox", "look").exit_code == 0
     told = savo(*words, "--sandbox", "nosuch")
-    assert (told.exit_code, "there is no sandbox nosuch; on Kafka there are: look" in told.stderr) == (1, True), told.output
+    assert (told.exit_code, "there is no sandbox nosuch; on Kafka there are: look" in told.stderr) == (1, True), (
+        told.output
+    )
 
 
-def test_a_reason_that_no_letter_has_sends_nothing_back_and_the_reasons_there_are_are_named(savo: Savo, address: str) -> None:
+def test_a_reason_that_no_letter_has_sends_nothing_back_and_the_reasons_there_are_are_named(
+    savo: Savo, address: str
+) -> None:
     publish_raw(address, LETTERS, b"{}", dlq_reason=b"headers")
     for words in (["--reason", "nope"], ["--at", "0/99"], ["--reason", "nope", "--dry-run"]):
         told = savo("dlq", "redrive", *words)
-        assert (told.exit_code, "nothing went back; the reasons there are: headers (1)" in told.stderr) == (1, True), told.output
+        assert (told.exit_code, "nothing went back; the reasons there are: headers (1)" in told.stderr) == (1, True), (
+            told.output
+        )
     assert "no dead letters of that kind" in savo("dlq", "list", "--reason", "nope").stdout
 
 

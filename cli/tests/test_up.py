@@ -32,7 +32,15 @@ def free_port() -> int:
 
 def savo(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"SAVO_DATA_DIR": str(folder / "data")}
-    return subprocess.run([sys.executable, "-m", "savo_cli", *words], capture_output=True, text=True, timeout=120, check=False, env=environment, cwd=folder)
+    return subprocess.run(
+        [sys.executable, "-m", "savo_cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
+        cwd=folder,
+    )
 
 
 def until(happened: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -55,9 +63,20 @@ def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
     words = ["up", "--port", str(free_port()), "--standin", "truth", "--standin-option=--latency-scale=0.05"]
     environment = os.environ | {"SAVO_DATA_DIR": str(folder / "data")}
     with (folder / "up.log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "savo_cli", *words], stdout=log, stderr=subprocess.STDOUT, text=True, env=environment, cwd=folder)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "savo_cli", *words],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            cwd=folder,
+        )
     try:
-        until(lambda: "savo is up" in (folder / "up.log").read_text() or process.poll() is not None, START_SECONDS, "the start")
+        until(
+            lambda: "savo is up" in (folder / "up.log").read_text() or process.poll() is not None,
+            START_SECONDS,
+            "the start",
+        )
         assert process.poll() is None, (folder / "up.log").read_text()
         yield process
     finally:
@@ -82,11 +101,15 @@ def test_one_line_says_where_it_is_and_what_is_no_production(folder: Path) -> No
 @pytest.mark.slow
 @pytest.mark.usefixtures("running")
 def test_a_photo_is_scanned_confirmed_and_seen_on_the_topics(folder: Path) -> None:
-    scanned = savo(folder, "scan", *map(str, sorted((folder / "truth/images").iterdir())[:1]), "--json", "--user", "anna")
+    scanned = savo(
+        folder, "scan", *map(str, sorted((folder / "truth/images").iterdir())[:1]), "--json", "--user", "anna"
+    )
     assert scanned.returncode == 0, scanned.stderr
     scan_id = json.loads(scanned.stdout)["scan_id"]
     assert savo(folder, "confirm", scan_id, "--all-correct").returncode == 0
-    seen = json.loads(savo(folder, "topics", "tail", "scans.confirmed", "--from-start", "--limit", "1", "--json").stdout)
+    seen = json.loads(
+        savo(folder, "topics", "tail", "scans.confirmed", "--from-start", "--limit", "1", "--json").stdout
+    )
     assert (seen["key"], seen["event"]["scan_id"]) == (scan_id, scan_id)
     assert json.loads(savo(folder, "rollout", "show", "--json").stdout)["state"] == "idle"
 
@@ -97,7 +120,9 @@ def test_a_killed_service_is_there_again(folder: Path) -> None:
     file = folder / "data/run/reasoning.json"
     first = json.loads(file.read_text())
     os.kill(first["pid"], signal.SIGKILL)
-    second = until(lambda: (now := json.loads(file.read_text()))["pid"] != first["pid"] and now, START_SECONDS, "the new start")
+    second = until(
+        lambda: (now := json.loads(file.read_text()))["pid"] != first["pid"] and now, START_SECONDS, "the new start"
+    )
     until(lambda: httpx2.get(f"{second['url']}/livez", trust_env=False).is_success, 30, "an answer")
     assert "reasoning ended with signal SIGKILL and is started again" in (folder / "up.log").read_text()
 
@@ -113,13 +138,17 @@ def test_a_second_up_leaves_the_folder_of_the_first_alone(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_sigterm_stops_everything_with_0_and_a_second_up_may_take_the_port(running: subprocess.Popen[str], folder: Path) -> None:
+def test_sigterm_stops_everything_with_0_and_a_second_up_may_take_the_port(
+    running: subprocess.Popen[str], folder: Path
+) -> None:
     here = up_file(folder)
     port = here["gateway_url"].rpartition(":")[2]
     refused = savo(folder, "up", "--port", port, "--data-dir", "elsewhere")
     assert refused.returncode == 1
     assert f"port {port} is in use" in refused.stdout + refused.stderr
-    pids = [json.loads(file.read_text())["pid"] for file in (folder / "data/run").glob("*.json") if file.name != "up.json"]
+    pids = [
+        json.loads(file.read_text())["pid"] for file in (folder / "data/run").glob("*.json") if file.name != "up.json"
+    ]
     running.send_signal(signal.SIGTERM)
     assert running.wait(60) == 0
     assert not (folder / "data/run/up.json").exists()
@@ -138,8 +167,16 @@ def test_production_refuses_the_embedded_broker(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("variable", "value", "line"),
     [
-        ("SAVO_VISION_PROVIDER", "google", "GOOGLE_API_KEY is missing for SAVO_VISION_PROVIDER=google: set GOOGLE_API_KEY, or start with a stand-in"),
-        ("SAVO_COLLECT_TRAINING_DATA", "yep", "SAVO_COLLECT_TRAINING_DATA='yep' makes no sense: allowed is true or false"),
+        (
+            "SAVO_VISION_PROVIDER",
+            "google",
+            "GOOGLE_API_KEY is missing for SAVO_VISION_PROVIDER=google: set GOOGLE_API_KEY, or start with a stand-in",
+        ),
+        (
+            "SAVO_COLLECT_TRAINING_DATA",
+            "yep",
+            "SAVO_COLLECT_TRAINING_DATA='yep' makes no sense: allowed is true or false",
+        ),
         ("SAVO_TRAIN_IMGSZ", "33", "SAVO_TRAIN_IMGSZ='33' makes no sense: allowed is a multiple of 32 from 32 to 4096"),
         (
             "SAVO_GOALS_STARTED_AT",
@@ -171,7 +208,9 @@ def test_a_setting_that_makes_no_sense_stops_the_start_in_one_line_before_anythi
         ),
     ],
 )
-def test_a_model_that_is_not_there_stops_the_start_unless_no_model_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, line: str) -> None:
+def test_a_model_that_is_not_there_stops_the_start_unless_no_model_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, line: str
+) -> None:
     (tmp_path / "best.pt").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GOOGLE_API_KEY", "a-key")
@@ -184,12 +223,20 @@ def test_a_model_that_is_not_there_stops_the_start_unless_no_model_is_wanted(tmp
     assert wrong_model_path({"SAVO_USE_CUSTOM_VISION": "false", "SAVO_CUSTOM_VISION_MODEL_PATH": value}) == ""
     (tmp_path / value).with_suffix(".onnx").touch()
     assert wrong_model_path({"SAVO_USE_CUSTOM_VISION": "true", "SAVO_CUSTOM_VISION_MODEL_PATH": value}) == ""
-    assert wrong_model_path({"SAVO_USE_CUSTOM_VISION": "true", "SAVO_CUSTOM_VISION_MODEL_PATH": "models:/ingredients@champion"}) == ""
+    assert (
+        wrong_model_path(
+            {"SAVO_USE_CUSTOM_VISION": "true", "SAVO_CUSTOM_VISION_MODEL_PATH": "models:/ingredients@champion"}
+        )
+        == ""
+    )
 
 
 def test_a_data_folder_that_cannot_be_used_is_named_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
-    with pytest.raises(FatalError, match=r"the data folder .*taken/data cannot be used \(Not a directory\), or choose another with --data-dir"):
+    with pytest.raises(
+        FatalError,
+        match=r"the data folder .*taken/data cannot be used \(Not a directory\), or choose another with --data-dir",
+    ):
         stack_up(tmp_path / "taken/data")
 
 

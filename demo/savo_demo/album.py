@@ -62,7 +62,9 @@ class DrawnScenes:
     def _is_new(self, scene: Scene) -> bool:
         found = photo_hash(scene.jpeg)
         assert found is not None
-        alike = bool(self._hashes) and int(np.unpackbits(np.stack(self._hashes) ^ found, axis=1).sum(1).min()) < TOO_ALIKE
+        alike = (
+            bool(self._hashes) and int(np.unpackbits(np.stack(self._hashes) ^ found, axis=1).sum(1).min()) < TOO_ALIKE
+        )
         if not alike:
             self._hashes.append(found)
         return not alike
@@ -79,7 +81,9 @@ class RealPhotos:
     def __post_init__(self) -> None:
         self.names = read_classes(self.folder)
         photos = labelled_photos(self.folder, self.names)
-        self._waiting = [Shot(photo.path.stem, photo.path.read_bytes(), tuple(photo.truth)) for photo in photos if photo.truth]
+        self._waiting = [
+            Shot(photo.path.stem, photo.path.read_bytes(), tuple(photo.truth)) for photo in photos if photo.truth
+        ]
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -104,7 +108,9 @@ class Album:
     def turn(self, name: str, count: int, flaws: Mapping[Flaw, int]) -> list[Errand]:
         """`count` good photos from many people, and of each flaw the wanted number, among them."""
         shots = list(self.source.take(count))
-        errands = [self._errand(shot, f"{name}-user-{place // self.photos_a_user:03d}") for place, shot in enumerate(shots)]
+        errands = [
+            self._errand(shot, f"{name}-user-{place // self.photos_a_user:03d}") for place, shot in enumerate(shots)
+        ]
         planted = [self._spoilt(shots, flaw, number, name) for flaw, many in flaws.items() for number in range(many)]
         for errand in planted:
             # Not among the first, so that a duplicate's original is on its way before it.
@@ -122,7 +128,9 @@ class Album:
         """Each of another person, none of them for training."""
         for number in range(most):
             shot = shots[int(self.rng.integers(len(shots)))]
-            yield Errand(f"guest-{number:05d}", shot.photo, as_people_say(shot.truth), PLACES[number % 3], consent=False)
+            yield Errand(
+                f"guest-{number:05d}", shot.photo, as_people_say(shot.truth), PLACES[number % 3], consent=False
+            )
 
     def _errand(self, shot: Shot, user: str) -> Errand:
         self._remember(shot)

@@ -9,7 +9,9 @@ from savo_runtime.command_line.lazy_commands import Command, add_commands
 __all__ = ["COMMANDS", "register"]
 
 COMMANDS = (
-    Command("synthesize", "savo_demo.drawing.synthesize:synthesize", "Draw kitchen scenes with their labels, in YOLO form."),
+    Command(
+        "synthesize", "savo_demo.drawing.synthesize:synthesize", "Draw kitchen scenes with their labels, in YOLO form."
+    ),
     Command(
         "demo",
         "savo_demo.demo:demo",

@@ -53,7 +53,8 @@ def corrections(answer: Sequence[Answered], truth: Sequence[TruthBox]) -> tuple[
 def _pairs(answer: Sequence[Answered], truth: Sequence[TruthBox]) -> dict[int, int]:
     """Place in the answer → place in the truth, the surest first; of equal overlaps the right name wins."""
     ranked = sorted(
-        ((_likeness(seen, true), i, j) for i, seen in enumerate(answer) for j, true in enumerate(truth)), key=lambda entry: (-entry[0], entry[1], entry[2])
+        ((_likeness(seen, true), i, j) for i, seen in enumerate(answer) for j, true in enumerate(truth)),
+        key=lambda entry: (-entry[0], entry[1], entry[2]),
     )
     pairs: dict[int, int] = {}
     for likeness, i, j in ranked:

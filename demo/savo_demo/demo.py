@@ -179,14 +179,26 @@ class Demo:
         before = self.tally.served_by["custom"]
         await self._scan(phones, self.second_turn, "custom", "Scans, answered by v1")
         own = self.tally.served_by["custom"] - before
-        self.board.note(f"{own} of {len(self.second_turn)} scans were answered by our own model, the others by its fallback")
+        self.board.note(
+            f"{own} of {len(self.second_turn)} scans were answered by our own model, the others by its fallback"
+        )
         if own <= len(self.second_turn) / 2:
-            raise StageError(f"only {own} of {len(self.second_turn)} scans were answered by the custom model after its rollout", "vision")
+            raise StageError(
+                f"only {own} of {len(self.second_turn)} scans were answered by the custom model after its rollout",
+                "vision",
+            )
 
     async def _finish(self) -> None:
         with self.board.stage("summary", "Counting once more") as stage:
             refused = await self._refused()
-            self.summary = summary_of(self.tally, self.product.samples_by_split(), refused, self.training.runs, self.rollout.shares, self.board.seconds())
+            self.summary = summary_of(
+                self.tally,
+                self.product.samples_by_split(),
+                refused,
+                self.training.runs,
+                self.rollout.shares,
+                self.board.seconds(),
+            )
             self.summary.write(self.plan.summary)
             stage.detail = str(self.plan.summary)
             if wrong := miscounted(refused, self.planted):
@@ -194,9 +206,20 @@ class Demo:
 
     def _explain(self, fault: Exception) -> int:
         service = fault.service if isinstance(fault, DemoError) else "savo-up"
-        self.console.print(f"the demo failed: {str(fault) or 'a stage took too long'}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        self.console.print(
+            f"the demo failed: {str(fault) or 'a stage took too long'}",
+            style="bold red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         if lines := self.product.last_lines(service):
-            self.console.print(f"the end of {service}'s log (all of it is in {self.plan.data_dir / 'logs'}):", style="red", markup=False, highlight=False)
+            self.console.print(
+                f"the end of {service}'s log (all of it is in {self.plan.data_dir / 'logs'}):",
+                style="red",
+                markup=False,
+                highlight=False,
+            )
         for line in lines:
             self.console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
         return FAILED

@@ -21,7 +21,9 @@ def write_small_network(target: Path) -> None:
     """From ultralytics' own description, which is read where it is installed and never run here. Raises `StageError` without it."""
     package = find_spec("ultralytics")
     if package is None or package.origin is None:
-        raise StageError("training needs torch and ultralytics: install them with `make install`, or set DEMO_TRAIN=0", "trainer")
+        raise StageError(
+            "training needs torch and ultralytics: install them with `make install`, or set DEMO_TRAIN=0", "trainer"
+        )
     layers = yaml.safe_load((Path(package.origin).parent / "cfg/models/v8/yolov8.yaml").read_text(encoding="utf-8"))
     del layers["scales"]
     layers |= {"depth_multiple": DEPTH, "width_multiple": WIDTH, "max_channels": MOST_CHANNELS}

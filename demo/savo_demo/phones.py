@@ -69,7 +69,9 @@ class Phones:
     taps: random.Random
     at_once: int = 8
 
-    async def run(self, errands: Iterable[Errand], seen: Callable[[Visit], None], *, until: Callable[[], bool] = lambda: False) -> int:
+    async def run(
+        self, errands: Iterable[Errand], seen: Callable[[Visit], None], *, until: Callable[[], bool] = lambda: False
+    ) -> int:
         """Every errand once, at most `at_once` at a time; `seen` hears of each. Stops taking new ones when `until` says so. Gives how many were run.
         Raises `PhoneError`."""
         waiting = iter(errands)
@@ -164,6 +166,8 @@ def _answered(item: dict[str, Any]) -> Answered:
 
 def _body(answer: httpx2.Response) -> dict[str, Any]:
     if answer.status_code >= 400:
-        raise PhoneError(f"{answer.request.method} {answer.request.url.path} → {answer.status_code}: {answer.text[:300]}")
+        raise PhoneError(
+            f"{answer.request.method} {answer.request.url.path} → {answer.status_code}: {answer.text[:300]}"
+        )
     body: dict[str, Any] = answer.json()
     return body

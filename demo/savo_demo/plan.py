@@ -16,11 +16,18 @@ from savo_providers.catalogue import PROVIDERS
 FEWEST_PHOTOS = 60
 """Real photos under which there is no use in splitting and training."""
 
-REFUSED_AS: Mapping[Flaw, str] = {"blurred": "blurred", "dark": "dark", "duplicate": "duplicate", "broken": "upload-truncated"}
+REFUSED_AS: Mapping[Flaw, str] = {
+    "blurred": "blurred",
+    "dark": "dark",
+    "duplicate": "duplicate",
+    "broken": "upload-truncated",
+}
 """The reason under which the product counts each flaw that the demo plants."""
 
 _OURS = ("SAVO_", "R2_", "DEMO_")
-_KEYS = frozenset({"PORT", "SMTP_URL", "RAY_ADDRESS", *(variable for provider in PROVIDERS for variable in provider.variables)})
+_KEYS = frozenset(
+    {"PORT", "SMTP_URL", "RAY_ADDRESS", *(variable for provider in PROVIDERS for variable in provider.variables)}
+)
 
 
 class PlanError(Exception):
@@ -140,7 +147,9 @@ def plan_from(environment: Mapping[str, str], *, folder: Path | None = None) -> 
     """The plan that `DEMO_*` asks for. Raises `PlanError`."""
     photos = Path(value).expanduser() if (value := environment.get("DEMO_PHOTOS")) else None
     if photos is not None and not (photos / "images").is_dir():
-        raise PlanError(f"DEMO_PHOTOS={str(photos)!r} is no folder in YOLO form: images/, labels/ and data.yaml are needed")
+        raise PlanError(
+            f"DEMO_PHOTOS={str(photos)!r} is no folder in YOLO form: images/, labels/ and data.yaml are needed"
+        )
     base = folder or Path(environment.get("SAVO_DATA_DIR") or ".savo") / "demo"
     plan = Plan(
         folder=base.resolve(),
@@ -157,7 +166,16 @@ def _for_real_photos(plan: Plan, photos: int) -> Plan:
     flaws: dict[Flaw, int] = {"blurred": 4, "dark": 4, "duplicate": 4, "broken": 4}
     good = photos - (sum(flaws.values()) - flaws["duplicate"])
     recipe = replace(plan.recipe, epochs=40, image_size=192)
-    return replace(plan, turn_scans=good, enough=0.9, photos_a_user=5, recipe=recipe, flaws=flaws, most_guests=4000, rollout_seconds=180.0)
+    return replace(
+        plan,
+        turn_scans=good,
+        enough=0.9,
+        photos_a_user=5,
+        recipe=recipe,
+        flaws=flaws,
+        most_guests=4000,
+        rollout_seconds=180.0,
+    )
 
 
 def _labelled(folder: Path) -> int:
@@ -167,7 +185,9 @@ def _labelled(folder: Path) -> int:
     except DatasetError as error:
         raise PlanError(f"DEMO_PHOTOS={str(folder)!r}: {error}") from error
     if count < FEWEST_PHOTOS:
-        raise PlanError(f"DEMO_PHOTOS={str(folder)!r} holds {count} labelled photos; at least {FEWEST_PHOTOS} are needed")
+        raise PlanError(
+            f"DEMO_PHOTOS={str(folder)!r} holds {count} labelled photos; at least {FEWEST_PHOTOS} are needed"
+        )
     return count
 
 

@@ -41,7 +41,12 @@ class Product:
         self._logs.mkdir(parents=True, exist_ok=True)
         with (self._logs / "savo-up.log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *self._command(), env=dict(environment), stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                *self._command(),
+                env=dict(environment),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         async with asyncio.timeout(START_SECONDS):
             while not self._up_file.is_file():
@@ -101,7 +106,8 @@ class Product:
     def samples_by_split(self) -> dict[str, int]:
         """Counted in the object store, which is a folder here."""
         counts = Counter(
-            SampleMeta.model_validate_json(path.read_bytes()).split.value for path in (self.plan.data_dir / "objects/samples/meta").rglob("*.json")
+            SampleMeta.model_validate_json(path.read_bytes()).split.value
+            for path in (self.plan.data_dir / "objects/samples/meta").rglob("*.json")
         )
         return {split: counts.get(split, 0) for split in ("train", "val", "test")}
 

@@ -72,12 +72,21 @@ def model_line(run: Mapping[str, Any]) -> ModelLine | None:
     if not facts.get("version") or not facts.get("evaluation") or run["state"] not in {"registered", "rejected"}:
         return None
     measured = facts["evaluation"]
-    return ModelLine(version=facts["version"], map50=measured["map50"], map50_lower=measured["map50_lower"], verdict=run["state"], reasons=list(run["reasons"]))
+    return ModelLine(
+        version=facts["version"],
+        map50=measured["map50"],
+        map50_lower=measured["map50_lower"],
+        verdict=run["state"],
+        reasons=list(run["reasons"]),
+    )
 
 
 def shares_climbed(history: Iterable[Mapping[str, Any]], experiment: str) -> list[float]:
     """The ladder as an experiment went up it, from the rollout's history in any order."""
-    mine = sorted((entry for entry in history if entry.get("experiment") == experiment and entry["state"] == "running"), key=lambda entry: entry["sequence"])
+    mine = sorted(
+        (entry for entry in history if entry.get("experiment") == experiment and entry["state"] == "running"),
+        key=lambda entry: entry["sequence"],
+    )
     shares = [entry["share"] for entry in mine]
     return [share for place, share in enumerate(shares) if place == 0 or share != shares[place - 1]]
 
@@ -88,4 +97,8 @@ def whole_ladder(shares: list[float]) -> bool:
 
 def miscounted(refused: Mapping[str, int], planted: Mapping[str, int]) -> list[str]:
     """Reasons whose count is not what was planted; reasons that nobody planted are not looked at."""
-    return [f"{reason}: {refused.get(reason, 0)} counted, {count} planted" for reason, count in planted.items() if refused.get(reason, 0) != count]
+    return [
+        f"{reason}: {refused.get(reason, 0)} counted, {count} planted"
+        for reason, count in planted.items()
+        if refused.get(reason, 0) != count
+    ]

@@ -20,10 +20,30 @@ AWAY = box(0.6)
 EGG = TruthBox("egg", TRUE)
 
 TABLE = [
-    ("right name, good box: kept, with the detector's box", [Answered("egg", NEAR)], [EGG], [Edit("egg", Action.KEPT, NEAR)]),
-    ("wrong name, good box: renamed", [Answered("lemon", NEAR)], [EGG], [Edit("egg", Action.RENAMED, NEAR, from_label="lemon")]),
-    ("right name, box slipped: moved to the true box", [Answered("egg", SLIPPED)], [EGG], [Edit("egg", Action.MOVED, TRUE)]),
-    ("right name, somewhere else: removed and added", [Answered("egg", AWAY)], [EGG], [Edit("egg", Action.REMOVED, AWAY), Edit("egg", Action.ADDED, TRUE)]),
+    (
+        "right name, good box: kept, with the detector's box",
+        [Answered("egg", NEAR)],
+        [EGG],
+        [Edit("egg", Action.KEPT, NEAR)],
+    ),
+    (
+        "wrong name, good box: renamed",
+        [Answered("lemon", NEAR)],
+        [EGG],
+        [Edit("egg", Action.RENAMED, NEAR, from_label="lemon")],
+    ),
+    (
+        "right name, box slipped: moved to the true box",
+        [Answered("egg", SLIPPED)],
+        [EGG],
+        [Edit("egg", Action.MOVED, TRUE)],
+    ),
+    (
+        "right name, somewhere else: removed and added",
+        [Answered("egg", AWAY)],
+        [EGG],
+        [Edit("egg", Action.REMOVED, AWAY), Edit("egg", Action.ADDED, TRUE)],
+    ),
     (
         "wrong name, box slipped: removed and added",
         [Answered("lemon", SLIPPED)],
@@ -38,7 +58,12 @@ TABLE = [
         [EGG],
         [Edit("egg", Action.REMOVED, NEAR), Edit("egg", Action.KEPT, TRUE)],
     ),
-    ("a name without a box is taken at its word: moved to the true box", [Answered("egg")], [EGG], [Edit("egg", Action.MOVED, TRUE)]),
+    (
+        "a name without a box is taken at its word: moved to the true box",
+        [Answered("egg")],
+        [EGG],
+        [Edit("egg", Action.MOVED, TRUE)],
+    ),
     ("nothing at all", [], [], []),
 ]
 
@@ -56,7 +81,12 @@ def test_of_two_true_things_under_one_box_the_one_with_the_right_name_is_meant()
 
 def test_every_item_of_the_answer_and_every_true_one_is_spoken_of_once() -> None:
     truth = [EGG, TruthBox("milk", box(0.5)), TruthBox("milk", box(0.75))]
-    answer = [Answered("milk", box(0.51)), Answered("bread", box(0.1, 0.7)), Answered("egg", SLIPPED), Answered("cheese", box(0.74))]
+    answer = [
+        Answered("milk", box(0.51)),
+        Answered("bread", box(0.1, 0.7)),
+        Answered("egg", SLIPPED),
+        Answered("cheese", box(0.74)),
+    ]
     edits = corrections(answer, truth)
     assert [edit.action for edit in edits] == [Action.KEPT, Action.REMOVED, Action.MOVED, Action.RENAMED]
 

@@ -43,7 +43,10 @@ def test_eight_of_a_hundred_are_named_wrong(answers: list[list[Seen]]) -> None:
 
 def test_boxes_are_off_by_four_percent_of_their_size(answers: list[list[Seen]]) -> None:
     seen = [answer[0].bbox for answer in answers if answer]
-    for shifts in ([(box.x - BOX.x) / BOX.width for box in seen], [(box.bottom - BOX.bottom) / BOX.height for box in seen]):
+    for shifts in (
+        [(box.x - BOX.x) / BOX.width for box in seen],
+        [(box.bottom - BOX.bottom) / BOX.height for box in seen],
+    ):
         assert abs(float(np.mean(shifts))) < 0.005
         assert 0.037 < float(np.std(shifts)) < 0.043
 
@@ -57,11 +60,16 @@ def test_the_same_photo_always_gets_the_same_answer() -> None:
 def test_boxes_stay_inside_the_photo() -> None:
     edge = BoundingBox(x=0, y=0, width=1, height=1)
     for number in range(200):
-        assert all(item.bbox.right <= 1 for item in ErrorModel(miss=0, jitter=0.5).answer([TruthBox("egg", edge)], CLASSES, _photo(number)))
+        assert all(
+            item.bbox.right <= 1
+            for item in ErrorModel(miss=0, jitter=0.5).answer([TruthBox("egg", edge)], CLASSES, _photo(number))
+        )
 
 
 def test_with_one_class_nothing_can_be_mistaken() -> None:
-    assert [item.label for item in ErrorModel(miss=0, wrong=1).answer([TruthBox("egg", BOX)], ("egg",), _photo(1))] == ["egg"]
+    assert [item.label for item in ErrorModel(miss=0, wrong=1).answer([TruthBox("egg", BOX)], ("egg",), _photo(1))] == [
+        "egg"
+    ]
 
 
 def test_latency_has_the_median_and_p95_that_were_asked_for() -> None:
@@ -73,7 +81,9 @@ def test_latency_has_the_median_and_p95_that_were_asked_for() -> None:
 
 def test_latency_is_scaled_and_the_words_say_so() -> None:
     fast = ErrorModel(latency_scale=0.1)
-    assert fast.latency_seconds(np.random.default_rng(1)) == pytest.approx(ErrorModel().latency_seconds(np.random.default_rng(1)) / 10)
+    assert fast.latency_seconds(np.random.default_rng(1)) == pytest.approx(
+        ErrorModel().latency_seconds(np.random.default_rng(1)) / 10
+    )
     assert "scaled to 10%" in fast.in_words()
     assert "scaled" not in ErrorModel().in_words()
 

@@ -75,13 +75,18 @@ async def test_a_right_answer_is_confirmed() -> None:
     gateway = Gateway([item("egg")])
     done = await visit(gateway)
     assert (done.confirmed, done.corrected) == (True, False)
-    assert gateway.confirmations in ([{"all_correct": True}], [{"items": [{"label": "egg", "action": "kept", "bbox": BOX.model_dump()}]}])
+    assert gateway.confirmations in (
+        [{"all_correct": True}],
+        [{"items": [{"label": "egg", "action": "kept", "bbox": BOX.model_dump()}]}],
+    )
 
 
 async def test_a_wrong_name_is_corrected_from_the_truth() -> None:
     gateway = Gateway([item("lemon")])
     assert (await visit(gateway)).corrected
-    assert gateway.confirmations[0]["items"] == [{"label": "egg", "action": "renamed", "from_label": "lemon", "bbox": BOX.model_dump()}]
+    assert gateway.confirmations[0]["items"] == [
+        {"label": "egg", "action": "renamed", "from_label": "lemon", "bbox": BOX.model_dump()}
+    ]
 
 
 async def test_an_empty_answer_is_never_called_all_correct() -> None:
@@ -126,11 +131,17 @@ async def test_a_gateway_that_stays_wrong_is_an_error_with_its_words() -> None:
 
 async def test_every_errand_is_run_once_until_told_to_stop() -> None:
     seen: list[Visit] = []
-    async with httpx2.AsyncClient(base_url="http://gateway", transport=httpx2.MockTransport(Gateway([item("egg")]))) as client:
+    async with httpx2.AsyncClient(
+        base_url="http://gateway", transport=httpx2.MockTransport(Gateway([item("egg")]))
+    ) as client:
         phones = Phones(client, random.Random(1), at_once=3)
         assert await phones.run([Errand(f"user-{number}", b"photo", (EGG,)) for number in range(10)], seen.append) == 10
         assert len(seen) == 10
-        stopped = await phones.run((Errand(f"user-{number}", b"photo", (EGG,)) for number in range(1000)), seen.append, until=lambda: len(seen) >= 15)
+        stopped = await phones.run(
+            (Errand(f"user-{number}", b"photo", (EGG,)) for number in range(1000)),
+            seen.append,
+            until=lambda: len(seen) >= 15,
+        )
     assert stopped <= 8
 
 

@@ -17,7 +17,13 @@ def test_without_variables_it_draws_trains_and_stops(tmp_path: Path) -> None:
 
 def test_settings_of_whoever_runs_it_stay_out_of_the_demo(tmp_path: Path) -> None:
     environment = plan_from({}, folder=tmp_path).environment(
-        {"R2_BUCKET_NAME": "mine", "GOOGLE_API_KEY": "secret", "SAVO_DATABASE_URL": "postgres://", "PATH": "/bin", "PORT": "1"}
+        {
+            "R2_BUCKET_NAME": "mine",
+            "GOOGLE_API_KEY": "secret",
+            "SAVO_DATABASE_URL": "postgres://",
+            "PATH": "/bin",
+            "PORT": "1",
+        }
     )
     assert environment["PATH"] == "/bin"
     assert not {"R2_BUCKET_NAME", "GOOGLE_API_KEY", "SAVO_DATABASE_URL", "PORT"} & set(environment)
@@ -50,7 +56,9 @@ def test_too_few_real_photos_are_refused_in_words(tmp_path: Path) -> None:
         plan_from({"DEMO_PHOTOS": str(tmp_path)}, folder=tmp_path)
 
 
-@pytest.mark.parametrize("variables", [{"DEMO_GATE": "high"}, {"DEMO_GATE": "75"}, {"DEMO_TRAIN": "maybe"}, {"DEMO_PHOTOS": "/nowhere"}])
+@pytest.mark.parametrize(
+    "variables", [{"DEMO_GATE": "high"}, {"DEMO_GATE": "75"}, {"DEMO_TRAIN": "maybe"}, {"DEMO_PHOTOS": "/nowhere"}]
+)
 def test_a_senseless_variable_is_named_with_its_value(tmp_path: Path, variables: dict[str, str]) -> None:
     with pytest.raises(PlanError) as flaw:
         plan_from(variables, folder=tmp_path)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from savo_demo.acts.rollout import evidence_lines
 
 
-def _figure(estimate: float | None, target: float, verdict: str | None = None, *, bounds: tuple[float, float] | None = None) -> dict[str, object]:
+def _figure(
+    estimate: float | None, target: float, verdict: str | None = None, *, bounds: tuple[float, float] | None = None
+) -> dict[str, object]:
     lower, upper = bounds or (None, None)
     return {"estimate": estimate, "lower": lower, "upper": upper, "target": target, "verdict": verdict}
 

@@ -62,7 +62,9 @@ def test_boxes_are_tight_around_what_can_be_seen(index: int, monkeypatch: pytest
     height, width = owners.shape
     for item in scene.truth:
         left, top, right, bottom = (round(value) for value in item.bbox.to_pixels(width, height))
-        numbers = [number for number in np.unique(owners) if number and _box_of(owners, number) == (left, top, right, bottom)]
+        numbers = [
+            number for number in np.unique(owners) if number and _box_of(owners, number) == (left, top, right, bottom)
+        ]
         assert numbers, f"no ingredient's visible pixels fill exactly the box of {item.label}"
 
 

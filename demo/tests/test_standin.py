@@ -65,12 +65,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, scenes: list[Scene]) -> Pat
 @pytest.fixture(scope="module")
 def url(folder: Path) -> Iterator[str]:
     """No misses, no mistakes, no faults: what is asked here is the wire."""
-    yield from running(folder, "--miss", "0", "--wrong", "0", "--jitter", "0", "--errors", "0", "--latency-scale", "0.001")
+    yield from running(
+        folder, "--miss", "0", "--wrong", "0", "--jitter", "0", "--errors", "0", "--latency-scale", "0.001"
+    )
 
 
 def running(folder: Path, *options: str) -> Iterator[str]:
     with subprocess.Popen(
-        [sys.executable, "-m", "savo_demo.standin", "--truth", str(folder), *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-m", "savo_demo.standin", "--truth", str(folder), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())["url"]
@@ -79,7 +84,11 @@ def running(folder: Path, *options: str) -> Iterator[str]:
 
 def question(photo: bytes, *, snake: bool = False, url_safe: bool = True) -> dict[str, Any]:
     data = (base64.urlsafe_b64encode if url_safe else base64.b64encode)(photo).decode()
-    blob = {"inline_data": {"mime_type": "image/jpeg", "data": data}} if snake else {"inlineData": {"mimeType": "image/jpeg", "data": data}}
+    blob = (
+        {"inline_data": {"mime_type": "image/jpeg", "data": data}}
+        if snake
+        else {"inlineData": {"mimeType": "image/jpeg", "data": data}}
+    )
     return {"contents": [{"role": "user", "parts": [blob, {"text": "What is in it?"}]}]}
 
 
@@ -104,11 +113,17 @@ def smaller(photo: bytes, side: int) -> bytes:
     image = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     scale = side / max(image.shape)
-    _, buffer = cv2.imencode(".jpg", cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), [cv2.IMWRITE_JPEG_QUALITY, 75])
+    _, buffer = cv2.imencode(
+        ".jpg",
+        cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA),
+        [cv2.IMWRITE_JPEG_QUALITY, 75],
+    )
     return buffer.tobytes()
 
 
-@pytest.mark.parametrize("form", [{"snake": False}, {"snake": True}, {"url_safe": False}], ids=["camel", "snake", "plain base64"])
+@pytest.mark.parametrize(
+    "form", [{"snake": False}, {"snake": True}, {"url_safe": False}], ids=["camel", "snake", "plain base64"]
+)
 def test_a_known_photo_gets_its_truth(url: str, scenes: list[Scene], form: dict[str, bool]) -> None:
     assert said(ask(url, scenes[0].jpeg, **form)) == truth_of(scenes[0])
 
@@ -143,7 +158,9 @@ def test_without_a_key_nothing_is_answered(url: str, scenes: list[Scene]) -> Non
     assert (answer.status_code, answer.json()["error"]["status"]) == (403, "PERMISSION_DENIED")
 
 
-@pytest.mark.parametrize("body", [{}, {"contents": "?"}, {"contents": [{"parts": [{"inlineData": {"data": "no base64!"}}]}]}])
+@pytest.mark.parametrize(
+    "body", [{}, {"contents": "?"}, {"contents": [{"parts": [{"inlineData": {"data": "no base64!"}}]}]}]
+)
 def test_a_senseless_request_is_refused_as_the_provider_would(url: str, body: dict[str, Any]) -> None:
     answer = httpx2.post(url + QUESTION, json=body, headers=URL_KEY)
     assert (answer.status_code, answer.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
@@ -172,8 +189,13 @@ def test_googles_own_library_reads_its_answers(url: str, scenes: list[Scene]) ->
 def test_openais_own_library_reads_its_answers(url: str, scenes: list[Scene]) -> None:
     client = OpenAI(api_key="any", base_url=f"{url}/v1")
     image = f"data:image/jpeg;base64,{base64.b64encode(scenes[2].jpeg).decode()}"
-    content: Any = [{"type": "input_text", "text": "What is in it?"}, {"type": "input_image", "image_url": image, "detail": "low"}]
-    response = client.responses.parse(model="gpt-5.4-mini", input=[{"role": "user", "content": content}], text_format=Items)
+    content: Any = [
+        {"type": "input_text", "text": "What is in it?"},
+        {"type": "input_image", "image_url": image, "detail": "low"},
+    ]
+    response = client.responses.parse(
+        model="gpt-5.4-mini", input=[{"role": "user", "content": content}], text_format=Items
+    )
     assert response.output_parsed is not None
     assert [(item.label, item.box_2d) for item in response.output_parsed.items] == truth_of(scenes[2])
     assert response.model.startswith("standin-")
@@ -181,7 +203,9 @@ def test_openais_own_library_reads_its_answers(url: str, scenes: list[Scene]) ->
 
 def test_recipes_use_what_was_named(url: str) -> None:
     client = OpenAI(api_key="any", base_url=f"{url}/v1")
-    response = client.responses.parse(model="gpt-5.4-mini", input="Recipes with: cherry_tomato, egg, broccoli", text_format=Recipes)
+    response = client.responses.parse(
+        model="gpt-5.4-mini", input="Recipes with: cherry_tomato, egg, broccoli", text_format=Recipes
+    )
     assert response.output_parsed is not None
     assert all(recipe.uses == ["cherry_tomato", "egg", "broccoli"] for recipe in response.output_parsed.recipes)
 
@@ -190,14 +214,22 @@ def test_over_http_faults_and_misses_come_at_their_rates(folder: Path, scenes: l
     """Many answers to different photos, so a generous bound: the exact rates are the error model's own tests."""
     for url in running(folder, "--errors", "0.25", "--latency-scale", "0.001"):
         with httpx2.Client(base_url=url, headers=URL_KEY) as client:
-            statuses = [client.post(QUESTION, json=question(scenes[number % len(scenes)].jpeg)).status_code for number in range(300)]
+            statuses = [
+                client.post(QUESTION, json=question(scenes[number % len(scenes)].jpeg)).status_code
+                for number in range(300)
+            ]
     assert set(statuses) == {200, 503}
     assert 0.15 < statuses.count(503) / 300 < 0.35
 
 
 def test_a_folder_without_names_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    done = subprocess.run([sys.executable, "-m", "savo_demo.standin", "--truth", str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "savo_demo.standin", "--truth", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert "data.yaml" in done.stderr
 

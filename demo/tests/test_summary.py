@@ -17,7 +17,11 @@ from savo_demo.summary import Summary, miscounted, shares_climbed, whole_ladder
 RUN: dict[str, Any] = {
     "state": "registered",
     "reasons": ["mAP@0.5 is 0.960"],
-    "facts": {"version": "v1", "train_samples": 200, "evaluation": {"map50": 0.96, "map50_lower": 0.91, "map50_upper": 0.99, "images": 28}},
+    "facts": {
+        "version": "v1",
+        "train_samples": 200,
+        "evaluation": {"map50": 0.96, "map50_lower": 0.91, "map50_upper": 0.99, "images": 28},
+    },
 }
 
 
@@ -26,7 +30,15 @@ def a_tally() -> Tally:
     for number in range(20):
         edit = Edit("egg", Action.KEPT if number % 4 else Action.ADDED)
         tally.add(
-            Visit(scan_id=str(number), arm="baseline", served_by="google", duration_ms=10.0 * (number + 1), cost_usd=0.001, edits=(edit,), confirmed=True)
+            Visit(
+                scan_id=str(number),
+                arm="baseline",
+                served_by="google",
+                duration_ms=10.0 * (number + 1),
+                cost_usd=0.001,
+                edits=(edit,),
+                confirmed=True,
+            )
         )
     tally.add(Visit(scan_id="x", arm="candidate", served_by="custom", duration_ms=30.0, cost_usd=0.0, confirmed=True))
     tally.add(Visit(refused="upload-truncated"))
@@ -35,7 +47,9 @@ def a_tally() -> Tally:
 
 
 def test_it_has_exactly_the_shape_that_programs_hold_on_to(tmp_path: Path) -> None:
-    summary = summary_of(a_tally(), {"train": 14, "val": 4, "test": 2}, {"blurred": 1}, [RUN], [0.05, 0.25, 0.5, 1.0], {"start": 3.2})
+    summary = summary_of(
+        a_tally(), {"train": 14, "val": 4, "test": 2}, {"blurred": 1}, [RUN], [0.05, 0.25, 0.5, 1.0], {"start": 3.2}
+    )
     summary.write(tmp_path / "summary.json")
     assert json.loads((tmp_path / "summary.json").read_text()) == {
         "scans": 22,
@@ -43,7 +57,15 @@ def test_it_has_exactly_the_shape_that_programs_hold_on_to(tmp_path: Path) -> No
         "corrected": 5,
         "samples": {"train": 14, "val": 4, "test": 2},
         "refused": {"blurred": 1},
-        "models": [{"version": "v1", "map50": 0.96, "map50_lower": 0.91, "verdict": "registered", "reasons": ["mAP@0.5 is 0.960"]}],
+        "models": [
+            {
+                "version": "v1",
+                "map50": 0.96,
+                "map50_lower": 0.91,
+                "verdict": "registered",
+                "reasons": ["mAP@0.5 is 0.960"],
+            }
+        ],
         "shares": [0.05, 0.25, 0.5, 1.0],
         "served_by": {"custom": 1, "google": 20},
         "p95_ms": {"baseline": 190.0, "candidate": 30.0},
@@ -64,7 +86,11 @@ def test_more_corrections_than_confirmations_cannot_be() -> None:
 
 
 def test_the_table_shows_every_figure() -> None:
-    told = dict(rows(summary_of(a_tally(), {"train": 14, "val": 4, "test": 2}, {"dark": 2}, [RUN], [0.05, 0.25], {"start": 3.2})))
+    told = dict(
+        rows(
+            summary_of(a_tally(), {"train": 14, "val": 4, "test": 2}, {"dark": 2}, [RUN], [0.05, 0.25], {"start": 3.2})
+        )
+    )
     assert told["share of traffic"] == "5% → 25%"
     assert told["refused"] == "dark 2"
     assert "0.960" in told["model v1"]
@@ -75,7 +101,14 @@ def entry(sequence: int, share: float, state: str = "running", experiment: str =
 
 
 def test_shares_are_read_from_the_history_in_its_order() -> None:
-    history = [entry(5, 0.05, experiment="v2"), entry(4, 1.0), entry(3, 0.5), entry(2, 0.25), entry(1, 0.05), entry(0, 0.0, "idle")]
+    history = [
+        entry(5, 0.05, experiment="v2"),
+        entry(4, 1.0),
+        entry(3, 0.5),
+        entry(2, 0.25),
+        entry(1, 0.05),
+        entry(0, 0.0, "idle"),
+    ]
     assert shares_climbed(history, "v1") == [0.05, 0.25, 0.5, 1.0]
     assert whole_ladder(shares_climbed(history, "v1"))
     assert not whole_ladder(shares_climbed(history, "v2"))
@@ -83,4 +116,7 @@ def test_shares_are_read_from_the_history_in_its_order() -> None:
 
 def test_planted_flaws_must_all_be_counted_and_no_more() -> None:
     assert miscounted({"dark": 2, "needs-class": 5}, {"dark": 2}) == []
-    assert miscounted({"dark": 3}, {"dark": 2, "blurred": 1}) == ["dark: 3 counted, 2 planted", "blurred: 0 counted, 1 planted"]
+    assert miscounted({"dark": 3}, {"dark": 2, "blurred": 1}) == [
+        "dark: 3 counted, 2 planted",
+        "blurred: 0 counted, 1 planted",
+    ]

@@ -21,7 +21,8 @@ FOLDER = Path(__file__).parent / "dashboards"
 def dashboards() -> dict[str, str]:
     """File name → JSON."""
     return {
-        f"{build.__name__}.json": json.dumps(build(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        f"{build.__name__}.json": json.dumps(build(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)
+        + "\n"
         for build in (overview, arms, flywheel, pipeline)
     }
 
@@ -29,8 +30,16 @@ def dashboards() -> dict[str, str]:
 def main(arguments: list[str]) -> int:
     wanted = dashboards()
     if "--check" in arguments:
-        stale = [name for name, text in wanted.items() if not (FOLDER / name).exists() or (FOLDER / name).read_text(encoding="utf-8") != text]
-        print(f"not what Python says: {', '.join(stale)}; run `make generate`" if stale else "the dashboards are up to date")
+        stale = [
+            name
+            for name, text in wanted.items()
+            if not (FOLDER / name).exists() or (FOLDER / name).read_text(encoding="utf-8") != text
+        ]
+        print(
+            f"not what Python says: {', '.join(stale)}; run `make generate`"
+            if stale
+            else "the dashboards are up to date"
+        )
         return int(bool(stale))
     FOLDER.mkdir(exist_ok=True)
     for name, text in wanted.items():

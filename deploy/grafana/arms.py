@@ -14,13 +14,27 @@ __all__ = ["arms"]
 _DRAWN = [(measure, measure.panel) for measure in MEASURES if measure.panel is not None]
 _COLUMNS = 24
 _ARM = "{{assigned_arm}}"
-_FALLBACKS_ARE_PAID = "Share of the answered scans. Where a model of ours is asked first these are its fallbacks, and a part of the cost."
+_FALLBACKS_ARE_PAID = (
+    "Share of the answered scans. Where a model of ours is asked first these are its fallbacks, and a part of the cost."
+)
 
 
 def arms() -> Dashboard:
-    rows = {"Over the chosen time": _totals(), "Course": _course(), "Who answers": _answering(), "Second looks": _second_looks()}
+    rows = {
+        "Over the chosen time": _totals(),
+        "Course": _course(),
+        "Who answers": _answering(),
+        "Second looks": _second_looks(),
+    }
     meaning = "Evidence counts by assigned arm: an arm answers for its fallbacks too. What decides is the rollout service (savo rollout show)."
-    return board("arms", "Savo: arms", meaning, rows, [choice("window", "averaged over", ["1h", "15m", "6h", "1d"])], since="now-24h")
+    return board(
+        "arms",
+        "Savo: arms",
+        meaning,
+        rows,
+        [choice("window", "averaged over", ["1h", "15m", "6h", "1d"])],
+        since="now-24h",
+    )
 
 
 def _totals() -> list[Panel]:
@@ -81,11 +95,18 @@ def _answering() -> list[Panel]:
             {_ARM: grown("savo_confirmed_scans_total", "$__range", "assigned_arm")},
             width=8,
         ),
-        bars("Failed scans", "", {_ARM: grown("savo_scans_total", "$__range", "assigned_arm", '{outcome!="completed"}') + " or vector(0)"}, width=8),
+        bars(
+            "Failed scans",
+            "",
+            {_ARM: grown("savo_scans_total", "$__range", "assigned_arm", '{outcome!="completed"}') + " or vector(0)"},
+            width=8,
+        ),
         lines(
             "Scans a second",
             "By arm and who answered.",
-            {"{{assigned_arm}} by {{model_version}}": "sum by (assigned_arm, model_version) (rate(savo_scans_total[$__rate_interval]))"},
+            {
+                "{{assigned_arm}} by {{model_version}}": "sum by (assigned_arm, model_version) (rate(savo_scans_total[$__rate_interval]))"
+            },
         ),
         lines(
             "What users did",

@@ -14,7 +14,9 @@ __all__ = ["flywheel"]
 def flywheel() -> Dashboard:
     rows = {"Goals": _goals(), "Samples": _samples(), "Models": _models()}
     figure = values_of("figure", "figure", "label_values(savo_goal, figure)")
-    return board("flywheel", "Savo: flywheel", "What GET /training/progress says, over time.", rows, [figure], since="now-30d")
+    return board(
+        "flywheel", "Savo: flywheel", "What GET /training/progress says, over time.", rows, [figure], since="now-30d"
+    )
 
 
 def _goals() -> list[Panel]:
@@ -29,11 +31,20 @@ def _goals() -> list[Panel]:
             target_of(CORRECTION_RATE),
             6,
         ),
-        number("Storage", "Sample images; MB are 10⁶ bytes.", {"": 'max(savo_goal_now{figure="storage_mb"})'}, "decmbytes", width=6),
+        number(
+            "Storage",
+            "Sample images; MB are 10⁶ bytes.",
+            {"": 'max(savo_goal_now{figure="storage_mb"})'},
+            "decmbytes",
+            width=6,
+        ),
         lines(
             "Samples against the goals",
             "Each milestone is a level to reach.",
-            {"now": 'max(savo_goal_now{figure="samples"})', "{{milestone}}": 'max by (milestone) (savo_goal{figure="samples"})'},
+            {
+                "now": 'max(savo_goal_now{figure="samples"})',
+                "{{milestone}}": 'max by (milestone) (savo_goal{figure="samples"})',
+            },
         ),
         lines(
             "$figure against its goals",
@@ -48,11 +59,19 @@ def _goals() -> list[Panel]:
 
 def _samples() -> list[Panel]:
     return [
-        lines("What became of confirmations", "An hour, by outcome.", {"{{outcome}}": grown("savo_samples_total", "1h", "outcome")}),
+        lines(
+            "What became of confirmations",
+            "An hour, by outcome.",
+            {"{{outcome}}": grown("savo_samples_total", "1h", "outcome")},
+        ),
         bars(
             "Refused or waiting, by reason",
             "Over the chosen time.",
-            {"{{outcome}}: {{reason}}": grown("savo_samples_total", "$__range", "outcome, reason", '{outcome=~"rejected|waiting|skipped"}')},
+            {
+                "{{outcome}}: {{reason}}": grown(
+                    "savo_samples_total", "$__range", "outcome, reason", '{outcome=~"rejected|waiting|skipped"}'
+                )
+            },
         ),
         bars(
             "Class balance",
@@ -65,7 +84,10 @@ def _samples() -> list[Panel]:
         lines(
             "Room",
             "Bytes that count against SAVO_STORAGE_LIMIT_GB, and the limit.",
-            {"{{counted}}": "max by (counted) (savo_storage_used_bytes)", "limit of {{counted}}": "max by (counted) (savo_storage_limit_bytes)"},
+            {
+                "{{counted}}": "max by (counted) (savo_storage_used_bytes)",
+                "limit of {{counted}}": "max by (counted) (savo_storage_limit_bytes)",
+            },
             "decbytes",
         ),
     ]
@@ -73,7 +95,18 @@ def _samples() -> list[Panel]:
 
 def _models() -> list[Panel]:
     return [
-        bars("mAP@0.5 by version", "On the holdout, through the serving code.", {"{{version}}": "max by (version) (savo_model_map50)"}, "percentunit", width=8),
-        bars("Training runs", "By how they ended, since the trainer's start.", {"{{outcome}}": "sum by (outcome) (savo_training_runs_total)"}, width=8),
+        bars(
+            "mAP@0.5 by version",
+            "On the holdout, through the serving code.",
+            {"{{version}}": "max by (version) (savo_model_map50)"},
+            "percentunit",
+            width=8,
+        ),
+        bars(
+            "Training runs",
+            "By how they ended, since the trainer's start.",
+            {"{{outcome}}": "sum by (outcome) (savo_training_runs_total)"},
+            width=8,
+        ),
         bars("Aliases", "", {"{{alias}}: {{version}}": "max by (alias, version) (savo_model_info)"}, width=8),
     ]

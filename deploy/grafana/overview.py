@@ -18,14 +18,27 @@ _HTTP_P95 = "histogram_quantile(0.95, sum by (method, route, le) (rate(savo_http
 
 def overview() -> Dashboard:
     return board(
-        "overview", "Savo: overview", "Scans, their time, failures and cost, and who answers them.", {"Now": _now(), "Scans": _scans(), "Services": _services()}
+        "overview",
+        "Savo: overview",
+        "Scans, their time, failures and cost, and who answers them.",
+        {"Now": _now(), "Scans": _scans(), "Services": _services()},
     )
 
 
 def _now() -> list[Panel]:
     return [
-        number("Scans", "Answered in the chosen time.", {"": grown("savo_scans_total", "$__range", where='{outcome="completed"}')}),
-        number("p95", "Accepted to result stored.", {"": f"histogram_quantile(0.95, sum by (le) (rate({_TIME}[$__range])))"}, "s", _TARGET_SECONDS),
+        number(
+            "Scans",
+            "Answered in the chosen time.",
+            {"": grown("savo_scans_total", "$__range", where='{outcome="completed"}')},
+        ),
+        number(
+            "p95",
+            "Accepted to result stored.",
+            {"": f"histogram_quantile(0.95, sum by (le) (rate({_TIME}[$__range])))"},
+            "s",
+            _TARGET_SECONDS,
+        ),
         number("Failed", "Scans without an answer, of all.", {"": _failed_share("$__range")}, "percentunit", _FAILED),
         number(
             "Cost of a scan",
@@ -34,30 +47,56 @@ def _now() -> list[Panel]:
             "currencyUSD",
             target_of(COST),
         ),
-        number("Candidate's share", "Of traffic, as vision has it in force.", {"": "max(savo_rollout_share)"}, "percentunit"),
-        number("Alerts", "Firing now; docs/runbooks/ has a page for each.", {"": 'count(ALERTS{alertstate="firing"}) or vector(0)'}, target=Target(1)),
+        number(
+            "Candidate's share",
+            "Of traffic, as vision has it in force.",
+            {"": "max(savo_rollout_share)"},
+            "percentunit",
+        ),
+        number(
+            "Alerts",
+            "Firing now; docs/runbooks/ has a page for each.",
+            {"": 'count(ALERTS{alertstate="firing"}) or vector(0)'},
+            target=Target(1),
+        ),
     ]
 
 
 def _scans() -> list[Panel]:
     return [
-        lines("Scans a second, by who answered", "", {"{{served_by}}": 'sum by (served_by) (rate(savo_scans_total{outcome="completed"}[$__rate_interval]))'}),
-        lines("Time of a scan", "Accepted to result stored; the line is the target for p95.", _quantiles(), "s", _TARGET_SECONDS),
+        lines(
+            "Scans a second, by who answered",
+            "",
+            {"{{served_by}}": 'sum by (served_by) (rate(savo_scans_total{outcome="completed"}[$__rate_interval]))'},
+        ),
+        lines(
+            "Time of a scan",
+            "Accepted to result stored; the line is the target for p95.",
+            _quantiles(),
+            "s",
+            _TARGET_SECONDS,
+        ),
         lines(
             "Scans without an answer, a second",
             "By what went wrong.",
-            {"{{outcome}}": 'sum by (outcome) (rate(savo_scans_total{outcome!="completed"}[$__rate_interval])) or vector(0)'},
+            {
+                "{{outcome}}": 'sum by (outcome) (rate(savo_scans_total{outcome!="completed"}[$__rate_interval])) or vector(0)'
+            },
         ),
         lines(
             "Money an hour",
             "By provider and purpose.",
-            {"{{provider}} {{purpose}}": "sum by (provider, purpose) (rate(savo_scan_cost_usd_total[$__rate_interval])) * 3600"},
+            {
+                "{{provider}} {{purpose}}": "sum by (provider, purpose) (rate(savo_scan_cost_usd_total[$__rate_interval])) * 3600"
+            },
             "currencyUSD",
         ),
         lines(
             "Tokens of photo calls, a second",
             "As the provider counted them.",
-            {"{{provider}} {{direction}}": "sum by (provider, direction) (rate(savo_provider_tokens_total[$__rate_interval]))"},
+            {
+                "{{provider}} {{direction}}": "sum by (provider, direction) (rate(savo_provider_tokens_total[$__rate_interval]))"
+            },
         ),
         lines(
             "Photos sent to providers, bytes a second",
@@ -65,11 +104,18 @@ def _scans() -> list[Panel]:
             {"{{provider}}": "sum by (provider) (rate(savo_provider_photo_bytes_total[$__rate_interval]))"},
             "decbytes",
         ),
-        lines("Candidate's share", "A step up is earned, a fall is a breach or an operator.", {"share": "max(savo_rollout_share)"}, "percentunit"),
+        lines(
+            "Candidate's share",
+            "A step up is earned, a fall is a breach or an operator.",
+            {"share": "max(savo_rollout_share)"},
+            "percentunit",
+        ),
         lines(
             "Stages of a scan, p95",
             "Where its time goes.",
-            {"{{stage}}": "histogram_quantile(0.95, sum by (stage, le) (rate(savo_scan_duration_seconds_bucket[$__rate_interval])))"},
+            {
+                "{{stage}}": "histogram_quantile(0.95, sum by (stage, le) (rate(savo_scan_duration_seconds_bucket[$__rate_interval])))"
+            },
             "s",
         ),
     ]
@@ -77,8 +123,19 @@ def _scans() -> list[Panel]:
 
 def _services() -> list[Panel]:
     return [
-        bars("Replicas", "Processes that run a service, by service.", {"{{service}}": "count by (service) (savo_service_info)"}, width=6),
-        lines("Memory", "Resident, by process.", {"{{service}} {{instance}}": 'process_resident_memory_bytes{job="savo"}'}, "bytes", width=9),
+        bars(
+            "Replicas",
+            "Processes that run a service, by service.",
+            {"{{service}}": "count by (service) (savo_service_info)"},
+            width=6,
+        ),
+        lines(
+            "Memory",
+            "Resident, by process.",
+            {"{{service}} {{instance}}": 'process_resident_memory_bytes{job="savo"}'},
+            "bytes",
+            width=9,
+        ),
         lines(
             "HTTP requests a second",
             "By status.",
@@ -92,12 +149,20 @@ def _services() -> list[Panel]:
             "s",
             width=12,
         ),
-        lines("CPU", "Cores, by process.", {"{{service}} {{instance}}": 'rate(process_cpu_seconds_total{job="savo"}[$__rate_interval])'}, width=12),
+        lines(
+            "CPU",
+            "Cores, by process.",
+            {"{{service}} {{instance}}": 'rate(process_cpu_seconds_total{job="savo"}[$__rate_interval])'},
+            width=12,
+        ),
     ]
 
 
 def _quantiles() -> dict[str, str]:
-    return {f"p{percent}": f"histogram_quantile({percent / 100}, sum by (le) (rate({_TIME}[$__rate_interval])))" for percent in (50, 95, 99)}
+    return {
+        f"p{percent}": f"histogram_quantile({percent / 100}, sum by (le) (rate({_TIME}[$__rate_interval])))"
+        for percent in (50, 95, 99)
+    }
 
 
 def _failed_share(span: str) -> str:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from grafana_foundation_sdk.builders import bargauge, stat, timeseries
-from grafana_foundation_sdk.builders.common import GraphThresholdsStyleConfig, ReduceDataOptions, VizLegendOptions, VizTooltipOptions
+from grafana_foundation_sdk.builders.common import (
+    GraphThresholdsStyleConfig,
+    ReduceDataOptions,
+    VizLegendOptions,
+    VizTooltipOptions,
+)
 from grafana_foundation_sdk.builders.dashboard import CustomVariable, Dashboard, QueryVariable, Row, ThresholdsConfig
 from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.cog.builder import Builder
@@ -72,31 +77,60 @@ def target_of(measure: measures.Measure) -> Target:
     return Target(measure.target / _UNITS[measure.unit][1], measure.higher_is_better)
 
 
-NO_TARGET = ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps([dashboard.Threshold(value=None, color="text")])
+NO_TARGET = (
+    ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps([dashboard.Threshold(value=None, color="text")])
+)
 
 
-def number(title: str, meaning: str, queries: Queries, unit: Unit = "short", target: Target | None = None, width: int = 4) -> Panel:
+def number(
+    title: str, meaning: str, queries: Queries, unit: Unit = "short", target: Target | None = None, width: int = 4
+) -> Panel:
     """The newest value of each query, large."""
     panel = stat.Panel().title(title).description(meaning).datasource(SOURCE).unit(unit).height(4).span(width)
     panel = panel.thresholds(target.thresholds() if target else NO_TARGET).graph_mode(common.BigValueGraphMode.NONE)
-    return panel.reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).fields("")).targets(_targets(queries, instant=True))
+    return panel.reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).fields("")).targets(
+        _targets(queries, instant=True)
+    )
 
 
-def lines(title: str, meaning: str, queries: Queries, unit: Unit = "short", target: Target | None = None, width: int = 12) -> Panel:
+def lines(
+    title: str, meaning: str, queries: Queries, unit: Unit = "short", target: Target | None = None, width: int = 12
+) -> Panel:
     """Over time, with the target as a dashed line."""
-    panel = timeseries.Panel().title(title).description(meaning).datasource(SOURCE).unit(unit).height(8).span(width).min(0)
-    panel = panel.legend(VizLegendOptions().display_mode(common.LegendDisplayMode.LIST).placement(common.LegendPlacement.BOTTOM).show_legend(True))
+    panel = (
+        timeseries.Panel().title(title).description(meaning).datasource(SOURCE).unit(unit).height(8).span(width).min(0)
+    )
+    panel = panel.legend(
+        VizLegendOptions()
+        .display_mode(common.LegendDisplayMode.LIST)
+        .placement(common.LegendPlacement.BOTTOM)
+        .show_legend(True)
+    )
     panel = panel.tooltip(VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
     if target:
-        panel = panel.thresholds(target.thresholds()).thresholds_style(GraphThresholdsStyleConfig().mode(common.GraphTresholdsStyleMode.DASHED))
+        panel = panel.thresholds(target.thresholds()).thresholds_style(
+            GraphThresholdsStyleConfig().mode(common.GraphTresholdsStyleMode.DASHED)
+        )
     return panel.targets(_targets(queries))
 
 
 def bars(title: str, meaning: str, queries: Queries, unit: Unit = "short", width: int = 12, height: int = 8) -> Panel:
     """The newest value of each series as a bar."""
-    panel = bargauge.Panel().title(title).description(meaning).datasource(SOURCE).unit(unit).height(height).span(width).min(0).thresholds(NO_TARGET)
+    panel = (
+        bargauge.Panel()
+        .title(title)
+        .description(meaning)
+        .datasource(SOURCE)
+        .unit(unit)
+        .height(height)
+        .span(width)
+        .min(0)
+        .thresholds(NO_TARGET)
+    )
     panel = panel.orientation(common.VizOrientation.HORIZONTAL).display_mode(common.BarGaugeDisplayMode.BASIC)
-    return panel.reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).fields("")).targets(_targets(queries, instant=True))
+    return panel.reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).fields("")).targets(
+        _targets(queries, instant=True)
+    )
 
 
 def choice(name: str, label: str, options: Sequence[str]) -> Variable:
@@ -108,15 +142,41 @@ def choice(name: str, label: str, options: Sequence[str]) -> Variable:
 def values_of(name: str, label: str, query: str) -> Variable:
     """A variable with the values that a label has now: `query` is `label_values(METRIC, LABEL)`. All are chosen."""
     chosen = dashboard.VariableOption(selected=True, text="All", value="$__all")
-    variable = QueryVariable(name).label(label).datasource(SOURCE).query(query).refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
-    return variable.sort(dashboard.VariableSort.ALPHABETICAL_ASC).include_all(True).all_value(".*").multi(True).current(chosen)
+    variable = (
+        QueryVariable(name)
+        .label(label)
+        .datasource(SOURCE)
+        .query(query)
+        .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
+    )
+    return (
+        variable.sort(dashboard.VariableSort.ALPHABETICAL_ASC)
+        .include_all(True)
+        .all_value(".*")
+        .multi(True)
+        .current(chosen)
+    )
 
 
 def board(
-    name: str, title: str, meaning: str, rows: Mapping[str, Sequence[Panel]], variables: Sequence[Variable] = (), since: str = "now-6h"
+    name: str,
+    title: str,
+    meaning: str,
+    rows: Mapping[str, Sequence[Panel]],
+    variables: Sequence[Variable] = (),
+    since: str = "now-6h",
 ) -> dashboard.Dashboard:
     """A dashboard of titled rows. `name` is its file and its uid."""
-    drawn = Dashboard(title).uid(f"savo-{name}").description(meaning).tags(["savo"]).timezone("utc").time(since, "now").refresh("30s").readonly()
+    drawn = (
+        Dashboard(title)
+        .uid(f"savo-{name}")
+        .description(meaning)
+        .tags(["savo"])
+        .timezone("utc")
+        .time(since, "now")
+        .refresh("30s")
+        .readonly()
+    )
     drawn = drawn.variables(list(variables))
     for row, panels in rows.items():
         drawn = drawn.with_row(Row(row))

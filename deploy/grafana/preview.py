@@ -46,7 +46,12 @@ def draw(board: dict[str, Any], url: str, minutes: int) -> Figure:
     figure = Figure(figsize=(18, rows * ROW_INCHES))
     for panel in board["panels"]:
         place = panel["gridPos"]
-        box = (place["x"] / COLUMNS + 0.03, 1 - (place["y"] + place["h"] - 0.9) / rows, place["w"] / COLUMNS - 0.045, (place["h"] - 2.1) / rows)
+        box = (
+            place["x"] / COLUMNS + 0.03,
+            1 - (place["y"] + place["h"] - 0.9) / rows,
+            place["w"] / COLUMNS - 0.045,
+            (place["h"] - 2.1) / rows,
+        )
         if panel["type"] == "row":
             figure.text(0.01, 1 - (place["y"] + 0.7) / rows, panel["title"], fontsize=12, weight="bold")
             continue
@@ -59,7 +64,12 @@ def draw(board: dict[str, Any], url: str, minutes: int) -> Figure:
 def _lines(axes: Axes, panel: dict[str, Any], url: str, minutes: int) -> None:
     end = time.time()
     for target in panel["targets"]:
-        asked = {"query": _filled(target["expr"], minutes), "start": end - minutes * 60, "end": end, "step": minutes * 60 / STEPS}
+        asked = {
+            "query": _filled(target["expr"], minutes),
+            "start": end - minutes * 60,
+            "end": end,
+            "step": minutes * 60 / STEPS,
+        }
         for series in _ask(f"{url}/api/v1/query_range", asked):
             times, values = zip(*((float(at) - end, float(value)) for at, value in series["values"]), strict=True)
             axes.plot([moment / 60 for moment in times], values, label=_legend(target, series), linewidth=1)

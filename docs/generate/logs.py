@@ -62,9 +62,11 @@ def log_events(root: Path) -> list[LogEvent]:
 def _calls(tree: ast.Module) -> Iterator[tuple[str, str, list[str]]]:
     for node in ast.walk(tree):
         match node:
-            case ast.Call(func=ast.Attribute(value=logger, attr=level), args=[ast.Constant(value=str(name)), *_], keywords=keywords) if (
-                level in LEVELS and "." in name and _is_logger(logger)
-            ):
+            case ast.Call(
+                func=ast.Attribute(value=logger, attr=level),
+                args=[ast.Constant(value=str(name)), *_],
+                keywords=keywords,
+            ) if level in LEVELS and "." in name and _is_logger(logger):
                 yield name, level, [keyword.arg or "…" for keyword in keywords if keyword.arg != "exc_info"]
 
 
@@ -86,7 +88,15 @@ def _module(path: Path) -> str:
 
 def logs_page(events: Iterable[LogEvent]) -> str:
     """Markdown of all events."""
-    rows = [[f"`{event.name}`", ", ".join(event.levels), ", ".join(event.fields), ", ".join(f"`{place}`" for place in event.places)] for event in events]
+    rows = [
+        [
+            f"`{event.name}`",
+            ", ".join(event.levels),
+            ", ".join(event.fields),
+            ", ".join(f"`{place}`" for place in event.places),
+        ]
+        for event in events
+    ]
     return HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

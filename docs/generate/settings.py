@@ -54,7 +54,11 @@ GROUPS: tuple[Group, ...] = (
             "SAVO_DATA_DIR",
         ),
     ),
-    Group("Object storage", "A folder on this machine, Cloudflare R2, or another S3 server.", ("R2_.*", "SAVO_S3_.*", "SAVO_STORAGE_.*")),
+    Group(
+        "Object storage",
+        "A folder on this machine, Cloudflare R2, or another S3 server.",
+        ("R2_.*", "SAVO_S3_.*", "SAVO_STORAGE_.*"),
+    ),
     Group(
         f"Providers: {' and '.join(provider.title for provider in PROVIDERS)}",
         "Models, prices, budgets and deadlines of the paid providers.",
@@ -71,14 +75,28 @@ GROUPS: tuple[Group, ...] = (
         "Consent, which photos are good enough to learn from, and when a training run is due.",
         ("SAVO_REQUIRE_CONSENT", "SAVO_TRAINING_THRESHOLD", "SAVO_RETRAIN_EVERY_DAYS", "SAVO_MIN_.*", "SAVO_CLASS_.*"),
     ),
-    Group("Training and its gate", "How a model is trained, and what it must reach.", ("SAVO_GATE_.*", "SAVO_TRAIN_.*", "SAVO_TRAINER_.*")),
+    Group(
+        "Training and its gate",
+        "How a model is trained, and what it must reach.",
+        ("SAVO_GATE_.*", "SAVO_TRAIN_.*", "SAVO_TRAINER_.*"),
+    ),
     Group("Uploads and scans", "Limits of a photo, and how long a scan lives.", ("SAVO_MAX_UPLOAD_.*", "SAVO_SCAN_.*")),
     Group("Access", "Who may call the HTTP API, and how often.", ("SAVO_AUTH", "SAVO_JWT_.*", "SAVO_RATE_LIMIT_.*")),
-    Group("HTTP addresses", "Where services listen, and where they find each other.", ("PORT", "SAVO_HTTP_.*", "SAVO_ROLLOUT_URL", "SAVO_PUBLIC_URL")),
+    Group(
+        "HTTP addresses",
+        "Where services listen, and where they find each other.",
+        ("PORT", "SAVO_HTTP_.*", "SAVO_ROLLOUT_URL", "SAVO_PUBLIC_URL"),
+    ),
     Group("Database", "One SQLite file for each service, or PostgreSQL with a schema for each.", ("SAVO_DATABASE_.*",)),
-    Group("Kafka", "The broker in memory, or a real Kafka with TLS and SASL.", ("SAVO_KAFKA_.*", "SAVO_EMBEDDED_BROKER")),
+    Group(
+        "Kafka", "The broker in memory, or a real Kafka with TLS and SASL.", ("SAVO_KAFKA_.*", "SAVO_EMBEDDED_BROKER")
+    ),
     Group("Weekly digest", "The mail of the week's figures.", ("SAVO_DIGEST_.*", "SMTP_URL", "SAVO_GOALS_STARTED_AT")),
-    Group("Operations", "Environment, logs, traces, sandboxes.", ("SAVO_ENV", "SAVO_LOG_.*", "OTEL_.*", "SAVO_SANDBOX", "SAVO_OPTIONAL_SERVICES")),
+    Group(
+        "Operations",
+        "Environment, logs, traces, sandboxes.",
+        ("SAVO_ENV", "SAVO_LOG_.*", "OTEL_.*", "SAVO_SANDBOX", "SAVO_OPTIONAL_SERVICES"),
+    ),
 )
 
 
@@ -99,7 +117,9 @@ def _place_of(variable: str, groups: tuple[Group, ...]) -> tuple[int, int]:
         for row, pattern in enumerate(group.patterns):
             if re.fullmatch(pattern, variable):
                 return at, row
-    raise ValueError(f"{variable} belongs to no group of docs/settings.md: add a pattern for it to GROUPS in docs/generate/settings.py")
+    raise ValueError(
+        f"{variable} belongs to no group of docs/settings.md: add a pattern for it to GROUPS in docs/generate/settings.py"
+    )
 
 
 def _classes() -> dict[str, type[RuntimeSettings]]:

@@ -178,7 +178,9 @@ async def test_listing_goes_in_key_order_and_keeps_to_the_prefix(store: ObjectSt
     for name in ("b", "a/2", "a/1", "a-x", "ab", "ä"):
         await store.put(f"{prefix}/{name}", name.encode())
     await store.put(f"{prefix}-other/c", b"x")
-    assert [info.key for info in [info async for info in store.list(f"{prefix}/a")]] == [f"{prefix}/{name}" for name in ("a-x", "a/1", "a/2", "ab")]
+    assert [info.key for info in [info async for info in store.list(f"{prefix}/a")]] == [
+        f"{prefix}/{name}" for name in ("a-x", "a/1", "a/2", "ab")
+    ]
     every = [info async for info in store.list(f"{prefix}/")]
     assert [info.key for info in every] == sorted((info.key for info in every), key=str.encode)
     assert every[0] == await store.head(every[0].key)
@@ -189,7 +191,10 @@ async def test_listing_nothing_is_empty(store: ObjectStore, prefix: str) -> None
     assert [info async for info in store.list(f"{prefix}/none/")] == []
 
 
-@pytest.mark.parametrize("key", ["", "/etc/passwd", "a/../../b", "..", "a//b", "a/", "a\\b", "a\nb", "x" * 1025, f"a/{'y' * 300}", ".savo/new/x"])
+@pytest.mark.parametrize(
+    "key",
+    ["", "/etc/passwd", "a/../../b", "..", "a//b", "a/", "a\\b", "a\nb", "x" * 1025, f"a/{'y' * 300}", ".savo/new/x"],
+)
 async def test_a_key_that_climbs_or_is_malformed_is_refused(store: ObjectStore, key: str, tmp_path: Path) -> None:
     for attempt in (
         store.put(key, b""),

@@ -37,7 +37,15 @@ def test_the_table_tells_what_was_real_stood_in_for_or_skipped(tmp_path: Path, w
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    torch\n    browser\n")
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["tests.parts.table"]\n')
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers]
-    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout
     for line in (
         "S3           stood in   moto 9",
@@ -55,5 +63,8 @@ def test_a_test_cannot_reach_another_machine(host: str) -> None:
 
 
 def test_a_test_reaches_this_machine() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname(), timeout=1) as client:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname(), timeout=1) as client,
+    ):
         assert client.getpeername() == server.getsockname()

@@ -52,13 +52,17 @@ class Ledger:
         return sum(self.ended.values())
 
 
-async def test_no_scan_and_no_sample_is_lost_or_doubled_when_services_are_killed(own_kafka: RealKafka, tmp_path: Path) -> None:
+async def test_no_scan_and_no_sample_is_lost_or_doubled_when_services_are_killed(
+    own_kafka: RealKafka, tmp_path: Path
+) -> None:
     seed = int(os.environ.get("SAVO_CHAOS_SEED", random.SystemRandom().randrange(10_000)))
     print(f"seed {seed} (SAVO_CHAOS_SEED)")
     scenes = list(draw_scenes(SCANS, seed=seed))
     write_scenes(tmp_path / "truth", scenes)
     settings = {"SAVO_ROLLOUT_MIN_CONFIRMED": "100000"}
-    with running_wheel(tmp_path / "savo", tmp_path / "truth", settings, "--kafka", own_kafka.bootstrap_servers) as wheel:
+    with running_wheel(
+        tmp_path / "savo", tmp_path / "truth", settings, "--kafka", own_kafka.bootstrap_servers
+    ) as wheel:
         ledger = Ledger()
         kills = asyncio.create_task(kill_at_random_moments(wheel, ledger, random.Random(seed)))
         await scan_and_confirm(wheel, scenes, ledger)
@@ -68,7 +72,9 @@ async def test_no_scan_and_no_sample_is_lost_or_doubled_when_services_are_killed
         assert ledger.done == len(ledger.scan_ids) == SCANS, ledger
         assert ledger.ended["completed"] + sum(ledger.reasons.values()) == SCANS, ledger
         await assert_one_sample_a_photo(wheel, ledger)
-        print(f"{dict(ledger.ended)}, reasons {dict(ledger.reasons)}, {ledger.confirmed} confirmed, {KILLS_EACH} kills of each service")
+        print(
+            f"{dict(ledger.ended)}, reasons {dict(ledger.reasons)}, {ledger.confirmed} confirmed, {KILLS_EACH} kills of each service"
+        )
 
 
 async def scan_and_confirm(wheel: Wheel, scenes: list[Scene], ledger: Ledger) -> None:
@@ -78,7 +84,10 @@ async def scan_and_confirm(wheel: Wheel, scenes: list[Scene], ledger: Ledger) ->
         for number, scene in waiting:
             await one_scan(client, number, scene, ledger)
 
-    async with httpx2.AsyncClient(base_url=wheel.url, timeout=30, trust_env=False) as client, asyncio.TaskGroup() as group:
+    async with (
+        httpx2.AsyncClient(base_url=wheel.url, timeout=30, trust_env=False) as client,
+        asyncio.TaskGroup() as group,
+    ):
         for _ in range(AT_ONCE):
             group.create_task(phone(client))
 
@@ -87,7 +96,9 @@ async def one_scan(client: httpx2.AsyncClient, number: int, scene: Scene, ledger
     """As an app does it: the same Idempotency-Key until there is an answer, then ask until the scan is done, then confirm until taken."""
     headers = {"Idempotency-Key": f"errand-{number}"}
     files = {"image": ("photo.jpg", scene.jpeg, "image/jpeg")}
-    scan = (await insist(client, "POST", "/v1/scans", headers=headers, files=files, data={"user_id": f"user-{number % 60}"})).json()
+    scan = (
+        await insist(client, "POST", "/v1/scans", headers=headers, files=files, data={"user_id": f"user-{number % 60}"})
+    ).json()
     ledger.scan_ids.add(scan["scan_id"])
     deadline = time.monotonic() + SCAN_ENDS_WITHIN
     while scan["status"] == "queued":
@@ -159,7 +170,10 @@ async def current_lag(bootstrap_servers: str) -> dict[str, int]:
             ends = await consumer.end_offsets(partitions)
             for service in set(topic.consumers) - SNAPSHOT_READERS.get(topic.name, set()):
                 committed = await admin.list_consumer_group_offsets(group_of(service, topic.name))
-                behind = sum(end - max(0, committed[partition].offset if partition in committed else 0) for partition, end in ends.items())
+                behind = sum(
+                    end - max(0, committed[partition].offset if partition in committed else 0)
+                    for partition, end in ends.items()
+                )
                 if behind:
                     lag[f"{topic.name}/{service}"] = behind
         return lag
@@ -179,4 +193,8 @@ async def assert_one_sample_a_photo(wheel: Wheel, ledger: Ledger) -> None:
         stats = (await insist(client, "GET", "/training/stats")).json()
         progress = (await insist(client, "GET", "/training/progress")).json()
     assert stats["total_samples"] == len(metas)
-    assert len(metas) + sum(progress["refused_by_reason"].values()) == ledger.confirmed, (len(metas), progress["refused_by_reason"], ledger.confirmed)
+    assert len(metas) + sum(progress["refused_by_reason"].values()) == ledger.confirmed, (
+        len(metas),
+        progress["refused_by_reason"],
+        ledger.confirmed,
+    )

@@ -94,7 +94,12 @@ def open_fields(schema: dict[str, Any], root: dict[str, Any], path: str = "") ->
 
 
 def examples(topics: tuple[Topic[Any], ...]) -> list[Example]:
-    return [Example(topic, path) for topic in topics if topic.event.type in OPEN_FIELDS for path in sorted((EXAMPLES / topic.name).glob("*.json"))]
+    return [
+        Example(topic, path)
+        for topic in topics
+        if topic.event.type in OPEN_FIELDS
+        for path in sorted((EXAMPLES / topic.name).glob("*.json"))
+    ]
 
 
 @asynccontextmanager
@@ -113,7 +118,9 @@ async def test_a_service_s_handlers_take_it(service: str, monkeypatch: pytest.Mo
     monkeypatch.setenv("GOOGLE_API_KEY", "k")
     async with runtime_of(service) as runtime:
         built = DEFINITIONS[service].build(load_settings(DEFINITIONS[service].settings), runtime)
-        readers = {one.topic.name: one.handle for one in built.subscriptions} | {one.topic.name: one.apply for one in built.snapshots}
+        readers = {one.topic.name: one.handle for one in built.subscriptions} | {
+            one.topic.name: one.apply for one in built.snapshots
+        }
         for example in examples(tuple(topic for topic in TOPICS if service in topic.consumers)):
             await readers[example.topic.name](example.envelope)
         for stop in built.on_stop:
@@ -134,6 +141,8 @@ async def test_a_service_s_projection_takes_it(service: str) -> None:
             await fold.finish(session)
 
 
-@pytest.mark.parametrize("column", [ScanRow.error_code, RejectionRow.reason, RefusalRow.reason, SpendingRow.provider], ids=str)
+@pytest.mark.parametrize(
+    "column", [ScanRow.error_code, RejectionRow.reason, RefusalRow.reason, SpendingRow.provider], ids=str
+)
 def test_a_column_has_room_for_it(column: Any) -> None:
     assert column.type.length >= len(UNKNOWN)

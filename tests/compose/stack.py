@@ -32,8 +32,14 @@ def why_no_stack() -> str | None:
     python = re.search(r"^ARG PYTHON=(\S+)", (ROOT / "deploy/docker/Dockerfile").read_text(), re.MULTILINE)
     assert python
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"].values()
-    needed = {service["image"] for service in services if not service["image"].startswith("savo-") and "profiles" not in service}
-    return next((reason for image in sorted({f"python:{python[1]}", *needed}) if (reason := why_no_container(image))), None)
+    needed = {
+        service["image"]
+        for service in services
+        if not service["image"].startswith("savo-") and "profiles" not in service
+    }
+    return next(
+        (reason for image in sorted({f"python:{python[1]}", *needed}) if (reason := why_no_container(image))), None
+    )
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,11 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """That of this process without settings of its own, which compose would hand on; plain `docker compose` and `savo` find the project by it."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_", "COMPOSE_"))}
-        found = {"COMPOSE_FILE": str(ROOT / "docker-compose.yml"), "COMPOSE_PROJECT_NAME": self.project, "COMPOSE_ENV_FILES": str(self.env_file)}
+        found = {
+            "COMPOSE_FILE": str(ROOT / "docker-compose.yml"),
+            "COMPOSE_PROJECT_NAME": self.project,
+            "COMPOSE_ENV_FILES": str(self.env_file),
+        }
         return clean | found | {"SAVO_URL": self.url}
 
     def compose(self, *words: str, within: float = 120.0, check: bool = True) -> str:
@@ -84,8 +94,12 @@ class Stack:
     def stop_once(self, service: str) -> None:
         """What `docker compose run` started; ending that command alone leaves its container."""
         labels = {"project": self.project, "service": service, "oneoff": "True"}
-        those = [word for name, value in labels.items() for word in ("--filter", f"label=com.docker.compose.{name}={value}")]
-        found = subprocess.run(["docker", "ps", "--quiet", *those], capture_output=True, text=True, timeout=30, check=True).stdout.split()
+        those = [
+            word for name, value in labels.items() for word in ("--filter", f"label=com.docker.compose.{name}={value}")
+        ]
+        found = subprocess.run(
+            ["docker", "ps", "--quiet", *those], capture_output=True, text=True, timeout=30, check=True
+        ).stdout.split()
         assert found, f"no container of {service} runs beside those that stay"
         subprocess.run(["docker", "stop", *found], capture_output=True, timeout=60, check=True)
 
@@ -95,13 +109,22 @@ class Stack:
         try:
             self.compose("up", "--wait", "--wait-timeout", str(START_WITHIN), *words, within=START_WITHIN + 60)
         except AssertionError as flaw:
-            raise AssertionError(f"{flaw}\n{self.compose('ps', '--all')}\n{self.compose('logs', '--tail', '15', '--no-color')}") from None
+            raise AssertionError(
+                f"{flaw}\n{self.compose('ps', '--all')}\n{self.compose('logs', '--tail', '15', '--no-color')}"
+            ) from None
         return time.monotonic() - began
 
     def savo(self, *words: str, key: str | None = None) -> subprocess.CompletedProcess[str]:
         """The command of this machine, beside the containers."""
         environment = self.environment | ({"SAVO_API_KEY": key} if key else {})
-        return subprocess.run([sys.executable, "-m", "savo_cli", *words], env=environment, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            [sys.executable, "-m", "savo_cli", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
 
     def state(self, service: str, index: int = 1) -> dict[str, Any]:
         """What `docker inspect` says of one container."""
@@ -112,11 +135,22 @@ class Stack:
         return facts
 
     def down(self) -> None:
-        self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5", within=180, check=False)
+        self.compose(
+            "--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5", within=180, check=False
+        )
 
     def _compose(self, *words: str, within: float) -> subprocess.CompletedProcess[str]:
         command = ["docker", "compose", "--progress", "quiet", *words]
-        return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=within, check=False, stdin=subprocess.DEVNULL)
+        return subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=within,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
 
 
 def eventually(holds: Callable[[], bool], within: float = 120.0) -> None:

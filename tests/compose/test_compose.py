@@ -28,7 +28,10 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]
 
 SCENES = "/var/lib/savo/images"
 REPLAY = (ROOT / "docs/replay.md").read_text(encoding="utf-8")
-SANDBOX_COMMANDS = [line.partition("  #")[0].strip() for line in re.findall(r"^docker compose run .*$", REPLAY.replace(" \\\n  ", " "), re.MULTILINE)]
+SANDBOX_COMMANDS = [
+    line.partition("  #")[0].strip()
+    for line in re.findall(r"^docker compose run .*$", REPLAY.replace(" \\\n  ", " "), re.MULTILINE)
+]
 GUIDE = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
 BACKUP_COMMANDS = re.search(r"```sh no-run: needs Docker\n(mkdir [^`]*backup[^`]*)```", GUIDE)
 ALL = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
@@ -51,7 +54,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def key(stack: Stack) -> str:
-    return stack.compose("run", "--rm", "savo", "keys", "create", "laptop", "--scope", "scans", "--scope", "training", "--scope", "ops").strip()
+    return stack.compose(
+        "run", "--rm", "savo", "keys", "create", "laptop", "--scope", "scans", "--scope", "training", "--scope", "ops"
+    ).strip()
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +76,22 @@ def scan(stack: Stack, key: str, *photos: Path) -> list[dict[str, Any]]:
 def served_by_replica(stack: Stack, replicas: int) -> list[float]:
     program = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:8000/metrics').read().decode())"
     texts = [stack.exec("vision", "python", "-c", program, index=index + 1).stdout for index in range(replicas)]
-    return [sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("savo_scans_total{")) for text in texts]
+    return [
+        sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("savo_scans_total{"))
+        for text in texts
+    ]
 
 
 def shell(stack: Stack, line: str) -> str:
-    done = subprocess.run(["bash", "-c", line], env=stack.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        ["bash", "-c", line],
+        env=stack.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr[-4000:]}"
     return done.stdout
 
@@ -166,14 +182,26 @@ def test_a_role_may_read_its_own_schema_and_no_other(stack: Stack, key: str) -> 
 
 
 def test_the_topics_are_those_of_the_registry(stack: Stack) -> None:
-    tailed = stack.savo("topics", "tail", "scans.requested", "--from-start", "--limit", "1", "--json", "--kafka", f"127.0.0.1:{stack.variable('KAFKA_PORT')}")
+    tailed = stack.savo(
+        "topics",
+        "tail",
+        "scans.requested",
+        "--from-start",
+        "--limit",
+        "1",
+        "--json",
+        "--kafka",
+        f"127.0.0.1:{stack.variable('KAFKA_PORT')}",
+    )
     assert json.loads(tailed.stdout)["topic"] == "scans.requested", tailed.stderr
     assert "all topics and the bucket were there" in stack.compose("run", "--rm", "prepare")
 
 
 def test_prometheus_watches_every_service(stack: Stack) -> None:
     def watched() -> set[str]:
-        said = stack.exec("prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090", 'up{job="savo"} == 1').stdout
+        said = stack.exec(
+            "prometheus", "promtool", "query", "instant", "http://127.0.0.1:9090", 'up{job="savo"} == 1'
+        ).stdout
         return set(re.findall(r'service="(\w+)"', said))
 
     eventually(lambda: watched() == set(SERVICES))
@@ -181,16 +209,24 @@ def test_prometheus_watches_every_service(stack: Stack) -> None:
 
 @pytest.mark.parametrize(
     ("topic", "service", "table", "outcome"),
-    [("scans.requested", "vision", "results", "scans.completed"), ("scans.confirmed", "collector", "samples", "samples.stored")],
+    [
+        ("scans.requested", "vision", "results", "scans.completed"),
+        ("scans.confirmed", "collector", "samples", "samples.stored"),
+    ],
 )
-def test_a_replay_goes_into_a_sandbox_beside_what_is_live(stack: Stack, key: str, topic: str, service: str, table: str, outcome: str) -> None:
+def test_a_replay_goes_into_a_sandbox_beside_what_is_live(
+    stack: Stack, key: str, topic: str, service: str, table: str, outcome: str
+) -> None:
     assert key
     carry, work, look, _ = SANDBOX_COMMANDS
     live = rows(stack, service, f"{service}.{table}"), samples_in_the_bucket(stack)
     carried = json.loads(shell(stack, f"{carry.replace('scans.requested', topic)} --json"))
     assert carried["chosen"] == carried["sent"] > 0
     working = subprocess.Popen(
-        ["bash", "-c", f"exec {work.replace('vision', service)}"], env=stack.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ["bash", "-c", f"exec {work.replace('vision', service)}"],
+        env=stack.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         eventually(lambda: outcome in shell(stack, look.replace("scans.completed", outcome)))
@@ -217,20 +253,31 @@ def as_administrator(stack: Stack) -> str:
     return f"SAVO_DATABASE_URL=postgres://postgres:{stack.variable('POSTGRES_PASSWORD')}@postgres:5432/savo"
 
 
-def test_another_services_tables_are_rebuilt_by_an_administrator_and_the_gateways_login_is_told_so(stack: Stack) -> None:
+def test_another_services_tables_are_rebuilt_by_an_administrator_and_the_gateways_login_is_told_so(
+    stack: Stack,
+) -> None:
     refused = stack.exec_once("savo", "rebuild", "vision")
     assert refused.returncode == 1
     assert "Traceback" not in refused.stderr
     words = " ".join(refused.stderr.split())
-    assert "the schema vision belongs to savo_vision and may not be worked in by savo_gateway: give SAVO_DATABASE_URL of savo_vision, or of" in words
-    rebuilt = json.loads(stack.compose("run", "--rm", "-e", as_administrator(stack), "savo", "rebuild", "vision", "--json"))
+    assert (
+        "the schema vision belongs to savo_vision and may not be worked in by savo_gateway: give SAVO_DATABASE_URL of savo_vision, or of"
+        in words
+    )
+    rebuilt = json.loads(
+        stack.compose("run", "--rm", "-e", as_administrator(stack), "savo", "rebuild", "vision", "--json")
+    )
     assert rebuilt["equal"]
 
 
-def test_a_backup_is_restored_as_the_guide_says_and_the_services_go_on(stack: Stack, key: str, photos: list[Path], tmp_path: Path) -> None:
+def test_a_backup_is_restored_as_the_guide_says_and_the_services_go_on(
+    stack: Stack, key: str, photos: list[Path], tmp_path: Path
+) -> None:
     refused = stack.exec_once("savo", "backup", "--output", "/tmp/backup")
     assert refused.returncode == 1
-    assert "may not be read by this login: give SAVO_DATABASE_URL of an administrator" in " ".join(refused.stderr.split())
+    assert "may not be read by this login: give SAVO_DATABASE_URL of an administrator" in " ".join(
+        refused.stderr.split()
+    )
     assert BACKUP_COMMANDS
     *backup, stop, restore, up = BACKUP_COMMANDS[1].replace(" .env)", f" {stack.env_file})").splitlines()
     said = shell(stack, "\n".join(["set -e", f"cd {tmp_path}", *backup]))
@@ -250,12 +297,20 @@ def test_a_backup_is_restored_as_the_guide_says_and_the_services_go_on(stack: St
 def looking_commands() -> list[str]:
     """The `savo` commands by which the runbooks' readers find a cause and see that it is mended, but for those with words to fill in."""
     pages = [Page(name) for name in PAGES]
-    commands = {command for page in pages for part in (PARTS[0], PARTS[-1]) for command in page.commands(part) if not page.has_words_to_fill_in(command)}
+    commands = {
+        command
+        for page in pages
+        for part in (PARTS[0], PARTS[-1])
+        for command in page.commands(part)
+        if not page.has_words_to_fill_in(command)
+    }
     return sorted(command for command in commands if command.startswith("savo "))
 
 
 def test_the_runbooks_commands_work_in_the_form_that_is_theirs_in_compose(stack: Stack, key: str) -> None:
-    form = re.search(r"For compose put `([^`]+)` in the place of `savo`", (RUNBOOKS / "README.md").read_text(encoding="utf-8"))
+    form = re.search(
+        r"For compose put `([^`]+)` in the place of `savo`", (RUNBOOKS / "README.md").read_text(encoding="utf-8")
+    )
     assert form
     commands = looking_commands()
     assert len(commands) > 20
@@ -274,7 +329,9 @@ def test_the_digest_of_a_week_that_was_missed_arrives(stack: Stack, key: str) ->
         mail("run", "--rm", "--no-deps", "--entrypoint", "sh", "digest", "-c", "echo 2026-W01 >digest.week")
         mail("up", "--detach", "mail", "digest")
         eventually(lambda: "sent to 1 address" in mail("logs", "digest"))
-        eventually(lambda: re.search(r"Savo, \d{4}-W\d\d: 1 new sample", mail("logs", "mail") + caught(stack)) is not None)
+        eventually(
+            lambda: re.search(r"Savo, \d{4}-W\d\d: 1 new sample", mail("logs", "mail") + caught(stack)) is not None
+        )
     finally:
         mail("rm", "--stop", "--force", "mail", "digest")
 
@@ -304,7 +361,12 @@ def test_taken_down_and_started_again_nothing_is_lost(stack: Stack, key: str, ph
     (before,) = scan(stack, key, photos[2])
     stack.compose("down", within=180)
     stack.up()
-    shown = subprocess.run(["curl", "-s", "-H", f"X-API-Key: {key}", f"{stack.url}/v1/scans/{before['scan_id']}"], capture_output=True, text=True, check=True)
+    shown = subprocess.run(
+        ["curl", "-s", "-H", f"X-API-Key: {key}", f"{stack.url}/v1/scans/{before['scan_id']}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert json.loads(shown.stdout)["result"]["items"] == before["result"]["items"]
     assert json.loads(stack.savo("stats", "--json").stdout)["total_samples"] == 1
     assert scan(stack, key, photos[3])[0]["status"] == "completed"
@@ -313,10 +375,18 @@ def test_taken_down_and_started_again_nothing_is_lost(stack: Stack, key: str, ph
 def test_the_deployment_guides_lines_work_as_they_stand(stack: Stack, tmp_path: Path) -> None:
     section = GUIDE.partition("\n## Docker Compose\n")[2].partition("\n## ")[0]
     (block,) = re.findall(r"```sh no-run: needs Docker\n(.*?)```", section, re.DOTALL)
-    script = "set -e\n" + block.replace("deploy/docker/new-env", "true").replace("http://127.0.0.1:8000", stack.url).replace(
-        "uv run savo", f"{sys.executable} -m savo_cli"
+    script = "set -e\n" + block.replace("deploy/docker/new-env", "true").replace(
+        "http://127.0.0.1:8000", stack.url
+    ).replace("uv run savo", f"{sys.executable} -m savo_cli")
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env=stack.environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
     )
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=stack.environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-4000:]}"
     assert "google standin-gemini" in done.stdout
     assert stack.compose("ps", "--quiet") == ""

@@ -29,7 +29,9 @@ EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "deploy/docker/Dockerfile").read_text(encoding="utf-8")
 
 OF_THE_IMAGE = {"PORT", "SAVO_HTTP_HOST", "SAVO_HTTP_PORT", "SAVO_DATA_DIR", "SAVO_LOG_FORMAT"}
-NOT_IN_CONTAINERS = {"SAVO_EMBEDDED_BROKER", "SAVO_OPTIONAL_SERVICES", "SAVO_SANDBOX"} | {f"SAVO_KAFKA_SSL_{part}_FILE" for part in ("CA", "CERT", "KEY")}
+NOT_IN_CONTAINERS = {"SAVO_EMBEDDED_BROKER", "SAVO_OPTIONAL_SERVICES", "SAVO_SANDBOX"} | {
+    f"SAVO_KAFKA_SSL_{part}_FILE" for part in ("CA", "CERT", "KEY")
+}
 """The embedded broker and the sandbox of a replay are elsewhere; files would have to be mounted first."""
 
 OF_THE_COMMAND = {"SAVO_URL", "SAVO_API_KEY"}
@@ -55,7 +57,13 @@ def test_the_one_shots_and_the_command_are_given_known_settings_alone() -> None:
     known = known_variables([RuntimeSettings, *installed_settings().values()]) | OF_THE_COMMAND | {"SAVO_SERVICES"}
     for name in ("prepare", "savo"):
         assert set(ALL[name]["environment"]) <= known, name
-    assert set(ALL["digest"]["environment"]) == {*OF_THE_COMMAND, "SMTP_URL", "SAVO_DIGEST_TO", "SAVO_DIGEST_FROM", "SAVO_PUBLIC_URL"}
+    assert set(ALL["digest"]["environment"]) == {
+        *OF_THE_COMMAND,
+        "SMTP_URL",
+        "SAVO_DIGEST_TO",
+        "SAVO_DIGEST_FROM",
+        "SAVO_PUBLIC_URL",
+    }
 
 
 def test_the_doctor_is_told_where_each_service_is() -> None:
@@ -99,18 +107,36 @@ def test_foreign_images_are_pinned_and_are_those_of_the_tests() -> None:
     assert {kafka.IMAGE, postgres.IMAGE, s3.IMAGE} <= foreign
     assert re.search(r"^ARG PYTHON=3\.11\.\d+-slim-bookworm$", DOCKERFILE, re.MULTILINE)
     (postgres_release,) = re.findall(r"^ARG POSTGRES=(\S+)$", DOCKERFILE, re.MULTILINE)
-    assert f"postgres:{postgres_release}" == postgres.IMAGE, "the programs that make a backup are of the server's own release"
-    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) <= {"python:${PYTHON}", "postgres:${POSTGRES}", "uv", "dependencies", "base"}
+    assert f"postgres:{postgres_release}" == postgres.IMAGE, (
+        "the programs that make a backup are of the server's own release"
+    )
+    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) <= {
+        "python:${PYTHON}",
+        "postgres:${POSTGRES}",
+        "uv",
+        "dependencies",
+        "base",
+    }
 
 
 def test_what_is_mounted_from_here_is_here() -> None:
-    mounted = [volume.split(":")[0] for service in ALL.values() for volume in service.get("volumes", []) if volume.startswith("./")]
+    mounted = [
+        volume.split(":")[0]
+        for service in ALL.values()
+        for volume in service.get("volumes", [])
+        if volume.startswith("./")
+    ]
     assert mounted
     assert [path for path in mounted if not (ROOT / path).exists()] == []
 
 
 def test_what_must_not_be_lost_is_in_a_volume() -> None:
-    kept = {"kafka": "/var/lib/kafka/data", "postgres": "/var/lib/postgresql/data", "s3": "/data", "trainer": "/var/lib/savo"}
+    kept = {
+        "kafka": "/var/lib/kafka/data",
+        "postgres": "/var/lib/postgresql/data",
+        "s3": "/data",
+        "trainer": "/var/lib/savo",
+    }
     for name, path in kept.items():
         (volume,) = ALL[name]["volumes"]
         assert volume == f"{name}:{path}"

@@ -58,7 +58,11 @@ def all_variables(blueprint: dict[str, Any]) -> list[dict[str, Any]]:
 
 def environment(blueprint: dict[str, Any], name: str) -> dict[str, str]:
     """What the service's process would find, with a made-up value for what a person or Render fills in."""
-    made_up = {"SAVO_KAFKA_BOOTSTRAP_SERVERS": "kafka.example.com:9092", "SAVO_DATABASE_URL": "postgresql://savo:made-up@db/savo", "SAVO_ROLLOUT_URL": "x:8001"}
+    made_up = {
+        "SAVO_KAFKA_BOOTSTRAP_SERVERS": "kafka.example.com:9092",
+        "SAVO_DATABASE_URL": "postgresql://savo:made-up@db/savo",
+        "SAVO_ROLLOUT_URL": "x:8001",
+    }
     groups = {group["name"]: group["envVars"] for group in blueprint.get("envVarGroups", [])}
     found: dict[str, str] = {}
     for variable in services(blueprint)[name]["envVars"]:
@@ -94,7 +98,9 @@ def test_every_variable_is_a_setting_of_the_product_and_has_one_source(blueprint
         assert len(variable.keys() & SOURCES) == 1
         assert isinstance(variable.get("value", ""), str), f"{variable['key']}: Render wants a string"
     for group in blueprint.get("envVarGroups", []):
-        assert all("value" in variable for variable in group["envVars"]), "Render ignores sync: false and references in a group"
+        assert all("value" in variable for variable in group["envVars"]), (
+            "Render ignores sync: false and references in a group"
+        )
 
 
 @EVERY

@@ -18,7 +18,13 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("page", ["settings", "logs"])
 def test_a_generated_page_is_up_to_date(page: str) -> None:
-    checked = subprocess.run([sys.executable, "-m", f"docs.generate.{page}", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    checked = subprocess.run(
+        [sys.executable, "-m", f"docs.generate.{page}", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
@@ -39,9 +45,16 @@ def test_a_setting_without_a_group_is_named() -> None:
 def test_log_events_are_found_with_level_place_and_fields(tmp_path: Path) -> None:
     module = tmp_path / "savo_vision" / "scan.py"
     module.parent.mkdir()
-    module.write_text('log.warning("scan.failed", scan_id=scan.scan_id, code="expired")\nlog.bind(a=1).info("scan.done", **facts)\n')
+    module.write_text(
+        'log.warning("scan.failed", scan_id=scan.scan_id, code="expired")\nlog.bind(a=1).info("scan.done", **facts)\n'
+    )
     done, failed = log_events(tmp_path)
-    assert (failed.name, failed.levels, failed.places, failed.fields) == ("scan.failed", ("warning",), ("savo_vision.scan",), ("code", "scan_id"))
+    assert (failed.name, failed.levels, failed.places, failed.fields) == (
+        "scan.failed",
+        ("warning",),
+        ("savo_vision.scan",),
+        ("code", "scan_id"),
+    )
     assert (done.name, done.fields) == ("scan.done", ("…",))
 
 

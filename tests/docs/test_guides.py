@@ -31,7 +31,9 @@ class Block:
 
 
 BLOCKS = [
-    Block(path.name, text, needs) for path, guide in GUIDES.items() for needs, text in re.findall(r"```sh(?: no-run: ([^\n]*))?\n(.*?)```", guide, re.DOTALL)
+    Block(path.name, text, needs)
+    for path, guide in GUIDES.items()
+    for needs, text in re.findall(r"```sh(?: no-run: ([^\n]*))?\n(.*?)```", guide, re.DOTALL)
 ]
 LINES = [(block, line) for block in BLOCKS for line in block.text.splitlines()]
 
@@ -50,14 +52,22 @@ def test_every_link_leads_somewhere() -> None:
             assert target.exists(), f"{path.name}: {link}"
             if anchor:
                 headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
-                assert anchor in {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}, link
+                assert anchor in {
+                    re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+                }, link
 
 
 @pytest.mark.parametrize("line", sorted({line for _, line in LINES if line.startswith(("savo ", ".venv/bin/savo "))}))
 def test_a_savo_command_takes_the_options_shown(line: str) -> None:
     words = line.split()[1:]
     depth = 2 if words[0] in {"topics", "keys", "runs"} else 1
-    asked = subprocess.run([*SAVO, *words[:depth], "--help"], capture_output=True, text=True, check=False, env={"COLUMNS": "200", "TERM": "dumb"})
+    asked = subprocess.run(
+        [*SAVO, *words[:depth], "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"COLUMNS": "200", "TERM": "dumb"},
+    )
     assert asked.returncode == 0, asked.stderr
     assert [word for word in words if word.startswith("--") and word not in asked.stdout] == []
 
@@ -83,7 +93,12 @@ def run(line: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_"))}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
-        ["bash", "-c", line], cwd=data_dir.parent, env=clean | {"SAVO_DATA_DIR": str(data_dir), "PATH": path}, capture_output=True, text=True, check=False
+        ["bash", "-c", line],
+        cwd=data_dir.parent,
+        env=clean | {"SAVO_DATA_DIR": str(data_dir), "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -115,7 +130,9 @@ def test_a_backup_is_restored_as_the_guide_says(tmp_path: Path) -> None:
     assert run("python -m savo_runtime.migrate gateway", data_dir).returncode == 0
     (data_dir / "objects/models").mkdir(parents=True)
     (data_dir / "objects/models/card.md").write_text("a model")
-    backed_up, restored = (next(line for _, line in LINES if line.startswith(f"savo {word}")) for word in ("backup", "restore"))
+    backed_up, restored = (
+        next(line for _, line in LINES if line.startswith(f"savo {word}")) for word in ("backup", "restore")
+    )
     assert run(backed_up, data_dir).returncode == 0
     (data_dir / "objects/models/card.md").unlink()
     (data_dir / "db/gateway.sqlite3").unlink()

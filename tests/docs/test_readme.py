@@ -26,7 +26,10 @@ from savo_demo.drawing.scenes import draw_scenes
 from tests.parts.wheel import Wheel, running_wheel
 
 ROOT = Path(__file__).parents[2]
-README, MODELS, REPLAY, GUIDE = ((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/models.md", "docs/replay.md", "docs/guide.md"))
+README, MODELS, REPLAY, GUIDE = (
+    (ROOT / page).read_text(encoding="utf-8")
+    for page in ("README.md", "docs/models.md", "docs/replay.md", "docs/guide.md")
+)
 SAVO = [sys.executable, "-m", "savo_cli"]
 
 
@@ -37,7 +40,12 @@ def shell_lines(readme: str = README) -> list[str]:
 
 def savo_commands() -> list[str]:
     """In running text and in tables."""
-    return sorted({match.removeprefix("uv run ").strip() for match in re.findall(r"`((?:uv run )?savo [a-z][^`]*)`", README + MODELS + REPLAY + GUIDE)})
+    return sorted(
+        {
+            match.removeprefix("uv run ").strip()
+            for match in re.findall(r"`((?:uv run )?savo [a-z][^`]*)`", README + MODELS + REPLAY + GUIDE)
+        }
+    )
 
 
 @pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith("make")])
@@ -51,7 +59,9 @@ def test_a_savo_command_takes_the_options_shown(command: str) -> None:
     words = command.split()
     depth = 2 if words[1] in {"runs", "models", "topics", "dlq", "keys", "rollout"} else 1
     environment = {"COLUMNS": "200", "TERM": "dumb"}
-    asked = subprocess.run([*SAVO, *words[1 : 1 + depth], "--help"], capture_output=True, text=True, check=False, env=environment)
+    asked = subprocess.run(
+        [*SAVO, *words[1 : 1 + depth], "--help"], capture_output=True, text=True, check=False, env=environment
+    )
     assert asked.returncode == 0, asked.stderr
     assert [word for word in words if word.startswith("--") and word not in asked.stdout] == []
 
@@ -60,7 +70,11 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 180
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))],
+    ids=lambda page: page.name,
+)
 def test_every_link_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)|src=\"([^\"]+)\"", page.read_text(encoding="utf-8"))
     files = [link or picture for link, picture in links if not (link or picture).startswith("http")]
@@ -69,14 +83,20 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_the_index_of_the_documentation_names_every_page() -> None:
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
-    assert [page.name for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "README.md" and f"({page.name})" not in index] == []
+    assert [
+        page.name
+        for page in sorted((ROOT / "docs").glob("*.md"))
+        if page.name != "README.md" and f"({page.name})" not in index
+    ] == []
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Wheel, Path]]:
     folder = tmp_path_factory.mktemp("readme")
     write_scenes(folder / ".savo/standin", draw_scenes(3, seed=1))  # as `make up` does
-    with running_wheel(folder / "savo", folder / ".savo/standin", {}, "--standin-option=--errors", "--standin-option=0") as running:
+    with running_wheel(
+        folder / "savo", folder / ".savo/standin", {}, "--standin-option=--errors", "--standin-option=0"
+    ) as running:
         yield running, folder
 
 
@@ -115,12 +135,20 @@ def test_the_commands_of_the_replay_page_work(wheel: tuple[Wheel, Path], monkeyp
 
 
 @pytest.mark.slow
-def test_the_line_that_a_replay_prints_works_on_the_sandbox_and_needs_no_key(wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_line_that_a_replay_prints_works_on_the_sandbox_and_needs_no_key(
+    wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     running, folder = wheel
     monkeypatch.chdir(folder)
     monkeypatch.setenv("SAVO_DATA_DIR", str(running.data_dir))
     (live,) = json.loads(f"[{said('savo scan .savo/standin/images/scene-1-00002.jpg --json')}]")
-    printed = dict(re.findall(r"^(work on it|look into it): +(.+)$", said("savo replay --topic scans.requested --sandbox work"), re.MULTILINE))
+    printed = dict(
+        re.findall(
+            r"^(work on it|look into it): +(.+)$",
+            said("savo replay --topic scans.requested --sandbox work"),
+            re.MULTILINE,
+        )
+    )
     with working(printed["work on it"], folder):
         shown = eventually_said(f"{printed['look into it']} --to end --type ScanCompleted --json", live["scan_id"])
     assert live["result"]["model_version"] in shown, "the answer that was recorded"
@@ -132,7 +160,14 @@ def working(line: str, folder: Path) -> Iterator[None]:
     environment = {"HOME": str(folder), "PATH": "/usr/bin:/bin"}
     log = folder / "sandbox.log"
     with log.open("wb") as out:
-        process = subprocess.Popen(["bash", "-c", f"exec env {line}"], cwd=folder, env=environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            ["bash", "-c", f"exec env {line}"],
+            cwd=folder,
+            env=environment,
+            stdout=out,
+            stderr=out,
+            stdin=subprocess.DEVNULL,
+        )
     try:
         yield
         assert process.poll() is None, log.read_text()
@@ -178,7 +213,9 @@ def write_model_and_holdout(folder: Path) -> None:
     for photo in sorted((folder / ".savo/standin/images").iterdir()):
         (folder / "set/images" / photo.name).write_bytes(photo.read_bytes())
         (folder / "set/labels" / photo.name).with_suffix(".txt").write_text("0 0.375 0.375 0.25 0.25\n")
-    (folder / "dataset.yaml").write_text(json.dumps({"path": str(folder / "set"), "test": "images", "names": list(NAMES)}))
+    (folder / "dataset.yaml").write_text(
+        json.dumps({"path": str(folder / "set"), "test": "images", "names": list(NAMES)})
+    )
 
 
 def said(line: str) -> str:

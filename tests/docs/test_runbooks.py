@@ -22,7 +22,12 @@ def savo_commands() -> list[str]:
     found: set[str] = set()
     for path in RUNBOOKS.glob("*.md"):
         text = path.read_text(encoding="utf-8")
-        found |= {line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines() if line.startswith("savo ")}
+        found |= {
+            line
+            for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+            for line in block.splitlines()
+            if line.startswith("savo ")
+        }
         found |= set(re.findall(r"`(savo [a-z][^`]*)`", text)) - {"savo up"}
     return sorted(found)
 
@@ -47,7 +52,9 @@ def test_every_link_leads_somewhere(path: Path) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_every_command_is_one_that_a_shell_can_read(name: str) -> None:
     page = Page(name)
-    commands = [command for title in PARTS for outside in (False, True) for command in page.commands(title, outside=outside)]
+    commands = [
+        command for title in PARTS for outside in (False, True) for command in page.commands(title, outside=outside)
+    ]
     read = subprocess.run(["bash", "-n", "-c", "\n".join(commands)], capture_output=True, text=True, check=False)
     assert read.returncode == 0, read.stderr
 

@@ -27,9 +27,15 @@ KEY = "a-key-that-no-trace-and-no-line-may-hold"
 
 @contextmanager
 def running(arguments: list[str], settings: dict[str, str], log: Path) -> Iterator[None]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_", "OTEL_")) and name != "PORT"}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SAVO_", "R2_", "OTEL_")) and name != "PORT"
+    }
     with log.open("wb") as said:
-        process = subprocess.Popen([sys.executable, "-m", *arguments], env=clean | settings, stdout=subprocess.DEVNULL, stderr=said)
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments], env=clean | settings, stdout=subprocess.DEVNULL, stderr=said
+        )
         try:
             yield
         finally:
@@ -64,10 +70,22 @@ def scan_once(folder: Path, collector: Collector) -> str:
             "SAVO_LOG_FORMAT": "json",
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         }
-        standin = ["savo_demo.standin", "--truth", str(folder / "truth"), "--port", str(google), "--latency-scale", "0", "--errors", "0"]
+        standin = [
+            "savo_demo.standin",
+            "--truth",
+            str(folder / "truth"),
+            "--port",
+            str(google),
+            "--latency-scale",
+            "0",
+            "--errors",
+            "0",
+        ]
         stack.enter_context(running(standin, {}, folder / "standin.log"))
         stack.enter_context(running(["savo_runtime", "vision"], settings, folder / "vision.log"))
-        stack.enter_context(running(["savo_runtime", "gateway"], settings | {"PORT": str(ours)}, folder / "gateway.log"))
+        stack.enter_context(
+            running(["savo_runtime", "gateway"], settings | {"PORT": str(ours)}, folder / "gateway.log")
+        )
         for url in (f"http://127.0.0.1:{google}/livez", f"http://127.0.0.1:{ours}/readyz"):
             wait_for(url)
         answer = httpx2.post(
@@ -92,7 +110,14 @@ def test_one_scan_is_one_trace_and_each_of_its_lines_names_scan_and_trace(tmp_pa
         parent = span.parent_span_id.hex()
         return "the phone" if parent == PHONE else by_id[parent].name
 
-    chain = ["the phone", "POST /v1/scans", "scans.requested publish", "scans.requested process", "scans.completed publish", "scans.completed process"]
+    chain = [
+        "the phone",
+        "POST /v1/scans",
+        "scans.requested publish",
+        "scans.requested process",
+        "scans.completed publish",
+        "scans.completed process",
+    ]
     assert [parent_of(name) for name in chain[1:]] == chain[:-1]
     assert parent_of("object store put") == "POST /v1/scans"
     assert parent_of("object store get") == parent_of("provider call") == "scans.requested process"
@@ -102,7 +127,19 @@ def test_one_scan_is_one_trace_and_each_of_its_lines_names_scan_and_trace(tmp_pa
     assert {service for service, _ in spans} == {"savo-gateway", "savo-vision"}
     assert KEY.encode() not in collector.received
 
-    lines = {name: [json.loads(line) for line in (tmp_path / f"{name}.log").read_text().splitlines()] for name in ("gateway", "vision")}
-    told = [(name, line["event"], line["trace_id"]) for name in lines for line in lines[name] if line.get("scan_id") == scan_id]
-    assert told == [("gateway", "scan.accepted", TRACE), ("gateway", "scan.completed", TRACE), ("vision", "scan.completed", TRACE)]
+    lines = {
+        name: [json.loads(line) for line in (tmp_path / f"{name}.log").read_text().splitlines()]
+        for name in ("gateway", "vision")
+    }
+    told = [
+        (name, line["event"], line["trace_id"])
+        for name in lines
+        for line in lines[name]
+        if line.get("scan_id") == scan_id
+    ]
+    assert told == [
+        ("gateway", "scan.accepted", TRACE),
+        ("gateway", "scan.completed", TRACE),
+        ("vision", "scan.completed", TRACE),
+    ]
     assert KEY not in (tmp_path / "gateway.log").read_text() + (tmp_path / "vision.log").read_text()

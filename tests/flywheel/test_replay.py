@@ -90,7 +90,9 @@ def state(wheel: Wheel) -> dict[str, list[Any]]:
                 if table not in _NO_STATE:
                     rows = database.execute(f'SELECT {_columns(database, table)} FROM "{table}"')
                     found[f"{path.stem}.{table}"] = sorted(map(repr, rows))
-    found["objects"] = [(str(each), hashlib.sha256(each.read_bytes()).hexdigest()) for each in objects_under(wheel.data_dir, "samples")]
+    found["objects"] = [
+        (str(each), hashlib.sha256(each.read_bytes()).hexdigest()) for each in objects_under(wheel.data_dir, "samples")
+    ]
     return found
 
 

@@ -50,13 +50,19 @@ pytestmark = [pytest.mark.slow(130), pytest.mark.torch, pytest.mark.timeout(1200
 
 
 # `make demo` is the embedded wheel at length; here it is a second minute, so it waits for `make test-real`.
-@pytest.mark.parametrize("broker", [pytest.param("embedded", marks=pytest.mark.real), pytest.param("kafka", marks=pytest.mark.kafka)])
-async def test_photos_become_samples_become_a_model_that_takes_over(broker: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(
+    "broker", [pytest.param("embedded", marks=pytest.mark.real), pytest.param("kafka", marks=pytest.mark.kafka)]
+)
+async def test_photos_become_samples_become_a_model_that_takes_over(
+    broker: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     arguments = ["--kafka", request.getfixturevalue("own_kafka").bootstrap_servers] if broker == "kafka" else []
     scenes = list(draw_scenes(SCENES, seed=5))
     write_scenes(tmp_path / "truth", scenes)
     flawless = [f"--standin-option={word}" for option in ("--miss", "--wrong", "--errors") for word in (option, "0")]
-    with running_wheel(tmp_path / "savo", tmp_path / "truth", SETTINGS, *arguments, *flawless, latency_scale=0.02) as wheel:
+    with running_wheel(
+        tmp_path / "savo", tmp_path / "truth", SETTINGS, *arguments, *flawless, latency_scale=0.02
+    ) as wheel:
         async with new_client(wheel.url) as client:
             phones = Phones(client, random.Random(5), at_once=6)
             visits: list[Visit] = []
@@ -109,7 +115,9 @@ async def climb(phones: Phones, client: httpx2.AsyncClient, scenes: list[Scene],
         rollout = await rollout_now(client)
         if rollout["state"] == "completed":
             return [step["share"] for step in reversed(rollout["history"]) if step["state"] == "running"]
-    raise AssertionError(f"the rollout did not complete in {ROLLOUT_WITHIN:g} s: {json.dumps(rollout, indent=1)[:3000]}")
+    raise AssertionError(
+        f"the rollout did not complete in {ROLLOUT_WITHIN:g} s: {json.dumps(rollout, indent=1)[:3000]}"
+    )
 
 
 async def rollout_now(client: httpx2.AsyncClient) -> dict[str, Any]:

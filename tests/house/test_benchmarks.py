@@ -27,7 +27,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_help_names_every_benchmark_and_measures_nothing(measured: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_benchmark_and_measures_nothing(
+    measured: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
@@ -36,7 +38,9 @@ def test_help_names_every_benchmark_and_measures_nothing(measured: list[str], ca
     assert measured == []
 
 
-def test_an_unknown_benchmark_is_refused_with_those_there_are(measured: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_benchmark_is_refused_with_those_there_are(
+    measured: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["photo_to_boxes", "nonsense"])
     assert ended.value.code == 2
@@ -44,7 +48,9 @@ def test_an_unknown_benchmark_is_refused_with_those_there_are(measured: list[str
     assert measured == []
 
 
-def test_long_benchmarks_run_only_in_a_long_run_or_by_name(measured: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_benchmarks_run_only_in_a_long_run_or_by_name(
+    measured: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BENCH_LONG", "")
     main([])
     usual, measured[:] = list(measured), []

@@ -29,5 +29,7 @@ def modules(folder: Path) -> int:
 
 
 def test_folders_hold_few_modules() -> None:
-    crowded = {str(folder.relative_to(ROOT)): modules(folder) for folder in folders() if modules(folder) > limit(folder)}
+    crowded = {
+        str(folder.relative_to(ROOT)): modules(folder) for folder in folders() if modules(folder) > limit(folder)
+    }
     assert crowded == {}

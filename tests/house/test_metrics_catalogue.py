@@ -25,9 +25,16 @@ def described() -> list[Metric]:
 
 def test_no_metric_is_made_outside_the_catalogue() -> None:
     makers = re.compile(r"\b(Counter|Gauge|Histogram|Summary)\(\s*[\"']savo_")
-    sources = [path for folder in ("libs", "services", "cli", "demo") for path in (ROOT / folder).rglob("*.py") if "tests" not in path.parts]
+    sources = [
+        path
+        for folder in ("libs", "services", "cli", "demo")
+        for path in (ROOT / folder).rglob("*.py")
+        if "tests" not in path.parts
+    ]
     assert sources
-    assert [str(path) for path in sources if path.name != "metrics.py" and makers.search(path.read_text(encoding="utf-8"))] == []
+    assert [
+        str(path) for path in sources if path.name != "metrics.py" and makers.search(path.read_text(encoding="utf-8"))
+    ] == []
 
 
 def test_no_label_names_a_person_or_a_scan() -> None:
@@ -48,6 +55,8 @@ def test_promtool_finds_nothing_to_mend() -> None:
     registry = CollectorRegistry()
     for metric in METRICS:
         registry.register(metric)
-    checked = subprocess.run([promtool, "check", "metrics"], input=generate_latest(registry), capture_output=True, check=False)
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=generate_latest(registry), capture_output=True, check=False
+    )
     record("Prometheus", "real", "promtool")
     assert checked.returncode == 0, checked.stdout.decode() + checked.stderr.decode()

@@ -21,5 +21,11 @@ def test_the_lock_file_holds_one_version_of_each_package() -> None:
 
 
 def test_a_second_version_of_a_package_is_found() -> None:
-    planted = {"package": [{"name": "numpy", "version": "2.4.6"}, {"name": "scipy", "version": "1.17.1"}, {"name": "numpy", "version": "2.5.5"}]}
+    planted = {
+        "package": [
+            {"name": "numpy", "version": "2.4.6"},
+            {"name": "scipy", "version": "1.17.1"},
+            {"name": "numpy", "version": "2.5.5"},
+        ]
+    }
     assert locked_more_than_once(planted) == ["numpy"]

@@ -30,22 +30,67 @@ EDGES = {
 }
 
 PLANTS = {
-    "contracts import nothing of ours": ("libs/contracts/savo_contracts", "figures.py", "import savo_runtime.errors", "Contracts import nothing of ours"),
+    "contracts import nothing of ours": (
+        "libs/contracts/savo_contracts",
+        "figures.py",
+        "import savo_runtime.errors",
+        "Contracts import nothing of ours",
+    ),
     "contracts do no I/O": ("libs/contracts/savo_contracts", "figures.py", "import numpy", "Contracts are pure"),
-    "libs import no service": ("libs/runtime/savo_runtime", "errors.py", "import savo_gateway.app", "Libs import no service"),
-    "services are strangers": ("services/vision/savo_vision", "handlers.py", "import savo_collector.handlers", "No service imports another"),
-    "domain modules know no Kafka": ("services/collector/savo_collector", "splits.py", "import aiokafka", "Domain modules import no"),
-    "domain modules know no SQL": ("services/rollout/savo_rollout", "steps.py", "import sqlalchemy", "Domain modules import no"),
-    "SDKs are imported when chosen": ("libs/providers/savo_providers", "calls.py", "import savo_providers.openai_sdk", "No provider's SDK is imported"),
-    "only the trainer trains": ("services/vision/savo_vision", "handlers.py", "import torch", "Only the trainer imports torch"),
-    "data sets know the store by its port": ("libs/datasets/savo_datasets", "labels.py", "import savo_runtime.storage.s3", "Datasets know the object store"),
+    "libs import no service": (
+        "libs/runtime/savo_runtime",
+        "errors.py",
+        "import savo_gateway.app",
+        "Libs import no service",
+    ),
+    "services are strangers": (
+        "services/vision/savo_vision",
+        "handlers.py",
+        "import savo_collector.handlers",
+        "No service imports another",
+    ),
+    "domain modules know no Kafka": (
+        "services/collector/savo_collector",
+        "splits.py",
+        "import aiokafka",
+        "Domain modules import no",
+    ),
+    "domain modules know no SQL": (
+        "services/rollout/savo_rollout",
+        "steps.py",
+        "import sqlalchemy",
+        "Domain modules import no",
+    ),
+    "SDKs are imported when chosen": (
+        "libs/providers/savo_providers",
+        "calls.py",
+        "import savo_providers.openai_sdk",
+        "No provider's SDK is imported",
+    ),
+    "only the trainer trains": (
+        "services/vision/savo_vision",
+        "handlers.py",
+        "import torch",
+        "Only the trainer imports torch",
+    ),
+    "data sets know the store by its port": (
+        "libs/datasets/savo_datasets",
+        "labels.py",
+        "import savo_runtime.storage.s3",
+        "Datasets know the object store",
+    ),
     "the trainer serves without its commands": (
         "services/trainer/savo_trainer",
         "handlers.py",
         "import savo_trainer.workbench.train",
         "The trainer's service imports",
     ),
-    "the command line goes by HTTP": ("cli/savo_cli", "main.py", "import savo_gateway.app", "The CLI and the demo reach services"),
+    "the command line goes by HTTP": (
+        "cli/savo_cli",
+        "main.py",
+        "import savo_gateway.app",
+        "The CLI and the demo reach services",
+    ),
 }
 
 
@@ -78,14 +123,20 @@ def test_a_planted_violation_is_caught(plant: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_module_is_an_edge_or_is_held_to_the_domain_rule(service: str) -> None:
     package = ROOT / "services" / service / f"savo_{service}"
-    modules = {path.stem for path in package.iterdir() if (path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py"))))}
+    modules = {
+        path.stem for path in package.iterdir() if (path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py"))))
+    }
     assert modules - EDGES == domain_modules(service)
 
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_service_has_the_same_files(service: str) -> None:
     package = ROOT / "services" / service / f"savo_{service}"
-    missing = [name for name in ("app.py", "settings.py", "handlers.py", "ports.py", "errors.py", "adapters") if not (package / name).exists()]
+    missing = [
+        name
+        for name in ("app.py", "settings.py", "handlers.py", "ports.py", "errors.py", "adapters")
+        if not (package / name).exists()
+    ]
     assert missing == []
     assert (package.parent / "README.md").exists()
     assert list((package.parent / "tests").glob("test_*.py"))

@@ -67,7 +67,9 @@ def reachable() -> set[str]:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_reads_what_the_registry_says(service: str) -> None:
-    assert {consumed for consumed, _ in handlers(service)} == {topic.name for topic in TOPICS if service in topic.consumers}
+    assert {consumed for consumed, _ in handlers(service)} == {
+        topic.name for topic in TOPICS if service in topic.consumers
+    }
 
 
 @pytest.mark.parametrize("producer", [*SERVICES, *TOOLS])

@@ -17,7 +17,9 @@ from savo_cli.commands import add_commands_of_others, app
 
 ROOT = Path(__file__).parents[2]
 
-FILE = re.compile(r"(?<![\w./-])((?:docs|deploy|libs|services|cli|demo|tests|scripts|benchmarks)/[\w./-]*\w\.(?:md|py|ya?ml|json|toml|sql|csv|sh))\b")
+FILE = re.compile(
+    r"(?<![\w./-])((?:docs|deploy|libs|services|cli|demo|tests|scripts|benchmarks)/[\w./-]*\w\.(?:md|py|ya?ml|json|toml|sql|csv|sh))\b"
+)
 LINK = re.compile(r"\]\(([^)\s#]*)(?:#([^)\s]+))?\)")
 COMMAND = re.compile(r"`(?:\.venv/bin/)?savo ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")
 WEB_PATH = re.compile(r"(?:(?<=[\s`(])|(?<=url}))/([a-z][a-z0-9-]*)(?:/[\w{}.:-]+)*(?=[\s`).,;:?]|$)")
@@ -83,7 +85,11 @@ def is_there(name: str, file: str) -> bool:
 
 @pytest.mark.parametrize("name", [name for name in texts() if name.endswith(".md")])
 def test_links_lead_somewhere(name: str) -> None:
-    missing = {f"{file}#{anchor or ''}" for file, anchor in LINK.findall(texts()[name][0]) if not leads_somewhere(ROOT / name, file, anchor)}
+    missing = {
+        f"{file}#{anchor or ''}"
+        for file, anchor in LINK.findall(texts()[name][0])
+        if not leads_somewhere(ROOT / name, file, anchor)
+    }
     assert sorted(missing) == []
 
 
@@ -101,7 +107,11 @@ def test_commands_are_there() -> None:
     add_commands_of_others()
     root = typer.main.get_command(app)
     assert isinstance(root, TyperGroup)
-    missing = {f"{name}: savo {' '.join(filter(None, words))}" for name, words in named(COMMAND) if not is_command(root, *words)}
+    missing = {
+        f"{name}: savo {' '.join(filter(None, words))}"
+        for name, words in named(COMMAND)
+        if not is_command(root, *words)
+    }
     assert sorted(missing) == []
 
 

@@ -21,7 +21,11 @@ def installed_with(package: str) -> set[str]:
         if (name, extra) in found:
             continue
         found.add((name, extra))
-        asked = PACKAGES[name].get("optional-dependencies", {}).get(extra, []) if extra else PACKAGES[name].get("dependencies", [])
+        asked = (
+            PACKAGES[name].get("optional-dependencies", {}).get(extra, [])
+            if extra
+            else PACKAGES[name].get("dependencies", [])
+        )
         open_ends += [(need["name"], wanted) for need in asked for wanted in ("", *need.get("extra", ()))]
     return {name for name, _ in found}
 

@@ -46,7 +46,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_the_demo_without_training_ends_well(image: str) -> None:
     given = [f"--env={name}={os.environ[name]}" for name in INDEX_VARIABLES if name in os.environ]
-    shown = docker("run", "--rm", "--network", "host", "--shm-size", "1g", *given, image, "make", "demo", "DEMO_TRAIN=0")
+    shown = docker(
+        "run", "--rm", "--network", "host", "--shm-size", "1g", *given, image, "make", "demo", "DEMO_TRAIN=0"
+    )
     print(shown)
     assert "got uv: .uv/bin/uv" in shown
     assert re.search(r"installed in \d+ s, \d+ MB in \.venv", shown)
@@ -65,7 +67,12 @@ def why_no_base(folder: Path) -> str | None:
         return None
     if shutil.which("debootstrap") is None or os.geteuid() != 0:
         return f"{reason}; nor is there a debootstrap to make it"
-    made = subprocess.run(["debootstrap", "--variant=minbase", "trixie", str(folder / "root"), *mirror()], capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        ["debootstrap", "--variant=minbase", "trixie", str(folder / "root"), *mirror()],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if made.returncode != 0:
         return f"{reason}; debootstrap: {(made.stdout.strip().splitlines() or ['no output'])[-1]}"
     packed = subprocess.Popen(["tar", "-C", folder / "root", "-c", "."], stdout=subprocess.PIPE)

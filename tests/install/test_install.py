@@ -67,7 +67,9 @@ class Index:
             return "text/html", f'<a href="../../files/{WHEEL}#sha256=0">{WHEEL}</a>'.encode()
         if path == "/simple/uv/":
             other = {"filename": "uv-1.2.2-py3-none-any.whl", "url": "/files/other"}
-            return "application/vnd.pypi.simple.v1+json", json.dumps({"files": [other, {"filename": WHEEL, "url": f"/files/{WHEEL}"}]}).encode()
+            return "application/vnd.pypi.simple.v1+json", json.dumps(
+                {"files": [other, {"filename": WHEEL, "url": f"/files/{WHEEL}"}]}
+            ).encode()
         assert path == f"/files/{WHEEL}"
         return "application/octet-stream", self.wheel
 
@@ -126,7 +128,9 @@ def test_another_pinned_version_replaces_the_one_that_is_there(index: Index, tmp
 
 def test_an_index_with_a_password_gets_it(index: Index, tmp_path: Path) -> None:
     index.login = "someone:pass/word"
-    environment = index.environment(PIP_INDEX_URL=index.url.replace("http://", "http://someone:pass%2Fword@") + "/simple")
+    environment = index.environment(
+        PIP_INDEX_URL=index.url.replace("http://", "http://someone:pass%2Fword@") + "/simple"
+    )
     assert get(tmp_path, environment, index.pinned, *LINUX)
 
 
@@ -144,7 +148,9 @@ def test_an_index_without_the_pinned_version_is_named(index: Index, tmp_path: Pa
 
 def test_an_index_that_does_not_answer_is_named(tmp_path: Path) -> None:
     environment = {"PIP_INDEX_URL": "http://127.0.0.1:9", "PIP_CONFIG_FILE": os.devnull}
-    with pytest.raises(UvUnavailableError, match=r"no answer from the package index http://127.0.0.1:9 .*: set PIP_INDEX_URL"):
+    with pytest.raises(
+        UvUnavailableError, match=r"no answer from the package index http://127.0.0.1:9 .*: set PIP_INDEX_URL"
+    ):
         get(tmp_path, environment, PINNED, *LINUX)
 
 
@@ -155,10 +161,16 @@ def test_an_index_that_does_not_answer_is_named(tmp_path: Path) -> None:
         ({}, {"index-url": "https://mirror.example/simple/"}, "https://mirror.example/simple"),
         ({"PIP_INDEX_URL": "https://pip.example"}, {"index-url": "https://mirror.example"}, "https://pip.example"),
         ({"UV_INDEX_URL": "https://uv.example", "PIP_INDEX_URL": "https://pip.example"}, {}, "https://uv.example"),
-        ({"UV_DEFAULT_INDEX": "inner=https://uv.example?a=b", "UV_INDEX_URL": "https://old.example"}, {}, "https://uv.example?a=b"),
+        (
+            {"UV_DEFAULT_INDEX": "inner=https://uv.example?a=b", "UV_INDEX_URL": "https://old.example"},
+            {},
+            "https://uv.example?a=b",
+        ),
     ],
 )
-def test_the_index_is_the_one_that_pip_and_uv_would_use(environment: Mapping[str, str], configuration: Mapping[str, str], index: str) -> None:
+def test_the_index_is_the_one_that_pip_and_uv_would_use(
+    environment: Mapping[str, str], configuration: Mapping[str, str], index: str
+) -> None:
     assert index_url(environment, configuration) == index
 
 
@@ -208,7 +220,9 @@ class FreshMachine:
 
     def install(self) -> subprocess.CompletedProcess[str]:
         command = ["bash", "scripts/install", "--no-dev"]
-        return subprocess.run(command, cwd=self.clone, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            command, cwd=self.clone, env=self.environment, capture_output=True, text=True, check=False, timeout=60
+        )
 
 
 @pytest.fixture
@@ -223,7 +237,9 @@ def machine(index: Index, tmp_path: Path) -> FreshMachine:
     return FreshMachine(tmp_path / "clone", index.environment(PATH=str(tools), HOME=str(tmp_path)))
 
 
-needs_linux = pytest.mark.skipif((platform.system(), platform.machine()) != LINUX, reason="the wheel of these tests is for Linux on x86_64")
+needs_linux = pytest.mark.skipif(
+    (platform.system(), platform.machine()) != LINUX, reason="the wheel of these tests is for Linux on x86_64"
+)
 
 
 @needs_linux
@@ -233,7 +249,9 @@ def test_a_machine_with_python_alone_is_installed(machine: FreshMachine) -> None
     assert done.returncode == 0, done.stderr
     assert "got uv: .uv/bin/uv" in done.stdout
     assert "installed in" in done.stdout
-    assert (machine.clone / "asked").read_text().splitlines()[-1] == "sync --frozen --inexact --quiet --compile-bytecode --no-dev"
+    assert (machine.clone / "asked").read_text().splitlines()[
+        -1
+    ] == "sync --frozen --inexact --quiet --compile-bytecode --no-dev"
 
 
 @needs_linux

@@ -27,11 +27,20 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("uv is neither installed nor in .uv/bin")
     python = next(newer_pythons(uv), None)
     if python is None:
-        pytest.skip(f"there is no Python newer than {sys.version_info.major}.{sys.version_info.minor} here, and uv cannot fetch one")
+        pytest.skip(
+            f"there is no Python newer than {sys.version_info.major}.{sys.version_info.minor} here, and uv cannot fetch one"
+        )
     print(f"on {python}")
     environment = tmp_path_factory.mktemp("newest") / "env"
     command = [uv, "sync", "--frozen", "--quiet", "--all-extras", "--all-groups", "--python", python]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"UV_PROJECT_ENVIRONMENT": str(environment)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"UV_PROJECT_ENVIRONMENT": str(environment)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return environment / "bin"
 
@@ -40,12 +49,20 @@ def newer_pythons(uv: str) -> Iterator[str]:
     """Newest first: on this machine by uv's search, pyenv's, and at last one that uv fetches."""
     newer = [version for version in NEWEST_FIRST if _minor(version) > sys.version_info.minor]
     for version in newer:
-        found = subprocess.run([uv, "python", "find", "--no-python-downloads", "--no-project", version], capture_output=True, text=True, check=False)
+        found = subprocess.run(
+            [uv, "python", "find", "--no-python-downloads", "--no-project", version],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if found.returncode == 0:
             yield found.stdout.strip()
         yield from map(str, sorted(pyenv().glob(f"versions/{version}.*/bin/python3")))
     for version in newer:
-        if subprocess.run([uv, "python", "install", "--quiet", version], capture_output=True, check=False).returncode == 0:
+        if (
+            subprocess.run([uv, "python", "install", "--quiet", version], capture_output=True, check=False).returncode
+            == 0
+        ):
             yield version
 
 
@@ -54,7 +71,13 @@ def pyenv() -> Path:
 
 
 def test_lint_passes(programs: Path) -> None:
-    done = subprocess.run(["make", "--no-print-directory", "lint", f"RUN={programs}"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "lint", f"RUN={programs}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 

@@ -34,7 +34,9 @@ class Pod:
     @property
     def service(self) -> str | None:
         """The service that this pod runs; None for Jobs and Ray."""
-        return self.name if self.name in SERVICES and self.labels.get("app.kubernetes.io/component") == "service" else None
+        return (
+            self.name if self.name in SERVICES and self.labels.get("app.kubernetes.io/component") == "service" else None
+        )
 
 
 def name_of(manifest: Manifest) -> str:
@@ -55,7 +57,9 @@ def named(manifests: list[Manifest], name: str) -> Manifest:
 
 def pods(manifests: list[Manifest]) -> list[Pod]:
     return [
-        Pod(name_of(manifest), template["metadata"]["labels"], template["spec"]) for manifest in manifests for template in _templates(manifest.get("spec", {}))
+        Pod(name_of(manifest), template["metadata"]["labels"], template["spec"])
+        for manifest in manifests
+        for template in _templates(manifest.get("spec", {}))
     ]
 
 
@@ -73,14 +77,20 @@ def _templates(node: Any) -> Iterator[Manifest]:
 
 def settings(manifests: list[Manifest]) -> dict[str, str]:
     """The services' one ConfigMap; its name ends in a hash of what is in it."""
-    (found,) = [each for each in of_kind(manifests, "ConfigMap") if each["metadata"]["name"].startswith("savo-settings")]
+    (found,) = [
+        each for each in of_kind(manifests, "ConfigMap") if each["metadata"]["name"].startswith("savo-settings")
+    ]
     data: dict[str, str] = found["data"]
     return data
 
 
 def secrets_of(container: Manifest) -> dict[str, str]:
     """Variable → key in the Secret."""
-    given = {each["name"]: each["valueFrom"]["secretKeyRef"] for each in container.get("env", []) if "secretKeyRef" in each.get("valueFrom", {})}
+    given = {
+        each["name"]: each["valueFrom"]["secretKeyRef"]
+        for each in container.get("env", [])
+        if "secretKeyRef" in each.get("valueFrom", {})
+    }
     assert all(reference["name"] == SECRETS for reference in given.values())
     return {variable: reference["key"] for variable, reference in given.items()}
 
@@ -99,4 +109,8 @@ def example_secrets() -> dict[str, str]:
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
     """A label selector, as Kubernetes reads it; of expressions `In` alone, which is all that we use."""
     equal = all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
-    return equal and all(labels.get(each["key"]) in each["values"] for each in selector.get("matchExpressions", []) if each["operator"] == "In")
+    return equal and all(
+        labels.get(each["key"]) in each["values"]
+        for each in selector.get("matchExpressions", [])
+        if each["operator"] == "In"
+    )

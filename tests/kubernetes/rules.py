@@ -52,13 +52,19 @@ def no_rights(manifests: list[Manifest]) -> Iterator[str]:
             yield f"{pod.owner} has no seccomp profile"
         if pod.spec.get("automountServiceAccountToken") is not False and pod.name != "ray-head":
             yield f"{pod.owner} has a token of the cluster's API"
-        if any(pod.spec.get(word) for word in ("hostNetwork", "hostPID", "hostIPC")) or any("hostPath" in volume for volume in pod.spec.get("volumes", [])):
+        if any(pod.spec.get(word) for word in ("hostNetwork", "hostPID", "hostIPC")) or any(
+            "hostPath" in volume for volume in pod.spec.get("volumes", [])
+        ):
             yield f"{pod.owner} sees its node"
         for container in pod.containers:
             own = container.get("securityContext", {})
             if own.get("readOnlyRootFilesystem") is not True:
                 yield f"{pod.owner}, {container['name']} may write to its root file system"
-            if own.get("allowPrivilegeEscalation") is not False or own.get("privileged") or own.get("capabilities") != {"drop": ["ALL"]}:
+            if (
+                own.get("allowPrivilegeEscalation") is not False
+                or own.get("privileged")
+                or own.get("capabilities") != {"drop": ["ALL"]}
+            ):
                 yield f"{pod.owner}, {container['name']} may gain rights"
 
 
@@ -72,7 +78,11 @@ def known_settings(manifests: list[Manifest]) -> Iterator[str]:
         if pod.spec.get("enableServiceLinks") is not False:
             yield f"{pod.owner} gets variables of other Services, such as SAVO_GATEWAY_PORT"
         for container in pod.containers:
-            yield from (f"{pod.owner}: {each['name']} is no setting of Savo" for each in container.get("env", []) if each["name"] not in known)
+            yield from (
+                f"{pod.owner}: {each['name']} is no setting of Savo"
+                for each in container.get("env", [])
+                if each["name"] not in known
+            )
 
 
 def settings_make_sense(manifests: list[Manifest]) -> Iterator[str]:
@@ -96,7 +106,11 @@ def own_secrets(manifests: list[Manifest]) -> Iterator[str]:
     for pod in pods(manifests):
         for container in pod.containers:
             given = secrets_of(container)
-            yield from (f"{pod.owner}: {key} is not in secrets.env.example" for key in given.values() if key not in example_secrets())
+            yield from (
+                f"{pod.owner}: {key} is not in secrets.env.example"
+                for key in given.values()
+                if key not in example_secrets()
+            )
             if pod.service and not _fits(container, _secrets_read_by(pod.service)):
                 yield f"{pod.owner} is given {sorted(given)} and reads {sorted(_secrets_read_by(pod.service))}"
             if pod.service and given.get("SAVO_DATABASE_URL") != f"{pod.service.upper()}_DATABASE_URL":
@@ -109,15 +123,22 @@ def whole_services(manifests: list[Manifest]) -> Iterator[str]:
     yield from (f"{service} is not deployed" for service in SERVICES if service not in running)
     for service, pod in running.items():
         container = pod.containers[0]
-        if container["command"] != ["python", "-m", "savo_runtime", service] or not container["image"].split(":")[0].endswith(f"savo-{service}"):
+        if container["command"] != ["python", "-m", "savo_runtime", service] or not container["image"].split(":")[
+            0
+        ].endswith(f"savo-{service}"):
             yield f"{pod.owner} does not run {service}"
-        probes = {name: container.get(f"{name}Probe", {}).get("httpGet", {}).get("path") for name in ("startup", "liveness", "readiness")}
+        probes = {
+            name: container.get(f"{name}Probe", {}).get("httpGet", {}).get("path")
+            for name in ("startup", "liveness", "readiness")
+        }
         if probes != {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}:
             yield f"{pod.owner} is not asked how it is: {probes}"
         elif container["readinessProbe"].get("timeoutSeconds", 1) <= CHECK_SECONDS:
             yield f"{pod.owner}: /readyz may take {CHECK_SECONDS:g} s, longer than it is waited for"
         for kind in ("PodDisruptionBudget", "NetworkPolicy"):
-            selectors = [each["spec"].get("selector", each["spec"].get("podSelector")) for each in of_kind(manifests, kind)]
+            selectors = [
+                each["spec"].get("selector", each["spec"].get("podSelector")) for each in of_kind(manifests, kind)
+            ]
             if {"matchLabels": {"app.kubernetes.io/name": service}} not in selectors:
                 yield f"{pod.owner} has no {kind} of its own"
         if not any(each["metadata"]["name"] == f"savo-{service}-tables" for each in of_kind(manifests, "Job")):
@@ -144,7 +165,9 @@ def bounded(manifests: list[Manifest]) -> Iterator[str]:
     for pod in pods(manifests):
         for container in pod.containers:
             resources = container.get("resources", {})
-            if not {"cpu", "memory"} <= resources.get("requests", {}).keys() or "memory" not in resources.get("limits", {}):
+            if not {"cpu", "memory"} <= resources.get("requests", {}).keys() or "memory" not in resources.get(
+                "limits", {}
+            ):
                 yield f"{pod.owner}, {container['name']} has no requests or no limit of memory"
             if not {folder, "/tmp"} <= {mount["mountPath"] for mount in container.get("volumeMounts", [])}:
                 yield f"{pod.owner}, {container['name']} cannot write to {folder} and /tmp"
@@ -180,12 +203,24 @@ def scaled_within_partitions(manifests: list[Manifest]) -> Iterator[str]:
 def only_what_flows(manifests: list[Manifest]) -> Iterator[str]:
     """Nothing is open but what is written here: who calls whom inside, and which other namespaces come in."""
     policies = of_kind(manifests, "NetworkPolicy")
-    if not any(each["spec"]["podSelector"] == {} and "ingress" not in each["spec"] and "egress" not in each["spec"] for each in policies):
+    if not any(
+        each["spec"]["podSelector"] == {} and "ingress" not in each["spec"] and "egress" not in each["spec"]
+        for each in policies
+    ):
         yield "what no policy names is not refused"
     every = [pod for pod in pods(manifests) if pod.labels.get("app.kubernetes.io/component") != "ray"]
-    needed = {("gateway", "rollout"), *(("hands", service) for service in SERVICES), *((("digest", "gateway"),) if of_kind(manifests, "CronJob") else ())}
+    needed = {
+        ("gateway", "rollout"),
+        *(("hands", service) for service in SERVICES),
+        *((("digest", "gateway"),) if of_kind(manifests, "CronJob") else ()),
+    }
     for word, may in (("enter", _may_enter), ("leave", _may_leave)):
-        found = {(caller.name, callee.name) for caller in every for callee in every if caller is not callee and may(policies, caller, callee)}
+        found = {
+            (caller.name, callee.name)
+            for caller in every
+            for callee in every
+            if caller is not callee and may(policies, caller, callee)
+        }
         if found != needed:
             yield f"calls that may {word}: {sorted(found)}; needed: {sorted(needed)}"
     for policy in policies:
@@ -220,7 +255,11 @@ def _version() -> str:
 @cache
 def _secrets_read_by(service: str) -> set[str]:
     fields = _settings_of(service).model_fields.values()
-    return {str(info.validation_alias) for info in fields if "SecretStr" in str(info.annotation) or info.annotation is SecretStr}
+    return {
+        str(info.validation_alias)
+        for info in fields
+        if "SecretStr" in str(info.annotation) or info.annotation is SecretStr
+    }
 
 
 def _fits(container: Manifest, read: set[str]) -> bool:
@@ -237,7 +276,10 @@ def _settings_of(service: str) -> type[RuntimeSettings]:
 
 def _other_kafka(trigger: dict[str, str], given: dict[str, str]) -> Iterator[str]:
     """KEDA's words for the settings' protocol and mechanism."""
-    protocol, mechanism = given.get("SAVO_KAFKA_SECURITY_PROTOCOL", "PLAINTEXT"), given.get("SAVO_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")
+    protocol, mechanism = (
+        given.get("SAVO_KAFKA_SECURITY_PROTOCOL", "PLAINTEXT"),
+        given.get("SAVO_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512"),
+    )
     words = {"PLAIN": "plaintext", "SCRAM-SHA-256": "scram_sha256", "SCRAM-SHA-512": "scram_sha512"}
     sasl = words[mechanism] if protocol.startswith("SASL") else "none"
     tls = "enable" if protocol.endswith("SSL") else "disable"
@@ -250,7 +292,11 @@ def _may_enter(policies: list[Manifest], caller: Pod, callee: Pod) -> bool:
 
 
 def _may_leave(policies: list[Manifest], caller: Pod, callee: Pod) -> bool:
-    rules = [rule for rule in _rules(policies, "egress", caller) if {"port": "http"} in [{"port": each.get("port")} for each in rule.get("ports", [])]]
+    rules = [
+        rule
+        for rule in _rules(policies, "egress", caller)
+        if {"port": "http"} in [{"port": each.get("port")} for each in rule.get("ports", [])]
+    ]
     return any(_lets(rule.get("to", []), callee) for rule in rules)
 
 
@@ -260,4 +306,8 @@ def _rules(policies: list[Manifest], direction: str, pod: Pod) -> list[Manifest]
 
 
 def _lets(peers: list[Manifest], pod: Pod) -> bool:
-    return any("podSelector" in peer and selects(peer["podSelector"], pod.labels) for peer in peers if "namespaceSelector" not in peer)
+    return any(
+        "podSelector" in peer and selects(peer["podSelector"], pod.labels)
+        for peer in peers
+        if "namespaceSelector" not in peer
+    )

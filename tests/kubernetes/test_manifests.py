@@ -62,7 +62,9 @@ def test_the_operators_take_every_custom_resource(render: Render, custom_schema:
         ("PodMonitor/savo", lambda spec: spec["podMetricsEndpoints"][0].update(every="15s")),
     ],
 )
-def test_a_mistake_in_a_custom_resource_is_caught(render: Render, custom_schema: Schemas, name: str, change: Callable[[Any], object]) -> None:
+def test_a_mistake_in_a_custom_resource_is_caught(
+    render: Render, custom_schema: Schemas, name: str, change: Callable[[Any], object]
+) -> None:
     manifest = deepcopy(named(render("production-ray"), name))
     change(manifest["spec"])
     with pytest.raises(jsonschema.ValidationError):
@@ -77,7 +79,12 @@ def test_a_mistake_in_a_manifest_is_caught(render: Render) -> None:
 
 
 def test_keda_knows_every_word_of_the_kafka_triggers(render: Render, keda_kafka_parameters: set[str]) -> None:
-    triggers = [trigger for scaled in of_kind(render("production"), "ScaledObject") for trigger in scaled["spec"]["triggers"] if trigger["type"] == "kafka"]
+    triggers = [
+        trigger
+        for scaled in of_kind(render("production"), "ScaledObject")
+        for trigger in scaled["spec"]["triggers"]
+        if trigger["type"] == "kafka"
+    ]
     assert triggers
     assert {word for trigger in triggers for word in trigger["metadata"]} <= keda_kafka_parameters
 
@@ -105,7 +112,9 @@ def in_settings(**values: str) -> Change:
 
 
 def database(container: Manifest) -> Manifest:
-    found: Manifest = next(each["valueFrom"]["secretKeyRef"] for each in container["env"] if each["name"] == "SAVO_DATABASE_URL")
+    found: Manifest = next(
+        each["valueFrom"]["secretKeyRef"] for each in container["env"] if each["name"] == "SAVO_DATABASE_URL"
+    )
     return found
 
 
@@ -121,50 +130,124 @@ PROVIDERS_KEYS = {"secretRef": {"name": "savo-provider-keys", "optional": True}}
 PLANTED: list[tuple[rules.Rule, str, Change]] = [
     (rules.no_rights, "may run as root", in_pod(VISION, lambda spec: spec["securityContext"].pop("runAsNonRoot"))),
     (rules.no_rights, "may run as root", in_pod(DIGEST, lambda spec: spec["securityContext"].update(runAsUser=0))),
-    (rules.no_rights, "seccomp", in_pod("RayCluster/savo-ray", lambda spec: spec["securityContext"].pop("seccompProfile"))),
+    (
+        rules.no_rights,
+        "seccomp",
+        in_pod("RayCluster/savo-ray", lambda spec: spec["securityContext"].pop("seccompProfile")),
+    ),
     (rules.no_rights, "token", in_pod("Job/savo-topics", lambda spec: spec.pop("automountServiceAccountToken"))),
-    (rules.no_rights, "sees its node", in_pod(VISION, lambda spec: spec["volumes"].append({"name": "host", "hostPath": {"path": "/"}}))),
-    (rules.no_rights, "write to its root", in_container(GATEWAY, lambda one: one["securityContext"].update(readOnlyRootFilesystem=False))),
-    (rules.no_rights, "gain rights", in_container("Job/savo-vision-tables", lambda one: one["securityContext"].pop("capabilities"))),
+    (
+        rules.no_rights,
+        "sees its node",
+        in_pod(VISION, lambda spec: spec["volumes"].append({"name": "host", "hostPath": {"path": "/"}})),
+    ),
+    (
+        rules.no_rights,
+        "write to its root",
+        in_container(GATEWAY, lambda one: one["securityContext"].update(readOnlyRootFilesystem=False)),
+    ),
+    (
+        rules.no_rights,
+        "gain rights",
+        in_container("Job/savo-vision-tables", lambda one: one["securityContext"].pop("capabilities")),
+    ),
     (rules.no_rights, "gain rights", in_container(VISION, lambda one: one["securityContext"].update(privileged=True))),
     (rules.known_settings, "SAVO_USE_CUSTOM_VISON is no setting", in_settings(SAVO_USE_CUSTOM_VISON="true")),
-    (rules.known_settings, "SAVO_KEY is no setting", in_container(VISION, lambda one: one["env"].append({"name": "SAVO_KEY", "value": "x"}))),
+    (
+        rules.known_settings,
+        "SAVO_KEY is no setting",
+        in_container(VISION, lambda one: one["env"].append({"name": "SAVO_KEY", "value": "x"})),
+    ),
     (rules.known_settings, "SAVO_GATEWAY_PORT", in_pod(VISION, lambda spec: spec.pop("enableServiceLinks"))),
     (rules.settings_make_sense, "vision would not start", in_settings(SAVO_VISION_CONFIDENCE_THRESHOLD="60")),
     (rules.settings_make_sense, "would not start", in_settings(SAVO_KAFKA_BOOTSTRAP_SERVERS="embedded")),
     (rules.own_secrets, "is given", in_container("Deployment/savo-collector", lambda one: one["env"].append(A_SECRET))),
-    (rules.own_secrets, "is given", in_container("Deployment/savo-collector", lambda one: one.update(envFrom=[PROVIDERS_KEYS]))),
+    (
+        rules.own_secrets,
+        "is given",
+        in_container("Deployment/savo-collector", lambda one: one.update(envFrom=[PROVIDERS_KEYS])),
+    ),
     (rules.own_secrets, "is given", in_container(VISION, lambda one: one.pop("envFrom"))),
-    (rules.own_secrets, "database role", in_container(VISION, lambda one: database(one).update(key="GATEWAY_DATABASE_URL"))),
+    (
+        rules.own_secrets,
+        "database role",
+        in_container(VISION, lambda one: database(one).update(key="GATEWAY_DATABASE_URL")),
+    ),
     (rules.whole_services, "reasoning is not deployed", without("Deployment/savo-reasoning")),
     (rules.whole_services, "no PodDisruptionBudget", without("PodDisruptionBudget/savo-trainer")),
     (rules.whole_services, "no NetworkPolicy", without("NetworkPolicy/savo-collector")),
     (rules.whole_services, "no Job makes its tables", without("Job/savo-rollout-tables")),
     (rules.whole_services, "not asked how it is", in_container(VISION, lambda one: one.pop("startupProbe"))),
-    (rules.whole_services, "longer than it is waited for", in_container(VISION, lambda one: one["readinessProbe"].pop("timeoutSeconds"))),
-    (rules.whole_services, "does not run vision", in_container(VISION, lambda one: one.update(image="savo-gateway:0.1.0"))),
-    (rules.whole_services, "never be drained", in_spec("PodDisruptionBudget/savo-vision", lambda spec: spec.update(maxUnavailable=0))),
-    (rules.time_to_stop, "is killed before", in_pod(GATEWAY, lambda spec: spec.update(terminationGracePeriodSeconds=25))),
+    (
+        rules.whole_services,
+        "longer than it is waited for",
+        in_container(VISION, lambda one: one["readinessProbe"].pop("timeoutSeconds")),
+    ),
+    (
+        rules.whole_services,
+        "does not run vision",
+        in_container(VISION, lambda one: one.update(image="savo-gateway:0.1.0")),
+    ),
+    (
+        rules.whole_services,
+        "never be drained",
+        in_spec("PodDisruptionBudget/savo-vision", lambda spec: spec.update(maxUnavailable=0)),
+    ),
+    (
+        rules.time_to_stop,
+        "is killed before",
+        in_pod(GATEWAY, lambda spec: spec.update(terminationGracePeriodSeconds=25)),
+    ),
     (rules.bounded, "limit of memory", in_container(VISION, lambda one: one["resources"].pop("limits"))),
     (rules.bounded, "cannot write", in_container(VISION, lambda one: one["volumeMounts"].pop())),
-    (rules.bounded, "may fill its node", in_pod("Deployment/savo-trainer", lambda spec: spec["volumes"][0].update(emptyDir={}))),
-    (rules.one_version, "savo-vision:latest is not of version", in_container(VISION, lambda one: one.update(image="savo-vision:latest"))),
-    (rules.scaled_within_partitions, "25 replicas", in_spec("ScaledObject/savo-vision", lambda spec: spec.update(maxReplicaCount=25))),
+    (
+        rules.bounded,
+        "may fill its node",
+        in_pod("Deployment/savo-trainer", lambda spec: spec["volumes"][0].update(emptyDir={})),
+    ),
+    (
+        rules.one_version,
+        "savo-vision:latest is not of version",
+        in_container(VISION, lambda one: one.update(image="savo-vision:latest")),
+    ),
+    (
+        rules.scaled_within_partitions,
+        "25 replicas",
+        in_spec("ScaledObject/savo-vision", lambda spec: spec.update(maxReplicaCount=25)),
+    ),
     (rules.scaled_within_partitions, "sets replicas", in_spec(VISION, lambda spec: spec.update(replicas=2))),
     (
         rules.scaled_within_partitions,
         "has no group savo.vision",
-        in_spec("ScaledObject/savo-vision", lambda spec: spec["triggers"][0]["metadata"].update(consumerGroup="savo.vision")),
+        in_spec(
+            "ScaledObject/savo-vision", lambda spec: spec["triggers"][0]["metadata"].update(consumerGroup="savo.vision")
+        ),
     ),
     (rules.scaled_within_partitions, "KEDA talks to Kafka by", in_settings(SAVO_KAFKA_SASL_MECHANISM="PLAIN")),
     (rules.only_what_flows, "is not refused", without("NetworkPolicy/savo-default-deny")),
-    (rules.only_what_flows, "calls that may enter", in_spec("NetworkPolicy/savo-trainer", lambda spec: spec["ingress"].append(LETS_ALL))),
-    (rules.only_what_flows, "calls that may leave", in_spec("NetworkPolicy/savo-gateway", lambda spec: spec.update(egress=[]))),
-    (rules.only_what_flows, "lets anybody in", in_spec("NetworkPolicy/savo-gateway", lambda spec: spec["ingress"].append({}))),
+    (
+        rules.only_what_flows,
+        "calls that may enter",
+        in_spec("NetworkPolicy/savo-trainer", lambda spec: spec["ingress"].append(LETS_ALL)),
+    ),
+    (
+        rules.only_what_flows,
+        "calls that may leave",
+        in_spec("NetworkPolicy/savo-gateway", lambda spec: spec.update(egress=[])),
+    ),
+    (
+        rules.only_what_flows,
+        "lets anybody in",
+        in_spec("NetworkPolicy/savo-gateway", lambda spec: spec["ingress"].append({})),
+    ),
 ]
 
 
-@pytest.mark.parametrize(("rule", "words", "plant"), PLANTED, ids=lambda value: value.__name__ if callable(value) and value.__name__ != "<lambda>" else None)
+@pytest.mark.parametrize(
+    ("rule", "words", "plant"),
+    PLANTED,
+    ids=lambda value: value.__name__ if callable(value) and value.__name__ != "<lambda>" else None,
+)
 def test_a_planted_violation_is_caught(render: Render, rule: rules.Rule, words: str, plant: Change) -> None:
     manifests = render("production-ray")
     plant(manifests)

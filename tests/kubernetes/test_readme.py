@@ -21,7 +21,12 @@ needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kube
 
 def lines() -> list[str]:
     """Each command of the shell blocks, without its remark; a pipe's parts apart."""
-    typed = [line.split("    #")[0].strip() for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL) for line in block.splitlines() if line.strip()]
+    typed = [
+        line.split("    #")[0].strip()
+        for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL)
+        for line in block.splitlines()
+        if line.strip()
+    ]
     return [part.strip() for line in typed for part in line.split(" | ")]
 
 
@@ -49,7 +54,9 @@ def test_kubectl_knows_the_words(command: list[str]) -> None:
 @pytest.mark.kubernetes
 def test_what_the_commands_name_is_deployed(render: Render) -> None:
     deployed = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in render("production")}
-    components = {each["metadata"].get("labels", {}).get("app.kubernetes.io/component") for each in render("production")}
+    components = {
+        each["metadata"].get("labels", {}).get("app.kubernetes.io/component") for each in render("production")
+    }
     names = set(re.findall(r"\b(?:deployment|service|job)/[\w-]+", GUIDE))
     assert names
     assert names <= deployed
@@ -63,15 +70,25 @@ def test_the_secret_is_made_from_the_example() -> None:
     made = subprocess.run(example, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert made.returncode == 0, made.stderr
     secret = yaml.safe_load(made.stdout)
-    assert secret["metadata"] == {"name": SECRETS, "namespace": "savo"} | {key: value for key, value in secret["metadata"].items() if value is None}
+    assert secret["metadata"] == {"name": SECRETS, "namespace": "savo"} | {
+        key: value for key, value in secret["metadata"].items() if value is None
+    }
     assert secret["data"].keys() <= example_secrets().keys()
 
 
 @pytest.mark.kubernetes
 def test_a_secret_that_a_pod_cannot_start_without_is_in_the_example(render: Render) -> None:
-    given = {line.partition("=")[0] for line in (MANIFESTS / "secrets.env.example").read_text().splitlines() if line and not line.startswith("#")}
+    given = {
+        line.partition("=")[0]
+        for line in (MANIFESTS / "secrets.env.example").read_text().splitlines()
+        if line and not line.startswith("#")
+    }
     for container in [container for pod in pods(render("production")) for container in pod.containers]:
-        optional = {each["name"] for each in container["env"] if each.get("valueFrom", {}).get("secretKeyRef", {}).get("optional")}
+        optional = {
+            each["name"]
+            for each in container["env"]
+            if each.get("valueFrom", {}).get("secretKeyRef", {}).get("optional")
+        }
         assert {key for variable, key in secrets_of(container).items() if variable not in optional} <= given
 
 
@@ -79,7 +96,13 @@ def test_a_secret_that_a_pod_cannot_start_without_is_in_the_example(render: Rend
 def test_the_savo_command_takes_the_options_shown(words: str) -> None:
     given = shlex.split(words)
     names = [word for word in given[:2] if not word.startswith("-")]
-    asked = subprocess.run([sys.executable, "-m", "savo_cli", *names, "--help"], capture_output=True, text=True, check=False, env={"COLUMNS": "200"})
+    asked = subprocess.run(
+        [sys.executable, "-m", "savo_cli", *names, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"COLUMNS": "200"},
+    )
     assert asked.returncode == 0, asked.stderr
     assert [word for word in given if word.startswith("--") and word not in asked.stdout] == []
 
@@ -96,7 +119,14 @@ def test_files_and_links_are_there() -> None:
 @pytest.mark.kubernetes
 def test_the_figure_of_connections_is_that_of_the_manifests(render: Render) -> None:
     manifests = render("production")
-    scaled = {each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicaCount"] for each in of_kind(manifests, "ScaledObject")}
-    services = [each for each in of_kind(manifests, "Deployment") if each["metadata"]["labels"].get("app.kubernetes.io/component") == "service"]
+    scaled = {
+        each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicaCount"]
+        for each in of_kind(manifests, "ScaledObject")
+    }
+    services = [
+        each
+        for each in of_kind(manifests, "Deployment")
+        if each["metadata"]["labels"].get("app.kubernetes.io/component") == "service"
+    ]
     most = sum(scaled.get(each["metadata"]["name"]) or each["spec"]["replicas"] for each in services)
     assert f"at its largest has {most} replicas: allow {15 * most}" in GUIDE

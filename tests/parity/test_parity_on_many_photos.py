@@ -34,7 +34,17 @@ DRAWN_TO_LEARN, DRAWN_TO_MEASURE = 120, 320
 SHAPES = ((4, 3), (16, 9), (3, 4), (9, 16))
 """Width and height of the parts, as phones take them: the photos themselves are square, the scenes 4:3."""
 EPOCHS = 40
-HABITS = {"nbs": 8, "optimizer": "AdamW", "lr0": 0.003, "warmup_epochs": 1, "warmup_bias_lr": 0.0, "mosaic": 0.0, "scale": 0.3, "cache": "ram", "val": False}
+HABITS = {
+    "nbs": 8,
+    "optimizer": "AdamW",
+    "lr0": 0.003,
+    "warmup_epochs": 1,
+    "warmup_bias_lr": 0.0,
+    "mosaic": 0.0,
+    "scale": 0.3,
+    "cache": "ram",
+    "val": False,
+}
 
 pytestmark = [
     pytest.mark.real,
@@ -85,7 +95,9 @@ def _part(photo: LabelledPhoto, wide: int, high: int) -> EvaluationSample:
     truth = []
     for one in photo.truth:
         box = one.bbox
-        seen = BoundingBox.clipped(box.x * across, box.y * down, (box.x + box.width) * across, (box.y + box.height) * down)
+        seen = BoundingBox.clipped(
+            box.x * across, box.y * down, (box.x + box.width) * across, (box.y + box.height) * down
+        )
         if seen and seen.width * seen.height > 0.5 * box.width * across * box.height * down:
             truth.append((one.label, seen))
     jpeg = cv2.imencode(".jpg", pixels[:kept_height, :kept_width], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
@@ -126,7 +138,10 @@ def test_boxes_are_ultralytics_own_in_both_directions(sight: Sight) -> None:
     Theirs are of the plain export, ours of the optimised file.
     """
     told = sight.images.with_name("theirs.json")
-    _run([Path(__file__).with_name("predict_folder.py"), plain_of(sight.onnx), sight.images, str(SIDE), told], sight.images.parent)
+    _run(
+        [Path(__file__).with_name("predict_folder.py"), plain_of(sight.onnx), sight.images, str(SIDE), told],
+        sight.images.parent,
+    )
     theirs = json.loads(told.read_text())
     assert len(theirs) == 2 * len(sight.photos) >= 1000
     ours_of_theirs = theirs_of_ours = found_by_us = found_by_them = 0
@@ -134,7 +149,9 @@ def test_boxes_are_ultralytics_own_in_both_directions(sight: Sight) -> None:
     for name, boxes in theirs.items():
         data = (sight.images / name).read_bytes()
         height, width = decode(data).shape[:2]
-        ours = np.asarray([[*box.bbox.to_pixels(width, height), box.confidence, box.class_id] for box in full.detect(data)]).reshape(-1, 6)
+        ours = np.asarray(
+            [[*box.bbox.to_pixels(width, height), box.confidence, box.class_id] for box in full.detect(data)]
+        ).reshape(-1, 6)
         predicted = np.asarray(boxes).reshape(-1, 6)
         found_by_us, found_by_them = found_by_us + len(ours), found_by_them + len(predicted)
         theirs_of_ours += _paired(ours, predicted)
@@ -145,7 +162,9 @@ def test_boxes_are_ultralytics_own_in_both_directions(sight: Sight) -> None:
 
 
 def test_scaled_decoding_is_within_half_a_point_of_whole_decoding(sight: Sight) -> None:
-    assert all(sight.detector.decode(sample.photo_bytes).shape < decode(sample.photo_bytes).shape for sample in sight.samples())
+    assert all(
+        sight.detector.decode(sample.photo_bytes).shape < decode(sample.photo_bytes).shape for sample in sight.samples()
+    )
     whole = evaluate(FullSize(sight.detector), sight.samples(), resamples=2)
     scaled = evaluate(sight.detector, sight.samples(), resamples=2)
     assert whole.map50 >= 0.5, "a network that sees little proves little"
@@ -167,7 +186,9 @@ def _trained(folder: Path, photos: list[LabelledPhoto]) -> Path:
         for part in ("images", "labels"):
             (folder / "train" / part).mkdir(parents=True, exist_ok=True)
         (folder / "train/images" / photo.path.name).symlink_to(photo.path.resolve())
-        (folder / "train/labels" / photo.path.with_suffix(".txt").name).write_text(format_labels(photo.truth, names), encoding="utf-8")
+        (folder / "train/labels" / photo.path.with_suffix(".txt").name).write_text(
+            format_labels(photo.truth, names), encoding="utf-8"
+        )
     card = {"path": str(folder / "train"), "train": "images", "val": "images", "names": dict(enumerate(names))}
     (folder / "dataset.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
     write_small_network(folder / "small-yolov8.yaml")
@@ -181,8 +202,20 @@ def _read(folder: Path) -> list[LabelledPhoto]:
 
 
 def _run(arguments: list[str | Path], folder: Path) -> None:
-    environment = os.environ | {"YOLO_CONFIG_DIR": str(folder / "settings"), "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
-    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    environment = os.environ | {
+        "YOLO_CONFIG_DIR": str(folder / "settings"),
+        "YOLO_AUTOINSTALL": "false",
+        "YOLO_OFFLINE": "true",
+    }
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -190,7 +223,14 @@ def _paired(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> int:
     """How many of ours have a partner of their own among theirs."""
     free, count = list(range(len(theirs))), 0
     for row in ours:
-        partner = next((at for at in free if theirs[at, 5] == row[5] and abs(theirs[at, 4] - row[4]) <= 0.01 and _overlap(row, theirs[at]) >= 0.95), None)
+        partner = next(
+            (
+                at
+                for at in free
+                if theirs[at, 5] == row[5] and abs(theirs[at, 4] - row[4]) <= 0.01 and _overlap(row, theirs[at]) >= 0.95
+            ),
+            None,
+        )
         if partner is not None:
             free.remove(partner)
             count += 1
@@ -200,4 +240,6 @@ def _paired(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> int:
 def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     width, height = np.minimum(one[2:4], other[2:4]) - np.maximum(one[:2], other[:2])
     shared = max(width, 0) * max(height, 0)
-    return float(shared / ((one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - shared))
+    return float(
+        shared / ((one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - shared)
+    )

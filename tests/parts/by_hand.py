@@ -37,7 +37,9 @@ def kafka_of(wheel: Wheel) -> str:
     return str(json.loads((wheel.data_dir / "run/up.json").read_text())["kafka"])
 
 
-async def send(wheel: Wheel, topic: str, value: bytes, headers: Sequence[tuple[str, bytes]] = (), key: bytes = b"by-hand") -> RecordMetadata:
+async def send(
+    wheel: Wheel, topic: str, value: bytes, headers: Sequence[tuple[str, bytes]] = (), key: bytes = b"by-hand"
+) -> RecordMetadata:
     """A record as it is, readable or not."""
     producer = AIOKafkaProducer(bootstrap_servers=kafka_of(wheel))
     await producer.start()
@@ -50,7 +52,13 @@ async def send(wheel: Wheel, topic: str, value: bytes, headers: Sequence[tuple[s
 async def publish(wheel: Wheel, event: Event) -> None:
     """As the service that owns the topic would."""
     record = record_of(Envelope.new(event, "by-hand", event_id=uuid4(), time=datetime.now(UTC)))
-    await send(wheel, record.topic, record.value or b"", [(name, value or b"") for name, value in record.headers], record.key or b"")
+    await send(
+        wheel,
+        record.topic,
+        record.value or b"",
+        [(name, value or b"") for name, value in record.headers],
+        record.key or b"",
+    )
 
 
 async def register(wheel: Wheel, version: str, onnx: bytes, classes: tuple[str, ...], map50: float = 0.8) -> None:

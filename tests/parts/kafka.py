@@ -93,7 +93,9 @@ class JavaKafka:
 
     def start(self) -> None:
         log = (self._folder / "kafka.log").open("ab")
-        self._process = subprocess.Popen(self._java("kafka.Kafka", str(self._settings)), stdout=log, stderr=log, cwd=self._folder)
+        self._process = subprocess.Popen(
+            self._java("kafka.Kafka", str(self._settings)), stdout=log, stderr=log, cwd=self._folder
+        )
         log.close()
         try:
             _wait_for_round_trip(self.bootstrap_servers, self._assert_alive)
@@ -236,7 +238,15 @@ def _jars() -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as work:
             (Path(work) / "pom.xml").write_text(_POM)
-            command = ["mvn", "-q", "-B", "-f", f"{work}/pom.xml", "dependency:copy-dependencies", f"-DoutputDirectory={work}/jars"]
+            command = [
+                "mvn",
+                "-q",
+                "-B",
+                "-f",
+                f"{work}/pom.xml",
+                "dependency:copy-dependencies",
+                f"-DoutputDirectory={work}/jars",
+            ]
             done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
             assert done.returncode == 0, f"Maven could not fetch Kafka:\n{done.stdout[-2000:]}"
             _keep(Path(work) / "jars", folder)
@@ -258,7 +268,11 @@ def _wait_for_round_trip(bootstrap_servers: str, assert_alive: Any) -> None:
 
     deadline = time.monotonic() + START_WITHIN
     topic = "savo.round-trip"
-    quiet: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap_servers, "log_level": 0, "broker.address.family": "v4"}
+    quiet: dict[str, str | int | float | bool] = {
+        "bootstrap.servers": bootstrap_servers,
+        "log_level": 0,
+        "broker.address.family": "v4",
+    }
     admin = AdminClient(quiet)
     while topic not in _topics(admin):
         assert_alive()

@@ -27,7 +27,10 @@ CUSTOM_RESOURCES = {
     ("keda.sh/v1alpha1", "ScaledObject"): (KEDA, "config/crd/bases/keda.sh_scaledobjects.yaml"),
     ("keda.sh/v1alpha1", "TriggerAuthentication"): (KEDA, "config/crd/bases/keda.sh_triggerauthentications.yaml"),
     ("ray.io/v1", "RayCluster"): (KUBERAY, "config/crd/bases/ray.io_rayclusters.yaml"),
-    ("monitoring.coreos.com/v1", "PodMonitor"): (PROMETHEUS_OPERATOR, "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml"),
+    ("monitoring.coreos.com/v1", "PodMonitor"): (
+        PROMETHEUS_OPERATOR,
+        "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+    ),
 }
 
 GO_SECONDS = 240
@@ -45,7 +48,9 @@ def render() -> Render:
 
     @cache
     def rendered(overlay: str) -> str:
-        done = subprocess.run([*command, str(MANIFESTS / "overlays" / overlay)], capture_output=True, text=True, timeout=200, check=False)
+        done = subprocess.run(
+            [*command, str(MANIFESTS / "overlays" / overlay)], capture_output=True, text=True, timeout=200, check=False
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -61,7 +66,9 @@ def custom_schema() -> Callable[[str, str], Manifest]:
         module, path = CUSTOM_RESOURCES[api_version, kind]
         definition = yaml.load((_module(module) / path).read_text(), yaml.CSafeLoader)
         version = api_version.partition("/")[2]
-        found: Manifest = next(each["schema"]["openAPIV3Schema"] for each in definition["spec"]["versions"] if each["name"] == version)
+        found: Manifest = next(
+            each["schema"]["openAPIV3Schema"] for each in definition["spec"]["versions"] if each["name"] == version
+        )
         _close(found)
         return found
 
@@ -126,14 +133,24 @@ def _module(module: str) -> Path:
         _skip("there is no go to fetch the schemas of KEDA, KubeRay and the Prometheus operator")
     fetched = _go("mod", "download", "-json", module)
     if fetched.returncode:
-        _skip(f"{module} could not be fetched: {json.loads(fetched.stdout or '{}').get('Error') or _last_line(fetched)}")
+        _skip(
+            f"{module} could not be fetched: {json.loads(fetched.stdout or '{}').get('Error') or _last_line(fetched)}"
+        )
     record(PART, "stood in", f"schemas of {module.rpartition('@')[0].split('/')[1]} {module.rpartition('@')[2]}")
     return Path(json.loads(fetched.stdout)["Dir"])
 
 
 def _go(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(["go", *arguments], cwd="/", env={**os.environ, **environment}, capture_output=True, text=True, timeout=GO_SECONDS, check=False)
+        return subprocess.run(
+            ["go", *arguments],
+            cwd="/",
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=GO_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(arguments, 1, "", f"no end after {GO_SECONDS} s")
 

@@ -54,8 +54,12 @@ class LocalPostgres:
     port: int
 
     def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' " + " ".join(f"-c {option}" for option in _FAST)
-        self._run("pg_ctl", "-D", str(self.folder / "data"), "-o", options, "-l", str(self.folder / "log"), "-w", "start")
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' " + " ".join(
+            f"-c {option}" for option in _FAST
+        )
+        self._run(
+            "pg_ctl", "-D", str(self.folder / "data"), "-o", options, "-l", str(self.folder / "log"), "-w", "start"
+        )
 
     def stop(self, mode: str = "fast") -> None:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", mode, "-w", "stop")
@@ -66,7 +70,19 @@ class LocalPostgres:
         return f"postgresql://savo:savo@127.0.0.1:{self.port}/{name}"
 
     def init(self) -> None:
-        self._run("initdb", "-D", str(self.folder / "data"), "-U", "savo", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        self._run(
+            "initdb",
+            "-D",
+            str(self.folder / "data"),
+            "-U",
+            "savo",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        )
 
     def version(self) -> str:
         return self._run("postgres", "--version").split()[2]
@@ -82,7 +98,15 @@ class LocalPostgres:
         command = [*_as_ordinary_user(), str(self.binaries / program), *arguments]
         # The server inherits the standard streams: pipes would stay open as long as it runs.
         with tempfile.TemporaryFile("w+") as output:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd="/", timeout=200, check=False)
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                timeout=200,
+                check=False,
+            )
             output.seek(0)
             text = output.read()
         assert done.returncode == 0, f"{program} failed:\n{text}"

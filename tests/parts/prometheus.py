@@ -26,7 +26,9 @@ class Prometheus:
 
     def query(self, expression: str) -> list[Sample]:
         """An instant vector or scalar, now. Fails with Prometheus' own words."""
-        answer = httpx2.get(f"{self.url}/api/v1/query", params={"query": expression}, trust_env=False, timeout=60).json()
+        answer = httpx2.get(
+            f"{self.url}/api/v1/query", params={"query": expression}, trust_env=False, timeout=60
+        ).json()
         assert answer["status"] == "success", f"{expression}\n{answer.get('error')}"
         data = answer["data"]
         if data["resultType"] == "scalar":
@@ -34,11 +36,15 @@ class Prometheus:
         return [(each["metric"], float(each["value"][1])) for each in data["result"]]
 
     def label_values(self, metric: str, label: str) -> list[str]:
-        answer = httpx2.get(f"{self.url}/api/v1/label/{label}/values", params={"match[]": metric}, trust_env=False, timeout=60).json()
+        answer = httpx2.get(
+            f"{self.url}/api/v1/label/{label}/values", params={"match[]": metric}, trust_env=False, timeout=60
+        ).json()
         return [str(value) for value in answer["data"]]
 
     def targets(self) -> list[dict[str, Any]]:
-        active: list[dict[str, Any]] = httpx2.get(f"{self.url}/api/v1/targets", trust_env=False, timeout=60).json()["data"]["activeTargets"]
+        active: list[dict[str, Any]] = httpx2.get(f"{self.url}/api/v1/targets", trust_env=False, timeout=60).json()[
+            "data"
+        ]["activeTargets"]
         return active
 
     def firing(self) -> set[str]:
@@ -69,9 +75,18 @@ def running_prometheus(config: str, folder: Path, files: Mapping[str, str] | Non
     for name, text in {**(files or {}), "prometheus.yml": config}.items():
         (folder / name).write_text(text, encoding="utf-8")
     port = free_port()
-    arguments = ["--config.file", str(folder / "prometheus.yml"), "--storage.tsdb.path", str(folder / "data"), "--web.listen-address", f"127.0.0.1:{port}"]
+    arguments = [
+        "--config.file",
+        str(folder / "prometheus.yml"),
+        "--storage.tsdb.path",
+        str(folder / "data"),
+        "--web.listen-address",
+        f"127.0.0.1:{port}",
+    ]
     with (folder / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen([program, *arguments, "--log.level", "warn"], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [program, *arguments, "--log.level", "warn"], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
     try:
         wait_for_port(port, process)
         prometheus = Prometheus(f"http://127.0.0.1:{port}")

@@ -61,7 +61,11 @@ class S3Server:
         client.close()
 
     def client(self) -> Any:
-        settings = Config(request_checksum_calculation="when_required", s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
+        settings = Config(
+            request_checksum_calculation="when_required",
+            s3={"addressing_style": "path"},
+            retries={"total_max_attempts": 1},
+        )
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint_url,
@@ -75,7 +79,9 @@ class S3Server:
 @pytest.fixture(scope="session")
 def moto_s3() -> Iterator[S3Server]:
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", _MOTO, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _MOTO, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         wait_for_port(port, process)
         server = S3Server(f"http://127.0.0.1:{port}")
@@ -100,7 +106,9 @@ def versitygw_for_a_while(folder: Path) -> Iterator[S3Server]:
     running = _in_docker(server) if no_container is None else _as_process(server, folder)
     with running:
         server.create_bucket()
-        record("S3", "real", f"versitygw {VERSION}, {'Docker' if no_container is None else f'a process ({no_container})'}")
+        record(
+            "S3", "real", f"versitygw {VERSION}, {'Docker' if no_container is None else f'a process ({no_container})'}"
+        )
         yield server
 
 
@@ -120,7 +128,9 @@ def _in_docker(server: S3Server) -> Iterator[None]:
 @contextmanager
 def _as_process(server: S3Server, folder: Path) -> Iterator[None]:
     command = [str(_versitygw()), "--port", f"127.0.0.1:{server.port}", "posix", str(folder)]
-    process = subprocess.Popen(command, env={**os.environ, **server.root_keys}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env={**os.environ, **server.root_keys}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         wait_for_port(server.port, process)
         yield
@@ -149,7 +159,14 @@ def _versitygw() -> Path:
     if not (cache / "versitygw").exists():
         if not shutil.which("go"):
             _skip("versitygw is not installed, and there is no go to build it")
-        built = subprocess.run(["go", "install", SOURCE], env={**os.environ, "GOBIN": str(cache)}, capture_output=True, text=True, timeout=600, check=False)
+        built = subprocess.run(
+            ["go", "install", SOURCE],
+            env={**os.environ, "GOBIN": str(cache)},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
         if built.returncode:
             _skip(f"versitygw could not be built: {built.stderr.strip().splitlines()[-1]}")
     return cache / "versitygw"

@@ -73,6 +73,10 @@ def rows() -> list[Entry]:
         if part in _ran and not own:
             own = [(part, "real", f"{_ran[part]} tests")]
         for reason, count in _skipped.get(part, {}).items():
-            own += [] if any(entry[1:] == ("skipped", reason) for entry in own) else [(part, "skipped", f"{reason} ({count} tests)")]
+            own += (
+                []
+                if any(entry[1:] == ("skipped", reason) for entry in own)
+                else [(part, "skipped", f"{reason} ({count} tests)")]
+            )
         found += own or [(part, "not used", "no test of this run needs it")]
     return found

@@ -51,15 +51,33 @@ class Wheel:
 
 
 @contextmanager
-def running_wheel(data_dir: Path, truth: Path, settings: Mapping[str, str], *arguments: str, latency_scale: float = 0.1) -> Iterator[Wheel]:
+def running_wheel(
+    data_dir: Path, truth: Path, settings: Mapping[str, str], *arguments: str, latency_scale: float = 0.1
+) -> Iterator[Wheel]:
     """`savo up --standin TRUTH`, ready; stopped by SIGTERM at the end, which must end with exit code 0."""
     port = free_port()
-    command = [sys.executable, "-m", "savo_cli", "up", "--port", str(port), "--data-dir", str(data_dir), "--standin", str(truth), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "savo_cli",
+        "up",
+        "--port",
+        str(port),
+        "--data-dir",
+        str(data_dir),
+        "--standin",
+        str(truth),
+        *arguments,
+    ]
     command += ["--standin-option", "--latency-scale", "--standin-option", str(latency_scale)]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_")) and name != "PORT"}
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_")) and name != "PORT"
+    }
     said = data_dir.parent / f"{data_dir.name}.up.log"
     with said.open("wb") as out:
-        process = subprocess.Popen(command, env=clean | dict(settings), stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, env=clean | dict(settings), stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
     try:
         _wait_until_up(process, data_dir, said)
         yield Wheel(data_dir, f"http://127.0.0.1:{port}", process)

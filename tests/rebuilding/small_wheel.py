@@ -47,7 +47,14 @@ __all__ = ["DEFINITIONS", "SmallWheel", "running"]
 
 DEFINITIONS = {one.name: one for one in (GATEWAY, VISION, COLLECTOR, TRAINER, ROLLOUT, REASONING)}
 
-_LENIENT: Any = {"collect_training_data": True, "min_sharpness": 0, "min_mean_luma": 0, "min_bright_luma": 0, "min_side": 16, "training_threshold": 3}
+_LENIENT: Any = {
+    "collect_training_data": True,
+    "min_sharpness": 0,
+    "min_mean_luma": 0,
+    "min_bright_luma": 0,
+    "min_side": 16,
+    "training_threshold": 3,
+}
 
 
 @dataclass
@@ -90,12 +97,24 @@ class SmallWheel:
 
 
 @asynccontextmanager
-async def running(data_dir: Path, bootstrap_servers: str, *, embedded: bool, database_url: str | None = None) -> AsyncIterator[SmallWheel]:
-    common: Any = {"data_dir": data_dir, "kafka_bootstrap_servers": bootstrap_servers, "embedded_broker": embedded, "database_url": database_url}
+async def running(
+    data_dir: Path, bootstrap_servers: str, *, embedded: bool, database_url: str | None = None
+) -> AsyncIterator[SmallWheel]:
+    common: Any = {
+        "data_dir": data_dir,
+        "kafka_bootstrap_servers": bootstrap_servers,
+        "embedded_broker": embedded,
+        "database_url": database_url,
+    }
     settings = _settings(common)
     await ensure_topics(settings["gateway"])
     async with AsyncExitStack() as stack:
-        wheel = SmallWheel(settings, await stack.enter_async_context(opened(settings["gateway"], TOPICS)), FakeProvider(), cast(Any, None))
+        wheel = SmallWheel(
+            settings,
+            await stack.enter_async_context(opened(settings["gateway"], TOPICS)),
+            FakeProvider(),
+            cast(Any, None),
+        )
         for definition in DEFINITIONS.values():
             await _start(wheel, definition, stack)
         transport = httpx2.ASGITransport(app=cast(Any, wheel.services["gateway"].app))
@@ -116,19 +135,31 @@ def _settings(common: Any) -> dict[str, RuntimeSettings]:
 
 async def _start(wheel: SmallWheel, definition: ServiceDefinition, stack: AsyncExitStack) -> None:
     settings = wheel.settings[definition.name]
-    database, publisher, store = Database.open(settings, definition.name), Publisher(settings, definition.name), open_store(settings)
+    database, publisher, store = (
+        Database.open(settings, definition.name),
+        Publisher(settings, definition.name),
+        open_store(settings),
+    )
     for close in (database.close, publisher.stop, store.close):
         stack.push_async_callback(close)
     await migrate(database, definition.migrations)
-    runtime = Runtime(definition.name, "test-0", store, database, Outbox(definition.name), publisher, lambda: datetime.now(UTC))
-    service = _vision(wheel, cast(VisionSettings, settings), runtime, stack) if definition is VISION else definition.build(settings, runtime)
+    runtime = Runtime(
+        definition.name, "test-0", store, database, Outbox(definition.name), publisher, lambda: datetime.now(UTC)
+    )
+    service = (
+        _vision(wheel, cast(VisionSettings, settings), runtime, stack)
+        if definition is VISION
+        else definition.build(settings, runtime)
+    )
     for stop in service.on_stop:
         stack.push_async_callback(stop)
     if definition is ROLLOUT:
         for start in service.on_start:
             await start()
     wheel.services[definition.name], wheel.runtimes[definition.name] = service, runtime
-    wheel.relays.append(OutboxRelay(database, publisher, runtime.outbox, definition.name, on_published=service.on_published))
+    wheel.relays.append(
+        OutboxRelay(database, publisher, runtime.outbox, definition.name, on_published=service.on_published)
+    )
 
 
 def _vision(wheel: SmallWheel, settings: VisionSettings, runtime: Runtime, stack: AsyncExitStack) -> Service:
@@ -139,5 +170,9 @@ def _vision(wheel: SmallWheel, settings: VisionSettings, runtime: Runtime, stack
     built = build_scan(settings, runtime, build_steering(settings, runtime), results, threads)
     stack.push_async_callback(built.provider.close)
     scan = replace(built, provider=wheel.provider)
-    bound = [bind(on_scan_requested, scan=scan), bind(on_scan_erased, results=results), bind(on_subject_erased, results=results)]
+    bound = [
+        bind(on_scan_requested, scan=scan),
+        bind(on_scan_erased, results=results),
+        bind(on_subject_erased, results=results),
+    ]
     return Service(name="vision", subscriptions=bound)

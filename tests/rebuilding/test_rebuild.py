@@ -18,7 +18,16 @@ from sqlalchemy import text
 from savo_contracts.envelope import ImageRef
 from savo_contracts.models import ModelRegistered
 from savo_contracts.recipes import RecipesRequested
-from savo_contracts.scans import Action, Arm, ConfirmedItem, ScanCompleted, ScanConfirmed, ScanErased, ScanFailed, ServedBy
+from savo_contracts.scans import (
+    Action,
+    Arm,
+    ConfirmedItem,
+    ScanCompleted,
+    ScanConfirmed,
+    ScanErased,
+    ScanFailed,
+    ServedBy,
+)
 from savo_contracts.topics import SCANS_CONFIRMED
 from savo_contracts.users import SubjectErased
 from savo_operations.rebuild.ordered_reader import opened
@@ -32,7 +41,12 @@ from services.gateway.tests.photos import photo
 from tests.parts.kafka import RealKafka
 from tests.rebuilding.small_wheel import DEFINITIONS, SmallWheel, running
 
-QUICK_COMPACTION = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "200", "delete.retention.ms": "100"}
+QUICK_COMPACTION = {
+    "segment.ms": "100",
+    "min.cleanable.dirty.ratio": "0.001",
+    "max.compaction.lag.ms": "200",
+    "delete.retention.ms": "100",
+}
 
 
 @pytest.mark.kafka
@@ -51,7 +65,9 @@ async def test_on_kafka_with_compaction_run_and_postgresql_every_projection_is_r
 
 
 @pytest.mark.slow(20)
-async def test_on_the_embedded_broker_every_projection_is_rebuilt_equal_and_mended(embedded_broker: EmbeddedBroker, tmp_path: Path) -> None:
+async def test_on_the_embedded_broker_every_projection_is_rebuilt_equal_and_mended(
+    embedded_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
     async with running(tmp_path, embedded_broker.bootstrap_servers, embedded=True) as wheel:
         await a_week_of_kitchens(wheel)
         await every_projection_is_equal(wheel)
@@ -78,8 +94,12 @@ async def a_week_of_kitchens(wheel: SmallWheel) -> None:
         await confirm(wheel, scan_id, {"all_correct": True})
     await wheel.turn()
     await confirm(wheel, scans[0], {"items": [{"label": "milk", "from_label": "egg", "action": "renamed"}]})
-    await confirm(wheel, scans[1], {"items": [{"label": "egg", "action": "removed"}]})  # nothing to learn from: withdrawn
-    await confirm(wheel, scans[6], {"items": [{"label": "egg", "action": "kept"}, {"label": "zorblax", "action": "added"}]})  # no box: waits
+    await confirm(
+        wheel, scans[1], {"items": [{"label": "egg", "action": "removed"}]}
+    )  # nothing to learn from: withdrawn
+    await confirm(
+        wheel, scans[6], {"items": [{"label": "egg", "action": "kept"}, {"label": "zorblax", "action": "added"}]}
+    )  # no box: waits
     await wheel.turn()
     await confirm(wheel, scans[0], {"items": [{"label": "tomato", "from_label": "egg", "action": "renamed"}]})
     twin = await scan(wheel, 5, user="user-9")  # the same bytes as another's sample
@@ -108,10 +128,17 @@ async def confirm(wheel: SmallWheel, scan_id: str, word: dict[str, Any]) -> None
 async def erase(wheel: SmallWheel, scan_id: str, other: str) -> None:
     now = datetime.now(UTC)
     async with wheel.runtimes["gateway"].database.session(read_only=True) as session:
-        subjects = {row.scan_id: row.subject for row in await session.execute(text("SELECT scan_id, subject FROM scans"))}
+        subjects = {
+            row.scan_id: row.subject for row in await session.execute(text("SELECT scan_id, subject FROM scans"))
+        }
     await wheel.publish("gateway", ScanErased(scan_id=scan_id, subject=subjects[scan_id], erased_at=now))
     await wheel.publish("gateway", SubjectErased(subject=subjects[other], erased_at=now))
-    await wheel.publish("gateway", RecipesRequested(recipe_id="r1", scan_id="s", subject="x", ingredients=("egg",), requested_at=now, expires_at=now))
+    await wheel.publish(
+        "gateway",
+        RecipesRequested(
+            recipe_id="r1", scan_id="s", subject="x", ingredients=("egg",), requested_at=now, expires_at=now
+        ),
+    )
 
 
 async def a_trial(wheel: SmallWheel) -> None:
@@ -123,7 +150,9 @@ async def a_trial(wheel: SmallWheel) -> None:
         for end in ends:
             await StoredResults(wheel.runtimes["vision"].database).keep(end)
             await wheel.publish("vision", end)
-        await wheel.publish("gateway", *[confirmed(number, revision) for revision in range(1, 3 if number % 10 == 0 else 2)])
+        await wheel.publish(
+            "gateway", *[confirmed(number, revision) for revision in range(1, 3 if number % 10 == 0 else 2)]
+        )
 
 
 def registered() -> ModelRegistered:
@@ -136,7 +165,14 @@ def registered() -> ModelRegistered:
 
 
 NOW = datetime.now(UTC)
-ROUTE = {"experiment": "v1", "assigned_arm": Arm.CANDIDATE, "served_by": ServedBy.CUSTOM, "model_version": "v1", "bucket": 3, "share": 0.05}
+ROUTE = {
+    "experiment": "v1",
+    "assigned_arm": Arm.CANDIDATE,
+    "served_by": ServedBy.CUSTOM,
+    "model_version": "v1",
+    "bucket": 3,
+    "share": 0.05,
+}
 
 
 def whose(number: int) -> dict[str, Any]:
@@ -151,12 +187,21 @@ def answered(number: int) -> ScanCompleted:
 
 def failed(number: int) -> ScanFailed:
     told = {"scan_id": "trial-failed", "subject": f"person-{number}", "experiment": "v1", "assigned_arm": Arm.CANDIDATE}
-    return ScanFailed(**told, code="provider-failed", message="no", requested_at=NOW, failed_at=NOW + timedelta(seconds=2))
+    return ScanFailed(
+        **told, code="provider-failed", message="no", requested_at=NOW, failed_at=NOW + timedelta(seconds=2)
+    )
 
 
 def confirmed(number: int, revision: int) -> ScanConfirmed:
     item = ConfirmedItem(label="egg", action=Action.KEPT if revision == 1 else Action.REMOVED)
-    return ScanConfirmed(**whose(number), **ROUTE, items=(item,), consent=False, revision=revision, confirmed_at=NOW + timedelta(seconds=revision))
+    return ScanConfirmed(
+        **whose(number),
+        **ROUTE,
+        items=(item,),
+        consent=False,
+        revision=revision,
+        confirmed_at=NOW + timedelta(seconds=revision),
+    )
 
 
 # ── what must hold ──────────────────────────────────────────────────────────
@@ -173,11 +218,18 @@ async def every_projection_is_equal(wheel: SmallWheel) -> None:
 
 
 async def damage_is_found_and_mended(wheel: SmallWheel) -> None:
-    of_samples = ("DELETE FROM samples WHERE sha256 = (SELECT min(sha256) FROM samples)", "UPDATE sample_labels SET boxes = 99")
+    of_samples = (
+        "DELETE FROM samples WHERE sha256 = (SELECT min(sha256) FROM samples)",
+        "UPDATE sample_labels SET boxes = 99",
+    )
     await damaged(wheel, "gateway", *of_samples, "UPDATE scans SET status = 'queued', result = NULL")
     await damaged(wheel, "vision", "DELETE FROM results")
     await damaged(
-        wheel, "collector", "UPDATE samples SET stored = NULL, state = 'stored', revision = 7", "DELETE FROM refusals", "UPDATE counts SET samples = 0"
+        wheel,
+        "collector",
+        "UPDATE samples SET stored = NULL, state = 'stored', revision = 7",
+        "DELETE FROM refusals",
+        "UPDATE counts SET samples = 0",
     )
     await damaged(wheel, "trainer", "DELETE FROM samples")
     await damaged(wheel, "rollout", "UPDATE scans SET cost_usd = 9, kept = 0", "UPDATE subject_values SET value = 0.5")
@@ -202,9 +254,16 @@ async def damaged(wheel: SmallWheel, name: str, *statements: str) -> None:
 
 async def left_alone(wheel: SmallWheel, name: str) -> dict[str, Any]:
     """Rows of what stands in this database alone."""
-    tables = {"gateway": ("subjects", "photo_owners", "confirmations", "scan_records"), "rollout": ("trial", "history"), "vision": ("spending",)}
+    tables = {
+        "gateway": ("subjects", "photo_owners", "confirmations", "scan_records"),
+        "rollout": ("trial", "history"),
+        "vision": ("spending",),
+    }
     async with wheel.runtimes[name].database.session(read_only=True) as session:
-        return {table: [tuple(row) for row in await session.execute(text(f"SELECT * FROM {table}"))] for table in tables.get(name, ())}
+        return {
+            table: [tuple(row) for row in await session.execute(text(f"SELECT * FROM {table}"))]
+            for table in tables.get(name, ())
+        }
 
 
 async def rebuilt(wheel: SmallWheel, name: str, **how: Any) -> Rebuilt:
@@ -216,8 +275,13 @@ async def rebuilt(wheel: SmallWheel, name: str, **how: Any) -> Rebuilt:
 
 def compact_quickly(bootstrap_servers: str) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    entries = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in QUICK_COMPACTION.items()]
-    asked = admin.incremental_alter_configs([ConfigResource(ResourceType.TOPIC, SCANS_CONFIRMED.name, incremental_configs=entries)])
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in QUICK_COMPACTION.items()
+    ]
+    asked = admin.incremental_alter_configs(
+        [ConfigResource(ResourceType.TOPIC, SCANS_CONFIRMED.name, incremental_configs=entries)]
+    )
     for future in asked.values():
         future.result(10)
 
@@ -240,5 +304,7 @@ async def eventually(wheel: SmallWheel, earlier_ones: Callable[[], Awaitable[int
     while await earlier_ones():
         assert time.monotonic() < deadline, "the cleaner did not come"
         # A segment is closed by the record after it.
-        await publisher.send_all([OutgoingRecord(SCANS_CONFIRMED.name, f"filler-{number}".encode(), None, []) for number in range(100)])
+        await publisher.send_all(
+            [OutgoingRecord(SCANS_CONFIRMED.name, f"filler-{number}".encode(), None, []) for number in range(100)]
+        )
         await asyncio.sleep(0.3)

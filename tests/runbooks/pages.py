@@ -65,15 +65,31 @@ class Shell:
 
     def run(self, command: str) -> str:
         """What it printed. Fails when it ends with anything but 0; `savo doctor` ends with 1 when it finds something, which is its task."""
-        here = command.replace("http://127.0.0.1:8000", self.wheel.url).replace("http://127.0.0.1:9090", self.prometheus.url)
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_"))}
-        environment = clean | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SAVO_DATA_DIR": str(self.wheel.data_dir), "COLUMNS": "200"}
-        done = subprocess.run(
-            ["bash", "-c", sooner(here)], cwd=self.wheel.data_dir.parent, env=environment, capture_output=True, text=True, timeout=90, check=False
+        here = command.replace("http://127.0.0.1:8000", self.wheel.url).replace(
+            "http://127.0.0.1:9090", self.prometheus.url
         )
-        assert done.returncode in ((0, 1) if command == "savo doctor" else (0,)), f"{here}\n{done.stdout}\n{done.stderr}"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_"))}
+        environment = clean | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SAVO_DATA_DIR": str(self.wheel.data_dir),
+            "COLUMNS": "200",
+        }
+        done = subprocess.run(
+            ["bash", "-c", sooner(here)],
+            cwd=self.wheel.data_dir.parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode in ((0, 1) if command == "savo doctor" else (0,)), (
+            f"{here}\n{done.stdout}\n{done.stderr}"
+        )
         return done.stdout
 
     def walk(self, page: Page, title: str) -> dict[str, str]:
         """Every command of a part that has no word to fill in → what it printed."""
-        return {command: self.run(command) for command in page.commands(title) if not page.has_words_to_fill_in(command)}
+        return {
+            command: self.run(command) for command in page.commands(title) if not page.has_words_to_fill_in(command)
+        }

@@ -25,12 +25,23 @@ from tests.watching.boards import ROOT, Alert, alerts
 ALWAYS_AN_APPLE = constant_model(raw_rows([(8, 8, 40, 40, 0, 0.9)], len(NAMES)))
 """Sure of itself, and wrong."""
 
-SETTINGS = {"SAVO_ROLLOUT_MIN_CONFIRMED": "10000", "SAVO_ROLLOUT_ALPHA": "0.5", "SAVO_ROLLOUT_MIN_DAYS_PER_STEP": "0", "SAVO_RATE_LIMIT_PER_MINUTE": "0"}
+SETTINGS = {
+    "SAVO_ROLLOUT_MIN_CONFIRMED": "10000",
+    "SAVO_ROLLOUT_ALPHA": "0.5",
+    "SAVO_ROLLOUT_MIN_DAYS_PER_STEP": "0",
+    "SAVO_RATE_LIMIT_PER_MINUTE": "0",
+}
 SETTINGS |= {"SAVO_STORAGE_LIMIT_GB": "1", "SAVO_GOOGLE_DAILY_BUDGET_USD": "100"}
 WITHIN = 200.0
 PEOPLE = count()
 
-pytestmark = [pytest.mark.real, pytest.mark.prometheus, pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.prometheus,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 
 @dataclass
@@ -50,7 +61,9 @@ class Product:
     async def scan(self, number: int) -> list[Visit]:
         visits: list[Visit] = []
         chosen = [next(self.scenes) for _ in range(number)]
-        await self.phones.run((Errand(f"user-{next(PEOPLE)}", scene.jpeg, scene.truth) for scene in chosen), visits.append)
+        await self.phones.run(
+            (Errand(f"user-{next(PEOPLE)}", scene.jpeg, scene.truth) for scene in chosen), visits.append
+        )
         return visits
 
 
@@ -59,7 +72,12 @@ async def product(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pro
     folder = tmp_path_factory.mktemp("runbooks")
     scenes = list(draw_scenes(40, seed=9))
     write_scenes(folder / "truth", scenes)
-    config = (ROOT / "deploy/prometheus/savo-up.yml").read_text().replace("../../.savo", str(folder / ".savo")).replace(": 5s", ": 1s")
+    config = (
+        (ROOT / "deploy/prometheus/savo-up.yml")
+        .read_text()
+        .replace("../../.savo", str(folder / ".savo"))
+        .replace(": 5s", ": 1s")
+    )
     rules = {"alerts.yml": sooner((ROOT / "deploy/prometheus/alerts.yml").read_text())}
     errorless = ("--standin-option=--errors", "--standin-option=0")
     with (
@@ -94,14 +112,19 @@ async def test_a_stuck_partition(product: Product) -> None:
         assert [line.split(":")[0] for line in suspects] == [f"pid {holder.pid}"]
         assert "kill PID" in page.commands("Mend", outside=True)
         product.shell.run(f"kill {suspects[0].split(':')[0].removeprefix('pid ')}")
-        until(lambda: product.shell.walk(page, "It is mended when")["savo topics lag"].strip() == "nothing waits", "nothing waits")
+        until(
+            lambda: product.shell.walk(page, "It is mended when")["savo topics lag"].strip() == "nothing waits",
+            "nothing waits",
+        )
         until(lambda: not speaks(product, alert), "the alert is quiet")
 
 
 async def test_a_poison_message(product: Product) -> None:
     page, alert = Page("dead-letters"), named("DeadLetters")
     assert not speaks(product, alert)
-    await send(product.wheel, "scans.requested", b'{"photo": "whatever the old tool wrote"}', [("ce_source", b"old-tool")])
+    await send(
+        product.wheel, "scans.requested", b'{"photo": "whatever the old tool wrote"}', [("ce_source", b"old-tool")]
+    )
     until(lambda: speaks(product, alert), "the alert speaks")
     found = product.shell.walk(page, "Find the cause")
     counted, shown, whole, _ = found.values()
@@ -122,7 +145,9 @@ async def test_a_bad_model(product: Product) -> None:
     until(lambda: '"experiment": "v1"' in product.shell.run("savo rollout show --json"), "v1 on trial")
     product.shell.run('savo rollout set 0.5 --reason "half of the traffic at once" --by test')
     product.shell.run('savo rollout resume --reason "by the evidence" --by test')
-    until(lambda: product.prometheus.query('savo_rollout_share{service="vision"}')[0][1] == 0.5, "vision sends half to v1")
+    until(
+        lambda: product.prometheus.query('savo_rollout_share{service="vision"}')[0][1] == 0.5, "vision sends half to v1"
+    )
     visits: list[Visit] = []
     for _ in range(12):
         visits += await product.scan(8)
@@ -138,7 +163,10 @@ async def test_a_bad_model(product: Product) -> None:
     assert '"removed"' in corrected or '"renamed"' in corrected
     assert {visit.served_by for visit in await product.scan(4)} == {"google"}, "the baseline answers everybody"
     await register(product.wheel, "v2", ALWAYS_AN_APPLE, NAMES)
-    until(lambda: "v2" in product.shell.walk(page, "It is mended when")["savo rollout show"], "the next candidate is on trial")
+    until(
+        lambda: "v2" in product.shell.walk(page, "It is mended when")["savo rollout show"],
+        "the next candidate is on trial",
+    )
     until(lambda: not speaks(product, alert), "the alert is quiet")
 
 

@@ -60,12 +60,18 @@ async def eventually(url: str, command: str, holds: Callable[[str], bool]) -> st
 
 
 @pytest.mark.parametrize(("last", "state"), [(None, "idle in transaction"), ("SELECT pg_sleep(60)", "active")])
-async def test_the_holder_of_a_lock_is_found_and_ended_and_the_waiting_one_gets_on(postgres_url: str, last: str | None, state: str) -> None:
+async def test_the_holder_of_a_lock_is_found_and_ended_and_the_waiting_one_gets_on(
+    postgres_url: str, last: str | None, state: str
+) -> None:
     async with held(postgres_url, last) as holder:
         waiter = await asyncpg.connect(postgres_url)
         waiting = asyncio.ensure_future(waiter.execute("UPDATE counts SET total = total + 1"))
         row = rf"^ +{holder} \| {state} +\|.*\| t +\|"
-        await eventually(postgres_url, command_of("Find the cause", "pg_stat_activity"), lambda answer: re.search(row, answer, re.MULTILINE) is not None)
+        await eventually(
+            postgres_url,
+            command_of("Find the cause", "pg_stat_activity"),
+            lambda answer: re.search(row, answer, re.MULTILINE) is not None,
+        )
         assert not waiting.done()
         await psql(postgres_url, command_of("Mend", "pg_terminate_backend").replace("PID", str(holder)))
         assert await asyncio.wait_for(waiting, 90) == "UPDATE 1"

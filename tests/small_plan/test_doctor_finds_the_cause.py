@@ -43,7 +43,13 @@ async def confirm(wheel: Wheel, scenes: list[Scene]) -> None:
 
 def findings(wheel: Wheel) -> tuple[int, dict[str, dict[str, Any]]]:
     environment = os.environ | {"SAVO_DATA_DIR": str(wheel.data_dir)}
-    told = subprocess.run([sys.executable, "-m", "savo_cli", "doctor", "--json"], env=environment, capture_output=True, text=True, check=False)
+    told = subprocess.run(
+        [sys.executable, "-m", "savo_cli", "doctor", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return told.returncode, {finding["what"]: finding for finding in json.loads(told.stdout)}
 
 
@@ -68,7 +74,9 @@ async def test_no_data_is_collected(tmp_path: Path) -> None:
 
 
 async def test_the_storage_is_full(tmp_path: Path) -> None:
-    room = 1.75 * sum(len(scene.jpeg) for scene in SCENES[:4])  # for four photos and three samples: in a folder both take it
+    room = 1.75 * sum(
+        len(scene.jpeg) for scene in SCENES[:4]
+    )  # for four photos and three samples: in a folder both take it
     with product(tmp_path, {"SAVO_STORAGE_LIMIT_GB": f"{room / 1e9:.9f}"}, "--one-process") as wheel:
         await confirm(wheel, SCENES[:4])
         code, storage = await until(wheel, "storage", "wrong")
@@ -79,7 +87,12 @@ async def test_the_storage_is_full(tmp_path: Path) -> None:
 
 @pytest.mark.torch
 async def test_training_is_too_slow(tmp_path: Path) -> None:
-    slow = {"SAVO_TRAINING_THRESHOLD": "24", "SAVO_TRAIN_EPOCHS": "10000", "SAVO_TRAIN_IMGSZ": "160", "SAVO_TRAIN_DEVICE": "cpu"}
+    slow = {
+        "SAVO_TRAINING_THRESHOLD": "24",
+        "SAVO_TRAIN_EPOCHS": "10000",
+        "SAVO_TRAIN_IMGSZ": "160",
+        "SAVO_TRAIN_DEVICE": "cpu",
+    }
     with product(tmp_path, slow) as wheel:
         await confirm(wheel, SCENES)
         _, training = await until(wheel, "training run", "note")

@@ -52,7 +52,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("ultralytics is not installed")
     folder = tmp_path_factory.mktemp("model")
     environment = {"YOLO_CONFIG_DIR": str(folder), "PATH": "/usr/bin:/bin"}
-    made = subprocess.run([sys.executable, "-c", _EXPORT, str(folder)], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        [sys.executable, "-c", _EXPORT, str(folder)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert made.returncode == 0, made.stderr[-2000:]
     return folder / "full_size.onnx"
 
@@ -85,7 +92,10 @@ async def test_real_scans_fit_into_the_small_plan(wheel: Wheel, scenes: list[Sce
     watching = asyncio.create_task(watch(peak, wheel))
     visits: list[Visit] = []
     async with new_client(wheel.url) as client:
-        errands = (Errand(f"user-{number}", scenes[number % len(scenes)].jpeg, scenes[number % len(scenes)].truth) for number in range(SCANS))
+        errands = (
+            Errand(f"user-{number}", scenes[number % len(scenes)].jpeg, scenes[number % len(scenes)].truth)
+            for number in range(SCANS)
+        )
         await Phones(client, random.Random(1), at_once=4).run(errands, visits.append)
         stats = (await client.get("/training/stats")).json()
     watching.cancel()
@@ -100,7 +110,9 @@ async def test_real_scans_fit_into_the_small_plan(wheel: Wheel, scenes: list[Sce
     assert peak.megabytes <= MOST_MEMORY_MB, peak.by_process
     assert disk_mb(wheel.data_dir) <= MOST_DISK_MB
     assert not any((wheel.data_dir / "objects").iterdir()), "photos, samples and models are in the bucket"
-    print(f"peak RSS {peak_rss_mb(process):.0f} MB, whole tree {peak.megabytes:.0f} MB (PSS), disk {disk_mb(wheel.data_dir):.1f} MB after {SCANS} scans")
+    print(
+        f"peak RSS {peak_rss_mb(process):.0f} MB, whole tree {peak.megabytes:.0f} MB (PSS), disk {disk_mb(wheel.data_dir):.1f} MB after {SCANS} scans"
+    )
 
 
 async def watch(peak: MemoryPeak, wheel: Wheel) -> None:

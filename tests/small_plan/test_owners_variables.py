@@ -52,10 +52,18 @@ def test_the_owners_variables_start_the_product(bucket: str, tmp_path: Path, req
         ours = {name: value for name, value in OWNERS.items() if not name.startswith("R2_")}
     else:  # R2 itself is out of reach: its own address by the one variable that says where an S3 server is
         server: S3Server = request.getfixturevalue("moto_s3")
-        ours |= {"SAVO_S3_ENDPOINT_URL": server.endpoint_url, "R2_ACCESS_KEY_ID": server.access_key_id, "R2_SECRET_ACCESS_KEY": server.secret_access_key}
+        ours |= {
+            "SAVO_S3_ENDPOINT_URL": server.endpoint_url,
+            "R2_ACCESS_KEY_ID": server.access_key_id,
+            "R2_SECRET_ACCESS_KEY": server.secret_access_key,
+        }
         ours["R2_BUCKET_NAME"] = server.bucket
     port = free_port()
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_", "GOOGLE_", "OPENAI_")) and name != "PORT"}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SAVO_", "R2_", "GOOGLE_", "OPENAI_")) and name != "PORT"
+    }
     command = [sys.executable, "-m", "savo_cli", "up", "--one-process", "--port", str(port)]
     with (tmp_path / "said").open("wb") as said:
         process = subprocess.Popen(command, cwd=tmp_path, env=clean | ours, stdout=said, stderr=subprocess.STDOUT)
@@ -64,8 +72,16 @@ def test_the_owners_variables_start_the_product(bucket: str, tmp_path: Path, req
         answer = httpx2.get(f"http://127.0.0.1:{port}/training/stats", trust_env=False, timeout=90)
         assert answer.status_code == 200
         assert answer.json().keys() == KEYS
-        assert json.loads((tmp_path / ".savo/run/up.json").read_text())["services"].keys() >= {"gateway", "vision", "collector"}
-        assert "a-key-of-the-owner" not in "".join(log.read_text() for log in (tmp_path / ".savo/logs").glob("*.log")) + (tmp_path / "said").read_text()
+        assert json.loads((tmp_path / ".savo/run/up.json").read_text())["services"].keys() >= {
+            "gateway",
+            "vision",
+            "collector",
+        }
+        assert (
+            "a-key-of-the-owner"
+            not in "".join(log.read_text() for log in (tmp_path / ".savo/logs").glob("*.log"))
+            + (tmp_path / "said").read_text()
+        )
     finally:
         process.terminate()
         assert process.wait(120) == 0

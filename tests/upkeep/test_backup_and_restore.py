@@ -75,7 +75,9 @@ class House:
     @asynccontextmanager
     async def collecting(self) -> AsyncIterator[None]:
         stop, started = asyncio.Event(), asyncio.Event()
-        running = asyncio.create_task(serve([DEFINITION], {"collector": self.settings}, stop=stop, on_started=lambda _: started.set()))
+        running = asyncio.create_task(
+            serve([DEFINITION], {"collector": self.settings}, stop=stop, on_started=lambda _: started.set())
+        )
         await asyncio.wait([running, asyncio.create_task(started.wait())], return_when=asyncio.FIRST_COMPLETED)
         yield
         stop.set()
@@ -84,7 +86,10 @@ class House:
     async def samples(self) -> set[str]:
         connection = await asyncpg.connect(self.database_url)
         try:
-            return {row["scan_id"] for row in await connection.fetch("SELECT scan_id FROM collector.samples WHERE state = 'stored'")}
+            return {
+                row["scan_id"]
+                for row in await connection.fetch("SELECT scan_id FROM collector.samples WHERE state = 'stored'")
+            }
         except asyncpg.UndefinedTableError:
             return set()
         finally:
@@ -108,19 +113,37 @@ class House:
     async def publish(self, *events: Event) -> None:
         publisher = Publisher(self.settings, "gateway")
         for event in events:
-            await until_available(partial(publisher.publish, event, event_id=uuid4()))  # new topics may still look for their leader
+            await until_available(
+                partial(publisher.publish, event, event_id=uuid4())
+            )  # new topics may still look for their leader
         await publisher.stop()
 
     async def confirm(self, number: int) -> ScanConfirmed:
         """A photo where the gateway puts it, and what its user said about it."""
         photo = draw_scene(77, number).jpeg
         sha256 = hashlib.sha256(photo).hexdigest()
-        image = ImageRef(key=scan_photo_key(sha256, "image/jpeg"), sha256=sha256, bytes=len(photo), width=640, height=480)
+        image = ImageRef(
+            key=scan_photo_key(sha256, "image/jpeg"), sha256=sha256, bytes=len(photo), width=640, height=480
+        )
         async with self.store() as store:
             await store.put(image.key, photo)
         item = ConfirmedItem(label="milk", action=Action.KEPT, bbox=BoundingBox(x=0.1, y=0.1, width=0.4, height=0.4))
-        route: dict[str, Any] = {"assigned_arm": Arm.BASELINE, "served_by": ServedBy.GOOGLE, "model_version": "gemini", "bucket": 1, "share": 0.0}
-        confirmed = ScanConfirmed(scan_id=f"scan-{number}", subject=f"subject-{number}", image=image, items=(item,), revision=1, confirmed_at=NOW, **route)
+        route: dict[str, Any] = {
+            "assigned_arm": Arm.BASELINE,
+            "served_by": ServedBy.GOOGLE,
+            "model_version": "gemini",
+            "bucket": 1,
+            "share": 0.0,
+        }
+        confirmed = ScanConfirmed(
+            scan_id=f"scan-{number}",
+            subject=f"subject-{number}",
+            image=image,
+            items=(item,),
+            revision=1,
+            confirmed_at=NOW,
+            **route,
+        )
         await self.publish(confirmed)
         return confirmed
 
@@ -169,7 +192,10 @@ async def test_what_was_collected_comes_back_and_what_was_erased_does_not(house:
     backed_up = await in_thread(house.savo, "backup", "--output", folder, "--json")
     assert backed_up.exit_code == 0, backed_up.output
     assert json.loads(backed_up.stdout)["databases"] == ["collector"]
-    assert {path.parent.relative_to(tmp_path / "backup/objects").as_posix() for path in (tmp_path / "backup/objects/samples").rglob("*.*")} >= kept
+    assert {
+        path.parent.relative_to(tmp_path / "backup/objects").as_posix()
+        for path in (tmp_path / "backup/objects/samples").rglob("*.*")
+    } >= kept
     async with house.collecting():
         await house.confirm(4)
         erased_scan = await house.confirm(5)
@@ -187,7 +213,9 @@ async def test_what_was_collected_comes_back_and_what_was_erased_does_not(house:
     restored = await in_thread(house.savo, "restore", "--input", folder, "--yes", "--json")
     assert restored.exit_code == 0, restored.output
     assert json.loads(restored.stdout)["objects"]["left_out"] >= 2 * len(kept)
-    assert await house.samples() == {"scan-1", "scan-2", "scan-3"}, "the tables of the backup, before their services start"
+    assert await house.samples() == {"scan-1", "scan-2", "scan-3"}, (
+        "the tables of the backup, before their services start"
+    )
     async with house.store() as store:  # what was scanned since the backup: its photo is in no backup
         photo = draw_scene(77, 4).jpeg
         await store.put(scan_photo_key(hashlib.sha256(photo).hexdigest(), "image/jpeg"), photo)
@@ -239,7 +267,9 @@ async def test_a_login_without_the_right_is_told_whose_to_give_and_nothing_is_wr
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = await asyncpg.connect(postgres_url)
-    await connection.execute("CREATE SCHEMA vision; CREATE TABLE vision.results (scan_id text); CREATE ROLE savo_narrow LOGIN PASSWORD 'narrow'")
+    await connection.execute(
+        "CREATE SCHEMA vision; CREATE TABLE vision.results (scan_id text); CREATE ROLE savo_narrow LOGIN PASSWORD 'narrow'"
+    )
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
 
     async def savo(url: str, *words: str) -> Result:

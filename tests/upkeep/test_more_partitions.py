@@ -74,7 +74,11 @@ async def send(settings: RuntimeSettings, name: str, value: bytes) -> dict[bytes
 
 async def read_all(settings: RuntimeSettings, name: str) -> int:
     """As the reasoning service would: all of it, then committed. How many records there are."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers, group_id=group_of("reasoning", name), enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=group_of("reasoning", name),
+        enable_auto_commit=False,
+    )
     await consumer.start()
     try:
         found = await consumer._client.fetch_all_metadata()

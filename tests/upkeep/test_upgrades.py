@@ -24,17 +24,27 @@ from savo_runtime.errors import FatalError
 from savo_runtime.migrate import main
 from savo_runtime.schema import migrate, move_tables, versions_folder
 
-HISTORIES = {entry.name: str(entry.load().migrations) for entry in sorted(entry_points(group="savo.services"), key=lambda entry: entry.name)}
+HISTORIES = {
+    entry.name: str(entry.load().migrations)
+    for entry in sorted(entry_points(group="savo.services"), key=lambda entry: entry.name)
+}
 OURS = {"alembic_version", "alembic_version_runtime", "outbox", "processed_events"}
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
 def revisions(service: str) -> list[str]:
     folder = versions_folder(HISTORIES[service])
-    return [script.revision for script in ScriptDirectory(str(folder.parent), version_locations=[str(folder)]).walk_revisions()][::-1]
+    return [
+        script.revision
+        for script in ScriptDirectory(str(folder.parent), version_locations=[str(folder)]).walk_revisions()
+    ][::-1]
 
 
-STEPS = [(service, before, after) for service in HISTORIES for before, after in zip(revisions(service), revisions(service)[1:], strict=False)]
+STEPS = [
+    (service, before, after)
+    for service in HISTORIES
+    for before, after in zip(revisions(service), revisions(service)[1:], strict=False)
+]
 
 
 def contracts(service: str, revision: str) -> bool:
@@ -45,7 +55,11 @@ def contracts(service: str, revision: str) -> bool:
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 async def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Callable[[str], Database]]:
     opened: list[Database] = []
-    url = f"sqlite+aiosqlite:///{tmp_path}/service.sqlite3" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    url = (
+        f"sqlite+aiosqlite:///{tmp_path}/service.sqlite3"
+        if request.param == "sqlite"
+        else request.getfixturevalue("postgres_url")
+    )
 
     def open_it(service: str) -> Database:
         opened.append(Database(url.replace("postgresql://", "postgresql+asyncpg://"), service))
@@ -57,7 +71,9 @@ async def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Async
 
 
 @pytest.mark.parametrize(("service", "before", "after"), STEPS)
-async def test_what_the_older_release_says_still_works_and_rows_stay(open_database: Callable[[str], Database], service: str, before: str, after: str) -> None:
+async def test_what_the_older_release_says_still_works_and_rows_stay(
+    open_database: Callable[[str], Database], service: str, before: str, after: str
+) -> None:
     database = open_database(service)
     await move_tables(database, HISTORIES[service], before)
     old_tables = await tables_of(database)
@@ -123,10 +139,16 @@ async def read_rows(database: Database, table: sa.Table) -> list[dict[str, Any]]
 
 
 async def update_rows(database: Database, table: sa.Table) -> None:
-    others = {column.name: value_for(column, 3) for column in table.columns if not column.primary_key and not column.unique}
+    others = {
+        column.name: value_for(column, 3) for column in table.columns if not column.primary_key and not column.unique
+    }
     async with database.session() as session:
         if others:
-            await session.execute(table.update().where(*[column == value_for(column, 1) for column in table.primary_key.columns]).values(others))
+            await session.execute(
+                table.update()
+                .where(*[column == value_for(column, 1) for column in table.primary_key.columns])
+                .values(others)
+            )
 
 
 _IDS = {seed: uuid4() for seed in (1, 2, 3)}

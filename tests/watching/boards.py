@@ -48,9 +48,18 @@ def boards() -> dict[str, dict[str, Any]]:
 
 
 def queries() -> list[Query]:
-    return [Query(name, panel["title"], target["expr"]) for name, board in boards().items() for panel in board["panels"] for target in panel.get("targets", ())]
+    return [
+        Query(name, panel["title"], target["expr"])
+        for name, board in boards().items()
+        for panel in board["panels"]
+        for target in panel.get("targets", ())
+    ]
 
 
 def alerts() -> list[Alert]:
     groups = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
-    return [Alert(rule["alert"], rule["expr"], rule["annotations"]["runbook"]) for group in groups for rule in group["rules"]]
+    return [
+        Alert(rule["alert"], rule["expr"], rule["annotations"]["runbook"])
+        for group in groups
+        for rule in group["rules"]
+    ]

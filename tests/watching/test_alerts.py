@@ -46,7 +46,9 @@ def test_no_runbook_is_left_without_its_alert() -> None:
 
 
 def test_every_service_is_scraped_and_missed_when_it_is_away() -> None:
-    scraped = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"][0]["dns_sd_configs"][0]["names"]
+    scraped = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"][0]["dns_sd_configs"][0][
+        "names"
+    ]
     assert sorted(scraped) == sorted(SERVICES)
     missed = re.findall(r'absent\(savo_service_info\{service="(\w+)"\}\)', ALERTS.read_text())
     assert sorted(missed) == sorted(SERVICES)
@@ -58,7 +60,12 @@ def test_alertmanager_sends_every_alert_by_mail() -> None:
     for route in [config["route"], *config["route"]["routes"]]:
         assert receivers[route["receiver"]]["email_configs"][0]["to"]
     known = {alert.name for alert in alerts()}
-    matchers = [matcher for rule in config["inhibit_rules"] for side in ("source_matchers", "target_matchers") for matcher in rule[side]]
+    matchers = [
+        matcher
+        for rule in config["inhibit_rules"]
+        for side in ("source_matchers", "target_matchers")
+        for matcher in rule[side]
+    ]
     assert {name for matcher in matchers for name in re.findall(r"[A-Z]\w+", matcher)} <= known
 
 
@@ -67,6 +74,11 @@ def test_alertmanager_itself_accepts_its_configuration() -> None:
     if amtool is None:
         record("Alertmanager", "skipped", "amtool is not installed")
         pytest.skip("amtool is not installed")
-    checked = subprocess.run([amtool, "check-config", str(ROOT / "deploy/alertmanager/alertmanager.yml")], capture_output=True, text=True, check=False)
+    checked = subprocess.run(
+        [amtool, "check-config", str(ROOT / "deploy/alertmanager/alertmanager.yml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     record("Alertmanager", "real", "amtool")
     assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -28,12 +28,18 @@ NAMES = sorted(boards())
 
 def names_in_the_catalogue() -> set[str]:
     metrics = [value for value in vars(catalogue).values() if isinstance(value, MetricWrapperBase)]
-    names = {family.name + ("_total" if family.type == "counter" else "") for metric in metrics for family in metric.describe()}
+    names = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for metric in metrics
+        for family in metric.describe()
+    }
     return names | {name + ending for name in names for ending in ("_bucket", "_count", "_sum")}
 
 
 def test_the_committed_json_is_what_python_says() -> None:
-    checked = subprocess.run([sys.executable, "-m", "deploy.grafana", "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    checked = subprocess.run(
+        [sys.executable, "-m", "deploy.grafana", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
@@ -68,14 +74,22 @@ def test_every_variable_that_is_used_is_there(name: str) -> None:
 
 
 def test_panels_ask_the_data_source_that_is_provisioned() -> None:
-    provisioned = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/savo.yml").read_text())["datasources"][0]
-    asked = {panel["datasource"]["uid"] for board in boards().values() for panel in board["panels"] if panel["type"] != "row"}
+    provisioned = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/savo.yml").read_text())[
+        "datasources"
+    ][0]
+    asked = {
+        panel["datasource"]["uid"] for board in boards().values() for panel in board["panels"] if panel["type"] != "row"
+    }
     assert asked == {provisioned["uid"]}
 
 
 def test_every_metric_is_in_the_catalogue() -> None:
     everything: list[Query | Alert] = [*queries(), *alerts()]
-    asked = {name for query in everything for name in re.findall(r"\b(?:savo|process|up|ALERTS)\w*", without_strings(query.expression))}
+    asked = {
+        name
+        for query in everything
+        for name in re.findall(r"\b(?:savo|process|up|ALERTS)\w*", without_strings(query.expression))
+    }
     assert asked - names_in_the_catalogue() - OTHERS == set()
 
 
@@ -87,7 +101,9 @@ def test_every_metric_of_the_catalogue_is_on_a_dashboard_or_in_an_alert() -> Non
 
 @pytest.mark.prometheus
 def test_prometheus_parses_every_expression(tmp_path: Path) -> None:
-    rules: list[dict[str, Any]] = [{"record": f"panel:{number}", "expr": query.filled()} for number, query in enumerate(queries())]
+    rules: list[dict[str, Any]] = [
+        {"record": f"panel:{number}", "expr": query.filled()} for number, query in enumerate(queries())
+    ]
     assert len(rules) > 60
     (tmp_path / "panels.yml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     promtool("check", "rules", "--lint=none", str(tmp_path / "panels.yml"))
@@ -102,9 +118,15 @@ def test_the_folders_that_grafana_mounts_are_named_in_the_provisioning() -> None
 def lost(given: Any, read: Any, at: str = "") -> list[str]:
     """Paths of what is in `given` and not, or otherwise, in `read`."""
     if isinstance(given, dict) and isinstance(read, dict):
-        return [path for key, value in given.items() for path in (lost(value, read[key], f"{at}.{key}") if key in read else [f"{at}.{key}"])]
+        return [
+            path
+            for key, value in given.items()
+            for path in (lost(value, read[key], f"{at}.{key}") if key in read else [f"{at}.{key}"])
+        ]
     if isinstance(given, list) and isinstance(read, list) and len(given) == len(read):
-        return [path for place, pair in enumerate(zip(given, read, strict=True)) for path in lost(*pair, f"{at}[{place}]")]
+        return [
+            path for place, pair in enumerate(zip(given, read, strict=True)) for path in lost(*pair, f"{at}[{place}]")
+        ]
     return [] if given == read else [at]
 
 

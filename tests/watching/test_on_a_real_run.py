@@ -78,7 +78,12 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
     folder = tmp_path_factory.mktemp("watching")
     scenes = list(draw_scenes(28, seed=7))
     write_scenes(folder / "truth", scenes)
-    config = (ROOT / "deploy/prometheus/savo-up.yml").read_text().replace("../../.savo", str(folder / "savo")).replace(": 5s", ": 1s")
+    config = (
+        (ROOT / "deploy/prometheus/savo-up.yml")
+        .read_text()
+        .replace("../../.savo", str(folder / "savo"))
+        .replace(": 5s", ": 1s")
+    )
     alert_rules = {"alerts.yml": (ROOT / "deploy/prometheus/alerts.yml").read_text()}
     with running_prometheus(config, folder / "prometheus", alert_rules) as prometheus:
         flawless = [f"--standin-option={word}" for option in ("--errors",) for word in (option, "0")]
@@ -87,8 +92,14 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
             async with new_client(wheel.url) as client:
                 load = await turn_the_wheel(wheel, prometheus, client, scenes)
                 stored = len(objects_under(wheel.data_dir, "samples/meta"))
-                until(lambda: prometheus.query('max(savo_goal_now{figure="samples"})') == [({}, float(stored))], "the goals' gauges")
-                stats, progress = (await client.get("/training/stats")).json(), (await client.get("/training/progress")).json()
+                until(
+                    lambda: prometheus.query('max(savo_goal_now{figure="samples"})') == [({}, float(stored))],
+                    "the goals' gauges",
+                )
+                stats, progress = (
+                    (await client.get("/training/stats")).json(),
+                    (await client.get("/training/progress")).json(),
+                )
             yield Run(wheel, prometheus, load, stats, progress)
 
 
@@ -99,7 +110,9 @@ async def turn_the_wheel(wheel: Wheel, prometheus: Prometheus, client: httpx2.As
 
     async def scans(number: int) -> None:
         chosen = [next(source) for _ in range(number)]
-        await phones.run((Errand(f"user-{next(people)}", scene.jpeg, scene.truth) for scene in chosen), load.visits.append)
+        await phones.run(
+            (Errand(f"user-{next(people)}", scene.jpeg, scene.truth) for scene in chosen), load.visits.append
+        )
 
     await scans(4)
     await register(wheel, "v1", UNSURE, NAMES, map50=0.76)
@@ -111,11 +124,15 @@ async def turn_the_wheel(wheel: Wheel, prometheus: Prometheus, client: httpx2.As
     with somebody_holds(wheel.data_dir / "db/collector.sqlite3"):
         await scans(1)
         until(lambda: bool(prometheus.query("savo_retries_total")), "retries")
-    assert (await client.put("/admin/rollout", json={"action": "rollback", "reason": "never sure", "by": "test"})).status_code == 200
+    assert (
+        await client.put("/admin/rollout", json={"action": "rollback", "reason": "never sure", "by": "test"})
+    ).status_code == 200
     await register(wheel, "v2", SURE, NAMES, map50=0.81)
     await half_to_the_candidate(client, prometheus, "v2")
     await scans(10)
-    assert (await client.put("/admin/rollout", json={"action": "rollback", "reason": "wrong", "by": "test"})).status_code == 200
+    assert (
+        await client.put("/admin/rollout", json={"action": "rollback", "reason": "wrong", "by": "test"})
+    ).status_code == 200
     await register(wheel, "v3", b"no network at all", NAMES)
     until(lambda: bool(prometheus.query("savo_models_refused_total")), "v3 refused")
     for topic in ("scans.requested", "samples.stored"):
@@ -124,7 +141,10 @@ async def turn_the_wheel(wheel: Wheel, prometheus: Prometheus, client: httpx2.As
     await publish(wheel, scan_without_a_photo())
     load.without_photo += 1
     until(lambda: total(prometheus, "savo_dead_letters_total") == load.poison, "dead letters")
-    until(lambda: total(prometheus, 'savo_scans_total{outcome="photo-missing"}') == load.without_photo, "a scan without its photo")
+    until(
+        lambda: total(prometheus, 'savo_scans_total{outcome="photo-missing"}') == load.without_photo,
+        "a scan without its photo",
+    )
     until(lambda: total(prometheus, "sum(max by (topic, group) (savo_consumer_lag))") == 0, "no lag")
     until(lambda: total(prometheus, "savo_samples_total") == len(load.confirmed), "a word on every confirmation")
     return load
@@ -132,7 +152,9 @@ async def turn_the_wheel(wheel: Wheel, prometheus: Prometheus, client: httpx2.As
 
 async def half_to_the_candidate(client: httpx2.AsyncClient, prometheus: Prometheus, version: str) -> None:
     def is_candidate() -> bool:
-        return bool(httpx2.get(str(client.base_url.join("/admin/rollout")), trust_env=False).json().get("experiment") == version)
+        return bool(
+            httpx2.get(str(client.base_url.join("/admin/rollout")), trust_env=False).json().get("experiment") == version
+        )
 
     until(is_candidate, f"{version} on trial")
     answer = await client.put("/admin/rollout", json={"action": "set", "share": 0.5, "reason": "test", "by": "test"})
@@ -142,9 +164,13 @@ async def half_to_the_candidate(client: httpx2.AsyncClient, prometheus: Promethe
 
 
 def scan_without_a_photo() -> ScanRequested:
-    image = ImageRef(key="scans/ff/" + "f" * 64 + ".jpg", sha256="f" * 64, media_type="image/jpeg", bytes=10, width=10, height=10)
+    image = ImageRef(
+        key="scans/ff/" + "f" * 64 + ".jpg", sha256="f" * 64, media_type="image/jpeg", bytes=10, width=10, height=10
+    )
     now = datetime.now(UTC)
-    return ScanRequested(scan_id="f" * 32, subject="nobody", image=image, requested_at=now, expires_at=now + timedelta(seconds=60))
+    return ScanRequested(
+        scan_id="f" * 32, subject="nobody", image=image, requested_at=now, expires_at=now + timedelta(seconds=60)
+    )
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
@@ -160,7 +186,10 @@ def total(prometheus: Prometheus, expression: str) -> float:
 
 def summed(run: Run, metric: str, *labels: str) -> dict[str, float]:
     """Label values joined by a slash → sum over everything else."""
-    return {"/".join(found.get(label, "") for label in labels): value for found, value in run.prometheus.query(f"sum by ({', '.join(labels)}) ({metric}) > 0")}
+    return {
+        "/".join(found.get(label, "") for label in labels): value
+        for found, value in run.prometheus.query(f"sum by ({', '.join(labels)}) ({metric}) > 0")
+    }
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -181,7 +210,19 @@ async def test_every_alert_is_evaluated_and_those_that_should_speak_do(run: Run)
         run.prometheus.query(alert.expression)
     speaking = {alert.name for alert in alerts() if run.prometheus.query(alert.expression)}
     assert speaking >= {"DeadLetters", "ModelRefused"}
-    assert speaking & {"ServiceDown", "ConsumerStuck", "DeadLetterCapReached", "NoSamples", "StorageNearlyFull", "TrainingFailed", "BudgetNearlySpent"} == set()
+    assert (
+        speaking
+        & {
+            "ServiceDown",
+            "ConsumerStuck",
+            "DeadLetterCapReached",
+            "NoSamples",
+            "StorageNearlyFull",
+            "TrainingFailed",
+            "BudgetNearlySpent",
+        }
+        == set()
+    )
     until(lambda: {"DeadLetters", "ModelRefused"} <= run.prometheus.firing(), "alerts fire in Prometheus itself")
 
 
@@ -200,8 +241,12 @@ async def test_counters_say_what_the_phones_counted(run: Run) -> None:
     fallbacks = sum(visit.arm == "candidate" and visit.served_by == "google" for visit in load.visits)
     assert fallbacks > 0
     assert summed(run, "savo_fallbacks_total", "reason") == {"low-confidence": fallbacks}
-    assert total(run.prometheus, "savo_arm_cost_usd_total") == pytest.approx(sum(visit.cost_usd for visit in load.visits))
-    assert total(run.prometheus, "savo_scan_cost_usd_total") == pytest.approx(total(run.prometheus, "savo_arm_cost_usd_total"))
+    assert total(run.prometheus, "savo_arm_cost_usd_total") == pytest.approx(
+        sum(visit.cost_usd for visit in load.visits)
+    )
+    assert total(run.prometheus, "savo_scan_cost_usd_total") == pytest.approx(
+        total(run.prometheus, "savo_arm_cost_usd_total")
+    )
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -209,10 +254,16 @@ async def test_gauges_say_what_the_product_says_of_itself(run: Run) -> None:
     samples = summed(run, "savo_samples_total", "outcome")
     assert samples["stored"] == run.stats["total_samples"]
     assert summed(run, "savo_samples_total", "outcome", "reason").get("stored/") == samples["stored"]
-    assert {metric["label"]: value for metric, value in run.prometheus.query("max by (label) (savo_dataset_boxes)")} == run.progress["per_class"]
+    assert {
+        metric["label"]: value for metric, value in run.prometheus.query("max by (label) (savo_dataset_boxes)")
+    } == run.progress["per_class"]
     goals = {(metric["milestone"], metric["figure"]): value for metric, value in run.prometheus.query("savo_goal")}
     assert goals == {(row["milestone"], row["figure"]): row["goal"] for row in run.progress["goals"]}
-    assert summed(run, "savo_model_map50", "version") == {"v1": 0.76, "v2": 0.81, "v3": 0.8} == run.progress["map50_by_version"]
+    assert (
+        summed(run, "savo_model_map50", "version")
+        == {"v1": 0.76, "v2": 0.81, "v3": 0.8}
+        == run.progress["map50_by_version"]
+    )
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -237,4 +288,8 @@ async def test_what_grew_within_the_window_is_not_missing_its_first_count(run: R
 async def test_the_rules_are_those_that_were_committed(run: Run) -> None:
     groups = httpx2.get(f"{run.prometheus.url}/api/v1/rules", trust_env=False).json()["data"]["groups"]
     loaded = {rule["name"] for group in groups for rule in group["rules"]}
-    assert loaded == {rule["alert"] for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"] for rule in group["rules"]}
+    assert loaded == {
+        rule["alert"]
+        for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"]
+        for rule in group["rules"]
+    }

@@ -63,7 +63,9 @@ def causes(seen: Seen) -> Iterator[Finding]:
         yield _training(seen.runs[0])
     for version, times in seen.refused_models.items():
         if times:
-            yield Finding("model", "wrong", f"vision would not serve {version}; scans are answered without it", _REFUSED)
+            yield Finding(
+                "model", "wrong", f"vision would not serve {version}; scans are answered without it", _REFUSED
+            )
 
 
 _KEY = "give one with --key or SAVO_API_KEY (made by `savo keys create NAME --scope training`)"
@@ -76,15 +78,29 @@ _REFUSED = (
 def _collected(seen: Seen) -> Finding:
     samples, refused = seen.stats["total_samples"], dict(seen.progress.get("refused_by_reason", {}))
     if seen.collector.get(("skipped", "collection-off")):
-        return Finding("data", "wrong", f"{samples} samples; the collector skips every confirmation: SAVO_COLLECT_TRAINING_DATA is false", _ON)
+        return Finding(
+            "data",
+            "wrong",
+            f"{samples} samples; the collector skips every confirmation: SAVO_COLLECT_TRAINING_DATA is false",
+            _ON,
+        )
     if samples:
         return Finding("data", "ok", f"{samples} samples, {seen.stats['samples_today']} of them today")
     if refused:
         reason, count = max(refused.items(), key=lambda item: item[1])
-        return Finding("data", "wrong", f"0 samples; {sum(refused.values())} photos were refused, {count} of them as {reason}", _NEXT_STEP.get(reason, _LOG))
+        return Finding(
+            "data",
+            "wrong",
+            f"0 samples; {sum(refused.values())} photos were refused, {count} of them as {reason}",
+            _NEXT_STEP.get(reason, _LOG),
+        )
     if seen.collector.get(("skipped", "no-consent")):
-        return Finding("data", "wrong", "0 samples; the collector skips confirmations without consent", _NEXT_STEP["no-consent"])
-    return Finding("data", "note", "0 samples; nothing was confirmed yet", "confirm a scan: savo confirm SCAN_ID --all-correct")
+        return Finding(
+            "data", "wrong", "0 samples; the collector skips confirmations without consent", _NEXT_STEP["no-consent"]
+        )
+    return Finding(
+        "data", "note", "0 samples; nothing was confirmed yet", "confirm a scan: savo confirm SCAN_ID --all-correct"
+    )
 
 
 _ON = "set SAVO_COLLECT_TRAINING_DATA=true for the collector and start it again; photos confirmed from then on are collected"
@@ -94,9 +110,15 @@ _LOG = "read the collector's log"
 def _storage(seen: Seen) -> Finding:
     samples, uploads = seen.progress.get("refused_by_reason", {}).get("storage-full", 0), seen.refused_uploads
     refused = [f"{samples} samples" if samples else "", f"{uploads} uploads" if uploads else ""]
-    used, limit = max(seen.rooms.values(), key=lambda room: room[0] / room[1], default=(seen.stats["storage_size_mb"] * 1e6, 0.0))
+    used, limit = max(
+        seen.rooms.values(), key=lambda room: room[0] / room[1], default=(seen.stats["storage_size_mb"] * 1e6, 0.0)
+    )
     of_limit = f" of {in_bytes(limit)} (SAVO_STORAGE_LIMIT_GB={limit / 1e9:g})" if limit else ""
-    found = in_bytes(used) + of_limit + (f"; {' and '.join(filter(None, refused))} were refused for want of room" if any(refused) else "")
+    found = (
+        in_bytes(used)
+        + of_limit
+        + (f"; {' and '.join(filter(None, refused))} were refused for want of room" if any(refused) else "")
+    )
     if any(refused) or (limit and used >= limit):
         return Finding("storage", "wrong", found, _ROOM)
     if seen.disk_free_bytes is not None and seen.disk_free_bytes < LEAST_FREE:

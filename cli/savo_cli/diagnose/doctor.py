@@ -80,25 +80,37 @@ def _settings_here() -> Iterator[Finding]:
 def _shared_settings() -> Iterator[Finding]:
     """Services in containers of their own have settings and packages of their own: of those, only they themselves can tell, by not being ready."""
     problem = _refusal(RuntimeSettings)
-    yield Finding("settings", "wrong" if problem else "ok", problem or "what all share makes sense; each service checks its own at its start", _CORRECT)
+    yield Finding(
+        "settings",
+        "wrong" if problem else "ok",
+        problem or "what all share makes sense; each service checks its own at its start",
+        _CORRECT,
+    )
 
 
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
-    return Finding("Python", "ok" if sys.version_info >= (3, 11) else "wrong", version, "Python 3.11 or later is needed")
+    return Finding(
+        "Python", "ok" if sys.version_info >= (3, 11) else "wrong", version, "Python 3.11 or later is needed"
+    )
 
 
 def _disk() -> Finding:
     free = shutil.disk_usage(".").free / 1e9
     return Finding(
-        "disk", "ok" if free >= _FREE_GB else "note", f"{free:.1f} GB free", "" if free >= _FREE_GB else f"{_FREE_GB:g} GB are wanted for a training run"
+        "disk",
+        "ok" if free >= _FREE_GB else "note",
+        f"{free:.1f} GB free",
+        "" if free >= _FREE_GB else f"{_FREE_GB:g} GB are wanted for a training run",
     )
 
 
 def _training() -> Finding:
     if find_spec("ultralytics") and find_spec("torch"):
         return Finding("training", "ok", "torch and ultralytics are installed")
-    return Finding("training", "note", "torch or ultralytics is missing; everything but training works", "uv sync --extra yolo")
+    return Finding(
+        "training", "note", "torch or ultralytics is missing; everything but training works", "uv sync --extra yolo"
+    )
 
 
 def _settings() -> Iterator[Finding]:
@@ -115,7 +127,9 @@ _CORRECT = "correct that variable"
 
 def _digest_settings() -> Iterator[Finding]:
     """Where any of them is given."""
-    if not any(os.environ.get(name) for name in known_variables([DigestSettings]) - known_variables([RuntimeSettings])) or _refusal(RuntimeSettings):
+    if not any(
+        os.environ.get(name) for name in known_variables([DigestSettings]) - known_variables([RuntimeSettings])
+    ) or _refusal(RuntimeSettings):
         return
     problem = _refusal(DigestSettings)
     if not problem and (url := DigestSettings().smtp_url):
@@ -151,7 +165,12 @@ def _provider() -> Finding:
     key = next((each.key_variable for each in PROVIDERS if each.name == provider), GOOGLE.key_variable)
     if os.environ.get(key):
         return Finding("vision provider", "ok", f"{provider}; {key} is set")
-    return Finding("vision provider", "note", f"{provider}, but {key} is not set", f"set {key}, or use the stand-in: savo up --standin DIR")
+    return Finding(
+        "vision provider",
+        "note",
+        f"{provider}, but {key} is not set",
+        f"set {key}, or use the stand-in: savo up --standin DIR",
+    )
 
 
 def _own_model() -> Iterator[Finding]:
@@ -159,18 +178,29 @@ def _own_model() -> Iterator[Finding]:
     if not os.environ.get(MODEL_PATH):
         return
     wrong = wrong_model_path({"SAVO_USE_CUSTOM_VISION": "true", **os.environ})
-    yield Finding("own model", "wrong" if wrong else "ok", wrong or f"{MODEL_PATH}={os.environ[MODEL_PATH]}", "correct that variable, or unset it")
+    yield Finding(
+        "own model",
+        "wrong" if wrong else "ok",
+        wrong or f"{MODEL_PATH}={os.environ[MODEL_PATH]}",
+        "correct that variable, or unset it",
+    )
 
 
 async def _dependencies(settings: RuntimeSettings) -> list[Finding]:
     configure_command_logs(settings)
     store = open_store(settings)
     where = f"folder {settings.data_dir / 'objects'}" if settings.object_store == "folder" else settings.s3_endpoint
-    findings = [await _checked("object store", where, store.check, "check the R2 and S3 settings, and that the server runs")]
+    findings = [
+        await _checked("object store", where, store.check, "check the R2 and S3 settings, and that the server runs")
+    ]
     await store.close()
     if settings.database_url:
         database = Database.open(settings, "doctor")
-        findings.append(await _checked("database", "PostgreSQL", database.check, "check SAVO_DATABASE_URL, and that the server runs"))
+        findings.append(
+            await _checked(
+                "database", "PostgreSQL", database.check, "check SAVO_DATABASE_URL, and that the server runs"
+            )
+        )
         await database.close()
     else:
         findings.append(Finding("database", "ok", f"SQLite files in {settings.data_dir / 'db'}"))
@@ -189,7 +219,12 @@ async def _kafka(settings: RuntimeSettings) -> Finding:
         finally:
             await producer.stop()
 
-    return await _checked("Kafka", address, reach, "check SAVO_KAFKA_BOOTSTRAP_SERVERS and its SASL/TLS settings, and that the broker runs")
+    return await _checked(
+        "Kafka",
+        address,
+        reach,
+        "check SAVO_KAFKA_BOOTSTRAP_SERVERS and its SASL/TLS settings, and that the broker runs",
+    )
 
 
 async def _checked(what: str, where: str, check: Callable[[], Awaitable[Any]], fix: str) -> Finding:
@@ -198,7 +233,9 @@ async def _checked(what: str, where: str, check: Callable[[], Awaitable[Any]], f
     except TimeoutError:
         return Finding(what, "wrong", f"{where}: no answer in {_SECONDS:g} s", fix)
     except Exception as error:  # noqa: BLE001 — whatever is wrong is what the doctor was asked for
-        return Finding(what, "wrong", f"{where}: {str(error).splitlines()[0] if str(error) else type(error).__name__}", fix)
+        return Finding(
+            what, "wrong", f"{where}: {str(error).splitlines()[0] if str(error) else type(error).__name__}", fix
+        )
     return Finding(what, "ok", where)
 
 
@@ -209,7 +246,12 @@ def _services(running: Running) -> Iterator[Finding]:
     for service, url in running.services.items():
         yield _ready(service, url, running)
     if list(running.services) == ["gateway"]:
-        yield Finding("services", "note", "the others were not looked at: nobody says where they are", f"{SERVICES_VARIABLE}=vision=http://HOST:PORT,…")
+        yield Finding(
+            "services",
+            "note",
+            "the others were not looked at: nobody says where they are",
+            f"{SERVICES_VARIABLE}=vision=http://HOST:PORT,…",
+        )
 
 
 def _port(port: int) -> Finding:
@@ -230,11 +272,25 @@ def _ready(service: str, url: str, running: Running) -> Finding:
         return Finding(service, "wrong", f"{url} does not answer ({str(error) or type(error).__name__})", fix)
     payload = _payload(answer)
     if payload.get("service") != service:
-        return Finding(service, "wrong", f"{url} is not {service}: it says that it is {payload.get('service', 'no service of ours')}", "correct the address")
+        return Finding(
+            service,
+            "wrong",
+            f"{url} is not {service}: it says that it is {payload.get('service', 'no service of ours')}",
+            "correct the address",
+        )
     if answer.status_code == httpx2.codes.OK:
         return Finding(service, "ok", f"ready at {url}")
-    reasons = [f"{name}: {check.get('reason', 'no reason given')}" for name, check in payload.get("checks", {}).items() if not check.get("ok")]
-    return Finding(service, "wrong", f"not ready: {'; '.join(reasons) or f'it answers {answer.status_code}'}", f"read its log: {_log_of(service, running)}")
+    reasons = [
+        f"{name}: {check.get('reason', 'no reason given')}"
+        for name, check in payload.get("checks", {}).items()
+        if not check.get("ok")
+    ]
+    return Finding(
+        service,
+        "wrong",
+        f"not ready: {'; '.join(reasons) or f'it answers {answer.status_code}'}",
+        f"read its log: {_log_of(service, running)}",
+    )
 
 
 def _payload(answer: httpx2.Response) -> dict[str, Any]:
@@ -250,7 +306,9 @@ def _log_of(service: str, running: Running) -> str:
         return f"docker compose logs {service}, or kubectl -n savo logs deployment/savo-{service}"
     logs = Path(os.environ.get("SAVO_DATA_DIR", ".savo")) / "logs"
     # Services that share a process share its log.
-    return str(next((path for path in sorted(logs.glob("*.log")) if service in path.stem.split("+")), logs / f"{service}.log"))
+    return str(
+        next((path for path in sorted(logs.glob("*.log")) if service in path.stem.split("+")), logs / f"{service}.log")
+    )
 
 
 def _print(findings: list[Finding]) -> None:

@@ -33,5 +33,7 @@ def find_running(url: str | None) -> Running:
     if up is None or (url and url.rstrip("/") != str(up.get("gateway_url")).rstrip("/")):
         return Running(own)
     # An older `savo up` wrote a service's address with its pid.
-    services = {name: str(at["url"] if isinstance(at, dict) else at).rstrip("/") for name, at in up["services"].items() if at}
+    services = {
+        name: str(at["url"] if isinstance(at, dict) else at).rstrip("/") for name, at in up["services"].items() if at
+    }
     return Running(services | own, here=True)

@@ -44,7 +44,13 @@ def read_figures(running: Running, key: str | None) -> Seen:
 def _no_room(samples: Samples) -> int:
     """Uploads that the gateway answered with 507."""
     name = "savo_http_request_duration_seconds_count"
-    return int(sum(value for (metric, labels), value in samples.items() if metric == name and dict(labels).get("status") == "507"))
+    return int(
+        sum(
+            value
+            for (metric, labels), value in samples.items()
+            if metric == name and dict(labels).get("status") == "507"
+        )
+    )
 
 
 def _rooms(samples: Samples) -> dict[str, tuple[float, float]]:
@@ -52,11 +58,17 @@ def _rooms(samples: Samples) -> dict[str, tuple[float, float]]:
         return {dict(labels).get("counted", ""): value for (name, labels), value in samples.items() if name == metric}
 
     used = by_what("savo_storage_used_bytes")
-    return {what: (used.get(what, 0.0), limit) for what, limit in by_what("savo_storage_limit_bytes").items() if limit > 0}
+    return {
+        what: (used.get(what, 0.0), limit) for what, limit in by_what("savo_storage_limit_bytes").items() if limit > 0
+    }
 
 
 def _refused(samples: Samples) -> dict[str, float]:
-    return {dict(labels)["version"]: value for (name, labels), value in samples.items() if name == "savo_models_refused_total"}
+    return {
+        dict(labels)["version"]: value
+        for (name, labels), value in samples.items()
+        if name == "savo_models_refused_total"
+    }
 
 
 def _sums(samples: Samples) -> dict[tuple[str, str], float]:
@@ -72,7 +84,9 @@ def _metrics(url: str | None) -> Samples:
         families = list(text_string_to_metric_families(answer.text)) if answer.is_success else []
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError):
         return {}
-    return {(sample.name, tuple(sample.labels.items())): sample.value for family in families for sample in family.samples}
+    return {
+        (sample.name, tuple(sample.labels.items())): sample.value for family in families for sample in family.samples
+    }
 
 
 def _answer(url: str, key: str | None) -> tuple[dict[str, Any], str]:
@@ -86,7 +100,12 @@ def _answer(url: str, key: str | None) -> tuple[dict[str, Any], str]:
         found = None
     if isinstance(found, dict):
         return found, ""
-    return {}, "the gateway asks for a key" if answer.status_code == httpx2.codes.UNAUTHORIZED else f"the gateway answers {answer.status_code}"
+    return (
+        {},
+        "the gateway asks for a key"
+        if answer.status_code == httpx2.codes.UNAUTHORIZED
+        else f"the gateway answers {answer.status_code}",
+    )
 
 
 def _free() -> float | None:

@@ -18,7 +18,9 @@ __all__ = ["audit"]
 
 @reported_errors()
 def audit(
-    action: Annotated[str | None, typer.Option(help="Only this, such as share.changed or dead-letters.redriven.")] = None,
+    action: Annotated[
+        str | None, typer.Option(help="Only this, such as share.changed or dead-letters.redriven.")
+    ] = None,
     about: Annotated[str | None, typer.Option(help="Only what was done to this, such as vision.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Entries, the newest first.")] = 50,
     url: Url = None,

@@ -80,8 +80,15 @@ async def _backup(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
         copied = await copy_out(store, folder / "objects")
     finally:
         await store.close()
-    done = {"taken_at": taken_at, "databases": databases, "objects": vars(copied), "groups": len(positions.groups) if positions else 0}
-    (folder / "backup.json").write_text(json.dumps({"form": _FORM, **done}, indent=1))  # last: a folder without it is no backup
+    done = {
+        "taken_at": taken_at,
+        "databases": databases,
+        "objects": vars(copied),
+        "groups": len(positions.groups) if positions else 0,
+    }
+    (folder / "backup.json").write_text(
+        json.dumps({"form": _FORM, **done}, indent=1)
+    )  # last: a folder without it is no backup
     return done
 
 
@@ -118,7 +125,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((folder / "backup.json").read_text())
     except (OSError, ValueError) as error:
-        raise CommandError(f"{folder} holds no whole backup: there is no readable backup.json, which `savo backup` writes last") from error
+        raise CommandError(
+            f"{folder} holds no whole backup: there is no readable backup.json, which `savo backup` writes last"
+        ) from error
     if found.get("form") != _FORM:
         raise CommandError(f"{folder} has form {found.get('form')}; this release reads form {_FORM}")
     return found

@@ -22,7 +22,9 @@ def promote(
     version: Annotated[str, typer.Argument(help="Such as v3; `savo models list` names those there are.")],
     reason: Reason,
     by: By = None,
-    force: Annotated[bool, typer.Option("--force", help="Although the gate refused it, or the evidence of its trial sent it back.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although the gate refused it, or the evidence of its trial sent it back.")
+    ] = False,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -35,7 +37,12 @@ def promote(
 @reported_errors()
 def rollback(
     reason: Reason,
-    to: Annotated[str | None, typer.Option("--to", help="A version that was champion before; default is the last of them.", show_default=False)] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", help="A version that was champion before; default is the last of them.", show_default=False
+        ),
+    ] = None,
     by: By = None,
     url: Url = None,
     key: Key = None,
@@ -46,7 +53,9 @@ def rollback(
     _move({"action": "revert", "version": to}, reason, by, url, key, as_json=as_json)
 
 
-def _move(what: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool) -> None:
+def _move(
+    what: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool
+) -> None:
     with Gateway(url, key) as gateway:
         before = _champion(gateway)
         report = order(gateway, what, reason, by)
@@ -55,7 +64,9 @@ def _move(what: dict[str, Any], reason: str, by: str | None, url: str | None, ke
 
 def _check_version(version: str | None) -> None:
     if version is not None and not re.fullmatch(r"v[1-9][0-9]*", version):
-        raise typer.BadParameter(f"{version!r} is no version; they are called v1, v2 and so on, and `savo models list` names those there are")
+        raise typer.BadParameter(
+            f"{version!r} is no version; they are called v1, v2 and so on, and `savo models list` names those there are"
+        )
 
 
 def _champion(gateway: Gateway) -> str | None:
@@ -74,9 +85,19 @@ def _print(before: str | None, report: dict[str, Any]) -> None:
     console.print(f"champion: {before or _PROVIDER} → {now or _PROVIDER}", style="bold", markup=False)
     console.print(f"{report['reason']} — {report['changed_by']}, {report['changed_at']}", markup=False)
     if report.get("experiment") and report["share"]:
-        console.print(f"the trial of {report['experiment']} goes on at {report['share']:.0%}, against {now or _PROVIDER} from now on", markup=False)
+        console.print(
+            f"the trial of {report['experiment']} goes on at {report['share']:.0%}, against {now or _PROVIDER} from now on",
+            markup=False,
+        )
     if not report.get("serving", True):
-        console.print("SAVO_USE_CUSTOM_VISION is false: no trained model answers a scan until it is true", style="yellow", markup=False)
+        console.print(
+            "SAVO_USE_CUSTOM_VISION is false: no trained model answers a scan until it is true",
+            style="yellow",
+            markup=False,
+        )
     if now:
         ways = [f"--to {version}" for version in report.get("former", [])]
-        console.print(f"back: savo models rollback --reason …{' (or ' + ', '.join(ways) + ')' if len(ways) > 1 else ''}", markup=False)
+        console.print(
+            f"back: savo models rollback --reason …{' (or ' + ', '.join(ways) + ')' if len(ways) > 1 else ''}",
+            markup=False,
+        )

@@ -27,9 +27,18 @@ __all__ = ["rebuild"]
 
 @reported_errors()
 def rebuild(
-    service: Annotated[str, typer.Argument(metavar="SERVICE", help="gateway, vision, collector, trainer, rollout or reasoning.")],
-    apply: Annotated[bool, typer.Option("--apply", help="Put the rebuilt tables in the live ones' place; the service may go on meanwhile.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the rebuilt tables beside the live ones, to look at.")] = False,
+    service: Annotated[
+        str, typer.Argument(metavar="SERVICE", help="gateway, vision, collector, trainer, rollout or reasoning.")
+    ],
+    apply: Annotated[
+        bool,
+        typer.Option(
+            "--apply", help="Put the rebuilt tables in the live ones' place; the service may go on meanwhile."
+        ),
+    ] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the rebuilt tables beside the live ones, to look at.")
+    ] = False,
     kafka: Kafka = None,
     as_json: AsJson = False,
 ) -> None:
@@ -47,11 +56,15 @@ def rebuild(
     raise typer.Exit(0 if outcome.equal or outcome.applied else 1)
 
 
-async def _rebuild(definition: ServiceDefinition, settings: RuntimeSettings, on_progress: OnProgress, *, apply: bool, keep: bool) -> Rebuilt:
+async def _rebuild(
+    definition: ServiceDefinition, settings: RuntimeSettings, on_progress: OnProgress, *, apply: bool, keep: bool
+) -> Rebuilt:
     try:
         return await build_anew(definition, settings, apply=apply, keep=keep, on_progress=on_progress)
     except SavoError as error:
-        raise CommandError(f"{error}; the live tables are as they were. `savo doctor` checks Kafka and the database") from error
+        raise CommandError(
+            f"{error}; the live tables are as they were. `savo doctor` checks Kafka and the database"
+        ) from error
 
 
 def _definition(service: str) -> ServiceDefinition:
@@ -65,7 +78,9 @@ def _definition(service: str) -> ServiceDefinition:
 def _settings(definition: ServiceDefinition, kafka: str | None) -> RuntimeSettings:
     broker = broker_settings(kafka)
     settings = load_settings(projection_of(definition).settings)
-    return settings.model_copy(update={"kafka_bootstrap_servers": broker.kafka_bootstrap_servers, "embedded_broker": broker.embedded_broker})
+    return settings.model_copy(
+        update={"kafka_bootstrap_servers": broker.kafka_bootstrap_servers, "embedded_broker": broker.embedded_broker}
+    )
 
 
 def _document(outcome: Rebuilt, settings: RuntimeSettings, seconds: float, *, keep: bool) -> dict[str, Any]:
@@ -79,8 +94,17 @@ def _print(report: dict[str, Any]) -> None:
     table = Table("table", "live rows", "rebuilt rows", "carried over", "SHA-256 of the rows", "")
     for one in report["tables"]:
         state = Text("equal", "green") if one["equal"] else Text(f"{one['differing']} rows differ", "red")
-        hashes = one["live_sha256"][:12] if one["equal"] else f"{one['live_sha256'][:12]} / {one['rebuilt_sha256'][:12]}"
-        table.add_row(one["table"], str(one["live_rows"]), str(one["rebuilt_rows"]), str(report["carried"].get(one["table"], "")), hashes, state)
+        hashes = (
+            one["live_sha256"][:12] if one["equal"] else f"{one['live_sha256'][:12]} / {one['rebuilt_sha256'][:12]}"
+        )
+        table.add_row(
+            one["table"],
+            str(one["live_rows"]),
+            str(one["rebuilt_rows"]),
+            str(report["carried"].get(one["table"], "")),
+            hashes,
+            state,
+        )
     console.print(table)
     for one in report["tables"]:
         for difference in one["differences"]:
@@ -100,7 +124,9 @@ _KINDS = {"changed": "differs in", "missing": "is not in the live table", "extra
 def _verdict(report: dict[str, Any]) -> str:
     service = report["service"]
     if report["applied"]:
-        return f"applied: {service}'s tables are now as its topics tell" + (" (they were before)" if report["equal"] else "")
+        return f"applied: {service}'s tables are now as its topics tell" + (
+            " (they were before)" if report["equal"] else ""
+        )
     if report["equal"]:
         return f"{service} is as its topics tell; nothing to do"
     return f"{service} is not as its topics tell; `savo rebuild {service} --apply` puts that right"

@@ -64,7 +64,9 @@ def order(gateway: Gateway, what: dict[str, Any], reason: str, by: str | None) -
     return report
 
 
-def _order_and_tell(what: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool) -> None:
+def _order_and_tell(
+    what: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool
+) -> None:
     with Gateway(url, key) as gateway:
         report = order(gateway, what, reason, by)
     print_json(report) if as_json else _print(report)
@@ -74,7 +76,9 @@ def _print(report: dict[str, Any]) -> None:
     console = table_console()
     champion = (report.get("champion") or {}).get("version") or "the vision provider"
     candidate = report.get("experiment") or "no candidate"
-    console.print(f"{report['state']}: {candidate} at {report['share']:.0%} against {champion}", style="bold", markup=False)
+    console.print(
+        f"{report['state']}: {candidate} at {report['share']:.0%} against {champion}", style="bold", markup=False
+    )
     console.print(f"{report['reason']} — {report['changed_by']}, {report['changed_at']}", markup=False)
     if report.get("source"):
         console.print(report["source"], style="yellow", markup=False)
@@ -86,7 +90,11 @@ def _print(report: dict[str, Any]) -> None:
 
 def _arms(arms: dict[str, Any]) -> Any:
     table = Table(
-        "", *(f"{arm} ({figures['confirmed']} of {figures['scans']} scans confirmed, {figures['subjects']} subjects)" for arm, figures in arms.items())
+        "",
+        *(
+            f"{arm} ({figures['confirmed']} of {figures['scans']} scans confirmed, {figures['subjects']} subjects)"
+            for arm, figures in arms.items()
+        ),
     )
     table.add_column("target")
     table.add_column("verdict")

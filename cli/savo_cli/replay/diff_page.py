@@ -33,7 +33,9 @@ def write_page(path: Path, summary: dict[str, Any], scans: Iterable[dict[str, An
             page.write(figure(scan["scan_id"], scan["changes"], scan["picture"], "old boxes left, new boxes right"))
             shown += 1
         if (left := summary["scans"]["changed"] - shown) > 0:
-            page.write(f"<p>{left} more scans changed; they are in differences.jsonl (--pictures N shows more here).</p>\n")
+            page.write(
+                f"<p>{left} more scans changed; they are in differences.jsonl (--pictures N shows more here).</p>\n"
+            )
         page.write(PAGE_END)
 
 
@@ -42,13 +44,25 @@ def sentence(summary: dict[str, Any]) -> str:
     lost = sums["gone"] + sums["altered"] + sums["unreadable"]
     text = f"{sums['compared']} scans through {summary['model']['version']}: {sums['changed']} would be answered otherwise, {sums['unchanged']} as before. "
     text += f"In {asks['would_ask_provider']} the model is not sure and the provider would be asked"
-    text += f" ({asks['answered_by_record']} recorded answers stood in, {asks['without_record']} had none)." if asks["would_ask_provider"] else "."
-    return text + (f" {lost} could not be compared: photo gone {sums['gone']}, altered {sums['altered']}, unreadable {sums['unreadable']}." if lost else "")
+    text += (
+        f" ({asks['answered_by_record']} recorded answers stood in, {asks['without_record']} had none)."
+        if asks["would_ask_provider"]
+        else "."
+    )
+    return text + (
+        f" {lost} could not be compared: photo gone {sums['gone']}, altered {sums['altered']}, unreadable {sums['unreadable']}."
+        if lost
+        else ""
+    )
 
 
 def _heading_before(scan: dict[str, Any]) -> str:
     before = scan["before"]
-    return "before: no answer was recorded" if before is None else f"before: {before['served_by']} {before['model_version']}"
+    return (
+        "before: no answer was recorded"
+        if before is None
+        else f"before: {before['served_by']} {before['model_version']}"
+    )
 
 
 def _heading_after(scan: dict[str, Any]) -> str:

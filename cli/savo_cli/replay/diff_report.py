@@ -24,14 +24,18 @@ class DifferencesBook:
     def __init__(self, folder: Path, order: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._lines = sqlite3.connect(folder / "book.sqlite3", isolation_level=None)
-        self._lines.execute("CREATE TABLE IF NOT EXISTS scans (scan_id TEXT PRIMARY KEY, changes INTEGER NOT NULL, told TEXT NOT NULL)")
+        self._lines.execute(
+            "CREATE TABLE IF NOT EXISTS scans (scan_id TEXT PRIMARY KEY, changes INTEGER NOT NULL, told TEXT NOT NULL)"
+        )
         self._lines.execute("CREATE TABLE IF NOT EXISTS asked (told TEXT NOT NULL)")
         there = self._lines.execute("SELECT told FROM asked").fetchone()
         if there is None:
             self._lines.execute("INSERT INTO asked VALUES (?)", (json.dumps(order, sort_keys=True),))
         elif json.loads(there[0]) != order:
             self._lines.close()
-            raise CommandError(f"{folder} holds the answer to another replay ({_order_text(json.loads(there[0]))}); give another --output, or remove it")
+            raise CommandError(
+                f"{folder} holds the answer to another replay ({_order_text(json.loads(there[0]))}); give another --output, or remove it"
+            )
         self.resumed = len(self)
 
     def __enter__(self) -> Self:
@@ -49,7 +53,10 @@ class DifferencesBook:
     def note(self, scan: dict[str, Any]) -> None:
         """Durable when it returns."""
         changes = sum(change["kind"] != "same" for change in scan["changes"])
-        self._lines.execute("INSERT OR REPLACE INTO scans VALUES (?, ?, ?)", (scan["scan_id"], changes, json.dumps(scan, ensure_ascii=False)))
+        self._lines.execute(
+            "INSERT OR REPLACE INTO scans VALUES (?, ?, ?)",
+            (scan["scan_id"], changes, json.dumps(scan, ensure_ascii=False)),
+        )
 
     def scans(self, *, changed_first: bool = False) -> Iterator[dict[str, Any]]:
         order = "changes DESC, scan_id" if changed_first else "scan_id"
@@ -77,8 +84,16 @@ class DifferencesBook:
                 fallbacks["would_ask_provider"] += 1
                 fallbacks["answered_by_record" if scan["after"]["recorded"] else "without_record"] += 1
         names = ("compared", "changed", "unchanged", "unanswered_before", "gone", "altered", "unreadable")
-        by_label = [{"label": label, **counted} for label, counted in sorted(labels.items(), key=lambda entry: (-entry[1].total(), entry[0]))]
-        return {"scans": {name: states[name] for name in names}, "boxes": dict(boxes), "labels": by_label, "fallbacks": dict(fallbacks)}
+        by_label = [
+            {"label": label, **counted}
+            for label, counted in sorted(labels.items(), key=lambda entry: (-entry[1].total(), entry[0]))
+        ]
+        return {
+            "scans": {name: states[name] for name in names},
+            "boxes": dict(boxes),
+            "labels": by_label,
+            "fallbacks": dict(fallbacks),
+        }
 
     def write_lines(self, path: Path) -> None:
         with path.open("w", encoding="utf-8") as lines:

@@ -63,10 +63,18 @@ class ModelReplay:
     """Count the scans; load no model, write nothing."""
 
     def asked(self, sha256: str) -> dict[str, Any]:
-        return {"model": sha256, "from": self.since, "to": self.until, "threshold": self.threshold, **self.selection.asked()}
+        return {
+            "model": sha256,
+            "from": self.since,
+            "to": self.until,
+            "threshold": self.threshold,
+            **self.selection.asked(),
+        }
 
 
-def replay_with_model(order: ModelReplay, settings: RuntimeSettings, *, as_json: bool, on_progress: OnProgress | None = None) -> None:
+def replay_with_model(
+    order: ModelReplay, settings: RuntimeSettings, *, as_json: bool, on_progress: OnProgress | None = None
+) -> None:
     """Compare, write pictures and page, print the sums. Raises `CommandError`."""
     work = survey if order.dry_run else compare
     try:
@@ -91,7 +99,13 @@ async def survey(order: ModelReplay, settings: RuntimeSettings, on_progress: OnP
             counted[state] = {event.scan_id async for event in _events(order, reader, topic, on_progress)}
     answered, asked = len(counted["answered"]), len(counted["answered"] | counted["never_answered"])
     scans = asked if order.limit is None else min(asked, order.limit)
-    return {"dry_run": True, "scans": scans, "answered": answered, "never_answered": asked - answered, "limit_reached": scans < asked}
+    return {
+        "dry_run": True,
+        "scans": scans,
+        "answered": answered,
+        "never_answered": asked - answered,
+        "limit_reached": scans < asked,
+    }
 
 
 def _would_be(summary: dict[str, Any], order: ModelReplay) -> str:
@@ -109,18 +123,36 @@ async def compare(order: ModelReplay, settings: RuntimeSettings, on_progress: On
             async with TopicReader(settings) as reader:
                 limit_reached = await _Comparison(order, model, store, book, on_progress).run(reader)
             summary = book.summary()
-            summary |= {"model": {"version": model.version, "sha256": model.sha256, "classes": len(model.detector.classes)}, "resumed": book.resumed}
-            summary |= {"output": str(order.output), "page": str(order.output / "index.html"), "limit_reached": limit_reached}
+            summary |= {
+                "model": {"version": model.version, "sha256": model.sha256, "classes": len(model.detector.classes)},
+                "resumed": book.resumed,
+            }
+            summary |= {
+                "output": str(order.output),
+                "page": str(order.output / "index.html"),
+                "limit_reached": limit_reached,
+            }
             book.write_lines(order.output / "differences.jsonl")
-            write_page(order.output / "index.html", summary, (outcome for outcome in book.scans(changed_first=True) if outcome["picture"]))
+            write_page(
+                order.output / "index.html",
+                summary,
+                (outcome for outcome in book.scans(changed_first=True) if outcome["picture"]),
+            )
         return summary | {"seconds": round(time.monotonic() - began, 1)}
     finally:
         await store.close()
 
 
-async def _events(order: ModelReplay, reader: TopicReader, topic: Any, on_progress: OnProgress) -> AsyncIterator[ScanCompleted | ScanRequested]:
+async def _events(
+    order: ModelReplay, reader: TopicReader, topic: Any, on_progress: OnProgress
+) -> AsyncIterator[ScanCompleted | ScanRequested]:
     now, passed = utc_now(), 0
-    span = await find_span(reader, await reader.partitions([topic.name]), parse_position(order.since, now), parse_position(order.until, now))
+    span = await find_span(
+        reader,
+        await reader.partitions([topic.name]),
+        parse_position(order.since, now),
+        parse_position(order.until, now),
+    )
     async for _, records, _ in read_span(reader, span):
         for record in records:
             passed += 1
@@ -158,7 +190,14 @@ class _Comparison:
 
     async def _compare_scan(self, event: ScanCompleted | ScanRequested) -> dict[str, Any]:
         before = _answer_of(event)
-        outcome: dict[str, Any] = {"scan_id": event.scan_id, "state": "compared", "before": before, "after": None, "changes": [], "picture": None}
+        outcome: dict[str, Any] = {
+            "scan_id": event.scan_id,
+            "state": "compared",
+            "before": before,
+            "after": None,
+            "changes": [],
+            "picture": None,
+        }
         photo, error = await self._photo(event.image)
         if photo is None:
             return outcome | {"state": error}
@@ -186,9 +225,13 @@ class _Comparison:
         return name
 
 
-def answer_with(version: str, event: ScanCompleted | ScanRequested, boxes: Sequence[DetectedBox], threshold: float) -> dict[str, Any]:
+def answer_with(
+    version: str, event: ScanCompleted | ScanRequested, boxes: Sequence[DetectedBox], threshold: float
+) -> dict[str, Any]:
     """As the product would answer: with the model's boxes, or the provider's recorded ones where the model falls back."""
-    recorded = getattr(event, "items", None) if getattr(event, "served_by", ServedBy.CUSTOM) != ServedBy.CUSTOM else None
+    recorded = (
+        getattr(event, "items", None) if getattr(event, "served_by", ServedBy.CUSTOM) != ServedBy.CUSTOM else None
+    )
     confidences = [box.confidence for box in boxes]
     falls_back = fallback_reason(confidences, threshold) is not None
     answer = recorded if falls_back and recorded is not None else boxes
@@ -222,6 +265,9 @@ def _print(summary: dict[str, Any]) -> None:
     if summary["labels"]:
         table = Table("label", "gained", "lost", "moved", "renamed from", "renamed to")
         for one in summary["labels"][:20]:
-            table.add_row(Text(one["label"]), *(str(one.get(name, 0)) for name in ("gained", "lost", "moved", "renamed_from", "renamed_to")))
+            table.add_row(
+                Text(one["label"]),
+                *(str(one.get(name, 0)) for name in ("gained", "lost", "moved", "renamed_from", "renamed_to")),
+            )
         console.print(table)
     console.print(f"pictures: {summary['page']}", markup=False)

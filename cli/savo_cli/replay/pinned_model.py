@@ -33,7 +33,9 @@ async def pin(name: str, store: ObjectStore) -> PinnedModel:
             detector = await asyncio.to_thread(Detector.load, _file(name))
             return PinnedModel(f"{Path(name).stem}-{detector.version_info.sha256[:8]}", detector)
         report = stored.report
-        detector = await asyncio.to_thread(Detector.load, stored.onnx, expected_sha256=report.onnx_sha256, expected_classes=report.classes)
+        detector = await asyncio.to_thread(
+            Detector.load, stored.onnx, expected_sha256=report.onnx_sha256, expected_classes=report.classes
+        )
         return PinnedModel(stored.version, detector)
     except ModelRefusedError as error:
         raise CommandError(f"{name} is not used: {error}") from error
@@ -43,5 +45,7 @@ async def pin(name: str, store: ObjectStore) -> PinnedModel:
 
 def _file(name: str) -> Path:
     if not Path(name).is_file():
-        raise CommandError(f"{name} is no model: give a version such as v3, champion or challenger, or the path of an ONNX file")
+        raise CommandError(
+            f"{name} is no model: give a version such as v3, champion or challenger, or the path of an ONNX file"
+        )
     return Path(name)

@@ -36,24 +36,48 @@ DEFAULT_SANDBOX = "replay"
 
 @reported_errors()
 def replay(
-    topic: Annotated[str | None, typer.Option("--topic", metavar="T", help="Which topic's records; see `savo topics list`. Scans with --model.")] = None,
-    since: Annotated[str, typer.Option("--from", metavar="TIME|OFFSET", help="start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).")] = "start",
-    until: Annotated[str, typer.Option("--to", metavar="TIME|OFFSET", help="The same words; never past what is there when it begins.")] = "end",
+    topic: Annotated[
+        str | None,
+        typer.Option("--topic", metavar="T", help="Which topic's records; see `savo topics list`. Scans with --model."),
+    ] = None,
+    since: Annotated[
+        str, typer.Option("--from", metavar="TIME|OFFSET", help="start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).")
+    ] = "start",
+    until: Annotated[
+        str,
+        typer.Option("--to", metavar="TIME|OFFSET", help="The same words; never past what is there when it begins."),
+    ] = "end",
     scan_ids: ScanIds = None,
     users: Users = None,
     subjects: Subjects = None,
     types: Types = None,
     where: Where = None,
-    into: Annotated[Literal["sandbox", "original"], typer.Option(help="Topics of their own, or the same ones again.")] = "sandbox",
+    into: Annotated[
+        Literal["sandbox", "original"], typer.Option(help="Topics of their own, or the same ones again.")
+    ] = "sandbox",
     sandbox: Annotated[str, typer.Option("--sandbox", help="Name of the sandbox.")] = DEFAULT_SANDBOX,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be carried; write nothing.")] = False,
-    rate: Annotated[float | None, typer.Option("--rate", metavar="N", min=0.1, help="At most N records a second.")] = None,
-    model: Annotated[str | None, typer.Option("--model", metavar="V", help="Recorded scans through v3, champion or an ONNX file: what changes.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="With --model: folder of the pictures and the page.")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=1, help="With --model: at most N scans in this run.")] = None,
-    pictures: Annotated[int, typer.Option("--pictures", metavar="N", min=0, help="With --model: at most N pictures.")] = 100,
+    rate: Annotated[
+        float | None, typer.Option("--rate", metavar="N", min=0.1, help="At most N records a second.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="V", help="Recorded scans through v3, champion or an ONNX file: what changes."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="With --model: folder of the pictures and the page.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="With --model: at most N scans in this run.")
+    ] = None,
+    pictures: Annotated[
+        int, typer.Option("--pictures", metavar="N", min=0, help="With --model: at most N pictures.")
+    ] = 100,
     threshold: Annotated[
-        float, typer.Option(envvar="SAVO_VISION_CONFIDENCE_THRESHOLD", min=0, max=1, help="With --model: less asks the provider.")
+        float,
+        typer.Option(
+            envvar="SAVO_VISION_CONFIDENCE_THRESHOLD", min=0, max=1, help="With --model: less asks the provider."
+        ),
     ] = CONFIDENCE_THRESHOLD,
     kafka: Kafka = None,
     url: Url = None,
@@ -133,7 +157,9 @@ def _replay_with_model(
         replay_with_model(order, settings, as_json=as_json, on_progress=on_progress)
 
 
-def _carry(settings: RuntimeSettings, order: ReplayRequest, *, dry_run: bool, rate: float | None, quiet: bool) -> Report:
+def _carry(
+    settings: RuntimeSettings, order: ReplayRequest, *, dry_run: bool, rate: float | None, quiet: bool
+) -> Report:
     with progress_bar(order.topic.name, shown=not quiet) as on_progress:
         if dry_run:
             return on_kafka(survey(settings, order, on_progress=on_progress))
@@ -154,10 +180,18 @@ def _print(report: Report, settings: RuntimeSettings) -> None:
         table.add_row("left out", name, f"{count:,}")
     console.print(table)
     if report.chosen and report.first and report.last:
-        console.print(f"from {report.first:%Y-%m-%d %H:%M:%S}Z to {report.last:%Y-%m-%d %H:%M:%S}Z, in {report.seconds:.1f} s", markup=False)
+        console.print(
+            f"from {report.first:%Y-%m-%d %H:%M:%S}Z to {report.last:%Y-%m-%d %H:%M:%S}Z, in {report.seconds:.1f} s",
+            markup=False,
+        )
     if report.sandbox and not report.dry_run:
-        work, tail = _start_command(settings, report.sandbox), f"savo topics tail --sandbox {report.sandbox} --from start"
-        console.print(f"work on it:  {work}\nlook into it:  {tail}", markup=False, soft_wrap=True)  # to be copied: a line stays one line
+        work, tail = (
+            _start_command(settings, report.sandbox),
+            f"savo topics tail --sandbox {report.sandbox} --from start",
+        )
+        console.print(
+            f"work on it:  {work}\nlook into it:  {tail}", markup=False, soft_wrap=True
+        )  # to be copied: a line stays one line
 
 
 def _start_command(settings: RuntimeSettings, sandbox: str) -> str:
@@ -171,4 +205,10 @@ def _start_command(settings: RuntimeSettings, sandbox: str) -> str:
         "SAVO_EMBEDDED_BROKER": "true",
     }
     # This very Python: a plain `python` is another one wherever no virtual environment is activated.
-    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in variables.items()), shlex.quote(sys.executable), "-m savo_runtime vision collector"])
+    return " ".join(
+        [
+            *(f"{name}={shlex.quote(value)}" for name, value in variables.items()),
+            shlex.quote(sys.executable),
+            "-m savo_runtime vision collector",
+        ]
+    )

@@ -19,7 +19,12 @@ __all__ = ["confirm"]
 @reported_errors()
 def confirm(
     scan_id: Annotated[str, typer.Argument(metavar="SCAN_ID")],
-    source: Annotated[Path | None, typer.Option("--from", help='JSON file as POST /v1/scans/{id}/confirmation takes it: {"items": […]}; - is stdin.')] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help='JSON file as POST /v1/scans/{id}/confirmation takes it: {"items": […]}; - is stdin.'
+        ),
+    ] = None,
     all_correct: Annotated[bool, typer.Option("--all-correct", help="Every item is right as it is.")] = False,
     url: Url = None,
     key: Key = None,
@@ -30,7 +35,9 @@ def confirm(
         raise typer.BadParameter("give either --from FILE or --all-correct")
 
     with Gateway(url, key) as gateway:
-        stored = gateway.post(f"/v1/scans/{scan_id}/confirmation", _confirmation_in(source) if source else {"all_correct": True})
+        stored = gateway.post(
+            f"/v1/scans/{scan_id}/confirmation", _confirmation_in(source) if source else {"all_correct": True}
+        )
     if as_json:
         print_json(stored)
     else:

@@ -20,7 +20,20 @@ __all__ = ["colours_of", "draw_boxes", "place_tags"]
 _LONGEST_SIDE = 1600
 
 _COLOURS = (
-    *("#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6", "#bfef45", "#fabed4", "#469990", "#dcbeff"),
+    *(
+        "#e6194b",
+        "#3cb44b",
+        "#ffe119",
+        "#4363d8",
+        "#f58231",
+        "#911eb4",
+        "#42d4f4",
+        "#f032e6",
+        "#bfef45",
+        "#fabed4",
+        "#469990",
+        "#dcbeff",
+    ),
     *("#9a6324", "#800000", "#aaffc3", "#808000"),
 )
 """Sixteen that people tell apart, after Sasha Trubetskoy's list."""
@@ -82,7 +95,9 @@ def colours_of(labels: Iterable[str]) -> dict[str, str]:
     return colours
 
 
-def place_tags(boxes: Sequence[Rectangle], widths: Sequence[float], height: float, size: tuple[int, int]) -> list[Rectangle]:
+def place_tags(
+    boxes: Sequence[Rectangle], widths: Sequence[float], height: float, size: tuple[int, int]
+) -> list[Rectangle]:
     """A place in the picture for the text of each box, on none of the texts before it where there is room: above the box, in it, below it."""
     taken: list[Rectangle] = []
     for box, width in zip(boxes, widths, strict=True):
@@ -108,14 +123,23 @@ def _inside(place: Rectangle, size: tuple[int, int]) -> Rectangle:
 
 def _shared(one: Rectangle, other: Rectangle) -> float:
     """Square pixels."""
-    return max(0.0, min(one[2], other[2]) - max(one[0], other[0])) * max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    return max(0.0, min(one[2], other[2]) - max(one[0], other[0])) * max(
+        0.0, min(one[3], other[3]) - max(one[1], other[1])
+    )
 
 
-def _tags(boxed: Sequence[tuple[Mapping[str, Any], Rectangle]], colours: Mapping[str, str], size: tuple[int, int], style: _Style) -> list[Tag]:
+def _tags(
+    boxed: Sequence[tuple[Mapping[str, Any], Rectangle]],
+    colours: Mapping[str, str],
+    size: tuple[int, int],
+    style: _Style,
+) -> list[Tag]:
     texts = [_tag_text(item) for item, _ in boxed]
     widths = [style.font.getlength(line) + 2 * style.margin for line in texts]
     places = place_tags([corners for _, corners in boxed], widths, style.tag_height, size)
-    return [Tag(line, colours[item["label"]], place) for line, (item, _), place in zip(texts, boxed, places, strict=True)]
+    return [
+        Tag(line, colours[item["label"]], place) for line, (item, _), place in zip(texts, boxed, places, strict=True)
+    ]
 
 
 def _tag_text(item: Mapping[str, Any]) -> str:
@@ -155,5 +179,10 @@ def _with_foot(picture: Image.Image, unboxed: Sequence[Mapping[str, Any]], style
     sheet.paste(picture)
     canvas = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
-        canvas.text((style.margin, picture.height + style.margin + number * style.tag_height), line, fill="black", font=style.font)
+        canvas.text(
+            (style.margin, picture.height + style.margin + number * style.tag_height),
+            line,
+            fill="black",
+            font=style.font,
+        )
     return sheet

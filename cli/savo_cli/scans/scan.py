@@ -26,10 +26,14 @@ STAND_IN = "standin-"
 
 @reported_errors()
 def scan(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="JPEG, PNG, WebP or HEIC files.", exists=True, dir_okay=False)],
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTO…", help="JPEG, PNG, WebP or HEIC files.", exists=True, dir_okay=False)
+    ],
     user: Annotated[str | None, typer.Option("--user", help="Whose kitchen it is.")] = None,
     storage: Annotated[str | None, typer.Option("--storage", help="pantry, fridge or freezer.")] = None,
-    show: Annotated[Path | None, typer.Option("--show", help="Write the photo with its boxes here; with several photos, numbered.")] = None,
+    show: Annotated[
+        Path | None, typer.Option("--show", help="Write the photo with its boxes here; with several photos, numbered.")
+    ] = None,
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for each answer.")] = 30,
     url: Url = None,
     key: Key = None,
@@ -71,17 +75,31 @@ def _print(photo: Path, answer: dict[str, Any]) -> None:
         console.print(f"{head}failed: {error['message']} ({error['code']})", style="red", markup=False, highlight=False)
         return
     if not result:
-        console.print(f"{head}{answer['status']}; look again at {answer['links']['self']}", markup=False, highlight=False)
+        console.print(
+            f"{head}{answer['status']}; look again at {answer['links']['self']}", markup=False, highlight=False
+        )
         return
     reason = f", fell back: {result['fallback_reason']}" if result["fallback_reason"] else ""
     route = f"{result['served_by']} {result['model_version']} ({result['assigned_arm']}{reason})"
-    console.print(f"{head}{route}  {result['duration_ms']:.0f} ms  ${result['cost_usd']:.5f}", markup=False, highlight=False)
+    console.print(
+        f"{head}{route}  {result['duration_ms']:.0f} ms  ${result['cost_usd']:.5f}", markup=False, highlight=False
+    )
     table = Table("ingredient", "confidence", "pieces", "keep in", "box x y w h", box=None, pad_edge=False)
     for item in result["items"]:
         pieces, bbox = item["quantity_estimate"], item["bbox"]
-        corner_and_size = "–" if bbox is None else " ".join(f"{bbox[side]:.3f}" for side in ("x", "y", "width", "height"))
-        table.add_row(item["name"], f"{item['confidence']:.2f}", "–" if pieces is None else f"{pieces:g}", item["storage_hint"] or "–", corner_and_size)
-    console.print(table if result["items"] else _nothing(result["model_version"]), markup=False, highlight=False, soft_wrap=True)
+        corner_and_size = (
+            "–" if bbox is None else " ".join(f"{bbox[side]:.3f}" for side in ("x", "y", "width", "height"))
+        )
+        table.add_row(
+            item["name"],
+            f"{item['confidence']:.2f}",
+            "–" if pieces is None else f"{pieces:g}",
+            item["storage_hint"] or "–",
+            corner_and_size,
+        )
+    console.print(
+        table if result["items"] else _nothing(result["model_version"]), markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def _nothing(model_version: str) -> str:

@@ -33,7 +33,9 @@ def trace(
 
 def _print(report: dict[str, Any]) -> None:
     console = table_console()
-    console.print(Text.assemble((report["scan_id"], "bold"), "  ", (report["standing"], _COLOURS.get(report["status"], ""))))
+    console.print(
+        Text.assemble((report["scan_id"], "bold"), "  ", (report["standing"], _COLOURS.get(report["status"], "")))
+    )
     if report["next_step"]:
         console.print(Text.assemble(("next: ", "bold yellow"), report["next_step"]))
     console.print()
@@ -48,7 +50,13 @@ def _timeline(hops: list[dict[str, Any]], notes: dict[str, str]) -> Any:
     before: datetime | None = None
     for hop in hops:
         at, place = datetime.fromisoformat(hop["at"]), hop["record"] or ""
-        table.add_row(f"{at:%H:%M:%S.%f}"[:-3], _since(before, at), Text(hop["hop"], style="bold"), Text(place, style="dim"), Text(notes.get(place, "")))
+        table.add_row(
+            f"{at:%H:%M:%S.%f}"[:-3],
+            _since(before, at),
+            Text(hop["hop"], style="bold"),
+            Text(place, style="dim"),
+            Text(notes.get(place, "")),
+        )
         before = at
     return table
 
@@ -68,9 +76,11 @@ def _facts(report: dict[str, Any]) -> dict[str, str]:
         "experiment": experiment,
         "arm": f"{report['assigned_arm']}: bucket {report['bucket']} is {side} {round(report['share'] * 10_000)} (share {report['share']:.0%})",
         "served by": f"{report['served_by']}, model {report['model_version']}",
-        "confidence": f"{report['scan_confidence']:.2f}" + ("" if report["threshold"] is None else f", the custom model needs {report['threshold']:.2f}"),
+        "confidence": f"{report['scan_confidence']:.2f}"
+        + ("" if report["threshold"] is None else f", the custom model needs {report['threshold']:.2f}"),
         "fell back": report["fallback_reason"] or "no",
-        "took": f"{report['duration_ms']:.0f} ms" + "".join(f", {stage} {ms:.0f} ms" for stage, ms in report["stages_ms"].items()),
+        "took": f"{report['duration_ms']:.0f} ms"
+        + "".join(f", {stage} {ms:.0f} ms" for stage, ms in report["stages_ms"].items()),
     }
     return facts | {"photo": f"{report['image']['key']} ({report['image']['width']} × {report['image']['height']})"}
 

@@ -38,7 +38,9 @@ class WrongSettingError(Exception):
 async def check_settings(services: Sequence[str], environment: Mapping[str, str]) -> None:
     """As the services themselves will read them, in a process of its own. Raises `WrongSettingError`."""
     command = (sys.executable, "-m", "savo_runtime.check", *services)
-    process = await asyncio.create_subprocess_exec(*command, env=dict(environment), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, env=dict(environment), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
     _, output = await process.communicate()
     if process.returncode:
         raise WrongSettingError(output.decode(errors="replace").strip().removeprefix("savo: "))
@@ -52,7 +54,11 @@ def wrong_model_path(environment: Mapping[str, str]) -> str:
     Vision itself goes on without it, for a machine that is restarted must not wait for a file; an operator who starts it by hand is told.
     """
     value = environment.get(MODEL_PATH, "")
-    if not value or value.startswith(("s3://", "models:")) or environment.get("SAVO_USE_CUSTOM_VISION", "").lower() not in _ON:
+    if (
+        not value
+        or value.startswith(("s3://", "models:"))
+        or environment.get("SAVO_USE_CUSTOM_VISION", "").lower() not in _ON
+    ):
         return ""
     path = Path(value)
     onnx = path.with_suffix(".onnx") if path.suffix == ".pt" else path
@@ -80,7 +86,9 @@ def own_folder(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise FatalError(f"{folder} belongs to a running `savo up` (pid {lock.read() or '?'}); end it, or choose another with --data-dir") from None
+            raise FatalError(
+                f"{folder} belongs to a running `savo up` (pid {lock.read() or '?'}); end it, or choose another with --data-dir"
+            ) from None
         with _usable(folder):
             os.ftruncate(lock.fileno(), 0)
             os.pwrite(lock.fileno(), str(os.getpid()).encode(), 0)
@@ -97,7 +105,9 @@ def _usable(folder: Path) -> Iterator[None]:
 
 def in_words(error: Exception, folder: Path) -> str:
     """An error of the operating system as a person can use it; any other error's own words."""
-    if not isinstance(error, OSError) or (error.errno not in _CANNOT and error.errno not in (errno.ENOTDIR, errno.EEXIST)):
+    if not isinstance(error, OSError) or (
+        error.errno not in _CANNOT and error.errno not in (errno.ENOTDIR, errno.EEXIST)
+    ):
         return str(error)
     why = _CANNOT.get(error.errno, f"cannot be used ({error.strerror})")
     return f"the data folder {folder} {why}, or choose another with --data-dir (SAVO_DATA_DIR)"

@@ -51,12 +51,22 @@ THRIFTY = {
 
 def up(
     port: Annotated[int, typer.Option(help="Port of the gateway.", envvar="PORT", min=1, max=65535)] = 8000,
-    data_dir: Annotated[Path, typer.Option(help="Folder of databases, objects, logs.", envvar="SAVO_DATA_DIR")] = Path(".savo"),
+    data_dir: Annotated[Path, typer.Option(help="Folder of databases, objects, logs.", envvar="SAVO_DATA_DIR")] = Path(
+        ".savo"
+    ),
     kafka: Annotated[str | None, typer.Option(help="HOST:PORT of a real Kafka in the embedded broker's place.")] = None,
-    standin: Annotated[Path | None, typer.Option(help="Also start the Google stand-in, with the truth of this YOLO-form folder.")] = None,
-    standin_option: Annotated[list[str] | None, typer.Option(help="Handed to the stand-in, such as --standin-option=--latency-scale=0.1.")] = None,
-    one_process: Annotated[bool, typer.Option("--one-process", help="All in one process, without the trainer: for hosts with 512 MB.")] = False,
-    logs: Annotated[bool, typer.Option("--logs", help="Print what the services log, too, not only to DIR/logs.")] = False,
+    standin: Annotated[
+        Path | None, typer.Option(help="Also start the Google stand-in, with the truth of this YOLO-form folder.")
+    ] = None,
+    standin_option: Annotated[
+        list[str] | None, typer.Option(help="Handed to the stand-in, such as --standin-option=--latency-scale=0.1.")
+    ] = None,
+    one_process: Annotated[
+        bool, typer.Option("--one-process", help="All in one process, without the trainer: for hosts with 512 MB.")
+    ] = False,
+    logs: Annotated[
+        bool, typer.Option("--logs", help="Print what the services log, too, not only to DIR/logs.")
+    ] = False,
 ) -> None:
     """Start every service; embedded unless --kafka is given."""
     options = UpOptions(port, data_dir, kafka, standin, tuple(standin_option or ()), one_process, logs)
@@ -117,7 +127,9 @@ async def run(options: UpOptions, console: Console) -> int:
             await _use_standin(plan, stack, console)
             return await _run(plan, stop, console)
     except (WrongSettingError, FatalError, GaveUpError, OSError) as error:
-        console.print(f"savo up: {in_words(error, options.data_dir)}", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"savo up: {in_words(error, options.data_dir)}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
         return 2 if isinstance(error, WrongSettingError) else 1
 
 
@@ -132,7 +144,9 @@ def _plan(options: UpOptions) -> Plan:
             plan.notes.append(f"{name}=true")
     if options.standin is not None:
         if not options.standin.is_dir():
-            raise FatalError(f"--standin {options.standin}: no such folder; `savo synthesize --count 60 --output {options.standin}` makes one")
+            raise FatalError(
+                f"--standin {options.standin}: no such folder; `savo synthesize --count 60 --output {options.standin}` makes one"
+            )
         environment |= {provider.key_variable: "stand-in" for provider in PLAYED}
     host, auth = environment.get("SAVO_HTTP_HOST", HOST), environment.get("SAVO_AUTH")
     if auth == "api_key" or (auth is None and host not in LOOPBACK):
@@ -164,15 +178,28 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
         return
     # A fixed port, so that one that was started again is found where its predecessor was.
     port = _free_port()
-    command = (sys.executable, "-m", "savo_demo.standin", "--truth", str(folder), "--port", str(port), *plan.options.standin_options)
-    process = SupervisedProcess(ProcessSpec("stand-in", command, plan.environment, _log(plan, "stand-in")), _printer(console))
+    command = (
+        sys.executable,
+        "-m",
+        "savo_demo.standin",
+        "--truth",
+        str(folder),
+        "--port",
+        str(port),
+        *plan.options.standin_options,
+    )
+    process = SupervisedProcess(
+        ProcessSpec("stand-in", command, plan.environment, _log(plan, "stand-in")), _printer(console)
+    )
     task = asyncio.create_task(process.run())
     stack.push_async_callback(_end, task)
     stack.push_async_callback(process.stop)
     url = f"http://{HOST}:{port}"
     await _wait_for(["stand-in"], lambda _: f"{url}/livez", [task])
     plan.environment |= {provider.base_url_variables[0]: f"{url}{provider.standin_path}" for provider in PLAYED}
-    plan.notes.append(f"a stand-in answers for {' and '.join(provider.title for provider in PLAYED)} from the truth in {folder}")
+    plan.notes.append(
+        f"a stand-in answers for {' and '.join(provider.title for provider in PLAYED)} from the truth in {folder}"
+    )
 
 
 async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
@@ -181,14 +208,21 @@ async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
     tasks = [asyncio.create_task(process.run()) for process in kept]
     stopped = asyncio.create_task(stop.wait())
     try:
-        ready = asyncio.create_task(_wait_for(plan.services, lambda name: (url := _url_of(plan, name)) and f"{url}/readyz", tasks))
+        ready = asyncio.create_task(
+            _wait_for(plan.services, lambda name: (url := _url_of(plan, name)) and f"{url}/readyz", tasks)
+        )
         await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
             ready.cancel()
             return 0
         ready.result()
         _write_up_file(plan)
-        console.print(f"savo is up: {plan.gateway_url} ({'; '.join(plan.notes)}) — Ctrl-C stops", soft_wrap=True, highlight=False, markup=False)
+        console.print(
+            f"savo is up: {plan.gateway_url} ({'; '.join(plan.notes)}) — Ctrl-C stops",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
         await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             if task.done():
@@ -207,7 +241,13 @@ async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
 def _spec(plan: Plan, group: tuple[str, ...]) -> ProcessSpec:
     name = "+".join(group)
     ports = {"PORT": str(plan.options.port), "SAVO_HTTP_PORT": str(plan.rollout_port if "rollout" in group else 0)}
-    return ProcessSpec(name, (sys.executable, "-m", "savo_runtime", *group), plan.environment | ports, _log(plan, name), echo=plan.options.logs)
+    return ProcessSpec(
+        name,
+        (sys.executable, "-m", "savo_runtime", *group),
+        plan.environment | ports,
+        _log(plan, name),
+        echo=plan.options.logs,
+    )
 
 
 def _url_of(plan: Plan, service: str) -> str | None:
@@ -218,7 +258,9 @@ def _url_of(plan: Plan, service: str) -> str | None:
         return None
 
 
-async def _wait_for(names: Sequence[str], url_of: Callable[[str], str | None], tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _wait_for(
+    names: Sequence[str], url_of: Callable[[str], str | None], tasks: Sequence[asyncio.Task[None]]
+) -> None:
     """Until each answers 200. Raises what a process gave up with, or `FatalError` with what each still waits for."""
     answers = dict.fromkeys(names, "no answer yet")
     deadline = asyncio.get_running_loop().time() + READY_SECONDS
@@ -228,7 +270,9 @@ async def _wait_for(names: Sequence[str], url_of: Callable[[str], str | None], t
                 if task.done():
                     task.result()
             if asyncio.get_running_loop().time() > deadline:
-                raise FatalError("not ready in time: " + "; ".join(f"{name}: {answer}" for name, answer in answers.items()))
+                raise FatalError(
+                    "not ready in time: " + "; ".join(f"{name}: {answer}" for name, answer in answers.items())
+                )
             for name in list(answers):
                 if url := url_of(name):
                     answers[name] = await _ask(client, url)
@@ -283,4 +327,15 @@ def _write_up_file(plan: Plan) -> None:
     services = {name: _url_of(plan, name) for name in plan.services}
     kafka = plan.environment["SAVO_KAFKA_BOOTSTRAP_SERVERS"]
     embedded = plan.environment.get("SAVO_EMBEDDED_BROKER") == "true"
-    path.write_text(json.dumps({"pid": os.getpid(), "gateway_url": plan.gateway_url, "kafka": kafka, "embedded": embedded, "services": services}, indent=2))
+    path.write_text(
+        json.dumps(
+            {
+                "pid": os.getpid(),
+                "gateway_url": plan.gateway_url,
+                "kafka": kafka,
+                "embedded": embedded,
+                "services": services,
+            },
+            indent=2,
+        )
+    )

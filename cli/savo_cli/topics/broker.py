@@ -19,8 +19,16 @@ from savo_runtime.telemetry.logs import configure_command_logs
 
 __all__ = ["Kafka", "Sandbox", "broker_settings", "is_sandbox_name", "known_topic", "on_kafka"]
 
-Kafka = Annotated[str | None, typer.Option("--kafka", help="HOST:PORT; default is SAVO_KAFKA_BOOTSTRAP_SERVERS, then the broker of `savo up` here.")]
-Sandbox = Annotated[str | None, typer.Option("--sandbox", envvar="SAVO_SANDBOX", help="Look into this sandbox in the place of the live topics.")]
+Kafka = Annotated[
+    str | None,
+    typer.Option(
+        "--kafka", help="HOST:PORT; default is SAVO_KAFKA_BOOTSTRAP_SERVERS, then the broker of `savo up` here."
+    ),
+]
+Sandbox = Annotated[
+    str | None,
+    typer.Option("--sandbox", envvar="SAVO_SANDBOX", help="Look into this sandbox in the place of the live topics."),
+]
 
 T = TypeVar("T")
 
@@ -39,7 +47,12 @@ def broker_settings(kafka: str | None, sandbox: str | None = None) -> RuntimeSet
     embedded = settings.embedded_broker or (is_here and bool(here.get("embedded", True)))
     optional = _left_out(here) if is_here else settings.optional_services
     return settings.model_copy(
-        update={"kafka_bootstrap_servers": address, "embedded_broker": embedded, "sandbox": _checked(sandbox), "optional_services": optional}
+        update={
+            "kafka_bootstrap_servers": address,
+            "embedded_broker": embedded,
+            "sandbox": _checked(sandbox),
+            "optional_services": optional,
+        }
     )
 
 

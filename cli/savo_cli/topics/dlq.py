@@ -29,15 +29,29 @@ from savo_runtime.telemetry.audit import this_user
 
 __all__ = ["list_letters", "redrive", "show"]
 
-Topics = Annotated[list[str] | None, typer.Option("--topic", metavar="T", help="Only of this topic, by its name or its dead-letter topic's.")]
-Services = Annotated[list[str] | None, typer.Option("--service", metavar="S", help="Only what this service could not work on.")]
-Reasons = Annotated[list[str] | None, typer.Option("--reason", metavar="R", help="Only of this reason, as `savo dlq list` shows it.")]
-Places = Annotated[list[str] | None, typer.Option("--at", metavar="PARTITION/OFFSET", help="Only the letter that stands here.")]
+Topics = Annotated[
+    list[str] | None,
+    typer.Option("--topic", metavar="T", help="Only of this topic, by its name or its dead-letter topic's."),
+]
+Services = Annotated[
+    list[str] | None, typer.Option("--service", metavar="S", help="Only what this service could not work on.")
+]
+Reasons = Annotated[
+    list[str] | None, typer.Option("--reason", metavar="R", help="Only of this reason, as `savo dlq list` shows it.")
+]
+Places = Annotated[
+    list[str] | None, typer.Option("--at", metavar="PARTITION/OFFSET", help="Only the letter that stands here.")
+]
 
 
 @reported_errors()
 def list_letters(
-    topics: Topics = None, services: Services = None, reasons: Reasons = None, kafka: Kafka = None, sandbox: Sandbox = None, as_json: AsJson = False
+    topics: Topics = None,
+    services: Services = None,
+    reasons: Reasons = None,
+    kafka: Kafka = None,
+    sandbox: Sandbox = None,
+    as_json: AsJson = False,
 ) -> None:
     """How many of which topic, service and reason; how many of them were sent back already."""
     settings = broker_settings(kafka, sandbox)
@@ -85,7 +99,9 @@ def redrive(
     subjects: Subjects = None,
     types: Types = None,
     where: Where = None,
-    everything: Annotated[bool, typer.Option("--all", help="All of them; else name at least one of the others.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All of them; else name at least one of the others.")
+    ] = False,
     why: Annotated[str, typer.Option("--why", help="For the audit log.")] = "",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")] = None,
     rate: Annotated[float | None, typer.Option("--rate", metavar="N", min=0.1, help="At most N a second.")] = None,
@@ -99,15 +115,23 @@ def redrive(
     """Send letters back to the topic that they came from, each once. One that came back three times stays. Exit 1 when some were refused."""
     chosen = (topics, services, reasons, places, scan_ids, users, subjects, types, where)
     if everything == any(chosen):
-        raise WrongUseError("say which letters: --topic, --service, --reason, --at, or --scan-id and its like; or --all alone")
+        raise WrongUseError(
+            "say which letters: --topic, --service, --reason, --at, or --scan-id and its like; or --all alone"
+        )
     settings = broker_settings(kafka, sandbox)
     letters = LetterSelection(_known(topics), _services(services), frozenset(reasons or ()), _places(places))
     events = [source.topic for source in letters.sources()]
-    letters = replace(letters, selection=selection_of(scan_ids, users, subjects, types, where, topics=events, url=url, key=key))
+    letters = replace(
+        letters, selection=selection_of(scan_ids, users, subjects, types, where, topics=events, url=url, key=key)
+    )
     require_sandbox(settings)
-    report = on_kafka(Redrive(settings, letters, by=this_user(), why=why, rate=rate, limit=limit, dry_run=dry_run).run())
+    report = on_kafka(
+        Redrive(settings, letters, by=this_user(), why=why, rate=rate, limit=limit, dry_run=dry_run).run()
+    )
     if (reasons or places) and report.found_nothing:
-        raise CommandError(_nothing_of_that_kind(on_kafka(_read(settings, replace(letters, reasons=frozenset(), places=frozenset())))))
+        raise CommandError(
+            _nothing_of_that_kind(on_kafka(_read(settings, replace(letters, reasons=frozenset(), places=frozenset()))))
+        )
     print_json(report.as_json()) if as_json else _print_report(report)
     if report.refused:
         raise typer.Exit(1)
@@ -118,7 +142,9 @@ def _known(topics: list[str] | None) -> frozenset[str]:
     known = {topic.name for topic in TOPICS} | {name for _, _, name in dead_letter_topics()}
     for name in topics or ():
         if name not in known:
-            raise WrongUseError(f"no topic {name!r}; `savo topics list` shows them, and a dead-letter topic is called TOPIC.SERVICE.dlq")
+            raise WrongUseError(
+                f"no topic {name!r}; `savo topics list` shows them, and a dead-letter topic is called TOPIC.SERVICE.dlq"
+            )
     return frozenset(topics or ())
 
 
@@ -134,19 +160,25 @@ def _places(places: list[str] | None) -> frozenset[str]:
     """Raises `CommandError`."""
     for place in places or ():
         if not re.fullmatch(r"[0-9]+/[0-9]+", place):
-            raise WrongUseError(f"--at {place!r} is no place of a letter: write PARTITION/OFFSET, such as 3/17, as `savo dlq show` does")
+            raise WrongUseError(
+                f"--at {place!r} is no place of a letter: write PARTITION/OFFSET, such as 3/17, as `savo dlq show` does"
+            )
     return frozenset(places or ())
 
 
 def _nothing_of_that_kind(others: list[DeadLetter]) -> str:
     reasons = Counter(letter.reason for letter in others)
     there = ", ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
-    return "no dead letters of that kind, so nothing went back; " + (f"the reasons there are: {there}" if there else "there are none at all")
+    return "no dead letters of that kind, so nothing went back; " + (
+        f"the reasons there are: {there}" if there else "there are none at all"
+    )
 
 
 async def _read(settings: RuntimeSettings, letters: LetterSelection) -> list[DeadLetter]:
     async with TopicReader(settings) as reader:
-        return [letter for source in letters.sources() async for letter in letters.read(reader, source, settings.sandbox)]
+        return [
+            letter for source in letters.sources() async for letter in letters.read(reader, source, settings.sandbox)
+        ]
 
 
 def _rows(letters: list[DeadLetter], settings: RuntimeSettings) -> list[dict[str, Any]]:
@@ -180,11 +212,19 @@ def _print_rows(rows: list[dict[str, Any]], *, chosen: bool) -> None:
         return
     table = Table("topic", "service", "reason", "letters", "sent back", "oldest", "newest", "the newest says", box=None)
     for row in rows:
-        figures = (str(row["letters"]), str(row["redriven"]), row["oldest"][:19], row["newest"][:19], _briefly(row["message"]))
+        figures = (
+            str(row["letters"]),
+            str(row["redriven"]),
+            row["oldest"][:19],
+            row["newest"][:19],
+            _briefly(row["message"]),
+        )
         table.add_row(*map(Text, (row["topic"], row["service"], row["reason"], *figures)))
     console.print(table)
     console.print(
-        "look at one:  savo dlq show --topic TOPIC --limit 1\nonce the cause is mended:  savo dlq redrive --topic TOPIC --dry-run", style="dim", markup=False
+        "look at one:  savo dlq show --topic TOPIC --limit 1\nonce the cause is mended:  savo dlq redrive --topic TOPIC --dry-run",
+        style="dim",
+        markup=False,
     )
 
 
@@ -208,28 +248,48 @@ def _facts(letter: DeadLetter) -> dict[str, Any]:
         "service": letter.source.service,
         "came_from": letter.came_from,
     }
-    why = {"reason": letter.reason, "error": letter.error_type, "message": letter.message, "attempts": letter.attempts, "redrives": letter.redrives}
+    why = {
+        "reason": letter.reason,
+        "error": letter.error_type,
+        "message": letter.message,
+        "attempts": letter.attempts,
+        "redrives": letter.redrives,
+    }
     headers = {name: (value or b"").decode(errors="replace") for name, value in letter.record.headers}
-    return {**place, **why, "key": (letter.record.key or b"").decode(errors="replace"), "headers": headers, **body_of(letter.source.topic, letter.record)}
+    return {
+        **place,
+        **why,
+        "key": (letter.record.key or b"").decode(errors="replace"),
+        "headers": headers,
+        **body_of(letter.source.topic, letter.record),
+    }
 
 
 def _print_letter(letter: DeadLetter) -> None:
     facts, console = _facts(letter), table_console()
-    console.print(Text(f"{letter.source.name} {letter.place}", style="bold red"), Text(f"from {letter.came_from}", style="dim"))
+    console.print(
+        Text(f"{letter.source.name} {letter.place}", style="bold red"), Text(f"from {letter.came_from}", style="dim")
+    )
     width = max(map(len, facts["headers"]), default=0)
     for name, value in facts["headers"].items():
         console.print(Text(f"  {name:{width}}  {value}"), soft_wrap=True)
     if "event" in facts:
         console.print_json(data=facts["event"])
     else:
-        console.print(Text(f"  the body cannot be decoded: {facts['error']}\n{hexdump(letter.record.value or b'')}"), soft_wrap=True)
+        console.print(
+            Text(f"  the body cannot be decoded: {facts['error']}\n{hexdump(letter.record.value or b'')}"),
+            soft_wrap=True,
+        )
 
 
 def _print_report(report: RedriveReport) -> None:
     console = table_console()
     did = "would go" if report.dry_run else "went"
     into: Counter[str] = report.targets
-    console.print(f"{report.redriven.total()} letters {did} back" + (f" to {', '.join(sorted(into))}" if into else ""), markup=False)
+    console.print(
+        f"{report.redriven.total()} letters {did} back" + (f" to {', '.join(sorted(into))}" if into else ""),
+        markup=False,
+    )
     for reason, count in sorted(report.redriven.items()):
         console.print(f"  {count:>6}  {reason}", markup=False)
     if report.before:

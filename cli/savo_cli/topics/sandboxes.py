@@ -18,7 +18,12 @@ __all__ = ["drop_sandbox", "hint_at_sandboxes", "require_sandbox"]
 
 @reported_errors()
 def drop_sandbox(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As it was given to `savo replay --sandbox`; unnamed there, it is called replay.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="As it was given to `savo replay --sandbox`; unnamed there, it is called replay."
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     kafka: Kafka = None,
     as_json: AsJson = False,
@@ -28,7 +33,9 @@ def drop_sandbox(
         raise typer.BadParameter("--json asks nothing: add --yes")
     settings, has_broker = _settings(kafka)
     if not is_sandbox_name(name):
-        raise typer.BadParameter(f"{name!r} names no sandbox: what is live is never dropped{_others(settings, has_broker)}")
+        raise typer.BadParameter(
+            f"{name!r} names no sandbox: what is live is never dropped{_others(settings, has_broker)}"
+        )
     found = on_kafka(find_sandbox(settings, name, on_kafka=has_broker))
     if found.is_only_topics_that_stay:
         raise CommandError(f"there is nothing of sandbox {name} to drop: {_STAY}")

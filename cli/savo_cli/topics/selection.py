@@ -15,11 +15,24 @@ from savo_runtime.command_line.output import CommandError, WrongUseError
 
 __all__ = ["ScanIds", "Subjects", "Types", "Users", "Where", "selection_of"]
 
-ScanIds = Annotated[list[str] | None, typer.Option("--scan-id", metavar="S", help="Only of this scan; may be given several times.")]
-Users = Annotated[list[str] | None, typer.Option("--user", metavar="U", help="Only of this user; the gateway knows their subject (ops scope).")]
-Subjects = Annotated[list[str] | None, typer.Option("--subject", metavar="S", help="Only of this subject, as events name people.")]
-Types = Annotated[list[str] | None, typer.Option("--type", metavar="T", help="Only of this event: ScanFailed, savo.scan.failed.v1 or savo.scan.*.")]
-Where = Annotated[list[str] | None, typer.Option("--where", metavar="FIELD=VALUE", help="Only with this field; also !=, ~ (contains), >, <, >=, <=.")]
+ScanIds = Annotated[
+    list[str] | None, typer.Option("--scan-id", metavar="S", help="Only of this scan; may be given several times.")
+]
+Users = Annotated[
+    list[str] | None,
+    typer.Option("--user", metavar="U", help="Only of this user; the gateway knows their subject (ops scope)."),
+]
+Subjects = Annotated[
+    list[str] | None, typer.Option("--subject", metavar="S", help="Only of this subject, as events name people.")
+]
+Types = Annotated[
+    list[str] | None,
+    typer.Option("--type", metavar="T", help="Only of this event: ScanFailed, savo.scan.failed.v1 or savo.scan.*."),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", metavar="FIELD=VALUE", help="Only with this field; also !=, ~ (contains), >, <, >=, <=."),
+]
 
 
 def selection_of(
@@ -41,14 +54,21 @@ def selection_of(
     except ConditionError as error:
         raise WrongUseError(str(error)) from error
     known = [_subject_of(user, url, key) for user in users or ()]
-    return Selection(frozenset(scan_ids or ()), frozenset([*(subjects or ()), *known]), frozenset(_type(name) for name in types or ()), conditions)
+    return Selection(
+        frozenset(scan_ids or ()),
+        frozenset([*(subjects or ()), *known]),
+        frozenset(_type(name) for name in types or ()),
+        conditions,
+    )
 
 
 def _subject_of(user: str, url: str | None, key: str | None) -> str:
     with Gateway(url, key) as gateway:
         found = gateway.get("/admin/subject", user_id=user)["subject"]
     if not found:
-        raise CommandError(f"the gateway knows no user {user!r}: nobody of that name has sent a photo, or they were erased")
+        raise CommandError(
+            f"the gateway knows no user {user!r}: nobody of that name has sent a photo, or they were erased"
+        )
     return str(found)
 
 

@@ -33,18 +33,38 @@ __all__ = ["Tail", "tail"]
 
 @reported_errors()
 def tail(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[TOPIC…]", help="Topics, or dead-letter topics; default is all but dead letters.")] = None,
-    since: Annotated[str, typer.Option("--from", metavar="TIME|OFFSET", help="end (what comes), start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).")] = "end",
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TOPIC…]", help="Topics, or dead-letter topics; default is all but dead letters."),
+    ] = None,
+    since: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="TIME|OFFSET",
+            help="end (what comes), start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).",
+        ),
+    ] = "end",
     from_start: Annotated[bool, typer.Option("--from-start", help="The same as --from start.")] = False,
-    until: Annotated[str | None, typer.Option("--to", metavar="TIME|OFFSET", help="End there, at most at what is there now; unset goes on.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option("--to", metavar="TIME|OFFSET", help="End there, at most at what is there now; unset goes on."),
+    ] = None,
     scan_ids: ScanIds = None,
     users: Users = None,
     subjects: Subjects = None,
     types: Types = None,
     where: Where = None,
-    dead_letters: Annotated[bool, typer.Option("--dead-letters", help="The dead letters of these topics, in the place of the topics.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Place, key, tab and body as they came, neither decoded nor checked: the fastest.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Hold each event against its contract, and say which do not fit and why.")] = False,
+    dead_letters: Annotated[
+        bool, typer.Option("--dead-letters", help="The dead letters of these topics, in the place of the topics.")
+    ] = False,
+    raw: Annotated[
+        bool,
+        typer.Option("--raw", help="Place, key, tab and body as they came, neither decoded nor checked: the fastest."),
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Hold each event against its contract, and say which do not fit and why.")
+    ] = False,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="End after so many records.")] = None,
     kafka: Kafka = None,
     sandbox: Sandbox = None,
@@ -79,13 +99,17 @@ class Tail:
         Raises `DependencyDownError`, and `ValueError` when there is nothing to read.
         """
         topics = {name_on_kafka(name, self.settings.sandbox): topic for name, topic in self.topics.items()}
-        letters = frozenset(name for name, topic in topics.items() if name != name_on_kafka(topic.name, self.settings.sandbox))
+        letters = frozenset(
+            name for name, topic in topics.items() if name != name_on_kafka(topic.name, self.settings.sandbox)
+        )
         lines = RecordLines(topics, letters, self.as_json, coloured=_wants_colour(), raw=self.raw, checked=self.checked)
         left = self.limit
         async with TopicReader(self.settings) as reader:
             partitions = await reader.partitions(topics)
             if not partitions:
-                raise ValueError(f"Kafka at {self.settings.kafka_bootstrap_servers} has none of these topics; the services make them at their start")
+                raise ValueError(
+                    f"Kafka at {self.settings.kafka_bootstrap_servers} has none of these topics; the services make them at their start"
+                )
             span = await find_span(reader, partitions, since, until or End())
             records = read_span(reader, span) if until is not None else reader.follow(span.starts)
             async with aclosing(records) as batches:
@@ -130,7 +154,11 @@ def _range(since: str, until: str | None) -> tuple[Position, Position | None]:
 def _readable(names: list[str] | None, dead_letters: bool) -> dict[str, Topic[Any]]:
     """Each topic to read with the one whose events are on it. Raises `CommandError`."""
     letters = {name: topic for topic, _, name in dead_letter_topics()}
-    chosen = {name: letters[name] if name in letters else known_topic(name) for name in names} if names else {topic.name: topic for topic in TOPICS}
+    chosen = (
+        {name: letters[name] if name in letters else known_topic(name) for name in names}
+        if names
+        else {topic.name: topic for topic in TOPICS}
+    )
     if not dead_letters:
         return chosen
     return {name: topic for name, topic in letters.items() if name in chosen or topic.name in chosen}

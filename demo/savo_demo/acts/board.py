@@ -50,7 +50,9 @@ class Board:
         if not self.console.is_terminal:
             yield
             return
-        with Live(get_renderable=self._picture, console=self.console, refresh_per_second=5, transient=False) as self._live:
+        with Live(
+            get_renderable=self._picture, console=self.console, refresh_per_second=5, transient=False
+        ) as self._live:
             yield
         self._live = None
 
@@ -78,7 +80,12 @@ class Board:
     def _tell(self, stage: Stage) -> None:
         if self._live is None:
             mark = "✗" if stage.failed else "✓"
-            self.console.print(f"{mark} {stage.title:<26} {stage.seconds:6.1f} s  {stage.detail}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(
+                f"{mark} {stage.title:<26} {stage.seconds:6.1f} s  {stage.detail}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def _picture(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))

@@ -63,13 +63,26 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
         ("refused", ", ".join(f"{reason} {count}" for reason, count in sorted(summary.refused.items())) or "none"),
     ]
     for model in summary.models:
-        lines.append((f"model {model.version}", f"mAP@0.5 {model.map50:.3f}, lower bound {model.map50_lower:.3f}: {model.verdict}"))
+        lines.append(
+            (
+                f"model {model.version}",
+                f"mAP@0.5 {model.map50:.3f}, lower bound {model.map50_lower:.3f}: {model.verdict}",
+            )
+        )
         lines += [("", reason) for reason in model.reasons]
     lines += [
         ("share of traffic", " → ".join(f"{share:.0%}" for share in summary.shares) or "no rollout"),
         ("served by", f"custom {summary.served_by.custom}, google (its stand-in) {summary.served_by.google}"),
         ("p95", ", ".join(f"{arm} {value:.0f} ms" for arm, value in summary.p95_ms.items())),
-        ("a scan costs", ", ".join(f"{arm} ${value:.2g}" for arm, value in summary.cost_usd.items()) + f" (the reference figure is ${REFERENCE_COST_USD:.2f})"),
-        ("time", f"{sum(summary.seconds.values()):.0f} s: " + ", ".join(f"{stage} {value:.0f}" for stage, value in summary.seconds.items())),
+        (
+            "a scan costs",
+            ", ".join(f"{arm} ${value:.2g}" for arm, value in summary.cost_usd.items())
+            + f" (the reference figure is ${REFERENCE_COST_USD:.2f})",
+        ),
+        (
+            "time",
+            f"{sum(summary.seconds.values()):.0f} s: "
+            + ", ".join(f"{stage} {value:.0f}" for stage, value in summary.seconds.items()),
+        ),
     ]
     return lines

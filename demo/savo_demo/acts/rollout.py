@@ -76,7 +76,9 @@ class RolloutAct:
     async def _traffic(self, phones: Phones, shots: list[Shot], over: asyncio.Event) -> None:
         try:
             async with asyncio.timeout(self.plan.rollout_seconds):
-                await phones.run(self.album.guest_errands(shots, self.plan.most_guests), self.tally.add, until=over.is_set)
+                await phones.run(
+                    self.album.guest_errands(shots, self.plan.most_guests), self.tally.add, until=over.is_set
+                )
         except TimeoutError:
             self.board.note(f"the rollout was given {self.plan.rollout_seconds:.0f} s")
         finally:
@@ -134,4 +136,7 @@ def _show(stage: Stage, state: dict[str, Any], version: str) -> None:
     if state.get("experiment") == version:
         people = state["arms"]["candidate"]["subjects"]
         waiting = ", ".join(state["waiting_for"][:2]) or "the decision"
-        stage.share, stage.detail = state["share"], f"share {state['share']:.0%}; {people} people with {version}; waiting for {waiting}"
+        stage.share, stage.detail = (
+            state["share"],
+            f"share {state['share']:.0%}; {people} people with {version}; waiting for {waiting}",
+        )

@@ -39,7 +39,10 @@ class Tally:
 
     def p95_ms(self) -> dict[str, float]:
         """By assigned arm; nearest rank."""
-        return {arm: round(sorted(values)[max(0, -(-95 * len(values) // 100) - 1)], 1) for arm, values in sorted(self._durations.items())}
+        return {
+            arm: round(sorted(values)[max(0, -(-95 * len(values) // 100) - 1)], 1)
+            for arm, values in sorted(self._durations.items())
+        }
 
     def cost_usd(self) -> dict[str, float]:
         """Mean a scan, by assigned arm."""

@@ -43,7 +43,9 @@ class TrainingAct:
 
         if not await until(begun, BEGINS_SECONDS):
             samples = (await self.product.stats())["total_samples"]
-            raise StageError(f"no training run began: {samples} samples, the threshold is {self.threshold}", "collector")
+            raise StageError(
+                f"no training run began: {samples} samples, the threshold is {self.threshold}", "collector"
+            )
 
     async def _ended(self, number: int, stage: Stage) -> dict[str, Any]:
         run: dict[str, Any] = {}
@@ -80,7 +82,11 @@ def comparison(first: dict[str, Any], second: dict[str, Any]) -> str:
     facts = second["facts"]
     beside = facts.get("comparison")
     if beside is None or facts["train_samples"] < 1.5 * first["facts"]["train_samples"]:
-        raise StageError("the second model was not laid beside the first on one holdout, with half as many samples again", "trainer")
+        raise StageError(
+            "the second model was not laid beside the first on one holdout, with half as many samples again", "trainer"
+        )
     gain, low, high = (f"{100 * beside[name]:+.1f}" for name in ("gain", "gain_lower", "gain_upper"))
-    models = f"{beside['champion']} {beside['champion_map50']:.3f}, {facts['version']} {facts['evaluation']['map50']:.3f}"
+    models = (
+        f"{beside['champion']} {beside['champion_map50']:.3f}, {facts['version']} {facts['evaluation']['map50']:.3f}"
+    )
     return f"on one holdout: {models}; gain {gain} points, 95 % interval {low} to {high}: {second['state']}"

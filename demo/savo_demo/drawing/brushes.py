@@ -79,7 +79,9 @@ def ellipse(x: float, y: float, width: float, height: float, turn: float = 0.0) 
     """A filled ellipse by its centre, half axes and turn in radians."""
     angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     across, down = np.cos(angle) * width, np.sin(angle) * height
-    return polygon(np.stack([x + across * np.cos(turn) - down * np.sin(turn), y + across * np.sin(turn) + down * np.cos(turn)], 1))
+    return polygon(
+        np.stack([x + across * np.cos(turn) - down * np.sin(turn), y + across * np.sin(turn) + down * np.cos(turn)], 1)
+    )
 
 
 def stroke(points: Any, width: float) -> Array:
@@ -131,7 +133,15 @@ def _ballooned(mask: Array, distance: Array) -> Array:
     return cv2.GaussianBlur(2 * np.sqrt(np.clip(smooth, 0, None)) * step, (0, 0), SIDE * 0.008).astype(np.float32)
 
 
-def lit(colour: Array | Colour, height: Array, *, ambient: float = 0.42, gloss: float = 0.25, hardness: float = 24.0, relief: float = 1.0) -> Array:
+def lit(
+    colour: Array | Colour,
+    height: Array,
+    *,
+    ambient: float = 0.42,
+    gloss: float = 0.25,
+    hardness: float = 24.0,
+    relief: float = 1.0,
+) -> Array:
     """The colour under the light: diffuse by the surface's slope, a highlight by `gloss` and `hardness`."""
     slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3) / 8 * relief
     slope_y = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3) / 8 * relief
@@ -140,7 +150,9 @@ def lit(colour: Array | Colour, height: Array, *, ambient: float = 0.42, gloss: 
     mirrored = 2 * facing / length - LIGHT[2]
     shade = ambient + (1.05 - ambient) * np.clip(facing, 0, 1) / LIGHT[2] ** 0.5
     highlight = gloss * np.clip(mirrored, 0, 1) ** hardness
-    return np.asarray(np.clip(np.asarray(colour, np.float32) * shade[..., None] + highlight[..., None], 0, 1), np.float32)
+    return np.asarray(
+        np.clip(np.asarray(colour, np.float32) * shade[..., None] + highlight[..., None], 0, 1), np.float32
+    )
 
 
 def blend(first: Array | Colour, second: Array | Colour, amount: Array) -> Array:

@@ -8,7 +8,23 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from savo_demo.drawing.brushes import SIDE, Array, Canvas, Sprite, bezier, blend, ellipse, grid, height_of, jitter, lit, mottle, polygon, ribbon, stroke
+from savo_demo.drawing.brushes import (
+    SIDE,
+    Array,
+    Canvas,
+    Sprite,
+    bezier,
+    blend,
+    ellipse,
+    grid,
+    height_of,
+    jitter,
+    lit,
+    mottle,
+    polygon,
+    ribbon,
+    stroke,
+)
 
 Rng = np.random.Generator
 
@@ -20,7 +36,9 @@ def banana(rng: Rng) -> Sprite:
     canvas, bend = Canvas(), rng.uniform(0.30, 0.48)
     centre = bezier([(0.10, 0.34), (0.46, 0.40 + bend), (0.92, 0.24)], 60)
     along = np.linspace(0, 1, 60)
-    body = ribbon(centre, (0.018 + 0.092 * np.sin(np.pi * np.clip(along * 0.96 + 0.02, 0, 1)) ** 0.55).astype(np.float32))
+    body = ribbon(
+        centre, (0.018 + 0.092 * np.sin(np.pi * np.clip(along * 0.96 + 0.02, 0, 1)) ** 0.55).astype(np.float32)
+    )
     mask = polygon(body)
     skin = blend(jitter(rng, (0.98, 0.82, 0.18)), (0.80, 0.74, 0.22), mottle(rng, 4) * 0.25)
     canvas.paint(stroke(np.array([[0.92, 0.25], [0.965, 0.17]]), 0.05), (0.42, 0.33, 0.12))
@@ -29,10 +47,16 @@ def banana(rng: Rng) -> Sprite:
     canvas.tint(cv2.GaussianBlur(stroke(ridge[4:-4], 0.012), (0, 0), 2), (0.62, 0.47, 0.08), 0.55)
     x, y = grid()
     for tip_x, tip_y, size in ((0.09, 0.34, 0.045), (0.95, 0.21, 0.06)):
-        canvas.tint(np.exp(-(((x - tip_x) ** 2 + (y - tip_y) ** 2) / size**2)).astype(np.float32), (0.27, 0.18, 0.07), 0.95)
+        canvas.tint(
+            np.exp(-(((x - tip_x) ** 2 + (y - tip_y) ** 2) / size**2)).astype(np.float32), (0.27, 0.18, 0.07), 0.95
+        )
     for _ in range(int(rng.integers(4, 14))):
         spot = centre[int(rng.integers(8, 52))] + rng.normal(0, 0.03, 2)
-        canvas.tint(ellipse(float(spot[0]), float(spot[1]), rng.uniform(0.004, 0.012), 0.004, rng.uniform(0, 3)), (0.42, 0.26, 0.08), 0.7)
+        canvas.tint(
+            ellipse(float(spot[0]), float(spot[1]), rng.uniform(0.004, 0.012), 0.004, rng.uniform(0, 3)),
+            (0.42, 0.26, 0.08),
+            0.7,
+        )
     return canvas.cut()
 
 
@@ -40,7 +64,9 @@ def tomato(rng: Rng) -> Sprite:
     canvas = Canvas()
     angle = np.linspace(0, 2 * np.pi, 120, endpoint=False)
     lobes = 1 + 0.02 * np.cos(5 * angle + rng.uniform(0, 6)) + 0.012 * np.cos(3 * angle + rng.uniform(0, 6))
-    mask = polygon(np.stack([0.5 + 0.40 * lobes * np.cos(angle), 0.54 + rng.uniform(0.33, 0.38) * lobes * np.sin(angle)], 1))
+    mask = polygon(
+        np.stack([0.5 + 0.40 * lobes * np.cos(angle), 0.54 + rng.uniform(0.33, 0.38) * lobes * np.sin(angle)], 1)
+    )
     skin = blend(jitter(rng, (0.86, 0.13, 0.09)), (0.93, 0.34, 0.10), mottle(rng, 3) * 0.35)
     canvas.paint(mask, lit(skin, height_of(mask), ambient=0.38, gloss=0.55, hardness=42))
     middle, green = (0.5 + rng.uniform(-0.04, 0.04), 0.33), jitter(rng, (0.20, 0.46, 0.14))
@@ -54,7 +80,9 @@ def tomato(rng: Rng) -> Sprite:
             )
         )
         canvas.paint(leaf, lit(green, height_of(leaf), gloss=0.1))
-    stem = stroke(bezier([middle, (middle[0] + 0.01, middle[1] - 0.08), (middle[0] + 0.06, middle[1] - 0.14)], 12), 0.04)
+    stem = stroke(
+        bezier([middle, (middle[0] + 0.01, middle[1] - 0.08), (middle[0] + 0.06, middle[1] - 0.14)], 12), 0.04
+    )
     canvas.paint(stem, lit((0.28, 0.50, 0.16), height_of(stem)))
     return canvas.cut()
 
@@ -67,7 +95,9 @@ def carrot(rng: Rng) -> Sprite:
         green = jitter(rng, (0.22, 0.55, 0.17), 0.08)
         canvas.paint(stroke(frond, 0.022), green)
         for point in frond[5::2]:
-            canvas.paint(ellipse(float(point[0]), float(point[1]), 0.042, 0.020, rng.uniform(0, 3.1)), jitter(rng, green, 0.05))
+            canvas.paint(
+                ellipse(float(point[0]), float(point[1]), 0.042, 0.020, rng.uniform(0, 3.1)), jitter(rng, green, 0.05)
+            )
     bend = rng.uniform(-0.06, 0.06)
     centre = bezier([(0.30, 0.30), (0.62 + bend, 0.60 - bend), (0.95, 0.95)], 60)
     along = np.linspace(0, 1, 60)
@@ -79,7 +109,9 @@ def carrot(rng: Rng) -> Sprite:
     for place in rng.uniform(0.05, 0.85, 11):
         at, reach = centre[int(place * 59)], float(widths[int(place * 59)])
         start = at + across * reach * rng.choice([-0.95, 0.95])
-        canvas.tint(stroke(np.stack([start, start + (at - start) * rng.uniform(0.5, 1.1)]), 0.009), (0.58, 0.24, 0.03), 0.65)
+        canvas.tint(
+            stroke(np.stack([start, start + (at - start) * rng.uniform(0.5, 1.1)]), 0.009), (0.58, 0.24, 0.03), 0.65
+        )
     return canvas.cut()
 
 
@@ -117,7 +149,12 @@ def _floret(canvas: Canvas, rng: Rng, at: tuple[float, float], green: tuple[floa
     ball = ellipse(at[0], at[1], 0.125, 0.115)
     canvas.paint(cv2.GaussianBlur(ball, (0, 0), 5) * (canvas.alpha > 0.5) * 0.55, (0.04, 0.13, 0.04))
     buds = mottle(rng, 60) * 1.0
-    canvas.paint(ball, lit(blend(green, (0.42, 0.66, 0.28), buds * 0.55), height_of(ball, 0.99) + buds * 2.2, ambient=0.34, gloss=0.05))
+    canvas.paint(
+        ball,
+        lit(
+            blend(green, (0.42, 0.66, 0.28), buds * 0.55), height_of(ball, 0.99) + buds * 2.2, ambient=0.34, gloss=0.05
+        ),
+    )
 
 
 def milk(rng: Rng) -> Sprite:
@@ -127,17 +164,28 @@ def milk(rng: Rng) -> Sprite:
     white = (0.96, 0.97, 0.97)
     x, _ = grid()
     canvas.paint(polygon([(0.62, 0.30), (0.80, 0.26), (0.80, 0.92), (0.62, 0.97)]), (0.70, 0.73, 0.77))
-    canvas.paint(polygon([(0.62, 0.72), (0.80, 0.66), (0.80, 0.92), (0.62, 0.97)]), (blue[0] * 0.6, blue[1] * 0.6, blue[2] * 0.62))
-    canvas.paint(polygon([(0.22, 0.30), (0.62, 0.30), (0.62, 0.97), (0.22, 0.97)]), blend(white, (0.82, 0.85, 0.88), (0.5 - x) * 1.6))
+    canvas.paint(
+        polygon([(0.62, 0.72), (0.80, 0.66), (0.80, 0.92), (0.62, 0.97)]),
+        (blue[0] * 0.6, blue[1] * 0.6, blue[2] * 0.62),
+    )
+    canvas.paint(
+        polygon([(0.22, 0.30), (0.62, 0.30), (0.62, 0.97), (0.22, 0.97)]),
+        blend(white, (0.82, 0.85, 0.88), (0.5 - x) * 1.6),
+    )
     canvas.paint(polygon([(0.62, 0.30), (0.80, 0.26), (0.72, 0.14)]), (0.60, 0.64, 0.69))
     canvas.paint(polygon([(0.22, 0.30), (0.62, 0.30), (0.70, 0.13), (0.32, 0.13)]), (blue[0], blue[1], blue[2]))
-    canvas.paint(polygon([(0.315, 0.045), (0.715, 0.045), (0.72, 0.14), (0.31, 0.14)]), lit((0.88, 0.91, 0.94), np.zeros((SIDE, SIDE), np.float32)))
+    canvas.paint(
+        polygon([(0.315, 0.045), (0.715, 0.045), (0.72, 0.14), (0.31, 0.14)]),
+        lit((0.88, 0.91, 0.94), np.zeros((SIDE, SIDE), np.float32)),
+    )
     canvas.tint(stroke(np.array([[0.315, 0.135], [0.715, 0.135]]), 0.006), (0.4, 0.45, 0.5), 0.7)
     wave = np.linspace(0.22, 0.62, 30)
     top = 0.73 + 0.028 * np.sin((wave - 0.22) * 16 + rng.uniform(0, 6))
     canvas.paint(polygon([*zip(wave, top, strict=True), (0.62, 0.97), (0.22, 0.97)]), blue)
     canvas.paint(_word("MILK", (0.245, 0.53), 1.72, 5), blue)
-    canvas.paint(polygon([(0.42, 0.575), (0.455, 0.63), (0.445, 0.665), (0.42, 0.678), (0.395, 0.665), (0.385, 0.63)]), blue)
+    canvas.paint(
+        polygon([(0.42, 0.575), (0.455, 0.63), (0.445, 0.665), (0.42, 0.678), (0.395, 0.665), (0.385, 0.63)]), blue
+    )
     canvas.paint(_word("1 L", (0.36, 0.88), 1.1, 3), white)
     canvas.tint(stroke(np.array([[0.62, 0.30], [0.62, 0.97]]), 0.006), (0.45, 0.5, 0.56), 0.6)
     return canvas.cut()
@@ -145,7 +193,9 @@ def milk(rng: Rng) -> Sprite:
 
 def _word(text: str, at: tuple[float, float], size: float, weight: int) -> Array:
     mask = np.zeros((SIDE, SIDE), np.uint8)
-    cv2.putText(mask, text, (round(at[0] * SIDE), round(at[1] * SIDE)), cv2.FONT_HERSHEY_SIMPLEX, size, 255, weight, cv2.LINE_AA)
+    cv2.putText(
+        mask, text, (round(at[0] * SIDE), round(at[1] * SIDE)), cv2.FONT_HERSHEY_SIMPLEX, size, 255, weight, cv2.LINE_AA
+    )
     return mask.astype(np.float32) / 255
 
 
@@ -155,7 +205,10 @@ def cheese(rng: Rng) -> Sprite:
     point, left, right, low = (0.06, 0.58), (0.66, 0.24), (0.95, 0.42), 0.32
     canvas.paint(polygon([right, left, (left[0], left[1] + low), (right[0], right[1] + low)]), (0.80, 0.46, 0.12))
     face = polygon([point, right, (right[0], right[1] + low), (point[0], point[1] + low * 0.86)])
-    canvas.paint(face, blend((yellow[0] * 0.92, yellow[1] * 0.88, yellow[2] * 0.8), (0.86, 0.60, 0.14), mottle(rng, 4) * 0.2 + 0.1))
+    canvas.paint(
+        face,
+        blend((yellow[0] * 0.92, yellow[1] * 0.88, yellow[2] * 0.8), (0.86, 0.60, 0.14), mottle(rng, 4) * 0.2 + 0.1),
+    )
     canvas.paint(polygon([point, left, right]), blend((1.0, 0.88, 0.48), yellow, mottle(rng, 4) * 0.3 + 0.2))
     canvas.tint(stroke(np.array([left, right]), 0.022), (0.86, 0.50, 0.14), 0.9)
     canvas.tint(stroke(np.array([right, (right[0], right[1] + low)]), 0.018), (0.86, 0.50, 0.14), 0.9)
@@ -170,7 +223,11 @@ def cheese(rng: Rng) -> Sprite:
 
 def _hole(canvas: Canvas, within: Array, at: tuple[float, float], size: float, flat: float = 0.9) -> None:
     canvas.tint(ellipse(at[0], at[1], size, size * flat) * within, (0.76, 0.50, 0.10), 1.0)
-    canvas.tint(ellipse(at[0] + size * 0.16, at[1] + size * 0.2 * flat, size * 0.82, size * 0.76 * flat) * within, (0.91, 0.67, 0.20), 1.0)
+    canvas.tint(
+        ellipse(at[0] + size * 0.16, at[1] + size * 0.2 * flat, size * 0.82, size * 0.76 * flat) * within,
+        (0.91, 0.67, 0.20),
+        1.0,
+    )
 
 
 def avocado(rng: Rng) -> Sprite:
@@ -182,14 +239,26 @@ def avocado(rng: Rng) -> Sprite:
     outline = np.stack([radius * np.cos(angle), -np.where(np.sin(angle) > 0, 0.50, 0.34) * np.sin(angle)], 1)
     middle = np.array([0.5, 0.58])
     skin = polygon(outline + middle)
-    canvas.paint(skin, lit(blend((0.15, 0.25, 0.09), (0.27, 0.38, 0.14), mottle(rng, 40)), height_of(skin, 0.3), gloss=0.15))
+    canvas.paint(
+        skin, lit(blend((0.15, 0.25, 0.09), (0.27, 0.38, 0.14), mottle(rng, 40)), height_of(skin, 0.3), gloss=0.15)
+    )
     flesh = polygon(outline * 0.90 + middle)
     depth = cv2.distanceTransform((flesh > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / SIDE
-    canvas.paint(flesh, blend(jitter(rng, (0.58, 0.74, 0.25), 0.03), (0.95, 0.93, 0.62), np.clip(depth / 0.10, 0, 1) ** 0.7))
+    canvas.paint(
+        flesh, blend(jitter(rng, (0.58, 0.74, 0.25), 0.03), (0.95, 0.93, 0.62), np.clip(depth / 0.10, 0, 1) ** 0.7)
+    )
     size = rng.uniform(0.135, 0.16)
     canvas.tint(cv2.GaussianBlur(ellipse(0.5, 0.645, size * 1.15, size * 1.15), (0, 0), 4), (0.72, 0.66, 0.30), 0.7)
     stone = ellipse(0.5, 0.64, size, size * 1.04)
-    canvas.paint(stone, lit(blend(jitter(rng, (0.48, 0.27, 0.12)), (0.33, 0.17, 0.07), mottle(rng, 8) * 0.4), height_of(stone), gloss=0.4, hardness=30))
+    canvas.paint(
+        stone,
+        lit(
+            blend(jitter(rng, (0.48, 0.27, 0.12)), (0.33, 0.17, 0.07), mottle(rng, 8) * 0.4),
+            height_of(stone),
+            gloss=0.4,
+            hardness=30,
+        ),
+    )
     return canvas.cut()
 
 
@@ -241,7 +310,14 @@ def bread(rng: Rng) -> Sprite:
     canvas.paint(crumb, blend(jitter(rng, (0.96, 0.86, 0.66), 0.02), (0.86, 0.70, 0.46), mottle(rng, 30) * 0.35 + 0.1))
     for _ in range(46):
         canvas.tint(
-            ellipse(rng.uniform(0.17, 0.57), rng.uniform(0.26, 0.88), rng.uniform(0.004, 0.014), rng.uniform(0.004, 0.010), rng.uniform(0, 3)) * crumb,
+            ellipse(
+                rng.uniform(0.17, 0.57),
+                rng.uniform(0.26, 0.88),
+                rng.uniform(0.004, 0.014),
+                rng.uniform(0.004, 0.010),
+                rng.uniform(0, 3),
+            )
+            * crumb,
             (0.76, 0.58, 0.34),
             0.6,
         )

@@ -8,7 +8,22 @@ from functools import lru_cache
 
 import numpy as np
 
-from savo_demo.drawing.brushes import SIDE, Array, Canvas, Colour, Sprite, blend, ellipse, grid, height_of, jitter, lit, mottle, polygon, stroke
+from savo_demo.drawing.brushes import (
+    SIDE,
+    Array,
+    Canvas,
+    Colour,
+    Sprite,
+    blend,
+    ellipse,
+    grid,
+    height_of,
+    jitter,
+    lit,
+    mottle,
+    polygon,
+    stroke,
+)
 
 Rng = np.random.Generator
 
@@ -41,7 +56,9 @@ def _table(rng: Rng) -> Backdrop:
         return Backdrop(_wood(rng, jitter(rng, woods[int(rng.integers(len(woods)))]), planks=int(rng.integers(3, 7))))
     stones = ((0.80, 0.80, 0.79), (0.38, 0.40, 0.42), (0.70, 0.66, 0.60))
     marble = mottle(rng, 8, (HEIGHT, WIDTH)) * 0.10 + mottle(rng, 200, (HEIGHT, WIDTH)) * 0.07
-    return Backdrop(np.clip(np.asarray(stones[int(rng.integers(3))], np.float32) * (1 + marble[..., None]), 0, 1).astype(np.float32))
+    return Backdrop(
+        np.clip(np.asarray(stones[int(rng.integers(3))], np.float32) * (1 + marble[..., None]), 0, 1).astype(np.float32)
+    )
 
 
 def _fridge(rng: Rng) -> Backdrop:
@@ -64,7 +81,10 @@ def _fridge(rng: Rng) -> Backdrop:
 
 def _pantry(rng: Rng) -> Backdrop:
     walls = ((0.62, 0.55, 0.45), (0.48, 0.52, 0.50), (0.70, 0.62, 0.52), (0.36, 0.30, 0.27))
-    wall = np.asarray(jitter(rng, walls[int(rng.integers(4))]), np.float32) * (1 + mottle(rng, 6, (HEIGHT, WIDTH)) * 0.08)[..., None]
+    wall = (
+        np.asarray(jitter(rng, walls[int(rng.integers(4))]), np.float32)
+        * (1 + mottle(rng, 6, (HEIGHT, WIDTH)) * 0.08)[..., None]
+    )
     rgb = wall * np.linspace(0.80, 1.05, HEIGHT, dtype=np.float32)[:, None, None]
     if rng.random() < 0.5:
         _tiles(rgb, int(rng.integers(70, 120)))
@@ -86,7 +106,14 @@ def _tiles(rgb: Array, side: int) -> None:
         rgb[:, column : column + 3] *= 1.15
 
 
-_PAINTS: tuple[Colour, ...] = ((0.55, 0.62, 0.70), (0.75, 0.72, 0.66), (0.40, 0.34, 0.44), (0.86, 0.84, 0.80), (0.30, 0.42, 0.46), (0.62, 0.50, 0.52))
+_PAINTS: tuple[Colour, ...] = (
+    (0.55, 0.62, 0.70),
+    (0.75, 0.72, 0.66),
+    (0.40, 0.34, 0.44),
+    (0.86, 0.84, 0.80),
+    (0.30, 0.42, 0.46),
+    (0.62, 0.50, 0.52),
+)
 """Muted: what has no label should not shout louder than what has one."""
 
 
@@ -98,31 +125,60 @@ def _packet(rng: Rng) -> Sprite:
     """A carton of something, with a band and lines of print."""
     canvas, colour = Canvas(), _paint(rng)
     left, right = rng.uniform(0.2, 0.3), rng.uniform(0.66, 0.74)
-    canvas.paint(polygon([(right, 0.12), (right + 0.10, 0.08), (right + 0.10, 0.90), (right, 0.96)]), (colour[0] * 0.6, colour[1] * 0.6, colour[2] * 0.6))
+    canvas.paint(
+        polygon([(right, 0.12), (right + 0.10, 0.08), (right + 0.10, 0.90), (right, 0.96)]),
+        (colour[0] * 0.6, colour[1] * 0.6, colour[2] * 0.6),
+    )
     canvas.paint(polygon([(left, 0.12), (right, 0.12), (right, 0.96), (left, 0.96)]), colour)
     canvas.paint(polygon([(left, 0.34), (right, 0.28), (right, 0.56), (left, 0.62)]), _paint(rng))
     for row in np.arange(0.70, 0.90, 0.045):
-        canvas.paint(stroke(np.array([[left + 0.06, row], [right - rng.uniform(0.06, 0.2), row]]), 0.012), (0.30, 0.30, 0.32))
+        canvas.paint(
+            stroke(np.array([[left + 0.06, row], [right - rng.uniform(0.06, 0.2), row]]), 0.012), (0.30, 0.30, 0.32)
+        )
     return canvas.cut()
 
 
 def _jar(rng: Rng) -> Sprite:
     """Glass with something in it and a lid."""
     canvas, filling = Canvas(), _paint(rng)
-    glass = polygon([(0.26, 0.24), (0.74, 0.24), (0.77, 0.34), (0.77, 0.92), (0.73, 0.96), (0.27, 0.96), (0.23, 0.92), (0.23, 0.34)])
+    glass = polygon(
+        [(0.26, 0.24), (0.74, 0.24), (0.77, 0.34), (0.77, 0.92), (0.73, 0.96), (0.27, 0.96), (0.23, 0.92), (0.23, 0.34)]
+    )
     canvas.paint(glass * 0.75, (0.84, 0.89, 0.90))
     level = polygon([(0.25, rng.uniform(0.36, 0.6)), (0.75, 0.45), (0.75, 0.93), (0.25, 0.93)])
     canvas.paint(level, blend(filling, (filling[0] * 0.7, filling[1] * 0.7, filling[2] * 0.7), mottle(rng, 30) + 0.3))
-    canvas.paint(polygon([(0.24, 0.10), (0.76, 0.10), (0.76, 0.25), (0.24, 0.25)]), lit(_paint(rng), np.zeros((SIDE, SIDE), np.float32)))
+    canvas.paint(
+        polygon([(0.24, 0.10), (0.76, 0.10), (0.76, 0.25), (0.24, 0.25)]),
+        lit(_paint(rng), np.zeros((SIDE, SIDE), np.float32)),
+    )
     canvas.tint(stroke(np.array([[0.31, 0.30], [0.31, 0.90]]), 0.03), (1, 1, 1), 0.6)
     return canvas.cut()
 
 
 def _bottle(rng: Rng) -> Sprite:
     canvas = Canvas()
-    body = polygon([(0.44, 0.06), (0.56, 0.06), (0.56, 0.30), (0.66, 0.42), (0.66, 0.94), (0.63, 0.97), (0.37, 0.97), (0.34, 0.94), (0.34, 0.42), (0.44, 0.30)])
+    body = polygon(
+        [
+            (0.44, 0.06),
+            (0.56, 0.06),
+            (0.56, 0.30),
+            (0.66, 0.42),
+            (0.66, 0.94),
+            (0.63, 0.97),
+            (0.37, 0.97),
+            (0.34, 0.94),
+            (0.34, 0.42),
+            (0.44, 0.30),
+        ]
+    )
     canvas.paint(
-        body, lit(jitter(rng, ((0.16, 0.26, 0.18), (0.30, 0.18, 0.12), (0.60, 0.66, 0.70))[int(rng.integers(3))]), height_of(body), gloss=0.5, hardness=50)
+        body,
+        lit(
+            jitter(rng, ((0.16, 0.26, 0.18), (0.30, 0.18, 0.12), (0.60, 0.66, 0.70))[int(rng.integers(3))]),
+            height_of(body),
+            gloss=0.5,
+            hardness=50,
+        ),
     )
     canvas.paint(polygon([(0.345, 0.55), (0.655, 0.55), (0.655, 0.80), (0.345, 0.80)]), (0.88, 0.86, 0.80))
     canvas.paint(polygon([(0.43, 0.03), (0.57, 0.03), (0.57, 0.12), (0.43, 0.12)]), _paint(rng))
@@ -134,7 +190,9 @@ def _towel(rng: Rng) -> Sprite:
     canvas = Canvas()
     edge = np.linspace(0, 1, 24)
     wave = 0.012 * np.sin(edge * 18 + rng.uniform(0, 6))
-    cloth = polygon(np.concatenate([np.stack([0.06 + 0.88 * edge, 0.14 + wave], 1), np.stack([0.94 - 0.88 * edge, 0.86 - wave], 1)]))
+    cloth = polygon(
+        np.concatenate([np.stack([0.06 + 0.88 * edge, 0.14 + wave], 1), np.stack([0.94 - 0.88 * edge, 0.86 - wave], 1)])
+    )
     x, y = grid()
     stripes = (np.sin(x * rng.uniform(30, 70)) > 0.4).astype(np.float32)
     checks = (np.sin(y * rng.uniform(30, 70)) > 0.4).astype(np.float32) * float(rng.random() < 0.6)
@@ -156,8 +214,13 @@ def _tin(rng: Rng) -> Sprite:
     canvas, colour = Canvas(), _paint(rng)
     x, _ = grid()
     steel = blend((0.55, 0.57, 0.60), (0.92, 0.93, 0.95), np.abs(np.sin(x * 9)))
-    canvas.paint(polygon([(0.2, 0.14), (0.8, 0.14), (0.8, 0.90), (0.2, 0.90)]) + ellipse(0.5, 0.9, 0.3, 0.06) * 0, steel)
-    canvas.paint(polygon([(0.2, 0.24), (0.8, 0.24), (0.8, 0.82), (0.2, 0.82)]), blend(colour, (0.1, 0.1, 0.1), (np.abs(x - 0.42) * 1.5) ** 2))
+    canvas.paint(
+        polygon([(0.2, 0.14), (0.8, 0.14), (0.8, 0.90), (0.2, 0.90)]) + ellipse(0.5, 0.9, 0.3, 0.06) * 0, steel
+    )
+    canvas.paint(
+        polygon([(0.2, 0.24), (0.8, 0.24), (0.8, 0.82), (0.2, 0.82)]),
+        blend(colour, (0.1, 0.1, 0.1), (np.abs(x - 0.42) * 1.5) ** 2),
+    )
     canvas.paint(ellipse(0.5, 0.14, 0.30, 0.055), (0.80, 0.82, 0.84))
     canvas.paint(ellipse(0.5, 0.52, 0.16, 0.14), (0.92, 0.90, 0.85))
     return canvas.cut()

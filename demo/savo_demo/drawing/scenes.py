@@ -132,7 +132,9 @@ class _Picture:
         sprite = ingredients.drawing_of(label, int(self.rng.integers(ingredients.VARIANTS)))
         tilt = 10 if label in ingredients.UPRIGHT else 18
         size = self.rng.uniform(0.26, 0.33 if self.floors else 0.40) * self.width * (0.85 if label == "egg" else 1.0)
-        placed = self._place(sprite, size, self.rng.uniform(-tilt, tilt), apart=0.8, mirrors=label not in ingredients.WRITTEN_ON)
+        placed = self._place(
+            sprite, size, self.rng.uniform(-tilt, tilt), apart=0.8, mirrors=label not in ingredients.WRITTEN_ON
+        )
         self.labels.append(label)
         self.full.append(int((placed.alpha > 0.5).sum()))
         self._lay(placed, number=len(self.labels))
@@ -179,7 +181,9 @@ class _Picture:
 
     def _shade(self, placed: _Placed) -> None:
         margin = 18
-        soft = cv2.GaussianBlur(cv2.copyMakeBorder(placed.alpha, *(margin,) * 4, cv2.BORDER_CONSTANT, value=0), (0, 0), 7)
+        soft = cv2.GaussianBlur(
+            cv2.copyMakeBorder(placed.alpha, *(margin,) * 4, cv2.BORDER_CONSTANT, value=0), (0, 0), 7
+        )
         shadow = _Placed(placed.rgb, soft, placed.x - margin + 7, placed.y - margin + 6)
         if window := _window(shadow, self.width, self.height):
             rows, columns, part_rows, part_columns = window
@@ -210,7 +214,9 @@ def _view(place: kitchen.Backdrop, rng: Rng, width: int, height: int) -> tuple[A
     rows, columns = int(kitchen.HEIGHT * zoom), int(kitchen.WIDTH * zoom)
     top, left = int(rng.integers(0, kitchen.HEIGHT - rows + 1)), int(rng.integers(0, kitchen.WIDTH - columns + 1))
     part = place.rgb[top : top + rows, left : left + columns]
-    floors = tuple(floor for floor in ((edge * kitchen.HEIGHT - top) / rows for edge in place.floors) if 0.3 < floor < 1.0)
+    floors = tuple(
+        floor for floor in ((edge * kitchen.HEIGHT - top) / rows for edge in place.floors) if 0.3 < floor < 1.0
+    )
     if rng.random() < 0.5:
         part = part[:, ::-1]
     return cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32), floors
@@ -243,7 +249,12 @@ def _window(placed: _Placed, width: int, height: int) -> tuple[slice, slice, sli
     bottom, right = min(height, placed.y + part_height), min(width, placed.x + part_width)
     if bottom <= top or right <= left:
         return None
-    return slice(top, bottom), slice(left, right), slice(top - placed.y, bottom - placed.y), slice(left - placed.x, right - placed.x)
+    return (
+        slice(top, bottom),
+        slice(left, right),
+        slice(top - placed.y, bottom - placed.y),
+        slice(left - placed.x, right - placed.x),
+    )
 
 
 def _light(rng: Rng, width: int, height: int) -> Array:
@@ -257,7 +268,10 @@ def _light(rng: Rng, width: int, height: int) -> Array:
         light *= 1 - rng.uniform(0.12, 0.36) / (1 + np.exp(-edge))
     warmth = rng.uniform(-0.09, 0.11)
     tint = np.array([1 + warmth, 1 + warmth * 0.15, 1 - warmth], np.float32)
-    return np.asarray(cv2.resize((light[..., None] * tint).astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(
+        cv2.resize((light[..., None] * tint).astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR),
+        np.float32,
+    )
 
 
 @lru_cache(maxsize=1)

@@ -36,12 +36,19 @@ def main() -> int:
 
 
 async def _serve(standin: StandIn, listener: socket.socket) -> None:
-    server = uvicorn.Server(uvicorn.Config(build_app(standin), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            build_app(standin), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2
+        )
+    )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():  # noqa: ASYNC110 uvicorn has no event for this
         await asyncio.sleep(0.02)
     host, port = listener.getsockname()[:2]
-    sys.stdout.write(json.dumps({"url": f"http://{host}:{port}", "photos": len(standin.index), "errors": standin.model.in_words()}) + "\n")
+    sys.stdout.write(
+        json.dumps({"url": f"http://{host}:{port}", "photos": len(standin.index), "errors": standin.model.in_words()})
+        + "\n"
+    )
     sys.stdout.flush()
     await serving
 
@@ -58,19 +65,39 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _model(asked: argparse.Namespace) -> ErrorModel:
-    return ErrorModel(asked.seed, asked.miss, asked.wrong, asked.jitter, asked.latency_median_ms, asked.latency_p95_ms, asked.errors, asked.latency_scale)
+    return ErrorModel(
+        asked.seed,
+        asked.miss,
+        asked.wrong,
+        asked.jitter,
+        asked.latency_median_ms,
+        asked.latency_p95_ms,
+        asked.errors,
+        asked.latency_scale,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     plain = ErrorModel()
-    parser = argparse.ArgumentParser("python -m savo_demo.standin", description="Gemini's and OpenAI's wire formats, answered from known truth.")
+    parser = argparse.ArgumentParser(
+        "python -m savo_demo.standin", description="Gemini's and OpenAI's wire formats, answered from known truth."
+    )
     parser.add_argument("--truth", type=Path, required=True, help="folder in YOLO form: images/, labels/, data.yaml")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--seed", type=int, default=plain.seed)
-    for name, value in (("miss", plain.miss), ("wrong", plain.wrong), ("jitter", plain.jitter), ("latency-median-ms", plain.latency_median_ms)):
+    for name, value in (
+        ("miss", plain.miss),
+        ("wrong", plain.wrong),
+        ("jitter", plain.jitter),
+        ("latency-median-ms", plain.latency_median_ms),
+    ):
         parser.add_argument(f"--{name}", type=float, default=value)
-    for name, value in (("latency-p95-ms", plain.latency_p95_ms), ("errors", plain.errors), ("latency-scale", plain.latency_scale)):
+    for name, value in (
+        ("latency-p95-ms", plain.latency_p95_ms),
+        ("errors", plain.errors),
+        ("latency-scale", plain.latency_scale),
+    ):
         parser.add_argument(f"--{name}", type=float, default=value)
     return parser
 

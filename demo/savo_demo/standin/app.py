@@ -72,7 +72,13 @@ class StandIn:
 def build_app(standin: StandIn) -> Starlette:
     async def livez(_: Request) -> JSONResponse:
         return JSONResponse(
-            {"status": "ok", "photos": len(standin.index), "answered": standin.answered, "unknown": standin.unknown, "errors": standin.model.in_words()}
+            {
+                "status": "ok",
+                "photos": len(standin.index),
+                "answered": standin.answered,
+                "unknown": standin.unknown,
+                "errors": standin.model.in_words(),
+            }
         )
 
     async def gemini(request: Request) -> JSONResponse:
@@ -86,7 +92,9 @@ def build_app(standin: StandIn) -> Starlette:
             return _gemini_error(400, "INVALID_ARGUMENT", str(error))
         if not await standin.wait_or_fail(started):
             return _gemini_error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
-        return JSONResponse(_gemini_answer(request.path_params["model"], answer, items, prompt, with_photo=photo is not None))
+        return JSONResponse(
+            _gemini_answer(request.path_params["model"], answer, items, prompt, with_photo=photo is not None)
+        )
 
     async def openai(request: Request) -> JSONResponse:
         if not request.headers.get("authorization", "").lower().startswith("bearer "):
@@ -100,11 +108,19 @@ def build_app(standin: StandIn) -> Starlette:
             return _openai_error(400, "invalid_request_error", str(error))
         if not await standin.wait_or_fail(started):
             return _openai_error(503, "server_error", "The server is overloaded. Please try again later.")
-        return JSONResponse(_openai_answer(str(body.get("model", "")), answer, items, prompt, with_photo=photo is not None))
+        return JSONResponse(
+            _openai_answer(str(body.get("model", "")), answer, items, prompt, with_photo=photo is not None)
+        )
 
     model_path = "/models/{model}:generateContent"
     routes = [Route(prefix + model_path, gemini, methods=["POST"]) for prefix in ("/v1", "/v1beta")]
-    return Starlette(routes=[*routes, *(Route(prefix + "/responses", openai, methods=["POST"]) for prefix in ("/v1", "")), Route("/livez", livez)])
+    return Starlette(
+        routes=[
+            *routes,
+            *(Route(prefix + "/responses", openai, methods=["POST"]) for prefix in ("/v1", "")),
+            Route("/livez", livez),
+        ]
+    )
 
 
 def _gemini_question(body: Any) -> tuple[bytes | None, str, dict[str, Any] | None]:
@@ -113,7 +129,14 @@ def _gemini_question(body: Any) -> tuple[bytes | None, str, dict[str, Any] | Non
         raise AskedWrongly("contents is not set")
     parts = [part for content in body["contents"] for part in content.get("parts", [])]
     prompt = "\n".join(str(part["text"]) for part in parts if "text" in part)
-    blob = next((part.get("inlineData") or part.get("inline_data") for part in parts if "inlineData" in part or "inline_data" in part), None)
+    blob = next(
+        (
+            part.get("inlineData") or part.get("inline_data")
+            for part in parts
+            if "inlineData" in part or "inline_data" in part
+        ),
+        None,
+    )
     settings = body.get("generationConfig") or body.get("generation_config") or {}
     names = ("responseSchema", "response_schema", "responseJsonSchema", "response_json_schema")
     schema = next((settings[name] for name in names if settings.get(name)), None)
@@ -150,9 +173,13 @@ def _tokens(prompt: str, items: int, *, with_photo: bool) -> tuple[int, int]:
 
 def _gemini_answer(model: str, answer: Any, items: int, prompt: str, *, with_photo: bool) -> dict[str, Any]:
     tokens_in, tokens_out = _tokens(prompt, items, with_photo=with_photo)
-    details = [{"modality": "TEXT", "tokenCount": len(prompt) // 4}] + ([{"modality": "IMAGE", "tokenCount": IMAGE_TOKENS}] if with_photo else [])
+    details = [{"modality": "TEXT", "tokenCount": len(prompt) // 4}] + (
+        [{"modality": "IMAGE", "tokenCount": IMAGE_TOKENS}] if with_photo else []
+    )
     return {
-        "candidates": [{"content": {"role": "model", "parts": [{"text": as_text(answer)}]}, "finishReason": "STOP", "index": 0}],
+        "candidates": [
+            {"content": {"role": "model", "parts": [{"text": as_text(answer)}]}, "finishReason": "STOP", "index": 0}
+        ],
         "usageMetadata": {
             "promptTokenCount": tokens_in,
             "candidatesTokenCount": tokens_out,
@@ -173,7 +200,15 @@ def _openai_answer(model: str, answer: Any, items: int, prompt: str, *, with_pho
         "created_at": int(time.time()),
         "status": "completed",
         "model": f"standin-{model}",
-        "output": [{"id": f"msg_{uuid4().hex}", "type": "message", "role": "assistant", "status": "completed", "content": [text]}],
+        "output": [
+            {
+                "id": f"msg_{uuid4().hex}",
+                "type": "message",
+                "role": "assistant",
+                "status": "completed",
+                "content": [text],
+            }
+        ],
         "error": None,
         "incomplete_details": None,
         "instructions": None,

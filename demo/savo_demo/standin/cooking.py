@@ -10,8 +10,20 @@ from typing import Any
 from savo_contracts.ingredients import CATALOGUE
 
 _DISHES = (
-    ("{first} tray bake", 40, "Cut {all} into bite-sized pieces.", "Roast with oil and salt at 200 °C for 30 minutes.", "Serve warm."),
-    ("Quick {first} pan", 20, "Heat a little oil in a wide pan.", "Add {all} and stir for 10 minutes.", "Season and serve."),
+    (
+        "{first} tray bake",
+        40,
+        "Cut {all} into bite-sized pieces.",
+        "Roast with oil and salt at 200 °C for 30 minutes.",
+        "Serve warm.",
+    ),
+    (
+        "Quick {first} pan",
+        20,
+        "Heat a little oil in a wide pan.",
+        "Add {all} and stir for 10 minutes.",
+        "Season and serve.",
+    ),
     ("{first} salad", 15, "Wash and slice {all}.", "Dress with lemon juice, oil and salt.", "Toss and serve at once."),
 )
 
@@ -35,7 +47,9 @@ def cook(labels: Sequence[str], count: int = 3) -> list[dict[str, Any]]:
     return [_recipe(dish, labels, words, turn) for turn, dish in enumerate(_DISHES[:count])]
 
 
-def _recipe(dish: tuple[str, int, str, str, str], labels: Sequence[str], words: Sequence[str], turn: int) -> dict[str, Any]:
+def _recipe(
+    dish: tuple[str, int, str, str, str], labels: Sequence[str], words: Sequence[str], turn: int
+) -> dict[str, Any]:
     title, minutes, *steps = dish
     first, everything = words[turn % len(words)], ", ".join(words)
     return {

@@ -73,5 +73,10 @@ class ErrorModel:
     def _moved(self, box: BoundingBox, rng: Rng) -> BoundingBox:
         left, top, right, bottom = box.x, box.y, box.right, box.bottom
         shift = rng.normal(0, self.jitter, 4) * np.array([box.width, box.height, box.width, box.height])
-        corners = (left + shift[0], top + shift[1], max(left + shift[0] + _THINNEST, right + shift[2]), max(top + shift[1] + _THINNEST, bottom + shift[3]))
+        corners = (
+            left + shift[0],
+            top + shift[1],
+            max(left + shift[0] + _THINNEST, right + shift[2]),
+            max(top + shift[1] + _THINNEST, bottom + shift[3]),
+        )
         return BoundingBox.clipped(*(float(corner) for corner in corners)) or box

@@ -32,7 +32,10 @@ class Form:
         return str(self.schema.get("type", "object" if "properties" in self.schema else "")).lower()
 
     def properties(self) -> dict[str, Form]:
-        return {name: Form(part, self.definitions).resolved() for name, part in (self.schema.get("properties") or {}).items()}
+        return {
+            name: Form(part, self.definitions).resolved()
+            for name, part in (self.schema.get("properties") or {}).items()
+        }
 
     def items(self) -> Form:
         return Form(self.schema.get("items") or {}, self.definitions).resolved()
@@ -61,7 +64,10 @@ def recipes(listed: Sequence[Mapping[str, Any]], schema: Schema | None) -> Any:
 
 DEFAULT: Schema = {
     "type": "array",
-    "items": {"type": "object", "properties": {"label": {"type": "string"}, "box_2d": {"type": "array"}, "confidence": {"type": "number"}}},
+    "items": {
+        "type": "object",
+        "properties": {"label": {"type": "string"}, "box_2d": {"type": "array"}, "confidence": {"type": "number"}},
+    },
 }
 
 Fields = Callable[[str, Form], Any]
@@ -70,7 +76,9 @@ Fields = Callable[[str, Form], Any]
 def _filled(form: Form, rows: Sequence[Fields]) -> Any:
     if form.kind == "array":
         return [{name: row(name, part) for name, part in form.items().properties().items()} for row in rows]
-    return {name: _filled(part, rows) if _holds_rows(part) else _blank(part) for name, part in form.properties().items()}
+    return {
+        name: _filled(part, rows) if _holds_rows(part) else _blank(part) for name, part in form.properties().items()
+    }
 
 
 def _holds_rows(form: Form) -> bool:
@@ -102,8 +110,21 @@ def _box(item: Seen, form: Form) -> Any:
     if form.kind != "object":
         return [y_min, x_min, y_max, x_max]
     whole = any(part.kind == "integer" for part in form.properties().values())
-    corners = {"ymin": y_min, "xmin": x_min, "ymax": y_max, "xmax": x_max} if whole else {"ymin": box.y, "xmin": box.x, "ymax": box.bottom, "xmax": box.right}
-    sides = {"x": box.x, "y": box.y, "width": box.width, "height": box.height, "left": box.x, "top": box.y, "right": box.right, "bottom": box.bottom}
+    corners = (
+        {"ymin": y_min, "xmin": x_min, "ymax": y_max, "xmax": x_max}
+        if whole
+        else {"ymin": box.y, "xmin": box.x, "ymax": box.bottom, "xmax": box.right}
+    )
+    sides = {
+        "x": box.x,
+        "y": box.y,
+        "width": box.width,
+        "height": box.height,
+        "left": box.x,
+        "top": box.y,
+        "right": box.right,
+        "bottom": box.bottom,
+    }
     return {name: (corners | sides).get(name.lower().replace("_", ""), 0) for name in form.properties()}
 
 

@@ -58,7 +58,9 @@ class LabelledBox(Message):
     class_id: int = Field(ge=0, description="Append-only id of samples/classes.json.")
     label: str
     bbox: BoundingBox
-    box_source: OpenValue = Field(description="Who drew the box: a value of `ServedBy` or `BoxSource`, or one of a later release.")
+    box_source: OpenValue = Field(
+        description="Who drew the box: a value of `ServedBy` or `BoxSource`, or one of a later release."
+    )
 
 
 class SampleMeta(Message):
@@ -85,7 +87,9 @@ class SampleMeta(Message):
 class IngredientClass(Message):
     id: int = Field(ge=0, description="Given once, never reused.")
     label: str
-    redirects_to: int | None = Field(default=None, description="After a merge: the id that counts instead. The old one stays reserved.")
+    redirects_to: int | None = Field(
+        default=None, description="After a merge: the id that counts instead. The old one stays reserved."
+    )
 
 
 class ClassList(Message):
@@ -101,7 +105,12 @@ class ClassList(Message):
         """With an id at the end for each label that has none yet; the same list when all have one."""
         known = self.names()
         new = [label for label in dict.fromkeys(labels) if label not in known]
-        return ClassList(classes=(*self.classes, *(IngredientClass(id=len(known) + place, label=label) for place, label in enumerate(new))))
+        return ClassList(
+            classes=(
+                *self.classes,
+                *(IngredientClass(id=len(known) + place, label=label) for place, label in enumerate(new)),
+            )
+        )
 
 
 class ManifestLine(Message):
@@ -141,13 +150,17 @@ class ModelReport(Message):
     onnx_sha256: Sha256 = Field(description="Of model.onnx, which was measured and is served.")
     onnx_bytes: int = Field(gt=0)
     plain_onnx_sha256: Sha256 | None = Field(default=None, description="Of model.plain.onnx; None: there is none.")
-    optimization: str = Field(default="", description="What became of the export's graph, in a sentence; empty: it was not tried.")
+    optimization: str = Field(
+        default="", description="What became of the export's graph, in a sentence; empty: it was not tried."
+    )
     image_size: int = Field(gt=0)
     classes: tuple[str, ...]
     train_samples: int = Field(ge=0)
     evaluation: Evaluation
     comparison: Comparison | None = None
-    golden: tuple[GoldenPicture, ...] = Field(default=(), description="References only: a photo that is erased is no longer looked at.")
+    golden: tuple[GoldenPicture, ...] = Field(
+        default=(), description="References only: a photo that is erased is no longer looked at."
+    )
     verdict: str = Field(description="passed or refused.")
     reasons: tuple[str, ...] = ()
     next_steps: tuple[str, ...] = ()

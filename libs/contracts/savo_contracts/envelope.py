@@ -20,7 +20,9 @@ REPLAY_HEADER = "savo-replay"
 
 RecordHeaders = list[tuple[str, bytes]]
 
-ScanId = Annotated[str, Field(min_length=1, max_length=64, description="Random id of one scan; key of all scans.* topics.")]
+ScanId = Annotated[
+    str, Field(min_length=1, max_length=64, description="Random id of one scan; key of all scans.* topics.")
+]
 Subject = Annotated[
     str,
     Field(
@@ -91,7 +93,14 @@ class Envelope(Generic[E]):
 
     @classmethod
     def new(
-        cls, event: E, source: str, *, event_id: UUID | None = None, time: datetime | None = None, traceparent: str | None = None, replay: str | None = None
+        cls,
+        event: E,
+        source: str,
+        *,
+        event_id: UUID | None = None,
+        time: datetime | None = None,
+        traceparent: str | None = None,
+        replay: str | None = None,
     ) -> Self:
         return cls(event, event_id or uuid4(), source, time or datetime.now(UTC), traceparent, replay=replay)
 
@@ -124,7 +133,14 @@ class Envelope(Generic[E]):
         except (KeyError, ValueError) as flaw:
             raise InvalidHeadersError(f"ce_id and ce_time must be a UUID and an RFC 3339 time: {flaw}") from flaw
         event = event_class.model_validate_json(body)
-        return cls(event, event_id, fields.get("ce_source", ""), time, fields.get("traceparent"), replay=fields.get(REPLAY_HEADER))
+        return cls(
+            event,
+            event_id,
+            fields.get("ce_source", ""),
+            time,
+            fields.get("traceparent"),
+            replay=fields.get(REPLAY_HEADER),
+        )
 
 
 def derived_id(input_id: UUID, event_type: str, key: str = "") -> UUID:

@@ -34,7 +34,9 @@ def latency_ms(accepted_at: datetime, stored_at: datetime) -> float:
     return max(0.0, (stored_at - accepted_at).total_seconds() * 1000)
 
 
-def token_cost_usd(input_tokens: int, output_tokens: int, usd_per_million_in: float, usd_per_million_out: float) -> float:
+def token_cost_usd(
+    input_tokens: int, output_tokens: int, usd_per_million_in: float, usd_per_million_out: float
+) -> float:
     """What a provider's answer cost by its own count of tokens."""
     return (input_tokens * usd_per_million_in + output_tokens * usd_per_million_out) / 1_000_000
 

@@ -71,9 +71,15 @@ def _read_catalogue() -> MappingProxyType[str, Ingredient]:
 
 
 def _ingredient(row: dict[str, str]) -> Ingredient:
-    names = {column.removeprefix(_NAME_COLUMN): value for column, value in row.items() if column.startswith(_NAME_COLUMN) and value}
+    names = {
+        column.removeprefix(_NAME_COLUMN): value
+        for column, value in row.items()
+        if column.startswith(_NAME_COLUMN) and value
+    }
     synonyms = tuple(word for word in row["synonyms"].split("|") if word)
-    return Ingredient(row["label"], row["plural"], synonyms, StorageLocation(row["storage"]), row["category"], MappingProxyType(names))
+    return Ingredient(
+        row["label"], row["plural"], synonyms, StorageLocation(row["storage"]), row["category"], MappingProxyType(names)
+    )
 
 
 CATALOGUE = _read_catalogue()

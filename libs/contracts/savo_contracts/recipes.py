@@ -41,7 +41,9 @@ class RecipesSuggested(Event):
     scan_id: ScanId
     subject: Subject
     recipes: tuple[Recipe, ...] = ()
-    error: str | None = Field(default=None, max_length=1000, description="What the user reads when there are no recipes.")
+    error: str | None = Field(
+        default=None, max_length=1000, description="What the user reads when there are no recipes."
+    )
     provider: str
     model: str
     cost_usd: Usd = 0.0

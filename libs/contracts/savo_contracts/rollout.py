@@ -37,7 +37,9 @@ class RolloutChanged(Event):
     state: OpenValue = Field(description="Where the rollout stands, in one word.")
     experiment: str | None = Field(default=None, description="The candidate's version while there is one.")
     candidate: ModelRef | None = Field(default=None, description="The challenger on trial.")
-    champion: ModelRef | None = Field(default=None, description="The baseline's model; None means the vision provider (Google).")
+    champion: ModelRef | None = Field(
+        default=None, description="The baseline's model; None means the vision provider (Google)."
+    )
     share: Fraction = Field(description="Candidate's share of traffic.")
     reason: str = Field(max_length=1000, description="Why it changed, with figures.")
     changed_by: str = Field(description="`rollout`, or the operator's name.")

@@ -49,7 +49,9 @@ class SampleStored(Event):
     split: Split = Field(description="Given once, for ever.")
     labels: dict[str, int] = Field(description="Boxes a label; their sum is the sample's detections.")
     edited: bool = Field(description="True when the user changed anything.")
-    revision: int = Field(default=1, ge=1, description="Of the confirmation that the labels come from, counting up from 1.")
+    revision: int = Field(
+        default=1, ge=1, description="Of the confirmation that the labels come from, counting up from 1."
+    )
     dataset: str = Field(default="ingredients", description="Key of the threshold counter.")
     stored_at: Moment
 

@@ -11,7 +11,14 @@ from savo_contracts.envelope import Event, ImageRef, Message, Moment, ScanId, Su
 from savo_contracts.geometry import BoundingBox, Fraction
 from savo_contracts.open_values import OpenValue
 
-Label = Annotated[str, Field(min_length=1, max_length=80, description="Canonical name from the catalogue, or a candidate label in the same spelling.")]
+Label = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=80,
+        description="Canonical name from the catalogue, or a candidate label in the same spelling.",
+    ),
+]
 
 
 class StorageLocation(StrEnum):
@@ -86,10 +93,14 @@ class Route(Message):
     experiment: str | None = Field(default=None, description="The candidate's version; None while no trial runs.")
     assigned_arm: Arm = Field(description="By bucket and share. Evidence counts by this field (intention to treat).")
     served_by: OpenValue = Field(description="Who produced the items in the end: `custom`, or a provider's name.")
-    model_version: str = Field(min_length=1, max_length=120, description="Model that produced the items: `v3`, or the provider's model id.")
+    model_version: str = Field(
+        min_length=1, max_length=120, description="Model that produced the items: `v3`, or the provider's model id."
+    )
     bucket: int = Field(ge=0, lt=10_000, description="xxh64(experiment, subject) mod 10 000.")
     share: Fraction = Field(description="Candidate's share of traffic when the arm was chosen, 0…1.")
-    fallback_reason: OpenValue | None = Field(default=None, description="Why the custom model did not answer; None when nothing fell back.")
+    fallback_reason: OpenValue | None = Field(
+        default=None, description="Why the custom model did not answer; None when nothing fell back."
+    )
 
 
 class Detection(Message):
@@ -108,7 +119,9 @@ class ConfirmedItem(Message):
 
     label: Label
     action: Action
-    bbox: BoundingBox | None = Field(default=None, description="The box after the user's edit; None when no box is known.")
+    bbox: BoundingBox | None = Field(
+        default=None, description="The box after the user's edit; None when no box is known."
+    )
     from_label: Label | None = Field(default=None, description="The label before a rename.")
     quantity_estimate: float | None = Field(default=None, gt=0, description="Pieces.")
     storage_hint: StorageLocation | None = None
@@ -151,8 +164,13 @@ class ScanCompleted(Event, Route):
     scan_confidence: Fraction = Field(description="Mean confidence of the boxes kept; 0 when there is none.")
     duration_ms: float = Field(ge=0, description="Accepted → result stored, milliseconds.")
     cost_usd: Usd = Field(description="Everything this scan cost; a fallback's cost is in it.")
-    threshold: Fraction | None = Field(default=None, description="Scan confidence under which the custom model was not trusted; None when it was not asked.")
-    stages_ms: dict[str, float] = Field(default={}, description="Milliseconds by stage of the work: decode, detect, provider.")
+    threshold: Fraction | None = Field(
+        default=None,
+        description="Scan confidence under which the custom model was not trusted; None when it was not asked.",
+    )
+    stages_ms: dict[str, float] = Field(
+        default={}, description="Milliseconds by stage of the work: decode, detect, provider."
+    )
     requested_at: Moment
     taken_up_at: Moment | None = Field(default=None, description="When work on it began.")
     completed_at: Moment
@@ -171,7 +189,9 @@ class ScanFailed(Event):
     message: str = Field(max_length=1000, description="What the user reads.")
     cost_usd: Usd = 0.0
     requested_at: Moment
-    taken_up_at: Moment | None = Field(default=None, description="When work on it began; None when nobody worked on it.")
+    taken_up_at: Moment | None = Field(
+        default=None, description="When work on it began; None when nobody worked on it."
+    )
     failed_at: Moment
 
 
@@ -185,7 +205,9 @@ class ScanConfirmed(Event, Route):
     anonymous: bool = False
     image: ImageRef
     items: tuple[ConfirmedItem, ...]
-    nothing_missing: bool = Field(default=True, description="False: the photo holds more than is named; never in val or test.")
+    nothing_missing: bool = Field(
+        default=True, description="False: the photo holds more than is named; never in val or test."
+    )
     consent: bool | None = None
     storage_location: StorageLocation | None = None
     revision: int = Field(ge=1, description="1 for the first confirmation of this scan, counting up.")

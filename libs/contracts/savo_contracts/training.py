@@ -74,10 +74,14 @@ class TrainingFinished(Event):
     dataset: str = "ingredients"
     dataset_version: str | None = None
     outcome: OpenValue = Field(description="How the run ended.")
-    version: str | None = Field(default=None, description="The candidate's version; set when there was a model to judge.")
+    version: str | None = Field(
+        default=None, description="The candidate's version; set when there was a model to judge."
+    )
     evaluation: Evaluation | None = None
     comparison: Comparison | None = Field(default=None, description="None for a first model.")
-    cancelled_by: str | None = Field(default=None, description="Who ended it before its verdict; the outcome is `failed` then. None: nobody did.")
+    cancelled_by: str | None = Field(
+        default=None, description="Who ended it before its verdict; the outcome is `failed` then. None: nobody did."
+    )
     reasons: tuple[str, ...] = Field(default=(), description="What spoke against it, or for it, with figures.")
     next_steps: tuple[str, ...] = Field(default=(), description="After a refusal: what to do next.")
     train_samples: int = Field(default=0, ge=0, description="Samples of the train split that it learned from.")

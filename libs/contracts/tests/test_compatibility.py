@@ -51,12 +51,36 @@ BREAKS = {
     "a value of a closed set goes": (schema(a=(Colour, ...)), schema(a=(Paler, ...)), "values removed: ['blue']"),
     "a value of a closed set comes": (schema(a=(Paler, ...)), schema(a=(Colour, ...)), "values added"),
     "an open set is closed": (schema(a=(OpenValue, ...)), schema(a=(Colour, ...)), "enum changed from None"),
-    "a closed set becomes any text": (schema(a=(Colour, ...)), schema(a=(str, ...)), "enum changed from ['red', 'blue'] to None"),
-    "a set is opened for others than its own values": (schema(a=(Loud, ...)), schema(a=(OpenValue, ...)), "enum changed from ['RED', 'BLUE'] to None"),
-    "a lower limit rises inside a nested list": (schema(a=(list[Part], ...)), schema(a=(list[Tighter], ...)), "$.a[].size: minimum raised"),
-    "an upper limit falls": (schema(a=(Annotated[int, Field(le=9)], ...)), schema(a=(Annotated[int, Field(le=8)], ...)), "maximum lowered"),
-    "a limit falls behind an alternative": (schema(a=(Part | None, None)), schema(a=(Tighter | None, None)), "size: minimum raised"),
-    "a pattern changes": (schema(a=(Annotated[str, Field(pattern="^a$")], ...)), schema(a=(Annotated[str, Field(pattern="^b$")], ...)), "pattern changed"),
+    "a closed set becomes any text": (
+        schema(a=(Colour, ...)),
+        schema(a=(str, ...)),
+        "enum changed from ['red', 'blue'] to None",
+    ),
+    "a set is opened for others than its own values": (
+        schema(a=(Loud, ...)),
+        schema(a=(OpenValue, ...)),
+        "enum changed from ['RED', 'BLUE'] to None",
+    ),
+    "a lower limit rises inside a nested list": (
+        schema(a=(list[Part], ...)),
+        schema(a=(list[Tighter], ...)),
+        "$.a[].size: minimum raised",
+    ),
+    "an upper limit falls": (
+        schema(a=(Annotated[int, Field(le=9)], ...)),
+        schema(a=(Annotated[int, Field(le=8)], ...)),
+        "maximum lowered",
+    ),
+    "a limit falls behind an alternative": (
+        schema(a=(Part | None, None)),
+        schema(a=(Tighter | None, None)),
+        "size: minimum raised",
+    ),
+    "a pattern changes": (
+        schema(a=(Annotated[str, Field(pattern="^a$")], ...)),
+        schema(a=(Annotated[str, Field(pattern="^b$")], ...)),
+        "pattern changed",
+    ),
 }
 
 
@@ -70,12 +94,21 @@ def test_a_break_is_named(case: str) -> None:
     ("old", "new"),
     [
         (schema(a=(int, ...)), schema(a=(int, ...), b=(str | None, None))),
-        (schema(a=(Annotated[int, Field(ge=1)], ...)), schema(a=(Annotated[int, Field(ge=0, description="now with words")], ...))),
+        (
+            schema(a=(Annotated[int, Field(ge=1)], ...)),
+            schema(a=(Annotated[int, Field(ge=0, description="now with words")], ...)),
+        ),
         (schema(a=(list[Tighter], ...)), schema(a=(list[Part], ...))),
         (schema(a=(Colour, ...)), schema(a=(OpenValue, ...))),
         (schema(a=(Colour | None, None)), schema(a=(OpenValue | None, None))),
     ],
-    ids=["a field with a default comes", "a limit is loosened", "a nested limit is loosened", "a closed set is opened", "an optional closed set is opened"],
+    ids=[
+        "a field with a default comes",
+        "a limit is loosened",
+        "a nested limit is loosened",
+        "a closed set is opened",
+        "an optional closed set is opened",
+    ],
 )
 def test_a_harmless_change_passes(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert breaking_changes(old, new) == []
@@ -84,7 +117,9 @@ def test_a_harmless_change_passes(old: dict[str, Any], new: dict[str, Any]) -> N
 def test_a_planted_break_in_a_real_event_is_found() -> None:
     planted = event_schema(SCANS_REQUESTED)
     planted["required"] = [*planted["required"], "consent"]
-    assert breaking_changes(event_schema(SCANS_REQUESTED), planted) == ["$.consent: required now, and older messages may lack it"]
+    assert breaking_changes(event_schema(SCANS_REQUESTED), planted) == [
+        "$.consent: required now, and older messages may lack it"
+    ]
     assert ScanRequested.model_fields["consent"].default is None
 
 

@@ -16,7 +16,10 @@ def item(action: Action) -> ConfirmedItem:
 
 
 def test_accuracy_counts_kept_over_kept_renamed_removed_added() -> None:
-    assert accuracy([item(Action.KEPT), item(Action.KEPT), item(Action.RENAMED), item(Action.ADDED), item(Action.REMOVED)]) == 2 / 5
+    assert (
+        accuracy([item(Action.KEPT), item(Action.KEPT), item(Action.RENAMED), item(Action.ADDED), item(Action.REMOVED)])
+        == 2 / 5
+    )
 
 
 def test_a_moved_item_is_an_edit_but_no_matter_of_accuracy() -> None:

@@ -25,7 +25,9 @@ def boxes(draw: st.DrawFn) -> BoundingBox:
 
 
 def close(first: BoundingBox, second: BoundingBox, tolerance: float) -> bool:
-    pairs = zip((first.x, first.y, first.right, first.bottom), (second.x, second.y, second.right, second.bottom), strict=True)
+    pairs = zip(
+        (first.x, first.y, first.right, first.bottom), (second.x, second.y, second.right, second.bottom), strict=True
+    )
     return all(math.isclose(a, b, abs_tol=tolerance) for a, b in pairs)
 
 
@@ -51,7 +53,9 @@ def test_gemini_form_is_y_before_x() -> None:
     assert (box.x, box.y, round(box.width, 9), round(box.height, 9)) == (0.2, 0.1, 0.4, 0.2)
 
 
-@pytest.mark.parametrize("corners", [(300, 200, 100, 600), (100, 600, 300, 200), (100, 200, 100, 600), (-1, 0, 10, 10), (0, 0, 10, 1001)])
+@pytest.mark.parametrize(
+    "corners", [(300, 200, 100, 600), (100, 600, 300, 200), (100, 200, 100, 600), (-1, 0, 10, 10), (0, 0, 10, 1001)]
+)
 def test_swapped_empty_or_outside_gemini_corners_are_refused_not_repaired(corners: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValidationError):
         BoundingBox.from_gemini(corners)

@@ -59,7 +59,9 @@ def test_what_people_and_providers_write_is_understood(text: str, label: str) ->
     assert found.storage is CATALOGUE[label].storage
 
 
-@pytest.mark.parametrize(("text", "label"), [("dragon fruits", "dragon_fruit"), ("Wasabi Paste", "wasabi_paste"), ("青菜", "青菜")])
+@pytest.mark.parametrize(
+    ("text", "label"), [("dragon fruits", "dragon_fruit"), ("Wasabi Paste", "wasabi_paste"), ("青菜", "青菜")]
+)
 def test_an_unknown_word_becomes_a_candidate_label(text: str, label: str) -> None:
     found = normalise(text)
     assert (found.label, found.known, found.storage) == (label, False, None)
@@ -71,7 +73,9 @@ def test_a_text_without_letters_is_refused(text: str) -> None:
         normalise(text)
 
 
-@given(st.text(min_size=1, max_size=200).filter(lambda text: any(letter.isalpha() and letter.isascii() for letter in text)))
+@given(
+    st.text(min_size=1, max_size=200).filter(lambda text: any(letter.isalpha() and letter.isascii() for letter in text))
+)
 def test_normalising_twice_changes_nothing(text: str) -> None:
     once = normalise(text)
     assert 0 < len(once.label) <= MAX_LABEL_LENGTH
@@ -81,6 +85,7 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
 
 def test_the_classes_of_the_real_photos_are_known() -> None:
     names = (
-        "almond_milk avocado banana carrot courgette cured_goat_cheese egg milk oat_milk oats olive_oil potato quinoa rice salmon spaghetti sweet_potato tomato"
-    )
-    assert [normalise(name).label for name in names.split()] == names.split()
+        "almond_milk avocado banana carrot courgette cured_goat_cheese egg milk oat_milk oats olive_oil potato quinoa "
+        "rice salmon spaghetti sweet_potato tomato"
+    ).split()
+    assert [normalise(name).label for name in names] == names

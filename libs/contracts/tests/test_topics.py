@@ -29,7 +29,11 @@ every_example = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{pa
 
 def record(path: Path) -> tuple[Topic[Any], dict[str, Any], list[tuple[str, bytes]]]:
     example = json.loads(path.read_text(encoding="utf-8"))
-    return topic_named(path.parent.name), example, [(name, value.encode()) for name, value in example["headers"].items()]
+    return (
+        topic_named(path.parent.name),
+        example,
+        [(name, value.encode()) for name, value in example["headers"].items()],
+    )
 
 
 @every_example
@@ -103,10 +107,15 @@ def test_an_unknown_topic_is_answered_with_those_there_are() -> None:
 def test_a_newer_message_with_a_field_unknown_here_decodes() -> None:
     topic, example, headers = record(PACKAGE / "examples/scans.requested/minimal.json")
     newer = example["value"] | {"filter": "sepia"}
-    assert Envelope.decode(topic.event, json.dumps(newer).encode(), headers).event.model_dump(mode="json") == example["value"]
+    assert (
+        Envelope.decode(topic.event, json.dumps(newer).encode(), headers).event.model_dump(mode="json")
+        == example["value"]
+    )
 
 
-@pytest.mark.parametrize("broken", [{"ce_type": b"savo.scan.completed.v1"}, {"ce_id": b"seven"}, {"ce_time": b"\xff"}, {"ce_time": b"noon"}])
+@pytest.mark.parametrize(
+    "broken", [{"ce_type": b"savo.scan.completed.v1"}, {"ce_id": b"seven"}, {"ce_time": b"\xff"}, {"ce_time": b"noon"}]
+)
 def test_headers_that_are_no_cloudevent_are_refused(broken: dict[str, bytes]) -> None:
     topic, example, headers = record(PACKAGE / "examples/scans.requested/minimal.json")
     with pytest.raises(InvalidHeadersError):
@@ -133,7 +142,9 @@ def test_asyncapi_and_the_flow_show_what_is_planned() -> None:
     document, flow = asyncapi_document(), flow_markdown()
     for topic in TOPICS:
         described = [document["channels"][topic.name]]
-        described += [operation for name, operation in document["operations"].items() if name.endswith(f".{topic.name}")]
+        described += [
+            operation for name, operation in document["operations"].items() if name.endswith(f".{topic.name}")
+        ]
         assert [shown.get("x-planned", False) for shown in described] == [topic.planned] * len(described)
         assert (f"`{topic.name}` (planned)" in flow) == topic.planned
 

@@ -56,7 +56,10 @@ sides = st.tuples(st.floats(0, 1), st.floats(0, 1)).filter(lambda two: abs(two[0
 
 @given(st.lists(st.tuples(st.sampled_from(NAMES), sides, sides), max_size=5))
 def test_boxes_come_back_as_they_were_written(drawn: list[tuple[str, list[float], list[float]]]) -> None:
-    boxes = [TruthBox(name, BoundingBox.from_corners(left, top, right, bottom)) for name, (left, right), (top, bottom) in drawn]
+    boxes = [
+        TruthBox(name, BoundingBox.from_corners(left, top, right, bottom))
+        for name, (left, right), (top, bottom) in drawn
+    ]
     read = truth_boxes(format_labels(boxes, NAMES), NAMES)
     assert [box.label for box in read] == [box.label for box in boxes]
     for one, other in zip(read, boxes, strict=True):

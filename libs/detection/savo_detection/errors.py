@@ -61,7 +61,9 @@ class PhotoTooLargeError(PhotoError):
     code = "photo-too-large"
 
     def __init__(self, width: int, height: int, limit: int) -> None:
-        super().__init__(f"the photo has {width} × {height} = {width * height / 1e6:.1f} megapixels; the limit is {limit / 1e6:g}")
+        super().__init__(
+            f"the photo has {width} × {height} = {width * height / 1e6:.1f} megapixels; the limit is {limit / 1e6:g}"
+        )
         self.width, self.height, self.limit = width, height, limit
 
 

@@ -58,16 +58,29 @@ def _halve_before(split: NodeProto, graph: _Graph) -> None:
     silu = graph.maker(split.input[0], "Mul")
     sigmoid = graph.maker(silu.input[1], "Sigmoid") if silu else None
     conv = graph.maker(sigmoid.input[0], "Conv") if sigmoid else None
-    if silu is None or sigmoid is None or conv is None or _attribute(conv, "group", 1) != 1 or _attribute(split, "axis", 0) != 1:
+    if (
+        silu is None
+        or sigmoid is None
+        or conv is None
+        or _attribute(conv, "group", 1) != 1
+        or _attribute(split, "axis", 0) != 1
+    ):
         return
-    if graph.readers(conv.output[0]) != [sigmoid, silu] or graph.readers(sigmoid.output[0]) != [silu] or graph.readers(silu.output[0]) != [split]:
+    if (
+        graph.readers(conv.output[0]) != [sigmoid, silu]
+        or graph.readers(sigmoid.output[0]) != [silu]
+        or graph.readers(silu.output[0]) != [split]
+    ):
         return
     filters, sizes = graph.values(conv.input[1:]), graph.values(split.input[1:])
     if not filters or not sizes:
         return
     nodes: list[NodeProto] = []
     for part, (begin, end) in zip(split.output, pairwise([0, *np.cumsum(sizes[0]).tolist()]), strict=True):
-        own = [graph.constant(f"{part}/{name}", value[begin:end]) for name, value in zip(("weight", "bias"), filters, strict=False)]
+        own = [
+            graph.constant(f"{part}/{name}", value[begin:end])
+            for name, value in zip(("weight", "bias"), filters, strict=False)
+        ]
         nodes += [
             _like(conv, [conv.input[0], *own], f"{part}/conv"),
             helper.make_node("Sigmoid", [f"{part}/conv"], [f"{part}/sigmoid"]),
@@ -80,7 +93,13 @@ def _mix_before_enlarging(concat: NodeProto, graph: _Graph) -> None:
     """A small map that is enlarged, and a large one → joined → 1 × 1 convolutions: each map's convolution, and their sum."""
     enlarged = next((name for name in concat.input if _repeats_pixels(graph.maker(name, "Resize"), graph)), None)
     convs = graph.readers(concat.output[0])
-    if enlarged is None or len(concat.input) != 2 or _attribute(concat, "axis", 0) != 1 or not convs or not all(_mixes_channels(conv, graph) for conv in convs):
+    if (
+        enlarged is None
+        or len(concat.input) != 2
+        or _attribute(concat, "axis", 0) != 1
+        or not convs
+        or not all(_mixes_channels(conv, graph) for conv in convs)
+    ):
         return
     resize, channels = graph.maker(enlarged, "Resize"), graph.channels(concat.input[0])
     if resize is None or channels is None or graph.readers(enlarged) != [concat]:
@@ -118,7 +137,9 @@ def _average_by_sums(softmax: NodeProto, graph: _Graph) -> None:
         helper.make_node("Sub", [logits, most], [left]),
         helper.make_node("Exp", [left], [powers]),
         _like(conv, [powers, filters], f"{mean}/sums"),
-        helper.make_node("Split", [f"{mean}/sums", graph.constant(f"{mean}/one each", np.ones(2, np.int64))], sums, axis=1),
+        helper.make_node(
+            "Split", [f"{mean}/sums", graph.constant(f"{mean}/one each", np.ones(2, np.int64))], sums, axis=1
+        ),
         helper.make_node("Div", sums, [mean]),
     ]
     graph.replace([softmax, conv], nodes)
@@ -135,7 +156,12 @@ def _repeats_pixels(resize: NodeProto | None, graph: _Graph) -> bool:
 def _mixes_channels(conv: NodeProto, graph: _Graph) -> bool:
     """Whether it is a 1 × 1 convolution by constants that leaves height and width as they are."""
     weights = graph.values(conv.input[1:]) if _is(conv, "Conv") and _attribute(conv, "group", 1) == 1 else []
-    return bool(weights) and weights[0].shape[2:] == (1, 1) and set(_attribute(conv, "strides", [1])) == {1} and set(_attribute(conv, "pads", [0])) == {0}
+    return (
+        bool(weights)
+        and weights[0].shape[2:] == (1, 1)
+        and set(_attribute(conv, "strides", [1])) == {1}
+        and set(_attribute(conv, "pads", [0])) == {0}
+    )
 
 
 def _is(node: NodeProto, *kinds: str) -> bool:
@@ -143,7 +169,9 @@ def _is(node: NodeProto, *kinds: str) -> bool:
 
 
 def _attribute(node: NodeProto, name: str, otherwise: Any) -> Any:
-    return next((helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == name), otherwise)
+    return next(
+        (helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == name), otherwise
+    )
 
 
 def _like(node: NodeProto, reads: Iterable[str], makes: str) -> NodeProto:
@@ -208,7 +236,12 @@ class _Graph:
         """In the place of the last of them, where all that they read is made."""
         self.changed = True
         self._given_up |= {name for node in old for name in node.input}
-        self._nodes = [one for node in self._nodes for one in ([*new, node] if node is old[-1] else [node]) if not any(one is gone for gone in old)]
+        self._nodes = [
+            one
+            for node in self._nodes
+            for one in ([*new, node] if node is old[-1] else [node])
+            if not any(one is gone for gone in old)
+        ]
 
     def file(self) -> bytes:
         """Without the constants that nothing reads any more."""

@@ -111,7 +111,9 @@ class Detector:
         data = source if isinstance(source, bytes) else _read(Path(source))
         digest = hashlib.sha256(data).hexdigest()
         if expected_sha256 and digest != expected_sha256:
-            raise ModelRefusedError(f"its sha256 is {digest[:12]}…, expected {expected_sha256[:12]}…: not the file that was registered")
+            raise ModelRefusedError(
+                f"its sha256 is {digest[:12]}…, expected {expected_sha256[:12]}…: not the file that was registered"
+            )
         network = open_network(data, threads or usable_cpus(), expected_classes)
         about = _facts(digest, data, network)
         network, left_out = _with_plain(network, plain, about)
@@ -120,7 +122,9 @@ class Detector:
         height, width = network.blank.shape[2:]
         return cls(network.classes, (height, width), about, choice, engine, network.blank.dtype, network.head)
 
-    def detect(self, photo: bytes, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[DetectedBox]:
+    def detect(
+        self, photo: bytes, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES
+    ) -> list[DetectedBox]:
         """Boxes above `confidence`, best first.
 
         Raises `PhotoError`s, and `ModelRefusedError` when the network's answer is no numbers.
@@ -131,11 +135,15 @@ class Detector:
         """The photo upright, and no larger than this network has a use for. Raises `PhotoError`s."""
         return decode(photo, target_side=round(HEADROOM * max(self.image_size)))
 
-    def detect_array(self, rgb: Pixels, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[DetectedBox]:
+    def detect_array(
+        self, rgb: Pixels, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES
+    ) -> list[DetectedBox]:
         """Boxes in an upright RGB picture, height × width × 3. Raises `ModelRefusedError` as `detect` does."""
         return self.detect_batch([rgb], confidence, iou=iou, limit=limit)[0]
 
-    def detect_batch(self, pictures: Sequence[Pixels], confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES) -> list[list[DetectedBox]]:
+    def detect_batch(
+        self, pictures: Sequence[Pixels], confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES
+    ) -> list[list[DetectedBox]]:
         """Boxes in each of up to `batch` pictures, by one pass. Raises `ModelRefusedError` as `detect` does."""
         places = self._places(pictures)
         tensor = self._tensor(len(places), places[0])
@@ -163,7 +171,10 @@ class Detector:
 
     def _boxes(self, kept: Candidates, place: Letterbox) -> list[DetectedBox]:
         corners = place.to_photo(kept.corners)
-        boxes = (self._box(*found) for found in zip(kept.class_ids.tolist(), kept.scores.tolist(), corners.tolist(), strict=True))
+        boxes = (
+            self._box(*found)
+            for found in zip(kept.class_ids.tolist(), kept.scores.tolist(), corners.tolist(), strict=True)
+        )
         return [box for box in boxes if box is not None]
 
     def warm_up(self, runs: int = 1) -> None:
@@ -185,7 +196,9 @@ def onnx_of(path: Path) -> Path:
     if path.suffix != ".pt":
         return path
     if not path.with_suffix(".onnx").exists():
-        raise ModelRefusedError(f"{path} is a PyTorch checkpoint, which is never loaded here; run: savo models export {path}")
+        raise ModelRefusedError(
+            f"{path} is a PyTorch checkpoint, which is never loaded here; run: savo models export {path}"
+        )
     return path.with_suffix(".onnx")
 
 

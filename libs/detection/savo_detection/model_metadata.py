@@ -48,7 +48,9 @@ def class_names(facts: dict[str, str], expected: Sequence[str] | None) -> tuple[
         raise ModelRefusedError("its metadata names no classes; export it with: savo models export")
     names = _parsed_names(facts["names"])
     if expected is not None and names != tuple(expected):
-        raise ModelRefusedError(f"its class list does not fit the registered one: {_difference(names, tuple(expected))}")
+        raise ModelRefusedError(
+            f"its class list does not fit the registered one: {_difference(names, tuple(expected))}"
+        )
     return names
 
 
@@ -86,9 +88,13 @@ def input_size(inputs: Sequence[Tensor], facts: dict[str, str]) -> tuple[int, in
         raise ModelRefusedError(f"its input is {_listed(inputs)}; one float tensor 1 × 3 × height × width is wanted")
     if isinstance(shape[0], int) and shape[0] != 1:
         raise ModelRefusedError(f"it takes batches of {shape[0]} only; export it with batch 1")
-    height, width = (side if isinstance(side, int) else usual for side, usual in zip(shape[2:], _metadata_size(facts), strict=True))
+    height, width = (
+        side if isinstance(side, int) else usual for side, usual in zip(shape[2:], _metadata_size(facts), strict=True)
+    )
     if any(side % STRIDE or not STRIDE <= side <= _LONGEST_SIDE for side in (height, width)):
-        raise ModelRefusedError(f"its input is {height} × {width} pixels; both must be multiples of {STRIDE}, up to {_LONGEST_SIDE}")
+        raise ModelRefusedError(
+            f"its input is {height} × {width} pixels; both must be multiples of {STRIDE}, up to {_LONGEST_SIDE}"
+        )
     return height, width
 
 

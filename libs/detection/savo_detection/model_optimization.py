@@ -83,7 +83,9 @@ def optimize_file(path: Path, rewrite: Rewrite = optimized_graph) -> OptimizedFi
     """
     path = onnx_of(path)
     if path.name.endswith(_PLAIN_NAME):
-        raise ModelRefusedError(f"{path} is a plain export by its name, and stays as it is; name the model that it belongs to")
+        raise ModelRefusedError(
+            f"{path} is a plain export by its name, and stays as it is; name the model that it belongs to"
+        )
     plain, data = plain_of(path), _read(path)
     try:
         model = optimize(data, rewrite)

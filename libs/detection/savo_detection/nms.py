@@ -19,7 +19,9 @@ def iou_of(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.
     return result
 
 
-def suppress(boxes: NDArray[np.float32], scores: NDArray[np.float32], class_ids: NDArray[np.int64], *, iou: float, limit: int) -> NDArray[np.intp]:
+def suppress(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], class_ids: NDArray[np.int64], *, iou: float, limit: int
+) -> NDArray[np.intp]:
     """Indices of the boxes (N × 4 corners) to keep, best score first, at most `limit`.
 
     A box goes when one of its own class with a better score (or an equal one, earlier) overlaps it by more than `iou`.

@@ -57,9 +57,13 @@ def check_answer(head: Head, output: NDArray[np.float32], classes: int) -> None:
     scores = output[4:] if head is read_raw else output[:, 4]
     least, most = float(scores.min(initial=0)), float(scores.max(initial=0))
     if least < -_ROUNDING or most > 1 + _ROUNDING:
-        raise ModelRefusedError(f"its scores lie between {least:.2f} and {most:.2f} on an empty picture; a detection model gives 0 to 1")
+        raise ModelRefusedError(
+            f"its scores lie between {least:.2f} and {most:.2f} on an empty picture; a detection model gives 0 to 1"
+        )
     if head is read_end_to_end and not _are_class_ids(output[:, 5], classes):
-        raise ModelRefusedError(f"its sixth column holds no class ids (0 to {classes - 1}): it is no end-to-end model, or of other classes")
+        raise ModelRefusedError(
+            f"its sixth column holds no class ids (0 to {classes - 1}): it is no end-to-end model, or of other classes"
+        )
 
 
 def _are_class_ids(column: NDArray[np.float32], classes: int) -> bool:
@@ -70,7 +74,9 @@ def _are_class_ids(column: NDArray[np.float32], classes: int) -> bool:
 def _only_numbers(values: NDArray[np.float32]) -> None:
     # NaN compares false with every threshold, so the test is for what is allowed.
     if not (np.abs(values) < _ABSURD).all():
-        raise ModelRefusedError("its output is not made of usable numbers: there are NaN, infinite or absurdly large values in it")
+        raise ModelRefusedError(
+            "its output is not made of usable numbers: there are NaN, infinite or absurdly large values in it"
+        )
 
 
 def read_raw(output: NDArray[np.float32], confidence: float, iou: float, limit: int) -> Candidates:

@@ -10,7 +10,11 @@ Edit = tuple[float, bytes, int]
 """Where (share of the length), what is put in, and how many bytes are taken out there."""
 
 # Squared: headers are where readers go astray.
-edits = st.lists(st.tuples(st.floats(0, 1).map(lambda share: share**2), st.binary(max_size=8), st.integers(0, 8)), min_size=1, max_size=6)
+edits = st.lists(
+    st.tuples(st.floats(0, 1).map(lambda share: share**2), st.binary(max_size=8), st.integers(0, 8)),
+    min_size=1,
+    max_size=6,
+)
 
 
 def mutated(data: bytes, changes: list[Edit]) -> bytes:

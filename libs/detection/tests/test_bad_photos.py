@@ -55,7 +55,9 @@ def png(width: int, height: int, *, before: bytes = b"", after: bytes = b"") -> 
 
 
 def webp(*chunks: tuple[bytes, bytes]) -> bytes:
-    body = b"WEBP" + b"".join(kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2) for kind, content in chunks)
+    body = b"WEBP" + b"".join(
+        kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2) for kind, content in chunks
+    )
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
@@ -121,7 +123,13 @@ def refusals(folder: Path, files: dict[str, bytes], max_pixels: int = MAX_PIXELS
     """What a process of its own says of each file; it may not grow over any of them."""
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    done = subprocess.run([sys.executable, "-c", MEASURE, folder, str(max_pixels)], capture_output=True, text=True, timeout=280, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, folder, str(max_pixels)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=True,
+    )
     seen: dict[str, tuple[str, int]] = json.loads(done.stdout)
     # Decoded, the smallest of them takes 24 MB.
     assert max(kilobytes for _words, kilobytes in seen.values()) < 12_000, seen
@@ -133,7 +141,10 @@ def test_no_bomb_takes_memory_before_it_is_refused(tmp_path: Path) -> None:
     files = {
         "png-100": png(10_000, 10_000),
         "png-196": png(14_000, 14_000),
-        "png-giant": PNG + png_size(2**31 - 1, 2**31 - 1) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b""),
+        "png-giant": PNG
+        + png_size(2**31 - 1, 2**31 - 1)
+        + chunk(b"IDAT", zlib.compress(bytes(100)))
+        + chunk(b"IEND", b""),
         "png-small-then-large": png(7_500, 7_500, before=png_size(10, 10)),
         "png-large-behind-another": png(7_500, 7_500, before=chunk(b"teXt", struct.pack(">II", 10, 10))),
         "webp-large": webp(webp_canvas(16_383, 16_383), (b"VP8L", b"\x2f" + struct.pack("<I", 16_382 | 16_382 << 14))),
@@ -157,7 +168,10 @@ def test_no_bomb_takes_memory_before_it_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts kilobytes on Linux only")
 def test_a_heic_that_shows_little_and_holds_much_takes_no_memory_either(tmp_path: Path) -> None:
-    files = {"cut-out": heic_cut_out_of_a_large_one(), "tiles": heic_that_says(64, 64, heic(2_560, 2_560, tile_size=1_280))}
+    files = {
+        "cut-out": heic_cut_out_of_a_large_one(),
+        "tiles": heic_that_says(64, 64, heic(2_560, 2_560, tile_size=1_280)),
+    }
     assert probe(files["cut-out"]).width == 64
     assert refusals(tmp_path, files, max_pixels=5_000_000) == {
         "cut-out": "the photo has 2562 × 2562 = 6.6 megapixels; the limit is 5",
@@ -246,7 +260,19 @@ def test_a_size_of_nothing_is_no_photo() -> None:
         b"\0" * 1000,
         b" " + jpeg(quarters(64, 48)),
     ],
-    ids=["text", "HTML", "SVG", "PDF", "GIF", "BMP", "AVIF", "AVIF by HEIF's brand", "AVIF sequence", "zeros", "JPEG after a blank"],
+    ids=[
+        "text",
+        "HTML",
+        "SVG",
+        "PDF",
+        "GIF",
+        "BMP",
+        "AVIF",
+        "AVIF by HEIF's brand",
+        "AVIF sequence",
+        "zeros",
+        "JPEG after a blank",
+    ],
 )
 def test_what_is_no_photo_is_told_which_types_are(data: bytes) -> None:
     for read in (probe, decode):
@@ -268,7 +294,9 @@ def test_a_photo_that_is_something_else_too_is_looked_at_as_a_photo_only(photo: 
     assert (decode(plain + archive()) == decode(plain)).all()
 
 
-@pytest.mark.parametrize("start", [b"\xff\xd8\xff", PNG, b"RIFF\x10\0\0\0WEBP", b"\0\0\0\x18ftypheic"], ids=["JPEG", "PNG", "WebP", "HEIC"])
+@pytest.mark.parametrize(
+    "start", [b"\xff\xd8\xff", PNG, b"RIFF\x10\0\0\0WEBP", b"\0\0\0\x18ftypheic"], ids=["JPEG", "PNG", "WebP", "HEIC"]
+)
 def test_the_first_bytes_of_a_photo_make_none(start: bytes) -> None:
     for rest in (b"<script>alert(1)</script>" * 10, archive(), bytes(200), b"\xff" * 200):
         with pytest.raises(UnreadablePhotoError, match="the photo cannot be read: it"):
@@ -314,7 +342,9 @@ SEEDS = [
 
 @given(st.sampled_from(SEEDS), edits, st.none() | st.integers(8, 64))
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-def test_a_damaged_photo_is_pixels_or_refused_but_never_an_accident(data: bytes, changes: list[Edit], target_side: int | None) -> None:
+def test_a_damaged_photo_is_pixels_or_refused_but_never_an_accident(
+    data: bytes, changes: list[Edit], target_side: int | None
+) -> None:
     photo = mutated(data, changes)
     with suppress(PhotoError):
         header = read_header(photo)

@@ -62,7 +62,12 @@ def test_each_photo_of_a_pass_gets_the_boxes_that_it_gets_alone() -> None:
     detector = load()
     pictures = [quarters(RED), quarters(GREEN, BLUE), quarters(), quarters(BLUE, RED, GREEN)]
     together = detector.detect_batch(pictures)
-    assert [sorted(box.label for box in boxes) for boxes in together] == [["apple"], ["egg", "milk"], [], ["apple", "egg", "milk"]]
+    assert [sorted(box.label for box in boxes) for boxes in together] == [
+        ["apple"],
+        ["egg", "milk"],
+        [],
+        ["apple", "egg", "milk"],
+    ]
     assert together == [detector.detect_array(picture) for picture in pictures]
 
 

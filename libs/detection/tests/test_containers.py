@@ -82,7 +82,9 @@ def test_encoded_parts_are_read_as_they_were_written() -> None:
     ]
 
 
-@pytest.mark.parametrize("data", [JPEG, PROGRESSIVE, PNG, WEBP, HEIC], ids=["JPEG", "progressive", "PNG", "WebP", "HEIC"])
+@pytest.mark.parametrize(
+    "data", [JPEG, PROGRESSIVE, PNG, WEBP, HEIC], ids=["JPEG", "progressive", "PNG", "WebP", "HEIC"]
+)
 def test_a_strict_walk_of_a_file_cut_anywhere_ends_as_truncated(data: bytes) -> None:
     whole = list(walk(data, strict=True))
     for length in range(16, len(data)):
@@ -121,7 +123,9 @@ def box_of_no_kind(data: bytes) -> bytes:
     ],
     ids=["JPEG", "PNG", "WebP", "HEIC"],
 )
-def test_what_decoders_pass_over_ends_a_strict_walk_alone(data: bytes, damage: Callable[[bytes], bytes], error: type[PhotoError]) -> None:
+def test_what_decoders_pass_over_ends_a_strict_walk_alone(
+    data: bytes, damage: Callable[[bytes], bytes], error: type[PhotoError]
+) -> None:
     damaged = damage(data)
     assert len(list(walk(damaged, strict=False))) >= len(list(walk(data, strict=False)))
     with pytest.raises(error):

@@ -208,7 +208,24 @@ def test_a_sixteen_bit_photo_of_the_dark_is_dark() -> None:
 
 
 @pytest.mark.parametrize(
-    ("colours", "depth"), [(0, 1), (0, 2), (0, 4), (0, 8), (0, 16), (2, 8), (2, 16), (3, 1), (3, 2), (3, 4), (3, 8), (4, 8), (4, 16), (6, 8), (6, 16)]
+    ("colours", "depth"),
+    [
+        (0, 1),
+        (0, 2),
+        (0, 4),
+        (0, 8),
+        (0, 16),
+        (2, 8),
+        (2, 16),
+        (3, 1),
+        (3, 2),
+        (3, 4),
+        (3, 8),
+        (4, 8),
+        (4, 16),
+        (6, 8),
+        (6, 16),
+    ],
 )
 def test_a_png_of_every_kind_of_colours_and_depth_is_the_same_picture(colours: int, depth: int) -> None:
     """Left half white, right half black."""
@@ -219,12 +236,21 @@ def black_and_white_png(colours: int, depth: int, side: int = 16) -> bytes:
     """By hand, for Pillow does not write them all. `colours` as PNG numbers them: grey, RGB, palette, grey and RGB with an opaque alpha."""
     channels, alpha = {0: (1, 0), 2: (3, 0), 3: (1, 0), 4: (1, 1), 6: (3, 1)}[colours]
     most = 2**depth - 1
-    white, black = [0 if colours == 3 else most] * channels + [most] * alpha, [1 if colours == 3 else 0] * channels + [most] * alpha
+    white, black = (
+        [0 if colours == 3 else most] * channels + [most] * alpha,
+        [1 if colours == 3 else 0] * channels + [most] * alpha,
+    )
     row = "".join(f"{value:0{depth}b}" for value in (white * (side // 2) + black * (side // 2)))
     rows = (b"\0" + int(row, 2).to_bytes(len(row) // 8)) * side
     palette = chunk(b"PLTE", bytes((*WHITE, *BLACK))) if colours == 3 else b""
     header = struct.pack(">IIBBBBB", side, side, depth, colours, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + palette + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + palette
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -271,7 +297,9 @@ def test_transparent_parts_are_white_not_whatever_lies_beneath(fmt: str, save: d
 def test_a_tall_photo_is_whole(fmt: str, mode: str) -> None:
     rows = np.linspace(0, 255, 700).astype(np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(np.broadcast_to(rows[:, None, None], (700, 8, 3)).copy()).convert(mode).save(buffer, fmt, quality=95)
+    Image.fromarray(np.broadcast_to(rows[:, None, None], (700, 8, 3)).copy()).convert(mode).save(
+        buffer, fmt, quality=95
+    )
     assert np.abs(decode(buffer.getvalue())[:, 4, 1].astype(int) - rows).max() <= 6
 
 
@@ -283,8 +311,13 @@ def test_an_opaque_webp_is_the_same_by_whichever_way_it_is_decoded() -> None:
         assert (decode(buffer.getvalue()) == np.asarray(Image.open(buffer).convert("RGB"))).all()
 
 
-@pytest.mark.parametrize(("target", "shape"), [(None, (1200, 1600)), (640, (600, 800)), (400, (300, 400)), (100, (150, 200)), (1601, (1200, 1600))])
-def test_a_large_jpeg_is_decoded_to_just_above_the_network_s_size(photo: Draw, target: int | None, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("target", "shape"),
+    [(None, (1200, 1600)), (640, (600, 800)), (400, (300, 400)), (100, (150, 200)), (1601, (1200, 1600))],
+)
+def test_a_large_jpeg_is_decoded_to_just_above_the_network_s_size(
+    photo: Draw, target: int | None, shape: tuple[int, int]
+) -> None:
     pixels = decode(photo(1600, 1200), target_side=target)
     assert pixels.shape[:2] == shape
     assert looks_like(pixels, UPRIGHT)

@@ -50,14 +50,30 @@ def test_an_item_without_a_box_is_the_same_as_one_of_its_label() -> None:
 
 
 def test_all_kinds_are_counted() -> None:
-    assert count_changes(diff_boxes([thing("egg")], [])) == {"same": 0, "moved": 0, "relabelled": 0, "gained": 0, "lost": 1}
+    assert count_changes(diff_boxes([thing("egg")], [])) == {
+        "same": 0,
+        "moved": 0,
+        "relabelled": 0,
+        "gained": 0,
+        "lost": 1,
+    }
 
 
 boxes = some.builds(
-    lambda x, y, width, height: BoundingBox(x=x / 20, y=y / 20, width=min(width / 20, 1 - x / 20), height=min(height / 20, 1 - y / 20)),
+    lambda x, y, width, height: BoundingBox(
+        x=x / 20, y=y / 20, width=min(width / 20, 1 - x / 20), height=min(height / 20, 1 - y / 20)
+    ),
     *(some.integers(0, 19), some.integers(0, 19), some.integers(1, 20), some.integers(1, 20)),
 )
-answers = some.lists(some.builds(Thing, some.sampled_from(["egg", "milk", "leek"]), some.one_of(some.none(), boxes), some.sampled_from([0.3, 0.9])), max_size=7)
+answers = some.lists(
+    some.builds(
+        Thing,
+        some.sampled_from(["egg", "milk", "leek"]),
+        some.one_of(some.none(), boxes),
+        some.sampled_from([0.3, 0.9]),
+    ),
+    max_size=7,
+)
 
 
 @given(answers, answers)

@@ -10,8 +10,13 @@ from savo_detection.photos.decoding import decode, probe
 from savo_detection.photos.downscaling import downscaled_jpeg
 
 
-@pytest.mark.parametrize(("width", "height", "expected"), [(4000, 3000, (1024, 768)), (600, 2048, (300, 1024)), (800, 600, (800, 600)), (3000, 1, (1024, 1))])
-def test_a_photo_is_sent_no_larger_than_needed(photo: Callable[..., bytes], width: int, height: int, expected: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("width", "height", "expected"),
+    [(4000, 3000, (1024, 768)), (600, 2048, (300, 1024)), (800, 600, (800, 600)), (3000, 1, (1024, 1))],
+)
+def test_a_photo_is_sent_no_larger_than_needed(
+    photo: Callable[..., bytes], width: int, height: int, expected: tuple[int, int]
+) -> None:
     small = downscaled_jpeg(photo(width, height), 1024)
     facts = probe(small)
     assert (facts.media_type, facts.width, facts.height) == ("image/jpeg", *expected)

@@ -108,7 +108,9 @@ def test_a_gpu_that_does_not_start_is_not_quietly_the_processor() -> None:
     ):
         Detector.load(MODEL, engines=Engines("cuda", (ONNX_RUNTIME, "cuda")))
     with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
-        assert Detector.load(MODEL, engines=Engines("auto", (ONNX_RUNTIME, "cuda"))).choice == EngineChoice(ONNX_RUNTIME, {"cuda": why})
+        assert Detector.load(MODEL, engines=Engines("auto", (ONNX_RUNTIME, "cuda"))).choice == EngineChoice(
+            ONNX_RUNTIME, {"cuda": why}
+        )
 
 
 def test_scores_of_next_to_nothing_are_no_difference() -> None:
@@ -126,7 +128,9 @@ def test_a_named_engine_runs_or_the_model_is_refused() -> None:
     assert choose("onnxruntime", cuda=0)[1] == EngineChoice(ONNX_RUNTIME)
     with pytest.raises(ModelRefusedError, match="the engine openvino will not do: its boxes differ"):
         choose("openvino", openvino=0.5)
-    with pytest.raises(ModelRefusedError, match="the engine cuda is not installed here; there are: onnxruntime, openvino"):
+    with pytest.raises(
+        ModelRefusedError, match="the engine cuda is not installed here; there are: onnxruntime, openvino"
+    ):
         choose("cuda", openvino=0)
 
 
@@ -178,7 +182,9 @@ def test_the_plain_export_of_another_file_is_left_out() -> None:
         ("tensorrt", (ONNX_RUNTIME,), True),
     ],
 )
-def test_who_takes_the_plain_export_is_known_before_a_model_is_there(wanted: EngineName, installed: tuple[str, ...], takes: bool) -> None:
+def test_who_takes_the_plain_export_is_known_before_a_model_is_there(
+    wanted: EngineName, installed: tuple[str, ...], takes: bool
+) -> None:
     assert Engines(wanted, installed).takes_plain_export == takes
 
 
@@ -207,7 +213,9 @@ def test_an_engine_that_moves_boxes_may_move_them_a_little_where_it_is_named() -
 def test_a_processor_without_bfloat16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     openvino = pytest.importorskip("openvino", reason="openvino is not installed (an extra of savo-detection)")
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
-    with pytest.raises(ModelRefusedError, match="the engine openvino-bf16 will not do: this processor does not compute in bfloat16"):
+    with pytest.raises(
+        ModelRefusedError, match="the engine openvino-bf16 will not do: this processor does not compute in bfloat16"
+    ):
         Detector.load(constant_model(raw_rows([(0, 8, 32, 32, 0, 0.9)], 3)), engines=Engines("openvino-bf16"))
 
 
@@ -215,13 +223,17 @@ def test_a_processor_without_bfloat16_says_so(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("side", [64, "side"])
 def test_the_real_engine_finds_the_same_boxes_in_a_photo(name: EngineName, side: int | str, photo: Draw) -> None:
     metadata = {"names": str(dict(enumerate(NAMES))), "task": "detect", "imgsz": "[64, 64]"}
-    model = constant_model(raw_rows([(0, 8, 32, 32, 0, 0.9), (32, 32, 64, 56, 2, 0.5)], 3), side=side, metadata=metadata)
+    model = constant_model(
+        raw_rows([(0, 8, 32, 32, 0, 0.9), (32, 32, 64, 56, 2, 0.5)], 3), side=side, metadata=metadata
+    )
     plain, other = Detector.load(model), Detector.load(model, engines=Engines(name))
     assert (plain.choice.engine, other.choice.engine) == (ONNX_RUNTIME, name)
     assert other.detect(photo(320, 240)) == plain.detect(photo(320, 240))
 
 
-@pytest.mark.skipif("openvino" not in installed_engines(), reason="openvino is not installed (an extra of savo-detection)")
+@pytest.mark.skipif(
+    "openvino" not in installed_engines(), reason="openvino is not installed (an extra of savo-detection)"
+)
 def test_openvino_reports_its_use_to_nobody() -> None:
     code = f"""
 import sys

@@ -24,7 +24,14 @@ def found(label: str, confidence: float, bbox: BoundingBox) -> DetectedBox:
 
 
 def record(name: str, group: str, label: str, hits: list[tuple[float, bool]], truth: int) -> ImageRecord:
-    return ImageRecord(name, group, (label,) * len(hits), tuple(score for score, _ in hits), tuple(hit for _, hit in hits), {label: truth} if truth else {})
+    return ImageRecord(
+        name,
+        group,
+        (label,) * len(hits),
+        tuple(score for score, _ in hits),
+        tuple(hit for _, hit in hits),
+        {label: truth} if truth else {},
+    )
 
 
 def test_a_better_detection_takes_the_true_box_and_the_second_is_a_false_positive() -> None:
@@ -102,11 +109,20 @@ def simulated(seed: int, skill: float, photos: int = 120, groups: int = 30) -> l
     records = []
     for index in range(photos):
         truth = {label: int(world.integers(0, 4)) for label in ("egg", "milk", "apple")}
-        rows = [(label, rng.uniform(0.4, 1.0) if hit else rng.uniform(0, 0.7), hit) for label, count in truth.items() for hit in rng.random(count) < skill]
+        rows = [
+            (label, rng.uniform(0.4, 1.0) if hit else rng.uniform(0, 0.7), hit)
+            for label, count in truth.items()
+            for hit in rng.random(count) < skill
+        ]
         rows.sort(key=lambda row: -row[1])
         records.append(
             ImageRecord(
-                str(index), f"u{index % groups}", tuple(row[0] for row in rows), tuple(row[1] for row in rows), tuple(bool(row[2]) for row in rows), truth
+                str(index),
+                f"u{index % groups}",
+                tuple(row[0] for row in rows),
+                tuple(row[1] for row in rows),
+                tuple(bool(row[2]) for row in rows),
+                truth,
             )
         )
     return records
@@ -115,7 +131,11 @@ def simulated(seed: int, skill: float, photos: int = 120, groups: int = 30) -> l
 def test_weights_count_like_photos_written_down_more_than_once() -> None:
     records = simulated(1, 0.6, photos=12)
     counts = [0, 2, 1, 3, 0, 1, 1, 0, 2, 1, 0, 1]
-    repeated = [replace(entry, name=f"{entry.name}-{copy}") for entry, count in zip(records, counts, strict=True) for copy in range(count)]
+    repeated = [
+        replace(entry, name=f"{entry.name}-{copy}")
+        for entry, count in zip(records, counts, strict=True)
+        for copy in range(count)
+    ]
     weighted = mean_of_present(Ledger.of(records).precisions(np.asarray([counts])))[0]
     assert weighted == pytest.approx(summarise(repeated, resamples=1).map50, abs=0.02)
 
@@ -139,7 +159,10 @@ def test_the_interval_holds_the_point_and_widens_with_fewer_groups() -> None:
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     records = simulated(1, 0.7)
-    assert (summarise(records, seed=5).lower, summarise(records, seed=5).upper) == (summarise(records, seed=5).lower, summarise(records, seed=5).upper)
+    assert (summarise(records, seed=5).lower, summarise(records, seed=5).upper) == (
+        summarise(records, seed=5).lower,
+        summarise(records, seed=5).upper,
+    )
     assert summarise(records, seed=5).lower != summarise(records, seed=6).lower
 
 
@@ -184,9 +207,15 @@ def test_average_precision_equals_ultralytics_own(monkeypatch: pytest.MonkeyPatc
     metrics = pytest.importorskip("ultralytics.utils.metrics")
     records = simulated(3, 0.65, photos=300)
     labels = ["apple", "egg", "milk"]
-    rows = [(score, labels.index(label), hit) for entry in records for label, score, hit in zip(entry.labels, entry.scores, entry.correct, strict=True)]
+    rows = [
+        (score, labels.index(label), hit)
+        for entry in records
+        for label, score, hit in zip(entry.labels, entry.scores, entry.correct, strict=True)
+    ]
     scores, classes, hits = (np.asarray(column) for column in zip(*rows, strict=True))
-    truth = np.asarray([labels.index(label) for entry in records for label, count in entry.truth.items() for _ in range(count)])
+    truth = np.asarray(
+        [labels.index(label) for entry in records for label, count in entry.truth.items() for _ in range(count)]
+    )
     theirs = metrics.ap_per_class(hits[:, None], scores, classes, truth)[5][:, 0]
     ours = summarise(records, resamples=1).per_class
     assert [ours[label] for label in labels] == pytest.approx(theirs.tolist(), abs=1e-6)

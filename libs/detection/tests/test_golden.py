@@ -40,8 +40,12 @@ def test_the_photos_without_doubt_are_kept_fullest_first() -> None:
     watched = SurestPhotos(Eyes(sights))
     for photo in sights:
         watched.detect(photo, 0.001)
-    assert [golden.sha256 for golden in watched.pictures()] == [hashlib.sha256(photo).hexdigest() for photo in (b"two", b"one, surer", b"one")]
-    assert [box.label for box in watched.pictures()[0].boxes] == ["egg", "milk"], "what is hardly seen is not expected again"
+    assert [golden.sha256 for golden in watched.pictures()] == [
+        hashlib.sha256(photo).hexdigest() for photo in (b"two", b"one, surer", b"one")
+    ]
+    assert [box.label for box in watched.pictures()[0].boxes] == ["egg", "milk"], (
+        "what is hardly seen is not expected again"
+    )
 
 
 def test_a_doubtful_photo_is_better_than_none() -> None:

@@ -52,12 +52,21 @@ PARTS = {"block": (BLOCK, BLOCK_CONSTANTS), "neck": (NECK, NECK_CONSTANTS), "hea
 
 
 def network(
-    text: str, constants: Mapping[str, NDArray[Any]], *, sees: str = "float[1, 4, H, W] x", answers: str = "float[N, C, H, W] y", opset: int = 17
+    text: str,
+    constants: Mapping[str, NDArray[Any]],
+    *,
+    sees: str = "float[1, 4, H, W] x",
+    answers: str = "float[N, C, H, W] y",
+    opset: int = 17,
 ) -> bytes:
     """A file of these steps. Constants are float32, but for sizes."""
-    model = parser.parse_model(f'<ir_version: 9, opset_import: ["" : {opset}, "other" : 1]> made ({sees}) => ({answers}) {{ {text} }}')
+    model = parser.parse_model(
+        f'<ir_version: 9, opset_import: ["" : {opset}, "other" : 1]> made ({sees}) => ({answers}) {{ {text} }}'
+    )
     for name, value in constants.items():
-        model.graph.initializer.append(numpy_helper.from_array(value.astype(np.int64 if name == "sizes" else np.float32), name))
+        model.graph.initializer.append(
+            numpy_helper.from_array(value.astype(np.int64 if name == "sizes" else np.float32), name)
+        )
     helper.set_model_props(model, METADATA)
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString()
@@ -93,7 +102,11 @@ def test_halves_are_made_apart_and_not_split() -> None:
 
 
 def test_without_a_bias_and_into_three_parts_as_well() -> None:
-    text = BLOCK.replace(", bias)", ")").replace("left, right", "left, middle, right").replace("(right, left)", "(right, left, middle)")
+    text = (
+        BLOCK.replace(", bias)", ")")
+        .replace("left, right", "left, middle, right")
+        .replace("(right, left)", "(right, left, middle)")
+    )
     short = same_when_optimized(network(text, {"filters": BLOCK_CONSTANTS["filters"], "sizes": np.asarray([1, 5, 2])}))
     assert steps(short)["Split"] == 0
 
@@ -113,13 +126,24 @@ def test_whichever_of_the_two_maps_is_named_first() -> None:
 def test_halves_of_what_is_mixed_are_made_apart_too() -> None:
     text = NECK.replace("y = Conv", "joint = Conv") + BLOCK[BLOCK.index("open") :]
     short = same_when_optimized(network(text, {**NECK_CONSTANTS, "sizes": np.asarray([2, 4])}))
-    assert steps(short) == {"MaxPool": 1, "Relu": 1, "Conv": 5, "Resize": 2, "Add": 2, "Sigmoid": 2, "Mul": 2, "Concat": 1}
+    assert steps(short) == {
+        "MaxPool": 1,
+        "Relu": 1,
+        "Conv": 5,
+        "Resize": 2,
+        "Add": 2,
+        "Sigmoid": 2,
+        "Mul": 2,
+        "Concat": 1,
+    }
 
 
 @pytest.mark.parametrize("spread", [0.01, 3, 100, 1e30])
 @pytest.mark.parametrize("opset", [13, 17, 18, 20])
 def test_the_mean_of_a_distribution_is_two_sums(spread: float, opset: int) -> None:
-    short = same_when_optimized(network(HEAD, HEAD_CONSTANTS, opset=opset), picture(spread=spread), picture(spread=spread) - 200)
+    short = same_when_optimized(
+        network(HEAD, HEAD_CONSTANTS, opset=opset), picture(spread=spread), picture(spread=spread) - 200
+    )
     assert steps(short) == {"ReduceMax": 1, "Sub": 1, "Exp": 1, "Conv": 1, "Split": 1, "Div": 1}
 
 
@@ -142,7 +166,11 @@ def test_what_the_file_says_of_itself_stays() -> None:
     data = network(BLOCK, BLOCK_CONSTANTS)
     short = onnx.load_model_from_string(optimized_graph(data) or b"")
     before = onnx.load_model_from_string(data)
-    assert (short.metadata_props, short.graph.input, short.graph.output) == (before.metadata_props, before.graph.input, before.graph.output)
+    assert (short.metadata_props, short.graph.input, short.graph.output) == (
+        before.metadata_props,
+        before.graph.input,
+        before.graph.output,
+    )
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -154,7 +182,11 @@ Case = tuple[str, dict[str, str], dict[str, NDArray[Any]]]
 """A part, what is written otherwise in it, and other constants."""
 
 OTHERWISE: dict[str, Case] = {
-    "filters that see some channels alone": ("block", {"kernel_shape": "group=2, kernel_shape"}, {"filters": np.ones((8, 2, 3, 3))}),
+    "filters that see some channels alone": (
+        "block",
+        {"kernel_shape": "group=2, kernel_shape"},
+        {"filters": np.ones((8, 2, 3, 3))},
+    ),
     "filters that are computed": ("block", {"joint =": "made = Relu(filters) joint =", "(x, filters": "(x, made"}, {}),
     "another activation": ("block", {"Mul(joint, open)": "Mul(joint, joint)"}, {}),
     "a gate over something else": ("block", {"Mul(joint, open)": "Mul(other, open)"}, {"other": np.ones((1, 8, 1, 1))}),
@@ -165,20 +197,40 @@ OTHERWISE: dict[str, Case] = {
     "split by rows": ("block", {"axis=1>(active": "axis=2>(active"}, {"sizes": np.asarray([2, 4])}),
     "enlarged by new values": ("neck", {'"nearest", c': '"linear", c'}, {}),
     "enlarged to a size": ("neck", {"enlarged =": "size = Shape(fine) enlarged =", ", , scales": ", , , size"}, {}),
-    "enlarged with something around": ("neck", {", , scales": ", around, scales"}, {"around": np.asarray([0, 0, -0.5, -0.5, 1, 1, 0.5, 0.5])}),
-    "channels that are repeated as well": ("neck", {}, {"scales": np.asarray([1, 2, 2, 2]), "mixing": np.ones((6, 15, 1, 1))}),
+    "enlarged with something around": (
+        "neck",
+        {", , scales": ", around, scales"},
+        {"around": np.asarray([0, 0, -0.5, -0.5, 1, 1, 0.5, 0.5])},
+    ),
+    "channels that are repeated as well": (
+        "neck",
+        {},
+        {"scales": np.asarray([1, 2, 2, 2]), "mixing": np.ones((6, 15, 1, 1))},
+    ),
     "joined by rows": ("neck", {"axis=1>(enlarged": "axis=2>(enlarged"}, {"mixing": np.ones((6, 5, 1, 1))}),
-    "filters that look around": ("neck", {"Conv(both": "Conv<pads=[1, 1, 1, 1]>(both"}, {"mixing": np.ones((6, 10, 3, 3))}),
+    "filters that look around": (
+        "neck",
+        {"Conv(both": "Conv<pads=[1, 1, 1, 1]>(both"},
+        {"mixing": np.ones((6, 10, 3, 3))},
+    ),
     "mixing in groups": ("neck", {"Conv(both": "Conv<group=2>(both"}, {"mixing": np.ones((6, 5, 1, 1))}),
     "mixing that adds a border": ("neck", {"Conv(both": "Conv<pads=[1, 1, 1, 1]>(both"}, {}),
     "mixing that leaves pixels out": ("neck", {"Conv(both": "Conv<strides=[2, 2]>(both"}, {}),
     "three maps": ("neck", {"(enlarged, fine)": "(enlarged, fine, enlarged)"}, {"mixing": np.ones((6, 15, 1, 1))}),
-    "maps of so many channels that nobody knows": ("neck", {"Conv(x, seeing)": "Conv(x, made)", "seen =": "made = Relu(seeing) seen ="}, {}),
+    "maps of so many channels that nobody knows": (
+        "neck",
+        {"Conv(x, seeing)": "Conv(x, made)", "seen =": "made = Relu(seeing) seen ="},
+        {},
+    ),
     "maps that are made in a way not known here": ("neck", {"fine = Relu": "fine = Selu"}, {}),
     "joined maps that are of use themselves": ("neck", {"y =": "other = Relu(both) y ="}, {}),
     "a distribution over rows": ("head", {"axis=1": "axis=2"}, {}),
     "chances that are of use themselves": ("head", {"y =": "other = Relu(chances) y ="}, {}),
-    "chances that are of use themselves, later": ("head", {"Conv(chances, distances)": "Conv(chances, distances) other = Relu(chances)"}, {}),
+    "chances that are of use themselves, later": (
+        "head",
+        {"Conv(chances, distances)": "Conv(chances, distances) other = Relu(chances)"},
+        {},
+    ),
     "a mean and something": ("head", {"distances)": "distances, one)"}, {"one": np.ones(1)}),
     "two means": ("head", {}, {"distances": np.ones((2, 4, 1, 1))}),
 }
@@ -195,7 +247,15 @@ def test_what_is_built_in_another_way_stays_whole(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "kept"), [("block", "active"), ("block", "joint"), ("block", "open"), ("neck", "both"), ("neck", "enlarged"), ("head", "chances")]
+    ("part", "kept"),
+    [
+        ("block", "active"),
+        ("block", "joint"),
+        ("block", "open"),
+        ("neck", "both"),
+        ("neck", "enlarged"),
+        ("head", "chances"),
+    ],
 )
 def test_what_the_network_answers_with_stays(part: str, kept: str) -> None:
     assert optimized_graph(network(*PARTS[part], answers=f"float[N, C, H, W] y, float[N, D, H, W] {kept}")) is None
@@ -207,8 +267,14 @@ def test_a_name_that_is_taken_is_no_place_for_something_else() -> None:
 
 
 def test_constants_that_a_step_within_a_step_reads_stay() -> None:
-    one, other = (f"g{name} () => (float[N, C, H, W] {name}) {{ {name} = {kind}(z, much) }}" for name, kind in (("a", "Mul"), ("b", "Add")))
-    text = BLOCK.replace("y =", "z =") + f"yes = Less(nothing, much) y = If(yes) <then_branch = {one}, else_branch = {other}>"
+    one, other = (
+        f"g{name} () => (float[N, C, H, W] {name}) {{ {name} = {kind}(z, much) }}"
+        for name, kind in (("a", "Mul"), ("b", "Add"))
+    )
+    text = (
+        BLOCK.replace("y =", "z =")
+        + f"yes = Less(nothing, much) y = If(yes) <then_branch = {one}, else_branch = {other}>"
+    )
     short = same_when_optimized(network(text, {**BLOCK_CONSTANTS, "nothing": np.zeros(()), "much": np.ones(())}))
     assert (steps(short)["Split"], steps(short)["If"]) == (0, 1)
 

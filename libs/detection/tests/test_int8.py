@@ -40,7 +40,14 @@ def quantised(tmp_path: Path, photo: Draw) -> bytes:
 
     logging.getLogger().setLevel(logging.ERROR)  # it advises through the root logger
     whole = onnx.load_from_string(colour_model())
-    quantize_static(whole, tmp_path / "int8.onnx", Pictures(), quant_format=QuantFormat.QDQ, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"])
+    quantize_static(
+        whole,
+        tmp_path / "int8.onnx",
+        Pictures(),
+        quant_format=QuantFormat.QDQ,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv"],
+    )
     return (tmp_path / "int8.onnx").read_bytes()
 
 
@@ -57,7 +64,9 @@ def test_an_int8_network_loads_and_sees_what_the_whole_one_sees(quantised: bytes
 @pytest.mark.parametrize("wanted", ["auto", *(name for name in ("openvino",) if name in installed_engines())])
 def test_whichever_engine_runs_it_the_boxes_are_the_same(quantised: bytes, photo: Draw, wanted: EngineName) -> None:
     plain, chosen = Detector.load(quantised), Detector.load(quantised, engines=Engines(wanted))
-    assert {box.label: box.bbox for box in chosen.detect(photo(64, 64))} == {box.label: box.bbox for box in plain.detect(photo(64, 64))}
+    assert {box.label: box.bbox for box in chosen.detect(photo(64, 64))} == {
+        box.label: box.bbox for box in plain.detect(photo(64, 64))
+    }
     assert wanted in ("auto", chosen.choice.engine)
 
 

@@ -13,7 +13,9 @@ inputs = st.sampled_from([64, 160, 320, 640])
 
 
 @given(sides, sides, inputs, inputs)
-def test_the_photo_fills_one_side_and_stays_inside(width: int, height: int, input_width: int, input_height: int) -> None:
+def test_the_photo_fills_one_side_and_stays_inside(
+    width: int, height: int, input_width: int, input_height: int
+) -> None:
     place = Letterbox.fit(width, height, input_width, input_height)
     assert place.left >= 0
     assert place.top >= 0
@@ -31,7 +33,9 @@ def test_a_box_comes_back_where_it_was(width: int, height: int, side: int, box: 
 
 
 @given(sides, sides, inputs)
-def test_a_rectangular_input_holds_the_photo_as_large_with_less_than_a_stride_to_spare(width: int, height: int, side: int) -> None:
+def test_a_rectangular_input_holds_the_photo_as_large_with_less_than_a_stride_to_spare(
+    width: int, height: int, side: int
+) -> None:
     square = Letterbox.fit(width, height, side, side)
     fitted = square.rectangular()
     assert (fitted.width, fitted.height) == (square.width, square.height)
@@ -63,7 +67,9 @@ def naive(boxes: NDArray[np.float32], scores: NDArray[np.float32], classes: NDAr
     """The textbook's loop over pairs."""
     kept: list[int] = []
     for index in sorted(range(len(scores)), key=lambda at: (-scores[at], at)):
-        if all(classes[index] != classes[other] or iou_of(boxes[other], boxes[index][None])[0] <= iou for other in kept):
+        if all(
+            classes[index] != classes[other] or iou_of(boxes[other], boxes[index][None])[0] <= iou for other in kept
+        ):
             kept.append(index)
     return kept
 

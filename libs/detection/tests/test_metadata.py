@@ -77,7 +77,9 @@ def test_cutting_twice_changes_nothing_more(media_type: Any) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(sorted(FORMATS)), st.integers(1, 8), st.integers(1, 70), st.integers(1, 70), st.integers(0, 9))
-def test_pixels_are_the_same_for_any_size_and_orientation(media_type: Any, orientation: Any, width: Any, height: Any, seed: Any) -> None:
+def test_pixels_are_the_same_for_any_size_and_orientation(
+    media_type: Any, orientation: Any, width: Any, height: Any, seed: Any
+) -> None:
     before = loaded(FORMATS[media_type], orientation, size=(width, height), seed=seed)
     np.testing.assert_array_equal(upright(strip_metadata(before, orientation)), upright(before))
 
@@ -92,7 +94,11 @@ def test_a_photo_cut_off_anywhere_is_refused_as_cut_off(media_type: Any, data: A
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(sorted(FORMATS)), st.lists(st.tuples(st.integers(2, 400), st.integers(0, 255)), min_size=1, max_size=6), st.booleans())
+@given(
+    st.sampled_from(sorted(FORMATS)),
+    st.lists(st.tuples(st.integers(2, 400), st.integers(0, 255)), min_size=1, max_size=6),
+    st.booleans(),
+)
 def test_damaged_containers_are_refused_in_one_way_only(media_type: Any, damage: Any, bare: Any) -> None:
     data = bytearray(loaded(FORMATS[media_type], 6)[: 60 if bare else None])
     for at, value in damage:

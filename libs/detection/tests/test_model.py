@@ -22,7 +22,12 @@ from savo_detection.engines.selection import Engines
 from savo_detection.engines.thread_budget import Opened, threads_each
 
 META = {"names": str(dict(enumerate(NAMES))), "task": "detect", "imgsz": "[64, 64]"}
-APPLE_AND_EGG = [(0.0, 8.0, 32.0, 32.0, 0, 0.9), (32.0, 32.0, 64.0, 56.0, 2, 0.5), (1.0, 8.0, 33.0, 32.0, 0, 0.6), (5, 5, 9, 9, 1, 0.2)]
+APPLE_AND_EGG = [
+    (0.0, 8.0, 32.0, 32.0, 0, 0.9),
+    (32.0, 32.0, 64.0, 56.0, 2, 0.5),
+    (1.0, 8.0, 33.0, 32.0, 0, 0.6),
+    (5, 5, 9, 9, 1, 0.2),
+]
 
 Draw = Callable[..., bytes]
 
@@ -38,7 +43,10 @@ def threads_of(engine: OnnxRuntimeEngine, passes: int) -> int:
 def test_a_raw_head_gives_labelled_boxes_in_fractions_of_the_photo(photo: Draw) -> None:
     detector = Detector.load(constant_model(raw_rows(APPLE_AND_EGG, 3)))
     found = detector.detect(photo(64, 48))
-    assert [(box.class_id, box.label, round(box.confidence, 4)) for box in found] == [(0, "apple", 0.9), (2, "egg", 0.5)]
+    assert [(box.class_id, box.label, round(box.confidence, 4)) for box in found] == [
+        (0, "apple", 0.9),
+        (2, "egg", 0.5),
+    ]
     assert close(found[0].bbox, 0.0, 0.0, 0.5, 0.5)
     assert close(found[1].bbox, 0.5, 0.5, 0.5, 0.5)
 
@@ -58,7 +66,9 @@ def test_an_end_to_end_head_is_told_by_its_six_columns(photo: Draw) -> None:
 
 
 def test_two_classes_make_six_rows_and_are_still_a_raw_head(photo: Draw) -> None:
-    detector = Detector.load(constant_model(raw_rows([(0, 8, 32, 32, 1, 0.8)], 2), metadata=META | {"names": "['apple', 'milk']"}))
+    detector = Detector.load(
+        constant_model(raw_rows([(0, 8, 32, 32, 1, 0.8)], 2), metadata=META | {"names": "['apple', 'milk']"})
+    )
     assert detector.version_info.head == "raw"
     assert [box.label for box in detector.detect(photo(64, 48))] == ["milk"]
 
@@ -80,7 +90,9 @@ def test_a_box_outside_the_photo_is_clipped_and_one_with_nothing_inside_is_dropp
 
 @pytest.mark.parametrize("batch", [1, "batch"])
 def test_a_free_input_takes_its_size_from_the_metadata(photo: Draw, batch: int | str) -> None:
-    model = constant_model(raw_rows(APPLE_AND_EGG, 3), side=("height", "width"), batch=batch, metadata=META | {"imgsz": "[96, 64]"})
+    model = constant_model(
+        raw_rows(APPLE_AND_EGG, 3), side=("height", "width"), batch=batch, metadata=META | {"imgsz": "[96, 64]"}
+    )
     detector = Detector.load(model)
     assert detector.image_size == (96, 64)
     assert detector.detect(photo(64, 48))
@@ -121,7 +133,9 @@ def test_a_photo_that_cannot_be_read_is_the_photo_s_fault(photo: Draw) -> None:
         Detector.load(constant_model(raw_rows([], 3))).detect(photo()[:200])
 
 
-@pytest.mark.parametrize(("limit", "most"), [("max 100000", 1 << 20), ("150000 100000", 2), ("50000 100000", 1), ("100000 100000", 1)])
+@pytest.mark.parametrize(
+    ("limit", "most"), [("max 100000", 1 << 20), ("150000 100000", 2), ("50000 100000", 1), ("100000 100000", 1)]
+)
 def test_threads_follow_the_container_s_limit(tmp_path: Path, limit: str, most: int) -> None:
     (tmp_path / "cpu.max").write_text(limit)
     assert 1 <= usable_cpus(tmp_path) <= most
@@ -169,7 +183,9 @@ def test_warming_up_opens_all_widths() -> None:
             ready.append("all")
             super().open_all()
 
-    engines = Engines("openvino", (ONNX_RUNTIME, "openvino"), {"openvino": lambda data, threads, _shape: Listening(data, threads)})
+    engines = Engines(
+        "openvino", (ONNX_RUNTIME, "openvino"), {"openvino": lambda data, threads, _shape: Listening(data, threads)}
+    )
     Detector.load(constant_model(raw_rows([], 3)), engines=engines, threads=3).warm_up()
     assert ready == ["all"]
 

@@ -117,7 +117,10 @@ def test_a_file_that_stays_as_it_is_has_no_other_beside_it(tmp_path: Path) -> No
 def test_another_export_of_that_name_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "best.onnx").write_bytes(PLAIN)
     (tmp_path / "best.plain.onnx").write_bytes(FILE)
-    with pytest.raises(ModelRefusedError, match=r"best\.plain\.onnx is there and is another export than best\.onnx: move it or delete it"):
+    with pytest.raises(
+        ModelRefusedError,
+        match=r"best\.plain\.onnx is there and is another export than best\.onnx: move it or delete it",
+    ):
         optimize_file(tmp_path / "best.onnx")
     assert ((tmp_path / "best.onnx").read_bytes(), (tmp_path / "best.plain.onnx").read_bytes()) == (PLAIN, FILE)
 

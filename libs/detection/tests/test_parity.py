@@ -40,8 +40,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("parity")
     draw(made)
     script = Path(__file__).with_name("predict_with_ultralytics.py")
-    environment = os.environ | {"YOLO_CONFIG_DIR": str(made / "settings"), "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
-    done = subprocess.run([sys.executable, script, made, *HEADS], env=environment, cwd=made, capture_output=True, text=True, timeout=500, check=False)
+    environment = os.environ | {
+        "YOLO_CONFIG_DIR": str(made / "settings"),
+        "YOLO_AUTOINSTALL": "false",
+        "YOLO_OFFLINE": "true",
+    }
+    done = subprocess.run(
+        [sys.executable, script, made, *HEADS],
+        env=environment,
+        cwd=made,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return made
 
@@ -74,7 +86,14 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> int:
     """Boxes with a partner of the same class at IoU ≥ 0.95 and a confidence within 0.01, one to one."""
     free, count = list(range(len(theirs))), 0
     for row in ours:
-        partner = next((at for at in free if theirs[at, 5] == row[5] and abs(theirs[at, 4] - row[4]) <= 0.01 and overlap(row, theirs[at]) >= 0.95), None)
+        partner = next(
+            (
+                at
+                for at in free
+                if theirs[at, 5] == row[5] and abs(theirs[at, 4] - row[4]) <= 0.01 and overlap(row, theirs[at]) >= 0.95
+            ),
+            None,
+        )
         if partner is not None:
             free.remove(partner)
             count += 1
@@ -84,4 +103,6 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> int:
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
     width, height = np.minimum(one[2:4], other[2:4]) - np.maximum(one[:2], other[:2])
     shared = max(width, 0) * max(height, 0)
-    return float(shared / ((one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - shared))
+    return float(
+        shared / ((one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - shared)
+    )

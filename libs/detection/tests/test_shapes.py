@@ -51,7 +51,10 @@ def listening(data: bytes, name: EngineName = "openvino") -> tuple[Detector, Cal
     return detector, shown
 
 
-@pytest.mark.parametrize(("width", "height", "shape"), [(64, 64, (64, 64)), (64, 33, (64, 64)), (64, 32, (32, 64)), (20, 400, (64, 32)), (4000, 3, (32, 64))])
+@pytest.mark.parametrize(
+    ("width", "height", "shape"),
+    [(64, 64, (64, 64)), (64, 33, (64, 64)), (64, 32, (32, 64)), (20, 400, (64, 32)), (4000, 3, (32, 64))],
+)
 def test_a_photo_is_looked_at_in_its_own_shape(photo: Draw, width: int, height: int, shape: tuple[int, int]) -> None:
     detector, shown = listening(FREE)
     assert detector.choice.rectangular
@@ -86,7 +89,9 @@ def test_a_network_of_fixed_sides_gets_those(photo: Draw) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in (ONNX_RUNTIME, "openvino") if name in installed_engines()])
-def test_a_network_that_only_claims_free_sides_gets_its_usual_ones_and_the_reason_is_kept(photo: Draw, name: EngineName) -> None:
+def test_a_network_that_only_claims_free_sides_gets_its_usual_ones_and_the_reason_is_kept(
+    photo: Draw, name: EngineName
+) -> None:
     claims = colour_model(sides=("height", "width"))
     detector = Detector.load(claims, engines=Engines(name, (ONNX_RUNTIME, name), BUILDERS))
     assert not detector.choice.rectangular

@@ -12,7 +12,9 @@ NAMES = ("apple", "milk", "egg")
 METADATA = {"names": str(dict(enumerate(NAMES))), "task": "detect", "imgsz": "[64, 64]", "version": "8.4.0"}
 
 
-def raw_rows(boxes: list[tuple[float, float, float, float, int, float]], classes: int, anchors: int = 21) -> NDArray[np.float32]:
+def raw_rows(
+    boxes: list[tuple[float, float, float, float, int, float]], classes: int, anchors: int = 21
+) -> NDArray[np.float32]:
     """1 × (4 + classes) × anchors holding the boxes (x1, y1, x2, y2 in pixels, class, score) and nothing else."""
     rows = np.zeros((1, 4 + classes, anchors), np.float32)
     for column, (x1, y1, x2, y2, class_id, score) in enumerate(boxes):
@@ -38,9 +40,16 @@ def constant_model(
         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
         helper.make_node("Add", ["nothing", "answer"], ["output0"]),
     ]
-    constants = [numpy_helper.from_array(np.zeros((), numpy_type), "zero"), numpy_helper.from_array(answer.astype(numpy_type), "answer")]
+    constants = [
+        numpy_helper.from_array(np.zeros((), numpy_type), "zero"),
+        numpy_helper.from_array(answer.astype(numpy_type), "answer"),
+    ]
     graph = helper.make_graph(
-        nodes, "constant", [helper.make_tensor_value_info("images", kind, dims)], [helper.make_tensor_value_info("output0", kind, None)], constants
+        nodes,
+        "constant",
+        [helper.make_tensor_value_info("images", kind, dims)],
+        [helper.make_tensor_value_info("output0", kind, None)],
+        constants,
     )
     return exported(graph, METADATA if metadata is None else metadata)
 
@@ -63,7 +72,10 @@ def model_to_optimize(answer: NDArray[Any], *, filters: int = 8, kernel: int = 3
         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
         helper.make_node("Add", ["nothing", "answer"], ["output0"]),
     ]
-    images, output = (helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in (("images", [1, 3, 64, 64]), ("output0", None)))
+    images, output = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+        for name, dims in (("images", [1, 3, 64, 64]), ("output0", None))
+    )
     weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     return exported(helper.make_graph(nodes, "a block", [images], [output], weights))
 
@@ -102,6 +114,15 @@ def colour_model(*, batch: int | str = 1, sides: tuple[int | str, int | str] = (
         helper.make_node("Concat", ["places of each", "scores"], ["output0"], axis=1),
     ]
     images, output = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in (("images", [batch, 3, *sides]), ("output0", [batch, 7, 4]))
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+        for name, dims in (("images", [batch, 3, *sides]), ("output0", [batch, 7, 4]))
     )
-    return exported(helper.make_graph(nodes, "colours", [images], [output], [numpy_helper.from_array(value, name) for name, value in constants.items()]))
+    return exported(
+        helper.make_graph(
+            nodes,
+            "colours",
+            [images],
+            [output],
+            [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        )
+    )

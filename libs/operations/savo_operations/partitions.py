@@ -30,7 +30,11 @@ async def grow(settings: RuntimeSettings, topic: Topic[Any], count: int) -> int:
     Raises `FatalError` for a topic that must not grow, for fewer partitions than it has, and while records wait; `DependencyDownError`.
     """
     if topic.partitions == 1 or topic.retention is Retention.COMPACT:
-        why = "its one partition keeps the order of all its records" if topic.partitions == 1 else "it is compacted, and erasures would miss the old partition"
+        why = (
+            "its one partition keeps the order of all its records"
+            if topic.partitions == 1
+            else "it is compacted, and erasures would miss the old partition"
+        )
         raise FatalError(f"{topic.name} must keep its partitions: {why}")
     name = name_on_kafka(topic.name, settings.sandbox)
     admin = AIOKafkaAdminClient(**connection_arguments(settings), client_id="savo-topics", request_timeout_ms=15_000)
@@ -44,7 +48,9 @@ async def grow(settings: RuntimeSettings, topic: Topic[Any], count: int) -> int:
             answer = await admin.create_partitions({name: NewPartitions(total_count=count)})
             for _, code, *details in answer.topic_errors:
                 if code:
-                    raise FatalError(f"Kafka refuses {count} partitions for {name}: {for_code(code).__name__} {details[0] if details else ''}".strip())
+                    raise FatalError(
+                        f"Kafka refuses {count} partitions for {name}: {for_code(code).__name__} {details[0] if details else ''}".strip()
+                    )
             return before
     finally:
         await admin.close()
@@ -57,7 +63,9 @@ async def _partitions(admin: AIOKafkaAdminClient, name: str) -> int:
     return len(found["partitions"])
 
 
-async def _require_read(settings: RuntimeSettings, admin: AIOKafkaAdminClient, topic: Topic[Any], name: str, partitions: int) -> None:
+async def _require_read(
+    settings: RuntimeSettings, admin: AIOKafkaAdminClient, topic: Topic[Any], name: str, partitions: int
+) -> None:
     async with TopicReader(settings) as reader:
         ends = await reader.ends([TopicPartition(name, number) for number in range(partitions)])
     for service in topic.consumers:

@@ -14,7 +14,13 @@ import stamina
 
 from savo_providers.breaker import Breaker
 from savo_providers.catalogue import Provider
-from savo_providers.errors import ProviderBusyError, ProviderError, ProviderKeyError, ProviderQuotaError, ProviderUnavailableError
+from savo_providers.errors import (
+    ProviderBusyError,
+    ProviderError,
+    ProviderKeyError,
+    ProviderQuotaError,
+    ProviderUnavailableError,
+)
 from savo_runtime.errors import DependencyDownError
 
 __all__ = ["LONGEST_REST", "Attempt", "Calls"]
@@ -117,7 +123,9 @@ class Calls:
         """What a call that failed says about the provider; the error that holds all work, where this one does."""
         match error:
             case ProviderBusyError() if self.holds_work:
-                return self._rest(error, min(LONGEST_REST, USUAL_REST if error.retry_after is None else error.retry_after))
+                return self._rest(
+                    error, min(LONGEST_REST, USUAL_REST if error.retry_after is None else error.retry_after)
+                )
             case ProviderKeyError() if self.holds_work:
                 return self._rest(error, self.breaker.rest_seconds)
             case ProviderKeyError() | ProviderQuotaError():

@@ -79,7 +79,9 @@ OPENAI = Provider(
 
 PROVIDERS: tuple[Provider, ...] = (GOOGLE, OPENAI)
 
-PRICES: Mapping[str, Price] = MappingProxyType({model: price for provider in PROVIDERS for model, price in provider.prices.items()})
+PRICES: Mapping[str, Price] = MappingProxyType(
+    {model: price for provider in PROVIDERS for model, price in provider.prices.items()}
+)
 """By model."""
 
 

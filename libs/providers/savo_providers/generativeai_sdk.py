@@ -53,7 +53,9 @@ def connect(connection: Connection, generation: Mapping[str, Any]) -> Generative
     options = {"api_endpoint": connection.base_url} if connection.base_url else None
     sdk.configure(api_key=connection.key, transport="rest", client_options=options)
     model = sdk.GenerativeModel(connection.model, generation_config=dict(generation))
-    return GenerativeAiClient(model, _bounded_session(model), ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="generativeai"))
+    return GenerativeAiClient(
+        model, _bounded_session(model), ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="generativeai")
+    )
 
 
 @contextmanager
@@ -96,8 +98,9 @@ def _bounded_session(model: Any) -> Any:
             return response
 
     # Neither client nor session is reachable by a public name, and the client is otherwise made at the first call.
-    model._client = model._client or importlib.import_module("google.generativeai.client").get_default_generative_client()  # noqa: SLF001
-    session = model._client.transport._session  # noqa: SLF001
+    client = model._client or importlib.import_module("google.generativeai.client").get_default_generative_client()  # noqa: SLF001
+    model._client = client  # noqa: SLF001
+    session = client.transport._session  # noqa: SLF001
     for scheme in ("http://", "https://"):
         session.mount(scheme, Bounded(pool_maxsize=IN_FLIGHT))
     return session
@@ -105,7 +108,9 @@ def _bounded_session(model: Any) -> Any:
 
 def _api_error(error: Any) -> ProviderError:
     headers = getattr(error.response, "headers", None) or {}
-    return error_of_status(GOOGLE, int(error.code or 500), headers, _ADDRESS.sub("", str(error.message)), body=_body(error.response))
+    return error_of_status(
+        GOOGLE, int(error.code or 500), headers, _ADDRESS.sub("", str(error.message)), body=_body(error.response)
+    )
 
 
 def _body(response: Any) -> Any:

@@ -68,7 +68,9 @@ def usage_of(response: types.GenerateContentResponse) -> Usage:
     counts = response.usage_metadata
     if counts is None:
         return Usage()
-    return Usage(counts.prompt_token_count or 0, (counts.candidates_token_count or 0) + (counts.thoughts_token_count or 0))
+    return Usage(
+        counts.prompt_token_count or 0, (counts.candidates_token_count or 0) + (counts.thoughts_token_count or 0)
+    )
 
 
 def _api_error(error: errors.APIError) -> ProviderError:

@@ -18,4 +18,6 @@ def load_adapter(package: str, module: str, provider: Provider) -> ModuleType:
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith(package.partition(".")[0]):
             raise
-        raise FatalError(f"{provider.title} needs the package {missing.name}, which is not installed: install savo-providers[{provider.name}]") from missing
+        raise FatalError(
+            f"{provider.title} needs the package {missing.name}, which is not installed: install savo-providers[{provider.name}]"
+        ) from missing

@@ -19,7 +19,9 @@ __all__ = ["connect", "sdk_errors"]
 def connect(connection: Connection, seconds: float) -> openai.AsyncOpenAI:
     """`seconds`: the longest that an attempt may take."""
     http = http_client(OPENAI, seconds)
-    return openai.AsyncOpenAI(api_key=connection.key, base_url=connection.base_url, timeout=seconds, max_retries=0, http_client=http)
+    return openai.AsyncOpenAI(
+        api_key=connection.key, base_url=connection.base_url, timeout=seconds, max_retries=0, http_client=http
+    )
 
 
 @contextmanager

@@ -17,7 +17,9 @@ from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["Connection", "ModelSettings", "ProviderSettings", "provider_choice"]
 
-PriceTable = dict[str, Annotated[tuple[float, float], Field(description="US dollars a million input and output tokens.")]]
+PriceTable = dict[
+    str, Annotated[tuple[float, float], Field(description="US dollars a million input and output tokens.")]
+]
 
 NO_KEY = "stand-in"
 """A server at a base URL of ours may want no key; the SDKs insist on one."""
@@ -90,9 +92,18 @@ class _ChosenProvider(RuntimeSettings):
 
 def provider_choice(task: Task, default: Provider, variable: str, description: str) -> Any:
     """The field that chooses a provider for a task, the default first among those that are allowed."""
-    names = [default.name, *(provider.name for provider in PROVIDERS if task in provider.models and provider is not default)]
+    names = [
+        default.name,
+        *(provider.name for provider in PROVIDERS if task in provider.models and provider is not default),
+    ]
     allowed: JsonDict = {"allowed": f"one of {', '.join(names)}"}
-    return Field(default.name, validation_alias=variable, pattern=f"^({'|'.join(names)})$", description=description, json_schema_extra=allowed)
+    return Field(
+        default.name,
+        validation_alias=variable,
+        pattern=f"^({'|'.join(names)})$",
+        description=description,
+        json_schema_extra=allowed,
+    )
 
 
 def _connection_fields(provider: Provider) -> dict[str, Any]:
@@ -109,7 +120,9 @@ def _connection_fields(provider: Provider) -> dict[str, Any]:
 
 def _model_field(provider: Provider) -> dict[str, Any]:
     description = f"{provider.protocol} model that sees photos."
-    model = Field(provider.models["vision"], min_length=1, validation_alias=provider.model_variable, description=description)
+    model = Field(
+        provider.models["vision"], min_length=1, validation_alias=provider.model_variable, description=description
+    )
     return {f"{provider.name}_model": (str, model)}
 
 
@@ -124,5 +137,7 @@ if TYPE_CHECKING:
 else:
     ProviderSettings = _with_fields("ProviderSettings", _ChosenProvider, *map(_connection_fields, PROVIDERS))
     """Derive from it, and give `provider_name` and `provider_model`."""
-    ModelSettings = _with_fields("ModelSettings", ProviderSettings, *(_model_field(each) for each in PROVIDERS if "vision" in each.models))
+    ModelSettings = _with_fields(
+        "ModelSettings", ProviderSettings, *(_model_field(each) for each in PROVIDERS if "vision" in each.models)
+    )
     """The same with a model for each provider: `SAVO_GOOGLE_MODEL`, …"""

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from savo_providers.catalogue import Provider
-from savo_providers.errors import ProviderBusyError, ProviderError, ProviderKeyError, ProviderQuotaError, ProviderUnavailableError
+from savo_providers.errors import (
+    ProviderBusyError,
+    ProviderError,
+    ProviderKeyError,
+    ProviderQuotaError,
+    ProviderUnavailableError,
+)
 from savo_providers.retry_after import retry_after_seconds, retry_info_seconds
 
 __all__ = ["error_of_status"]
@@ -33,7 +39,9 @@ def error_of_status(
     `message` is the provider's own; a page of HTML, as proxies send it, is left out. `body` is the JSON that came with it,
     `code` the provider's name for the error.
     """
-    answer = f"answered {status}: {message[:LONGEST_MESSAGE]}" if message and "<" not in message else f"answered {status}"
+    answer = (
+        f"answered {status}: {message[:LONGEST_MESSAGE]}" if message and "<" not in message else f"answered {status}"
+    )
     if status >= 500 or status in RETRIED_BELOW_500:
         return _kind(status, code)(provider.name, answer, retry_after=_asked_wait(headers, body))
     if status in UNKNOWN_KEY or "api key" in message.lower():
@@ -49,5 +57,9 @@ def _kind(status: int, code: object) -> type[ProviderUnavailableError]:
 
 def _asked_wait(headers: Mapping[str, str], body: Any) -> float | None:
     """Seconds; the longer one where header and body name one each."""
-    named = [seconds for seconds in (retry_after_seconds(headers.get("retry-after")), retry_info_seconds(body)) if seconds is not None]
+    named = [
+        seconds
+        for seconds in (retry_after_seconds(headers.get("retry-after")), retry_info_seconds(body))
+        if seconds is not None
+    ]
     return max(named, default=None)

@@ -73,13 +73,21 @@ class Dialect:
         return openai_answer(items, text=text) if self.is_openai else gemini(items, text=text)
 
     def cut_short(self, text: str) -> dict[str, Any]:
-        return openai_answer(text=text, incomplete="max_output_tokens") if self.is_openai else gemini(text=text, finish="MAX_TOKENS")
+        return (
+            openai_answer(text=text, incomplete="max_output_tokens")
+            if self.is_openai
+            else gemini(text=text, finish="MAX_TOKENS")
+        )
 
     def refusal(self) -> dict[str, Any]:
         return openai_answer(refusal="I cannot help with that.") if self.is_openai else gemini(text="", finish="SAFETY")
 
     def blocked(self) -> dict[str, Any]:
-        return openai_answer(text="", incomplete="content_filter") if self.is_openai else gemini(block="PROHIBITED_CONTENT")
+        return (
+            openai_answer(text="", incomplete="content_filter")
+            if self.is_openai
+            else gemini(block="PROHIBITED_CONTENT")
+        )
 
     def error(self, status: int, message: str = "an error", **headers: str) -> Reply:
         return openai_error(status, message, **headers) if self.is_openai else gemini_error(status, message, **headers)
@@ -104,7 +112,9 @@ def without_waits() -> Iterator[list[float | None]]:
 
 def connection_to(dialect: Dialect) -> Connection:
     if dialect.name == "generativeai":
-        pytest.importorskip("google.generativeai", reason="the extra generativeai is not installed", exc_type=ImportError)
+        pytest.importorskip(
+            "google.generativeai", reason="the extra generativeai is not installed", exc_type=ImportError
+        )
     model = "gpt-5.4-mini" if dialect.is_openai else "gemini-test"
     return Connection(dialect.provider, model, Price(1.0, 10.0), key="k", base_url=dialect.wire.url)
 
@@ -138,7 +148,9 @@ async def _genai(dialect: Dialect) -> AsyncIterator[Question]:
     async def attempt(seconds: float) -> str | None:
         config = types.GenerateContentConfig(http_options=google_sdk.request_options(seconds))
         with google_sdk.sdk_errors():
-            response = await client.sdk.aio.models.generate_content(model=connection.model, contents="Which?", config=config)
+            response = await client.sdk.aio.models.generate_content(
+                model=connection.model, contents="Which?", config=config
+            )
             return response.text
 
     yield Question(dialect, attempt)

@@ -146,7 +146,10 @@ def test_a_busy_provider_holds_all_calls_for_the_time_it_names_and_a_minute_at_m
 
 
 def test_an_unknown_key_holds_all_calls_and_is_not_tried_again() -> None:
-    breaker, attempts = Breaker("google", now=lambda: 0.0), Attempts([ProviderKeyError("google", "GOOGLE_API_KEY", "answered 401")])
+    breaker, attempts = (
+        Breaker("google", now=lambda: 0.0),
+        Attempts([ProviderKeyError("google", "GOOGLE_API_KEY", "answered 401")]),
+    )
     down = outcome_of(lambda: calls(breaker).run(attempts))
     assert str(down) == "google is down: Google does not accept the key in GOOGLE_API_KEY (answered 401)"
     assert len(attempts.began) == 1
@@ -154,7 +157,9 @@ def test_an_unknown_key_holds_all_calls_and_is_not_tried_again() -> None:
         breaker.enter()
 
 
-@pytest.mark.parametrize("error", [ProviderKeyError("google", "GOOGLE_API_KEY"), ProviderQuotaError("google", "answered 429")])
+@pytest.mark.parametrize(
+    "error", [ProviderKeyError("google", "GOOGLE_API_KEY"), ProviderQuotaError("google", "answered 429")]
+)
 def test_what_only_the_operator_can_mend_is_not_tried_again_and_opens_no_breaker(error: Exception) -> None:
     breaker, attempts = Breaker("google", failures=1), Attempts([error])
     assert outcome_of(lambda: calls(breaker, holds_work=False).run(attempts)) is error
@@ -188,9 +193,13 @@ def test_while_one_call_tries_the_others_are_held() -> None:
     breaker = Breaker("google", failures=1, now=lambda: now[0])
 
     async def two_at_once() -> list[Any]:
-        return await asyncio.gather(*(calls(breaker).run(Attempts([None], seconds=1.0)) for _ in range(2)), return_exceptions=True)
+        return await asyncio.gather(
+            *(calls(breaker).run(Attempts([None], seconds=1.0)) for _ in range(2)), return_exceptions=True
+        )
 
-    assert isinstance(outcome_of(lambda: calls(breaker, attempts=1).run(Attempts([unavailable()]))), ProviderUnavailableError)
+    assert isinstance(
+        outcome_of(lambda: calls(breaker, attempts=1).run(Attempts([unavailable()]))), ProviderUnavailableError
+    )
     now[0] = 31.0
     first, second = in_virtual_time(two_at_once())
     assert first == "an answer"

@@ -21,7 +21,9 @@ def test_a_provider_s_name_may_be_written_into_events(provider: Provider) -> Non
 
 
 def test_every_answer_s_source_but_our_own_model_is_a_provider() -> None:
-    assert [served_by.value for served_by in ServedBy if served_by is not ServedBy.CUSTOM] == [provider.name for provider in PROVIDERS]
+    assert [served_by.value for served_by in ServedBy if served_by is not ServedBy.CUSTOM] == [
+        provider.name for provider in PROVIDERS
+    ]
 
 
 @every_provider

@@ -19,7 +19,10 @@ SDKS = ("google.genai", "google.generativeai", "openai")
 
 
 def test_no_other_module_and_no_service_imports_an_sdk() -> None:
-    plain = [f"savo_providers.{name}" for name in sorted(MODULES - WITH_SDK)] + ["savo_vision.app", "savo_reasoning.app"]
+    plain = [f"savo_providers.{name}" for name in sorted(MODULES - WITH_SDK)] + [
+        "savo_vision.app",
+        "savo_reasoning.app",
+    ]
     program = f"import sys\nfor name in {plain}: __import__(name)\nprint([sdk for sdk in {SDKS} if sdk in sys.modules])"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
 
@@ -28,7 +31,9 @@ def test_a_missing_sdk_stops_the_start_with_what_to_install(tmp_path: Path, monk
     (tmp_path / "a_service").mkdir()
     (tmp_path / "a_service" / "google.py").write_text("import an_sdk_that_is_not_here\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(FatalError, match=r"Google needs the package an_sdk_that_is_not_here, .* install savo-providers\[google\]"):
+    with pytest.raises(
+        FatalError, match=r"Google needs the package an_sdk_that_is_not_here, .* install savo-providers\[google\]"
+    ):
         load_adapter("a_service", "google", GOOGLE)
 
 

@@ -15,7 +15,13 @@ import pytest
 from libs.providers.tests.dialects import DIALECTS, Dialect, Question, asking
 from libs.providers.tests.wire import GOOD_ITEMS, Reply, Wire
 from savo_providers.calls import LONGEST_REST
-from savo_providers.errors import ProviderAnswerError, ProviderBusyError, ProviderError, ProviderKeyError, ProviderUnavailableError
+from savo_providers.errors import (
+    ProviderAnswerError,
+    ProviderBusyError,
+    ProviderError,
+    ProviderKeyError,
+    ProviderUnavailableError,
+)
 from savo_runtime.errors import DependencyDownError
 
 
@@ -83,10 +89,14 @@ def with_retry_info(delay: str) -> Reply:
         {"@type": "type.googleapis.com/google.rpc.Help", "links": []},
         {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay},
     ]
-    return Reply({"error": {"code": 429, "message": "quota exceeded", "status": "RESOURCE_EXHAUSTED", "details": details}}, 429)
+    return Reply(
+        {"error": {"code": 429, "message": "quota exceeded", "status": "RESOURCE_EXHAUSTED", "details": details}}, 429
+    )
 
 
-async def test_a_provider_that_asks_for_an_hour_is_asked_again_after_a_minute(question: Question, dialect: Dialect) -> None:
+async def test_a_provider_that_asks_for_an_hour_is_asked_again_after_a_minute(
+    question: Question, dialect: Dialect
+) -> None:
     dialect.wire.answer(dialect.error(429, retry_after="3600"), Reply(dialect.answer()))
     with pytest.raises(DependencyDownError, match="429") as down:
         await question.ask()
@@ -105,7 +115,9 @@ async def test_a_provider_that_stays_busy_lets_the_consumer_rest(question: Quest
     assert len(dialect.wire.requests) == 1
 
 
-async def test_a_busy_provider_that_names_no_time_is_tried_again_and_then_left_alone_for_some_seconds(question: Question, dialect: Dialect) -> None:
+async def test_a_busy_provider_that_names_no_time_is_tried_again_and_then_left_alone_for_some_seconds(
+    question: Question, dialect: Dialect
+) -> None:
     dialect.wire.answer(dialect.error(429, "quota exceeded"))
     with pytest.raises(DependencyDownError, match=r"429: .*quota exceeded") as down:
         await question.ask()
@@ -169,22 +181,31 @@ async def test_a_request_that_the_provider_finds_wrong_is_not_repeated(question:
     assert len(dialect.wire.requests) == 1
 
 
-async def test_a_model_that_is_not_there_is_named_by_the_provider_s_own_message(question: Question, dialect: Dialect) -> None:
+async def test_a_model_that_is_not_there_is_named_by_the_provider_s_own_message(
+    question: Question, dialect: Dialect
+) -> None:
     dialect.wire.answer(dialect.error(404, "the model gemini-99 does not exist"))
     with pytest.raises(ProviderError, match=r"answered 404: .*gemini-99 does not exist"):
         await question.ask()
 
 
 async def test_a_wrong_key_holds_all_calls_and_names_the_variable(question: Question, dialect: Dialect) -> None:
-    dialect.wire.answer(dialect.error(401 if dialect.is_openai else 400, "API key not valid. Please pass a valid API key."))
-    with pytest.raises(DependencyDownError, match=r"does not accept the key in (GOOGLE|OPENAI)_API_KEY \(answered 40[01]: API key not valid") as down:
+    dialect.wire.answer(
+        dialect.error(401 if dialect.is_openai else 400, "API key not valid. Please pass a valid API key.")
+    )
+    with pytest.raises(
+        DependencyDownError,
+        match=r"does not accept the key in (GOOGLE|OPENAI)_API_KEY \(answered 40[01]: API key not valid",
+    ) as down:
         await question.ask()
     assert down.value.retry_after == 30.0
 
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("name", DIALECTS)
-async def test_where_work_is_not_held_a_wrong_key_is_the_call_s_own_error_and_opens_no_breaker(wire: Wire, name: str, status: int) -> None:
+async def test_where_work_is_not_held_a_wrong_key_is_the_call_s_own_error_and_opens_no_breaker(
+    wire: Wire, name: str, status: int
+) -> None:
     async with asking(Dialect(name, wire, holds_work=False)) as question:
         wire.answer(question.dialect.error(status, "no such key"))
         for _ in range(6):
@@ -219,7 +240,9 @@ async def test_a_small_zip_with_five_megabytes_in_it_is_cut_off_too(question: Qu
 
 
 async def test_a_zipped_answer_is_read(question: Question, dialect: Dialect) -> None:
-    dialect.wire.answer(Reply(gzip.compress(json.dumps(dialect.answer(text="Eggs.")).encode()), headers={"content-encoding": "gzip"}))
+    dialect.wire.answer(
+        Reply(gzip.compress(json.dumps(dialect.answer(text="Eggs.")).encode()), headers={"content-encoding": "gzip"})
+    )
     assert await question.ask() == "Eggs."
 
 
@@ -228,7 +251,9 @@ async def test_a_zipped_answer_is_read(question: Question, dialect: Dialect) -> 
 
 @pytest.mark.parametrize("how", ["hangs", "trickles"])
 @pytest.mark.parametrize("name", DIALECTS)
-async def test_a_call_without_an_end_is_given_up_at_the_deadline_and_its_thread_is_free_again(wire: Wire, name: str, how: str) -> None:
+async def test_a_call_without_an_end_is_given_up_at_the_deadline_and_its_thread_is_free_again(
+    wire: Wire, name: str, how: str
+) -> None:
     async with asking(Dialect(name, wire, seconds=0.4)) as question:
         wire.answer(Reply(question.dialect.answer(), hangs=how == "hangs", trickles=how == "trickles"))
         with pytest.raises(ProviderUnavailableError, match=r"gave no answer in 0\.4 seconds"):
@@ -249,7 +274,9 @@ async def test_a_refused_connection_opens_the_breaker_after_five_calls(name: str
         assert 0 < down.value.retry_after <= 30
 
 
-async def test_a_rested_breaker_lets_one_call_through_and_closes_when_it_is_answered(question: Question, dialect: Dialect) -> None:
+async def test_a_rested_breaker_lets_one_call_through_and_closes_when_it_is_answered(
+    question: Question, dialect: Dialect
+) -> None:
     dialect.wire.answer(dialect.error(500))
     for _ in range(5):
         with pytest.raises(ProviderUnavailableError):

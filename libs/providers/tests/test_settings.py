@@ -34,7 +34,10 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_provider_has_its_variables() -> None:
     variables = {variable for provider in PROVIDERS for variable in provider.variables}
     assert variables <= known_variables([Asking])
-    assert known_variables([Asking]) - known_variables([ProviderSettings]) == {"SAVO_TEST_PROVIDER", *(each.model_variable for each in PROVIDERS)}
+    assert known_variables([Asking]) - known_variables([ProviderSettings]) == {
+        "SAVO_TEST_PROVIDER",
+        *(each.model_variable for each in PROVIDERS),
+    }
 
 
 def test_a_connection_is_the_chosen_provider_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +87,11 @@ def test_the_operator_s_price_goes_before_the_table_s(monkeypatch: pytest.Monkey
     ("variable", "value", "sentence"),
     [
         ("SAVO_TEST_PROVIDER", "azure", "SAVO_TEST_PROVIDER='azure' makes no sense: allowed is one of openai, google"),
-        ("SAVO_GOOGLE_BASE_URL", "localhost", "SAVO_GOOGLE_BASE_URL='localhost' makes no sense: allowed is http(s)://HOST[:PORT]"),
+        (
+            "SAVO_GOOGLE_BASE_URL",
+            "localhost",
+            "SAVO_GOOGLE_BASE_URL='localhost' makes no sense: allowed is http(s)://HOST[:PORT]",
+        ),
     ],
 )
 def test_a_value_that_makes_no_sense_stops_the_start_in_one_line(

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from savo_providers.catalogue import GOOGLE, OPENAI
-from savo_providers.errors import ProviderBusyError, ProviderError, ProviderKeyError, ProviderQuotaError, ProviderUnavailableError
+from savo_providers.errors import (
+    ProviderBusyError,
+    ProviderError,
+    ProviderKeyError,
+    ProviderQuotaError,
+    ProviderUnavailableError,
+)
 from savo_providers.statuses import error_of_status
 
 
@@ -13,7 +19,12 @@ from savo_providers.statuses import error_of_status
     ("status", "message", "kind", "sentence"),
     [
         (400, "image is not supported", ProviderError, "Google answered 400: image is not supported"),
-        (400, "API key not valid.", ProviderKeyError, "Google does not accept the key in GOOGLE_API_KEY (answered 400: API key not valid.)"),
+        (
+            400,
+            "API key not valid.",
+            ProviderKeyError,
+            "Google does not accept the key in GOOGLE_API_KEY (answered 400: API key not valid.)",
+        ),
         (401, "", ProviderKeyError, "Google does not accept the key in GOOGLE_API_KEY (answered 401)"),
         (403, "no", ProviderKeyError, "Google does not accept the key in GOOGLE_API_KEY (answered 403: no)"),
         (404, "no such model", ProviderError, "Google answered 404: no such model"),
@@ -26,7 +37,9 @@ from savo_providers.statuses import error_of_status
         (529, "", ProviderUnavailableError, "Google answered 529"),
     ],
 )
-def test_a_status_has_its_error_and_its_sentence(status: int, message: str, kind: type[ProviderError], sentence: str) -> None:
+def test_a_status_has_its_error_and_its_sentence(
+    status: int, message: str, kind: type[ProviderError], sentence: str
+) -> None:
     error = error_of_status(GOOGLE, status, {}, message)
     assert type(error) is kind
     assert str(error) == sentence

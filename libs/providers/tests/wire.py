@@ -62,7 +62,9 @@ class Wire:
         if reply.hangs:
             await self.ending.wait()
         if reply.trickles:
-            return StreamingResponse(self._trickle(reply.bytes()), reply.status, reply.headers, media_type="application/json")
+            return StreamingResponse(
+                self._trickle(reply.bytes()), reply.status, reply.headers, media_type="application/json"
+            )
         return Response(reply.bytes(), reply.status, reply.headers, media_type="application/json")
 
     async def _trickle(self, body: bytes) -> AsyncIterator[bytes]:
@@ -81,7 +83,9 @@ async def serving(wire: W) -> AsyncIterator[W]:
     app = Starlette(routes=[Route("/{path:path}", wire.serve, methods=["POST"])])
     listener = socket.create_server(("127.0.0.1", 0))
     wire.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1)
+    )
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started:
@@ -98,25 +102,36 @@ def _named(headers: dict[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
 
-def gemini(items: Any = None, *, finish: str = "STOP", text: str | None = None, block: str | None = None) -> dict[str, Any]:
+def gemini(
+    items: Any = None, *, finish: str = "STOP", text: str | None = None, block: str | None = None
+) -> dict[str, Any]:
     """An answer of `generateContent`."""
     usage = {"promptTokenCount": 1200, "candidatesTokenCount": 150, "thoughtsTokenCount": 50, "totalTokenCount": 1400}
     if block:
         return {"promptFeedback": {"blockReason": block}, "usageMetadata": usage}
     text = json.dumps(GOOD_ITEMS if items is None else items) if text is None else text
-    return {"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": finish, "index": 0}], "usageMetadata": usage}
+    return {
+        "candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": finish, "index": 0}],
+        "usageMetadata": usage,
+    }
 
 
 def gemini_error(status: int, message: str = "an error", **headers: str) -> Reply:
     return Reply(
-        {"error": {"code": status, "message": message, "status": "SOME_STATUS"}}, status, {name.replace("_", "-"): value for name, value in headers.items()}
+        {"error": {"code": status, "message": message, "status": "SOME_STATUS"}},
+        status,
+        {name.replace("_", "-"): value for name, value in headers.items()},
     )
 
 
-def openai_answer(items: Any = None, *, text: str | None = None, refusal: str | None = None, incomplete: str | None = None) -> dict[str, Any]:
+def openai_answer(
+    items: Any = None, *, text: str | None = None, refusal: str | None = None, incomplete: str | None = None
+) -> dict[str, Any]:
     """An answer of `/responses`."""
     text = json.dumps({"items": GOOD_ITEMS if items is None else items}) if text is None else text
-    content = {"type": "refusal", "refusal": refusal} if refusal else {"type": "output_text", "text": text, "annotations": []}
+    content = (
+        {"type": "refusal", "refusal": refusal} if refusal else {"type": "output_text", "text": text, "annotations": []}
+    )
     return {
         "id": "resp_1",
         "object": "response",
@@ -125,7 +140,9 @@ def openai_answer(items: Any = None, *, text: str | None = None, refusal: str | 
         "status": "incomplete" if incomplete else "completed",
         "incomplete_details": {"reason": incomplete} if incomplete else None,
         "error": None,
-        "output": [{"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [content]}],
+        "output": [
+            {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed", "content": [content]}
+        ],
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
@@ -141,5 +158,7 @@ def openai_answer(items: Any = None, *, text: str | None = None, refusal: str | 
 
 def openai_error(status: int, message: str = "an error", **headers: str) -> Reply:
     return Reply(
-        {"error": {"message": message, "type": "x", "code": None, "param": None}}, status, {name.replace("_", "-"): value for name, value in headers.items()}
+        {"error": {"message": message, "type": "x", "code": None, "param": None}},
+        status,
+        {name.replace("_", "-"): value for name, value in headers.items()},
     )

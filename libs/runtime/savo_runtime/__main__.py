@@ -18,7 +18,14 @@ from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.memory import give_back_what_is_freed
 from savo_runtime.service import ServiceDefinition
 from savo_runtime.serving import serve
-from savo_runtime.settings import SERVICE_GROUP, RuntimeSettings, installed_settings, known_variables, load_settings, unknown_variables
+from savo_runtime.settings import (
+    SERVICE_GROUP,
+    RuntimeSettings,
+    installed_settings,
+    known_variables,
+    load_settings,
+    unknown_variables,
+)
 from savo_runtime.telemetry.logs import configure_logs
 from savo_runtime.telemetry.redaction import Redaction, secrets_of
 from savo_runtime.telemetry.traces import configure_traces
@@ -37,7 +44,9 @@ OTHER_VARIABLES = ("SAVO_TEST_PHOTOS",)
 def main(arguments: Sequence[str] | None = None) -> int:
     installed = {entry.name: entry for entry in entry_points(group=SERVICE_GROUP)}
     parser = argparse.ArgumentParser(prog="python -m savo_runtime", description=__doc__)
-    parser.add_argument("services", nargs="+", metavar="SERVICE", choices=sorted(installed), help=f"of {', '.join(sorted(installed))}")
+    parser.add_argument(
+        "services", nargs="+", metavar="SERVICE", choices=sorted(installed), help=f"of {', '.join(sorted(installed))}"
+    )
     names = list(dict.fromkeys(parser.parse_args(arguments).services))
     return run([installed[name].load() for name in names])
 
@@ -70,10 +79,14 @@ def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve_until_signal(definitions: Sequence[ServiceDefinition], settings: Mapping[str, RuntimeSettings]) -> None:
+async def _serve_until_signal(
+    definitions: Sequence[ServiceDefinition], settings: Mapping[str, RuntimeSettings]
+) -> None:
     stop = asyncio.Event()
     if len(definitions) > 1:
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS_WHEN_SHARED, thread_name_prefix="shared"))
+        asyncio.get_running_loop().set_default_executor(
+            ThreadPoolExecutor(THREADS_WHEN_SHARED, thread_name_prefix="shared")
+        )
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await serve(definitions, settings, stop=stop)

@@ -91,7 +91,11 @@ class Database:
 
     def _traced(self, read_only: bool) -> AbstractContextManager[object]:
         """Of what writes only: reads are many and short."""
-        return nullcontext() if read_only else step("database transaction", kind=SpanKind.CLIENT, attributes={"db.system.name": self._system})
+        return (
+            nullcontext()
+            if read_only
+            else step("database transaction", kind=SpanKind.CLIENT, attributes={"db.system.name": self._system})
+        )
 
     async def check(self) -> None:
         """Raises `DependencyDownError`."""
@@ -121,7 +125,9 @@ class Database:
             self._writer.release()
 
 
-async def insert_all(session: AsyncSession, table: type[DeclarativeBase] | Table, rows: Sequence[Mapping[str, Any]]) -> None:
+async def insert_all(
+    session: AsyncSession, table: type[DeclarativeBase] | Table, rows: Sequence[Mapping[str, Any]]
+) -> None:
     """Straight into the table: a unit of work for one new object takes as long as its insert."""
     if rows:
         await session.execute(_insert(_table(table)), [dict(row) for row in rows])
@@ -133,7 +139,9 @@ async def insert_once(session: AsyncSession, table: type[DeclarativeBase] | Tabl
     return isinstance(result, CursorResult) and result.rowcount == 1
 
 
-async def upsert(session: AsyncSession, table: type[DeclarativeBase] | Table, values: Mapping[str, Any], key: Sequence[str]) -> None:
+async def upsert(
+    session: AsyncSession, table: type[DeclarativeBase] | Table, values: Mapping[str, Any], key: Sequence[str]
+) -> None:
     """Insert, or where `key` (column names with a unique index) is taken set the other values. Objects already loaded are not refreshed."""
     await session.execute(_upsert(_table(table), _dialect(session), tuple(values), tuple(key)), dict(values))
 
@@ -171,7 +179,9 @@ def _upsert(table: Table, dialect: str, columns: tuple[str, ...], key: tuple[str
 
 def _sqlite_engine(url: URL) -> AsyncEngine:
     assert url.database, "an SQLite file has a path"
-    engine = create_async_engine(url, pool_timeout=LOCK_WAIT_SECONDS, pool_size=10, async_creator=connector(url.database))
+    engine = create_async_engine(
+        url, pool_timeout=LOCK_WAIT_SECONDS, pool_size=10, async_creator=connector(url.database)
+    )
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
@@ -182,7 +192,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     # NORMAL: with WAL a commit survives the death of the process; only a power cut may take the last ones, and what is on
     # PostgreSQL in earnest is embedded here, where the broker would be gone as well. FULL costs 30 ms a commit on a laptop's disk.
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={int(LOCK_WAIT_SECONDS * 1000)}", "foreign_keys=ON"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        f"busy_timeout={int(LOCK_WAIT_SECONDS * 1000)}",
+        "foreign_keys=ON",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

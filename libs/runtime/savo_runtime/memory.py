@@ -25,4 +25,7 @@ def give_back_what_is_freed() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None or _SET_BY_HAND & os.environ.keys():
         return False
-    return all(mallopt(name, value) for name, value in ((_MMAP_THRESHOLD, _BYTES), (_TRIM_THRESHOLD, _BYTES), (_ARENA_MAX, _ARENAS)))
+    return all(
+        mallopt(name, value)
+        for name, value in ((_MMAP_THRESHOLD, _BYTES), (_TRIM_THRESHOLD, _BYTES), (_ARENA_MAX, _ARENAS))
+    )

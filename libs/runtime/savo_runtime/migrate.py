@@ -29,7 +29,9 @@ __all__ = ["main", "migrate_all"]
 def main(arguments: Sequence[str] | None = None) -> int:
     installed = {entry.name: entry for entry in entry_points(group=SERVICE_GROUP)}
     parser = argparse.ArgumentParser(prog="python -m savo_runtime.migrate", description=__doc__)
-    parser.add_argument("services", nargs="*", metavar="SERVICE", help=f"of {', '.join(sorted(installed))}; default is all of them")
+    parser.add_argument(
+        "services", nargs="*", metavar="SERVICE", help=f"of {', '.join(sorted(installed))}; default is all of them"
+    )
     parser.add_argument("--to", metavar="REVISION", help="of one service, up or down")
     chosen = parser.parse_args(arguments)
     names = list(dict.fromkeys(chosen.services)) or sorted(installed)

@@ -93,7 +93,9 @@ def _move(connection: Connection, package: str, revision: str) -> str:
         raise FatalError(f"{package} has no revision {revision}; there are {', '.join(order)}")
     now = _revisions(connection, "alembic_version")
     if unknown := set(now) - set(order):
-        raise FatalError(f"the tables are at {', '.join(sorted(unknown))}, which this release does not know: go back with the release that made them")
+        raise FatalError(
+            f"the tables are at {', '.join(sorted(unknown))}, which this release does not know: go back with the release that made them"
+        )
     back = bool(now) and order.index(now[0]) > order.index(revision)
     (command.downgrade if back else command.upgrade)(config, revision)
     return now[0] if now else "nothing"
@@ -122,7 +124,9 @@ def _lock_migrations(connection: Connection) -> None:
 async def _require_rights(connection: AsyncConnection, schema: str) -> None:
     """Without them PostgreSQL passes the schema over in the search path, and whoever made a table was told that there is none to make it in."""
     rights = "SELECT nspowner::regrole::text, has_schema_privilege(nspname, 'USAGE') AND has_schema_privilege(nspname, 'CREATE')"
-    owner, may = (await connection.execute(text(f"{rights} FROM pg_namespace WHERE nspname = :schema"), {"schema": schema})).one()
+    owner, may = (
+        await connection.execute(text(f"{rights} FROM pg_namespace WHERE nspname = :schema"), {"schema": schema})
+    ).one()
     if not may:
         raise FatalError(
             f"the schema {schema} belongs to {owner} and may not be worked in by {connection.engine.url.username}:"

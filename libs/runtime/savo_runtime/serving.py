@@ -88,7 +88,14 @@ async def serve(
 class RunningService:
     """One service in this process."""
 
-    def __init__(self, definition: ServiceDefinition, settings: RuntimeSettings, port: int, fatal: asyncio.Future[None], backoff: Backoff) -> None:
+    def __init__(
+        self,
+        definition: ServiceDefinition,
+        settings: RuntimeSettings,
+        port: int,
+        fatal: asyncio.Future[None],
+        backoff: Backoff,
+    ) -> None:
         self.name = definition.name
         self._definition = definition
         self._settings = settings
@@ -150,7 +157,9 @@ class RunningService:
             self._on_stop.push_async_callback(hook)
         for hook in service.on_start:
             await hook()
-        relay = OutboxRelay(runtime.database, runtime.publisher, runtime.outbox, self.name, on_published=service.on_published)
+        relay = OutboxRelay(
+            runtime.database, runtime.publisher, runtime.outbox, self.name, on_published=service.on_published
+        )
         self._on_stop.push_async_callback(self._flush, relay)
         lag = [self._lag_worker()] if service.watches_groups else []
         for worker in (Worker("outbox-relay", relay.run), *lag, *service.workers):

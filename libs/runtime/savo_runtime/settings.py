@@ -44,10 +44,16 @@ class RuntimeSettings(BaseSettings):
     """What every service reads."""
 
     # Values may be given by field name in code. No variable's name can hold "=", so the environment is read by alias alone.
-    model_config = SettingsConfigDict(env_prefix="=", env_ignore_empty=True, case_sensitive=True, populate_by_name=True, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="=", env_ignore_empty=True, case_sensitive=True, populate_by_name=True, extra="ignore", frozen=True
+    )
 
-    env: Literal["dev", "production"] = Field("dev", validation_alias="SAVO_ENV", description="production refuses the embedded broker.")
-    data_dir: Path = Field(Path(".savo"), validation_alias="SAVO_DATA_DIR", description="Folder of databases, objects and run files.")
+    env: Literal["dev", "production"] = Field(
+        "dev", validation_alias="SAVO_ENV", description="production refuses the embedded broker."
+    )
+    data_dir: Path = Field(
+        Path(".savo"), validation_alias="SAVO_DATA_DIR", description="Folder of databases, objects and run files."
+    )
 
     kafka_bootstrap_servers: str = Field(
         "embedded",
@@ -56,7 +62,11 @@ class RuntimeSettings(BaseSettings):
         json_schema_extra={"allowed": "`embedded` or host:port[,host:port…]"},
         pattern=r"^(embedded|[^\s,:]+:\d{1,5}(,[^\s,:]+:\d{1,5})*)$",
     )
-    embedded_broker: bool = Field(False, validation_alias="SAVO_EMBEDDED_BROKER", description="Set by `savo up`: the address is that of an embedded broker.")
+    embedded_broker: bool = Field(
+        False,
+        validation_alias="SAVO_EMBEDDED_BROKER",
+        description="Set by `savo up`: the address is that of an embedded broker.",
+    )
     sandbox: str | None = Field(
         None,
         validation_alias="SAVO_SANDBOX",
@@ -71,15 +81,33 @@ class RuntimeSettings(BaseSettings):
         json_schema_extra={"allowed": "names of services with commas between them"},
         pattern=r"^[a-z]+(,[a-z]+)*$",
     )
-    kafka_security_protocol: KafkaProtocol = Field("PLAINTEXT", validation_alias="SAVO_KAFKA_SECURITY_PROTOCOL", description="How to talk to Kafka.")
-    kafka_sasl_mechanism: SaslMechanism = Field("SCRAM-SHA-512", validation_alias="SAVO_KAFKA_SASL_MECHANISM", description="Used with SASL.")
-    kafka_sasl_username: str | None = Field(None, validation_alias="SAVO_KAFKA_SASL_USERNAME", description="Kafka user, with SASL.")
-    kafka_sasl_password: SecretStr | None = Field(None, validation_alias="SAVO_KAFKA_SASL_PASSWORD", description="Kafka password, with SASL.")
-    kafka_ssl_ca_file: Path | None = Field(None, validation_alias="SAVO_KAFKA_SSL_CA_FILE", description="CA bundle for Kafka; unset is the system's.")
-    kafka_ssl_cert_file: Path | None = Field(None, validation_alias="SAVO_KAFKA_SSL_CERT_FILE", description="Client certificate for Kafka.")
-    kafka_ssl_key_file: Path | None = Field(None, validation_alias="SAVO_KAFKA_SSL_KEY_FILE", description="Key of the client certificate.")
+    kafka_security_protocol: KafkaProtocol = Field(
+        "PLAINTEXT", validation_alias="SAVO_KAFKA_SECURITY_PROTOCOL", description="How to talk to Kafka."
+    )
+    kafka_sasl_mechanism: SaslMechanism = Field(
+        "SCRAM-SHA-512", validation_alias="SAVO_KAFKA_SASL_MECHANISM", description="Used with SASL."
+    )
+    kafka_sasl_username: str | None = Field(
+        None, validation_alias="SAVO_KAFKA_SASL_USERNAME", description="Kafka user, with SASL."
+    )
+    kafka_sasl_password: SecretStr | None = Field(
+        None, validation_alias="SAVO_KAFKA_SASL_PASSWORD", description="Kafka password, with SASL."
+    )
+    kafka_ssl_ca_file: Path | None = Field(
+        None, validation_alias="SAVO_KAFKA_SSL_CA_FILE", description="CA bundle for Kafka; unset is the system's."
+    )
+    kafka_ssl_cert_file: Path | None = Field(
+        None, validation_alias="SAVO_KAFKA_SSL_CERT_FILE", description="Client certificate for Kafka."
+    )
+    kafka_ssl_key_file: Path | None = Field(
+        None, validation_alias="SAVO_KAFKA_SSL_KEY_FILE", description="Key of the client certificate."
+    )
     kafka_replication_factor: int = Field(
-        1, ge=1, le=7, validation_alias="SAVO_KAFKA_REPLICATION_FACTOR", description="Copies of each topic that is created; 3 in production."
+        1,
+        ge=1,
+        le=7,
+        validation_alias="SAVO_KAFKA_REPLICATION_FACTOR",
+        description="Copies of each topic that is created; 3 in production.",
     )
 
     database_url: SecretStr | None = Field(
@@ -89,10 +117,21 @@ class RuntimeSettings(BaseSettings):
         json_schema_extra={"allowed": "postgres://USER:PASSWORD@HOST:PORT/DATABASE"},
     )
 
-    r2_account_id: str | None = Field(None, validation_alias="R2_ACCOUNT_ID", description="Cloudflare account of the bucket.", pattern=r"^[0-9A-Za-z-]+$")
-    r2_access_key_id: str | None = Field(None, validation_alias="R2_ACCESS_KEY_ID", description="Access key of the bucket, R2's or the S3 server's.")
-    r2_secret_access_key: SecretStr | None = Field(None, validation_alias="R2_SECRET_ACCESS_KEY", description="Secret of the access key.")
-    r2_bucket_name: str | None = Field(None, validation_alias="R2_BUCKET_NAME", description="Bucket; unset with the rest: a folder.")
+    r2_account_id: str | None = Field(
+        None,
+        validation_alias="R2_ACCOUNT_ID",
+        description="Cloudflare account of the bucket.",
+        pattern=r"^[0-9A-Za-z-]+$",
+    )
+    r2_access_key_id: str | None = Field(
+        None, validation_alias="R2_ACCESS_KEY_ID", description="Access key of the bucket, R2's or the S3 server's."
+    )
+    r2_secret_access_key: SecretStr | None = Field(
+        None, validation_alias="R2_SECRET_ACCESS_KEY", description="Secret of the access key."
+    )
+    r2_bucket_name: str | None = Field(
+        None, validation_alias="R2_BUCKET_NAME", description="Bucket; unset with the rest: a folder."
+    )
     s3_endpoint_url: str | None = Field(
         None,
         validation_alias="SAVO_S3_ENDPOINT_URL",
@@ -100,14 +139,30 @@ class RuntimeSettings(BaseSettings):
         json_schema_extra={"allowed": "http(s)://HOST[:PORT]"},
         pattern=r"^https?://[^\s/]+/?$",
     )
-    s3_region: str = Field("auto", validation_alias="SAVO_S3_REGION", description="Region of the bucket; R2 wants auto.")
-    storage_limit_gb: float | None = Field(None, gt=0, validation_alias="SAVO_STORAGE_LIMIT_GB", description="Limit of the folder store, 10⁹ bytes.")
+    s3_region: str = Field(
+        "auto", validation_alias="SAVO_S3_REGION", description="Region of the bucket; R2 wants auto."
+    )
+    storage_limit_gb: float | None = Field(
+        None, gt=0, validation_alias="SAVO_STORAGE_LIMIT_GB", description="Limit of the folder store, 10⁹ bytes."
+    )
 
-    http_host: str = Field("127.0.0.1", validation_alias="SAVO_HTTP_HOST", description="Address that the service listens on.")
-    http_port: int = Field(0, ge=0, le=65535, validation_alias="SAVO_HTTP_PORT", description="Port that the service listens on; 0 is any free one.")
+    http_host: str = Field(
+        "127.0.0.1", validation_alias="SAVO_HTTP_HOST", description="Address that the service listens on."
+    )
+    http_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        validation_alias="SAVO_HTTP_PORT",
+        description="Port that the service listens on; 0 is any free one.",
+    )
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", validation_alias="SAVO_LOG_LEVEL", description="Least level that is logged.")
-    log_format: Literal["console", "json"] = Field("console", validation_alias="SAVO_LOG_FORMAT", description="For eyes or for machines.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", validation_alias="SAVO_LOG_LEVEL", description="Least level that is logged."
+    )
+    log_format: Literal["console", "json"] = Field(
+        "console", validation_alias="SAVO_LOG_FORMAT", description="For eyes or for machines."
+    )
     otlp_endpoint: str | None = Field(
         None,
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -133,15 +188,22 @@ class RuntimeSettings(BaseSettings):
     @model_validator(mode="after")
     def _production_has_a_real_broker(self) -> Self:
         if self.env == "production" and (self.kafka_bootstrap_servers == "embedded" or self.embedded_broker):
-            raise ValueError("SAVO_KAFKA_BOOTSTRAP_SERVERS='embedded' makes no sense with SAVO_ENV=production: host:port of a real Kafka is allowed")
+            raise ValueError(
+                "SAVO_KAFKA_BOOTSTRAP_SERVERS='embedded' makes no sense with SAVO_ENV=production: host:port of a real Kafka is allowed"
+            )
         return self
 
     @model_validator(mode="after")
     def _sasl_is_whole(self) -> Self:
         if self.kafka_security_protocol.startswith("SASL"):
-            given = {"SAVO_KAFKA_SASL_USERNAME": self.kafka_sasl_username, "SAVO_KAFKA_SASL_PASSWORD": self.kafka_sasl_password}
+            given = {
+                "SAVO_KAFKA_SASL_USERNAME": self.kafka_sasl_username,
+                "SAVO_KAFKA_SASL_PASSWORD": self.kafka_sasl_password,
+            }
             if missing := [name for name, value in given.items() if not value]:
-                raise ValueError(f"{' and '.join(missing)} missing: SAVO_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs a user and a password")
+                raise ValueError(
+                    f"{' and '.join(missing)} missing: SAVO_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs a user and a password"
+                )
         return self
 
     @model_validator(mode="after")
@@ -152,14 +214,18 @@ class RuntimeSettings(BaseSettings):
                 del needed["R2_ACCOUNT_ID"]
             if missing := [name for name, value in needed.items() if not value]:
                 either = " (or SAVO_S3_ENDPOINT_URL)" if "R2_ACCOUNT_ID" in missing else ""
-                raise ValueError(f"{' and '.join(missing)}{either} missing: set all of {', '.join(needed)}, or none to keep objects in a folder")
+                raise ValueError(
+                    f"{' and '.join(missing)}{either} missing: set all of {', '.join(needed)}, or none to keep objects in a folder"
+                )
         return self
 
     @model_validator(mode="after")
     def _database_is_postgresql(self) -> Self:
         url = self.database_url.get_secret_value() if self.database_url else "postgres://"
         if not url.startswith(("postgres://", "postgresql://", "postgresql+asyncpg://")):
-            raise ValueError("SAVO_DATABASE_URL=*** makes no sense: allowed is postgres://USER:PASSWORD@HOST:PORT/DATABASE, or unset for SQLite")
+            raise ValueError(
+                "SAVO_DATABASE_URL=*** makes no sense: allowed is postgres://USER:PASSWORD@HOST:PORT/DATABASE, or unset for SQLite"
+            )
         return self
 
 
@@ -259,7 +325,9 @@ def _sentence(cls: type[RuntimeSettings], flaws: list[ErrorDetails]) -> str:
     if flaw["type"] == "missing":
         return f"{variable} is missing: {info.description or allowed(info)}{more}"
     value = "***" if _is_secret(info) else repr(flaw["input"])
-    reason = flaw["msg"].removeprefix("Value error, ") if flaw["type"] == "value_error" else f"allowed is {allowed(info)}"
+    reason = (
+        flaw["msg"].removeprefix("Value error, ") if flaw["type"] == "value_error" else f"allowed is {allowed(info)}"
+    )
     return f"{variable}={value} makes no sense: {reason}{more}"
 
 

@@ -71,7 +71,9 @@ class MemoryStore:
         self.objects[key] = bytes(data)
         return True
 
-    async def replace(self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream") -> ObjectInfo:
+    async def replace(
+        self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream"
+    ) -> ObjectInfo:
         there = self.objects.get(self._checked(key))
         if (None if there is None else _info(key, there).etag) != expected_etag:
             raise ObjectConflictError(key)
@@ -157,7 +159,11 @@ class RecordingOutbox:
 
 @asynccontextmanager
 async def memory_runtime(
-    service: str = "test", *, migrations: str | None = None, clock: Callable[[], datetime] | None = None, database: Database | None = None
+    service: str = "test",
+    *,
+    migrations: str | None = None,
+    clock: Callable[[], datetime] | None = None,
+    database: Database | None = None,
 ) -> AsyncIterator[Runtime]:
     """A `Runtime` with migrated tables (SQLite in a temporary folder unless `database` is given), a `MemoryStore` and recorded events."""
     with tempfile.TemporaryDirectory(prefix="savo-test-") as folder:

@@ -24,7 +24,16 @@ class Notes(list[AuditRecorded]):
 async def test_an_entry_says_who_did_what_to_what_from_what_to_what_and_within_which_trace() -> None:
     notes = Notes()
     with TracerProvider().get_tracer("a test").start_as_current_span("an order") as span:
-        told = await audit(notes.record, "share.changed", by="anna", about="vision", before={"share": 0.05}, after={"share": 0.25}, reason="well done", at=NOON)
+        told = await audit(
+            notes.record,
+            "share.changed",
+            by="anna",
+            about="vision",
+            before={"share": 0.05},
+            after={"share": 0.25},
+            reason="well done",
+            at=NOON,
+        )
     assert notes == [told]
     assert (told.action, told.by, told.about, told.before, told.after, told.reason) == (
         "share.changed", "anna", "vision", {"share": 0.05}, {"share": 0.25}, "well done",
@@ -37,7 +46,13 @@ async def test_no_secret_reaches_the_audit_log_by_its_name_or_its_form() -> None
     notes = Notes()
     secret = "sk-abcdefghijklmnopqrstuv"
     await audit(
-        notes.record, "key.created", by="anna", about="key:ab12", before={"api_key": "hunter2"}, after={"note": f"it is {secret}"}, reason=f"lost {secret}"
+        notes.record,
+        "key.created",
+        by="anna",
+        about="key:ab12",
+        before={"api_key": "hunter2"},
+        after={"note": f"it is {secret}"},
+        reason=f"lost {secret}",
     )
     written = notes[0].model_dump_json()
     assert secret not in written
@@ -70,4 +85,6 @@ async def test_in_a_service_the_entry_goes_with_the_change_or_not_at_all() -> No
         await change("vision", breaks=False)
         with pytest.raises(ZeroDivisionError):
             await change("never", breaks=True)
-        assert [event.about for event in await published_by_outbox(runtime) if isinstance(event, AuditRecorded)] == ["vision"]
+        assert [event.about for event in await published_by_outbox(runtime) if isinstance(event, AuditRecorded)] == [
+            "vision"
+        ]

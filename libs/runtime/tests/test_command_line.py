@@ -82,7 +82,9 @@ app(prog_name="room")
         "COMP_CWORD": "2",
         "PYTHONPATH": str(tmp_path),
     }
-    done = subprocess.run([sys.executable, "-c", code], env=asked, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=asked, capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.stdout.split() == ["--quiet"], done.stderr
 
 
@@ -95,7 +97,9 @@ app(prog_name="room")
         (LookupError("no broker"), 1),
     ],
 )
-def test_an_expected_error_is_one_sentence_and_its_exit_code(error: Exception, exit_code: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_expected_error_is_one_sentence_and_its_exit_code(
+    error: Exception, exit_code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(typer.Exit) as ended, reported_errors(LookupError):
         raise error
     assert (ended.value.exit_code, capsys.readouterr().err) == (exit_code, "savo: no broker\n")

@@ -76,7 +76,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def write_migration(folder: Path, revision: str, down: str | None, upgrade: str) -> None:
     (folder / "versions").mkdir(parents=True, exist_ok=True)
-    (folder / "versions" / f"{revision}_step.py").write_text(MIGRATION.format(revision=revision, down=repr(down), upgrade=upgrade))
+    (folder / "versions" / f"{revision}_step.py").write_text(
+        MIGRATION.format(revision=revision, down=repr(down), upgrade=upgrade)
+    )
 
 
 @pytest.fixture
@@ -148,7 +150,9 @@ async def test_a_time_without_a_zone_is_refused(tables: Database) -> None:
             session.add(Thing(name="a", seen_at=datetime(2026, 3, 1)))  # noqa: DTZ001
 
 
-async def test_writers_at_once_wait_for_each_other_and_lose_nothing(tables: Database, database_settings: RuntimeSettings) -> None:
+async def test_writers_at_once_wait_for_each_other_and_lose_nothing(
+    tables: Database, database_settings: RuntimeSettings
+) -> None:
     other = Database.open(database_settings, "thing")
     async with tables.session() as session:
         session.add(Thing(name="counter", note={"n": 0}))
@@ -193,7 +197,12 @@ async def test_replicas_that_start_together_migrate_once(database_settings: Runt
 
 async def test_a_migration_that_fails_leaves_nothing_behind(tables: Database, package: str, tmp_path: Path) -> None:
     before = await table_names(tables)
-    write_migration(tmp_path / package, "0002", "0001", 'op.create_table("half", sa.Column("a", sa.Integer))\n    op.execute("SELECT * FROM nowhere")')
+    write_migration(
+        tmp_path / package,
+        "0002",
+        "0001",
+        'op.create_table("half", sa.Column("a", sa.Integer))\n    op.execute("SELECT * FROM nowhere")',
+    )
     with pytest.raises(SQLAlchemyError, match="nowhere"):
         await migrate(tables, package)
     assert await table_names(tables) == before
@@ -264,7 +273,9 @@ async def test_nobody_listening_is_a_dependency_that_is_down() -> None:
 
 
 @pytest.mark.postgres
-async def test_a_server_that_crashes_is_down_and_back_without_a_restart_of_ours(postgres_server: PostgresServer, postgres_url: str) -> None:
+async def test_a_server_that_crashes_is_down_and_back_without_a_restart_of_ours(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
     database = Database(postgres_url, "thing")
     await migrate(database)
 
@@ -307,7 +318,10 @@ async def test_a_lock_that_somebody_holds_is_a_dependency_that_is_down_and_says_
     database = Database(postgres_url, "thing")
     await migrate(database, package)
     async with somebody_holds_the_row(database):
-        with pytest.raises(DependencyDownError, match=r'database is down: somebody else holds a lock: while .* tuple \(.*\) in relation "things"') as waited:
+        with pytest.raises(
+            DependencyDownError,
+            match=r'database is down: somebody else holds a lock: while .* tuple \(.*\) in relation "things"',
+        ) as waited:
             await note(database, 1)
     assert waited.value.reason == "database-down"
     await note(database, 2)
@@ -325,7 +339,10 @@ async def test_a_statement_without_an_answer_is_a_dependency_that_is_down_and_sa
     database = Database(postgres_url, "thing")
     await migrate(database, package)
     async with somebody_holds_the_row(database):
-        with pytest.raises(DependencyDownError, match="database is down: no answer in the time that a statement has: INSERT INTO things"):
+        with pytest.raises(
+            DependencyDownError,
+            match="database is down: no answer in the time that a statement has: INSERT INTO things",
+        ):
             await note(database, 1)
     await note(database, 2)
     await database.close()
@@ -359,7 +376,10 @@ async def test_a_role_that_may_make_no_schema_is_told_what_to_have_granted(postg
     async with owner.session() as session:
         await session.execute(text("CREATE ROLE narrow LOGIN PASSWORD 'narrow'"))
     database = Database(owner.url.set(username="narrow", password="narrow"), "sandbox_replay_thing")
-    with pytest.raises(FatalError, match=r'narrow may not make the schema sandbox_replay_thing .* GRANT CREATE ON DATABASE "\w+" TO "narrow"'):
+    with pytest.raises(
+        FatalError,
+        match=r'narrow may not make the schema sandbox_replay_thing .* GRANT CREATE ON DATABASE "\w+" TO "narrow"',
+    ):
         await migrate(database)
     await database.close()
     await owner.close()

@@ -40,7 +40,9 @@ def files(store_folder: Path) -> list[Path]:
 
 
 @pytest.mark.usefixtures("files_of_at_most_64_kib")
-async def test_without_room_nothing_is_half_written_and_the_old_object_stays(store: FolderStore, tmp_path: Path) -> None:
+async def test_without_room_nothing_is_half_written_and_the_old_object_stays(
+    store: FolderStore, tmp_path: Path
+) -> None:
     await store.put("a/kept", b"old")
     for attempt in (
         store.put("a/kept", bytes(1 << 17)),
@@ -56,7 +58,9 @@ async def test_without_room_nothing_is_half_written_and_the_old_object_stays(sto
 async def test_the_limit_is_kept_and_deleting_makes_room_again(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "objects", limit_bytes=1000)
     await store.put("a", bytes(600))
-    with pytest.raises(StorageFullError, match="SAVO_STORAGE_LIMIT_GB is reached: 600 of 1,000 bytes are used, 500 more are wanted"):
+    with pytest.raises(
+        StorageFullError, match="SAVO_STORAGE_LIMIT_GB is reached: 600 of 1,000 bytes are used, 500 more are wanted"
+    ):
         await store.put("b", bytes(500))
     await store.delete("a")
     await store.put("b", bytes(500))
@@ -95,7 +99,9 @@ async def test_what_is_replaced_or_never_got_its_name_takes_no_room(tmp_path: Pa
     assert STORAGE_USED.labels("folder")._value.get() == 500
 
 
-async def test_the_folder_is_not_listed_for_each_write_not_even_when_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_folder_is_not_listed_for_each_write_not_even_when_it_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listings, count = [], folder._bytes_under
 
     def counted(root: Path) -> int:
@@ -166,9 +172,16 @@ asyncio.run(main())
 """
 
 
-async def test_processes_that_share_the_folder_neither_win_twice_nor_lose_an_update(store: FolderStore, tmp_path: Path) -> None:
+async def test_processes_that_share_the_folder_neither_win_twice_nor_lose_an_update(
+    store: FolderStore, tmp_path: Path
+) -> None:
     await store.put("list", b"[]")
-    racers = [subprocess.Popen([sys.executable, "-c", RACE, str(tmp_path / "objects"), name], stdout=subprocess.PIPE, text=True) for name in ("one", "two")]
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, str(tmp_path / "objects"), name], stdout=subprocess.PIPE, text=True
+        )
+        for name in ("one", "two")
+    ]
     won = [int((await asyncio.to_thread(racer.communicate, timeout=120))[0]) for racer in racers]
     assert sum(won) == 40
     assert len((await store.get("list")).split(b",")) == 80

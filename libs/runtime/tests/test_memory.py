@@ -28,9 +28,15 @@ print(resident() - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory, and has mallopt")
-@pytest.mark.parametrize(("variables", "given_back"), [({}, True), ({"MALLOC_ARENA_MAX": "8"}, False)], ids=["by itself", "set by hand"])
-def test_memory_that_is_freed_leaves_the_process_unless_the_environment_says_otherwise(variables: dict[str, str], given_back: bool) -> None:
-    done = subprocess.run([sys.executable, "-c", CHILD], env={**os.environ, **variables}, capture_output=True, text=True, check=True)
+@pytest.mark.parametrize(
+    ("variables", "given_back"), [({}, True), ({"MALLOC_ARENA_MAX": "8"}, False)], ids=["by itself", "set by hand"]
+)
+def test_memory_that_is_freed_leaves_the_process_unless_the_environment_says_otherwise(
+    variables: dict[str, str], given_back: bool
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD], env={**os.environ, **variables}, capture_output=True, text=True, check=True
+    )
     said, bytes_more = done.stdout.split()
     assert said == str(given_back)
     assert (int(bytes_more) < 20_000_000) == given_back

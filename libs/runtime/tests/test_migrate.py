@@ -50,7 +50,9 @@ def test_a_service_that_is_not_installed_is_wrong_use(capsys: pytest.CaptureFixt
     assert "no service kitchen is installed here; there are collector, gateway" in capsys.readouterr().err
 
 
-def test_a_database_that_stays_away_ends_it_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_database_that_stays_away_ends_it_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("savo_runtime.migrate.START_SECONDS", -1.0)
     monkeypatch.setenv("SAVO_DATABASE_URL", f"postgres://savo:hush@127.0.0.1:{free_port()}/savo")
     assert main(["gateway"]) == 1

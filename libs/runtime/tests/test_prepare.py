@@ -38,7 +38,11 @@ async def test_bucket_and_topics_are_made_once(own_kafka: RealKafka, moto_s3: S3
 
 
 async def test_what_is_still_coming_up_is_waited_for() -> None:
-    outcomes: list[Exception | None] = [DependencyDownError("kafka", "not yet"), DependencyDownError("kafka", "not yet"), None]
+    outcomes: list[Exception | None] = [
+        DependencyDownError("kafka", "not yet"),
+        DependencyDownError("kafka", "not yet"),
+        None,
+    ]
 
     async def attempt() -> str:
         if error := outcomes.pop(0):
@@ -48,7 +52,9 @@ async def test_what_is_still_coming_up_is_waited_for() -> None:
     assert await until_available(attempt, pause=0) == "there"
 
 
-@pytest.mark.parametrize(("error", "seconds"), [(DependencyDownError("kafka", "away"), -1.0), (FatalError("refused"), 90.0)])
+@pytest.mark.parametrize(
+    ("error", "seconds"), [(DependencyDownError("kafka", "away"), -1.0), (FatalError("refused"), 90.0)]
+)
 async def test_what_stays_away_or_refuses_ends_it(error: Exception, seconds: float) -> None:
     async def attempt() -> None:
         raise error
@@ -80,18 +86,25 @@ def service_that_answers(status: int) -> Iterator[int]:
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
-def test_the_probe_says_what_readyz_says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, code: int) -> None:
+def test_the_probe_says_what_readyz_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, code: int
+) -> None:
     with service_that_answers(status) as port:
         monkeypatch.setenv("SAVO_HTTP_PORT", str(port))
         assert probe.main() == code
     assert capsys.readouterr().out.strip() == f'{{"status": {status}}}'
 
 
-def test_a_service_that_is_not_there_is_not_ready(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_service_that_is_not_there_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("SAVO_HTTP_PORT", str(free_port()))
     assert probe.main() == 1
     assert "no answer on port" in capsys.readouterr().out
 
 
 def test_the_probe_asks_where_the_service_listens() -> None:
-    assert [probe.port_of(told) for told in ({}, {"SAVO_HTTP_PORT": "9000"}, {"PORT": "80", "SAVO_HTTP_PORT": "9000"}, {"PORT": ""})] == [8000, 9000, 80, 8000]
+    assert [
+        probe.port_of(told)
+        for told in ({}, {"SAVO_HTTP_PORT": "9000"}, {"PORT": "80", "SAVO_HTTP_PORT": "9000"}, {"PORT": ""})
+    ] == [8000, 9000, 80, 8000]

@@ -66,8 +66,17 @@ async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> R
 
 def _response(answer: Answer, method: str) -> bytes:
     status, code, headers = answer
-    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>m</Message></Error>".encode() if code and method != "HEAD" else b""
-    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", "Connection: close", *(f"{name}: {value}" for name, value in headers.items())]
+    body = (
+        f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>m</Message></Error>".encode()
+        if code and method != "HEAD"
+        else b""
+    )
+    lines = [
+        f"HTTP/1.1 {status} X",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
@@ -87,21 +96,27 @@ async def store(server: ScriptedS3) -> AsyncIterator[S3Store]:
     await made.close()
 
 
-async def test_a_put_carries_sha256_and_none_of_the_checksums_that_r2_refuses(store: S3Store, server: ScriptedS3) -> None:
+async def test_a_put_carries_sha256_and_none_of_the_checksums_that_r2_refuses(
+    store: S3Store, server: ScriptedS3
+) -> None:
     await store.put("a/b.jpg", b"photo", media_type="image/jpeg")
     (request,) = server.requests
     assert (request.method, request.path, request.body) == ("PUT", "/b/a/b.jpg", b"photo")
     assert request.headers["x-amz-checksum-sha256"] == base64.b64encode(hashlib.sha256(b"photo").digest()).decode()
     assert request.headers["content-type"] == "image/jpeg"
     assert "/auto/s3/" in request.headers["authorization"]
-    assert not {"x-amz-checksum-crc32", "x-amz-sdk-checksum-algorithm", "x-amz-trailer", "content-encoding"} & set(request.headers)
+    assert not {"x-amz-checksum-crc32", "x-amz-sdk-checksum-algorithm", "x-amz-trailer", "content-encoding"} & set(
+        request.headers
+    )
 
 
 async def test_conditions_go_as_http_conditions(store: S3Store, server: ScriptedS3) -> None:
     await store.put_if_absent("a", b"x")
     await store.replace("a", b"x", expected_etag=None)
     await store.replace("a", b"x", expected_etag='"e1"')
-    conditions = [(request.headers.get("if-none-match"), request.headers.get("if-match")) for request in server.requests]
+    conditions = [
+        (request.headers.get("if-none-match"), request.headers.get("if-match")) for request in server.requests
+    ]
     assert conditions == [("*", None), ("*", None), (None, '"e1"')]
 
 
@@ -118,7 +133,9 @@ async def test_a_passing_fault_is_tried_again(store: S3Store, server: ScriptedS3
     assert len(server.requests) == 2
 
 
-async def test_a_fault_that_stays_is_a_dependency_that_is_down_after_four_tries(store: S3Store, server: ScriptedS3) -> None:
+async def test_a_fault_that_stays_is_a_dependency_that_is_down_after_four_tries(
+    store: S3Store, server: ScriptedS3
+) -> None:
     server.answers = [(503, "ServiceUnavailable", {})] * 10
     with pytest.raises(DependencyDownError, match="object-store is down"):
         await store.get("a")
@@ -126,7 +143,9 @@ async def test_a_fault_that_stays_is_a_dependency_that_is_down_after_four_tries(
 
 
 async def test_nobody_listening_is_a_dependency_that_is_down() -> None:
-    store = S3Store(endpoint_url=f"http://127.0.0.1:{free_port()}", bucket="b", access_key_id="k", secret_access_key="s")
+    store = S3Store(
+        endpoint_url=f"http://127.0.0.1:{free_port()}", bucket="b", access_key_id="k", secret_access_key="s"
+    )
     with pytest.raises(DependencyDownError, match="object-store is down"):
         await store.check()
     await store.close()
@@ -143,7 +162,9 @@ async def test_nobody_listening_is_a_dependency_that_is_down() -> None:
         ((404, "NoSuchKey", {}), ObjectNotFoundError, "no object 'a'"),
     ],
 )
-async def test_a_refusal_is_not_tried_again(store: S3Store, server: ScriptedS3, answer: Answer, error: type[Exception], words: str) -> None:
+async def test_a_refusal_is_not_tried_again(
+    store: S3Store, server: ScriptedS3, answer: Answer, error: type[Exception], words: str
+) -> None:
     server.answers = [answer] * 4
     with pytest.raises(error, match=words):
         await store.get("a")
@@ -156,7 +177,11 @@ async def test_a_write_whose_answer_was_lost_is_recognised_as_our_own(store: S3S
 
     server.answers = [None, (412, "PreconditionFailed", {}), same_token]
     assert await store.put_if_absent("a", b"x") is True
-    server.answers = [None, (412, "PreconditionFailed", {}), (200, "", {"ETag": '"e1"', "x-amz-meta-savo-write": "anothers"})]
+    server.answers = [
+        None,
+        (412, "PreconditionFailed", {}),
+        (200, "", {"ETag": '"e1"', "x-amz-meta-savo-write": "anothers"}),
+    ]
     assert await store.put_if_absent("a", b"x") is False
 
 

@@ -29,7 +29,9 @@ async def keys(store: ObjectStore, prefix: str = "a/") -> list[str]:
     return [info.key async for info in store.list(prefix)]
 
 
-async def test_live_objects_shine_through_until_the_sandbox_writes_its_own(live: FolderStore, sandbox: SandboxStore) -> None:
+async def test_live_objects_shine_through_until_the_sandbox_writes_its_own(
+    live: FolderStore, sandbox: SandboxStore
+) -> None:
     await live.put("a/1", b"live")
     assert await sandbox.get("a/1") == b"live"
     assert not await sandbox.put_if_absent("a/1", b"sandbox")
@@ -53,7 +55,9 @@ async def test_what_the_sandbox_deletes_stays_live(live: FolderStore, sandbox: S
     assert await sandbox.get("a/1") == b"again"
 
 
-async def test_compare_and_swap_begins_from_the_live_object_and_leaves_it_alone(live: FolderStore, sandbox: SandboxStore) -> None:
+async def test_compare_and_swap_begins_from_the_live_object_and_leaves_it_alone(
+    live: FolderStore, sandbox: SandboxStore
+) -> None:
     etag = (await live.put("a/classes", b"1")).etag
     with pytest.raises(ObjectConflictError):
         await sandbox.replace("a/classes", b"2", expected_etag="another")

@@ -62,7 +62,9 @@ def definition(name: str = "thing", **parts: Any) -> ServiceDefinition:
 
 
 @asynccontextmanager
-async def served(settings: RuntimeSettings, *definitions: ServiceDefinition) -> AsyncIterator[dict[str, RunningService]]:
+async def served(
+    settings: RuntimeSettings, *definitions: ServiceDefinition
+) -> AsyncIterator[dict[str, RunningService]]:
     """Running services by name; they are stopped, and failures raised, at the end."""
     stop, started = asyncio.Event(), asyncio.Event()
     running: dict[str, RunningService] = {}
@@ -72,7 +74,9 @@ async def served(settings: RuntimeSettings, *definitions: ServiceDefinition) -> 
         if len(running) == len(definitions):
             started.set()
 
-    task = asyncio.create_task(serve(definitions, {each.name: settings for each in definitions}, stop=stop, on_started=note, backoff=QUICK))
+    task = asyncio.create_task(
+        serve(definitions, {each.name: settings for each in definitions}, stop=stop, on_started=note, backoff=QUICK)
+    )
     waiting = asyncio.create_task(started.wait())
     await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED, timeout=90)
     waiting.cancel()
@@ -101,7 +105,9 @@ async def test_a_started_service_is_ready_and_says_where_it_is(settings: Runtime
     assert not (settings.data_dir / "run" / "thing.json").exists()
 
 
-async def test_prometheus_finds_a_started_process_once_and_sees_which_services_it_runs(settings: RuntimeSettings) -> None:
+async def test_prometheus_finds_a_started_process_once_and_sees_which_services_it_runs(
+    settings: RuntimeSettings,
+) -> None:
     async with served(settings, definition()) as running:
         found = json.loads((settings.data_dir / "run" / "prometheus" / "thing.json").read_text())
         assert found == [{"targets": [running["thing"].url.removeprefix("http://")], "labels": {"service": "thing"}}]
@@ -118,7 +124,9 @@ async def test_a_check_of_the_service_itself_turns_it_red_with_its_reason(settin
         assert ready.json()["checks"]["model"] == {"ok": False, "reason": "no model is loaded"}
 
 
-async def test_the_services_own_app_stands_beside_the_health_routes_with_its_lifespan(settings: RuntimeSettings) -> None:
+async def test_the_services_own_app_stands_beside_the_health_routes_with_its_lifespan(
+    settings: RuntimeSettings,
+) -> None:
     lifespan: list[str] = []
 
     @asynccontextmanager
@@ -157,7 +165,9 @@ async def test_hooks_run_in_order_around_the_service(settings: RuntimeSettings) 
 
         return note
 
-    async with served(settings, definition(on_start=[hook("start 1"), hook("start 2")], on_stop=[hook("stop 1"), hook("stop 2")])):
+    async with served(
+        settings, definition(on_start=[hook("start 1"), hook("start 2")], on_stop=[hook("stop 1"), hook("stop 2")])
+    ):
         assert seen == ["start 1", "start 2"]
     assert seen[2:] == ["stop 1", "stop 2"]
 
@@ -178,7 +188,9 @@ async def test_a_worker_that_crashes_is_started_again(settings: RuntimeSettings)
     assert len(runs) == 3
 
 
-async def test_a_worker_with_an_interval_is_called_again_and_started_again_when_it_crashes(settings: RuntimeSettings) -> None:
+async def test_a_worker_with_an_interval_is_called_again_and_started_again_when_it_crashes(
+    settings: RuntimeSettings,
+) -> None:
     runs: list[int] = []
     fifth = asyncio.Event()
 
@@ -211,7 +223,9 @@ async def test_what_stands_in_the_outbox_at_the_end_is_published_before_the_stop
         return []
 
     async with served(settings, definition("gateway", workers=keep)), kept[0].database.session() as session:
-        await kept[0].outbox.add(session, SubjectErased(subject="s1", erased_at=kept[0].clock()), event_id=named_id("x"))
+        await kept[0].outbox.add(
+            session, SubjectErased(subject="s1", erased_at=kept[0].clock()), event_id=named_id("x")
+        )
     reopened = type(kept[0].database).open(settings, "gateway")
     async with reopened.session(read_only=True) as session:
         assert (await session.execute(text("SELECT count(*) FROM outbox"))).scalar_one() == 0
@@ -248,7 +262,9 @@ async def test_a_stop_during_the_start_ends_it(settings: RuntimeSettings) -> Non
     await asyncio.wait_for(task, 90)
 
 
-async def test_while_the_object_store_is_away_the_service_runs_but_is_not_ready(settings: RuntimeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_the_object_store_is_away_the_service_runs_but_is_not_ready(
+    settings: RuntimeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = MemoryStore()
     store.failure = DependencyDownError("object-store", "no route")
     monkeypatch.setattr(serving, "open_store", lambda _settings: store)
@@ -269,8 +285,15 @@ raise SystemExit(run([ServiceDefinition("thing", RuntimeSettings, lambda setting
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_process_with_zero(broker: str, tmp_path: Path, number: signal.Signals) -> None:
-    environment = {**os.environ, "SAVO_DATA_DIR": str(tmp_path), "SAVO_KAFKA_BOOTSTRAP_SERVERS": broker, "SAVO_EMBEDDED_BROKER": "true"}
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, stderr=subprocess.PIPE, text=True) as process:
+    environment = {
+        **os.environ,
+        "SAVO_DATA_DIR": str(tmp_path),
+        "SAVO_KAFKA_BOOTSTRAP_SERVERS": broker,
+        "SAVO_EMBEDDED_BROKER": "true",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stderr is not None
         before = list(takewhile(lambda line: "service.started" not in line, process.stderr))
         process.send_signal(number)
@@ -293,7 +316,9 @@ def environment(broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     structlog.reset_defaults()
 
 
-def test_a_refusal_is_one_line_without_secrets_and_exit_one(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_is_one_line_without_secrets_and_exit_one(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def build(_settings: RuntimeSettings, _runtime: Runtime) -> Service:
         raise FatalError("the key\nsk-0123456789abcdefghij is refused")
 
@@ -305,7 +330,9 @@ def test_a_refusal_is_one_line_without_secrets_and_exit_one(environment: pytest.
     assert "SAVO_HTTP_PROT is not a setting of Savo; did you mean SAVO_HTTP_PORT?" in errors
 
 
-def test_a_port_in_use_is_one_line_and_exit_one(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_one_line_and_exit_one(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         environment.setenv("SAVO_HTTP_PORT", str(port))
@@ -315,11 +342,16 @@ def test_a_port_in_use_is_one_line_and_exit_one(environment: pytest.MonkeyPatch,
     assert len(errors.splitlines()) == 1
 
 
-def test_a_senseless_setting_is_exit_two_before_anything_starts(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_senseless_setting_is_exit_two_before_anything_starts(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment.setenv("SAVO_HTTP_PORT", "eighty")
     with pytest.raises(SystemExit, match="2"):
         run([definition()])
-    assert capsys.readouterr().err == "savo: SAVO_HTTP_PORT='eighty' makes no sense: allowed is a whole number from 0 to 65535\n"
+    assert (
+        capsys.readouterr().err
+        == "savo: SAVO_HTTP_PORT='eighty' makes no sense: allowed is a whole number from 0 to 65535\n"
+    )
 
 
 def test_an_unknown_service_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,12 +13,19 @@ from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.folder import FolderStore
 from savo_runtime.storage.s3 import S3Store
 
-R2 = {"R2_ACCOUNT_ID": "acc", "R2_ACCESS_KEY_ID": "key", "R2_SECRET_ACCESS_KEY": "top-secret", "R2_BUCKET_NAME": "photos"}
+R2 = {
+    "R2_ACCOUNT_ID": "acc",
+    "R2_ACCESS_KEY_ID": "key",
+    "R2_SECRET_ACCESS_KEY": "top-secret",
+    "R2_BUCKET_NAME": "photos",
+}
 
 
 class ThingSettings(RuntimeSettings):
     share: float | None = Field(None, ge=0, le=1, validation_alias="SAVO_THING_SHARE", description="Of the traffic.")
-    key: SecretStr = Field(SecretStr("default"), min_length=4, validation_alias="SAVO_THING_KEY", description="The key.")
+    key: SecretStr = Field(
+        SecretStr("default"), min_length=4, validation_alias="SAVO_THING_KEY", description="The key."
+    )
     port: int = Field(8000, validation_alias=AliasChoices("SAVO_THING_PORT", "PORT"), description="A port.")
 
 
@@ -43,11 +50,17 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
     [
         ({"SAVO_THING_SHARE": "1.5"}, "savo: SAVO_THING_SHARE='1.5' makes no sense: allowed is a number from 0 to 1"),
         ({"SAVO_ENV": "prod"}, "savo: SAVO_ENV='prod' makes no sense: allowed is one of dev, production"),
-        ({"SAVO_EMBEDDED_BROKER": "perhaps"}, "savo: SAVO_EMBEDDED_BROKER='perhaps' makes no sense: allowed is true or false"),
+        (
+            {"SAVO_EMBEDDED_BROKER": "perhaps"},
+            "savo: SAVO_EMBEDDED_BROKER='perhaps' makes no sense: allowed is true or false",
+        ),
         ({"SAVO_THING_KEY": "abc"}, "savo: SAVO_THING_KEY=*** makes no sense: allowed is a secret"),
         ({"SAVO_STORAGE_LIMIT_GB": "0"}, "savo: SAVO_STORAGE_LIMIT_GB='0' makes no sense: allowed is a number above 0"),
         ({"PORT": "x"}, "savo: SAVO_THING_PORT='x' makes no sense: allowed is a whole number"),
-        ({"SAVO_LOG_LEVEL": "loud\nnewline"}, r"savo: SAVO_LOG_LEVEL='loud\nnewline' makes no sense: allowed is one of debug, info, warning, error"),
+        (
+            {"SAVO_LOG_LEVEL": "loud\nnewline"},
+            r"savo: SAVO_LOG_LEVEL='loud\nnewline' makes no sense: allowed is one of debug, info, warning, error",
+        ),
         (
             {"SAVO_KAFKA_BOOTSTRAP_SERVERS": "kafka"},
             "savo: SAVO_KAFKA_BOOTSTRAP_SERVERS='kafka' makes no sense: allowed is `embedded` or host:port[,host:port…]",
@@ -82,7 +95,9 @@ def test_a_senseless_value_is_refused_in_one_line(
     assert refused(capsys) == line
 
 
-def test_several_flaws_are_one_line_that_counts_them(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_flaws_are_one_line_that_counts_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("SAVO_HTTP_PORT", "-1")
     monkeypatch.setenv("SAVO_THING_SHARE", "2")
     assert refused(capsys).endswith("(and 1 more)")
@@ -107,9 +122,16 @@ def test_in_code_values_are_given_by_field_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "kind"), [({}, FolderStore), (R2, S3Store), ({**R2, "R2_ACCOUNT_ID": "", "SAVO_S3_ENDPOINT_URL": "http://127.0.0.1:7070"}, S3Store)]
+    ("variables", "kind"),
+    [
+        ({}, FolderStore),
+        (R2, S3Store),
+        ({**R2, "R2_ACCOUNT_ID": "", "SAVO_S3_ENDPOINT_URL": "http://127.0.0.1:7070"}, S3Store),
+    ],
 )
-def test_the_settings_choose_the_object_store(variables: dict[str, str], kind: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_choose_the_object_store(
+    variables: dict[str, str], kind: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert type(open_store(load_settings(RuntimeSettings))) is kind
@@ -140,7 +162,10 @@ def test_an_unknown_variable_is_named_with_its_nearest() -> None:
 
 def test_a_setting_of_a_service_that_is_not_in_this_image_is_no_typo() -> None:
     assert "SAVO_USE_CUSTOM_VISION" not in known_variables([ThingSettings])
-    assert unknown_variables({"SAVO_USE_CUSTOM_VISION": "true", "SAVO_TRAIN_BATCH": "8"}, known_variables([ThingSettings])) == []
+    assert (
+        unknown_variables({"SAVO_USE_CUSTOM_VISION": "true", "SAVO_TRAIN_BATCH": "8"}, known_variables([ThingSettings]))
+        == []
+    )
 
 
 def test_the_table_shows_each_variable_once_with_its_readers_and_no_secret() -> None:

@@ -38,7 +38,9 @@ def test_an_error_leaves_its_class_on_a_span_and_never_its_message(finished: InM
         with span("the whole"), pytest.raises(ConnectionError), around("a part"):
             raise ConnectionError(f"cannot reach {SECRET}")
     parts = [one for one in finished.get_finished_spans() if one.name == "a part"]
-    assert [(one.status.status_code.name, (one.attributes or {})["error.type"]) for one in parts] == [("ERROR", "ConnectionError")] * 2
+    assert [(one.status.status_code.name, (one.attributes or {})["error.type"]) for one in parts] == [
+        ("ERROR", "ConnectionError")
+    ] * 2
     assert not any("hush-hush" in whole(one) for one in finished.get_finished_spans())
 
 
@@ -65,5 +67,9 @@ async def test_calls_of_the_object_store_are_steps_with_key_and_size(finished: I
             await store.get("scans/cd/cd.jpg")
     put, get, missed, _ = finished.get_finished_spans()
     assert [one.name for one in (put, get, missed)] == ["object store put", "object store get", "object store get"]
-    assert dict(put.attributes or {}) == dict(get.attributes or {}) == {"savo.object.key": "scans/ab/ab.jpg", "savo.object.bytes": 5}
+    assert (
+        dict(put.attributes or {})
+        == dict(get.attributes or {})
+        == {"savo.object.key": "scans/ab/ab.jpg", "savo.object.bytes": 5}
+    )
     assert (missed.attributes or {})["error.type"] == "ObjectNotFoundError"

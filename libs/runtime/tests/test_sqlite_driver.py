@@ -44,7 +44,9 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
-async def test_a_statement_its_rows_and_its_end_are_one_trip(connection: aiosqlite.Connection, trips: list[str]) -> None:
+async def test_a_statement_its_rows_and_its_end_are_one_trip(
+    connection: aiosqlite.Connection, trips: list[str]
+) -> None:
     async with connection.cursor() as cursor:
         await cursor.execute("SELECT number FROM numbers WHERE number < ?", (3,))
         assert [description[0] for description in cursor.description] == ["number"]
@@ -99,7 +101,10 @@ async def test_a_read_sees_one_moment_to_its_end(database: Database, tmp_path: P
 async def test_a_writer_has_the_lock_from_its_first_statement(database: Database, tmp_path: Path) -> None:
     async with database.session() as session:
         await session.execute(text("SELECT number FROM numbers"))
-        with closing(sqlite3.connect(tmp_path / "trips.sqlite3", timeout=0)) as other, pytest.raises(sqlite3.OperationalError, match="locked"):
+        with (
+            closing(sqlite3.connect(tmp_path / "trips.sqlite3", timeout=0)) as other,
+            pytest.raises(sqlite3.OperationalError, match="locked"),
+        ):
             other.execute("INSERT INTO numbers VALUES (1)")
 
 
@@ -158,7 +163,9 @@ async def test_a_long_answer_comes_whole_however_it_is_asked_for(connection: aio
         assert [row for part in parts for row in part] == rows
 
 
-async def test_a_change_tells_how_many_rows_it_changed_and_what_was_inserted_last(connection: aiosqlite.Connection) -> None:
+async def test_a_change_tells_how_many_rows_it_changed_and_what_was_inserted_last(
+    connection: aiosqlite.Connection,
+) -> None:
     async with connection.cursor() as cursor:
         await cursor.execute("INSERT INTO numbers VALUES (?) RETURNING number", (LONG,))
         assert list(await cursor.fetchall()) == [(LONG,)]

@@ -30,7 +30,9 @@ from savo_runtime.telemetry.logs import configure_command_logs, configure_logs
 from savo_runtime.telemetry.redaction import Redaction
 from savo_runtime.telemetry.traces import configure_traces
 
-SECRETS = RuntimeSettings(database_url=SecretStr("postgres://savo:hush-hush@db/savo"), kafka_sasl_password=SecretStr("kafka-pass"))
+SECRETS = RuntimeSettings(
+    database_url=SecretStr("postgres://savo:hush-hush@db/savo"), kafka_sasl_password=SecretStr("kafka-pass")
+)
 
 
 @pytest.fixture(autouse=True)
@@ -80,9 +82,19 @@ def test_an_error_is_one_line_too_with_its_type_and_place(form: Literal["console
 def test_secrets_reach_no_line(form: Literal["console", "json"]) -> None:
     stream = logged(form)
     log = structlog.get_logger()
-    log.info("a", api_key="abc", headers={"Authorization": "Bearer abcdefgh", "X-Api-Key": "def"}, GOOGLE_API_KEY="ghi", password="p")
-    log.info("b", note="connect to postgres://savo:hush-hush@db/savo with kafka-pass", nested=[{"client_secret": "jkl"}])
-    log.info("c", url="https://x/?api_key=mno&b=1", text="Authorization: Bearer qrstuvwxyz", key="sk-0123456789abcdefgh")
+    log.info(
+        "a",
+        api_key="abc",
+        headers={"Authorization": "Bearer abcdefgh", "X-Api-Key": "def"},
+        GOOGLE_API_KEY="ghi",
+        password="p",
+    )
+    log.info(
+        "b", note="connect to postgres://savo:hush-hush@db/savo with kafka-pass", nested=[{"client_secret": "jkl"}]
+    )
+    log.info(
+        "c", url="https://x/?api_key=mno&b=1", text="Authorization: Bearer qrstuvwxyz", key="sk-0123456789abcdefgh"
+    )
     logging.getLogger("some.library").warning("login %s failed for %s", "kafka-pass", "postgres://u:other-pass@h/d")
     try:
         raise RuntimeError("refused hush-hush")
@@ -170,7 +182,12 @@ async def test_readiness_is_green_when_every_check_is_and_liveness_asks_none() -
 
 
 def measured(route: str, method: str, status: str) -> float:
-    return REGISTRY.get_sample_value("savo_http_request_duration_seconds_count", {"route": route, "method": method, "status": status}) or 0.0
+    return (
+        REGISTRY.get_sample_value(
+            "savo_http_request_duration_seconds_count", {"route": route, "method": method, "status": status}
+        )
+        or 0.0
+    )
 
 
 async def test_requests_are_counted_by_route_template_never_by_path() -> None:

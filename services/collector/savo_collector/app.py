@@ -44,7 +44,9 @@ def build(settings: CollectorSettings, runtime: Runtime) -> Service:
     )
 
 
-def build_collect(settings: CollectorSettings, runtime: Runtime, ledger: DatabaseLedger, training: TrainingPolicy) -> Collect:
+def build_collect(
+    settings: CollectorSettings, runtime: Runtime, ledger: DatabaseLedger, training: TrainingPolicy
+) -> Collect:
     samples = SampleObjects(runtime.store)
     limit = None if settings.storage_limit_gb is None else int(settings.storage_limit_gb * 1e9)
     return Collect(
@@ -54,7 +56,9 @@ def build_collect(settings: CollectorSettings, runtime: Runtime, ledger: Databas
         erasing=Erasing(ledger, samples, runtime.clock),
         clock=runtime.clock,
         policy=CollectionPolicy(settings.collect_training_data, settings.require_consent),
-        quality=QualityPolicy(settings.min_sharpness, settings.min_mean_luma, settings.min_bright_luma, settings.min_side),
+        quality=QualityPolicy(
+            settings.min_sharpness, settings.min_mean_luma, settings.min_bright_luma, settings.min_side
+        ),
     )
 
 

@@ -115,14 +115,21 @@ class Collect:
         if refusal and refusal.confirmed.revision > confirmed.revision:
             return _rejected(refusal)
         require_own_photo(confirmed.scan_id, sample.scan_id if sample else None)
-        if sample and sample.stored and sample.state is SampleState.STORED and sample.stored.revision >= confirmed.revision:
+        if (
+            sample
+            and sample.stored
+            and sample.state is SampleState.STORED
+            and sample.stored.revision >= confirmed.revision
+        ):
             return sample.stored
         return sample
 
     async def _refuse(self, confirmed: ScanConfirmed, refused: RefusedError) -> SampleRejected:
         if refused.reason in _UNLEARNABLE:
             await self.erasing.withdraw(confirmed.scan_id, confirmed.revision)
-        refusal = Refusal(confirmed, refused.reason.value, refused.detail, self.clock(), waiting=refused.reason in WAITING)
+        refusal = Refusal(
+            confirmed, refused.reason.value, refused.detail, self.clock(), waiting=refused.reason in WAITING
+        )
         async with self.storing.ledger.turn() as turn:
             await require_not_erased(turn, confirmed)
             earlier = await turn.refusal_of(confirmed.scan_id)
@@ -130,7 +137,10 @@ class Collect:
                 return _rejected(earlier)
             await turn.refuse(refusal)
             if self.storing.announce:
-                await turn.announce(_rejected(refusal), named_id(f"sample-rejected/{confirmed.scan_id}/{confirmed.revision}/{refusal.reason}"))
+                await turn.announce(
+                    _rejected(refusal),
+                    named_id(f"sample-rejected/{confirmed.scan_id}/{confirmed.revision}/{refusal.reason}"),
+                )
         SAMPLES.labels("waiting" if refusal.waiting else "rejected", refusal.reason).inc()
         log.info("sample.rejected", scan_id=confirmed.scan_id, reason=refusal.reason, detail=refusal.detail)
         return _rejected(refusal)

@@ -96,6 +96,8 @@ class Erasing:
 
     async def _uncount(self, turn: Turn, sample: Sample, cause: str) -> None:
         await turn.set_counts(without_sample(await turn.counts(), sample.bytes, sample.crossing))
-        event = SampleErased(sha256=sample.sha256, scan_id=sample.scan_id, subject=sample.subject, erased_at=self.clock())
+        event = SampleErased(
+            sha256=sample.sha256, scan_id=sample.scan_id, subject=sample.subject, erased_at=self.clock()
+        )
         # Through the outbox: once the row is gone, a repeat of this record could not tell it any more.
         await turn.announce(event, named_id(f"sample-erased/{sample.sha256}/{sample.scan_id}/{cause}"))

@@ -23,7 +23,9 @@ def present_items(items: Iterable[ConfirmedItem]) -> tuple[ConfirmedItem, ...]:
     return present
 
 
-def labelled_boxes(items: Sequence[ConfirmedItem], classes: Mapping[str, IngredientClass], served_by: str) -> tuple[LabelledBox, ...]:
+def labelled_boxes(
+    items: Sequence[ConfirmedItem], classes: Mapping[str, IngredientClass], served_by: str
+) -> tuple[LabelledBox, ...]:
     """`classes` by the items' words. Raises `RefusedError` for a word without a class."""
     if unknown := sorted({item.label for item in items if item.label not in classes}):
         raise RefusedError(RejectionReason.NEEDS_CLASS, f"no class yet for: {', '.join(unknown)}")
@@ -32,7 +34,9 @@ def labelled_boxes(items: Sequence[ConfirmedItem], classes: Mapping[str, Ingredi
 
 def label_file(boxes: Iterable[LabelledBox]) -> str:
     """YOLO's lines `class x_centre y_centre width height`. Eight decimals: with six, rounding alone could push a box over the photo's edge."""
-    return "".join(f"{box.class_id} " + " ".join(f"{value:.8f}" for value in box.bbox.to_yolo()) + "\n" for box in boxes)
+    return "".join(
+        f"{box.class_id} " + " ".join(f"{value:.8f}" for value in box.bbox.to_yolo()) + "\n" for box in boxes
+    )
 
 
 def count_labels(boxes: Iterable[LabelledBox]) -> dict[str, int]:

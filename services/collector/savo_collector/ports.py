@@ -17,7 +17,18 @@ from savo_contracts.envelope import Event, ImageRef
 from savo_contracts.samples import RejectionReason, SampleStored, Split
 from savo_contracts.scans import ScanConfirmed
 
-__all__ = ["Counts", "Ledger", "Photo", "PhotoStore", "Refusal", "Sample", "SampleState", "SampleStore", "Sightings", "Turn"]
+__all__ = [
+    "Counts",
+    "Ledger",
+    "Photo",
+    "PhotoStore",
+    "Refusal",
+    "Sample",
+    "SampleState",
+    "SampleStore",
+    "Sightings",
+    "Turn",
+]
 
 
 @dataclass(frozen=True)
@@ -125,7 +136,9 @@ class Turn(Protocol):
     """One transaction. Turns of all replicas happen one after another: what one reads stays true until its end."""
 
     async def is_erased(self, scan_id: str, subject: str) -> bool: ...
-    async def remember_erased(self, *, scan_id: str | None = None, subject: str | None = None, at: datetime) -> None: ...
+    async def remember_erased(
+        self, *, scan_id: str | None = None, subject: str | None = None, at: datetime
+    ) -> None: ...
 
     async def remember_erased_sample(self, sample: Sample, at: datetime) -> None:
         """Where its objects were: somebody who was writing them meanwhile cleans up by this."""

@@ -55,12 +55,19 @@ def measure(pixels: Pixels, shorter_side: int) -> Quality:
 def require_quality(quality: Quality, policy: QualityPolicy) -> None:
     """Raises `RefusedError`. Size comes first and blur last: a small or dark photo looks blurred too."""
     if quality.shorter_side < policy.min_side:
-        raise RefusedError(RejectionReason.TOO_SMALL, f"the shorter side has {quality.shorter_side} pixels, {policy.min_side} are needed")
+        raise RefusedError(
+            RejectionReason.TOO_SMALL,
+            f"the shorter side has {quality.shorter_side} pixels, {policy.min_side} are needed",
+        )
     if quality.mean_luma < policy.min_mean_luma and quality.bright_luma < policy.min_bright_luma:
         figures = f"mean brightness is {quality.mean_luma:.0f} and the bright part {quality.bright_luma:.0f} of 255"
-        raise RefusedError(RejectionReason.DARK, f"{figures}, {policy.min_mean_luma:.0f} or {policy.min_bright_luma:.0f} are needed")
+        raise RefusedError(
+            RejectionReason.DARK, f"{figures}, {policy.min_mean_luma:.0f} or {policy.min_bright_luma:.0f} are needed"
+        )
     if quality.sharpness < policy.min_sharpness:
-        raise RefusedError(RejectionReason.BLURRED, f"sharpness is {quality.sharpness:.1f}, {policy.min_sharpness:.1f} is needed")
+        raise RefusedError(
+            RejectionReason.BLURRED, f"sharpness is {quality.sharpness:.1f}, {policy.min_sharpness:.1f} is needed"
+        )
 
 
 def _reduced(pixels: Pixels) -> Pixels:

@@ -58,7 +58,9 @@ class Storing:
             await turn.add(sample)
             return sample
 
-    async def write(self, confirmed: ScanConfirmed, sample: Sample, image: ImageRef, boxes: tuple[LabelledBox, ...]) -> SampleStored:
+    async def write(
+        self, confirmed: ScanConfirmed, sample: Sample, image: ImageRef, boxes: tuple[LabelledBox, ...]
+    ) -> SampleStored:
         """Labels and meta beside the image. Raises `StorageFullError`."""
         now = self.clock()
         await self.samples.put_labels(sample.sha256, label_file(boxes))
@@ -71,11 +73,18 @@ class Storing:
             if await turn.is_erased(event.scan_id, event.subject):
                 raise ErasedError(event.scan_id)
             standing = await turn.sample_of_scan(event.scan_id)
-            if standing and standing.stored and standing.state is SampleState.STORED and standing.stored.revision >= event.revision:
+            if (
+                standing
+                and standing.stored
+                and standing.state is SampleState.STORED
+                and standing.stored.revision >= event.revision
+            ):
                 return standing.stored
             is_new = standing is None or standing.state is not SampleState.STORED
             crossing = await self._count(turn, sample) if is_new else sample.crossing
-            await turn.save(replace(sample, state=SampleState.STORED, crossing=crossing, revision=event.revision, stored=event))
+            await turn.save(
+                replace(sample, state=SampleState.STORED, crossing=crossing, revision=event.revision, stored=event)
+            )
             await turn.forget_refusal(event.scan_id)
             await call_for_training(turn, self.training, self.clock())
             if self.announce:
@@ -102,7 +111,9 @@ class Storing:
         taken = (await turn.counts()).bytes + await turn.claimed_bytes(except_for=photo.sha256)
         if taken + len(photo.data) > self.limit_bytes:
             figures = f"{taken / 1e9:.3f} GB of {self.limit_bytes / 1e9:.3f} GB are taken"
-            raise RefusedError(RejectionReason.STORAGE_FULL, f"{figures}, the photo needs {len(photo.data) / 1e6:.2f} MB")
+            raise RefusedError(
+                RejectionReason.STORAGE_FULL, f"{figures}, the photo needs {len(photo.data) / 1e6:.2f} MB"
+            )
 
 
 async def require_not_erased(turn: Turn, confirmed: ScanConfirmed) -> None:
@@ -117,7 +128,9 @@ def require_side(confirmed: ScanConfirmed, split: Split) -> None:
 
 async def _split(turn: Turn, confirmed: ScanConfirmed, look: Fingerprint, known: SampleMeta | None) -> Split:
     own = None if confirmed.anonymous else await turn.split_given(confirmed.subject)
-    given = [known.split] if known else [sample.split for sample in await turn.look_alikes(look)] + ([own] if own else [])
+    given = (
+        [known.split] if known else [sample.split for sample in await turn.look_alikes(look)] + ([own] if own else [])
+    )
     split = choose_split(confirmed.subject, given, train_only=_train_only(confirmed))
     if own is None and not confirmed.anonymous:
         await turn.give_split(confirmed.subject, split)
@@ -143,7 +156,9 @@ def _claimed(confirmed: ScanConfirmed, photo: Photo, look: Fingerprint, split: S
     )
 
 
-def _meta(confirmed: ScanConfirmed, sample: Sample, image: ImageRef, boxes: tuple[LabelledBox, ...], now: datetime) -> SampleMeta:
+def _meta(
+    confirmed: ScanConfirmed, sample: Sample, image: ImageRef, boxes: tuple[LabelledBox, ...], now: datetime
+) -> SampleMeta:
     return SampleMeta(
         sha256=sample.sha256,
         scan_id=sample.scan_id,
@@ -164,7 +179,9 @@ def _meta(confirmed: ScanConfirmed, sample: Sample, image: ImageRef, boxes: tupl
     )
 
 
-def _stored(confirmed: ScanConfirmed, sample: Sample, image: ImageRef, boxes: tuple[LabelledBox, ...], now: datetime) -> SampleStored:
+def _stored(
+    confirmed: ScanConfirmed, sample: Sample, image: ImageRef, boxes: tuple[LabelledBox, ...], now: datetime
+) -> SampleStored:
     return SampleStored(
         sha256=sample.sha256,
         scan_id=sample.scan_id,

@@ -8,13 +8,58 @@ from savo_runtime.settings import RuntimeSettings
 
 
 class CollectorSettings(RuntimeSettings):
-    collect_training_data: bool = Field(False, validation_alias="SAVO_COLLECT_TRAINING_DATA", description="Keep confirmed photos as training samples.")
-    require_consent: bool = Field(False, validation_alias="SAVO_REQUIRE_CONSENT", description="Collect only with consent=true; consent=false always wins.")
-    training_threshold: int = Field(10_000, gt=0, validation_alias="SAVO_TRAINING_THRESHOLD", description="New samples that call for a training run.")
-    retrain_every_days: float = Field(30.0, gt=0, validation_alias="SAVO_RETRAIN_EVERY_DAYS", description="Days after which any new sample calls for a run.")
-    class_users: int = Field(5, gt=0, validation_alias="SAVO_CLASS_MIN_USERS", description="People who must confirm an unknown word before it is a class.")
-    class_samples: int = Field(30, gt=0, validation_alias="SAVO_CLASS_MIN_SAMPLES", description="Photos that must show an unknown word before it is a class.")
-    min_sharpness: float = Field(5.0, ge=0, validation_alias="SAVO_MIN_SHARPNESS", description="Variance of the Laplacian at 512 px; less is blurred.")
-    min_mean_luma: float = Field(40.0, ge=0, le=255, validation_alias="SAVO_MIN_MEAN_LUMA", description="Mean brightness; less is dark unless a part is lit.")
-    min_bright_luma: float = Field(80.0, ge=0, le=255, validation_alias="SAVO_MIN_BRIGHT_LUMA", description="95th percentile of brightness that counts as lit.")
-    min_side: int = Field(160, gt=0, validation_alias="SAVO_MIN_PHOTO_SIDE", description="Pixels of the shorter side; less is too small.")
+    collect_training_data: bool = Field(
+        False, validation_alias="SAVO_COLLECT_TRAINING_DATA", description="Keep confirmed photos as training samples."
+    )
+    require_consent: bool = Field(
+        False,
+        validation_alias="SAVO_REQUIRE_CONSENT",
+        description="Collect only with consent=true; consent=false always wins.",
+    )
+    training_threshold: int = Field(
+        10_000,
+        gt=0,
+        validation_alias="SAVO_TRAINING_THRESHOLD",
+        description="New samples that call for a training run.",
+    )
+    retrain_every_days: float = Field(
+        30.0,
+        gt=0,
+        validation_alias="SAVO_RETRAIN_EVERY_DAYS",
+        description="Days after which any new sample calls for a run.",
+    )
+    class_users: int = Field(
+        5,
+        gt=0,
+        validation_alias="SAVO_CLASS_MIN_USERS",
+        description="People who must confirm an unknown word before it is a class.",
+    )
+    class_samples: int = Field(
+        30,
+        gt=0,
+        validation_alias="SAVO_CLASS_MIN_SAMPLES",
+        description="Photos that must show an unknown word before it is a class.",
+    )
+    min_sharpness: float = Field(
+        5.0,
+        ge=0,
+        validation_alias="SAVO_MIN_SHARPNESS",
+        description="Variance of the Laplacian at 512 px; less is blurred.",
+    )
+    min_mean_luma: float = Field(
+        40.0,
+        ge=0,
+        le=255,
+        validation_alias="SAVO_MIN_MEAN_LUMA",
+        description="Mean brightness; less is dark unless a part is lit.",
+    )
+    min_bright_luma: float = Field(
+        80.0,
+        ge=0,
+        le=255,
+        validation_alias="SAVO_MIN_BRIGHT_LUMA",
+        description="95th percentile of brightness that counts as lit.",
+    )
+    min_side: int = Field(
+        160, gt=0, validation_alias="SAVO_MIN_PHOTO_SIDE", description="Pixels of the shorter side; less is too small."
+    )

@@ -34,5 +34,8 @@ def choose_split(subject: str, given: Iterable[Split], *, train_only: bool) -> S
     sides = set(given) | ({Split.TRAIN} if train_only else set())
     if len(sides) > 1:
         names = " and ".join(sorted(side.value for side in sides))
-        raise RefusedError(RejectionReason.SPLIT_CONFLICT, f"the photo links {names}: its subject, its look-alikes or its own limits stand on both sides")
+        raise RefusedError(
+            RejectionReason.SPLIT_CONFLICT,
+            f"the photo links {names}: its subject, its look-alikes or its own limits stand on both sides",
+        )
     return sides.pop() if sides else split_of_subject(subject)

@@ -24,7 +24,13 @@ class TrainingPolicy:
 
 def with_new_sample(counts: Counts, size: int, now: datetime) -> Counts:
     """`size` in bytes. The age rule counts from the first sample on."""
-    return replace(counts, samples=counts.samples + 1, bytes=counts.bytes + size, fresh=counts.fresh + 1, counting_since=counts.counting_since or now)
+    return replace(
+        counts,
+        samples=counts.samples + 1,
+        bytes=counts.bytes + size,
+        fresh=counts.fresh + 1,
+        counting_since=counts.counting_since or now,
+    )
 
 
 def without_sample(counts: Counts, size: int, crossing: int) -> Counts:
@@ -40,7 +46,12 @@ async def call_for_training(turn: Turn, policy: TrainingPolicy, now: datetime) -
     if reason is None:
         return False
     event = TrainingThresholdReached(
-        dataset=counts.dataset, reason=reason, new_samples=counts.fresh, total_samples=counts.samples, threshold=policy.threshold, reached_at=now
+        dataset=counts.dataset,
+        reason=reason,
+        new_samples=counts.fresh,
+        total_samples=counts.samples,
+        threshold=policy.threshold,
+        reached_at=now,
     )
     await turn.announce(event, _crossing_id(counts))
     await turn.set_counts(replace(counts, fresh=0, crossings=counts.crossings + 1, counting_since=now))

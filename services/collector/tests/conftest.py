@@ -49,9 +49,15 @@ def jpeg() -> Callable[..., bytes]:
         assert done
         if orientation == 1:
             return data.tobytes()
-        tiff = b"MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01" + bytes([0, orientation, 0, 0]) + b"\x00\x00\x00\x00"
+        tiff = (
+            b"MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01"
+            + bytes([0, orientation, 0, 0])
+            + b"\x00\x00\x00\x00"
+        )
         segment = b"Exif\x00\x00" + tiff
-        return bytes(data[:2].tobytes() + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:].tobytes())
+        return bytes(
+            data[:2].tobytes() + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + data[2:].tobytes()
+        )
 
     return encode
 
@@ -64,7 +70,9 @@ async def runtime() -> AsyncIterator[Runtime]:
 
 @pytest.fixture
 def build() -> Callable[..., Collect]:
-    def build_with(runtime: Runtime, *, ledger: Any = None, training: TrainingPolicy | None = None, **settings: Any) -> Collect:
+    def build_with(
+        runtime: Runtime, *, ledger: Any = None, training: TrainingPolicy | None = None, **settings: Any
+    ) -> Collect:
         ledger = ledger or DatabaseLedger(runtime.database, runtime.outbox)
         collector = CollectorSettings(**{"collect_training_data": True} | settings)
         return build_collect(collector, runtime, ledger, training or TrainingPolicy())
@@ -86,13 +94,19 @@ def kept() -> Callable[..., ConfirmedItem]:
 
 
 @pytest.fixture
-def confirm(draw: Callable[..., Any], jpeg: Callable[..., bytes], kept: Callable[..., ConfirmedItem]) -> Callable[..., Any]:
+def confirm(
+    draw: Callable[..., Any], jpeg: Callable[..., bytes], kept: Callable[..., ConfirmedItem]
+) -> Callable[..., Any]:
     """`await confirm(runtime, …)`: puts the photo where the gateway would and gives the event."""
 
-    async def confirmation(runtime: Runtime, scan_id: str = "scan-1", *, photo: bytes | None = None, seed: int | None = None, **fields: Any) -> ScanConfirmed:
+    async def confirmation(
+        runtime: Runtime, scan_id: str = "scan-1", *, photo: bytes | None = None, seed: int | None = None, **fields: Any
+    ) -> ScanConfirmed:
         data = photo if photo is not None else jpeg(draw(_number(scan_id) if seed is None else seed))
         sha256 = hashlib.sha256(data).hexdigest()
-        image = ImageRef(key=scan_photo_key(sha256, "image/jpeg"), sha256=sha256, bytes=len(data), width=320, height=240)
+        image = ImageRef(
+            key=scan_photo_key(sha256, "image/jpeg"), sha256=sha256, bytes=len(data), width=320, height=240
+        )
         await runtime.store.put(image.key, data)
         return _confirmed(scan_id, image, kept(), fields)
 
@@ -108,8 +122,21 @@ def revised() -> Callable[..., ScanConfirmed]:
 
 
 def _confirmed(scan_id: str, image: ImageRef, item: ConfirmedItem, fields: dict[str, Any]) -> ScanConfirmed:
-    route = {"assigned_arm": Arm.BASELINE, "served_by": ServedBy.GOOGLE, "model_version": "gemini", "bucket": 17, "share": 0.0}
-    basics = {"scan_id": scan_id, "subject": "subject-of-train-0", "image": image, "items": (item,), "revision": 1, "confirmed_at": NOON}
+    route = {
+        "assigned_arm": Arm.BASELINE,
+        "served_by": ServedBy.GOOGLE,
+        "model_version": "gemini",
+        "bucket": 17,
+        "share": 0.0,
+    }
+    basics = {
+        "scan_id": scan_id,
+        "subject": "subject-of-train-0",
+        "image": image,
+        "items": (item,),
+        "revision": 1,
+        "confirmed_at": NOON,
+    }
     return ScanConfirmed(**route | basics | fields)
 
 

@@ -13,8 +13,14 @@ from savo_runtime.testing import assert_migrations_match
 
 async def test_the_service_reads_every_topic_that_names_it_as_a_consumer(runtime: Runtime) -> None:
     service = build(CollectorSettings(), runtime)
-    assert {subscription.topic for subscription in service.subscriptions} == {topic for topic in TOPICS if "collector" in topic.consumers}
-    assert {subscription.topic for subscription in service.subscriptions} == {SCANS_CONFIRMED, SCANS_ERASED, SUBJECTS_ERASED}
+    assert {subscription.topic for subscription in service.subscriptions} == {
+        topic for topic in TOPICS if "collector" in topic.consumers
+    }
+    assert {subscription.topic for subscription in service.subscriptions} == {
+        SCANS_CONFIRMED,
+        SCANS_ERASED,
+        SUBJECTS_ERASED,
+    }
     assert DEFINITION.name == service.name == "collector"
 
 
@@ -22,7 +28,9 @@ async def test_migrations_make_the_tables_of_the_code() -> None:
     await assert_migrations_match("savo_collector.migrations", Base.metadata)
 
 
-def test_a_senseless_setting_stops_the_start_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_senseless_setting_stops_the_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("SAVO_TRAINING_THRESHOLD", "0")
     with pytest.raises(SystemExit):
         load_settings(CollectorSettings)

@@ -35,26 +35,43 @@ async def stored_classes(runtime: Runtime) -> ClassList:
     return ClassList.model_validate_json(await runtime.store.get(CLASSES_KEY))
 
 
-async def test_ids_are_given_in_order_of_first_use_and_never_change(runtime: Runtime, ledger: DatabaseLedger, confirm: Factory) -> None:
+async def test_ids_are_given_in_order_of_first_use_and_never_change(
+    runtime: Runtime, ledger: DatabaseLedger, confirm: Factory
+) -> None:
     registry, confirmed = ClassRegistry(runtime.store, ledger), await confirm(runtime)
     await registry.classes_for(confirmed, ["milk"])
     await registry.classes_for(confirmed, ["egg", "apple", "milk"])
     await registry.classes_for(confirmed, ["apple"])
-    assert [(entry.id, entry.label) for entry in (await stored_classes(runtime)).classes] == [(0, "milk"), (1, "apple"), (2, "egg")]
+    assert [(entry.id, entry.label) for entry in (await stored_classes(runtime)).classes] == [
+        (0, "milk"),
+        (1, "apple"),
+        (2, "egg"),
+    ]
 
 
-async def test_registries_that_grow_the_list_at_once_never_give_an_id_twice(runtime: Runtime, ledger: DatabaseLedger, confirm: Factory) -> None:
+async def test_registries_that_grow_the_list_at_once_never_give_an_id_twice(
+    runtime: Runtime, ledger: DatabaseLedger, confirm: Factory
+) -> None:
     confirmed, labels = await confirm(runtime), sorted(CATALOGUE)[:24]
     registries = [ClassRegistry(_Interleaved(runtime.store), ledger) for _ in range(6)]
-    found = await asyncio.gather(*(registry.classes_for(confirmed, labels[place * 3 : place * 3 + 6]) for place, registry in enumerate(registries)))
+    found = await asyncio.gather(
+        *(
+            registry.classes_for(confirmed, labels[place * 3 : place * 3 + 6])
+            for place, registry in enumerate(registries)
+        )
+    )
     classes = await stored_classes(runtime)
     assert [entry.id for entry in classes.classes] == list(range(len(classes.classes)))
     assert len(set(classes.names())) == len(classes.names()) == 21
     assert all(class_of(classes, word) == entry for words in found for word, entry in words.items())
 
 
-async def test_a_merged_class_leads_to_the_one_that_counts(runtime: Runtime, ledger: DatabaseLedger, confirm: Factory) -> None:
-    merged = ClassList(classes=(IngredientClass(id=0, label="milk"), IngredientClass(id=1, label="oat_milk", redirects_to=0)))
+async def test_a_merged_class_leads_to_the_one_that_counts(
+    runtime: Runtime, ledger: DatabaseLedger, confirm: Factory
+) -> None:
+    merged = ClassList(
+        classes=(IngredientClass(id=0, label="milk"), IngredientClass(id=1, label="oat_milk", redirects_to=0))
+    )
     await runtime.store.put(CLASSES_KEY, merged.model_dump_json().encode())
     found = await ClassRegistry(runtime.store, ledger).classes_for(await confirm(runtime), ["oat_milk"])
     assert found["oat_milk"].id == 0
@@ -67,9 +84,13 @@ async def test_an_unknown_word_becomes_a_class_after_enough_people_and_photos_an
     room = WaitingRoom(ledger, replace(collect, storing=replace(collect.storing, announce=True)))
     events = [
         await collect(await confirm(runtime, f"scan-{number}", subject=subject, items=(kept("gloop"),), **extra))
-        for number, (subject, extra) in enumerate([("a", {}), ("a", {}), ("a", {}), ("n", {"anonymous": True}), ("b", {})])
+        for number, (subject, extra) in enumerate(
+            [("a", {}), ("a", {}), ("a", {}), ("n", {"anonymous": True}), ("b", {})]
+        )
     ]
-    assert [type(event) for event in events] == [SampleRejected] * 4 + [SampleStored], "photos of one person, or of nobody in particular, make no class"
+    assert [type(event) for event in events] == [SampleRejected] * 4 + [SampleStored], (
+        "photos of one person, or of nobody in particular, make no class"
+    )
     assert await room.look_again() == 4
     published = [event for event in await published_by_outbox(runtime) if isinstance(event, SampleStored)]
     assert sorted(event.scan_id for event in published) == ["scan-0", "scan-1", "scan-2", "scan-3"]
@@ -82,17 +103,25 @@ async def test_an_engineer_gives_a_class_and_its_photos_stop_waiting(
     assert isinstance(await collect(await confirm(runtime, items=(kept("gloop"),))), SampleRejected)
     room = WaitingRoom(ledger, replace(collect, storing=replace(collect.storing, announce=True)))
     assert await room.look_again() == 0
-    await runtime.store.put(CLASSES_KEY, ClassList(classes=(IngredientClass(id=0, label="gloop"),)).model_dump_json().encode())
+    await runtime.store.put(
+        CLASSES_KEY, ClassList(classes=(IngredientClass(id=0, label="gloop"),)).model_dump_json().encode()
+    )
     assert await room.look_again() == 1
 
 
-async def test_each_crossing_of_the_threshold_is_told_exactly_once(runtime: Runtime, build: Factory, confirm: Factory) -> None:
+async def test_each_crossing_of_the_threshold_is_told_exactly_once(
+    runtime: Runtime, build: Factory, confirm: Factory
+) -> None:
     collect = build(runtime, training=TrainingPolicy(threshold=3))
     scans = [await confirm(runtime, f"scan-{number}", subject=f"s-{number}") for number in range(10)]
     await asyncio.gather(*map(collect, scans))
     await asyncio.gather(*map(collect, scans))
     events = [event for event in await published_by_outbox(runtime) if isinstance(event, TrainingThresholdReached)]
-    assert [(event.reason, event.new_samples, event.total_samples) for event in events] == [("samples", 3, 3), ("samples", 3, 6), ("samples", 3, 9)]
+    assert [(event.reason, event.new_samples, event.total_samples) for event in events] == [
+        ("samples", 3, 3),
+        ("samples", 3, 6),
+        ("samples", 3, 9),
+    ]
 
 
 async def test_after_thirty_days_any_new_sample_calls_for_a_run_and_no_sample_never_does(
@@ -114,7 +143,9 @@ async def test_an_erased_scan_leaves_no_object_no_row_and_no_count_and_a_replay_
 ) -> None:
     confirmed = await confirm(runtime)
     stored = await collect(confirmed)
-    erased = ScanErased(scan_id="scan-1", subject=confirmed.subject, image_sha256=confirmed.image.sha256, erased_at=runtime.clock())
+    erased = ScanErased(
+        scan_id="scan-1", subject=confirmed.subject, image_sha256=confirmed.image.sha256, erased_at=runtime.clock()
+    )
     await collect.erasing.scan(erased)
     await collect.erasing.scan(erased)
     assert await collect(confirmed) is None
@@ -142,7 +173,9 @@ async def test_an_erasure_that_overtakes_the_collecting_wins(
     async def erase() -> None:
         await collect.erasing.scan(ScanErased(scan_id="scan-1", subject=confirmed.subject, erased_at=runtime.clock()))
 
-    overtaken = replace(collect, storing=replace(collect.storing, samples=_ErasedBeforeLabels(collect.storing.samples, erase, dies)))
+    overtaken = replace(
+        collect, storing=replace(collect.storing, samples=_ErasedBeforeLabels(collect.storing.samples, erase, dies))
+    )
     with pytest.raises(ProcessLookupError) if dies else nullcontext():
         assert await overtaken(confirmed) is None
     assert await collect(confirmed) is None
@@ -172,7 +205,11 @@ async def test_an_erased_person_loses_every_sample_and_refusal_and_is_collected_
     for confirmed in (*mine, waiting, other):
         await collect(confirmed)
     await collect.erasing.subject(SubjectErased(subject="me", erased_at=runtime.clock()))
-    assert {event.scan_id for event in await published_by_outbox(runtime) if isinstance(event, SampleErased)} == {"scan-0", "scan-1", "scan-2"}
+    assert {event.scan_id for event in await published_by_outbox(runtime) if isinstance(event, SampleErased)} == {
+        "scan-0",
+        "scan-1",
+        "scan-2",
+    }
     assert [await collect(confirmed) for confirmed in (*mine, waiting)] == [None] * 4
     async with ledger.turn() as turn:
         assert (await turn.counts()).samples == 1

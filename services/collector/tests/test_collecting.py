@@ -11,7 +11,14 @@ import pytest
 
 from savo_collector.adapters.ledger import DatabaseLedger
 from savo_collector.collection import Collect
-from savo_contracts.documents import CLASSES_KEY, ClassList, SampleMeta, sample_image_key, sample_labels_key, sample_meta_key
+from savo_contracts.documents import (
+    CLASSES_KEY,
+    ClassList,
+    SampleMeta,
+    sample_image_key,
+    sample_labels_key,
+    sample_meta_key,
+)
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.samples import RejectionReason, SampleErased, SampleRejected, SampleStored, Split
 from savo_contracts.scans import Action, BoxSource, ServedBy
@@ -34,7 +41,9 @@ async def test_a_confirmed_photo_is_stored_as_it_is_with_yolo_labels_and_where_i
     assert event.edited
     assert event.detections == 2
     sha256 = confirmed.image.sha256
-    assert await runtime.store.get(sample_image_key(sha256, "image/jpeg")) == await runtime.store.get(confirmed.image.key)
+    assert await runtime.store.get(sample_image_key(sha256, "image/jpeg")) == await runtime.store.get(
+        confirmed.image.key
+    )
     lines = (await runtime.store.get(sample_labels_key(sha256))).decode().splitlines()
     classes = ClassList.model_validate_json(await runtime.store.get(CLASSES_KEY))
     assert [classes.names()[int(line.split()[0])] for line in lines] == ["milk", "cherry_tomato"]
@@ -46,7 +55,9 @@ async def test_a_confirmed_photo_is_stored_as_it_is_with_yolo_labels_and_where_i
     assert [box.box_source for box in meta.boxes] == [ServedBy.GOOGLE, BoxSource.USER]
 
 
-async def test_nothing_is_kept_while_collection_is_off_or_consent_is_missing(collect: Collect, runtime: Runtime, confirm: Factory, build: Factory) -> None:
+async def test_nothing_is_kept_while_collection_is_off_or_consent_is_missing(
+    collect: Collect, runtime: Runtime, confirm: Factory, build: Factory
+) -> None:
     confirmed = await confirm(runtime)
     before = dict(runtime.store.objects)  # type: ignore[attr-defined]
     assert await build(runtime, collect_training_data=False)(confirmed) is None
@@ -83,7 +94,9 @@ async def test_a_photo_that_is_gone_is_unreadable(collect: Collect, runtime: Run
     assert event.reason == RejectionReason.UNREADABLE
 
 
-async def test_another_scan_of_the_same_bytes_is_a_duplicate(collect: Collect, runtime: Runtime, confirm: Factory) -> None:
+async def test_another_scan_of_the_same_bytes_is_a_duplicate(
+    collect: Collect, runtime: Runtime, confirm: Factory
+) -> None:
     assert isinstance(await collect(await confirm(runtime, "scan-1", seed=5)), SampleStored)
     event = await collect(await confirm(runtime, "scan-2", seed=5, subject="somebody-else"))
     assert isinstance(event, SampleRejected)
@@ -91,7 +104,9 @@ async def test_another_scan_of_the_same_bytes_is_a_duplicate(collect: Collect, r
     assert "scan-1" in event.detail
 
 
-async def test_of_scans_with_the_same_bytes_at_the_same_time_exactly_one_gets_the_sample(collect: Collect, runtime: Runtime, confirm: Factory) -> None:
+async def test_of_scans_with_the_same_bytes_at_the_same_time_exactly_one_gets_the_sample(
+    collect: Collect, runtime: Runtime, confirm: Factory
+) -> None:
     scans = [await confirm(runtime, f"scan-{number}", seed=5, subject=f"subject-{number}") for number in range(8)]
     events = await asyncio.gather(*map(collect, scans))
     stored = [event for event in events if isinstance(event, SampleStored)]
@@ -101,7 +116,9 @@ async def test_of_scans_with_the_same_bytes_at_the_same_time_exactly_one_gets_th
     assert meta.scan_id == stored[0].scan_id
 
 
-async def test_the_same_confirmation_twice_gives_the_same_event_and_counts_once(collect: Collect, runtime: Runtime, confirm: Factory) -> None:
+async def test_the_same_confirmation_twice_gives_the_same_event_and_counts_once(
+    collect: Collect, runtime: Runtime, confirm: Factory
+) -> None:
     confirmed = await confirm(runtime)
     first = await collect(confirmed)
     runtime.clock.advance(60)  # type: ignore[attr-defined]
@@ -110,7 +127,9 @@ async def test_the_same_confirmation_twice_gives_the_same_event_and_counts_once(
         assert (await turn.counts()).samples == 1
 
 
-async def test_a_refusal_repeated_is_the_same_event(collect: Collect, runtime: Runtime, confirm: Factory, kept: Factory) -> None:
+async def test_a_refusal_repeated_is_the_same_event(
+    collect: Collect, runtime: Runtime, confirm: Factory, kept: Factory
+) -> None:
     confirmed = await confirm(runtime, items=(kept(bbox=None),))
     first = await collect(confirmed)
     runtime.clock.advance(60)  # type: ignore[attr-defined]
@@ -176,7 +195,9 @@ async def test_a_correction_that_cannot_be_learned_from_takes_the_sample_out_and
         assert (await turn.counts()).samples == 1
 
 
-async def test_consent_taken_back_takes_the_sample_out(collect: Collect, runtime: Runtime, confirm: Factory, revised: Factory) -> None:
+async def test_consent_taken_back_takes_the_sample_out(
+    collect: Collect, runtime: Runtime, confirm: Factory, revised: Factory
+) -> None:
     confirmed = await confirm(runtime)
     await collect(confirmed)
     assert await collect(revised(confirmed, consent=False)) is None
@@ -202,7 +223,9 @@ async def test_a_rotated_photo_is_stored_upright_under_its_new_hash_and_still_re
     assert again.reason == RejectionReason.DUPLICATE
 
 
-async def test_past_the_storage_limit_photos_are_refused_and_counted_bytes_decide(runtime: Runtime, build: Factory, confirm: Factory) -> None:
+async def test_past_the_storage_limit_photos_are_refused_and_counted_bytes_decide(
+    runtime: Runtime, build: Factory, confirm: Factory
+) -> None:
     first = await confirm(runtime, "scan-1")
     collect = build(runtime, storage_limit_gb=(first.image.bytes + 100) / 1e9)
     assert isinstance(await collect(first), SampleStored)
@@ -227,10 +250,14 @@ async def test_a_full_disk_refuses_the_photo_and_leaves_nothing_behind(
     assert isinstance(await collect(confirmed), SampleStored), "once there is room, the same confirmation is collected"
 
 
-async def test_anonymous_and_incomplete_photos_go_to_train_only(collect: Collect, runtime: Runtime, confirm: Factory) -> None:
+async def test_anonymous_and_incomplete_photos_go_to_train_only(
+    collect: Collect, runtime: Runtime, confirm: Factory
+) -> None:
     for number in range(12):
         anonymous = await collect(await confirm(runtime, f"a-{number}", subject=f"nobody-{number}", anonymous=True))
-        partial = await collect(await confirm(runtime, f"p-{number}", subject=f"person-{number}", nothing_missing=False))
+        partial = await collect(
+            await confirm(runtime, f"p-{number}", subject=f"person-{number}", nothing_missing=False)
+        )
         assert isinstance(anonymous, SampleStored)
         assert isinstance(partial, SampleStored)
         assert (anonymous.split, partial.split) == (Split.TRAIN, Split.TRAIN)

@@ -120,7 +120,8 @@ async def _dies(collect: Collect, confirmed: Any) -> bool:
 async def _tables(runtime: Runtime) -> dict[str, list[tuple[Any, ...]]]:
     async with runtime.database.session(read_only=True) as session:
         found = {
-            name: [tuple(row) for row in await session.execute(select(table).order_by(*table.primary_key))] for name, table in Base.metadata.tables.items()
+            name: [tuple(row) for row in await session.execute(select(table).order_by(*table.primary_key))]
+            for name, table in Base.metadata.tables.items()
         }
     found["counts"] = [row[:1] + row[2:] for row in found["counts"]]  # turns: how often anybody looked
     return found

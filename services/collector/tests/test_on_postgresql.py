@@ -36,7 +36,11 @@ async def replicas(postgres_url: str) -> AsyncIterator[list[Runtime]]:
         for _ in range(REPLICAS):
             database = Database(url, "collector")
             stack.push_async_callback(database.close)
-            runtimes.append(await stack.enter_async_context(memory_runtime("collector", migrations="savo_collector.migrations", database=database)))
+            runtimes.append(
+                await stack.enter_async_context(
+                    memory_runtime("collector", migrations="savo_collector.migrations", database=database)
+                )
+            )
         yield [replace(runtime, store=runtimes[0].store, outbox=runtimes[0].outbox) for runtime in runtimes]
 
 
@@ -46,7 +50,13 @@ async def test_replicas_together_store_each_photo_once_and_tell_each_crossing_on
     collects = [build(runtime, training=TrainingPolicy(threshold=5)) for runtime in replicas]
     labels = sorted(CATALOGUE)
     scans = [
-        await confirm(replicas[0], f"scan-{number}-{copy}", seed=number, subject=f"subject-{number}-{copy}", items=(kept(labels[number]),))
+        await confirm(
+            replicas[0],
+            f"scan-{number}-{copy}",
+            seed=number,
+            subject=f"subject-{number}-{copy}",
+            items=(kept(labels[number]),),
+        )
         for number in range(15)
         for copy in range(2)
     ]
@@ -54,13 +64,19 @@ async def test_replicas_together_store_each_photo_once_and_tell_each_crossing_on
     stored = [event.sha256 for event in events if isinstance(event, SampleStored)]
     assert len(stored) == len(set(stored)) == 15
     assert [event.reason for event in events if isinstance(event, SampleRejected)] == [RejectionReason.DUPLICATE] * 15
-    crossings = [event.total_samples for event in await published_by_outbox(replicas[0]) if isinstance(event, TrainingThresholdReached)]
+    crossings = [
+        event.total_samples
+        for event in await published_by_outbox(replicas[0])
+        if isinstance(event, TrainingThresholdReached)
+    ]
     assert sorted(crossings) == [5, 10, 15]
     classes = ClassList.model_validate_json(await replicas[0].store.get(CLASSES_KEY))
     assert sorted(classes.names()) == labels[:15]
 
 
-async def test_an_erased_person_is_gone_from_every_table(replicas: list[Runtime], build: Callable[..., Collect], confirm: Callable[..., Any]) -> None:
+async def test_an_erased_person_is_gone_from_every_table(
+    replicas: list[Runtime], build: Callable[..., Collect], confirm: Callable[..., Any]
+) -> None:
     collect, other = build(replicas[0]), build(replicas[1])
     confirmed = await confirm(replicas[0], subject="me")
     assert isinstance(await collect(confirmed), SampleStored)

@@ -53,10 +53,14 @@ def test_hashes_that_differ_in_few_bits_share_a_band(value: int, flipped: set[in
     assert any(one == two for one, two in zip(bands(f"{value:016x}"), bands(f"{other:016x}"), strict=True))
 
 
-def test_a_smaller_or_recompressed_copy_looks_alike_and_another_scene_does_not(draw: Callable[..., Any], jpeg: Callable[..., bytes]) -> None:
+def test_a_smaller_or_recompressed_copy_looks_alike_and_another_scene_does_not(
+    draw: Callable[..., Any], jpeg: Callable[..., bytes]
+) -> None:
     scene = draw(1, width=640, height=480)
     original = fingerprint(scene)
-    assert look_alike(original, fingerprint(np.asarray(cv2.resize(scene, (320, 240), interpolation=cv2.INTER_AREA), np.uint8)))
+    assert look_alike(
+        original, fingerprint(np.asarray(cv2.resize(scene, (320, 240), interpolation=cv2.INTER_AREA), np.uint8))
+    )
     assert look_alike(original, fingerprint(decode(jpeg(scene, quality=60))))
     assert not any(look_alike(original, fingerprint(draw(number, width=640, height=480))) for number in range(2, 40))
 
@@ -65,34 +69,55 @@ def test_both_hashes_must_agree() -> None:
     assert not look_alike(Fingerprint("0" * 16, "0" * 16), Fingerprint("0" * 16, "f" * 16))
 
 
-async def test_a_subjects_photos_stand_on_one_side_for_ever(collect: Collect, runtime: Runtime, confirm: Callable[..., Any]) -> None:
+async def test_a_subjects_photos_stand_on_one_side_for_ever(
+    collect: Collect, runtime: Runtime, confirm: Callable[..., Any]
+) -> None:
     for split in Split:
-        events = [await collect(await confirm(runtime, f"{split}-{number}", subject=subject_in(split))) for number in range(3)]
+        events = [
+            await collect(await confirm(runtime, f"{split}-{number}", subject=subject_in(split))) for number in range(3)
+        ]
         assert [event.split for event in events if isinstance(event, SampleStored)] == [split] * 3
 
 
 async def test_a_look_alike_follows_the_earlier_photo_to_its_side_and_takes_its_subject_along(
-    collect: Collect, runtime: Runtime, confirm: Callable[..., Any], draw: Callable[..., Any], jpeg: Callable[..., bytes]
+    collect: Collect,
+    runtime: Runtime,
+    confirm: Callable[..., Any],
+    draw: Callable[..., Any],
+    jpeg: Callable[..., bytes],
 ) -> None:
     first = await collect(await confirm(runtime, "scan-1", photo=jpeg(draw(1)), subject=subject_in(Split.TEST)))
-    alike = await collect(await confirm(runtime, "scan-2", photo=jpeg(draw(1), quality=70), subject=subject_in(Split.TRAIN)))
+    alike = await collect(
+        await confirm(runtime, "scan-2", photo=jpeg(draw(1), quality=70), subject=subject_in(Split.TRAIN))
+    )
     later = await collect(await confirm(runtime, "scan-3", subject=subject_in(Split.TRAIN)))
     assert [event.split for event in (first, alike, later) if isinstance(event, SampleStored)] == [Split.TEST] * 3
 
 
 async def test_a_photo_that_links_two_sides_waits_apart(
-    collect: Collect, runtime: Runtime, confirm: Callable[..., Any], draw: Callable[..., Any], jpeg: Callable[..., bytes]
+    collect: Collect,
+    runtime: Runtime,
+    confirm: Callable[..., Any],
+    draw: Callable[..., Any],
+    jpeg: Callable[..., bytes],
 ) -> None:
     await collect(await confirm(runtime, "scan-1", photo=jpeg(draw(1)), subject=subject_in(Split.TEST)))
     await collect(await confirm(runtime, "scan-2", subject=subject_in(Split.TRAIN)))
-    event = await collect(await confirm(runtime, "scan-3", photo=jpeg(draw(1), quality=70), subject=subject_in(Split.TRAIN)))
+    event = await collect(
+        await confirm(runtime, "scan-3", photo=jpeg(draw(1), quality=70), subject=subject_in(Split.TRAIN))
+    )
     assert isinstance(event, SampleRejected)
     assert event.reason == RejectionReason.SPLIT_CONFLICT
     assert "test and train" in event.detail
 
 
 async def test_a_database_built_anew_in_another_order_gives_the_same_owners_and_the_same_sides(
-    collect: Collect, runtime: Runtime, build: Callable[..., Collect], confirm: Callable[..., Any], draw: Callable[..., Any], jpeg: Callable[..., bytes]
+    collect: Collect,
+    runtime: Runtime,
+    build: Callable[..., Collect],
+    confirm: Callable[..., Any],
+    draw: Callable[..., Any],
+    jpeg: Callable[..., bytes],
 ) -> None:
     photo, alike = jpeg(draw(1)), jpeg(draw(1), quality=70)
     scans = [

@@ -16,7 +16,9 @@ from savo_runtime.service import Runtime
 Factory = Callable[..., Any]
 
 
-async def test_a_sample_remembers_a_provider_that_is_unknown_here(collect: Collect, runtime: Runtime, confirm: Factory, kept: Factory) -> None:
+async def test_a_sample_remembers_a_provider_that_is_unknown_here(
+    collect: Collect, runtime: Runtime, confirm: Factory, kept: Factory
+) -> None:
     items = (kept("milk"), kept("egg", box_source="pixtral"), kept("tofu", action=Action.ADDED))
     confirmed = await confirm(runtime, served_by="mistral", fallback_reason="too-slow", items=items)
     assert isinstance(await collect(confirmed), SampleStored)
@@ -25,9 +27,13 @@ async def test_a_sample_remembers_a_provider_that_is_unknown_here(collect: Colle
     assert [box.box_source for box in meta.boxes] == ["mistral", "pixtral", BoxSource.USER]
 
 
-async def test_a_refusal_that_a_later_release_stored_is_answered_with_its_reason(collect: Collect, runtime: Runtime, confirm: Factory) -> None:
+async def test_a_refusal_that_a_later_release_stored_is_answered_with_its_reason(
+    collect: Collect, runtime: Runtime, confirm: Factory
+) -> None:
     confirmed = await confirm(runtime)
-    later = Refusal(confirmed.model_copy(update={"revision": 2}), "shows-a-face", "one face", runtime.clock(), waiting=False)
+    later = Refusal(
+        confirmed.model_copy(update={"revision": 2}), "shows-a-face", "one face", runtime.clock(), waiting=False
+    )
     async with DatabaseLedger(runtime.database, runtime.outbox).turn() as turn:
         await turn.refuse(later)
     answer = await collect(confirmed)

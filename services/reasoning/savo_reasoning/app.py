@@ -60,4 +60,6 @@ def calls(settings: ReasoningSettings) -> Calls:
     )
 
 
-DEFINITION = ServiceDefinition("reasoning", ReasoningSettings, build, migrations="savo_reasoning.migrations", projection=PROJECTION)
+DEFINITION = ServiceDefinition(
+    "reasoning", ReasoningSettings, build, migrations="savo_reasoning.migrations", projection=PROJECTION
+)

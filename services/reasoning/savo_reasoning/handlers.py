@@ -17,7 +17,9 @@ _CONCURRENCY = 8
 
 @consumes(RECIPES_REQUESTED)
 @publishes(RECIPES_SUGGESTED)
-async def on_recipes_requested(requested: RecipesRequested, suggest: Suggest, replay: str | None) -> RecipesSuggested | None:
+async def on_recipes_requested(
+    requested: RecipesRequested, suggest: Suggest, replay: str | None
+) -> RecipesSuggested | None:
     return await suggest(requested, replayed=replay is not None)
 
 

@@ -90,7 +90,14 @@ class Suggest:
         log.error("recipes.provider_refused", scan_id=scan_id, provider=provider, reason=reason)
         return NoRecipesError(UNAVAILABLE)
 
-    def _suggested(self, requested: RecipesRequested, *, recipes: tuple[Recipe, ...] = (), error: str | None = None, cost_usd: float) -> RecipesSuggested:
+    def _suggested(
+        self,
+        requested: RecipesRequested,
+        *,
+        recipes: tuple[Recipe, ...] = (),
+        error: str | None = None,
+        cost_usd: float,
+    ) -> RecipesSuggested:
         SCAN_COST.labels(self.writer.provider, "recipes").inc(cost_usd)
         log.info("recipes.suggested", scan_id=requested.scan_id, recipes=len(recipes), error=error, cost_usd=cost_usd)
         return RecipesSuggested(
@@ -122,7 +129,13 @@ def usable(answer: Answer, labels: Iterable[str]) -> tuple[Recipe, ...]:
 def _recipe(answered: AnsweredRecipe, labels: set[str]) -> Recipe | None:
     uses = tuple(label for word in answered.uses if (label := word.strip().lower().replace(" ", "_")) in labels)
     try:
-        return Recipe(title=answered.title, ingredients=tuple(answered.ingredients), uses=uses, steps=tuple(answered.steps), minutes=answered.minutes)
+        return Recipe(
+            title=answered.title,
+            ingredients=tuple(answered.ingredients),
+            uses=uses,
+            steps=tuple(answered.steps),
+            minutes=answered.minutes,
+        )
     except ValidationError as flaw:
         log.warning("recipes.recipe_dropped", flaws=[".".join(map(str, error["loc"])) for error in flaw.errors()])
         return None

@@ -12,8 +12,17 @@ from savo_providers.settings import ProviderSettings, provider_choice
 
 class ReasoningSettings(ProviderSettings):
     provider: str = provider_choice("recipes", OPENAI, "SAVO_REASONING_PROVIDER", "Who writes recipes.")
-    model: str | None = Field(None, validation_alias="SAVO_REASONING_MODEL", description="Model that writes recipes; unset is the provider's small one.")
-    timeout_seconds: float = Field(30.0, gt=0, validation_alias="SAVO_REASONING_TIMEOUT_SECONDS", description="Deadline of one request to the provider.")
+    model: str | None = Field(
+        None,
+        validation_alias="SAVO_REASONING_MODEL",
+        description="Model that writes recipes; unset is the provider's small one.",
+    )
+    timeout_seconds: float = Field(
+        30.0,
+        gt=0,
+        validation_alias="SAVO_REASONING_TIMEOUT_SECONDS",
+        description="Deadline of one request to the provider.",
+    )
 
     @property
     def provider_name(self) -> str:
@@ -28,7 +37,9 @@ class ReasoningSettings(ProviderSettings):
         if not self.has_price:
             model = self.provider_model
             example = f'{{"{model}": [0.75, 4.5]}}'
-            raise ValueError(f"SAVO_REASONING_MODEL={model!r} has no price: add it by SAVO_MODEL_PRICES, for example {example}")
+            raise ValueError(
+                f"SAVO_REASONING_MODEL={model!r} has no price: add it by SAVO_MODEL_PRICES, for example {example}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -37,5 +48,7 @@ class ReasoningSettings(ProviderSettings):
             return self  # nobody is asked there
         if "provider" in self.model_fields_set and not self.can_connect:
             needed = f"SAVO_REASONING_PROVIDER={self.provider} needs it"
-            raise ValueError(f"{self.chosen.key_variable} is missing: {needed}; with both unset recipes are switched off")
+            raise ValueError(
+                f"{self.chosen.key_variable} is missing: {needed}; with both unset recipes are switched off"
+            )
         return self

@@ -16,7 +16,13 @@ from savo_runtime.testing import FakeClock, memory_runtime
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
-RECIPE = {"title": "Omelette", "ingredients": ["4 eggs", "a splash of milk"], "uses": ["egg", "milk", "unicorn"], "steps": ["Beat.", "Fry."], "minutes": 15}
+RECIPE = {
+    "title": "Omelette",
+    "ingredients": ["4 eggs", "a splash of milk"],
+    "uses": ["egg", "milk", "unicorn"],
+    "steps": ["Beat.", "Fry."],
+    "minutes": 15,
+}
 _RECIPES = json.dumps({"recipes": [RECIPE]})
 
 
@@ -31,8 +37,15 @@ def openai_recipes() -> Callable[..., Reply]:
     """An answer of 1000 and 2000 tokens."""
 
     def answer(text: str | None = None, **how: str) -> Reply:
-        usage = {"input_tokens": 1000, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 2000, "output_tokens_details": {"reasoning_tokens": 0}}
-        return Reply(openai_answer(text=_RECIPES if text is None else text, **how) | {"usage": usage | {"total_tokens": 3000}})
+        usage = {
+            "input_tokens": 1000,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": 2000,
+            "output_tokens_details": {"reasoning_tokens": 0},
+        }
+        return Reply(
+            openai_answer(text=_RECIPES if text is None else text, **how) | {"usage": usage | {"total_tokens": 3000}}
+        )
 
     return answer
 
@@ -51,7 +64,12 @@ def google_recipes() -> Callable[..., Reply]:
 @pytest.fixture
 def requested() -> RecipesRequested:
     return RecipesRequested(
-        recipe_id="recipe-1", scan_id="scan-1", subject="subject-1", ingredients=("egg", "milk"), requested_at=NOON, expires_at=NOON + timedelta(seconds=120)
+        recipe_id="recipe-1",
+        scan_id="scan-1",
+        subject="subject-1",
+        ingredients=("egg", "milk"),
+        requested_at=NOON,
+        expires_at=NOON + timedelta(seconds=120),
     )
 
 

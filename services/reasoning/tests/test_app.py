@@ -37,7 +37,9 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_the_service_reads_every_topic_that_names_it_as_a_consumer(runtime: Runtime) -> None:
     service = build(load_settings(ReasoningSettings), runtime)
-    assert {subscription.topic for subscription in service.subscriptions} == {topic for topic in TOPICS if "reasoning" in topic.consumers}
+    assert {subscription.topic for subscription in service.subscriptions} == {
+        topic for topic in TOPICS if "reasoning" in topic.consumers
+    }
     assert DEFINITION.name == service.name == "reasoning"
 
 
@@ -45,9 +47,13 @@ async def test_migrations_make_the_tables_of_the_code() -> None:
     await assert_migrations_match("savo_reasoning.migrations", Base.metadata)
 
 
-async def test_without_any_key_it_starts_and_answers_with_the_variable_that_is_missing(runtime: Runtime, requested: RecipesRequested) -> None:
+async def test_without_any_key_it_starts_and_answers_with_the_variable_that_is_missing(
+    runtime: Runtime, requested: RecipesRequested
+) -> None:
     service = build(load_settings(ReasoningSettings), runtime)
-    suggest = next(subscription for subscription in service.subscriptions if subscription.topic.name == "recipes.requested")
+    suggest = next(
+        subscription for subscription in service.subscriptions if subscription.topic.name == "recipes.requested"
+    )
     event: Any = await suggest.handle(Envelope.new(requested, "gateway"))
     assert "OPENAI_API_KEY" in event.error
     assert (event.recipes, event.cost_usd) == ((), 0.0)
@@ -60,7 +66,9 @@ async def test_a_sandbox_needs_no_key_and_asks_nobody(
     for name, value in (environment | {"SAVO_SANDBOX": "look"}).items():
         monkeypatch.setenv(name, value)
     service = build(load_settings(ReasoningSettings), runtime)
-    suggest = next(subscription for subscription in service.subscriptions if subscription.topic.name == "recipes.requested")
+    suggest = next(
+        subscription for subscription in service.subscriptions if subscription.topic.name == "recipes.requested"
+    )
     event: Any = await suggest.handle(Envelope.new(requested, "gateway"))
     assert event.error == "Recipes are switched off: a sandbox asks nobody, and this one is not recorded."
     assert event.cost_usd == 0.0
@@ -89,7 +97,9 @@ def test_a_provider_chosen_without_its_key_stops_the_start_with_one_line(
         ({"SAVO_REASONING_PROVIDER": "google", "SAVO_GOOGLE_BASE_URL": "http://127.0.0.1:9"}, GoogleWriter),
     ],
 )
-async def test_the_provider_follows_the_environment(environment: dict[str, str], kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_provider_follows_the_environment(
+    environment: dict[str, str], kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
     writer = build_writer(load_settings(ReasoningSettings))
@@ -97,8 +107,12 @@ async def test_the_provider_follows_the_environment(environment: dict[str, str],
     await writer.close()
 
 
-@pytest.mark.parametrize("provider", [provider for provider in PROVIDERS if "recipes" in provider.models], ids=lambda provider: provider.name)
-async def test_every_provider_that_can_be_chosen_has_its_adapter(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "provider", [provider for provider in PROVIDERS if "recipes" in provider.models], ids=lambda provider: provider.name
+)
+async def test_every_provider_that_can_be_chosen_has_its_adapter(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SAVO_REASONING_PROVIDER", provider.name)
     monkeypatch.setenv(provider.key_variable, "k")
     writer = build_writer(load_settings(ReasoningSettings))
@@ -115,7 +129,9 @@ async def test_the_operators_price_counts_before_the_built_in_one(monkeypatch: p
     await writer.close()
 
 
-def test_a_model_without_a_price_stops_the_start_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_without_a_price_stops_the_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("SAVO_REASONING_MODEL", "gpt-7")
     with pytest.raises(SystemExit):
         load_settings(ReasoningSettings)

@@ -9,7 +9,13 @@ import pytest
 
 from libs.providers.tests.dialects import without_waits
 from libs.providers.tests.wire import GOOD_ITEMS, Reply, Wire, gemini_error, openai_error
-from savo_providers.errors import ProviderAnswerError, ProviderBusyError, ProviderError, ProviderQuotaError, ProviderUnavailableError
+from savo_providers.errors import (
+    ProviderAnswerError,
+    ProviderBusyError,
+    ProviderError,
+    ProviderQuotaError,
+    ProviderUnavailableError,
+)
 from savo_providers.prices import Price
 from savo_reasoning.adapters.google import GoogleWriter
 from savo_reasoning.adapters.openai import OpenAiWriter
@@ -27,7 +33,12 @@ LEFT = 120.0
 def writer_of(provider: str, url: str, timeout: float = 10.0) -> RecipeWriter:
     addresses = {"SAVO_OPENAI_BASE_URL": f"{url}/v1", "SAVO_GOOGLE_BASE_URL": url}
     keys = {"OPENAI_API_KEY": "a-key", "GOOGLE_API_KEY": "a-key"}
-    values: dict[str, Any] = {"provider": provider, "model": "a-model", "timeout_seconds": timeout, "model_prices": {"a-model": (1.0, 2.0)}}
+    values: dict[str, Any] = {
+        "provider": provider,
+        "model": "a-model",
+        "timeout_seconds": timeout,
+        "model_prices": {"a-model": (1.0, 2.0)},
+    }
     return build_writer(ReasoningSettings(**(addresses | keys | values)))
 
 
@@ -47,7 +58,9 @@ async def google_writer(wire: Wire) -> AsyncIterator[RecipeWriter]:
     await writer.close()
 
 
-async def test_openai_is_asked_for_structured_output_and_its_answer_is_read_and_priced(wire: Wire, openai_writer: OpenAiWriter, openai_recipes: Any) -> None:
+async def test_openai_is_asked_for_structured_output_and_its_answer_is_read_and_priced(
+    wire: Wire, openai_writer: OpenAiWriter, openai_recipes: Any
+) -> None:
     assert openai_writer.price == Price(1.0, 2.0)
     wire.answer(openai_recipes())
     answer = await openai_writer.write(PROMPT, LEFT)
@@ -60,7 +73,9 @@ async def test_openai_is_asked_for_structured_output_and_its_answer_is_read_and_
     assert "cherry tomato" in asked["input"][0]["content"][0]["text"]
 
 
-async def test_google_is_asked_for_structured_output_and_its_answer_is_read_and_priced(wire: Wire, google_writer: GoogleWriter, google_recipes: Any) -> None:
+async def test_google_is_asked_for_structured_output_and_its_answer_is_read_and_priced(
+    wire: Wire, google_writer: GoogleWriter, google_recipes: Any
+) -> None:
     wire.answer(google_recipes())
     answer = await google_writer.write(PROMPT, LEFT)
     assert [recipe.title for recipe in answer.cookbook.recipes] == ["Omelette"]
@@ -108,7 +123,9 @@ async def test_what_google_does_not_answer_becomes_a_sentence_and_its_cost_is_ke
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_an_overloaded_provider_is_busy_and_says_until_when(status: int, wire: Wire, openai_writer: OpenAiWriter, google_writer: GoogleWriter) -> None:
+async def test_an_overloaded_provider_is_busy_and_says_until_when(
+    status: int, wire: Wire, openai_writer: OpenAiWriter, google_writer: GoogleWriter
+) -> None:
     for writer, error in ((openai_writer, openai_error), (google_writer, gemini_error)):
         wire.answer(error(status, "overloaded", retry_after="70"))
         with pytest.raises(ProviderUnavailableError) as busy:
@@ -135,7 +152,9 @@ async def test_a_used_up_account_is_no_matter_of_waiting(wire: Wire, openai_writ
         await openai_writer.write(PROMPT, LEFT)
 
 
-async def test_an_answer_of_megabytes_is_no_answer(wire: Wire, openai_writer: OpenAiWriter, google_writer: GoogleWriter) -> None:
+async def test_an_answer_of_megabytes_is_no_answer(
+    wire: Wire, openai_writer: OpenAiWriter, google_writer: GoogleWriter
+) -> None:
     wire.answer(Reply({"output": [GOOD_ITEMS[0]] * 60_000}))
     for writer in (openai_writer, google_writer):
         with pytest.raises(ProviderAnswerError, match="too large"):

@@ -13,7 +13,13 @@ from savo_contracts.recipes import RecipesRequested
 from savo_contracts.scans import ScanErased
 from savo_contracts.users import SubjectErased
 from savo_providers.breaker import Breaker
-from savo_providers.errors import ProviderAnswerError, ProviderBusyError, ProviderKeyError, ProviderQuotaError, ProviderUnavailableError
+from savo_providers.errors import (
+    ProviderAnswerError,
+    ProviderBusyError,
+    ProviderKeyError,
+    ProviderQuotaError,
+    ProviderUnavailableError,
+)
 from savo_reasoning.adapters.suggestion_store import DatabaseShelf
 from savo_reasoning.app import calls
 from savo_reasoning.ports import Answer, AnsweredRecipe, Cookbook, Prompt
@@ -25,7 +31,9 @@ from savo_runtime.testing import memory_runtime
 
 UNAVAILABLE_NOW = ProviderUnavailableError("openai", "answered 503")
 
-OMELETTE = AnsweredRecipe(title="Omelette", ingredients=["4 eggs"], uses=["Egg", "unicorn"], steps=["Beat.", "Fry."], minutes=15)
+OMELETTE = AnsweredRecipe(
+    title="Omelette", ingredients=["4 eggs"], uses=["Egg", "unicorn"], steps=["Beat.", "Fry."], minutes=15
+)
 
 
 @dataclass
@@ -73,21 +81,27 @@ def suggest(writer: ScriptedWriter, runtime: Runtime, waits: list[float | None])
     return Suggest(writer, DatabaseShelf(runtime.database), runtime.clock)
 
 
-async def test_recipes_come_with_what_they_use_of_the_users_own_and_what_they_cost(suggest: Suggest, requested: RecipesRequested) -> None:
+async def test_recipes_come_with_what_they_use_of_the_users_own_and_what_they_cost(
+    suggest: Suggest, requested: RecipesRequested
+) -> None:
     event = await suggest(requested)
     assert event is not None
     assert (event.recipe_id, event.error, event.cost_usd, event.provider) == ("recipe-1", None, 0.004, "openai")
     assert [(recipe.title, recipe.uses) for recipe in event.recipes] == [("Omelette", ("egg",))]
 
 
-async def test_a_repeat_gives_the_same_answer_and_asks_nobody(suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested, runtime: Runtime) -> None:
+async def test_a_repeat_gives_the_same_answer_and_asks_nobody(
+    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested, runtime: Runtime
+) -> None:
     first = await suggest(requested)
     runtime.clock.advance(3600)  # type: ignore[attr-defined]
     assert await suggest(requested) == first
     assert len(writer.prompts) == 1
 
 
-async def test_a_replayed_request_gets_the_answer_that_was_given_or_none(suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested) -> None:
+async def test_a_replayed_request_gets_the_answer_that_was_given_or_none(
+    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
+) -> None:
     assert await suggest(requested, replayed=True) is None
     given = await suggest(requested)
     assert await suggest(requested, replayed=True) == given
@@ -102,7 +116,9 @@ async def test_of_two_answers_at_the_same_time_one_counts(suggest: Suggest, requ
     assert first == second
 
 
-async def test_an_expired_request_is_answered_unpaid(suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested, runtime: Runtime) -> None:
+async def test_an_expired_request_is_answered_unpaid(
+    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested, runtime: Runtime
+) -> None:
     runtime.clock.advance(121)  # type: ignore[attr-defined]
     event = await suggest(requested)
     assert event is not None
@@ -119,12 +135,23 @@ async def test_a_busy_provider_is_asked_again_after_the_time_it_names(
     assert waits == [3.0, None]
 
 
-@pytest.mark.parametrize(("retry_after", "seconds_left", "calls"), [(None, 120, 3), (60.0, 120, 1), (8.0, 5, 1)], ids=["tries", "asks too much", "past expiry"])
+@pytest.mark.parametrize(
+    ("retry_after", "seconds_left", "calls"),
+    [(None, 120, 3), (60.0, 120, 1), (8.0, 5, 1)],
+    ids=["tries", "asks too much", "past expiry"],
+)
 async def test_a_provider_that_stays_busy_is_told_to_the_user_after_bounded_tries(
-    retry_after: float | None, seconds_left: int, calls: int, suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
+    retry_after: float | None,
+    seconds_left: int,
+    calls: int,
+    suggest: Suggest,
+    writer: ScriptedWriter,
+    requested: RecipesRequested,
 ) -> None:
     writer.outcomes = [ProviderBusyError("openai", "answered 503", retry_after=retry_after)]
-    event = await suggest(requested.model_copy(update={"expires_at": requested.requested_at + timedelta(seconds=seconds_left)}))
+    event = await suggest(
+        requested.model_copy(update={"expires_at": requested.requested_at + timedelta(seconds=seconds_left)})
+    )
     assert event is not None
     assert (event.error, len(writer.prompts)) == (BUSY, calls)
 
@@ -148,7 +175,11 @@ async def test_after_failures_in_a_row_the_partitions_pause_instead_of_asking_an
 
 
 @pytest.mark.parametrize(
-    "error", [ProviderKeyError("openai", "OPENAI_API_KEY", "answered 401: wrong key sk-123"), ProviderQuotaError("openai", "answered 429")]
+    "error",
+    [
+        ProviderKeyError("openai", "OPENAI_API_KEY", "answered 401: wrong key sk-123"),
+        ProviderQuotaError("openai", "answered 429"),
+    ],
 )
 async def test_what_only_the_operator_can_mend_is_not_told_to_the_user(
     error: Exception, suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
@@ -159,14 +190,18 @@ async def test_what_only_the_operator_can_mend_is_not_told_to_the_user(
     assert event.error == UNAVAILABLE
 
 
-async def test_an_answer_that_is_too_large_is_no_usable_one(suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested) -> None:
+async def test_an_answer_that_is_too_large_is_no_usable_one(
+    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
+) -> None:
     writer.outcomes = [ProviderAnswerError("openai", "gave an answer that is too large to be one")]
     event = await suggest(requested)
     assert event is not None
     assert event.error == UNUSABLE
 
 
-async def test_after_the_rest_one_request_tries_and_the_others_wait_for_it(suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested) -> None:
+async def test_after_the_rest_one_request_tries_and_the_others_wait_for_it(
+    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
+) -> None:
     good, writer.outcomes = writer.outcomes, [UNAVAILABLE_NOW]
     for number in range(3):
         await suggest(requested.model_copy(update={"recipe_id": f"r-{number}"}))
@@ -190,7 +225,9 @@ async def test_after_the_rest_one_request_tries_and_the_others_wait_for_it(sugge
     assert event.recipes
 
 
-async def test_recipes_outside_the_limits_are_dropped_and_none_left_is_said(suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested) -> None:
+async def test_recipes_outside_the_limits_are_dropped_and_none_left_is_said(
+    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
+) -> None:
     endless = OMELETTE.model_copy(update={"minutes": 0})
     writer.outcomes = [Answer(Cookbook(recipes=[endless, OMELETTE]), 0.1), Answer(Cookbook(recipes=[endless]), 0.1)]
     first = await suggest(requested)
@@ -201,8 +238,13 @@ async def test_recipes_outside_the_limits_are_dropped_and_none_left_is_said(sugg
     assert (second.error, second.cost_usd) == (UNUSABLE, 0.1)
 
 
-async def test_erased_scans_and_people_get_no_recipes_and_lose_those_they_had(suggest: Suggest, requested: RecipesRequested, runtime: Runtime) -> None:
-    shelf, others = suggest.shelf, requested.model_copy(update={"recipe_id": "recipe-2", "scan_id": "scan-2", "subject": "subject-2"})
+async def test_erased_scans_and_people_get_no_recipes_and_lose_those_they_had(
+    suggest: Suggest, requested: RecipesRequested, runtime: Runtime
+) -> None:
+    shelf, others = (
+        suggest.shelf,
+        requested.model_copy(update={"recipe_id": "recipe-2", "scan_id": "scan-2", "subject": "subject-2"}),
+    )
     await suggest(requested)
     await suggest(others)
     await shelf.erase_scan(ScanErased(scan_id="scan-1", subject="subject-1", erased_at=runtime.clock()))
@@ -211,7 +253,9 @@ async def test_erased_scans_and_people_get_no_recipes_and_lose_those_they_had(su
     assert [await suggest(again) for again in (requested, others)] == [None, None]
 
 
-async def test_an_erasure_during_the_writing_wins(suggest: Suggest, requested: RecipesRequested, runtime: Runtime) -> None:
+async def test_an_erasure_during_the_writing_wins(
+    suggest: Suggest, requested: RecipesRequested, runtime: Runtime
+) -> None:
     @dataclass
     class ErasedMeanwhile(ScriptedWriter):
         async def write(self, prompt: Prompt, seconds: float) -> Answer:

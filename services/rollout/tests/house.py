@@ -58,6 +58,12 @@ class House:
 
 def furnished(runtime: Runtime, clock: FakeClock, switches: Switches, policy: StepPolicy) -> House:
     news = asyncio.Event()
-    rollout = Rollout(SqlLedger(runtime.database, runtime.outbox), Registry(runtime.store), policy, switches, clock, news.set)
-    service = Service(name="rollout", subscriptions=subscriptions(rollout, EvidenceRecorder(rollout.ledger, policy.gates, news.set)), app=rollout_app(rollout))
+    rollout = Rollout(
+        SqlLedger(runtime.database, runtime.outbox), Registry(runtime.store), policy, switches, clock, news.set
+    )
+    service = Service(
+        name="rollout",
+        subscriptions=subscriptions(rollout, EvidenceRecorder(rollout.ledger, policy.gates, news.set)),
+        app=rollout_app(rollout),
+    )
     return House(runtime, clock, rollout, DecisionWorker(rollout, Aliases(runtime.store), news), service)

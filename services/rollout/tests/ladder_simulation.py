@@ -73,7 +73,11 @@ class Stream:
         subject = rng.integers(traffic.subjects, size=traffic.scans)
 
         def rates(mean: float) -> Floats:
-            own = rng.beta(mean * traffic.alike, (1 - mean) * traffic.alike, size=traffic.subjects) if mean else np.zeros(traffic.subjects)
+            own = (
+                rng.beta(mean * traffic.alike, (1 - mean) * traffic.alike, size=traffic.subjects)
+                if mean
+                else np.zeros(traffic.subjects)
+            )
             return own[subject]
 
         price = rng.gamma(2.0, candidate.cost_usd / 2.0, size=traffic.subjects)[subject] / REFERENCE_COST_USD
@@ -104,7 +108,9 @@ def climb(stream: Stream, policy: StepPolicy) -> Run:
     return run
 
 
-def _first_moments(stream: Stream, policy: StepPolicy, rung: int, share: float, start: int, counted: dict[Measure, Flags]) -> tuple[_Step, int, int]:
+def _first_moments(
+    stream: Stream, policy: StepPolicy, rung: int, share: float, start: int, counted: dict[Measure, Flags]
+) -> tuple[_Step, int, int]:
     """The step with the scans at which it would be left, downwards and upwards; the stream's length means never. Most steps end soon, so look there first."""
     for window in (100, 400, stream.subject.size):
         step = _Step(stream, policy, rung, share, start, min(stream.subject.size, start + int(window / share)), counted)
@@ -116,13 +122,26 @@ def _first_moments(stream: Stream, policy: StepPolicy, rung: int, share: float, 
 
 def _measured(stream: Stream, share: float, end: int, counted: dict[Measure, Flags]) -> dict[str, int]:
     mine = stream.bucket[:end] < share
-    return {"scans": end, "confirmed": int((mine & stream.confirmed[:end]).sum()), "subjects": int(counted[CORRECTION_RATE].sum())}
+    return {
+        "scans": end,
+        "confirmed": int((mine & stream.confirmed[:end]).sum()),
+        "subjects": int(counted[CORRECTION_RATE].sum()),
+    }
 
 
 class _Step:
     """One step, seen after each scan of the candidate between `start` and `stop`."""
 
-    def __init__(self, stream: Stream, policy: StepPolicy, rung: int, share: float, start: int, stop: int, counted: dict[Measure, Flags]) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        policy: StepPolicy,
+        rung: int,
+        share: float,
+        start: int,
+        stop: int,
+        counted: dict[Measure, Flags],
+    ) -> None:
         self.stream, self.policy, self.rung, self.counted = stream, policy, rung, counted
         here = stream.bucket[start:stop] < share
         confirmed = stream.confirmed[start:stop]
@@ -183,7 +202,9 @@ class _Step:
 
     def _right_side(self, measure: Measure) -> Flags:
         places = self.places[measure]
-        means = np.concatenate([[np.nan], np.cumsum(self.stream.values[measure][places]) / np.arange(1, places.size + 1)])
+        means = np.concatenate(
+            [[np.nan], np.cumsum(self.stream.values[measure][places]) / np.arange(1, places.size + 1)]
+        )
         here = means[self._arrived(places)]
         threshold = self.policy.gates.threshold(measure)
         return np.asarray(np.isnan(here) | (here > threshold if measure.higher_is_better else here < threshold))

@@ -7,7 +7,18 @@ from typing import Any
 
 from savo_contracts.envelope import ImageRef
 from savo_contracts.models import ModelRefused, ModelRegistered
-from savo_contracts.scans import Action, Arm, ConfirmedItem, Detection, FailureCode, FallbackReason, ScanCompleted, ScanConfirmed, ScanFailed, ServedBy
+from savo_contracts.scans import (
+    Action,
+    Arm,
+    ConfirmedItem,
+    Detection,
+    FailureCode,
+    FallbackReason,
+    ScanCompleted,
+    ScanConfirmed,
+    ScanFailed,
+    ServedBy,
+)
 from savo_contracts.training import Evaluation
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -37,7 +48,14 @@ def refused(version: str = "v1") -> ModelRefused:
 def route(arm: Arm, experiment: str = "v1", **changes: Any) -> dict[str, Any]:
     served_by = ServedBy.CUSTOM if arm is Arm.CANDIDATE else ServedBy.GOOGLE
     version = experiment if arm is Arm.CANDIDATE else "gemini"
-    return {"experiment": experiment, "assigned_arm": arm, "served_by": served_by, "model_version": version, "bucket": 7, "share": 0.05} | changes
+    return {
+        "experiment": experiment,
+        "assigned_arm": arm,
+        "served_by": served_by,
+        "model_version": version,
+        "bucket": 7,
+        "share": 0.05,
+    } | changes
 
 
 def completed(
@@ -57,12 +75,43 @@ def completed(
 
 def failed(scan_id: str, subject: str, arm: Arm | None = Arm.CANDIDATE, experiment: str | None = "v1") -> ScanFailed:
     moments = {"requested_at": NOON, "failed_at": NOON + timedelta(seconds=120)}
-    return ScanFailed(scan_id=scan_id, subject=subject, experiment=experiment, assigned_arm=arm, code=FailureCode.EXPIRED, message="too late", **moments)
+    return ScanFailed(
+        scan_id=scan_id,
+        subject=subject,
+        experiment=experiment,
+        assigned_arm=arm,
+        code=FailureCode.EXPIRED,
+        message="too late",
+        **moments,
+    )
 
 
-def confirmed(scan_id: str, subject: str, arm: Arm = Arm.CANDIDATE, *, kept: int = 6, removed: int = 0, revision: int = 1, **changes: Any) -> ScanConfirmed:
-    items = [ConfirmedItem(label="milk", action=Action.KEPT)] * kept + [ConfirmedItem(label="egg", action=Action.REMOVED)] * removed
-    return ScanConfirmed(scan_id=scan_id, subject=subject, image=PHOTO, items=tuple(items), revision=revision, confirmed_at=NOON, **route(arm, **changes))
+def confirmed(
+    scan_id: str,
+    subject: str,
+    arm: Arm = Arm.CANDIDATE,
+    *,
+    kept: int = 6,
+    removed: int = 0,
+    revision: int = 1,
+    **changes: Any,
+) -> ScanConfirmed:
+    items = [ConfirmedItem(label="milk", action=Action.KEPT)] * kept + [
+        ConfirmedItem(label="egg", action=Action.REMOVED)
+    ] * removed
+    return ScanConfirmed(
+        scan_id=scan_id,
+        subject=subject,
+        image=PHOTO,
+        items=tuple(items),
+        revision=revision,
+        confirmed_at=NOON,
+        **route(arm, **changes),
+    )
 
 
-NOT_LOADED: dict[str, Any] = {"served_by": ServedBy.GOOGLE, "model_version": "gemini", "fallback_reason": FallbackReason.MODEL_UNAVAILABLE}
+NOT_LOADED: dict[str, Any] = {
+    "served_by": ServedBy.GOOGLE,
+    "model_version": "gemini",
+    "fallback_reason": FallbackReason.MODEL_UNAVAILABLE,
+}

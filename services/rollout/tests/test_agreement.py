@@ -69,8 +69,16 @@ async def happen(house: House, number: int, what: str, with_what: Any) -> House:
             house = house.restarted(Switches(use_custom_vision=what == "restart"))
             await house.rollout.start()
         case _:
-            chosen = {"share": with_what} if what == "set" else {"version": with_what, "force": what == "promote"} if with_what else {}
-            with contextlib.suppress(RolloutError):  # what is not possible now must change nothing, and that is what is looked at
+            chosen = (
+                {"share": with_what}
+                if what == "set"
+                else {"version": with_what, "force": what == "promote"}
+                if with_what
+                else {}
+            )
+            with contextlib.suppress(
+                RolloutError
+            ):  # what is not possible now must change nothing, and that is what is looked at
                 await house.rollout.apply(Command(action=what, reason="a test", by="mia", **chosen))
     return house
 
@@ -80,8 +88,15 @@ async def scanned(house: House, number: int, *, good: bool) -> None:
     kept, removed = (6, 0) if good else (1, 5)
     names = [(arm, f"{number}-{arm}-{place}") for arm in Arm for place in range(SCANS)]
     experiment = trial.experiment or "v1"
-    await asyncio.gather(*[house.hears(completed(f"s{name}", f"u{name}", arm, experiment=experiment)) for arm, name in names])
-    await asyncio.gather(*[house.hears(confirmed(f"s{name}", f"u{name}", arm, kept=kept, removed=removed, experiment=experiment)) for arm, name in names])
+    await asyncio.gather(
+        *[house.hears(completed(f"s{name}", f"u{name}", arm, experiment=experiment)) for arm, name in names]
+    )
+    await asyncio.gather(
+        *[
+            house.hears(confirmed(f"s{name}", f"u{name}", arm, kept=kept, removed=removed, experiment=experiment))
+            for arm, name in names
+        ]
+    )
 
 
 async def agree(house: House) -> None:
@@ -92,8 +107,15 @@ async def agree(house: House) -> None:
     champion = last.champion.version if last.champion else None
     challenger = last.experiment if last.state in LIVE else None
     assert (await alias(house, "champion"), await alias(house, "challenger")) == (champion, challenger)
-    moves = {event.about: event.after["version"] for event in said if isinstance(event, AuditRecorded) and event.action == "alias.moved"}
-    assert (moves.get("models:/ingredients@champion"), moves.get("models:/ingredients@challenger")) == (champion, challenger)
+    moves = {
+        event.about: event.after["version"]
+        for event in said
+        if isinstance(event, AuditRecorded) and event.action == "alias.moved"
+    }
+    assert (moves.get("models:/ingredients@champion"), moves.get("models:/ingredients@challenger")) == (
+        champion,
+        challenger,
+    )
     assert last.share == 0.0 or challenger, "nobody but a challenger has a share"
     assert champion is None or champion != challenger
 

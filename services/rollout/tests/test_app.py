@@ -29,7 +29,9 @@ async def hear(service: Service, event: Event) -> None:
 async def test_it_reads_exactly_the_topics_that_the_registry_says() -> None:
     async with memory_runtime("rollout", migrations=DEFINITION.migrations) as runtime:
         service = build(RolloutSettings(), runtime)
-    assert {subscription.topic for subscription in service.subscriptions} == {topic for topic in TOPICS if "rollout" in topic.consumers}
+    assert {subscription.topic for subscription in service.subscriptions} == {
+        topic for topic in TOPICS if "rollout" in topic.consumers
+    }
 
 
 async def test_a_breach_is_published_and_the_alias_gone_within_two_seconds_of_the_evidence() -> None:
@@ -40,7 +42,9 @@ async def test_a_breach_is_published_and_the_alias_gone_within_two_seconds_of_th
         worker = asyncio.ensure_future(service.workers[0].loop())
         await hear(service, registered())
         await until_challenger_is(runtime, "v1")
-        await asyncio.gather(*[hear(service, confirmed(f"s{number}", f"u{number}", kept=1, removed=5)) for number in range(40)])
+        await asyncio.gather(
+            *[hear(service, confirmed(f"s{number}", f"u{number}", kept=1, removed=5)) for number in range(40)]
+        )
         await until_challenger_is(runtime, None)
         worker.cancel()
         published = await published_by_outbox(runtime)
@@ -51,7 +55,10 @@ async def test_a_breach_is_published_and_the_alias_gone_within_two_seconds_of_th
 async def until_challenger_is(runtime: Runtime, version: str | None) -> None:
     key = alias_key("challenger")
     async with asyncio.timeout(60):
-        while await runtime.store.head(key) is None or Alias.model_validate_json(await runtime.store.get(key)).version != version:
+        while (
+            await runtime.store.head(key) is None
+            or Alias.model_validate_json(await runtime.store.get(key)).version != version
+        ):
             await asyncio.sleep(0.01)
 
 
@@ -60,10 +67,17 @@ def test_settings_become_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_ROLLOUT_MIN_DAYS_PER_STEP", "0.5")
     monkeypatch.setenv("SAVO_ROLLOUT_MAX_P95_MS", "800")
     policy = step_policy(load_settings(RolloutSettings))
-    assert (policy.min_confirmed, timedelta(days=policy.min_days), policy.gates.target(LATENCY)) == (20, timedelta(hours=12), 800)
+    assert (policy.min_confirmed, timedelta(days=policy.min_days), policy.gates.target(LATENCY)) == (
+        20,
+        timedelta(hours=12),
+        800,
+    )
 
 
-@pytest.mark.parametrize(("variable", "value"), [("SAVO_CUSTOM_VISION_ROLLOUT", "1.5"), ("SAVO_ROLLOUT_MIN_CONFIRMED", "0"), ("SAVO_ROLLOUT_ALPHA", "nine")])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("SAVO_CUSTOM_VISION_ROLLOUT", "1.5"), ("SAVO_ROLLOUT_MIN_CONFIRMED", "0"), ("SAVO_ROLLOUT_ALPHA", "nine")],
+)
 def test_a_senseless_setting_stops_the_start_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str
 ) -> None:

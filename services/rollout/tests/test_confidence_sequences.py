@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from savo_rollout.confidence_sequences import STAKES, WEIGHTS, Values, log_wealth_above, log_wealth_below, log_wealth_path, lower_bound, upper_bound
+from savo_rollout.confidence_sequences import (
+    STAKES,
+    WEIGHTS,
+    Values,
+    log_wealth_above,
+    log_wealth_below,
+    log_wealth_path,
+    lower_bound,
+    upper_bound,
+)
 
 histograms = st.lists(st.tuples(st.floats(0, 1), st.integers(1, 50)), min_size=1, max_size=8)
 
@@ -27,7 +36,9 @@ def test_the_mean_seen_lies_between_the_bounds(pairs: list[tuple[float, int]]) -
 
 
 @given(histograms, st.floats(0.01, 0.98))
-def test_the_lower_bound_is_past_a_mean_exactly_when_the_wealth_refutes_it(pairs: list[tuple[float, int]], mean: float) -> None:
+def test_the_lower_bound_is_past_a_mean_exactly_when_the_wealth_refutes_it(
+    pairs: list[tuple[float, int]], mean: float
+) -> None:
     values = Values.of(pairs)
     bound = lower_bound(values, 0.05)
     if abs(bound - mean) > 1e-6:
@@ -54,11 +65,20 @@ def test_before_the_first_value_nothing_is_known() -> None:
 @pytest.mark.parametrize("truth", [0.05, 0.3, 0.8])
 def test_someone_who_looks_after_every_value_is_misled_in_fewer_than_alpha_of_runs(truth: float) -> None:
     rng = np.random.default_rng(11)
-    misled = sum(bool((log_wealth_path(rng.binomial(1, truth, 2000).astype(float), truth) >= -math.log(0.05)).any()) for _ in range(400)) / 400
+    misled = (
+        sum(
+            bool((log_wealth_path(rng.binomial(1, truth, 2000).astype(float), truth) >= -math.log(0.05)).any())
+            for _ in range(400)
+        )
+        / 400
+    )
     print(f"truth {truth}: misled in {misled:.1%} of 400 runs")
     assert misled < 0.05
 
 
 def test_bounds_close_in_as_subjects_come() -> None:
-    widths = [upper_bound(Values.of([(1.0, 9 * n), (0.0, n)]), 0.05) - lower_bound(Values.of([(1.0, 9 * n), (0.0, n)]), 0.05) for n in (10, 100, 1000)]
+    widths = [
+        upper_bound(Values.of([(1.0, 9 * n), (0.0, n)]), 0.05) - lower_bound(Values.of([(1.0, 9 * n), (0.0, n)]), 0.05)
+        for n in (10, 100, 1000)
+    ]
     assert widths[0] > 2 * widths[1] > 2 * widths[2]

@@ -17,7 +17,9 @@ from services.rollout.tests.scans import registered
 @pytest.fixture
 async def http(house: House) -> AsyncIterator[httpx2.AsyncClient]:
     assert house.service.app is not None
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=house.service.app), base_url="http://rollout") as client:
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=house.service.app), base_url="http://rollout"
+    ) as client:
         yield client
 
 
@@ -28,18 +30,29 @@ async def put(http: httpx2.AsyncClient, **body: Any) -> httpx2.Response:
 async def test_before_any_model_the_report_says_what_it_waits_for(http: httpx2.AsyncClient) -> None:
     report = (await http.get("/rollout")).json()
     assert (report["state"], report["share"], report["waiting_for"]) == ("idle", 0.0, ["a model that passes its gate"])
-    assert report["arms"]["candidate"]["accuracy"] == {"estimate": None, "lower": None, "upper": None, "target": 0.8, "verdict": "undecided"}
+    assert report["arms"]["candidate"]["accuracy"] == {
+        "estimate": None,
+        "lower": None,
+        "upper": None,
+        "target": 0.8,
+        "verdict": "undecided",
+    }
     assert report["arms"]["candidate"]["failures"]["verdict"] == "undecided", "nothing was asked of the candidate yet"
 
 
 async def test_a_running_trial_names_what_is_missing(house: House, http: httpx2.AsyncClient) -> None:
     await house.hears(registered())
     waiting = (await http.get("/rollout")).json()["waiting_for"]
-    assert waiting[:2] == ["20 more confirmed scans of the candidate in this step", "20 more confirmed scans of the baseline in this step"]
+    assert waiting[:2] == [
+        "20 more confirmed scans of the candidate in this step",
+        "20 more confirmed scans of the baseline in this step",
+    ]
     assert "certainty about the accuracy" in waiting
 
 
-async def test_a_pin_pauses_the_automation_and_resume_goes_on_from_the_step_below(house: House, http: httpx2.AsyncClient) -> None:
+async def test_a_pin_pauses_the_automation_and_resume_goes_on_from_the_step_below(
+    house: House, http: httpx2.AsyncClient
+) -> None:
     await house.hears(registered())
     assert (await put(http, action="set", share=0.3)).json()["state"] == "pinned"
     resumed = (await put(http, action="resume")).json()
@@ -71,7 +84,9 @@ async def test_without_a_trial_a_command_is_a_conflict_with_the_reason(http: htt
         ({"action": "pause", "why": "x"}, "why"),
     ],
 )
-async def test_a_senseless_command_is_refused_by_field(http: httpx2.AsyncClient, body: dict[str, Any], field: str) -> None:
+async def test_a_senseless_command_is_refused_by_field(
+    http: httpx2.AsyncClient, body: dict[str, Any], field: str
+) -> None:
     answer = await put(http, **body)
     assert answer.status_code == 422
     assert answer.json()["detail"].startswith(field)
@@ -83,7 +98,9 @@ async def test_set_without_a_share_is_refused(house: House, http: httpx2.AsyncCl
     assert (answer.status_code, answer.json()["detail"]) == (422, "share: set needs a share from 0 to 1")
 
 
-async def test_every_change_of_share_and_alias_is_in_the_audit_log_with_who_from_what_to_what_and_why(house: House, http: httpx2.AsyncClient) -> None:
+async def test_every_change_of_share_and_alias_is_in_the_audit_log_with_who_from_what_to_what_and_why(
+    house: House, http: httpx2.AsyncClient
+) -> None:
     await house.hears(registered())
     await put(http, action="rollback", reason="it sees tomatoes everywhere")
     entries = [event for event in await published_by_outbox(house.runtime) if isinstance(event, AuditRecorded)]
@@ -94,6 +111,15 @@ async def test_every_change_of_share_and_alias_is_in_the_audit_log_with_who_from
         ("alias.moved", "mia", "models:/ingredients@challenger"),
     ]
     begun, named, ended, unnamed = entries
-    assert (begun.before["share"], begun.after["share"], named.before, named.after) == (0.0, 0.05, {"version": None}, {"version": "v1"})
+    assert (begun.before["share"], begun.after["share"], named.before, named.after) == (
+        0.0,
+        0.05,
+        {"version": None},
+        {"version": "v1"},
+    )
     assert (ended.before["share"], ended.after) == (0.05, {"share": 0.0, "state": "rolled-back", "experiment": "v1"})
-    assert (unnamed.before, unnamed.after, unnamed.reason) == ({"version": "v1"}, {"version": None}, "it sees tomatoes everywhere")
+    assert (unnamed.before, unnamed.after, unnamed.reason) == (
+        {"version": "v1"},
+        {"version": None},
+        "it sees tomatoes everywhere",
+    )

@@ -31,9 +31,16 @@ async def replicas(postgres_url: str) -> AsyncIterator[list[House]]:
         for _ in range(3):
             database = Database(url, "rollout")
             stack.push_async_callback(database.close)
-            runtimes.append(await stack.enter_async_context(memory_runtime("rollout", migrations="savo_rollout.migrations", database=database)))
+            runtimes.append(
+                await stack.enter_async_context(
+                    memory_runtime("rollout", migrations="savo_rollout.migrations", database=database)
+                )
+            )
         shared = [replace(runtime, store=runtimes[0].store, outbox=runtimes[0].outbox) for runtime in runtimes]
-        houses = [furnished(runtime, clock, Switches(use_custom_vision=True), StepPolicy(min_confirmed=20, min_days=0)) for runtime in shared]
+        houses = [
+            furnished(runtime, clock, Switches(use_custom_vision=True), StepPolicy(min_confirmed=20, min_days=0))
+            for runtime in shared
+        ]
         await asyncio.gather(*[house.rollout.start() for house in houses])
         yield houses
 
@@ -52,7 +59,9 @@ async def test_replicas_that_hear_the_two_halves_of_a_scan_at_once_count_it_once
 
 async def test_replicas_that_decide_at_once_make_one_change(replicas: list[House]) -> None:
     await replicas[0].hears(registered())
-    await asyncio.gather(*[replicas[number % 3].hears(confirmed(f"s{number}", f"u{number}", kept=2, removed=4)) for number in range(40)])
+    await asyncio.gather(
+        *[replicas[number % 3].hears(confirmed(f"s{number}", f"u{number}", kept=2, removed=4)) for number in range(40)]
+    )
     await asyncio.gather(*[house.worker.decide() for house in replicas])
     states = [event.state for event in await replicas[0].published()]
     assert states.count(RolloutState.ROLLED_BACK) == 1

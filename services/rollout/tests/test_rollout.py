@@ -30,7 +30,9 @@ async def scans(house: House, count: int, arm: Arm = Arm.CANDIDATE, *, removed: 
 
 async def one_scan(house: House, name: str, arm: Arm, removed: int, experiment: str, **changes: Any) -> None:
     await house.hears(completed(f"scan-{name}", f"subject-{name}", arm, experiment=experiment, **changes))
-    await house.hears(confirmed(f"scan-{name}", f"subject-{name}", arm, kept=6 - removed, removed=removed, experiment=experiment))
+    await house.hears(
+        confirmed(f"scan-{name}", f"subject-{name}", arm, kept=6 - removed, removed=removed, experiment=experiment)
+    )
 
 
 async def climb(house: House) -> list[float]:
@@ -103,7 +105,9 @@ async def test_failures_send_a_candidate_back_unless_the_baseline_fails_as_often
     await asyncio.gather(*[house.hears(failed(f"b{number}", f"base-{number}", Arm.BASELINE)) for number in range(40)])
     await asyncio.gather(*[house.hears(failed(f"c{number}", f"cand-{number}")) for number in range(40)])
     assert (await house.trial()).state is RolloutState.RUNNING
-    await asyncio.gather(*[house.hears(completed(f"b{number}", f"base-{number}", Arm.BASELINE)) for number in range(40, 400)])
+    await asyncio.gather(
+        *[house.hears(completed(f"b{number}", f"base-{number}", Arm.BASELINE)) for number in range(40, 400)]
+    )
     assert "failure rate surely misses" in (await house.trial()).reason
 
 
@@ -134,7 +138,11 @@ async def test_the_last_confirmation_of_a_scan_counts_also_when_the_older_one_co
     await house.hears(confirmed("s", "anna", kept=3, removed=3, revision=2))
     await house.hears(confirmed("s", "anna", kept=6, revision=1))
     arm = (await house.rollout.report()).arms[Arm.CANDIDATE]
-    assert (arm.confirmed, arm.figures[ACCURACY.name].estimate, arm.figures[CORRECTION_RATE.name].estimate) == (1, 0.5, 1.0)
+    assert (arm.confirmed, arm.figures[ACCURACY.name].estimate, arm.figures[CORRECTION_RATE.name].estimate) == (
+        1,
+        0.5,
+        1.0,
+    )
 
 
 async def test_a_subject_has_one_voice_however_often_it_scans(house: House) -> None:
@@ -149,7 +157,9 @@ async def test_a_subject_has_one_voice_however_often_it_scans(house: House) -> N
 
 async def test_evidence_counts_by_the_arm_assigned_but_not_where_no_model_was_loaded(house: House) -> None:
     await house.hears(registered())
-    await house.hears(completed("a", "anna", served_by="google", model_version="gemini", fallback_reason="low-confidence"))
+    await house.hears(
+        completed("a", "anna", served_by="google", model_version="gemini", fallback_reason="low-confidence")
+    )
     await house.hears(completed("b", "ben", **NOT_LOADED))
     arm = (await house.rollout.report()).arms[Arm.CANDIDATE]
     assert (arm.scans, arm.answered_by_candidate) == (1, 0)
@@ -161,7 +171,11 @@ async def test_the_fallback_share_stands_beside_the_cost(house: House) -> None:
     assert before.fallback_share is None
     for number in range(3):
         await house.hears(completed(f"own-{number}", "anna"))
-    await house.hears(completed("weak", "ben", served_by="google", model_version="gemini", fallback_reason="low-confidence", cost_usd=0.004))
+    await house.hears(
+        completed(
+            "weak", "ben", served_by="google", model_version="gemini", fallback_reason="low-confidence", cost_usd=0.004
+        )
+    )
     await house.hears(failed("broken", "carl"))
     await house.hears(completed("theirs", "dora", Arm.BASELINE))
     arms = (await house.rollout.report()).arms
@@ -275,7 +289,9 @@ async def test_every_change_is_in_the_audit_log_with_who_and_why(house: House) -
     assert (newest.by, newest.reason, newest.state, newest.share) == ("mia", "looking into a complaint", "paused", 0.05)
 
 
-async def test_scans_that_come_together_are_written_together_and_a_failed_write_loses_none(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_scans_that_come_together_are_written_together_and_a_failed_write_loses_none(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await house.hears(registered())
     original, turns = house.runtime.database.session, []
 
@@ -286,7 +302,9 @@ async def test_scans_that_come_together_are_written_together_and_a_failed_write_
         return original(**options)
 
     monkeypatch.setattr(house.runtime.database, "session", counted)
-    outcomes = await asyncio.gather(*[house.hears(completed(f"s{number}", f"u{number}")) for number in range(50)], return_exceptions=True)
+    outcomes = await asyncio.gather(
+        *[house.hears(completed(f"s{number}", f"u{number}")) for number in range(50)], return_exceptions=True
+    )
     assert [type(outcome) for outcome in outcomes if outcome] == [DependencyDownError]
     assert len(turns) <= 3
     assert (await house.rollout.report()).arms[Arm.CANDIDATE].scans == 49

@@ -31,7 +31,10 @@ BAD = {
 
 
 def runs(candidate: Candidate, policy: StepPolicy = POLICY, traffic: Traffic = TRAFFIC, count: int = RUNS) -> list[Run]:
-    return [climb(Stream.drawn(candidate, traffic, np.random.default_rng([SEED, number])), policy) for number in range(count)]
+    return [
+        climb(Stream.drawn(candidate, traffic, np.random.default_rng([SEED, number])), policy)
+        for number in range(count)
+    ]
 
 
 @pytest.mark.parametrize("flaw", BAD)
@@ -45,7 +48,9 @@ def test_a_good_candidate_is_held_back_in_fewer_than_10_per_cent_of_runs() -> No
     outcomes = runs(Candidate())
     held = 1 - sum(run.passed for run in outcomes) / RUNS
     alarms = sum(run.rolled_back for run in outcomes) / RUNS
-    print(f"good (accuracy 0.93, corrections 0.15): held back {held:.1%}, of these by a false alarm {alarms:.1%}, {RUNS} runs, seed {SEED}")
+    print(
+        f"good (accuracy 0.93, corrections 0.15): held back {held:.1%}, of these by a false alarm {alarms:.1%}, {RUNS} runs, seed {SEED}"
+    )
     print(f"scans, confirmed candidate scans, subjects at each step, median: {medians(outcomes)}")
     assert held < 0.10
 
@@ -58,14 +63,24 @@ def test_a_candidate_right_at_the_line_climbs_the_whole_ladder_in_fewer_than_5_p
 
 def test_with_small_numbers_a_good_candidate_climbs_within_a_minute_of_traffic() -> None:
     small = StepPolicy(min_confirmed=20, min_days=0, gates=GATES)
-    outcomes = runs(Candidate(corrections=0.17, slow=0.0, failures=0.0), small, Traffic(subjects=100_000, scans=3600, confirmed=1.0), 100)
-    print(f"minimum 20: completed {sum(run.passed for run in outcomes)} of 100; scans, confirmed candidate scans, subjects, median: {medians(outcomes)}")
+    outcomes = runs(
+        Candidate(corrections=0.17, slow=0.0, failures=0.0),
+        small,
+        Traffic(subjects=100_000, scans=3600, confirmed=1.0),
+        100,
+    )
+    print(
+        f"minimum 20: completed {sum(run.passed for run in outcomes)} of 100; scans, confirmed candidate scans, subjects, median: {medians(outcomes)}"
+    )
     assert sum(run.passed for run in outcomes) >= 90
 
 
 def medians(outcomes: list[Run]) -> list[tuple[int, ...]]:
     whole = [run.steps for run in outcomes if run.passed]
-    return [tuple(int(np.median([steps[rung][name] for steps in whole])) for name in ("scans", "confirmed", "subjects")) for rung in range(len(STEPS))]
+    return [
+        tuple(int(np.median([steps[rung][name] for steps in whole])) for name in ("scans", "confirmed", "subjects"))
+        for rung in range(len(STEPS))
+    ]
 
 
 def test_the_simulation_decides_as_the_service_does() -> None:
@@ -117,6 +132,9 @@ class Evidence:
                 self.step[measure].setdefault(subject, value)
 
     def arms(self) -> dict[Arm, ArmEvidence]:
-        first, step = ({measure: Values.of((value, 1) for value in values.values()) for measure, values in kept.items()} for kept in (self.first, self.step))
+        first, step = (
+            {measure: Values.of((value, 1) for value in values.values()) for measure, values in kept.items()}
+            for kept in (self.first, self.step)
+        )
         candidate = ArmEvidence(confirmed_in_step=self.confirmed[Arm.CANDIDATE], first=first, step=step)
         return {Arm.CANDIDATE: candidate, Arm.BASELINE: ArmEvidence(confirmed_in_step=self.confirmed[Arm.BASELINE])}

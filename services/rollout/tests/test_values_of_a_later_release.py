@@ -12,7 +12,10 @@ from services.rollout.tests.scans import completed, confirmed, failed, registere
 
 def test_a_scan_that_fell_back_for_an_unknown_reason_counts_for_its_arm() -> None:
     fallen_back: dict[str, Any] = {"served_by": "mistral", "model_version": "pixtral-9", "fallback_reason": "too-slow"}
-    ended, looked_at = completed_scan(completed("s1", "u1", **fallen_back)), confirmed_scan(confirmed("s1", "u1", **fallen_back))
+    ended, looked_at = (
+        completed_scan(completed("s1", "u1", **fallen_back)),
+        confirmed_scan(confirmed("s1", "u1", **fallen_back)),
+    )
     assert ended is not None
     assert looked_at is not None
     assert (ended.arm, ended.by_candidate, ended.failed) == (Arm.CANDIDATE, False, False)

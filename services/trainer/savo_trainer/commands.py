@@ -30,7 +30,9 @@ COMMANDS: tuple[Command | Group, ...] = (
         "runs",
         "Training runs of the trainer service.",
         (
-            Command("list", f"{_WORKBENCH}.runs.command:list_runs", "The newest runs, as the running trainer tells them."),
+            Command(
+                "list", f"{_WORKBENCH}.runs.command:list_runs", "The newest runs, as the running trainer tells them."
+            ),
             Command("show", f"{_WORKBENCH}.runs.command:show", "One run with its history, figures and verdict."),
             Command(
                 "watch",

@@ -74,14 +74,18 @@ class RunEndedError(SavoError):
 class ClassesUnknownError(SavoError):
     """Its answers would mean nothing to the rest of the product."""
 
-    next_steps = ("Train it with the catalogue's labels (libs/contracts/savo_contracts/ingredients.csv); another word becomes a class by its samples first.",)
+    next_steps = (
+        "Train it with the catalogue's labels (libs/contracts/savo_contracts/ingredients.csv); another word becomes a class by its samples first.",
+    )
 
 
 class ChampionMovedError(SavoError):
     """Measure it again, against the present one."""
 
     def __init__(self, champion: str | None, compared: str | None) -> None:
-        super().__init__(f"the champion is {champion or 'no model'} now, and the figures are against {compared or 'none'}: repeat the command")
+        super().__init__(
+            f"the champion is {champion or 'no model'} now, and the figures are against {compared or 'none'}: repeat the command"
+        )
 
 
 class TrainerAwayError(SavoError):

@@ -16,7 +16,9 @@ __all__ = ["on_sample_erased", "on_sample_stored", "on_threshold_reached", "subs
 
 
 @consumes(TRAINING_THRESHOLD_REACHED)
-async def on_threshold_reached(reached: TrainingThresholdReached, ledger: RunLedger, event_id: UUID, replay: str | None) -> None:
+async def on_threshold_reached(
+    reached: TrainingThresholdReached, ledger: RunLedger, event_id: UUID, replay: str | None
+) -> None:
     if replay is None:  # a training costs hours of a machine: no replay begins one
         await ledger.request(requested(event_id, reached))
 

@@ -23,9 +23,15 @@ class TrainerSettings(RuntimeSettings):
         json_schema_extra={"allowed": "a name or path that ends in .yaml or .pt"},
     )
     train_width: float | None = Field(
-        None, gt=0, le=2, validation_alias="SAVO_TRAIN_WIDTH", description="Width multiple in place of the architecture's own; unset leaves it."
+        None,
+        gt=0,
+        le=2,
+        validation_alias="SAVO_TRAIN_WIDTH",
+        description="Width multiple in place of the architecture's own; unset leaves it.",
     )
-    train_epochs: int = Field(100, ge=1, le=10_000, validation_alias="SAVO_TRAIN_EPOCHS", description="Passes over the training photos.")
+    train_epochs: int = Field(
+        100, ge=1, le=10_000, validation_alias="SAVO_TRAIN_EPOCHS", description="Passes over the training photos."
+    )
     train_batch: int = Field(16, ge=1, le=4096, validation_alias="SAVO_TRAIN_BATCH", description="Photos in one step.")
     train_imgsz: int = Field(
         640,
@@ -51,7 +57,9 @@ class TrainerSettings(RuntimeSettings):
         description="Passes when training goes on from the champion's weights; unset is SAVO_TRAIN_EPOCHS.",
     )
     train_warm_start: bool = Field(
-        True, validation_alias="SAVO_TRAIN_WARM_START", description="Start from the champion's weights when its classes are all still taught."
+        True,
+        validation_alias="SAVO_TRAIN_WARM_START",
+        description="Start from the champion's weights when its classes are all still taught.",
     )
     train_extra: Annotated[dict[str, Any], NoDecode] = Field(
         default_factory=dict,
@@ -59,17 +67,36 @@ class TrainerSettings(RuntimeSettings):
         description='More of ultralytics\' training arguments, as JSON: {"mosaic": 0.5}.',
         json_schema_extra={"allowed": "a JSON object"},
     )
-    trainer_runner: Literal["local"] = Field("local", validation_alias="SAVO_TRAINER_RUNNER", description="Where training runs: a subprocess of this machine.")
+    trainer_runner: Literal["local"] = Field(
+        "local",
+        validation_alias="SAVO_TRAINER_RUNNER",
+        description="Where training runs: a subprocess of this machine.",
+    )
     trainer_attempts: int = Field(
-        3, ge=1, le=100, validation_alias="SAVO_TRAINER_ATTEMPTS", description="Times that one stage of a run is begun before the run fails."
+        3,
+        ge=1,
+        le=100,
+        validation_alias="SAVO_TRAINER_ATTEMPTS",
+        description="Times that one stage of a run is begun before the run fails.",
     )
     trainer_lease_seconds: float = Field(
-        30.0, gt=0, validation_alias="SAVO_TRAINER_LEASE_SECONDS", description="After this long without a sign of life another replica takes a run over."
+        30.0,
+        gt=0,
+        validation_alias="SAVO_TRAINER_LEASE_SECONDS",
+        description="After this long without a sign of life another replica takes a run over.",
     )
-    gate_map50: float = Field(0.75, ge=0, le=1, validation_alias="SAVO_GATE_MAP50", description="Least mAP@0.5 of a first model.")
-    gate_map50_lower: float = Field(0.70, ge=0, le=1, validation_alias="SAVO_GATE_MAP50_LOWER", description="Least lower end of its 95 % interval.")
+    gate_map50: float = Field(
+        0.75, ge=0, le=1, validation_alias="SAVO_GATE_MAP50", description="Least mAP@0.5 of a first model."
+    )
+    gate_map50_lower: float = Field(
+        0.70, ge=0, le=1, validation_alias="SAVO_GATE_MAP50_LOWER", description="Least lower end of its 95 % interval."
+    )
     gate_min_gain: float = Field(
-        0.02, ge=0, le=1, validation_alias="SAVO_GATE_MIN_GAIN", description="What a later model must gain on the champion in mAP@0.5, more than."
+        0.02,
+        ge=0,
+        le=1,
+        validation_alias="SAVO_GATE_MIN_GAIN",
+        description="What a later model must gain on the champion in mAP@0.5, more than.",
     )
 
     @field_validator("train_extra", mode="before")

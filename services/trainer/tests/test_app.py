@@ -52,7 +52,11 @@ async def test_migrations_make_exactly_the_tables_of_the_code() -> None:
 
 async def test_the_service_hears_three_topics_and_carries_runs(house: House, tmp_path: Path) -> None:
     service = build(TrainerSettings(data_dir=tmp_path), house.runtime)
-    assert [subscription.topic.name for subscription in service.subscriptions] == ["training.threshold-reached", "samples.stored", "samples.erased"]
+    assert [subscription.topic.name for subscription in service.subscriptions] == [
+        "training.threshold-reached",
+        "samples.stored",
+        "samples.erased",
+    ]
     assert [worker.name for worker in service.workers] == ["runs"]
     assert DEFINITION.migrations == "savo_trainer.migrations"
 
@@ -82,7 +86,9 @@ async def test_replay_does_not_bring_back_what_was_erased(house: House) -> None:
 
 
 async def test_the_same_photo_given_again_after_the_erasure_is_a_sample_again(house: House) -> None:
-    await on_sample_erased(SampleErased(sha256=SHA, scan_id="scan-1", subject="subject-1", erased_at=NOON), house.samples)
+    await on_sample_erased(
+        SampleErased(sha256=SHA, scan_id="scan-1", subject="subject-1", erased_at=NOON), house.samples
+    )
     await on_sample_stored(stored(stored_at=NOON + timedelta(days=1)), house.samples)
     assert len(await house.samples.of("ingredients")) == 1
 
@@ -97,7 +103,13 @@ async def test_runs_can_be_looked_at_while_they_go_on(house: House) -> None:
         shown = (await client.get(f"/runs/{run.id}")).json()
         missing = await client.get("/runs/run-unknown")
     assert (listed["state"], listed["progress"]["epoch"], listed["facts"]["version"]) == ("registered", 1, "v1")
-    assert [entry["after"] for entry in shown["history"]] == ["queued", "preparing", "training", "evaluating", "registered"]
+    assert [entry["after"] for entry in shown["history"]] == [
+        "queued",
+        "preparing",
+        "training",
+        "evaluating",
+        "registered",
+    ]
     assert (missing.status_code, missing.json()["code"]) == (404, "run-unknown")
 
 
@@ -107,7 +119,9 @@ def test_settings_become_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_TRAIN_WIDTH", "0.125")
     policy = training_policy(load_settings(TrainerSettings))
     assert (policy.image_size, policy.width, policy.epochs, policy.extra) == (160, 0.125, 100, {"mosaic": 0.5})
-    assert replace(policy, extra={}) == replace(training_policy(TrainerSettings(train_imgsz=160, train_width=0.125)), extra={})
+    assert replace(policy, extra={}) == replace(
+        training_policy(TrainerSettings(train_imgsz=160, train_width=0.125)), extra={}
+    )
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,18 @@ def files(house: House) -> set[str]:
 async def test_a_run_that_waits_is_cancelled_at_once_and_told_of(house: House, http: httpx2.AsyncClient) -> None:
     run = await house.request()
     answer = await cancel(http, run)
-    assert (answer.status_code, answer.json()["state"], answer.json()["reasons"]) == (200, "cancelled", ["cancelled by mia: the labels are wrong"])
+    assert (answer.status_code, answer.json()["state"], answer.json()["reasons"]) == (
+        200,
+        "cancelled",
+        ["cancelled by mia: the labels are wrong"],
+    )
     (finished,) = await told(house)
-    assert (finished.run_id, finished.outcome, finished.cancelled_by, finished.version) == (run.id, RunOutcome.FAILED, "mia", None)
+    assert (finished.run_id, finished.outcome, finished.cancelled_by, finished.version) == (
+        run.id,
+        RunOutcome.FAILED,
+        "mia",
+        None,
+    )
     assert not await house.work(), "nothing is left to carry"
     assert [ended.state for ended in house.ended] == [State.CANCELLED]
 
@@ -63,7 +72,12 @@ async def test_it_is_in_the_audit_log_with_who_why_and_from_what(house: House, h
     run = await house.request()
     await cancel(http, run)
     (entry,) = [event for event in await published_by_outbox(house.runtime) if isinstance(event, AuditRecorded)]
-    assert (entry.action, entry.by, entry.about, entry.reason) == ("run.cancelled", "mia", run.id, "the labels are wrong")
+    assert (entry.action, entry.by, entry.about, entry.reason) == (
+        "run.cancelled",
+        "mia",
+        run.id,
+        "the labels are wrong",
+    )
     assert (entry.before, entry.after) == ({"state": "queued"}, {"state": "cancelled"})
 
 
@@ -87,14 +101,19 @@ async def test_a_training_that_goes_on_is_ended_and_the_next_run_begins(house: H
     assert ended.is_set()
     done = await house.state_of(run)
     assert (done.state, done.finished_at is not None) == (State.CANCELLED, True)
-    assert [transition.after.value for transition in await house.ledger.history(run.id)][-2:] == ["cancelling", "cancelled"]
+    assert [transition.after.value for transition in await house.ledger.history(run.id)][-2:] == [
+        "cancelling",
+        "cancelled",
+    ]
     assert (await house.state_of(waiting)).state is State.QUEUED
     assert not (house.carry.stages.folder / run.id / "dataset").exists()
 
 
 @pytest.mark.parametrize("seen", ["by the worker's look", "by its next write"])
 @pytest.mark.parametrize("moment", ["manifest.jsonl", "weights.pt", "report.json"])
-async def test_nothing_half_registered_is_left_whenever_it_comes(house: House, http: httpx2.AsyncClient, moment: str, seen: str) -> None:
+async def test_nothing_half_registered_is_left_whenever_it_comes(
+    house: House, http: httpx2.AsyncClient, moment: str, seen: str
+) -> None:
     """`moment`: right after this file was written."""
     run = await house.request()
     cancel_after(house, moment, lambda: cancel(http, run))
@@ -120,10 +139,13 @@ def cancel_after(house: House, name: str, order: Callable[[], Awaitable[Any]]) -
 
         return wrapped
 
-    house.store.put, house.store.upload, house.store.put_if_absent = followed(put), followed(upload), followed(put_if_absent)  # type: ignore[method-assign]
+    store: Any = house.store
+    store.put, store.upload, store.put_if_absent = followed(put), followed(upload), followed(put_if_absent)
 
 
-async def test_a_trainer_killed_in_the_middle_of_the_cancelling_ends_cancelled_all_the_same(house: House, http: httpx2.AsyncClient) -> None:
+async def test_a_trainer_killed_in_the_middle_of_the_cancelling_ends_cancelled_all_the_same(
+    house: House, http: httpx2.AsyncClient
+) -> None:
     run = await house.request()
     cancel_after(house, "report.json", lambda: cancel(http, run))
     house.store.delete = _die  # type: ignore[method-assign,assignment]
@@ -143,7 +165,9 @@ async def _die(_: str) -> None:
     raise Crash
 
 
-async def test_what_cannot_be_cleared_away_does_not_keep_a_run_from_its_end(house: House, http: httpx2.AsyncClient) -> None:
+async def test_what_cannot_be_cleared_away_does_not_keep_a_run_from_its_end(
+    house: House, http: httpx2.AsyncClient
+) -> None:
     async def stuck(key: str) -> None:
         raise OSError(13, f"permission denied: {key}")
 
@@ -156,7 +180,9 @@ async def test_what_cannot_be_cleared_away_does_not_keep_a_run_from_its_end(hous
     assert "permission denied" in (await house.ledger.history(run.id))[-1].detail
 
 
-async def test_asked_twice_the_answer_is_the_same_and_the_first_one_s_reason_stands(house: House, http: httpx2.AsyncClient) -> None:
+async def test_asked_twice_the_answer_is_the_same_and_the_first_one_s_reason_stands(
+    house: House, http: httpx2.AsyncClient
+) -> None:
     run = await house.request()
     first, second = await cancel(http, run), await cancel(http, run, reason="another", by="tom")
     assert first.json() == second.json()
@@ -168,7 +194,11 @@ async def test_a_run_that_has_its_verdict_keeps_it(house: House, http: httpx2.As
     run = await house.request()
     await house.work()
     answer = await cancel(http, run)
-    assert (answer.status_code, answer.headers["content-type"], answer.json()["code"]) == (409, "application/problem+json", "run-ended")
+    assert (answer.status_code, answer.headers["content-type"], answer.json()["code"]) == (
+        409,
+        "application/problem+json",
+        "run-ended",
+    )
     assert "registered" in answer.json()["detail"]
     assert (await house.state_of(run)).state is State.REGISTERED
 
@@ -177,7 +207,9 @@ async def test_senseless_orders_are_refused_by_name(house: House, http: httpx2.A
     run = await house.request()
     assert (await cancel(http, run, reason="")).json()["detail"].startswith("reason")
     assert (await http.post("/runs/run-9/cancel", json={"reason": "x", "by": "mia"})).status_code == 404
-    from_a_page = await http.post(f"/runs/{run.id}/cancel", content='{"reason":"x","by":"y"}', headers={"content-type": "text/plain"})
+    from_a_page = await http.post(
+        f"/runs/{run.id}/cancel", content='{"reason":"x","by":"y"}', headers={"content-type": "text/plain"}
+    )
     assert (from_a_page.status_code, (await house.state_of(run)).state) == (415, State.QUEUED)
 
 

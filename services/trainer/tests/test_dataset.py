@@ -94,13 +94,17 @@ async def test_on_disk_images_labels_and_classes_stand_as_ultralytics_reads_them
     data = yaml.safe_load(material.data.read_text(encoding="utf-8"))
     assert data["names"] == {0: "tomato", 1: "banana", 2: "egg"}
     assert len(list((tmp_path / "images" / "train").iterdir())) == 4
-    assert (tmp_path / "labels" / "test" / f"{samples[-1].sha256}.txt").read_text(encoding="utf-8") == "0 0.5 0.5 0.2 0.2\n"
+    assert (tmp_path / "labels" / "test" / f"{samples[-1].sha256}.txt").read_text(
+        encoding="utf-8"
+    ) == "0 0.5 0.5 0.2 0.2\n"
     assert (material.counts[Split.TRAIN], material.counts[Split.VAL], material.counts[Split.TEST]) == (4, 1, 2)
 
 
 async def test_without_val_samples_training_looks_at_its_own_photos_and_never_at_the_holdout(tmp_path: Path) -> None:
     store = MemoryStore()
-    material = await materialise(await freeze("run-a", await collect(store, None, val=0), store, Counting()), store, tmp_path)
+    material = await materialise(
+        await freeze("run-a", await collect(store, None, val=0), store, Counting()), store, tmp_path
+    )
     assert yaml.safe_load(material.data.read_text(encoding="utf-8"))["val"] == "images/train"
 
 
@@ -119,8 +123,13 @@ async def test_what_was_erased_or_relabelled_since_the_freeze_is_left_out_and_co
 async def test_outputs_are_dense_and_follow_redirects(tmp_path: Path) -> None:
     store = MemoryStore()
     drawn = ((2, Split.TRAIN), (5, Split.TRAIN), (7, Split.TEST))
-    samples = [await put_sample(store, class_id, split, labels=f"{class_id} 0.5 0.5 0.2 0.2\n") for class_id, split in drawn]
-    redirected = [IngredientClass(id=number, label=f"label{number}", redirects_to=2 if number == 7 else None) for number in range(9)]
+    samples = [
+        await put_sample(store, class_id, split, labels=f"{class_id} 0.5 0.5 0.2 0.2\n") for class_id, split in drawn
+    ]
+    redirected = [
+        IngredientClass(id=number, label=f"label{number}", redirects_to=2 if number == 7 else None)
+        for number in range(9)
+    ]
     await store.put(CLASSES_KEY, ClassList(classes=tuple(redirected)).model_dump_json().encode())
     material = await materialise(await freeze("run-a", samples, store, Counting()), store, tmp_path)
     assert material.classes.names == ("label2", "label5")

@@ -24,11 +24,15 @@ def measured(map50: float, lower: float | None = None) -> Evaluation:
 
 
 def first(map50: float, lower: float | None = None) -> Evidence:
-    return Evidence(measured(map50, lower), weights_map50=map50, export_map50=map50, train_boxes={"egg": 12}, train_samples=700)
+    return Evidence(
+        measured(map50, lower), weights_map50=map50, export_map50=map50, train_boxes={"egg": 12}, train_samples=700
+    )
 
 
 def later(gain: float, gain_lower: float, **classes: ClassChange) -> Evidence:
-    comparison = Comparison(champion="v1", champion_map50=0.80, gain=gain, gain_lower=gain_lower, gain_upper=gain + 0.03)
+    comparison = Comparison(
+        champion="v1", champion_map50=0.80, gain=gain, gain_lower=gain_lower, gain_upper=gain + 0.03
+    )
     return replace(first(0.80 + gain), comparison=comparison, classes=classes)
 
 

@@ -64,7 +64,9 @@ class Listener:
         self.first.set()
 
 
-async def test_epochs_are_told_as_they_come_and_figures_brought_back(runner_of: Callable[[str], LocalRunner], tmp_path: Path) -> None:
+async def test_epochs_are_told_as_they_come_and_figures_brought_back(
+    runner_of: Callable[[str], LocalRunner], tmp_path: Path
+) -> None:
     listener = Listener()
     trained = await runner_of(GOOD).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", listener)
     assert [progress.epoch for progress in listener.heard] == [1, 2]
@@ -72,31 +74,43 @@ async def test_epochs_are_told_as_they_come_and_figures_brought_back(runner_of: 
     assert trained.export == Export(Path("best.onnx"), Path("best.plain.onnx"))
 
 
-async def test_why_an_export_is_not_optimised_is_brought_back(runner_of: Callable[[str], LocalRunner], tmp_path: Path) -> None:
-    told = GOOD.replace('plain="best.plain.onnx", reason=None', 'plain=None, reason="its optimised graph finds other boxes"')
+async def test_why_an_export_is_not_optimised_is_brought_back(
+    runner_of: Callable[[str], LocalRunner], tmp_path: Path
+) -> None:
+    told = GOOD.replace(
+        'plain="best.plain.onnx", reason=None', 'plain=None, reason="its optimised graph finds other boxes"'
+    )
     trained = await runner_of(told).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
     assert trained.export == Export(Path("best.onnx"), None, "its optimised graph finds other boxes")
 
 
-async def test_a_program_that_fails_is_reported_with_its_own_reason(runner_of: Callable[[str], LocalRunner], tmp_path: Path) -> None:
+async def test_a_program_that_fails_is_reported_with_its_own_reason(
+    runner_of: Callable[[str], LocalRunner], tmp_path: Path
+) -> None:
     said = """print('{"event": "failed", "reason": "train: no images found"}', flush=True); raise SystemExit(1)"""
     with pytest.raises(TrainingCrashedError, match="no images found"):
         await runner_of(said).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
 
 
-async def test_a_program_that_dies_without_a_word_is_reported_with_its_signal_and_last_line(runner_of: Callable[[str], LocalRunner], tmp_path: Path) -> None:
+async def test_a_program_that_dies_without_a_word_is_reported_with_its_signal_and_last_line(
+    runner_of: Callable[[str], LocalRunner], tmp_path: Path
+) -> None:
     dies = "import os, sys; print('Killed for memory', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
     with pytest.raises(TrainingCrashedError, match="ended by signal SIGKILL: Killed for memory"):
         await runner_of(dies).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
 
 
-async def test_missing_libraries_are_no_crash_but_a_run_that_cannot_be(runner_of: Callable[[str], LocalRunner], tmp_path: Path) -> None:
+async def test_missing_libraries_are_no_crash_but_a_run_that_cannot_be(
+    runner_of: Callable[[str], LocalRunner], tmp_path: Path
+) -> None:
     with pytest.raises(RunImpossibleError) as refused:
         await runner_of("raise SystemExit(3)").train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
     assert "uv sync --extra yolo" in refused.value.next_steps[0]
 
 
-async def test_a_stopped_trainer_ends_the_program_and_its_children(runner_of: Callable[[str], LocalRunner], tmp_path: Path) -> None:
+async def test_a_stopped_trainer_ends_the_program_and_its_children(
+    runner_of: Callable[[str], LocalRunner], tmp_path: Path
+) -> None:
     listener = Listener()
     work = asyncio.create_task(runner_of(HANGS).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", listener))
     await listener.first.wait()
@@ -113,7 +127,9 @@ async def test_a_stopped_trainer_ends_the_program_and_its_children(runner_of: Ca
 
 async def test_what_a_crashed_trainer_left_running_is_ended_by_the_next(tmp_path: Path) -> None:
     job = tmp_path / "job.json"
-    left = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)", str(job), start_new_session=True)
+    left = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "import time; time.sleep(600)", str(job), start_new_session=True
+    )
     mark = Mark(left.pid, str(job))
     async with asyncio.timeout(60):
         while not is_ours(mark):  # for an instant after its start a process has no command line yet
@@ -125,14 +141,18 @@ async def test_what_a_crashed_trainer_left_running_is_ended_by_the_next(tmp_path
 
 
 async def test_another_process_with_the_same_pid_is_left_alone(tmp_path: Path) -> None:
-    stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)", start_new_session=True)
+    stranger = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "import time; time.sleep(600)", start_new_session=True
+    )
     write_mark(tmp_path, Mark(stranger.pid, str(tmp_path / "job.json")))
     await LocalRunner(grace_seconds=0.1).stop_stale(tmp_path)
     assert stranger.returncode is None
     await end_group(stranger.pid, 5, stranger)
 
 
-def test_the_program_gets_no_secret_and_no_network_to_install_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_program_gets_no_secret_and_no_network_to_install_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     secrets = {variable for cls in installed_settings().values() for variable in secret_variables(cls)}
     assert {"R2_SECRET_ACCESS_KEY", "GOOGLE_API_KEY", "SAVO_DATABASE_URL"} <= secrets
     for variable in (*secrets, "R2_ACCESS_KEY_ID"):
@@ -141,13 +161,21 @@ def test_the_program_gets_no_secret_and_no_network_to_install_from(tmp_path: Pat
     given = environment(tmp_path)
     assert "hush" not in given.values()
     assert given["HTTPS_PROXY"] == "http://proxy"
-    assert (given["YOLO_AUTOINSTALL"], given["YOLO_OFFLINE"], given["ULTRALYTICS_SAFE_LOAD"]) == ("False", "True", "true")
+    assert (given["YOLO_AUTOINSTALL"], given["YOLO_OFFLINE"], given["ULTRALYTICS_SAFE_LOAD"]) == (
+        "False",
+        "True",
+        "true",
+    )
     assert given["YOLO_CONFIG_DIR"].startswith(str(tmp_path))
 
 
 def secret_variables(cls: type[RuntimeSettings]) -> set[str]:
     """The variables of a service's settings that are typed as secrets."""
-    aliases = [info.validation_alias for info in cls.model_fields.values() if SecretStr in (info.annotation, *get_args(info.annotation))]
+    aliases = [
+        info.validation_alias
+        for info in cls.model_fields.values()
+        if SecretStr in (info.annotation, *get_args(info.annotation))
+    ]
     return {str(name) for alias in aliases for name in (alias.choices if isinstance(alias, AliasChoices) else [alias])}
 
 

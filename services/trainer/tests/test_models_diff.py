@@ -16,7 +16,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
-from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, ManifestLine, ModelReport, manifest_key, model_key
+from savo_contracts.documents import (
+    CLASSES_KEY,
+    ClassList,
+    IngredientClass,
+    ManifestLine,
+    ModelReport,
+    manifest_key,
+    model_key,
+)
 from savo_contracts.samples import Split
 from savo_contracts.training import Evaluation
 from savo_runtime.settings import RuntimeSettings
@@ -74,9 +82,19 @@ def test_two_models_on_labelled_photos_are_told_measured_and_drawn(house: Path) 
     assert (summary["map50"]["before"]["point"], summary["map50"]["after"]["point"]) == pytest.approx((0.4975, 0.995))
     assert summary["gain"]["point"] == pytest.approx(0.4975)
     assert summary["gain"]["lower"] > 0
-    assert [(row["label"], row["boxes"], round(row["gain"], 3)) for row in summary["classes"]] == [("milk", 3, 0.995), ("apple", 3, 0.0)]
+    assert [(row["label"], row["boxes"], round(row["gain"], 3)) for row in summary["classes"]] == [
+        ("milk", 3, 0.995),
+        ("apple", 3, 0.0),
+    ]
     assert summary["boxes"] == {"same": 3, "moved": 0, "relabelled": 0, "gained": 3, "lost": 3}
-    assert summary["judged"] == {"gained_right": 3, "gained_wrong": 0, "lost_right": 0, "lost_wrong": 3, "now_right": 0, "now_wrong": 0}
+    assert summary["judged"] == {
+        "gained_right": 3,
+        "gained_wrong": 0,
+        "lost_right": 0,
+        "lost_wrong": 3,
+        "now_right": 0,
+        "now_wrong": 0,
+    }
     assert summary["latency_ms"]["photos"] == 3
     assert summary["models"]["after"]["bytes"] == len(NEW)
     lines = [json.loads(line) for line in (house / "out" / "differences.jsonl").read_text().splitlines()]
@@ -112,7 +130,9 @@ def test_without_labels_it_shows_what_changed_and_says_that_it_cannot_tell_which
 def test_versions_of_the_registry_meet_on_the_newest_holdout(house: Path) -> None:
     asyncio.run(fill_registry())
     summary = told("v1", "models:/ingredients/v2")
-    assert summary["data"] == {"name": "the holdout of ds-000010", "photos": 2, "boxes": 4}, "not the older data set, and no training photo"
+    assert summary["data"] == {"name": "the holdout of ds-000010", "photos": 2, "boxes": 4}, (
+        "not the older data set, and no training photo"
+    )
     assert [summary["models"][side]["name"] for side in ("before", "after")] == ["v1", "v2"]
     assert summary["page"].startswith(str(house / "data" / "diffs"))
     assert not list((house / "data").rglob("savo-holdout-*"))
@@ -133,7 +153,9 @@ def test_photos_of_one_session_are_drawn_together_and_alone_give_no_interval(hou
     assert (summary["gain"]["lower"], summary["map50"]["after"]["upper"]) == (None, None)
     (milk, _) = summary["classes"]
     assert (milk["groups"], milk["lower"], milk["upper"]) == (1, None, None)
-    said = cli.invoke(app, ["models", "diff", str(house / "old.onnx"), str(house / "new.onnx"), "--data", str(house / "photos")])
+    said = cli.invoke(
+        app, ["models", "diff", str(house / "old.onnx"), str(house / "new.onnx"), "--data", str(house / "photos")]
+    )
     assert "on photos of one group" in said.stdout
 
 
@@ -173,6 +195,13 @@ async def fill_registry() -> None:
 
 def report(version: str, onnx: bytes) -> ModelReport:
     evaluation = Evaluation(map50=0.5, map50_lower=0.4, map50_upper=0.6, images=2, boxes=4)
-    file = {"onnx_sha256": hashlib.sha256(onnx).hexdigest(), "onnx_bytes": len(onnx), "image_size": 64, "classes": NAMES}
+    file = {
+        "onnx_sha256": hashlib.sha256(onnx).hexdigest(),
+        "onnx_bytes": len(onnx),
+        "image_size": 64,
+        "classes": NAMES,
+    }
     origin = {"run_id": "r", "dataset_version": "ds-000009", "train_samples": 1, "created_at": datetime.now(UTC)}
-    return ModelReport.model_validate({"version": version, "evaluation": evaluation, "verdict": "passed", **file, **origin})
+    return ModelReport.model_validate(
+        {"version": version, "evaluation": evaluation, "verdict": "passed", **file, **origin}
+    )

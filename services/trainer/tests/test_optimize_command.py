@@ -73,7 +73,9 @@ def test_a_file_with_nothing_to_optimise_is_no_failure(model: Path) -> None:
     assert list(model.parent.iterdir()) == [model]
 
 
-def test_a_file_whose_optimised_graph_finds_other_boxes_stays_and_ends_with_1(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_whose_optimised_graph_finds_other_boxes_stays_and_ends_with_1(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(model_optimization, "optimize", lambda data, _: optimize(data, lambda _: ELSEWHERE))
     done = run(model, "--json")
     told = json.loads(done.stdout)
@@ -94,7 +96,9 @@ def test_a_file_whose_optimised_graph_finds_other_boxes_stays_and_ends_with_1(mo
         ("notes.onnx", b"no network", "notes.onnx: it is no ONNX model that can be loaded"),
     ],
 )
-def test_what_is_no_model_is_named_in_one_line_and_ends_with_1(tmp_path: Path, name: str, content: bytes | None, reason: str) -> None:
+def test_what_is_no_model_is_named_in_one_line_and_ends_with_1(
+    tmp_path: Path, name: str, content: bytes | None, reason: str
+) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     done = run(tmp_path / name)

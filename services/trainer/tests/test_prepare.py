@@ -70,7 +70,10 @@ def test_prepare_takes_a_tar(tmp_path: Path) -> None:
     ("change", "said"),
     [
         (lambda folder: (folder / "classes.txt").unlink(), "put a classes.txt"),
-        (lambda folder: (folder / "labels" / "a.txt").write_text("7 0.5 0.5 0.1 0.1\n"), "a.txt:1 names class 7, but there are 2 classes"),
+        (
+            lambda folder: (folder / "labels" / "a.txt").write_text("7 0.5 0.5 0.1 0.1\n"),
+            "a.txt:1 names class 7, but there are 2 classes",
+        ),
         (lambda folder: (folder / "labels" / "a.txt").write_text("0 0.5 0.5 3 0.1\n"), "each 0 to 1"),
         (lambda folder: (folder / "labels" / "a.txt").write_text("tomato 0.5\n"), "is no YOLO label"),
         (lambda folder: [path.unlink() for path in (folder / "labels").iterdir()], "holds no labelled photo"),
@@ -113,5 +116,9 @@ def test_weights_that_are_not_there_are_not_looked_for_on_the_network(tmp_path: 
 def test_a_shooting_session_of_real_photos_stays_in_one_split(tmp_path: Path) -> None:
     code, _ = prepare("--input", PHOTOS, "--output", tmp_path / "out")
     assert code == 0
-    splits = {row.split(",")[1] for row in (tmp_path / "out" / "groups.csv").read_text(encoding="utf-8").splitlines() if row.startswith("IMG_")}
+    splits = {
+        row.split(",")[1]
+        for row in (tmp_path / "out" / "groups.csv").read_text(encoding="utf-8").splitlines()
+        if row.startswith("IMG_")
+    }
     assert len(splits) == 1

@@ -15,7 +15,15 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, SampleMeta, sample_image_key, sample_labels_key, sample_meta_key
+from savo_contracts.documents import (
+    CLASSES_KEY,
+    ClassList,
+    IngredientClass,
+    SampleMeta,
+    sample_image_key,
+    sample_labels_key,
+    sample_meta_key,
+)
 from savo_contracts.samples import Split
 from savo_contracts.scans import ServedBy
 from savo_datasets import stored_samples
@@ -49,7 +57,11 @@ def sha_of(number: int) -> str:
 
 async def collect(store: ObjectStore, prefix: str = "") -> None:
     """Ten samples of five people, two each; class 1 is redirected to class 2, which leaves no output for it."""
-    classes = (IngredientClass(id=0, label="egg"), IngredientClass(id=1, label="courgette", redirects_to=2), IngredientClass(id=2, label="zucchini"))
+    classes = (
+        IngredientClass(id=0, label="egg"),
+        IngredientClass(id=1, label="courgette", redirects_to=2),
+        IngredientClass(id=2, label="zucchini"),
+    )
     await store.put(prefix + CLASSES_KEY, ClassList(classes=classes).model_dump_json().encode())
     for number, split in enumerate(SPLITS):
         sha256 = sha_of(number)
@@ -59,7 +71,12 @@ async def collect(store: ObjectStore, prefix: str = "") -> None:
 
 
 def meta_of(number: int, split: Split) -> SampleMeta:
-    photographed = {"media_type": "image/jpeg", "width": 32, "height": 32, "perceptual_hash": f"{0xFF << number * 5:016x}"[-16:]}
+    photographed = {
+        "media_type": "image/jpeg",
+        "width": 32,
+        "height": 32,
+        "perceptual_hash": f"{0xFF << number * 5:016x}"[-16:],
+    }
     answered = {"served_by": ServedBy.GOOGLE, "model_version": "gemini", "boxes": (), "stored_at": datetime.now(UTC)}
     whose = {"scan_id": f"scan-{number}", "subject": f"person-{number // 2}", "anonymous": number == 0}
     return SampleMeta.model_validate({"sha256": sha_of(number), "split": split, **whose, **photographed, **answered})
@@ -107,7 +124,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.s3
-def test_samples_of_a_bucket_keep_the_split_of_their_collection(bucket: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_of_a_bucket_keep_the_split_of_their_collection(
+    bucket: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stored_samples, "PAGE", 3)
     fill(bucket, "backups/spring/")
     code, said = prepare("--input", f"s3://{bucket.bucket}/backups/spring", "--output", tmp_path / "out", "--json")
@@ -124,7 +143,9 @@ def test_samples_of_a_bucket_keep_the_split_of_their_collection(bucket: S3Server
 
 
 @pytest.mark.s3
-def test_what_is_wrong_with_the_bucket_is_said_in_one_line(bucket: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_with_the_bucket_is_said_in_one_line(
+    bucket: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "out"
     code, said = prepare("--input", "s3://nowhere/x", "--output", output)
     assert (code, "R2_BUCKET_NAME='nowhere': there is no such bucket" in said) == (1, True), said
@@ -146,7 +167,9 @@ def test_the_folder_of_savo_up_is_read_like_a_bucket(folder: Path, tmp_path: Pat
 
 
 def test_dealt_anew_a_person_stays_in_one_split_and_the_anonymous_go_to_train(folder: Path, tmp_path: Path) -> None:
-    code, said = prepare("--input", folder, "--output", tmp_path / "out", "--split", 0.5, 0.25, 0.25, "--no-near-duplicates")
+    code, said = prepare(
+        "--input", folder, "--output", tmp_path / "out", "--split", 0.5, 0.25, 0.25, "--no-near-duplicates"
+    )
     assert code == 0, said
     splits = splits_of(tmp_path / "out")
     assert set(splits.values()) == {"train", "val", "test"}
@@ -154,7 +177,9 @@ def test_dealt_anew_a_person_stays_in_one_split_and_the_anonymous_go_to_train(fo
     assert all(splits[sha_of(number)] == splits[sha_of(number + 1)] for number in range(0, 10, 2))
 
 
-def test_an_interrupted_download_goes_on_and_leaves_no_half_output(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_download_goes_on_and_leaves_no_half_output(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fetched: list[str] = []
     download = FolderStore.download
     limit = 4

@@ -21,12 +21,16 @@ from savo_trainer.training.plan import TrainPolicy
 from services.trainer.tests.trainer_fakes import NAMES, House, a_house, class_list, make_champion, put_sample
 
 COLOURS = ((40, 40, 210), (40, 220, 240), (205, 225, 240))
-TINY = TrainPolicy(epochs=2, batch=4, image_size=64, device="cpu", width=0.0625, extra={"val": False, "nbs": 4, "optimizer": "AdamW"})
+TINY = TrainPolicy(
+    epochs=2, batch=4, image_size=64, device="cpu", width=0.0625, extra={"val": False, "nbs": 4, "optimizer": "AdamW"}
+)
 
 pytestmark = [
     pytest.mark.torch,
     pytest.mark.slow(90),
-    pytest.mark.skipif(importlib.util.find_spec("ultralytics") is None, reason="ultralytics is not installed (uv sync --extra yolo)"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("ultralytics") is None, reason="ultralytics is not installed (uv sync --extra yolo)"
+    ),
 ]
 
 
@@ -40,7 +44,9 @@ def photo_of(number: int) -> bytes:
 async def collect_photos(house: House) -> None:
     await house.store.put(CLASSES_KEY, class_list().model_dump_json().encode())
     for number, split in enumerate([Split.TRAIN] * 12 + [Split.VAL] * 3 + [Split.TEST] * 6):
-        await house.samples.record(await put_sample(house.store, number, split, f"{number % len(NAMES)} 0.5 0.5 0.5 0.5\n", photo_of(number)))
+        await house.samples.record(
+            await put_sample(house.store, number, split, f"{number % len(NAMES)} 0.5 0.5 0.5 0.5\n", photo_of(number))
+        )
 
 
 async def test_from_samples_to_a_served_file_and_then_on_from_its_weights(tmp_path: Path) -> None:
@@ -56,9 +62,14 @@ async def test_from_samples_to_a_served_file_and_then_on_from_its_weights(tmp_pa
         assert judged.progress.epoch == 2
         assert judged.facts.weights_map50 == pytest.approx(judged.facts.export_map50, abs=0.005)
         plain = house.store.objects[model_key("v1", "model.plain.onnx")]
-        detector = Detector.load(house.store.objects[model_key("v1", "model.onnx")], expected_sha256=judged.facts.onnx_sha256)
+        detector = Detector.load(
+            house.store.objects[model_key("v1", "model.onnx")], expected_sha256=judged.facts.onnx_sha256
+        )
         assert detector.classes == NAMES
-        assert (judged.facts.plain_onnx_sha256, detector.version_info.plain_sha256) == (sha256(plain).hexdigest(), sha256(plain).hexdigest())
+        assert (judged.facts.plain_onnx_sha256, detector.version_info.plain_sha256) == (
+            sha256(plain).hexdigest(),
+            sha256(plain).hexdigest(),
+        )
         assert detector.image_size == (64, 64)
 
         await make_champion(house)

@@ -62,7 +62,9 @@ class TrainerHere:
 
     async def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         parts = self.house
-        served = runs_app(parts.ledger, register=Register(parts.ledger, parts.numbers, parts.store, GatePolicy(), parts.clock))
+        served = runs_app(
+            parts.ledger, register=Register(parts.ledger, parts.numbers, parts.store, GatePolicy(), parts.clock)
+        )
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=served), base_url="http://trainer") as client:
             answer = await client.request(method, path, **request)
         told: dict[str, Any] = answer.json()
@@ -102,7 +104,9 @@ def folder(tmp_path: Path) -> Path:
         Image.new("RGB", (128, 128), (number * 40, 120, 90)).save(out, "JPEG")
         (tmp_path / "set/images/test" / f"{number}.jpg").write_bytes(out.getvalue())
         (tmp_path / "set/labels/test" / f"{number}.txt").write_text(LABELS)
-    (tmp_path / "set/dataset.yaml").write_text(json.dumps({"path": str(tmp_path / "set"), "test": "images/test", "names": dict(enumerate(NAMES))}))
+    (tmp_path / "set/dataset.yaml").write_text(
+        json.dumps({"path": str(tmp_path / "set"), "test": "images/test", "names": dict(enumerate(NAMES))})
+    )
     (tmp_path / "good.onnx").write_bytes(GOOD)
     (tmp_path / "good.pt").write_bytes(b"weights")
     (tmp_path / "poor.onnx").write_bytes(POOR)
@@ -110,7 +114,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 def register(folder: Path, model: str, *more: str) -> Result:
-    return CliRunner().invoke(app, ["models", "register", "--model", str(folder / model), "--data", str(folder / "set/dataset.yaml"), "--by", "mia", *more])
+    return CliRunner().invoke(
+        app,
+        [
+            "models",
+            "register",
+            "--model",
+            str(folder / model),
+            "--data",
+            str(folder / "set/dataset.yaml"),
+            "--by",
+            "mia",
+            *more,
+        ],
+    )
 
 
 def test_a_good_model_enters_the_registry_with_its_weights_and_ends_with_0(trainer: TrainerHere, folder: Path) -> None:
@@ -124,20 +141,28 @@ def test_a_good_model_enters_the_registry_with_its_weights_and_ends_with_0(train
     assert (stored / model_key("v1", "model.onnx")).read_bytes() == GOOD
 
 
-def test_a_model_with_a_graph_to_optimise_is_measured_and_registered_optimised(trainer: TrainerHere, folder: Path) -> None:
+def test_a_model_with_a_graph_to_optimise_is_measured_and_registered_optimised(
+    trainer: TrainerHere, folder: Path
+) -> None:
     (folder / "plain.onnx").write_bytes(PLAIN)
     assert register(folder, "plain.onnx").exit_code == 0
     stored = folder / "data/objects"
     assert (stored / model_key("v1", "model.onnx")).read_bytes() == OPTIMIZED
     assert (stored / model_key("v1", "model.plain.onnx")).read_bytes() == PLAIN
     report = ModelReport.model_validate_json((stored / model_key("v1", "report.json")).read_bytes())
-    assert (report.onnx_sha256, report.plain_onnx_sha256, report.onnx_bytes) == (sha256(OPTIMIZED).hexdigest(), sha256(PLAIN).hexdigest(), len(OPTIMIZED))
+    assert (report.onnx_sha256, report.plain_onnx_sha256, report.onnx_bytes) == (
+        sha256(OPTIMIZED).hexdigest(),
+        sha256(PLAIN).hexdigest(),
+        len(OPTIMIZED),
+    )
     card = (stored / model_key("v1", "card.md")).read_text()
     assert f"Its graph is optimised. It was made from model.plain.onnx, sha256 `{report.plain_onnx_sha256}`." in card
     assert (folder / "plain.onnx").read_bytes() == PLAIN, "the operator's own file stays as it is"
 
 
-def test_a_model_that_was_optimised_before_is_registered_with_the_export_beside_it(trainer: TrainerHere, folder: Path) -> None:
+def test_a_model_that_was_optimised_before_is_registered_with_the_export_beside_it(
+    trainer: TrainerHere, folder: Path
+) -> None:
     (folder / "best.onnx").write_bytes(OPTIMIZED)
     (folder / "best.plain.onnx").write_bytes(PLAIN)
     assert register(folder, "best.onnx").exit_code == 0
@@ -154,17 +179,25 @@ def test_or_without_it_and_the_card_says_so(trainer: TrainerHere, folder: Path) 
     assert register(folder, "best.onnx").exit_code == 0
     stored = folder / "data/objects"
     assert not (stored / model_key("v1", "model.plain.onnx")).exists()
-    assert "It came optimised, without the export that it was made from." in (stored / model_key("v1", "card.md")).read_text()
+    assert (
+        "It came optimised, without the export that it was made from."
+        in (stored / model_key("v1", "card.md")).read_text()
+    )
     assert "and was before" in register(folder, "best.onnx").output
 
 
-def test_a_model_whose_optimised_graph_finds_other_boxes_is_registered_as_it_is(trainer: TrainerHere, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_whose_optimised_graph_finds_other_boxes_is_registered_as_it_is(
+    trainer: TrainerHere, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(candidate, "optimize", lambda data: optimize(data, lambda _: POOR))
     assert register(folder, "good.onnx").exit_code == 0
     stored = folder / "data/objects"
     assert (stored / model_key("v1", "model.onnx")).read_bytes() == GOOD
     assert not (stored / model_key("v1", "model.plain.onnx")).exists()
-    assert "It is the export as it was written: its optimised graph finds other boxes." in (stored / model_key("v1", "card.md")).read_text()
+    assert (
+        "It is the export as it was written: its optimised graph finds other boxes."
+        in (stored / model_key("v1", "card.md")).read_text()
+    )
 
 
 def test_a_refused_one_ends_with_1_figures_and_what_to_do(trainer: TrainerHere, folder: Path) -> None:
@@ -180,7 +213,11 @@ def test_a_later_one_is_laid_beside_the_champion_on_the_same_photos(trainer: Tra
     register(folder, "poor.onnx")
     trainer.wait(make_champion(trainer.house, "v1"))
     told = json.loads(register(folder, "good.onnx", "--json").stdout)
-    assert (told["state"], told["facts"]["version"], told["facts"]["comparison"]["champion"]) == ("registered", "v2", "v1")
+    assert (told["state"], told["facts"]["version"], told["facts"]["comparison"]["champion"]) == (
+        "registered",
+        "v2",
+        "v1",
+    )
     assert told["facts"]["comparison"]["gain"] > 0.02
 
 
@@ -209,15 +246,22 @@ def test_weights_may_stay_at_home(trainer: TrainerHere, folder: Path) -> None:
     assert not (folder / "data/objects" / model_key("v1", "weights.pt")).exists()
 
 
-def test_classes_that_the_product_has_not_stop_it_before_anything_is_measured(trainer: TrainerHere, folder: Path) -> None:
-    ours = ClassList(classes=(IngredientClass(id=0, label=NAMES[0]), IngredientClass(id=1, label=NAMES[1], redirects_to=0)))
+def test_classes_that_the_product_has_not_stop_it_before_anything_is_measured(
+    trainer: TrainerHere, folder: Path
+) -> None:
+    ours = ClassList(
+        classes=(IngredientClass(id=0, label=NAMES[0]), IngredientClass(id=1, label=NAMES[1], redirects_to=0))
+    )
     trainer.wait(trainer.house.store.put(CLASSES_KEY, ours.model_dump_json().encode()))
     done = register(folder, "good.onnx")
     assert done.exit_code == 1
     assert f"were merged into others in samples/classes.json: {NAMES[1]}" in done.output
 
 
-@pytest.mark.parametrize(("model", "word"), [("missing.onnx", "cannot be read"), ("set/dataset.yaml", "no ONNX model"), ("alone.pt", "savo models export")])
+@pytest.mark.parametrize(
+    ("model", "word"),
+    [("missing.onnx", "cannot be read"), ("set/dataset.yaml", "no ONNX model"), ("alone.pt", "savo models export")],
+)
 def test_what_is_no_model_is_named(trainer: TrainerHere, folder: Path, model: str, word: str) -> None:
     done = register(folder, model)
     assert (done.exit_code, word in done.output) == (1, True), done.output

@@ -22,7 +22,9 @@ from savo_trainer.models.registration import Brought, Register, run_id_of
 from services.trainer.tests.trainer_fakes import Crash, House, a_house, class_list, collect, make_champion
 
 ONNX, PLAIN, WEIGHTS = b"onnx from the shop", b"its plain export", b"weights from the shop"
-MEASURED = Evaluation(map50=0.81, map50_lower=0.77, map50_upper=0.85, images=40, boxes=160, per_class={"tomato": 0.9, "egg": 0.72})
+MEASURED = Evaluation(
+    map50=0.81, map50_lower=0.77, map50_upper=0.85, images=40, boxes=160, per_class={"tomato": 0.9, "egg": 0.72}
+)
 
 
 def sha(content: bytes) -> str:
@@ -30,8 +32,23 @@ def sha(content: bytes) -> str:
 
 
 def brought(**changes: Any) -> Brought:
-    about = {"sha256": sha(ONNX), "bytes": len(ONNX), "image_size": 640, "classes": ("egg", "tomato"), "weights_sha256": sha(WEIGHTS)}
-    return Brought(**about | {"holdout": "holdout-0123456789ab", "evaluation": MEASURED, "by": "mia", "reason": "trained on the GPU machine"} | changes)
+    about = {
+        "sha256": sha(ONNX),
+        "bytes": len(ONNX),
+        "image_size": 640,
+        "classes": ("egg", "tomato"),
+        "weights_sha256": sha(WEIGHTS),
+    }
+    return Brought(
+        **about
+        | {
+            "holdout": "holdout-0123456789ab",
+            "evaluation": MEASURED,
+            "by": "mia",
+            "reason": "trained on the GPU machine",
+        }
+        | changes
+    )
 
 
 @pytest.fixture
@@ -44,7 +61,9 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 @pytest.fixture
 async def http(house: House) -> AsyncIterator[httpx2.AsyncClient]:
     register = Register(house.ledger, house.numbers, house.store, GatePolicy(), house.clock, house.ended.append)
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=runs_app(house.ledger, register=register)), base_url="http://trainer") as client:
+    async with httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=runs_app(house.ledger, register=register)), base_url="http://trainer"
+    ) as client:
         yield client
 
 
@@ -57,11 +76,16 @@ async def bring(http: httpx2.AsyncClient, house: House, model: Brought | None = 
     model = model or brought()
     answer = (await post(http, model)).json()
     for name in answer.get("wanted", ()):
-        await house.store.put(model_key(answer["version"], name), {"model.onnx": ONNX, "model.plain.onnx": PLAIN, "weights.pt": WEIGHTS}[name])
+        await house.store.put(
+            model_key(answer["version"], name),
+            {"model.onnx": ONNX, "model.plain.onnx": PLAIN, "weights.pt": WEIGHTS}[name],
+        )
     return dict((await post(http, model)).json())
 
 
-async def test_it_is_numbered_judged_and_announced_as_if_it_had_been_trained_here(house: House, http: httpx2.AsyncClient) -> None:
+async def test_it_is_numbered_judged_and_announced_as_if_it_had_been_trained_here(
+    house: House, http: httpx2.AsyncClient
+) -> None:
     first = await post(http, brought())
     assert (first.status_code, first.json()) == (202, {"version": "v1", "wanted": ["model.onnx", "weights.pt"]})
     run = await bring(http, house)
@@ -72,20 +96,34 @@ async def test_it_is_numbered_judged_and_announced_as_if_it_had_been_trained_her
         "v1", "models/ingredients/v1/model.onnx", sha(ONNX), ("egg", "tomato"),
     )  # fmt: skip
     finished = next(event for event in events if isinstance(event, TrainingFinished))
-    assert (finished.run_id, finished.outcome, finished.dataset_version) == (run["id"], RunOutcome.REGISTERED, "holdout-0123456789ab")
+    assert (finished.run_id, finished.outcome, finished.dataset_version) == (
+        run["id"],
+        RunOutcome.REGISTERED,
+        "holdout-0123456789ab",
+    )
     entry = next(event for event in events if isinstance(event, AuditRecorded))
-    assert (entry.action, entry.by, entry.about, entry.reason) == ("model.registered", "mia", "v1", "trained on the GPU machine")
+    assert (entry.action, entry.by, entry.about, entry.reason) == (
+        "model.registered",
+        "mia",
+        "v1",
+        "trained on the GPU machine",
+    )
     assert {key for key in house.store.objects if key.startswith("models/")} == {
         model_key("v1", name) for name in ("model.onnx", "weights.pt", "classes.json", "report.json", "card.md")
     }
     classes = ClassList.model_validate_json(house.store.objects[model_key("v1", "classes.json")])
     assert [(entry.id, entry.label) for entry in classes.classes] == [(2, "egg"), (0, "tomato")]
     card = house.store.objects[model_key("v1", "card.md")].decode()
-    assert "Trained elsewhere, for inputs of up to 640 × 640 pixels. Registered by mia: trained on the GPU machine." in card
+    assert (
+        "Trained elsewhere, for inputs of up to 640 × 640 pixels. Registered by mia: trained on the GPU machine."
+        in card
+    )
     assert [ended.id for ended in house.ended] == [run["id"]]
 
 
-async def test_an_optimised_one_is_kept_with_its_plain_export_and_known_by_it(house: House, http: httpx2.AsyncClient) -> None:
+async def test_an_optimised_one_is_kept_with_its_plain_export_and_known_by_it(
+    house: House, http: httpx2.AsyncClient
+) -> None:
     optimised = brought(plain_sha256=sha(PLAIN), optimization="Its graph is optimised.")
     assert (await post(http, optimised)).json()["wanted"] == ["model.onnx", "model.plain.onnx", "weights.pt"]
     run = await bring(http, house, optimised)
@@ -99,7 +137,9 @@ async def test_an_optimised_one_is_kept_with_its_plain_export_and_known_by_it(ho
     assert (again.status_code, again.json()) == (200, run)
 
 
-async def test_a_refused_one_has_its_figures_and_next_steps_and_is_not_offered_to_the_rollout(house: House, http: httpx2.AsyncClient) -> None:
+async def test_a_refused_one_has_its_figures_and_next_steps_and_is_not_offered_to_the_rollout(
+    house: House, http: httpx2.AsyncClient
+) -> None:
     run = await bring(http, house, brought(evaluation=MEASURED.model_copy(update={"map50": 0.41, "map50_lower": 0.36})))
     assert run["state"] == "rejected"
     assert "0.410" in run["reasons"][0]
@@ -109,7 +149,9 @@ async def test_a_refused_one_has_its_figures_and_next_steps_and_is_not_offered_t
     assert (report.verdict, list(report.reasons)) == ("refused", run["reasons"])
 
 
-async def test_the_same_file_again_is_the_same_version_and_the_same_verdict(house: House, http: httpx2.AsyncClient) -> None:
+async def test_the_same_file_again_is_the_same_version_and_the_same_verdict(
+    house: House, http: httpx2.AsyncClient
+) -> None:
     once = await bring(http, house)
     again = await post(http, brought(by="tom", evaluation=MEASURED.model_copy(update={"map50": 0.1})))
     assert (again.status_code, again.json()) == (200, once)
@@ -119,7 +161,9 @@ async def test_the_same_file_again_is_the_same_version_and_the_same_verdict(hous
 
 
 @pytest.mark.parametrize("moment", ["classes.json", "report.json", "card.md"])
-async def test_a_crash_on_the_way_leaves_one_version_however_often_it_is_repeated(house: House, http: httpx2.AsyncClient, moment: str) -> None:
+async def test_a_crash_on_the_way_leaves_one_version_however_often_it_is_repeated(
+    house: House, http: httpx2.AsyncClient, moment: str
+) -> None:
     mend = crash_after(house, moment)
     with pytest.raises(Crash):
         await bring(http, house)
@@ -157,19 +201,25 @@ async def test_a_file_that_is_not_the_one_announced_is_wanted_again(house: House
     assert (await post(http, brought())).json() == {"version": "v1", "wanted": ["model.onnx"]}
 
 
-async def test_without_weights_the_onnx_alone_is_wanted_and_the_card_says_so(house: House, http: httpx2.AsyncClient) -> None:
+async def test_without_weights_the_onnx_alone_is_wanted_and_the_card_says_so(
+    house: House, http: httpx2.AsyncClient
+) -> None:
     assert (await post(http, brought(weights_sha256=None))).json()["wanted"] == ["model.onnx"]
     await bring(http, house, brought(weights_sha256=None))
     assert "It came without weights." in house.store.objects[model_key("v1", "card.md")].decode()
 
 
-async def test_the_export_is_held_against_its_weights_where_its_training_noted_both(house: House, http: httpx2.AsyncClient) -> None:
+async def test_the_export_is_held_against_its_weights_where_its_training_noted_both(
+    house: House, http: httpx2.AsyncClient
+) -> None:
     run = await bring(http, house, brought(weights_map50=0.85, export_map50=0.80))
     assert run["state"] == "rejected"
     assert "5.00 points from its .pt" in run["reasons"][0]
 
 
-async def test_it_is_judged_against_the_champion_and_figures_against_another_are_sent_back(house: House, http: httpx2.AsyncClient) -> None:
+async def test_it_is_judged_against_the_champion_and_figures_against_another_are_sent_back(
+    house: House, http: httpx2.AsyncClient
+) -> None:
     await make_champion(house, "v7")
     alone = await post(http, brought())
     assert (alone.status_code, alone.json()["code"]) == (409, "champion-moved")
@@ -187,7 +237,9 @@ async def test_it_is_judged_against_the_champion_and_figures_against_another_are
         (("egg", "tomatoe"), "were merged into others in samples/classes.json: tomatoe"),
     ],
 )
-async def test_classes_that_the_product_has_not_are_named(house: House, http: httpx2.AsyncClient, classes: tuple[str, ...], word: str) -> None:
+async def test_classes_that_the_product_has_not_are_named(
+    house: House, http: httpx2.AsyncClient, classes: tuple[str, ...], word: str
+) -> None:
     known = (*class_list().classes, IngredientClass(id=3, label="tomatoe", redirects_to=0))
     await house.store.put(CLASSES_KEY, ClassList(classes=known).model_dump_json().encode())
     answer = await post(http, brought(classes=classes))
@@ -195,7 +247,9 @@ async def test_classes_that_the_product_has_not_are_named(house: House, http: ht
     assert word in answer.json()["detail"]
 
 
-async def test_an_ingredient_that_no_sample_has_shown_yet_gets_its_id_now_and_ids_that_are_given_stay(house: House, http: httpx2.AsyncClient) -> None:
+async def test_an_ingredient_that_no_sample_has_shown_yet_gets_its_id_now_and_ids_that_are_given_stay(
+    house: House, http: httpx2.AsyncClient
+) -> None:
     run = await bring(http, house, brought(classes=("milk", "egg", "leek")))
     assert run["facts"]["class_ids"] == [3, 2, 4]
     grown = ClassList.model_validate_json(house.store.objects[CLASSES_KEY])

@@ -45,7 +45,11 @@ async def test_a_good_candidate_is_registered_with_files_card_and_events(house: 
     }  # fmt: skip
     registered, finished = await published_by_outbox(house.runtime)
     assert isinstance(registered, ModelRegistered)
-    assert (registered.version, registered.classes, registered.dataset_version) == ("v1", ("tomato", "banana", "egg"), "ds-000001")
+    assert (registered.version, registered.classes, registered.dataset_version) == (
+        "v1",
+        ("tomato", "banana", "egg"),
+        "ds-000001",
+    )
     assert isinstance(finished, TrainingFinished)
     assert (finished.outcome, finished.version, finished.train_samples) == (RunOutcome.REGISTERED, "v1", 4)
     assert done.progress is not None
@@ -87,7 +91,10 @@ async def test_an_export_that_could_not_be_optimised_is_the_model_and_the_card_s
     report = ModelReport.model_validate_json(house.store.objects[model_key("v1", "report.json")])
     assert (report.onnx_sha256, report.plain_onnx_sha256) == (sha256(b"onnx").hexdigest(), None)
     card = house.store.objects[model_key("v1", "card.md")].decode()
-    assert f"sha256 `{report.onnx_sha256}`. It is the export as it was written: its optimised graph finds other boxes. weights.pt" in card
+    assert (
+        f"sha256 `{report.onnx_sha256}`. It is the export as it was written: its optimised graph finds other boxes. weights.pt"
+        in card
+    )
 
 
 async def test_a_refused_candidate_is_finished_with_figures_and_next_steps_but_never_announced(house: House) -> None:
@@ -305,7 +312,12 @@ async def test_the_photos_are_gone_from_the_disk_when_the_run_is_over(house: Hou
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [(State.QUEUED, State.TRAINING), (State.PREPARING, State.REGISTERED), (State.REGISTERED, State.PREPARING), (State.FAILED, State.QUEUED)],
+    [
+        (State.QUEUED, State.TRAINING),
+        (State.PREPARING, State.REGISTERED),
+        (State.REGISTERED, State.PREPARING),
+        (State.FAILED, State.QUEUED),
+    ],
 )
 def test_a_run_never_skips_a_state_nor_comes_back_from_its_end(before: State, after: State) -> None:
     with pytest.raises(ForbiddenMoveError):

@@ -15,10 +15,22 @@ RUN_ID = "hand-caf0af6074607fdce3eaff70"
 class Trainer:
     def get(self, path: str) -> dict[str, Any]:
         facts = {"dataset_version": "holdout-c9f11168790c", "version": "v1", "evaluation": {"map50": 0.5}}
-        return {"runs": [{"id": RUN_ID, "state": "rejected", "facts": facts, "progress": None, "requested_at": "2026-11-24T03:22:41"}]}
+        return {
+            "runs": [
+                {
+                    "id": RUN_ID,
+                    "state": "rejected",
+                    "facts": facts,
+                    "progress": None,
+                    "requested_at": "2026-11-24T03:22:41",
+                }
+            ]
+        }
 
 
-def test_a_run_can_be_named_from_the_list_on_a_narrow_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_can_be_named_from_the_list_on_a_narrow_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(TrainerClient, "here", Trainer)
     monkeypatch.setattr(terminal, "out", Console(width=80))
     runs_command.show_runs(as_json=False)

@@ -27,15 +27,24 @@ QUIET = TrainerAwayError("no trainer answers here")
 
 
 def shown(state: State = State.TRAINING, epoch: int = 0, **changes: Any) -> dict[str, Any]:
-    progress = Progress(epoch=epoch, epochs=9, losses={"box_loss": 1.5 / epoch}, map50=0.1 * epoch, seconds=20.0 * epoch) if epoch else None
+    progress = (
+        Progress(epoch=epoch, epochs=9, losses={"box_loss": 1.5 / epoch}, map50=0.1 * epoch, seconds=20.0 * epoch)
+        if epoch
+        else None
+    )
     facts = Facts(dataset_version="ds-000001", train_samples=120, **changes.pop("facts", {}))
     run = RUN.model_copy(update={"state": state, "progress": progress, "facts": facts, "started_at": NOON, **changes})
-    return run.model_dump(mode="json") | {"history": [{"before": None, "after": "queued", "at": NOON.isoformat(), "detail": ""}]}
+    return run.model_dump(mode="json") | {
+        "history": [{"before": None, "after": "queued", "at": NOON.isoformat(), "detail": ""}]
+    }
 
 
 MEASURED = Evaluation(map50=0.81, map50_lower=0.77, map50_upper=0.85, images=40, boxes=160)
 BESIDE = Comparison(champion="v1", champion_map50=0.74, gain=0.07, gain_lower=0.02, gain_upper=0.12)
-VERDICT = {"facts": {"version": "v2", "evaluation": MEASURED, "comparison": BESIDE}, "finished_at": NOON + timedelta(minutes=9)}
+VERDICT = {
+    "facts": {"version": "v2", "evaluation": MEASURED, "comparison": BESIDE},
+    "finished_at": NOON + timedelta(minutes=9),
+}
 REGISTERED = shown(State.REGISTERED, 9, reasons=("+7.0 points against v1",), **VERDICT)
 REJECTED = shown(State.REJECTED, 9, reasons=("only +0.1 points",), next_steps=("Collect more.",), **VERDICT)
 
@@ -75,7 +84,17 @@ def watch(*answers: Any, run_id: str | None = RUN.id, as_json: bool = False) -> 
 
 
 def test_a_run_is_followed_to_its_verdict_and_ends_with_0_when_it_passed(page: Callable[[], str]) -> None:
-    assert watch(shown(State.PREPARING), shown(epoch=1), shown(epoch=1), shown(epoch=2), shown(State.EVALUATING, 9), REGISTERED) == 0
+    assert (
+        watch(
+            shown(State.PREPARING),
+            shown(epoch=1),
+            shown(epoch=1),
+            shown(epoch=2),
+            shown(State.EVALUATING, 9),
+            REGISTERED,
+        )
+        == 0
+    )
     lines = page().splitlines()
     assert "preparing" in lines[0]
     assert "then the network is trained" in lines[0]
@@ -89,15 +108,35 @@ def test_a_run_is_followed_to_its_verdict_and_ends_with_0_when_it_passed(page: C
     assert "why: +7.0 points against v1" in lines[7]
 
 
-@pytest.mark.parametrize("ended", [REJECTED, shown(State.FAILED, reasons=("out of memory",)), shown(State.CANCELLED, reasons=("cancelled by mia: x",))])
-def test_what_did_not_pass_ends_with_1_and_says_why_and_what_next(ended: dict[str, Any], page: Callable[[], str]) -> None:
+@pytest.mark.parametrize(
+    "ended",
+    [
+        REJECTED,
+        shown(State.FAILED, reasons=("out of memory",)),
+        shown(State.CANCELLED, reasons=("cancelled by mia: x",)),
+    ],
+)
+def test_what_did_not_pass_ends_with_1_and_says_why_and_what_next(
+    ended: dict[str, Any], page: Callable[[], str]
+) -> None:
     assert watch(ended) == 1
     assert all(line in page() for line in (*ended["reasons"], *ended["next_steps"]))
 
 
 def test_without_an_id_it_waits_says_so_once_and_follows_the_next_run(page: Callable[[], str]) -> None:
     ended_before = shown(State.FAILED) | {"id": "run-earlier"}
-    assert watch([ended_before], [ended_before], [ended_before], [shown(epoch=1), ended_before], shown(epoch=1), REGISTERED, run_id=None) == 0
+    assert (
+        watch(
+            [ended_before],
+            [ended_before],
+            [ended_before],
+            [shown(epoch=1), ended_before],
+            shown(epoch=1),
+            REGISTERED,
+            run_id=None,
+        )
+        == 0
+    )
     assert page().count("no run is going on; waiting for the next") == 1
     assert "epoch 1 of 9" in page()
 
@@ -126,11 +165,17 @@ def test_a_trainer_that_never_comes_back_and_one_that_was_never_there_are_an_err
 
 
 def test_with_json_each_change_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert watch([], [], shown(epoch=1), shown(epoch=1), shown(epoch=1), QUIET, REJECTED, run_id=None, as_json=True) == 1
+    assert (
+        watch([], [], shown(epoch=1), shown(epoch=1), shown(epoch=1), QUIET, REJECTED, run_id=None, as_json=True) == 1
+    )
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["state"] for line in lines] == ["waiting", "training", "away", "rejected"]
     assert lines[1]["progress"]["epoch"] == 1
-    assert (lines[3]["evaluation"]["map50"], lines[3]["next_steps"], lines[3]["elapsed_seconds"]) == (0.81, ["Collect more."], 540.0)
+    assert (lines[3]["evaluation"]["map50"], lines[3]["next_steps"], lines[3]["elapsed_seconds"]) == (
+        0.81,
+        ["Collect more."],
+        540.0,
+    )
 
 
 def test_on_a_terminal_the_page_has_the_way_the_bar_and_what_comes_next(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,11 +183,26 @@ def test_on_a_terminal_the_page_has_the_way_the_bar_and_what_comes_next(monkeypa
     monkeypatch.setattr(terminal, "out", console)
     assert watch(shown(epoch=3), REGISTERED) == 0
     drawn = console.file.getvalue()  # type: ignore[attr-defined]
-    assert all(word in drawn for word in ("training", "3 of 9", "ds-000001, 120 training photos", "then the weights are exported", "registered"))
+    assert all(
+        word in drawn
+        for word in (
+            "training",
+            "3 of 9",
+            "ds-000001, 120 training photos",
+            "then the weights are exported",
+            "registered",
+        )
+    )
 
 
 def test_cancel_says_who_and_why_waits_for_the_end_and_names_the_user_of_the_shell(page: Callable[[], str]) -> None:
-    trainer = ScriptedTrainer([shown(State.CANCELLING, 2), shown(State.CANCELLING, 2), shown(State.CANCELLED, 2, reasons=("cancelled by mia: wrong labels",))])
+    trainer = ScriptedTrainer(
+        [
+            shown(State.CANCELLING, 2),
+            shown(State.CANCELLING, 2),
+            shown(State.CANCELLED, 2, reasons=("cancelled by mia: wrong labels",)),
+        ]
+    )
     runs_command.cancel_run(RUN.id, "wrong labels", None, as_json=False, client=trainer, pause=lambda _: None)  # type: ignore[arg-type]
     ((path, body),) = trainer.posted
     assert (path, body) == (f"/runs/{RUN.id}/cancel", {"reason": "wrong labels", "by": this_user()})
@@ -151,8 +211,9 @@ def test_cancel_says_who_and_why_waits_for_the_end_and_names_the_user_of_the_she
 
 def test_cancelling_what_has_ended_is_the_trainer_s_own_sentence() -> None:
     refusal = TrainerRefusedError("run-ended", f"{RUN.id} has ended: it is registered, and its verdict stands")
+    trainer: Any = ScriptedTrainer([refusal])
     with pytest.raises(TrainerRefusedError, match="its verdict stands"):
-        runs_command.cancel_run(RUN.id, "x", "mia", as_json=False, client=ScriptedTrainer([refusal]), pause=lambda _: None)  # type: ignore[arg-type]
+        runs_command.cancel_run(RUN.id, "x", "mia", as_json=False, client=trainer, pause=lambda _: None)
 
 
 def test_the_list_and_one_run_show_figures(page: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,12 +55,21 @@ def test_on_one_machine_the_trainer_is_where_it_wrote(trainer: str, tmp_path: Pa
     assert TrainerClient.here().get("/runs") == {"runs": []}
 
 
-def test_a_trainer_that_is_away_is_told_with_the_place_that_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(TrainerAwayError, match=r"no trainer answers here \(.*run/trainer\.json: no such file\)\. Start it with `savo up`"):
+def test_a_trainer_that_is_away_is_told_with_the_place_that_was_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        TrainerAwayError,
+        match=r"no trainer answers here \(.*run/trainer\.json: no such file\)\. Start it with `savo up`",
+    ):
         TrainerClient.here().get("/runs")
     monkeypatch.setenv("SAVO_SERVICES", "trainer=http://127.0.0.1:1")
-    with pytest.raises(TrainerAwayError, match=r"no trainer answers at http://127\.0\.0\.1:1, which SAVO_SERVICES names"):
+    with pytest.raises(
+        TrainerAwayError, match=r"no trainer answers at http://127\.0\.0\.1:1, which SAVO_SERVICES names"
+    ):
         TrainerClient.here().get("/runs")
     monkeypatch.setenv("SAVO_SERVICES", "trainer")
-    with pytest.raises(WrongServicesError, match=r"SAVO_SERVICES: 'trainer' makes no sense: write gateway=http://HOST:PORT"):
+    with pytest.raises(
+        WrongServicesError, match=r"SAVO_SERVICES: 'trainer' makes no sense: write gateway=http://HOST:PORT"
+    ):
         TrainerClient.here()

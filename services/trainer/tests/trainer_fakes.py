@@ -11,7 +11,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid5
 
-from savo_contracts.documents import CLASSES_KEY, Alias, ClassList, IngredientClass, alias_key, sample_image_key, sample_labels_key
+from savo_contracts.documents import (
+    CLASSES_KEY,
+    Alias,
+    ClassList,
+    IngredientClass,
+    alias_key,
+    sample_image_key,
+    sample_labels_key,
+)
 from savo_contracts.samples import Split
 from savo_contracts.training import Evaluation, TrainingThresholdReached
 from savo_detection.evaluation.evaluator import EvaluationSample, ImageRecord
@@ -40,14 +48,18 @@ def class_list(names: Sequence[str] = NAMES) -> ClassList:
 
 
 def threshold(total: int = 10) -> TrainingThresholdReached:
-    return TrainingThresholdReached(reason="samples", new_samples=total, total_samples=total, threshold=10, reached_at=NOON)
+    return TrainingThresholdReached(
+        reason="samples", new_samples=total, total_samples=total, threshold=10, reached_at=NOON
+    )
 
 
 def a_run(number: int = 1) -> Run:
     return requested(uuid5(EVENT, str(number)), threshold())
 
 
-async def collect(store: MemoryStore, samples: DatabaseSamples | None, *, train: int = 4, val: int = 1, test: int = 2, first: int = 0) -> list[IndexedSample]:
+async def collect(
+    store: MemoryStore, samples: DatabaseSamples | None, *, train: int = 4, val: int = 1, test: int = 2, first: int = 0
+) -> list[IndexedSample]:
     """Put photos (their bytes need not be photos here), label files and the class list into the store, and index them."""
     await store.put(CLASSES_KEY, class_list().model_dump_json().encode())
     splits = [Split.TRAIN] * train + [Split.VAL] * val + [Split.TEST] * test
@@ -57,13 +69,25 @@ async def collect(store: MemoryStore, samples: DatabaseSamples | None, *, train:
     return collected
 
 
-async def put_sample(store: MemoryStore, number: int, split: Split, labels: str | None = None, photo: bytes | None = None) -> IndexedSample:
+async def put_sample(
+    store: MemoryStore, number: int, split: Split, labels: str | None = None, photo: bytes | None = None
+) -> IndexedSample:
     content = photo or f"photo {number}".encode()
     sha256 = hashlib.sha256(content).hexdigest()
     image_key, labels_key = sample_image_key(sha256, "image/jpeg"), sample_labels_key(sha256)
     await store.put(image_key, content)
     await store.put(labels_key, (labels or f"{number % len(NAMES)} 0.5 0.5 0.2 0.2\n").encode())
-    return IndexedSample(sha256, "ingredients", split, f"subject-{number}", image_key, labels_key, 1, {NAMES[number % len(NAMES)]: 1}, NOON)
+    return IndexedSample(
+        sha256,
+        "ingredients",
+        split,
+        f"subject-{number}",
+        image_key,
+        labels_key,
+        1,
+        {NAMES[number % len(NAMES)]: 1},
+        NOON,
+    )
 
 
 class Crash(BaseException):
@@ -117,12 +141,29 @@ class FakeMeasure:
         records = tuple(_record(sample, found) for sample in held)
         lower, upper = max(0.0, map50 - 0.05), min(1.0, map50 + 0.05)
         boxes = sum(len(sample.truth) for sample in held)
-        return Measured(Evaluation(map50=map50, map50_lower=lower, map50_upper=upper, images=len(held), boxes=boxes, per_class={"tomato": map50}), records)
+        return Measured(
+            Evaluation(
+                map50=map50,
+                map50_lower=lower,
+                map50_upper=upper,
+                images=len(held),
+                boxes=boxes,
+                per_class={"tomato": map50},
+            ),
+            records,
+        )
 
 
 def _record(sample: EvaluationSample, found: bool) -> ImageRecord:
     labels = tuple(label for label, _ in sample.truth)
-    return ImageRecord(sample.name, sample.group, labels, (0.9,) * len(labels), (found,) * len(labels), {label: labels.count(label) for label in labels})
+    return ImageRecord(
+        sample.name,
+        sample.group,
+        labels,
+        (0.9,) * len(labels),
+        (found,) * len(labels),
+        {label: labels.count(label) for label in labels},
+    )
 
 
 @dataclass
@@ -174,8 +215,25 @@ async def a_house(folder: Path) -> AsyncIterator[House]:
 def _house(runtime: Runtime, store: MemoryStore, clock: FakeClock, owner: str, folder: Path) -> House:
     lease = DatabaseLease(runtime.database, owner, LEASE_SECONDS, clock)
     ledger = DatabaseLedger(runtime.database, runtime.outbox, lease)
-    samples, numbers, runner, measure = DatabaseSamples(runtime.database), DatabaseNumbers(runtime.database), FakeRunner(), FakeMeasure()
+    samples, numbers, runner, measure = (
+        DatabaseSamples(runtime.database),
+        DatabaseNumbers(runtime.database),
+        FakeRunner(),
+        FakeMeasure(),
+    )
     ended: list[Run] = []
-    stages = Stages(ledger, samples, numbers, store, runner, TrainPolicy(epochs=3), GatePolicy(), folder, clock, ended.append, measure)
+    stages = Stages(
+        ledger,
+        samples,
+        numbers,
+        store,
+        runner,
+        TrainPolicy(epochs=3),
+        GatePolicy(),
+        folder,
+        clock,
+        ended.append,
+        measure,
+    )
     carry = CarryRuns(ledger, lease, stages, CarryPolicy(attempts=3), pause=lambda _: asyncio.sleep(0))
     return House(runtime, store, clock, ledger, lease, samples, numbers, runner, measure, carry, ended)

@@ -83,7 +83,9 @@ def build_steering(settings: VisionSettings, runtime: Runtime) -> Steering:
     return Steering(router, ModelSlot(files, runtime.publisher, runtime.replica, runtime.clock, load), own_path=path)
 
 
-def build_scan(settings: VisionSettings, runtime: Runtime, steering: Steering, results: StoredResults, threads: ThreadPoolExecutor) -> Scan:
+def build_scan(
+    settings: VisionSettings, runtime: Runtime, steering: Steering, results: StoredResults, threads: ThreadPoolExecutor
+) -> Scan:
     costs = CostPolicy(settings.provider_price, settings.cpu_hour_usd)
     if settings.daily_budget_usd is not None:
         DAILY_BUDGET.labels(settings.vision_provider).set(settings.daily_budget_usd)

@@ -62,7 +62,11 @@ class Budget:
 
     async def _refresh(self) -> None:
         now = self.clock().astimezone(UTC)
-        if self._read_at is not None and now - self._read_at < timedelta(seconds=FRESH_SECONDS) and now.date() == self._read_at.date():
+        if (
+            self._read_at is not None
+            and now - self._read_at < timedelta(seconds=FRESH_SECONDS)
+            and now.date() == self._read_at.date()
+        ):
             return
         # A call that ends while the sum is read may be in it already: counted twice for five seconds is better than not at all.
         before = len(self._since_read)

@@ -76,8 +76,17 @@ def _of_box(box: DetectedBox) -> Detection:
         name = normalise(box.label)
     except ValueError:
         # A class list made elsewhere may hold names without a letter; the label still stands for its class.
-        return Detection(label=box.label[:80], name=box.label, confidence=box.confidence, bbox=box.bbox, quantity_estimate=1)
-    return Detection(label=box.label[:80], name=name.name, confidence=box.confidence, bbox=box.bbox, quantity_estimate=1, storage_hint=name.storage)
+        return Detection(
+            label=box.label[:80], name=box.label, confidence=box.confidence, bbox=box.bbox, quantity_estimate=1
+        )
+    return Detection(
+        label=box.label[:80],
+        name=name.name,
+        confidence=box.confidence,
+        bbox=box.bbox,
+        quantity_estimate=1,
+        storage_hint=name.storage,
+    )
 
 
 def _of_row(row: Any, flaws: Counter[str]) -> Detection | None:

@@ -29,7 +29,9 @@ class UnusableAnswerError(ProviderAnswerError):
 
 class BudgetExhaustedError(Exception):
     def __init__(self, provider: str, daily_usd: float) -> None:
-        super().__init__(f"Today's budget of ${daily_usd:g} for {title_of(provider)} is used up. Please try again tomorrow.")
+        super().__init__(
+            f"Today's budget of ${daily_usd:g} for {title_of(provider)} is used up. Please try again tomorrow."
+        )
 
 
 class ModelMissingError(LookupError):

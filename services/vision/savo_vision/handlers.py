@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from savo_contracts.rollout import RolloutChanged
 from savo_contracts.scans import ScanCompleted, ScanErased, ScanFailed, ScanRequested
-from savo_contracts.topics import ROLLOUT_CHANGED, SCANS_COMPLETED, SCANS_ERASED, SCANS_FAILED, SCANS_REQUESTED, SUBJECTS_ERASED
+from savo_contracts.topics import (
+    ROLLOUT_CHANGED,
+    SCANS_COMPLETED,
+    SCANS_ERASED,
+    SCANS_FAILED,
+    SCANS_REQUESTED,
+    SUBJECTS_ERASED,
+)
 from savo_contracts.users import SubjectErased
-from savo_runtime.messaging.consuming.subscriptions import Kinds, Snapshot, Subscription, bind, consumes, publishes, read_snapshot
+from savo_runtime.messaging.consuming.subscriptions import (
+    Kinds,
+    Snapshot,
+    Subscription,
+    bind,
+    consumes,
+    publishes,
+    read_snapshot,
+)
 from savo_vision.ports import Results
 from savo_vision.routing_updates import Steering
 from savo_vision.scan import Scan
@@ -16,7 +31,9 @@ __all__ = ["on_scan_erased", "on_scan_requested", "on_subject_erased", "snapshot
 
 @consumes(SCANS_REQUESTED)
 @publishes(SCANS_COMPLETED, SCANS_FAILED)
-async def on_scan_requested(requested: ScanRequested, scan: Scan, replay: str | None) -> ScanCompleted | ScanFailed | None:
+async def on_scan_requested(
+    requested: ScanRequested, scan: Scan, replay: str | None
+) -> ScanCompleted | ScanFailed | None:
     return await scan(requested, replayed=replay is not None)
 
 

@@ -77,7 +77,9 @@ def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
         raise ModelRefusedError(f"it fails on the pictures that it is tried with: {in_a_line(error)}") from error
     for golden, change in changes:
         if change:
-            raise ModelRefusedError(f"it does not see what it saw when it was measured: in photo {golden.sha256[:12]}… {change}")
+            raise ModelRefusedError(
+                f"it does not see what it saw when it was measured: in photo {golden.sha256[:12]}… {change}"
+            )
     log.info(
         "engine.chosen",
         asked_for=engines.wanted,
@@ -165,7 +167,9 @@ class ModelSlot:
 
     def keep_only(self, versions: Iterable[str]) -> None:
         wanted = {*versions, *([self.champion.version] if self.champion else [])}
-        self._models = MappingProxyType({version: model for version, model in self._models.items() if version in wanted})
+        self._models = MappingProxyType(
+            {version: model for version, model in self._models.items() if version in wanted}
+        )
 
     async def _place(self, file: ModelFile) -> None:
         began = time.perf_counter()
@@ -193,7 +197,9 @@ class ModelSlot:
             return
         MODELS_REFUSED.labels(version).inc()
         log.error("model.refused", version=version, reason=reason)
-        event = ModelRefused(version=version, replica=self.replica, reason=reason[:_REASON_LIMIT], refused_at=self.clock())
+        event = ModelRefused(
+            version=version, replica=self.replica, reason=reason[:_REASON_LIMIT], refused_at=self.clock()
+        )
         await self.announcer.publish(event, event_id=named_id(f"models.refused/{self.replica}/{version}/{content}"))
         self._refused.add((version, content))
 

@@ -14,7 +14,17 @@ from savo_contracts.models import ModelRef
 from savo_contracts.scans import ScanCompleted, ScanFailed, ScanRequested, ServedBy
 from savo_vision.detections import Answer, RawAnswer
 
-__all__ = ["Announcer", "Finished", "GoldenPhoto", "ModelFile", "ModelSource", "PhotoStore", "Provider", "Results", "Standing"]
+__all__ = [
+    "Announcer",
+    "Finished",
+    "GoldenPhoto",
+    "ModelFile",
+    "ModelSource",
+    "PhotoStore",
+    "Provider",
+    "Results",
+    "Standing",
+]
 
 Finished = ScanCompleted | ScanFailed
 
@@ -54,7 +64,9 @@ class Results(Protocol):
 
     async def standing(self, requested: ScanRequested) -> Standing: ...
 
-    async def keep(self, finished: Finished, spent: Sequence[tuple[str, float]] = (), raw: RawAnswer | None = None) -> Finished | None:
+    async def keep(
+        self, finished: Finished, spent: Sequence[tuple[str, float]] = (), raw: RawAnswer | None = None
+    ) -> Finished | None:
         """Store unless a result is there; gives the one that stands, None when the scan was erased meanwhile. `spent`: (provider, US dollars)."""
         ...
 

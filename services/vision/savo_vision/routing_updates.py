@@ -29,7 +29,14 @@ RETRY_SECONDS = 5.0
 class Steering:
     """`own_path` is the operator's model, loaded beside the rollout's; `sleep` is injected for tests."""
 
-    def __init__(self, router: Router, slot: ModelSlot, *, own_path: str | None = None, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        router: Router,
+        slot: ModelSlot,
+        *,
+        own_path: str | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self.router = router
         self.slot = slot
         self.own_path = own_path if router.policy.use_custom else None
@@ -95,4 +102,6 @@ class Steering:
         for alias, version in (("champion", self.router.champion), ("challenger", self.router.candidate)):
             if version:
                 MODEL_INFO.labels(version, alias).set(1)
-        log.info("rollout.applied", sequence=decision.sequence, experiment=self.router.candidate, share=self.router.share)
+        log.info(
+            "rollout.applied", sequence=decision.sequence, experiment=self.router.candidate, share=self.router.share
+        )

@@ -20,7 +20,15 @@ from opentelemetry.trace import SpanKind
 
 from savo_contracts.confidence import scan_confidence
 from savo_contracts.figures import latency_ms
-from savo_contracts.scans import Detection, FailureCode, FallbackReason, ScanCompleted, ScanFailed, ScanRequested, ServedBy
+from savo_contracts.scans import (
+    Detection,
+    FailureCode,
+    FallbackReason,
+    ScanCompleted,
+    ScanFailed,
+    ScanRequested,
+    ServedBy,
+)
 from savo_detection.errors import PhotoError
 from savo_providers.errors import ProviderError, ProviderRefusedError
 from savo_runtime.errors import DependencyDownError
@@ -117,15 +125,23 @@ class Scan:
         recorded = await self.recorded.standing(requested) if replayed and self.recorded else Standing()
         if recorded.erased or (replayed and self.recorded is None):
             log.info(
-                "scan.not_replayed", scan_id=requested.scan_id, reason="erased" if recorded.erased else "no result of it is stored, and nobody waits for one"
+                "scan.not_replayed",
+                scan_id=requested.scan_id,
+                reason="erased" if recorded.erased else "no result of it is stored, and nobody waits for one",
             )
             return None
         if not replayed and self.clock() >= requested.expires_at:
-            return await self._fail(requested, FailureCode.EXPIRED, "The photo waited too long for an answer. Please scan it again.")
+            return await self._fail(
+                requested, FailureCode.EXPIRED, "The photo waited too long for an answer. Please scan it again."
+            )
         photo = await self.photos.read(requested.image)
         if photo is None:
-            return await self._fail(requested, FailureCode.PHOTO_MISSING, "The photo is no longer there. Please scan it again.")
-        return await self._answer(_Work(requested, photo, self.router.choose(requested.subject), taken_up_at, recorded.finished, replayed))
+            return await self._fail(
+                requested, FailureCode.PHOTO_MISSING, "The photo is no longer there. Please scan it again."
+            )
+        return await self._answer(
+            _Work(requested, photo, self.router.choose(requested.subject), taken_up_at, recorded.finished, replayed)
+        )
 
     async def _answer(self, work: _Work) -> Finished | None:
         try:
@@ -133,9 +149,16 @@ class Scan:
         except PhotoError as flaw:
             return await self._fail(work.requested, FailureCode.PHOTO_UNREADABLE, f"{flaw}.", work)
         except ProviderRefusedError as refusal:
-            return await self._fail(work.requested, FailureCode.PROVIDER_REFUSED, f"The photo was not looked at: {refusal}.", work)
+            return await self._fail(
+                work.requested, FailureCode.PROVIDER_REFUSED, f"The photo was not looked at: {refusal}.", work
+            )
         except ProviderError as fault:
-            return await self._fail(work.requested, FailureCode.PROVIDER_FAILED, f"No answer could be had: {fault}. Please try again later.", work)
+            return await self._fail(
+                work.requested,
+                FailureCode.PROVIDER_FAILED,
+                f"No answer could be had: {fault}. Please try again later.",
+                work,
+            )
         except BudgetExhaustedError as spent:
             return await self._fail(work.requested, FailureCode.BUDGET_EXHAUSTED, str(spent), work)
         return await self._finish(self._completed(work, seen), work)
@@ -183,7 +206,9 @@ class Scan:
     async def _detect(self, work: _Work, engine: Engine) -> tuple[Detection, ...]:
         with step("detect") as span:
             boxes, decode_seconds, detect_seconds = await self.detecting(engine, work.photo)
-            span.set_attributes({"savo.decode_seconds": decode_seconds, "savo.detect_seconds": detect_seconds, "savo.boxes": len(boxes)})
+            span.set_attributes(
+                {"savo.decode_seconds": decode_seconds, "savo.detect_seconds": detect_seconds, "savo.boxes": len(boxes)}
+            )
         work.stages |= {"decode": decode_seconds, "detect": detect_seconds}
         work.engine_seconds += decode_seconds + detect_seconds
         return from_boxes(boxes)
@@ -194,7 +219,14 @@ class Scan:
         await self.budget.check()
         with self.budget.calling() as book:
             try:
-                with work.stage("provider"), step("provider call", kind=SpanKind.CLIENT, attributes={"savo.provider": self.provider.served_by.value}):
+                with (
+                    work.stage("provider"),
+                    step(
+                        "provider call",
+                        kind=SpanKind.CLIENT,
+                        attributes={"savo.provider": self.provider.served_by.value},
+                    ),
+                ):
                     answer = await self.provider.look(work.photo)
             except ProviderError as fault:
                 work.provider_usd += self.policy.costs.of_tokens(fault.usage)
@@ -206,7 +238,12 @@ class Scan:
             finally:
                 book(work.provider_usd)
         if answer.flaws:
-            log.warning("provider.invalid_answer", scan_id=work.requested.scan_id, provider=self.provider.served_by.value, **answer.flaws)
+            log.warning(
+                "provider.invalid_answer",
+                scan_id=work.requested.scan_id,
+                provider=self.provider.served_by.value,
+                **answer.flaws,
+            )
         return _Seen(answer.items, self.provider.served_by, (answer.model or self.provider.model)[:120], reason)
 
     async def _recall(self, work: _Work, reason: FallbackReason | None) -> _Seen:
@@ -218,7 +255,9 @@ class Scan:
         if isinstance(told, ScanCompleted) and told.served_by != ServedBy.CUSTOM:
             return _Seen(told.items, told.served_by, told.model_version, reason)
         name = self.provider.served_by.value
-        raise ProviderError(name, f"was not asked: a replay spends nothing, and no answer of {name} is recorded for this scan")
+        raise ProviderError(
+            name, f"was not asked: a replay spends nothing, and no answer of {name} is recorded for this scan"
+        )
 
     def _completed(self, work: _Work, seen: _Seen) -> ScanCompleted:
         requested, choice, now = work.requested, work.choice, self.clock()
@@ -245,7 +284,9 @@ class Scan:
             completed_at=now,
         )
 
-    async def _fail(self, requested: ScanRequested, code: FailureCode, message: str, work: _Work | None = None) -> Finished | None:
+    async def _fail(
+        self, requested: ScanRequested, code: FailureCode, message: str, work: _Work | None = None
+    ) -> Finished | None:
         failed = ScanFailed(
             scan_id=requested.scan_id,
             subject=requested.subject,
@@ -276,15 +317,30 @@ class Scan:
 
 def _say(finished: Finished) -> None:
     if isinstance(finished, ScanFailed):
-        log.warning("scan.failed", scan_id=finished.scan_id, code=finished.code, reason=finished.message, cost_usd=round(finished.cost_usd, 6))
+        log.warning(
+            "scan.failed",
+            scan_id=finished.scan_id,
+            code=finished.code,
+            reason=finished.message,
+            cost_usd=round(finished.cost_usd, 6),
+        )
         return
-    figures = {"items": len(finished.items), "duration_ms": round(finished.duration_ms), "cost_usd": round(finished.cost_usd, 6)}
+    figures = {
+        "items": len(finished.items),
+        "duration_ms": round(finished.duration_ms),
+        "cost_usd": round(finished.cost_usd, 6),
+    }
     arm, fallback = finished.assigned_arm.value, finished.fallback_reason
-    log.info("scan.completed", scan_id=finished.scan_id, arm=arm, served_by=finished.served_by, fallback=fallback, **figures)
+    log.info(
+        "scan.completed", scan_id=finished.scan_id, arm=arm, served_by=finished.served_by, fallback=fallback, **figures
+    )
 
 
 def _spending(work: _Work | None, provider: Provider, costs: CostPolicy) -> list[tuple[str, float]]:
     if work is None:
         return []
-    parts = [(provider.served_by.value, work.provider_usd), (ServedBy.CUSTOM.value, costs.of_engine(work.engine_seconds))]
+    parts = [
+        (provider.served_by.value, work.provider_usd),
+        (ServedBy.CUSTOM.value, costs.of_engine(work.engine_seconds)),
+    ]
     return [(name, usd) for name, usd in parts if usd > 0]

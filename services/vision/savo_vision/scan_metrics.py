@@ -17,7 +17,9 @@ def meter(finished: Finished, stages: Mapping[str, float], spent: Sequence[tuple
     """`stages`: seconds by stage (decode, detect, provider); `spent`: (provider, US dollars)."""
     done = isinstance(finished, ScanCompleted)
     arm = finished.assigned_arm.value if finished.assigned_arm else NOBODY
-    served_by, version = (finished.served_by, finished.model_version) if isinstance(finished, ScanCompleted) else (NOBODY, NOBODY)
+    served_by, version = (
+        (finished.served_by, finished.model_version) if isinstance(finished, ScanCompleted) else (NOBODY, NOBODY)
+    )
     SCANS.labels(arm, served_by, version, "completed" if done else finished_code(finished)).inc()
     for stage, seconds in stages.items():
         SCAN_DURATION.labels(arm, served_by, stage).observe(seconds)

@@ -16,15 +16,23 @@ from savo_runtime.settings import RuntimeSettings
 class RetentionSettings(RuntimeSettings):
     """How long vision remembers."""
 
-    scan_retention_days: float = Field(30.0, gt=0, validation_alias="SAVO_SCAN_RETENTION_DAYS", description="Days that finished scans are kept.")
+    scan_retention_days: float = Field(
+        30.0, gt=0, validation_alias="SAVO_SCAN_RETENTION_DAYS", description="Days that finished scans are kept."
+    )
 
 
 class VisionSettings(ModelSettings, RetentionSettings):
-    vision_provider: str = provider_choice("vision", GOOGLE, "SAVO_VISION_PROVIDER", "Who looks at photos beside the custom model.")
-    google_sdk: Literal["genai", "generativeai"] = Field(
-        "genai", validation_alias="SAVO_GOOGLE_SDK", description="Google's library; generativeai is out of support and an extra."
+    vision_provider: str = provider_choice(
+        "vision", GOOGLE, "SAVO_VISION_PROVIDER", "Who looks at photos beside the custom model."
     )
-    use_custom_vision: bool = Field(False, validation_alias="SAVO_USE_CUSTOM_VISION", description="Let our own models answer; false is share 0.")
+    google_sdk: Literal["genai", "generativeai"] = Field(
+        "genai",
+        validation_alias="SAVO_GOOGLE_SDK",
+        description="Google's library; generativeai is out of support and an extra.",
+    )
+    use_custom_vision: bool = Field(
+        False, validation_alias="SAVO_USE_CUSTOM_VISION", description="Let our own models answer; false is share 0."
+    )
     custom_vision_model_path: str | None = Field(
         None,
         min_length=1,
@@ -33,7 +41,11 @@ class VisionSettings(ModelSettings, RetentionSettings):
         json_schema_extra={"allowed": "a path, s3://BUCKET/KEY or models:/ingredients@champion"},
     )
     custom_vision_rollout: float | None = Field(
-        None, ge=0, le=1, validation_alias="SAVO_CUSTOM_VISION_ROLLOUT", description="Pinned share of the custom model; unset = automatic."
+        None,
+        ge=0,
+        le=1,
+        validation_alias="SAVO_CUSTOM_VISION_ROLLOUT",
+        description="Pinned share of the custom model; unset = automatic.",
     )
     pins: dict[str, Arm] = Field(
         default_factory=dict,
@@ -54,15 +66,28 @@ class VisionSettings(ModelSettings, RetentionSettings):
         description="Scan confidence under which the provider is asked instead.",
     )
     shadow_share: float = Field(
-        0.0, ge=0, le=1, validation_alias="SAVO_SHADOW_SHARE", description="Share of the baseline's scans that the candidate sees too, unseen by users."
+        0.0,
+        ge=0,
+        le=1,
+        validation_alias="SAVO_SHADOW_SHARE",
+        description="Share of the baseline's scans that the candidate sees too, unseen by users.",
     )
     teacher_share: float = Field(
-        0.0, ge=0, le=1, validation_alias="SAVO_TEACHER_SHARE", description="Share of our own model's scans that the provider sees too, within its budget."
+        0.0,
+        ge=0,
+        le=1,
+        validation_alias="SAVO_TEACHER_SHARE",
+        description="Share of our own model's scans that the provider sees too, within its budget.",
     )
     daily_budget_usd: float | None = Field(
-        None, ge=0, validation_alias="SAVO_GOOGLE_DAILY_BUDGET_USD", description="Most that the provider may cost in a UTC day; unset is no limit."
+        None,
+        ge=0,
+        validation_alias="SAVO_GOOGLE_DAILY_BUDGET_USD",
+        description="Most that the provider may cost in a UTC day; unset is no limit.",
     )
-    cpu_hour_usd: float = Field(0.04, ge=0, validation_alias="SAVO_CPU_HOUR_USD", description="Price of an hour of one of our cores.")
+    cpu_hour_usd: float = Field(
+        0.04, ge=0, validation_alias="SAVO_CPU_HOUR_USD", description="Price of an hour of one of our cores."
+    )
 
     @property
     def provider_name(self) -> str:

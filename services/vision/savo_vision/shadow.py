@@ -59,7 +59,9 @@ class SecondLookPolicy:
         """By the scan's id: which scans are looked at again has nothing to do with whose they are."""
         if completed.served_by == ServedBy.CUSTOM and _drawn(Kind.TEACHER, completed.scan_id, self.teacher_share):
             return Kind.TEACHER
-        is_news = candidate is not None and completed.assigned_arm is Arm.BASELINE and completed.model_version != candidate
+        is_news = (
+            candidate is not None and completed.assigned_arm is Arm.BASELINE and completed.model_version != candidate
+        )
         return Kind.SHADOW if is_news and _drawn(Kind.SHADOW, completed.scan_id, self.shadow_share) else None
 
 
@@ -116,7 +118,14 @@ class SecondLooks:
         for change, count in changes.items():
             SECOND_LOOK_ITEMS.labels(look.kind.value, who, change).inc(count)
         SECOND_LOOKS.labels(look.kind.value, "done").inc()
-        log.info("shadow.completed", kind=look.kind.value, scan_id=look.completed.scan_id, answered=look.completed.model_version, looked=who, **changes)
+        log.info(
+            "shadow.completed",
+            kind=look.kind.value,
+            scan_id=look.completed.scan_id,
+            answered=look.completed.model_version,
+            looked=who,
+            **changes,
+        )
 
     async def _ask_candidate(self, look: _Look) -> tuple[str, tuple[Detection, ...]]:
         version = self.router.candidate
@@ -124,7 +133,9 @@ class SecondLooks:
         if model is None:
             raise NoLookError(f"the candidate {version} is not here")
         try:
-            boxes, decoding, detecting = await asyncio.get_running_loop().run_in_executor(self.threads, timed_detection, model.engine, look.photo)
+            boxes, decoding, detecting = await asyncio.get_running_loop().run_in_executor(
+                self.threads, timed_detection, model.engine, look.photo
+            )
         except PhotoError:
             raise
         except Exception as fault:

@@ -49,15 +49,25 @@ def photo_bytes(width: int = 320, height: int = 240) -> bytes:
 
 def request(scan_id: str = "s1", subject: str = "u1", **changes: Any) -> ScanRequested:
     image = ImageRef(key=KEY, sha256="a" * 64, bytes=1000, width=320, height=240)
-    values = {"scan_id": scan_id, "subject": subject, "image": image, "requested_at": NOW, "expires_at": NOW + timedelta(seconds=120)}
+    values = {
+        "scan_id": scan_id,
+        "subject": subject,
+        "image": image,
+        "requested_at": NOW,
+        "expires_at": NOW + timedelta(seconds=120),
+    }
     return ScanRequested(**(values | changes))
 
 
 def model_ref(version: str, sha: str = "b") -> ModelRef:
-    return ModelRef(version=version, key=f"models/ingredients/{version}/model.onnx", sha256=sha * 64, classes=("egg", "milk"))
+    return ModelRef(
+        version=version, key=f"models/ingredients/{version}/model.onnx", sha256=sha * 64, classes=("egg", "milk")
+    )
 
 
-def rollout(sequence: int, share: float, *, candidate: ModelRef | None = None, champion: ModelRef | None = None) -> RolloutChanged:
+def rollout(
+    sequence: int, share: float, *, candidate: ModelRef | None = None, champion: ModelRef | None = None
+) -> RolloutChanged:
     return RolloutChanged(
         sequence=sequence,
         state=RolloutState.RUNNING if candidate else RolloutState.IDLE,

@@ -123,15 +123,30 @@ class Desk:
     def __post_init__(self) -> None:
         self.store = open_store(self.settings)
 
-    async def request(self, numbers: Iterable[int], subject: str, *, partitions: int = SCANS_REQUESTED.partitions, lives: float = 3600.0) -> list[str]:
+    async def request(
+        self,
+        numbers: Iterable[int],
+        subject: str,
+        *,
+        partitions: int = SCANS_REQUESTED.partitions,
+        lives: float = 3600.0,
+    ) -> list[str]:
         """Scan ids. `lives` is for how long they may wait, in seconds."""
-        return list(await asyncio.gather(*(self._request(number, subject, number % partitions, lives) for number in numbers)))
+        return list(
+            await asyncio.gather(*(self._request(number, subject, number % partitions, lives) for number in numbers))
+        )
 
     async def _request(self, number: int, subject: str, partition: int, lives: float) -> str:
         photo, key, now = photo_of(number), f"scans/{number:05}/photo.jpg", datetime.now(UTC)
         await self.store.put(key, photo)
         image = ImageRef(key=key, sha256=f"{number:064x}", bytes=len(photo), width=4 * BLOCK, height=4 * BLOCK)
-        event = ScanRequested(scan_id=scan_id(number), subject=subject, image=image, requested_at=now, expires_at=now + timedelta(seconds=lives))
+        event = ScanRequested(
+            scan_id=scan_id(number),
+            subject=subject,
+            image=image,
+            requested_at=now,
+            expires_at=now + timedelta(seconds=lives),
+        )
         await self.bench.publish(event, partition=partition)
         return event.scan_id
 
@@ -167,7 +182,13 @@ class Answers:
 
     @asynccontextmanager
     async def followed(self, bootstrap_servers: str) -> AsyncIterator[None]:
-        consumer = AIOKafkaConsumer(SCANS_COMPLETED.name, SCANS_FAILED.name, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", group_id=None)
+        consumer = AIOKafkaConsumer(
+            SCANS_COMPLETED.name,
+            SCANS_FAILED.name,
+            bootstrap_servers=bootstrap_servers,
+            auto_offset_reset="earliest",
+            group_id=None,
+        )
         await consumer.start()
         following = asyncio.create_task(self._follow(consumer))
         try:
@@ -230,7 +251,10 @@ class Watch:
         held = {partition: len(window.deliveries) for partition, window in self.parallel._windows.items()}
         self.held = max(self.held, sum(held.values()))
         self.held_of_one_partition = max(self.held_of_one_partition, *held.values(), 0)
-        uncommitted = [_taken(consumer, partition) - (window.committed or 0) for partition, window in self.parallel._windows.items()]
+        uncommitted = [
+            _taken(consumer, partition) - (window.committed or 0)
+            for partition, window in self.parallel._windows.items()
+        ]
         self.uncommitted_of_one_partition = max(self.uncommitted_of_one_partition, *uncommitted, 0)
         paused = set(consumer.paused())
         self.pauses += len(paused - self._paused)
@@ -248,7 +272,9 @@ def _taken(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
 async def replica(settings: VisionSettings) -> AsyncIterator[Watch]:
     """The service in this process as `build` makes it, its tables in SQLite, its consumers those of the runner; it has its partitions."""
     async with AsyncExitStack() as stack:
-        bare = await stack.enter_async_context(memory_runtime("vision", migrations="savo_vision.migrations", clock=lambda: datetime.now(UTC)))
+        bare = await stack.enter_async_context(
+            memory_runtime("vision", migrations="savo_vision.migrations", clock=lambda: datetime.now(UTC))
+        )
         publisher = Publisher(settings, "vision")
         stack.push_async_callback(publisher.stop)
         service = build(settings, replace(bare, publisher=publisher, store=open_store(settings)))
@@ -278,10 +304,20 @@ def _running(loop: Awaitable[None]) -> Iterator[None]:
 @asynccontextmanager
 async def replica_process(settings: VisionSettings, log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """`python -m savo_runtime vision`, started; killed at the end if it still runs."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_", "OTEL_", "GOOGLE_", "OPENAI_"))}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SAVO_", "R2_", "OTEL_", "GOOGLE_", "OPENAI_"))
+    }
     with log.open("wb") as said:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "savo_runtime", "vision", env=clean | as_environment(settings), stdout=said, stderr=said
+            sys.executable,
+            "-m",
+            "savo_runtime",
+            "vision",
+            env=clean | as_environment(settings),
+            stdout=said,
+            stderr=said,
         )
     try:
         yield process

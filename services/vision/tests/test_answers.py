@@ -18,9 +18,15 @@ from savo_vision.detections import MAX_ITEMS, Answer, RawAnswer, read_items
 from savo_vision.provider_answers import read
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(alphabet=st.characters())
-anything = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4), max_leaves=12)
+anything = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
 boxes = anything | st.lists(leaves, min_size=4, max_size=4) | st.lists(st.integers(-10, 1010), min_size=4, max_size=4)
-rows = st.fixed_dictionaries({}, optional={"label": anything | st.just("Eggs"), "box_2d": boxes, "confidence": anything, "quantity": anything})
+rows = st.fixed_dictionaries(
+    {}, optional={"label": anything | st.just("Eggs"), "box_2d": boxes, "confidence": anything, "quantity": anything}
+)
 
 
 def reading(text: str) -> RawAnswer:
@@ -61,7 +67,9 @@ def test_an_answer_that_repeats_itself_is_cut_and_counted() -> None:
 
 
 def test_an_item_keeps_its_confidence_and_its_quantity_and_the_catalogue_says_where_it_is_kept() -> None:
-    items, flaws = read_items([{"label": "Cherry Tomatoes", "confidence": 0.4, "quantity": 3}, {"label": "Zorgle", "box_2d": None}])
+    items, flaws = read_items(
+        [{"label": "Cherry Tomatoes", "confidence": 0.4, "quantity": 3}, {"label": "Zorgle", "box_2d": None}]
+    )
     known, unknown = items
     assert (known.label, known.confidence, known.quantity_estimate) == ("cherry_tomato", 0.4, 3)
     assert isinstance(known.storage_hint, StorageLocation)

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from savo_contracts.documents import Alias, GoldenBox, GoldenPicture, ModelReport, alias_key, model_key
-from savo_contracts.topics import ROLLOUT_CHANGED, SCANS_COMPLETED, SCANS_ERASED, SCANS_FAILED, SCANS_REQUESTED, SUBJECTS_ERASED
+from savo_contracts.topics import (
+    ROLLOUT_CHANGED,
+    SCANS_COMPLETED,
+    SCANS_ERASED,
+    SCANS_FAILED,
+    SCANS_REQUESTED,
+    SUBJECTS_ERASED,
+)
 from savo_contracts.training import Evaluation
 from savo_detection.errors import ModelRefusedError
 from savo_providers.catalogue import PROVIDERS, provider_named
@@ -43,13 +50,17 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[0]
 
 
-def test_without_a_key_and_without_a_stand_in_the_start_stops_and_names_both_ways_out(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_key_and_without_a_stand_in_the_start_stops_and_names_both_ways_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     line = refused(capsys)
     assert "set GOOGLE_API_KEY" in line
     assert "savo up --standin DIR" in line
 
 
-def test_openai_without_its_key_names_its_own_variable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_openai_without_its_key_names_its_own_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("SAVO_VISION_PROVIDER", "openai")
     monkeypatch.setenv("GOOGLE_API_KEY", "k")
     assert "set OPENAI_API_KEY" in refused(capsys)
@@ -102,7 +113,9 @@ def test_the_owner_s_variables_are_read_by_their_names(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("provider", [provider.name for provider in PROVIDERS if "vision" in provider.models])
-async def test_the_service_reads_and_publishes_what_the_flow_says(monkeypatch: pytest.MonkeyPatch, provider: str) -> None:
+async def test_the_service_reads_and_publishes_what_the_flow_says(
+    monkeypatch: pytest.MonkeyPatch, provider: str
+) -> None:
     monkeypatch.setenv("SAVO_VISION_PROVIDER", provider)
     monkeypatch.setenv(provider_named(provider).key_variable, "k")
     async with memory_runtime("vision", migrations="savo_vision.migrations") as runtime:
@@ -130,8 +143,21 @@ def test_vision_starts_where_the_package_onnx_is_not_installed() -> None:
 
 def report(version: str, **changes: Any) -> bytes:
     evaluation = Evaluation(map50=0.8, map50_lower=0.75, map50_upper=0.85, images=10, boxes=50)
-    values: dict[str, Any] = {"version": version, "run_id": "r", "dataset_version": "d", "onnx_sha256": "c" * 64, "onnx_bytes": 5, "image_size": 320}
-    values |= {"classes": ("egg",), "train_samples": 9, "evaluation": evaluation, "verdict": "passed", "created_at": NOW} | changes
+    values: dict[str, Any] = {
+        "version": version,
+        "run_id": "r",
+        "dataset_version": "d",
+        "onnx_sha256": "c" * 64,
+        "onnx_bytes": 5,
+        "image_size": 320,
+    }
+    values |= {
+        "classes": ("egg",),
+        "train_samples": 9,
+        "evaluation": evaluation,
+        "verdict": "passed",
+        "created_at": NOW,
+    } | changes
     return ModelReport(**values).model_dump_json().encode()
 
 
@@ -139,7 +165,9 @@ async def test_a_model_is_found_by_reference_alias_version_bucket_and_path(tmp_p
     store = MemoryStore()
     await store.put(model_key("v3", "model.onnx"), b"three")
     await store.put(model_key("v3", "report.json"), report("v3"))
-    await store.put(alias_key("champion"), Alias(alias="champion", version="v3", moved_at=NOW).model_dump_json().encode())
+    await store.put(
+        alias_key("champion"), Alias(alias="champion", version="v3", moved_at=NOW).model_dump_json().encode()
+    )
     (tmp_path / "best.onnx").write_bytes(b"mine")
     files = ModelFiles(store, "savo")
     assert (await files.registered(model_ref("v3"))).data == b"three"
@@ -153,7 +181,9 @@ async def test_a_model_is_found_by_reference_alias_version_bucket_and_path(tmp_p
 
 
 @pytest.mark.parametrize(("wanted", "plain"), [(True, b"plain"), (False, None)])
-async def test_the_plain_export_comes_with_a_model_where_an_engine_takes_it(tmp_path: Path, wanted: bool, plain: bytes | None) -> None:
+async def test_the_plain_export_comes_with_a_model_where_an_engine_takes_it(
+    tmp_path: Path, wanted: bool, plain: bytes | None
+) -> None:
     store = MemoryStore()
     await store.put(model_key("v3", "model.onnx"), b"three")
     await store.put(model_key("v3", "model.plain.onnx"), b"plain")
@@ -162,7 +192,12 @@ async def test_the_plain_export_comes_with_a_model_where_an_engine_takes_it(tmp_
     (tmp_path / "best.plain.onnx").write_bytes(b"plain")
     files = ModelFiles(store, "savo", plain_exports=wanted)
     assert (await files.registered(model_ref("v3"))).plain == plain
-    for name in ("models:/ingredients/v3", f"s3://savo/{model_key('v3', 'model.onnx')}", str(tmp_path / "best.onnx"), str(tmp_path / "best.pt")):
+    for name in (
+        "models:/ingredients/v3",
+        f"s3://savo/{model_key('v3', 'model.onnx')}",
+        str(tmp_path / "best.onnx"),
+        str(tmp_path / "best.pt"),
+    ):
         assert (await files.named(name)).plain == plain, name
 
 
@@ -192,14 +227,18 @@ async def test_golden_pictures_come_with_a_model_but_for_those_that_were_erased_
     box = GoldenBox(label="egg", confidence=0.9, bbox=BOX)
     photos = {"here": b"a photo", "erased": b"gone", "changed": b"as it was"}
     golden = tuple(
-        GoldenPicture(sha256=hashlib.sha256(photo).hexdigest(), image_key=f"samples/images/{name}.jpg", boxes=(box,)) for name, photo in photos.items()
+        GoldenPicture(sha256=hashlib.sha256(photo).hexdigest(), image_key=f"samples/images/{name}.jpg", boxes=(box,))
+        for name, photo in photos.items()
     )
     card = ModelReport.model_validate_json(report("v3")).model_copy(update={"golden": golden})
     await store.put(model_key("v3", "report.json"), card.model_dump_json().encode())
     await store.put(model_key("v3", "model.onnx"), b"three")
     await store.put("samples/images/here.jpg", b"a photo")
     await store.put("samples/images/changed.jpg", b"as it is")
-    for found in (await ModelFiles(store, None).registered(model_ref("v3")), await ModelFiles(store, None).named("models:/ingredients/v3")):
+    for found in (
+        await ModelFiles(store, None).registered(model_ref("v3")),
+        await ModelFiles(store, None).named("models:/ingredients/v3"),
+    ):
         assert found.golden == (GoldenPhoto(golden[0].sha256, b"a photo", (box,)),)
 
 
@@ -217,7 +256,9 @@ async def test_golden_pictures_come_with_a_model_but_for_those_that_were_erased_
 )
 async def test_a_model_that_is_not_there_is_named(path: str, words: str) -> None:
     store = MemoryStore()
-    await store.put(alias_key("challenger"), Alias(alias="challenger", version=None, moved_at=NOW).model_dump_json().encode())
+    await store.put(
+        alias_key("challenger"), Alias(alias="challenger", version=None, moved_at=NOW).model_dump_json().encode()
+    )
     with pytest.raises(ModelMissingError, match=words):
         await ModelFiles(store, "savo").named(path)
 

@@ -35,7 +35,9 @@ class Replica:
     def __init__(self, engines: Engines | None = None, own_path: str | None = None) -> None:
         self.store, self.publisher = MemoryStore(), RecordingPublisher()
         announcer: Any = self.publisher
-        slot = ModelSlot(ModelFiles(self.store), announcer, "vision-0", FakeClock(), partial(load_engine, engines=engines))
+        slot = ModelSlot(
+            ModelFiles(self.store), announcer, "vision-0", FakeClock(), partial(load_engine, engines=engines)
+        )
         self.steering = Steering(Router(RoutingPolicy(use_custom=True)), slot, own_path=own_path)
 
     async def register(self, version: str, data: bytes, **told: Any) -> ModelRef:
@@ -64,7 +66,9 @@ def model_that_sees(label: str) -> bytes:
 
 
 @pytest.mark.parametrize(("data", "reason"), BAD_MODELS.values(), ids=BAD_MODELS)
-async def test_a_bad_champion_is_refused_once_with_the_reason_and_the_one_before_it_serves_on(data: bytes, reason: str) -> None:
+async def test_a_bad_champion_is_refused_once_with_the_reason_and_the_one_before_it_serves_on(
+    data: bytes, reason: str
+) -> None:
     replica = Replica()
     await replica.crown(1, await replica.register("v1", model_that_sees("apple")))
     bad = await replica.register("v2", data)
@@ -86,7 +90,10 @@ async def test_a_model_of_other_classes_or_other_bytes_than_registered_is_refuse
     assert replica.refusals() == [
         ("v1", "its class list does not fit the registered one: class 1 is 'milk', expected 'cheese'"),
         ("v2", "its class list does not fit the registered one: 3 classes, expected 1"),
-        ("v3", f"its sha256 is {hashlib.sha256(data).hexdigest()[:12]}…, expected 000000000000…: not the file that was registered"),
+        (
+            "v3",
+            f"its sha256 is {hashlib.sha256(data).hexdigest()[:12]}…, expected 000000000000…: not the file that was registered",
+        ),
     ]
     assert replica.sees() == []
 
@@ -96,7 +103,9 @@ async def test_a_model_that_is_not_there_is_refused_by_the_place_where_it_should
     lost = await replica.register("v1", b"")
     await replica.store.delete(lost.key)
     await replica.crown(1, lost)
-    assert replica.refusals() == [("v1", "model v1 is not in the object store (no object 'models/ingredients/v1/model.onnx')")]
+    assert replica.refusals() == [
+        ("v1", "model v1 is not in the object store (no object 'models/ingredients/v1/model.onnx')")
+    ]
 
 
 async def test_an_operator_s_checkpoint_is_never_opened_and_the_reason_is_the_line_to_run(tmp_path: Path) -> None:
@@ -117,10 +126,16 @@ async def test_an_operator_s_checkpoint_is_never_opened_and_the_reason_is_the_li
     [
         ("absent.onnx", None, r"absent\.onnx cannot be read: No such file or directory"),
         ("empty.onnx", b"", "^it is empty$"),
-        ("renamed.onnx", zipped("data.pkl"), r"^it is a zip archive \(a PyTorch checkpoint, perhaps\), no ONNX model; run: savo models export FILE\.pt$"),
+        (
+            "renamed.onnx",
+            zipped("data.pkl"),
+            r"^it is a zip archive \(a PyTorch checkpoint, perhaps\), no ONNX model; run: savo models export FILE\.pt$",
+        ),
     ],
 )
-async def test_an_operator_s_file_that_is_no_model_is_refused_with_the_reason(tmp_path: Path, name: str, data: bytes | None, reason: str) -> None:
+async def test_an_operator_s_file_that_is_no_model_is_refused_with_the_reason(
+    tmp_path: Path, name: str, data: bytes | None, reason: str
+) -> None:
     if data is not None:
         (tmp_path / name).write_bytes(data)
     replica = Replica(own_path=str(tmp_path / name))
@@ -157,5 +172,9 @@ def test_the_log_says_which_engine_was_chosen_and_why_not_another() -> None:
     with capture_logs() as lines:
         load_engine(ModelFile("v1", model_that_sees("egg")), Engines("auto", ("onnxruntime", "cuda"), {"cuda": broken}))
     (line,) = (line for line in lines if line["event"] == "engine.chosen")
-    assert (line["asked_for"], line["engine"], line["left_out"]) == ("auto", "onnxruntime", {"cuda": "no such operator: Foo"})
+    assert (line["asked_for"], line["engine"], line["left_out"]) == (
+        "auto",
+        "onnxruntime",
+        {"cuda": "no such operator: Foo"},
+    )
     assert line["optimized"] is False

@@ -25,7 +25,12 @@ async def test_calls_under_way_and_the_next_one_count_with_the_dearest_price_see
         book(0.004)
     with budget.calling():
         await budget.check()
-        with budget.calling(), pytest.raises(BudgetExhaustedError, match=r"budget of \$0.012 for Google is used up. Please try again tomorrow"):
+        with (
+            budget.calling(),
+            pytest.raises(
+                BudgetExhaustedError, match=r"budget of \$0.012 for Google is used up. Please try again tomorrow"
+            ),
+        ):
             await budget.check()
     await budget.check()
 
@@ -53,7 +58,9 @@ class NothingBooked:
 
 
 @given(st.floats(0.01, 2.0), st.lists(st.floats(0.001, 0.1), min_size=1, max_size=60))
-def test_the_sum_stays_within_the_limit_but_for_a_call_that_is_dearer_than_all_before_it(limit: float, prices: list[float]) -> None:
+def test_the_sum_stays_within_the_limit_but_for_a_call_that_is_dearer_than_all_before_it(
+    limit: float, prices: list[float]
+) -> None:
     budget, spent, dearest = Budget(cast(Results, NothingBooked()), "google", limit, lambda: NOW), 0.0, 0.0
     for price in prices:
         try:

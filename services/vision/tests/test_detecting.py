@@ -53,7 +53,9 @@ async def until(holds: Any) -> None:
             await asyncio.sleep(0.001)
 
 
-def asked(detecting: Detecting, engine: Gathering, *photos: bytes) -> list[asyncio.Task[tuple[list[DetectedBox], float, float]]]:
+def asked(
+    detecting: Detecting, engine: Gathering, *photos: bytes
+) -> list[asyncio.Task[tuple[list[DetectedBox], float, float]]]:
     return [asyncio.create_task(detecting(engine, photo)) for photo in photos]
 
 

@@ -75,12 +75,16 @@ def test_a_named_engine_is_checked_by_the_golden_photos_where_there_are_some(mad
 
 def test_and_on_one_picture_where_there_are_none(made: list[Moving]) -> None:
     assert load_engine(ModelFile("best-1a2b3c4d", OPTIMIZED), engines()).choice.engine == "openvino"
-    with pytest.raises(ModelRefusedError, match="the engine openvino will not do: its boxes differ from ONNX Runtime's"):
+    with pytest.raises(
+        ModelRefusedError, match="the engine openvino will not do: its boxes differ from ONNX Runtime's"
+    ):
         load_engine(ModelFile("best-1a2b3c4d", OPTIMIZED), engines(shift=0.02))
 
 
 @pytest.mark.parametrize(("plain", "given"), [(PLAIN, PLAIN), (None, OPTIMIZED), (b"of another model", OPTIMIZED)])
-def test_a_named_engine_is_given_the_plain_export_where_there_is_one(made: list[Moving], plain: bytes | None, given: bytes) -> None:
+def test_a_named_engine_is_given_the_plain_export_where_there_is_one(
+    made: list[Moving], plain: bytes | None, given: bytes
+) -> None:
     load_engine(ModelFile("v1", OPTIMIZED, plain=plain), engines())
     assert [engine.data for engine in made] == [given]
 

@@ -19,7 +19,12 @@ from services.vision.tests.swapping import heavy_model
 
 ENGINES = [
     "onnxruntime",
-    pytest.param("openvino", marks=pytest.mark.skipif("openvino" not in installed_engines(), reason="openvino is not installed (an extra of savo-detection)")),
+    pytest.param(
+        "openvino",
+        marks=pytest.mark.skipif(
+            "openvino" not in installed_engines(), reason="openvino is not installed (an extra of savo-detection)"
+        ),
+    ),
 ]
 
 
@@ -27,7 +32,9 @@ ENGINES = [
 @pytest.mark.slow(20)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_memory_does_not_grow_from_swap_to_swap(engine: EngineName) -> None:
-    done = subprocess.run([sys.executable, "-m", "services.vision.tests.swapping", engine], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "services.vision.tests.swapping", engine], check=True, capture_output=True, text=True
+    )
     memory = json.loads(done.stdout.splitlines()[-1])
     early, late = (statistics.median(some) for some in (memory[4:12], memory[-8:]))
     assert late - early < len(heavy_model()) / 1_000_000 / 2, f"it grew over swaps as these: {memory}"

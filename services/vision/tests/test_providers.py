@@ -32,7 +32,12 @@ async def test_a_good_answer_becomes_detections_and_its_tokens_are_counted(diale
     dialect.wire.answer(Reply(dialect.answer()))
     answer = await dialect.vision.look(PHOTO)
     tomato, milk = answer.items
-    assert (tomato.label, tomato.name, tomato.confidence, tomato.quantity_estimate) == ("cherry_tomato", "cherry tomato", 0.9, 6)
+    assert (tomato.label, tomato.name, tomato.confidence, tomato.quantity_estimate) == (
+        "cherry_tomato",
+        "cherry tomato",
+        0.9,
+        6,
+    )
     assert tomato.bbox is not None
     assert (tomato.bbox.x, tomato.bbox.y, tomato.bbox.width, tomato.bbox.height) == pytest.approx((0.2, 0.1, 0.4, 0.4))
     assert milk.storage_hint is StorageLocation.FRIDGE
@@ -51,7 +56,11 @@ async def test_a_large_photo_is_sent_small_and_upright_and_its_bytes_and_tokens_
     assert int(dialect.wire.headers[0]["content-length"]) < len(photo) / 5
     provider = dialect.provider.name
     assert counted(PROVIDER_PHOTO_BYTES)[(provider,)] - photo_bytes_before.get((provider,), 0) == len(picture)
-    tokens = {direction: count - tokens_before.get((who, direction), 0) for (who, direction), count in counted(PROVIDER_TOKENS).items() if who == provider}
+    tokens = {
+        direction: count - tokens_before.get((who, direction), 0)
+        for (who, direction), count in counted(PROVIDER_TOKENS).items()
+        if who == provider
+    }
     assert tokens == {"input": dialect.usage.input_tokens, "output": dialect.usage.output_tokens}
 
 
@@ -86,7 +95,10 @@ async def test_the_answer_s_form_is_asked_for_and_the_key_is_in_a_header(dialect
     dialect.wire.answer(Reply(dialect.answer()))
     await dialect.vision.look(PHOTO)
     assert "box_2d" in str(dialect.wire.requests[0])
-    assert "k" in (dialect.wire.headers[0].get("x-goog-api-key"), dialect.wire.headers[0].get("authorization", "").removeprefix("Bearer "))
+    assert "k" in (
+        dialect.wire.headers[0].get("x-goog-api-key"),
+        dialect.wire.headers[0].get("authorization", "").removeprefix("Bearer "),
+    )
     assert "key=" not in dialect.wire.paths[0]
 
 
@@ -108,7 +120,10 @@ async def test_a_passing_error_is_not_seen_by_the_user(dialect: Dialect) -> None
 
 async def test_an_answer_that_is_cut_short_is_no_answer_but_is_paid_and_recorded(dialect: Dialect) -> None:
     text = '[{"label": "egg", "box_2d": [1, 2, 3'
-    for body, words in ((dialect.cut_short(text), "ended its answer too early"), (dialect.answer(text=text), "no whole JSON")):
+    for body, words in (
+        (dialect.cut_short(text), "ended its answer too early"),
+        (dialect.answer(text=text), "no whole JSON"),
+    ):
         dialect.wire.answer(Reply(body))
         with pytest.raises(UnusableAnswerError, match=words) as flaw:
             await dialect.vision.look(PHOTO)
@@ -123,7 +138,17 @@ async def test_text_that_is_no_json_is_no_answer(dialect: Dialect) -> None:
         await dialect.vision.look(PHOTO)
 
 
-@pytest.mark.parametrize("body", [b"<html>proxy error</html>", b"", b"null", b"[]", b'{"a": 1}', b'{"usage": {"input_tokens": "many"}, "output": [{}]}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>proxy error</html>",
+        b"",
+        b"null",
+        b"[]",
+        b'{"a": 1}',
+        b'{"usage": {"input_tokens": "many"}, "output": [{}]}',
+    ],
+)
 async def test_a_body_of_any_other_shape_is_no_answer(dialect: Dialect, body: bytes) -> None:
     dialect.wire.answer(Reply(body))
     with pytest.raises(ProviderAnswerError, match=r"gave an answer that its SDK cannot read|gave no answer at all"):
@@ -161,15 +186,28 @@ async def test_a_photo_that_is_blocked_before_it_is_looked_at_is_a_refusal(diale
 
 
 async def test_impossible_and_swapped_boxes_are_dropped_and_their_items_stay(dialect: Dialect) -> None:
-    boxes = [[500, 600, 100, 200], [0, 0, 1200, 300], [-5, 0, 10, 10], [1, 2, 3], [10, 10, 10, 20], [], [0, 0, 1000, 1000]]
-    dialect.wire.answer(Reply(dialect.answer([{"label": "egg", "box_2d": box, "confidence": 0.9, "quantity": 1} for box in boxes])))
+    boxes = [
+        [500, 600, 100, 200],
+        [0, 0, 1200, 300],
+        [-5, 0, 10, 10],
+        [1, 2, 3],
+        [10, 10, 10, 20],
+        [],
+        [0, 0, 1000, 1000],
+    ]
+    dialect.wire.answer(
+        Reply(dialect.answer([{"label": "egg", "box_2d": box, "confidence": 0.9, "quantity": 1} for box in boxes]))
+    )
     answer = await dialect.vision.look(PHOTO)
     assert [item.bbox is not None for item in answer.items] == [False] * 6 + [True]
     assert answer.flaws == {"impossible-box": 5}
 
 
 async def test_unknown_words_become_candidate_labels_and_empty_ones_are_dropped(dialect: Dialect) -> None:
-    items = [{"label": word, "box_2d": [0, 0, 10, 10], "confidence": 1, "quantity": 1} for word in ("Zorgle Fruits", "", "123", "Eggs")]
+    items = [
+        {"label": word, "box_2d": [0, 0, 10, 10], "confidence": 1, "quantity": 1}
+        for word in ("Zorgle Fruits", "", "123", "Eggs")
+    ]
     dialect.wire.answer(Reply(dialect.answer(items)))
     answer = await dialect.vision.look(PHOTO)
     assert [item.label for item in answer.items] == ["zorgle_fruit", "egg"]

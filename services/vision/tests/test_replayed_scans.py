@@ -37,13 +37,20 @@ async def test_a_replayed_scan_that_the_live_service_does_not_know_is_left_alone
     assert await world.scan(request()), "the live record itself is answered later all the same"
 
 
-async def test_in_a_sandbox_the_recorded_answer_stands_in_for_the_provider_however_late_it_is(world: World, sandboxed: Scan) -> None:
+async def test_in_a_sandbox_the_recorded_answer_stands_in_for_the_provider_however_late_it_is(
+    world: World, sandboxed: Scan
+) -> None:
     live = await world.scan(request())
     world.clock.advance(days=3)
     again = await sandboxed(request(), replayed=True)
     assert isinstance(live, ScanCompleted)
     assert isinstance(again, ScanCompleted)
-    assert (again.items, again.served_by, again.model_version, again.cost_usd) == (live.items, live.served_by, live.model_version, 0.0)
+    assert (again.items, again.served_by, again.model_version, again.cost_usd) == (
+        live.items,
+        live.served_by,
+        live.model_version,
+        0.0,
+    )
     assert world.provider.calls == 1
     assert await world.scan.results.spent_since("google", NOW) == pytest.approx(live.cost_usd)
 
@@ -51,7 +58,10 @@ async def test_in_a_sandbox_the_recorded_answer_stands_in_for_the_provider_howev
 async def test_in_a_sandbox_the_provider_s_own_words_are_read_by_today_s_rules(world: World, sandboxed: Scan) -> None:
     words = '[{"label": "Cherry Tomatoes", "box_2d": [100, 100, 300, 300], "confidence": 0.9, "quantity": 6}]'
     world.provider.answer = Answer(
-        (seen("what-the-rules-said-then", 0.9),), Usage(1000, 100), model="gemini-then", raw=RawAnswer("Google", "gemini-then", "1", words)
+        (seen("what-the-rules-said-then", 0.9),),
+        Usage(1000, 100),
+        model="gemini-then",
+        raw=RawAnswer("Google", "gemini-then", "1", words),
     )
     await world.scan(request())
     again = await sandboxed(request(), replayed=True)
@@ -60,7 +70,9 @@ async def test_in_a_sandbox_the_provider_s_own_words_are_read_by_today_s_rules(w
     assert (again.model_version, again.cost_usd, world.provider.calls) == ("gemini-then", 0.0, 1)
 
 
-async def test_words_that_were_no_answer_are_kept_and_end_a_replay_in_the_same_way(world: World, sandboxed: Scan) -> None:
+async def test_words_that_were_no_answer_are_kept_and_end_a_replay_in_the_same_way(
+    world: World, sandboxed: Scan
+) -> None:
     cut = RawAnswer("Google", "gemini-then", "1", '[{"label": "egg"')
     world.provider.fault = UnusableAnswerError(cut, "gave an answer that is no whole JSON")
     live, again = await world.scan(request()), await sandboxed(request(), replayed=True)
@@ -88,7 +100,9 @@ async def test_in_a_sandbox_our_own_model_sees_the_photo_again(world: World, san
     assert again.served_by == ServedBy.CUSTOM
 
 
-async def test_a_weak_answer_of_our_own_is_served_where_no_answer_of_the_provider_is_recorded(world: World, sandboxed: Scan) -> None:
+async def test_a_weak_answer_of_our_own_is_served_where_no_answer_of_the_provider_is_recorded(
+    world: World, sandboxed: Scan
+) -> None:
     world.models.engines["v1"] = FakeEngine((0.3,))
     await world.turn_to(rollout(1, 1.0, candidate=model_ref("v1")))
     again = await sandboxed(request(), replayed=True)

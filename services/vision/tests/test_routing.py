@@ -40,7 +40,9 @@ def test_nobody_at_share_0_and_everybody_at_share_1(subject: str) -> None:
 
 
 @given(st.none() | st.text(max_size=20), subjects)
-def test_a_bucket_is_one_of_ten_thousand_and_depends_on_experiment_and_subject_alone(experiment: str | None, subject: str) -> None:
+def test_a_bucket_is_one_of_ten_thousand_and_depends_on_experiment_and_subject_alone(
+    experiment: str | None, subject: str
+) -> None:
     bucket = bucket_of(experiment, subject)
     assert 0 <= bucket < BUCKETS
     assert bucket == bucket_of(experiment, subject)
@@ -72,7 +74,9 @@ def test_the_router_gives_its_share_to_the_candidate() -> None:
 
 
 def test_each_experiment_draws_other_people() -> None:
-    chosen = [{number for number in range(20_000) if bucket_of(version, f"s{number}") < 500} for version in ("v1", "v2")]
+    chosen = [
+        {number for number in range(20_000) if bucket_of(version, f"s{number}") < 500} for version in ("v1", "v2")
+    ]
     assert len(chosen[0] & chosen[1]) / len(chosen[0]) < 0.1
 
 

@@ -11,8 +11,16 @@ from savo_vision.settings import VisionSettings
 
 
 @pytest.mark.parametrize("environment", [{}, {"GOOGLE_API_KEY": "k"}, {"SAVO_VISION_PROVIDER": "openai"}])
-async def test_a_sandbox_needs_no_key_and_asks_nobody(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> None:
-    for name in ("GOOGLE_API_KEY", "OPENAI_API_KEY", "SAVO_GOOGLE_BASE_URL", "GOOGLE_GEMINI_BASE_URL", "SAVO_VISION_PROVIDER"):
+async def test_a_sandbox_needs_no_key_and_asks_nobody(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    for name in (
+        "GOOGLE_API_KEY",
+        "OPENAI_API_KEY",
+        "SAVO_GOOGLE_BASE_URL",
+        "GOOGLE_GEMINI_BASE_URL",
+        "SAVO_VISION_PROVIDER",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name, value in (environment | {"SAVO_SANDBOX": "look"}).items():
         monkeypatch.setenv(name, value)

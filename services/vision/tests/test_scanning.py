@@ -39,7 +39,13 @@ async def failed(world: World, **changes: object) -> ScanFailed:
 async def test_without_a_rollout_the_provider_answers(world: World) -> None:
     world.clock.advance(0.25)
     done = await completed(world)
-    assert (done.served_by, done.model_version, done.assigned_arm, done.experiment, done.share) == (ServedBy.GOOGLE, "gemini-test", Arm.BASELINE, None, 0.0)
+    assert (done.served_by, done.model_version, done.assigned_arm, done.experiment, done.share) == (
+        ServedBy.GOOGLE,
+        "gemini-test",
+        Arm.BASELINE,
+        None,
+        0.0,
+    )
     assert [item.label for item in done.items] == ["egg"]
     assert done.duration_ms == 250
     assert done.cost_usd == pytest.approx(1000 * 1e-6 + 100 * 10e-6)
@@ -48,7 +54,12 @@ async def test_without_a_rollout_the_provider_answers(world: World) -> None:
 async def test_the_candidate_answers_its_share_at_the_price_of_the_engine(world: World) -> None:
     await world.turn_to(CUSTOM)
     done = await completed(world)
-    assert (done.served_by, done.model_version, done.assigned_arm, done.experiment) == (ServedBy.CUSTOM, "v1", Arm.CANDIDATE, "v1")
+    assert (done.served_by, done.model_version, done.assigned_arm, done.experiment) == (
+        ServedBy.CUSTOM,
+        "v1",
+        Arm.CANDIDATE,
+        "v1",
+    )
     assert done.scan_confidence == pytest.approx(0.9)
     assert 0 < done.cost_usd < 0.001
     assert world.provider.calls == 0
@@ -57,7 +68,12 @@ async def test_the_candidate_answers_its_share_at_the_price_of_the_engine(world:
 async def test_the_champion_is_the_baseline(world: World) -> None:
     await world.turn_to(rollout(1, 0.0, candidate=model_ref("v2"), champion=model_ref("v1")))
     done = await completed(world)
-    assert (done.served_by, done.model_version, done.assigned_arm, done.experiment) == (ServedBy.CUSTOM, "v1", Arm.BASELINE, "v2")
+    assert (done.served_by, done.model_version, done.assigned_arm, done.experiment) == (
+        ServedBy.CUSTOM,
+        "v1",
+        Arm.BASELINE,
+        "v2",
+    )
 
 
 async def test_with_the_rollout_stopped_the_last_share_stays_and_scans_go_on(world: World) -> None:
@@ -83,7 +99,9 @@ async def test_with_the_rollout_stopped_the_last_share_stays_and_scans_go_on(wor
         ((), FallbackReason.NO_BOXES),
     ],
 )
-async def test_the_provider_is_asked_below_the_threshold_and_not_at_it(world: World, confidences: tuple[float, ...], reason: FallbackReason | None) -> None:
+async def test_the_provider_is_asked_below_the_threshold_and_not_at_it(
+    world: World, confidences: tuple[float, ...], reason: FallbackReason | None
+) -> None:
     world.models.engines["v1"] = FakeEngine(confidences)
     await world.turn_to(CUSTOM)
     done = await completed(world)
@@ -131,7 +149,9 @@ async def test_a_candidate_that_breaks_is_answered_by_the_champion_where_there_i
     assert world.provider.calls == 0
 
 
-async def test_with_every_model_broken_the_provider_answers_and_with_all_away_the_scan_waits_and_expires_unpaid(world: World) -> None:
+async def test_with_every_model_broken_the_provider_answers_and_with_all_away_the_scan_waits_and_expires_unpaid(
+    world: World,
+) -> None:
     world.models.engines |= {version: FakeEngine(fault=RuntimeError("out of tensors")) for version in ("v1", "v2")}
     await world.turn_to(rollout(1, 1.0, candidate=model_ref("v2"), champion=model_ref("v1")))
     done = await completed(world)
@@ -159,7 +179,9 @@ async def test_an_item_tells_its_confidence_its_pieces_and_where_to_keep_it(worl
 async def test_a_weak_answer_is_served_when_the_provider_is_away(world: World) -> None:
     world.models.engines["v1"] = FakeEngine((0.4,))
     await world.turn_to(CUSTOM)
-    for number, fault in enumerate((ProviderUnavailableError("Google", "is away"), DependencyDownError("google", "is away"))):
+    for number, fault in enumerate(
+        (ProviderUnavailableError("Google", "is away"), DependencyDownError("google", "is away"))
+    ):
         world.provider.fault = fault
         done = await completed(world, f"s{number}")
         assert (done.served_by, done.fallback_reason) == (ServedBy.CUSTOM, None)
@@ -204,12 +226,26 @@ async def test_a_store_that_is_down_holds_the_scan_back(world: World) -> None:
 @pytest.mark.parametrize(
     ("fault", "code", "words"),
     [
-        (ProviderRefusedError("Google", "declined the photo (safety)", usage=Usage(1000, 0)), FailureCode.PROVIDER_REFUSED, "declined the photo"),
-        (ProviderAnswerError("Google", "gave an answer that is no whole JSON", usage=Usage(1000, 0)), FailureCode.PROVIDER_FAILED, "no whole JSON"),
-        (ProviderUnavailableError("Google", "gave no answer in 10 seconds"), FailureCode.PROVIDER_FAILED, "gave no answer in 10 seconds"),
+        (
+            ProviderRefusedError("Google", "declined the photo (safety)", usage=Usage(1000, 0)),
+            FailureCode.PROVIDER_REFUSED,
+            "declined the photo",
+        ),
+        (
+            ProviderAnswerError("Google", "gave an answer that is no whole JSON", usage=Usage(1000, 0)),
+            FailureCode.PROVIDER_FAILED,
+            "no whole JSON",
+        ),
+        (
+            ProviderUnavailableError("Google", "gave no answer in 10 seconds"),
+            FailureCode.PROVIDER_FAILED,
+            "gave no answer in 10 seconds",
+        ),
     ],
 )
-async def test_a_provider_without_an_answer_fails_the_scan_with_words(world: World, fault: Exception, code: FailureCode, words: str) -> None:
+async def test_a_provider_without_an_answer_fails_the_scan_with_words(
+    world: World, fault: Exception, code: FailureCode, words: str
+) -> None:
     world.provider.fault = fault
     answer = await failed(world)
     assert answer.code == code
@@ -279,12 +315,18 @@ async def test_while_sixty_four_scans_wait_for_the_provider_our_own_model_answer
         return await look(photo)
 
     world.provider.look = look_when_told  # type: ignore[assignment, method-assign]
-    people = {arm: [f"u{number}" for number in range(400) if world.scan.router.choose(f"u{number}").arm is arm] for arm in Arm}
+    people = {
+        arm: [f"u{number}" for number in range(400) if world.scan.router.choose(f"u{number}").arm is arm] for arm in Arm
+    }
     async with asyncio.timeout(90), asyncio.TaskGroup() as group:
         waiting = [group.create_task(world.scan(request(f"s-{user}", user))) for user in people[Arm.BASELINE][:64]]
         await everybody.wait()
-        answered = await asyncio.gather(*(world.scan(request(f"s-{user}", user)) for user in people[Arm.CANDIDATE][:CUSTOM_PLACES]))
-        assert [one.served_by for one in answered if isinstance(one, ScanCompleted)] == [ServedBy.CUSTOM] * CUSTOM_PLACES
+        answered = await asyncio.gather(
+            *(world.scan(request(f"s-{user}", user)) for user in people[Arm.CANDIDATE][:CUSTOM_PLACES])
+        )
+        assert [one.served_by for one in answered if isinstance(one, ScanCompleted)] == [
+            ServedBy.CUSTOM
+        ] * CUSTOM_PLACES
         assert not any(task.done() for task in waiting)
         answers.set()
     assert world.provider.calls == 64

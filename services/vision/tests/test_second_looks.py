@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from prometheus_client import Counter
 from structlog.testing import capture_logs
 
 from savo_contracts.scans import Arm, ScanCompleted, ServedBy
@@ -48,13 +49,26 @@ class SlowEngine(FakeEngine):
 
 
 def watched(
-    world: World, *, shadow: float = 0.0, teacher: float = 0.0, daily_usd: float | None = None, threads: Executor | None = None
+    world: World,
+    *,
+    shadow: float = 0.0,
+    teacher: float = 0.0,
+    daily_usd: float | None = None,
+    threads: Executor | None = None,
 ) -> tuple[Scan, SecondLooks]:
     scan = world.scan
     budget = replace(scan.budget, daily_usd=daily_usd)
     costs = CostPolicy(Price(1.0, 10.0), 3.6)
     looks = SecondLooks(
-        SecondLookPolicy(shadow, teacher), scan.router, scan.slot, scan.provider, budget, scan.results, costs, world.clock, threads or scan.detecting.threads
+        SecondLookPolicy(shadow, teacher),
+        scan.router,
+        scan.slot,
+        scan.provider,
+        budget,
+        scan.results,
+        costs,
+        world.clock,
+        threads or scan.detecting.threads,
     )
     return replace(scan, second_looks=looks), looks
 
@@ -65,8 +79,9 @@ async def answered(scan: Scan, scan_id: str = "s1") -> ScanCompleted:
     return done
 
 
-def count(metric: object, **labels: str) -> float:
-    return next((sample.value for family in metric.collect() for sample in family.samples if sample.name.endswith("_total") and sample.labels == labels), 0.0)  # type: ignore[attr-defined]
+def count(metric: Counter, **labels: str) -> float:
+    samples = (sample for family in metric.collect() for sample in family.samples)
+    return next((each.value for each in samples if each.name.endswith("_total") and each.labels == labels), 0.0)
 
 
 async def test_the_candidate_sees_the_baselines_scans_after_they_are_answered(world: World) -> None:
@@ -124,7 +139,9 @@ async def test_a_candidate_that_breaks_in_the_shadow_harms_no_scan_and_the_looks
     with capture_logs() as logs:
         await looks.settle()
     assert count(SECOND_LOOKS, kind="shadow", outcome="failed") == 2
-    assert [entry["reason"] for entry in logs if entry["event"] == "shadow.failed"] == ["the candidate v2 broke: out of tensors"] * 2
+    assert [entry["reason"] for entry in logs if entry["event"] == "shadow.failed"] == [
+        "the candidate v2 broke: out of tensors"
+    ] * 2
 
 
 async def test_a_shadow_that_never_ends_delays_no_answer(world: World) -> None:
@@ -133,7 +150,9 @@ async def test_a_shadow_that_never_ends_delays_no_answer(world: World) -> None:
     world.models.engines = {"v1": FakeEngine((0.9,)), "v2": SlowEngine(began=began, may_end=may_end)}
     await world.turn_to(TRIAL)
     with ThreadPoolExecutor(1) as one_thread, ThreadPoolExecutor(1) as aside:
-        scan, looks = watched(replace(world, scan=replace(world.scan, detecting=Detecting(one_thread))), shadow=1.0, threads=aside)
+        scan, looks = watched(
+            replace(world, scan=replace(world.scan, detecting=Detecting(one_thread))), shadow=1.0, threads=aside
+        )
         worker = asyncio.create_task(looks.run())
         async with asyncio.timeout(90):
             await answered(scan, "s0")
@@ -150,7 +169,9 @@ async def test_a_shadow_that_never_ends_delays_no_answer(world: World) -> None:
 
 async def test_the_service_gives_its_second_looks_a_thread_of_their_own(world: World) -> None:
     settings = VisionSettings(GOOGLE_API_KEY="k", SAVO_SHADOW_SHARE=1.0)
-    scan = build_scan(settings, world.runtime, world.steering, StoredResults(world.runtime.database), ThreadPoolExecutor(1))
+    scan = build_scan(
+        settings, world.runtime, world.steering, StoredResults(world.runtime.database), ThreadPoolExecutor(1)
+    )
     assert scan.second_looks
     assert scan.second_looks.threads is not scan.detecting.threads
     await scan.second_looks.close()
@@ -179,7 +200,14 @@ async def test_a_repeat_is_not_looked_at_twice(world: World) -> None:
 async def test_about_a_share_is_drawn_by_the_scan_and_a_larger_share_keeps_it(world: World) -> None:
     await world.turn_to(TRIAL)
     done = await answered(world.scan)
-    drawn = {share: {n for n in range(4000) if SecondLookPolicy(share).kind_for(done.model_copy(update={"scan_id": f"s{n}"}), "v2")} for share in (0.1, 0.3)}
+    drawn = {
+        share: {
+            n
+            for n in range(4000)
+            if SecondLookPolicy(share).kind_for(done.model_copy(update={"scan_id": f"s{n}"}), "v2")
+        }
+        for share in (0.1, 0.3)
+    }
     assert len(drawn[0.1]) == pytest.approx(400, rel=0.2)
     assert drawn[0.1] < drawn[0.3]
     assert SecondLookPolicy(1.0).kind_for(done, None) is None
@@ -187,7 +215,9 @@ async def test_about_a_share_is_drawn_by_the_scan_and_a_larger_share_keeps_it(wo
     assert SecondLookPolicy(1.0, 1.0).kind_for(done, "v2") is Kind.TEACHER
 
 
-@pytest.mark.parametrize("routing_policy", [RoutingPolicy(use_custom=True, pins={"u1": Arm.CANDIDATE, "u2": Arm.BASELINE})])
+@pytest.mark.parametrize(
+    "routing_policy", [RoutingPolicy(use_custom=True, pins={"u1": Arm.CANDIDATE, "u2": Arm.BASELINE})]
+)
 async def test_a_pinned_subject_stays_in_its_arm_and_is_no_evidence(world: World) -> None:
     await world.turn_to(rollout(1, 0.0, candidate=model_ref("v2")))
     done = await answered(world.scan)

@@ -86,7 +86,11 @@ async def test_a_refused_candidate_is_announced_once_and_the_champion_serves_on(
     await world.turn_to(rollout(2, 1.0, candidate=V2, champion=V1))
     await world.turn_to(rollout(3, 0.9999, candidate=V2, champion=V1))
     done = await answer(world)
-    assert (done.served_by, done.model_version, done.fallback_reason) == (ServedBy.CUSTOM, "v1", FallbackReason.MODEL_UNAVAILABLE)
+    assert (done.served_by, done.model_version, done.fallback_reason) == (
+        ServedBy.CUSTOM,
+        "v1",
+        FallbackReason.MODEL_UNAVAILABLE,
+    )
     (refused,) = world.published
     assert isinstance(refused, ModelRefused)
     assert (refused.version, refused.replica, refused.reason) == ("v2", "vision-0", "its class list does not fit")
@@ -182,7 +186,12 @@ class TestOwnModel:
         world.models.engines["best.onnx"] = FakeEngine((0.8,))
         await world.steering.settle()
         done = await answer(world)
-        assert (done.served_by, done.model_version, done.experiment, done.share) == (ServedBy.CUSTOM, "best.onnx", "best.onnx", 1.0)
+        assert (done.served_by, done.model_version, done.experiment, done.share) == (
+            ServedBy.CUSTOM,
+            "best.onnx",
+            "best.onnx",
+            1.0,
+        )
 
     async def test_scans_that_waited_for_it_are_answered_by_it(self, world: World) -> None:
         world.scan.slot.patience = 5
@@ -242,11 +251,17 @@ def test_a_model_that_does_not_see_its_golden_pictures_as_it_did_is_refused() ->
 
     data = constant_model(raw_rows([(0, 8, 32, 32, 0, 0.9)], 3))
     photo = photo_bytes()
-    as_it_was = tuple(GoldenBox(label=box.label, confidence=box.confidence, bbox=box.bbox) for box in load_engine(ModelFile("v1", data)).detect(photo))
+    as_it_was = tuple(
+        GoldenBox(label=box.label, confidence=box.confidence, bbox=box.bbox)
+        for box in load_engine(ModelFile("v1", data)).detect(photo)
+    )
     assert len(as_it_was) == 1
     load_engine(ModelFile("v1", data, golden=(GoldenPhoto("a" * 64, photo, as_it_was),)))
     surer = tuple(box.model_copy(update={"confidence": 0.5}) for box in as_it_was)
-    with pytest.raises(ModelRefusedError, match=r"does not see what it saw when it was measured: in photo aaaaaaaaaaaa… .* has a confidence of 0\.9"):
+    with pytest.raises(
+        ModelRefusedError,
+        match=r"does not see what it saw when it was measured: in photo aaaaaaaaaaaa… .* has a confidence of 0\.9",
+    ):
         load_engine(ModelFile("v1", data, golden=(GoldenPhoto("a" * 64, photo, surer),)))
 
 
@@ -255,5 +270,8 @@ def test_a_golden_picture_that_cannot_be_read_refuses_the_model_in_the_place_of_
     from savo_vision.ports import GoldenPhoto, ModelFile
 
     broken = GoldenPhoto("b" * 64, photo_bytes()[:40], ())
-    with pytest.raises(ModelRefusedError, match="it fails on the pictures that it is tried with: the photo cannot be read: it is cut short"):
+    with pytest.raises(
+        ModelRefusedError,
+        match="it fails on the pictures that it is tried with: the photo cannot be read: it is cut short",
+    ):
         load_engine(ModelFile("v1", constant_model(raw_rows([(0, 8, 32, 32, 0, 0.9)], 3)), golden=(broken,)))

@@ -66,8 +66,16 @@ FAULTS: dict[str, tuple[Callable[[Dialect], Reply], FailureCode, str]] = {
         FailureCode.PROVIDER_FAILED,
         "No answer could be had: {who} gave an answer that is too large to be one. Please try again later.",
     ),
-    "a refusal": (lambda it: Reply(it.refusal()), FailureCode.PROVIDER_REFUSED, "The photo was not looked at: {who} declined the photo ({refusal})."),
-    "a blocked photo": (lambda it: Reply(it.blocked()), FailureCode.PROVIDER_REFUSED, "The photo was not looked at: {who} declined the photo ({block})."),
+    "a refusal": (
+        lambda it: Reply(it.refusal()),
+        FailureCode.PROVIDER_REFUSED,
+        "The photo was not looked at: {who} declined the photo ({refusal}).",
+    ),
+    "a blocked photo": (
+        lambda it: Reply(it.blocked()),
+        FailureCode.PROVIDER_REFUSED,
+        "The photo was not looked at: {who} declined the photo ({block}).",
+    ),
     "a question it does not take": (
         lambda it: it.error(400, "image is not supported"),
         FailureCode.PROVIDER_FAILED,
@@ -76,22 +84,34 @@ FAULTS: dict[str, tuple[Callable[[Dialect], Reply], FailureCode, str]] = {
 }
 
 GOOGLE_WORDS = {"who": "Google", "limit": "max tokens", "refusal": "safety", "block": "prohibited content"}
-OPENAI_WORDS = {"who": "OpenAI", "limit": "max output tokens", "refusal": "I cannot help with that.", "block": "content filter"}
+OPENAI_WORDS = {
+    "who": "OpenAI",
+    "limit": "max output tokens",
+    "refusal": "I cannot help with that.",
+    "block": "content filter",
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", DIALECTS)
-async def test_a_scan_that_the_provider_does_not_answer_ends_with_its_sentence(world: World, wire: Wire, name: str, fault: str) -> None:
+async def test_a_scan_that_the_provider_does_not_answer_ends_with_its_sentence(
+    world: World, wire: Wire, name: str, fault: str
+) -> None:
     reply, code, sentence = FAULTS[fault]
     async with speaking(name, wire, seconds=0.4 if fault == "a hang" else 30.0) as dialect:
         wire.answer(reply(dialect))
         failed = await scanning_with(world, dialect)(request())
     assert isinstance(failed, ScanFailed)
-    assert (failed.code, failed.message) == (code, sentence.format(**(OPENAI_WORDS if dialect.is_openai else GOOGLE_WORDS)))
+    assert (failed.code, failed.message) == (
+        code,
+        sentence.format(**(OPENAI_WORDS if dialect.is_openai else GOOGLE_WORDS)),
+    )
 
 
 @pytest.mark.parametrize("retry_after", [{"retry_after": "40"}, {"retry_after": "Sun, 01 Jan 2090 00:00:00 GMT"}, {}])
-async def test_a_provider_that_stays_busy_holds_the_scan_with_the_reason_until_it_expires(world: World, dialect: Dialect, retry_after: dict[str, str]) -> None:
+async def test_a_provider_that_stays_busy_holds_the_scan_with_the_reason_until_it_expires(
+    world: World, dialect: Dialect, retry_after: dict[str, str]
+) -> None:
     scan = scanning_with(world, dialect)
     dialect.wire.answer(dialect.error(429, "quota exceeded", **retry_after))
     with pytest.raises(DependencyDownError) as down:
@@ -110,7 +130,9 @@ async def test_a_busy_moment_and_a_passing_fault_are_not_seen_by_the_user(world:
     assert [item.name for item in done.items] == ["cherry tomato", "milk"]
 
 
-async def test_impossible_boxes_and_empty_labels_are_dropped_and_told_in_the_log(world: World, dialect: Dialect) -> None:
+async def test_impossible_boxes_and_empty_labels_are_dropped_and_told_in_the_log(
+    world: World, dialect: Dialect
+) -> None:
     rows = [
         {"label": "milk", "box_2d": [500, 600, 100, 200], "confidence": 0.9, "quantity": 1},
         {"label": "egg", "box_2d": [0, 0, 1200, 300], "confidence": 7, "quantity": -1},
@@ -121,19 +143,28 @@ async def test_impossible_boxes_and_empty_labels_are_dropped_and_told_in_the_log
     with capture_logs() as logs:
         done = await scanning_with(world, dialect)(request())
     assert isinstance(done, ScanCompleted)
-    assert [(item.label, item.bbox is None) for item in done.items] == [("milk", True), ("egg", True), ("zorgle_fruit", False)]
+    assert [(item.label, item.bbox is None) for item in done.items] == [
+        ("milk", True),
+        ("egg", True),
+        ("zorgle_fruit", False),
+    ]
     (told,) = [entry for entry in logs if entry["event"] == "provider.invalid_answer"]
     flaws = {"impossible-box": 2, "impossible-confidence": 1, "impossible-quantity": 1, "no-label": 1}
     assert {name: told[name] for name in flaws} == flaws
 
 
-async def test_with_our_model_broken_and_the_provider_failing_the_scan_fails_with_the_provider_s_reason(world: World, dialect: Dialect) -> None:
+async def test_with_our_model_broken_and_the_provider_failing_the_scan_fails_with_the_provider_s_reason(
+    world: World, dialect: Dialect
+) -> None:
     world.models.engines["v1"] = FakeEngine(fault=RuntimeError("out of tensors"))
     await world.turn_to(rollout(1, 1.0, candidate=model_ref("v1")))
     dialect.wire.answer(dialect.error(500, "backend fell over"))
     failed = await scanning_with(world, dialect)(request())
     assert isinstance(failed, ScanFailed)
-    assert failed.message == f"No answer could be had: {dialect.provider.title} answered 500: backend fell over. Please try again later."
+    assert (
+        failed.message
+        == f"No answer could be had: {dialect.provider.title} answered 500: backend fell over. Please try again later."
+    )
 
 
 async def test_a_refusal_in_words_that_no_database_takes_is_published_all_the_same(world: World, wire: Wire) -> None:

@@ -36,11 +36,17 @@ async def build(runtime: Runtime, wire: Wire, monkeypatch: pytest.MonkeyPatch) -
     async with AsyncExitStack() as stack:
 
         def start(**environment: Any) -> Scan:
-            for name, value in {"SAVO_GOOGLE_BASE_URL": wire.url, "SAVO_OPENAI_BASE_URL": wire.url, **environment}.items():
+            for name, value in {
+                "SAVO_GOOGLE_BASE_URL": wire.url,
+                "SAVO_OPENAI_BASE_URL": wire.url,
+                **environment,
+            }.items():
                 monkeypatch.setenv(name, value)
             settings = load_settings(VisionSettings)
             threads = stack.enter_context(ThreadPoolExecutor(1))
-            scan = build_scan(settings, runtime, build_steering(settings, runtime), StoredResults(runtime.database), threads)
+            scan = build_scan(
+                settings, runtime, build_steering(settings, runtime), StoredResults(runtime.database), threads
+            )
             stack.push_async_callback(scan.provider.close)
             return scan
 
@@ -76,7 +82,9 @@ async def test_openai_is_metered_by_its_own_price(build: Build, wire: Wire) -> N
 async def test_the_day_s_budget_survives_a_restart_and_refuses_before_a_byte_is_sent(build: Build, wire: Wire) -> None:
     limits = {"SAVO_GOOGLE_DAILY_BUDGET_USD": "0.01", "SAVO_MODEL_PRICES": '{"gemini-3.5-flash-lite": [2.0, 20.0]}'}
     wire.answer(Reply(gemini()))
-    assert (await completed(build(SAVO_MODEL_PRICES=limits["SAVO_MODEL_PRICES"]), "before")).cost_usd == pytest.approx(0.0064)
+    assert (await completed(build(SAVO_MODEL_PRICES=limits["SAVO_MODEL_PRICES"]), "before")).cost_usd == pytest.approx(
+        0.0064
+    )
     refused = await build(**limits)(request("after"))
     assert isinstance(refused, ScanFailed)
     assert (refused.code, refused.cost_usd) == (FailureCode.BUDGET_EXHAUSTED, 0.0)
@@ -109,7 +117,9 @@ async def test_support_pins_a_subject_by_the_environment(build: Build, wire: Wir
 
 
 @pytest.mark.parametrize("pins", ['{"anna": "gold"}', "anna", '["anna"]'])
-def test_a_pin_to_no_arm_stops_the_start_with_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pins: str) -> None:
+def test_a_pin_to_no_arm_stops_the_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pins: str
+) -> None:
     monkeypatch.setenv("GOOGLE_API_KEY", "k")
     monkeypatch.setenv("SAVO_VISION_PINS", pins)
     with pytest.raises(SystemExit):

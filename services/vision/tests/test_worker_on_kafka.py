@@ -67,7 +67,9 @@ class House:
 
     def process(self, key: str) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
         """A replica that calls Google with a key of its own."""
-        return replica_process(vision_settings(self.settings, self.model, self.google, key=key), self.settings.data_dir / f"{key}.log")
+        return replica_process(
+            vision_settings(self.settings, self.model, self.google, key=key), self.settings.data_dir / f"{key}.log"
+        )
 
     async def committed(self) -> int:
         return await self.bench.committed("vision", SCANS_REQUESTED)
@@ -97,7 +99,9 @@ def house_on_postgres(house: House, postgres_url: str) -> House:
     return replace(house, settings=house.settings.model_copy(update={"database_url": SecretStr(postgres_url)}))
 
 
-async def test_custom_scans_are_answered_while_sixty_four_calls_of_google_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_custom_scans_are_answered_while_sixty_four_calls_of_google_wait(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """More scans wait for Google than any replica works on at once, and all of them came before the others."""
     monkeypatch.setattr(savo_vision.app, "CALL_SECONDS", 60.0)
     house.google.answers.clear()
@@ -112,7 +116,9 @@ async def test_custom_scans_are_answered_while_sixty_four_calls_of_google_wait(h
         house.google.answers.set()
         await eventually(lambda: house.answers.have(theirs))
         await eventually(lambda: house.has_committed(len(ours) + len(theirs)))
-    print(f"{len(ours)} custom scans were answered beside {waiting} waiting calls; at most {house.google.most_at_once} calls at once")
+    print(
+        f"{len(ours)} custom scans were answered beside {waiting} waiting calls; at most {house.google.most_at_once} calls at once"
+    )
     assert house.google.most_at_once <= PROVIDER_PLACES
     assert set(house.google.asked.values()) == {1}
 
@@ -143,7 +149,9 @@ class Deadlines:
                 deadline.reschedule(asyncio.get_running_loop().time())
 
 
-async def test_a_call_that_is_never_answered_holds_nobody_and_ends_at_its_deadline(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_call_that_is_never_answered_holds_nobody_and_ends_at_its_deadline(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deadlines = Deadlines()
     monkeypatch.setattr(savo_vision.app, "CALL_SECONDS", 600.0)
     monkeypatch.setattr(savo_vision.app, "Calls", partial(Calls, timer=deadlines))
@@ -180,7 +188,9 @@ async def test_a_call_that_is_never_answered_is_given_up_after_its_seconds(house
     print(f"the hung call ended after {seconds:.1f} s")
 
 
-async def test_scans_that_waited_too_long_behind_others_are_failed_unpaid(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_scans_that_waited_too_long_behind_others_are_failed_unpaid(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(savo_vision.app, "PROVIDER_PLACES", 4)
     house.google.answers.clear()
     late = range(100, 140)
@@ -200,7 +210,9 @@ async def test_scans_that_waited_too_long_behind_others_are_failed_unpaid(house:
 
 @pytest.mark.real
 @pytest.mark.slow
-async def test_beside_sixty_four_waiting_calls_custom_scans_keep_the_cores_as_busy_as_alone(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_beside_sixty_four_waiting_calls_custom_scans_keep_the_cores_as_busy_as_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(savo_vision.app, "CALL_SECONDS", 120.0)
     house = replace(house, model=custom_model(house.settings.data_dir, side=1280))
     async with house.vision():
@@ -214,7 +226,9 @@ async def test_beside_sixty_four_waiting_calls_custom_scans_keep_the_cores_as_bu
         house.google.answers.set()
         await eventually(lambda: house.answers.have(theirs))
         alone.append(await _share_of_cores(house, range(4000, 4080)))
-    print(f"the engine had {alone[0]:.0%} of the cores' time alone, {beside:.0%} beside {waiting} waiting calls, {alone[1]:.0%} alone again")
+    print(
+        f"the engine had {alone[0]:.0%} of the cores' time alone, {beside:.0%} beside {waiting} waiting calls, {alone[1]:.0%} alone again"
+    )
     assert waiting >= WANTED_AT_ONCE
     assert beside > 0.75 * min(alone)
 
@@ -224,7 +238,9 @@ async def _share_of_cores(house: House, numbers: range) -> float:
     scans = await house.desk.request(numbers, ASKS_OURS)
     await eventually(lambda: house.answers.have(scans))
     done = house.answers.completed(scans)
-    span = max(answer.completed_at for answer in done) - min(answer.taken_up_at for answer in done if answer.taken_up_at)
+    span = max(answer.completed_at for answer in done) - min(
+        answer.taken_up_at for answer in done if answer.taken_up_at
+    )
     engine = sum(answer.stages_ms["decode"] + answer.stages_ms["detect"] for answer in done) / 1000
     return engine / span.total_seconds() / usable_cpus()
 
@@ -270,7 +286,9 @@ async def test_a_graceful_stop_finishes_what_it_holds_and_the_next_process_repea
     async with house.process("second"):
         await eventually(lambda: house.answers.have(scans), 120)
         await eventually(lambda: house.has_committed(len(scans)))
-    print(f"SIGTERM with {len(held)} calls in flight: exit {code} after {seconds:.1f} s, {asked} of {len(scans)} scans done and committed, 0 repeated")
+    print(
+        f"SIGTERM with {len(held)} calls in flight: exit {code} after {seconds:.1f} s, {asked} of {len(scans)} scans done and committed, 0 repeated"
+    )
     assert house.answers.repeats == 0
     assert set(house.google.asked.values()) == {1}
 
@@ -303,7 +321,9 @@ async def test_a_replica_that_joins_costs_no_scan_a_second_call(house_on_postgre
 @pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.postgres
-async def test_a_replica_that_is_killed_repeats_what_was_in_flight_and_no_finished_scan_is_paid_twice(house_on_postgres: House) -> None:
+async def test_a_replica_that_is_killed_repeats_what_was_in_flight_and_no_finished_scan_is_paid_twice(
+    house_on_postgres: House,
+) -> None:
     """In six partitions one call hangs, so that the scans behind it are finished but not committed when their replica dies."""
     house, google = house_on_postgres, house_on_postgres.google
     google.seconds, google.hangs = 1.0, set(range(6))
@@ -327,7 +347,9 @@ async def test_a_replica_that_is_killed_repeats_what_was_in_flight_and_no_finish
     assert not {scan_id(number) for number in twice} & finished
     assert twice <= set(google.asked_by["second"])
     assert len(twice) <= PROVIDER_PLACES
-    assert house.answers.repeats > 0, "the finished ones behind a hung call came again, and were answered from the store"
+    assert house.answers.repeats > 0, (
+        "the finished ones behind a hung call came again, and were answered from the store"
+    )
 
 
 async def _request_until(house: House, enough: asyncio.Event) -> list[str]:

@@ -15,7 +15,11 @@ _HEADERS: dict[str, Any] = {
     "type": "object",
     "required": ["ce_id", "ce_type", "ce_source", "ce_time", "ce_specversion"],
     "properties": {
-        "ce_id": {"type": "string", "format": "uuid", "description": "Stable for a repeat of the same event: consumers dedupe on it."},
+        "ce_id": {
+            "type": "string",
+            "format": "uuid",
+            "description": "Stable for a repeat of the same event: consumers dedupe on it.",
+        },
         "ce_type": {"type": "string", "description": "Name and version of the event."},
         "ce_source": {"type": "string", "description": "The service that published it."},
         "ce_time": {"type": "string", "format": "date-time"},

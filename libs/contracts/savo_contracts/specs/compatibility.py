@@ -96,7 +96,10 @@ def _resolved(schema: Schema, root: Schema) -> Schema:
 
 def _variants(schema: Schema, root: Schema) -> list[Schema]:
     """The alternatives of `anyOf` in a stable order."""
-    return sorted((_resolved(part, root) for part in schema.get("anyOf", ())), key=lambda part: str(part.get("type", part.get("title"))))
+    return sorted(
+        (_resolved(part, root) for part in schema.get("anyOf", ())),
+        key=lambda part: str(part.get("type", part.get("title"))),
+    )
 
 
 def _kinds(schema: Schema, root: Schema) -> list[str]:

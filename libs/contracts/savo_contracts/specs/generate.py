@@ -40,7 +40,9 @@ def main() -> int:
     """Write what differs; refuse when a change would break older messages or readers."""
     broken = [f"{topic.event.type} {change}" for topic in TOPICS for change in _changes_against_committed(topic)]
     if broken:
-        sys.stderr.write("not written: give these events a new version (…v2) beside the old one:\n" + "\n".join(broken) + "\n")
+        sys.stderr.write(
+            "not written: give these events a new version (…v2) beside the old one:\n" + "\n".join(broken) + "\n"
+        )
         return 1
     try:
         golden_messages = _missing_golden_messages()

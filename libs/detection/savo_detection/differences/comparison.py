@@ -14,7 +14,16 @@ from typing import Any, Protocol
 
 from savo_contracts.geometry import BoundingBox
 
-__all__ = ["Change", "ChangeKind", "PlainChange", "Seen", "count_changes", "counted_under", "diff_boxes", "plain_change"]
+__all__ = [
+    "Change",
+    "ChangeKind",
+    "PlainChange",
+    "Seen",
+    "count_changes",
+    "counted_under",
+    "diff_boxes",
+    "plain_change",
+]
 
 SAME_IOU = 0.8
 MOVED_IOU = 0.3
@@ -65,7 +74,10 @@ def diff_boxes(before: Iterable[Seen], after: Iterable[Seen]) -> list[Change]:
     same_label = _paired(old, new, free_old, free_new, MOVED_IOU, lambda one, other: one.label == other.label)
     unboxed = _unboxed(old, new, free_old, free_new)
     relabelled = _paired(old, new, free_old, free_new, RELABELLED_IOU, lambda one, other: one.label != other.label)
-    changes = [Change(ChangeKind.SAME if (iou or 1) >= SAME_IOU else ChangeKind.MOVED, old[i], new[j], iou) for i, j, iou in (*same_label, *unboxed)]
+    changes = [
+        Change(ChangeKind.SAME if (iou or 1) >= SAME_IOU else ChangeKind.MOVED, old[i], new[j], iou)
+        for i, j, iou in (*same_label, *unboxed)
+    ]
     changes += [Change(ChangeKind.RELABELLED, old[i], new[j], iou) for i, j, iou in relabelled]
     changes += [Change(ChangeKind.LOST, old[i], None) for i in sorted(free_old)]
     return changes + [Change(ChangeKind.GAINED, None, new[j]) for j in sorted(free_new)]
@@ -93,13 +105,31 @@ def counted_under(change: PlainChange) -> list[tuple[str, str]]:
 def _plain(seen: Seen | None) -> dict[str, Any] | None:
     if seen is None:
         return None
-    return {"label": seen.label, "confidence": round(seen.confidence, 4), "bbox": seen.bbox.model_dump() if seen.bbox else None}
+    return {
+        "label": seen.label,
+        "confidence": round(seen.confidence, 4),
+        "bbox": seen.bbox.model_dump() if seen.bbox else None,
+    }
 
 
-def _paired(old: Sequence[Seen], new: Sequence[Seen], free_old: set[int], free_new: set[int], least: float, fits: Callable[[Seen, Seen], bool]) -> list[Pair]:
-    overlaps = [(iou, i, j) for i in free_old for j in free_new if fits(old[i], new[j]) and (iou := _iou(old[i], new[j])) >= least]
+def _paired(
+    old: Sequence[Seen],
+    new: Sequence[Seen],
+    free_old: set[int],
+    free_new: set[int],
+    least: float,
+    fits: Callable[[Seen, Seen], bool],
+) -> list[Pair]:
+    overlaps = [
+        (iou, i, j)
+        for i in free_old
+        for j in free_new
+        if fits(old[i], new[j]) and (iou := _iou(old[i], new[j])) >= least
+    ]
     taken: list[Pair] = []
-    for iou, i, j in sorted(overlaps, key=lambda pair: (-pair[0], sorted((_place(old[pair[1]]), _place(new[pair[2]]))))):
+    for iou, i, j in sorted(
+        overlaps, key=lambda pair: (-pair[0], sorted((_place(old[pair[1]]), _place(new[pair[2]]))))
+    ):
         if i in free_old and j in free_new:
             free_old.discard(i)
             free_new.discard(j)
@@ -110,8 +140,15 @@ def _paired(old: Sequence[Seen], new: Sequence[Seen], free_old: set[int], free_n
 def _unboxed(old: Sequence[Seen], new: Sequence[Seen], free_old: set[int], free_new: set[int]) -> list[Pair]:
     """Two of one label, at least one of them without a place: those without any first."""
     taken: list[Pair] = []
-    pairs = [(i, j) for i in sorted(free_old) for j in sorted(free_new) if old[i].label == new[j].label and (old[i].bbox is None or new[j].bbox is None)]
-    for i, j in sorted(pairs, key=lambda pair: ((old[pair[0]].bbox is not None) + (new[pair[1]].bbox is not None), pair)):
+    pairs = [
+        (i, j)
+        for i in sorted(free_old)
+        for j in sorted(free_new)
+        if old[i].label == new[j].label and (old[i].bbox is None or new[j].bbox is None)
+    ]
+    for i, j in sorted(
+        pairs, key=lambda pair: ((old[pair[0]].bbox is not None) + (new[pair[1]].bbox is not None), pair)
+    ):
         if i in free_old and j in free_new:
             free_old.discard(i)
             free_new.discard(j)

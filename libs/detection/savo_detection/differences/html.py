@@ -23,7 +23,11 @@ def page_head(title: str) -> str:
 def totals(boxes: Mapping[str, int]) -> str:
     """Boxes by what became of them."""
     head = "".join(f"<th>{escape(word)}</th>" for word in _WORDS.values())
-    return f"<table><tr>{head}</tr><tr>" + "".join(f'<td style="color:{COLOURS[kind]}">{boxes[kind]}</td>' for kind in _WORDS) + "</tr></table>\n"
+    return (
+        f"<table><tr>{head}</tr><tr>"
+        + "".join(f'<td style="color:{COLOURS[kind]}">{boxes[kind]}</td>' for kind in _WORDS)
+        + "</tr></table>\n"
+    )
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -35,7 +39,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def figure(name: str, changes: Iterable[PlainChange], picture: str, alt: str, note: str = "") -> str:
     """One photo: what changed in words, and its sheet under `picture`."""
     told = [change for change in changes if change["kind"] != "same"]
-    items = "".join(f'<li style="color:{COLOURS[change["kind"]]}">{escape(change_words(change))}</li>' for change in told)
+    items = "".join(
+        f'<li style="color:{COLOURS[change["kind"]]}">{escape(change_words(change))}</li>' for change in told
+    )
     said = f" <span>{escape(note)}</span>" if note else ""
     return (
         f"<figure><figcaption><code>{escape(name)}</code>{said}<ul>{items}</ul></figcaption>"
@@ -55,7 +61,13 @@ def _judged(change: Mapping[str, Any]) -> str:
     """Where labels told which box was right."""
     before, after = (change.get(side) for side in ("before_right", "after_right"))
     words = {(None, True): "right", (None, False): "wrong", (True, None): "was right", (False, None): "was wrong"}
-    both = {(True, True): "", (False, False): "wrong as before", (False, True): "now right", (True, False): "now wrong", (None, None): ""}
+    both = {
+        (True, True): "",
+        (False, False): "wrong as before",
+        (False, True): "now right",
+        (True, False): "now wrong",
+        (None, None): "",
+    }
     said = (words | both)[before, after]
     return f" – {said}" if said else ""
 

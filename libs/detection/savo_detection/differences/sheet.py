@@ -24,7 +24,14 @@ _GAP = 8
 _DASH = 7
 
 
-def draw_sheet(photo: bytes, changes: Iterable[PlainChange], headings: tuple[str, str], output: Path, *, truth: Sequence[BoundingBox] = ()) -> None:
+def draw_sheet(
+    photo: bytes,
+    changes: Iterable[PlainChange],
+    headings: tuple[str, str],
+    output: Path,
+    *,
+    truth: Sequence[BoundingBox] = (),
+) -> None:
     """Written as `output`'s ending says. `truth`: boxes that are dashed on both halves. Raises `PhotoError`s."""
     picture = Image.fromarray(decode(photo, target_side=SIDE))
     picture.thumbnail((SIDE, SIDE))

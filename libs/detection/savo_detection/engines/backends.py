@@ -107,7 +107,9 @@ class OpenVinoEngine:
     of 69 beside a neighbour that takes a third of a core, as Kafka and the gateway do.
     """
 
-    def __init__(self, data: bytes, threads: int, shape: tuple[int, ...], precision: Literal["f32", "bf16"] = "f32") -> None:
+    def __init__(
+        self, data: bytes, threads: int, shape: tuple[int, ...], precision: Literal["f32", "bf16"] = "f32"
+    ) -> None:
         # With this package OpenVINO forks the process at its import, to report that to Google Analytics.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None stands for "not installed"
         import openvino
@@ -122,7 +124,10 @@ class OpenVinoEngine:
                 [
                     shape[0],
                     shape[1],
-                    *(most if side.is_static else openvino.Dimension(STRIDE, most) for side, most in zip(sides, shape[2:], strict=True)),
+                    *(
+                        most if side.is_static else openvino.Dimension(STRIDE, most)
+                        for side, most in zip(sides, shape[2:], strict=True)
+                    ),
                 ]
             )
         self._networks = Opened[_OpenVinoNetwork]()
@@ -131,7 +136,9 @@ class OpenVinoEngine:
     def run(self, tensor: NDArray[Any], read: Callable[[NDArray[Any]], T]) -> T:
         with UNDER_WAY.one_more() as passes:
             # A thread of lower priority compiles nothing: the network's threads would inherit it for good.
-            network = self._networks.of(self._threads if gives_way() else threads_each(self._threads, passes), self._opened)
+            network = self._networks.of(
+                self._threads if gives_way() else threads_each(self._threads, passes), self._opened
+            )
             with network.request() as request:
                 request.infer({0: tensor}, share_inputs=True)
                 return read(request.get_output_tensor(0).data)
@@ -174,7 +181,9 @@ Builder = Callable[[bytes, int, tuple[int, ...]], Engine]
 
 
 def _on_gpu(provider: str) -> Builder:
-    return lambda data, threads, _shape: OnnxRuntimeEngine(data, threads, (provider, "CUDAExecutionProvider", _ON_PROCESSOR))
+    return lambda data, threads, _shape: OnnxRuntimeEngine(
+        data, threads, (provider, "CUDAExecutionProvider", _ON_PROCESSOR)
+    )
 
 
 BUILDERS: Mapping[str, Builder] = MappingProxyType(

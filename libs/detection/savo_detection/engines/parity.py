@@ -77,8 +77,16 @@ def _holds(some: Candidates, others: Candidates, near: Nearness) -> bool:
 
 def _is_among(some: Candidates, index: int, others: Candidates, near: Nearness) -> bool:
     corners = some.corners[index]
-    placed = (iou_of(corners, others.corners) >= near.iou) | (np.abs(others.corners - corners).max(axis=1) <= near.pixels)
-    return bool((placed & (others.class_ids == some.class_ids[index]) & (np.abs(others.scores - some.scores[index]) <= near.score)).any())
+    placed = (iou_of(corners, others.corners) >= near.iou) | (
+        np.abs(others.corners - corners).max(axis=1) <= near.pixels
+    )
+    return bool(
+        (
+            placed
+            & (others.class_ids == some.class_ids[index])
+            & (np.abs(others.scores - some.scores[index]) <= near.score)
+        ).any()
+    )
 
 
 def picture_tensor(blank: NDArray[Any]) -> NDArray[Any]:

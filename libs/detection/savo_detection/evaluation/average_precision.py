@@ -70,7 +70,10 @@ def average_precisions(curve: ClassCurve, weights: NDArray[np.int64]) -> Floats:
     """AP under each row of weights. A photo drawn k times counts k times."""
     truth = (weights @ curve.truth).astype(np.float64)
     chunk = max(1, _ROWS_AT_ONCE // max(1, len(curve.images)))
-    parts = [_chunk_precisions(curve, weights[at : at + chunk], truth[at : at + chunk]) for at in range(0, len(weights), chunk)]
+    parts = [
+        _chunk_precisions(curve, weights[at : at + chunk], truth[at : at + chunk])
+        for at in range(0, len(weights), chunk)
+    ]
     return np.concatenate(parts)
 
 
@@ -120,4 +123,6 @@ def _curve(records: Sequence[ImageRecord], label: str) -> ClassCurve:
         np.asarray([index for _, index, _ in rows], np.intp),
         np.asarray([hit for _, _, hit in rows], np.bool_),
     )
-    return ClassCurve(images[order], correct[order], np.asarray([record.truth.get(label, 0) for record in records], np.int64))
+    return ClassCurve(
+        images[order], correct[order], np.asarray([record.truth.get(label, 0) for record in records], np.int64)
+    )

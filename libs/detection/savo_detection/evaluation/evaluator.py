@@ -96,7 +96,9 @@ class Gain:
     per_class: dict[str, ClassGain]
 
 
-def evaluate(detector: Detects, samples: Iterable[EvaluationSample], *, seed: int = 0, resamples: int = RESAMPLES) -> EvaluationResult:
+def evaluate(
+    detector: Detects, samples: Iterable[EvaluationSample], *, seed: int = 0, resamples: int = RESAMPLES
+) -> EvaluationResult:
     """Detect on every sample and sum up. Samples may be read lazily: one photo is held at a time. Raises `PhotoError`s."""
     return summarise(list(_records(detector, samples)), seed=seed, resamples=resamples)
 
@@ -111,12 +113,18 @@ def summarise(records: Sequence[ImageRecord], *, seed: int = 0, resamples: int =
     lower, upper = np.percentile(draws, INTERVAL)
     boxes = sum(count for record in records for count in record.truth.values())
     per_class = dict(zip(ledger.labels, point[0].tolist(), strict=True))
-    return EvaluationResult(float(mean_of_present(point)[0]), float(lower), float(upper), per_class, len(records), boxes, tuple(records))
+    return EvaluationResult(
+        float(mean_of_present(point)[0]), float(lower), float(upper), per_class, len(records), boxes, tuple(records)
+    )
 
 
-def compare(candidate: Sequence[ImageRecord], champion: Sequence[ImageRecord], *, seed: int = 0, resamples: int = RESAMPLES) -> Gain:
+def compare(
+    candidate: Sequence[ImageRecord], champion: Sequence[ImageRecord], *, seed: int = 0, resamples: int = RESAMPLES
+) -> Gain:
     """Paired: both models face the same draws of the same photos. Raises `ValueError` when the records are of different photos."""
-    if [(record.name, record.group, record.truth) for record in candidate] != [(record.name, record.group, record.truth) for record in champion]:
+    if [(record.name, record.group, record.truth) for record in candidate] != [
+        (record.name, record.group, record.truth) for record in champion
+    ]:
         raise ValueError("candidate and champion were not measured on the same photos in the same order")
     ours, theirs = Ledger.of(candidate), Ledger.of(champion)
     once = np.ones((1, len(candidate)), np.int64)
@@ -163,7 +171,10 @@ def _differences(ours: Ledger, theirs: Ledger, weights: NDArray[np.int64]) -> _D
 
 
 def _class_gains(ledger: Ledger, point: NDArray[np.float64], draws: NDArray[np.float64]) -> dict[str, ClassGain]:
-    return {label: ClassGain(float(point[at]), int(ledger.curves[at].truth.sum()), draws[:, at]) for at, label in enumerate(ledger.labels)}
+    return {
+        label: ClassGain(float(point[at]), int(ledger.curves[at].truth.sum()), draws[:, at])
+        for at, label in enumerate(ledger.labels)
+    }
 
 
 def _records(detector: Detects, samples: Iterable[EvaluationSample]) -> Iterator[ImageRecord]:

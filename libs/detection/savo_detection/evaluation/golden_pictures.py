@@ -46,7 +46,9 @@ class SurestPhotos:
         sure = tuple(box for box in found if box.confidence >= SURE)
         if sure:
             doubtful = sum(CONFIDENCE <= box.confidence < SURE for box in found)
-            golden = Golden((-doubtful, len(sure) + min(box.confidence for box in sure)), hashlib.sha256(photo).hexdigest(), sure)
+            golden = Golden(
+                (-doubtful, len(sure) + min(box.confidence for box in sure)), hashlib.sha256(photo).hexdigest(), sure
+            )
             (heapq.heappush if len(self._best) < self._kept else heapq.heappushpop)(self._best, golden)
         return found
 

@@ -23,9 +23,13 @@ __all__ = ["dump_databases", "require_dumpable", "require_restorable", "require_
 
 _SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname = ANY(string_to_array('{names}', ','))"
 _CLOSED_TO_US = (
-    "SELECT nspname || '/' || pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = ANY(string_to_array('{names}', ',')) AND NOT {right} ORDER BY 1"
+    "SELECT nspname || '/' || pg_get_userbyid(nspowner) FROM pg_namespace"
+    " WHERE nspname = ANY(string_to_array('{names}', ',')) AND NOT {right} ORDER BY 1"
 )
-_CONNECTED = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'savo-%'"
+_CONNECTED = (
+    "SELECT DISTINCT application_name FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name LIKE 'savo-%'"
+)
 
 
 def require_dumpable(settings: RuntimeSettings) -> None:
@@ -39,7 +43,9 @@ def require_restorable(settings: RuntimeSettings, folder: Path) -> None:
     """Before anything is touched. Raises `FatalError` where a program is missing, a service still runs, or this login may not replace what is there."""
     if settings.database_url:
         _require_programs("psql", "pg_restore")
-        _require_right(settings, [dump.stem for dump in folder.glob("*.dump")], "pg_has_role(nspowner, 'USAGE')", "replaced")
+        _require_right(
+            settings, [dump.stem for dump in folder.glob("*.dump")], "pg_has_role(nspowner, 'USAGE')", "replaced"
+        )
     require_stopped(settings)
 
 
@@ -69,7 +75,11 @@ def restore_databases(settings: RuntimeSettings, folder: Path) -> list[str]:
 
 def require_stopped(settings: RuntimeSettings) -> None:
     """Raises `FatalError` while a service is connected to the database, or runs in the data folder."""
-    running = _ask(_url(settings), _CONNECTED) if settings.database_url else [path.stem for path in (settings.data_dir / "run").glob("*.json")]
+    running = (
+        _ask(_url(settings), _CONNECTED)
+        if settings.database_url
+        else [path.stem for path in (settings.data_dir / "run").glob("*.json")]
+    )
     if running:
         raise FatalError(f"{', '.join(sorted(running))} still run on these databases: stop the services first")
 
@@ -83,10 +93,15 @@ def _require_programs(*programs: str) -> None:
 
 
 def _require_right(settings: RuntimeSettings, services: Iterable[str], right: str, what: str) -> None:
-    closed = [line.partition("/") for line in _ask(_url(settings), _CLOSED_TO_US.format(names=",".join(services), right=right))]
+    closed = [
+        line.partition("/")
+        for line in _ask(_url(settings), _CLOSED_TO_US.format(names=",".join(services), right=right))
+    ]
     if closed:
         schemas = ", ".join(f"{schema} of {owner}" for schema, _, owner in closed)
-        raise FatalError(f"{schemas} may not be {what} by this login: give SAVO_DATABASE_URL of an administrator of the database")
+        raise FatalError(
+            f"{schemas} may not be {what} by this login: give SAVO_DATABASE_URL of an administrator of the database"
+        )
 
 
 def _replace_schema(url: URL, dump: Path) -> None:
@@ -119,7 +134,9 @@ def _run(url: URL, program: str, *arguments: str, connect: bool = True) -> str:
     open_part = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
     where = [f"--dbname={open_part.render_as_string()}"] if connect else []
     password = {"PGPASSWORD": str(url.password)} if url.password else {}
-    done = subprocess.run([program, *where, *arguments], capture_output=True, text=True, check=False, env=os.environ | password)
+    done = subprocess.run(
+        [program, *where, *arguments], capture_output=True, text=True, check=False, env=os.environ | password
+    )
     if done.returncode:
         raise DependencyDownError("database", f"{program}: {done.stderr.strip() or 'no word on why'}")
     return done.stdout

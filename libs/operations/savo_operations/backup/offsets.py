@@ -42,7 +42,9 @@ class Positions:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Positions:
         groups = {
-            group: {topic: {int(number): int(offset) for number, offset in parts.items()} for topic, parts in topics.items()}
+            group: {
+                topic: {int(number): int(offset) for number, offset in parts.items()} for topic, parts in topics.items()
+            }
             for group, topics in found["groups"].items()
         }
         return cls(str(found["cluster"]), groups)
@@ -63,7 +65,12 @@ async def apply_positions(settings: RuntimeSettings, positions: Positions) -> in
     """Commit them for groups that nobody is in; how many partitions were set. Raises `FatalError` naming a group with a living member."""
     async with _admin(settings) as admin:
         same = await _cluster(admin) == positions.cluster
-    return sum([await _commit(settings, group, topic, positions.groups.get(group, {}).get(topic.name, {}) if same else {}) for group, topic in _groups()])
+    return sum(
+        [
+            await _commit(settings, group, topic, positions.groups.get(group, {}).get(topic.name, {}) if same else {})
+            for group, topic in _groups()
+        ]
+    )
 
 
 async def _commit(settings: RuntimeSettings, group: str, topic: Topic[Any], offsets: Mapping[int, int]) -> int:

@@ -63,7 +63,11 @@ class OrderedReader:
         beginnings = await self._reader.beginnings([each for each in self._partitions if each.topic in names])
         dropped = {partition: offset for partition, offset in beginnings.items() if offset > 0}
         ends = await self._reader.ends(list(dropped))
-        moments = [moment for partition in dropped if (moment := await self._first_moment(partition, dropped[partition], ends[partition]))]
+        moments = [
+            moment
+            for partition in dropped
+            if (moment := await self._first_moment(partition, dropped[partition], ends[partition]))
+        ]
         return max(moments, default=None)
 
     async def up_to(self, ends: Offsets) -> AsyncIterator[ConsumerRecord]:
@@ -84,7 +88,13 @@ class OrderedReader:
             self._push(heap, turn, waiting, partition)
         self._from = {partition: max(positions[partition], ends.get(partition, 0)) for partition in self._partitions}
 
-    def _push(self, heap: list[tuple[int, int, TopicPartition]], turn: Iterator[int], waiting: _Waiting, partition: TopicPartition) -> None:
+    def _push(
+        self,
+        heap: list[tuple[int, int, TopicPartition]],
+        turn: Iterator[int],
+        waiting: _Waiting,
+        partition: TopicPartition,
+    ) -> None:
         if waiting[partition]:
             heapq.heappush(heap, (waiting[partition][0].timestamp, next(turn), partition))
 

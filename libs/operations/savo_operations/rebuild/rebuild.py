@@ -105,7 +105,11 @@ async def rebuild(
 
 def fresh_place(settings: RuntimeSettings, service: str) -> str:
     """Where the fresh tables are, for people."""
-    return f"schema {service}_rebuilt" if settings.database_url else str(settings.own_dir / "db" / f"{service}_rebuilt.sqlite3")
+    return (
+        f"schema {service}_rebuilt"
+        if settings.database_url
+        else str(settings.own_dir / "db" / f"{service}_rebuilt.sqlite3")
+    )
 
 
 @asynccontextmanager
@@ -141,7 +145,14 @@ class _Work:
     """One rebuild under way."""
 
     def __init__(
-        self, projection: Projection, fold: Fold, clock: RecordClock, live: Database, fresh: Database, reader: OrderedReader, outcome: Rebuilt
+        self,
+        projection: Projection,
+        fold: Fold,
+        clock: RecordClock,
+        live: Database,
+        fresh: Database,
+        reader: OrderedReader,
+        outcome: Rebuilt,
     ) -> None:
         self.projection = projection
         self.live = live
@@ -224,7 +235,11 @@ class _Work:
         async with self.live.session(read_only=True) as live:
             async for rows in batches(table, live):
                 kept = await self._staying(table, live, rows, forgotten_until)
-                copies = [dict(row) | ({} if one else dict(table.seed or {})) for row, one in zip(rows, kept, strict=True) if one or table.seed is not None]
+                copies = [
+                    dict(row) | ({} if one else dict(table.seed or {}))
+                    for row, one in zip(rows, kept, strict=True)
+                    if one or table.seed is not None
+                ]
                 carried += sum(kept)
                 if copies:
                     async with self.fresh.session() as fresh:
@@ -232,8 +247,13 @@ class _Work:
         if carried:
             self.outcome.carried[table.name] = carried
 
-    async def _staying(self, table: ProjectedTable, live: AsyncSession, rows: Any, forgotten_until: datetime | None) -> list[bool]:
-        old = [bool(table.time and forgotten_until and row[table.time] and row[table.time] < forgotten_until) for row in rows]
+    async def _staying(
+        self, table: ProjectedTable, live: AsyncSession, rows: Any, forgotten_until: datetime | None
+    ) -> list[bool]:
+        old = [
+            bool(table.time and forgotten_until and row[table.time] and row[table.time] < forgotten_until)
+            for row in rows
+        ]
         if table.stays is None:
             return old
         staying = await _keys_where(table, live, rows)
@@ -244,7 +264,9 @@ async def _keys_where(table: ProjectedTable, live: AsyncSession, rows: Any) -> s
     keys = [table.table.c[name] for name in table.key]
     first, last = (key_of(table, row) for row in (rows[0], rows[-1]))
     assert table.stays is not None
-    found = await live.execute(select(*keys).where(table.stays, tuple_(*keys) >= tuple_(*first), tuple_(*keys) <= tuple_(*last)))
+    found = await live.execute(
+        select(*keys).where(table.stays, tuple_(*keys) >= tuple_(*first), tuple_(*keys) <= tuple_(*last))
+    )
     return {tuple(row) for row in found}
 
 
@@ -269,6 +291,8 @@ async def _correct(table: ProjectedTable, live: AsyncSession, fresh: AsyncSessio
             other = theirs.get(key_of(table, row))
             if other is not None and not same(table, row, other):
                 # What is its own stays, and is filled where it is empty: the time of an answer that had been lost.
-                told = [name for name in other if name not in table.key and (name not in table.own or row[name] is None)]
+                told = [
+                    name for name in other if name not in table.key and (name not in table.own or row[name] is None)
+                ]
                 where = [table.table.c[name] == row[name] for name in table.key]
                 await live.execute(update(table.table).where(*where).values({name: other[name] for name in told}))

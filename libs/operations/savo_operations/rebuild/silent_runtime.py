@@ -43,7 +43,9 @@ class SilentOutbox(Outbox):
 
 class SilentPublisher(Publisher):
     async def send_all(self, records: Any) -> Any:
-        raise SideEffectError(f"a rebuild publishes nothing, and something was sent to {', '.join({record.topic for record in records})}")
+        raise SideEffectError(
+            f"a rebuild publishes nothing, and something was sent to {', '.join({record.topic for record in records})}"
+        )
 
     async def send(self, record: OutgoingRecord) -> None:
         await self.send_all([record])
@@ -67,7 +69,9 @@ class ReadOnlyStore:
     async def put_if_absent(self, key: str, data: bytes, *, media_type: str = "application/octet-stream") -> bool:
         raise _written(key)
 
-    async def replace(self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream") -> ObjectInfo:
+    async def replace(
+        self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream"
+    ) -> ObjectInfo:
         raise _written(key)
 
     async def upload(self, key: str, path: Path, *, media_type: str = "application/octet-stream") -> ObjectInfo:
@@ -81,5 +85,15 @@ def _written(key: str) -> SideEffectError:
     return SideEffectError(f"a rebuild writes no objects, and {key} was written")
 
 
-def silent_runtime(settings: RuntimeSettings, service: str, database: Database, store: ObjectStore, clock: RecordClock) -> Runtime:
-    return Runtime(service, "rebuild", ReadOnlyStore(store), database, SilentOutbox(service), SilentPublisher(settings, service), clock)
+def silent_runtime(
+    settings: RuntimeSettings, service: str, database: Database, store: ObjectStore, clock: RecordClock
+) -> Runtime:
+    return Runtime(
+        service,
+        "rebuild",
+        ReadOnlyStore(store),
+        database,
+        SilentOutbox(service),
+        SilentPublisher(settings, service),
+        clock,
+    )

@@ -131,7 +131,10 @@ def _told(table: ProjectedTable, row: Row) -> str:
 
 
 def _canonical(table: ProjectedTable, row: Row) -> bytes:
-    return json.dumps({name: _plain(row[name]) for name in table.compared}, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+    return (
+        json.dumps({name: _plain(row[name]) for name in table.compared}, sort_keys=True, ensure_ascii=False).encode()
+        + b"\n"
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -87,7 +87,11 @@ class LetterSelection:
     def sources(self) -> list[DeadLetterTopic]:
         """A topic may be given by its own name or by that of its dead-letter topic."""
         names = (lambda source: {source.name, source.topic.name}) if self.topics else None
-        return [source for source in sources() if (not names or names(source) & self.topics) and (not self.services or source.service in self.services)]
+        return [
+            source
+            for source in sources()
+            if (not names or names(source) & self.topics) and (not self.services or source.service in self.services)
+        ]
 
     def take(self, letter: DeadLetter) -> bool:
         if self.reasons and not {letter.reason, letter.error_type} & self.reasons:
@@ -96,7 +100,9 @@ class LetterSelection:
             return False
         return self.selection.takes_all or self.selection.wants(letter.record, letter.source.topic)
 
-    async def read(self, reader: TopicReader, source: DeadLetterTopic, sandbox: str | None) -> AsyncIterator[DeadLetter]:
+    async def read(
+        self, reader: TopicReader, source: DeadLetterTopic, sandbox: str | None
+    ) -> AsyncIterator[DeadLetter]:
         """Those that are there now."""
         async for _, records, _ in reader.read_whole([name_on_kafka(source.name, sandbox)]):
             for record in records:

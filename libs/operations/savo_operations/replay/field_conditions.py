@@ -25,14 +25,27 @@ def check_condition(condition: Condition, events: Iterable[type[Event]]) -> None
     if not found:
         raise ConditionError(_no_such_field(condition.path, schemas))
     types = {leaf.get("type") for leaf in found} - {"null"}
-    if types and types <= _NUMBERS and condition.operator != "~" and condition.value != "null" and not _is_number(condition.value):
+    if (
+        types
+        and types <= _NUMBERS
+        and condition.operator != "~"
+        and condition.value != "null"
+        and not _is_number(condition.value)
+    ):
         raise ConditionError(f"{'.'.join(condition.path)} is a number, and {condition.value!r} is none")
 
 
 def _no_such_field(path: tuple[str, ...], schemas: Sequence[Schema]) -> str:
     """Names the fields at the place where the path goes astray."""
-    known = max(count for count in range(len(path)) if any(list(_leaves(schema, path[:count], schema)) for schema in schemas))
-    names = {name for schema in schemas for place in _leaves(schema, path[:known], schema) for name in place.get("properties", {})}
+    known = max(
+        count for count in range(len(path)) if any(list(_leaves(schema, path[:count], schema)) for schema in schemas)
+    )
+    names = {
+        name
+        for schema in schemas
+        for place in _leaves(schema, path[:known], schema)
+        for name in place.get("properties", {})
+    }
     within = f" of {'.'.join(path[:known])}" if known else ""
     there = f"there are {', '.join(sorted(names))}" if names else "it has none"
     return f"no field {path[known]!r}{within}; {there}"

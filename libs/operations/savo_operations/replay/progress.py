@@ -45,7 +45,16 @@ class ReplayProgress:
     def begin(cls, replay: str, order: dict[str, Any], span: Span, targets: dict[TopicPartition, int]) -> Self:
         starts = {each.partition: offset for each, offset in span.starts.items()}
         ends = {each.partition: span.ends[each] for each in span.starts}
-        return cls(replay, order, starts, ends, span.since_ms, span.until_ms, dict(starts), {each.partition: end for each, end in targets.items()})
+        return cls(
+            replay,
+            order,
+            starts,
+            ends,
+            span.since_ms,
+            span.until_ms,
+            dict(starts),
+            {each.partition: end for each, end in targets.items()},
+        )
 
     @classmethod
     def find(cls, path: Path) -> Self | None:
@@ -64,7 +73,9 @@ class ReplayProgress:
         def by_partition(offsets: dict[int, int]) -> dict[TopicPartition, int]:
             return {TopicPartition(topic, number): offset for number, offset in offsets.items()}
 
-        return Span(by_partition(self.starts), by_partition(self.ends), self.since_ms, self.until_ms).going_on(by_partition(self.next))
+        return Span(by_partition(self.starts), by_partition(self.ends), self.since_ms, self.until_ms).going_on(
+            by_partition(self.next)
+        )
 
     def save(self, path: Path) -> None:
         write_atomically(path, vars(self))

@@ -89,11 +89,17 @@ class RecordLines:
         """The header that an event of each topic has, and the topic's name as a line shows it."""
         if self.coloured or self.checked:
             return {}
-        return {name: (_type_header(topic), name.ljust(_TOPIC_WIDTH)) for name, topic in self.topics.items() if name not in self.dead_letters}
+        return {
+            name: (_type_header(topic), name.ljust(_TOPIC_WIDTH))
+            for name, topic in self.topics.items()
+            if name not in self.dead_letters
+        }
 
     def _in_full(self, record: ConsumerRecord) -> str:
         topic = self.topics[record.topic]
-        start = self._paint(_DIM, _clock(record.timestamp)) + self._paint(self._colour(record.topic), record.topic.ljust(_TOPIC_WIDTH))
+        start = self._paint(_DIM, _clock(record.timestamp)) + self._paint(
+            self._colour(record.topic), record.topic.ljust(_TOPIC_WIDTH)
+        )
         start += self._paint(_DIM, f" {record.partition}/{record.offset}".ljust(_PLACE_WIDTH) + " ")
         if record.topic in self.dead_letters:
             start += self._paint(_RED, _why(record) + " ")
@@ -121,7 +127,9 @@ class RecordLines:
 def _looks_right(type_header: tuple[str, bytes], record: ConsumerRecord) -> bool:
     """An object on one line with its type's header."""
     body = record.value
-    return bool(body) and body[0] == _OPEN and body[-1] == _CLOSE and type_header in record.headers and b"\n" not in body
+    return (
+        bool(body) and body[0] == _OPEN and body[-1] == _CLOSE and type_header in record.headers and b"\n" not in body
+    )
 
 
 def _type_header(topic: Topic[Any]) -> tuple[str, bytes]:
@@ -139,8 +147,17 @@ def _is_json(body: bytes | None) -> bool:
 def _check_wholly(topic: Topic[Any], record: ConsumerRecord) -> None:
     """Raises `InvalidMessageError` as `decode` does, which has the last word; what our own writers wrote is known at a glance."""
     told = dict(record.headers)
-    ours = told.get("ce_type") == topic.event.type.encode() and told.get("content-type") == CONTENT_TYPE and _ID.fullmatch(told.get("ce_id") or b"")
-    if not (ours and _TIME.fullmatch(told.get("ce_time") or b"") and None not in told.values() and b"".join(told.values()).isascii()):
+    ours = (
+        told.get("ce_type") == topic.event.type.encode()
+        and told.get("content-type") == CONTENT_TYPE
+        and _ID.fullmatch(told.get("ce_id") or b"")
+    )
+    if not (
+        ours
+        and _TIME.fullmatch(told.get("ce_time") or b"")
+        and None not in told.values()
+        and b"".join(told.values()).isascii()
+    ):
         decode(topic, record)
         return
     try:
@@ -170,13 +187,21 @@ def _one_line(body: bytes | None) -> str:
 def _briefly(body: bytes | None) -> str:
     """For eyes: without what is null, and photos by their hash alone."""
     event = pydantic_core.from_json(body or b"{}")
-    return pydantic_core.to_json({name: value["sha256"][:12] if name == "image" else value for name, value in event.items() if value is not None}).decode()
+    return pydantic_core.to_json(
+        {name: value["sha256"][:12] if name == "image" else value for name, value in event.items() if value is not None}
+    ).decode()
 
 
 def _reasons(record: ConsumerRecord) -> dict[str, str]:
-    return {name.removeprefix("dlq_"): (value or b"").decode(errors="replace") for name, value in record.headers if name.startswith("dlq_")}
+    return {
+        name.removeprefix("dlq_"): (value or b"").decode(errors="replace")
+        for name, value in record.headers
+        if name.startswith("dlq_")
+    }
 
 
 def _why(record: ConsumerRecord) -> str:
     told = _reasons(record)
-    return f"{told.get('reason') or told.get('error_type', '?')}: {' '.join(told.get('error_message', '').split())[:120]}"
+    return (
+        f"{told.get('reason') or told.get('error_type', '?')}: {' '.join(told.get('error_message', '').split())[:120]}"
+    )

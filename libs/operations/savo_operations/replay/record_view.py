@@ -35,7 +35,9 @@ def hexdump(data: bytes, most: int = 1024) -> str:
 
 
 def _line(at: int, row: bytes) -> str:
-    return f"{at:08x}  {row.hex(' '):{3 * _WIDTH - 1}}  {''.join(chr(byte) if 32 <= byte < 127 else '.' for byte in row)}"
+    return (
+        f"{at:08x}  {row.hex(' '):{3 * _WIDTH - 1}}  {''.join(chr(byte) if 32 <= byte < 127 else '.' for byte in row)}"
+    )
 
 
 def _raw(value: bytes | None) -> dict[str, Any]:

@@ -48,7 +48,9 @@ class Redriven:
             found = json.loads(path_of(settings, source).read_text())
         except FileNotFoundError:
             return cls()
-        return cls(set(found["identities"]), found["run"], {int(number): end for number, end in found["targets"].items()})
+        return cls(
+            set(found["identities"]), found["run"], {int(number): end for number, end in found["targets"].items()}
+        )
 
     def save(self, settings: RuntimeSettings, source: DeadLetterTopic) -> None:
         write_atomically(path_of(settings, source), {**asdict(self), "identities": sorted(self.identities)})
@@ -74,7 +76,10 @@ class RedriveReport:
         return not (self.redriven or self.before or self.refused)
 
     def as_json(self) -> dict[str, Any]:
-        refused = [{"letter": f"{each.source.name}/{each.place}", "redrives": each.redrives, "reason": each.reason} for each in self.refused]
+        refused = [
+            {"letter": f"{each.source.name}/{each.place}", "redrives": each.redrives, "reason": each.reason}
+            for each in self.refused
+        ]
         counts = {"redriven": self.redriven.total(), "by_reason": dict(self.redriven), "into": dict(self.targets)}
         return {"dry_run": self.dry_run, **counts, "redriven_before": self.before, "refused": refused}
 
@@ -125,7 +130,9 @@ class Redrive:
         if chosen and not self._dry_run:
             await self._send(reader, source, chosen, redriven)
 
-    async def _note_arrived(self, reader: TopicReader, source: DeadLetterTopic, redriven: Redriven, waiting: list[DeadLetter]) -> None:
+    async def _note_arrived(
+        self, reader: TopicReader, source: DeadLetterTopic, redriven: Redriven, waiting: list[DeadLetter]
+    ) -> None:
         """What a run that was cut off had brought to the target, without noting it."""
         assert redriven.run
         arrived = await arrived_since(reader, self._target(source), redriven.targets, REDRIVE_HEADER, redriven.run)
@@ -138,11 +145,20 @@ class Redrive:
         fit = [letter for letter in left if letter.redrives < MOST_REDRIVES]
         return fit if self._limit is None else fit[: max(0, self._limit - report.redriven.total())]
 
-    async def _send(self, reader: TopicReader, source: DeadLetterTopic, chosen: list[DeadLetter], redriven: Redriven) -> None:
+    async def _send(
+        self, reader: TopicReader, source: DeadLetterTopic, chosen: list[DeadLetter], redriven: Redriven
+    ) -> None:
         run = f"d-{uuid4().hex[:12]}"
         after: dict[str, Fact] = {"records": len(chosen), "run": run}
         after |= {f"reason {reason}": count for reason, count in Counter(letter.reason for letter in chosen).items()}
-        await audit(self._publisher.publish, "dead-letters.redriven", by=self._by, about=source.name, after=after, reason=self._why)
+        await audit(
+            self._publisher.publish,
+            "dead-letters.redriven",
+            by=self._by,
+            about=source.name,
+            after=after,
+            reason=self._why,
+        )
         ends = await reader.ends(await reader.partitions([self._target(source)]))
         redriven.run, redriven.targets = run, {partition.partition: end for partition, end in ends.items()}
         redriven.save(self._settings, source)

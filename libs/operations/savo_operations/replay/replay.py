@@ -64,7 +64,10 @@ class Report:
         self.chosen += len(records)
         self.types.update(map(_type, records))
         if records:
-            first, last = min(records[0].timestamp, records[-1].timestamp), max(records[0].timestamp, records[-1].timestamp)
+            first, last = (
+                min(records[0].timestamp, records[-1].timestamp),
+                max(records[0].timestamp, records[-1].timestamp),
+            )
             self.first = min(filter(None, (self.first, _moment(first))))
             self.last = max(filter(None, (self.last, _moment(last))))
 
@@ -74,7 +77,13 @@ class Report:
         return {**vars(self), **counts, **moments, "seconds": round(self.seconds, 3)}
 
 
-async def survey(settings: RuntimeSettings, request: ReplayRequest, *, on_progress: OnProgress | None = None, now: datetime | None = None) -> Report:
+async def survey(
+    settings: RuntimeSettings,
+    request: ReplayRequest,
+    *,
+    on_progress: OnProgress | None = None,
+    now: datetime | None = None,
+) -> Report:
     """The dry run: what would be carried. Nothing is written anywhere."""
     report, began = Report(request.topic.name, request.into, request.target_sandbox, dry_run=True), time.perf_counter()
     async with TopicReader(settings) as reader:
@@ -122,12 +131,17 @@ class RecordFilter:
             taken = _keep(taken, lambda record: not self.erasures.concern(record, topic), "erased", left_out)
         if newest is not None:
             taken = _keep(
-                taken, lambda record: newest.get(record.key or b"") == (record.partition, record.offset), "older-than-the-newest-of-its-key", left_out
+                taken,
+                lambda record: newest.get(record.key or b"") == (record.partition, record.offset),
+                "older-than-the-newest-of-its-key",
+                left_out,
             )
         return taken
 
 
-def _keep(records: list[ConsumerRecord], fits: Callable[[ConsumerRecord], bool], reason: str, left_out: Counter[str]) -> list[ConsumerRecord]:
+def _keep(
+    records: list[ConsumerRecord], fits: Callable[[ConsumerRecord], bool], reason: str, left_out: Counter[str]
+) -> list[ConsumerRecord]:
     kept = [record for record in records if fits(record)]
     if len(kept) < len(records):
         left_out[reason] += len(records) - len(kept)
@@ -169,7 +183,9 @@ class Replay:
     @property
     def path(self) -> Path:
         """Of the note on how far it is."""
-        broker = f"-{self._settings.kafka_bootstrap_servers}" if self._settings.embedded_broker else ""  # that one's offsets end with it
+        broker = (
+            f"-{self._settings.kafka_bootstrap_servers}" if self._settings.embedded_broker else ""
+        )  # that one's offsets end with it
         return self._settings.own_dir / "replays" / f"{self._request.fingerprint}{broker.replace(':', '-')}.json"
 
     async def run(self) -> Report:
@@ -186,7 +202,9 @@ class Replay:
     async def _run(self, reader: TopicReader) -> Report:
         await ensure_topics(self._target_settings)
         progress, arrived = ReplayProgress.find(self.path), set[str]()
-        report = Report(self._request.topic.name, self._request.into, self._request.target_sandbox, resumed=progress is not None)
+        report = Report(
+            self._request.topic.name, self._request.into, self._request.target_sandbox, resumed=progress is not None
+        )
         if progress:
             arrived = await arrived_since(reader, self._target, progress.targets, REPLAY_HEADER, progress.replay)
         else:
@@ -204,15 +222,29 @@ class Replay:
         targets = await reader.ends(await self._target_partitions(reader))
         progress = ReplayProgress.begin(f"r-{uuid4().hex[:12]}", self._request.asked(), span, targets)
         if self._request.into == "original":
-            after: dict[str, Fact] = {"replay": progress.replay, "from": self._request.since, "to": self._request.until, "records": span.offsets}
-            await audit(self._publisher.publish, "records.replayed", by=self._by, about=self._request.topic.name, after=after)
+            after: dict[str, Fact] = {
+                "replay": progress.replay,
+                "from": self._request.since,
+                "to": self._request.until,
+                "records": span.offsets,
+            }
+            await audit(
+                self._publisher.publish, "records.replayed", by=self._by, about=self._request.topic.name, after=after
+            )
         progress.save(self.path)
         return progress
 
     async def _target_partitions(self, reader: TopicReader) -> list[TopicPartition]:
         return await reader.partitions([self._target])
 
-    async def _republish(self, reader: TopicReader, progress: ReplayProgress, record_filter: RecordFilter, report: Report, arrived: set[str]) -> None:
+    async def _republish(
+        self,
+        reader: TopicReader,
+        progress: ReplayProgress,
+        record_filter: RecordFilter,
+        report: Report,
+        arrived: set[str],
+    ) -> None:
         span = progress.span(name_on_kafka(self._request.topic.name, self._settings.sandbox))
         in_all = sum(end - progress.starts[number] for number, end in progress.ends.items())
         async for partition, records, reached in read_span(reader, span):
@@ -233,7 +265,12 @@ class Replay:
             return
         await self._pace.wait(len(records))
         copies = [
-            OutgoingRecord(self._request.topic.name, record.key, record.value, marked(record, {REPLAY_HEADER: progress.replay, FROM_HEADER: place_of(record)}))
+            OutgoingRecord(
+                self._request.topic.name,
+                record.key,
+                record.value,
+                marked(record, {REPLAY_HEADER: progress.replay, FROM_HEADER: place_of(record)}),
+            )
             for record in records
         ]
         for place in await self._publisher.send_all(copies):

@@ -48,7 +48,10 @@ def place_of(record: ConsumerRecord) -> str:
 
 
 def header_of(record: ConsumerRecord, name: str) -> str | None:
-    return next((value.decode(errors="replace") for header, value in record.headers if header == name and value is not None), None)
+    return next(
+        (value.decode(errors="replace") for header, value in record.headers if header == name and value is not None),
+        None,
+    )
 
 
 def marked(record: ConsumerRecord, marks: dict[str, str], without: Iterable[str] = ()) -> RecordHeaders:
@@ -65,7 +68,11 @@ async def arrived_since(reader: TopicReader, target: str, since: dict[int, int],
     starts = {each: since.get(each.partition, 0) for each in partitions}
     found: set[str] = set()
     async for _, records, _ in reader.read({each: min(offset, ends[each]) for each, offset in starts.items()}, ends):
-        found.update(place for record in records if header_of(record, header) == run and (place := header_of(record, FROM_HEADER)))
+        found.update(
+            place
+            for record in records
+            if header_of(record, header) == run and (place := header_of(record, FROM_HEADER))
+        )
     return found
 
 

@@ -40,14 +40,22 @@ class ReplayRequest:
         if self.into == "sandbox" and not self.sandbox:
             raise RefusedRequestError("a replay into a sandbox needs the sandbox's name")
         if self.into == "original" and self.topic in _NEVER_AGAIN:
-            raise RefusedRequestError(f"{self.topic.name} is not replayed into the original: {_NEVER_AGAIN[self.topic]}")
+            raise RefusedRequestError(
+                f"{self.topic.name} is not replayed into the original: {_NEVER_AGAIN[self.topic]}"
+            )
 
     @property
     def target_sandbox(self) -> str | None:
         return self.sandbox if self.into == "sandbox" else None
 
     def asked(self) -> dict[str, Any]:
-        asked = {"topic": self.topic.name, "from": self.since, "to": self.until, "into": self.into, "sandbox": self.target_sandbox}
+        asked = {
+            "topic": self.topic.name,
+            "from": self.since,
+            "to": self.until,
+            "into": self.into,
+            "sandbox": self.target_sandbox,
+        }
         return {**asked, **self.selection.asked()}
 
     @property

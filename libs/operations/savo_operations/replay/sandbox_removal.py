@@ -63,7 +63,11 @@ class Sandbox:
     @property
     def is_only_topics_that_stay(self) -> bool:
         """Nothing of it can be deleted any more."""
-        return self.embedded and bool(self.topics) and not (self.groups or self.objects or self.schemas or self.files or self.replays)
+        return (
+            self.embedded
+            and bool(self.topics)
+            and not (self.groups or self.objects or self.schemas or self.files or self.replays)
+        )
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -108,14 +112,24 @@ def sandboxes_on(settings: RuntimeSettings) -> list[str]:
 def _on_kafka(settings: RuntimeSettings, name: str) -> tuple[list[str], list[str]]:
     with _kafka_errors():
         admin = AdminClient(librdkafka_arguments(settings))
-        topics = sorted(topic for topic in admin.list_topics(timeout=ANSWER_SECONDS).topics if name_in_registry(topic)[1] == name)
+        topics = sorted(
+            topic for topic in admin.list_topics(timeout=ANSWER_SECONDS).topics if name_in_registry(topic)[1] == name
+        )
         if settings.embedded_broker:  # it tells of no groups
             return topics, []
         # A group's name holds that of its topic, see `group_of`.
         own = re.compile(rf"savo\.[a-z]+\.{re.escape(name_on_kafka('', name))}.+")
-        groups = [group for group in admin.list_consumer_groups(request_timeout=ANSWER_SECONDS).result().valid if own.fullmatch(group.group_id)]
-    if busy := sorted(group.group_id for group in groups if group.state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)):
-        raise SandboxInUseError(f"a service works in sandbox {name} (group {busy[0]}): stop what runs with SAVO_SANDBOX={name} first")
+        groups = [
+            group
+            for group in admin.list_consumer_groups(request_timeout=ANSWER_SECONDS).result().valid
+            if own.fullmatch(group.group_id)
+        ]
+    if busy := sorted(
+        group.group_id for group in groups if group.state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
+    ):
+        raise SandboxInUseError(
+            f"a service works in sandbox {name} (group {busy[0]}): stop what runs with SAVO_SANDBOX={name} first"
+        )
     return topics, sorted(group.group_id for group in groups)
 
 
@@ -126,7 +140,11 @@ def _delete_on_kafka(settings: RuntimeSettings, found: Sandbox) -> None:
         waiting = admin.delete_consumer_groups(found.groups, request_timeout=ANSWER_SECONDS) if found.groups else {}
         for future in waiting.values():
             _done(future)
-        waiting = admin.delete_topics(found.topics, operation_timeout=DELETED_SECONDS, request_timeout=DELETED_SECONDS) if found.topics else {}
+        waiting = (
+            admin.delete_topics(found.topics, operation_timeout=DELETED_SECONDS, request_timeout=DELETED_SECONDS)
+            if found.topics
+            else {}
+        )
         for future in waiting.values():
             _done(future)
 
@@ -153,7 +171,9 @@ def _check_processes(settings: RuntimeSettings, name: str) -> None:
     """Of this machine, by what they leave while they live."""
     for path in (_folder(settings, name) / "run").glob("*.json"):
         if _lives(path):
-            raise SandboxInUseError(f"{path.stem} works in sandbox {name}: stop what runs with SAVO_SANDBOX={name} first")
+            raise SandboxInUseError(
+                f"{path.stem} works in sandbox {name}: stop what runs with SAVO_SANDBOX={name} first"
+            )
 
 
 def _lives(run_file: Path) -> bool:
@@ -187,13 +207,17 @@ async def _schemas(settings: RuntimeSettings, name: str) -> list[str]:
     try:
         async with databases[0].session(read_only=True) as session:
             # Not information_schema, which leaves out what belongs to the role of another service.
-            rows = await session.execute(text("SELECT nspname, nspowner::regrole::text, pg_has_role(nspowner, 'USAGE') FROM pg_namespace"))
+            rows = await session.execute(
+                text("SELECT nspname, nspowner::regrole::text, pg_has_role(nspowner, 'USAGE') FROM pg_namespace")
+            )
             there = {schema: (owner, mine) for schema, owner, mine in rows}
     finally:
         await asyncio.gather(*(database.close() for database in databases))
     schemas = [database.service for database in databases if database.service in there]
     if others := [f"{schema} of {there[schema][0]}" for schema in schemas if not there[schema][1]]:
-        raise FatalError(f"{', '.join(others)} may not be dropped by this login: give SAVO_DATABASE_URL of an administrator of the database")
+        raise FatalError(
+            f"{', '.join(others)} may not be dropped by this login: give SAVO_DATABASE_URL of an administrator of the database"
+        )
     return schemas
 
 
@@ -226,7 +250,9 @@ def _delete_files(settings: RuntimeSettings, name: str) -> None:
     _delete_folder(_folder(settings, name))
     for note in _notes(settings, name):
         note.unlink(missing_ok=True)
-    _delete_folder(settings.data_dir / "objects" / "sandbox" / name)  # the folder store leaves the folders of what it deleted
+    _delete_folder(
+        settings.data_dir / "objects" / "sandbox" / name
+    )  # the folder store leaves the folders of what it deleted
 
 
 def _delete_folder(folder: Path) -> None:
@@ -236,4 +262,6 @@ def _delete_folder(folder: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as flaw:
-        raise FatalError(f"{flaw.filename} cannot be deleted ({flaw.strerror}): mend that, and the same command takes away the rest") from flaw
+        raise FatalError(
+            f"{flaw.filename} cannot be deleted ({flaw.strerror}): mend that, and the same command takes away the rest"
+        ) from flaw

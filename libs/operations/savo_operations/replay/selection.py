@@ -33,7 +33,11 @@ class Condition:
 
     def holds(self, event: Any) -> bool:
         found = list(_values(event, self.path))
-        return all(self._fulfilled(value) for value in found) if self.operator == "!=" else any(self._fulfilled(value) for value in found)
+        return (
+            all(self._fulfilled(value) for value in found)
+            if self.operator == "!="
+            else any(self._fulfilled(value) for value in found)
+        )
 
     def _fulfilled(self, value: Any) -> bool:
         match self.operator:
@@ -83,17 +87,27 @@ class Selection:
         return (
             _is_about(record, topic, "scan_id", self.scan_ids, event)
             and _is_about(record, topic, "subject", self.subjects, event)
-            and (not self.conditions or (event.fields is not None and all(condition.holds(event.fields) for condition in self.conditions)))
+            and (
+                not self.conditions
+                or (event.fields is not None and all(condition.holds(event.fields) for condition in self.conditions))
+            )
         )
 
     def _has_type(self, record: ConsumerRecord) -> bool:
-        told = next((value for name, value in record.headers if name == "ce_type" and value is not None), b"").decode(errors="replace")
+        told = next((value for name, value in record.headers if name == "ce_type" and value is not None), b"").decode(
+            errors="replace"
+        )
         return any(fnmatch.fnmatchcase(told, pattern) for pattern in self.types)
 
     def asked(self) -> dict[str, Any]:
         """What was asked for, to recognise the same request."""
         conditions = sorted("".join((".".join(each.path), each.operator, each.value)) for each in self.conditions)
-        return {"scan_ids": sorted(self.scan_ids), "subjects": sorted(self.subjects), "types": sorted(self.types), "where": conditions}
+        return {
+            "scan_ids": sorted(self.scan_ids),
+            "subjects": sorted(self.subjects),
+            "types": sorted(self.types),
+            "where": conditions,
+        }
 
 
 @dataclass
@@ -111,7 +125,9 @@ class _Body:
         return found if isinstance(found, dict) else None
 
 
-def _is_about(record: ConsumerRecord, topic: Topic[Any] | None, field: str, wanted: frozenset[str], event: _Body) -> bool:
+def _is_about(
+    record: ConsumerRecord, topic: Topic[Any] | None, field: str, wanted: frozenset[str], event: _Body
+) -> bool:
     if not wanted:
         return True
     if topic is not None and topic.key_name == field:

@@ -36,7 +36,12 @@ class Span:
 
     def going_on(self, reached: Mapping[TopicPartition, int]) -> Span:
         """The rest of the span for a reader that came so far."""
-        return Span({partition: max(start, reached.get(partition, start)) for partition, start in self.starts.items()}, self.ends, self.since_ms, self.until_ms)
+        return Span(
+            {partition: max(start, reached.get(partition, start)) for partition, start in self.starts.items()},
+            self.ends,
+            self.since_ms,
+            self.until_ms,
+        )
 
     def within(self, records: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
         """Without those that lie outside of its times."""
@@ -46,11 +51,17 @@ class Span:
         return [record for record in records if first <= record.timestamp < last]
 
 
-async def find_span(reader: TopicReader, partitions: Sequence[TopicPartition], since: Position, until: Position) -> Span:
+async def find_span(
+    reader: TopicReader, partitions: Sequence[TopicPartition], since: Position, until: Position
+) -> Span:
     """From `since` to `until`, at most to where the partitions end now. Raises `DependencyDownError`."""
     if not partitions:
         return Span({}, {})
-    chosen = [each for each in partitions if all(not isinstance(at, Offset) or at.partition in (None, each.partition) for at in (since, until))]
+    chosen = [
+        each
+        for each in partitions
+        if all(not isinstance(at, Offset) or at.partition in (None, each.partition) for at in (since, until))
+    ]
     begins, ends = await asyncio.gather(reader.beginnings(chosen), reader.ends(chosen))
     starts, since_ms = await _offsets_of(reader, since, begins, ends, unknown=begins)
     stops, until_ms = await _offsets_of(reader, until, begins, ends, unknown=ends)
@@ -64,7 +75,9 @@ async def read_span(reader: TopicReader, span: Span) -> AsyncGenerator[Batch, No
             yield partition, span.within(records), reached
 
 
-async def _offsets_of(reader: TopicReader, at: Position, begins: _Offsets, ends: _Offsets, *, unknown: _Offsets) -> tuple[_Offsets, int | None]:
+async def _offsets_of(
+    reader: TopicReader, at: Position, begins: _Offsets, ends: _Offsets, *, unknown: _Offsets
+) -> tuple[_Offsets, int | None]:
     """Offsets, and the time to look for by reading where the broker cannot find it."""
     match at:
         case Start():

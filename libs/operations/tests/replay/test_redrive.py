@@ -60,7 +60,13 @@ async def test_a_poison_message_is_seen_mended_sent_back_and_handled(stage: Stag
 
     await eventually(set_aside)
     (letter,) = await letters(stage)
-    assert (letter.reason, letter.error_type, letter.message, letter.attempts, letter.redrives) == ("poison", "InvalidMessageError", "no recipe for fugu", 1, 0)
+    assert (letter.reason, letter.error_type, letter.message, letter.attempts, letter.redrives) == (
+        "poison",
+        "InvalidMessageError",
+        "no recipe for fugu",
+        1,
+        0,
+    )
     assert letter.came_from == "recipes.requested/0/1"
 
     looked = await redrive(stage, dry_run=True).run()
@@ -72,7 +78,12 @@ async def test_a_poison_message_is_seen_mended_sent_back_and_handled(stage: Stag
     assert report.redriven == Counter({"poison": 1})
     await eventually(lambda: kitchen.cooked == Counter({"soup": 1, "fugu": 1}))
     entry = [json.loads(record.value) for record in await stage.records(AUDIT_RECORDED.name)][-1]
-    assert (entry["action"], entry["about"], entry["reason"], entry["after"]["records"]) == ("dead-letters.redriven", LETTERS, "fugu is known now", 1)
+    assert (entry["action"], entry["about"], entry["reason"], entry["after"]["records"]) == (
+        "dead-letters.redriven",
+        LETTERS,
+        "fugu is known now",
+        1,
+    )
 
     again = await redrive(stage).run()
     assert (again.redriven.total(), again.before) == (0, 1), "each letter goes once"
@@ -100,7 +111,11 @@ async def test_what_comes_back_three_times_is_refused(stage: Stage) -> None:
 
 async def test_a_run_that_was_killed_before_its_note_sends_nothing_twice(stage: Stage) -> None:
     for number in range(5):
-        await stage.bench.send(LETTERS, asked(number).model_dump_json().encode(), [("dlq_reason", b"body"), ("ce_id", str(uuid4()).encode())])
+        await stage.bench.send(
+            LETTERS,
+            asked(number).model_dump_json().encode(),
+            [("dlq_reason", b"body"), ("ce_id", str(uuid4()).encode())],
+        )
     await redrive(stage).run()
     (source,) = OURS.sources()
     sent = await stage.records(RECIPES_REQUESTED.name)
@@ -114,10 +129,21 @@ async def test_a_run_that_was_killed_before_its_note_sends_nothing_twice(stage: 
 async def test_letters_are_chosen_by_reason_place_and_number_and_go_back_as_they_first_came(stage: Stage) -> None:
     body = asked("x").model_dump_json().encode()
     for reason in (b"body", b"poison", b"poison"):
-        await stage.bench.send(LETTERS, body, [("ce_type", b"savo.recipes.requested.v1"), ("dlq_reason", reason), ("dlq_error_message", b"why")], key=b"\xff")
-    assert (await redrive(stage, LetterSelection(reasons=frozenset({"body"})), dry_run=True).run()).redriven == Counter({"body": 1})
-    assert (await redrive(stage, LetterSelection(reasons=frozenset({"poison"})), limit=1).run()).redriven == Counter({"poison": 1})
-    assert (await redrive(stage, LetterSelection(places=frozenset({"0/0"}), services=frozenset({"reasoning"}))).run()).redriven == Counter({"body": 1})
+        await stage.bench.send(
+            LETTERS,
+            body,
+            [("ce_type", b"savo.recipes.requested.v1"), ("dlq_reason", reason), ("dlq_error_message", b"why")],
+            key=b"\xff",
+        )
+    assert (await redrive(stage, LetterSelection(reasons=frozenset({"body"})), dry_run=True).run()).redriven == Counter(
+        {"body": 1}
+    )
+    assert (await redrive(stage, LetterSelection(reasons=frozenset({"poison"})), limit=1).run()).redriven == Counter(
+        {"poison": 1}
+    )
+    assert (
+        await redrive(stage, LetterSelection(places=frozenset({"0/0"}), services=frozenset({"reasoning"}))).run()
+    ).redriven == Counter({"body": 1})
     back: list[ConsumerRecord] = await stage.records(RECIPES_REQUESTED.name)
     assert [(record.key, record.value) for record in back] == [(b"\xff", body)] * 2
     assert [name for name, _ in back[0].headers] == ["ce_type", "dlq_redrives", "savo-redrive", "savo-replay-from"]

@@ -48,7 +48,9 @@ async def test_records_go_into_the_sandbox_in_order_marked_and_otherwise_as_they
         (one.key, one.value) for one in sorted(live, key=lambda one: one.value)
     ]
     assert {headers(copy)["savo-replay"].decode() for copy in copies} == {report.replay}
-    assert {headers(copy)["savo-replay-from"] for copy in copies} == {f"recipes.requested/{one.partition}/{one.offset}".encode() for one in live}
+    assert {headers(copy)["savo-replay-from"] for copy in copies} == {
+        f"recipes.requested/{one.partition}/{one.offset}".encode() for one in live
+    }
     assert await stage.records(RECIPES_REQUESTED.name) == live, "nothing live is touched"
 
 
@@ -110,7 +112,9 @@ async def test_killed_between_kafkas_acknowledgement_and_its_own_note_nothing_go
     replay = stage.replay(stage.request())
     report = await replay.run()
     noted = json.loads(replay.path.read_text())
-    replay.path.write_text(json.dumps({**noted, "next": noted["starts"], "targets": {}, "read": 0, "sent": 0, "finished": False}))
+    replay.path.write_text(
+        json.dumps({**noted, "next": noted["starts"], "targets": {}, "read": 0, "sent": 0, "finished": False})
+    )
     again = await stage.replayed()
     assert (again.replay, again.resumed, again.sent) == (report.replay, True, 8)
     assert sorted(map(int, ids(await stage.records(RECIPES_REQUESTED.name, stage.sandbox)))) == list(range(8))
@@ -131,7 +135,9 @@ async def test_two_processes_do_not_carry_out_the_same_order_at_once(stage: Stag
 
 async def test_a_dry_run_counts_and_writes_nothing(stage: Stage) -> None:
     await publish(stage, 5)
-    report = await survey(stage.settings, stage.request(selection=Selection(conditions=(parse_condition("recipe_id>=2"),))))
+    report = await survey(
+        stage.settings, stage.request(selection=Selection(conditions=(parse_condition("recipe_id>=2"),)))
+    )
     assert (report.read, report.chosen, report.left_out) == (5, 3, Counter({"not-selected": 2}))
     assert await stage.records(RECIPES_REQUESTED.name, stage.sandbox) == []
     assert not (stage.settings.data_dir / "replays").exists()
@@ -141,7 +147,9 @@ async def test_a_time_is_found_also_where_the_broker_cannot_look_it_up(stage: St
     await publish(stage, 4)
     earlier = await stage.records(RECIPES_REQUESTED.name)
     after = max(record.timestamp for record in earlier) + 1
-    await stage.bench.producer.send_and_wait(RECIPES_REQUESTED.name, b"{}", key=b"late", partition=1, timestamp_ms=after + 1000)
+    await stage.bench.producer.send_and_wait(
+        RECIPES_REQUESTED.name, b"{}", key=b"late", partition=1, timestamp_ms=after + 1000
+    )
     moment = datetime.fromtimestamp((after + 500) / 1000, UTC).isoformat()
     assert (await survey(stage.settings, stage.request(since=moment))).chosen == 1
     assert (await survey(stage.settings, stage.request(until=moment))).chosen == 4
@@ -165,7 +173,9 @@ async def test_what_was_erased_is_not_carried_again(stage: Stage) -> None:
 async def test_into_a_compacted_original_only_the_newest_of_each_key_goes(stage: Stage) -> None:
     for subject in ("a", "b", "a"):
         event = SubjectErased(subject=subject, erased_at=NOON)
-        await stage.bench.producer.send_and_wait(SUBJECTS_ERASED.name, event.model_dump_json().encode(), key=subject.encode(), partition=0)
+        await stage.bench.producer.send_and_wait(
+            SUBJECTS_ERASED.name, event.model_dump_json().encode(), key=subject.encode(), partition=0
+        )
     report = await stage.replayed(topic=SUBJECTS_ERASED, into="original", sandbox=None)
     assert (report.sent, report.left_out) == (2, Counter({"older-than-the-newest-of-its-key": 1}))
     again = await stage.replayed(topic=SUBJECTS_ERASED, into="original", sandbox=None)
@@ -179,7 +189,9 @@ async def test_into_the_original_it_ends_at_the_end_that_stood_and_copies_are_no
         assert report.sent == 3
     assert len(await stage.records(RECIPES_REQUESTED.name)) == 9
     entries = [json.loads(record.value) for record in await stage.records(AUDIT_RECORDED.name)]
-    assert [entry["action"] for entry in entries if entry["after"].get("replay") == report.replay] == ["records.replayed"]
+    assert [entry["action"] for entry in entries if entry["after"].get("replay") == report.replay] == [
+        "records.replayed"
+    ]
 
 
 def test_a_share_and_the_audit_log_are_never_replayed_into_the_original() -> None:

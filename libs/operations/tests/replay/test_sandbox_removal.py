@@ -16,7 +16,13 @@ from sqlalchemy import text
 from libs.operations.tests.replay.conftest import Stage
 from libs.runtime.tests.messaging.bench import asked, eventually
 from savo_contracts.topics import RECIPES_REQUESTED
-from savo_operations.replay.sandbox_removal import Sandbox, SandboxInUseError, find_sandbox, remove_sandbox, sandboxes_on
+from savo_operations.replay.sandbox_removal import (
+    Sandbox,
+    SandboxInUseError,
+    find_sandbox,
+    remove_sandbox,
+    sandboxes_on,
+)
 from savo_runtime.database import Database
 from savo_runtime.errors import FatalError
 from savo_runtime.messaging.kafka.broker import group_of
@@ -72,7 +78,9 @@ async def test_a_sandbox_goes_whole_and_its_neighbour_and_what_is_live_stay(stag
 
     async def gone() -> bool:
         left = await find_sandbox(stage.settings, stage.sandbox)
-        return not left.is_there or (found.embedded and left == Sandbox(stage.sandbox, topics=found.topics, embedded=True))
+        return not left.is_there or (
+            found.embedded and left == Sandbox(stage.sandbox, topics=found.topics, embedded=True)
+        )
 
     await eventually(gone)
     assert neighbour in sandboxes_on(stage.settings)
@@ -125,7 +133,9 @@ async def test_the_schemas_of_a_sandbox_go_and_those_of_the_product_stay(postgre
 
 
 @pytest.mark.postgres
-async def test_a_login_that_may_not_drop_a_schema_is_told_so_before_anything_is_gone(postgres_url: str, tmp_path: Path) -> None:
+async def test_a_login_that_may_not_drop_a_schema_is_told_so_before_anything_is_gone(
+    postgres_url: str, tmp_path: Path
+) -> None:
     settings = RuntimeSettings(database_url=SecretStr(postgres_url), data_dir=tmp_path, embedded_broker=True)
     database = Database.open(settings, "vision")
     try:
@@ -134,7 +144,12 @@ async def test_a_login_that_may_not_drop_a_schema_is_told_so_before_anything_is_
             await session.execute(text("CREATE SCHEMA sandbox_replay_vision"))
     finally:
         await database.close()
-    url = database.url.set(drivername="postgresql", username="another_service", password="another").render_as_string(hide_password=False)
+    url = database.url.set(drivername="postgresql", username="another_service", password="another").render_as_string(
+        hide_password=False
+    )
     other = settings.model_copy(update={"database_url": SecretStr(url)})
-    with pytest.raises(FatalError, match=r"sandbox_replay_vision of \w+ may not be dropped by this login: give SAVO_DATABASE_URL of an administrator"):
+    with pytest.raises(
+        FatalError,
+        match=r"sandbox_replay_vision of \w+ may not be dropped by this login: give SAVO_DATABASE_URL of an administrator",
+    ):
         await find_sandbox(other, "replay", on_kafka=False)

@@ -25,6 +25,8 @@ def named_services(environment: Mapping[str, str] = os.environ) -> dict[str, str
     for entry in filter(None, (part.strip() for part in environment.get(SERVICES_VARIABLE, "").split(","))):
         match = _ENTRY.fullmatch(entry)
         if match is None:
-            raise WrongServicesError(f"{SERVICES_VARIABLE}: {entry!r} makes no sense: write gateway=http://HOST:PORT,vision=http://HOST:PORT,…")
+            raise WrongServicesError(
+                f"{SERVICES_VARIABLE}: {entry!r} makes no sense: write gateway=http://HOST:PORT,vision=http://HOST:PORT,…"
+            )
         found[match[1]] = match[2].rstrip("/")
     return found

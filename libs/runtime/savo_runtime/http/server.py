@@ -24,7 +24,10 @@ class PortTakenError(FatalError):
     """Another program listens there."""
 
     def __init__(self, host: str, port: int) -> None:
-        super().__init__(f"port {port} on {host} is in use: end the program that listens there, or choose another port by SAVO_HTTP_PORT", reason="port-in-use")
+        super().__init__(
+            f"port {port} on {host} is in use: end the program that listens there, or choose another port by SAVO_HTTP_PORT",
+            reason="port-in-use",
+        )
         self.port = port
 
 
@@ -85,11 +88,15 @@ class _Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+        )
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortTakenError(host, port) from error
-        raise FatalError(f"SAVO_HTTP_HOST={host!r}, SAVO_HTTP_PORT={port}: cannot listen there: {error.strerror}") from error
+        raise FatalError(
+            f"SAVO_HTTP_HOST={host!r}, SAVO_HTTP_PORT={port}: cannot listen there: {error.strerror}"
+        ) from error
 
 
 def _reachable(host: str) -> str:

@@ -33,13 +33,20 @@ def traceparent_of(record: ConsumerRecord) -> str | None:
 
 
 @contextmanager
-def consuming(topic: str, traceparent: str | None, *, service: str = "", partition: int = -1, offset: int = -1) -> Iterator[None]:
+def consuming(
+    topic: str, traceparent: str | None, *, service: str = "", partition: int = -1, offset: int = -1
+) -> Iterator[None]:
     """A span for the work on one record, within the trace that the record came with."""
     with span(
         f"{topic} process",
         kind=SpanKind.CONSUMER,
         parent=_context_of(traceparent),
-        attributes={**_destination(topic), "savo.service": service, "messaging.destination.partition.id": str(partition), "messaging.kafka.offset": offset},
+        attributes={
+            **_destination(topic),
+            "savo.service": service,
+            "messaging.destination.partition.id": str(partition),
+            "messaging.kafka.offset": offset,
+        },
     ):
         yield
 

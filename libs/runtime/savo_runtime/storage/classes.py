@@ -25,7 +25,9 @@ async def read_class_list(store: ObjectStore) -> tuple[ClassList, str | None]:
     return ClassList.model_validate_json(data), info.etag
 
 
-async def grow_class_list(store: ObjectStore, labels: Sequence[str], check: Callable[[ClassList], None] = lambda _: None) -> ClassList:
+async def grow_class_list(
+    store: ObjectStore, labels: Sequence[str], check: Callable[[ClassList], None] = lambda _: None
+) -> ClassList:
     """The list once every label has its id. `check` is asked of each list that it would grow from, and may raise.
 
     Raises `RetryableError` when others kept changing it.
@@ -37,7 +39,9 @@ async def grow_class_list(store: ObjectStore, labels: Sequence[str], check: Call
         if grown == classes:
             return classes
         try:
-            await store.replace(CLASSES_KEY, grown.model_dump_json(indent=1).encode(), expected_etag=etag, media_type="application/json")
+            await store.replace(
+                CLASSES_KEY, grown.model_dump_json(indent=1).encode(), expected_etag=etag, media_type="application/json"
+            )
         except ObjectConflictError:
             continue  # somebody else grew the list: their classes come first
         return grown

@@ -73,7 +73,9 @@ class FolderStore:
     async def put_if_absent(self, key: str, data: bytes, *, media_type: str = "application/octet-stream") -> bool:
         return await self._put_if_absent(valid_key(key), data)
 
-    async def replace(self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream") -> ObjectInfo:
+    async def replace(
+        self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream"
+    ) -> ObjectInfo:
         return await self._replace(valid_key(key), data, expected_etag)
 
     async def get(self, key: str) -> bytes:
@@ -237,7 +239,9 @@ class FolderStore:
             if age > _RECOUNT_SECONDS or (room.used + size > self._limit and age > _DOUBT_SECONDS):
                 room.used, room.counted_at = _bytes_under(self._root), time.time()
             if room.used + size > self._limit:
-                raise StorageFullError(f"SAVO_STORAGE_LIMIT_GB is reached: {room.used:,} of {self._limit:,} bytes are used, {size:,} more are wanted")
+                raise StorageFullError(
+                    f"SAVO_STORAGE_LIMIT_GB is reached: {room.used:,} of {self._limit:,} bytes are used, {size:,} more are wanted"
+                )
             room.used += size
 
     def _account(self, change: int) -> None:

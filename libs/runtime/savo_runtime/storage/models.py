@@ -38,10 +38,16 @@ async def stored_model(name: str, store: ObjectStore) -> StoredModel | None:
         return None
     try:
         version = found["version"] or await _version_of(found["alias"], store)
-        report = ModelReport.model_validate_json(await _object(store, model_key(version, "report.json"), f"there is no model {version}"))
+        report = ModelReport.model_validate_json(
+            await _object(store, model_key(version, "report.json"), f"there is no model {version}")
+        )
     except ValidationError as flaw:
-        raise UnknownModelError(f"the registry's document of {name} cannot be read: {flaw.errors()[0]['msg']}") from flaw
-    return StoredModel(version, await _object(store, model_key(version, "model.onnx"), f"the file of {version} is gone"), report)
+        raise UnknownModelError(
+            f"the registry's document of {name} cannot be read: {flaw.errors()[0]['msg']}"
+        ) from flaw
+    return StoredModel(
+        version, await _object(store, model_key(version, "model.onnx"), f"the file of {version} is gone"), report
+    )
 
 
 async def _version_of(alias: str, store: ObjectStore) -> str:

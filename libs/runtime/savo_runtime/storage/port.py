@@ -53,7 +53,9 @@ class ObjectStore(Protocol):
         """Write unless the key is taken (`If-None-Match: *`). True when this call wrote it."""
         ...
 
-    async def replace(self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream") -> ObjectInfo:
+    async def replace(
+        self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream"
+    ) -> ObjectInfo:
         """Compare and swap: `expected_etag` from `read`, None when the key must be new. Raises `ObjectConflictError`."""
         ...
 

@@ -41,7 +41,16 @@ T = TypeVar("T")
 class S3Store:
     """One bucket. The client is opened at first use and lives until `close()`; its retries are ours, with jitter."""
 
-    def __init__(self, *, endpoint_url: str, bucket: str, access_key_id: str, secret_access_key: str, region: str = "auto", page_size: int = 1000) -> None:
+    def __init__(
+        self,
+        *,
+        endpoint_url: str,
+        bucket: str,
+        access_key_id: str,
+        secret_access_key: str,
+        region: str = "auto",
+        page_size: int = 1000,
+    ) -> None:
         self.bucket = bucket
         self._region = region
         self._page_size = page_size
@@ -71,7 +80,9 @@ class S3Store:
     async def put_if_absent(self, key: str, data: bytes, *, media_type: str = "application/octet-stream") -> bool:
         return await self._put_if(valid_key(key), data, media_type, IfNoneMatch="*") is not None
 
-    async def replace(self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream") -> ObjectInfo:
+    async def replace(
+        self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream"
+    ) -> ObjectInfo:
         condition = {"IfMatch": expected_etag} if expected_etag is not None else {"IfNoneMatch": "*"}
         etag = await self._put_if(valid_key(key), data, media_type, **condition)
         if etag is None:
@@ -166,7 +177,10 @@ class S3Store:
 
     async def _put(self, key: str, data: bytes, **more: Any) -> Any:
         checksum = await _sha256(data)
-        return await self._call(lambda client: client.put_object(Bucket=self.bucket, Key=key, Body=data, ChecksumSHA256=checksum, **more), key)
+        return await self._call(
+            lambda client: client.put_object(Bucket=self.bucket, Key=key, Body=data, ChecksumSHA256=checksum, **more),
+            key,
+        )
 
     async def _put_if(self, key: str, data: bytes, media_type: str, **condition: str) -> str | None:
         """The new etag, or None when the condition failed. The token tells our own write, whose answer was lost, from another's."""
@@ -194,11 +208,16 @@ class S3Store:
 
     async def _upload_parts(self, key: str, file: BinaryIO, size: int, media_type: str) -> str:
         where = {"Bucket": self.bucket, "Key": key}
-        begun = await self._call(lambda client: client.create_multipart_upload(**where, ContentType=media_type, ChecksumAlgorithm="SHA256"), key)
+        begun = await self._call(
+            lambda client: client.create_multipart_upload(**where, ContentType=media_type, ChecksumAlgorithm="SHA256"),
+            key,
+        )
         upload = {**where, "UploadId": begun["UploadId"]}
         try:
             parts = [part async for part in self._parts(upload, file, _part_size(size))]
-            done = await self._call(lambda client: client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}), key)
+            done = await self._call(
+                lambda client: client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts}), key
+            )
         except BaseException:
             await asyncio.shield(self._abort(upload))
             raise
@@ -210,7 +229,10 @@ class S3Store:
         while data := await asyncio.to_thread(file.read, part_size):
             number += 1
             checksum = await _sha256(data)
-            answer = await self._call(partial(_upload_part, {**upload, "PartNumber": number, "Body": data, "ChecksumSHA256": checksum}), upload["Key"])
+            answer = await self._call(
+                partial(_upload_part, {**upload, "PartNumber": number, "Body": data, "ChecksumSHA256": checksum}),
+                upload["Key"],
+            )
             yield {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
 
     async def _abort(self, upload: dict[str, Any]) -> None:
@@ -222,7 +244,9 @@ class S3Store:
     async def _call(self, attempt: Callable[[Any], Awaitable[T]], key: str, *, attempts: int = _ATTEMPTS) -> T:
         """With bounded retries. Raises the port's errors; a 412 and what no rule knows stay `ClientError`."""
         try:
-            async for turn in stamina.retry_context(on=is_passing, attempts=attempts, timeout=45.0, wait_initial=0.2, wait_max=2.0, wait_jitter=0.5):
+            async for turn in stamina.retry_context(
+                on=is_passing, attempts=attempts, timeout=45.0, wait_initial=0.2, wait_max=2.0, wait_jitter=0.5
+            ):
                 with turn:
                     return await attempt(await self._client())
         except (ClientError, BotoCoreError, aiohttp.ClientError, TimeoutError, OSError) as error:

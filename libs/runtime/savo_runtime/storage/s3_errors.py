@@ -16,7 +16,14 @@ DEPENDENCY = "object-store"
 _PASSING_STATUS = {408, 409, 429}
 _PASSING_CODES = {"IncompleteBody", "RequestTimeout", "SlowDown", "TooManyRequests"}
 _FULL_CODES = {"InsufficientStorage", "XMinioStorageFull", "QuotaExceeded"}
-_TRANSPORT = (HTTPClientError, BotoConnectionError, IncompleteReadError, aiohttp.ClientError, TimeoutError, ConnectionError)
+_TRANSPORT = (
+    HTTPClientError,
+    BotoConnectionError,
+    IncompleteReadError,
+    aiohttp.ClientError,
+    TimeoutError,
+    ConnectionError,
+)
 
 
 def status_of(error: ClientError) -> int:
@@ -27,7 +34,9 @@ def is_passing(error: Exception) -> bool:
     """May the same request succeed in a moment?"""
     if isinstance(error, ClientError):
         status = status_of(error)
-        return _code(error) in _PASSING_CODES or status in _PASSING_STATUS or (status >= 500 and status not in (501, 507))
+        return (
+            _code(error) in _PASSING_CODES or status in _PASSING_STATUS or (status >= 500 and status not in (501, 507))
+        )
     return isinstance(error, _TRANSPORT)
 
 
@@ -49,7 +58,9 @@ def _refusal(error: ClientError, key: str, bucket: str) -> Exception | None:
     if status == 404:
         return ObjectNotFoundError(key)
     if status in (401, 403):
-        return FatalError(f"the object store refuses R2_ACCESS_KEY_ID or R2_SECRET_ACCESS_KEY for bucket {bucket!r}: {code}")
+        return FatalError(
+            f"the object store refuses R2_ACCESS_KEY_ID or R2_SECRET_ACCESS_KEY for bucket {bucket!r}: {code}"
+        )
     if status == 507 or code in _FULL_CODES:
         return StorageFullError(f"the object store has no room: {code}")
     return FatalError(f"the object store does not know this request: {code}") if status == 501 else None

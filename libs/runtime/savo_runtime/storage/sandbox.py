@@ -31,7 +31,9 @@ class SandboxStore:
             return False
         return await self._store.put_if_absent(self._own(key), data, media_type=media_type)
 
-    async def replace(self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream") -> ObjectInfo:
+    async def replace(
+        self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream"
+    ) -> ObjectInfo:
         own_etag = expected_etag
         if await self._store.head(self._own(key)) is None:
             below = await self.head(key)
@@ -39,7 +41,9 @@ class SandboxStore:
                 raise ObjectConflictError(key)
             own_etag = None  # the first change of a live object is a new one here
         try:
-            return replace(await self._store.replace(self._own(key), data, expected_etag=own_etag, media_type=media_type), key=key)
+            return replace(
+                await self._store.replace(self._own(key), data, expected_etag=own_etag, media_type=media_type), key=key
+            )
         except ObjectConflictError:
             raise ObjectConflictError(key) from None
 
@@ -73,7 +77,11 @@ class SandboxStore:
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         own = {info.key.removeprefix(self._prefix): info async for info in self._store.list(self._own(prefix))}
         gone = {info.key.removeprefix(self._mark("")) async for info in self._store.list(self._mark(prefix))}
-        below = {info.key: info async for info in self._store.list(prefix) if info.key not in gone and not info.key.startswith("sandbox/")}
+        below = {
+            info.key: info
+            async for info in self._store.list(prefix)
+            if info.key not in gone and not info.key.startswith("sandbox/")
+        }
         for key, info in sorted({**below, **own}.items(), key=lambda each: each[0].encode()):
             if not key.startswith(".deleted/"):
                 yield replace(info, key=key)

@@ -29,7 +29,9 @@ class TracedStore:
         with _step("put", key, len(data)):
             return await self.inner.put_if_absent(key, data, media_type=media_type)
 
-    async def replace(self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream") -> ObjectInfo:
+    async def replace(
+        self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream"
+    ) -> ObjectInfo:
         with _step("replace", key, len(data)):
             return await self.inner.replace(key, data, expected_etag=expected_etag, media_type=media_type)
 

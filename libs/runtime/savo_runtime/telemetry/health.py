@@ -36,7 +36,9 @@ def health_app(service: str, checks: Callable[[], Mapping[str, Check]], redactio
         reasons = {name: redaction.text(reason) for name, reason in (await failing_checks(named)).items()}
         answers = {name: {"ok": False, "reason": reasons[name]} if name in reasons else {"ok": True} for name in named}
         status = "not ready" if reasons else "ready"
-        return JSONResponse({"service": service, "status": status, "checks": answers}, status_code=503 if reasons else 200)
+        return JSONResponse(
+            {"service": service, "status": status, "checks": answers}, status_code=503 if reasons else 200
+        )
 
     return Starlette(routes=[Route("/metrics", metrics), Route("/livez", livez), Route("/readyz", readyz)])
 

@@ -42,7 +42,12 @@ class Measured:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         began = time.perf_counter()
         try:
-            with span(method, parent=_propagator.extract(_headers(scope)), kind=SpanKind.SERVER, attributes={"http.request.method": method}) as request:
+            with span(
+                method,
+                parent=_propagator.extract(_headers(scope)),
+                kind=SpanKind.SERVER,
+                attributes={"http.request.method": method},
+            ) as request:
                 try:
                     await self._run(scope, receive, watched)
                 finally:
@@ -60,7 +65,11 @@ class Measured:
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"] if name in (b"traceparent", b"tracestate")}
+    return {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, value in scope["headers"]
+        if name in (b"traceparent", b"tracestate")
+    }
 
 
 def _route(scope: Scope) -> str:

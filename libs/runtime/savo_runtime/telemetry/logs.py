@@ -43,7 +43,11 @@ def configure_logs(settings: Sequence[RuntimeSettings], *, stream: TextIO | None
     output = stream or sys.stderr
     redaction = Redaction(secret for one in settings for secret in secrets_of(one))
     level = logging.getLevelNamesMapping()[settings[0].log_level.upper()]
-    renderer = _json() if settings[0].log_format == "json" else structlog.dev.ConsoleRenderer(colors=output.isatty(), pad_event_to=0)
+    renderer = (
+        _json()
+        if settings[0].log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=output.isatty(), pad_event_to=0)
+    )
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -152,4 +156,6 @@ class _Masking:
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> EventDict:
         # Names with an underscore are structlog's own objects on their way to the formatter.
-        return {name: value if name.startswith("_") else self._redaction.field(name, value) for name, value in event.items()}
+        return {
+            name: value if name.startswith("_") else self._redaction.field(name, value) for name, value in event.items()
+        }

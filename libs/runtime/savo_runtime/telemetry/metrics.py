@@ -9,49 +9,104 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
 
-SCANS = Counter("savo_scans_total", "Scans answered or failed.", ["assigned_arm", "served_by", "model_version", "outcome"])
+SCANS = Counter(
+    "savo_scans_total", "Scans answered or failed.", ["assigned_arm", "served_by", "model_version", "outcome"]
+)
 SCAN_DURATION = Histogram(
     "savo_scan_duration_seconds",
     "Time of one stage of a scan; stage=total is accepted → result stored.",
     ["assigned_arm", "served_by", "stage"],
     buckets=_SECONDS,
 )
-SCAN_COST = Counter("savo_scan_cost_usd_total", "Money spent, by provider and purpose (answer, fallback, shadow, teacher, recipes).", ["provider", "purpose"])
-FALLBACKS = Counter("savo_fallbacks_total", "Scans of the custom model answered by the provider instead.", ["reason"])
-SECOND_LOOKS = Counter("savo_second_looks_total", "Scans looked at again for evidence (shadow, teacher), off the users' path.", ["kind", "outcome"])
-SECOND_LOOK_ITEMS = Counter(
-    "savo_second_look_items_total", "Items of the answer against the second look's: same, moved, relabelled, gained, lost.", ["kind", "looked", "change"]
+SCAN_COST = Counter(
+    "savo_scan_cost_usd_total",
+    "Money spent, by provider and purpose (answer, fallback, shadow, teacher, recipes).",
+    ["provider", "purpose"],
 )
-ARM_COST = Counter("savo_arm_cost_usd_total", "Cost of scans by the arm that they were assigned to; a fallback's cost falls on it.", ["assigned_arm"])
-PROVIDER_TOKENS = Counter("savo_provider_tokens_total", "Tokens of photo calls as the provider counted them: input, output.", ["provider", "direction"])
-PROVIDER_PHOTO_BYTES = Counter("savo_provider_photo_bytes_total", "Bytes of photos sent to a provider, made small, each attempt.", ["provider"])
-DAILY_BUDGET = Gauge("savo_daily_budget_usd", "Most that may be spent with a provider in a UTC day, where a limit is set.", ["provider"])
+FALLBACKS = Counter("savo_fallbacks_total", "Scans of the custom model answered by the provider instead.", ["reason"])
+SECOND_LOOKS = Counter(
+    "savo_second_looks_total",
+    "Scans looked at again for evidence (shadow, teacher), off the users' path.",
+    ["kind", "outcome"],
+)
+SECOND_LOOK_ITEMS = Counter(
+    "savo_second_look_items_total",
+    "Items of the answer against the second look's: same, moved, relabelled, gained, lost.",
+    ["kind", "looked", "change"],
+)
+ARM_COST = Counter(
+    "savo_arm_cost_usd_total",
+    "Cost of scans by the arm that they were assigned to; a fallback's cost falls on it.",
+    ["assigned_arm"],
+)
+PROVIDER_TOKENS = Counter(
+    "savo_provider_tokens_total",
+    "Tokens of photo calls as the provider counted them: input, output.",
+    ["provider", "direction"],
+)
+PROVIDER_PHOTO_BYTES = Counter(
+    "savo_provider_photo_bytes_total", "Bytes of photos sent to a provider, made small, each attempt.", ["provider"]
+)
+DAILY_BUDGET = Gauge(
+    "savo_daily_budget_usd", "Most that may be spent with a provider in a UTC day, where a limit is set.", ["provider"]
+)
 CONFIRMED_ITEMS = Counter("savo_confirmed_items_total", "Items that users looked at.", ["assigned_arm", "action"])
-CONFIRMED_SCANS = Counter("savo_confirmed_scans_total", "Scans that their users confirmed, each once.", ["assigned_arm"])
+CONFIRMED_SCANS = Counter(
+    "savo_confirmed_scans_total", "Scans that their users confirmed, each once.", ["assigned_arm"]
+)
 CORRECTED_SCANS = Counter("savo_corrected_scans_total", "Confirmed scans with an edit, each once.", ["assigned_arm"])
-SAMPLES = Counter("savo_samples_total", "Confirmed photos that became samples, wait, or were refused.", ["outcome", "reason"])
+SAMPLES = Counter(
+    "savo_samples_total", "Confirmed photos that became samples, wait, or were refused.", ["outcome", "reason"]
+)
 SAMPLE_BYTES = Counter("savo_sample_bytes_total", "Bytes of sample images stored.")
-DATASET_BOXES = Gauge("savo_dataset_boxes", "Boxes of the samples that stand now, by label; the rarest labels together are `other`.", ["label"])
-GOAL = Gauge("savo_goal", "The owner's goal tables: how much of a figure is wanted by a milestone.", ["milestone", "figure"])
+DATASET_BOXES = Gauge(
+    "savo_dataset_boxes",
+    "Boxes of the samples that stand now, by label; the rarest labels together are `other`.",
+    ["label"],
+)
+GOAL = Gauge(
+    "savo_goal", "The owner's goal tables: how much of a figure is wanted by a milestone.", ["milestone", "figure"]
+)
 GOAL_NOW = Gauge("savo_goal_now", "Where a figure of the goal tables stands.", ["figure"])
-STORAGE_USED = Gauge("savo_storage_used_bytes", "Bytes that count against SAVO_STORAGE_LIMIT_GB: of sample images, or of the whole object folder.", ["counted"])
-STORAGE_LIMIT = Gauge("savo_storage_limit_bytes", "SAVO_STORAGE_LIMIT_GB in bytes; absent without a limit.", ["counted"])
+STORAGE_USED = Gauge(
+    "savo_storage_used_bytes",
+    "Bytes that count against SAVO_STORAGE_LIMIT_GB: of sample images, or of the whole object folder.",
+    ["counted"],
+)
+STORAGE_LIMIT = Gauge(
+    "savo_storage_limit_bytes", "SAVO_STORAGE_LIMIT_GB in bytes; absent without a limit.", ["counted"]
+)
 TRAINING_RUNS = Counter("savo_training_runs_total", "Training runs that ended.", ["outcome"])
 MODEL_INFO = Gauge("savo_model_info", "1 for the version that an alias points to.", ["version", "alias"])
 MODEL_MAP50 = Gauge("savo_model_map50", "mAP@0.5 on the holdout, measured through the serving code.", ["version"])
 MODELS_REFUSED = Counter("savo_models_refused_total", "Models that this replica would not serve.", ["version"])
-MODEL_SWAP = Histogram("savo_model_swap_seconds", "From the decision to swap to the new model serving.", buckets=_SECONDS)
+MODEL_SWAP = Histogram(
+    "savo_model_swap_seconds", "From the decision to swap to the new model serving.", buckets=_SECONDS
+)
 ROLLOUT_STATE = Gauge("savo_rollout_state", "1 for the state that the rollout is in, 0 for the others.", ["state"])
 ROLLOUT_SHARE = Gauge("savo_rollout_share", "Candidate's share of traffic, 0…1.")
-CONSUMER_LAG = Gauge("savo_consumer_lag", "Records that a group has not committed; every watcher tells of the whole group: take the max.", ["topic", "group"])
+CONSUMER_LAG = Gauge(
+    "savo_consumer_lag",
+    "Records that a group has not committed; every watcher tells of the whole group: take the max.",
+    ["topic", "group"],
+)
 CONSUMER_STUCK = Gauge(
-    "savo_consumer_stuck_seconds", "How long records have waited on the group's worst partition while its position did not move.", ["topic", "group"]
+    "savo_consumer_stuck_seconds",
+    "How long records have waited on the group's worst partition while its position did not move.",
+    ["topic", "group"],
 )
 CONSUMER_PAUSED = Gauge(
-    "savo_consumer_paused", "1 while this member works on nothing, or none of a kind: dead-letter-cap or dependency.", ["topic", "group", "cause"]
+    "savo_consumer_paused",
+    "1 while this member works on nothing, or none of a kind: dead-letter-cap or dependency.",
+    ["topic", "group", "cause"],
 )
 RETRIES = Counter("savo_retries_total", "Records tried again.", ["topic", "reason"])
 REBALANCES = Counter("savo_rebalances_total", "Times this member's partitions were given anew.", ["group"])
 DEAD_LETTERS = Counter("savo_dead_letters_total", "Records set aside.", ["topic", "reason"])
 SERVICE_INFO = Gauge("savo_service_info", "1 for each service that this process runs.", ["service"])
-HTTP_DURATION = Histogram("savo_http_request_duration_seconds", "HTTP requests by route template.", ["route", "method", "status"], buckets=_SECONDS)
+HTTP_DURATION = Histogram(
+    "savo_http_request_duration_seconds",
+    "HTTP requests by route template.",
+    ["route", "method", "status"],
+    buckets=_SECONDS,
+)

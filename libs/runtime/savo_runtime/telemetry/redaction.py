@@ -14,7 +14,8 @@ __all__ = ["MASK", "Redaction", "secrets_of"]
 MASK = "***"
 
 _NAMES = re.compile(
-    r"(^|[_.-])(authorization|api[_-]?key|access[_-]?key|secret([_-].*)?|password|passwd|token|cookie|set-cookie|credentials?|jwt)$", re.IGNORECASE
+    r"(^|[_.-])(authorization|api[_-]?key|access[_-]?key|secret([_-].*)?|password|passwd|token|cookie|set-cookie|credentials?|jwt)$",
+    re.IGNORECASE,
 )
 _FORMS = [
     (re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"), MASK),
@@ -38,7 +39,9 @@ class Redaction:
     """Masks any structure of dicts, lists and strings."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted((re.escape(secret) for secret in set(secrets) if len(secret) >= _LEAST_SECRET), key=len, reverse=True)
+        known = sorted(
+            (re.escape(secret) for secret in set(secrets) if len(secret) >= _LEAST_SECRET), key=len, reverse=True
+        )
         self._known = re.compile("|".join(known)) if known else None
 
     def text(self, text: str) -> str:

@@ -24,21 +24,31 @@ _NOTHING: AbstractContextManager[Span] = nullcontext(trace.INVALID_SPAN)
 
 
 def span(
-    name: str, *, kind: SpanKind = SpanKind.INTERNAL, parent: Context | None = None, attributes: Mapping[str, AttributeValue] | None = None
+    name: str,
+    *,
+    kind: SpanKind = SpanKind.INTERNAL,
+    parent: Context | None = None,
+    attributes: Mapping[str, AttributeValue] | None = None,
 ) -> AbstractContextManager[Span]:
     """A span that what happens inside belongs to; `parent` None: the current one's child, or the first of a new trace."""
     return _Whole(_started(name, kind, parent, attributes), parent)
 
 
-def step(name: str, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, AttributeValue] | None = None) -> AbstractContextManager[Span]:
+def step(
+    name: str, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, AttributeValue] | None = None
+) -> AbstractContextManager[Span]:
     """One step of something whose trace is sent, such as a database transaction. Outside of a trace it makes no span: polling would fill the collector."""
     if not trace.get_current_span().is_recording():
         return _NOTHING
     return _Leaf(_started(name, kind, None, attributes))
 
 
-def _started(name: str, kind: SpanKind, parent: Context | None, attributes: Mapping[str, AttributeValue] | None) -> Span:
-    return _tracer.start_span(name, context=parent, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False)
+def _started(
+    name: str, kind: SpanKind, parent: Context | None, attributes: Mapping[str, AttributeValue] | None
+) -> Span:
+    return _tracer.start_span(
+        name, context=parent, kind=kind, attributes=attributes, record_exception=False, set_status_on_exception=False
+    )
 
 
 class _Leaf(AbstractContextManager[Span]):
@@ -50,7 +60,9 @@ class _Leaf(AbstractContextManager[Span]):
     def __enter__(self) -> Span:
         return self._span
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, calls: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, calls: TracebackType | None
+    ) -> None:
         if isinstance(error, Exception):
             self._span.set_attribute("error.type", type(error).__name__)
             self._span.set_status(StatusCode.ERROR)
@@ -69,7 +81,9 @@ class _Whole(_Leaf):
         self._token = otel.attach(trace.set_span_in_context(self._span, self._parent))
         return self._span
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, calls: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, calls: TracebackType | None
+    ) -> None:
         super().__exit__(kind, error, calls)
         if self._token is not None:
             otel.detach(self._token)

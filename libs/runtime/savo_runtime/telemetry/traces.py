@@ -26,7 +26,9 @@ def configure_traces(settings: RuntimeSettings, service: str) -> Callable[[], No
     """Ids for spans from now on; returns what flushes them at the end. Once a process: a second call changes nothing."""
     resource = Resource.create({SERVICE_NAME: f"savo-{service}", SERVICE_NAMESPACE: "savo"})
     # Without an endpoint a trace is its id in the log lines and record headers, and nothing else is noted down.
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False, sampler=None if settings.otlp_endpoint else ALWAYS_OFF)
+    provider = TracerProvider(
+        resource=resource, shutdown_on_exit=False, sampler=None if settings.otlp_endpoint else ALWAYS_OFF
+    )
     if settings.otlp_endpoint:
         provider.add_span_processor(BatchSpanProcessor(_exporter(settings.otlp_endpoint)))
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
@@ -35,6 +37,8 @@ def configure_traces(settings: RuntimeSettings, service: str) -> Callable[[], No
 
 
 def _exporter(endpoint: str) -> SpanExporter:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # half a second of imports, where traces are sent
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
+        OTLPSpanExporter,
+    )  # half a second of imports, where traces are sent
 
     return OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)

@@ -28,5 +28,7 @@ async def until_available(
 
     After `within` seconds (None: never) raises what `attempt` raised last. Any other error is raised at once.
     """
-    call = stamina.AsyncRetryingCaller(attempts=None, timeout=within, wait_initial=pause, wait_max=pause, wait_jitter=0.0, wait_exp_base=1.0)
+    call = stamina.AsyncRetryingCaller(
+        attempts=None, timeout=within, wait_initial=pause, wait_max=pause, wait_jitter=0.0, wait_exp_base=1.0
+    )
     return await call(on, attempt)

@@ -16,7 +16,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from savo_contracts.envelope import Envelope, Event
 from savo_contracts.recipes import RecipesRequested, RecipesSuggested
-from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, SUBJECTS_ERASED, TRAINING_THRESHOLD_REACHED, Topic
+from savo_contracts.topics import (
+    RECIPES_REQUESTED,
+    RECIPES_SUGGESTED,
+    SUBJECTS_ERASED,
+    TRAINING_THRESHOLD_REACHED,
+    Topic,
+)
 from savo_runtime.messaging.consuming.consumers import Consumers
 from savo_runtime.messaging.consuming.policy import PolicyLimits
 from savo_runtime.messaging.consuming.subscriptions import Snapshot, Subscription
@@ -26,7 +32,9 @@ from savo_runtime.settings import RuntimeSettings
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
-QUICK = PolicyLimits(first_delay=0.01, most_delay=0.05, first_probe=0.05, most_probe=0.2, cap_probe=0.3, finish_within=5.0)
+QUICK = PolicyLimits(
+    first_delay=0.01, most_delay=0.05, first_probe=0.05, most_probe=0.2, cap_probe=0.3, finish_within=5.0
+)
 
 PATIENCE = 90.0
 """Seconds until a test gives up: it bounds a failure alone, so it is far more than a busy machine needs."""
@@ -35,11 +43,15 @@ USED: list[Topic[Any]] = [RECIPES_REQUESTED, RECIPES_SUGGESTED, SUBJECTS_ERASED,
 
 
 def asked(number: int | str, scan: str = "scan") -> RecipesRequested:
-    return RecipesRequested(recipe_id=str(number), scan_id=scan, subject="subject", ingredients=("egg",), requested_at=NOON, expires_at=NOON)
+    return RecipesRequested(
+        recipe_id=str(number), scan_id=scan, subject="subject", ingredients=("egg",), requested_at=NOON, expires_at=NOON
+    )
 
 
 def suggested(recipe_id: str) -> RecipesSuggested:
-    return RecipesSuggested(recipe_id=recipe_id, scan_id="scan", subject="subject", provider="p", model="m", suggested_at=NOON)
+    return RecipesSuggested(
+        recipe_id=recipe_id, scan_id="scan", subject="subject", provider="p", model="m", suggested_at=NOON
+    )
 
 
 async def eventually(holds: Callable[[], bool | Awaitable[bool]], within: float = PATIENCE) -> None:
@@ -74,13 +86,28 @@ class Bench:
         limits: PolicyLimits = QUICK,
         publisher: Any = None,
     ) -> Consumers:
-        consumers = Consumers(self.settings, service, publisher or self.publisher, subscriptions, snapshots, limits=limits, clock=lambda: NOON)
+        consumers = Consumers(
+            self.settings,
+            service,
+            publisher or self.publisher,
+            subscriptions,
+            snapshots,
+            limits=limits,
+            clock=lambda: NOON,
+        )
         self.stack.push_async_callback(consumers.stop)
         await consumers.start()
         self.consumers.append(consumers)
         return consumers
 
-    async def send(self, topic: str, value: bytes | None, headers: Sequence[tuple[str, bytes | None]] = (), key: bytes = b"key", partition: int = 0) -> int:
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        key: bytes = b"key",
+        partition: int = 0,
+    ) -> int:
         sent = await self.producer.send_and_wait(topic, value, key=key, headers=list(headers), partition=partition)
         return int(sent.offset)
 
@@ -88,14 +115,20 @@ class Bench:
         """Like the product's publisher, on a partition of the test's choice."""
         envelope = Envelope.new(event, "test", event_id=event_id or uuid4(), time=NOON)
         record = record_of(envelope)
-        await self.producer.send_and_wait(record.topic, record.value, key=record.key, headers=record.headers, partition=partition)
+        await self.producer.send_and_wait(
+            record.topic, record.value, key=record.key, headers=record.headers, partition=partition
+        )
         return envelope.id
 
     async def read(self, topic: str, count: int, within: float = PATIENCE) -> list[ConsumerRecord]:
         """The first `count` records of a topic; fails when there are fewer in time."""
         wait = 20 if self.kind == "embedded" else 500
         consumer = AIOKafkaConsumer(
-            topic, bootstrap_servers=self.settings.kafka_bootstrap_servers, auto_offset_reset="earliest", group_id=None, fetch_max_wait_ms=wait
+            topic,
+            bootstrap_servers=self.settings.kafka_bootstrap_servers,
+            auto_offset_reset="earliest",
+            group_id=None,
+            fetch_max_wait_ms=wait,
         )
         await consumer.start()
         found: list[ConsumerRecord] = []
@@ -115,7 +148,11 @@ class Bench:
 
     async def committed(self, service: str, topic: Topic[Any]) -> int:
         """Over all partitions, of the service's group."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap_servers, group_id=f"savo.{service}.{topic.name}", enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka_bootstrap_servers,
+            group_id=f"savo.{service}.{topic.name}",
+            enable_auto_commit=False,
+        )
         await consumer.start()
         try:
             return sum([await consumer.committed(partition) or 0 for partition in await self._ends(topic.name)])
@@ -144,7 +181,9 @@ async def open_bench(settings: RuntimeSettings, kind: str, stack: AsyncExitStack
 
 async def clean_topics(settings: RuntimeSettings, used: Sequence[Topic[Any]] = USED) -> None:
     """The topics that these tests use, made anew; their groups' offsets go with them."""
-    names = {topic.name for topic in used} | {topic.dead_letters(service) for topic in used for service in topic.consumers}
+    names = {topic.name for topic in used} | {
+        topic.dead_letters(service) for topic in used for service in topic.consumers
+    }
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
     await admin.start()
     try:

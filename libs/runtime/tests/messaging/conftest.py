@@ -19,7 +19,9 @@ def broker_kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def broker_settings(broker_kind: str, request: pytest.FixtureRequest) -> RuntimeSettings:
     if broker_kind == "embedded":
-        return RuntimeSettings(kafka_bootstrap_servers=request.getfixturevalue("embedded_broker").bootstrap_servers, embedded_broker=True)
+        return RuntimeSettings(
+            kafka_bootstrap_servers=request.getfixturevalue("embedded_broker").bootstrap_servers, embedded_broker=True
+        )
     return RuntimeSettings(kafka_bootstrap_servers=request.getfixturevalue("kafka"))
 
 

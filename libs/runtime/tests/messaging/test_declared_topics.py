@@ -33,12 +33,19 @@ async def add(outbox: Any, database: Database, *events: Any) -> None:
 
 async def test_a_service_publishes_on_its_own_topics_alone(outbox: Any, database: Database) -> None:
     await add(outbox, database, suggested("r1"))
-    with pytest.raises(UndeclaredTopicError, match=r"recipes\.requested is not declared: reasoning is no producer in the registry, which names gateway"):
+    with pytest.raises(
+        UndeclaredTopicError,
+        match=r"recipes\.requested is not declared: reasoning is no producer in the registry, which names gateway",
+    ):
         await add(outbox, database, asked("r1"))
 
 
-@pytest.mark.parametrize(("declared", "refused"), [((RECIPES_SUGGESTED,), False), ((SCANS_COMPLETED,), True), ((), True)])
-async def test_a_handler_publishes_on_its_own_topics_alone(outbox: Any, database: Database, declared: Sequence[Any], refused: bool) -> None:
+@pytest.mark.parametrize(
+    ("declared", "refused"), [((RECIPES_SUGGESTED,), False), ((SCANS_COMPLETED,), True), ((), True)]
+)
+async def test_a_handler_publishes_on_its_own_topics_alone(
+    outbox: Any, database: Database, declared: Sequence[Any], refused: bool
+) -> None:
     @consumes(RECIPES_REQUESTED)
     @publishes(*declared)
     async def on_requested(requested: RecipesRequested) -> None:
@@ -61,5 +68,7 @@ async def test_what_a_handler_declares_ends_with_it(outbox: Any, database: Datab
     await add(outbox, database, suggested("r1"))
 
 
-async def test_the_recording_outbox_of_a_service_that_is_none_of_the_products_takes_any_event(database: Database) -> None:
+async def test_the_recording_outbox_of_a_service_that_is_none_of_the_products_takes_any_event(
+    database: Database,
+) -> None:
     await add(RecordingOutbox("test"), database, asked("r1"), suggested("r1"))

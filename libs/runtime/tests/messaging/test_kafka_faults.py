@@ -105,7 +105,9 @@ async def test_a_service_stops_in_time_though_kafka_is_gone(own_kafka: RealKafka
 
 
 @pytest.mark.slow
-async def test_a_broker_that_hangs_turns_readiness_red_and_green_again(own_kafka: RealKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_broker_that_hangs_turns_readiness_red_and_green_again(
+    own_kafka: RealKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("savo_runtime.messaging.consuming.progress.SAMPLE_EVERY", 0.1)
     monkeypatch.setattr("savo_runtime.messaging.consuming.progress.SILENT_AFTER", 2.0)
     monkeypatch.setattr("savo_runtime.messaging.consuming.progress.ANSWER_WITHIN", 1.0)

@@ -115,12 +115,19 @@ def test_sasl_reaches_faststream_and_aiokafka_alike(protocol: str, mechanism: st
         assert ours[name] == theirs[name]
     assert (ours["ssl_context"] is None) == (theirs.get("ssl_context") is None) == (protocol == "SASL_PLAINTEXT")
     third = librdkafka_arguments(settings)
-    assert (third["security.protocol"], third["sasl.mechanism"], third["sasl.username"], third["sasl.password"]) == (protocol, mechanism, "savo", "secret")
+    assert (third["security.protocol"], third["sasl.mechanism"], third["sasl.username"], third["sasl.password"]) == (
+        protocol,
+        mechanism,
+        "savo",
+        "secret",
+    )
     AdminClient(third)  # librdkafka knows all of these words
 
 
 def test_a_tls_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    settings = RuntimeSettings(kafka_bootstrap_servers="kafka:9092", kafka_security_protocol="SSL", kafka_ssl_ca_file=tmp_path / "none.pem")
+    settings = RuntimeSettings(
+        kafka_bootstrap_servers="kafka:9092", kafka_security_protocol="SSL", kafka_ssl_ca_file=tmp_path / "none.pem"
+    )
     with pytest.raises(FatalError, match=r"none\.pem"):
         connection_arguments(settings)
 

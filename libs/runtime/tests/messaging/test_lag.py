@@ -76,7 +76,9 @@ async def test_lag_goes_up_while_a_dependency_is_down_and_back_to_nothing(bench:
     await eventually(lambda: nothing_waits(reader))
 
 
-async def test_lag_of_a_group_whose_members_are_gone_is_told_by_whoever_watches(bench: Bench, reader: GroupReader) -> None:
+async def test_lag_of_a_group_whose_members_are_gone_is_told_by_whoever_watches(
+    bench: Bench, reader: GroupReader
+) -> None:
     @consumes(RECIPES_REQUESTED)
     async def on_asked(_: RecipesRequested) -> None:
         return None
@@ -102,7 +104,9 @@ async def test_a_service_that_the_plan_does_without_lags_only_once_it_has_worked
     async def on_asked(_: RecipesRequested) -> None:
         return None
 
-    reader = GroupReader(bench.settings.model_copy(update={"optional_services": "trainer,reasoning"}), [RECIPES_REQUESTED])
+    reader = GroupReader(
+        bench.settings.model_copy(update={"optional_services": "trainer,reasoning"}), [RECIPES_REQUESTED]
+    )
     await reader.start()
     try:
         await bench.publish(asked(0), partition=1)

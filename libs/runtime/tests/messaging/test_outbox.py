@@ -32,7 +32,10 @@ class NotedSender:
         if self.down:
             raise DependencyDownError("kafka", "not acknowledged")
         self.sent += records
-        return [RecordRef(record.topic, 0, offset, NOON) for offset, record in enumerate(records, len(self.sent) - len(records))]
+        return [
+            RecordRef(record.topic, 0, offset, NOON)
+            for offset, record in enumerate(records, len(self.sent) - len(records))
+        ]
 
     def ids(self) -> list[UUID]:
         return [UUID(dict(record.headers)["ce_id"].decode()) for record in self.sent]
@@ -75,7 +78,9 @@ async def add(database: Database, outbox: Outbox, *names: str, event_id: UUID | 
         await outbox.add(session, *(asked(name) for name in names), event_id=event_id)
 
 
-async def test_events_are_published_in_the_order_they_were_added_and_once(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+async def test_events_are_published_in_the_order_they_were_added_and_once(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+) -> None:
     await add(tables, outbox, "a", "b")
     await add(tables, outbox, "c")
     assert await relay.relay_once() == 3
@@ -83,7 +88,9 @@ async def test_events_are_published_in_the_order_they_were_added_and_once(tables
     assert sender.keys() == ["a", "b", "c"]
 
 
-async def test_what_is_published_is_the_whole_envelope(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+async def test_what_is_published_is_the_whole_envelope(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+) -> None:
     event_id = uuid4()
     await add(tables, outbox, "a", event_id=event_id)
     await relay.relay_once()
@@ -94,7 +101,9 @@ async def test_what_is_published_is_the_whole_envelope(tables: Database, outbox:
     assert found == Envelope(asked("a"), event_id, "gateway", NOON, found.traceparent)
 
 
-async def test_a_transaction_that_fails_publishes_nothing(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+async def test_a_transaction_that_fails_publishes_nothing(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+) -> None:
     async def fails() -> None:
         async with tables.session() as session:
             await outbox.add(session, asked("a"))
@@ -107,7 +116,9 @@ async def test_a_transaction_that_fails_publishes_nothing(tables: Database, outb
     assert not outbox.added.is_set()
 
 
-async def test_the_same_id_twice_is_one_event(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+async def test_the_same_id_twice_is_one_event(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+) -> None:
     event_id = uuid4()
     await add(tables, outbox, "a", event_id=event_id)
     await add(tables, outbox, "a", event_id=event_id)
@@ -125,7 +136,9 @@ async def test_several_events_of_one_id_get_ids_of_their_own_that_a_repeat_gives
     assert sender.ids() == [derived_id(event_id, RecipesRequested.type, key) for key in ("a", "b")]
 
 
-async def test_rows_stay_while_kafka_is_down_and_go_when_it_is_back(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+async def test_rows_stay_while_kafka_is_down_and_go_when_it_is_back(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+) -> None:
     await add(tables, outbox, "a")
     sender.down = True
     with pytest.raises(DependencyDownError):
@@ -159,7 +172,9 @@ async def test_a_commit_wakes_the_relay_at_once(tables: Database, outbox: Outbox
     await asyncio.wait([relay])
 
 
-async def test_a_row_that_was_just_committed_goes_without_a_look_at_the_table(tables: Database, outbox: Outbox, sender: NotedSender) -> None:
+async def test_a_row_that_was_just_committed_goes_without_a_look_at_the_table(
+    tables: Database, outbox: Outbox, sender: NotedSender
+) -> None:
     relay = LooksCounted(tables, sender, outbox, "gateway", poll_every=3600)
     for name in ("a", "b", "c"):
         await add(tables, outbox, name)
@@ -168,7 +183,9 @@ async def test_a_row_that_was_just_committed_goes_without_a_look_at_the_table(ta
     assert relay.looks == (1 if tables.is_sqlite else 3)
 
 
-async def test_after_a_fault_what_waits_longest_goes_first(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+async def test_after_a_fault_what_waits_longest_goes_first(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+) -> None:
     assert await relay.relay_once() == 0
     await add(tables, outbox, "a")
     sender.down = True
@@ -180,7 +197,9 @@ async def test_after_a_fault_what_waits_longest_goes_first(tables: Database, out
     assert sender.keys() == ["a", "b"]
 
 
-async def test_what_another_process_left_is_found_however_much_is_committed_here(tables: Database, outbox: Outbox, sender: NotedSender) -> None:
+async def test_what_another_process_left_is_found_however_much_is_committed_here(
+    tables: Database, outbox: Outbox, sender: NotedSender
+) -> None:
     relay = OutboxRelay(tables, sender, outbox, "gateway", poll_every=0)
     assert await relay.relay_once() == 0
     await add(tables, Outbox("gateway"), "theirs")
@@ -189,7 +208,9 @@ async def test_what_another_process_left_is_found_however_much_is_committed_here
     assert sender.keys() == ["theirs", "ours"]
 
 
-async def test_more_than_a_batch_at_once_goes_in_order_and_once(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+async def test_more_than_a_batch_at_once_goes_in_order_and_once(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+) -> None:
     assert await relay.relay_once() == 0
     names = [f"n{number:04}" for number in range(BATCH + 50)]
     await add(tables, outbox, *names)
@@ -197,7 +218,9 @@ async def test_more_than_a_batch_at_once_goes_in_order_and_once(tables: Database
     assert sender.keys() == names
 
 
-async def test_a_relay_outlives_a_kafka_that_is_down(tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender) -> None:
+async def test_a_relay_outlives_a_kafka_that_is_down(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+) -> None:
     sender.down = True
     await add(tables, outbox, "a")
     running = asyncio.create_task(relay.run())
@@ -209,10 +232,14 @@ async def test_a_relay_outlives_a_kafka_that_is_down(tables: Database, outbox: O
 
 
 @pytest.mark.parametrize("database_settings", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
-async def test_replicas_that_relay_together_publish_each_row_once_and_in_order(tables: Database, outbox: Outbox, sender: NotedSender) -> None:
+async def test_replicas_that_relay_together_publish_each_row_once_and_in_order(
+    tables: Database, outbox: Outbox, sender: NotedSender
+) -> None:
     names = [f"{number:03}" for number in range(300)]
     await add(tables, outbox, *names)
-    relays = [asyncio.create_task(OutboxRelay(tables, sender, outbox, "gateway", poll_every=0.01).run()) for _ in range(4)]
+    relays = [
+        asyncio.create_task(OutboxRelay(tables, sender, outbox, "gateway", poll_every=0.01).run()) for _ in range(4)
+    ]
     await eventually(lambda: len(sender.sent) >= 300)
     await asyncio.sleep(0.1)
     for relay in relays:

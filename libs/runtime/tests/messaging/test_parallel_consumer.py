@@ -178,7 +178,12 @@ async def test_what_is_done_counts_in_the_window_until_it_is_committed() -> None
 
 async def test_records_of_one_kind_do_not_wait_for_places_of_another() -> None:
     works = Works()
-    async with running(works, NotedConsumer(P0), slots={"slow": 2, "quick": 1}, kind_of=lambda each: "quick" if each.offset >= 10 else "slow") as parallel:
+    async with running(
+        works,
+        NotedConsumer(P0),
+        slots={"slow": 2, "quick": 1},
+        kind_of=lambda each: "quick" if each.offset >= 10 else "slow",
+    ) as parallel:
         for offset in (0, 1, 2, 10, 11):
             await parallel.take(record(offset))
         await settle()
@@ -201,7 +206,9 @@ async def test_a_record_that_goes_over_to_another_kind_leaves_its_place_to_its_o
             begun.append(-1)
         await release.wait()
 
-    async with running(work, NotedConsumer(P0), slots={"slow": 1, "quick": 1}, kind_of=lambda each: "quick" if each.offset else "slow") as parallel:
+    async with running(
+        work, NotedConsumer(P0), slots={"slow": 1, "quick": 1}, kind_of=lambda each: "quick" if each.offset else "slow"
+    ) as parallel:
         for offset in (0, 1, 2):
             await parallel.take(record(offset))
         await settle()
@@ -222,7 +229,9 @@ async def test_a_record_that_is_dropped_on_its_way_to_another_kind_leaves_no_pla
         await release.wait()
 
     consumer = NotedConsumer(P0, P1)
-    async with running(work, consumer, slots={"slow": 1, "quick": 1}, kind_of=lambda each: "quick" if each.offset else "slow") as parallel:
+    async with running(
+        work, consumer, slots={"slow": 1, "quick": 1}, kind_of=lambda each: "quick" if each.offset else "slow"
+    ) as parallel:
         await parallel.take(record(0))
         await parallel.take(record(1, partition=1))
         await settle()

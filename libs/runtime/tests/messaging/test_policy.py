@@ -53,7 +53,9 @@ class Kitchen:
         if wish == "flaky" and self.calls[wish] < 3:
             raise RetryableError("again")
         if wish == "undeclared":
-            return TrainingThresholdReached(reason="operator", new_samples=1, total_samples=1, threshold=1, reached_at=NOON)
+            return TrainingThresholdReached(
+                reason="operator", new_samples=1, total_samples=1, threshold=1, reached_at=NOON
+            )
         return None if wish == "silent" else suggested(wish)
 
 
@@ -106,7 +108,9 @@ TABLE: dict[str, tuple[Raw, str | None]] = {
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-async def test_each_kind_of_record_ends_as_meant_and_the_whole_partition_is_committed(bench: Bench, concurrency: int) -> None:
+async def test_each_kind_of_record_ends_as_meant_and_the_whole_partition_is_committed(
+    bench: Bench, concurrency: int
+) -> None:
     kitchen = Kitchen()
     offsets = {name: await bench.send(RECIPES_REQUESTED.name, *raw) for name, (raw, _) in TABLE.items()}
     await bench.consume(kitchen.subscription(concurrency))
@@ -119,7 +123,12 @@ async def test_each_kind_of_record_ends_as_meant_and_the_whole_partition_is_comm
     assert {int(each["dlq_offset"]): each["dlq_error_type"].decode() for each in reasons} == meant
     assert await bench.size(LETTERS) == len(meant), "each once"
     assert await bench.size(RECIPES_SUGGESTED.name) == 3, "of the good ones only"
-    assert (kitchen.calls["flaky"], kitchen.calls["retryable"], kitchen.calls["bug"], kitchen.calls["invalid"]) == (3, 3, 3, 1)
+    assert (kitchen.calls["flaky"], kitchen.calls["retryable"], kitchen.calls["bug"], kitchen.calls["invalid"]) == (
+        3,
+        3,
+        3,
+        1,
+    )
 
 
 async def test_a_dead_letter_is_the_record_as_it_came_with_the_reasons_beside_it(bench: Bench) -> None:
@@ -179,7 +188,9 @@ async def test_a_dependency_that_is_down_pauses_and_nothing_becomes_a_dead_lette
     assert await bench.size(LETTERS) == 0
 
 
-async def test_while_what_one_kind_needs_is_away_the_others_go_on_and_who_needs_it_too_joins_that_kind(bench: Bench) -> None:
+async def test_while_what_one_kind_needs_is_away_the_others_go_on_and_who_needs_it_too_joins_that_kind(
+    bench: Bench,
+) -> None:
     """`oven` needs the oven, `either` finds out at work that it does, `plain` does not."""
     oven_is_away, done, tried = True, list[str](), Counter[str]()
 
@@ -313,7 +324,10 @@ async def test_a_deploy_that_fails_on_everything_stops_at_the_cap_and_goes_on_wh
         await bench.publish(reached)
 
     await eventually(lambda: consumers._topic_consumers[0].policy.cap.reason is not None)
-    with pytest.raises(UnhealthyError, match=r"dead-letter cap reached on training\.threshold-reached, partition 0: the last was InvalidMessageError"):
+    with pytest.raises(
+        UnhealthyError,
+        match=r"dead-letter cap reached on training\.threshold-reached, partition 0: the last was InvalidMessageError",
+    ):
         await consumers.check()
     assert 10 <= await bench.size(letters) <= 13, "one more for each probe at most"
     broken = False

@@ -61,7 +61,12 @@ async def on_asked(_: RecipesRequested) -> None:
 @pytest.fixture
 def topic_consumer() -> TopicConsumer:
     publisher = Publisher(RuntimeSettings(kafka_bootstrap_servers="kafka:9092"), "reasoning")
-    return TopicConsumer(bind(on_asked), publisher, DeadLetters(publisher, "reasoning", lambda: pytest.fail("no clock")), list[Exception]().append)
+    return TopicConsumer(
+        bind(on_asked),
+        publisher,
+        DeadLetters(publisher, "reasoning", lambda: pytest.fail("no clock")),
+        list[Exception]().append,
+    )
 
 
 @pytest.fixture
@@ -80,7 +85,9 @@ def pass_time(progress: Progress, watch: Watch, seconds: int, position: int, lag
         progress.note(GROUP, {P0: position}, lag)
 
 
-async def test_records_that_wait_while_nothing_moves_for_thirty_seconds_turn_it_red(progress: Progress, watch: Watch) -> None:
+async def test_records_that_wait_while_nothing_moves_for_thirty_seconds_turn_it_red(
+    progress: Progress, watch: Watch
+) -> None:
     pass_time(progress, watch, 30, position=5, lag=3)
     progress.check()
     pass_time(progress, watch, 4, position=5, lag=3)
@@ -101,7 +108,9 @@ async def test_a_slow_consumer_that_gets_on_is_green(progress: Progress, watch: 
     progress.check()
 
 
-async def test_a_dependency_that_is_down_is_named_once_it_turns_red(progress: Progress, topic_consumer: TopicConsumer, watch: Watch) -> None:
+async def test_a_dependency_that_is_down_is_named_once_it_turns_red(
+    progress: Progress, topic_consumer: TopicConsumer, watch: Watch
+) -> None:
     topic_consumer.policy.pauses[ONLY_KIND].begin("database is down: refused")
     pass_time(progress, watch, 10, position=5, lag=3)
     progress.check()
@@ -122,7 +131,9 @@ async def test_a_kafka_that_does_not_answer_turns_it_red(progress: Progress, wat
         progress.check()
 
 
-async def test_kafka_is_asked_once_an_assignment_where_untouched_partitions_start(progress: Progress, topic_consumer: TopicConsumer) -> None:
+async def test_kafka_is_asked_once_an_assignment_where_untouched_partitions_start(
+    progress: Progress, topic_consumer: TopicConsumer
+) -> None:
     consumer = Asked(P0, P1)
     topic_consumer.subscriber = cast("Any", SimpleNamespace(consumer=consumer))
     await topic_consumer.parallel.on_partitions_assigned([P0, P1])
@@ -136,7 +147,9 @@ async def test_kafka_is_asked_once_an_assignment_where_untouched_partitions_star
     assert Counter(consumer.asked) == {"committed 0": 2, "committed 1": 2}
 
 
-async def test_a_member_without_partitions_asks_every_time_how_far_the_others_are(progress: Progress, topic_consumer: TopicConsumer) -> None:
+async def test_a_member_without_partitions_asks_every_time_how_far_the_others_are(
+    progress: Progress, topic_consumer: TopicConsumer
+) -> None:
     consumer = Asked()
     topic_consumer.subscriber = cast("Any", SimpleNamespace(consumer=consumer))
     for _ in range(2):

@@ -34,9 +34,13 @@ async def test_a_published_event_carries_its_identity_and_the_trace_it_belongs_t
 
 
 async def test_many_records_keep_their_order_within_a_key(bench: Bench) -> None:
-    await bench.publisher.send_all([record_of(Envelope.new(asked("same", str(number)), "test", time=NOON)) for number in range(1, 51)])
+    await bench.publisher.send_all(
+        [record_of(Envelope.new(asked("same", str(number)), "test", time=NOON)) for number in range(1, 51)]
+    )
     records = await bench.read(RECIPES_REQUESTED.name, 50)
-    assert [RecipesRequested.model_validate_json(record.value).scan_id for record in records] == [str(number) for number in range(1, 51)]
+    assert [RecipesRequested.model_validate_json(record.value).scan_id for record in records] == [
+        str(number) for number in range(1, 51)
+    ]
 
 
 async def test_a_record_that_no_topic_takes_is_invalid_and_the_next_one_goes_through(bench: Bench) -> None:

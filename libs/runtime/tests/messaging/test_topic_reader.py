@@ -30,8 +30,14 @@ async def send(bench: Bench, *values: bytes, partition: int = 0) -> None:
         await bench.send(TOPIC, value, partition=partition)
 
 
-async def read(reader: TopicReader, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]) -> list[tuple[int, bytes]]:
-    return [(partition.partition, record.value) async for partition, records, _ in reader.read(starts, ends) for record in records]
+async def read(
+    reader: TopicReader, starts: dict[TopicPartition, int], ends: dict[TopicPartition, int]
+) -> list[tuple[int, bytes]]:
+    return [
+        (partition.partition, record.value)
+        async for partition, records, _ in reader.read(starts, ends)
+        for record in records
+    ]
 
 
 async def test_a_reading_ends_where_the_topic_ended_before_it(bench: Bench, reader: TopicReader) -> None:

@@ -11,7 +11,16 @@ from uuid import UUID
 from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from savo_collector.adapters.tables import BandRow, CountsRow, ErasedScanRow, ErasedSubjectRow, RefusalRow, SampleRow, SightingRow, SplitRow
+from savo_collector.adapters.tables import (
+    BandRow,
+    CountsRow,
+    ErasedScanRow,
+    ErasedSubjectRow,
+    RefusalRow,
+    SampleRow,
+    SightingRow,
+    SplitRow,
+)
 from savo_collector.duplicates import Fingerprint, bands, look_alike
 from savo_collector.ports import Counts, Refusal, Sample, SampleState, Sightings
 from savo_contracts.envelope import Event
@@ -36,7 +45,9 @@ class DatabaseLedger:
     async def turn(self) -> AsyncIterator[DatabaseTurn]:
         async with self.database.session() as session:
             # The row lock is the turn: whoever has it reads what the turn before committed.
-            await session.execute(update(CountsRow).where(CountsRow.dataset == _DATASET).values(turns=CountsRow.turns + 1))
+            await session.execute(
+                update(CountsRow).where(CountsRow.dataset == _DATASET).values(turns=CountsRow.turns + 1)
+            )
             yield DatabaseTurn(session, self.outbox)
 
     @asynccontextmanager
@@ -54,7 +65,11 @@ class DatabaseTurn:
 
     async def is_erased(self, scan_id: str, subject: str) -> bool:
         scan = select(ErasedScanRow.scan_id).where(ErasedScanRow.scan_id == scan_id)
-        return bool(await self.session.scalar(scan.union_all(select(ErasedSubjectRow.subject).where(ErasedSubjectRow.subject == subject))))
+        return bool(
+            await self.session.scalar(
+                scan.union_all(select(ErasedSubjectRow.subject).where(ErasedSubjectRow.subject == subject))
+            )
+        )
 
     async def remember_erased(self, *, scan_id: str | None = None, subject: str | None = None, at: datetime) -> None:
         if scan_id:
@@ -63,17 +78,29 @@ class DatabaseTurn:
             await upsert(self.session, ErasedSubjectRow, {"subject": subject, "erased_at": at}, ["subject"])
 
     async def remember_erased_sample(self, sample: Sample, at: datetime) -> None:
-        values = {"scan_id": sample.scan_id, "sample_sha256": sample.sha256, "media_type": sample.media_type, "erased_at": at}
+        values = {
+            "scan_id": sample.scan_id,
+            "sample_sha256": sample.sha256,
+            "media_type": sample.media_type,
+            "erased_at": at,
+        }
         await upsert(self.session, ErasedScanRow, values, ["scan_id"])
 
     async def erased_objects(self, scan_id: str) -> tuple[str, str] | None:
         row = await self.session.get(ErasedScanRow, scan_id)
-        if row is None or row.sample_sha256 is None or row.media_type is None or await self.sample_of_photo(row.sample_sha256):
+        if (
+            row is None
+            or row.sample_sha256 is None
+            or row.media_type is None
+            or await self.sample_of_photo(row.sample_sha256)
+        ):
             return None
         return row.sample_sha256, row.media_type
 
     async def sample_of_photo(self, *sha256: str) -> Sample | None:
-        found = await self._samples(select(SampleRow).where(or_(SampleRow.source_sha256.in_(sha256), SampleRow.sha256.in_(sha256))))
+        found = await self._samples(
+            select(SampleRow).where(or_(SampleRow.source_sha256.in_(sha256), SampleRow.sha256.in_(sha256)))
+        )
         return found[0] if found else None
 
     async def sample_of_scan(self, scan_id: str) -> Sample | None:
@@ -84,17 +111,26 @@ class DatabaseTurn:
         return await self._samples(select(SampleRow).where(SampleRow.subject == subject))
 
     async def look_alikes(self, fingerprint: Fingerprint) -> Sequence[Sample]:
-        same_piece = or_(*(and_(BandRow.band == band, BandRow.piece == piece) for band, piece in enumerate(bands(fingerprint.dhash))))
-        candidates = await self._samples(select(SampleRow).where(SampleRow.sha256.in_(select(BandRow.sha256).where(same_piece))))
+        same_piece = or_(
+            *(and_(BandRow.band == band, BandRow.piece == piece) for band, piece in enumerate(bands(fingerprint.dhash)))
+        )
+        candidates = await self._samples(
+            select(SampleRow).where(SampleRow.sha256.in_(select(BandRow.sha256).where(same_piece)))
+        )
         return [sample for sample in candidates if look_alike(sample.fingerprint, fingerprint)]
 
     async def add(self, sample: Sample) -> None:
         await self.session.execute(insert(SampleRow).values(_row(sample)))
-        pieces = [{"band": band, "piece": piece, "sha256": sample.sha256} for band, piece in enumerate(bands(sample.fingerprint.dhash))]
+        pieces = [
+            {"band": band, "piece": piece, "sha256": sample.sha256}
+            for band, piece in enumerate(bands(sample.fingerprint.dhash))
+        ]
         await self.session.execute(insert(BandRow).values(pieces))
 
     async def save(self, sample: Sample) -> None:
-        changing = {name: value for name, value in _row(sample).items() if name in ("state", "crossing", "revision", "stored")}
+        changing = {
+            name: value for name, value in _row(sample).items() if name in ("state", "crossing", "revision", "stored")
+        }
         await self.session.execute(update(SampleRow).where(SampleRow.sha256 == sample.sha256).values(changing))
 
     async def drop(self, sample: Sample) -> None:
@@ -109,15 +145,23 @@ class DatabaseTurn:
         await self.session.execute(insert(SplitRow).values(subject=subject, split=split.value))
 
     async def claimed_bytes(self, *, except_for: str) -> int:
-        claimed = select(func.coalesce(func.sum(SampleRow.bytes), 0)).where(SampleRow.state == SampleState.CLAIMED.value, SampleRow.sha256 != except_for)
+        claimed = select(func.coalesce(func.sum(SampleRow.bytes), 0)).where(
+            SampleRow.state == SampleState.CLAIMED.value, SampleRow.sha256 != except_for
+        )
         return int(await self.session.scalar(claimed) or 0)
 
     async def counts(self) -> Counts:
-        row = (await self.session.execute(select(CountsRow.__table__).where(CountsRow.dataset == _DATASET))).mappings().one()
+        row = (
+            (await self.session.execute(select(CountsRow.__table__).where(CountsRow.dataset == _DATASET)))
+            .mappings()
+            .one()
+        )
         return Counts(**{name: value for name, value in row.items() if name != "turns"})
 
     async def set_counts(self, counts: Counts) -> None:
-        await self.session.execute(update(CountsRow).where(CountsRow.dataset == counts.dataset).values(**asdict(counts)))
+        await self.session.execute(
+            update(CountsRow).where(CountsRow.dataset == counts.dataset).values(**asdict(counts))
+        )
 
     async def refusal_of(self, scan_id: str) -> Refusal | None:
         row = await self.session.get(RefusalRow, scan_id)
@@ -136,7 +180,11 @@ class DatabaseTurn:
         await upsert(self.session, RefusalRow, values, ["scan_id"])
 
     async def waiting(self, reason: RejectionReason) -> Sequence[Refusal]:
-        rows = await self.session.scalars(select(RefusalRow).where(RefusalRow.waiting, RefusalRow.reason == reason.value).order_by(RefusalRow.rejected_at))
+        rows = await self.session.scalars(
+            select(RefusalRow)
+            .where(RefusalRow.waiting, RefusalRow.reason == reason.value)
+            .order_by(RefusalRow.rejected_at)
+        )
         return [_refusal(row) for row in rows]
 
     async def forget_refusal(self, scan_id: str) -> None:
@@ -147,7 +195,9 @@ class DatabaseTurn:
             await self.session.execute(delete(table).where(table.scan_id == scan_id))
 
     async def sight(self, label: str, scan_id: str, subject: str | None) -> Sightings:
-        await upsert(self.session, SightingRow, {"label": label, "scan_id": scan_id, "subject": subject}, ["label", "scan_id"])
+        await upsert(
+            self.session, SightingRow, {"label": label, "scan_id": scan_id, "subject": subject}, ["label", "scan_id"]
+        )
         counted = select(func.count(SightingRow.subject.distinct()), func.count()).where(SightingRow.label == label)
         users, samples = (await self.session.execute(counted)).one()
         return Sightings(users, samples)
@@ -204,4 +254,6 @@ def _row(sample: Sample) -> dict[str, object]:
 
 
 def _refusal(row: RefusalRow) -> Refusal:
-    return Refusal(ScanConfirmed.model_validate_json(row.confirmed), row.reason, row.detail, row.rejected_at, row.waiting)
+    return Refusal(
+        ScanConfirmed.model_validate_json(row.confirmed), row.reason, row.detail, row.rejected_at, row.waiting
+    )

@@ -45,7 +45,9 @@ class StoredPhotos:
 def _upright(data: bytes, sha256: str) -> Photo:
     facts = probe(data)
     if facts.media_type not in EXTENSIONS:
-        raise RefusedError(RejectionReason.UNREADABLE, f"samples are kept as {', '.join(EXTENSIONS)}, not as {facts.media_type}")
+        raise RefusedError(
+            RejectionReason.UNREADABLE, f"samples are kept as {', '.join(EXTENSIONS)}, not as {facts.media_type}"
+        )
     if facts.orientation == 1:
         return Photo(sha256, data, facts.media_type, facts.width, facts.height, decode(data, target_side=MEASURED_SIDE))
     return _turned(decode(data), facts)
@@ -53,8 +55,13 @@ def _upright(data: bytes, sha256: str) -> Photo:
 
 def _turned(pixels: Pixels, facts: PhotoFacts) -> Photo:
     """Encoded anew, in its own format: boxes are told in the upright photo, and a label file has no orientation."""
-    options = {"image/jpeg": [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY], "image/webp": [cv2.IMWRITE_WEBP_QUALITY, _JPEG_QUALITY]}
-    done, encoded = cv2.imencode(f".{EXTENSIONS[facts.media_type]}", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options.get(facts.media_type, []))
+    options = {
+        "image/jpeg": [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY],
+        "image/webp": [cv2.IMWRITE_WEBP_QUALITY, _JPEG_QUALITY],
+    }
+    done, encoded = cv2.imencode(
+        f".{EXTENSIONS[facts.media_type]}", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options.get(facts.media_type, [])
+    )
     assert done, "cv2 writes every format that is in EXTENSIONS"
     data = encoded.tobytes()
     return Photo(hashlib.sha256(data).hexdigest(), data, facts.media_type, facts.width, facts.height, pixels)

@@ -12,7 +12,16 @@ from uuid import UUID
 from sqlalchemy import Table, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from savo_collector.adapters.tables import BandRow, Base, CountsRow, ErasedScanRow, ErasedSubjectRow, RefusalRow, SampleRow, SplitRow
+from savo_collector.adapters.tables import (
+    BandRow,
+    Base,
+    CountsRow,
+    ErasedScanRow,
+    ErasedSubjectRow,
+    RefusalRow,
+    SampleRow,
+    SplitRow,
+)
 from savo_collector.duplicates import bands, fingerprint
 from savo_collector.ports import SampleState
 from savo_collector.quality import MEASURED_SIDE
@@ -64,17 +73,34 @@ class Outcomes:
             if row is not None:
                 row.confirmed = confirmed.model_dump_json()
                 return
-            untold = {"reason": _UNTOLD, "detail": "", "waiting": False, "rejected_at": confirmed.confirmed_at, "confirmed": confirmed.model_dump_json()}
-            await session.execute(insert(RefusalRow).values(scan_id=confirmed.scan_id, subject=confirmed.subject, **untold))
+            untold = {
+                "reason": _UNTOLD,
+                "detail": "",
+                "waiting": False,
+                "rejected_at": confirmed.confirmed_at,
+                "confirmed": confirmed.model_dump_json(),
+            }
+            await session.execute(
+                insert(RefusalRow).values(scan_id=confirmed.scan_id, subject=confirmed.subject, **untold)
+            )
 
     async def rejected(self, rejected: SampleRejected) -> None:
-        told = {"reason": rejected.reason, "detail": rejected.detail, "waiting": rejected.reason in WAITING, "rejected_at": rejected.rejected_at}
+        told = {
+            "reason": rejected.reason,
+            "detail": rejected.detail,
+            "waiting": rejected.reason in WAITING,
+            "rejected_at": rejected.rejected_at,
+        }
         async with self.database.session() as session:
             row = await session.get(RefusalRow, rejected.scan_id)
-            if await _is_erased(session, rejected.scan_id, rejected.subject) or (row and row.reason and row.rejected_at > rejected.rejected_at):
+            if await _is_erased(session, rejected.scan_id, rejected.subject) or (
+                row and row.reason and row.rejected_at > rejected.rejected_at
+            ):
                 return
             if row is None:
-                await session.execute(insert(RefusalRow).values(scan_id=rejected.scan_id, subject=rejected.subject, confirmed="", **told))
+                await session.execute(
+                    insert(RefusalRow).values(scan_id=rejected.scan_id, subject=rejected.subject, confirmed="", **told)
+                )
             else:
                 await session.execute(update(RefusalRow).where(RefusalRow.scan_id == rejected.scan_id).values(**told))
 
@@ -94,7 +120,11 @@ class Outcomes:
                     await _give_split(session, stored)
             else:
                 await session.execute(update(SampleRow).where(SampleRow.sha256 == stored.sha256).values(**told))
-            await session.execute(delete(RefusalRow).where(RefusalRow.scan_id == stored.scan_id, RefusalRow.rejected_at <= stored.stored_at))
+            await session.execute(
+                delete(RefusalRow).where(
+                    RefusalRow.scan_id == stored.scan_id, RefusalRow.rejected_at <= stored.stored_at
+                )
+            )
 
     async def erased(self, erased: SampleErased, event_id: UUID) -> None:
         """An erased scan's sample goes; one that a later confirmation took out stays, withdrawn. The event's own id says which."""
@@ -107,16 +137,22 @@ class Outcomes:
             if revision is None:
                 await session.execute(delete(SampleRow).where(here))
             else:
-                await session.execute(update(SampleRow).where(here).values(state=SampleState.WITHDRAWN.value, revision=revision))
+                await session.execute(
+                    update(SampleRow).where(here).values(state=SampleState.WITHDRAWN.value, revision=revision)
+                )
 
     async def scan_erased(self, erased: ScanErased) -> None:
         async with self.database.session() as session:
-            await upsert(session, ErasedScanRow, {"scan_id": erased.scan_id, "erased_at": erased.erased_at}, ["scan_id"])
+            await upsert(
+                session, ErasedScanRow, {"scan_id": erased.scan_id, "erased_at": erased.erased_at}, ["scan_id"]
+            )
             await session.execute(delete(RefusalRow).where(RefusalRow.scan_id == erased.scan_id))
 
     async def subject_erased(self, erased: SubjectErased) -> None:
         async with self.database.session() as session:
-            await upsert(session, ErasedSubjectRow, {"subject": erased.subject, "erased_at": erased.erased_at}, ["subject"])
+            await upsert(
+                session, ErasedSubjectRow, {"subject": erased.subject, "erased_at": erased.erased_at}, ["subject"]
+            )
             for table in (RefusalRow, SplitRow):
                 await session.execute(delete(table).where(table.subject == erased.subject))
 
@@ -124,8 +160,17 @@ class Outcomes:
         """Counted by the event's own id, which holds the number of the call."""
         async with self.database.session() as session:
             known = await session.scalar(select(CountsRow.crossings).where(CountsRow.dataset == reached.dataset))
-            number = next((n for n in range(1, _MOST_REVISIONS) if named_id(f"training-threshold/{reached.dataset}/{n}") == event_id), known or 0)
-            await session.execute(update(CountsRow).where(CountsRow.dataset == reached.dataset).values(crossings=max(known or 0, number)))
+            number = next(
+                (
+                    n
+                    for n in range(1, _MOST_REVISIONS)
+                    if named_id(f"training-threshold/{reached.dataset}/{n}") == event_id
+                ),
+                known or 0,
+            )
+            await session.execute(
+                update(CountsRow).where(CountsRow.dataset == reached.dataset).values(crossings=max(known or 0, number))
+            )
 
     async def finish(self, session: AsyncSession) -> None:
         """What no event told of goes; what follows from the samples is counted."""
@@ -133,12 +178,23 @@ class Outcomes:
         await session.execute(delete(RefusalRow).where(or_(RefusalRow.reason == _UNTOLD, RefusalRow.confirmed == "")))
         await session.execute(delete(BandRow))
         for sha256, dhash in (await session.execute(select(SampleRow.sha256, SampleRow.dhash))).all():
-            await session.execute(insert(BandRow), [{"band": band, "piece": piece, "sha256": sha256} for band, piece in enumerate(bands(dhash))])
+            await session.execute(
+                insert(BandRow),
+                [{"band": band, "piece": piece, "sha256": sha256} for band, piece in enumerate(bands(dhash))],
+            )
         for dataset, crossings in (await session.execute(select(CountsRow.dataset, CountsRow.crossings))).all():
             stored = SampleRow.state == SampleState.STORED.value
-            sums = select(func.count(), func.coalesce(func.sum(SampleRow.bytes), 0), func.count().filter(SampleRow.crossing == crossings)).where(stored)
+            sums = select(
+                func.count(),
+                func.coalesce(func.sum(SampleRow.bytes), 0),
+                func.count().filter(SampleRow.crossing == crossings),
+            ).where(stored)
             samples, size, fresh = (await session.execute(sums)).one()
-            await session.execute(update(CountsRow).where(CountsRow.dataset == dataset).values(samples=samples, bytes=int(size), fresh=fresh))
+            await session.execute(
+                update(CountsRow)
+                .where(CountsRow.dataset == dataset)
+                .values(samples=samples, bytes=int(size), fresh=fresh)
+            )
 
     async def _looked_at(self, stored: SampleStored) -> dict[str, object]:
         """What a lost row held that only the photo tells."""
@@ -148,7 +204,12 @@ class Outcomes:
             hashes = {"dhash": look.dhash, "phash": look.phash}
         except ObjectNotFoundError:
             hashes = {"dhash": _NO_FINGERPRINT, "phash": _NO_FINGERPRINT}
-        facts = {"split": stored.split.value, "media_type": stored.image.media_type, "bytes": stored.image.bytes, "claimed_at": stored.stored_at}
+        facts = {
+            "split": stored.split.value,
+            "media_type": stored.image.media_type,
+            "bytes": stored.image.bytes,
+            "claimed_at": stored.stored_at,
+        }
         return {"scan_id": stored.scan_id, "subject": stored.subject, **facts, **hashes}
 
 
@@ -172,7 +233,10 @@ async def _is_erased(session: AsyncSession, scan_id: str, subject: str) -> bool:
 def _withdrawn_by(erased: SampleErased, event_id: UUID) -> int | None:
     """The revision of the confirmation that took the sample out; None for an erasure."""
     about = f"sample-erased/{erased.sha256}/{erased.scan_id}"
-    return next((revision for revision in range(1, _MOST_REVISIONS) if named_id(f"{about}/revision {revision}") == event_id), None)
+    return next(
+        (revision for revision in range(1, _MOST_REVISIONS) if named_id(f"{about}/revision {revision}") == event_id),
+        None,
+    )
 
 
 @consumes(SCANS_CONFIRMED)
@@ -225,7 +289,12 @@ _OF_SAMPLES = (SAMPLES_STORED, SAMPLES_ERASED, SCANS_ERASED, SUBJECTS_ERASED)
 
 PROJECTION = Projection(
     tables=(
-        ProjectedTable(table=_table(ErasedScanRow), topics=(SCANS_ERASED,), seed={}, own=("sample_sha256", "media_type", "erased_at")),
+        ProjectedTable(
+            table=_table(ErasedScanRow),
+            topics=(SCANS_ERASED,),
+            seed={},
+            own=("sample_sha256", "media_type", "erased_at"),
+        ),
         ProjectedTable(table=_table(ErasedSubjectRow), topics=(SUBJECTS_ERASED,), seed={}),
         ProjectedTable(
             table=_table(SampleRow),

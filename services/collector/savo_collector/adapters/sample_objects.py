@@ -21,13 +21,22 @@ class SampleObjects:
     async def put_image(self, photo: Photo) -> ImageRef:
         key = sample_image_key(photo.sha256, photo.media_type)
         await self.store.put_if_absent(key, photo.data, media_type=photo.media_type)
-        return ImageRef(key=key, sha256=photo.sha256, bytes=len(photo.data), width=photo.width, height=photo.height, media_type=photo.media_type)
+        return ImageRef(
+            key=key,
+            sha256=photo.sha256,
+            bytes=len(photo.data),
+            width=photo.width,
+            height=photo.height,
+            media_type=photo.media_type,
+        )
 
     async def put_labels(self, sha256: str, lines: str) -> None:
         await self.store.put(sample_labels_key(sha256), lines.encode(), media_type="text/plain")
 
     async def put_meta(self, meta: SampleMeta) -> None:
-        await self.store.put(sample_meta_key(meta.sha256), meta.model_dump_json(indent=1).encode(), media_type="application/json")
+        await self.store.put(
+            sample_meta_key(meta.sha256), meta.model_dump_json(indent=1).encode(), media_type="application/json"
+        )
 
     async def meta(self, sha256: str) -> SampleMeta | None:
         try:

@@ -55,7 +55,9 @@ class GoogleWriter:
             http_options=request_options(seconds),
         )
         with sdk_errors():
-            return await self.client.sdk.aio.models.generate_content(model=self.model, contents=prompt.question, config=config)
+            return await self.client.sdk.aio.models.generate_content(
+                model=self.model, contents=prompt.question, config=config
+            )
 
 
 def connect(connection: Connection, calls: Calls) -> GoogleWriter:

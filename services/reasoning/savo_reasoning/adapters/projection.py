@@ -24,7 +24,12 @@ async def on_suggested(suggested: RecipesSuggested, shelf: Shelf) -> None:
 
 
 def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
-    return Fold([bind(handler, shelf=DatabaseShelf(runtime.database)) for handler in (on_suggested, on_scan_erased, on_subject_erased)])
+    return Fold(
+        [
+            bind(handler, shelf=DatabaseShelf(runtime.database))
+            for handler in (on_suggested, on_scan_erased, on_subject_erased)
+        ]
+    )
 
 
 def _table(row: type[Base]) -> Table:

@@ -42,12 +42,16 @@ class DatabaseShelf:
 
     async def erase_scan(self, erased: ScanErased) -> None:
         async with self.database.session() as session:
-            await upsert(session, ErasedScanRow, {"scan_id": erased.scan_id, "erased_at": erased.erased_at}, ["scan_id"])
+            await upsert(
+                session, ErasedScanRow, {"scan_id": erased.scan_id, "erased_at": erased.erased_at}, ["scan_id"]
+            )
             await session.execute(delete(SuggestionRow).where(SuggestionRow.scan_id == erased.scan_id))
 
     async def erase_subject(self, erased: SubjectErased) -> None:
         async with self.database.session() as session:
-            await upsert(session, ErasedSubjectRow, {"subject": erased.subject, "erased_at": erased.erased_at}, ["subject"])
+            await upsert(
+                session, ErasedSubjectRow, {"subject": erased.subject, "erased_at": erased.erased_at}, ["subject"]
+            )
             await session.execute(delete(SuggestionRow).where(SuggestionRow.subject == erased.subject))
 
 

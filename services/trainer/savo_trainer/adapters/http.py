@@ -38,7 +38,9 @@ class Cancellation(BaseModel):
     by: str = Field(min_length=1, max_length=120, description="Who, for the audit log.")
 
 
-def runs_app(ledger: RunLedger, finished: Callable[[Run], None] = lambda _: None, register: Register | None = None) -> Starlette:
+def runs_app(
+    ledger: RunLedger, finished: Callable[[Run], None] = lambda _: None, register: Register | None = None
+) -> Starlette:
     return Starlette(routes=[*runs_routes(ledger, finished), *(models_routes(register) if register else ())])
 
 
@@ -71,7 +73,11 @@ def runs_routes(ledger: RunLedger, finished: Callable[[Run], None]) -> list[Rout
             finished(run)
         return JSONResponse(_shown(run), HTTPStatus.ACCEPTED if run.is_open else HTTPStatus.OK)
 
-    return [Route("/runs", list_runs), Route("/runs/{run_id}", show_run), Route("/runs/{run_id}/cancel", cancel_run, methods=["POST"])]
+    return [
+        Route("/runs", list_runs),
+        Route("/runs/{run_id}", show_run),
+        Route("/runs/{run_id}/cancel", cancel_run, methods=["POST"]),
+    ]
 
 
 def models_routes(register: Register) -> list[Route]:
@@ -95,7 +101,9 @@ def models_routes(register: Register) -> list[Route]:
 
 async def _body(request: Request, kind: type[B]) -> B | JSONResponse:
     """The body read, or what is wrong with it."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() != JSON:  # no web page sends that to another's port unasked
+    if (
+        request.headers.get("content-type", "").partition(";")[0].strip() != JSON
+    ):  # no web page sends that to another's port unasked
         return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-json", f"the body's type must be {JSON}")
     try:
         return kind.model_validate_json(await request.body())
@@ -104,7 +112,11 @@ async def _body(request: Request, kind: type[B]) -> B | JSONResponse:
 
 
 def _unknown(request: Request) -> JSONResponse:
-    return problem(HTTPStatus.NOT_FOUND, "run-unknown", f"there is no run {request.path_params['run_id']}; `savo runs list` names those there are")
+    return problem(
+        HTTPStatus.NOT_FOUND,
+        "run-unknown",
+        f"there is no run {request.path_params['run_id']}; `savo runs list` names those there are",
+    )
 
 
 def _shown(run: Run) -> dict[str, Any]:

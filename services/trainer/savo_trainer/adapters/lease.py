@@ -53,7 +53,9 @@ class DatabaseLease:
 
     async def _set(self, session: AsyncSession, condition: ColumnElement[bool], *, until: datetime) -> bool:
         """The one row is there since the first migration; of several replicas' updates one fits the condition."""
-        taken = await session.execute(update(LeaseRow).where(LeaseRow.name == NAME, condition).values(owner=self.owner, until=until))
+        taken = await session.execute(
+            update(LeaseRow).where(LeaseRow.name == NAME, condition).values(owner=self.owner, until=until)
+        )
         return isinstance(taken, CursorResult) and taken.rowcount == 1
 
     def _until(self, now: datetime) -> datetime:

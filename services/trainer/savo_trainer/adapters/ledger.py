@@ -58,8 +58,18 @@ class DatabaseLedger:
 
     async def history(self, run_id: str) -> Sequence[Transition]:
         async with self.database.session(read_only=True) as session:
-            rows = await session.scalars(select(TransitionRow).where(TransitionRow.run_id == run_id).order_by(TransitionRow.id))
-            return [Transition(before=State(row.before) if row.before else None, after=State(row.after), at=row.at, detail=row.detail) for row in rows]
+            rows = await session.scalars(
+                select(TransitionRow).where(TransitionRow.run_id == run_id).order_by(TransitionRow.id)
+            )
+            return [
+                Transition(
+                    before=State(row.before) if row.before else None,
+                    after=State(row.after),
+                    at=row.at,
+                    detail=row.detail,
+                )
+                for row in rows
+            ]
 
     async def begin_attempt(self, run_id: str) -> Run:
         async with self.database.session() as session:
@@ -90,7 +100,16 @@ class DatabaseLedger:
             _write(row, run)
             session.add(_transition(run.id, standing.state, run.state, now, run.reasons[0]))
             record = partial(self.outbox.add, session)
-            await audit(record, "run.cancelled", by=by, about=run.id, before={"state": standing.state}, after={"state": State.CANCELLED}, reason=reason, at=now)
+            await audit(
+                record,
+                "run.cancelled",
+                by=by,
+                about=run.id,
+                before={"state": standing.state},
+                after={"state": State.CANCELLED},
+                reason=reason,
+                at=now,
+            )
             if not run.is_open:
                 await self._tell(session, run, [training_finished(run, run.state)])
             return run, not run.is_open
@@ -104,7 +123,15 @@ class DatabaseLedger:
                 await self._tell(session, run, events)
                 action: Action = "model.registered" if run.state is State.REGISTERED else "model.refused"
                 figures = {"run": run.id, "map50": run.facts.evaluation.map50 if run.facts.evaluation else None}
-                await audit(partial(self.outbox.add, session), action, by=by, about=str(run.facts.version), after=figures, reason=reason, at=run.finished_at)
+                await audit(
+                    partial(self.outbox.add, session),
+                    action,
+                    by=by,
+                    about=str(run.facts.version),
+                    after=figures,
+                    reason=reason,
+                    at=run.finished_at,
+                )
                 return run, True
         except IntegrityError:
             standing = await self.get(run.id)
@@ -135,7 +162,14 @@ class DatabaseLedger:
 
 
 def _row(run: Run) -> RunRow:
-    return RunRow(id=run.id, event_id=run.event_id, dataset=run.dataset, trigger=run.trigger, requested_at=run.requested_at, **_changing(run))
+    return RunRow(
+        id=run.id,
+        event_id=run.event_id,
+        dataset=run.dataset,
+        trigger=run.trigger,
+        requested_at=run.requested_at,
+        **_changing(run),
+    )
 
 
 def _write(row: RunRow, run: Run) -> None:
@@ -177,4 +211,6 @@ def _run(row: RunRow) -> Run:
 
 
 def _transition(run_id: str, before: State | None, after: State, at: datetime, detail: str) -> TransitionRow:
-    return TransitionRow(run_id=run_id, before=before.value if before else None, after=after.value, at=at, detail=detail)
+    return TransitionRow(
+        run_id=run_id, before=before.value if before else None, after=after.value, at=at, detail=detail
+    )

@@ -55,7 +55,15 @@ class LocalRunner:
     program: tuple[str, ...] = (sys.executable, "-m", "savo_trainer.yolo")
 
     async def train(
-        self, plan: TrainPlan, data: Path, folder: Path, on_progress: OnProgress, *, output: Path | None = None, name: str = NAME, holdout: str = "test"
+        self,
+        plan: TrainPlan,
+        data: Path,
+        folder: Path,
+        on_progress: OnProgress,
+        *,
+        output: Path | None = None,
+        name: str = NAME,
+        holdout: str = "test",
     ) -> Trained:
         """Weights come to <output>/<name>/weights; `folder` is for the program's own files, and for the weights without `output`.
 
@@ -66,7 +74,9 @@ class LocalRunner:
         heard = await self._run(job, folder, on_progress)
         if heard.weights is None or heard.export is None:
             raise TrainingCrashedError("it ended without weights and an ONNX file")
-        return Trained(heard.weights, heard.export, heard.map50.get("pt"), heard.map50.get("onnx"), time.monotonic() - started)
+        return Trained(
+            heard.weights, heard.export, heard.map50.get("pt"), heard.map50.get("onnx"), time.monotonic() - started
+        )
 
     async def export(self, weights: Path, image_size: int, folder: Path) -> Export:
         """The ONNX files, beside the weights. `folder` is for the program's own files."""
@@ -97,7 +107,9 @@ class LocalRunner:
         _check(status, heard, folder)
         return heard
 
-    async def _start(self, job: Path, folder: Path, errors: IO[bytes], steps: Sequence[str]) -> asyncio.subprocess.Process:
+    async def _start(
+        self, job: Path, folder: Path, errors: IO[bytes], steps: Sequence[str]
+    ) -> asyncio.subprocess.Process:
         # Standard input is held open and never written to: when we die, however hard, the program reads its end and ends itself.
         return await asyncio.create_subprocess_exec(
             *self.program, *steps, "--job", str(job),
@@ -139,7 +151,9 @@ async def _listen(process: asyncio.subprocess.Process, on_progress: OnProgress) 
     async for said in _events(process):
         match said.get("event"):
             case "epoch":
-                await on_progress(Progress(**{key: said[key] for key in ("epoch", "epochs", "losses", "map50", "seconds")}))
+                await on_progress(
+                    Progress(**{key: said[key] for key in ("epoch", "epochs", "losses", "map50", "seconds")})
+                )
             case "trained":
                 heard.weights = Path(said["weights"])
             case "exported":
@@ -168,7 +182,9 @@ def _check(status: int, heard: _Heard, folder: Path) -> None:
         return
     reason = heard.failure or _last_words(folder / "yolo.log", status)
     if status == MISSING_LIBRARIES:
-        raise RunImpossibleError(reason, ("Install them with `uv sync --extra yolo` on the machine of the trainer, then start a run again.",))
+        raise RunImpossibleError(
+            reason, ("Install them with `uv sync --extra yolo` on the machine of the trainer, then start a run again.",)
+        )
     raise TrainingCrashedError(reason)
 
 
@@ -189,4 +205,10 @@ def _write_job(folder: Path, job: dict[str, Any]) -> Path:
 def _job(plan: TrainPlan, data: Path, output: Path, name: str) -> dict[str, Any]:
     chosen = asdict(plan)
     start = chosen.pop("start")
-    return chosen | {"folder": str(output), "name": name, "data": str(data), "threads": threads(), "weights": str(start["weights"]) if start else None}
+    return chosen | {
+        "folder": str(output),
+        "name": name,
+        "data": str(data),
+        "threads": threads(),
+        "weights": str(start["weights"]) if start else None,
+    }

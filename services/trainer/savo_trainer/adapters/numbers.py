@@ -25,7 +25,9 @@ class DatabaseNumbers:
 
     async def model_version_given(self, run_id: str) -> str | None:
         async with self.database.session(read_only=True) as session:
-            number = await session.scalar(select(func.max(NumberRow.number)).where(NumberRow.series == "model", NumberRow.run_id == run_id))
+            number = await session.scalar(
+                select(func.max(NumberRow.number)).where(NumberRow.series == "model", NumberRow.run_id == run_id)
+            )
         return None if number is None else f"v{number}"
 
     async def _number(self, series: str, run_id: str, above: int) -> int:
@@ -37,7 +39,9 @@ class DatabaseNumbers:
 
     async def _take(self, series: str, run_id: str, above: int) -> int:
         async with self.database.session() as session:
-            mine = select(func.max(NumberRow.number)).where(NumberRow.series == series, NumberRow.run_id == run_id, NumberRow.number > above)
+            mine = select(func.max(NumberRow.number)).where(
+                NumberRow.series == series, NumberRow.run_id == run_id, NumberRow.number > above
+            )
             if (number := await session.scalar(mine)) is not None:
                 return int(number)
             highest = await session.scalar(select(func.max(NumberRow.number)).where(NumberRow.series == series)) or 0

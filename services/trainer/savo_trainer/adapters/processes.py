@@ -49,7 +49,9 @@ def _command_of(pid: int) -> str:
             return (PROC / str(pid) / "cmdline").read_text(encoding="utf-8", errors="replace").replace("\0", " ")
         except OSError:
             return ""
-    return subprocess.run(["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return subprocess.run(
+        ["ps", "-ww", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout
 
 
 async def end_group(leader: int, grace_seconds: float, process: asyncio.subprocess.Process | None = None) -> None:

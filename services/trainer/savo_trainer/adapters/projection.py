@@ -17,7 +17,9 @@ __all__ = ["PROJECTION"]
 
 
 def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
-    return Fold([bind(handler, samples=DatabaseSamples(runtime.database)) for handler in (on_sample_stored, on_sample_erased)])
+    return Fold(
+        [bind(handler, samples=DatabaseSamples(runtime.database)) for handler in (on_sample_stored, on_sample_erased)]
+    )
 
 
 def _table(row: type[Base]) -> Table:

@@ -35,9 +35,21 @@ class DatabaseSamples:
 
     async def of(self, dataset: str) -> Sequence[IndexedSample]:
         async with self.database.session(read_only=True) as session:
-            rows = await session.scalars(select(SampleRow).where(SampleRow.dataset == dataset).order_by(SampleRow.sha256))
+            rows = await session.scalars(
+                select(SampleRow).where(SampleRow.dataset == dataset).order_by(SampleRow.sha256)
+            )
             return [_sample(row) for row in rows]
 
 
 def _sample(row: SampleRow) -> IndexedSample:
-    return IndexedSample(row.sha256, row.dataset, Split(row.split), row.subject, row.image_key, row.labels_key, row.revision, row.labels, row.stored_at)
+    return IndexedSample(
+        row.sha256,
+        row.dataset,
+        Split(row.split),
+        row.subject,
+        row.image_key,
+        row.labels_key,
+        row.revision,
+        row.labels,
+        row.stored_at,
+    )

@@ -48,6 +48,10 @@ class TrainerClient:
         except (OSError, ValueError, KeyError, TypeError, httpx2.HTTPError) as flaw:
             why = "no such file" if isinstance(flaw, FileNotFoundError) else str(flaw) or type(flaw).__name__
             if self.named:
-                raise TrainerAwayError(f"no trainer answers at {self.named}, which {SERVICES_VARIABLE} names: {why}") from flaw
-            raise TrainerAwayError(f"no trainer answers here ({self.place}: {why}). Start it with `savo up`, or set SAVO_DATA_DIR") from flaw
+                raise TrainerAwayError(
+                    f"no trainer answers at {self.named}, which {SERVICES_VARIABLE} names: {why}"
+                ) from flaw
+            raise TrainerAwayError(
+                f"no trainer answers here ({self.place}: {why}). Start it with `savo up`, or set SAVO_DATA_DIR"
+            ) from flaw
         raise refused

@@ -29,9 +29,13 @@ def check_classes(labels: Sequence[str], classes: ClassList) -> None:
     """Raises `ClassesUnknownError`, naming them."""
     by_label = {entry.label: entry for entry in classes.classes}
     if unknown := [label for label in labels if label not in by_label and label not in CATALOGUE]:
-        raise ClassesUnknownError(f"the model names classes that neither {CLASSES_KEY} nor the catalogue holds: {', '.join(map(_with_hint, unknown))}")
+        raise ClassesUnknownError(
+            f"the model names classes that neither {CLASSES_KEY} nor the catalogue holds: {', '.join(map(_with_hint, unknown))}"
+        )
     if merged := [label for label in labels if label in by_label and by_label[label].redirects_to is not None]:
-        raise ClassesUnknownError(f"the model names classes that were merged into others in {CLASSES_KEY}: {', '.join(merged)}")
+        raise ClassesUnknownError(
+            f"the model names classes that were merged into others in {CLASSES_KEY}: {', '.join(merged)}"
+        )
 
 
 def _with_hint(label: str) -> str:

@@ -57,11 +57,22 @@ def as_evaluation(result: EvaluationResult) -> Evaluation:
     )
 
 
-def set_beside(candidate: Measured, champion: Measured, champion_version: str, allowed_drop: float) -> tuple[Comparison, dict[str, ClassChange]]:
+def set_beside(
+    candidate: Measured, champion: Measured, champion_version: str, allowed_drop: float
+) -> tuple[Comparison, dict[str, ClassChange]]:
     """Paired on the same draws of subjects. A class's p-value is small when it is surely down more than `allowed_drop`."""
     gain = compare(candidate.records, champion.records)
-    comparison = Comparison(champion=champion_version, champion_map50=champion.evaluation.map50, gain=gain.gain, gain_lower=gain.lower, gain_upper=gain.upper)
-    classes = {label: ClassChange(change.gain, change.boxes, change.chance_above(-allowed_drop)) for label, change in gain.per_class.items()}
+    comparison = Comparison(
+        champion=champion_version,
+        champion_map50=champion.evaluation.map50,
+        gain=gain.gain,
+        gain_lower=gain.lower,
+        gain_upper=gain.upper,
+    )
+    classes = {
+        label: ClassChange(change.gain, change.boxes, change.chance_above(-allowed_drop))
+        for label, change in gain.per_class.items()
+    }
     return comparison, classes
 
 

@@ -79,7 +79,11 @@ class Verdict:
 
 
 def judge(evidence: Evidence, policy: GatePolicy) -> Verdict:
-    rules = _first_model(evidence, policy) if evidence.comparison is None else _later_model(evidence, evidence.comparison, policy)
+    rules = (
+        _first_model(evidence, policy)
+        if evidence.comparison is None
+        else _later_model(evidence, evidence.comparison, policy)
+    )
     findings = [*rules, *_parity(evidence, policy)]
     refusals = [finding for finding in findings if not finding.passed]
     told = refusals or findings
@@ -107,7 +111,9 @@ def _first_model(evidence: Evidence, policy: GatePolicy) -> list[Finding]:
     lower = Finding(
         measured.map50_lower >= policy.map50_lower,
         f"the lower end of its 95 % interval is {measured.map50_lower:.3f}; it needs {policy.map50_lower:.3f}",
-        (f"Widen the holdout: {measured.images} photos cannot say it more closely than {measured.map50_lower:.3f} to {measured.map50_upper:.3f}.",),
+        (
+            f"Widen the holdout: {measured.images} photos cannot say it more closely than {measured.map50_lower:.3f} to {measured.map50_upper:.3f}.",
+        ),
     )
     return [point, lower]
 
@@ -131,11 +137,21 @@ def _later_model(evidence: Evidence, comparison: Comparison, policy: GatePolicy)
 def _no_class_lost(evidence: Evidence, policy: GatePolicy) -> Finding:
     judged = {label: change for label, change in evidence.classes.items() if change.boxes >= policy.class_boxes}
     adjusted = holm({label: change.p_dropped for label, change in judged.items()})
-    lost = {label: judged[label] for label, p_value in adjusted.items() if p_value < policy.significance and judged[label].gain < -policy.class_drop}
+    lost = {
+        label: judged[label]
+        for label, p_value in adjusted.items()
+        if p_value < policy.significance and judged[label].gain < -policy.class_drop
+    }
     allowed = f"{policy.class_drop * 100:g}"
     if not lost:
-        return Finding(True, f"of {len(judged)} classes with at least {policy.class_boxes} holdout boxes none is surely down more than {allowed} points")
-    figures = ", ".join(f"{label} {_points(change.gain)} points (p {adjusted[label]:.3f}, {change.boxes} boxes)" for label, change in lost.items())
+        return Finding(
+            True,
+            f"of {len(judged)} classes with at least {policy.class_boxes} holdout boxes none is surely down more than {allowed} points",
+        )
+    figures = ", ".join(
+        f"{label} {_points(change.gain)} points (p {adjusted[label]:.3f}, {change.boxes} boxes)"
+        for label, change in lost.items()
+    )
     steps = tuple(
         f"Look at the newest samples of {label} (samples/ in the object store): wrong labels there are the usual cause of a loss in one class."
         for label in lost
@@ -146,12 +162,18 @@ def _no_class_lost(evidence: Evidence, policy: GatePolicy) -> Finding:
 def _parity(evidence: Evidence, policy: GatePolicy) -> list[Finding]:
     if evidence.weights_map50 is None or evidence.export_map50 is None:
         if not evidence.trained_here:
-            return [Finding(True, "it came without figures of its export: the measured ONNX is the file that would serve")]
+            return [
+                Finding(True, "it came without figures of its export: the measured ONNX is the file that would serve")
+            ]
         return [Finding(False, "the export was not compared with its weights", (VALIDATE_AGAIN,))]
     apart = abs(evidence.weights_map50 - evidence.export_map50)
     figures = f"{evidence.export_map50:.3f} and {evidence.weights_map50:.3f}"
     return [
-        Finding(apart <= policy.parity, f"the ONNX is {apart * 100:.2f} points from its .pt ({figures}); {policy.parity * 100:g} are allowed", (EXPORT_AGAIN,))
+        Finding(
+            apart <= policy.parity,
+            f"the ONNX is {apart * 100:.2f} points from its .pt ({figures}); {policy.parity * 100:g} are allowed",
+            (EXPORT_AGAIN,),
+        )
     ]
 
 
@@ -162,11 +184,15 @@ def _more_samples(evidence: Evidence) -> str:
 
 
 def _weakest_classes(evidence: Evidence, count: int = 3) -> tuple[str, ...]:
-    weakest: Sequence[tuple[str, float]] = sorted(evidence.evaluation.per_class.items(), key=lambda entry: entry[1])[:count]
+    weakest: Sequence[tuple[str, float]] = sorted(evidence.evaluation.per_class.items(), key=lambda entry: entry[1])[
+        :count
+    ]
     if not weakest:
         return ()
     known = evidence.train_boxes
-    named = ", ".join(f"{label} (AP {ap:.2f}{f', {known.get(label, 0)} training boxes' if known else ''})" for label, ap in weakest)
+    named = ", ".join(
+        f"{label} (AP {ap:.2f}{f', {known.get(label, 0)} training boxes' if known else ''})" for label, ap in weakest
+    )
     return (f"Look first at the weakest classes: {named}.",)
 
 

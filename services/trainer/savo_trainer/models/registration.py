@@ -46,15 +46,23 @@ class Brought(Message):
     sha256: Sha256 = Field(description="Of model.onnx, which was measured.")
     bytes: int = Field(gt=0)
     plain_sha256: Sha256 | None = Field(default=None, description="Of model.plain.onnx; None: there is none.")
-    optimization: str = Field(default="", max_length=500, description="What became of the export's graph, for the card.")
+    optimization: str = Field(
+        default="", max_length=500, description="What became of the export's graph, for the card."
+    )
     image_size: int = Field(gt=0)
     classes: tuple[str, ...] = Field(min_length=1, description="Labels in the order of the network's outputs.")
     weights_sha256: Sha256 | None = Field(default=None, description="None: the ONNX file alone.")
-    holdout: str = Field(min_length=1, max_length=64, description="Names the photos that it was measured on, by their content.")
+    holdout: str = Field(
+        min_length=1, max_length=64, description="Names the photos that it was measured on, by their content."
+    )
     evaluation: Evaluation
-    comparison: Comparison | None = Field(default=None, description="On the same photos; None when there is no champion.")
+    comparison: Comparison | None = Field(
+        default=None, description="On the same photos; None when there is no champion."
+    )
     class_changes: dict[str, Change] = Field(default_factory=dict)
-    weights_map50: float | None = Field(default=None, description="ultralytics' figure for the .pt, as its training noted it.")
+    weights_map50: float | None = Field(
+        default=None, description="ultralytics' figure for the .pt, as its training noted it."
+    )
     export_map50: float | None = Field(default=None, description="The same measure for the ONNX.")
     train_samples: int = Field(default=0, ge=0, description="As its training noted it; 0 is unknown.")
     by: str = Field(min_length=1, max_length=120)
@@ -94,9 +102,13 @@ class Register:
         await self._check_champion(brought)
         run = self._run(brought, await class_ids(brought.classes, self.store))
         version = await claim_version(run, self.store, self.numbers)
-        if missing := [name for name, sha256 in _files(brought) if not await holds(self.store, model_key(version, name), sha256)]:
+        if missing := [
+            name for name, sha256 in _files(brought) if not await holds(self.store, model_key(version, name), sha256)
+        ]:
             return Wanted(version, tuple(missing))
-        return await self._conclude(run.model_copy(update={"facts": run.facts.model_copy(update={"version": version})}), brought)
+        return await self._conclude(
+            run.model_copy(update={"facts": run.facts.model_copy(update={"version": version})}), brought
+        )
 
     async def _check_champion(self, brought: Brought) -> None:
         """Figures against another than the present champion say nothing."""
@@ -112,7 +124,9 @@ class Register:
         run = _judged(run, verdict, after, self.clock())
         report = report_of(run, passed=verdict.passed)
         await store_report(report, run.facts, self.store)
-        recorded, first = await self.ledger.record(run, events_of(run, after, report), by=brought.by, reason=brought.reason)
+        recorded, first = await self.ledger.record(
+            run, events_of(run, after, report), by=brought.by, reason=brought.reason
+        )
         if first:
             self.finished(recorded)
         return recorded
@@ -168,7 +182,10 @@ def _evidence(brought: Brought) -> Evidence:
     return Evidence(
         brought.evaluation,
         brought.comparison,
-        {label: ClassChange(change.gain, change.boxes, change.p_dropped) for label, change in brought.class_changes.items()},
+        {
+            label: ClassChange(change.gain, change.boxes, change.p_dropped)
+            for label, change in brought.class_changes.items()
+        },
         brought.weights_map50,
         brought.export_map50,
         train_samples=brought.train_samples,
@@ -177,4 +194,6 @@ def _evidence(brought: Brought) -> Evidence:
 
 
 def _judged(run: Run, verdict: Verdict, after: State, now: datetime) -> Run:
-    return run.model_copy(update={"state": after, "reasons": verdict.reasons, "next_steps": verdict.next_steps, "finished_at": now})
+    return run.model_copy(
+        update={"state": after, "reasons": verdict.reasons, "next_steps": verdict.next_steps, "finished_at": now}
+    )

@@ -68,8 +68,12 @@ def optimization_sentence(not_optimized: str | None) -> str:
 
 
 async def store_report(report: ModelReport, facts: Facts, store: ObjectStore) -> None:
-    await store.put(model_key(report.version, "card.md"), model_card(report, facts).encode(), media_type="text/markdown")
-    await store.put(model_key(report.version, "report.json"), _report_json(report, facts), media_type="application/json")
+    await store.put(
+        model_key(report.version, "card.md"), model_card(report, facts).encode(), media_type="text/markdown"
+    )
+    await store.put(
+        model_key(report.version, "report.json"), _report_json(report, facts), media_type="application/json"
+    )
 
 
 async def holds(store: ObjectStore, key: str, sha256: str) -> bool:
@@ -161,7 +165,11 @@ def model_card(report: ModelReport, facts: Facts) -> str:
             *(f"| {label} | {ap:.3f} |" for label, ap in weakest),
             "",
             f"Run {report.run_id}, {report.created_at:%Y-%m-%d %H:%M} UTC. {_files(report)} "
-            + ("weights.pt is made with ultralytics (AGPL-3.0): see docs/decisions on its licence." if facts.weights_sha256 else "It came without weights."),
+            + (
+                "weights.pt is made with ultralytics (AGPL-3.0): see docs/decisions on its licence."
+                if facts.weights_sha256
+                else "It came without weights."
+            ),
             "",
         ]
     )
@@ -184,7 +192,10 @@ async def _ours(key: str, claim: bytes, store: ObjectStore) -> bool:
 def _classes_json(run: Run) -> bytes:
     """A `ClassList` in the order of the network's outputs, with the run that it belongs to."""
     facts = run.facts
-    entries = tuple(IngredientClass(id=class_id, label=label) for class_id, label in zip(facts.class_ids, facts.classes, strict=True))
+    entries = tuple(
+        IngredientClass(id=class_id, label=label)
+        for class_id, label in zip(facts.class_ids, facts.classes, strict=True)
+    )
     return json.dumps({"run_id": run.id, **ClassList(classes=entries).model_dump(mode="json")}).encode()
 
 
@@ -206,7 +217,11 @@ def _origin(report: ModelReport, facts: Facts) -> str:
 
 
 def _holdout(report: ModelReport, facts: Facts) -> str:
-    return f"which whoever brought it chose ({report.dataset_version})" if facts.brought else "of people whose photos it never saw"
+    return (
+        f"which whoever brought it chose ({report.dataset_version})"
+        if facts.brought
+        else "of people whose photos it never saw"
+    )
 
 
 def _files(report: ModelReport) -> str:

@@ -141,7 +141,14 @@ class Transition(Message):
 def requested(event_id: UUID, reached: TrainingThresholdReached) -> Run:
     """The run that an event calls for; the same event always gives the same run id."""
     trigger = reached.model_dump(mode="json", include={"reason", "new_samples", "total_samples", "threshold"})
-    return Run(id=f"run-{event_id.hex[:12]}", event_id=event_id, dataset=reached.dataset, state=State.QUEUED, trigger=trigger, requested_at=reached.reached_at)
+    return Run(
+        id=f"run-{event_id.hex[:12]}",
+        event_id=event_id,
+        dataset=reached.dataset,
+        state=State.QUEUED,
+        trigger=trigger,
+        requested_at=reached.reached_at,
+    )
 
 
 def cancelled(run: Run, by: str, reason: str, at: datetime) -> Run:
@@ -150,7 +157,11 @@ def cancelled(run: Run, by: str, reason: str, at: datetime) -> Run:
         return run
     if not run.is_open:
         raise RunEndedError(run.id, run.state)
-    told = {"facts": run.facts.model_copy(update={"cancelled_by": by}), "reasons": (f"cancelled by {by}: {reason}",), "attempts": 0}
+    told = {
+        "facts": run.facts.model_copy(update={"cancelled_by": by}),
+        "reasons": (f"cancelled by {by}: {reason}",),
+        "attempts": 0,
+    }
     ended = {"state": State.CANCELLED, "finished_at": at} if run.state is State.QUEUED else {"state": State.CANCELLING}
     return run.model_copy(update=told | ended)
 

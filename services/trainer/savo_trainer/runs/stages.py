@@ -93,7 +93,9 @@ class Stages:
                 "left_out": material.left_out,
             }
         )
-        return await self.ledger.move(_with(run, facts=facts), State.TRAINING, detail=f"{frozen.version}, {facts.train_samples} training samples")
+        return await self.ledger.move(
+            _with(run, facts=facts), State.TRAINING, detail=f"{frozen.version}, {facts.train_samples} training samples"
+        )
 
     async def _train(self, run: Run) -> Run:
         folder = self._folder(run)
@@ -102,7 +104,9 @@ class Stages:
         plan = await self._plan(material, folder)
         trained = await self.runner.train(plan, material.data, folder, self._progress_of(run))
         facts = await self._stored(run, plan, trained)
-        return await self.ledger.move(_with(run, facts=facts), State.EVALUATING, detail=f"{facts.version} after {trained.seconds:.0f} s")
+        return await self.ledger.move(
+            _with(run, facts=facts), State.EVALUATING, detail=f"{facts.version} after {trained.seconds:.0f} s"
+        )
 
     async def _evaluate(self, run: Run) -> Run:
         assert run.facts.version, "a run is evaluated after it was trained"
@@ -111,11 +115,26 @@ class Stages:
         champion = await champion_version(self.store)
         comparison, classes = None, dict[str, ClassChange]()
         if champion and champion != run.facts.version:
-            comparison, classes = set_beside(candidate, await self._measured(run, champion, material), champion, self.gate.class_drop)
+            comparison, classes = set_beside(
+                candidate, await self._measured(run, champion, material), champion, self.gate.class_drop
+            )
         golden = golden_pictures(candidate, material.holdout)
-        run = _with(run, facts=run.facts.model_copy(update={"evaluation": candidate.evaluation, "comparison": comparison, "golden": golden}))
+        run = _with(
+            run,
+            facts=run.facts.model_copy(
+                update={"evaluation": candidate.evaluation, "comparison": comparison, "golden": golden}
+            ),
+        )
         facts = run.facts
-        evidence = Evidence(candidate.evaluation, comparison, classes, facts.weights_map50, facts.export_map50, dict(material.train_boxes), facts.train_samples)
+        evidence = Evidence(
+            candidate.evaluation,
+            comparison,
+            classes,
+            facts.weights_map50,
+            facts.export_map50,
+            dict(material.train_boxes),
+            facts.train_samples,
+        )
         return await self._conclude(run, judge(evidence, self.gate))
 
     async def _conclude(self, run: Run, verdict: Verdict) -> Run:
@@ -124,7 +143,9 @@ class Stages:
         report = report_of(run, passed=verdict.passed)
         await store_report(report, run.facts, self.store)
         after = State.REGISTERED if verdict.passed else State.REJECTED
-        return await self._ended(await self.ledger.move(run, after, detail="; ".join(verdict.reasons), events=events_of(run, after, report)))
+        return await self._ended(
+            await self.ledger.move(run, after, detail="; ".join(verdict.reasons), events=events_of(run, after, report))
+        )
 
     async def _cancel(self, run: Run) -> Run:
         """A model that nobody judged leaves no file; its number stays taken."""
@@ -135,7 +156,11 @@ class Stages:
 
     async def _end_cancelled(self, run: Run, detail: str = "") -> Run:
         run = _with(run, facts=run.facts.model_copy(update={"version": None}), finished_at=self.clock())
-        return await self._ended(await self.ledger.move(run, State.CANCELLED, detail=detail, events=[training_finished(run, State.CANCELLED)]))
+        return await self._ended(
+            await self.ledger.move(
+                run, State.CANCELLED, detail=detail, events=[training_finished(run, State.CANCELLED)]
+            )
+        )
 
     async def _ended(self, run: Run) -> Run:
         """The photos go: they are the store's to keep, and the users' to have erased."""

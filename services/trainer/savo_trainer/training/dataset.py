@@ -82,7 +82,9 @@ async def materialise(frozen: Frozen, store: ObjectStore, folder: Path) -> Mater
     return _material(kept, mapping, folder, left_out=len(frozen.lines) - len(kept))
 
 
-async def bring(lines: Sequence[ManifestLine], store: ObjectStore, folder: Path) -> tuple[list[tuple[ManifestLine, str]], ClassMap]:
+async def bring(
+    lines: Sequence[ManifestLine], store: ObjectStore, folder: Path
+) -> tuple[list[tuple[ManifestLine, str]], ClassMap]:
     """The photos and label files of these lines in `folder`; which of them are there, with the label files as they were stored."""
     classes = ClassList.model_validate_json(await _classes_document(store))
     labels = await gather_limited(lines, lambda line: _label_text(line, store))
@@ -150,7 +152,9 @@ def _check_splits(lines: Iterable[ManifestLine]) -> None:
         if not counts[split]:
             raise RunImpossibleError(
                 f"there is no sample {purpose} (train {counts[Split.TRAIN]}, val {counts[Split.VAL]}, test {counts[Split.TEST]})",
-                ("Collect samples of more people: each person's photos all go to one split, 70/20/10, and anonymous ones to train.",),
+                (
+                    "Collect samples of more people: each person's photos all go to one split, 70/20/10, and anonymous ones to train.",
+                ),
             )
 
 
@@ -187,8 +191,15 @@ async def _bring(line: ManifestLine, labels: str, store: ObjectStore, folder: Pa
 
 
 def _material(kept: Sequence[tuple[ManifestLine, str]], mapping: ClassMap, folder: Path, *, left_out: int) -> Material:
-    boxes = Counter(mapping.names[mapping.dense[label.class_id]] for line, text in kept if line.split is Split.TRAIN for label in parse_labels(text))
+    boxes = Counter(
+        mapping.names[mapping.dense[label.class_id]]
+        for line, text in kept
+        if line.split is Split.TRAIN
+        for label in parse_labels(text)
+    )
     counts = Counter(line.split for line, _ in kept)
     holdout = tuple(line for line, _ in kept if line.split is Split.TEST)
-    data = write_data_yaml(folder / "data.yaml", mapping.names, present=[split.value for split in Split if counts[split]])
+    data = write_data_yaml(
+        folder / "data.yaml", mapping.names, present=[split.value for split in Split if counts[split]]
+    )
     return Material(data, mapping, {split: counts[split] for split in Split}, dict(boxes), holdout, left_out)

@@ -80,7 +80,16 @@ class Trained:
 
 def plan_for(policy: TrainPolicy, classes: Sequence[str], champion: Start | None) -> TrainPlan:
     """From the champion's weights where that is allowed, else from scratch."""
-    scratch = TrainPlan(policy.model, policy.epochs, policy.batch, policy.image_size, policy.device, policy.width, policy.seed, policy.extra)
+    scratch = TrainPlan(
+        policy.model,
+        policy.epochs,
+        policy.batch,
+        policy.image_size,
+        policy.device,
+        policy.width,
+        policy.seed,
+        policy.extra,
+    )
     if champion and may_start_from(policy, champion.classes, classes):
         return replace(scratch, start=champion, epochs=policy.warm_epochs or policy.epochs)
     return scratch

@@ -56,7 +56,9 @@ def prepare(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed deals the same way.")] = 0,
-    groups: Annotated[Path | None, typer.Option("--groups", help="CSV with name,group: photos of one group stay in one split.")] = None,
+    groups: Annotated[
+        Path | None, typer.Option("--groups", help="CSV with name,group: photos of one group stay in one split.")
+    ] = None,
     session_gap: Annotated[
         int,
         typer.Option("--session-gap", min=0, help="Camera numbers no further apart are one session; 0 ignores names."),

@@ -58,7 +58,9 @@ class _Holdout:
 
     def named_photos(self) -> Iterator[EvaluationSample]:
         for sample in self.photos():
-            self.digest.update(hashlib.sha256(sample.photo_bytes).digest() + repr([tuple(box) for box in sample.truth]).encode())
+            self.digest.update(
+                hashlib.sha256(sample.photo_bytes).digest() + repr([tuple(box) for box in sample.truth]).encode()
+            )
             yield sample
 
     @property
@@ -71,18 +73,26 @@ class _Holdout:
 def register_model(
     model: Annotated[
         Path,
-        typer.Option("--model", help="ONNX file; what `savo train` noted beside it is used, and its .pt is kept with it."),
+        typer.Option(
+            "--model", help="ONNX file; what `savo train` noted beside it is used, and its .pt is kept with it."
+        ),
     ],
     data: Annotated[
         Path,
-        typer.Option("--data", help="dataset.yaml, as `savo prepare` writes it: labelled photos that the model has not seen."),
+        typer.Option(
+            "--data", help="dataset.yaml, as `savo prepare` writes it: labelled photos that the model has not seen."
+        ),
     ],
     split: Split = "test",
-    reason: Annotated[str | None, typer.Option("--reason", help="Why, for its card and the audit log.", show_default=False)] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Why, for its card and the audit log.", show_default=False)
+    ] = None,
     by: By = None,
     weights: Annotated[
         bool,
-        typer.Option(help="Keep the .pt beside it too: later trainings may go on from it. A pickle: only one that you trust."),
+        typer.Option(
+            help="Keep the .pt beside it too: later trainings may go on from it. A pickle: only one that you trust."
+        ),
     ] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -96,7 +106,9 @@ def register_model(
     raise typer.Exit(0 if run["state"] == "registered" else 1)
 
 
-async def _registered(model: Path, data: Path, split: str, reason: str | None, by: str | None, *, weights: bool) -> tuple[Run, bool]:
+async def _registered(
+    model: Path, data: Path, split: str, reason: str | None, by: str | None, *, weights: bool
+) -> tuple[Run, bool]:
     trainer, holdout = TrainerClient.here(), _Holdout(read_data_yaml(data), split)
     with tempfile.TemporaryDirectory(prefix="savo-register-") as folder:
         candidate = prepare_candidate(model, Path(folder))
@@ -124,7 +136,9 @@ def _known(trainer: TrainerClient, candidate: Candidate) -> Run | None:
     return None
 
 
-async def _compared(candidate: Candidate, holdout: _Holdout, store: ObjectStore, *, weights: bool, by: str, reason: str) -> Brought:
+async def _compared(
+    candidate: Candidate, holdout: _Holdout, store: ObjectStore, *, weights: bool, by: str, reason: str
+) -> Brought:
     """Measured, and compared with the champion on the same photos when there is one."""
     with err.status(f"measuring {candidate.given.name} on {holdout.split}"):
         measured = await _measured(candidate.onnx, holdout.named_photos())
@@ -163,8 +177,13 @@ async def _beside(candidate: Measured, champion: str, holdout: _Holdout, store: 
     with tempfile.TemporaryDirectory(prefix="savo-champion-") as folder:
         onnx = Path(folder) / f"{champion}.onnx"
         await store.download(model_key(champion, "model.onnx"), onnx)
-        comparison, changes = set_beside(candidate, await _measured(onnx, holdout.photos()), champion, GatePolicy().class_drop)
-    told = {label: Change(gain=change.gain, boxes=change.boxes, p_dropped=change.p_dropped) for label, change in changes.items()}
+        comparison, changes = set_beside(
+            candidate, await _measured(onnx, holdout.photos()), champion, GatePolicy().class_drop
+        )
+    told = {
+        label: Change(gain=change.gain, boxes=change.boxes, p_dropped=change.p_dropped)
+        for label, change in changes.items()
+    }
     return {"comparison": comparison, "class_changes": told}
 
 
@@ -180,7 +199,9 @@ async def _handed_over(brought: Brought, candidate: Candidate, trainer: TrainerC
                 await store.upload(model_key(answer["version"], name), sources[name])
         answer = trainer.post("/models", brought.model_dump(mode="json"))
     if "wanted" in answer:
-        raise SavoError(f"the trainer does not find {', '.join(answer['wanted'])} of {answer['version']}: is its object store the one that is set here?")
+        raise SavoError(
+            f"the trainer does not find {', '.join(answer['wanted'])} of {answer['version']}: is its object store the one that is set here?"
+        )
     return answer
 
 
@@ -195,9 +216,13 @@ def _tell(run: Run, *, repeated: bool) -> None:
     for line in verdict_lines(run):
         out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     steps = (
-        [f"savo rollout show   # its trial, if SAVO_USE_CUSTOM_VISION is true; or at once: savo models promote {version} --reason …"]
+        [
+            f"savo rollout show   # its trial, if SAVO_USE_CUSTOM_VISION is true; or at once: savo models promote {version} --reason …"
+        ]
         if passed
-        else [f"savo models show {version}   # its card; all the same: savo models promote {version} --force --reason …"]
+        else [
+            f"savo models show {version}   # its card; all the same: savo models promote {version} --force --reason …"
+        ]
     )
     for step in steps:
         out.print(f"next: {step}", markup=False, highlight=False, soft_wrap=True)

@@ -30,14 +30,20 @@ RESULTS = Path("runs/train")
 @reported_errors()
 def train(
     data: Data,
-    model: Annotated[str, typer.Option("--model", help="Architecture (.yaml) or local weights (.pt).")] = "yolov8n.yaml",
+    model: Annotated[
+        str, typer.Option("--model", help="Architecture (.yaml) or local weights (.pt).")
+    ] = "yolov8n.yaml",
     epochs: Annotated[int, typer.Option("--epochs", min=1)] = 100,
     batch: Annotated[int, typer.Option("--batch", min=1)] = 16,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, mps, or CUDA indices such as 0.")] = "auto",
     imgsz: ImageSize = 640,
     name: Annotated[str, typer.Option("--name", help="Results go to runs/train/NAME.")] = "savo",
-    width: Annotated[float | None, typer.Option("--width", help="Width multiple in place of the architecture's own.")] = None,
-    extra: Annotated[str, typer.Option("--extra", help='More of ultralytics\' training arguments, as JSON: {"mosaic": 0.5}.')] = "{}",
+    width: Annotated[
+        float | None, typer.Option("--width", help="Width multiple in place of the architecture's own.")
+    ] = None,
+    extra: Annotated[
+        str, typer.Option("--extra", help='More of ultralytics\' training arguments, as JSON: {"mosaic": 0.5}.')
+    ] = "{}",
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:

@@ -30,7 +30,10 @@ def _work(steps: list[str], job: Job, wire: Wire) -> int:
     try:
         from savo_trainer.yolo.steps import STEPS  # torch takes seconds to import: say that we live first
     except ImportError as missing:
-        wire.send("failed", reason=f"{missing}: training needs torch and ultralytics; install them with `uv sync --extra yolo`")
+        wire.send(
+            "failed",
+            reason=f"{missing}: training needs torch and ultralytics; install them with `uv sync --extra yolo`",
+        )
         return 3
     for step in steps:
         try:

@@ -40,9 +40,17 @@ def export(job: Job, wire: Wire) -> None:
     `savo_detection` does that for every model.
     """
     plain_of(job.onnx).unlink(missing_ok=True)
-    YOLO(job.best).export(format="onnx", imgsz=job.image_size, opset=OPSET, simplify=_has("onnxslim"), dynamic=True, device="cpu")
+    YOLO(job.best).export(
+        format="onnx", imgsz=job.image_size, opset=OPSET, simplify=_has("onnxslim"), dynamic=True, device="cpu"
+    )
     made = optimize_file(job.onnx)
-    wire.send("exported", onnx=str(made.onnx), plain=str(made.plain) if made.plain else None, reason=made.model.reason, opset=OPSET)
+    wire.send(
+        "exported",
+        onnx=str(made.onnx),
+        plain=str(made.plain) if made.plain else None,
+        reason=made.model.reason,
+        opset=OPSET,
+    )
 
 
 def validate(job: Job, wire: Wire) -> None:
@@ -68,13 +76,25 @@ class _Epochs:
         if epoch <= self._last or epoch > int(trainer.epochs):
             return
         self._last = epoch
-        losses = {key.removeprefix("train/"): round(float(value), 4) for key, value in trainer.label_loss_items(trainer.tloss).items()}
+        losses = {
+            key.removeprefix("train/"): round(float(value), 4)
+            for key, value in trainer.label_loss_items(trainer.tloss).items()
+        }
         # Between epochs without a validation ultralytics fills in zeros.
-        measured = (trainer.metrics or {}).get("metrics/mAP50(B)") if trainer.args.val or epoch == int(trainer.epochs) else None
+        measured = (
+            (trainer.metrics or {}).get("metrics/mAP50(B)")
+            if trainer.args.val or epoch == int(trainer.epochs)
+            else None
+        )
         map50 = None if measured is None else round(float(measured), 4)
         seconds = round(time.monotonic() - self._started, 1)
         self._wire.send(
-            "epoch", epoch=epoch, epochs=int(trainer.epochs), losses=losses, map50=None if map50 is None else round(float(map50), 4), seconds=seconds
+            "epoch",
+            epoch=epoch,
+            epochs=int(trainer.epochs),
+            losses=losses,
+            map50=None if map50 is None else round(float(map50), 4),
+            seconds=seconds,
         )
 
 
@@ -82,7 +102,14 @@ def _arguments(job: Job) -> dict[str, Any]:
     """Ours, then the caller's overrides; where files go is never theirs to say."""
     _check_device(job.device)
     on_cpu = job.device == "cpu" or (job.device == "auto" and not torch.cuda.is_available())
-    chosen: dict[str, Any] = {"epochs": job.epochs, "batch": job.batch, "imgsz": job.image_size, "seed": job.seed, "plots": False, "verbose": False}
+    chosen: dict[str, Any] = {
+        "epochs": job.epochs,
+        "batch": job.batch,
+        "imgsz": job.image_size,
+        "seed": job.seed,
+        "plots": False,
+        "verbose": False,
+    }
     chosen |= {"amp": False, "workers": 0, "deterministic": False} if on_cpu else {}
     chosen |= job.extra
     fixed = {"data": job.data, "project": job.folder, "name": job.name, "exist_ok": True}
@@ -91,7 +118,9 @@ def _arguments(job: Job) -> dict[str, Any]:
 
 def _check_device(device: str) -> None:
     if device not in ("auto", "cpu", "mps") and not torch.cuda.is_available():
-        raise ValueError(f"device {device} is asked for, and torch finds no CUDA GPU here; auto or cpu trains on the processor")
+        raise ValueError(
+            f"device {device} is asked for, and torch finds no CUDA GPU here; auto or cpu trains on the processor"
+        )
 
 
 def _architecture(job: Job) -> str:

@@ -18,9 +18,13 @@ def read_answer(provider: Provider, text: str | None, usage: Usage, model: str |
     return read(_raw(provider, text, model), usage)
 
 
-def cut_short(provider: Provider, reason: str, text: str | None, usage: Usage, model: str | None = None) -> UnusableAnswerError:
+def cut_short(
+    provider: Provider, reason: str, text: str | None, usage: Usage, model: str | None = None
+) -> UnusableAnswerError:
     """The error of an answer that stopped before its end. `reason`: the provider's own word for why."""
-    return UnusableAnswerError(_raw(provider, text, model), f"ended its answer too early ({in_words(reason)})", usage=usage)
+    return UnusableAnswerError(
+        _raw(provider, text, model), f"ended its answer too early ({in_words(reason)})", usage=usage
+    )
 
 
 def in_words(constant: str) -> str:

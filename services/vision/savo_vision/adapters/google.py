@@ -50,7 +50,9 @@ class GoogleVision:
         )
         contents: list[types.PartUnionDict] = [types.Part.from_bytes(data=jpeg, mime_type="image/jpeg"), PROMPT]
         with sdk_errors():
-            response = await self.client.sdk.aio.models.generate_content(model=self.model, contents=contents, config=config)
+            response = await self.client.sdk.aio.models.generate_content(
+                model=self.model, contents=contents, config=config
+            )
         return _read(response)
 
 

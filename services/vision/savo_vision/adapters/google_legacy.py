@@ -75,7 +75,10 @@ def connect(connection: Connection, calls: Calls) -> LegacyGoogleVision:
 def _read(response: Any) -> Answer:
     counts = response.usage_metadata
     # Thinking is paid as output; this library knows it only within the total.
-    usage = Usage(counts.prompt_token_count, max(counts.candidates_token_count, counts.total_token_count - counts.prompt_token_count))
+    usage = Usage(
+        counts.prompt_token_count,
+        max(counts.candidates_token_count, counts.total_token_count - counts.prompt_token_count),
+    )
     if response.prompt_feedback.block_reason:
         raise refused(response.prompt_feedback.block_reason.name, usage)
     if not response.candidates:

@@ -53,11 +53,17 @@ class ModelFiles:
     async def _of_registry(self, path: str) -> ModelFile:
         found = _REGISTRY.match(path)
         if found is None:
-            raise ModelMissingError(f"{path!r} names no model; models:/ingredients@champion and models:/ingredients/v1 do")
+            raise ModelMissingError(
+                f"{path!r} names no model; models:/ingredients@champion and models:/ingredients/v1 do"
+            )
         version = found["version"] or await self._version_of(found["alias"])
-        report = _parsed(ModelReport, await self._object(model_key(version, "report.json"), f"report of {version}"), version)
+        report = _parsed(
+            ModelReport, await self._object(model_key(version, "report.json"), f"report of {version}"), version
+        )
         data = await self._object(model_key(version, "model.onnx"), f"model {version}")
-        return ModelFile(version, data, report.onnx_sha256, report.classes, await self._golden(report), await self._plain_of(report))
+        return ModelFile(
+            version, data, report.onnx_sha256, report.classes, await self._golden(report), await self._plain_of(report)
+        )
 
     async def _report_of(self, version: str) -> ModelReport | None:
         """None where it is not there: the event that names the model is what counts."""
@@ -69,7 +75,9 @@ class ModelFiles:
 
     async def _plain_of(self, report: ModelReport | None) -> bytes | None:
         """None for a version that was registered without one."""
-        return await self._plain(model_key(report.version, PLAIN_EXPORT)) if report and report.plain_onnx_sha256 else None
+        return (
+            await self._plain(model_key(report.version, PLAIN_EXPORT)) if report and report.plain_onnx_sha256 else None
+        )
 
     async def _plain(self, key: str) -> bytes | None:
         """Whether it belongs to the model is for the detector to check."""
@@ -104,7 +112,11 @@ class ModelFiles:
     def _key(self, address: str) -> str:
         bucket, _, key = address.removeprefix("s3://").partition("/")
         if bucket != self.bucket:
-            raise ModelMissingError(f"{address}: this service reads the bucket {self.bucket!r} only" if self.bucket else f"{address}: no bucket is configured")
+            raise ModelMissingError(
+                f"{address}: this service reads the bucket {self.bucket!r} only"
+                if self.bucket
+                else f"{address}: no bucket is configured"
+            )
         return key
 
 

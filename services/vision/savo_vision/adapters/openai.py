@@ -66,7 +66,14 @@ class OpenAIVision:
                         ],
                     }
                 ],
-                text={"format": {"type": "json_schema", "name": "seen_items", "strict": True, "schema": _SeenItems.model_json_schema()}},
+                text={
+                    "format": {
+                        "type": "json_schema",
+                        "name": "seen_items",
+                        "strict": True,
+                        "schema": _SeenItems.model_json_schema(),
+                    }
+                },
                 max_output_tokens=MAX_OUTPUT_TOKENS,
                 timeout=seconds,
             )

@@ -38,7 +38,10 @@ def _fold(settings: RetentionSettings, runtime: Runtime) -> Fold:
     async def forget_old_ones(session: AsyncSession) -> None:
         await session.execute(delete(ResultRow).where(ResultRow.finished_at < oldest))
 
-    return Fold([bind(handler, results=results) for handler in (on_completed, on_failed, on_scan_erased, on_subject_erased)], forget_old_ones)
+    return Fold(
+        [bind(handler, results=results) for handler in (on_completed, on_failed, on_scan_erased, on_subject_erased)],
+        forget_old_ones,
+    )
 
 
 def _table(row: type[Base]) -> Table:

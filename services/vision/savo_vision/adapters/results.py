@@ -31,15 +31,24 @@ class StoredResults:
         async with self.database.session(read_only=True) as session:
             return await _standing(session, requested.scan_id, requested.subject)
 
-    async def keep(self, finished: Finished, spent: Sequence[tuple[str, float]] = (), raw: RawAnswer | None = None) -> Finished | None:
+    async def keep(
+        self, finished: Finished, spent: Sequence[tuple[str, float]] = (), raw: RawAnswer | None = None
+    ) -> Finished | None:
         at = finished.completed_at if isinstance(finished, ScanCompleted) else finished.failed_at
         async with self.database.session() as session:
             # Money is booked whatever becomes of the answer: it is spent.
-            await insert_all(session, SpendingRow, [{"provider": provider, "usd": usd, "spent_at": at} for provider, usd in spent])
+            await insert_all(
+                session, SpendingRow, [{"provider": provider, "usd": usd, "spent_at": at} for provider, usd in spent]
+            )
             there = await _standing(session, finished.scan_id, finished.subject)
             if there.erased or there.finished:
                 return there.finished
-            values = {"subject": finished.subject, "event_type": finished.type, "event": finished.model_dump_json(), "finished_at": at}
+            values = {
+                "subject": finished.subject,
+                "event_type": finished.type,
+                "event": finished.model_dump_json(),
+                "finished_at": at,
+            }
             await upsert(session, ResultRow, {"scan_id": finished.scan_id, **values}, key=["scan_id"])
             if raw is not None:
                 await upsert(session, RawAnswerRow, _raw_values(finished, raw, at), key=["scan_id"])
@@ -58,7 +67,9 @@ class StoredResults:
 
     async def erase_subject(self, subject: str, at: datetime) -> None:
         async with self.database.session() as session:
-            await upsert(session, ErasedRow, {"kind": "subject", "value": subject, "erased_at": at}, key=["kind", "value"])
+            await upsert(
+                session, ErasedRow, {"kind": "subject", "value": subject, "erased_at": at}, key=["kind", "value"]
+            )
             for table in (ResultRow, RawAnswerRow):
                 await session.execute(delete(table).where(table.subject == subject))
 
@@ -68,7 +79,9 @@ class StoredResults:
 
     async def spent_since(self, provider: str, since: datetime) -> float:
         async with self.database.session(read_only=True) as session:
-            total = await session.scalar(select(func.sum(SpendingRow.usd)).where(SpendingRow.provider == provider, SpendingRow.spent_at >= since))
+            total = await session.scalar(
+                select(func.sum(SpendingRow.usd)).where(SpendingRow.provider == provider, SpendingRow.spent_at >= since)
+            )
             return float(total or 0.0)
 
     async def forget_before(self, moment: datetime) -> None:
@@ -94,7 +107,9 @@ async def _standing(session: AsyncSession, scan_id: str, subject: str) -> Standi
 
 def _standing_query() -> Select[bool, str, str]:
     scan, subject = bindparam("scan_id", type_=String), bindparam("subject", type_=String)
-    of_it = and_(ErasedRow.kind == "scan", ErasedRow.value == scan) | and_(ErasedRow.kind == "subject", ErasedRow.value == subject)
+    of_it = and_(ErasedRow.kind == "scan", ErasedRow.value == scan) | and_(
+        ErasedRow.kind == "subject", ErasedRow.value == subject
+    )
     asked = select(literal(1).label("asked")).subquery()
     found = outerjoin(asked, ResultRow, ResultRow.scan_id == scan)
     return select(exists().where(of_it).label("erased"), ResultRow.event_type, ResultRow.event).select_from(found)

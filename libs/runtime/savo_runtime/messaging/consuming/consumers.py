@@ -86,7 +86,11 @@ class Consumers:
         """Take nothing more, finish what is at work (at most 15 s), commit, leave the groups."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *(topic_consumer.parallel.stop() for topic_consumer in self._topic_consumers), return_exceptions=True)
+        await asyncio.gather(
+            *self._tasks,
+            *(topic_consumer.parallel.stop() for topic_consumer in self._topic_consumers),
+            return_exceptions=True,
+        )
         self._tasks.clear()
         await self._disconnect()
 
@@ -106,7 +110,10 @@ class Consumers:
         await self._disconnect()  # what an attempt before this one left open
         self._broker = make_broker(self._settings, self._service)
         self._topic_consumers = [
-            TopicConsumer(each, self._publisher, self._dead_letters, self._fail, self._limits, sandbox=self._settings.sandbox) for each in self._subscriptions
+            TopicConsumer(
+                each, self._publisher, self._dead_letters, self._fail, self._limits, sandbox=self._settings.sandbox
+            )
+            for each in self._subscriptions
         ]
         for topic_consumer in self._topic_consumers:
             topic_consumer.subscribe(self._broker, member_arguments(self._settings, topic_consumer.topic.name))
@@ -124,8 +131,12 @@ class Consumers:
 
     def _no_answer(self) -> Exception:
         if self._settings.embedded_broker:
-            return FatalError(f"the embedded broker did not take {self._service} in: it takes one replica of each service")
-        return DependencyDownError("kafka", f"no answer from {self._settings.kafka_bootstrap_servers} in {CONNECT_WITHIN:g} s")
+            return FatalError(
+                f"the embedded broker did not take {self._service} in: it takes one replica of each service"
+            )
+        return DependencyDownError(
+            "kafka", f"no answer from {self._settings.kafka_bootstrap_servers} in {CONNECT_WITHIN:g} s"
+        )
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -145,4 +156,6 @@ class Consumers:
 def _check_one_handler_a_topic(subscriptions: Sequence[Subscription]) -> None:
     names = [subscription.topic.name for subscription in subscriptions]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"two handlers of {', '.join(sorted(twice))}: a service reads a topic once, and its handler does both")
+        raise ValueError(
+            f"two handlers of {', '.join(sorted(twice))}: a service reads a topic once, and its handler does both"
+        )

@@ -115,7 +115,12 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         try:
             await self._run_in_turn(delivery, before, again)
         except (asyncio.CancelledError, PartitionRevokedError):
-            log.debug("record.dropped", topic=delivery.record.topic, partition=delivery.record.partition, offset=delivery.record.offset)
+            log.debug(
+                "record.dropped",
+                topic=delivery.record.topic,
+                partition=delivery.record.partition,
+                offset=delivery.record.offset,
+            )
         except Exception as fault:  # noqa: BLE001 - whatever it is, the record is not done
             self._on_failure(fault)
         finally:
@@ -141,7 +146,11 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
 
     def _after(self, window: PartitionWindow) -> None:
         may_reopen = window.full and len(window.deliveries) <= self._half
-        if may_reopen or window.awaits_commit >= self._half or not any(each.deliveries for each in self._windows.values()):
+        if (
+            may_reopen
+            or window.awaits_commit >= self._half
+            or not any(each.deliveries for each in self._windows.values())
+        ):
             self._commit_now.set()
 
     def _reopen(self) -> None:
@@ -160,7 +169,11 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         if self._consumer is None or self._stopping:
             return
         assigned, paused = set(self._consumer.assignment()), set(self._consumer.paused())
-        wanted = {partition for partition in assigned if self._held or (partition in self._windows and self._windows[partition].full)}
+        wanted = {
+            partition
+            for partition in assigned
+            if self._held or (partition in self._windows and self._windows[partition].full)
+        }
         if wanted - paused:
             self._consumer.pause(*(wanted - paused))
         if release := (paused & assigned) - wanted:
@@ -172,7 +185,9 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         """Pauses do not outlive an assignment, so they are set again."""
         self.assignments += 1
         kept = {self._window(partition).partition for partition in assigned}
-        self._unfinished = {identity: delivery for identity, delivery in self._unfinished.items() if identity[0] in kept}
+        self._unfinished = {
+            identity: delivery for identity, delivery in self._unfinished.items() if identity[0] in kept
+        }
         self._set_pauses()
         self._on_assigned()
 
@@ -182,7 +197,11 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         await self._close(windows)
         for window in windows:
             self._windows.pop(window.partition, None)
-            self._unfinished |= {(window.partition, offset): each for offset, each in window.deliveries.items() if each.done or not each.ended.is_set()}
+            self._unfinished |= {
+                (window.partition, offset): each
+                for offset, each in window.deliveries.items()
+                if each.done or not each.ended.is_set()
+            }
 
     async def stop(self) -> None:
         """Take nothing more, finish what is at work, commit."""
@@ -201,7 +220,12 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             window.closed = True
             for delivery in list(window.deliveries.values()):
                 delivery.drop_if_waiting()
-        at_work = [each.task for window in windows for each in window.deliveries.values() if each.task and not each.ended.is_set()]
+        at_work = [
+            each.task
+            for window in windows
+            for each in window.deliveries.values()
+            if each.task and not each.ended.is_set()
+        ]
         if at_work:
             await asyncio.wait(at_work, timeout=self._finish_within)
         await self.commit()
@@ -211,7 +235,11 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
     async def commit(self) -> None:
         """A commit that fails is tried again with the next; one for a partition that is gone never matters."""
         async with self._committing:
-            due = {window: (offset, window.awaits_commit) for window in self._windows.values() if (offset := window.to_commit) is not None}
+            due = {
+                window: (offset, window.awaits_commit)
+                for window in self._windows.values()
+                if (offset := window.to_commit) is not None
+            }
             if not due or self._consumer is None:
                 return
             try:

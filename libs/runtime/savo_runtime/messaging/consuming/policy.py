@@ -101,7 +101,9 @@ class RecordPolicy:
         kinds: Iterable[str],
         on_pause_change: Callable[[], None],
     ) -> None:
-        self.pauses = {kind: DependencyPause(Backoff(limits.first_probe, limits.most_probe), on_pause_change) for kind in kinds}
+        self.pauses = {
+            kind: DependencyPause(Backoff(limits.first_probe, limits.most_probe), on_pause_change) for kind in kinds
+        }
         """Of each kind of records: active while a dependency is down that they need."""
         self.cap = DependencyPause(Backoff(limits.cap_probe, limits.cap_probe), on_pause_change)
         """Active since the dead-letter cap was reached, until a record succeeds."""
@@ -125,7 +127,13 @@ class RecordPolicy:
         topic, record = self._subscription.topic, delivery.record
         if is_tombstone(topic, record):
             return
-        with consuming(topic.name, traceparent_of(record), service=self._dead_letters.service, partition=record.partition, offset=record.offset):
+        with consuming(
+            topic.name,
+            traceparent_of(record),
+            service=self._dead_letters.service,
+            partition=record.partition,
+            offset=record.offset,
+        ):
             while True:
                 is_probe = await self._wait_turn(delivery, self.cap)
                 try:
@@ -172,7 +180,14 @@ class RecordPolicy:
             raise _UnprocessableError(error, failures) from error
         topic, reason = self._subscription.topic.name, reason_of(error)
         RETRIES.labels(topic, reason).inc()
-        log.warning("record.retried", topic=topic, offset=delivery.record.offset, attempts=failures, reason=reason, error=str(error))
+        log.warning(
+            "record.retried",
+            topic=topic,
+            offset=delivery.record.offset,
+            attempts=failures,
+            reason=reason,
+            error=str(error),
+        )
         async with delivery.interruptible():
             await asyncio.sleep(self._retries.delay(failures))
 
@@ -227,6 +242,10 @@ class RecordPolicy:
     async def _set_aside(self, delivery: Delivery, failure: _UnprocessableError) -> None:
         """Publish the record as a dead letter, however long that takes; pause where too many became one."""
         topic, record, cause = self._subscription.topic, delivery.record, failure.cause
-        await self._until_acknowledged(delivery, lambda: self._dead_letters.set_aside(topic, record, cause, failure.attempts))
+        await self._until_acknowledged(
+            delivery, lambda: self._dead_letters.set_aside(topic, record, cause, failure.attempts)
+        )
         if self._caps.note(delivery.window.partition, failed=True):
-            self.cap.begin(f"dead-letter cap reached on {topic.name}, partition {record.partition}: the last was {reason_of(cause)}")
+            self.cap.begin(
+                f"dead-letter cap reached on {topic.name}, partition {record.partition}: the last was {reason_of(cause)}"
+            )

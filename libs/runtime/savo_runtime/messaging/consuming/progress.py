@@ -48,10 +48,14 @@ class _Observation:
 class Progress:
     """Looks at each consumer every two seconds. `clock` is monotonic, in seconds."""
 
-    def __init__(self, topic_consumers: Sequence[TopicConsumer], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, topic_consumers: Sequence[TopicConsumer], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._topic_consumers = topic_consumers
         self._clock = clock
-        self._observations = {topic_consumer.group: _Observation(moved_at=clock(), seen_at=clock()) for topic_consumer in topic_consumers}
+        self._observations = {
+            topic_consumer.group: _Observation(moved_at=clock(), seen_at=clock()) for topic_consumer in topic_consumers
+        }
 
     async def run(self) -> None:
         """Returns only when cancelled."""
@@ -99,7 +103,8 @@ class Progress:
         assigned = set(consumer.assignment())
         # Without partitions of its own, the group's lag still tells a spare member from one that cannot join.
         partitions = assigned or {
-            TopicPartition(topic_consumer.topic_name, number) for number in consumer.partitions_for_topic(topic_consumer.topic_name) or ()
+            TopicPartition(topic_consumer.topic_name, number)
+            for number in consumer.partitions_for_topic(topic_consumer.topic_name) or ()
         }
         ends = await consumer.end_offsets(list(partitions))
         seen = self._observations[topic_consumer.group]
@@ -111,7 +116,10 @@ class Progress:
 
 
 async def _positions(
-    consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], done: dict[TopicPartition, int | None], starts: dict[TopicPartition, int]
+    consumer: AIOKafkaConsumer,
+    partitions: Iterable[TopicPartition],
+    done: dict[TopicPartition, int | None],
+    starts: dict[TopicPartition, int],
 ) -> dict[TopicPartition, int]:
     """The next offset to work on: as done here, else where the member started.
 
@@ -125,7 +133,9 @@ async def _positions(
 
 async def _starts(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
     """As committed, else the partition's beginning."""
-    committed = dict(zip(partitions, await asyncio.gather(*(consumer.committed(partition) for partition in partitions)), strict=True))
+    committed = dict(
+        zip(partitions, await asyncio.gather(*(consumer.committed(partition) for partition in partitions)), strict=True)
+    )
     unread = [partition for partition, offset in committed.items() if offset is None]
     beginnings = await consumer.beginning_offsets(unread) if unread else {}
     return {partition: beginnings[partition] if offset is None else offset for partition, offset in committed.items()}

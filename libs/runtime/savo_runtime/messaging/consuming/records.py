@@ -30,7 +30,9 @@ def is_tombstone(topic: Topic[Any], record: ConsumerRecord) -> bool:
 def decode(topic: Topic[Any], record: ConsumerRecord) -> Envelope[Any]:
     """Raises `UnreadableRecordError` with one of the reasons no-body, null-header, content-type, headers, body."""
     if record.value is None:
-        raise UnreadableRecordError(f"a record without a body on {topic.name}, which is not compacted", reason="no-body")
+        raise UnreadableRecordError(
+            f"a record without a body on {topic.name}, which is not compacted", reason="no-body"
+        )
     _check_headers(record)
     try:
         envelope = Envelope.decode(topic.event, record.value, record.headers)

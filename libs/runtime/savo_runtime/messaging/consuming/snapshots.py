@@ -35,7 +35,13 @@ class SnapshotReader:
     """Applies each record in order. One that cannot be read or applied is logged, counted and skipped: there are no dead letters."""
 
     def __init__(
-        self, settings: RuntimeSettings, snapshot: Snapshot, on_fatal: Callable[[Exception], None], *, attempts: int = 3, backoff: Backoff | None = None
+        self,
+        settings: RuntimeSettings,
+        snapshot: Snapshot,
+        on_fatal: Callable[[Exception], None],
+        *,
+        attempts: int = 3,
+        backoff: Backoff | None = None,
     ) -> None:
         self.topic = snapshot.topic
         self.topic_name = name_on_kafka(snapshot.topic.name, settings.sandbox)
@@ -88,7 +94,9 @@ class SnapshotReader:
         try:
             if record.value is not None:  # a tombstone: its key was erased
                 envelope = decode(self.topic, record)
-                place = consuming(self.topic.name, envelope.traceparent, partition=record.partition, offset=record.offset)
+                place = consuming(
+                    self.topic.name, envelope.traceparent, partition=record.partition, offset=record.offset
+                )
                 with place, about(envelope.event), within_replay(envelope.replay):
                     await self._apply_with_retries(envelope)
         except FatalError:
@@ -111,4 +119,11 @@ class SnapshotReader:
 
     def _skip(self, record: ConsumerRecord, fault: Exception) -> None:
         DEAD_LETTERS.labels(self.topic.name, reason_of(fault)).inc()
-        log.error("snapshot.record_skipped", topic=self.topic.name, partition=record.partition, offset=record.offset, reason=reason_of(fault), exc_info=fault)
+        log.error(
+            "snapshot.record_skipped",
+            topic=self.topic.name,
+            partition=record.partition,
+            offset=record.offset,
+            reason=reason_of(fault),
+            exc_info=fault,
+        )

@@ -31,7 +31,10 @@ F = TypeVar("F", bound=Handler)
 _CONSUMES = "__savo_consumes__"
 _PUBLISHES = "__savo_publishes__"
 
-_OF_THE_ENVELOPE: dict[str, Callable[[Envelope[Any]], object]] = {"event_id": lambda envelope: envelope.id, "replay": lambda envelope: envelope.replay}
+_OF_THE_ENVELOPE: dict[str, Callable[[Envelope[Any]], object]] = {
+    "event_id": lambda envelope: envelope.id,
+    "replay": lambda envelope: envelope.replay,
+}
 
 
 @dataclass(frozen=True)

@@ -100,10 +100,15 @@ class TopicConsumer:
     def _on_pause_change(self) -> None:
         self._show_pauses()
         # While one kind gets on, the partitions stay open for it: what waits of the others is bounded by the window.
-        self.parallel.hold(self.policy.cap.is_active() or all(pause.is_active() for pause in self.policy.pauses.values()))
+        self.parallel.hold(
+            self.policy.cap.is_active() or all(pause.is_active() for pause in self.policy.pauses.values())
+        )
 
     def _show_pauses(self) -> None:
-        for cause, pauses in (("dead-letter-cap", [self.policy.cap]), ("dependency", list(self.policy.pauses.values()))):
+        for cause, pauses in (
+            ("dead-letter-cap", [self.policy.cap]),
+            ("dependency", list(self.policy.pauses.values())),
+        ):
             CONSUMER_PAUSED.labels(self.topic.name, self.group, cause).set(any(pause.is_active() for pause in pauses))
 
 

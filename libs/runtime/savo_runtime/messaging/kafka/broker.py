@@ -15,12 +15,22 @@ from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, SCANS_CO
 from savo_runtime.errors import FatalError
 from savo_runtime.settings import RuntimeSettings
 
-__all__ = ["MAX_RECORD_BYTES", "connection_arguments", "group_of", "librdkafka_arguments", "make_broker", "member_arguments", "reading_arguments"]
+__all__ = [
+    "MAX_RECORD_BYTES",
+    "connection_arguments",
+    "group_of",
+    "librdkafka_arguments",
+    "make_broker",
+    "member_arguments",
+    "reading_arguments",
+]
 
 MAX_RECORD_BYTES = 2 * 2**20
 """Of a record with its headers. Above Kafka's default of 1 MiB, so that any record and its reasons fit in the dead letters."""
 
-_AWAITED = frozenset(topic.name for topic in (SCANS_REQUESTED, SCANS_COMPLETED, SCANS_FAILED, RECIPES_REQUESTED, RECIPES_SUGGESTED))
+_AWAITED = frozenset(
+    topic.name for topic in (SCANS_REQUESTED, SCANS_COMPLETED, SCANS_FAILED, RECIPES_REQUESTED, RECIPES_SUGGESTED)
+)
 """Topics on a person's way from question to answer."""
 
 _SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
@@ -94,7 +104,10 @@ def _logger() -> logging.Logger:
 
 def librdkafka_arguments(settings: RuntimeSettings) -> dict[str, Any]:
     """For `confluent_kafka`'s admin client: it deletes groups, which aiokafka's cannot. What fails is told by its answers, not by its log."""
-    password, files = settings.kafka_sasl_password, (settings.kafka_ssl_ca_file, settings.kafka_ssl_cert_file, settings.kafka_ssl_key_file)
+    password, files = (
+        settings.kafka_sasl_password,
+        (settings.kafka_ssl_ca_file, settings.kafka_ssl_cert_file, settings.kafka_ssl_key_file),
+    )
     tls = dict(zip(("ssl.ca.location", "ssl.certificate.location", "ssl.key.location"), files, strict=True))
     sasl = {
         "sasl.mechanism": settings.kafka_sasl_mechanism,
@@ -112,7 +125,9 @@ def librdkafka_arguments(settings: RuntimeSettings) -> dict[str, Any]:
 
 def _addresses(settings: RuntimeSettings) -> list[str]:
     if settings.kafka_bootstrap_servers == "embedded":
-        raise FatalError("SAVO_KAFKA_BOOTSTRAP_SERVERS is embedded: that broker lives inside `savo up`; start there, or set host:port of a Kafka")
+        raise FatalError(
+            "SAVO_KAFKA_BOOTSTRAP_SERVERS is embedded: that broker lives inside `savo up`; start there, or set host:port of a Kafka"
+        )
     return settings.kafka_bootstrap_servers.split(",")
 
 
@@ -123,7 +138,11 @@ def _uses_sasl(settings: RuntimeSettings) -> bool:
 def _ssl_context(settings: RuntimeSettings) -> ssl.SSLContext | None:
     if not settings.kafka_security_protocol.endswith("SSL"):
         return None
-    files = {"cafile": settings.kafka_ssl_ca_file, "certfile": settings.kafka_ssl_cert_file, "keyfile": settings.kafka_ssl_key_file}
+    files = {
+        "cafile": settings.kafka_ssl_ca_file,
+        "certfile": settings.kafka_ssl_cert_file,
+        "keyfile": settings.kafka_ssl_key_file,
+    }
     try:
         context: ssl.SSLContext = create_ssl_context(**{name: str(path) for name, path in files.items() if path})
     except OSError as flaw:
@@ -137,4 +156,6 @@ def _security(settings: RuntimeSettings) -> BaseSecurity:
     if not _uses_sasl(settings):
         return BaseSecurity(ssl_context=context, use_ssl=context is not None)
     password = settings.kafka_sasl_password.get_secret_value() if settings.kafka_sasl_password else ""
-    return _SASL[settings.kafka_sasl_mechanism](settings.kafka_sasl_username or "", password, ssl_context=context, use_ssl=context is not None)
+    return _SASL[settings.kafka_sasl_mechanism](
+        settings.kafka_sasl_username or "", password, ssl_context=context, use_ssl=context is not None
+    )

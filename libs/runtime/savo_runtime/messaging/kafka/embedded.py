@@ -54,7 +54,9 @@ class EmbeddedBroker:
         self._create_topics()
         self.bootstrap_servers = _LIBRARY.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
         log.warning(
-            "embedded_broker.started", bootstrap_servers=self.bootstrap_servers, note="in memory, for trying and testing; its records end with this process"
+            "embedded_broker.started",
+            bootstrap_servers=self.bootstrap_servers,
+            note="in memory, for trying and testing; its records end with this process",
         )
         return self
 
@@ -68,12 +70,16 @@ class EmbeddedBroker:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def _create_topics(self) -> None:
         """All at once: librdkafka's thread looks only now and then for what it is asked, and then serves all that wait."""
-        partitions = {topic.name: min(topic.partitions, self._most_partitions) for topic in TOPICS} | {name: 1 for _, _, name in dead_letter_topics()}
+        partitions = {topic.name: min(topic.partitions, self._most_partitions) for topic in TOPICS} | {
+            name: 1 for _, _, name in dead_letter_topics()
+        }
         with ThreadPoolExecutor(len(partitions)) as pool:
             list(pool.map(self._create_topic, partitions, partitions.values()))
 
@@ -94,7 +100,10 @@ def _load() -> ctypes.CDLL:
     library = ctypes.CDLL(cimpl.__file__)
     signatures: dict[str, tuple[type | None, list[type]]] = {
         "rd_kafka_conf_new": (ctypes.c_void_p, []),
-        "rd_kafka_conf_set": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t]),
+        "rd_kafka_conf_set": (
+            ctypes.c_int,
+            [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t],
+        ),
         "rd_kafka_new": (ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]),
         "rd_kafka_destroy": (None, [ctypes.c_void_p]),
         "rd_kafka_mock_cluster_new": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int]),

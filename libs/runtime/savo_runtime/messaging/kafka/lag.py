@@ -90,9 +90,13 @@ class GroupReader:
         beginnings, ends = await asyncio.gather(self._reader.beginnings(everywhere), self._reader.ends(everywhere))
         partitions = {name: [each for each in everywhere if each.topic == there] for name, there in names.items()}
         with kafka_errors(f"Kafka at {self._where} does not report committed offsets"):
-            committed = await asyncio.gather(*(self._committed(group, partitions[topic.name]) for topic, _, group in self._groups))
+            committed = await asyncio.gather(
+                *(self._committed(group, partitions[topic.name]) for topic, _, group in self._groups)
+            )
         return [
-            GroupPosition(topic.name, service, group, each.partition, max(offsets.get(each, -1), beginnings[each]), ends[each])
+            GroupPosition(
+                topic.name, service, group, each.partition, max(offsets.get(each, -1), beginnings[each]), ends[each]
+            )
             for (topic, service, group), offsets in zip(self._groups, committed, strict=True)
             if service not in self._optional or any(offset >= 0 for offset in offsets.values())
             for each in partitions[topic.name]

@@ -70,7 +70,9 @@ class TopicReader:
                 await self._consumer.start()
         except (KafkaError, TimeoutError, OSError) as error:
             await self.stop()
-            raise DependencyDownError("kafka", f"Kafka at {self._where} does not answer ({type(error).__name__})") from error
+            raise DependencyDownError(
+                "kafka", f"Kafka at {self._where} does not answer ({type(error).__name__})"
+            ) from error
 
     async def stop(self) -> None:
         """Raises nothing."""
@@ -101,10 +103,14 @@ class TopicReader:
         with self._errors():
             return dict(await self._consumer.end_offsets(list(partitions))) if partitions else {}
 
-    async def offsets_at(self, partitions: Sequence[TopicPartition], milliseconds: int) -> dict[TopicPartition, int | None]:
+    async def offsets_at(
+        self, partitions: Sequence[TopicPartition], milliseconds: int
+    ) -> dict[TopicPartition, int | None]:
         """The first offset at or after that time since 1970; None where there is none, or the broker cannot find it."""
         with self._errors():
-            found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds)) if partitions else {}
+            found = (
+                await self._consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds)) if partitions else {}
+            )
         return {each: found[each].offset if found.get(each) else None for each in partitions}
 
     async def read_whole(self, topics: Iterable[str]) -> AsyncGenerator[Batch, None]:
@@ -153,7 +159,14 @@ class TopicReader:
 class BoundedRead:
     """Partitions on their way to ends that are fixed. Made by `TopicReader.bounded`."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition], ends: Offsets, where: str, silent_after: float) -> None:
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        partitions: Iterable[TopicPartition],
+        ends: Offsets,
+        where: str,
+        silent_after: float,
+    ) -> None:
         self.unfinished = set(partitions)
         """Partitions that are not at their end yet."""
         self._consumer = consumer
@@ -162,7 +175,9 @@ class BoundedRead:
         self._silent_after = silent_after
         self._silent = 0.0
 
-    async def poll(self, flowing: Collection[TopicPartition] | None = None, *, most_records: int = POLL_RECORDS) -> list[Batch]:
+    async def poll(
+        self, flowing: Collection[TopicPartition] | None = None, *, most_records: int = POLL_RECORDS
+    ) -> list[Batch]:
         """What comes within half a second, perhaps nothing. `flowing`: the partitions to take records of; the others keep their place.
 
         Raises `DependencyDownError("kafka")`.
@@ -171,13 +186,20 @@ class BoundedRead:
         began = time.monotonic()
         with kafka_errors(f"Kafka at {self._where} cannot be read"):
             polled = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=most_records)
-            finished = {partition for partition in self.unfinished if await self._consumer.position(partition) >= self._ends[partition]}
+            finished = {
+                partition
+                for partition in self.unfinished
+                if await self._consumer.position(partition) >= self._ends[partition]
+            }
         if finished:
             self._consumer.pause(*finished)  # no fetch of what nobody wants
         self._silent = 0.0 if polled else self._silent + time.monotonic() - began
         self.unfinished -= finished
         if self.unfinished and self._silent > self._silent_after:
-            raise DependencyDownError("kafka", f"Kafka at {self._where} has sent nothing for {self._silent_after:g} s, though records are left")
+            raise DependencyDownError(
+                "kafka",
+                f"Kafka at {self._where} has sent nothing for {self._silent_after:g} s, though records are left",
+            )
         return [self._batch(partition, records) for partition, records in polled.items()]
 
     def _batch(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> Batch:
@@ -197,4 +219,6 @@ class BoundedRead:
 async def partitions_of(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
     """The partitions of those topics that exist, in their order. Raises `KafkaError`."""
     found = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - no public call tells of topics that nobody subscribed to
-    return [TopicPartition(topic, number) for topic in topics for number in sorted(found.partitions_for_topic(topic) or ())]
+    return [
+        TopicPartition(topic, number) for topic in topics for number in sorted(found.partitions_for_topic(topic) or ())
+    ]

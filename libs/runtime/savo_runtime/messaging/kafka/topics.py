@@ -25,7 +25,11 @@ _RETENTION = {
     Retention.MONTH: {"cleanup.policy": "delete", "retention.ms": str(30 * _DAY)},
     Retention.FOREVER: {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"},
     # Tombstones stay a week, so that a reader that was away sees every erasure.
-    Retention.COMPACT: {"cleanup.policy": "compact", "delete.retention.ms": str(7 * _DAY), "max.compaction.lag.ms": str(_DAY)},
+    Retention.COMPACT: {
+        "cleanup.policy": "compact",
+        "delete.retention.ms": str(7 * _DAY),
+        "max.compaction.lag.ms": str(_DAY),
+    },
 }
 
 _SANDBOX_RETENTION = {"cleanup.policy": "delete", "retention.ms": str(7 * _DAY), "retention.bytes": "-1"}
@@ -44,7 +48,11 @@ async def ensure_topics(settings: RuntimeSettings) -> list[str]:
         with kafka_errors("its topics cannot be listed or made"):
             await admin.start()
             present = set(await admin.list_topics())
-            missing = [topic for topic in _wanted(settings.kafka_replication_factor, settings.sandbox) if topic.name not in present]
+            missing = [
+                topic
+                for topic in _wanted(settings.kafka_replication_factor, settings.sandbox)
+                if topic.name not in present
+            ]
             return await _create(admin, missing) if missing else []
     finally:
         await admin.close()
@@ -74,7 +82,10 @@ def _wanted(replication: int, sandbox: str | None) -> list[NewTopic]:
     kept = _SANDBOX_RETENTION if sandbox else {}
     topics = [(topic.name, topic.partitions, {**_configs(topic, replication), **kept}) for topic in TOPICS]
     letters = [(name, 1, {**_dead_letter_configs(), **kept}) for _, _, name in dead_letter_topics()]
-    return [NewTopic(name_on_kafka(name, sandbox), partitions, replication, topic_configs=configs) for name, partitions, configs in topics + letters]
+    return [
+        NewTopic(name_on_kafka(name, sandbox), partitions, replication, topic_configs=configs)
+        for name, partitions, configs in topics + letters
+    ]
 
 
 def _configs(topic: Topic[Any], replication: int) -> dict[str, str]:

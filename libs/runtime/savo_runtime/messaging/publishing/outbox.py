@@ -74,8 +74,13 @@ class Outbox:
 
         With several events, `event_id` is the id that theirs are derived from. Raises `UndeclaredTopicError`.
         """
-        rows = [await self._insert(session, message, _id_of(message, event_id, alone=len(events) == 1)) for message in events]
-        event.listen(session.sync_session, "after_commit", lambda _: self._committed([row for row in rows if row]), once=True)
+        rows = [
+            await self._insert(session, message, _id_of(message, event_id, alone=len(events) == 1))
+            for message in events
+        ]
+        event.listen(
+            session.sync_session, "after_commit", lambda _: self._committed([row for row in rows if row]), once=True
+        )
 
     def take_fresh(self) -> list[OutboxRow] | None:
         """What was committed here since the last call, in its order; None when it was more than a batch."""
@@ -90,7 +95,14 @@ class Outbox:
     async def _insert(self, session: AsyncSession, message: Event, event_id: UUID) -> OutboxRow | None:
         topic, time = topic_of(message), self._clock()
         check_declared(topic, self._service)
-        envelope = Envelope.new(message, self._service, event_id=event_id, time=time, traceparent=current_traceparent(), replay=current_replay())
+        envelope = Envelope.new(
+            message,
+            self._service,
+            event_id=event_id,
+            time=time,
+            traceparent=current_traceparent(),
+            replay=current_replay(),
+        )
         row = {
             "event_id": event_id,
             "topic": topic.name,
@@ -106,7 +118,14 @@ class OutboxRelay:
     """The worker that publishes the outbox's rows. `poll_every`: seconds between looks at the table."""
 
     def __init__(
-        self, database: Sessions, publisher: Sender, outbox: Outbox, service: str, *, poll_every: float = 0.5, on_published: OnPublished | None = None
+        self,
+        database: Sessions,
+        publisher: Sender,
+        outbox: Outbox,
+        service: str,
+        *,
+        poll_every: float = 0.5,
+        on_published: OnPublished | None = None,
     ) -> None:
         self._on_published = on_published
         self._database = database
@@ -143,7 +162,9 @@ class OutboxRelay:
                 async with self._database.session() as session:
                     if self._on_published:
                         await self._on_published(session, list(zip(rows, placed, strict=True)))
-                    await session.execute(delete(OutboxRow).where(OutboxRow.event_id.in_([row.event_id for row in rows])))
+                    await session.execute(
+                        delete(OutboxRow).where(OutboxRow.event_id.in_([row.event_id for row in rows]))
+                    )
             self._behind = behind
             return len(rows)
 
@@ -161,7 +182,10 @@ class OutboxRelay:
         """Each in the trace of the request that wrote it."""
         with ExitStack() as spans:
             records = [_record_of(row) for row in rows]
-            traced = [replace(record, headers=spans.enter_context(publishing(record.topic, record.headers))) for record in records]
+            traced = [
+                replace(record, headers=spans.enter_context(publishing(record.topic, record.headers)))
+                for record in records
+            ]
             return await self._publisher.send_all(traced)
 
     async def _oldest(self) -> Sequence[OutboxRow]:
@@ -192,4 +216,6 @@ def _id_of(message: Event, event_id: UUID | None, *, alone: bool) -> UUID:
 
 
 def _record_of(row: OutboxRow) -> OutgoingRecord:
-    return OutgoingRecord(row.topic, row.key.encode(), row.body.encode(), [(name, value.encode()) for name, value in row.headers.items()])
+    return OutgoingRecord(
+        row.topic, row.key.encode(), row.body.encode(), [(name, value.encode()) for name, value in row.headers.items()]
+    )

@@ -52,7 +52,9 @@ def record_of(envelope: Envelope[Any]) -> OutgoingRecord:
 class Publisher:
     """Publishes in the name of one service. Each send raises `DependencyDownError("kafka")` when no broker acknowledged it in `deadline` seconds."""
 
-    def __init__(self, settings: RuntimeSettings, service: str, *, deadline: float = 5.0, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, settings: RuntimeSettings, service: str, *, deadline: float = 5.0, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self.service = service
         self._settings = settings
         self._deadline = deadline
@@ -74,7 +76,14 @@ class Publisher:
     async def publish(self, event: Event, *, event_id: UUID | None = None) -> None:
         """On the event's topic, acknowledged by all in-sync replicas. `event_id` makes a repeat recognisable. Raises what `send` raises."""
         with publishing(topic_of(event).name):
-            envelope = Envelope.new(event, self.service, event_id=event_id, time=self._clock(), traceparent=current_traceparent(), replay=current_replay())
+            envelope = Envelope.new(
+                event,
+                self.service,
+                event_id=event_id,
+                time=self._clock(),
+                traceparent=current_traceparent(),
+                replay=current_replay(),
+            )
             await self.send(record_of(envelope))
 
     async def send(self, record: OutgoingRecord) -> None:
@@ -92,10 +101,14 @@ class Publisher:
                 producer = await self._ready()
                 return await _send(producer, records, self._settings.sandbox, self._clock())
         except MessageSizeTooLargeError as fault:
-            raise InvalidMessageError(f"a record for {records[0].topic} is above {MAX_RECORD_BYTES} bytes", reason="too-large") from fault
+            raise InvalidMessageError(
+                f"a record for {records[0].topic} is above {MAX_RECORD_BYTES} bytes", reason="too-large"
+            ) from fault
         except (TimeoutError, KafkaError, OSError) as fault:
             self._discard(producer)
-            raise DependencyDownError("kafka", f"not acknowledged: {fault or f'no answer in {self._deadline:g} s'}") from fault
+            raise DependencyDownError(
+                "kafka", f"not acknowledged: {fault or f'no answer in {self._deadline:g} s'}"
+            ) from fault
 
     async def _ready(self) -> AIOKafkaProducer:
         async with self._starting:
@@ -127,7 +140,9 @@ class Publisher:
         task.add_done_callback(self._retired.discard)
 
 
-async def _send(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], sandbox: str | None, now: datetime) -> list[RecordRef]:
+async def _send(
+    producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], sandbox: str | None, now: datetime
+) -> list[RecordRef]:
     """Where they stand. The time is ours: what a broker answers may be its own, and the embedded one's is none."""
     acknowledgements: list[asyncio.Future[Any]] = []
     try:
@@ -137,7 +152,9 @@ async def _send(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], s
             acknowledgements.append(await producer.send(topic, record.value, key=record.key, headers=record.headers))
     finally:
         placed = await asyncio.gather(*acknowledgements)
-    return [RecordRef(record.topic, one.partition, one.offset, now) for record, one in zip(records, placed, strict=True)]
+    return [
+        RecordRef(record.topic, one.partition, one.offset, now) for record, one in zip(records, placed, strict=True)
+    ]
 
 
 async def _close(producer: AIOKafkaProducer, deadline: float) -> None:

@@ -30,8 +30,12 @@ def diff_models(
         typer.Option("--data", help="dataset.yaml, or a folder of photos; default: the newest data set's holdout."),
     ] = None,
     split: Annotated[str, typer.Option("--split", help="Of a dataset.yaml: train, val or test.")] = "test",
-    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the page and the pictures.")] = None,
-    pictures: Annotated[int, typer.Option("--pictures", metavar="N", min=0, help="At most N pictures: where the two differ most.")] = 24,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="Folder of the page and the pictures.")
+    ] = None,
+    pictures: Annotated[
+        int, typer.Option("--pictures", metavar="N", min=0, help="At most N pictures: where the two differ most.")
+    ] = 24,
     as_json: AsJson = False,
 ) -> None:
     """Two models on the same photos: mAP@0.5 and the paired gain, AP by class, boxes gained, lost, moved and renamed, latency, size."""

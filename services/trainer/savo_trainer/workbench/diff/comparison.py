@@ -51,13 +51,20 @@ async def compare_models(order: DiffOrder, store: ObjectStore, on_progress: OnPr
         _make_room(order.output)
         found, drawn = await asyncio.to_thread(_compare, order, photos, before, after, on_progress)
     page = order.output / "index.html"
-    summary = found.summary | {"output": str(order.output), "page": str(page), "pictures": len(drawn), "seconds": round(time.monotonic() - began, 1)}
+    summary = found.summary | {
+        "output": str(order.output),
+        "page": str(page),
+        "pictures": len(drawn),
+        "seconds": round(time.monotonic() - began, 1),
+    }
     write_page(page, summary, drawn)
     (order.output / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
     return summary
 
 
-def _compare(order: DiffOrder, photos: PhotoSet, before: Contender, after: Contender, on_progress: OnProgress) -> tuple[Differences, list[Any]]:
+def _compare(
+    order: DiffOrder, photos: PhotoSet, before: Contender, after: Contender, on_progress: OnProgress
+) -> tuple[Differences, list[Any]]:
     with (order.output / LINES).open("w", encoding="utf-8") as lines:
         found = compare_on(photos, before, after, lines, pictures=order.pictures, on_progress=on_progress)
     return found, draw_pictures(found, order.output)
@@ -68,7 +75,9 @@ async def _contender(name: str, store: ObjectStore) -> Contender:
     try:
         if stored is not None:
             report = stored.report
-            detector = await asyncio.to_thread(Detector.load, stored.onnx, expected_sha256=report.onnx_sha256, expected_classes=report.classes)
+            detector = await asyncio.to_thread(
+                Detector.load, stored.onnx, expected_sha256=report.onnx_sha256, expected_classes=report.classes
+            )
             return Contender(stored.version, detector)
         detector = await asyncio.to_thread(Detector.load, _file(name))
     except ModelRefusedError as flaw:
@@ -78,7 +87,9 @@ async def _contender(name: str, store: ObjectStore) -> Contender:
 
 def _file(name: str) -> Path:
     if not Path(name).is_file():
-        raise DatasetError(f"{name} is no model: give a version such as v3, champion or challenger, or the path of an ONNX file")
+        raise DatasetError(
+            f"{name} is no model: give a version such as v3, champion or challenger, or the path of an ONNX file"
+        )
     return Path(name)
 
 

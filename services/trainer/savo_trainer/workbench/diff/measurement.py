@@ -120,9 +120,16 @@ class _Sums:
             for label, change in gain.per_class.items()
         ]
         several = len({record.group for record in self.records[0]}) > 1
-        points = {side: _with_interval(of.map50, of.map50_lower, of.map50_upper, several) for side, of in (("before", before), ("after", after))}
+        points = {
+            side: _with_interval(of.map50, of.map50_lower, of.map50_upper, several)
+            for side, of in (("before", before), ("after", after))
+        }
         paired = _with_interval(gain.gain, gain.lower, gain.upper, several)
-        return {"map50": points, "gain": paired, "classes": sorted(rows, key=lambda row: (-abs(row["gain"]), row["label"]))}
+        return {
+            "map50": points,
+            "gain": paired,
+            "classes": sorted(rows, key=lambda row: (-abs(row["gain"]), row["label"])),
+        }
 
     def judged_boxes(self) -> dict[str, int] | None:
         """Of the changes, those that labels speak for and against; None without labels."""
@@ -139,7 +146,10 @@ class _Sums:
         return plain
 
     def labels(self) -> list[dict[str, Any]]:
-        return [{"label": label, **counted} for label, counted in sorted(self.by_label.items(), key=lambda entry: (-entry[1].total(), entry[0]))]
+        return [
+            {"label": label, **counted}
+            for label, counted in sorted(self.by_label.items(), key=lambda entry: (-entry[1].total(), entry[0]))
+        ]
 
 
 def _with_interval(point: float, lower: float, upper: float, several: bool) -> dict[str, float | None]:
@@ -150,7 +160,16 @@ def _with_interval(point: float, lower: float, upper: float, several: bool) -> d
 def _class_row(label: str, before: float, after: float, change: ClassGain, groups: int) -> dict[str, Any]:
     """`groups`: those that hold the class."""
     lower, upper = np.nanpercentile(change.draws, INTERVAL).tolist() if groups > 1 else (None, None)
-    return {"label": label, "boxes": change.boxes, "groups": groups, "before": before, "after": after, "gain": change.gain, "lower": lower, "upper": upper}
+    return {
+        "label": label,
+        "boxes": change.boxes,
+        "groups": groups,
+        "before": before,
+        "after": after,
+        "gain": change.gain,
+        "lower": lower,
+        "upper": upper,
+    }
 
 
 def _groups(label: str, records: Iterable[ImageRecord]) -> int:
@@ -164,7 +183,9 @@ def _facts(contender: Contender) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _latency(photos: Iterable[ComparedPhoto], before: Contender, after: Contender, clock: Clock) -> dict[str, Any] | None:
+def _latency(
+    photos: Iterable[ComparedPhoto], before: Contender, after: Contender, clock: Clock
+) -> dict[str, Any] | None:
     """Bytes to boxes as in serving, in turn on the same photos, so that a busy moment of the machine meets both."""
     took: dict[str, list[float]] = {"before": [], "after": []}
     pair = (("before", before), ("after", after))
@@ -179,5 +200,6 @@ def _latency(photos: Iterable[ComparedPhoto], before: Contender, after: Contende
     if not took["before"]:
         return None
     return {"photos": len(took["before"])} | {
-        side: {"p50": round(float(np.percentile(times, 50)), 2), "p95": round(float(np.percentile(times, 95)), 2)} for side, times in took.items()
+        side: {"p50": round(float(np.percentile(times, 50)), 2), "p95": round(float(np.percentile(times, 95)), 2)}
+        for side, times in took.items()
     }

@@ -27,7 +27,13 @@ def draw_pictures(found: Differences, folder: Path) -> list[PhotoLine]:
     for number, (photo, line) in enumerate(found.most, start=1):
         name = f"pictures/{number:03d}.jpg"
         headings = (f"before: {names[0]}{_score(line, 'before')}", f"after: {names[1]}{_score(line, 'after')}")
-        draw_sheet(photo.path.read_bytes(), line["changes"], headings, folder / name, truth=[box for _, box in photo.truth or ()])
+        draw_sheet(
+            photo.path.read_bytes(),
+            line["changes"],
+            headings,
+            folder / name,
+            truth=[box for _, box in photo.truth or ()],
+        )
         drawn.append((photo, line | {"picture": name}))
     return drawn
 
@@ -47,14 +53,28 @@ def write_page(path: Path, summary: dict[str, Any], drawn: Sequence[PhotoLine]) 
         page.write(table(("", *names), sentences.model_rows(summary)))
         page.write(totals(summary["boxes"]))
         if rows := sentences.class_rows(summary, SHOWN_ROWS):
-            page.write(f"<div>{table(('class', 'boxes', f'AP@0.5 {names[0]}', f'AP@0.5 {names[1]}', 'points (95 %)'), rows)}</div>")
-        page.write(f"<div>{table(('label', 'gained', 'lost', 'moved', 'renamed from', 'renamed to'), sentences.label_rows(summary, SHOWN_ROWS))}</div>")
+            page.write(
+                f"<div>{table(('class', 'boxes', f'AP@0.5 {names[0]}', f'AP@0.5 {names[1]}', 'points (95 %)'), rows)}</div>"
+            )
+        page.write(
+            f"<div>{table(('label', 'gained', 'lost', 'moved', 'renamed from', 'renamed to'), sentences.label_rows(summary, SHOWN_ROWS))}</div>"
+        )
         if summary["data"]["boxes"] and drawn:
             page.write("<p>Dashed: the labels. A box is right when it overlaps a label of its class by IoU 0.5.</p>\n")
         for _, line in drawn:
-            page.write(figure(line["photo"], line["changes"], line["picture"], f"{names[0]} left, {names[1]} right", _score(line, "")))
+            page.write(
+                figure(
+                    line["photo"],
+                    line["changes"],
+                    line["picture"],
+                    f"{names[0]} left, {names[1]} right",
+                    _score(line, ""),
+                )
+            )
         if (left := summary["photos"]["changed"] - len(drawn)) > 0:
-            page.write(f"<p>{left} more photos changed; they are in differences.jsonl (--pictures N shows more here).</p>\n")
+            page.write(
+                f"<p>{left} more photos changed; they are in differences.jsonl (--pictures N shows more here).</p>\n"
+            )
         page.write(PAGE_END)
 
 
@@ -63,4 +83,8 @@ def _score(line: dict[str, Any], side: str) -> str:
     if line["truth"] is None:
         return ""
     right, truth = line["right"], line["truth"]
-    return f": {right[side]} of {truth} labels found" if side else f"{right['before']} → {right['after']} of {truth} labels found"
+    return (
+        f": {right[side]} of {truth} labels found"
+        if side
+        else f"{right['before']} → {right['after']} of {truth} labels found"
+    )

@@ -41,7 +41,13 @@ def compare_photo(photo: ComparedPhoto, data: bytes, before: Contender, after: C
     least = SERVED_FROM if photo.truth is None else COUNTED_FROM
     found = [contender.detector.detect(data, least) for contender in (before, after)]
     served = [[box for box in boxes if box.confidence > SERVED_FROM] for boxes in found]
-    line: dict[str, Any] = {"photo": photo.name, "boxes": {"before": len(served[0]), "after": len(served[1])}, "truth": None, "right": None, "picture": None}
+    line: dict[str, Any] = {
+        "photo": photo.name,
+        "boxes": {"before": len(served[0]), "after": len(served[1])},
+        "truth": None,
+        "right": None,
+        "picture": None,
+    }
     if photo.truth is None:
         return PhotoComparison(line | {"changes": [plain_change(change) for change in diff_boxes(*served)]}, None)
     hits = [match(boxes, photo.truth) for boxes in served]
@@ -51,9 +57,15 @@ def compare_photo(photo: ComparedPhoto, data: bytes, before: Contender, after: C
 
 
 def _judged(served: Sequence[Sequence[DetectedBox]], hits: Sequence[Sequence[bool]]) -> list[dict[str, Any]]:
-    right: Mapping[int, bool] = {id(box): hit for boxes, marks in zip(served, hits, strict=True) for box, hit in zip(boxes, marks, strict=True)}
+    right: Mapping[int, bool] = {
+        id(box): hit for boxes, marks in zip(served, hits, strict=True) for box, hit in zip(boxes, marks, strict=True)
+    }
     changes = diff_boxes(*served)
     return [
-        plain_change(change) | {f"{side}_right": None if box is None else right[id(box)] for side, box in (("before", change.before), ("after", change.after))}
+        plain_change(change)
+        | {
+            f"{side}_right": None if box is None else right[id(box)]
+            for side, box in (("before", change.before), ("after", change.after))
+        }
         for change in changes
     ]

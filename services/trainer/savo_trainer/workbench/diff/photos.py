@@ -43,30 +43,41 @@ class PhotoSet:
 def photos_of(data: Path, split: str) -> PhotoSet:
     """`data`: a dataset.yaml, a folder with one, a folder with labels and a classes.txt or data.yaml, or one of bare photos. Raises `DatasetError`."""
     if not data.exists():
-        raise DatasetError(f"{data} does not exist: give a dataset.yaml as `savo prepare` writes it, or a folder of photos")
+        raise DatasetError(
+            f"{data} does not exist: give a dataset.yaml as `savo prepare` writes it, or a folder of photos"
+        )
     if data.is_file():
         return _split(data, split)
     described = next((data / name for name in _DATA_FILES if (data / name).exists()), None)
     if described and _has_split(described, split):
         return _split(described, split)
-    if described or any(data.rglob("classes.txt")):  # a data.yaml as tools export it may name folders that are not there
+    if described or any(
+        data.rglob("classes.txt")
+    ):  # a data.yaml as tools export it may name folders that are not there
         return _labelled(data)
     bare = photo_files(data)
     if not bare:
         raise DatasetError(f"{data} holds no photo")
-    return PhotoSet(f"{data}, without labels", [ComparedPhoto(path.relative_to(data).as_posix(), path.stem, path, None) for path in bare])
+    return PhotoSet(
+        f"{data}, without labels",
+        [ComparedPhoto(path.relative_to(data).as_posix(), path.stem, path, None) for path in bare],
+    )
 
 
 async def newest_holdout(store: ObjectStore, folder: Path) -> PhotoSet:
     """The test photos of the newest frozen data set, brought to `folder`: no model of ours was ever trained on them. Raises `DatasetError`."""
     versions = [found async for info in store.list("datasets/") if (found := _MANIFEST.match(info.key))]
     if not versions:
-        raise DatasetError("no data set was frozen here yet, so there is no holdout to compare on: give --data dataset.yaml, or a folder of photos")
+        raise DatasetError(
+            "no data set was frozen here yet, so there is no holdout to compare on: give --data dataset.yaml, or a folder of photos"
+        )
     version = max(versions, key=lambda found: int(found["number"]))["version"]
     lines = [line for line in await read_manifest(version, store) if line.split is Split.TEST]
     kept, classes = await bring(lines, store, folder)
     if not kept:
-        raise DatasetError(f"the holdout of {version} holds no photo any more: give --data dataset.yaml, or a folder of photos")
+        raise DatasetError(
+            f"the holdout of {version} holds no photo any more: give --data dataset.yaml, or a folder of photos"
+        )
     return PhotoSet(f"the holdout of {version}", [_held(line, classes.names, folder) for line, _ in kept])
 
 
@@ -87,7 +98,9 @@ def _labelled(folder: Path) -> PhotoSet:
     sessions = session_groups([photo.path.stem for photo in found], Grouping().session_gap)
     named = read_groups(folder / SUBJECTS_FILE)
     rows = [
-        ComparedPhoto(photo.path.relative_to(folder).as_posix(), named.get(photo.path.stem, session), photo.path, photo.truth)
+        ComparedPhoto(
+            photo.path.relative_to(folder).as_posix(), named.get(photo.path.stem, session), photo.path, photo.truth
+        )
         for photo, session in zip(found, sessions, strict=True)
     ]
     return PhotoSet(str(folder), rows)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["class_rows", "gain_sentence", "judged_sentence", "label_rows", "model_rows", "photos_sentence", "unknown_sentences"]
+__all__ = [
+    "class_rows",
+    "gain_sentence",
+    "judged_sentence",
+    "label_rows",
+    "model_rows",
+    "photos_sentence",
+    "unknown_sentences",
+]
 
 Summary = Mapping[str, Any]
 
@@ -19,7 +27,12 @@ def model_rows(summary: Summary) -> list[tuple[str, str, str]]:
     if points:
         rows.append(("mAP@0.5 (95 % interval)", *(_map50(points[side]) for side in SIDES)))
     if latency:
-        rows.append((f"latency on {latency['photos']} photos, p50 / p95", *(f"{latency[side]['p50']:.1f} / {latency[side]['p95']:.1f} ms" for side in SIDES)))
+        rows.append(
+            (
+                f"latency on {latency['photos']} photos, p50 / p95",
+                *(f"{latency[side]['p50']:.1f} / {latency[side]['p95']:.1f} ms" for side in SIDES),
+            )
+        )
     rows.append(("size", *(f"{models[side]['bytes'] / 1e6:.1f} MB" for side in SIDES)))
     rows.append(("input", *("{1} × {0} px".format(*models[side]["image_size"]) for side in SIDES)))
     rows.append(("classes", *(str(len(models[side]["classes"])) for side in SIDES)))
@@ -44,10 +57,14 @@ def gain_sentence(summary: Summary) -> str:
             else "No labels: what changed is shown, not which is better. A dataset.yaml or a folder with classes.txt and labels/ tells that."
         )
     if gain["lower"] is None:
-        change = f"{_points(gain['point'])} points of mAP@0.5 from {_name(summary, 'before')} to {_name(summary, 'after')}"
+        change = (
+            f"{_points(gain['point'])} points of mAP@0.5 from {_name(summary, 'before')} to {_name(summary, 'after')}"
+        )
         return f"{change}, on photos of one group: they resemble each other, so nothing is known of others."
     interval = f"95 % interval {_points(gain['lower'])} to {_points(gain['upper'])}, paired, by group"
-    verdict = "more than chance" if gain["lower"] > 0 or gain["upper"] < 0 else "these photos cannot tell it from chance"
+    verdict = (
+        "more than chance" if gain["lower"] > 0 or gain["upper"] < 0 else "these photos cannot tell it from chance"
+    )
     return f"{_points(gain['point'])} points of mAP@0.5 from {_name(summary, 'before')} to {_name(summary, 'after')} ({interval}): {verdict}."
 
 
@@ -69,13 +86,18 @@ def unknown_sentences(summary: Summary) -> list[str]:
     for side in SIDES:
         known = set(summary["models"][side]["classes"])
         if unknown := [label for label in labels if label not in known]:
-            lines.append(f"{_name(summary, side)} was never taught {len(unknown)} of the labels here: {', '.join(sorted(unknown)[:10])}.")
+            lines.append(
+                f"{_name(summary, side)} was never taught {len(unknown)} of the labels here: {', '.join(sorted(unknown)[:10])}."
+            )
     return lines
 
 
 def class_rows(summary: Summary, most: int) -> list[tuple[str, ...]]:
     """Label, boxes, AP before, AP after, gain with its interval: the biggest changes first."""
-    return [(row["label"], str(row["boxes"]), f"{row['before']:.3f}", f"{row['after']:.3f}", _with_interval(row)) for row in summary["classes"][:most]]
+    return [
+        (row["label"], str(row["boxes"]), f"{row['before']:.3f}", f"{row['after']:.3f}", _with_interval(row))
+        for row in summary["classes"][:most]
+    ]
 
 
 def label_rows(summary: Summary, most: int) -> list[tuple[str, ...]]:
@@ -88,7 +110,9 @@ def _name(summary: Summary, side: str) -> str:
 
 
 def _map50(points: Mapping[str, Any]) -> str:
-    return f"{points['point']:.3f}" + ("" if points["lower"] is None else f" ({points['lower']:.3f} to {points['upper']:.3f})")
+    return f"{points['point']:.3f}" + (
+        "" if points["lower"] is None else f" ({points['lower']:.3f} to {points['upper']:.3f})"
+    )
 
 
 def _with_interval(row: Mapping[str, Any]) -> str:
