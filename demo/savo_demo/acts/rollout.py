@@ -109,7 +109,7 @@ def _line(measure: Measure, candidate: dict[str, Any], baseline: dict[str, Any])
     theirs = f"baseline {_estimate(measure, baseline)}"
     side = "above" if measure.higher_is_better else "below"
     target = f"to be {side} {_number(measure.unit, candidate['target'])}"
-    return f"  {measure.counted}: {ours}, {theirs}; {target}: {candidate['verdict']}"
+    return f"  {measure.value_label}: {ours}, {theirs}; {target}: {candidate['verdict']}"
 
 
 def _estimate(measure: Measure, figure: dict[str, Any]) -> str:

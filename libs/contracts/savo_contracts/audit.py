@@ -8,7 +8,7 @@ from pydantic import Field
 
 from savo_contracts.envelope import Event, Moment
 
-Fact = str | int | float | bool | None
+AuditValue = str | int | float | bool | None
 """One value before or after. Never a secret, never a user id."""
 
 
@@ -27,8 +27,8 @@ class AuditRecorded(Event):
         description="The automation, an operator's name, `key:ID` or `subject:RANDOM`; never a user id.",
     )
     about: str = Field(min_length=1, max_length=200, description="What it was done to; the record's key.")
-    before: dict[str, Fact] = Field(default_factory=dict, description="The values that changed, as they were.")
-    after: dict[str, Fact] = Field(default_factory=dict, description="The same values, or what came of it.")
+    before: dict[str, AuditValue] = Field(default_factory=dict, description="The values that changed, as they were.")
+    after: dict[str, AuditValue] = Field(default_factory=dict, description="The same values, or what came of it.")
     reason: str = Field(default="", max_length=1000, description="Why, in the words of whoever did it.")
     trace_id: str | None = Field(
         default=None, pattern=r"^[0-9a-f]{32}$", description="W3C trace id of the request or record that led to it."

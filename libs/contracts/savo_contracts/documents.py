@@ -101,7 +101,7 @@ class ClassList(Message):
         """Labels in the order of their ids."""
         return tuple(entry.label for entry in self.classes)
 
-    def grown(self, labels: Sequence[str]) -> ClassList:
+    def extended_by(self, labels: Sequence[str]) -> ClassList:
         """With an id at the end for each label that has none yet; the same list when all have one."""
         known = self.names()
         new = [label for label in dict.fromkeys(labels) if label not in known]

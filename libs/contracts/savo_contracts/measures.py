@@ -51,20 +51,20 @@ class Mean:
     Confidence bounds need bounded values, so a scan's figure counts as `most` at the most (in the measure's unit).
     """
 
-    most: float = 1.0
+    cap: float = 1.0
 
     @property
     def scale(self) -> float:
         """What a value of 1 is in the unit of the bounds."""
-        return self.most
+        return self.cap
 
     def value(self, figure: float, target: float) -> float:
         """A scan's figure as a value in 0…1."""
-        return round(min(1.0, figure / self.most), 4)
+        return round(min(1.0, figure / self.cap), 4)
 
     def threshold(self, target: float) -> float:
         """The target on the scale of the values."""
-        return target / self.most
+        return target / self.cap
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Measure:
     """Key in tables, JSON and reports. Never renamed; at most 20 characters (the column `subject_values.measure`)."""
     title: str
     """Within a sentence: "certainty about the correction rate"."""
-    counted: str
+    value_label: str
     """What a bare number of it counts, unit in words: "US dollars a scan"."""
     unit: Unit
     statistic: Mean | Quantile
@@ -162,7 +162,7 @@ _FIFTH = Fraction(1, 5)
 ACCURACY = Measure(
     name="accuracy",
     title="accuracy",
-    counted="accuracy",
+    value_label="accuracy",
     unit=Unit.SHARE,
     statistic=Mean(),
     higher_is_better=True,
@@ -177,7 +177,7 @@ ACCURACY = Measure(
 CORRECTION_RATE = Measure(
     name="correction_rate",
     title="correction rate",
-    counted="scans with a correction",
+    value_label="scans with a correction",
     unit=Unit.SHARE,
     statistic=Mean(),
     higher_is_better=False,
@@ -192,7 +192,7 @@ CORRECTION_RATE = Measure(
 LATENCY = Measure(
     name="latency_p95_ms",
     title="p95 latency",
-    counted="p95 in ms, with the share of slow scans",
+    value_label="p95 in ms, with the share of slow scans",
     unit=Unit.MILLISECONDS,
     statistic=Quantile(95),
     higher_is_better=False,
@@ -207,9 +207,9 @@ LATENCY = Measure(
 COST = Measure(
     name="cost_usd",
     title="mean cost",
-    counted="US dollars a scan",
+    value_label="US dollars a scan",
     unit=Unit.USD,
-    statistic=Mean(most=REFERENCE_COST_USD),  # the dearest that one scan should be
+    statistic=Mean(cap=REFERENCE_COST_USD),  # the dearest that one scan should be
     higher_is_better=False,
     target=0.10,
     alarm_share=_FIFTH,
@@ -222,7 +222,7 @@ COST = Measure(
 FAILURES = Measure(
     name="failures",
     title="failure rate",
-    counted="failed scans",
+    value_label="failed scans",
     unit=Unit.SHARE,
     statistic=Mean(),
     higher_is_better=False,

@@ -33,7 +33,7 @@ class RejectionReason(StrEnum):
     STORAGE_FULL = "storage-full"
 
 
-WAITING = frozenset({RejectionReason.NEEDS_BOXES, RejectionReason.NEEDS_CLASS, RejectionReason.SPLIT_CONFLICT})
+PENDING_REASONS = frozenset({RejectionReason.NEEDS_BOXES, RejectionReason.NEEDS_CLASS, RejectionReason.SPLIT_CONFLICT})
 """Reasons that an engineer can lift: the photo waits apart from training data."""
 
 

@@ -61,7 +61,7 @@ def test_a_measure_that_need_not_be_proven_has_an_alarm_and_less_of_it_is_better
 
 
 def test_a_mean_scales_figures_by_the_most_that_a_scan_counts() -> None:
-    mean = Mean(most=1.5)
+    mean = Mean(cap=1.5)
     assert [mean.value(figure, 0.1) for figure in (0.0, 0.75, 9.0)] == [0.0, 0.5, 1.0]
     assert mean.threshold(0.75) == 0.5
 

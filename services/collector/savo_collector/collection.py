@@ -19,7 +19,7 @@ from savo_collector.quality import QualityPolicy, measure, require_quality
 from savo_collector.sample_writer import Storing, require_not_erased, require_side
 from savo_contracts.documents import LabelledBox
 from savo_contracts.envelope import ImageRef, named_id
-from savo_contracts.samples import WAITING, RejectionReason, SampleRejected, SampleStored
+from savo_contracts.samples import PENDING_REASONS, RejectionReason, SampleRejected, SampleStored
 from savo_contracts.scans import ScanConfirmed
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.port import StorageFullError
@@ -29,7 +29,7 @@ __all__ = ["Collect", "CollectionPolicy"]
 
 log = structlog.get_logger()
 
-_UNLEARNABLE = WAITING | {RejectionReason.NO_ITEMS}
+_UNLEARNABLE = PENDING_REASONS | {RejectionReason.NO_ITEMS}
 """Refusals of the labels, not of the photo: they also take out what an earlier confirmation stored."""
 
 
@@ -128,7 +128,7 @@ class Collect:
         if refused.reason in _UNLEARNABLE:
             await self.erasing.withdraw(confirmed.scan_id, confirmed.revision)
         refusal = Refusal(
-            confirmed, refused.reason.value, refused.detail, self.clock(), waiting=refused.reason in WAITING
+            confirmed, refused.reason.value, refused.detail, self.clock(), waiting=refused.reason in PENDING_REASONS
         )
         async with self.storing.ledger.turn() as turn:
             await require_not_erased(turn, confirmed)

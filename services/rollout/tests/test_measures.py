@@ -29,7 +29,7 @@ from services.rollout.tests.scans import completed, confirmed, failed
 SIXTH = Measure(
     name="empty",
     title="empty rate",
-    counted="scans without an item",
+    value_label="scans without an item",
     unit=Unit.SHARE,
     statistic=Mean(),
     higher_is_better=False,

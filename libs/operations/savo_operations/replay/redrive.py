@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from aiokafka import ConsumerRecord
 
-from savo_contracts.audit import Fact
+from savo_contracts.audit import AuditValue
 from savo_operations.replay.dead_letters import DeadLetter, DeadLetterTopic, LetterSelection
 from savo_operations.replay.progress import exclusive, write_atomically
 from savo_operations.replay.republishing import FROM_HEADER, Pace, arrived_since, chunks, marked, place_of
@@ -149,7 +149,7 @@ class Redrive:
         self, reader: TopicReader, source: DeadLetterTopic, chosen: list[DeadLetter], redriven: Redriven
     ) -> None:
         run = f"d-{uuid4().hex[:12]}"
-        after: dict[str, Fact] = {"records": len(chosen), "run": run}
+        after: dict[str, AuditValue] = {"records": len(chosen), "run": run}
         after |= {f"reason {reason}": count for reason, count in Counter(letter.reason for letter in chosen).items()}
         await audit(
             self._publisher.publish,

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from savo_contracts.audit import Fact
+from savo_contracts.audit import AuditValue
 from savo_contracts.envelope import REPLAY_HEADER
 from savo_contracts.topics import Retention
 from savo_operations.replay.erasures import Erasures, read_erasures
@@ -222,7 +222,7 @@ class Replay:
         targets = await reader.ends(await self._target_partitions(reader))
         progress = ReplayProgress.begin(f"r-{uuid4().hex[:12]}", self._request.asked(), span, targets)
         if self._request.into == "original":
-            after: dict[str, Fact] = {
+            after: dict[str, AuditValue] = {
                 "replay": progress.replay,
                 "from": self._request.since,
                 "to": self._request.until,

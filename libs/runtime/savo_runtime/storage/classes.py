@@ -35,7 +35,7 @@ async def grow_class_list(
     for _ in range(_ATTEMPTS):
         classes, etag = await read_class_list(store)
         check(classes)
-        grown = classes.grown(labels)
+        grown = classes.extended_by(labels)
         if grown == classes:
             return classes
         try:

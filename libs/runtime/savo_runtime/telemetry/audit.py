@@ -16,7 +16,7 @@ from typing import Literal
 
 from opentelemetry import trace
 
-from savo_contracts.audit import AuditRecorded, Fact
+from savo_contracts.audit import AuditRecorded, AuditValue
 from savo_runtime.telemetry.redaction import Redaction
 
 __all__ = ["Action", "Recorder", "audit", "this_user"]
@@ -48,8 +48,8 @@ async def audit(
     *,
     by: str,
     about: str,
-    before: Mapping[str, Fact] | None = None,
-    after: Mapping[str, Fact] | None = None,
+    before: Mapping[str, AuditValue] | None = None,
+    after: Mapping[str, AuditValue] | None = None,
     reason: str = "",
     at: datetime | None = None,
 ) -> AuditRecorded:

@@ -26,7 +26,7 @@ from savo_collector.duplicates import bands, fingerprint
 from savo_collector.ports import SampleState
 from savo_collector.quality import MEASURED_SIDE
 from savo_contracts.envelope import named_id
-from savo_contracts.samples import WAITING, SampleErased, SampleRejected, SampleStored
+from savo_contracts.samples import PENDING_REASONS, SampleErased, SampleRejected, SampleStored
 from savo_contracts.scans import ScanConfirmed, ScanErased
 from savo_contracts.topics import (
     SAMPLES_ERASED,
@@ -88,7 +88,7 @@ class Outcomes:
         told = {
             "reason": rejected.reason,
             "detail": rejected.detail,
-            "waiting": rejected.reason in WAITING,
+            "waiting": rejected.reason in PENDING_REASONS,
             "rejected_at": rejected.rejected_at,
         }
         async with self.database.session() as session:

@@ -14,7 +14,7 @@ from sqlalchemy import CursorResult, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from savo_contracts.audit import Fact
+from savo_contracts.audit import AuditValue
 from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutState
 from savo_rollout.adapters.evidence_tables import EvidenceTables
@@ -139,7 +139,7 @@ class SqlTransaction(EvidenceTables):
         return [HistoryEntry(**{name: getattr(row, name) for name in names}) for row in rows]
 
 
-def _share(trial: Trial) -> dict[str, Fact]:
+def _share(trial: Trial) -> dict[str, AuditValue]:
     return {"share": trial.share, "state": trial.state.value, "experiment": trial.experiment}
 
 
