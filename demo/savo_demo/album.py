@@ -11,7 +11,7 @@ import numpy as np
 
 from savo_datasets.labels import TruthBox, format_labels
 from savo_datasets.yolo_folder import labelled_photos, read_classes
-from savo_datasets.yolo_writer import add_photo, start_folder
+from savo_datasets.yolo_writer import add_photo, create_folder
 from savo_demo.drawing.scenes import CLASSES, Flaw, Scene, draw_scene, spoil
 from savo_demo.phones import Errand, as_people_say
 from savo_demo.standin.truth_index import PhotoHash, photo_hash
@@ -103,7 +103,7 @@ class Album:
     photos_a_user: int = 2
 
     def open(self) -> None:
-        start_folder(self.truth, self.source.names)
+        create_folder(self.truth, self.source.names)
 
     def turn(self, name: str, count: int, flaws: Mapping[Flaw, int]) -> list[Errand]:
         """`count` good photos from many people, and of each flaw the wanted number, among them."""

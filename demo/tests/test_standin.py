@@ -19,7 +19,7 @@ from google.genai import types
 from openai import OpenAI
 from pydantic import BaseModel
 
-from savo_datasets.yolo_writer import start_folder
+from savo_datasets.yolo_writer import create_folder
 from savo_demo.drawing.scene_folder import write_scene, write_scenes
 from savo_demo.drawing.scenes import CLASSES, Scene, draw_scene, draw_scenes, spoil
 
@@ -139,7 +139,7 @@ def test_an_unknown_photo_gets_an_honest_empty_list(url: str) -> None:
 
 
 def test_photos_that_came_later_are_known_too(url: str, folder: Path) -> None:
-    start_folder(folder, CLASSES)
+    create_folder(folder, CLASSES)
     scene = next(scene for scene in draw_scenes(9, seed=77) if scene.truth)
     write_scene(folder, scene)
     assert said(ask(url, smaller(scene.jpeg, 500))) == truth_of(scene)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from savo_datasets.groups import SUBJECTS_FILE
 from savo_datasets.labels import format_labels
-from savo_datasets.yolo_writer import add_photo, start_folder
+from savo_datasets.yolo_writer import add_photo, create_folder
 from savo_demo.drawing.scenes import CLASSES, Scene
 
 __all__ = ["write_scene", "write_scenes"]
@@ -18,7 +18,7 @@ def write_scenes(folder: Path, scenes: Iterable[Scene]) -> int:
 
     Each is a group of its own in `subjects.csv`: the numbers in their names are no camera's.
     """
-    start_folder(folder, CLASSES)
+    create_folder(folder, CLASSES)
     names = [write_scene(folder, scene).stem for scene in scenes]
     rows = "".join(f"{name},{name}\n" for name in names)
     (folder / SUBJECTS_FILE).write_text(f"name,group\n{rows}", encoding="utf-8")

@@ -13,7 +13,7 @@ import yaml
 from savo_datasets.errors import DatasetError
 from savo_datasets.splits import SPLITS
 
-__all__ = ["add_photo", "place_photo", "require_empty", "start_folder", "write_data_yaml", "write_description"]
+__all__ = ["add_photo", "create_folder", "place_photo", "require_empty", "write_data_yaml", "write_description"]
 
 
 def require_empty(output: Path) -> None:
@@ -68,7 +68,7 @@ def write_data_yaml(
     return target
 
 
-def start_folder(folder: Path, names: Sequence[str]) -> None:
+def create_folder(folder: Path, names: Sequence[str]) -> None:
     """An empty folder without splits: images/, labels/, data.yaml. Raises `OSError` where it cannot be written."""
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from savo_datasets.yolo_folder import (
     read_data_yaml,
     split_photos,
 )
-from savo_datasets.yolo_writer import add_photo, place_photo, start_folder, write_description
+from savo_datasets.yolo_writer import add_photo, create_folder, place_photo, write_description
 
 LABEL = "0 0.5 0.5 0.2 0.2\n"
 
@@ -67,7 +67,7 @@ def test_a_data_yaml_without_class_names_is_refused(tmp_path: Path, content: str
 
 
 def test_a_folder_that_grows_is_read_back_at_any_time(tmp_path: Path) -> None:
-    start_folder(tmp_path, ("egg", "milk"))
+    create_folder(tmp_path, ("egg", "milk"))
     with pytest.raises(DatasetError, match="no labelled photo"):
         list(labelled_photos(tmp_path, read_classes(tmp_path)))
     add_photo(tmp_path, "one.jpg", b"photo", LABEL)
