@@ -33,7 +33,7 @@ from savo_detection.engines.backends import BUILDERS, ONNX_RUNTIME, REDUCED_PREC
 from savo_detection.engines.cpus import usable_cpus
 from savo_detection.engines.selection import Engines
 from savo_detection.errors import ModelRefusedError
-from savo_detection.model import Detector, plain_of
+from savo_detection.model import Detector, plain_export_path
 from savo_detection.model_optimization import optimize_file
 from savo_detection.photos.letterbox import Letterbox, letterbox
 
@@ -49,7 +49,7 @@ Look = Callable[[bytes], object]
 
 def figures() -> Iterator[Figure]:
     model = exported_model()
-    plain = plain_of(model)
+    plain = plain_export_path(model)
     best = Detector.load(model, plain=plain.read_bytes(), engines=Engines("auto"))
     detectors = {ONNX_RUNTIME: Detector.load(model), best.choice.engine: best, **by_name_alone(model)}
     with ThreadPoolExecutor(usable_cpus()) as threads:
@@ -81,7 +81,7 @@ def by_name_alone(model: Path) -> dict[str, Detector]:
     found: dict[str, Detector] = {}
     for name in sorted(REDUCED_PRECISION):
         with suppress(ModelRefusedError):
-            found[name] = Detector.load(model, plain=plain_of(model).read_bytes(), engines=Engines(name))
+            found[name] = Detector.load(model, plain=plain_export_path(model).read_bytes(), engines=Engines(name))
     return found
 
 
@@ -94,7 +94,7 @@ def _alone(threads: ThreadPoolExecutor, model: Path, best: Detector, photo: byte
     place = Letterbox.fit(pixels.shape[1], pixels.shape[0], SIDE, SIDE).rectangular()
     tensor = np.empty((1, 3, place.input_height, place.input_width), np.float32)
     letterbox(pixels, place, tensor[0])
-    data = (model if best.choice.engine == ONNX_RUNTIME else plain_of(model)).read_bytes()
+    data = (model if best.choice.engine == ONNX_RUNTIME else plain_export_path(model)).read_bytes()
     engine: Engine = BUILDERS[best.choice.engine](data, usable_cpus(), (1, 3, *best.image_size))
 
     def one_pass(_: bytes) -> None:
@@ -180,7 +180,7 @@ def sure_model() -> Path:
 
     path = WORK / "yolov8n-free-sure.onnx"
     if not path.exists():
-        model = onnx.load(plain_of(exported_model()))
+        model = onnx.load(plain_export_path(exported_model()))
         (output,) = model.graph.output
         rows = output.type.tensor_type.shape.dim[1].dim_value
         sure = np.zeros((1, rows, 3), np.float32)

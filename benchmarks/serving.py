@@ -25,7 +25,7 @@ from benchmarks.photo_to_boxes import by_name_alone, photos, sure_model
 from benchmarks.product import Post, answering_with, best_engine, broker, one_of_many, product
 from savo_detection.engines.backends import ONNX_RUNTIME
 from savo_detection.engines.cpus import usable_cpus
-from savo_detection.model import plain_of
+from savo_detection.model import plain_export_path
 
 ROUNDS = rounds(5)
 CLIENTS = 4
@@ -91,7 +91,7 @@ async def measure(posts: Mapping[str, Post], photo: bytes, requests: int) -> dic
 def _contenders(engine: str) -> Iterator[tuple[dict[str, Post], str]]:
     """All of them ready, and in words what broker ours is on."""
     model, python, ports = str(sure_model().resolve()), peers_python(), itertools.count(FIRST_PORT)
-    plain = str(plain_of(Path(model)))
+    plain = str(plain_export_path(Path(model)))
     with ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True))

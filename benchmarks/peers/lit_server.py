@@ -48,10 +48,10 @@ def _plain(model: str, threads: int) -> Callable[[bytes], list[Any]]:
 
 def _ours(engine: Any, model: str, threads: int) -> Callable[[bytes], list[Any]]:
     from savo_detection.engines.selection import Engines
-    from savo_detection.model import Detector, plain_of
+    from savo_detection.model import Detector, plain_export_path
 
     detector = Detector.load(
-        model, plain=plain_of(Path(model)).read_bytes(), threads=threads or None, engines=Engines(engine)
+        model, plain=plain_export_path(Path(model)).read_bytes(), threads=threads or None, engines=Engines(engine)
     )
     detector.warm_up()
     return lambda photo: [[box.label, box.confidence, box.bbox.model_dump()] for box in detector.detect(photo)]

@@ -26,7 +26,7 @@ from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
 from savo_demo.network import write_small_network
 from savo_detection.evaluation.evaluator import EvaluationSample, evaluate
-from savo_detection.model import HEADROOM, DetectedBox, Detector, plain_of
+from savo_detection.model import HEADROOM, DetectedBox, Detector, plain_export_path
 from savo_detection.photos.decoding import decode
 
 SIDE = 192
@@ -139,7 +139,7 @@ def test_boxes_are_ultralytics_own_in_both_directions(sight: Sight) -> None:
     """
     told = sight.images.with_name("theirs.json")
     _run(
-        [Path(__file__).with_name("predict_folder.py"), plain_of(sight.onnx), sight.images, str(SIDE), told],
+        [Path(__file__).with_name("predict_folder.py"), plain_export_path(sight.onnx), sight.images, str(SIDE), told],
         sight.images.parent,
     )
     theirs = json.loads(told.read_text())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from savo_detection.differences.html import PAGE_END, figure, page_head, table, totals
-from savo_detection.differences.sheet import draw_sheet
+from savo_detection.differences.side_by_side import draw_side_by_side
 
 __all__ = ["draw_changes", "sentence", "write_page"]
 
@@ -17,7 +17,7 @@ _COLUMNS = ("gained", "lost", "moved", "renamed_from", "renamed_to")
 
 def draw_changes(photo: bytes, scan: dict[str, Any], output: Path) -> None:
     """`scan` as the book keeps it. Raises `PhotoError`s."""
-    draw_sheet(photo, scan["changes"], (_heading_before(scan), _heading_after(scan)), output)
+    draw_side_by_side(photo, scan["changes"], (_heading_before(scan), _heading_after(scan)), output)
 
 
 def write_page(path: Path, summary: dict[str, Any], scans: Iterable[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
-from savo_detection.differences.comparison import counted_under
+from savo_detection.differences.comparison import count_keys
 from savo_runtime.command_line.output import CommandError
 
 __all__ = ["DifferencesBook"]
@@ -78,7 +78,7 @@ class DifferencesBook:
             states["unanswered_before"] += scan["before"] is None
             for change in scan["changes"]:
                 boxes[change["kind"]] += 1
-                for label, what in counted_under(change):
+                for label, what in count_keys(change):
                     labels.setdefault(label, Counter())[what] += 1
             if scan["after"]["falls_back"]:
                 fallbacks["would_ask_provider"] += 1

@@ -24,7 +24,7 @@ from savo_contracts.confidence import CONFIDENCE_THRESHOLD, fallback_reason, sca
 from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import ScanCompleted, ScanRequested, ServedBy
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
-from savo_detection.differences.comparison import diff_boxes, plain_change
+from savo_detection.differences.comparison import change_to_dict, diff_boxes
 from savo_detection.errors import PhotoError
 from savo_detection.model import DetectedBox
 from savo_operations.replay.positions import parse_position
@@ -243,7 +243,7 @@ def answer_with(
         "falls_back": falls_back,
         "recorded": answer is recorded,
     }
-    return {"after": after, "changes": [plain_change(change) for change in changes]}
+    return {"after": after, "changes": [change_to_dict(change) for change in changes]}
 
 
 def _answer_of(event: ScanCompleted | ScanRequested) -> dict[str, Any] | None:

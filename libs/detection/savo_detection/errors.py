@@ -23,7 +23,7 @@ __all__ = [
     "TruncatedPhotoError",
     "UnreadablePhotoError",
     "UnsupportedPhotoError",
-    "in_a_line",
+    "error_summary",
 ]
 
 
@@ -32,7 +32,7 @@ _NOISE = re.compile(r"^(\[ONNXRuntimeError\] : \d+ : \w+ : |Exception from \S+$|
 _LINE = 200
 
 
-def in_a_line(flaw: Exception) -> str:
+def error_summary(flaw: Exception) -> str:
     """The first words of a library's complaint that tell a person something."""
     lines = [_said(line) for line in str(flaw).splitlines()]
     return next(filter(None, lines), type(flaw).__name__)[:_LINE]

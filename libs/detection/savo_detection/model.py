@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from savo_contracts.geometry import BoundingBox
 from savo_detection.engines.backends import Engine
-from savo_detection.engines.cpus import at_usual_priority, usable_cpus
+from savo_detection.engines.cpus import run_at_normal_priority, usable_cpus
 from savo_detection.engines.selection import EngineChoice, Engines
 from savo_detection.errors import ModelRefusedError
 from savo_detection.model_metadata import PLAIN_SHA256
@@ -28,7 +28,17 @@ from savo_detection.output_decoders import Candidates, Head
 from savo_detection.photos.decoding import Pixels, decode
 from savo_detection.photos.letterbox import Letterbox, letterbox
 
-__all__ = ["CONFIDENCE", "HEADROOM", "IOU", "MAX_BOXES", "DetectedBox", "Detector", "ModelFacts", "onnx_of", "plain_of"]
+__all__ = [
+    "CONFIDENCE",
+    "HEADROOM",
+    "IOU",
+    "MAX_BOXES",
+    "DetectedBox",
+    "Detector",
+    "ModelFacts",
+    "onnx_path",
+    "plain_export_path",
+]
 
 CONFIDENCE = 0.25
 IOU = 0.45
@@ -179,7 +189,7 @@ class Detector:
 
     def warm_up(self, runs: int = 1) -> None:
         """Open all that passes at once need and run on an empty picture: first users wait for no memory and threads."""
-        at_usual_priority(self._engine.open_all)
+        run_at_normal_priority(self._engine.open_all)
         for _ in range(runs):
             self.detect_array(np.full((*self.image_size, 3), 114, np.uint8))
 
@@ -191,7 +201,7 @@ class Detector:
         return DetectedBox(class_id, self.classes[class_id], min(1.0, score), bbox)
 
 
-def onnx_of(path: Path) -> Path:
+def onnx_path(path: Path) -> Path:
     """The path itself; for a `.pt` the `.onnx` beside it. Raises `ModelRefusedError` where there is none."""
     if path.suffix != ".pt":
         return path
@@ -202,13 +212,13 @@ def onnx_of(path: Path) -> Path:
     return path.with_suffix(".onnx")
 
 
-def plain_of(onnx: AnyPath) -> AnyPath:
+def plain_export_path(onnx: AnyPath) -> AnyPath:
     """Where the plain export of an optimised file is kept: `best.plain.onnx` beside `best.onnx`."""
     return onnx.with_suffix(".plain.onnx")
 
 
 def _read(path: Path) -> bytes:
-    path = onnx_of(path)
+    path = onnx_path(path)
     try:
         return path.read_bytes()
     except OSError as error:

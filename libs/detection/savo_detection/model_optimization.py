@@ -16,9 +16,9 @@ import onnx
 from savo_detection.engines.backends import OnnxRuntimeEngine
 from savo_detection.engines.cpus import usable_cpus
 from savo_detection.engines.parity import EXACTLY, agree, picture_tensor, seen_by, shows_anything
-from savo_detection.errors import ModelRefusedError, in_a_line
+from savo_detection.errors import ModelRefusedError, error_summary
 from savo_detection.graph_optimizations import optimized_graph
-from savo_detection.model import onnx_of, plain_of
+from savo_detection.model import onnx_path, plain_export_path
 from savo_detection.model_metadata import PLAIN_SHA256
 from savo_detection.network import Network, open_network
 
@@ -27,7 +27,7 @@ __all__ = ["OptimizedFile", "OptimizedModel", "optimize", "optimize_file"]
 Rewrite = Callable[[bytes], bytes | None]
 """A file → the same network with a shorter graph; None where there is nothing to leave out."""
 
-_PLAIN_NAME = plain_of(Path("x.onnx")).name.removeprefix("x")
+_PLAIN_NAME = plain_export_path(Path("x.onnx")).name.removeprefix("x")
 _NOTHING_TO_DO = "its graph holds nothing that could be optimised"
 
 
@@ -66,7 +66,7 @@ def optimize(data: bytes, rewrite: Rewrite = optimized_graph) -> OptimizedModel:
         shorter = rewrite(data)
         problem = None if shorter is None else _difference(network, shorter)
     except Exception as error:  # noqa: BLE001 - whatever a library raises: the export is served as it is
-        return OptimizedModel(data, None, in_a_line(error), failed=True)
+        return OptimizedModel(data, None, error_summary(error), failed=True)
     if shorter is None:
         return OptimizedModel(data, None, _NOTHING_TO_DO)
     if problem:
@@ -81,12 +81,12 @@ def optimize_file(path: Path, rewrite: Rewrite = optimized_graph) -> OptimizedFi
     A `.pt` stands for the `.onnx` beside it. Raises `ModelRefusedError` for what is no detection model, and where another
     file has the plain export's name.
     """
-    path = onnx_of(path)
+    path = onnx_path(path)
     if path.name.endswith(_PLAIN_NAME):
         raise ModelRefusedError(
             f"{path} is a plain export by its name, and stays as it is; name the model that it belongs to"
         )
-    plain, data = plain_of(path), _read(path)
+    plain, data = plain_export_path(path), _read(path)
     try:
         model = optimize(data, rewrite)
     except ModelRefusedError as error:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from savo_detection.engines.backends import Engine, OnnxRuntimeEngine
-from savo_detection.errors import ModelRefusedError, in_a_line
+from savo_detection.errors import ModelRefusedError, error_summary
 from savo_detection.model_metadata import (
     FLOATS,
     Tensor,
@@ -76,7 +76,7 @@ def _open(data: bytes, threads: int) -> OnnxRuntimeEngine:
         return OnnxRuntimeEngine(data, threads)
     except Exception as error:
         unparsed = "INVALID_PROTOBUF" in str(error)
-        why = "it is cut short, damaged, or of another kind" if unparsed else in_a_line(error)
+        why = "it is cut short, damaged, or of another kind" if unparsed else error_summary(error)
         raise ModelRefusedError(f"it is no ONNX model that can be loaded: {why}") from error
 
 
@@ -95,4 +95,4 @@ def _first_answer(engine: Engine, blank: NDArray[Any]) -> NDArray[np.float32]:
     try:
         return engine.run(blank, lambda output: np.array(output, np.float32))
     except Exception as error:
-        raise ModelRefusedError(f"it fails on an empty picture: {in_a_line(error)}") from error
+        raise ModelRefusedError(f"it fails on an empty picture: {error_summary(error)}") from error

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from savo_contracts.geometry import BoundingBox
-from savo_detection.evaluation.golden_pictures import SurestPhotos, departure
+from savo_detection.evaluation.golden_pictures import GoldenPictureRecorder, first_difference
 from savo_detection.model import DetectedBox
 
 PLACE = BoundingBox(x=0.2, y=0.2, width=0.4, height=0.4)
@@ -37,7 +37,7 @@ def test_the_photos_without_doubt_are_kept_fullest_first() -> None:
         b"one, surer": [seen(confidence=0.95)],
         b"two": [seen(), seen("milk"), seen("leek", 0.1)],
     }
-    watched = SurestPhotos(Eyes(sights))
+    watched = GoldenPictureRecorder(Eyes(sights))
     for photo in sights:
         watched.detect(photo, 0.001)
     assert [golden.sha256 for golden in watched.pictures()] == [
@@ -49,7 +49,7 @@ def test_the_photos_without_doubt_are_kept_fullest_first() -> None:
 
 
 def test_a_doubtful_photo_is_better_than_none() -> None:
-    watched = SurestPhotos(Eyes({b"doubtful": [seen(), seen("leek", 0.4)], b"nothing": []}))
+    watched = GoldenPictureRecorder(Eyes({b"doubtful": [seen(), seen("leek", 0.4)], b"nothing": []}))
     for photo in (b"doubtful", b"nothing"):
         watched.detect(photo)
     assert len(watched.pictures()) == 1
@@ -69,4 +69,4 @@ def test_a_doubtful_photo_is_better_than_none() -> None:
     ],
 )
 def test_what_counts_as_seeing_something_else(found: list[DetectedBox], words: str | None) -> None:
-    assert departure([seen()], found) == words
+    assert first_difference([seen()], found) == words

@@ -17,7 +17,7 @@ from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_contracts.geometry import BoundingBox
 from savo_detection import Detector, UnreadablePhotoError
 from savo_detection.engines.backends import ONNX_RUNTIME, OnnxRuntimeEngine
-from savo_detection.engines.cpus import _NICENESS, at_usual_priority, give_way, usable_cpus
+from savo_detection.engines.cpus import _NICENESS, lower_thread_priority, run_at_normal_priority, usable_cpus
 from savo_detection.engines.selection import Engines
 from savo_detection.engines.thread_budget import Opened, threads_each
 
@@ -216,11 +216,16 @@ def test_a_thread_that_gives_way_passes_alone_and_what_it_opens_for_others_does_
 
     def look() -> tuple[int, int, int, int]:
         engine = OnnxRuntimeEngine(constant_model(raw_rows([], 3)), 6)
-        return nice(), at_usual_priority(nice), threads_of(engine, 1), at_usual_priority(lambda: threads_of(engine, 1))
+        return (
+            nice(),
+            run_at_normal_priority(nice),
+            threads_of(engine, 1),
+            run_at_normal_priority(lambda: threads_of(engine, 1)),
+        )
 
-    with ThreadPoolExecutor(1, initializer=give_way) as loader:
+    with ThreadPoolExecutor(1, initializer=lower_thread_priority) as loader:
         niceness, usual, own_threads, others_threads = loader.submit(look).result()
-    assert usual == nice() == at_usual_priority(nice)
+    assert usual == nice() == run_at_normal_priority(nice)
     assert niceness == max(_NICENESS, usual), "who is nicer already stays so"
     assert (own_threads, others_threads) == (1, 6)
 

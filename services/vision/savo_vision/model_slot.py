@@ -19,10 +19,10 @@ import structlog
 
 from savo_contracts.envelope import named_id
 from savo_contracts.models import ModelRef, ModelRefused
-from savo_detection.engines.cpus import give_way
+from savo_detection.engines.cpus import lower_thread_priority
 from savo_detection.engines.selection import Engines
-from savo_detection.errors import ModelRefusedError, in_a_line
-from savo_detection.evaluation.golden_pictures import departure
+from savo_detection.errors import ModelRefusedError, error_summary
+from savo_detection.evaluation.golden_pictures import first_difference
 from savo_detection.model import DetectedBox, Detector
 from savo_detection.photos.decoding import Pixels
 from savo_runtime.telemetry.metrics import MODEL_SWAP, MODELS_REFUSED
@@ -72,9 +72,9 @@ def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
     )
     try:
         detector.warm_up()
-        changes = [(golden, departure(golden.boxes, detector.detect(golden.photo))) for golden in file.golden]
+        changes = [(golden, first_difference(golden.boxes, detector.detect(golden.photo))) for golden in file.golden]
     except Exception as error:  # whatever an engine raises on its first pictures, it would raise on users' photos
-        raise ModelRefusedError(f"it fails on the pictures that it is tried with: {in_a_line(error)}") from error
+        raise ModelRefusedError(f"it fails on the pictures that it is tried with: {error_summary(error)}") from error
     for golden, change in changes:
         if change:
             raise ModelRefusedError(
@@ -179,14 +179,14 @@ class ModelSlot:
             raise
         except Exception as flaw:
             log.exception("model.load_failed", version=file.version)
-            raise ModelRefusedError(f"it could not be loaded: {in_a_line(flaw)}") from flaw
+            raise ModelRefusedError(f"it could not be loaded: {error_summary(flaw)}") from flaw
         self._models = MappingProxyType({**self._models, file.version: LoadedModel(file.version, engine)})
         MODEL_SWAP.observe(time.perf_counter() - began)
         log.info("model.loaded", version=file.version, seconds=round(time.perf_counter() - began, 3))
 
     async def _loaded(self, file: ModelFile) -> Engine:
         """In a thread of its own, which gives way to the scans that other models answer meanwhile."""
-        thread = ThreadPoolExecutor(1, "vision-loader", initializer=give_way if self._models else None)
+        thread = ThreadPoolExecutor(1, "vision-loader", initializer=lower_thread_priority if self._models else None)
         try:
             return await asyncio.get_running_loop().run_in_executor(thread, copy_context().run, self.load, file)
         finally:

@@ -16,13 +16,13 @@ from savo_contracts.geometry import BoundingBox
 
 __all__ = [
     "Change",
+    "ChangeDict",
     "ChangeKind",
-    "PlainChange",
     "Seen",
+    "change_to_dict",
     "count_changes",
-    "counted_under",
+    "count_keys",
     "diff_boxes",
-    "plain_change",
 ]
 
 SAME_IOU = 0.8
@@ -61,7 +61,7 @@ class Change:
     iou: float | None = None
 
 
-PlainChange = Mapping[str, Any]
+ChangeDict = Mapping[str, Any]
 """`{"kind", "before", "after", "iou"}`, where before and after are None or `{"label", "confidence", "bbox"}`: as JSON holds it."""
 
 Pair = tuple[int, int, float | None]
@@ -89,12 +89,12 @@ def count_changes(changes: Iterable[Change]) -> dict[ChangeKind, int]:
     return {kind: counted[kind] for kind in ChangeKind}
 
 
-def plain_change(change: Change) -> dict[str, Any]:
+def change_to_dict(change: Change) -> dict[str, Any]:
     iou = None if change.iou is None else round(change.iou, 4)
     return {"kind": change.kind.value, "before": _plain(change.before), "after": _plain(change.after), "iou": iou}
 
 
-def counted_under(change: PlainChange) -> list[tuple[str, str]]:
+def count_keys(change: ChangeDict) -> list[tuple[str, str]]:
     """Which label the change is counted under, and as what; another name counts under both, and what is the same under none."""
     before, after, kind = change["before"], change["after"], change["kind"]
     if kind == ChangeKind.RELABELLED:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from savo_detection.differences.comparison import PlainChange
-from savo_detection.differences.sheet import COLOURS
+from savo_detection.differences.comparison import ChangeDict
+from savo_detection.differences.side_by_side import COLOURS
 
 __all__ = ["PAGE_END", "change_words", "figure", "page_head", "table", "totals"]
 
@@ -36,7 +36,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>\n"
 
 
-def figure(name: str, changes: Iterable[PlainChange], picture: str, alt: str, note: str = "") -> str:
+def figure(name: str, changes: Iterable[ChangeDict], picture: str, alt: str, note: str = "") -> str:
     """One photo: what changed in words, and its sheet under `picture`."""
     told = [change for change in changes if change["kind"] != "same"]
     items = "".join(

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 import onnxruntime
 from numpy.typing import NDArray
 
-from savo_detection.engines.cpus import gives_way
+from savo_detection.engines.cpus import has_lower_priority
 from savo_detection.engines.thread_budget import UNDER_WAY, Opened, threads_each
 from savo_detection.photos.letterbox import STRIDE
 
@@ -80,7 +80,7 @@ class OnnxRuntimeEngine:
         if self._providers[0] != _ON_PROCESSOR:
             return self._sessions.of(self._threads, self._opened)
         # One in a thread of lower priority: others would be its children and inherit that for good.
-        return self._sessions.of(1 if gives_way() else threads_each(self._threads, passes), self._opened)
+        return self._sessions.of(1 if has_lower_priority() else threads_each(self._threads, passes), self._opened)
 
     def _opened(self, threads: int) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
@@ -137,7 +137,7 @@ class OpenVinoEngine:
         with UNDER_WAY.one_more() as passes:
             # A thread of lower priority compiles nothing: the network's threads would inherit it for good.
             network = self._networks.of(
-                self._threads if gives_way() else threads_each(self._threads, passes), self._opened
+                self._threads if has_lower_priority() else threads_each(self._threads, passes), self._opened
             )
             with network.request() as request:
                 request.infer({0: tensor}, share_inputs=True)

@@ -11,7 +11,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["at_usual_priority", "give_way", "gives_way", "usable_cpus"]
+__all__ = ["has_lower_priority", "lower_thread_priority", "run_at_normal_priority", "usable_cpus"]
 
 CGROUPS = Path("/sys/fs/cgroup")
 _NICENESS = 10
@@ -34,7 +34,7 @@ def usable_cpus(cgroups: Path = CGROUPS) -> int:
     return max(1, cores if quota is None else min(cores, math.ceil(quota)))
 
 
-def give_way() -> None:
+def lower_thread_priority() -> None:
     """Lower this thread's priority for good (on Linux), and let ONNX Runtime's passes in it take one core alone.
 
     Once in a thread.
@@ -47,11 +47,11 @@ def give_way() -> None:
         os.setpriority(os.PRIO_PROCESS, thread, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
-def gives_way() -> bool:
+def has_lower_priority() -> bool:
     return _here.helper is not None
 
 
-def at_usual_priority(act: Callable[[], T]) -> T:
+def run_at_normal_priority(act: Callable[[], T]) -> T:
     """Run it in a thread of usual priority: threads that it starts would inherit this one's for good."""
     return act() if _here.helper is None else _here.helper.submit(act).result()
 

@@ -23,9 +23,9 @@ from savo_detection.engines.backends import (
     Engine,
     installed_engines,
 )
-from savo_detection.engines.cpus import at_usual_priority
+from savo_detection.engines.cpus import run_at_normal_priority
 from savo_detection.engines.parity import CLOSELY, ROUGHLY, Nearness, agree, best_boxes, picture_tensor, seen_by
-from savo_detection.errors import ModelRefusedError, in_a_line
+from savo_detection.errors import ModelRefusedError, error_summary
 from savo_detection.network import Network
 from savo_detection.photos.letterbox import STRIDE
 
@@ -106,10 +106,10 @@ class Engines:
         """Raises `_UnfitError`."""
         build = partial(self.builders[self._name], network.data, network.threads, network.blank.shape)
         try:
-            engine = at_usual_priority(build)
+            engine = run_at_normal_priority(build)
             same = not compare or _finds_the_same(engine, network, _nearness_of(self._name))
         except Exception as error:
-            raise _UnfitError(in_a_line(error)) from error
+            raise _UnfitError(error_summary(error)) from error
         if not same:
             raise _UnfitError(_DIFFERENT)
         return engine
@@ -143,7 +143,7 @@ def _problem_in_other_shapes(name: str, engine: Engine, network: Network) -> str
     try:
         same = _finds_the_same(engine, network, _nearness_of(name), half)
     except Exception as error:  # noqa: BLE001 - whatever a library raises: the full input does
-        return in_a_line(error)
+        return error_summary(error)
     return None if same else _DIFFERENT
 
 
@@ -169,7 +169,7 @@ def _largest_batch(engine: Engine, network: Network) -> tuple[int, dict[str, str
         try:
             same = engine.run(many, all_agree)
         except Exception as error:  # noqa: BLE001 - whatever a library raises (memory, mostly), a smaller batch does
-            return largest, {f"batches of {size}": in_a_line(error)}
+            return largest, {f"batches of {size}": error_summary(error)}
         if not same:
             return largest, {f"batches of {size}": "its boxes differ from those of one photo alone"}
         largest = size

@@ -15,7 +15,7 @@ from savo_detection.differences.comparison import Change, ChangeKind, Seen, diff
 from savo_detection.evaluation.evaluator import Detects
 from savo_detection.model import CONFIDENCE, DetectedBox
 
-__all__ = ["KEPT", "SURE", "Golden", "SurestPhotos", "departure"]
+__all__ = ["KEPT", "SURE", "GoldenCandidate", "GoldenPictureRecorder", "first_difference"]
 
 KEPT = 3
 SURE = 0.5
@@ -25,7 +25,7 @@ NEAR_SCORE = 0.1
 
 
 @dataclass(frozen=True, order=True)
-class Golden:
+class GoldenCandidate:
     """A photo by its sha256. `rank` orders photos by how sure their boxes are."""
 
     rank: tuple[int, float]
@@ -33,31 +33,31 @@ class Golden:
     boxes: tuple[DetectedBox, ...] = field(compare=False)
 
 
-class SurestPhotos:
+class GoldenPictureRecorder:
     """Wraps the detector that is measured, and keeps the photos with its surest boxes: no doubtful one, most first."""
 
     def __init__(self, detector: Detects, kept: int = KEPT) -> None:
         self._detector = detector
         self._kept = kept
-        self._best: list[Golden] = []
+        self._best: list[GoldenCandidate] = []
 
     def detect(self, photo: bytes, confidence: float = CONFIDENCE) -> list[DetectedBox]:
         found = self._detector.detect(photo, confidence)
         sure = tuple(box for box in found if box.confidence >= SURE)
         if sure:
             doubtful = sum(CONFIDENCE <= box.confidence < SURE for box in found)
-            golden = Golden(
+            golden = GoldenCandidate(
                 (-doubtful, len(sure) + min(box.confidence for box in sure)), hashlib.sha256(photo).hexdigest(), sure
             )
             (heapq.heappush if len(self._best) < self._kept else heapq.heappushpop)(self._best, golden)
         return found
 
-    def pictures(self) -> tuple[Golden, ...]:
+    def pictures(self) -> tuple[GoldenCandidate, ...]:
         """Surest first."""
         return tuple(sorted(self._best, reverse=True))
 
 
-def departure(expected: Iterable[Seen], found: Iterable[Seen]) -> str | None:
+def first_difference(expected: Iterable[Seen], found: Iterable[Seen]) -> str | None:
     """The first difference, in words; None when there is none."""
     return next(filter(None, map(_departure, diff_boxes(expected, found))), None)
 

@@ -12,7 +12,7 @@ from savo_contracts.training import Comparison, Evaluation
 from savo_datasets.labels import truth_boxes
 from savo_datasets.yolo_folder import split_photos
 from savo_detection.evaluation.evaluator import EvaluationResult, EvaluationSample, ImageRecord, compare, evaluate
-from savo_detection.evaluation.golden_pictures import Golden, SurestPhotos
+from savo_detection.evaluation.golden_pictures import GoldenCandidate, GoldenPictureRecorder
 from savo_detection.model import DetectedBox, Detector
 from savo_trainer.models.gate import ClassChange
 from savo_trainer.training.dataset import image_path, labels_path
@@ -25,13 +25,13 @@ class Measured:
     evaluation: Evaluation
     records: tuple[ImageRecord, ...]
     """Matched detections of each photo, for pairing."""
-    golden: tuple[Golden, ...] = ()
+    golden: tuple[GoldenCandidate, ...] = ()
     """Photos that the model must see again in the same way."""
 
 
 def measure(onnx: Path, holdout: Iterable[EvaluationSample], *, seed: int = 0) -> Measured:
     """Slow: run it in a thread. Raises `ModelRefusedError` and `ValueError` for a holdout without a single box."""
-    detector = SurestPhotos(Detector.load(onnx))
+    detector = GoldenPictureRecorder(Detector.load(onnx))
     result = evaluate(detector, holdout, seed=seed)
     return Measured(as_evaluation(result), result.records, detector.pictures())
 

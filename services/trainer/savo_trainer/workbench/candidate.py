@@ -7,7 +7,7 @@ from pathlib import Path
 
 from savo_datasets.errors import DatasetError
 from savo_detection.errors import ModelRefusedError
-from savo_detection.model import Detector, onnx_of, plain_of
+from savo_detection.model import Detector, onnx_path, plain_export_path
 from savo_detection.model_optimization import optimize
 from savo_runtime.storage.digests import file_sha256
 from savo_trainer.models.registry import optimization_sentence
@@ -47,7 +47,7 @@ def prepare_candidate(model: Path, folder: Path) -> Candidate:
     Raises `DatasetError` for what is no model to register.
     """
     try:
-        given = onnx_of(model)
+        given = onnx_path(model)
         detector = Detector.load(given)
         _check_square(model, detector)
         made = optimize(given.read_bytes())
@@ -71,5 +71,5 @@ def _check_square(model: Path, detector: Detector) -> None:
 
 
 def _plain_beside(onnx: Path, sha256: str) -> Path | None:
-    plain = plain_of(onnx)
+    plain = plain_export_path(onnx)
     return plain if plain.is_file() and file_sha256(plain) == sha256 else None

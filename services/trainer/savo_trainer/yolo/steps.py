@@ -12,7 +12,7 @@ import yaml
 from ultralytics.models import YOLO
 from ultralytics.utils import ROOT
 
-from savo_detection.model import plain_of
+from savo_detection.model import plain_export_path
 from savo_detection.model_optimization import optimize_file
 from savo_trainer.yolo.job import Job
 from savo_trainer.yolo.protocol import Wire
@@ -39,7 +39,7 @@ def export(job: Job, wire: Wire) -> None:
     Free batch and sides, so that inference runs on a photo in its own shape; names in the metadata; no NMS inside:
     `savo_detection` does that for every model.
     """
-    plain_of(job.onnx).unlink(missing_ok=True)
+    plain_export_path(job.onnx).unlink(missing_ok=True)
     YOLO(job.best).export(
         format="onnx", imgsz=job.image_size, opset=OPSET, simplify=_has("onnxslim"), dynamic=True, device="cpu"
     )

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from savo_contracts.documents import PLAIN_EXPORT, Alias, ModelReport, alias_key, model_key
 from savo_contracts.models import ModelRef
-from savo_detection.model import onnx_of, plain_of
+from savo_detection.model import onnx_path, plain_export_path
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 from savo_vision.errors import ModelMissingError
 from savo_vision.ports import GoldenPhoto, ModelFile
@@ -45,7 +45,7 @@ class ModelFiles:
             return await self._of_registry(path)
         if path.startswith("s3://"):
             key = self._key(path)
-            data, plain = await self._object(key, path), await self._plain(str(plain_of(PurePosixPath(key))))
+            data, plain = await self._object(key, path), await self._plain(str(plain_export_path(PurePosixPath(key))))
         else:
             data, plain = await asyncio.to_thread(_read, Path(path), plain_exports=self.plain_exports)
         return ModelFile(_version(path, data), data, plain=plain)
@@ -122,12 +122,12 @@ class ModelFiles:
 
 def _read(path: Path, *, plain_exports: bool) -> tuple[bytes, bytes | None]:
     """The file, and the plain export beside it where it is wanted."""
-    path = onnx_of(path)
+    path = onnx_path(path)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ModelMissingError(f"{path} cannot be read: {error.strerror}") from error
-    plain = plain_of(path)
+    plain = plain_export_path(path)
     return data, plain.read_bytes() if plain_exports and plain.is_file() else None
 
 

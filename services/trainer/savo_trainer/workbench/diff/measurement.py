@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from savo_detection.differences.comparison import ChangeKind, counted_under
+from savo_detection.differences.comparison import ChangeKind, count_keys
 from savo_detection.errors import PhotoError
 from savo_detection.evaluation.evaluator import INTERVAL, ClassGain, ImageRecord, compare, summarise
 from savo_trainer.models.evaluation import as_evaluation
@@ -95,7 +95,7 @@ class _Sums:
         for change in seen.line["changes"]:
             self.kinds[change["kind"]] += 1
             self.judged[change["kind"], change.get("before_right"), change.get("after_right")] += 1
-            for label, what in counted_under(change):
+            for label, what in count_keys(change):
                 self.by_label.setdefault(label, Counter())[what] += 1
         for kept, record in zip(self.records, seen.records or (), strict=False):
             kept.append(record)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from savo_detection.differences.html import PAGE_END, figure, page_head, table, totals
-from savo_detection.differences.sheet import draw_sheet
+from savo_detection.differences.side_by_side import draw_side_by_side
 from savo_trainer.workbench.diff import sentences
 from savo_trainer.workbench.diff.measurement import Differences
 from savo_trainer.workbench.diff.photos import ComparedPhoto
@@ -27,7 +27,7 @@ def draw_pictures(found: Differences, folder: Path) -> list[PhotoLine]:
     for number, (photo, line) in enumerate(found.most, start=1):
         name = f"pictures/{number:03d}.jpg"
         headings = (f"before: {names[0]}{_score(line, 'before')}", f"after: {names[1]}{_score(line, 'after')}")
-        draw_sheet(
+        draw_side_by_side(
             photo.path.read_bytes(),
             line["changes"],
             headings,

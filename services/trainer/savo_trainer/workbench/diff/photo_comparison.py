@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from savo_detection.differences.comparison import diff_boxes, plain_change
+from savo_detection.differences.comparison import change_to_dict, diff_boxes
 from savo_detection.evaluation.evaluator import CONFIDENCE as COUNTED_FROM
 from savo_detection.evaluation.evaluator import ImageRecord, match, record_of
 from savo_detection.model import CONFIDENCE as SERVED_FROM
@@ -49,7 +49,7 @@ def compare_photo(photo: ComparedPhoto, data: bytes, before: Contender, after: C
         "picture": None,
     }
     if photo.truth is None:
-        return PhotoComparison(line | {"changes": [plain_change(change) for change in diff_boxes(*served)]}, None)
+        return PhotoComparison(line | {"changes": [change_to_dict(change) for change in diff_boxes(*served)]}, None)
     hits = [match(boxes, photo.truth) for boxes in served]
     line |= {"truth": len(photo.truth), "right": {"before": sum(hits[0]), "after": sum(hits[1])}}
     first, second = (record_of(photo.name, photo.group, boxes, photo.truth) for boxes in found)
@@ -62,7 +62,7 @@ def _judged(served: Sequence[Sequence[DetectedBox]], hits: Sequence[Sequence[boo
     }
     changes = diff_boxes(*served)
     return [
-        plain_change(change)
+        change_to_dict(change)
         | {
             f"{side}_right": None if box is None else right[id(box)]
             for side, box in (("before", change.before), ("after", change.after))

@@ -9,10 +9,10 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from savo_contracts.geometry import BoundingBox
-from savo_detection.differences.comparison import PlainChange
+from savo_detection.differences.comparison import ChangeDict
 from savo_detection.photos.decoding import decode
 
-__all__ = ["COLOURS", "SIDE", "draw_sheet"]
+__all__ = ["COLOURS", "SIDE", "draw_side_by_side"]
 
 SIDE = 720
 """Longest side of each half, pixels."""
@@ -24,9 +24,9 @@ _GAP = 8
 _DASH = 7
 
 
-def draw_sheet(
+def draw_side_by_side(
     photo: bytes,
-    changes: Iterable[PlainChange],
+    changes: Iterable[ChangeDict],
     headings: tuple[str, str],
     output: Path,
     *,
