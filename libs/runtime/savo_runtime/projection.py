@@ -1,4 +1,4 @@
-"""What a service keeps that comes from topics, told in one place: its tables, how they are folded, and what stands in them alone."""
+"""Projection: the tables of a service that can be rebuilt from topics, and the function that folds events into them."""
 
 from __future__ import annotations
 
@@ -17,59 +17,66 @@ from savo_runtime.settings import RuntimeSettings
 __all__ = ["Fold", "ProjectedTable", "Projection"]
 
 
-async def _nothing_more(_session: AsyncSession) -> None:
+async def _no_finish(_session: AsyncSession) -> None:
     return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectedTable:
-    """One table. Without `seed` it starts empty; with it, the live rows are copied and those columns set so (`{}`: copied as they are)."""
+    """A table of a projection. It starts empty, or with copies of the live rows where `seed` is given."""
 
     table: Table
     topics: tuple[Topic[Any], ...]
     seed: Mapping[str, Any] | None = None
-    own: tuple[str, ...] = ()
-    """Columns that no topic tells: taken from the live row, never compared."""
-    whole: bool = True
-    """False: the service writes the rows itself; of those that are there, the columns that are not its own come from topics."""
-    time: str | None = None
-    """Column that says how old a row is: one that is older than what its topics still hold is carried over as it is."""
-    stays: ColumnElement[bool] | None = None
-    """Live rows that no event tells of, carried over as they are."""
+    """Column values to overwrite in the copied rows; `{}` copies them unchanged, None copies no rows."""
+    own_columns: tuple[str, ...] = ()
+    """Columns that no topic holds: taken from the live row, never compared."""
+    rows_from_topics: bool = True
+    """False: the service inserts the rows itself, and topics only set the other columns of existing rows."""
+    time_column: str | None = None
+    """The row's time. A row older than the oldest record that its topics still hold is copied unchanged."""
+    kept_rows: ColumnElement[bool] | None = None
+    """Condition on live rows that no event describes; they are copied unchanged."""
 
     @property
     def name(self) -> str:
         return str(self.table.name)
 
     @property
-    def key(self) -> tuple[str, ...]:
+    def key_columns(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.table.primary_key.columns)
 
     @property
-    def compared(self) -> tuple[str, ...]:
-        return tuple(column.name for column in self.table.columns if column.name not in self.own)
+    def compared_columns(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.table.columns if column.name not in self.own_columns)
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Applies events, in the order of their times, to the runtime's database. Each may come twice."""
+    """Handlers that apply events to the runtime's database, in the order of the events' times.
+
+    An event may be applied twice.
+    """
 
     subscriptions: Sequence[Subscription]
-    finish: Callable[[AsyncSession], Awaitable[None]] = _nothing_more
-    """Called when everything was read, perhaps more than once."""
+    finish: Callable[[AsyncSession], Awaitable[None]] = _no_finish
+    """Called after all events were read, possibly more than once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Projection:
-    """The part of a service's database that can be built anew."""
+    """The part of a service's database that can be rebuilt from topics."""
 
     tables: tuple[ProjectedTable, ...]
     fold: Callable[[Any, Runtime], Fold]
-    """Given settings and a runtime whose outbox and publisher are silent, whose store only reads, and whose clock shows the record's time."""
-    left: Mapping[str, str] = field(default_factory=dict)
-    """What is not in any topic and stays as it is: table (or table.column), and why."""
-    looked_at: tuple[Table, ...] = ()
-    """Live tables that the fold reads: copied, never compared or written."""
+    """Called with the settings and a runtime without side effects.
+
+    Its outbox and publisher discard events, its store is read-only, and its clock shows the time of the current record.
+    """
+    not_rebuilt: Mapping[str, str] = field(default_factory=dict)
+    """Tables or columns (`table` or `table.column`) that no topic holds and a rebuild leaves unchanged → the reason."""
+    read_tables: tuple[Table, ...] = ()
+    """Live tables that the fold only reads: copied, never compared or written."""
     settings: type[RuntimeSettings] = RuntimeSettings
 
     @property

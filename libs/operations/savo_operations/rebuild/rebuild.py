@@ -4,7 +4,7 @@
                                                                                               └─ apply: live tables locked, the rest applied, swapped
 
 The service may go on meanwhile: what it commits before the lock is in the topics by then, so catching up under the lock loses nothing.
-Nothing reaches the outside (`silence`). What no topic tells is left as it is (`Projection.left`, `ProjectedTable.own`).
+Nothing reaches the outside (`silence`). What no topic tells is left as it is (`Projection.not_rebuilt`, `ProjectedTable.own_columns`).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ async def rebuild(
 ) -> Rebuilt:
     """`keep` leaves the fresh tables beside the live ones. Raises `DependencyDownError` and `FatalError`; then the live ones are as they were."""
     projection = projection_of(definition)
-    outcome = Rebuilt(definition.name, left=dict(projection.left))
+    outcome = Rebuilt(definition.name, left=dict(projection.not_rebuilt))
     live, store, clock = Database.open(settings, definition.name), open_store(settings), RecordClock()
     try:
         await migrate(live, definition.migrations)
@@ -165,10 +165,10 @@ class _Work:
         self._by_topic: dict[str, Subscription] = {one.topic.name: one for one in fold.subscriptions}
 
     async def copy(self) -> None:
-        for looked_at in self.projection.looked_at:
-            await self._copy(ProjectedTable(table=looked_at, topics=(), seed={}), None)
+        for read_table in self.projection.read_tables:
+            await self._copy(ProjectedTable(table=read_table, topics=(), seed={}), None)
         for table in self.projection.tables:
-            await self._copy(table, await self.reader.forgotten_until(table.topics) if table.time else None)
+            await self._copy(table, await self.reader.forgotten_until(table.topics) if table.time_column else None)
 
     async def catch_up(self) -> None:
         """Everything up to where the topics end now."""
@@ -198,7 +198,7 @@ class _Work:
             await self.catch_up()
             async with self.fresh.session(read_only=True) as fresh:
                 for table in self.projection.tables:
-                    await (_replace(table, live, fresh) if table.whole else _correct(table, live, fresh))
+                    await (_replace(table, live, fresh) if table.rows_from_topics else _correct(table, live, fresh))
 
     async def _apply(self, record: ConsumerRecord) -> None:
         subscription = self._by_topic[record.topic]
@@ -251,21 +251,21 @@ class _Work:
         self, table: ProjectedTable, live: AsyncSession, rows: Any, forgotten_until: datetime | None
     ) -> list[bool]:
         old = [
-            bool(table.time and forgotten_until and row[table.time] and row[table.time] < forgotten_until)
+            bool(table.time_column and forgotten_until and row[table.time_column] and row[table.time_column] < forgotten_until)
             for row in rows
         ]
-        if table.stays is None:
+        if table.kept_rows is None:
             return old
         staying = await _keys_where(table, live, rows)
         return [one or key_of(table, row) in staying for one, row in zip(old, rows, strict=True)]
 
 
 async def _keys_where(table: ProjectedTable, live: AsyncSession, rows: Any) -> set[tuple[Any, ...]]:
-    keys = [table.table.c[name] for name in table.key]
+    keys = [table.table.c[name] for name in table.key_columns]
     first, last = (key_of(table, row) for row in (rows[0], rows[-1]))
-    assert table.stays is not None
+    assert table.kept_rows is not None
     found = await live.execute(
-        select(*keys).where(table.stays, tuple_(*keys) >= tuple_(*first), tuple_(*keys) <= tuple_(*last))
+        select(*keys).where(table.kept_rows, tuple_(*keys) >= tuple_(*first), tuple_(*keys) <= tuple_(*last))
     )
     return {tuple(row) for row in found}
 
@@ -292,7 +292,7 @@ async def _correct(table: ProjectedTable, live: AsyncSession, fresh: AsyncSessio
             if other is not None and not same(table, row, other):
                 # What is its own stays, and is filled where it is empty: the time of an answer that had been lost.
                 told = [
-                    name for name in other if name not in table.key and (name not in table.own or row[name] is None)
+                    name for name in other if name not in table.key_columns and (name not in table.own_columns or row[name] is None)
                 ]
-                where = [table.table.c[name] == row[name] for name in table.key]
+                where = [table.table.c[name] == row[name] for name in table.key_columns]
                 await live.execute(update(table.table).where(*where).values({name: other[name] for name in told}))

@@ -59,14 +59,14 @@ class TableComparison:
 
 
 async def compare(table: ProjectedTable, live: AsyncSession, rebuilt: AsyncSession) -> TableComparison:
-    """A row that the service itself wrote only lately (`whole=False`) and that is not in the copy is left out of the count."""
+    """A row that the service itself wrote only lately (`rows_from_topics=False`) and that is not in the copy is left out of the count."""
     found = TableComparison(table.name)
     live_hash, rebuilt_hash = hashlib.sha256(), hashlib.sha256()
     async for rows in batches(table, live):
         other = await by_key(table, rebuilt, rows)
         for row in rows:
             theirs = other.get(key_of(table, row))
-            if theirs is None and not table.whole:
+            if theirs is None and not table.rows_from_topics:
                 continue
             found.live_rows += 1
             live_hash.update(_canonical(table, row))
@@ -75,7 +75,7 @@ async def compare(table: ProjectedTable, live: AsyncSession, rebuilt: AsyncSessi
         other = await by_key(table, live, rows)
         for row in rows:
             if key_of(table, row) not in other:
-                if not table.whole:
+                if not table.rows_from_topics:
                     continue
                 found.note(Difference(_told(table, row), "missing"))
             found.rebuilt_rows += 1
@@ -86,7 +86,7 @@ async def compare(table: ProjectedTable, live: AsyncSession, rebuilt: AsyncSessi
 
 async def batches(table: ProjectedTable, session: AsyncSession) -> AsyncIterator[Sequence[Row]]:
     """All rows in the order of their key, some at a time."""
-    keys = [table.table.c[name] for name in table.key]
+    keys = [table.table.c[name] for name in table.key_columns]
     after: tuple[Any, ...] | None = None
     while True:
         query = select(table.table).order_by(*keys).limit(ROWS)
@@ -105,7 +105,7 @@ def same(table: ProjectedTable, one: Row, other: Row) -> bool:
 
 
 async def by_key(table: ProjectedTable, session: AsyncSession, rows: Sequence[Row]) -> dict[tuple[Any, ...], Row]:
-    keys = [table.table.c[name] for name in table.key]
+    keys = [table.table.c[name] for name in table.key_columns]
     wanted = [key_of(table, row) for row in rows]
     found: dict[tuple[Any, ...], Row] = {}
     for at in range(0, len(wanted), 200):  # SQLite takes a limited number of variables
@@ -118,21 +118,21 @@ async def by_key(table: ProjectedTable, session: AsyncSession, rows: Sequence[Ro
 def _note(found: TableComparison, table: ProjectedTable, row: Row, theirs: Row | None) -> None:
     if theirs is None:
         found.note(Difference(_told(table, row), "extra"))
-    elif columns := tuple(name for name in table.compared if _plain(row[name]) != _plain(theirs[name])):
+    elif columns := tuple(name for name in table.compared_columns if _plain(row[name]) != _plain(theirs[name])):
         found.note(Difference(_told(table, row), "changed", columns))
 
 
 def key_of(table: ProjectedTable, row: Row) -> tuple[Any, ...]:
-    return tuple(row[name] for name in table.key)
+    return tuple(row[name] for name in table.key_columns)
 
 
 def _told(table: ProjectedTable, row: Row) -> str:
-    return "/".join(str(row[name]) for name in table.key)
+    return "/".join(str(row[name]) for name in table.key_columns)
 
 
 def _canonical(table: ProjectedTable, row: Row) -> bytes:
     return (
-        json.dumps({name: _plain(row[name]) for name in table.compared}, sort_keys=True, ensure_ascii=False).encode()
+        json.dumps({name: _plain(row[name]) for name in table.compared_columns}, sort_keys=True, ensure_ascii=False).encode()
         + b"\n"
     )
 

@@ -39,10 +39,10 @@ def _table(row: type[Base]) -> Table:
 
 PROJECTION = Projection(
     tables=(
-        ProjectedTable(table=_table(SuggestionRow), topics=(RECIPES_SUGGESTED,), time="suggested_at"),
+        ProjectedTable(table=_table(SuggestionRow), topics=(RECIPES_SUGGESTED,), time_column="suggested_at"),
         ProjectedTable(table=_table(ErasedScanRow), topics=(SCANS_ERASED,), seed={}),
         ProjectedTable(table=_table(ErasedSubjectRow), topics=(SUBJECTS_ERASED,), seed={}),
     ),
     fold=_fold,
-    left={"outbox": "what waits to be published"},
+    not_rebuilt={"outbox": "what waits to be published"},
 )

@@ -100,14 +100,14 @@ _OF_SCANS = (SCANS_COMPLETED, SCANS_FAILED, SCANS_CONFIRMED, SCANS_ERASED, SUBJE
 
 PROJECTION = Projection(
     tables=(
-        ProjectedTable(table=_table(ScanRow), topics=_OF_SCANS, seed={}, own=("step",)),
-        ProjectedTable(table=_table(ValueRow), topics=_OF_SCANS, seed={}, own=("scan_id", "first")),
+        ProjectedTable(table=_table(ScanRow), topics=_OF_SCANS, seed={}, own_columns=("step",)),
+        ProjectedTable(table=_table(ValueRow), topics=_OF_SCANS, seed={}, own_columns=("scan_id", "first")),
         ProjectedTable(table=_table(ModelRow), topics=(MODELS_REGISTERED,)),
         ProjectedTable(table=_table(ErasedRow), topics=(SCANS_ERASED, SUBJECTS_ERASED), seed={}),
     ),
     fold=_fold,
-    looked_at=(_table(TrialRow),),
-    left={
+    read_tables=(_table(TrialRow),),
+    not_rebuilt={
         "trial": "what is in force: rollout alone decides it",
         "history": "the log of decisions; its topic is compacted to the newest",
         "scans.step": "in which step a scan was first heard of; one that was lost counts in the present step",

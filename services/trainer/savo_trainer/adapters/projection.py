@@ -33,7 +33,7 @@ PROJECTION = Projection(
         ProjectedTable(table=_table(ErasedSampleRow), topics=(SAMPLES_ERASED,)),
     ),
     fold=_fold,
-    left={
+    not_rebuilt={
         "runs": "a run's state and figures while it is carried: training.finished tells its end only",
         "run_transitions": "the moves of runs are in no event",
         "numbers": "numbers are given once and never again",

@@ -51,11 +51,11 @@ def _table(row: type[Base]) -> Table:
 
 PROJECTION = Projection(
     tables=(
-        ProjectedTable(table=_table(ResultRow), topics=(SCANS_COMPLETED, SCANS_FAILED), time="finished_at"),
+        ProjectedTable(table=_table(ResultRow), topics=(SCANS_COMPLETED, SCANS_FAILED), time_column="finished_at"),
         ProjectedTable(table=_table(ErasedRow), topics=(SCANS_ERASED, SUBJECTS_ERASED), seed={}),
     ),
     fold=_fold,
-    left={
+    not_rebuilt={
         "raw_answers": "providers' own words are in no event",
         "spending": "money by provider: an event tells what a scan cost, not to whom it was paid",
         "outbox": "what waits to be published",
