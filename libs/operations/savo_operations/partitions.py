@@ -67,7 +67,7 @@ async def _require_read(
     settings: RuntimeSettings, admin: AIOKafkaAdminClient, topic: Topic[Any], name: str, partitions: int
 ) -> None:
     async with TopicReader(settings) as reader:
-        ends = await reader.ends([TopicPartition(name, number) for number in range(partitions)])
+        ends = await reader.end_offsets([TopicPartition(name, number) for number in range(partitions)])
     for service in topic.consumers:
         group = group_of(service, name)
         committed = {place: found.offset for place, found in (await admin.list_consumer_group_offsets(group)).items()}

@@ -50,7 +50,7 @@ async def read_erased(settings: RuntimeSettings) -> ErasedObjects:
     topics: dict[str, Topic[Any]] = {topic.name: topic for topic in (SCANS_ERASED, SAMPLES_ERASED, SAMPLES_STORED)}
     erased = ErasedObjects()
     async with TopicReader(settings) as reader:
-        async for partition, records, _ in reader.read_whole(topics):
+        async for partition, records, _ in reader.read_all(topics):
             _take(topics[partition.topic], records, erased)
     return erased
 

@@ -50,7 +50,7 @@ class OrderedReader:
 
     async def ends(self) -> Offsets:
         """Where the partitions end now."""
-        return await self._reader.ends(self._partitions)
+        return await self._reader.end_offsets(self._partitions)
 
     async def left_to(self, ends: Offsets) -> int:
         """Offsets from here to there; after compaction fewer records stand on them."""
@@ -60,9 +60,9 @@ class OrderedReader:
     async def forgotten_until(self, topics: Iterable[Topic[Any]]) -> datetime | None:
         """What is older may be gone from these topics; None when none of them has dropped a record."""
         names = {topic.name for topic in topics}
-        beginnings = await self._reader.beginnings([each for each in self._partitions if each.topic in names])
+        beginnings = await self._reader.beginning_offsets([each for each in self._partitions if each.topic in names])
         dropped = {partition: offset for partition, offset in beginnings.items() if offset > 0}
-        ends = await self._reader.ends(list(dropped))
+        ends = await self._reader.end_offsets(list(dropped))
         moments = [
             moment
             for partition in dropped
@@ -102,12 +102,12 @@ class OrderedReader:
         """Until the wanted partition has a record, or is at its end. Others take what comes along, and pause when they have enough."""
         while not waiting[wanted] and wanted in reading.unfinished:
             flowing = [partition for partition in reading.unfinished if len(waiting[partition]) < WAITING]
-            for partition, records, _ in await reading.poll(flowing, most_records=WAITING):
+            for partition, records, _ in await reading.poll(flowing, max_records=WAITING):
                 waiting[partition].extend(records)
 
     async def _positions(self) -> dict[TopicPartition, int]:
         if self._from is None:
-            self._from = await self._reader.beginnings(self._partitions)
+            self._from = await self._reader.beginning_offsets(self._partitions)
         return dict(self._from)
 
     async def _first_moment(self, partition: TopicPartition, offset: int, end: int) -> datetime | None:

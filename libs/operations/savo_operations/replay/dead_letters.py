@@ -104,7 +104,7 @@ class LetterSelection:
         self, reader: TopicReader, source: DeadLetterTopic, sandbox: str | None
     ) -> AsyncIterator[DeadLetter]:
         """Those that are there now."""
-        async for _, records, _ in reader.read_whole([name_on_kafka(source.name, sandbox)]):
+        async for _, records, _ in reader.read_all([name_on_kafka(source.name, sandbox)]):
             for record in records:
                 if self.take(letter := DeadLetter(source, record)):
                     yield letter

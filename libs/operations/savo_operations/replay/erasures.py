@@ -35,7 +35,7 @@ async def read_erasures(reader: TopicReader, sandbox: str | None) -> Erasures:
     """From the topics' keys alone."""
     scans, subjects = (name_on_kafka(topic.name, sandbox) for topic in (SCANS_ERASED, SUBJECTS_ERASED))
     found: dict[str, set[str]] = {scans: set(), subjects: set()}
-    async for partition, records, _ in reader.read_whole([scans, subjects]):
+    async for partition, records, _ in reader.read_all([scans, subjects]):
         found[partition.topic].update((record.key or b"").decode(errors="replace") for record in records)
     return Erasures(frozenset(found[scans]), frozenset(found[subjects]))
 

@@ -159,7 +159,7 @@ class Redrive:
             after=after,
             reason=self._why,
         )
-        ends = await reader.ends(await reader.partitions([self._target(source)]))
+        ends = await reader.end_offsets(await reader.partitions([self._target(source)]))
         redriven.run, redriven.targets = run, {partition.partition: end for partition, end in ends.items()}
         redriven.save(self._settings, source)
         by_place = {place_of(letter.record): letter for letter in chosen}

@@ -115,7 +115,7 @@ class RecordFilter:
         if request.into == "sandbox" or request.topic.retention is not Retention.COMPACT:
             return cls(request, erasures)
         newest: dict[bytes, tuple[int, int]] = {}
-        async for partition, records, _ in reader.read_whole([name_on_kafka(request.topic.name, settings.sandbox)]):
+        async for partition, records, _ in reader.read_all([name_on_kafka(request.topic.name, settings.sandbox)]):
             newest.update((record.key or b"", (partition.partition, record.offset)) for record in records)
         return cls(request, erasures, newest)
 
@@ -219,7 +219,7 @@ class Replay:
 
     async def _begin(self, reader: TopicReader) -> ReplayProgress:
         span = await _span(reader, self._settings, self._request, self._now)
-        targets = await reader.ends(await self._target_partitions(reader))
+        targets = await reader.end_offsets(await self._target_partitions(reader))
         progress = ReplayProgress.begin(f"r-{uuid4().hex[:12]}", self._request.asked(), span, targets)
         if self._request.into == "original":
             after: dict[str, AuditValue] = {

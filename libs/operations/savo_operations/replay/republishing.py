@@ -64,7 +64,7 @@ def marked(record: ConsumerRecord, marks: dict[str, str], without: Iterable[str]
 async def arrived_since(reader: TopicReader, target: str, since: dict[int, int], header: str, run: str) -> set[str]:
     """Places of the records that this run, by its header, brought to the target after those offsets."""
     partitions = await reader.partitions([target])
-    ends = await reader.ends(partitions)
+    ends = await reader.end_offsets(partitions)
     starts = {each: since.get(each.partition, 0) for each in partitions}
     found: set[str] = set()
     async for _, records, _ in reader.read({each: min(offset, ends[each]) for each, offset in starts.items()}, ends):

@@ -62,7 +62,7 @@ async def find_span(
         for each in partitions
         if all(not isinstance(at, Offset) or at.partition in (None, each.partition) for at in (since, until))
     ]
-    begins, ends = await asyncio.gather(reader.beginnings(chosen), reader.ends(chosen))
+    begins, ends = await asyncio.gather(reader.beginning_offsets(chosen), reader.end_offsets(chosen))
     starts, since_ms = await _offsets_of(reader, since, begins, ends, unknown=begins)
     stops, until_ms = await _offsets_of(reader, until, begins, ends, unknown=ends)
     return Span({each: min(starts[each], stops[each]) for each in chosen}, dict(stops), since_ms, until_ms)

@@ -49,13 +49,13 @@ class Stage:
         """What is on a topic now, partition by partition."""
         async with TopicReader(self.settings) as reader:
             found: list[ConsumerRecord] = []
-            async for _, records, _ in reader.read_whole([name_on_kafka(topic, sandbox)]):
+            async for _, records, _ in reader.read_all([name_on_kafka(topic, sandbox)]):
                 found += records
         return sorted(found, key=lambda record: (record.partition, record.offset))
 
     async def offsets(self, topic: str) -> dict[int, int]:
         async with TopicReader(self.settings) as reader:
-            ends = await reader.ends(await reader.partitions([topic]))
+            ends = await reader.end_offsets(await reader.partitions([topic]))
         return {partition.partition: end for partition, end in ends.items() if isinstance(partition, TopicPartition)}
 
 

@@ -44,7 +44,7 @@ async def test_a_reading_ends_where_the_topic_ended_before_it(bench: Bench, read
     await send(bench, b"a", b"b")
     await send(bench, b"c", partition=1)
     partitions = await reader.partitions([TOPIC, "no-such-topic"])
-    starts, ends = await reader.beginnings(partitions), await reader.ends(partitions)
+    starts, ends = await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
     await send(bench, b"later")
     found = await read(reader, {each: starts[each] for each in (P0, P1)}, ends)
     assert sorted(found) == [(0, b"a"), (0, b"b"), (1, b"c")]
@@ -52,8 +52,8 @@ async def test_a_reading_ends_where_the_topic_ended_before_it(bench: Bench, read
 
 async def test_each_batch_says_where_to_go_on(bench: Bench, reader: TopicReader) -> None:
     await send(bench, b"a", b"b")
-    (start,) = (await reader.beginnings([P0])).values()
-    (end,) = (await reader.ends([P0])).values()
+    (start,) = (await reader.beginning_offsets([P0])).values()
+    (end,) = (await reader.end_offsets([P0])).values()
     reached = [offset async for _, _, offset in reader.read({P0: start}, {P0: end})]
     assert reached[-1] == end
     assert await read(reader, {P0: end}, {P0: end}) == []
@@ -62,7 +62,7 @@ async def test_each_batch_says_where_to_go_on(bench: Bench, reader: TopicReader)
 async def test_partitions_that_do_not_flow_keep_their_place(bench: Bench, reader: TopicReader) -> None:
     await send(bench, b"a")
     await send(bench, b"b", partition=1)
-    starts, ends = await reader.beginnings([P0, P1]), await reader.ends([P0, P1])
+    starts, ends = await reader.beginning_offsets([P0, P1]), await reader.end_offsets([P0, P1])
     reading = reader.bounded(starts, ends)
     while P1 in reading.unfinished:
         assert {partition for partition, records, _ in await reading.poll([P1]) if records} <= {P1}
@@ -72,7 +72,7 @@ async def test_partitions_that_do_not_flow_keep_their_place(bench: Bench, reader
 
 
 async def test_who_follows_gets_what_comes(bench: Bench, reader: TopicReader) -> None:
-    ends = await reader.ends([P0])
+    ends = await reader.end_offsets([P0])
     await send(bench, b"new")
     async with aclosing(reader.follow(ends)) as batches:
         _, records, reached = await anext(batches)
@@ -81,7 +81,7 @@ async def test_who_follows_gets_what_comes(bench: Bench, reader: TopicReader) ->
 
 async def test_a_broker_that_sends_nothing_although_records_are_left_is_down(bench: Bench) -> None:
     async with TopicReader(bench.settings, silent_after=0.1) as reader:
-        ends = await reader.ends([P0])
+        ends = await reader.end_offsets([P0])
         with pytest.raises(DependencyDownError, match="has sent nothing"):
             await read(reader, ends, {P0: ends[P0] + 1})
 

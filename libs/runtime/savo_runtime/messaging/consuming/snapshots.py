@@ -76,8 +76,8 @@ class SnapshotReader:
             if not partitions:
                 raise DependencyDownError("kafka", f"topic {self.topic_name} does not exist yet")
             if self._ends is None:
-                self._ends = await reader.ends(partitions)
-            self._positions = await reader.beginnings(partitions) | self._positions
+                self._ends = await reader.end_offsets(partitions)
+            self._positions = await reader.beginning_offsets(partitions) | self._positions
             if not self.caught_up.is_set():
                 await self._take_all(reader.read({each: self._positions[each] for each in self._ends}, self._ends))
                 log.info("snapshot.caught_up", topic=self.topic.name, offsets=sum(self._ends.values()))

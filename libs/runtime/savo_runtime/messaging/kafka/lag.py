@@ -87,7 +87,7 @@ class GroupReader:
         """Every partition of every group, as it is now."""
         names = {topic.name: name_on_kafka(topic.name, self._sandbox) for topic, *_ in self._groups}
         everywhere = await self._reader.partitions(names.values())  # asked anew each time: partitions may be added
-        beginnings, ends = await asyncio.gather(self._reader.beginnings(everywhere), self._reader.ends(everywhere))
+        beginnings, ends = await asyncio.gather(self._reader.beginning_offsets(everywhere), self._reader.end_offsets(everywhere))
         partitions = {name: [each for each in everywhere if each.topic == there] for name, there in names.items()}
         with kafka_errors(f"Kafka at {self._where} does not report committed offsets"):
             committed = await asyncio.gather(

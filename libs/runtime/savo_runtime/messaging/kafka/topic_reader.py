@@ -93,12 +93,12 @@ class TopicReader:
         with self._errors():
             return await partitions_of(self._consumer, topics)
 
-    async def beginnings(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """The first offset that each still holds."""
         with self._errors():
             return dict(await self._consumer.beginning_offsets(list(partitions))) if partitions else {}
 
-    async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """The offset that the next record of each will get."""
         with self._errors():
             return dict(await self._consumer.end_offsets(list(partitions))) if partitions else {}
@@ -113,10 +113,10 @@ class TopicReader:
             )
         return {each: found[each].offset if found.get(each) else None for each in partitions}
 
-    async def read_whole(self, topics: Iterable[str]) -> AsyncGenerator[Batch, None]:
+    async def read_all(self, topics: Iterable[str]) -> AsyncGenerator[Batch, None]:
         """Everything that those topics hold now."""
         partitions = await self.partitions(topics)
-        starts, ends = await self.beginnings(partitions), await self.ends(partitions)
+        starts, ends = await self.beginning_offsets(partitions), await self.end_offsets(partitions)
         async with aclosing(self.read(starts, ends)) as batches:
             async for batch in batches:
                 yield batch
@@ -176,16 +176,16 @@ class BoundedRead:
         self._silent = 0.0
 
     async def poll(
-        self, flowing: Collection[TopicPartition] | None = None, *, most_records: int = POLL_RECORDS
+        self, wanted: Collection[TopicPartition] | None = None, *, max_records: int = POLL_RECORDS
     ) -> list[Batch]:
-        """What comes within half a second, perhaps nothing. `flowing`: the partitions to take records of; the others keep their place.
+        """What comes within half a second, perhaps nothing. `wanted`: the partitions to take records of; the others keep their place.
 
         Raises `DependencyDownError("kafka")`.
         """
-        self._pause_all_but(self.unfinished if flowing is None else self.unfinished.intersection(flowing))
+        self._pause_all_but(self.unfinished if wanted is None else self.unfinished.intersection(wanted))
         began = time.monotonic()
         with kafka_errors(f"Kafka at {self._where} cannot be read"):
-            polled = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=most_records)
+            polled = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=max_records)
             finished = {
                 partition
                 for partition in self.unfinished
@@ -208,11 +208,11 @@ class BoundedRead:
             return partition, records, records[-1].offset + 1
         return partition, [record for record in records if record.offset < end], end
 
-    def _pause_all_but(self, flowing: Collection[TopicPartition]) -> None:
+    def _pause_all_but(self, wanted: Collection[TopicPartition]) -> None:
         paused, assigned = set(self._consumer.paused()), set(self._consumer.assignment())
-        if still := assigned - paused - set(flowing):
+        if still := assigned - paused - set(wanted):
             self._consumer.pause(*still)
-        if again := paused.intersection(flowing):
+        if again := paused.intersection(wanted):
             self._consumer.resume(*again)
 
 
