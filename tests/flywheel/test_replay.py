@@ -63,8 +63,8 @@ async def settled(wheel: Wheel) -> None:
     try:
         deadline, calm = time.monotonic() + SETTLED_WITHIN, 0
         while calm < 4:
-            assert time.monotonic() < deadline, [place for place in await reader.look() if place.lag]
-            busy = any(place.lag for place in await reader.look()) or unsaid(wheel)
+            assert time.monotonic() < deadline, [place for place in await reader.positions() if place.lag]
+            busy = any(place.lag for place in await reader.positions()) or unsaid(wheel)
             calm = 0 if busy else calm + 1
             await asyncio.sleep(0.4)
     finally:

@@ -24,7 +24,7 @@ from savo_cli.start.processes import GaveUpError, ProcessSpec, SupervisedProcess
 from savo_contracts.topics import SERVICES
 from savo_providers.catalogue import PROVIDERS
 from savo_runtime.errors import FatalError
-from savo_runtime.messaging.kafka.embedded import MOST_PARTITIONS, EmbeddedBroker
+from savo_runtime.messaging.kafka.embedded import MAX_PARTITIONS, EmbeddedBroker
 
 __all__ = ["UpOptions", "run", "up"]
 
@@ -165,9 +165,9 @@ def _use_broker(plan: Plan, stack: AsyncExitStack) -> None:
         plan.notes.append(f"Kafka at {given}")
         return
     # Memory goes by partition, up to 5 MB each: where it is scarce, one a topic.
-    partitions = 1 if plan.options.one_process else MOST_PARTITIONS
+    partitions = 1 if plan.options.one_process else MAX_PARTITIONS
     env: Literal["dev", "production"] = "production" if plan.environment.get("SAVO_ENV") == "production" else "dev"
-    broker = stack.enter_context(EmbeddedBroker(env=env, most_partitions=partitions))
+    broker = stack.enter_context(EmbeddedBroker(env=env, max_partitions=partitions))
     plan.environment |= {"SAVO_KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers, "SAVO_EMBEDDED_BROKER": "true"}
     plan.notes.append(f"embedded broker at {broker.bootstrap_servers}, in memory, for trying and testing")
 

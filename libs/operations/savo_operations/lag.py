@@ -17,6 +17,6 @@ async def group_positions(settings: RuntimeSettings, topics: Iterable[Topic[Any]
     reader = GroupReader(settings, topics)
     try:
         await reader.start()
-        return await reader.look()
+        return await reader.positions()
     finally:
         await reader.stop()

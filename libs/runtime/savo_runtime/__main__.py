@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 import structlog
 
 from savo_runtime.errors import DependencyDownError, FatalError
-from savo_runtime.memory import give_back_what_is_freed
+from savo_runtime.memory import return_freed_memory
 from savo_runtime.service import ServiceDefinition
 from savo_runtime.serving import serve
 from savo_runtime.settings import (
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(definitions: Sequence[ServiceDefinition]) -> int:
     """Settings from the environment, then serve; the exit code."""
-    give_back_what_is_freed()
+    return_freed_memory()
     settings = {definition.name: load_settings(definition.settings) for definition in definitions}
     configure_logs(list(settings.values()))
     _warn_of_unknown_settings(settings)

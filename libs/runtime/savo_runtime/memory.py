@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-__all__ = ["give_back_what_is_freed"]
+__all__ = ["return_freed_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """mallopt's numbers (malloc.h)."""
@@ -17,7 +17,7 @@ _ARENAS = 2
 _SET_BY_HAND = frozenset({"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_ARENA_MAX", "GLIBC_TUNABLES"})
 
 
-def give_back_what_is_freed() -> bool:
+def return_freed_memory() -> bool:
     """For the whole process, before its threads start. False where there is no glibc, or the environment already says what malloc is to do.
 
     Where memory is scarcer than time (`savo up --one-process`), the environment sets glibc's own 128 kB.

@@ -49,7 +49,7 @@ class Service:
     workers: Sequence[Worker] = ()
     checks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     """Readiness beyond the consumers': each raises with the reason while it is not fulfilled."""
-    watches_groups: bool = False
+    exports_group_lag: bool = False
     """Exports the lag of every group of the product, not only its own: see `messaging.lag`."""
     on_start: Sequence[Callable[[], Awaitable[None]]] = ()
     """After migrations, before the first record."""

@@ -22,7 +22,7 @@ from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError, FatalError, SavoError
 from savo_runtime.http.server import HttpServer, beside_health
 from savo_runtime.messaging.consuming.consumers import Consumers
-from savo_runtime.messaging.kafka.lag import LOOK_EVERY, LagWatch
+from savo_runtime.messaging.kafka.lag import EXPORT_EVERY, LagExporter
 from savo_runtime.messaging.publishing.outbox import Outbox, OutboxRelay
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.schema import migrate
@@ -161,7 +161,7 @@ class RunningService:
             runtime.database, runtime.publisher, runtime.outbox, self.name, on_published=service.on_published
         )
         self._on_stop.push_async_callback(self._flush, relay)
-        lag = [self._lag_worker()] if service.watches_groups else []
+        lag = [self._lag_worker()] if service.exports_group_lag else []
         for worker in (Worker("outbox-relay", relay.run), *lag, *service.workers):
             self._spawn(self._supervise(worker), worker.name)
         consumers = Consumers(self._settings, self.name, runtime.publisher, service.subscriptions, service.snapshots)
@@ -174,9 +174,9 @@ class RunningService:
         SERVICE_INFO.labels(self.name).set(1)
 
     def _lag_worker(self) -> Worker:
-        watch = LagWatch(self._settings)
-        self._on_stop.push_async_callback(watch.close)
-        return Worker("lag", watch.look, every=LOOK_EVERY)
+        exporter = LagExporter(self._settings)
+        self._on_stop.push_async_callback(exporter.close)
+        return Worker("lag", exporter.export, every=EXPORT_EVERY)
 
     async def _serve_http(self, service: Service) -> None:
         health = health_app(self.name, self._current_checks, Redaction(secrets_of(self._settings)))

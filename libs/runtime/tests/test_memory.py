@@ -9,13 +9,13 @@ import pytest
 
 CHILD = """
 import resource
-from savo_runtime.memory import give_back_what_is_freed
+from savo_runtime.memory import return_freed_memory
 
 def resident():
     with open("/proc/self/statm") as pages:
         return int(pages.read().split()[1]) * resource.getpagesize()
 
-print(give_back_what_is_freed())
+print(return_freed_memory())
 del (large := [bytearray(24_000_000)])[:]  # here glibc would raise its thresholds by itself
 before = resident()
 photos, pins = [], []

@@ -63,7 +63,7 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
             Worker("look-for-answers", LookForAnswers(parts.scans, parts.waiters).look, every=LOOK_SECONDS),
             Worker("gauges", ShowGauges(parts.progress), every=GAUGE_SECONDS),
         ],
-        watches_groups=True,
+        exports_group_lag=True,
         # The embedded broker forgets what was in flight when it stops.
         on_start=[sweep.republish] if settings.embedded_broker else [],
         on_stop=[parts.rollout.close],

@@ -35,7 +35,7 @@ def build(settings: RolloutSettings, runtime: Runtime) -> Service:
         subscriptions=subscriptions(rollout, EvidenceRecorder(ledger, policy.gates, news.set)),
         app=rollout_app(rollout),
         workers=[Worker("decisions", worker.run, every=PAUSE_SECONDS)],
-        watches_groups=True,
+        exports_group_lag=True,
         on_start=[rollout.start],
     )
 

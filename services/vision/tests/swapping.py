@@ -18,7 +18,7 @@ import numpy as np
 from libs.detection.tests.tiny_models import NAMES, model_to_optimize, raw_rows
 from savo_contracts.models import ModelRef
 from savo_detection.engines.selection import EngineName, Engines
-from savo_runtime.memory import give_back_what_is_freed
+from savo_runtime.memory import return_freed_memory
 from savo_vision.model_slot import ModelSlot, load_engine
 from savo_vision.ports import ModelFile
 
@@ -69,5 +69,5 @@ def resident_mb() -> float:
 
 
 if __name__ == "__main__":
-    give_back_what_is_freed()
+    return_freed_memory()
     sys.stdout.write(f"\n{json.dumps(asyncio.run(swap(sys.argv[1])))}\n")  # type: ignore[arg-type]

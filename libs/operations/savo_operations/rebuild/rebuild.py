@@ -251,7 +251,12 @@ class _Work:
         self, table: ProjectedTable, live: AsyncSession, rows: Any, forgotten_until: datetime | None
     ) -> list[bool]:
         old = [
-            bool(table.time_column and forgotten_until and row[table.time_column] and row[table.time_column] < forgotten_until)
+            bool(
+                table.time_column
+                and forgotten_until
+                and row[table.time_column]
+                and row[table.time_column] < forgotten_until
+            )
             for row in rows
         ]
         if table.kept_rows is None:
@@ -292,7 +297,9 @@ async def _correct(table: ProjectedTable, live: AsyncSession, fresh: AsyncSessio
             if other is not None and not same(table, row, other):
                 # What is its own stays, and is filled where it is empty: the time of an answer that had been lost.
                 told = [
-                    name for name in other if name not in table.key_columns and (name not in table.own_columns or row[name] is None)
+                    name
+                    for name in other
+                    if name not in table.key_columns and (name not in table.own_columns or row[name] is None)
                 ]
                 where = [table.table.c[name] == row[name] for name in table.key_columns]
                 await live.execute(update(table.table).where(*where).values({name: other[name] for name in told}))

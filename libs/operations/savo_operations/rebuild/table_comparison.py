@@ -132,7 +132,9 @@ def _told(table: ProjectedTable, row: Row) -> str:
 
 def _canonical(table: ProjectedTable, row: Row) -> bytes:
     return (
-        json.dumps({name: _plain(row[name]) for name in table.compared_columns}, sort_keys=True, ensure_ascii=False).encode()
+        json.dumps(
+            {name: _plain(row[name]) for name in table.compared_columns}, sort_keys=True, ensure_ascii=False
+        ).encode()
         + b"\n"
     )
 

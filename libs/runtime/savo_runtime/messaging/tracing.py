@@ -14,7 +14,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from savo_contracts.envelope import Event, RecordHeaders
 from savo_runtime.telemetry.spans import span
 
-__all__ = ["about", "consuming", "current_traceparent", "publishing", "traceparent_of"]
+__all__ = ["consumer_span", "current_traceparent", "producer_span", "scan_log_context", "traceparent_of"]
 
 _HEADER = "traceparent"
 _propagator = TraceContextTextMapPropagator()
@@ -33,7 +33,7 @@ def traceparent_of(record: ConsumerRecord) -> str | None:
 
 
 @contextmanager
-def consuming(
+def consumer_span(
     topic: str, traceparent: str | None, *, service: str = "", partition: int = -1, offset: int = -1
 ) -> Iterator[None]:
     """A span for the work on one record, within the trace that the record came with."""
@@ -52,7 +52,7 @@ def consuming(
 
 
 @contextmanager
-def publishing(topic: str, headers: RecordHeaders | None = None) -> Iterator[RecordHeaders]:
+def producer_span(topic: str, headers: RecordHeaders | None = None) -> Iterator[RecordHeaders]:
     """A span for the sending of one record; gives the trace header that makes whoever consumes it the span's child.
 
     With `headers`, those of a record that was written down earlier (outbox): the span belongs to their trace, and they come back with its header.
@@ -66,7 +66,7 @@ def publishing(topic: str, headers: RecordHeaders | None = None) -> Iterator[Rec
 
 
 @contextmanager
-def about(event: Event) -> Iterator[None]:
+def scan_log_context(event: Event) -> Iterator[None]:
     """Every log line from here on names the scan that the event is about."""
     scan_id = getattr(event, "scan_id", None)
     with ExitStack() as stack:

@@ -14,7 +14,7 @@ from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError
-from savo_runtime.messaging.publishing.inbox import first_time
+from savo_runtime.messaging.publishing.inbox import mark_processed
 from savo_runtime.messaging.publishing.outbox import BATCH, Outbox, OutboxRelay
 from savo_runtime.messaging.publishing.publisher import OutgoingRecord
 from savo_runtime.messaging.publishing.tables import OutboxRow
@@ -255,25 +255,25 @@ async def test_through_kafka_a_relayed_event_arrives(bench: Bench, tables: Datab
     assert {record.key for record in records} == {b"a", b"b", b"c"}
 
 
-async def test_an_event_is_there_for_the_first_time_once(tables: Database) -> None:
+async def test_an_event_is_there_for_the_mark_processed_once(tables: Database) -> None:
     event_id = uuid4()
     async with tables.session() as session:
-        assert await first_time(session, event_id)
-        assert not await first_time(session, event_id)
+        assert await mark_processed(session, event_id)
+        assert not await mark_processed(session, event_id)
     async with tables.session() as session:
-        assert not await first_time(session, event_id)
-        assert await first_time(session, uuid4())
+        assert not await mark_processed(session, event_id)
+        assert await mark_processed(session, uuid4())
 
 
-async def test_a_first_time_that_was_rolled_back_is_a_first_time_again(tables: Database) -> None:
+async def test_a_mark_processed_that_was_rolled_back_is_a_first_time_again(tables: Database) -> None:
     event_id = uuid4()
 
     async def fails() -> None:
         async with tables.session() as session:
-            await first_time(session, event_id)
+            await mark_processed(session, event_id)
             raise KeyError("a bug")
 
     with pytest.raises(KeyError):
         await fails()
     async with tables.session() as session:
-        assert await first_time(session, event_id)
+        assert await mark_processed(session, event_id)

@@ -16,7 +16,7 @@ from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.errors import DependencyDownError, InvalidMessageError
 from savo_runtime.messaging.publishing.publisher import OutgoingRecord, Publisher, record_of
-from savo_runtime.messaging.tracing import consuming, current_traceparent
+from savo_runtime.messaging.tracing import consumer_span, current_traceparent
 from savo_runtime.settings import RuntimeSettings
 
 
@@ -74,7 +74,7 @@ async def test_sends_that_fail_together_leave_one_new_producer_behind(bench: Ben
 
 def test_work_on_a_record_belongs_to_the_trace_that_it_came_with() -> None:
     traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    with consuming("scans.requested", traceparent):
+    with consumer_span("scans.requested", traceparent):
         inside = current_traceparent()
     assert inside is not None
     assert inside.split("-")[1] == traceparent.split("-")[1]

@@ -110,7 +110,9 @@ PROJECTION = Projection(
             table=_table(ScanRow),
             topics=(SCANS_COMPLETED, SCANS_FAILED, SCANS_CONFIRMED),
             seed=dict.fromkeys(ENDS) | {"status": ScanStatus.QUEUED.value},
-            own_columns=tuple(column.name for column in _table(ScanRow).columns if column.name not in ("scan_id", *ENDS)),
+            own_columns=tuple(
+                column.name for column in _table(ScanRow).columns if column.name not in ("scan_id", *ENDS)
+            ),
             rows_from_topics=False,
             time_column="requested_at",
             kept_rows=or_(_GIVEN_UP, _ANSWERED_BY_THE_APP),

@@ -24,7 +24,7 @@ from savo_rollout.errors import OvertakenError
 from savo_rollout.ports import HistoryEntry
 from savo_rollout.state import Trial, changed_event
 from savo_runtime.database import Database
-from savo_runtime.messaging.publishing.inbox import first_time
+from savo_runtime.messaging.publishing.inbox import mark_processed
 from savo_runtime.messaging.publishing.outbox import Outbox
 from savo_runtime.telemetry.audit import audit
 
@@ -66,7 +66,7 @@ class SqlTransaction(EvidenceTables):
         self._version = 0
 
     async def first_time(self, event_id: UUID) -> bool:
-        return await first_time(self._session, event_id)
+        return await mark_processed(self._session, event_id)
 
     async def trial(self) -> Trial | None:
         # Writing replicas lock this row one after the other, so that they never write the two halves of one scan at

@@ -36,7 +36,7 @@ from savo_runtime.messaging.consuming.records import UnreadableRecordError, deco
 from savo_runtime.messaging.consuming.subscriptions import Outcome, Subscription
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.messaging.replay_mark import within_replay
-from savo_runtime.messaging.tracing import about, consuming, traceparent_of
+from savo_runtime.messaging.tracing import consumer_span, scan_log_context, traceparent_of
 from savo_runtime.telemetry.metrics import RETRIES
 from savo_runtime.timing.backoff import Backoff
 
@@ -127,7 +127,7 @@ class RecordPolicy:
         topic, record = self._subscription.topic, delivery.record
         if is_tombstone(topic, record):
             return
-        with consuming(
+        with consumer_span(
             topic.name,
             traceparent_of(record),
             service=self._dead_letters.service,
@@ -138,7 +138,7 @@ class RecordPolicy:
                 is_probe = await self._wait_turn(delivery, self.cap)
                 try:
                     envelope = decode(topic, record)
-                    with about(envelope.event), within_replay(envelope.replay):
+                    with scan_log_context(envelope.event), within_replay(envelope.replay):
                         outcome = await self._handle(delivery, envelope)
                         await self._publish(delivery, envelope, outcome)
                 except UnreadableRecordError as error:

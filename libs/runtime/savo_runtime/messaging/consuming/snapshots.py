@@ -18,7 +18,7 @@ from savo_runtime.messaging.consuming.subscriptions import Snapshot
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import Batch, TopicReader
 from savo_runtime.messaging.replay_mark import within_replay
-from savo_runtime.messaging.tracing import about, consuming
+from savo_runtime.messaging.tracing import consumer_span, scan_log_context
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.metrics import DEAD_LETTERS, RETRIES
 from savo_runtime.timing.backoff import Backoff
@@ -94,10 +94,10 @@ class SnapshotReader:
         try:
             if record.value is not None:  # a tombstone: its key was erased
                 envelope = decode(self.topic, record)
-                place = consuming(
+                place = consumer_span(
                     self.topic.name, envelope.traceparent, partition=record.partition, offset=record.offset
                 )
-                with place, about(envelope.event), within_replay(envelope.replay):
+                with place, scan_log_context(envelope.event), within_replay(envelope.replay):
                     await self._apply_with_retries(envelope)
         except FatalError:
             raise

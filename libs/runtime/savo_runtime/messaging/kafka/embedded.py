@@ -18,11 +18,11 @@ from confluent_kafka import cimpl
 from savo_contracts.topics import TOPICS, dead_letter_topics
 from savo_runtime.errors import FatalError
 
-__all__ = ["MOST_PARTITIONS", "EmbeddedBroker"]
+__all__ = ["MAX_PARTITIONS", "EmbeddedBroker"]
 
 log = structlog.get_logger()
 
-MOST_PARTITIONS = 4
+MAX_PARTITIONS = 4
 """A topic's partitions are cut to this: memory is kept by partition, and one replica reads them all."""
 
 _PRODUCER = 0
@@ -34,13 +34,13 @@ class EmbeddedBroker:
     Raises `FatalError` for `env="production"`, and when librdkafka refuses.
     """
 
-    def __init__(self, *, env: Literal["dev", "production"] = "dev", most_partitions: int = MOST_PARTITIONS) -> None:
+    def __init__(self, *, env: Literal["dev", "production"] = "dev", max_partitions: int = MAX_PARTITIONS) -> None:
         if env == "production":
             raise FatalError(
                 "SAVO_ENV=production refuses the embedded broker: it lives in memory. Set SAVO_KAFKA_BOOTSTRAP_SERVERS to a real Kafka's host:port."
             )
         self.bootstrap_servers = ""
-        self._most_partitions = most_partitions
+        self._max_partitions = max_partitions
         self._client: int | None = None
         self._cluster: int | None = None
 
@@ -77,7 +77,7 @@ class EmbeddedBroker:
 
     def _create_topics(self) -> None:
         """All at once: librdkafka's thread looks only now and then for what it is asked, and then serves all that wait."""
-        partitions = {topic.name: min(topic.partitions, self._most_partitions) for topic in TOPICS} | {
+        partitions = {topic.name: min(topic.partitions, self._max_partitions) for topic in TOPICS} | {
             name: 1 for _, _, name in dead_letter_topics()
         }
         with ThreadPoolExecutor(len(partitions)) as pool:

@@ -26,11 +26,11 @@ from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.metrics import CONSUMER_LAG, CONSUMER_STUCK
 
-__all__ = ["LOOK_EVERY", "GroupPosition", "GroupReader", "LagWatch", "Standstill"]
+__all__ = ["EXPORT_EVERY", "GroupPosition", "GroupReader", "LagExporter", "StuckTimer"]
 
 log = structlog.get_logger()
 
-LOOK_EVERY = 5.0
+EXPORT_EVERY = 5.0
 """Seconds."""
 ANSWER_WITHIN = 10.0
 
@@ -83,11 +83,13 @@ class GroupReader:
         """Raises nothing."""
         await asyncio.gather(self._reader.stop(), self._admin.close(), return_exceptions=True)
 
-    async def look(self) -> list[GroupPosition]:
+    async def positions(self) -> list[GroupPosition]:
         """Every partition of every group, as it is now."""
         names = {topic.name: name_on_kafka(topic.name, self._sandbox) for topic, *_ in self._groups}
         everywhere = await self._reader.partitions(names.values())  # asked anew each time: partitions may be added
-        beginnings, ends = await asyncio.gather(self._reader.beginning_offsets(everywhere), self._reader.end_offsets(everywhere))
+        beginnings, ends = await asyncio.gather(
+            self._reader.beginning_offsets(everywhere), self._reader.end_offsets(everywhere)
+        )
         partitions = {name: [each for each in everywhere if each.topic == there] for name, there in names.items()}
         with kafka_errors(f"Kafka at {self._where} does not report committed offsets"):
             committed = await asyncio.gather(
@@ -110,7 +112,7 @@ class GroupReader:
         return {partition: found.offset for partition, found in answer.items()}
 
 
-class Standstill:
+class StuckTimer:
     """How long records have waited on a partition whose position does not move. `clock` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -131,20 +133,20 @@ class Standstill:
         return worst
 
 
-class LagWatch:
-    """Exports the lag of every group; a worker calls `look` every `LOOK_EVERY` seconds. The connection is kept between looks."""
+class LagExporter:
+    """Exports the lag of every group; a worker calls `export` every `EXPORT_EVERY` seconds. The connection is kept between looks."""
 
-    def __init__(self, settings: RuntimeSettings, standstill: Standstill | None = None) -> None:
+    def __init__(self, settings: RuntimeSettings, timer: StuckTimer | None = None) -> None:
         self._settings = settings
-        self._standstill = standstill or Standstill()
+        self._timer = timer or StuckTimer()
         self._reader: GroupReader | None = None
 
-    async def look(self) -> None:
+    async def export(self) -> None:
         """Ask Kafka and export. No answer is logged, and the next look connects anew."""
         try:
             reader = await self._connected()
             async with asyncio.timeout(ANSWER_WITHIN):
-                self.show(await reader.look())
+                self.set_gauges(await reader.positions())
         except (DependencyDownError, TimeoutError) as fault:
             log.warning("lag.unknown", reason=str(fault) or type(fault).__name__)
             await self.close()
@@ -160,12 +162,12 @@ class LagWatch:
             await self._reader.start()
         return self._reader
 
-    def show(self, positions: Sequence[GroupPosition]) -> None:
+    def set_gauges(self, positions: Sequence[GroupPosition]) -> None:
         """Set the gauges."""
         lags: dict[tuple[str, str], int] = defaultdict(int)
         for each in positions:
             lags[each.topic, each.group] += each.lag
-        stuck = self._standstill.note(positions)
+        stuck = self._timer.note(positions)
         for (topic, group), lag in lags.items():
             CONSUMER_LAG.labels(topic, group).set(lag)
             CONSUMER_STUCK.labels(topic, group).set(stuck[topic, group])

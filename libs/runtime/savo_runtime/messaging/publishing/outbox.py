@@ -31,7 +31,7 @@ from savo_runtime.messaging.publishing.declared_topics import check_declared
 from savo_runtime.messaging.publishing.publisher import OutgoingRecord
 from savo_runtime.messaging.publishing.tables import OutboxRow
 from savo_runtime.messaging.replay_mark import current_replay
-from savo_runtime.messaging.tracing import current_traceparent, publishing
+from savo_runtime.messaging.tracing import current_traceparent, producer_span
 from savo_runtime.timing.clock import utc_now
 
 __all__ = ["OnPublished", "Outbox", "OutboxRelay", "Sender", "Sessions"]
@@ -183,7 +183,7 @@ class OutboxRelay:
         with ExitStack() as spans:
             records = [_record_of(row) for row in rows]
             traced = [
-                replace(record, headers=spans.enter_context(publishing(record.topic, record.headers)))
+                replace(record, headers=spans.enter_context(producer_span(record.topic, record.headers)))
                 for record in records
             ]
             return await self._publisher.send_all(traced)

@@ -24,7 +24,7 @@ from savo_runtime.errors import DependencyDownError, InvalidMessageError
 from savo_runtime.messaging.kafka.broker import MAX_RECORD_BYTES, connection_arguments
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.replay_mark import current_replay
-from savo_runtime.messaging.tracing import current_traceparent, publishing
+from savo_runtime.messaging.tracing import current_traceparent, producer_span
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.timing.clock import utc_now
 
@@ -75,7 +75,7 @@ class Publisher:
 
     async def publish(self, event: Event, *, event_id: UUID | None = None) -> None:
         """On the event's topic, acknowledged by all in-sync replicas. `event_id` makes a repeat recognisable. Raises what `send` raises."""
-        with publishing(topic_of(event).name):
+        with producer_span(topic_of(event).name):
             envelope = Envelope.new(
                 event,
                 self.service,
