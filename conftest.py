@@ -11,7 +11,7 @@ from PIL import Image
 _PARTS = Path(__file__).parent / "tests" / "parts"
 _FIRST = [
     "addresses",
-    "table",
+    "parts_table",
     "containers",
     "wheel",
 ]  # the others import these, and pytest wants to be the first to import a plug-in

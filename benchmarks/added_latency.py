@@ -23,8 +23,8 @@ from benchmarks.photo_to_boxes import photos, sure_model
 from benchmarks.product import Broker, Product, answering_with, broker, one_of_many, product
 from savo_detection.engines.selection import Engines
 from savo_detection.model import Detector
-from tests.parts.postgres import postgres_for_a_while
-from tests.parts.s3 import versitygw_for_a_while
+from tests.parts.postgres import temporary_postgres
+from tests.parts.s3 import temporary_versitygw
 
 ROUNDS = rounds(12)
 SCANS = 12
@@ -73,8 +73,8 @@ def _servers(folder: Path) -> Iterator[dict[str, str]]:
     objects = folder / "versitygw"
     objects.mkdir(parents=True)
     with ExitStack() as stack:
-        database = stack.enter_context(postgres_for_a_while())
-        bucket = stack.enter_context(versitygw_for_a_while(objects))
+        database = stack.enter_context(temporary_postgres())
+        bucket = stack.enter_context(temporary_versitygw(objects))
         yield {
             "SAVO_DATABASE_URL": database.new_database(),
             "SAVO_S3_ENDPOINT_URL": bucket.endpoint_url,

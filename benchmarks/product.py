@@ -24,7 +24,7 @@ from savo_detection.model import Detector
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.settings import RuntimeSettings
-from tests.parts.kafka import kafka_for_a_while
+from tests.parts.kafka import temporary_kafka
 
 __all__ = [
     "PATIENCE",
@@ -67,7 +67,7 @@ def broker() -> Iterator[Broker]:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        with kafka_for_a_while() as kafka:
+        with temporary_kafka() as kafka:
             settings = RuntimeSettings(kafka_bootstrap_servers=kafka.bootstrap_servers)
             asyncio.run(ensure_topics(settings))
             yield Broker(settings, "Apache Kafka")

@@ -34,7 +34,7 @@ from savo_operations.replay.selection import Selection
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.settings import RuntimeSettings
-from tests.parts.kafka import kafka_for_a_while
+from tests.parts.kafka import temporary_kafka
 
 ROUNDS = rounds(12)
 EVENTS = 100_000
@@ -97,7 +97,7 @@ def _broker() -> Iterator[tuple[RuntimeSettings, str]]:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
-        with kafka_for_a_while() as kafka:
+        with temporary_kafka() as kafka:
             settings = RuntimeSettings(kafka_bootstrap_servers=kafka.bootstrap_servers)
             asyncio.run(ensure_topics(settings))
             yield settings, "Apache Kafka"

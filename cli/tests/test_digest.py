@@ -25,7 +25,7 @@ from savo_cli.weekly.letter import as_html, as_text, write_letter
 from savo_cli.weekly.mail import MailServer
 from savo_runtime.command_line.output import CommandError
 from tests.parts.addresses import free_port
-from tests.parts.table import record
+from tests.parts.parts_table import record
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.network import ReachedOutError
+from tests.parts.network import ExternalConnectionError
 
 ROOT = Path(__file__).parents[2]
 
 EXAMPLE = """
 import pytest
-from tests.parts.table import record
+from tests.parts.parts_table import record
 
 def test_recorded():
     record("S3", "stood in", "moto 9")
@@ -35,7 +35,7 @@ def test_skipped():
 def test_the_table_tells_what_was_real_stood_in_for_or_skipped(tmp_path: Path, workers: list[str]) -> None:
     (tmp_path / "test_example.py").write_text(EXAMPLE)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    torch\n    browser\n")
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["tests.parts.table"]\n')
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["tests.parts.parts_table"]\n')
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers]
     done = subprocess.run(
         command,
@@ -58,7 +58,7 @@ def test_the_table_tells_what_was_real_stood_in_for_or_skipped(tmp_path: Path, w
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "example.com", "8.8.8.8"])
 def test_a_test_cannot_reach_another_machine(host: str) -> None:
-    with pytest.raises(ReachedOutError, match=host):
+    with pytest.raises(ExternalConnectionError, match=host):
         socket.create_connection((host, 80), timeout=0.1)
 
 

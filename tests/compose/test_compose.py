@@ -21,7 +21,7 @@ from savo_contracts.topics import SERVICES
 from tests.compose.stack import BUILD_WITHIN, ROOT, Stack, eventually, why_no_stack
 from tests.parts.addresses import free_port
 from tests.parts.containers import why_no_container
-from tests.parts.table import record
+from tests.parts.parts_table import record
 from tests.runbooks.pages import PAGES, PARTS, RUNBOOKS, Page
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(2400)]

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
 from savo_runtime.telemetry import metrics as catalogue
-from tests.parts.table import record
+from tests.parts.parts_table import record
 
 ROOT = Path(__file__).parents[2]
 METRICS = [value for value in vars(catalogue).values() if isinstance(value, MetricWrapperBase)]

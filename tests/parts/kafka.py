@@ -18,7 +18,7 @@ import pytest
 
 from tests.parts.addresses import free_port
 from tests.parts.containers import container, why_no_container
-from tests.parts.table import record
+from tests.parts.parts_table import record
 
 if TYPE_CHECKING:
     from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
@@ -213,7 +213,7 @@ def _running() -> Iterator[RealKafka]:
         kafka.remove()
 
 
-kafka_for_a_while = contextmanager(_running)
+temporary_kafka = contextmanager(_running)
 """For a benchmark: one that ends with the block. Raises pytest's `Skipped` where none can run."""
 
 

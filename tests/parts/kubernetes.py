@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.parts.table import record
+from tests.parts.parts_table import record
 
 PART = "Kubernetes"
 KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1"

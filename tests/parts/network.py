@@ -9,7 +9,7 @@ from typing import Any
 _NAMES = {None, "", "localhost", "0.0.0.0", "::", "::1", "ip6-localhost", socket.gethostname()}
 
 
-class ReachedOutError(BaseException):
+class ExternalConnectionError(BaseException):
     """A test tried to talk to another machine. No `Exception`, so that the product's own handling cannot hide it."""
 
 
@@ -20,7 +20,7 @@ def _is_here(host: object) -> bool:
 
 def _check(host: object) -> None:
     if not _is_here(host):
-        raise ReachedOutError(f"a test tried to reach {host!r}; only 127.0.0.1 is allowed")
+        raise ExternalConnectionError(f"a test tried to reach {host!r}; only 127.0.0.1 is allowed")
 
 
 def _guarded(connect: Callable[..., Any]) -> Callable[..., Any]:

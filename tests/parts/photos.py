@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.table import record
+from tests.parts.parts_table import record
 
 _DEFAULT = Path(__file__).parents[2] / ".." / "shared" / "data" / "epicureai12"
 

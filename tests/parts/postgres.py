@@ -19,7 +19,7 @@ import pytest
 
 from tests.parts.addresses import free_port
 from tests.parts.containers import container, why_no_container
-from tests.parts.table import record
+from tests.parts.parts_table import record
 
 IMAGE = "postgres:17.6-bookworm"
 START_WITHIN = 200.0
@@ -179,7 +179,7 @@ def _running() -> Iterator[PostgresServer]:
         server.remove()
 
 
-postgres_for_a_while = contextmanager(_running)
+temporary_postgres = contextmanager(_running)
 """For a benchmark: one that ends with the block. Raises pytest's `Skipped` where none can run."""
 
 

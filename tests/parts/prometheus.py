@@ -15,7 +15,7 @@ import httpx2
 import pytest
 
 from tests.parts.addresses import free_port, wait_for_port
-from tests.parts.table import record
+from tests.parts.parts_table import record
 
 Sample = tuple[dict[str, str], float]
 

@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError
 
 from tests.parts.addresses import end, free_port, wait_for_port
 from tests.parts.containers import container, why_no_container
-from tests.parts.table import record
+from tests.parts.parts_table import record
 
 VERSION = "v1.8.0"
 IMAGE = f"versity/versitygw:{VERSION}"
@@ -94,12 +94,12 @@ def moto_s3() -> Iterator[S3Server]:
 
 @pytest.fixture(scope="session")
 def versitygw_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with versitygw_for_a_while(tmp_path_factory.mktemp("versitygw")) as server:
+    with temporary_versitygw(tmp_path_factory.mktemp("versitygw")) as server:
         yield server
 
 
 @contextmanager
-def versitygw_for_a_while(folder: Path) -> Iterator[S3Server]:
+def temporary_versitygw(folder: Path) -> Iterator[S3Server]:
     """With an empty bucket. `folder` is where a process of this machine keeps its objects."""
     server = S3Server(f"http://127.0.0.1:{free_port()}")
     no_container = why_no_container(IMAGE)

@@ -16,7 +16,7 @@ from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
 from savo_demo.phones import Errand, Phones, Visit, new_client
-from tests.parts.by_hand import register, send, somebody_holds
+from tests.parts.interventions import held_write_lock, register, send
 from tests.parts.prometheus import Prometheus, running_prometheus
 from tests.parts.wheel import Wheel, running_wheel
 from tests.runbooks.pages import PAGES, Page, Shell, sooner
@@ -98,7 +98,7 @@ async def test_every_runbooks_questions_are_answered_by_a_product_that_is_well(p
 
 async def test_a_stuck_partition(product: Product) -> None:
     page, alert = Page("consumer-stuck"), named("ConsumerStuck")
-    with somebody_holds(product.wheel.data_dir / "db/collector.sqlite3") as holder:
+    with held_write_lock(product.wheel.data_dir / "db/collector.sqlite3") as holder:
         await product.scan(2)
         until(lambda: speaks(product, alert), "the alert speaks")
         until(lambda: "is down" in product.shell.run(page.commands("Find the cause")[2]), "readiness says why")

@@ -32,7 +32,7 @@ from savo_operations.backup.databases import dump_databases, restore_databases
 from savo_operations.backup.offsets import apply_positions, read_positions
 from savo_runtime.errors import FatalError
 from savo_runtime.messaging.publishing.publisher import Publisher
-from savo_runtime.serving import serve
+from savo_runtime.service_runner import serve
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.port import ObjectStore

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from savo_contracts.topics import SERVICES
+from tests.parts.parts_table import record
 from tests.parts.prometheus import promtool
-from tests.parts.table import record
 from tests.watching.boards import ALERTS, ROOT, RUNBOOKS, Alert, alerts
 
 PROMETHEUS = ROOT / "deploy/prometheus"

@@ -23,7 +23,7 @@ from savo_contracts.topics import topic_named
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
 from savo_demo.phones import Errand, Phones, Visit, new_client
-from tests.parts.by_hand import kill_standin, publish, register, send, somebody_holds
+from tests.parts.interventions import held_write_lock, kill_standin, publish, register, send
 from tests.parts.prometheus import Prometheus, running_prometheus
 from tests.parts.wheel import Wheel, objects_under, running_wheel
 from tests.watching.boards import ROOT, alerts, queries
@@ -121,7 +121,7 @@ async def turn_the_wheel(wheel: Wheel, prometheus: Prometheus, client: httpx2.As
     kill_standin(wheel)
     await scans(2)
     await phones.run([Errand("somebody-else", scenes[0].jpeg, scenes[0].truth)], load.visits.append)
-    with somebody_holds(wheel.data_dir / "db/collector.sqlite3"):
+    with held_write_lock(wheel.data_dir / "db/collector.sqlite3"):
         await scans(1)
         until(lambda: bool(prometheus.query("savo_retries_total")), "retries")
     assert (

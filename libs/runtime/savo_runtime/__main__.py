@@ -17,7 +17,7 @@ import structlog
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.memory import return_freed_memory
 from savo_runtime.service import ServiceDefinition
-from savo_runtime.serving import serve
+from savo_runtime.service_runner import serve
 from savo_runtime.settings import (
     SERVICE_GROUP,
     RuntimeSettings,

@@ -24,7 +24,7 @@ from savo_gateway.http.page_routes import PageOptions
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.house import House
 from services.gateway.tests.photos import photo
-from tests.parts.table import record
+from tests.parts.parts_table import record
 
 pytestmark = pytest.mark.browser
 

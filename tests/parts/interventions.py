@@ -76,7 +76,7 @@ async def register(wheel: Wheel, version: str, onnx: bytes, classes: tuple[str, 
 
 
 @contextmanager
-def somebody_holds(database: Path) -> Iterator[subprocess.Popen[str]]:
+def held_write_lock(database: Path) -> Iterator[subprocess.Popen[str]]:
     """A shell that was left open in the middle of a transaction on a SQLite file."""
     holder = subprocess.Popen([sys.executable, "-c", _HOLD, str(database)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None

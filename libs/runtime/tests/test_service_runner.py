@@ -28,13 +28,13 @@ from starlette.routing import Route
 
 from savo_contracts.envelope import named_id
 from savo_contracts.users import SubjectErased
-from savo_runtime import serving
+from savo_runtime import service_runner
 from savo_runtime.__main__ import main, run
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.http.server import PortTakenError
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
-from savo_runtime.serving import RunningService, serve
+from savo_runtime.service_runner import RunningService, serve
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.testing import MemoryStore
 from savo_runtime.timing.backoff import Backoff
@@ -267,7 +267,7 @@ async def test_while_the_object_store_is_away_the_service_runs_but_is_not_ready(
 ) -> None:
     store = MemoryStore()
     store.failure = DependencyDownError("object-store", "no route")
-    monkeypatch.setattr(serving, "open_store", lambda _settings: store)
+    monkeypatch.setattr(service_runner, "open_store", lambda _settings: store)
     async with served(settings, definition()) as running:
         ready = await get(f"{running['thing'].url}/readyz")
         assert ready.json()["checks"]["object-store"]["reason"] == "object-store is down: no route"
