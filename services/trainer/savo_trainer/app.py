@@ -8,9 +8,9 @@ from savo_trainer.adapters.http import runs_app
 from savo_trainer.adapters.lease import DatabaseLease
 from savo_trainer.adapters.ledger import DatabaseLedger
 from savo_trainer.adapters.local_runner import LocalRunner
-from savo_trainer.adapters.numbers import DatabaseNumbers
 from savo_trainer.adapters.projection import PROJECTION
 from savo_trainer.adapters.samples import DatabaseSamples
+from savo_trainer.adapters.version_numbers import DatabaseNumbers
 from savo_trainer.handlers import subscriptions
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.models.registration import Register

@@ -27,8 +27,8 @@ from savo_runtime.service import Runtime
 from savo_runtime.testing import FakeClock, MemoryStore, memory_runtime
 from savo_trainer.adapters.lease import DatabaseLease
 from savo_trainer.adapters.ledger import DatabaseLedger
-from savo_trainer.adapters.numbers import DatabaseNumbers
 from savo_trainer.adapters.samples import DatabaseSamples
+from savo_trainer.adapters.version_numbers import DatabaseNumbers
 from savo_trainer.models.evaluation import Measured
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.ports import IndexedSample, OnProgress

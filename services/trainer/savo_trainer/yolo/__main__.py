@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from savo_trainer.yolo.job import Job, read_job
-from savo_trainer.yolo.protocol import Wire, die_with_parent, open_wire
+from savo_trainer.yolo.parent_process import Wire, die_with_parent, open_wire
 
 NICENESS = 5
 """Training yields to whoever answers users on the same machine."""

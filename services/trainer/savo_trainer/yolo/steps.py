@@ -15,7 +15,7 @@ from ultralytics.utils import ROOT
 from savo_detection.model import plain_export_path
 from savo_detection.model_optimization import optimize_file
 from savo_trainer.yolo.job import Job
-from savo_trainer.yolo.protocol import Wire
+from savo_trainer.yolo.parent_process import Wire
 
 __all__ = ["STEPS", "export", "train", "validate"]
 
