@@ -10,12 +10,12 @@ from savo_trainer.adapters.ledger import DatabaseLedger
 from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.adapters.projection import PROJECTION
 from savo_trainer.adapters.samples import DatabaseSamples
-from savo_trainer.adapters.version_numbers import DatabaseNumbers
+from savo_trainer.adapters.version_numbers import DatabaseVersionNumbers
 from savo_trainer.handlers import subscriptions
 from savo_trainer.models.gate import GatePolicy
-from savo_trainer.models.registration import Register
+from savo_trainer.models.registration import RegisterModel
 from savo_trainer.runs.run import Run, State
-from savo_trainer.runs.run_worker import CarryPolicy, CarryRuns
+from savo_trainer.runs.run_worker import RunWorker, RunWorkerPolicy
 from savo_trainer.runs.stages import Stages
 from savo_trainer.settings import TrainerSettings
 from savo_trainer.training.plan import TrainPolicy
@@ -27,7 +27,7 @@ def build(settings: TrainerSettings, runtime: Runtime) -> Service:
     lease = DatabaseLease(runtime.database, runtime.replica, settings.trainer_lease_seconds, runtime.clock)
     ledger = DatabaseLedger(runtime.database, runtime.outbox, lease)
     samples = DatabaseSamples(runtime.database)
-    numbers = DatabaseNumbers(runtime.database)
+    numbers = DatabaseVersionNumbers(runtime.database)
     gate = GatePolicy(map50=settings.gate_map50, map50_lower=settings.gate_map50_lower, min_gain=settings.gate_min_gain)
     stages = Stages(
         ledger=ledger,
@@ -39,15 +39,15 @@ def build(settings: TrainerSettings, runtime: Runtime) -> Service:
         gate=gate,
         folder=settings.runs_folder,
         clock=runtime.clock,
-        finished=count_run,
+        on_finished=count_run,
     )
-    _show_no_runs_yet()
-    carry = CarryRuns(ledger, lease, stages, CarryPolicy(attempts=settings.trainer_attempts))
+    _initialise_run_counters()
+    worker = RunWorker(ledger, lease, stages, RunWorkerPolicy(attempts=settings.trainer_attempts))
     return Service(
         name="trainer",
         subscriptions=subscriptions(ledger, samples),
-        app=runs_app(ledger, count_run, Register(ledger, numbers, runtime.store, gate, runtime.clock, count_run)),
-        workers=[Worker("runs", carry)],
+        app=runs_app(ledger, count_run, RegisterModel(ledger, numbers, runtime.store, gate, runtime.clock, count_run)),
+        workers=[Worker("runs", worker)],
     )
 
 
@@ -65,7 +65,7 @@ def training_policy(settings: TrainerSettings) -> TrainPolicy:
     )
 
 
-def _show_no_runs_yet() -> None:
+def _initialise_run_counters() -> None:
     """There from the start, so that the first run of a kind is seen as a step up from 0."""
     for state in (State.REGISTERED, State.REJECTED, State.FAILED, State.CANCELLED):
         TRAINING_RUNS.labels(outcome=state.value)

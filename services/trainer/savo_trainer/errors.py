@@ -9,7 +9,7 @@ SavoError
 ├── RunEndedError               somebody asked for the end of a run that has ended
 ├── ClassesUnknownError         a model brought from elsewhere names classes that the product has not
 ├── ChampionMovedError          a model brought from elsewhere was measured against another than the present champion
-├── TrainerAwayError            asked from outside: no trainer answers
+├── TrainerUnreachableError            asked from outside: no trainer answers
 └── TrainerRefusedError         asked from outside: it answers with a problem
 """
 
@@ -22,13 +22,13 @@ from savo_runtime.errors import RetryableError, SavoError
 __all__ = [
     "ChampionMovedError",
     "ClassesUnknownError",
-    "ForbiddenMoveError",
+    "ForbiddenTransitionError",
     "LeaseLostError",
     "RunCancelledError",
     "RunEndedError",
     "RunImpossibleError",
-    "TrainerAwayError",
     "TrainerRefusedError",
+    "TrainerUnreachableError",
     "TrainingCrashedError",
 ]
 
@@ -88,7 +88,7 @@ class ChampionMovedError(SavoError):
         )
 
 
-class TrainerAwayError(SavoError):
+class TrainerUnreachableError(SavoError):
     """Nobody answers, or something that is no trainer."""
 
 
@@ -100,5 +100,5 @@ class TrainerRefusedError(SavoError):
         self.code = code
 
 
-class ForbiddenMoveError(SavoError):
+class ForbiddenTransitionError(SavoError):
     """A run cannot go from the one state to the other: a bug of ours."""

@@ -10,7 +10,7 @@ from savo_contracts.topics import SAMPLES_ERASED, SAMPLES_STORED, TRAINING_THRES
 from savo_contracts.training import TrainingThresholdReached
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
 from savo_trainer.ports import IndexedSample, RunLedger, SampleIndex
-from savo_trainer.runs.run import requested
+from savo_trainer.runs.run import run_for_event
 
 __all__ = ["on_sample_erased", "on_sample_stored", "on_threshold_reached", "subscriptions"]
 
@@ -20,7 +20,7 @@ async def on_threshold_reached(
     reached: TrainingThresholdReached, ledger: RunLedger, event_id: UUID, replay: str | None
 ) -> None:
     if replay is None:  # a training costs hours of a machine: no replay begins one
-        await ledger.request(requested(event_id, reached))
+        await ledger.request(run_for_event(event_id, reached))
 
 
 @consumes(SAMPLES_STORED)

@@ -14,7 +14,16 @@ from savo_runtime.storage.port import ObjectStore
 from savo_trainer.runs.run import Progress, Run, State, Transition
 from savo_trainer.training.plan import Trained, TrainPlan
 
-__all__ = ["IndexedSample", "Lease", "Numbers", "ObjectStore", "OnProgress", "RunLedger", "Runner", "SampleIndex"]
+__all__ = [
+    "IndexedSample",
+    "Lease",
+    "ObjectStore",
+    "OnProgress",
+    "RunLedger",
+    "Runner",
+    "SampleIndex",
+    "VersionNumbers",
+]
 
 OnProgress = Callable[[Progress], Awaitable[None]]
 
@@ -42,7 +51,7 @@ class SampleIndex(Protocol):
 
     async def erase(self, sha256: str, at: datetime) -> None: ...
 
-    async def of(self, dataset: str) -> Sequence[IndexedSample]:
+    async def in_dataset(self, dataset: str) -> Sequence[IndexedSample]:
         """All samples, in order of sha256."""
         ...
 
@@ -68,7 +77,7 @@ class RunLedger(Protocol):
         """The work was stopped in good order: it does not count."""
         ...
 
-    async def note(self, run_id: str, progress: Progress) -> None: ...
+    async def record_progress(self, run_id: str, progress: Progress) -> None: ...
 
     async def cancel(self, run_id: str, by: str, reason: str) -> tuple[Run, bool] | None:
         """Ask for a run's end, once, with its line in the audit log. Gives it, and whether it ended here. None for an unknown run. No lease.
@@ -77,11 +86,11 @@ class RunLedger(Protocol):
         """
         ...
 
-    async def record(self, run: Run, events: Iterable[Event], *, by: str, reason: str) -> tuple[Run, bool]:
+    async def record_judged(self, run: Run, events: Iterable[Event], *, by: str, reason: str) -> tuple[Run, bool]:
         """A run that came with its verdict: once, with its events and its line in the audit log. Gives it, and whether this call wrote it. No lease."""
         ...
 
-    async def move(self, run: Run, after: State, *, detail: str = "", events: Iterable[Event] = ()) -> Run:
+    async def change_state(self, run: Run, after: State, *, detail: str = "", events: Iterable[Event] = ()) -> Run:
         """Save the run in its next state, one row of history, and the events for the outbox, in one transaction. Raises `RunCancelledError`."""
         ...
 
@@ -103,7 +112,7 @@ class Lease(Protocol):
     async def release(self) -> None: ...
 
 
-class Numbers(Protocol):
+class VersionNumbers(Protocol):
     """Consecutive numbers, each given to one run, once."""
 
     async def dataset_version(self, run_id: str, *, above: int = 0) -> str:
@@ -114,7 +123,7 @@ class Numbers(Protocol):
         """The run's `v1`; asked again it is the same, unless it is not above `above`."""
         ...
 
-    async def model_version_given(self, run_id: str) -> str | None:
+    async def existing_model_version(self, run_id: str) -> str | None:
         """The run's number if it has one; none is given."""
         ...
 

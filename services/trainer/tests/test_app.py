@@ -20,14 +20,14 @@ from savo_trainer.adapters.tables import Base
 from savo_trainer.app import DEFINITION, build, training_policy
 from savo_trainer.handlers import on_sample_erased, on_sample_stored, on_threshold_reached
 from savo_trainer.settings import TrainerSettings
-from services.trainer.tests.trainer_fakes import NOON, House, a_house, collect, threshold
+from services.trainer.tests.trainer_fakes import NOON, Harness, collect, open_harness, threshold
 
 SHA = "ab" * 32
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with a_house(tmp_path / "runs") as built:
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with open_harness(tmp_path / "runs") as built:
         yield built
 
 
@@ -50,8 +50,8 @@ async def test_migrations_make_exactly_the_tables_of_the_code() -> None:
     await assert_migrations_match("savo_trainer.migrations", Base.metadata)
 
 
-async def test_the_service_hears_three_topics_and_carries_runs(house: House, tmp_path: Path) -> None:
-    service = build(TrainerSettings(data_dir=tmp_path), house.runtime)
+async def test_the_service_hears_three_topics_and_carries_runs(harness: Harness, tmp_path: Path) -> None:
+    service = build(TrainerSettings(data_dir=tmp_path), harness.runtime)
     assert [subscription.topic.name for subscription in service.subscriptions] == [
         "training.threshold-reached",
         "samples.stored",
@@ -61,43 +61,45 @@ async def test_the_service_hears_three_topics_and_carries_runs(house: House, tmp
     assert DEFINITION.migrations == "savo_trainer.migrations"
 
 
-async def test_a_threshold_event_is_a_run_once_and_the_handler_returns_at_once(house: House, tmp_path: Path) -> None:
-    subscription = build(TrainerSettings(data_dir=tmp_path), house.runtime).subscriptions[0]
+async def test_a_threshold_event_is_a_run_once_and_the_handler_returns_at_once(
+    harness: Harness, tmp_path: Path
+) -> None:
+    subscription = build(TrainerSettings(data_dir=tmp_path), harness.runtime).subscriptions[0]
     envelope = Envelope.new(threshold(), "collector")
     assert await subscription.handle(envelope) is None
     assert await subscription.handle(envelope) is None
-    (run,) = await house.ledger.newest(10)
+    (run,) = await harness.ledger.newest(10)
     assert (run.state, run.event_id) == ("queued", envelope.id)
 
 
-async def test_the_newest_revision_of_a_sample_is_kept_in_whatever_order_they_come(house: House) -> None:
+async def test_the_newest_revision_of_a_sample_is_kept_in_whatever_order_they_come(harness: Harness) -> None:
     for revision in (2, 1, 3):
-        await on_sample_stored(stored(revision), house.samples)
-    (sample,) = await house.samples.of("ingredients")
+        await on_sample_stored(stored(revision), harness.samples)
+    (sample,) = await harness.samples.in_dataset("ingredients")
     assert (sample.revision, sample.labels, sample.labels_key) == (3, {"tomato": 3}, f"samples/labels/{SHA}.txt")
 
 
-async def test_replay_does_not_bring_back_what_was_erased(house: House) -> None:
-    await on_sample_stored(stored(), house.samples)
+async def test_replay_does_not_bring_back_what_was_erased(harness: Harness) -> None:
+    await on_sample_stored(stored(), harness.samples)
     erased = SampleErased(sha256=SHA, scan_id="scan-1", subject="subject-1", erased_at=NOON + timedelta(hours=1))
-    await on_sample_erased(erased, house.samples)
-    await on_sample_stored(stored(2), house.samples)
-    assert await house.samples.of("ingredients") == []
+    await on_sample_erased(erased, harness.samples)
+    await on_sample_stored(stored(2), harness.samples)
+    assert await harness.samples.in_dataset("ingredients") == []
 
 
-async def test_the_same_photo_given_again_after_the_erasure_is_a_sample_again(house: House) -> None:
+async def test_the_same_photo_given_again_after_the_erasure_is_a_sample_again(harness: Harness) -> None:
     await on_sample_erased(
-        SampleErased(sha256=SHA, scan_id="scan-1", subject="subject-1", erased_at=NOON), house.samples
+        SampleErased(sha256=SHA, scan_id="scan-1", subject="subject-1", erased_at=NOON), harness.samples
     )
-    await on_sample_stored(stored(stored_at=NOON + timedelta(days=1)), house.samples)
-    assert len(await house.samples.of("ingredients")) == 1
+    await on_sample_stored(stored(stored_at=NOON + timedelta(days=1)), harness.samples)
+    assert len(await harness.samples.in_dataset("ingredients")) == 1
 
 
-async def test_runs_can_be_looked_at_while_they_go_on(house: House) -> None:
-    await collect(house.store, house.samples)
-    run = await house.request()
-    await house.work()
-    transport = httpx2.ASGITransport(app=runs_app(house.ledger))
+async def test_runs_can_be_looked_at_while_they_go_on(harness: Harness) -> None:
+    await collect(harness.store, harness.samples)
+    run = await harness.request()
+    await harness.work()
+    transport = httpx2.ASGITransport(app=runs_app(harness.ledger))
     async with httpx2.AsyncClient(transport=transport, base_url="http://trainer") as client:
         (listed,) = (await client.get("/runs")).json()["runs"]
         shown = (await client.get(f"/runs/{run.id}")).json()
@@ -145,8 +147,8 @@ def test_a_senseless_setting_stops_the_start_with_one_line_that_names_it(
     assert variable in line
 
 
-async def test_a_replayed_threshold_begins_no_training(house: House) -> None:
-    await on_threshold_reached(threshold(), house.ledger, uuid4(), replay="r-1")
-    assert await house.ledger.newest(10) == []
-    await on_threshold_reached(threshold(), house.ledger, uuid4(), replay=None)
-    assert len(await house.ledger.newest(10)) == 1
+async def test_a_replayed_threshold_begins_no_training(harness: Harness) -> None:
+    await on_threshold_reached(threshold(), harness.ledger, uuid4(), replay="r-1")
+    assert await harness.ledger.newest(10) == []
+    await on_threshold_reached(threshold(), harness.ledger, uuid4(), replay=None)
+    assert len(await harness.ledger.newest(10)) == 1

@@ -12,11 +12,11 @@ from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass, ma
 from savo_contracts.samples import Split
 from savo_runtime.testing import MemoryStore
 from savo_trainer.errors import RunImpossibleError
-from savo_trainer.training.dataset import freeze, materialise, read_manifest
-from services.trainer.tests.trainer_fakes import a_house, collect, put_sample
+from savo_trainer.training.dataset import download_dataset, freeze, read_manifest
+from services.trainer.tests.trainer_fakes import collect, open_harness, put_sample
 
 
-class Counting:
+class InMemoryVersionNumbers:
     """Numbers without a database."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Counting:
             self.given[run_id] = max([above, *self.given.values()]) + 1
         return f"ds-{self.given[run_id]:06d}"
 
-    async def model_version_given(self, run_id: str) -> str | None:
+    async def existing_model_version(self, run_id: str) -> str | None:
         return None
 
     async def model_version(self, run_id: str, *, above: int = 0) -> str:
@@ -35,7 +35,7 @@ class Counting:
 
 
 async def test_the_same_samples_give_the_same_manifest_in_any_order() -> None:
-    store, numbers = MemoryStore(), Counting()
+    store, numbers = MemoryStore(), InMemoryVersionNumbers()
     samples = await collect(store, None)
     first = await freeze("run-a", samples, store, numbers)
     shuffled = random.Random(3).sample(samples, len(samples))
@@ -46,7 +46,7 @@ async def test_the_same_samples_give_the_same_manifest_in_any_order() -> None:
 
 
 async def test_a_frozen_version_is_never_written_again() -> None:
-    store, numbers = MemoryStore(), Counting()
+    store, numbers = MemoryStore(), InMemoryVersionNumbers()
     samples = await collect(store, None)
     await freeze("run-a", samples, store, numbers)
     before = store.objects[manifest_key("ds-000001")]
@@ -57,7 +57,7 @@ async def test_a_frozen_version_is_never_written_again() -> None:
 
 
 async def test_freezing_again_after_a_crash_takes_the_version_already_written() -> None:
-    store, numbers = MemoryStore(), Counting()
+    store, numbers = MemoryStore(), InMemoryVersionNumbers()
     samples = await collect(store, None)
     assert await freeze("run-a", samples, store, numbers) == await freeze("run-a", samples, store, numbers)
 
@@ -65,7 +65,7 @@ async def test_freezing_again_after_a_crash_takes_the_version_already_written() 
 async def test_numbers_go_on_after_versions_that_only_the_bucket_remembers() -> None:
     store = MemoryStore()
     await store.put(manifest_key("ds-000001"), b"of another history")
-    frozen = await freeze("run-a", await collect(store, None), store, Counting())
+    frozen = await freeze("run-a", await collect(store, None), store, InMemoryVersionNumbers())
     assert frozen.version == "ds-000002"
     assert store.objects[manifest_key("ds-000001")] == b"of another history"
 
@@ -75,7 +75,7 @@ async def test_without_training_or_holdout_samples_a_run_is_impossible(missing: 
     store = MemoryStore()
     samples = await collect(store, None, **{missing: 0})
     with pytest.raises(RunImpossibleError, match="there is no sample") as refused:
-        await freeze("run-a", samples, store, Counting())
+        await freeze("run-a", samples, store, InMemoryVersionNumbers())
     assert "people" in refused.value.next_steps[0]
 
 
@@ -83,14 +83,14 @@ async def test_an_erased_sample_is_not_frozen() -> None:
     store = MemoryStore()
     samples = await collect(store, None)
     await store.delete(samples[0].labels_key)
-    frozen = await freeze("run-a", samples, store, Counting())
+    frozen = await freeze("run-a", samples, store, InMemoryVersionNumbers())
     assert samples[0].sha256 not in {line.sha256 for line in frozen.lines}
 
 
 async def test_on_disk_images_labels_and_classes_stand_as_ultralytics_reads_them(tmp_path: Path) -> None:
     store = MemoryStore()
     samples = await collect(store, None)
-    material = await materialise(await freeze("run-a", samples, store, Counting()), store, tmp_path)
+    material = await download_dataset(await freeze("run-a", samples, store, InMemoryVersionNumbers()), store, tmp_path)
     data = yaml.safe_load(material.data.read_text(encoding="utf-8"))
     assert data["names"] == {0: "tomato", 1: "banana", 2: "egg"}
     assert len(list((tmp_path / "images" / "train").iterdir())) == 4
@@ -102,8 +102,8 @@ async def test_on_disk_images_labels_and_classes_stand_as_ultralytics_reads_them
 
 async def test_without_val_samples_training_looks_at_its_own_photos_and_never_at_the_holdout(tmp_path: Path) -> None:
     store = MemoryStore()
-    material = await materialise(
-        await freeze("run-a", await collect(store, None, val=0), store, Counting()), store, tmp_path
+    material = await download_dataset(
+        await freeze("run-a", await collect(store, None, val=0), store, InMemoryVersionNumbers()), store, tmp_path
     )
     assert yaml.safe_load(material.data.read_text(encoding="utf-8"))["val"] == "images/train"
 
@@ -111,10 +111,10 @@ async def test_without_val_samples_training_looks_at_its_own_photos_and_never_at
 async def test_what_was_erased_or_relabelled_since_the_freeze_is_left_out_and_counted(tmp_path: Path) -> None:
     store = MemoryStore()
     samples = await collect(store, None)
-    frozen = await freeze("run-a", samples, store, Counting())
+    frozen = await freeze("run-a", samples, store, InMemoryVersionNumbers())
     await store.delete(samples[0].image_key)
     await store.put(samples[1].labels_key, b"2 0.1 0.1 0.1 0.1\n")
-    material = await materialise(frozen, store, tmp_path)
+    material = await download_dataset(frozen, store, tmp_path)
     assert material.left_out == 2
     assert material.counts[Split.TRAIN] == 2
     assert not (tmp_path / "labels" / "train" / f"{samples[1].sha256}.txt").exists()
@@ -131,7 +131,7 @@ async def test_outputs_are_dense_and_follow_redirects(tmp_path: Path) -> None:
         for number in range(9)
     ]
     await store.put(CLASSES_KEY, ClassList(classes=tuple(redirected)).model_dump_json().encode())
-    material = await materialise(await freeze("run-a", samples, store, Counting()), store, tmp_path)
+    material = await download_dataset(await freeze("run-a", samples, store, InMemoryVersionNumbers()), store, tmp_path)
     assert material.classes.names == ("label2", "label5")
     assert material.classes.dense == {2: 0, 5: 1, 7: 0}
     assert (tmp_path / "labels" / "test" / f"{samples[2].sha256}.txt").read_text(encoding="utf-8").startswith("0 ")
@@ -139,14 +139,14 @@ async def test_outputs_are_dense_and_follow_redirects(tmp_path: Path) -> None:
 
 async def test_a_class_list_that_does_not_explain_the_labels_ends_the_run_with_a_next_step(tmp_path: Path) -> None:
     store = MemoryStore()
-    frozen = await freeze("run-a", await collect(store, None), store, Counting())
+    frozen = await freeze("run-a", await collect(store, None), store, InMemoryVersionNumbers())
     await store.put(CLASSES_KEY, ClassList().model_dump_json().encode())
     with pytest.raises(RunImpossibleError, match="does not hold") as refused:
-        await materialise(frozen, store, tmp_path)
+        await download_dataset(frozen, store, tmp_path)
     assert refused.value.next_steps == ("Restore samples/classes.json: it may only grow.",)
 
 
 async def test_the_version_read_back_is_the_one_frozen(tmp_path: Path) -> None:
-    async with a_house(tmp_path) as house:
-        frozen = await freeze("run-a", await collect(house.store, house.samples), house.store, house.numbers)
-        assert await read_manifest(frozen.version, house.store) == frozen.lines
+    async with open_harness(tmp_path) as harness:
+        frozen = await freeze("run-a", await collect(harness.store, harness.samples), harness.store, harness.numbers)
+        assert await read_manifest(frozen.version, harness.store) == frozen.lines

@@ -14,7 +14,7 @@ from pydantic import AliasChoices, SecretStr
 
 from savo_runtime.settings import RuntimeSettings, installed_settings
 from savo_trainer.adapters.local_runner import LocalRunner, environment
-from savo_trainer.adapters.processes import Mark, end_group, is_ours, read_mark, write_mark
+from savo_trainer.adapters.processes import ProcessRecord, end_group, is_ours, read_process_record, write_process_record
 from savo_trainer.errors import RunImpossibleError, TrainingCrashedError
 from savo_trainer.runs.run import Progress
 from savo_trainer.training.plan import Export, TrainPlan
@@ -114,7 +114,7 @@ async def test_a_stopped_trainer_ends_the_program_and_its_children(
     listener = Listener()
     work = asyncio.create_task(runner_of(HANGS).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", listener))
     await listener.first.wait()
-    mark = read_mark(tmp_path / "run")
+    mark = read_process_record(tmp_path / "run")
     child = int((tmp_path / "run" / "child.pid").read_text(encoding="utf-8"))
     assert mark is not None
     assert is_ours(mark)
@@ -130,11 +130,11 @@ async def test_what_a_crashed_trainer_left_running_is_ended_by_the_next(tmp_path
     left = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "import time; time.sleep(600)", str(job), start_new_session=True
     )
-    mark = Mark(left.pid, str(job))
+    mark = ProcessRecord(left.pid, str(job))
     async with asyncio.timeout(60):
         while not is_ours(mark):  # for an instant after its start a process has no command line yet
             await asyncio.sleep(0.01)
-    write_mark(tmp_path, mark)
+    write_process_record(tmp_path, mark)
     stopping = asyncio.create_task(LocalRunner(grace_seconds=5).stop_stale(tmp_path))
     assert await left.wait() != 0
     await stopping
@@ -144,7 +144,7 @@ async def test_another_process_with_the_same_pid_is_left_alone(tmp_path: Path) -
     stranger = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "import time; time.sleep(600)", start_new_session=True
     )
-    write_mark(tmp_path, Mark(stranger.pid, str(tmp_path / "job.json")))
+    write_process_record(tmp_path, ProcessRecord(stranger.pid, str(tmp_path / "job.json")))
     await LocalRunner(grace_seconds=0.1).stop_stale(tmp_path)
     assert stranger.returncode is None
     await end_group(stranger.pid, 5, stranger)

@@ -49,7 +49,7 @@ def photo(seed: int) -> bytes:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two ONNX files and a folder of three labelled photos."""
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
     (tmp_path / "old.onnx").write_bytes(OLD)
@@ -76,8 +76,10 @@ def refused(*words: object) -> str:
     return " ".join(done.output.split())
 
 
-def test_two_models_on_labelled_photos_are_told_measured_and_drawn(house: Path) -> None:
-    summary = told(house / "old.onnx", house / "new.onnx", "--data", house / "photos", "--output", house / "out")
+def test_two_models_on_labelled_photos_are_told_measured_and_drawn(harness: Path) -> None:
+    summary = told(
+        harness / "old.onnx", harness / "new.onnx", "--data", harness / "photos", "--output", harness / "out"
+    )
     assert summary["photos"] == {"compared": 3, "changed": 3, "unchanged": 0, "unreadable": 0}
     assert (summary["map50"]["before"]["point"], summary["map50"]["after"]["point"]) == pytest.approx((0.4975, 0.995))
     assert summary["gain"]["point"] == pytest.approx(0.4975)
@@ -97,78 +99,80 @@ def test_two_models_on_labelled_photos_are_told_measured_and_drawn(house: Path) 
     }
     assert summary["latency_ms"]["photos"] == 3
     assert summary["models"]["after"]["bytes"] == len(NEW)
-    lines = [json.loads(line) for line in (house / "out" / "differences.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (harness / "out" / "differences.jsonl").read_text().splitlines()]
     assert [line["right"] for line in lines] == [{"before": 1, "after": 2}] * 3
-    page = (house / "out" / "index.html").read_text()
+    page = (harness / "out" / "index.html").read_text()
     assert page.count("<figure>") == 3
     assert "gained: milk 0.80 – right" in page
-    with Image.open(house / "out" / "pictures" / "001.jpg") as sheet:
+    with Image.open(harness / "out" / "pictures" / "001.jpg") as sheet:
         assert sheet.width > 2 * sheet.height * 0.7, "old and new stand side by side"
 
 
-def test_turned_round_the_gain_is_a_loss_and_the_page_is_written_anew(house: Path) -> None:
-    words = ("--data", house / "photos", "--output", house / "out")
-    told(house / "old.onnx", house / "new.onnx", *words)
-    summary = told(house / "new.onnx", house / "old.onnx", *words, "--pictures", 1)
+def test_turned_round_the_gain_is_a_loss_and_the_page_is_written_anew(harness: Path) -> None:
+    words = ("--data", harness / "photos", "--output", harness / "out")
+    told(harness / "old.onnx", harness / "new.onnx", *words)
+    summary = told(harness / "new.onnx", harness / "old.onnx", *words, "--pictures", 1)
     assert summary["gain"]["upper"] < 0
     assert summary["judged"]["lost_right"] == 3
-    assert [path.name for path in (house / "out" / "pictures").iterdir()] == ["001.jpg"]
-    assert "2 more photos changed" in (house / "out" / "index.html").read_text()
+    assert [path.name for path in (harness / "out" / "pictures").iterdir()] == ["001.jpg"]
+    assert "2 more photos changed" in (harness / "out" / "index.html").read_text()
 
 
-def test_without_labels_it_shows_what_changed_and_says_that_it_cannot_tell_which_is_better(house: Path) -> None:
-    bare = house / "photos" / "images"
+def test_without_labels_it_shows_what_changed_and_says_that_it_cannot_tell_which_is_better(harness: Path) -> None:
+    bare = harness / "photos" / "images"
     (bare / "broken.jpg").write_bytes(b"no photo")
-    summary = told(house / "old.onnx", house / "new.onnx", "--data", bare)
+    summary = told(harness / "old.onnx", harness / "new.onnx", "--data", bare)
     assert (summary["map50"], summary["gain"], summary["classes"], summary["judged"]) == (None, None, [], None)
     assert summary["photos"] == {"compared": 3, "changed": 3, "unchanged": 0, "unreadable": 1}
     assert summary["boxes"]["gained"] == 3
-    said = cli.invoke(app, ["models", "diff", str(house / "old.onnx"), str(house / "new.onnx"), "--data", str(bare)])
+    said = cli.invoke(
+        app, ["models", "diff", str(harness / "old.onnx"), str(harness / "new.onnx"), "--data", str(bare)]
+    )
     assert "not which is better" in said.stdout
 
 
-def test_versions_of_the_registry_meet_on_the_newest_holdout(house: Path) -> None:
+def test_versions_of_the_registry_meet_on_the_newest_holdout(harness: Path) -> None:
     asyncio.run(fill_registry())
     summary = told("v1", "models:/ingredients/v2")
     assert summary["data"] == {"name": "the holdout of ds-000010", "photos": 2, "boxes": 4}, (
         "not the older data set, and no training photo"
     )
     assert [summary["models"][side]["name"] for side in ("before", "after")] == ["v1", "v2"]
-    assert summary["page"].startswith(str(house / "data" / "diffs"))
-    assert not list((house / "data").rglob("savo-holdout-*"))
+    assert summary["page"].startswith(str(harness / "data" / "diffs"))
+    assert not list((harness / "data").rglob("savo-holdout-*"))
 
 
-def test_a_folder_whose_data_yaml_names_splits_that_are_not_there_is_taken_whole(house: Path) -> None:
-    (house / "photos" / "classes.txt").unlink()
-    (house / "photos" / "data.yaml").write_text(json.dumps({"test": "../test/images", "names": list(NAMES)}))
-    summary = told(house / "old.onnx", house / "new.onnx", "--data", house / "photos")
+def test_a_folder_whose_data_yaml_names_splits_that_are_not_there_is_taken_whole(harness: Path) -> None:
+    (harness / "photos" / "classes.txt").unlink()
+    (harness / "photos" / "data.yaml").write_text(json.dumps({"test": "../test/images", "names": list(NAMES)}))
+    summary = told(harness / "old.onnx", harness / "new.onnx", "--data", harness / "photos")
     assert (summary["data"]["photos"], summary["data"]["boxes"]) == (3, 6)
 
 
-def test_photos_of_one_session_are_drawn_together_and_alone_give_no_interval(house: Path) -> None:
+def test_photos_of_one_session_are_drawn_together_and_alone_give_no_interval(harness: Path) -> None:
     for kind in ("images", "labels"):
-        for number, path in enumerate(sorted((house / "photos" / kind).iterdir())):
+        for number, path in enumerate(sorted((harness / "photos" / kind).iterdir())):
             path.rename(path.with_stem(f"IMG_{1000 + number}"))
-    summary = told(house / "old.onnx", house / "new.onnx", "--data", house / "photos")
+    summary = told(harness / "old.onnx", harness / "new.onnx", "--data", harness / "photos")
     assert (summary["gain"]["lower"], summary["map50"]["after"]["upper"]) == (None, None)
     (milk, _) = summary["classes"]
     assert (milk["groups"], milk["lower"], milk["upper"]) == (1, None, None)
     said = cli.invoke(
-        app, ["models", "diff", str(house / "old.onnx"), str(house / "new.onnx"), "--data", str(house / "photos")]
+        app, ["models", "diff", str(harness / "old.onnx"), str(harness / "new.onnx"), "--data", str(harness / "photos")]
     )
     assert "on photos of one group" in said.stdout
 
 
-def test_what_cannot_be_compared_says_what_to_give(house: Path) -> None:
-    old, new = house / "old.onnx", house / "new.onnx"
+def test_what_cannot_be_compared_says_what_to_give(harness: Path) -> None:
+    old, new = harness / "old.onnx", harness / "new.onnx"
     assert "give --data" in refused(old, new)
-    assert "savo models list" in refused("v7", new, "--data", house / "photos")
-    assert "the path of an ONNX file" in refused(old, "nowhere.onnx", "--data", house / "photos")
-    assert "does not exist" in refused(old, new, "--data", house / "nowhere")
-    (house / "mine").mkdir()
-    (house / "mine" / "letter.txt").write_text("keep")
-    assert "give another --output" in refused(old, new, "--data", house / "photos", "--output", house / "mine")
-    assert (house / "mine" / "letter.txt").read_text() == "keep"
+    assert "savo models list" in refused("v7", new, "--data", harness / "photos")
+    assert "the path of an ONNX file" in refused(old, "nowhere.onnx", "--data", harness / "photos")
+    assert "does not exist" in refused(old, new, "--data", harness / "nowhere")
+    (harness / "mine").mkdir()
+    (harness / "mine" / "letter.txt").write_text("keep")
+    assert "give another --output" in refused(old, new, "--data", harness / "photos", "--output", harness / "mine")
+    assert (harness / "mine" / "letter.txt").read_text() == "keep"
 
 
 async def fill_registry() -> None:

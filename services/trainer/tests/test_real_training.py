@@ -18,7 +18,7 @@ from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.models.evaluation import measure
 from savo_trainer.runs.run import State
 from savo_trainer.training.plan import TrainPolicy
-from services.trainer.tests.trainer_fakes import NAMES, House, a_house, class_list, make_champion, put_sample
+from services.trainer.tests.trainer_fakes import NAMES, Harness, class_list, make_champion, open_harness, put_sample
 
 COLOURS = ((40, 40, 210), (40, 220, 240), (205, 225, 240))
 TINY = TrainPolicy(
@@ -41,29 +41,29 @@ def photo_of(number: int) -> bytes:
     return bytes(cv2.imencode(".jpg", picture)[1].tobytes())
 
 
-async def collect_photos(house: House) -> None:
-    await house.store.put(CLASSES_KEY, class_list().model_dump_json().encode())
+async def collect_photos(harness: Harness) -> None:
+    await harness.store.put(CLASSES_KEY, class_list().model_dump_json().encode())
     for number, split in enumerate([Split.TRAIN] * 12 + [Split.VAL] * 3 + [Split.TEST] * 6):
-        await house.samples.record(
-            await put_sample(house.store, number, split, f"{number % len(NAMES)} 0.5 0.5 0.5 0.5\n", photo_of(number))
+        await harness.samples.record(
+            await put_sample(harness.store, number, split, f"{number % len(NAMES)} 0.5 0.5 0.5 0.5\n", photo_of(number))
         )
 
 
 async def test_from_samples_to_a_served_file_and_then_on_from_its_weights(tmp_path: Path) -> None:
-    async with a_house(tmp_path / "runs") as house:
-        await collect_photos(house)
-        stages = replace(house.carry.stages, training=TINY, runner=LocalRunner(), measure=measure)
-        house = replace(house, carry=replace(house.carry, stages=stages))
-        first = await house.request(1)
-        await house.work()
-        judged = await house.state_of(first)
+    async with open_harness(tmp_path / "runs") as harness:
+        await collect_photos(harness)
+        stages = replace(harness.worker.stages, training=TINY, runner=LocalRunner(), measure=measure)
+        harness = replace(harness, worker=replace(harness.worker, stages=stages))
+        first = await harness.request(1)
+        await harness.work()
+        judged = await harness.state_of(first)
         assert judged.state is State.REJECTED, judged.reasons
         assert judged.progress is not None
         assert judged.progress.epoch == 2
         assert judged.facts.weights_map50 == pytest.approx(judged.facts.export_map50, abs=0.005)
-        plain = house.store.objects[model_key("v1", "model.plain.onnx")]
+        plain = harness.store.objects[model_key("v1", "model.plain.onnx")]
         detector = Detector.load(
-            house.store.objects[model_key("v1", "model.onnx")], expected_sha256=judged.facts.onnx_sha256
+            harness.store.objects[model_key("v1", "model.onnx")], expected_sha256=judged.facts.onnx_sha256
         )
         assert detector.classes == NAMES
         assert (judged.facts.plain_onnx_sha256, detector.version_info.plain_sha256) == (
@@ -72,10 +72,10 @@ async def test_from_samples_to_a_served_file_and_then_on_from_its_weights(tmp_pa
         )
         assert detector.image_size == (64, 64)
 
-        await make_champion(house)
-        second = await house.request(2)
-        await house.work()
-        tuned = await house.state_of(second)
+        await make_champion(harness)
+        second = await harness.request(2)
+        await harness.work()
+        tuned = await harness.state_of(second)
         assert tuned.facts.started_from == "v1"
         assert tuned.facts.comparison is not None
-        assert "fine-tuned from v1" in house.store.objects[model_key("v2", "card.md")].decode()
+        assert "fine-tuned from v1" in harness.store.objects[model_key("v2", "card.md")].decode()

@@ -26,17 +26,17 @@ from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.factory import open_store
 from savo_trainer.adapters.http import runs_app
 from savo_trainer.adapters.trainer_client import TrainerClient
-from savo_trainer.commands import register as register_words
+from savo_trainer.commands import register as register_commands
 from savo_trainer.errors import TrainerRefusedError
 from savo_trainer.models.gate import GatePolicy
-from savo_trainer.models.registration import Register
+from savo_trainer.models.registration import RegisterModel
 from savo_trainer.training.plan import Export, Trained
 from savo_trainer.workbench import candidate
 from savo_trainer.workbench.training_note import read_note, write_note
-from services.trainer.tests.trainer_fakes import House, a_house, make_champion
+from services.trainer.tests.trainer_fakes import Harness, make_champion, open_harness
 
 app = typer.Typer()
-register_words(app)
+register_commands(app)
 
 APPLE, MILK = (16, 16, 32, 32, 0, 0.9), (40, 32, 60, 56, 1, 0.8)
 GHOST = (2, 2, 12, 12, 2, 0.95)
@@ -48,10 +48,10 @@ OPTIMIZED = optimize(PLAIN).data
 
 
 @dataclass
-class TrainerHere:
-    """The trainer's HTTP over a house of its own, in a loop of its own: the command has one too."""
+class InProcessTrainer:
+    """The trainer's HTTP over a harness of its own, in a loop of its own: the command has one too."""
 
-    house: House
+    harness: Harness
     loop: asyncio.AbstractEventLoop
 
     def get(self, path: str) -> dict[str, Any]:
@@ -61,9 +61,9 @@ class TrainerHere:
         return dict(self.wait(self._ask("POST", path, json=body)))
 
     async def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        parts = self.house
+        parts = self.harness
         served = runs_app(
-            parts.ledger, register=Register(parts.ledger, parts.numbers, parts.store, GatePolicy(), parts.clock)
+            parts.ledger, register=RegisterModel(parts.ledger, parts.numbers, parts.store, GatePolicy(), parts.clock)
         )
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=served), base_url="http://trainer") as client:
             answer = await client.request(method, path, **request)
@@ -77,16 +77,16 @@ class TrainerHere:
 
 
 @pytest.fixture
-def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainerHere]:
+def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcessTrainer]:
     """Over the same folder as the command's own store."""
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    entered = a_house(tmp_path / "runs")
-    here = TrainerHere(asyncio.run_coroutine_threadsafe(entered.__aenter__(), loop).result(30), loop)
-    here.house.store = open_store(RuntimeSettings(data_dir=tmp_path / "data"))  # type: ignore[assignment]
-    monkeypatch.setattr(TrainerClient, "here", lambda: here)
+    entered = open_harness(tmp_path / "runs")
+    here = InProcessTrainer(asyncio.run_coroutine_threadsafe(entered.__aenter__(), loop).result(30), loop)
+    here.harness.store = open_store(RuntimeSettings(data_dir=tmp_path / "data"))  # type: ignore[assignment]
+    monkeypatch.setattr(TrainerClient, "from_settings", lambda: here)
     yield here
     here.wait(entered.__aexit__(None, None, None))
     loop.call_soon_threadsafe(loop.stop)
@@ -130,7 +130,9 @@ def register(folder: Path, model: str, *more: str) -> Result:
     )
 
 
-def test_a_good_model_enters_the_registry_with_its_weights_and_ends_with_0(trainer: TrainerHere, folder: Path) -> None:
+def test_a_good_model_enters_the_registry_with_its_weights_and_ends_with_0(
+    trainer: InProcessTrainer, folder: Path
+) -> None:
     done = register(folder, "good.onnx", "--reason", "trained on the GPU machine")
     assert done.exit_code == 0, done.output
     assert "v1: registered" in done.output
@@ -142,7 +144,7 @@ def test_a_good_model_enters_the_registry_with_its_weights_and_ends_with_0(train
 
 
 def test_a_model_with_a_graph_to_optimise_is_measured_and_registered_optimised(
-    trainer: TrainerHere, folder: Path
+    trainer: InProcessTrainer, folder: Path
 ) -> None:
     (folder / "plain.onnx").write_bytes(PLAIN)
     assert register(folder, "plain.onnx").exit_code == 0
@@ -161,7 +163,7 @@ def test_a_model_with_a_graph_to_optimise_is_measured_and_registered_optimised(
 
 
 def test_a_model_that_was_optimised_before_is_registered_with_the_export_beside_it(
-    trainer: TrainerHere, folder: Path
+    trainer: InProcessTrainer, folder: Path
 ) -> None:
     (folder / "best.onnx").write_bytes(OPTIMIZED)
     (folder / "best.plain.onnx").write_bytes(PLAIN)
@@ -173,7 +175,7 @@ def test_a_model_that_was_optimised_before_is_registered_with_the_export_beside_
         assert "v1: registered, and was before" in register(folder, same).output
 
 
-def test_or_without_it_and_the_card_says_so(trainer: TrainerHere, folder: Path) -> None:
+def test_or_without_it_and_the_card_says_so(trainer: InProcessTrainer, folder: Path) -> None:
     (folder / "best.onnx").write_bytes(OPTIMIZED)
     (folder / "best.plain.onnx").write_bytes(GOOD)
     assert register(folder, "best.onnx").exit_code == 0
@@ -187,7 +189,7 @@ def test_or_without_it_and_the_card_says_so(trainer: TrainerHere, folder: Path) 
 
 
 def test_a_model_whose_optimised_graph_finds_other_boxes_is_registered_as_it_is(
-    trainer: TrainerHere, folder: Path, monkeypatch: pytest.MonkeyPatch
+    trainer: InProcessTrainer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidate, "optimize", lambda data: optimize(data, lambda _: POOR))
     assert register(folder, "good.onnx").exit_code == 0
@@ -200,7 +202,7 @@ def test_a_model_whose_optimised_graph_finds_other_boxes_is_registered_as_it_is(
     )
 
 
-def test_a_refused_one_ends_with_1_figures_and_what_to_do(trainer: TrainerHere, folder: Path) -> None:
+def test_a_refused_one_ends_with_1_figures_and_what_to_do(trainer: InProcessTrainer, folder: Path) -> None:
     done = register(folder, "poor.onnx")
     assert done.exit_code == 1
     assert "v1: refused by the gate" in done.output
@@ -209,9 +211,9 @@ def test_a_refused_one_ends_with_1_figures_and_what_to_do(trainer: TrainerHere, 
     assert "savo models promote v1 --force" in done.output
 
 
-def test_a_later_one_is_laid_beside_the_champion_on_the_same_photos(trainer: TrainerHere, folder: Path) -> None:
+def test_a_later_one_is_laid_beside_the_champion_on_the_same_photos(trainer: InProcessTrainer, folder: Path) -> None:
     register(folder, "poor.onnx")
-    trainer.wait(make_champion(trainer.house, "v1"))
+    trainer.wait(make_champion(trainer.harness, "v1"))
     told = json.loads(register(folder, "good.onnx", "--json").stdout)
     assert (told["state"], told["facts"]["version"], told["facts"]["comparison"]["champion"]) == (
         "registered",
@@ -221,14 +223,14 @@ def test_a_later_one_is_laid_beside_the_champion_on_the_same_photos(trainer: Tra
     assert told["facts"]["comparison"]["gain"] > 0.02
 
 
-def test_the_command_repeated_says_so_and_measures_nothing_twice(trainer: TrainerHere, folder: Path) -> None:
+def test_the_command_repeated_says_so_and_measures_nothing_twice(trainer: InProcessTrainer, folder: Path) -> None:
     register(folder, "good.onnx")
     again = register(folder, "good.onnx", "--split", "val")
     assert again.exit_code == 0, "the split is not even looked at"
     assert "v1: registered, and was before: nothing is done twice" in again.output
 
 
-def test_the_figures_that_its_training_noted_are_judged_too(trainer: TrainerHere, folder: Path) -> None:
+def test_the_figures_that_its_training_noted_are_judged_too(trainer: InProcessTrainer, folder: Path) -> None:
     write_note(Trained(folder / "good.pt", Export(folder / "good.onnx"), 0.93, 0.90, 12.0), train_samples=120)
     done = register(folder, "good.onnx")
     assert done.exit_code == 1
@@ -241,18 +243,18 @@ def test_a_note_on_another_file_is_no_note(folder: Path) -> None:
     assert read_note(folder / "good.onnx", file_sha256(folder / "poor.onnx")) is None
 
 
-def test_weights_may_stay_at_home(trainer: TrainerHere, folder: Path) -> None:
+def test_weights_may_stay_at_home(trainer: InProcessTrainer, folder: Path) -> None:
     assert register(folder, "good.onnx", "--no-weights").exit_code == 0
     assert not (folder / "data/objects" / model_key("v1", "weights.pt")).exists()
 
 
 def test_classes_that_the_product_has_not_stop_it_before_anything_is_measured(
-    trainer: TrainerHere, folder: Path
+    trainer: InProcessTrainer, folder: Path
 ) -> None:
     ours = ClassList(
         classes=(IngredientClass(id=0, label=NAMES[0]), IngredientClass(id=1, label=NAMES[1], redirects_to=0))
     )
-    trainer.wait(trainer.house.store.put(CLASSES_KEY, ours.model_dump_json().encode()))
+    trainer.wait(trainer.harness.store.put(CLASSES_KEY, ours.model_dump_json().encode()))
     done = register(folder, "good.onnx")
     assert done.exit_code == 1
     assert f"were merged into others in samples/classes.json: {NAMES[1]}" in done.output
@@ -262,6 +264,6 @@ def test_classes_that_the_product_has_not_stop_it_before_anything_is_measured(
     ("model", "word"),
     [("missing.onnx", "cannot be read"), ("set/dataset.yaml", "no ONNX model"), ("alone.pt", "savo models export")],
 )
-def test_what_is_no_model_is_named(trainer: TrainerHere, folder: Path, model: str, word: str) -> None:
+def test_what_is_no_model_is_named(trainer: InProcessTrainer, folder: Path, model: str, word: str) -> None:
     done = register(folder, model)
     assert (done.exit_code, word in done.output) == (1, True), done.output

@@ -18,8 +18,8 @@ from savo_contracts.training import Comparison, Evaluation, RunOutcome, Training
 from savo_runtime.testing import published_by_outbox
 from savo_trainer.adapters.http import runs_app
 from savo_trainer.models.gate import GatePolicy
-from savo_trainer.models.registration import Brought, Register, run_id_of
-from services.trainer.tests.trainer_fakes import Crash, House, a_house, class_list, collect, make_champion
+from savo_trainer.models.registration import RegisterModel, SubmittedModel, run_id_of
+from services.trainer.tests.trainer_fakes import Crash, Harness, class_list, collect, make_champion, open_harness
 
 ONNX, PLAIN, WEIGHTS = b"onnx from the shop", b"its plain export", b"weights from the shop"
 MEASURED = Evaluation(
@@ -31,7 +31,7 @@ def sha(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def brought(**changes: Any) -> Brought:
+def brought(**changes: Any) -> SubmittedModel:
     about = {
         "sha256": sha(ONNX),
         "bytes": len(ONNX),
@@ -39,7 +39,7 @@ def brought(**changes: Any) -> Brought:
         "classes": ("egg", "tomato"),
         "weights_sha256": sha(WEIGHTS),
     }
-    return Brought(
+    return SubmittedModel(
         **about
         | {
             "holdout": "holdout-0123456789ab",
@@ -52,31 +52,33 @@ def brought(**changes: Any) -> Brought:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with a_house(tmp_path / "runs") as built:
+async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
+    async with open_harness(tmp_path / "runs") as built:
         await built.store.put(CLASSES_KEY, class_list().model_dump_json().encode())
         yield built
 
 
 @pytest.fixture
-async def http(house: House) -> AsyncIterator[httpx2.AsyncClient]:
-    register = Register(house.ledger, house.numbers, house.store, GatePolicy(), house.clock, house.ended.append)
+async def http(harness: Harness) -> AsyncIterator[httpx2.AsyncClient]:
+    register = RegisterModel(
+        harness.ledger, harness.numbers, harness.store, GatePolicy(), harness.clock, harness.ended.append
+    )
     async with httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(app=runs_app(house.ledger, register=register)), base_url="http://trainer"
+        transport=httpx2.ASGITransport(app=runs_app(harness.ledger, register=register)), base_url="http://trainer"
     ) as client:
         yield client
 
 
-async def post(http: httpx2.AsyncClient, model: Brought) -> httpx2.Response:
+async def post(http: httpx2.AsyncClient, model: SubmittedModel) -> httpx2.Response:
     return await http.post("/models", json=model.model_dump(mode="json"))
 
 
-async def bring(http: httpx2.AsyncClient, house: House, model: Brought | None = None) -> dict[str, Any]:
+async def bring(http: httpx2.AsyncClient, harness: Harness, model: SubmittedModel | None = None) -> dict[str, Any]:
     """As the command does it: hand over, put what is wanted, hand over again."""
     model = model or brought()
     answer = (await post(http, model)).json()
     for name in answer.get("wanted", ()):
-        await house.store.put(
+        await harness.store.put(
             model_key(answer["version"], name),
             {"model.onnx": ONNX, "model.plain.onnx": PLAIN, "weights.pt": WEIGHTS}[name],
         )
@@ -84,13 +86,13 @@ async def bring(http: httpx2.AsyncClient, house: House, model: Brought | None = 
 
 
 async def test_it_is_numbered_judged_and_announced_as_if_it_had_been_trained_here(
-    house: House, http: httpx2.AsyncClient
+    harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     first = await post(http, brought())
     assert (first.status_code, first.json()) == (202, {"version": "v1", "wanted": ["model.onnx", "weights.pt"]})
-    run = await bring(http, house)
+    run = await bring(http, harness)
     assert (run["state"], run["facts"]["version"]) == ("registered", "v1")
-    events = await published_by_outbox(house.runtime)
+    events = await published_by_outbox(harness.runtime)
     registered = next(event for event in events if isinstance(event, ModelRegistered))
     assert (registered.version, registered.key, registered.sha256, registered.classes) == (
         "v1", "models/ingredients/v1/model.onnx", sha(ONNX), ("egg", "tomato"),
@@ -108,75 +110,77 @@ async def test_it_is_numbered_judged_and_announced_as_if_it_had_been_trained_her
         "v1",
         "trained on the GPU machine",
     )
-    assert {key for key in house.store.objects if key.startswith("models/")} == {
+    assert {key for key in harness.store.objects if key.startswith("models/")} == {
         model_key("v1", name) for name in ("model.onnx", "weights.pt", "classes.json", "report.json", "card.md")
     }
-    classes = ClassList.model_validate_json(house.store.objects[model_key("v1", "classes.json")])
+    classes = ClassList.model_validate_json(harness.store.objects[model_key("v1", "classes.json")])
     assert [(entry.id, entry.label) for entry in classes.classes] == [(2, "egg"), (0, "tomato")]
-    card = house.store.objects[model_key("v1", "card.md")].decode()
+    card = harness.store.objects[model_key("v1", "card.md")].decode()
     assert (
         "Trained elsewhere, for inputs of up to 640 × 640 pixels. Registered by mia: trained on the GPU machine."
         in card
     )
-    assert [ended.id for ended in house.ended] == [run["id"]]
+    assert [ended.id for ended in harness.ended] == [run["id"]]
 
 
 async def test_an_optimised_one_is_kept_with_its_plain_export_and_known_by_it(
-    house: House, http: httpx2.AsyncClient
+    harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     optimised = brought(plain_sha256=sha(PLAIN), optimization="Its graph is optimised.")
     assert (await post(http, optimised)).json()["wanted"] == ["model.onnx", "model.plain.onnx", "weights.pt"]
-    run = await bring(http, house, optimised)
+    run = await bring(http, harness, optimised)
     assert run["id"] == run_id_of(sha(PLAIN))
     assert (run["facts"]["onnx_sha256"], run["facts"]["plain_onnx_sha256"]) == (sha(ONNX), sha(PLAIN))
-    report = ModelReport.model_validate_json(house.store.objects[model_key("v1", "report.json")])
+    report = ModelReport.model_validate_json(harness.store.objects[model_key("v1", "report.json")])
     assert (report.onnx_sha256, report.plain_onnx_sha256) == (sha(ONNX), sha(PLAIN))
-    card = house.store.objects[model_key("v1", "card.md")].decode()
+    card = harness.store.objects[model_key("v1", "card.md")].decode()
     assert f"Its graph is optimised. It was made from model.plain.onnx, sha256 `{sha(PLAIN)}`." in card
     again = await post(http, brought(sha256=sha(b"optimised in another way"), plain_sha256=sha(PLAIN)))
     assert (again.status_code, again.json()) == (200, run)
 
 
 async def test_a_refused_one_has_its_figures_and_next_steps_and_is_not_offered_to_the_rollout(
-    house: House, http: httpx2.AsyncClient
+    harness: Harness, http: httpx2.AsyncClient
 ) -> None:
-    run = await bring(http, house, brought(evaluation=MEASURED.model_copy(update={"map50": 0.41, "map50_lower": 0.36})))
+    run = await bring(
+        http, harness, brought(evaluation=MEASURED.model_copy(update={"map50": 0.41, "map50_lower": 0.36}))
+    )
     assert run["state"] == "rejected"
     assert "0.410" in run["reasons"][0]
     assert "Train it on more samples" in run["next_steps"][0]
-    assert not [event for event in await published_by_outbox(house.runtime) if isinstance(event, ModelRegistered)]
-    report = ModelReport.model_validate_json(house.store.objects[model_key("v1", "report.json")])
+    assert not [event for event in await published_by_outbox(harness.runtime) if isinstance(event, ModelRegistered)]
+    report = ModelReport.model_validate_json(harness.store.objects[model_key("v1", "report.json")])
     assert (report.verdict, list(report.reasons)) == ("refused", run["reasons"])
 
 
 async def test_the_same_file_again_is_the_same_version_and_the_same_verdict(
-    house: House, http: httpx2.AsyncClient
+    harness: Harness, http: httpx2.AsyncClient
 ) -> None:
-    once = await bring(http, house)
+    once = await bring(http, harness)
     again = await post(http, brought(by="tom", evaluation=MEASURED.model_copy(update={"map50": 0.1})))
     assert (again.status_code, again.json()) == (200, once)
-    assert len(await published_by_outbox(house.runtime)) == 3
+    assert len(await published_by_outbox(harness.runtime)) == 3
     other = await post(http, brought(sha256=sha(b"another")))
     assert other.json()["version"] == "v2"
 
 
 @pytest.mark.parametrize("moment", ["classes.json", "report.json", "card.md"])
 async def test_a_crash_on_the_way_leaves_one_version_however_often_it_is_repeated(
-    house: House, http: httpx2.AsyncClient, moment: str
+    harness: Harness, http: httpx2.AsyncClient, moment: str
 ) -> None:
-    mend = crash_after(house, moment)
+    mend = crash_after(harness, moment)
     with pytest.raises(Crash):
-        await bring(http, house)
+        await bring(http, harness)
     mend()
-    run = await bring(http, house)
+    run = await bring(http, harness)
     assert (run["state"], run["facts"]["version"]) == ("registered", "v1")
-    assert {key.split("/")[2] for key in house.store.objects if key.startswith("models/")} == {"v1"}
-    assert [type(event).__name__ for event in await published_by_outbox(house.runtime)].count("ModelRegistered") == 1
+    assert {key.split("/")[2] for key in harness.store.objects if key.startswith("models/")} == {"v1"}
+    assert [type(event).__name__ for event in await published_by_outbox(harness.runtime)].count("ModelRegistered") == 1
 
 
-def crash_after(house: House, name: str) -> Callable[[], None]:
+def crash_after(harness: Harness, name: str) -> Callable[[], None]:
     """The trainer dies right after this file was written; gives what takes the trap away."""
-    put, put_if_absent = house.store.put, house.store.put_if_absent
+    put, put_if_absent = harness.store.put, harness.store.put_if_absent
 
     def trap(write: Callable[..., Any]) -> Any:
         async def wrapped(key: str, *rest: Any, **named: Any) -> Any:
@@ -188,44 +192,44 @@ def crash_after(house: House, name: str) -> Callable[[], None]:
         return wrapped
 
     def mend() -> None:
-        house.store.put, house.store.put_if_absent = put, put_if_absent  # type: ignore[method-assign]
+        harness.store.put, harness.store.put_if_absent = put, put_if_absent  # type: ignore[method-assign]
 
-    house.store.put, house.store.put_if_absent = trap(put), trap(put_if_absent)  # type: ignore[method-assign]
+    harness.store.put, harness.store.put_if_absent = trap(put), trap(put_if_absent)  # type: ignore[method-assign]
     return mend
 
 
-async def test_a_file_that_is_not_the_one_announced_is_wanted_again(house: House, http: httpx2.AsyncClient) -> None:
+async def test_a_file_that_is_not_the_one_announced_is_wanted_again(harness: Harness, http: httpx2.AsyncClient) -> None:
     await post(http, brought())
-    await house.store.put(model_key("v1", "model.onnx"), b"half of it")
-    await house.store.put(model_key("v1", "weights.pt"), WEIGHTS)
+    await harness.store.put(model_key("v1", "model.onnx"), b"half of it")
+    await harness.store.put(model_key("v1", "weights.pt"), WEIGHTS)
     assert (await post(http, brought())).json() == {"version": "v1", "wanted": ["model.onnx"]}
 
 
 async def test_without_weights_the_onnx_alone_is_wanted_and_the_card_says_so(
-    house: House, http: httpx2.AsyncClient
+    harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     assert (await post(http, brought(weights_sha256=None))).json()["wanted"] == ["model.onnx"]
-    await bring(http, house, brought(weights_sha256=None))
-    assert "It came without weights." in house.store.objects[model_key("v1", "card.md")].decode()
+    await bring(http, harness, brought(weights_sha256=None))
+    assert "It came without weights." in harness.store.objects[model_key("v1", "card.md")].decode()
 
 
 async def test_the_export_is_held_against_its_weights_where_its_training_noted_both(
-    house: House, http: httpx2.AsyncClient
+    harness: Harness, http: httpx2.AsyncClient
 ) -> None:
-    run = await bring(http, house, brought(weights_map50=0.85, export_map50=0.80))
+    run = await bring(http, harness, brought(weights_map50=0.85, export_map50=0.80))
     assert run["state"] == "rejected"
     assert "5.00 points from its .pt" in run["reasons"][0]
 
 
 async def test_it_is_judged_against_the_champion_and_figures_against_another_are_sent_back(
-    house: House, http: httpx2.AsyncClient
+    harness: Harness, http: httpx2.AsyncClient
 ) -> None:
-    await make_champion(house, "v7")
+    await make_champion(harness, "v7")
     alone = await post(http, brought())
     assert (alone.status_code, alone.json()["code"]) == (409, "champion-moved")
     assert "the champion is v7 now" in alone.json()["detail"]
     beside = Comparison(champion="v7", champion_map50=0.80, gain=0.01, gain_lower=-0.02, gain_upper=0.04)
-    run = await bring(http, house, brought(comparison=beside))
+    run = await bring(http, harness, brought(comparison=beside))
     assert run["state"] == "rejected"
     assert "+1.0 points of mAP@0.5 against v7" in run["reasons"][0]
 
@@ -238,37 +242,39 @@ async def test_it_is_judged_against_the_champion_and_figures_against_another_are
     ],
 )
 async def test_classes_that_the_product_has_not_are_named(
-    house: House, http: httpx2.AsyncClient, classes: tuple[str, ...], word: str
+    harness: Harness, http: httpx2.AsyncClient, classes: tuple[str, ...], word: str
 ) -> None:
     known = (*class_list().classes, IngredientClass(id=3, label="tomatoe", redirects_to=0))
-    await house.store.put(CLASSES_KEY, ClassList(classes=known).model_dump_json().encode())
+    await harness.store.put(CLASSES_KEY, ClassList(classes=known).model_dump_json().encode())
     answer = await post(http, brought(classes=classes))
     assert (answer.status_code, answer.json()["code"]) == (422, "classes-unknown")
     assert word in answer.json()["detail"]
 
 
 async def test_an_ingredient_that_no_sample_has_shown_yet_gets_its_id_now_and_ids_that_are_given_stay(
-    house: House, http: httpx2.AsyncClient
+    harness: Harness, http: httpx2.AsyncClient
 ) -> None:
-    run = await bring(http, house, brought(classes=("milk", "egg", "leek")))
+    run = await bring(http, harness, brought(classes=("milk", "egg", "leek")))
     assert run["facts"]["class_ids"] == [3, 2, 4]
-    grown = ClassList.model_validate_json(house.store.objects[CLASSES_KEY])
+    grown = ClassList.model_validate_json(harness.store.objects[CLASSES_KEY])
     assert grown.names() == ("tomato", "banana", "egg", "milk", "leek")
 
 
-async def test_before_the_first_sample_the_model_begins_the_class_list(house: House, http: httpx2.AsyncClient) -> None:
-    await house.store.delete(CLASSES_KEY)
-    run = await bring(http, house)
+async def test_before_the_first_sample_the_model_begins_the_class_list(
+    harness: Harness, http: httpx2.AsyncClient
+) -> None:
+    await harness.store.delete(CLASSES_KEY)
+    run = await bring(http, harness)
     assert run["facts"]["class_ids"] == [0, 1]
-    assert ClassList.model_validate_json(house.store.objects[CLASSES_KEY]).names() == ("egg", "tomato")
+    assert ClassList.model_validate_json(harness.store.objects[CLASSES_KEY]).names() == ("egg", "tomato")
 
 
-async def test_a_trained_model_after_it_gets_the_next_number(house: House, http: httpx2.AsyncClient) -> None:
-    await bring(http, house)
-    await collect(house.store, house.samples)
-    run = await house.request()
-    await house.work()
-    assert (await house.state_of(run)).facts.version == "v2"
+async def test_a_trained_model_after_it_gets_the_next_number(harness: Harness, http: httpx2.AsyncClient) -> None:
+    await bring(http, harness)
+    await collect(harness.store, harness.samples)
+    run = await harness.request()
+    await harness.work()
+    assert (await harness.state_of(run)).facts.version == "v2"
 
 
 async def test_a_senseless_body_is_refused_by_field(http: httpx2.AsyncClient) -> None:

@@ -16,14 +16,14 @@ from rich.console import Console
 from savo_contracts.training import Comparison, Evaluation
 from savo_runtime.telemetry.audit import this_user
 from savo_trainer.adapters.trainer_client import TrainerClient
-from savo_trainer.errors import TrainerAwayError, TrainerRefusedError
+from savo_trainer.errors import TrainerRefusedError, TrainerUnreachableError
 from savo_trainer.runs.run import Facts, Progress, Run, State
 from savo_trainer.workbench import terminal
 from savo_trainer.workbench.runs import command as runs_command
-from services.trainer.tests.trainer_fakes import NOON, a_run
+from services.trainer.tests.trainer_fakes import NOON, make_run
 
-RUN = a_run()
-QUIET = TrainerAwayError("no trainer answers here")
+RUN = make_run()
+QUIET = TrainerUnreachableError("no trainer answers here")
 
 
 def shown(state: State = State.TRAINING, epoch: int = 0, **changes: Any) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def test_a_trainer_that_is_started_again_meanwhile_is_waited_for(page: Callable[
 
 def test_a_trainer_that_never_comes_back_and_one_that_was_never_there_are_an_error() -> None:
     for answers in ([shown(epoch=1), QUIET], [QUIET]):
-        with pytest.raises(TrainerAwayError):
+        with pytest.raises(TrainerUnreachableError):
             runs_command.watch_runs(RUN.id, as_json=False, client=ScriptedTrainer(answers), pause=lambda _: None)  # type: ignore[arg-type]
 
 
@@ -217,7 +217,7 @@ def test_cancelling_what_has_ended_is_the_trainer_s_own_sentence() -> None:
 
 
 def test_the_list_and_one_run_show_figures(page: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TrainerClient, "here", lambda: ScriptedTrainer([REGISTERED]))
+    monkeypatch.setattr(TrainerClient, "from_settings", lambda: ScriptedTrainer([REGISTERED]))
     runs_command.show_runs(as_json=False)
     runs_command.show_run(RUN.id, as_json=False)
     assert page().count("0.810") == 2

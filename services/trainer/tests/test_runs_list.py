@@ -31,7 +31,7 @@ class Trainer:
 def test_a_run_can_be_named_from_the_list_on_a_narrow_screen(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(TrainerClient, "here", Trainer)
+    monkeypatch.setattr(TrainerClient, "from_settings", Trainer)
     monkeypatch.setattr(terminal, "out", Console(width=80))
     runs_command.show_runs(as_json=False)
     assert RUN_ID in capsys.readouterr().out

@@ -12,7 +12,7 @@ import pytest
 
 from savo_runtime.http.addresses import WrongServicesError
 from savo_trainer.adapters.trainer_client import TrainerClient
-from savo_trainer.errors import TrainerAwayError
+from savo_trainer.errors import TrainerUnreachableError
 
 
 @pytest.fixture
@@ -46,30 +46,30 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_in_containers_the_trainer_is_where_it_is_named(trainer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_SERVICES", f"gateway=http://gateway:8000,trainer={trainer}/")
-    assert TrainerClient.here().get("/runs") == {"runs": []}
+    assert TrainerClient.from_settings().get("/runs") == {"runs": []}
 
 
 def test_on_one_machine_the_trainer_is_where_it_wrote(trainer: str, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/trainer.json").write_text(json.dumps({"pid": 1, "url": trainer}))
-    assert TrainerClient.here().get("/runs") == {"runs": []}
+    assert TrainerClient.from_settings().get("/runs") == {"runs": []}
 
 
 def test_a_trainer_that_is_away_is_told_with_the_place_that_was_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(
-        TrainerAwayError,
+        TrainerUnreachableError,
         match=r"no trainer answers here \(.*run/trainer\.json: no such file\)\. Start it with `savo up`",
     ):
-        TrainerClient.here().get("/runs")
+        TrainerClient.from_settings().get("/runs")
     monkeypatch.setenv("SAVO_SERVICES", "trainer=http://127.0.0.1:1")
     with pytest.raises(
-        TrainerAwayError, match=r"no trainer answers at http://127\.0\.0\.1:1, which SAVO_SERVICES names"
+        TrainerUnreachableError, match=r"no trainer answers at http://127\.0\.0\.1:1, which SAVO_SERVICES names"
     ):
-        TrainerClient.here().get("/runs")
+        TrainerClient.from_settings().get("/runs")
     monkeypatch.setenv("SAVO_SERVICES", "trainer")
     with pytest.raises(
         WrongServicesError, match=r"SAVO_SERVICES: 'trainer' makes no sense: write gateway=http://HOST:PORT"
     ):
-        TrainerClient.here()
+        TrainerClient.from_settings()

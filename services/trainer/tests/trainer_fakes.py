@@ -28,12 +28,12 @@ from savo_runtime.testing import FakeClock, MemoryStore, memory_runtime
 from savo_trainer.adapters.lease import DatabaseLease
 from savo_trainer.adapters.ledger import DatabaseLedger
 from savo_trainer.adapters.samples import DatabaseSamples
-from savo_trainer.adapters.version_numbers import DatabaseNumbers
-from savo_trainer.models.evaluation import Measured
+from savo_trainer.adapters.version_numbers import DatabaseVersionNumbers
+from savo_trainer.models.evaluation import Measurement
 from savo_trainer.models.gate import GatePolicy
 from savo_trainer.ports import IndexedSample, OnProgress
-from savo_trainer.runs.run import Progress, Run, requested
-from savo_trainer.runs.run_worker import CarryPolicy, CarryRuns
+from savo_trainer.runs.run import Progress, Run, run_for_event
+from savo_trainer.runs.run_worker import RunWorker, RunWorkerPolicy
 from savo_trainer.runs.stages import Stages
 from savo_trainer.training.plan import Export, Trained, TrainPlan, TrainPolicy
 
@@ -53,8 +53,8 @@ def threshold(total: int = 10) -> TrainingThresholdReached:
     )
 
 
-def a_run(number: int = 1) -> Run:
-    return requested(uuid5(EVENT, str(number)), threshold())
+def make_run(number: int = 1) -> Run:
+    return run_for_event(uuid5(EVENT, str(number)), threshold())
 
 
 async def collect(
@@ -132,7 +132,7 @@ class FakeMeasure:
     before: Callable[[], None] = lambda: None
     seen: list[str] = field(default_factory=list)
 
-    def __call__(self, onnx: Path, photos: Iterable[EvaluationSample]) -> Measured:
+    def __call__(self, onnx: Path, photos: Iterable[EvaluationSample]) -> Measurement:
         self.before()
         self.seen.append(onnx.stem)
         held = list(photos)
@@ -141,7 +141,7 @@ class FakeMeasure:
         records = tuple(_record(sample, found) for sample in held)
         lower, upper = max(0.0, map50 - 0.05), min(1.0, map50 + 0.05)
         boxes = sum(len(sample.truth) for sample in held)
-        return Measured(
+        return Measurement(
             Evaluation(
                 map50=map50,
                 map50_lower=lower,
@@ -167,7 +167,7 @@ def _record(sample: EvaluationSample, found: bool) -> ImageRecord:
 
 
 @dataclass
-class House:
+class Harness:
     """A trainer's parts over one database and one store; `replica` makes another over the same two."""
 
     runtime: Runtime
@@ -176,22 +176,22 @@ class House:
     ledger: DatabaseLedger
     lease: DatabaseLease
     samples: DatabaseSamples
-    numbers: DatabaseNumbers
+    numbers: DatabaseVersionNumbers
     runner: FakeRunner
     measure: FakeMeasure
-    carry: CarryRuns
+    worker: RunWorker
     ended: list[Run]
 
-    def replica(self, owner: str) -> House:
-        return _house(self.runtime, self.store, self.clock, owner, self.carry.stages.folder)
+    def replica(self, owner: str) -> Harness:
+        return _harness(self.runtime, self.store, self.clock, owner, self.worker.stages.folder)
 
     async def request(self, number: int = 1) -> Run:
-        run = a_run(number)
+        run = make_run(number)
         await self.ledger.request(run)
         return run
 
     async def work(self) -> bool:
-        return await self.lease.acquire() and await self.carry.work_once()
+        return await self.lease.acquire() and await self.worker.work_once()
 
     async def state_of(self, run: Run) -> Run:
         found = await self.ledger.get(run.id)
@@ -199,25 +199,25 @@ class House:
         return found
 
 
-async def make_champion(house: House, version: str = "v1") -> None:
+async def make_champion(harness: Harness, version: str = "v1") -> None:
     alias = Alias(alias="champion", version=version, moved_at=NOON)
-    await house.store.put(alias_key("champion"), alias.model_dump_json().encode())
+    await harness.store.put(alias_key("champion"), alias.model_dump_json().encode())
 
 
 @asynccontextmanager
-async def a_house(folder: Path) -> AsyncIterator[House]:
+async def open_harness(folder: Path) -> AsyncIterator[Harness]:
     clock = FakeClock(NOON + timedelta(hours=1))
     async with memory_runtime("trainer", migrations="savo_trainer.migrations", clock=clock) as runtime:
         assert isinstance(runtime.store, MemoryStore)
-        yield _house(runtime, runtime.store, clock, "replica-1", folder)
+        yield _harness(runtime, runtime.store, clock, "replica-1", folder)
 
 
-def _house(runtime: Runtime, store: MemoryStore, clock: FakeClock, owner: str, folder: Path) -> House:
+def _harness(runtime: Runtime, store: MemoryStore, clock: FakeClock, owner: str, folder: Path) -> Harness:
     lease = DatabaseLease(runtime.database, owner, LEASE_SECONDS, clock)
     ledger = DatabaseLedger(runtime.database, runtime.outbox, lease)
     samples, numbers, runner, measure = (
         DatabaseSamples(runtime.database),
-        DatabaseNumbers(runtime.database),
+        DatabaseVersionNumbers(runtime.database),
         FakeRunner(),
         FakeMeasure(),
     )
@@ -235,5 +235,5 @@ def _house(runtime: Runtime, store: MemoryStore, clock: FakeClock, owner: str, f
         ended.append,
         measure,
     )
-    carry = CarryRuns(ledger, lease, stages, CarryPolicy(attempts=3), pause=lambda _: asyncio.sleep(0))
-    return House(runtime, store, clock, ledger, lease, samples, numbers, runner, measure, carry, ended)
+    worker = RunWorker(ledger, lease, stages, RunWorkerPolicy(attempts=3), pause=lambda _: asyncio.sleep(0))
+    return Harness(runtime, store, clock, ledger, lease, samples, numbers, runner, measure, worker, ended)

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from savo_runtime.http.problems import problem, validation_message
 from savo_trainer.errors import ChampionMovedError, ClassesUnknownError, RunEndedError
-from savo_trainer.models.registration import Brought, Register, Wanted
+from savo_trainer.models.registration import MissingFiles, RegisterModel, SubmittedModel
 from savo_trainer.ports import RunLedger
 from savo_trainer.runs.run import Run
 
@@ -39,39 +39,39 @@ class Cancellation(BaseModel):
 
 
 def runs_app(
-    ledger: RunLedger, finished: Callable[[Run], None] = lambda _: None, register: Register | None = None
+    ledger: RunLedger, on_finished: Callable[[Run], None] = lambda _: None, register: RegisterModel | None = None
 ) -> Starlette:
-    return Starlette(routes=[*runs_routes(ledger, finished), *(models_routes(register) if register else ())])
+    return Starlette(routes=[*runs_routes(ledger, on_finished), *(models_routes(register) if register else ())])
 
 
-def runs_routes(ledger: RunLedger, finished: Callable[[Run], None]) -> list[Route]:
+def runs_routes(ledger: RunLedger, on_finished: Callable[[Run], None]) -> list[Route]:
     """`finished` is told of a run that ended here, because it had not begun."""
 
     async def list_runs(_: Request) -> JSONResponse:
-        return JSONResponse({"runs": [_shown(run) for run in await ledger.newest(NEWEST)]})
+        return JSONResponse({"runs": [_run_json(run) for run in await ledger.newest(NEWEST)]})
 
     async def show_run(request: Request) -> JSONResponse:
         run = await ledger.get(request.path_params["run_id"])
         if run is None:
             return _unknown(request)
         history = [transition.model_dump(mode="json") for transition in await ledger.history(run.id)]
-        return JSONResponse(_shown(run) | {"history": history})
+        return JSONResponse(_run_json(run) | {"history": history})
 
     async def cancel_run(request: Request) -> JSONResponse:
         """202 while it is being cancelled, 200 once it is. Asked twice, the answer is the same."""
-        asked = await _body(request, Cancellation)
-        if isinstance(asked, JSONResponse):
-            return asked
+        cancellation = await _body(request, Cancellation)
+        if isinstance(cancellation, JSONResponse):
+            return cancellation
         try:
-            answer = await ledger.cancel(request.path_params["run_id"], asked.by, asked.reason)
+            answer = await ledger.cancel(request.path_params["run_id"], cancellation.by, cancellation.reason)
         except RunEndedError as ended:
             return problem(HTTPStatus.CONFLICT, "run-ended", str(ended))
         if answer is None:
             return _unknown(request)
         run, at_once = answer
         if at_once:
-            finished(run)
-        return JSONResponse(_shown(run), HTTPStatus.ACCEPTED if run.is_open else HTTPStatus.OK)
+            on_finished(run)
+        return JSONResponse(_run_json(run), HTTPStatus.ACCEPTED if run.is_open else HTTPStatus.OK)
 
     return [
         Route("/runs", list_runs),
@@ -80,23 +80,23 @@ def runs_routes(ledger: RunLedger, finished: Callable[[Run], None]) -> list[Rout
     ]
 
 
-def models_routes(register: Register) -> list[Route]:
-    async def take_model(request: Request) -> JSONResponse:
+def models_routes(register: RegisterModel) -> list[Route]:
+    async def register_model(request: Request) -> JSONResponse:
         """200 with the run that holds the verdict; 202 with the version and the files that are to be put under it before the same is sent again."""
-        brought = await _body(request, Brought)
-        if isinstance(brought, JSONResponse):
-            return brought
+        submitted = await _body(request, SubmittedModel)
+        if isinstance(submitted, JSONResponse):
+            return submitted
         try:
-            answer = await register(brought)
-        except ClassesUnknownError as flaw:
-            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "classes-unknown", str(flaw))
-        except ChampionMovedError as flaw:
-            return problem(HTTPStatus.CONFLICT, "champion-moved", str(flaw))
-        if isinstance(answer, Wanted):
+            answer = await register(submitted)
+        except ClassesUnknownError as error:
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "classes-unknown", str(error))
+        except ChampionMovedError as error:
+            return problem(HTTPStatus.CONFLICT, "champion-moved", str(error))
+        if isinstance(answer, MissingFiles):
             return JSONResponse({"version": answer.version, "wanted": list(answer.files)}, HTTPStatus.ACCEPTED)
-        return JSONResponse(_shown(answer))
+        return JSONResponse(_run_json(answer))
 
-    return [Route("/models", take_model, methods=["POST"])]
+    return [Route("/models", register_model, methods=["POST"])]
 
 
 async def _body(request: Request, kind: type[B]) -> B | JSONResponse:
@@ -107,8 +107,8 @@ async def _body(request: Request, kind: type[B]) -> B | JSONResponse:
         return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-json", f"the body's type must be {JSON}")
     try:
         return kind.model_validate_json(await request.body())
-    except ValidationError as flaws:
-        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-body", validation_message(flaws))
+    except ValidationError as error:
+        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-body", validation_message(error))
 
 
 def _unknown(request: Request) -> JSONResponse:
@@ -119,5 +119,5 @@ def _unknown(request: Request) -> JSONResponse:
     )
 
 
-def _shown(run: Run) -> dict[str, Any]:
+def _run_json(run: Run) -> dict[str, Any]:
     return run.model_dump(mode="json")

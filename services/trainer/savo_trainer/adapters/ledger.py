@@ -20,7 +20,7 @@ from savo_trainer.adapters.lease import DatabaseLease
 from savo_trainer.adapters.tables import RunRow, TransitionRow
 from savo_trainer.errors import RunCancelledError
 from savo_trainer.runs.events import training_finished
-from savo_trainer.runs.run import OPEN, Facts, Progress, Run, State, Transition, cancelled, check_move
+from savo_trainer.runs.run import OPEN, Facts, Progress, Run, State, Transition, check_transition, request_cancellation
 
 __all__ = ["DatabaseLedger"]
 
@@ -83,7 +83,7 @@ class DatabaseLedger:
             row = await self._mine(session, run_id)
             row.attempts = max(0, row.attempts - 1)
 
-    async def note(self, run_id: str, progress: Progress) -> None:
+    async def record_progress(self, run_id: str, progress: Progress) -> None:
         async with self.database.session() as session:
             row = await self._mine(session, run_id)
             row.progress = progress.model_dump(mode="json")
@@ -94,7 +94,7 @@ class DatabaseLedger:
             if row is None:
                 return None
             now, standing = self.lease.clock(), _run(row)
-            run = cancelled(standing, by, reason, now)
+            run = request_cancellation(standing, by, reason, now)
             if run is standing:
                 return run, False
             _write(row, run)
@@ -114,7 +114,7 @@ class DatabaseLedger:
                 await self._tell(session, run, [training_finished(run, run.state)])
             return run, not run.is_open
 
-    async def record(self, run: Run, events: Iterable[Event], *, by: str, reason: str) -> tuple[Run, bool]:
+    async def record_judged(self, run: Run, events: Iterable[Event], *, by: str, reason: str) -> tuple[Run, bool]:
         try:
             async with self.database.session() as session:
                 session.add(_row(run))
@@ -138,13 +138,13 @@ class DatabaseLedger:
             assert standing is not None, "it is there, for it stood in our way"
             return standing, False
 
-    async def move(self, run: Run, after: State, *, detail: str = "", events: Iterable[Event] = ()) -> Run:
+    async def change_state(self, run: Run, after: State, *, detail: str = "", events: Iterable[Event] = ()) -> Run:
         async with self.database.session() as session:
             row = await self._mine(session, run.id)
             before = State(row.state)
             if before is not run.state and _run(row).is_cancelled:
                 raise RunCancelledError(run.id)
-            check_move(before, after)
+            check_transition(before, after)
             _write(row, run.model_copy(update={"state": after, "attempts": 0, "started_at": row.started_at}))
             session.add(_transition(run.id, before, after, self.lease.clock(), detail))
             await self._tell(session, run, events)

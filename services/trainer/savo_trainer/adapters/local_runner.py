@@ -20,7 +20,7 @@ from typing import IO, Any
 import structlog
 
 from savo_runtime.settings import service_variables
-from savo_trainer.adapters.processes import Mark, end_group, is_ours, read_mark, write_mark
+from savo_trainer.adapters.processes import ProcessRecord, end_group, is_ours, read_process_record, write_process_record
 from savo_trainer.errors import RunImpossibleError, TrainingCrashedError
 from savo_trainer.ports import OnProgress
 from savo_trainer.runs.run import Progress
@@ -38,7 +38,7 @@ LINE_LIMIT = 1 << 20
 
 
 @dataclass
-class _Heard:
+class _ProgramOutput:
     """What the program said so far."""
 
     weights: Path | None = None
@@ -82,24 +82,26 @@ class LocalRunner:
         """The ONNX files, beside the weights. `folder` is for the program's own files."""
         plan = TrainPlan(str(weights), 1, 1, image_size, "cpu", None, 0, {})
         job = _write_job(folder, _job(plan, folder, folder, NAME) | {"target": str(weights)})
-        heard = await self._run(job, folder, _hear_nothing, steps=("export",))
+        heard = await self._run(job, folder, _ignore_progress, steps=("export",))
         if heard.export is None:
             raise TrainingCrashedError("it ended without an ONNX file")
         return heard.export
 
     async def stop_stale(self, folder: Path) -> None:
         """Only a process that still runs our program on this very folder is ended: a pid alone may be anybody's by now."""
-        mark = read_mark(folder)
+        mark = read_process_record(folder)
         if mark and is_ours(mark):
             log.warning("training.stale_process_ended", pid=mark.pid)
             await end_group(mark.pid, self.grace_seconds)
 
-    async def _run(self, job: Path, folder: Path, on_progress: OnProgress, *, steps: Sequence[str] = STEPS) -> _Heard:
+    async def _run(
+        self, job: Path, folder: Path, on_progress: OnProgress, *, steps: Sequence[str] = STEPS
+    ) -> _ProgramOutput:
         with (folder / "yolo.log").open("ab") as errors:
             process = await self._start(job, folder, errors, steps)
-            write_mark(folder, Mark(process.pid, str(job)))
+            write_process_record(folder, ProcessRecord(process.pid, str(job)))
             try:
-                heard = await _listen(process, on_progress)
+                heard = await _read_output(process, on_progress)
                 status = await process.wait()
             finally:
                 if process.returncode is None:
@@ -142,12 +144,12 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-async def _hear_nothing(_: Progress) -> None:
+async def _ignore_progress(_: Progress) -> None:
     return None
 
 
-async def _listen(process: asyncio.subprocess.Process, on_progress: OnProgress) -> _Heard:
-    heard = _Heard()
+async def _read_output(process: asyncio.subprocess.Process, on_progress: OnProgress) -> _ProgramOutput:
+    heard = _ProgramOutput()
     async for said in _events(process):
         match said.get("event"):
             case "epoch":
@@ -177,10 +179,10 @@ async def _events(process: asyncio.subprocess.Process) -> AsyncIterator[dict[str
             log.warning("training.unreadable_line", line=line[:200].decode(errors="replace"))
 
 
-def _check(status: int, heard: _Heard, folder: Path) -> None:
+def _check(status: int, heard: _ProgramOutput, folder: Path) -> None:
     if status == 0 and heard.done:
         return
-    reason = heard.failure or _last_words(folder / "yolo.log", status)
+    reason = heard.failure or _last_output(folder / "yolo.log", status)
     if status == MISSING_LIBRARIES:
         raise RunImpossibleError(
             reason, ("Install them with `uv sync --extra yolo` on the machine of the trainer, then start a run again.",)
@@ -188,7 +190,7 @@ def _check(status: int, heard: _Heard, folder: Path) -> None:
     raise TrainingCrashedError(reason)
 
 
-def _last_words(path: Path, status: int) -> str:
+def _last_output(path: Path, status: int) -> str:
     with path.open(encoding="utf-8", errors="replace") as file:
         tail = [line.strip() for line in deque(file, 5) if line.strip()]
     ended = f"ended by signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"

@@ -11,33 +11,33 @@ import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-__all__ = ["Mark", "end_group", "is_ours", "read_mark", "write_mark"]
+__all__ = ["ProcessRecord", "end_group", "is_ours", "read_process_record", "write_process_record"]
 
 FILE = "process.json"
-LOOK_EVERY = 0.1
+POLL_SECONDS = 0.1
 PROC = Path("/proc")
 
 
 @dataclass(frozen=True)
-class Mark:
+class ProcessRecord:
     """The leader of a process group, and what its command line must hold to be ours."""
 
     pid: int
     argument: str
 
 
-def write_mark(folder: Path, mark: Mark) -> None:
+def write_process_record(folder: Path, mark: ProcessRecord) -> None:
     (folder / FILE).write_text(json.dumps(asdict(mark)), encoding="utf-8")
 
 
-def read_mark(folder: Path) -> Mark | None:
+def read_process_record(folder: Path) -> ProcessRecord | None:
     try:
-        return Mark(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+        return ProcessRecord(**json.loads((folder / FILE).read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
 
-def is_ours(mark: Mark) -> bool:
+def is_ours(mark: ProcessRecord) -> bool:
     """Whether the process lives and its command line names our job file: a path that holds the run's id."""
     return mark.argument in _command_of(mark.pid)
 
@@ -70,19 +70,19 @@ async def _gone(leader: int, patience: float, process: asyncio.subprocess.Proces
     """Our own child is waited for; another's can only be looked at."""
     try:
         async with asyncio.timeout(patience):
-            await (process.wait() if process is not None else _end_of(leader))
+            await (process.wait() if process is not None else _wait_for_end(leader))
     except TimeoutError:
         return False
     return True
 
 
-async def _end_of(pid: int) -> None:
+async def _wait_for_end(pid: int) -> None:
     """Nothing announces the end of a process that is not our child: look for it."""
-    while _lives(pid):  # noqa: ASYNC110
-        await asyncio.sleep(LOOK_EVERY)
+    while _is_alive(pid):  # noqa: ASYNC110
+        await asyncio.sleep(POLL_SECONDS)
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

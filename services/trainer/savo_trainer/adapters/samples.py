@@ -33,7 +33,7 @@ class DatabaseSamples:
             await upsert(session, ErasedSampleRow, {"sha256": sha256, "erased_at": at}, ["sha256"])
             await session.execute(delete(SampleRow).where(SampleRow.sha256 == sha256, SampleRow.stored_at <= at))
 
-    async def of(self, dataset: str) -> Sequence[IndexedSample]:
+    async def in_dataset(self, dataset: str) -> Sequence[IndexedSample]:
         async with self.database.session(read_only=True) as session:
             rows = await session.scalars(
                 select(SampleRow).where(SampleRow.dataset == dataset).order_by(SampleRow.sha256)

@@ -11,7 +11,7 @@ import httpx2
 
 from savo_runtime.http.addresses import SERVICES_VARIABLE, named_services
 from savo_runtime.settings import RuntimeSettings, load_settings
-from savo_trainer.errors import TrainerAwayError, TrainerRefusedError
+from savo_trainer.errors import TrainerRefusedError, TrainerUnreachableError
 
 __all__ = ["TrainerClient"]
 
@@ -20,14 +20,14 @@ ANSWER_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class TrainerClient:
-    """Raises `TrainerAwayError`, `TrainerRefusedError`. The address is read anew each time: a trainer that was started again has another port."""
+    """Raises `TrainerUnreachableError`, `TrainerRefusedError`. The address is read anew each time: a trainer that was started again has another port."""
 
     place: Path
     named: str | None = None
     """Its URL, where that is told."""
 
     @classmethod
-    def here(cls) -> TrainerClient:
+    def from_settings(cls) -> TrainerClient:
         """Raises `WrongServicesError`."""
         return cls(load_settings(RuntimeSettings).data_dir / "run" / "trainer.json", named_services().get("trainer"))
 
@@ -48,10 +48,10 @@ class TrainerClient:
         except (OSError, ValueError, KeyError, TypeError, httpx2.HTTPError) as flaw:
             why = "no such file" if isinstance(flaw, FileNotFoundError) else str(flaw) or type(flaw).__name__
             if self.named:
-                raise TrainerAwayError(
+                raise TrainerUnreachableError(
                     f"no trainer answers at {self.named}, which {SERVICES_VARIABLE} names: {why}"
                 ) from flaw
-            raise TrainerAwayError(
+            raise TrainerUnreachableError(
                 f"no trainer answers here ({self.place}: {why}). Start it with `savo up`, or set SAVO_DATA_DIR"
             ) from flaw
         raise refused

@@ -10,11 +10,11 @@ from sqlalchemy.exc import IntegrityError
 from savo_runtime.database import Database
 from savo_trainer.adapters.tables import NumberRow
 
-__all__ = ["DatabaseNumbers"]
+__all__ = ["DatabaseVersionNumbers"]
 
 
 @dataclass(frozen=True)
-class DatabaseNumbers:
+class DatabaseVersionNumbers:
     database: Database
 
     async def dataset_version(self, run_id: str, *, above: int = 0) -> str:
@@ -23,7 +23,7 @@ class DatabaseNumbers:
     async def model_version(self, run_id: str, *, above: int = 0) -> str:
         return f"v{await self._number('model', run_id, above)}"
 
-    async def model_version_given(self, run_id: str) -> str | None:
+    async def existing_model_version(self, run_id: str) -> str | None:
         async with self.database.session(read_only=True) as session:
             number = await session.scalar(
                 select(func.max(NumberRow.number)).where(NumberRow.series == "model", NumberRow.run_id == run_id)

@@ -17,11 +17,11 @@ from savo_detection.model import DetectedBox, Detector
 from savo_trainer.models.gate import ClassChange
 from savo_trainer.training.dataset import image_path, labels_path
 
-__all__ = ["Measured", "golden_pictures", "holdout_samples", "measure", "set_beside", "split_samples"]
+__all__ = ["Measurement", "compare_with_champion", "golden_pictures", "holdout_samples", "measure", "split_samples"]
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     evaluation: Evaluation
     records: tuple[ImageRecord, ...]
     """Matched detections of each photo, for pairing."""
@@ -29,14 +29,14 @@ class Measured:
     """Photos that the model must see again in the same way."""
 
 
-def measure(onnx: Path, holdout: Iterable[EvaluationSample], *, seed: int = 0) -> Measured:
+def measure(onnx: Path, holdout: Iterable[EvaluationSample], *, seed: int = 0) -> Measurement:
     """Slow: run it in a thread. Raises `ModelRefusedError` and `ValueError` for a holdout without a single box."""
     detector = GoldenPictureRecorder(Detector.load(onnx))
     result = evaluate(detector, holdout, seed=seed)
-    return Measured(as_evaluation(result), result.records, detector.pictures())
+    return Measurement(as_evaluation(result), result.records, detector.pictures())
 
 
-def golden_pictures(measured: Measured, holdout: Sequence[ManifestLine]) -> tuple[GoldenPicture, ...]:
+def golden_pictures(measured: Measurement, holdout: Sequence[ManifestLine]) -> tuple[GoldenPicture, ...]:
     """By the keys that the photos have in the object store."""
     keys = {line.sha256: line.image_key for line in holdout}
     return tuple(
@@ -57,8 +57,8 @@ def as_evaluation(result: EvaluationResult) -> Evaluation:
     )
 
 
-def set_beside(
-    candidate: Measured, champion: Measured, champion_version: str, allowed_drop: float
+def compare_with_champion(
+    candidate: Measurement, champion: Measurement, champion_version: str, allowed_drop: float
 ) -> tuple[Comparison, dict[str, ClassChange]]:
     """Paired on the same draws of subjects. A class's p-value is small when it is surely down more than `allowed_drop`."""
     gain = compare(candidate.records, champion.records)
@@ -77,7 +77,7 @@ def set_beside(
 
 
 def holdout_samples(lines: Sequence[ManifestLine], names: Sequence[str], folder: Path) -> Iterator[EvaluationSample]:
-    """The photos and their truth as `materialise` wrote them, one at a time."""
+    """The photos and their truth as `download_dataset` wrote them, one at a time."""
     for line in lines:
         truth = truth_boxes(labels_path(line, folder).read_text(encoding="utf-8"), names)
         yield EvaluationSample(image_path(line, folder).read_bytes(), truth, line.subject, line.sha256)

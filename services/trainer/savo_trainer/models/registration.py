@@ -22,17 +22,17 @@ from savo_runtime.storage.port import ObjectStore
 from savo_trainer.errors import ChampionMovedError
 from savo_trainer.models.class_list import class_ids
 from savo_trainer.models.gate import ClassChange, Evidence, GatePolicy, Verdict, judge
-from savo_trainer.models.registry import champion_version, claim_version, holds, report_of, store_report
-from savo_trainer.ports import Numbers, RunLedger
+from savo_trainer.models.registry import champion_version, claim_version, object_matches, report_of, store_report
+from savo_trainer.ports import RunLedger, VersionNumbers
 from savo_trainer.runs.events import events_of
 from savo_trainer.runs.run import Facts, Run, State
 
-__all__ = ["Brought", "Change", "Register", "Wanted", "run_id_of"]
+__all__ = ["MissingFiles", "RegisterModel", "SubmittedClassChange", "SubmittedModel", "run_id_of"]
 
 BY_HAND = "by-hand"
 
 
-class Change(Message):
+class SubmittedClassChange(Message):
     """Candidate minus champion in one class, as `gate.ClassChange` has it."""
 
     gain: float
@@ -40,7 +40,7 @@ class Change(Message):
     p_dropped: float = Field(ge=0, le=1)
 
 
-class Brought(Message):
+class SubmittedModel(Message):
     """Body of POST /models: a finished model and what was measured on it."""
 
     sha256: Sha256 = Field(description="Of model.onnx, which was measured.")
@@ -59,7 +59,7 @@ class Brought(Message):
     comparison: Comparison | None = Field(
         default=None, description="On the same photos; None when there is no champion."
     )
-    class_changes: dict[str, Change] = Field(default_factory=dict)
+    class_changes: dict[str, SubmittedClassChange] = Field(default_factory=dict)
     weights_map50: float | None = Field(
         default=None, description="ultralytics' figure for the .pt, as its training noted it."
     )
@@ -79,7 +79,7 @@ class Brought(Message):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class MissingFiles:
     """Files that are to lie under the version's keys before it is judged."""
 
     version: str
@@ -87,73 +87,75 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Register:
+class RegisterModel:
     ledger: RunLedger
-    numbers: Numbers
+    numbers: VersionNumbers
     store: ObjectStore
     gate: GatePolicy
     clock: Callable[[], datetime]
-    finished: Callable[[Run], None] = lambda _: None
+    on_finished: Callable[[Run], None] = lambda _: None
 
-    async def __call__(self, brought: Brought) -> Run | Wanted:
+    async def __call__(self, submitted: SubmittedModel) -> Run | MissingFiles:
         """Raises `ClassesUnknownError`, `ChampionMovedError`."""
-        if known := await self.ledger.get(brought.run_id):
+        if known := await self.ledger.get(submitted.run_id):
             return known
-        await self._check_champion(brought)
-        run = self._run(brought, await class_ids(brought.classes, self.store))
+        await self._check_champion(submitted)
+        run = self._run(submitted, await class_ids(submitted.classes, self.store))
         version = await claim_version(run, self.store, self.numbers)
         if missing := [
-            name for name, sha256 in _files(brought) if not await holds(self.store, model_key(version, name), sha256)
+            name
+            for name, sha256 in _files(submitted)
+            if not await object_matches(self.store, model_key(version, name), sha256)
         ]:
-            return Wanted(version, tuple(missing))
-        return await self._conclude(
-            run.model_copy(update={"facts": run.facts.model_copy(update={"version": version})}), brought
+            return MissingFiles(version, tuple(missing))
+        return await self._record_verdict(
+            run.model_copy(update={"facts": run.facts.model_copy(update={"version": version})}), submitted
         )
 
-    async def _check_champion(self, brought: Brought) -> None:
+    async def _check_champion(self, submitted: SubmittedModel) -> None:
         """Figures against another than the present champion say nothing."""
         champion = await champion_version(self.store)
-        compared = brought.comparison.champion if brought.comparison else None
+        compared = submitted.comparison.champion if submitted.comparison else None
         if champion != compared:
             raise ChampionMovedError(champion, compared)
 
-    async def _conclude(self, run: Run, brought: Brought) -> Run:
+    async def _record_verdict(self, run: Run, submitted: SubmittedModel) -> Run:
         """As a trained run ends: the report first, then the verdict with its events in one transaction."""
-        verdict = judge(_evidence(brought), self.gate)
+        verdict = judge(_evidence(submitted), self.gate)
         after = State.REGISTERED if verdict.passed else State.REJECTED
-        run = _judged(run, verdict, after, self.clock())
+        run = _with_verdict(run, verdict, after, self.clock())
         report = report_of(run, passed=verdict.passed)
         await store_report(report, run.facts, self.store)
-        recorded, first = await self.ledger.record(
-            run, events_of(run, after, report), by=brought.by, reason=brought.reason
+        recorded, first = await self.ledger.record_judged(
+            run, events_of(run, after, report), by=submitted.by, reason=submitted.reason
         )
         if first:
-            self.finished(recorded)
+            self.on_finished(recorded)
         return recorded
 
-    def _run(self, brought: Brought, ids: tuple[int, ...]) -> Run:
+    def _run(self, submitted: SubmittedModel, ids: tuple[int, ...]) -> Run:
         facts = Facts(
-            dataset_version=brought.holdout,
-            train_samples=brought.train_samples,
-            test_samples=brought.evaluation.images,
-            classes=brought.classes,
+            dataset_version=submitted.holdout,
+            train_samples=submitted.train_samples,
+            test_samples=submitted.evaluation.images,
+            classes=submitted.classes,
             class_ids=ids,
-            onnx_sha256=brought.sha256,
-            onnx_bytes=brought.bytes,
-            plain_onnx_sha256=brought.plain_sha256,
-            optimization=brought.optimization,
-            weights_sha256=brought.weights_sha256,
-            image_size=brought.image_size,
-            weights_map50=brought.weights_map50,
-            export_map50=brought.export_map50,
-            evaluation=brought.evaluation,
-            comparison=brought.comparison,
-            brought=f"{brought.by}: {brought.reason}",
+            onnx_sha256=submitted.sha256,
+            onnx_bytes=submitted.bytes,
+            plain_onnx_sha256=submitted.plain_sha256,
+            optimization=submitted.optimization,
+            weights_sha256=submitted.weights_sha256,
+            image_size=submitted.image_size,
+            weights_map50=submitted.weights_map50,
+            export_map50=submitted.export_map50,
+            evaluation=submitted.evaluation,
+            comparison=submitted.comparison,
+            brought=f"{submitted.by}: {submitted.reason}",
         )
         now = self.clock()
         return Run(
-            id=brought.run_id,
-            event_id=uuid5(NAMESPACE_URL, f"urn:savo:model:{brought.key_sha256}"),
+            id=submitted.run_id,
+            event_id=uuid5(NAMESPACE_URL, f"urn:savo:model:{submitted.key_sha256}"),
             dataset="ingredients",
             state=State.EVALUATING,
             trigger={"reason": BY_HAND},
@@ -168,32 +170,32 @@ def run_id_of(sha256: str) -> str:
     return f"hand-{sha256[:24]}"
 
 
-def _files(brought: Brought) -> list[tuple[str, str]]:
+def _files(submitted: SubmittedModel) -> list[tuple[str, str]]:
     kept = (
-        ("model.onnx", brought.sha256),
-        (PLAIN_EXPORT, brought.plain_sha256),
-        ("weights.pt", brought.weights_sha256),
+        ("model.onnx", submitted.sha256),
+        (PLAIN_EXPORT, submitted.plain_sha256),
+        ("weights.pt", submitted.weights_sha256),
     )
     return [(name, sha256) for name, sha256 in kept if sha256]
 
 
-def _evidence(brought: Brought) -> Evidence:
+def _evidence(submitted: SubmittedModel) -> Evidence:
     """Without a note of its training there is nothing to hold the export against: what was measured is the file that would serve."""
     return Evidence(
-        brought.evaluation,
-        brought.comparison,
+        submitted.evaluation,
+        submitted.comparison,
         {
             label: ClassChange(change.gain, change.boxes, change.p_dropped)
-            for label, change in brought.class_changes.items()
+            for label, change in submitted.class_changes.items()
         },
-        brought.weights_map50,
-        brought.export_map50,
-        train_samples=brought.train_samples,
+        submitted.weights_map50,
+        submitted.export_map50,
+        train_samples=submitted.train_samples,
         trained_here=False,
     )
 
 
-def _judged(run: Run, verdict: Verdict, after: State, now: datetime) -> Run:
+def _with_verdict(run: Run, verdict: Verdict, after: State, now: datetime) -> Run:
     return run.model_copy(
         update={"state": after, "reasons": verdict.reasons, "next_steps": verdict.next_steps, "finished_at": now}
     )

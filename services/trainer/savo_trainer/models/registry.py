@@ -16,17 +16,17 @@ from pathlib import Path
 from savo_contracts.documents import PLAIN_EXPORT, Alias, ClassList, IngredientClass, ModelReport, alias_key, model_key
 from savo_runtime.storage.digests import file_sha256
 from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
-from savo_trainer.ports import Numbers
+from savo_trainer.ports import VersionNumbers
 from savo_trainer.runs.run import Facts, Run
 from savo_trainer.training.plan import Start, Trained
 
 __all__ = [
-    "Registered",
+    "StoredCandidate",
     "champion_version",
     "claim_version",
     "fetch_start",
-    "holds",
     "model_card",
+    "object_matches",
     "optimization_sentence",
     "remove_candidate",
     "report_of",
@@ -36,7 +36,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Registered:
+class StoredCandidate:
     """A candidate's files in the object store."""
 
     version: str
@@ -46,7 +46,7 @@ class Registered:
     weights_sha256: str
 
 
-async def store_candidate(run: Run, trained: Trained, store: ObjectStore, numbers: Numbers) -> Registered:
+async def store_candidate(run: Run, trained: Trained, store: ObjectStore, numbers: VersionNumbers) -> StoredCandidate:
     """Take the run's number and put its files under it. Repeated after a crash it writes the same files again."""
     version = await claim_version(run, store, numbers)
     onnx, plain = trained.export.onnx, trained.export.plain
@@ -59,7 +59,7 @@ async def store_candidate(run: Run, trained: Trained, store: ObjectStore, number
     onnx_sha256 = await asyncio.to_thread(file_sha256, onnx)
     plain_sha256 = await asyncio.to_thread(file_sha256, plain) if plain else None
     weights_sha256 = await asyncio.to_thread(file_sha256, trained.weights)
-    return Registered(version, onnx_sha256, onnx.stat().st_size, plain_sha256, weights_sha256)
+    return StoredCandidate(version, onnx_sha256, onnx.stat().st_size, plain_sha256, weights_sha256)
 
 
 def optimization_sentence(not_optimized: str | None) -> str:
@@ -76,7 +76,7 @@ async def store_report(report: ModelReport, facts: Facts, store: ObjectStore) ->
     )
 
 
-async def holds(store: ObjectStore, key: str, sha256: str) -> bool:
+async def object_matches(store: ObjectStore, key: str, sha256: str) -> bool:
     """Whether exactly these bytes lie under the key."""
     with tempfile.TemporaryDirectory(prefix="savo-registry-") as folder:
         target = Path(folder) / "object"
@@ -175,16 +175,16 @@ def model_card(report: ModelReport, facts: Facts) -> str:
     )
 
 
-async def claim_version(run: Run, store: ObjectStore, numbers: Numbers) -> str:
+async def claim_version(run: Run, store: ObjectStore, numbers: VersionNumbers) -> str:
     """The run's number, with the class list of its model under it; asked again it is the same."""
     claim = _classes_json(run)
     version = await numbers.model_version(run.id)
-    while not await _ours(model_key(version, "classes.json"), claim, store):
+    while not await _is_claimed(model_key(version, "classes.json"), claim, store):
         version = await numbers.model_version(run.id, above=int(version.removeprefix("v")))
     return version
 
 
-async def _ours(key: str, claim: bytes, store: ObjectStore) -> bool:
+async def _is_claimed(key: str, claim: bytes, store: ObjectStore) -> bool:
     """Whether this run holds the number: written now, or by itself before a crash."""
     return await store.put_if_absent(key, claim, media_type="application/json") or await store.get(key) == claim
 

@@ -22,9 +22,19 @@ from pydantic import Field
 from savo_contracts.documents import GoldenPicture
 from savo_contracts.envelope import Message
 from savo_contracts.training import Comparison, Evaluation, TrainingThresholdReached
-from savo_trainer.errors import ForbiddenMoveError, RunEndedError
+from savo_trainer.errors import ForbiddenTransitionError, RunEndedError
 
-__all__ = ["OPEN", "Facts", "Progress", "Run", "State", "Transition", "cancelled", "check_move", "requested"]
+__all__ = [
+    "OPEN",
+    "Facts",
+    "Progress",
+    "Run",
+    "State",
+    "Transition",
+    "check_transition",
+    "request_cancellation",
+    "run_for_event",
+]
 
 
 class State(StrEnum):
@@ -40,7 +50,7 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-_WAYS: dict[State, frozenset[State]] = {
+_TRANSITIONS: dict[State, frozenset[State]] = {
     State.QUEUED: frozenset({State.PREPARING, State.FAILED, State.CANCELLED}),
     State.PREPARING: frozenset({State.TRAINING, State.FAILED, State.CANCELLING}),
     State.TRAINING: frozenset({State.EVALUATING, State.FAILED, State.CANCELLING}),
@@ -48,7 +58,7 @@ _WAYS: dict[State, frozenset[State]] = {
     State.CANCELLING: frozenset({State.CANCELLED}),
 }
 
-OPEN = tuple(_WAYS)
+OPEN = tuple(_TRANSITIONS)
 """States with work left."""
 
 
@@ -138,7 +148,7 @@ class Transition(Message):
     detail: str = ""
 
 
-def requested(event_id: UUID, reached: TrainingThresholdReached) -> Run:
+def run_for_event(event_id: UUID, reached: TrainingThresholdReached) -> Run:
     """The run that an event calls for; the same event always gives the same run id."""
     trigger = reached.model_dump(mode="json", include={"reason", "new_samples", "total_samples", "threshold"})
     return Run(
@@ -151,7 +161,7 @@ def requested(event_id: UUID, reached: TrainingThresholdReached) -> Run:
     )
 
 
-def cancelled(run: Run, by: str, reason: str, at: datetime) -> Run:
+def request_cancellation(run: Run, by: str, reason: str, at: datetime) -> Run:
     """The run once its end was asked for: at its end when nothing was begun. Asked again it stays as it is. Raises `RunEndedError`."""
     if run.is_cancelled:
         return run
@@ -166,7 +176,7 @@ def cancelled(run: Run, by: str, reason: str, at: datetime) -> Run:
     return run.model_copy(update=told | ended)
 
 
-def check_move(before: State, after: State) -> None:
-    """Raises `ForbiddenMoveError` for a move that is not in the picture above."""
-    if after not in _WAYS.get(before, frozenset()):
-        raise ForbiddenMoveError(f"a run cannot go from {before} to {after}")
+def check_transition(before: State, after: State) -> None:
+    """Raises `ForbiddenTransitionError` for a move that is not in the picture above."""
+    if after not in _TRANSITIONS.get(before, frozenset()):
+        raise ForbiddenTransitionError(f"a run cannot go from {before} to {after}")

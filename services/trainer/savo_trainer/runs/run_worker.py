@@ -18,27 +18,27 @@ from savo_trainer.ports import Lease, RunLedger
 from savo_trainer.runs.run import Run
 from savo_trainer.runs.stages import Stages
 
-__all__ = ["CarryPolicy", "CarryRuns"]
+__all__ = ["RunWorker", "RunWorkerPolicy"]
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class CarryPolicy:
+class RunWorkerPolicy:
     attempts: int = 3
     """Times that the work of one state is begun before the run fails."""
-    look_every: float = 1.0
+    poll_seconds: float = 1.0
     """Seconds between looks for a run."""
-    wait_when_down: float = 5.0
+    retry_seconds: float = 5.0
     """Seconds before a store or database that was away is tried again."""
 
 
 @dataclass(frozen=True)
-class CarryRuns:
+class RunWorker:
     ledger: RunLedger
     lease: Lease
     stages: Stages
-    policy: CarryPolicy
+    policy: RunWorkerPolicy
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def __call__(self) -> None:
@@ -46,7 +46,7 @@ class CarryRuns:
         try:
             while True:
                 if not await self._look():
-                    await self.pause(self.policy.look_every)
+                    await self.pause(self.policy.poll_seconds)
         finally:
             with contextlib.suppress(DependencyDownError):
                 await self.lease.release()
@@ -58,7 +58,7 @@ class CarryRuns:
             return False
         async with self._held():
             while run.is_open:
-                run = await self._unless_cancelled(run)
+                run = await self._step_unless_cancelled(run)
         return True
 
     async def _look(self) -> bool:
@@ -66,13 +66,13 @@ class CarryRuns:
             return await self.lease.acquire() and await self.work_once()
         except DependencyDownError as away:
             log.warning("run.dependency_down", reason=away.reason, error=str(away))
-            await self.pause(self.policy.wait_when_down)
+            await self.pause(self.policy.retry_seconds)
         except LeaseLostError as lost:
             log.warning("run.lease_lost", error=str(lost))
         return False
 
-    async def _unless_cancelled(self, run: Run) -> Run:
-        """The next step; given up within `look_every` when somebody, on whatever replica, asks for the run's end."""
+    async def _step_unless_cancelled(self, run: Run) -> Run:
+        """The next step; given up within `poll_seconds` when somebody, on whatever replica, asks for the run's end."""
         try:
             async with asyncio.TaskGroup() as both:
                 step = both.create_task(self._step(run))
@@ -83,18 +83,18 @@ class CarryRuns:
             if not isinstance(flaw, RunCancelledError):
                 raise flaw from None
             log.info("run.cancelling", run_id=run.id, state=run.state)
-            return await self._standing(run)
+            return await self._current(run)
         return step.result()
 
     async def _watch(self, run: Run) -> None:
         """Raises `RunCancelledError`. The cancelling itself is watched by nobody."""
         while not run.is_cancelled:
-            await self.pause(self.policy.look_every)
+            await self.pause(self.policy.poll_seconds)
             with contextlib.suppress(DependencyDownError):
-                if (await self._standing(run)).is_cancelled:
+                if (await self._current(run)).is_cancelled:
                     raise RunCancelledError(run.id)
 
-    async def _standing(self, run: Run) -> Run:
+    async def _current(self, run: Run) -> Run:
         standing = await self.ledger.get(run.id)
         assert standing is not None, "a run is never deleted"
         return standing
@@ -109,24 +109,24 @@ class CarryRuns:
         try:
             moved = await self.stages.work(run)
         except (asyncio.CancelledError, DependencyDownError):
-            await self._give_back_attempt(run)
+            await self._return_attempt(run)
             raise
         except (LeaseLostError, RunCancelledError):
             raise
         except RunImpossibleError as flaw:
             return await self.stages.fail(run, str(flaw), flaw.next_steps)
         except (RetryableError, StorageFullError, ObjectNotFoundError, ModelRefusedError, OSError) as flaw:
-            return await self._stumbled(run, flaw)
+            return await self._attempt_failed(run, flaw)
         log.info("run.state_changed", run_id=run.id, before=run.state, after=moved.state)
         return moved
 
-    async def _stumbled(self, run: Run, flaw: Exception) -> Run:
+    async def _attempt_failed(self, run: Run, flaw: Exception) -> Run:
         log.warning("run.attempt_failed", run_id=run.id, state=run.state, attempt=run.attempts, error=str(flaw))
         if run.attempts >= self.policy.attempts:
             return await self.stages.fail(run, f"{run.state} failed {run.attempts} times, at last with: {flaw}")
         return run
 
-    async def _give_back_attempt(self, run: Run) -> None:
+    async def _return_attempt(self, run: Run) -> None:
         """Work that was stopped in good order, or that waits for a dependency, is no failure of the run's."""
         with contextlib.suppress(DependencyDownError, LeaseLostError):
             await self.ledger.return_attempt(run.id)
@@ -136,7 +136,7 @@ class CarryRuns:
         """Within it the lease is renewed; when it is lost, the work inside is cancelled and `LeaseLostError` raised."""
         worker = asyncio.current_task()
         assert worker is not None, "work is done in a task"
-        beat = asyncio.create_task(self._beat(worker), name="lease")
+        beat = asyncio.create_task(self._renew_lease(worker), name="lease")
         try:
             yield
         except asyncio.CancelledError:
@@ -149,7 +149,7 @@ class CarryRuns:
             with contextlib.suppress(asyncio.CancelledError, LeaseLostError):
                 await beat
 
-    async def _beat(self, worker: asyncio.Task[object]) -> None:
+    async def _renew_lease(self, worker: asyncio.Task[object]) -> None:
         while True:
             await asyncio.sleep(self.lease.renew_every)
             try:

@@ -17,7 +17,7 @@ from savo_contracts.samples import Split
 from savo_detection.evaluation.evaluator import EvaluationSample
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.port import ObjectStore
-from savo_trainer.models.evaluation import Measured, golden_pictures, holdout_samples, measure, set_beside
+from savo_trainer.models.evaluation import Measurement, compare_with_champion, golden_pictures, holdout_samples, measure
 from savo_trainer.models.gate import ClassChange, Evidence, GatePolicy, Verdict, judge
 from savo_trainer.models.registry import (
     champion_version,
@@ -28,24 +28,24 @@ from savo_trainer.models.registry import (
     store_candidate,
     store_report,
 )
-from savo_trainer.ports import Numbers, RunLedger, Runner, SampleIndex
+from savo_trainer.ports import RunLedger, Runner, SampleIndex, VersionNumbers
 from savo_trainer.runs.events import events_of, training_finished
 from savo_trainer.runs.run import Facts, Progress, Run, State
-from savo_trainer.training.dataset import Frozen, Material, freeze, materialise, read_manifest
+from savo_trainer.training.dataset import FrozenDataset, LocalDataset, download_dataset, freeze, read_manifest
 from savo_trainer.training.plan import Trained, TrainPlan, TrainPolicy, plan_for
 
 __all__ = ["Measure", "Stages"]
 
 log = structlog.get_logger()
 
-Measure = Callable[[Path, Iterable[EvaluationSample]], Measured]
+Measure = Callable[[Path, Iterable[EvaluationSample]], Measurement]
 
 
 @dataclass(frozen=True)
 class Stages:
     ledger: RunLedger
     samples: SampleIndex
-    numbers: Numbers
+    numbers: VersionNumbers
     store: ObjectStore
     runner: Runner
     training: TrainPolicy
@@ -53,14 +53,14 @@ class Stages:
     folder: Path
     """Where runs keep their files, one folder each."""
     clock: Callable[[], datetime]
-    finished: Callable[[Run], None] = lambda _: None
+    on_finished: Callable[[Run], None] = lambda _: None
     """Told of every run that ends: metrics."""
     measure: Measure = measure
 
     async def work(self, run: Run) -> Run:
         """Do the present state's work and return the run in its next state."""
         stage = {
-            State.QUEUED: self._begin,
+            State.QUEUED: self._start,
             State.PREPARING: self._prepare,
             State.TRAINING: self._train,
             State.EVALUATING: self._evaluate,
@@ -71,54 +71,56 @@ class Stages:
     async def fail(self, run: Run, reason: str, next_steps: tuple[str, ...] = ()) -> Run:
         """A run that is being cancelled ends cancelled, whatever could not be cleared away."""
         if run.state is State.CANCELLING:
-            return await self._end_cancelled(run, detail=reason)
+            return await self._finish_cancelled(run, detail=reason)
         run = _with(run, reasons=(reason,), next_steps=next_steps, finished_at=self.clock())
-        moved = await self.ledger.move(run, State.FAILED, detail=reason, events=[training_finished(run, State.FAILED)])
-        return await self._ended(moved)
+        moved = await self.ledger.change_state(
+            run, State.FAILED, detail=reason, events=[training_finished(run, State.FAILED)]
+        )
+        return await self._finish(moved)
 
-    async def _begin(self, run: Run) -> Run:
-        return await self.ledger.move(run, State.PREPARING)
+    async def _start(self, run: Run) -> Run:
+        return await self.ledger.change_state(run, State.PREPARING)
 
     async def _prepare(self, run: Run) -> Run:
-        frozen = await freeze(run.id, await self.samples.of(run.dataset), self.store, self.numbers)
-        material = await materialise(frozen, self.store, self._photos(run))
+        frozen = await freeze(run.id, await self.samples.in_dataset(run.dataset), self.store, self.numbers)
+        dataset = await download_dataset(frozen, self.store, self._photos(run))
         facts = run.facts.model_copy(
             update={
                 "dataset_version": frozen.version,
-                "classes": material.classes.names,
-                "class_ids": material.classes.ids,
-                "train_samples": material.counts[Split.TRAIN],
-                "val_samples": material.counts[Split.VAL],
-                "test_samples": material.counts[Split.TEST],
-                "left_out": material.left_out,
+                "classes": dataset.classes.names,
+                "class_ids": dataset.classes.ids,
+                "train_samples": dataset.counts[Split.TRAIN],
+                "val_samples": dataset.counts[Split.VAL],
+                "test_samples": dataset.counts[Split.TEST],
+                "left_out": dataset.left_out,
             }
         )
-        return await self.ledger.move(
+        return await self.ledger.change_state(
             _with(run, facts=facts), State.TRAINING, detail=f"{frozen.version}, {facts.train_samples} training samples"
         )
 
     async def _train(self, run: Run) -> Run:
         folder = self._folder(run)
         await self.runner.stop_stale(folder)
-        material = await self._material(run)
-        plan = await self._plan(material, folder)
-        trained = await self.runner.train(plan, material.data, folder, self._progress_of(run))
-        facts = await self._stored(run, plan, trained)
-        return await self.ledger.move(
+        dataset = await self._local_dataset(run)
+        plan = await self._plan(dataset, folder)
+        trained = await self.runner.train(plan, dataset.data, folder, self._progress_of(run))
+        facts = await self._store_candidate(run, plan, trained)
+        return await self.ledger.change_state(
             _with(run, facts=facts), State.EVALUATING, detail=f"{facts.version} after {trained.seconds:.0f} s"
         )
 
     async def _evaluate(self, run: Run) -> Run:
         assert run.facts.version, "a run is evaluated after it was trained"
-        material = await self._material(run)
-        candidate = await self._measured(run, run.facts.version, material)
+        dataset = await self._local_dataset(run)
+        candidate = await self._measure_version(run, run.facts.version, dataset)
         champion = await champion_version(self.store)
         comparison, classes = None, dict[str, ClassChange]()
         if champion and champion != run.facts.version:
-            comparison, classes = set_beside(
-                candidate, await self._measured(run, champion, material), champion, self.gate.class_drop
+            comparison, classes = compare_with_champion(
+                candidate, await self._measure_version(run, champion, dataset), champion, self.gate.class_drop
             )
-        golden = golden_pictures(candidate, material.holdout)
+        golden = golden_pictures(candidate, dataset.holdout)
         run = _with(
             run,
             facts=run.facts.model_copy(
@@ -132,48 +134,50 @@ class Stages:
             classes,
             facts.weights_map50,
             facts.export_map50,
-            dict(material.train_boxes),
+            dict(dataset.train_boxes),
             facts.train_samples,
         )
-        return await self._conclude(run, judge(evidence, self.gate))
+        return await self._record_verdict(run, judge(evidence, self.gate))
 
-    async def _conclude(self, run: Run, verdict: Verdict) -> Run:
+    async def _record_verdict(self, run: Run, verdict: Verdict) -> Run:
         """The report first, then the verdict with its events in one transaction: who hears of a version finds it whole."""
         run = _with(run, reasons=verdict.reasons, next_steps=verdict.next_steps, finished_at=self.clock())
         report = report_of(run, passed=verdict.passed)
         await store_report(report, run.facts, self.store)
         after = State.REGISTERED if verdict.passed else State.REJECTED
-        return await self._ended(
-            await self.ledger.move(run, after, detail="; ".join(verdict.reasons), events=events_of(run, after, report))
+        return await self._finish(
+            await self.ledger.change_state(
+                run, after, detail="; ".join(verdict.reasons), events=events_of(run, after, report)
+            )
         )
 
     async def _cancel(self, run: Run) -> Run:
         """A model that nobody judged leaves no file; its number stays taken."""
         await self.runner.stop_stale(self._folder(run))
-        if version := await self.numbers.model_version_given(run.id):
+        if version := await self.numbers.existing_model_version(run.id):
             await remove_candidate(version, self.store)
-        return await self._end_cancelled(run)
+        return await self._finish_cancelled(run)
 
-    async def _end_cancelled(self, run: Run, detail: str = "") -> Run:
+    async def _finish_cancelled(self, run: Run, detail: str = "") -> Run:
         run = _with(run, facts=run.facts.model_copy(update={"version": None}), finished_at=self.clock())
-        return await self._ended(
-            await self.ledger.move(
+        return await self._finish(
+            await self.ledger.change_state(
                 run, State.CANCELLED, detail=detail, events=[training_finished(run, State.CANCELLED)]
             )
         )
 
-    async def _ended(self, run: Run) -> Run:
+    async def _finish(self, run: Run) -> Run:
         """The photos go: they are the store's to keep, and the users' to have erased."""
-        self.finished(run)
+        self.on_finished(run)
         await asyncio.to_thread(shutil.rmtree, self._photos(run), ignore_errors=True)
         return run
 
-    async def _plan(self, material: Material, folder: Path) -> TrainPlan:
+    async def _plan(self, dataset: LocalDataset, folder: Path) -> TrainPlan:
         champion = await champion_version(self.store) if self.training.warm_start else None
         start = await fetch_start(champion, self.store, folder) if champion else None
-        return plan_for(self.training, material.classes.names, start)
+        return plan_for(self.training, dataset.classes.names, start)
 
-    async def _stored(self, run: Run, plan: TrainPlan, trained: Trained) -> Facts:
+    async def _store_candidate(self, run: Run, plan: TrainPlan, trained: Trained) -> Facts:
         stored = await store_candidate(run, trained, self.store, self.numbers)
         return run.facts.model_copy(
             update={
@@ -191,22 +195,22 @@ class Stages:
             }
         )
 
-    async def _material(self, run: Run) -> Material:
+    async def _local_dataset(self, run: Run) -> LocalDataset:
         """The frozen version on this machine's disk: what an earlier replica brought lies on another's."""
         assert run.facts.dataset_version, "a run is trained after it was prepared"
-        frozen = Frozen(run.facts.dataset_version, await read_manifest(run.facts.dataset_version, self.store))
-        return await materialise(frozen, self.store, self._photos(run))
+        frozen = FrozenDataset(run.facts.dataset_version, await read_manifest(run.facts.dataset_version, self.store))
+        return await download_dataset(frozen, self.store, self._photos(run))
 
-    async def _measured(self, run: Run, version: str, material: Material) -> Measured:
+    async def _measure_version(self, run: Run, version: str, dataset: LocalDataset) -> Measurement:
         onnx = self._folder(run) / f"{version}.onnx"
         await self.store.download(model_key(version, "model.onnx"), onnx)
-        photos = holdout_samples(material.holdout, material.classes.names, self._photos(run))
+        photos = holdout_samples(dataset.holdout, dataset.classes.names, self._photos(run))
         return await asyncio.to_thread(self.measure, onnx, photos)
 
     def _progress_of(self, run: Run) -> Callable[[Progress], Awaitable[None]]:
         async def on_progress(progress: Progress) -> None:
             with contextlib.suppress(DependencyDownError):  # an epoch unrecorded is no reason to end a training
-                await self.ledger.note(run.id, progress)
+                await self.ledger.record_progress(run.id, progress)
             log.info("run.epoch", run_id=run.id, **progress.model_dump(exclude_none=True))
 
         return on_progress

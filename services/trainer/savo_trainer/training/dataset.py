@@ -24,14 +24,14 @@ from savo_datasets.yolo_writer import write_data_yaml
 from savo_runtime.storage.concurrency import gather_limited
 from savo_runtime.storage.port import ObjectNotFoundError
 from savo_trainer.errors import RunImpossibleError
-from savo_trainer.ports import IndexedSample, Numbers, ObjectStore
+from savo_trainer.ports import IndexedSample, ObjectStore, VersionNumbers
 
 __all__ = [
-    "Frozen",
-    "Material",
-    "bring",
+    "FrozenDataset",
+    "LocalDataset",
+    "download_dataset",
+    "download_photos",
     "freeze",
-    "materialise",
     "read_manifest",
 ]
 
@@ -39,13 +39,13 @@ RESTORE_CLASSES = "Restore samples/classes.json from a backup: it may only grow.
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenDataset:
     version: str
     lines: tuple[ManifestLine, ...]
 
 
 @dataclass(frozen=True)
-class Material:
+class LocalDataset:
     """A version on disk."""
 
     data: Path
@@ -59,15 +59,17 @@ class Material:
     """Samples of the manifest that were erased or relabelled since."""
 
 
-async def freeze(run_id: str, samples: Sequence[IndexedSample], store: ObjectStore, numbers: Numbers) -> Frozen:
+async def freeze(
+    run_id: str, samples: Sequence[IndexedSample], store: ObjectStore, numbers: VersionNumbers
+) -> FrozenDataset:
     """Write the run's version. Raises `RunImpossibleError` without training or holdout samples."""
     lines = await _lines(samples, store)
     _check_splits(lines)
     manifest, version = _encode(lines), await numbers.dataset_version(run_id)
-    while not await _written(manifest_key(version), manifest, store):
+    while not await _write_once(manifest_key(version), manifest, store):
         # Another history wrote there, one that our database does not remember: numbers go on after it.
         version = await numbers.dataset_version(run_id, above=int(version.removeprefix("ds-")))
-    return Frozen(version, lines)
+    return FrozenDataset(version, lines)
 
 
 async def read_manifest(version: str, store: ObjectStore) -> tuple[ManifestLine, ...]:
@@ -75,14 +77,14 @@ async def read_manifest(version: str, store: ObjectStore) -> tuple[ManifestLine,
     return _decode(await store.get(manifest_key(version)))
 
 
-async def materialise(frozen: Frozen, store: ObjectStore, folder: Path) -> Material:
+async def download_dataset(frozen: FrozenDataset, store: ObjectStore, folder: Path) -> LocalDataset:
     """Bring images and labels to `folder`; what is there already is kept. A label file that changed since the freeze is left out."""
-    kept, mapping = await bring(frozen.lines, store, folder)
+    kept, mapping = await download_photos(frozen.lines, store, folder)
     _check_splits([line for line, _ in kept])
-    return _material(kept, mapping, folder, left_out=len(frozen.lines) - len(kept))
+    return _local_dataset(kept, mapping, folder, left_out=len(frozen.lines) - len(kept))
 
 
-async def bring(
+async def download_photos(
     lines: Sequence[ManifestLine], store: ObjectStore, folder: Path
 ) -> tuple[list[tuple[ManifestLine, str]], ClassMap]:
     """The photos and label files of these lines in `folder`; which of them are there, with the label files as they were stored."""
@@ -90,7 +92,9 @@ async def bring(
     labels = await gather_limited(lines, lambda line: _label_text(line, store))
     present = [(line, text) for line, text in zip(lines, labels, strict=True) if text is not None]
     mapping = _class_map((label.class_id for _, text in present for label in parse_labels(text)), classes)
-    fetched = await gather_limited(present, lambda pair: _bring(pair[0], dense_labels(pair[1], mapping), store, folder))
+    fetched = await gather_limited(
+        present, lambda pair: _download_photo(pair[0], dense_labels(pair[1], mapping), store, folder)
+    )
     return [pair for pair, there in zip(present, fetched, strict=True) if there], mapping
 
 
@@ -133,7 +137,7 @@ async def _line(sample: IndexedSample, store: ObjectStore) -> ManifestLine | Non
     )
 
 
-async def _written(key: str, manifest: bytes, store: ObjectStore) -> bool:
+async def _write_once(key: str, manifest: bytes, store: ObjectStore) -> bool:
     """Whether exactly these bytes stand under the key now: put by this call, or by ourselves before a crash."""
     return await store.put_if_absent(key, manifest, media_type="application/jsonl") or await store.get(key) == manifest
 
@@ -176,7 +180,7 @@ async def _label_text(line: ManifestLine, store: ObjectStore) -> str | None:
     return text if hashlib.sha256(labels).hexdigest() == line.labels_sha256 else None
 
 
-async def _bring(line: ManifestLine, labels: str, store: ObjectStore, folder: Path) -> bool:
+async def _download_photo(line: ManifestLine, labels: str, store: ObjectStore, folder: Path) -> bool:
     """False when the photo was erased."""
     image, text = image_path(line, folder), labels_path(line, folder)
     image.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +194,9 @@ async def _bring(line: ManifestLine, labels: str, store: ObjectStore, folder: Pa
     return True
 
 
-def _material(kept: Sequence[tuple[ManifestLine, str]], mapping: ClassMap, folder: Path, *, left_out: int) -> Material:
+def _local_dataset(
+    kept: Sequence[tuple[ManifestLine, str]], mapping: ClassMap, folder: Path, *, left_out: int
+) -> LocalDataset:
     boxes = Counter(
         mapping.names[mapping.dense[label.class_id]]
         for line, text in kept
@@ -202,4 +208,4 @@ def _material(kept: Sequence[tuple[ManifestLine, str]], mapping: ClassMap, folde
     data = write_data_yaml(
         folder / "data.yaml", mapping.names, present=[split.value for split in Split if counts[split]]
     )
-    return Material(data, mapping, {split: counts[split] for split in Split}, dict(boxes), holdout, left_out)
+    return LocalDataset(data, mapping, {split: counts[split] for split in Split}, dict(boxes), holdout, left_out)

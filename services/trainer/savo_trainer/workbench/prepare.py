@@ -32,9 +32,9 @@ __all__ = ["prepare"]
 
 Shares = tuple[float, float, float]
 
-USUAL_SHARES: Shares = (0.7, 0.2, 0.1)
-NEAR_BITS = 6
-IGNORE_LIKENESS = -1
+DEFAULT_SHARES: Shares = (0.7, 0.2, 0.1)
+DUPLICATE_BITS = 6
+NO_DUPLICATE_CHECK = -1
 
 
 @reported_errors()
@@ -72,7 +72,7 @@ def prepare(
     they were given when they were collected, unless --split is given. An interrupted download goes on where it was.
     """
     _check_shares(split)
-    near_bits = NEAR_BITS if near_duplicates else IGNORE_LIKENESS
+    near_bits = DUPLICATE_BITS if near_duplicates else NO_DUPLICATE_CHECK
     if _is_store(source):
         prepared, classes = asyncio.run(_from_store(source, output, split, near_bits, seed))
         _print(prepared, classes.names, as_json=as_json)
@@ -82,7 +82,7 @@ def prepare(
         names = read_classes(folder)
         grouping = Grouping(session_gap, near_bits, read_groups(groups or folder / SUBJECTS_FILE))
         photos = find_photos(folder, names)
-        prepared = prepare_photos(photos, names, output, split or USUAL_SHARES, grouping, seed)
+        prepared = prepare_photos(photos, names, output, split or DEFAULT_SHARES, grouping, seed)
     _print(prepared, names, as_json=as_json)
 
 

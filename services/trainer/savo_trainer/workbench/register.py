@@ -29,9 +29,9 @@ from savo_runtime.telemetry.audit import this_user
 from savo_trainer.adapters.trainer_client import TrainerClient
 from savo_trainer.errors import TrainerRefusedError
 from savo_trainer.models.class_list import check_classes
-from savo_trainer.models.evaluation import Measured, measure, set_beside, split_samples
+from savo_trainer.models.evaluation import Measurement, compare_with_champion, measure, split_samples
 from savo_trainer.models.gate import GatePolicy
-from savo_trainer.models.registration import Brought, Change, run_id_of
+from savo_trainer.models.registration import SubmittedClassChange, SubmittedModel, run_id_of
 from savo_trainer.models.registry import champion_version
 from savo_trainer.workbench.candidate import Candidate, prepare_candidate
 from savo_trainer.workbench.options import AsJson, By, Split
@@ -98,33 +98,33 @@ def register_model(
 ) -> None:
     """Bring a model that was trained elsewhere: checked, measured beside the champion, judged by the trainer's gate."""
     # Ends with 0 when it is registered, with 1 when the gate refused it.
-    run, repeated = asyncio.run(_registered(model, data, split, reason, by, weights=weights))
+    run, repeated = asyncio.run(_register(model, data, split, reason, by, weights=weights))
     if as_json:
         print_json(run)
     else:
-        _tell(run, repeated=repeated)
+        _print_verdict(run, repeated=repeated)
     raise typer.Exit(0 if run["state"] == "registered" else 1)
 
 
-async def _registered(
+async def _register(
     model: Path, data: Path, split: str, reason: str | None, by: str | None, *, weights: bool
 ) -> tuple[Run, bool]:
-    trainer, holdout = TrainerClient.here(), _Holdout(read_data_yaml(data), split)
+    trainer, holdout = TrainerClient.from_settings(), _Holdout(read_data_yaml(data), split)
     with tempfile.TemporaryDirectory(prefix="savo-register-") as folder:
         candidate = prepare_candidate(model, Path(folder))
-        if known := _known(trainer, candidate):
+        if known := _existing_verdict(trainer, candidate):
             return known, True
         store = open_store(load_settings(RuntimeSettings))
         try:
             check_classes(candidate.detector.classes, (await read_class_list(store))[0])
             signed = {"by": by or this_user(), "reason": reason or NO_REASON}
-            brought = await _compared(candidate, holdout, store, weights=weights, **signed)
-            return await _handed_over(brought, candidate, trainer, store), False
+            submitted = await _measured_candidate(candidate, holdout, store, weights=weights, **signed)
+            return await _submit(submitted, candidate, trainer, store), False
         finally:
             await store.close()
 
 
-def _known(trainer: TrainerClient, candidate: Candidate) -> Run | None:
+def _existing_verdict(trainer: TrainerClient, candidate: Candidate) -> Run | None:
     """The verdict that this very model has already. Fails, before anything is measured, where no trainer answers."""
     for run in trainer.get("/runs")["runs"]:
         of_run = (run["facts"]["onnx_sha256"], run["facts"].get("plain_onnx_sha256"))
@@ -136,18 +136,18 @@ def _known(trainer: TrainerClient, candidate: Candidate) -> Run | None:
     return None
 
 
-async def _compared(
+async def _measured_candidate(
     candidate: Candidate, holdout: _Holdout, store: ObjectStore, *, weights: bool, by: str, reason: str
-) -> Brought:
+) -> SubmittedModel:
     """Measured, and compared with the champion on the same photos when there is one."""
     with err.status(f"measuring {candidate.given.name} on {holdout.split}"):
         measured = await _measured(candidate.onnx, holdout.named_photos())
     champion, beside = await champion_version(store), {}
     if champion:
         with err.status(f"measuring the champion {champion} on the same photos"):
-            beside = await _beside(measured, champion, holdout, store)
+            beside = await _comparison(measured, champion, holdout, store)
     note, facts = read_note(candidate.given, file_sha256(candidate.given)), candidate.detector.version_info
-    return Brought(
+    return SubmittedModel(
         sha256=facts.sha256,
         bytes=facts.bytes,
         plain_sha256=facts.plain_sha256 if candidate.plain else None,
@@ -166,38 +166,38 @@ async def _compared(
     )
 
 
-async def _measured(onnx: Path, photos: Iterable[EvaluationSample]) -> Measured:
+async def _measured(onnx: Path, photos: Iterable[EvaluationSample]) -> Measurement:
     try:
         return await asyncio.to_thread(measure, onnx, photos)
     except ValueError as flaw:
         raise DatasetError(str(flaw)) from flaw
 
 
-async def _beside(candidate: Measured, champion: str, holdout: _Holdout, store: ObjectStore) -> dict[str, Any]:
+async def _comparison(candidate: Measurement, champion: str, holdout: _Holdout, store: ObjectStore) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="savo-champion-") as folder:
         onnx = Path(folder) / f"{champion}.onnx"
         await store.download(model_key(champion, "model.onnx"), onnx)
-        comparison, changes = set_beside(
+        comparison, changes = compare_with_champion(
             candidate, await _measured(onnx, holdout.photos()), champion, GatePolicy().class_drop
         )
     told = {
-        label: Change(gain=change.gain, boxes=change.boxes, p_dropped=change.p_dropped)
+        label: SubmittedClassChange(gain=change.gain, boxes=change.boxes, p_dropped=change.p_dropped)
         for label, change in changes.items()
     }
     return {"comparison": comparison, "class_changes": told}
 
 
-async def _handed_over(brought: Brought, candidate: Candidate, trainer: TrainerClient, store: ObjectStore) -> Run:
+async def _submit(submitted: SubmittedModel, candidate: Candidate, trainer: TrainerClient, store: ObjectStore) -> Run:
     """Asked for its files, put them where the trainer says, and hand over again. May be repeated from any point."""
     sources = {"model.onnx": candidate.onnx, "weights.pt": candidate.weights}
     if candidate.plain:
         sources[PLAIN_EXPORT] = candidate.plain
-    answer = trainer.post("/models", brought.model_dump(mode="json"))
+    answer = trainer.post("/models", submitted.model_dump(mode="json"))
     if "wanted" in answer:
         with err.status(f"storing {answer['version']}"):
             for name in answer["wanted"]:
                 await store.upload(model_key(answer["version"], name), sources[name])
-        answer = trainer.post("/models", brought.model_dump(mode="json"))
+        answer = trainer.post("/models", submitted.model_dump(mode="json"))
     if "wanted" in answer:
         raise SavoError(
             f"the trainer does not find {', '.join(answer['wanted'])} of {answer['version']}: is its object store the one that is set here?"
@@ -205,7 +205,7 @@ async def _handed_over(brought: Brought, candidate: Candidate, trainer: TrainerC
     return answer
 
 
-def _tell(run: Run, *, repeated: bool) -> None:
+def _print_verdict(run: Run, *, repeated: bool) -> None:
     version, passed = run["facts"]["version"], run["state"] == "registered"
     verdict = "registered" if passed else "refused by the gate"
     out.print(

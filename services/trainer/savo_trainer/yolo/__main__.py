@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from savo_trainer.yolo.job import Job, read_job
-from savo_trainer.yolo.parent_process import Wire, die_with_parent, open_wire
+from savo_trainer.yolo.parent_process import EventWriter, exit_with_parent, open_event_writer
 
 NICENESS = 5
 """Training yields to whoever answers users on the same machine."""
@@ -19,30 +19,30 @@ def main() -> int:
     parser.add_argument("steps", nargs="+", choices=["train", "export", "validate"])
     parser.add_argument("--job", type=Path, required=True)
     asked = parser.parse_args()
-    job, wire = read_job(asked.job), open_wire()
-    die_with_parent()
+    job, events = read_job(asked.job), open_event_writer()
+    exit_with_parent()
     os.nice(NICENESS)
-    return _work(asked.steps, job, wire)
+    return _work(asked.steps, job, events)
 
 
-def _work(steps: list[str], job: Job, wire: Wire) -> int:
-    wire.send("started", pid=os.getpid(), steps=steps)
+def _work(steps: list[str], job: Job, events: EventWriter) -> int:
+    events.send("started", pid=os.getpid(), steps=steps)
     try:
         from savo_trainer.yolo.steps import STEPS  # torch takes seconds to import: say that we live first
     except ImportError as missing:
-        wire.send(
+        events.send(
             "failed",
             reason=f"{missing}: training needs torch and ultralytics; install them with `uv sync --extra yolo`",
         )
         return 3
     for step in steps:
         try:
-            STEPS[step](job, wire)
-        except Exception as flaw:  # noqa: BLE001 the process's last word: the parent reads it from the wire, the traceback is in the log
+            STEPS[step](job, events)
+        except Exception as flaw:  # noqa: BLE001 the process's last word: the parent reads it from the events, the traceback is in the log
             sys.excepthook(type(flaw), flaw, flaw.__traceback__)
-            wire.send("failed", reason=f"{step}: {type(flaw).__name__}: {flaw}")
+            events.send("failed", reason=f"{step}: {type(flaw).__name__}: {flaw}")
             return 1
-    wire.send("done")
+    events.send("done")
     return 0
 
 

@@ -10,11 +10,11 @@ import threading
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-__all__ = ["Wire", "die_with_parent", "open_wire"]
+__all__ = ["EventWriter", "exit_with_parent", "open_event_writer"]
 
 
 @dataclass(frozen=True)
-class Wire:
+class EventWriter:
     """Where the events of this program go."""
 
     stream: IO[str]
@@ -26,15 +26,15 @@ class Wire:
             self.stream.flush()
 
 
-def open_wire() -> Wire:
+def open_event_writer() -> EventWriter:
     """Keep stdout for events alone: descriptor 1 becomes a copy of stderr, so that no library's print breaks a line."""
     kept = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    return Wire(os.fdopen(kept, "w", encoding="utf-8"))
+    return EventWriter(os.fdopen(kept, "w", encoding="utf-8"))
 
 
-def die_with_parent() -> None:
+def exit_with_parent() -> None:
     """End this process group when standard input closes: the parent holds its other end and never writes."""
 
     def watch() -> None:

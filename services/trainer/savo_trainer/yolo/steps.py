@@ -15,7 +15,7 @@ from ultralytics.utils import ROOT
 from savo_detection.model import plain_export_path
 from savo_detection.model_optimization import optimize_file
 from savo_trainer.yolo.job import Job
-from savo_trainer.yolo.parent_process import Wire
+from savo_trainer.yolo.parent_process import EventWriter
 
 __all__ = ["STEPS", "export", "train", "validate"]
 
@@ -23,17 +23,17 @@ OPSET = 17
 """Understood by every onnxruntime since 1.14."""
 
 
-def train(job: Job, wire: Wire) -> None:
+def train(job: Job, events: EventWriter) -> None:
     shutil.rmtree(job.best.parent, ignore_errors=True)  # what an attempt before us left is not ours to report
     model = YOLO(job.weights or _architecture(job))
     model.add_callback("on_train_start", lambda _: torch.set_num_threads(job.threads))
-    model.add_callback("on_fit_epoch_end", _Epochs(wire))
+    model.add_callback("on_fit_epoch_end", _Epochs(events))
     model.train(**_arguments(job))
-    _settle_best(job)
-    wire.send("trained", weights=str(job.best))
+    _ensure_best(job)
+    events.send("trained", weights=str(job.best))
 
 
-def export(job: Job, wire: Wire) -> None:
+def export(job: Job, events: EventWriter) -> None:
     """The model as it is served, its graph optimised, with its plain export beside it where the two are not the same.
 
     Free batch and sides, so that inference runs on a photo in its own shape; names in the metadata; no NMS inside:
@@ -44,7 +44,7 @@ def export(job: Job, wire: Wire) -> None:
         format="onnx", imgsz=job.image_size, opset=OPSET, simplify=_has("onnxslim"), dynamic=True, device="cpu"
     )
     made = optimize_file(job.onnx)
-    wire.send(
+    events.send(
         "exported",
         onnx=str(made.onnx),
         plain=str(made.plain) if made.plain else None,
@@ -53,11 +53,11 @@ def export(job: Job, wire: Wire) -> None:
     )
 
 
-def validate(job: Job, wire: Wire) -> None:
+def validate(job: Job, events: EventWriter) -> None:
     """mAP@0.5 of the weights and of their export, by ultralytics' own measure on the same photos, for parity."""
     for kind, weights in (("pt", job.best), ("onnx", job.onnx)):
         if weights.exists():
-            wire.send("validated", kind=kind, map50=_map50(job, weights), split=job.holdout)
+            events.send("validated", kind=kind, map50=_map50(job, weights), split=job.holdout)
 
 
 STEPS = {"train": train, "export": export, "validate": validate}
@@ -66,8 +66,8 @@ STEPS = {"train": train, "export": export, "validate": validate}
 class _Epochs:
     """Sends one event an epoch. ultralytics calls it once more after the last, for the best weights: that one is left out."""
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, events: EventWriter) -> None:
+        self._wire = events
         self._last = 0
         self._started = time.monotonic()
 
@@ -145,7 +145,7 @@ def _scale(stem: str) -> str:
     return stem[-1:] if stem[-1:] in "nsmlx" else "n"
 
 
-def _settle_best(job: Job) -> None:
+def _ensure_best(job: Job) -> None:
     """Without a validation between epochs there is no best, only a last."""
     if not job.best.exists():
         shutil.copyfile(job.best.with_name("last.pt"), job.best)

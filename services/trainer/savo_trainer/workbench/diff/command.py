@@ -12,7 +12,7 @@ from savo_detection.errors import ModelRefusedError, PhotoError
 from savo_runtime.command_line.output import reported_errors
 from savo_runtime.command_line.progress import progress_bar
 from savo_runtime.settings import RuntimeSettings, load_settings
-from savo_trainer.workbench.diff.comparison import DiffOrder, compare_models
+from savo_trainer.workbench.diff.comparison import DiffRequest, compare_models
 from savo_trainer.workbench.diff.terminal import print_summary
 from savo_trainer.workbench.object_store import run_on_store
 from savo_trainer.workbench.options import AsJson
@@ -40,7 +40,7 @@ def diff_models(
 ) -> None:
     """Two models on the same photos: mAP@0.5 and the paired gain, AP by class, boxes gained, lost, moved and renamed, latency, size."""
     folder = output or load_settings(RuntimeSettings).data_dir / "diffs" / _folder_name(before, after)
-    order = DiffOrder(before, after, data, split, folder, pictures)
+    order = DiffRequest(before, after, data, split, folder, pictures)
     with progress_bar("photos") as on_progress:
         summary = run_on_store(lambda store: compare_models(order, store, on_progress))
     print_json(summary) if as_json else print_summary(summary, out)

@@ -17,12 +17,12 @@ from savo_detection.errors import ModelRefusedError
 from savo_detection.model import Detector
 from savo_runtime.storage.models import stored_model
 from savo_runtime.storage.port import ObjectStore
-from savo_trainer.workbench.diff.measurement import Differences, compare_on
+from savo_trainer.workbench.diff.measurement import Differences, measure_differences
 from savo_trainer.workbench.diff.page import draw_pictures, write_page
-from savo_trainer.workbench.diff.photo_comparison import Contender
+from savo_trainer.workbench.diff.photo_comparison import ComparedModel
 from savo_trainer.workbench.diff.photos import PhotoSet, newest_holdout, photos_of
 
-__all__ = ["DiffOrder", "compare_models"]
+__all__ = ["DiffRequest", "compare_models"]
 
 LINES = "differences.jsonl"
 
@@ -30,7 +30,7 @@ OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class DiffOrder:
+class DiffRequest:
     """What was asked for."""
 
     before: str
@@ -42,13 +42,13 @@ class DiffOrder:
     pictures: int = 24
 
 
-async def compare_models(order: DiffOrder, store: ObjectStore, on_progress: OnProgress) -> dict[str, Any]:
+async def compare_models(order: DiffRequest, store: ObjectStore, on_progress: OnProgress) -> dict[str, Any]:
     """The summary, as `--json` prints it. Raises `DatasetError`, `ModelRefusedError`, `UnknownModelError`."""
     began = time.monotonic()
-    before, after = await _contender(order.before, store), await _contender(order.after, store)
+    before, after = await _compared_model(order.before, store), await _compared_model(order.after, store)
     with tempfile.TemporaryDirectory(prefix="savo-holdout-") as fetched:
         photos = photos_of(order.data, order.split) if order.data else await newest_holdout(store, Path(fetched))
-        _make_room(order.output)
+        _prepare_output(order.output)
         found, drawn = await asyncio.to_thread(_compare, order, photos, before, after, on_progress)
     page = order.output / "index.html"
     summary = found.summary | {
@@ -63,14 +63,14 @@ async def compare_models(order: DiffOrder, store: ObjectStore, on_progress: OnPr
 
 
 def _compare(
-    order: DiffOrder, photos: PhotoSet, before: Contender, after: Contender, on_progress: OnProgress
+    order: DiffRequest, photos: PhotoSet, before: ComparedModel, after: ComparedModel, on_progress: OnProgress
 ) -> tuple[Differences, list[Any]]:
     with (order.output / LINES).open("w", encoding="utf-8") as lines:
-        found = compare_on(photos, before, after, lines, pictures=order.pictures, on_progress=on_progress)
+        found = measure_differences(photos, before, after, lines, pictures=order.pictures, on_progress=on_progress)
     return found, draw_pictures(found, order.output)
 
 
-async def _contender(name: str, store: ObjectStore) -> Contender:
+async def _compared_model(name: str, store: ObjectStore) -> ComparedModel:
     stored = await stored_model(name, store)
     try:
         if stored is not None:
@@ -78,11 +78,11 @@ async def _contender(name: str, store: ObjectStore) -> Contender:
             detector = await asyncio.to_thread(
                 Detector.load, stored.onnx, expected_sha256=report.onnx_sha256, expected_classes=report.classes
             )
-            return Contender(stored.version, detector)
+            return ComparedModel(stored.version, detector)
         detector = await asyncio.to_thread(Detector.load, _file(name))
     except ModelRefusedError as flaw:
         raise DatasetError(f"{name} is not used: {flaw}") from flaw
-    return Contender(f"{Path(name).stem}-{detector.version_info.sha256[:8]}", detector)
+    return ComparedModel(f"{Path(name).stem}-{detector.version_info.sha256[:8]}", detector)
 
 
 def _file(name: str) -> Path:
@@ -93,7 +93,7 @@ def _file(name: str) -> Path:
     return Path(name)
 
 
-def _make_room(output: Path) -> None:
+def _prepare_output(output: Path) -> None:
     """What an earlier comparison wrote is replaced; anything else is left alone. Raises `DatasetError`."""
     if output.exists() and any(output.iterdir()) and not (output / LINES).exists():
         raise DatasetError(f"{output} holds something else than a comparison: give another --output")

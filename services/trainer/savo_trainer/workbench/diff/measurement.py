@@ -16,10 +16,10 @@ from savo_detection.differences.comparison import ChangeKind, count_keys
 from savo_detection.errors import PhotoError
 from savo_detection.evaluation.evaluator import INTERVAL, ClassGain, ImageRecord, compare, summarise
 from savo_trainer.models.evaluation import as_evaluation
-from savo_trainer.workbench.diff.photo_comparison import Contender, PhotoComparison, compare_photo
+from savo_trainer.workbench.diff.photo_comparison import ComparedModel, PhotoComparison, compare_photo
 from savo_trainer.workbench.diff.photos import ComparedPhoto, PhotoSet
 
-__all__ = ["Differences", "compare_on"]
+__all__ = ["Differences", "measure_differences"]
 
 TIMED_PHOTOS = 50
 
@@ -34,10 +34,10 @@ class Differences:
     """The photos that differ most, the most changed first, each with its line of differences.jsonl."""
 
 
-def compare_on(
+def measure_differences(
     photos: PhotoSet,
-    before: Contender,
-    after: Contender,
+    before: ComparedModel,
+    after: ComparedModel,
     lines: TextIO,
     *,
     pictures: int,
@@ -76,7 +76,7 @@ class _Sums:
     true_boxes: int = 0
     _most: list[tuple[int, int, ComparedPhoto, dict[str, Any]]] = field(default_factory=list)
 
-    def note(self, photo: ComparedPhoto, before: Contender, after: Contender) -> dict[str, Any]:
+    def note(self, photo: ComparedPhoto, before: ComparedModel, after: ComparedModel) -> dict[str, Any]:
         try:
             seen = compare_photo(photo, photo.path.read_bytes(), before, after)
         except (PhotoError, OSError):
@@ -176,26 +176,26 @@ def _groups(label: str, records: Iterable[ImageRecord]) -> int:
     return len({record.group for record in records if record.truth.get(label)})
 
 
-def _facts(contender: Contender) -> dict[str, Any]:
-    facts, detector = contender.detector.version_info, contender.detector
+def _facts(model: ComparedModel) -> dict[str, Any]:
+    facts, detector = model.detector.version_info, model.detector
     return {
-        "name": contender.name, "sha256": facts.sha256, "bytes": facts.bytes, "image_size": list(detector.image_size), "classes": list(detector.classes),
+        "name": model.name, "sha256": facts.sha256, "bytes": facts.bytes, "image_size": list(detector.image_size), "classes": list(detector.classes),
     }  # fmt: skip
 
 
 def _latency(
-    photos: Iterable[ComparedPhoto], before: Contender, after: Contender, clock: Clock
+    photos: Iterable[ComparedPhoto], before: ComparedModel, after: ComparedModel, clock: Clock
 ) -> dict[str, Any] | None:
     """Bytes to boxes as in serving, in turn on the same photos, so that a busy moment of the machine meets both."""
     took: dict[str, list[float]] = {"before": [], "after": []}
     pair = (("before", before), ("after", after))
-    for contender in (before, after):
-        contender.detector.warm_up()
+    for model in (before, after):
+        model.detector.warm_up()
     for number, photo in enumerate(photos):
         data = photo.path.read_bytes()
-        for side, contender in pair if number % 2 else reversed(pair):
+        for side, model in pair if number % 2 else reversed(pair):
             began = clock()
-            contender.detector.detect(data)
+            model.detector.detect(data)
             took[side].append((clock() - began) * 1000)
     if not took["before"]:
         return None

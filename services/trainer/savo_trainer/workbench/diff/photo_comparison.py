@@ -13,11 +13,11 @@ from savo_detection.model import CONFIDENCE as SERVED_FROM
 from savo_detection.model import DetectedBox, Detector
 from savo_trainer.workbench.diff.photos import ComparedPhoto
 
-__all__ = ["Contender", "PhotoComparison", "compare_photo"]
+__all__ = ["ComparedModel", "PhotoComparison", "compare_photo"]
 
 
 @dataclass(frozen=True)
-class Contender:
+class ComparedModel:
     """One of the two models."""
 
     name: str
@@ -36,10 +36,10 @@ class PhotoComparison:
         return sum(change["kind"] != "same" for change in self.line["changes"])
 
 
-def compare_photo(photo: ComparedPhoto, data: bytes, before: Contender, after: Contender) -> PhotoComparison:
+def compare_photo(photo: ComparedPhoto, data: bytes, before: ComparedModel, after: ComparedModel) -> PhotoComparison:
     """Raises `PhotoError`s."""
     least = SERVED_FROM if photo.truth is None else COUNTED_FROM
-    found = [contender.detector.detect(data, least) for contender in (before, after)]
+    found = [model.detector.detect(data, least) for model in (before, after)]
     served = [[box for box in boxes if box.confidence > SERVED_FROM] for boxes in found]
     line: dict[str, Any] = {
         "photo": photo.name,

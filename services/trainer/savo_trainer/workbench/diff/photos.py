@@ -15,7 +15,7 @@ from savo_datasets.labels import truth_boxes
 from savo_datasets.yolo_folder import labelled_photos, photo_files, read_classes, read_data_yaml, split_photos
 from savo_detection.evaluation.evaluator import Truth
 from savo_runtime.storage.port import ObjectStore
-from savo_trainer.training.dataset import bring, image_path, labels_path, read_manifest
+from savo_trainer.training.dataset import download_photos, image_path, labels_path, read_manifest
 
 __all__ = ["ComparedPhoto", "PhotoSet", "newest_holdout", "photos_of"]
 
@@ -73,12 +73,12 @@ async def newest_holdout(store: ObjectStore, folder: Path) -> PhotoSet:
         )
     version = max(versions, key=lambda found: int(found["number"]))["version"]
     lines = [line for line in await read_manifest(version, store) if line.split is Split.TEST]
-    kept, classes = await bring(lines, store, folder)
+    kept, classes = await download_photos(lines, store, folder)
     if not kept:
         raise DatasetError(
             f"the holdout of {version} holds no photo any more: give --data dataset.yaml, or a folder of photos"
         )
-    return PhotoSet(f"the holdout of {version}", [_held(line, classes.names, folder) for line, _ in kept])
+    return PhotoSet(f"the holdout of {version}", [_holdout_photo(line, classes.names, folder) for line, _ in kept])
 
 
 def _split(described: Path, split: str) -> PhotoSet:
@@ -106,6 +106,6 @@ def _labelled(folder: Path) -> PhotoSet:
     return PhotoSet(str(folder), rows)
 
 
-def _held(line: ManifestLine, names: Sequence[str], folder: Path) -> ComparedPhoto:
+def _holdout_photo(line: ManifestLine, names: Sequence[str], folder: Path) -> ComparedPhoto:
     truth = truth_boxes(labels_path(line, folder).read_text(encoding="utf-8"), names)
     return ComparedPhoto(line.sha256, line.subject, image_path(line, folder), truth)

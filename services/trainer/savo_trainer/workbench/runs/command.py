@@ -67,12 +67,12 @@ def cancel(
 
 
 def show_runs(*, as_json: bool) -> None:
-    listed = TrainerClient.here().get("/runs")
+    listed = TrainerClient.from_settings().get("/runs")
     if as_json:
         print_json(listed)
         return
     # An id is there to be copied into the next command: narrow screens shorten the others.
-    table = Table(Column("run", no_wrap=True), "state", "epoch", "data set", "version", "mAP@0.5", "requested")
+    table = Table(Column("run", no_wrap=True), "state", "epoch", "data set", "version", "mAP@0.5", "run_for_event")
     for run in listed["runs"]:
         table.add_row(*_row(run))
     terminal.out.print(table)
@@ -87,7 +87,7 @@ def _row(run: Run) -> tuple[str, ...]:
 
 
 def show_run(run_id: str, *, as_json: bool) -> None:
-    run = TrainerClient.here().get(f"/runs/{run_id}")
+    run = TrainerClient.from_settings().get(f"/runs/{run_id}")
     if as_json:
         print_json(run)
         return
@@ -106,7 +106,7 @@ def watch_runs(
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
     """Ends the command: 0 when the run passed its gate, 1 when it did not."""
-    watcher = RunWatcher((client or TrainerClient.here()).get, pause)
+    watcher = RunWatcher((client or TrainerClient.from_settings()).get, pause)
     show_each = _watch_json if as_json else _watch_live if terminal.out.is_terminal else _watch_lines
     try:
         run = show_each(watcher, run_id)
@@ -124,7 +124,7 @@ def cancel_run(
     client: TrainerClient | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    trainer = client or TrainerClient.here()
+    trainer = client or TrainerClient.from_settings()
     run = trainer.post(f"/runs/{run_id}/cancel", {"reason": reason, "by": by or this_user()})
     with terminal.err.status(f"ending {run_id}"):
         for _ in range(_ENDS_WITHIN):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from savo_trainer.errors import TrainerAwayError
+from savo_trainer.errors import TrainerUnreachableError
 from savo_trainer.runs.run import OPEN, State
 
 __all__ = ["PATH", "Observation", "RunWatcher", "elapsed_seconds", "next_step", "passed", "seconds_left"]
@@ -15,8 +15,8 @@ __all__ = ["PATH", "Observation", "RunWatcher", "elapsed_seconds", "next_step", 
 Run = Mapping[str, Any]
 """As GET /runs/{id} shows it."""
 
-ASK_EVERY = 1.0
-PATIENCE = 60
+POLL_SECONDS = 1.0
+MAX_FAILED_REQUESTS = 60
 """Requests without an answer before the watcher gives up: `savo up` starts a dead trainer again within seconds."""
 
 PATH = (State.QUEUED, State.PREPARING, State.TRAINING, State.EVALUATING)
@@ -46,9 +46,9 @@ class Observation:
 @dataclass(frozen=True)
 class RunWatcher:
     get: Callable[[str], Run]
-    """GET of the trainer. Raises `TrainerAwayError`, `TrainerRefusedError`."""
+    """GET of the trainer. Raises `TrainerUnreachableError`, `TrainerRefusedError`."""
     pause: Callable[[float], None]
-    patience: int = PATIENCE
+    patience: int = MAX_FAILED_REQUESTS
 
     def __call__(self, run_id: str | None) -> Iterator[Observation]:
         """Ends with the run. Without an id: the run that is going on, else the next one.
@@ -59,10 +59,10 @@ class RunWatcher:
         seen, silent = Observation(self._run(run_id, known), changed=True), 0
         yield seen
         while seen.run is None or seen.run["state"] in OPEN:
-            self.pause(ASK_EVERY)
+            self.pause(POLL_SECONDS)
             try:
                 run = self._run(seen.run["id"] if seen.run else run_id, known)
-            except TrainerAwayError:
+            except TrainerUnreachableError:
                 silent += 1
                 if silent >= self.patience:
                     raise
