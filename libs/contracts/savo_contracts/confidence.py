@@ -1,4 +1,7 @@
-"""How sure an answer is, and when a provider answers instead of our own model: one rule for serving and for replay."""
+"""Confidence of a scan, and the rule for falling back from the custom model to a provider.
+
+Serving and replay share it.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,19 @@ from savo_contracts.scans import FallbackReason
 __all__ = ["CONFIDENCE_THRESHOLD", "fallback_reason", "scan_confidence"]
 
 CONFIDENCE_THRESHOLD = 0.6
-"""Scan confidence from which on our own model's answer is served, unless the operator sets another."""
+"""Default of the lowest scan confidence at which the custom model's answer is served."""
 
 
 def scan_confidence(confidences: Sequence[float]) -> float:
     """Mean confidence of the served boxes, 0…1; 0 without a box."""
-    # Added naively, ten boxes of 0.6 have a mean of 0.5999999999999999, which is below a threshold of 0.6.
+    # With plain `sum`, ten boxes of 0.6 have a mean of 0.5999999999999999, which is below a threshold of 0.6.
     return round(math.fsum(confidences) / len(confidences), 9) if confidences else 0.0
 
 
 def fallback_reason(confidences: Sequence[float], threshold: float) -> FallbackReason | None:
-    """Why the provider is asked instead of serving our own model's boxes; None when they are served.
+    """Why a provider answers instead of the custom model; None when the custom model's boxes are served.
 
-    A scan confidence of exactly the threshold is served.
+    They are served when the scan confidence is equal to or above `threshold`.
     """
     if not confidences:
         return FallbackReason.NO_BOXES

@@ -1,4 +1,4 @@
-"""JSON documents in the object store that more than one service reads, and the keys they stand under."""
+"""JSON documents in the object store that more than one service reads, and their keys."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from savo_contracts.training import Comparison, Evaluation
 CLASSES_KEY = "samples/classes.json"
 
 PLAIN_EXPORT = "model.plain.onnx"
-"""The export that a version's model.onnx was made from: for engines that optimise graphs themselves."""
+"""File name of the unoptimised export behind a version's model.onnx, for engines that optimise graphs themselves."""
 
 EXTENSIONS = {"image/jpeg": "jpg", "image/png": "png", "image/webp": "webp"}
-"""Media types a photo may be stored in, and the ending of its key."""
+"""File extension by media type, for the media types of stored photos."""
 
 
 def scan_photo_key(sha256: str, media_type: str) -> str:
@@ -43,7 +43,10 @@ def manifest_key(dataset_version: str) -> str:
 
 
 def model_key(version: str, name: str) -> str:
-    """`name` is one of model.onnx, model.plain.onnx, weights.pt, card.md, report.json, classes.json."""
+    """Key of a model version's file.
+
+    `name` is model.onnx, model.plain.onnx, weights.pt, card.md, report.json or classes.json.
+    """
     return f"models/ingredients/{version}/{name}"
 
 
@@ -53,18 +56,18 @@ def alias_key(alias: str) -> str:
 
 
 class LabelledBox(Message):
-    """One line of a label file, with what the line itself cannot hold."""
+    """A line of a sample's label file, with the label's name and the box's source."""
 
-    class_id: int = Field(ge=0, description="Append-only id of samples/classes.json.")
+    class_id: int = Field(ge=0, description="Id in samples/classes.json.")
     label: str
     bbox: BoundingBox
     box_source: OpenValue = Field(
-        description="Who drew the box: a value of `ServedBy` or `BoxSource`, or one of a later release."
+        description="Who drew the box: a value of `ServedBy` or `BoxSource`, or a value of a later release."
     )
 
 
 class SampleMeta(Message):
-    """samples/meta/<sha256>.json: where a sample comes from."""
+    """samples/meta/<sha256>.json: the origin, split and labels of a sample."""
 
     sha256: Sha256
     scan_id: ScanId
@@ -75,25 +78,27 @@ class SampleMeta(Message):
     width: int = Field(gt=0, description="Pixels, upright.")
     height: int = Field(gt=0, description="Pixels, upright.")
     boxes: tuple[LabelledBox, ...]
-    exhaustive: bool = Field(default=True, description="False: the photo holds more than is labelled.")
+    exhaustive: bool = Field(default=True, description="False: some visible ingredients have no label.")
     served_by: OpenValue
     model_version: str
     storage_location: StorageLocation | None = None
-    perceptual_hash: str = Field(description="64-bit hash, hex, for near-duplicates.")
+    perceptual_hash: str = Field(description="64-bit difference hash, hex; near-duplicates have similar hashes.")
     revision: int = Field(default=1, ge=1)
     stored_at: Moment
 
 
 class IngredientClass(Message):
-    id: int = Field(ge=0, description="Given once, never reused.")
+    """An entry of the class list."""
+
+    id: int = Field(ge=0, description="Assigned once, never reused.")
     label: str
     redirects_to: int | None = Field(
-        default=None, description="After a merge: the id that counts instead. The old one stays reserved."
+        default=None, description="After a merge: the id that replaces this one. This id stays reserved."
     )
 
 
 class ClassList(Message):
-    """samples/classes.json: grows at its end only, by conditional PUT."""
+    """samples/classes.json: the append-only list of classes, changed by conditional PUT."""
 
     classes: tuple[IngredientClass, ...] = ()
 
@@ -102,31 +107,27 @@ class ClassList(Message):
         return tuple(entry.label for entry in self.classes)
 
     def extended_by(self, labels: Sequence[str]) -> ClassList:
-        """With an id at the end for each label that has none yet; the same list when all have one."""
+        """This list with a new id for each label that has none; an equal list when all labels have ids."""
         known = self.names()
         new = [label for label in dict.fromkeys(labels) if label not in known]
-        return ClassList(
-            classes=(
-                *self.classes,
-                *(IngredientClass(id=len(known) + place, label=label) for place, label in enumerate(new)),
-            )
-        )
+        added = (IngredientClass(id=class_id, label=label) for class_id, label in enumerate(new, start=len(known)))
+        return ClassList(classes=(*self.classes, *added))
 
 
 class ManifestLine(Message):
-    """One sample of a frozen data set version (datasets/<version>/manifest.jsonl)."""
+    """A sample of a frozen data set version: a line of datasets/<version>/manifest.jsonl."""
 
     sha256: Sha256
     split: Split
     subject: Subject
     image_key: str
     labels_key: str
-    labels_sha256: Sha256 = Field(description="Of the label file as it was when the version was frozen.")
+    labels_sha256: Sha256 = Field(description="Hash of the label file when the version was frozen.")
     revision: int = Field(default=1, ge=1)
 
 
 class GoldenBox(Message):
-    """A box that the model found when it was measured."""
+    """A box that the model found in a golden picture when it was evaluated."""
 
     label: str
     confidence: Fraction
@@ -134,7 +135,7 @@ class GoldenBox(Message):
 
 
 class GoldenPicture(Message):
-    """A holdout photo that the model must see again as it saw it then, wherever it is loaded."""
+    """A holdout photo with the boxes that the model must find again on every machine that loads it."""
 
     sha256: Sha256
     image_key: str
@@ -142,16 +143,18 @@ class GoldenPicture(Message):
 
 
 class ModelReport(Message):
-    """models/ingredients/v<N>/report.json: what was measured, on what."""
+    """models/ingredients/v<N>/report.json: a model version's evaluation and the gate's verdict on it."""
 
     version: str
     run_id: str
     dataset_version: str
-    onnx_sha256: Sha256 = Field(description="Of model.onnx, which was measured and is served.")
+    onnx_sha256: Sha256 = Field(description="Hash of model.onnx, the file that is evaluated and served.")
     onnx_bytes: int = Field(gt=0)
-    plain_onnx_sha256: Sha256 | None = Field(default=None, description="Of model.plain.onnx; None: there is none.")
+    plain_onnx_sha256: Sha256 | None = Field(
+        default=None, description="Hash of model.plain.onnx; None when the version has no such file."
+    )
     optimization: str = Field(
-        default="", description="What became of the export's graph, in a sentence; empty: it was not tried."
+        default="", description="Result of the graph optimisation, in a sentence; empty when it was not tried."
     )
     image_size: int = Field(gt=0)
     classes: tuple[str, ...]
@@ -159,7 +162,7 @@ class ModelReport(Message):
     evaluation: Evaluation
     comparison: Comparison | None = None
     golden: tuple[GoldenPicture, ...] = Field(
-        default=(), description="References only: a photo that is erased is no longer looked at."
+        default=(), description="Hashes and keys only: an erased photo is no longer checked."
     )
     verdict: str = Field(description="passed or refused.")
     reasons: tuple[str, ...] = ()
@@ -168,9 +171,9 @@ class ModelReport(Message):
 
 
 class Alias(Message):
-    """models/ingredients/aliases/<alias>.json: moved by the rollout service alone."""
+    """models/ingredients/aliases/<alias>.json: the model version behind a name. Only the rollout service moves it."""
 
     alias: str
-    version: str | None = Field(description="None after a rollback to no model.")
+    version: str | None = Field(description="None when the alias names no model, such as after a rollback.")
     moved_at: Moment
     reason: str = ""

@@ -1,6 +1,6 @@
-"""What every message has around it: CloudEvents 1.0 in binary mode (headers beside a JSON body).
+"""Message envelope: CloudEvents 1.0 in binary mode, with the event's identity in headers and a JSON body.
 
-Source: CloudEvents 1.0 and its Kafka protocol binding; trace context by W3C `traceparent`.
+Sources: CloudEvents 1.0 and its Kafka protocol binding; W3C Trace Context for `traceparent`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 SPEC_VERSION = "1.0"
 CONTENT_TYPE = b"application/json"
 REPLAY_HEADER = "savo-replay"
-"""Which replay an event stems from: whoever works on it sends no mail, spends nothing, and passes the header on."""
+"""Id of the replay that an event comes from. Its consumers send no mail, spend no money and pass the header on."""
 
 RecordHeaders = list[tuple[str, bytes]]
 
@@ -28,7 +28,7 @@ Subject = Annotated[
     Field(
         min_length=1,
         max_length=64,
-        description="Random stand-in for a user or device. Only the gateway's database knows who it is.",
+        description="Random pseudonym of a user or device. Only the gateway's database can resolve it.",
     ),
 ]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the stored bytes, lower-case hex.")]
@@ -37,19 +37,19 @@ Usd = Annotated[float, Field(ge=0.0, description="US dollars.")]
 
 
 class Message(BaseModel):
-    """A frozen part of an event. Unknown fields are ignored, so that an older reader accepts a newer writer."""
+    """Base of events and their parts: immutable. Unknown fields are ignored, so older readers accept newer events."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Event(Message):
-    """Something that happened. `type` is its name and version on the wire."""
+    """Base of events. `type` is the event's name and version on the wire."""
 
     type: ClassVar[str]
 
 
 class ImageRef(Message):
-    """Where a photo's bytes are. The bytes themselves never travel through Kafka."""
+    """Reference to a photo in the object store. The bytes themselves never travel through Kafka."""
 
     key: str = Field(min_length=1, max_length=1024, description="Key in the object store.")
     sha256: Sha256
@@ -63,23 +63,23 @@ E = TypeVar("E", bound=Event)
 
 
 class InvalidHeadersError(ValueError):
-    """A record whose headers are no CloudEvents headers."""
+    """The record's headers are not valid CloudEvents headers of its topic's event type."""
 
 
 @dataclass(frozen=True)
 class RecordRef:
-    """Where an event stands in Kafka."""
+    """Position of an event in Kafka."""
 
     topic: str
     partition: int
     offset: int
     at: datetime
-    """When it was published, by the producer's clock, to the millisecond."""
+    """Publication time by the producer's clock, with millisecond precision."""
 
 
 @dataclass(frozen=True)
 class Envelope(Generic[E]):
-    """An event with its identity: what a record's headers carry beside the body."""
+    """An event together with the identity and trace context that its record's headers carry."""
 
     event: E
     id: UUID
@@ -87,9 +87,9 @@ class Envelope(Generic[E]):
     time: datetime
     traceparent: str | None = None
     record: RecordRef | None = field(default=None, compare=False)
-    """Where it was read; None before it was published."""
+    """Position that the event was read from; None for an event that is not published yet."""
     replay: str | None = None
-    """Of an event that comes from a replay, or was made because of one: the replay's id."""
+    """Id of the replay that the event comes from or was caused by."""
 
     @classmethod
     def new(
@@ -124,14 +124,17 @@ class Envelope(Generic[E]):
 
     @classmethod
     def decode(cls, event_class: type[E], body: bytes, headers: Iterable[tuple[str, bytes | None]]) -> Self:
-        """From a record. Raises `InvalidHeadersError` for headers and pydantic's `ValidationError` for the body."""
+        """Read a record.
+
+        Raises `InvalidHeadersError` for invalid headers and pydantic's `ValidationError` for an invalid body.
+        """
         fields = _text_headers(headers)
         if fields.get("ce_type") != event_class.type:
             raise InvalidHeadersError(f"ce_type is {fields.get('ce_type')!r}; this topic carries {event_class.type!r}")
         try:
             event_id, time = UUID(fields["ce_id"]), datetime.fromisoformat(fields["ce_time"])
-        except (KeyError, ValueError) as flaw:
-            raise InvalidHeadersError(f"ce_id and ce_time must be a UUID and an RFC 3339 time: {flaw}") from flaw
+        except (KeyError, ValueError) as error:
+            raise InvalidHeadersError(f"ce_id and ce_time must be a UUID and an RFC 3339 time: {error}") from error
         event = event_class.model_validate_json(body)
         return cls(
             event,
@@ -144,17 +147,17 @@ class Envelope(Generic[E]):
 
 
 def derived_id(input_id: UUID, event_type: str, key: str = "") -> UUID:
-    """The id of an output event: the same input gives the same id, so that a repeat is recognised."""
+    """Id of an output event (UUIDv5): the same input gives the same id, so consumers recognise a repeat."""
     return uuid5(input_id, f"{event_type}/{key}" if key else event_type)
 
 
 def named_id(name: str) -> UUID:
-    """The id of an event that has no input event, from a name that says what it is about."""
+    """Id of an event without an input event (UUIDv5), derived from a name for its subject."""
     return uuid5(NAMESPACE_URL, f"savo:{name}")
 
 
 def _text_headers(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
     try:
         return {name: value.decode() for name, value in headers if value is not None}
-    except UnicodeDecodeError as flaw:
-        raise InvalidHeadersError(f"a header is not UTF-8: {flaw}") from flaw
+    except UnicodeDecodeError as error:
+        raise InvalidHeadersError(f"a header is not UTF-8: {error}") from error

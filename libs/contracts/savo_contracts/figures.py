@@ -1,4 +1,4 @@
-"""The figures that people argue about, defined once: accuracy, correction rate, latency, cost."""
+"""Definitions of the product's figures: accuracy, correction rate, latency and cost."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from datetime import datetime
 from savo_contracts.scans import Action, ConfirmedItem
 
 REFERENCE_COST_USD = 1.50
-"""The owner's figure for one scan by the paid provider, shown beside the measured cost."""
+"""The product owner's cost of a scan by the paid provider, shown beside the measured cost."""
 
 BYTES_PER_MB = 1_000_000
 
 
 def accuracy(items: Iterable[ConfirmedItem]) -> float | None:
-    """kept ÷ (kept + renamed + removed + added), 0…1; a moved item has the right name but counts in neither. None without such items."""
+    """kept ÷ (kept + renamed + removed + added), 0…1; None without such items.
+
+    Moved items count in neither part: their name is right.
+    """
     counted = [item for item in items if item.action is not Action.MOVED]
     return sum(item.action is Action.KEPT for item in counted) / len(counted) if counted else None
 
 
 def is_edited(items: Iterable[ConfirmedItem]) -> bool:
-    """Whether the user changed anything: the numerator of the correction rate."""
+    """Whether the user changed any item: such scans are the numerator of the correction rate."""
     return any(item.action is not Action.KEPT for item in items)
 
 
@@ -30,17 +33,17 @@ def correction_rate(edited_scans: int, confirmed_scans: int) -> float:
 
 
 def latency_ms(accepted_at: datetime, stored_at: datetime) -> float:
-    """Accepted → result stored, milliseconds, never below 0 (two machines' clocks may differ)."""
+    """Milliseconds from acceptance to the stored result; at least 0, because two machines' clocks may differ."""
     return max(0.0, (stored_at - accepted_at).total_seconds() * 1000)
 
 
 def token_cost_usd(
     input_tokens: int, output_tokens: int, usd_per_million_in: float, usd_per_million_out: float
 ) -> float:
-    """What a provider's answer cost by its own count of tokens."""
+    """Cost of a provider's answer in US dollars, by the provider's own count of tokens."""
     return (input_tokens * usd_per_million_in + output_tokens * usd_per_million_out) / 1_000_000
 
 
 def engine_cost_usd(engine_seconds: float, usd_per_cpu_hour: float) -> float:
-    """What our own inference cost: seconds of engine time at the price of a CPU hour."""
+    """Cost of the custom model's inference in US dollars: engine time at the price of a CPU hour."""
     return engine_seconds * usd_per_cpu_hour / 3600

@@ -1,7 +1,6 @@
-"""One form for boxes, and explicit conversions to the others.
+"""Bounding boxes in one normalised form, with explicit conversions to pixels, YOLO's and Gemini's form.
 
-A box is normalised to the upright photo: 0…1, origin top left, `x` and `y` the corner.
-Other forms exist only at the edges: pixels for drawing, centre form for YOLO files, 0…1000 for Gemini.
+A box is normalised to the upright photo: 0…1, origin top left, `x` and `y` its top left corner.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# Room for float rounding only: 1e-6 of a 12-megapixel photo's width is 0.004 pixels.
+# Tolerance for float rounding only: 1e-6 of a 12-megapixel photo's width is 0.004 pixels.
 ROUNDING = 1e-6
 
 GEMINI_SCALE = 1000
@@ -57,7 +56,10 @@ class BoundingBox(BaseModel):
 
     @classmethod
     def clipped(cls, left: float, top: float, right: float, bottom: float) -> Self | None:
-        """From two normalised corners that may reach over the edge, as detectors draw them; None when nothing is left inside."""
+        """From two normalised corners that may lie outside the photo, as detectors' do.
+
+        None when no area is left inside.
+        """
         left, top, right, bottom = max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)
         return cls.from_corners(left, top, right, bottom) if right > left and bottom > top else None
 
@@ -75,7 +77,7 @@ class BoundingBox(BaseModel):
     def from_yolo(cls, centre_form: Sequence[float]) -> Self | None:
         """From a YOLO label's `x_centre, y_centre, width, height`, each 0…1.
 
-        Rounding may have put an edge outside the photo: it is cut. None when nothing is left inside.
+        An edge that rounding puts outside the photo is clipped. None when no area is left inside.
         """
         x_centre, y_centre, width, height = centre_form
         half_width, half_height = width / 2, height / 2
@@ -87,7 +89,10 @@ class BoundingBox(BaseModel):
 
     @classmethod
     def from_gemini(cls, corners: Sequence[float]) -> Self:
-        """From Gemini's `y_min, x_min, y_max, x_max`, each 0…1000. Swapped or outside corners raise, they are never repaired."""
+        """From Gemini's `y_min, x_min, y_max, x_max`, each 0…1000.
+
+        Raises `ValidationError` when corners are swapped or outside: they are never repaired.
+        """
         y_min, x_min, y_max, x_max = (value / GEMINI_SCALE for value in corners)
         return cls.from_corners(x_min, y_min, x_max, y_max)
 

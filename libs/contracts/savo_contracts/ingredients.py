@@ -1,8 +1,8 @@
-"""The catalogue of ingredients, and one way from any spelling to a canonical label.
+"""Catalogue of ingredients, and the normalisation of any spelling to a canonical label.
 
-A label is what classes and events carry: singular, lower case, words joined by `_` (`cherry_tomato`).
-A word that the catalogue does not know becomes a candidate label in the same spelling: it is never dropped, and it
-is no class until people have used it often enough (the collector's class registry decides that).
+Classes and events carry labels: singular, lower case, joined by `_` (`cherry_tomato`). An unknown name becomes a
+candidate label in the same form. It is never dropped. The collector's class registry makes it a class once enough
+people have used it.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ MAX_LABEL_LENGTH = 80
 
 _NAME_COLUMN = "name_"
 
-# What people put before a name without changing what it is. Words that make another ingredient
-# ("red onion", "sweet potato") are found first, as whole names of the catalogue.
+# Leading modifiers that do not change the ingredient. Those that do ("red onion", "sweet potato") are part of a
+# catalogue name, which is looked up first.
 _MODIFIERS = frozenset(
-    """a an the some fresh ripe unripe raw organic large small medium big baby whole half halved sliced diced chopped grated peeled cooked frozen dried
-    red green yellow white brown orange purple pack packet bag box bottle carton jar can tin tub bunch head piece pieces slice slices of""".split()
+    """a an the some fresh ripe unripe raw organic large small medium big baby whole half halved sliced diced chopped
+    grated peeled cooked frozen dried red green yellow white brown orange purple pack packet bag box bottle carton jar
+    can tin tub bunch head piece pieces slice slices of""".split()
 )
 
-# Endings that only look like a plural: "asparagus", "hummus", "couscous", "swiss", "molasses".
+# Endings that look like a plural but are not: "asparagus", "hummus", "couscous", "swiss", "molasses".
 _SINGULAR_ENDINGS = ("ss", "us", "is")
 
 
 @dataclass(frozen=True)
 class Ingredient:
-    """One row of ingredients.csv."""
+    """A row of ingredients.csv."""
 
     label: str
     plural: str
@@ -45,23 +46,25 @@ class Ingredient:
     storage: StorageLocation
     category: str
     names: MappingProxyType[str, str] = field(hash=False)
-    """Names in other languages by ISO 639-1 code; a further language is a further column `name_xx`."""
+    """Names in other languages by ISO 639-1 code; a new language is a new column `name_xx`."""
 
     @property
     def name(self) -> str:
-        """What a person reads, in English."""
+        """English display name."""
         return self.label.replace("_", " ")
 
 
 @dataclass(frozen=True)
 class NormalisedName:
-    """What became of a word that somebody or something used for an ingredient."""
+    """The label of an ingredient's name in any spelling."""
 
     label: str
     name: str
+    """English display name."""
     storage: StorageLocation | None
+    """Usual storage location; None for a candidate label."""
     known: bool
-    """False: a candidate label, which waits for people before it can be a class."""
+    """Whether the catalogue has the label; False for a candidate label."""
 
 
 def _read_catalogue() -> MappingProxyType[str, Ingredient]:
@@ -76,7 +79,7 @@ def _ingredient(row: dict[str, str]) -> Ingredient:
         for column, value in row.items()
         if column.startswith(_NAME_COLUMN) and value
     }
-    synonyms = tuple(word for word in row["synonyms"].split("|") if word)
+    synonyms = tuple(synonym for synonym in row["synonyms"].split("|") if synonym)
     return Ingredient(
         row["label"], row["plural"], synonyms, StorageLocation(row["storage"]), row["category"], MappingProxyType(names)
     )
@@ -86,11 +89,14 @@ CATALOGUE = _read_catalogue()
 
 
 def normalise(text: str) -> NormalisedName:
-    """From any spelling ("Cherry tomatoes", "zucchini", "GRANNY-SMITH") to a label. Raises `ValueError` when no letter is left."""
+    """Label of a name in any spelling ("Cherry tomatoes", "zucchini", "GRANNY-SMITH").
+
+    Raises `ValueError` for a text without letters.
+    """
     words = _words(text)
     if not words:
-        raise ValueError(f"{text[:40]!r} names no ingredient: it has no letters")
-    for candidate in _readings(words):
+        raise ValueError(f"{text[:40]!r} is not the name of an ingredient: it has no letters")
+    for candidate in _possible_names(words):
         if label := _labels_by_spelling().get(candidate):
             ingredient = CATALOGUE[label]
             return NormalisedName(label, ingredient.name, ingredient.storage, known=True)
@@ -104,8 +110,8 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[^\W_]+", plain) if re.search(r"[^\W\d_]", plain) else []
 
 
-def _readings(words: list[str]) -> Iterator[str]:
-    """The whole name first, then without leading modifiers, one by one, each also in the singular."""
+def _possible_names(words: list[str]) -> Iterator[str]:
+    """The full name, then the name without its first modifiers; each as written and in the singular."""
     while words:
         yield " ".join(words)
         yield " ".join([*words[:-1], _singular(words[-1])])
@@ -126,7 +132,7 @@ def _singular(word: str) -> str:
 
 @cache
 def _labels_by_spelling() -> dict[str, str]:
-    """English wins over other languages where one spelling means two things ("raisin" is French for grape)."""
+    """English takes precedence where a spelling has two meanings ("raisin" is French for grape)."""
     found: dict[str, str] = {}
     for ingredient in CATALOGUE.values():
         for spelling in (ingredient.name, ingredient.plural, *ingredient.synonyms):

@@ -1,7 +1,7 @@
-"""The measures that a rollout judges an arm by, one row each.
+"""Measures by which a rollout judges its arms, such as accuracy and cost: one row each.
 
-Everything that a measure *is* stands in its row: gates, report, command line, digest, dashboards and demo read it here.
-How the rollout service reads a measure's figure from a scan is in `savo_rollout.evidence`.
+Gates, report, command line, digest, dashboards and demo read a measure's attributes from its row.
+`savo_rollout.evidence` computes a measure's figure for a scan.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = [
 
 
 class Unit(StrEnum):
-    """What a figure counts, and how people read it."""
+    """Unit of a figure, with its text format."""
 
     SHARE = "share"
     MILLISECONDS = "milliseconds"
     USD = "usd"
 
     def text(self, value: float) -> str:
-        """For people: 80.0%, 412 ms, $0.0004."""
+        """Display text, such as 80.0%, 412 ms or $0.0004."""
         return _TEXTS[self].format(value)
 
 
@@ -46,33 +46,33 @@ _TEXTS = {Unit.SHARE: "{:.1%}", Unit.MILLISECONDS: "{:.0f} ms", Unit.USD: "${:.4
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of the scans' figures is compared with the target.
+    """Statistic that compares the mean of the scans' figures with the target.
 
-    Confidence bounds need bounded values, so a scan's figure counts as `most` at the most (in the measure's unit).
+    Confidence bounds need bounded values, so a scan's figure is capped at `cap` (in the measure's unit).
     """
 
     cap: float = 1.0
 
     @property
     def scale(self) -> float:
-        """What a value of 1 is in the unit of the bounds."""
+        """The figure of a value of 1, in the unit of the bounds."""
         return self.cap
 
     def value(self, figure: float, target: float) -> float:
-        """A scan's figure as a value in 0…1."""
+        """A scan's figure scaled to 0…1."""
         return round(min(1.0, figure / self.cap), 4)
 
     def threshold(self, target: float) -> float:
-        """The target on the scale of the values."""
+        """The target scaled like the values."""
         return target / self.cap
 
 
 @dataclass(frozen=True)
 class Quantile:
-    """A quantile of the scans' figures is compared with the target.
+    """Statistic that compares a quantile of the scans' figures with the target.
 
-    p95 is below a limit exactly when fewer than 5 % of the scans are above it: the values are 1 above the target and
-    0 below, and the bounds are those of the share of scans above it.
+    p95 is below a limit exactly when fewer than 5 % of the scans are above it. So a value is 1 above the target and 0
+    below, and the bounds are those of the share of scans above the target.
     """
 
     percent: int
@@ -80,7 +80,7 @@ class Quantile:
     scale = 1.0
 
     def value(self, figure: float, target: float) -> float:
-        """1 for a scan above the target, 0 for one below."""
+        """1 for a scan above the target, otherwise 0."""
         return float(figure > target)
 
     def threshold(self, target: float) -> float:
@@ -90,7 +90,7 @@ class Quantile:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Growth of one Prometheus counter ÷ growth of another, each written with its label matchers."""
+    """Increase of one Prometheus counter ÷ increase of another. Both selectors include their label matchers."""
 
     part: str
     whole: str
@@ -106,7 +106,7 @@ class Durations:
 
 @dataclass(frozen=True)
 class Panel:
-    """How the arms' dashboard draws a measure: as a number and over time, by assigned arm."""
+    """Panel of a measure on the arms' dashboard: the current number and its history by assigned arm."""
 
     title: str
     description: str
@@ -115,45 +115,48 @@ class Panel:
 
 @dataclass(frozen=True, eq=False)
 class Measure:
-    """One row. Rows are compared by identity."""
+    """A quantity by which a rollout judges its arms. Measures are compared by identity."""
 
     name: str
     """Key in tables, JSON and reports. Never renamed; at most 20 characters (the column `subject_values.measure`)."""
     title: str
-    """Within a sentence: "certainty about the correction rate"."""
+    """Name within a sentence: "certainty about the correction rate"."""
     value_label: str
-    """What a bare number of it counts, unit in words: "US dollars a scan"."""
+    """Label of a number without its unit: "US dollars a scan"."""
     unit: Unit
     statistic: Mean | Quantile
     higher_is_better: bool
     target: float
-    """The owner's number, in the measure's unit; a setting of the rollout service may replace it."""
+    """The product owner's target, in the measure's unit. A setting of the rollout service can override it."""
     alarm_share: Fraction
-    """Part of α that this measure's alarm may use. Over all rows the sum is at most 1 (ADR 5).
+    """Share of α for this measure's alarm. All measures together use at most 1 (ADR 5).
 
-    0: the measure has no alarm; it can hold a candidate back but never ends a trial.
+    0: the measure has no alarm. It can hold a candidate back but never ends a trial.
     """
     must_be_proven: bool = True
-    """False: an alarm alone. It needs no proof before a step, and is silent while the baseline is surely as bad."""
+    """Whether a step needs proof that the target is met.
+
+    False: the measure is only an alarm, which is silent while the baseline is surely as bad.
+    """
     panel: Panel | None = None
-    """None: the dashboard has no panel that is like those of the other measures."""
+    """None when the dashboard shows the measure differently or not at all."""
 
     @property
     def bounds_unit(self) -> Unit:
-        """A quantile's bounds are those of a share of scans."""
+        """Unit of the confidence bounds: a quantile's bounds are those of a share of scans."""
         return Unit.SHARE if isinstance(self.statistic, Quantile) else self.unit
 
     @property
     def sign(self) -> str:
-        """On which side of the target the figure has to be."""
+        """Relation of a good figure to the target: ">" or "<"."""
         return ">" if self.higher_is_better else "<"
 
     def text(self, value: float) -> str:
-        """A figure or a target for people."""
+        """Display text of a figure or target."""
         return self.unit.text(value)
 
     def bound_text(self, value: float) -> str:
-        """A confidence bound for people."""
+        """Display text of a confidence bound."""
         return self.bounds_unit.text(value)
 
 
@@ -209,7 +212,7 @@ COST = Measure(
     title="mean cost",
     value_label="US dollars a scan",
     unit=Unit.USD,
-    statistic=Mean(cap=REFERENCE_COST_USD),  # the dearest that one scan should be
+    statistic=Mean(cap=REFERENCE_COST_USD),  # no scan should cost more
     higher_is_better=False,
     target=0.10,
     alarm_share=_FIFTH,
@@ -232,4 +235,4 @@ FAILURES = Measure(
 )
 
 MEASURES = (ACCURACY, CORRECTION_RATE, LATENCY, COST, FAILURES)
-"""In the order in which people see them. ADR 5 says how a further row gets its share of α."""
+"""All measures in display order. ADR 5 says how a new measure gets its share of α."""

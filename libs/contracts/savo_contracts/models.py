@@ -1,4 +1,4 @@
-"""Models that passed their gate, and models that a server would not load."""
+"""Model events: a model passed the gate, or a vision replica refused to serve a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from savo_contracts.training import Comparison, Evaluation, ModelVersion, RunId
 
 
 class ModelRef(Message):
-    """Where a model's ONNX file is, and what it must hash to."""
+    """Reference to a model's ONNX file in the object store, with its hash and classes."""
 
     version: ModelVersion
     key: str = Field(description="Key of model.onnx in the object store.")
@@ -20,7 +20,7 @@ class ModelRef(Message):
 
 
 class ModelRegistered(Event, ModelRef):
-    """A model passed the gate and may be tried on traffic."""
+    """A model passed the gate and can be tried on traffic."""
 
     type: ClassVar[str] = "savo.model.registered.v1"
 
@@ -34,7 +34,7 @@ class ModelRegistered(Event, ModelRef):
 
 
 class ModelRefused(Event):
-    """A vision replica would not serve a model; the one before it serves on."""
+    """A vision replica refused to serve a model and continues with the previous one."""
 
     type: ClassVar[str] = "savo.model.refused.v1"
 

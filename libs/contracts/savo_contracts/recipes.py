@@ -1,4 +1,4 @@
-"""From confirmed ingredients to something to cook."""
+"""Recipe events: recipes requested and suggested for confirmed ingredients."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ RecipeId = Annotated[str, Field(min_length=1, max_length=64, description="Random
 
 class Recipe(Message):
     title: str = Field(min_length=1, max_length=200)
-    ingredients: tuple[str, ...] = Field(min_length=1, description="What goes in, with amounts, as a person reads it.")
+    ingredients: tuple[str, ...] = Field(min_length=1, description="Ingredients with amounts, as display text.")
     uses: tuple[str, ...] = Field(default=(), description="Labels of the confirmed ingredients that it uses.")
     steps: tuple[str, ...] = Field(min_length=1)
     minutes: int = Field(gt=0, le=1440, description="From start to table.")
 
 
 class RecipesRequested(Event):
-    """A user asked what to cook."""
+    """A user asked for recipes."""
 
     type: ClassVar[str] = "savo.recipes.requested.v1"
 
@@ -33,7 +33,7 @@ class RecipesRequested(Event):
 
 
 class RecipesSuggested(Event):
-    """Recipes, or the reason why there are none."""
+    """The recipes for a request, or an error message."""
 
     type: ClassVar[str] = "savo.recipes.suggested.v1"
 
@@ -42,7 +42,7 @@ class RecipesSuggested(Event):
     subject: Subject
     recipes: tuple[Recipe, ...] = ()
     error: str | None = Field(
-        default=None, max_length=1000, description="What the user reads when there are no recipes."
+        default=None, max_length=1000, description="Message for the user when there are no recipes."
     )
     provider: str
     model: str

@@ -1,4 +1,4 @@
-"""Confirmed photos as training samples."""
+"""Sample events: confirmed photos stored, rejected or erased as training samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Split(StrEnum):
 
 
 class RejectionReason(StrEnum):
-    """Why a confirmed photo is no training sample (now). Open."""
+    """Why a confirmed photo is not a training sample. Open value set."""
 
     BLURRED = "blurred"
     DARK = "dark"
@@ -34,11 +34,14 @@ class RejectionReason(StrEnum):
 
 
 PENDING_REASONS = frozenset({RejectionReason.NEEDS_BOXES, RejectionReason.NEEDS_CLASS, RejectionReason.SPLIT_CONFLICT})
-"""Reasons that an engineer can lift: the photo waits apart from training data."""
+"""Reasons that an engineer can resolve; until then the photo is kept outside the training data."""
 
 
 class SampleStored(Event):
-    """A photo and its labels are in the training data. A later correction stores the same sha256 again, with a higher revision."""
+    """A photo and its labels are in the training data.
+
+    A later correction stores the same sha256 again with a higher revision.
+    """
 
     type: ClassVar[str] = "savo.sample.stored.v1"
 
@@ -46,11 +49,11 @@ class SampleStored(Event):
     scan_id: ScanId
     subject: Subject
     image: ImageRef
-    split: Split = Field(description="Given once, for ever.")
-    labels: dict[str, int] = Field(description="Boxes a label; their sum is the sample's detections.")
+    split: Split = Field(description="Assigned once, never changed.")
+    labels: dict[str, int] = Field(description="Number of boxes by label; their sum is the sample's detections.")
     edited: bool = Field(description="True when the user changed anything.")
     revision: int = Field(
-        default=1, ge=1, description="Of the confirmation that the labels come from, counting up from 1."
+        default=1, ge=1, description="Revision of the confirmation that the labels come from, starting at 1."
     )
     dataset: str = Field(default="ingredients", description="Key of the threshold counter.")
     stored_at: Moment
@@ -61,26 +64,26 @@ class SampleStored(Event):
 
 
 class SampleRejected(Event):
-    """A confirmed photo did not become a sample."""
+    """A confirmed photo is not stored as a sample."""
 
     type: ClassVar[str] = "savo.sample.rejected.v1"
 
     sha256: Sha256
     scan_id: ScanId
     subject: Subject
-    reason: OpenValue = Field(description="Why it is no sample (now).")
-    detail: str = Field(default="", max_length=500, description="The measured figure and the limit, in words.")
+    reason: OpenValue = Field(description="A value of `RejectionReason`, or of a later release.")
+    detail: str = Field(default="", max_length=500, description="The measured figure and its limit, as text.")
     rejected_at: Moment
 
 
 class SampleErased(Event):
-    """A sample is gone; what was built from it is named."""
+    """A sample is deleted. The event lists the data set and model versions that used it."""
 
     type: ClassVar[str] = "savo.sample.erased.v1"
 
     sha256: Sha256
     scan_id: ScanId
     subject: Subject
-    dataset_versions: tuple[str, ...] = Field(default=(), description="Frozen data sets that held it.")
-    model_versions: tuple[str, ...] = Field(default=(), description="Models trained on those.")
+    dataset_versions: tuple[str, ...] = Field(default=(), description="Frozen data set versions with the sample.")
+    model_versions: tuple[str, ...] = Field(default=(), description="Models trained on these versions.")
     erased_at: Moment

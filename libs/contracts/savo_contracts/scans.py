@@ -1,4 +1,4 @@
-"""A photo's way: requested, then completed or failed, then confirmed by its user, at last perhaps erased."""
+"""Scan events: a scan is requested, completed or failed, confirmed by its user, and possibly erased."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class StorageLocation(StrEnum):
 
 
 class Arm(StrEnum):
-    """The side of the experiment that a scan was assigned to, whoever answered it in the end."""
+    """Side of the experiment that a scan is assigned to. A fallback does not change it."""
 
     CANDIDATE = "candidate"
     BASELINE = "baseline"
 
 
 class ServedBy(StrEnum):
-    """Who answers scans: our own model, or a provider by its name. Open: a new provider is one line here."""
+    """What answers scans: the custom model or a provider. Open value set: a new provider is a new line here."""
 
     CUSTOM = "custom"
     GOOGLE = "google"
@@ -43,14 +43,14 @@ class ServedBy(StrEnum):
 
 
 class BoxSource(StrEnum):
-    """Who draws boxes besides those of `ServedBy`. Open, as that is."""
+    """Sources of boxes besides `ServedBy`. Open value set."""
 
     USER = "user"
     ENGINEER = "engineer"
 
 
 class Action(StrEnum):
-    """What the user did with one item."""
+    """The user's action on an item."""
 
     KEPT = "kept"
     RENAMED = "renamed"
@@ -60,7 +60,7 @@ class Action(StrEnum):
 
 
 class FallbackReason(StrEnum):
-    """Why the custom model's answer was not served. Open."""
+    """Why the custom model's answer was not served. Open value set."""
 
     LOW_CONFIDENCE = "low-confidence"
     NO_BOXES = "no-boxes"
@@ -69,7 +69,7 @@ class FallbackReason(StrEnum):
 
 
 class FailureCode(StrEnum):
-    """Why a scan has no answer. Open."""
+    """Why a scan has no answer. Open value set."""
 
     EXPIRED = "expired"
     PHOTO_MISSING = "photo-missing"
@@ -80,7 +80,7 @@ class FailureCode(StrEnum):
 
 
 class ErasureSource(StrEnum):
-    """Who asked for an erasure. Open."""
+    """Who asked for an erasure. Open value set."""
 
     USER = "user"
     RETENTION = "retention"
@@ -88,34 +88,36 @@ class ErasureSource(StrEnum):
 
 
 class Route(Message):
-    """How a scan was answered, and why: copied into every event that evidence is drawn from."""
+    """How a scan was answered and why. All events that serve as evidence for the rollout carry it."""
 
     experiment: str | None = Field(default=None, description="The candidate's version; None while no trial runs.")
-    assigned_arm: Arm = Field(description="By bucket and share. Evidence counts by this field (intention to treat).")
-    served_by: OpenValue = Field(description="Who produced the items in the end: `custom`, or a provider's name.")
+    assigned_arm: Arm = Field(
+        description="Chosen by bucket and share. Evidence counts by this field (intention to treat)."
+    )
+    served_by: OpenValue = Field(description="What produced the served items: `custom`, or a provider's name.")
     model_version: str = Field(
         min_length=1, max_length=120, description="Model that produced the items: `v3`, or the provider's model id."
     )
     bucket: int = Field(ge=0, lt=10_000, description="xxh64(experiment, subject) mod 10 000.")
     share: Fraction = Field(description="Candidate's share of traffic when the arm was chosen, 0…1.")
     fallback_reason: OpenValue | None = Field(
-        default=None, description="Why the custom model did not answer; None when nothing fell back."
+        default=None, description="Why the custom model's answer was not served; None without a fallback."
     )
 
 
 class Detection(Message):
-    """One ingredient seen in the photo."""
+    """An ingredient detected in the photo."""
 
     label: Label
-    name: str = Field(description="What a person reads, in English.")
-    confidence: Fraction = Field(description="0…1; a provider that gives none counts as 1.")
+    name: str = Field(description="English display name.")
+    confidence: Fraction = Field(description="0…1; 1 when the provider gives none.")
     bbox: BoundingBox | None = Field(default=None, description="None when the provider named the item without a box.")
     quantity_estimate: float | None = Field(default=None, gt=0, description="Pieces, or None when unknown.")
     storage_hint: StorageLocation | None = None
 
 
 class ConfirmedItem(Message):
-    """One item after the user looked at it."""
+    """An item as the user confirmed it."""
 
     label: Label
     action: Action
@@ -125,34 +127,40 @@ class ConfirmedItem(Message):
     from_label: Label | None = Field(default=None, description="The label before a rename.")
     quantity_estimate: float | None = Field(default=None, gt=0, description="Pieces.")
     storage_hint: StorageLocation | None = None
-    box_source: OpenValue | None = Field(default=None, description="Who drew the box that counts now.")
-    confidence: Fraction | None = Field(default=None, description="The detector's confidence, where a detector saw it.")
+    box_source: OpenValue | None = Field(default=None, description="Who drew the current box.")
+    confidence: Fraction | None = Field(
+        default=None, description="The detector's confidence; None for an item that the user added."
+    )
 
     @model_validator(mode="after")
-    def _a_rename_says_from_what(self) -> Self:
+    def _check_rename(self) -> Self:
         if self.action is Action.RENAMED and not self.from_label:
-            raise ValueError("a renamed item needs from_label, the name it had before")
+            raise ValueError("a renamed item needs from_label, its label before the rename")
         return self
 
 
 class ScanRequested(Event):
-    """A photo was accepted and waits for detection."""
+    """A photo is accepted, and its detection is requested."""
 
     type: ClassVar[str] = "savo.scan.requested.v1"
 
     scan_id: ScanId
     subject: Subject
-    anonymous: bool = Field(default=False, description="True when nobody was named: such samples go to train only.")
+    anonymous: bool = Field(
+        default=False, description="True when the request named no user and no device: such samples go to train only."
+    )
     image: ImageRef
     storage_location: StorageLocation | None = None
-    consent: bool | None = Field(default=None, description="The user's word on training use; False always wins.")
+    consent: bool | None = Field(
+        default=None, description="The user's consent to training use; None when not given. False always takes effect."
+    )
     captured_at: Moment | None = None
     requested_at: Moment
     expires_at: Moment
 
 
 class ScanCompleted(Event, Route):
-    """A scan has its answer."""
+    """A scan has a result."""
 
     type: ClassVar[str] = "savo.scan.completed.v1"
 
@@ -161,23 +169,23 @@ class ScanCompleted(Event, Route):
     anonymous: bool = False
     image: ImageRef
     items: tuple[Detection, ...]
-    scan_confidence: Fraction = Field(description="Mean confidence of the boxes kept; 0 when there is none.")
-    duration_ms: float = Field(ge=0, description="Accepted → result stored, milliseconds.")
-    cost_usd: Usd = Field(description="Everything this scan cost; a fallback's cost is in it.")
+    scan_confidence: Fraction = Field(description="Mean confidence of the served boxes; 0 without a box.")
+    duration_ms: float = Field(ge=0, description="Milliseconds from acceptance to the stored result.")
+    cost_usd: Usd = Field(description="Total cost of the scan, including a fallback's.")
     threshold: Fraction | None = Field(
         default=None,
-        description="Scan confidence under which the custom model was not trusted; None when it was not asked.",
+        description="Lowest scan confidence at which the custom model's answer is served; None when it was not run.",
     )
     stages_ms: dict[str, float] = Field(
-        default={}, description="Milliseconds by stage of the work: decode, detect, provider."
+        default={}, description="Milliseconds by stage of processing: decode, detect, provider."
     )
     requested_at: Moment
-    taken_up_at: Moment | None = Field(default=None, description="When work on it began.")
+    taken_up_at: Moment | None = Field(default=None, description="When processing began.")
     completed_at: Moment
 
 
 class ScanFailed(Event):
-    """A scan will have no answer, and why."""
+    """A scan failed and will have no result."""
 
     type: ClassVar[str] = "savo.scan.failed.v1"
 
@@ -196,7 +204,7 @@ class ScanFailed(Event):
 
 
 class ScanConfirmed(Event, Route):
-    """What the user says is in the photo. The newest event of a scan is the truth; older ones are history."""
+    """The user confirmed or corrected the items of a scan. The newest event of a scan replaces older ones."""
 
     type: ClassVar[str] = "savo.scan.confirmed.v1"
 
@@ -206,21 +214,21 @@ class ScanConfirmed(Event, Route):
     image: ImageRef
     items: tuple[ConfirmedItem, ...]
     nothing_missing: bool = Field(
-        default=True, description="False: the photo holds more than is named; never in val or test."
+        default=True, description="False: the photo shows more than the items; such samples never go to val or test."
     )
     consent: bool | None = None
     storage_location: StorageLocation | None = None
-    revision: int = Field(ge=1, description="1 for the first confirmation of this scan, counting up.")
+    revision: int = Field(ge=1, description="Number of this confirmation of the scan, starting at 1.")
     confirmed_at: Moment
 
 
 class ScanErased(Event):
-    """A scan's photo, result and confirmation are to be forgotten everywhere."""
+    """A scan is erased: every service deletes its photo, result and confirmation."""
 
     type: ClassVar[str] = "savo.scan.erased.v1"
 
     scan_id: ScanId
     subject: Subject
     image_sha256: str | None = None
-    requested_by: OpenValue = Field(default="user", description="Who asked for it.")
+    requested_by: OpenValue = Field(default="user", description="A value of `ErasureSource`, or of a later release.")
     erased_at: Moment

@@ -1,6 +1,6 @@
-"""The routing table of the whole product, readable at one glance.
+"""Topic registry: every Kafka topic with its event, key, producers, consumers and retention.
 
-`docs/flow.md` and `asyncapi.json` are generated from here; the embedded broker and Kafka get their topics from here.
+`docs/flow.md` and `docs/asyncapi.json` are generated from it, and the broker's topics are created from it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Retention(StrEnum):
 
 @dataclass(frozen=True)
 class Topic(Generic[E]):
-    """One topic: what travels on it, who writes it, who reads it, how it is cut and kept."""
+    """A Kafka topic: its event, key, producers, consumers, number of partitions and retention."""
 
     name: str
     event: type[E]
@@ -42,12 +42,12 @@ class Topic(Generic[E]):
     partitions: int = 24
     retention: Retention = Retention.MONTH
     planned: bool = False
-    """True: no record can be on it, because no service starts what leads to it. `tests/house/` checks the flag."""
+    """Whether the topic is unused so far: no service publishes its events yet. `tests/house/` checks the flag."""
     hop: str | None = None
-    """What `savo trace` calls the moment of its publication; None where it is not about one scan."""
+    """Name of its publication in `savo trace`; None when the event is not about a scan."""
 
     def dead_letters(self, service: str) -> str:
-        """Name of the topic that takes what `service` could not work on."""
+        """Name of the topic with the records that `service` could not process."""
         return f"{self.name}.{service}.dlq"
 
 
@@ -124,13 +124,13 @@ AUDIT_RECORDED = _topic("audit.recorded", AuditRecorded, "about", "trainer rollo
 
 SERVICES = ("gateway", "vision", "collector", "trainer", "rollout", "reasoning")
 TOOLS = ("cli",)
-"""They write in an operator's name, and read without a group."""
+"""Producers that publish in an operator's name and read without a consumer group."""
 
 TOPICS: tuple[Topic[Any], ...] = tuple(value for value in list(globals().values()) if isinstance(value, Topic))
 
 
 def topic_named(name: str) -> Topic[Any]:
-    """Raises `KeyError` naming the topics there are."""
+    """The topic with this name. Raises `KeyError` with the names of all topics."""
     for topic in TOPICS:
         if topic.name == name:
             return topic
@@ -138,12 +138,12 @@ def topic_named(name: str) -> Topic[Any]:
 
 
 def topic_of(event: Event) -> Topic[Any]:
-    """The one topic that carries events of this class."""
+    """The topic that carries events of this class."""
     return next(topic for topic in TOPICS if topic.event is type(event))
 
 
 def dead_letter_topics() -> Iterator[tuple[Topic[Any], str, str]]:
-    """Each topic with a consuming service and the name of its dead-letter topic."""
+    """Each topic with each of its consumers and the name of that consumer's dead-letter topic."""
     for topic in TOPICS:
         for service in topic.consumers:
             yield topic, service, topic.dead_letters(service)

@@ -1,4 +1,4 @@
-"""From enough samples to a finished training run."""
+"""Training events: enough new samples for a run, and the result of a finished run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ModelVersion = Annotated[str, Field(pattern=r"^v[1-9][0-9]*$", description="`v1`
 
 
 class RunOutcome(StrEnum):
-    """How a training run ends. Open."""
+    """How a training run ends. Open value set."""
 
     REGISTERED = "registered"
     REJECTED = "rejected"
@@ -24,7 +24,7 @@ class RunOutcome(StrEnum):
 
 
 class TrainingTrigger(StrEnum):
-    """What calls for a training run. Open."""
+    """Why a training run starts. Open value set."""
 
     SAMPLES = "samples"
     AGE = "age"
@@ -32,20 +32,20 @@ class TrainingTrigger(StrEnum):
 
 
 class TrainingThresholdReached(Event):
-    """There are enough new samples, or old enough ones, for a training run."""
+    """A training run is due: there are enough new samples, or new samples are old enough."""
 
     type: ClassVar[str] = "savo.training.threshold-reached.v1"
 
     dataset: str = "ingredients"
-    reason: OpenValue = Field(description="What called for it.")
+    reason: OpenValue = Field(description="A value of `TrainingTrigger`, or of a later release.")
     new_samples: int = Field(ge=0, description="Samples since the last run.")
     total_samples: int = Field(ge=0, description="Samples in the whole data set.")
-    threshold: int = Field(gt=0, description="New samples that call for a run.")
+    threshold: int = Field(gt=0, description="Number of new samples that starts a run.")
     reached_at: Moment
 
 
 class Evaluation(Message):
-    """mAP@0.5 on one data set version's holdout, measured on the ONNX through the serving code."""
+    """mAP@0.5 of an ONNX model on a data set version's holdout, measured with the code that serves it."""
 
     map50: Fraction = Field(description="Point estimate.")
     map50_lower: Fraction = Field(description="Lower end of the 95 % interval, bootstrap by subject.")
@@ -66,7 +66,7 @@ class Comparison(Message):
 
 
 class TrainingFinished(Event):
-    """A run has its verdict."""
+    """A training run ended: its model is registered or rejected, or the run failed."""
 
     type: ClassVar[str] = "savo.training.finished.v1"
 
@@ -75,15 +75,15 @@ class TrainingFinished(Event):
     dataset_version: str | None = None
     outcome: OpenValue = Field(description="How the run ended.")
     version: str | None = Field(
-        default=None, description="The candidate's version; set when there was a model to judge."
+        default=None, description="The candidate's version; None when the run produced no model."
     )
     evaluation: Evaluation | None = None
     comparison: Comparison | None = Field(default=None, description="None for a first model.")
     cancelled_by: str | None = Field(
-        default=None, description="Who ended it before its verdict; the outcome is `failed` then. None: nobody did."
+        default=None, description="Operator who cancelled the run, whose outcome is then `failed`; None otherwise."
     )
-    reasons: tuple[str, ...] = Field(default=(), description="What spoke against it, or for it, with figures.")
-    next_steps: tuple[str, ...] = Field(default=(), description="After a refusal: what to do next.")
-    train_samples: int = Field(default=0, ge=0, description="Samples of the train split that it learned from.")
-    seconds: float = Field(ge=0, description="From queued to its verdict, seconds.")
+    reasons: tuple[str, ...] = Field(default=(), description="Reasons for the outcome, with figures.")
+    next_steps: tuple[str, ...] = Field(default=(), description="What to do after a rejection or failure.")
+    train_samples: int = Field(default=0, ge=0, description="Number of samples of the train split.")
+    seconds: float = Field(ge=0, description="Seconds from queued to the end of the run.")
     finished_at: Moment

@@ -1,4 +1,4 @@
-"""People, as far as events know them: a random subject, and its end."""
+"""User events: the erasure of a subject, the pseudonym of a person or device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from savo_contracts.envelope import Event, Moment, Subject
 
 
 class SubjectErased(Event):
-    """Everything of one subject is to be forgotten; every service keeps this in its ledger."""
+    """A subject is erased: every service deletes the subject's data and records the erasure in its ledger."""
 
     type: ClassVar[str] = "savo.subject.erased.v1"
 

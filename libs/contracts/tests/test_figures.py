@@ -1,4 +1,4 @@
-"""The definitions that reports, gates and pages share."""
+"""Definitions of the figures that reports, gates and pages share."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ def item(action: Action) -> ConfirmedItem:
 
 
 def test_accuracy_counts_kept_over_kept_renamed_removed_added() -> None:
-    assert (
-        accuracy([item(Action.KEPT), item(Action.KEPT), item(Action.RENAMED), item(Action.ADDED), item(Action.REMOVED)])
-        == 2 / 5
-    )
+    actions = [Action.KEPT, Action.KEPT, Action.RENAMED, Action.ADDED, Action.REMOVED]
+    assert accuracy(map(item, actions)) == 2 / 5
 
 
-def test_a_moved_item_is_an_edit_but_no_matter_of_accuracy() -> None:
+def test_a_moved_item_is_an_edit_but_does_not_count_in_accuracy() -> None:
     assert accuracy([item(Action.KEPT), item(Action.MOVED)]) == 1
     assert is_edited([item(Action.KEPT), item(Action.MOVED)])
 
@@ -37,17 +35,17 @@ def test_correction_rate_is_edited_over_confirmed_scans() -> None:
     assert correction_rate(0, 0) == 0
 
 
-def test_latency_runs_from_acceptance_and_is_never_negative() -> None:
+def test_latency_starts_at_acceptance_and_is_never_negative() -> None:
     noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
     assert latency_ms(noon, noon + timedelta(seconds=1.5)) == 1500
     assert latency_ms(noon, noon - timedelta(seconds=1)) == 0
 
 
-def test_costs_follow_the_price_table() -> None:
+def test_costs_are_computed_from_prices() -> None:
     assert math.isclose(token_cost_usd(1320, 200, 0.30, 2.50), 0.000896)
     assert math.isclose(engine_cost_usd(0.06, 0.05), 0.06 * 0.05 / 3600)
 
 
-def test_a_rename_must_say_from_what() -> None:
+def test_a_renamed_item_needs_its_former_label() -> None:
     with pytest.raises(ValueError, match="from_label"):
         ConfirmedItem(label="egg", action=Action.RENAMED)

@@ -1,4 +1,4 @@
-"""Boxes survive every conversion, and impossible ones are refused."""
+"""Bounding boxes: conversions keep them, and invalid boxes are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ fraction = st.floats(0, 1, allow_nan=False)
 def boxes(draw: st.DrawFn) -> BoundingBox:
     left, right = sorted((draw(fraction), draw(fraction)))
     top, bottom = sorted((draw(fraction), draw(fraction)))
-    # Thinner than a hundredth of a pixel is no box that anyone can draw.
+    # Boxes thinner than a hundredth of a pixel do not occur.
     right, bottom = max(right, min(1.0, left + 1e-5)), max(bottom, min(1.0, top + 1e-5))
     left, top = min(left, right - 1e-5), min(top, bottom - 1e-5)
     return BoundingBox.from_corners(left, top, right, bottom)
@@ -32,23 +32,23 @@ def close(first: BoundingBox, second: BoundingBox, tolerance: float) -> bool:
 
 
 @given(boxes())
-def test_yolo_form_there_and_back(box: BoundingBox) -> None:
+def test_a_box_survives_conversion_to_yolo_form_and_back(box: BoundingBox) -> None:
     again = BoundingBox.from_yolo(box.to_yolo())
     assert again is not None
     assert close(again, box, 1e-6)
 
 
 @given(boxes(), st.integers(1, 20_000), st.integers(1, 20_000))
-def test_pixel_form_there_and_back(box: BoundingBox, width: int, height: int) -> None:
+def test_a_box_survives_conversion_to_pixels_and_back(box: BoundingBox, width: int, height: int) -> None:
     assert close(BoundingBox.from_pixels(box.to_pixels(width, height), width, height), box, 1e-6)
 
 
 @given(st.tuples(*[st.integers(0, GEMINI_SCALE)] * 4).filter(lambda c: c[0] < c[2] and c[1] < c[3]))
-def test_gemini_form_there_and_back(corners: tuple[int, int, int, int]) -> None:
+def test_corners_survive_conversion_from_gemini_form_and_back(corners: tuple[int, int, int, int]) -> None:
     assert BoundingBox.from_gemini(corners).to_gemini() == corners
 
 
-def test_gemini_form_is_y_before_x() -> None:
+def test_gemini_form_has_y_before_x() -> None:
     box = BoundingBox.from_gemini((100, 200, 300, 600))
     assert (box.x, box.y, round(box.width, 9), round(box.height, 9)) == (0.2, 0.1, 0.4, 0.2)
 
@@ -72,7 +72,7 @@ def test_swapped_empty_or_outside_gemini_corners_are_refused_not_repaired(corner
         ({"x": 0, "y": 0.6, "width": 0.5, "height": 0.5}, "bottom edge"),
     ],
 )
-def test_an_impossible_box_is_refused_by_name(values: dict[str, float], field: str) -> None:
+def test_an_invalid_box_is_refused_with_the_name_of_the_field(values: dict[str, float], field: str) -> None:
     with pytest.raises(ValidationError, match=field):
         BoundingBox.model_validate(values)
 
@@ -84,7 +84,7 @@ def test_iou_is_symmetric_and_a_fraction(first: BoundingBox, second: BoundingBox
 
 
 @given(boxes())
-def test_a_box_overlaps_itself_wholly(box: BoundingBox) -> None:
+def test_a_box_overlaps_itself_completely(box: BoundingBox) -> None:
     assert math.isclose(box.iou(box), 1, rel_tol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""A new topic's first golden message."""
+"""First golden message of a new topic."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from savo_contracts.specs.golden_messages import NoExampleError, first_golden_me
 from savo_contracts.topics import Topic
 
 
-class Tasted(Event):
-    """Somebody ate it."""
+class DishTasted(Event):
+    """A dish was tasted."""
 
     type: ClassVar[str] = "savo.tasted.v1"
     model_config = ConfigDict(
@@ -26,17 +26,17 @@ class Tasted(Event):
     tasted_at: Moment
 
 
-class Untasted(Event):
-    type: ClassVar[str] = "savo.untasted.v1"
+class DishRefused(Event):
+    type: ClassVar[str] = "savo.dish-refused.v1"
 
     dish: str
 
 
-def test_a_new_topics_first_golden_message_is_made_of_its_events_example() -> None:
-    topic = Topic("dishes.tasted", Tasted, lambda event: event.dish, "dish", ("gateway",), ("collector",))
+def test_a_new_topics_first_golden_message_is_made_from_its_events_example() -> None:
+    topic = Topic("dishes.tasted", DishTasted, lambda event: event.dish, "dish", ("gateway",), ("collector",))
     golden = first_golden_message(topic)
     envelope = Envelope.decode(
-        Tasted,
+        DishTasted,
         json.dumps(golden["value"]).encode(),
         [(name, value.encode()) for name, value in golden["headers"].items()],
     )
@@ -44,9 +44,8 @@ def test_a_new_topics_first_golden_message_is_made_of_its_events_example() -> No
     assert first_golden_message(topic) == golden
 
 
-def test_an_event_without_an_example_is_named_with_what_to_write() -> None:
-    topic = Topic("dishes.untasted", Untasted, lambda event: event.dish, "dish", ("gateway",), ("collector",))
-    with pytest.raises(
-        NoExampleError, match=r"dishes\.untasted has no golden message: give Untasted an example, model_config = "
-    ):
+def test_an_event_without_an_example_is_refused_with_the_line_to_write() -> None:
+    topic = Topic("dishes.refused", DishRefused, lambda event: event.dish, "dish", ("gateway",), ("collector",))
+    message = r"dishes\.refused has no golden message: give DishRefused an example, model_config = "
+    with pytest.raises(NoExampleError, match=message):
         first_golden_message(topic)

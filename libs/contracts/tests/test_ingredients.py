@@ -1,4 +1,4 @@
-"""The catalogue is sound, and every spelling finds its label or becomes a candidate."""
+"""Catalogue of ingredients: its rows are valid, and every spelling gets a label or a candidate label."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_catalogue_is_large_enough_and_well_formed() -> None:
         assert set(ingredient.names) >= {"de", "fr"}, label
 
 
-def test_no_english_spelling_means_two_things() -> None:
+def test_no_english_spelling_has_two_meanings() -> None:
     meanings = defaultdict(set)
     for ingredient in CATALOGUE.values():
         for spelling in (ingredient.name, ingredient.plural, *ingredient.synonyms):
@@ -30,7 +30,7 @@ def test_no_english_spelling_means_two_things() -> None:
 
 
 @pytest.mark.parametrize("ingredient", CATALOGUE.values(), ids=lambda ingredient: ingredient.label)
-def test_every_english_spelling_finds_its_label(ingredient: Ingredient) -> None:
+def test_every_english_spelling_gets_its_label(ingredient: Ingredient) -> None:
     for spelling in (ingredient.label, ingredient.name, ingredient.plural, *ingredient.synonyms):
         for written in (spelling, spelling.upper(), f"  {spelling.title()}! "):
             assert normalise(written).label == ingredient.label, written
@@ -53,7 +53,7 @@ def test_every_english_spelling_finds_its_label(ingredient: Ingredient) -> None:
         ("Granny-Smith", "apple"),
     ],
 )
-def test_what_people_and_providers_write_is_understood(text: str, label: str) -> None:
+def test_spellings_of_people_and_providers_get_their_label(text: str, label: str) -> None:
     found = normalise(text)
     assert (found.label, found.known) == (label, True)
     assert found.storage is CATALOGUE[label].storage
@@ -62,7 +62,7 @@ def test_what_people_and_providers_write_is_understood(text: str, label: str) ->
 @pytest.mark.parametrize(
     ("text", "label"), [("dragon fruits", "dragon_fruit"), ("Wasabi Paste", "wasabi_paste"), ("青菜", "青菜")]
 )
-def test_an_unknown_word_becomes_a_candidate_label(text: str, label: str) -> None:
+def test_an_unknown_name_becomes_a_candidate_label(text: str, label: str) -> None:
     found = normalise(text)
     assert (found.label, found.known, found.storage) == (label, False, None)
 

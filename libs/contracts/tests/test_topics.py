@@ -1,4 +1,4 @@
-"""One loop over the whole registry: nothing can be added without its example, its schema and its place in the flow."""
+"""Topic registry: every topic has a golden message, a JSON Schema and its generated documentation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def record(path: Path) -> tuple[Topic[Any], dict[str, Any], list[tuple[str, byte
 
 
 @every_example
-def test_an_example_decodes_and_reads_the_same_when_written_again(path: Path) -> None:
+def test_an_example_decodes_and_encodes_to_the_same_record(path: Path) -> None:
     topic, example, headers = record(path)
     envelope = Envelope.decode(topic.event, json.dumps(example["value"]).encode(), headers)
     assert json.loads(envelope.body()) == example["value"]
@@ -47,7 +47,7 @@ def test_an_example_decodes_and_reads_the_same_when_written_again(path: Path) ->
 
 
 @every_example
-def test_an_example_fits_the_published_schema(path: Path) -> None:
+def test_an_example_is_valid_by_the_published_schema(path: Path) -> None:
     topic, example, _ = record(path)
     jsonschema.Draft202012Validator(event_schema(topic)).validate(example["value"])
 
@@ -57,7 +57,7 @@ def test_every_topic_has_an_example(topic: Topic[Any]) -> None:
     assert list((PACKAGE / "examples" / topic.name).glob("*.json"))
 
 
-def test_no_example_and_no_schema_is_left_over() -> None:
+def test_every_example_belongs_to_a_topic_and_every_topic_has_a_schema() -> None:
     assert {path.parent.name for path in EXAMPLES} == {topic.name for topic in TOPICS}
     assert {path.name for path in (PACKAGE / "schemas").iterdir()} >= {schema_name(topic) for topic in TOPICS}
 
@@ -68,13 +68,13 @@ def test_a_generated_file_is_up_to_date(path: Path) -> None:
 
 
 @every_topic
-def test_the_event_still_reads_what_was_written_under_the_committed_schema(topic: Topic[Any]) -> None:
+def test_the_event_is_compatible_with_its_committed_schema(topic: Topic[Any]) -> None:
     committed = json.loads((PACKAGE / "schemas" / schema_name(topic)).read_text(encoding="utf-8"))
     assert breaking_changes(committed, event_schema(topic)) == []
 
 
 @every_topic
-def test_topic_names_its_services_and_types_its_event(topic: Topic[Any]) -> None:
+def test_a_topic_lists_known_services_and_has_a_versioned_event_type(topic: Topic[Any]) -> None:
     assert set(topic.producers) <= {*SERVICES, *TOOLS}
     assert set(topic.consumers) <= set(SERVICES)
     assert topic.producers
@@ -84,51 +84,49 @@ def test_topic_names_its_services_and_types_its_event(topic: Topic[Any]) -> None
     assert topic.key_name in topic.event.model_fields
 
 
-def test_each_event_travels_on_one_topic() -> None:
+def test_each_event_belongs_to_one_topic() -> None:
     assert len({topic.event for topic in TOPICS}) == len(TOPICS) == len({topic.name for topic in TOPICS})
     assert all(topic_of(topic.event.model_construct()) is topic for topic in TOPICS)
 
 
 @every_topic
-def test_numbers_say_their_unit_or_range(topic: Topic[Any]) -> None:
-    silent = [name for name, field in topic.event.model_fields.items() if _is_number(field) and not field.description]
-    assert silent == []
+def test_every_number_has_a_description(topic: Topic[Any]) -> None:
+    fields = topic.event.model_fields.items()
+    assert [name for name, field in fields if _is_number(field) and not field.description] == []
 
 
 def _is_number(field: FieldInfo) -> bool:
     return field.annotation in (int, float)
 
 
-def test_an_unknown_topic_is_answered_with_those_there_are() -> None:
+def test_the_error_for_an_unknown_topic_lists_all_topics() -> None:
     with pytest.raises(KeyError, match=r"scans\.requested"):
         topic_named("scans.lost")
 
 
-def test_a_newer_message_with_a_field_unknown_here_decodes() -> None:
+def test_a_newer_message_with_an_unknown_field_decodes() -> None:
     topic, example, headers = record(PACKAGE / "examples/scans.requested/minimal.json")
     newer = example["value"] | {"filter": "sepia"}
-    assert (
-        Envelope.decode(topic.event, json.dumps(newer).encode(), headers).event.model_dump(mode="json")
-        == example["value"]
-    )
+    event = Envelope.decode(topic.event, json.dumps(newer).encode(), headers).event
+    assert event.model_dump(mode="json") == example["value"]
 
 
 @pytest.mark.parametrize(
     "broken", [{"ce_type": b"savo.scan.completed.v1"}, {"ce_id": b"seven"}, {"ce_time": b"\xff"}, {"ce_time": b"noon"}]
 )
-def test_headers_that_are_no_cloudevent_are_refused(broken: dict[str, bytes]) -> None:
+def test_headers_that_are_not_cloudevents_headers_are_refused(broken: dict[str, bytes]) -> None:
     topic, example, headers = record(PACKAGE / "examples/scans.requested/minimal.json")
     with pytest.raises(InvalidHeadersError):
         Envelope.decode(topic.event, json.dumps(example["value"]).encode(), (dict(headers) | broken).items())
 
 
-def test_a_body_that_breaks_a_range_is_refused_by_field() -> None:
+def test_a_body_with_a_value_out_of_range_is_refused_with_the_name_of_the_field() -> None:
     topic, example, headers = record(PACKAGE / "examples/scans.completed/by-the-custom-model.json")
     with pytest.raises(ValidationError, match="scan_confidence"):
         Envelope.decode(topic.event, json.dumps(example["value"] | {"scan_confidence": 1.2}).encode(), headers)
 
 
-def test_asyncapi_names_every_sender_and_receiver() -> None:
+def test_asyncapi_lists_every_producer_and_consumer() -> None:
     operations = asyncapi_document()["operations"]
     assert {(o["action"], o["title"], o["channel"]["$ref"]) for o in operations.values()} == {
         (action, service, f"#/channels/{topic.name}")
@@ -138,7 +136,7 @@ def test_asyncapi_names_every_sender_and_receiver() -> None:
     }
 
 
-def test_asyncapi_and_the_flow_show_what_is_planned() -> None:
+def test_asyncapi_and_the_flow_mark_planned_topics() -> None:
     document, flow = asyncapi_document(), flow_markdown()
     for topic in TOPICS:
         described = [document["channels"][topic.name]]
@@ -150,7 +148,7 @@ def test_asyncapi_and_the_flow_show_what_is_planned() -> None:
 
 
 @every_topic
-def test_what_is_about_a_scan_has_its_name_in_a_trace(topic: Topic[Any]) -> None:
+def test_every_topic_about_a_scan_has_a_name_in_traces(topic: Topic[Any]) -> None:
     assert (topic.hop is not None) == ("scan_id" in topic.event.model_fields)
 
 

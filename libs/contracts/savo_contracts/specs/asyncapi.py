@@ -1,4 +1,4 @@
-"""AsyncAPI of the topics: docs/asyncapi.json, and the gateway's /asyncapi."""
+"""AsyncAPI document of the topics, for docs/asyncapi.json and the gateway's /asyncapi."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEADERS: dict[str, Any] = {
         "ce_id": {
             "type": "string",
             "format": "uuid",
-            "description": "Stable for a repeat of the same event: consumers dedupe on it.",
+            "description": "Equal for a repeat of the same event: consumers deduplicate by it.",
         },
         "ce_type": {"type": "string", "description": "Name and version of the event."},
         "ce_source": {"type": "string", "description": "The service that published it."},
@@ -30,13 +30,14 @@ _HEADERS: dict[str, Any] = {
 
 
 def asyncapi_document() -> dict[str, Any]:
-    """AsyncAPI 3.0: every topic as a channel, who sends and who receives."""
+    """AsyncAPI 3.0 document: a channel for every topic, an operation for every producer and consumer."""
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Savo's vision flywheel",
             "version": "1",
-            "description": "CloudEvents 1.0 in binary mode over Kafka. Photos never travel here; events carry an ImageRef.",
+            "description": "CloudEvents 1.0 in binary mode over Kafka. "
+            "Events carry no photos but references to them (ImageRef).",
         },
         "defaultContentType": "application/json",
         "channels": {topic.name: _channel(topic) for topic in TOPICS},

@@ -1,10 +1,10 @@
-"""Whether a changed event still understands, and is understood by, what was written before.
+"""Compatibility check of JSON Schemas: changes of an event that break older messages or older readers.
 
 Old messages must decode with the new code (replay), and old code must decode new messages (a rolling deploy).
-What breaks either needs a new version in `ce_type`, beside the old one.
+A change that breaks either needs a new version in `ce_type` beside the old version.
 
-One exception: a closed set of values may be opened (`savo_contracts.open_values`). Every old message decodes with the new code;
-old code refuses only values that nobody writes yet, because readers are deployed one release before the first new value.
+The exception: a closed set of values may be opened (`savo_contracts.open_values`). Every old message decodes with the
+new code. Old code refuses the new values only, and readers are deployed one release before the first of these.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["breaking_changes"]
 
 Schema = dict[str, Any]
 
-# Raising a lower limit or lowering an upper one refuses messages that were fine.
+# A raised lower limit or a lowered upper limit refuses messages that were valid before.
 _LOWER_LIMITS = ("minimum", "exclusiveMinimum", "minLength", "minItems")
 _UPPER_LIMITS = ("maximum", "exclusiveMaximum", "maxLength", "maxItems")
 
 
 def breaking_changes(old: Schema, new: Schema) -> list[str]:
-    """Every way in which JSON Schema `new` breaks readers or writers of `old`, in words; empty when it breaks none."""
+    """A description of each change from JSON Schema `old` to `new` that breaks readers or writers."""
     return list(_compare(old, new, old, new, "$"))
 
 
@@ -51,7 +51,7 @@ def _properties(old: Schema, new: Schema, old_root: Schema, new_root: Schema, pa
         yield f"{path}.{name}: required now, and older messages may lack it"
     for name in sorted(set(old.get("required", ())) - set(new.get("required", ()))):
         if name in after:
-            yield f"{path}.{name}: no longer required, and older readers insist on it"
+            yield f"{path}.{name}: no longer required, but older readers require it"
     for name in sorted(before.keys() & after.keys()):
         yield from _compare(before[name], after[name], old_root, new_root, f"{path}.{name}")
 
@@ -59,33 +59,33 @@ def _properties(old: Schema, new: Schema, old_root: Schema, new_root: Schema, pa
 def _closed_sets(old: Schema, new: Schema, path: str) -> Iterator[str]:
     if _is_opened(old, new):
         return
-    for word in ("enum", "const", "pattern"):
-        before, after = old.get(word), new.get(word)
+    for keyword in ("enum", "const", "pattern"):
+        before, after = old.get(keyword), new.get(keyword)
         if before == after:
             continue
-        if word == "enum" and isinstance(before, list) and isinstance(after, list):
-            if gone := sorted(set(before) - set(after)):
-                yield f"{path}: values removed: {gone}"
-            if come := sorted(set(after) - set(before)):
-                yield f"{path}: values added that older readers refuse: {come}"
+        if keyword == "enum" and isinstance(before, list) and isinstance(after, list):
+            if removed := sorted(set(before) - set(after)):
+                yield f"{path}: values removed: {removed}"
+            if added := sorted(set(after) - set(before)):
+                yield f"{path}: values added that older readers refuse: {added}"
         else:
-            yield f"{path}: {word} changed from {before!r} to {after!r}"
+            yield f"{path}: {keyword} changed from {before!r} to {after!r}"
 
 
 def _is_opened(old: Schema, new: Schema) -> bool:
-    """A set that was closed takes any well-formed value now, and all of its old ones."""
+    """Whether a closed set now accepts any well-formed value, including all old values."""
     values = old.get("enum", [])
     opened = new.get("pattern") == OPEN_VALUE and not {"enum", "const"} & new.keys()
     return bool(values) and opened and all(map(is_open_value, values))
 
 
 def _limits(old: Schema, new: Schema, path: str) -> Iterator[str]:
-    for word in _LOWER_LIMITS:
-        if new.get(word, float("-inf")) > old.get(word, float("-inf")):
-            yield f"{path}: {word} raised from {old.get(word)} to {new[word]}"
-    for word in _UPPER_LIMITS:
-        if new.get(word, float("inf")) < old.get(word, float("inf")):
-            yield f"{path}: {word} lowered from {old.get(word)} to {new[word]}"
+    for keyword in _LOWER_LIMITS:
+        if new.get(keyword, float("-inf")) > old.get(keyword, float("-inf")):
+            yield f"{path}: {keyword} raised from {old.get(keyword)} to {new[keyword]}"
+    for keyword in _UPPER_LIMITS:
+        if new.get(keyword, float("inf")) < old.get(keyword, float("inf")):
+            yield f"{path}: {keyword} lowered from {old.get(keyword)} to {new[keyword]}"
 
 
 def _resolved(schema: Schema, root: Schema) -> Schema:

@@ -1,4 +1,4 @@
-"""docs/flow.md: who sends which event to whom."""
+"""Text of docs/flow.md: diagrams and table of the topics with their producers and consumers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["flow_markdown"]
 
 
 def flow_markdown() -> str:
-    """docs/flow.md: diagrams of which service sends which event to which, and the table behind them."""
+    """Markdown with a Mermaid diagram of the services and topics, and the table of topics."""
     return "\n".join(_flow_lines()) + "\n"
 
 
@@ -21,7 +21,7 @@ def _flow_lines() -> Iterator[str]:
     yield ""
     yield "Generated from `savo_contracts/topics.py` by `make generate`. Do not edit."
     yield ""
-    yield "An arrow leads from the service that publishes an event to the services that consume it, and carries the topics."
+    yield "An arrow leads from a service that publishes events to a service that consumes them. Its text is the topics."
     yield ""
     yield from _diagram("-->", [topic for topic in TOPICS if not topic.planned], "phone((phone)) -->|HTTP| gateway")
     planned = [topic for topic in TOPICS if topic.planned]
@@ -29,8 +29,8 @@ def _flow_lines() -> Iterator[str]:
         yield ""
         yield "## Planned"
         yield ""
-        yield "The services on the right already handle these events. Nothing publishes the first of them yet, so that"
-        yield "no record is on these topics."
+        yield "The services on the right already handle these events. No service publishes the first of them yet, so"
+        yield "these topics are empty."
         yield ""
         yield from _diagram("-.->", planned)
     yield ""
@@ -40,7 +40,7 @@ def _flow_lines() -> Iterator[str]:
 
 
 def _diagram(arrow: str, topics: Sequence[Topic[Any]], *others: str) -> Iterator[str]:
-    """One arrow a pair of services, with all topics between them; `others` are lines of Mermaid before these."""
+    """An arrow for each pair of services, with all topics between them. `others` are Mermaid lines put before these."""
     arrows: dict[tuple[str, str], list[str]] = {}
     for topic in topics:
         for pair in product(topic.producers, topic.consumers):
@@ -58,9 +58,10 @@ def _table() -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|"
     for topic in TOPICS:
         name = f"`{topic.name}`" + (" (planned)" if topic.planned else "")
+        event = f"`{topic.event.__name__}` (`{topic.event.type}`)"
         yield (
-            f"| {name} | `{topic.event.__name__}` (`{topic.event.type}`) | {topic.key_name} | {', '.join(topic.producers)} "
+            f"| {name} | {event} | {topic.key_name} | {', '.join(topic.producers)} "
             f"| {', '.join(topic.consumers)} | {topic.partitions} | {topic.retention} |"
         )
     yield ""
-    yield "What a service cannot handle goes to `<topic>.<service>.dlq`, raw, with the reason in its headers."
+    yield "A record that a service cannot process goes unchanged to `<topic>.<service>.dlq`, its reason in headers."

@@ -1,6 +1,7 @@
-"""Writes everything that is made of the topic registry: JSON Schemas, docs/flow.md, docs/asyncapi.json, first golden messages.
+"""Generator of the files derived from the topic registry: JSON Schemas, documents and first golden messages.
 
-`python -m savo_contracts.specs.generate` writes them (`make generate`); tests fail while a committed one differs.
+`python -m savo_contracts.specs.generate` (`make generate`) writes the JSON Schemas, docs/flow.md, docs/asyncapi.json
+and the first golden message of each topic that has none. A test fails while a committed file differs.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _REPOSITORY = _PACKAGE.parents[2]
 
 
 def documents() -> dict[Path, str]:
-    """Every generated file of the repository with its text."""
+    """Text of each generated file of the repository, by path."""
     written = {_PACKAGE / "schemas" / schema_name(topic): _json(event_schema(topic)) for topic in TOPICS}
     written[_REPOSITORY / "docs" / "flow.md"] = flow_markdown()
     written[_REPOSITORY / "docs" / "asyncapi.json"] = _json(asyncapi_document())
@@ -37,17 +38,18 @@ def _json(document: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Write what differs; refuse when a change would break older messages or readers."""
+    """Write the files that differ. Returns 1 and writes nothing when a change would break older messages or readers."""
     broken = [f"{topic.event.type} {change}" for topic in TOPICS for change in _changes_against_committed(topic)]
     if broken:
         sys.stderr.write(
-            "not written: give these events a new version (…v2) beside the old one:\n" + "\n".join(broken) + "\n"
+            "nothing written: these changes break older messages or readers. Undo them, or add a new version of the "
+            "event (…v2) beside the old version:\n" + "\n".join(broken) + "\n"
         )
         return 1
     try:
         golden_messages = _missing_golden_messages()
     except NoExampleError as error:
-        sys.stderr.write(f"not written: {error}\n")
+        sys.stderr.write(f"nothing written: {error}\n")
         return 1
     for path, text in (documents() | golden_messages).items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -1,6 +1,6 @@
-"""Golden messages: whole records in `examples/<topic>/` that every later release must still read.
+"""Golden messages: complete records in `examples/<topic>/` that every later release must be able to read.
 
-A new topic's first one is made of the example in its event's class and is never written again:
+A new topic's first golden message is made from the example in its event's class, and is never rewritten:
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"version": "v2", "replica": "vision-6f9c", …}]})
 """
@@ -22,16 +22,18 @@ _TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 class NoExampleError(ValueError):
-    """An event's class has no example."""
+    """The event's class has no example."""
 
     def __init__(self, topic: Topic[Any]) -> None:
-        super().__init__(
-            f'{topic.name} has no golden message: give {topic.event.__name__} an example, model_config = ConfigDict(json_schema_extra={{"examples": [{{…}}]}})'
-        )
+        example = 'model_config = ConfigDict(json_schema_extra={"examples": [{…}]})'
+        super().__init__(f"{topic.name} has no golden message: give {topic.event.__name__} an example, {example}")
 
 
 def first_golden_message(topic: Topic[Any]) -> dict[str, Any]:
-    """A record with its key, headers and value. Raises `NoExampleError`, and pydantic's `ValidationError`."""
+    """A record as JSON, with key, headers and value, made from the event's example.
+
+    Raises `NoExampleError` without an example and pydantic's `ValidationError` for an invalid example.
+    """
     examples = event_schema(topic).get("examples")
     if not examples:
         raise NoExampleError(topic)

@@ -1,4 +1,4 @@
-"""JSON Schemas of the events."""
+"""JSON Schemas of the events, and their file names."""
 
 from __future__ import annotations
 
