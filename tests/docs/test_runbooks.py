@@ -33,14 +33,14 @@ def savo_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_says_what_it_means_how_to_find_the_cause_how_to_mend_it_and_when_it_is_mended(name: str) -> None:
+def test_a_page_says_what_it_means_how_to_find_the_cause_how_to_fix_it_and_when_it_is_fixed(name: str) -> None:
     page = Page(name)
     assert "**It means:**" in page.text
     assert "**Users notice:**" in page.text
     for title in PARTS:
         assert page.part(title).strip()
     assert page.commands("Find the cause")
-    assert any("promtool query" in command for command in page.commands("It is mended when"))
+    assert any("promtool query" in command for command in page.commands("It is fixed when"))
 
 
 @pytest.mark.parametrize("path", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)

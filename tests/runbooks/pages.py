@@ -14,7 +14,7 @@ from tests.parts.wheel import Wheel
 
 RUNBOOKS = Path(__file__).parents[2] / "docs/runbooks"
 PAGES = sorted(path.stem for path in RUNBOOKS.glob("*.md") if path.stem != "README")
-PARTS = ("Find the cause", "Mend", "It is mended when")
+PARTS = ("Find the cause", "Fix it", "It is fixed when")
 
 _WINDOWS = (
     ("offset 15m", "offset 20s"),

@@ -93,7 +93,7 @@ async def test_every_runbooks_questions_are_answered_by_a_product_that_is_well(p
     assert all(visit.confirmed for visit in await product.scan(3))
     for name in PAGES:
         product.shell.walk(Page(name), "Find the cause")
-        product.shell.walk(Page(name), "It is mended when")
+        product.shell.walk(Page(name), "It is fixed when")
 
 
 async def test_a_stuck_partition(product: Product) -> None:
@@ -110,10 +110,10 @@ async def test_a_stuck_partition(product: Product) -> None:
         assert 'cause="dependency"' in paused
         suspects = [line for line in holders.splitlines() if "savo_runtime" not in line]
         assert [line.split(":")[0] for line in suspects] == [f"pid {holder.pid}"]
-        assert "kill PID" in page.commands("Mend", outside=True)
+        assert "kill PID" in page.commands("Fix it", outside=True)
         product.shell.run(f"kill {suspects[0].split(':')[0].removeprefix('pid ')}")
         until(
-            lambda: product.shell.walk(page, "It is mended when")["savo topics lag"].strip() == "nothing waits",
+            lambda: product.shell.walk(page, "It is fixed when")["savo topics lag"].strip() == "nothing waits",
             "nothing waits",
         )
         until(lambda: not speaks(product, alert), "the alert is quiet")
@@ -132,10 +132,10 @@ async def test_a_poison_message(product: Product) -> None:
     assert "old-tool" in shown + whole
     assert "whatever the old tool wrote" in shown + whole
     assert all(visit.confirmed for visit in await product.scan(1)), "the topic goes on"
-    mended = product.shell.walk(page, "Mend")
+    mended = product.shell.walk(page, "Fix it")
     assert "1" in mended["savo dlq redrive --all --dry-run"]
     until(lambda: not speaks(product, alert), "the alert is quiet")
-    assert product.shell.walk(page, "It is mended when")[page.commands("It is mended when")[1]].strip() == ""
+    assert product.shell.walk(page, "It is fixed when")[page.commands("It is fixed when")[1]].strip() == ""
 
 
 async def test_a_bad_model(product: Product) -> None:
@@ -164,7 +164,7 @@ async def test_a_bad_model(product: Product) -> None:
     assert {visit.served_by for visit in await product.scan(4)} == {"google"}, "the baseline answers everybody"
     await register(product.wheel, "v2", ALWAYS_AN_APPLE, NAMES)
     until(
-        lambda: "v2" in product.shell.walk(page, "It is mended when")["savo rollout show"],
+        lambda: "v2" in product.shell.walk(page, "It is fixed when")["savo rollout show"],
         "the next candidate is on trial",
     )
     until(lambda: not speaks(product, alert), "the alert is quiet")

@@ -73,6 +73,6 @@ async def test_the_holder_of_a_lock_is_found_and_ended_and_the_waiting_one_gets_
             lambda answer: re.search(row, answer, re.MULTILINE) is not None,
         )
         assert not waiting.done()
-        await psql(postgres_url, command_of("Mend", "pg_terminate_backend").replace("PID", str(holder)))
+        await psql(postgres_url, command_of("Fix it", "pg_terminate_backend").replace("PID", str(holder)))
         assert await asyncio.wait_for(waiting, 90) == "UPDATE 1"
         await waiter.close()
