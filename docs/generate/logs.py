@@ -21,8 +21,9 @@ HEAD = """# Log events
 
 Generated from the code by `make generate`. Do not edit.
 
-Each line of a log is one event: a stable name, a level and fields. With `SAVO_LOG_FORMAT=json` a line is a JSON object with
-`event`, `level`, `timestamp`, `service` and the fields below; inside a request or a record also `trace_id` and `span_id`.
+Each line of a log is one event: a stable name, a level and fields. With `SAVO_LOG_FORMAT=json` a line is a JSON object
+with `event`, `level`, `timestamp`, `service` and the fields below; inside a request or a record also `trace_id` and
+`span_id`.
 `…` stands for fields that depend on the case. `exception` is an error with its traceback.
 
 | event | level | fields | logged by |

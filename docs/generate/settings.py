@@ -23,8 +23,8 @@ HEAD = """# Settings
 
 Generated from the code by `make generate`. Do not edit.
 
-Settings are environment variables. A value that is not allowed stops the start with one line that names the variable, the value
-and what is allowed. Secrets never reach a log. `savo doctor` checks all of them.
+Settings are environment variables. A value that is not allowed stops the start with one line that names the variable,
+the value and what is allowed. Secrets never reach a log. `savo doctor` checks all of them.
 """
 
 
@@ -35,7 +35,7 @@ class Group:
     title: str
     purpose: str
     patterns: tuple[str, ...]
-    """Regular expressions for whole variable names, in the order of the rows. The first group that matches takes the variable."""
+    """Regular expressions of whole variable names, in the order of the rows; the first matching group gets a variable."""
 
 
 GROUPS: tuple[Group, ...] = (
@@ -101,7 +101,7 @@ GROUPS: tuple[Group, ...] = (
 
 
 def settings_page(classes: Mapping[str, type[RuntimeSettings]], groups: tuple[Group, ...] = GROUPS) -> str:
-    """Markdown of all settings, one table for each group. Raises `ValueError` for a variable that belongs to no group."""
+    """Markdown of all settings, one table for each group. Raises `ValueError` for a variable without a group."""
     variables = sorted(known_variables(classes.values(), aliases=False))
     places = sorted((_place_of(variable, groups), variable) for variable in variables)
     page = HEAD
@@ -118,7 +118,7 @@ def _place_of(variable: str, groups: tuple[Group, ...]) -> tuple[int, int]:
             if re.fullmatch(pattern, variable):
                 return at, row
     raise ValueError(
-        f"{variable} belongs to no group of docs/settings.md: add a pattern for it to GROUPS in docs/generate/settings.py"
+        f"{variable} belongs to no group of docs/settings.md: add its pattern to GROUPS in docs/generate/settings.py"
     )
 
 

@@ -279,7 +279,8 @@ def test_a_backup_is_restored_as_the_guide_says_and_the_services_go_on(
         refused.stderr.split()
     )
     assert BACKUP_COMMANDS
-    *backup, stop, restore, up = BACKUP_COMMANDS[1].replace(" .env)", f" {stack.env_file})").splitlines()
+    commands = BACKUP_COMMANDS[1].replace(" \\\n  ", " ").replace(" .env)", f" {stack.env_file})")
+    *backup, stop, restore, up = commands.splitlines()
     said = shell(stack, "\n".join(["set -e", f"cd {tmp_path}", *backup]))
     assert "backed up to /backup: 6 databases" in " ".join(said.split())
     assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
@@ -295,7 +296,10 @@ def test_a_backup_is_restored_as_the_guide_says_and_the_services_go_on(
 
 
 def looking_commands() -> list[str]:
-    """The `savo` commands by which the runbooks' readers find a cause and see that it is mended, but for those with words to fill in."""
+    """The `savo` commands by which a reader of the runbooks finds a cause and sees that it is fixed.
+
+    Without those that have words to fill in.
+    """
     pages = [Page(name) for name in PAGES]
     commands = {
         command
@@ -309,7 +313,8 @@ def looking_commands() -> list[str]:
 
 def test_the_runbooks_commands_work_in_the_form_that_is_theirs_in_compose(stack: Stack, key: str) -> None:
     form = re.search(
-        r"For compose put `([^`]+)` in the place of `savo`", (RUNBOOKS / "README.md").read_text(encoding="utf-8")
+        r"With Docker Compose, write\s+`([^`]+)`\s+instead of `savo`",
+        (RUNBOOKS / "README.md").read_text(encoding="utf-8"),
     )
     assert form
     commands = looking_commands()
