@@ -1,4 +1,4 @@
-"""The mark of a replay while a record is worked on: set by whoever consumes it, passed on by whatever is published because of it."""
+"""Replay id of the current record: set by the consumer, copied to every event that the handler publishes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _current: ContextVar[str | None] = ContextVar("savo_replay", default=None)
 
 
 def current_replay() -> str | None:
-    """The id of the replay that the record at work comes from; None for a live one."""
+    """Id of the replay that the current record comes from; None for a live record."""
     return _current.get()
 
 

@@ -1,4 +1,4 @@
-"""W3C trace context across a record: written by whoever publishes, taken up by whoever consumes. Within it every log line names its scan."""
+"""W3C trace context in record headers: the producer's span writes it, the consumer's span continues it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def current_traceparent() -> str | None:
 
 
 def traceparent_of(record: ConsumerRecord) -> str | None:
-    """The record's own, however broken the record is."""
+    """The `traceparent` header of a record, or None. Does not fail for a record that cannot be decoded."""
     found = next((value for name, value in record.headers if name == _HEADER and value), None)
     return found.decode("ascii", errors="replace") if found else None
 
@@ -36,7 +36,7 @@ def traceparent_of(record: ConsumerRecord) -> str | None:
 def consumer_span(
     topic: str, traceparent: str | None, *, service: str = "", partition: int = -1, offset: int = -1
 ) -> Iterator[None]:
-    """A span for the work on one record, within the trace that the record came with."""
+    """A span for processing one record, as a child of the span in its `traceparent`."""
     with span(
         f"{topic} process",
         kind=SpanKind.CONSUMER,
@@ -53,21 +53,21 @@ def consumer_span(
 
 @contextmanager
 def producer_span(topic: str, headers: RecordHeaders | None = None) -> Iterator[RecordHeaders]:
-    """A span for the sending of one record; gives the trace header that makes whoever consumes it the span's child.
+    """A span for sending one record; yields the headers to send, with the span's `traceparent`.
 
-    With `headers`, those of a record that was written down earlier (outbox): the span belongs to their trace, and they come back with its header.
+    `headers` are those of a record that was stored earlier, in the outbox: then the span belongs to their trace.
     """
-    written = dict(headers or ())
-    parent = None if headers is None else _context_of(written[_HEADER].decode()) if _HEADER in written else Context()
+    sent = dict(headers or ())
+    parent = None if headers is None else _context_of(sent[_HEADER].decode()) if _HEADER in sent else Context()
     with span(f"{topic} publish", kind=SpanKind.PRODUCER, parent=parent, attributes=_destination(topic)):
         if traceparent := current_traceparent():
-            written[_HEADER] = traceparent.encode()
-        yield list(written.items())
+            sent[_HEADER] = traceparent.encode()
+        yield list(sent.items())
 
 
 @contextmanager
 def scan_log_context(event: Event) -> Iterator[None]:
-    """Every log line from here on names the scan that the event is about."""
+    """Adds the event's `scan_id`, where it has one, to every log line inside the block."""
     scan_id = getattr(event, "scan_id", None)
     with ExitStack() as stack:
         if scan_id:

@@ -33,7 +33,7 @@ from savo_runtime.settings import RuntimeSettings
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 QUICK = PolicyLimits(
-    first_delay=0.01, most_delay=0.05, first_probe=0.05, most_probe=0.2, cap_probe=0.3, finish_within=5.0
+    first_delay=0.01, max_delay=0.05, first_probe=0.05, max_probe=0.2, cap_probe=0.3, finish_within=5.0
 )
 
 PATIENCE = 90.0

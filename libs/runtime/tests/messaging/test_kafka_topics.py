@@ -85,7 +85,7 @@ def test_the_embedded_broker_says_what_it_is_for() -> None:
 
 
 def test_a_service_outside_savo_up_is_told_that_embedded_is_no_address() -> None:
-    with pytest.raises(FatalError, match="lives inside `savo up`"):
+    with pytest.raises(FatalError, match="exists only inside `savo up`"):
         connection_arguments(RuntimeSettings(kafka_bootstrap_servers="embedded"))
 
 

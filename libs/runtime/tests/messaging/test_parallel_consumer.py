@@ -248,11 +248,11 @@ async def test_a_record_that_is_dropped_on_its_way_to_another_kind_leaves_no_pla
 async def test_a_pause_is_set_again_after_a_rebalance() -> None:
     consumer = NotedConsumer(P0)
     async with running(Works(), consumer) as parallel:
-        parallel.hold(True)
+        parallel.pause_all(True)
         consumer.partitions, consumer.held = {P0, P1}, set()
         await parallel.on_partitions_assigned({P0, P1})
         assert consumer.held == {P0, P1}
-        parallel.hold(False)
+        parallel.pause_all(False)
         assert consumer.held == set()
 
 

@@ -326,7 +326,7 @@ async def test_a_deploy_that_fails_on_everything_stops_at_the_cap_and_goes_on_wh
     await eventually(lambda: consumers._topic_consumers[0].policy.cap.reason is not None)
     with pytest.raises(
         UnhealthyError,
-        match=r"dead-letter cap reached on training\.threshold-reached, partition 0: the last was InvalidMessageError",
+        match=r"dead-letter cap reached on training\.threshold-reached, partition 0: the last reason was InvalidMessageError",
     ):
         await consumers.check()
     assert 10 <= await bench.size(letters) <= 13, "one more for each probe at most"

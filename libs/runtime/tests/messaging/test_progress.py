@@ -138,12 +138,12 @@ async def test_kafka_is_asked_once_an_assignment_where_untouched_partitions_star
     topic_consumer.subscriber = cast("Any", SimpleNamespace(consumer=consumer))
     await topic_consumer.parallel.on_partitions_assigned([P0, P1])
     for _ in range(3):
-        await progress.look(topic_consumer)
+        await progress.sample(topic_consumer)
     assert sorted(consumer.asked) == ["committed 0", "committed 1"]
     assert progress._observations[GROUP].lag == (9 - 5) + (9 - 2)
     await topic_consumer.parallel.on_partitions_revoked([P1])
     await topic_consumer.parallel.on_partitions_assigned([P0, P1])
-    await progress.look(topic_consumer)
+    await progress.sample(topic_consumer)
     assert Counter(consumer.asked) == {"committed 0": 2, "committed 1": 2}
 
 
@@ -153,5 +153,5 @@ async def test_a_member_without_partitions_asks_every_time_how_far_the_others_ar
     consumer = Asked()
     topic_consumer.subscriber = cast("Any", SimpleNamespace(consumer=consumer))
     for _ in range(2):
-        await progress.look(topic_consumer)
+        await progress.sample(topic_consumer)
     assert Counter(consumer.asked) == {"committed 0": 2, "committed 1": 2}

@@ -1,4 +1,4 @@
-"""A service's consumers as the runner sees them: start, stop, whether they are healthy, whether the service must end."""
+"""All Kafka consumers of one service: their start, stop and health, and the error that must stop the service."""
 
 from __future__ import annotations
 
@@ -35,9 +35,11 @@ LEAVE_WITHIN = 5.0
 
 
 class Consumers:
-    """Every subscription and every snapshot of one service.
+    """Runs every subscription and every snapshot of one service.
 
-    `fatal` is set when the service must end; `fault` then says why. Raises `ValueError` for two handlers of one topic.
+    `fatal` is set when the service must stop; `fault` is then the error.
+
+    Raises `ValueError` for a topic with two handlers.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class Consumers:
             self._tasks.append(asyncio.create_task(self._guard(work)))
 
     async def stop(self) -> None:
-        """Take nothing more, finish what is at work (at most 15 s), commit, leave the groups."""
+        """Accept no more records, finish running handlers (at most 15 s), commit, leave the groups."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(
@@ -95,7 +97,7 @@ class Consumers:
         await self._disconnect()
 
     async def check(self) -> None:
-        """Raises `UnhealthyError` with the reason while a consumer makes no progress or a snapshot is not read to its end."""
+        """Raises `UnhealthyError` while a consumer makes no progress or a snapshot has not been read to its end."""
         if self.fault:
             raise UnhealthyError(str(self.fault))
         behind = [snapshot.topic.name for snapshot in self._snapshots if not snapshot.caught_up.is_set()]
@@ -107,13 +109,18 @@ class Consumers:
         await ensure_topics(self._settings)
 
     async def _connect(self) -> None:
-        await self._disconnect()  # what an attempt before this one left open
+        await self._disconnect()  # a failed attempt may have left connections open
         self._broker = make_broker(self._settings, self._service)
         self._topic_consumers = [
             TopicConsumer(
-                each, self._publisher, self._dead_letters, self._fail, self._limits, sandbox=self._settings.sandbox
+                subscription,
+                self._publisher,
+                self._dead_letters,
+                self._fail,
+                self._limits,
+                sandbox=self._settings.sandbox,
             )
-            for each in self._subscriptions
+            for subscription in self._subscriptions
         ]
         for topic_consumer in self._topic_consumers:
             topic_consumer.subscribe(self._broker, member_arguments(self._settings, topic_consumer.topic.name))
@@ -123,7 +130,7 @@ class Consumers:
 
     async def _disconnect(self) -> None:
         if self._broker is not None:
-            # Where Kafka does not hear that the member leaves, the group notices when the session ends.
+            # If Kafka does not receive the leave request, the group drops the member when its session times out.
             with contextlib.suppress(KafkaError, OSError, TimeoutError):
                 async with asyncio.timeout(LEAVE_WITHIN):
                     await self._broker.stop()
@@ -132,7 +139,8 @@ class Consumers:
     def _no_answer(self) -> Exception:
         if self._settings.embedded_broker:
             return FatalError(
-                f"the embedded broker did not take {self._service} in: it takes one replica of each service"
+                f"{self._service} could not join its groups on the embedded broker: it allows one replica of each"
+                " service. Stop the other replica, or set SAVO_KAFKA_BOOTSTRAP_SERVERS to a real Kafka"
             )
         return DependencyDownError(
             "kafka", f"no answer from {self._settings.kafka_bootstrap_servers} in {CONNECT_WITHIN:g} s"
@@ -141,7 +149,7 @@ class Consumers:
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except Exception as fault:  # noqa: BLE001 - a loop that ended would go unnoticed
+        except Exception as fault:  # noqa: BLE001 - otherwise the loop would end without a trace
             self._fail(fault)
 
     def _fail(self, fault: Exception) -> None:
@@ -149,7 +157,7 @@ class Consumers:
             log.critical("consumer.failed", service=self._service, error=str(fault), exc_info=fault)
             self.fault = fault
         for topic_consumer in self._topic_consumers:
-            topic_consumer.parallel.hold(True)
+            topic_consumer.parallel.pause_all(True)
         self.fatal.set()
 
 
@@ -157,5 +165,5 @@ def _check_one_handler_a_topic(subscriptions: Sequence[Subscription]) -> None:
     names = [subscription.topic.name for subscription in subscriptions]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(
-            f"two handlers of {', '.join(sorted(twice))}: a service reads a topic once, and its handler does both"
+            f"two handlers of {', '.join(sorted(twice))}: a service subscribes to a topic once. Do both in one handler"
         )

@@ -1,4 +1,7 @@
-"""The cap on dead letters: when so many records fail that the fault is the deploy's and not the records', the topic must not be drained."""
+"""Dead-letter cap: a limit on failed records above which consuming pauses.
+
+When most records fail, the release is faulty and not the records: the topic must not be drained into dead letters.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +41,17 @@ class DeadLetterCap:
 
 
 class DeadLetterCaps:
-    """One cap for each partition and one for the whole subscription: with 24 partitions a bad deploy would otherwise fill 24 caps."""
+    """One cap for each partition, and one for the whole subscription.
+
+    With caps by partition alone, a bad release would fill 24 caps on a topic of 24 partitions.
+    """
 
     def __init__(self, consecutive: int, share: float, window: int) -> None:
         self._new_cap = partial(DeadLetterCap, consecutive, share, window)
         self._caps: dict[TopicPartition | None, DeadLetterCap] = {}
 
     def note(self, partition: TopicPartition, *, failed: bool) -> bool:
-        """Whether a cap of this record is reached now."""
+        """Count a record; True when a cap that it counts for is reached."""
         caps = [self._caps.setdefault(scope, self._new_cap()) for scope in (partition, None)]
         for cap in caps:
             cap.note(failed=failed)

@@ -1,4 +1,4 @@
-"""Records set aside: published to a dead-letter topic as they came, byte for byte, with what went wrong in their headers."""
+"""Dead letters: unprocessable records, published unchanged to a dead-letter topic with the reason in added headers."""
 
 from __future__ import annotations
 
@@ -21,39 +21,49 @@ __all__ = ["REDRIVES_HEADER", "DeadLetters", "reason_of"]
 log = structlog.get_logger()
 
 MESSAGE_LENGTH = 1_000
-"""Characters of the error's message that are kept."""
+"""Maximum length of the error message in a header, in characters."""
 
 REDRIVES_HEADER = "dlq_redrives"
-"""How often a record was sent back from the dead letters to its topic."""
+"""Number of times that a record was sent back from the dead letters to its topic."""
 
 
 def reason_of(fault: Exception) -> str:
-    """A short stable word, for metrics and headers."""
+    """Short stable identifier of an error, for metric labels and headers."""
     return fault.reason if isinstance(fault, SavoError) else type(fault).__name__
 
 
 def _scan_of(topic: Topic[Any], record: ConsumerRecord) -> dict[str, str]:
-    """By the key: the body may be what is broken."""
+    """The scan id from the record's key, since its body may be unreadable."""
     return {"scan_id": record.key.decode(errors="replace")} if topic.key_name == "scan_id" and record.key else {}
 
 
 @dataclass(frozen=True)
 class DeadLetters:
-    """Where one service's records go that it cannot work on."""
+    """Publishes the records that one service cannot process."""
 
     publisher: Publisher
     service: str
     clock: Callable[[], datetime]
 
-    async def set_aside(self, topic: Topic[Any], record: ConsumerRecord, fault: Exception, attempts: int) -> None:
-        """Raises `DependencyDownError` when it could not be published: then the record must not be committed."""
+    async def publish(self, topic: Topic[Any], record: ConsumerRecord, fault: Exception, attempts: int) -> None:
+        """Publish `record` with the reason and the number of handler calls (`attempts`).
+
+        Raises `DependencyDownError` when Kafka does not acknowledge it: then the record must not be committed.
+        """
         headers = [(name, value or b"") for name, value in record.headers] + self._reasons(record, fault, attempts)
         await self.publisher.send(OutgoingRecord(topic.dead_letters(self.service), record.key, record.value, headers))
         DEAD_LETTERS.labels(topic.name, reason_of(fault)).inc()
         log.error(
-            "record.dead_lettered", topic=topic.name, partition=record.partition, offset=record.offset,
-            reason=reason_of(fault), error=str(fault)[:MESSAGE_LENGTH], attempts=attempts, exc_info=fault if attempts else None, **_scan_of(topic, record),
-        )  # fmt: skip
+            "record.dead_lettered",
+            topic=topic.name,
+            partition=record.partition,
+            offset=record.offset,
+            reason=reason_of(fault),
+            error=str(fault)[:MESSAGE_LENGTH],
+            attempts=attempts,
+            exc_info=fault if attempts else None,
+            **_scan_of(topic, record),
+        )
 
     def _reasons(self, record: ConsumerRecord, fault: Exception, attempts: int) -> RecordHeaders:
         reasons = {

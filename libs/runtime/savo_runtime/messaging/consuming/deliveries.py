@@ -1,4 +1,4 @@
-"""A record on its way through a consumer, and the window of those of one partition that are not committed yet."""
+"""Deliveries: records between poll and commit, and the window of uncommitted deliveries of one partition."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ ONLY_KIND = "any"
 
 
 class PartitionRevokedError(Exception):
-    """The partition belongs to another member now, which works on this record; here it is dropped, uncommitted."""
+    """The partition was assigned to another member, which processes this record; here it is dropped, uncommitted."""
 
 
 class Delivery:
-    """One record on its way: from the poll until it is done, dropped or failed."""
+    """The state of one record from the poll until it is done, dropped or failed."""
 
     def __init__(self, record: ConsumerRecord, window: PartitionWindow) -> None:
         self.record = record
@@ -28,13 +28,13 @@ class Delivery:
         self.ended = asyncio.Event()
         """Set when it is done, dropped or failed."""
         self.can_be_dropped = True
-        """It waits and is not at work: when its partition is revoked, nothing is lost."""
+        """Its handler is not running, so the delivery is cancelled when its partition is revoked."""
         self.task: asyncio.Task[None] | None = None
         self.kind = ONLY_KIND
         self._slot: asyncio.Semaphore | None = None
 
     async def acquire_slot(self, kind: str) -> None:
-        """Wait for a free slot of that kind. The slot that it holds is released first."""
+        """Wait for a free slot of that kind. A slot held before is released first."""
         self.release_slot()
         slot = self.window.slots[kind]
         await slot.acquire()
@@ -47,7 +47,10 @@ class Delivery:
 
     @asynccontextmanager
     async def interruptible(self) -> AsyncIterator[None]:
-        """Around any wait within the work: a rebalance does not wait for it. Raises `PartitionRevokedError` when the partition is gone."""
+        """Wraps a wait inside the processing: a rebalance cancels it instead of waiting for it.
+
+        Raises `PartitionRevokedError` when the partition was revoked.
+        """
         if self.window.closed:
             raise PartitionRevokedError
         self.can_be_dropped = True
@@ -64,36 +67,36 @@ class Delivery:
 
 
 class PartitionWindow:
-    """One partition's records that are not committed yet, in order."""
+    """The uncommitted deliveries of one partition, in offset order."""
 
     def __init__(self, partition: TopicPartition, slots: Mapping[str, asyncio.Semaphore]) -> None:
         self.partition = partition
         self.slots = slots
-        """By kind of record; all windows of a consumer share them."""
+        """Free slots by kind of record, shared by all windows of a consumer."""
         self.closed = False
         """The partition was revoked, or the consumer stops."""
         self.full = False
-        """Paused, because too much is uncommitted."""
+        """The partition is paused because it has too many uncommitted records."""
         self.next_offset: int | None = None
-        """Everything before it is done; None until the first record is."""
+        """Offset to commit: every record before it is done. None until the first record is done."""
         self.committed: int | None = None
         self.awaits_commit = 0
-        """Records that are done, as are all before them, but not committed."""
+        """Number of records before `next_offset` that are not committed."""
         self.deliveries: dict[int, Delivery] = {}
         self._last_of_key: dict[bytes, Delivery] = {}
 
     def add(self, delivery: Delivery) -> Delivery | None:
-        """The record before it with the same key, if that is not done yet."""
+        """Add a delivery; returns the unfinished delivery before it with the same key, or None."""
         key = delivery.record.key
         self.deliveries[delivery.record.offset] = delivery
         if key is None:
             return None
-        before = self._last_of_key.get(key)
+        previous = self._last_of_key.get(key)
         self._last_of_key[key] = delivery
-        return before
+        return previous
 
     def advance(self) -> None:
-        """Let go of the records that are done, as far as all before them are too."""
+        """Move `next_offset` past the records that are done, up to the first unfinished one."""
         for offset in list(self.deliveries):
             delivery = self.deliveries[offset]
             if not delivery.done:

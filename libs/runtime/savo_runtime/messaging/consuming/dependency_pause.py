@@ -1,4 +1,4 @@
-"""A pause of a consumer: while a dependency is down, records wait here and one at a time probes whether it is back."""
+"""Dependency pause: while a dependency is down, records wait, and one at a time is tried as a probe."""
 
 from __future__ import annotations
 
@@ -15,23 +15,30 @@ log = structlog.get_logger()
 
 
 class DependencyPause:
-    """While active, records pass one at a time, each after a longer wait: the probes. A probe is not counted as a retry."""
+    """A pause for records whose dependency is down.
+
+    While it is active, records pass one at a time, each after a longer delay: these are the probes. A probe does not
+    count as a retry.
+    """
 
     def __init__(self, backoff: Backoff, on_change: Callable[[], None]) -> None:
         self.reason: str | None = None
-        """Why records wait; None while the pause is not active."""
+        """Why the pause is active; None while it is not."""
         self._backoff = backoff
         self._on_change = on_change
         self._probing = asyncio.Lock()
         self._probes = 0
-        self._wait_at_least: float | None = None
+        self._retry_after: float | None = None
 
     def is_active(self) -> bool:
         return self.reason is not None
 
     def begin(self, reason: str, *, retry_after: float | None = None) -> None:
-        """Or go on, for a new reason. `retry_after`: seconds that the dependency asks to be left alone."""
-        self._wait_at_least = retry_after
+        """Begin the pause, or continue it with a new reason.
+
+        `retry_after`: seconds until the next probe, as requested by the dependency; None uses the back-off.
+        """
+        self._retry_after = retry_after
         if self.reason is None:
             self._probes = 0
             log.warning("consumer.paused", reason=reason)
@@ -42,16 +49,16 @@ class DependencyPause:
     def end(self) -> None:
         if self.reason is not None:
             log.info("consumer.resumed", reason=self.reason, probes=self._probes)
-            self.reason = self._wait_at_least = None
+            self.reason = self._retry_after = None
             self._on_change()
 
     async def wait_turn(self) -> bool:
-        """Returns at once while not active, else when it is the caller's turn to probe. Whether the caller is a probe."""
+        """Wait until the caller may proceed; True when it proceeds as a probe. Returns at once while not active."""
         if not self.is_active():
             return False
         async with self._probing:
             if not self.is_active():
                 return False
             self._probes += 1
-            await asyncio.sleep(self._wait_at_least or self._backoff.delay(self._probes))
+            await asyncio.sleep(self._retry_after or self._backoff.delay(self._probes))
             return self.is_active()

@@ -1,11 +1,13 @@
-"""Which record of a consumer is worked on when, and which offset is committed: a window for each partition, slots over all of them.
+"""Parallel consumer: processes records concurrently, in order of key, and commits contiguous offsets.
 
-- records of one key are worked on one at a time, in order; with a single slot, so are those of a partition
-- an offset is committed only when every record before it is done ("contiguous"), every 0.2 s and when nothing is left to do
-- records of one kind wait for slots of their own only: slow ones do not stand in the way of quick ones
-- a partition with `max_uncommitted` uncommitted records is paused until half of them are done and committed
-- partitions that are revoked: what is at work is finished and committed first, what waits is dropped and comes again elsewhere
-- a record that comes again while it is still at work, or done but not committed, is not worked on twice: it waits for that run
+- Records of one key are processed one at a time, in order. With a single slot, so are the records of a partition.
+- An offset is committed only when every record before it is done, every 0.2 s and whenever no record is left.
+- Each kind of record has slots of its own, so slow kinds do not delay quick ones.
+- A partition with `max_uncommitted` uncommitted records is paused until half of them are done and committed.
+- When a partition is revoked, running records are finished and committed first. Waiting records are dropped, and the
+  next member gets them.
+- A record that is delivered again while its first delivery still runs, or is done but uncommitted, is not processed
+  twice: it waits for the first delivery.
 
 Measured against FastStream's `max_workers`, `batch=True` and faststream-concurrent-aiokafka: fewest repeats under
 stop, kill and rebalance, at 64 records a second of 1 s each (see docs/decisions/0003-consuming.md).
@@ -31,13 +33,13 @@ log = structlog.get_logger()
 MAX_UNCOMMITTED = 256
 COMMIT_EVERY = 0.2
 COMMIT_WITHIN = 5.0
-"""aiokafka would try for ever, and a service that stops must end."""
+"""Seconds. aiokafka would retry for ever, which would keep a stopping service from ending."""
 FINISH_WITHIN = 15.0
 _ONE_SLOT: Mapping[str, int] = MappingProxyType({ONLY_KIND: 1})
 
 
 class Consumer(Protocol):
-    """What is used of aiokafka's consumer."""
+    """The part of `AIOKafkaConsumer` that is used here."""
 
     def assignment(self) -> Iterable[TopicPartition]: ...
     def paused(self) -> Iterable[TopicPartition]: ...
@@ -47,7 +49,10 @@ class Consumer(Protocol):
 
 
 class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """Runs `work` for each record that it is given. `work` raises only what must end the service; `on_failure` gets that."""
+    """Runs `work` for each record given to `take`.
+
+    An exception from `work` must stop the service: it is passed to `on_failure`.
+    """
 
     def __init__(
         self,
@@ -61,7 +66,7 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         on_assigned: Callable[[], None] = lambda: None,
     ) -> None:
         self.assignments = 0
-        """Their number: what was true of a partition before the last one may not be now."""
+        """Number of partition assignments so far. What was known of a partition is stale after a new one."""
         self._work = work
         self._on_failure = on_failure
         self._on_assigned = on_assigned
@@ -76,10 +81,10 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         self._committing = asyncio.Lock()
         self._commit_now = asyncio.Event()
         self._committer: asyncio.Task[None] | None = None
-        self._held = False
+        self._paused = False
         self._stopping = False
 
-    # ── taking ──────────────────────────────────────────────────────────────
+    # ── records ─────────────────────────────────────────────────────────────
 
     def use(self, consumer: Consumer) -> None:
         """Commit and pause on this consumer from now on."""
@@ -88,32 +93,33 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             self._committer = asyncio.create_task(self._commit_periodically())
 
     async def take(self, record: ConsumerRecord) -> None:
-        """Put the record to work when it is its turn. Never waits for that: the consumer keeps polling, and the window bounds what is held."""
+        """Schedule the record. Does not wait for its turn: polling continues, and the window bounds the backlog."""
         if self._stopping:
             return
         window = self._window(TopicPartition(record.topic, record.partition))
         delivery = Delivery(record, window)
-        before = window.add(delivery)
-        again = self._unfinished.pop((window.partition, record.offset), None)
-        delivery.task = asyncio.create_task(self._run(delivery, None if self._one_at_a_time else before, again))
+        previous = window.add(delivery)
+        earlier = self._unfinished.pop((window.partition, record.offset), None)
+        delivery.task = asyncio.create_task(self._run(delivery, None if self._one_at_a_time else previous, earlier))
         if window.uncommitted >= self._half:
-            await asyncio.sleep(0)  # what is quick gets done, and committed, before the window is full
+            await asyncio.sleep(0)  # lets quick records finish and commit before the window is full
         if not window.full and window.uncommitted >= self._max_uncommitted:
             window.full = True
             self._set_pauses()
 
-    def hold(self, held: bool) -> None:
-        """Pause all partitions, or resume those that are not full."""
-        self._held = held
+    def pause_all(self, paused: bool) -> None:
+        """Pause all partitions; with False, resume those whose window is not full."""
+        self._paused = paused
         self._set_pauses()
 
     def positions(self) -> dict[TopicPartition, int | None]:
-        """The next offset to work on, of each partition that this member has; None where no record was worked on yet."""
+        """Next offset of each assigned partition; None where no record is done yet."""
         return {partition: window.next_offset for partition, window in self._windows.items()}
 
-    async def _run(self, delivery: Delivery, before: Delivery | None, again: Delivery | None) -> None:
+    async def _run(self, delivery: Delivery, previous: Delivery | None, earlier: Delivery | None) -> None:
+        """`previous`: the record before it with the same key. `earlier`: an unfinished delivery of the same record."""
         try:
-            await self._run_in_turn(delivery, before, again)
+            await self._run_in_turn(delivery, previous, earlier)
         except (asyncio.CancelledError, PartitionRevokedError):
             log.debug(
                 "record.dropped",
@@ -121,19 +127,19 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
                 partition=delivery.record.partition,
                 offset=delivery.record.offset,
             )
-        except Exception as fault:  # noqa: BLE001 - whatever it is, the record is not done
+        except Exception as fault:  # noqa: BLE001 - after any error the record is not done
             self._on_failure(fault)
         finally:
             delivery.ended.set()
             self._after(delivery.window)
 
-    async def _run_in_turn(self, delivery: Delivery, before: Delivery | None, again: Delivery | None) -> None:
-        if again is not None:
-            await again.ended.wait()
-        if again is None or not again.done:
-            if before is not None:
-                await before.ended.wait()
-                if not before.done:
+    async def _run_in_turn(self, delivery: Delivery, previous: Delivery | None, earlier: Delivery | None) -> None:
+        if earlier is not None:
+            await earlier.ended.wait()
+        if earlier is None or not earlier.done:
+            if previous is not None:
+                await previous.ended.wait()
+                if not previous.done:
                     raise PartitionRevokedError
             try:
                 await delivery.acquire_slot(self._kind_of(delivery.record))
@@ -146,11 +152,8 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
 
     def _after(self, window: PartitionWindow) -> None:
         may_reopen = window.full and len(window.deliveries) <= self._half
-        if (
-            may_reopen
-            or window.awaits_commit >= self._half
-            or not any(each.deliveries for each in self._windows.values())
-        ):
+        is_idle = not any(other.deliveries for other in self._windows.values())
+        if may_reopen or window.awaits_commit >= self._half or is_idle:
             self._commit_now.set()
 
     def _reopen(self) -> None:
@@ -172,7 +175,7 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         wanted = {
             partition
             for partition in assigned
-            if self._held or (partition in self._windows and self._windows[partition].full)
+            if self._paused or (partition in self._windows and self._windows[partition].full)
         }
         if wanted - paused:
             self._consumer.pause(*(wanted - paused))
@@ -182,7 +185,7 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
     # ── rebalances ────────────────────────────────────────────────
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Pauses do not outlive an assignment, so they are set again."""
+        """Set the pauses again, since a new assignment clears them."""
         self.assignments += 1
         kept = {self._window(partition).partition for partition in assigned}
         self._unfinished = {
@@ -192,19 +195,22 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
         self._on_assigned()
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Finish, then commit. What takes longer than the deadline runs on, uncommitted: a repeat here waits for it."""
+        """Finish running records, then commit.
+
+        A record that exceeds the deadline keeps running, uncommitted: a repeated delivery here waits for it.
+        """
         windows = [self._windows[partition] for partition in revoked if partition in self._windows]
         await self._close(windows)
         for window in windows:
             self._windows.pop(window.partition, None)
             self._unfinished |= {
-                (window.partition, offset): each
-                for offset, each in window.deliveries.items()
-                if each.done or not each.ended.is_set()
+                (window.partition, offset): delivery
+                for offset, delivery in window.deliveries.items()
+                if delivery.done or not delivery.ended.is_set()
             }
 
     async def stop(self) -> None:
-        """Take nothing more, finish what is at work, commit."""
+        """Accept no more records, finish the running ones, commit."""
         self._stopping = True
         await self._close(list(self._windows.values()))
         if self._committer:
@@ -220,20 +226,20 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
             window.closed = True
             for delivery in list(window.deliveries.values()):
                 delivery.drop_if_waiting()
-        at_work = [
-            each.task
+        running = [
+            delivery.task
             for window in windows
-            for each in window.deliveries.values()
-            if each.task and not each.ended.is_set()
+            for delivery in window.deliveries.values()
+            if delivery.task and not delivery.ended.is_set()
         ]
-        if at_work:
-            await asyncio.wait(at_work, timeout=self._finish_within)
+        if running:
+            await asyncio.wait(running, timeout=self._finish_within)
         await self.commit()
 
-    # ── committing ──────────────────────────────────────────────────────────
+    # ── commits ─────────────────────────────────────────────────────────────
 
     async def commit(self) -> None:
-        """A commit that fails is tried again with the next; one for a partition that is gone never matters."""
+        """Commit the next offset of every window. A failed commit is logged and repeated with the next one."""
         async with self._committing:
             due = {
                 window: (offset, window.awaits_commit)

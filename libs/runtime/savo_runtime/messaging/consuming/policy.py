@@ -1,17 +1,17 @@
-"""What becomes of one record, the same in all services.
+"""Record policy: decode, handle, retry, publish, dead-letter. The same rules apply in every service.
 
     record ──► readable? ──no───────────────────────────────────► dead letter ──► commit
                   │ yes
-               handler ──RetryableError, a bug──► again, 3 times in all ──► dead letter ──► commit
-                  │     ──DependencyDownError───► records of its kind wait, this one probes until the dependency is back
+               handler ──RetryableError, a bug──► again, 3 calls in all ──► dead letter ──► commit
+                  │     ──DependencyDownError───► records of its kind pause, this one probes until the dependency is up
                   │     ──InvalidMessageError───► dead letter ──► commit
                   │     ──FatalError────────────► the service stops, uncommitted
-               publish what it returned, under derived ids; tried again until acknowledged, the handler is not called again
+               publish the returned events under derived ids; repeated until acknowledged, without the handler
                   │
                commit
 
-`RecordPolicy.process` is this drawing, top to bottom. When it is a record's turn, and that its offset is committed after the policy returned,
-is `ParallelConsumer`'s part; how records come from Kafka is `TopicConsumer`'s.
+`RecordPolicy.process` follows this diagram from top to bottom. `ParallelConsumer` decides when a record is processed,
+and commits its offset after the policy returns. `TopicConsumer` receives records from Kafka.
 """
 
 from __future__ import annotations
@@ -46,18 +46,19 @@ log = structlog.get_logger()
 
 
 class UndeclaredEventError(InvalidMessageError):
-    """A handler returned an event that it does not declare with `@publishes`: a bug of ours, which no retry mends."""
+    """A handler returned an event that it does not declare with `@publishes`: a bug that no retry can fix."""
 
     def __init__(self, subscription: Subscription, event: Event) -> None:
         declared = ", ".join(topic.name for topic in subscription.publishes) or "nothing"
         super().__init__(
-            f"the handler of {subscription.topic.name} returned {type(event).__name__}, which goes to {topic_of(event).name}; it publishes {declared}",
+            f"the handler of {subscription.topic.name} returned {type(event).__name__}, an event of"
+            f" {topic_of(event).name}, but its @publishes declares {declared}",
             reason="undeclared-event",
         )
 
 
 class _UnprocessableError(Exception):
-    """The record becomes a dead letter: why, and after how many calls of its handler."""
+    """The record becomes a dead letter: carries the cause and the number of handler calls."""
 
     def __init__(self, cause: Exception, attempts: int) -> None:
         super().__init__(str(cause))
@@ -67,30 +68,33 @@ class _UnprocessableError(Exception):
 
 @dataclass(frozen=True)
 class PolicyLimits:
-    """Seconds and counts of the policy. Tests make them small."""
+    """Delays in seconds and counts of the policy. Tests use smaller ones."""
 
     attempts: int = 3
-    """Calls of a handler that fails."""
+    """Calls of a handler before its record becomes a dead letter."""
     first_delay: float = 0.5
-    most_delay: float = 10.0
-    """Between two calls."""
+    max_delay: float = 10.0
+    """Delay before the handler is called again."""
     first_probe: float = 0.5
-    most_probe: float = 30.0
-    """Between two probes of a dependency that is down."""
+    max_probe: float = 30.0
+    """Delay between two probes of a dependency that is down."""
     cap_probe: float = 60.0
-    """Between two probes at the dead-letter cap."""
+    """Delay between two probes while the dead-letter cap is reached."""
     cap_consecutive: int = 50
     cap_share: float = 0.3
     cap_window: int = 200
     """The dead-letter cap, see `DeadLetterCap`."""
     uncommitted: int = 256
-    """Records of one partition."""
+    """Maximum of uncommitted records in one partition."""
     finish_within: float = 15.0
-    """For what is at work when its partition is revoked or the service stops."""
+    """Time for running records to finish when their partition is revoked or the service stops."""
 
 
 class RecordPolicy:
-    """Processes the records of one subscription. `kinds` are those of its records; `on_pause_change` is called when a pause begins or ends."""
+    """Processes the records of one subscription.
+
+    `kinds` are the kinds of its records. `on_pause_change` is called whenever a pause begins or ends.
+    """
 
     def __init__(
         self,
@@ -102,27 +106,28 @@ class RecordPolicy:
         on_pause_change: Callable[[], None],
     ) -> None:
         self.pauses = {
-            kind: DependencyPause(Backoff(limits.first_probe, limits.most_probe), on_pause_change) for kind in kinds
+            kind: DependencyPause(Backoff(limits.first_probe, limits.max_probe), on_pause_change) for kind in kinds
         }
-        """Of each kind of records: active while a dependency is down that they need."""
+        """By kind of record: active while a dependency of that kind is down."""
         self.cap = DependencyPause(Backoff(limits.cap_probe, limits.cap_probe), on_pause_change)
-        """Active since the dead-letter cap was reached, until a record succeeds."""
+        """Active from when the dead-letter cap is reached until a record succeeds."""
         self._subscription = subscription
         self._publisher = publisher
         self._dead_letters = dead_letters
         self._attempts = limits.attempts
-        self._retries = Backoff(limits.first_delay, limits.most_delay)
+        self._retries = Backoff(limits.first_delay, limits.max_delay)
         self._caps = DeadLetterCaps(limits.cap_consecutive, limits.cap_share, limits.cap_window)
 
     @property
     def paused_for(self) -> str | None:
-        """Why no record is worked on, or none of a kind; else None."""
+        """Why records, or records of one kind, are paused; None when none are."""
         return self.cap.reason or next((pause.reason for pause in self.pauses.values() if pause.reason), None)
 
     async def process(self, delivery: Delivery) -> None:
-        """Returns when the record is done: its effect and its events are there, or it is a dead letter.
+        """Returns when the record is done: its effect is stored and its events are published, or it is a dead letter.
 
-        Raises `PartitionRevokedError` when the partition is gone meanwhile, `FatalError` to stop the service; then nothing may be committed.
+        Raises `PartitionRevokedError` when the partition was revoked meanwhile, and `FatalError` to stop the service.
+        In both cases the record must not be committed.
         """
         topic, record = self._subscription.topic, delivery.record
         if is_tombstone(topic, record):
@@ -149,14 +154,14 @@ class RecordPolicy:
                     self._note_success(delivery, is_probe=is_probe)
                     return
                 if is_probe or not self.cap.is_active():
-                    await self._set_aside(delivery, failure)
+                    await self._dead_letter(delivery, failure)
                     return
-                # The cap was reached while this record was at work: it is tried again as a probe, when it is its turn.
+                # The cap was reached while this record was processed: it is processed again, as a probe, in its turn.
 
     # ── the handler ─────────────────────────────────────────────────────────
 
     async def _handle(self, delivery: Delivery, envelope: Envelope[Any]) -> Outcome:
-        """Wait while a dependency is down, call the handler, call it again a bounded number of times where it fails."""
+        """Wait while a dependency is down, then call the handler, at most `attempts` times."""
         failures = 0
         while True:
             await self._wait_turn(delivery, self.pauses[delivery.kind])
@@ -168,7 +173,7 @@ class RecordPolicy:
                 raise
             except (InvalidMessageError, InvalidHeadersError, ValidationError) as error:
                 raise _UnprocessableError(error, failures + 1) from error
-            except Exception as error:  # noqa: BLE001 - a bug of ours is tried again like a passing fault
+            except Exception as error:  # noqa: BLE001 - a bug is retried like a transient error
                 failures += 1
                 await self._wait_before_retry(delivery, error, failures)
             else:
@@ -192,12 +197,15 @@ class RecordPolicy:
             await asyncio.sleep(self._retries.delay(failures))
 
     async def _wait_turn(self, delivery: Delivery, pause: DependencyPause) -> bool:
-        """Whether the record goes as a probe."""
+        """True when the record proceeds as a probe."""
         async with delivery.interruptible():
             return await pause.wait_turn()
 
     async def _pause(self, delivery: Delivery, down: DependencyDownError) -> None:
-        """Begin the pause of the record's kind. Where the dependency has a kind of its own, the record joins that one, and its former kind goes on."""
+        """Begin the pause of the record's kind.
+
+        Where a kind is named like the dependency, the record moves to that kind, and its former kind continues.
+        """
         RETRIES.labels(self._subscription.topic.name, down.reason).inc()
         kind = down.dependency if down.dependency in self.pauses else delivery.kind
         self.pauses[kind].begin(str(down), retry_after=down.retry_after)
@@ -205,10 +213,10 @@ class RecordPolicy:
             async with delivery.interruptible():
                 await delivery.acquire_slot(kind)
 
-    # ── its events ──────────────────────────────────────────────────────────
+    # ── published events ────────────────────────────────────────────────────
 
     async def _publish(self, delivery: Delivery, envelope: Envelope[Any], outcome: Outcome) -> None:
-        """Each event under an id that follows from the record's, so that a repeat is recognised."""
+        """Publish each event under an id derived from the record's, so that consumers recognise a repeat."""
         events = [] if outcome is None else [outcome] if isinstance(outcome, Event) else list(outcome)
         for event in events:
             topic = topic_of(event)
@@ -231,7 +239,7 @@ class RecordPolicy:
                 return
             await self._wait_turn(delivery, self.pauses[delivery.kind])
 
-    # ── the end ─────────────────────────────────────────────────────────────
+    # ── outcome ─────────────────────────────────────────────────────────────
 
     def _note_success(self, delivery: Delivery, *, is_probe: bool) -> None:
         self._caps.note(delivery.window.partition, failed=False)
@@ -239,13 +247,12 @@ class RecordPolicy:
             self._caps.clear()
             self.cap.end()
 
-    async def _set_aside(self, delivery: Delivery, failure: _UnprocessableError) -> None:
-        """Publish the record as a dead letter, however long that takes; pause where too many became one."""
+    async def _dead_letter(self, delivery: Delivery, failure: _UnprocessableError) -> None:
+        """Publish the record as a dead letter, repeated until acknowledged; pause when the cap is reached."""
         topic, record, cause = self._subscription.topic, delivery.record, failure.cause
         await self._until_acknowledged(
-            delivery, lambda: self._dead_letters.set_aside(topic, record, cause, failure.attempts)
+            delivery, lambda: self._dead_letters.publish(topic, record, cause, failure.attempts)
         )
         if self._caps.note(delivery.window.partition, failed=True):
-            self.cap.begin(
-                f"dead-letter cap reached on {topic.name}, partition {record.partition}: the last was {reason_of(cause)}"
-            )
+            place = f"{topic.name}, partition {record.partition}"
+            self.cap.begin(f"dead-letter cap reached on {place}: the last reason was {reason_of(cause)}")

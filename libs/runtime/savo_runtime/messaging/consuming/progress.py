@@ -1,7 +1,8 @@
-"""Whether this process's own consumers make progress: the rule for readiness. Lag is exported by `kafka/lag.py`.
+"""Consumer progress: the readiness check of this process's own consumers. `kafka/lag.py` exports the lag of groups.
 
-Red when records wait and no position has moved for 30 s, when Kafka has not answered for 10 s, or at the dead-letter cap.
-Green when idle. A consumer can be stuck while all its client calls succeed (aio-libs/aiokafka#1154), so progress is what counts.
+Not ready when records are pending and no position has moved for 30 s, when Kafka has not answered for 10 s, or when the
+dead-letter cap is reached. Ready when idle. A consumer can be stuck while all its client calls succeed
+(aio-libs/aiokafka#1154), so the check looks at positions.
 """
 
 from __future__ import annotations
@@ -29,24 +30,25 @@ ANSWER_WITHIN = 5.0
 
 
 class UnhealthyError(Exception):
-    """Not ready; the message says why."""
+    """The consumers are not ready; the message is the reason."""
 
 
 @dataclass
 class _Observation:
-    """What was last seen of one consumer."""
+    """The last sample of one consumer."""
 
     lag: int = 0
     positions: dict[TopicPartition, int] = field(default_factory=dict)
     moved_at: float = 0.0
-    seen_at: float = 0.0
+    sampled_at: float = 0.0
     assignment: int = 0
     starts: dict[TopicPartition, int] = field(default_factory=dict)
-    """Where untouched partitions of that assignment begin: no other member commits there while it lasts."""
+    """Start offsets of partitions without a finished record. They are fixed during an assignment, since no other member
+    commits there."""
 
 
 class Progress:
-    """Looks at each consumer every two seconds. `clock` is monotonic, in seconds."""
+    """Samples each consumer every two seconds. `clock` is monotonic, in seconds."""
 
     def __init__(
         self, topic_consumers: Sequence[TopicConsumer], *, clock: Callable[[], float] = time.monotonic
@@ -54,63 +56,65 @@ class Progress:
         self._topic_consumers = topic_consumers
         self._clock = clock
         self._observations = {
-            topic_consumer.group: _Observation(moved_at=clock(), seen_at=clock()) for topic_consumer in topic_consumers
+            topic_consumer.group: _Observation(moved_at=clock(), sampled_at=clock())
+            for topic_consumer in topic_consumers
         }
 
     async def run(self) -> None:
         """Returns only when cancelled."""
-        await repeat(self._look_at_all, SAMPLE_EVERY)
+        await repeat(self._sample_all, SAMPLE_EVERY)
 
-    async def _look_at_all(self) -> None:
-        await asyncio.gather(*(self._look_within_limit(topic_consumer) for topic_consumer in self._topic_consumers))
+    async def _sample_all(self) -> None:
+        await asyncio.gather(*(self._sample_within_limit(topic_consumer) for topic_consumer in self._topic_consumers))
 
     def check(self) -> None:
-        """Raises `UnhealthyError`."""
+        """Raises `UnhealthyError` with the reason of the first consumer that is not ready."""
         for topic_consumer in self._topic_consumers:
             if problem := self._problem(topic_consumer, self._observations[topic_consumer.group]):
                 raise UnhealthyError(problem)
 
     def note(self, group: str, positions: dict[TopicPartition, int], lag: int) -> None:
-        """Take in the positions of a group's consumer now, and how many records wait for it."""
-        seen, now = self._observations[group], self._clock()
-        if lag == 0 or positions != seen.positions:
-            seen.moved_at = now
-        seen.positions, seen.lag, seen.seen_at = positions, lag, now
+        """Record the current positions of a group's consumer and its lag (number of pending records)."""
+        last, now = self._observations[group], self._clock()
+        if lag == 0 or positions != last.positions:
+            last.moved_at = now
+        last.positions, last.lag, last.sampled_at = positions, lag, now
 
-    def _problem(self, topic_consumer: TopicConsumer, seen: _Observation) -> str | None:
-        now = self._clock()
-        if topic_consumer.policy.cap.reason:
-            return topic_consumer.policy.cap.reason
-        if now - seen.seen_at > SILENT_AFTER:
-            return f"Kafka has not answered the consumer of {topic_consumer.topic.name} for {now - seen.seen_at:.0f} s"
-        if seen.lag and now - seen.moved_at > STUCK_AFTER:
-            why = f": {topic_consumer.policy.paused_for}" if topic_consumer.policy.paused_for else ""
-            return f"{seen.lag} records wait on {topic_consumer.topic.name} and none was done for {now - seen.moved_at:.0f} s{why}"
+    def _problem(self, topic_consumer: TopicConsumer, last: _Observation) -> str | None:
+        topic, policy = topic_consumer.topic.name, topic_consumer.policy
+        if policy.cap.reason:
+            return policy.cap.reason
+        silent, stuck = self._clock() - last.sampled_at, self._clock() - last.moved_at
+        if silent > SILENT_AFTER:
+            return f"Kafka has not answered the consumer of {topic} for {silent:.0f} s"
+        if last.lag and stuck > STUCK_AFTER:
+            cause = f": {policy.paused_for}" if policy.paused_for else ""
+            return f"{last.lag} records wait on {topic} and none was done for {stuck:.0f} s{cause}"
         return None
 
-    async def _look_within_limit(self, topic_consumer: TopicConsumer) -> None:
+    async def _sample_within_limit(self, topic_consumer: TopicConsumer) -> None:
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                await self.look(topic_consumer)
-        except (TimeoutError, KafkaError, IllegalStateError) as fault:  # a rebalance in between, or Kafka is away
+                await self.sample(topic_consumer)
+        except (TimeoutError, KafkaError, IllegalStateError) as fault:  # a rebalance, or Kafka is down
             log.debug("lag.unknown", topic=topic_consumer.topic.name, reason=str(fault) or type(fault).__name__)
 
-    async def look(self, topic_consumer: TopicConsumer) -> None:
-        """Raises `KafkaError`, and `IllegalStateError` in a rebalance."""
+    async def sample(self, topic_consumer: TopicConsumer) -> None:
+        """Ask Kafka for the consumer's positions. Raises `KafkaError`, and `IllegalStateError` during a rebalance."""
         consumer = topic_consumer.consumer
         if consumer is None:
             return
         assigned = set(consumer.assignment())
-        # Without partitions of its own, the group's lag still tells a spare member from one that cannot join.
+        # A member without partitions is either spare or unable to join: the lag of the whole group tells which.
         partitions = assigned or {
             TopicPartition(topic_consumer.topic_name, number)
             for number in consumer.partitions_for_topic(topic_consumer.topic_name) or ()
         }
         ends = await consumer.end_offsets(list(partitions))
-        seen = self._observations[topic_consumer.group]
-        if not assigned or seen.assignment != topic_consumer.parallel.assignments:
-            seen.assignment, seen.starts = topic_consumer.parallel.assignments, {}
-        positions = await _positions(consumer, partitions, topic_consumer.parallel.positions(), seen.starts)
+        last = self._observations[topic_consumer.group]
+        if not assigned or last.assignment != topic_consumer.parallel.assignments:
+            last.assignment, last.starts = topic_consumer.parallel.assignments, {}
+        positions = await _positions(consumer, partitions, topic_consumer.parallel.positions(), last.starts)
         lag = sum(max(0, ends[partition] - position) for partition, position in positions.items())
         self.note(topic_consumer.group, positions, lag)
 
@@ -121,9 +125,9 @@ async def _positions(
     done: dict[TopicPartition, int | None],
     starts: dict[TopicPartition, int],
 ) -> dict[TopicPartition, int]:
-    """The next offset to work on: as done here, else where the member started.
+    """Next offset of each partition: from the finished records, else the offset where the member started.
 
-    Where it started is asked of Kafka once for each partition, and noted in `starts`.
+    Start offsets are requested from Kafka once for each partition and cached in `starts`.
     """
     positions = {partition: offset for partition in partitions if (offset := done.get(partition)) is not None}
     untouched = [partition for partition in partitions if partition not in positions]
@@ -132,7 +136,7 @@ async def _positions(
 
 
 async def _starts(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-    """As committed, else the partition's beginning."""
+    """Committed offset of each partition, else its beginning."""
     committed = dict(
         zip(partitions, await asyncio.gather(*(consumer.committed(partition) for partition in partitions)), strict=True)
     )

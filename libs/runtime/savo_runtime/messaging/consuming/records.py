@@ -1,4 +1,4 @@
-"""From a Kafka record to an event, or to the reason why it is none."""
+"""Decoding of Kafka records: an event in its envelope, or an error with the reason why the record is unreadable."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ JSON_TYPES = (b"application/json", b"application/cloudevents+json")
 
 
 class UnreadableRecordError(InvalidMessageError):
-    """No event of ours: its headers or its body cannot be parsed."""
+    """The record is not a valid event: its headers or its body cannot be parsed."""
 
 
 def is_tombstone(topic: Topic[Any], record: ConsumerRecord) -> bool:
-    """The mark of an erased key on a compacted topic: nothing to work on, and no fault."""
+    """Whether the record marks an erased key on a compacted topic. It has no event and is not an error."""
     return record.value is None and topic.retention is Retention.COMPACT
 
 
 def decode(topic: Topic[Any], record: ConsumerRecord) -> Envelope[Any]:
-    """Raises `UnreadableRecordError` with one of the reasons no-body, null-header, content-type, headers, body."""
+    """The event with its metadata.
+
+    Raises `UnreadableRecordError` with one of the reasons no-body, null-header, content-type, headers, body.
+    """
     if record.value is None:
         raise UnreadableRecordError(
             f"a record without a body on {topic.name}, which is not compacted", reason="no-body"
@@ -36,15 +39,15 @@ def decode(topic: Topic[Any], record: ConsumerRecord) -> Envelope[Any]:
     _check_headers(record)
     try:
         envelope = Envelope.decode(topic.event, record.value, record.headers)
-    except InvalidHeadersError as flaw:
-        raise UnreadableRecordError(str(flaw), reason="headers") from flaw
-    except ValidationError as flaw:
-        raise UnreadableRecordError(str(flaw), reason="body") from flaw
+    except InvalidHeadersError as error:
+        raise UnreadableRecordError(str(error), reason="headers") from error
+    except ValidationError as error:
+        raise UnreadableRecordError(str(error), reason="body") from error
     return replace(envelope, record=RecordRef(topic.name, record.partition, record.offset, moment_of(record.timestamp)))
 
 
 def moment_of(timestamp: int) -> datetime:
-    """Kafka's milliseconds since 1970."""
+    """The UTC time of a Kafka timestamp, which is in milliseconds since 1970."""
     return datetime.fromtimestamp(timestamp / 1000, UTC)
 
 

@@ -1,4 +1,7 @@
-"""A compacted topic that each replica reads whole, without a group: from its start to the end that it had, then on with what comes."""
+"""Snapshot reader: reads a compacted topic from its start, without a consumer group, and then follows new records.
+
+Each replica reads the whole topic. It is caught up at the end offsets that the topic had when it first connected.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +31,14 @@ __all__ = ["SnapshotReader"]
 log = structlog.get_logger()
 
 FETCH_WAIT_MS = 250
-"""On the embedded broker: nobody waits for an answer here."""
+"""Longest fetch wait on the embedded broker. No user waits for these records."""
 
 
 class SnapshotReader:
-    """Applies each record in order. One that cannot be read or applied is logged, counted and skipped: there are no dead letters."""
+    """Applies each record in order.
+
+    A record that cannot be decoded or applied is logged, counted and skipped: snapshots have no dead letters.
+    """
 
     def __init__(
         self,
@@ -46,7 +52,7 @@ class SnapshotReader:
         self.topic = snapshot.topic
         self.topic_name = name_on_kafka(snapshot.topic.name, settings.sandbox)
         self.caught_up = asyncio.Event()
-        """Set when everything was read that the topic held at the first connection."""
+        """Set when every record that the topic held at the first connection has been read."""
         self._settings = settings
         self._apply = snapshot.apply
         self._on_fatal = on_fatal
@@ -56,7 +62,7 @@ class SnapshotReader:
         self._ends: dict[TopicPartition, int] | None = None
 
     async def run(self) -> None:
-        """Returns only when cancelled, or after a `FatalError`. While the broker is down it waits, then reads on where it was."""
+        """Returns only when cancelled, or after a `FatalError`. While the broker is down, waits and then continues."""
         failures = 0
         while True:
             positions = dict(self._positions)
@@ -70,7 +76,7 @@ class SnapshotReader:
                 await asyncio.sleep(self._backoff.delay(failures))
 
     async def _read(self) -> None:
-        """From the start, or from where an interrupted reading was, to the first ends; then on and on."""
+        """Read from the start, or from the last position, to the first end offsets; then follow new records."""
         async with TopicReader(self._settings, fetch_wait_ms=FETCH_WAIT_MS) as reader:
             partitions = await reader.partitions([self.topic_name])
             if not partitions:
@@ -79,7 +85,8 @@ class SnapshotReader:
                 self._ends = await reader.end_offsets(partitions)
             self._positions = await reader.beginning_offsets(partitions) | self._positions
             if not self.caught_up.is_set():
-                await self._take_all(reader.read({each: self._positions[each] for each in self._ends}, self._ends))
+                starts = {partition: self._positions[partition] for partition in self._ends}
+                await self._take_all(reader.read(starts, self._ends))
                 log.info("snapshot.caught_up", topic=self.topic.name, offsets=sum(self._ends.values()))
                 self.caught_up.set()
             await self._take_all(reader.follow(self._positions))
@@ -94,14 +101,14 @@ class SnapshotReader:
         try:
             if record.value is not None:  # a tombstone: its key was erased
                 envelope = decode(self.topic, record)
-                place = consumer_span(
+                span = consumer_span(
                     self.topic.name, envelope.traceparent, partition=record.partition, offset=record.offset
                 )
-                with place, scan_log_context(envelope.event), within_replay(envelope.replay):
+                with span, scan_log_context(envelope.event), within_replay(envelope.replay):
                     await self._apply_with_retries(envelope)
         except FatalError:
             raise
-        except Exception as fault:  # noqa: BLE001 - one record must not keep a replica from what comes after it
+        except Exception as fault:  # noqa: BLE001 - one record must not block the records after it
             self._skip(record, fault)
         self._positions[TopicPartition(record.topic, record.partition)] = record.offset + 1
 

@@ -1,4 +1,4 @@
-"""How a service says what it reads: two decorators on a free function, and `bind` in its composition root.
+"""Declaration of handlers: two decorators on a free function, and `bind` in the service's composition root.
 
     @consumes(SCANS_CONFIRMED)
     @publishes(SAMPLES_STORED, SAMPLES_REJECTED)
@@ -7,8 +7,9 @@
 
     Service(name="collector", subscriptions=[bind(on_scan_confirmed, collect=collect)])
 
-The event comes first; the rest is given by name. A handler that names a parameter `event_id` gets the record's `ce_id`; one that names
-`replay` gets the id of the replay that the record comes from, None for a live one.
+The event is the first argument; dependencies are passed by name. A handler with a parameter `event_id` gets the
+record's `ce_id`. A handler with a parameter `replay` gets the id of the replay that the record comes from, or None for
+a live record.
 """
 
 from __future__ import annotations
@@ -39,39 +40,43 @@ _OF_THE_ENVELOPE: dict[str, Callable[[Envelope[Any]], object]] = {
 
 @dataclass(frozen=True)
 class Kinds:
-    """Kinds of records of one topic: those of one kind wait neither for the slots of another nor for what only the other needs.
+    """Kinds of records of one topic, each with its own slots and its own dependency pause.
 
-    A kind may be named like a dependency: a record of another kind that needs it while it is down goes on as one of that kind.
+    A kind may be named like a dependency: while that dependency is down, a record of another kind that needs it
+    continues as a record of that kind.
     """
 
     of: Callable[[Any], str]
-    """The kind of an event, one of those in `slots`."""
+    """The kind of an event: a key of `slots`."""
     slots: Mapping[str, int]
-    """Records of each kind that are worked on at a time in this replica."""
+    """By kind: the number of records that this replica processes at the same time."""
 
 
 @dataclass(frozen=True)
 class Subscription:
-    """One topic, the function that takes its events, and the topics of what that function returns."""
+    """A topic, the function that handles its events, and the topics of the events that the function returns."""
 
     topic: Topic[Any]
     handle: Callable[[Envelope[Any]], Awaitable[Outcome]]
     publishes: tuple[Topic[Any], ...] = ()
     concurrency: int = 1
-    """Records worked on at a time in this replica; of one key always one at a time, in order."""
+    """Records that this replica processes at the same time. Records of one key are always processed in order."""
     kinds: Kinds | None = None
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A compacted topic that every replica reads whole, without a group. The service is not ready before it has read it to its end."""
+    """A compacted topic that every replica reads from its start, without a group.
+
+    The service is ready only after it has read the topic to its end.
+    """
 
     topic: Topic[Any]
     apply: Callable[[Envelope[Any]], Awaitable[None]]
 
 
 def consumes(topic: Topic[Any]) -> Callable[[F], F]:
-    """The topic whose events the handler takes."""
+    """Decorator: the topic whose events the function handles."""
 
     def mark(handler: F) -> F:
         setattr(handler, _CONSUMES, topic)
@@ -81,7 +86,7 @@ def consumes(topic: Topic[Any]) -> Callable[[F], F]:
 
 
 def publishes(*topics: Topic[Any]) -> Callable[[F], F]:
-    """Every topic that the handler's work leads to: of the events that it returns, and of those that it leaves in the outbox."""
+    """Decorator: every topic that the handler publishes on, by returned events or through the outbox."""
 
     def mark(handler: F) -> F:
         setattr(handler, _PUBLISHES, topics)
@@ -91,7 +96,10 @@ def publishes(*topics: Topic[Any]) -> Callable[[F], F]:
 
 
 def bind(handler: Handler, *, concurrency: int = 1, kinds: Kinds | None = None, **dependencies: Any) -> Subscription:
-    """Give a marked handler what it needs. Raises `TypeError` when a dependency is missing or unknown, at start, not at the first record."""
+    """A subscription from a decorated handler and its dependencies.
+
+    Raises `TypeError` at start, not at the first record, when a dependency is missing or unknown.
+    """
     wanted = [name for name in _OF_THE_ENVELOPE if name in inspect.signature(handler).parameters]
     inspect.signature(handler).bind(object(), **dependencies, **dict.fromkeys(wanted))
 
@@ -102,8 +110,8 @@ def bind(handler: Handler, *, concurrency: int = 1, kinds: Kinds | None = None, 
         with within_handler(topics):
             return await handler(envelope.event, **dependencies, **of_the_envelope)
 
-    at_once = sum(kinds.slots.values()) if kinds else concurrency
-    return Subscription(getattr(handler, _CONSUMES), handle, topics, at_once, kinds)
+    total = sum(kinds.slots.values()) if kinds else concurrency
+    return Subscription(getattr(handler, _CONSUMES), handle, topics, total, kinds)
 
 
 def read_snapshot(handler: Callable[..., Awaitable[None]], **dependencies: Any) -> Snapshot:

@@ -1,10 +1,15 @@
-"""One subscription at work: FastStream polls, `ParallelConsumer` orders and commits, `RecordPolicy` says what becomes of each record.
+"""Topic consumer: one subscription, wired from FastStream, `ParallelConsumer` and `RecordPolicy`.
 
-FastStream's subscriber connects, polls and rebalances. Its handler is `ParallelConsumer.take`, which never waits: the poll goes on while
-records are at work. FastStream's own concurrency works on one record a partition (`max_workers`) or repeats much after a stop, and its
-acknowledgement commits the position of every partition; so the acknowledgement is MANUAL and `ParallelConsumer` commits. FastStream's parser
-loses a record with a null header, or one that is not UTF-8, before any code of ours sees it; so the parser passes each record on
-unread, and reading it is a step of the policy. One mechanism serves concurrency 1 and N.
+FastStream's subscriber connects, polls and rebalances. Its handler is `ParallelConsumer.take`, which does not wait, so
+polling continues while records are processed. Two parts of FastStream are replaced:
+
+- Its concurrency processes one record at a time in each partition (`max_workers`) or repeats many records after a stop,
+  and its acknowledgement commits the position of every partition. So acknowledgement is MANUAL, and
+  `ParallelConsumer` commits.
+- Its parser loses a record whose header is null or not UTF-8 before the policy gets it. So the parser passes each
+  record through unparsed, and the policy decodes it.
+
+The same mechanism serves concurrency 1 and N.
 """
 
 from __future__ import annotations
@@ -33,7 +38,10 @@ __all__ = ["TopicConsumer"]
 
 
 class TopicConsumer:
-    """Consumes the topic of one subscription in the group of its service. `on_fatal` gets what must end the service."""
+    """Consumes the topic of one subscription in the group of its service.
+
+    `on_fatal` is called with an error that must stop the service.
+    """
 
     def __init__(
         self,
@@ -70,13 +78,13 @@ class TopicConsumer:
         return self.subscriber.consumer if self.subscriber else None
 
     def subscribe(self, broker: KafkaBroker, member_arguments: Mapping[str, Any]) -> None:
-        """Before the broker starts."""
+        """Create the subscriber. Must be called before the broker starts."""
         self.subscriber = broker.subscriber(
             self.topic_name,
             group_id=self.group,
             ack_policy=AckPolicy.MANUAL,
             listener=self.parallel,
-            parser=_unread,
+            parser=_unparsed,
             decoder=_body,
             title=self.group,
             **member_arguments,
@@ -84,12 +92,12 @@ class TopicConsumer:
         self.subscriber(self.parallel.take)
 
     def started(self) -> None:
-        """The broker has made the consumer."""
+        """Must be called once the broker has started and created the consumer."""
         assert self.consumer is not None
         self.parallel.use(self.consumer)
 
     def _kind_of(self, record: ConsumerRecord) -> str:
-        """An unreadable record becomes a dead letter among any of them."""
+        """An unreadable record has the first kind: it becomes a dead letter in any of them."""
         if self._kinds is None:
             return ONLY_KIND
         try:
@@ -99,10 +107,9 @@ class TopicConsumer:
 
     def _on_pause_change(self) -> None:
         self._show_pauses()
-        # While one kind gets on, the partitions stay open for it: what waits of the others is bounded by the window.
-        self.parallel.hold(
-            self.policy.cap.is_active() or all(pause.is_active() for pause in self.policy.pauses.values())
-        )
+        # Partitions stay open while any kind is processed; the window bounds the waiting records of the others.
+        all_kinds_paused = all(pause.is_active() for pause in self.policy.pauses.values())
+        self.parallel.pause_all(self.policy.cap.is_active() or all_kinds_paused)
 
     def _show_pauses(self) -> None:
         for cause, pauses in (
@@ -112,8 +119,8 @@ class TopicConsumer:
             CONSUMER_PAUSED.labels(self.topic.name, self.group, cause).set(any(pause.is_active() for pause in pauses))
 
 
-async def _unread(record: ConsumerRecord) -> KafkaMessage:
-    """FastStream's message around a record that is not parsed yet. Never fails."""
+async def _unparsed(record: ConsumerRecord) -> KafkaMessage:
+    """FastStream's message around an unparsed record. Never fails."""
     return KafkaMessage(raw_message=record, body=record, consumer=FAKE_CONSUMER)
 
 

@@ -1,4 +1,4 @@
-"""How Kafka is reached: one reading of the settings for FastStream, and for aiokafka's producers, consumers and admin client."""
+"""Client arguments for Kafka: from the settings, for FastStream, aiokafka and confluent-kafka."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ __all__ = [
 ]
 
 MAX_RECORD_BYTES = 2 * 2**20
-"""Of a record with its headers. Above Kafka's default of 1 MiB, so that any record and its reasons fit in the dead letters."""
+"""Largest record with its headers. Above Kafka's default of 1 MiB, so that a dead letter has room for its reasons."""
 
 _AWAITED = frozenset(
     topic.name for topic in (SCANS_REQUESTED, SCANS_COMPLETED, SCANS_FAILED, RECIPES_REQUESTED, RECIPES_SUGGESTED)
 )
-"""Topics on a person's way from question to answer."""
+"""Topics between a user's request and its answer."""
 
 _SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
 
 def make_broker(settings: RuntimeSettings, service: str) -> KafkaBroker:
-    """FastStream's broker with safe defaults instead of its weak ones.
+    """FastStream's broker with safe defaults.
 
-    It only consumes: `Publisher` publishes, since it can be rebuilt after an error that an idempotent producer never leaves.
+    It only consumes. `Publisher` publishes, because it replaces its producer after errors from which an idempotent
+    producer does not recover.
     """
     return KafkaBroker(
         _addresses(settings),
@@ -58,7 +59,7 @@ def make_broker(settings: RuntimeSettings, service: str) -> KafkaBroker:
 
 
 def connection_arguments(settings: RuntimeSettings) -> dict[str, Any]:
-    """For aiokafka's clients. Raises `FatalError` when there is no address to go to."""
+    """Connection arguments of aiokafka's clients. Raises `FatalError` when the settings have no usable address."""
     password = settings.kafka_sasl_password
     return {
         "bootstrap_servers": _addresses(settings),
@@ -71,19 +72,20 @@ def connection_arguments(settings: RuntimeSettings) -> dict[str, Any]:
 
 
 def reading_arguments(settings: RuntimeSettings, topic: str) -> dict[str, Any]:
-    """For any consumer of `topic`: from its start, records of any size that `Publisher` sends.
+    """Fetch arguments for any consumer of `topic`: from its start, records of any size that `Publisher` sends.
 
-    The embedded broker never wakes a fetch that waits, so the longest wait is what a record may wait there: 40 ms where a person
-    waits for the answer, at about 0.7 % of a core for each idle consumer; 250 ms elsewhere.
+    The embedded broker does not wake a waiting fetch, so the fetch wait delays records there. It is 40 ms where a user
+    waits for the answer, at about 0.7 % of a core for each idle consumer, and 250 ms elsewhere.
     """
     wait = {"fetch_max_wait_ms": 40 if topic in _AWAITED else 250} if settings.embedded_broker else {}
     return {"auto_offset_reset": "earliest", "max_partition_fetch_bytes": MAX_RECORD_BYTES, **wait}
 
 
 def member_arguments(settings: RuntimeSettings, topic: str) -> dict[str, Any]:
-    """For a member of a consumer group.
+    """Arguments for a member of a consumer group.
 
-    A member's session ends soon after it dies, and a rebalance waits long enough for running records to be finished.
+    The session timeout is short, so that a dead member is noticed soon. The rebalance timeout is long enough to finish
+    running records.
     """
     session = 6_000 if settings.embedded_broker else 10_000
     membership = {"session_timeout_ms": session, "heartbeat_interval_ms": session // 3, "rebalance_timeout_ms": 30_000}
@@ -91,24 +93,32 @@ def member_arguments(settings: RuntimeSettings, topic: str) -> dict[str, Any]:
 
 
 def group_of(service: str, topic: str) -> str:
-    """A group for each topic: a rebalance of one leaves the others alone, and the embedded broker gets one member a group."""
+    """Consumer group of a service on a topic.
+
+    With one group for each topic, a rebalance does not affect the other topics, and the embedded broker, which allows
+    one member in a group, can serve a service with several subscriptions.
+    """
     return f"savo.{service}.{topic}"
 
 
 def _logger() -> logging.Logger:
-    """FastStream's own log: errors of the connection. What becomes of a record is logged by the policy."""
+    """FastStream's logger, for connection errors only. The policy logs what happens to records."""
     logger = logging.getLogger("savo.kafka")
     logger.setLevel(logging.ERROR)
     return logger
 
 
 def librdkafka_arguments(settings: RuntimeSettings) -> dict[str, Any]:
-    """For `confluent_kafka`'s admin client: it deletes groups, which aiokafka's cannot. What fails is told by its answers, not by its log."""
-    password, files = (
-        settings.kafka_sasl_password,
-        (settings.kafka_ssl_ca_file, settings.kafka_ssl_cert_file, settings.kafka_ssl_key_file),
-    )
-    tls = dict(zip(("ssl.ca.location", "ssl.certificate.location", "ssl.key.location"), files, strict=True))
+    """Arguments of `confluent_kafka`'s admin client, which can delete groups; aiokafka's cannot.
+
+    Its log is off, since its calls report their errors.
+    """
+    password = settings.kafka_sasl_password
+    tls = {
+        "ssl.ca.location": settings.kafka_ssl_ca_file,
+        "ssl.certificate.location": settings.kafka_ssl_cert_file,
+        "ssl.key.location": settings.kafka_ssl_key_file,
+    }
     sasl = {
         "sasl.mechanism": settings.kafka_sasl_mechanism,
         "sasl.username": settings.kafka_sasl_username,
@@ -126,7 +136,8 @@ def librdkafka_arguments(settings: RuntimeSettings) -> dict[str, Any]:
 def _addresses(settings: RuntimeSettings) -> list[str]:
     if settings.kafka_bootstrap_servers == "embedded":
         raise FatalError(
-            "SAVO_KAFKA_BOOTSTRAP_SERVERS is embedded: that broker lives inside `savo up`; start there, or set host:port of a Kafka"
+            "SAVO_KAFKA_BOOTSTRAP_SERVERS is embedded: that broker exists only inside `savo up`."
+            " Start the service with `savo up`, or set host:port of a Kafka"
         )
     return settings.kafka_bootstrap_servers.split(",")
 
@@ -145,9 +156,9 @@ def _ssl_context(settings: RuntimeSettings) -> ssl.SSLContext | None:
     }
     try:
         context: ssl.SSLContext = create_ssl_context(**{name: str(path) for name, path in files.items() if path})
-    except OSError as flaw:
+    except OSError as error:
         given = ", ".join(str(path) for path in files.values() if path)
-        raise FatalError(f"SAVO_KAFKA_SSL_*: the TLS files cannot be used ({given}): {flaw}") from flaw
+        raise FatalError(f"SAVO_KAFKA_SSL_*: the TLS files cannot be loaded ({given}): {error}") from error
     return context
 
 

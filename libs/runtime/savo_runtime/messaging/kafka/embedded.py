@@ -1,8 +1,9 @@
-"""Kafka in memory, for trying and testing: librdkafka's mock cluster, which ships inside the `confluent-kafka` wheel.
+"""Embedded Kafka broker, in memory, for trials and tests: librdkafka's mock cluster from the `confluent-kafka` wheel.
 
-It speaks the Kafka protocol on a real TCP port and is reached through librdkafka's public mock API (`rdkafka_mock.h`).
-Its limits: about 5 MB a partition are kept, one live member a group, no admin client, no compaction, gone when it stops;
-a fetch that waits is not woken by a new record, so consumers fetch often (`broker.reading_arguments`).
+It speaks the Kafka protocol on a TCP port and is controlled through librdkafka's public mock API (`rdkafka_mock.h`).
+Its limits: it keeps about 5 MB of each partition, allows one live member in a group, has no admin client and no
+compaction, and loses its records when it stops. A new record does not wake a waiting fetch, so consumers fetch often
+(`broker.reading_arguments`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["MAX_PARTITIONS", "EmbeddedBroker"]
 log = structlog.get_logger()
 
 MAX_PARTITIONS = 4
-"""A topic's partitions are cut to this: memory is kept by partition, and one replica reads them all."""
+"""Maximum of partitions of a topic: each takes memory, and a single replica reads them all."""
 
 _PRODUCER = 0
 
@@ -37,7 +38,8 @@ class EmbeddedBroker:
     def __init__(self, *, env: Literal["dev", "production"] = "dev", max_partitions: int = MAX_PARTITIONS) -> None:
         if env == "production":
             raise FatalError(
-                "SAVO_ENV=production refuses the embedded broker: it lives in memory. Set SAVO_KAFKA_BOOTSTRAP_SERVERS to a real Kafka's host:port."
+                "SAVO_ENV=production refuses the embedded broker: it loses its records when it stops."
+                " Set SAVO_KAFKA_BOOTSTRAP_SERVERS to host:port of a real Kafka."
             )
         self.bootstrap_servers = ""
         self._max_partitions = max_partitions
@@ -49,14 +51,14 @@ class EmbeddedBroker:
         self._cluster = _LIBRARY.rd_kafka_mock_cluster_new(self._client, 1) if self._client else None
         if not self._cluster:
             self.stop()
-            raise FatalError("librdkafka gave no mock cluster")
+            raise FatalError("the embedded broker cannot start: librdkafka created no mock cluster")
         _LIBRARY.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
         self._create_topics()
         self.bootstrap_servers = _LIBRARY.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
         log.warning(
             "embedded_broker.started",
             bootstrap_servers=self.bootstrap_servers,
-            note="in memory, for trying and testing; its records end with this process",
+            note="in memory, for trying and testing; its records are lost when this process ends",
         )
         return self
 
@@ -76,7 +78,7 @@ class EmbeddedBroker:
         self.stop()
 
     def _create_topics(self) -> None:
-        """All at once: librdkafka's thread looks only now and then for what it is asked, and then serves all that wait."""
+        """Create all topics concurrently: librdkafka's thread polls its requests rarely, then serves all of them."""
         partitions = {topic.name: min(topic.partitions, self._max_partitions) for topic in TOPICS} | {
             name: 1 for _, _, name in dead_letter_topics()
         }
@@ -84,19 +86,19 @@ class EmbeddedBroker:
             list(pool.map(self._create_topic, partitions, partitions.values()))
 
     def _create_topic(self, name: str, partitions: int) -> None:
-        if flaw := _LIBRARY.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, 1):
-            raise FatalError(f"the embedded broker cannot create topic {name}: librdkafka error {flaw}")
+        if code := _LIBRARY.rd_kafka_mock_topic_create(self._cluster, name.encode(), partitions, 1):
+            raise FatalError(f"the embedded broker cannot create topic {name}: librdkafka error {code}")
 
 
 def _quiet() -> int:
-    """A configuration that logs errors only: this client never connects anywhere, and librdkafka would warn of that."""
+    """A configuration that logs errors only. The client never connects, and librdkafka would warn about that."""
     configuration: int = _LIBRARY.rd_kafka_conf_new()
     _LIBRARY.rd_kafka_conf_set(configuration, b"log_level", b"3", None, 0)
     return configuration
 
 
 def _load() -> ctypes.CDLL:
-    """The functions of librdkafka that are used here, with their C signatures."""
+    """librdkafka, with the C signatures of the functions that are used here."""
     library = ctypes.CDLL(cimpl.__file__)
     signatures: dict[str, tuple[type | None, list[type]]] = {
         "rd_kafka_conf_new": (ctypes.c_void_p, []),

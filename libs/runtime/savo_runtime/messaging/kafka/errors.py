@@ -1,4 +1,4 @@
-"""Errors of Kafka's clients as errors by what the consumer must do."""
+"""Translation of aiokafka's errors into the product's errors."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ __all__ = ["kafka_errors"]
 
 
 @contextmanager
-def kafka_errors(what: str) -> Iterator[None]:
-    """Raises `DependencyDownError("kafka")` for what aiokafka raises. `what` begins its message: "Kafka at localhost:9092 cannot be read"."""
+def kafka_errors(message: str) -> Iterator[None]:
+    """Turns any error of aiokafka into `DependencyDownError("kafka")`.
+
+    `message` says what failed, for example "Kafka at localhost:9092 cannot be read"; the error's own text follows it.
+    """
     try:
         yield
     except (KafkaError, OSError, TimeoutError) as error:
-        raise DependencyDownError("kafka", f"{what}: {str(error) or type(error).__name__}") from error
+        raise DependencyDownError("kafka", f"{message}: {str(error) or type(error).__name__}") from error

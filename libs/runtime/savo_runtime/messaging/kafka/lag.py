@@ -1,7 +1,8 @@
-"""How far each consumer group is, partition by partition, measured from outside: known also when its members are stuck or dead.
+"""Consumer lag of every group of the product, measured from Kafka and exported as metrics.
 
-A member that is stuck or dead cannot report its own lag. So two services, of which either may fail, ask Kafka for what every group of
-the registry has committed and export the lag of whole groups. Both export the same: queries take the `max`, never the `sum`.
+A member that is stuck or dead cannot report its own lag. So two services, of which one may fail, ask Kafka for the
+committed offsets of every group and export the lag of whole groups. Both export the same values: queries take the
+`max`, never the `sum`.
 """
 
 from __future__ import annotations
@@ -34,21 +35,22 @@ EXPORT_EVERY = 5.0
 """Seconds."""
 ANSWER_WITHIN = 10.0
 
-_READ_WHOLE = frozenset({ROLLOUT_CHANGED})
-"""Topics that each replica reads from the start, without a group: there is no lag."""
+_SNAPSHOT_TOPICS = frozenset({ROLLOUT_CHANGED})
+"""Topics that each replica reads from the start, without a group: they have no lag."""
 
 
 @dataclass(frozen=True)
 class GroupPosition:
-    """The position of a group on one partition. Offsets."""
+    """The position of a consumer group on one partition, as offsets."""
 
     topic: str
     service: str
     group: str
     partition: int
     position: int
-    """The next record to work on: as committed, else the partition's beginning."""
+    """Offset of the next record to process: the committed offset, else the partition's beginning."""
     end: int
+    """Offset that the next published record will get."""
 
     @property
     def lag(self) -> int:
@@ -56,16 +58,17 @@ class GroupPosition:
 
 
 class GroupReader:
-    """Asks Kafka for the positions of groups without joining one. `start` and `look` raise `DependencyDownError` when it does not answer.
+    """Reads the positions of consumer groups from Kafka without joining one.
 
-    A service that the plan leaves out (`SAVO_OPTIONAL_SERVICES`) counts only where it runs nevertheless: once it has committed something.
+    `start` and `positions` raise `DependencyDownError` when Kafka does not answer. Services in `SAVO_OPTIONAL_SERVICES`
+    are included only once they have committed an offset.
     """
 
     def __init__(self, settings: RuntimeSettings, topics: Iterable[Topic[Any]] = TOPICS) -> None:
         self._groups = [
             (topic, service, group_of(service, name_on_kafka(topic.name, settings.sandbox)))
             for topic in topics
-            if topic not in _READ_WHOLE
+            if topic not in _SNAPSHOT_TOPICS
             for service in topic.consumers
         ]
         self._optional = frozenset((settings.optional_services or "").split(","))
@@ -84,9 +87,9 @@ class GroupReader:
         await asyncio.gather(self._reader.stop(), self._admin.close(), return_exceptions=True)
 
     async def positions(self) -> list[GroupPosition]:
-        """Every partition of every group, as it is now."""
+        """The current position of every group on each of its partitions."""
         names = {topic.name: name_on_kafka(topic.name, self._sandbox) for topic, *_ in self._groups}
-        everywhere = await self._reader.partitions(names.values())  # asked anew each time: partitions may be added
+        everywhere = await self._reader.partitions(names.values())  # not cached: partitions may be added
         beginnings, ends = await asyncio.gather(
             self._reader.beginning_offsets(everywhere), self._reader.end_offsets(everywhere)
         )
@@ -107,20 +110,20 @@ class GroupReader:
     async def _committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         if not partitions:
             return {}
-        # Named one by one: the embedded broker does not answer the question for all.
+        # Partitions are named explicitly, because the embedded broker does not support a request for all of them.
         answer = await self._admin.list_consumer_group_offsets(group, partitions=list(partitions))
         return {partition: found.offset for partition, found in answer.items()}
 
 
 class StuckTimer:
-    """How long records have waited on a partition whose position does not move. `clock` is monotonic, in seconds."""
+    """Measures how long pending records of a partition have not moved. `clock` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._since: dict[tuple[str, int], tuple[int, float]] = {}
 
     def note(self, positions: Iterable[GroupPosition]) -> dict[tuple[str, str], float]:
-        """(topic, group) → seconds of its worst partition; 0 where everything moves or nothing waits."""
+        """(topic, group) → seconds of its worst partition; 0 where every position moves or no record is pending."""
         now = self._clock()
         worst: dict[tuple[str, str], float] = defaultdict(float)
         for each in positions:
@@ -134,7 +137,10 @@ class StuckTimer:
 
 
 class LagExporter:
-    """Exports the lag of every group; a worker calls `export` every `EXPORT_EVERY` seconds. The connection is kept between looks."""
+    """Exports the lag of every group; a worker calls `export` every `EXPORT_EVERY` seconds.
+
+    The connection to Kafka is kept between calls.
+    """
 
     def __init__(self, settings: RuntimeSettings, timer: StuckTimer | None = None) -> None:
         self._settings = settings
@@ -142,7 +148,7 @@ class LagExporter:
         self._reader: GroupReader | None = None
 
     async def export(self) -> None:
-        """Ask Kafka and export. No answer is logged, and the next look connects anew."""
+        """Read the positions and set the metrics. A failure is logged, and the next call reconnects."""
         try:
             reader = await self._connected()
             async with asyncio.timeout(ANSWER_WITHIN):
@@ -163,7 +169,6 @@ class LagExporter:
         return self._reader
 
     def set_gauges(self, positions: Sequence[GroupPosition]) -> None:
-        """Set the gauges."""
         lags: dict[tuple[str, str], int] = defaultdict(int)
         for each in positions:
             lags[each.topic, each.group] += each.lag

@@ -1,8 +1,8 @@
-"""The one way to read topics without a group: nothing is committed and no consumer is disturbed.
+"""Topic reader: reads topics without a consumer group, so nothing is committed and no group is rebalanced.
 
-`TopicReader.read` goes up to ends that are fixed before, `follow` goes on and on. Where a reader decides itself how much of which partition
-it takes, `bounded` gives it the same reading a poll at a time. A partition is at its end by the position of the consumer, not by the offset of
-a record: compaction and transactions leave offsets without one.
+`TopicReader.read` stops at given end offsets, `follow` continues with new records. `bounded` gives a caller control of
+each poll and its partitions. The consumer's position, not a record's offset, tells that a partition is at its end:
+compaction and transactions leave offsets without a record.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ POLL_RECORDS = 2_000
 Offsets = Mapping[TopicPartition, int]
 
 Batch = tuple[TopicPartition, Sequence[ConsumerRecord], int]
-"""Records of one partition in their order, and the offset to go on from after them."""
+"""A partition, records of it in order, and the offset to continue from after them."""
 
 
 class TopicReader:
-    """A consumer of its own, without a group. Topics are named as on Kafka.
+    """A consumer without a group. Topics are named as on Kafka (`name_on_kafka`).
 
-    `fetch_bytes`: of a partition at a time; a larger record still comes, alone. `fetch_wait_ms`: on the embedded broker, which does not wake
-    a fetch that waits. Every method raises `DependencyDownError("kafka")` when the broker does not answer, or sends nothing for
-    `silent_after` seconds although records are left.
+    `fetch_bytes`: most bytes of a partition in one fetch; a larger record is fetched alone. `fetch_wait_ms`: fetch wait
+    on the embedded broker, which does not wake a waiting fetch. Every method raises `DependencyDownError("kafka")` when
+    the broker does not answer, or sends nothing for `silent_after` seconds although records are left.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class TopicReader:
 
     async def stop(self) -> None:
         """Raises nothing."""
-        # aiokafka's fetcher swallows the cancellation that ends it where its partitions changed a moment ago: then it takes a second one.
+        # If its partitions have just changed, aiokafka's fetcher swallows the cancellation, and `stop` would hang.
         with suppress(KafkaError, OSError, TimeoutError):
             async with asyncio.timeout(STOP_WITHIN):
                 await self._consumer.stop()
@@ -89,32 +89,35 @@ class TopicReader:
         await self.stop()
 
     async def partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
-        """Of those topics that exist."""
+        """The partitions of those topics that exist."""
         with self._errors():
             return await partitions_of(self._consumer, topics)
 
     async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """The first offset that each still holds."""
+        """The first available offset of each partition."""
         with self._errors():
             return dict(await self._consumer.beginning_offsets(list(partitions))) if partitions else {}
 
     async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """The offset that the next record of each will get."""
+        """The offset that the next record of each partition will get."""
         with self._errors():
             return dict(await self._consumer.end_offsets(list(partitions))) if partitions else {}
 
     async def offsets_at(
         self, partitions: Sequence[TopicPartition], milliseconds: int
     ) -> dict[TopicPartition, int | None]:
-        """The first offset at or after that time since 1970; None where there is none, or the broker cannot find it."""
+        """The first offset of each partition at or after a time in milliseconds since 1970.
+
+        None where there is no such record, or the broker does not support the request.
+        """
+        if not partitions:
+            return {}
         with self._errors():
-            found = (
-                await self._consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds)) if partitions else {}
-            )
+            found = await self._consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
         return {each: found[each].offset if found.get(each) else None for each in partitions}
 
     async def read_all(self, topics: Iterable[str]) -> AsyncGenerator[Batch, None]:
-        """Everything that those topics hold now."""
+        """Every record that those topics hold at the time of the call."""
         partitions = await self.partitions(topics)
         starts, ends = await self.beginning_offsets(partitions), await self.end_offsets(partitions)
         async with aclosing(self.read(starts, ends)) as batches:
@@ -122,15 +125,15 @@ class TopicReader:
                 yield batch
 
     async def read(self, starts: Offsets, ends: Offsets) -> AsyncGenerator[Batch, None]:
-        """From `starts` up to `ends`, those not included."""
+        """Records from `starts` up to, and not including, `ends`."""
         reading = self.bounded(starts, ends)
         while reading.unfinished:
             for batch in await reading.poll():
                 yield batch
 
     async def follow(self, starts: Offsets) -> AsyncGenerator[Batch, None]:
-        """From `starts` on, until the caller stops."""
-        self._go_to(starts)
+        """Records from `starts` on, without end."""
+        self._seek(starts)
         while True:
             with self._errors():
                 polled = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=POLL_RECORDS)
@@ -138,13 +141,13 @@ class TopicReader:
                 yield partition, records, records[-1].offset + 1
 
     def bounded(self, starts: Offsets, ends: Offsets) -> BoundedRead:
-        """A reading from `starts` up to `ends`, a poll at a time. It ends when the reader begins another."""
+        """A read from `starts` up to `ends`, one poll at a time. The next read of this reader invalidates it."""
         unfinished = {partition: offset for partition, offset in starts.items() if offset < ends[partition]}
         if unfinished:
-            self._go_to(unfinished)
+            self._seek(unfinished)
         return BoundedRead(self._consumer, unfinished, ends, self._where, self._silent_after)
 
-    def _go_to(self, starts: Offsets) -> None:
+    def _seek(self, starts: Offsets) -> None:
         if set(starts) != self._consumer.assignment():
             self._consumer.assign(list(starts))
         elif paused := self._consumer.paused():
@@ -157,7 +160,7 @@ class TopicReader:
 
 
 class BoundedRead:
-    """Partitions on their way to ends that are fixed. Made by `TopicReader.bounded`."""
+    """A read up to fixed end offsets, controlled poll by poll. Created by `TopicReader.bounded`."""
 
     def __init__(
         self,
@@ -168,7 +171,7 @@ class BoundedRead:
         silent_after: float,
     ) -> None:
         self.unfinished = set(partitions)
-        """Partitions that are not at their end yet."""
+        """Partitions that are not at their end offset yet."""
         self._consumer = consumer
         self._ends = ends
         self._where = where
@@ -178,9 +181,10 @@ class BoundedRead:
     async def poll(
         self, wanted: Collection[TopicPartition] | None = None, *, max_records: int = POLL_RECORDS
     ) -> list[Batch]:
-        """What comes within half a second, perhaps nothing. `wanted`: the partitions to take records of; the others keep their place.
+        """Records that arrive within half a second; the list may be empty.
 
-        Raises `DependencyDownError("kafka")`.
+        `wanted`: partitions to read from, by default all unfinished ones; the others keep their position. Raises
+        `DependencyDownError("kafka")`.
         """
         self._pause_all_but(self.unfinished if wanted is None else self.unfinished.intersection(wanted))
         began = time.monotonic()
@@ -192,13 +196,13 @@ class BoundedRead:
                 if await self._consumer.position(partition) >= self._ends[partition]
             }
         if finished:
-            self._consumer.pause(*finished)  # no fetch of what nobody wants
+            self._consumer.pause(*finished)  # stops fetching records after the end
         self._silent = 0.0 if polled else self._silent + time.monotonic() - began
         self.unfinished -= finished
         if self.unfinished and self._silent > self._silent_after:
             raise DependencyDownError(
                 "kafka",
-                f"Kafka at {self._where} has sent nothing for {self._silent_after:g} s, though records are left",
+                f"Kafka at {self._where} has sent nothing for {self._silent_after:g} s although records are left",
             )
         return [self._batch(partition, records) for partition, records in polled.items()]
 
@@ -210,15 +214,18 @@ class BoundedRead:
 
     def _pause_all_but(self, wanted: Collection[TopicPartition]) -> None:
         paused, assigned = set(self._consumer.paused()), set(self._consumer.assignment())
-        if still := assigned - paused - set(wanted):
-            self._consumer.pause(*still)
-        if again := paused.intersection(wanted):
-            self._consumer.resume(*again)
+        if to_pause := assigned - paused - set(wanted):
+            self._consumer.pause(*to_pause)
+        if to_resume := paused.intersection(wanted):
+            self._consumer.resume(*to_resume)
 
 
 async def partitions_of(consumer: AIOKafkaConsumer, topics: Iterable[str]) -> list[TopicPartition]:
-    """The partitions of those topics that exist, in their order. Raises `KafkaError`."""
-    found = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - no public call tells of topics that nobody subscribed to
+    """The partitions of those topics that exist, in the given order of topics. Raises `KafkaError`."""
+    # The public calls know only subscribed topics.
+    metadata = await consumer._client.fetch_all_metadata()  # noqa: SLF001
     return [
-        TopicPartition(topic, number) for topic in topics for number in sorted(found.partitions_for_topic(topic) or ())
+        TopicPartition(topic, number)
+        for topic in topics
+        for number in sorted(metadata.partitions_for_topic(topic) or ())
     ]

@@ -1,6 +1,7 @@
-"""The topics that a piece of work may publish on: a handler's by its `@publishes`, any other work's by the topic registry.
+"""Check of declared topics: code publishes only on the topics that it is declared for.
 
-The declarations are checked at every event, so that the maps made of the registry are true.
+A handler declares its topics with `@publishes`; other code is checked against the topic registry's producers. Every
+event is checked when it is published, so that documents generated from the topic registry are correct.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _of_handler: ContextVar[Collection[Topic[Any]] | None] = ContextVar("savo_handle
 
 
 class UndeclaredTopicError(InvalidMessageError):
-    """An event for a topic that is not declared where it is published: a bug that no retry mends."""
+    """An event for a topic that is not declared where it is published: a bug that no retry can fix."""
 
     def __init__(self, topic: Topic[Any], declaration: str, declared: Collection[str]) -> None:
         names = ", ".join(sorted(declared)) or "nothing"
@@ -28,7 +29,7 @@ class UndeclaredTopicError(InvalidMessageError):
 
 @contextmanager
 def within_handler(publishes: Collection[Topic[Any]]) -> Iterator[None]:
-    """What is published inside is the work of a handler that declares these topics."""
+    """Inside the block only these topics, which the handler declares, may be published on."""
     token = _of_handler.set(publishes)
     try:
         yield
@@ -37,9 +38,9 @@ def within_handler(publishes: Collection[Topic[Any]]) -> Iterator[None]:
 
 
 def check_declared(topic: Topic[Any], service: str | None) -> None:
-    """`service` None: what it may publish outside of handlers is not known.
+    """Raises `UndeclaredTopicError` when the current handler, or else the service, does not declare the topic.
 
-    Raises `UndeclaredTopicError`.
+    `service` None skips the check outside of handlers.
     """
     of_handler = _of_handler.get()
     if of_handler is not None:

@@ -1,4 +1,4 @@
-"""Dedupe by event id: a repeated record changes nothing."""
+"""Inbox: remembers processed event ids, so that a repeated record has no effect."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["mark_processed"]
 
 
 async def mark_processed(session: AsyncSession, event_id: UUID) -> bool:
-    """Whether this event's effect is not in the database yet. Counts only when the caller's transaction commits.
+    """Mark an event as processed; False when it already was. Takes effect when the caller's transaction commits.
 
-    A second caller with the same id waits (PostgreSQL) until the first one's transaction is over.
+    On PostgreSQL, a second caller with the same id waits until the transaction of the first has ended.
     """
     return await insert_once(session, ProcessedEvent, {"event_id": event_id})

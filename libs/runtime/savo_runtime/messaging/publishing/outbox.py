@@ -1,10 +1,10 @@
-"""The transactional outbox: a change and its event are one transaction; a relay publishes the event after it.
+"""Transactional outbox: stores an event in the same transaction as the change, and a relay publishes it afterwards.
 
     add(session, event)  ──same transaction as the change──►  row  ──relay──►  Kafka acknowledges  ──►  row deleted
 
-A crash between the acknowledgement and the deletion publishes the row again, under the same `ce_id`: consumers dedupe on it.
-With several replicas one relay works at a time (a PostgreSQL advisory lock), since rows that were skipped as locked would
-overtake each other and break the order of a key. The others look again every half second.
+After a crash between the acknowledgement and the deletion, the row is published again under the same `ce_id`, on which
+consumers deduplicate. With several replicas, one relay runs at a time (a PostgreSQL advisory lock). Skipping locked
+rows instead would let rows overtake each other and break the order of a key. The other relays retry every half second.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ log = structlog.get_logger()
 BATCH = 200
 
 OnPublished = Callable[[AsyncSession, Sequence[tuple[OutboxRow, RecordRef]]], Awaitable[None]]
-"""Called with rows that Kafka has acknowledged, within the transaction that deletes them."""
+"""Called with acknowledged rows and their positions in Kafka, within the transaction that deletes the rows."""
 
 
 class Sessions(Protocol):
-    """One transaction each: `savo_runtime.database.Database`."""
+    """A source of transactions: `savo_runtime.database.Database`."""
 
     @property
     def is_sqlite(self) -> bool: ...
@@ -54,7 +54,7 @@ class Sessions(Protocol):
 
 
 class Sender(Protocol):
-    """Takes records to Kafka in order: `Publisher`."""
+    """Sends records to Kafka in order: `Publisher`."""
 
     async def send_all(self, records: Sequence[OutgoingRecord]) -> Sequence[RecordRef]: ...
 
@@ -64,15 +64,16 @@ class Outbox:
 
     def __init__(self, service: str, *, clock: Callable[[], datetime] = utc_now) -> None:
         self.added = asyncio.Event()
-        """Set when a transaction with new rows was committed in this process."""
-        self._fresh: list[OutboxRow] | None = []
+        """Set when this process has committed a transaction with new rows."""
+        self._new_rows: list[OutboxRow] | None = []
         self._service = service
         self._clock = clock
 
     async def add(self, session: AsyncSession, *events: Event, event_id: UUID | None = None) -> None:
-        """Published once the session's transaction commits, in this order. The same id twice is one row.
+        """Publish the events in this order after the session's transaction commits. A repeated id is stored once.
 
-        With several events, `event_id` is the id that theirs are derived from. Raises `UndeclaredTopicError`.
+        `event_id` is the id of a single event; with several events, their ids are derived from it. Raises
+        `UndeclaredTopicError`.
         """
         rows = [
             await self._insert(session, message, _id_of(message, event_id, alone=len(events) == 1))
@@ -82,14 +83,14 @@ class Outbox:
             session.sync_session, "after_commit", lambda _: self._committed([row for row in rows if row]), once=True
         )
 
-    def take_fresh(self) -> list[OutboxRow] | None:
-        """What was committed here since the last call, in its order; None when it was more than a batch."""
-        fresh, self._fresh = self._fresh, []
-        return fresh
+    def pop_new_rows(self) -> list[OutboxRow] | None:
+        """Rows that this process has committed since the last call, in order; None for more than a batch."""
+        rows, self._new_rows = self._new_rows, []
+        return rows
 
     def _committed(self, rows: list[OutboxRow]) -> None:
-        if self._fresh is not None:
-            self._fresh = self._fresh + rows if len(self._fresh) + len(rows) <= BATCH else None
+        if self._new_rows is not None:
+            self._new_rows = self._new_rows + rows if len(self._new_rows) + len(rows) <= BATCH else None
         self.added.set()
 
     async def _insert(self, session: AsyncSession, message: Event, event_id: UUID) -> OutboxRow | None:
@@ -115,7 +116,7 @@ class Outbox:
 
 
 class OutboxRelay:
-    """The worker that publishes the outbox's rows. `poll_every`: seconds between looks at the table."""
+    """Worker that publishes the rows of the outbox. `poll_every`: seconds between two queries of the table."""
 
     def __init__(
         self,
@@ -133,9 +134,9 @@ class OutboxRelay:
         self._outbox = outbox
         self._lock_key = zlib.crc32(f"savo.outbox.{service}".encode())
         self._poll_every = poll_every
-        self._behind = True
-        """There may be rows that only the table knows: after a start, a fault, a full batch; and always where replicas share it."""
-        self._asked_at = 0.0
+        self._must_query = True
+        """The table may hold rows that are unknown here: after a start, an error or a full batch, and on PostgreSQL."""
+        self._queried_at = 0.0
 
     async def run(self) -> None:
         """Returns only when cancelled. While the database or Kafka is down it waits."""
@@ -150,13 +151,13 @@ class OutboxRelay:
                 await self._wait()
 
     async def relay_once(self) -> int:
-        """Publish the oldest rows, then delete them; how many. Raises `DependencyDownError`: then the rows stay.
+        """Publish the oldest rows, then delete them; returns their number. Keeps them on `DependencyDownError`.
 
-        No transaction that writes is open while Kafka is waited for: SQLite has one writer.
+        No write transaction is open while waiting for Kafka, because SQLite has a single writer.
         """
-        async with self._turn() as ours:
-            rows, behind = await self._next() if ours else ([], True)
-            self._behind = True
+        async with self._lock() as is_locked:
+            rows, must_query = await self._next() if is_locked else ([], True)
+            self._must_query = True
             if rows:
                 placed = await self._publish(rows)
                 async with self._database.session() as session:
@@ -165,21 +166,24 @@ class OutboxRelay:
                     await session.execute(
                         delete(OutboxRow).where(OutboxRow.event_id.in_([row.event_id for row in rows]))
                     )
-            self._behind = behind
+            self._must_query = must_query
             return len(rows)
 
     async def _next(self) -> tuple[Sequence[OutboxRow], bool]:
-        """Rows to publish, and whether the table must be asked again. A row that was just committed here goes without a look at the table."""
-        fresh, now = self._outbox.take_fresh(), time.monotonic()
-        if fresh and not self._behind and now - self._asked_at < 2 * self._poll_every:
-            return fresh, False
-        self._behind, self._asked_at = True, now  # a command in another process may have left something
+        """Rows to publish, and whether the table must be queried next time.
+
+        Rows that this process has just committed are published without a query.
+        """
+        new_rows, now = self._outbox.pop_new_rows(), time.monotonic()
+        if new_rows and not self._must_query and now - self._queried_at < 2 * self._poll_every:
+            return new_rows, False
+        self._must_query, self._queried_at = True, now  # a command in another process may have added rows
         rows = await self._oldest()
-        came_meanwhile = self._outbox.take_fresh() != []  # they may be among these rows already
-        return rows, came_meanwhile or len(rows) == BATCH or not self._database.is_sqlite
+        added_meanwhile = self._outbox.pop_new_rows() != []  # the query may have returned them already
+        return rows, added_meanwhile or len(rows) == BATCH or not self._database.is_sqlite
 
     async def _publish(self, rows: Sequence[OutboxRow]) -> Sequence[RecordRef]:
-        """Each in the trace of the request that wrote it."""
+        """Publish each row in the trace of the request that added it."""
         with ExitStack() as spans:
             records = [_record_of(row) for row in rows]
             traced = [
@@ -193,8 +197,8 @@ class OutboxRelay:
             return (await session.scalars(select(OutboxRow).order_by(OutboxRow.id).limit(BATCH))).all()
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[bool]:
-        """Within it no other replica relays; False while another does. SQLite has one replica."""
+    async def _lock(self) -> AsyncIterator[bool]:
+        """Holds the relay lock; yields False while another replica has it. With SQLite there is one replica."""
         if self._database.is_sqlite:
             yield True
             return

@@ -1,8 +1,8 @@
-"""The one way onto Kafka: an idempotent producer whose every send has a deadline.
+"""Publisher: an idempotent Kafka producer with a deadline for each send.
 
-aiokafka's idempotent producer never gives a batch up, and after an OutOfOrderSequenceNumber it stays broken until it is made
-anew (aio-libs/aiokafka#1017). So: a deadline around each send, and a fresh producer after each failure. A send that failed may
-have arrived; the caller repeats it under the same id, and consumers dedupe on ids.
+aiokafka's idempotent producer never gives up a batch, and after an OutOfOrderSequenceNumber it fails until it is
+replaced (aio-libs/aiokafka#1017). So each send has a deadline, and each failure is followed by a new producer. A record
+whose send failed may have arrived: the caller repeats it under the same id, and consumers deduplicate by id.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class OutgoingRecord:
-    """A record to publish, as bytes. `topic`: as in the registry."""
+    """A record to publish, as bytes. `topic` is the name in the registry."""
 
     topic: str
     key: bytes | None
@@ -44,13 +44,16 @@ class OutgoingRecord:
 
 
 def record_of(envelope: Envelope[Any]) -> OutgoingRecord:
-    """An event with its identity, on the topic that carries it."""
+    """The record of an event on the topic of its type."""
     topic = topic_of(envelope.event)
     return OutgoingRecord(topic.name, topic.key(envelope.event).encode(), envelope.body(), envelope.headers())
 
 
 class Publisher:
-    """Publishes in the name of one service. Each send raises `DependencyDownError("kafka")` when no broker acknowledged it in `deadline` seconds."""
+    """Publishes events as one service.
+
+    Each send raises `DependencyDownError("kafka")` when no broker acknowledges it within `deadline` seconds.
+    """
 
     def __init__(
         self, settings: RuntimeSettings, service: str, *, deadline: float = 5.0, clock: Callable[[], datetime] = utc_now
@@ -68,13 +71,16 @@ class Publisher:
         await self._within_deadline(())
 
     async def stop(self) -> None:
-        """Flush and close; a broker that hangs gets no more than the deadline."""
+        """Flush and close, within the deadline."""
         self._discard(self._producer)
         if self._retired:
             await asyncio.wait(self._retired)
 
     async def publish(self, event: Event, *, event_id: UUID | None = None) -> None:
-        """On the event's topic, acknowledged by all in-sync replicas. `event_id` makes a repeat recognisable. Raises what `send` raises."""
+        """Publish on the event's topic; returns when all in-sync replicas have acknowledged it.
+
+        Consumers recognise a repeat by `event_id`. Raises what `send` raises.
+        """
         with producer_span(topic_of(event).name):
             envelope = Envelope.new(
                 event,
@@ -87,11 +93,14 @@ class Publisher:
             await self.send(record_of(envelope))
 
     async def send(self, record: OutgoingRecord) -> None:
-        """One record. Raises `DependencyDownError`, and `InvalidMessageError` when it is too large."""
+        """Send one record. Raises `DependencyDownError`, and `InvalidMessageError` when it is too large."""
         await self.send_all([record])
 
     async def send_all(self, records: Sequence[OutgoingRecord]) -> list[RecordRef]:
-        """In the given order within each partition; their places in Kafka. When it raises, any of them may have arrived."""
+        """Send records, in the given order within each partition; returns their positions in Kafka.
+
+        After an error any of them may have arrived.
+        """
         return await self._within_deadline(records)
 
     async def _within_deadline(self, records: Sequence[OutgoingRecord]) -> list[RecordRef]:
@@ -102,7 +111,8 @@ class Publisher:
                 return await _send(producer, records, self._settings.sandbox, self._clock())
         except MessageSizeTooLargeError as fault:
             raise InvalidMessageError(
-                f"a record for {records[0].topic} is above {MAX_RECORD_BYTES} bytes", reason="too-large"
+                f"a record for {records[0].topic} is above {MAX_RECORD_BYTES} bytes, the largest size allowed",
+                reason="too-large",
             ) from fault
         except (TimeoutError, KafkaError, OSError) as fault:
             self._discard(producer)
@@ -129,7 +139,7 @@ class Publisher:
             return self._producer
 
     def _discard(self, producer: AIOKafkaProducer | None) -> None:
-        """Take it out of use, once: others that fail on it find a newer one in its place."""
+        """Stop using the producer. Does nothing when another failed send has already replaced it."""
         if producer is not None and producer is self._producer:
             self._producer = None
             self._retire(producer)
@@ -143,22 +153,23 @@ class Publisher:
 async def _send(
     producer: AIOKafkaProducer, records: Sequence[OutgoingRecord], sandbox: str | None, now: datetime
 ) -> list[RecordRef]:
-    """Where they stand. The time is ours: what a broker answers may be its own, and the embedded one's is none."""
+    """Positions of the records. Their time is `now`: a broker may report its own time, and the embedded one none."""
     acknowledgements: list[asyncio.Future[Any]] = []
     try:
         for record in records:
             topic = name_on_kafka(record.topic, sandbox)
-            # One after the other: each enters its partition's queue before the next.
+            # Sequential, so that each record enters its partition's queue before the next.
             acknowledgements.append(await producer.send(topic, record.value, key=record.key, headers=record.headers))
     finally:
-        placed = await asyncio.gather(*acknowledgements)
+        metadata = await asyncio.gather(*acknowledgements)
     return [
-        RecordRef(record.topic, one.partition, one.offset, now) for record, one in zip(records, placed, strict=True)
+        RecordRef(record.topic, sent.partition, sent.offset, now)
+        for record, sent in zip(records, metadata, strict=True)
     ]
 
 
 async def _close(producer: AIOKafkaProducer, deadline: float) -> None:
-    """Flush what it still can; a broker that hangs gets no more than the deadline."""
+    """Flush and close, within the deadline."""
     try:
         async with asyncio.timeout(deadline):
             await producer.stop()

@@ -1,4 +1,4 @@
-"""The tables that messaging keeps in each service's own database."""
+"""Messaging tables in each service's database: the outbox and the inbox."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RuntimeBase(DeclarativeBase):
 
 
 class OutboxRow(RuntimeBase):
-    """An event that waits to be published: written with the change that it tells of, deleted when Kafka has it."""
+    """An event to publish: inserted with the change that it describes, deleted when Kafka has acknowledged it."""
 
     __tablename__ = "outbox"
 
@@ -33,7 +33,7 @@ class OutboxRow(RuntimeBase):
 
 
 class ProcessedEvent(RuntimeBase):
-    """An event whose effect is in this database."""
+    """The id of an event whose effect is stored in this database."""
 
     __tablename__ = "processed_events"
 
