@@ -1,1 +1,1 @@
-"""Data sets as people have them: read, checked, grouped, split, written."""
+"""Object detection data sets in YOLO form: read, checked, grouped, split and written."""

@@ -1,4 +1,4 @@
-"""Data sets that come packed in one file."""
+"""Unpacking of data sets from tar archives."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ __all__ = ["unpack"]
 
 
 def unpack(archive: Path, folder: Path) -> Path:
-    """A tar, however it is compressed; nothing is written outside `folder`. Raises `DatasetError`."""
+    """Unpack a tar archive of any compression into `folder`, and return the folder.
+
+    Nothing is written outside `folder`. Raises `DatasetError` for a file that is not a readable tar archive.
+    """
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
     except (tarfile.TarError, OSError) as error:
-        raise DatasetError(f"{archive} is no readable tar: {error}") from error
+        raise DatasetError(f"{archive} cannot be unpacked as a tar archive: {error}") from error
     return folder

@@ -1,6 +1,6 @@
-"""From the class ids of samples/classes.json, append-only for ever, to the dense outputs of a network.
+"""Mapping of the append-only class ids in samples/classes.json to the consecutive outputs of a network.
 
-Only classes that occur become outputs, redirects followed, in order of their ids.
+Redirects of merged classes are followed. Only classes that occur become outputs, in order of their ids.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ __all__ = ["ClassMap", "class_map", "dense_labels", "resolve"]
 
 @dataclass(frozen=True)
 class ClassMap:
+    """A network's outputs and their class ids."""
+
     names: tuple[str, ...]
-    """Labels of the outputs."""
+    """Label of each output."""
     ids: tuple[int, ...]
     """Id in samples/classes.json of each output."""
     dense: Mapping[int, int]
-    """Output of each id, redirected ones included."""
+    """Output of each class id, including redirected ids."""
 
 
 def class_map(occurring: Iterable[int], classes: ClassList) -> ClassMap:
-    """Raises `DatasetError` as `resolve` does."""
+    """Map the class ids that occur in a data set to outputs. Raises `DatasetError` like `resolve`."""
     resolved = {class_id: resolve(class_id, classes) for class_id in set(occurring)}
     ids = tuple(sorted(set(resolved.values())))
     label_of = {entry.id: entry.label for entry in classes.classes}
@@ -35,22 +37,23 @@ def class_map(occurring: Iterable[int], classes: ClassList) -> ClassMap:
 
 
 def resolve(class_id: int, classes: ClassList) -> int:
-    """Follow redirects to the id that counts. Raises `DatasetError` for an unknown id or a circle."""
+    """Follow a class id's redirects to their end. Raises `DatasetError` for an unknown id and for a cycle."""
     by_id = {entry.id: entry for entry in classes.classes}
-    seen: set[int] = set()
-    while class_id not in seen:
-        seen.add(class_id)
+    visited: set[int] = set()
+    while class_id not in visited:
+        visited.add(class_id)
         if class_id not in by_id:
-            message = f"a label file names class {class_id}, which {CLASSES_KEY} does not hold"
-            raise DatasetError(message, ("Restore samples/classes.json: it may only grow.",))
+            message = f"a label file has class id {class_id}, which {CLASSES_KEY} does not contain"
+            next_step = "Restore samples/classes.json from a backup: classes are never removed from it."
+            raise DatasetError(message, (next_step,))
         target = by_id[class_id].redirects_to
         if target is None:
             return class_id
         class_id = target
-    message = f"redirects in {CLASSES_KEY} go in a circle at class {class_id}"
-    raise DatasetError(message, ("Mend the redirect in samples/classes.json.",))
+    message = f"the redirects in {CLASSES_KEY} form a cycle at class id {class_id}"
+    raise DatasetError(message, ("Correct `redirects_to` of a class of the cycle in samples/classes.json.",))
 
 
 def dense_labels(text: str, mapping: ClassMap) -> str:
-    """A stored label file with the network's outputs instead of class ids."""
+    """A stored label file with each class id replaced by the network's output."""
     return "".join(f"{mapping.dense[label.class_id]} {' '.join(label.numbers)}\n" for label in parse_labels(text))

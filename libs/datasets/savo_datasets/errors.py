@@ -1,4 +1,4 @@
-"""What is wrong with a data set, in a sentence that says what to do."""
+"""Error for data sets that cannot be used, with the next steps for the person who reads it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["DatasetError"]
 
 
 class DatasetError(SavoError):
-    """The data set cannot be used as it is. `next_steps`: more lines for the person who reads the message."""
+    """The data set cannot be used as it is. `next_steps`: sentences that say how to repair it."""
 
     def __init__(self, message: str, next_steps: Sequence[str] = ()) -> None:
         super().__init__(message, reason="dataset-unusable")

@@ -1,11 +1,12 @@
-"""Which photos belong together: near-copies that must not stand in both train and test.
+"""Groups of similar photos, which must not be divided between train and test.
 
-Photos of one session are near-copies; with one in train and one in test the test measures memory. A group is
+Photos of one shooting session are near-copies: with some in train and some in test, the test measures memorisation.
 
-1. what a table `name,group` says, where there is one (subjects.csv in the input, or --groups), else
-2. a shooting session by file name: camera numbers of one prefix (IMG_6906 … IMG_7085) with no gap above
-   `session_gap`, and counted names (carrot, carrot_2); what tools append (`_jpg.rf.<hash>`) is cut off first, then
-3. joined where two photos are near-duplicates (64-bit difference hash, at most `near_bits` bits apart).
+1. A table `name,group` (subjects.csv in the input, or --groups) assigns groups.
+2. Other photos are grouped into shooting sessions by file name: camera numbers of one prefix (IMG_6906 … IMG_7085)
+   without a gap above `session_gap`, and numbered names (carrot, carrot_2). Suffixes of export tools
+   (`_jpg.rf.<hash>`) are ignored.
+3. Groups with near-duplicate photos (64-bit difference hashes at most `near_bits` bits apart) are merged.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ __all__ = [
 ]
 
 GROUPS_FILE = "groups.csv"
-"""Of a prepared data set: name, split and group of each photo."""
+"""File of a prepared data set with name, split and group of each photo."""
 SUBJECTS_FILE = "subjects.csv"
-"""Of an input: name and group of each photo."""
+"""File of an input folder with name and group of each photo."""
 
 NO_SESSION = 0
 
@@ -51,42 +52,42 @@ _ROWS_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo of the input, by what grouping needs of it."""
+    """A photo's attributes for grouping."""
 
     name: str
-    """File name without its suffix."""
+    """File name without suffix."""
     hash: int
     """64-bit difference hash."""
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """How groups are found."""
+    """Parameters of grouping."""
 
     session_gap: int = 20
-    """Largest gap between camera numbers of one session; 0 ignores names."""
+    """Largest gap between camera numbers of one session; 0 turns grouping by file name off."""
     near_bits: int = 6
-    """Largest distance of near-duplicates in bits; negative ignores likeness."""
+    """Largest distance of near-duplicates in bits; a negative number turns grouping by hash off."""
     named: Mapping[str, str] = field(default_factory=dict)
     """Group by photo name, from a table."""
 
 
 def group_photos(photos: Sequence[Photo], grouping: Grouping) -> list[str]:
-    """The group of each photo, named after its first member."""
+    """The name of each photo's group, in the order of `photos`. A group has the name of its first photo's group."""
     names = [photo.name for photo in photos]
     sessions = session_groups(names, grouping.session_gap)
-    first = [grouping.named.get(name) or session for name, session in zip(names, sessions, strict=True)]
-    links = _Links(len(photos))
+    initial = [grouping.named.get(name) or session for name, session in zip(names, sessions, strict=True)]
+    sets = _DisjointSets(len(photos))
     by_group: dict[str, int] = {}
-    for index, group in enumerate(first):
-        links.join(index, by_group.setdefault(group, index))
-    for one, other in near_pairs([photo.hash for photo in photos], grouping.near_bits):
-        links.join(one, other)
-    return [first[links.root(index)] for index in range(len(photos))]
+    for index, group in enumerate(initial):
+        sets.join(index, by_group.setdefault(group, index))
+    for first, second in near_pairs([photo.hash for photo in photos], grouping.near_bits):
+        sets.join(first, second)
+    return [initial[sets.root(index)] for index in range(len(photos))]
 
 
 def session_groups(names: Sequence[str], gap: int) -> list[str]:
-    """A session's name for each photo, by file names alone."""
+    """The shooting session of each photo, by file name. `gap`: see `Grouping.session_gap`."""
     if gap == NO_SESSION:
         return list(names)
     counted = {name: _prefix_and_number(name) for name in names}
@@ -98,7 +99,10 @@ def session_groups(names: Sequence[str], gap: int) -> list[str]:
 
 
 def difference_hash(photo: bytes) -> int | None:
-    """Whether each of 8×8 pixels is brighter than its left neighbour, as 64 bits; None for no readable photo."""
+    """Difference hash (dHash): a bit for each of 8×8 pixels, set when it is brighter than its left neighbour.
+
+    None for a photo that OpenCV cannot decode.
+    """
     grey = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) if photo else None
     if grey is None:
         return None
@@ -108,7 +112,7 @@ def difference_hash(photo: bytes) -> int | None:
 
 
 def near_pairs(hashes: Sequence[int], bits: int) -> Iterable[tuple[int, int]]:
-    """Index pairs at most `bits` apart."""
+    """Index pairs of hashes that differ in at most `bits` bits."""
     if bits < 0:
         return
     values = np.asarray(hashes, np.uint64)
@@ -121,26 +125,29 @@ def near_pairs(hashes: Sequence[int], bits: int) -> Iterable[tuple[int, int]]:
 
 
 def read_groups(path: Path) -> dict[str, str]:
-    """Group by photo name, from `name,group` rows with a heading; empty without the file. Raises `DatasetError`."""
+    """Group by photo name, from a CSV file with the columns `name` and `group`; empty when there is no such file.
+
+    Raises `DatasetError` when a column is missing.
+    """
     if not path.exists():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         if not {"name", "group"} <= set(rows.fieldnames or ()):
-            raise DatasetError(f"{path} needs a heading with name and group")
+            raise DatasetError(f"{path} needs a first row with the column names: name,group")
         return {_stem(row["name"]): row["group"] for row in rows}
 
 
 def write_groups(path: Path, names: Sequence[str], splits: Sequence[str], groups: Sequence[str]) -> None:
-    """`name,split,group` rows, in order."""
+    """Write a CSV file with the columns `name`, `split` and `group`, sorted by name."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["name", "split", "group"])
         rows.writerows(sorted(zip(names, splits, groups, strict=True)))
 
 
-class _Links:
-    """Which photos hang together (union-find; the lowest index leads)."""
+class _DisjointSets:
+    """Union-find over the indices of photos. The lowest index of a set is its root."""
 
     def __init__(self, count: int) -> None:
         self._parent = list(range(count))
@@ -151,13 +158,13 @@ class _Links:
             index = self._parent[index]
         return index
 
-    def join(self, one: int, other: int) -> None:
-        low, high = sorted((self.root(one), self.root(other)))
+    def join(self, first: int, second: int) -> None:
+        low, high = sorted((self.root(first), self.root(second)))
         self._parent[high] = low
 
 
 def _stem(name: str) -> str:
-    """A photo's file name without its suffix; any other name as it is."""
+    """The name without the suffix of a photo file. Other suffixes are part of the name."""
     return Path(name).stem if _PHOTO_NAME.search(name) else name
 
 

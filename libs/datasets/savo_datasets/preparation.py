@@ -1,4 +1,4 @@
-"""A folder of labelled photos cut into train, val and test: found, checked, grouped, dealt, written."""
+"""Preparation of a data set from a folder of labelled photos: found, checked, grouped, split and written."""
 
 from __future__ import annotations
 
@@ -20,41 +20,50 @@ __all__ = ["CheckedPhoto", "FoundPhotos", "Prepared", "find_photos", "prepare", 
 
 @dataclass(frozen=True)
 class CheckedPhoto:
+    """A photo with a valid label file."""
+
     path: Path
     labels: str
-    """Checked lines of the label file, polygons as their boxes."""
+    """Text of the checked label file, with polygons replaced by their bounding boxes."""
     hash: int
     """64-bit difference hash."""
 
 
 @dataclass(frozen=True)
 class FoundPhotos:
+    """The usable photos of a folder."""
+
     photos: tuple[CheckedPhoto, ...]
     left_out: Mapping[str, int]
-    """Photos not used, by reason."""
+    """Number of unusable photos, by reason."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set on disk. Counts are by split."""
+    """A prepared data set on disk, with its counts."""
 
     counts: Mapping[str, int]
-    """Photos."""
+    """Photos by split."""
     groups: Mapping[str, int]
+    """Groups by split."""
     boxes: Mapping[str, int]
+    """Boxes by split."""
     left_out: Mapping[str, int]
-    """Photos not used, by reason."""
+    """Number of unusable photos, by reason."""
     data: Path
-    """dataset.yaml."""
+    """Path of dataset.yaml."""
 
 
 def find_photos(folder: Path, classes: Sequence[str]) -> FoundPhotos:
-    """Every labelled photo once, in order of path. Raises `DatasetError` for a broken label file, naming the line."""
+    """Every labelled photo of a folder once, in order of path.
+
+    Raises `DatasetError` for a folder without a labelled photo, and with file and line for an invalid label.
+    """
     photos: list[CheckedPhoto] = []
     left_out: Counter[str] = Counter()
-    seen: set[str] = set()
+    digests: set[str] = set()
     for path in photo_files(folder):
-        found = _check_photo(path, classes, seen)
+        found = _check_photo(path, classes, digests)
         if isinstance(found, CheckedPhoto):
             photos.append(found)
         else:
@@ -72,7 +81,11 @@ def prepare(
     grouping: Grouping,
     seed: int,
 ) -> Prepared:
-    """Write the data set to an empty `output`. Raises `DatasetError`."""
+    """Split the photos and write the data set to `output`, a new or empty folder.
+
+    `shares`: fractions of train, val and test. Raises `DatasetError` when there are fewer groups than splits or
+    `output` is not empty.
+    """
     photos = [Photo(photo.path.stem, photo.hash) for photo in found.photos]
     groups = group_photos(photos, grouping)
     splits = _assign(groups, shares, seed)
@@ -92,7 +105,7 @@ def report(
     left_out: Mapping[str, int],
     data: Path,
 ) -> Prepared:
-    """Sums over photos: their splits, groups and label files, in one order."""
+    """Counts of a data set, from the split, group and label file of each photo in the same order."""
     boxes: Counter[str] = Counter()
     members: dict[str, set[str]] = {split: set() for split in SPLITS}
     for split, group, text in zip(splits, groups, labels, strict=True):
@@ -107,25 +120,27 @@ def report(
     )
 
 
-def _check_photo(path: Path, classes: Sequence[str], seen: set[str]) -> CheckedPhoto | str:
-    """The photo, or why it is left out. `seen`: digests of the photos before it."""
+def _check_photo(path: Path, classes: Sequence[str], digests: set[str]) -> CheckedPhoto | str:
+    """The photo, or why it is left out. Its digest is added to `digests`, those of the photos before it."""
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    if digest in seen:
+    if digest in digests:
         return "the same file twice"
-    seen.add(digest)
+    digests.add(digest)
     labels = labels_path(path)
     if labels is None:
         return "no label file"
-    likeness = difference_hash(content)
-    if likeness is None:
+    perceptual_hash = difference_hash(content)
+    if perceptual_hash is None:
         return "unreadable"
-    return CheckedPhoto(path, read_labels(labels, len(classes)), likeness)
+    return CheckedPhoto(path, read_labels(labels, len(classes)), perceptual_hash)
 
 
 def _assign(groups: Sequence[str], shares: Sequence[float], seed: int) -> list[str]:
     try:
         return assign_splits(groups, shares, seed)
     except ValueError as error:
-        way_out = "give --groups FILE.csv, or --session-gap 0 if every name is a photo of its own"
-        raise DatasetError(f"{error}. Names look like one session: {way_out}") from error
+        next_step = "give --groups FILE.csv, or --session-gap 0 if the photos are unrelated"
+        raise DatasetError(
+            f"{error}. By their names the photos are of too few shooting sessions: {next_step}"
+        ) from error

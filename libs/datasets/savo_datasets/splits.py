@@ -1,4 +1,4 @@
-"""Whole groups dealt to train, val and test, so that photos that resemble each other never stand on both sides."""
+"""Assignment of groups of photos to train, val and test. All photos of a group go to the same split."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SPLITS = ("train", "val", "test")
 
 
 def assign_splits(groups: Sequence[str], shares: Sequence[float], seed: int) -> list[str]:
-    """The split of each photo, given its group. `shares`: fractions of train, val and test.
+    """The split of each photo. `groups`: the group of each photo. `shares`: fractions of train, val and test.
 
-    The largest groups come first, each goes to the split that is furthest below its share; the seed breaks ties.
+    In order of size, each group goes to the split that is furthest below its share; the seed breaks ties.
     Raises `ValueError` with fewer groups than splits.
     """
     sizes = Counter(groups)
@@ -34,7 +34,7 @@ def assign_splits(groups: Sequence[str], shares: Sequence[float], seed: int) -> 
 
 
 def _fill_empty(assigned: dict[str, str], order: Sequence[str], splits: Iterable[str]) -> None:
-    """A split left empty gets the smallest group of the split that has most of them."""
+    """Give each empty split the smallest group of the split with the most groups."""
     for split in splits:
         if split not in assigned.values():
             fullest = Counter(assigned.values()).most_common(1)[0][0]

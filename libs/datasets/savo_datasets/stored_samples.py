@@ -1,10 +1,10 @@
-"""Collected samples of an object store as a data set on disk: read page by page, one object at a time.
+"""Data set on disk from the collected samples of an object store.
 
     samples/classes.json  samples/meta/<sha256>.json  samples/labels/<sha256>.txt  samples/images/<sha256>.<ext>
 
-Downloads are kept in a folder beside the output and are not fetched again; the output appears whole, in one step.
-By default each sample stays in the split that it was given when it was collected, for ever. With new shares the photos
-of one subject and what resembles them stay together, and what is anonymous or not labelled completely goes to train, as
+Downloads are kept in a folder beside the output, so an interrupted command does not fetch them again. The output
+folder appears complete, in one step. By default each sample stays in the split of its collection. With new shares,
+photos of one subject and near-duplicates stay together, and anonymous or incompletely labelled samples go to train, as
 at collection.
 """
 
@@ -35,25 +35,23 @@ from savo_runtime.storage.port import ObjectInfo, ObjectNotFoundError, ObjectSto
 __all__ = ["PAGE", "prepare_stored"]
 
 PAGE = 256
-"""Samples between two reports of progress."""
+"""Number of samples between two progress reports."""
 
 ERASED = "erased meanwhile"
 DAMAGED = "damaged: its bytes are not those of its name"
 UNREADABLE = "unreadable label file or meta"
 
 OnFetched = Callable[[int], None]
+"""Receives the number of samples fetched so far."""
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """What is kept in memory of a sample while the rest is read."""
-
     sha256: str
     suffix: str
     split: str
     subject: str
-    confined: bool
-    """Allowed in train only."""
+    train_only: bool
     hash: int
 
 
@@ -66,18 +64,18 @@ class _Fetched:
 
 @dataclass(frozen=True)
 class _Cache:
-    """Downloaded photos and label files, kept when the command is interrupted."""
+    """Downloaded photos and label files. They are kept when the command is interrupted."""
 
     folder: Path
 
     def open(self, origin: str) -> None:
-        """Emptied where it holds downloads of another store."""
-        note = self.folder / "origin"
-        if self.folder.exists() and (not note.exists() or note.read_text(encoding="utf-8") != origin):
+        """Create the folders, after deleting downloads of another origin."""
+        origin_file = self.folder / "origin"
+        if self.folder.exists() and (not origin_file.exists() or origin_file.read_text(encoding="utf-8") != origin):
             shutil.rmtree(self.folder)
         for kind in ("images", "labels"):
             (self.folder / kind).mkdir(parents=True, exist_ok=True)
-        note.write_text(origin, encoding="utf-8")
+        origin_file.write_text(origin, encoding="utf-8")
 
     def image(self, sha256: str, suffix: str) -> Path:
         return self.folder / "images" / f"{sha256}{suffix}"
@@ -100,22 +98,26 @@ async def prepare_stored(
     seed: int,
     on_fetched: OnFetched,
 ) -> tuple[Prepared, ClassMap]:
-    """`shares` None: the splits of the collection. Raises `DatasetError`, and what the store raises."""
+    """Write the samples under `prefix` to `output`, a new or empty folder.
+
+    `shares`: fractions of train, val and test, or None for the splits of the collection. `near_bits`: see `Grouping`.
+    Raises `DatasetError`, and the store's errors.
+    """
     base, classes = await _find_classes(store, prefix)
     await asyncio.to_thread(require_empty, output)
     cache = _Cache(output.with_name(f".{output.name}.fetching"))
     await asyncio.to_thread(cache.open, f"{prefix}\n")
     fetched = await _fetch(store, base, cache, on_fetched)
     if not fetched.samples:
-        way_out = "nothing was collected there yet, or another --input is meant"
-        raise DatasetError(f"{base}meta/ holds no sample that can be used ({_reasons(fetched.left_out)}): {way_out}")
+        next_step = "collect samples first, or check --input"
+        raise DatasetError(f"{base}meta/ has no usable sample ({_reasons(fetched.left_out)}): {next_step}")
     mapping = class_map(fetched.class_ids, classes)
     groups, splits = _assign(fetched.samples, shares, near_bits, seed)
     return await asyncio.to_thread(_write, fetched, mapping, groups, splits, cache, output), mapping
 
 
 async def _find_classes(store: ObjectStore, prefix: str) -> tuple[str, ClassList]:
-    """Under the prefix, or the prefix itself."""
+    """The prefix of the samples (`prefix`/samples/ or `prefix` itself) and its class list."""
     start = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     for base in (f"{start}samples/", start):
         try:
@@ -124,7 +126,7 @@ async def _find_classes(store: ObjectStore, prefix: str) -> tuple[str, ClassList
             if isinstance(error, ValidationError):
                 raise DatasetError(f"{base}classes.json cannot be read: {error.errors()[0]['msg']}") from error
     missing = f"no {start}samples/classes.json, with images/, labels/ and meta/ beside it"
-    raise DatasetError(f"there are no samples here: {missing}; is another --input meant?")
+    raise DatasetError(f"there are no samples here: {missing}; check --input")
 
 
 async def _fetch(store: ObjectStore, base: str, cache: _Cache, on_fetched: OnFetched) -> _Fetched:
@@ -153,7 +155,7 @@ async def _pages(infos: AsyncIterator[ObjectInfo]) -> AsyncIterator[list[ObjectI
 
 
 async def _fetch_sample(store: ObjectStore, base: str, meta_key: str, cache: _Cache) -> tuple[_Sample, set[int]] | str:
-    """With the ids of its classes, or why it is left out."""
+    """The sample with its class ids, or why it is left out."""
     try:
         meta = SampleMeta.model_validate_json(await store.get(meta_key))
         labels = (await store.get(base + _relative(sample_labels_key(meta.sha256)))).decode()
@@ -167,12 +169,12 @@ async def _fetch_sample(store: ObjectStore, base: str, meta_key: str, cache: _Ca
     if problem := await _fetch_image(store, image_key, meta.sha256, cache.image(meta.sha256, suffix)):
         return problem
     await asyncio.to_thread(cache.labels(meta.sha256).write_text, labels, "utf-8")
-    confined = meta.anonymous or not meta.exhaustive
-    return _Sample(meta.sha256, suffix, meta.split, meta.subject, confined, int(meta.perceptual_hash, 16)), ids
+    train_only = meta.anonymous or not meta.exhaustive
+    return _Sample(meta.sha256, suffix, meta.split, meta.subject, train_only, int(meta.perceptual_hash, 16)), ids
 
 
 async def _fetch_image(store: ObjectStore, key: str, sha256: str, image: Path) -> str | None:
-    """Why it is left out; None when it is there."""
+    """Why the image is left out; None when it is in the cache."""
     if await asyncio.to_thread(image.exists):
         return None
     try:
@@ -186,7 +188,7 @@ async def _fetch_image(store: ObjectStore, key: str, sha256: str, image: Path) -
 
 
 def _relative(key: str) -> str:
-    """A sample's key without the folder, which may lie under another prefix here."""
+    """The key without samples/, which can be under another prefix here."""
     return key.removeprefix("samples/")
 
 
@@ -196,24 +198,24 @@ def _assign(
     near_bits: int,
     seed: int,
 ) -> tuple[list[str], list[str]]:
-    """Group and split of each sample. With new shares, groups join subjects whose photos resemble each other."""
+    """Groups and splits of the samples. With new shares, subjects with near-duplicate photos form one group."""
     if shares is None:
         return [sample.subject for sample in samples], [sample.split for sample in samples]
     named = {sample.sha256: sample.subject for sample in samples}
     grouping = Grouping(session_gap=0, near_bits=near_bits, named=named)
     groups = group_photos([Photo(sample.sha256, sample.hash) for sample in samples], grouping)
-    return groups, _assign_anew(samples, groups, shares, seed)
+    return groups, _new_splits(samples, groups, shares, seed)
 
 
-def _assign_anew(samples: Sequence[_Sample], groups: Sequence[str], shares: Sequence[float], seed: int) -> list[str]:
-    """A group with one confined photo goes to train with all of its photos."""
-    confined = {group for group, sample in zip(groups, samples, strict=True) if sample.confined}
-    free = [group for group in groups if group not in confined]
+def _new_splits(samples: Sequence[_Sample], groups: Sequence[str], shares: Sequence[float], seed: int) -> list[str]:
+    """Splits by `shares`. A group with a train-only sample goes to train."""
+    train_only = {group for group, sample in zip(groups, samples, strict=True) if sample.train_only}
+    free = [group for group in groups if group not in train_only]
     try:
         assigned = dict(zip(free, assign_splits(free, shares, seed), strict=True)) if free else {}
     except ValueError as error:
-        way_out = "Without --split each sample keeps the split that it was given when it was collected"
-        raise DatasetError(f"{error}. {way_out}") from error
+        next_step = "Leave --split out to keep each sample in the split of its collection"
+        raise DatasetError(f"{error}. {next_step}") from error
     return [assigned.get(group, Split.TRAIN.value) for group in groups]
 
 
@@ -225,7 +227,7 @@ def _write(
     cache: _Cache,
     output: Path,
 ) -> Prepared:
-    """Built beside the output and given its name at the end."""
+    """Build the data set beside the output and rename it at the end."""
     shutil.rmtree(cache.ready, ignore_errors=True)
     texts = []
     for sample, split in zip(fetched.samples, splits, strict=True):
@@ -244,4 +246,4 @@ def _write(
 
 
 def _reasons(left_out: Counter[str]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "none is there"
+    return ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "it is empty"

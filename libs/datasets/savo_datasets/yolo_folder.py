@@ -1,4 +1,4 @@
-"""Reading folders in YOLO form: photos, label files beside them or under labels/, class names, splits.
+"""Reader of folders in YOLO form: photos, their label files, class names and splits.
 
 images/NAME.jpg  labels/NAME.txt  classes.txt or data.yaml       as tools export them
 images/<split>/NAME.jpg  labels/<split>/NAME.txt  dataset.yaml   as `savo prepare` writes them
@@ -37,20 +37,22 @@ _DATA_FILES = ("data.yaml", "dataset.yaml", "data.yml")
 
 @dataclass(frozen=True)
 class LabelledPhoto:
+    """A photo with its labelled boxes."""
+
     path: Path
     truth: Sequence[TruthBox]
     group: str
-    """Its subject or session; its own name where nothing is known of it."""
+    """Subject or session; the photo's name when neither is known."""
 
 
 def photo_files(folder: Path) -> list[Path]:
-    """Photos at any depth, in order of path; hidden files are left out."""
+    """Photos in the folder and its subfolders, in order of path, without hidden files."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
     return sorted(path for path in found if not path.name.startswith("."))
 
 
 def labels_path(photo: Path) -> Path | None:
-    """The label file: under labels/ where the photo is under images/, or beside the photo; None when there is none."""
+    """The label file under labels/ (for a photo under images/) or beside the photo; None when there is none."""
     beside, parts = photo.with_suffix(".txt"), photo.parts
     for index in range(len(parts) - 1, -1, -1):
         if parts[index] == "images":
@@ -62,24 +64,27 @@ def labels_path(photo: Path) -> Path | None:
 
 
 def read_classes(folder: Path) -> tuple[str, ...]:
-    """From classes.txt, or a data.yaml. Raises `DatasetError`."""
+    """Class names in order of their ids, from classes.txt or data.yaml. Raises `DatasetError` when there are none."""
     for path in sorted(folder.rglob("classes.txt")):
         return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     for path in sorted(found for name in _DATA_FILES for found in folder.rglob(name)):
         if names := _names(yaml.safe_load(path.read_text(encoding="utf-8")) or {}):
             return names
-    way_out = "put a classes.txt with one class a line into it, in the order of their ids, or a data.yaml with names"
-    raise DatasetError(f"{folder} names no classes: {way_out}")
+    next_step = "add a classes.txt with a class name in each line, in the order of their ids, or a data.yaml with names"
+    raise DatasetError(f"{folder} has no class names: {next_step}")
 
 
 def read_truth(photo: Path, names: Sequence[str]) -> list[TruthBox]:
-    """Boxes of one photo; none where it has no label file. Raises `DatasetError` for a broken line of it."""
+    """Boxes of a photo; empty when it has no label file. Raises `DatasetError` for an invalid line of the file."""
     labels = labels_path(photo)
     return truth_boxes(read_labels(labels, len(names)), names) if labels else []
 
 
 def labelled_photos(folder: Path, names: Sequence[str]) -> Iterator[LabelledPhoto]:
-    """Every photo that has a label file, in order of path, one at a time. Raises `DatasetError`."""
+    """Every photo that has a label file, in order of path, read lazily.
+
+    Raises `DatasetError` for a folder without such a photo and for an invalid label.
+    """
     photos = [photo for photo in photo_files(folder) if labels_path(photo)]
     if not photos:
         raise no_labelled_photo(folder)
@@ -88,15 +93,19 @@ def labelled_photos(folder: Path, names: Sequence[str]) -> Iterator[LabelledPhot
 
 
 def no_labelled_photo(folder: Path) -> DatasetError:
+    """The error for a folder without a labelled photo."""
     return DatasetError(f"{folder} holds no labelled photo: expected images/NAME.jpg with labels/NAME.txt beside it")
 
 
 def read_data_yaml(path: Path) -> dict[str, Any]:
-    """With `names` as a tuple and `path` absolute. Raises `DatasetError`."""
+    """Content of a data.yaml, with `names` as a tuple and `path` absolute.
+
+    Raises `DatasetError` when the file cannot be read or has no names.
+    """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}. `savo prepare` writes one") from error
+        raise DatasetError(f"{path} cannot be read: {error}. `savo prepare` writes such a file") from error
     if not isinstance(data, dict) or not _names(data):
         expected = "path, train, val, test and names, as `savo prepare` writes them"
         raise DatasetError(f"{path} has no names: expected {expected}")
@@ -105,9 +114,9 @@ def read_data_yaml(path: Path) -> dict[str, Any]:
 
 
 def split_photos(data: Mapping[str, Any], split: str) -> Iterator[LabelledPhoto]:
-    """The photos of one split of a `read_data_yaml`, one at a time; without a label file nothing is in the photo.
+    """Photos of a split, read lazily; a photo without a label file has no boxes. `data`: from `read_data_yaml`.
 
-    Raises `DatasetError`.
+    Raises `DatasetError` for an unknown or empty split and for an invalid label.
     """
     if not data.get(split):
         present = ", ".join(name for name in SPLITS if data.get(name))
@@ -122,13 +131,13 @@ def split_photos(data: Mapping[str, Any], split: str) -> Iterator[LabelledPhoto]
 
 
 def count_photos(data: Mapping[str, Any], split: str) -> int:
-    """Of a split that is a folder; 0 for any other."""
+    """Number of photos of a split that is a folder; 0 for any other."""
     folder = Path(data["path"]) / str(data.get(split) or "")
     return len(photo_files(folder)) if data.get(split) and folder.is_dir() else 0
 
 
 def _names(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """A list, or a mapping by class id. Raises `DatasetError`."""
+    """Class names from a list or a mapping by class id. Raises `DatasetError` for other content."""
     names = data.get("names") or ()
     if not isinstance(names, dict):
         return tuple(map(str, names))

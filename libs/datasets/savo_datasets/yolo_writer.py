@@ -1,4 +1,4 @@
-"""Writing folders in YOLO form: whole data sets with splits, and folders that grow photo by photo."""
+"""Writer of folders in YOLO form: data sets with splits, and folders that are extended photo by photo."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["add_photo", "create_folder", "place_photo", "require_empty", "write_
 
 
 def require_empty(output: Path) -> None:
-    """Raises `DatasetError` for a folder that holds something: what is there is never overwritten."""
+    """Raises `DatasetError` for a folder that is not empty: existing files are never overwritten."""
     if output.exists() and any(output.iterdir()):
         raise DatasetError(f"{output} is not empty: give another --output, or remove it first")
 
 
 def place_photo(photo: Path, labels: str, split: str, output: Path, *, link: bool = False) -> None:
-    """Photo (byte for byte) and labels in their split; a name that is taken there gets a number.
+    """Add a photo, byte for byte, and its labels to a split. A number is added to a name that exists there.
 
-    `link`: share the bytes with `photo`, which then must not be changed any more.
+    `link`: make a hard link instead of a copy; `photo` must not be changed afterwards.
     """
     images_folder, labels_folder = output / "images" / split, output / "labels" / split
     images_folder.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,10 @@ def write_description(
     root: Path | None = None,
     present: Sequence[str] = SPLITS,
 ) -> Path:
-    """classes.txt and dataset.yaml. `root`: its final place, if not `output`. `present`: splits with photos."""
+    """Write classes.txt and dataset.yaml, and return the latter's path.
+
+    `root`: the data set's final folder when it is not `output`. `present`: splits with photos.
+    """
     (output / "classes.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     return write_data_yaml(output / "dataset.yaml", names, root=root, present=present)
 
@@ -57,10 +60,10 @@ def write_data_yaml(
     root: Path | None = None,
     present: Sequence[str] = SPLITS,
 ) -> Path:
-    """A data set's description as ultralytics reads it, for photos under images/<split>/.
+    """Write a data set's description as ultralytics reads it, for photos under images/<split>/.
 
-    ultralytics wants val photos to measure on between epochs. Where there are none it is given the training photos:
-    never the holdout, which must stay unseen.
+    ultralytics needs val photos to measure on between epochs. Without any it gets the training photos, never the
+    holdout, which no training may use.
     """
     folders = {split: f"images/{split}" for split in present}
     folders.setdefault("val", "images/train")
@@ -69,7 +72,7 @@ def write_data_yaml(
 
 
 def create_folder(folder: Path, names: Sequence[str]) -> None:
-    """An empty folder without splits: images/, labels/, data.yaml. Raises `OSError` where it cannot be written."""
+    """Create an empty folder without splits: images/, labels/, data.yaml. Raises `OSError` when it is not writable."""
     for part in ("images", "labels"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     content = {"path": str(folder.resolve()), "train": "images", "val": "images", "nc": len(names)}
@@ -77,7 +80,10 @@ def create_folder(folder: Path, names: Sequence[str]) -> None:
 
 
 def add_photo(folder: Path, name: str, photo: bytes, labels: str) -> Path:
-    """Labels first, then the photo by rename: a reader that finds the photo finds its labels. The photo's path."""
+    """Add a photo and its labels to a folder of `create_folder`, and return the photo's path.
+
+    The labels are written first and the photo by rename, so that a reader that finds the photo finds its labels.
+    """
     target = folder / "images" / name
     (folder / "labels" / f"{target.stem}.txt").write_text(labels, encoding="utf-8")
     part = target.with_suffix(".part")
@@ -87,7 +93,7 @@ def add_photo(folder: Path, name: str, photo: bytes, labels: str) -> Path:
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    """A second name for the same bytes, where the file system supports that."""
+    """Hard link where the file system supports it, otherwise a copy."""
     try:
         os.link(source, target)
     except OSError:

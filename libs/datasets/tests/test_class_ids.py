@@ -1,4 +1,4 @@
-"""Redirects, and ids that a class list does not hold."""
+"""Class ids: redirects, unknown ids and the mapping to a network's outputs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from savo_datasets.errors import DatasetError
 
 
 def classes(*redirects: int | None) -> ClassList:
-    entries = [IngredientClass(id=place, label=chr(97 + place), redirects_to=to) for place, to in enumerate(redirects)]
+    entries = [
+        IngredientClass(id=number, label=chr(97 + number), redirects_to=to) for number, to in enumerate(redirects)
+    ]
     return ClassList(classes=tuple(entries))
 
 
@@ -20,13 +22,13 @@ def test_redirects_are_followed_to_their_end() -> None:
     assert class_map([0, 1, 2], chain).names == ("c",)
 
 
-def test_redirects_in_a_circle_and_unknown_ids_are_refused_with_a_next_step() -> None:
-    with pytest.raises(DatasetError, match="in a circle") as refused:
+def test_a_cycle_of_redirects_and_an_unknown_id_are_refused_with_a_next_step() -> None:
+    with pytest.raises(DatasetError, match="form a cycle at class id 0") as caught:
         resolve(0, classes(1, 0))
-    assert refused.value.next_steps
-    with pytest.raises(DatasetError, match="class 9, which") as refused:
+    assert caught.value.next_steps
+    with pytest.raises(DatasetError, match="class id 9, which") as caught:
         resolve(9, classes(None, None))
-    assert refused.value.next_steps
+    assert caught.value.next_steps
 
 
 def test_labels_keep_their_digits_and_get_the_networks_outputs() -> None:

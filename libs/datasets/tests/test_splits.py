@@ -1,4 +1,4 @@
-"""Splits that do not leak."""
+"""Assignment of groups to splits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from savo_datasets.splits import assign_splits
 
 
 @given(st.lists(st.integers(0, 12), min_size=30, max_size=120), st.integers(0, 5))
-def test_no_group_is_ever_in_two_splits_and_the_same_seed_deals_the_same(groups: list[int], seed: int) -> None:
+def test_a_group_is_in_one_split_and_the_same_seed_gives_the_same_splits(groups: list[int], seed: int) -> None:
     named = [str(group) for group in groups] + ["a", "b", "c"]
     splits = assign_splits(named, (0.7, 0.2, 0.1), seed)
     for group in set(named):
@@ -17,6 +17,6 @@ def test_no_group_is_ever_in_two_splits_and_the_same_seed_deals_the_same(groups:
     assert splits == assign_splits(named, (0.7, 0.2, 0.1), seed)
 
 
-def test_shares_are_met_when_groups_are_small() -> None:
+def test_splits_have_their_shares_when_groups_are_small() -> None:
     splits = assign_splits([str(number) for number in range(100)], (0.7, 0.2, 0.1), 0)
     assert [splits.count(split) for split in ("train", "val", "test")] == [70, 20, 10]

@@ -1,4 +1,4 @@
-"""Folders in YOLO form, as tools export them and as we write them."""
+"""Folders in YOLO form, as tools export them and as `savo prepare` writes them."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from savo_datasets.yolo_writer import add_photo, create_folder, place_photo, wri
 LABEL = "0 0.5 0.5 0.2 0.2\n"
 
 
-def a_file(path: Path, text: str = "") -> Path:
+def write_file(path: Path, text: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
 
 
 def test_labels_are_found_under_labels_and_beside_the_photo(tmp_path: Path) -> None:
-    under = a_file(tmp_path / "labels" / "train" / "one.txt")
-    beside = a_file(tmp_path / "images" / "train" / "two.txt")
+    under = write_file(tmp_path / "labels" / "train" / "one.txt")
+    beside = write_file(tmp_path / "images" / "train" / "two.txt")
     assert labels_path(tmp_path / "images" / "train" / "one.jpg") == under
     assert labels_path(tmp_path / "images" / "train" / "two.jpg") == beside
     assert labels_path(tmp_path / "images" / "train" / "three.jpg") is None
 
 
-def test_hidden_files_are_no_photos(tmp_path: Path) -> None:
+def test_hidden_files_are_not_photos(tmp_path: Path) -> None:
     for name in ("b.JPG", "a.png", "._a.png", "notes.txt"):
-        a_file(tmp_path / "images" / name)
+        write_file(tmp_path / "images" / name)
     assert [path.name for path in photo_files(tmp_path)] == ["a.png", "b.JPG"]
 
 
@@ -50,23 +50,23 @@ def test_hidden_files_are_no_photos(tmp_path: Path) -> None:
     ],
 )
 def test_class_names_are_read_in_the_order_of_their_ids(tmp_path: Path, name: str, content: str) -> None:
-    a_file(tmp_path / "inside" / name, content)
+    write_file(tmp_path / "inside" / name, content)
     assert read_classes(tmp_path) == ("egg", "milk")
 
 
-def test_ten_and_more_classes_keep_their_order(tmp_path: Path) -> None:
+def test_more_than_ten_classes_keep_their_order(tmp_path: Path) -> None:
     rows = "".join(f"  '{number}': name{number}\n" for number in reversed(range(12)))
-    a_file(tmp_path / "data.yaml", f"names:\n{rows}")
+    write_file(tmp_path / "data.yaml", f"names:\n{rows}")
     assert read_classes(tmp_path) == tuple(f"name{number}" for number in range(12))
 
 
 @pytest.mark.parametrize("content", ["names: {egg: 0}\n", "names: []\n", "[]\n", ""])
 def test_a_data_yaml_without_class_names_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(DatasetError, match="names"):
-        read_data_yaml(a_file(tmp_path / "data.yaml", content))
+        read_data_yaml(write_file(tmp_path / "data.yaml", content))
 
 
-def test_a_folder_that_grows_is_read_back_at_any_time(tmp_path: Path) -> None:
+def test_a_folder_can_be_read_while_photos_are_added(tmp_path: Path) -> None:
     create_folder(tmp_path, ("egg", "milk"))
     with pytest.raises(DatasetError, match="no labelled photo"):
         list(labelled_photos(tmp_path, read_classes(tmp_path)))
@@ -75,14 +75,14 @@ def test_a_folder_that_grows_is_read_back_at_any_time(tmp_path: Path) -> None:
     assert (photo.path.read_bytes(), [box.label for box in photo.truth]) == (b"photo", ["egg"])
 
 
-def test_photos_of_one_name_are_both_kept(tmp_path: Path) -> None:
+def test_photos_of_the_same_name_are_both_kept(tmp_path: Path) -> None:
     for folder in ("one", "two"):
-        place_photo(a_file(tmp_path / folder / "photo.jpg", folder), LABEL, "test", tmp_path / "out")
+        place_photo(write_file(tmp_path / folder / "photo.jpg", folder), LABEL, "test", tmp_path / "out")
     data = read_data_yaml(write_description(tmp_path / "out", ("egg",)))
     assert [photo.path.read_text() for photo in split_photos(data, "test")] == ["one", "two"]
 
 
-def test_a_split_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_split_lists_the_splits(tmp_path: Path) -> None:
     data = read_data_yaml(write_description(tmp_path, ("egg",), present=("train",)))
     with pytest.raises(DatasetError, match="no split 'test'; it has train, val"):
         list(split_photos(data, "test"))

@@ -143,7 +143,9 @@ async def test_a_class_list_that_does_not_explain_the_labels_ends_the_run_with_a
     await store.put(CLASSES_KEY, ClassList().model_dump_json().encode())
     with pytest.raises(RunImpossibleError, match="does not hold") as refused:
         await download_dataset(frozen, store, tmp_path)
-    assert refused.value.next_steps == ("Restore samples/classes.json: it may only grow.",)
+    assert refused.value.next_steps == (
+        "Restore samples/classes.json from a backup: classes are never removed from it.",
+    )
 
 
 async def test_the_version_read_back_is_the_one_frozen(tmp_path: Path) -> None:

@@ -69,13 +69,13 @@ def test_prepare_takes_a_tar(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda folder: (folder / "classes.txt").unlink(), "put a classes.txt"),
+        (lambda folder: (folder / "classes.txt").unlink(), "add a classes.txt"),
         (
             lambda folder: (folder / "labels" / "a.txt").write_text("7 0.5 0.5 0.1 0.1\n"),
-            "a.txt:1 names class 7, but there are 2 classes",
+            "a.txt:1 has class id 7, but there are 2 classes",
         ),
         (lambda folder: (folder / "labels" / "a.txt").write_text("0 0.5 0.5 3 0.1\n"), "each 0 to 1"),
-        (lambda folder: (folder / "labels" / "a.txt").write_text("tomato 0.5\n"), "is no YOLO label"),
+        (lambda folder: (folder / "labels" / "a.txt").write_text("tomato 0.5\n"), "is not a YOLO label"),
         (lambda folder: [path.unlink() for path in (folder / "labels").iterdir()], "holds no labelled photo"),
     ],
 )
