@@ -16,11 +16,11 @@ from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
 from savo_demo.phones import Errand, Phones, Visit, new_client
+from tests.monitoring.boards import ROOT, Alert, alerts
 from tests.parts.interventions import held_write_lock, register, send
 from tests.parts.prometheus import Prometheus, running_prometheus
 from tests.parts.wheel import Wheel, running_wheel
 from tests.runbooks.pages import PAGES, Page, Shell, sooner
-from tests.watching.boards import ROOT, Alert, alerts
 
 ALWAYS_AN_APPLE = constant_model(raw_rows([(8, 8, 40, 40, 0, 0.9)], len(NAMES)))
 """Sure of itself, and wrong."""

@@ -27,9 +27,9 @@ from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
 from savo_detection.differences.comparison import change_to_dict, diff_boxes
 from savo_detection.errors import PhotoError
 from savo_detection.model import DetectedBox
+from savo_operations.replay.offset_ranges import find_span, read_span
 from savo_operations.replay.positions import parse_position
 from savo_operations.replay.selection import Selection
-from savo_operations.replay.spans import find_span, read_span
 from savo_runtime.command_line.output import CommandError, print_json, table_console
 from savo_runtime.errors import InvalidMessageError, SavoError
 from savo_runtime.messaging.consuming.records import decode

@@ -18,10 +18,10 @@ from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, known_topic,
 from savo_cli.topics.sandboxes import require_sandbox
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_contracts.topics import TOPICS, Topic, dead_letter_topics
+from savo_operations.replay.offset_ranges import find_span, read_span
 from savo_operations.replay.positions import End, Position, PositionError, parse_position, parse_range
 from savo_operations.replay.record_lines import RecordLines
 from savo_operations.replay.selection import Selection
-from savo_operations.replay.spans import find_span, read_span
 from savo_runtime.command_line.output import WrongUseError, reported_errors
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import structlog
 
+from savo_providers.adapter_loader import load_adapter
 from savo_providers.breaker import Breaker
 from savo_providers.calls import Calls
-from savo_providers.loading import load_adapter
 from savo_reasoning.adapters.disabled import SwitchedOff
 from savo_reasoning.adapters.projection import PROJECTION
 from savo_reasoning.adapters.suggestion_store import DatabaseShelf

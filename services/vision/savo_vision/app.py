@@ -13,9 +13,9 @@ from functools import partial
 from savo_contracts.scans import ServedBy
 from savo_detection.engines.cpus import usable_cpus
 from savo_detection.engines.selection import Engines
+from savo_providers.adapter_loader import load_adapter
 from savo_providers.breaker import Breaker
 from savo_providers.calls import Calls
-from savo_providers.loading import load_adapter
 from savo_runtime.messaging.consuming.subscriptions import Kinds
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 from savo_runtime.telemetry.metrics import DAILY_BUDGET

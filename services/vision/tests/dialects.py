@@ -11,7 +11,7 @@ from typing import Any
 from libs.providers.tests import dialects
 from libs.providers.tests.dialects import DIALECTS, connection_to, without_waits
 from libs.providers.tests.wire import Wire
-from savo_providers.loading import load_adapter
+from savo_providers.adapter_loader import load_adapter
 from savo_vision.ports import Provider
 
 __all__ = ["DIALECTS", "Dialect", "picture_in", "speaking"]

@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import ConsumerRecord
 
 from savo_contracts.topics import Topic, dead_letter_topics
-from savo_operations.replay.republishing import header_of
+from savo_operations.replay.record_copies import header_of
 from savo_operations.replay.selection import Selection
 from savo_runtime.messaging.consuming.dead_letters import REDRIVES_HEADER
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from aiokafka import TopicPartition
 
-from savo_operations.replay.spans import Span
+from savo_operations.replay.offset_ranges import Span
 from savo_runtime.errors import SavoError
 
 __all__ = ["BusyError", "ReplayProgress", "exclusive", "write_atomically"]

@@ -19,7 +19,7 @@ from aiokafka import ConsumerRecord
 from savo_contracts.audit import AuditValue
 from savo_operations.replay.dead_letters import DeadLetter, DeadLetterTopic, LetterSelection
 from savo_operations.replay.progress import exclusive, write_atomically
-from savo_operations.replay.republishing import FROM_HEADER, Pace, arrived_since, chunks, marked, place_of
+from savo_operations.replay.record_copies import FROM_HEADER, Pace, arrived_since, chunks, marked, place_of
 from savo_runtime.messaging.consuming.dead_letters import REDRIVES_HEADER
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader

@@ -22,11 +22,11 @@ from savo_contracts.audit import AuditValue
 from savo_contracts.envelope import REPLAY_HEADER
 from savo_contracts.topics import Retention
 from savo_operations.replay.erasures import Erasures, read_erasures
+from savo_operations.replay.offset_ranges import Span, find_span, read_span
 from savo_operations.replay.positions import parse_position
 from savo_operations.replay.progress import ReplayProgress, exclusive
-from savo_operations.replay.republishing import FROM_HEADER, Pace, arrived_since, chunks, marked, place_of
+from savo_operations.replay.record_copies import FROM_HEADER, Pace, arrived_since, chunks, marked, place_of
 from savo_operations.replay.requests import RefusedRequestError, ReplayRequest
-from savo_operations.replay.spans import Span, find_span, read_span
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.messaging.kafka.topics import ensure_topics

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import savo_providers
+from savo_providers.adapter_loader import load_adapter
 from savo_providers.catalogue import GOOGLE
-from savo_providers.loading import load_adapter
 from savo_runtime.errors import FatalError
 
 WITH_SDK = {"google_sdk", "openai_sdk", "generativeai_sdk"}

@@ -39,7 +39,7 @@ from savo_vision.adapters.results import StoredResults
 from savo_vision.ports import Finished
 from services.gateway.tests.photos import photo
 from tests.parts.kafka import RealKafka
-from tests.rebuilding.small_wheel import DEFINITIONS, SmallWheel, running
+from tests.rebuild.in_process_flywheel import DEFINITIONS, SmallWheel, running
 
 QUICK_COMPACTION = {
     "segment.ms": "100",

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from savo_contracts.topics import SERVICES
+from tests.monitoring.boards import ALERTS, ROOT, RUNBOOKS, Alert, alerts
 from tests.parts.parts_table import record
 from tests.parts.prometheus import promtool
-from tests.watching.boards import ALERTS, ROOT, RUNBOOKS, Alert, alerts
 
 PROMETHEUS = ROOT / "deploy/prometheus"
 UNIT_TESTS = [PROMETHEUS / "alerts.test.yml", PROMETHEUS / "alerts.days.test.yml"]

@@ -23,10 +23,10 @@ from savo_contracts.topics import topic_named
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
 from savo_demo.phones import Errand, Phones, Visit, new_client
+from tests.monitoring.boards import ROOT, alerts, queries
 from tests.parts.interventions import held_write_lock, kill_standin, publish, register, send
 from tests.parts.prometheus import Prometheus, running_prometheus
 from tests.parts.wheel import Wheel, objects_under, running_wheel
-from tests.watching.boards import ROOT, alerts, queries
 
 SURE = constant_model(raw_rows([(8, 8, 40, 40, 0, 0.9)], len(NAMES)))
 UNSURE = constant_model(raw_rows([(8, 8, 40, 40, 0, 0.4)], len(NAMES)))

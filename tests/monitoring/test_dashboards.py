@@ -18,8 +18,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client.metrics import MetricWrapperBase
 
 from savo_runtime.telemetry import metrics as catalogue
+from tests.monitoring.boards import DASHBOARDS, ROOT, Alert, Query, alerts, boards, queries
 from tests.parts.prometheus import promtool
-from tests.watching.boards import DASHBOARDS, ROOT, Alert, Query, alerts, boards, queries
 
 BUILT_IN = {"__range", "__rate_interval"}
 OTHERS = {"up", "ALERTS", "process_resident_memory_bytes", "process_cpu_seconds_total"}
