@@ -28,7 +28,7 @@ from benchmarks.measuring import Figure, in_turn, interval, rounds
 from savo_cli.topics.tail import Tail
 from savo_contracts.topics import SCANS_COMPLETED
 from savo_operations.replay.positions import End, Start
-from savo_operations.replay.replay import survey
+from savo_operations.replay.replay import preview_replay
 from savo_operations.replay.requests import ReplayRequest
 from savo_operations.replay.selection import Selection
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
@@ -163,7 +163,7 @@ def _to_nobody(tail: Tail) -> None:
 
 
 def _dry_run(settings: RuntimeSettings, events: int) -> None:
-    report = asyncio.run(survey(settings, ReplayRequest(TOPIC, sandbox="bench")))
+    report = asyncio.run(preview_replay(settings, ReplayRequest(TOPIC, sandbox="bench")))
     assert report.chosen == events, report
 
 

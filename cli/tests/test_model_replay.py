@@ -21,7 +21,7 @@ from savo_contracts.envelope import Event, ImageRef
 from savo_contracts.geometry import BoundingBox
 from savo_contracts.scans import Arm, Detection, ScanCompleted, ScanRequested, ServedBy
 from savo_contracts.topics import TOPICS
-from savo_operations.rebuild.ordered_reader import opened
+from savo_operations.rebuild.ordered_reader import open_ordered_reader
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.settings import RuntimeSettings
@@ -128,7 +128,7 @@ def report(onnx: bytes) -> bytes:
 
 
 async def ends(settings: RuntimeSettings) -> Any:
-    async with opened(settings, TOPICS) as reader:
+    async with open_ordered_reader(settings, TOPICS) as reader:
         return await reader.ends()
 
 

@@ -19,7 +19,7 @@ from savo_contracts.envelope import Event, derived_id
 from savo_contracts.topics import TOPICS, topic_named, topic_of
 from savo_gateway.app import DEFINITION as GATEWAY
 from savo_gateway.settings import GatewaySettings
-from savo_operations.rebuild.ordered_reader import OrderedReader, opened
+from savo_operations.rebuild.ordered_reader import OrderedReader, open_ordered_reader
 from savo_reasoning.app import DEFINITION as REASONING
 from savo_reasoning.settings import ReasoningSettings
 from savo_rollout.app import DEFINITION as ROLLOUT
@@ -43,7 +43,7 @@ from savo_vision.handlers import on_scan_erased, on_scan_requested, on_subject_e
 from savo_vision.settings import VisionSettings
 from services.vision.tests.conftest import FakeProvider
 
-__all__ = ["DEFINITIONS", "SmallWheel", "running"]
+__all__ = ["DEFINITIONS", "InProcessFlywheel", "running"]
 
 DEFINITIONS = {one.name: one for one in (GATEWAY, VISION, COLLECTOR, TRAINER, ROLLOUT, REASONING)}
 
@@ -58,7 +58,7 @@ _LENIENT: Any = {
 
 
 @dataclass
-class SmallWheel:
+class InProcessFlywheel:
     settings: dict[str, RuntimeSettings]
     reader: OrderedReader
     provider: FakeProvider
@@ -71,7 +71,7 @@ class SmallWheel:
         """Until nothing is left to publish and nothing to read."""
         while True:
             moved = sum([await relay.relay_once() for relay in self.relays])
-            async for record in self.reader.up_to(await self.reader.ends()):
+            async for record in self.reader.read_until(await self.reader.ends()):
                 moved += 1
                 if record.value is not None:
                     await self._hand_out(decode(topic_named(record.topic), record))
@@ -99,7 +99,7 @@ class SmallWheel:
 @asynccontextmanager
 async def running(
     data_dir: Path, bootstrap_servers: str, *, embedded: bool, database_url: str | None = None
-) -> AsyncIterator[SmallWheel]:
+) -> AsyncIterator[InProcessFlywheel]:
     common: Any = {
         "data_dir": data_dir,
         "kafka_bootstrap_servers": bootstrap_servers,
@@ -109,9 +109,9 @@ async def running(
     settings = _settings(common)
     await ensure_topics(settings["gateway"])
     async with AsyncExitStack() as stack:
-        wheel = SmallWheel(
+        wheel = InProcessFlywheel(
             settings,
-            await stack.enter_async_context(opened(settings["gateway"], TOPICS)),
+            await stack.enter_async_context(open_ordered_reader(settings["gateway"], TOPICS)),
             FakeProvider(),
             cast(Any, None),
         )
@@ -133,7 +133,7 @@ def _settings(common: Any) -> dict[str, RuntimeSettings]:
     }
 
 
-async def _start(wheel: SmallWheel, definition: ServiceDefinition, stack: AsyncExitStack) -> None:
+async def _start(wheel: InProcessFlywheel, definition: ServiceDefinition, stack: AsyncExitStack) -> None:
     settings = wheel.settings[definition.name]
     database, publisher, store = (
         Database.open(settings, definition.name),
@@ -162,7 +162,7 @@ async def _start(wheel: SmallWheel, definition: ServiceDefinition, stack: AsyncE
     )
 
 
-def _vision(wheel: SmallWheel, settings: VisionSettings, runtime: Runtime, stack: AsyncExitStack) -> Service:
+def _vision(wheel: InProcessFlywheel, settings: VisionSettings, runtime: Runtime, stack: AsyncExitStack) -> Service:
     """As `build` makes it, with a provider that costs nothing."""
     threads = ThreadPoolExecutor(1)
     stack.callback(threads.shutdown)

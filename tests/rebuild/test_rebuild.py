@@ -30,8 +30,8 @@ from savo_contracts.scans import (
 )
 from savo_contracts.topics import SCANS_CONFIRMED
 from savo_contracts.users import SubjectErased
-from savo_operations.rebuild.ordered_reader import opened
-from savo_operations.rebuild.rebuild import Rebuilt, rebuild
+from savo_operations.rebuild.ordered_reader import open_ordered_reader
+from savo_operations.rebuild.rebuild import RebuildReport, rebuild
 from savo_providers.errors import ProviderAnswerError
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from savo_runtime.messaging.publishing.publisher import OutgoingRecord
@@ -39,7 +39,7 @@ from savo_vision.adapters.results import StoredResults
 from savo_vision.ports import Finished
 from services.gateway.tests.photos import photo
 from tests.parts.kafka import RealKafka
-from tests.rebuild.in_process_flywheel import DEFINITIONS, SmallWheel, running
+from tests.rebuild.in_process_flywheel import DEFINITIONS, InProcessFlywheel, running
 
 QUICK_COMPACTION = {
     "segment.ms": "100",
@@ -86,7 +86,7 @@ def test_a_projection_folds_the_topics_that_its_tables_name(name: str, tmp_path:
 # ── the story ───────────────────────────────────────────────────────────────
 
 
-async def a_week_of_kitchens(wheel: SmallWheel) -> None:
+async def a_week_of_kitchens(wheel: InProcessFlywheel) -> None:
     """Answers and a failure, corrections of corrections, consent taken back, erasures, a refused photo, a call for training, a trial."""
     scans = [await scan(wheel, seed, user=f"user-{seed % 4}") for seed in range(1, 9)]
     await wheel.turn()
@@ -113,19 +113,19 @@ async def a_week_of_kitchens(wheel: SmallWheel) -> None:
     await wheel.turn()
 
 
-async def scan(wheel: SmallWheel, seed: int, *, user: str) -> str:
+async def scan(wheel: InProcessFlywheel, seed: int, *, user: str) -> str:
     picture = photo(256, 192, seed=seed, quality=95)
     answer = await wheel.http.post("/v1/scans", files={"image": ("p.jpg", picture)}, data={"user_id": user})
     assert answer.status_code == 202, answer.text
     return str(answer.json()["scan_id"])
 
 
-async def confirm(wheel: SmallWheel, scan_id: str, word: dict[str, Any]) -> None:
+async def confirm(wheel: InProcessFlywheel, scan_id: str, word: dict[str, Any]) -> None:
     answer = await wheel.http.post(f"/v1/scans/{scan_id}/confirmation", json=word)
     assert answer.status_code == 202, answer.text
 
 
-async def erase(wheel: SmallWheel, scan_id: str, other: str) -> None:
+async def erase(wheel: InProcessFlywheel, scan_id: str, other: str) -> None:
     now = datetime.now(UTC)
     async with wheel.runtimes["gateway"].database.session(read_only=True) as session:
         subjects = {
@@ -141,7 +141,7 @@ async def erase(wheel: SmallWheel, scan_id: str, other: str) -> None:
     )
 
 
-async def a_trial(wheel: SmallWheel) -> None:
+async def a_trial(wheel: InProcessFlywheel) -> None:
     """Evidence for v1 from twelve people; some scan twice, one scan fails, some correct themselves."""
     await wheel.publish("trainer", registered())
     await wheel.turn()
@@ -207,7 +207,7 @@ def confirmed(number: int, revision: int) -> ScanConfirmed:
 # ── what must hold ──────────────────────────────────────────────────────────
 
 
-async def every_projection_is_equal(wheel: SmallWheel) -> None:
+async def every_projection_is_equal(wheel: InProcessFlywheel) -> None:
     before = await wheel.ends()
     for name in DEFINITIONS:
         outcome = await rebuilt(wheel, name)
@@ -217,7 +217,7 @@ async def every_projection_is_equal(wheel: SmallWheel) -> None:
     assert await wheel.ends() == before, "a rebuild publishes nothing"
 
 
-async def damage_is_found_and_mended(wheel: SmallWheel) -> None:
+async def damage_is_found_and_mended(wheel: InProcessFlywheel) -> None:
     of_samples = (
         "DELETE FROM samples WHERE sha256 = (SELECT min(sha256) FROM samples)",
         "UPDATE sample_labels SET boxes = 99",
@@ -236,7 +236,7 @@ async def damage_is_found_and_mended(wheel: SmallWheel) -> None:
     await damaged(wheel, "reasoning", "DELETE FROM suggestions")
 
 
-async def damaged(wheel: SmallWheel, name: str, *statements: str) -> None:
+async def damaged(wheel: InProcessFlywheel, name: str, *statements: str) -> None:
     before, own = await wheel.ends(), await left_alone(wheel, name)
     async with wheel.runtimes[name].database.session() as session:
         for statement in statements:
@@ -252,7 +252,7 @@ async def damaged(wheel: SmallWheel, name: str, *statements: str) -> None:
     assert await left_alone(wheel, name) == own
 
 
-async def left_alone(wheel: SmallWheel, name: str) -> dict[str, Any]:
+async def left_alone(wheel: InProcessFlywheel, name: str) -> dict[str, Any]:
     """Rows of what stands in this database alone."""
     tables = {
         "gateway": ("subjects", "photo_owners", "confirmations", "scan_records"),
@@ -266,8 +266,8 @@ async def left_alone(wheel: SmallWheel, name: str) -> dict[str, Any]:
         }
 
 
-async def rebuilt(wheel: SmallWheel, name: str, **how: Any) -> Rebuilt:
-    return await rebuild(DEFINITIONS[name], wheel.settings[name], looks=1, **how)
+async def rebuilt(wheel: InProcessFlywheel, name: str, **how: Any) -> RebuildReport:
+    return await rebuild(DEFINITIONS[name], wheel.settings[name], comparisons=1, **how)
 
 
 # ── Kafka's cleaner ─────────────────────────────────────────────────────────
@@ -286,19 +286,19 @@ def compact_quickly(bootstrap_servers: str) -> None:
         future.result(10)
 
 
-async def compacted(wheel: SmallWheel) -> None:
+async def compacted(wheel: InProcessFlywheel) -> None:
     """Until Kafka's cleaner has taken out each earlier confirmation of a scan."""
 
     async def earlier_ones() -> int:
-        async with opened(wheel.settings["gateway"], [SCANS_CONFIRMED]) as reader:
-            keys = [record.key async for record in reader.up_to(await reader.ends()) if record.value is not None]
+        async with open_ordered_reader(wheel.settings["gateway"], [SCANS_CONFIRMED]) as reader:
+            keys = [record.key async for record in reader.read_until(await reader.ends()) if record.value is not None]
         return len(keys) - len(set(keys))
 
     assert await earlier_ones() > 0
     await eventually(wheel, earlier_ones)
 
 
-async def eventually(wheel: SmallWheel, earlier_ones: Callable[[], Awaitable[int]]) -> None:
+async def eventually(wheel: InProcessFlywheel, earlier_ones: Callable[[], Awaitable[int]]) -> None:
     deadline = time.monotonic() + 150
     publisher = wheel.runtimes["gateway"].publisher
     while await earlier_ones():

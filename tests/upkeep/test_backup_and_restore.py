@@ -29,7 +29,7 @@ from savo_contracts.scans import Action, Arm, ConfirmedItem, ScanConfirmed, Scan
 from savo_contracts.users import SubjectErased
 from savo_demo.drawing.scenes import draw_scene
 from savo_operations.backup.databases import dump_databases, restore_databases
-from savo_operations.backup.offsets import apply_positions, read_positions
+from savo_operations.backup.offsets import read_committed_offsets, restore_committed_offsets
 from savo_runtime.errors import FatalError
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.service_runner import serve
@@ -236,10 +236,10 @@ async def test_a_restore_refuses_while_a_service_runs_and_touches_nothing(house:
 
 @on_real_parts
 async def test_offsets_of_a_group_that_somebody_is_in_are_not_set(house: House) -> None:
-    positions = await read_positions(house.settings)
+    positions = await read_committed_offsets(house.settings)
     async with house.collecting():
         with pytest.raises(FatalError, match="living member: stop that service first"):
-            await apply_positions(house.settings, positions)
+            await restore_committed_offsets(house.settings, positions)
 
 
 @on_real_parts

@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.structs import OffsetAndMetadata
 
 from savo_contracts.topics import MODELS_REGISTERED, RECIPES_REQUESTED, SCANS_CONFIRMED
-from savo_operations.partitions import grow
+from savo_operations.partitions import add_partitions
 from savo_runtime.errors import FatalError
 from savo_runtime.messaging.kafka.broker import group_of
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
@@ -35,11 +35,13 @@ async def test_a_topic_grows_when_nothing_waits_and_each_key_keeps_one_place(set
     await make(settings, name)
     before = await send(settings, name, b"before")
     with pytest.raises(FatalError, match=r"40 records of .* wait for reasoning: stop what writes to it"):
-        await until_available(lambda: grow(settings, RECIPES_REQUESTED, MORE))
+        await until_available(lambda: add_partitions(settings, RECIPES_REQUESTED, MORE))
     await read_all(settings, name)
-    assert await until_available(lambda: grow(settings, RECIPES_REQUESTED, MORE)) == RECIPES_REQUESTED.partitions
+    assert (
+        await until_available(lambda: add_partitions(settings, RECIPES_REQUESTED, MORE)) == RECIPES_REQUESTED.partitions
+    )
     with pytest.raises(FatalError, match="Kafka can only add"):
-        await grow(settings, RECIPES_REQUESTED, MORE)
+        await add_partitions(settings, RECIPES_REQUESTED, MORE)
     after = await send(settings, name, b"after")
     assert set(after) == set(KEYS)
     assert max(after.values()) >= RECIPES_REQUESTED.partitions, "some keys went to a new partition"
@@ -51,7 +53,7 @@ async def test_a_topic_grows_when_nothing_waits_and_each_key_keeps_one_place(set
 @pytest.mark.parametrize("topic", [MODELS_REGISTERED, SCANS_CONFIRMED], ids=lambda topic: topic.name)
 async def test_topics_whose_meaning_hangs_on_their_partitions_do_not_grow(topic: object) -> None:
     with pytest.raises(FatalError, match="must keep its partitions"):
-        await grow(RuntimeSettings(kafka_bootstrap_servers="127.0.0.1:1"), topic, 48)  # type: ignore[arg-type]
+        await add_partitions(RuntimeSettings(kafka_bootstrap_servers="127.0.0.1:1"), topic, 48)  # type: ignore[arg-type]
 
 
 async def make(settings: RuntimeSettings, name: str) -> None:

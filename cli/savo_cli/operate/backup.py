@@ -17,8 +17,8 @@ import typer
 from savo_cli.options import AsJson
 from savo_operations.backup.databases import dump_databases, require_dumpable, require_restorable, restore_databases
 from savo_operations.backup.erasures import ErasedObjects, read_erased
-from savo_operations.backup.objects import copy_in, copy_out
-from savo_operations.backup.offsets import Positions, apply_positions, read_positions
+from savo_operations.backup.objects import copy_from_store, copy_to_store
+from savo_operations.backup.offsets import CommittedOffsets, read_committed_offsets, restore_committed_offsets
 from savo_runtime.command_line.output import CommandError, print_json, reported_errors
 from savo_runtime.messaging.kafka.topics import ensure_topics
 from savo_runtime.settings import RuntimeSettings, load_settings
@@ -72,12 +72,12 @@ def _finish(
 async def _backup(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
     await asyncio.to_thread(_open, settings, folder)
     taken_at = utc_now().isoformat()
-    positions = await read_positions(settings) if _has_kafka(settings) else None
+    positions = await read_committed_offsets(settings) if _has_kafka(settings) else None
     (folder / "offsets.json").write_text(json.dumps(positions.as_json() if positions else None, indent=1))
     databases = await asyncio.to_thread(dump_databases, settings, folder / "databases")
     store = open_store(settings)
     try:
-        copied = await copy_out(store, folder / "objects")
+        copied = await copy_from_store(store, folder / "objects")
     finally:
         await store.close()
     done = {
@@ -106,11 +106,11 @@ async def _restore(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
         erased = await read_erased(settings)
         # Before the databases: a group with a living member refuses this, and then no table was touched.
         found = json.loads((folder / "offsets.json").read_text()) or {"cluster": "", "groups": {}}
-        partitions = await apply_positions(settings, Positions.from_json(found))
+        partitions = await restore_committed_offsets(settings, CommittedOffsets.from_json(found))
     databases = await asyncio.to_thread(restore_databases, settings, folder / "databases")
     store = open_store(settings)
     try:
-        copied = await copy_in(store, folder / "objects", erased)
+        copied = await copy_to_store(store, folder / "objects", erased)
     finally:
         await store.close()
     return {"databases": databases, "objects": vars(copied), "partitions": partitions}

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from savo_cli.options import AsJson
 from savo_cli.topics.broker import Kafka, broker_settings
-from savo_operations.rebuild.rebuild import OnProgress, Rebuilt, fresh_place, projection_of
+from savo_operations.rebuild.rebuild import OnProgress, RebuildReport, projection_of, rebuilt_tables_location
 from savo_operations.rebuild.rebuild import rebuild as build_anew
 from savo_runtime.command_line.output import CommandError, WrongUseError, print_json, reported_errors, table_console
 from savo_runtime.command_line.progress import progress_bar
@@ -58,7 +58,7 @@ def rebuild(
 
 async def _rebuild(
     definition: ServiceDefinition, settings: RuntimeSettings, on_progress: OnProgress, *, apply: bool, keep: bool
-) -> Rebuilt:
+) -> RebuildReport:
     try:
         return await build_anew(definition, settings, apply=apply, keep=keep, on_progress=on_progress)
     except SavoError as error:
@@ -83,10 +83,10 @@ def _settings(definition: ServiceDefinition, kafka: str | None) -> RuntimeSettin
     )
 
 
-def _document(outcome: Rebuilt, settings: RuntimeSettings, seconds: float, *, keep: bool) -> dict[str, Any]:
+def _document(outcome: RebuildReport, settings: RuntimeSettings, seconds: float, *, keep: bool) -> dict[str, Any]:
     tables = [{**asdict(table), "equal": table.equal} for table in outcome.tables]
     report = asdict(outcome) | {"tables": tables, "equal": outcome.equal, "seconds": round(seconds, 1)}
-    return report | {"kept_at": fresh_place(settings, outcome.service) if keep else None}
+    return report | {"kept_at": rebuilt_tables_location(settings, outcome.service) if keep else None}
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED
 from savo_detection.differences.comparison import change_to_dict, diff_boxes
 from savo_detection.errors import PhotoError
 from savo_detection.model import DetectedBox
-from savo_operations.replay.offset_ranges import find_span, read_span
+from savo_operations.replay.offset_ranges import find_offset_range, read_offset_range
 from savo_operations.replay.positions import parse_position
 from savo_operations.replay.selection import Selection
 from savo_runtime.command_line.output import CommandError, print_json, table_console
@@ -68,7 +68,7 @@ class ModelReplay:
             "from": self.since,
             "to": self.until,
             "threshold": self.threshold,
-            **self.selection.asked(),
+            **self.selection.as_json(),
         }
 
 
@@ -147,17 +147,17 @@ async def _events(
     order: ModelReplay, reader: TopicReader, topic: Any, on_progress: OnProgress
 ) -> AsyncIterator[ScanCompleted | ScanRequested]:
     now, passed = utc_now(), 0
-    span = await find_span(
+    span = await find_offset_range(
         reader,
         await reader.partitions([topic.name]),
         parse_position(order.since, now),
         parse_position(order.until, now),
     )
-    async for _, records, _ in read_span(reader, span):
+    async for _, records, _ in read_offset_range(reader, span):
         for record in records:
             passed += 1
             on_progress(passed, span.offsets)
-            if record.value is None or not order.selection.wants(record, topic):
+            if record.value is None or not order.selection.matches(record, topic):
                 continue
             try:
                 yield decode(topic, record).event

@@ -20,7 +20,7 @@ from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, se
 from savo_contracts.confidence import CONFIDENCE_THRESHOLD
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED, Topic
 from savo_operations.replay.positions import parse_range
-from savo_operations.replay.replay import Replay, Report, survey
+from savo_operations.replay.replay import Replay, ReplayReport, preview_replay
 from savo_operations.replay.requests import RefusedRequestError, ReplayRequest
 from savo_operations.replay.selection import Selection
 from savo_runtime.command_line.output import WrongUseError, print_json, reported_errors, table_console
@@ -159,14 +159,14 @@ def _replay_with_model(
 
 def _carry(
     settings: RuntimeSettings, order: ReplayRequest, *, dry_run: bool, rate: float | None, quiet: bool
-) -> Report:
+) -> ReplayReport:
     with progress_bar(order.topic.name, shown=not quiet) as on_progress:
         if dry_run:
-            return on_kafka(survey(settings, order, on_progress=on_progress))
+            return on_kafka(preview_replay(settings, order, on_progress=on_progress))
         return on_kafka(Replay(settings, order, by=this_user(), rate=rate, on_progress=on_progress).run())
 
 
-def _print(report: Report, settings: RuntimeSettings) -> None:
+def _print(report: ReplayReport, settings: RuntimeSettings) -> None:
     console = table_console()
     counts = report.as_json()
     verb = "would go" if report.dry_run else "went on" if report.resumed else "went"

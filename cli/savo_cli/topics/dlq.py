@@ -17,9 +17,9 @@ from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, on_kafka
 from savo_cli.topics.sandboxes import require_sandbox
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_contracts.topics import SERVICES, TOPICS, dead_letter_topics
-from savo_operations.replay.dead_letters import DeadLetter, LetterSelection
+from savo_operations.replay.dead_letters import DeadLetter, DeadLetterSelection
 from savo_operations.replay.record_view import body_of, hexdump
-from savo_operations.replay.redrive import Redrive, Redriven, RedriveReport
+from savo_operations.replay.redrive import Redrive, RedriveReport, RedriveState
 from savo_operations.replay.selection import Selection
 from savo_runtime.command_line.output import CommandError, WrongUseError, print_json, reported_errors, table_console
 from savo_runtime.messaging.consuming.records import moment_of
@@ -55,7 +55,7 @@ def list_letters(
 ) -> None:
     """How many of which topic, service and reason; how many of them were sent back already."""
     settings = broker_settings(kafka, sandbox)
-    letters = LetterSelection(_known(topics), _services(services), frozenset(reasons or ()))
+    letters = DeadLetterSelection(_known(topics), _services(services), frozenset(reasons or ()))
     require_sandbox(settings)
     rows = _rows(on_kafka(_read(settings, letters)), settings)
     print_json(rows) if as_json else _print_rows(rows, chosen=bool(topics or services or reasons))
@@ -75,7 +75,9 @@ def show(
 ) -> None:
     """The letters themselves: every header, and the body decoded, or as bytes where it cannot be."""
     selection = Selection(frozenset(scan_ids or ()))
-    letters = LetterSelection(_known(topics), _services(services), frozenset(reasons or ()), _places(places), selection)
+    letters = DeadLetterSelection(
+        _known(topics), _services(services), frozenset(reasons or ()), _places(places), selection
+    )
     settings = broker_settings(kafka, sandbox)
     require_sandbox(settings)
     found = on_kafka(_read(settings, letters))[-limit:]
@@ -119,18 +121,20 @@ def redrive(
             "say which letters: --topic, --service, --reason, --at, or --scan-id and its like; or --all alone"
         )
     settings = broker_settings(kafka, sandbox)
-    letters = LetterSelection(_known(topics), _services(services), frozenset(reasons or ()), _places(places))
+    letters = DeadLetterSelection(_known(topics), _services(services), frozenset(reasons or ()), _places(places))
     events = [source.topic for source in letters.sources()]
     letters = replace(
         letters, selection=selection_of(scan_ids, users, subjects, types, where, topics=events, url=url, key=key)
     )
     require_sandbox(settings)
     report = on_kafka(
-        Redrive(settings, letters, by=this_user(), why=why, rate=rate, limit=limit, dry_run=dry_run).run()
+        Redrive(settings, letters, by=this_user(), reason=why, rate=rate, limit=limit, dry_run=dry_run).run()
     )
-    if (reasons or places) and report.found_nothing:
+    if (reasons or places) and report.is_empty:
         raise CommandError(
-            _nothing_of_that_kind(on_kafka(_read(settings, replace(letters, reasons=frozenset(), places=frozenset()))))
+            _nothing_of_that_kind(
+                on_kafka(_read(settings, replace(letters, reasons=frozenset(), locations=frozenset())))
+            )
         )
     print_json(report.as_json()) if as_json else _print_report(report)
     if report.refused:
@@ -174,7 +178,7 @@ def _nothing_of_that_kind(others: list[DeadLetter]) -> str:
     )
 
 
-async def _read(settings: RuntimeSettings, letters: LetterSelection) -> list[DeadLetter]:
+async def _read(settings: RuntimeSettings, letters: DeadLetterSelection) -> list[DeadLetter]:
     async with TopicReader(settings) as reader:
         return [
             letter for source in letters.sources() async for letter in letters.read(reader, source, settings.sandbox)
@@ -182,7 +186,7 @@ async def _read(settings: RuntimeSettings, letters: LetterSelection) -> list[Dea
 
 
 def _rows(letters: list[DeadLetter], settings: RuntimeSettings) -> list[dict[str, Any]]:
-    noted = {source: Redriven.find(settings, source).identities for source in {letter.source for letter in letters}}
+    noted = {source: RedriveState.load(settings, source).identities for source in {letter.source for letter in letters}}
     groups: dict[tuple[str, str, str], list[DeadLetter]] = {}
     for letter in letters:
         groups.setdefault((letter.source.topic.name, letter.source.service, letter.reason), []).append(letter)
@@ -243,10 +247,10 @@ def _briefly(message: str) -> str:
 def _facts(letter: DeadLetter) -> dict[str, Any]:
     place = {
         "dead_letters": letter.source.name,
-        "at": letter.place,
+        "at": letter.location,
         "topic": letter.source.topic.name,
         "service": letter.source.service,
-        "came_from": letter.came_from,
+        "came_from": letter.origin,
     }
     why = {
         "reason": letter.reason,
@@ -268,7 +272,7 @@ def _facts(letter: DeadLetter) -> dict[str, Any]:
 def _print_letter(letter: DeadLetter) -> None:
     facts, console = _facts(letter), table_console()
     console.print(
-        Text(f"{letter.source.name} {letter.place}", style="bold red"), Text(f"from {letter.came_from}", style="dim")
+        Text(f"{letter.source.name} {letter.location}", style="bold red"), Text(f"from {letter.origin}", style="dim")
     )
     width = max(map(len, facts["headers"]), default=0)
     for name, value in facts["headers"].items():
@@ -292,9 +296,9 @@ def _print_report(report: RedriveReport) -> None:
     )
     for reason, count in sorted(report.redriven.items()):
         console.print(f"  {count:>6}  {reason}", markup=False)
-    if report.before:
-        console.print(f"{report.before} were sent back before and stay where they are", markup=False)
+    if report.redriven_before:
+        console.print(f"{report.redriven_before} were sent back before and stay where they are", markup=False)
     for letter in report.refused:
-        what = f"{letter.source.name} {letter.place} came back {letter.redrives} times ({letter.reason})"
+        what = f"{letter.source.name} {letter.location} came back {letter.redrives} times ({letter.reason})"
         line = f"refused: {what}; mend the cause, then publish the event anew"
         console.print(line, style="red", markup=False, soft_wrap=True)

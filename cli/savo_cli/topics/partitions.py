@@ -9,7 +9,7 @@ import typer
 
 from savo_cli.options import AsJson
 from savo_contracts.topics import topic_named
-from savo_operations.partitions import grow
+from savo_operations.partitions import add_partitions
 from savo_runtime.command_line.output import CommandError, print_json, reported_errors
 from savo_runtime.settings import RuntimeSettings, load_settings
 
@@ -27,7 +27,7 @@ def grow_topic(
         topic = topic_named(name)
     except KeyError as unknown:
         raise CommandError(str(unknown.args[0])) from unknown
-    before = asyncio.run(grow(load_settings(RuntimeSettings), topic, partitions))
+    before = asyncio.run(add_partitions(load_settings(RuntimeSettings), topic, partitions))
     if as_json:
         print_json({"topic": name, "before": before, "partitions": partitions})
     else:

@@ -8,7 +8,7 @@ import typer
 
 from savo_cli.options import AsJson
 from savo_cli.topics.broker import Kafka, broker_settings, is_sandbox_name, on_kafka
-from savo_operations.replay.sandbox_removal import Sandbox, find_sandbox, remove_sandbox, sandboxes_on
+from savo_operations.replay.sandbox_removal import Sandbox, find_sandbox, list_sandboxes, remove_sandbox
 from savo_runtime.command_line.output import CommandError, print_json, reported_errors, table_console
 from savo_runtime.errors import DependencyDownError, SavoError
 from savo_runtime.settings import RuntimeSettings, load_settings
@@ -37,9 +37,9 @@ def drop_sandbox(
             f"{name!r} names no sandbox: what is live is never dropped{_others(settings, has_broker)}"
         )
     found = on_kafka(find_sandbox(settings, name, on_kafka=has_broker))
-    if found.is_only_topics_that_stay:
+    if found.has_only_undeletable_topics:
         raise CommandError(f"there is nothing of sandbox {name} to drop: {_STAY}")
-    if not found.is_there:
+    if not found.exists:
         raise CommandError(f"there is no sandbox {name}{_others(settings, has_broker)}")
     if not yes:
         _ask(found)
@@ -50,7 +50,7 @@ def drop_sandbox(
 def hint_at_sandboxes(settings: RuntimeSettings) -> str:
     """The sandboxes on Kafka, to end a sentence with; empty when there are none, or Kafka does not answer."""
     try:
-        names = sandboxes_on(settings)
+        names = list_sandboxes(settings)
     except SavoError:
         names = []
     return f"; on Kafka there are: {', '.join(names)}" if names else ""
@@ -59,7 +59,7 @@ def hint_at_sandboxes(settings: RuntimeSettings) -> str:
 def require_sandbox(settings: RuntimeSettings) -> None:
     """Check that the sandbox to read exists. Raises `CommandError` naming those that do."""
     try:
-        is_missing = settings.sandbox is not None and settings.sandbox not in sandboxes_on(settings)
+        is_missing = settings.sandbox is not None and settings.sandbox not in list_sandboxes(settings)
     except DependencyDownError as away:
         raise CommandError(f"{away}; is it the right one? --kafka HOST:PORT") from away
     if is_missing:

@@ -18,7 +18,7 @@ from savo_cli.topics.broker import Kafka, Sandbox, broker_settings, known_topic,
 from savo_cli.topics.sandboxes import require_sandbox
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_contracts.topics import TOPICS, Topic, dead_letter_topics
-from savo_operations.replay.offset_ranges import find_span, read_span
+from savo_operations.replay.offset_ranges import find_offset_range, read_offset_range
 from savo_operations.replay.positions import End, Position, PositionError, parse_position, parse_range
 from savo_operations.replay.record_lines import RecordLines
 from savo_operations.replay.selection import Selection
@@ -110,21 +110,21 @@ class Tail:
                 raise ValueError(
                     f"Kafka at {self.settings.kafka_bootstrap_servers} has none of these topics; the services make them at their start"
                 )
-            span = await find_span(reader, partitions, since, until or End())
-            records = read_span(reader, span) if until is not None else reader.follow(span.starts)
+            span = await find_offset_range(reader, partitions, since, until or End())
+            records = read_offset_range(reader, span) if until is not None else reader.follow(span.starts)
             async with aclosing(records) as batches:
                 async for _, batch, _ in batches:
                     chosen = self._chosen(span.within(batch), topics)[:left]
-                    if chosen and not _write(lines.of(chosen)):
+                    if chosen and not _write(lines.format(chosen)):
                         return
                     left = None if left is None else left - len(chosen)
                     if left == 0:
                         return
 
     def _chosen(self, records: Sequence[ConsumerRecord], topics: dict[str, Topic[Any]]) -> Sequence[ConsumerRecord]:
-        if self.selection.takes_all:
+        if self.selection.matches_all:
             return records
-        return [record for record in records if self.selection.wants(record, topics[record.topic])]
+        return [record for record in records if self.selection.matches(record, topics[record.topic])]
 
 
 def _wants_colour() -> bool:

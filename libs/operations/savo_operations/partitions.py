@@ -21,10 +21,10 @@ from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.settings import RuntimeSettings
 
-__all__ = ["grow"]
+__all__ = ["add_partitions"]
 
 
-async def grow(settings: RuntimeSettings, topic: Topic[Any], count: int) -> int:
+async def add_partitions(settings: RuntimeSettings, topic: Topic[Any], count: int) -> int:
     """From how many partitions it went to `count`. Stop what writes to the topic first, and let its readers finish.
 
     Raises `FatalError` for a topic that must not grow, for fewer partitions than it has, and while records wait; `DependencyDownError`.

@@ -23,21 +23,21 @@ from savo_providers.errors import (
 )
 from savo_runtime.errors import DependencyDownError
 
-__all__ = ["LONGEST_REST", "Attempt", "Calls"]
+__all__ = ["MAX_PAUSE", "Attempt", "Calls"]
 
 T = TypeVar("T")
 
 Attempt = Callable[[float], Awaitable[T]]
 """One request. It is given the seconds it may take, and raises `ProviderError`s, or `TimeoutError` when they are over."""
 
-LONGEST_REST = 60.0
+MAX_PAUSE = 60.0
 """Seconds that a busy provider gets no calls at most, whatever it asks for: scans live for two minutes, and one call a minute is no load."""
 
-USUAL_REST = 4.0
+DEFAULT_PAUSE = 4.0
 """Seconds without calls after a 429 that names no time."""
 
 # Back-off of a retry whose time the provider does not name: from 0.25 s on, twice as long each time, up to 0.5 s of jitter added.
-FIRST_WAIT, JITTER, LONGEST_WAIT = 0.25, 0.5, 1.0
+FIRST_WAIT, JITTER, MAX_WAIT = 0.25, 0.5, 1.0
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Calls:
     attempts: int = 3
     attempt_seconds: float | None = None
     """Deadline of one attempt; None: what is left of the call's."""
-    longest_wait: float | None = None
+    max_wait: float | None = None
     """Seconds that a call waits at most when the provider names a time; None: what is left of the call's."""
-    holds_work: bool = True
+    pauses_consumer: bool = True
     """A busy provider (429), or one that does not accept the key, holds all work: `DependencyDownError`, and a rest for all calls.
 
     False: the error itself is raised, so that this call has an answer at once; a busy provider counts as a failure.
@@ -67,12 +67,12 @@ class Calls:
         Raises `ProviderError`s, and `DependencyDownError` while no call can be answered.
         """
         limit = self.seconds if seconds is None else seconds
-        self.breaker.enter()
+        self.breaker.before_call()
         try:
             async with self.timer(limit) as deadline:
                 answer = await self._attempts(attempt, deadline, limit)
         except TimeoutError:
-            self.breaker.fail()
+            self.breaker.record_failure()
             raise self._late(limit) from None
         except ProviderError as error:
             held = self._judge(error)
@@ -80,9 +80,9 @@ class Calls:
                 raise
             raise held from error
         except BaseException:
-            self.breaker.leave()
+            self.breaker.release()
             raise
-        self.breaker.succeed()
+        self.breaker.record_success()
         return answer
 
     async def _attempts(self, attempt: Attempt[T], deadline: asyncio.Timeout, limit: float) -> T:
@@ -95,7 +95,7 @@ class Calls:
             timeout=None,  # the deadline above also ends an attempt under way
             wait_initial=FIRST_WAIT,
             wait_jitter=JITTER,
-            wait_max=LONGEST_WAIT,
+            wait_max=MAX_WAIT,
         )
         async for retry in retries:
             with retry:
@@ -115,30 +115,30 @@ class Calls:
         if not isinstance(error, ProviderUnavailableError) or isinstance(error, ProviderQuotaError):
             return False
         if error.retry_after is None:
-            return left > LONGEST_WAIT
-        bearable = left if self.longest_wait is None else min(left, self.longest_wait)
+            return left > MAX_WAIT
+        bearable = left if self.max_wait is None else min(left, self.max_wait)
         return error.retry_after if error.retry_after < bearable else False
 
     def _judge(self, error: ProviderError) -> DependencyDownError | None:
         """What a call that failed says about the provider; the error that holds all work, where this one does."""
         match error:
-            case ProviderBusyError() if self.holds_work:
+            case ProviderBusyError() if self.pauses_consumer:
                 return self._rest(
-                    error, min(LONGEST_REST, USUAL_REST if error.retry_after is None else error.retry_after)
+                    error, min(MAX_PAUSE, DEFAULT_PAUSE if error.retry_after is None else error.retry_after)
                 )
-            case ProviderKeyError() if self.holds_work:
-                return self._rest(error, self.breaker.rest_seconds)
+            case ProviderKeyError() if self.pauses_consumer:
+                return self._rest(error, self.breaker.open_seconds)
             case ProviderKeyError() | ProviderQuotaError():
-                self.breaker.leave()
+                self.breaker.release()
             case ProviderUnavailableError():
-                self.breaker.fail()
+                self.breaker.record_failure()
             case _:
                 # The provider works: it only has no good answer to this one question.
-                self.breaker.succeed()
+                self.breaker.record_success()
         return None
 
     def _rest(self, error: ProviderError, seconds: float) -> DependencyDownError:
-        self.breaker.rest(seconds)
+        self.breaker.open_for(seconds)
         return DependencyDownError(self.provider.name, str(error), retry_after=seconds)
 
     def _late(self, seconds: float) -> ProviderUnavailableError:

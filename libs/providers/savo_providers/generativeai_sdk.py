@@ -25,7 +25,7 @@ from savo_runtime.errors import FatalError
 
 __all__ = ["GenerativeAiClient", "connect", "sdk_errors"]
 
-IN_FLIGHT = 96
+MAX_IN_FLIGHT = 96
 
 _ADDRESS = re.compile(r"^[A-Z]+ \S+: ")
 """What the library puts before a server's message: the method and the address of the request."""
@@ -54,7 +54,7 @@ def connect(connection: Connection, generation: Mapping[str, Any]) -> Generative
     sdk.configure(api_key=connection.key, transport="rest", client_options=options)
     model = sdk.GenerativeModel(connection.model, generation_config=dict(generation))
     return GenerativeAiClient(
-        model, _bounded_session(model), ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="generativeai")
+        model, _bounded_session(model), ThreadPoolExecutor(MAX_IN_FLIGHT, thread_name_prefix="generativeai")
     )
 
 
@@ -102,7 +102,7 @@ def _bounded_session(model: Any) -> Any:
     model._client = client  # noqa: SLF001
     session = client.transport._session  # noqa: SLF001
     for scheme in ("http://", "https://"):
-        session.mount(scheme, Bounded(pool_maxsize=IN_FLIGHT))
+        session.mount(scheme, Bounded(pool_maxsize=MAX_IN_FLIGHT))
     return session
 
 

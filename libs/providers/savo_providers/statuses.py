@@ -21,7 +21,7 @@ RETRIED_BELOW_500 = frozenset({408, 409, 425, 429})
 UNKNOWN_KEY = frozenset({401, 403})
 NO_MONEY_LEFT = "insufficient_quota"
 
-LONGEST_MESSAGE = 200
+MAX_MESSAGE_LENGTH = 200
 """Characters of a provider's message that are shown."""
 
 
@@ -40,7 +40,7 @@ def error_of_status(
     `code` the provider's name for the error.
     """
     answer = (
-        f"answered {status}: {message[:LONGEST_MESSAGE]}" if message and "<" not in message else f"answered {status}"
+        f"answered {status}: {message[:MAX_MESSAGE_LENGTH]}" if message and "<" not in message else f"answered {status}"
     )
     if status >= 500 or status in RETRIED_BELOW_500:
         return _kind(status, code)(provider.name, answer, retry_after=_asked_wait(headers, body))

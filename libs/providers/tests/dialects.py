@@ -47,14 +47,14 @@ class Dialect:
     wire: Wire
     seconds: float = LONG
     """The deadline of a call with all its attempts."""
-    holds_work: bool = True
+    pauses_consumer: bool = True
     moment: Moment = field(default_factory=Moment)
     waits: list[float | None] = field(default_factory=list)
     """Of each retry: the seconds that the provider asked for. No test really waits."""
 
     def __post_init__(self) -> None:
         self.breaker = Breaker(self.provider.name, now=self.moment)
-        self.calls = Calls(self.provider, self.breaker, self.seconds, holds_work=self.holds_work)
+        self.calls = Calls(self.provider, self.breaker, self.seconds, pauses_consumer=self.pauses_consumer)
 
     @property
     def provider(self) -> Provider:

@@ -9,41 +9,41 @@ from savo_runtime.errors import DependencyDownError
 
 def test_a_breaker_opens_after_failures_in_a_row_and_tries_one_call_when_rested() -> None:
     clock = Moment()
-    breaker = Breaker("google", failures=3, rest_seconds=30, now=clock)
+    breaker = Breaker("google", failure_threshold=3, open_seconds=30, now=clock)
     for _ in range(3):
-        breaker.enter()
-        breaker.fail()
+        breaker.before_call()
+        breaker.record_failure()
     with pytest.raises(DependencyDownError, match="3 calls in a row failed") as down:
-        breaker.enter()
+        breaker.before_call()
     assert down.value.retry_after == 30
     clock.now += 31
-    breaker.enter()
+    breaker.before_call()
     with pytest.raises(DependencyDownError):
-        breaker.enter()
-    breaker.fail()
+        breaker.before_call()
+    breaker.record_failure()
     with pytest.raises(DependencyDownError):
-        breaker.enter()
+        breaker.before_call()
     clock.now += 31
-    breaker.enter()
-    breaker.succeed()
-    breaker.enter()
-    breaker.enter()
+    breaker.before_call()
+    breaker.record_success()
+    breaker.before_call()
+    breaker.before_call()
 
 
 def test_a_success_between_failures_keeps_the_breaker_closed() -> None:
-    breaker = Breaker("google", failures=2)
+    breaker = Breaker("google", failure_threshold=2)
     for _ in range(5):
-        breaker.enter()
-        breaker.fail()
-        breaker.enter()
-        breaker.succeed()
+        breaker.before_call()
+        breaker.record_failure()
+        breaker.before_call()
+        breaker.record_success()
 
 
 def test_a_trial_call_that_was_cancelled_leaves_room_for_another() -> None:
     clock = Moment()
-    breaker = Breaker("google", failures=1, rest_seconds=30, now=clock)
-    breaker.fail()
+    breaker = Breaker("google", failure_threshold=1, open_seconds=30, now=clock)
+    breaker.record_failure()
     clock.now += 31
-    breaker.enter()
-    breaker.leave()
-    breaker.enter()
+    breaker.before_call()
+    breaker.release()
+    breaker.before_call()

@@ -106,7 +106,7 @@ def test_no_wait_goes_past_the_deadline(asked: float) -> None:
 
 def test_no_wait_is_longer_than_a_call_bears() -> None:
     attempts = Attempts([busy(5.0), busy(20.0)])
-    error = outcome_of(lambda: calls(seconds=120.0, longest_wait=10.0, holds_work=False).run(attempts))
+    error = outcome_of(lambda: calls(seconds=120.0, max_wait=10.0, pauses_consumer=False).run(attempts))
     assert isinstance(error, ProviderBusyError)
     assert attempts.waits == [5.0]
 
@@ -142,7 +142,7 @@ def test_a_busy_provider_holds_all_calls_for_the_time_it_names_and_a_minute_at_m
         assert isinstance(down, DependencyDownError)
         assert (str(down), down.retry_after) == ("google is down: Google answered 429", rest)
         with pytest.raises(DependencyDownError):
-            breaker.enter()
+            breaker.before_call()
 
 
 def test_an_unknown_key_holds_all_calls_and_is_not_tried_again() -> None:
@@ -154,28 +154,28 @@ def test_an_unknown_key_holds_all_calls_and_is_not_tried_again() -> None:
     assert str(down) == "google is down: Google does not accept the key in GOOGLE_API_KEY (answered 401)"
     assert len(attempts.began) == 1
     with pytest.raises(DependencyDownError):
-        breaker.enter()
+        breaker.before_call()
 
 
 @pytest.mark.parametrize(
     "error", [ProviderKeyError("google", "GOOGLE_API_KEY"), ProviderQuotaError("google", "answered 429")]
 )
 def test_what_only_the_operator_can_mend_is_not_tried_again_and_opens_no_breaker(error: Exception) -> None:
-    breaker, attempts = Breaker("google", failures=1), Attempts([error])
-    assert outcome_of(lambda: calls(breaker, holds_work=False).run(attempts)) is error
+    breaker, attempts = Breaker("google", failure_threshold=1), Attempts([error])
+    assert outcome_of(lambda: calls(breaker, pauses_consumer=False).run(attempts)) is error
     assert len(attempts.began) == 1
-    breaker.enter()
+    breaker.before_call()
 
 
 def test_a_refusal_is_a_sign_of_life() -> None:
-    breaker = Breaker("google", failures=2)
+    breaker = Breaker("google", failure_threshold=2)
     for fault in (unavailable(), ProviderRefusedError("google", "declined the photo"), unavailable()):
         assert outcome_of(lambda fault=fault: calls(breaker, attempts=1).run(Attempts([fault]))) is fault  # type: ignore[misc]
-    breaker.enter()
+    breaker.before_call()
 
 
 def test_a_cancelled_call_says_nothing_of_the_provider() -> None:
-    breaker = Breaker("google", failures=1)
+    breaker = Breaker("google", failure_threshold=1)
 
     async def cancel() -> None:
         running = asyncio.create_task(calls(breaker).run(Attempts([None], seconds=5.0)))
@@ -185,12 +185,12 @@ def test_a_cancelled_call_says_nothing_of_the_provider() -> None:
             await running
 
     in_virtual_time(cancel())
-    breaker.enter()
+    breaker.before_call()
 
 
 def test_while_one_call_tries_the_others_are_held() -> None:
     now = [0.0]
-    breaker = Breaker("google", failures=1, now=lambda: now[0])
+    breaker = Breaker("google", failure_threshold=1, now=lambda: now[0])
 
     async def two_at_once() -> list[Any]:
         return await asyncio.gather(

@@ -14,7 +14,7 @@ import pytest
 
 from libs.providers.tests.dialects import DIALECTS, Dialect, Question, asking
 from libs.providers.tests.wire import GOOD_ITEMS, Reply, Wire
-from savo_providers.calls import LONGEST_REST
+from savo_providers.calls import MAX_PAUSE
 from savo_providers.errors import (
     ProviderAnswerError,
     ProviderBusyError,
@@ -100,8 +100,8 @@ async def test_a_provider_that_asks_for_an_hour_is_asked_again_after_a_minute(
     dialect.wire.answer(dialect.error(429, retry_after="3600"), Reply(dialect.answer()))
     with pytest.raises(DependencyDownError, match="429") as down:
         await question.ask()
-    assert down.value.retry_after == LONGEST_REST
-    dialect.moment.now += LONGEST_REST + 1
+    assert down.value.retry_after == MAX_PAUSE
+    dialect.moment.now += MAX_PAUSE + 1
     assert await question.ask()
 
 
@@ -127,7 +127,7 @@ async def test_a_busy_provider_that_names_no_time_is_tried_again_and_then_left_a
 
 @pytest.mark.parametrize("name", DIALECTS)
 async def test_where_work_is_not_held_a_busy_provider_is_the_call_s_own_error(wire: Wire, name: str) -> None:
-    async with asking(Dialect(name, wire, holds_work=False)) as question:
+    async with asking(Dialect(name, wire, pauses_consumer=False)) as question:
         wire.answer(question.dialect.error(429, retry_after="7"))
         for _ in range(5):
             with pytest.raises(ProviderBusyError) as busy:
@@ -206,7 +206,7 @@ async def test_a_wrong_key_holds_all_calls_and_names_the_variable(question: Ques
 async def test_where_work_is_not_held_a_wrong_key_is_the_call_s_own_error_and_opens_no_breaker(
     wire: Wire, name: str, status: int
 ) -> None:
-    async with asking(Dialect(name, wire, holds_work=False)) as question:
+    async with asking(Dialect(name, wire, pauses_consumer=False)) as question:
         wire.answer(question.dialect.error(status, "no such key"))
         for _ in range(6):
             with pytest.raises(ProviderKeyError, match="no such key"):
@@ -214,7 +214,7 @@ async def test_where_work_is_not_held_a_wrong_key_is_the_call_s_own_error_and_op
 
 
 async def test_openai_s_used_up_account_is_no_matter_of_waiting(wire: Wire) -> None:
-    async with asking(Dialect("openai", wire, holds_work=False)) as question:
+    async with asking(Dialect("openai", wire, pauses_consumer=False)) as question:
         wire.answer(Reply({"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}, 429))
         with pytest.raises(ProviderBusyError, match="exceeded your current quota"):
             await question.ask()

@@ -7,40 +7,40 @@ import structlog
 from savo_providers.adapter_loader import load_adapter
 from savo_providers.breaker import Breaker
 from savo_providers.calls import Calls
-from savo_reasoning.adapters.disabled import SwitchedOff
+from savo_reasoning.adapters.disabled import DisabledWriter
 from savo_reasoning.adapters.projection import PROJECTION
-from savo_reasoning.adapters.suggestion_store import DatabaseShelf
+from savo_reasoning.adapters.suggestion_store import SqlSuggestionStore
 from savo_reasoning.handlers import subscriptions
 from savo_reasoning.ports import RecipeWriter
-from savo_reasoning.recipes import Suggest
+from savo_reasoning.recipes import SuggestRecipes
 from savo_reasoning.settings import ReasoningSettings
 from savo_runtime.service import Runtime, Service, ServiceDefinition
 
 log = structlog.get_logger()
 
-LONGEST_WAIT = 10.0
+MAX_WAIT = 10.0
 """Seconds that a request waits at most when the provider names a time: a person waits for the answer."""
 
 
 def build(settings: ReasoningSettings, runtime: Runtime) -> Service:
-    shelf = DatabaseShelf(runtime.database)
+    store = SqlSuggestionStore(runtime.database)
     writer = build_writer(settings)
-    recorded = DatabaseShelf(runtime.live) if runtime.live else None
-    suggest = Suggest(writer, shelf, runtime.clock, recorded)
+    recorded = SqlSuggestionStore(runtime.live) if runtime.live else None
+    suggest = SuggestRecipes(writer, store, runtime.clock, recorded)
     return Service(
         name="reasoning",
-        subscriptions=subscriptions(suggest, shelf),
+        subscriptions=subscriptions(suggest, store),
         on_stop=[writer.close],
     )
 
 
 def build_writer(settings: ReasoningSettings) -> RecipeWriter:
     if settings.sandbox:
-        return SwitchedOff("a sandbox asks nobody, and this one is not recorded")
+        return DisabledWriter("a sandbox asks nobody, and this one is not recorded")
     if not settings.can_connect:
         missing = settings.chosen.key_variable
         log.warning("recipes.disabled", missing=missing)
-        return SwitchedOff(f"the operator has not set {missing}")
+        return DisabledWriter(f"the operator has not set {missing}")
     connection = settings.connection
     adapter = load_adapter("savo_reasoning.adapters", settings.provider, connection.provider)
     writer: RecipeWriter = adapter.connect(connection, calls(settings))
@@ -55,8 +55,8 @@ def calls(settings: ReasoningSettings) -> Calls:
         Breaker(settings.provider),
         seconds=seconds,
         attempt_seconds=seconds,
-        longest_wait=LONGEST_WAIT,
-        holds_work=False,
+        max_wait=MAX_WAIT,
+        pauses_consumer=False,
     )
 
 

@@ -11,7 +11,7 @@ from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.scans import ScanErased
 from savo_contracts.users import SubjectErased
 
-__all__ = ["Answer", "AnsweredRecipe", "Cookbook", "Prompt", "RecipeWriter", "Shelf"]
+__all__ = ["Answer", "AnsweredRecipe", "Cookbook", "Prompt", "RecipeWriter", "SuggestionStore"]
 
 
 class AnsweredRecipe(BaseModel):
@@ -56,14 +56,14 @@ class RecipeWriter(Protocol):
     async def close(self) -> None: ...
 
 
-class Shelf(Protocol):
+class SuggestionStore(Protocol):
     """Finished answers by recipe id, and the ledger of the erased."""
 
     async def is_erased(self, scan_id: str, subject: str) -> bool: ...
 
     async def find(self, recipe_id: str) -> RecipesSuggested | None: ...
 
-    async def keep(self, suggested: RecipesSuggested) -> RecipesSuggested | None:
+    async def save(self, suggested: RecipesSuggested) -> RecipesSuggested | None:
         """The answer that counts: an earlier one where there is one; None when scan or subject were erased meanwhile."""
         ...
 

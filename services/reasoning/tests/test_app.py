@@ -8,7 +8,7 @@ from savo_contracts.envelope import Envelope
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import TOPICS
 from savo_providers.catalogue import PROVIDERS, Provider
-from savo_reasoning.adapters.disabled import SwitchedOff
+from savo_reasoning.adapters.disabled import DisabledWriter
 from savo_reasoning.adapters.google import GoogleWriter
 from savo_reasoning.adapters.openai import OpenAiWriter
 from savo_reasoning.adapters.tables import Base
@@ -90,7 +90,7 @@ def test_a_provider_chosen_without_its_key_stops_the_start_with_one_line(
 @pytest.mark.parametrize(
     ("environment", "kind"),
     [
-        ({}, SwitchedOff),
+        ({}, DisabledWriter),
         ({"OPENAI_API_KEY": "k"}, OpenAiWriter),
         ({"SAVO_OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}, OpenAiWriter),
         ({"SAVO_REASONING_PROVIDER": "google", "GOOGLE_API_KEY": "k"}, GoogleWriter),

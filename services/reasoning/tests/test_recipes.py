@@ -20,10 +20,10 @@ from savo_providers.errors import (
     ProviderQuotaError,
     ProviderUnavailableError,
 )
-from savo_reasoning.adapters.suggestion_store import DatabaseShelf
+from savo_reasoning.adapters.suggestion_store import SqlSuggestionStore
 from savo_reasoning.app import calls
 from savo_reasoning.ports import Answer, AnsweredRecipe, Cookbook, Prompt
-from savo_reasoning.recipes import BUSY, EXPIRED, UNAVAILABLE, UNUSABLE, Suggest, prompt_for
+from savo_reasoning.recipes import BUSY, EXPIRED, UNAVAILABLE, UNUSABLE, SuggestRecipes, prompt_for
 from savo_reasoning.settings import ReasoningSettings
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.service import Runtime
@@ -47,7 +47,9 @@ class ScriptedWriter:
     model: str = "a-model"
 
     def __post_init__(self) -> None:
-        self.calls = replace(calls(ReasoningSettings()), breaker=Breaker("openai", failures=3, now=self.moment))
+        self.calls = replace(
+            calls(ReasoningSettings()), breaker=Breaker("openai", failure_threshold=3, now=self.moment)
+        )
 
     async def write(self, prompt: Prompt, seconds: float) -> Answer:
         return await self.calls.run(lambda _: self._attempt(prompt), seconds=seconds)
@@ -77,12 +79,12 @@ def writer() -> ScriptedWriter:
 
 
 @pytest.fixture
-def suggest(writer: ScriptedWriter, runtime: Runtime, waits: list[float | None]) -> Suggest:
-    return Suggest(writer, DatabaseShelf(runtime.database), runtime.clock)
+def suggest(writer: ScriptedWriter, runtime: Runtime, waits: list[float | None]) -> SuggestRecipes:
+    return SuggestRecipes(writer, SqlSuggestionStore(runtime.database), runtime.clock)
 
 
 async def test_recipes_come_with_what_they_use_of_the_users_own_and_what_they_cost(
-    suggest: Suggest, requested: RecipesRequested
+    suggest: SuggestRecipes, requested: RecipesRequested
 ) -> None:
     event = await suggest(requested)
     assert event is not None
@@ -91,7 +93,7 @@ async def test_recipes_come_with_what_they_use_of_the_users_own_and_what_they_co
 
 
 async def test_a_repeat_gives_the_same_answer_and_asks_nobody(
-    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested, runtime: Runtime
+    suggest: SuggestRecipes, writer: ScriptedWriter, requested: RecipesRequested, runtime: Runtime
 ) -> None:
     first = await suggest(requested)
     runtime.clock.advance(3600)  # type: ignore[attr-defined]
@@ -100,24 +102,24 @@ async def test_a_repeat_gives_the_same_answer_and_asks_nobody(
 
 
 async def test_a_replayed_request_gets_the_answer_that_was_given_or_none(
-    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
+    suggest: SuggestRecipes, writer: ScriptedWriter, requested: RecipesRequested
 ) -> None:
     assert await suggest(requested, replayed=True) is None
     given = await suggest(requested)
     assert await suggest(requested, replayed=True) == given
     async with memory_runtime("reasoning", migrations="savo_reasoning.migrations") as sandbox:
-        again = replace(suggest, shelf=DatabaseShelf(sandbox.database), recorded=suggest.shelf)
+        again = replace(suggest, store=SqlSuggestionStore(sandbox.database), recorded=suggest.store)
         assert await again(requested, replayed=True) == given
     assert len(writer.prompts) == 1
 
 
-async def test_of_two_answers_at_the_same_time_one_counts(suggest: Suggest, requested: RecipesRequested) -> None:
+async def test_of_two_answers_at_the_same_time_one_counts(suggest: SuggestRecipes, requested: RecipesRequested) -> None:
     first, second = await asyncio.gather(suggest(requested), suggest(requested))
     assert first == second
 
 
 async def test_an_expired_request_is_answered_unpaid(
-    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested, runtime: Runtime
+    suggest: SuggestRecipes, writer: ScriptedWriter, requested: RecipesRequested, runtime: Runtime
 ) -> None:
     runtime.clock.advance(121)  # type: ignore[attr-defined]
     event = await suggest(requested)
@@ -126,7 +128,7 @@ async def test_an_expired_request_is_answered_unpaid(
 
 
 async def test_a_busy_provider_is_asked_again_after_the_time_it_names(
-    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested, waits: list[float | None]
+    suggest: SuggestRecipes, writer: ScriptedWriter, requested: RecipesRequested, waits: list[float | None]
 ) -> None:
     writer.outcomes = [ProviderBusyError("openai", "answered 429", retry_after=3.0), UNAVAILABLE_NOW, *writer.outcomes]
     event = await suggest(requested)
@@ -144,7 +146,7 @@ async def test_a_provider_that_stays_busy_is_told_to_the_user_after_bounded_trie
     retry_after: float | None,
     seconds_left: int,
     calls: int,
-    suggest: Suggest,
+    suggest: SuggestRecipes,
     writer: ScriptedWriter,
     requested: RecipesRequested,
 ) -> None:
@@ -157,7 +159,7 @@ async def test_a_provider_that_stays_busy_is_told_to_the_user_after_bounded_trie
 
 
 async def test_after_failures_in_a_row_the_partitions_pause_instead_of_asking_and_go_on_after_the_rest(
-    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
+    suggest: SuggestRecipes, writer: ScriptedWriter, requested: RecipesRequested
 ) -> None:
     good, writer.outcomes = writer.outcomes, [UNAVAILABLE_NOW]
     for number in range(3):
@@ -182,7 +184,7 @@ async def test_after_failures_in_a_row_the_partitions_pause_instead_of_asking_an
     ],
 )
 async def test_what_only_the_operator_can_mend_is_not_told_to_the_user(
-    error: Exception, suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
+    error: Exception, suggest: SuggestRecipes, writer: ScriptedWriter, requested: RecipesRequested
 ) -> None:
     writer.outcomes = [error]
     event = await suggest(requested)
@@ -191,7 +193,7 @@ async def test_what_only_the_operator_can_mend_is_not_told_to_the_user(
 
 
 async def test_an_answer_that_is_too_large_is_no_usable_one(
-    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
+    suggest: SuggestRecipes, writer: ScriptedWriter, requested: RecipesRequested
 ) -> None:
     writer.outcomes = [ProviderAnswerError("openai", "gave an answer that is too large to be one")]
     event = await suggest(requested)
@@ -200,7 +202,7 @@ async def test_an_answer_that_is_too_large_is_no_usable_one(
 
 
 async def test_after_the_rest_one_request_tries_and_the_others_wait_for_it(
-    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
+    suggest: SuggestRecipes, writer: ScriptedWriter, requested: RecipesRequested
 ) -> None:
     good, writer.outcomes = writer.outcomes, [UNAVAILABLE_NOW]
     for number in range(3):
@@ -226,7 +228,7 @@ async def test_after_the_rest_one_request_tries_and_the_others_wait_for_it(
 
 
 async def test_recipes_outside_the_limits_are_dropped_and_none_left_is_said(
-    suggest: Suggest, writer: ScriptedWriter, requested: RecipesRequested
+    suggest: SuggestRecipes, writer: ScriptedWriter, requested: RecipesRequested
 ) -> None:
     endless = OMELETTE.model_copy(update={"minutes": 0})
     writer.outcomes = [Answer(Cookbook(recipes=[endless, OMELETTE]), 0.1), Answer(Cookbook(recipes=[endless]), 0.1)]
@@ -239,27 +241,27 @@ async def test_recipes_outside_the_limits_are_dropped_and_none_left_is_said(
 
 
 async def test_erased_scans_and_people_get_no_recipes_and_lose_those_they_had(
-    suggest: Suggest, requested: RecipesRequested, runtime: Runtime
+    suggest: SuggestRecipes, requested: RecipesRequested, runtime: Runtime
 ) -> None:
-    shelf, others = (
-        suggest.shelf,
+    store, others = (
+        suggest.store,
         requested.model_copy(update={"recipe_id": "recipe-2", "scan_id": "scan-2", "subject": "subject-2"}),
     )
     await suggest(requested)
     await suggest(others)
-    await shelf.erase_scan(ScanErased(scan_id="scan-1", subject="subject-1", erased_at=runtime.clock()))
-    await shelf.erase_subject(SubjectErased(subject="subject-2", erased_at=runtime.clock()))
-    assert [await shelf.find(recipe_id) for recipe_id in ("recipe-1", "recipe-2")] == [None, None]
+    await store.erase_scan(ScanErased(scan_id="scan-1", subject="subject-1", erased_at=runtime.clock()))
+    await store.erase_subject(SubjectErased(subject="subject-2", erased_at=runtime.clock()))
+    assert [await store.find(recipe_id) for recipe_id in ("recipe-1", "recipe-2")] == [None, None]
     assert [await suggest(again) for again in (requested, others)] == [None, None]
 
 
 async def test_an_erasure_during_the_writing_wins(
-    suggest: Suggest, requested: RecipesRequested, runtime: Runtime
+    suggest: SuggestRecipes, requested: RecipesRequested, runtime: Runtime
 ) -> None:
     @dataclass
     class ErasedMeanwhile(ScriptedWriter):
         async def write(self, prompt: Prompt, seconds: float) -> Answer:
-            await suggest.shelf.erase_scan(ScanErased(scan_id="scan-1", subject="subject-1", erased_at=runtime.clock()))
+            await suggest.store.erase_scan(ScanErased(scan_id="scan-1", subject="subject-1", erased_at=runtime.clock()))
             return await super().write(prompt, seconds)
 
     assert await replace(suggest, writer=ErasedMeanwhile())(requested) is None

@@ -27,7 +27,7 @@ class ErasedObjects:
         self._samples: dict[str, datetime] = {}
         self._stored: dict[str, datetime] = {}
 
-    def take(self, event: Any) -> None:
+    def add(self, event: Any) -> None:
         if isinstance(event, ScanErased) and event.image_sha256:
             self.photos.add(event.image_sha256)
         elif isinstance(event, SampleErased):
@@ -35,7 +35,7 @@ class ErasedObjects:
         elif isinstance(event, SampleStored):
             self._stored[event.sha256] = max(event.stored_at, self._stored.get(event.sha256, event.stored_at))
 
-    def holds(self, key: str) -> bool:
+    def contains(self, key: str) -> bool:
         """Whether the object of this key was erased and not stored again since."""
         part, _, name = key.partition("/")
         sha256 = name.rpartition("/")[2].partition(".")[0]
@@ -60,6 +60,6 @@ def _take(topic: Topic[Any], records: Sequence[ConsumerRecord], erased: ErasedOb
         if is_tombstone(topic, record):
             continue
         try:
-            erased.take(decode(topic, record).event)
+            erased.add(decode(topic, record).event)
         except InvalidMessageError:
             continue  # no event of ours; the services put it among the dead letters

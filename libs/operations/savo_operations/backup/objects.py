@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from savo_operations.backup.erasures import ErasedObjects
 from savo_runtime.storage.port import ObjectInfo, ObjectNotFoundError, ObjectStore
 
-__all__ = ["Copied", "copy_in", "copy_out"]
+__all__ = ["CopyReport", "copy_from_store", "copy_to_store"]
 
 AT_ONCE = 8
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 @dataclass
-class Copied:
+class CopyReport:
     """`bytes` of what was copied now; `kept` were there; `left_out` were erased."""
 
     objects: int = 0
@@ -28,9 +28,9 @@ class Copied:
     left_out: int = 0
 
 
-async def copy_out(store: ObjectStore, folder: Path) -> Copied:
+async def copy_from_store(store: ObjectStore, folder: Path) -> CopyReport:
     """The whole bucket into `folder`. What the bucket has no more goes from the folder too: a backup keeps nothing longer than the product does."""
-    copied, seen = Copied(), set()
+    copied, seen = CopyReport(), set()
 
     async def one(info: ObjectInfo) -> None:
         path = folder / info.key
@@ -54,15 +54,15 @@ async def copy_out(store: ObjectStore, folder: Path) -> Copied:
     return copied
 
 
-async def copy_in(store: ObjectStore, folder: Path, erased: ErasedObjects) -> Copied:
+async def copy_to_store(store: ObjectStore, folder: Path, erased: ErasedObjects) -> CopyReport:
     """Every file of `folder` back under its key, except what was erased since. An object of the same size stays as it is."""
-    copied = Copied()
+    copied = CopyReport()
     there = {info.key: info.size async for info in store.list("")}
 
     async def one(path: Path) -> None:
         key = path.relative_to(folder).as_posix()
         size = (await asyncio.to_thread(path.stat)).st_size
-        if erased.holds(key):
+        if erased.contains(key):
             copied.left_out += 1
         elif there.get(key) == size and not key.endswith(".json"):
             copied.kept += 1

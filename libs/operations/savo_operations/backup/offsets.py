@@ -23,14 +23,14 @@ from savo_runtime.messaging.kafka.errors import kafka_errors
 from savo_runtime.messaging.kafka.topic_reader import partitions_of
 from savo_runtime.settings import RuntimeSettings
 
-__all__ = ["ERASURES", "Positions", "apply_positions", "read_positions"]
+__all__ = ["ERASURES", "CommittedOffsets", "read_committed_offsets", "restore_committed_offsets"]
 
 ERASURES: tuple[Topic[Any], ...] = (SUBJECTS_ERASED, SCANS_ERASED, SAMPLES_ERASED)
 """What must not come back, however old the backup."""
 
 
 @dataclass(frozen=True)
-class Positions:
+class CommittedOffsets:
     """Committed offsets: group → topic → partition → next offset."""
 
     cluster: str
@@ -40,7 +40,7 @@ class Positions:
         return {"cluster": self.cluster, "groups": self.groups}
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Positions:
+    def from_json(cls, found: Mapping[str, Any]) -> CommittedOffsets:
         groups = {
             group: {
                 topic: {int(number): int(offset) for number, offset in parts.items()} for topic, parts in topics.items()
@@ -50,7 +50,7 @@ class Positions:
         return cls(str(found["cluster"]), groups)
 
 
-async def read_positions(settings: RuntimeSettings) -> Positions:
+async def read_committed_offsets(settings: RuntimeSettings) -> CommittedOffsets:
     """Raises `DependencyDownError` when Kafka is away."""
     async with _admin(settings) as admin:
         groups: dict[str, dict[str, dict[int, int]]] = {}
@@ -58,10 +58,10 @@ async def read_positions(settings: RuntimeSettings) -> Positions:
             for place, committed in (await admin.list_consumer_group_offsets(group)).items():
                 if committed.offset >= 0:
                     groups.setdefault(group, {}).setdefault(place.topic, {})[place.partition] = committed.offset
-        return Positions(await _cluster(admin), groups)
+        return CommittedOffsets(await _cluster(admin), groups)
 
 
-async def apply_positions(settings: RuntimeSettings, positions: Positions) -> int:
+async def restore_committed_offsets(settings: RuntimeSettings, positions: CommittedOffsets) -> int:
     """Commit them for groups that nobody is in; how many partitions were set. Raises `FatalError` naming a group with a living member."""
     async with _admin(settings) as admin:
         same = await _cluster(admin) == positions.cluster

@@ -20,7 +20,7 @@ from savo_runtime.messaging.consuming.records import moment_of
 from savo_runtime.messaging.kafka.topic_reader import BoundedRead, Offsets, TopicReader
 from savo_runtime.settings import RuntimeSettings
 
-__all__ = ["OrderedReader", "opened"]
+__all__ = ["OrderedReader", "open_ordered_reader"]
 
 WAITING = 100
 """Records of a partition that wait in memory."""
@@ -34,7 +34,7 @@ _Waiting = Mapping[TopicPartition, deque[ConsumerRecord]]
 
 
 @asynccontextmanager
-async def opened(settings: RuntimeSettings, topics: Iterable[Topic[Any]]) -> AsyncIterator[OrderedReader]:
+async def open_ordered_reader(settings: RuntimeSettings, topics: Iterable[Topic[Any]]) -> AsyncIterator[OrderedReader]:
     """Raises `DependencyDownError("kafka")`, as do all methods of the reader."""
     async with TopicReader(settings, fetch_bytes=FETCH_BYTES, fetch_wait_ms=FETCH_WAIT_MS) as reader:
         yield OrderedReader(reader, await reader.partitions([topic.name for topic in topics]))
@@ -52,12 +52,12 @@ class OrderedReader:
         """Where the partitions end now."""
         return await self._reader.end_offsets(self._partitions)
 
-    async def left_to(self, ends: Offsets) -> int:
+    async def remaining(self, ends: Offsets) -> int:
         """Offsets from here to there; after compaction fewer records stand on them."""
         positions = await self._positions()
         return sum(max(0, end - positions[partition]) for partition, end in ends.items())
 
-    async def forgotten_until(self, topics: Iterable[Topic[Any]]) -> datetime | None:
+    async def retained_since(self, topics: Iterable[Topic[Any]]) -> datetime | None:
         """What is older may be gone from these topics; None when none of them has dropped a record."""
         names = {topic.name for topic in topics}
         beginnings = await self._reader.beginning_offsets([each for each in self._partitions if each.topic in names])
@@ -70,7 +70,7 @@ class OrderedReader:
         ]
         return max(moments, default=None)
 
-    async def up_to(self, ends: Offsets) -> AsyncIterator[ConsumerRecord]:
+    async def read_until(self, ends: Offsets) -> AsyncIterator[ConsumerRecord]:
         """Oldest first over all partitions; of one partition in its order."""
         positions = await self._positions()
         reading = self._reader.bounded(positions, {partition: ends.get(partition, 0) for partition in positions})

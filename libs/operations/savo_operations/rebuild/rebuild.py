@@ -23,7 +23,7 @@ from sqlalchemy import delete, insert, select, text, tuple_, update
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from savo_operations.rebuild.ordered_reader import OrderedReader, opened
+from savo_operations.rebuild.ordered_reader import OrderedReader, open_ordered_reader
 from savo_operations.rebuild.silent_runtime import RecordClock, silent_runtime
 from savo_operations.rebuild.table_comparison import TableComparison, batches, by_key, compare, key_of, same
 from savo_runtime.database import Database
@@ -36,18 +36,18 @@ from savo_runtime.service import ServiceDefinition
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store
 
-__all__ = ["Rebuilt", "fresh_place", "projection_of", "rebuild"]
+__all__ = ["RebuildReport", "projection_of", "rebuild", "rebuilt_tables_location"]
 
-LOOKS = 3
+COMPARISONS = 3
 """Times that a difference is looked at again: a service that runs may be a moment behind its topics."""
 
-BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_COMPARISONS = 1.0
 
 OnProgress = Callable[[int, int], None]
 
 
 @dataclass
-class Rebuilt:
+class RebuildReport:
     """What came of it. `equal` is about the live tables before anything was applied."""
 
     service: str
@@ -79,21 +79,24 @@ async def rebuild(
     apply: bool = False,
     keep: bool = False,
     on_progress: OnProgress = lambda _done, _total: None,
-    looks: int = LOOKS,
-) -> Rebuilt:
+    comparisons: int = COMPARISONS,
+) -> RebuildReport:
     """`keep` leaves the fresh tables beside the live ones. Raises `DependencyDownError` and `FatalError`; then the live ones are as they were."""
     projection = projection_of(definition)
-    outcome = Rebuilt(definition.name, left=dict(projection.not_rebuilt))
+    outcome = RebuildReport(definition.name, left=dict(projection.not_rebuilt))
     live, store, clock = Database.open(settings, definition.name), open_store(settings), RecordClock()
     try:
         await migrate(live, definition.migrations)
-        async with _fresh(settings, definition, keep=keep) as fresh, opened(settings, projection.topics) as reader:
+        async with (
+            _fresh(settings, definition, keep=keep) as fresh,
+            open_ordered_reader(settings, projection.topics) as reader,
+        ):
             fold = projection.fold(settings, silent_runtime(settings, definition.name, fresh, store, clock))
-            work = _Work(projection, fold, clock, live, fresh, reader, outcome)
+            work = _RebuildRun(projection, fold, clock, live, fresh, reader, outcome)
             work.on_progress = on_progress
             await work.copy()
             await work.catch_up()
-            await work.compare_patiently(looks)
+            await work.compare_repeatedly(comparisons)
             if apply:
                 await work.swap()
                 outcome.applied = True
@@ -103,7 +106,7 @@ async def rebuild(
     return outcome
 
 
-def fresh_place(settings: RuntimeSettings, service: str) -> str:
+def rebuilt_tables_location(settings: RuntimeSettings, service: str) -> str:
     """Where the fresh tables are, for people."""
     return (
         f"schema {service}_rebuilt"
@@ -141,7 +144,7 @@ def _unlink(url: URL) -> None:
             Path(f"{url.database}{ending}").unlink()
 
 
-class _Work:
+class _RebuildRun:
     """One rebuild under way."""
 
     def __init__(
@@ -152,7 +155,7 @@ class _Work:
         live: Database,
         fresh: Database,
         reader: OrderedReader,
-        outcome: Rebuilt,
+        outcome: RebuildReport,
     ) -> None:
         self.projection = projection
         self.live = live
@@ -168,14 +171,14 @@ class _Work:
         for read_table in self.projection.read_tables:
             await self._copy(ProjectedTable(table=read_table, topics=(), seed={}), None)
         for table in self.projection.tables:
-            await self._copy(table, await self.reader.forgotten_until(table.topics) if table.time_column else None)
+            await self._copy(table, await self.reader.retained_since(table.topics) if table.time_column else None)
 
     async def catch_up(self) -> None:
         """Everything up to where the topics end now."""
         ends = await self.reader.ends()
-        total, done = await self.reader.left_to(ends), 0
+        total, done = await self.reader.remaining(ends), 0
         self.on_progress(0, total)
-        async for record in self.reader.up_to(ends):
+        async for record in self.reader.read_until(ends):
             await self._apply(record)
             done += 1
             self.on_progress(done, total)
@@ -183,10 +186,10 @@ class _Work:
         async with self.fresh.session() as session:
             await self._fold.finish(session)
 
-    async def compare_patiently(self, looks: int) -> None:
-        for look in range(looks):
+    async def compare_repeatedly(self, comparisons: int) -> None:
+        for look in range(comparisons):
             if look:
-                await asyncio.sleep(BETWEEN_LOOKS)
+                await asyncio.sleep(SECONDS_BETWEEN_COMPARISONS)
             await self._compare()
             if self.outcome.equal:
                 return
@@ -227,14 +230,14 @@ class _Work:
             names = ", ".join(f'"{table.name}"' for table in self.projection.tables)
             await live.execute(text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
 
-    async def _copy(self, table: ProjectedTable, forgotten_until: datetime | None) -> None:
+    async def _copy(self, table: ProjectedTable, retained_since: datetime | None) -> None:
         """Seeds, and rows that topics do not tell (any more)."""
         carried = 0
         async with self.fresh.session() as fresh:
             await fresh.execute(delete(table.table))  # a migration may have put a row there
         async with self.live.session(read_only=True) as live:
             async for rows in batches(table, live):
-                kept = await self._staying(table, live, rows, forgotten_until)
+                kept = await self._staying(table, live, rows, retained_since)
                 copies = [
                     dict(row) | ({} if one else dict(table.seed or {}))
                     for row, one in zip(rows, kept, strict=True)
@@ -248,14 +251,14 @@ class _Work:
             self.outcome.carried[table.name] = carried
 
     async def _staying(
-        self, table: ProjectedTable, live: AsyncSession, rows: Any, forgotten_until: datetime | None
+        self, table: ProjectedTable, live: AsyncSession, rows: Any, retained_since: datetime | None
     ) -> list[bool]:
         old = [
             bool(
                 table.time_column
-                and forgotten_until
+                and retained_since
                 and row[table.time_column]
-                and row[table.time_column] < forgotten_until
+                and row[table.time_column] < retained_since
             )
             for row in rows
         ]

@@ -15,7 +15,7 @@ from savo_runtime.messaging.consuming.dead_letters import REDRIVES_HEADER
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
 
-__all__ = ["DeadLetter", "DeadLetterTopic", "LetterSelection", "sources"]
+__all__ = ["DeadLetter", "DeadLetterSelection", "DeadLetterTopic", "sources"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class DeadLetter:
     record: ConsumerRecord
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """partition/offset within the dead-letter topic."""
         return f"{self.record.partition}/{self.record.offset}"
 
     @property
     def identity(self) -> str:
         """The place, and when: a topic that was made anew begins with the same offsets."""
-        return f"{self.place}@{self.record.timestamp}"
+        return f"{self.location}@{self.record.timestamp}"
 
     @property
     def reason(self) -> str:
@@ -66,7 +66,7 @@ class DeadLetter:
         return _number(self._header(REDRIVES_HEADER))
 
     @property
-    def came_from(self) -> str:
+    def origin(self) -> str:
         """topic/partition/offset of the record that was set aside."""
         return "/".join(self._header(f"dlq_{name}") or "?" for name in ("topic", "partition", "offset"))
 
@@ -75,13 +75,13 @@ class DeadLetter:
 
 
 @dataclass(frozen=True)
-class LetterSelection:
+class DeadLetterSelection:
     """Which dead letters. Empty takes all."""
 
     topics: frozenset[str] = frozenset()
     services: frozenset[str] = frozenset()
     reasons: frozenset[str] = frozenset()
-    places: frozenset[str] = frozenset()
+    locations: frozenset[str] = frozenset()
     selection: Selection = field(default_factory=Selection)
 
     def sources(self) -> list[DeadLetterTopic]:
@@ -93,12 +93,12 @@ class LetterSelection:
             if (not names or names(source) & self.topics) and (not self.services or source.service in self.services)
         ]
 
-    def take(self, letter: DeadLetter) -> bool:
+    def matches(self, letter: DeadLetter) -> bool:
         if self.reasons and not {letter.reason, letter.error_type} & self.reasons:
             return False
-        if self.places and letter.place not in self.places:
+        if self.locations and letter.location not in self.locations:
             return False
-        return self.selection.takes_all or self.selection.wants(letter.record, letter.source.topic)
+        return self.selection.matches_all or self.selection.matches(letter.record, letter.source.topic)
 
     async def read(
         self, reader: TopicReader, source: DeadLetterTopic, sandbox: str | None
@@ -106,7 +106,7 @@ class LetterSelection:
         """Those that are there now."""
         async for _, records, _ in reader.read_all([name_on_kafka(source.name, sandbox)]):
             for record in records:
-                if self.take(letter := DeadLetter(source, record)):
+                if self.matches(letter := DeadLetter(source, record)):
                     yield letter
 
 

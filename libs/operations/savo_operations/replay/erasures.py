@@ -20,11 +20,11 @@ class Erasures:
     scan_ids: frozenset[str] = frozenset()
     subjects: frozenset[str] = frozenset()
 
-    def may_concern(self, topic: Topic[Any]) -> bool:
+    def applies_to(self, topic: Topic[Any]) -> bool:
         """The erasures themselves are carried: they are what keeps the rest away."""
         return bool(self.scan_ids or self.subjects) and topic not in (SCANS_ERASED, SUBJECTS_ERASED)
 
-    def concern(self, record: ConsumerRecord, topic: Topic[Any]) -> bool:
+    def covers(self, record: ConsumerRecord, topic: Topic[Any]) -> bool:
         if topic.key_name == "scan_id" and (record.key or b"").decode(errors="replace") in self.scan_ids:
             return True
         about = _fields(record)

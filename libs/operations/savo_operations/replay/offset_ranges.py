@@ -15,13 +15,13 @@ from aiokafka import ConsumerRecord, TopicPartition
 from savo_operations.replay.positions import End, Moment, Offset, Position, Start
 from savo_runtime.messaging.kafka.topic_reader import Batch, TopicReader
 
-__all__ = ["Span", "find_span", "read_span"]
+__all__ = ["OffsetRange", "find_offset_range", "read_offset_range"]
 
 _Offsets = Mapping[TopicPartition, int]
 
 
 @dataclass(frozen=True)
-class Span:
+class OffsetRange:
     """Offsets by partition, ends not included, and the times that records must lie in where Kafka could not find them. Milliseconds since 1970."""
 
     starts: dict[TopicPartition, int]
@@ -34,9 +34,9 @@ class Span:
         """At most so many records: a compacted topic has fewer."""
         return sum(max(0, self.ends[partition] - start) for partition, start in self.starts.items())
 
-    def going_on(self, reached: Mapping[TopicPartition, int]) -> Span:
+    def remaining(self, reached: Mapping[TopicPartition, int]) -> OffsetRange:
         """The rest of the span for a reader that came so far."""
-        return Span(
+        return OffsetRange(
             {partition: max(start, reached.get(partition, start)) for partition, start in self.starts.items()},
             self.ends,
             self.since_ms,
@@ -51,12 +51,12 @@ class Span:
         return [record for record in records if first <= record.timestamp < last]
 
 
-async def find_span(
+async def find_offset_range(
     reader: TopicReader, partitions: Sequence[TopicPartition], since: Position, until: Position
-) -> Span:
+) -> OffsetRange:
     """From `since` to `until`, at most to where the partitions end now. Raises `DependencyDownError`."""
     if not partitions:
-        return Span({}, {})
+        return OffsetRange({}, {})
     chosen = [
         each
         for each in partitions
@@ -65,10 +65,10 @@ async def find_span(
     begins, ends = await asyncio.gather(reader.beginning_offsets(chosen), reader.end_offsets(chosen))
     starts, since_ms = await _offsets_of(reader, since, begins, ends, unknown=begins)
     stops, until_ms = await _offsets_of(reader, until, begins, ends, unknown=ends)
-    return Span({each: min(starts[each], stops[each]) for each in chosen}, dict(stops), since_ms, until_ms)
+    return OffsetRange({each: min(starts[each], stops[each]) for each in chosen}, dict(stops), since_ms, until_ms)
 
 
-async def read_span(reader: TopicReader, span: Span) -> AsyncGenerator[Batch, None]:
+async def read_offset_range(reader: TopicReader, span: OffsetRange) -> AsyncGenerator[Batch, None]:
     """Batches of one partition in its order, each with the offset to go on from. Raises `DependencyDownError`."""
     async with aclosing(reader.read(span.starts, span.ends)) as batches:
         async for partition, records, reached in batches:

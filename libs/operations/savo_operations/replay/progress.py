@@ -14,13 +14,13 @@ from typing import Any, Self
 
 from aiokafka import TopicPartition
 
-from savo_operations.replay.offset_ranges import Span
+from savo_operations.replay.offset_ranges import OffsetRange
 from savo_runtime.errors import SavoError
 
-__all__ = ["BusyError", "ReplayProgress", "exclusive", "write_atomically"]
+__all__ = ["AlreadyRunningError", "ReplayProgress", "exclusive_lock", "write_atomically"]
 
 
-class BusyError(SavoError):
+class AlreadyRunningError(SavoError):
     """Another process is at the same work."""
 
 
@@ -42,7 +42,7 @@ class ReplayProgress:
     finished: bool = False
 
     @classmethod
-    def begin(cls, replay: str, order: dict[str, Any], span: Span, targets: dict[TopicPartition, int]) -> Self:
+    def begin(cls, replay: str, order: dict[str, Any], span: OffsetRange, targets: dict[TopicPartition, int]) -> Self:
         starts = {each.partition: offset for each, offset in span.starts.items()}
         ends = {each.partition: span.ends[each] for each in span.starts}
         return cls(
@@ -57,7 +57,7 @@ class ReplayProgress:
         )
 
     @classmethod
-    def find(cls, path: Path) -> Self | None:
+    def load(cls, path: Path) -> Self | None:
         """None where no unfinished one is."""
         try:
             found = json.loads(path.read_text())
@@ -69,11 +69,11 @@ class ReplayProgress:
         progress = cls(**found)
         return None if progress.finished else progress
 
-    def span(self, topic: str) -> Span:
+    def span(self, topic: str) -> OffsetRange:
         def by_partition(offsets: dict[int, int]) -> dict[TopicPartition, int]:
             return {TopicPartition(topic, number): offset for number, offset in offsets.items()}
 
-        return Span(by_partition(self.starts), by_partition(self.ends), self.since_ms, self.until_ms).going_on(
+        return OffsetRange(by_partition(self.starts), by_partition(self.ends), self.since_ms, self.until_ms).remaining(
             by_partition(self.next)
         )
 
@@ -93,12 +93,12 @@ def write_atomically(path: Path, content: Any) -> None:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """One process at a time at what `path` stands for. Raises `BusyError`."""
+def exclusive_lock(path: Path) -> Iterator[None]:
+    """One process at a time at what `path` stands for. Raises `AlreadyRunningError`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BusyError(f"another process is at it (lock on {lock.name}); wait for its end") from None
+            raise AlreadyRunningError(f"another process is at it (lock on {lock.name}); wait for its end") from None
         yield

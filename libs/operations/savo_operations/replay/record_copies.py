@@ -1,4 +1,4 @@
-"""Records carried once more to a topic: under the pace that was asked for, marked with where they come from, none of them twice.
+"""Records carried once more to a topic: under the pace that was asked for, marked_headers with where they come from, none of them twice.
 
 A crash between Kafka's acknowledgement and our own note of it is the gap. The mark closes it: whoever goes on first reads what
 the target got since the last note, and leaves out what is there.
@@ -14,13 +14,13 @@ from aiokafka import ConsumerRecord
 from savo_contracts.envelope import RecordHeaders
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
 
-__all__ = ["FROM_HEADER", "Pace", "arrived_since", "chunks", "header_of", "marked", "place_of"]
+__all__ = ["FROM_HEADER", "RateLimit", "batches", "copies_since", "header_of", "location_of", "marked_headers"]
 
 FROM_HEADER = "savo-replay-from"
 """Of a copy: topic/partition/offset of its original."""
 
 
-class Pace:
+class RateLimit:
     """At most `rate` records a second; None is no limit."""
 
     def __init__(self, rate: float | None) -> None:
@@ -29,7 +29,7 @@ class Pace:
         self._count = 0
 
     @property
-    def batch(self) -> int:
+    def batch_size(self) -> int:
         """Records at a time: about five times a second, so that the limit holds within a second too."""
         return 200 if self._rate is None else max(1, min(200, int(self._rate / 5)))
 
@@ -43,7 +43,7 @@ class Pace:
         self._count += count
 
 
-def place_of(record: ConsumerRecord) -> str:
+def location_of(record: ConsumerRecord) -> str:
     return f"{record.topic}/{record.partition}/{record.offset}"
 
 
@@ -54,14 +54,14 @@ def header_of(record: ConsumerRecord, name: str) -> str | None:
     )
 
 
-def marked(record: ConsumerRecord, marks: dict[str, str], without: Iterable[str] = ()) -> RecordHeaders:
+def marked_headers(record: ConsumerRecord, marks: dict[str, str], without: Iterable[str] = ()) -> RecordHeaders:
     """Its headers as they came, less `without` and earlier marks, with the new ones."""
     dropped = {*without, *marks}
     kept = [(name, value or b"") for name, value in record.headers if name not in dropped]
     return kept + [(name, value.encode()) for name, value in marks.items()]
 
 
-async def arrived_since(reader: TopicReader, target: str, since: dict[int, int], header: str, run: str) -> set[str]:
+async def copies_since(reader: TopicReader, target: str, since: dict[int, int], header: str, run: str) -> set[str]:
     """Places of the records that this run, by its header, brought to the target after those offsets."""
     partitions = await reader.partitions([target])
     ends = await reader.end_offsets(partitions)
@@ -76,5 +76,5 @@ async def arrived_since(reader: TopicReader, target: str, since: dict[int, int],
     return found
 
 
-def chunks(records: Sequence[ConsumerRecord], size: int) -> Iterable[Sequence[ConsumerRecord]]:
+def batches(records: Sequence[ConsumerRecord], size: int) -> Iterable[Sequence[ConsumerRecord]]:
     return (records[at : at + size] for at in range(0, len(records), size))

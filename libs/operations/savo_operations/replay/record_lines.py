@@ -47,7 +47,7 @@ class RecordLines:
     checked: bool = False
     """Each event is held against its contract, and what does not fit is said with the reason."""
 
-    def of(self, records: Iterable[ConsumerRecord]) -> list[str]:
+    def format(self, records: Iterable[ConsumerRecord]) -> list[str]:
         say = self._raw if self.raw else self._json if self.as_json else self._words
         return [say(record) for record in records]
 

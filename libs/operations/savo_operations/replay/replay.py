@@ -22,10 +22,17 @@ from savo_contracts.audit import AuditValue
 from savo_contracts.envelope import REPLAY_HEADER
 from savo_contracts.topics import Retention
 from savo_operations.replay.erasures import Erasures, read_erasures
-from savo_operations.replay.offset_ranges import Span, find_span, read_span
+from savo_operations.replay.offset_ranges import OffsetRange, find_offset_range, read_offset_range
 from savo_operations.replay.positions import parse_position
-from savo_operations.replay.progress import ReplayProgress, exclusive
-from savo_operations.replay.record_copies import FROM_HEADER, Pace, arrived_since, chunks, marked, place_of
+from savo_operations.replay.progress import ReplayProgress, exclusive_lock
+from savo_operations.replay.record_copies import (
+    FROM_HEADER,
+    RateLimit,
+    batches,
+    copies_since,
+    location_of,
+    marked_headers,
+)
 from savo_operations.replay.requests import RefusedRequestError, ReplayRequest
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
@@ -34,14 +41,14 @@ from savo_runtime.messaging.publishing.publisher import OutgoingRecord, Publishe
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.audit import audit
 
-__all__ = ["Replay", "Report", "survey"]
+__all__ = ["Replay", "ReplayReport", "preview_replay"]
 
 OnProgress = Callable[[int, int], None]
 """Offsets passed, offsets in all."""
 
 
 @dataclass
-class Report:
+class ReplayReport:
     """What a replay did, or in a dry run would do. `chosen` = sent + sent before a crash, counted once each."""
 
     topic: str
@@ -77,22 +84,25 @@ class Report:
         return {**vars(self), **counts, **moments, "seconds": round(self.seconds, 3)}
 
 
-async def survey(
+async def preview_replay(
     settings: RuntimeSettings,
     request: ReplayRequest,
     *,
     on_progress: OnProgress | None = None,
     now: datetime | None = None,
-) -> Report:
+) -> ReplayReport:
     """The dry run: what would be carried. Nothing is written anywhere."""
-    report, began = Report(request.topic.name, request.into, request.target_sandbox, dry_run=True), time.perf_counter()
+    report, began = (
+        ReplayReport(request.topic.name, request.into, request.target_sandbox, dry_run=True),
+        time.perf_counter(),
+    )
     async with TopicReader(settings) as reader:
-        span = await _span(reader, settings, request, now or datetime.now(UTC))
+        span = await _offset_range(reader, settings, request, now or datetime.now(UTC))
         record_filter = await RecordFilter.prepare(reader, settings, request)
         passed = 0
-        async for _, records, _ in read_span(reader, span):
+        async for _, records, _ in read_offset_range(reader, span):
             report.read += len(records)
-            report.note(record_filter.take(records, report.left_out))
+            report.note(record_filter.apply(records, report.left_out))
             passed += len(records)
             if on_progress:
                 on_progress(passed, span.offsets)
@@ -119,16 +129,16 @@ class RecordFilter:
             newest.update((record.key or b"", (partition.partition, record.offset)) for record in records)
         return cls(request, erasures, newest)
 
-    def take(self, records: Sequence[ConsumerRecord], left_out: Counter[str]) -> list[ConsumerRecord]:
+    def apply(self, records: Sequence[ConsumerRecord], left_out: Counter[str]) -> list[ConsumerRecord]:
         """Each question is put to those that passed the one before it; what nobody asked is not looked for."""
         topic, selection, newest = self.request.topic, self.request.selection, self.newest
         taken = list(records)
-        if not selection.takes_all:
-            taken = _keep(taken, lambda record: selection.wants(record, topic), "not-selected", left_out)
+        if not selection.matches_all:
+            taken = _keep(taken, lambda record: selection.matches(record, topic), "not-selected", left_out)
         if topic.retention is not Retention.COMPACT:  # there a copy may be the only one of its key that is left
             taken = _keep(taken, _is_no_copy, "copy-of-an-earlier-replay", left_out)
-        if self.erasures.may_concern(topic):
-            taken = _keep(taken, lambda record: not self.erasures.concern(record, topic), "erased", left_out)
+        if self.erasures.applies_to(topic):
+            taken = _keep(taken, lambda record: not self.erasures.covers(record, topic), "erased", left_out)
         if newest is not None:
             taken = _keep(
                 taken,
@@ -149,7 +159,7 @@ def _keep(
 
 
 def _is_no_copy(record: ConsumerRecord) -> bool:
-    """A copy carries its mark last: `marked` adds it there."""
+    """A copy carries its mark last: `marked_headers` adds it there."""
     headers = record.headers
     return not headers or headers[-1][0] != FROM_HEADER
 
@@ -157,7 +167,7 @@ def _is_no_copy(record: ConsumerRecord) -> bool:
 class Replay:
     """Carries out one request, or continues it. `by`: who asked for it, for the audit log.
 
-    Raises `RefusedRequestError`, `BusyError`, and `DependencyDownError` when Kafka goes down: then the same request continues later.
+    Raises `RefusedRequestError`, `AlreadyRunningError`, and `DependencyDownError` when Kafka goes down: then the same request continues later.
     """
 
     def __init__(
@@ -173,7 +183,7 @@ class Replay:
         self._settings = settings
         self._request = request
         self._by = by
-        self._pace = Pace(rate)
+        self._pace = RateLimit(rate)
         self._on_progress = on_progress
         self._now = now or datetime.now(UTC)
         self._target_settings = settings.model_copy(update={"sandbox": request.target_sandbox or settings.sandbox})
@@ -188,9 +198,9 @@ class Replay:
         )  # that one's offsets end with it
         return self._settings.own_dir / "replays" / f"{self._request.fingerprint}{broker.replace(':', '-')}.json"
 
-    async def run(self) -> Report:
+    async def run(self) -> ReplayReport:
         began = time.perf_counter()
-        with exclusive(self.path):
+        with exclusive_lock(self.path):
             try:
                 async with TopicReader(self._settings) as reader:
                     report = await self._run(reader)
@@ -199,14 +209,14 @@ class Replay:
         report.seconds = time.perf_counter() - began
         return report
 
-    async def _run(self, reader: TopicReader) -> Report:
+    async def _run(self, reader: TopicReader) -> ReplayReport:
         await ensure_topics(self._target_settings)
-        progress, arrived = ReplayProgress.find(self.path), set[str]()
-        report = Report(
+        progress, arrived = ReplayProgress.load(self.path), set[str]()
+        report = ReplayReport(
             self._request.topic.name, self._request.into, self._request.target_sandbox, resumed=progress is not None
         )
         if progress:
-            arrived = await arrived_since(reader, self._target, progress.targets, REPLAY_HEADER, progress.replay)
+            arrived = await copies_since(reader, self._target, progress.targets, REPLAY_HEADER, progress.replay)
         else:
             progress = await self._begin(reader)
         report.replay = progress.replay
@@ -218,9 +228,9 @@ class Replay:
         return report
 
     async def _begin(self, reader: TopicReader) -> ReplayProgress:
-        span = await _span(reader, self._settings, self._request, self._now)
+        span = await _offset_range(reader, self._settings, self._request, self._now)
         targets = await reader.end_offsets(await self._target_partitions(reader))
-        progress = ReplayProgress.begin(f"r-{uuid4().hex[:12]}", self._request.asked(), span, targets)
+        progress = ReplayProgress.begin(f"r-{uuid4().hex[:12]}", self._request.as_json(), span, targets)
         if self._request.into == "original":
             after: dict[str, AuditValue] = {
                 "replay": progress.replay,
@@ -242,16 +252,16 @@ class Replay:
         reader: TopicReader,
         progress: ReplayProgress,
         record_filter: RecordFilter,
-        report: Report,
+        report: ReplayReport,
         arrived: set[str],
     ) -> None:
         span = progress.span(name_on_kafka(self._request.topic.name, self._settings.sandbox))
         in_all = sum(end - progress.starts[number] for number, end in progress.ends.items())
-        async for partition, records, reached in read_span(reader, span):
-            for some in chunks(records, self._pace.batch):
-                chosen = record_filter.take(some, progress.left_out)
+        async for partition, records, reached in read_offset_range(reader, span):
+            for some in batches(records, self._pace.batch_size):
+                chosen = record_filter.apply(some, progress.left_out)
                 report.note(chosen)
-                await self._send([record for record in chosen if place_of(record) not in arrived], progress)
+                await self._send([record for record in chosen if location_of(record) not in arrived], progress)
                 progress.read += len(some)
                 progress.sent += len(chosen)
                 progress.next[partition.partition] = some[-1].offset + 1
@@ -269,7 +279,7 @@ class Replay:
                 self._request.topic.name,
                 record.key,
                 record.value,
-                marked(record, {REPLAY_HEADER: progress.replay, FROM_HEADER: place_of(record)}),
+                marked_headers(record, {REPLAY_HEADER: progress.replay, FROM_HEADER: location_of(record)}),
             )
             for record in records
         ]
@@ -277,12 +287,16 @@ class Replay:
             progress.targets[place.partition] = max(progress.targets.get(place.partition, 0), place.offset + 1)
 
 
-async def _span(reader: TopicReader, settings: RuntimeSettings, request: ReplayRequest, now: datetime) -> Span:
+async def _offset_range(
+    reader: TopicReader, settings: RuntimeSettings, request: ReplayRequest, now: datetime
+) -> OffsetRange:
     name = name_on_kafka(request.topic.name, settings.sandbox)
     partitions = await reader.partitions([name])
     if not partitions:
         raise RefusedRequestError(f"Kafka has no topic {name} yet; the services make it at their start")
-    return await find_span(reader, partitions, parse_position(request.since, now), parse_position(request.until, now))
+    return await find_offset_range(
+        reader, partitions, parse_position(request.since, now), parse_position(request.until, now)
+    )
 
 
 def _type(record: ConsumerRecord) -> str:

@@ -48,7 +48,7 @@ class ReplayRequest:
     def target_sandbox(self) -> str | None:
         return self.sandbox if self.into == "sandbox" else None
 
-    def asked(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         asked = {
             "topic": self.topic.name,
             "from": self.since,
@@ -56,8 +56,8 @@ class ReplayRequest:
             "into": self.into,
             "sandbox": self.target_sandbox,
         }
-        return {**asked, **self.selection.asked()}
+        return {**asked, **self.selection.as_json()}
 
     @property
     def fingerprint(self) -> str:
-        return hashlib.sha256(json.dumps(self.asked(), sort_keys=True).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:16]

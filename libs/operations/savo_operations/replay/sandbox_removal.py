@@ -29,7 +29,7 @@ from savo_runtime.messaging.kafka.topic_names import name_in_registry, name_on_k
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.storage.factory import open_store
 
-__all__ = ["Sandbox", "SandboxInUseError", "find_sandbox", "remove_sandbox", "sandboxes_on"]
+__all__ = ["Sandbox", "SandboxInUseError", "find_sandbox", "list_sandboxes", "remove_sandbox"]
 
 ANSWER_SECONDS = 15.0
 DELETED_SECONDS = 60.0
@@ -57,11 +57,11 @@ class Sandbox:
     """Its topics cannot be deleted."""
 
     @property
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         return bool(self.topics or self.groups or self.objects or self.schemas or self.files or self.replays)
 
     @property
-    def is_only_topics_that_stay(self) -> bool:
+    def has_only_undeletable_topics(self) -> bool:
         """Nothing of it can be deleted any more."""
         return (
             self.embedded
@@ -102,7 +102,7 @@ async def remove_sandbox(settings: RuntimeSettings, found: Sandbox) -> None:
     await asyncio.to_thread(_delete_files, settings, found.name)
 
 
-def sandboxes_on(settings: RuntimeSettings) -> list[str]:
+def list_sandboxes(settings: RuntimeSettings) -> list[str]:
     """The names of those that have topics. Raises `DependencyDownError`."""
     with _kafka_errors():
         topics = AdminClient(librdkafka_arguments(settings)).list_topics(timeout=ANSWER_SECONDS).topics

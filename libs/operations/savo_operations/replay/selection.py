@@ -76,10 +76,10 @@ class Selection:
     conditions: tuple[Condition, ...] = ()
 
     @property
-    def takes_all(self) -> bool:
+    def matches_all(self) -> bool:
         return not (self.scan_ids or self.subjects or self.types or self.conditions)
 
-    def wants(self, record: ConsumerRecord, topic: Topic[Any] | None) -> bool:
+    def matches(self, record: ConsumerRecord, topic: Topic[Any] | None) -> bool:
         """`topic` tells what the key is; None where it is not known."""
         if self.types and not self._has_type(record):
             return False
@@ -99,7 +99,7 @@ class Selection:
         )
         return any(fnmatch.fnmatchcase(told, pattern) for pattern in self.types)
 
-    def asked(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """What was asked for, to recognise the same request."""
         conditions = sorted("".join((".".join(each.path), each.operator, each.value)) for each in self.conditions)
         return {

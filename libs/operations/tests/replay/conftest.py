@@ -13,7 +13,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from libs.runtime.tests.messaging.bench import Bench
 from libs.runtime.tests.messaging.conftest import bench, broker_kind, broker_settings
 from savo_contracts.topics import RECIPES_REQUESTED
-from savo_operations.replay.replay import Replay, Report
+from savo_operations.replay.replay import Replay, ReplayReport
 from savo_operations.replay.requests import ReplayRequest
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
@@ -42,7 +42,7 @@ class Stage:
     def replay(self, request: ReplayRequest, **options: Any) -> Replay:
         return Replay(self.settings, request, **{"by": "a test", **options})
 
-    async def replayed(self, **changes: Any) -> Report:
+    async def replayed(self, **changes: Any) -> ReplayReport:
         return await self.replay(self.request(**changes)).run()
 
     async def records(self, topic: str, sandbox: str | None = None) -> list[ConsumerRecord]:

@@ -13,14 +13,14 @@ from libs.operations.tests.replay.conftest import Stage
 from libs.runtime.tests.messaging.bench import QUICK, asked, eventually
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import AUDIT_RECORDED, RECIPES_REQUESTED
-from savo_operations.replay.dead_letters import DeadLetter, LetterSelection
-from savo_operations.replay.redrive import Redrive, Redriven, path_of
+from savo_operations.replay.dead_letters import DeadLetter, DeadLetterSelection
+from savo_operations.replay.redrive import Redrive, RedriveState, state_path
 from savo_runtime.errors import InvalidMessageError
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
 
 LETTERS = RECIPES_REQUESTED.dead_letters("reasoning")
-OURS = LetterSelection(topics=frozenset({RECIPES_REQUESTED.name}))
+OURS = DeadLetterSelection(topics=frozenset({RECIPES_REQUESTED.name}))
 
 
 class Kitchen:
@@ -40,12 +40,12 @@ class Kitchen:
         return bind(cook)
 
 
-async def letters(stage: Stage, which: LetterSelection = OURS) -> list[DeadLetter]:
+async def letters(stage: Stage, which: DeadLetterSelection = OURS) -> list[DeadLetter]:
     async with TopicReader(stage.settings) as reader:
         return [letter for source in which.sources() async for letter in which.read(reader, source, None)]
 
 
-def redrive(stage: Stage, which: LetterSelection = OURS, **options: Any) -> Redrive:
+def redrive(stage: Stage, which: DeadLetterSelection = OURS, **options: Any) -> Redrive:
     return Redrive(stage.settings, which, by="a test", **options)
 
 
@@ -67,14 +67,14 @@ async def test_a_poison_message_is_seen_mended_sent_back_and_handled(stage: Stag
         1,
         0,
     )
-    assert letter.came_from == "recipes.requested/0/1"
+    assert letter.origin == "recipes.requested/0/1"
 
     looked = await redrive(stage, dry_run=True).run()
     assert looked.redriven == Counter({"poison": 1})
     assert await stage.bench.size(RECIPES_REQUESTED.name) == 2
 
     kitchen.poison.clear()  # the fix
-    report = await redrive(stage, why="fugu is known now").run()
+    report = await redrive(stage, reason="fugu is known now").run()
     assert report.redriven == Counter({"poison": 1})
     await eventually(lambda: kitchen.cooked == Counter({"soup": 1, "fugu": 1}))
     entry = [json.loads(record.value) for record in await stage.records(AUDIT_RECORDED.name)][-1]
@@ -86,7 +86,7 @@ async def test_a_poison_message_is_seen_mended_sent_back_and_handled(stage: Stag
     )
 
     again = await redrive(stage).run()
-    assert (again.redriven.total(), again.before) == (0, 1), "each letter goes once"
+    assert (again.redriven.total(), again.redriven_before) == (0, 1), "each letter goes once"
 
 
 async def test_what_comes_back_three_times_is_refused(stage: Stage) -> None:
@@ -120,10 +120,10 @@ async def test_a_run_that_was_killed_before_its_note_sends_nothing_twice(stage: 
     (source,) = OURS.sources()
     sent = await stage.records(RECIPES_REQUESTED.name)
     run = dict(sent[0].headers)["savo-redrive"].decode()
-    Redriven(set(), run, {}).save(stage.settings, source)  # as it stood when the first batch was under way
+    RedriveState(set(), run, {}).save(stage.settings, source)  # as it stood when the first batch was under way
     await redrive(stage).run()
     assert len(await stage.records(RECIPES_REQUESTED.name)) == 5
-    assert path_of(stage.settings, source).exists()
+    assert state_path(stage.settings, source).exists()
 
 
 async def test_letters_are_chosen_by_reason_place_and_number_and_go_back_as_they_first_came(stage: Stage) -> None:
@@ -135,14 +135,14 @@ async def test_letters_are_chosen_by_reason_place_and_number_and_go_back_as_they
             [("ce_type", b"savo.recipes.requested.v1"), ("dlq_reason", reason), ("dlq_error_message", b"why")],
             key=b"\xff",
         )
-    assert (await redrive(stage, LetterSelection(reasons=frozenset({"body"})), dry_run=True).run()).redriven == Counter(
-        {"body": 1}
-    )
-    assert (await redrive(stage, LetterSelection(reasons=frozenset({"poison"})), limit=1).run()).redriven == Counter(
-        {"poison": 1}
-    )
     assert (
-        await redrive(stage, LetterSelection(places=frozenset({"0/0"}), services=frozenset({"reasoning"}))).run()
+        await redrive(stage, DeadLetterSelection(reasons=frozenset({"body"})), dry_run=True).run()
+    ).redriven == Counter({"body": 1})
+    assert (
+        await redrive(stage, DeadLetterSelection(reasons=frozenset({"poison"})), limit=1).run()
+    ).redriven == Counter({"poison": 1})
+    assert (
+        await redrive(stage, DeadLetterSelection(locations=frozenset({"0/0"}), services=frozenset({"reasoning"}))).run()
     ).redriven == Counter({"body": 1})
     back: list[ConsumerRecord] = await stage.records(RECIPES_REQUESTED.name)
     assert [(record.key, record.value) for record in back] == [(b"\xff", body)] * 2

@@ -1,4 +1,4 @@
-"""A topic's records once more: bounded, in order, each once however often it is interrupted, and marked."""
+"""A topic's records once more: bounded, in order, each once however often it is interrupted, and marked_headers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from savo_contracts.recipes import RecipesRequested, RecipesSuggested
 from savo_contracts.scans import ScanErased
 from savo_contracts.topics import AUDIT_RECORDED, RECIPES_REQUESTED, RECIPES_SUGGESTED, ROLLOUT_CHANGED, SUBJECTS_ERASED
 from savo_contracts.users import SubjectErased
-from savo_operations.replay.progress import BusyError, exclusive
-from savo_operations.replay.replay import survey
+from savo_operations.replay.progress import AlreadyRunningError, exclusive_lock
+from savo_operations.replay.replay import preview_replay
 from savo_operations.replay.requests import RefusedRequestError
 from savo_operations.replay.selection import Selection, parse_condition
 from savo_runtime.messaging.consuming.consumers import Consumers
@@ -129,13 +129,13 @@ async def test_a_finished_order_given_again_is_a_new_replay(stage: Stage) -> Non
 
 async def test_two_processes_do_not_carry_out_the_same_order_at_once(stage: Stage) -> None:
     replay = stage.replay(stage.request())
-    with exclusive(replay.path), pytest.raises(BusyError):
+    with exclusive_lock(replay.path), pytest.raises(AlreadyRunningError):
         await replay.run()
 
 
 async def test_a_dry_run_counts_and_writes_nothing(stage: Stage) -> None:
     await publish(stage, 5)
-    report = await survey(
+    report = await preview_replay(
         stage.settings, stage.request(selection=Selection(conditions=(parse_condition("recipe_id>=2"),)))
     )
     assert (report.read, report.chosen, report.left_out) == (5, 3, Counter({"not-selected": 2}))
@@ -151,14 +151,14 @@ async def test_a_time_is_found_also_where_the_broker_cannot_look_it_up(stage: St
         RECIPES_REQUESTED.name, b"{}", key=b"late", partition=1, timestamp_ms=after + 1000
     )
     moment = datetime.fromtimestamp((after + 500) / 1000, UTC).isoformat()
-    assert (await survey(stage.settings, stage.request(since=moment))).chosen == 1
-    assert (await survey(stage.settings, stage.request(until=moment))).chosen == 4
+    assert (await preview_replay(stage.settings, stage.request(since=moment))).chosen == 1
+    assert (await preview_replay(stage.settings, stage.request(until=moment))).chosen == 4
 
 
 async def test_offsets_count_in_every_partition_or_in_one(stage: Stage) -> None:
     await publish(stage, 12)
-    assert (await survey(stage.settings, stage.request(since="1", until="2"))).chosen == 4
-    assert (await survey(stage.settings, stage.request(since="3/1"))).chosen == 2
+    assert (await preview_replay(stage.settings, stage.request(since="1", until="2"))).chosen == 4
+    assert (await preview_replay(stage.settings, stage.request(since="3/1"))).chosen == 2
 
 
 async def test_what_was_erased_is_not_carried_again(stage: Stage) -> None:

@@ -20,8 +20,8 @@ from savo_operations.replay.sandbox_removal import (
     Sandbox,
     SandboxInUseError,
     find_sandbox,
+    list_sandboxes,
     remove_sandbox,
-    sandboxes_on,
 )
 from savo_runtime.database import Database
 from savo_runtime.errors import FatalError
@@ -78,12 +78,12 @@ async def test_a_sandbox_goes_whole_and_its_neighbour_and_what_is_live_stay(stag
 
     async def gone() -> bool:
         left = await find_sandbox(stage.settings, stage.sandbox)
-        return not left.is_there or (
+        return not left.exists or (
             found.embedded and left == Sandbox(stage.sandbox, topics=found.topics, embedded=True)
         )
 
     await eventually(gone)
-    assert neighbour in sandboxes_on(stage.settings)
+    assert neighbour in list_sandboxes(stage.settings)
     beside = await find_sandbox(stage.settings, neighbour)
     assert (beside.objects, beside.files, beside.replays) == (1, 1, 1)
     assert len(await stage.records(TOPIC, neighbour)) == 2

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from savo_reasoning.errors import NoRecipesError
 from savo_reasoning.ports import Answer, Prompt
 
-__all__ = ["SwitchedOff"]
+__all__ = ["DisabledWriter"]
 
 
 @dataclass(frozen=True)
-class SwitchedOff:
+class DisabledWriter:
     """Implements `RecipeWriter`."""
 
     why: str

@@ -6,10 +6,10 @@ from sqlalchemy import Table
 
 from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.topics import RECIPES_SUGGESTED, SCANS_ERASED, SUBJECTS_ERASED
-from savo_reasoning.adapters.suggestion_store import DatabaseShelf
+from savo_reasoning.adapters.suggestion_store import SqlSuggestionStore
 from savo_reasoning.adapters.tables import Base, ErasedScanRow, ErasedSubjectRow, SuggestionRow
 from savo_reasoning.handlers import on_scan_erased, on_subject_erased
-from savo_reasoning.ports import Shelf
+from savo_reasoning.ports import SuggestionStore
 from savo_runtime.messaging.consuming.subscriptions import bind, consumes
 from savo_runtime.projection import Fold, ProjectedTable, Projection
 from savo_runtime.service import Runtime
@@ -19,14 +19,14 @@ __all__ = ["PROJECTION"]
 
 
 @consumes(RECIPES_SUGGESTED)
-async def on_suggested(suggested: RecipesSuggested, shelf: Shelf) -> None:
-    await shelf.keep(suggested)
+async def on_suggested(suggested: RecipesSuggested, store: SuggestionStore) -> None:
+    await store.save(suggested)
 
 
 def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
     return Fold(
         [
-            bind(handler, shelf=DatabaseShelf(runtime.database))
+            bind(handler, store=SqlSuggestionStore(runtime.database))
             for handler in (on_suggested, on_scan_erased, on_subject_erased)
         ]
     )

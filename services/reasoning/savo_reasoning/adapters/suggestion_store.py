@@ -1,4 +1,4 @@
-"""Reasoning's database: `Shelf` on SQLAlchemy."""
+"""Reasoning's database: `SuggestionStore` on SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from savo_contracts.users import SubjectErased
 from savo_reasoning.adapters.tables import ErasedScanRow, ErasedSubjectRow, SuggestionRow
 from savo_runtime.database import Database, upsert
 
-__all__ = ["DatabaseShelf"]
+__all__ = ["SqlSuggestionStore"]
 
 
 @dataclass(frozen=True)
-class DatabaseShelf:
-    """Implements `Shelf`."""
+class SqlSuggestionStore:
+    """Implements `SuggestionStore`."""
 
     database: Database
 
@@ -31,7 +31,7 @@ class DatabaseShelf:
             row = await session.get(SuggestionRow, recipe_id)
             return RecipesSuggested.model_validate_json(row.suggested) if row else None
 
-    async def keep(self, suggested: RecipesSuggested) -> RecipesSuggested | None:
+    async def save(self, suggested: RecipesSuggested) -> RecipesSuggested | None:
         async with self.database.session() as session:
             if await _is_erased(session, suggested.scan_id, suggested.subject):
                 return None
