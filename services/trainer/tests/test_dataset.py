@@ -141,7 +141,7 @@ async def test_a_class_list_that_does_not_explain_the_labels_ends_the_run_with_a
     store = MemoryStore()
     frozen = await freeze("run-a", await collect(store, None), store, InMemoryVersionNumbers())
     await store.put(CLASSES_KEY, ClassList().model_dump_json().encode())
-    with pytest.raises(RunImpossibleError, match="does not hold") as refused:
+    with pytest.raises(RunImpossibleError, match="does not contain") as refused:
         await download_dataset(frozen, store, tmp_path)
     assert refused.value.next_steps == (
         "Restore samples/classes.json from a backup: classes are never removed from it.",
