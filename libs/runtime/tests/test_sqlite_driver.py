@@ -131,19 +131,37 @@ async def test_a_connection_whose_caller_was_cancelled_while_it_opened_is_closed
         opened[0].execute("SELECT 1")
 
 
-async def test_what_was_cancelled_before_its_first_statement_ran_leaves_nothing(database: Database) -> None:
+async def test_a_statement_whose_caller_was_cancelled_before_it_ran_is_rolled_back(tmp_path: Path) -> None:
+    reached, may_begin = threading.Event(), threading.Event()
+
+    class Slow(_Connection):
+        def begin_if_due(self) -> None:
+            reached.set()
+            may_begin.wait(60)
+            super().begin_if_due()
+
+    path = tmp_path / "numbers.sqlite3"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE numbers (number INTEGER)")
+    connection = Slow(lambda: sqlite3.connect(path))
+    await connection
+
     async def write() -> None:
-        async with database.session() as session:
-            await session.execute(text("INSERT INTO numbers VALUES (1)"))
+        connection.begin_with_next(read_only=False)
+        async with connection.cursor() as cursor:
+            await cursor.execute("INSERT INTO numbers VALUES (1)")
 
     writing = asyncio.create_task(write())
-    for _ in range(3):
-        await asyncio.sleep(0)
+    await asyncio.to_thread(reached.wait, 60)
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
-    async with database.session() as session:
-        assert await session.scalar(text("SELECT count(*) FROM numbers")) == 0
-        await session.execute(text("INSERT INTO numbers VALUES (1)"))
+    asyncio.get_running_loop().call_later(0.05, may_begin.set)
+    await connection.rollback()
+    await connection.commit()
+    async with connection.cursor() as cursor:
+        await cursor.execute("SELECT count(*) FROM numbers")
+        assert await cursor.fetchone() == (0,)
+    await connection.close()
 
 
 async def test_a_long_answer_comes_whole_however_it_is_asked_for(connection: aiosqlite.Connection) -> None:
