@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaProducer
 from rich.table import Table
 from rich.text import Text
 
-from savo_cli.diagnose.causes import causes
+from savo_cli.diagnose.common_problems import causes
 from savo_cli.diagnose.checks import Finding
 from savo_cli.diagnose.service_addresses import Running, find_running
 from savo_cli.diagnose.service_figures import read_figures

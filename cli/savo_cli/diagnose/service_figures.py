@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
-from savo_cli.diagnose.causes import Seen
+from savo_cli.diagnose.common_problems import Seen
 from savo_cli.diagnose.service_addresses import Running
 
 __all__ = ["read_figures"]

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from cli.tests.conftest import Savo
-from savo_cli.diagnose.causes import Seen, causes
+from savo_cli.diagnose.common_problems import Seen, causes
 from savo_cli.diagnose.checks import Finding
 from savo_cli.diagnose.sizes import in_bytes
 from savo_trainer.runs.run import Progress, Run, State
