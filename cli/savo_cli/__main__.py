@@ -1,4 +1,4 @@
-"""`python -m savo_cli`: the same as `savo`."""
+"""Entry point of `python -m savo_cli`, the same as `savo`."""
 
 from savo_cli.main import run
 

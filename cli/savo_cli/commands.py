@@ -1,4 +1,4 @@
-"""The `savo` command: its own commands, and those that services and the demo add (entry points `savo.commands`)."""
+"""The list of `savo` commands: those of this package, and those that services and the demo add (`savo.commands`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["COMMANDS", "add_commands_of_others", "app"]
 
 COMMANDS: tuple[Command | Group, ...] = (
     Command("up", "savo_cli.start.up:up", "Start every service; embedded unless --kafka is given."),
-    Command("scan", "savo_cli.scans.scan:scan", "Send photos and show what is in them."),
+    Command("scan", "savo_cli.scans.scan:scan", "Send photos and show the ingredients in them."),
     Command(
         "confirm",
         "savo_cli.scans.confirm:confirm",
@@ -23,26 +23,29 @@ COMMANDS: tuple[Command | Group, ...] = (
     Command(
         "trace",
         "savo_cli.scans.trace:trace",
-        "Why a scan was answered as it was: its arm, its model, each hop's time and where each event stands in Kafka.",
+        "Explain a scan's answer: its arm, model, the time of each hop and the place of each event in Kafka.",
     ),
     Command(
         "rebuild",
         "savo_cli.operate.rebuild:rebuild",
-        "Build a service's tables anew from its topics and compare them with the live ones. Changes nothing without --apply; publishes nothing ever.",
+        "Rebuild a service's tables from its topics and compare them with the live ones. "
+        "Changes nothing without --apply, and never publishes an event.",
     ),
-    Command("stats", "savo_cli.scans.stats:stats", "Samples, corrections and storage so far."),
+    Command("stats", "savo_cli.scans.stats:stats", "Show the totals of samples, corrections and storage."),
     Group(
         "rollout",
         "The candidate's share of traffic: evidence, pins, pauses.",
         (
-            Command("show", "savo_cli.operate.rollout:show", "Where the trial stands, and what it waits for."),
-            Command("set", "savo_cli.operate.rollout:set_share", "Pin the share; the automation rests until `resume`."),
+            Command(
+                "show", "savo_cli.operate.rollout:show", "Show the trial's state, its evidence and what is missing."
+            ),
+            Command("set", "savo_cli.operate.rollout:set_share", "Pin the share; automation is off until `resume`."),
             Command(
                 "pause",
                 "savo_cli.operate.rollout:pause",
-                "Keep the share where it is; a sure breach still ends the trial.",
+                "Keep the share as it is; a breached gate still ends the trial.",
             ),
-            Command("resume", "savo_cli.operate.rollout:resume", "Let the evidence decide again."),
+            Command("resume", "savo_cli.operate.rollout:resume", "Let the evidence decide the share again."),
             Command(
                 "rollback",
                 "savo_cli.operate.rollout:rollback",
@@ -57,97 +60,101 @@ COMMANDS: tuple[Command | Group, ...] = (
             Command(
                 "promote",
                 "savo_cli.operate.models:promote",
-                "Make a version champion at once, without a trial: it answers all scans that no candidate answers.",
+                "Make a version champion at once, without a trial. It answers every scan that no candidate answers.",
             ),
             Command(
                 "rollback",
                 "savo_cli.operate.models:rollback",
-                "Back to the champion before, or to the vision provider where there was none before.",
+                "Return to the previous champion, or to the vision provider if there was none.",
             ),
         ),
     ),
     Group(
         "topics",
-        "The topics and what travels on them.",
+        "Topics, their events and their consumers.",
         (
             Command(
                 "drop-sandbox",
                 "savo_cli.topics.sandboxes:drop_sandbox",
-                "Delete a sandbox of `savo replay`: its topics and groups, tables, objects and files. Nothing live is touched.",
+                "Delete a sandbox of `savo replay`: its topics, groups, tables, objects and files. Live data stays.",
             ),
             Command(
                 "list",
                 "savo_cli.topics.listing:list_topics",
-                "Every topic: event, key, who writes, who reads. Needs no broker.",
+                "List every topic: event, key, producers, consumers. Needs no broker.",
             ),
-            Command("describe", "savo_cli.topics.listing:describe", "One topic with the fields of its event."),
+            Command("describe", "savo_cli.topics.listing:describe", "Describe a topic and the fields of its event."),
             Command(
                 "tail",
                 "savo_cli.topics.tail:tail",
-                "Show events as they come, decoded, until Ctrl-C. Commits nothing and disturbs no service.",
+                "Print events as they arrive, decoded, until Ctrl-C. Commits no offset and affects no service.",
             ),
             Command(
                 "lag",
                 "savo_cli.topics.lag:lag",
-                "Which groups are behind, by partition: position, end, and records between. Asks Kafka, so it also tells of a service that is down.",
+                "Show the lag of each consumer group by partition: position, end, and the records between them. "
+                "Asks Kafka, so it also covers services that are down.",
             ),
             Command(
                 "grow",
                 "savo_cli.topics.partitions:grow_topic",
-                "Add partitions to a topic of SAVO_KAFKA_BOOTSTRAP_SERVERS, while nothing waits on it.",
+                "Add partitions to a topic of SAVO_KAFKA_BOOTSTRAP_SERVERS that has no lag.",
             ),
         ),
     ),
     Command(
         "replay",
         "savo_cli.replay.replay:replay",
-        "Carry records of a topic into a sandbox, or into the topic once more. The same command goes on where an interrupted one was.",
+        "Copy a topic's records into a sandbox, or into the same topic again. "
+        "The same command continues an interrupted replay.",
     ),
     Group(
         "dlq",
-        "Dead letters: records that could not be worked on.",
+        "Dead letters: records that a service could not process.",
         (
             Command(
                 "list",
-                "savo_cli.topics.dlq:list_letters",
-                "How many of which topic, service and reason; how many of them were sent back already.",
+                "savo_cli.topics.dlq:list_dead_letters",
+                "Count dead letters by topic, service and reason, and those already sent back.",
             ),
             Command(
                 "show",
                 "savo_cli.topics.dlq:show",
-                "The letters themselves: every header, and the body decoded, or as bytes where it cannot be.",
+                "Show dead letters: every header, and the body, decoded or as bytes.",
             ),
             Command(
                 "redrive",
                 "savo_cli.topics.dlq:redrive",
-                "Send letters back to the topic that they came from, each once. One that came back three times stays. Exit 1 when some were refused.",
+                "Send dead letters back to their original topic, each once. One that failed three times stays. "
+                "Exit 1 if any was refused.",
             ),
         ),
     ),
     Command(
         "audit",
         "savo_cli.operate.audit:audit",
-        "Changes of share and alias, models, cancelled runs, redriven dead letters, replays: who, what, before → after, why.",
+        "List changes of shares, aliases, models, runs, dead letters and replays: who, what, before → after, why.",
     ),
     Command(
         "digest",
         "savo_cli.weekly.digest:digest",
-        "Progress against the goals, arms, costs and models of the last seven days.",
+        "Report progress against the goals, arms, costs and models of the last seven days.",
     ),
     Command(
         "doctor",
         "savo_cli.diagnose.doctor:doctor",
-        "Check every setting, dependency and the running services, and say what to fix. Exit 1 when something is wrong.",
+        "Check settings, dependencies and running services, and say what to fix. Exit 1 if something is wrong.",
     ),
     Command(
         "backup",
         "savo_cli.operate.backup:backup",
-        "Copy offsets, databases and objects to a folder, while everything runs.",
+        "Copy offsets, databases and objects to a folder while the product runs.",
     ),
     Command(
         "restore",
         "savo_cli.operate.backup:restore",
-        "Put a backup in the place of what is there. Stop the services first; what was erased since does not come back.",
+        "Replace offsets, databases and objects by a backup. Stop the services first. "
+        "What was erased since the backup stays erased.",
     ),
 )
 
@@ -160,16 +167,19 @@ add_commands(app, COMMANDS)
 
 
 def add_commands_of_others() -> None:
-    """Commands of services and the demo. A package that is broken costs its own commands and one line, not `savo`."""
+    """Add the commands of services and the demo.
+
+    A package that fails to import loses its own commands, with one line on stderr; the others work.
+    """
     for entry in sorted(entry_points(group="savo.commands"), key=lambda entry: entry.name):
         try:
             entry.load()(app)
-        except Exception as error:  # noqa: BLE001 — other packages' code: whatever it raises, the rest must work
+        except Exception as error:  # noqa: BLE001 — code of other packages: any error costs only their own commands
             _report_broken(entry.name, error)
 
 
 def _report_broken(name: str, error: Exception) -> None:
-    if "_SAVO_COMPLETE" in os.environ:  # a shell that completes a command shows no remarks
+    if "_SAVO_COMPLETE" in os.environ:  # no message while a shell completes a command
         return
     message = f"savo: the commands of {name} are left out: {type(error).__name__}: {error}"
     Console(stderr=True).print(message, style="yellow", markup=False, highlight=False)

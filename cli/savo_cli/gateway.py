@@ -1,4 +1,4 @@
-"""The gateway over HTTP, with errors that say what to do next."""
+"""HTTP client of the gateway. Its errors say what to do next."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ __all__ = ["Gateway", "RefusedError", "running_here"]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _SECONDS = 40.0
-"""Longer than the longest `wait` that the gateway takes."""
+"""Longer than the longest `wait` that the gateway accepts."""
 
 
 def running_here() -> dict[str, Any] | None:
-    """What `savo up` wrote about itself in this data folder, and where its services listen by now; None when it is not up."""
+    """The `up.json` of this data folder with the current service URLs; None when `savo up` is not running here."""
     run_dir = Path(os.environ.get("SAVO_DATA_DIR", ".savo")) / "run"
     found = _read(run_dir / "up.json")
     if found is None:
         return None
-    # A service that died was started again, as a rule on another port; it wrote that down itself.
+    # A restarted service usually has another port, which it writes to a file of its own.
     services = {
         name: (_read(run_dir / f"{name}.json") or {}).get("url") or at for name, at in found.get("services", {}).items()
     }
@@ -40,7 +40,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 class RefusedError(CommandError):
-    """The gateway answered, and not with what was asked for."""
+    """The gateway answered with an error status."""
 
     def __init__(self, status: int, detail: str, hint: str) -> None:
         super().__init__(f"the gateway refused: {status} {detail}{hint}")
@@ -49,7 +49,7 @@ class RefusedError(CommandError):
 
 
 class Gateway:
-    """Raises `CommandError` for everything that is no success."""
+    """A connection to one gateway. Every method raises `CommandError` unless the answer is a success."""
 
     def __init__(
         self, url: str | None = None, key: str | None = None, *, transport: httpx2.BaseTransport | None = None
@@ -68,29 +68,29 @@ class Gateway:
         self._client.close()
 
     def get(self, path: str, **parameters: Any) -> Any:
-        return self._ask("GET", path, params=parameters)
+        return self._send("GET", path, params=parameters)
 
     def put(self, path: str, body: dict[str, Any]) -> Any:
-        return self._ask("PUT", path, json=body)
+        return self._send("PUT", path, json=body)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        return self._ask("POST", path, json=body)
+        return self._send("POST", path, json=body)
 
     def delete(self, path: str) -> Any:
-        return self._ask("DELETE", path)
+        return self._send("DELETE", path)
 
     def send_photo(self, photo: Path, *, wait: float, fields: dict[str, str]) -> Any:
         try:
             data = photo.read_bytes()
         except OSError as error:
             raise CommandError(f"{photo}: {error.strerror or error}") from error
-        return self._ask("POST", "/v1/scans", params={"wait": wait}, files={"image": (photo.name, data)}, data=fields)
+        return self._send("POST", "/v1/scans", params={"wait": wait}, files={"image": (photo.name, data)}, data=fields)
 
-    def _ask(self, method: str, path: str, **request: Any) -> Any:
+    def _send(self, method: str, path: str, **request: Any) -> Any:
         try:
             answer = self._client.request(method, path, **request)
         except (httpx2.TransportError, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
-            way_out = "start it with `savo up`, or say where it is with --url"
+            way_out = "start it with `savo up`, or give its address with --url"
             raise CommandError(f"the gateway at {self.url} does not answer ({_reason(error)}); {way_out}") from error
         if answer.is_success:
             return _document(answer)
@@ -117,7 +117,7 @@ def _document(answer: httpx2.Response) -> Any:
     try:
         return answer.json()
     except ValueError as error:
-        raise CommandError(f"{answer.url} is no gateway of Savo: its answer is no JSON") from error
+        raise CommandError(f"{answer.url} is not a Savo gateway: the answer is not JSON; check --url") from error
 
 
 def _reason(error: Exception) -> str:

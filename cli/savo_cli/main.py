@@ -1,4 +1,7 @@
-"""The console script. Imports nothing of ours at first, so that Ctrl-C ends it quietly also while the commands are being loaded."""
+"""Console script `savo`.
+
+The commands are imported inside `run`, so that Ctrl-C during the import ends the process without a traceback.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that many commands have."""
+"""Command-line options that several commands share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Url = Annotated[
     typer.Option(
         "--url",
         envvar="SAVO_URL",
-        help="The gateway; default is the one that `savo up` started here.",
+        help="URL of the gateway; default is the one that `savo up` started here.",
         show_default=False,
     ),
 ]
@@ -23,12 +23,12 @@ Key = Annotated[
     typer.Option(
         "--key",
         envvar="SAVO_API_KEY",
-        help="API key, where the gateway asks for one.",
+        help="API key, if the gateway requires one.",
         show_default=False,
     ),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit log.", show_default=False)]
+Reason = Annotated[str, typer.Option("--reason", help="Reason for the audit log.", show_default=False)]
 By = Annotated[
     str | None,
-    typer.Option("--by", help="Who, for the audit log; default is the user of this shell.", show_default=False),
+    typer.Option("--by", help="Name for the audit log; default is the user of this shell.", show_default=False),
 ]

@@ -22,12 +22,12 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallGateway]:
 
 @pytest.fixture
 def savo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Savo:
-    """Runs a command in an empty folder."""
+    """Runs a `savo` command in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
-    def run(*words: object) -> Result:
-        return CliRunner().invoke(app, [str(word) for word in words])
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
     return run
 

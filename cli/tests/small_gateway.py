@@ -1,4 +1,4 @@
-"""A gateway of a few canned answers on a real port, which keeps what it was asked."""
+"""HTTP server on a real port that gives prepared answers and records its requests."""
 
 from __future__ import annotations
 
@@ -38,22 +38,25 @@ FAILED = {
     **DONE,
     "status": "failed",
     "result": None,
-    "error": {"code": "expired", "message": "nobody answered in time"},
+    "error": {"code": "expired", "message": "no answer arrived in time"},
 }
 
 
 @dataclass
 class SmallGateway:
+    """The address of the server, its prepared answers and the recorded requests."""
+
     url: str
     answers: dict[tuple[str, str], list[tuple[int, Any]]] = field(default_factory=dict)
-    """By method and path; the last answer of a list stays."""
-    asked: list[tuple[str, str, bytes, dict[str, str]]] = field(default_factory=list)
+    """Status and body by method and path. The last answer of a list is repeated."""
+    requests: list[tuple[str, str, bytes, dict[str, str]]] = field(default_factory=list)
+    """Method, path with query, body and headers."""
 
-    def says(self, method: str, path: str, *bodies: Any, status: int = 200) -> None:
+    def answers_with(self, method: str, path: str, *bodies: Any, status: int = 200) -> None:
         self.answers[method, path] = [(status, body) for body in bodies]
 
     def refuses(self, method: str, path: str, status: int, code: str, detail: str) -> None:
-        self.says(
+        self.answers_with(
             method,
             path,
             {"type": f"urn:savo:problem:{code}", "code": code, "detail": detail, "status": status},
@@ -70,9 +73,9 @@ def small_gateway() -> Iterator[SmallGateway]:
     class Handler(BaseHTTPRequestHandler):
         def do(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            gateway.asked.append((self.command, self.path, body, dict(self.headers.items())))
-            status, said = gateway.answer(self.command, self.path.split("?")[0])
-            data = json.dumps(said).encode()
+            gateway.requests.append((self.command, self.path, body, dict(self.headers.items())))
+            status, content = gateway.answer(self.command, self.path.split("?")[0])
+            data = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
@@ -82,7 +85,7 @@ def small_gateway() -> Iterator[SmallGateway]:
         do_GET = do_POST = do_PUT = do_DELETE = do  # noqa: N815 - the names that http.server looks for
 
         def log_message(self, *_: Any) -> None:
-            """Quiet."""
+            """No output."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     gateway = SmallGateway(f"http://127.0.0.1:{server.server_port}")

@@ -1,4 +1,4 @@
-"""`savo audit`, against canned answers on a real port."""
+"""`savo audit`, against prepared answers on a real port."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MOVED = {
 }
 
 
-def test_the_audit_log_says_who_did_what_from_what_to_what_and_why(savo: Savo, gateway: SmallGateway) -> None:
-    gateway.says("GET", "/admin/audit", [MOVED])
-    told = savo("audit", "--action", "share.changed", "--limit", 5)
-    assert told.exit_code == 0, told.output
-    for words in (
+def test_the_audit_log_shows_who_changed_what_and_why(savo: Savo, gateway: SmallGateway) -> None:
+    gateway.answers_with("GET", "/admin/audit", [MOVED])
+    result = savo("audit", "--action", "share.changed", "--limit", 5)
+    assert result.exit_code == 0, result.output
+    for text in (
         "2026-03-10 09:30:35Z",
         "share.changed",
         "vision",
@@ -32,15 +32,15 @@ def test_the_audit_log_says_who_did_what_from_what_to_what_and_why(savo: Savo, g
         "state running → rolled-back",
         "[tomatoes]",
     ):
-        assert words in told.output
-    assert gateway.asked[0][1] == "/admin/audit?limit=5&action=share.changed"
+        assert text in result.output
+    assert gateway.requests[0][1] == "/admin/audit?limit=5&action=share.changed"
 
 
-def test_for_machines_it_is_json(savo: Savo, gateway: SmallGateway) -> None:
-    gateway.says("GET", "/admin/audit", [MOVED])
+def test_with_json_the_entries_are_printed_unchanged(savo: Savo, gateway: SmallGateway) -> None:
+    gateway.answers_with("GET", "/admin/audit", [MOVED])
     assert json.loads(savo("audit", "--json").stdout) == [MOVED]
 
 
-def test_an_empty_log_says_so(savo: Savo, gateway: SmallGateway) -> None:
-    gateway.says("GET", "/admin/audit", [])
+def test_an_empty_audit_log_is_reported_as_empty(savo: Savo, gateway: SmallGateway) -> None:
+    gateway.answers_with("GET", "/admin/audit", [])
     assert "nothing was recorded yet" in savo("audit").output

@@ -1,4 +1,4 @@
-"""The operators' hands, against canned answers on a real port."""
+"""Commands over HTTP (scan, confirm, stats, rollout), against prepared answers on a real port."""
 
 from __future__ import annotations
 
@@ -43,62 +43,62 @@ REPORT = {
 }
 
 
-def test_a_scan_shows_what_is_in_the_photo_and_who_answered(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
-    gateway.says("POST", "/v1/scans", DONE)
-    told = savo("scan", photo, "--user", "anna")
-    assert told.exit_code == 0, told.output
-    assert "milk" in told.output
-    assert "google gemini (baseline)" in told.output
-    _, path, body, _ = gateway.asked[0]
+def test_a_scan_shows_the_ingredients_and_the_provider(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
+    gateway.answers_with("POST", "/v1/scans", DONE)
+    result = savo("scan", photo, "--user", "anna")
+    assert result.exit_code == 0, result.output
+    assert "milk" in result.output
+    assert "google gemini (baseline)" in result.output
+    _, path, body, _ = gateway.requests[0]
     assert path == "/v1/scans?wait=30.0"
     assert b"anna" in body
     assert photo.read_bytes() in body
 
 
-def test_a_scan_that_takes_longer_is_asked_for_again(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
-    gateway.says("POST", "/v1/scans", QUEUED, status=202)
-    gateway.says("GET", f"/v1/scans/{SCAN_ID}", DONE)
+def test_a_scan_that_takes_longer_is_polled(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
+    gateway.answers_with("POST", "/v1/scans", QUEUED, status=202)
+    gateway.answers_with("GET", f"/v1/scans/{SCAN_ID}", DONE)
     assert json.loads(savo("scan", photo, "--json").stdout) == DONE
 
 
-def test_a_failed_scan_says_why_and_ends_with_1(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
-    gateway.says("POST", "/v1/scans", FAILED)
-    told = savo("scan", photo)
-    assert told.exit_code == 1
-    assert "nobody answered in time (expired)" in told.output
+def test_a_failed_scan_shows_its_reason_and_exits_with_1(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
+    gateway.answers_with("POST", "/v1/scans", FAILED)
+    result = savo("scan", photo)
+    assert result.exit_code == 1
+    assert "no answer arrived in time (expired)" in result.output
 
 
-def test_a_refused_photo_is_named_and_the_others_go_on(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
+def test_a_refused_photo_is_named_and_the_others_are_scanned(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
     refusal = (422, {"code": "upload-truncated", "detail": "the photo is cut off"})
     gateway.answers["POST", "/v1/scans"] = [(200, DONE), refusal, (200, DONE)]
-    told = savo("scan", photo, photo, photo, "--json")
-    first, second, third = (json.loads(line) for line in told.stdout.splitlines())
-    assert (told.exit_code, first, third) == (1, DONE, DONE)
+    result = savo("scan", photo, photo, photo, "--json")
+    first, second, third = (json.loads(line) for line in result.stdout.splitlines())
+    assert (result.exit_code, first, third) == (1, DONE, DONE)
     assert second == {
         "photo": str(photo),
         "error": {"status": 422, "message": "the photo is cut off (upload-truncated)"},
     }
     gateway.answers["POST", "/v1/scans"] = [refusal, (200, DONE)]
-    told = savo("scan", photo, photo)
-    assert told.exit_code == 1
-    assert f"savo: {photo.name}: the gateway refused: 422 the photo is cut off" in told.output
-    assert "milk" in told.output
+    result = savo("scan", photo, photo)
+    assert result.exit_code == 1
+    assert f"savo: {photo.name}: the gateway refused: 422 the photo is cut off" in result.output
+    assert "milk" in result.output
 
 
-def test_a_stand_in_that_found_nothing_says_which_photos_it_knows(
+def test_an_empty_answer_of_a_stand_in_explains_which_photos_it_knows(
     savo: Savo, gateway: SmallGateway, photo: Path
 ) -> None:
     result = {**DONE["result"], "items": [], "model_version": "standin-gemini"}
-    gateway.says("POST", "/v1/scans", {**DONE, "result": result})
-    assert "knows only the photos that it was started with" in savo("scan", photo).output
+    gateway.answers_with("POST", "/v1/scans", {**DONE, "result": result})
+    assert "knows only the photos of its own folder" in savo("scan", photo).output
 
 
 def test_show_writes_the_photo_with_its_boxes(savo: Savo, gateway: SmallGateway, photo: Path, tmp_path: Path) -> None:
-    gateway.says("POST", "/v1/scans", DONE)
-    told = savo("scan", photo, photo, "--show", tmp_path / "seen.png")
-    assert told.exit_code == 0
-    assert f"drawn to {tmp_path / 'seen-2.png'}" in told.output
-    with Image.open(tmp_path / "seen-2.png") as drawn:
+    gateway.answers_with("POST", "/v1/scans", DONE)
+    result = savo("scan", photo, photo, "--show", tmp_path / "boxes.png")
+    assert result.exit_code == 0
+    assert f"drawn to {tmp_path / 'boxes-2.png'}" in result.output
+    with Image.open(tmp_path / "boxes-2.png") as drawn:
         assert drawn.size == (200, 100)
         assert drawn.convert("RGB").getpixel((20, 40)) != (128, 128, 128)
 
@@ -106,35 +106,37 @@ def test_show_writes_the_photo_with_its_boxes(savo: Savo, gateway: SmallGateway,
 def test_with_json_the_picture_is_written_and_stdout_stays_json(
     savo: Savo, gateway: SmallGateway, photo: Path, tmp_path: Path
 ) -> None:
-    gateway.says("POST", "/v1/scans", DONE)
-    told = savo("scan", photo, "--json", "--show", tmp_path / "new" / "seen.jpg")
-    assert json.loads(told.stdout) == DONE
-    assert (tmp_path / "new" / "seen.jpg").exists()
+    gateway.answers_with("POST", "/v1/scans", DONE)
+    result = savo("scan", photo, "--json", "--show", tmp_path / "new" / "boxes.jpg")
+    assert json.loads(result.stdout) == DONE
+    assert (tmp_path / "new" / "boxes.jpg").exists()
 
 
-def test_a_picture_of_no_known_kind_is_refused_in_one_line(
+def test_an_unknown_picture_format_is_refused_in_one_line(
     savo: Savo, gateway: SmallGateway, photo: Path, tmp_path: Path
 ) -> None:
-    gateway.says("POST", "/v1/scans", DONE)
-    told = savo("scan", photo, "--show", tmp_path / "seen.txt")
-    assert told.exit_code == 1
-    assert "cannot draw" in told.output
-    assert ".txt" in told.output
+    gateway.answers_with("POST", "/v1/scans", DONE)
+    result = savo("scan", photo, "--show", tmp_path / "boxes.txt")
+    assert result.exit_code == 1
+    assert "cannot draw" in result.output
+    assert ".txt" in result.output
 
 
-def test_a_scan_tells_pieces_and_where_to_keep_them(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
+def test_a_scan_shows_the_quantity_and_storage_place_of_each_item(
+    savo: Savo, gateway: SmallGateway, photo: Path
+) -> None:
     items = [
         {**DONE["result"]["items"][0], "quantity_estimate": 2.0},
         {**DONE["result"]["items"][0], "storage_hint": None, "bbox": None},
     ]
-    gateway.says("POST", "/v1/scans", {**DONE, "result": {**DONE["result"], "items": items}})
+    gateway.answers_with("POST", "/v1/scans", {**DONE, "result": {**DONE["result"], "items": items}})
     lines = [line.split() for line in savo("scan", photo).output.splitlines()]
     assert ["milk", "0.91", "2", "fridge", "0.100", "0.200", "0.300", "0.400"] in lines
     assert ["milk", "0.91", "–", "–", "–"] in lines
 
 
-def test_a_confirmation_is_sent_whole_or_short(savo: Savo, gateway: SmallGateway, tmp_path: Path) -> None:
-    gateway.says(
+def test_a_confirmation_is_sent_in_full_or_short_form(savo: Savo, gateway: SmallGateway, tmp_path: Path) -> None:
+    gateway.answers_with(
         "POST",
         f"/v1/scans/{SCAN_ID}/confirmation",
         {"revision": 1, "status": "published", "items": [], "nothing_missing": True},
@@ -143,14 +145,14 @@ def test_a_confirmation_is_sent_whole_or_short(savo: Savo, gateway: SmallGateway
     items.write_text('[{"label": "milk", "action": "kept"}]')
     assert savo("confirm", SCAN_ID, "--all-correct").exit_code == 0
     assert savo("confirm", SCAN_ID, "--from", items).exit_code == 0
-    assert [json.loads(body) for _, _, body, _ in gateway.asked] == [
+    assert [json.loads(body) for _, _, body, _ in gateway.requests] == [
         {"all_correct": True},
         {"items": [{"label": "milk", "action": "kept"}]},
     ]
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ("confirm", SCAN_ID),
         ("rollout", "pause"),
@@ -159,42 +161,44 @@ def test_a_confirmation_is_sent_whole_or_short(savo: Savo, gateway: SmallGateway
         ("nonsense",),
     ],
 )
-def test_wrong_use_ends_with_2(savo: Savo, words: tuple[str, ...]) -> None:
-    assert savo(*words).exit_code == 2
+def test_wrong_use_exits_with_2(savo: Savo, arguments: tuple[str, ...]) -> None:
+    assert savo(*arguments).exit_code == 2
 
 
 def test_statistics_are_a_table_or_json(savo: Savo, gateway: SmallGateway) -> None:
     figures = {"total_samples": 3, "correction_rate": 0.25, "last_updated": None}
-    gateway.says("GET", "/training/stats", figures)
+    gateway.answers_with("GET", "/training/stats", figures)
     assert "25.0%" in savo("stats").output
     assert json.loads(savo("stats", "--json").stdout) == figures
 
 
-def test_the_rollout_is_shown_with_its_evidence_and_what_it_waits_for(savo: Savo, gateway: SmallGateway) -> None:
-    gateway.says("GET", "/admin/rollout", REPORT)
-    told = savo("rollout", "show").output
-    assert "running: v1 at 25% against the vision provider" in told
-    assert "50.0%  [10.0% … 90.0%]" in told
-    below_the_cost = next(after for line, after in pairwise(told.splitlines()) if "mean cost" in line)
+def test_the_rollout_is_shown_with_its_evidence_and_what_is_missing(savo: Savo, gateway: SmallGateway) -> None:
+    gateway.answers_with("GET", "/admin/rollout", REPORT)
+    result = savo("rollout", "show").output
+    assert "running: v1 at 25% against the vision provider" in result
+    assert "50.0%  [10.0% … 90.0%]" in result
+    below_the_cost = next(after for line, after in pairwise(result.splitlines()) if "mean cost" in line)
     assert [cell.strip() for cell in below_the_cost.split("│")[1:4]] == ["fell back", "12.5%", "–"]
-    assert "waits for certainty about the accuracy" in told
+    assert "waits for certainty about the accuracy" in result
 
 
-def test_a_rollout_without_its_service_is_shown_as_it_was_heard_last(savo: Savo, gateway: SmallGateway) -> None:
-    heard = {
+def test_without_the_rollout_service_its_last_known_state_is_shown(savo: Savo, gateway: SmallGateway) -> None:
+    last_known = {
         name: REPORT[name]
         for name in ("state", "experiment", "share", "champion", "reason", "changed_by", "changed_at")
     }
-    gateway.says(
-        "GET", "/admin/rollout", {**heard, "source": "the rollout service itself does not answer", "evidence": None}
+    gateway.answers_with(
+        "GET",
+        "/admin/rollout",
+        {**last_known, "source": "the rollout service itself does not answer", "evidence": None},
     )
-    told = savo("rollout", "show")
-    assert told.exit_code == 0
-    assert "does not answer" in told.output
+    result = savo("rollout", "show")
+    assert result.exit_code == 0
+    assert "does not answer" in result.output
 
 
 @pytest.mark.parametrize(
-    ("words", "order"),
+    ("arguments", "change"),
     [
         (("set", "0.4"), {"action": "set", "share": 0.4}),
         (("pause",), {"action": "pause"}),
@@ -202,24 +206,24 @@ def test_a_rollout_without_its_service_is_shown_as_it_was_heard_last(savo: Savo,
         (("rollback",), {"action": "rollback"}),
     ],
 )
-def test_an_operators_order_carries_who_and_why(
-    savo: Savo, gateway: SmallGateway, words: tuple[str, ...], order: dict[str, object]
+def test_an_operators_change_contains_who_and_why(
+    savo: Savo, gateway: SmallGateway, arguments: tuple[str, ...], change: dict[str, object]
 ) -> None:
-    gateway.says("PUT", "/admin/rollout", REPORT)
-    assert savo("rollout", *words, "--reason", "a complaint", "--by", "mia", "--key", "k").exit_code == 0
-    _, _, body, headers = gateway.asked[0]
-    assert json.loads(body) == {**order, "reason": "a complaint", "by": "mia"}
+    gateway.answers_with("PUT", "/admin/rollout", REPORT)
+    assert savo("rollout", *arguments, "--reason", "a complaint", "--by", "mia", "--key", "k").exit_code == 0
+    _, _, body, headers = gateway.requests[0]
+    assert json.loads(body) == {**change, "reason": "a complaint", "by": "mia"}
     assert headers["X-Api-Key" if "X-Api-Key" in headers else "X-API-Key"] == "k"
 
 
-def test_a_gateway_that_is_away_costs_one_line_with_the_next_step(savo: Savo) -> None:
-    told = savo("stats", "--url", "http://127.0.0.1:1")
-    assert told.exit_code == 1
-    assert told.stderr.count("\n") == 1
-    assert "start it with `savo up`" in told.stderr
+def test_an_unreachable_gateway_is_reported_in_one_line_with_the_next_step(savo: Savo) -> None:
+    result = savo("stats", "--url", "http://127.0.0.1:1")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "start it with `savo up`" in result.stderr
 
 
-def test_a_refusal_is_told_in_the_gateways_words(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
+def test_a_refusal_shows_the_message_of_the_gateway(savo: Savo, gateway: SmallGateway, photo: Path) -> None:
     gateway.refuses("POST", "/v1/scans", 415, "upload-wrong-type", "this is no photo")
     gateway.refuses("GET", "/training/stats", 401, "unauthorized", "send a key")
     assert (
@@ -229,7 +233,7 @@ def test_a_refusal_is_told_in_the_gateways_words(savo: Savo, gateway: SmallGatew
     assert "SAVO_API_KEY" in savo("stats").stderr
 
 
-def test_another_server_is_recognised(savo: Savo, gateway: SmallGateway, tmp_path: Path) -> None:
+def test_an_error_status_exits_with_1_whatever_up_json_holds(savo: Savo, gateway: SmallGateway, tmp_path: Path) -> None:
     run = tmp_path / ".savo" / "run"
     run.mkdir(parents=True)
     (run / "up.json").write_text("no json")
@@ -237,12 +241,12 @@ def test_another_server_is_recognised(savo: Savo, gateway: SmallGateway, tmp_pat
     assert savo("stats").exit_code == 1
 
 
-def test_the_gateway_of_savo_up_here_is_found(
+def test_the_gateway_of_a_local_savo_up_is_found(
     savo: Savo, gateway: SmallGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SAVO_URL")
     run = tmp_path / ".savo" / "run"
     run.mkdir(parents=True)
     (run / "up.json").write_text(json.dumps({"gateway_url": gateway.url, "kafka": "x:1", "services": {}}))
-    gateway.says("GET", "/training/stats", {"total_samples": 3})
+    gateway.answers_with("GET", "/training/stats", {"total_samples": 3})
     assert savo("stats", "--json").exit_code == 0

@@ -1,4 +1,4 @@
-"""`savo digest`: the letter by its figures, and its way by a real SMTP server."""
+"""`savo digest`: the content of the letter, and its delivery through a real SMTP server."""
 
 from __future__ import annotations
 
@@ -109,13 +109,18 @@ PROGRESS: dict[str, Any] = {
     "reference_cost_usd": 1.5,
 }
 ROLLOUT = {
-    "state": "running", "experiment": "v2", "share": 0.25, "champion": {"version": "v1"}, "reason": "v2 from 5 % to 25 %: every gate held",
+    "state": "running", "experiment": "v2", "share": 0.25, "champion": {"version": "v1"},
+    "reason": "v2 from 5 % to 25 %: every gate held",
     "waiting_for": ["41 more confirmed scans of the candidate in this step"],
-    "arms": {"candidate": arm(780, (0.871, 0.221, 412, 0.0004, 0.001), "pass"), "baseline": arm(2_340, (0.842, 0.262, 921, 0.0163, None), None)},
+    "arms": {
+        "candidate": arm(780, (0.871, 0.221, 412, 0.0004, 0.001), "pass"),
+        "baseline": arm(2_340, (0.842, 0.262, 921, 0.0163, None), None),
+    },
 }  # fmt: skip
 NOTHING_YET: dict[str, Any] = PROGRESS | {
-    "started_at": None, "goals": [goal("week 1", "samples", 100, 0, due=None, on_course=None)], "refused_by_reason": {}, "per_class": {},
-    "map50_by_version": {}, "runs": [], "samples_by_day": {}, "samples_last_week": 0, "scans_last_week": 0, "spent_last_week_usd": 0.0,
+    "started_at": None, "goals": [goal("week 1", "samples", 100, 0, due=None, on_course=None)],
+    "refused_by_reason": {}, "per_class": {}, "map50_by_version": {}, "runs": [], "samples_by_day": {},
+    "samples_last_week": 0, "scans_last_week": 0, "spent_last_week_usd": 0.0,
 }  # fmt: skip
 
 
@@ -127,37 +132,38 @@ def letters(progress: dict[str, Any] = PROGRESS, rollout: dict[str, Any] | None 
 # the letter -----------------------------------------------------------------------------------------------------------
 
 
-def test_text_and_html_tell_the_same_figures() -> None:
-    for told in letters():
-        for words in (
-            WEEK, "12,340 samples", "331 of them from the last seven days", "4 of 7 goals are reached", "1 is behind", "24.3%", "no figure yet",
-            "running: v2 at 25% against v1", "41 more confirmed scans", "87.1%", "921 ms", "$0.0163", "$38.40", "$1.50", "0.802", "watch the rollout",
-            "red onion", "blurred", "https://savo.example/training/stats",
+def test_text_and_html_contain_the_same_figures() -> None:
+    for letter in letters():
+        for text in (
+            WEEK, "12,340 samples", "331 of them from the last seven days", "4 of 7 goals are reached", "1 is behind",
+            "24.3%", "no figure yet", "running: v2 at 25% against v1", "41 more confirmed scans", "87.1%", "921 ms",
+            "$0.0163", "$38.40", "$1.50", "0.802", "watch the rollout", "red onion", "blurred",
+            "https://savo.example/training/stats",
         ):  # fmt: skip
-            assert words in told, words
+            assert text in letter, text
 
 
-def test_a_wheel_that_has_not_turned_yet_has_a_letter_too() -> None:
-    for told in letters(
+def test_without_any_figures_there_is_a_letter_too() -> None:
+    for letter in letters(
         NOTHING_YET,
         {"state": "idle", "experiment": None, "share": 0.0, "champion": None, "reason": "no model is registered yet"},
     ):
-        for words in ("idle: the vision provider answers everything", "No training run has ended yet", "not started"):
-            assert words in told
+        for text in ("idle: the vision provider answers everything", "No training run has ended yet", "not started"):
+            assert text in letter
 
 
-def test_without_the_rollout_service_the_letter_says_so() -> None:
-    for told in letters(rollout=None):
-        assert "The rollout service did not answer" in told
+def test_a_letter_without_the_rollout_service_mentions_it() -> None:
+    for letter in letters(rollout=None):
+        assert "The rollout service did not answer" in letter
 
 
-def test_words_of_others_are_text_in_the_html() -> None:
+def test_markup_in_a_reason_is_escaped_in_the_html() -> None:
     _, html = letters(rollout=ROLLOUT | {"reason": "<script>alert(1)</script>"})
     assert "<script" not in html
     assert "&lt;script&gt;" in html
 
 
-def test_the_html_is_what_mail_clients_show() -> None:
+def test_the_html_uses_only_what_mail_clients_support() -> None:
     _, html = letters()
     assert not re.search(
         r"<(script|link|style|img|svg|form)\b|display:\s*(flex|grid)|position:|https?://(?!savo\.example)", html
@@ -182,11 +188,11 @@ async def test_the_letter_fits_a_phone_and_a_desktop(tmp_path: Path) -> None:
         await browser.close()
 
 
-# its way --------------------------------------------------------------------------------------------------------------
+# delivery -------------------------------------------------------------------------------------------------------------
 
 
 class Inbox:
-    """What an SMTP server of the test took."""
+    """The mails that the test's SMTP server accepted."""
 
     def __init__(self, refuses: str = "") -> None:
         self.mails: list[EmailMessage] = []
@@ -196,7 +202,7 @@ class Inbox:
 
     async def handle_RCPT(self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any) -> str:
         if self._refuses and self._refuses in address:
-            return "550 nobody of that name"
+            return "550 no such user"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -225,10 +231,10 @@ def inbox() -> Inbox:
 
 
 @pytest.fixture
-def told(gateway: SmallGateway) -> SmallGateway:
-    gateway.says("GET", "/training/stats", STATS)
-    gateway.says("GET", "/training/progress", PROGRESS)
-    gateway.says("GET", "/admin/rollout", ROLLOUT)
+def figures(gateway: SmallGateway) -> SmallGateway:
+    gateway.answers_with("GET", "/training/stats", STATS)
+    gateway.answers_with("GET", "/training/progress", PROGRESS)
+    gateway.answers_with("GET", "/admin/rollout", ROLLOUT)
     return gateway
 
 
@@ -237,15 +243,15 @@ def this_week() -> str:
 
 
 @pytest.fixture
-def week(told: SmallGateway) -> str:
+def week(figures: SmallGateway) -> str:
     """This week, free to be claimed."""
-    told.says("POST", f"/admin/digests/{this_week()}", {"week": this_week()}, status=201)
-    told.says("DELETE", f"/admin/digests/{this_week()}", {})
+    figures.answers_with("POST", f"/admin/digests/{this_week()}", {"week": this_week()}, status=201)
+    figures.answers_with("DELETE", f"/admin/digests/{this_week()}", {})
     return this_week()
 
 
 @pytest.fixture
-def addressed(monkeypatch: pytest.MonkeyPatch) -> Any:
+def configure_mail(monkeypatch: pytest.MonkeyPatch) -> Any:
     def to(url: str, recipients: str = "owner@example.com, team@example.com") -> None:
         monkeypatch.setenv("SMTP_URL", url)
         monkeypatch.setenv("SAVO_DIGEST_TO", recipients)
@@ -254,12 +260,12 @@ def addressed(monkeypatch: pytest.MonkeyPatch) -> Any:
     return to
 
 
-def asked(gateway: SmallGateway) -> list[tuple[str, str]]:
-    return [(method, path) for method, path, *_ in gateway.asked if path.startswith("/admin/digests")]
+def claims(gateway: SmallGateway) -> list[tuple[str, str]]:
+    return [(method, path) for method, path, *_ in gateway.requests if path.startswith("/admin/digests")]
 
 
-def test_it_is_shown_in_the_terminal_written_as_html_and_given_as_json(
-    savo: Savo, told: SmallGateway, tmp_path: Path
+def test_it_is_printed_as_text_written_as_html_and_printed_as_json(
+    savo: Savo, figures: SmallGateway, tmp_path: Path
 ) -> None:
     assert "12,340 samples" in savo("digest").output
     written = savo("digest", "--html", "week.html")
@@ -269,21 +275,21 @@ def test_it_is_shown_in_the_terminal_written_as_html_and_given_as_json(
     assert json.loads(savo("digest", "--json").stdout)["letter"]["rollout"] == "running: v2 at 25% against v1"
 
 
-def test_its_link_leads_where_its_readers_find_the_gateway(
-    savo: Savo, told: SmallGateway, monkeypatch: pytest.MonkeyPatch
+def test_its_link_is_the_public_url_or_the_gateway_of_the_command(
+    savo: Savo, figures: SmallGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert f"{told.url}/training/stats" in savo("digest").output
+    assert f"{figures.url}/training/stats" in savo("digest").output
     monkeypatch.setenv("SAVO_PUBLIC_URL", "https://savo.example.com/")
     letter = savo("digest").output
     assert "https://savo.example.com/training/stats" in letter
-    assert told.url not in letter
+    assert figures.url not in letter
 
 
 def test_it_is_sent_as_text_and_html_to_everyone_and_the_week_is_claimed(
-    savo: Savo, told: SmallGateway, week: str, inbox: Inbox, addressed: Any
+    savo: Savo, figures: SmallGateway, week: str, inbox: Inbox, configure_mail: Any
 ) -> None:
     with smtp_server(inbox) as port:
-        addressed(f"smtp://127.0.0.1:{port}")
+        configure_mail(f"smtp://127.0.0.1:{port}")
         sent = savo("digest", "--send")
     assert sent.exit_code == 0, sent.output
     assert f"{week}: sent to 2 addresses" in sent.output
@@ -296,17 +302,17 @@ def test_it_is_sent_as_text_and_html_to_everyone_and_the_week_is_claimed(
     assert html is not None
     assert "12,340 samples" in text.get_content()
     assert "12,340 samples" in html.get_content()
-    assert asked(told) == [("POST", f"/admin/digests/{week}")]
+    assert claims(figures) == [("POST", f"/admin/digests/{week}")]
 
 
-def test_a_week_that_was_sent_is_not_sent_again_unless_asked_for(
-    savo: Savo, told: SmallGateway, week: str, inbox: Inbox, addressed: Any
+def test_a_week_is_sent_twice_only_with_again(
+    savo: Savo, figures: SmallGateway, week: str, inbox: Inbox, configure_mail: Any
 ) -> None:
-    told.refuses(
+    figures.refuses(
         "POST", f"/admin/digests/{week}", 409, "digest-sent", f"the digest of {week} was sent at 2026-11-23 07:00 UTC"
     )
     with smtp_server(inbox) as port:
-        addressed(f"smtp://127.0.0.1:{port}")
+        configure_mail(f"smtp://127.0.0.1:{port}")
         repeated = savo("digest", "--send", "--json")
         assert repeated.exit_code == 0
         assert json.loads(repeated.stdout)["sent"] is False
@@ -316,19 +322,21 @@ def test_a_week_that_was_sent_is_not_sent_again_unless_asked_for(
     assert len(inbox.mails) == 1
 
 
-def test_a_mail_that_nobody_took_gives_the_week_back(savo: Savo, told: SmallGateway, week: str, addressed: Any) -> None:
+def test_a_mail_without_an_accepted_recipient_releases_the_week(
+    savo: Savo, figures: SmallGateway, week: str, configure_mail: Any
+) -> None:
     with smtp_server(Inbox(refuses="@")) as port:
-        addressed(f"smtp://127.0.0.1:{port}")
+        configure_mail(f"smtp://127.0.0.1:{port}")
         refused = savo("digest", "--send")
     assert refused.exit_code == 1
-    assert "550 nobody of that name" in refused.output
+    assert "550 no such user" in refused.output
     assert "check SAVO_DIGEST_TO" in refused.output
-    assert asked(told) == [("POST", f"/admin/digests/{week}"), ("DELETE", f"/admin/digests/{week}")]
+    assert claims(figures) == [("POST", f"/admin/digests/{week}"), ("DELETE", f"/admin/digests/{week}")]
 
 
-def test_one_address_that_is_refused_is_named_and_the_others_get_it(savo: Savo, week: str, addressed: Any) -> None:
+def test_a_refused_address_is_named_and_the_others_receive_the_mail(savo: Savo, week: str, configure_mail: Any) -> None:
     with smtp_server(inbox := Inbox(refuses="team")) as port:
-        addressed(f"smtp://127.0.0.1:{port}")
+        configure_mail(f"smtp://127.0.0.1:{port}")
         sent = json.loads(savo("digest", "--send", "--json").stdout)
     assert (sent["sent"], sent["to"], sent["refused"]) == (True, 1, ["team@example.com"])
     assert inbox.recipients == [["owner@example.com"]]
@@ -351,17 +359,24 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSL
     return pem, context
 
 
-def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, said: Any) -> Any:
+def login(_server: Any, _session: Any, _envelope: Any, _mechanism: str, credentials: Any) -> Any:
     return AuthResult(
-        success=isinstance(said, LoginPassword) and (said.login, said.password) == (b"savo", b"pass@word"),
+        success=isinstance(credentials, LoginPassword)
+        and (credentials.login, credentials.password) == (b"savo", b"pass@word"),
         handled=False,
     )
 
 
 @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS", "ignore:Session.login_data")
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
-def test_a_password_goes_over_tls_only(
-    savo: Savo, week: str, inbox: Inbox, addressed: Any, certificate: Any, monkeypatch: pytest.MonkeyPatch, scheme: str
+def test_a_password_is_sent_over_tls_only(
+    savo: Savo,
+    week: str,
+    inbox: Inbox,
+    configure_mail: Any,
+    certificate: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
 ) -> None:
     pem, context = certificate
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
@@ -369,58 +384,58 @@ def test_a_password_goes_over_tls_only(
     with smtp_server(
         inbox, authenticator=login, auth_required=True, auth_require_tls=scheme == "smtp", **options
     ) as port:
-        addressed(f"{scheme}://savo:pass%40word@127.0.0.1:{port}")
+        configure_mail(f"{scheme}://savo:pass%40word@127.0.0.1:{port}")
         sent = savo("digest", "--send")
         assert sent.exit_code == 0, sent.output
-        addressed(f"{scheme}://savo:wrong-word@127.0.0.1:{port}")
+        configure_mail(f"{scheme}://savo:wrong-password@127.0.0.1:{port}")
         refused = savo("digest", "--send")
     assert inbox.was_encrypted == [True]
     assert refused.exit_code == 1
     assert "refused the login of 'savo'" in refused.output
-    assert "wrong-word" not in refused.output
+    assert "wrong-password" not in refused.output
 
 
-def test_a_password_is_not_sent_in_the_clear(savo: Savo, week: str, inbox: Inbox, addressed: Any) -> None:
+def test_a_password_is_not_sent_in_the_clear(savo: Savo, week: str, inbox: Inbox, configure_mail: Any) -> None:
     with smtp_server(inbox) as port:
-        addressed(f"smtp://savo:pass-word@127.0.0.1:{port}")
+        configure_mail(f"smtp://savo:secret@127.0.0.1:{port}")
         refused = savo("digest", "--send")
     assert refused.exit_code == 1
     assert "not sent in the clear" in refused.output
     assert inbox.mails == []
 
 
-def test_an_unknown_certificate_is_refused_with_the_way_out(
-    savo: Savo, week: str, inbox: Inbox, addressed: Any, certificate: Any
+def test_an_unknown_certificate_is_refused_with_the_next_step(
+    savo: Savo, week: str, inbox: Inbox, configure_mail: Any, certificate: Any
 ) -> None:
     with smtp_server(inbox, ssl_context=certificate[1]) as port:
-        addressed(f"smtps://127.0.0.1:{port}")
+        configure_mail(f"smtps://127.0.0.1:{port}")
         refused = savo("digest", "--send")
     assert refused.exit_code == 1
     assert "SSL_CERT_FILE" in refused.output
     assert inbox.mails == []
 
 
-def test_without_an_address_or_a_server_it_says_what_to_set(
-    savo: Savo, week: str, addressed: Any, monkeypatch: pytest.MonkeyPatch
+def test_without_a_recipient_or_a_server_it_names_the_missing_settings(
+    savo: Savo, week: str, configure_mail: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("SMTP_URL", "SAVO_DIGEST_TO"):
         monkeypatch.delenv(name, raising=False)
     nowhere = savo("digest", "--send")
     assert nowhere.exit_code == 1
     assert "set SMTP_URL" in nowhere.output
-    addressed("smtp://127.0.0.1:1")
+    configure_mail("smtp://127.0.0.1:1")
     assert "check host, port and smtp/smtps in SMTP_URL" in savo("digest", "--send").output
 
 
 @pytest.mark.parametrize(
     "url", ["mail.example.com", "http://mail.example.com", "smtp://:25", "smtp://mail.example.com:no-port"]
 )
-def test_a_senseless_server_is_refused_without_showing_it(url: str) -> None:
+def test_an_invalid_server_url_is_refused_without_showing_it(url: str) -> None:
     with pytest.raises(CommandError, match="SMTP_URL makes no sense") as refusal:
         MailServer.of(url)
     assert url not in str(refusal.value)
 
 
-def test_ports_are_those_of_the_field() -> None:
+def test_the_default_ports_are_the_standard_ones() -> None:
     urls = ("smtp://h", "smtp://u:p@h", "smtps://u:p@h", "smtp://h:1025")
     assert [MailServer.of(url).port for url in urls] == [25, 587, 465, 1025]

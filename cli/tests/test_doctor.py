@@ -15,11 +15,11 @@ from savo_cli.gateway import running_here
 
 
 def findings(savo: Savo) -> tuple[int, dict[str, dict[str, Any]]]:
-    told = savo("doctor", "--json")
-    return told.exit_code, {finding["what"]: finding for finding in json.loads(told.stdout)}
+    result = savo("doctor", "--json")
+    return result.exit_code, {finding["what"]: finding for finding in json.loads(result.stdout)}
 
 
-def test_a_missing_key_is_a_note_with_both_ways_out(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_is_a_note_with_both_solutions(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
     code, found = findings(savo)
     assert code == 0
@@ -27,9 +27,7 @@ def test_a_missing_key_is_a_note_with_both_ways_out(savo: Savo, monkeypatch: pyt
     assert "--standin" in found["vision provider"]["fix"]
 
 
-def test_a_senseless_setting_is_wrong_in_each_service_that_reads_it(
-    savo: Savo, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_setting_is_wrong_in_each_service_that_reads_it(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_ROLLOUT_MIN_CONFIRMED", "-3")
     code, found = findings(savo)
     assert code == 1
@@ -38,27 +36,25 @@ def test_a_senseless_setting_is_wrong_in_each_service_that_reads_it(
     assert found["settings of collector"]["state"] == "ok"
 
 
-def test_a_misspelt_variable_is_noticed(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_variable_is_reported(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_USE_CUSTOM_VISON", "true")
     assert "did you mean SAVO_USE_CUSTOM_VISION?" in findings(savo)[1]["environment"]["found"]
 
 
-def test_a_kafka_that_is_away_is_wrong(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_kafka_is_wrong(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     code, found = findings(savo)
     assert (code, found["Kafka"]["state"]) == (1, "wrong")
 
 
-def test_a_model_of_ones_own_that_is_not_there_is_wrong(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configured_model_file_that_does_not_exist_is_wrong(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_CUSTOM_VISION_MODEL_PATH", "nowhere.onnx")
     code, found = findings(savo)
     assert (code, found["own model"]["state"]) == (1, "wrong")
     assert "SAVO_CUSTOM_VISION_MODEL_PATH='nowhere.onnx'" in found["own model"]["found"]
 
 
-def test_a_service_that_was_started_again_is_asked_where_it_listens_now(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_restarted_service_is_checked_at_its_new_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path))
     run = tmp_path / "run"
     run.mkdir()
@@ -72,32 +68,34 @@ def test_a_service_that_was_started_again_is_asked_where_it_listens_now(
 
 
 @pytest.fixture
-def others(monkeypatch: pytest.MonkeyPatch, gateway: SmallGateway) -> SmallGateway:
-    """Hands in a container: the gateway is ready, vision is stopped, and nothing else is said of them."""
+def containers(monkeypatch: pytest.MonkeyPatch, gateway: SmallGateway) -> SmallGateway:
+    """A shell in a container: SAVO_SERVICES names a gateway that is ready and a vision that is stopped."""
     monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
-    monkeypatch.setenv("SAVO_SERVICES", f"gateway={gateway.url},vision={NOBODY}")
-    gateway.says("GET", "/readyz", {"service": "gateway", "status": "ready", "checks": {}})
+    monkeypatch.setenv("SAVO_SERVICES", f"gateway={gateway.url},vision={UNUSED_ADDRESS}")
+    gateway.answers_with("GET", "/readyz", {"service": "gateway", "status": "ready", "checks": {}})
     return gateway
 
 
-NOBODY = "http://127.0.0.1:1"
+UNUSED_ADDRESS = "http://127.0.0.1:1"
 
 
-def test_a_service_elsewhere_that_is_not_reached_is_a_fault(savo: Savo, others: SmallGateway) -> None:
+def test_an_unreachable_service_in_a_container_is_wrong(savo: Savo, containers: SmallGateway) -> None:
     code, found = findings(savo)
     assert (code, found["gateway"]["state"], found["vision"]["state"]) == (1, "ok", "wrong")
-    assert f"{NOBODY} does not answer" in found["vision"]["found"]
+    assert f"{UNUSED_ADDRESS} does not answer" in found["vision"]["found"]
     assert "docker compose logs vision" in found["vision"]["fix"]
     assert "port" not in found
 
 
-def test_of_services_elsewhere_this_shells_own_key_and_packages_say_nothing(savo: Savo, others: SmallGateway) -> None:
+def test_with_services_in_containers_the_key_and_packages_of_this_shell_are_not_checked(
+    savo: Savo, containers: SmallGateway
+) -> None:
     _, found = findings(savo)
     assert {"vision provider", "training", "settings of vision", "environment"} & found.keys() == set()
     assert found["settings"]["state"] == "ok"
 
 
-def test_a_gateway_that_is_named_is_asked_and_no_other(
+def test_with_a_given_gateway_no_other_service_is_checked(
     savo: Savo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / ".savo" / "run"
@@ -105,10 +103,10 @@ def test_a_gateway_that_is_named_is_asked_and_no_other(
     (run / "up.json").write_text(
         json.dumps({"pid": 1, "gateway_url": "http://127.0.0.1:2", "services": {"gateway": "http://127.0.0.1:2"}})
     )
-    monkeypatch.setenv("SAVO_URL", NOBODY)
+    monkeypatch.setenv("SAVO_URL", UNUSED_ADDRESS)
     code, found = findings(savo)
     assert (code, found["gateway"]["state"]) == (1, "wrong")
-    assert NOBODY in found["gateway"]["found"]
+    assert UNUSED_ADDRESS in found["gateway"]["found"]
     assert (
         found["data and storage"]["state"],
         "the gateway does not answer" in found["data and storage"]["found"],
@@ -116,24 +114,26 @@ def test_a_gateway_that_is_named_is_asked_and_no_other(
     assert "SAVO_SERVICES" in found["services"]["fix"]
 
 
-def test_why_a_service_is_not_ready_is_said_in_words(savo: Savo, others: SmallGateway) -> None:
+def test_the_reasons_why_a_service_is_not_ready_are_listed(savo: Savo, containers: SmallGateway) -> None:
     checks = {
         "database": {"ok": False, "reason": "it is locked"},
         "kafka": {"ok": True},
         "object-store": {"ok": False, "reason": "no answer in 3 s"},
     }
-    others.says("GET", "/readyz", {"service": "gateway", "status": "not ready", "checks": checks}, status=503)
+    containers.answers_with(
+        "GET", "/readyz", {"service": "gateway", "status": "not ready", "checks": checks}, status=503
+    )
     assert findings(savo)[1]["gateway"]["found"] == "not ready: database: it is locked; object-store: no answer in 3 s"
 
 
 def test_an_address_where_another_service_answers_is_wrong(
-    savo: Savo, others: SmallGateway, monkeypatch: pytest.MonkeyPatch
+    savo: Savo, containers: SmallGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SAVO_SERVICES", f"vision={others.url}")
-    assert f"{others.url} is not vision: it says that it is gateway" in findings(savo)[1]["vision"]["found"]
+    monkeypatch.setenv("SAVO_SERVICES", f"vision={containers.url}")
+    assert f"{containers.url} is not vision, but gateway" in findings(savo)[1]["vision"]["found"]
 
 
-def test_addresses_that_make_no_sense_are_told(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_addresses_are_reported(savo: Savo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_SERVICES", "vision:8000")
     code, found = findings(savo)
     assert (code, "'vision:8000' makes no sense" in found["services"]["found"]) == (1, True)
@@ -142,7 +142,7 @@ def test_addresses_that_make_no_sense_are_told(savo: Savo, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("variable", "value", "why"), [("SMTP_URL", "foo", "smtp://"), ("SAVO_DIGEST_TO", "x", "a mail address")]
 )
-def test_the_digests_settings_are_looked_at_where_they_are_given(
+def test_the_settings_of_the_digest_are_checked_if_any_is_set(
     savo: Savo, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, why: str
 ) -> None:
     assert "settings of savo digest" not in findings(savo)[1]
@@ -151,9 +151,9 @@ def test_the_digests_settings_are_looked_at_where_they_are_given(
     assert (code, why in found["settings of savo digest"]["found"]) == (1, True)
 
 
-def test_the_kafka_clients_own_words_stay_out_of_the_answers(tmp_path: Path) -> None:
+def test_log_messages_of_the_kafka_client_are_not_printed(tmp_path: Path) -> None:
     environment = os.environ | {"SAVO_DATA_DIR": str(tmp_path), "SAVO_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "savo_cli", "doctor"],
         env=environment,
         cwd=tmp_path,
@@ -162,4 +162,4 @@ def test_the_kafka_clients_own_words_stay_out_of_the_answers(tmp_path: Path) -> 
         check=False,
         timeout=120,
     )
-    assert (told.returncode, told.stderr) == (1, "")
+    assert (result.returncode, result.stderr) == (1, "")

@@ -10,16 +10,17 @@ import pytest
 from savo_cli import commands
 
 
-def test_help_names_every_command_and_loads_nothing_heavy() -> None:
+def test_help_lists_every_command_and_imports_no_heavy_module() -> None:
     code = (
         "import sys; sys.argv=['savo','--help']\nfrom savo_cli.main import run\ntry: run()\nexcept SystemExit: pass\n"
     )
-    code += "print('HEAVY', sorted({'torch','cv2','numpy','aiokafka','sqlalchemy','onnxruntime','ultralytics'} & set(sys.modules)))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
-    for word in ("up", "scan", "confirm", "stats", "rollout", "topics", "doctor", "train", "models", "synthesize"):
-        assert f" {word} " in told.stdout
-    assert "HEAVY []" in told.stdout
-    assert told.stderr == ""
+    heavy = {"torch", "cv2", "numpy", "aiokafka", "sqlalchemy", "onnxruntime", "ultralytics"}
+    code += f"print('HEAVY', sorted({heavy} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    for command in ("up", "scan", "confirm", "stats", "rollout", "topics", "doctor", "train", "models", "synthesize"):
+        assert f" {command} " in result.stdout
+    assert "HEAVY []" in result.stdout
+    assert result.stderr == ""
 
 
 CTRL_C_WHILE_IMPORTING = """
@@ -37,13 +38,13 @@ run()
 
 
 def test_ctrl_c_while_the_commands_are_loaded_ends_quietly() -> None:
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", CTRL_C_WHILE_IMPORTING], capture_output=True, text=True, check=False, timeout=120
     )
-    assert (told.returncode, told.stdout, told.stderr) == (130, "", "")
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
-def test_a_broken_room_costs_its_own_commands_and_one_line(
+def test_a_package_that_cannot_be_imported_loses_only_its_own_commands(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(**_: Any) -> list[EntryPoint]:

@@ -1,4 +1,4 @@
-"""`savo replay --model`: recorded scans through another model, on a real broker, with a small network that always sees the same."""
+"""`savo replay --model`: recorded scans through another model, on a real broker, with a model of constant output."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from savo_runtime.storage.factory import open_store
 
 NOW = datetime.now(UTC)
 EGG, MILK = BoundingBox(x=0.25, y=0.25, width=0.25, height=0.25), BoundingBox(x=0.6, y=0.5, width=0.3, height=0.4)
-APPLE_IN_THE_EGGS_PLACE = (16, 16, 32, 32, 0, 0.9)
-MILK_NEARBY = (42, 34, 62, 60, 1, 0.8)
+APPLE_AT_EGG = (16, 16, 32, 32, 0, 0.9)
+MILK_MOVED = (42, 34, 62, 60, 1, 0.8)
 """Pixels of the 64 × 64 input, class, score."""
 
-SURE: list[tuple[float, float, float, float, int, float]] = [APPLE_IN_THE_EGGS_PLACE, MILK_NEARBY]
+CONFIDENT: list[tuple[float, float, float, float, int, float]] = [APPLE_AT_EGG, MILK_MOVED]
 
 
 def model(boxes: list[tuple[float, float, float, float, int, float]]) -> bytes:
@@ -47,8 +47,13 @@ def photo(seed: int) -> bytes:
 
 
 @pytest.fixture
-async def kitchen(embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RuntimeSettings:
-    """Five scans: three answered by v1, one by Google, one never answered; of the first, the photo is gone, of the second, it is another."""
+async def recorded_scans(
+    embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> RuntimeSettings:
+    """Five scans: three answered by v1, one by Google, one unanswered.
+
+    The photo of the first is missing, that of the second was replaced.
+    """
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("SAVO_KAFKA_BOOTSTRAP_SERVERS", embedded_broker.bootstrap_servers)
     monkeypatch.setenv("SAVO_EMBEDDED_BROKER", "true")
@@ -68,8 +73,8 @@ async def kitchen(embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: 
         for event in events_of(number, image):
             await publisher.publish(event)
     await publisher.stop()
-    await store.put(model_key("v2", "model.onnx"), model(SURE))
-    await store.put(model_key("v2", "report.json"), report(model(SURE)))
+    await store.put(model_key("v2", "model.onnx"), model(CONFIDENT))
+    await store.put(model_key("v2", "report.json"), report(model(CONFIDENT)))
     await store.put(
         alias_key("challenger"), Alias(alias="challenger", version="v2", moved_at=NOW).model_dump_json().encode()
     )
@@ -79,7 +84,7 @@ async def kitchen(embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: 
 
 def events_of(number: int, image: ImageRef) -> list[Event]:
     scan_id = f"scan-{number}"
-    asked = ScanRequested(
+    requested = ScanRequested(
         scan_id=scan_id, subject="s", image=image, requested_at=NOW, expires_at=NOW + timedelta(seconds=120)
     )
     by = (
@@ -87,12 +92,12 @@ def events_of(number: int, image: ImageRef) -> list[Event]:
         if number == 3
         else {"served_by": ServedBy.CUSTOM, "model_version": "v1"}
     )
-    seen = tuple(
+    items = tuple(
         Detection(label=label, name=label, confidence=0.9, bbox=box) for label, box in (("egg", EGG), ("milk", MILK))
     )
     route = {"assigned_arm": Arm.BASELINE, "bucket": 1, "share": 0.0, **by}
-    told = {
-        "items": seen,
+    outcome = {
+        "items": items,
         "scan_confidence": 0.9,
         "duration_ms": 50,
         "cost_usd": 0,
@@ -100,7 +105,9 @@ def events_of(number: int, image: ImageRef) -> list[Event]:
         "completed_at": NOW,
     }
     return (
-        [asked] if number == 4 else [asked, ScanCompleted(scan_id=scan_id, subject="s", image=image, **route, **told)]
+        [requested]
+        if number == 4
+        else [requested, ScanCompleted(scan_id=scan_id, subject="s", image=image, **route, **outcome)]
     )
 
 
@@ -127,29 +134,29 @@ def report(onnx: bytes) -> bytes:
     return json.dumps({**facts, **rest, "created_at": NOW.isoformat()}).encode()
 
 
-async def ends(settings: RuntimeSettings) -> Any:
+async def end_offsets(settings: RuntimeSettings) -> Any:
     async with open_ordered_reader(settings, TOPICS) as reader:
         return await reader.ends()
 
 
-def run(savo: Savo, *words: object) -> Result:
-    """In a thread: the command has a loop of its own."""
+def run(savo: Savo, *options: object) -> Result:
+    """In a thread, because the command starts its own event loop."""
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: savo("replay", *words)).result()
+        return pool.submit(lambda: savo("replay", *options)).result()
 
 
-def told(savo: Savo, *words: object) -> dict[str, Any]:
-    done = run(savo, *words, "--json")
+def summary_of(savo: Savo, *options: object) -> dict[str, Any]:
+    done = run(savo, *options, "--json")
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-async def test_what_another_model_would_answer_is_told_drawn_and_listed(
-    kitchen: RuntimeSettings, savo: Savo, tmp_path: Path
+async def test_the_answers_of_another_model_are_summarised_drawn_and_listed(
+    recorded_scans: RuntimeSettings, savo: Savo, tmp_path: Path
 ) -> None:
-    before = await ends(kitchen)
-    summary = told(savo, "--model", "v2", "--output", tmp_path / "out")
+    before = await end_offsets(recorded_scans)
+    summary = summary_of(savo, "--model", "v2", "--output", tmp_path / "out")
     assert summary["scans"] == {
         "compared": 3,
         "changed": 3,
@@ -160,54 +167,54 @@ async def test_what_another_model_would_answer_is_told_drawn_and_listed(
         "unreadable": 0,
     }
     assert summary["boxes"] == {"same": 0, "moved": 2, "relabelled": 2, "gained": 2, "lost": 0}
-    assert {one["label"] for one in summary["labels"]} == {"apple", "egg", "milk"}
+    assert {row["label"] for row in summary["labels"]} == {"apple", "egg", "milk"}
     assert summary["model"]["version"] == "v2"
     lines = [json.loads(line) for line in (tmp_path / "out" / "differences.jsonl").read_text().splitlines()]
     assert [line["state"] for line in lines] == ["gone", "altered", "compared", "compared", "compared"]
     for line in lines[2:]:
         with Image.open(tmp_path / "out" / line["picture"]) as picture:
-            assert picture.width > 2 * picture.height * 0.8, "old and new stand side by side"
+            assert picture.width > 2 * picture.height * 0.8, "old and new are side by side"
     page = (tmp_path / "out" / "index.html").read_text()
     assert "egg → apple" in page
     assert page.count("<figure>") == 3
-    assert await ends(kitchen) == before, "nothing is written to Kafka"
+    assert await end_offsets(recorded_scans) == before, "nothing is written to Kafka"
 
 
-async def test_where_the_model_is_not_sure_the_recorded_answer_of_the_provider_stands_in(
-    kitchen: RuntimeSettings, savo: Savo, tmp_path: Path
+async def test_below_the_threshold_the_recorded_answer_of_the_provider_is_used(
+    recorded_scans: RuntimeSettings, savo: Savo, tmp_path: Path
 ) -> None:
     unsure = tmp_path / "unsure.onnx"
     unsure.write_bytes(model([(16, 16, 32, 32, 2, 0.4)]))
-    summary = told(savo, "--model", unsure, "--output", tmp_path / "out")
+    summary = summary_of(savo, "--model", unsure, "--output", tmp_path / "out")
     assert summary["fallbacks"] == {"would_ask_provider": 3, "answered_by_record": 1, "without_record": 2}
     lines = {
         line["scan_id"]: line
         for line in map(json.loads, (tmp_path / "out" / "differences.jsonl").read_text().splitlines())
     }
-    assert {change["kind"] for change in lines["scan-3"]["changes"]} == {"same"}, "Google's answer is what it was"
+    assert {change["kind"] for change in lines["scan-3"]["changes"]} == {"same"}, "Google's answer is unchanged"
     assert sorted(change["kind"] for change in lines["scan-2"]["changes"]) == ["lost", "same"]
 
 
-async def test_an_interrupted_comparison_goes_on_and_an_alias_names_the_same_model(
-    kitchen: RuntimeSettings, savo: Savo, tmp_path: Path
+async def test_an_interrupted_comparison_continues_also_by_an_alias_of_the_model(
+    recorded_scans: RuntimeSettings, savo: Savo, tmp_path: Path
 ) -> None:
-    first = told(savo, "--model", "v2", "--output", tmp_path / "out", "--limit", 3)
+    first = summary_of(savo, "--model", "v2", "--output", tmp_path / "out", "--limit", 3)
     assert (first["limit_reached"], first["resumed"]) == (True, 0)
-    second = told(savo, "--model", "challenger", "--output", tmp_path / "out")
+    second = summary_of(savo, "--model", "challenger", "--output", tmp_path / "out")
     assert (second["limit_reached"], second["resumed"], second["scans"]["compared"]) == (False, 3, 3)
 
 
-async def test_one_scan_may_be_chosen_and_a_folder_answers_one_question(
-    kitchen: RuntimeSettings, savo: Savo, tmp_path: Path
+async def test_a_single_scan_can_be_selected_and_a_folder_holds_one_replay(
+    recorded_scans: RuntimeSettings, savo: Savo, tmp_path: Path
 ) -> None:
-    summary = told(savo, "--model", "v2", "--scan-id", "scan-3", "--output", tmp_path / "out")
+    summary = summary_of(savo, "--model", "v2", "--scan-id", "scan-3", "--output", tmp_path / "out")
     assert summary["scans"]["compared"] == 1
     refused = run(savo, "--model", "v2", "--output", tmp_path / "out")
     assert refused.exit_code == 1
-    assert "holds the answer to another replay" in refused.output
+    assert "holds the results of another replay" in refused.output
 
 
-async def test_a_model_that_is_not_there_says_what_to_give(kitchen: RuntimeSettings, savo: Savo) -> None:
+async def test_an_unknown_model_is_refused_with_the_allowed_values(recorded_scans: RuntimeSettings, savo: Savo) -> None:
     for name in ("v7", "champion", "nowhere.onnx"):
         refused = run(savo, "--model", name)
         assert refused.exit_code == 1, refused.output
@@ -215,9 +222,9 @@ async def test_a_model_that_is_not_there_says_what_to_give(kitchen: RuntimeSetti
 
 
 async def test_a_dry_run_counts_the_scans_and_writes_nothing(
-    kitchen: RuntimeSettings, savo: Savo, tmp_path: Path
+    recorded_scans: RuntimeSettings, savo: Savo, tmp_path: Path
 ) -> None:
-    summary = told(savo, "--model", "no-such-model.onnx", "--dry-run", "--output", tmp_path / "out")
+    summary = summary_of(savo, "--model", "no-such-model.onnx", "--dry-run", "--output", tmp_path / "out")
     assert summary == {"dry_run": True, "scans": 5, "answered": 4, "never_answered": 1, "limit_reached": False}
     assert "5 scans would go through v2" in run(savo, "--model", "v2", "--dry-run", "--output", tmp_path / "out").stdout
     assert not (tmp_path / "out").exists()

@@ -22,7 +22,7 @@ SHA = "a" * 64
 
 @pytest.fixture
 async def one_sample(embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told on the topic; the trainer, whose tables are empty, never heard of it."""
+    """A sample on the topic that the trainer's tables lack."""
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("SAVO_KAFKA_BOOTSTRAP_SERVERS", embedded_broker.bootstrap_servers)
     monkeypatch.setenv("SAVO_EMBEDDED_BROKER", "true")
@@ -42,35 +42,35 @@ async def one_sample(embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatc
     await publisher.stop()
 
 
-def run(savo: Savo, *words: object) -> Result:
-    """In a thread: the command has a loop of its own."""
+def run(savo: Savo, *arguments: object) -> Result:
+    """In a thread, because the command starts its own event loop."""
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(lambda: savo("rebuild", *words)).result()
+        return pool.submit(lambda: savo("rebuild", *arguments)).result()
 
 
 @pytest.mark.usefixtures("one_sample")
-async def test_a_difference_is_told_and_ends_with_1_until_it_is_applied(savo: Savo, tmp_path: Path) -> None:
+async def test_a_difference_is_shown_and_exits_with_1_until_it_is_applied(savo: Savo, tmp_path: Path) -> None:
     found = run(savo, "trainer")
     assert found.exit_code == 1, found.output
     assert f"samples {SHA} is not in the live table" in found.output
-    assert "`savo rebuild trainer --apply` puts that right" in found.output
-    assert "runs: a run's state and figures" in found.output, "what is left as it is is named"
+    assert "replace them with `savo rebuild trainer --apply`" in found.output
+    assert "runs: a run's state and figures" in found.output, "what is not rebuilt is listed"
     applied = json.loads(run(savo, "trainer", "--apply", "--json").stdout)
     assert (applied["applied"], applied["equal"], applied["records"]) == (True, False, 1)
     again = run(savo, "trainer")
     assert again.exit_code == 0, again.output
-    assert "trainer is as its topics tell; nothing to do" in again.output
+    assert "trainer's tables match its topics; nothing to do" in again.output
     assert not list((tmp_path / "data" / "db").glob("*_rebuilt*"))
 
 
 @pytest.mark.usefixtures("one_sample")
-async def test_the_rebuilt_tables_can_be_kept_to_look_at(savo: Savo, tmp_path: Path) -> None:
-    told = json.loads(run(savo, "trainer", "--keep", "--json").stdout)
-    assert told["kept_at"] == str(tmp_path / "data" / "db" / "trainer_rebuilt.sqlite3")
-    assert Path(told["kept_at"]).exists()
+async def test_the_rebuilt_tables_can_be_kept_for_inspection(savo: Savo, tmp_path: Path) -> None:
+    report = json.loads(run(savo, "trainer", "--keep", "--json").stdout)
+    assert report["kept_at"] == str(tmp_path / "data" / "db" / "trainer_rebuilt.sqlite3")
+    assert Path(report["kept_at"]).exists()
 
 
-def test_an_unknown_service_is_told_which_there_are(savo: Savo) -> None:
-    refused = run(savo, "nobody")
+def test_an_unknown_service_is_refused_with_the_list_of_services(savo: Savo) -> None:
+    refused = run(savo, "unknown")
     assert refused.exit_code == 2
     assert "there are collector, gateway, reasoning, rollout, trainer, vision" in refused.output

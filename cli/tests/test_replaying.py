@@ -1,4 +1,4 @@
-"""The commands that read topics and send records once more, on the embedded broker; one of them killed in the middle."""
+"""`savo topics tail`, `replay`, `dlq` and `drop-sandbox` on the embedded broker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 from savo_runtime.messaging.publishing.publisher import record_of
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-LETTERS = SCANS_FAILED.dead_letters("rollout")
+DEAD_LETTERS = SCANS_FAILED.dead_letters("rollout")
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def publish_raw(broker: str, topic: str, value: bytes, **headers: bytes) -> None
     produce(broker, send)
 
 
-def told(savo: Savo, *words: object) -> list[dict[str, Any]]:
-    result = savo("topics", "tail", "scans.failed", "--from", "start", "--to", "end", "--json", *words)
+def tail_json(savo: Savo, *options: object) -> list[dict[str, Any]]:
+    result = savo("topics", "tail", "scans.failed", "--from", "start", "--to", "end", "--json", *options)
     assert result.exit_code == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 
@@ -88,32 +88,32 @@ def scans(lines: list[dict[str, Any]]) -> set[str]:
     return {line["key"] for line in lines}
 
 
-def test_tail_shows_what_is_there_decoded_and_by_scan_subject_type_or_field(savo: Savo, broker: str) -> None:
+def test_tail_shows_decoded_records_by_scan_subject_type_or_field(savo: Savo, broker: str) -> None:
     publish(broker, failed(1), failed(2, subject="ben"), failed(3))
-    everything = told(savo)
+    everything = tail_json(savo)
     assert scans(everything) == {"scan-1", "scan-2", "scan-3"}
     assert everything[0]["event"]["code"] == "expired"
     assert {"topic", "partition", "offset", "key", "id", "time", "event"} == set(everything[0])
-    assert scans(told(savo, "--scan-id", "scan-2")) == {"scan-2"}
-    assert scans(told(savo, "--subject", "anna")) == {"scan-1", "scan-3"}
-    assert scans(told(savo, "--where", "cost_usd>=0.2", "--where", "subject!=ben")) == {"scan-3"}
-    assert scans(told(savo, "--type", "ScanFailed")) == {"scan-1", "scan-2", "scan-3"}
-    assert told(savo, "--type", "savo.scan.completed.*") == []
-    assert len(told(savo, "--limit", 2)) == 2
+    assert scans(tail_json(savo, "--scan-id", "scan-2")) == {"scan-2"}
+    assert scans(tail_json(savo, "--subject", "anna")) == {"scan-1", "scan-3"}
+    assert scans(tail_json(savo, "--where", "cost_usd>=0.2", "--where", "subject!=ben")) == {"scan-3"}
+    assert scans(tail_json(savo, "--type", "ScanFailed")) == {"scan-1", "scan-2", "scan-3"}
+    assert tail_json(savo, "--type", "savo.scan.completed.*") == []
+    assert len(tail_json(savo, "--limit", 2)) == 2
     line = savo("topics", "tail", "--from-start", "--limit", 1).stdout
     assert "scans.failed" in line
     assert '"code":"expired"' in line
 
 
-def test_a_record_that_is_no_event_is_shown_raw_with_the_reason(savo: Savo, broker: str) -> None:
+def test_a_record_that_is_no_event_is_shown_as_bytes_with_the_reason(savo: Savo, broker: str) -> None:
     publish_raw(broker, "scans.failed", b"\xff\x00", ce_type=b"savo.scan.failed.v1")
-    (line,) = told(savo)
+    (line,) = tail_json(savo)
     assert line["error"].startswith("headers: ")
     assert line["base64"] == "/wA="
     assert "\\xff" in savo("topics", "tail", "scans.failed", "--from", "start", "--to", "end").stdout
 
 
-def test_an_event_that_breaks_its_contract_is_shown_as_it_is_and_with_check_says_why(savo: Savo, broker: str) -> None:
+def test_an_invalid_event_is_shown_unchanged_and_check_adds_the_error(savo: Savo, broker: str) -> None:
     publish_raw(broker, "scans.failed", b'{"scan_id": 7}', ce_type=b"savo.scan.failed.v1")
     tail = ("topics", "tail", "scans.failed", "--from", "start", "--to", "end")
     assert '{"scan_id": 7}' in savo(*tail).stdout
@@ -122,16 +122,16 @@ def test_an_event_that_breaks_its_contract_is_shown_as_it_is_and_with_check_says
     assert "headers: " in checked or "schema: " in checked
 
 
-def test_a_users_events_are_found_by_the_subject_that_the_gateway_knows(
+def test_the_events_of_a_user_are_found_by_the_subject_from_the_gateway(
     savo: Savo, broker: str, gateway: SmallGateway
 ) -> None:
     publish(broker, failed(1), failed(2, subject="ben"))
-    gateway.says("GET", "/admin/subject", {"subject": "ben"})
-    assert scans(told(savo, "--user", "benjamin")) == {"scan-2"}
+    gateway.answers_with("GET", "/admin/subject", {"subject": "ben"})
+    assert scans(tail_json(savo, "--user", "benjamin")) == {"scan-2"}
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("arguments", "reason"),
     [
         (["topics", "tail", "--from", "yesterday"], "no place in a topic"),
         (["topics", "tail", "--where", "subject"], "no condition"),
@@ -139,35 +139,35 @@ def test_a_users_events_are_found_by_the_subject_that_the_gateway_knows(
         (["replay", "--topic", "rollout.changed", "--into", "original"], "savo rollout set"),
         (["replay", "--topic", "scans"], "no topic 'scans'"),
         (["replay", "--topic", "scans.failed", "--sandbox", "A b"], "at most 20"),
-        (["dlq", "redrive"], "say which letters"),
+        (["dlq", "redrive"], "select dead letters by --topic"),
         (["dlq", "list", "--topic", "scans"], "no topic 'scans'"),
     ],
 )
-def test_an_order_that_makes_no_sense_is_refused_with_the_next_step(
-    savo: Savo, broker: str, words: list[str], why: str
+def test_an_invalid_command_line_is_refused_with_the_next_step(
+    savo: Savo, broker: str, arguments: list[str], reason: str
 ) -> None:
-    result = savo(*words)
+    result = savo(*arguments)
     assert result.exit_code == 2
-    assert why in result.stderr
+    assert reason in result.stderr
 
 
-def test_a_replay_goes_into_a_sandbox_and_says_how_to_work_on_it(savo: Savo, broker: str) -> None:
+def test_a_replay_fills_a_sandbox_and_prints_the_commands_to_process_it(savo: Savo, broker: str) -> None:
     publish(broker, failed(1), failed(2), failed(3), ScanErased(scan_id="scan-3", subject="anna", erased_at=NOON))
     dry = json.loads(savo("replay", "--topic", "scans.failed", "--dry-run", "--json").stdout)
     assert (dry["chosen"], dry["left_out"], dry["replay"]) == (2, {"erased": 1}, None)
     page = savo("replay", "--topic", "scans.failed", "--sandbox", "friday").stdout
-    assert "2 of 3 records of scans.failed went into sandbox friday" in page
+    assert "2 of 3 records of scans.failed copied into sandbox friday" in page
     assert "SAVO_SANDBOX=friday SAVO_DATA_DIR=/" in page
     assert (
         f"SAVO_KAFKA_BOOTSTRAP_SERVERS={broker} SAVO_EMBEDDED_BROKER=true {sys.executable} -m savo_runtime vision"
         in page
     )
-    copies = told(savo, "--sandbox", "friday")
+    copies = tail_json(savo, "--sandbox", "friday")
     assert scans(copies) == {"scan-1", "scan-2"}
     assert all(copy["replay"].startswith("r-") for copy in copies)
 
 
-def test_a_replay_that_was_killed_goes_on_where_it_was(savo: Savo, broker: str, tmp_path: Path) -> None:
+def test_a_killed_replay_continues_where_it_stopped(savo: Savo, broker: str, tmp_path: Path) -> None:
     publish(broker, *map(failed, range(60)))
     command = [sys.executable, "-m", "savo_cli", "replay", "--topic", "scans.failed", "--sandbox", "killed", "--json"]
     environment = {**os.environ, "SAVO_DATA_DIR": str(tmp_path / "data")}
@@ -183,7 +183,7 @@ def test_a_replay_that_was_killed_goes_on_where_it_was(savo: Savo, broker: str, 
         subprocess.run(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, check=True, timeout=120).stdout
     )
     assert (ended["resumed"], ended["sent"]) == (True, 60)
-    copies = told(savo, "--sandbox", "killed")
+    copies = tail_json(savo, "--sandbox", "killed")
     assert (len(copies), len(scans(copies))) == (60, 60)
 
 
@@ -197,8 +197,8 @@ def test_dead_letters_are_counted_shown_and_sent_back(savo: Savo, broker: str) -
         "dlq_reason": b"database-down",
         "dlq_error_message": b"it was away",
     }
-    publish_raw(broker, LETTERS, envelope.body(), **{**dict(envelope.headers()), **reasons})
-    publish_raw(broker, LETTERS, b"\xff\x00garbage", dlq_reason=b"headers", dlq_redrives=b"3")
+    publish_raw(broker, DEAD_LETTERS, envelope.body(), **{**dict(envelope.headers()), **reasons})
+    publish_raw(broker, DEAD_LETTERS, b"\xff\x00garbage", dlq_reason=b"headers", dlq_redrives=b"3")
 
     rows = json.loads(savo("dlq", "list", "--json").stdout)
     assert [(row["topic"], row["service"], row["reason"], row["letters"]) for row in rows] == [
@@ -206,18 +206,18 @@ def test_dead_letters_are_counted_shown_and_sent_back(savo: Savo, broker: str) -
         ("scans.failed", "rollout", "headers", 1),
     ]
     assert "it was away" in savo("dlq", "list", "--topic", "scans.failed").stdout
-    shown = savo("dlq", "show", "--topic", LETTERS).stdout
+    shown = savo("dlq", "show", "--topic", DEAD_LETTERS).stdout
     assert '"code": "expired"' in shown
     assert "ff 00 67 61 72" in shown
 
     dry = json.loads(savo("dlq", "redrive", "--reason", "database-down", "--dry-run", "--json").stdout)
     assert (dry["redriven"], dry["into"]) == (1, {"scans.failed": 1})
-    assert told(savo) == []
+    assert tail_json(savo) == []
     done = savo("dlq", "redrive", "--all", "--why", "the database is back")
     assert done.exit_code == 1, "one was refused"
-    assert "1 letters went back to scans.failed" in done.stdout
-    assert "came back 3 times" in done.stdout
-    assert scans(told(savo)) == {"scan-x"}
+    assert "1 dead letters sent back to scans.failed" in done.stdout
+    assert "failed again 3 times" in done.stdout
+    assert scans(tail_json(savo)) == {"scan-x"}
     (entry,) = [
         json.loads(line)
         for line in savo(
@@ -234,24 +234,24 @@ def _sent(data: Path) -> int:
     return 0
 
 
-def test_a_sandbox_is_dropped_after_a_question_and_nothing_else_is(broker: str, savo: Savo, tmp_path: Path) -> None:
+def test_a_sandbox_is_deleted_after_a_question_and_live_data_stays(broker: str, savo: Savo, tmp_path: Path) -> None:
     publish(broker, failed(1))
     assert savo("replay", "--topic", "scans.failed").exit_code == 0
     objects = tmp_path / ".savo" / "objects" / "sandbox" / "replay" / "samples"
     objects.mkdir(parents=True)
     (objects / "classes.json").write_text("{}")
-    asked = savo("topics", "drop-sandbox", "replay")  # nobody answers
-    assert (asked.exit_code, "Delete all of it?" in asked.stdout) == (1, True)
+    unanswered = savo("topics", "drop-sandbox", "replay")
+    assert (unanswered.exit_code, "Delete all of it?" in unanswered.stdout) == (1, True)
     assert (objects / "classes.json").exists()
     done = savo("topics", "drop-sandbox", "replay", "--yes")
     assert done.exit_code == 0, done.output
-    assert "dropped sandbox replay: 1 objects, 1 notes of replays" in done.stdout
+    assert "dropped sandbox replay: 1 objects, 1 progress files" in done.stdout
     assert "until `savo up` ends" in done.stdout
     assert not (objects / "classes.json").exists()
-    assert len(told(savo)) == 1, "what is live stays"
+    assert len(tail_json(savo)) == 1, "live records stay"
 
 
-def test_what_is_no_sandbox_is_not_dropped(broker: str, savo: Savo) -> None:
+def test_a_name_that_is_no_sandbox_is_refused(broker: str, savo: Savo) -> None:
     publish(broker, failed(1))
     assert savo("replay", "--topic", "scans.failed", "--sandbox", "mine").exit_code == 0
     for name in ("scans.failed", "sandbox.mine", "../live", "*"):

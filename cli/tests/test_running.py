@@ -1,4 +1,4 @@
-"""Where services are, and which of them a plan does without."""
+"""Addresses of the services of `savo up`, and the services that a plan leaves out."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def small_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_plan")
-def test_the_gateway_of_savo_up_by_its_own_address_is_that_of_here() -> None:
+def test_the_address_of_the_local_gateway_selects_the_local_services() -> None:
     assert find_running(HERE["gateway"] + "/").services == HERE
     assert find_running(None).here
 
 
 @pytest.mark.usefixtures("small_plan")
-def test_topics_lag_leaves_out_who_does_not_run_in_the_small_plan_here() -> None:
+def test_services_that_savo_up_does_not_run_are_optional_for_topics_lag() -> None:
     assert broker_settings(None).optional_services == "trainer"
     assert broker_settings("kafka:9092").optional_services is None, "another Kafka is another plan"
 
 
-def test_the_small_plan_tells_its_services_that_it_has_no_trainer_and_the_whole_plan_waits_for_one(
+def test_only_with_one_process_the_trainer_is_optional(
     tmp_path: Path,
 ) -> None:
-    small, whole = (_plan(UpOptions(free_port(), tmp_path, one_process=one_process)) for one_process in (True, False))
+    small, full = (_plan(UpOptions(free_port(), tmp_path, one_process=one_process)) for one_process in (True, False))
     assert small.environment["SAVO_OPTIONAL_SERVICES"] == "trainer"
-    assert "SAVO_OPTIONAL_SERVICES" not in whole.environment
+    assert "SAVO_OPTIONAL_SERVICES" not in full.environment

@@ -25,19 +25,19 @@ def test_a_topic_is_described_with_the_fields_of_its_event(savo: Savo) -> None:
     )
 
 
-def test_an_unknown_topic_names_those_there_are(savo: Savo) -> None:
-    told = savo("topics", "describe", "scan")
-    assert told.exit_code == 2
-    assert "no topic 'scan'; there are scans.requested" in told.stderr
+def test_an_unknown_topic_is_refused_with_the_list_of_topics(savo: Savo) -> None:
+    result = savo("topics", "describe", "scan")
+    assert result.exit_code == 2
+    assert "no topic 'scan'; there are scans.requested" in result.stderr
 
 
-def test_without_a_broker_tail_says_how_to_get_one(savo: Savo) -> None:
-    told = savo("topics", "tail")
-    assert told.exit_code == 1
-    assert "savo up" in told.stderr
+def test_without_a_broker_tail_explains_how_to_start_one(savo: Savo) -> None:
+    result = savo("topics", "tail")
+    assert result.exit_code == 1
+    assert "savo up" in result.stderr
 
 
-def test_a_broker_that_is_away_costs_one_line(savo: Savo) -> None:
-    told = savo("topics", "tail", "--kafka", "127.0.0.1:1")
-    assert told.exit_code == 1
-    assert "Kafka at 127.0.0.1:1 does not answer" in told.stderr
+def test_an_unreachable_broker_is_reported_in_one_line(savo: Savo) -> None:
+    result = savo("topics", "tail", "--kafka", "127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "Kafka at 127.0.0.1:1 does not answer" in result.stderr

@@ -1,4 +1,4 @@
-"""`savo trace`, against a canned trace."""
+"""`savo trace`, against a prepared trace."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TRACE = {
     ],
     "records": [{"topic": "samples.rejected", "partition": 0, "offset": 4, "note": "blurred: sharpness 2.1, limit 5"}],
 }
-HANGS = {
+UNANSWERED = {
     **dict.fromkeys(TRACE),
     "scan_id": SCAN_ID,
     "status": "queued",
@@ -50,10 +50,10 @@ HANGS = {
 
 
 def test_a_trace_is_a_timeline_with_records_and_the_decision(savo: Savo, gateway: SmallGateway) -> None:
-    gateway.says("GET", f"/v1/scans/{SCAN_ID}/trace", TRACE)
-    told = savo("trace", SCAN_ID)
-    assert told.exit_code == 0, told.output
-    lines = [" ".join(line.split()) for line in told.output.splitlines()]
+    gateway.answers_with("GET", f"/v1/scans/{SCAN_ID}/trace", TRACE)
+    result = savo("trace", SCAN_ID)
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.output.splitlines()]
     assert "12:00:00.012 +12 ms published scans.requested 3/141" in lines
     assert "12:00:05.000 +4988 ms refused as a sample samples.rejected 0/4 blurred: sharpness 2.1, limit 5" in lines
     assert "arm candidate: bucket 211 is below 500 (share 5%)" in lines
@@ -61,19 +61,19 @@ def test_a_trace_is_a_timeline_with_records_and_the_decision(savo: Savo, gateway
     assert "fell back low-confidence" in lines
 
 
-def test_a_scan_that_hangs_shows_where_it_stands_and_the_next_step(savo: Savo, gateway: SmallGateway) -> None:
-    gateway.says("GET", f"/v1/scans/{SCAN_ID}/trace", HANGS)
-    told = savo("trace", SCAN_ID)
-    assert told.exit_code == 0, told.output
-    assert "in Kafka at scans.requested 3/141 for 30 s" in told.output
-    assert "next: vision has not answered: savo doctor" in told.output
+def test_an_unanswered_scan_shows_its_state_and_the_next_step(savo: Savo, gateway: SmallGateway) -> None:
+    gateway.answers_with("GET", f"/v1/scans/{SCAN_ID}/trace", UNANSWERED)
+    result = savo("trace", SCAN_ID)
+    assert result.exit_code == 0, result.output
+    assert "in Kafka at scans.requested 3/141 for 30 s" in result.output
+    assert "next: vision has not answered: savo doctor" in result.output
 
 
-def test_json_is_the_gateways_own(savo: Savo, gateway: SmallGateway) -> None:
-    gateway.says("GET", f"/v1/scans/{SCAN_ID}/trace", TRACE)
+def test_with_json_the_trace_of_the_gateway_is_printed_unchanged(savo: Savo, gateway: SmallGateway) -> None:
+    gateway.answers_with("GET", f"/v1/scans/{SCAN_ID}/trace", TRACE)
     assert json.loads(savo("trace", SCAN_ID, "--json").stdout) == TRACE
 
 
-def test_an_unknown_scan_ends_with_1(savo: Savo, gateway: SmallGateway) -> None:
+def test_an_unknown_scan_exits_with_1(savo: Savo, gateway: SmallGateway) -> None:
     gateway.refuses("GET", f"/v1/scans/{SCAN_ID}/trace", 404, "scan-not-found", "there is no such scan")
     assert savo("trace", SCAN_ID).exit_code == 1

@@ -1,4 +1,4 @@
-"""`savo up` for true: every service, a scan, a confirmation, a killed service, the end."""
+"""`savo up` with real processes: its start, a scan, a restarted service and its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from savo_cli.start.preflight import own_folder, wrong_model_path
+from savo_cli.start.preflight import locked_data_folder, wrong_model_path
 from savo_cli.start.processes import GaveUpError, ProcessSpec, SupervisedProcess
 from savo_runtime.errors import FatalError
 
@@ -30,10 +30,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def savo(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def savo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"SAVO_DATA_DIR": str(folder / "data")}
     return subprocess.run(
-        [sys.executable, "-m", "savo_cli", *words],
+        [sys.executable, "-m", "savo_cli", *arguments],
         capture_output=True,
         text=True,
         timeout=120,
@@ -60,11 +60,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def running(folder: Path) -> Iterator[subprocess.Popen[str]]:
     assert savo(folder, "synthesize", "--count", "3", "--output", "truth").returncode == 0
-    words = ["up", "--port", str(free_port()), "--standin", "truth", "--standin-option=--latency-scale=0.05"]
+    arguments = ["up", "--port", str(free_port()), "--standin", "truth", "--standin-option=--latency-scale=0.05"]
     environment = os.environ | {"SAVO_DATA_DIR": str(folder / "data")}
     with (folder / "up.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "savo_cli", *words],
+            [sys.executable, "-m", "savo_cli", *arguments],
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
@@ -91,32 +91,32 @@ def up_file(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("running")
-def test_one_line_says_where_it_is_and_what_is_no_production(folder: Path) -> None:
+def test_one_line_shows_the_address_and_what_is_not_for_production(folder: Path) -> None:
     lines = [line for line in (folder / "up.log").read_text().splitlines() if line.startswith("savo is up")]
     assert len(lines) == 1
-    for words in (up_file(folder)["gateway_url"], "SAVO_COLLECT_TRAINING_DATA=true", "in memory", "a stand-in answers"):
-        assert words in lines[0]
+    for text in (up_file(folder)["gateway_url"], "SAVO_COLLECT_TRAINING_DATA=true", "in memory", "a stand-in answers"):
+        assert text in lines[0]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("running")
-def test_a_photo_is_scanned_confirmed_and_seen_on_the_topics(folder: Path) -> None:
+def test_a_photo_is_scanned_and_confirmed_and_its_events_are_on_the_topics(folder: Path) -> None:
     scanned = savo(
         folder, "scan", *map(str, sorted((folder / "truth/images").iterdir())[:1]), "--json", "--user", "anna"
     )
     assert scanned.returncode == 0, scanned.stderr
     scan_id = json.loads(scanned.stdout)["scan_id"]
     assert savo(folder, "confirm", scan_id, "--all-correct").returncode == 0
-    seen = json.loads(
+    record = json.loads(
         savo(folder, "topics", "tail", "scans.confirmed", "--from-start", "--limit", "1", "--json").stdout
     )
-    assert (seen["key"], seen["event"]["scan_id"]) == (scan_id, scan_id)
+    assert (record["key"], record["event"]["scan_id"]) == (scan_id, scan_id)
     assert json.loads(savo(folder, "rollout", "show", "--json").stdout)["state"] == "idle"
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("running")
-def test_a_killed_service_is_there_again(folder: Path) -> None:
+def test_a_killed_service_is_restarted(folder: Path) -> None:
     file = folder / "data/run/reasoning.json"
     first = json.loads(file.read_text())
     os.kill(first["pid"], signal.SIGKILL)
@@ -124,23 +124,21 @@ def test_a_killed_service_is_there_again(folder: Path) -> None:
         lambda: (now := json.loads(file.read_text()))["pid"] != first["pid"] and now, START_SECONDS, "the new start"
     )
     until(lambda: httpx2.get(f"{second['url']}/livez", trust_env=False).is_success, 30, "an answer")
-    assert "reasoning ended with signal SIGKILL and is started again" in (folder / "up.log").read_text()
+    assert "reasoning ended with signal SIGKILL and is restarted" in (folder / "up.log").read_text()
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("running")
-def test_a_second_up_leaves_the_folder_of_the_first_alone(folder: Path) -> None:
+def test_a_second_up_does_not_change_the_folder_of_the_first(folder: Path) -> None:
     before = sorted((folder / "data/run").iterdir())
     refused = savo(folder, "up", "--port", str(free_port()), "--standin", "truth")
     assert refused.returncode == 1
-    assert f"belongs to a running `savo up` (pid {up_file(folder)['pid']})" in refused.stdout + refused.stderr
+    assert f"is in use by a running `savo up` (pid {up_file(folder)['pid']})" in refused.stdout + refused.stderr
     assert sorted((folder / "data/run").iterdir()) == before
 
 
 @pytest.mark.slow
-def test_sigterm_stops_everything_with_0_and_a_second_up_may_take_the_port(
-    running: subprocess.Popen[str], folder: Path
-) -> None:
+def test_sigterm_stops_every_process_and_exits_with_0(running: subprocess.Popen[str], folder: Path) -> None:
     here = up_file(folder)
     port = here["gateway_url"].rpartition(":")[2]
     refused = savo(folder, "up", "--port", port, "--data-dir", "elsewhere")
@@ -181,20 +179,21 @@ def test_production_refuses_the_embedded_broker(tmp_path: Path, monkeypatch: pyt
         (
             "SAVO_GOALS_STARTED_AT",
             "yesterday",
-            "SAVO_GOALS_STARTED_AT='yesterday' makes no sense: allowed is a time with its zone, such as 2026-11-24T00:00:00Z",
+            "SAVO_GOALS_STARTED_AT='yesterday' makes no sense: allowed is a time with its zone, "
+            "such as 2026-11-24T00:00:00Z",
         ),
     ],
 )
-def test_a_setting_that_makes_no_sense_stops_the_start_in_one_line_before_anything_is_written(
+def test_an_invalid_setting_stops_the_start_in_one_line_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, line: str
 ) -> None:
     for name in ("GOOGLE_API_KEY", "SAVO_GOOGLE_BASE_URL", "GOOGLE_GEMINI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, value)
     refused = savo(tmp_path, "up", "--port", str(free_port()))
-    said = (refused.stdout + refused.stderr).strip()
-    assert (refused.returncode, len(said.splitlines())) == (2, 1)
-    assert line in said
+    output = (refused.stdout + refused.stderr).strip()
+    assert (refused.returncode, len(output.splitlines())) == (2, 1)
+    assert line in output
     assert not (tmp_path / "data").exists()
 
 
@@ -204,11 +203,12 @@ def test_a_setting_that_makes_no_sense_stops_the_start_in_one_line_before_anythi
         ("nowhere.onnx", "SAVO_CUSTOM_VISION_MODEL_PATH='nowhere.onnx' makes no sense: there is no file"),
         (
             "best.pt",
-            "SAVO_CUSTOM_VISION_MODEL_PATH='best.pt' is a PyTorch checkpoint, which is never loaded, and best.onnx is not there; run:",
+            "SAVO_CUSTOM_VISION_MODEL_PATH='best.pt' is a PyTorch checkpoint, which is never loaded, "
+            "and best.onnx does not exist; run:",
         ),
     ],
 )
-def test_a_model_that_is_not_there_stops_the_start_unless_no_model_is_wanted(
+def test_a_missing_model_file_stops_the_start_if_custom_vision_is_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, line: str
 ) -> None:
     (tmp_path / "best.pt").touch()
@@ -216,9 +216,9 @@ def test_a_model_that_is_not_there_stops_the_start_unless_no_model_is_wanted(
     monkeypatch.setenv("GOOGLE_API_KEY", "a-key")
     monkeypatch.setenv("SAVO_CUSTOM_VISION_MODEL_PATH", value)
     refused = savo(tmp_path, "up", "--port", str(free_port()))
-    said = (refused.stdout + refused.stderr).strip()
-    assert (refused.returncode, len(said.splitlines())) == (2, 1)
-    assert line in said
+    output = (refused.stdout + refused.stderr).strip()
+    assert (refused.returncode, len(output.splitlines())) == (2, 1)
+    assert line in output
     assert not (tmp_path / "data").exists()
     assert wrong_model_path({"SAVO_USE_CUSTOM_VISION": "false", "SAVO_CUSTOM_VISION_MODEL_PATH": value}) == ""
     (tmp_path / value).with_suffix(".onnx").touch()
@@ -231,42 +231,42 @@ def test_a_model_that_is_not_there_stops_the_start_unless_no_model_is_wanted(
     )
 
 
-def test_a_data_folder_that_cannot_be_used_is_named_with_the_way_out(tmp_path: Path) -> None:
+def test_an_unusable_data_folder_is_named_with_the_next_step(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(
         FatalError,
         match=r"the data folder .*taken/data cannot be used \(Not a directory\), or choose another with --data-dir",
     ):
-        stack_up(tmp_path / "taken/data")
+        lock(tmp_path / "taken/data")
 
 
-def test_a_part_of_the_data_folder_that_cannot_be_used_is_named_before_anything_starts(tmp_path: Path) -> None:
+def test_an_unusable_subfolder_is_named_before_anything_starts(tmp_path: Path) -> None:
     (tmp_path / "db").touch()
     with pytest.raises(FatalError, match=r"the data folder .*/db cannot be used \(File exists\), or choose another"):
-        stack_up(tmp_path)
+        lock(tmp_path)
 
 
-def test_a_data_folder_is_free_again_when_its_savo_up_has_ended(tmp_path: Path) -> None:
+def test_a_data_folder_is_unlocked_when_its_savo_up_has_ended(tmp_path: Path) -> None:
     for _ in range(2):
-        with own_folder(tmp_path):
+        with locked_data_folder(tmp_path):
             assert (tmp_path / "up.lock").read_text() == str(os.getpid())
 
 
-def stack_up(folder: Path) -> None:
-    with own_folder(folder):
+def lock(folder: Path) -> None:
+    with locked_data_folder(folder):
         pass
 
 
-async def test_a_process_that_dies_at_once_is_given_up_with_its_last_words(tmp_path: Path) -> None:
+async def test_a_process_with_a_fatal_exit_code_is_not_restarted_and_its_last_lines_are_shown(tmp_path: Path) -> None:
     script = "print('no key, no work'); raise SystemExit(2)"
     spec = ProcessSpec("vision", (sys.executable, "-c", script), os.environ, tmp_path / "vision.log")
     with pytest.raises(GaveUpError, match="no key, no work"):
         await asyncio.wait_for(SupervisedProcess(spec, print).run(), 60)
 
 
-async def test_a_process_that_keeps_dying_is_given_up_after_five_times(tmp_path: Path) -> None:
+async def test_a_process_that_fails_five_times_in_a_row_is_not_restarted(tmp_path: Path) -> None:
     spec = ProcessSpec("vision", (sys.executable, "-c", "raise SystemExit(1)"), os.environ, tmp_path / "vision.log")
     reported: list[str] = []
     with pytest.raises(GaveUpError, match="exit code 1"):
         await asyncio.wait_for(SupervisedProcess(spec, reported.append).run(), 60)
-    assert len(reported) == 4, "each start again is reported"
+    assert len(reported) == 4, "each restart is reported"

@@ -131,7 +131,7 @@ def test_the_commands_of_the_replay_page_work(wheel: tuple[Wheel, Path], monkeyp
     answers = {line: said(line) for line in lines}
     assert len(answers) == 10
     assert (folder / "compared" / "index.html").exists()
-    assert "1 letters went back to scans.requested" in answers[lines[-1]]
+    assert "1 dead letters sent back to scans.requested" in answers[lines[-1]]
 
 
 @pytest.mark.slow
@@ -144,13 +144,13 @@ def test_the_line_that_a_replay_prints_works_on_the_sandbox_and_needs_no_key(
     (live,) = json.loads(f"[{said('savo scan .savo/standin/images/scene-1-00002.jpg --json')}]")
     printed = dict(
         re.findall(
-            r"^(work on it|look into it): +(.+)$",
+            r"^(to process it|to inspect it): +(.+)$",
             said("savo replay --topic scans.requested --sandbox work"),
             re.MULTILINE,
         )
     )
-    with working(printed["work on it"], folder):
-        shown = eventually_said(f"{printed['look into it']} --to end --type ScanCompleted --json", live["scan_id"])
+    with working(printed["to process it"], folder):
+        shown = eventually_said(f"{printed['to inspect it']} --to end --type ScanCompleted --json", live["scan_id"])
     assert live["result"]["model_version"] in shown, "the answer that was recorded"
 
 

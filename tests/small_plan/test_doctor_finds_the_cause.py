@@ -81,7 +81,7 @@ async def test_the_storage_is_full(tmp_path: Path) -> None:
         await confirm(wheel, SCENES[:4])
         code, storage = await until(wheel, "storage", "wrong")
     assert code == 1
-    assert "refused for want of room" in storage["found"]
+    assert "refused because storage was full" in storage["found"]
     assert "SAVO_STORAGE_LIMIT_GB" in storage["fix"]
 
 

@@ -1,4 +1,4 @@
-"""One thing that the doctor looked at."""
+"""Result of one check of `savo doctor`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Finding"]
 
 @dataclass(frozen=True)
 class Finding:
-    """`wrong` keeps the product from working; a `note` is worth knowing."""
+    """A checked subject, its state and the next step. `wrong` keeps the product from working, a `note` does not."""
 
     what: str
     state: Literal["ok", "note", "wrong"]

@@ -1,4 +1,4 @@
-"""`savo doctor`: every setting and dependency, and what to fix."""
+"""`savo doctor`: checks of every setting, dependency and running service."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from aiokafka import AIOKafkaProducer
 from rich.table import Table
 from rich.text import Text
 
-from savo_cli.diagnose.common_problems import causes
 from savo_cli.diagnose.checks import Finding
+from savo_cli.diagnose.common_problems import diagnose
 from savo_cli.diagnose.service_addresses import Running, find_running
 from savo_cli.diagnose.service_figures import read_figures
 from savo_cli.options import AsJson, Key, Url
@@ -46,31 +46,32 @@ _MARKS = {"ok": "green", "note": "yellow", "wrong": "red"}
 
 
 def doctor(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
-    """Check every setting, dependency and the running services, and say what to fix. Exit 1 when something is wrong."""
+    """Check settings, dependencies and running services, and say what to fix. Exit 1 if something is wrong."""
     findings = list(examine(url, key))
     print_json([asdict(finding) for finding in findings]) if as_json else _print(findings)
     raise typer.Exit(int(any(finding.state == "wrong" for finding in findings)))
 
 
 def examine(url: str | None = None, key: str | None = None) -> Iterator[Finding]:
+    """Every check in turn. `url` and `key` are the gateway's."""
     yield _python()
     yield _disk()
     try:
         running = find_running(url)
     except WrongServicesError as error:
         running = Running()
-        yield Finding("services", "wrong", str(error), "correct that variable")
-    yield from _shared_settings() if running.elsewhere else _settings_here()
+        yield Finding("services", "wrong", str(error), _CORRECT)
+    yield from _shared_settings() if running.elsewhere else _local_settings()
     yield from _digest_settings()
-    yield from _unknown()
+    yield from _unknown_variables()
     if settings := _loaded():
         yield from asyncio.run(_dependencies(settings))
     yield from _services(running)
-    yield from causes(read_figures(running, key))
+    yield from diagnose(read_figures(running, key))
 
 
-def _settings_here() -> Iterator[Finding]:
-    """What services that this shell starts would find."""
+def _local_settings() -> Iterator[Finding]:
+    """For services that this shell starts."""
     yield _training()
     yield from _settings()
     yield _provider()
@@ -78,21 +79,19 @@ def _settings_here() -> Iterator[Finding]:
 
 
 def _shared_settings() -> Iterator[Finding]:
-    """Services in containers of their own have settings and packages of their own: of those, only they themselves can tell, by not being ready."""
+    """For services in containers: their own settings are unknown here, and a service with a wrong one is not ready."""
     problem = _refusal(RuntimeSettings)
     yield Finding(
         "settings",
         "wrong" if problem else "ok",
-        problem or "what all share makes sense; each service checks its own at its start",
+        problem or "shared settings are valid; each service checks its own at its start",
         _CORRECT,
     )
 
 
 def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
-    return Finding(
-        "Python", "ok" if sys.version_info >= (3, 11) else "wrong", version, "Python 3.11 or later is needed"
-    )
+    return Finding("Python", "ok" if sys.version_info >= (3, 11) else "wrong", version, "install Python 3.11 or later")
 
 
 def _disk() -> Finding:
@@ -101,7 +100,7 @@ def _disk() -> Finding:
         "disk",
         "ok" if free >= _FREE_GB else "note",
         f"{free:.1f} GB free",
-        "" if free >= _FREE_GB else f"{_FREE_GB:g} GB are wanted for a training run",
+        "" if free >= _FREE_GB else f"free some space: a training run needs {_FREE_GB:g} GB",
     )
 
 
@@ -114,33 +113,33 @@ def _training() -> Finding:
 
 
 def _settings() -> Iterator[Finding]:
-    """Each service's settings as its start would read them."""
+    """Each service's settings, as it reads them at its start."""
     for service, cls in installed_settings().items():
         problem = _refusal(cls)
-        # Without a key the stand-in is a way out, so that alone is nothing broken; `_provider` names the ways.
+        # A missing provider key alone is no error, because the stand-in can replace the provider (see `_provider`).
         state: Literal["ok", "note", "wrong"] = "ok" if not problem else "note" if "--standin" in problem else "wrong"
-        yield Finding(f"settings of {service}", state, problem or "make sense", "" if state == "note" else _CORRECT)
+        yield Finding(f"settings of {service}", state, problem or "valid", "" if state == "note" else _CORRECT)
 
 
-_CORRECT = "correct that variable"
+_CORRECT = "correct this variable"
 
 
 def _digest_settings() -> Iterator[Finding]:
-    """Where any of them is given."""
-    if not any(
-        os.environ.get(name) for name in known_variables([DigestSettings]) - known_variables([RuntimeSettings])
-    ) or _refusal(RuntimeSettings):
+    """Nothing if no setting of the digest is given."""
+    own_variables = known_variables([DigestSettings]) - known_variables([RuntimeSettings])
+    if not any(os.environ.get(name) for name in own_variables) or _refusal(RuntimeSettings):
         return
     problem = _refusal(DigestSettings)
     if not problem and (url := DigestSettings().smtp_url):
         try:
             MailServer.of(url.get_secret_value())
-        except CommandError as senseless:
-            problem = str(senseless)
-    yield Finding("settings of savo digest", "wrong" if problem else "ok", problem or "make sense", _CORRECT)
+        except CommandError as error:
+            problem = str(error)
+    yield Finding("settings of savo digest", "wrong" if problem else "ok", problem or "valid", _CORRECT)
 
 
 def _refusal(cls: type[RuntimeSettings]) -> str:
+    """The message with which loading the settings ends the process; empty if they are valid."""
     output = io.StringIO()
     try:
         with redirect_stderr(output):
@@ -154,15 +153,15 @@ def _loaded() -> RuntimeSettings | None:
     return None if _refusal(RuntimeSettings) else load_settings(RuntimeSettings)
 
 
-def _unknown() -> Iterator[Finding]:
+def _unknown_variables() -> Iterator[Finding]:
     ours = {"SAVO_URL", "SAVO_API_KEY", "SAVO_TEST_PHOTOS", SERVICES_VARIABLE}
     for line in unknown_variables(os.environ, known_variables(installed_settings().values()) | ours):
-        yield Finding("environment", "note", line, "mend the name or unset it")
+        yield Finding("environment", "note", line, "correct the name or unset the variable")
 
 
 def _provider() -> Finding:
     provider = os.environ.get("SAVO_VISION_PROVIDER", GOOGLE.name)
-    key = next((each.key_variable for each in PROVIDERS if each.name == provider), GOOGLE.key_variable)
+    key = next((known.key_variable for known in PROVIDERS if known.name == provider), GOOGLE.key_variable)
     if os.environ.get(key):
         return Finding("vision provider", "ok", f"{provider}; {key} is set")
     return Finding(
@@ -174,7 +173,7 @@ def _provider() -> Finding:
 
 
 def _own_model() -> Iterator[Finding]:
-    """The operator's, where one is named in this environment."""
+    """The model of SAVO_CUSTOM_VISION_MODEL_PATH, if it is set."""
     if not os.environ.get(MODEL_PATH):
         return
     wrong = wrong_model_path({"SAVO_USE_CUSTOM_VISION": "true", **os.environ})
@@ -182,7 +181,7 @@ def _own_model() -> Iterator[Finding]:
         "own model",
         "wrong" if wrong else "ok",
         wrong or f"{MODEL_PATH}={os.environ[MODEL_PATH]}",
-        "correct that variable, or unset it",
+        "correct this variable, or unset it",
     )
 
 
@@ -191,14 +190,14 @@ async def _dependencies(settings: RuntimeSettings) -> list[Finding]:
     store = open_store(settings)
     where = f"folder {settings.data_dir / 'objects'}" if settings.object_store == "folder" else settings.s3_endpoint
     findings = [
-        await _checked("object store", where, store.check, "check the R2 and S3 settings, and that the server runs")
+        await _checked("object store", where, store.check, "check the R2 and S3 settings, and whether the server runs")
     ]
     await store.close()
     if settings.database_url:
         database = Database.open(settings, "doctor")
         findings.append(
             await _checked(
-                "database", "PostgreSQL", database.check, "check SAVO_DATABASE_URL, and that the server runs"
+                "database", "PostgreSQL", database.check, "check SAVO_DATABASE_URL, and whether the server runs"
             )
         )
         await database.close()
@@ -223,7 +222,7 @@ async def _kafka(settings: RuntimeSettings) -> Finding:
         "Kafka",
         address,
         reach,
-        "check SAVO_KAFKA_BOOTSTRAP_SERVERS and its SASL/TLS settings, and that the broker runs",
+        "check SAVO_KAFKA_BOOTSTRAP_SERVERS and its SASL/TLS settings, and whether the broker runs",
     )
 
 
@@ -232,15 +231,14 @@ async def _checked(what: str, where: str, check: Callable[[], Awaitable[Any]], f
         await asyncio.wait_for(check(), _SECONDS)
     except TimeoutError:
         return Finding(what, "wrong", f"{where}: no answer in {_SECONDS:g} s", fix)
-    except Exception as error:  # noqa: BLE001 — whatever is wrong is what the doctor was asked for
-        return Finding(
-            what, "wrong", f"{where}: {str(error).splitlines()[0] if str(error) else type(error).__name__}", fix
-        )
+    except Exception as error:  # noqa: BLE001 — every error of a dependency is a finding
+        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Finding(what, "wrong", f"{where}: {problem}", fix)
     return Finding(what, "ok", where)
 
 
 def _services(running: Running) -> Iterator[Finding]:
-    """Each that is output to run; where nothing is, whether the port of `savo up` is free."""
+    """Whether each known service is ready; with none known, whether the port of `savo up` is free."""
     if not running.services:
         yield _port(int(os.environ.get("PORT", "8000")))
     for service, url in running.services.items():
@@ -249,8 +247,8 @@ def _services(running: Running) -> Iterator[Finding]:
         yield Finding(
             "services",
             "note",
-            "the others were not looked at: nobody says where they are",
-            f"{SERVICES_VARIABLE}=vision=http://HOST:PORT,…",
+            "the other services were not checked: their addresses are unknown",
+            f"set {SERVICES_VARIABLE}=vision=http://HOST:PORT,…",
         )
 
 
@@ -260,7 +258,7 @@ def _port(port: int) -> Finding:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            return Finding("port", "note", f"{port} is in use", "end what holds it, or: savo up --port N")
+            return Finding("port", "note", f"{port} is in use", "end the process that uses it, or: savo up --port N")
     return Finding("port", "ok", f"{port} is free; `savo up` is not running here")
 
 
@@ -275,13 +273,13 @@ def _ready(service: str, url: str, running: Running) -> Finding:
         return Finding(
             service,
             "wrong",
-            f"{url} is not {service}: it says that it is {payload.get('service', 'no service of ours')}",
+            f"{url} is not {service}, but {payload.get('service', 'no service of Savo')}",
             "correct the address",
         )
     if answer.status_code == httpx2.codes.OK:
         return Finding(service, "ok", f"ready at {url}")
     reasons = [
-        f"{name}: {check.get('reason', 'no reason given')}"
+        f"{name}: {check.get('reason', 'no reason reported')}"
         for name, check in payload.get("checks", {}).items()
         if not check.get("ok")
     ]

@@ -1,4 +1,4 @@
-"""Where the running services are: as SAVO_SERVICES says (compose and Kubernetes set it), else those of `savo up` here."""
+"""Addresses of the running services: from SAVO_SERVICES, which compose and Kubernetes set, or from `savo up`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ __all__ = ["Running", "find_running"]
 
 @dataclass(frozen=True)
 class Running:
+    """The services that are known to run."""
+
     services: dict[str, str] = field(default_factory=dict)
-    """URLs by name, the gateway's among them; empty when nobody says that anything runs."""
+    """URLs by name, the gateway included; empty if no running service is known."""
     elsewhere: bool = False
-    """In containers of their own, with settings that this shell does not know."""
+    """They run in containers, whose settings this shell does not know."""
     here: bool = False
     """`savo up` in this data folder started them."""
 
@@ -25,14 +27,14 @@ class Running:
 
 
 def find_running(url: str | None) -> Running:
-    """`url`: the gateway's, which goes before what is written anywhere. Raises `WrongServicesError`."""
+    """`url` is the gateway's and overrides every other source. Raises `WrongServicesError`."""
     own = {"gateway": url.rstrip("/")} if url else {}
     if named := named_services():
         return Running(named | own, elsewhere=True)
     up = running_here()
     if up is None or (url and url.rstrip("/") != str(up.get("gateway_url")).rstrip("/")):
         return Running(own)
-    # An older `savo up` wrote a service's address with its pid.
+    # Earlier releases of `savo up` wrote an object with URL and pid for each service.
     services = {
         name: str(at["url"] if isinstance(at, dict) else at).rstrip("/") for name, at in up["services"].items() if at
     }

@@ -1,4 +1,4 @@
-"""`savo audit`: who did what to the product."""
+"""`savo audit`: the log of operators' and services' changes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["audit"]
 @reported_errors()
 def audit(
     action: Annotated[
-        str | None, typer.Option(help="Only this, such as share.changed or dead-letters.redriven.")
+        str | None, typer.Option(help="Only this action, such as share.changed or dead-letters.redriven.")
     ] = None,
-    about: Annotated[str | None, typer.Option(help="Only what was done to this, such as vision.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Entries, the newest first.")] = 50,
+    about: Annotated[str | None, typer.Option(help="Only changes of this object, such as vision.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Number of entries, newest first.")] = 50,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Changes of share and alias, models, cancelled runs, redriven dead letters, replays: who, what, before → after, why."""
+    """List changes of shares, aliases, models, runs, dead letters and replays: who, what, before → after, why."""
     chosen = {name: value for name, value in (("action", action), ("about", about)) if value}
     with Gateway(url, key) as gateway:
         entries = gateway.get("/admin/audit", limit=limit, **chosen)

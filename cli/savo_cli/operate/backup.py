@@ -1,7 +1,7 @@
-"""`savo backup` and `savo restore`: offsets, databases and objects, in the order in which nothing is lost.
+"""`savo backup` and `savo restore`: a copy of offsets, databases and objects, in an order that loses nothing.
 
-Offsets first: what happens while the rest is copied is then worked on once more, and every effect is idempotent. Objects last: whatever a
-row speaks of is there by then.
+Offsets are copied first: events that arrive during the backup are processed again after a restore, and every effect is
+idempotent. Objects are copied last: every object that a row refers to is then included.
 """
 
 from __future__ import annotations
@@ -35,21 +35,23 @@ _FORM = 1
 def backup(
     output: Annotated[
         Path,
-        typer.Option("--output", help="Folder; one that holds an earlier backup is brought up to date."),
+        typer.Option("--output", help="Folder; an earlier backup in it is updated."),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Copy offsets, databases and objects to a folder, while everything runs."""
+    """Copy offsets, databases and objects to a folder while the product runs."""
     _finish(output, lambda settings: _backup(settings, output), "backed up to", as_json=as_json)
 
 
 @reported_errors()
 def restore(
     source: Annotated[Path, typer.Option("--input", help="Folder that `savo backup` wrote.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Replace what is there, without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Replace existing data without a question.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put a backup in the place of what is there. Stop the services first; what was erased since does not come back."""
+    """Replace offsets, databases and objects by a backup. Stop the services first.
+    What was erased since the backup stays erased.
+    """
     manifest = _manifest(source)
     if not yes and not typer.confirm(f"Replace databases, objects and offsets by those of {manifest['taken_at']}?"):
         raise typer.Exit(1)
@@ -70,7 +72,7 @@ def _finish(
 
 
 async def _backup(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
-    await asyncio.to_thread(_open, settings, folder)
+    await asyncio.to_thread(_create_folder, settings, folder)
     taken_at = utc_now().isoformat()
     positions = await read_committed_offsets(settings) if _has_kafka(settings) else None
     (folder / "offsets.json").write_text(json.dumps(positions.as_json() if positions else None, indent=1))
@@ -86,14 +88,13 @@ async def _backup(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
         "objects": vars(copied),
         "groups": len(positions.groups) if positions else 0,
     }
-    (folder / "backup.json").write_text(
-        json.dumps({"form": _FORM, **done}, indent=1)
-    )  # last: a folder without it is no backup
+    # Written last: a folder without it is not a complete backup.
+    (folder / "backup.json").write_text(json.dumps({"form": _FORM, **done}, indent=1))
     return done
 
 
-def _open(settings: RuntimeSettings, folder: Path) -> None:
-    """What cannot be finished leaves no folder that looks like a backup."""
+def _create_folder(settings: RuntimeSettings, folder: Path) -> None:
+    """Checks the databases first, so that an impossible backup leaves no folder behind."""
     require_dumpable(settings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # it holds personal data
 
@@ -104,7 +105,7 @@ async def _restore(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
     if _has_kafka(settings):
         await ensure_topics(settings)
         erased = await read_erased(settings)
-        # Before the databases: a group with a living member refuses this, and then no table was touched.
+        # Before the databases: this fails while a group has an active member, and no table is changed then.
         found = json.loads((folder / "offsets.json").read_text()) or {"cluster": "", "groups": {}}
         partitions = await restore_committed_offsets(settings, CommittedOffsets.from_json(found))
     databases = await asyncio.to_thread(restore_databases, settings, folder / "databases")
@@ -117,7 +118,7 @@ async def _restore(settings: RuntimeSettings, folder: Path) -> dict[str, Any]:
 
 
 def _has_kafka(settings: RuntimeSettings) -> bool:
-    """The embedded broker ends with `savo up`, and its offsets with it."""
+    """False for the embedded broker, whose offsets end with `savo up`."""
     return settings.kafka_bootstrap_servers != "embedded" and not settings.embedded_broker
 
 
@@ -126,10 +127,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((folder / "backup.json").read_text())
     except (OSError, ValueError) as error:
         raise CommandError(
-            f"{folder} holds no whole backup: there is no readable backup.json, which `savo backup` writes last"
+            f"{folder} is not a complete backup: backup.json, which `savo backup` writes last, is missing or unreadable"
         ) from error
     if found.get("form") != _FORM:
-        raise CommandError(f"{folder} has form {found.get('form')}; this release reads form {_FORM}")
+        version = found.get("form")
+        raise CommandError(f"{folder} has backup format {version}; this release reads format {_FORM} only")
     return found
 
 
@@ -137,5 +139,7 @@ def _sentence(done: dict[str, Any], what: str) -> str:
     objects = done["objects"]
     erased = f", {objects['left_out']} left out because they were erased" if objects["left_out"] else ""
     offsets = f"{done['groups']} groups' offsets" if "groups" in done else f"offsets of {done['partitions']} partitions"
-    copied = f"{objects['objects']} objects ({objects['bytes'] / 1e6:.1f} MB; {objects['kept']} were there{erased})"
+    copied = (
+        f"{objects['objects']} objects ({objects['bytes'] / 1e6:.1f} MB; {objects['kept']} already present{erased})"
+    )
     return f"{what}: {len(done['databases'])} databases, {copied}, {offsets}"

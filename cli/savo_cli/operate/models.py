@@ -1,4 +1,7 @@
-"""`savo models promote` and `rollback`: the champion as an operator decides. The trainer adds its commands to the group."""
+"""`savo models promote` and `rollback`: an operator's choice of the champion.
+
+The trainer adds further commands to the group `models`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from savo_cli.gateway import Gateway
-from savo_cli.operate.rollout import order
+from savo_cli.operate.rollout import change_rollout
 from savo_cli.options import AsJson, By, Key, Reason, Url
 from savo_runtime.command_line.output import print_json, reported_errors, table_console
 
@@ -19,19 +22,19 @@ _PROVIDER = "the vision provider"
 
 @reported_errors()
 def promote(
-    version: Annotated[str, typer.Argument(help="Such as v3; `savo models list` names those there are.")],
+    version: Annotated[str, typer.Argument(help="Version, such as v3; see `savo models list`.")],
     reason: Reason,
     by: By = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Although the gate refused it, or the evidence of its trial sent it back.")
+        bool, typer.Option("--force", help="Even if the gate rejected it, or its trial was rolled back.")
     ] = False,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version champion at once, without a trial: it answers all scans that no candidate answers."""
+    """Make a version champion at once, without a trial. It answers every scan that no candidate answers."""
     _check_version(version)
-    _move({"action": "promote", "version": version, "force": force}, reason, by, url, key, as_json=as_json)
+    _change_champion({"action": "promote", "version": version, "force": force}, reason, by, url, key, as_json=as_json)
 
 
 @reported_errors()
@@ -39,33 +42,31 @@ def rollback(
     reason: Reason,
     to: Annotated[
         str | None,
-        typer.Option(
-            "--to", help="A version that was champion before; default is the last of them.", show_default=False
-        ),
+        typer.Option("--to", help="A former champion; default is the previous one.", show_default=False),
     ] = None,
     by: By = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Back to the champion before, or to the vision provider where there was none before."""
+    """Return to the previous champion, or to the vision provider if there was none."""
     _check_version(to)
-    _move({"action": "revert", "version": to}, reason, by, url, key, as_json=as_json)
+    _change_champion({"action": "revert", "version": to}, reason, by, url, key, as_json=as_json)
 
 
-def _move(
-    what: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool
+def _change_champion(
+    change: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool
 ) -> None:
     with Gateway(url, key) as gateway:
         before = _champion(gateway)
-        report = order(gateway, what, reason, by)
+        report = change_rollout(gateway, change, reason, by)
     print_json(report) if as_json else _print(before, report)
 
 
 def _check_version(version: str | None) -> None:
     if version is not None and not re.fullmatch(r"v[1-9][0-9]*", version):
         raise typer.BadParameter(
-            f"{version!r} is no version; they are called v1, v2 and so on, and `savo models list` names those there are"
+            f"{version!r} is not a version: versions are v1, v2 and so on; `savo models list` shows them"
         )
 
 
@@ -80,24 +81,24 @@ def _version(report: dict[str, Any]) -> str | None:
 def _print(before: str | None, report: dict[str, Any]) -> None:
     console, now = table_console(), _version(report)
     if now == before:
-        console.print(f"{now or _PROVIDER} is champion already: nothing was changed", markup=False)
+        console.print(f"{now or _PROVIDER} is already champion: nothing was changed", markup=False)
         return
     console.print(f"champion: {before or _PROVIDER} → {now or _PROVIDER}", style="bold", markup=False)
     console.print(f"{report['reason']} — {report['changed_by']}, {report['changed_at']}", markup=False)
     if report.get("experiment") and report["share"]:
         console.print(
-            f"the trial of {report['experiment']} goes on at {report['share']:.0%}, against {now or _PROVIDER} from now on",
+            f"the trial of {report['experiment']} continues at {report['share']:.0%}, now against {now or _PROVIDER}",
             markup=False,
         )
     if not report.get("serving", True):
         console.print(
-            "SAVO_USE_CUSTOM_VISION is false: no trained model answers a scan until it is true",
+            "SAVO_USE_CUSTOM_VISION is false: no trained model answers scans until it is true",
             style="yellow",
             markup=False,
         )
     if now:
         ways = [f"--to {version}" for version in report.get("former", [])]
         console.print(
-            f"back: savo models rollback --reason …{' (or ' + ', '.join(ways) + ')' if len(ways) > 1 else ''}",
+            f"to undo: savo models rollback --reason …{' (or ' + ', '.join(ways) + ')' if len(ways) > 1 else ''}",
             markup=False,
         )

@@ -1,4 +1,4 @@
-"""`savo rebuild SERVICE`: what a service keeps from topics, built anew beside the live tables, compared, and swapped on demand."""
+"""`savo rebuild SERVICE`: a service's tables rebuilt from its topics, compared with the live ones and swapped."""
 
 from __future__ import annotations
 
@@ -32,19 +32,18 @@ def rebuild(
     ],
     apply: Annotated[
         bool,
-        typer.Option(
-            "--apply", help="Put the rebuilt tables in the live ones' place; the service may go on meanwhile."
-        ),
+        typer.Option("--apply", help="Replace the live tables by the rebuilt ones; the service may keep running."),
     ] = False,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the rebuilt tables beside the live ones, to look at.")
+        bool, typer.Option("--keep", help="Keep the rebuilt tables beside the live ones for inspection.")
     ] = False,
     kafka: Kafka = None,
     as_json: AsJson = False,
 ) -> None:
-    """Build a service's tables anew from its topics and compare them with the live ones. Changes nothing without --apply; publishes nothing ever.
+    """Rebuild a service's tables from its topics and compare them with the live ones.
+    Changes nothing without --apply, and never publishes an event.
 
-    Ends with 0 when they are equal or were applied, with 1 when they differ.
+    Exit 0 if the tables are equal or were applied, 1 if they differ.
     """
     definition = _definition(service)
     settings = _settings(definition, kafka)
@@ -63,14 +62,14 @@ async def _rebuild(
         return await build_anew(definition, settings, apply=apply, keep=keep, on_progress=on_progress)
     except SavoError as error:
         raise CommandError(
-            f"{error}; the live tables are as they were. `savo doctor` checks Kafka and the database"
+            f"{error}; the live tables are unchanged. Check Kafka and the database with `savo doctor`"
         ) from error
 
 
 def _definition(service: str) -> ServiceDefinition:
     installed = {entry.name: entry for entry in entry_points(group="savo.services")}
     if service not in installed:
-        raise WrongUseError(f"there is no service {service!r}; there are {', '.join(sorted(installed))}")
+        raise WrongUseError(f"no service {service!r}; there are {', '.join(sorted(installed))}")
     definition: ServiceDefinition = installed[service].load()
     return definition
 
@@ -92,27 +91,27 @@ def _document(outcome: RebuildReport, settings: RuntimeSettings, seconds: float,
 def _print(report: dict[str, Any]) -> None:
     console = table_console()
     table = Table("table", "live rows", "rebuilt rows", "carried over", "SHA-256 of the rows", "")
-    for one in report["tables"]:
-        state = Text("equal", "green") if one["equal"] else Text(f"{one['differing']} rows differ", "red")
-        hashes = (
-            one["live_sha256"][:12] if one["equal"] else f"{one['live_sha256'][:12]} / {one['rebuilt_sha256'][:12]}"
-        )
+    for compared in report["tables"]:
+        equal, live = compared["equal"], compared["live_sha256"][:12]
+        state = Text("equal", "green") if equal else Text(f"{compared['differing']} rows differ", "red")
+        hashes = live if equal else f"{live} / {compared['rebuilt_sha256'][:12]}"
         table.add_row(
-            one["table"],
-            str(one["live_rows"]),
-            str(one["rebuilt_rows"]),
-            str(report["carried"].get(one["table"], "")),
+            compared["table"],
+            str(compared["live_rows"]),
+            str(compared["rebuilt_rows"]),
+            str(report["carried"].get(compared["table"], "")),
             hashes,
             state,
         )
     console.print(table)
-    for one in report["tables"]:
-        for difference in one["differences"]:
+    for compared in report["tables"]:
+        for difference in compared["differences"]:
             columns = f": {', '.join(difference['columns'])}" if difference["columns"] else ""
-            console.print(f"  {one['table']} {difference['key']} {_KINDS[difference['kind']]}{columns}", markup=False)
-    unreadable = f", {report['passed_over']} unreadable ones passed over" if report["passed_over"] else ""
+            row = f"{compared['table']} {difference['key']}"
+            console.print(f"  {row} {_KINDS[difference['kind']]}{columns}", markup=False)
+    unreadable = f", {report['passed_over']} unreadable ones skipped" if report["passed_over"] else ""
     console.print(f"{report['records']} events applied in {report['seconds']} s{unreadable}")
-    console.print("left as it is:", style="bold")
+    console.print("not rebuilt:", style="bold")
     for name, why in report["left"].items():
         console.print(f"  {name}: {why}", style="dim", markup=False)
     console.print(_verdict(report), style="bold", markup=False)
@@ -124,9 +123,8 @@ _KINDS = {"changed": "differs in", "missing": "is not in the live table", "extra
 def _verdict(report: dict[str, Any]) -> str:
     service = report["service"]
     if report["applied"]:
-        return f"applied: {service}'s tables are now as its topics tell" + (
-            " (they were before)" if report["equal"] else ""
-        )
+        unchanged = " (as they did before)" if report["equal"] else ""
+        return f"applied: {service}'s tables now match its topics{unchanged}"
     if report["equal"]:
-        return f"{service} is as its topics tell; nothing to do"
-    return f"{service} is not as its topics tell; `savo rebuild {service} --apply` puts that right"
+        return f"{service}'s tables match its topics; nothing to do"
+    return f"{service}'s tables differ from its topics; replace them with `savo rebuild {service} --apply`"

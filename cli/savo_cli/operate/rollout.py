@@ -1,4 +1,4 @@
-"""`savo rollout`: the arms' evidence, and the operator's hands."""
+"""`savo rollout`: the evidence of a trial, and an operator's changes of the share."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from savo_contracts.measures import COST, MEASURES, Measure, Unit
 from savo_runtime.command_line.output import print_json, reported_errors, table_console
 from savo_runtime.telemetry.audit import this_user
 
-__all__ = ["order", "pause", "resume", "rollback", "set_share", "show"]
+__all__ = ["change_rollout", "pause", "resume", "rollback", "set_share", "show"]
 
 _COLOURS = {"pass": "green", "undecided": "yellow", "breach": "red"}
 
 
 @reported_errors()
 def show(url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
-    """Where the trial stands, and what it waits for."""
+    """Show the trial's state, its evidence and what is missing."""
     with Gateway(url, key) as gateway:
         report = gateway.get("/admin/rollout")
     print_json(report) if as_json else _print(report)
@@ -36,39 +36,39 @@ def set_share(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pin the share; the automation rests until `resume`."""
-    _order_and_tell({"action": "set", "share": share}, reason, by, url, key, as_json=as_json)
+    """Pin the share; automation is off until `resume`."""
+    _change_and_print({"action": "set", "share": share}, reason, by, url, key, as_json=as_json)
 
 
 @reported_errors()
 def pause(reason: Reason, by: By = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
-    """Keep the share where it is; a sure breach still ends the trial."""
-    _order_and_tell({"action": "pause"}, reason, by, url, key, as_json=as_json)
+    """Keep the share as it is; a breached gate still ends the trial."""
+    _change_and_print({"action": "pause"}, reason, by, url, key, as_json=as_json)
 
 
 @reported_errors()
 def resume(reason: Reason, by: By = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
-    """Let the evidence decide again."""
-    _order_and_tell({"action": "resume"}, reason, by, url, key, as_json=as_json)
+    """Let the evidence decide the share again."""
+    _change_and_print({"action": "resume"}, reason, by, url, key, as_json=as_json)
 
 
 @reported_errors()
 def rollback(reason: Reason, by: By = None, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Take all traffic from the candidate; the champion stays."""
-    _order_and_tell({"action": "rollback"}, reason, by, url, key, as_json=as_json)
+    _change_and_print({"action": "rollback"}, reason, by, url, key, as_json=as_json)
 
 
-def order(gateway: Gateway, what: dict[str, Any], reason: str, by: str | None) -> dict[str, Any]:
-    """The rollout's report afterwards. Raises `CommandError`."""
-    report: dict[str, Any] = gateway.put("/admin/rollout", {**what, "reason": reason, "by": by or this_user()})
+def change_rollout(gateway: Gateway, change: dict[str, Any], reason: str, by: str | None) -> dict[str, Any]:
+    """Send a change of the rollout and return its report afterwards. Raises `CommandError`."""
+    report: dict[str, Any] = gateway.put("/admin/rollout", {**change, "reason": reason, "by": by or this_user()})
     return report
 
 
-def _order_and_tell(
-    what: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool
+def _change_and_print(
+    change: dict[str, Any], reason: str, by: str | None, url: str | None, key: str | None, *, as_json: bool
 ) -> None:
     with Gateway(url, key) as gateway:
-        report = order(gateway, what, reason, by)
+        report = change_rollout(gateway, change, reason, by)
     print_json(report) if as_json else _print(report)
 
 

@@ -1,4 +1,7 @@
-"""What a replay with a model found, scan by scan, in a file that the same command goes on with after an interruption."""
+"""Results of a model replay, one row per scan, in a SQLite file.
+
+After an interruption the same command continues with that file.
+"""
 
 from __future__ import annotations
 
@@ -13,59 +16,66 @@ from typing import Any, Self
 from savo_detection.differences.comparison import count_keys
 from savo_runtime.command_line.output import CommandError
 
-__all__ = ["DifferencesBook"]
+__all__ = ["DiffReport"]
 
 _KINDS = ("same", "moved", "relabelled", "gained", "lost")
 
 
-class DifferencesBook:
-    """One row a scan. `order` is what was asked: a folder holds the answer to one order."""
+class DiffReport:
+    """The compared scans of one replay. `request` is what was asked for: a folder holds the results of one request.
 
-    def __init__(self, folder: Path, order: dict[str, Any]) -> None:
+    Raises `CommandError` if the folder holds the results of another request.
+    """
+
+    def __init__(self, folder: Path, request: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._lines = sqlite3.connect(folder / "book.sqlite3", isolation_level=None)
-        self._lines.execute(
+        self._database = sqlite3.connect(folder / "book.sqlite3", isolation_level=None)
+        # Table, column and file names stay: a folder of an earlier release can be continued.
+        self._database.execute(
             "CREATE TABLE IF NOT EXISTS scans (scan_id TEXT PRIMARY KEY, changes INTEGER NOT NULL, told TEXT NOT NULL)"
         )
-        self._lines.execute("CREATE TABLE IF NOT EXISTS asked (told TEXT NOT NULL)")
-        there = self._lines.execute("SELECT told FROM asked").fetchone()
-        if there is None:
-            self._lines.execute("INSERT INTO asked VALUES (?)", (json.dumps(order, sort_keys=True),))
-        elif json.loads(there[0]) != order:
-            self._lines.close()
+        self._database.execute("CREATE TABLE IF NOT EXISTS asked (told TEXT NOT NULL)")
+        known = self._database.execute("SELECT told FROM asked").fetchone()
+        if known is None:
+            self._database.execute("INSERT INTO asked VALUES (?)", (json.dumps(request, sort_keys=True),))
+        elif json.loads(known[0]) != request:
+            self._database.close()
+            other = _request_text(json.loads(known[0]))
             raise CommandError(
-                f"{folder} holds the answer to another replay ({_order_text(json.loads(there[0]))}); give another --output, or remove it"
+                f"{folder} holds the results of another replay ({other}); give another --output, or delete it"
             )
         self.resumed = len(self)
+        """Scans that an earlier run compared."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lines.close()
+        self._database.close()
 
     def __len__(self) -> int:
-        return int(self._lines.execute("SELECT count(*) FROM scans").fetchone()[0])
+        return int(self._database.execute("SELECT count(*) FROM scans").fetchone()[0])
 
     def __contains__(self, scan_id: str) -> bool:
-        return self._lines.execute("SELECT 1 FROM scans WHERE scan_id = ?", (scan_id,)).fetchone() is not None
+        return self._database.execute("SELECT 1 FROM scans WHERE scan_id = ?", (scan_id,)).fetchone() is not None
 
-    def note(self, scan: dict[str, Any]) -> None:
-        """Durable when it returns."""
+    def add(self, scan: dict[str, Any]) -> None:
+        """Store the result of a scan; it is durable when this returns."""
         changes = sum(change["kind"] != "same" for change in scan["changes"])
-        self._lines.execute(
+        self._database.execute(
             "INSERT OR REPLACE INTO scans VALUES (?, ?, ?)",
             (scan["scan_id"], changes, json.dumps(scan, ensure_ascii=False)),
         )
 
     def scans(self, *, changed_first: bool = False) -> Iterator[dict[str, Any]]:
+        """Stored results, by scan id or by the number of changes."""
         order = "changes DESC, scan_id" if changed_first else "scan_id"
-        with closing(self._lines.execute(f"SELECT told FROM scans ORDER BY {order}")) as rows:  # noqa: S608 - one of two constants
+        with closing(self._database.execute(f"SELECT told FROM scans ORDER BY {order}")) as rows:  # noqa: S608 - one of two constants
             for (scan,) in rows:
                 yield json.loads(scan)
 
     def summary(self) -> dict[str, Any]:
-        """Sums over all scans; one scan is in memory at a time."""
+        """Sums over all scans. Reads one scan at a time."""
         states: Counter[str] = Counter()
         boxes: Counter[str] = Counter(dict.fromkeys(_KINDS, 0))
         labels: dict[str, Counter[str]] = {}
@@ -96,10 +106,11 @@ class DifferencesBook:
         }
 
     def write_lines(self, path: Path) -> None:
+        """Write the results as JSON lines."""
         with path.open("w", encoding="utf-8") as lines:
             for scan in self.scans():
                 lines.write(json.dumps(scan, ensure_ascii=False) + "\n")
 
 
-def _order_text(order: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in order.items() if value not in (None, [], {}, ""))[:300]
+def _request_text(request: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in request.items() if value not in (None, [], {}, ""))[:300]

@@ -1,7 +1,8 @@
-"""`savo replay --model V`: recorded scans through a pinned model, and what would be answered otherwise.
+"""`savo replay --model V`: inference with a chosen model on recorded scans, compared with their recorded answers.
 
-Photos come from the object store, answers from the topics. Where the model is not sure of itself the product would ask the provider: the
-recorded answer stands in, and nothing is paid. Nothing is written to Kafka. The same command goes on where an interrupted one was.
+Photos come from the object store, answers from the topics. Below the confidence threshold the product would ask the
+provider: here the provider's recorded answer is used, so nothing is paid. Nothing is written to Kafka. The same command
+continues an interrupted run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from savo_cli.replay.diff_page import draw_changes, sentence, write_page
-from savo_cli.replay.diff_report import DifferencesBook
+from savo_cli.replay.diff_report import DiffReport
 from savo_cli.replay.pinned_model import PinnedModel, pin
 from savo_contracts.confidence import CONFIDENCE_THRESHOLD, fallback_reason, scan_confidence
 from savo_contracts.envelope import ImageRef
@@ -46,7 +47,7 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelReplay:
-    """What was asked for."""
+    """A request for a replay through a model. `since` and `until` are positions as in `savo replay --from`."""
 
     model: str
     since: str = "start"
@@ -54,15 +55,16 @@ class ModelReplay:
     selection: Selection
     output: Path
     threshold: float = CONFIDENCE_THRESHOLD
-    """Scan confidence under which the provider would be asked."""
+    """Scan confidence below which the provider would be asked."""
     limit: int | None = None
-    """Most scans of this run."""
+    """Maximum number of scans in this run."""
     pictures: int = 100
-    """Most pictures that are drawn, and shown on the page."""
+    """Maximum number of pictures on the page."""
     dry_run: bool = False
-    """Count the scans; load no model, write nothing."""
+    """Count the scans without loading the model or writing anything."""
 
-    def asked(self, sha256: str) -> dict[str, Any]:
+    def identity(self, sha256: str) -> dict[str, Any]:
+        """What distinguishes this request from others in the same folder; `sha256` is the model's."""
         return {
             "model": sha256,
             "from": self.since,
@@ -73,32 +75,32 @@ class ModelReplay:
 
 
 def replay_with_model(
-    order: ModelReplay, settings: RuntimeSettings, *, as_json: bool, on_progress: OnProgress | None = None
+    request: ModelReplay, settings: RuntimeSettings, *, as_json: bool, on_progress: OnProgress | None = None
 ) -> None:
-    """Compare, write pictures and page, print the sums. Raises `CommandError`."""
-    work = survey if order.dry_run else compare
+    """Compare the scans, write pictures and page, print the sums. Raises `CommandError`."""
+    work = survey if request.dry_run else compare
     try:
-        summary = asyncio.run(work(order, settings, on_progress or (lambda _done, _total: None)))
+        summary = asyncio.run(work(request, settings, on_progress or (lambda _done, _total: None)))
     except SavoError as error:
-        raise CommandError(f"{error}; the same command goes on from here") from error
+        raise CommandError(f"{error}; the same command continues this run") from error
     except KeyboardInterrupt:
-        raise CommandError(f"stopped; the same command goes on from here ({order.output})") from None
+        raise CommandError(f"stopped; the same command continues this run ({request.output})") from None
     if as_json:
         print_json(summary)
-    elif order.dry_run:
-        table_console().print(_would_be(summary, order), markup=False, soft_wrap=True)
+    elif request.dry_run:
+        table_console().print(_survey_text(summary, request), markup=False, soft_wrap=True)
     else:
         _print(summary)
 
 
-async def survey(order: ModelReplay, settings: RuntimeSettings, on_progress: OnProgress) -> dict[str, Any]:
-    """How many scans would be looked at, by whether they were answered."""
+async def survey(request: ModelReplay, settings: RuntimeSettings, on_progress: OnProgress) -> dict[str, Any]:
+    """How many scans would be compared, answered and unanswered."""
     counted: dict[str, set[str]] = {}
     async with TopicReader(settings) as reader:
         for state, topic in (("answered", SCANS_COMPLETED), ("never_answered", SCANS_REQUESTED)):
-            counted[state] = {event.scan_id async for event in _events(order, reader, topic, on_progress)}
+            counted[state] = {event.scan_id async for event in _events(request, reader, topic, on_progress)}
     answered, asked = len(counted["answered"]), len(counted["answered"] | counted["never_answered"])
-    scans = asked if order.limit is None else min(asked, order.limit)
+    scans = asked if request.limit is None else min(asked, request.limit)
     return {
         "dry_run": True,
         "scans": scans,
@@ -108,35 +110,36 @@ async def survey(order: ModelReplay, settings: RuntimeSettings, on_progress: OnP
     }
 
 
-def _would_be(summary: dict[str, Any], order: ModelReplay) -> str:
-    there = f"{summary['answered']:,} that were answered, {summary['never_answered']:,} that never were"
+def _survey_text(summary: dict[str, Any], request: ModelReplay) -> str:
+    scans = f"{summary['answered'] + summary['never_answered']:,} scans would go through {request.model}"
+    parts = f"{summary['answered']:,} answered, {summary['never_answered']:,} never answered"
     limit = f"; --limit ends after {summary['scans']:,}" if summary["limit_reached"] else ""
-    return f"{summary['answered'] + summary['never_answered']:,} scans would go through {order.model}: {there}{limit}. Nothing was looked at or written."
+    return f"{scans}: {parts}{limit}. No scan was compared and nothing was written."
 
 
-async def compare(order: ModelReplay, settings: RuntimeSettings, on_progress: OnProgress) -> dict[str, Any]:
+async def compare(request: ModelReplay, settings: RuntimeSettings, on_progress: OnProgress) -> dict[str, Any]:
     """The summary, as `--json` prints it."""
     began, store = time.monotonic(), open_store(settings)
     try:
-        model = await pin(order.model, store)
-        with DifferencesBook(order.output, order.asked(model.sha256)) as book:
+        model = await pin(request.model, store)
+        with DiffReport(request.output, request.identity(model.sha256)) as report:
             async with TopicReader(settings) as reader:
-                limit_reached = await _Comparison(order, model, store, book, on_progress).run(reader)
-            summary = book.summary()
+                limit_reached = await _Comparison(request, model, store, report, on_progress).run(reader)
+            summary = report.summary()
             summary |= {
                 "model": {"version": model.version, "sha256": model.sha256, "classes": len(model.detector.classes)},
-                "resumed": book.resumed,
+                "resumed": report.resumed,
             }
             summary |= {
-                "output": str(order.output),
-                "page": str(order.output / "index.html"),
+                "output": str(request.output),
+                "page": str(request.output / "index.html"),
                 "limit_reached": limit_reached,
             }
-            book.write_lines(order.output / "differences.jsonl")
+            report.write_lines(request.output / "differences.jsonl")
             write_page(
-                order.output / "index.html",
+                request.output / "index.html",
                 summary,
-                (outcome for outcome in book.scans(changed_first=True) if outcome["picture"]),
+                (outcome for outcome in report.scans(changed_first=True) if outcome["picture"]),
             )
         return summary | {"seconds": round(time.monotonic() - began, 1)}
     finally:
@@ -144,20 +147,20 @@ async def compare(order: ModelReplay, settings: RuntimeSettings, on_progress: On
 
 
 async def _events(
-    order: ModelReplay, reader: TopicReader, topic: Any, on_progress: OnProgress
+    request: ModelReplay, reader: TopicReader, topic: Any, on_progress: OnProgress
 ) -> AsyncIterator[ScanCompleted | ScanRequested]:
     now, passed = utc_now(), 0
     span = await find_offset_range(
         reader,
         await reader.partitions([topic.name]),
-        parse_position(order.since, now),
-        parse_position(order.until, now),
+        parse_position(request.since, now),
+        parse_position(request.until, now),
     )
     async for _, records, _ in read_offset_range(reader, span):
         for record in records:
             passed += 1
             on_progress(passed, span.offsets)
-            if record.value is None or not order.selection.matches(record, topic):
+            if record.value is None or not request.selection.matches(record, topic):
                 continue
             try:
                 yield decode(topic, record).event
@@ -167,24 +170,24 @@ async def _events(
 
 @dataclass
 class _Comparison:
-    order: ModelReplay
+    request: ModelReplay
     model: PinnedModel
     store: ObjectStore
-    book: DifferencesBook
+    report: DiffReport
     on_progress: OnProgress
     done: int = 0
     drawn: int = 0
 
     async def run(self, reader: TopicReader) -> bool:
-        """Answered scans first, then those that never were; whether the limit ended it."""
-        self.drawn = sum(outcome["picture"] is not None for outcome in self.book.scans())
+        """Compare answered scans, then unanswered ones. Returns whether the limit ended the run."""
+        self.drawn = sum(outcome["picture"] is not None for outcome in self.report.scans())
         for topic in (SCANS_COMPLETED, SCANS_REQUESTED):
-            async for event in _events(self.order, reader, topic, self.on_progress):
-                if event.scan_id in self.book:
+            async for event in _events(self.request, reader, topic, self.on_progress):
+                if event.scan_id in self.report:
                     continue
-                if self.order.limit is not None and self.done >= self.order.limit:
+                if self.request.limit is not None and self.done >= self.request.limit:
                     return True
-                self.book.note(await self._compare_scan(event))
+                self.report.add(await self._compare_scan(event))
                 self.done += 1
         return False
 
@@ -198,18 +201,18 @@ class _Comparison:
             "changes": [],
             "picture": None,
         }
-        photo, error = await self._photo(event.image)
+        photo, state = await self._photo(event.image)
         if photo is None:
-            return outcome | {"state": error}
+            return outcome | {"state": state}
         try:
             boxes = await asyncio.to_thread(self.model.detector.detect, photo)
         except PhotoError:
             return outcome | {"state": "unreadable"}
-        outcome |= answer_with(self.model.version, event, boxes, self.order.threshold)
+        outcome |= answer_with(self.model.version, event, boxes, self.request.threshold)
         return outcome | {"picture": await self._picture(photo, outcome)}
 
     async def _photo(self, image: ImageRef) -> tuple[bytes | None, str]:
-        """The bytes that were scanned, or why they are not to be had."""
+        """The scanned bytes, or None and the state of the scan."""
         try:
             photo = await self.store.get(image.key)
         except ObjectNotFoundError:
@@ -217,21 +220,24 @@ class _Comparison:
         return (photo, "") if hashlib.sha256(photo).hexdigest() == image.sha256 else (None, "altered")
 
     async def _picture(self, photo: bytes, outcome: dict[str, Any]) -> str | None:
-        if self.drawn >= self.order.pictures or all(change["kind"] == "same" for change in outcome["changes"]):
+        if self.drawn >= self.request.pictures or all(change["kind"] == "same" for change in outcome["changes"]):
             return None
         self.drawn += 1
-        name = f"pictures/{hashlib.sha256(outcome['scan_id'].encode()).hexdigest()[:24]}.jpg"  # an id may hold what no file name may
-        await asyncio.to_thread(draw_changes, photo, outcome, self.order.output / name)
+        # Hashed, because a scan id may contain characters that a file name cannot.
+        name = f"pictures/{hashlib.sha256(outcome['scan_id'].encode()).hexdigest()[:24]}.jpg"
+        await asyncio.to_thread(draw_changes, photo, outcome, self.request.output / name)
         return name
 
 
 def answer_with(
     version: str, event: ScanCompleted | ScanRequested, boxes: Sequence[DetectedBox], threshold: float
 ) -> dict[str, Any]:
-    """As the product would answer: with the model's boxes, or the provider's recorded ones where the model falls back."""
-    recorded = (
-        getattr(event, "items", None) if getattr(event, "served_by", ServedBy.CUSTOM) != ServedBy.CUSTOM else None
-    )
+    """The product's answer with this model, and its changes against the recorded one.
+
+    Below the threshold the provider's recorded boxes replace the model's, if there are any.
+    """
+    by_provider = getattr(event, "served_by", ServedBy.CUSTOM) != ServedBy.CUSTOM
+    recorded = getattr(event, "items", None) if by_provider else None
     confidences = [box.confidence for box in boxes]
     falls_back = fallback_reason(confidences, threshold) is not None
     answer = recorded if falls_back and recorded is not None else boxes
@@ -256,18 +262,20 @@ def _print(summary: dict[str, Any]) -> None:
     console = table_console()
     console.print(Text(sentence(summary)))
     if summary["resumed"]:
-        console.print(f"{summary['resumed']} of them were compared before; this run went on from there", markup=False)
+        console.print(
+            f"{summary['resumed']} of them were compared by an earlier run, which this one continued", markup=False
+        )
     if summary["limit_reached"]:
-        console.print("the limit ended it; the same command goes on from here", style="yellow")
+        console.print("--limit ended the run; the same command continues it", style="yellow")
     sums = Table("same", "moved", "other label", "gained", "lost", title="boxes", title_justify="left")
     sums.add_row(*(str(summary["boxes"][kind]) for kind in ("same", "moved", "relabelled", "gained", "lost")))
     console.print(sums)
     if summary["labels"]:
         table = Table("label", "gained", "lost", "moved", "renamed from", "renamed to")
-        for one in summary["labels"][:20]:
+        for row in summary["labels"][:20]:
             table.add_row(
-                Text(one["label"]),
-                *(str(one.get(name, 0)) for name in ("gained", "lost", "moved", "renamed_from", "renamed_to")),
+                Text(row["label"]),
+                *(str(row.get(name, 0)) for name in ("gained", "lost", "moved", "renamed_from", "renamed_to")),
             )
         console.print(table)
     console.print(f"pictures: {summary['page']}", markup=False)

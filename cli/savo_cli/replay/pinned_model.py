@@ -1,4 +1,4 @@
-"""The model that a replay is pinned to: a registered version, an alias, or an ONNX file."""
+"""The model of a replay: a registered version, an alias, or an ONNX file."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ __all__ = ["PinnedModel", "pin"]
 
 @dataclass(frozen=True)
 class PinnedModel:
+    """A loaded model and its version, or the name of its file with the start of its sha256."""
+
     version: str
     detector: Detector
 
@@ -26,7 +28,7 @@ class PinnedModel:
 
 
 async def pin(name: str, store: ObjectStore) -> PinnedModel:
-    """`v3`, `champion`, `models:/ingredients@challenger`, or the path of an ONNX file. Raises `CommandError`."""
+    """Load `v3`, `champion`, `models:/ingredients@challenger`, or the path of an ONNX file. Raises `CommandError`."""
     try:
         stored = await stored_model(name, store)
         if stored is None:
@@ -38,7 +40,7 @@ async def pin(name: str, store: ObjectStore) -> PinnedModel:
         )
         return PinnedModel(stored.version, detector)
     except ModelRefusedError as error:
-        raise CommandError(f"{name} is not used: {error}") from error
+        raise CommandError(f"{name} cannot be used: {error}") from error
     except UnknownModelError as error:
         raise CommandError(str(error)) from error
 
@@ -46,6 +48,6 @@ async def pin(name: str, store: ObjectStore) -> PinnedModel:
 def _file(name: str) -> Path:
     if not Path(name).is_file():
         raise CommandError(
-            f"{name} is no model: give a version such as v3, champion or challenger, or the path of an ONNX file"
+            f"no model {name}: give a version such as v3, champion or challenger, or the path of an ONNX file"
         )
     return Path(name)

@@ -1,6 +1,6 @@
-"""`savo replay`: records of a topic once more, into a sandbox or into the original.
+"""`savo replay`: a topic's records copied into a sandbox or into the same topic again.
 
-It sends no mail, pays no provider and stores no sample twice.
+A replay sends no mail, pays no provider and stores no sample twice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 
 from savo_cli.options import AsJson, Key, Url
-from savo_cli.topics.broker import Kafka, broker_settings, is_sandbox_name, known_topic, on_kafka
+from savo_cli.topics.broker import SANDBOX_NAMES, Kafka, broker_settings, is_sandbox_name, known_topic, on_kafka
 from savo_cli.topics.selection import ScanIds, Subjects, Types, Users, Where, selection_of
 from savo_contracts.confidence import CONFIDENCE_THRESHOLD
 from savo_contracts.topics import SCANS_COMPLETED, SCANS_REQUESTED, Topic
@@ -38,14 +38,18 @@ DEFAULT_SANDBOX = "replay"
 def replay(
     topic: Annotated[
         str | None,
-        typer.Option("--topic", metavar="T", help="Which topic's records; see `savo topics list`. Scans with --model."),
+        typer.Option(
+            "--topic", metavar="T", help="Topic to read; see `savo topics list`. Default with --model: scans."
+        ),
     ] = None,
     since: Annotated[
         str, typer.Option("--from", metavar="TIME|OFFSET", help="start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).")
     ] = "start",
     until: Annotated[
         str,
-        typer.Option("--to", metavar="TIME|OFFSET", help="The same words; never past what is there when it begins."),
+        typer.Option(
+            "--to", metavar="TIME|OFFSET", help="As --from; at most the end of the topic when the replay begins."
+        ),
     ] = "end",
     scan_ids: ScanIds = None,
     users: Users = None,
@@ -53,19 +57,21 @@ def replay(
     types: Types = None,
     where: Where = None,
     into: Annotated[
-        Literal["sandbox", "original"], typer.Option(help="Topics of their own, or the same ones again.")
+        Literal["sandbox", "original"], typer.Option(help="Into topics of a sandbox, or into the same topic again.")
     ] = "sandbox",
     sandbox: Annotated[str, typer.Option("--sandbox", help="Name of the sandbox.")] = DEFAULT_SANDBOX,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be carried; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be copied; write nothing.")] = False,
     rate: Annotated[
         float | None, typer.Option("--rate", metavar="N", min=0.1, help="At most N records a second.")
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="V", help="Recorded scans through v3, champion or an ONNX file: what changes."),
+        typer.Option(
+            "--model", metavar="V", help="Compare recorded scans with the answers of v3, champion or an ONNX file."
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="DIR", help="With --model: folder of the pictures and the page.")
+        Path | None, typer.Option("--output", metavar="DIR", help="With --model: folder for pictures and page.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="With --model: at most N scans in this run.")
@@ -76,7 +82,10 @@ def replay(
     threshold: Annotated[
         float,
         typer.Option(
-            envvar="SAVO_VISION_CONFIDENCE_THRESHOLD", min=0, max=1, help="With --model: less asks the provider."
+            envvar="SAVO_VISION_CONFIDENCE_THRESHOLD",
+            min=0,
+            max=1,
+            help="With --model: a lower confidence asks the provider.",
         ),
     ] = CONFIDENCE_THRESHOLD,
     kafka: Kafka = None,
@@ -84,13 +93,17 @@ def replay(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Carry records of a topic into a sandbox, or into the topic once more. The same command goes on where an interrupted one was."""
+    """Copy a topic's records into a sandbox, or into the same topic again.
+    The same command continues an interrupted replay.
+    """
     settings = broker_settings(kafka)
     try:
         parse_range(since, until, utc_now())
     except ValueError as error:
         raise WrongUseError(str(error)) from error
-    selection = selection_of(scan_ids, users, subjects, types, where, topics=_read(topic, model), url=url, key=key)
+    selection = selection_of(
+        scan_ids, users, subjects, types, where, topics=_topics_to_read(topic, model), url=url, key=key
+    )
     if model:
         _check_scans(topic)
         pinned = {"threshold": threshold, "limit": limit, "pictures": pictures, "dry_run": dry_run}
@@ -98,14 +111,14 @@ def replay(
         _replay_with_model(settings, model, since, until, selection, folder, as_json=as_json, **pinned)
         return
     if topic is None:
-        raise typer.BadParameter("name a topic with --topic, or a model with --model")
-    order = _order(known_topic(topic), since, until, selection, into, sandbox)
-    report = _carry(settings, order, dry_run=dry_run, rate=rate, quiet=as_json)
+        raise typer.BadParameter("give a topic with --topic, or a model with --model")
+    request = _request(known_topic(topic), since, until, selection, into, sandbox)
+    report = _copy_records(settings, request, dry_run=dry_run, rate=rate, quiet=as_json)
     print_json(report.as_json()) if as_json else _print(report, settings)
 
 
-def _read(topic: str | None, model: str | None) -> list[Topic[Any]] | None:
-    """The topics whose records are looked at; None before one is named."""
+def _topics_to_read(topic: str | None, model: str | None) -> list[Topic[Any]] | None:
+    """The topics whose records are selected; None if no topic is given."""
     if model:
         return [SCANS_COMPLETED, SCANS_REQUESTED]
     return [known_topic(topic)] if topic else None
@@ -113,14 +126,14 @@ def _read(topic: str | None, model: str | None) -> list[Topic[Any]] | None:
 
 def _check_scans(topic: str | None) -> None:
     if topic not in (None, "scans.requested", "scans.completed"):
-        raise typer.BadParameter("--model replays scans: leave --topic out, or name scans.requested or scans.completed")
+        raise typer.BadParameter("--model replays scans: omit --topic, or give scans.requested or scans.completed")
 
 
 def _folder_of(model: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", model).strip("-.")[-60:] or "model"
 
 
-def _order(
+def _request(
     topic: Topic[Any],
     since: str,
     until: str,
@@ -130,12 +143,12 @@ def _order(
 ) -> ReplayRequest:
     """Raises `WrongUseError`."""
     try:
-        order = ReplayRequest(topic, since, until, selection, into, sandbox if into == "sandbox" else None)
+        request = ReplayRequest(topic, since, until, selection, into, sandbox if into == "sandbox" else None)
     except RefusedRequestError as refused:
         raise WrongUseError(str(refused)) from refused
-    if order.sandbox and not is_sandbox_name(order.sandbox):
-        raise WrongUseError("--sandbox: a name of a-z, 0-9 and -, at most 20 long")
-    return order
+    if request.sandbox and not is_sandbox_name(request.sandbox):
+        raise WrongUseError(f"--sandbox {request.sandbox!r} is no sandbox name: {SANDBOX_NAMES}")
+    return request
 
 
 def _replay_with_model(
@@ -149,28 +162,28 @@ def _replay_with_model(
     as_json: bool,
     **pinned: Any,
 ) -> None:
-    # ONNX Runtime and OpenCV, for --model alone.
+    # Imports ONNX Runtime and OpenCV, which only --model needs.
     from savo_cli.replay.model_replay import ModelReplay, replay_with_model
 
-    order = ModelReplay(model=model, since=since, until=until, selection=selection, output=folder, **pinned)
+    request = ModelReplay(model=model, since=since, until=until, selection=selection, output=folder, **pinned)
     with progress_bar(f"scans through {model}", shown=not as_json) as on_progress:
-        replay_with_model(order, settings, as_json=as_json, on_progress=on_progress)
+        replay_with_model(request, settings, as_json=as_json, on_progress=on_progress)
 
 
-def _carry(
-    settings: RuntimeSettings, order: ReplayRequest, *, dry_run: bool, rate: float | None, quiet: bool
+def _copy_records(
+    settings: RuntimeSettings, request: ReplayRequest, *, dry_run: bool, rate: float | None, quiet: bool
 ) -> ReplayReport:
-    with progress_bar(order.topic.name, shown=not quiet) as on_progress:
+    with progress_bar(request.topic.name, shown=not quiet) as on_progress:
         if dry_run:
-            return on_kafka(preview_replay(settings, order, on_progress=on_progress))
-        return on_kafka(Replay(settings, order, by=this_user(), rate=rate, on_progress=on_progress).run())
+            return on_kafka(preview_replay(settings, request, on_progress=on_progress))
+        return on_kafka(Replay(settings, request, by=this_user(), rate=rate, on_progress=on_progress).run())
 
 
 def _print(report: ReplayReport, settings: RuntimeSettings) -> None:
     console = table_console()
     counts = report.as_json()
-    verb = "would go" if report.dry_run else "went on" if report.resumed else "went"
-    target = f"sandbox {report.sandbox}" if report.sandbox else "the original"
+    verb = "would be copied" if report.dry_run else "copied (continued)" if report.resumed else "copied"
+    target = f"sandbox {report.sandbox}" if report.sandbox else "the same topic"
     records = f"{report.chosen:,} of {report.read:,} records of {report.topic}"
     console.print(f"{records} {verb} into {target}", markup=False)
     table = Table(box=None, show_header=False)
@@ -185,26 +198,24 @@ def _print(report: ReplayReport, settings: RuntimeSettings) -> None:
             markup=False,
         )
     if report.sandbox and not report.dry_run:
-        work, tail = (
-            _start_command(settings, report.sandbox),
-            f"savo topics tail --sandbox {report.sandbox} --from start",
-        )
-        console.print(
-            f"work on it:  {work}\nlook into it:  {tail}", markup=False, soft_wrap=True
-        )  # to be copied: a line stays one line
+        process = _start_command(settings, report.sandbox)
+        inspect = f"savo topics tail --sandbox {report.sandbox} --from start"
+        # Without wrapping, so that each command can be copied as one line.
+        console.print(f"to process it:  {process}\nto inspect it:  {inspect}", markup=False, soft_wrap=True)
 
 
 def _start_command(settings: RuntimeSettings, sandbox: str) -> str:
-    """Whoever has a Kafka has services in containers, with settings that this command does not know."""
+    """How to run services on a sandbox. With a real Kafka they run in containers, whose settings are unknown here."""
     if not settings.embedded_broker:
-        return f"start services with SAVO_SANDBOX={sandbox} beside the others; with compose: docker compose run --rm -e SAVO_SANDBOX={sandbox} vision"
+        compose = f"docker compose run --rm -e SAVO_SANDBOX={sandbox} vision"
+        return f"start further services with SAVO_SANDBOX={sandbox}; with compose: {compose}"
     variables = {
         "SAVO_SANDBOX": sandbox,
         "SAVO_DATA_DIR": str(settings.data_dir.resolve()),
         "SAVO_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
         "SAVO_EMBEDDED_BROKER": "true",
     }
-    # This very Python: a plain `python` is another one wherever no virtual environment is activated.
+    # The path of this Python: `python` is another one if no virtual environment is active.
     return " ".join(
         [
             *(f"{name}={shlex.quote(value)}" for name, value in variables.items()),

@@ -1,4 +1,4 @@
-"""`savo confirm`: what a person says about an answer."""
+"""`savo confirm`: a user's confirmation or correction of a scan."""
 
 from __future__ import annotations
 
@@ -21,11 +21,9 @@ def confirm(
     scan_id: Annotated[str, typer.Argument(metavar="SCAN_ID")],
     source: Annotated[
         Path | None,
-        typer.Option(
-            "--from", help='JSON file as POST /v1/scans/{id}/confirmation takes it: {"items": […]}; - is stdin.'
-        ),
+        typer.Option("--from", help='JSON file for POST /v1/scans/{id}/confirmation: {"items": […]}; - is stdin.'),
     ] = None,
-    all_correct: Annotated[bool, typer.Option("--all-correct", help="Every item is right as it is.")] = False,
+    all_correct: Annotated[bool, typer.Option("--all-correct", help="Confirm every item as it is.")] = False,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
@@ -53,5 +51,5 @@ def _confirmation_in(source: Path) -> dict[str, Any]:
     if isinstance(body, list):
         return {"items": body}
     if not isinstance(body, dict):
-        raise CommandError(f"{source}: a confirmation is a JSON object with items")
+        raise CommandError(f"{source} is no confirmation: give a JSON object with items, or a list of items")
     return body

@@ -1,4 +1,4 @@
-"""A photo with the boxes of its scan."""
+"""Drawing of a scan's boxes on its photo."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _COLOURS = (
     ),
     *("#9a6324", "#800000", "#aaffc3", "#808000"),
 )
-"""Sixteen that people tell apart, after Sasha Trubetskoy's list."""
+"""Sixteen colours that are easy to distinguish, from Sasha Trubetskoy's list."""
 
 Rectangle = tuple[float, float, float, float]
 """Left, top, right, bottom, in pixels."""
@@ -44,7 +44,7 @@ Rectangle = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Tag:
-    """The text of one box, and its place."""
+    """The text of a box and its rectangle."""
 
     text: str
     colour: str
@@ -53,7 +53,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class _Style:
-    """Sizes in pixels, after the picture's."""
+    """Sizes in pixels, in proportion to the picture."""
 
     font: Any
     line: int
@@ -61,8 +61,8 @@ class _Style:
 
     @classmethod
     def of(cls, size: tuple[int, int]) -> _Style:
-        letters = max(12, max(size) // 60)
-        return cls(ImageFont.load_default(size=letters), max(2, max(size) // 300), max(3, letters // 4))
+        font_size = max(12, max(size) // 60)
+        return cls(ImageFont.load_default(size=font_size), max(2, max(size) // 300), max(3, font_size // 4))
 
     @property
     def tag_height(self) -> float:
@@ -70,7 +70,10 @@ class _Style:
 
 
 def draw_boxes(photo: Path, items: Sequence[dict[str, Any]], output: Path) -> None:
-    """`items` as the gateway answers them. Boxes are of the upright photo, and so is the picture. Raises `OSError`, and `ValueError` for no photo."""
+    """Draw the items of a scan's result on its photo, which is shown upright, as the boxes are.
+
+    Raises `OSError`, and `ValueError` for a file that is no photo.
+    """
     picture = Image.fromarray(decode(photo.read_bytes(), target_side=_LONGEST_SIDE))
     picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     style, colours = _Style.of(picture.size), colours_of(item["label"] for item in items)
@@ -78,31 +81,34 @@ def draw_boxes(photo: Path, items: Sequence[dict[str, Any]], output: Path) -> No
     canvas = ImageDraw.Draw(picture)
     for item, corners in boxed:
         _outline(canvas, corners, colours[item["label"]], style)
-    # After all outlines, so that no line runs through a word.
+    # After all outlines, so that no line crosses a text.
     for tag in _tags(boxed, colours, picture.size, style):
         _write(canvas, tag, style)
     output.parent.mkdir(parents=True, exist_ok=True)
-    _with_foot(picture, [item for item in items if item["bbox"] is None], style).save(output)
+    _with_footer(picture, [item for item in items if item["bbox"] is None], style).save(output)
 
 
 def colours_of(labels: Iterable[str]) -> dict[str, str]:
-    """A label has the same colour in every photo, but for the rare one whose colour another label of this photo has already."""
+    """A colour for each label: the same in every photo, unless another label of this photo already has it."""
     colours: dict[str, str] = {}
     for label in sorted(set(labels)):
         first = zlib.crc32(label.encode()) % len(_COLOURS)
-        turned = [_COLOURS[(first + step) % len(_COLOURS)] for step in range(len(_COLOURS))]
-        colours[label] = next((colour for colour in turned if colour not in colours.values()), turned[0])
+        choices = [_COLOURS[(first + step) % len(_COLOURS)] for step in range(len(_COLOURS))]
+        colours[label] = next((colour for colour in choices if colour not in colours.values()), choices[0])
     return colours
 
 
 def place_tags(
     boxes: Sequence[Rectangle], widths: Sequence[float], height: float, size: tuple[int, int]
 ) -> list[Rectangle]:
-    """A place in the picture for the text of each box, on none of the texts before it where there is room: above the box, in it, below it."""
+    """Rectangles for the texts of the boxes: above, in or below the box, with the least overlap with earlier texts.
+
+    `widths` and `height` are those of the texts, `size` is the picture's, all in pixels.
+    """
     taken: list[Rectangle] = []
     for box, width in zip(boxes, widths, strict=True):
         places = [_inside(place, size) for place in _places(box, width, height)]
-        taken.append(min(places, key=lambda place: sum(_shared(place, other) for other in taken)))
+        taken.append(min(places, key=lambda place: sum(_overlap(place, other) for other in taken)))
     return taken
 
 
@@ -121,11 +127,11 @@ def _inside(place: Rectangle, size: tuple[int, int]) -> Rectangle:
     return x, y, x + right - left, y + bottom - top
 
 
-def _shared(one: Rectangle, other: Rectangle) -> float:
+def _overlap(first: Rectangle, second: Rectangle) -> float:
     """Square pixels."""
-    return max(0.0, min(one[2], other[2]) - max(one[0], other[0])) * max(
-        0.0, min(one[3], other[3]) - max(one[1], other[1])
-    )
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    return max(0.0, width) * max(0.0, height)
 
 
 def _tags(
@@ -143,14 +149,14 @@ def _tags(
 
 
 def _tag_text(item: Mapping[str, Any]) -> str:
-    """`cherry tomato x6 0.90`; one piece is not counted. Pillow's own font has no multiplication sign."""
+    """`cherry tomato x6 0.90`; a single piece has no count. Pillow's own font has no multiplication sign."""
     pieces = item["quantity_estimate"] or 1
     count = "" if pieces == 1 else f" x{pieces:g}"
     return f"{item['name']}{count} {item['confidence']:.2f}"
 
 
 def _outline(canvas: ImageDraw.ImageDraw, corners: Rectangle, colour: str, style: _Style) -> None:
-    """With a rim of the other brightness, so that a yellow box is seen around a lemon too."""
+    """With a border of contrasting brightness, so that a yellow box is visible around a lemon."""
     left, top, right, bottom = corners
     canvas.rectangle((left - 1, top - 1, right + 1, bottom + 1), outline=_readable_on(colour), width=style.line + 2)
     canvas.rectangle(corners, outline=colour, width=style.line)
@@ -163,17 +169,17 @@ def _write(canvas: ImageDraw.ImageDraw, tag: Tag, style: _Style) -> None:
 
 
 def _readable_on(colour: str) -> str:
-    """Black or white, by the brightness that eyes see (ITU-R BT.601)."""
+    """Black or white, by perceived brightness (ITU-R BT.601)."""
     red, green, blue = ImageColor.getrgb(colour)[:3]
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else "white"
 
 
-def _with_foot(picture: Image.Image, unboxed: Sequence[Mapping[str, Any]], style: _Style) -> Image.Image:
-    """Things that were named without a box stand under the photo."""
+def _with_footer(picture: Image.Image, unboxed: Sequence[Mapping[str, Any]], style: _Style) -> Image.Image:
+    """The picture with the items that have no box listed below it."""
     if not unboxed:
         return picture
-    letters = max(20, int(picture.width / style.font.getlength("n")))
-    lines = textwrap.wrap(f"without a box: {', '.join(_tag_text(item) for item in unboxed)}", letters)
+    columns = max(20, int(picture.width / style.font.getlength("n")))
+    lines = textwrap.wrap(f"without a box: {', '.join(_tag_text(item) for item in unboxed)}", columns)
     height = round(style.tag_height * len(lines)) + style.margin
     sheet = Image.new("RGB", (picture.width, picture.height + height), "white")
     sheet.paste(picture)

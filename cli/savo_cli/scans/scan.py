@@ -1,4 +1,4 @@
-"""`savo scan`: photos sent to the gateway, and what is in them."""
+"""`savo scan`: photos sent to the gateway, and their results."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from savo_runtime.command_line.output import CommandError, print_json, reported_
 __all__ = ["scan"]
 
 _LONGEST_WAIT = 30.0
-"""Of one request; after it the command asks again."""
+"""Seconds of one request; after that the command polls."""
 
-_ASK_EVERY = 0.5
+_POLL_SECONDS = 0.5
 
 STAND_IN = "standin-"
-"""How the model versions of a stand-in's answers begin."""
+"""Prefix of the model versions in a stand-in's answers."""
 
 
 @reported_errors()
@@ -29,17 +29,18 @@ def scan(
     photos: Annotated[
         list[Path], typer.Argument(metavar="PHOTO…", help="JPEG, PNG, WebP or HEIC files.", exists=True, dir_okay=False)
     ],
-    user: Annotated[str | None, typer.Option("--user", help="Whose kitchen it is.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="User id to scan for.")] = None,
     storage: Annotated[str | None, typer.Option("--storage", help="pantry, fridge or freezer.")] = None,
     show: Annotated[
-        Path | None, typer.Option("--show", help="Write the photo with its boxes here; with several photos, numbered.")
+        Path | None,
+        typer.Option("--show", help="Write the photo with its boxes to this file; numbered if there are several."),
     ] = None,
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for each answer.")] = 30,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send photos and show what is in them."""
+    """Send photos and show the ingredients in them."""
     fields = {name: value for name, value in (("user_id", user), ("storage_location", storage)) if value}
     failed = False
     with Gateway(url, key) as gateway:
@@ -62,7 +63,7 @@ def _scan_one(gateway: Any, photo: Path, wait: float, fields: dict[str, str]) ->
     deadline = time.monotonic() + wait
     answer: dict[str, Any] = gateway.send_photo(photo, wait=min(wait, _LONGEST_WAIT), fields=fields)
     while answer["status"] == "queued" and time.monotonic() < deadline:
-        time.sleep(_ASK_EVERY)
+        time.sleep(_POLL_SECONDS)
         answer = gateway.get(f"/v1/scans/{answer['scan_id']}")
     return answer
 
@@ -75,9 +76,7 @@ def _print(photo: Path, answer: dict[str, Any]) -> None:
         console.print(f"{head}failed: {error['message']} ({error['code']})", style="red", markup=False, highlight=False)
         return
     if not result:
-        console.print(
-            f"{head}{answer['status']}; look again at {answer['links']['self']}", markup=False, highlight=False
-        )
+        console.print(f"{head}{answer['status']}; see {answer['links']['self']} later", markup=False, highlight=False)
         return
     reason = f", fell back: {result['fallback_reason']}" if result["fallback_reason"] else ""
     route = f"{result['served_by']} {result['model_version']} ({result['assigned_arm']}{reason})"
@@ -105,7 +104,8 @@ def _print(photo: Path, answer: dict[str, Any]) -> None:
 def _nothing(model_version: str) -> str:
     if not model_version.startswith(STAND_IN):
         return "nothing found"
-    return "nothing found: a stand-in answers here, and it knows only the photos that it was started with (`make up`: .savo/standin/images)"
+    known = "it knows only the photos of its own folder (with `make up`: .savo/standin/images)"
+    return f"nothing found: a stand-in for the provider answered, and {known}"
 
 
 def _print_refusal(photo: Path, refusal: RefusedError, *, as_json: bool) -> None:
@@ -116,7 +116,7 @@ def _print_refusal(photo: Path, refusal: RefusedError, *, as_json: bool) -> None
 
 
 def _draw(photo: Path, answer: dict[str, Any], output: Path) -> Path:
-    from savo_cli.scans.drawing import draw_boxes  # OpenCV and Pillow, for --show alone
+    from savo_cli.scans.drawing import draw_boxes  # imports OpenCV and Pillow, which only --show needs
 
     try:
         draw_boxes(photo, answer["result"]["items"], output)

@@ -1,4 +1,4 @@
-"""`savo stats`: the seven figures of the flywheel."""
+"""`savo stats`: the seven figures of GET /training/stats."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["stats"]
 
 @reported_errors()
 def stats(
-    watch: Annotated[bool, typer.Option("--watch", help="Again every --every seconds, until Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two looks.")] = 2.0,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat every --every seconds, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option("--every", min=0.2, help="Seconds between two requests.")] = 2.0,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Samples, corrections and storage so far."""
+    """Show the totals of samples, corrections and storage."""
     with Gateway(url, key) as gateway:
         while True:
             figures = gateway.get("/training/stats")

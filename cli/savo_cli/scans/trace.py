@@ -1,4 +1,4 @@
-"""`savo trace SCAN`: why this answer, hop by hop, and what to do when it goes no further."""
+"""`savo trace SCAN_ID`: the path of a scan through the services, and the reasons for its answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def trace(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Why a scan was answered as it was: its arm, its model, each hop's time and where each event stands in Kafka."""
+    """Explain a scan's answer: its arm, model, the time of each hop and the place of each event in Kafka."""
     with Gateway(url, key) as gateway:
         report = gateway.get(f"/v1/scans/{scan_id}/trace")
     print_json(report) if as_json else _print(report)
@@ -69,12 +69,13 @@ def _route(report: dict[str, Any]) -> Any:
 
 
 def _facts(report: dict[str, Any]) -> dict[str, str]:
-    """The decision in the order it was made."""
-    side = "below" if report["assigned_arm"] == "candidate" else "not below"
+    """The decisions in the order in which they were made."""
     experiment = report["experiment"] or "none: no candidate on trial"
+    side = "below" if report["assigned_arm"] == "candidate" else "not below"
+    bucket = f"bucket {report['bucket']} is {side} {round(report['share'] * 10_000)} (share {report['share']:.0%})"
     facts = {
         "experiment": experiment,
-        "arm": f"{report['assigned_arm']}: bucket {report['bucket']} is {side} {round(report['share'] * 10_000)} (share {report['share']:.0%})",
+        "arm": f"{report['assigned_arm']}: {bucket}",
         "served by": f"{report['served_by']}, model {report['model_version']}",
         "confidence": f"{report['scan_confidence']:.2f}"
         + ("" if report["threshold"] is None else f", the custom model needs {report['threshold']:.2f}"),

@@ -1,4 +1,4 @@
-"""What must hold before `savo up` starts anything: sound settings, a data folder that can be written and that nobody else works in."""
+"""Checks before `savo up` starts a service: valid settings, and a writable data folder that no other `savo up` uses."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from pathlib import Path
 
 from savo_runtime.errors import FatalError
 
-__all__ = ["MODEL_PATH", "WrongSettingError", "check_settings", "in_words", "own_folder", "wrong_model_path"]
+__all__ = ["MODEL_PATH", "WrongSettingError", "check_settings", "error_text", "locked_data_folder", "wrong_model_path"]
 
 MODEL_PATH = "SAVO_CUSTOM_VISION_MODEL_PATH"
 
 _ON = {"1", "true", "t", "yes", "y", "on"}
 
-_PARTS = ("db", "logs", "objects", "run")
-"""Folders that the services write into: one that they may not would only show in their logs."""
+_SUBFOLDERS = ("db", "logs", "objects", "run")
+"""Folders that the services write to. Without this check a missing permission would appear only in their logs."""
 
-_CANNOT = {
-    errno.ENOSPC: "has no room left; free some",
-    errno.EDQUOT: "has no room left; free some",
+_REASONS = {
+    errno.ENOSPC: "has no space left; free some",
+    errno.EDQUOT: "has no space left; free some",
     errno.EROFS: "is read-only",
-    errno.EACCES: "may not be written by this user",
+    errno.EACCES: "is not writable for this user",
 }
 
 
 class WrongSettingError(Exception):
-    """The message names the variable, its value and what is allowed."""
+    """A setting is invalid. The message names the variable, its value and what is allowed."""
 
 
 async def check_settings(services: Sequence[str], environment: Mapping[str, str]) -> None:
-    """As the services themselves will read them, in a process of its own. Raises `WrongSettingError`."""
+    """Load the services' settings in a separate process, as they will. Raises `WrongSettingError`."""
     command = (sys.executable, "-m", "savo_runtime.check", *services)
     process = await asyncio.create_subprocess_exec(
         *command, env=dict(environment), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
@@ -49,9 +49,9 @@ async def check_settings(services: Sequence[str], environment: Mapping[str, str]
 
 
 def wrong_model_path(environment: Mapping[str, str]) -> str:
-    """What is wrong with the operator's own model, where it is used and is a path of this machine; empty when nothing is.
+    """The problem with SAVO_CUSTOM_VISION_MODEL_PATH if it is in use and a local path; empty if there is none.
 
-    Vision itself goes on without it, for a machine that is restarted must not wait for a file; an operator who starts it by hand is told.
+    Vision itself starts without the file, so that a restarted machine serves scans. Only a start by hand reports it.
     """
     value = environment.get(MODEL_PATH, "")
     if (
@@ -65,20 +65,21 @@ def wrong_model_path(environment: Mapping[str, str]) -> str:
     if onnx.is_file():
         return ""
     if path.is_file():
-        return f"{MODEL_PATH}={value!r} is a PyTorch checkpoint, which is never loaded, and {onnx} is not there; run: savo models export {path}"
+        problem = f"{MODEL_PATH}={value!r} is a PyTorch checkpoint, which is never loaded, and {onnx} does not exist"
+        return f"{problem}; run: savo models export {path}"
     allowed = "the path of an ONNX file, s3://BUCKET/KEY, or models:/ingredients@champion"
     return f"{MODEL_PATH}={value!r} makes no sense: there is no file {onnx.resolve()}; allowed is {allowed}"
 
 
 @contextmanager
-def own_folder(folder: Path) -> Iterator[None]:
-    """The data folder, made if need be, for one `savo up` at a time. Raises `FatalError`."""
+def locked_data_folder(folder: Path) -> Iterator[None]:
+    """Create the data folder if needed, and lock it against a second `savo up`. Raises `FatalError`."""
     with _usable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    for part in (folder / name for name in _PARTS):
-        with _usable(part):
-            part.mkdir(exist_ok=True)
-            tempfile.TemporaryFile(dir=part).close()
+    for subfolder in (folder / name for name in _SUBFOLDERS):
+        with _usable(subfolder):
+            subfolder.mkdir(exist_ok=True)
+            tempfile.TemporaryFile(dir=subfolder).close()
     with _usable(folder):
         lock = (folder / "up.lock").open("a+")
     with lock:
@@ -86,9 +87,8 @@ def own_folder(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise FatalError(
-                f"{folder} belongs to a running `savo up` (pid {lock.read() or '?'}); end it, or choose another with --data-dir"
-            ) from None
+            holder = f"a running `savo up` (pid {lock.read() or '?'})"
+            raise FatalError(f"{folder} is in use by {holder}; end it, or choose another with --data-dir") from None
         with _usable(folder):
             os.ftruncate(lock.fileno(), 0)
             os.pwrite(lock.fileno(), str(os.getpid()).encode(), 0)
@@ -100,14 +100,14 @@ def _usable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise FatalError(in_words(error, folder)) from error
+        raise FatalError(error_text(error, folder)) from error
 
 
-def in_words(error: Exception, folder: Path) -> str:
-    """An error of the operating system as a person can use it; any other error's own words."""
+def error_text(error: Exception, folder: Path) -> str:
+    """The message of an error. One of the operating system names the data folder and the next step."""
     if not isinstance(error, OSError) or (
-        error.errno not in _CANNOT and error.errno not in (errno.ENOTDIR, errno.EEXIST)
+        error.errno not in _REASONS and error.errno not in (errno.ENOTDIR, errno.EEXIST)
     ):
         return str(error)
-    why = _CANNOT.get(error.errno, f"cannot be used ({error.strerror})")
-    return f"the data folder {folder} {why}, or choose another with --data-dir (SAVO_DATA_DIR)"
+    reason = _REASONS.get(error.errno, f"cannot be used ({error.strerror})")
+    return f"the data folder {folder} {reason}, or choose another with --data-dir (SAVO_DATA_DIR)"

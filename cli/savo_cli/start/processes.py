@@ -1,4 +1,4 @@
-"""Processes that `savo up` keeps alive: started in their own session, logged to a file, started again when they die."""
+"""Supervised processes of `savo up`: each has its own session and log file, and is restarted when it ends."""
 
 from __future__ import annotations
 
@@ -21,34 +21,36 @@ STOP_SECONDS = 20.0
 FIRST_PAUSE_SECONDS = 0.2
 LAST_LINES = 5
 MOST_LOG_BYTES = 20_000_000
-"""A log that is longer becomes `<name>.log.1` and begins anew: both together are all the disk that it ever takes."""
+"""A longer log is renamed to `<name>.log.1`, which replaces an earlier one: a process has at most these two files."""
 
 _PR_SET_PDEATHSIG = 1
 
 
 class GaveUpError(Exception):
-    """A process died again and again right after its start."""
+    """A process ended right after each of its starts, or reported that it cannot work."""
 
     def __init__(self, name: str, code: int | None, last_lines: Sequence[str], log: Path) -> None:
-        output = "\n".join(f"  {line}" for line in last_lines) or "  (it printed nothing)"
-        super().__init__(f"{name} ends at once with exit code {code}; it said:\n{output}\nall of it is in {log}")
+        output = "\n".join(f"  {line}" for line in last_lines) or "  (no output)"
+        super().__init__(f"{name} ends right after its start with exit code {code}:\n{output}\nsee {log}")
         self.name = name
 
 
 @dataclass(frozen=True)
 class ProcessSpec:
+    """How to start a process, and where its output goes."""
+
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
     log: Path
     fatal_codes: frozenset[int] = frozenset({2})
-    """Exit codes by which it says that trying again is of no use: 2 is a setting that makes no sense."""
+    """Exit codes after which a restart cannot help. 2 is an invalid setting."""
     echo: bool = False
-    """Its lines go to our standard output too: a host's own log is made of that."""
+    """Copy its output to standard output too, which hosting platforms collect as the log."""
 
 
 class SupervisedProcess:
-    """One process and its successors."""
+    """A process that is restarted when it ends. `report` receives a line for each restart."""
 
     def __init__(self, spec: ProcessSpec, report: Callable[[str], None]) -> None:
         self.spec = spec
@@ -58,22 +60,25 @@ class SupervisedProcess:
         self._stopping = False
 
     async def run(self) -> None:
-        """Until `stop`. Raises `GaveUpError` when it says that it cannot work, or dies five times in a row within ten seconds."""
+        """Run until `stop`.
+
+        Raises `GaveUpError` after a fatal exit code, or after five runs in a row of less than ten seconds.
+        """
         clock = asyncio.get_running_loop().time
         quick = 0
         while True:
             started = clock()
-            code = await self._once()
+            code = await self._run_once()
             if self._stopping:
                 return
             quick = quick + 1 if clock() - started < QUICK_DEATH_SECONDS else 0
             if code in self.spec.fatal_codes or quick >= MOST_QUICK_DEATHS:
                 raise GaveUpError(self.spec.name, code, tuple(self._lines), self.spec.log)
-            self._report(f"{self.spec.name} ended with {_ending(code)} and is started again")
+            self._report(f"{self.spec.name} ended with {_ending(code)} and is restarted")
             await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**quick)
 
     async def stop(self) -> None:
-        """SIGTERM, and SIGKILL for what is still there after twenty seconds."""
+        """Send SIGTERM, and SIGKILL if the process still runs after twenty seconds."""
         self._stopping = True
         process = self._process
         if process is None or process.returncode is not None:
@@ -88,7 +93,7 @@ class SupervisedProcess:
                 process.kill()
             await process.wait()
 
-    async def _once(self) -> int:
+    async def _run_once(self) -> int:
         self.spec.log.parent.mkdir(parents=True, exist_ok=True)
         self._process = process = await asyncio.create_subprocess_exec(
             *self.spec.command,
@@ -100,12 +105,12 @@ class SupervisedProcess:
             preexec_fn=_end_with_parent,
         )
         assert process.stdout is not None
-        # By chunks: a line may be longer than asyncio's line limit.
+        # In chunks, because a line may exceed asyncio's line limit.
         while chunk := await process.stdout.read(65536):
-            self._keep(chunk)
+            self._record_output(chunk)
         return await process.wait()
 
-    def _keep(self, chunk: bytes) -> None:
+    def _record_output(self, chunk: bytes) -> None:
         self._lines.extend(line for line in chunk.decode(errors="replace").splitlines() if line.strip())
         if self.spec.echo:
             sys.stdout.buffer.write(chunk)
@@ -118,7 +123,7 @@ class SupervisedProcess:
 
 
 def _end_with_parent() -> None:
-    """On Linux a killed `savo up` takes its services with it; they could not go on without the broker inside it."""
+    """On Linux, end the services of a killed `savo up`: they cannot work without its embedded broker."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() == 1:

@@ -1,4 +1,4 @@
-"""`savo up`: every service as a process of its own (or all in one), on an embedded broker or a given Kafka."""
+"""`savo up`: the services, in one process each or all in one, on an embedded broker or a given Kafka."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import httpx2
 import typer
 from rich.console import Console
 
-from savo_cli.start.preflight import WrongSettingError, check_settings, in_words, own_folder
+from savo_cli.start.preflight import WrongSettingError, check_settings, error_text, locked_data_folder
 from savo_cli.start.processes import GaveUpError, ProcessSpec, SupervisedProcess
 from savo_contracts.topics import SERVICES
 from savo_providers.catalogue import PROVIDERS
@@ -33,15 +33,15 @@ POLL_SECONDS = 0.2
 HOST = "127.0.0.1"
 LOOPBACK = (HOST, "localhost", "::1")
 
-# Where everything else shares one process there is no room for a training run: the trainer works elsewhere, on the same Kafka and bucket.
-ELSEWHERE = ("trainer",)
+# A host for one process has no memory for a training run: the trainer runs on another machine with the same Kafka.
+NOT_IN_ONE_PROCESS = ("trainer",)
 
-# glibc keeps freed memory for each thread, and photos come and go on many: with these it goes back, which took the peak under
-# 12-megapixel photos from 614 to 490 MB. Of the engines that run a model this one needs the least.
-PLAYED = tuple(provider for provider in PROVIDERS if provider.standin_path is not None)
-"""Those that the stand-in answers for."""
+STANDIN_PROVIDERS = tuple(provider for provider in PROVIDERS if provider.standin_path is not None)
+"""Providers that the stand-in answers for."""
 
-THRIFTY = {
+# glibc keeps freed memory per thread, and many threads handle photos. With these settings it returns the memory: the
+# peak with 12-megapixel photos fell from 614 to 490 MB. ONNX Runtime is the engine that needs the least memory.
+SMALL_MEMORY_SETTINGS = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": "131072",
     "MALLOC_TRIM_THRESHOLD_": "131072",
@@ -51,21 +51,25 @@ THRIFTY = {
 
 def up(
     port: Annotated[int, typer.Option(help="Port of the gateway.", envvar="PORT", min=1, max=65535)] = 8000,
-    data_dir: Annotated[Path, typer.Option(help="Folder of databases, objects, logs.", envvar="SAVO_DATA_DIR")] = Path(
-        ".savo"
-    ),
-    kafka: Annotated[str | None, typer.Option(help="HOST:PORT of a real Kafka in the embedded broker's place.")] = None,
+    data_dir: Annotated[
+        Path, typer.Option(help="Folder for databases, objects and logs.", envvar="SAVO_DATA_DIR")
+    ] = Path(".savo"),
+    kafka: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a Kafka to use instead of the embedded broker.")
+    ] = None,
     standin: Annotated[
-        Path | None, typer.Option(help="Also start the Google stand-in, with the truth of this YOLO-form folder.")
+        Path | None,
+        typer.Option(help="Also start the stand-in for Google; it answers from the labels of this YOLO folder."),
     ] = None,
     standin_option: Annotated[
-        list[str] | None, typer.Option(help="Handed to the stand-in, such as --standin-option=--latency-scale=0.1.")
+        list[str] | None, typer.Option(help="Option for the stand-in, such as --standin-option=--latency-scale=0.1.")
     ] = None,
     one_process: Annotated[
-        bool, typer.Option("--one-process", help="All in one process, without the trainer: for hosts with 512 MB.")
+        bool,
+        typer.Option("--one-process", help="Run all services but the trainer in one process, for hosts with 512 MB."),
     ] = False,
     logs: Annotated[
-        bool, typer.Option("--logs", help="Print what the services log, too, not only to DIR/logs.")
+        bool, typer.Option("--logs", help="Print the services' logs, in addition to the files in DIR/logs.")
     ] = False,
 ) -> None:
     """Start every service; embedded unless --kafka is given."""
@@ -75,6 +79,8 @@ def up(
 
 @dataclass(frozen=True)
 class UpOptions:
+    """The options of `savo up`."""
+
     port: int
     data_dir: Path
     kafka: str | None = None
@@ -86,7 +92,7 @@ class UpOptions:
 
 @dataclass
 class Plan:
-    """What will be started, and where it will be reached."""
+    """The processes to start, with their environment and addresses."""
 
     options: UpOptions
     environment: dict[str, str]
@@ -102,7 +108,7 @@ class Plan:
         return self.options.data_dir.resolve() / "run"
 
     def groups(self) -> Iterator[tuple[str, ...]]:
-        """Which services share a process. The gateway, whose port is known, comes first; rollout, which it calls, next."""
+        """The services of each process. The gateway (known port) is first, rollout, which it calls, is next."""
         if self.options.one_process:
             yield ("gateway", "rollout", *(name for name in self.services if name not in ("gateway", "rollout")))
         else:
@@ -110,11 +116,11 @@ class Plan:
 
     @property
     def services(self) -> tuple[str, ...]:
-        return tuple(name for name in SERVICES if not (self.options.one_process and name in ELSEWHERE))
+        return tuple(name for name in SERVICES if not (self.options.one_process and name in NOT_IN_ONE_PROCESS))
 
 
 async def run(options: UpOptions, console: Console) -> int:
-    """Run until SIGINT or SIGTERM. 0 stopped, 1 could not start or go on, 2 a setting makes no sense."""
+    """Run until SIGINT or SIGTERM. Returns 0 when stopped, 1 on failure, 2 for an invalid setting."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -122,13 +128,17 @@ async def run(options: UpOptions, console: Console) -> int:
         async with AsyncExitStack() as stack:
             plan = _plan(options)
             await check_settings(plan.services, plan.environment)
-            stack.enter_context(own_folder(options.data_dir))
+            stack.enter_context(locked_data_folder(options.data_dir))
             _use_broker(plan, stack)
             await _use_standin(plan, stack, console)
             return await _run(plan, stop, console)
     except (WrongSettingError, FatalError, GaveUpError, OSError) as error:
         console.print(
-            f"savo up: {in_words(error, options.data_dir)}", style="red", markup=False, highlight=False, soft_wrap=True
+            f"savo up: {error_text(error, options.data_dir)}",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
         return 2 if isinstance(error, WrongSettingError) else 1
 
@@ -144,17 +154,18 @@ def _plan(options: UpOptions) -> Plan:
             plan.notes.append(f"{name}=true")
     if options.standin is not None:
         if not options.standin.is_dir():
-            raise FatalError(
-                f"--standin {options.standin}: no such folder; `savo synthesize --count 60 --output {options.standin}` makes one"
-            )
-        environment |= {provider.key_variable: "stand-in" for provider in PLAYED}
+            command = f"savo synthesize --count 60 --output {options.standin}"
+            raise FatalError(f"--standin {options.standin}: no such folder; create one with `{command}`")
+        environment |= {provider.key_variable: "stand-in" for provider in STANDIN_PROVIDERS}
     host, auth = environment.get("SAVO_HTTP_HOST", HOST), environment.get("SAVO_AUTH")
     if auth == "api_key" or (auth is None and host not in LOOPBACK):
         plan.notes.append("every call needs an API key: savo keys create NAME --scope scans")
     environment["SAVO_ROLLOUT_URL"] = f"http://{HOST}:{plan.rollout_port}"
     if options.one_process:
-        plan.environment = THRIFTY | {"SAVO_OPTIONAL_SERVICES": ",".join(ELSEWHERE)} | environment
-        plan.notes.append("no trainer: python -m savo_runtime trainer runs it on a machine with room for training")
+        plan.environment = (
+            SMALL_MEMORY_SETTINGS | {"SAVO_OPTIONAL_SERVICES": ",".join(NOT_IN_ONE_PROCESS)} | environment
+        )
+        plan.notes.append("no trainer: run `python -m savo_runtime trainer` on a machine with more memory")
     return plan
 
 
@@ -164,7 +175,7 @@ def _use_broker(plan: Plan, stack: AsyncExitStack) -> None:
         plan.environment["SAVO_KAFKA_BOOTSTRAP_SERVERS"] = given
         plan.notes.append(f"Kafka at {given}")
         return
-    # Memory goes by partition, up to 5 MB each: where it is scarce, one a topic.
+    # A partition takes up to 5 MB of memory, so a small host gets one per topic.
     partitions = 1 if plan.options.one_process else MAX_PARTITIONS
     env: Literal["dev", "production"] = "production" if plan.environment.get("SAVO_ENV") == "production" else "dev"
     broker = stack.enter_context(EmbeddedBroker(env=env, max_partitions=partitions))
@@ -176,7 +187,7 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
     folder = plan.options.standin
     if folder is None:
         return
-    # A fixed port, so that one that was started again is found where its predecessor was.
+    # A fixed port, so that a restarted stand-in has the same address.
     port = _free_port()
     command = (
         sys.executable,
@@ -196,16 +207,17 @@ async def _use_standin(plan: Plan, stack: AsyncExitStack, console: Console) -> N
     stack.push_async_callback(process.stop)
     url = f"http://{HOST}:{port}"
     await _wait_for(["stand-in"], lambda _: f"{url}/livez", [task])
-    plan.environment |= {provider.base_url_variables[0]: f"{url}{provider.standin_path}" for provider in PLAYED}
-    plan.notes.append(
-        f"a stand-in answers for {' and '.join(provider.title for provider in PLAYED)} from the truth in {folder}"
-    )
+    plan.environment |= {
+        provider.base_url_variables[0]: f"{url}{provider.standin_path}" for provider in STANDIN_PROVIDERS
+    }
+    providers = " and ".join(provider.title for provider in STANDIN_PROVIDERS)
+    plan.notes.append(f"a stand-in answers for {providers} from the labels in {folder}")
 
 
 async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
     shutil.rmtree(plan.run_dir, ignore_errors=True)
-    kept = [SupervisedProcess(_spec(plan, group), _printer(console)) for group in plan.groups()]
-    tasks = [asyncio.create_task(process.run()) for process in kept]
+    processes = [SupervisedProcess(_spec(plan, group), _printer(console)) for group in plan.groups()]
+    tasks = [asyncio.create_task(process.run()) for process in processes]
     stopped = asyncio.create_task(stop.wait())
     try:
         ready = asyncio.create_task(
@@ -231,10 +243,10 @@ async def _run(plan: Plan, stop: asyncio.Event, console: Console) -> int:
     finally:
         stopped.cancel()
         _up_file(plan).unlink(missing_ok=True)
-        # The gateway first: nothing new comes in while the others finish what they hold.
-        for process in kept[:1]:
+        # The gateway first: no new requests arrive while the other services finish their work.
+        for process in processes[:1]:
             await process.stop()
-        await asyncio.gather(*(process.stop() for process in kept[1:]))
+        await asyncio.gather(*(process.stop() for process in processes[1:]))
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
@@ -251,7 +263,7 @@ def _spec(plan: Plan, group: tuple[str, ...]) -> ProcessSpec:
 
 
 def _url_of(plan: Plan, service: str) -> str | None:
-    """Where a service says that it listens; None before it said so."""
+    """The address that a service wrote to its file; None before that."""
     try:
         return str(json.loads((plan.run_dir / f"{service}.json").read_text())["url"])
     except FileNotFoundError:
@@ -261,7 +273,7 @@ def _url_of(plan: Plan, service: str) -> str | None:
 async def _wait_for(
     names: Sequence[str], url_of: Callable[[str], str | None], tasks: Sequence[asyncio.Task[None]]
 ) -> None:
-    """Until each answers 200. Raises what a process gave up with, or `FatalError` with what each still waits for."""
+    """Wait until each answers 200. Raises `GaveUpError`, or `FatalError` with the answers of those not ready."""
     answers = dict.fromkeys(names, "no answer yet")
     deadline = asyncio.get_running_loop().time() + READY_SECONDS
     async with httpx2.AsyncClient(timeout=2, trust_env=False) as client:
@@ -270,9 +282,8 @@ async def _wait_for(
                 if task.done():
                     task.result()
             if asyncio.get_running_loop().time() > deadline:
-                raise FatalError(
-                    "not ready in time: " + "; ".join(f"{name}: {answer}" for name, answer in answers.items())
-                )
+                pending = "; ".join(f"{name}: {answer}" for name, answer in answers.items())
+                raise FatalError(f"not ready within {READY_SECONDS:g} s: {pending}; see the logs in DATA_DIR/logs")
             for name in list(answers):
                 if url := url_of(name):
                     answers[name] = await _ask(client, url)
@@ -281,7 +292,7 @@ async def _wait_for(
 
 
 async def _ask(client: httpx2.AsyncClient, url: str) -> str:
-    """Empty when all is well, else what it said."""
+    """Empty for a 200, else the answer or the error."""
     try:
         answer = await client.get(url)
     except httpx2.HTTPError as error:
@@ -295,7 +306,9 @@ def _require_free(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise FatalError(f"port {port} is in use; end what holds it, or choose another with --port") from error
+            raise FatalError(
+                f"port {port} is in use; end the process that uses it, or choose another with --port"
+            ) from error
 
 
 def _free_port() -> int:
@@ -327,15 +340,5 @@ def _write_up_file(plan: Plan) -> None:
     services = {name: _url_of(plan, name) for name in plan.services}
     kafka = plan.environment["SAVO_KAFKA_BOOTSTRAP_SERVERS"]
     embedded = plan.environment.get("SAVO_EMBEDDED_BROKER") == "true"
-    path.write_text(
-        json.dumps(
-            {
-                "pid": os.getpid(),
-                "gateway_url": plan.gateway_url,
-                "kafka": kafka,
-                "embedded": embedded,
-                "services": services,
-            },
-            indent=2,
-        )
-    )
+    own = {"pid": os.getpid(), "gateway_url": plan.gateway_url}
+    path.write_text(json.dumps(own | {"kafka": kafka, "embedded": embedded, "services": services}, indent=2))

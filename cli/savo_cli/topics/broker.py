@@ -1,4 +1,4 @@
-"""Which Kafka the commands read and write: the one that is named, or that of `savo up` here; and in which sandbox."""
+"""The Kafka and the sandbox that the commands use: those given by options, or the broker of `savo up` here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from savo_runtime.errors import DependencyDownError, SavoError
 from savo_runtime.settings import RuntimeSettings, load_settings
 from savo_runtime.telemetry.logs import configure_command_logs
 
-__all__ = ["Kafka", "Sandbox", "broker_settings", "is_sandbox_name", "known_topic", "on_kafka"]
+__all__ = ["SANDBOX_NAMES", "Kafka", "Sandbox", "broker_settings", "is_sandbox_name", "known_topic", "on_kafka"]
 
 Kafka = Annotated[
     str | None,
@@ -27,21 +27,23 @@ Kafka = Annotated[
 ]
 Sandbox = Annotated[
     str | None,
-    typer.Option("--sandbox", envvar="SAVO_SANDBOX", help="Look into this sandbox in the place of the live topics."),
+    typer.Option("--sandbox", envvar="SAVO_SANDBOX", help="Read this sandbox instead of the live topics."),
 ]
 
 T = TypeVar("T")
 
 
 def broker_settings(kafka: str | None, sandbox: str | None = None) -> RuntimeSettings:
-    """Raises `CommandError` when there is no broker to go to."""
+    """Settings with the address of the broker. Raises `CommandError` if none is known."""
     settings = load_settings(RuntimeSettings)
     configure_command_logs(settings)
     address = kafka or os.environ.get("SAVO_KAFKA_BOOTSTRAP_SERVERS") or "embedded"
     here = running_here() or {}
     if address == "embedded":
         if "kafka" not in here:
-            raise CommandError("no broker to read from: start one with `savo up`, or name one with --kafka HOST:PORT")
+            raise CommandError(
+                "no broker is known: start one with `savo up`, or give its address with --kafka HOST:PORT"
+            )
         address = str(here["kafka"])
     is_here = address == here.get("kafka")
     embedded = settings.embedded_broker or (is_here and bool(here.get("embedded", True)))
@@ -57,14 +59,17 @@ def broker_settings(kafka: str | None, sandbox: str | None = None) -> RuntimeSet
 
 
 def _left_out(here: dict[str, Any]) -> str | None:
-    """The services that `savo up` does not run here, as with --one-process."""
+    """The services that `savo up` does not run here, such as the trainer with --one-process."""
     return ",".join(name for name in SERVICES if name not in here.get("services", SERVICES)) or None
 
 
 def _checked(sandbox: str | None) -> str | None:
     if sandbox is not None and not is_sandbox_name(sandbox):
-        raise WrongUseError(f"--sandbox {sandbox!r} is no name of a sandbox: a name of a-z, 0-9 and -, at most 20 long")
+        raise WrongUseError(f"--sandbox {sandbox!r} is no sandbox name: {SANDBOX_NAMES}")
     return sandbox
+
+
+SANDBOX_NAMES = "allowed are at most 20 characters of a-z, 0-9 and -"
 
 
 def is_sandbox_name(name: str) -> bool:
@@ -72,7 +77,7 @@ def is_sandbox_name(name: str) -> bool:
 
 
 def known_topic(name: str) -> Topic[Any]:
-    """Raises `CommandError` naming the topics there are."""
+    """The topic of this name. Raises `CommandError` that lists the topics."""
     try:
         return topic_named(name)
     except KeyError as unknown:
@@ -80,10 +85,10 @@ def known_topic(name: str) -> Topic[Any]:
 
 
 def on_kafka(work: Coroutine[Any, Any, T]) -> T:
-    """Run it; what the product's own errors say becomes the command's line."""
+    """Run a coroutine that uses Kafka. Its errors become a `CommandError`."""
     try:
         return asyncio.run(work)
     except DependencyDownError as away:
-        raise CommandError(f"{away}; is it the right one? --kafka HOST:PORT") from away
+        raise CommandError(f"{away}; check its address, or give another with --kafka HOST:PORT") from away
     except (SavoError, ValueError) as error:
         raise CommandError(str(error)) from error

@@ -1,4 +1,4 @@
-"""`savo dlq`: what could not be worked on, why, and back to its topic once the cause is mended."""
+"""`savo dlq`: dead letters counted, shown with their reasons, and sent back to their topic after a fix."""
 
 from __future__ import annotations
 
@@ -27,25 +27,23 @@ from savo_runtime.messaging.kafka.topic_reader import TopicReader
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry.audit import this_user
 
-__all__ = ["list_letters", "redrive", "show"]
+__all__ = ["list_dead_letters", "redrive", "show"]
 
 Topics = Annotated[
     list[str] | None,
-    typer.Option("--topic", metavar="T", help="Only of this topic, by its name or its dead-letter topic's."),
+    typer.Option("--topic", metavar="T", help="Only of this topic; its own name or that of its dead-letter topic."),
 ]
-Services = Annotated[
-    list[str] | None, typer.Option("--service", metavar="S", help="Only what this service could not work on.")
-]
+Services = Annotated[list[str] | None, typer.Option("--service", metavar="S", help="Only of this service.")]
 Reasons = Annotated[
-    list[str] | None, typer.Option("--reason", metavar="R", help="Only of this reason, as `savo dlq list` shows it.")
+    list[str] | None, typer.Option("--reason", metavar="R", help="Only with this reason, as in `savo dlq list`.")
 ]
 Places = Annotated[
-    list[str] | None, typer.Option("--at", metavar="PARTITION/OFFSET", help="Only the letter that stands here.")
+    list[str] | None, typer.Option("--at", metavar="PARTITION/OFFSET", help="Only the dead letter at this place.")
 ]
 
 
 @reported_errors()
-def list_letters(
+def list_dead_letters(
     topics: Topics = None,
     services: Services = None,
     reasons: Reasons = None,
@@ -53,11 +51,11 @@ def list_letters(
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """How many of which topic, service and reason; how many of them were sent back already."""
+    """Count dead letters by topic, service and reason, and those already sent back."""
     settings = broker_settings(kafka, sandbox)
-    letters = DeadLetterSelection(_known(topics), _services(services), frozenset(reasons or ()))
+    selected = DeadLetterSelection(_known(topics), _services(services), frozenset(reasons or ()))
     require_sandbox(settings)
-    rows = _rows(on_kafka(_read(settings, letters)), settings)
+    rows = _rows(on_kafka(_read(settings, selected)), settings)
     print_json(rows) if as_json else _print_rows(rows, chosen=bool(topics or services or reasons))
 
 
@@ -68,26 +66,26 @@ def show(
     reasons: Reasons = None,
     places: Places = None,
     scan_ids: ScanIds = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest of each topic.")] = 10,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number, the newest first.")] = 10,
     kafka: Kafka = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
-    """The letters themselves: every header, and the body decoded, or as bytes where it cannot be."""
+    """Show dead letters: every header, and the body, decoded or as bytes."""
     selection = Selection(frozenset(scan_ids or ()))
-    letters = DeadLetterSelection(
+    selected = DeadLetterSelection(
         _known(topics), _services(services), frozenset(reasons or ()), _places(places), selection
     )
     settings = broker_settings(kafka, sandbox)
     require_sandbox(settings)
-    found = on_kafka(_read(settings, letters))[-limit:]
+    found = on_kafka(_read(settings, selected))[-limit:]
     if as_json:
-        print_json([_facts(letter) for letter in found])
+        print_json([_facts(dead_letter) for dead_letter in found])
         return
-    for letter in found:
-        _print_letter(letter)
+    for dead_letter in found:
+        _print_dead_letter(dead_letter)
     if not found:
-        table_console().print("no dead letters of that kind")
+        table_console().print(_NONE_SELECTED)
 
 
 @reported_errors()
@@ -102,40 +100,41 @@ def redrive(
     types: Types = None,
     where: Where = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="All of them; else name at least one of the others.")
+        bool, typer.Option("--all", help="All dead letters. Required if no other selection is given.")
     ] = False,
-    why: Annotated[str, typer.Option("--why", help="For the audit log.")] = "",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many.")] = None,
-    rate: Annotated[float | None, typer.Option("--rate", metavar="N", min=0.1, help="At most N a second.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would go back; write nothing.")] = False,
+    why: Annotated[str, typer.Option("--why", help="Reason for the audit log.")] = "",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number.")] = None,
+    rate: Annotated[
+        float | None, typer.Option("--rate", metavar="N", min=0.1, help="At most N dead letters a second.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count the dead letters to send back; write nothing.")
+    ] = False,
     kafka: Kafka = None,
     sandbox: Sandbox = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send letters back to the topic that they came from, each once. One that came back three times stays. Exit 1 when some were refused."""
+    """Send dead letters back to their original topic, each once. One that failed three times stays.
+    Exit 1 if any was refused.
+    """
     chosen = (topics, services, reasons, places, scan_ids, users, subjects, types, where)
     if everything == any(chosen):
         raise WrongUseError(
-            "say which letters: --topic, --service, --reason, --at, or --scan-id and its like; or --all alone"
+            "select dead letters by --topic, --service, --reason, --at or --scan-id, or give --all alone"
         )
     settings = broker_settings(kafka, sandbox)
-    letters = DeadLetterSelection(_known(topics), _services(services), frozenset(reasons or ()), _places(places))
-    events = [source.topic for source in letters.sources()]
-    letters = replace(
-        letters, selection=selection_of(scan_ids, users, subjects, types, where, topics=events, url=url, key=key)
-    )
+    selected = DeadLetterSelection(_known(topics), _services(services), frozenset(reasons or ()), _places(places))
+    events = [source.topic for source in selected.sources()]
+    events_selected = selection_of(scan_ids, users, subjects, types, where, topics=events, url=url, key=key)
+    selected = replace(selected, selection=events_selected)
     require_sandbox(settings)
-    report = on_kafka(
-        Redrive(settings, letters, by=this_user(), reason=why, rate=rate, limit=limit, dry_run=dry_run).run()
-    )
+    task = Redrive(settings, selected, by=this_user(), reason=why, rate=rate, limit=limit, dry_run=dry_run)
+    report = on_kafka(task.run())
     if (reasons or places) and report.is_empty:
-        raise CommandError(
-            _nothing_of_that_kind(
-                on_kafka(_read(settings, replace(letters, reasons=frozenset(), locations=frozenset())))
-            )
-        )
+        others = replace(selected, reasons=frozenset(), locations=frozenset())
+        raise CommandError(_none_selected_text(on_kafka(_read(settings, others))))
     print_json(report.as_json()) if as_json else _print_report(report)
     if report.refused:
         raise typer.Exit(1)
@@ -147,7 +146,7 @@ def _known(topics: list[str] | None) -> frozenset[str]:
     for name in topics or ():
         if name not in known:
             raise WrongUseError(
-                f"no topic {name!r}; `savo topics list` shows them, and a dead-letter topic is called TOPIC.SERVICE.dlq"
+                f"no topic {name!r}; see `savo topics list`; a dead-letter topic has the name TOPIC.SERVICE.dlq"
             )
     return frozenset(topics or ())
 
@@ -164,39 +163,42 @@ def _places(places: list[str] | None) -> frozenset[str]:
     """Raises `CommandError`."""
     for place in places or ():
         if not re.fullmatch(r"[0-9]+/[0-9]+", place):
-            raise WrongUseError(
-                f"--at {place!r} is no place of a letter: write PARTITION/OFFSET, such as 3/17, as `savo dlq show` does"
-            )
+            raise WrongUseError(f"--at {place!r} is no place of a dead letter: write PARTITION/OFFSET, such as 3/17")
     return frozenset(places or ())
 
 
-def _nothing_of_that_kind(others: list[DeadLetter]) -> str:
-    reasons = Counter(letter.reason for letter in others)
-    there = ", ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
-    return "no dead letters of that kind, so nothing went back; " + (
-        f"the reasons there are: {there}" if there else "there are none at all"
-    )
+def _none_selected_text(others: list[DeadLetter]) -> str:
+    reasons = Counter(dead_letter.reason for dead_letter in others)
+    existing = ", ".join(f"{reason} ({count})" for reason, count in sorted(reasons.items()))
+    rest = f"existing reasons: {existing}" if existing else "there are no dead letters at all"
+    return f"{_NONE_SELECTED}, so nothing was sent back; {rest}"
 
 
-async def _read(settings: RuntimeSettings, letters: DeadLetterSelection) -> list[DeadLetter]:
+_NONE_SELECTED = "no dead letter matches the selection"
+
+
+async def _read(settings: RuntimeSettings, selected: DeadLetterSelection) -> list[DeadLetter]:
     async with TopicReader(settings) as reader:
-        return [
-            letter for source in letters.sources() async for letter in letters.read(reader, source, settings.sandbox)
-        ]
+        sources = selected.sources()
+        return [found for source in sources async for found in selected.read(reader, source, settings.sandbox)]
 
 
-def _rows(letters: list[DeadLetter], settings: RuntimeSettings) -> list[dict[str, Any]]:
-    noted = {source: RedriveState.load(settings, source).identities for source in {letter.source for letter in letters}}
+def _rows(dead_letters: list[DeadLetter], settings: RuntimeSettings) -> list[dict[str, Any]]:
+    sent_back = {
+        source: RedriveState.load(settings, source).identities
+        for source in {dead_letter.source for dead_letter in dead_letters}
+    }
     groups: dict[tuple[str, str, str], list[DeadLetter]] = {}
-    for letter in letters:
-        groups.setdefault((letter.source.topic.name, letter.source.service, letter.reason), []).append(letter)
+    for dead_letter in dead_letters:
+        source = dead_letter.source
+        groups.setdefault((source.topic.name, source.service, dead_letter.reason), []).append(dead_letter)
     return [
         {
             "topic": topic,
             "service": service,
             "reason": reason,
             "letters": len(group),
-            "redriven": sum(letter.identity in noted[letter.source] for letter in group),
+            "redriven": sum(dead_letter.identity in sent_back[dead_letter.source] for dead_letter in group),
             "oldest": _when(group, min),
             "newest": _when(group, max),
             "message": group[-1].message.strip() or group[-1].error_type,
@@ -205,74 +207,70 @@ def _rows(letters: list[DeadLetter], settings: RuntimeSettings) -> list[dict[str
     ]
 
 
-def _when(letters: list[DeadLetter], choose: Callable[..., Any]) -> str:
-    return str(moment_of(choose(letter.record.timestamp for letter in letters)).isoformat(timespec="seconds"))
+def _when(dead_letters: list[DeadLetter], choose: Callable[..., Any]) -> str:
+    timestamp = choose(dead_letter.record.timestamp for dead_letter in dead_letters)
+    return str(moment_of(timestamp).isoformat(timespec="seconds"))
 
 
 def _print_rows(rows: list[dict[str, Any]], *, chosen: bool) -> None:
     console = table_console()
     if not rows:
-        console.print("no dead letters of that kind" if chosen else "no dead letters")
+        console.print(_NONE_SELECTED if chosen else "no dead letters")
         return
-    table = Table("topic", "service", "reason", "letters", "sent back", "oldest", "newest", "the newest says", box=None)
+    columns = ("topic", "service", "reason", "dead letters", "sent back", "oldest", "newest", "newest error")
+    table = Table(*columns, box=None)
     for row in rows:
-        figures = (
-            str(row["letters"]),
-            str(row["redriven"]),
-            row["oldest"][:19],
-            row["newest"][:19],
-            _briefly(row["message"]),
-        )
-        table.add_row(*map(Text, (row["topic"], row["service"], row["reason"], *figures)))
+        times = (row["oldest"][:19], row["newest"][:19])
+        counts = (str(row["letters"]), str(row["redriven"]))
+        cells = (row["topic"], row["service"], row["reason"], *counts, *times, _shortened(row["message"]))
+        table.add_row(*map(Text, cells))
     console.print(table)
-    console.print(
-        "look at one:  savo dlq show --topic TOPIC --limit 1\nonce the cause is mended:  savo dlq redrive --topic TOPIC --dry-run",
-        style="dim",
-        markup=False,
-    )
+    console.print("to show one:  savo dlq show --topic TOPIC --limit 1", style="dim", markup=False)
+    console.print("after a fix:  savo dlq redrive --topic TOPIC --dry-run", style="dim", markup=False)
 
 
 _MOST_CHARACTERS = 240
-"""Characters of a message: some four lines of its column."""
+"""Characters of a message: about four lines of its column."""
 
 
-def _briefly(message: str) -> str:
-    """Cut where a word ends."""
+def _shortened(message: str) -> str:
+    """Cut at the end of a word."""
     text = " ".join(message.split())
     if len(text) <= _MOST_CHARACTERS:
         return text
     return (text[:_MOST_CHARACTERS].rpartition(" ")[0] or text[:_MOST_CHARACTERS]) + " …"
 
 
-def _facts(letter: DeadLetter) -> dict[str, Any]:
+def _facts(dead_letter: DeadLetter) -> dict[str, Any]:
     place = {
-        "dead_letters": letter.source.name,
-        "at": letter.location,
-        "topic": letter.source.topic.name,
-        "service": letter.source.service,
-        "came_from": letter.origin,
+        "dead_letters": dead_letter.source.name,
+        "at": dead_letter.location,
+        "topic": dead_letter.source.topic.name,
+        "service": dead_letter.source.service,
+        "came_from": dead_letter.origin,
     }
     why = {
-        "reason": letter.reason,
-        "error": letter.error_type,
-        "message": letter.message,
-        "attempts": letter.attempts,
-        "redrives": letter.redrives,
+        "reason": dead_letter.reason,
+        "error": dead_letter.error_type,
+        "message": dead_letter.message,
+        "attempts": dead_letter.attempts,
+        "redrives": dead_letter.redrives,
     }
-    headers = {name: (value or b"").decode(errors="replace") for name, value in letter.record.headers}
+    headers = {name: (value or b"").decode(errors="replace") for name, value in dead_letter.record.headers}
     return {
         **place,
         **why,
-        "key": (letter.record.key or b"").decode(errors="replace"),
+        "key": (dead_letter.record.key or b"").decode(errors="replace"),
         "headers": headers,
-        **body_of(letter.source.topic, letter.record),
+        **body_of(dead_letter.source.topic, dead_letter.record),
     }
 
 
-def _print_letter(letter: DeadLetter) -> None:
-    facts, console = _facts(letter), table_console()
+def _print_dead_letter(dead_letter: DeadLetter) -> None:
+    facts, console = _facts(dead_letter), table_console()
     console.print(
-        Text(f"{letter.source.name} {letter.location}", style="bold red"), Text(f"from {letter.origin}", style="dim")
+        Text(f"{dead_letter.source.name} {dead_letter.location}", style="bold red"),
+        Text(f"from {dead_letter.origin}", style="dim"),
     )
     width = max(map(len, facts["headers"]), default=0)
     for name, value in facts["headers"].items():
@@ -281,24 +279,23 @@ def _print_letter(letter: DeadLetter) -> None:
         console.print_json(data=facts["event"])
     else:
         console.print(
-            Text(f"  the body cannot be decoded: {facts['error']}\n{hexdump(letter.record.value or b'')}"),
+            Text(f"  the body cannot be decoded: {facts['error']}\n{hexdump(dead_letter.record.value or b'')}"),
             soft_wrap=True,
         )
 
 
 def _print_report(report: RedriveReport) -> None:
     console = table_console()
-    did = "would go" if report.dry_run else "went"
-    into: Counter[str] = report.targets
-    console.print(
-        f"{report.redriven.total()} letters {did} back" + (f" to {', '.join(sorted(into))}" if into else ""),
-        markup=False,
-    )
+    verb = "would be sent" if report.dry_run else "sent"
+    targets: Counter[str] = report.targets
+    topics = f" to {', '.join(sorted(targets))}" if targets else ""
+    console.print(f"{report.redriven.total()} dead letters {verb} back{topics}", markup=False)
     for reason, count in sorted(report.redriven.items()):
         console.print(f"  {count:>6}  {reason}", markup=False)
     if report.redriven_before:
-        console.print(f"{report.redriven_before} were sent back before and stay where they are", markup=False)
-    for letter in report.refused:
-        what = f"{letter.source.name} {letter.location} came back {letter.redrives} times ({letter.reason})"
-        line = f"refused: {what}; mend the cause, then publish the event anew"
+        console.print(f"{report.redriven_before} were already sent back and are skipped", markup=False)
+    for dead_letter in report.refused:
+        place = f"{dead_letter.source.name} {dead_letter.location}"
+        failures = f"failed again {dead_letter.redrives} times ({dead_letter.reason})"
+        line = f"refused: {place} {failures}; fix the cause, then publish the event again"
         console.print(line, style="red", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`savo topics lag`: how far each consumer group is, and which partitions wait."""
+"""`savo topics lag`: the lag of each consumer group, by partition."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ __all__ = ["lag"]
 
 @reported_errors()
 def lag(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[TOPIC…]", help="Default is all.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Also partitions on which nothing waits.")] = False,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[TOPIC…]", help="Topics; default is all.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also partitions without lag.")] = False,
     kafka: Kafka = None,
     as_json: AsJson = False,
 ) -> None:
-    """Which groups are behind, by partition: position, end, and records between. Asks Kafka, so it also tells of a service that is down."""
+    """Show the lag of each consumer group by partition: position, end, and the records between them.
+    Asks Kafka, so it also covers services that are down.
+    """
     topics = [known_topic(name) for name in names] if names else list(TOPICS)
     places = [place for place in on_kafka(group_positions(broker_settings(kafka), topics)) if everything or place.lag]
     if as_json:

@@ -1,4 +1,4 @@
-"""`savo topics list` and `describe`: what travels between the services, as the registry says."""
+"""`savo topics list` and `describe`: the topic registry, as a table and in detail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["describe", "list_topics"]
 
 
 def list_topics(as_json: AsJson = False) -> None:
-    """Every topic: event, key, who writes, who reads. Needs no broker."""
+    """List every topic: event, key, producers, consumers. Needs no broker."""
     if as_json:
         print_json([_facts(topic) for topic in TOPICS])
         return
@@ -31,7 +31,7 @@ def list_topics(as_json: AsJson = False) -> None:
 
 @reported_errors()
 def describe(name: Annotated[str, typer.Argument(metavar="TOPIC")], as_json: AsJson = False) -> None:
-    """One topic with the fields of its event."""
+    """Describe a topic and the fields of its event."""
     topic = known_topic(name)
     fields = {field: info.description or "" for field, info in topic.event.model_fields.items()}
     facts = {**_facts(topic), "dead_letters": [topic.dead_letters(service) for service in topic.consumers]}

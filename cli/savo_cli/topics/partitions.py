@@ -1,4 +1,4 @@
-"""`savo topics grow`: more partitions for a topic that carries more."""
+"""`savo topics grow`: more partitions for a topic."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["grow_topic"]
 @reported_errors()
 def grow_topic(
     name: Annotated[str, typer.Argument(metavar="TOPIC")],
-    partitions: Annotated[int, typer.Option("--partitions", min=2, help="How many it shall have.")],
+    partitions: Annotated[int, typer.Option("--partitions", min=2, help="The new number of partitions.")],
     as_json: AsJson = False,
 ) -> None:
-    """Add partitions to a topic of SAVO_KAFKA_BOOTSTRAP_SERVERS, while nothing waits on it."""
+    """Add partitions to a topic of SAVO_KAFKA_BOOTSTRAP_SERVERS that has no lag."""
     try:
         topic = topic_named(name)
     except KeyError as unknown:
@@ -31,5 +31,5 @@ def grow_topic(
     if as_json:
         print_json({"topic": name, "before": before, "partitions": partitions})
     else:
-        reminder = f"write {partitions} in topics.py too, for the next cluster"
+        reminder = f"set {partitions} in topics.py too, for the next cluster"
         typer.echo(f"{name}: {before} → {partitions} partitions; {reminder}")

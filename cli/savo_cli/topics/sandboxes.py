@@ -1,4 +1,4 @@
-"""Sandboxes on Kafka, and `savo topics drop-sandbox`: what `savo replay --into sandbox` filled, deleted whole."""
+"""Sandboxes of `savo replay`: their names on Kafka, and `savo topics drop-sandbox`, which deletes one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from savo_cli.options import AsJson
-from savo_cli.topics.broker import Kafka, broker_settings, is_sandbox_name, on_kafka
+from savo_cli.topics.broker import SANDBOX_NAMES, Kafka, broker_settings, is_sandbox_name, on_kafka
 from savo_operations.replay.sandbox_removal import Sandbox, find_sandbox, list_sandboxes, remove_sandbox
 from savo_runtime.command_line.output import CommandError, print_json, reported_errors, table_console
 from savo_runtime.errors import DependencyDownError, SavoError
@@ -20,25 +20,21 @@ __all__ = ["drop_sandbox", "hint_at_sandboxes", "require_sandbox"]
 def drop_sandbox(
     name: Annotated[
         str,
-        typer.Argument(
-            metavar="NAME", help="As it was given to `savo replay --sandbox`; unnamed there, it is called replay."
-        ),
+        typer.Argument(metavar="NAME", help="Name that was given to `savo replay --sandbox`; its default is replay."),
     ],
-    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without a question.")] = False,
     kafka: Kafka = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a sandbox of `savo replay`: its topics and groups, tables, objects and files. Nothing live is touched."""
+    """Delete a sandbox of `savo replay`: its topics, groups, tables, objects and files. Live data stays."""
     if as_json and not yes:
-        raise typer.BadParameter("--json asks nothing: add --yes")
+        raise typer.BadParameter("--json needs --yes, because it cannot ask for confirmation")
     settings, has_broker = _settings(kafka)
     if not is_sandbox_name(name):
-        raise typer.BadParameter(
-            f"{name!r} names no sandbox: what is live is never dropped{_others(settings, has_broker)}"
-        )
+        raise typer.BadParameter(f"{name!r} is no sandbox name: {SANDBOX_NAMES}{_others(settings, has_broker)}")
     found = on_kafka(find_sandbox(settings, name, on_kafka=has_broker))
     if found.has_only_undeletable_topics:
-        raise CommandError(f"there is nothing of sandbox {name} to drop: {_STAY}")
+        raise CommandError(f"there is nothing of sandbox {name} to delete: {_TOPICS_STAY}")
     if not found.exists:
         raise CommandError(f"there is no sandbox {name}{_others(settings, has_broker)}")
     if not yes:
@@ -48,7 +44,7 @@ def drop_sandbox(
 
 
 def hint_at_sandboxes(settings: RuntimeSettings) -> str:
-    """The sandboxes on Kafka, to end a sentence with; empty when there are none, or Kafka does not answer."""
+    """End of an error message that lists the sandboxes on Kafka; empty if none is found."""
     try:
         names = list_sandboxes(settings)
     except SavoError:
@@ -61,13 +57,13 @@ def require_sandbox(settings: RuntimeSettings) -> None:
     try:
         is_missing = settings.sandbox is not None and settings.sandbox not in list_sandboxes(settings)
     except DependencyDownError as away:
-        raise CommandError(f"{away}; is it the right one? --kafka HOST:PORT") from away
+        raise CommandError(f"{away}; check its address, or give another with --kafka HOST:PORT") from away
     if is_missing:
         raise CommandError(f"there is no sandbox {settings.sandbox}{hint_at_sandboxes(settings)}")
 
 
 def _settings(kafka: str | None) -> tuple[RuntimeSettings, bool]:
-    """And whether there is a broker: the embedded one's topics end with it, what is on disk does not."""
+    """The settings, and whether a broker runs. Without one, a sandbox may still have tables and files."""
     try:
         return broker_settings(kafka), True
     except CommandError:
@@ -93,7 +89,7 @@ def _contents(found: Sandbox) -> str:
         "objects": found.objects,
         "schemas": len(found.schemas),
         "files": found.files,
-        "notes of replays": found.replays,
+        "progress files": found.replays,
     }
     return ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
 
@@ -102,7 +98,10 @@ def _print(found: Sandbox) -> None:
     console = table_console()
     console.print(f"dropped sandbox {found.name}: {_contents(found)}", markup=False, soft_wrap=True)
     if found.embedded and found.topics:
-        console.print(_STAY, markup=False, soft_wrap=True)
+        console.print(_TOPICS_STAY, markup=False, soft_wrap=True)
 
 
-_STAY = "its topics stay in the embedded broker's memory until `savo up` ends; until then replay into another with --sandbox NAME"
+_TOPICS_STAY = (
+    "its topics stay in the embedded broker's memory until `savo up` ends; "
+    "until then use another sandbox with --sandbox NAME"
+)

@@ -1,4 +1,4 @@
-"""The options by which records are chosen, the same for every command that reads topics."""
+"""Command-line options that select records, shared by the commands that read topics."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ from savo_runtime.command_line.output import CommandError, WrongUseError
 
 __all__ = ["ScanIds", "Subjects", "Types", "Users", "Where", "selection_of"]
 
-ScanIds = Annotated[
-    list[str] | None, typer.Option("--scan-id", metavar="S", help="Only of this scan; may be given several times.")
-]
+ScanIds = Annotated[list[str] | None, typer.Option("--scan-id", metavar="S", help="Only of this scan; repeatable.")]
 Users = Annotated[
     list[str] | None,
-    typer.Option("--user", metavar="U", help="Only of this user; the gateway knows their subject (ops scope)."),
+    typer.Option("--user", metavar="U", help="Only of this user, whose subject the gateway looks up (ops scope)."),
 ]
 Subjects = Annotated[
-    list[str] | None, typer.Option("--subject", metavar="S", help="Only of this subject, as events name people.")
+    list[str] | None,
+    typer.Option("--subject", metavar="S", help="Only of this subject, the pseudonym of a user in events."),
 ]
 Types = Annotated[
     list[str] | None,
-    typer.Option("--type", metavar="T", help="Only of this event: ScanFailed, savo.scan.failed.v1 or savo.scan.*."),
+    typer.Option(
+        "--type", metavar="T", help="Only of this event type: ScanFailed, savo.scan.failed.v1 or savo.scan.*."
+    ),
 ]
 Where = Annotated[
     list[str] | None,
-    typer.Option("--where", metavar="FIELD=VALUE", help="Only with this field; also !=, ~ (contains), >, <, >=, <=."),
+    typer.Option(
+        "--where",
+        metavar="FIELD=VALUE",
+        help="Only if this field matches; operators are =, !=, ~ (contains), >, <, >=, <=.",
+    ),
 ]
 
 
@@ -46,7 +51,10 @@ def selection_of(
     url: str | None,
     key: str | None,
 ) -> Selection:
-    """`topics`: those that are read, None for all. Raises `CommandError` for what cannot be understood or found."""
+    """The selection of these options. `topics` are those to read, None for all.
+
+    Raises `CommandError` for an invalid condition or an unknown user or type.
+    """
     try:
         conditions = tuple(parse_condition(text) for text in where or ())
         for condition in conditions:
@@ -67,13 +75,13 @@ def _subject_of(user: str, url: str | None, key: str | None) -> str:
         found = gateway.get("/admin/subject", user_id=user)["subject"]
     if not found:
         raise CommandError(
-            f"the gateway knows no user {user!r}: nobody of that name has sent a photo, or they were erased"
+            f"the gateway knows no user {user!r}: check the id; a user without photos, or an erased one, is unknown"
         )
     return str(found)
 
 
 def _type(name: str) -> str:
-    """By the class's name or by the type on the wire."""
+    """The type on the wire, from itself or from the class name of the event."""
     by_class: dict[str, str] = {topic.event.__name__: topic.event.type for topic in TOPICS}
     if name in by_class or "." in name:
         return by_class.get(name, name)

@@ -1,4 +1,4 @@
-"""`savo topics tail`: the records of topics as they come, one line each, a batch at a time."""
+"""`savo topics tail`: records of topics, printed one line each as they arrive."""
 
 from __future__ import annotations
 
@@ -35,20 +35,22 @@ __all__ = ["Tail", "tail"]
 def tail(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TOPIC…]", help="Topics, or dead-letter topics; default is all but dead letters."),
+        typer.Argument(
+            metavar="[TOPIC…]", help="Topics or dead-letter topics; default is every topic without its dead letters."
+        ),
     ] = None,
     since: Annotated[
         str,
         typer.Option(
             "--from",
             metavar="TIME|OFFSET",
-            help="end (what comes), start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).",
+            help="end (new records), start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).",
         ),
     ] = "end",
     from_start: Annotated[bool, typer.Option("--from-start", help="The same as --from start.")] = False,
     until: Annotated[
         str | None,
-        typer.Option("--to", metavar="TIME|OFFSET", help="End there, at most at what is there now; unset goes on."),
+        typer.Option("--to", metavar="TIME|OFFSET", help="Stop there, or at the current end; default is to continue."),
     ] = None,
     scan_ids: ScanIds = None,
     users: Users = None,
@@ -56,23 +58,23 @@ def tail(
     types: Types = None,
     where: Where = None,
     dead_letters: Annotated[
-        bool, typer.Option("--dead-letters", help="The dead letters of these topics, in the place of the topics.")
+        bool, typer.Option("--dead-letters", help="The dead letters of these topics instead of the topics.")
     ] = False,
     raw: Annotated[
         bool,
-        typer.Option("--raw", help="Place, key, tab and body as they came, neither decoded nor checked: the fastest."),
+        typer.Option("--raw", help="Print place, key, tab and body without decoding, which is fastest."),
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Hold each event against its contract, and say which do not fit and why.")
+        bool, typer.Option("--check", help="Validate each event against its contract and show the errors.")
     ] = False,
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="End after so many records.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Stop after this many records.")] = None,
     kafka: Kafka = None,
     sandbox: Sandbox = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show events as they come, decoded, until Ctrl-C. Commits nothing and disturbs no service."""
+    """Print events as they arrive, decoded, until Ctrl-C. Commits no offset and affects no service."""
     settings = broker_settings(kafka, sandbox)
     topics = _readable(names, dead_letters)
     first, last = _range("start" if from_start else since, until)
@@ -83,7 +85,10 @@ def tail(
 
 @dataclass(frozen=True)
 class Tail:
-    """`topics`: each name, as in the registry, with the topic whose events are on it; they differ for dead letters."""
+    """Reads topics and prints their records.
+
+    `topics` maps each name of the registry to the topic whose events it holds; they differ for dead letters.
+    """
 
     settings: RuntimeSettings
     topics: dict[str, Topic[Any]]
@@ -94,22 +99,21 @@ class Tail:
     checked: bool = False
 
     async def run(self, since: Position, until: Position | None) -> None:
-        """Until `until`, the limit, Ctrl-C, or the reader of our output is gone.
+        """Print until `until`, the limit, Ctrl-C, or the end of the reader of standard output.
 
-        Raises `DependencyDownError`, and `ValueError` when there is nothing to read.
+        Raises `DependencyDownError`, and `ValueError` if none of the topics exists.
         """
         topics = {name_on_kafka(name, self.settings.sandbox): topic for name, topic in self.topics.items()}
-        letters = frozenset(
+        dead = frozenset(
             name for name, topic in topics.items() if name != name_on_kafka(topic.name, self.settings.sandbox)
         )
-        lines = RecordLines(topics, letters, self.as_json, coloured=_wants_colour(), raw=self.raw, checked=self.checked)
+        lines = RecordLines(topics, dead, self.as_json, coloured=_wants_colour(), raw=self.raw, checked=self.checked)
         left = self.limit
         async with TopicReader(self.settings) as reader:
             partitions = await reader.partitions(topics)
             if not partitions:
-                raise ValueError(
-                    f"Kafka at {self.settings.kafka_bootstrap_servers} has none of these topics; the services make them at their start"
-                )
+                address = self.settings.kafka_bootstrap_servers
+                raise ValueError(f"Kafka at {address} has none of these topics; start the services, which create them")
             span = await find_offset_range(reader, partitions, since, until or End())
             records = read_offset_range(reader, span) if until is not None else reader.follow(span.starts)
             async with aclosing(records) as batches:
@@ -133,12 +137,12 @@ def _wants_colour() -> bool:
 
 
 def _write(lines: list[str]) -> bool:
-    """False when nobody reads any more, as after `| head`."""
+    """False when the reader of standard output has ended, as with `| head`."""
     try:
         sys.stdout.write("\n".join(lines) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush finds a place
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the flush at exit does not fail
         return False
     return True
 
@@ -152,13 +156,13 @@ def _range(since: str, until: str | None) -> tuple[Position, Position | None]:
 
 
 def _readable(names: list[str] | None, dead_letters: bool) -> dict[str, Topic[Any]]:
-    """Each topic to read with the one whose events are on it. Raises `CommandError`."""
-    letters = {name: topic for topic, _, name in dead_letter_topics()}
+    """Maps each topic to read to the topic whose events it holds. Raises `CommandError`."""
+    sources = {name: topic for topic, _, name in dead_letter_topics()}
     chosen = (
-        {name: letters[name] if name in letters else known_topic(name) for name in names}
+        {name: sources[name] if name in sources else known_topic(name) for name in names}
         if names
         else {topic.name: topic for topic in TOPICS}
     )
     if not dead_letters:
         return chosen
-    return {name: topic for name, topic in letters.items() if name in chosen or topic.name in chosen}
+    return {name: topic for name, topic in sources.items() if name in chosen or topic.name in chosen}

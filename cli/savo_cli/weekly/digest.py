@@ -1,4 +1,4 @@
-"""`savo digest`: the week in a letter, printed, written to a file or sent by mail."""
+"""`savo digest`: the weekly report, printed, written to a file or sent by mail."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ CONFLICT, NO_ANSWER = 409, 503
 
 @reported_errors()
 def digest(
-    send: Annotated[bool, typer.Option("--send", help="Mail it by SMTP_URL to SAVO_DIGEST_TO, once a week.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="With --send: though this week's was sent.")] = False,
+    send: Annotated[
+        bool, typer.Option("--send", help="Send it through SMTP_URL to SAVO_DIGEST_TO, once a week.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="With --send: even if this week's was sent.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write it as HTML to this file.")] = None,
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Progress against the goals, arms, costs and models of the last seven days."""
+    """Report progress against the goals, arms, costs and models of the last seven days."""
     with Gateway(url, key) as gateway:
         letter = _letter(gateway)
         outcome: dict[str, Any] = {"week": letter.week, "subject": letter.subject, "headline": letter.headline}
@@ -48,7 +50,7 @@ def digest(
 
 
 def _letter(gateway: Gateway) -> Letter:
-    """From the gateway's figures; without the arms where the rollout service does not answer."""
+    """From the gateway's figures. The arms are left out if the rollout service does not answer."""
     address = load_settings(DigestSettings).public_url or gateway.url
     stats, progress = gateway.get("/training/stats"), gateway.get("/training/progress")
     try:
@@ -69,7 +71,7 @@ def _send(gateway: Gateway, letter: Letter, *, again: bool) -> dict[str, Any]:
     settings = load_settings(DigestSettings)
     if settings.smtp_url is None or not settings.recipients:
         missing = "set SMTP_URL (smtps://USER:PASSWORD@HOST) and SAVO_DIGEST_TO (ADDRESS,ADDRESS)"
-        raise CommandError(f"there is nowhere to send it: {missing}")
+        raise CommandError(f"the digest has no mail server or no recipient: {missing}")
     server = MailServer.of(settings.smtp_url.get_secret_value())
     sender = settings.digest_from or f"Savo <savo@{server.host}>"
     message = compose(

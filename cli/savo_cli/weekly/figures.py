@@ -1,4 +1,4 @@
-"""The gateway's figures as rows of the weekly letter: each with its label, its text and the length of its bar."""
+"""Rows of the weekly letter from the gateway's figures: label, text and length of the bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends the weekly letter by SMTP with TLS; each way to fail is one line with the next step."""
+"""Mail client for the weekly letter: SMTP with TLS, and error messages with the next step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ URL_FORM = "smtp://[USER:PASSWORD@]HOST[:PORT] or smtps://…"
 
 @dataclass(frozen=True)
 class MailServer:
-    """Where and as whom to log in."""
+    """Address and login of a mail server."""
 
     host: str
     port: int
@@ -58,7 +58,7 @@ def compose(
     """The letter as a message with a text and an HTML part. Raises `CommandError` for an invalid address."""
     for address in (sender, *recipients):
         if "@" not in parseaddr(address)[1]:
-            raise CommandError(f"{address!r} is no mail address: look at SAVO_DIGEST_TO and SAVO_DIGEST_FROM")
+            raise CommandError(f"{address!r} is no mail address: correct SAVO_DIGEST_TO or SAVO_DIGEST_FROM")
     message = EmailMessage()
     message["Subject"], message["From"], message["To"] = subject, sender, ", ".join(recipients)
     message["Date"] = format_datetime(now)
@@ -71,7 +71,7 @@ def compose(
 
 
 def send_mail(message: EmailMessage, server: MailServer) -> list[str]:
-    """Returns the addresses that the server refused while it accepted others.
+    """Send a message. Returns the addresses that the server refused while it accepted others.
 
     Raises `CommandError` when the server accepts none.
     """
@@ -107,7 +107,7 @@ def _errors_explained(server: MailServer) -> Iterator[None]:
         raise CommandError(_smtp_problem(error, server)) from error
     except ssl.SSLCertVerificationError as error:
         problem = f"the certificate of {_place(server)} is not trusted ({error.verify_message})"
-        raise CommandError(f"{problem}: SSL_CERT_FILE names the file of an authority of your own") from error
+        raise CommandError(f"{problem}: set SSL_CERT_FILE to the certificate of its authority") from error
     except OSError as error:
         raise CommandError(_no_answer(error, server)) from error
 
@@ -121,16 +121,16 @@ def _smtp_problem(error: smtplib.SMTPException, server: MailServer) -> str:
         case smtplib.SMTPRecipientsRefused():
             refused = error.recipients.items()
             answers = (f"{address}: {code} {text.decode(errors='replace')}" for address, (code, text) in refused)
-            return f"the mail server {place} takes no mail for {'; '.join(answers)}: check SAVO_DIGEST_TO"
+            return f"the mail server {place} accepts no mail for {'; '.join(answers)}: check SAVO_DIGEST_TO"
         case smtplib.SMTPSenderRefused():
-            problem = f"the mail server {place} takes no mail from {error.sender}"
-            return f"{problem}: set SAVO_DIGEST_FROM to an address that it knows"
+            problem = f"the mail server {place} accepts no mail from {error.sender}"
+            return f"{problem}: set SAVO_DIGEST_FROM to an address that it accepts"
         case _:
             return _no_answer(error, server)
 
 
 def _no_answer(error: Exception, server: MailServer) -> str:
-    problem = f"the mail server {_place(server)} does not take the mail ({str(error) or type(error).__name__})"
+    problem = f"the mail server {_place(server)} did not accept the mail ({str(error) or type(error).__name__})"
     return f"{problem}: check host, port and smtp/smtps in SMTP_URL"
 
 

@@ -1,4 +1,4 @@
-"""Where the weekly mail goes."""
+"""Settings of the weekly digest: mail server, addresses and link."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ __all__ = ["DigestSettings"]
 
 
 class DigestSettings(RuntimeSettings):
-    """Mail server, addresses and link of the weekly digest."""
+    """Settings that only `savo digest` reads."""
 
     smtp_url: SecretStr | None = Field(
         None,
         validation_alias="SMTP_URL",
-        description="Mail server of the weekly digest. smtps is TLS from the start; with smtp, TLS is taken where the server offers it.",
+        description="Mail server of the weekly digest. smtps uses TLS from the start, smtp if the server offers it.",
         json_schema_extra={"allowed": "smtp(s)://[USER:PASSWORD@]HOST[:PORT]"},
     )
     digest_to: str | None = Field(
         None,
         pattern=r"^[^@,]+@[^@,]+(,[^@,]+@[^@,]+)*,?\s*$",
         validation_alias="SAVO_DIGEST_TO",
-        description="Who gets the weekly digest; several with commas between them.",
+        description="Recipients of the weekly digest, separated by commas.",
         json_schema_extra={"allowed": "a mail address, or several: NAME@HOST,NAME@HOST"},
     )
     digest_from: str | None = Field(
@@ -37,7 +37,7 @@ class DigestSettings(RuntimeSettings):
         None,
         pattern=r"^https?://",
         validation_alias="SAVO_PUBLIC_URL",
-        description="Where readers of the digest find the gateway, for the link in it; unset is where the command finds it.",
+        description="Address of the gateway in the digest's link; unset is the address that the command uses.",
         json_schema_extra={"allowed": "http(s)://HOST[:PORT]"},
     )
 
