@@ -10,14 +10,14 @@ from savo_collector.adapters.photos import StoredPhotos
 from savo_collector.adapters.projection import PROJECTION
 from savo_collector.adapters.sample_objects import SampleObjects
 from savo_collector.class_registry import ClassPolicy, ClassRegistry
-from savo_collector.collection import Collect, CollectionPolicy
-from savo_collector.erasure import Erasing
+from savo_collector.collection import CollectionPolicy, CollectSample
+from savo_collector.erasure import SampleErasure
 from savo_collector.handlers import subscriptions
-from savo_collector.pending_samples import WaitingRoom
+from savo_collector.pending_samples import PendingSamples
 from savo_collector.quality import QualityPolicy
-from savo_collector.sample_writer import Storing
+from savo_collector.sample_writer import SampleWriter
 from savo_collector.settings import CollectorSettings
-from savo_collector.thresholds import TrainingPolicy, check_age
+from savo_collector.thresholds import TrainingPolicy, check_thresholds
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 
 TIMER_SECONDS = 60.0
@@ -28,32 +28,32 @@ def build(settings: CollectorSettings, runtime: Runtime) -> Service:
     ledger = DatabaseLedger(runtime.database, runtime.outbox)
     training = TrainingPolicy(settings.training_threshold, timedelta(days=settings.retrain_every_days))
     collect = build_collect(settings, runtime, ledger, training)
-    room = WaitingRoom(ledger, replace(collect, storing=replace(collect.storing, announce=True)))
+    pending = PendingSamples(ledger, replace(collect, writer=replace(collect.writer, publish_events=True)))
 
-    async def look_at_the_clock() -> None:
-        await check_age(ledger, training, runtime.clock())
+    async def check_training_age() -> None:
+        await check_thresholds(ledger, training, runtime.clock())
 
     return Service(
         name="collector",
         subscriptions=subscriptions(collect),
         workers=[
-            Worker("training-timer", look_at_the_clock, every=TIMER_SECONDS),
-            Worker("waiting-room", room.look_again, every=TIMER_SECONDS),
-            Worker("gauges", collect.storing.show_room, every=GAUGE_SECONDS),
+            Worker("training-timer", check_training_age, every=TIMER_SECONDS),
+            Worker("waiting-pending", pending.retry, every=TIMER_SECONDS),
+            Worker("gauges", collect.writer.update_storage_gauges, every=GAUGE_SECONDS),
         ],
     )
 
 
 def build_collect(
     settings: CollectorSettings, runtime: Runtime, ledger: DatabaseLedger, training: TrainingPolicy
-) -> Collect:
+) -> CollectSample:
     samples = SampleObjects(runtime.store)
     limit = None if settings.storage_limit_gb is None else int(settings.storage_limit_gb * 1e9)
-    return Collect(
+    return CollectSample(
         photos=StoredPhotos(runtime.store),
         classes=ClassRegistry(runtime.store, ledger, ClassPolicy(settings.class_users, settings.class_samples)),
-        storing=Storing(ledger, samples, training, runtime.clock, limit),
-        erasing=Erasing(ledger, samples, runtime.clock),
+        writer=SampleWriter(ledger, samples, training, runtime.clock, limit),
+        erasure=SampleErasure(ledger, samples, runtime.clock),
         clock=runtime.clock,
         policy=CollectionPolicy(settings.collect_training_data, settings.require_consent),
         quality=QualityPolicy(

@@ -38,14 +38,16 @@ class ClassRegistry:
         labels = {word: name for word in words if (name := _normalised(word))}
         known, _ = await read_class_list(self.store)
         missing = {name.label: name.known for name in labels.values() if class_of(known, name.label) is None}
-        wanted = [label for label in sorted(missing) if missing[label] or await self._is_earned(confirmed, label)]
+        wanted = [label for label in sorted(missing) if missing[label] or await self._qualifies(confirmed, label)]
         classes = await grow_class_list(self.store, wanted) if wanted else known
         found = {word: class_of(classes, name.label) for word, name in labels.items()}
         return {word: entry for word, entry in found.items() if entry is not None}
 
-    async def _is_earned(self, confirmed: ScanConfirmed, label: str) -> bool:
-        async with self.ledger.turn() as turn:
-            seen = await turn.sight(label, confirmed.scan_id, None if confirmed.anonymous else confirmed.subject)
+    async def _qualifies(self, confirmed: ScanConfirmed, label: str) -> bool:
+        async with self.ledger.transaction() as transaction:
+            seen = await transaction.add_sighting(
+                label, confirmed.scan_id, None if confirmed.anonymous else confirmed.subject
+            )
         return self.policy.admits(seen)
 
 

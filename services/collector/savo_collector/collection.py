@@ -10,13 +10,13 @@ from datetime import datetime
 import structlog
 
 from savo_collector.class_registry import ClassRegistry
-from savo_collector.duplicates import Fingerprint, fingerprint, require_own_photo
-from savo_collector.erasure import Erasing
+from savo_collector.duplicates import Fingerprint, fingerprint_of, require_unclaimed
+from savo_collector.erasure import SampleErasure
 from savo_collector.errors import ErasedError, RefusedError
 from savo_collector.labels import labelled_boxes, present_items
 from savo_collector.ports import Photo, PhotoStore, Refusal, Sample, SampleState
 from savo_collector.quality import QualityPolicy, measure, require_quality
-from savo_collector.sample_writer import Storing, require_not_erased, require_side
+from savo_collector.sample_writer import SampleWriter, require_not_erased, require_split
 from savo_contracts.documents import LabelledBox
 from savo_contracts.envelope import ImageRef, named_id
 from savo_contracts.samples import PENDING_REASONS, RejectionReason, SampleRejected, SampleStored
@@ -25,7 +25,7 @@ from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.port import StorageFullError
 from savo_runtime.telemetry.metrics import SAMPLES
 
-__all__ = ["Collect", "CollectionPolicy"]
+__all__ = ["CollectSample", "CollectionPolicy"]
 
 log = structlog.get_logger()
 
@@ -45,11 +45,11 @@ class CollectionPolicy:
 
 
 @dataclass(frozen=True)
-class Collect:
+class CollectSample:
     photos: PhotoStore
     classes: ClassRegistry
-    storing: Storing
-    erasing: Erasing
+    writer: SampleWriter
+    erasure: SampleErasure
     clock: Callable[[], datetime]
     policy: CollectionPolicy
     quality: QualityPolicy
@@ -62,12 +62,12 @@ class Collect:
         try:
             return await self._collect(confirmed)
         except ErasedError:
-            await self.erasing.clean(confirmed.scan_id)
+            await self.erasure.remove_leftovers(confirmed.scan_id)
             return None
 
     async def _collect(self, confirmed: ScanConfirmed) -> SampleStored | SampleRejected | None:
         try:
-            standing = await self._standing(confirmed)
+            standing = await self._known_result(confirmed)
             if isinstance(standing, SampleStored | SampleRejected):
                 return standing
             if standing and standing.stored and standing.state is SampleState.STORED:
@@ -80,41 +80,41 @@ class Collect:
 
     async def _store(self, confirmed: ScanConfirmed) -> SampleStored:
         photo = await self.photos.read(confirmed.image)
-        look = await asyncio.to_thread(_examine, photo, self.quality)
+        look = await asyncio.to_thread(_checked_fingerprint, photo, self.quality)
         boxes = await self._labels(confirmed)
-        sample = await self.storing.claim(confirmed, photo, look)
+        sample = await self.writer.claim(confirmed, photo, look)
         try:
-            image = await self.storing.samples.put_image(photo)
-            event = await self.storing.write(confirmed, sample, image, boxes)
+            image = await self.writer.samples.put_image(photo)
+            event = await self.writer.write(confirmed, sample, image, boxes)
         except StorageFullError as full:
-            await self.erasing.release(sample)
+            await self.erasure.release_claim(sample)
             raise RefusedError(RejectionReason.STORAGE_FULL, str(full)) from full
-        return await self.storing.record(sample, event)
+        return await self.writer.record(sample, event)
 
     async def _relabel(self, confirmed: ScanConfirmed, sample: Sample, image: ImageRef) -> SampleStored:
         """A later confirmation of a stored sample: the photo was judged, and perhaps is gone from scans/; only the labels are new."""
-        require_side(confirmed, sample.split)
+        require_split(confirmed, sample.split)
         boxes = await self._labels(confirmed)
         try:
-            event = await self.storing.write(confirmed, sample, image, boxes)
-        except StorageFullError as full:  # the sample stands, and the correction must not be lost: wait for room
+            event = await self.writer.write(confirmed, sample, image, boxes)
+        except StorageFullError as full:  # the sample stands, and the correction must not be lost: wait for space
             raise DependencyDownError("object-store", str(full)) from full
-        return await self.storing.record(sample, event)
+        return await self.writer.record(sample, event)
 
     async def _labels(self, confirmed: ScanConfirmed) -> tuple[LabelledBox, ...]:
         items = present_items(confirmed.items)
         classes = await self.classes.classes_for(confirmed, {item.label for item in items})
         return labelled_boxes(items, classes, confirmed.served_by)
 
-    async def _standing(self, confirmed: ScanConfirmed) -> Sample | SampleStored | SampleRejected | None:
+    async def _known_result(self, confirmed: ScanConfirmed) -> Sample | SampleStored | SampleRejected | None:
         """What is known of the scan: an event when this confirmation, or a later one, has its answer; else its sample."""
-        async with self.storing.ledger.glance() as turn:
-            await require_not_erased(turn, confirmed)
-            refusal = await turn.refusal_of(confirmed.scan_id)
-            sample = await turn.sample_of_photo(confirmed.image.sha256)
+        async with self.writer.ledger.read_transaction() as transaction:
+            await require_not_erased(transaction, confirmed)
+            refusal = await transaction.refusal_of(confirmed.scan_id)
+            sample = await transaction.sample_of_photo(confirmed.image.sha256)
         if refusal and refusal.confirmed.revision > confirmed.revision:
             return _rejected(refusal)
-        require_own_photo(confirmed.scan_id, sample.scan_id if sample else None)
+        require_unclaimed(confirmed.scan_id, sample.scan_id if sample else None)
         if (
             sample
             and sample.stored
@@ -126,34 +126,34 @@ class Collect:
 
     async def _refuse(self, confirmed: ScanConfirmed, refused: RefusedError) -> SampleRejected:
         if refused.reason in _UNLEARNABLE:
-            await self.erasing.withdraw(confirmed.scan_id, confirmed.revision)
+            await self.erasure.withdraw(confirmed.scan_id, confirmed.revision)
         refusal = Refusal(
-            confirmed, refused.reason.value, refused.detail, self.clock(), waiting=refused.reason in PENDING_REASONS
+            confirmed, refused.reason.value, refused.detail, self.clock(), pending=refused.reason in PENDING_REASONS
         )
-        async with self.storing.ledger.turn() as turn:
-            await require_not_erased(turn, confirmed)
-            earlier = await turn.refusal_of(confirmed.scan_id)
+        async with self.writer.ledger.transaction() as transaction:
+            await require_not_erased(transaction, confirmed)
+            earlier = await transaction.refusal_of(confirmed.scan_id)
             if earlier and _is_repeat(refusal, earlier):
                 return _rejected(earlier)
-            await turn.refuse(refusal)
-            if self.storing.announce:
-                await turn.announce(
+            await transaction.refuse(refusal)
+            if self.writer.publish_events:
+                await transaction.publish(
                     _rejected(refusal),
                     named_id(f"sample-rejected/{confirmed.scan_id}/{confirmed.revision}/{refusal.reason}"),
                 )
-        SAMPLES.labels("waiting" if refusal.waiting else "rejected", refusal.reason).inc()
+        SAMPLES.labels("waiting" if refusal.pending else "rejected", refusal.reason).inc()
         log.info("sample.rejected", scan_id=confirmed.scan_id, reason=refusal.reason, detail=refusal.detail)
         return _rejected(refusal)
 
     async def _skip(self, confirmed: ScanConfirmed, reason: str) -> None:
         SAMPLES.labels("skipped", reason).inc()
         if confirmed.consent is False:
-            await self.erasing.take_back(confirmed)
+            await self.erasure.revoke_consent(confirmed)
 
 
-def _examine(photo: Photo, policy: QualityPolicy) -> Fingerprint:
+def _checked_fingerprint(photo: Photo, policy: QualityPolicy) -> Fingerprint:
     require_quality(measure(photo.pixels, min(photo.width, photo.height)), policy)
-    return fingerprint(photo.pixels)
+    return fingerprint_of(photo.pixels)
 
 
 def _is_repeat(refusal: Refusal, earlier: Refusal) -> bool:

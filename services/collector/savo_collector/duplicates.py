@@ -16,9 +16,9 @@ from savo_collector.errors import RefusedError
 from savo_collector.quality import Pixels
 from savo_contracts.samples import RejectionReason
 
-__all__ = ["NEAR", "Fingerprint", "bands", "fingerprint", "look_alike", "require_own_photo"]
+__all__ = ["MAX_DISTANCE", "Fingerprint", "bands", "fingerprint_of", "is_near_duplicate", "require_unclaimed"]
 
-NEAR = 4
+MAX_DISTANCE = 4
 """Most differing bits, in each hash, of two photos that look alike. 231 photos of one shooting session hold 20 such pairs; 162 of different products none."""
 
 _BITS = 64
@@ -32,24 +32,24 @@ class Fingerprint:
     phash: str
 
 
-def fingerprint(pixels: Pixels) -> Fingerprint:
+def fingerprint_of(pixels: Pixels) -> Fingerprint:
     image = Image.fromarray(pixels)
     image.thumbnail((256, 256))
     return Fingerprint(str(imagehash.dhash(image)), str(imagehash.phash(image)))
 
 
-def look_alike(one: Fingerprint, other: Fingerprint) -> bool:
-    return _distance(one.dhash, other.dhash) <= NEAR and _distance(one.phash, other.phash) <= NEAR
+def is_near_duplicate(one: Fingerprint, other: Fingerprint) -> bool:
+    return _distance(one.dhash, other.dhash) <= MAX_DISTANCE and _distance(one.phash, other.phash) <= MAX_DISTANCE
 
 
 def bands(hexadecimal: str) -> tuple[int, ...]:
-    """A hash cut in NEAR + 1 pieces. Two hashes with at most NEAR differing bits share at least one piece, so an index over pieces finds them."""
-    value, pieces = int(hexadecimal, 16), NEAR + 1
+    """A hash cut in MAX_DISTANCE + 1 pieces. Two hashes with at most MAX_DISTANCE differing bits share at least one piece, for an index."""
+    value, pieces = int(hexadecimal, 16), MAX_DISTANCE + 1
     edges = [_BITS * piece // pieces for piece in range(pieces + 1)]
     return tuple(value >> low & ((1 << high - low) - 1) for low, high in pairwise(edges))
 
 
-def require_own_photo(scan_id: str, owner: str | None) -> None:
+def require_unclaimed(scan_id: str, owner: str | None) -> None:
     """Raises `RefusedError` when another scan's sample holds these bytes already."""
     if owner is not None and owner != scan_id:
         raise RefusedError(RejectionReason.DUPLICATE, f"the same photo is the sample of scan {owner} already")

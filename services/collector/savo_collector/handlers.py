@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from savo_collector.collection import Collect
-from savo_collector.erasure import Erasing
+from savo_collector.collection import CollectSample
+from savo_collector.erasure import SampleErasure
 from savo_contracts.samples import SampleRejected, SampleStored
 from savo_contracts.scans import ScanConfirmed, ScanErased
 from savo_contracts.topics import (
@@ -26,26 +26,26 @@ _CONCURRENCY = 8
 # `samples.erased` and `training.threshold-reached` go through the outbox, in the transaction that changes the samples.
 @consumes(SCANS_CONFIRMED)
 @publishes(SAMPLES_STORED, SAMPLES_REJECTED, SAMPLES_ERASED, TRAINING_THRESHOLD_REACHED)
-async def on_scan_confirmed(confirmed: ScanConfirmed, collect: Collect) -> SampleStored | SampleRejected | None:
+async def on_scan_confirmed(confirmed: ScanConfirmed, collect: CollectSample) -> SampleStored | SampleRejected | None:
     return await collect(confirmed)
 
 
 @consumes(SCANS_ERASED)
 @publishes(SAMPLES_ERASED)
-async def on_scan_erased(erased: ScanErased, erasing: Erasing) -> None:
-    await erasing.scan(erased)
+async def on_scan_erased(erased: ScanErased, erasure: SampleErasure) -> None:
+    await erasure.erase_scan(erased)
 
 
 @consumes(SUBJECTS_ERASED)
 @publishes(SAMPLES_ERASED)
-async def on_subject_erased(erased: SubjectErased, erasing: Erasing) -> None:
-    await erasing.subject(erased)
+async def on_subject_erased(erased: SubjectErased, erasure: SampleErasure) -> None:
+    await erasure.erase_subject(erased)
 
 
-def subscriptions(collect: Collect) -> list[Subscription]:
+def subscriptions(collect: CollectSample) -> list[Subscription]:
     """The routing table."""
     return [
         bind(on_scan_confirmed, concurrency=_CONCURRENCY, collect=collect),
-        bind(on_scan_erased, erasing=collect.erasing),
-        bind(on_subject_erased, erasing=collect.erasing),
+        bind(on_scan_erased, erasure=collect.erasure),
+        bind(on_subject_erased, erasure=collect.erasure),
     ]

@@ -45,10 +45,10 @@ def count_labels(boxes: Iterable[LabelledBox]) -> dict[str, int]:
 
 def _labelled(item: ConfirmedItem, entry: IngredientClass, served_by: str) -> LabelledBox:
     assert item.bbox is not None, "present_items lets no item without a box pass"
-    return LabelledBox(class_id=entry.id, label=entry.label, bbox=item.bbox, box_source=_drawn_by(item, served_by))
+    return LabelledBox(class_id=entry.id, label=entry.label, bbox=item.bbox, box_source=_box_source_of(item, served_by))
 
 
-def _drawn_by(item: ConfirmedItem, served_by: str) -> str:
+def _box_source_of(item: ConfirmedItem, served_by: str) -> str:
     if item.box_source:
         return item.box_source
     return BoxSource.USER if item.action in (Action.ADDED, Action.MOVED) else served_by

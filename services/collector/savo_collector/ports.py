@@ -27,7 +27,7 @@ __all__ = [
     "SampleState",
     "SampleStore",
     "Sightings",
-    "Turn",
+    "Transaction",
 ]
 
 
@@ -106,7 +106,7 @@ class Refusal:
     """A `RejectionReason`, or one that a later release stored."""
     detail: str
     rejected_at: datetime
-    waiting: bool
+    pending: bool
 
 
 @dataclass(frozen=True)
@@ -132,15 +132,13 @@ class Sightings:
     samples: int
 
 
-class Turn(Protocol):
+class Transaction(Protocol):
     """One transaction. Turns of all replicas happen one after another: what one reads stays true until its end."""
 
     async def is_erased(self, scan_id: str, subject: str) -> bool: ...
-    async def remember_erased(
-        self, *, scan_id: str | None = None, subject: str | None = None, at: datetime
-    ) -> None: ...
+    async def record_erased(self, *, scan_id: str | None = None, subject: str | None = None, at: datetime) -> None: ...
 
-    async def remember_erased_sample(self, sample: Sample, at: datetime) -> None:
+    async def record_erased_sample(self, sample: Sample, at: datetime) -> None:
         """Where its objects were: somebody who was writing them meanwhile cleans up by this."""
         ...
 
@@ -154,7 +152,7 @@ class Turn(Protocol):
 
     async def sample_of_scan(self, scan_id: str) -> Sample | None: ...
     async def samples_of_subject(self, subject: str) -> Sequence[Sample]: ...
-    async def look_alikes(self, fingerprint: Fingerprint) -> Sequence[Sample]: ...
+    async def near_duplicates(self, fingerprint: Fingerprint) -> Sequence[Sample]: ...
     async def add(self, sample: Sample) -> None:
         """A new one."""
         ...
@@ -163,10 +161,10 @@ class Turn(Protocol):
         """What changed of one that is there: state, crossing, revision, stored."""
         ...
 
-    async def drop(self, sample: Sample) -> None: ...
+    async def delete(self, sample: Sample) -> None: ...
 
-    async def split_given(self, subject: str) -> Split | None: ...
-    async def give_split(self, subject: str, split: Split) -> None: ...
+    async def assigned_split(self, subject: str) -> Split | None: ...
+    async def assign_split(self, subject: str, split: Split) -> None: ...
 
     async def claimed_bytes(self, *, except_for: str) -> int:
         """Bytes of samples that are being written, without the one of this hash."""
@@ -177,22 +175,22 @@ class Turn(Protocol):
 
     async def refusal_of(self, scan_id: str) -> Refusal | None: ...
     async def refuse(self, refusal: Refusal) -> None: ...
-    async def waiting(self, reason: RejectionReason) -> Sequence[Refusal]: ...
-    async def forget_refusal(self, scan_id: str) -> None: ...
+    async def pending_refusals(self, reason: RejectionReason) -> Sequence[Refusal]: ...
+    async def delete_refusal(self, scan_id: str) -> None: ...
 
-    async def forget_scan(self, scan_id: str) -> None:
+    async def delete_scan(self, scan_id: str) -> None:
         """Refusal and sightings of an erased scan."""
         ...
 
-    async def sight(self, label: str, scan_id: str, subject: str | None) -> Sightings:
+    async def add_sighting(self, label: str, scan_id: str, subject: str | None) -> Sightings:
         """Note a word without a class (once a scan) and count it. `subject` is None for an anonymous scan."""
         ...
 
-    async def forget_person(self, subject: str) -> None:
+    async def delete_subject(self, subject: str) -> None:
         """Refusals, sightings and the split of an erased subject."""
         ...
 
-    async def announce(self, event: Event, event_id: UUID) -> None:
+    async def publish(self, event: Event, event_id: UUID) -> None:
         """Published once this transaction is committed, even after a crash."""
         ...
 
@@ -200,8 +198,8 @@ class Turn(Protocol):
 class Ledger(Protocol):
     """Raises `DependencyDownError("database", …)`."""
 
-    def turn(self) -> AbstractAsyncContextManager[Turn]: ...
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
 
-    def glance(self) -> AbstractAsyncContextManager[Turn]:
+    def read_transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Reads only, waits for nobody and holds nobody up; what it reads may change at once."""
         ...

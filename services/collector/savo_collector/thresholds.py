@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from savo_collector.ports import Counts, Ledger, Turn
+from savo_collector.ports import Counts, Ledger, Transaction
 from savo_contracts.envelope import named_id
 from savo_contracts.training import TrainingThresholdReached
 
-__all__ = ["TrainingPolicy", "call_for_training", "check_age", "with_new_sample", "without_sample"]
+__all__ = ["TrainingPolicy", "check_thresholds", "publish_if_reached", "with_new_sample", "without_sample"]
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ def without_sample(counts: Counts, size: int, crossing: int) -> Counts:
     return replace(counts, samples=max(0, counts.samples - 1), bytes=max(0, counts.bytes - size), fresh=max(0, fresh))
 
 
-async def call_for_training(turn: Turn, policy: TrainingPolicy, now: datetime) -> bool:
-    """Within the turn that changed the counts, so that each crossing is told exactly once. True when it was."""
-    counts = await turn.counts()
+async def publish_if_reached(transaction: Transaction, policy: TrainingPolicy, now: datetime) -> bool:
+    """Within the transaction that changed the counts, so that each crossing is told exactly once. True when it was."""
+    counts = await transaction.counts()
     reason = _reason(counts, policy, now)
     if reason is None:
         return False
@@ -53,15 +53,15 @@ async def call_for_training(turn: Turn, policy: TrainingPolicy, now: datetime) -
         threshold=policy.threshold,
         reached_at=now,
     )
-    await turn.announce(event, _crossing_id(counts))
-    await turn.set_counts(replace(counts, fresh=0, crossings=counts.crossings + 1, counting_since=now))
+    await transaction.publish(event, _crossing_id(counts))
+    await transaction.set_counts(replace(counts, fresh=0, crossings=counts.crossings + 1, counting_since=now))
     return True
 
 
-async def check_age(ledger: Ledger, policy: TrainingPolicy, now: datetime) -> bool:
+async def check_thresholds(ledger: Ledger, policy: TrainingPolicy, now: datetime) -> bool:
     """The timer's question. The rule by number is asked too: the threshold may have been lowered since the last sample."""
-    async with ledger.turn() as turn:
-        return await call_for_training(turn, policy, now)
+    async with ledger.transaction() as transaction:
+        return await publish_if_reached(transaction, policy, now)
 
 
 def _reason(counts: Counts, policy: TrainingPolicy, now: datetime) -> Literal["samples", "age"] | None:

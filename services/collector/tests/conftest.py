@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from savo_collector.adapters.ledger import DatabaseLedger
 from savo_collector.app import build_collect
-from savo_collector.collection import Collect
+from savo_collector.collection import CollectSample
 from savo_collector.settings import CollectorSettings
 from savo_collector.thresholds import TrainingPolicy
 from savo_contracts.documents import scan_photo_key
@@ -69,10 +69,10 @@ async def runtime() -> AsyncIterator[Runtime]:
 
 
 @pytest.fixture
-def build() -> Callable[..., Collect]:
+def build() -> Callable[..., CollectSample]:
     def build_with(
         runtime: Runtime, *, ledger: Any = None, training: TrainingPolicy | None = None, **settings: Any
-    ) -> Collect:
+    ) -> CollectSample:
         ledger = ledger or DatabaseLedger(runtime.database, runtime.outbox)
         collector = CollectorSettings(**{"collect_training_data": True} | settings)
         return build_collect(collector, runtime, ledger, training or TrainingPolicy())
@@ -81,7 +81,7 @@ def build() -> Callable[..., Collect]:
 
 
 @pytest.fixture
-def collect(runtime: Runtime, build: Callable[..., Collect]) -> Collect:
+def collect(runtime: Runtime, build: Callable[..., CollectSample]) -> CollectSample:
     return build(runtime)
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from savo_collector.adapters.ledger import DatabaseLedger
 from savo_collector.class_registry import ClassPolicy, ClassRegistry, class_of
-from savo_collector.collection import Collect
-from savo_collector.pending_samples import WaitingRoom
-from savo_collector.thresholds import TrainingPolicy, check_age
+from savo_collector.collection import CollectSample
+from savo_collector.pending_samples import PendingSamples
+from savo_collector.thresholds import TrainingPolicy, check_thresholds
 from savo_contracts.documents import CLASSES_KEY, ClassList, IngredientClass
 from savo_contracts.ingredients import CATALOGUE
 from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
@@ -78,10 +78,10 @@ async def test_a_merged_class_leads_to_the_one_that_counts(
 
 
 async def test_an_unknown_word_becomes_a_class_after_enough_people_and_photos_and_the_waiting_ones_follow(
-    runtime: Runtime, ledger: DatabaseLedger, collect: Collect, confirm: Factory, kept: Factory
+    runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, kept: Factory
 ) -> None:
     collect = replace(collect, classes=replace(collect.classes, policy=ClassPolicy(users=2, samples=3)))
-    room = WaitingRoom(ledger, replace(collect, storing=replace(collect.storing, announce=True)))
+    pending = PendingSamples(ledger, replace(collect, writer=replace(collect.writer, publish_events=True)))
     events = [
         await collect(await confirm(runtime, f"scan-{number}", subject=subject, items=(kept("gloop"),), **extra))
         for number, (subject, extra) in enumerate(
@@ -91,22 +91,22 @@ async def test_an_unknown_word_becomes_a_class_after_enough_people_and_photos_an
     assert [type(event) for event in events] == [SampleRejected] * 4 + [SampleStored], (
         "photos of one person, or of nobody in particular, make no class"
     )
-    assert await room.look_again() == 4
+    assert await pending.retry() == 4
     published = [event for event in await published_by_outbox(runtime) if isinstance(event, SampleStored)]
     assert sorted(event.scan_id for event in published) == ["scan-0", "scan-1", "scan-2", "scan-3"]
-    assert await room.look_again() == 0
+    assert await pending.retry() == 0
 
 
 async def test_an_engineer_gives_a_class_and_its_photos_stop_waiting(
-    runtime: Runtime, ledger: DatabaseLedger, collect: Collect, confirm: Factory, kept: Factory
+    runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, kept: Factory
 ) -> None:
     assert isinstance(await collect(await confirm(runtime, items=(kept("gloop"),))), SampleRejected)
-    room = WaitingRoom(ledger, replace(collect, storing=replace(collect.storing, announce=True)))
-    assert await room.look_again() == 0
+    pending = PendingSamples(ledger, replace(collect, writer=replace(collect.writer, publish_events=True)))
+    assert await pending.retry() == 0
     await runtime.store.put(
         CLASSES_KEY, ClassList(classes=(IngredientClass(id=0, label="gloop"),)).model_dump_json().encode()
     )
-    assert await room.look_again() == 1
+    assert await pending.retry() == 1
 
 
 async def test_each_crossing_of_the_threshold_is_told_exactly_once(
@@ -128,42 +128,42 @@ async def test_after_thirty_days_any_new_sample_calls_for_a_run_and_no_sample_ne
     runtime: Runtime, ledger: DatabaseLedger, build: Factory, confirm: Factory
 ) -> None:
     policy, clock = TrainingPolicy(), runtime.clock
-    assert not await check_age(ledger, policy, clock.advance(days=40))  # type: ignore[attr-defined]
+    assert not await check_thresholds(ledger, policy, clock.advance(days=40))  # type: ignore[attr-defined]
     await build(runtime, training=policy)(await confirm(runtime))
-    assert not await check_age(ledger, policy, clock() + policy.every - timedelta(seconds=1))
-    assert await check_age(ledger, policy, clock() + policy.every)
-    assert not await check_age(ledger, policy, clock() + 3 * policy.every)
+    assert not await check_thresholds(ledger, policy, clock() + policy.every - timedelta(seconds=1))
+    assert await check_thresholds(ledger, policy, clock() + policy.every)
+    assert not await check_thresholds(ledger, policy, clock() + 3 * policy.every)
     (event,) = await published_by_outbox(runtime)
     assert isinstance(event, TrainingThresholdReached)
     assert (event.reason, event.new_samples) == ("age", 1)
 
 
 async def test_an_erased_scan_leaves_no_object_no_row_and_no_count_and_a_replay_brings_nothing_back(
-    runtime: Runtime, ledger: DatabaseLedger, collect: Collect, confirm: Factory
+    runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory
 ) -> None:
     confirmed = await confirm(runtime)
     stored = await collect(confirmed)
     erased = ScanErased(
         scan_id="scan-1", subject=confirmed.subject, image_sha256=confirmed.image.sha256, erased_at=runtime.clock()
     )
-    await collect.erasing.scan(erased)
-    await collect.erasing.scan(erased)
+    await collect.erasure.erase_scan(erased)
+    await collect.erasure.erase_scan(erased)
     assert await collect(confirmed) is None
     assert isinstance(stored, SampleStored)
     assert [key for key in runtime.store.objects if key.startswith("samples/") and key != CLASSES_KEY] == []  # type: ignore[attr-defined]
     (event,) = await published_by_outbox(runtime)
     assert isinstance(event, SampleErased)
     assert event.sha256 == stored.sha256
-    async with ledger.turn() as turn:
-        counts = await turn.counts()
+    async with ledger.transaction() as transaction:
+        counts = await transaction.counts()
         assert (counts.samples, counts.bytes, counts.fresh) == (0, 0, 0)
-        assert await turn.sample_of_scan("scan-1") is None
+        assert await transaction.sample_of_scan("scan-1") is None
 
 
 @pytest.mark.parametrize("revision", [1, 2], ids=["while it is collected", "while it is corrected"])
 @pytest.mark.parametrize("dies", [False, True], ids=["", "and the collector dies before it sees"])
 async def test_an_erasure_that_overtakes_the_collecting_wins(
-    revision: int, dies: bool, runtime: Runtime, collect: Collect, confirm: Factory, revised: Factory
+    revision: int, dies: bool, runtime: Runtime, collect: CollectSample, confirm: Factory, revised: Factory
 ) -> None:
     confirmed = await confirm(runtime)
     if revision == 2:
@@ -171,10 +171,12 @@ async def test_an_erasure_that_overtakes_the_collecting_wins(
         confirmed = revised(confirmed)
 
     async def erase() -> None:
-        await collect.erasing.scan(ScanErased(scan_id="scan-1", subject=confirmed.subject, erased_at=runtime.clock()))
+        await collect.erasure.erase_scan(
+            ScanErased(scan_id="scan-1", subject=confirmed.subject, erased_at=runtime.clock())
+        )
 
     overtaken = replace(
-        collect, storing=replace(collect.storing, samples=_ErasedBeforeLabels(collect.storing.samples, erase, dies))
+        collect, writer=replace(collect.writer, samples=_ErasedBeforeLabels(collect.writer.samples, erase, dies))
     )
     with pytest.raises(ProcessLookupError) if dies else nullcontext():
         assert await overtaken(confirmed) is None
@@ -184,37 +186,37 @@ async def test_an_erasure_that_overtakes_the_collecting_wins(
 
 
 async def test_consent_taken_back_ends_the_waiting_too_and_an_older_word_brings_nothing_back(
-    runtime: Runtime, ledger: DatabaseLedger, collect: Collect, confirm: Factory, revised: Factory, kept: Factory
+    runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, revised: Factory, kept: Factory
 ) -> None:
     waiting, stored = await confirm(runtime, "scan-1", items=(kept("gloop"),)), await confirm(runtime, "scan-2")
     for confirmed in (waiting, stored):
         await collect(confirmed)
         assert await collect(revised(confirmed, consent=False)) is None
-    async with ledger.turn() as turn:
-        assert await turn.refusal_of("scan-1") is None
-        assert (await turn.counts()).samples == 0
+    async with ledger.transaction() as transaction:
+        assert await transaction.refusal_of("scan-1") is None
+        assert (await transaction.counts()).samples == 0
     assert await collect(stored) is None
 
 
 async def test_an_erased_person_loses_every_sample_and_refusal_and_is_collected_no_more(
-    runtime: Runtime, ledger: DatabaseLedger, collect: Collect, confirm: Factory, kept: Factory
+    runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, kept: Factory
 ) -> None:
     mine = [await confirm(runtime, f"scan-{number}", subject="me") for number in range(3)]
     waiting = await confirm(runtime, "scan-w", subject="me", items=(kept("gloop"),))
     other = await confirm(runtime, "scan-o", subject="you")
     for confirmed in (*mine, waiting, other):
         await collect(confirmed)
-    await collect.erasing.subject(SubjectErased(subject="me", erased_at=runtime.clock()))
+    await collect.erasure.erase_subject(SubjectErased(subject="me", erased_at=runtime.clock()))
     assert {event.scan_id for event in await published_by_outbox(runtime) if isinstance(event, SampleErased)} == {
         "scan-0",
         "scan-1",
         "scan-2",
     }
     assert [await collect(confirmed) for confirmed in (*mine, waiting)] == [None] * 4
-    async with ledger.turn() as turn:
-        assert (await turn.counts()).samples == 1
-        assert await turn.refusal_of("scan-w") is None
-        assert await turn.split_given("me") is None
+    async with ledger.transaction() as transaction:
+        assert (await transaction.counts()).samples == 1
+        assert await transaction.refusal_of("scan-w") is None
+        assert await transaction.assigned_split("me") is None
 
 
 class _ErasedBeforeLabels:

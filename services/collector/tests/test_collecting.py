@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from savo_collector.adapters.ledger import DatabaseLedger
-from savo_collector.collection import Collect
+from savo_collector.collection import CollectSample
 from savo_contracts.documents import (
     CLASSES_KEY,
     ClassList,
@@ -31,7 +31,7 @@ Factory = Callable[..., Any]
 
 
 async def test_a_confirmed_photo_is_stored_as_it_is_with_yolo_labels_and_where_it_comes_from(
-    collect: Collect, runtime: Runtime, confirm: Factory, kept: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory, kept: Factory
 ) -> None:
     items = (kept("milk"), kept("Cherry Tomatoes", action=Action.ADDED), kept("tofu", action=Action.REMOVED))
     confirmed = await confirm(runtime, items=items, nothing_missing=False)
@@ -56,7 +56,7 @@ async def test_a_confirmed_photo_is_stored_as_it_is_with_yolo_labels_and_where_i
 
 
 async def test_nothing_is_kept_while_collection_is_off_or_consent_is_missing(
-    collect: Collect, runtime: Runtime, confirm: Factory, build: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory, build: Factory
 ) -> None:
     confirmed = await confirm(runtime)
     before = dict(runtime.store.objects)  # type: ignore[attr-defined]
@@ -69,7 +69,7 @@ async def test_nothing_is_kept_while_collection_is_off_or_consent_is_missing(
 
 
 async def test_blurred_dark_small_and_broken_photos_are_refused_with_figures(
-    collect: Collect, runtime: Runtime, confirm: Factory, draw: Factory, jpeg: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory, draw: Factory, jpeg: Factory
 ) -> None:
     scene = draw(1)
     cases = {
@@ -86,7 +86,7 @@ async def test_blurred_dark_small_and_broken_photos_are_refused_with_figures(
     assert not [key for key in runtime.store.objects if key.startswith("samples/")]  # type: ignore[attr-defined]
 
 
-async def test_a_photo_that_is_gone_is_unreadable(collect: Collect, runtime: Runtime, confirm: Factory) -> None:
+async def test_a_photo_that_is_gone_is_unreadable(collect: CollectSample, runtime: Runtime, confirm: Factory) -> None:
     confirmed = await confirm(runtime)
     await runtime.store.delete(confirmed.image.key)
     event = await collect(confirmed)
@@ -95,7 +95,7 @@ async def test_a_photo_that_is_gone_is_unreadable(collect: Collect, runtime: Run
 
 
 async def test_another_scan_of_the_same_bytes_is_a_duplicate(
-    collect: Collect, runtime: Runtime, confirm: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory
 ) -> None:
     assert isinstance(await collect(await confirm(runtime, "scan-1", seed=5)), SampleStored)
     event = await collect(await confirm(runtime, "scan-2", seed=5, subject="somebody-else"))
@@ -105,7 +105,7 @@ async def test_another_scan_of_the_same_bytes_is_a_duplicate(
 
 
 async def test_of_scans_with_the_same_bytes_at_the_same_time_exactly_one_gets_the_sample(
-    collect: Collect, runtime: Runtime, confirm: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory
 ) -> None:
     scans = [await confirm(runtime, f"scan-{number}", seed=5, subject=f"subject-{number}") for number in range(8)]
     events = await asyncio.gather(*map(collect, scans))
@@ -117,18 +117,18 @@ async def test_of_scans_with_the_same_bytes_at_the_same_time_exactly_one_gets_th
 
 
 async def test_the_same_confirmation_twice_gives_the_same_event_and_counts_once(
-    collect: Collect, runtime: Runtime, confirm: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory
 ) -> None:
     confirmed = await confirm(runtime)
     first = await collect(confirmed)
     runtime.clock.advance(60)  # type: ignore[attr-defined]
     assert await collect(confirmed) == first
-    async with DatabaseLedger(runtime.database, runtime.outbox).turn() as turn:
-        assert (await turn.counts()).samples == 1
+    async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
+        assert (await transaction.counts()).samples == 1
 
 
 async def test_a_refusal_repeated_is_the_same_event(
-    collect: Collect, runtime: Runtime, confirm: Factory, kept: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory, kept: Factory
 ) -> None:
     confirmed = await confirm(runtime, items=(kept(bbox=None),))
     first = await collect(confirmed)
@@ -137,7 +137,7 @@ async def test_a_refusal_repeated_is_the_same_event(
 
 
 async def test_a_correction_renews_the_labels_and_keeps_photo_split_and_count(
-    collect: Collect, runtime: Runtime, confirm: Factory, revised: Factory, kept: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory, revised: Factory, kept: Factory
 ) -> None:
     confirmed = await confirm(runtime)
     first = await collect(confirmed)
@@ -147,36 +147,40 @@ async def test_a_correction_renews_the_labels_and_keeps_photo_split_and_count(
     assert isinstance(second, SampleStored)
     assert (second.revision, second.labels, second.split, second.image) == (2, {"egg": 2}, first.split, first.image)
     assert await collect(confirmed) == second, "an older confirmation never undoes a newer one"
-    async with DatabaseLedger(runtime.database, runtime.outbox).turn() as turn:
-        assert (await turn.counts()).samples == 1
+    async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
+        assert (await transaction.counts()).samples == 1
 
 
 async def test_items_without_box_and_unknown_words_wait_apart_and_nothing_reaches_the_training_data(
-    collect: Collect, runtime: Runtime, confirm: Factory, kept: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory, kept: Factory
 ) -> None:
     boxless = await collect(await confirm(runtime, "scan-1", items=(kept(), kept("egg", bbox=None))))
     unknown = await collect(await confirm(runtime, "scan-2", items=(kept(), kept("frobnicated_gloop"))))
     nothing = await collect(await confirm(runtime, "scan-3", items=(kept(action=Action.REMOVED),)))
     reasons = [event.reason for event in (boxless, unknown, nothing) if isinstance(event, SampleRejected)]
     assert reasons == [RejectionReason.NEEDS_BOXES, RejectionReason.NEEDS_CLASS, RejectionReason.NO_ITEMS]
-    async with DatabaseLedger(runtime.database, runtime.outbox).turn() as turn:
-        assert [refusal.confirmed.scan_id for refusal in await turn.waiting(RejectionReason.NEEDS_BOXES)] == ["scan-1"]
-        assert [refusal.confirmed.scan_id for refusal in await turn.waiting(RejectionReason.NEEDS_CLASS)] == ["scan-2"]
+    async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
+        assert [
+            refusal.confirmed.scan_id for refusal in await transaction.pending_refusals(RejectionReason.NEEDS_BOXES)
+        ] == ["scan-1"]
+        assert [
+            refusal.confirmed.scan_id for refusal in await transaction.pending_refusals(RejectionReason.NEEDS_CLASS)
+        ] == ["scan-2"]
     assert not [key for key in runtime.store.objects if key.startswith("samples/images/")]  # type: ignore[attr-defined]
 
 
 async def test_a_waiting_photo_becomes_a_sample_when_its_boxes_come(
-    collect: Collect, runtime: Runtime, confirm: Factory, revised: Factory, kept: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory, revised: Factory, kept: Factory
 ) -> None:
     confirmed = await confirm(runtime, items=(kept(bbox=None),))
     assert isinstance(await collect(confirmed), SampleRejected)
     assert isinstance(await collect(revised(confirmed, items=(kept(),))), SampleStored)
-    async with DatabaseLedger(runtime.database, runtime.outbox).turn() as turn:
-        assert await turn.refusal_of("scan-1") is None
+    async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
+        assert await transaction.refusal_of("scan-1") is None
 
 
 async def test_a_correction_that_cannot_be_learned_from_takes_the_sample_out_and_a_further_one_brings_it_back(
-    collect: Collect, runtime: Runtime, confirm: Factory, revised: Factory, kept: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory, revised: Factory, kept: Factory
 ) -> None:
     confirmed = await confirm(runtime)
     first = await collect(confirmed)
@@ -191,12 +195,12 @@ async def test_a_correction_that_cannot_be_learned_from_takes_the_sample_out_and
     assert isinstance(first, SampleStored)
     assert isinstance(third, SampleStored)
     assert (third.split, third.revision) == (first.split, 3)
-    async with DatabaseLedger(runtime.database, runtime.outbox).turn() as turn:
-        assert (await turn.counts()).samples == 1
+    async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
+        assert (await transaction.counts()).samples == 1
 
 
 async def test_consent_taken_back_takes_the_sample_out(
-    collect: Collect, runtime: Runtime, confirm: Factory, revised: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory, revised: Factory
 ) -> None:
     confirmed = await confirm(runtime)
     await collect(confirmed)
@@ -206,7 +210,7 @@ async def test_consent_taken_back_takes_the_sample_out(
 
 
 async def test_a_rotated_photo_is_stored_upright_under_its_new_hash_and_still_recognised_by_its_old_one(
-    collect: Collect, runtime: Runtime, confirm: Factory, draw: Factory, jpeg: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory, draw: Factory, jpeg: Factory
 ) -> None:
     photo = jpeg(draw(3), orientation=6)
     event = await collect(await confirm(runtime, "scan-1", photo=photo))
@@ -235,7 +239,7 @@ async def test_past_the_storage_limit_photos_are_refused_and_counted_bytes_decid
 
 
 async def test_a_full_disk_refuses_the_photo_and_leaves_nothing_behind(
-    collect: Collect, runtime: Runtime, confirm: Factory, monkeypatch: pytest.MonkeyPatch
+    collect: CollectSample, runtime: Runtime, confirm: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     confirmed = await confirm(runtime)
 
@@ -247,11 +251,13 @@ async def test_a_full_disk_refuses_the_photo_and_leaves_nothing_behind(
     assert isinstance(event, SampleRejected)
     assert event.reason == RejectionReason.STORAGE_FULL
     monkeypatch.undo()
-    assert isinstance(await collect(confirmed), SampleStored), "once there is room, the same confirmation is collected"
+    assert isinstance(await collect(confirmed), SampleStored), (
+        "once there is pending, the same confirmation is collected"
+    )
 
 
 async def test_anonymous_and_incomplete_photos_go_to_train_only(
-    collect: Collect, runtime: Runtime, confirm: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory
 ) -> None:
     for number in range(12):
         anonymous = await collect(await confirm(runtime, f"a-{number}", subject=f"nobody-{number}", anonymous=True))

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from savo_collector.adapters.ledger import DatabaseLedger
 from savo_collector.adapters.tables import Base
-from savo_collector.collection import Collect
+from savo_collector.collection import CollectSample
 from savo_collector.thresholds import TrainingPolicy
 from savo_contracts.samples import SampleStored
 from savo_runtime.service import Runtime
@@ -59,15 +59,15 @@ class FusedLedger:
         self._ledger, self._fuse = ledger, fuse
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Any]:
-        async with self._ledger.turn() as turn:
-            yield Fused(turn, self._fuse)
+    async def transaction(self) -> AsyncIterator[Any]:
+        async with self._ledger.transaction() as transaction:
+            yield Fused(transaction, self._fuse)
         await self._fuse.through(_nothing)  # the commit is done; the process may die before it knows
 
     @asynccontextmanager
-    async def glance(self) -> AsyncIterator[Any]:
-        async with self._ledger.glance() as turn:
-            yield Fused(turn, self._fuse)
+    async def read_transaction(self) -> AsyncIterator[Any]:
+        async with self._ledger.read_transaction() as transaction:
+            yield Fused(transaction, self._fuse)
 
 
 async def _nothing() -> None:
@@ -78,7 +78,11 @@ async def _nothing() -> None:
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
 @pytest.mark.parametrize("revision", [1, 2])
 async def test_after_a_crash_at_any_line_the_repeat_gives_the_same_sample_the_same_counts_and_the_same_events(
-    after: bool, revision: int, build: Callable[..., Collect], confirm: Callable[..., Any], revised: Callable[..., Any]
+    after: bool,
+    revision: int,
+    build: Callable[..., CollectSample],
+    confirm: Callable[..., Any],
+    revised: Callable[..., Any],
 ) -> None:
     expected = await _run(None, after, revision, build, confirm, revised)
     step, crashed = 0, True
@@ -109,7 +113,7 @@ def _with_fused_store(runtime: Runtime, fuse: Fuse) -> Runtime:
     return replace(runtime, store=Fused(runtime.store, fuse))
 
 
-async def _dies(collect: Collect, confirmed: Any) -> bool:
+async def _dies(collect: CollectSample, confirmed: Any) -> bool:
     try:
         await collect(confirmed)
     except CrashError:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from savo_collector.adapters.ledger import DatabaseLedger
-from savo_collector.collection import Collect
+from savo_collector.collection import CollectSample
 from savo_collector.thresholds import TrainingPolicy
 from savo_contracts.documents import CLASSES_KEY, ClassList
 from savo_contracts.ingredients import CATALOGUE
@@ -45,7 +45,7 @@ async def replicas(postgres_url: str) -> AsyncIterator[list[Runtime]]:
 
 
 async def test_replicas_together_store_each_photo_once_and_tell_each_crossing_once(
-    replicas: list[Runtime], build: Callable[..., Collect], confirm: Callable[..., Any], kept: Callable[..., Any]
+    replicas: list[Runtime], build: Callable[..., CollectSample], confirm: Callable[..., Any], kept: Callable[..., Any]
 ) -> None:
     collects = [build(runtime, training=TrainingPolicy(threshold=5)) for runtime in replicas]
     labels = sorted(CATALOGUE)
@@ -75,14 +75,14 @@ async def test_replicas_together_store_each_photo_once_and_tell_each_crossing_on
 
 
 async def test_an_erased_person_is_gone_from_every_table(
-    replicas: list[Runtime], build: Callable[..., Collect], confirm: Callable[..., Any]
+    replicas: list[Runtime], build: Callable[..., CollectSample], confirm: Callable[..., Any]
 ) -> None:
     collect, other = build(replicas[0]), build(replicas[1])
     confirmed = await confirm(replicas[0], subject="me")
     assert isinstance(await collect(confirmed), SampleStored)
-    await other.erasing.subject(SubjectErased(subject="me", erased_at=replicas[1].clock()))
+    await other.erasure.erase_subject(SubjectErased(subject="me", erased_at=replicas[1].clock()))
     assert await collect(confirmed) is None
     assert [type(event) for event in await published_by_outbox(replicas[0])] == [SampleErased]
-    async with DatabaseLedger(replicas[2].database, replicas[2].outbox).turn() as turn:
-        assert (await turn.counts()).samples == 0
-        assert not await turn.samples_of_subject("me")
+    async with DatabaseLedger(replicas[2].database, replicas[2].outbox).transaction() as transaction:
+        assert (await transaction.counts()).samples == 0
+        assert not await transaction.samples_of_subject("me")

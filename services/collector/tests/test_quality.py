@@ -14,7 +14,7 @@ from savo_contracts.samples import RejectionReason
 from savo_detection.photos.decoding import decode
 
 
-def flaw_of(pixels: Any) -> RejectionReason | None:
+def rejection_of(pixels: Any) -> RejectionReason | None:
     try:
         require_quality(measure(pixels, min(pixels.shape[:2])), QualityPolicy())
     except RefusedError as refused:
@@ -26,11 +26,11 @@ def flaw_of(pixels: Any) -> RejectionReason | None:
 def test_real_photos_pass_and_their_blurred_and_darkened_copies_do_not(real_photos: Path) -> None:
     files = sorted((real_photos / "images").glob("*.jpg"))
     photos = [decode(file.read_bytes(), target_side=MEASURED_SIDE) for file in files]
-    assert np.mean([flaw_of(photo) is None for photo in photos]) >= 0.99
+    assert np.mean([rejection_of(photo) is None for photo in photos]) >= 0.99
     for photo in photos[::3]:
         blurred = cv2.GaussianBlur(photo, (0, 0), max(photo.shape[:2]) / 80)
-        assert flaw_of(blurred) is RejectionReason.BLURRED
-        assert flaw_of((photo * 0.15).astype(np.uint8)) is RejectionReason.DARK
+        assert rejection_of(blurred) is RejectionReason.BLURRED
+        assert rejection_of((photo * 0.15).astype(np.uint8)) is RejectionReason.DARK
 
 
 def test_the_sharpness_of_a_large_photo_is_measured_at_the_size_of_a_small_one(draw: Callable[..., Any]) -> None:
@@ -43,11 +43,11 @@ def test_a_lit_object_before_a_black_background_is_not_dark(draw: Callable[..., 
     pixels = np.zeros((480, 640, 3), np.uint8)
     pixels[160:320, 240:400] = draw(4, width=160, height=160)
     assert measure(pixels, 480).mean_luma < QualityPolicy().min_mean_luma
-    assert flaw_of(pixels) is None
+    assert rejection_of(pixels) is None
 
 
 def test_a_flat_dark_photo_is_called_dark_and_not_blurred(draw: Callable[..., Any]) -> None:
-    assert flaw_of(np.full((300, 400, 3), 12, np.uint8)) is RejectionReason.DARK
+    assert rejection_of(np.full((300, 400, 3), 12, np.uint8)) is RejectionReason.DARK
 
 
 def test_a_refusal_names_figure_and_limit() -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from savo_collector.collection import Collect
-from savo_collector.duplicates import NEAR, Fingerprint, bands, fingerprint, look_alike
+from savo_collector.collection import CollectSample
+from savo_collector.duplicates import MAX_DISTANCE, Fingerprint, bands, fingerprint_of, is_near_duplicate
 from savo_collector.errors import RefusedError
 from savo_collector.splits import choose_split, split_of_subject
 from savo_contracts.samples import RejectionReason, SampleRejected, SampleStored, Split
@@ -45,7 +45,7 @@ def test_a_photo_that_links_two_sides_is_refused(given_splits: list[Split], trai
     assert refused.value.reason is RejectionReason.SPLIT_CONFLICT
 
 
-@given(st.integers(0, 2**64 - 1), st.sets(st.integers(0, 63), max_size=NEAR))
+@given(st.integers(0, 2**64 - 1), st.sets(st.integers(0, 63), max_size=MAX_DISTANCE))
 def test_hashes_that_differ_in_few_bits_share_a_band(value: int, flipped: set[int]) -> None:
     other = value
     for bit in flipped:
@@ -57,20 +57,22 @@ def test_a_smaller_or_recompressed_copy_looks_alike_and_another_scene_does_not(
     draw: Callable[..., Any], jpeg: Callable[..., bytes]
 ) -> None:
     scene = draw(1, width=640, height=480)
-    original = fingerprint(scene)
-    assert look_alike(
-        original, fingerprint(np.asarray(cv2.resize(scene, (320, 240), interpolation=cv2.INTER_AREA), np.uint8))
+    original = fingerprint_of(scene)
+    assert is_near_duplicate(
+        original, fingerprint_of(np.asarray(cv2.resize(scene, (320, 240), interpolation=cv2.INTER_AREA), np.uint8))
     )
-    assert look_alike(original, fingerprint(decode(jpeg(scene, quality=60))))
-    assert not any(look_alike(original, fingerprint(draw(number, width=640, height=480))) for number in range(2, 40))
+    assert is_near_duplicate(original, fingerprint_of(decode(jpeg(scene, quality=60))))
+    assert not any(
+        is_near_duplicate(original, fingerprint_of(draw(number, width=640, height=480))) for number in range(2, 40)
+    )
 
 
 def test_both_hashes_must_agree() -> None:
-    assert not look_alike(Fingerprint("0" * 16, "0" * 16), Fingerprint("0" * 16, "f" * 16))
+    assert not is_near_duplicate(Fingerprint("0" * 16, "0" * 16), Fingerprint("0" * 16, "f" * 16))
 
 
 async def test_a_subjects_photos_stand_on_one_side_for_ever(
-    collect: Collect, runtime: Runtime, confirm: Callable[..., Any]
+    collect: CollectSample, runtime: Runtime, confirm: Callable[..., Any]
 ) -> None:
     for split in Split:
         events = [
@@ -80,7 +82,7 @@ async def test_a_subjects_photos_stand_on_one_side_for_ever(
 
 
 async def test_a_look_alike_follows_the_earlier_photo_to_its_side_and_takes_its_subject_along(
-    collect: Collect,
+    collect: CollectSample,
     runtime: Runtime,
     confirm: Callable[..., Any],
     draw: Callable[..., Any],
@@ -95,7 +97,7 @@ async def test_a_look_alike_follows_the_earlier_photo_to_its_side_and_takes_its_
 
 
 async def test_a_photo_that_links_two_sides_waits_apart(
-    collect: Collect,
+    collect: CollectSample,
     runtime: Runtime,
     confirm: Callable[..., Any],
     draw: Callable[..., Any],
@@ -112,9 +114,9 @@ async def test_a_photo_that_links_two_sides_waits_apart(
 
 
 async def test_a_database_built_anew_in_another_order_gives_the_same_owners_and_the_same_sides(
-    collect: Collect,
+    collect: CollectSample,
     runtime: Runtime,
-    build: Callable[..., Collect],
+    build: Callable[..., CollectSample],
     confirm: Callable[..., Any],
     draw: Callable[..., Any],
     jpeg: Callable[..., bytes],

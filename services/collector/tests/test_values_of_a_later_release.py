@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from savo_collector.adapters.ledger import DatabaseLedger
-from savo_collector.collection import Collect
+from savo_collector.collection import CollectSample
 from savo_collector.ports import Refusal
 from savo_contracts.documents import SampleMeta, sample_meta_key
 from savo_contracts.samples import SampleRejected, SampleStored
@@ -17,7 +17,7 @@ Factory = Callable[..., Any]
 
 
 async def test_a_sample_remembers_a_provider_that_is_unknown_here(
-    collect: Collect, runtime: Runtime, confirm: Factory, kept: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory, kept: Factory
 ) -> None:
     items = (kept("milk"), kept("egg", box_source="pixtral"), kept("tofu", action=Action.ADDED))
     confirmed = await confirm(runtime, served_by="mistral", fallback_reason="too-slow", items=items)
@@ -28,14 +28,14 @@ async def test_a_sample_remembers_a_provider_that_is_unknown_here(
 
 
 async def test_a_refusal_that_a_later_release_stored_is_answered_with_its_reason(
-    collect: Collect, runtime: Runtime, confirm: Factory
+    collect: CollectSample, runtime: Runtime, confirm: Factory
 ) -> None:
     confirmed = await confirm(runtime)
     later = Refusal(
-        confirmed.model_copy(update={"revision": 2}), "shows-a-face", "one face", runtime.clock(), waiting=False
+        confirmed.model_copy(update={"revision": 2}), "shows-a-face", "one face", runtime.clock(), pending=False
     )
-    async with DatabaseLedger(runtime.database, runtime.outbox).turn() as turn:
-        await turn.refuse(later)
+    async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
+        await transaction.refuse(later)
     answer = await collect(confirmed)
     assert isinstance(answer, SampleRejected)
     assert (answer.reason, answer.detail) == ("shows-a-face", "one face")

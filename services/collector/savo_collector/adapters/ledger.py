@@ -1,4 +1,4 @@
-"""The collector's database: `Ledger` and `Turn` on SQLAlchemy."""
+"""The collector's database: `Ledger` and `Transaction` on SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from savo_collector.adapters.tables import (
     SightingRow,
     SplitRow,
 )
-from savo_collector.duplicates import Fingerprint, bands, look_alike
+from savo_collector.duplicates import Fingerprint, bands, is_near_duplicate
 from savo_collector.ports import Counts, Refusal, Sample, SampleState, Sightings
 from savo_contracts.envelope import Event
 from savo_contracts.samples import RejectionReason, SampleStored, Split
@@ -42,23 +42,23 @@ class DatabaseLedger:
     outbox: Outbox
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[DatabaseTurn]:
+    async def transaction(self) -> AsyncIterator[DatabaseTransaction]:
         async with self.database.session() as session:
-            # The row lock is the turn: whoever has it reads what the turn before committed.
+            # The row lock is the transaction: whoever has it reads what the transaction before committed.
             await session.execute(
                 update(CountsRow).where(CountsRow.dataset == _DATASET).values(turns=CountsRow.turns + 1)
             )
-            yield DatabaseTurn(session, self.outbox)
+            yield DatabaseTransaction(session, self.outbox)
 
     @asynccontextmanager
-    async def glance(self) -> AsyncIterator[DatabaseTurn]:
+    async def read_transaction(self) -> AsyncIterator[DatabaseTransaction]:
         async with self.database.session(read_only=True) as session:
-            yield DatabaseTurn(session, self.outbox)
+            yield DatabaseTransaction(session, self.outbox)
 
 
 @dataclass(frozen=True)
-class DatabaseTurn:
-    """Implements `Turn`."""
+class DatabaseTransaction:
+    """Implements `Transaction`."""
 
     session: AsyncSession
     outbox: Outbox
@@ -71,13 +71,13 @@ class DatabaseTurn:
             )
         )
 
-    async def remember_erased(self, *, scan_id: str | None = None, subject: str | None = None, at: datetime) -> None:
+    async def record_erased(self, *, scan_id: str | None = None, subject: str | None = None, at: datetime) -> None:
         if scan_id:
             await upsert(self.session, ErasedScanRow, {"scan_id": scan_id, "erased_at": at}, ["scan_id"])
         if subject:
             await upsert(self.session, ErasedSubjectRow, {"subject": subject, "erased_at": at}, ["subject"])
 
-    async def remember_erased_sample(self, sample: Sample, at: datetime) -> None:
+    async def record_erased_sample(self, sample: Sample, at: datetime) -> None:
         values = {
             "scan_id": sample.scan_id,
             "sample_sha256": sample.sha256,
@@ -110,14 +110,14 @@ class DatabaseTurn:
     async def samples_of_subject(self, subject: str) -> Sequence[Sample]:
         return await self._samples(select(SampleRow).where(SampleRow.subject == subject))
 
-    async def look_alikes(self, fingerprint: Fingerprint) -> Sequence[Sample]:
+    async def near_duplicates(self, fingerprint: Fingerprint) -> Sequence[Sample]:
         same_piece = or_(
             *(and_(BandRow.band == band, BandRow.piece == piece) for band, piece in enumerate(bands(fingerprint.dhash)))
         )
         candidates = await self._samples(
             select(SampleRow).where(SampleRow.sha256.in_(select(BandRow.sha256).where(same_piece)))
         )
-        return [sample for sample in candidates if look_alike(sample.fingerprint, fingerprint)]
+        return [sample for sample in candidates if is_near_duplicate(sample.fingerprint, fingerprint)]
 
     async def add(self, sample: Sample) -> None:
         await self.session.execute(insert(SampleRow).values(_row(sample)))
@@ -133,15 +133,15 @@ class DatabaseTurn:
         }
         await self.session.execute(update(SampleRow).where(SampleRow.sha256 == sample.sha256).values(changing))
 
-    async def drop(self, sample: Sample) -> None:
+    async def delete(self, sample: Sample) -> None:
         await self.session.execute(delete(BandRow).where(BandRow.sha256 == sample.sha256))
         await self.session.execute(delete(SampleRow).where(SampleRow.sha256 == sample.sha256))
 
-    async def split_given(self, subject: str) -> Split | None:
+    async def assigned_split(self, subject: str) -> Split | None:
         row = await self.session.get(SplitRow, subject)
         return Split(row.split) if row else None
 
-    async def give_split(self, subject: str, split: Split) -> None:
+    async def assign_split(self, subject: str, split: Split) -> None:
         await self.session.execute(insert(SplitRow).values(subject=subject, split=split.value))
 
     async def claimed_bytes(self, *, except_for: str) -> int:
@@ -173,13 +173,13 @@ class DatabaseTurn:
             "subject": refusal.confirmed.subject,
             "reason": refusal.reason,
             "detail": refusal.detail,
-            "waiting": refusal.waiting,
+            "waiting": refusal.pending,
             "rejected_at": refusal.rejected_at,
             "confirmed": refusal.confirmed.model_dump_json(),
         }
         await upsert(self.session, RefusalRow, values, ["scan_id"])
 
-    async def waiting(self, reason: RejectionReason) -> Sequence[Refusal]:
+    async def pending_refusals(self, reason: RejectionReason) -> Sequence[Refusal]:
         rows = await self.session.scalars(
             select(RefusalRow)
             .where(RefusalRow.waiting, RefusalRow.reason == reason.value)
@@ -187,14 +187,14 @@ class DatabaseTurn:
         )
         return [_refusal(row) for row in rows]
 
-    async def forget_refusal(self, scan_id: str) -> None:
+    async def delete_refusal(self, scan_id: str) -> None:
         await self.session.execute(delete(RefusalRow).where(RefusalRow.scan_id == scan_id))
 
-    async def forget_scan(self, scan_id: str) -> None:
+    async def delete_scan(self, scan_id: str) -> None:
         for table in (RefusalRow, SightingRow):
             await self.session.execute(delete(table).where(table.scan_id == scan_id))
 
-    async def sight(self, label: str, scan_id: str, subject: str | None) -> Sightings:
+    async def add_sighting(self, label: str, scan_id: str, subject: str | None) -> Sightings:
         await upsert(
             self.session, SightingRow, {"label": label, "scan_id": scan_id, "subject": subject}, ["label", "scan_id"]
         )
@@ -202,11 +202,11 @@ class DatabaseTurn:
         users, samples = (await self.session.execute(counted)).one()
         return Sightings(users, samples)
 
-    async def forget_person(self, subject: str) -> None:
+    async def delete_subject(self, subject: str) -> None:
         for table in (RefusalRow, SightingRow, SplitRow):
             await self.session.execute(delete(table).where(table.subject == subject))
 
-    async def announce(self, event: Event, event_id: UUID) -> None:
+    async def publish(self, event: Event, event_id: UUID) -> None:
         await self.outbox.add(self.session, event, event_id=event_id)
 
     async def _samples(self, query: object) -> list[Sample]:

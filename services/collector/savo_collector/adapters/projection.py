@@ -22,7 +22,7 @@ from savo_collector.adapters.tables import (
     SampleRow,
     SplitRow,
 )
-from savo_collector.duplicates import bands, fingerprint
+from savo_collector.duplicates import bands, fingerprint_of
 from savo_collector.ports import SampleState
 from savo_collector.quality import MEASURED_SIDE
 from savo_contracts.envelope import named_id
@@ -49,7 +49,7 @@ from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 
 __all__ = ["PROJECTION"]
 
-_UNTOLD = ""
+_UNRESOLVED = ""
 """State of a sample, and reason of a refusal, that no event has told of yet."""
 
 _MOST_REVISIONS = 1_000
@@ -74,7 +74,7 @@ class Outcomes:
                 row.confirmed = confirmed.model_dump_json()
                 return
             untold = {
-                "reason": _UNTOLD,
+                "reason": _UNRESOLVED,
                 "detail": "",
                 "waiting": False,
                 "rejected_at": confirmed.confirmed_at,
@@ -110,14 +110,14 @@ class Outcomes:
             row = await session.get(SampleRow, stored.sha256)
             if erased or (row and row.state == SampleState.STORED.value and row.revision > stored.revision):
                 return
-        lost = await self._looked_at(stored) if row is None else {}
+        lost = await self._photo_values(stored) if row is None else {}
         told = {"state": SampleState.STORED.value, "revision": stored.revision, "stored": stored.model_dump_json()}
         async with self.database.session() as session:
             if row is None:
-                lost |= await _of_confirmation(session, stored)
+                lost |= await _confirmation_values(session, stored)
                 await session.execute(insert(SampleRow).values(sha256=stored.sha256, **lost, **told))
                 if not lost["anonymous"]:
-                    await _give_split(session, stored)
+                    await _assign_split(session, stored)
             else:
                 await session.execute(update(SampleRow).where(SampleRow.sha256 == stored.sha256).values(**told))
             await session.execute(
@@ -156,7 +156,7 @@ class Outcomes:
             for table in (RefusalRow, SplitRow):
                 await session.execute(delete(table).where(table.subject == erased.subject))
 
-    async def called(self, reached: TrainingThresholdReached, event_id: UUID) -> None:
+    async def threshold_reached(self, reached: TrainingThresholdReached, event_id: UUID) -> None:
         """Counted by the event's own id, which holds the number of the call."""
         async with self.database.session() as session:
             known = await session.scalar(select(CountsRow.crossings).where(CountsRow.dataset == reached.dataset))
@@ -174,8 +174,10 @@ class Outcomes:
 
     async def finish(self, session: AsyncSession) -> None:
         """What no event told of goes; what follows from the samples is counted."""
-        await session.execute(delete(SampleRow).where(SampleRow.state == _UNTOLD))
-        await session.execute(delete(RefusalRow).where(or_(RefusalRow.reason == _UNTOLD, RefusalRow.confirmed == "")))
+        await session.execute(delete(SampleRow).where(SampleRow.state == _UNRESOLVED))
+        await session.execute(
+            delete(RefusalRow).where(or_(RefusalRow.reason == _UNRESOLVED, RefusalRow.confirmed == ""))
+        )
         await session.execute(delete(BandRow))
         for sha256, dhash in (await session.execute(select(SampleRow.sha256, SampleRow.dhash))).all():
             await session.execute(
@@ -196,11 +198,11 @@ class Outcomes:
                 .values(samples=samples, bytes=int(size), fresh=fresh)
             )
 
-    async def _looked_at(self, stored: SampleStored) -> dict[str, object]:
+    async def _photo_values(self, stored: SampleStored) -> dict[str, object]:
         """What a lost row held that only the photo tells."""
         try:
             data = await self.store.get(stored.image.key)
-            look = fingerprint(await asyncio.to_thread(decode, data, target_side=MEASURED_SIDE))
+            look = fingerprint_of(await asyncio.to_thread(decode, data, target_side=MEASURED_SIDE))
             hashes = {"dhash": look.dhash, "phash": look.phash}
         except ObjectNotFoundError:
             hashes = {"dhash": _NO_FINGERPRINT, "phash": _NO_FINGERPRINT}
@@ -213,7 +215,7 @@ class Outcomes:
         return {"scan_id": stored.scan_id, "subject": stored.subject, **facts, **hashes}
 
 
-async def _of_confirmation(session: AsyncSession, stored: SampleStored) -> dict[str, object]:
+async def _confirmation_values(session: AsyncSession, stored: SampleStored) -> dict[str, object]:
     row = await session.get(RefusalRow, stored.scan_id)
     known = ScanConfirmed.model_validate_json(row.confirmed) if row and row.confirmed else None
     crossings = await session.scalar(select(CountsRow.crossings).where(CountsRow.dataset == stored.dataset))
@@ -221,7 +223,7 @@ async def _of_confirmation(session: AsyncSession, stored: SampleStored) -> dict[
     return {"source_sha256": source, "anonymous": anonymous, "crossing": crossings or 0}
 
 
-async def _give_split(session: AsyncSession, stored: SampleStored) -> None:
+async def _assign_split(session: AsyncSession, stored: SampleStored) -> None:
     if await session.get(SplitRow, stored.subject) is None:
         await session.execute(insert(SplitRow).values(subject=stored.subject, split=stored.split.value))
 
@@ -270,13 +272,21 @@ async def on_subject_erased(erased: SubjectErased, outcomes: Outcomes) -> None:
 
 
 @consumes(TRAINING_THRESHOLD_REACHED)
-async def on_called(reached: TrainingThresholdReached, outcomes: Outcomes, event_id: UUID) -> None:
-    await outcomes.called(reached, event_id)
+async def on_threshold_reached(reached: TrainingThresholdReached, outcomes: Outcomes, event_id: UUID) -> None:
+    await outcomes.threshold_reached(reached, event_id)
 
 
 def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
     outcomes = Outcomes(runtime.database, runtime.store)
-    handlers = (on_confirmed, on_rejected, on_stored, on_erased, on_scan_erased, on_subject_erased, on_called)
+    handlers = (
+        on_confirmed,
+        on_rejected,
+        on_stored,
+        on_erased,
+        on_scan_erased,
+        on_subject_erased,
+        on_threshold_reached,
+    )
     return Fold([bind(handler, outcomes=outcomes) for handler in handlers], outcomes.finish)
 
 
@@ -299,7 +309,7 @@ PROJECTION = Projection(
         ProjectedTable(
             table=_table(SampleRow),
             topics=_OF_SAMPLES,
-            seed={"state": _UNTOLD, "stored": None, "revision": 0},
+            seed={"state": _UNRESOLVED, "stored": None, "revision": 0},
             own_columns=("source_sha256", "anonymous", "dhash", "phash", "claimed_at", "crossing"),
             kept_rows=SampleRow.state == SampleState.CLAIMED.value,
         ),
@@ -315,10 +325,10 @@ PROJECTION = Projection(
     ),
     fold=_fold,
     not_rebuilt={
-        "samples.dhash": "how a photo looks: from the photo, not from topics (looked at again only where a row was lost)",
-        "samples.claimed_at": "when a scan got the right to its bytes",
-        "sightings": "unknown words that people confirmed: they depend on the classes that there were then",
-        "counts.counting_since": "since when new samples are counted",
-        "outbox": "what waits to be published",
+        "samples.dhash": "perceptual hash of the photo: computed again only where the row is missing",
+        "samples.claimed_at": "when a scan claimed its bytes",
+        "sightings": "labels without a class that people confirmed: they depend on the classes of that time",
+        "counts.counting_since": "when the threshold was reached last",
+        "outbox": "events that are not published yet",
     },
 )

@@ -81,7 +81,7 @@ class SightingRow(Base):
 
 
 class CountsRow(Base):
-    """One row; touched first in every turn, which makes turns of all replicas wait for each other."""
+    """One row; touched first in every transaction, which makes turns of all replicas wait for each other."""
 
     __tablename__ = "counts"
 
