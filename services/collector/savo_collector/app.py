@@ -1,4 +1,4 @@
-"""The collector's composition root: the only reader of its settings, the only place that knows which adapter is behind which port."""
+"""Composition root of the collector: reads the settings, and connects each port with its adapter."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def build(settings: CollectorSettings, runtime: Runtime) -> Service:
         subscriptions=subscriptions(collect),
         workers=[
             Worker("training-timer", check_training_age, every=TIMER_SECONDS),
-            Worker("waiting-pending", pending.retry, every=TIMER_SECONDS),
+            Worker("pending-samples", pending.retry, every=TIMER_SECONDS),
             Worker("gauges", collect.writer.update_storage_gauges, every=GAUGE_SECONDS),
         ],
     )

@@ -1,6 +1,7 @@
-"""Which words become classes: one of the catalogue when it is first used.
+"""Class registry: gives ingredient names their class ids in `samples/classes.json`.
 
-Any other word is a candidate: it is noted, and it gets an id once enough people confirmed it, or when an engineer gives it one.
+A name of the catalogue becomes a class at its first use. Any other name is a candidate: it gets an id once enough
+people confirmed it, or when an engineer adds it to the file.
 """
 
 from __future__ import annotations
@@ -20,46 +21,49 @@ __all__ = ["ClassPolicy", "ClassRegistry", "class_of"]
 
 @dataclass(frozen=True)
 class ClassPolicy:
+    """How often a candidate must be confirmed before it becomes a class."""
+
     users: int = 5
     samples: int = 30
 
-    def admits(self, seen: Sightings) -> bool:
-        return seen.users >= self.users and seen.samples >= self.samples
+    def admits(self, sightings: Sightings) -> bool:
+        return sightings.users >= self.users and sightings.samples >= self.samples
 
 
 @dataclass(frozen=True)
 class ClassRegistry:
+    """Looks up class ids, and adds classes to the list by compare-and-swap."""
+
     store: ObjectStore
     ledger: Ledger
     policy: ClassPolicy = ClassPolicy()
 
-    async def classes_for(self, confirmed: ScanConfirmed, words: Iterable[str]) -> dict[str, IngredientClass]:
-        """The class of each word that has one, or gets one now. Words without a class are noted and left out."""
-        labels = {word: name for word in words if (name := _normalised(word))}
+    async def classes_for(self, confirmed: ScanConfirmed, names: Iterable[str]) -> dict[str, IngredientClass]:
+        """The class of each name, new classes included. A name without a class is recorded and left out."""
+        labels = {name: label for name in names if (label := _normalised(name))}
         known, _ = await read_class_list(self.store)
-        missing = {name.label: name.known for name in labels.values() if class_of(known, name.label) is None}
+        missing = {label.label: label.known for label in labels.values() if class_of(known, label.label) is None}
         wanted = [label for label in sorted(missing) if missing[label] or await self._qualifies(confirmed, label)]
         classes = await grow_class_list(self.store, wanted) if wanted else known
-        found = {word: class_of(classes, name.label) for word, name in labels.items()}
-        return {word: entry for word, entry in found.items() if entry is not None}
+        found = {name: class_of(classes, label.label) for name, label in labels.items()}
+        return {name: entry for name, entry in found.items() if entry is not None}
 
     async def _qualifies(self, confirmed: ScanConfirmed, label: str) -> bool:
+        subject = None if confirmed.anonymous else confirmed.subject
         async with self.ledger.transaction() as transaction:
-            seen = await transaction.add_sighting(
-                label, confirmed.scan_id, None if confirmed.anonymous else confirmed.subject
-            )
-        return self.policy.admits(seen)
+            sightings = await transaction.add_sighting(label, confirmed.scan_id, subject)
+        return self.policy.admits(sightings)
 
 
-def _normalised(word: str) -> NormalisedName | None:
+def _normalised(name: str) -> NormalisedName | None:
     try:
-        return normalise(word)
-    except ValueError:  # "123" names nothing: it can never be a class
+        return normalise(name)
+    except ValueError:  # "123" has no letters, so it can never be a class
         return None
 
 
 def class_of(classes: ClassList, label: str) -> IngredientClass | None:
-    """By name, a merged class's redirect followed."""
+    """The class with this label, or the class that it was merged into."""
     entry = next((entry for entry in classes.classes if entry.label == label), None)
     while entry is not None and entry.redirects_to is not None:
         entry = classes.classes[entry.redirects_to]

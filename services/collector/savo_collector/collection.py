@@ -1,4 +1,4 @@
-"""From a confirmation to a sample, or to the reason why not."""
+"""Collection: turns a confirmed scan into a stored sample, or into a refusal with its reason."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ __all__ = ["CollectSample", "CollectionPolicy"]
 
 log = structlog.get_logger()
 
-_UNLEARNABLE = PENDING_REASONS | {RejectionReason.NO_ITEMS}
-"""Refusals of the labels, not of the photo: they also take out what an earlier confirmation stored."""
+_LABEL_REASONS = PENDING_REASONS | {RejectionReason.NO_ITEMS}
+"""Refusals of the labels, not of the photo. They also withdraw the sample that an earlier confirmation stored."""
 
 
 @dataclass(frozen=True)
 class CollectionPolicy:
+    """Whether confirmed photos may be stored."""
+
     collect: bool = False
     require_consent: bool = False
 
@@ -46,6 +48,8 @@ class CollectionPolicy:
 
 @dataclass(frozen=True)
 class CollectSample:
+    """The use case of `scans.confirmed`."""
+
     photos: PhotoStore
     classes: ClassRegistry
     writer: SampleWriter
@@ -55,7 +59,10 @@ class CollectSample:
     quality: QualityPolicy
 
     async def __call__(self, confirmed: ScanConfirmed) -> SampleStored | SampleRejected | None:
-        """None where nothing may be collected. The same confirmation gives the same event, however often and after whatever crash it comes."""
+        """The event to publish; None where nothing may be stored.
+
+        The same confirmation gives the same event, also after a crash at any line.
+        """
         if reason := self.policy.reason_to_skip(confirmed):
             await self._skip(confirmed, reason)
             return None
@@ -67,38 +74,39 @@ class CollectSample:
 
     async def _collect(self, confirmed: ScanConfirmed) -> SampleStored | SampleRejected | None:
         try:
-            standing = await self._known_result(confirmed)
-            if isinstance(standing, SampleStored | SampleRejected):
-                return standing
-            if standing and standing.stored and standing.state is SampleState.STORED:
-                return await self._relabel(confirmed, standing, standing.stored.image)
-            if standing and standing.revision > confirmed.revision:
-                return None  # consent was taken back since
+            known = await self._known_result(confirmed)
+            if isinstance(known, SampleStored | SampleRejected):
+                return known
+            if known and known.stored and known.state is SampleState.STORED:
+                return await self._relabel(confirmed, known, known.stored.image)
+            if known and known.revision > confirmed.revision:
+                return None  # a later confirmation revoked the consent
             return await self._store(confirmed)
         except RefusedError as refusal:
             return await self._refuse(confirmed, refusal)
 
     async def _store(self, confirmed: ScanConfirmed) -> SampleStored:
         photo = await self.photos.read(confirmed.image)
-        look = await asyncio.to_thread(_checked_fingerprint, photo, self.quality)
+        fingerprint = await asyncio.to_thread(_checked_fingerprint, photo, self.quality)
         boxes = await self._labels(confirmed)
-        sample = await self.writer.claim(confirmed, photo, look)
+        sample = await self.writer.claim(confirmed, photo, fingerprint)
         try:
             image = await self.writer.samples.put_image(photo)
             event = await self.writer.write(confirmed, sample, image, boxes)
-        except StorageFullError as full:
+        except StorageFullError as error:
             await self.erasure.release_claim(sample)
-            raise RefusedError(RejectionReason.STORAGE_FULL, str(full)) from full
+            raise RefusedError(RejectionReason.STORAGE_FULL, str(error)) from error
         return await self.writer.record(sample, event)
 
     async def _relabel(self, confirmed: ScanConfirmed, sample: Sample, image: ImageRef) -> SampleStored:
-        """A later confirmation of a stored sample: the photo was judged, and perhaps is gone from scans/; only the labels are new."""
+        """Store a later confirmation's labels. The photo was accepted before, and scans/ may not have it any more."""
         require_split(confirmed, sample.split)
         boxes = await self._labels(confirmed)
         try:
             event = await self.writer.write(confirmed, sample, image, boxes)
-        except StorageFullError as full:  # the sample stands, and the correction must not be lost: wait for space
-            raise DependencyDownError("object-store", str(full)) from full
+        except StorageFullError as error:
+            # The sample stays, and the correction must not be lost: the consumer pauses until there is space.
+            raise DependencyDownError("object-store", str(error)) from error
         return await self.writer.record(sample, event)
 
     async def _labels(self, confirmed: ScanConfirmed) -> tuple[LabelledBox, ...]:
@@ -107,7 +115,7 @@ class CollectSample:
         return labelled_boxes(items, classes, confirmed.served_by)
 
     async def _known_result(self, confirmed: ScanConfirmed) -> Sample | SampleStored | SampleRejected | None:
-        """What is known of the scan: an event when this confirmation, or a later one, has its answer; else its sample."""
+        """The event of this confirmation, or of a later one, where it was handled before; else the scan's sample."""
         async with self.writer.ledger.read_transaction() as transaction:
             await require_not_erased(transaction, confirmed)
             refusal = await transaction.refusal_of(confirmed.scan_id)
@@ -115,21 +123,16 @@ class CollectSample:
         if refusal and refusal.confirmed.revision > confirmed.revision:
             return _rejected(refusal)
         require_unclaimed(confirmed.scan_id, sample.scan_id if sample else None)
-        if (
-            sample
-            and sample.stored
-            and sample.state is SampleState.STORED
-            and sample.stored.revision >= confirmed.revision
-        ):
+        is_stored = sample is not None and sample.state is SampleState.STORED
+        if sample and sample.stored and is_stored and sample.stored.revision >= confirmed.revision:
             return sample.stored
         return sample
 
     async def _refuse(self, confirmed: ScanConfirmed, refused: RefusedError) -> SampleRejected:
-        if refused.reason in _UNLEARNABLE:
+        if refused.reason in _LABEL_REASONS:
             await self.erasure.withdraw(confirmed.scan_id, confirmed.revision)
-        refusal = Refusal(
-            confirmed, refused.reason.value, refused.detail, self.clock(), pending=refused.reason in PENDING_REASONS
-        )
+        pending = refused.reason in PENDING_REASONS
+        refusal = Refusal(confirmed, refused.reason.value, refused.detail, self.clock(), pending=pending)
         async with self.writer.ledger.transaction() as transaction:
             await require_not_erased(transaction, confirmed)
             earlier = await transaction.refusal_of(confirmed.scan_id)
@@ -137,10 +140,8 @@ class CollectSample:
                 return _rejected(earlier)
             await transaction.refuse(refusal)
             if self.writer.publish_events:
-                await transaction.publish(
-                    _rejected(refusal),
-                    named_id(f"sample-rejected/{confirmed.scan_id}/{confirmed.revision}/{refusal.reason}"),
-                )
+                name = f"sample-rejected/{confirmed.scan_id}/{confirmed.revision}/{refusal.reason}"
+                await transaction.publish(_rejected(refusal), named_id(name))
         SAMPLES.labels("waiting" if refusal.pending else "rejected", refusal.reason).inc()
         log.info("sample.rejected", scan_id=confirmed.scan_id, reason=refusal.reason, detail=refusal.detail)
         return _rejected(refusal)

@@ -1,7 +1,8 @@
-"""The same photo twice, and photos that look alike.
+"""Duplicate photos: equal bytes, and near-duplicates by perceptual hash.
 
-Equal bytes are one sample: a second scan of them is refused. Photos that merely look alike (a second shot, another size, a recompressed copy)
-are good samples, but they must not stand on both sides of a split, so they form clusters by two 64-bit perceptual hashes.
+Equal bytes are one sample: a second scan of them is refused. Near-duplicates (a second shot, another size, a
+recompressed copy) are good samples, but they must not be in different splits. They form clusters by two 64-bit
+perceptual hashes.
 """
 
 from __future__ import annotations
@@ -19,14 +20,20 @@ from savo_contracts.samples import RejectionReason
 __all__ = ["MAX_DISTANCE", "Fingerprint", "bands", "fingerprint_of", "is_near_duplicate", "require_unclaimed"]
 
 MAX_DISTANCE = 4
-"""Most differing bits, in each hash, of two photos that look alike. 231 photos of one shooting session hold 20 such pairs; 162 of different products none."""
+"""Most differing bits, in each hash, of two near-duplicates.
+
+231 photos of one shooting session hold 20 such pairs, 162 photos of different products none.
+"""
 
 _BITS = 64
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Two hashes of 64 bits, as hex: gradients (dhash) and low frequencies (phash). Alone, either one takes strangers for twins now and then."""
+    """Two hashes of 64 bits, as hex: of gradients (dhash) and of low frequencies (phash).
+
+    Two, because each alone takes some different photos for near-duplicates.
+    """
 
     dhash: str
     phash: str
@@ -43,14 +50,17 @@ def is_near_duplicate(one: Fingerprint, other: Fingerprint) -> bool:
 
 
 def bands(hexadecimal: str) -> tuple[int, ...]:
-    """A hash cut in MAX_DISTANCE + 1 pieces. Two hashes with at most MAX_DISTANCE differing bits share at least one piece, for an index."""
+    """A 64-bit hash cut into MAX_DISTANCE + 1 pieces, for an index.
+
+    Two hashes with at most MAX_DISTANCE differing bits share at least one piece.
+    """
     value, pieces = int(hexadecimal, 16), MAX_DISTANCE + 1
     edges = [_BITS * piece // pieces for piece in range(pieces + 1)]
     return tuple(value >> low & ((1 << high - low) - 1) for low, high in pairwise(edges))
 
 
 def require_unclaimed(scan_id: str, owner: str | None) -> None:
-    """Raises `RefusedError` when another scan's sample holds these bytes already."""
+    """Raises `RefusedError(duplicate)` when these bytes are the sample of another scan, `owner`."""
     if owner is not None and owner != scan_id:
         raise RefusedError(RejectionReason.DUPLICATE, f"the same photo is the sample of scan {owner} already")
 

@@ -1,6 +1,7 @@
-"""What is erased stays erased: the ledger first, then the objects, then the rows and the counts. A repeat after a crash ends the same.
+"""Erasure of samples: first the ledger entry, then the objects, then rows and counts. A repeat gives the same result.
 
-A confirmation that is being worked on meanwhile meets the ledger when it claims or records, and cleans up after itself.
+A collection that runs at the same time finds the ledger entry when it claims or records its sample. It then deletes
+what it wrote.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class SampleErasure:
+    """Deletes samples: for an erased scan or subject, without consent, or without usable labels."""
+
     ledger: Ledger
     samples: SampleStore
     clock: Callable[[], datetime]
@@ -48,24 +51,23 @@ class SampleErasure:
                 await self._erase(sample)
 
     async def remove_leftovers(self, scan_id: str) -> None:
-        """For a confirmation that found its scan erased: nothing it wrote may stay."""
+        """Delete what a collection wrote before it found its scan erased."""
         async with self.ledger.transaction() as transaction:
             sample = await transaction.sample_of_scan(scan_id)
             if objects := await transaction.erased_objects(scan_id):
-                await self.samples.remove(
-                    *objects
-                )  # inside the transaction: nobody else may claim these bytes meanwhile
+                # Inside the transaction, so that no other scan claims these bytes meanwhile.
+                await self.samples.remove(*objects)
         if sample:
             await self._erase(sample)
 
     async def revoke_consent(self, confirmed: ScanConfirmed) -> None:
-        """The user's consent is gone: so are the sample and the photo's place among those that wait."""
+        """Withdraw the sample, and delete the refusal from which the photo could be collected later."""
         await self.withdraw(confirmed.scan_id, confirmed.revision)
         async with self.ledger.transaction() as transaction:
             await transaction.delete_scan(confirmed.scan_id)
 
     async def withdraw(self, scan_id: str, revision: int) -> None:
-        """Take a sample out because the newest confirmation cannot be learned from. Its split is kept, in case the next one can."""
+        """Remove a sample whose newest confirmation gives no usable labels. Its split is kept for the next one."""
         async with self.ledger.read_transaction() as transaction:
             sample = await transaction.sample_of_scan(scan_id)
         if sample is None or sample.state is not SampleState.STORED:
@@ -77,7 +79,7 @@ class SampleErasure:
         SAMPLES.labels("withdrawn", "").inc()
 
     async def release_claim(self, sample: Sample) -> None:
-        """Give a claim back whose objects could not be written."""
+        """Delete a claimed sample whose objects could not be written."""
         if sample.state is SampleState.CLAIMED:
             await self.samples.remove(sample.sha256, sample.media_type)
             async with self.ledger.transaction() as transaction:
@@ -86,13 +88,13 @@ class SampleErasure:
     async def _erase(self, sample: Sample) -> None:
         await self.samples.remove(sample.sha256, sample.media_type)
         async with self.ledger.transaction() as transaction:
-            standing = await transaction.sample_of_scan(sample.scan_id)
-            if standing is None:
+            current = await transaction.sample_of_scan(sample.scan_id)
+            if current is None:
                 return
-            if standing.state is SampleState.STORED:
-                await self._uncount(transaction, standing, "erased")
-            await transaction.record_erased_sample(standing, self.clock())
-            await transaction.delete(standing)
+            if current.state is SampleState.STORED:
+                await self._uncount(transaction, current, "erased")
+            await transaction.record_erased_sample(current, self.clock())
+            await transaction.delete(current)
         SAMPLES.labels("erased", "").inc()
         log.info("sample.erased", scan_id=sample.scan_id)
 
@@ -101,5 +103,5 @@ class SampleErasure:
         event = SampleErased(
             sha256=sample.sha256, scan_id=sample.scan_id, subject=sample.subject, erased_at=self.clock()
         )
-        # Through the outbox: once the row is gone, a repeat of this record could not tell it any more.
+        # Through the outbox: once the row is deleted, a repeat of this record could not publish the event any more.
         await transaction.publish(event, named_id(f"sample-erased/{sample.sha256}/{sample.scan_id}/{cause}"))

@@ -1,7 +1,7 @@
-"""Why a confirmed photo is turned away.
+"""Reasons why a confirmed photo does not become a sample.
 
-RefusedError     the photo is no sample (now): answered with `samples.rejected`
-ErasedError      its scan or its subject was erased: nothing may be kept, nothing is said
+RefusedError     the photo is refused, for now or for good: answered with `samples.rejected`
+ErasedError      the scan or its subject was erased: nothing may be stored, and no event is published
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ["ErasedError", "RefusedError"]
 
 
 class RefusedError(Exception):
-    """Carries the reason, and in words the measured figure and the limit."""
+    """A photo is refused. `detail` holds the measured figure and its limit, in at most 500 characters."""
 
     def __init__(self, reason: RejectionReason, detail: str) -> None:
         super().__init__(f"{reason.value}: {detail}")
@@ -21,7 +21,7 @@ class RefusedError(Exception):
 
 
 class ErasedError(Exception):
-    """The ledger of the erased holds this scan or its subject."""
+    """The scan or its subject is in the ledger of erasures."""
 
     def __init__(self, scan_id: str) -> None:
         super().__init__(f"scan {scan_id} was erased")

@@ -1,4 +1,4 @@
-"""Scans confirmed → samples stored or refused; scans and people erased → samples erased."""
+"""Kafka handlers: a confirmed scan becomes a sample or a refusal, an erased scan or subject loses its samples."""
 
 from __future__ import annotations
 

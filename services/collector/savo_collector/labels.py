@@ -1,4 +1,7 @@
-"""From what a user confirmed to the lines of a label file. Nothing becomes silent background, no typo becomes a class."""
+"""Labels of a sample: from a user's confirmed items to the lines of a YOLO label file.
+
+An item without a box or without a class refuses the photo: it must not become background, nor a typo a class.
+"""
 
 from __future__ import annotations
 
@@ -14,26 +17,32 @@ __all__ = ["count_labels", "label_file", "labelled_boxes", "present_items"]
 
 
 def present_items(items: Iterable[ConfirmedItem]) -> tuple[ConfirmedItem, ...]:
-    """What is in the photo, each with its box. Raises `RefusedError` when nothing is, or when something has no box."""
+    """The items that are in the photo.
+
+    Raises `RefusedError`: no-items when none is left, needs-boxes when an item has no box.
+    """
     present = tuple(item for item in items if item.action is not Action.REMOVED)
     if not present:
-        raise RefusedError(RejectionReason.NO_ITEMS, "no confirmed item is left")
+        raise RefusedError(RejectionReason.NO_ITEMS, "every item was removed, so the photo has no labels")
     if boxless := sorted({item.label for item in present if item.bbox is None}):
-        raise RefusedError(RejectionReason.NEEDS_BOXES, f"without a box: {', '.join(boxless)}")
+        raise RefusedError(RejectionReason.NEEDS_BOXES, f"items without a box: {', '.join(boxless)}")
     return present
 
 
 def labelled_boxes(
     items: Sequence[ConfirmedItem], classes: Mapping[str, IngredientClass], served_by: str
 ) -> tuple[LabelledBox, ...]:
-    """`classes` by the items' words. Raises `RefusedError` for a word without a class."""
+    """`classes`: by the items' labels. Raises `RefusedError(needs-class)` for a label without a class."""
     if unknown := sorted({item.label for item in items if item.label not in classes}):
-        raise RefusedError(RejectionReason.NEEDS_CLASS, f"no class yet for: {', '.join(unknown)}")
+        raise RefusedError(RejectionReason.NEEDS_CLASS, f"labels without a class: {', '.join(unknown)}")
     return tuple(_labelled(item, classes[item.label], served_by) for item in items)
 
 
 def label_file(boxes: Iterable[LabelledBox]) -> str:
-    """YOLO's lines `class x_centre y_centre width height`. Eight decimals: with six, rounding alone could push a box over the photo's edge."""
+    """YOLO's lines `class x_centre y_centre width height`, in 0…1.
+
+    With eight decimals: rounding to six could move a box over the photo's edge.
+    """
     return "".join(
         f"{box.class_id} " + " ".join(f"{value:.8f}" for value in box.bbox.to_yolo()) + "\n" for box in boxes
     )
@@ -44,7 +53,7 @@ def count_labels(boxes: Iterable[LabelledBox]) -> dict[str, int]:
 
 
 def _labelled(item: ConfirmedItem, entry: IngredientClass, served_by: str) -> LabelledBox:
-    assert item.bbox is not None, "present_items lets no item without a box pass"
+    assert item.bbox is not None, "present_items refuses items without a box"
     return LabelledBox(class_id=entry.id, label=entry.label, bbox=item.bbox, box_source=_box_source_of(item, served_by))
 
 

@@ -1,4 +1,4 @@
-"""Photos that wait for a class are looked at again once the class list has grown."""
+"""Refused photos with unknown labels, collected again when the class list has changed."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ log = structlog.get_logger()
 
 @dataclass
 class PendingSamples:
+    """Retries the photos that were refused with `needs-class`."""
+
     ledger: Ledger
     collect: CollectSample
-    """One that announces its events by itself: here is no record to answer."""
+    """With `SampleWriter.publish_events`: there is no handler here that returns the event."""
     _checked_etag: str | None = field(default=None, init=False)
 
     async def retry(self) -> int:
-        """How many became samples. Costs one small read while the class list has not changed."""
+        """How many photos became samples. One small read while the class list has not changed."""
         _, etag = await read_class_list(self.collect.classes.store)
         if etag == self._checked_etag:
             return 0
         async with self.ledger.read_transaction() as transaction:
-            waiting = await transaction.pending_refusals(RejectionReason.NEEDS_CLASS)
-        events = [await self.collect(refusal.confirmed) for refusal in waiting]
+            pending = await transaction.pending_refusals(RejectionReason.NEEDS_CLASS)
+        events = [await self.collect(refusal.confirmed) for refusal in pending]
         self._checked_etag = etag
         stored = sum(event is not None and event.type == "savo.sample.stored.v1" for event in events)
-        log.info("pending_samples.reexamined", waiting=len(waiting), stored=stored)
+        log.info("pending_samples.reexamined", waiting=len(pending), stored=stored)
         return stored

@@ -1,4 +1,4 @@
-"""What the domain needs from outside, and the records that it keeps there."""
+"""What the collector's domain needs from outside, and the records that it stores there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo as a sample holds it: upright."""
+    """An upright photo, as its sample stores it."""
 
     sha256: str
     """Of `data`."""
@@ -42,17 +42,22 @@ class Photo:
     width: int
     height: int
     pixels: Pixels
-    """Perhaps a reduced copy, to look at: its longer side is at least 512, or the photo's own."""
+    """The decoded photo, possibly reduced: its longer side is at least 512 px, or the photo's own."""
 
 
 class PhotoStore(Protocol):
+    """Photos of scans in the object store."""
+
     async def read(self, image: ImageRef) -> Photo:
-        """Upright; encoded anew only when the stored bytes are not. Raises `RefusedError(unreadable)`."""
+        """The photo, upright: encoded again only where the stored bytes are rotated.
+
+        Raises `RefusedError(unreadable)`.
+        """
         ...
 
 
 class SampleStore(Protocol):
-    """The training data in the object store. Raises `StorageFullError`."""
+    """Image, labels and meta of each sample in the object store. The `put_…` methods raise `StorageFullError`."""
 
     async def put_image(self, photo: Photo) -> ImageRef: ...
 
@@ -63,23 +68,25 @@ class SampleStore(Protocol):
     async def meta(self, sha256: str) -> SampleMeta | None: ...
 
     async def remove(self, sha256: str, media_type: str) -> None:
-        """All three. Removing what is not there is no error."""
+        """Delete the sample's three objects. A missing object is no error."""
         ...
 
 
 class SampleState(StrEnum):
     CLAIMED = "claimed"
-    """A scan has the right to these bytes and a split; its objects are being written."""
+    """A scan owns these bytes and has a split; its objects are being written."""
     STORED = "stored"
     WITHDRAWN = "withdrawn"
-    """The newest confirmation cannot be learned from. The split is kept for the next one."""
+    """The newest confirmation gives no usable labels. The split is kept for the next one."""
 
 
 @dataclass(frozen=True)
 class Sample:
+    """A sample as the database knows it."""
+
     sha256: str
     source_sha256: str
-    """Of the scan's photo; another one than `sha256` only where the photo had to be turned upright."""
+    """Of the scan's photo. Differs from `sha256` only where the photo was turned upright."""
     scan_id: str
     subject: str
     anonymous: bool
@@ -90,75 +97,76 @@ class Sample:
     claimed_at: datetime
     state: SampleState = SampleState.CLAIMED
     crossing: int = 0
-    """Calls for training there had been when it was stored."""
+    """How often the training threshold had been reached when the sample was stored."""
     revision: int = 0
-    """The newest confirmation that was acted upon; 0 while none was."""
+    """Of the newest confirmation that was applied; 0 before the first."""
     stored: SampleStored | None = None
-    """The newest event; set once stored."""
+    """The newest event; None before the sample is stored."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """The newest refusal of one scan. `waiting` for those that an engineer, or time, can lift."""
+    """The newest refusal of a scan."""
 
     confirmed: ScanConfirmed
     reason: str
-    """A `RejectionReason`, or one that a later release stored."""
+    """A `RejectionReason`, or a reason that a later release stored."""
     detail: str
     rejected_at: datetime
     pending: bool
+    """Whether the photo may still become a sample: after a new class, a correction or an engineer's decision."""
 
 
 @dataclass(frozen=True)
 class Counts:
+    """Totals of a data set, for the storage limit and the training threshold."""
+
     dataset: str
     samples: int = 0
     bytes: int = 0
     """Of sample images."""
     fresh: int = 0
-    """Samples since the last call for training."""
+    """Samples since the threshold was reached last."""
     crossings: int = 0
-    """Calls for training so far."""
+    """How often the threshold was reached."""
     counting_since: datetime | None = None
-    """The last call, or the first sample."""
+    """When the threshold was reached last or, before that, when the first sample was stored."""
 
 
 @dataclass(frozen=True)
 class Sightings:
-    """How often a word without a class was confirmed."""
+    """How often a label without a class was confirmed."""
 
     users: int
-    """Different named subjects: an anonymous one may be anybody, again and again."""
+    """Different subjects. Anonymous scans count none: they may all be of one person."""
     samples: int
 
 
 class Transaction(Protocol):
-    """One transaction. Turns of all replicas happen one after another: what one reads stays true until its end."""
+    """One database transaction. Transactions of all replicas run one after another."""
 
     async def is_erased(self, scan_id: str, subject: str) -> bool: ...
     async def record_erased(self, *, scan_id: str | None = None, subject: str | None = None, at: datetime) -> None: ...
 
     async def record_erased_sample(self, sample: Sample, at: datetime) -> None:
-        """Where its objects were: somebody who was writing them meanwhile cleans up by this."""
+        """Note the sample's object keys, so that a collection that is still writing them can delete them."""
         ...
 
     async def erased_objects(self, scan_id: str) -> tuple[str, str] | None:
-        """sha256 and media type of the sample that an erased scan had; None when it had none, or another scan owns those bytes now."""
+        """sha256 and media type of an erased scan's sample; None without one, or when another scan owns the bytes."""
         ...
 
     async def sample_of_photo(self, *sha256: str) -> Sample | None:
-        """By the scan photo's hash or by the sample's own: of any of these."""
+        """The sample with one of these hashes, of the scan's photo or of the sample itself."""
         ...
 
     async def sample_of_scan(self, scan_id: str) -> Sample | None: ...
     async def samples_of_subject(self, subject: str) -> Sequence[Sample]: ...
     async def near_duplicates(self, fingerprint: Fingerprint) -> Sequence[Sample]: ...
-    async def add(self, sample: Sample) -> None:
-        """A new one."""
-        ...
+    async def add(self, sample: Sample) -> None: ...
 
     async def save(self, sample: Sample) -> None:
-        """What changed of one that is there: state, crossing, revision, stored."""
+        """Update a sample's state, crossing, revision and stored event."""
         ...
 
     async def delete(self, sample: Sample) -> None: ...
@@ -167,7 +175,7 @@ class Transaction(Protocol):
     async def assign_split(self, subject: str, split: Split) -> None: ...
 
     async def claimed_bytes(self, *, except_for: str) -> int:
-        """Bytes of samples that are being written, without the one of this hash."""
+        """Bytes of the samples that are being written, without the sample of this hash."""
         ...
 
     async def counts(self) -> Counts: ...
@@ -179,27 +187,27 @@ class Transaction(Protocol):
     async def delete_refusal(self, scan_id: str) -> None: ...
 
     async def delete_scan(self, scan_id: str) -> None:
-        """Refusal and sightings of an erased scan."""
+        """Delete a scan's refusal and sightings."""
         ...
 
     async def add_sighting(self, label: str, scan_id: str, subject: str | None) -> Sightings:
-        """Note a word without a class (once a scan) and count it. `subject` is None for an anonymous scan."""
+        """Record a label without a class, once per scan, and count it. `subject` is None for an anonymous scan."""
         ...
 
     async def delete_subject(self, subject: str) -> None:
-        """Refusals, sightings and the split of an erased subject."""
+        """Delete a subject's refusals, sightings and split."""
         ...
 
     async def publish(self, event: Event, event_id: UUID) -> None:
-        """Published once this transaction is committed, even after a crash."""
+        """Publish the event once this transaction is committed, even after a crash."""
         ...
 
 
 class Ledger(Protocol):
-    """Raises `DependencyDownError("database", …)`."""
+    """The collector's database. Raises `DependencyDownError("database", …)`."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
 
     def read_transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Reads only, waits for nobody and holds nobody up; what it reads may change at once."""
+        """A transaction that only reads. It takes no lock, so what it reads may change at once."""
         ...

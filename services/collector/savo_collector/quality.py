@@ -1,10 +1,15 @@
-"""Is a photo good enough to learn from? Three figures, each with its limit.
+"""Photo quality: size, brightness and sharpness of a photo, each with its limit.
 
-Blur is the variance of the Laplacian (Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", 2000) on a copy whose longer side
-is 512 px, so that the figure means the same for a thumbnail and for 12 megapixels. Darkness needs two figures: a lit object before a black
-background has a low mean and is no dark photo. Measured on 393 real photos (groceries on a table, hand-held in shops): sharpness 6.5 … 1405,
-mean brightness 70 … 179, 95th percentile 140 … 243; the same photos blurred with σ = 1/80 of the longer side: 0.6 … 3.5; at 15 % of their light:
-mean 10 … 26, percentile 21 … 36. The limits stand between.
+Sharpness is the variance of the Laplacian (Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", 2000)
+on a copy whose longer side is 512 px, so that it means the same for a thumbnail and for 12 megapixels. Darkness needs
+two figures: a lit object before a black background has a low mean, and is no dark photo.
+
+Measured on 393 real photos (groceries on a table, hand-held in shops), with the limits between the rows:
+
+                                               sharpness    mean brightness   95th percentile
+as they are                                    6.5 … 1405   70 … 179          140 … 243
+blurred with σ = 1/80 of the longer side       0.6 … 3.5
+at 15 % of their light                                      10 … 26           21 … 36
 """
 
 from __future__ import annotations
@@ -28,17 +33,21 @@ MEASURED_SIDE = 512
 
 @dataclass(frozen=True)
 class QualityPolicy:
+    """Limits of a photo that may become a sample."""
+
     min_sharpness: float = 5.0
     min_mean_luma: float = 40.0
-    """0…255; a photo under it is dark unless its bright part reaches `min_bright_luma`."""
+    """0…255. A photo below it is dark, unless its 95th percentile reaches `min_bright_luma`."""
     min_bright_luma: float = 80.0
-    """0…255, of the 95th percentile."""
+    """0…255."""
     min_side: int = 160
     """Pixels of the shorter side."""
 
 
 @dataclass(frozen=True)
 class Quality:
+    """What was measured of a photo."""
+
     sharpness: float
     mean_luma: float
     bright_luma: float
@@ -46,23 +55,23 @@ class Quality:
 
 
 def measure(pixels: Pixels, shorter_side: int) -> Quality:
-    """`pixels` may be a reduced copy whose longer side is still 512 or more; `shorter_side` is the photo's own."""
+    """`pixels` may be a reduced copy whose longer side is at least 512 px. `shorter_side` is the photo's, in pixels."""
     grey = cv2.cvtColor(_reduced(pixels), cv2.COLOR_RGB2GRAY)
     sharpness = float(cv2.Laplacian(grey, cv2.CV_64F).var())
     return Quality(sharpness, float(grey.mean()), float(np.percentile(grey, 95)), shorter_side)
 
 
 def require_quality(quality: Quality, policy: QualityPolicy) -> None:
-    """Raises `RefusedError`. Size comes first and blur last: a small or dark photo looks blurred too."""
+    """Raises `RefusedError`: too-small, dark or blurred. Blur comes last, as a small or dark photo is blurred too."""
     if quality.shorter_side < policy.min_side:
         raise RefusedError(
             RejectionReason.TOO_SMALL,
-            f"the shorter side has {quality.shorter_side} pixels, {policy.min_side} are needed",
+            f"the shorter side has {quality.shorter_side} px, {policy.min_side} px are needed",
         )
     if quality.mean_luma < policy.min_mean_luma and quality.bright_luma < policy.min_bright_luma:
-        figures = f"mean brightness is {quality.mean_luma:.0f} and the bright part {quality.bright_luma:.0f} of 255"
+        figures = f"mean brightness is {quality.mean_luma:.0f}, 95th percentile {quality.bright_luma:.0f} (of 255)"
         raise RefusedError(
-            RejectionReason.DARK, f"{figures}, {policy.min_mean_luma:.0f} or {policy.min_bright_luma:.0f} are needed"
+            RejectionReason.DARK, f"{figures}; {policy.min_mean_luma:.0f} or {policy.min_bright_luma:.0f} is needed"
         )
     if quality.sharpness < policy.min_sharpness:
         raise RefusedError(

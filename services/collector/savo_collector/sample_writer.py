@@ -1,8 +1,8 @@
-"""How a photo becomes a sample, so that a crash at any line leaves a state that a repeat completes.
+"""Writes a sample in three steps, so that a repeat completes what a crash at any line left.
 
-claim    one transaction: these bytes belong to this scan, and stand in this split, from now on
-write    image, labels, meta: each whole or not at all, each the same when written again
-record   one transaction: the sample, the counts, and the call for training when the sample completes the number
+claim    one transaction: the scan owns these bytes, and the sample has its split
+write    the objects: image, labels and meta, each written atomically and the same when written again
+record   one transaction: the sample, the counts, and `training.threshold-reached` when the threshold is reached
 """
 
 from __future__ import annotations
@@ -27,23 +27,28 @@ from savo_runtime.telemetry.metrics import SAMPLE_BYTES, SAMPLES, STORAGE_LIMIT,
 __all__ = ["SampleWriter", "require_not_erased"]
 
 STORED, RELABELLED = SAMPLES.labels("stored", ""), SAMPLES.labels("relabelled", "")
-"""There from the start: the alert on a day without samples must see a 0, not nothing."""
+"""Created at the import: the alert on a day without samples needs a 0 rather than a missing series."""
 
 
 @dataclass(frozen=True)
 class SampleWriter:
+    """Stores samples, within the storage limit."""
+
     ledger: Ledger
     samples: SampleStore
     training: TrainingPolicy
     clock: Callable[[], datetime]
     limit_bytes: int | None = None
-    """Most that all sample images together may take."""
+    """Of all sample images together; None is no limit."""
     publish_events: bool = False
-    """True where no handler returns the event: it is then published with the transaction that records the sample."""
+    """True: the event is published by the transaction that records the sample. False: a handler returns the event."""
 
-    async def claim(self, confirmed: ScanConfirmed, photo: Photo, look: Fingerprint) -> Sample:
-        """Raises `RefusedError` (duplicate, split-conflict, storage-full) and `ErasedError`. Of two scans of the same bytes one gets them."""
-        # Owner and split are for ever, also when this database is built anew from a replay that comes in another order: the store remembers them.
+    async def claim(self, confirmed: ScanConfirmed, photo: Photo, fingerprint: Fingerprint) -> Sample:
+        """The scan's sample, new or claimed before. Of two scans of the same bytes, one gets the sample.
+
+        Raises `RefusedError` (duplicate, split-conflict, storage-full) and `ErasedError`.
+        """
+        # The object store has owner and split even where a replay in another order rebuilt the database.
         known = await self.samples.meta(photo.sha256)
         require_unclaimed(confirmed.scan_id, known.scan_id if known else None)
         async with self.ledger.transaction() as transaction:
@@ -54,33 +59,32 @@ class SampleWriter:
             if owner:
                 require_split(confirmed, owner.split)
                 return owner
-            sample = _claimed(confirmed, photo, look, await _split(transaction, confirmed, look, known), self.clock())
+            split = await _split(transaction, confirmed, fingerprint, known)
+            sample = _claimed(confirmed, photo, fingerprint, split, self.clock())
             await transaction.add(sample)
             return sample
 
     async def write(
         self, confirmed: ScanConfirmed, sample: Sample, image: ImageRef, boxes: tuple[LabelledBox, ...]
     ) -> SampleStored:
-        """Labels and meta beside the image. Raises `StorageFullError`."""
+        """Write labels and meta beside the image; the event to record. Raises `StorageFullError`."""
         now = self.clock()
         await self.samples.put_labels(sample.sha256, label_file(boxes))
         await self.samples.put_meta(_meta(confirmed, sample, image, boxes, now))
         return _stored(confirmed, sample, image, boxes, now)
 
     async def record(self, sample: Sample, event: SampleStored) -> SampleStored:
-        """The event that counts: an earlier one when this confirmation, or a later one, was recorded before. Raises `ErasedError`."""
+        """Record the sample; the event to publish. Raises `ErasedError`.
+
+        That is the recorded event where this confirmation, or a later one, was recorded before.
+        """
         async with self.ledger.transaction() as transaction:
             if await transaction.is_erased(event.scan_id, event.subject):
                 raise ErasedError(event.scan_id)
-            standing = await transaction.sample_of_scan(event.scan_id)
-            if (
-                standing
-                and standing.stored
-                and standing.state is SampleState.STORED
-                and standing.stored.revision >= event.revision
-            ):
-                return standing.stored
-            is_new = standing is None or standing.state is not SampleState.STORED
+            known = await transaction.sample_of_scan(event.scan_id)
+            is_new = known is None or known.state is not SampleState.STORED
+            if known and known.stored and not is_new and known.stored.revision >= event.revision:
+                return known.stored
             crossing = await self._count(transaction, sample) if is_new else sample.crossing
             await transaction.save(
                 replace(sample, state=SampleState.STORED, crossing=crossing, revision=event.revision, stored=event)
@@ -94,7 +98,7 @@ class SampleWriter:
         return event
 
     async def update_storage_gauges(self) -> None:
-        """How full the store is, for the alert."""
+        """Bytes used and allowed, for the alert on a full store."""
         async with self.ledger.read_transaction() as transaction:
             STORAGE_USED.labels("samples").set((await transaction.counts()).bytes)
         if self.limit_bytes is not None:
@@ -110,42 +114,43 @@ class SampleWriter:
             return
         taken = (await transaction.counts()).bytes + await transaction.claimed_bytes(except_for=photo.sha256)
         if taken + len(photo.data) > self.limit_bytes:
-            figures = f"{taken / 1e9:.3f} GB of {self.limit_bytes / 1e9:.3f} GB are taken"
-            raise RefusedError(
-                RejectionReason.STORAGE_FULL, f"{figures}, the photo needs {len(photo.data) / 1e6:.2f} MB"
-            )
+            figures = f"{taken / 1e9:.3f} GB of {self.limit_bytes / 1e9:.3f} GB are used"
+            needed = f"the photo needs {len(photo.data) / 1e6:.2f} MB more; SAVO_STORAGE_LIMIT_GB is the limit"
+            raise RefusedError(RejectionReason.STORAGE_FULL, f"{figures}, {needed}")
 
 
 async def require_not_erased(transaction: Transaction, confirmed: ScanConfirmed) -> None:
+    """Raises `ErasedError`."""
     if await transaction.is_erased(confirmed.scan_id, confirmed.subject):
         raise ErasedError(confirmed.scan_id)
 
 
 def require_split(confirmed: ScanConfirmed, split: Split) -> None:
-    """A sample keeps its split. Raises `RefusedError(split-conflict)` when a later confirmation may only be trained on and the split is another."""
+    """Raises `RefusedError(split-conflict)` when the confirmation allows train only and `split` is another."""
     choose_split(confirmed.subject, [split], train_only=_train_only(confirmed))
 
 
 async def _split(
-    transaction: Transaction, confirmed: ScanConfirmed, look: Fingerprint, known: SampleMeta | None
+    transaction: Transaction, confirmed: ScanConfirmed, fingerprint: Fingerprint, known: SampleMeta | None
 ) -> Split:
     own = None if confirmed.anonymous else await transaction.assigned_split(confirmed.subject)
-    given = (
-        [known.split]
-        if known
-        else [sample.split for sample in await transaction.near_duplicates(look)] + ([own] if own else [])
-    )
+    given = [known.split] if known else await _related_splits(transaction, fingerprint, own)
     split = choose_split(confirmed.subject, given, train_only=_train_only(confirmed))
     if own is None and not confirmed.anonymous:
         await transaction.assign_split(confirmed.subject, split)
     return split
 
 
+async def _related_splits(transaction: Transaction, fingerprint: Fingerprint, own: Split | None) -> list[Split]:
+    splits = [sample.split for sample in await transaction.near_duplicates(fingerprint)]
+    return [*splits, own] if own else splits
+
+
 def _train_only(confirmed: ScanConfirmed) -> bool:
     return confirmed.anonymous or not confirmed.nothing_missing
 
 
-def _claimed(confirmed: ScanConfirmed, photo: Photo, look: Fingerprint, split: Split, now: datetime) -> Sample:
+def _claimed(confirmed: ScanConfirmed, photo: Photo, fingerprint: Fingerprint, split: Split, now: datetime) -> Sample:
     return Sample(
         sha256=photo.sha256,
         source_sha256=confirmed.image.sha256,
@@ -155,7 +160,7 @@ def _claimed(confirmed: ScanConfirmed, photo: Photo, look: Fingerprint, split: S
         split=split,
         media_type=photo.media_type,
         bytes=len(photo.data),
-        fingerprint=look,
+        fingerprint=fingerprint,
         claimed_at=now,
     )
 

@@ -1,4 +1,4 @@
-"""What the collector reads from the environment. Only app.py does."""
+"""The collector's settings, from the environment. Only `app.py` reads them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from savo_runtime.settings import RuntimeSettings
 
 
 class CollectorSettings(RuntimeSettings):
+    """What the collector reads beside what every service reads."""
+
     collect_training_data: bool = Field(
         False, validation_alias="SAVO_COLLECT_TRAINING_DATA", description="Keep confirmed photos as training samples."
     )
@@ -20,46 +22,49 @@ class CollectorSettings(RuntimeSettings):
         10_000,
         gt=0,
         validation_alias="SAVO_TRAINING_THRESHOLD",
-        description="New samples that call for a training run.",
+        description="New samples after which a training run is due.",
     )
     retrain_every_days: float = Field(
         30.0,
         gt=0,
         validation_alias="SAVO_RETRAIN_EVERY_DAYS",
-        description="Days after which any new sample calls for a run.",
+        description="Days after which a run is due with one new sample.",
     )
     class_users: int = Field(
         5,
         gt=0,
         validation_alias="SAVO_CLASS_MIN_USERS",
-        description="People who must confirm an unknown word before it is a class.",
+        description="People who must confirm an unknown label before it becomes a class.",
     )
     class_samples: int = Field(
         30,
         gt=0,
         validation_alias="SAVO_CLASS_MIN_SAMPLES",
-        description="Photos that must show an unknown word before it is a class.",
+        description="Photos that must show an unknown label before it becomes a class.",
     )
     min_sharpness: float = Field(
         5.0,
         ge=0,
         validation_alias="SAVO_MIN_SHARPNESS",
-        description="Variance of the Laplacian at 512 px; less is blurred.",
+        description="Least variance of the Laplacian at 512 px; a photo below it is blurred.",
     )
     min_mean_luma: float = Field(
         40.0,
         ge=0,
         le=255,
         validation_alias="SAVO_MIN_MEAN_LUMA",
-        description="Mean brightness; less is dark unless a part is lit.",
+        description="Least mean brightness; a photo below it is dark unless a part is bright.",
     )
     min_bright_luma: float = Field(
         80.0,
         ge=0,
         le=255,
         validation_alias="SAVO_MIN_BRIGHT_LUMA",
-        description="95th percentile of brightness that counts as lit.",
+        description="95th percentile of brightness from which a part is bright.",
     )
     min_side: int = Field(
-        160, gt=0, validation_alias="SAVO_MIN_PHOTO_SIDE", description="Pixels of the shorter side; less is too small."
+        160,
+        gt=0,
+        validation_alias="SAVO_MIN_PHOTO_SIDE",
+        description="Least pixels of the shorter side; a photo below it is too small.",
     )

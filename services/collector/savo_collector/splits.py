@@ -1,7 +1,7 @@
-"""Which side a sample stands on: train, val or test; given once, for ever.
+"""Split of a sample: train, val or test, assigned once and never changed.
 
-A person's photos, and photos that look alike, stand on one side together, or the holdout would be known from training.
-The first of them decides by the hash of its subject; the others follow it.
+A subject's photos, and their near-duplicates, share one split: otherwise the model would be measured on photos that it
+was trained on. The first photo decides, by the hash of its subject.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SHARES = ((Split.TRAIN, 70), (Split.VAL, 20), (Split.TEST, 10))
 
 
 def split_of_subject(subject: str) -> Split:
-    # The prefix keeps this draw apart from the experiment's buckets, which hash the same subjects.
+    # With the prefix, splits are independent of the experiment's buckets, which hash the same subjects.
     point = xxhash.xxh64_intdigest(f"split/{subject}".encode()) % 100
     for split, share in SHARES:
         if point < share:
@@ -30,12 +30,16 @@ def split_of_subject(subject: str) -> Split:
 
 
 def choose_split(subject: str, given: Iterable[Split], *, train_only: bool) -> Split:
-    """`given` holds the splits of the subject's and the look-alikes' samples. Raises `RefusedError` when the photo would link two sides."""
-    sides = set(given) | ({Split.TRAIN} if train_only else set())
-    if len(sides) > 1:
-        names = " and ".join(sorted(side.value for side in sides))
+    """The split of a photo. `given`: splits of the subject's samples and of near-duplicates.
+
+    Raises `RefusedError(split-conflict)` when these, or `train_only`, ask for more than one split.
+    """
+    splits = set(given) | ({Split.TRAIN} if train_only else set())
+    if len(splits) > 1:
+        names = " and ".join(sorted(split.value for split in splits))
         raise RefusedError(
             RejectionReason.SPLIT_CONFLICT,
-            f"the photo links {names}: its subject, its look-alikes or its own limits stand on both sides",
+            f"the photo belongs to {names}: by its subject's samples, its near-duplicates, or because it is anonymous "
+            "or not fully labelled, which allows train only",
         )
-    return sides.pop() if sides else split_of_subject(subject)
+    return splits.pop() if splits else split_of_subject(subject)

@@ -1,4 +1,4 @@
-"""When there is enough new to train again: by number, or by age."""
+"""Training threshold: enough new samples, or new samples and enough time, publish `training.threshold-reached`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ __all__ = ["TrainingPolicy", "check_thresholds", "publish_if_reached", "with_new
 
 @dataclass(frozen=True)
 class TrainingPolicy:
+    """When a training run is due."""
+
     threshold: int = 10_000
-    """New samples that call for a run."""
+    """New samples since the last run was due."""
     every: timedelta = timedelta(days=30)
-    """After this long, any new sample calls for one."""
+    """Time after which one new sample is enough."""
 
 
 def with_new_sample(counts: Counts, size: int, now: datetime) -> Counts:
-    """`size` in bytes. The age rule counts from the first sample on."""
+    """The counts after a sample of `size` bytes was stored. The first sample starts the time of `policy.every`."""
     return replace(
         counts,
         samples=counts.samples + 1,
@@ -34,13 +36,19 @@ def with_new_sample(counts: Counts, size: int, now: datetime) -> Counts:
 
 
 def without_sample(counts: Counts, size: int, crossing: int) -> Counts:
-    """`crossing` is how many calls there had been when the sample came: only one that is still new is taken off the new ones."""
+    """The counts after a sample of `size` bytes was deleted. `crossing` is the sample's own.
+
+    A sample from before the last crossing is not among the new samples, so their number stays.
+    """
     fresh = counts.fresh - (crossing == counts.crossings)
     return replace(counts, samples=max(0, counts.samples - 1), bytes=max(0, counts.bytes - size), fresh=max(0, fresh))
 
 
 async def publish_if_reached(transaction: Transaction, policy: TrainingPolicy, now: datetime) -> bool:
-    """Within the transaction that changed the counts, so that each crossing is told exactly once. True when it was."""
+    """Publish the event when a threshold is reached. Returns whether it was.
+
+    Call it in the transaction that changed the counts: then each crossing is published exactly once.
+    """
     counts = await transaction.counts()
     reason = _reason(counts, policy, now)
     if reason is None:
@@ -59,7 +67,7 @@ async def publish_if_reached(transaction: Transaction, policy: TrainingPolicy, n
 
 
 async def check_thresholds(ledger: Ledger, policy: TrainingPolicy, now: datetime) -> bool:
-    """The timer's question. The rule by number is asked too: the threshold may have been lowered since the last sample."""
+    """For the timer, in a transaction of its own: time passes, and an operator may lower the threshold."""
     async with ledger.transaction() as transaction:
         return await publish_if_reached(transaction, policy, now)
 

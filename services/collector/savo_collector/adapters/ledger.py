@@ -1,4 +1,4 @@
-"""The collector's database: `Ledger` and `Transaction` on SQLAlchemy."""
+"""The collector's database on SQLAlchemy: samples, splits, refusals, counts and erasures."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class DatabaseLedger:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[DatabaseTransaction]:
         async with self.database.session() as session:
-            # The row lock is the transaction: whoever has it reads what the transaction before committed.
+            # This update locks the row, so that transactions of all replicas run one after another.
             await session.execute(
                 update(CountsRow).where(CountsRow.dataset == _DATASET).values(turns=CountsRow.turns + 1)
             )

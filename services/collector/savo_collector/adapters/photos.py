@@ -1,4 +1,4 @@
-"""Photos of scans, read from the object store and decoded upright."""
+"""Photos of scans in the object store, read and decoded upright."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ class StoredPhotos:
     async def read(self, image: ImageRef) -> Photo:
         try:
             data = await self.store.get(image.key)
-        except ObjectNotFoundError as gone:
-            raise RefusedError(RejectionReason.UNREADABLE, "the photo is no longer there") from gone
+        except ObjectNotFoundError as error:
+            raise RefusedError(RejectionReason.UNREADABLE, "the photo is no longer in the object store") from error
         if hashlib.sha256(data).hexdigest() != image.sha256:
-            raise RefusedError(RejectionReason.UNREADABLE, "the stored bytes are not those that were confirmed")
+            raise RefusedError(RejectionReason.UNREADABLE, "the stored photo's sha256 is not the confirmed photo's")
         try:
             return await asyncio.to_thread(_upright, data, image.sha256)
-        except PhotoError as flaw:
-            raise RefusedError(RejectionReason.UNREADABLE, str(flaw)) from flaw
+        except PhotoError as error:
+            raise RefusedError(RejectionReason.UNREADABLE, str(error)) from error
 
 
 def _upright(data: bytes, sha256: str) -> Photo:
     facts = probe(data)
     if facts.media_type not in EXTENSIONS:
         raise RefusedError(
-            RejectionReason.UNREADABLE, f"samples are kept as {', '.join(EXTENSIONS)}, not as {facts.media_type}"
+            RejectionReason.UNREADABLE, f"the photo is {facts.media_type}; samples are {', '.join(EXTENSIONS)}"
         )
     if facts.orientation == 1:
         return Photo(sha256, data, facts.media_type, facts.width, facts.height, decode(data, target_side=MEASURED_SIDE))
-    return _turned(decode(data), facts)
+    return _encoded(decode(data), facts)
 
 
-def _turned(pixels: Pixels, facts: PhotoFacts) -> Photo:
-    """Encoded anew, in its own format: boxes are told in the upright photo, and a label file has no orientation."""
+def _encoded(pixels: Pixels, facts: PhotoFacts) -> Photo:
+    """The upright pixels in the photo's own format: boxes refer to them, and a label file has no orientation."""
     options = {
         "image/jpeg": [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY],
         "image/webp": [cv2.IMWRITE_WEBP_QUALITY, _JPEG_QUALITY],

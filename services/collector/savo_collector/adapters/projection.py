@@ -1,6 +1,7 @@
-"""What of the collector's database comes from topics: what became of each confirmed photo, told by its own events.
+"""The part of the collector's database that comes from topics and can be rebuilt from them.
 
-No photo is judged again: the judgement was published. Only a sample whose row was lost is looked at, for its fingerprint.
+Each confirmed photo's outcome was published, so no photo is checked again. Only a sample whose row is missing is read
+from the object store, for its fingerprint.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 __all__ = ["PROJECTION"]
 
 _UNRESOLVED = ""
-"""State of a sample, and reason of a refusal, that no event has told of yet."""
+"""State of a sample, or reason of a refusal, until an event with its outcome is read."""
 
 _MOST_REVISIONS = 1_000
 _NO_FINGERPRINT = "0" * 16
@@ -58,11 +59,13 @@ _NO_FINGERPRINT = "0" * 16
 
 @dataclass(frozen=True)
 class Outcomes:
+    """Writes the outcomes of confirmed photos into the tables."""
+
     database: Database
     store: ObjectStore
 
     async def confirmed(self, confirmed: ScanConfirmed) -> None:
-        """Kept beside until it is told what became of it."""
+        """Store the confirmation as an unresolved refusal, until its outcome is read."""
         async with self.database.session() as session:
             if confirmed.consent is False:
                 await session.execute(delete(RefusalRow).where(RefusalRow.scan_id == confirmed.scan_id))
@@ -73,7 +76,7 @@ class Outcomes:
             if row is not None:
                 row.confirmed = confirmed.model_dump_json()
                 return
-            untold = {
+            unresolved = {
                 "reason": _UNRESOLVED,
                 "detail": "",
                 "waiting": False,
@@ -81,11 +84,11 @@ class Outcomes:
                 "confirmed": confirmed.model_dump_json(),
             }
             await session.execute(
-                insert(RefusalRow).values(scan_id=confirmed.scan_id, subject=confirmed.subject, **untold)
+                insert(RefusalRow).values(scan_id=confirmed.scan_id, subject=confirmed.subject, **unresolved)
             )
 
     async def rejected(self, rejected: SampleRejected) -> None:
-        told = {
+        values = {
             "reason": rejected.reason,
             "detail": rejected.detail,
             "waiting": rejected.reason in PENDING_REASONS,
@@ -99,10 +102,12 @@ class Outcomes:
                 return
             if row is None:
                 await session.execute(
-                    insert(RefusalRow).values(scan_id=rejected.scan_id, subject=rejected.subject, confirmed="", **told)
+                    insert(RefusalRow).values(
+                        scan_id=rejected.scan_id, subject=rejected.subject, confirmed="", **values
+                    )
                 )
             else:
-                await session.execute(update(RefusalRow).where(RefusalRow.scan_id == rejected.scan_id).values(**told))
+                await session.execute(update(RefusalRow).where(RefusalRow.scan_id == rejected.scan_id).values(**values))
 
     async def stored(self, stored: SampleStored) -> None:
         async with self.database.session() as session:
@@ -110,16 +115,16 @@ class Outcomes:
             row = await session.get(SampleRow, stored.sha256)
             if erased or (row and row.state == SampleState.STORED.value and row.revision > stored.revision):
                 return
-        lost = await self._photo_values(stored) if row is None else {}
-        told = {"state": SampleState.STORED.value, "revision": stored.revision, "stored": stored.model_dump_json()}
+        missing = await self._photo_values(stored) if row is None else {}
+        values = {"state": SampleState.STORED.value, "revision": stored.revision, "stored": stored.model_dump_json()}
         async with self.database.session() as session:
             if row is None:
-                lost |= await _confirmation_values(session, stored)
-                await session.execute(insert(SampleRow).values(sha256=stored.sha256, **lost, **told))
-                if not lost["anonymous"]:
+                missing |= await _confirmation_values(session, stored)
+                await session.execute(insert(SampleRow).values(sha256=stored.sha256, **missing, **values))
+                if not missing["anonymous"]:
                     await _assign_split(session, stored)
             else:
-                await session.execute(update(SampleRow).where(SampleRow.sha256 == stored.sha256).values(**told))
+                await session.execute(update(SampleRow).where(SampleRow.sha256 == stored.sha256).values(**values))
             await session.execute(
                 delete(RefusalRow).where(
                     RefusalRow.scan_id == stored.scan_id, RefusalRow.rejected_at <= stored.stored_at
@@ -127,18 +132,18 @@ class Outcomes:
             )
 
     async def erased(self, erased: SampleErased, event_id: UUID) -> None:
-        """An erased scan's sample goes; one that a later confirmation took out stays, withdrawn. The event's own id says which."""
-        here = SampleRow.sha256 == erased.sha256
+        """Delete an erased scan's sample, or mark a withdrawn sample. The event's id is derived from which it was."""
+        own_row = SampleRow.sha256 == erased.sha256
         async with self.database.session() as session:
             row = await session.get(SampleRow, erased.sha256)
             if row is None or row.scan_id != erased.scan_id:
                 return
             revision = _withdrawn_by(erased, event_id)
             if revision is None:
-                await session.execute(delete(SampleRow).where(here))
+                await session.execute(delete(SampleRow).where(own_row))
             else:
                 await session.execute(
-                    update(SampleRow).where(here).values(state=SampleState.WITHDRAWN.value, revision=revision)
+                    update(SampleRow).where(own_row).values(state=SampleState.WITHDRAWN.value, revision=revision)
                 )
 
     async def scan_erased(self, erased: ScanErased) -> None:
@@ -157,7 +162,7 @@ class Outcomes:
                 await session.execute(delete(table).where(table.subject == erased.subject))
 
     async def threshold_reached(self, reached: TrainingThresholdReached, event_id: UUID) -> None:
-        """Counted by the event's own id, which holds the number of the call."""
+        """Set the number of crossings, from which the event's id is derived."""
         async with self.database.session() as session:
             known = await session.scalar(select(CountsRow.crossings).where(CountsRow.dataset == reached.dataset))
             number = next(
@@ -173,7 +178,7 @@ class Outcomes:
             )
 
     async def finish(self, session: AsyncSession) -> None:
-        """What no event told of goes; what follows from the samples is counted."""
+        """Delete rows without an outcome, and compute index and counts from the samples."""
         await session.execute(delete(SampleRow).where(SampleRow.state == _UNRESOLVED))
         await session.execute(
             delete(RefusalRow).where(or_(RefusalRow.reason == _UNRESOLVED, RefusalRow.confirmed == ""))
@@ -199,11 +204,11 @@ class Outcomes:
             )
 
     async def _photo_values(self, stored: SampleStored) -> dict[str, object]:
-        """What a lost row held that only the photo tells."""
+        """Columns of a missing row that come from the photo itself."""
         try:
             data = await self.store.get(stored.image.key)
-            look = fingerprint_of(await asyncio.to_thread(decode, data, target_side=MEASURED_SIDE))
-            hashes = {"dhash": look.dhash, "phash": look.phash}
+            fingerprint = fingerprint_of(await asyncio.to_thread(decode, data, target_side=MEASURED_SIDE))
+            hashes = {"dhash": fingerprint.dhash, "phash": fingerprint.phash}
         except ObjectNotFoundError:
             hashes = {"dhash": _NO_FINGERPRINT, "phash": _NO_FINGERPRINT}
         facts = {
@@ -233,10 +238,10 @@ async def _is_erased(session: AsyncSession, scan_id: str, subject: str) -> bool:
 
 
 def _withdrawn_by(erased: SampleErased, event_id: UUID) -> int | None:
-    """The revision of the confirmation that took the sample out; None for an erasure."""
-    about = f"sample-erased/{erased.sha256}/{erased.scan_id}"
+    """The revision of the confirmation that withdrew the sample; None for an erasure."""
+    prefix = f"sample-erased/{erased.sha256}/{erased.scan_id}"
     return next(
-        (revision for revision in range(1, _MOST_REVISIONS) if named_id(f"{about}/revision {revision}") == event_id),
+        (revision for revision in range(1, _MOST_REVISIONS) if named_id(f"{prefix}/revision {revision}") == event_id),
         None,
     )
 

@@ -1,4 +1,4 @@
-"""Samples in the object store, under their sha256: image, labels, meta."""
+"""Samples in the object store: image, labels and meta of each, under its sha256."""
 
 from __future__ import annotations
 

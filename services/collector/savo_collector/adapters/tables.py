@@ -1,4 +1,4 @@
-"""The collector's tables."""
+"""Tables of the collector's database."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class Base(DeclarativeBase):
 
 
 class SampleRow(Base):
+    """A photo that is, or was, a training sample."""
+
     __tablename__ = "samples"
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -36,7 +38,7 @@ class SampleRow(Base):
 
 
 class BandRow(Base):
-    """A piece of a sample's dhash: what look-alikes are found by."""
+    """A piece of a sample's dhash: the index that near-duplicates are found by."""
 
     __tablename__ = "fingerprint_bands"
 
@@ -46,7 +48,7 @@ class BandRow(Base):
 
 
 class SplitRow(Base):
-    """The side that a subject's samples stand on, for ever."""
+    """The split of a subject's samples. It never changes."""
 
     __tablename__ = "subject_splits"
 
@@ -55,7 +57,7 @@ class SplitRow(Base):
 
 
 class RefusalRow(Base):
-    """The newest refusal of a scan; `waiting` for those that can be lifted."""
+    """The newest refusal of a scan."""
 
     __tablename__ = "refusals"
 
@@ -64,13 +66,14 @@ class RefusalRow(Base):
     reason: Mapped[str] = mapped_column(String(32), index=True)
     detail: Mapped[str] = mapped_column(Text)
     waiting: Mapped[bool] = mapped_column(Boolean)
+    """True: the photo may still become a sample."""
     rejected_at: Mapped[datetime] = mapped_column(UtcDateTime)
     confirmed: Mapped[str] = mapped_column(Text)
-    """The `ScanConfirmed`, as JSON: photo and labels wait here."""
+    """The `ScanConfirmed`, as JSON, from which the photo is collected later."""
 
 
 class SightingRow(Base):
-    """A word without a class, confirmed in a scan."""
+    """A label without a class, confirmed in a scan."""
 
     __tablename__ = "sightings"
 
@@ -81,12 +84,13 @@ class SightingRow(Base):
 
 
 class CountsRow(Base):
-    """One row; touched first in every transaction, which makes turns of all replicas wait for each other."""
+    """Totals of a data set. Each transaction locks the row first, so that replicas write one after another."""
 
     __tablename__ = "counts"
 
     dataset: Mapped[str] = mapped_column(String(40), primary_key=True)
     turns: Mapped[int] = mapped_column(BigInteger)
+    """Number of transactions: the column that each of them updates to lock the row."""
     samples: Mapped[int] = mapped_column(BigInteger)
     bytes: Mapped[int] = mapped_column(BigInteger)
     fresh: Mapped[int] = mapped_column(BigInteger)
@@ -95,6 +99,8 @@ class CountsRow(Base):
 
 
 class ErasedScanRow(Base):
+    """An erased scan, with the hash of its sample where it had one."""
+
     __tablename__ = "erased_scans"
 
     scan_id: Mapped[str] = mapped_column(String(64), primary_key=True)
