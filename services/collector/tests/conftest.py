@@ -1,4 +1,4 @@
-"""The collector on its real adapters, with a store in memory and SQLite; photos that are drawn, sharp and lit."""
+"""Fixtures of the collector: its real adapters on SQLite and an object store in memory, and drawn photos."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BOX = BoundingBox(x=0.1, y=0.2, width=0.3, height=0.25)
 @pytest.fixture
 def draw() -> Callable[..., NDArray[np.uint8]]:
     def scene(seed: int, *, width: int = 320, height: int = 240) -> NDArray[np.uint8]:
-        """Lit table with a dozen things on it, RGB."""
+        """A bright scene of twelve circles, RGB."""
         rng = np.random.default_rng(seed)
         pixels = np.full((height, width, 3), 180, np.uint8)
         for _ in range(12):
@@ -97,12 +97,12 @@ def kept() -> Callable[..., ConfirmedItem]:
 def confirm(
     draw: Callable[..., Any], jpeg: Callable[..., bytes], kept: Callable[..., ConfirmedItem]
 ) -> Callable[..., Any]:
-    """`await confirm(runtime, …)`: puts the photo where the gateway would and gives the event."""
+    """`await confirm(runtime, …)` stores a photo as the gateway does, and returns the event."""
 
     async def confirmation(
         runtime: Runtime, scan_id: str = "scan-1", *, photo: bytes | None = None, seed: int | None = None, **fields: Any
     ) -> ScanConfirmed:
-        data = photo if photo is not None else jpeg(draw(_number(scan_id) if seed is None else seed))
+        data = photo if photo is not None else jpeg(draw(_seed(scan_id) if seed is None else seed))
         sha256 = hashlib.sha256(data).hexdigest()
         image = ImageRef(
             key=scan_photo_key(sha256, "image/jpeg"), sha256=sha256, bytes=len(data), width=320, height=240
@@ -129,7 +129,7 @@ def _confirmed(scan_id: str, image: ImageRef, item: ConfirmedItem, fields: dict[
         "bucket": 17,
         "share": 0.0,
     }
-    basics = {
+    event = {
         "scan_id": scan_id,
         "subject": "subject-of-train-0",
         "image": image,
@@ -137,8 +137,8 @@ def _confirmed(scan_id: str, image: ImageRef, item: ConfirmedItem, fields: dict[
         "revision": 1,
         "confirmed_at": NOON,
     }
-    return ScanConfirmed(**route | basics | fields)
+    return ScanConfirmed(**route | event | fields)
 
 
-def _number(scan_id: str) -> int:
+def _seed(scan_id: str) -> int:
     return int(hashlib.sha256(scan_id.encode()).hexdigest()[:8], 16)

@@ -1,3 +1,5 @@
+"""The collector as it is wired: topics, tables and settings."""
+
 from __future__ import annotations
 
 import pytest
@@ -28,7 +30,7 @@ async def test_migrations_make_the_tables_of_the_code() -> None:
     await assert_migrations_match("savo_collector.migrations", Base.metadata)
 
 
-def test_a_senseless_setting_stops_the_start_with_one_line(
+def test_an_invalid_setting_stops_the_start_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SAVO_TRAINING_THRESHOLD", "0")

@@ -1,3 +1,5 @@
+"""Class ids, the training threshold, and erasure."""
+
 from __future__ import annotations
 
 import asyncio
@@ -35,7 +37,7 @@ async def stored_classes(runtime: Runtime) -> ClassList:
     return ClassList.model_validate_json(await runtime.store.get(CLASSES_KEY))
 
 
-async def test_ids_are_given_in_order_of_first_use_and_never_change(
+async def test_class_ids_follow_the_order_of_first_use_and_never_change(
     runtime: Runtime, ledger: DatabaseLedger, confirm: Factory
 ) -> None:
     registry, confirmed = ClassRegistry(runtime.store, ledger), await confirm(runtime)
@@ -49,7 +51,7 @@ async def test_ids_are_given_in_order_of_first_use_and_never_change(
     ]
 
 
-async def test_registries_that_grow_the_list_at_once_never_give_an_id_twice(
+async def test_registries_that_add_classes_at_once_never_assign_an_id_twice(
     runtime: Runtime, ledger: DatabaseLedger, confirm: Factory
 ) -> None:
     confirmed, labels = await confirm(runtime), sorted(CATALOGUE)[:24]
@@ -63,10 +65,10 @@ async def test_registries_that_grow_the_list_at_once_never_give_an_id_twice(
     classes = await stored_classes(runtime)
     assert [entry.id for entry in classes.classes] == list(range(len(classes.classes)))
     assert len(set(classes.names())) == len(classes.names()) == 21
-    assert all(class_of(classes, word) == entry for words in found for word, entry in words.items())
+    assert all(class_of(classes, name) == entry for by_name in found for name, entry in by_name.items())
 
 
-async def test_a_merged_class_leads_to_the_one_that_counts(
+async def test_a_merged_class_redirects_to_its_target(
     runtime: Runtime, ledger: DatabaseLedger, confirm: Factory
 ) -> None:
     merged = ClassList(
@@ -77,7 +79,7 @@ async def test_a_merged_class_leads_to_the_one_that_counts(
     assert found["oat_milk"].id == 0
 
 
-async def test_an_unknown_word_becomes_a_class_after_enough_people_and_photos_and_the_waiting_ones_follow(
+async def test_an_unknown_label_becomes_a_class_after_enough_confirmations_and_its_photos_are_retried(
     runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, kept: Factory
 ) -> None:
     collect = replace(collect, classes=replace(collect.classes, policy=ClassPolicy(users=2, samples=3)))
@@ -89,7 +91,7 @@ async def test_an_unknown_word_becomes_a_class_after_enough_people_and_photos_an
         )
     ]
     assert [type(event) for event in events] == [SampleRejected] * 4 + [SampleStored], (
-        "photos of one person, or of nobody in particular, make no class"
+        "photos of one person, or of anonymous ones, make no class"
     )
     assert await pending.retry() == 4
     published = [event for event in await published_by_outbox(runtime) if isinstance(event, SampleStored)]
@@ -97,7 +99,7 @@ async def test_an_unknown_word_becomes_a_class_after_enough_people_and_photos_an
     assert await pending.retry() == 0
 
 
-async def test_an_engineer_gives_a_class_and_its_photos_stop_waiting(
+async def test_a_class_that_an_engineer_adds_makes_samples_of_its_photos(
     runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, kept: Factory
 ) -> None:
     assert isinstance(await collect(await confirm(runtime, items=(kept("gloop"),))), SampleRejected)
@@ -109,7 +111,7 @@ async def test_an_engineer_gives_a_class_and_its_photos_stop_waiting(
     assert await pending.retry() == 1
 
 
-async def test_each_crossing_of_the_threshold_is_told_exactly_once(
+async def test_each_crossing_of_the_threshold_is_published_exactly_once(
     runtime: Runtime, build: Factory, confirm: Factory
 ) -> None:
     collect = build(runtime, training=TrainingPolicy(threshold=3))
@@ -124,7 +126,7 @@ async def test_each_crossing_of_the_threshold_is_told_exactly_once(
     ]
 
 
-async def test_after_thirty_days_any_new_sample_calls_for_a_run_and_no_sample_never_does(
+async def test_after_thirty_days_one_new_sample_is_enough_for_a_run(
     runtime: Runtime, ledger: DatabaseLedger, build: Factory, confirm: Factory
 ) -> None:
     policy, clock = TrainingPolicy(), runtime.clock
@@ -138,7 +140,7 @@ async def test_after_thirty_days_any_new_sample_calls_for_a_run_and_no_sample_ne
     assert (event.reason, event.new_samples) == ("age", 1)
 
 
-async def test_an_erased_scan_leaves_no_object_no_row_and_no_count_and_a_replay_brings_nothing_back(
+async def test_an_erased_scan_leaves_no_object_row_or_count_even_after_a_replay(
     runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory
 ) -> None:
     confirmed = await confirm(runtime)
@@ -161,9 +163,9 @@ async def test_an_erased_scan_leaves_no_object_no_row_and_no_count_and_a_replay_
 
 
 @pytest.mark.parametrize("revision", [1, 2], ids=["while it is collected", "while it is corrected"])
-@pytest.mark.parametrize("dies", [False, True], ids=["", "and the collector dies before it sees"])
-async def test_an_erasure_that_overtakes_the_collecting_wins(
-    revision: int, dies: bool, runtime: Runtime, collect: CollectSample, confirm: Factory, revised: Factory
+@pytest.mark.parametrize("crashes", [False, True], ids=["", "and the collector crashes before it notices"])
+async def test_an_erasure_during_a_collection_wins(
+    revision: int, crashes: bool, runtime: Runtime, collect: CollectSample, confirm: Factory, revised: Factory
 ) -> None:
     confirmed = await confirm(runtime)
     if revision == 2:
@@ -175,21 +177,21 @@ async def test_an_erasure_that_overtakes_the_collecting_wins(
             ScanErased(scan_id="scan-1", subject=confirmed.subject, erased_at=runtime.clock())
         )
 
-    overtaken = replace(
-        collect, writer=replace(collect.writer, samples=_ErasedBeforeLabels(collect.writer.samples, erase, dies))
+    interrupted = replace(
+        collect, writer=replace(collect.writer, samples=_ErasedBeforeLabels(collect.writer.samples, erase, crashes))
     )
-    with pytest.raises(ProcessLookupError) if dies else nullcontext():
-        assert await overtaken(confirmed) is None
+    with pytest.raises(ProcessLookupError) if crashes else nullcontext():
+        assert await interrupted(confirmed) is None
     assert await collect(confirmed) is None
     assert [key for key in runtime.store.objects if key.startswith("samples/") and key != CLASSES_KEY] == []  # type: ignore[attr-defined]
     assert len(await published_by_outbox(runtime)) == revision - 1
 
 
-async def test_consent_taken_back_ends_the_waiting_too_and_an_older_word_brings_nothing_back(
+async def test_a_revoked_consent_deletes_the_refusal_too_and_an_older_confirmation_restores_nothing(
     runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, revised: Factory, kept: Factory
 ) -> None:
-    waiting, stored = await confirm(runtime, "scan-1", items=(kept("gloop"),)), await confirm(runtime, "scan-2")
-    for confirmed in (waiting, stored):
+    unlabelled, stored = await confirm(runtime, "scan-1", items=(kept("gloop"),)), await confirm(runtime, "scan-2")
+    for confirmed in (unlabelled, stored):
         await collect(confirmed)
         assert await collect(revised(confirmed, consent=False)) is None
     async with ledger.transaction() as transaction:
@@ -198,13 +200,13 @@ async def test_consent_taken_back_ends_the_waiting_too_and_an_older_word_brings_
     assert await collect(stored) is None
 
 
-async def test_an_erased_person_loses_every_sample_and_refusal_and_is_collected_no_more(
+async def test_an_erased_person_loses_every_sample_and_refusal_for_good(
     runtime: Runtime, ledger: DatabaseLedger, collect: CollectSample, confirm: Factory, kept: Factory
 ) -> None:
     mine = [await confirm(runtime, f"scan-{number}", subject="me") for number in range(3)]
-    waiting = await confirm(runtime, "scan-w", subject="me", items=(kept("gloop"),))
+    refused = await confirm(runtime, "scan-w", subject="me", items=(kept("gloop"),))
     other = await confirm(runtime, "scan-o", subject="you")
-    for confirmed in (*mine, waiting, other):
+    for confirmed in (*mine, refused, other):
         await collect(confirmed)
     await collect.erasure.erase_subject(SubjectErased(subject="me", erased_at=runtime.clock()))
     assert {event.scan_id for event in await published_by_outbox(runtime) if isinstance(event, SampleErased)} == {
@@ -212,7 +214,7 @@ async def test_an_erased_person_loses_every_sample_and_refusal_and_is_collected_
         "scan-1",
         "scan-2",
     }
-    assert [await collect(confirmed) for confirmed in (*mine, waiting)] == [None] * 4
+    assert [await collect(confirmed) for confirmed in (*mine, refused)] == [None] * 4
     async with ledger.transaction() as transaction:
         assert (await transaction.counts()).samples == 1
         assert await transaction.refusal_of("scan-w") is None
@@ -220,8 +222,8 @@ async def test_an_erased_person_loses_every_sample_and_refusal_and_is_collected_
 
 
 class _ErasedBeforeLabels:
-    def __init__(self, samples: Any, erase: Callable[[], Any], dies: bool) -> None:
-        self._samples, self._erase, self._dies = samples, erase, dies
+    def __init__(self, samples: Any, erase: Callable[[], Any], crashes: bool) -> None:
+        self._samples, self._erase, self._crashes = samples, erase, crashes
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._samples, name)
@@ -229,12 +231,12 @@ class _ErasedBeforeLabels:
     async def put_labels(self, sha256: str, lines: str) -> None:
         await self._erase()
         await self._samples.put_labels(sha256, lines)
-        if self._dies:
+        if self._crashes:
             raise ProcessLookupError
 
 
 class _Interleaved:
-    """Lets the others go first between every read and write."""
+    """Lets other tasks run between every read and write."""
 
     def __init__(self, store: Any) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Every call to a port is, in turn, the last thing that happens before the process dies: once before its effect, once after it."""
+"""Crash safety of the collection: the process ends before, or after, each single call to a port."""
 
 from __future__ import annotations
 
@@ -20,54 +20,54 @@ from savo_runtime.testing import FakeClock, memory_runtime, published_by_outbox
 
 
 class CrashError(BaseException):
-    """No handler may catch it: the process is gone."""
+    """The end of the process: no handler catches it."""
 
 
 @dataclass
-class Fuse:
-    """Blows at its n-th call."""
+class CrashPoint:
+    """Raises `CrashError` at one call, before its effect or after it."""
 
-    left: int
+    call: int
     after: bool
     calls: int = field(default=0)
 
-    async def through(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         self.calls += 1
-        if self.calls == self.left and not self.after:
+        if self.calls == self.call and not self.after:
             raise CrashError
         own_call = self.calls
         try:
-            return await call(*args, **kwargs)
+            return await function(*args, **kwargs)
         finally:
-            if own_call == self.left:
+            if own_call == self.call:
                 raise CrashError
 
 
-class Fused:
-    def __init__(self, port: Any, fuse: Fuse) -> None:
-        self._port, self._fuse = port, fuse
+class CrashingPort:
+    def __init__(self, port: Any, crash_point: CrashPoint) -> None:
+        self._port, self._crash_point = port, crash_point
 
     def __getattr__(self, name: str) -> Any:
         async def call(*args: Any, **kwargs: Any) -> Any:
-            return await self._fuse.through(getattr(self._port, name), *args, **kwargs)
+            return await self._crash_point.run(getattr(self._port, name), *args, **kwargs)
 
         return call
 
 
-class FusedLedger:
-    def __init__(self, ledger: DatabaseLedger, fuse: Fuse) -> None:
-        self._ledger, self._fuse = ledger, fuse
+class CrashingLedger:
+    def __init__(self, ledger: DatabaseLedger, crash_point: CrashPoint) -> None:
+        self._ledger, self._crash_point = ledger, crash_point
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Any]:
         async with self._ledger.transaction() as transaction:
-            yield Fused(transaction, self._fuse)
-        await self._fuse.through(_nothing)  # the commit is done; the process may die before it knows
+            yield CrashingPort(transaction, self._crash_point)
+        await self._crash_point.run(_nothing)  # the commit is done, and the process may crash before it notices
 
     @asynccontextmanager
     async def read_transaction(self) -> AsyncIterator[Any]:
         async with self._ledger.read_transaction() as transaction:
-            yield Fused(transaction, self._fuse)
+            yield CrashingPort(transaction, self._crash_point)
 
 
 async def _nothing() -> None:
@@ -77,7 +77,7 @@ async def _nothing() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
 @pytest.mark.parametrize("revision", [1, 2])
-async def test_after_a_crash_at_any_line_the_repeat_gives_the_same_sample_the_same_counts_and_the_same_events(
+async def test_after_a_crash_at_any_line_a_repeat_gives_the_same_sample_counts_and_events(
     after: bool,
     revision: int,
     build: Callable[..., CollectSample],
@@ -90,7 +90,7 @@ async def test_after_a_crash_at_any_line_the_repeat_gives_the_same_sample_the_sa
         step += 1
         *outcome, crashed = await _run(step, after, revision, build, confirm, revised)
         assert outcome == list(expected[:-1]), f"crash at call {step}"
-    assert step > (15 if revision == 1 else 8), "the fuse saw the calls"
+    assert step > (15 if revision == 1 else 8), "the calls were counted"
 
 
 async def _run(step: int | None, after: bool, revision: int, build: Any, confirm: Any, revised: Any) -> tuple[Any, ...]:
@@ -100,20 +100,20 @@ async def _run(step: int | None, after: bool, revision: int, build: Any, confirm
         if revision == 2:
             await build(runtime, training=training)(confirmed)
             confirmed = revised(confirmed)
-        fuse = Fuse(step or -1, after)
-        ledger = FusedLedger(DatabaseLedger(runtime.database, runtime.outbox), fuse)
-        dying = build(_with_fused_store(runtime, fuse), ledger=ledger, training=training)
-        crashed = await _dies(dying, confirmed)
+        crash_point = CrashPoint(step or -1, after)
+        ledger = CrashingLedger(DatabaseLedger(runtime.database, runtime.outbox), crash_point)
+        crashing = build(_with_crashing_store(runtime, crash_point), ledger=ledger, training=training)
+        crashed = await _crashes(crashing, confirmed)
         event = await build(runtime, training=training)(confirmed)
         assert isinstance(event, SampleStored)
         return event, dict(runtime.store.objects), await _tables(runtime), await published_by_outbox(runtime), crashed  # type: ignore[attr-defined]
 
 
-def _with_fused_store(runtime: Runtime, fuse: Fuse) -> Runtime:
-    return replace(runtime, store=Fused(runtime.store, fuse))
+def _with_crashing_store(runtime: Runtime, crash_point: CrashPoint) -> Runtime:
+    return replace(runtime, store=CrashingPort(runtime.store, crash_point))
 
 
-async def _dies(collect: CollectSample, confirmed: Any) -> bool:
+async def _crashes(collect: CollectSample, confirmed: Any) -> bool:
     try:
         await collect(confirmed)
     except CrashError:
@@ -127,5 +127,5 @@ async def _tables(runtime: Runtime) -> dict[str, list[tuple[Any, ...]]]:
             name: [tuple(row) for row in await session.execute(select(table).order_by(*table.primary_key))]
             for name, table in Base.metadata.tables.items()
         }
-    found["counts"] = [row[:1] + row[2:] for row in found["counts"]]  # turns: how often anybody looked
+    found["counts"] = [row[:1] + row[2:] for row in found["counts"]]  # turns: the number of transactions
     return found

@@ -1,4 +1,4 @@
-"""What only a real server can show: several replicas at once, each with its own connections."""
+"""Several replicas on one PostgreSQL server, each with connections of its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REPLICAS = 3
 
 @pytest.fixture
 async def replicas(postgres_url: str) -> AsyncIterator[list[Runtime]]:
-    """Replicas with databases of their own on one server; store and outbox are shared, as on Kafka."""
+    """Replicas with connections of their own, and a shared object store and outbox."""
     url = postgres_url.replace("postgresql://", "postgresql+asyncpg://")
     async with AsyncExitStack() as stack:
         runtimes = []
@@ -44,7 +44,7 @@ async def replicas(postgres_url: str) -> AsyncIterator[list[Runtime]]:
         yield [replace(runtime, store=runtimes[0].store, outbox=runtimes[0].outbox) for runtime in runtimes]
 
 
-async def test_replicas_together_store_each_photo_once_and_tell_each_crossing_once(
+async def test_replicas_store_each_photo_once_and_publish_each_crossing_once(
     replicas: list[Runtime], build: Callable[..., CollectSample], confirm: Callable[..., Any], kept: Callable[..., Any]
 ) -> None:
     collects = [build(runtime, training=TrainingPolicy(threshold=5)) for runtime in replicas]
@@ -74,7 +74,7 @@ async def test_replicas_together_store_each_photo_once_and_tell_each_crossing_on
     assert sorted(classes.names()) == labels[:15]
 
 
-async def test_an_erased_person_is_gone_from_every_table(
+async def test_an_erased_person_is_deleted_from_every_table(
     replicas: list[Runtime], build: Callable[..., CollectSample], confirm: Callable[..., Any]
 ) -> None:
     collect, other = build(replicas[0]), build(replicas[1])

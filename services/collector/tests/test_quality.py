@@ -1,3 +1,5 @@
+"""Quality limits, on real photos and on drawn ones."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -46,10 +48,10 @@ def test_a_lit_object_before_a_black_background_is_not_dark(draw: Callable[..., 
     assert rejection_of(pixels) is None
 
 
-def test_a_flat_dark_photo_is_called_dark_and_not_blurred(draw: Callable[..., Any]) -> None:
+def test_a_flat_dark_photo_is_dark_rather_than_blurred(draw: Callable[..., Any]) -> None:
     assert rejection_of(np.full((300, 400, 3), 12, np.uint8)) is RejectionReason.DARK
 
 
-def test_a_refusal_names_figure_and_limit() -> None:
+def test_a_refusal_names_the_measured_value_and_the_limit() -> None:
     with pytest.raises(RefusedError, match=r"sharpness is 0\.0, 5\.0 is needed"):
         require_quality(measure(np.full((300, 400, 3), 200, np.uint8), 300), QualityPolicy())

@@ -1,3 +1,5 @@
+"""Splits of samples, and the near-duplicates that share one."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -25,23 +27,23 @@ def subject_in(split: Split, number: int = 0) -> str:
     return [f"subject-{n}" for n in range(1000) if split_of_subject(f"subject-{n}") is split][number]
 
 
-def test_subjects_are_dealt_seventy_twenty_ten() -> None:
-    dealt = Counter(split_of_subject(f"somebody-{number}") for number in range(20_000))
-    assert dealt[Split.TRAIN] / 20_000 == pytest.approx(0.70, abs=0.01)
-    assert dealt[Split.VAL] / 20_000 == pytest.approx(0.20, abs=0.01)
-    assert dealt[Split.TEST] / 20_000 == pytest.approx(0.10, abs=0.01)
+def test_subjects_are_split_seventy_twenty_ten() -> None:
+    counts = Counter(split_of_subject(f"subject-{number}") for number in range(20_000))
+    assert counts[Split.TRAIN] / 20_000 == pytest.approx(0.70, abs=0.01)
+    assert counts[Split.VAL] / 20_000 == pytest.approx(0.20, abs=0.01)
+    assert counts[Split.TEST] / 20_000 == pytest.approx(0.10, abs=0.01)
 
 
-def test_a_new_subject_is_dealt_by_hash_and_follows_what_is_given() -> None:
+def test_a_subjects_hash_decides_unless_a_split_is_given() -> None:
     assert choose_split(subject_in(Split.TEST), [], train_only=False) is Split.TEST
     assert choose_split(subject_in(Split.TEST), [Split.VAL, Split.VAL], train_only=False) is Split.VAL
     assert choose_split(subject_in(Split.TEST), [], train_only=True) is Split.TRAIN
 
 
 @pytest.mark.parametrize(("given_splits", "train_only"), [([Split.TRAIN, Split.TEST], False), ([Split.TEST], True)])
-def test_a_photo_that_links_two_sides_is_refused(given_splits: list[Split], train_only: bool) -> None:
+def test_a_photo_that_links_two_splits_is_refused(given_splits: list[Split], train_only: bool) -> None:
     with pytest.raises(RefusedError) as refused:
-        choose_split("anybody", given_splits, train_only=train_only)
+        choose_split("subject", given_splits, train_only=train_only)
     assert refused.value.reason is RejectionReason.SPLIT_CONFLICT
 
 
@@ -50,10 +52,10 @@ def test_hashes_that_differ_in_few_bits_share_a_band(value: int, flipped: set[in
     other = value
     for bit in flipped:
         other ^= 1 << bit
-    assert any(one == two for one, two in zip(bands(f"{value:016x}"), bands(f"{other:016x}"), strict=True))
+    assert any(left == right for left, right in zip(bands(f"{value:016x}"), bands(f"{other:016x}"), strict=True))
 
 
-def test_a_smaller_or_recompressed_copy_looks_alike_and_another_scene_does_not(
+def test_a_smaller_or_recompressed_copy_is_a_near_duplicate_and_another_scene_is_not(
     draw: Callable[..., Any], jpeg: Callable[..., bytes]
 ) -> None:
     scene = draw(1, width=640, height=480)
@@ -71,7 +73,7 @@ def test_both_hashes_must_agree() -> None:
     assert not is_near_duplicate(Fingerprint("0" * 16, "0" * 16), Fingerprint("0" * 16, "f" * 16))
 
 
-async def test_a_subjects_photos_stand_on_one_side_for_ever(
+async def test_all_photos_of_a_subject_are_in_one_split(
     collect: CollectSample, runtime: Runtime, confirm: Callable[..., Any]
 ) -> None:
     for split in Split:
@@ -81,7 +83,7 @@ async def test_a_subjects_photos_stand_on_one_side_for_ever(
         assert [event.split for event in events if isinstance(event, SampleStored)] == [split] * 3
 
 
-async def test_a_look_alike_follows_the_earlier_photo_to_its_side_and_takes_its_subject_along(
+async def test_a_near_duplicate_joins_the_earlier_photos_split_with_its_whole_subject(
     collect: CollectSample,
     runtime: Runtime,
     confirm: Callable[..., Any],
@@ -89,14 +91,14 @@ async def test_a_look_alike_follows_the_earlier_photo_to_its_side_and_takes_its_
     jpeg: Callable[..., bytes],
 ) -> None:
     first = await collect(await confirm(runtime, "scan-1", photo=jpeg(draw(1)), subject=subject_in(Split.TEST)))
-    alike = await collect(
+    copy = await collect(
         await confirm(runtime, "scan-2", photo=jpeg(draw(1), quality=70), subject=subject_in(Split.TRAIN))
     )
     later = await collect(await confirm(runtime, "scan-3", subject=subject_in(Split.TRAIN)))
-    assert [event.split for event in (first, alike, later) if isinstance(event, SampleStored)] == [Split.TEST] * 3
+    assert [event.split for event in (first, copy, later) if isinstance(event, SampleStored)] == [Split.TEST] * 3
 
 
-async def test_a_photo_that_links_two_sides_waits_apart(
+async def test_a_photo_that_links_two_splits_is_pending(
     collect: CollectSample,
     runtime: Runtime,
     confirm: Callable[..., Any],
@@ -113,7 +115,7 @@ async def test_a_photo_that_links_two_sides_waits_apart(
     assert "test and train" in event.detail
 
 
-async def test_a_database_built_anew_in_another_order_gives_the_same_owners_and_the_same_sides(
+async def test_a_database_rebuilt_in_another_order_gives_the_same_owners_and_splits(
     collect: CollectSample,
     runtime: Runtime,
     build: Callable[..., CollectSample],
@@ -121,16 +123,16 @@ async def test_a_database_built_anew_in_another_order_gives_the_same_owners_and_
     draw: Callable[..., Any],
     jpeg: Callable[..., bytes],
 ) -> None:
-    photo, alike = jpeg(draw(1)), jpeg(draw(1), quality=70)
+    photo, copy = jpeg(draw(1)), jpeg(draw(1), quality=70)
     scans = [
         await confirm(runtime, "scan-1", photo=photo, subject=subject_in(Split.TEST)),
-        await confirm(runtime, "scan-2", photo=alike, subject=subject_in(Split.TRAIN)),
+        await confirm(runtime, "scan-2", photo=copy, subject=subject_in(Split.TRAIN)),
         await confirm(runtime, "scan-3", photo=photo, subject=subject_in(Split.VAL)),
     ]
     before = [_outcome(await collect(scan)) for scan in scans]
     async with memory_runtime("collector", migrations="savo_collector.migrations") as empty:
-        anew = build(replace(empty, store=runtime.store))
-        after = [_outcome(await anew(scan)) for scan in reversed(scans)]
+        rebuilt = build(replace(empty, store=runtime.store))
+        after = [_outcome(await rebuilt(scan)) for scan in reversed(scans)]
     assert before == after[::-1] == ["test", "test", "duplicate"]
 
 

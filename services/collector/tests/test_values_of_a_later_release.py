@@ -1,4 +1,4 @@
-"""Values that only a later release of another service writes: kept with the sample as they are (ADR 18)."""
+"""Values that only a later release of another service writes are stored unchanged (ADR 18)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from savo_runtime.service import Runtime
 Factory = Callable[..., Any]
 
 
-async def test_a_sample_remembers_a_provider_that_is_unknown_here(
+async def test_a_sample_keeps_a_provider_that_is_unknown_here(
     collect: CollectSample, runtime: Runtime, confirm: Factory, kept: Factory
 ) -> None:
     items = (kept("milk"), kept("egg", box_source="pixtral"), kept("tofu", action=Action.ADDED))
@@ -27,7 +27,7 @@ async def test_a_sample_remembers_a_provider_that_is_unknown_here(
     assert [box.box_source for box in meta.boxes] == ["mistral", "pixtral", BoxSource.USER]
 
 
-async def test_a_refusal_that_a_later_release_stored_is_answered_with_its_reason(
+async def test_a_refusal_that_a_later_release_stored_is_published_with_its_reason(
     collect: CollectSample, runtime: Runtime, confirm: Factory
 ) -> None:
     confirmed = await confirm(runtime)
@@ -36,6 +36,6 @@ async def test_a_refusal_that_a_later_release_stored_is_answered_with_its_reason
     )
     async with DatabaseLedger(runtime.database, runtime.outbox).transaction() as transaction:
         await transaction.refuse(later)
-    answer = await collect(confirmed)
-    assert isinstance(answer, SampleRejected)
-    assert (answer.reason, answer.detail) == ("shows-a-face", "one face")
+    event = await collect(confirmed)
+    assert isinstance(event, SampleRejected)
+    assert (event.reason, event.detail) == ("shows-a-face", "one face")

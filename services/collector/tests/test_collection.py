@@ -1,3 +1,5 @@
+"""From a confirmed scan to a sample, a refusal, or nothing."""
+
 from __future__ import annotations
 
 import asyncio
@@ -30,7 +32,7 @@ from savo_runtime.testing import published_by_outbox
 Factory = Callable[..., Any]
 
 
-async def test_a_confirmed_photo_is_stored_as_it_is_with_yolo_labels_and_where_it_comes_from(
+async def test_a_confirmed_photo_is_stored_unchanged_with_yolo_labels_and_its_origin(
     collect: CollectSample, runtime: Runtime, confirm: Factory, kept: Factory
 ) -> None:
     items = (kept("milk"), kept("Cherry Tomatoes", action=Action.ADDED), kept("tofu", action=Action.REMOVED))
@@ -55,7 +57,7 @@ async def test_a_confirmed_photo_is_stored_as_it_is_with_yolo_labels_and_where_i
     assert [box.box_source for box in meta.boxes] == [ServedBy.GOOGLE, BoxSource.USER]
 
 
-async def test_nothing_is_kept_while_collection_is_off_or_consent_is_missing(
+async def test_nothing_is_stored_while_collection_is_off_or_consent_is_missing(
     collect: CollectSample, runtime: Runtime, confirm: Factory, build: Factory
 ) -> None:
     confirmed = await confirm(runtime)
@@ -64,11 +66,11 @@ async def test_nothing_is_kept_while_collection_is_off_or_consent_is_missing(
     assert await collect(confirmed.model_copy(update={"consent": False})) is None
     assert await build(runtime, require_consent=True)(confirmed) is None
     assert runtime.store.objects == before  # type: ignore[attr-defined]
-    asked = confirmed.model_copy(update={"consent": True})
-    assert isinstance(await build(runtime, require_consent=True)(asked), SampleStored)
+    allowed = confirmed.model_copy(update={"consent": True})
+    assert isinstance(await build(runtime, require_consent=True)(allowed), SampleStored)
 
 
-async def test_blurred_dark_small_and_broken_photos_are_refused_with_figures(
+async def test_blurred_dark_small_and_damaged_photos_are_refused_with_measured_values(
     collect: CollectSample, runtime: Runtime, confirm: Factory, draw: Factory, jpeg: Factory
 ) -> None:
     scene = draw(1)
@@ -86,7 +88,9 @@ async def test_blurred_dark_small_and_broken_photos_are_refused_with_figures(
     assert not [key for key in runtime.store.objects if key.startswith("samples/")]  # type: ignore[attr-defined]
 
 
-async def test_a_photo_that_is_gone_is_unreadable(collect: CollectSample, runtime: Runtime, confirm: Factory) -> None:
+async def test_a_photo_that_was_deleted_is_unreadable(
+    collect: CollectSample, runtime: Runtime, confirm: Factory
+) -> None:
     confirmed = await confirm(runtime)
     await runtime.store.delete(confirmed.image.key)
     event = await collect(confirmed)
@@ -98,13 +102,13 @@ async def test_another_scan_of_the_same_bytes_is_a_duplicate(
     collect: CollectSample, runtime: Runtime, confirm: Factory
 ) -> None:
     assert isinstance(await collect(await confirm(runtime, "scan-1", seed=5)), SampleStored)
-    event = await collect(await confirm(runtime, "scan-2", seed=5, subject="somebody-else"))
+    event = await collect(await confirm(runtime, "scan-2", seed=5, subject="another-subject"))
     assert isinstance(event, SampleRejected)
     assert event.reason == RejectionReason.DUPLICATE
     assert "scan-1" in event.detail
 
 
-async def test_of_scans_with_the_same_bytes_at_the_same_time_exactly_one_gets_the_sample(
+async def test_of_concurrent_scans_of_the_same_bytes_exactly_one_gets_the_sample(
     collect: CollectSample, runtime: Runtime, confirm: Factory
 ) -> None:
     scans = [await confirm(runtime, f"scan-{number}", seed=5, subject=f"subject-{number}") for number in range(8)]
@@ -127,7 +131,7 @@ async def test_the_same_confirmation_twice_gives_the_same_event_and_counts_once(
         assert (await transaction.counts()).samples == 1
 
 
-async def test_a_refusal_repeated_is_the_same_event(
+async def test_a_repeated_refusal_is_the_same_event(
     collect: CollectSample, runtime: Runtime, confirm: Factory, kept: Factory
 ) -> None:
     confirmed = await confirm(runtime, items=(kept(bbox=None),))
@@ -136,12 +140,12 @@ async def test_a_refusal_repeated_is_the_same_event(
     assert await collect(confirmed) == first
 
 
-async def test_a_correction_renews_the_labels_and_keeps_photo_split_and_count(
+async def test_a_correction_replaces_the_labels_and_keeps_photo_split_and_count(
     collect: CollectSample, runtime: Runtime, confirm: Factory, revised: Factory, kept: Factory
 ) -> None:
     confirmed = await confirm(runtime)
     first = await collect(confirmed)
-    await runtime.store.delete(confirmed.image.key)  # scans/ keeps photos for 30 days only
+    await runtime.store.delete(confirmed.image.key)  # scans/ keeps photos for 30 days
     second = await collect(revised(confirmed, items=(kept("egg"), kept("egg"))))
     assert isinstance(first, SampleStored)
     assert isinstance(second, SampleStored)
@@ -151,7 +155,7 @@ async def test_a_correction_renews_the_labels_and_keeps_photo_split_and_count(
         assert (await transaction.counts()).samples == 1
 
 
-async def test_items_without_box_and_unknown_words_wait_apart_and_nothing_reaches_the_training_data(
+async def test_items_without_a_box_and_unknown_labels_keep_the_photo_out_of_the_training_data(
     collect: CollectSample, runtime: Runtime, confirm: Factory, kept: Factory
 ) -> None:
     boxless = await collect(await confirm(runtime, "scan-1", items=(kept(), kept("egg", bbox=None))))
@@ -169,7 +173,7 @@ async def test_items_without_box_and_unknown_words_wait_apart_and_nothing_reache
     assert not [key for key in runtime.store.objects if key.startswith("samples/images/")]  # type: ignore[attr-defined]
 
 
-async def test_a_waiting_photo_becomes_a_sample_when_its_boxes_come(
+async def test_a_refused_photo_becomes_a_sample_when_its_boxes_are_confirmed(
     collect: CollectSample, runtime: Runtime, confirm: Factory, revised: Factory, kept: Factory
 ) -> None:
     confirmed = await confirm(runtime, items=(kept(bbox=None),))
@@ -179,7 +183,7 @@ async def test_a_waiting_photo_becomes_a_sample_when_its_boxes_come(
         assert await transaction.refusal_of("scan-1") is None
 
 
-async def test_a_correction_that_cannot_be_learned_from_takes_the_sample_out_and_a_further_one_brings_it_back(
+async def test_a_correction_without_usable_labels_withdraws_the_sample_until_the_next_correction(
     collect: CollectSample, runtime: Runtime, confirm: Factory, revised: Factory, kept: Factory
 ) -> None:
     confirmed = await confirm(runtime)
@@ -190,7 +194,7 @@ async def test_a_correction_that_cannot_be_learned_from_takes_the_sample_out_and
     assert refused.reason == RejectionReason.NEEDS_BOXES
     assert [type(event) for event in await published_by_outbox(runtime)] == [SampleErased]
     assert await runtime.store.head(sample_labels_key(confirmed.image.sha256)) is None
-    assert await collect(confirmed) == refused, "the older confirmation, seen again, brings nothing back"
+    assert await collect(confirmed) == refused, "a repeat of the older confirmation restores nothing"
     third = await collect(revised(second, items=(kept("egg"),)))
     assert isinstance(first, SampleStored)
     assert isinstance(third, SampleStored)
@@ -199,7 +203,7 @@ async def test_a_correction_that_cannot_be_learned_from_takes_the_sample_out_and
         assert (await transaction.counts()).samples == 1
 
 
-async def test_consent_taken_back_takes_the_sample_out(
+async def test_a_revoked_consent_withdraws_the_sample(
     collect: CollectSample, runtime: Runtime, confirm: Factory, revised: Factory
 ) -> None:
     confirmed = await confirm(runtime)
@@ -209,7 +213,7 @@ async def test_consent_taken_back_takes_the_sample_out(
     assert await runtime.store.head(sample_image_key(confirmed.image.sha256, "image/jpeg")) is None
 
 
-async def test_a_rotated_photo_is_stored_upright_under_its_new_hash_and_still_recognised_by_its_old_one(
+async def test_a_rotated_photo_is_stored_upright_and_recognised_by_either_hash(
     collect: CollectSample, runtime: Runtime, confirm: Factory, draw: Factory, jpeg: Factory
 ) -> None:
     photo = jpeg(draw(3), orientation=6)
@@ -227,7 +231,7 @@ async def test_a_rotated_photo_is_stored_upright_under_its_new_hash_and_still_re
     assert again.reason == RejectionReason.DUPLICATE
 
 
-async def test_past_the_storage_limit_photos_are_refused_and_counted_bytes_decide(
+async def test_photos_past_the_storage_limit_are_refused_by_counted_bytes(
     runtime: Runtime, build: Factory, confirm: Factory
 ) -> None:
     first = await confirm(runtime, "scan-1")
@@ -251,16 +255,14 @@ async def test_a_full_disk_refuses_the_photo_and_leaves_nothing_behind(
     assert isinstance(event, SampleRejected)
     assert event.reason == RejectionReason.STORAGE_FULL
     monkeypatch.undo()
-    assert isinstance(await collect(confirmed), SampleStored), (
-        "once there is pending, the same confirmation is collected"
-    )
+    assert isinstance(await collect(confirmed), SampleStored), "once there is space, the same confirmation is collected"
 
 
 async def test_anonymous_and_incomplete_photos_go_to_train_only(
     collect: CollectSample, runtime: Runtime, confirm: Factory
 ) -> None:
     for number in range(12):
-        anonymous = await collect(await confirm(runtime, f"a-{number}", subject=f"nobody-{number}", anonymous=True))
+        anonymous = await collect(await confirm(runtime, f"a-{number}", subject=f"anonymous-{number}", anonymous=True))
         partial = await collect(
             await confirm(runtime, f"p-{number}", subject=f"person-{number}", nothing_missing=False)
         )
