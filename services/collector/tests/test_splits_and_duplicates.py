@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savo_collector.collection import CollectSample
@@ -47,6 +47,7 @@ def test_a_photo_that_links_two_splits_is_refused(given_splits: list[Split], tra
     assert refused.value.reason is RejectionReason.SPLIT_CONFLICT
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**64 - 1), st.sets(st.integers(0, 63), max_size=MAX_DISTANCE))
 def test_hashes_that_differ_in_few_bits_share_a_band(value: int, flipped: set[int]) -> None:
     other = value
