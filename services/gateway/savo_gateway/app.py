@@ -38,7 +38,7 @@ from savo_gateway.photos.uploads import UploadLimits
 from savo_gateway.rollout_mirror import RolloutMirror
 from savo_gateway.scans.acceptance import AcceptScan, ScanPolicy
 from savo_gateway.scans.completion import FinishScans, SweepScans
-from savo_gateway.scans.long_polling import LookForAnswers, Waiters, WaitForScan
+from savo_gateway.scans.long_polling import PollFinishedScans, Waiters, WaitForScan
 from savo_gateway.settings import GatewaySettings
 from savo_runtime.messaging.consuming.subscriptions import Subscription
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
@@ -46,33 +46,35 @@ from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 __all__ = ["DEFINITION", "build"]
 
 SWEEP_SECONDS = 5.0
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 GAUGE_SECONDS = 15.0
 
 
 def build(settings: GatewaySettings, runtime: Runtime) -> Service:
-    parts = Parts.of(settings, runtime)
-    sweep = SweepScans(parts.scans, parts.finish, runtime.clock)
+    components = Components.of(settings, runtime)
+    sweep = SweepScans(components.scans, components.finish, runtime.clock)
     return Service(
         name="gateway",
-        subscriptions=_subscriptions(parts),
-        snapshots=handlers.snapshots(parts.mirror),
-        app=_http(settings, runtime, parts),
+        subscriptions=_subscriptions(components),
+        snapshots=handlers.snapshots(components.mirror),
+        app=_http(settings, runtime, components),
         workers=[
             Worker("sweep-scans", sweep.sweep, every=SWEEP_SECONDS),
-            Worker("look-for-answers", LookForAnswers(parts.scans, parts.waiters).look, every=LOOK_SECONDS),
-            Worker("gauges", ShowGauges(parts.progress), every=GAUGE_SECONDS),
+            Worker(
+                "poll-finished-scans", PollFinishedScans(components.scans, components.waiters).poll, every=POLL_SECONDS
+            ),
+            Worker("gauges", ShowGauges(components.progress), every=GAUGE_SECONDS),
         ],
         exports_group_lag=True,
         # The embedded broker forgets what was in flight when it stops.
         on_start=[sweep.republish] if settings.embedded_broker else [],
-        on_stop=[parts.rollout.close],
-        on_published=parts.journal.published,
+        on_stop=[components.rollout.close],
+        on_published=components.journal.published,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
+class Components:
     """What handlers, routes and workers share."""
 
     scans: SqlScans
@@ -108,55 +110,55 @@ class Parts:
         )
 
 
-def _subscriptions(parts: Parts) -> list[Subscription]:
+def _subscriptions(components: Components) -> list[Subscription]:
     """Events of scans are recorded in the journal too."""
-    table = handlers.subscriptions(parts.finish, parts.figures, parts.audit_log)
-    return [parts.journal.recording(entry) if entry.topic.hop else entry for entry in table]
+    table = handlers.subscriptions(components.finish, components.figures, components.audit_log)
+    return [components.journal.wrap(entry) if entry.topic.hop else entry for entry in table]
 
 
-def _http(settings: GatewaySettings, runtime: Runtime, parts: Parts) -> ASGIApp:
+def _http(settings: GatewaySettings, runtime: Runtime, components: Components) -> ASGIApp:
     return http_app(
         callers=Callers(
             CheckCaller(_access(settings), SqlKeys(runtime.database)),
             RateLimit(settings.rate_limit_per_minute, time.monotonic),
         ),
-        scans=_scan_routes(settings, runtime, parts),
-        training=_training_routes(runtime, parts),
+        scans=_scan_routes(settings, runtime, components),
+        training=_training_routes(runtime, components),
         admin=AdminUseCases(
-            rollout=parts.rollout,
-            rollout_mirror=parts.mirror,
-            audit_log=parts.audit_log,
+            rollout=components.rollout,
+            rollout_mirror=components.mirror,
+            audit_log=components.audit_log,
             digests=SqlDigests(runtime.database),
-            scans=parts.scans,
+            scans=components.scans,
             clock=runtime.clock,
         ),
         page=PageOptions(collects=settings.collect_training_data, asks_consent=settings.require_consent),
     )
 
 
-def _scan_routes(settings: GatewaySettings, runtime: Runtime, parts: Parts) -> ScanUseCases:
+def _scan_routes(settings: GatewaySettings, runtime: Runtime, components: Components) -> ScanUseCases:
     policy = ScanPolicy(expires_after=timedelta(seconds=settings.scan_expires_seconds))
     return ScanUseCases(
-        read_upload=parts.read_upload,
-        accept=AcceptScan(parts.store_photo, parts.scans, policy, runtime.clock, new_id),
-        wait=WaitForScan(parts.scans, parts.waiters),
-        confirm=parts.confirm,
+        read_upload=components.read_upload,
+        accept=AcceptScan(components.store_photo, components.scans, policy, runtime.clock, new_id),
+        wait=WaitForScan(components.scans, components.waiters),
+        confirm=components.confirm,
         read_photo=ReadPhoto(runtime.store),
-        scans=parts.scans,
-        journal=parts.journal,
+        scans=components.scans,
+        journal=components.journal,
         clock=runtime.clock,
     )
 
 
-def _training_routes(runtime: Runtime, parts: Parts) -> TrainingUseCases:
+def _training_routes(runtime: Runtime, components: Components) -> TrainingUseCases:
     reported = SqlReportedScans(runtime.database)
     return TrainingUseCases(
-        read_upload=parts.read_upload,
-        keep_photo=KeepPhoto(parts.store_photo, reported, runtime.clock, new_id),
-        submit=SubmitReport(parts.scans, reported, parts.confirm, runtime.clock),
-        stats=ShowStats(parts.figures, runtime.clock),
-        progress=parts.progress,
-        scans=parts.scans,
+        read_upload=components.read_upload,
+        keep_photo=KeepPhoto(components.store_photo, reported, runtime.clock, new_id),
+        submit=SubmitReport(components.scans, reported, components.confirm, runtime.clock),
+        stats=ShowStats(components.figures, runtime.clock),
+        progress=components.progress,
+        scans=components.scans,
     )
 
 

@@ -15,7 +15,7 @@ GatewayError                     code                      status
 ├── UnauthorizedError            unauthorized              401
 ├── ForbiddenError               forbidden                 403
 ├── TooManyRequestsError         too-many-requests         429
-└── RolloutAwayError             rollout-away              503
+└── RolloutUnavailableError             rollout-away              503
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
     "NotInAnswerError",
     "PhotoGoneError",
     "PhotoNotFoundError",
-    "RolloutAwayError",
+    "RolloutUnavailableError",
     "ScanFailedError",
     "ScanNotCompletedError",
     "ScanNotFoundError",
@@ -207,7 +207,7 @@ class TooManyRequestsError(GatewayError):
         )
 
 
-class RolloutAwayError(GatewayError):
+class RolloutUnavailableError(GatewayError):
     status = 503
     code = "rollout-away"
     title = "The rollout service does not answer"

@@ -89,13 +89,13 @@ async def on_recipes_suggested(suggested: RecipesSuggested, projections: Project
 
 @consumes(AUDIT_RECORDED)
 async def on_audit_recorded(entry: AuditRecorded, audit_log: AuditLog, event_id: UUID) -> None:
-    if await audit_log.keep(entry, event_id):
+    if await audit_log.add(entry, event_id):
         log.info("audit.recorded", **entry.model_dump(mode="json", exclude_none=True))
 
 
 @consumes(ROLLOUT_CHANGED)
 async def on_rollout_changed(changed: RolloutChanged, mirror: RolloutMirror) -> None:
-    mirror.show(changed)
+    mirror.apply(changed)
 
 
 def subscriptions(finish: FinishScans, projections: Projections, audit_log: AuditLog) -> list[Subscription]:

@@ -49,7 +49,7 @@ def create(
         raise typer.BadParameter(f"a name has 1 to {MAX_NAME} characters", param_hint="NAME")
     key, plain = _with_keys(lambda keys: create_key(keys, name.strip(), wanted, utc_now))
     if as_json:
-        typer.echo(json.dumps(_facts(key) | {"key": plain}))
+        typer.echo(json.dumps(_as_json(key) | {"key": plain}))
         return
     # The key alone on stdout, so that it can be kept by KEY=$(savo keys create …).
     typer.echo(plain)
@@ -62,7 +62,7 @@ def list_keys(as_json: AsJson = False) -> None:
     """Every key by its id, with its scopes; revoked ones too."""
     keys = _with_keys(lambda keys: keys.list_keys())
     if as_json:
-        typer.echo(json.dumps([_facts(key) for key in keys]))
+        typer.echo(json.dumps([_as_json(key) for key in keys]))
         return
     table = Table("id", "name", "scopes", "made", "revoked", box=None, pad_edge=False)
     for key in keys:
@@ -87,7 +87,7 @@ def revoke(
         return found
 
     key = _with_keys(revoke_once)
-    typer.echo(json.dumps(_facts(key)) if as_json else f"{key.key_id} ({key.name}) is revoked")
+    typer.echo(json.dumps(_as_json(key)) if as_json else f"{key.key_id} ({key.name}) is revoked")
 
 
 def _with_keys(act: Callable[[KeyStore], Awaitable[T]]) -> T:
@@ -114,7 +114,7 @@ def _scopes(names: list[str] | None) -> frozenset[Scope]:
     return frozenset(known[scope] for scope in names)
 
 
-def _facts(key: ApiKey) -> dict[str, Any]:
+def _as_json(key: ApiKey) -> dict[str, Any]:
     """What is shown of a key: everything but the hash."""
     revoked = key.revoked_at.isoformat() if key.revoked_at else None
     return {

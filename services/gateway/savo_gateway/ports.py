@@ -57,7 +57,7 @@ class ScanStore(Protocol):
 
     async def find(self, scan_id: str) -> Scan | None: ...
 
-    async def done_among(self, scan_ids: Sequence[str]) -> Sequence[str]:
+    async def finished_among(self, scan_ids: Sequence[str]) -> Sequence[str]:
         """Those of the scans that are completed or failed."""
         ...
 
@@ -97,7 +97,7 @@ class ScanStore(Protocol):
         """`ScanRequested` once more, under the same event id."""
         ...
 
-    async def forget_claims(self, older_than: datetime) -> int:
+    async def delete_claims(self, older_than: datetime) -> int:
         """Delete idempotency keys; how many."""
         ...
 
@@ -175,7 +175,7 @@ class KeyStore(Protocol):
 class AuditLog(Protocol):
     """Actions of operators and services, with who did them."""
 
-    async def keep(self, entry: AuditRecorded, event_id: UUID) -> bool:
+    async def add(self, entry: AuditRecorded, event_id: UUID) -> bool:
         """False when it was there."""
         ...
 
@@ -197,7 +197,7 @@ class Digests(Protocol):
 
 
 class RolloutClient(Protocol):
-    """The rollout service's own HTTP. Raises `RolloutAwayError`."""
+    """The rollout service's own HTTP. Raises `RolloutUnavailableError`."""
 
     async def show(self) -> dict[str, Any]: ...
 

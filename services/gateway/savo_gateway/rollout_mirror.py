@@ -11,8 +11,8 @@ class RolloutMirror:
     """The newest `rollout.changed`; each replica reads the compacted topic from its start."""
 
     def __init__(self) -> None:
-        self.last: RolloutChanged | None = None
+        self.latest: RolloutChanged | None = None
 
-    def show(self, changed: RolloutChanged) -> None:
-        if self.last is None or changed.sequence >= self.last.sequence:
-            self.last = changed
+    def apply(self, changed: RolloutChanged) -> None:
+        if self.latest is None or changed.sequence >= self.latest.sequence:
+            self.latest = changed

@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 
-from services.gateway.tests.house import House, furnished
+from services.gateway.tests.harness import GatewayHarness, running_gateway
 from services.gateway.tests.photos import photo
 
 
 @pytest.fixture
-def settings_given() -> dict[str, Any]:
+def gateway_settings() -> dict[str, Any]:
     """Settings of the gateway under test; a test module overrides it."""
     return {}
 
 
 @pytest.fixture
-async def house(settings_given: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+async def gateway(gateway_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GatewayHarness]:
     for variable in ("PORT", "SAVO_HTTP_PORT", "SAVO_AUTH"):
         monkeypatch.delenv(variable, raising=False)
-    async with furnished(settings_given) as house:
-        yield house
+    async with running_gateway(gateway_settings) as gateway:
+        yield gateway
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from savo_gateway.access.records import Scope
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.errors import TooManyRequestsError
 from services.gateway.tests.events import completed, tomato
-from services.gateway.tests.house import House
+from services.gateway.tests.harness import GatewayHarness
 from services.gateway.tests.photos import photo
 
 SECRET = "a secret of at least thirty-two bytes, for tests"
@@ -36,53 +36,57 @@ def test_a_loopback_address_is_open_and_any_other_asks_for_a_key() -> None:
 
 class TestApiKeys:
     @pytest.fixture
-    def settings_given(self) -> Any:
+    def gateway_settings(self) -> Any:
         return {"http_host": "0.0.0.0"}
 
     @pytest.fixture
-    async def key(self, house: House) -> Any:
-        _, plain = await create_key(SqlKeys(house.runtime.database), "app", [Scope.SCANS], house.clock)
+    async def key(self, gateway: GatewayHarness) -> Any:
+        _, plain = await create_key(SqlKeys(gateway.runtime.database), "app", [Scope.SCANS], gateway.clock)
         return plain
 
-    async def test_the_statistics_and_the_descriptions_are_open_and_nothing_else_is(self, house: House) -> None:
+    async def test_the_statistics_and_the_descriptions_are_open_and_nothing_else_is(
+        self, gateway: GatewayHarness
+    ) -> None:
         for path in OPEN:
-            assert (await house.http.get(path)).status_code == 200, path
+            assert (await gateway.http.get(path)).status_code == 200, path
         for path in ("/v1/scans?user_id=a", "/v1/scans/x", "/training/progress", "/admin/rollout"):
-            answer = await house.http.get(path)
+            answer = await gateway.http.get(path)
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
             assert answer.headers["www-authenticate"] == "Bearer"
 
     @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
-    async def test_a_key_opens_what_its_scopes_say(self, house: House, key: str, header: Any) -> None:
+    async def test_a_key_opens_what_its_scopes_say(self, gateway: GatewayHarness, key: str, header: Any) -> None:
         headers = {header: f"Bearer {key}" if header == "Authorization" else key}
-        sent = await house.http.post(
+        sent = await gateway.http.post(
             "/v1/scans", files={"image": ("p.jpg", photo())}, data={"user_id": "anna"}, headers=headers
         )
         assert sent.status_code == 202
-        refused = await house.http.get("/admin/rollout", headers=headers)
+        refused = await gateway.http.get("/admin/rollout", headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
 
-    async def test_only_a_hash_is_kept_and_a_revoked_or_guessed_key_is_refused(self, house: House, key: str) -> None:
-        keys = SqlKeys(house.runtime.database)
+    async def test_only_a_hash_is_kept_and_a_revoked_or_guessed_key_is_refused(
+        self, gateway: GatewayHarness, key: str
+    ) -> None:
+        keys = SqlKeys(gateway.runtime.database)
         (kept,) = await keys.list_keys()
         assert key.rpartition("_")[2] not in repr(kept)
         for wrong in (key + "x", f"savo_{kept.key_id}_", "savo__", "nonsense", f"other_{kept.key_id}_x"):
-            assert (await house.http.get("/v1/scans?user_id=a", headers={"X-API-Key": wrong})).status_code == 401
-        assert (await house.http.get("/v1/scans?user_id=a", headers={"X-API-Key": key})).status_code == 200
-        assert await keys.revoke_key(kept.key_id, house.clock())
-        assert not await keys.revoke_key(kept.key_id, house.clock())
-        assert (await house.http.get("/v1/scans?user_id=a", headers={"X-API-Key": key})).status_code == 401
+            assert (await gateway.http.get("/v1/scans?user_id=a", headers={"X-API-Key": wrong})).status_code == 401
+        assert (await gateway.http.get("/v1/scans?user_id=a", headers={"X-API-Key": key})).status_code == 200
+        assert await keys.revoke_key(kept.key_id, gateway.clock())
+        assert not await keys.revoke_key(kept.key_id, gateway.clock())
+        assert (await gateway.http.get("/v1/scans?user_id=a", headers={"X-API-Key": key})).status_code == 401
 
 
 class TestTokens:
     @pytest.fixture
-    def settings_given(self) -> Any:
+    def gateway_settings(self) -> Any:
         return {"auth": "jwt", "jwt_key": SECRET}
 
-    async def test_a_user_reads_and_confirms_only_their_own_scans(self, house: House) -> None:
-        sent = await house.http.post("/v1/scans", files={"image": ("p.jpg", photo())}, headers=token("anna"))
+    async def test_a_user_reads_and_confirms_only_their_own_scans(self, gateway: GatewayHarness) -> None:
+        sent = await gateway.http.post("/v1/scans", files={"image": ("p.jpg", photo())}, headers=token("anna"))
         path = sent.headers["location"]
-        assert (await house.http.get(path, headers=token("anna"))).status_code == 200
+        assert (await gateway.http.get(path, headers=token("anna"))).status_code == 200
         for method, where in (
             ("GET", path),
             ("GET", f"{path}/trace"),
@@ -90,16 +94,16 @@ class TestTokens:
             ("GET", f"{path}/photo"),
             ("POST", f"{path}/confirmation"),
         ):
-            answer = await house.http.request(
+            answer = await gateway.http.request(
                 method, where, headers=token("ben"), json={"items": []} if method == "POST" else None
             )
             assert (answer.status_code, answer.json()["code"]) == (404, "scan-not-found")
-        mine = (await house.http.get("/v1/scans", headers=token("anna"))).json()["scans"]
+        mine = (await gateway.http.get("/v1/scans", headers=token("anna"))).json()["scans"]
         assert [scan["links"]["self"] for scan in mine] == [path]
-        assert (await house.http.get("/v1/scans", headers=token("ben"))).json()["scans"] == []
+        assert (await gateway.http.get("/v1/scans", headers=token("ben"))).json()["scans"] == []
 
-    async def test_a_user_names_nobody_else(self, house: House) -> None:
-        answer = await house.http.post(
+    async def test_a_user_names_nobody_else(self, gateway: GatewayHarness) -> None:
+        answer = await gateway.http.post(
             "/v1/scans", files={"image": ("p.jpg", photo())}, data={"user_id": "ben"}, headers=token("anna")
         )
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
@@ -119,27 +123,27 @@ class TestTokens:
         ],
         ids=["none", "forged", "alg none", "expired", "endless", "nobody", "long", "nonsense", "basic"],
     )
-    async def test_what_is_no_valid_token_is_refused(self, house: House, headers: dict[str, str]) -> None:
-        answer = await house.http.get("/v1/scans", headers=headers)
+    async def test_what_is_no_valid_token_is_refused(self, gateway: GatewayHarness, headers: dict[str, str]) -> None:
+        answer = await gateway.http.get("/v1/scans", headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
 
-    async def test_operations_need_their_scope(self, house: House) -> None:
-        assert (await house.http.get("/admin/rollout", headers=token())).status_code == 403
-        assert (await house.http.get("/admin/rollout", headers=token(scope="ops"))).status_code == 503
-        assert (await house.http.get("/v1/scans", headers=token(scope="ops"))).status_code == 403
+    async def test_operations_need_their_scope(self, gateway: GatewayHarness) -> None:
+        assert (await gateway.http.get("/admin/rollout", headers=token())).status_code == 403
+        assert (await gateway.http.get("/admin/rollout", headers=token(scope="ops"))).status_code == 503
+        assert (await gateway.http.get("/v1/scans", headers=token(scope="ops"))).status_code == 403
 
 
 class TestRates:
     @pytest.fixture
-    def settings_given(self) -> Any:
+    def gateway_settings(self) -> Any:
         return {"auth": "jwt", "jwt_key": SECRET, "rate_limit_per_minute": 30}
 
-    async def test_too_many_requests_of_one_user_wait_and_others_go_on(self, house: House) -> None:
-        answers = [await house.http.get("/v1/scans", headers=token("anna")) for _ in range(6)]
+    async def test_too_many_requests_of_one_user_wait_and_others_go_on(self, gateway: GatewayHarness) -> None:
+        answers = [await gateway.http.get("/v1/scans", headers=token("anna")) for _ in range(6)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429]
         assert answers[-1].json()["limit"] == {"requests_per_minute": 30}
         assert int(answers[-1].headers["retry-after"]) >= 1
-        assert (await house.http.get("/v1/scans", headers=token("ben"))).status_code == 200
+        assert (await gateway.http.get("/v1/scans", headers=token("ben"))).status_code == 200
 
     def test_the_bucket_fills_again_with_time(self) -> None:
         now = 0.0
@@ -154,7 +158,7 @@ class TestRates:
             limit.take("anna")
 
 
-async def test_without_auth_a_scan_is_read_by_whoever_knows_its_random_id(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg, user_id="anna")
-    await house.hear(completed(requested, tomato()))
-    assert (await house.http.get(f"/v1/scans/{requested.scan_id}")).status_code == 200
+async def test_without_auth_a_scan_is_read_by_whoever_knows_its_random_id(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg, user_id="anna")
+    await gateway.deliver(completed(requested, tomato()))
+    assert (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).status_code == 200

@@ -12,20 +12,20 @@ from savo_contracts.rollout import RolloutChanged, RolloutState
 from savo_contracts.topics import TOPICS
 from savo_gateway.adapters.rollout_client import HttpRolloutClient
 from savo_gateway.adapters.tables import Base
-from savo_gateway.errors import RolloutAwayError
+from savo_gateway.errors import RolloutUnavailableError
 from savo_gateway.settings import GatewaySettings
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import assert_migrations_match
-from services.gateway.tests.house import House
+from services.gateway.tests.harness import GatewayHarness
 
 
 async def test_migrations_make_the_tables_that_the_code_uses() -> None:
     await assert_migrations_match("savo_gateway.migrations", Base.metadata)
 
 
-async def test_every_topic_that_names_the_gateway_is_read(house: House) -> None:
-    topics = [reader.topic for reader in house.service.subscriptions] + [
-        reader.topic for reader in house.service.snapshots
+async def test_every_topic_that_names_the_gateway_is_read(gateway: GatewayHarness) -> None:
+    topics = [reader.topic for reader in gateway.service.subscriptions] + [
+        reader.topic for reader in gateway.service.snapshots
     ]
     read = {topic.name for topic in topics}
     assert read == {topic.name for topic in TOPICS if "gateway" in topic.consumers}
@@ -108,7 +108,7 @@ async def test_a_desk_without_a_proper_answer_is_away(answer: httpx2.Response | 
         return answer
 
     hand = desk(rollout)
-    with pytest.raises(RolloutAwayError):
+    with pytest.raises(RolloutUnavailableError):
         await hand.show()
     await hand.close()
 
@@ -124,14 +124,16 @@ def changed(sequence: int, share: float, moment: Any) -> RolloutChanged:
     )
 
 
-async def test_without_the_rollout_service_its_last_word_is_shown_and_nothing_is_changed(house: House) -> None:
-    assert (await house.http.get("/admin/rollout")).status_code == 503
-    for event in (changed(2, 0.25, house.clock()), changed(1, 0.05, house.clock())):
-        await house.hear(event)
-    shown = await house.http.get("/admin/rollout")
+async def test_without_the_rollout_service_its_last_word_is_shown_and_nothing_is_changed(
+    gateway: GatewayHarness,
+) -> None:
+    assert (await gateway.http.get("/admin/rollout")).status_code == 503
+    for event in (changed(2, 0.25, gateway.clock()), changed(1, 0.05, gateway.clock())):
+        await gateway.deliver(event)
+    shown = await gateway.http.get("/admin/rollout")
     assert (shown.status_code, shown.json()["share"]) == (200, 0.25)
     assert "does not answer" in shown.json()["source"]
-    order = await house.http.put("/admin/rollout", json={"action": "pause", "reason": "lunch"})
+    order = await gateway.http.put("/admin/rollout", json={"action": "pause", "reason": "lunch"})
     assert (order.status_code, order.json()["code"]) == (503, "rollout-away")
     assert order.headers["retry-after"] == "5"
 
@@ -140,20 +142,22 @@ async def test_without_the_rollout_service_its_last_word_is_shown_and_nothing_is
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-async def test_a_page_loads_nothing_from_elsewhere_and_all_that_it_loads_is_there(house: House, path: str) -> None:
-    answer = await house.http.get(path)
+async def test_a_page_loads_nothing_from_elsewhere_and_all_that_it_loads_is_there(
+    gateway: GatewayHarness, path: str
+) -> None:
+    answer = await gateway.http.get(path)
     assert answer.headers["content-type"].startswith("text/html")
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", answer.text)
     assert "default-src 'self'" in answer.headers["content-security-policy"]
     parts = re.findall(r"""(?:src|href)=["'](/page/[^"']+)""", answer.text)
     assert parts
     for part in parts:
-        assert (await house.http.get(part)).status_code == 200
-    assert (await house.http.get("/page/index.html")).status_code == 404
+        assert (await gateway.http.get(part)).status_code == 200
+    assert (await gateway.http.get("/page/index.html")).status_code == 404
 
 
-async def test_the_description_names_every_way_in_with_its_tag(house: House) -> None:
-    described = (await house.http.get("/openapi.json")).json()
+async def test_the_description_names_every_way_in_with_its_tag(gateway: GatewayHarness) -> None:
+    described = (await gateway.http.get("/openapi.json")).json()
     assert {tag["name"] for tag in described["tags"]} == {"scans", "training", "recipes", "users", "admin"}
     routes = {
         (method.upper(), path): operation

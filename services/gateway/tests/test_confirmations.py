@@ -13,7 +13,7 @@ from savo_contracts.scans import Action, BoxSource, FailureCode, ScanConfirmed, 
 from savo_gateway.confirmations.edit_merging import merge_edits
 from savo_gateway.confirmations.records import ConfirmationRequest
 from services.gateway.tests.events import box, completed, tomato
-from services.gateway.tests.house import House
+from services.gateway.tests.harness import GatewayHarness
 from services.gateway.tests.photos import photo
 
 TOMATO = {"x": 0.1, "y": 0.1, "width": 0.2, "height": 0.2}
@@ -28,8 +28,8 @@ def settled(detections: Any, *requests: Any) -> Any:
     return merge_edits(detections, ServedBy.CUSTOM, requests)
 
 
-async def confirmed(house: House, requested: Any, body: Any) -> Any:
-    return await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json=body)
+async def confirmed(gateway: GatewayHarness, requested: Any, body: Any) -> Any:
+    return await gateway.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json=body)
 
 
 # what one word means ------------------------------------------------------------------------------------------------
@@ -206,12 +206,12 @@ def test_whatever_is_said_each_detection_has_one_last_word_and_each_counted_edit
 # over HTTP ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_confirmation_becomes_an_event_with_the_scans_route(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg, user_id="anna", consent="true", storage_location="pantry")
-    await house.hear(completed(requested, tomato()))
-    answer = await confirmed(house, requested, {"all_correct": True})
+async def test_a_confirmation_becomes_an_event_with_the_scans_route(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg, user_id="anna", consent="true", storage_location="pantry")
+    await gateway.deliver(completed(requested, tomato()))
+    answer = await confirmed(gateway, requested, {"all_correct": True})
     assert (answer.status_code, answer.json()["status"], answer.json()["revision"]) == (202, "published", 1)
-    (event,) = await house.published(ScanConfirmed)
+    (event,) = await gateway.published(ScanConfirmed)
     assert (event.subject, event.experiment, event.bucket, event.share, event.revision) == (
         requested.subject,
         "v2",
@@ -221,118 +221,120 @@ async def test_a_confirmation_becomes_an_event_with_the_scans_route(house: House
     )
     assert (event.consent, event.storage_location.value, event.nothing_missing) == (True, "pantry", True)
     assert [item.action for item in event.items] == [Action.KEPT]
-    shown = (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()
+    shown = (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).json()
     assert shown["confirmation"] == answer.json()
 
 
-async def test_the_same_twice_gives_the_same_answer_and_one_event(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
-    await house.hear(completed(requested, tomato()))
+async def test_the_same_twice_gives_the_same_answer_and_one_event(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg)
+    await gateway.deliver(completed(requested, tomato()))
     body = {"items": [{"label": "apple", "action": "renamed", "from_label": "tomato"}], "nothing_missing": False}
-    first = await confirmed(house, requested, body)
-    house.clock.advance(5)
-    answers = await asyncio.gather(*(confirmed(house, requested, body) for _ in range(10)))
+    first = await confirmed(gateway, requested, body)
+    gateway.clock.advance(5)
+    answers = await asyncio.gather(*(confirmed(gateway, requested, body) for _ in range(10)))
     assert {answer.text for answer in answers} == {first.text}
-    assert len(await house.published(ScanConfirmed)) == 1
+    assert len(await gateway.published(ScanConfirmed)) == 1
 
 
-async def test_a_later_word_counts_the_revision_up(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
-    await house.hear(completed(requested, tomato()))
-    await confirmed(house, requested, {"all_correct": True})
-    await confirmed(house, requested, {"items": [{"label": "tomato", "action": "removed"}]})
-    events = await house.published(ScanConfirmed)
+async def test_a_later_word_counts_the_revision_up(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg)
+    await gateway.deliver(completed(requested, tomato()))
+    await confirmed(gateway, requested, {"all_correct": True})
+    await confirmed(gateway, requested, {"items": [{"label": "tomato", "action": "removed"}]})
+    events = await gateway.published(ScanConfirmed)
     assert [(event.revision, event.items[0].action) for event in events] == [(1, Action.KEPT), (2, Action.REMOVED)]
 
 
-async def test_an_early_confirmation_is_kept_and_published_with_the_result(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
+async def test_an_early_confirmation_is_kept_and_published_with_the_result(
+    gateway: GatewayHarness, jpeg: bytes
+) -> None:
+    requested = await gateway.scan(jpeg)
     early = await confirmed(
-        house, requested, {"items": [{"label": "apple", "action": "renamed", "from_label": "tomato"}]}
+        gateway, requested, {"items": [{"label": "apple", "action": "renamed", "from_label": "tomato"}]}
     )
     assert (early.status_code, early.json()["status"]) == (202, "waiting")
-    assert await house.published(ScanConfirmed) == []
-    await house.hear(completed(requested, tomato()))
-    await house.hear(completed(requested, tomato()))
-    (event,) = await house.published(ScanConfirmed)
+    assert await gateway.published(ScanConfirmed) == []
+    await gateway.deliver(completed(requested, tomato()))
+    await gateway.deliver(completed(requested, tomato()))
+    (event,) = await gateway.published(ScanConfirmed)
     assert (event.items[0].label, event.items[0].bbox, event.items[0].box_source) == (
         "apple",
         box(0.1),
         ServedBy.CUSTOM,
     )
-    assert (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"]["status"] == "published"
+    assert (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"]["status"] == "published"
 
 
-async def test_what_the_answer_does_not_hold_cannot_be_confirmed(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
-    await house.hear(completed(requested, tomato(0.1, "lemon"), tomato(0.6, "egg")))
+async def test_what_the_answer_does_not_hold_cannot_be_confirmed(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg)
+    await gateway.deliver(completed(requested, tomato(0.1, "lemon"), tomato(0.6, "egg")))
     answer = await confirmed(
-        house, requested, {"items": [{"label": "egg", "action": "kept"}, {"label": "unicorn", "action": "kept"}]}
+        gateway, requested, {"items": [{"label": "egg", "action": "kept"}, {"label": "unicorn", "action": "kept"}]}
     )
     problem = answer.json()
     assert (answer.status_code, problem["code"], problem["allowed"]) == (422, "invalid-request", ["egg", "lemon"])
     assert [error["field"] for error in problem["errors"]] == ["items.1"]
     assert "egg, lemon" in problem["detail"]
-    assert await house.published(ScanConfirmed) == []
-    assert (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"] is None
+    assert await gateway.published(ScanConfirmed) == []
+    assert (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"] is None
 
 
-async def test_an_empty_answer_has_nothing_to_keep(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
-    await house.hear(completed(requested))
-    refused = await confirmed(house, requested, {"items": [{"label": "unicorn", "action": "kept"}]})
+async def test_an_empty_answer_has_nothing_to_keep(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg)
+    await gateway.deliver(completed(requested))
+    refused = await confirmed(gateway, requested, {"items": [{"label": "unicorn", "action": "kept"}]})
     assert (refused.status_code, "it is empty" in refused.json()["detail"]) == (422, True)
-    assert (await confirmed(house, requested, {"items": []})).json()["status"] == "published"
+    assert (await confirmed(gateway, requested, {"items": []})).json()["status"] == "published"
 
 
-async def test_items_that_nobody_spoke_of_are_told(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
-    await house.hear(completed(requested, tomato(0.1, "lemon"), tomato(0.6, "egg")))
-    answer = (await confirmed(house, requested, {"items": [{"label": "egg", "action": "kept"}]})).json()
+async def test_items_that_nobody_spoke_of_are_told(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg)
+    await gateway.deliver(completed(requested, tomato(0.1, "lemon"), tomato(0.6, "egg")))
+    answer = (await confirmed(gateway, requested, {"items": [{"label": "egg", "action": "kept"}]})).json()
     assert (answer["unspoken"], answer["nothing_missing"], len(answer["items"])) == (["lemon"], False, 1)
 
 
 async def test_an_early_confirmation_that_does_not_fit_the_answer_counts_for_nothing_and_says_why(
-    house: House, jpeg: bytes
+    gateway: GatewayHarness, jpeg: bytes
 ) -> None:
-    requested = await house.scan(jpeg)
-    assert (await confirmed(house, requested, {"items": [{"label": "unicorn", "action": "kept"}]})).json()[
+    requested = await gateway.scan(jpeg)
+    assert (await confirmed(gateway, requested, {"items": [{"label": "unicorn", "action": "kept"}]})).json()[
         "status"
     ] == "waiting"
-    await house.hear(completed(requested, tomato(0.1, "lemon")))
-    assert await house.published(ScanConfirmed) == []
-    shown = (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"]
+    await gateway.deliver(completed(requested, tomato(0.1, "lemon")))
+    assert await gateway.published(ScanConfirmed) == []
+    shown = (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"]
     assert (shown["status"], shown["items"], shown["unspoken"]) == ("refused", [], ["lemon"])
     assert shown["refused"][0]["errors"][0]["field"] == "items.0"
-    trace = (await house.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
+    trace = (await gateway.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
     assert "does not fit the answer" in trace["standing"]
-    later = (await confirmed(house, requested, {"all_correct": True})).json()
+    later = (await confirmed(gateway, requested, {"all_correct": True})).json()
     assert (later["status"], later["revision"], len(later["refused"])) == ("published", 2, 1)
-    (event,) = await house.published(ScanConfirmed)
+    (event,) = await gateway.published(ScanConfirmed)
     assert (event.revision, [item.label for item in event.items]) == (2, ["lemon"])
 
 
-async def test_all_correct_before_the_result_is_refused(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
-    answer = await confirmed(house, requested, {"all_correct": True})
+async def test_all_correct_before_the_result_is_refused(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg)
+    answer = await confirmed(gateway, requested, {"all_correct": True})
     assert (answer.status_code, answer.json()["code"]) == (409, "scan-not-completed")
 
 
-async def test_a_failed_scan_has_nothing_to_confirm(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
+async def test_a_failed_scan_has_nothing_to_confirm(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg)
     told = {
         "scan_id": requested.scan_id,
         "subject": requested.subject,
         "requested_at": requested.requested_at,
-        "failed_at": house.clock(),
+        "failed_at": gateway.clock(),
     }
-    await house.hear(ScanFailed(code=FailureCode.PHOTO_UNREADABLE, message="no", **told))
-    answer = await confirmed(house, requested, {"items": []})
+    await gateway.deliver(ScanFailed(code=FailureCode.PHOTO_UNREADABLE, message="no", **told))
+    answer = await confirmed(gateway, requested, {"items": []})
     assert (answer.status_code, answer.json()["code"]) == (409, "scan-failed")
 
 
-async def test_an_unknown_scan_has_nothing_to_confirm(house: House) -> None:
-    answer = await house.http.post("/v1/scans/unknown/confirmation", json={"all_correct": True})
+async def test_an_unknown_scan_has_nothing_to_confirm(gateway: GatewayHarness) -> None:
+    answer = await gateway.http.post("/v1/scans/unknown/confirmation", json={"all_correct": True})
     assert (answer.status_code, answer.json()["code"]) == (404, "scan-not-found")
 
 
@@ -366,9 +368,9 @@ async def test_an_unknown_scan_has_nothing_to_confirm(house: House) -> None:
         ({}, "body"),
     ],
 )
-async def test_what_makes_no_sense_is_refused_naming_the_field(house: House, body: Any, field: Any) -> None:
-    requested = await house.scan(photo(seed=4))
-    answer = await confirmed(house, requested, body)
+async def test_what_makes_no_sense_is_refused_naming_the_field(gateway: GatewayHarness, body: Any, field: Any) -> None:
+    requested = await gateway.scan(photo(seed=4))
+    answer = await confirmed(gateway, requested, body)
     assert answer.status_code == 422
     assert field in [error["field"] for error in answer.json()["errors"]]
     assert field in answer.json()["detail"]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from services.gateway.tests.house import House
+from services.gateway.tests.harness import GatewayHarness
 
 
-async def test_a_week_is_claimed_once(house: House) -> None:
-    assert (await house.http.post("/admin/digests/2026-W02")).status_code == 201
-    again = await house.http.post("/admin/digests/2026-W02")
+async def test_a_week_is_claimed_once(gateway: GatewayHarness) -> None:
+    assert (await gateway.http.post("/admin/digests/2026-W02")).status_code == 201
+    again = await gateway.http.post("/admin/digests/2026-W02")
     assert (again.status_code, again.json()["code"]) == (409, "digest-sent")
     assert "2026-W02 was sent at 2026-01-05 12:00 UTC" in again.json()["detail"]
-    assert (await house.http.post("/admin/digests/2026-W03")).status_code == 201
+    assert (await gateway.http.post("/admin/digests/2026-W03")).status_code == 201
 
 
-async def test_a_claim_that_is_given_back_can_be_taken_again(house: House) -> None:
-    await house.http.post("/admin/digests/2026-W02")
-    assert (await house.http.delete("/admin/digests/2026-W02")).status_code == 204
-    assert (await house.http.post("/admin/digests/2026-W02")).status_code == 201
+async def test_a_claim_that_is_given_back_can_be_taken_again(gateway: GatewayHarness) -> None:
+    await gateway.http.post("/admin/digests/2026-W02")
+    assert (await gateway.http.delete("/admin/digests/2026-W02")).status_code == 204
+    assert (await gateway.http.post("/admin/digests/2026-W02")).status_code == 201
 
 
-async def test_what_is_no_week_is_refused(house: House) -> None:
-    assert (await house.http.post("/admin/digests/last-week")).status_code == 422
+async def test_what_is_no_week_is_refused(gateway: GatewayHarness) -> None:
+    assert (await gateway.http.post("/admin/digests/last-week")).status_code == 422

@@ -15,7 +15,7 @@ from savo_contracts.samples import RejectionReason, SampleErased, SampleRejected
 from savo_contracts.training import Evaluation, RunOutcome, TrainingFinished
 from savo_gateway.figures.goals import GOALS, Goal, goal_status
 from services.gateway.tests.events import completed, tomato
-from services.gateway.tests.house import House
+from services.gateway.tests.harness import GatewayHarness
 from services.gateway.tests.photos import photo
 
 MONDAY = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -56,16 +56,16 @@ def rejected(number: int, reason: RejectionReason, at: datetime = MONDAY, scan: 
     )
 
 
-async def stats(house: Any) -> dict[str, Any]:
-    return dict((await house.http.get("/training/stats")).json())
+async def stats(gateway: Any) -> dict[str, Any]:
+    return dict((await gateway.http.get("/training/stats")).json())
 
 
-async def progress(house: Any) -> dict[str, Any]:
-    return dict((await house.http.get("/training/progress")).json())
+async def progress(gateway: Any) -> dict[str, Any]:
+    return dict((await gateway.http.get("/training/progress")).json())
 
 
-async def test_the_seven_figures_and_no_other(house: House) -> None:
-    assert await stats(house) == {
+async def test_the_seven_figures_and_no_other(gateway: GatewayHarness) -> None:
+    assert await stats(gateway) == {
         "total_samples": 0,
         "samples_today": 0,
         "samples_this_week": 0,
@@ -76,54 +76,54 @@ async def test_the_seven_figures_and_no_other(house: House) -> None:
     }
 
 
-async def test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions(house: House) -> None:
-    house.clock.advance(days=2)
+async def test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions(gateway: GatewayHarness) -> None:
+    gateway.clock.advance(days=2)
     for number, at in enumerate([MONDAY - timedelta(days=1), MONDAY, MONDAY + timedelta(days=2)], start=1):
-        await house.hear(stored(number, at, labels={"tomato": number}))
-    figures = await stats(house)
+        await gateway.deliver(stored(number, at, labels={"tomato": number}))
+    figures = await stats(gateway)
     assert (figures["total_samples"], figures["samples_this_week"], figures["samples_today"]) == (3, 2, 1)
     assert (figures["average_detections_per_image"], figures["storage_size_mb"]) == (2.0, 1.5)
     assert figures["last_updated"] == "2026-01-07T12:00:00Z"
 
 
-async def test_the_correction_rate_is_edited_scans_of_confirmed_scans(house: House) -> None:
+async def test_the_correction_rate_is_edited_scans_of_confirmed_scans(gateway: GatewayHarness) -> None:
     for number in range(4):
-        requested = await house.scan(photo(seed=number))
-        await house.hear(completed(requested, tomato()))
+        requested = await gateway.scan(photo(seed=number))
+        await gateway.deliver(completed(requested, tomato()))
         action = (
             {"label": "apple", "action": "renamed", "from_label": "tomato"}
             if number == 0
             else {"label": "tomato", "action": "kept"}
         )
-        await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"items": [action]})
-    assert (await stats(house))["correction_rate"] == 0.25
+        await gateway.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"items": [action]})
+    assert (await stats(gateway))["correction_rate"] == 0.25
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-async def test_a_correction_and_an_erasure_count_the_same_in_any_order(house: House, order: Any) -> None:
+async def test_a_correction_and_an_erasure_count_the_same_in_any_order(gateway: GatewayHarness, order: Any) -> None:
     news = [
         stored(1, MONDAY, labels={"tomato": 9}),
         stored(1, MONDAY + timedelta(minutes=1), revision=2),
         erased(1, MONDAY + timedelta(minutes=2)),
     ]
     for position in order:
-        await house.hear(news[position])
-        await house.hear(news[position])
-    assert (await stats(house))["total_samples"] == 0
-    assert (await progress(house))["per_class"] == {}
+        await gateway.deliver(news[position])
+        await gateway.deliver(news[position])
+    assert (await stats(gateway))["total_samples"] == 0
+    assert (await progress(gateway))["per_class"] == {}
 
 
-async def test_a_corrected_sample_counts_once_with_its_newest_labels(house: House) -> None:
+async def test_a_corrected_sample_counts_once_with_its_newest_labels(gateway: GatewayHarness) -> None:
     for event in (
         stored(1, MONDAY + timedelta(minutes=1), revision=2, labels={"apple": 4}),
         stored(1, MONDAY, labels={"tomato": 9}),
     ):
-        await house.hear(event)
-    assert (await stats(house))["average_detections_per_image"] == 4
-    assert (await progress(house))["per_class"] == {"apple": 4}
+        await gateway.deliver(event)
+    assert (await stats(gateway))["average_detections_per_image"] == 4
+    assert (await progress(gateway))["per_class"] == {"apple": 4}
 
 
-async def test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted(house: House) -> None:
+async def test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted(gateway: GatewayHarness) -> None:
     for event in (
         rejected(1, RejectionReason.BLURRED),
         rejected(1, RejectionReason.BLURRED),
@@ -136,11 +136,11 @@ async def test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted(hous
         stored(5, MONDAY + timedelta(minutes=5)),
         rejected(5, RejectionReason.NEEDS_CLASS),
     ):
-        await house.hear(event)
-    assert (await progress(house))["refused_by_reason"] == {"blurred": 1, "duplicate": 1, "needs-boxes": 1}
+        await gateway.deliver(event)
+    assert (await progress(gateway))["refused_by_reason"] == {"blurred": 1, "duplicate": 1, "needs-boxes": 1}
 
 
-async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(house: House) -> None:
+async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(gateway: GatewayHarness) -> None:
     scores = Evaluation(map50=0.78, map50_lower=0.71, map50_upper=0.83, images=40, boxes=200)
     run = TrainingFinished(
         run_id="r1",
@@ -161,12 +161,12 @@ async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(hou
         "bytes": 1,
         "image_size": 640,
     }
-    await house.hear(stored(1))
+    await gateway.deliver(stored(1))
     for _ in range(2):
-        await house.hear(run)
-        await house.hear(ModelRegistered(evaluation=scores, registered_at=MONDAY, **model))
-    house.clock.advance(days=1)
-    shown = await progress(house)
+        await gateway.deliver(run)
+        await gateway.deliver(ModelRegistered(evaluation=scores, registered_at=MONDAY, **model))
+    gateway.clock.advance(days=1)
+    shown = await progress(gateway)
     assert [(run["version"], run["outcome"], run["map50"], run["reasons"]) for run in shown["runs"]] == [
         ("v1", "registered", 0.78, ["0.78 ≥ 0.75"])
     ]
@@ -185,8 +185,8 @@ async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(hou
     assert shown["reference_cost_usd"] == 1.5
 
 
-async def test_recipes_are_kept_for_later(house: House) -> None:
-    await house.hear(
+async def test_recipes_are_kept_for_later(gateway: GatewayHarness) -> None:
+    await gateway.deliver(
         RecipesSuggested(recipe_id="r", scan_id="s", subject="x", provider="openai", model="m", suggested_at=MONDAY)
     )
 
@@ -200,7 +200,9 @@ def test_what_grows_is_on_course_when_it_is_as_far_as_the_time() -> None:
     assert goal_status(goal, 10_000, MONDAY, MONDAY + timedelta(days=400)).reached
 
 
-async def test_samples_are_counted_by_their_day_over_four_weeks_and_erased_ones_are_not(house: House) -> None:
+async def test_samples_are_counted_by_their_day_over_four_weeks_and_erased_ones_are_not(
+    gateway: GatewayHarness,
+) -> None:
     days = {
         1: MONDAY,
         2: MONDAY.replace(hour=0, minute=0),
@@ -210,6 +212,6 @@ async def test_samples_are_counted_by_their_day_over_four_weeks_and_erased_ones_
         6: MONDAY,
     }
     for number, at in days.items():
-        await house.hear(stored(number, at))
-    await house.hear(erased(6, MONDAY + timedelta(minutes=1)))
-    assert (await progress(house))["samples_by_day"] == {"2026-01-05": 2, "2026-01-04": 1, "2025-12-09": 1}
+        await gateway.deliver(stored(number, at))
+    await gateway.deliver(erased(6, MONDAY + timedelta(minutes=1)))
+    assert (await progress(gateway))["samples_by_day"] == {"2026-01-05": 2, "2026-01-04": 1, "2025-12-09": 1}

@@ -17,7 +17,7 @@ from savo_gateway.http.scan_routes import ScanUseCases
 from savo_gateway.scans.records import ScanUpload
 from savo_runtime.database import Database
 from services.gateway.tests.events import completed, tomato
-from services.gateway.tests.house import House, furnished
+from services.gateway.tests.harness import GatewayHarness, running_gateway
 from services.gateway.tests.photos import photo
 from services.gateway.tests.test_access import TestApiKeys
 from services.gateway.tests.test_completion import (
@@ -69,36 +69,36 @@ pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture
-async def house(settings_given: dict[str, Any], postgres_url: str) -> AsyncIterator[House]:
+async def gateway(gateway_settings: dict[str, Any], postgres_url: str) -> AsyncIterator[GatewayHarness]:
     database = Database(postgres_url, "gateway")
-    async with furnished(settings_given, database) as house:
-        yield house
+    async with running_gateway(gateway_settings, database) as gateway:
+        yield gateway
     await database.close()
 
 
-async def test_equal_requests_at_several_replicas_are_one_scan(house: House, postgres_url: str) -> None:
+async def test_equal_requests_at_several_replicas_are_one_scan(gateway: GatewayHarness, postgres_url: str) -> None:
     others = [Database(postgres_url, "gateway") for _ in range(3)]
-    replicas = [SqlScans(database, house.runtime.outbox) for database in others]
+    replicas = [SqlScans(database, gateway.runtime.outbox) for database in others]
     sent: list[Any] = []
 
     async def send(replica: SqlScans) -> None:
-        accept = replace(house.provided(ScanUseCases).accept, scans=replica, _locks=WeakValueDictionary())
+        accept = replace(gateway.provided(ScanUseCases).accept, scans=replica, _locks=WeakValueDictionary())
         sent.append((await accept(ScanUpload(data=photo(), idempotency_key="k"))).scan_id)
 
     await asyncio.gather(*(send(replica) for replica in replicas for _ in range(4)))
     assert len(set(sent)) == 1
-    assert len(await house.published(ScanRequested)) == 1
+    assert len(await gateway.published(ScanRequested)) == 1
     for database in others:
         await database.close()
 
 
-async def test_a_word_and_the_result_that_cross_each_other_are_both_heard(house: House) -> None:
-    scans = SqlScans(house.runtime.database, house.runtime.outbox)
+async def test_a_word_and_the_result_that_cross_each_other_are_both_heard(gateway: GatewayHarness) -> None:
+    scans = SqlScans(gateway.runtime.database, gateway.runtime.outbox)
     word = ConfirmationRequest.model_validate({"items": [{"label": "tomato", "action": "kept"}]})
     for number in range(20):
-        requested = await house.scan(photo(seed=number))
+        requested = await gateway.scan(photo(seed=number))
         await asyncio.gather(
-            scans.confirm(requested.scan_id, word, house.clock()),
-            scans.complete(completed(requested, tomato()), house.clock()),
+            scans.confirm(requested.scan_id, word, gateway.clock()),
+            scans.complete(completed(requested, tomato()), gateway.clock()),
         )
-    assert len(await house.published(ScanConfirmed)) == 20
+    assert len(await gateway.published(ScanConfirmed)) == 20

@@ -22,7 +22,7 @@ from savo_gateway.access.records import Scope
 from savo_gateway.adapters.key_store import SqlKeys
 from savo_gateway.http.page_routes import PageOptions
 from services.gateway.tests.events import completed, tomato
-from services.gateway.tests.house import House
+from services.gateway.tests.harness import GatewayHarness
 from services.gateway.tests.photos import photo
 from tests.parts.parts_table import record
 
@@ -32,14 +32,14 @@ STANDIN = {"model_version": "standin-gemini-3.5-flash", "served_by": "google", "
 
 
 @pytest.fixture
-def settings_given() -> dict[str, Any]:
+def gateway_settings() -> dict[str, Any]:
     return {"collect_training_data": True}
 
 
 @pytest.fixture
-async def address(house: House) -> AsyncIterator[str]:
+async def address(gateway: GatewayHarness) -> AsyncIterator[str]:
     """The gateway on a socket."""
-    server = uvicorn.Server(uvicorn.Config(cast(Any, house.service.app), port=0, log_level="error", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(cast(Any, gateway.service.app), port=0, log_level="error", ws="none"))
     running = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
@@ -71,9 +71,9 @@ async def page() -> AsyncIterator[Page]:
         await browser.close()
 
 
-async def sent(house: House, page: Page, file: Path, number: int = 1) -> ScanRequested:
+async def sent(gateway: GatewayHarness, page: Page, file: Path, number: int = 1) -> ScanRequested:
     await page.set_input_files("#photo", file)
-    while len(found := await house.published(ScanRequested)) < number:
+    while len(found := await gateway.published(ScanRequested)) < number:
         await asyncio.sleep(0.02)
     return cast(ScanRequested, found[-1])
 
@@ -115,15 +115,15 @@ def near(found: Any, *sides: float) -> bool:
 
 
 async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(
-    house: House, address: str, page: Page, tmp_path: Path
+    gateway: GatewayHarness, address: str, page: Page, tmp_path: Path
 ) -> None:
     (tmp_path / "fridge.jpg").write_bytes(photo(320, 240))
     await page.goto(address)
     choose = await page.locator("#choose").bounding_box()
     assert choose is not None
     assert choose["height"] <= 48
-    requested = await sent(house, page, tmp_path / "fridge.jpg")
-    await house.hear(completed(requested, tomato(0.1), tomato(0.6, "cherry_tomato")))
+    requested = await sent(gateway, page, tmp_path / "fridge.jpg")
+    await gateway.deliver(completed(requested, tomato(0.1), tomato(0.6, "cherry_tomato")))
     await expect(page.locator(".box")).to_have_count(2)
     await expect(page.locator("#served")).to_contain_text("Answered by Savo's own model v2")
     box = await page.locator(".box").first.bounding_box()
@@ -140,7 +140,7 @@ async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(
     await page.get_by_role("button", name="This is right").click()
     await expect(page.get_by_role("status")).to_contain_text("needs a box around milk")
     await expect(page.get_by_role("button", name="Confirmed")).to_be_disabled()
-    (event,) = await house.published(ScanConfirmed)
+    (event,) = await gateway.published(ScanConfirmed)
     assert [(item.label, item.action) for item in event.items] == [
         ("tomato", Action.KEPT),
         ("plum", Action.RENAMED),
@@ -156,7 +156,7 @@ async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(
     await page.get_by_label("Ingredient").nth(3).fill("butter")
     await page.get_by_role("button", name="Save the change").click()
     await expect(page.get_by_role("status")).to_contain_text("The photo can teach the next model.")
-    event = (await house.published(ScanConfirmed))[-1]
+    event = (await gateway.published(ScanConfirmed))[-1]
     assert [(item.label, item.action) for item in event.items] == [
         ("tomato", Action.MOVED),
         ("plum", Action.RENAMED),
@@ -169,13 +169,15 @@ async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(
 
 
 async def test_boxes_are_moved_drawn_and_taken_away_with_a_mouse_and_with_keys(
-    house: House, address: str, page: Page, tmp_path: Path
+    gateway: GatewayHarness, address: str, page: Page, tmp_path: Path
 ) -> None:
     await page.set_viewport_size({"width": 1280, "height": 1000})
     (tmp_path / "shelf.jpg").write_bytes(photo(640, 480))
     await page.goto(address)
-    requested = await sent(house, page, tmp_path / "shelf.jpg")
-    await house.hear(completed(requested, tomato(0.1), tomato(0.4, "egg"), tomato(0.7, "apple"), tomato(None, "milk")))
+    requested = await sent(gateway, page, tmp_path / "shelf.jpg")
+    await gateway.deliver(
+        completed(requested, tomato(0.1), tomato(0.4, "egg"), tomato(0.7, "apple"), tomato(None, "milk"))
+    )
     await expect(page.locator(".box")).to_have_count(3)
     await drag(page, (0.2, 0.2), (0.2, 0.6))  # the tomato, by its body
     await page.get_by_label("Box of egg").click()
@@ -192,7 +194,7 @@ async def test_boxes_are_moved_drawn_and_taken_away_with_a_mouse_and_with_keys(
     await page.get_by_label("there is more that is not named").check()
     await page.get_by_role("button", name="This is right").click()
     await expect(page.get_by_role("status")).to_contain_text("never test one")
-    (event,) = await house.published(ScanConfirmed)
+    (event,) = await gateway.published(ScanConfirmed)
     by_name = {item.label: item for item in event.items}
     assert [(item.label, item.action) for item in event.items] == [
         ("tomato", Action.MOVED),
@@ -209,37 +211,39 @@ async def test_boxes_are_moved_drawn_and_taken_away_with_a_mouse_and_with_keys(
     assert {item.box_source for item in event.items if item.action is not Action.REMOVED} == {BoxSource.USER}
 
 
-async def test_a_stand_in_is_called_one(house: House, address: str, page: Page, tmp_path: Path) -> None:
+async def test_a_stand_in_is_called_one(gateway: GatewayHarness, address: str, page: Page, tmp_path: Path) -> None:
     (tmp_path / "fridge.jpg").write_bytes(photo(320, 240))
     await page.goto(address)
-    requested = await sent(house, page, tmp_path / "fridge.jpg")
-    await house.hear(completed(requested, **STANDIN))
+    requested = await sent(gateway, page, tmp_path / "fridge.jpg")
+    await gateway.deliver(completed(requested, **STANDIN))
     await expect(page.locator("#served")).to_contain_text("Answered by a stand-in for Google")
     await expect(page.get_by_role("status")).to_contain_text(".savo/standin/images")
 
 
 async def test_where_consent_is_asked_the_page_asks_for_it(
-    house: House, address: str, page: Page, tmp_path: Path
+    gateway: GatewayHarness, address: str, page: Page, tmp_path: Path
 ) -> None:
-    house.provide(replace(house.provided(PageOptions), asks_consent=True))
+    gateway.replace_provided(replace(gateway.provided(PageOptions), asks_consent=True))
     (tmp_path / "fridge.jpg").write_bytes(photo(320, 240))
     await page.goto(address)
-    refusing = await sent(house, page, tmp_path / "fridge.jpg")
-    await house.hear(completed(refusing, tomato(0.1)))
+    refusing = await sent(gateway, page, tmp_path / "fridge.jpg")
+    await gateway.deliver(completed(refusing, tomato(0.1)))
     await page.get_by_role("button", name="This is right").click()
     await expect(page.get_by_role("status")).to_contain_text("trains nothing, as you wish")
     await page.get_by_label("my photo may teach the next model").check()
-    allowing = await sent(house, page, tmp_path / "fridge.jpg", number=2)
+    allowing = await sent(gateway, page, tmp_path / "fridge.jpg", number=2)
     assert (refusing.consent, allowing.consent) == (False, True)
-    await house.hear(completed(allowing))  # else the page waits for it, and the gateway's end for the page
+    await gateway.deliver(completed(allowing))  # else the page waits for it, and the gateway's end for the page
 
 
-async def test_a_heic_photo_is_shown_as_it_is_kept(house: House, address: str, page: Page, tmp_path: Path) -> None:
+async def test_a_heic_photo_is_shown_as_it_is_kept(
+    gateway: GatewayHarness, address: str, page: Page, tmp_path: Path
+) -> None:
     pillow_heif.from_pillow(Image.open(BytesIO(photo(320, 240)))).save(tmp_path / "phone.heic")
     await page.goto(address)
-    requested = await sent(house, page, tmp_path / "phone.heic")
+    requested = await sent(gateway, page, tmp_path / "phone.heic")
     await expect(page.locator("#stage")).to_be_hidden()
-    await house.hear(completed(requested, tomato(0.1)))
+    await gateway.deliver(completed(requested, tomato(0.1)))
     await expect(page.locator("#stage")).to_be_visible()
     assert await page.locator("#shown").evaluate("photo => [photo.naturalWidth, photo.naturalHeight]") == [320, 240]
 
@@ -258,12 +262,12 @@ async def test_the_description_is_shown_without_internet(address: str, page: Pag
     await expect(page.locator(".title").first).to_contain_text("Savo")
 
 
-@pytest.mark.parametrize("settings_given", [{"auth": "api_key", "collect_training_data": True}])
+@pytest.mark.parametrize("gateway_settings", [{"auth": "api_key", "collect_training_data": True}])
 async def test_where_a_key_is_wanted_the_page_asks_for_it_and_keeps_it_for_this_tab(
-    house: House, address: str, page: Page, tmp_path: Path
+    gateway: GatewayHarness, address: str, page: Page, tmp_path: Path
 ) -> None:
     pillow_heif.from_pillow(Image.open(BytesIO(photo(320, 240)))).save(tmp_path / "phone.heic")
-    _, key = await create_key(SqlKeys(house.runtime.database), "a phone", [Scope.SCANS], house.clock)
+    _, key = await create_key(SqlKeys(gateway.runtime.database), "a phone", [Scope.SCANS], gateway.clock)
     await page.goto(address)
     await page.set_input_files("#photo", tmp_path / "phone.heic")
     await expect(page.get_by_role("alert")).to_contain_text("wants an API key or a token")
@@ -273,18 +277,18 @@ async def test_where_a_key_is_wanted_the_page_asks_for_it_and_keeps_it_for_this_
     await page.get_by_label("Key").fill("savo_nobody_nothing")
     await page.get_by_role("button", name="Use this key").click()
     await expect(page.get_by_role("alert")).to_contain_text("This key is not taken: this API key is unknown or revoked")
-    assert await house.published(ScanRequested) == []
+    assert await gateway.published(ScanRequested) == []
     await page.get_by_label("Key").fill(key)
     await page.get_by_role("button", name="Use this key").click()
-    while not (found := await house.published(ScanRequested)):
+    while not (found := await gateway.published(ScanRequested)):
         await asyncio.sleep(0.02)
     assert len(found) == 1
-    await house.hear(completed(found[0], tomato(0.1)))
+    await gateway.deliver(completed(found[0], tomato(0.1)))
     await expect(page.locator("#stage")).to_be_visible()  # HEIC is shown as it is kept: fetched with the key
     await page.get_by_role("button", name="This is right").click()
     await expect(page.get_by_role("status")).to_contain_text("The photo can teach the next model.")
     await page.reload()
-    await house.hear(completed(await sent(house, page, tmp_path / "phone.heic", number=2)))
+    await gateway.deliver(completed(await sent(gateway, page, tmp_path / "phone.heic", number=2)))
     await expect(page.locator("#served")).to_be_visible()
     await expect(page.locator("#sign-in")).to_be_hidden()
     await page.get_by_role("button", name="Forget my key").click()

@@ -8,7 +8,7 @@ import pytest
 
 from savo_contracts.scans import Action, ScanConfirmed, ScanRequested
 from services.gateway.tests.events import box, completed, tomato
-from services.gateway.tests.house import House
+from services.gateway.tests.harness import GatewayHarness
 from services.gateway.tests.photos import photo
 
 TOMATO: dict[str, Any] = {
@@ -20,8 +20,8 @@ MILK: dict[str, Any] = {"ingredient": "milk", "confidence": 0.7, "bbox": [32, 24
 """In pixels of the 64 × 48 photo."""
 
 
-async def kept(house: Any, data: bytes | None = None, **fields: str) -> dict[str, Any]:
-    answer = await house.http.post("/training/upload-image", files={"image": ("p.jpg", data or photo())}, data=fields)
+async def kept(gateway: Any, data: bytes | None = None, **fields: str) -> dict[str, Any]:
+    answer = await gateway.http.post("/training/upload-image", files={"image": ("p.jpg", data or photo())}, data=fields)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
@@ -40,21 +40,21 @@ def report(photo_kept: dict[str, Any], corrections: list[dict[str, Any]], **chan
     )
 
 
-async def test_a_photo_is_kept_without_a_scan(house: House) -> None:
-    answer = await kept(house, scan_id="app-1")
+async def test_a_photo_is_kept_without_a_scan(gateway: GatewayHarness) -> None:
+    answer = await kept(gateway, scan_id="app-1")
     assert set(answer) == {"status", "image_hash", "scan_id", "path"}
     assert (answer["status"], answer["scan_id"]) == ("stored", "app-1")
-    assert answer["path"] in house.objects
-    assert await house.published(ScanRequested) == []
-    assert await kept(house, scan_id="app-1") == answer
-    other = await house.http.post(
+    assert answer["path"] in gateway.objects
+    assert await gateway.published(ScanRequested) == []
+    assert await kept(gateway, scan_id="app-1") == answer
+    other = await gateway.http.post(
         "/training/upload-image", files={"image": ("p.jpg", photo(seed=8))}, data={"scan_id": "app-1"}
     )
     assert (other.status_code, other.json()["errors"][0]["field"]) == (422, "scan_id")
 
 
-async def test_corrections_become_the_same_event_as_a_confirmation(house: House) -> None:
-    photo_kept = await kept(house)
+async def test_corrections_become_the_same_event_as_a_confirmation(gateway: GatewayHarness) -> None:
+    photo_kept = await kept(gateway)
     corrections: list[dict[str, Any]] = [
         {**TOMATO, "source": "vision"},
         {"ingredient": "cream", "bbox": [32, 24, 16, 12], "source": "user"},
@@ -65,9 +65,9 @@ async def test_corrections_become_the_same_event_as_a_confirmation(house: House)
             "storage_hint": "fridge",
         },
     ]
-    answer = await house.http.post("/training/submit", json=report(photo_kept, corrections, user_id="anna"))
+    answer = await gateway.http.post("/training/submit", json=report(photo_kept, corrections, user_id="anna"))
     assert answer.status_code == 202, answer.text
-    (event,) = await house.published(ScanConfirmed)
+    (event,) = await gateway.published(ScanConfirmed)
     assert [(item.label, item.action) for item in event.items] == [
         ("tomato", Action.KEPT),
         ("cream", Action.RENAMED),
@@ -80,49 +80,49 @@ async def test_corrections_become_the_same_event_as_a_confirmation(house: House)
         False,
         "fridge",
     )
-    again = await house.http.post("/training/submit", json=report(photo_kept, corrections, user_id="anna"))
+    again = await gateway.http.post("/training/submit", json=report(photo_kept, corrections, user_id="anna"))
     assert again.json() == answer.json()
-    assert len(await house.published(ScanConfirmed)) == 1
+    assert len(await gateway.published(ScanConfirmed)) == 1
 
 
-async def test_what_the_user_took_out_is_removed_and_what_lies_elsewhere_was_moved(house: House) -> None:
-    photo_kept = await kept(house)
-    await house.http.post(
+async def test_what_the_user_took_out_is_removed_and_what_lies_elsewhere_was_moved(gateway: GatewayHarness) -> None:
+    photo_kept = await kept(gateway)
+    await gateway.http.post(
         "/training/submit",
         json=report(photo_kept, [{**TOMATO, "bbox": {"x": 0.6, "y": 0.1, "width": 0.2, "height": 0.2}}]),
     )
-    (event,) = await house.published(ScanConfirmed)
+    (event,) = await gateway.published(ScanConfirmed)
     assert [(item.label, item.action) for item in event.items] == [("tomato", Action.MOVED), ("milk", Action.REMOVED)]
 
 
-async def test_a_scan_of_ours_is_confirmed_as_ours(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg, user_id="anna")
-    await house.hear(completed(requested, tomato()))
+async def test_a_scan_of_ours_is_confirmed_as_ours(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg, user_id="anna")
+    await gateway.deliver(completed(requested, tomato()))
     known = {"scan_id": requested.scan_id, "image_hash": requested.image.sha256}
-    await house.http.post(
+    await gateway.http.post(
         "/training/submit", json=report(known, [TOMATO], original_detections=[TOMATO], user_id="anna")
     )
-    (event,) = await house.published(ScanConfirmed)
+    (event,) = await gateway.published(ScanConfirmed)
     assert (event.experiment, [item.action for item in event.items]) == ("v2", [Action.KEPT])
 
 
-async def test_detections_that_are_not_those_of_our_scan_are_refused(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
-    await house.hear(completed(requested, tomato()))
+async def test_detections_that_are_not_those_of_our_scan_are_refused(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg)
+    await gateway.deliver(completed(requested, tomato()))
     known = {"scan_id": requested.scan_id, "image_hash": requested.image.sha256}
-    answer = await house.http.post("/training/submit", json=report(known, [TOMATO]))
+    answer = await gateway.http.post("/training/submit", json=report(known, [TOMATO]))
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "original_detections")
     assert "tomato" in answer.json()["detail"]
-    assert await house.published(ScanConfirmed) == []
+    assert await gateway.published(ScanConfirmed) == []
 
 
-async def test_another_users_photo_is_not_found(house: House) -> None:
-    of_anna = await kept(house, user_id="anna")
+async def test_another_users_photo_is_not_found(gateway: GatewayHarness) -> None:
+    of_anna = await kept(gateway, user_id="anna")
     for stranger in ({"user_id": "ben"}, {}):
-        answer = await house.http.post("/training/submit", json=report(of_anna, [TOMATO], **stranger))
+        answer = await gateway.http.post("/training/submit", json=report(of_anna, [TOMATO], **stranger))
         assert (answer.status_code, answer.json()["code"]) == (404, "photo-not-found")
     guessed = report({**of_anna, "scan_id": "guessed"}, [TOMATO])
-    assert (await house.http.post("/training/submit", json=guessed)).status_code == 404
+    assert (await gateway.http.post("/training/submit", json=guessed)).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -136,9 +136,11 @@ async def test_another_users_photo_is_not_found(house: House) -> None:
         ({"image_height": None}, "image_height"),
     ],
 )
-async def test_a_form_that_makes_no_sense_is_refused_naming_the_field(house: House, changes: Any, field: Any) -> None:
-    photo_kept = await kept(house)
-    answer = await house.http.post("/training/submit", json=report(photo_kept, [TOMATO], **changes))
+async def test_a_form_that_makes_no_sense_is_refused_naming_the_field(
+    gateway: GatewayHarness, changes: Any, field: Any
+) -> None:
+    photo_kept = await kept(gateway)
+    answer = await gateway.http.post("/training/submit", json=report(photo_kept, [TOMATO], **changes))
     assert answer.status_code == 422
     assert field in [error["field"] for error in answer.json()["errors"]]
-    assert await house.published(ScanConfirmed) == []
+    assert await gateway.published(ScanConfirmed) == []

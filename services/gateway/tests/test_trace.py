@@ -16,10 +16,10 @@ from savo_gateway.scans.trace import NEXT_STEPS
 from savo_runtime.messaging.publishing.publisher import record_of
 from savo_runtime.messaging.publishing.tables import OutboxRow
 from services.gateway.tests.events import completed, tomato
-from services.gateway.tests.house import House
+from services.gateway.tests.harness import GatewayHarness
 
 
-async def publish(house: House, event: Event, *, offset: int = 0) -> None:
+async def publish(gateway: GatewayHarness, event: Event, *, offset: int = 0) -> None:
     """As the outbox relay does when Kafka has acknowledged."""
     record = record_of(Envelope.new(event, "gateway"))
     row = OutboxRow(
@@ -28,23 +28,25 @@ async def publish(house: House, event: Event, *, offset: int = 0) -> None:
         key="",
         headers={},
         body=(record.value or b"").decode(),
-        created_at=house.clock(),
+        created_at=gateway.clock(),
     )
-    assert house.service.on_published is not None
-    async with house.runtime.database.session() as session:
-        await house.service.on_published(session, [(row, RecordRef(record.topic, 3, offset, house.clock()))])
+    assert gateway.service.on_published is not None
+    async with gateway.runtime.database.session() as session:
+        await gateway.service.on_published(session, [(row, RecordRef(record.topic, 3, offset, gateway.clock()))])
 
 
-async def hear(house: House, event: Event, *, offset: int = 0, partition: int = 1) -> None:
+async def hear(gateway: GatewayHarness, event: Event, *, offset: int = 0, partition: int = 1) -> None:
     topic = topic_of(event)
-    (subscription,) = [one for one in house.service.subscriptions if one.topic is topic]
+    (subscription,) = [one for one in gateway.service.subscriptions if one.topic is topic]
     await subscription.handle(
-        Envelope(event, uuid4(), "test", house.clock(), record=RecordRef(topic.name, partition, offset, house.clock()))
+        Envelope(
+            event, uuid4(), "test", gateway.clock(), record=RecordRef(topic.name, partition, offset, gateway.clock())
+        )
     )
 
 
-async def trace(house: House, scan_id: str) -> dict[str, object]:
-    answer = await house.http.get(f"/v1/scans/{scan_id}/trace")
+async def trace(gateway: GatewayHarness, scan_id: str) -> dict[str, object]:
+    answer = await gateway.http.get(f"/v1/scans/{scan_id}/trace")
     assert answer.status_code == 200, answer.text
     found: dict[str, object] = answer.json()
     return found
@@ -57,10 +59,10 @@ def stored(requested: ScanRequested, at: datetime) -> SampleStored:
     )
 
 
-async def test_a_trace_tells_each_hop_and_where_each_event_stands(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
-    await publish(house, requested, offset=7)
-    house.clock.advance(1)
+async def test_a_trace_tells_each_hop_and_where_each_event_stands(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg)
+    await publish(gateway, requested, offset=7)
+    gateway.clock.advance(1)
     answer = completed(
         requested,
         tomato(),
@@ -68,13 +70,13 @@ async def test_a_trace_tells_each_hop_and_where_each_event_stands(house: House, 
         taken_up_at=requested.requested_at + timedelta(milliseconds=5),
         stages_ms={"detect": 30.0},
     )
-    await hear(house, answer, offset=9)
-    await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
-    await publish(house, (await house.published())[-1], offset=2)
-    house.clock.advance(1)
-    await hear(house, stored(requested, house.clock()), offset=4)
+    await hear(gateway, answer, offset=9)
+    await gateway.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
+    await publish(gateway, (await gateway.published())[-1], offset=2)
+    gateway.clock.advance(1)
+    await hear(gateway, stored(requested, gateway.clock()), offset=4)
 
-    told = await trace(house, requested.scan_id)
+    told = await trace(gateway, requested.scan_id)
     assert (told["threshold"], told["stages_ms"], told["bucket"], told["share"]) == (0.6, {"detect": 30.0}, 17, 0.25)
     assert [hop["hop"] for hop in told["hops"]] == [  # type: ignore[attr-defined]
         "accepted", "published", "taken up", "detected", "answered", "confirmed", "stored",
@@ -90,76 +92,80 @@ async def test_a_trace_tells_each_hop_and_where_each_event_stands(house: House, 
     assert (told["standing"], told["next_step"]) == ("confirmed, and a training sample", None)
 
 
-async def test_a_scan_that_is_not_in_kafka_yet_says_so_and_soon_what_to_do(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
-    fresh = await trace(house, requested.scan_id)
+async def test_a_scan_that_is_not_in_kafka_yet_says_so_and_soon_what_to_do(
+    gateway: GatewayHarness, jpeg: bytes
+) -> None:
+    requested = await gateway.scan(jpeg)
+    fresh = await trace(gateway, requested.scan_id)
     assert (fresh["standing"], fresh["next_step"]) == ("accepted 0 s ago, not in Kafka yet", None)
-    house.clock.advance(20)
-    stuck = await trace(house, requested.scan_id)
+    gateway.clock.advance(20)
+    stuck = await trace(gateway, requested.scan_id)
     assert stuck["standing"] == "accepted 20 s ago, not in Kafka yet"
     assert "the outbox keeps it" in str(stuck["next_step"])
 
 
-async def test_a_scan_that_vision_does_not_answer_names_the_record_it_hangs_at(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
-    await publish(house, requested, offset=141)
-    house.clock.advance(30)
-    told = await trace(house, requested.scan_id)
+async def test_a_scan_that_vision_does_not_answer_names_the_record_it_hangs_at(
+    gateway: GatewayHarness, jpeg: bytes
+) -> None:
+    requested = await gateway.scan(jpeg)
+    await publish(gateway, requested, offset=141)
+    gateway.clock.advance(30)
+    told = await trace(gateway, requested.scan_id)
     assert told["standing"] == "in Kafka at scans.requested 3/141 for 30 s, no answer yet; it expires in 90 s"
     assert "savo dlq list" in str(told["next_step"])
-    house.clock.advance(100)
-    assert "nobody answered it" in str((await trace(house, requested.scan_id))["standing"])
+    gateway.clock.advance(100)
+    assert "nobody answered it" in str((await trace(gateway, requested.scan_id))["standing"])
 
 
 @pytest.mark.parametrize("code", list(FailureCode))
-async def test_each_failure_has_its_next_step(house: House, jpeg: bytes, code: FailureCode) -> None:
-    requested = await house.scan(jpeg)
+async def test_each_failure_has_its_next_step(gateway: GatewayHarness, jpeg: bytes, code: FailureCode) -> None:
+    requested = await gateway.scan(jpeg)
     whose = {
         "scan_id": requested.scan_id,
         "subject": requested.subject,
         "requested_at": requested.requested_at,
-        "failed_at": house.clock(),
+        "failed_at": gateway.clock(),
     }
-    await hear(house, ScanFailed(**whose, code=code, message="Too bad."), offset=5)
-    told = await trace(house, requested.scan_id)
+    await hear(gateway, ScanFailed(**whose, code=code, message="Too bad."), offset=5)
+    told = await trace(gateway, requested.scan_id)
     assert (told["standing"], told["next_step"]) == (f"failed: Too bad. ({code.value})", NEXT_STEPS[code])
     assert [record["note"] for record in told["records"]] == [code.value]  # type: ignore[attr-defined]
 
 
-async def test_without_consent_nobody_is_waited_for(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg, consent="false")
-    await hear(house, completed(requested, tomato()))
-    await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
-    told = await trace(house, requested.scan_id)
+async def test_without_consent_nobody_is_waited_for(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg, consent="false")
+    await hear(gateway, completed(requested, tomato()))
+    await gateway.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
+    told = await trace(gateway, requested.scan_id)
     assert (told["standing"], told["next_step"]) == (
         "confirmed, but no training sample: its user gave no consent",
         None,
     )
 
 
-async def test_a_refused_sample_says_why(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
-    await hear(house, completed(requested, tomato()))
-    await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
-    house.clock.advance(30)
-    waiting = await trace(house, requested.scan_id)
+async def test_a_refused_sample_says_why(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg)
+    await hear(gateway, completed(requested, tomato()))
+    await gateway.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
+    gateway.clock.advance(30)
+    waiting = await trace(gateway, requested.scan_id)
     assert waiting["standing"] == "confirmed; the confirmation is not in Kafka yet"
     whose = {"sha256": requested.image.sha256, "scan_id": requested.scan_id, "subject": requested.subject}
     await hear(
-        house,
+        gateway,
         SampleRejected(
-            **whose, reason=RejectionReason.BLURRED, detail="sharpness 2.1, limit 5", rejected_at=house.clock()
+            **whose, reason=RejectionReason.BLURRED, detail="sharpness 2.1, limit 5", rejected_at=gateway.clock()
         ),
     )
-    told = await trace(house, requested.scan_id)
+    told = await trace(gateway, requested.scan_id)
     assert told["standing"] == "confirmed, but no training sample: blurred: sharpness 2.1, limit 5"
 
 
-async def test_the_same_record_twice_is_noted_once(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
+async def test_the_same_record_twice_is_noted_once(gateway: GatewayHarness, jpeg: bytes) -> None:
+    requested = await gateway.scan(jpeg)
     for _ in range(2):
-        await hear(house, completed(requested, tomato()), offset=9)
-        await publish(house, requested, offset=7)
+        await hear(gateway, completed(requested, tomato()), offset=9)
+        await publish(gateway, requested, offset=7)
     assert sorted(
-        passage.offset for passage in await SqlJournal(house.runtime.database).of_scan(requested.scan_id)
+        passage.offset for passage in await SqlJournal(gateway.runtime.database).of_scan(requested.scan_id)
     ) == [7, 9]

@@ -9,56 +9,60 @@ from savo_contracts.samples import SampleRejected
 from savo_contracts.scans import ScanConfirmed, ScanFailed, ScanRequested
 from savo_contracts.training import TrainingFinished
 from services.gateway.tests.events import completed, tomato
-from services.gateway.tests.house import House
+from services.gateway.tests.harness import GatewayHarness
 
 
-async def shown(house: House, requested: ScanRequested) -> Any:
-    return (await house.http.get(f"/v1/scans/{requested.scan_id}")).json()
+async def shown(gateway: GatewayHarness, requested: ScanRequested) -> Any:
+    return (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).json()
 
 
-async def test_a_provider_and_a_reason_that_are_unknown_here_are_shown_and_traced(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
-    await house.hear(
+async def test_a_provider_and_a_reason_that_are_unknown_here_are_shown_and_traced(
+    gateway: GatewayHarness, jpeg: bytes
+) -> None:
+    requested = await gateway.scan(jpeg)
+    await gateway.deliver(
         completed(requested, tomato(), served_by="mistral", model_version="pixtral-9", fallback_reason="too-slow")
     )
-    result = (await shown(house, requested))["result"]
-    trace = (await house.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
+    result = (await shown(gateway, requested))["result"]
+    trace = (await gateway.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
     for told in (result, trace):
         assert (told["served_by"], told["fallback_reason"]) == ("mistral", "too-slow")
 
 
-async def test_a_provider_that_is_unknown_here_is_passed_on_with_the_confirmation(house: House, jpeg: bytes) -> None:
-    requested = await house.scan(jpeg)
-    await house.hear(completed(requested, tomato(), served_by="mistral"))
-    answer = await house.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
+async def test_a_provider_that_is_unknown_here_is_passed_on_with_the_confirmation(
+    gateway: GatewayHarness, jpeg: bytes
+) -> None:
+    requested = await gateway.scan(jpeg)
+    await gateway.deliver(completed(requested, tomato(), served_by="mistral"))
+    answer = await gateway.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
     assert answer.status_code == 202
-    (confirmed,) = await house.published(ScanConfirmed)
+    (confirmed,) = await gateway.published(ScanConfirmed)
     assert (confirmed.served_by, confirmed.items[0].box_source) == ("mistral", "mistral")
 
 
 async def test_a_failure_that_is_unknown_here_is_shown_with_its_message_and_a_next_step(
-    house: House, jpeg: bytes
+    gateway: GatewayHarness, jpeg: bytes
 ) -> None:
-    requested = await house.scan(jpeg)
+    requested = await gateway.scan(jpeg)
     moments = {"requested_at": requested.requested_at, "failed_at": requested.requested_at + timedelta(seconds=1)}
     message = "The kitchen is on the moon."
-    await house.hear(
+    await gateway.deliver(
         ScanFailed(
             scan_id=requested.scan_id, subject=requested.subject, code="photo-of-the-moon", message=message, **moments
         )
     )
-    assert (await shown(house, requested))["error"] == {"code": "photo-of-the-moon", "message": message}
-    trace = (await house.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
+    assert (await shown(gateway, requested))["error"] == {"code": "photo-of-the-moon", "message": message}
+    trace = (await gateway.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
     assert trace["standing"] == f"failed: {message} (photo-of-the-moon)"
     assert "upgrade the gateway" in trace["next_step"]
 
 
-async def test_a_refusal_and_an_outcome_that_are_unknown_here_are_counted_and_shown(house: House) -> None:
-    now = house.clock()
-    await house.hear(
+async def test_a_refusal_and_an_outcome_that_are_unknown_here_are_counted_and_shown(gateway: GatewayHarness) -> None:
+    now = gateway.clock()
+    await gateway.deliver(
         SampleRejected(sha256="a" * 64, scan_id="s1", subject="anna", reason="shows-a-face", rejected_at=now)
     )
-    await house.hear(TrainingFinished(run_id="r1", outcome="merged", seconds=60, finished_at=now))
-    progress = (await house.http.get("/training/progress")).json()
+    await gateway.deliver(TrainingFinished(run_id="r1", outcome="merged", seconds=60, finished_at=now))
+    progress = (await gateway.http.get("/training/progress")).json()
     assert progress["refused_by_reason"] == {"shows-a-face": 1}
     assert [run["outcome"] for run in progress["runs"]] == ["merged"]

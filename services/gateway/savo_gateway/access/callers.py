@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 
 from savo_gateway.access.api_keys import find_key
-from savo_gateway.access.records import ANYBODY, DEFAULT_SCOPES, MAX_NAME, Principal, Scope
+from savo_gateway.access.records import DEFAULT_SCOPES, MAX_NAME, UNAUTHENTICATED, Principal, Scope
 from savo_gateway.errors import UnauthorizedError
 from savo_gateway.ports import KeyStore
 
@@ -54,7 +54,7 @@ class CheckCaller:
     async def __call__(self, headers: Mapping[str, str]) -> Principal:
         """`headers` by lower-case names. Raises `UnauthorizedError`."""
         if self.policy.mode is Mode.NONE:
-            return ANYBODY
+            return UNAUTHENTICATED
         token = _token(headers)
         if self.policy.mode is Mode.JWT:
             return self._by_jwt(token)

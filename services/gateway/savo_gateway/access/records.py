@@ -9,7 +9,7 @@ from typing import Literal
 
 from savo_gateway.errors import ForbiddenError
 
-__all__ = ["ANYBODY", "DEFAULT_SCOPES", "MAX_NAME", "ApiKey", "Person", "Principal", "Scope", "person_named"]
+__all__ = ["DEFAULT_SCOPES", "MAX_NAME", "UNAUTHENTICATED", "ApiKey", "Person", "Principal", "Scope", "person_of"]
 
 MAX_NAME = 200
 """Characters of a user's, device's or key's name."""
@@ -44,12 +44,12 @@ class Principal:
     limited: bool = True
     """Whether requests are counted against the rate limit."""
 
-    def need(self, scope: Scope) -> None:
+    def require_scope(self, scope: Scope) -> None:
         """Raises `ForbiddenError`."""
         if scope not in self.scopes:
             raise ForbiddenError(f"this needs the scope {scope.value!r}", scope=scope.value)
 
-    def acting_for(self, user_id: str | None) -> str | None:
+    def resolve_user(self, user_id: str | None) -> str | None:
         """The user a request is about. Raises `ForbiddenError` when a user names another."""
         if self.user_id is None:
             return user_id
@@ -58,7 +58,7 @@ class Principal:
         return self.user_id
 
 
-ANYBODY = Principal("anybody", frozenset(Scope), limited=False)
+UNAUTHENTICATED = Principal("anybody", frozenset(Scope), limited=False)
 """Every caller where SAVO_AUTH is none."""
 
 
@@ -74,7 +74,7 @@ class ApiKey:
     revoked_at: datetime | None = None
 
 
-def person_named(user_id: str | None, device_id: str | None) -> Person | None:
+def person_of(user_id: str | None, device_id: str | None) -> Person | None:
     """The user when there is one, else the device."""
     if user_id:
         return Person("user", user_id)

@@ -22,7 +22,7 @@ class SqlAuditLog:
 
     database: Database
 
-    async def keep(self, entry: AuditRecorded, event_id: UUID) -> bool:
+    async def add(self, entry: AuditRecorded, event_id: UUID) -> bool:
         values = {
             "action": entry.action,
             "about": entry.about,

@@ -40,7 +40,7 @@ class SqlJournal:
         async with self.database.session(read_only=True) as session:
             return [_entry(row) for row in await session.scalars(query)]
 
-    def recording(self, subscription: Subscription) -> Subscription:
+    def wrap(self, subscription: Subscription) -> Subscription:
         """The same subscription; each event's position is recorded here once it is handled."""
 
         async def handle(envelope: Envelope[Any]) -> Outcome:

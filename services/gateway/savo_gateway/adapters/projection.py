@@ -25,7 +25,7 @@ from savo_contracts.topics import (
 from savo_gateway import handlers
 from savo_gateway.adapters.audit_store import SqlAuditLog
 from savo_gateway.adapters.figure_store import SqlFigures
-from savo_gateway.adapters.rows import write_answer, write_failure
+from savo_gateway.adapters.rows import write_failure, write_result
 from savo_gateway.adapters.tables import (
     AuditRow,
     Base,
@@ -46,12 +46,12 @@ from savo_runtime.settings import RuntimeSettings
 
 __all__ = ["PROJECTION"]
 
-ENDS = ("status", "result", "cost_usd", "error_code", "error_message", "edited", "confirmed_at")
+RESULT_COLUMNS = ("status", "result", "cost_usd", "error_code", "error_message", "edited", "confirmed_at")
 """Columns of a scan that events write; the others were written when its photo was accepted."""
 
 
 @dataclass(frozen=True)
-class Answers:
+class ScanResults:
     """Results of scans into rows that are there, as the live gateway writes them; no waiter is woken."""
 
     database: Database
@@ -60,7 +60,7 @@ class Answers:
     async def complete(self, completed: ScanCompleted) -> None:
         async with self.database.session() as session:
             if row := await session.get(ScanRow, completed.scan_id):
-                write_answer(row, completed, self.clock())
+                write_result(row, completed, self.clock())
 
     async def fail(self, failed: ScanFailed) -> None:
         async with self.database.session() as session:
@@ -75,23 +75,23 @@ class Answers:
 
 
 @consumes(SCANS_COMPLETED)
-async def on_completed(completed: ScanCompleted, answers: Answers) -> None:
-    await answers.complete(completed)
+async def on_completed(completed: ScanCompleted, results: ScanResults) -> None:
+    await results.complete(completed)
 
 
 @consumes(SCANS_FAILED)
-async def on_failed(failed: ScanFailed, answers: Answers) -> None:
-    await answers.fail(failed)
+async def on_failed(failed: ScanFailed, results: ScanResults) -> None:
+    await results.fail(failed)
 
 
 @consumes(SCANS_CONFIRMED)
-async def on_confirmed(confirmed: ScanConfirmed, answers: Answers) -> None:
-    await answers.confirm(confirmed)
+async def on_confirmed(confirmed: ScanConfirmed, results: ScanResults) -> None:
+    await results.confirm(confirmed)
 
 
 def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
-    answers = Answers(runtime.database, runtime.clock)
-    of_scans = [bind(handler, answers=answers) for handler in (on_completed, on_failed, on_confirmed)]
+    results = ScanResults(runtime.database, runtime.clock)
+    of_scans = [bind(handler, results=results) for handler in (on_completed, on_failed, on_confirmed)]
     return Fold([*of_scans, *handlers.projected(SqlFigures(runtime.database), SqlAuditLog(runtime.database))])
 
 
@@ -100,8 +100,8 @@ def _table(row: type[Base]) -> Table:
     return row.__table__
 
 
-_GIVEN_UP = ScanRow.error_code == FailureCode.EXPIRED.value
-_ANSWERED_BY_THE_APP = and_(ScanRow.status == ScanStatus.COMPLETED.value, ScanRow.cost_usd.is_(None))
+_EXPIRED = ScanRow.error_code == FailureCode.EXPIRED.value
+_REPORTED_BY_THE_APP = and_(ScanRow.status == ScanStatus.COMPLETED.value, ScanRow.cost_usd.is_(None))
 """POST /training/submit: such an answer never was an event."""
 
 PROJECTION = Projection(
@@ -109,13 +109,13 @@ PROJECTION = Projection(
         ProjectedTable(
             table=_table(ScanRow),
             topics=(SCANS_COMPLETED, SCANS_FAILED, SCANS_CONFIRMED),
-            seed=dict.fromkeys(ENDS) | {"status": ScanStatus.QUEUED.value},
+            seed=dict.fromkeys(RESULT_COLUMNS) | {"status": ScanStatus.QUEUED.value},
             own_columns=tuple(
-                column.name for column in _table(ScanRow).columns if column.name not in ("scan_id", *ENDS)
+                column.name for column in _table(ScanRow).columns if column.name not in ("scan_id", *RESULT_COLUMNS)
             ),
             rows_from_topics=False,
             time_column="requested_at",
-            kept_rows=or_(_GIVEN_UP, _ANSWERED_BY_THE_APP),
+            kept_rows=or_(_EXPIRED, _REPORTED_BY_THE_APP),
         ),
         ProjectedTable(table=_table(SampleRow), topics=(SAMPLES_STORED, SAMPLES_ERASED)),
         ProjectedTable(table=_table(SampleLabelRow), topics=(SAMPLES_STORED, SAMPLES_ERASED)),

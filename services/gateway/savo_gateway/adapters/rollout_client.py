@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 
-from savo_gateway.errors import RolloutAwayError
+from savo_gateway.errors import RolloutUnavailableError
 
 __all__ = ["HttpRolloutClient"]
 
@@ -23,13 +23,13 @@ class HttpRolloutClient:
     async def show(self) -> dict[str, Any]:
         answer = await self._ask("GET", None)
         if answer.status_code != httpx2.codes.OK:
-            raise RolloutAwayError(f"the rollout service answered {answer.status_code}")
+            raise RolloutUnavailableError(f"the rollout service answered {answer.status_code}")
         return _document(answer)
 
     async def change(self, order: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         answer = await self._ask("PUT", order)
         if answer.is_server_error:
-            raise RolloutAwayError(f"the rollout service answered {answer.status_code}")
+            raise RolloutUnavailableError(f"the rollout service answered {answer.status_code}")
         return answer.status_code, _document(answer)
 
     async def close(self) -> None:
@@ -37,11 +37,11 @@ class HttpRolloutClient:
 
     async def _ask(self, method: str, order: dict[str, Any] | None) -> httpx2.Response:
         if self._url is None:
-            raise RolloutAwayError("SAVO_ROLLOUT_URL is not set, so nobody knows where the rollout service is")
+            raise RolloutUnavailableError("SAVO_ROLLOUT_URL is not set, so nobody knows where the rollout service is")
         try:
             return await self._client.request(method, f"{self._url}/rollout", json=order)
         except httpx2.HTTPError as error:
-            raise RolloutAwayError(
+            raise RolloutUnavailableError(
                 f"the rollout service does not answer: {str(error) or type(error).__name__}"
             ) from error
 
@@ -50,7 +50,7 @@ def _document(answer: httpx2.Response) -> dict[str, Any]:
     try:
         document = answer.json()
     except ValueError as error:
-        raise RolloutAwayError("the rollout service's answer is no JSON") from error
+        raise RolloutUnavailableError("the rollout service's answer is no JSON") from error
     if not isinstance(document, dict):
-        raise RolloutAwayError("the rollout service's answer is no JSON object")
+        raise RolloutUnavailableError("the rollout service's answer is no JSON object")
     return document

@@ -18,7 +18,7 @@ from savo_gateway.confirmations.records import ConfirmationRequest
 from savo_gateway.scans.records import Confirmation, RefusedConfirmation, Scan, ScanError, ScanStatus
 from savo_runtime.database import insert_once
 
-__all__ = ["subject_for", "to_confirmation", "to_requests", "to_scan", "write_answer", "write_failure"]
+__all__ = ["subject_for", "to_confirmation", "to_requests", "to_scan", "write_failure", "write_result"]
 
 
 async def subject_for(session: AsyncSession, person: Person | None, now: datetime) -> tuple[str, bool]:
@@ -85,7 +85,7 @@ def to_requests(revisions: Sequence[ConfirmationRow]) -> list[ConfirmationReques
     return [ConfirmationRequest.model_validate(row.request) for row in revisions]
 
 
-def write_answer(row: ScanRow, completed: ScanCompleted, now: datetime) -> bool:
+def write_result(row: ScanRow, completed: ScanCompleted, now: datetime) -> bool:
     """False when the scan was completed or failed before."""
     # A result that was paid for counts even when the sweeper had given the scan up.
     if not (row.status == ScanStatus.QUEUED or row.error_code == FailureCode.EXPIRED):

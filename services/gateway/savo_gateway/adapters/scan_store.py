@@ -14,7 +14,7 @@ from savo_contracts.envelope import named_id
 from savo_contracts.figures import is_edited
 from savo_contracts.scans import ConfirmedItem, ScanCompleted, ScanFailed
 from savo_gateway.access.records import Person
-from savo_gateway.adapters.rows import subject_for, to_requests, to_scan, write_answer, write_failure
+from savo_gateway.adapters.rows import subject_for, to_requests, to_scan, write_failure, write_result
 from savo_gateway.adapters.tables import ConfirmationRow, IdempotencyRow, PhotoOwnerRow, ScanRow, SubjectRow
 from savo_gateway.confirmations.confirmation import check_may_confirm, confirmed_event
 from savo_gateway.confirmations.edit_merging import check_fits, merge_edits
@@ -63,7 +63,7 @@ class SqlScans:
             row = await session.get(ScanRow, scan_id)
             return to_scan(row, await _revisions(session, scan_id)) if row else None
 
-    async def done_among(self, scan_ids: Sequence[str]) -> Sequence[str]:
+    async def finished_among(self, scan_ids: Sequence[str]) -> Sequence[str]:
         done = select(ScanRow.scan_id).where(ScanRow.scan_id.in_(scan_ids), ScanRow.status != ScanStatus.QUEUED.value)
         async with self.database.session(read_only=True) as session:
             return (await session.scalars(done)).all()
@@ -101,7 +101,7 @@ class SqlScans:
     async def complete(self, completed: ScanCompleted, now: datetime) -> Confirmed | None:
         async with self.database.session() as session:
             row = await _locked(session, completed.scan_id)
-            if row is None or not write_answer(row, completed, now):
+            if row is None or not write_result(row, completed, now):
                 return None
             # A row that only this transaction has changed has no confirmation.
             revisions = await _revisions(session, row.scan_id) if row.changes > 1 else []
@@ -152,7 +152,7 @@ class SqlScans:
         async with self.database.session() as session:
             await self.outbox.add(session, requested_event(scan), event_id=named_id(f"scan-requested/{scan.scan_id}"))
 
-    async def forget_claims(self, older_than: datetime) -> int:
+    async def delete_claims(self, older_than: datetime) -> int:
         async with self.database.session() as session:
             result = await session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < older_than))
             return result.rowcount if isinstance(result, CursorResult) else 0

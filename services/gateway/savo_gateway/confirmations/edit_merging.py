@@ -62,7 +62,7 @@ class _Entry:
         boxes = [item.bbox for item in (self.detection, self.confirmed) if item and item.bbox]
         return max((bbox.iou(own) for own in boxes), default=0.0) if bbox else 0.0
 
-    def may_be_at(self, bbox: BoundingBox | None) -> bool:
+    def can_be_at(self, bbox: BoundingBox | None) -> bool:
         nowhere = bbox is None or self.confirmed is None or self.confirmed.bbox is None
         return nowhere or self.overlap(bbox) >= SAME_ADDITION_IOU
 
@@ -149,7 +149,7 @@ def _edited(entries: list[_Entry], edits: Sequence[ItemEdit], served_by: str | N
         if entry is None:
             entry = _Entry(None)
             entries.append(entry)
-        entry.confirmed = _confirmed(_against_detection(entry, edit), entry.detection, served_by)
+        entry.confirmed = _confirmed(_relative_to_detection(entry, edit), entry.detection, served_by)
         entry.edited = True
     return [entry for entry in entries if not entry.is_removed_addition]
 
@@ -194,10 +194,10 @@ def _addition(entries: list[_Entry], edit: ItemEdit) -> _Entry | None:
     additions = (
         entry for entry in entries if entry.detection is None and not entry.edited and edit.label in entry.names
     )
-    return next((entry for entry in additions if entry.may_be_at(edit.bbox)), None)
+    return next((entry for entry in additions if entry.can_be_at(edit.bbox)), None)
 
 
-def _against_detection(entry: _Entry, edit: ItemEdit) -> ItemEdit:
+def _relative_to_detection(entry: _Entry, edit: ItemEdit) -> ItemEdit:
     """The edit as the difference from what was detected, whatever the edits before it.
 
     A correction that is kept later is still a correction, and no hit of the detector.

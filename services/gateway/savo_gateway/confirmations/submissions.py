@@ -156,11 +156,11 @@ class SubmitReport:
             raise PhotoNotFoundError(report.image_hash)
         report.check_size(photo.image)
         await self.reported.add_reported(
-            _answered_elsewhere(report, photo, self.clock()), report.storage_location, device_info
+            _reported_result(report, photo, self.clock()), report.storage_location, device_info
         )
 
 
-def _answered_elsewhere(report: Report, photo: KeptPhoto, now: datetime) -> ScanCompleted:
+def _reported_result(report: Report, photo: KeptPhoto, now: datetime) -> ScanCompleted:
     detections = report.detections()
     confidences = [detection.confidence for detection in detections]
     return ScanCompleted(

@@ -36,34 +36,34 @@ class Goal:
     figure: str
     target: float
     bound: Literal["at_least", "at_most"] = "at_least"
-    grows: bool = False
+    cumulative: bool = False
     """True: it is built up day by day, so half-way in time means half-way there."""
 
 
-def _collecting(milestone: str, days: int, samples: int, a_day: float) -> tuple[Goal, ...]:
+def _collection_goals(milestone: str, days: int, samples: int, daily: float) -> tuple[Goal, ...]:
     return (
-        Goal(milestone, days, Goal.SAMPLES, samples, grows=True),
-        Goal(milestone, days, Goal.SAMPLES_A_DAY, a_day),
+        Goal(milestone, days, Goal.SAMPLES, samples, cumulative=True),
+        Goal(milestone, days, Goal.SAMPLES_A_DAY, daily),
         Goal(milestone, days, Goal.CORRECTION_RATE, CORRECTION_RATE.target, "at_most"),
         Goal(milestone, days, Goal.STORAGE_MB, samples / 2, "at_most"),
     )
 
 
-def _learning(milestone: str, days: int, map50: float, samples: int, ingredients: int) -> tuple[Goal, ...]:
+def _model_goals(milestone: str, days: int, map50: float, samples: int, ingredients: int) -> tuple[Goal, ...]:
     return (
         Goal(milestone, days, Goal.MAP50, map50),
-        Goal(milestone, days, Goal.SAMPLES, samples, grows=True),
-        Goal(milestone, days, Goal.INGREDIENTS, ingredients, grows=True),
+        Goal(milestone, days, Goal.SAMPLES, samples, cumulative=True),
+        Goal(milestone, days, Goal.INGREDIENTS, ingredients, cumulative=True),
         Goal(milestone, days, Goal.COST_USD, COST.target, "at_most"),
     )
 
 
 GOALS: tuple[Goal, ...] = (
-    *_collecting("week 1", WEEK, 100, 15),
-    *_collecting("month 1", MONTH, 10_000, 430),
-    *_collecting("month 2", 2 * MONTH, 50_000, 1_334),
-    *_learning("month 3", 3 * MONTH, 0.75, 50_000, 100),
-    *_learning("month 6", 6 * MONTH, 0.85, 100_000, 150),
+    *_collection_goals("week 1", WEEK, 100, 15),
+    *_collection_goals("month 1", MONTH, 10_000, 430),
+    *_collection_goals("month 2", 2 * MONTH, 50_000, 1_334),
+    *_model_goals("month 3", 3 * MONTH, 0.75, 50_000, 100),
+    *_model_goals("month 6", 6 * MONTH, 0.85, 100_000, 150),
 )
 
 
@@ -101,6 +101,6 @@ def goal_status(goal: Goal, now: float | None, started_at: datetime | None, at: 
 
 
 def _on_course(goal: Goal, now: float, reached: bool, elapsed: timedelta) -> bool:
-    if reached or not goal.grows:
+    if reached or not goal.cumulative:
         return reached
     return now >= goal.target * min(1.0, elapsed / timedelta(days=goal.days))

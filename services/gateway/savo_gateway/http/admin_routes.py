@@ -12,8 +12,8 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime
 
 from savo_contracts.audit import AuditRecorded
-from savo_gateway.access.records import ANYBODY, Person, Principal
-from savo_gateway.errors import RolloutAwayError
+from savo_gateway.access.records import UNAUTHENTICATED, Person, Principal
+from savo_gateway.errors import RolloutUnavailableError
 from savo_gateway.http.dependencies import OpsCaller, provided
 from savo_gateway.http.problems import MEDIA_TYPE, PROBLEM_RESPONSES
 from savo_gateway.ports import AuditLog, Digests, RolloutClient, ScanStore
@@ -47,13 +47,13 @@ Admin = Annotated[AdminUseCases, provided(AdminUseCases)]
 async def show_rollout(use: Admin, _caller: OpsCaller) -> dict[str, Any]:
     try:
         return await use.rollout.show()
-    except RolloutAwayError as away:
-        return _last_heard(use.rollout_mirror, away)
+    except RolloutUnavailableError as away:
+        return _last_known(use.rollout_mirror, away)
 
 
 @router.put("/rollout", summary="Set, pause, resume, roll back; promote a model, revert to the one before")
 async def change_rollout(order: dict[str, Any], use: Admin, caller: OpsCaller) -> Response:
-    by = _signed(order.get("by"), None if caller is ANYBODY else await _name_of(caller, use))
+    by = _author(order.get("by"), None if caller is UNAUTHENTICATED else await _name_of(caller, use))
     status, answer = await use.rollout.change({**order, "by": by})
     return JSONResponse(answer, status, media_type=MEDIA_TYPE if status >= 400 else None)
 
@@ -98,17 +98,17 @@ async def _name_of(caller: Principal, use: AdminUseCases) -> str:
     return f"subject:{await use.scans.subject_for(Person('user', caller.user_id), use.clock())}"
 
 
-def _signed(name: Any, caller: str | None) -> Any:
+def _author(name: Any, caller: str | None) -> Any:
     """The name that an order carries, with the authenticated caller's beside it."""
     if caller is None:
-        return name or ANYBODY.name
+        return name or UNAUTHENTICATED.name
     if not isinstance(name, str) or not name or name == caller:
         return caller
     return f"{name[: _NAME_LIMIT - len(caller) - 3]} ({caller})"
 
 
-def _last_heard(mirror: RolloutMirror, away: RolloutAwayError) -> dict[str, Any]:
-    if mirror.last is None:
+def _last_known(mirror: RolloutMirror, away: RolloutUnavailableError) -> dict[str, Any]:
+    if mirror.latest is None:
         raise away
     source = "last rollout.changed heard; the rollout service itself does not answer"
-    return {**mirror.last.model_dump(mode="json"), "source": source, "evidence": None}
+    return {**mirror.latest.model_dump(mode="json"), "source": source, "evidence": None}

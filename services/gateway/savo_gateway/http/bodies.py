@@ -16,12 +16,12 @@ from savo_gateway.errors import InvalidRequestError, UploadRefusal, UploadRefuse
 from savo_gateway.photos.uploads import ALLOWED_TYPES, UploadLimits
 from savo_gateway.ports import RefusedUploads
 
-__all__ = ["BINARY", "Upload", "UploadReader", "form_of", "photo_body", "receive"]
+__all__ = ["BINARY", "Upload", "UploadReader", "parse_form", "photo_body", "receive"]
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 """OpenAPI of a body that is a file."""
 
-ROOM_FOR_FIELDS = 100_000
+MAX_FIELDS_BYTES = 100_000
 """Bytes of a multipart body beside the photo."""
 
 MAX_FIELDS = 20
@@ -71,10 +71,10 @@ async def receive(request: Request, limits: UploadLimits) -> Upload:
         )
         raise UploadRefusedError(UploadRefusal.WRONG_TYPE, detail, allowed=["multipart/form-data", *ALLOWED_TYPES])
     photo = b"".join([chunk async for chunk in _bounded(request, limits.max_bytes, limits)])
-    return Upload(photo, _filled(request.query_params))
+    return Upload(photo, _without_empty(request.query_params))
 
 
-def form_of(kind: type[F], fields: Mapping[str, str]) -> F:
+def parse_form(kind: type[F], fields: Mapping[str, str]) -> F:
     """The fields, checked. Raises `RequestValidationError` naming the field."""
     try:
         return kind.model_validate(fields)
@@ -102,14 +102,14 @@ def _inlined(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, A
 
 
 async def _from_form(request: Request, limits: UploadLimits) -> Upload:
-    stream = _bounded(request, limits.max_bytes + ROOM_FOR_FIELDS, limits)
+    stream = _bounded(request, limits.max_bytes + MAX_FIELDS_BYTES, limits)
     try:
         parser = _InMemoryParser(
             request.headers,
             stream,
             max_files=1,
             max_fields=MAX_FIELDS,
-            max_part_size=ROOM_FOR_FIELDS,
+            max_part_size=MAX_FIELDS_BYTES,
         )
         form = await parser.parse()
     except MultiPartException as error:
@@ -118,7 +118,7 @@ async def _from_form(request: Request, limits: UploadLimits) -> Upload:
         raise InvalidRequestError("body", "this is no readable form: its boundary is missing") from error
     try:
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
-        return Upload(await _photo(form), _filled(fields))
+        return Upload(await _photo(form), _without_empty(fields))
     finally:
         await form.close()
 
@@ -142,5 +142,5 @@ async def _bounded(request: Request, most: int, limits: UploadLimits) -> AsyncGe
         yield chunk
 
 
-def _filled(fields: Mapping[str, str]) -> dict[str, str]:
+def _without_empty(fields: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value.strip()}

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from savo_gateway.access.callers import CheckCaller
 from savo_gateway.access.rate_limits import RateLimit
-from savo_gateway.access.records import Person, Principal, Scope, person_named
+from savo_gateway.access.records import Person, Principal, Scope, person_of
 from savo_gateway.errors import ScanNotFoundError
 from savo_gateway.ports import ScanStore
 from savo_gateway.scans.records import Scan, is_scan_id
@@ -46,7 +46,7 @@ async def _caller(request: Request, callers: Annotated[Callers, provided(Callers
 
 def _with(scope: Scope) -> Any:
     async def caller(principal: Annotated[Principal, Depends(_caller)]) -> Principal:
-        principal.need(scope)
+        principal.require_scope(scope)
         return principal
 
     return Depends(caller)
@@ -59,7 +59,7 @@ OpsCaller = Annotated[Principal, _with(Scope.OPS)]
 
 def person_for(caller: Principal, user_id: str | None, device_id: str | None = None) -> Person | None:
     """The person that a request is about. Raises `ForbiddenError`."""
-    return person_named(caller.acting_for(user_id), device_id)
+    return person_of(caller.resolve_user(user_id), device_id)
 
 
 async def find_visible(scans: ScanStore, caller: Principal, scan_id: str) -> Scan:

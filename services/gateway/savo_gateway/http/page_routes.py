@@ -41,13 +41,13 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
-_OURS, _SWAGGER = "savo_gateway.pages", "fastapi_offline"
-_PARTS: Mapping[str, tuple[str, str]] = {
-    "phone.css": (_OURS, "phone.css"),
-    "phone.js": (_OURS, "phone.js"),
-    "boxes.js": (_OURS, "boxes.js"),
-    "key.js": (_OURS, "key.js"),
-    "words.js": (_OURS, "words.js"),
+_PAGES, _SWAGGER = "savo_gateway.pages", "fastapi_offline"
+_ASSETS: Mapping[str, tuple[str, str]] = {
+    "phone.css": (_PAGES, "phone.css"),
+    "phone.js": (_PAGES, "phone.js"),
+    "boxes.js": (_PAGES, "boxes.js"),
+    "key.js": (_PAGES, "key.js"),
+    "texts.js": (_PAGES, "texts.js"),
     "swagger-ui.css": (_SWAGGER, "static/swagger-ui.css"),
     "swagger-ui-bundle.js": (_SWAGGER, "static/swagger-ui-bundle.js"),
 }
@@ -58,19 +58,19 @@ _MEDIA_TYPES = {"css": "text/css", "js": "text/javascript"}
 
 @router.get("/", response_class=HTMLResponse)
 async def phone_page(options: Annotated[PageOptions, provided(PageOptions)]) -> HTMLResponse:
-    page = _text(_OURS, "index.html")
+    page = _asset_text(_PAGES, "index.html")
     for name, value in (("collects", options.collects), ("asks_consent", options.asks_consent)):
         page = page.replace(f"{{{name}}}", "true" if value else "false")
     return HTMLResponse(page, headers=_PAGE_HEADERS)
 
 
 @router.get("/page/{name}")
-async def part_of_a_page(name: str) -> Response:
-    if name not in _PARTS:
+async def page_asset(name: str) -> Response:
+    if name not in _ASSETS:
         raise HTTPException(404)
     # `no-cache`: asked again each time, so that a new release is never seen with the old one's scripts.
     headers = {**_PAGE_HEADERS, "Cache-Control": "no-cache"}
-    return Response(_text(*_PARTS[name]), headers=headers, media_type=_MEDIA_TYPES[name.rpartition(".")[2]])
+    return Response(_asset_text(*_ASSETS[name]), headers=headers, media_type=_MEDIA_TYPES[name.rpartition(".")[2]])
 
 
 @router.get("/docs", response_class=HTMLResponse)
@@ -92,5 +92,5 @@ async def asyncapi() -> dict[str, Any]:
 
 
 @cache
-def _text(package: str, path: str) -> str:
+def _asset_text(package: str, path: str) -> str:
     return files(package).joinpath(path).read_text(encoding="utf-8")

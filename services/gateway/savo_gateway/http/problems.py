@@ -53,10 +53,10 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(DependencyDownError, _on_dependency_down)
-    app.add_exception_handler(RetryableError, _on_passing_fault)
+    app.add_exception_handler(RetryableError, _on_retryable_error)
     app.add_exception_handler(StorageFullError, _on_storage_full)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_bug)
+    app.add_exception_handler(Exception, _on_unexpected_error)
 
 
 def problem(
@@ -136,7 +136,7 @@ async def _on_dependency_down(request: Request, error: Exception) -> Response:
     )
 
 
-async def _on_passing_fault(_request: Request, error: Exception) -> Response:
+async def _on_retryable_error(_request: Request, error: Exception) -> Response:
     return problem(503, "try-again", "This did not work just now", f"ask again: {error}", retry_after=1)
 
 
@@ -149,6 +149,6 @@ async def _on_disconnect(_request: Request, _error: Exception) -> Response:
     return problem(400, "cut-off", "The request was cut off", "the connection ended before the request did")
 
 
-async def _on_bug(_request: Request, _error: Exception) -> Response:
+async def _on_unexpected_error(_request: Request, _error: Exception) -> Response:
     # `Measured` logs the exception itself; callers are not told what went wrong inside.
     return problem(500, "internal", "Something went wrong", "this is a fault of ours; it was logged")

@@ -17,7 +17,7 @@ from structlog.contextvars import bind_contextvars
 from savo_gateway.confirmations.confirmation import ConfirmScan
 from savo_gateway.confirmations.records import ConfirmationRequest
 from savo_gateway.errors import InvalidRequestError
-from savo_gateway.http.bodies import BINARY, UploadReader, form_of, photo_body
+from savo_gateway.http.bodies import BINARY, UploadReader, parse_form, photo_body
 from savo_gateway.http.dependencies import ScansCaller, find_visible, person_for, provided
 from savo_gateway.http.problems import PROBLEM_RESPONSES
 from savo_gateway.http.shapes import ConfirmationView, ScanForm, ScanPage, ScanTrace, ScanView
@@ -100,7 +100,7 @@ async def _upload_of(
     idempotency_key: str | None,
 ) -> ScanUpload:
     upload = await read_upload(request)
-    form = form_of(ScanForm, upload.fields)
+    form = parse_form(ScanForm, upload.fields)
     details = ScanDetails(
         person=person_for(caller, form.user_id, form.device_id),
         storage_location=form.storage_location,

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from savo_gateway.confirmations.submissions import KeepPhoto, Report, SubmitReport
 from savo_gateway.figures.records import Progress, TrainingStats
 from savo_gateway.figures.summaries import ShowProgress, ShowStats
-from savo_gateway.http.bodies import UploadReader, form_of, photo_body
+from savo_gateway.http.bodies import UploadReader, parse_form, photo_body
 from savo_gateway.http.dependencies import TrainingCaller, find_visible, person_for, provided
 from savo_gateway.http.problems import PROBLEM_RESPONSES
 from savo_gateway.http.shapes import ConfirmationView, PhotoForm
@@ -70,7 +70,7 @@ async def show_progress(use: Training, _caller: TrainingCaller) -> Progress:
 @router.post("/upload-image", summary="Keep a photo without scanning it", openapi_extra=photo_body(PhotoForm))
 async def upload_image(request: Request, use: Training, caller: TrainingCaller) -> KeptPhotoView:
     upload = await use.read_upload(request)
-    form = form_of(PhotoForm, upload.fields)
+    form = parse_form(PhotoForm, upload.fields)
     person = person_for(caller, form.user_id, form.device_id)
     scan_id, image = await use.keep_photo(upload.photo, form.scan_id, person)
     return KeptPhotoView(status="stored", image_hash=image.sha256, scan_id=scan_id, path=image.key)

@@ -2,7 +2,7 @@
 
 import { BoxEditor } from "./boxes.js";
 import { fetchSigned } from "./key.js";
-import { afterwards, answeredBy, found, wordOn } from "./words.js";
+import { afterwards, answeredBy, found, wordOn } from "./texts.js";
 
 const $ = (id) => document.getElementById(id);
 const house = { collects: document.body.dataset.collects === "true", asksConsent: document.body.dataset.asksConsent === "true" };

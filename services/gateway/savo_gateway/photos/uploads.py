@@ -26,7 +26,7 @@ __all__ = ["ALLOWED_TYPES", "Photo", "UploadLimits", "prepare"]
 ALLOWED_TYPES = ("image/jpeg", "image/png", "image/webp", "image/heic")
 
 HEIC_QUALITY = 92
-"""JPEG quality of a converted HEIC: past this the file grows and a detector sees no difference."""
+"""JPEG quality of a converted HEIC: past this the file cumulative and a detector sees no difference."""
 
 
 @dataclass(frozen=True)

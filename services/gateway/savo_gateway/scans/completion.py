@@ -71,7 +71,7 @@ class SweepScans:
         late = await self.scans.unfinished(expired_before=now - self.grace)
         for scan in late:
             await self.finish.fail(_expired(scan, now))
-        await self.scans.forget_claims(now - self.claims_live)
+        await self.scans.delete_claims(now - self.claims_live)
         return len(late)
 
     async def republish(self) -> None:

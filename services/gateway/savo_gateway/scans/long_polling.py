@@ -11,7 +11,7 @@ from savo_gateway.errors import ScanNotFoundError
 from savo_gateway.ports import ScanStore
 from savo_gateway.scans.records import Scan
 
-__all__ = ["LookForAnswers", "WaitForScan", "Waiters"]
+__all__ = ["PollFinishedScans", "WaitForScan", "Waiters"]
 
 
 @dataclass(eq=False)
@@ -36,7 +36,7 @@ class Waiters:
 
     _waiting: dict[str, set[_Waiter]] = field(default_factory=dict)
 
-    def awaited(self) -> list[str]:
+    def scan_ids(self) -> list[str]:
         """Ids of the scans that are waited for."""
         return list(self._waiting)
 
@@ -47,7 +47,7 @@ class Waiters:
             waiter.woken.set()
 
     @contextmanager
-    def listening(self, scan_id: str) -> Iterator[_Waiter]:
+    def waiting_for(self, scan_id: str) -> Iterator[_Waiter]:
         waiter = _Waiter()
         self._waiting.setdefault(scan_id, set()).add(waiter)
         try:
@@ -70,21 +70,21 @@ class WaitForScan:
         """The finished scan, or the scan as it is after `seconds`. Raises `ScanNotFoundError`.
 
         `known`: the scan as it was a moment ago, which spares the first look-up. An end that came in that moment is
-        found by `LookForAnswers`.
+        found by `PollFinishedScans`.
         """
         deadline = asyncio.get_running_loop().time() + seconds
-        with self.waiters.listening(scan_id) as waiter:
+        with self.waiters.waiting_for(scan_id) as waiter:
             scan = known or await self._find(scan_id)
             while not scan.done and (left := deadline - asyncio.get_running_loop().time()) > 0:
                 scan = await waiter.within(left) or await self._find(scan_id)
             return scan
 
-    async def changes(self, scan_id: str, *, beat: float = 15.0) -> AsyncIterator[Scan | None]:
-        """The scan now and when it is finished; None about every `beat` seconds between, to keep the line open."""
+    async def changes(self, scan_id: str, *, keepalive_seconds: float = 15.0) -> AsyncIterator[Scan | None]:
+        """The scan now and when it is finished; None about every `keepalive_seconds` seconds between, to keep the line open."""
         scan = await self(scan_id, 0)
         yield scan
         while not scan.done:
-            scan = await self(scan_id, beat)
+            scan = await self(scan_id, keepalive_seconds)
             yield scan if scan.done else None
 
     async def _find(self, scan_id: str) -> Scan:
@@ -95,13 +95,13 @@ class WaitForScan:
 
 
 @dataclass(frozen=True)
-class LookForAnswers:
+class PollFinishedScans:
     """Finds in the database what another replica handled: one query for all waiters of this one."""
 
     scans: ScanStore
     waiters: Waiters
 
-    async def look(self) -> None:
-        if awaited := self.waiters.awaited():
-            for scan_id in await self.scans.done_among(awaited):
+    async def poll(self) -> None:
+        if waiting := self.waiters.scan_ids():
+            for scan_id in await self.scans.finished_among(waiting):
                 self.waiters.wake(scan_id)

@@ -59,11 +59,11 @@ def summarize(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> Tra
 
 
 def _waiting(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> TraceSummary:
-    published = _last(entries, SCANS_REQUESTED.name)
+    published = _newest(entries, SCANS_REQUESTED.name)
     if published is None:
         return TraceSummary(
             f"accepted {_ago(scan.requested_at, now)}, not in Kafka yet",
-            _if_overdue(scan.requested_at, now, _KAFKA_AWAY),
+            _if_overdue(scan.requested_at, now, _OUTBOX_STEP),
         )
     if now >= scan.expires_at:
         return TraceSummary(
@@ -85,7 +85,7 @@ def _waiting(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> Trac
 
 def _confirmed(confirmed_at: datetime, entries: Sequence[JournalEntry], now: datetime) -> TraceSummary:
     erased, stored, refused = (
-        _last(entries, topic.name) for topic in (SAMPLES_ERASED, SAMPLES_STORED, SAMPLES_REJECTED)
+        _newest(entries, topic.name) for topic in (SAMPLES_ERASED, SAMPLES_STORED, SAMPLES_REJECTED)
     )
     ends = sorted((end for end in (erased, stored, refused) if end), key=lambda end: end.published_at)
     if ends and ends[-1] is stored:
@@ -94,9 +94,9 @@ def _confirmed(confirmed_at: datetime, entries: Sequence[JournalEntry], now: dat
         return TraceSummary(f"confirmed, but no training sample: {ends[-1].note}")
     if ends:
         return TraceSummary("its sample was taken out again")
-    if _last(entries, SCANS_CONFIRMED.name) is None:
+    if _newest(entries, SCANS_CONFIRMED.name) is None:
         return TraceSummary(
-            "confirmed; the confirmation is not in Kafka yet", _if_overdue(confirmed_at, now, _KAFKA_AWAY)
+            "confirmed; the confirmation is not in Kafka yet", _if_overdue(confirmed_at, now, _OUTBOX_STEP)
         )
     return TraceSummary(
         "confirmed; the collector has not said what became of it",
@@ -109,10 +109,10 @@ def _confirmed(confirmed_at: datetime, entries: Sequence[JournalEntry], now: dat
     )
 
 
-_KAFKA_AWAY = "the outbox keeps it until Kafka takes it: `savo doctor` says whether Kafka answers"
+_OUTBOX_STEP = "the outbox keeps it until Kafka takes it: `savo doctor` says whether Kafka answers"
 
 
-def _last(entries: Iterable[JournalEntry], topic: str) -> JournalEntry | None:
+def _newest(entries: Iterable[JournalEntry], topic: str) -> JournalEntry | None:
     return max((entry for entry in entries if entry.topic == topic), key=lambda entry: entry.published_at, default=None)
 
 

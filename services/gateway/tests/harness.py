@@ -17,13 +17,13 @@ from savo_runtime.database import Database
 from savo_runtime.service import Runtime, Service
 from savo_runtime.testing import FakeClock, MemoryStore, memory_runtime, published_by_outbox
 
-__all__ = ["House", "furnished"]
+__all__ = ["GatewayHarness", "running_gateway"]
 
 T = TypeVar("T")
 
 
 @dataclass
-class House:
+class GatewayHarness:
     """A gateway under test."""
 
     runtime: Runtime
@@ -36,7 +36,7 @@ class House:
         found: T = cast(Any, self.service.app).state.provided[kind]
         return found
 
-    def provide(self, part: object) -> None:
+    def replace_provided(self, part: object) -> None:
         """From now on, this instead of what routes were given of its class."""
         cast(Any, self.service.app).state.provided[type(part)] = part
 
@@ -48,7 +48,7 @@ class House:
     def objects(self) -> dict[str, bytes]:
         return self.store.objects
 
-    async def hear(self, event: Event) -> None:
+    async def deliver(self, event: Event) -> None:
         """As if the event came by Kafka."""
         readers: list[tuple[type[Event], Callable[[Envelope[Any]], Awaitable[Any]]]] = [
             (one.topic.event, one.handle) for one in self.service.subscriptions
@@ -70,7 +70,7 @@ class House:
 
 
 @asynccontextmanager
-async def furnished(settings: dict[str, Any], database: Database | None = None) -> AsyncIterator[House]:
+async def running_gateway(settings: dict[str, Any], database: Database | None = None) -> AsyncIterator[GatewayHarness]:
     clock = FakeClock()
     async with memory_runtime(
         "gateway", migrations="savo_gateway.migrations", clock=clock, database=database
@@ -79,6 +79,6 @@ async def furnished(settings: dict[str, Any], database: Database | None = None) 
         assert service.app is not None
         transport = httpx2.ASGITransport(app=cast(Any, service.app))
         async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as http:
-            yield House(runtime, service, http, clock)
+            yield GatewayHarness(runtime, service, http, clock)
         for stop in service.on_stop:
             await stop()
