@@ -1,5 +1,5 @@
-"""What vision and reasoning share to call paid providers: one row of data each, prices, breaker, retries, deadlines, settings.
+"""Calls of paid providers: catalogue, prices, settings, retries, deadlines and circuit breaker.
 
-No SDK is imported with this package: `google_sdk`, `openai_sdk` and `generativeai_sdk` import theirs, and only adapters
-that were chosen import those (`loading`).
+Importing this package imports no SDK. `google_sdk`, `openai_sdk` and `generativeai_sdk` import theirs, and
+`adapter_loader` imports only the adapter of the chosen provider.
 """

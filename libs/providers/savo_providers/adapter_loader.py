@@ -1,4 +1,4 @@
-"""An adapter is imported when its provider is chosen: an SDK takes a second and 50 MB."""
+"""Import of the chosen provider's adapter. An SDK costs a second and 50 MB, so no other is imported."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ __all__ = ["load_adapter"]
 
 
 def load_adapter(package: str, module: str, provider: Provider) -> ModuleType:
-    """Raises `FatalError` when the provider's SDK is not installed."""
+    """The module `package.module`. Raises `FatalError` when the provider's SDK is not installed."""
     try:
         return importlib.import_module(f"{package}.{module}")
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith(package.partition(".")[0]):
             raise
-        raise FatalError(
-            f"{provider.title} needs the package {missing.name}, which is not installed: install savo-providers[{provider.name}]"
-        ) from missing
+        needed = f"{provider.title} needs the package {missing.name}, which is not installed"
+        raise FatalError(f"{needed}: install savo-providers[{provider.name}]") from missing

@@ -1,4 +1,4 @@
-"""A circuit breaker: a provider that fails again and again gets no calls for a while, and the consumer pauses.
+"""Circuit breaker: after several failures in a row, calls of a provider are refused for a while.
 
 Source: M. Nygard, "Release It!", chapter "Stability Patterns".
 """
@@ -16,9 +16,11 @@ __all__ = ["Breaker"]
 
 @dataclass
 class Breaker:
-    """Closed: calls pass. After `failures` in a row it opens for `open_seconds`; then, half-open, one call at a time tries.
+    """State of the calls of one provider.
 
-    That call closes it or opens it again. `now` is in seconds from any moment.
+    Closed: every call is allowed. After `failure_threshold` failures in a row it is open for `open_seconds`. After
+    that it is half-open: one trial call at a time is allowed, which closes it or opens it again.
+    `now` returns seconds of a monotonic clock.
     """
 
     name: str
@@ -30,12 +32,11 @@ class Breaker:
     _trial_running: bool = field(default=False, init=False)
 
     def before_call(self) -> None:
-        """Before a call. Raises `DependencyDownError` while open, and while another call tries."""
+        """Raises `DependencyDownError` while the breaker is open, and while a trial call is running."""
         left = self._open_until - self.now()
         if left > 0 or self._trial_running:
-            raise DependencyDownError(
-                self.name, f"{self._consecutive_failures} calls in a row failed", retry_after=max(0.5, left)
-            )
+            reason = f"{self._consecutive_failures} calls in a row failed"
+            raise DependencyDownError(self.name, reason, retry_after=max(0.5, left))
         self._trial_running = self._consecutive_failures >= self.failure_threshold
 
     def record_success(self) -> None:
@@ -48,10 +49,10 @@ class Breaker:
             self._open_until = self.now() + self.open_seconds
 
     def release(self) -> None:
-        """The call ended without saying how the provider is (cancelled, or an error of ours)."""
+        """Ends a call that shows nothing about the provider: it was cancelled, or failed because of our own error."""
         self._trial_running = False
 
     def open_for(self, seconds: float) -> None:
-        """The provider itself asked for a pause."""
+        """Opens the breaker because the provider asked for a pause."""
         self._trial_running = False
         self._open_until = max(self._open_until, self.now() + seconds)

@@ -1,4 +1,4 @@
-"""One way to call a provider, whichever SDK speaks: a deadline over all attempts, bounded retries, a breaker.
+"""Calls of a provider: one deadline over all attempts, bounded retries, a circuit breaker.
 
 The SDKs' own retries are off: they know neither our deadline nor our breaker.
 """
@@ -28,43 +28,50 @@ __all__ = ["MAX_PAUSE", "Attempt", "Calls"]
 T = TypeVar("T")
 
 Attempt = Callable[[float], Awaitable[T]]
-"""One request. It is given the seconds it may take, and raises `ProviderError`s, or `TimeoutError` when they are over."""
+"""One request: takes the seconds that it may last. Raises a `ProviderError`, or `TimeoutError` after those seconds."""
 
 MAX_PAUSE = 60.0
-"""Seconds that a busy provider gets no calls at most, whatever it asks for: scans live for two minutes, and one call a minute is no load."""
+"""Longest pause of a busy provider, in seconds, even if it asks for more.
+
+A scan expires after two minutes, and one call a minute is no load.
+"""
 
 DEFAULT_PAUSE = 4.0
-"""Seconds without calls after a 429 that names no time."""
+"""Pause after a 429 without a retry time, in seconds."""
 
-# Back-off of a retry whose time the provider does not name: from 0.25 s on, twice as long each time, up to 0.5 s of jitter added.
+# Back-off in seconds where the provider names no retry time: it starts at FIRST_WAIT, doubles, and adds up to JITTER.
 FIRST_WAIT, JITTER, MAX_WAIT = 0.25, 0.5, 1.0
 
 
 @dataclass(frozen=True)
 class Calls:
-    """The rules of all calls of one provider by one service."""
+    """How one service calls one provider."""
 
     provider: Provider
     breaker: Breaker
     seconds: float
-    """Deadline of a call with all its attempts."""
+    """Deadline of a call, all attempts included."""
     attempts: int = 3
     attempt_seconds: float | None = None
-    """Deadline of one attempt; None: what is left of the call's."""
+    """Deadline of one attempt; None: the time left until the call's deadline."""
     max_wait: float | None = None
-    """Seconds that a call waits at most when the provider names a time; None: what is left of the call's."""
-    pauses_consumer: bool = True
-    """A busy provider (429), or one that does not accept the key, holds all work: `DependencyDownError`, and a rest for all calls.
+    """Longest wait before a retry when the provider names a retry time; None: the time left until the deadline.
 
-    False: the error itself is raised, so that this call has an answer at once; a busy provider counts as a failure.
+    A provider that asks for more gets no further attempt.
+    """
+    pauses_consumer: bool = True
+    """Whether a busy provider (429) or a rejected key stops all calls for a while.
+
+    True: `DependencyDownError` is raised, so the consumer pauses, and the breaker opens.
+    False: the provider's error itself is raised, and a busy provider counts as a failure of this call.
     """
     timer: Callable[[float], asyncio.Timeout] = asyncio.timeout
-    """Starts a call's deadline; a test may end it early."""
+    """Creates a call's deadline; tests replace it to end a call early."""
 
     async def run(self, attempt: Attempt[T], *, seconds: float | None = None) -> T:
-        """`seconds`: the call's deadline where it has one of its own.
+        """The answer of the first attempt that succeeds. `seconds` replaces the default deadline.
 
-        Raises `ProviderError`s, and `DependencyDownError` while no call can be answered.
+        Raises a `ProviderError`, or `DependencyDownError` while the breaker is open or opens.
         """
         limit = self.seconds if seconds is None else seconds
         self.breaker.before_call()
@@ -73,12 +80,12 @@ class Calls:
                 answer = await self._attempts(attempt, deadline, limit)
         except TimeoutError:
             self.breaker.record_failure()
-            raise self._late(limit) from None
+            raise self._timeout_error(limit) from None
         except ProviderError as error:
-            held = self._judge(error)
-            if held is None:
+            down = self._record(error)
+            if down is None:
                 raise
-            raise held from error
+            raise down from error
         except BaseException:
             self.breaker.release()
             raise
@@ -87,19 +94,19 @@ class Calls:
 
     async def _attempts(self, attempt: Attempt[T], deadline: asyncio.Timeout, limit: float) -> T:
         def backoff(error: Exception) -> bool | float:
-            return self._backoff(error, _left(deadline))
+            return self._backoff(error, _seconds_left(deadline))
 
         retries = stamina.retry_context(
             on=backoff,
             attempts=self.attempts,
-            timeout=None,  # the deadline above also ends an attempt under way
+            timeout=None,  # the deadline also ends a running attempt, which stamina's own timeout does not
             wait_initial=FIRST_WAIT,
             wait_jitter=JITTER,
             wait_max=MAX_WAIT,
         )
         async for retry in retries:
             with retry:
-                return await self._attempt(attempt, _left(deadline), limit)
+                return await self._attempt(attempt, _seconds_left(deadline), limit)
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, attempt: Attempt[T], left: float, limit: float) -> T:
@@ -108,45 +115,46 @@ class Calls:
             async with asyncio.timeout(self.attempt_seconds):
                 return await attempt(seconds)
         except TimeoutError as error:
-            raise self._late(self.attempt_seconds or limit) from error
+            raise self._timeout_error(self.attempt_seconds or limit) from error
 
     def _backoff(self, error: Exception, left: float) -> bool | float:
-        """False: no retry. True: one after the usual wait. Else the seconds that the provider asks for. No wait goes past the deadline."""
+        """False: no retry. True: retry after the default wait. A number: retry after the seconds the provider asks for.
+
+        No wait ends after the deadline.
+        """
         if not isinstance(error, ProviderUnavailableError) or isinstance(error, ProviderQuotaError):
             return False
         if error.retry_after is None:
             return left > MAX_WAIT
-        bearable = left if self.max_wait is None else min(left, self.max_wait)
-        return error.retry_after if error.retry_after < bearable else False
+        limit = left if self.max_wait is None else min(left, self.max_wait)
+        return error.retry_after if error.retry_after < limit else False
 
-    def _judge(self, error: ProviderError) -> DependencyDownError | None:
-        """What a call that failed says about the provider; the error that holds all work, where this one does."""
+    def _record(self, error: ProviderError) -> DependencyDownError | None:
+        """Updates the breaker after a failed call. Returns the error that pauses the consumer, if it has to pause."""
         match error:
             case ProviderBusyError() if self.pauses_consumer:
-                return self._rest(
-                    error, min(MAX_PAUSE, DEFAULT_PAUSE if error.retry_after is None else error.retry_after)
-                )
+                seconds = DEFAULT_PAUSE if error.retry_after is None else error.retry_after
+                return self._pause(error, min(MAX_PAUSE, seconds))
             case ProviderKeyError() if self.pauses_consumer:
-                return self._rest(error, self.breaker.open_seconds)
+                return self._pause(error, self.breaker.open_seconds)
             case ProviderKeyError() | ProviderQuotaError():
                 self.breaker.release()
             case ProviderUnavailableError():
                 self.breaker.record_failure()
             case _:
-                # The provider works: it only has no good answer to this one question.
+                # The provider works: it only gave no usable answer to this request.
                 self.breaker.record_success()
         return None
 
-    def _rest(self, error: ProviderError, seconds: float) -> DependencyDownError:
+    def _pause(self, error: ProviderError, seconds: float) -> DependencyDownError:
         self.breaker.open_for(seconds)
         return DependencyDownError(self.provider.name, str(error), retry_after=seconds)
 
-    def _late(self, seconds: float) -> ProviderUnavailableError:
+    def _timeout_error(self, seconds: float) -> ProviderUnavailableError:
         return ProviderUnavailableError(self.provider.name, f"gave no answer in {seconds:g} seconds")
 
 
-def _left(deadline: asyncio.Timeout) -> float:
-    """Seconds."""
-    ends = deadline.when()
-    assert ends is not None, "every call has a deadline"
-    return ends - asyncio.get_running_loop().time()
+def _seconds_left(deadline: asyncio.Timeout) -> float:
+    ends_at = deadline.when()
+    assert ends_at is not None, "every call has a deadline"
+    return ends_at - asyncio.get_running_loop().time()

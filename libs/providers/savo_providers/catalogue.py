@@ -1,7 +1,7 @@
-"""The paid providers, one row of data each.
+"""Catalogue of the paid providers: one row of data each.
 
-Settings, price table, stand-in, `savo doctor` and the sentences that people read go by these rows. What a row cannot say is an
-adapter of the service that asks the provider: `savo_vision/adapters/NAME.py`, `savo_reasoning/adapters/NAME.py`.
+Settings, price table, stand-in, `savo doctor` and error messages are derived from these rows. Code for one provider is
+an adapter of the service that calls it: `savo_vision/adapters/NAME.py`, `savo_reasoning/adapters/NAME.py`.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ Task = Literal["vision", "recipes"]
 
 @dataclass(frozen=True, kw_only=True)
 class Provider:
+    """A paid API that answers photos or recipe requests."""
+
     name: str
-    """In settings, events (a value of `savo_contracts.scans.ServedBy`), metrics and tables."""
+    """Identifier in settings, events (a value of `savo_contracts.scans.ServedBy`), metrics and tables."""
     title: str
-    """As people read it."""
+    """Name in messages for people."""
     protocol: str
-    """What its wire format and its models are called."""
+    """Name of its wire format and of its family of models."""
     key_variable: str
     base_url_variables: tuple[str, ...]
-    """Another server that speaks the same protocol; the first name is ours, others are those of the provider's SDK."""
+    """Variables for the address of another server with the same protocol: ours first, then those of the SDK."""
     model_variable: str
-    """Its model in vision. Reasoning has one setting for whichever provider is chosen."""
+    """Variable for its model in vision. Reasoning has one variable for all providers."""
     models: Mapping[Task, str]
-    """Its default model for each task that it can be chosen for: that service needs an adapter of the provider's name."""
+    """Default model for each task that it supports. The service of each task has an adapter of the provider's name."""
     prices: Mapping[str, Price]
-    """Where prices start: they change several times a year, and SAVO_MODEL_PRICES goes before them."""
+    """Built-in price of each model. Prices change several times a year: SAVO_MODEL_PRICES overrides them."""
     standin_path: str | None = None
-    """Path below the stand-in's address that speaks this protocol; None where the stand-in does not."""
+    """Path below the stand-in's address that serves this protocol; None if the stand-in does not support it."""
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -52,7 +54,7 @@ GOOGLE = Provider(
     model_variable="SAVO_GOOGLE_MODEL",
     models={"vision": "gemini-3.5-flash-lite", "recipes": "gemini-3.5-flash-lite"},
     prices={
-        # Google's price list, autumn 2026. gemini-3.8-flash: the price from January 2027, twice the one before.
+        # Google's price list, autumn 2026. gemini-3.8-flash: the price from January 2027, twice the earlier one.
         "gemini-3.5-flash-lite": Price(0.30, 2.50),
         "gemini-3.5-flash": Price(1.50, 9.00),
         "gemini-3.8-flash": Price(1.50, 7.50),
@@ -94,5 +96,5 @@ def provider_named(name: str) -> Provider:
 
 
 def title_of(name: str) -> str:
-    """As people read it; a provider of another release by its name."""
+    """Title of a provider; the name itself for a provider that this release does not know."""
     return next((provider.title for provider in PROVIDERS if provider.name == name), name)

@@ -1,14 +1,14 @@
-"""Why a call of a provider gave no answer. `savo_runtime.errors` says what the consumer does about it.
+"""Errors of a provider call. `savo_runtime.errors` holds the errors that tell the consumer what to do.
 
-ProviderError                    this one call gave nothing, and the provider works
+ProviderError                    this call failed, and the provider works
 ├── ProviderUnavailableError     no answer: refused connection, timeout, 5xx; retried within the deadline
-│   └── ProviderBusyError        429: it asks for a pause
-│       └── ProviderQuotaError   429, because the account's money is used up: no pause helps
-├── ProviderKeyError             401, 403: it does not accept our key
-├── ProviderRefusedError         it declines this photo or this question
-└── ProviderAnswerError          it answered, and the answer is of no use (cut short, no JSON, too large)
+│   └── ProviderBusyError        429: the provider asks for a pause
+│       └── ProviderQuotaError   429 because the account's quota is used up: waiting does not help
+├── ProviderKeyError             401, 403: the provider does not accept the key
+├── ProviderRefusedError         the provider declines this photo or this question
+└── ProviderAnswerError          the answer is not usable: cut short, not JSON, too large
 
-Each message is a sentence without its full stop that begins with the provider's name, fit for people to read.
+Each message begins with the provider's title and has no full stop. People read it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class ProviderError(Exception):
-    """`usage` is what the call cost all the same."""
+    """A failed call. `usage`: the tokens that it cost nevertheless."""
 
     def __init__(self, provider: str, reason: str, *, usage: Usage = NOTHING_USED) -> None:
         super().__init__(f"{title_of(provider)} {storable(reason)}")
@@ -38,7 +38,7 @@ class ProviderError(Exception):
 
 
 class ProviderUnavailableError(ProviderError):
-    """`retry_after`: seconds that the provider asked for, if it did."""
+    """No answer. `retry_after`: seconds until the next attempt, if the provider named them."""
 
     def __init__(self, provider: str, reason: str, *, retry_after: float | None = None) -> None:
         super().__init__(provider, reason)
@@ -46,15 +46,15 @@ class ProviderUnavailableError(ProviderError):
 
 
 class ProviderBusyError(ProviderUnavailableError):
-    pass
+    """Status 429: too many requests."""
 
 
 class ProviderQuotaError(ProviderBusyError):
-    pass
+    """Status 429: the account's quota is used up."""
 
 
 class ProviderKeyError(ProviderError):
-    """`answer`: what the provider said, for the log."""
+    """The provider does not accept the key in `variable`. `answer`: its status and message, for the log."""
 
     def __init__(self, provider: str, variable: str, answer: str = "") -> None:
         super().__init__(provider, f"does not accept the key in {variable}" + (f" ({answer})" if answer else ""))
@@ -62,8 +62,8 @@ class ProviderKeyError(ProviderError):
 
 
 class ProviderRefusedError(ProviderError):
-    pass
+    """The provider declines to answer this request."""
 
 
 class ProviderAnswerError(ProviderError):
-    pass
+    """The provider's answer is not usable."""

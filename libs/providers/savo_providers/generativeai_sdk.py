@@ -1,7 +1,7 @@
-"""Google Gemini's client, through `google-generativeai`, for those who still pin it (SAVO_GOOGLE_SDK=generativeai).
+"""Client of `google-generativeai`, Google's older SDK (SAVO_GOOGLE_SDK=generativeai), and the meaning of its errors.
 
-Its support ended in November 2025. It is an optional extra. Its own async client speaks gRPC alone, which no proxy and no
-stand-in does, so its REST client runs in threads of its own: as many as calls may be in flight.
+Its support ended in November 2025; it is an optional extra for installations that pin it. Its async client supports
+gRPC only, which proxies and the stand-in do not, so its REST client runs in a thread pool: one thread a call.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ __all__ = ["GenerativeAiClient", "connect", "sdk_errors"]
 MAX_IN_FLIGHT = 96
 
 _ADDRESS = re.compile(r"^[A-Z]+ \S+: ")
-"""What the library puts before a server's message: the method and the address of the request."""
+"""Prefix that the SDK adds to a server's message: the method and the address of the request."""
 
 
 @dataclass(frozen=True)
 class GenerativeAiClient:
+    """The SDK's model with its HTTP session, and the threads for its blocking calls."""
+
     model: Any
     session: Any
     threads: ThreadPoolExecutor
@@ -43,10 +45,13 @@ class GenerativeAiClient:
 
 
 def connect(connection: Connection, generation: Mapping[str, Any]) -> GenerativeAiClient:
-    """`generation`: the SDK's `generation_config`. Raises `FatalError` when the extra is not installed."""
+    """A client for the connection's model. `generation`: the SDK's `generation_config`.
+
+    Raises `FatalError` when the extra is not installed.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that its support has ended: the README says so
+            warnings.simplefilter("ignore")  # it warns that its support has ended
             sdk = importlib.import_module("google.generativeai")
     except ImportError as missing:
         raise FatalError("SAVO_GOOGLE_SDK=generativeai needs the extra: uv sync --extra generativeai") from missing
@@ -60,7 +65,7 @@ def connect(connection: Connection, generation: Mapping[str, Any]) -> Generative
 
 @contextmanager
 def sdk_errors() -> Iterator[None]:
-    """Around a request: whatever the SDK raises becomes a `ProviderError`, or `TimeoutError`."""
+    """Translates every error that the SDK raises in the block to a `ProviderError` or `TimeoutError`."""
     api_errors = importlib.import_module("google.api_core.exceptions")
     connection_errors = importlib.import_module("requests.exceptions")
     parse_error = importlib.import_module("google.protobuf.json_format").ParseError
@@ -73,7 +78,7 @@ def sdk_errors() -> Iterator[None]:
     except connection_errors.ConnectionError as error:
         raise unreachable(GOOGLE, error) from error
     except (api_errors.RetryError, connection_errors.RequestException) as error:
-        raise ProviderUnavailableError(GOOGLE.name, f"broke off its answer ({type(error).__name__})") from error
+        raise ProviderUnavailableError(GOOGLE.name, f"sent an incomplete answer ({type(error).__name__})") from error
     except api_errors.GoogleAPICallError as error:
         raise _api_error(error) from error
     except (ValueError, parse_error) as error:
@@ -81,23 +86,23 @@ def sdk_errors() -> Iterator[None]:
 
 
 def _bounded_session(model: Any) -> Any:
-    """The HTTP session of the library's REST client, which ends an answer that grows too large or takes too long."""
+    """The SDK's HTTP session, changed to reject an answer that is too large or takes too long."""
     adapters, errors = importlib.import_module("requests.adapters"), importlib.import_module("requests.exceptions")
 
     class Bounded(adapters.HTTPAdapter):  # type: ignore[name-defined, misc]
         def send(self, request: Any, *, timeout: Any = None, **options: Any) -> Any:
-            ends = time.monotonic() + timeout if isinstance(timeout, int | float) else float("inf")
+            ends_at = time.monotonic() + timeout if isinstance(timeout, int | float) else float("inf")
             response = super().send(request, timeout=timeout, **(options | {"stream": True}))
             body = bytearray()
             for chunk in response.iter_content(65_536):
                 body += chunk
-                if len(body) > MAX_ANSWER_BYTES or time.monotonic() > ends:
+                if len(body) > MAX_ANSWER_BYTES or time.monotonic() > ends_at:
                     response.close()
                     raise answer_too_large(GOOGLE) if len(body) > MAX_ANSWER_BYTES else errors.ReadTimeout
             response._content = bytes(body)  # noqa: SLF001 - requests reads it there
             return response
 
-    # Neither client nor session is reachable by a public name, and the client is otherwise made at the first call.
+    # The SDK has no public access to its client and session, and creates the client only at the first call.
     client = model._client or importlib.import_module("google.generativeai.client").get_default_generative_client()  # noqa: SLF001
     model._client = client  # noqa: SLF001
     session = client.transport._session  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""Google Gemini's client, through `google-genai`: how it is set up, and what its errors mean."""
+"""Client of `google-genai`, Google's SDK for Gemini, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -22,35 +22,37 @@ __all__ = ["GoogleClient", "connect", "request_options", "sdk_errors", "usage_of
 
 @dataclass(frozen=True)
 class GoogleClient:
+    """The SDK's client and the HTTP client under it."""
+
     sdk: genai.Client
     http: httpx2.AsyncClient
 
     async def close(self) -> None:
-        # The SDK closes only clients of its own making.
+        # The SDK closes only HTTP clients that it created.
         await self.http.aclose()
 
 
 def connect(connection: Connection, seconds: float) -> GoogleClient:
-    """`seconds`: the longest that an attempt may take."""
+    """A client for the connection. `seconds`: the longest time of one attempt."""
     http = http_client(GOOGLE, seconds)
     options = types.HttpOptions(
         base_url=connection.base_url,
         timeout=int(seconds * 1000),
         retry_options=types.HttpRetryOptions(attempts=1),
-        # Given explicitly: with aiohttp installed the SDK would take that, whose timeouts are other errors.
+        # Set explicitly: with aiohttp installed the SDK would use aiohttp, which raises other errors for a timeout.
         httpx_async_client=http,
     )
     return GoogleClient(genai.Client(api_key=connection.key, vertexai=False, http_options=options), http)
 
 
 def request_options(seconds: float) -> types.HttpOptions:
-    """Milliseconds; unset would overrule the HTTP client's own timeout with none at all."""
+    """Options of one request. The SDK turns an unset timeout into no timeout, even if the HTTP client has one."""
     return types.HttpOptions(timeout=max(1, int(seconds * 1000)))
 
 
 @contextmanager
 def sdk_errors() -> Iterator[None]:
-    """Around a request: whatever the SDK raises becomes a `ProviderError`, or `TimeoutError`."""
+    """Translates every error that the SDK raises in the block to a `ProviderError` or `TimeoutError`."""
     try:
         yield
     except ProviderError:
@@ -60,17 +62,17 @@ def sdk_errors() -> Iterator[None]:
     except httpx2.HTTPError as error:
         raise transport_error(GOOGLE, error) from error
     except (ValueError, AttributeError, TypeError) as error:
-        # The SDK trips over answers that are no JSON or have another shape.
+        # The SDK raises these for an answer that is not JSON or has an unexpected shape.
         raise ProviderAnswerError(GOOGLE.name, "gave an answer that its SDK cannot read") from error
 
 
 def usage_of(response: types.GenerateContentResponse) -> Usage:
+    """Tokens of a response; thinking counts as output."""
     counts = response.usage_metadata
     if counts is None:
         return Usage()
-    return Usage(
-        counts.prompt_token_count or 0, (counts.candidates_token_count or 0) + (counts.thoughts_token_count or 0)
-    )
+    output_tokens = (counts.candidates_token_count or 0) + (counts.thoughts_token_count or 0)
+    return Usage(counts.prompt_token_count or 0, output_tokens)
 
 
 def _api_error(error: errors.APIError) -> ProviderError:

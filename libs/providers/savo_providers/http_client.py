@@ -1,4 +1,4 @@
-"""The HTTP client under every SDK: it bounds answers in size, and its errors have one meaning."""
+"""HTTP client that the SDKs send their requests with: answers are limited in size, errors are translated."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from savo_providers.errors import ProviderAnswerError, ProviderUnavailableError
 __all__ = ["MAX_ANSWER_BYTES", "BoundedTransport", "answer_too_large", "http_client", "transport_error", "unreachable"]
 
 MAX_ANSWER_BYTES = 2_000_000
-"""A list of two hundred items is 40 kB; anything near this is no answer to our question."""
+"""Size limit of an answer. A list of two hundred items is 40 kB, so a usable answer is far below it."""
 
 _CONNECT_SECONDS = 5.0
 _BODY_HEADERS = {"content-encoding", "content-length", "transfer-encoding"}
-"""They describe the body as it was sent, not the one that is handed on."""
+"""Headers of the body as it was sent. They do not hold for the decoded body that the SDK gets."""
 
 
 class BoundedTransport(httpx2.AsyncBaseTransport):
-    """Reads the whole answer and ends one that grows past `limit` bytes: it must not fill our memory.
+    """Transport that reads each answer completely and rejects one of more than `limit` bytes.
 
-    Unzipped bytes count: a small zip may hold gigabytes.
+    The limit counts decompressed bytes: a small compressed answer may hold gigabytes.
     """
 
     def __init__(self, provider: Provider, limit: int = MAX_ANSWER_BYTES) -> None:
@@ -50,23 +50,28 @@ class BoundedTransport(httpx2.AsyncBaseTransport):
 
 
 def http_client(provider: Provider, seconds: float) -> httpx2.AsyncClient:
-    """`seconds`: the longest that an attempt may take."""
+    """A client for one provider. `seconds`: the longest time of one attempt."""
     timeout = httpx2.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS))
     return httpx2.AsyncClient(transport=BoundedTransport(provider), timeout=timeout, follow_redirects=True)
 
 
 def transport_error(provider: Provider, error: BaseException | None) -> Exception:
-    """The error of an attempt that ended before a status came, or while the answer was read: `TimeoutError`, or a `ProviderUnavailableError`."""
+    """The error of an attempt that failed before its status or its whole body arrived.
+
+    `TimeoutError`, or a `ProviderUnavailableError` with the reason.
+    """
     if isinstance(error, httpx2.TimeoutException) and not isinstance(error, httpx2.ConnectTimeout):
         return TimeoutError()
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
         return unreachable(provider, error)
-    return ProviderUnavailableError(provider.name, f"broke off its answer ({type(error).__name__})")
+    return ProviderUnavailableError(provider.name, f"sent an incomplete answer ({type(error).__name__})")
 
 
 def unreachable(provider: Provider, error: BaseException) -> ProviderUnavailableError:
+    """The error of an attempt that could not connect."""
     return ProviderUnavailableError(provider.name, f"cannot be reached ({type(error).__name__})")
 
 
 def answer_too_large(provider: Provider) -> ProviderAnswerError:
-    return ProviderAnswerError(provider.name, "gave an answer that is too large to be one")
+    """The error of an answer of more than `MAX_ANSWER_BYTES`."""
+    return ProviderAnswerError(provider.name, "sent an answer that is too large")

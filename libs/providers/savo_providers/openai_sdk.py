@@ -1,4 +1,4 @@
-"""OpenAI's client, through `openai`: how it is set up, and what its errors mean."""
+"""Client of `openai`, OpenAI's SDK, and the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["connect", "sdk_errors"]
 
 
 def connect(connection: Connection, seconds: float) -> openai.AsyncOpenAI:
-    """`seconds`: the longest that an attempt may take."""
+    """A client for the connection. `seconds`: the longest time of one attempt."""
     http = http_client(OPENAI, seconds)
     return openai.AsyncOpenAI(
         api_key=connection.key, base_url=connection.base_url, timeout=seconds, max_retries=0, http_client=http
@@ -26,7 +26,10 @@ def connect(connection: Connection, seconds: float) -> openai.AsyncOpenAI:
 
 @contextmanager
 def sdk_errors() -> Iterator[None]:
-    """Around a request and the reading of its answer: whatever the SDK raises becomes a `ProviderError`, or `TimeoutError`."""
+    """Translates every error that the SDK raises in the block to a `ProviderError` or `TimeoutError`.
+
+    The block includes the reading of the answer: the SDK raises for a missing field only when it is read.
+    """
     try:
         yield
     except ProviderError:
@@ -38,7 +41,7 @@ def sdk_errors() -> Iterator[None]:
     except openai.APIStatusError as error:
         raise _status_error(error) from error
     except (openai.OpenAIError, ValueError, AttributeError, TypeError) as error:
-        # The SDK takes an answer of any shape for its model: what is missing shows when it is looked for.
+        # The SDK does not validate an answer: reading a missing or wrong field raises these.
         raise ProviderAnswerError(OPENAI.name, "gave an answer that its SDK cannot read") from error
 
 

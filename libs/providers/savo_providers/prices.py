@@ -1,4 +1,4 @@
-"""What a provider's tokens cost."""
+"""Token counts of a call and their price."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["NOTHING_USED", "Price", "Usage"]
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens as the provider counted them; thinking counts as output."""
+    """Tokens of one or more calls as the provider counted them; thinking counts as output."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -25,11 +25,11 @@ NOTHING_USED = Usage()
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars a million tokens."""
+    """Price of a model, in US dollars for a million tokens."""
 
     input: float
     output: float
 
     def of(self, usage: Usage) -> float:
-        """US dollars."""
+        """Cost in US dollars."""
         return token_cost_usd(usage.input_tokens, usage.output_tokens, self.input, self.output)

@@ -1,4 +1,4 @@
-"""How long a provider asks its callers to wait: in a header, or in an error's body."""
+"""Parsers of the wait that a provider asks for, in a header or in the body of an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s")
 
 
 def retry_after_seconds(header: str | None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:
-    """`Retry-After`: seconds, or an HTTP date (RFC 9110 section 10.2.3). None when absent or not understood."""
+    """Seconds of a `Retry-After` header, which is a number or an HTTP date (RFC 9110 section 10.2.3).
+
+    None if the header is absent or has another form.
+    """
     if header is None:
         return None
     if _SECONDS.fullmatch(header.strip()):
@@ -27,9 +30,9 @@ def retry_after_seconds(header: str | None, now: Callable[[], datetime] = lambda
 
 
 def retry_info_seconds(body: Any) -> float | None:
-    """`retryDelay` of a `google.rpc.RetryInfo` among `error.details`, such as `"3.5s"`. None when there is none.
+    """Seconds of a `google.rpc.RetryInfo` in `error.details` of a JSON body, such as `"3.5s"`. None without one.
 
-    Source: google/rpc/error_details.proto; a `Duration` in JSON is seconds with up to nine decimals and an `s`.
+    Source: google/rpc/error_details.proto. A `Duration` in JSON is seconds with up to nine decimals and an `s`.
     """
     delays = [float(found[1]) for text in _retry_delays(body) if (found := _DURATION.fullmatch(text))]
     return max(delays, default=None)

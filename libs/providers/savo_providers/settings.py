@@ -1,6 +1,6 @@
-"""Settings that every service with a provider has: keys, addresses, prices, and which provider is chosen.
+"""Settings of a service that calls a provider: the choice of the provider, keys, addresses, models, prices.
 
-The fields of a provider come from its row in the catalogue: `google_api_key` is GOOGLE_API_KEY, and so on.
+The fields of each provider are made from its row in the catalogue: `google_api_key` is GOOGLE_API_KEY, and so on.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ PriceTable = dict[
 ]
 
 NO_KEY = "stand-in"
-"""A server at a base URL of ours may want no key; the SDKs insist on one."""
+"""Key for a server at a configured address that needs none: the SDKs require a value."""
 
 _HTTP: JsonDict = {"allowed": "http(s)://HOST[:PORT]"}
 
 
 @dataclass(frozen=True)
 class Connection:
-    """What an adapter needs to reach the chosen provider."""
+    """Provider, model, price, key and address for an adapter."""
 
     provider: Provider
     model: str
@@ -39,12 +39,12 @@ class Connection:
 
 
 class _ChosenProvider(RuntimeSettings):
-    """A service's own class says which provider and which model are chosen."""
+    """Base of `ProviderSettings`. A service's subclass defines `provider_name` and `provider_model`."""
 
     model_prices: PriceTable = Field(
         default_factory=dict,
         validation_alias="SAVO_MODEL_PRICES",
-        description="Prices of provider models, added to those that are built in: US dollars a million input and output tokens.",
+        description="Prices of further provider models: US dollars for a million input and output tokens.",
         json_schema_extra={"allowed": 'JSON like {"gemini-3.5-flash": [1.5, 9]}'},
     )
 
@@ -81,7 +81,7 @@ class _ChosenProvider(RuntimeSettings):
 
     @property
     def can_connect(self) -> bool:
-        """There is a key, or another server that may want none."""
+        """Whether there is a key, or the address of a server that may need none."""
         return bool(self.provider_key or self.provider_base_url)
 
     @property
@@ -91,11 +91,9 @@ class _ChosenProvider(RuntimeSettings):
 
 
 def provider_choice(task: Task, default: Provider, variable: str, description: str) -> Any:
-    """The field that chooses a provider for a task, the default first among those that are allowed."""
-    names = [
-        default.name,
-        *(provider.name for provider in PROVIDERS if task in provider.models and provider is not default),
-    ]
+    """The settings field that chooses the provider of a task. The list of allowed names begins with the default."""
+    others = [provider.name for provider in PROVIDERS if task in provider.models and provider is not default]
+    names = [default.name, *others]
     allowed: JsonDict = {"allowed": f"one of {', '.join(names)}"}
     return Field(
         default.name,
@@ -110,7 +108,7 @@ def _connection_fields(provider: Provider) -> dict[str, Any]:
     url = Field(
         None,
         validation_alias=AliasChoices(*provider.base_url_variables),
-        description=f"Another server that speaks {provider.protocol}'s protocol, such as the stand-in.",
+        description=f"Address of another server with {provider.protocol}'s protocol, such as the stand-in.",
         json_schema_extra=_HTTP,
         pattern=r"^https?://\S+$",
     )
@@ -119,7 +117,7 @@ def _connection_fields(provider: Provider) -> dict[str, Any]:
 
 
 def _model_field(provider: Provider) -> dict[str, Any]:
-    description = f"{provider.protocol} model that sees photos."
+    description = f"{provider.protocol} model that answers photos."
     model = Field(
         provider.models["vision"], min_length=1, validation_alias=provider.model_variable, description=description
     )
@@ -136,8 +134,8 @@ if TYPE_CHECKING:
     ModelSettings = _ChosenProvider
 else:
     ProviderSettings = _with_fields("ProviderSettings", _ChosenProvider, *map(_connection_fields, PROVIDERS))
-    """Derive from it, and give `provider_name` and `provider_model`."""
+    """Base class with key and address of every provider. A subclass defines `provider_name` and `provider_model`."""
     ModelSettings = _with_fields(
         "ModelSettings", ProviderSettings, *(_model_field(each) for each in PROVIDERS if "vision" in each.models)
     )
-    """The same with a model for each provider: `SAVO_GOOGLE_MODEL`, …"""
+    """`ProviderSettings` with one model setting for each provider: `SAVO_GOOGLE_MODEL`, …"""

@@ -1,4 +1,4 @@
-"""What an HTTP status of a provider means, whichever protocol carried it."""
+"""Translation of a provider's HTTP status to an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNKNOWN_KEY = frozenset({401, 403})
 NO_MONEY_LEFT = "insufficient_quota"
 
 MAX_MESSAGE_LENGTH = 200
-"""Characters of a provider's message that are shown."""
+"""Characters of a provider's message that the error's message keeps."""
 
 
 def error_of_status(
@@ -34,32 +34,28 @@ def error_of_status(
     body: Any = None,
     code: object = None,
 ) -> ProviderError:
-    """The error of an answer that is no success.
+    """The error for an answer with a status that is no success.
 
-    `message` is the provider's own; a page of HTML, as proxies send it, is left out. `body` is the JSON that came with it,
-    `code` the provider's name for the error.
+    `message`: the provider's own; a page of HTML, as proxies send it, is left out. `body`: the answer's parsed JSON.
+    `code`: the provider's code of the error.
     """
-    answer = (
-        f"answered {status}: {message[:MAX_MESSAGE_LENGTH]}" if message and "<" not in message else f"answered {status}"
-    )
+    shown = message[:MAX_MESSAGE_LENGTH] if "<" not in message else ""
+    answer = f"answered {status}: {shown}" if shown else f"answered {status}"
     if status >= 500 or status in RETRIED_BELOW_500:
-        return _kind(status, code)(provider.name, answer, retry_after=_asked_wait(headers, body))
+        error_type = _unavailable_type(status, code)
+        return error_type(provider.name, answer, retry_after=_retry_after(headers, body))
     if status in UNKNOWN_KEY or "api key" in message.lower():
         return ProviderKeyError(provider.name, provider.key_variable, answer)
     return ProviderError(provider.name, answer)
 
 
-def _kind(status: int, code: object) -> type[ProviderUnavailableError]:
+def _unavailable_type(status: int, code: object) -> type[ProviderUnavailableError]:
     if status != 429:
         return ProviderUnavailableError
     return ProviderQuotaError if code == NO_MONEY_LEFT else ProviderBusyError
 
 
-def _asked_wait(headers: Mapping[str, str], body: Any) -> float | None:
-    """Seconds; the longer one where header and body name one each."""
-    named = [
-        seconds
-        for seconds in (retry_after_seconds(headers.get("retry-after")), retry_info_seconds(body))
-        if seconds is not None
-    ]
-    return max(named, default=None)
+def _retry_after(headers: Mapping[str, str], body: Any) -> float | None:
+    """Seconds; the larger number if both header and body name one."""
+    waits = (retry_after_seconds(headers.get("retry-after")), retry_info_seconds(body))
+    return max((seconds for seconds in waits if seconds is not None), default=None)

@@ -1,4 +1,4 @@
-"""Text from outside, as databases and JSON take it."""
+"""Cleaning of text from outside for databases and JSON."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ __all__ = ["storable"]
 
 
 def storable(text: str) -> str:
-    """Without NUL, which PostgreSQL refuses, and without lone surrogates, which have no UTF-8."""
+    """The text without NUL, which PostgreSQL rejects, and without lone surrogates, which UTF-8 cannot encode."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()

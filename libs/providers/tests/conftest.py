@@ -1,4 +1,4 @@
-"""A server of the provider's, and calls that wait for nothing."""
+"""Fixture: an HTTP server in the role of a provider."""
 
 from __future__ import annotations
 

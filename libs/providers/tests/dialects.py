@@ -1,4 +1,4 @@
-"""The SDKs, each against a server that speaks its provider's wire format."""
+"""The SDKs under test, each with a local server that implements its provider's wire format."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from savo_providers.catalogue import GOOGLE, OPENAI, Provider
 from savo_providers.prices import Price, Usage
 from savo_providers.settings import Connection
 
-__all__ = ["DIALECTS", "Dialect", "Moment", "Question", "asking", "connection_to", "without_waits"]
+__all__ = ["DIALECTS", "Dialect", "ManualClock", "Question", "connection_to", "open_question", "without_waits"]
 
 DIALECTS = ("genai", "generativeai", "openai")
 
 LONG = 30.0
-"""Seconds of a call that is not meant to reach its deadline."""
+"""Deadline in seconds of a call that must not reach it."""
 
 
-class Moment:
-    """A clock for breakers, which tests turn on."""
+class ManualClock:
+    """A clock for breakers that a test moves forward by hand."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -41,19 +41,19 @@ class Moment:
 
 @dataclass
 class Dialect:
-    """One SDK: how its server answers and fails, and the rules of its calls."""
+    """One SDK: the answers and errors of its server, and the `Calls` under test."""
 
     name: str
     wire: Wire
     seconds: float = LONG
-    """The deadline of a call with all its attempts."""
+    """Deadline of a call, all attempts included."""
     pauses_consumer: bool = True
-    moment: Moment = field(default_factory=Moment)
+    clock: ManualClock = field(default_factory=ManualClock)
     waits: list[float | None] = field(default_factory=list)
-    """Of each retry: the seconds that the provider asked for. No test really waits."""
+    """For each retry: the seconds that the provider asked for. Retries come at once."""
 
     def __post_init__(self) -> None:
-        self.breaker = Breaker(self.provider.name, now=self.moment)
+        self.breaker = Breaker(self.provider.name, now=self.clock)
         self.calls = Calls(self.provider, self.breaker, self.seconds, pauses_consumer=self.pauses_consumer)
 
     @property
@@ -66,7 +66,7 @@ class Dialect:
 
     @property
     def usage(self) -> Usage:
-        """What an answer of `answer` costs, as the server counts it."""
+        """Tokens of an answer made by `answer`."""
         return Usage(900, 120) if self.is_openai else Usage(1200, 200)
 
     def answer(self, items: Any = None, *, text: str | None = None) -> dict[str, Any]:
@@ -95,17 +95,17 @@ class Dialect:
 
 @contextmanager
 def without_waits() -> Iterator[list[float | None]]:
-    """Retries come at once; gives, of each, the seconds that the provider asked for."""
-    asked: list[float | None] = []
+    """Makes retries come at once. Yields the list of the waits that the provider asked for, in seconds."""
+    requested_waits: list[float | None] = []
 
     def record(details: RetryDetails) -> None:
-        asked.append(getattr(details.caused_by, "retry_after", None))
+        requested_waits.append(getattr(details.caused_by, "retry_after", None))
 
     before = get_on_retry_hooks()
     set_on_retry_hooks([record])
     try:
         with stamina.set_testing(True, attempts=100, cap=True):
-            yield asked
+            yield requested_waits
     finally:
         set_on_retry_hooks(before)
 
@@ -121,19 +121,19 @@ def connection_to(dialect: Dialect) -> Connection:
 
 @dataclass
 class Question:
-    """The smallest use of an SDK: one question, answered with text."""
+    """The smallest use of an SDK: one question with a text answer."""
 
     dialect: Dialect
     attempt: Callable[[float], Awaitable[str | None]]
     threads: Any = None
-    """The SDK's own, where it has some."""
+    """Thread pool of the SDK's client, if it has one."""
 
     async def ask(self) -> str | None:
         return await self.dialect.calls.run(self.attempt)
 
 
 @asynccontextmanager
-async def asking(dialect: Dialect) -> AsyncIterator[Question]:
+async def open_question(dialect: Dialect) -> AsyncIterator[Question]:
     connect = {"genai": _genai, "generativeai": _generativeai, "openai": _openai}[dialect.name]
     with without_waits() as dialect.waits:
         async with connect(dialect) as question:

@@ -1,4 +1,4 @@
-"""No SDK is imported before its provider is chosen."""
+"""Tests that no SDK is imported before its provider is chosen."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def test_no_other_module_and_no_service_imports_an_sdk() -> None:
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_a_missing_sdk_stops_the_start_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_sdk_raises_an_error_that_names_the_package_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a_service").mkdir()
     (tmp_path / "a_service" / "google.py").write_text("import an_sdk_that_is_not_here\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -37,6 +39,6 @@ def test_a_missing_sdk_stops_the_start_with_what_to_install(tmp_path: Path, monk
         load_adapter("a_service", "google", GOOGLE)
 
 
-def test_an_adapter_that_does_not_exist_is_our_own_mistake() -> None:
-    with pytest.raises(ModuleNotFoundError, match=r"savo_vision\.adapters\.nobody"):
-        load_adapter("savo_vision.adapters", "nobody", GOOGLE)
+def test_a_missing_adapter_raises_the_import_error() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"savo_vision\.adapters\.missing"):
+        load_adapter("savo_vision.adapters", "missing", GOOGLE)

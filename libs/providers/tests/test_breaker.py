@@ -1,14 +1,16 @@
+"""Tests of the circuit breaker's states."""
+
 from __future__ import annotations
 
 import pytest
 
-from libs.providers.tests.dialects import Moment
+from libs.providers.tests.dialects import ManualClock
 from savo_providers.breaker import Breaker
 from savo_runtime.errors import DependencyDownError
 
 
-def test_a_breaker_opens_after_failures_in_a_row_and_tries_one_call_when_rested() -> None:
-    clock = Moment()
+def test_a_breaker_opens_after_failures_in_a_row_and_later_allows_one_trial_call() -> None:
+    clock = ManualClock()
     breaker = Breaker("google", failure_threshold=3, open_seconds=30, now=clock)
     for _ in range(3):
         breaker.before_call()
@@ -39,8 +41,8 @@ def test_a_success_between_failures_keeps_the_breaker_closed() -> None:
         breaker.record_success()
 
 
-def test_a_trial_call_that_was_cancelled_leaves_room_for_another() -> None:
-    clock = Moment()
+def test_a_cancelled_trial_call_allows_another() -> None:
+    clock = ManualClock()
     breaker = Breaker("google", failure_threshold=1, open_seconds=30, now=clock)
     breaker.record_failure()
     clock.now += 31

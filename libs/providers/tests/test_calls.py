@@ -1,4 +1,4 @@
-"""The rules of a call, in virtual time: how long it waits, when it gives up, what the breaker hears of it."""
+"""Tests of calls in virtual time: waits, deadlines, and what the breaker records."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from savo_runtime.errors import DependencyDownError
 
 @dataclass
 class Attempts:
-    """Takes `seconds` for each attempt, and raises `faults` in turn, the last one again and again; None is an answer."""
+    """Attempts of `seconds` each. They raise `faults` in turn and repeat the last one; None is a success."""
 
     faults: list[Exception | None]
     seconds: float = 0.0
     began: list[float] = field(default_factory=list)
-    """When, on the loop's clock."""
+    """Start of each attempt, on the loop's clock."""
     given: list[float] = field(default_factory=list)
-    """Seconds that each might have taken."""
+    """Seconds that each attempt was allowed to take."""
 
     async def __call__(self, seconds: float) -> str:
         self.began.append(asyncio.get_running_loop().time())
@@ -46,7 +46,7 @@ class Attempts:
 
     @property
     def waits(self) -> list[float]:
-        """Between the end of an attempt and the next one."""
+        """Seconds between the end of an attempt and the start of the next."""
         return [later - earlier - self.seconds for earlier, later in zip(self.began, self.began[1:], strict=False)]
 
 
@@ -63,7 +63,7 @@ def calls(breaker: Breaker | None = None, **rules: Any) -> Calls:
 
 
 def outcome_of(call: Callable[[], Awaitable[Any]]) -> Any:
-    """What the call gives or raises."""
+    """The answer of the call, or the error that it raised."""
 
     async def run() -> Any:
         try:
@@ -74,14 +74,14 @@ def outcome_of(call: Callable[[], Awaitable[Any]]) -> Any:
     return in_virtual_time(run())
 
 
-@pytest.mark.parametrize("asked", [0.0, 1.0, 9.5])
-def test_a_retry_waits_as_long_as_the_provider_asks(asked: float) -> None:
-    attempts = Attempts([busy(asked), None])
+@pytest.mark.parametrize("wait", [0.0, 1.0, 9.5])
+def test_a_retry_waits_as_long_as_the_provider_asks(wait: float) -> None:
+    attempts = Attempts([busy(wait), None])
     assert outcome_of(lambda: calls().run(attempts)) == "an answer"
-    assert attempts.waits == [asked]
+    assert attempts.waits == [wait]
 
 
-def test_a_retry_without_a_named_time_waits_longer_each_time_with_jitter() -> None:
+def test_waits_without_a_retry_time_grow_and_have_jitter() -> None:
     waits = []
     for _ in range(20):
         attempts = Attempts([unavailable()])
@@ -97,14 +97,14 @@ def test_no_call_is_tried_more_than_three_times() -> None:
     assert len(attempts.began) == 3
 
 
-@pytest.mark.parametrize("asked", [100.0, 9.9999])
-def test_no_wait_goes_past_the_deadline(asked: float) -> None:
-    attempts = Attempts([unavailable(asked)], seconds=0.01)
+@pytest.mark.parametrize("wait", [100.0, 9.9999])
+def test_no_wait_goes_past_the_deadline(wait: float) -> None:
+    attempts = Attempts([unavailable(wait)], seconds=0.01)
     assert isinstance(outcome_of(lambda: calls().run(attempts)), ProviderUnavailableError)
     assert len(attempts.began) == 1
 
 
-def test_no_wait_is_longer_than_a_call_bears() -> None:
+def test_no_wait_is_longer_than_max_wait() -> None:
     attempts = Attempts([busy(5.0), busy(20.0)])
     error = outcome_of(lambda: calls(seconds=120.0, max_wait=10.0, pauses_consumer=False).run(attempts))
     assert isinstance(error, ProviderBusyError)
@@ -126,30 +126,29 @@ def test_a_call_may_have_a_deadline_of_its_own_and_each_attempt_another() -> Non
     assert attempts.given[2] < 40.0
 
 
-def test_an_sdk_s_own_timeout_is_an_answer_that_did_not_come() -> None:
+def test_a_timeout_of_the_sdk_counts_as_no_answer() -> None:
     error = outcome_of(lambda: calls().run(Attempts([TimeoutError()])))
     assert isinstance(error, ProviderUnavailableError)
     assert str(error) == "Google gave no answer in 10 seconds"
 
 
-# what the breaker hears -----------------------------------------------------------------------------------------------
+# what the breaker records ---------------------------------------------------------------------------------------------
 
 
-def test_a_busy_provider_holds_all_calls_for_the_time_it_names_and_a_minute_at_most() -> None:
-    for asked, rest in ((40.0, 40.0), (39_600.0, 60.0), (None, 4.0)):
+def test_a_busy_provider_gets_no_calls_for_the_time_it_names_at_most_a_minute() -> None:
+    for requested, pause in ((40.0, 40.0), (39_600.0, 60.0), (None, 4.0)):
         breaker = Breaker("google", now=lambda: 0.0)
-        down = outcome_of(lambda breaker=breaker, asked=asked: calls(breaker).run(Attempts([busy(asked)])))  # type: ignore[misc]
+        attempts = Attempts([busy(requested)])
+        down = outcome_of(lambda breaker=breaker, attempts=attempts: calls(breaker).run(attempts))  # type: ignore[misc]
         assert isinstance(down, DependencyDownError)
-        assert (str(down), down.retry_after) == ("google is down: Google answered 429", rest)
+        assert (str(down), down.retry_after) == ("google is down: Google answered 429", pause)
         with pytest.raises(DependencyDownError):
             breaker.before_call()
 
 
-def test_an_unknown_key_holds_all_calls_and_is_not_tried_again() -> None:
-    breaker, attempts = (
-        Breaker("google", now=lambda: 0.0),
-        Attempts([ProviderKeyError("google", "GOOGLE_API_KEY", "answered 401")]),
-    )
+def test_a_rejected_key_stops_all_calls_and_is_not_tried_again() -> None:
+    breaker = Breaker("google", now=lambda: 0.0)
+    attempts = Attempts([ProviderKeyError("google", "GOOGLE_API_KEY", "answered 401")])
     down = outcome_of(lambda: calls(breaker).run(attempts))
     assert str(down) == "google is down: Google does not accept the key in GOOGLE_API_KEY (answered 401)"
     assert len(attempts.began) == 1
@@ -160,21 +159,21 @@ def test_an_unknown_key_holds_all_calls_and_is_not_tried_again() -> None:
 @pytest.mark.parametrize(
     "error", [ProviderKeyError("google", "GOOGLE_API_KEY"), ProviderQuotaError("google", "answered 429")]
 )
-def test_what_only_the_operator_can_mend_is_not_tried_again_and_opens_no_breaker(error: Exception) -> None:
+def test_an_error_that_only_the_operator_can_fix_is_not_retried_and_opens_no_breaker(error: Exception) -> None:
     breaker, attempts = Breaker("google", failure_threshold=1), Attempts([error])
     assert outcome_of(lambda: calls(breaker, pauses_consumer=False).run(attempts)) is error
     assert len(attempts.began) == 1
     breaker.before_call()
 
 
-def test_a_refusal_is_a_sign_of_life() -> None:
+def test_a_refusal_counts_as_a_working_provider() -> None:
     breaker = Breaker("google", failure_threshold=2)
     for fault in (unavailable(), ProviderRefusedError("google", "declined the photo"), unavailable()):
         assert outcome_of(lambda fault=fault: calls(breaker, attempts=1).run(Attempts([fault]))) is fault  # type: ignore[misc]
     breaker.before_call()
 
 
-def test_a_cancelled_call_says_nothing_of_the_provider() -> None:
+def test_a_cancelled_call_changes_no_breaker() -> None:
     breaker = Breaker("google", failure_threshold=1)
 
     async def cancel() -> None:
@@ -188,7 +187,7 @@ def test_a_cancelled_call_says_nothing_of_the_provider() -> None:
     breaker.before_call()
 
 
-def test_while_one_call_tries_the_others_are_held() -> None:
+def test_other_calls_are_refused_during_a_trial_call() -> None:
     now = [0.0]
     breaker = Breaker("google", failure_threshold=1, now=lambda: now[0])
 

@@ -1,4 +1,4 @@
-"""Every row is whole, and fits what is outside it."""
+"""Tests of the catalogue: every row is complete and fits contracts and settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_provider_s_name_may_be_written_into_events(provider: Provider) -> Non
     assert ServedBy(provider.name) is not ServedBy.CUSTOM
 
 
-def test_every_answer_s_source_but_our_own_model_is_a_provider() -> None:
+def test_every_source_of_answers_except_our_own_model_is_a_provider() -> None:
     assert [served_by.value for served_by in ServedBy if served_by is not ServedBy.CUSTOM] == [
         provider.name for provider in PROVIDERS
     ]
@@ -40,16 +40,16 @@ def test_no_two_providers_share_a_name_a_variable_or_a_model() -> None:
 
 
 @every_provider
-def test_our_own_variable_for_an_address_comes_first(provider: Provider) -> None:
+def test_our_own_variable_for_the_address_is_the_first(provider: Provider) -> None:
     assert provider.base_url_variables[0] == f"SAVO_{provider.name.upper()}_BASE_URL"
     assert provider.model_variable == f"SAVO_{provider.name.upper()}_MODEL"
 
 
-def test_a_provider_of_another_release_is_shown_by_its_name() -> None:
+def test_the_title_of_an_unknown_provider_is_its_name() -> None:
     assert [title_of(name) for name in ("google", "openai", "mistral-9")] == ["Google", "OpenAI", "mistral-9"]
     with pytest.raises(KeyError, match="there are google, openai"):
         provider_named("mistral-9")
 
 
-def test_a_price_is_dollars_a_million_tokens() -> None:
+def test_a_price_is_in_dollars_for_a_million_tokens() -> None:
     assert Price(1.0, 10.0).of(Usage(500_000, 10_000) + Usage(0, 90_000)) == pytest.approx(1.5)

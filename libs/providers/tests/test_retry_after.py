@@ -1,3 +1,5 @@
+"""Tests of the parsers of `Retry-After` and Google's `RetryInfo`."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime

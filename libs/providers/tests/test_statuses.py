@@ -1,4 +1,4 @@
-"""What each status means, and the sentence that people and logs get of it."""
+"""Tests of the error and its message for each HTTP status."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from savo_providers.statuses import error_of_status
         (529, "", ProviderUnavailableError, "Google answered 529"),
     ],
 )
-def test_a_status_has_its_error_and_its_sentence(
+def test_a_status_becomes_its_error_with_its_message(
     status: int, message: str, kind: type[ProviderError], sentence: str
 ) -> None:
     error = error_of_status(GOOGLE, status, {}, message)
@@ -45,12 +45,12 @@ def test_a_status_has_its_error_and_its_sentence(
     assert str(error) == sentence
 
 
-def test_a_used_up_account_is_told_from_a_busy_moment_by_its_code() -> None:
+def test_the_code_distinguishes_a_used_up_account_from_a_busy_provider() -> None:
     assert type(error_of_status(OPENAI, 429, {}, code="insufficient_quota")) is ProviderQuotaError
     assert type(error_of_status(OPENAI, 429, {}, code="rate_limit_exceeded")) is ProviderBusyError
 
 
-def test_of_header_and_body_the_longer_wait_counts() -> None:
+def test_the_longer_wait_of_header_and_body_counts() -> None:
     body = {"error": {"details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "20s"}]}}
     for header, seconds in (("7", 20.0), ("30", 30.0), ("soon", 20.0)):
         error = error_of_status(GOOGLE, 429, {"retry-after": header}, body=body)

@@ -1,4 +1,4 @@
-"""An event loop whose waits cost nothing: when nothing is ready, its clock goes on to the next timer."""
+"""Event loop with virtual time: when no task is ready, its clock jumps to the next timer."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class _Selector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> Any:
         ready = super().select(0)
         if not ready:
-            assert timeout is not None, "every task waits for something that never comes"
+            assert timeout is not None, "deadlock: every task waits and no timer is set"
             self.now += timeout
         return ready
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """For code without sockets and threads: their work would take no time at all."""
+    """Loop for code without sockets and threads, whose work would take no virtual time."""
 
     def __init__(self) -> None:
         self._virtual = _Selector()

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that speaks the providers' wire formats and answers what a test tells it to."""
+"""Local HTTP server with the providers' wire formats that sends the replies a test defines."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ GOOD_ITEMS = [
 
 @dataclass
 class Reply:
+    """One HTTP answer of the server."""
+
     body: Any
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     hangs: bool = False
-    """It is not given before the test ends."""
+    """The reply is not sent before the test ends."""
     trickles: bool = False
-    """It begins at once, a byte every few milliseconds, and does not end before the test does."""
+    """The reply starts at once, a byte every 20 ms, and does not end before the test does."""
 
     def bytes(self) -> bytes:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
@@ -38,7 +40,7 @@ class Reply:
 
 @dataclass
 class Wire:
-    """`replies` are given in turn, the last one again and again."""
+    """State of the server: requests so far, and `replies`, sent in turn; the last is repeated."""
 
     url: str = ""
     replies: list[Reply] = field(default_factory=list)
@@ -46,7 +48,7 @@ class Wire:
     headers: list[dict[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     gathering: asyncio.Barrier | None = None
-    """When set, no request is answered before so many are here."""
+    """If set, requests are answered when as many as its size have arrived."""
     ending: asyncio.Event = field(default_factory=asyncio.Event)
 
     def answer(self, *replies: Reply) -> None:
@@ -98,7 +100,7 @@ async def serving(wire: W) -> AsyncIterator[W]:
         listener.close()
 
 
-def _named(headers: dict[str, str]) -> dict[str, str]:
+def _header_names(headers: dict[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
 
 
@@ -120,7 +122,7 @@ def gemini_error(status: int, message: str = "an error", **headers: str) -> Repl
     return Reply(
         {"error": {"code": status, "message": message, "status": "SOME_STATUS"}},
         status,
-        {name.replace("_", "-"): value for name, value in headers.items()},
+        _header_names(headers),
     )
 
 
@@ -160,5 +162,5 @@ def openai_error(status: int, message: str = "an error", **headers: str) -> Repl
     return Reply(
         {"error": {"message": message, "type": "x", "code": None, "param": None}},
         status,
-        {name.replace("_", "-"): value for name, value in headers.items()},
+        _header_names(headers),
     )

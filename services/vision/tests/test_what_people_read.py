@@ -64,7 +64,7 @@ FAULTS: dict[str, tuple[Callable[[Dialect], Reply], FailureCode, str]] = {
     "five megabytes": (
         lambda it: Reply(it.answer([GOOD_ITEMS[0]] * 60_000)),
         FailureCode.PROVIDER_FAILED,
-        "No answer could be had: {who} gave an answer that is too large to be one. Please try again later.",
+        "No answer could be had: {who} sent an answer that is too large. Please try again later.",
     ),
     "a refusal": (
         lambda it: Reply(it.refusal()),
