@@ -1,4 +1,4 @@
-"""Reasoning's composition root: the only reader of its settings, the only place that knows which provider writes the recipes."""
+"""Composition root of reasoning: reads the settings, chooses the provider, wires adapters to ports."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ from savo_runtime.service import Runtime, Service, ServiceDefinition
 log = structlog.get_logger()
 
 MAX_WAIT = 10.0
-"""Seconds that a request waits at most when the provider names a time: a person waits for the answer."""
+"""Longest wait in seconds before a retry at the time the provider names. A person waits for the answer."""
 
 
 def build(settings: ReasoningSettings, runtime: Runtime) -> Service:
+    """The service with its subscriptions."""
     store = SqlSuggestionStore(runtime.database)
     writer = build_writer(settings)
     recorded = SqlSuggestionStore(runtime.live) if runtime.live else None
     suggest = SuggestRecipes(writer, store, runtime.clock, recorded)
-    return Service(
-        name="reasoning",
-        subscriptions=subscriptions(suggest, store),
-        on_stop=[writer.close],
-    )
+    return Service(name="reasoning", subscriptions=subscriptions(suggest, store), on_stop=[writer.close])
 
 
 def build_writer(settings: ReasoningSettings) -> RecipeWriter:
+    """The adapter of the chosen provider; a `DisabledWriter` in a sandbox and without a key.
+
+    Raises `FatalError` when the provider's SDK is not installed.
+    """
     if settings.sandbox:
-        return DisabledWriter("a sandbox asks nobody, and this one is not recorded")
+        return DisabledWriter("a sandbox calls no provider, and this request has no recorded answer")
     if not settings.can_connect:
         missing = settings.chosen.key_variable
         log.warning("recipes.disabled", missing=missing)
@@ -48,7 +49,7 @@ def build_writer(settings: ReasoningSettings) -> RecipeWriter:
 
 
 def calls(settings: ReasoningSettings) -> Calls:
-    """Each attempt has the setting's deadline, all of them together what is left of the request's time."""
+    """How reasoning calls the provider: an attempt ends after `timeout_seconds`, a call when its request expires."""
     seconds = settings.timeout_seconds
     return Calls(
         settings.chosen,

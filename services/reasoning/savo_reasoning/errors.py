@@ -1,7 +1,4 @@
-"""Why there are no recipes, besides the errors of providers (savo_providers.errors).
-
-NoRecipesError          the request has its answer, and it is this sentence
-"""
+"""Error of a recipe request that ends without recipes. `savo_providers.errors` holds the errors of providers."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ __all__ = ["NoRecipesError"]
 
 
 class NoRecipesError(Exception):
-    """The message is what the user reads. `cost_usd` was spent all the same."""
+    """The request is answered without recipes. The user reads the message; `cost_usd` was spent nevertheless."""
 
     def __init__(self, message: str, cost_usd: float = 0.0) -> None:
         super().__init__(message)

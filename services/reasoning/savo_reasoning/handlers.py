@@ -1,4 +1,4 @@
-"""Recipes requested → recipes suggested; scans and people erased → their recipes gone."""
+"""Event handlers: recipe requests are answered, erased scans and subjects lose their recipes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def on_subject_erased(erased: SubjectErased, store: SuggestionStore) -> No
 
 
 def subscriptions(suggest: SuggestRecipes, store: SuggestionStore) -> list[Subscription]:
-    """The routing table."""
+    """The topics that reasoning reads, each with its handler."""
     return [
         bind(on_recipes_requested, concurrency=_CONCURRENCY, suggest=suggest),
         bind(on_scan_erased, store=store),

@@ -1,4 +1,4 @@
-"""What the domain needs from outside."""
+"""Interfaces that the domain needs from adapters, and the data that they exchange."""
 
 from __future__ import annotations
 
@@ -24,49 +24,71 @@ class AnsweredRecipe(BaseModel):
     minutes: int = Field(description="From start to table.")
 
 
+# Name and fields are part of the schema that the provider gets; a docstring would be too.
 class Cookbook(BaseModel):
     recipes: list[AnsweredRecipe]
 
 
 @dataclass(frozen=True)
 class Prompt:
+    """What the provider is asked."""
+
     instructions: str
+    """Fixed text of ours."""
     question: str
+    """Holds the user's data as JSON."""
 
 
 @dataclass(frozen=True)
 class Answer:
+    """Recipes as the provider wrote them, not validated yet, and their cost."""
+
     cookbook: Cookbook
     cost_usd: float
 
 
 class RecipeWriter(Protocol):
-    """A provider behind its SDK."""
+    """A provider that writes recipes."""
 
     @property
-    def provider(self) -> str: ...
+    def provider(self) -> str:
+        """Name in the catalogue."""
+        ...
 
     @property
     def model(self) -> str: ...
 
     async def write(self, prompt: Prompt, seconds: float) -> Answer:
-        """Within `seconds`, retries included. Raises `NoRecipesError`, `ProviderError`s, and `DependencyDownError` while the provider is away."""
+        """The provider's answer within `seconds`, retries included.
+
+        Raises `NoRecipesError` for an answer without recipes, a `ProviderError` for a failed call, and
+        `DependencyDownError` while the provider gets no calls.
+        """
         ...
 
     async def close(self) -> None: ...
 
 
 class SuggestionStore(Protocol):
-    """Finished answers by recipe id, and the ledger of the erased."""
+    """Finished answers by recipe id, and the erased scans and subjects."""
 
-    async def is_erased(self, scan_id: str, subject: str) -> bool: ...
+    async def is_erased(self, scan_id: str, subject: str) -> bool:
+        """Whether the scan or the subject was erased."""
+        ...
 
     async def find(self, recipe_id: str) -> RecipesSuggested | None: ...
 
     async def save(self, suggested: RecipesSuggested) -> RecipesSuggested | None:
-        """The answer that counts: an earlier one where there is one; None when scan or subject were erased meanwhile."""
+        """Stores the answer and returns the valid one: the first that was stored for its recipe id.
+
+        None if its scan or subject was erased in the meantime.
+        """
         ...
 
-    async def erase_scan(self, erased: ScanErased) -> None: ...
+    async def erase_scan(self, erased: ScanErased) -> None:
+        """Records the erasure and deletes the scan's answers."""
+        ...
 
-    async def erase_subject(self, erased: SubjectErased) -> None: ...
+    async def erase_subject(self, erased: SubjectErased) -> None:
+        """Records the erasure and deletes the subject's answers."""
+        ...

@@ -1,4 +1,4 @@
-"""What reasoning reads from the environment. Only app.py does."""
+"""Settings of reasoning, read from the environment by app.py alone."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from savo_providers.settings import ProviderSettings, provider_choice
 
 
 class ReasoningSettings(ProviderSettings):
-    provider: str = provider_choice("recipes", OPENAI, "SAVO_REASONING_PROVIDER", "Who writes recipes.")
+    """The chosen provider and model for recipes, and the deadline of its calls."""
+
+    provider: str = provider_choice("recipes", OPENAI, "SAVO_REASONING_PROVIDER", "Provider that writes recipes.")
     model: str | None = Field(
         None,
         validation_alias="SAVO_REASONING_MODEL",
-        description="Model that writes recipes; unset is the provider's small one.",
+        description="Model that writes recipes; default is the provider's small model.",
     )
     timeout_seconds: float = Field(
         30.0,
@@ -38,17 +40,18 @@ class ReasoningSettings(ProviderSettings):
             model = self.provider_model
             example = f'{{"{model}": [0.75, 4.5]}}'
             raise ValueError(
-                f"SAVO_REASONING_MODEL={model!r} has no price: add it by SAVO_MODEL_PRICES, for example {example}"
+                f"SAVO_REASONING_MODEL={model!r} has no price: add one with SAVO_MODEL_PRICES, for example {example}"
             )
         return self
 
     @model_validator(mode="after")
     def _a_chosen_provider_has_its_key(self) -> Self:
         if self.sandbox:
-            return self  # nobody is asked there
+            return self  # a sandbox calls no provider
         if "provider" in self.model_fields_set and not self.can_connect:
-            needed = f"SAVO_REASONING_PROVIDER={self.provider} needs it"
+            key = self.chosen.key_variable
             raise ValueError(
-                f"{self.chosen.key_variable} is missing: {needed}; with both unset recipes are switched off"
+                f"{key} is missing, and SAVO_REASONING_PROVIDER={self.provider} needs it: set it, or unset both"
+                " to switch recipes off"
             )
         return self

@@ -1,4 +1,4 @@
-"""Recipes as providers send them, from a server that speaks their wire formats."""
+"""Fixtures: recipe answers in the providers' wire formats, a recipe request, a runtime in memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def wire() -> AsyncIterator[Wire]:
 
 @pytest.fixture
 def openai_recipes() -> Callable[..., Reply]:
-    """An answer of 1000 and 2000 tokens."""
+    """Makes an answer of 1000 input tokens and 2000 output tokens."""
 
     def answer(text: str | None = None, **how: str) -> Reply:
         usage = {
@@ -52,7 +52,7 @@ def openai_recipes() -> Callable[..., Reply]:
 
 @pytest.fixture
 def google_recipes() -> Callable[..., Reply]:
-    """An answer of 1000 and 2000 tokens."""
+    """Makes an answer of 1000 input tokens and 2000 output tokens."""
 
     def answer(text: str | None = None, **how: str) -> Reply:
         usage = {"promptTokenCount": 1000, "candidatesTokenCount": 1500, "thoughtsTokenCount": 500}

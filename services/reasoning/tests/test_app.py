@@ -1,3 +1,5 @@
+"""Tests of reasoning's composition root and settings."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -43,11 +45,11 @@ async def test_the_service_reads_every_topic_that_names_it_as_a_consumer(runtime
     assert DEFINITION.name == service.name == "reasoning"
 
 
-async def test_migrations_make_the_tables_of_the_code() -> None:
+async def test_the_migrations_create_the_tables_of_the_code() -> None:
     await assert_migrations_match("savo_reasoning.migrations", Base.metadata)
 
 
-async def test_without_any_key_it_starts_and_answers_with_the_variable_that_is_missing(
+async def test_without_a_key_the_service_starts_and_its_answers_name_the_missing_variable(
     runtime: Runtime, requested: RecipesRequested
 ) -> None:
     service = build(load_settings(ReasoningSettings), runtime)
@@ -60,7 +62,7 @@ async def test_without_any_key_it_starts_and_answers_with_the_variable_that_is_m
 
 
 @pytest.mark.parametrize("environment", [{"SAVO_REASONING_PROVIDER": "google"}, {"OPENAI_API_KEY": "k"}])
-async def test_a_sandbox_needs_no_key_and_asks_nobody(
+async def test_a_sandbox_needs_no_key_and_calls_no_provider(
     runtime: Runtime, requested: RecipesRequested, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
 ) -> None:
     for name, value in (environment | {"SAVO_SANDBOX": "look"}).items():
@@ -70,7 +72,9 @@ async def test_a_sandbox_needs_no_key_and_asks_nobody(
         subscription for subscription in service.subscriptions if subscription.topic.name == "recipes.requested"
     )
     event: Any = await suggest.handle(Envelope.new(requested, "gateway"))
-    assert event.error == "Recipes are switched off: a sandbox asks nobody, and this one is not recorded."
+    assert (
+        event.error == "Recipes are switched off: a sandbox calls no provider, and this request has no recorded answer."
+    )
     assert event.cost_usd == 0.0
 
 
@@ -120,7 +124,7 @@ async def test_every_provider_that_can_be_chosen_has_its_adapter(
     await writer.close()
 
 
-async def test_the_operators_price_counts_before_the_built_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_operators_price_overrides_the_built_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     monkeypatch.setenv("SAVO_MODEL_PRICES", '{"gpt-5.4-mini": [0, 9]}')
     writer = build_writer(load_settings(ReasoningSettings))

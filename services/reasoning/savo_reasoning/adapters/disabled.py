@@ -1,4 +1,4 @@
-"""Recipes switched off: every request is answered, with the reason."""
+"""Recipe writer for a service without a provider: every request fails with the reason."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["DisabledWriter"]
 
 @dataclass(frozen=True)
 class DisabledWriter:
-    """Implements `RecipeWriter`."""
+    """Implements `RecipeWriter`. `reason` completes the message "Recipes are switched off: …"."""
 
-    why: str
+    reason: str
     provider: str = "none"
     model: str = "none"
 
     async def write(self, prompt: Prompt, seconds: float) -> Answer:
-        raise NoRecipesError(f"Recipes are switched off: {self.why}.")
+        raise NoRecipesError(f"Recipes are switched off: {self.reason}.")
 
     async def close(self) -> None:
         return None

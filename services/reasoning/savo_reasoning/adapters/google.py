@@ -1,4 +1,4 @@
-"""Gemini with structured output, through google-genai."""
+"""Recipe writer on Google Gemini: google-genai with structured output."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ class GoogleWriter:
 
 
 def connect(connection: Connection, calls: Calls) -> GoogleWriter:
+    """A writer for the chosen model."""
     client = google_sdk.connect(connection, calls.attempt_seconds or calls.seconds)
     return GoogleWriter(client, calls, connection.model, connection.price)
 

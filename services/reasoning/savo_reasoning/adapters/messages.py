@@ -1,4 +1,4 @@
-"""What all providers' adapters have in common, without any SDK: how much is asked for, and what people read."""
+"""Answer limit and user messages that the adapters of all providers share."""
 
 from __future__ import annotations
 

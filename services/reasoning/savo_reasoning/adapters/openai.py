@@ -1,4 +1,4 @@
-"""OpenAI's Responses API with structured output, through its SDK."""
+"""Recipe writer on OpenAI: the Responses API with structured output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["OpenAiWriter", "connect"]
 
 @dataclass(frozen=True)
 class _Received:
-    """An answer whose usage and status are known, whether or not its text has the asked form."""
+    """An answer whose usage and status are known, even if its text does not have the requested form."""
 
     raw: Any
     usage: Usage
@@ -45,7 +45,7 @@ class OpenAiWriter:
         cost = self.price.of(received.usage)
         try:
             response = received.raw.parse()
-        except ValidationError as error:  # cut short or not in the asked form: paid all the same
+        except ValidationError as error:  # cut short or not in the requested form; it costs its tokens nevertheless
             raise NoRecipesError(TOO_LONG if received.is_cut_short else UNREADABLE, cost) from error
         if response.status == "incomplete":
             raise NoRecipesError(TOO_LONG if received.is_cut_short else FILTERED, cost)
@@ -73,6 +73,7 @@ class OpenAiWriter:
 
 
 def connect(connection: Connection, calls: Calls) -> OpenAiWriter:
+    """A writer for the chosen model."""
     client = openai_sdk.connect(connection, calls.attempt_seconds or calls.seconds)
     return OpenAiWriter(client, calls, connection.model, connection.price)
 

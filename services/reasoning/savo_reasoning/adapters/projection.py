@@ -1,4 +1,4 @@
-"""What of reasoning's database comes from topics: its own answers, and who was erased."""
+"""Reasoning's projection: the tables that a rebuild restores from topics."""
 
 from __future__ import annotations
 
@@ -24,12 +24,8 @@ async def on_suggested(suggested: RecipesSuggested, store: SuggestionStore) -> N
 
 
 def _fold(_settings: RuntimeSettings, runtime: Runtime) -> Fold:
-    return Fold(
-        [
-            bind(handler, store=SqlSuggestionStore(runtime.database))
-            for handler in (on_suggested, on_scan_erased, on_subject_erased)
-        ]
-    )
+    store = SqlSuggestionStore(runtime.database)
+    return Fold([bind(handler, store=store) for handler in (on_suggested, on_scan_erased, on_subject_erased)])
 
 
 def _table(row: type[Base]) -> Table:
@@ -44,5 +40,5 @@ PROJECTION = Projection(
         ProjectedTable(table=_table(ErasedSubjectRow), topics=(SUBJECTS_ERASED,), seed={}),
     ),
     fold=_fold,
-    not_rebuilt={"outbox": "what waits to be published"},
+    not_rebuilt={"outbox": "events that are not published yet"},
 )

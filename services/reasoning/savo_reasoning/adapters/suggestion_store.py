@@ -1,4 +1,4 @@
-"""Reasoning's database: `SuggestionStore` on SQLAlchemy."""
+"""Store of finished recipe answers and of erasures, on SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -42,16 +42,14 @@ class SqlSuggestionStore:
 
     async def erase_scan(self, erased: ScanErased) -> None:
         async with self.database.session() as session:
-            await upsert(
-                session, ErasedScanRow, {"scan_id": erased.scan_id, "erased_at": erased.erased_at}, ["scan_id"]
-            )
+            row = {"scan_id": erased.scan_id, "erased_at": erased.erased_at}
+            await upsert(session, ErasedScanRow, row, ["scan_id"])
             await session.execute(delete(SuggestionRow).where(SuggestionRow.scan_id == erased.scan_id))
 
     async def erase_subject(self, erased: SubjectErased) -> None:
         async with self.database.session() as session:
-            await upsert(
-                session, ErasedSubjectRow, {"subject": erased.subject, "erased_at": erased.erased_at}, ["subject"]
-            )
+            row = {"subject": erased.subject, "erased_at": erased.erased_at}
+            await upsert(session, ErasedSubjectRow, row, ["subject"])
             await session.execute(delete(SuggestionRow).where(SuggestionRow.subject == erased.subject))
 
 

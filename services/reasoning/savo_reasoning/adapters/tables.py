@@ -15,7 +15,7 @@ class Base(DeclarativeBase):
 
 
 class SuggestionRow(Base):
-    """A finished answer."""
+    """A finished answer to a recipe request."""
 
     __tablename__ = "suggestions"
 
@@ -23,7 +23,7 @@ class SuggestionRow(Base):
     scan_id: Mapped[str] = mapped_column(String(64), index=True)
     subject: Mapped[str] = mapped_column(String(64), index=True)
     suggested: Mapped[str] = mapped_column(Text)
-    """`RecipesSuggested`, as JSON."""
+    """The `RecipesSuggested` event as JSON."""
     suggested_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 

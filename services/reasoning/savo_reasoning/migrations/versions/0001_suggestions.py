@@ -1,4 +1,4 @@
-"""Finished answers and the ledgers of the erased."""
+"""Create the tables of finished answers and erasures."""
 
 import sqlalchemy as sa
 from alembic import op
