@@ -261,8 +261,8 @@ def test_another_services_tables_are_rebuilt_by_an_administrator_and_the_gateway
     assert "Traceback" not in refused.stderr
     words = " ".join(refused.stderr.split())
     assert (
-        "the schema vision belongs to savo_vision and may not be worked in by savo_gateway: give SAVO_DATABASE_URL of savo_vision, or of"
-        in words
+        "savo_gateway has no rights in the schema vision, which belongs to savo_vision:"
+        " set SAVO_DATABASE_URL to the login of savo_vision or of" in words
     )
     rebuilt = json.loads(
         stack.compose("run", "--rm", "-e", as_administrator(stack), "savo", "rebuild", "vision", "--json")

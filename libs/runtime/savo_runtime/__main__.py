@@ -1,4 +1,7 @@
-"""`python -m savo_runtime SERVICE [SERVICE …]`: run services until SIGTERM or SIGINT. Exit 0 stopped, 1 cannot go on, 2 wrong use."""
+"""`python -m savo_runtime SERVICE [SERVICE …]`: run services until SIGTERM or SIGINT.
+
+Exit code 0: stopped, 1: a service cannot continue, 2: wrong use or a wrong setting.
+"""
 
 from __future__ import annotations
 
@@ -34,25 +37,32 @@ __all__ = ["main", "run"]
 
 log = structlog.get_logger()
 
-THREADS_WHEN_SHARED = 4
-"""Services share a process where memory is scarce, and each of these threads may hold a decoded photo. asyncio's own number is six on two cores."""
+SHARED_PROCESS_THREADS = 4
+"""Size of the thread pool when services share a process, which they do where memory is scarce.
+
+Each thread may hold a decoded photo. asyncio's default is six threads on two cores.
+"""
 
 OTHER_VARIABLES = ("SAVO_TEST_PHOTOS",)
-"""Read by tests and tools, not by services."""
+"""SAVO_* variables that only tests and tools read."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     installed = {entry.name: entry for entry in entry_points(group=SERVICE_GROUP)}
     parser = argparse.ArgumentParser(prog="python -m savo_runtime", description=__doc__)
     parser.add_argument(
-        "services", nargs="+", metavar="SERVICE", choices=sorted(installed), help=f"of {', '.join(sorted(installed))}"
+        "services",
+        nargs="+",
+        metavar="SERVICE",
+        choices=sorted(installed),
+        help=f"one or more of {', '.join(sorted(installed))}",
     )
     names = list(dict.fromkeys(parser.parse_args(arguments).services))
     return run([installed[name].load() for name in names])
 
 
 def run(definitions: Sequence[ServiceDefinition]) -> int:
-    """Settings from the environment, then serve; the exit code."""
+    """Read the settings from the environment and serve; returns the exit code."""
     return_freed_memory()
     settings = {definition.name: load_settings(definition.settings) for definition in definitions}
     configure_logs(list(settings.values()))
@@ -62,7 +72,7 @@ def run(definitions: Sequence[ServiceDefinition]) -> int:
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
             runner.run(_serve_until_signal(definitions, settings))
     except (FatalError, DependencyDownError) as error:
-        redaction = Redaction(secret for one in settings.values() for secret in secrets_of(one))
+        redaction = Redaction(secret for chosen in settings.values() for secret in secrets_of(chosen))
         print("savo: " + " ".join(redaction.text(str(error)).split()), file=sys.stderr)
         return 1
     finally:
@@ -71,7 +81,7 @@ def run(definitions: Sequence[ServiceDefinition]) -> int:
 
 
 def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop, where the platform has it."""
+    """uvloop where it is installed, else asyncio's default."""
     try:
         import uvloop
     except ImportError:
@@ -85,7 +95,7 @@ async def _serve_until_signal(
     stop = asyncio.Event()
     if len(definitions) > 1:
         asyncio.get_running_loop().set_default_executor(
-            ThreadPoolExecutor(THREADS_WHEN_SHARED, thread_name_prefix="shared")
+            ThreadPoolExecutor(SHARED_PROCESS_THREADS, thread_name_prefix="shared")
         )
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -93,12 +103,12 @@ async def _serve_until_signal(
 
 
 def _warn_of_unknown_settings(settings: Mapping[str, RuntimeSettings]) -> None:
-    classes = [*installed_settings().values(), *(type(one) for one in settings.values())]
+    classes = [*installed_settings().values(), *(type(chosen) for chosen in settings.values())]
     for line in unknown_variables(os.environ, {*known_variables(classes), *OTHER_VARIABLES}):
         log.warning("settings.unknown", note=line)
 
 
 if __name__ == "__main__":
     code = main()
-    gc.freeze()  # the interpreter's last collection would go through every library's objects, for seconds on a busy machine
+    gc.freeze()  # skips the last garbage collection, which takes seconds on a busy machine
     raise SystemExit(code)

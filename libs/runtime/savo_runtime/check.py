@@ -1,6 +1,6 @@
-"""`python -m savo_runtime.check [SERVICE …]`: whether the environment's settings make sense, without starting or importing a service.
+"""`python -m savo_runtime.check [SERVICE …]`: check the settings in the environment without importing a service.
 
-Exit 0, or 2 with one line on stderr that names the variable, its value and what is allowed.
+Exit code 0, or 2 with one line on stderr that names the variable, its value and what is allowed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""One database for each service: an SQLite file when embedded, a PostgreSQL schema otherwise. The same code runs on both.
+"""Database of one service: an SQLite file when embedded, else a PostgreSQL schema. The same code runs on both.
 
-SQLite has one writer: a transaction that may write takes the lock at its start, so that none fails half-way for another's sake.
+SQLite has a single writer. A transaction that may write takes the lock at its start, so that it cannot fail halfway
+because of another writer.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
-from savo_runtime.database_errors import DEPENDENCY, name_silence, translated_connect_errors, translated_errors
+from savo_runtime.database_errors import DEPENDENCY, translated_connect_errors, translated_errors, translated_timeout
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.sqlite_driver import connector
@@ -34,7 +35,10 @@ _READ_ONLY = "savo_read_only"
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC time in, the same out, on SQLite (which keeps no zone) and PostgreSQL. A naive time raises `ValueError`."""
+    """Column type for aware UTC times, on PostgreSQL and on SQLite, which stores no time zone.
+
+    A naive time raises `ValueError`.
+    """
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -43,7 +47,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError(f"{value!r} has no time zone")
+            raise ValueError(f"{value!r} has no time zone: pass an aware time, such as datetime.now(UTC)")
         moment = value.astimezone(UTC)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
@@ -54,7 +58,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Database:
-    """One service's tables. Made without touching the server: the first session connects."""
+    """The tables of one service. The first session connects."""
 
     def __init__(self, url: str | URL, service: str) -> None:
         self.url = make_url(url)
@@ -67,7 +71,10 @@ class Database:
 
     @classmethod
     def open(cls, settings: RuntimeSettings, service: str) -> Database:
-        """PostgreSQL by SAVO_DATABASE_URL, else `<data_dir>/db/<service>.sqlite3`; a sandbox has its own schemas and files."""
+        """The database that the settings name: SAVO_DATABASE_URL, else `<data_dir>/db/<service>.sqlite3`.
+
+        A sandbox has schemas and files of its own.
+        """
         if settings.database_url:
             url = make_url(settings.database_url.get_secret_value())
             schema = f"sandbox_{settings.sandbox.replace('-', '_')}_{service}" if settings.sandbox else service
@@ -80,17 +87,18 @@ class Database:
     async def session(self, *, read_only: bool = False) -> AsyncIterator[AsyncSession]:
         """One transaction: commits at the end, rolls back on an error. Sessions do not nest.
 
-        Raises `DependencyDownError("database")` when the server or file is away, `StorageFullError` when the disk is full,
-        `RetryableError` when the transaction lost against another, `FatalError` when the login is refused.
+        Raises `DependencyDownError("database")` when the server or file is unavailable, `StorageFullError` when the
+        disk is full, `RetryableError` when the transaction conflicts with another, `FatalError` when the login is
+        refused.
         """
         with self._traced(read_only), translated_errors():
-            async with self._turn(read_only), self._sessions() as session, session.begin():
+            async with self._write_access(read_only), self._sessions() as session, session.begin():
                 with translated_connect_errors():
                     await session.connection(execution_options={_READ_ONLY: read_only})
                 yield session
 
     def _traced(self, read_only: bool) -> AbstractContextManager[object]:
-        """Of what writes only: reads are many and short."""
+        """A span for a write transaction only: reads are frequent and short."""
         return (
             nullcontext()
             if read_only
@@ -98,7 +106,7 @@ class Database:
         )
 
     async def check(self) -> None:
-        """Raises `DependencyDownError`."""
+        """Run a query. Raises `DependencyDownError` when it gets no answer within five seconds."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS), self.session(read_only=True) as session:
                 await session.execute(text("SELECT 1"))
@@ -108,17 +116,19 @@ class Database:
     async def close(self) -> None:
         await self.engine.dispose()
 
-    def _turn(self, read_only: bool) -> AbstractAsyncContextManager[None]:
-        return self._write_turn() if self.is_sqlite and not read_only else nullcontext()
+    def _write_access(self, read_only: bool) -> AbstractAsyncContextManager[None]:
+        return self._sqlite_writer() if self.is_sqlite and not read_only else nullcontext()
 
     @asynccontextmanager
-    async def _write_turn(self) -> AsyncIterator[None]:
-        # In this process writers queue here, in order; SQLite's own waiting polls and lets the unlucky starve.
+    async def _sqlite_writer(self) -> AsyncIterator[None]:
+        # The writers of this process queue here, in order. SQLite itself polls for its lock, which can starve a writer.
         try:
             async with asyncio.timeout(LOCK_WAIT_SECONDS):
                 await self._writer.acquire()
         except TimeoutError:
-            raise DependencyDownError(DEPENDENCY, f"no turn to write in {LOCK_WAIT_SECONDS:g} s") from None
+            raise DependencyDownError(
+                DEPENDENCY, f"other writers of this process held the write lock for {LOCK_WAIT_SECONDS:g} s"
+            ) from None
         try:
             yield
         finally:
@@ -128,13 +138,16 @@ class Database:
 async def insert_all(
     session: AsyncSession, table: type[DeclarativeBase] | Table, rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Straight into the table: a unit of work for one new object takes as long as its insert."""
+    """Insert rows without SQLAlchemy's unit of work, whose overhead for one object is as large as the insert itself."""
     if rows:
         await session.execute(_insert(_table(table)), [dict(row) for row in rows])
 
 
 async def insert_once(session: AsyncSession, table: type[DeclarativeBase] | Table, values: Mapping[str, Any]) -> bool:
-    """Insert unless a unique key stands against it; whether a row was added. On PostgreSQL it waits for another transaction that adds the same."""
+    """Insert a row unless a unique key exists already; returns whether it was inserted.
+
+    On PostgreSQL, waits for another open transaction that inserts the same key.
+    """
     result = await session.execute(_insert_once(_table(table), _dialect(session)), dict(values))
     return isinstance(result, CursorResult) and result.rowcount == 1
 
@@ -142,7 +155,10 @@ async def insert_once(session: AsyncSession, table: type[DeclarativeBase] | Tabl
 async def upsert(
     session: AsyncSession, table: type[DeclarativeBase] | Table, values: Mapping[str, Any], key: Sequence[str]
 ) -> None:
-    """Insert, or where `key` (column names with a unique index) is taken set the other values. Objects already loaded are not refreshed."""
+    """Insert a row, or update the other columns of the row with the same `key` (columns with a unique index).
+
+    Objects that are loaded already are not refreshed.
+    """
     await session.execute(_upsert(_table(table), _dialect(session), tuple(values), tuple(key)), dict(values))
 
 
@@ -156,7 +172,7 @@ def _dialect(session: AsyncSession) -> str:
     return session.get_bind().dialect.name
 
 
-# Statements are made once: making one takes as long as running it. Inline: nobody asks for the row's new key.
+# Statements are cached, since building one takes as long as running it. `inline`: the new primary key is not needed.
 @cache
 def _insert(table: Table) -> Insert:
     return table.insert().inline()
@@ -188,10 +204,11 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # transactions begin where SQLAlchemy says, not at the first write
+    connection.isolation_level = None  # SQLAlchemy begins transactions explicitly, not sqlite3 at the first write
     cursor = connection.cursor()
-    # NORMAL: with WAL a commit survives the death of the process; only a power cut may take the last ones, and what is on
-    # PostgreSQL in earnest is embedded here, where the broker would be gone as well. FULL costs 30 ms a commit on a laptop's disk.
+    # NORMAL: with WAL a commit survives a crash of the process. A power cut may lose the last commits, which is
+    # acceptable for the embedded plan, whose broker loses its records as well. FULL costs 30 ms a commit on a laptop's
+    # disk.
     for pragma in (
         "journal_mode=WAL",
         "synchronous=NORMAL",
@@ -208,17 +225,22 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def postgresql_engine(url: URL, service: str, **options: Any) -> AsyncEngine:
+    """An engine whose connections work in the schema of `service`, with timeouts for connecting, statements and locks.
+
+    `options` of `create_async_engine` replace the default pool.
+    """
     arguments = {
         "timeout": CONNECT_SECONDS,
         "command_timeout": COMMAND_SECONDS,
         "server_settings": {
             "search_path": f'"{service}"',
             "application_name": f"savo-{service}",
-            "lock_timeout": f"{LOCK_WAIT_SECONDS * 1000:.0f}",  # milliseconds; so the server itself says which lock it was
+            # Milliseconds. The server's own timeout names the lock in its error.
+            "lock_timeout": f"{LOCK_WAIT_SECONDS * 1000:.0f}",
         },
     }
     if not options:
         options = {"pool_pre_ping": True, "pool_size": 5, "max_overflow": 10, "pool_timeout": LOCK_WAIT_SECONDS}
     engine = create_async_engine(url.set(drivername="postgresql+asyncpg"), connect_args=arguments, **options)
-    event.listen(engine.sync_engine, "handle_error", name_silence)
+    event.listen(engine.sync_engine, "handle_error", translated_timeout)
     return engine

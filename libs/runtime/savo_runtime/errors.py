@@ -1,12 +1,12 @@
-"""Errors by what the consumer must do about them.
+"""Base errors of the product, by how a consumer reacts to them.
 
     SavoError
-    ├── RetryableError         try again here, a bounded number of times, then dead letters
-    ├── DependencyDownError    pause the partitions, keep the heartbeat, probe, resume; never counted, never a dead letter
-    ├── InvalidMessageError    dead letter at once: no retry can mend it
-    └── FatalError             stop the service: it cannot work as it is set up
+    ├── RetryableError         retried a bounded number of times, then a dead letter
+    ├── DependencyDownError    pauses the records, probes and resumes; never counted, never a dead letter
+    ├── InvalidMessageError    a dead letter at once: no retry can succeed
+    └── FatalError             stops the service: it cannot work with its settings
 
-Any other exception in a handler is a bug of ours: it is retried like a `RetryableError`, then a dead letter.
+Any other exception in a handler is a bug. It is retried like a `RetryableError` and then becomes a dead letter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["DependencyDownError", "FatalError", "InvalidMessageError", "Retryabl
 
 
 class SavoError(Exception):
-    """The family. `reason` is a short stable word for metrics and dead letters."""
+    """Base class. `reason` is a short stable identifier for metrics and dead letters, by default the class name."""
 
     def __init__(self, message: str, *, reason: str | None = None) -> None:
         super().__init__(message)
@@ -23,11 +23,14 @@ class SavoError(Exception):
 
 
 class RetryableError(SavoError):
-    """A passing fault: the same record may succeed in a moment."""
+    """A transient error: a retry may succeed."""
 
 
 class DependencyDownError(SavoError):
-    """Something that every record, or every record of a kind, needs is away: the object store, the provider, the database."""
+    """A dependency is unavailable that all records, or all of one kind, need: a database, an object store, a provider.
+
+    `retry_after`: seconds after which the dependency asks to be tried again.
+    """
 
     def __init__(self, dependency: str, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(f"{dependency} is down: {message}", reason=f"{dependency}-down")
@@ -36,8 +39,8 @@ class DependencyDownError(SavoError):
 
 
 class InvalidMessageError(SavoError):
-    """The record itself is wrong."""
+    """The record itself is invalid."""
 
 
 class FatalError(SavoError):
-    """The service cannot go on with these settings."""
+    """The service cannot continue with its settings."""

@@ -1,8 +1,9 @@
-"""`python -m savo_runtime.migrate [SERVICE …]`: services' tables in their newest form, before their first new replica starts.
+"""`python -m savo_runtime.migrate [SERVICE …]`: upgrade the tables of services before a deploy starts new replicas.
 
-A service brings its tables up itself at every start; this does the same and ends, so that a deploy stops where a migration fails, with the old
-release still serving. `--to REVISION` takes one service's tables to that revision, up or down; down loses what only the newer tables hold.
-Exit 0 done, 1 the database refuses or did not come up, 2 wrong use.
+A service also upgrades its tables at every start. This command does the same and ends, so that a deploy stops at a
+failed migration while the old release still runs. `--to REVISION` upgrades or downgrades one service to that revision;
+a downgrade loses the data of newer tables and columns. Exit code 0: done, 1: the database is unavailable or refuses, 2:
+wrong use.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     installed = {entry.name: entry for entry in entry_points(group=SERVICE_GROUP)}
     parser = argparse.ArgumentParser(prog="python -m savo_runtime.migrate", description=__doc__)
     parser.add_argument(
-        "services", nargs="*", metavar="SERVICE", help=f"of {', '.join(sorted(installed))}; default is all of them"
+        "services", nargs="*", metavar="SERVICE", help=f"some of {', '.join(sorted(installed))}; default is all"
     )
-    parser.add_argument("--to", metavar="REVISION", help="of one service, up or down")
+    parser.add_argument("--to", metavar="REVISION", help="upgrade or downgrade one service to this revision")
     chosen = parser.parse_args(arguments)
     names = list(dict.fromkeys(chosen.services)) or sorted(installed)
     if unknown := [name for name in names if name not in installed]:
         parser.error(f"no service {', '.join(unknown)} is installed here; there are {', '.join(sorted(installed))}")
     if chosen.to and len(names) != 1:
-        parser.error("--to wants one service: python -m savo_runtime.migrate gateway --to 0002")
+        parser.error("--to needs exactly one service: python -m savo_runtime.migrate gateway --to 0002")
     settings = load_settings(RuntimeSettings)
     configure_logs([settings])
     try:
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _move(settings: RuntimeSettings, definition: ServiceDefinition, revision: str) -> str:
     if not definition.migrations:
-        raise FatalError(f"{definition.name} has no tables of its own")
+        raise FatalError(f"{definition.name} has no tables of its own: --to applies to services with migrations")
     database = Database.open(settings, definition.name)
     try:
         before = await move_tables(database, definition.migrations, revision)
@@ -65,7 +66,10 @@ async def _move(settings: RuntimeSettings, definition: ServiceDefinition, revisi
 
 
 async def migrate_all(settings: RuntimeSettings, definitions: Mapping[str, ServiceDefinition]) -> None:
-    """One after another. Raises `DependencyDownError` when the database is still away after 90 s, `FatalError` when it refuses."""
+    """Upgrade the tables of one service after another.
+
+    Raises `DependencyDownError` when the database is still unavailable after 90 s, `FatalError` when it refuses.
+    """
     for name, definition in definitions.items():
         database = Database.open(settings, name)
         try:

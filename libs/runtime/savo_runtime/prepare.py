@@ -1,6 +1,7 @@
-"""`python -m savo_runtime.prepare`: what must be there before the first service: the bucket and the registry's topics.
+"""`python -m savo_runtime.prepare`: create the bucket and the topics that services need before their first start.
 
-Makes what is missing and leaves alone what is there, so it may run before every start. Exit 0 all is there, 1 something refused or did not come up.
+Existing ones are not changed, so the command may run before every start. Exit code 0: all exist, 1: Kafka or the object
+store is unavailable or refuses.
 """
 
 from __future__ import annotations
@@ -25,16 +26,19 @@ def main() -> int:
     settings = load_settings(RuntimeSettings)
     configure_logs([settings])
     try:
-        made = asyncio.run(prepare(settings))
+        created = asyncio.run(prepare(settings))
     except SavoError as error:
         print("savo: " + " ".join(Redaction(secrets_of(settings)).text(str(error)).split()), file=sys.stderr)
         return 1
-    print(f"made {', '.join(made)}" if made else "all topics and the bucket were there")
+    print(f"made {', '.join(created)}" if created else "all topics and the bucket were there")
     return 0
 
 
 async def prepare(settings: RuntimeSettings) -> list[str]:
-    """Names of what was made. Raises `DependencyDownError` when something is still away after 90 s, `FatalError` when it refuses."""
+    """Create the missing bucket and topics; returns their names.
+
+    Raises `DependencyDownError` when Kafka or the store is still unavailable after 90 s, `FatalError` when it refuses.
+    """
     bucket = await until_available(partial(_bucket, settings))
     topics = await until_available(partial(ensure_topics, settings))
     return [*([f"bucket {bucket}"] if bucket else []), *topics]

@@ -1,4 +1,4 @@
-"""What every service is given by `serve()`: its share of the platform."""
+"""Runtime: the store, database, outbox, publisher and clock that `serve()` passes to a service's `build()`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Runtime"]
 
 @dataclass(frozen=True)
 class Runtime:
-    """What every service is given: its share of the platform, behind ports."""
+    """The platform as one service gets it. `replica` is unique to the process."""
 
     service: str
     replica: str
@@ -26,4 +26,4 @@ class Runtime:
     publisher: Publisher
     clock: Callable[[], datetime]
     live: Database | None = None
-    """In a sandbox: the live service's tables, where there are any. To be read only: what was answered and paid once is recorded there."""
+    """In a sandbox: the tables of the live service, where they exist. Read-only; they hold paid provider answers."""

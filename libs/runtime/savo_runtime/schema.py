@@ -1,4 +1,4 @@
-"""A service's tables brought to the form that this release reads, by alembic; replicas that start together wait for each other."""
+"""Migration of a service's tables to the schema of this release, by alembic."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ RUNTIME_MIGRATIONS = "savo_runtime.migrations"
 _MIGRATION_LOCK = 0x5A70_0001
 _NO_RIGHT = "42501"
 
-_alembic_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+_alembic_locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
 async def migrate(database: Database, versions_package: str | None = None) -> None:
-    """Bring the runtime's tables, then the service's, to their newest form. Replicas that start together wait for each other.
+    """Upgrade the runtime's tables, then the service's. Replicas that start at the same time wait for each other.
 
     `versions_package` holds a folder `versions` of alembic files, for example `savo_gateway.migrations`.
     """
-    async with _alembic_turn():
+    async with _alembic_lock():
         with translated_errors(), translated_connect_errors():
             if not database.is_sqlite:
                 await _create_schema(database)
@@ -47,11 +47,11 @@ async def migrate(database: Database, versions_package: str | None = None) -> No
 
 
 async def move_tables(database: Database, versions_package: str, revision: str) -> str:
-    """Up or down to a revision of the service's own history; the one it was at. Raises `FatalError` for a revision that this release has not.
+    """Upgrade or downgrade the service's tables to a revision; returns the revision before.
 
-    Down loses what only the newer tables hold.
+    A downgrade loses the data of newer tables and columns. Raises `FatalError` for a revision unknown to this release.
     """
-    async with _alembic_turn():
+    async with _alembic_lock():
         with translated_errors(), translated_connect_errors():
             if not database.is_sqlite:
                 await _create_schema(database)
@@ -59,12 +59,13 @@ async def move_tables(database: Database, versions_package: str, revision: str) 
                 return await connection.run_sync(_move, versions_package, revision)
 
 
-def _alembic_turn() -> asyncio.Lock:
-    """Alembic's `context` is one for the process: services that start in one loop take turns."""
-    return _alembic_turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+def _alembic_lock() -> asyncio.Lock:
+    """A lock for the services of this event loop, because alembic's `context` is global to the process."""
+    return _alembic_locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
 
 def versions_folder(package: str) -> Path:
+    """The folder `versions` of an importable package of migrations."""
     return Path(str(importlib.import_module(package).__file__)).parent / "versions"
 
 
@@ -79,7 +80,7 @@ def _upgrade(connection: Connection, package: str, version_table: str) -> None:
     config = _alembic(connection, package, version_table)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if newer := set(_revisions(connection, version_table)) - known:
-        # A newer release was here and this one is the way back. Releases only add to tables that an older one still reads.
+        # A rollback from a newer release. Releases only add to tables, so this one can still read them.
         log.warning("database.schema_newer_than_release", history=package, revisions=sorted(newer))
         return
     command.upgrade(config, "heads")
@@ -94,10 +95,11 @@ def _move(connection: Connection, package: str, revision: str) -> str:
     now = _revisions(connection, "alembic_version")
     if unknown := set(now) - set(order):
         raise FatalError(
-            f"the tables are at {', '.join(sorted(unknown))}, which this release does not know: go back with the release that made them"
+            f"the tables are at revision {', '.join(sorted(unknown))}, which this release does not know:"
+            " downgrade them with the release that created it"
         )
-    back = bool(now) and order.index(now[0]) > order.index(revision)
-    (command.downgrade if back else command.upgrade)(config, revision)
+    is_downgrade = bool(now) and order.index(now[0]) > order.index(revision)
+    (command.downgrade if is_downgrade else command.upgrade)(config, revision)
     return now[0] if now else "nothing"
 
 
@@ -115,27 +117,34 @@ def _revisions(connection: Connection, version_table: str) -> tuple[str, ...]:
 
 
 def _lock_migrations(connection: Connection) -> None:
-    # SQLite's transaction took the only write lock at its start.
+    # SQLite needs no lock here: the transaction holds the only write lock since its start.
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL lock_timeout = 0"))  # another replica's migration may take its time
+        connection.execute(text("SET LOCAL lock_timeout = 0"))  # another replica's migration may take long
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
 
 
 async def _require_rights(connection: AsyncConnection, schema: str) -> None:
-    """Without them PostgreSQL passes the schema over in the search path, and whoever made a table was told that there is none to make it in."""
-    rights = "SELECT nspowner::regrole::text, has_schema_privilege(nspname, 'USAGE') AND has_schema_privilege(nspname, 'CREATE')"
-    owner, may = (
-        await connection.execute(text(f"{rights} FROM pg_namespace WHERE nspname = :schema"), {"schema": schema})
-    ).one()
-    if not may:
+    """Raises `FatalError` when the login has no rights in the schema.
+
+    PostgreSQL would silently skip the schema in the search path, and creating a table would fail with "no schema has
+    been selected".
+    """
+    query = (
+        "SELECT nspowner::regrole::text,"
+        " has_schema_privilege(nspname, 'USAGE') AND has_schema_privilege(nspname, 'CREATE')"
+        " FROM pg_namespace WHERE nspname = :schema"
+    )
+    owner, is_allowed = (await connection.execute(text(query), {"schema": schema})).one()
+    if not is_allowed:
         raise FatalError(
-            f"the schema {schema} belongs to {owner} and may not be worked in by {connection.engine.url.username}:"
-            f" give SAVO_DATABASE_URL of {owner}, or of an administrator of the database"
+            f"{connection.engine.url.username} has no rights in the schema {schema}, which belongs to {owner}:"
+            f" set SAVO_DATABASE_URL to the login of {owner} or of an administrator of the database"
         )
 
 
 async def _create_schema(database: Database) -> None:
-    # By an engine of its own: the dialect looks up the current schema once, at its first connection, and it must be there by then.
+    # A separate engine: SQLAlchemy reads the current schema at an engine's first connection, when it must exist
+    # already.
     engine = postgresql_engine(database.url, database.service, poolclass=NullPool)
     try:
         async with engine.begin() as connection:
@@ -149,8 +158,9 @@ async def _create_schema(database: Database) -> None:
             raise
         role, name = database.url.username, database.url.database
         raise FatalError(
-            f"{role} may not make the schema {database.service} that it works in: let an administrator of the database run"
-            f' GRANT CREATE ON DATABASE "{name}" TO "{role}", or CREATE SCHEMA {database.service} AUTHORIZATION "{role}"'
+            f"{role} may not create its schema {database.service}: ask an administrator of the database to run"
+            f' GRANT CREATE ON DATABASE "{name}" TO "{role}",'
+            f' or CREATE SCHEMA {database.service} AUTHORIZATION "{role}"'
         ) from refusal
     finally:
         await engine.dispose()

@@ -1,4 +1,4 @@
-"""What a service is: the same few things for each of the six, wired by its `build()` and run by `serve()`."""
+"""Definition of a service: its settings, `build()`, migrations and projection, and what `build()` returns."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ __all__ = ["Runtime", "Service", "ServiceDefinition", "Worker"]
 
 @dataclass(frozen=True)
 class Worker:
-    """Work beside the handlers. A crash is logged and the worker is started again with back-off; a `FatalError` ends the service.
+    """A background task of a service. After a crash it is restarted with back-off; a `FatalError` stops the service.
 
-    With `every`, `run` is called again so many seconds after it returned. Without, `run` is a loop that returns only when cancelled.
+    With `every`, `run` is called again that many seconds after it returned. Without, `run` is a loop that returns only
+    when cancelled.
     """
 
     name: str
@@ -30,7 +31,7 @@ class Worker:
     every: float | None = None
 
     async def loop(self) -> None:
-        """Work until cancelled. Raises what `run` raises."""
+        """Run until cancelled. Raises what `run` raises."""
         if self.every is None:
             await self.run()
         else:
@@ -39,28 +40,28 @@ class Worker:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """What `build()` returns."""
+    """The running parts of a service, as returned by its `build()`."""
 
     name: str
     subscriptions: Sequence[Subscription] = ()
     snapshots: Sequence[Snapshot] = ()
     app: ASGIApp | None = None
-    """HTTP beside /metrics, /livez and /readyz, which every service has."""
+    """The service's own HTTP app. /metrics, /livez and /readyz are added to every service."""
     workers: Sequence[Worker] = ()
     checks: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
-    """Readiness beyond the consumers': each raises with the reason while it is not fulfilled."""
+    """Additional readiness checks by name. A check raises an error with the reason while the service is not ready."""
     exports_group_lag: bool = False
-    """Exports the lag of every group of the product, not only its own: see `messaging.lag`."""
+    """Exports the lag of every consumer group of the product: see `messaging.kafka.lag`."""
     on_start: Sequence[Callable[[], Awaitable[None]]] = ()
-    """After migrations, before the first record."""
+    """Called after migrations, before the first record."""
     on_stop: Sequence[Callable[[], Awaitable[None]]] = ()
     on_published: OnPublished | None = None
-    """Where the outbox's events stand in Kafka, as soon as they do."""
+    """Called with events of the outbox and their positions in Kafka, once Kafka has acknowledged them."""
 
 
 @dataclass(frozen=True)
 class ServiceDefinition:
-    """The entry point in the group `savo.services`: what to read, what to build, which migrations to run."""
+    """Entry point in the group `savo.services`: the settings, `build()`, migrations and projection of a service."""
 
     name: str
     settings: type[RuntimeSettings]
@@ -68,4 +69,4 @@ class ServiceDefinition:
     migrations: str | None = None
     """Importable package of this service's alembic versions, for example `savo_gateway.migrations`."""
     projection: Projection | None = None
-    """What of its database can be built anew from topics."""
+    """The part of its database that can be rebuilt from topics."""

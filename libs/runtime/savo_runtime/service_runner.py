@@ -1,6 +1,7 @@
-"""Runs services: opens what they need, starts them in order, watches over their loops, stops them without losing anything.
+"""Service runner: starts services in order, supervises their tasks, and stops them without losing records.
 
-port taken → tables migrated → build() → on_start → HTTP → workers → consumers … → HTTP and consumers end → workers → on_stop → closed
+Start: bind port → migrate tables → build() → on_start → workers → HTTP → consumers.
+Stop: HTTP and consumers → workers → outbox flushed → on_stop → database and store closed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import structlog
 
 from savo_runtime.database import Database
 from savo_runtime.errors import DependencyDownError, FatalError, SavoError
-from savo_runtime.http.server import HttpServer, beside_health
+from savo_runtime.http.server import HttpServer, with_health_routes
 from savo_runtime.messaging.consuming.consumers import Consumers
 from savo_runtime.messaging.kafka.lag import EXPORT_EVERY, LagExporter
 from savo_runtime.messaging.publishing.outbox import Outbox, OutboxRelay
@@ -44,9 +45,9 @@ log = structlog.get_logger()
 STOP_SECONDS = 18.0
 FLUSH_SECONDS = 2.0
 DATABASE_WAIT_SECONDS = 60.0
-"""For a database that is still coming up."""
+"""Longest wait for a database that is still starting."""
 STEADY_SECONDS = 60.0
-"""A worker that ran this long starts its back-off anew."""
+"""After this run time, the back-off of a worker starts again from its first delay."""
 
 
 async def serve(
@@ -57,26 +58,28 @@ async def serve(
     on_started: Callable[[RunningService], None] | None = None,
     backoff: Backoff | None = None,
 ) -> None:
-    """Run the services until `stop` is set. `settings` by service name.
+    """Run the services until `stop` is set. `settings` are by service name.
 
-    Raises `FatalError` when one of them cannot go on, `DependencyDownError` when a dependency did not come up in time; all are stopped by then.
+    Raises `FatalError` when a service cannot continue, and `DependencyDownError` when a dependency is not available in
+    time. All services are stopped before it returns or raises.
     """
     fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    fatal.add_done_callback(asyncio.Future.exception)  # seen, also when it comes while everything stops anyway
+    fatal.add_done_callback(asyncio.Future.exception)  # marks it as retrieved, also when it is set during the stop
     running: list[RunningService] = []
     starts: list[asyncio.Task[None]] = []
     try:
-        taken: set[int] = set()
-        for each in definitions:
-            chosen = settings[each.name]
-            running.append(RunningService(each, chosen, _port(chosen, taken), fatal, backoff or Backoff(0.5, 30.0)))
+        ports: set[int] = set()
+        restarts = backoff or Backoff(0.5, 30.0)
+        for definition in definitions:
+            chosen = settings[definition.name]
+            running.append(RunningService(definition, chosen, _port(chosen, ports), fatal, restarts))
         starts += [asyncio.create_task(service.start()) for service in running]
         starting = asyncio.gather(*starts)
         await _first_of(starting, stop.wait(), fatal)
         if starting.done():
             _write_target(running)
             for service in running:
-                (on_started or _say_started)(service)
+                (on_started or _log_started)(service)
             await _first_of(stop.wait(), fatal)
     finally:
         for start in starts:
@@ -105,7 +108,7 @@ class RunningService:
         self._on_stop = AsyncExitStack()
         self._http = HttpServer(settings.http_host, port)
         self._on_stop.push_async_callback(self._http.stop)
-        self._checks: dict[str, Check] = {"started": _not_yet}
+        self._checks: dict[str, Check] = {"started": _still_starting}
 
     @property
     def url(self) -> str:
@@ -113,7 +116,7 @@ class RunningService:
 
     @property
     def run_folder(self) -> Path:
-        """Where a running process says how it is reached."""
+        """Folder where a running process writes its pid and URL."""
         return self._settings.own_dir / "run"
 
     async def start(self) -> None:
@@ -123,7 +126,7 @@ class RunningService:
         await self._start_loops(service, runtime)
 
     async def stop(self) -> None:
-        """Readiness turns red, nothing new is taken, what runs is finished; at most 18 s."""
+        """Turn readiness red, accept no more work and finish the running work, in at most 18 s."""
         self._stopping = True
         try:
             async with asyncio.timeout(STOP_SECONDS):
@@ -134,7 +137,7 @@ class RunningService:
             log.info("service.stopped", service=self.name)
 
     async def _open(self) -> Runtime:
-        """What is opened first is closed last."""
+        """Open the store, database and publisher. They are closed in reverse order."""
         settings, name = self._settings, self.name
         store = TracedStore(open_store(settings))
         self._on_stop.push_async_callback(store.close)
@@ -143,7 +146,7 @@ class RunningService:
         publisher = Publisher(settings, name)
         self._on_stop.push_async_callback(publisher.stop)
         await until_available(partial(migrate, database, self._definition.migrations), within=DATABASE_WAIT_SECONDS)
-        with suppress(DependencyDownError):  # it may come up later; readiness is red until then
+        with suppress(DependencyDownError):  # it may become available later; readiness is red until then
             await store.check()
         self._checks |= {"database": database.check, "object-store": store.check}
         live = _live_database(settings, name)
@@ -180,9 +183,9 @@ class RunningService:
 
     async def _serve_http(self, service: Service) -> None:
         health = health_app(self.name, self._current_checks, Redaction(secrets_of(self._settings)))
-        await self._http.start(beside_health(service.app, health), has_lifespan=service.app is not None)
+        await self._http.start(with_health_routes(service.app, health), has_lifespan=service.app is not None)
         path = self.run_folder / f"{self.name}.json"
-        _write_whole(path, {"pid": os.getpid(), "url": self.url})
+        _write_atomically(path, {"pid": os.getpid(), "url": self.url})
         self._on_stop.callback(path.unlink, missing_ok=True)
 
     def _current_checks(self) -> dict[str, Check]:
@@ -224,7 +227,7 @@ class RunningService:
             self._fatal.set_exception(error)
 
     async def _flush(self, relay: OutboxRelay) -> None:
-        """What a last transaction left in the outbox goes now where it can; else with the next start."""
+        """Publish the rows left in the outbox, if Kafka answers in time; otherwise the next start publishes them."""
         try:
             async with asyncio.timeout(FLUSH_SECONDS):
                 while await relay.relay_once():
@@ -234,7 +237,7 @@ class RunningService:
 
 
 def _live_database(settings: RuntimeSettings, service: str) -> Database | None:
-    """Only for a sandbox. A SQLite file that is not there is not made."""
+    """The live service's database, in a sandbox only. A missing SQLite file is not created."""
     if settings.sandbox is None:
         return None
     live = Database.open(settings.model_copy(update={"sandbox": None}), service)
@@ -242,7 +245,7 @@ def _live_database(settings: RuntimeSettings, service: str) -> Database | None:
 
 
 async def _first_of(*waits: Awaitable[Any]) -> None:
-    """Until one is done; raises what it raised. The others go on when they are futures, and are cancelled when they are coroutines."""
+    """Wait until one is done and raise its error. Other futures continue; other coroutines are cancelled."""
     owned = [asyncio.ensure_future(wait) for wait in waits]
     try:
         done, _ = await asyncio.wait(owned, return_when=asyncio.FIRST_COMPLETED)
@@ -258,7 +261,7 @@ async def _both(*stops: Callable[[], Awaitable[None]]) -> None:
     await asyncio.gather(*(stop() for stop in stops))
 
 
-async def _not_yet() -> None:
+async def _still_starting() -> None:
     raise RuntimeError("still starting")
 
 
@@ -267,27 +270,27 @@ async def _stopping() -> None:
 
 
 def _port(settings: RuntimeSettings, taken: set[int]) -> int:
-    """Services of one process share the environment: the first has the port that it names, the others any free one."""
+    """The port of a service. Services of one process share the environment: only the first gets the configured port."""
     port = 0 if settings.http_port in taken else settings.http_port
     taken.add(port)
     return port
 
 
-def _say_started(service: RunningService) -> None:
+def _log_started(service: RunningService) -> None:
     log.info("service.started", service=service.name, url=service.url)
 
 
 def _write_target(running: Sequence[RunningService]) -> None:
-    """For Prometheus' file discovery: one target a process, since its services share one registry.
+    """Write a target for Prometheus' file discovery: one for the process, since its services share one registry.
 
-    It stays behind when the process dies, and its successor overwrites it: in between Prometheus sees what is down.
+    The file stays when the process dies, so that Prometheus reports the target as down. The next process overwrites it.
     """
     names = "+".join(service.name for service in running)
     target = {"targets": [running[0].url.removeprefix("http://")], "labels": {"service": names}}
-    _write_whole(running[0].run_folder / "prometheus" / f"{names}.json", [target])
+    _write_atomically(running[0].run_folder / "prometheus" / f"{names}.json", [target])
 
 
-def _write_whole(path: Path, content: object) -> None:
+def _write_atomically(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}.new")
     fresh.write_text(json.dumps(content))

@@ -1,6 +1,7 @@
-"""Settings come from the environment alone, are checked before anything starts, and never show a secret.
+"""Settings of the services: read from the environment, validated before anything starts, with secrets masked.
 
-Each service derives its own class; only its `app.py` reads it. Field names are ours, `validation_alias` is the variable.
+Each service derives its own class, which only its `app.py` reads. A field's `validation_alias` is the name of the
+variable.
 """
 
 from __future__ import annotations
@@ -34,16 +35,20 @@ __all__ = [
 SERVICE_GROUP = "savo.services"
 
 NAMES_FILE = Path(__file__).with_name("settings.txt")
-"""The variables of all services, by `make generate`. An image has one service and an environment often serves all: a neighbour's setting is no typo."""
+"""The variables of all services, written by `make generate`.
+
+An image contains one service, but the environment is often shared: a variable of another service is not a typo.
+"""
 
 KafkaProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
 class RuntimeSettings(BaseSettings):
-    """What every service reads."""
+    """The settings that every service reads."""
 
-    # Values may be given by field name in code. No variable's name can hold "=", so the environment is read by alias alone.
+    # Code may pass values by field name. The prefix "=", which no variable can contain, limits the environment to
+    # aliases.
     model_config = SettingsConfigDict(
         env_prefix="=", env_ignore_empty=True, case_sensitive=True, populate_by_name=True, extra="ignore", frozen=True
     )
@@ -70,22 +75,27 @@ class RuntimeSettings(BaseSettings):
     sandbox: str | None = Field(
         None,
         validation_alias="SAVO_SANDBOX",
-        description="Work in this sandbox that `savo replay` filled: its own topics, groups, tables and objects; nothing live is touched.",
+        description="Run in this sandbox, filled by `savo replay`: its own topics, groups, tables and objects.",
         json_schema_extra={"allowed": "a name of a-z, 0-9 and -, at most 20 long"},
         pattern=r"^[a-z0-9][a-z0-9-]{0,19}$",
     )
     optional_services: str | None = Field(
         None,
         validation_alias="SAVO_OPTIONAL_SERVICES",
-        description="Services that this plan does without: they lag behind only once they have worked. Set by `savo up --one-process`.",
-        json_schema_extra={"allowed": "names of services with commas between them"},
+        description="Services that may be absent: their lag is exported only after their first commit."
+        " Set by `savo up --one-process`.",
+        json_schema_extra={"allowed": "names of services, separated by commas"},
         pattern=r"^[a-z]+(,[a-z]+)*$",
     )
     kafka_security_protocol: KafkaProtocol = Field(
-        "PLAINTEXT", validation_alias="SAVO_KAFKA_SECURITY_PROTOCOL", description="How to talk to Kafka."
+        "PLAINTEXT",
+        validation_alias="SAVO_KAFKA_SECURITY_PROTOCOL",
+        description="Security protocol of the Kafka connection.",
     )
     kafka_sasl_mechanism: SaslMechanism = Field(
-        "SCRAM-SHA-512", validation_alias="SAVO_KAFKA_SASL_MECHANISM", description="Used with SASL."
+        "SCRAM-SHA-512",
+        validation_alias="SAVO_KAFKA_SASL_MECHANISM",
+        description="SASL mechanism, with a SASL protocol.",
     )
     kafka_sasl_username: str | None = Field(
         None, validation_alias="SAVO_KAFKA_SASL_USERNAME", description="Kafka user, with SASL."
@@ -135,7 +145,7 @@ class RuntimeSettings(BaseSettings):
     s3_endpoint_url: str | None = Field(
         None,
         validation_alias="SAVO_S3_ENDPOINT_URL",
-        description="Another S3 server than R2; takes the place of R2_ACCOUNT_ID.",
+        description="URL of another S3 server than R2; used instead of R2_ACCOUNT_ID.",
         json_schema_extra={"allowed": "http(s)://HOST[:PORT]"},
         pattern=r"^https?://[^\s/]+/?$",
     )
@@ -158,22 +168,22 @@ class RuntimeSettings(BaseSettings):
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", validation_alias="SAVO_LOG_LEVEL", description="Least level that is logged."
+        "info", validation_alias="SAVO_LOG_LEVEL", description="Lowest level that is logged."
     )
     log_format: Literal["console", "json"] = Field(
-        "console", validation_alias="SAVO_LOG_FORMAT", description="For eyes or for machines."
+        "console", validation_alias="SAVO_LOG_FORMAT", description="`console` for people, `json` for log collectors."
     )
     otlp_endpoint: str | None = Field(
         None,
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
-        description="Where traces go (OTLP over HTTP); unset sends none.",
+        description="Collector that traces are sent to (OTLP over HTTP); unset sends none.",
         json_schema_extra={"allowed": "http(s)://HOST:PORT"},
         pattern=r"^https?://\S+$",
     )
 
     @property
     def own_dir(self) -> Path:
-        """Where tables and run files are: the data folder, or the sandbox's part of it."""
+        """Folder of SQLite files and run files: the data folder, or the sandbox's subfolder of it."""
         return self.data_dir / "sandbox" / self.sandbox if self.sandbox else self.data_dir
 
     @property
@@ -189,12 +199,13 @@ class RuntimeSettings(BaseSettings):
     def _production_has_a_real_broker(self) -> Self:
         if self.env == "production" and (self.kafka_bootstrap_servers == "embedded" or self.embedded_broker):
             raise ValueError(
-                "SAVO_KAFKA_BOOTSTRAP_SERVERS='embedded' makes no sense with SAVO_ENV=production: host:port of a real Kafka is allowed"
+                "SAVO_KAFKA_BOOTSTRAP_SERVERS='embedded' makes no sense with SAVO_ENV=production:"
+                " host:port of a real Kafka is allowed"
             )
         return self
 
     @model_validator(mode="after")
-    def _sasl_is_whole(self) -> Self:
+    def _sasl_is_complete(self) -> Self:
         if self.kafka_security_protocol.startswith("SASL"):
             given = {
                 "SAVO_KAFKA_SASL_USERNAME": self.kafka_sasl_username,
@@ -202,12 +213,13 @@ class RuntimeSettings(BaseSettings):
             }
             if missing := [name for name, value in given.items() if not value]:
                 raise ValueError(
-                    f"{' and '.join(missing)} missing: SAVO_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs a user and a password"
+                    f"{' and '.join(missing)} missing:"
+                    f" SAVO_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs a user and a password"
                 )
         return self
 
     @model_validator(mode="after")
-    def _object_store_is_whole(self) -> Self:
+    def _object_store_is_complete(self) -> Self:
         if self.object_store == "s3":
             needed = _r2_variables(self)
             if self.s3_endpoint_url:
@@ -215,7 +227,8 @@ class RuntimeSettings(BaseSettings):
             if missing := [name for name, value in needed.items() if not value]:
                 either = " (or SAVO_S3_ENDPOINT_URL)" if "R2_ACCOUNT_ID" in missing else ""
                 raise ValueError(
-                    f"{' and '.join(missing)}{either} missing: set all of {', '.join(needed)}, or none to keep objects in a folder"
+                    f"{' and '.join(missing)}{either} missing:"
+                    f" set all of {', '.join(needed)}, or none to keep objects in a folder"
                 )
         return self
 
@@ -224,7 +237,8 @@ class RuntimeSettings(BaseSettings):
         url = self.database_url.get_secret_value() if self.database_url else "postgres://"
         if not url.startswith(("postgres://", "postgresql://", "postgresql+asyncpg://")):
             raise ValueError(
-                "SAVO_DATABASE_URL=*** makes no sense: allowed is postgres://USER:PASSWORD@HOST:PORT/DATABASE, or unset for SQLite"
+                "SAVO_DATABASE_URL=*** makes no sense:"
+                " allowed is postgres://USER:PASSWORD@HOST:PORT/DATABASE, or unset for SQLite"
             )
         return self
 
@@ -233,34 +247,40 @@ S = TypeVar("S", bound=RuntimeSettings)
 
 
 def load_settings(cls: type[S], **given: Any) -> S:
-    """Read the environment; `given`, by field name, goes before it. A senseless value ends the process: one line on stderr, exit 2."""
+    """Read the settings from the environment. Values in `given`, by field name, take precedence.
+
+    An invalid value ends the process with one line on stderr and exit code 2.
+    """
     try:
         return cls(**given)
-    except ValidationError as flaws:
-        _refuse(_sentence(cls, flaws.errors(include_url=False)))
-    except SettingsError as flaw:
-        _refuse(_no_json(cls, flaw))
+    except ValidationError as error:
+        _refuse(_error_message(cls, error.errors(include_url=False)))
+    except SettingsError as error:
+        _refuse(_json_error_message(cls, error))
 
 
-def _no_json(cls: type[RuntimeSettings], flaw: SettingsError) -> str:
-    """Of a variable that holds JSON, which pydantic-settings reads before it looks at values. The value stays unsaid: it may be long, or a secret."""
-    field = re.search(r'field "(\w+)"', str(flaw))
+def _json_error_message(cls: type[RuntimeSettings], error: SettingsError) -> str:
+    """For a variable with invalid JSON, which pydantic-settings parses before validation.
+
+    The message leaves out the value, which may be long or a secret.
+    """
+    field = re.search(r'field "(\w+)"', str(error))
     names = _variables(cls.model_fields[field[1]]) if field and field[1] in cls.model_fields else ()
-    return f"{next(iter(names), 'a setting')} is no whole JSON ({flaw.__cause__}); docs/settings.md says what it holds"
+    return f"{next(iter(names), 'a setting')} is not valid JSON ({error.__cause__}); docs/settings.md shows its form"
 
 
 def known_variables(classes: Iterable[type[RuntimeSettings]], *, aliases: bool = True) -> set[str]:
-    """The variables that the classes read. Without `aliases`: the first name of each setting only."""
+    """The variables that the classes read. Without `aliases`, only the first name of each setting."""
     return {name for cls in classes for _, info in _fields(cls) for name in _variables(info)[: None if aliases else 1]}
 
 
 def service_variables() -> frozenset[str]:
-    """The variables of every service, installed here or not."""
+    """The variables of every service, whether it is installed or not."""
     return frozenset(NAMES_FILE.read_text(encoding="utf-8").split())
 
 
 def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[str]:
-    """A line for each SAVO_* variable that no service reads, with the nearest name that one reads."""
+    """A message for each SAVO_* variable that no service reads, with the most similar known name."""
     names = sorted({*known, *service_variables()})
     lines = []
     for variable in sorted(name for name in environ if name.startswith("SAVO_") and name not in names):
@@ -270,19 +290,22 @@ def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[
 
 
 def installed_settings() -> dict[str, type[RuntimeSettings]]:
-    """The settings class of each installed service, from its `settings.py`: the services themselves are not imported."""
+    """The settings class of each installed service, from its `settings.py`, without importing the service itself."""
     found = {}
     for entry in sorted(entry_points(group=SERVICE_GROUP), key=lambda entry: entry.name):
         module = f"{entry.module.rpartition('.')[0]}.settings"
         if find_spec(module):
-            # A service may have a part of its settings as a class of its own: the whole is the one that derives the furthest.
+            # A part of the settings may be a class of its own: the most derived class has all of them.
             own = [value for value in vars(importlib.import_module(module)).values() if _is_derived(value, module)]
             found[entry.name] = max(own, key=lambda cls: len(cls.__mro__))
     return found
 
 
 def settings_table(classes: Mapping[str, type[RuntimeSettings]], variables: Sequence[str] | None = None) -> str:
-    """Markdown table: variable, default, allowed, meaning, services. `classes` by service name. `variables`: those rows, in that order."""
+    """Markdown table with the columns variable, default, allowed, meaning, read by.
+
+    `classes` are by service name. `variables` selects and orders the rows; by default all variables, sorted.
+    """
     rows: dict[str, tuple[FieldInfo, list[str]]] = {}
     for service, cls in classes.items():
         for _, info in _fields(cls):
@@ -297,42 +320,41 @@ def settings_table(classes: Mapping[str, type[RuntimeSettings]], variables: Sequ
 
 
 def allowed(info: FieldInfo) -> str:
-    """What a variable may be, in words."""
+    """Description of the allowed values of a variable, such as "a whole number from 1 to 7"."""
     extra = info.json_schema_extra
     if isinstance(extra, dict) and "allowed" in extra:
         return str(extra["allowed"])
     kind = _plain(info.annotation)
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
-    words = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path", SecretStr: "a secret"}
+    types = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path", SecretStr: "a secret"}
     bounds = "".join(_bound(limit) for limit in info.metadata)
-    return words.get(kind, "text" if kind is str else getattr(kind, "__name__", str(kind))) + bounds
+    return types.get(kind, "text" if kind is str else getattr(kind, "__name__", str(kind))) + bounds
 
 
 def _bound(limit: Any) -> str:
-    for name, word in (("ge", "from"), ("gt", "above"), ("le", "to"), ("lt", "below"), ("pattern", "like")):
+    for name, label in (("ge", "from"), ("gt", "above"), ("le", "to"), ("lt", "below"), ("pattern", "like")):
         if getattr(limit, name, None) is not None:
-            return f" {word} {getattr(limit, name)}"
+            return f" {label} {getattr(limit, name)}"
     return ""
 
 
-def _sentence(cls: type[RuntimeSettings], flaws: list[ErrorDetails]) -> str:
-    flaw = flaws[0]
-    more = f" (and {len(flaws) - 1} more)" if len(flaws) > 1 else ""
-    if not flaw["loc"]:  # a rule over several settings words itself
-        return flaw["msg"].removeprefix("Value error, ") + more
-    variable, info = _named(cls, str(flaw["loc"][0]))
-    if flaw["type"] == "missing":
+def _error_message(cls: type[RuntimeSettings], errors: list[ErrorDetails]) -> str:
+    first = errors[0]
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    if not first["loc"]:  # a validator of several settings writes its whole message
+        return message + more
+    variable, info = _named(cls, str(first["loc"][0]))
+    if first["type"] == "missing":
         return f"{variable} is missing: {info.description or allowed(info)}{more}"
-    value = "***" if _is_secret(info) else repr(flaw["input"])
-    reason = (
-        flaw["msg"].removeprefix("Value error, ") if flaw["type"] == "value_error" else f"allowed is {allowed(info)}"
-    )
+    value = "***" if _is_secret(info) else repr(first["input"])
+    reason = message if first["type"] == "value_error" else f"allowed is {allowed(info)}"
     return f"{variable}={value} makes no sense: {reason}{more}"
 
 
-def _refuse(sentence: str) -> NoReturn:
-    print("savo: " + " ".join(sentence.split()), file=sys.stderr)
+def _refuse(message: str) -> NoReturn:
+    print("savo: " + " ".join(message.split()), file=sys.stderr)
     raise SystemExit(2)
 
 

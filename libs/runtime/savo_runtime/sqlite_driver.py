@@ -1,8 +1,9 @@
-"""aiosqlite with one trip to its thread for a statement, in the place of four: a trip costs more than most of our statements do.
+"""SQLite driver: aiosqlite with one round trip to the connection's thread for a statement, instead of four.
 
-aiosqlite makes the cursor, executes, fetches and closes on the connection's thread, and each waits for its turn there.
-Here a transaction begins with its first statement, which brings its first rows; what is known by then is answered without asking; and for the end
-of a transaction that only read nobody waits.
+aiosqlite creates the cursor, executes, fetches and closes in separate calls on the connection's thread, and a round
+trip takes longer than most statements. Here the first statement also begins the transaction, and every statement
+returns its first rows. Calls that these rows answer need no round trip, and the end of a read-only transaction is not
+waited for.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from aiosqlite.context import Result, contextmanager
 __all__ = ["connector"]
 
 FIRST_ROWS = 256
-"""Rows that come with their statement. More than these are fetched when they are asked for, so that a long answer is never all in memory."""
+"""Rows fetched with their statement. Further rows are fetched on demand, so that a long result stays out of memory."""
 
 
 def connector(path: Path | str) -> Callable[[], Awaitable[aiosqlite.Connection]]:
-    """What `create_async_engine(async_creator=…)` asks for."""
+    """A connection factory for `create_async_engine(async_creator=…)`."""
 
     async def connect() -> aiosqlite.Connection:
         return await _Connection(partial(sqlite3.connect, str(path)))
@@ -35,12 +36,12 @@ def connector(path: Path | str) -> Callable[[], Awaitable[aiosqlite.Connection]]
 
 class _Connection(aiosqlite.Connection):
     _begin: str | None = None
-    """To be executed right before the next statement."""
+    """BEGIN statement to execute before the next statement."""
     _only_reads = False
     _read_has_ended = False
-    """As far as anybody here can tell; on its thread it will before anything else."""
+    """The commit of a read-only transaction is queued: the thread runs it before any later call."""
     _left_running = False
-    """A statement whose asker was cancelled may still begin a transaction behind our back."""
+    """A statement whose caller was cancelled still runs, and may begin a transaction."""
 
     def __init__(self, opened: Callable[[], sqlite3.Connection]) -> None:
         self._opened: sqlite3.Connection | None = None
@@ -50,31 +51,31 @@ class _Connection(aiosqlite.Connection):
             return self._opened
 
         super().__init__(keep, iter_chunk_size=FIRST_ROWS)
-        self._thread.daemon = True  # a process that ends in a hurry does not wait for it
+        self._thread.daemon = True  # does not keep a process from exiting
 
     def stop(self) -> asyncio.Future[Any] | None:
-        # aiosqlite loses a connection whose caller was cancelled while it was opened.
+        # aiosqlite leaks a connection whose caller was cancelled while it was being opened.
         self._tx.put_nowait((None, self._close_opened))
         return super().stop()
 
     def _close_opened(self) -> None:
-        """On its thread. Closing twice does no harm."""
+        """Runs on the connection's thread. Closing twice is harmless."""
         if self._opened is not None:
             self._opened.close()
 
-    def made_cursor(self) -> sqlite3.Cursor:
+    def new_cursor(self) -> sqlite3.Cursor:
         return self._conn.cursor()
 
     def cursor(self) -> Result[Any]:
         return cast("Result[Any]", _cursor(self))
 
     def begin_with_next(self, *, read_only: bool) -> None:
-        """The lock that a writer takes at its start is taken with its first statement."""
+        """Begin a transaction with the next statement; a writer takes the write lock with it."""
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
         self._only_reads, self._read_has_ended = read_only, False
 
     def begin_if_due(self) -> None:
-        """On its thread."""
+        """Runs on the connection's thread."""
         begin, self._begin = self._begin, None
         if begin:
             self._conn.execute(begin)
@@ -89,7 +90,7 @@ class _Connection(aiosqlite.Connection):
             await super().commit()
 
     async def rollback(self) -> None:
-        """The pool asks for one after every commit; without a transaction there is nothing to do."""
+        """The pool calls this after every commit; without a transaction it does nothing."""
         if self._left_running or (self._conn.in_transaction and not self._read_has_ended):
             await super().rollback()
             self._left_running = False
@@ -109,7 +110,7 @@ async def _cursor(connection: _Connection) -> _Cursor:
 
 
 class _Cursor(aiosqlite.Cursor):
-    """sqlite3's own cursor is made on its thread, with the first statement."""
+    """A cursor whose sqlite3 cursor is created on the connection's thread, with the first statement."""
 
     _cursor: sqlite3.Cursor | None  # type: ignore[assignment]
 
@@ -137,18 +138,18 @@ class _Cursor(aiosqlite.Cursor):
         wanted = size or self.arraysize
         if not self._rows and not self._exhausted:
             self._rows, self._exhausted = await self._execute(self._next_rows, max(wanted, FIRST_ROWS))
-        given, self._rows = list(islice(self._rows, wanted)), self._rows[wanted:]
-        return given
+        rows, self._rows = list(islice(self._rows, wanted)), self._rows[wanted:]
+        return rows
 
     async def fetchall(self) -> list[Any]:
         rows, self._rows = self._rows, []
         if not self._exhausted:
-            rows += await self._execute(self._made().fetchall)
+            rows += await self._execute(self._sqlite_cursor().fetchall)
             self._exhausted = True
         return rows
 
     async def close(self) -> None:
-        # A statement whose rows are all fetched holds nothing: closing it can wait for the garbage collector.
+        # A statement whose rows are all fetched holds no lock: the garbage collector may close it.
         if self._cursor is not None and not self._exhausted:
             await self._execute(self._cursor.close)
         self._rows, self._exhausted = [], True
@@ -165,20 +166,20 @@ class _Cursor(aiosqlite.Cursor):
     def lastrowid(self) -> int | None:
         return self._cursor.lastrowid if self._cursor is not None else None
 
-    def _made(self) -> sqlite3.Cursor:
+    def _sqlite_cursor(self) -> sqlite3.Cursor:
         if self._cursor is None:
-            self._cursor = self._connection.made_cursor()
+            self._cursor = self._connection.new_cursor()
         return self._cursor
 
     def _run(self, sql: str, parameters: Any) -> tuple[list[Any], bool]:
         self._connection.begin_if_due()
-        cursor = self._made().execute(sql, parameters)
+        cursor = self._sqlite_cursor().execute(sql, parameters)
         return self._next_rows(FIRST_ROWS) if cursor.description else ([], True)
 
     def _run_many(self, sql: str, parameters: Any) -> None:
         self._connection.begin_if_due()
-        self._made().executemany(sql, parameters)
+        self._sqlite_cursor().executemany(sql, parameters)
 
     def _next_rows(self, wanted: int) -> tuple[list[Any], bool]:
-        rows = self._made().fetchmany(wanted)
+        rows = self._sqlite_cursor().fetchmany(wanted)
         return rows, len(rows) < wanted

@@ -1,4 +1,4 @@
-"""Stand-ins for tests of services: an object store in memory, recorded events, a clock that stands still, a runtime of them all."""
+"""Fakes for tests of services: an object store in memory, recorded events, a fixed clock, and a runtime of them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = [
 
 
 class FakeClock:
-    """A time that moves only when told."""
+    """A clock that moves only by `advance`."""
 
     def __init__(self, now: datetime | None = None) -> None:
         self.now = now or datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -55,7 +55,7 @@ class FakeClock:
 
 
 class MemoryStore:
-    """An `ObjectStore` in memory. `failure`, when set, is raised by every call: the store is away."""
+    """An `ObjectStore` in memory. `failure`, when set, is raised by every call, as if the store were unavailable."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -74,8 +74,8 @@ class MemoryStore:
     async def replace(
         self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream"
     ) -> ObjectInfo:
-        there = self.objects.get(self._checked(key))
-        if (None if there is None else _info(key, there).etag) != expected_etag:
+        current = self.objects.get(self._checked(key))
+        if (None if current is None else _info(key, current).etag) != expected_etag:
             raise ObjectConflictError(key)
         return await self.put(key, data)
 
@@ -121,7 +121,7 @@ class MemoryStore:
 
 
 class RecordingPublisher:
-    """Keeps what was published, in order. `failure`, when set, is raised instead."""
+    """Records published events and their ids, in order. `failure`, when set, is raised by every call."""
 
     def __init__(self) -> None:
         self.published: list[Event] = []
@@ -136,9 +136,10 @@ class RecordingPublisher:
 
 
 class RecordingOutbox:
-    """Keeps the events of transactions that were committed; those of a rolled-back one never show. The same id counts once.
+    """Records the events of committed transactions by id. A repeated id is recorded once.
 
-    Refuses what a handler does not declare and, for a service of the product, what the topic registry does not name it for.
+    Raises `UndeclaredTopicError` like `Outbox`: for topics that the handler does not declare and, outside of handlers,
+    for topics that the registry does not assign to a service of the product.
     """
 
     def __init__(self, service: str | None = None) -> None:
@@ -165,7 +166,10 @@ async def memory_runtime(
     clock: Callable[[], datetime] | None = None,
     database: Database | None = None,
 ) -> AsyncIterator[Runtime]:
-    """A `Runtime` with migrated tables (SQLite in a temporary folder unless `database` is given), a `MemoryStore` and recorded events."""
+    """A `Runtime` with migrated tables, a `MemoryStore`, and recorded events.
+
+    The tables are in SQLite in a temporary folder unless `database` is given.
+    """
     with tempfile.TemporaryDirectory(prefix="savo-test-") as folder:
         tables = database or Database.open(RuntimeSettings(data_dir=Path(folder), database_url=None), service)
         try:
@@ -185,12 +189,12 @@ async def memory_runtime(
 
 
 async def published_by_outbox(runtime: Runtime) -> list[Event]:
-    """What the relay would publish, in order."""
+    """The events that the relay would publish, in order."""
     return list(cast(RecordingOutbox, runtime.outbox).committed.values())
 
 
 async def assert_migrations_match(versions_package: str, metadata: MetaData) -> None:
-    """The service's migrations make exactly the tables of its code. Fails with the differences."""
+    """Assert that the service's migrations create exactly the tables in its code. Fails with the differences."""
     async with memory_runtime("runtime") as bare, memory_runtime("service", migrations=versions_package) as full:
         async with bare.database.engine.connect() as connection:
             shared = await connection.run_sync(_table_names)

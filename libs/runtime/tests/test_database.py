@@ -320,7 +320,7 @@ async def test_a_lock_that_somebody_holds_is_a_dependency_that_is_down_and_says_
     async with somebody_holds_the_row(database):
         with pytest.raises(
             DependencyDownError,
-            match=r'database is down: somebody else holds a lock: while .* tuple \(.*\) in relation "things"',
+            match=r'database is down: another transaction holds a lock: while .* tuple \(.*\) in relation "things"',
         ) as waited:
             await note(database, 1)
     assert waited.value.reason == "database-down"
@@ -341,7 +341,7 @@ async def test_a_statement_without_an_answer_is_a_dependency_that_is_down_and_sa
     async with somebody_holds_the_row(database):
         with pytest.raises(
             DependencyDownError,
-            match="database is down: no answer in the time that a statement has: INSERT INTO things",
+            match="database is down: the server did not answer in time: INSERT INTO things",
         ):
             await note(database, 1)
     await note(database, 2)
@@ -378,7 +378,7 @@ async def test_a_role_that_may_make_no_schema_is_told_what_to_have_granted(postg
     database = Database(owner.url.set(username="narrow", password="narrow"), "sandbox_replay_thing")
     with pytest.raises(
         FatalError,
-        match=r'narrow may not make the schema sandbox_replay_thing .* GRANT CREATE ON DATABASE "\w+" TO "narrow"',
+        match=r'narrow may not create its schema sandbox_replay_thing: .* GRANT CREATE ON DATABASE "\w+" TO "narrow"',
     ):
         await migrate(database)
     await database.close()
@@ -392,7 +392,10 @@ async def test_a_role_that_may_not_work_in_a_schema_is_told_whose_login_to_give(
     async with owner.session() as session:
         await session.execute(text("CREATE ROLE neighbour LOGIN PASSWORD 'neighbour'"))
     database = Database(owner.url.set(username="neighbour", password="neighbour"), "thing")
-    refusal = "the schema thing belongs to savo and may not be worked in by neighbour: give SAVO_DATABASE_URL of savo, or of an administrator of the database"
+    refusal = (
+        "neighbour has no rights in the schema thing, which belongs to savo:"
+        " set SAVO_DATABASE_URL to the login of savo or of an administrator of the database"
+    )
     with pytest.raises(FatalError, match=f"^{refusal}$"):
         await migrate(database)
     await database.close()

@@ -59,7 +59,7 @@ async def test_the_limit_is_kept_and_deleting_makes_room_again(tmp_path: Path) -
     store = FolderStore(tmp_path / "objects", limit_bytes=1000)
     await store.put("a", bytes(600))
     with pytest.raises(
-        StorageFullError, match="SAVO_STORAGE_LIMIT_GB is reached: 600 of 1,000 bytes are used, 500 more are wanted"
+        StorageFullError, match="SAVO_STORAGE_LIMIT_GB is reached: 600 of 1,000 bytes are used, 500 more are needed"
     ):
         await store.put("b", bytes(500))
     await store.delete("a")

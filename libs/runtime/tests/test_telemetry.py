@@ -21,11 +21,11 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from savo_runtime.http.server import beside_health
+from savo_runtime.http.server import with_health_routes
 from savo_runtime.settings import RuntimeSettings
 from savo_runtime.telemetry import health as health_module
 from savo_runtime.telemetry.health import Check, health_app
-from savo_runtime.telemetry.http import Measured
+from savo_runtime.telemetry.http import RequestTelemetry
 from savo_runtime.telemetry.logs import configure_command_logs, configure_logs
 from savo_runtime.telemetry.redaction import Redaction
 from savo_runtime.telemetry.traces import configure_traces
@@ -197,7 +197,7 @@ async def test_requests_are_counted_by_route_template_never_by_path() -> None:
     async def crash(_request: Request) -> PlainTextResponse:
         raise RuntimeError("a bug")
 
-    app = Measured(Starlette(routes=[Route("/measured/{id}", scan), Route("/crash", crash)]))
+    app = RequestTelemetry(Starlette(routes=[Route("/measured/{id}", scan), Route("/crash", crash)]))
     await asked(app, "/measured/1")
     await asked(app, "/measured/2")
     await asked(app, "/no/such/path")
@@ -214,7 +214,7 @@ async def test_a_request_goes_on_in_its_callers_trace() -> None:
     async def where(_request: Request) -> JSONResponse:
         return JSONResponse({"trace": f"{trace.get_current_span().get_span_context().trace_id:032x}"})
 
-    app = Measured(Starlette(routes=[Route("/where", where)]))
+    app = RequestTelemetry(Starlette(routes=[Route("/where", where)]))
     answer = await asked(app, "/where", traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
     assert answer.json() == {"trace": "0af7651916cd43dd8448eb211c80319c"}
 
@@ -223,7 +223,9 @@ async def test_health_routes_are_answered_beside_any_app() -> None:
     async def everything(scope: Any, receive: Any, send: Any) -> None:
         await PlainTextResponse("mine")(scope, receive, send)
 
-    app = beside_health(everything, health_app("thing", dict, Redaction()))
+    app = with_health_routes(everything, health_app("thing", dict, Redaction()))
     assert (await asked(app, "/livez")).json()["service"] == "thing"
     assert (await asked(app, "/anything")).text == "mine"
-    assert (await asked(beside_health(None, health_app("thing", dict, Redaction())), "/anything")).status_code == 404
+    assert (
+        await asked(with_health_routes(None, health_app("thing", dict, Redaction())), "/anything")
+    ).status_code == 404

@@ -191,7 +191,7 @@ def test_an_interrupted_download_goes_on_and_leaves_no_half_output(
         return await download(self, key, path)
 
     monkeypatch.setattr(FolderStore, "download", counted)
-    monkeypatch.setattr(concurrency, "AT_ONCE", 1)  # else several are on their way when it goes
+    monkeypatch.setattr(concurrency, "MAX_IN_FLIGHT", 1)  # else several are on their way when it goes
     assert prepare("--input", folder, "--output", tmp_path / "out")[0] == 1
     assert not (tmp_path / "out").exists()
     limit = 100

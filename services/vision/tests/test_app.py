@@ -80,7 +80,7 @@ def test_a_stand_in_s_address_is_enough(monkeypatch: pytest.MonkeyPatch, variabl
         ("SAVO_CUSTOM_VISION_ROLLOUT", "50", "from 0"),
         ("SAVO_GOOGLE_SDK", "vertex", "genai, generativeai"),
         ("SAVO_GOOGLE_MODEL", "gemini-99", "SAVO_MODEL_PRICES"),
-        ("SAVO_MODEL_PRICES", "cheap", "SAVO_MODEL_PRICES is no whole JSON"),
+        ("SAVO_MODEL_PRICES", "cheap", "SAVO_MODEL_PRICES is not valid JSON"),
         ("SAVO_GOOGLE_BASE_URL", "localhost:80", "http"),
     ],
 )

@@ -1,1 +1,1 @@
-"""What the commands of `savo` share, wherever they live. Needs the extra `command-line`; no service imports it."""
+"""Shared parts of the `savo` commands in all packages. Needs the extra `command-line`; no service imports it."""

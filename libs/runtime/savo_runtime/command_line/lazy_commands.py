@@ -1,8 +1,8 @@
-"""Commands that are imported when they run: `savo --help` lists them all and loads none of what they need.
+"""Lazy commands: `savo --help` lists every command without importing it; a command is imported when it runs.
 
-A command is a row: its name, where its function is, and its line in the list of commands. The function declares its
-parameters as Typer wants them, and its docstring is the command's own help. The first paragraph of the docstring is the
-row's line: tests/house holds them equal.
+A command is a row of data: its name, the path of its function, and its line in the list of commands. The function
+declares its parameters as in any Typer command, and its docstring is the command's own help. The first paragraph of the
+docstring equals the row's line; a test in tests/house compares them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ __all__ = ["Command", "Group", "add_commands", "load"]
 
 @dataclass(frozen=True)
 class Command:
+    """A command of `savo`, not imported yet."""
+
     name: str
     target: str
     """`package.module:function`, imported when the command runs or shows its own help."""
@@ -31,7 +33,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Group:
-    """Commands of one subject: `savo NAME COMMAND`."""
+    """A group of commands: `savo NAME COMMAND`."""
 
     name: str
     help: str
@@ -39,7 +41,7 @@ class Group:
 
 
 def add_commands(app: typer.Typer, rows: Iterable[Command | Group]) -> None:
-    """In their order. A group that is there already, by its name, gets the new commands."""
+    """Add commands in the given order. Commands of a group whose name exists already are added to that group."""
     for row in rows:
         if isinstance(row, Group):
             add_commands(_group(app, row), row.commands)
@@ -48,7 +50,7 @@ def add_commands(app: typer.Typer, rows: Iterable[Command | Group]) -> None:
 
 
 def load(command: Command) -> Any:
-    """The Click command of a row, imported. Raises `ImportError`."""
+    """Import a command and return it as a Click command. Raises `ImportError`."""
     module, _, name = command.target.partition(":")
     single = typer.Typer(add_completion=False)
     single.command(command.name)(getattr(import_module(module), name))
@@ -57,10 +59,10 @@ def load(command: Command) -> Any:
 
 def _lazy(command: Command) -> type[TyperCommand]:
     class Lazy(TyperCommand):
-        """Stands in the list of commands; running it, and asking for its help, goes to the real one."""
+        """Placeholder in the list of commands: running it, or requesting its help, loads the real command."""
 
         def make_context(self, *arguments: Any, **options: Any) -> Any:
-            with reported_errors():  # Ctrl-C while a module is imported ends quietly
+            with reported_errors():  # no traceback for Ctrl-C during the import
                 real = load(command)
             return real.make_context(*arguments, **options)
 
@@ -68,8 +70,8 @@ def _lazy(command: Command) -> type[TyperCommand]:
 
 
 def _not_called() -> None:
-    """Typer wants a function to register; the context of the real command never reaches it."""
-    raise AssertionError("the real command runs in the place of its row")
+    """Typer requires a function; the real command runs instead of it."""
+    raise AssertionError("the placeholder of a lazy command was called instead of the command")
 
 
 def _group(app: typer.Typer, row: Group) -> typer.Typer:

@@ -1,4 +1,4 @@
-"""How a command ends and what it prints: a sentence instead of a traceback, JSON or a table on stdout."""
+"""Output of commands: errors as one sentence with an exit code, JSON, and tables."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 __all__ = ["INTERRUPTED", "CommandError", "WrongUseError", "print_json", "reported_errors", "table_console"]
 
 INTERRUPTED = 130
-"""As shells report Ctrl-C."""
+"""Exit code after Ctrl-C, as in shells."""
 
 _FILE_WIDTH = 160
-"""Characters of a table that goes to a file or a pipe."""
+"""Width in characters of a table that is written to a file or a pipe."""
 
 
 class CommandError(Exception):
-    """What went wrong and what to do next, in one sentence."""
+    """An expected error of a command; the message is one sentence with the problem and the next step."""
 
     exit_code = 1
 
 
 class WrongUseError(CommandError):
-    """The arguments make no sense."""
+    """The arguments of the command are wrong."""
 
     exit_code = 2
 
 
 @contextmanager
 def reported_errors(*expected: type[Exception]) -> Iterator[None]:
-    """An error of the product, or an `expected` one, ends the command with its sentence on stderr and exit 1 or 2.
+    """Turns an error of the product, or of an `expected` type, into one sentence on stderr and exit code 1 or 2.
 
-    Its `next_steps`, where it has any, follow line by line. Ctrl-C ends the command quietly. Anything else is a bug and
-    keeps its traceback.
+    The error's `next_steps`, where it has any, follow line by line. Ctrl-C ends the command without a message. Any
+    other error is a bug and keeps its traceback.
     """
     known: tuple[type[Exception], ...] = (CommandError, SavoError, *expected)
     try:
@@ -59,8 +59,8 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
 
 
 def table_console() -> Console:
-    """For tables: as wide as the terminal, and wide enough where there is none."""
-    from rich.console import Console  # only commands that print a table pay for rich
+    """A console for tables: as wide as the terminal, or 160 characters where there is none."""
+    from rich.console import Console  # imported here, since only commands that print a table need it
 
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_FILE_WIDTH)

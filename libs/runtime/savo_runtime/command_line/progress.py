@@ -1,4 +1,4 @@
-"""A progress bar for commands that read much: on stderr, and only where a person looks."""
+"""Progress bar of long commands, on stderr and only in a terminal."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 __all__ = ["OnProgress", "progress_bar"]
 
 OnProgress = Callable[[int, int], None]
-"""Called with how many are done and how many there are."""
+"""Called with the number of finished items and the total."""
 
 _SECONDS_BETWEEN = 0.1
-"""Of two updates: a bar that is drawn for each record would cost more than the record."""
+"""Interval of updates: drawing the bar for each record would take longer than processing it."""
 
 
 @contextmanager
 def progress_bar(title: str, *, shown: bool = True) -> Iterator[OnProgress]:
-    """What to call as the work goes on; it does nothing where no bar is shown: not wanted, or no terminal."""
+    """Yields the function that updates the bar. It does nothing when `shown` is False or stderr is no terminal."""
     console = Console(stderr=True)
     if not (shown and console.is_terminal):
         yield _ignore
@@ -39,4 +39,4 @@ def progress_bar(title: str, *, shown: bool = True) -> Iterator[OnProgress]:
 
 
 def _ignore(_done: int, _total: int) -> None:
-    """No bar."""
+    """Used where no bar is shown."""

@@ -1,4 +1,4 @@
-"""Where services are reached that run in containers of their own: compose and Kubernetes say so by SAVO_SERVICES."""
+"""Addresses of services that run in separate containers, from SAVO_SERVICES, which compose and Kubernetes set."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ _ENTRY = re.compile(r"([a-z]+)=(https?://[^\s,]+)")
 
 
 class WrongServicesError(FatalError):
-    """The message names the variable and how it is written."""
+    """SAVO_SERVICES cannot be parsed."""
 
 
 def named_services(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """URLs by name; empty where nothing is said. Raises `WrongServicesError`."""
+    """Base URLs by service name; empty when the variable is unset. Raises `WrongServicesError`."""
     found = {}
     for entry in filter(None, (part.strip() for part in environment.get(SERVICES_VARIABLE, "").split(","))):
         match = _ENTRY.fullmatch(entry)
         if match is None:
             raise WrongServicesError(
-                f"{SERVICES_VARIABLE}: {entry!r} makes no sense: write gateway=http://HOST:PORT,vision=http://HOST:PORT,…"
+                f"{SERVICES_VARIABLE}: {entry!r} makes no sense:"
+                " write gateway=http://HOST:PORT,vision=http://HOST:PORT,…"
             )
         found[match[1]] = match[2].rstrip("/")
     return found

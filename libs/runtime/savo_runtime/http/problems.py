@@ -1,4 +1,4 @@
-"""Errors of an HTTP API as `application/problem+json` (RFC 9457), in the one form that every service answers with."""
+"""Problem responses of the HTTP APIs: errors as `application/problem+json` (RFC 9457), the same in every service."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def problem(
     headers: Mapping[str, str] | None = None,
     **extra: Any,
 ) -> JSONResponse:
-    """A problem document: `code` is stable and for programs, `detail` is for the person who sent the request.
+    """A problem response: `code` is stable and for programs, `detail` is for the author of the request.
 
-    `title` is the status's own phrase unless given; `extra` are members beyond those of the RFC.
+    `title` defaults to the phrase of the status. `extra` are additional members of the document.
     """
     title = HTTPStatus(status).phrase if title is None else title
     body = {"type": TYPE_PREFIX + code, "title": title, "status": int(status), "detail": detail, "code": code, **extra}
@@ -36,6 +36,6 @@ def problem(
 def validation_message(error: ValidationError) -> str:
     """Each wrong field with its reason: `share: Input should be …; by: Field required`.
 
-    A body that cannot be parsed has no field and is called `body`.
+    An error without a field, such as a body that cannot be parsed, is listed under `body`.
     """
     return "; ".join(f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}" for detail in error.errors())

@@ -1,4 +1,4 @@
-"""One service's HTTP: its own app and the health routes behind one port, in the loop that the consumers run in."""
+"""HTTP server of one service: its own app and the health routes on one port, in the event loop of the consumers."""
 
 from __future__ import annotations
 
@@ -13,26 +13,30 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from savo_runtime.errors import FatalError
 from savo_runtime.telemetry.health import HEALTH_PATHS
-from savo_runtime.telemetry.http import Measured
+from savo_runtime.telemetry.http import RequestTelemetry
 
-__all__ = ["HttpServer", "PortTakenError", "beside_health"]
+__all__ = ["HttpServer", "PortTakenError", "with_health_routes"]
 
 GRACE_SECONDS = 8
 
 
 class PortTakenError(FatalError):
-    """Another program listens there."""
+    """Another program listens on the port."""
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__(
-            f"port {port} on {host} is in use: end the program that listens there, or choose another port by SAVO_HTTP_PORT",
+            f"port {port} on {host} is in use:"
+            " stop the program that listens there, or set SAVO_HTTP_PORT to another port",
             reason="port-in-use",
         )
         self.port = port
 
 
 class HttpServer:
-    """Takes its port when it is made, so that a taken one stops the start before anything else happens."""
+    """A server that binds its port on construction, so that a port in use is reported before anything else starts.
+
+    Raises `PortTakenError`, and `FatalError` when it cannot listen on the address.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._socket = _listen(host, port)
@@ -42,7 +46,7 @@ class HttpServer:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, app: ASGIApp, *, has_lifespan: bool) -> None:
-        """Raises `FatalError` when the app's own start-up fails."""
+        """Serve `app`; returns when it accepts requests. Raises `FatalError` when the app's start-up fails."""
         config = uvicorn.Config(
             app,
             lifespan="on" if has_lifespan else "off",
@@ -56,20 +60,20 @@ class HttpServer:
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         while not self._server.started:
             if self._task.done():
-                raise FatalError("the HTTP app did not start; its log line says why")
+                raise FatalError("the HTTP app did not start: see the log line before this one for the cause")
             await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
-        """No new connection; running requests get eight seconds."""
+        """Accept no more connections; running requests have eight seconds to finish."""
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await asyncio.gather(self._task, return_exceptions=True)
         self._socket.close()
 
 
-def beside_health(app: ASGIApp | None, health: ASGIApp) -> ASGIApp:
-    """The health routes unmeasured, everything else to the service's own app, its lifespan included."""
-    own = Measured(app or health)
+def with_health_routes(app: ASGIApp | None, health: ASGIApp) -> ASGIApp:
+    """An app that serves the health routes without metrics and passes all else, also the lifespan, to `app`."""
+    own = RequestTelemetry(app or health)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         is_health = scope["type"] == "http" and scope["path"] in HEALTH_PATHS
@@ -79,7 +83,7 @@ def beside_health(app: ASGIApp | None, health: ASGIApp) -> ASGIApp:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals alone: they stop the whole process, not only its HTTP."""
+    """uvicorn's server without its signal handlers: a signal stops the whole process, not only its HTTP server."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -95,7 +99,7 @@ def _listen(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise PortTakenError(host, port) from error
         raise FatalError(
-            f"SAVO_HTTP_HOST={host!r}, SAVO_HTTP_PORT={port}: cannot listen there: {error.strerror}"
+            f"SAVO_HTTP_HOST={host!r}, SAVO_HTTP_PORT={port}: cannot listen on this address: {error.strerror}"
         ) from error
 
 

@@ -1,1 +1,1 @@
-"""Tables that every service has: the outbox and the inbox. The environment is used by the services' histories too."""
+"""Alembic history of the tables that every service has: the outbox and the inbox. `env.py` serves all histories."""

@@ -1,4 +1,4 @@
-"""Alembic's environment for every history: the connection, the version table and the metadata come from `savo_runtime.database`."""
+"""Alembic environment of every history: `savo_runtime.schema` passes the connection and the version table."""
 
 from alembic import context
 

@@ -1,6 +1,6 @@
-"""samples/classes.json: every class has its id for ever, whichever service gave it.
+"""Class list in the object store (samples/classes.json): maps each class to an id that never changes.
 
-The list grows at its end only, by compare-and-swap, so that two writers never give one id twice.
+Services append to the list by compare-and-swap, so that two writers cannot assign the same id.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ATTEMPTS = 20
 
 
 async def read_class_list(store: ObjectStore) -> tuple[ClassList, str | None]:
-    """With its etag; an empty one without, before the first class."""
+    """The class list and its etag; an empty list and None before the first class."""
     try:
         data, info = await store.read(CLASSES_KEY)
     except ObjectNotFoundError:
@@ -28,9 +28,10 @@ async def read_class_list(store: ObjectStore) -> tuple[ClassList, str | None]:
 async def grow_class_list(
     store: ObjectStore, labels: Sequence[str], check: Callable[[ClassList], None] = lambda _: None
 ) -> ClassList:
-    """The list once every label has its id. `check` is asked of each list that it would grow from, and may raise.
+    """Append the missing labels; returns the list with an id for every label.
 
-    Raises `RetryableError` when others kept changing it.
+    `check` is called with the current list before it is changed, and may raise. Raises `RetryableError` when other
+    writers changed the list during every attempt.
     """
     for _ in range(_ATTEMPTS):
         classes, etag = await read_class_list(store)
@@ -43,6 +44,6 @@ async def grow_class_list(
                 CLASSES_KEY, grown.model_dump_json(indent=1).encode(), expected_etag=etag, media_type="application/json"
             )
         except ObjectConflictError:
-            continue  # somebody else grew the list: their classes come first
+            continue  # another writer changed the list: append to its version
         return grown
     raise RetryableError(f"{CLASSES_KEY} changed {_ATTEMPTS} times while a class was added", reason="classes-busy")

@@ -1,4 +1,4 @@
-"""Many small requests to the object store at once, and never too many."""
+"""Concurrent requests to the object store, with a limit."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-__all__ = ["AT_ONCE", "gather_limited"]
+__all__ = ["MAX_IN_FLIGHT", "gather_limited"]
 
-AT_ONCE = 16
-"""Requests in flight."""
+MAX_IN_FLIGHT = 16
+"""Maximum of concurrent requests."""
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 async def gather_limited(items: Sequence[T], request: Callable[[T], Awaitable[R]]) -> list[R]:
-    """`request` of every item, `AT_ONCE` at a time; results in the order of the items. The first error cancels the rest and is raised."""
-    limit = asyncio.Semaphore(AT_ONCE)
+    """Call `request` for every item, `MAX_IN_FLIGHT` at a time; results are in the order of the items.
 
-    async def one(item: T) -> R:
+    The first error cancels the other requests and is raised.
+    """
+    limit = asyncio.Semaphore(MAX_IN_FLIGHT)
+
+    async def limited(item: T) -> R:
         async with limit:
             return await request(item)
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(item)) for item in items]
-    except BaseExceptionGroup as several:
-        raise several.exceptions[0] from several
+            tasks = [group.create_task(limited(item)) for item in items]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
     return [task.result() for task in tasks]

@@ -1,4 +1,4 @@
-"""Which object store the settings ask for."""
+"""Factory of the object store that the settings select."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ __all__ = ["open_store"]
 
 
 def open_store(settings: RuntimeSettings) -> ObjectStore:
-    """S3 when R2 or an S3 server is set, else a folder. Nothing is touched before the first call. A sandbox reads it and writes beside it."""
+    """An S3 store when R2 or an S3 server is configured, else a folder store.
+
+    In a sandbox it is wrapped in a `SandboxStore`. It connects at the first call.
+    """
     store = _open(settings)
     return SandboxStore(store, settings.sandbox) if settings.sandbox else store
 
@@ -20,12 +23,12 @@ def _open(settings: RuntimeSettings) -> ObjectStore:
     if settings.object_store == "folder":
         limit = settings.storage_limit_gb
         return FolderStore(settings.data_dir / "objects", limit_bytes=None if limit is None else int(limit * 1e9))
-    from savo_runtime.storage.s3 import S3Store  # a second of imports, that a folder does not need
+    from savo_runtime.storage.s3 import S3Store  # takes a second to import
 
     secret = settings.r2_secret_access_key
     return S3Store(
         endpoint_url=settings.s3_endpoint,
-        bucket=settings.r2_bucket_name or "",  # the settings refuse a half-set store
+        bucket=settings.r2_bucket_name or "",  # the settings refuse an incomplete store
         access_key_id=settings.r2_access_key_id or "",
         secret_access_key=secret.get_secret_value() if secret else "",
         region=settings.s3_region,

@@ -1,7 +1,9 @@
-"""Objects as files under a folder: for one machine. Several processes may share it, and its limit: what is used stands in
-a file of the store's own, which each write adds to, and which is counted anew by listing the folder once a minute, and before anything is refused.
+"""Folder store: objects as files under a folder, for a single machine.
 
-A write goes to a file of its own, is flushed, and gets its name in one step; changes of one key are serialised by a file lock.
+Several processes may share the folder and its size limit. A file of the store holds the used bytes, to which each write
+adds. They are recounted by listing the folder once a minute, and before a write is refused.
+
+A write goes to a temporary file, is flushed, and is renamed in one step. A file lock serialises the changes of a key.
 """
 
 from __future__ import annotations
@@ -35,16 +37,17 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _CHUNK = 1 << 20
 _LOCKS = 256
 _RECOUNT_SECONDS = 60.0
-_DOUBT_SECONDS = 5.0
-"""How old a count may be to refuse by it."""
+_MAX_COUNT_AGE = 5.0
+"""Seconds. A write is refused only by a count that is not older."""
 _LEFTOVER_SECONDS = 86_400.0
+"""Age at which a temporary file is removed."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def _in_thread(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
-    """Run off the loop, with the operating system's errors in the port's words."""
+    """Run the function in a thread and raise the port's errors for those of the operating system."""
 
     @functools.wraps(function)
     async def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -59,7 +62,10 @@ def _in_thread(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
 
 
 class FolderStore:
-    """`root` is made when it is missing. `limit_bytes` bounds the sum of all objects."""
+    """An `ObjectStore` in the folder `root`, which is created when missing.
+
+    `limit_bytes` limits the sum of all objects.
+    """
 
     def __init__(self, root: Path, *, limit_bytes: int | None = None) -> None:
         self._root = root
@@ -105,9 +111,12 @@ class FolderStore:
     async def check(self) -> None:
         try:
             await asyncio.to_thread(self._prepare)
-            await asyncio.to_thread(self._show_room)
+            await asyncio.to_thread(self._export_usage)
         except PermissionError as error:
-            raise FatalError(f"SAVO_DATA_DIR: no right to write in {self._root}: {error.strerror}") from error
+            raise FatalError(
+                f"SAVO_DATA_DIR: this user may not write in {self._root}: {error.strerror}."
+                " Change the folder's owner or set another folder"
+            ) from error
         except OSError as error:
             raise DependencyDownError(DEPENDENCY, str(error)) from error
 
@@ -117,7 +126,7 @@ class FolderStore:
     @_in_thread
     def _put(self, key: str, data: bytes) -> ObjectInfo:
         with self._written(key, [data], len(data)) as fresh, self._locked(key):
-            self._take_the_place(fresh, key)
+            self._move_into_place(fresh, key)
         return ObjectInfo(key, len(data), _etag(data))
 
     @_in_thread
@@ -125,10 +134,10 @@ class FolderStore:
         if self._path(key).exists():
             return False
         with self._written(key, [data], len(data)) as fresh:
-            is_ours = _linked(fresh, self._path(key))
-        if not is_ours:
+            is_linked = _linked(fresh, self._path(key))
+        if not is_linked:
             self._account(-len(data))
-        return is_ours
+        return is_linked
 
     @_in_thread
     def _replace(self, key: str, data: bytes, expected: str | None) -> ObjectInfo:
@@ -140,7 +149,7 @@ class FolderStore:
             elif not path.exists() or file_sha256(path) != expected:
                 raise ObjectConflictError(key)
             else:
-                self._take_the_place(fresh, key)
+                self._move_into_place(fresh, key)
         return ObjectInfo(key, len(data), _etag(data))
 
     @_in_thread
@@ -162,7 +171,7 @@ class FolderStore:
         with path.open("rb") as source, self._written(key, iter(lambda: source.read(_CHUNK), b""), size) as fresh:
             info = ObjectInfo(key, size, file_sha256(fresh))
             with self._locked(key):
-                self._take_the_place(fresh, key)
+                self._move_into_place(fresh, key)
         return info
 
     @_in_thread
@@ -195,7 +204,7 @@ class FolderStore:
 
     @contextlib.contextmanager
     def _written(self, key: str, chunks: Iterable[bytes], size: int) -> Iterator[Path]:
-        """A flushed file with the content, still without its name; gone afterwards unless it was given one."""
+        """A flushed temporary file with the content; removed at the end unless it was renamed."""
         self._prepare()
         self._reserve(size)
         fresh = self._own / "new" / f"{os.getpid()}-{secrets.token_hex(8)}"
@@ -215,7 +224,7 @@ class FolderStore:
         finally:
             fresh.unlink(missing_ok=True)
 
-    def _take_the_place(self, fresh: Path, key: str) -> None:
+    def _move_into_place(self, fresh: Path, key: str) -> None:
         path = self._path(key)
         replaced = path.stat().st_size if path.exists() else 0
         fresh.replace(path)
@@ -227,52 +236,59 @@ class FolderStore:
         self._prepare()
         slot = int(hashlib.sha256(key.encode()).hexdigest(), 16) % _LOCKS
         with (self._own / "locks" / f"{slot:02x}").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # given back when the file is closed, also by a crash
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed, also after a crash
             yield
 
     def _reserve(self, size: int) -> None:
-        """Before anything is written, so that several that write at once do not all take the same room. Raises `StorageFullError`."""
+        """Count `size` before it is written, so that concurrent writers cannot exceed the limit together.
+
+        Raises `StorageFullError`.
+        """
         if self._limit is None:
             return
-        with self._room() as room:
-            age = abs(time.time() - room.counted_at)
-            if age > _RECOUNT_SECONDS or (room.used + size > self._limit and age > _DOUBT_SECONDS):
-                room.used, room.counted_at = _bytes_under(self._root), time.time()
-            if room.used + size > self._limit:
+        with self._usage() as usage:
+            age = abs(time.time() - usage.counted_at)
+            if age > _RECOUNT_SECONDS or (usage.used + size > self._limit and age > _MAX_COUNT_AGE):
+                usage.used, usage.counted_at = _bytes_under(self._root), time.time()
+            if usage.used + size > self._limit:
                 raise StorageFullError(
-                    f"SAVO_STORAGE_LIMIT_GB is reached: {room.used:,} of {self._limit:,} bytes are used, {size:,} more are wanted"
+                    f"SAVO_STORAGE_LIMIT_GB is reached: {usage.used:,} of {self._limit:,} bytes are used,"
+                    f" {size:,} more are needed"
                 )
-            room.used += size
+            usage.used += size
 
     def _account(self, change: int) -> None:
         if self._limit is not None:
-            with self._room() as room:
-                room.used = max(0, room.used + change)
+            with self._usage() as usage:
+                usage.used = max(0, usage.used + change)
 
-    def _show_room(self) -> None:
-        """What everybody who shares the folder has taken by now."""
+    def _export_usage(self) -> None:
+        """Set the metrics to the usage of all processes that share the folder."""
         if self._limit is not None:
-            with self._room():
+            with self._usage():
                 pass
 
     @contextlib.contextmanager
-    def _room(self) -> Iterator[_Room]:
-        """What is used, alone with it, and noted afterwards. Not flushed: after a crash of the machine it is counted anew within a minute."""
+    def _usage(self) -> Iterator[_Usage]:
+        """The usage, under a lock, saved at the end.
+
+        The file is not flushed: after a crash of the machine, the bytes are recounted within a minute.
+        """
         assert self._limit is not None
         with (self._own / "used").open("a+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, also by a crash
+            fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed, also after a crash
             file.seek(0)
             before = file.read()
-            room = _Room.of(before)
-            if room is None:
-                room = _Room(_bytes_under(self._root), time.time())
+            usage = _Usage.parse(before)
+            if usage is None:
+                usage = _Usage(_bytes_under(self._root), time.time())
             try:
-                yield room
+                yield usage
             finally:
-                if (after := room.written()) != before:
+                if (after := usage.dump()) != before:
                     file.truncate(0)
                     file.write(after)
-                STORAGE_USED.labels("folder").set(room.used)
+                STORAGE_USED.labels("folder").set(usage.used)
                 STORAGE_LIMIT.labels("folder").set(self._limit)
 
     def _prepare(self) -> None:
@@ -298,21 +314,21 @@ class FolderStore:
 
 
 @dataclass
-class _Room:
+class _Usage:
     used: int
     """Bytes."""
     counted_at: float
-    """When the folder was listed last, by the clock on the wall, which all processes share."""
+    """Time of the last recount, in seconds since 1970, which all processes share."""
 
     @classmethod
-    def of(cls, text: bytes) -> _Room | None:
+    def parse(cls, text: bytes) -> _Usage | None:
         used, _, counted_at = text.decode(errors="replace").partition(" ")
         try:
             return cls(int(used), float(counted_at))
         except ValueError:
             return None
 
-    def written(self) -> bytes:
+    def dump(self) -> bytes:
         return f"{self.used} {self.counted_at}".encode()
 
 
@@ -321,7 +337,7 @@ def _etag(data: bytes) -> str:
 
 
 def _linked(fresh: Path, path: Path) -> bool:
-    """Give the file its name unless the name is taken: one step, decided by the file system."""
+    """Link the file to `path` unless that exists; returns whether it was linked. The file system decides atomically."""
     try:
         path.hardlink_to(fresh)
     except FileExistsError:
@@ -338,17 +354,17 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _bytes_under(root: Path) -> int:
-    """Objects, and what is being written; not the file that this sum goes into."""
-    found = 0
+    """Sum of all files, including temporary ones, without the file that stores the sum."""
+    total = 0
     for folder, _, names in os.walk(root):
         for path in (Path(folder) / name for name in names):
             with contextlib.suppress(FileNotFoundError):
-                found += path.stat().st_size if path != root / RESERVED / "used" else 0
-    return found
+                total += path.stat().st_size if path != root / RESERVED / "used" else 0
+    return total
 
 
 def _sweep(folder: Path) -> None:
-    """What a crash left half-written, long enough ago that nobody is writing it."""
+    """Remove temporary files that a crash left behind; a day later no process writes them."""
     for path in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:

@@ -1,4 +1,4 @@
-"""A model of the registry in the object store, by the names that people use: `v3`, `champion`, `models:/ingredients@challenger`."""
+"""Registered models in the object store, by version or alias: `v3`, `champion`, `models:/ingredients@challenger`."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 __all__ = ["StoredModel", "UnknownModelError", "stored_model"]
 
 _REGISTERED = re.compile(r"^(?:models:/ingredients)?[@/]?(?:(?P<version>v[1-9][0-9]*)|(?P<alias>champion|challenger))$")
-_WHAT_THERE_IS = "`savo models list` shows what there is"
+_NEXT_STEP = "`savo models list` shows all models"
 
 
 class UnknownModelError(SavoError):
-    """The registry has no such model; the message says what to do."""
+    """The registry has no such model, or its document cannot be read."""
 
 
 @dataclass(frozen=True)
 class StoredModel:
+    """A registered model: its version, ONNX file and report."""
+
     version: str
     onnx: bytes = field(repr=False)
     report: ModelReport
 
 
 async def stored_model(name: str, store: ObjectStore) -> StoredModel | None:
-    """None for what is no name of the registry: a path, perhaps. The bytes are as they lie there: compare them with the report's hash.
+    """The model with that version or alias; None when `name` has neither form, for example a path.
 
-    Raises `UnknownModelError`.
+    The bytes are not verified: compare them with the report's hash. Raises `UnknownModelError`.
     """
     found = _REGISTERED.match(name)
     if found is None:
@@ -41,24 +43,23 @@ async def stored_model(name: str, store: ObjectStore) -> StoredModel | None:
         report = ModelReport.model_validate_json(
             await _object(store, model_key(version, "report.json"), f"there is no model {version}")
         )
-    except ValidationError as flaw:
+    except ValidationError as error:
         raise UnknownModelError(
-            f"the registry's document of {name} cannot be read: {flaw.errors()[0]['msg']}"
-        ) from flaw
-    return StoredModel(
-        version, await _object(store, model_key(version, "model.onnx"), f"the file of {version} is gone"), report
-    )
+            f"the registry's document of {name} cannot be read: {error.errors()[0]['msg']}"
+        ) from error
+    onnx = await _object(store, model_key(version, "model.onnx"), f"the model file of {version} is missing")
+    return StoredModel(version, onnx, report)
 
 
 async def _version_of(alias: str, store: ObjectStore) -> str:
     entry = Alias.model_validate_json(await _object(store, alias_key(alias), f"nothing is {alias} yet"))
     if entry.version is None:
-        raise UnknownModelError(f"no model is {alias} now: the vision provider answers; {_WHAT_THERE_IS}")
+        raise UnknownModelError(f"no model is {alias} now: the vision provider answers; {_NEXT_STEP}")
     return entry.version
 
 
-async def _object(store: ObjectStore, key: str, trouble: str) -> bytes:
+async def _object(store: ObjectStore, key: str, problem: str) -> bytes:
     try:
         return await store.get(key)
-    except ObjectNotFoundError as gone:
-        raise UnknownModelError(f"{trouble} (no object {key}); {_WHAT_THERE_IS}") from gone
+    except ObjectNotFoundError as error:
+        raise UnknownModelError(f"{problem} (no object {key}); {_NEXT_STEP}") from error

@@ -1,7 +1,8 @@
-"""Objects in an S3 bucket: Cloudflare R2, or any server that speaks S3 with conditional PUT.
+"""S3 store: objects in a bucket of Cloudflare R2, or of any S3 server with conditional PUT.
 
-R2 refuses the checksums that botocore sends by itself, so they are asked for only where S3 demands them; SHA-256 is sent as a plain header instead.
-Objects are deleted one by one: the bulk call always sends a CRC32. Source: R2's S3 API pages (error codes, extensions, limits).
+R2 refuses the checksums that botocore sends by default, so botocore sends only those that S3 requires, and SHA-256 is
+sent as a plain header. Objects are deleted one by one, because the bulk call always sends a CRC32. Source: R2's S3 API
+pages (error codes, extensions, limits).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.keys import valid_key
 from savo_runtime.storage.port import ObjectConflictError, ObjectInfo, ObjectNotFoundError
-from savo_runtime.storage.s3_errors import DEPENDENCY, is_passing, meaning, status_of
+from savo_runtime.storage.s3_errors import DEPENDENCY, is_transient, status_of, translated_error
 
 __all__ = ["PART_BYTES", "S3Store"]
 
@@ -39,7 +40,10 @@ T = TypeVar("T")
 
 
 class S3Store:
-    """One bucket. The client is opened at first use and lives until `close()`; its retries are ours, with jitter."""
+    """An `ObjectStore` in one bucket. The client is opened at first use and closed by `close()`.
+
+    botocore's retries are off; transient errors are retried here, with jitter.
+    """
 
     def __init__(
         self,
@@ -144,20 +148,20 @@ class S3Store:
         await self._call(lambda client: client.delete_object(Bucket=self.bucket, Key=key), key)
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
-        where: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix, "MaxKeys": self._page_size}
+        query: dict[str, Any] = {"Bucket": self.bucket, "Prefix": prefix, "MaxKeys": self._page_size}
         more = True
         while more:
-            page = await self._call(lambda client: client.list_objects_v2(**where), prefix)
+            page = await self._call(lambda client: client.list_objects_v2(**query), prefix)
             for found in page.get("Contents", ()):
                 yield ObjectInfo(found["Key"], found["Size"], found["ETag"])
             more = page.get("IsTruncated", False)
-            where["ContinuationToken"] = page.get("NextContinuationToken", "")
+            query["ContinuationToken"] = page.get("NextContinuationToken", "")
 
     async def check(self) -> None:
         await self._call(lambda client: client.head_bucket(Bucket=self.bucket), "", attempts=1)
 
     async def ensure_bucket(self) -> bool:
-        """Make the bucket where it is missing; True when it was made. Raises what `check` raises."""
+        """Create the bucket if it is missing; True when it was created. Raises what `check` raises."""
 
         async def attempt(client: Any) -> bool:
             try:
@@ -165,7 +169,7 @@ class S3Store:
             except ClientError as error:
                 if status_of(error) != 404:
                     raise
-                await client.create_bucket(Bucket=self.bucket, **_place(self._region))
+                await client.create_bucket(Bucket=self.bucket, **_location(self._region))
                 return True
             return False
 
@@ -183,19 +187,23 @@ class S3Store:
         )
 
     async def _put_if(self, key: str, data: bytes, media_type: str, **condition: str) -> str | None:
-        """The new etag, or None when the condition failed. The token tells our own write, whose answer was lost, from another's."""
+        """The new etag, or None when the condition failed.
+
+        After a retry, the condition also fails when the first attempt succeeded and only its response was lost. The
+        token in the object's metadata identifies that case.
+        """
         token = secrets.token_hex(16)
         try:
             answer = await self._put(key, data, ContentType=media_type, Metadata={_TOKEN: token}, **condition)
         except ClientError as error:
             if status_of(error) != 412:
                 raise
-        except ObjectNotFoundError:  # there is nothing to match
+        except ObjectNotFoundError:  # no object has the expected etag
             return None
         else:
             return str(answer["ETag"])
-        there = await self._head_or_none(key)
-        return str(there["ETag"]) if there and there.get("Metadata", {}).get(_TOKEN) == token else None
+        current = await self._head_or_none(key)
+        return str(current["ETag"]) if current and current.get("Metadata", {}).get(_TOKEN) == token else None
 
     async def _head(self, key: str) -> Any:
         return await self._call(lambda client: client.head_object(Bucket=self.bucket, Key=key), key)
@@ -207,12 +215,12 @@ class S3Store:
             return None
 
     async def _upload_parts(self, key: str, file: BinaryIO, size: int, media_type: str) -> str:
-        where = {"Bucket": self.bucket, "Key": key}
+        target = {"Bucket": self.bucket, "Key": key}
         begun = await self._call(
-            lambda client: client.create_multipart_upload(**where, ContentType=media_type, ChecksumAlgorithm="SHA256"),
+            lambda client: client.create_multipart_upload(**target, ContentType=media_type, ChecksumAlgorithm="SHA256"),
             key,
         )
-        upload = {**where, "UploadId": begun["UploadId"]}
+        upload = {**target, "UploadId": begun["UploadId"]}
         try:
             parts = [part async for part in self._parts(upload, file, _part_size(size))]
             done = await self._call(
@@ -224,7 +232,7 @@ class S3Store:
         return str(done["ETag"])
 
     async def _parts(self, upload: dict[str, Any], file: BinaryIO, part_size: int) -> AsyncIterator[dict[str, Any]]:
-        """R2 wants all parts but the last of one size."""
+        """Upload the parts. R2 requires the same size for all parts but the last."""
         number = 0
         while data := await asyncio.to_thread(file.read, part_size):
             number += 1
@@ -239,18 +247,18 @@ class S3Store:
         try:
             await self._call(lambda client: client.abort_multipart_upload(**upload), upload["Key"], attempts=1)
         except (DependencyDownError, ObjectNotFoundError):
-            return  # the store drops unfinished uploads by itself (R2: after seven days)
+            return  # the store removes unfinished uploads itself (R2: after seven days)
 
     async def _call(self, attempt: Callable[[Any], Awaitable[T]], key: str, *, attempts: int = _ATTEMPTS) -> T:
-        """With bounded retries. Raises the port's errors; a 412 and what no rule knows stay `ClientError`."""
+        """Call `attempt` with bounded retries. Raises the port's errors; 412 and unknown errors stay `ClientError`."""
         try:
-            async for turn in stamina.retry_context(
-                on=is_passing, attempts=attempts, timeout=45.0, wait_initial=0.2, wait_max=2.0, wait_jitter=0.5
+            async for retry in stamina.retry_context(
+                on=is_transient, attempts=attempts, timeout=45.0, wait_initial=0.2, wait_max=2.0, wait_jitter=0.5
             ):
-                with turn:
+                with retry:
                     return await attempt(await self._client())
         except (ClientError, BotoCoreError, aiohttp.ClientError, TimeoutError, OSError) as error:
-            translated = meaning(error, key, self.bucket)
+            translated = translated_error(error, key, self.bucket)
             if translated is None:
                 raise
             raise translated from error
@@ -263,14 +271,14 @@ class S3Store:
         return self._opened
 
 
-def _place(region: str) -> dict[str, Any]:
-    """S3 wants the region named in words, but for its first; R2's `auto` is its default."""
+def _location(region: str) -> dict[str, Any]:
+    """Arguments of CreateBucket: S3 requires the region except for us-east-1; R2's `auto` is its default."""
     return {} if region in ("auto", "us-east-1") else {"CreateBucketConfiguration": {"LocationConstraint": region}}
 
 
 @cache
 def _session() -> Any:
-    """Reads botocore's description of S3, which takes a third of a second: once a process."""
+    """One session for the process, since loading botocore's description of S3 takes a third of a second."""
     return aioboto3.Session()
 
 
@@ -296,5 +304,5 @@ async def _sha256(data: bytes) -> str:
 
 
 def _part_size(size: int) -> int:
-    """Equal parts of 8 MiB, or of as many whole MiB as keep their number within the limit."""
+    """8 MiB, or the smallest whole number of MiB that keeps the number of parts within the limit."""
     return max(PART_BYTES, -(-size // _MOST_PARTS // _CHUNK) * _CHUNK)

@@ -1,4 +1,4 @@
-"""What S3's and R2's errors mean for us. Source: R2's table of error codes."""
+"""Translation of S3's and R2's errors into the port's errors. Source: R2's table of error codes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from savo_runtime.storage.port import ObjectNotFoundError, StorageFullError
 
 DEPENDENCY = "object-store"
 
-_PASSING_STATUS = {408, 409, 429}
-_PASSING_CODES = {"IncompleteBody", "RequestTimeout", "SlowDown", "TooManyRequests"}
+_TRANSIENT_STATUS = {408, 409, 429}
+_TRANSIENT_CODES = {"IncompleteBody", "RequestTimeout", "SlowDown", "TooManyRequests"}
 _FULL_CODES = {"InsufficientStorage", "XMinioStorageFull", "QuotaExceeded"}
 _TRANSPORT = (
     HTTPClientError,
@@ -27,22 +27,22 @@ _TRANSPORT = (
 
 
 def status_of(error: ClientError) -> int:
+    """The HTTP status; 0 where the error has none."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def is_passing(error: Exception) -> bool:
-    """May the same request succeed in a moment?"""
+def is_transient(error: Exception) -> bool:
+    """Whether a retry of the same request may succeed."""
     if isinstance(error, ClientError):
         status = status_of(error)
-        return (
-            _code(error) in _PASSING_CODES or status in _PASSING_STATUS or (status >= 500 and status not in (501, 507))
-        )
+        is_server_error = status >= 500 and status not in (501, 507)
+        return _code(error) in _TRANSIENT_CODES or status in _TRANSIENT_STATUS or is_server_error
     return isinstance(error, _TRANSPORT)
 
 
-def meaning(error: Exception, key: str, bucket: str) -> Exception | None:
-    """The port's error; None for what only the caller (412) or nobody knows."""
-    if is_passing(error):
+def translated_error(error: Exception, key: str, bucket: str) -> Exception | None:
+    """The port's error; None for a failed condition (412), which the caller handles, and for unknown errors."""
+    if is_transient(error):
         return DependencyDownError(DEPENDENCY, str(error))
     if isinstance(error, ClientError):
         return _refusal(error, key, bucket)
@@ -54,7 +54,9 @@ def meaning(error: Exception, key: str, bucket: str) -> Exception | None:
 def _refusal(error: ClientError, key: str, bucket: str) -> Exception | None:
     status, code = status_of(error), _code(error)
     if code == "NoSuchBucket" or (status == 404 and not key):
-        return FatalError(f"R2_BUCKET_NAME={bucket!r}: there is no such bucket")
+        return FatalError(
+            f"R2_BUCKET_NAME={bucket!r}: there is no such bucket; python -m savo_runtime.prepare creates it"
+        )
     if status == 404:
         return ObjectNotFoundError(key)
     if status in (401, 403):
@@ -63,7 +65,7 @@ def _refusal(error: ClientError, key: str, bucket: str) -> Exception | None:
         )
     if status == 507 or code in _FULL_CODES:
         return StorageFullError(f"the object store has no room: {code}")
-    return FatalError(f"the object store does not know this request: {code}") if status == 501 else None
+    return FatalError(f"the object store does not support this request: {code}") if status == 501 else None
 
 
 def _code(error: ClientError) -> str:

@@ -1,4 +1,4 @@
-"""A span around each call to the object store."""
+"""Traced store: an object store that makes a span of each call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ __all__ = ["TracedStore"]
 
 @dataclass(frozen=True)
 class TracedStore:
-    """`port.ObjectStore` around another. Keys are hashes and versions: nothing personal goes onto a span."""
+    """An `ObjectStore` that traces the calls of `inner`.
+
+    Keys are hashes and versions, so spans hold no personal data.
+    """
 
     inner: ObjectStore
 

@@ -1,10 +1,17 @@
-"""The audit log's one door: who did what to the product, before → after, when, within which trace.
+"""Audit log: records who changed what, the values before and after, when, and in which trace.
 
-An entry is an event on `audit.recorded`, which is kept for ever and only added to. A service hands it to its outbox, within the transaction of
-the change, so that neither is there without the other; a tool publishes it, and does not do what it could not record.
+An entry is an event on `audit.recorded`, whose records are kept for ever. A service adds it to its outbox in the
+transaction of the change, so that both are stored or neither is. A tool publishes it first, and makes the change only
+when the entry is recorded.
 
-    await audit(partial(outbox.add, session), "share.changed", by="rollout", about="vision", before={"share": 0.05}, after={"share": 0.25})
-    await audit(publisher.publish, "dead-letters.redriven", by=user, about=topic, after={"records": 12}, reason="the bad model is gone")
+    await audit(
+        partial(outbox.add, session), "share.changed", by="rollout", about="vision",
+        before={"share": 0.05}, after={"share": 0.25},
+    )
+    await audit(
+        publisher.publish, "dead-letters.redriven", by=user, about=topic,
+        after={"records": 12}, reason="the bad model is gone",
+    )
 """
 
 from __future__ import annotations
@@ -36,7 +43,7 @@ Action = Literal[
 ]
 
 Recorder = Callable[[AuditRecorded], Awaitable[None]]
-"""Makes an entry durable, or raises: `partial(outbox.add, session)` in a service, `publisher.publish` in a tool."""
+"""Stores an entry or raises: `partial(outbox.add, session)` in a service, `publisher.publish` in a tool."""
 
 _BY_LIMIT, _ABOUT_LIMIT, _REASON_LIMIT = 120, 200, 1000
 _redaction = Redaction()
@@ -53,7 +60,10 @@ async def audit(
     reason: str = "",
     at: datetime | None = None,
 ) -> AuditRecorded:
-    """Raises what `record` raises; then nothing was recorded. What looks like a secret is masked; user ids are the caller's to leave out."""
+    """Record an entry and return it. Raises what `record` raises; then nothing was recorded.
+
+    Secrets are masked. The caller must not pass user ids.
+    """
     entry = AuditRecorded(
         action=action,
         by=_redaction.text(by)[:_BY_LIMIT],
@@ -74,8 +84,8 @@ def _trace_id() -> str | None:
 
 
 def this_user() -> str:
-    """Who an entry of a command is by, unless it is told otherwise: the user of this shell."""
+    """Name of the operating system's user: the default author of a command's entry."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
+    except (KeyError, OSError):  # the user of a container may have no name
         return "operator"

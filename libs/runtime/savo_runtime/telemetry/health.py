@@ -1,4 +1,4 @@
-"""/metrics, /livez and /readyz, on every service alike."""
+"""Health routes of every service: /metrics, /livez and /readyz."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ HEALTH_PATHS = ("/metrics", "/livez", "/readyz")
 CHECK_SECONDS = 3.0
 
 Check = Callable[[], Awaitable[None]]
-"""Raises with the reason while it is not fulfilled."""
+"""A readiness check: raises an error with the reason while the service is not ready."""
 
 
 def health_app(service: str, checks: Callable[[], Mapping[str, Check]], redaction: Redaction) -> Starlette:
-    """`checks` is asked anew each time. A red service answers /readyz with 503 and says what is wrong."""
+    """The app of the health routes. `checks` is called for each request.
+
+    While a check fails, /readyz answers 503 with the reason of each failed check.
+    """
 
     async def metrics(_request: Request) -> Response:
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
@@ -44,7 +47,7 @@ def health_app(service: str, checks: Callable[[], Mapping[str, Check]], redactio
 
 
 async def failing_checks(checks: Mapping[str, Check]) -> dict[str, str]:
-    """Name → reason of each check that is not fulfilled within three seconds."""
+    """Name → reason of each check that fails or takes longer than three seconds."""
     reasons = await asyncio.gather(*(_reason(check) for check in checks.values()))
     return {name: reason for name, reason in zip(checks, reasons, strict=True) if reason}
 
@@ -55,6 +58,6 @@ async def _reason(check: Check) -> str | None:
             await check()
     except TimeoutError:
         return f"no answer in {CHECK_SECONDS:g} s"
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is why the service is not ready
+    except Exception as error:  # noqa: BLE001 - any error of a check is its reason
         return str(error) or type(error).__name__
     return None

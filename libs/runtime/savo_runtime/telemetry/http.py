@@ -1,4 +1,4 @@
-"""Around every HTTP request: its time by route template, and a span within the caller's trace."""
+"""HTTP middleware: the duration of each request by route template, and a span in the caller's trace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from savo_runtime.telemetry.metrics import HTTP_DURATION
 from savo_runtime.telemetry.spans import span
 
-__all__ = ["Measured"]
+__all__ = ["RequestTelemetry"]
 
 log = structlog.get_logger()
 
@@ -21,8 +21,8 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _propagator = TraceContextTextMapPropagator()
 
 
-class Measured:
-    """ASGI middleware. Time is to the end of the answer, streams included."""
+class RequestTelemetry:
+    """ASGI middleware. The duration ends with the last byte of the response, including streams."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -33,7 +33,7 @@ class Measured:
             return
         status = 500
 
-        async def watched(message: Message) -> None:
+        async def send_and_note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -49,7 +49,7 @@ class Measured:
                 attributes={"http.request.method": method},
             ) as request:
                 try:
-                    await self._run(scope, receive, watched)
+                    await self._run(scope, receive, send_and_note_status)
                 finally:
                     request.update_name(f"{method} {_route(scope)}")
                     request.set_attributes({"http.route": _route(scope), "http.response.status_code": status})
@@ -73,7 +73,7 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 
 def _route(scope: Scope) -> str:
-    """The template, never the path: ids must not become labels."""
+    """The route's template, not the path: ids must not become metric labels."""
     route = scope.get("route")
     if route is None or isinstance(route, Mount):
         return "unmatched"

@@ -1,4 +1,4 @@
-"""One line an event, for eyes or for machines; ours and the libraries' through the same door, with trace ids and without secrets."""
+"""Logging: one line for each event, as text or JSON, with trace ids and masked secrets, for own and library events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["configure_command_logs", "configure_logs"]
 
 log = structlog.get_logger()
 
-_QUIET = {
+_LIBRARY_LEVELS = {
     "aiobotocore": logging.WARNING,
     "aiokafka": logging.ERROR,
     "alembic": logging.WARNING,
@@ -35,13 +35,16 @@ _QUIET = {
     "uvicorn.access": logging.ERROR,
     "uvicorn.error": logging.WARNING,
 }
-"""Libraries that talk about the weather."""
+"""Lowest level logged from libraries that log routine events."""
 
 
 def configure_logs(settings: Sequence[RuntimeSettings], *, stream: TextIO | None = None) -> None:
-    """Level and form are the first service's; the secrets of all are masked. Lines go to stderr."""
+    """Configure logging for the process, to stderr unless `stream` is given.
+
+    Level and format are those of the first service; the secrets of all services are masked.
+    """
     output = stream or sys.stderr
-    redaction = Redaction(secret for one in settings for secret in secrets_of(one))
+    redaction = Redaction(secret for chosen in settings for secret in secrets_of(chosen))
     level = logging.getLevelNamesMapping()[settings[0].log_level.upper()]
     renderer = (
         _json()
@@ -67,16 +70,19 @@ def configure_logs(settings: Sequence[RuntimeSettings], *, stream: TextIO | None
     )
     handler = logging.StreamHandler(output)
     handler.setFormatter(formatter)
-    handler.addFilter(_is_news)
+    handler.addFilter(_is_not_repeated)
     logging.basicConfig(handlers=[handler], level=level, force=True)
     set_on_retry_hooks([PrometheusOnRetryHook, _log_retry])
-    for name, least in _QUIET.items():
-        logging.getLogger(name).setLevel(max(level, least))
+    for name, lowest in _LIBRARY_LEVELS.items():
+        logging.getLogger(name).setLevel(max(level, lowest))
 
 
 def configure_command_logs(settings: RuntimeSettings) -> None:
-    """For a command, whose stdout is what was asked for: warnings and worse alone, on stderr, without secrets."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what fails there the command tells in its own line
+    """Configure logging for a command, whose stdout is its result.
+
+    Warnings and errors go to stderr, with masked secrets.
+    """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the command reports its errors itself
     structlog.configure(
         processors=[
             _drop_below(logging.WARNING),
@@ -86,20 +92,20 @@ def configure_command_logs(settings: RuntimeSettings) -> None:
             _one_line,
             structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, pad_level=False),
         ],
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # asked each time: a test puts another one there
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # not cached, since tests replace sys.stderr
         cache_logger_on_first_use=False,
     )
     set_on_retry_hooks([PrometheusOnRetryHook, _log_retry])
 
 
 def _log_retry(details: RetryDetails) -> None:
-    """A call that stamina is about to make again."""
+    """Logs a call that stamina is about to retry."""
     error = str(details.caused_by) or type(details.caused_by).__name__
     log.warning("call.retried", attempts=details.retry_num, wait_seconds=round(details.wait_for, 2), error=error)
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """uvicorn tells of a request's fault once more, outside of its trace."""
+def _is_not_repeated(record: logging.LogRecord) -> bool:
+    """False for uvicorn's record of a failed request: `http.failed` has logged it already, with its trace."""
     return not (record.name == "uvicorn.error" and str(record.msg).startswith("Exception in ASGI application"))
 
 
@@ -125,7 +131,7 @@ def _add_trace(_logger: Any, _method: str, event: EventDict) -> EventDict:
 
 
 def _describe_error(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    """In the place of a traceback over many lines: the error, and the calls that led to it, innermost last."""
+    """Replaces a traceback of many lines by the error and the calls that led to it, innermost last."""
     error = _error_of(event.pop("exc_info", None))
     if error is not None:
         event.setdefault("error", f"{type(error).__name__}: {error}")
@@ -155,7 +161,7 @@ class _Masking:
         self._redaction = redaction
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> EventDict:
-        # Names with an underscore are structlog's own objects on their way to the formatter.
+        # Fields with an underscore are structlog's own objects for the formatter.
         return {
             name: value if name.startswith("_") else self._redaction.field(name, value) for name, value in event.items()
         }

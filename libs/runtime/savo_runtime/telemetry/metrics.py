@@ -1,6 +1,6 @@
-"""The metric catalogue: every name that any service may emit, with kind and meaning.
+"""Metric catalogue: every metric of the product, with its kind, labels and meaning.
 
-Base units; never a user, subject or scan id as a label. A test fails on a metric made anywhere else.
+Metrics use base units. Labels never hold user, subject or scan ids. A test fails on a metric defined elsewhere.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ SCAN_COST = Counter(
 FALLBACKS = Counter("savo_fallbacks_total", "Scans of the custom model answered by the provider instead.", ["reason"])
 SECOND_LOOKS = Counter(
     "savo_second_looks_total",
-    "Scans looked at again for evidence (shadow, teacher), off the users' path.",
+    "Additional inference on scans for evidence (shadow, teacher), outside of the answer's path.",
     ["kind", "outcome"],
 )
 SECOND_LOOK_ITEMS = Counter(
     "savo_second_look_items_total",
-    "Items of the answer against the second look's: same, moved, relabelled, gained, lost.",
+    "Items of the answer compared with those of the second look: same, moved, relabelled, gained, lost.",
     ["kind", "looked", "change"],
 )
 ARM_COST = Counter(
     "savo_arm_cost_usd_total",
-    "Cost of scans by the arm that they were assigned to; a fallback's cost falls on it.",
+    "Cost of scans by the arm that they were assigned to, the cost of fallbacks included.",
     ["assigned_arm"],
 )
 PROVIDER_TOKENS = Counter(
@@ -45,29 +45,29 @@ PROVIDER_TOKENS = Counter(
     ["provider", "direction"],
 )
 PROVIDER_PHOTO_BYTES = Counter(
-    "savo_provider_photo_bytes_total", "Bytes of photos sent to a provider, made small, each attempt.", ["provider"]
+    "savo_provider_photo_bytes_total", "Bytes of downscaled photos sent to a provider, every attempt.", ["provider"]
 )
 DAILY_BUDGET = Gauge(
     "savo_daily_budget_usd", "Most that may be spent with a provider in a UTC day, where a limit is set.", ["provider"]
 )
-CONFIRMED_ITEMS = Counter("savo_confirmed_items_total", "Items that users looked at.", ["assigned_arm", "action"])
+CONFIRMED_ITEMS = Counter(
+    "savo_confirmed_items_total", "Items that users confirmed, by their action.", ["assigned_arm", "action"]
+)
 CONFIRMED_SCANS = Counter(
     "savo_confirmed_scans_total", "Scans that their users confirmed, each once.", ["assigned_arm"]
 )
 CORRECTED_SCANS = Counter("savo_corrected_scans_total", "Confirmed scans with an edit, each once.", ["assigned_arm"])
 SAMPLES = Counter(
-    "savo_samples_total", "Confirmed photos that became samples, wait, or were refused.", ["outcome", "reason"]
+    "savo_samples_total", "Confirmed photos that became samples, are pending, or were refused.", ["outcome", "reason"]
 )
 SAMPLE_BYTES = Counter("savo_sample_bytes_total", "Bytes of sample images stored.")
 DATASET_BOXES = Gauge(
     "savo_dataset_boxes",
-    "Boxes of the samples that stand now, by label; the rarest labels together are `other`.",
+    "Boxes of all current samples, by label; the rarest labels together are `other`.",
     ["label"],
 )
-GOAL = Gauge(
-    "savo_goal", "The owner's goal tables: how much of a figure is wanted by a milestone.", ["milestone", "figure"]
-)
-GOAL_NOW = Gauge("savo_goal_now", "Where a figure of the goal tables stands.", ["figure"])
+GOAL = Gauge("savo_goal", "Target of a figure at a milestone, from the owner's goal tables.", ["milestone", "figure"])
+GOAL_NOW = Gauge("savo_goal_now", "Current value of a figure of the goal tables.", ["figure"])
 STORAGE_USED = Gauge(
     "savo_storage_used_bytes",
     "Bytes that count against SAVO_STORAGE_LIMIT_GB: of sample images, or of the whole object folder.",
@@ -79,7 +79,7 @@ STORAGE_LIMIT = Gauge(
 TRAINING_RUNS = Counter("savo_training_runs_total", "Training runs that ended.", ["outcome"])
 MODEL_INFO = Gauge("savo_model_info", "1 for the version that an alias points to.", ["version", "alias"])
 MODEL_MAP50 = Gauge("savo_model_map50", "mAP@0.5 on the holdout, measured through the serving code.", ["version"])
-MODELS_REFUSED = Counter("savo_models_refused_total", "Models that this replica would not serve.", ["version"])
+MODELS_REFUSED = Counter("savo_models_refused_total", "Models that this replica refused to serve.", ["version"])
 MODEL_SWAP = Histogram(
     "savo_model_swap_seconds", "From the decision to swap to the new model serving.", buckets=_SECONDS
 )
@@ -87,7 +87,7 @@ ROLLOUT_STATE = Gauge("savo_rollout_state", "1 for the state that the rollout is
 ROLLOUT_SHARE = Gauge("savo_rollout_share", "Candidate's share of traffic, 0…1.")
 CONSUMER_LAG = Gauge(
     "savo_consumer_lag",
-    "Records that a group has not committed; every watcher tells of the whole group: take the max.",
+    "Records that a group has not committed. Several services export the same value: take the max.",
     ["topic", "group"],
 )
 CONSUMER_STUCK = Gauge(
@@ -97,12 +97,12 @@ CONSUMER_STUCK = Gauge(
 )
 CONSUMER_PAUSED = Gauge(
     "savo_consumer_paused",
-    "1 while this member works on nothing, or none of a kind: dead-letter-cap or dependency.",
+    "1 while this member's records, or those of one kind, are paused; cause: dead-letter-cap or dependency.",
     ["topic", "group", "cause"],
 )
-RETRIES = Counter("savo_retries_total", "Records tried again.", ["topic", "reason"])
-REBALANCES = Counter("savo_rebalances_total", "Times this member's partitions were given anew.", ["group"])
-DEAD_LETTERS = Counter("savo_dead_letters_total", "Records set aside.", ["topic", "reason"])
+RETRIES = Counter("savo_retries_total", "Retries of records.", ["topic", "reason"])
+REBALANCES = Counter("savo_rebalances_total", "Partition assignments of this member.", ["group"])
+DEAD_LETTERS = Counter("savo_dead_letters_total", "Records that became dead letters.", ["topic", "reason"])
 SERVICE_INFO = Gauge("savo_service_info", "1 for each service that this process runs.", ["service"])
 HTTP_DURATION = Histogram(
     "savo_http_request_duration_seconds",

@@ -1,6 +1,7 @@
-"""`python -m savo_runtime.telemetry.probe`: is this machine's service ready? A container's health check: quick, by the standard library alone.
+"""`python -m savo_runtime.telemetry.probe [PATH]`: readiness probe of the service on this machine, for containers.
 
-Prints what /readyz, or the path given, says. Exit 0 ready, 1 not ready or not there.
+Prints the answer of /readyz, or of another path. Exit code 0: ready, 1: not ready or no answer. It imports only the
+standard library, so that it starts quickly.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ def main(path: str = "/readyz") -> int:
         connection = HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
         connection.request("GET", path)
         answer = connection.getresponse()
-        said = answer.read().decode(errors="replace")
-    except (OSError, HTTPException) as flaw:
-        print(f"no answer on port {port}: {flaw}")
+        body = answer.read().decode(errors="replace")
+    except (OSError, HTTPException) as error:
+        print(f"no answer on port {port}: {error}")
         return 1
-    print(said)
+    print(body)
     return int(answer.status != 200)
 
 
 def port_of(environ: Mapping[str, str]) -> int:
-    """As the services find theirs: PORT comes first."""
+    """The port of the service, by the same rule as its settings: PORT takes precedence over SAVO_HTTP_PORT."""
     return int(environ.get("PORT") or environ.get("SAVO_HTTP_PORT") or DEFAULT_PORT)
 
 

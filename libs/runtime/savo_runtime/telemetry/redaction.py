@@ -1,4 +1,4 @@
-"""Secrets never reach a log: by the name of a field, by their value, and by the forms that secrets have."""
+"""Redaction of secrets in logs and messages: by field name, by known value, and by pattern."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ __all__ = ["MASK", "Redaction", "secrets_of"]
 
 MASK = "***"
 
-_NAMES = re.compile(
-    r"(^|[_.-])(authorization|api[_-]?key|access[_-]?key|secret([_-].*)?|password|passwd|token|cookie|set-cookie|credentials?|jwt)$",
+_SECRET_NAMES = re.compile(
+    r"(^|[_.-])(authorization|api[_-]?key|access[_-]?key|secret([_-].*)?|password|passwd|token|cookie|set-cookie"
+    r"|credentials?|jwt)$",
     re.IGNORECASE,
 )
-_FORMS = [
+_SECRET_PATTERNS = [
     (re.compile(r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"), MASK),
     (re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), rf"\1 {MASK}"),
     (re.compile(r"\b(sk-[\w-]{16,}|AIza[\w-]{20,}|eyJ[\w-]{8,}\.[\w-]+\.[\w-]+)"), MASK),
     (re.compile(r"((?:api_?key|password|secret|token|X-Amz-Signature)=)[^&\s\"']+", re.IGNORECASE), rf"\1{MASK}"),
 ]
 _HINT = re.compile(r"://|[=]|\b(?:bearer|basic)\b|sk-|AIza|eyJ", re.IGNORECASE)
-"""What every form has in it: most text is looked through once in the place of four times."""
+"""Matches any text with a secret pattern, so that most text is searched once instead of four times."""
 
-_LEAST_SECRET = 6
-"""Shorter values are words that would mask innocent text."""
+_MIN_SECRET_LENGTH = 6
+"""Shorter secrets are not masked by value, because they occur in ordinary text."""
 
 
 @lru_cache(maxsize=4096)
-def _says_secret(name: str) -> bool:
-    return _NAMES.search(name) is not None
+def _is_secret_name(name: str) -> bool:
+    return _SECRET_NAMES.search(name) is not None
 
 
 class Redaction:
-    """Masks any structure of dicts, lists and strings."""
+    """Masks secrets in text and in nested dicts and lists. `secrets` are known values to mask."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted(
-            (re.escape(secret) for secret in set(secrets) if len(secret) >= _LEAST_SECRET), key=len, reverse=True
-        )
+        maskable = {secret for secret in secrets if len(secret) >= _MIN_SECRET_LENGTH}
+        known = sorted((re.escape(secret) for secret in maskable), key=len, reverse=True)
         self._known = re.compile("|".join(known)) if known else None
 
     def text(self, text: str) -> str:
@@ -49,8 +49,8 @@ class Redaction:
             text = self._known.sub(MASK, text)
         if not _HINT.search(text):
             return text
-        for form, mask in _FORMS:
-            text = form.sub(mask, text)
+        for pattern, mask in _SECRET_PATTERNS:
+            text = pattern.sub(mask, text)
         return text
 
     def value(self, value: Any) -> Any:
@@ -67,11 +67,11 @@ class Redaction:
         return self.text(str(value))
 
     def field(self, name: str, value: Any) -> Any:
-        """A field whose name says secret is masked whole."""
-        return MASK if _says_secret(name) and value not in (None, "") else self.value(value)
+        """The masked value of a field; a field with a secret name, such as `api_key`, is masked completely."""
+        return MASK if _is_secret_name(name) and value not in (None, "") else self.value(value)
 
 
 def secrets_of(settings: BaseModel) -> list[str]:
-    """Every secret that the settings hold, and the password within a URL that is one."""
+    """Every secret in the settings, and the password in each secret URL."""
     found = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
     return found + [match.group(1) for secret in found if (match := re.search(r"://[^/:@]*:([^/@]+)@", secret))]

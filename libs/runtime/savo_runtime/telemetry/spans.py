@@ -1,7 +1,8 @@
-"""How spans are made: one door, so that none can carry a secret.
+"""Spans of OpenTelemetry, without secrets.
 
-An error leaves only its class on a span: its message may hold a password or somebody's words. The log line of the same trace has the message, masked.
-Plain classes in the place of generators: a scan makes a dozen spans.
+A span of a failed call holds only the class of the error, because its message may contain a password or personal data.
+The log line of the same trace has the masked message. The context managers are classes instead of generators because
+they are faster, and a scan makes a dozen spans.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from opentelemetry.util.types import AttributeValue
 __all__ = ["span", "step"]
 
 _tracer = trace.get_tracer("savo_runtime")
-_NOTHING: AbstractContextManager[Span] = nullcontext(trace.INVALID_SPAN)
+_NO_SPAN: AbstractContextManager[Span] = nullcontext(trace.INVALID_SPAN)
 
 
 def span(
@@ -30,17 +31,23 @@ def span(
     parent: Context | None = None,
     attributes: Mapping[str, AttributeValue] | None = None,
 ) -> AbstractContextManager[Span]:
-    """A span that what happens inside belongs to; `parent` None: the current one's child, or the first of a new trace."""
-    return _Whole(_started(name, kind, parent, attributes), parent)
+    """A span that becomes the current one inside the block.
+
+    `parent` None: a child of the current span, or the first span of a new trace.
+    """
+    return _CurrentSpan(_started(name, kind, parent, attributes), parent)
 
 
 def step(
     name: str, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Mapping[str, AttributeValue] | None = None
 ) -> AbstractContextManager[Span]:
-    """One step of something whose trace is sent, such as a database transaction. Outside of a trace it makes no span: polling would fill the collector."""
+    """A span without children for one step of recorded work, such as a database transaction.
+
+    Outside of a trace it makes no span: regular polling would fill the collector.
+    """
     if not trace.get_current_span().is_recording():
-        return _NOTHING
-    return _Leaf(_started(name, kind, None, attributes))
+        return _NO_SPAN
+    return _LeafSpan(_started(name, kind, None, attributes))
 
 
 def _started(
@@ -51,7 +58,7 @@ def _started(
     )
 
 
-class _Leaf(AbstractContextManager[Span]):
+class _LeafSpan(AbstractContextManager[Span]):
     __slots__ = ("_span",)
 
     def __init__(self, span: Span) -> None:
@@ -69,7 +76,7 @@ class _Leaf(AbstractContextManager[Span]):
         self._span.end()
 
 
-class _Whole(_Leaf):
+class _CurrentSpan(_LeafSpan):
     __slots__ = ("_parent", "_token")
 
     def __init__(self, span: Span, parent: Context | None) -> None:

@@ -1,7 +1,7 @@
-"""Traces by OpenTelemetry, with W3C trace context on HTTP and Kafka. They are sent only when an endpoint is set.
+"""Configuration of OpenTelemetry traces, which are exported only when an endpoint is set.
 
-The standard's own variables hold too: OTEL_SDK_DISABLED=true makes no spans, OTEL_TRACES_SAMPLER takes a part of them, OTEL_EXPORTER_OTLP_HEADERS
-carries a collector's key.
+OpenTelemetry's own variables apply as well: OTEL_SDK_DISABLED=true turns spans off, OTEL_TRACES_SAMPLER samples them,
+and OTEL_EXPORTER_OTLP_HEADERS holds the collector's key.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from savo_runtime.settings import RuntimeSettings
 __all__ = ["configure_traces"]
 
 EXPORT_SECONDS = 5.0
-"""A collector that is away may hold up the end of a service for so long."""
+"""Timeout of an export: an unavailable collector delays the end of a service by at most this time."""
 
 
 def configure_traces(settings: RuntimeSettings, service: str) -> Callable[[], None]:
-    """Ids for spans from now on; returns what flushes them at the end. Once a process: a second call changes nothing."""
+    """Set up tracing for the process; returns a function that flushes pending spans. Later calls have no effect."""
     resource = Resource.create({SERVICE_NAME: f"savo-{service}", SERVICE_NAMESPACE: "savo"})
-    # Without an endpoint a trace is its id in the log lines and record headers, and nothing else is noted down.
+    # Without an endpoint, spans are not recorded; only their ids appear in log lines and record headers.
     provider = TracerProvider(
         resource=resource, shutdown_on_exit=False, sampler=None if settings.otlp_endpoint else ALWAYS_OFF
     )
@@ -37,8 +37,7 @@ def configure_traces(settings: RuntimeSettings, service: str) -> Callable[[], No
 
 
 def _exporter(endpoint: str) -> SpanExporter:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
-        OTLPSpanExporter,
-    )  # half a second of imports, where traces are sent
+    # Imported here, since the import takes half a second and is needed only where traces are exported.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=EXPORT_SECONDS)

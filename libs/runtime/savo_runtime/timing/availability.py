@@ -1,4 +1,4 @@
-"""Waiting at a start for what is still starting itself: the database, Kafka, the object store."""
+"""Wait for dependencies at start: repeats a call until the database, Kafka or the object store is available."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from savo_runtime.errors import DependencyDownError
 __all__ = ["START_SECONDS", "until_available"]
 
 START_SECONDS = 90.0
-"""How long a command waits for what a deploy starts beside it."""
+"""Longest wait of a command for dependencies that the same deploy starts."""
 
 T = TypeVar("T")
 
@@ -24,9 +24,10 @@ async def until_available(
     pause: float = 1.0,
     on: type[Exception] | tuple[type[Exception], ...] = DependencyDownError,
 ) -> T:
-    """What `attempt` returns; it is called again, `pause` seconds later, while it raises `on`. Each retry is logged by stamina.
+    """Call `attempt` every `pause` seconds until it does not raise `on`; returns its result. stamina logs each retry.
 
-    After `within` seconds (None: never) raises what `attempt` raised last. Any other error is raised at once.
+    After `within` seconds, raises the last error of `attempt`; None retries for ever. Any other error is raised at
+    once.
     """
     call = stamina.AsyncRetryingCaller(
         attempts=None, timeout=within, wait_initial=pause, wait_max=pause, wait_jitter=0.0, wait_exp_base=1.0

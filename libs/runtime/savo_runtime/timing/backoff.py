@@ -1,6 +1,6 @@
-"""The one jittered back-off of what is tried until it succeeds: pauses and redelivery of messaging, snapshots, workers.
+"""Exponential back-off with jitter for work that is retried until it succeeds: pauses, redelivery, snapshots, workers.
 
-Calls that are tried a bounded number of times use `stamina` instead.
+Calls with a bounded number of attempts use `stamina` instead.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ __all__ = ["Backoff"]
 
 
 class Backoff:
-    """Exponential, jittered over its upper half so that replicas do not try in step. Seconds."""
+    """Exponential delays in seconds, from `first` to `maximum`.
 
-    def __init__(self, first: float, most: float, rng: random.Random | None = None) -> None:
+    A random delay between one half and all of each step keeps replicas from retrying at the same time.
+    """
+
+    def __init__(self, first: float, maximum: float, rng: random.Random | None = None) -> None:
         self._first = first
-        self._most = most
+        self._maximum = maximum
         self._rng = rng or random.Random()  # noqa: S311 - no secret
 
     def delay(self, attempt: int) -> float:
-        """Before attempt 1, 2, …"""
-        ceiling = min(self._most, self._first * 2 ** min(attempt - 1, 30))
+        """Seconds to wait before retry `attempt`, which counts from 1."""
+        ceiling = min(self._maximum, self._first * 2 ** min(attempt - 1, 30))
         return float(ceiling * self._rng.uniform(0.5, 1.0))

@@ -1,4 +1,4 @@
-"""The time of day: what `Callable[[], datetime]` is outside of tests."""
+"""System clock: the `Callable[[], datetime]` that services use outside of tests."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ __all__ = ["utc_now"]
 
 
 def utc_now() -> datetime:
-    """Now, with the zone UTC."""
+    """The current time, with the time zone UTC."""
     return datetime.now(UTC)

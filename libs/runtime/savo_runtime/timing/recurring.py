@@ -1,4 +1,4 @@
-"""Work that is done again and again at an interval."""
+"""Recurring work: a function that is called at an interval."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["repeat"]
 
 
 async def repeat(act: Callable[[], Awaitable[object]], every: float) -> NoReturn:
-    """Call `act`, wait `every` seconds, and so on until cancelled. What `act` raises ends it."""
+    """Call `act` again `every` seconds after it returned, until cancelled. Raises what `act` raises."""
     while True:
         await act()
         await asyncio.sleep(every)
