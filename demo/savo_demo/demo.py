@@ -19,18 +19,18 @@ import typer
 from rich.console import Console
 
 from savo_datasets.errors import DatasetError
-from savo_demo.acts.board import Board
-from savo_demo.acts.closing import summary_of, tell
-from savo_demo.acts.rollout import RolloutAct
-from savo_demo.acts.tally import Tally
-from savo_demo.acts.training import TrainingAct, comparison
-from savo_demo.acts.waiting import until
 from savo_demo.album import Album, DrawnScenes, RealPhotos, Shot
 from savo_demo.errors import DemoError, StageError
 from savo_demo.network import write_small_network
 from savo_demo.phones import Errand, Phones, Visit, new_client
 from savo_demo.plan import REFUSED_AS, Plan, PlanError, plan_from
 from savo_demo.product import Product
+from savo_demo.stages.display import Board
+from savo_demo.stages.polling import until
+from savo_demo.stages.report import summary_of, tell
+from savo_demo.stages.rollout import RolloutAct
+from savo_demo.stages.totals import Tally
+from savo_demo.stages.training import TrainingAct, comparison
 from savo_demo.summary import Summary, miscounted
 
 SETTLE_SECONDS = 60.0

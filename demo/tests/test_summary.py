@@ -8,10 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from savo_contracts.scans import Action
-from savo_demo.acts.closing import rows, summary_of
-from savo_demo.acts.tally import Tally
 from savo_demo.corrections import Edit
 from savo_demo.phones import Visit
+from savo_demo.stages.report import rows, summary_of
+from savo_demo.stages.totals import Tally
 from savo_demo.summary import Summary, miscounted, shares_climbed, whole_ladder
 
 RUN: dict[str, Any] = {

@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from savo_demo.standin.cooking import as_text, cook, named_in
 from savo_demo.standin.error_model import ErrorModel
-from savo_demo.standin.shaping import detections, recipes
+from savo_demo.standin.recipe_answers import as_text, cook, named_in
+from savo_demo.standin.schema_answers import detections, recipes
 from savo_demo.standin.truth_index import TruthIndex
 
 log = structlog.get_logger()

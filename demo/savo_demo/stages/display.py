@@ -15,7 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from savo_demo.acts.tally import Tally
+from savo_demo.stages.totals import Tally
 
 
 @dataclass

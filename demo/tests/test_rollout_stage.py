@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from savo_demo.acts.rollout import evidence_lines
+from savo_demo.stages.rollout import evidence_lines
 
 
 def _figure(

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from savo_contracts.figures import REFERENCE_COST_USD
-from savo_demo.acts.tally import Tally
 from savo_demo.plan import Plan
 from savo_demo.product import Product
+from savo_demo.stages.totals import Tally
 from savo_demo.summary import Samples, ServedBy, Summary, model_line
 
 

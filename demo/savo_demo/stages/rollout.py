@@ -8,14 +8,14 @@ from typing import Any
 
 from savo_contracts.measures import MEASURES, Measure, Unit
 from savo_contracts.rollout import STEPS
-from savo_demo.acts.board import Board, Stage
-from savo_demo.acts.tally import Tally
-from savo_demo.acts.waiting import POLL_SECONDS, until
 from savo_demo.album import Album, Shot
 from savo_demo.errors import StageError, first_of
 from savo_demo.phones import Phones
 from savo_demo.plan import Plan
 from savo_demo.product import Product
+from savo_demo.stages.display import Board, Stage
+from savo_demo.stages.polling import POLL_SECONDS, until
+from savo_demo.stages.totals import Tally
 from savo_demo.summary import shares_climbed, whole_ladder
 
 BEGINS_SECONDS = 45.0

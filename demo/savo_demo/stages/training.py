@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from savo_demo.acts.board import Board, Stage
-from savo_demo.acts.waiting import until
 from savo_demo.errors import StageError
 from savo_demo.product import Product
+from savo_demo.stages.display import Board, Stage
+from savo_demo.stages.polling import until
 
 BEGINS_SECONDS = 45.0
 ENDS_SECONDS = 900.0
