@@ -1,4 +1,4 @@
-"""The photos of one run, with their truth: drawn or real, good or spoilt, and who sends which."""
+"""The photos of a demo run with their truth: generated or real, good or defective, and who uploads each."""
 
 from __future__ import annotations
 
@@ -12,141 +12,147 @@ import numpy as np
 from savo_datasets.labels import TruthBox, format_labels
 from savo_datasets.yolo_folder import labelled_photos, read_classes
 from savo_datasets.yolo_writer import add_photo, create_folder
-from savo_demo.drawing.scenes import CLASSES, Flaw, Scene, draw_scene, spoil
-from savo_demo.phones import Errand, as_people_say
+from savo_demo.drawing.scenes import CLASSES, Defect, Scene, add_defect, draw_scene
+from savo_demo.phones import Upload, catalogue_labels
 from savo_demo.standin.truth_index import PhotoHash, photo_hash
 
 PLACES = ("fridge", "pantry", "freezer")
 
 TOO_ALIKE = 40
-"""Differing bits of 256 under which a drawn scene is drawn again: look-alikes of two people would link two splits."""
+"""Differing bits of 256 below which a scene is generated again: near-duplicates of two users would link two splits."""
 
 
 @dataclass(frozen=True)
-class Shot:
-    """A photo with its truth, before anybody sends it."""
+class SourcePhoto:
+    """An encoded photo and the true boxes in it."""
 
     name: str
-    photo: bytes
+    data: bytes
     truth: tuple[TruthBox, ...]
 
 
-class Source(Protocol):
-    """Where photos come from; each is given once."""
+class PhotoSource(Protocol):
+    """A source that yields each of its photos once. `names` are its class names in order."""
 
     names: tuple[str, ...]
 
-    def take(self, count: int) -> Iterator[Shot]:
-        """At most `count`; fewer when there are no more."""
+    def take(self, count: int) -> Iterator[SourcePhoto]:
+        """The next `count` photos, or fewer at the end."""
         ...
 
 
 @dataclass
-class DrawnScenes:
-    """As many as one likes, no two alike, something to see in each."""
+class GeneratedPhotos:
+    """Any number of generated scenes, each with an ingredient and none a near-duplicate of another."""
 
     seed: int
     names: tuple[str, ...] = CLASSES
     _drawn: int = 0
     _hashes: list[PhotoHash] = field(default_factory=list)
 
-    def take(self, count: int) -> Iterator[Shot]:
+    def take(self, count: int) -> Iterator[SourcePhoto]:
         taken = 0
         while taken < count:
             scene = draw_scene(self.seed, self._drawn)
             self._drawn += 1
             if scene.truth and self._is_new(scene):
                 taken += 1
-                yield Shot(scene.name, scene.jpeg, scene.truth)
+                yield SourcePhoto(scene.name, scene.jpeg, scene.truth)
 
     def _is_new(self, scene: Scene) -> bool:
         found = photo_hash(scene.jpeg)
         assert found is not None
-        alike = (
+        is_duplicate = (
             bool(self._hashes) and int(np.unpackbits(np.stack(self._hashes) ^ found, axis=1).sum(1).min()) < TOO_ALIKE
         )
-        if not alike:
+        if not is_duplicate:
             self._hashes.append(found)
-        return not alike
+        return not is_duplicate
 
 
 @dataclass
 class RealPhotos:
-    """A folder's photos by name: shots of one session lie side by side, so that one person's photos are from one session."""
+    """The photos of a YOLO folder in the order of their names, so that a user's photos are of the same session."""
 
     folder: Path
     names: tuple[str, ...] = ()
-    _waiting: list[Shot] = field(default_factory=list)
+    _waiting: list[SourcePhoto] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.names = read_classes(self.folder)
         photos = labelled_photos(self.folder, self.names)
         self._waiting = [
-            Shot(photo.path.stem, photo.path.read_bytes(), tuple(photo.truth)) for photo in photos if photo.truth
+            SourcePhoto(photo.path.stem, photo.path.read_bytes(), tuple(photo.truth)) for photo in photos if photo.truth
         ]
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def take(self, count: int) -> Iterator[Shot]:
+    def take(self, count: int) -> Iterator[SourcePhoto]:
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
         return iter(taken)
 
 
 @dataclass
 class Album:
-    """Writes every photo and its truth where the stand-in looks, and hands out errands."""
+    """Turns photos into uploads, and writes each with its truth to the folder of the stand-in."""
 
-    source: Source
+    source: PhotoSource
     truth: Path
     rng: np.random.Generator
-    photos_a_user: int = 2
+    photos_per_user: int = 2
 
     def open(self) -> None:
+        """Create the folder of the stand-in."""
         create_folder(self.truth, self.source.names)
 
-    def turn(self, name: str, count: int, flaws: Mapping[Flaw, int]) -> list[Errand]:
-        """`count` good photos from many people, and of each flaw the wanted number, among them."""
-        shots = list(self.source.take(count))
-        errands = [
-            self._errand(shot, f"{name}-user-{place // self.photos_a_user:03d}") for place, shot in enumerate(shots)
+    def round_uploads(self, name: str, count: int, defects: Mapping[Defect, int]) -> list[Upload]:
+        """`count` good photos of many users, mixed with the given number of photos for each defect."""
+        photos = list(self.source.take(count))
+        uploads = [
+            self._upload(photo, f"{name}-user-{place // self.photos_per_user:03d}")
+            for place, photo in enumerate(photos)
         ]
-        planted = [self._spoilt(shots, flaw, number, name) for flaw, many in flaws.items() for number in range(many)]
-        for errand in planted:
-            # Not among the first, so that a duplicate's original is on its way before it.
-            errands.insert(int(self.rng.integers(len(errands) // 2, len(errands))), errand)
-        return errands
+        planted = [
+            self._defective_upload(photos, defect, number, name)
+            for defect, many in defects.items()
+            for number in range(many)
+        ]
+        for upload in planted:
+            # In the second half, so that the original of a duplicate is uploaded before it.
+            uploads.insert(int(self.rng.integers(len(uploads) // 2, len(uploads))), upload)
+        return uploads
 
-    def guests(self, count: int) -> list[Shot]:
-        """Photos for people who use the app and keep their photos to themselves."""
-        shots = list(self.source.take(count))
-        for shot in shots:
-            self._remember(shot)
-        return shots
+    def guests(self, count: int) -> list[SourcePhoto]:
+        """Photos for users who do not consent to training."""
+        photos = list(self.source.take(count))
+        for photo in photos:
+            self._add_to_truth(photo)
+        return photos
 
-    def guest_errands(self, shots: Sequence[Shot], most: int) -> Iterator[Errand]:
-        """Each of another person, none of them for training."""
+    def guest_uploads(self, photos: Sequence[SourcePhoto], most: int) -> Iterator[Upload]:
+        """`most` uploads of different users without consent."""
         for number in range(most):
-            shot = shots[int(self.rng.integers(len(shots)))]
-            yield Errand(
-                f"guest-{number:05d}", shot.photo, as_people_say(shot.truth), PLACES[number % 3], consent=False
+            photo = photos[int(self.rng.integers(len(photos)))]
+            yield Upload(
+                f"guest-{number:05d}", photo.data, catalogue_labels(photo.truth), PLACES[number % 3], consent=False
             )
 
-    def _errand(self, shot: Shot, user: str) -> Errand:
-        self._remember(shot)
-        return Errand(user, shot.photo, as_people_say(shot.truth), PLACES[int(self.rng.integers(3))])
+    def _upload(self, photo: SourcePhoto, user: str) -> Upload:
+        self._add_to_truth(photo)
+        return Upload(user, photo.data, catalogue_labels(photo.truth), PLACES[int(self.rng.integers(3))])
 
-    def _spoilt(self, shots: Sequence[Shot], flaw: Flaw, number: int, name: str) -> Errand:
-        """A duplicate is of one of the early good ones; the others are of photos that are not sent otherwise."""
-        if flaw == "duplicate":
-            shot = shots[number * 3]
-            return Errand(f"{name}-again-{number:03d}", shot.photo, as_people_say(shot.truth))
-        original = next(self.source.take(1), None) or shots[-1 - number]
-        shot = Shot(f"{original.name}-{flaw}", spoil(original.photo, flaw, self.rng), original.truth)
-        if flaw != "broken":
-            self._remember(shot)
-        return Errand(f"{name}-{flaw}-{number:03d}", shot.photo, as_people_say(shot.truth))
+    def _defective_upload(self, photos: Sequence[SourcePhoto], defect: Defect, number: int, name: str) -> Upload:
+        """A duplicate copies an early good photo; other defects are added to photos that are not uploaded otherwise."""
+        if defect == "duplicate":
+            photo = photos[number * 3]
+            return Upload(f"{name}-again-{number:03d}", photo.data, catalogue_labels(photo.truth))
+        original = next(self.source.take(1), None) or photos[-1 - number]
+        photo = SourcePhoto(f"{original.name}-{defect}", add_defect(original.data, defect, self.rng), original.truth)
+        if defect != "broken":
+            self._add_to_truth(photo)
+        return Upload(f"{name}-{defect}-{number:03d}", photo.data, catalogue_labels(photo.truth))
 
-    def _remember(self, shot: Shot) -> None:
-        suffix = ".png" if shot.photo.startswith(b"\x89PNG") else ".jpg"
-        add_photo(self.truth, f"{shot.name}{suffix}", shot.photo, format_labels(shot.truth, self.source.names))
+    def _add_to_truth(self, photo: SourcePhoto) -> None:
+        suffix = ".png" if photo.data.startswith(b"\x89PNG") else ".jpg"
+        add_photo(self.truth, f"{photo.name}{suffix}", photo.data, format_labels(photo.truth, self.source.names))

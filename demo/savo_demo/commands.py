@@ -10,16 +10,18 @@ __all__ = ["COMMANDS", "register"]
 
 COMMANDS = (
     Command(
-        "synthesize", "savo_demo.drawing.synthesize:synthesize", "Draw kitchen scenes with their labels, in YOLO form."
+        "synthesize",
+        "savo_demo.drawing.synthesize:synthesize",
+        "Generate kitchen scenes with their labels as a YOLO folder.",
     ),
     Command(
         "demo",
         "savo_demo.demo:demo",
-        "Turn the whole wheel on this machine and show it (DEMO_PHOTOS, DEMO_GATE, DEMO_TRAIN, DEMO_KEEP).",
+        "Run the whole flywheel on this machine (DEMO_PHOTOS, DEMO_GATE, DEMO_TRAIN, DEMO_KEEP).",
     ),
 )
 
 
 def register(app: typer.Typer) -> None:
-    """Called by the CLI through the entry point group `savo.commands`."""
+    """Add the commands to the CLI, which calls this through the entry point group `savo.commands`."""
     add_commands(app, COMMANDS)

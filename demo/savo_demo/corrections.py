@@ -1,7 +1,7 @@
-"""What a person does with an answer who knows what is in the photo: corrections from the truth, not from the answer.
+"""A simulated user's corrections of an answer, derived from the true boxes of the photo.
 
-An answer's box and a true one are the same thing from an overlap (IoU) of one half on; between 0.3 and 0.5, with the right
-name, the person drags the box to where it belongs. What is kept keeps the detector's box, loose as it may be.
+An answered and a true box match from an IoU of 0.5. Between 0.3 and 0.5, with the right label, the user moves the box
+to the true one. A kept item keeps the detector's box.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ MOVABLE_IOU = 0.3
 
 
 @dataclass(frozen=True)
-class Answered:
-    """One item of an answer; without a box where the provider gave none."""
+class AnsweredItem:
+    """An item of an answer; `bbox` is None if the provider gave no box."""
 
     label: str
     bbox: BoundingBox | None = None
@@ -28,7 +28,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Edit:
-    """One item of a confirmation, as `POST /v1/scans/{id}/confirmation` takes it."""
+    """An item of a confirmation in the form of `POST /v1/scans/{id}/confirmation`."""
 
     label: str
     action: Action
@@ -42,42 +42,42 @@ class Edit:
         return body | ({"from_label": self.from_label} if self.from_label else {})
 
 
-def corrections(answer: Sequence[Answered], truth: Sequence[TruthBox]) -> tuple[Edit, ...]:
-    """Every item of the answer and every true item, each once: kept, renamed, moved, removed or added."""
+def corrections(answer: Sequence[AnsweredItem], truth: Sequence[TruthBox]) -> tuple[Edit, ...]:
+    """An edit for each item of the answer and each missing true item: kept, renamed, moved, removed or added."""
     pairs = _pairs(answer, truth)
-    edits = [_judged(item, truth[pairs[place]] if place in pairs else None) for place, item in enumerate(answer)]
+    edits = [_edit_of(item, truth[pairs[place]] if place in pairs else None) for place, item in enumerate(answer)]
     missing = [item for place, item in enumerate(truth) if place not in pairs.values()]
     return (*edits, *(Edit(item.label, Action.ADDED, item.bbox) for item in missing))
 
 
-def _pairs(answer: Sequence[Answered], truth: Sequence[TruthBox]) -> dict[int, int]:
-    """Place in the answer → place in the truth, the surest first; of equal overlaps the right name wins."""
+def _pairs(answer: Sequence[AnsweredItem], truth: Sequence[TruthBox]) -> dict[int, int]:
+    """Maps indexes of the answer to indexes of the truth, best match first. At equal IoU the right label wins."""
     ranked = sorted(
-        ((_likeness(seen, true), i, j) for i, seen in enumerate(answer) for j, true in enumerate(truth)),
+        ((_similarity(answered, true), i, j) for i, answered in enumerate(answer) for j, true in enumerate(truth)),
         key=lambda entry: (-entry[0], entry[1], entry[2]),
     )
     pairs: dict[int, int] = {}
-    for likeness, i, j in ranked:
-        if likeness > 0 and i not in pairs and j not in pairs.values():
+    for similarity, i, j in ranked:
+        if similarity > 0 and i not in pairs and j not in pairs.values():
             pairs[i] = j
     return pairs
 
 
-def _likeness(seen: Answered, true: TruthBox) -> float:
-    """0: not the same thing. A name without a box is taken at its word, after everything that has one."""
-    if seen.bbox is None:
-        return 0.01 if seen.label == true.label else 0.0
-    overlap = seen.bbox.iou(true.bbox)
-    if seen.label == true.label:
+def _similarity(answered: AnsweredItem, true: TruthBox) -> float:
+    """0 for different things. An item without a box matches by its label, after all items that have one."""
+    if answered.bbox is None:
+        return 0.01 if answered.label == true.label else 0.0
+    overlap = answered.bbox.iou(true.bbox)
+    if answered.label == true.label:
         return overlap + 1 if overlap >= MOVABLE_IOU else 0.0
     return overlap if overlap >= SAME_IOU else 0.0
 
 
-def _judged(seen: Answered, true: TruthBox | None) -> Edit:
+def _edit_of(answered: AnsweredItem, true: TruthBox | None) -> Edit:
     if true is None:
-        return Edit(seen.label, Action.REMOVED, seen.bbox)
-    if seen.label != true.label:
-        return Edit(true.label, Action.RENAMED, seen.bbox, from_label=seen.label)
-    if seen.bbox is not None and seen.bbox.iou(true.bbox) >= SAME_IOU:
-        return Edit(seen.label, Action.KEPT, seen.bbox)
-    return Edit(seen.label, Action.MOVED, true.bbox)
+        return Edit(answered.label, Action.REMOVED, answered.bbox)
+    if answered.label != true.label:
+        return Edit(true.label, Action.RENAMED, answered.bbox, from_label=answered.label)
+    if answered.bbox is not None and answered.bbox.iou(true.bbox) >= SAME_IOU:
+        return Edit(answered.label, Action.KEPT, answered.bbox)
+    return Edit(answered.label, Action.MOVED, true.bbox)

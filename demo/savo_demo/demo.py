@@ -1,6 +1,6 @@
-"""The guided demo: turns the whole wheel on one machine, live, and checks that every stage happened.
+"""The guided demo: runs the whole flywheel on one machine and checks that every stage happened.
 
-scans → Google stand-in → confirmations → samples → threshold → training → gate → rollout → our own model answers → again
+scans → stand-in for Google → confirmations → samples → threshold → training → gate → rollout → custom model → again
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import typer
 from rich.console import Console
 
 from savo_datasets.errors import DatasetError
-from savo_demo.album import Album, DrawnScenes, RealPhotos, Shot
+from savo_demo.album import Album, GeneratedPhotos, RealPhotos, SourcePhoto
 from savo_demo.errors import DemoError, StageError
 from savo_demo.network import write_small_network
-from savo_demo.phones import Errand, Phones, Visit, new_client
+from savo_demo.phones import Phones, ScanOutcome, Upload, new_client
 from savo_demo.plan import REFUSED_AS, Plan, PlanError, plan_from
 from savo_demo.product import Product
-from savo_demo.stages.display import Board
-from savo_demo.stages.polling import until
-from savo_demo.stages.report import summary_of, tell
-from savo_demo.stages.rollout import RolloutAct
-from savo_demo.stages.totals import Tally
-from savo_demo.stages.training import TrainingAct, comparison
-from savo_demo.summary import Summary, miscounted
+from savo_demo.stages.display import Display
+from savo_demo.stages.polling import wait_until
+from savo_demo.stages.report import print_summary, summary_of
+from savo_demo.stages.rollout import RolloutStage
+from savo_demo.stages.totals import Totals
+from savo_demo.stages.training import TrainingStage, comparison
+from savo_demo.summary import Summary, count_mismatches
 
 SETTLE_SECONDS = 60.0
 
@@ -40,70 +40,70 @@ DONE, FAILED, WRONG_USE = 0, 1, 2
 
 @dataclass
 class Demo:
-    """One run. The acts are in the order of the wheel; each raises `StageError` when it did not happen."""
+    """A run of the demo. Stages are in the order of the flywheel; each raises `StageError` if it did not happen."""
 
     plan: Plan
     console: Console
-    tally: Tally = field(default_factory=Tally)
+    totals: Totals = field(default_factory=Totals)
     planted: dict[str, int] = field(default_factory=dict)
-    guest_shots: list[Shot] = field(default_factory=list)
-    second_turn: list[Errand] = field(default_factory=list)
+    guest_photos: list[SourcePhoto] = field(default_factory=list)
+    second_round: list[Upload] = field(default_factory=list)
     summary: Summary | None = None
 
     def __post_init__(self) -> None:
         plan = self.plan
-        source = DrawnScenes(plan.seed) if plan.photos is None else RealPhotos(plan.photos)
-        self.album = Album(source, plan.truth, np.random.default_rng(plan.seed), plan.photos_a_user)
-        self.board = Board(self.console, "Savo's vision flywheel, one turn after the other", self.tally)
+        source = GeneratedPhotos(plan.seed) if plan.photos is None else RealPhotos(plan.photos)
+        self.album = Album(source, plan.truth, np.random.default_rng(plan.seed), plan.photos_per_user)
+        self.display = Display(self.console, "Savo's vision flywheel", self.totals)
         self.product = Product(plan)
-        self.training = TrainingAct(self.product, self.board, plan.threshold)
-        self.rollout = RolloutAct(plan, self.product, self.board, self.album, self.tally)
+        self.training = TrainingStage(self.product, self.display, plan.threshold)
+        self.rollout = RolloutStage(plan, self.product, self.display, self.album, self.totals)
 
     async def run(self) -> int:
-        """0 when everything happened that this plan asks for."""
+        """Run every stage of the plan. Returns the exit code, 0 if all of them happened."""
         for shortcut in self.plan.shortcuts():
-            self.board.note(f"in this demo {shortcut}")
+            self.display.note(f"in this demo {shortcut}")
         try:
-            with self.board.shown():
-                await self._acts()
-        except (DemoError, TimeoutError) as fault:
-            return self._explain(self.product.death() or fault)
+            with self.display.shown():
+                await self._stages()
+        except (DemoError, TimeoutError) as error:
+            return self._explain(self.product.exit_error() or error)
         finally:
             if not self.plan.keep:
                 await self.product.stop()
         return DONE
 
-    async def _acts(self) -> None:
-        errands = await self._start()
+    async def _stages(self) -> None:
+        uploads = await self._start()
         async with self._phones() as phones:
-            await self._scan(phones, errands, "scans", "Scans, answered by Google")
+            await self._scan(phones, uploads, "scans", "Scans, answered by Google")
             await self._collected()
             if self.plan.train:
-                await self._wheel(phones)
+                await self._train_and_roll_out(phones)
         await self._finish()
 
-    async def _wheel(self, phones: Phones) -> None:
-        """From the threshold on. A first model that the gate refuses ends a demo on real photos well, and one on drawn scenes not."""
+    async def _train_and_roll_out(self, phones: Phones) -> None:
+        """Training and rollout. If the gate rejects the first model, a demo on real photos ends with success."""
         preparing = asyncio.create_task(asyncio.to_thread(self._prepare_later_photos))
-        first = await self.training.play("training_v1")
+        first = await self.training.run("training_v1")
         await preparing
         if first["state"] == "rejected":
-            self._end_at_the_gate(first["next_steps"], first["reasons"])
-        elif await self.rollout.play(phones, self.guest_shots, first["facts"]["version"]) and self.second_turn:
-            await self._answered_by_ours(phones)
-            self.board.note(comparison(first, await self.training.play("training_v2")))
+            self._end_after_rejection(first["next_steps"], first["reasons"])
+        elif await self.rollout.run(phones, self.guest_photos, first["facts"]["version"]) and self.second_round:
+            await self._custom_scans(phones)
+            self.display.note(comparison(first, await self.training.run("training_v2")))
 
-    async def _start(self) -> list[Errand]:
+    async def _start(self) -> list[Upload]:
         """Start the product while the first photos are drawn."""
-        with self.board.stage("start", "Starting everything") as stage:
+        with self.display.stage("start", "Starting all services") as stage:
             self._fresh_folder()
             self.album.open()
-            stage.detail = "six services, a broker, a stand-in for Google; drawing photos"
-            drawing = asyncio.create_task(asyncio.to_thread(self._first_turn))
+            stage.detail = "six services, a broker, a stand-in for Google; generating photos"
+            drawing = asyncio.create_task(asyncio.to_thread(self._first_round))
             await self.product.start(self.plan.environment(os.environ))
-            errands = await drawing
+            uploads = await drawing
             stage.detail = self.product.url
-        return errands
+        return uploads
 
     def _fresh_folder(self) -> None:
         if self.plan.folder.exists():
@@ -112,102 +112,103 @@ class Demo:
         if self.plan.train:
             write_small_network(self.plan.network)
 
-    def _first_turn(self) -> list[Errand]:
-        flaws = self.plan.flaws
-        self.planted = {REFUSED_AS[flaw]: count for flaw, count in flaws.items()}
-        return self.album.turn("first", self.plan.turn_scans, flaws)
+    def _first_round(self) -> list[Upload]:
+        defects = self.plan.defects
+        self.planted = {REFUSED_AS[defect]: count for defect, count in defects.items()}
+        return self.album.round_uploads("first", self.plan.scans_per_round, defects)
 
     def _prepare_later_photos(self) -> None:
-        """Drawn while the first training runs. Real photos are all in the first turn: guests show them again."""
+        """Runs during the first training. Real photos are all in the first round, so guests upload them again."""
         if self.plan.photos is None:
-            self.guest_shots = self.album.guests(self.plan.guest_photos)
-            self.second_turn = self.album.turn("second", self.plan.turn_scans, {})
+            self.guest_photos = self.album.guests(self.plan.guest_photos)
+            self.second_round = self.album.round_uploads("second", self.plan.scans_per_round, {})
         else:
-            self.guest_shots = list(RealPhotos(self.plan.photos).take(10_000))
+            self.guest_photos = list(RealPhotos(self.plan.photos).take(10_000))
 
     @asynccontextmanager
     async def _phones(self) -> AsyncIterator[Phones]:
         async with new_client(self.product.url) as client:
-            yield Phones(client, random.Random(self.plan.seed), self.plan.at_once)  # noqa: S311 it decides who taps which button
+            yield Phones(client, random.Random(self.plan.seed), self.plan.at_once)  # noqa: S311 simulated choices, no secret
 
-    async def _scan(self, phones: Phones, errands: list[Errand], name: str, title: str) -> None:
-        with self.board.stage(name, title) as stage:
-            before, done = self.tally.scans, 0
+    async def _scan(self, phones: Phones, uploads: list[Upload], name: str, title: str) -> None:
+        with self.display.stage(name, title) as stage:
+            before, done = self.totals.scans, 0
 
-            def seen(visit: Visit) -> None:
+            def count(outcome: ScanOutcome) -> None:
                 nonlocal done
                 done += 1
-                self.tally.add(visit)
-                stage.share, stage.detail = done / len(errands), f"{done} of {len(errands)} photos sent"
+                self.totals.add(outcome)
+                stage.share, stage.detail = done / len(uploads), f"{done} of {len(uploads)} photos sent"
 
-            await phones.run(errands, seen)
-            unanswered = sum(self.tally.failed.values())
-            stage.detail = f"{self.tally.scans - before} scans of {len({errand.user for errand in errands})} people; {unanswered} without an answer so far"
-        if self.tally.confirmed == 0:
+            await phones.run(uploads, count)
+            unanswered = sum(self.totals.failed.values())
+            scans, users = self.totals.scans - before, len({upload.user for upload in uploads})
+            stage.detail = f"{scans} scans of {users} users; {unanswered} without an answer so far"
+        if self.totals.confirmed == 0:
             raise StageError("no scan was confirmed", "vision")
 
     async def _collected(self) -> None:
-        """Samples by split and refusals by reason, as the product counts them; the planted flaws must all be there."""
-        with self.board.stage("samples", "Confirmed photos to samples") as stage:
+        """Wait until the product counts every sample, and every planted defect under its reason."""
+        with self.display.stage("samples", "Confirmed photos to samples") as stage:
 
             async def settled() -> bool:
                 refused, splits = await self._refused(), self.product.samples_by_split()
                 stage.detail = f"{_counts(splits)}; refused: {_counts(refused) or 'none'}"
-                return not miscounted(refused, self.planted) and sum(splits.values()) >= self._expected_samples(refused)
+                return not count_mismatches(refused, self.planted) and sum(splits.values()) >= self._expected_samples(
+                    refused
+                )
 
-            if not await until(settled, SETTLE_SECONDS):
+            if not await wait_until(settled, SETTLE_SECONDS):
                 refused = await self._refused()
-                samples = f"{sum(self.product.samples_by_split().values())} samples, {self._expected_samples(refused)} expected"
-                raise StageError("; ".join([samples, *miscounted(refused, self.planted)]), "collector")
+                samples, expected = sum(self.product.samples_by_split().values()), self._expected_samples(refused)
+                problems = [f"{samples} samples, {expected} expected", *count_mismatches(refused, self.planted)]
+                raise StageError("; ".join(problems), "collector")
 
     def _expected_samples(self, refused: dict[str, int]) -> int:
-        """Every confirmed photo is a sample or was refused after its confirmation."""
-        at_the_door = sum(count for reason, count in refused.items() if reason.startswith("upload-"))
-        return self.tally.confirmed - (sum(refused.values()) - at_the_door)
+        """Confirmed photos minus those that were refused after their confirmation."""
+        at_upload = sum(count for reason, count in refused.items() if reason.startswith("upload-"))
+        return self.totals.confirmed - (sum(refused.values()) - at_upload)
 
     async def _refused(self) -> dict[str, int]:
         return dict((await self.product.progress())["refused_by_reason"])
 
-    def _end_at_the_gate(self, next_steps: list[str], reasons: list[str]) -> None:
+    def _end_after_rejection(self, next_steps: list[str], reasons: list[str]) -> None:
         for step in next_steps:
-            self.board.note(f"next: {step}")
+            self.display.note(f"next: {step}")
         if self.plan.photos is None:
-            raise StageError("the gate refused the first model: " + "; ".join(reasons), "trainer")
-        self.board.note("the gate refused the model: the provider goes on answering, and nothing else changes")
+            raise StageError("the gate rejected the first model: " + "; ".join(reasons), "trainer")
+        self.display.note("the gate rejected the model: the provider continues to answer every scan")
 
-    async def _answered_by_ours(self, phones: Phones) -> None:
-        before = self.tally.served_by["custom"]
-        await self._scan(phones, self.second_turn, "custom", "Scans, answered by v1")
-        own = self.tally.served_by["custom"] - before
-        self.board.note(
-            f"{own} of {len(self.second_turn)} scans were answered by our own model, the others by its fallback"
-        )
-        if own <= len(self.second_turn) / 2:
-            raise StageError(
-                f"only {own} of {len(self.second_turn)} scans were answered by the custom model after its rollout",
-                "vision",
-            )
+    async def _custom_scans(self, phones: Phones) -> None:
+        before = self.totals.served_by["custom"]
+        await self._scan(phones, self.second_round, "custom", "Scans, answered by v1")
+        own = self.totals.served_by["custom"] - before
+        total = len(self.second_round)
+        self.display.note(f"{own} of {total} scans were answered by the custom model, the others by its fallback")
+        if own <= total / 2:
+            problem = f"only {own} of {total} scans were answered by the custom model after its rollout"
+            raise StageError(problem, "vision")
 
     async def _finish(self) -> None:
-        with self.board.stage("summary", "Counting once more") as stage:
+        with self.display.stage("summary", "Final counts") as stage:
             refused = await self._refused()
             self.summary = summary_of(
-                self.tally,
+                self.totals,
                 self.product.samples_by_split(),
                 refused,
                 self.training.runs,
                 self.rollout.shares,
-                self.board.seconds(),
+                self.display.seconds(),
             )
             self.summary.write(self.plan.summary)
             stage.detail = str(self.plan.summary)
-            if wrong := miscounted(refused, self.planted):
-                raise StageError("the refused photos are not those that were planted: " + "; ".join(wrong), "collector")
+            if wrong := count_mismatches(refused, self.planted):
+                raise StageError("the refused photos differ from the planted ones: " + "; ".join(wrong), "collector")
 
-    def _explain(self, fault: Exception) -> int:
-        service = fault.service if isinstance(fault, DemoError) else "savo-up"
+    def _explain(self, error: Exception) -> int:
+        service = error.service if isinstance(error, DemoError) else "savo-up"
         self.console.print(
-            f"the demo failed: {str(fault) or 'a stage took too long'}",
+            f"the demo failed: {str(error) or 'a stage took too long'}",
             style="bold red",
             markup=False,
             highlight=False,
@@ -215,7 +216,7 @@ class Demo:
         )
         if lines := self.product.last_lines(service):
             self.console.print(
-                f"the end of {service}'s log (all of it is in {self.plan.data_dir / 'logs'}):",
+                f"last lines of {service}'s log (see {self.plan.data_dir / 'logs'}):",
                 style="red",
                 markup=False,
                 highlight=False,
@@ -230,7 +231,7 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def demo() -> None:
-    """Turn the whole wheel on this machine and show it (DEMO_PHOTOS, DEMO_GATE, DEMO_TRAIN, DEMO_KEEP)."""
+    """Run the whole flywheel on this machine (DEMO_PHOTOS, DEMO_GATE, DEMO_TRAIN, DEMO_KEEP)."""
     try:
         plan = plan_from(os.environ)
     except PlanError as error:
@@ -240,7 +241,7 @@ def demo() -> None:
 
 
 def run_demo(plan: Plan, console: Console) -> int:
-    """The demo to its end, with the summary told; the exit code."""
+    """Run the demo and print its summary. Returns the exit code."""
     try:
         run = Demo(plan, console)
     except DatasetError as error:
@@ -250,5 +251,5 @@ def run_demo(plan: Plan, console: Console) -> int:
     with contextlib.suppress(KeyboardInterrupt):
         code = asyncio.run(run.run())
     if code == DONE and run.summary:
-        tell(console, run.summary, plan, run.product)
+        print_summary(console, run.summary, plan, run.product)
     return code

@@ -1,18 +1,18 @@
-"""What can go wrong with a demo.
+"""Errors of the demo.
 
 DemoError
 ├── StageError      a stage did not happen
-├── ProductError    `savo up` did not start, or went away
-└── PhoneError      the gateway did what no phone can live with
+├── ProductError    `savo up` did not start, or ended
+└── PhoneError      a request to the gateway failed
 """
 
 from __future__ import annotations
 
-__all__ = ["DemoError", "PhoneError", "ProductError", "StageError", "first_of"]
+__all__ = ["DemoError", "PhoneError", "ProductError", "StageError", "first_error"]
 
 
 class DemoError(Exception):
-    """The family. `service` names whose log says more."""
+    """Base class. `service` is the service whose log has the details."""
 
     def __init__(self, message: str, service: str = "savo-up") -> None:
         super().__init__(message)
@@ -24,17 +24,17 @@ class StageError(DemoError):
 
 
 class ProductError(DemoError):
-    """The product did not start or went away."""
+    """The product did not start, or ended."""
 
 
 class PhoneError(DemoError):
-    """A request failed for good."""
+    """A request failed, also after its retries."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, "gateway")
 
 
-def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """What went wrong first among many tasks: people read one reason."""
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group of tasks, which is the one to report."""
     first = group.exceptions[0]
-    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
+    return first_error(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,4 +1,4 @@
-"""The product as the demo sees it: a `savo up` of its own, and HTTP."""
+"""The product of the demo: a `savo up` process, and an HTTP client for it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LAST_LINES = 15
 
 @dataclass
 class Product:
-    """Everything embedded, on free ports, with its own data folder."""
+    """An embedded product on free ports with its own data folder."""
 
     plan: Plan
     url: str = ""
@@ -37,7 +37,7 @@ class Product:
     _process: asyncio.subprocess.Process | None = None
 
     async def start(self, environment: Mapping[str, str]) -> None:
-        """Raises `ProductError` when it is not ready in time."""
+        """Start `savo up` and wait until it is ready. Raises `ProductError`, or `TimeoutError`."""
         self._logs.mkdir(parents=True, exist_ok=True)
         with (self._logs / "savo-up.log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -59,13 +59,13 @@ class Product:
         self.client = httpx2.AsyncClient(base_url=self.url, timeout=20, trust_env=False)
 
     def _leave_a_core(self) -> None:
-        """Training takes one core, so that scans go on beside it; a network this small is no faster on two."""
+        """Bind the trainer to one core, so that scans have the other. Two cores train the small network no faster."""
         if hasattr(os, "sched_setaffinity"):
             pid = json.loads((self.plan.data_dir / "run" / "trainer.json").read_text(encoding="utf-8"))["pid"]
             os.sched_setaffinity(pid, {max(os.sched_getaffinity(0))})
 
     async def stop(self) -> None:
-        """Only what was started here: `savo up` ends its own services."""
+        """End `savo up`, which ends its services."""
         if self.client:
             await self.client.aclose()
         process = self._process
@@ -83,8 +83,8 @@ class Product:
         assert self._process is not None
         return self._process.pid
 
-    def death(self) -> ProductError | None:
-        """When it ended by itself, which explains whatever failed after it."""
+    def exit_error(self) -> ProductError | None:
+        """The error if `savo up` ended by itself, which explains later errors."""
         if self._process is None or self._process.returncode is None:
             return None
         return ProductError(f"`savo up` ended with exit code {self._process.returncode}")
@@ -99,12 +99,12 @@ class Product:
         return await self._get("/admin/rollout")
 
     async def runs(self) -> list[dict[str, Any]]:
-        """Training runs, oldest first, as the trainer shows them."""
+        """Training runs of the trainer's GET /runs, oldest first."""
         answer = await self._get(f"{self.services['trainer']}/runs")
         return sorted(answer["runs"], key=lambda run: run["requested_at"])
 
     def samples_by_split(self) -> dict[str, int]:
-        """Counted in the object store, which is a folder here."""
+        """Samples by split, counted in the object folder."""
         counts = Counter(
             SampleMeta.model_validate_json(path.read_bytes()).split.value
             for path in (self.plan.data_dir / "objects/samples/meta").rglob("*.json")
@@ -112,7 +112,7 @@ class Product:
         return {split: counts.get(split, 0) for split in ("train", "val", "test")}
 
     def last_lines(self, service: str) -> list[str]:
-        """The end of a service's log; of `savo up`'s own when it has none."""
+        """The end of a service's log, or of `savo up`'s if it has none."""
         path = self._logs / f"{service}.log"
         path = path if path.is_file() and path.stat().st_size else self._logs / "savo-up.log"
         with contextlib.suppress(OSError):
@@ -120,26 +120,26 @@ class Product:
         return []
 
     async def _get(self, path: str) -> dict[str, Any]:
-        """Raises `ProductError`. Patient with a product whose cores are busy."""
+        """A JSON object, with retries while the machine is busy. Raises `ProductError`."""
         assert self.client is not None
-        fault = ""
+        problem = ""
         for attempt in range(4):
             try:
                 answer = await self.client.get(path)
             except httpx2.HTTPError as error:
-                fault = f"{type(error).__name__} {error}"
+                problem = f"{type(error).__name__} {error}"
             else:
                 if answer.status_code == httpx2.codes.OK:
                     body: dict[str, Any] = answer.json()
                     return body
-                fault = f"{answer.status_code} {answer.text[:200]}"
+                problem = f"{answer.status_code} {answer.text[:200]}"
             await asyncio.sleep(0.5 * (attempt + 1))
-        raise ProductError(f"GET {path}: {fault}", "gateway" if path.startswith("/") else "trainer")
+        raise ProductError(f"GET {path}: {problem}", "gateway" if path.startswith("/") else "trainer")
 
     def _command(self) -> tuple[str, ...]:
-        place = ("--port", str(free_port()), "--data-dir", str(self.plan.data_dir))
+        address = ("--port", str(free_port()), "--data-dir", str(self.plan.data_dir))
         standin = ("--standin", str(self.plan.truth), f"--standin-option=--latency-scale={self.plan.latency_scale}")
-        return (sys.executable, "-m", "savo_cli", "up", *place, *standin)
+        return (sys.executable, "-m", "savo_cli", "up", *address, *standin)
 
     @property
     def _logs(self) -> Path:

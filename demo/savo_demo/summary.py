@@ -1,4 +1,4 @@
-"""`summary.json`: what happened, in the shape that programs hold on to."""
+"""`summary.json`: the results of a demo run, in a fixed form for programs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Samples(BaseModel):
     test: int = Field(ge=0)
 
 
-class ModelLine(BaseModel):
-    """One trained model with the gate's word on it."""
+class ModelSummary(BaseModel):
+    """A trained model with the verdict of the gate."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -39,7 +39,7 @@ class ServedBy(BaseModel):
 
 
 class Summary(BaseModel):
-    """Counts of scans are the phones'; samples, refusals and models are the product's."""
+    """Scans are counted by the phones; samples, refusals and models by the product."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -48,7 +48,7 @@ class Summary(BaseModel):
     corrected: int = Field(ge=0)
     samples: Samples
     refused: dict[str, int]
-    models: list[ModelLine]
+    models: list[ModelSummary]
     shares: list[float]
     served_by: ServedBy
     p95_ms: dict[str, float] = Field(description="By assigned arm: baseline, candidate.")
@@ -58,7 +58,9 @@ class Summary(BaseModel):
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
         if not self.corrected <= self.confirmed <= self.scans:
-            raise ValueError(f"{self.corrected} corrected, {self.confirmed} confirmed and {self.scans} scans cannot be")
+            raise ValueError(
+                f"{self.corrected} corrected of {self.confirmed} confirmed of {self.scans} scans cannot be"
+            )
         return self
 
     def write(self, path: Path) -> None:
@@ -66,13 +68,13 @@ class Summary(BaseModel):
         path.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def model_line(run: Mapping[str, Any]) -> ModelLine | None:
-    """From a finished run as the trainer shows it; None when there was no model to judge."""
+def model_summary(run: Mapping[str, Any]) -> ModelSummary | None:
+    """The summary of a finished run of the trainer; None if it has no evaluated model."""
     facts = run["facts"]
     if not facts.get("version") or not facts.get("evaluation") or run["state"] not in {"registered", "rejected"}:
         return None
     measured = facts["evaluation"]
-    return ModelLine(
+    return ModelSummary(
         version=facts["version"],
         map50=measured["map50"],
         map50_lower=measured["map50_lower"],
@@ -81,8 +83,8 @@ def model_line(run: Mapping[str, Any]) -> ModelLine | None:
     )
 
 
-def shares_climbed(history: Iterable[Mapping[str, Any]], experiment: str) -> list[float]:
-    """The ladder as an experiment went up it, from the rollout's history in any order."""
+def climbed_shares(history: Iterable[Mapping[str, Any]], experiment: str) -> list[float]:
+    """The shares of an experiment in time order, from the rollout's history in any order."""
     mine = sorted(
         (entry for entry in history if entry.get("experiment") == experiment and entry["state"] == "running"),
         key=lambda entry: entry["sequence"],
@@ -91,12 +93,13 @@ def shares_climbed(history: Iterable[Mapping[str, Any]], experiment: str) -> lis
     return [share for place, share in enumerate(shares) if place == 0 or share != shares[place - 1]]
 
 
-def whole_ladder(shares: list[float]) -> bool:
+def is_full_ladder(shares: list[float]) -> bool:
+    """Whether the shares are all steps of the rollout."""
     return tuple(shares) == STEPS
 
 
-def miscounted(refused: Mapping[str, int], planted: Mapping[str, int]) -> list[str]:
-    """Reasons whose count is not what was planted; reasons that nobody planted are not looked at."""
+def count_mismatches(refused: Mapping[str, int], planted: Mapping[str, int]) -> list[str]:
+    """Messages for planted reasons with another count; other reasons are ignored."""
     return [
         f"{reason}: {refused.get(reason, 0)} counted, {count} planted"
         for reason, count in planted.items()

@@ -10,7 +10,7 @@ from savo_demo.errors import StageError
 from savo_demo.network import write_small_network
 
 
-def test_the_small_network_is_the_installed_one_at_another_width(tmp_path: Path) -> None:
+def test_the_small_network_is_the_installed_one_with_another_width(tmp_path: Path) -> None:
     if find_spec("ultralytics") is None:
         pytest.skip("ultralytics is not installed")
     write_small_network(tmp_path / "small.yaml")
@@ -19,7 +19,7 @@ def test_the_small_network_is_the_installed_one_at_another_width(tmp_path: Path)
     assert (layers["width_multiple"], layers["max_channels"], "scales" in layers) == (0.125, 512, False)
 
 
-def test_without_ultralytics_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ultralytics_the_error_names_the_solutions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("savo_demo.network.find_spec", lambda _: None)
     with pytest.raises(StageError, match="DEMO_TRAIN=0"):
         write_small_network(tmp_path / "small.yaml")

@@ -1,4 +1,4 @@
-"""Phones against a gateway of a few lines, over real HTTP messages."""
+"""Simulated phones against a small gateway, over real HTTP messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from savo_contracts.geometry import BoundingBox
 from savo_datasets.labels import TruthBox
 from savo_demo.errors import PhoneError
-from savo_demo.phones import Errand, Phones, Visit, as_people_say
+from savo_demo.phones import Phones, ScanOutcome, Upload, catalogue_labels
 
 BOX = BoundingBox(x=0.1, y=0.1, width=0.2, height=0.2)
 EGG = TruthBox("egg", BOX)
@@ -21,7 +21,7 @@ EGG = TruthBox("egg", BOX)
 
 @dataclass
 class Gateway:
-    """Answers scans with `items`; the first `busy` requests get 503, the first `slow` looks say queued."""
+    """Answers scans with `items`. The first `busy` requests get 503; the first `slow` answers are queued."""
 
     items: list[dict[str, Any]]
     busy: int = 0
@@ -66,14 +66,16 @@ def item(label: str) -> dict[str, Any]:
     return {"label": label, "bbox": BOX.model_dump(), "confidence": 0.9}
 
 
-async def visit(gateway: Gateway, truth: tuple[TruthBox, ...] = (EGG,), consent: bool | None = None) -> Visit:
+async def scan_and_confirm(
+    gateway: Gateway, truth: tuple[TruthBox, ...] = (EGG,), consent: bool | None = None
+) -> ScanOutcome:
     async with httpx2.AsyncClient(base_url="http://gateway", transport=httpx2.MockTransport(gateway)) as client:
-        return await Phones(client, random.Random(1)).visit(Errand("anna", b"photo", truth, consent=consent))
+        return await Phones(client, random.Random(1)).scan_and_confirm(Upload("anna", b"photo", truth, consent=consent))
 
 
-async def test_a_right_answer_is_confirmed() -> None:
+async def test_a_correct_answer_is_confirmed() -> None:
     gateway = Gateway([item("egg")])
-    done = await visit(gateway)
+    done = await scan_and_confirm(gateway)
     assert (done.confirmed, done.corrected) == (True, False)
     assert gateway.confirmations in (
         [{"all_correct": True}],
@@ -83,67 +85,73 @@ async def test_a_right_answer_is_confirmed() -> None:
 
 async def test_a_wrong_name_is_corrected_from_the_truth() -> None:
     gateway = Gateway([item("lemon")])
-    assert (await visit(gateway)).corrected
+    assert (await scan_and_confirm(gateway)).corrected
     assert gateway.confirmations[0]["items"] == [
         {"label": "egg", "action": "renamed", "from_label": "lemon", "bbox": BOX.model_dump()}
     ]
 
 
-async def test_an_empty_answer_is_never_called_all_correct() -> None:
+async def test_an_empty_answer_is_not_confirmed_as_all_correct() -> None:
     gateway = Gateway([])
-    await visit(gateway, truth=())
+    await scan_and_confirm(gateway, truth=())
     assert gateway.confirmations == [{"items": []}]
 
 
-async def test_a_refused_photo_is_told_by_its_code() -> None:
+async def test_a_refused_photo_has_its_problem_code() -> None:
     gateway = Gateway([], refuse="upload-truncated")
-    assert (await visit(gateway)).refused == "upload-truncated"
+    assert (await scan_and_confirm(gateway)).refused == "upload-truncated"
     assert gateway.confirmations == []
 
 
 async def test_a_failed_scan_is_not_confirmed() -> None:
     gateway = Gateway([], fail="provider-failed")
-    assert (await visit(gateway)).failed == "provider-failed"
+    assert (await scan_and_confirm(gateway)).failed == "provider-failed"
     assert gateway.confirmations == []
 
 
-async def test_a_busy_gateway_is_asked_again_and_a_slow_one_waited_for() -> None:
+async def test_a_busy_gateway_is_retried_and_a_queued_scan_is_polled() -> None:
     gateway = Gateway([item("egg")], busy=2, slow=1)
-    assert (await visit(gateway)).confirmed
+    assert (await scan_and_confirm(gateway)).confirmed
 
 
-async def test_consent_is_sent_when_it_was_asked_for() -> None:
+async def test_consent_is_sent_only_if_it_is_set() -> None:
     gateway = Gateway([item("egg")])
-    await visit(gateway, consent=False)
-    await visit(gateway)
+    await scan_and_confirm(gateway, consent=False)
+    await scan_and_confirm(gateway)
     assert 'name="consent"\r\n\r\nfalse' in gateway.forms[0]
     assert "consent" not in gateway.forms[1]
 
 
-async def test_a_gateway_that_stays_wrong_is_an_error_with_its_words() -> None:
+async def test_a_failing_gateway_is_an_error_with_its_message() -> None:
     def broken(_: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(500, text="a bug")
 
     async with httpx2.AsyncClient(base_url="http://gateway", transport=httpx2.MockTransport(broken)) as client:
         with pytest.raises(PhoneError, match="500: a bug"):
-            await Phones(client, random.Random(1)).visit(Errand("anna", b"photo", (EGG,)))
+            await Phones(client, random.Random(1)).scan_and_confirm(Upload("anna", b"photo", (EGG,)))
 
 
-async def test_every_errand_is_run_once_until_told_to_stop() -> None:
-    seen: list[Visit] = []
+async def test_every_upload_is_sent_once_until_the_stop_condition_holds() -> None:
+    outcomes: list[ScanOutcome] = []
     async with httpx2.AsyncClient(
         base_url="http://gateway", transport=httpx2.MockTransport(Gateway([item("egg")]))
     ) as client:
         phones = Phones(client, random.Random(1), at_once=3)
-        assert await phones.run([Errand(f"user-{number}", b"photo", (EGG,)) for number in range(10)], seen.append) == 10
-        assert len(seen) == 10
+        assert (
+            await phones.run([Upload(f"user-{number}", b"photo", (EGG,)) for number in range(10)], outcomes.append)
+            == 10
+        )
+        assert len(outcomes) == 10
         stopped = await phones.run(
-            (Errand(f"user-{number}", b"photo", (EGG,)) for number in range(1000)),
-            seen.append,
-            until=lambda: len(seen) >= 15,
+            (Upload(f"user-{number}", b"photo", (EGG,)) for number in range(1000)),
+            outcomes.append,
+            until=lambda: len(outcomes) >= 15,
         )
     assert stopped <= 8
 
 
-def test_a_folders_names_are_brought_to_the_catalogues() -> None:
-    assert as_people_say([TruthBox("Zucchini", BOX)])[0].label == as_people_say([TruthBox("courgette", BOX)])[0].label
+def test_class_names_of_a_folder_become_catalogue_labels() -> None:
+    assert (
+        catalogue_labels([TruthBox("Zucchini", BOX)])[0].label
+        == catalogue_labels([TruthBox("courgette", BOX)])[0].label
+    )

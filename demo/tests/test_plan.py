@@ -10,12 +10,12 @@ from savo_demo.drawing.scenes import CLASSES, draw_scenes
 from savo_demo.plan import PlanError, plan_from
 
 
-def test_without_variables_it_draws_trains_and_stops(tmp_path: Path) -> None:
+def test_without_variables_it_generates_scenes_trains_and_ends(tmp_path: Path) -> None:
     plan = plan_from({}, folder=tmp_path)
     assert (plan.photos, plan.gate, plan.train, plan.keep) == (None, None, True, False)
 
 
-def test_settings_of_whoever_runs_it_stay_out_of_the_demo(tmp_path: Path) -> None:
+def test_the_caller_s_settings_and_keys_are_not_passed_to_the_demo(tmp_path: Path) -> None:
     environment = plan_from({}, folder=tmp_path).environment(
         {
             "R2_BUCKET_NAME": "mine",
@@ -29,28 +29,30 @@ def test_settings_of_whoever_runs_it_stay_out_of_the_demo(tmp_path: Path) -> Non
     assert not {"R2_BUCKET_NAME", "GOOGLE_API_KEY", "SAVO_DATABASE_URL", "PORT"} & set(environment)
 
 
-def test_a_lowered_gate_reaches_the_trainer_and_is_said_aloud(tmp_path: Path) -> None:
+def test_a_lowered_gate_is_passed_to_the_trainer_and_printed(tmp_path: Path) -> None:
     plan = plan_from({"DEMO_GATE": "0.2"}, folder=tmp_path)
     environment = plan.environment({})
     assert (environment["SAVO_GATE_MAP50"], environment["SAVO_GATE_MAP50_LOWER"]) == ("0.2", "0.1")
-    assert any("gate is lowered" in words for words in plan.shortcuts())
+    assert any("gate is lowered" in text for text in plan.shortcuts())
 
 
-def test_without_a_lowered_gate_the_trainers_own_holds(tmp_path: Path) -> None:
+def test_without_a_lowered_gate_the_trainer_s_default_applies(tmp_path: Path) -> None:
     assert not [name for name in plan_from({}, folder=tmp_path).environment({}) if name.startswith("SAVO_GATE")]
 
 
-def test_without_training_the_threshold_is_out_of_reach(tmp_path: Path) -> None:
+def test_without_training_the_threshold_is_unreachable(tmp_path: Path) -> None:
     assert int(plan_from({"DEMO_TRAIN": "0"}, folder=tmp_path).environment({})["SAVO_TRAINING_THRESHOLD"]) > 100_000
 
 
-def test_all_real_photos_are_sent_but_for_those_that_are_spoilt(tmp_path: Path) -> None:
+def test_every_real_photo_is_uploaded_or_gets_a_defect(tmp_path: Path) -> None:
     write_scenes(tmp_path / "photos", (scene for scene in draw_scenes(80, 6) if scene.truth))
     plan = plan_from({"DEMO_PHOTOS": str(tmp_path / "photos")}, folder=tmp_path)
-    assert plan.turn_scans + 12 == sum(bool(photo.truth) for photo in labelled_photos(tmp_path / "photos", CLASSES))
+    assert plan.scans_per_round + 12 == sum(
+        bool(photo.truth) for photo in labelled_photos(tmp_path / "photos", CLASSES)
+    )
 
 
-def test_too_few_real_photos_are_refused_in_words(tmp_path: Path) -> None:
+def test_too_few_real_photos_are_refused(tmp_path: Path) -> None:
     write_scenes(tmp_path, draw_scenes(2, 1))
     with pytest.raises(PlanError, match="at least 60"):
         plan_from({"DEMO_PHOTOS": str(tmp_path)}, folder=tmp_path)
@@ -59,9 +61,9 @@ def test_too_few_real_photos_are_refused_in_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "variables", [{"DEMO_GATE": "high"}, {"DEMO_GATE": "75"}, {"DEMO_TRAIN": "maybe"}, {"DEMO_PHOTOS": "/nowhere"}]
 )
-def test_a_senseless_variable_is_named_with_its_value(tmp_path: Path, variables: dict[str, str]) -> None:
-    with pytest.raises(PlanError) as flaw:
+def test_an_invalid_variable_is_named_with_its_value(tmp_path: Path, variables: dict[str, str]) -> None:
+    with pytest.raises(PlanError) as error:
         plan_from(variables, folder=tmp_path)
     ((name, value),) = variables.items()
-    assert name in str(flaw.value)
-    assert value in str(flaw.value)
+    assert name in str(error.value)
+    assert value in str(error.value)

@@ -1,4 +1,4 @@
-"""What the demo says of a trial that does not climb."""
+"""Lines that the demo prints about a rollout that does not succeed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _figure(
     return {"estimate": estimate, "lower": lower, "upper": upper, "target": target, "verdict": verdict}
 
 
-def test_each_gate_is_told_with_both_arms_and_the_bounds_that_decide() -> None:
+def test_each_measure_is_shown_with_both_arms_and_the_candidate_s_bounds() -> None:
     candidate = {
         "accuracy": _figure(0.9, 0.8, "pass", bounds=(0.82, 0.95)),
         "correction_rate": _figure(0.45, 0.3, "undecided", bounds=(0.28, 0.6)),
@@ -23,11 +23,11 @@ def test_each_gate_is_told_with_both_arms_and_the_bounds_that_decide() -> None:
     baseline = {name: _figure(None if name == "accuracy" else 0.5, 1.0) for name in candidate}
 
     assert evidence_lines({"candidate": candidate, "baseline": baseline})[:2] == [
-        "  accuracy: candidate 90.0% (82.0% to 95.0%), baseline unknown; to be above 80.0%: pass",
-        "  scans with a correction: candidate 45.0% (28.0% to 60.0%), baseline 50.0%; to be below 30.0%: undecided",
+        "  accuracy: candidate 90.0% (82.0% to 95.0%), baseline unknown; target above 80.0%: pass",
+        "  scans with a correction: candidate 45.0% (28.0% to 60.0%), baseline 50.0%; target below 30.0%: undecided",
     ]
     assert evidence_lines({"candidate": candidate, "baseline": baseline})[2:] == [
-        "  p95 in ms, with the share of slow scans: candidate 373 (0.0% to 4.0%), baseline 0; to be below 1000: pass",
-        "  US dollars a scan: candidate 0.00053 (0.00000 to 0.00200), baseline 0.50000; to be below 0.10000: pass",
-        "  failed scans: candidate unknown, baseline 50.0%; to be below 2.0%: undecided",
+        "  p95 in ms, with the share of slow scans: candidate 373 (0.0% to 4.0%), baseline 0; target below 1000: pass",
+        "  US dollars a scan: candidate 0.00053 (0.00000 to 0.00200), baseline 0.50000; target below 0.10000: pass",
+        "  failed scans: candidate unknown, baseline 50.0%; target below 2.0%: undecided",
     ]

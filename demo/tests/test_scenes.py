@@ -10,7 +10,7 @@ import pytest
 from savo_contracts.ingredients import CATALOGUE
 from savo_datasets.labels import TruthBox
 from savo_demo.drawing.brushes import Array
-from savo_demo.drawing.scenes import CLASSES, Scene, SceneSettings, draw_scene, draw_scenes, spoil
+from savo_demo.drawing.scenes import CLASSES, Scene, SceneSettings, add_defect, draw_scene, draw_scenes
 
 
 @pytest.fixture(scope="module")
@@ -39,24 +39,24 @@ def test_no_two_scenes_are_the_same_photo(scenes: list[Scene]) -> None:
     assert len({hashlib.sha256(scene.jpeg).digest() for scene in scenes}) == len(scenes)
 
 
-def test_photos_have_the_size_that_was_asked_for(scenes: list[Scene]) -> None:
+def test_photos_have_the_requested_size(scenes: list[Scene]) -> None:
     assert pixels(scenes[0].jpeg).shape == (480, 640, 3)
     assert pixels(draw_scene(1, 1, SceneSettings(width=320, height=240)).jpeg).shape == (240, 320, 3)
 
 
-def test_there_are_eight_ingredients_or_more_and_the_catalogue_knows_them_all() -> None:
+def test_there_are_at_least_eight_ingredients_of_the_catalogue() -> None:
     assert len(CLASSES) >= 8
     assert set(CLASSES) <= set(CATALOGUE)
 
 
-def test_a_scene_holds_at_most_four_ingredients_and_all_of_them_turn_up(scenes: list[Scene]) -> None:
+def test_a_scene_has_at_most_four_ingredients_and_every_class_occurs(scenes: list[Scene]) -> None:
     assert max(len(scene.truth) for scene in scenes) <= 4
     assert set(Counter(item.label for scene in scenes for item in scene.truth)) == set(CLASSES)
 
 
 @pytest.mark.parametrize("index", range(12))
-def test_boxes_are_tight_around_what_can_be_seen(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every ingredient is painted again in one glaring colour; its pixels must reach all four sides of its box and not pass them."""
+def test_boxes_are_tight_around_the_visible_parts(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The visible pixels of an ingredient reach all four sides of its box and none is outside."""
     scene = draw_scene(21, index)
     owners = _owners(21, index, monkeypatch)
     height, width = owners.shape
@@ -71,16 +71,16 @@ def test_boxes_are_tight_around_what_can_be_seen(index: int, monkeypatch: pytest
 def _owners(seed: int, index: int, monkeypatch: pytest.MonkeyPatch) -> Array:
     from savo_demo.drawing import scenes
 
-    kept: list[Array] = []
+    owners: list[Array] = []
     original = scenes._Picture.truth
 
     def spy(picture: scenes._Picture) -> tuple[TruthBox, ...]:
-        kept.append(picture.owner)
+        owners.append(picture.owner)
         return original(picture)
 
     monkeypatch.setattr(scenes._Picture, "truth", spy)
     draw_scene(seed, index)
-    return kept[0]
+    return owners[0]
 
 
 def _box_of(owners: Array, number: int) -> tuple[int, int, int, int]:
@@ -103,12 +103,12 @@ def sharpness(photo: bytes) -> float:
     return float(cv2.Laplacian(cv2.cvtColor(pixels(photo), cv2.COLOR_BGR2GRAY), cv2.CV_64F).var())
 
 
-def test_spoilt_photos_have_exactly_their_flaw(scenes: list[Scene]) -> None:
+def test_a_photo_has_exactly_its_defect(scenes: list[Scene]) -> None:
     rng = np.random.default_rng(2)
     for scene in scenes[:20]:
-        blurred, dark, broken = (spoil(scene.jpeg, flaw, rng) for flaw in ("blurred", "dark", "broken"))
+        blurred, dark, broken = (add_defect(scene.jpeg, defect, rng) for defect in ("blurred", "dark", "broken"))
         assert sharpness(blurred) < 4 < 15 < sharpness(scene.jpeg)
         assert pixels(dark).mean() < 25 < 45 < pixels(scene.jpeg).mean()
         assert scene.jpeg.startswith(broken)
         assert len(broken) < len(scene.jpeg) * 0.7
-        assert spoil(scene.jpeg, "duplicate", rng) == scene.jpeg
+        assert add_defect(scene.jpeg, "duplicate", rng) == scene.jpeg

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from savo_contracts.scans import Action
 from savo_demo.corrections import Edit
-from savo_demo.phones import Visit
+from savo_demo.phones import ScanOutcome
 from savo_demo.stages.report import rows, summary_of
-from savo_demo.stages.totals import Tally
-from savo_demo.summary import Summary, miscounted, shares_climbed, whole_ladder
+from savo_demo.stages.totals import Totals
+from savo_demo.summary import Summary, climbed_shares, count_mismatches, is_full_ladder
 
 RUN: dict[str, Any] = {
     "state": "registered",
@@ -25,12 +25,12 @@ RUN: dict[str, Any] = {
 }
 
 
-def a_tally() -> Tally:
-    tally = Tally()
+def some_totals() -> Totals:
+    totals = Totals()
     for number in range(20):
         edit = Edit("egg", Action.KEPT if number % 4 else Action.ADDED)
-        tally.add(
-            Visit(
+        totals.add(
+            ScanOutcome(
                 scan_id=str(number),
                 arm="baseline",
                 served_by="google",
@@ -40,15 +40,17 @@ def a_tally() -> Tally:
                 confirmed=True,
             )
         )
-    tally.add(Visit(scan_id="x", arm="candidate", served_by="custom", duration_ms=30.0, cost_usd=0.0, confirmed=True))
-    tally.add(Visit(refused="upload-truncated"))
-    tally.add(Visit(scan_id="y", failed="provider-failed"))
-    return tally
+    totals.add(
+        ScanOutcome(scan_id="x", arm="candidate", served_by="custom", duration_ms=30.0, cost_usd=0.0, confirmed=True)
+    )
+    totals.add(ScanOutcome(refused="upload-truncated"))
+    totals.add(ScanOutcome(scan_id="y", failed="provider-failed"))
+    return totals
 
 
-def test_it_has_exactly_the_shape_that_programs_hold_on_to(tmp_path: Path) -> None:
+def test_it_has_exactly_the_documented_form(tmp_path: Path) -> None:
     summary = summary_of(
-        a_tally(), {"train": 14, "val": 4, "test": 2}, {"blurred": 1}, [RUN], [0.05, 0.25, 0.5, 1.0], {"start": 3.2}
+        some_totals(), {"train": 14, "val": 4, "test": 2}, {"blurred": 1}, [RUN], [0.05, 0.25, 0.5, 1.0], {"start": 3.2}
     )
     summary.write(tmp_path / "summary.json")
     assert json.loads((tmp_path / "summary.json").read_text()) == {
@@ -74,33 +76,35 @@ def test_it_has_exactly_the_shape_that_programs_hold_on_to(tmp_path: Path) -> No
     }
 
 
-def test_a_run_without_a_model_has_no_line() -> None:
+def test_a_run_without_a_model_is_left_out() -> None:
     failed = {**RUN, "state": "failed"}
-    assert summary_of(a_tally(), {"train": 1, "val": 0, "test": 0}, {}, [failed], [], {}).models == []
+    assert summary_of(some_totals(), {"train": 1, "val": 0, "test": 0}, {}, [failed], [], {}).models == []
 
 
-def test_more_corrections_than_confirmations_cannot_be() -> None:
-    whole = summary_of(a_tally(), {"train": 1, "val": 0, "test": 0}, {}, [], [], {}).model_dump()
+def test_more_corrections_than_confirmations_are_refused() -> None:
+    summary = summary_of(some_totals(), {"train": 1, "val": 0, "test": 0}, {}, [], [], {}).model_dump()
     with pytest.raises(ValidationError, match="cannot be"):
-        Summary.model_validate({**whole, "corrected": 99})
+        Summary.model_validate({**summary, "corrected": 99})
 
 
 def test_the_table_shows_every_figure() -> None:
-    told = dict(
+    shown = dict(
         rows(
-            summary_of(a_tally(), {"train": 14, "val": 4, "test": 2}, {"dark": 2}, [RUN], [0.05, 0.25], {"start": 3.2})
+            summary_of(
+                some_totals(), {"train": 14, "val": 4, "test": 2}, {"dark": 2}, [RUN], [0.05, 0.25], {"start": 3.2}
+            )
         )
     )
-    assert told["share of traffic"] == "5% → 25%"
-    assert told["refused"] == "dark 2"
-    assert "0.960" in told["model v1"]
+    assert shown["share of traffic"] == "5% → 25%"
+    assert shown["refused"] == "dark 2"
+    assert "0.960" in shown["model v1"]
 
 
 def entry(sequence: int, share: float, state: str = "running", experiment: str = "v1") -> dict[str, Any]:
     return {"sequence": sequence, "share": share, "state": state, "experiment": experiment}
 
 
-def test_shares_are_read_from_the_history_in_its_order() -> None:
+def test_shares_are_read_from_the_history_in_time_order() -> None:
     history = [
         entry(5, 0.05, experiment="v2"),
         entry(4, 1.0),
@@ -109,14 +113,14 @@ def test_shares_are_read_from_the_history_in_its_order() -> None:
         entry(1, 0.05),
         entry(0, 0.0, "idle"),
     ]
-    assert shares_climbed(history, "v1") == [0.05, 0.25, 0.5, 1.0]
-    assert whole_ladder(shares_climbed(history, "v1"))
-    assert not whole_ladder(shares_climbed(history, "v2"))
+    assert climbed_shares(history, "v1") == [0.05, 0.25, 0.5, 1.0]
+    assert is_full_ladder(climbed_shares(history, "v1"))
+    assert not is_full_ladder(climbed_shares(history, "v2"))
 
 
-def test_planted_flaws_must_all_be_counted_and_no_more() -> None:
-    assert miscounted({"dark": 2, "needs-class": 5}, {"dark": 2}) == []
-    assert miscounted({"dark": 3}, {"dark": 2, "blurred": 1}) == [
+def test_each_planted_reason_must_have_its_exact_count() -> None:
+    assert count_mismatches({"dark": 2, "needs-class": 5}, {"dark": 2}) == []
+    assert count_mismatches({"dark": 3}, {"dark": 2, "blurred": 1}) == [
         "dark: 3 counted, 2 planted",
         "blurred: 0 counted, 1 planted",
     ]

@@ -18,7 +18,7 @@ import pytest
 
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import draw_scenes
-from savo_demo.phones import Errand, Phones, new_client
+from savo_demo.phones import Phones, Upload, new_client
 from savo_runtime.messaging.kafka.lag import GroupReader
 from savo_runtime.settings import RuntimeSettings
 from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
@@ -38,7 +38,7 @@ async def test_a_replay_into_the_original_changes_nothing_and_pays_nothing(tmp_p
         async with new_client(wheel.url) as client:
             phones = Phones(client, random.Random(5), at_once=4)
             for number, scene in enumerate(scenes):
-                await phones.visit(Errand(f"user-{number}", scene.jpeg, scene.truth))
+                await phones.scan_and_confirm(Upload(f"user-{number}", scene.jpeg, scene.truth))
         await settled(wheel)
         before = state(wheel)
         assert all(before[table] for table in ("vision.results", "vision.spending", "collector.samples")), before.keys()

@@ -16,7 +16,7 @@ import pytest
 
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import Errand, Phones, Visit, new_client
+from savo_demo.phones import Phones, ScanOutcome, Upload, new_client
 from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
 
 SAMPLES = 60
@@ -65,13 +65,13 @@ async def test_photos_become_samples_become_a_model_that_takes_over(
     ) as wheel:
         async with new_client(wheel.url) as client:
             phones = Phones(client, random.Random(5), at_once=6)
-            visits: list[Visit] = []
+            visits: list[ScanOutcome] = []
             await phones.run(errands(scenes), visits.append, until=lambda: samples(wheel) >= SAMPLES)
             registered = await wait_for_model(client, wheel)
             assert registered["version"] == "v1"
             shares = await climb(phones, client, scenes, visits)
             assert shares == [0.05, 0.25, 0.5, 1.0]
-            after = [await phones.visit(errand) for errand in take(errands(scenes), 3)]
+            after = [await phones.scan_and_confirm(errand) for errand in take(errands(scenes), 3)]
             assert all(visit.confirmed and visit.experiment is None for visit in after)
         assert all(visit.confirmed or visit.refused for visit in visits)
         assert any(visit.arm == "candidate" and visit.experiment == "v1" for visit in visits)
@@ -79,13 +79,13 @@ async def test_photos_become_samples_become_a_model_that_takes_over(
         assert_model_is_complete(wheel.data_dir)
 
 
-def errands(scenes: list[Scene], consent: bool | None = None) -> Iterator[Errand]:
+def errands(scenes: list[Scene], consent: bool | None = None) -> Iterator[Upload]:
     """Each scene once, then again and again, each time by somebody else: evidence counts people, not scans."""
     for number, scene in zip(PEOPLE, cycle(scenes), strict=False):
-        yield Errand(f"user-{number}", scene.jpeg, scene.truth, consent=consent)
+        yield Upload(f"user-{number}", scene.jpeg, scene.truth, consent=consent)
 
 
-def take(source: Iterator[Errand], count: int) -> Iterator[Errand]:
+def take(source: Iterator[Upload], count: int) -> Iterator[Upload]:
     for _, errand in zip(range(count), source, strict=False):
         yield errand
 
@@ -105,7 +105,9 @@ async def wait_for_model(client: httpx2.AsyncClient, wheel: Wheel) -> dict[str, 
     raise AssertionError(f"no model in {TRAINED_WITHIN:g} s; the trainer said:\n{wheel.last_lines('trainer')}")
 
 
-async def climb(phones: Phones, client: httpx2.AsyncClient, scenes: list[Scene], visits: list[Visit]) -> list[float]:
+async def climb(
+    phones: Phones, client: httpx2.AsyncClient, scenes: list[Scene], visits: list[ScanOutcome]
+) -> list[float]:
     """Traffic until the rollout is completed; the shares that it had, in order."""
     deadline = time.monotonic() + ROLLOUT_WITHIN
     source = errands(scenes, consent=False)  # evidence alone: what was collected before is enough to train on

@@ -22,7 +22,7 @@ from savo_contracts.scans import ScanRequested
 from savo_contracts.topics import topic_named
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import Errand, Phones, Visit, new_client
+from savo_demo.phones import Phones, ScanOutcome, Upload, new_client
 from tests.monitoring.boards import ROOT, alerts, queries
 from tests.parts.interventions import held_write_lock, kill_standin, publish, register, send
 from tests.parts.prometheus import Prometheus, running_prometheus
@@ -49,15 +49,15 @@ pytestmark = [pytest.mark.real, pytest.mark.prometheus, pytest.mark.slow, pytest
 class Load:
     """What was done, counted by those who did it."""
 
-    visits: list[Visit] = field(default_factory=list)
+    visits: list[ScanOutcome] = field(default_factory=list)
     poison: int = 0
     without_photo: int = 0
 
     @property
-    def confirmed(self) -> list[Visit]:
+    def confirmed(self) -> list[ScanOutcome]:
         return [visit for visit in self.visits if visit.confirmed]
 
-    def by_arm(self, chosen: Callable[[Visit], int] = lambda _: 1) -> dict[str, float]:
+    def by_arm(self, chosen: Callable[[ScanOutcome], int] = lambda _: 1) -> dict[str, float]:
         counts = Counter[str]()
         for visit in self.confirmed:
             counts[str(visit.arm)] += chosen(visit)
@@ -111,7 +111,7 @@ async def turn_the_wheel(wheel: Wheel, prometheus: Prometheus, client: httpx2.As
     async def scans(number: int) -> None:
         chosen = [next(source) for _ in range(number)]
         await phones.run(
-            (Errand(f"user-{next(people)}", scene.jpeg, scene.truth) for scene in chosen), load.visits.append
+            (Upload(f"user-{next(people)}", scene.jpeg, scene.truth) for scene in chosen), load.visits.append
         )
 
     await scans(4)
@@ -120,7 +120,7 @@ async def turn_the_wheel(wheel: Wheel, prometheus: Prometheus, client: httpx2.As
     await scans(8)
     kill_standin(wheel)
     await scans(2)
-    await phones.run([Errand("somebody-else", scenes[0].jpeg, scenes[0].truth)], load.visits.append)
+    await phones.run([Upload("somebody-else", scenes[0].jpeg, scenes[0].truth)], load.visits.append)
     with held_write_lock(wheel.data_dir / "db/collector.sqlite3"):
         await scans(1)
         until(lambda: bool(prometheus.query("savo_retries_total")), "retries")

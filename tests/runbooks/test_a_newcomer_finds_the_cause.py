@@ -15,7 +15,7 @@ import pytest_asyncio
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import Errand, Phones, Visit, new_client
+from savo_demo.phones import Phones, ScanOutcome, Upload, new_client
 from tests.monitoring.boards import ROOT, Alert, alerts
 from tests.parts.interventions import held_write_lock, register, send
 from tests.parts.prometheus import Prometheus, running_prometheus
@@ -58,11 +58,11 @@ class Product:
     def prometheus(self) -> Prometheus:
         return self.shell.prometheus
 
-    async def scan(self, number: int) -> list[Visit]:
-        visits: list[Visit] = []
+    async def scan(self, number: int) -> list[ScanOutcome]:
+        visits: list[ScanOutcome] = []
         chosen = [next(self.scenes) for _ in range(number)]
         await self.phones.run(
-            (Errand(f"user-{next(PEOPLE)}", scene.jpeg, scene.truth) for scene in chosen), visits.append
+            (Upload(f"user-{next(PEOPLE)}", scene.jpeg, scene.truth) for scene in chosen), visits.append
         )
         return visits
 
@@ -148,7 +148,7 @@ async def test_a_bad_model(product: Product) -> None:
     until(
         lambda: product.prometheus.query('savo_rollout_share{service="vision"}')[0][1] == 0.5, "vision sends half to v1"
     )
-    visits: list[Visit] = []
+    visits: list[ScanOutcome] = []
     for _ in range(12):
         visits += await product.scan(8)
         if speaks(product, alert):

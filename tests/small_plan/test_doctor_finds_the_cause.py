@@ -18,7 +18,7 @@ import pytest
 
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import Errand, Phones, new_client
+from savo_demo.phones import Phones, Upload, new_client
 from tests.parts.wheel import Wheel, running_wheel
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -37,7 +37,7 @@ def product(folder: Path, settings: Mapping[str, str], *arguments: str) -> Itera
 
 async def confirm(wheel: Wheel, scenes: list[Scene]) -> None:
     async with new_client(wheel.url) as client:
-        errands = (Errand(f"user-{number}", scene.jpeg, scene.truth) for number, scene in enumerate(scenes))
+        errands = (Upload(f"user-{number}", scene.jpeg, scene.truth) for number, scene in enumerate(scenes))
         await Phones(client, random.Random(1), at_once=4).run(errands, lambda _: None)
 
 

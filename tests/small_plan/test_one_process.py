@@ -21,7 +21,7 @@ from PIL import Image
 
 from savo_demo.drawing.scene_folder import write_scenes
 from savo_demo.drawing.scenes import Scene, draw_scenes
-from savo_demo.phones import Errand, Phones, Visit, new_client
+from savo_demo.phones import Phones, ScanOutcome, Upload, new_client
 from tests.parts.memory import MemoryPeak, peak_rss_mb
 from tests.parts.s3 import S3Server
 from tests.parts.wheel import Wheel, running_wheel
@@ -90,10 +90,10 @@ def wheel(tmp_path: Path, moto_s3: S3Server, model: Path, scenes: list[Scene]) -
 async def test_real_scans_fit_into_the_small_plan(wheel: Wheel, scenes: list[Scene]) -> None:
     peak = MemoryPeak(leave_out=frozenset({"savo_demo.standin"}))
     watching = asyncio.create_task(watch(peak, wheel))
-    visits: list[Visit] = []
+    visits: list[ScanOutcome] = []
     async with new_client(wheel.url) as client:
         errands = (
-            Errand(f"user-{number}", scenes[number % len(scenes)].jpeg, scenes[number % len(scenes)].truth)
+            Upload(f"user-{number}", scenes[number % len(scenes)].jpeg, scenes[number % len(scenes)].truth)
             for number in range(SCANS)
         )
         await Phones(client, random.Random(1), at_once=4).run(errands, visits.append)

@@ -1,7 +1,7 @@
-"""A small brush box: shapes on a square canvas, swollen and lit so that they look round.
+"""Drawing primitives: shapes on a square canvas, shaded so that they look round.
 
-Coordinates are fractions of the canvas (0…1, origin top left); colours are RGB 0…1. A canvas is drawn large and only ever
-scaled down afterwards, which is where the smooth edges come from (supersampling).
+Coordinates are fractions of the canvas (0…1, origin top left); colours are RGB 0…1. A canvas is drawn large and scaled
+down afterwards, which gives smooth edges (supersampling).
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-"""Numbers 0…1, float32. OpenCV's stubs know no element types, so neither does this one."""
+"""float32 numbers 0…1. Without an element type, because OpenCV's stubs have none."""
 
 Points = Array
 Colour = tuple[float, float, float]
 
 SIDE = 384
-"""Pixels of a canvas' side: about twice the largest size that a scene shows."""
+"""Pixels of the canvas side, about twice the largest size in a scene."""
 
 LIGHT = np.array([-0.45, -0.62, 0.64], np.float32)
-"""Where the light comes from: left, above, before the canvas."""
+"""Direction of the light: from the left, above and in front of the canvas."""
 
 
 @dataclass(frozen=True)
 class Sprite:
-    """A cut-out picture: premultiplied RGB 0…1 and its alpha, cropped to what is not empty."""
+    """A cropped picture: premultiplied RGB 0…1 and its alpha."""
 
     rgb: Array
     alpha: Array
@@ -43,7 +43,7 @@ class Canvas:
     alpha: Array = field(default_factory=lambda: np.zeros((SIDE, SIDE), np.float32))
 
     def paint(self, mask: Array, colour: Array | Colour) -> None:
-        """Lay `colour` over what is there wherever `mask` (0…1) says."""
+        """Paint `colour` over the canvas with the opacity `mask`, 0…1."""
         x, y, width, height = cv2.boundingRect((mask > 0).astype(np.uint8))
         part = np.s_[y : y + height, x : x + width]
         cover, shade = mask[part], np.asarray(colour, np.float32)
@@ -51,17 +51,18 @@ class Canvas:
         self.alpha[part] += cover * (1 - self.alpha[part])
 
     def tint(self, mask: Array, colour: Colour, strength: float) -> None:
-        """Stain what is already painted, without growing its outline."""
+        """Colour painted areas without changing their outline."""
         self.paint((mask * self.alpha * strength).astype(np.float32), colour)
 
     def cut(self) -> Sprite:
+        """The painted area as a sprite."""
         rows, columns = np.where(self.alpha > 0.02)
         top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
         return Sprite(np.clip(self.rgb[top:bottom, left:right], 0, 1).copy(), self.alpha[top:bottom, left:right].copy())
 
 
 def grid() -> tuple[Array, Array]:
-    """x and y of each pixel's centre, 0…1."""
+    """x and y of the centre of each pixel, 0…1."""
     axis = ((np.arange(SIDE) + 0.5) / SIDE).astype(np.float32)
     x, y = np.meshgrid(axis, axis)
     return x.astype(np.float32), y.astype(np.float32)
@@ -108,11 +109,14 @@ def bezier(points: Sequence[tuple[float, float]], count: int = 40) -> Points:
 
 
 def height_of(mask: Array, roundness: float = 1.0) -> Array:
-    """Swell a flat mask: a cushion whose edge curves as far inward as `roundness` says (0…1); at 1 a disc becomes a ball. In pixels."""
+    """Heights in pixels that make a flat mask look round. `roundness`, 0…1, is the width of its curved edge.
+
+    At 1 a disc becomes a half ball.
+    """
     distance = cv2.distanceTransform((mask > 0.5).astype(np.uint8), cv2.DIST_L2, 5)
     top = max(float(distance.max()), 1.0)
     if roundness == 1.0:
-        return _ballooned(mask, distance)
+        return _balloon_heights(mask, distance)
     inward = np.clip(distance / (top * roundness), 0, 1)
     height = np.sqrt(np.clip(1 - (1 - inward) ** 2, 0, 1)) * top * roundness
     return np.asarray(cv2.GaussianBlur(height.astype(np.float32), (0, 0), SIDE * 0.012))
@@ -122,8 +126,8 @@ _CELLS = 96
 _NEIGHBOURS = np.array([[0, 0.25, 0], [0.25, 0, 0.25], [0, 0.25, 0]], np.float32)
 
 
-def _ballooned(mask: Array, distance: Array) -> Array:
-    """A soap film over the outline: solves Poisson's equation on a coarse grid. Over a disc, twice its root is the half ball exactly."""
+def _balloon_heights(mask: Array, distance: Array) -> Array:
+    """Heights from Poisson's equation on a coarse grid. On a disc, twice the square root is exactly a half ball."""
     step = SIDE / _CELLS
     inside = (cv2.resize(mask, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA) > 0.5).astype(np.float32)
     film: Array = (cv2.resize(distance, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA) / step) ** 2 / 3
@@ -142,7 +146,7 @@ def lit(
     hardness: float = 24.0,
     relief: float = 1.0,
 ) -> Array:
-    """The colour under the light: diffuse by the surface's slope, a highlight by `gloss` and `hardness`."""
+    """The colour under the light: diffuse reflection by slope, and a highlight by `gloss` and `hardness`."""
     slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3) / 8 * relief
     slope_y = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3) / 8 * relief
     length = np.sqrt(slope_x**2 + slope_y**2 + 1)
@@ -156,19 +160,19 @@ def lit(
 
 
 def blend(first: Array | Colour, second: Array | Colour, amount: Array) -> Array:
-    """From one colour to another by a field 0…1."""
+    """Interpolate two colours by a field 0…1."""
     cover = np.clip(amount, 0, 1)[..., None]
     return np.asarray(np.asarray(first, np.float32) * (1 - cover) + np.asarray(second, np.float32) * cover, np.float32)
 
 
 def mottle(rng: np.random.Generator, cells: int, shape: tuple[int, int] = (SIDE, SIDE), stretch: float = 1.0) -> Array:
-    """Smooth random unevenness around 0 (about −1…1), `cells` patches across; `stretch` draws it out to the right."""
+    """Smooth noise around 0 (about −1…1) with `cells` patches across; `stretch` widens them."""
     rows = max(2, round(cells * shape[0] / shape[1]))
     coarse = rng.normal(0, 0.5, (rows, max(2, round(cells / stretch)))).astype(np.float32)
     return cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
 
 
 def jitter(rng: np.random.Generator, colour: Colour, amount: float = 0.04) -> Colour:
-    """The same colour, a little different."""
+    """A random colour near the given one."""
     red, green, blue = (float(np.clip(part + rng.uniform(-amount, amount), 0, 1)) for part in colour)
     return red, green, blue

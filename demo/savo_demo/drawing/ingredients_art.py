@@ -1,4 +1,4 @@
-"""Ten ingredients, drawn so that a person names them at a glance. Each takes a seeded rng: no two bananas are the same."""
+"""Drawings of ten ingredients. Each function takes a seeded random generator, so that variants differ."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from savo_demo.drawing.brushes import (
 Rng = np.random.Generator
 
 VARIANTS = 6
-"""Drawings of each ingredient; a scene turns, scales, tilts and lights them on."""
+"""Drawings of each ingredient; a scene rotates, scales, tilts and lights them."""
 
 
 def banana(rng: Rng) -> Sprite:
@@ -145,7 +145,7 @@ def broccoli(rng: Rng) -> Sprite:
 
 
 def _floret(canvas: Canvas, rng: Rng, at: tuple[float, float], green: tuple[float, float, float]) -> None:
-    """One knob of a broccoli head: a ball with many small buds on it."""
+    """A part of a broccoli head: a ball with many small buds."""
     ball = ellipse(at[0], at[1], 0.125, 0.115)
     canvas.paint(cv2.GaussianBlur(ball, (0, 0), 5) * (canvas.alpha > 0.5) * 0.55, (0.04, 0.13, 0.04))
     buds = mottle(rng, 60) * 1.0
@@ -158,7 +158,7 @@ def _floret(canvas: Canvas, rng: Rng, at: tuple[float, float], green: tuple[floa
 
 
 def milk(rng: Rng) -> Sprite:
-    """A gable-top carton: front, darker side, roof, a blue wave and the word on it."""
+    """A gable-top carton: front, darker side, roof, a blue wave and a text."""
     canvas = Canvas()
     blue = jitter(rng, ((0.10, 0.38, 0.78), (0.08, 0.50, 0.72), (0.13, 0.30, 0.66))[int(rng.integers(3))], 0.03)
     white = (0.96, 0.97, 0.97)
@@ -182,16 +182,16 @@ def milk(rng: Rng) -> Sprite:
     wave = np.linspace(0.22, 0.62, 30)
     top = 0.73 + 0.028 * np.sin((wave - 0.22) * 16 + rng.uniform(0, 6))
     canvas.paint(polygon([*zip(wave, top, strict=True), (0.62, 0.97), (0.22, 0.97)]), blue)
-    canvas.paint(_word("MILK", (0.245, 0.53), 1.72, 5), blue)
+    canvas.paint(_text_mask("MILK", (0.245, 0.53), 1.72, 5), blue)
     canvas.paint(
         polygon([(0.42, 0.575), (0.455, 0.63), (0.445, 0.665), (0.42, 0.678), (0.395, 0.665), (0.385, 0.63)]), blue
     )
-    canvas.paint(_word("1 L", (0.36, 0.88), 1.1, 3), white)
+    canvas.paint(_text_mask("1 L", (0.36, 0.88), 1.1, 3), white)
     canvas.tint(stroke(np.array([[0.62, 0.30], [0.62, 0.97]]), 0.006), (0.45, 0.5, 0.56), 0.6)
     return canvas.cut()
 
 
-def _word(text: str, at: tuple[float, float], size: float, weight: int) -> Array:
+def _text_mask(text: str, at: tuple[float, float], size: float, weight: int) -> Array:
     mask = np.zeros((SIDE, SIDE), np.uint8)
     cv2.putText(
         mask, text, (round(at[0] * SIDE), round(at[1] * SIDE)), cv2.FONT_HERSHEY_SIMPLEX, size, 255, weight, cv2.LINE_AA
@@ -231,7 +231,7 @@ def _hole(canvas: Canvas, within: Array, at: tuple[float, float], size: float, f
 
 
 def avocado(rng: Rng) -> Sprite:
-    """A half with its stone."""
+    """Half an avocado with its stone."""
     canvas = Canvas()
     angle = np.linspace(0, 2 * np.pi, 160, endpoint=False)
     neck = rng.uniform(0.30, 0.40)
@@ -281,7 +281,7 @@ def lemon(rng: Rng) -> Sprite:
 
 
 def bread(rng: Rng) -> Sprite:
-    """The end of a tin loaf: a slice's outline, crust around the crumb, the loaf behind it."""
+    """The end of a loaf: a slice with its crust, and the loaf behind it."""
     canvas = Canvas()
     slice_outline = np.array(
         [
@@ -332,7 +332,7 @@ def _rounded(outline: Array) -> Array:
     return outline.astype(np.float32)
 
 
-ARTISTS: dict[str, Callable[[Rng], Sprite]] = {
+DRAWINGS: dict[str, Callable[[Rng], Sprite]] = {
     "avocado": avocado,
     "banana": banana,
     "bread": bread,
@@ -344,16 +344,16 @@ ARTISTS: dict[str, Callable[[Rng], Sprite]] = {
     "milk": milk,
     "tomato": tomato,
 }
-"""Canonical label → how it is drawn. The order is the class order of `data.yaml`."""
+"""Drawing function by catalogue label. The order is the class order of `data.yaml`."""
 
 UPRIGHT = frozenset({"bread", "broccoli", "cheese", "milk"})
-"""What stands on its foot: turned by a few degrees only."""
+"""Labels of things that stand upright: rotated by a few degrees only."""
 
-WRITTEN_ON = frozenset({"milk"})
-"""Never shown in a mirror."""
+WITH_TEXT = frozenset({"milk"})
+"""Labels of drawings with text, which are never mirrored."""
 
 
 @lru_cache(maxsize=256)
 def drawing_of(label: str, variant: int) -> Sprite:
-    """One of the `VARIANTS` drawings of an ingredient, always the same one."""
-    return ARTISTS[label](np.random.default_rng((list(ARTISTS).index(label), variant, 77)))
+    """One of the `VARIANTS` drawings of an ingredient; the same arguments give the same drawing."""
+    return DRAWINGS[label](np.random.default_rng((list(DRAWINGS).index(label), variant, 77)))

@@ -1,4 +1,4 @@
-"""What stands around the ingredients: tables, fridge and pantry shelves, and clutter that has no label."""
+"""Drawings of the surroundings: tables, fridge and pantry shelves, and clutter without a label."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from savo_demo.drawing.brushes import (
 Rng = np.random.Generator
 
 WIDTH, HEIGHT = 800, 600
-"""Pixels of a backdrop: a scene shows a part of it."""
+"""Pixels of a backdrop, of which a scene shows a part."""
 
 VARIANTS = 6
 
 
 @dataclass(frozen=True)
 class Backdrop:
-    """A place to put things. `floors` are the heights that things stand on, 0…1 from the top; none: they lie anywhere."""
+    """A background. `floors` are the heights of its shelves, 0…1 from the top; without any, things lie anywhere."""
 
     rgb: Array
     floors: tuple[float, ...] = ()
@@ -114,7 +114,7 @@ _PAINTS: tuple[Colour, ...] = (
     (0.30, 0.42, 0.46),
     (0.62, 0.50, 0.52),
 )
-"""Muted: what has no label should not shout louder than what has one."""
+"""Muted colours, so that clutter is less conspicuous than ingredients."""
 
 
 def _paint(rng: Rng) -> Colour:
@@ -122,7 +122,7 @@ def _paint(rng: Rng) -> Colour:
 
 
 def _packet(rng: Rng) -> Sprite:
-    """A carton of something, with a band and lines of print."""
+    """A carton with a band and lines of print."""
     canvas, colour = Canvas(), _paint(rng)
     left, right = rng.uniform(0.2, 0.3), rng.uniform(0.66, 0.74)
     canvas.paint(
@@ -139,7 +139,7 @@ def _packet(rng: Rng) -> Sprite:
 
 
 def _jar(rng: Rng) -> Sprite:
-    """Glass with something in it and a lid."""
+    """A glass with content and a lid."""
     canvas, filling = Canvas(), _paint(rng)
     glass = polygon(
         [(0.26, 0.24), (0.74, 0.24), (0.77, 0.34), (0.77, 0.92), (0.73, 0.96), (0.27, 0.96), (0.23, 0.92), (0.23, 0.34)]

@@ -1,4 +1,4 @@
-"""Drawn scenes as a folder in YOLO form: `images/`, `labels/`, `data.yaml`, `subjects.csv`."""
+"""YOLO folders of generated scenes: `images/`, `labels/`, `data.yaml`, `subjects.csv`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["write_scene", "write_scenes"]
 
 
 def write_scenes(folder: Path, scenes: Iterable[Scene]) -> int:
-    """The whole form with these scenes; how many there were.
+    """Write a folder with these scenes and return their number.
 
-    Each is a group of its own in `subjects.csv`: the numbers in their names are no camera's.
+    Each scene is a group of its own in `subjects.csv`, because consecutive numbers do not mean one camera session.
     """
     create_folder(folder, CLASSES)
     names = [write_scene(folder, scene).stem for scene in scenes]
@@ -26,5 +26,5 @@ def write_scenes(folder: Path, scenes: Iterable[Scene]) -> int:
 
 
 def write_scene(folder: Path, scene: Scene) -> Path:
-    """Into a folder that was started; the photo's path."""
+    """Add a scene to an existing folder and return the path of its photo."""
     return add_photo(folder, f"{scene.name}.jpg", scene.jpeg, format_labels(scene.truth, CLASSES))

@@ -1,8 +1,8 @@
-"""Photos of kitchens that never were, with the truth about what is in them.
+"""Generated photos of kitchens with their true boxes.
 
-A scene is a pure function of `(seed, index)`: the same numbers give the same bytes on the same libraries. One to four
-ingredients lie on a table or stand in a fridge or pantry among things without a label, under varied light, partly hidden,
-slightly blurred and noisy, as phones take them.
+A scene is a pure function of `(seed, index)`: the same numbers give the same bytes with the same libraries. One to four
+ingredients are on a table, in a fridge or in a pantry, among things without a label, under varied light, partly hidden,
+slightly blurred and noisy.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ from savo_demo.drawing import kitchen_art as kitchen
 from savo_demo.drawing.brushes import Array, Sprite
 
 Rng = np.random.Generator
-Flaw = Literal["blurred", "dark", "broken", "duplicate"]
+Defect = Literal["blurred", "dark", "broken", "duplicate"]
 
-CLASSES: tuple[str, ...] = tuple(ingredients.ARTISTS)
+CLASSES: tuple[str, ...] = tuple(ingredients.DRAWINGS)
 """Canonical labels in class order."""
 
-HIDDEN_FROM = 0.60
-"""An item covered by more than this fraction is not labelled: a person would not name it either."""
+MAX_HIDDEN_SHARE = 0.60
+"""An item that is hidden by more than this share has no box, because a person would not name it either."""
 
 
 @dataclass(frozen=True)
 class SceneSettings:
+    """Size in pixels, JPEG quality and largest number of ingredients."""
+
     width: int = 640
     height: int = 480
     jpeg_quality: int = 88
@@ -41,47 +43,51 @@ class SceneSettings:
 
 @dataclass(frozen=True)
 class Scene:
-    """A photo as a phone would send it, and what is in it."""
+    """A JPEG photo and the true boxes in it."""
 
     name: str
     jpeg: bytes
     truth: tuple[TruthBox, ...]
-    """What can be seen, with the tight boxes of the visible parts."""
+    """Visible ingredients with tight boxes around their visible parts."""
 
 
 def draw_scene(seed: int, index: int, settings: SceneSettings = SceneSettings()) -> Scene:
-    """The scene of these two numbers."""
+    """Generate the scene of a seed and an index."""
     rng = np.random.default_rng((seed, index))
     picture = _Picture(rng, settings)
     picture.arrange()
-    return Scene(f"scene-{seed}-{index:05d}", _encode(picture.developed(), settings.jpeg_quality), picture.truth())
+    return Scene(f"scene-{seed}-{index:05d}", _encode(picture.rendered(), settings.jpeg_quality), picture.truth())
 
 
 def draw_scenes(count: int, seed: int, settings: SceneSettings = SceneSettings(), *, first: int = 0) -> Iterator[Scene]:
+    """Generate `count` scenes from index `first` on."""
     return (draw_scene(seed, index, settings) for index in range(first, first + count))
 
 
-def spoil(photo: bytes, flaw: Flaw, rng: Rng) -> bytes:
-    """The same photo with one known flaw. Blurred and dark ones stay readable; a broken one ends in mid-file; a duplicate is the same bytes."""
-    if flaw == "duplicate":
+def add_defect(photo: bytes, defect: Defect, rng: Rng) -> bytes:
+    """The photo with one defect.
+
+    Blurred and dark photos can be decoded, a broken one is truncated, a duplicate has the same bytes.
+    """
+    if defect == "duplicate":
         return photo
-    if flaw == "broken":
+    if defect == "broken":
         return photo[: int(len(photo) * rng.uniform(0.25, 0.6))]
     image = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
-    assert image is not None, "only a readable photo can be spoilt"
-    spoilt = cv2.GaussianBlur(image, (0, 0), rng.uniform(9, 13)) if flaw == "blurred" else _darkened(image, rng)
-    return _jpeg(np.asarray(spoilt, np.uint8), 88)
+    assert image is not None, "only a photo that can be decoded can get this defect"
+    defective = cv2.GaussianBlur(image, (0, 0), rng.uniform(9, 13)) if defect == "blurred" else _darkened(image, rng)
+    return _jpeg(np.asarray(defective, np.uint8), 88)
 
 
 def _darkened(image: Array, rng: Rng) -> Array:
-    """Almost no light, and the sensor's noise that comes with it."""
+    """Almost no light, with sensor noise."""
     dim = image.astype(np.float32) * rng.uniform(0.05, 0.09) + rng.normal(0, 1.5, image.shape)
     return np.clip(dim, 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """A cut-out as it lies in the picture: its pixels there, and where they are."""
+    """A sprite at its place in the picture."""
 
     rgb: Array
     alpha: Array
@@ -90,7 +96,7 @@ class _Placed:
 
 
 class _Picture:
-    """One scene while it is being laid out."""
+    """A scene under construction."""
 
     def __init__(self, rng: Rng, settings: SceneSettings) -> None:
         self.rng = rng
@@ -105,7 +111,7 @@ class _Picture:
         self.spots: list[tuple[float, float, float]] = []
 
     def arrange(self) -> None:
-        """Clutter behind, the ingredients, and sometimes something in front of them."""
+        """Place clutter in the background, the ingredients, and sometimes clutter in front."""
         for _ in range(int(self.rng.integers(1, 4))):
             self._put_clutter(self.rng.uniform(0.24, 0.44))
         count = int(self.rng.choice(self.most_items, p=_chances(self.most_items))) + 1
@@ -117,8 +123,8 @@ class _Picture:
     def truth(self) -> tuple[TruthBox, ...]:
         return tuple(truth for number in range(1, len(self.labels) + 1) if (truth := self._visible(number)))
 
-    def developed(self) -> Array:
-        """Light, lens and sensor: what turns a drawing into a photo. RGB 0…255."""
+    def rendered(self) -> Array:
+        """The picture with the effects of light, lens and sensor, RGB 0…255."""
         rng = self.rng
         light = _light(rng, self.width, self.height)
         picture = self.rgb * light
@@ -133,7 +139,7 @@ class _Picture:
         tilt = 10 if label in ingredients.UPRIGHT else 18
         size = self.rng.uniform(0.26, 0.33 if self.floors else 0.40) * self.width * (0.85 if label == "egg" else 1.0)
         placed = self._place(
-            sprite, size, self.rng.uniform(-tilt, tilt), apart=0.8, mirrors=label not in ingredients.WRITTEN_ON
+            sprite, size, self.rng.uniform(-tilt, tilt), clearance=0.8, mirrors=label not in ingredients.WITH_TEXT
         )
         self.labels.append(label)
         self.full.append(int((placed.alpha > 0.5).sum()))
@@ -143,25 +149,25 @@ class _Picture:
         standing = bool(self.floors)
         sprite = kitchen.clutter(int(self.rng.integers(4)), int(self.rng.integers(kitchen.VARIANTS)), standing=standing)
         turn = self.rng.uniform(-4, 4) if standing else self.rng.uniform(-60, 60)
-        self._lay(self._place(sprite, size * self.width, turn, apart=0.0), number=0)
+        self._lay(self._place(sprite, size * self.width, turn, clearance=0.0), number=0)
 
-    def _place(self, sprite: Sprite, size: float, turn: float, *, apart: float, mirrors: bool = False) -> _Placed:
+    def _place(self, sprite: Sprite, size: float, turn: float, *, clearance: float, mirrors: bool = False) -> _Placed:
         rgb, alpha = _turned(sprite, size, turn, self.rng, mirrored=bool(self.rng.random() < 0.5) and mirrors)
         height, width = alpha.shape
         best, clearest = (0.0, 0.0), -np.inf
-        for _ in range(14 if apart else 1):
-            x, y = self._somewhere(width, height)
+        for _ in range(14 if clearance else 1):
+            x, y = self._random_centre(width, height)
             clear = min((_clearance((x, y, size), spot) for spot in self.spots), default=1.0)
             if clear > clearest:
                 best, clearest = (x, y), clear
-            if clear > apart:
+            if clear > clearance:
                 break
-        if apart:
+        if clearance:
             self.spots.append((*best, size))
         return _Placed(rgb, alpha, round(best[0] - width / 2), round(best[1] - height / 2))
 
-    def _somewhere(self, width: int, height: int) -> tuple[float, float]:
-        """A centre: on a floor, or anywhere on a table; now and then cut off by the photo's edge."""
+    def _random_centre(self, width: int, height: int) -> tuple[float, float]:
+        """A random centre: on a shelf, or anywhere on a table; sometimes cut off by the edge of the photo."""
         spill = 0.15 if self.rng.random() < 0.08 else 0.0
         x = self.rng.uniform(width * (0.5 - spill), self.width - width * (0.5 - spill))
         if self.floors:
@@ -169,7 +175,7 @@ class _Picture:
         return x, self.rng.uniform(height * (0.5 - spill), self.height - height * (0.5 - spill))
 
     def _lay(self, placed: _Placed, *, number: int) -> None:
-        """Paint it over the picture with its shadow; `number` marks whose pixels they are (0: nobody's)."""
+        """Paint a sprite with its shadow. `number` marks its pixels in `owner`; 0 is clutter."""
         self._shade(placed)
         window = _window(placed, self.width, self.height)
         if window is None:
@@ -191,25 +197,25 @@ class _Picture:
 
     def _visible(self, number: int) -> TruthBox | None:
         rows, columns = np.where(self.owner == number)
-        if len(rows) < max(60, (1 - HIDDEN_FROM) * self.full[number - 1]):
+        if len(rows) < max(60, (1 - MAX_HIDDEN_SHARE) * self.full[number - 1]):
             return None
         corners = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
         return TruthBox(self.labels[number - 1], BoundingBox.from_pixels(corners, self.width, self.height))
 
 
 def _chances(most: int) -> Array:
-    """Two items are commonest, four are rare."""
+    """Probabilities of one to `most` items. Two are most frequent, four are rare."""
     weights = np.array([0.30, 0.38, 0.22, 0.10][:most] + [0.1] * max(0, most - 4))
     return np.asarray(weights / weights.sum(), np.float64)
 
 
-def _clearance(one: tuple[float, float, float], other: tuple[float, float, float]) -> float:
-    """Distance of two centres over their mean size: under about 0.6 they overlap visibly."""
-    return float(np.hypot(one[0] - other[0], one[1] - other[1]) / ((one[2] + other[2]) / 2))
+def _clearance(first: tuple[float, float, float], second: tuple[float, float, float]) -> float:
+    """Distance of two centres divided by their mean size. Below about 0.6 they overlap visibly."""
+    return float(np.hypot(first[0] - second[0], first[1] - second[1]) / ((first[2] + second[2]) / 2))
 
 
 def _view(place: kitchen.Backdrop, rng: Rng, width: int, height: int) -> tuple[Array, tuple[float, ...]]:
-    """A part of the backdrop, perhaps mirrored, and its floors as fractions of that part."""
+    """A part of the backdrop, possibly mirrored, and its shelves as fractions of that part."""
     zoom = rng.uniform(0.82, 1.0)
     rows, columns = int(kitchen.HEIGHT * zoom), int(kitchen.WIDTH * zoom)
     top, left = int(rng.integers(0, kitchen.HEIGHT - rows + 1)), int(rng.integers(0, kitchen.WIDTH - columns + 1))
@@ -223,7 +229,7 @@ def _view(place: kitchen.Backdrop, rng: Rng, width: int, height: int) -> tuple[A
 
 
 def _turned(sprite: Sprite, size: float, turn: float, rng: Rng, *, mirrored: bool) -> tuple[Array, Array]:
-    """The cut-out at `size` pixels, turned by degrees and tilted a little out of the picture's plane, cropped tight."""
+    """The sprite at `size` pixels, rotated by `turn` degrees, slightly tilted and cropped."""
     height, width = sprite.alpha.shape
     scale = size / max(height, width)
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
@@ -243,7 +249,7 @@ def _turned(sprite: Sprite, size: float, turn: float, rng: Rng, *, mirrored: boo
 
 
 def _window(placed: _Placed, width: int, height: int) -> tuple[slice, slice, slice, slice] | None:
-    """Rows and columns in the picture, and the same in the cut-out; None when it lies outside."""
+    """Rows and columns in the picture and in the sprite; None if it lies outside."""
     part_height, part_width = placed.alpha.shape
     top, left = max(0, placed.y), max(0, placed.x)
     bottom, right = min(height, placed.y + part_height), min(width, placed.x + part_width)
@@ -258,7 +264,7 @@ def _window(placed: _Placed, width: int, height: int) -> tuple[slice, slice, sli
 
 
 def _light(rng: Rng, width: int, height: int) -> Array:
-    """Warm or cold, brighter on one side, perhaps a lamp's pool or a shadow's edge: a factor for each pixel and channel."""
+    """Factors for each pixel and channel: warm or cold light, brighter on one side, possibly with a shadow."""
     x, y = np.meshgrid(np.linspace(-1, 1, 40, dtype=np.float32), np.linspace(-1, 1, 30, dtype=np.float32))
     angle = rng.uniform(0, 2 * np.pi)
     light = rng.uniform(0.80, 1.10) * (1 + rng.uniform(0.0, 0.22) * (np.cos(angle) * x + np.sin(angle) * y))
@@ -276,7 +282,7 @@ def _light(rng: Rng, width: int, height: int) -> Array:
 
 @lru_cache(maxsize=1)
 def _grain() -> Array:
-    """Sensor noise, drawn once and shown from ever other places."""
+    """Sensor noise, generated once; scenes use different parts of it."""
     return np.random.default_rng(5).normal(0, 1, (2000, 2000)).astype(np.float32)
 
 

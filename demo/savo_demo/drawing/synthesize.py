@@ -1,4 +1,4 @@
-"""`savo synthesize`: drawn kitchen scenes as a labelled folder."""
+"""`savo synthesize`: a YOLO folder of generated kitchen scenes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["synthesize"]
 
 
 def synthesize(
-    count: Annotated[int, typer.Option("--count", min=1, help="How many scenes.")],
+    count: Annotated[int, typer.Option("--count", min=1, help="Number of scenes.")],
     output: Annotated[Path, typer.Option("--output", help="Folder for images/, labels/ and data.yaml.")],
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same scenes.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same scenes.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Draw kitchen scenes with their labels, in YOLO form."""
+    """Generate kitchen scenes with their labels as a YOLO folder."""
     written = write_scenes(output, draw_scenes(count, seed))
     if as_json:
         print_json({"scenes": written, "classes": list(CLASSES), "output": str(output)})

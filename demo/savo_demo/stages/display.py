@@ -1,4 +1,4 @@
-"""The live picture of a run: one line a stage, and the figures under it. On a pipe: one printed line whenever a stage ends."""
+"""Live display of a demo run: a line for each stage, and the totals. Without a terminal, a line when a stage ends."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from savo_demo.stages.totals import Tally
+from savo_demo.stages.totals import Totals
 
 
 @dataclass
 class Stage:
-    """One step of the wheel. `share` 0…1 draws a bar while it runs."""
+    """Progress of a stage. `share`, 0…1, is drawn as a bar while it runs."""
 
     name: str
     title: str
@@ -36,29 +36,31 @@ class Stage:
 
 
 @dataclass
-class Board:
+class Display:
+    """The stages and notes of a run, drawn on a terminal or printed."""
+
     console: Console
     heading: str
-    tally: Tally
+    totals: Totals
     stages: dict[str, Stage] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _live: Live | None = None
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Draw it while the block runs."""
+        """Draw the display while the block runs."""
         if not self.console.is_terminal:
             yield
             return
         with Live(
-            get_renderable=self._picture, console=self.console, refresh_per_second=5, transient=False
+            get_renderable=self._rendered, console=self.console, refresh_per_second=5, transient=False
         ) as self._live:
             yield
         self._live = None
 
     @contextmanager
     def stage(self, name: str, title: str) -> Iterator[Stage]:
-        """Time a stage; one that raises is marked as failed."""
+        """Time a stage; an exception marks it as failed."""
         stage = self.stages[name] = Stage(name, title, started=time.monotonic())
         try:
             yield stage
@@ -67,17 +69,19 @@ class Board:
             raise
         finally:
             stage.ended = time.monotonic()
-            self._tell(stage)
+            self._print_end(stage)
 
     def note(self, text: str) -> None:
+        """Add a line below the stages."""
         self.notes.append(text)
         if self._live is None:
             self.console.print(f"  {text}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
     def seconds(self) -> dict[str, float]:
+        """Duration of each stage by name."""
         return {stage.name: round(stage.seconds, 1) for stage in self.stages.values()}
 
-    def _tell(self, stage: Stage) -> None:
+    def _print_end(self, stage: Stage) -> None:
         if self._live is None:
             mark = "✗" if stage.failed else "✓"
             self.console.print(
@@ -87,7 +91,7 @@ class Board:
                 soft_wrap=True,
             )
 
-    def _picture(self) -> RenderableType:
+    def _rendered(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))
         for column in ("mark", "title", "seconds", "detail"):
             table.add_column(column, no_wrap=column != "detail", justify="right" if column == "seconds" else "left")
@@ -98,14 +102,12 @@ class Board:
         return Panel(Group(*rows), title=self.heading, border_style="green")
 
     def _figures(self) -> Text:
-        tally = self.tally
-        served = "  ".join(f"{name} {count}" for name, count in sorted(tally.served_by.items()))
-        latency = "  ".join(f"{arm} {value:.0f} ms" for arm, value in tally.p95_ms().items())
-        cost = "  ".join(f"{arm} ${value:.2g}" for arm, value in tally.cost_usd().items())
-        return Text(
-            f"scans {tally.scans}  confirmed {tally.confirmed}  corrected {tally.corrected}  │ served by {served}\np95 {latency}  │ a scan costs {cost}",
-            style="cyan",
-        )
+        totals = self.totals
+        served = "  ".join(f"{name} {count}" for name, count in sorted(totals.served_by.items()))
+        latency = "  ".join(f"{arm} {value:.0f} ms" for arm, value in totals.p95_ms().items())
+        cost = "  ".join(f"{arm} ${value:.2g}" for arm, value in totals.cost_usd().items())
+        scans = f"scans {totals.scans}  confirmed {totals.confirmed}  corrected {totals.corrected}"
+        return Text(f"{scans}  │ served by {served}\np95 {latency}  │ cost of a scan {cost}", style="cyan")
 
 
 def _mark(stage: Stage) -> RenderableType:

@@ -1,4 +1,4 @@
-"""The last word: figures in a table, and where to look further."""
+"""Report of a demo run: its summary, printed as a table."""
 
 from __future__ import annotations
 
@@ -11,51 +11,50 @@ from rich.table import Table
 from savo_contracts.figures import REFERENCE_COST_USD
 from savo_demo.plan import Plan
 from savo_demo.product import Product
-from savo_demo.stages.totals import Tally
-from savo_demo.summary import Samples, ServedBy, Summary, model_line
+from savo_demo.stages.totals import Totals
+from savo_demo.summary import Samples, ServedBy, Summary, model_summary
 
 
 def summary_of(
-    tally: Tally,
+    totals: Totals,
     splits: Mapping[str, int],
     refused: Mapping[str, int],
     runs: Sequence[Mapping[str, Any]],
     shares: Sequence[float],
     seconds: Mapping[str, float],
 ) -> Summary:
+    """Assemble the summary from the phones' totals and the product's figures; `seconds` are by stage."""
     return Summary(
-        scans=tally.scans,
-        confirmed=tally.confirmed,
-        corrected=tally.corrected,
+        scans=totals.scans,
+        confirmed=totals.confirmed,
+        corrected=totals.corrected,
         samples=Samples(**splits),
         refused=dict(refused),
-        models=[line for run in runs if (line := model_line(run))],
+        models=[line for run in runs if (line := model_summary(run))],
         shares=list(shares),
-        served_by=ServedBy(custom=tally.served_by["custom"], google=tally.served_by["google"]),
-        p95_ms=tally.p95_ms(),
-        cost_usd=tally.cost_usd(),
+        served_by=ServedBy(custom=totals.served_by["custom"], google=totals.served_by["google"]),
+        p95_ms=totals.p95_ms(),
+        cost_usd=totals.cost_usd(),
         seconds=dict(seconds),
     )
 
 
-def tell(console: Console, summary: Summary, plan: Plan, product: Product) -> None:
-    table = Table(title="What happened", show_header=False, title_style="bold")
+def print_summary(console: Console, summary: Summary, plan: Plan, product: Product) -> None:
+    """Print the summary, its file and the address of a product that keeps running."""
+    table = Table(title="Results", show_header=False, title_style="bold")
     for name, value in rows(summary):
         table.add_row(name, value)
     console.print(table)
     console.print(f"written to {plan.summary}", highlight=False, soft_wrap=True)
     if plan.keep:
-        console.print(
-            f"still running: {product.url} (page), {product.url}/training/stats, {product.url}/docs; end it with: kill {product.pid}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        pages = f"{product.url} (page), {product.url}/training/stats, {product.url}/docs"
+        console.print(f"still running: {pages}; end it with: kill {product.pid}", highlight=False, soft_wrap=True)
     else:
-        console.print("DEMO_KEEP=1 leaves it running, with its page to look at", highlight=False)
+        console.print("DEMO_KEEP=1 keeps it running, with its web page", highlight=False)
 
 
 def rows(summary: Summary) -> list[tuple[str, str]]:
-    """Name and figure, as the table shows them."""
+    """Rows of the table: name and figure."""
     samples = summary.samples
     lines = [
         ("scans", f"{summary.scans}, of which {summary.confirmed} confirmed, {summary.corrected} with a correction"),
@@ -75,7 +74,7 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
         ("served by", f"custom {summary.served_by.custom}, google (its stand-in) {summary.served_by.google}"),
         ("p95", ", ".join(f"{arm} {value:.0f} ms" for arm, value in summary.p95_ms.items())),
         (
-            "a scan costs",
+            "cost of a scan",
             ", ".join(f"{arm} ${value:.2g}" for arm, value in summary.cost_usd.items())
             + f" (the reference figure is ${REFERENCE_COST_USD:.2f})",
         ),

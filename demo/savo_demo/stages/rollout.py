@@ -1,4 +1,4 @@
-"""The candidate's way up the ladder, under live traffic of guests."""
+"""Rollout stage of the demo: the candidate's share grows while guests scan."""
 
 from __future__ import annotations
 
@@ -8,38 +8,43 @@ from typing import Any
 
 from savo_contracts.measures import MEASURES, Measure, Unit
 from savo_contracts.rollout import STEPS
-from savo_demo.album import Album, Shot
-from savo_demo.errors import StageError, first_of
+from savo_demo.album import Album, SourcePhoto
+from savo_demo.errors import StageError, first_error
 from savo_demo.phones import Phones
 from savo_demo.plan import Plan
 from savo_demo.product import Product
-from savo_demo.stages.display import Board, Stage
-from savo_demo.stages.polling import POLL_SECONDS, until
-from savo_demo.stages.totals import Tally
-from savo_demo.summary import shares_climbed, whole_ladder
+from savo_demo.stages.display import Display, Stage
+from savo_demo.stages.polling import POLL_SECONDS, wait_until
+from savo_demo.stages.totals import Totals
+from savo_demo.summary import climbed_shares, is_full_ladder
 
-BEGINS_SECONDS = 45.0
-ENDED_BADLY = frozenset({"rolled-back", "paused"})
+BEGIN_SECONDS = 45.0
+FAILED_STATES = frozenset({"rolled-back", "paused"})
 
 
 @dataclass
-class RolloutAct:
+class RolloutStage:
+    """Runs a rollout and watches it through the gateway."""
+
     plan: Plan
     product: Product
-    board: Board
+    display: Display
     album: Album
-    tally: Tally
+    totals: Totals
     shares: list[float] = field(default_factory=list)
-    """The steps that were climbed."""
+    """The shares that the candidate reached."""
 
-    async def play(self, phones: Phones, shots: list[Shot], version: str) -> bool:
-        """True when the version is champion. False when real photos sent it back; with drawn ones that is a `StageError`."""
-        with self.board.stage("rollout", f"Rollout of {version}") as stage:
+    async def run(self, phones: Phones, photos: list[SourcePhoto], version: str) -> bool:
+        """Returns whether the version became champion.
+
+        On generated scenes a rollout that does not succeed is a `StageError`.
+        """
+        with self.display.stage("rollout", f"Rollout of {version}") as stage:
             await self._begun(version)
-            state = await self._climb(phones, shots, stage, version)
-            self.shares = shares_climbed(state["history"], version)
+            state = await self._climb(phones, photos, stage, version)
+            self.shares = climbed_shares(state["history"], version)
             steps = " → ".join(f"{share:.0%}" for share in self.shares)
-            if whole_ladder(self.shares) and _champion(state) == version:
+            if is_full_ladder(self.shares) and _champion(state) == version:
                 stage.detail = f"{steps}; {version} is champion"
                 return True
             stage.detail = f"{steps}; {state['state']}: {state['reason']}"
@@ -50,55 +55,58 @@ class RolloutAct:
         async def begun() -> bool:
             return bool((await self.product.rollout()).get("experiment") == version)
 
-        if not await until(begun, BEGINS_SECONDS):
-            raise StageError(f"no rollout of {version} began", "rollout")
+        if not await wait_until(begun, BEGIN_SECONDS):
+            raise StageError(f"no rollout of {version} began within {BEGIN_SECONDS:.0f} s", "rollout")
 
-    async def _climb(self, phones: Phones, shots: list[Shot], stage: Stage, version: str) -> dict[str, Any]:
-        """Guests scan until the ladder's end, the last guest, or the end of our patience; what the rollout shows then."""
+    async def _climb(self, phones: Phones, photos: list[SourcePhoto], stage: Stage, version: str) -> dict[str, Any]:
+        """Let guests scan until the rollout ends, all have scanned, or time is up. Returns the rollout's report."""
         over = asyncio.Event()
 
         async def watch() -> None:
             while not over.is_set():
                 state = await self.product.rollout()
                 _show(stage, state, version)
-                if _champion(state) == version or state["state"] in ENDED_BADLY:
+                if _champion(state) == version or state["state"] in FAILED_STATES:
                     over.set()
                 await asyncio.sleep(POLL_SECONDS)
 
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(watch())
-                await self._traffic(phones, shots, over)
+                await self._traffic(phones, photos, over)
         except BaseExceptionGroup as many:
-            raise first_of(many) from many
+            raise first_error(many) from many
         return await self.product.rollout()
 
-    async def _traffic(self, phones: Phones, shots: list[Shot], over: asyncio.Event) -> None:
+    async def _traffic(self, phones: Phones, photos: list[SourcePhoto], over: asyncio.Event) -> None:
         try:
             async with asyncio.timeout(self.plan.rollout_seconds):
                 await phones.run(
-                    self.album.guest_errands(shots, self.plan.most_guests), self.tally.add, until=over.is_set
+                    self.album.guest_uploads(photos, self.plan.most_guests), self.totals.add, until=over.is_set
                 )
         except TimeoutError:
-            self.board.note(f"the rollout was given {self.plan.rollout_seconds:.0f} s")
+            self.display.note(f"the rollout did not end within {self.plan.rollout_seconds:.0f} s")
         finally:
             over.set()
 
     def _accept_or_raise(self, state: dict[str, Any], steps: str) -> None:
-        word = f"{state['state']}, {state['reason']}; it waits for {'; '.join(state['waiting_for']) or 'nothing'}"
+        waiting_for = "; ".join(state["waiting_for"]) or "nothing"
+        status = f"{state['state']}, {state['reason']}; it waits for {waiting_for}"
         if self.plan.photos is None:
             top = " → ".join(f"{share:.0%}" for share in STEPS)
-            raise StageError(f"the rollout did not climb {top}: it went {steps or 'nowhere'} and is {word}", "rollout")
-        self.board.note(f"the rollout's word on these photos: {word}")
+            raise StageError(
+                f"the rollout did not reach {top}: its steps are {steps or 'none'}, it is {status}", "rollout"
+            )
+        self.display.note(f"the rollout on these photos: {status}")
         for line in evidence_lines(state["arms"]):
-            self.board.note(line)
+            self.display.note(line)
 
 
 _NUMBERS = {Unit.SHARE: ".1%", Unit.MILLISECONDS: ".0f", Unit.USD: ".5f"}
 
 
 def evidence_lines(arms: dict[str, Any]) -> list[str]:
-    """Each gate's figure of both arms, the candidate's with the bounds that decide."""
+    """A line for each measure: both arms' figures, the candidate's bounds, the target and the verdict."""
     candidate, baseline = arms["candidate"], arms["baseline"]
     shown = (measure for measure in MEASURES if measure.name in candidate)
     return [_line(measure, candidate[measure.name], baseline[measure.name]) for measure in shown]
@@ -108,7 +116,7 @@ def _line(measure: Measure, candidate: dict[str, Any], baseline: dict[str, Any])
     ours = f"candidate {_estimate(measure, candidate)}{_bounds(measure, candidate)}"
     theirs = f"baseline {_estimate(measure, baseline)}"
     side = "above" if measure.higher_is_better else "below"
-    target = f"to be {side} {_number(measure.unit, candidate['target'])}"
+    target = f"target {side} {_number(measure.unit, candidate['target'])}"
     return f"  {measure.value_label}: {ours}, {theirs}; {target}: {candidate['verdict']}"
 
 
@@ -123,7 +131,7 @@ def _bounds(measure: Measure, figure: dict[str, Any]) -> str:
 
 
 def _number(unit: Unit, value: float) -> str:
-    """Without its unit, which stands in what is counted."""
+    """Without the unit, which `Measure.counted` contains."""
     return format(value, _NUMBERS[unit])
 
 
@@ -134,9 +142,9 @@ def _champion(state: dict[str, Any]) -> str | None:
 
 def _show(stage: Stage, state: dict[str, Any], version: str) -> None:
     if state.get("experiment") == version:
-        people = state["arms"]["candidate"]["subjects"]
+        users = state["arms"]["candidate"]["subjects"]
         waiting = ", ".join(state["waiting_for"][:2]) or "the decision"
         stage.share, stage.detail = (
             state["share"],
-            f"share {state['share']:.0%}; {people} people with {version}; waiting for {waiting}",
+            f"share {state['share']:.0%}; {users} users with {version}; waiting for {waiting}",
         )

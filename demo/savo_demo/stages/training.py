@@ -1,4 +1,4 @@
-"""From the threshold to the gate's verdict, watched from outside."""
+"""Training stage of the demo: waits for a run and the verdict of its gate."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Any
 
 from savo_demo.errors import StageError
 from savo_demo.product import Product
-from savo_demo.stages.display import Board, Stage
-from savo_demo.stages.polling import until
+from savo_demo.stages.display import Display, Stage
+from savo_demo.stages.polling import wait_until
 
-BEGINS_SECONDS = 45.0
-ENDS_SECONDS = 900.0
+BEGIN_SECONDS = 45.0
+END_SECONDS = 900.0
 ENDED = frozenset({"registered", "rejected", "failed", "cancelled"})
 
 
 @dataclass
-class TrainingAct:
-    """`runs` are the finished ones, as the trainer shows them, oldest first."""
+class TrainingStage:
+    """Watches training runs through the trainer's HTTP API. `runs` are the finished ones, oldest first."""
 
     product: Product
-    board: Board
+    display: Display
     threshold: int
     runs: list[dict[str, Any]] = field(default_factory=list)
 
-    async def play(self, name: str) -> dict[str, Any]:
-        """The next run to its verdict. Raises `StageError` when none begins, or it fails or does not end."""
+    async def run(self, name: str) -> dict[str, Any]:
+        """Wait for the next run and its verdict. Raises `StageError` if none begins, or it fails or does not end."""
         number = len(self.runs) + 1
-        with self.board.stage(name, f"Training, turn {number}") as stage:
-            stage.detail = "the threshold is reached; a run is called for"
+        with self.display.stage(name, f"Training, round {number}") as stage:
+            stage.detail = "the threshold is reached; waiting for a run"
             await self._begun(number)
             run = await self._ended(number, stage)
             self.runs.append(run)
@@ -41,11 +41,10 @@ class TrainingAct:
         async def begun() -> bool:
             return len(await self.product.runs()) >= number
 
-        if not await until(begun, BEGINS_SECONDS):
+        if not await wait_until(begun, BEGIN_SECONDS):
             samples = (await self.product.stats())["total_samples"]
-            raise StageError(
-                f"no training run began: {samples} samples, the threshold is {self.threshold}", "collector"
-            )
+            problem = f"no training run began within {BEGIN_SECONDS:.0f} s"
+            raise StageError(f"{problem}: {samples} samples, the threshold is {self.threshold}", "collector")
 
     async def _ended(self, number: int, stage: Stage) -> dict[str, Any]:
         run: dict[str, Any] = {}
@@ -55,8 +54,8 @@ class TrainingAct:
             _show(stage, run)
             return run["state"] in ENDED
 
-        if not await until(ended, ENDS_SECONDS):
-            raise StageError(f"the training run did not end within {ENDS_SECONDS:.0f} s", "trainer")
+        if not await wait_until(ended, END_SECONDS):
+            raise StageError(f"the training run did not end within {END_SECONDS:.0f} s", "trainer")
         return run
 
 
@@ -70,23 +69,27 @@ def _show(stage: Stage, run: dict[str, Any]) -> None:
 
 
 def verdict(run: dict[str, Any]) -> str:
-    """The figures and what the gate decided, in one line."""
+    """The figures of a run and the verdict of the gate in one line."""
     measured = run["facts"]["evaluation"]
-    verb = "passed" if run["state"] == "registered" else "refused"
-    interval = f"95 % interval {measured['map50_lower']:.3f} to {measured['map50_upper']:.3f}, {measured['images']} holdout photos"
-    return f"{run['facts']['version']}: mAP@0.5 {measured['map50']:.3f} ({interval}); the gate {verb} it: {'; '.join(run['reasons'][:2])}"
+    verb = "passed" if run["state"] == "registered" else "rejected"
+    interval = f"95 % interval {measured['map50_lower']:.3f} to {measured['map50_upper']:.3f}"
+    figures = f"mAP@0.5 {measured['map50']:.3f} ({interval}, {measured['images']} holdout photos)"
+    return f"{run['facts']['version']}: {figures}; the gate {verb} it: {'; '.join(run['reasons'][:2])}"
 
 
 def comparison(first: dict[str, Any], second: dict[str, Any]) -> str:
-    """Both models on one holdout, in words. Raises `StageError` when they were not laid side by side, with half as many samples again."""
+    """Both models on the same holdout in one line.
+
+    Raises `StageError` if they were not compared, or the second has under 1.5 times the samples of the first.
+    """
     facts = second["facts"]
-    beside = facts.get("comparison")
-    if beside is None or facts["train_samples"] < 1.5 * first["facts"]["train_samples"]:
+    compared = facts.get("comparison")
+    if compared is None or facts["train_samples"] < 1.5 * first["facts"]["train_samples"]:
         raise StageError(
-            "the second model was not laid beside the first on one holdout, with half as many samples again", "trainer"
+            "the second model was not compared with the first on one holdout with 1.5 times the samples",
+            "trainer",
         )
-    gain, low, high = (f"{100 * beside[name]:+.1f}" for name in ("gain", "gain_lower", "gain_upper"))
-    models = (
-        f"{beside['champion']} {beside['champion_map50']:.3f}, {facts['version']} {facts['evaluation']['map50']:.3f}"
-    )
-    return f"on one holdout: {models}; gain {gain} points, 95 % interval {low} to {high}: {second['state']}"
+    gain, low, high = (f"{100 * compared[name]:+.1f}" for name in ("gain", "gain_lower", "gain_upper"))
+    champion = f"{compared['champion']} {compared['champion_map50']:.3f}"
+    candidate = f"{facts['version']} {facts['evaluation']['map50']:.3f}"
+    return f"on the same holdout: {champion}, {candidate}; gain {gain} points, 95 % interval {low} to {high}: {second['state']}"

@@ -1,4 +1,7 @@
-"""python -m savo_demo.standin --truth DIR [--port 0] …: words go to stderr; stdout has one JSON line, when it is ready."""
+"""Server process of the stand-in: `python -m savo_demo.standin --truth DIR [--port 0]`.
+
+It logs to stderr, and prints one line of JSON to stdout when it is ready.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,16 @@ from savo_demo.standin.truth_index import TruthIndex
 
 
 def main() -> int:
-    asked = _parser().parse_args()
+    arguments = _parser().parse_args()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    index, model = TruthIndex(asked.truth), _model(asked)
+    index, model = TruthIndex(arguments.truth), _model(arguments)
     try:
         index.refresh()
-        listener = _listen(asked.host, asked.port)
+        listener = _listen(arguments.host, arguments.port)
     except (DatasetError, OSError) as error:
         sys.stderr.write(f"the stand-in cannot start: {error}\n")
         return 1
-    sys.stderr.write(model.in_words() + "\n")
+    sys.stderr.write(model.description() + "\n")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(StandIn(index, model), listener))
     return 0
@@ -45,16 +48,14 @@ async def _serve(standin: StandIn, listener: socket.socket) -> None:
     while not server.started and not serving.done():  # noqa: ASYNC110 uvicorn has no event for this
         await asyncio.sleep(0.02)
     host, port = listener.getsockname()[:2]
-    sys.stdout.write(
-        json.dumps({"url": f"http://{host}:{port}", "photos": len(standin.index), "errors": standin.model.in_words()})
-        + "\n"
-    )
+    ready = {"url": f"http://{host}:{port}", "photos": len(standin.index), "errors": standin.model.description()}
+    sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
     await serving
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Raises `OSError` that names a port in use."""
+    """A listening socket. Raises `OSError` that names the port."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -64,39 +65,39 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _model(asked: argparse.Namespace) -> ErrorModel:
+def _model(arguments: argparse.Namespace) -> ErrorModel:
     return ErrorModel(
-        asked.seed,
-        asked.miss,
-        asked.wrong,
-        asked.jitter,
-        asked.latency_median_ms,
-        asked.latency_p95_ms,
-        asked.errors,
-        asked.latency_scale,
+        arguments.seed,
+        arguments.miss,
+        arguments.wrong,
+        arguments.jitter,
+        arguments.latency_median_ms,
+        arguments.latency_p95_ms,
+        arguments.errors,
+        arguments.latency_scale,
     )
 
 
 def _parser() -> argparse.ArgumentParser:
-    plain = ErrorModel()
+    defaults = ErrorModel()
     parser = argparse.ArgumentParser(
-        "python -m savo_demo.standin", description="Gemini's and OpenAI's wire formats, answered from known truth."
+        "python -m savo_demo.standin", description="A stand-in for Gemini and OpenAI that answers from known truth."
     )
-    parser.add_argument("--truth", type=Path, required=True, help="folder in YOLO form: images/, labels/, data.yaml")
+    parser.add_argument("--truth", type=Path, required=True, help="YOLO folder: images/, labels/, data.yaml")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=0, help="0: any free one")
-    parser.add_argument("--seed", type=int, default=plain.seed)
+    parser.add_argument("--port", type=int, default=0, help="0 selects a free port")
+    parser.add_argument("--seed", type=int, default=defaults.seed)
     for name, value in (
-        ("miss", plain.miss),
-        ("wrong", plain.wrong),
-        ("jitter", plain.jitter),
-        ("latency-median-ms", plain.latency_median_ms),
+        ("miss", defaults.miss),
+        ("wrong", defaults.wrong),
+        ("jitter", defaults.jitter),
+        ("latency-median-ms", defaults.latency_median_ms),
     ):
         parser.add_argument(f"--{name}", type=float, default=value)
     for name, value in (
-        ("latency-p95-ms", plain.latency_p95_ms),
-        ("errors", plain.errors),
-        ("latency-scale", plain.latency_scale),
+        ("latency-p95-ms", defaults.latency_p95_ms),
+        ("errors", defaults.errors),
+        ("latency-scale", defaults.latency_scale),
     ):
         parser.add_argument(f"--{name}", type=float, default=value)
     return parser

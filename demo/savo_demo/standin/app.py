@@ -1,4 +1,4 @@
-"""The HTTP skin: Gemini's `generateContent` and OpenAI's `responses`, both over one core."""
+"""HTTP API of the stand-in: Gemini's `generateContent` and OpenAI's `responses` over one core."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from savo_demo.standin.error_model import ErrorModel
-from savo_demo.standin.recipe_answers import as_text, cook, named_in
+from savo_demo.standin.recipe_answers import as_text, ingredients_in, recipes_for
 from savo_demo.standin.schema_answers import detections, recipes
 from savo_demo.standin.truth_index import TruthIndex
 
 log = structlog.get_logger()
 
 IMAGE_TOKENS = 1120
-"""What Gemini 3 counts for a photo at high resolution."""
+"""Tokens that Gemini 3 counts for a photo at high resolution."""
 
 TOKENS_PER_ITEM = 40
 
 
-class AskedWrongly(Exception):  # noqa: N818 it is the caller's fault, told in the provider's own words
+class InvalidRequestError(Exception):
     """A request that the real provider would refuse too."""
 
 
 @dataclass
 class StandIn:
-    """The core: a photo or a prompt in, an answer in the asked form out."""
+    """Answers photos and prompts in the form of the requested JSON schema."""
 
     index: TruthIndex
     model: ErrorModel
@@ -48,28 +48,31 @@ class StandIn:
         self._rng = np.random.default_rng(self.model.seed)
 
     async def wait_or_fail(self, started: float) -> bool:
-        """Take as long as the error model says, counted from `started`; False when this request is one of the failing ones."""
+        """Wait for the latency of the error model since `started`. Returns False if this request must fail."""
         fails, seconds = self.model.fails(self._rng), self.model.latency_seconds(self._rng)
         await asyncio.sleep(max(0.0, seconds - (time.monotonic() - started)))
         return not fails
 
-    def recognise(self, photo: bytes, schema: dict[str, Any] | None) -> tuple[Any, int]:
-        """The answer and its number of items. A photo that is not in the folder gets an honest empty list."""
+    def detect(self, photo: bytes, schema: dict[str, Any] | None) -> tuple[Any, int]:
+        """The answer and its number of items. A photo that is not in the folder has an empty answer."""
         known = self.index.find(photo)
         self.answered += 1
         if known is None:
             self.unknown += 1
             log.warning("standin.unknown_photo", bytes=len(photo), known=len(self.index))
             return detections([], schema), 0
-        seen = self.model.answer(known.truth, self.index.names, known.sha256)
-        return detections(seen, schema), len(seen)
+        items = self.model.answer(known.truth, self.index.names, known.sha256)
+        return detections(items, schema), len(items)
 
     def suggest(self, prompt: str, schema: dict[str, Any] | None) -> tuple[Any, int]:
-        listed = cook(named_in(prompt))
+        """Recipes with the ingredients that a prompt names, and a number of items for the token count."""
+        listed = recipes_for(ingredients_in(prompt))
         return recipes(listed, schema), 4 * len(listed)
 
 
 def build_app(standin: StandIn) -> Starlette:
+    """The ASGI application of a stand-in."""
+
     async def livez(_: Request) -> JSONResponse:
         return JSONResponse(
             {
@@ -77,7 +80,7 @@ def build_app(standin: StandIn) -> Starlette:
                 "photos": len(standin.index),
                 "answered": standin.answered,
                 "unknown": standin.unknown,
-                "errors": standin.model.in_words(),
+                "errors": standin.model.description(),
             }
         )
 
@@ -86,9 +89,9 @@ def build_app(standin: StandIn) -> Starlette:
             return _gemini_error(403, "PERMISSION_DENIED", "the header x-goog-api-key is missing")
         started = time.monotonic()
         try:
-            photo, prompt, schema = _gemini_question(await request.json())
-            answer, items = standin.recognise(photo, schema) if photo is not None else standin.suggest(prompt, schema)
-        except (AskedWrongly, ValueError) as error:
+            photo, prompt, schema = _gemini_request(await request.json())
+            answer, items = standin.detect(photo, schema) if photo is not None else standin.suggest(prompt, schema)
+        except (InvalidRequestError, ValueError) as error:
             return _gemini_error(400, "INVALID_ARGUMENT", str(error))
         if not await standin.wait_or_fail(started):
             return _gemini_error(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")
@@ -102,9 +105,9 @@ def build_app(standin: StandIn) -> Starlette:
         started = time.monotonic()
         try:
             body = await request.json()
-            photo, prompt, schema = _openai_question(body)
-            answer, items = standin.recognise(photo, schema) if photo is not None else standin.suggest(prompt, schema)
-        except (AskedWrongly, ValueError) as error:
+            photo, prompt, schema = _openai_request(body)
+            answer, items = standin.detect(photo, schema) if photo is not None else standin.suggest(prompt, schema)
+        except (InvalidRequestError, ValueError) as error:
             return _openai_error(400, "invalid_request_error", str(error))
         if not await standin.wait_or_fail(started):
             return _openai_error(503, "server_error", "The server is overloaded. Please try again later.")
@@ -123,10 +126,10 @@ def build_app(standin: StandIn) -> Starlette:
     )
 
 
-def _gemini_question(body: Any) -> tuple[bytes | None, str, dict[str, Any] | None]:
-    """Photo, prompt and asked form of a `generateContent` body, in camel or snake case."""
+def _gemini_request(body: Any) -> tuple[bytes | None, str, dict[str, Any] | None]:
+    """Photo, prompt and JSON schema of a `generateContent` body, in camel or snake case."""
     if not isinstance(body, dict) or not isinstance(body.get("contents"), list):
-        raise AskedWrongly("contents is not set")
+        raise InvalidRequestError("contents is not set")
     parts = [part for content in body["contents"] for part in content.get("parts", [])]
     prompt = "\n".join(str(part["text"]) for part in parts if "text" in part)
     blob = next(
@@ -143,9 +146,9 @@ def _gemini_question(body: Any) -> tuple[bytes | None, str, dict[str, Any] | Non
     return (_decoded(str(blob.get("data", ""))) if blob else None), prompt, schema
 
 
-def _openai_question(body: Any) -> tuple[bytes | None, str, dict[str, Any] | None]:
+def _openai_request(body: Any) -> tuple[bytes | None, str, dict[str, Any] | None]:
     if not isinstance(body, dict) or "input" not in body:
-        raise AskedWrongly("Missing required parameter: 'input'")
+        raise InvalidRequestError("Missing required parameter: 'input'")
     turns = body["input"] if isinstance(body["input"], list) else [{"content": body["input"]}]
     parts: list[dict[str, Any]] = []
     for turn in turns:
@@ -158,16 +161,16 @@ def _openai_question(body: Any) -> tuple[bytes | None, str, dict[str, Any] | Non
 
 
 def _decoded(text: str) -> bytes:
-    """Base64 in either alphabet, padded or not."""
+    """Decode base64 in either alphabet, padded or not."""
     plain = text.replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except binascii.Error as error:
-        raise AskedWrongly(f"inline data is no base64: {error}") from None
+        raise InvalidRequestError(f"the inline data is not base64: {error}") from None
 
 
 def _tokens(prompt: str, items: int, *, with_photo: bool) -> tuple[int, int]:
-    """In and out."""
+    """Input and output tokens."""
     return (IMAGE_TOKENS if with_photo else 0) + len(prompt) // 4, 6 + TOKENS_PER_ITEM * items
 
 

@@ -1,4 +1,4 @@
-"""Recipes for whatever is named: plain, true to the ingredients, always the same for the same ones."""
+"""Recipes of the stand-in, built from the ingredients that a prompt names; the same names give the same recipes."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ _DISHES = (
 )
 
 
-def named_in(text: str) -> list[str]:
-    """Catalogue labels that a prompt names as whole words, in its order; a cherry tomato is neither a cherry nor a tomato."""
+def ingredients_in(text: str) -> list[str]:
+    """Labels of the catalogue that a text names, in its order. The longest name wins: cherry tomato is not tomato."""
     plain, found = " " + re.sub(r"[^a-z]+", " ", text.lower()).strip() + " ", []
     for label in sorted(CATALOGUE, key=len, reverse=True):
-        word = f" {label.replace('_', ' ')} "
-        if (place := plain.find(word)) >= 0:
+        name = f" {label.replace('_', ' ')} "
+        if (place := plain.find(name)) >= 0:
             found.append((place, label))
-            plain = plain.replace(word, " " + "#" * (len(word) - 2) + " ")
+            plain = plain.replace(name, " " + "#" * (len(name) - 2) + " ")
     return [label for _, label in sorted(found)]
 
 
-def cook(labels: Sequence[str], count: int = 3) -> list[dict[str, Any]]:
-    """`count` recipes at most; none without an ingredient."""
-    words = [label.replace("_", " ") for label in labels]
-    if not words:
+def recipes_for(labels: Sequence[str], count: int = 3) -> list[dict[str, Any]]:
+    """At most `count` recipes with these labels; none without a label."""
+    names = [label.replace("_", " ") for label in labels]
+    if not names:
         return []
-    return [_recipe(dish, labels, words, turn) for turn, dish in enumerate(_DISHES[:count])]
+    return [_recipe(dish, labels, names, number) for number, dish in enumerate(_DISHES[:count])]
 
 
 def _recipe(
-    dish: tuple[str, int, str, str, str], labels: Sequence[str], words: Sequence[str], turn: int
+    dish: tuple[str, int, str, str, str], labels: Sequence[str], names: Sequence[str], number: int
 ) -> dict[str, Any]:
     title, minutes, *steps = dish
-    first, everything = words[turn % len(words)], ", ".join(words)
+    first, everything = names[number % len(names)], ", ".join(names)
     return {
         "title": title.format(first=first).capitalize(),
-        "ingredients": [f"1 {word}" for word in words] + ["1 tbsp olive oil", "salt"],
+        "ingredients": [f"1 {name}" for name in names] + ["1 tbsp olive oil", "salt"],
         "uses": list(labels),
         "steps": [step.format(all=everything, first=first) for step in steps],
         "minutes": minutes,

@@ -1,4 +1,4 @@
-"""Fill in the form that the caller asks for: an answer is built from the request's JSON schema, by the names of its properties."""
+"""Answers in the form of the request's JSON schema, filled by the names of its properties."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from savo_demo.standin.error_model import Seen
+from savo_demo.standin.error_model import DetectedItem
 
 Schema = Mapping[str, Any]
 
@@ -18,7 +18,7 @@ _QUANTITY = frozenset({"quantity_estimate", "quantity", "count", "pieces"})
 
 @dataclass(frozen=True)
 class Form:
-    """A schema with the definitions that its references point to."""
+    """A JSON schema with the definitions of its references."""
 
     schema: Schema
     definitions: Mapping[str, Schema]
@@ -41,7 +41,7 @@ class Form:
         return Form(self.schema.get("items") or {}, self.definitions).resolved()
 
     def resolved(self) -> Form:
-        """Follow a reference; of alternatives take the first that is not null."""
+        """Follow a reference; of alternatives, take the first that is not null."""
         schema = self.schema
         if reference := schema.get("$ref") or schema.get("ref"):
             return Form(self.definitions.get(str(reference).rsplit("/", 1)[-1], {}), self.definitions).resolved()
@@ -51,12 +51,13 @@ class Form:
         return self
 
 
-def detections(seen: Sequence[Seen], schema: Schema | None) -> Any:
-    """The items in the asked form: a list, or an object with a list in it. Without a schema: Gemini's customary list."""
-    return _filled(Form.of(schema or DEFAULT), [_item_fields(item) for item in seen])
+def detections(items: Sequence[DetectedItem], schema: Schema | None) -> Any:
+    """The items in the form of the schema: a list, or an object with a list. Without a schema, Gemini's usual list."""
+    return _filled(Form.of(schema or DEFAULT), [_item_fields(item) for item in items])
 
 
 def recipes(listed: Sequence[Mapping[str, Any]], schema: Schema | None) -> Any:
+    """The recipes in the form of the schema."""
     if schema is None:
         return {"recipes": [dict(recipe) for recipe in listed]}
     return _filled(Form.of(schema), [_recipe_fields(recipe) for recipe in listed])
@@ -85,7 +86,7 @@ def _holds_rows(form: Form) -> bool:
     return form.kind == "array" and bool(form.items().properties())
 
 
-def _item_fields(item: Seen) -> Fields:
+def _item_fields(item: DetectedItem) -> Fields:
     def field(name: str, form: Form) -> Any:
         plain = name.lower()
         if plain in _LABEL:
@@ -103,16 +104,16 @@ def _recipe_fields(recipe: Mapping[str, Any]) -> Fields:
     return lambda name, form: recipe.get(name, _blank(form))
 
 
-def _box(item: Seen, form: Form) -> Any:
-    """A list is Gemini's own form (ymin, xmin, ymax, xmax of 0…1000); an object is filled by its property names."""
+def _box(item: DetectedItem, form: Form) -> Any:
+    """A list is Gemini's form (ymin, xmin, ymax, xmax in 0…1000); an object is filled by its property names."""
     box = item.bbox
     y_min, x_min, y_max, x_max = box.to_gemini()
     if form.kind != "object":
         return [y_min, x_min, y_max, x_max]
-    whole = any(part.kind == "integer" for part in form.properties().values())
+    has_integers = any(part.kind == "integer" for part in form.properties().values())
     corners = (
         {"ymin": y_min, "xmin": x_min, "ymax": y_max, "xmax": x_max}
-        if whole
+        if has_integers
         else {"ymin": box.y, "xmin": box.x, "ymax": box.bottom, "xmax": box.right}
     )
     sides = {
@@ -129,7 +130,7 @@ def _box(item: Seen, form: Form) -> Any:
 
 
 def _blank(form: Form) -> Any:
-    """What fits a property that we know nothing about."""
+    """A value that fits an unknown property."""
     if form.schema.get("nullable") or form.kind in {"", "null"}:
         return None
     if choices := form.schema.get("enum"):

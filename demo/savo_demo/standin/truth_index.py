@@ -1,4 +1,7 @@
-"""Which known photo is this? By its bytes, else by how it looks: the product strips metadata and makes photos smaller before it sends them."""
+"""Index of the stand-in's photos by their bytes and by a perceptual hash.
+
+The hash is needed because the product strips metadata and sends smaller copies.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,15 @@ PhotoHash = NDArray[np.uint8]
 
 SIDE = 16
 NEAR = 44
-"""Bits that may differ. A smaller copy of the same photo differs in about 5 (and up to 25 when it is nearly black), other photos in about 100."""
+"""Largest number of differing bits of the same photo.
+
+A smaller copy differs in about 5 bits (up to 25 if it is nearly black), another photo in about 100.
+"""
 
 
 @dataclass(frozen=True)
-class Known:
-    """A photo of the folder: the hash of its bytes and what is in it."""
+class KnownPhoto:
+    """A photo of the folder: the sha256 of its bytes and its true boxes."""
 
     sha256: str
     truth: tuple[TruthBox, ...]
@@ -31,31 +37,31 @@ class Known:
 
 @dataclass
 class TruthIndex:
-    """A YOLO-form folder, read again for the photos that came since."""
+    """A YOLO folder; photos that are added later are read at the next look-up."""
 
     folder: Path
     names: tuple[str, ...] = ()
     _files: set[Path] = field(default_factory=set)
-    _by_bytes: dict[str, Known] = field(default_factory=dict)
-    _known: list[Known] = field(default_factory=list)
+    _by_bytes: dict[str, KnownPhoto] = field(default_factory=dict)
+    _known: list[KnownPhoto] = field(default_factory=list)
     _hashes: list[PhotoHash] = field(default_factory=list)
-    _seen_at: int = -1
+    _modified_at: int = -1
 
     def refresh(self) -> int:
-        """Take in new photos; how many. Raises `DatasetError` when the folder has no class names."""
+        """Read new photos and return their number. Raises `DatasetError` if the folder has no class names."""
         if not self.names:
             self.names = read_classes(self.folder)
         before, changed_at = len(self._known), (self.folder / "images").stat().st_mtime_ns
-        if changed_at == self._seen_at:
+        if changed_at == self._modified_at:
             return 0
         for path in photo_files(self.folder / "images"):
             if path not in self._files:
-                self._take(path)
-        self._seen_at = changed_at
+                self._add(path)
+        self._modified_at = changed_at
         return len(self._known) - before
 
-    def find(self, photo: bytes) -> Known | None:
-        """The known photo with these bytes, or the one that looks most like it; None when there is none."""
+    def find(self, photo: bytes) -> KnownPhoto | None:
+        """The photo with these bytes, or the nearest by hash; None if none is near enough."""
         self.refresh()
         if known := self._by_bytes.get(hashlib.sha256(photo).hexdigest()):
             return known
@@ -66,13 +72,13 @@ class TruthIndex:
         nearest = int(differing.argmin())
         return self._known[nearest] if differing[nearest] <= NEAR else None
 
-    def _take(self, path: Path) -> None:
+    def _add(self, path: Path) -> None:
         photo = path.read_bytes()
         self._files.add(path)
         found = photo_hash(photo)
         if found is None:
             return
-        known = Known(hashlib.sha256(photo).hexdigest(), tuple(read_truth(path, self.names)))
+        known = KnownPhoto(hashlib.sha256(photo).hexdigest(), tuple(read_truth(path, self.names)))
         self._by_bytes.setdefault(known.sha256, known)
         self._known.append(known)
         self._hashes.append(found)
@@ -82,7 +88,7 @@ class TruthIndex:
 
 
 def photo_hash(photo: bytes) -> PhotoHash | None:
-    """The difference hash of a photo (upright), 32 bytes; None when it cannot be read."""
+    """The difference hash of an upright photo, 32 bytes; None if it cannot be decoded."""
     grey = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_GRAYSCALE) if photo else None
     if grey is None:
         return None
