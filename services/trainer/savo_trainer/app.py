@@ -1,4 +1,4 @@
-"""Samples to model: the composition root, and the only reader of the settings."""
+"""Composition root of the trainer service: reads the settings and connects the adapters."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def training_policy(settings: TrainerSettings) -> TrainPolicy:
 
 
 def _initialise_run_counters() -> None:
-    """There from the start, so that the first run of a kind is seen as a step up from 0."""
+    """Start every outcome at 0, so that the first run of each shows as an increase."""
     for state in (State.REGISTERED, State.REJECTED, State.FAILED, State.CANCELLED):
         TRAINING_RUNS.labels(outcome=state.value)
 

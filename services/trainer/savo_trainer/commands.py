@@ -1,4 +1,4 @@
-"""The trainer's commands of `savo`: each is a row, and its module in `workbench/` is imported when it runs."""
+"""The trainer's `savo` commands as a table. The module of a command is imported only when the command runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Command(
         "prepare",
         f"{_WORKBENCH}.prepare:prepare",
-        "Cut labelled photos into train, val and test by session, so that no near-copy of a training photo is tested on.",
+        "Split labelled photos into train, val and test by session, so that near-duplicates share a split.",
     ),
     Command(
         "train",
@@ -24,25 +24,23 @@ COMMANDS: tuple[Command | Group, ...] = (
     Command(
         "evaluate",
         f"{_WORKBENCH}.evaluate:evaluate",
-        "Measure a model through the code that serves it: mAP@0.5 with its interval, and AP by class.",
+        "Measure a model through the serving code: mAP@0.5 with its interval, and AP by class.",
     ),
     Group(
         "runs",
         "Training runs of the trainer service.",
         (
-            Command(
-                "list", f"{_WORKBENCH}.runs.command:list_runs", "The newest runs, as the running trainer tells them."
-            ),
+            Command("list", f"{_WORKBENCH}.runs.command:list_runs", "The newest runs of the running trainer."),
             Command("show", f"{_WORKBENCH}.runs.command:show", "One run with its history, figures and verdict."),
             Command(
                 "watch",
                 f"{_WORKBENCH}.runs.command:watch",
-                "Follow a run to its verdict: epochs, losses, what comes next. Ends with 0 when it passed its gate, 1 when it did not.",
+                "Follow a run to its verdict. Exit status 0: it passed the gate; 1: it did not.",
             ),
             Command(
                 "cancel",
                 f"{_WORKBENCH}.runs.command:cancel",
-                "End a run that waits or is going on; nothing of it is registered. A verdict that is there stays.",
+                "Cancel a run that is queued or in progress: nothing of it is registered. A verdict stays.",
             ),
         ),
     ),
@@ -53,28 +51,28 @@ COMMANDS: tuple[Command | Group, ...] = (
             Command(
                 "list",
                 f"{_WORKBENCH}.models:list_models",
-                "Every version in the object store with its verdict, and which is champion or challenger.",
+                "Every version in the object store with its verdict and its alias, champion or challenger.",
             ),
-            Command("show", f"{_WORKBENCH}.models:show_model", "A version's card, or its whole report with --json."),
+            Command("show", f"{_WORKBENCH}.models:show_model", "A version's model card, or its report with --json."),
             Command(
                 "register",
                 f"{_WORKBENCH}.register:register_model",
-                "Bring a model that was trained elsewhere: checked, measured beside the champion, judged by the trainer's gate.",
+                "Register a model trained elsewhere: checked, compared with the champion, judged by the gate.",
             ),
             Command(
                 "export",
                 f"{_WORKBENCH}.export:export",
-                "Write the ONNX file beside a .pt as the product serves it: optimised, with its plain export beside it.",
+                "Export a .pt to the optimised ONNX file that the product serves, and keep the plain export.",
             ),
             Command(
                 "optimize",
                 f"{_WORKBENCH}.optimize:optimize_model",
-                "Optimise the graph of an ONNX file in its place: the same boxes in less time. FILE.plain.onnx keeps the export.",
+                "Optimise an ONNX file in place: the same boxes in less time. FILE.plain.onnx keeps the export.",
             ),
             Command(
                 "diff",
                 f"{_WORKBENCH}.diff.command:diff_models",
-                "Two models on the same photos: mAP@0.5 and the paired gain, AP by class, boxes gained, lost, moved and renamed, latency, size.",
+                "Compare two models on the same photos: mAP@0.5, AP by class, changed boxes, latency and size.",
             ),
         ),
     ),
@@ -82,5 +80,5 @@ COMMANDS: tuple[Command | Group, ...] = (
 
 
 def register(app: typer.Typer) -> None:
-    """Called by the CLI through the entry point group `savo.commands`."""
+    """Add the commands to the CLI. Entry point of the group `savo.commands`."""
     add_commands(app, COMMANDS)

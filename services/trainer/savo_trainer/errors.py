@@ -1,16 +1,17 @@
-"""What can go wrong with a run, by what the worker does about it.
+"""Errors of the trainer, grouped by what the caller does about them.
 
 SavoError
 ├── RetryableError
-│   ├── TrainingCrashedError    the subprocess ended without a model: tried again, a bounded number of times
-│   └── LeaseLostError          another replica carries the runs now: stop at once, write nothing
-├── RunImpossibleError          this run can come to nothing, however often it is tried: failed, with next steps
-├── RunCancelledError           somebody asked for this run's end: its work stops, and what it began is cleared away
-├── RunEndedError               somebody asked for the end of a run that has ended
-├── ClassesUnknownError         a model brought from elsewhere names classes that the product has not
-├── ChampionMovedError          a model brought from elsewhere was measured against another than the present champion
-├── TrainerUnreachableError            asked from outside: no trainer answers
-└── TrainerRefusedError         asked from outside: it answers with a problem
+│   ├── TrainingCrashedError      the training process ended without a model: retry, a limited number of times
+│   └── LeaseLostError            another replica holds the lease: stop at once, write nothing
+├── RunImpossibleError            no retry can help: the run fails, with next steps
+├── RunCancelledError             the run is being cancelled: stop its work and remove its files
+├── RunEndedError                 a run that has ended cannot be cancelled
+├── ForbiddenTransitionError      a bug: runs have no such transition
+├── ClassesUnknownError           a submitted model has classes that the product does not know
+├── ChampionMovedError            a submitted model was not compared with the current champion
+├── TrainerUnreachableError       for commands: no trainer answers
+└── TrainerRefusedError           for commands: the trainer answers with a problem
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ __all__ = [
 
 
 class TrainingCrashedError(RetryableError):
-    """The subprocess ended without what it was asked for. `detail` holds its last words."""
+    """The training process ended without a result. `detail` holds its reason or its last output."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(f"training ended early: {detail}", reason="training-crashed")
@@ -42,14 +43,14 @@ class TrainingCrashedError(RetryableError):
 
 
 class LeaseLostError(RetryableError):
-    """Another replica took over while this one was busy."""
+    """Another replica took the lease over."""
 
     def __init__(self, owner: str) -> None:
         super().__init__(f"{owner} no longer holds the lease on training runs", reason="lease-lost")
 
 
 class RunImpossibleError(SavoError):
-    """No repeat can mend it: too little data, classes that cannot be read, a model name that does not exist."""
+    """No retry can help: too few samples, a class list that cannot be read, libraries that are not installed."""
 
     def __init__(self, message: str, next_steps: Sequence[str] = ()) -> None:
         super().__init__(message, reason="run-impossible")
@@ -57,43 +58,45 @@ class RunImpossibleError(SavoError):
 
 
 class RunCancelledError(SavoError):
-    """The run is being cancelled: whoever works on it stops and writes nothing of that work."""
+    """The run is being cancelled: the worker stops and writes no result."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"{run_id} is being cancelled", reason="run-cancelled")
 
 
 class RunEndedError(SavoError):
-    """There is nothing left to cancel."""
+    """A run that has ended cannot be cancelled."""
 
     def __init__(self, run_id: str, state: str) -> None:
-        super().__init__(f"{run_id} has ended: it is {state}, and its verdict stands", reason="run-ended")
+        super().__init__(f"{run_id} cannot be cancelled: it has ended as {state}", reason="run-ended")
         self.state = state
 
 
 class ClassesUnknownError(SavoError):
-    """Its answers would mean nothing to the rest of the product."""
+    """The model has classes that the product does not know."""
 
     next_steps = (
-        "Train it with the catalogue's labels (libs/contracts/savo_contracts/ingredients.csv); another word becomes a class by its samples first.",
+        "Train it with the catalogue's labels (libs/contracts/savo_contracts/ingredients.csv). "
+        "Any other label becomes a class only through collected samples.",
     )
 
 
 class ChampionMovedError(SavoError):
-    """Measure it again, against the present one."""
+    """The model was compared with another model than the current champion: measure it again."""
 
     def __init__(self, champion: str | None, compared: str | None) -> None:
         super().__init__(
-            f"the champion is {champion or 'no model'} now, and the figures are against {compared or 'none'}: repeat the command"
+            f"the model was compared with {compared or 'no champion'}, "
+            f"but the champion is {champion or 'no model'} now: repeat the command"
         )
 
 
 class TrainerUnreachableError(SavoError):
-    """Nobody answers, or something that is no trainer."""
+    """No trainer answers at the address."""
 
 
 class TrainerRefusedError(SavoError):
-    """The trainer's problem+json: its code and its sentence."""
+    """The trainer answered with a problem+json document: its code and its detail."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail, reason=code)
@@ -101,4 +104,4 @@ class TrainerRefusedError(SavoError):
 
 
 class ForbiddenTransitionError(SavoError):
-    """A run cannot go from the one state to the other: a bug of ours."""
+    """A run has no transition between the two states: a bug."""

@@ -1,4 +1,7 @@
-"""What the trainer hears. A run is recorded and the offset committed; the work itself is a worker's, for it takes hours."""
+"""Kafka handlers of the trainer: they record requested runs and keep the index of samples.
+
+A training takes hours, so the handler only records the run. `runs/run_worker.py` does the work.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ __all__ = ["on_sample_erased", "on_sample_stored", "on_threshold_reached", "subs
 async def on_threshold_reached(
     reached: TrainingThresholdReached, ledger: RunLedger, event_id: UUID, replay: str | None
 ) -> None:
-    if replay is None:  # a training costs hours of a machine: no replay begins one
+    if replay is None:  # a replayed event starts no training, which takes hours
         await ledger.request(run_for_event(event_id, reached))
 
 
@@ -46,7 +49,7 @@ async def on_sample_erased(erased: SampleErased, samples: SampleIndex) -> None:
 
 
 def subscriptions(ledger: RunLedger, samples: SampleIndex) -> list[Subscription]:
-    """The routing table. What a run ends with is published through the outbox, by the worker."""
+    """Routing table of the consumed topics. The events of a run's end go through the outbox instead."""
     return [
         bind(on_threshold_reached, ledger=ledger),
         bind(on_sample_stored, samples=samples),

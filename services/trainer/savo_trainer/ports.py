@@ -1,4 +1,7 @@
-"""What the domain needs of the world outside; `adapters/` gives it, tests give stand-ins."""
+"""Ports: what the trainer's domain needs from the database, the object store and processes.
+
+`adapters/` implements them. Tests use fakes.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ OnProgress = Callable[[Progress], Awaitable[None]]
 
 @dataclass(frozen=True)
 class IndexedSample:
-    """One sample as events told of it: a data set is frozen from these, never by listing the bucket."""
+    """One sample, as the newest event describes it. Data sets are frozen from these; the bucket is not listed."""
 
     sha256: str
     dataset: str
@@ -45,65 +48,91 @@ class IndexedSample:
 
 
 class SampleIndex(Protocol):
+    """Index of all samples, built from events."""
+
     async def record(self, sample: IndexedSample) -> None:
-        """Keep the newest revision; a sample erased later than it was stored stays out."""
+        """Keep the newest revision. Ignores a sample that was erased after it was stored."""
         ...
 
-    async def erase(self, sha256: str, at: datetime) -> None: ...
+    async def erase(self, sha256: str, at: datetime) -> None:
+        """Remove a sample that was stored at `at` or before, and ignore older events about it."""
+        ...
 
     async def in_dataset(self, dataset: str) -> Sequence[IndexedSample]:
-        """All samples, in order of sha256."""
+        """All samples of the data set, ordered by sha256."""
         ...
 
 
 class RunLedger(Protocol):
-    """Runs and their history, durable. Every write of a worker checks its lease in the same transaction: raises `LeaseLostError`."""
+    """Runs and their history in durable storage.
+
+    Every write of a worker checks its lease in the same transaction, and raises `LeaseLostError` when it is lost.
+    """
 
     async def request(self, run: Run) -> bool:
-        """Record a run once; False when it is there already."""
+        """Record a run once. False: it was recorded before."""
         ...
 
-    async def oldest_open(self) -> Run | None: ...
+    async def oldest_open(self) -> Run | None:
+        """The run to work on next. A run that is being cancelled comes before all others."""
+        ...
 
     async def get(self, run_id: str) -> Run | None: ...
 
-    async def newest(self, limit: int) -> Sequence[Run]: ...
-
-    async def history(self, run_id: str) -> Sequence[Transition]: ...
-
-    async def begin_attempt(self, run_id: str) -> Run: ...
-
-    async def return_attempt(self, run_id: str) -> None:
-        """The work was stopped in good order: it does not count."""
+    async def newest(self, limit: int) -> Sequence[Run]:
+        """At most `limit` runs, the latest request first."""
         ...
 
-    async def record_progress(self, run_id: str, progress: Progress) -> None: ...
+    async def history(self, run_id: str) -> Sequence[Transition]:
+        """All transitions of the run, oldest first."""
+        ...
+
+    async def begin_attempt(self, run_id: str) -> Run:
+        """Count one more attempt at the work of the current state."""
+        ...
+
+    async def return_attempt(self, run_id: str) -> None:
+        """Take back one attempt: the work was stopped on purpose, or a dependency was unavailable."""
+        ...
+
+    async def record_progress(self, run_id: str, progress: Progress) -> None:
+        """Save the latest epoch of the training."""
+        ...
 
     async def cancel(self, run_id: str, by: str, reason: str) -> tuple[Run, bool] | None:
-        """Ask for a run's end, once, with its line in the audit log. Gives it, and whether it ended here. None for an unknown run. No lease.
+        """Request the cancellation of a run, once, with an entry in the audit log. Needs no lease.
 
+        Returns the run and whether this call ended it: a queued run ends at once. None for an unknown run.
         Raises `RunEndedError`.
         """
         ...
 
     async def record_judged(self, run: Run, events: Iterable[Event], *, by: str, reason: str) -> tuple[Run, bool]:
-        """A run that came with its verdict: once, with its events and its line in the audit log. Gives it, and whether this call wrote it. No lease."""
+        """Record a run that already has its verdict, once, with its events and an entry in the audit log.
+
+        Returns the run and whether this call recorded it. Needs no lease.
+        """
         ...
 
     async def change_state(self, run: Run, after: State, *, detail: str = "", events: Iterable[Event] = ()) -> Run:
-        """Save the run in its next state, one row of history, and the events for the outbox, in one transaction. Raises `RunCancelledError`."""
+        """Save the run in its next state, with a row of history and events for the outbox, in one transaction.
+
+        Raises `RunCancelledError`, `ForbiddenTransitionError`.
+        """
         ...
 
 
 class Lease(Protocol):
-    """Who may carry runs: one replica at a time."""
+    """The right to work on runs. One replica holds it at a time."""
 
     @property
     def renew_every(self) -> float:
-        """Seconds."""
+        """Seconds between two renewals."""
         ...
 
-    async def acquire(self) -> bool: ...
+    async def acquire(self) -> bool:
+        """Whether this replica holds the lease now."""
+        ...
 
     async def renew(self) -> None:
         """Raises `LeaseLostError`."""
@@ -113,28 +142,32 @@ class Lease(Protocol):
 
 
 class VersionNumbers(Protocol):
-    """Consecutive numbers, each given to one run, once."""
+    """Consecutive version numbers. Each belongs to one run."""
 
     async def dataset_version(self, run_id: str, *, above: int = 0) -> str:
-        """The run's `ds-000001`; asked again it is the same, unless it is not above `above`."""
+        """The run's data set version, such as `ds-000001`: the same at each call, but always above `above`."""
         ...
 
     async def model_version(self, run_id: str, *, above: int = 0) -> str:
-        """The run's `v1`; asked again it is the same, unless it is not above `above`."""
+        """The run's model version, such as `v1`: the same at each call, but always above `above`."""
         ...
 
     async def existing_model_version(self, run_id: str) -> str | None:
-        """The run's number if it has one; none is given."""
+        """The run's model version. None: it has none, and this call assigns none."""
         ...
 
 
 class Runner(Protocol):
-    """Where training happens: a subprocess on this machine."""
+    """Runs a training in a subprocess of this machine."""
 
     async def train(self, plan: TrainPlan, data: Path, folder: Path, on_progress: OnProgress) -> Trained:
-        """Blocks until there is a model; cancelled, it ends what it started. Raises `TrainingCrashedError`, `RunImpossibleError`."""
+        """Train, export and validate. Cancelling the call ends the subprocess.
+
+        `data` is the path of data.yaml. The results are written to `folder`.
+        Raises `TrainingCrashedError`, `RunImpossibleError`.
+        """
         ...
 
     async def stop_stale(self, folder: Path) -> None:
-        """End what an earlier, crashed trainer left running for this folder."""
+        """End the subprocess that a crashed trainer left running for this folder."""
         ...

@@ -1,4 +1,4 @@
-"""The trainer's settings, read by `app.py` alone."""
+"""Settings of the trainer service. Only `app.py` reads them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TrainerSettings(RuntimeSettings):
     train_model: str = Field(
         "yolov8n.yaml",
         validation_alias="SAVO_TRAIN_MODEL",
-        description="Architecture to train from scratch (yolov8n.yaml), or weights on this machine to start from (.pt).",
+        description="Architecture to train from scratch (yolov8n.yaml), or local weights to start from (.pt).",
         pattern=r"^\S+\.(yaml|pt)$",
         json_schema_extra={"allowed": "a name or path that ends in .yaml or .pt"},
     )
@@ -27,7 +27,7 @@ class TrainerSettings(RuntimeSettings):
         gt=0,
         le=2,
         validation_alias="SAVO_TRAIN_WIDTH",
-        description="Width multiple in place of the architecture's own; unset leaves it.",
+        description="Width multiple instead of the architecture's own; unset keeps it.",
     )
     train_epochs: int = Field(
         100, ge=1, le=10_000, validation_alias="SAVO_TRAIN_EPOCHS", description="Passes over the training photos."
@@ -54,17 +54,17 @@ class TrainerSettings(RuntimeSettings):
         ge=1,
         le=10_000,
         validation_alias="SAVO_TRAIN_WARM_EPOCHS",
-        description="Passes when training goes on from the champion's weights; unset is SAVO_TRAIN_EPOCHS.",
+        description="Passes when training starts from the champion's weights; unset is SAVO_TRAIN_EPOCHS.",
     )
     train_warm_start: bool = Field(
         True,
         validation_alias="SAVO_TRAIN_WARM_START",
-        description="Start from the champion's weights when its classes are all still taught.",
+        description="Start from the champion's weights when the data set still has all its classes.",
     )
     train_extra: Annotated[dict[str, Any], NoDecode] = Field(
         default_factory=dict,
         validation_alias="SAVO_TRAIN_EXTRA",
-        description='More of ultralytics\' training arguments, as JSON: {"mosaic": 0.5}.',
+        description='Further training arguments of ultralytics, as JSON: {"mosaic": 0.5}.',
         json_schema_extra={"allowed": "a JSON object"},
     )
     trainer_runner: Literal["local"] = Field(
@@ -77,26 +77,30 @@ class TrainerSettings(RuntimeSettings):
         ge=1,
         le=100,
         validation_alias="SAVO_TRAINER_ATTEMPTS",
-        description="Times that one stage of a run is begun before the run fails.",
+        description="Attempts at one stage of a run before the run fails.",
     )
     trainer_lease_seconds: float = Field(
         30.0,
         gt=0,
         validation_alias="SAVO_TRAINER_LEASE_SECONDS",
-        description="After this long without a sign of life another replica takes a run over.",
+        description="Time without a renewal after which another replica takes over the runs, seconds.",
     )
     gate_map50: float = Field(
-        0.75, ge=0, le=1, validation_alias="SAVO_GATE_MAP50", description="Least mAP@0.5 of a first model."
+        0.75, ge=0, le=1, validation_alias="SAVO_GATE_MAP50", description="Minimum mAP@0.5 of a first model."
     )
     gate_map50_lower: float = Field(
-        0.70, ge=0, le=1, validation_alias="SAVO_GATE_MAP50_LOWER", description="Least lower end of its 95 % interval."
+        0.70,
+        ge=0,
+        le=1,
+        validation_alias="SAVO_GATE_MAP50_LOWER",
+        description="Minimum lower end of its 95 % interval.",
     )
     gate_min_gain: float = Field(
         0.02,
         ge=0,
         le=1,
         validation_alias="SAVO_GATE_MIN_GAIN",
-        description="What a later model must gain on the champion in mAP@0.5, more than.",
+        description="Gain in mAP@0.5 over the champion that a later model must exceed.",
     )
 
     @field_validator("train_extra", mode="before")

@@ -257,7 +257,7 @@ async def test_a_process_that_dies_in_the_same_stage_each_time_is_not_tried_for_
             await harness.work()
     await harness.work()
     failed = await harness.state_of(run)
-    assert (failed.state, failed.reasons) == (State.FAILED, ("training was begun 3 times and did not come to an end",))
+    assert (failed.state, failed.reasons) == (State.FAILED, ("training was attempted 3 times and never finished",))
 
 
 async def test_a_store_that_is_away_costs_no_attempt(harness: Harness) -> None:

@@ -1,6 +1,6 @@
-"""Runs to look at and to cancel, models from elsewhere to register: GET /runs, GET /runs/{id}, POST /runs/{id}/cancel, POST /models.
+"""Internal HTTP API of the trainer: GET /runs, GET /runs/{id}, POST /runs/{id}/cancel, POST /models.
 
-An inner port, as every service but the gateway has one: what may reach it outside loopback is the network's to say.
+Like every service but the gateway, it has no authentication: the network decides who reaches it outside loopback.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ class Cancellation(BaseModel):
 def runs_app(
     ledger: RunLedger, on_finished: Callable[[Run], None] = lambda _: None, register: RegisterModel | None = None
 ) -> Starlette:
+    """The API. Without `register` it has no POST /models."""
     return Starlette(routes=[*runs_routes(ledger, on_finished), *(models_routes(register) if register else ())])
 
 
 def runs_routes(ledger: RunLedger, on_finished: Callable[[Run], None]) -> list[Route]:
-    """`finished` is told of a run that ended here, because it had not begun."""
+    """Routes under /runs. `on_finished` is called with a queued run that a cancellation ended."""
 
     async def list_runs(_: Request) -> JSONResponse:
         return JSONResponse({"runs": [_run_json(run) for run in await ledger.newest(NEWEST)]})
@@ -58,7 +59,7 @@ def runs_routes(ledger: RunLedger, on_finished: Callable[[Run], None]) -> list[R
         return JSONResponse(_run_json(run) | {"history": history})
 
     async def cancel_run(request: Request) -> JSONResponse:
-        """202 while it is being cancelled, 200 once it is. Asked twice, the answer is the same."""
+        """202 while it is being cancelled, 200 once it is. A second request gets the same answer."""
         cancellation = await _body(request, Cancellation)
         if isinstance(cancellation, JSONResponse):
             return cancellation
@@ -82,7 +83,7 @@ def runs_routes(ledger: RunLedger, on_finished: Callable[[Run], None]) -> list[R
 
 def models_routes(register: RegisterModel) -> list[Route]:
     async def register_model(request: Request) -> JSONResponse:
-        """200 with the run that holds the verdict; 202 with the version and the files that are to be put under it before the same is sent again."""
+        """200 with the run and its verdict. 202 with the version and the files to upload before the same request again."""
         submitted = await _body(request, SubmittedModel)
         if isinstance(submitted, JSONResponse):
             return submitted
@@ -100,10 +101,10 @@ def models_routes(register: RegisterModel) -> list[Route]:
 
 
 async def _body(request: Request, kind: type[B]) -> B | JSONResponse:
-    """The body read, or what is wrong with it."""
-    if (
-        request.headers.get("content-type", "").partition(";")[0].strip() != JSON
-    ):  # no web page sends that to another's port unasked
+    """The parsed body, or the problem with it."""
+    # A web page cannot send this media type to another origin without a preflight request.
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip()
+    if media_type != JSON:
         return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not-json", f"the body's type must be {JSON}")
     try:
         return kind.model_validate_json(await request.body())
@@ -115,7 +116,7 @@ def _unknown(request: Request) -> JSONResponse:
     return problem(
         HTTPStatus.NOT_FOUND,
         "run-unknown",
-        f"there is no run {request.path_params['run_id']}; `savo runs list` names those there are",
+        f"there is no run {request.path_params['run_id']}: `savo runs list` names the existing runs",
     )
 
 

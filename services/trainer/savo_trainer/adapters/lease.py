@@ -1,4 +1,4 @@
-"""One row that says which replica carries runs, and until when."""
+"""Lease in the database: one row with the replica that works on runs, and until when."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from savo_trainer.errors import LeaseLostError
 __all__ = ["DatabaseLease"]
 
 NAME = "runs"
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+EXPIRED = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class DatabaseLease:
-    """Taken when free or run out. `hold` is called inside other transactions: whoever lost the lease writes nothing."""
+    """Acquired when free or expired. Other transactions call `hold`, so a replica without the lease writes nothing."""
 
     database: Database
     owner: str
@@ -44,7 +44,7 @@ class DatabaseLease:
 
     async def release(self) -> None:
         async with self.database.session() as session:
-            await self._set(session, LeaseRow.owner == self.owner, until=LONG_AGO)
+            await self._set(session, LeaseRow.owner == self.owner, until=EXPIRED)
 
     async def hold(self, session: AsyncSession) -> None:
         """Renew within the caller's transaction. Raises `LeaseLostError`."""
@@ -52,11 +52,11 @@ class DatabaseLease:
             raise LeaseLostError(self.owner)
 
     async def _set(self, session: AsyncSession, condition: ColumnElement[bool], *, until: datetime) -> bool:
-        """The one row is there since the first migration; of several replicas' updates one fits the condition."""
-        taken = await session.execute(
+        """The first migration inserts the row. Of several replicas' updates only one meets the condition."""
+        result = await session.execute(
             update(LeaseRow).where(LeaseRow.name == NAME, condition).values(owner=self.owner, until=until)
         )
-        return isinstance(taken, CursorResult) and taken.rowcount == 1
+        return isinstance(result, CursorResult) and result.rowcount == 1
 
     def _until(self, now: datetime) -> datetime:
         return now + timedelta(seconds=self.seconds)

@@ -1,4 +1,7 @@
-"""Runs in the database. A worker's every write renews its lease in the same transaction, so a replica that lost it changes nothing."""
+"""Runs in the database.
+
+Every write of a worker renews its lease in the same transaction, so a replica that lost the lease changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +44,9 @@ class DatabaseLedger:
 
     async def oldest_open(self) -> Run | None:
         async with self.database.session(read_only=True) as session:
-            # What is being cancelled waits for nobody.
-            in_order = (RunRow.state != State.CANCELLING, RunRow.requested_at, RunRow.id)
-            row = await session.scalar(select(RunRow).where(RunRow.state.in_(OPEN)).order_by(*in_order).limit(1))
+            # A run that is being cancelled comes before all others.
+            order = (RunRow.state != State.CANCELLING, RunRow.requested_at, RunRow.id)
+            row = await session.scalar(select(RunRow).where(RunRow.state.in_(OPEN)).order_by(*order).limit(1))
             return _run(row) if row else None
 
     async def get(self, run_id: str) -> Run | None:
@@ -73,19 +76,19 @@ class DatabaseLedger:
 
     async def begin_attempt(self, run_id: str) -> Run:
         async with self.database.session() as session:
-            row = await self._mine(session, run_id)
+            row = await self._locked_row(session, run_id)
             row.attempts += 1
             row.started_at = row.started_at or self.lease.clock()
             return _run(row)
 
     async def return_attempt(self, run_id: str) -> None:
         async with self.database.session() as session:
-            row = await self._mine(session, run_id)
+            row = await self._locked_row(session, run_id)
             row.attempts = max(0, row.attempts - 1)
 
     async def record_progress(self, run_id: str, progress: Progress) -> None:
         async with self.database.session() as session:
-            row = await self._mine(session, run_id)
+            row = await self._locked_row(session, run_id)
             row.progress = progress.model_dump(mode="json")
 
     async def cancel(self, run_id: str, by: str, reason: str) -> tuple[Run, bool] | None:
@@ -93,25 +96,25 @@ class DatabaseLedger:
             row = await session.get(RunRow, run_id, with_for_update=True)
             if row is None:
                 return None
-            now, standing = self.lease.clock(), _run(row)
-            run = request_cancellation(standing, by, reason, now)
-            if run is standing:
+            now, current = self.lease.clock(), _run(row)
+            run = request_cancellation(current, by, reason, now)
+            if run is current:
                 return run, False
             _write(row, run)
-            session.add(_transition(run.id, standing.state, run.state, now, run.reasons[0]))
+            session.add(_transition(run.id, current.state, run.state, now, run.reasons[0]))
             record = partial(self.outbox.add, session)
             await audit(
                 record,
                 "run.cancelled",
                 by=by,
                 about=run.id,
-                before={"state": standing.state},
+                before={"state": current.state},
                 after={"state": State.CANCELLED},
                 reason=reason,
                 at=now,
             )
             if not run.is_open:
-                await self._tell(session, run, [training_finished(run, run.state)])
+                await self._publish(session, run, [training_finished(run, run.state)])
             return run, not run.is_open
 
     async def record_judged(self, run: Run, events: Iterable[Event], *, by: str, reason: str) -> tuple[Run, bool]:
@@ -120,7 +123,7 @@ class DatabaseLedger:
                 session.add(_row(run))
                 await session.flush()
                 session.add(_transition(run.id, None, run.state, self.lease.clock(), "; ".join(run.reasons)))
-                await self._tell(session, run, events)
+                await self._publish(session, run, events)
                 action: Action = "model.registered" if run.state is State.REGISTERED else "model.refused"
                 figures = {"run": run.id, "map50": run.facts.evaluation.map50 if run.facts.evaluation else None}
                 await audit(
@@ -134,30 +137,30 @@ class DatabaseLedger:
                 )
                 return run, True
         except IntegrityError:
-            standing = await self.get(run.id)
-            assert standing is not None, "it is there, for it stood in our way"
-            return standing, False
+            recorded = await self.get(run.id)
+            assert recorded is not None, "the insert failed because the run exists"
+            return recorded, False
 
     async def change_state(self, run: Run, after: State, *, detail: str = "", events: Iterable[Event] = ()) -> Run:
         async with self.database.session() as session:
-            row = await self._mine(session, run.id)
+            row = await self._locked_row(session, run.id)
             before = State(row.state)
             if before is not run.state and _run(row).is_cancelled:
                 raise RunCancelledError(run.id)
             check_transition(before, after)
             _write(row, run.model_copy(update={"state": after, "attempts": 0, "started_at": row.started_at}))
             session.add(_transition(run.id, before, after, self.lease.clock(), detail))
-            await self._tell(session, run, events)
+            await self._publish(session, run, events)
             return _run(row)
 
-    async def _tell(self, session: AsyncSession, run: Run, events: Iterable[Event]) -> None:
+    async def _publish(self, session: AsyncSession, run: Run, events: Iterable[Event]) -> None:
         for event in events:
             await self.outbox.add(session, event, event_id=derived_id(run.event_id, event.type))
 
-    async def _mine(self, session: AsyncSession, run_id: str) -> RunRow:
+    async def _locked_row(self, session: AsyncSession, run_id: str) -> RunRow:
         await self.lease.hold(session)
         row = await session.get(RunRow, run_id, with_for_update=True)
-        assert row is not None, f"{run_id} was recorded before it was worked on"
+        assert row is not None, f"{run_id} is recorded before a worker starts on it"
         return row
 
 
@@ -174,7 +177,7 @@ def _row(run: Run) -> RunRow:
 
 def _write(row: RunRow, run: Run) -> None:
     for name, value in _changing(run).items():
-        if name != "progress":  # noted by itself, as it comes
+        if name != "progress":  # `record_progress` writes it
             setattr(row, name, value)
 
 

@@ -1,4 +1,4 @@
-"""Training in a subprocess of this machine: started in its own process group, heard line by line, ended with all its children.
+"""Training in a subprocess of this machine, with its own process group: its events are read line by line.
 
 The service itself never imports torch or ultralytics (AGPL-3.0); see docs/decisions.
 """
@@ -38,8 +38,8 @@ LINE_LIMIT = 1 << 20
 
 
 @dataclass
-class _ProgramOutput:
-    """What the program said so far."""
+class _ProgramReport:
+    """What the training program has reported so far."""
 
     weights: Path | None = None
     export: Export | None = None
@@ -50,8 +50,10 @@ class _ProgramOutput:
 
 @dataclass(frozen=True)
 class LocalRunner:
+    """Runs the training program `savo_trainer.yolo` and ends it with all its children."""
+
     grace_seconds: float = 10.0
-    """Between asking the program to end and ending it."""
+    """Seconds between SIGTERM and SIGKILL."""
     program: tuple[str, ...] = (sys.executable, "-m", "savo_trainer.yolo")
 
     async def train(
@@ -65,54 +67,55 @@ class LocalRunner:
         name: str = NAME,
         holdout: str = "test",
     ) -> Trained:
-        """Weights come to <output>/<name>/weights; `folder` is for the program's own files, and for the weights without `output`.
+        """Train, export and validate. Weights are written to <output>/<name>/weights, by default under `folder`.
 
+        `folder` also holds the program's own files: job, log, settings, caches.
         Raises `TrainingCrashedError`, and `RunImpossibleError` when the libraries are not installed.
         """
         job = _write_job(folder, _job(plan, data, output or folder, name) | {"holdout": holdout})
         started = time.monotonic()
-        heard = await self._run(job, folder, on_progress)
-        if heard.weights is None or heard.export is None:
-            raise TrainingCrashedError("it ended without weights and an ONNX file")
+        report = await self._run(job, folder, on_progress)
+        if report.weights is None or report.export is None:
+            raise TrainingCrashedError("the program ended without weights and an ONNX file")
         return Trained(
-            heard.weights, heard.export, heard.map50.get("pt"), heard.map50.get("onnx"), time.monotonic() - started
+            report.weights, report.export, report.map50.get("pt"), report.map50.get("onnx"), time.monotonic() - started
         )
 
     async def export(self, weights: Path, image_size: int, folder: Path) -> Export:
-        """The ONNX files, beside the weights. `folder` is for the program's own files."""
+        """Export weights to ONNX files beside them. `folder` holds the program's own files."""
         plan = TrainPlan(str(weights), 1, 1, image_size, "cpu", None, 0, {})
         job = _write_job(folder, _job(plan, folder, folder, NAME) | {"target": str(weights)})
-        heard = await self._run(job, folder, _ignore_progress, steps=("export",))
-        if heard.export is None:
-            raise TrainingCrashedError("it ended without an ONNX file")
-        return heard.export
+        report = await self._run(job, folder, _ignore_progress, steps=("export",))
+        if report.export is None:
+            raise TrainingCrashedError("the program ended without an ONNX file")
+        return report.export
 
     async def stop_stale(self, folder: Path) -> None:
-        """Only a process that still runs our program on this very folder is ended: a pid alone may be anybody's by now."""
-        mark = read_process_record(folder)
-        if mark and is_ours(mark):
-            log.warning("training.stale_process_ended", pid=mark.pid)
-            await end_group(mark.pid, self.grace_seconds)
+        """Ends only a process that runs the training program on this folder: the pid may have been reused."""
+        record = read_process_record(folder)
+        if record and is_ours(record):
+            log.warning("training.stale_process_ended", pid=record.pid)
+            await end_group(record.pid, self.grace_seconds)
 
     async def _run(
         self, job: Path, folder: Path, on_progress: OnProgress, *, steps: Sequence[str] = STEPS
-    ) -> _ProgramOutput:
+    ) -> _ProgramReport:
         with (folder / "yolo.log").open("ab") as errors:
             process = await self._start(job, folder, errors, steps)
             write_process_record(folder, ProcessRecord(process.pid, str(job)))
             try:
-                heard = await _read_output(process, on_progress)
+                report = await _read_output(process, on_progress)
                 status = await process.wait()
             finally:
                 if process.returncode is None:
                     await asyncio.shield(end_group(process.pid, self.grace_seconds, process))
-        _check(status, heard, folder)
-        return heard
+        _check(status, report, folder)
+        return report
 
     async def _start(
         self, job: Path, folder: Path, errors: IO[bytes], steps: Sequence[str]
     ) -> asyncio.subprocess.Process:
-        # Standard input is held open and never written to: when we die, however hard, the program reads its end and ends itself.
+        # The trainer keeps standard input open and writes nothing. When the trainer dies, the program reads EOF and ends.
         return await asyncio.create_subprocess_exec(
             *self.program, *steps, "--job", str(job),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
@@ -121,11 +124,11 @@ class LocalRunner:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Offline, nothing installed at run time, pickles by allow-list, settings and caches in the run's folder.
+    """Environment of the program: offline, no installation at run time, pickles by allow-list, caches in the folder.
 
-    No variable of our own services is passed on, so no secret either: the program's job file says all that it needs.
+    Settings of the product's services are withheld, secrets included: the job file has all that the program needs.
     """
-    ours = {
+    fixed = {
         "YOLO_AUTOINSTALL": "False",
         "YOLO_OFFLINE": "True",
         "YOLO_CONFIG_DIR": str(folder / "settings"),
@@ -137,7 +140,7 @@ def environment(folder: Path) -> dict[str, str]:
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads())),
     }
     withheld = service_variables()
-    return {name: value for name, value in os.environ.items() if name not in withheld} | ours
+    return {name: value for name, value in os.environ.items() if name not in withheld} | fixed
 
 
 def threads() -> int:
@@ -148,26 +151,25 @@ async def _ignore_progress(_: Progress) -> None:
     return None
 
 
-async def _read_output(process: asyncio.subprocess.Process, on_progress: OnProgress) -> _ProgramOutput:
-    heard = _ProgramOutput()
-    async for said in _events(process):
-        match said.get("event"):
+async def _read_output(process: asyncio.subprocess.Process, on_progress: OnProgress) -> _ProgramReport:
+    report = _ProgramReport()
+    async for event in _events(process):
+        match event.get("event"):
             case "epoch":
-                await on_progress(
-                    Progress(**{key: said[key] for key in ("epoch", "epochs", "losses", "map50", "seconds")})
-                )
+                fields = ("epoch", "epochs", "losses", "map50", "seconds")
+                await on_progress(Progress(**{key: event[key] for key in fields}))
             case "trained":
-                heard.weights = Path(said["weights"])
+                report.weights = Path(event["weights"])
             case "exported":
-                plain = said.get("plain")
-                heard.export = Export(Path(said["onnx"]), Path(plain) if plain else None, said.get("reason"))
+                plain = event.get("plain")
+                report.export = Export(Path(event["onnx"]), Path(plain) if plain else None, event.get("reason"))
             case "validated":
-                heard.map50[said["kind"]] = float(said["map50"])
+                report.map50[event["kind"]] = float(event["map50"])
             case "failed":
-                heard.failure = str(said["reason"])
+                report.failure = str(event["reason"])
             case "done":
-                heard.done = True
-    return heard
+                report.done = True
+    return report
 
 
 async def _events(process: asyncio.subprocess.Process) -> AsyncIterator[dict[str, Any]]:
@@ -179,13 +181,13 @@ async def _events(process: asyncio.subprocess.Process) -> AsyncIterator[dict[str
             log.warning("training.unreadable_line", line=line[:200].decode(errors="replace"))
 
 
-def _check(status: int, heard: _ProgramOutput, folder: Path) -> None:
-    if status == 0 and heard.done:
+def _check(status: int, report: _ProgramReport, folder: Path) -> None:
+    if status == 0 and report.done:
         return
-    reason = heard.failure or _last_output(folder / "yolo.log", status)
+    reason = report.failure or _last_output(folder / "yolo.log", status)
     if status == MISSING_LIBRARIES:
         raise RunImpossibleError(
-            reason, ("Install them with `uv sync --extra yolo` on the machine of the trainer, then start a run again.",)
+            reason, ("Install them with `uv sync --extra yolo` on the trainer's machine, then start a run again.",)
         )
     raise TrainingCrashedError(reason)
 

@@ -1,4 +1,4 @@
-"""Process groups that we started: marked in a file, recognised after a crash, ended whole."""
+"""Process groups of the trainer: recorded in a file, recognised after a crash, ended with all children."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """The leader of a process group, and what its command line must hold to be ours."""
+    """Leader of a process group, and the text that identifies its command line."""
 
     pid: int
     argument: str
 
 
-def write_process_record(folder: Path, mark: ProcessRecord) -> None:
-    (folder / FILE).write_text(json.dumps(asdict(mark)), encoding="utf-8")
+def write_process_record(folder: Path, record: ProcessRecord) -> None:
+    (folder / FILE).write_text(json.dumps(asdict(record)), encoding="utf-8")
 
 
 def read_process_record(folder: Path) -> ProcessRecord | None:
@@ -37,13 +37,13 @@ def read_process_record(folder: Path) -> ProcessRecord | None:
         return None
 
 
-def is_ours(mark: ProcessRecord) -> bool:
-    """Whether the process lives and its command line names our job file: a path that holds the run's id."""
-    return mark.argument in _command_of(mark.pid)
+def is_ours(record: ProcessRecord) -> bool:
+    """Whether the process runs with the recorded argument: the path of a job file, which has the run's id."""
+    return record.argument in _command_line(record.pid)
 
 
-def _command_of(pid: int) -> str:
-    """Empty when there is no such process. Linux has /proc where slim images have no `ps`; macOS is the other way round."""
+def _command_line(pid: int) -> str:
+    """Empty when there is no such process. Slim Linux images have /proc and no `ps`; macOS has `ps` and no /proc."""
     if PROC.exists():
         try:
             return (PROC / str(pid) / "cmdline").read_text(encoding="utf-8", errors="replace").replace("\0", " ")
@@ -55,21 +55,21 @@ def _command_of(pid: int) -> str:
 
 
 async def end_group(leader: int, grace_seconds: float, process: asyncio.subprocess.Process | None = None) -> None:
-    """Ask the whole group to end, then end it. Returns when the leader is gone."""
-    for how, patience in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, grace_seconds)):
+    """End the group by SIGTERM, then by SIGKILL. Returns when the leader has ended."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(leader, how)
-        if await _gone(leader, patience, process):
+            os.killpg(leader, number)
+        if await _has_ended(leader, grace_seconds, process):
             break
-    # The leader may have gone before its children did.
+    # The leader may have ended before its children.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
 
 
-async def _gone(leader: int, patience: float, process: asyncio.subprocess.Process | None) -> bool:
-    """Our own child is waited for; another's can only be looked at."""
+async def _has_ended(leader: int, timeout: float, process: asyncio.subprocess.Process | None) -> bool:
+    """Whether the leader ends within the timeout. A child process is waited for, any other is polled."""
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(timeout):
             await (process.wait() if process is not None else _wait_for_end(leader))
     except TimeoutError:
         return False
@@ -77,7 +77,7 @@ async def _gone(leader: int, patience: float, process: asyncio.subprocess.Proces
 
 
 async def _wait_for_end(pid: int) -> None:
-    """Nothing announces the end of a process that is not our child: look for it."""
+    """Polls, because only the parent of a process is notified of its end."""
     while _is_alive(pid):  # noqa: ASYNC110
         await asyncio.sleep(POLL_SECONDS)
 

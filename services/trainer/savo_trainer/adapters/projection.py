@@ -1,4 +1,4 @@
-"""What of the trainer's database comes from topics: the index of samples, and which of them were erased."""
+"""Tables of the trainer that can be rebuilt from topics: the index of samples, and the erased samples."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ PROJECTION = Projection(
     ),
     fold=_fold,
     not_rebuilt={
-        "runs": "a run's state and figures while it is carried: training.finished tells its end only",
-        "run_transitions": "the moves of runs are in no event",
-        "numbers": "numbers are given once and never again",
-        "leases": "who works now",
-        "outbox": "what waits to be published",
+        "runs": "state and figures of runs in progress: training.finished has only their end",
+        "run_transitions": "transitions of runs are in no event",
+        "numbers": "each number is assigned once",
+        "leases": "the current owner",
+        "outbox": "events that are not published yet",
     },
 )

@@ -1,4 +1,4 @@
-"""The trainer's own index of samples, built from events alone."""
+"""Index of samples in the database, built from events alone."""
 
 from __future__ import annotations
 

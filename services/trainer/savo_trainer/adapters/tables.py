@@ -1,4 +1,4 @@
-"""The trainer's tables. Their making is in migrations/."""
+"""Tables of the trainer. `migrations/` creates them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Base(DeclarativeBase):
 
 
 class SampleRow(Base):
-    """A sample as the newest event told of it."""
+    """A sample, as the newest event describes it."""
 
     __tablename__ = "samples"
     __table_args__ = (Index("ix_samples_dataset", "dataset"),)
@@ -36,7 +36,7 @@ class SampleRow(Base):
 
 
 class ErasedSampleRow(Base):
-    """The ledger of the erased: replay brings nothing back."""
+    """Ledger of erased samples, so that a replay does not restore them."""
 
     __tablename__ = "erased_samples"
 
@@ -64,7 +64,7 @@ class RunRow(Base):
 
 
 class TransitionRow(Base):
-    """One move of one run."""
+    """One transition of one run."""
 
     __tablename__ = "run_transitions"
     __table_args__ = (Index("ix_run_transitions_run_id", "run_id"),)
@@ -78,7 +78,7 @@ class TransitionRow(Base):
 
 
 class NumberRow(Base):
-    """One number of a series, given to one run."""
+    """One number of a series, assigned to one run."""
 
     __tablename__ = "numbers"
     __table_args__ = (Index("ix_numbers_run", "series", "run_id"),)

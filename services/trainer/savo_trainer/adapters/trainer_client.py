@@ -1,4 +1,4 @@
-"""The running trainer by its HTTP: where SAVO_SERVICES says that it is, else as it wrote its address into the data folder."""
+"""HTTP client of the running trainer. The address is in SAVO_SERVICES, or in a file that the trainer writes."""
 
 from __future__ import annotations
 
@@ -15,43 +15,47 @@ from savo_trainer.errors import TrainerRefusedError, TrainerUnreachableError
 
 __all__ = ["TrainerClient"]
 
-ANSWER_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class TrainerClient:
-    """Raises `TrainerUnreachableError`, `TrainerRefusedError`. The address is read anew each time: a trainer that was started again has another port."""
+    """Every request raises `TrainerUnreachableError` and `TrainerRefusedError`.
 
-    place: Path
-    named: str | None = None
-    """Its URL, where that is told."""
+    The address file is read for each request: a restarted trainer has another port.
+    """
+
+    address_file: Path
+    """run/trainer.json in the data folder."""
+    url: str | None = None
+    """From SAVO_SERVICES; None: use the address file."""
 
     @classmethod
     def from_settings(cls) -> TrainerClient:
         """Raises `WrongServicesError`."""
-        return cls(load_settings(RuntimeSettings).data_dir / "run" / "trainer.json", named_services().get("trainer"))
+        address_file = load_settings(RuntimeSettings).data_dir / "run" / "trainer.json"
+        return cls(address_file, named_services().get("trainer"))
 
     def get(self, path: str) -> dict[str, Any]:
-        return self._ask("GET", path)
+        return self._request("GET", path)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return self._ask("POST", path, json=body)
+        return self._request("POST", path, json=body)
 
-    def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+    def _request(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         try:
-            url = self.named or json.loads(self.place.read_text(encoding="utf-8"))["url"].rstrip("/")
-            answer = httpx2.request(method, f"{url}{path}", timeout=ANSWER_SECONDS, trust_env=False, **request)
-            found: dict[str, Any] = answer.json()
+            url = self.url or json.loads(self.address_file.read_text(encoding="utf-8"))["url"].rstrip("/")
+            answer = httpx2.request(method, f"{url}{path}", timeout=TIMEOUT_SECONDS, trust_env=False, **request)
+            body: dict[str, Any] = answer.json()
             if answer.is_success:
-                return found
-            refused = TrainerRefusedError(str(found["code"]), str(found["detail"]))
-        except (OSError, ValueError, KeyError, TypeError, httpx2.HTTPError) as flaw:
-            why = "no such file" if isinstance(flaw, FileNotFoundError) else str(flaw) or type(flaw).__name__
-            if self.named:
-                raise TrainerUnreachableError(
-                    f"no trainer answers at {self.named}, which {SERVICES_VARIABLE} names: {why}"
-                ) from flaw
-            raise TrainerUnreachableError(
-                f"no trainer answers here ({self.place}: {why}). Start it with `savo up`, or set SAVO_DATA_DIR"
-            ) from flaw
+                return body
+            refused = TrainerRefusedError(str(body["code"]), str(body["detail"]))
+        except (OSError, ValueError, KeyError, TypeError, httpx2.HTTPError) as error:
+            reason = "no such file" if isinstance(error, FileNotFoundError) else str(error) or type(error).__name__
+            raise TrainerUnreachableError(self._unreachable(reason)) from error
         raise refused
+
+    def _unreachable(self, reason: str) -> str:
+        if self.url:
+            return f"no trainer answers at {self.url}, which {SERVICES_VARIABLE} names: {reason}"
+        return f"no trainer answers here ({self.address_file}: {reason}). Start it with `savo up`, or set SAVO_DATA_DIR"

@@ -1,4 +1,4 @@
-"""Consecutive numbers by a unique row: of two that want the same number, one gets it and the other the next."""
+"""Consecutive version numbers, assigned by a unique row. Of two concurrent requests one gets the next number."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class DatabaseVersionNumbers:
             try:
                 return await self._take(series, run_id, above)
             except IntegrityError:
-                continue  # another run took it between our look and our insert
+                continue  # another run inserted the number after our query
 
     async def _take(self, series: str, run_id: str, above: int) -> int:
         async with self.database.session() as session:

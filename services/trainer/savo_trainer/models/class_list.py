@@ -1,7 +1,7 @@
-"""The classes of a model from elsewhere in samples/classes.json, where ids are given once and for ever.
+"""Class ids of a submitted model, from samples/classes.json. Ids are permanent.
 
-An ingredient of the catalogue that no sample has shown yet gets its id now, as its first sample would give it. Any other word is no class: it
-would be one by a typo.
+A catalogue ingredient without samples gets its id here, as its first sample would assign it. Any other unknown label is
+refused, because it may be a typo.
 """
 
 from __future__ import annotations
@@ -19,22 +19,21 @@ __all__ = ["check_classes", "class_ids"]
 
 
 async def class_ids(labels: Sequence[str], store: ObjectStore) -> tuple[int, ...]:
-    """Id of each label. Raises `ClassesUnknownError`."""
+    """Id of each label, in the order of `labels`. Raises `ClassesUnknownError`."""
     classes = await grow_class_list(store, labels, check=partial(check_classes, labels))
     ids = {entry.label: entry.id for entry in classes.classes}
     return tuple(ids[label] for label in labels)
 
 
 def check_classes(labels: Sequence[str], classes: ClassList) -> None:
-    """Raises `ClassesUnknownError`, naming them."""
+    """Raises `ClassesUnknownError` with the labels that are unknown or were merged into others."""
     by_label = {entry.label: entry for entry in classes.classes}
     if unknown := [label for label in labels if label not in by_label and label not in CATALOGUE]:
-        raise ClassesUnknownError(
-            f"the model names classes that neither {CLASSES_KEY} nor the catalogue holds: {', '.join(map(_with_hint, unknown))}"
-        )
+        named = ", ".join(map(_with_hint, unknown))
+        raise ClassesUnknownError(f"the model has classes that neither {CLASSES_KEY} nor the catalogue holds: {named}")
     if merged := [label for label in labels if label in by_label and by_label[label].redirects_to is not None]:
         raise ClassesUnknownError(
-            f"the model names classes that were merged into others in {CLASSES_KEY}: {', '.join(merged)}"
+            f"the model has classes that were merged into others in {CLASSES_KEY}: {', '.join(merged)}"
         )
 
 

@@ -1,4 +1,4 @@
-"""A model measured on the holdout through the code that serves it, and laid beside the champion on the same photos."""
+"""Evaluation of models on the holdout through the serving code, and the paired comparison with the champion."""
 
 from __future__ import annotations
 
@@ -22,22 +22,27 @@ __all__ = ["Measurement", "compare_with_champion", "golden_pictures", "holdout_s
 
 @dataclass(frozen=True)
 class Measurement:
+    """Result of evaluating one model."""
+
     evaluation: Evaluation
     records: tuple[ImageRecord, ...]
-    """Matched detections of each photo, for pairing."""
+    """Matched detections of each photo, for the paired comparison."""
     golden: tuple[GoldenCandidate, ...] = ()
-    """Photos that the model must see again in the same way."""
+    """Photos with the boxes that a serving replica must reproduce."""
 
 
 def measure(onnx: Path, holdout: Iterable[EvaluationSample], *, seed: int = 0) -> Measurement:
-    """Slow: run it in a thread. Raises `ModelRefusedError` and `ValueError` for a holdout without a single box."""
+    """Evaluate an ONNX file. Slow: run it in a thread.
+
+    Raises `ModelRefusedError`, and `ValueError` for a holdout without boxes.
+    """
     detector = GoldenPictureRecorder(Detector.load(onnx))
     result = evaluate(detector, holdout, seed=seed)
     return Measurement(as_evaluation(result), result.records, detector.pictures())
 
 
 def golden_pictures(measured: Measurement, holdout: Sequence[ManifestLine]) -> tuple[GoldenPicture, ...]:
-    """By the keys that the photos have in the object store."""
+    """Golden pictures with the keys of their photos in the object store."""
     keys = {line.sha256: line.image_key for line in holdout}
     return tuple(
         GoldenPicture(sha256=golden.sha256, image_key=keys[golden.sha256], boxes=tuple(map(_golden_box, golden.boxes)))
@@ -60,7 +65,10 @@ def as_evaluation(result: EvaluationResult) -> Evaluation:
 def compare_with_champion(
     candidate: Measurement, champion: Measurement, champion_version: str, allowed_drop: float
 ) -> tuple[Comparison, dict[str, ClassChange]]:
-    """Paired on the same draws of subjects. A class's p-value is small when it is surely down more than `allowed_drop`."""
+    """Paired comparison on the same bootstrap draws of subjects.
+
+    A class's p-value is small when the class surely lost more than `allowed_drop`, a fraction of AP.
+    """
     gain = compare(candidate.records, champion.records)
     comparison = Comparison(
         champion=champion_version,
@@ -77,14 +85,14 @@ def compare_with_champion(
 
 
 def holdout_samples(lines: Sequence[ManifestLine], names: Sequence[str], folder: Path) -> Iterator[EvaluationSample]:
-    """The photos and their truth as `download_dataset` wrote them, one at a time."""
+    """Holdout photos with their labels, as `download_dataset` wrote them, one at a time."""
     for line in lines:
         truth = truth_boxes(labels_path(line, folder).read_text(encoding="utf-8"), names)
         yield EvaluationSample(image_path(line, folder).read_bytes(), truth, line.subject, line.sha256)
 
 
 def split_samples(data: Mapping[str, Any], split: str) -> Iterator[EvaluationSample]:
-    """The photos of one split of a `dataset.yaml` with their truth, one at a time. Raises `DatasetError`."""
+    """Photos of one split of a `dataset.yaml` with their labels, one at a time. Raises `DatasetError`."""
     for photo in split_photos(data, split):
         yield EvaluationSample(photo.path.read_bytes(), photo.truth, photo.group, photo.path.name)
 

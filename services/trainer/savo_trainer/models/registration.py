@@ -1,9 +1,11 @@
-"""A model that was trained elsewhere enters the registry: numbered, judged by the same gate, announced the same way.
+"""Registration of a model that was trained elsewhere: numbered, judged and announced like a model trained here.
 
-Whoever brings it has measured it through the serving code and sends the figures; the trainer gives the number, says which files it wants under
-it, judges, and tells the world. Everything is keyed by the model's sha256: sent again after a crash at any line, the same model gets the same
-version, and once it has a verdict, that verdict. A model whose graph was optimised is known by its plain export, which
-stays the same when it is optimised again in another way.
+`savo models register` measures the model through the serving code and submits the figures. The trainer assigns the
+version, names the files that the object store lacks, judges the model and publishes the events.
+
+Every step is keyed by the model's sha256: a submission that is repeated after a crash gets the same version, and the same
+verdict once there is one. An optimised model is identified by its plain export, which does not change when the graph is
+optimised in another way.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ BY_HAND = "by-hand"
 
 
 class SubmittedClassChange(Message):
-    """Candidate minus champion in one class, as `gate.ClassChange` has it."""
+    """Wire format of `gate.ClassChange`."""
 
     gain: float
     boxes: int = Field(ge=0)
@@ -41,19 +43,19 @@ class SubmittedClassChange(Message):
 
 
 class SubmittedModel(Message):
-    """Body of POST /models: a finished model and what was measured on it."""
+    """Body of POST /models: a finished model with its figures."""
 
-    sha256: Sha256 = Field(description="Of model.onnx, which was measured.")
+    sha256: Sha256 = Field(description="Of model.onnx, the measured file.")
     bytes: int = Field(gt=0)
-    plain_sha256: Sha256 | None = Field(default=None, description="Of model.plain.onnx; None: there is none.")
+    plain_sha256: Sha256 | None = Field(default=None, description="Of model.plain.onnx; None: no such file.")
     optimization: str = Field(
-        default="", max_length=500, description="What became of the export's graph, for the card."
+        default="", max_length=500, description="Sentence about the export's graph, for the card."
     )
     image_size: int = Field(gt=0)
     classes: tuple[str, ...] = Field(min_length=1, description="Labels in the order of the network's outputs.")
     weights_sha256: Sha256 | None = Field(default=None, description="None: the ONNX file alone.")
     holdout: str = Field(
-        min_length=1, max_length=64, description="Names the photos that it was measured on, by their content."
+        min_length=1, max_length=64, description="Name of the photos that it was measured on, by their content."
     )
     evaluation: Evaluation
     comparison: Comparison | None = Field(
@@ -61,16 +63,16 @@ class SubmittedModel(Message):
     )
     class_changes: dict[str, SubmittedClassChange] = Field(default_factory=dict)
     weights_map50: float | None = Field(
-        default=None, description="ultralytics' figure for the .pt, as its training noted it."
+        default=None, description="ultralytics' figure for the .pt, from the training note."
     )
-    export_map50: float | None = Field(default=None, description="The same measure for the ONNX.")
-    train_samples: int = Field(default=0, ge=0, description="As its training noted it; 0 is unknown.")
+    export_map50: float | None = Field(default=None, description="The same figure for the ONNX file.")
+    train_samples: int = Field(default=0, ge=0, description="From the training note; 0: unknown.")
     by: str = Field(min_length=1, max_length=120)
     reason: str = Field(min_length=1, max_length=500)
 
     @property
     def key_sha256(self) -> str:
-        """By which the model is known."""
+        """Identifies the model: its plain export where it has one."""
         return self.plain_sha256 or self.sha256
 
     @property
@@ -80,7 +82,7 @@ class SubmittedModel(Message):
 
 @dataclass(frozen=True)
 class MissingFiles:
-    """Files that are to lie under the version's keys before it is judged."""
+    """Files that the object store must hold under the version before the model is judged."""
 
     version: str
     files: tuple[str, ...]
@@ -88,6 +90,8 @@ class MissingFiles:
 
 @dataclass(frozen=True)
 class RegisterModel:
+    """Registers a submitted model. Safe to repeat at any point."""
+
     ledger: RunLedger
     numbers: VersionNumbers
     store: ObjectStore
@@ -96,31 +100,36 @@ class RegisterModel:
     on_finished: Callable[[Run], None] = lambda _: None
 
     async def __call__(self, submitted: SubmittedModel) -> Run | MissingFiles:
-        """Raises `ClassesUnknownError`, `ChampionMovedError`."""
+        """The run with its verdict, or the files to upload before the same model is submitted again.
+
+        Raises `ClassesUnknownError`, `ChampionMovedError`.
+        """
         if known := await self.ledger.get(submitted.run_id):
             return known
         await self._check_champion(submitted)
         run = self._run(submitted, await class_ids(submitted.classes, self.store))
         version = await claim_version(run, self.store, self.numbers)
-        if missing := [
-            name
+        if missing := await self._missing_files(version, submitted):
+            return MissingFiles(version, missing)
+        facts = run.facts.model_copy(update={"version": version})
+        return await self._record_verdict(run.model_copy(update={"facts": facts}), submitted)
+
+    async def _missing_files(self, version: str, submitted: SubmittedModel) -> tuple[str, ...]:
+        matches = {
+            name: await object_matches(self.store, model_key(version, name), sha256)
             for name, sha256 in _files(submitted)
-            if not await object_matches(self.store, model_key(version, name), sha256)
-        ]:
-            return MissingFiles(version, tuple(missing))
-        return await self._record_verdict(
-            run.model_copy(update={"facts": run.facts.model_copy(update={"version": version})}), submitted
-        )
+        }
+        return tuple(name for name, matched in matches.items() if not matched)
 
     async def _check_champion(self, submitted: SubmittedModel) -> None:
-        """Figures against another than the present champion say nothing."""
+        """A comparison with another model than the current champion cannot be judged."""
         champion = await champion_version(self.store)
         compared = submitted.comparison.champion if submitted.comparison else None
         if champion != compared:
             raise ChampionMovedError(champion, compared)
 
     async def _record_verdict(self, run: Run, submitted: SubmittedModel) -> Run:
-        """As a trained run ends: the report first, then the verdict with its events in one transaction."""
+        """Ends like a trained run: the report first, then the verdict with its events in one transaction."""
         verdict = judge(_evidence(submitted), self.gate)
         after = State.REGISTERED if verdict.passed else State.REJECTED
         run = _with_verdict(run, verdict, after, self.clock())
@@ -166,7 +175,7 @@ class RegisterModel:
 
 
 def run_id_of(sha256: str) -> str:
-    """One model, one run."""
+    """Run id of a submitted model. One model has one run."""
     return f"hand-{sha256[:24]}"
 
 
@@ -180,7 +189,7 @@ def _files(submitted: SubmittedModel) -> list[tuple[str, str]]:
 
 
 def _evidence(submitted: SubmittedModel) -> Evidence:
-    """Without a note of its training there is nothing to hold the export against: what was measured is the file that would serve."""
+    """Without a training note the export is not compared with its weights: the measured file is the one to serve."""
     return Evidence(
         submitted.evaluation,
         submitted.comparison,

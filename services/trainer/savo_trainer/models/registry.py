@@ -1,8 +1,8 @@
-"""Where a finished candidate's files go, passed or refused, and the card that says in words what it is.
+"""Model registry in the object store: the files, report and model card of each candidate, passed or refused.
 
-models/ingredients/v<N>/classes.json   first: claims the number (conditional PUT)
-models/ingredients/v<N>/model.onnx, model.plain.onnx where the first was made from it, weights.pt
-models/ingredients/v<N>/report.json, card.md   last: a version with a report is whole
+models/ingredients/v<N>/classes.json   written first: a conditional PUT claims the version
+models/ingredients/v<N>/model.onnx, weights.pt, and model.plain.onnx if the graph was optimised
+models/ingredients/v<N>/report.json, card.md   written last: a version with a report is complete
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class StoredCandidate:
 
 
 async def store_candidate(run: Run, trained: Trained, store: ObjectStore, numbers: VersionNumbers) -> StoredCandidate:
-    """Take the run's number and put its files under it. Repeated after a crash it writes the same files again."""
+    """Claim the run's version and upload the files under it. Safe to repeat after a crash."""
     version = await claim_version(run, store, numbers)
     onnx, plain = trained.export.onnx, trained.export.plain
     await store.upload(model_key(version, "model.onnx"), onnx)
     if plain is None:
-        await store.delete(model_key(version, PLAIN_EXPORT))  # an attempt before this one may have left it
+        await store.delete(model_key(version, PLAIN_EXPORT))  # an earlier attempt may have left it
     else:
         await store.upload(model_key(version, PLAIN_EXPORT), plain)
     await store.upload(model_key(version, "weights.pt"), trained.weights)
@@ -63,7 +63,7 @@ async def store_candidate(run: Run, trained: Trained, store: ObjectStore, number
 
 
 def optimization_sentence(not_optimized: str | None) -> str:
-    """For the card: what became of an export's graph."""
+    """Sentence for the card: whether the export's graph is optimised, and if not, why."""
     return f"It is the export as it was written: {not_optimized}." if not_optimized else "Its graph is optimised."
 
 
@@ -77,7 +77,7 @@ async def store_report(report: ModelReport, facts: Facts, store: ObjectStore) ->
 
 
 async def object_matches(store: ObjectStore, key: str, sha256: str) -> bool:
-    """Whether exactly these bytes lie under the key."""
+    """Whether the object exists and has this sha256."""
     with tempfile.TemporaryDirectory(prefix="savo-registry-") as folder:
         target = Path(folder) / "object"
         try:
@@ -88,13 +88,13 @@ async def object_matches(store: ObjectStore, key: str, sha256: str) -> bool:
 
 
 async def remove_candidate(version: str, store: ObjectStore) -> None:
-    """What a run without a verdict left. The report goes first: without it a version is none."""
+    """Remove the files of a run without a verdict, the report first: a version without a report does not exist."""
     for name in ("report.json", "card.md", "model.onnx", PLAIN_EXPORT, "weights.pt"):
         await store.delete(model_key(version, name))
 
 
 async def champion_version(store: ObjectStore) -> str | None:
-    """The version that the rollout service calls champion; None before the first."""
+    """The version that the rollout service made champion; None before the first."""
     try:
         return Alias.model_validate_json(await store.get(alias_key("champion"))).version
     except ObjectNotFoundError:
@@ -102,7 +102,7 @@ async def champion_version(store: ObjectStore) -> str | None:
 
 
 async def fetch_start(version: str, store: ObjectStore, folder: Path) -> Start | None:
-    """The version's weights on disk, if they are byte for byte what we registered; None without them."""
+    """Download the version's weights; None where they are missing or differ from what was registered."""
     target = folder / f"{version}.pt"
     try:
         report = json.loads(await store.get(model_key(version, "report.json")))
@@ -110,11 +110,12 @@ async def fetch_start(version: str, store: ObjectStore, folder: Path) -> Start |
         await store.download(model_key(version, "weights.pt"), target)
     except ObjectNotFoundError:
         return None
-    # A .pt is a pickle: only the one whose hash our own report names is ever opened.
+    # A .pt is a pickle: open only a file whose hash is in our own report.
     return Start(version, classes.names(), target) if report.get("weights_sha256") == file_sha256(target) else None
 
 
 def report_of(run: Run, *, passed: bool) -> ModelReport:
+    """The report of a trained and measured run."""
     facts = run.facts
     assert facts.version and facts.dataset_version and facts.onnx_sha256, "a report needs a trained model"  # noqa: PT018
     assert facts.evaluation and run.finished_at, "a report needs a measured model"  # noqa: PT018
@@ -140,19 +141,21 @@ def report_of(run: Run, *, passed: bool) -> ModelReport:
 
 
 def model_card(report: ModelReport, facts: Facts) -> str:
-    """Markdown, in words, with every figure that the verdict rests on."""
+    """Model card in Markdown, with every figure behind the verdict."""
     measured = report.evaluation
+    interval = f"{measured.map50_lower:.3f} to {measured.map50_upper:.3f}"
     weakest = sorted(measured.per_class.items(), key=lambda entry: entry[1])
     return "\n".join(
         [
             f"# ingredients {report.version}: {report.verdict}",
             "",
-            f"Finds {len(report.classes)} ingredients in a photo and draws a box around each. {_origin(report, facts)}, "
-            f"for inputs of up to {report.image_size} × {report.image_size} pixels.{f' Registered by {facts.brought}.' if facts.brought else ''}",
+            f"Finds {len(report.classes)} ingredients in a photo and draws a box around each. "
+            f"{_origin(report, facts)}, for inputs of up to {report.image_size} × {report.image_size} pixels."
+            f"{f' Registered by {facts.brought}.' if facts.brought else ''}",
             "",
             f"On {measured.images} holdout photos with {measured.boxes} boxes, {_holdout(report, facts)}, it reaches "
-            f"mAP@0.5 {measured.map50:.3f} (95 % interval {measured.map50_lower:.3f} to {measured.map50_upper:.3f}, drawn by person), "
-            "measured on the ONNX file through the code that serves it.",
+            f"mAP@0.5 {measured.map50:.3f} (95 % interval {interval}, resampled by person), "
+            "measured on the ONNX file through the serving code.",
             *_against_champion(report),
             "",
             "## Verdict",
@@ -176,7 +179,7 @@ def model_card(report: ModelReport, facts: Facts) -> str:
 
 
 async def claim_version(run: Run, store: ObjectStore, numbers: VersionNumbers) -> str:
-    """The run's number, with the class list of its model under it; asked again it is the same."""
+    """The run's version, claimed by writing the model's class list under it. Safe to repeat."""
     claim = _classes_json(run)
     version = await numbers.model_version(run.id)
     while not await _is_claimed(model_key(version, "classes.json"), claim, store):
@@ -185,12 +188,12 @@ async def claim_version(run: Run, store: ObjectStore, numbers: VersionNumbers) -
 
 
 async def _is_claimed(key: str, claim: bytes, store: ObjectStore) -> bool:
-    """Whether this run holds the number: written now, or by itself before a crash."""
+    """Whether this run holds the version: claimed now, or by the same run before a crash."""
     return await store.put_if_absent(key, claim, media_type="application/json") or await store.get(key) == claim
 
 
 def _classes_json(run: Run) -> bytes:
-    """A `ClassList` in the order of the network's outputs, with the run that it belongs to."""
+    """A `ClassList` in the order of the network's outputs, with the id of its run."""
     facts = run.facts
     entries = tuple(
         IngredientClass(id=class_id, label=label)
@@ -217,11 +220,9 @@ def _origin(report: ModelReport, facts: Facts) -> str:
 
 
 def _holdout(report: ModelReport, facts: Facts) -> str:
-    return (
-        f"which whoever brought it chose ({report.dataset_version})"
-        if facts.brought
-        else "of people whose photos it never saw"
-    )
+    if facts.brought:
+        return f"chosen by the person who registered it ({report.dataset_version})"
+    return "of people without photos in its training data"
 
 
 def _files(report: ModelReport) -> str:
@@ -236,6 +237,7 @@ def _against_champion(report: ModelReport) -> list[str]:
     pair = report.comparison
     return [
         "",
-        f"The champion {pair.champion} reaches {pair.champion_map50:.3f} on the same photos: a gain of {pair.gain * 100:+.1f} points "
+        f"The champion {pair.champion} reaches {pair.champion_map50:.3f} on the same photos: "
+        f"a gain of {pair.gain * 100:+.1f} points "
         f"(95 % interval {pair.gain_lower * 100:+.1f} to {pair.gain_upper * 100:+.1f}).",
     ]

@@ -1,4 +1,4 @@
-"""What the world is told at the end of a run."""
+"""Events at the end of a run: `models.registered` and `training.finished`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["events_of", "training_finished"]
 
 
 def events_of(run: Run, after: State, report: ModelReport) -> list[Event]:
-    """A registered model is announced itself; every run's end is."""
+    """`training.finished` for every run; before it, `models.registered` for a registered model."""
     finished = training_finished(run, after)
     return [_model_registered(run, report), finished] if after is State.REGISTERED else [finished]
 
 
 def training_finished(run: Run, after: State) -> TrainingFinished:
     facts, finished_at = run.facts, run.finished_at
-    assert finished_at is not None, "an end has a time"
+    assert finished_at is not None, "a run that ended has an end time"
     return TrainingFinished(
         run_id=run.id,
         dataset=run.dataset,
         dataset_version=facts.dataset_version,
-        # A new outcome would break those who read this version of the event: a run that was ended is one without a verdict.
+        # Consumers of this event version do not know a CANCELLED outcome: a cancelled run is reported as failed.
         outcome=RunOutcome.FAILED if after is State.CANCELLED else RunOutcome(after.value),
         cancelled_by=facts.cancelled_by,
         version=facts.version,

@@ -1,4 +1,4 @@
-"""A run's way from the threshold to its verdict, as a state machine that survives a crash at any line.
+"""Training run: a state machine from the threshold event to the verdict, safe against a crash at any point.
 
     queued ──► preparing ──► training ──► evaluating ──► registered
                    │             │            ├────────► rejected
@@ -6,8 +6,8 @@
        │           └─────────────┴────────────┴────────► cancelling ──► cancelled
        └───────────────────────────────────────────────────────────────────┘
 
-A state names the work in progress; its results are in `facts` once the next state is reached. So whoever takes the run
-over repeats the work of one state at most, and each state's work may be repeated safely.
+A state names the work in progress. Its results are in `facts` once the next state is reached, so after a crash at most
+one state's work is repeated. Every state's work is safe to repeat.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class State(StrEnum):
     TRAINING = "training"
     EVALUATING = "evaluating"
     CANCELLING = "cancelling"
-    """Somebody asked for its end: what it began is being ended and cleared away."""
+    """Cancellation was requested: its processes are being ended and its files removed."""
     REGISTERED = "registered"
     REJECTED = "rejected"
     FAILED = "failed"
@@ -59,49 +59,49 @@ _TRANSITIONS: dict[State, frozenset[State]] = {
 }
 
 OPEN = tuple(_TRANSITIONS)
-"""States with work left."""
+"""States of a run that has not ended."""
 
 
 class Facts(Message):
-    """What is known about a run so far; each stage adds its own."""
+    """Results of a run so far. Each stage adds its own."""
 
     dataset_version: str | None = None
     train_samples: int = 0
     val_samples: int = 0
     test_samples: int = 0
     left_out: int = 0
-    """Samples of the version that were erased or relabelled between the freeze and the download."""
+    """Samples that were erased or relabelled between the freeze and the download."""
     classes: tuple[str, ...] = ()
     """Labels in the order of the network's outputs."""
     class_ids: tuple[int, ...] = ()
-    """Id in samples/classes.json of each output."""
+    """Id in samples/classes.json of each network output."""
     started_from: str | None = None
-    """Version whose weights the training began with; None from scratch."""
+    """Version whose weights the training started from; None: from scratch."""
     version: str | None = None
     onnx_sha256: str | None = None
     onnx_bytes: int = 0
     plain_onnx_sha256: str | None = None
-    """Of the export that the ONNX file was made from by optimising its graph; None where there is none."""
+    """Of the export before its graph was optimised; None: there is no such file."""
     optimization: str = ""
-    """What became of the export's graph, in a sentence for the card."""
+    """Sentence for the card: whether the export's graph is optimised, and if not, why."""
     weights_sha256: str | None = None
     image_size: int = 0
     weights_map50: float | None = None
-    """ultralytics' own figure for the .pt on the holdout."""
+    """mAP@0.5 of the .pt on the holdout, by ultralytics' validator."""
     export_map50: float | None = None
-    """The same measure for the exported ONNX."""
+    """The same for the exported ONNX file."""
     training_seconds: float = 0.0
     evaluation: Evaluation | None = None
     comparison: Comparison | None = None
     golden: tuple[GoldenPicture, ...] = ()
     brought: str | None = None
-    """Who registered a model that was trained elsewhere, and why; None: this run trained it."""
+    """Who registered a model that was trained elsewhere, and why; None: the trainer trained it."""
     cancelled_by: str | None = None
-    """Who asked for its end, as the audit log names them."""
+    """Who requested the cancellation, as in the audit log."""
 
 
 class Progress(Message):
-    """What the subprocess said last."""
+    """The latest epoch that the training process reported."""
 
     epoch: int = Field(ge=0)
     epochs: int = Field(ge=1)
@@ -111,16 +111,16 @@ class Progress(Message):
 
 
 class Run(Message):
-    """One training run as it stands."""
+    """One training run."""
 
     id: str
     event_id: UUID
-    """Of the threshold event that called for it: one event, one run."""
+    """Id of the threshold event that requested it. One event requests one run."""
     dataset: str
     state: State
     trigger: dict[str, Any]
     attempts: int = 0
-    """Times that the present state's work was begun."""
+    """Attempts at the current state's work."""
     facts: Facts = Facts()
     progress: Progress | None = None
     reasons: tuple[str, ...] = ()
@@ -135,7 +135,7 @@ class Run(Message):
 
     @property
     def is_cancelled(self) -> bool:
-        """Its end was asked for, whether it has come or not."""
+        """Cancellation was requested, whether or not it is finished."""
         return self.state in (State.CANCELLING, State.CANCELLED)
 
 
@@ -149,7 +149,7 @@ class Transition(Message):
 
 
 def run_for_event(event_id: UUID, reached: TrainingThresholdReached) -> Run:
-    """The run that an event calls for; the same event always gives the same run id."""
+    """The run that a threshold event requests. The same event gives the same run id."""
     trigger = reached.model_dump(mode="json", include={"reason", "new_samples", "total_samples", "threshold"})
     return Run(
         id=f"run-{event_id.hex[:12]}",
@@ -162,21 +162,24 @@ def run_for_event(event_id: UUID, reached: TrainingThresholdReached) -> Run:
 
 
 def request_cancellation(run: Run, by: str, reason: str, at: datetime) -> Run:
-    """The run once its end was asked for: at its end when nothing was begun. Asked again it stays as it is. Raises `RunEndedError`."""
+    """The run after a cancellation request: a queued run has ended, any other is `cancelling`.
+
+    A second request changes nothing. Raises `RunEndedError`.
+    """
     if run.is_cancelled:
         return run
     if not run.is_open:
         raise RunEndedError(run.id, run.state)
-    told = {
+    changes = {
         "facts": run.facts.model_copy(update={"cancelled_by": by}),
         "reasons": (f"cancelled by {by}: {reason}",),
         "attempts": 0,
     }
-    ended = {"state": State.CANCELLED, "finished_at": at} if run.state is State.QUEUED else {"state": State.CANCELLING}
-    return run.model_copy(update=told | ended)
+    state = {"state": State.CANCELLED, "finished_at": at} if run.state is State.QUEUED else {"state": State.CANCELLING}
+    return run.model_copy(update=changes | state)
 
 
 def check_transition(before: State, after: State) -> None:
-    """Raises `ForbiddenTransitionError` for a move that is not in the picture above."""
+    """Raises `ForbiddenTransitionError` for a transition that is not in the diagram above."""
     if after not in _TRANSITIONS.get(before, frozenset()):
         raise ForbiddenTransitionError(f"a run cannot go from {before} to {after}")

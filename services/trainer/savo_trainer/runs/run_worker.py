@@ -1,4 +1,4 @@
-"""The worker: one run at a time carried from state to state, whoever began it, by the one replica that holds the lease."""
+"""Run worker: the replica that holds the lease works on one run at a time, through all its states."""
 
 from __future__ import annotations
 
@@ -25,16 +25,20 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class RunWorkerPolicy:
+    """Limits and intervals of the worker."""
+
     attempts: int = 3
-    """Times that the work of one state is begun before the run fails."""
+    """Attempts at the work of one state before the run fails."""
     poll_seconds: float = 1.0
-    """Seconds between looks for a run."""
+    """Seconds between two queries for a run, or for its cancellation."""
     retry_seconds: float = 5.0
-    """Seconds before a store or database that was away is tried again."""
+    """Seconds before an unavailable store or database is tried again."""
 
 
 @dataclass(frozen=True)
 class RunWorker:
+    """Background task of the trainer. Any replica can continue a run, after a crash too."""
+
     ledger: RunLedger
     lease: Lease
     stages: Stages
@@ -42,52 +46,55 @@ class RunWorker:
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def __call__(self) -> None:
-        """Returns only when cancelled; then the lease is free at once."""
+        """Work until cancelled, then release the lease."""
         try:
             while True:
-                if not await self._look():
+                if not await self._poll():
                     await self.pause(self.policy.poll_seconds)
         finally:
             with contextlib.suppress(DependencyDownError):
                 await self.lease.release()
 
     async def work_once(self) -> bool:
-        """Carry the oldest open run to its end; False when there is none. Raises `DependencyDownError`, `LeaseLostError`."""
+        """Work on the oldest open run until it ends. False: there is none.
+
+        Raises `DependencyDownError`, `LeaseLostError`.
+        """
         run = await self.ledger.oldest_open()
         if run is None:
             return False
-        async with self._held():
+        async with self._lease_renewed():
             while run.is_open:
                 run = await self._step_unless_cancelled(run)
         return True
 
-    async def _look(self) -> bool:
+    async def _poll(self) -> bool:
         try:
             return await self.lease.acquire() and await self.work_once()
-        except DependencyDownError as away:
-            log.warning("run.dependency_down", reason=away.reason, error=str(away))
+        except DependencyDownError as error:
+            log.warning("run.dependency_down", reason=error.reason, error=str(error))
             await self.pause(self.policy.retry_seconds)
-        except LeaseLostError as lost:
-            log.warning("run.lease_lost", error=str(lost))
+        except LeaseLostError as error:
+            log.warning("run.lease_lost", error=str(error))
         return False
 
     async def _step_unless_cancelled(self, run: Run) -> Run:
-        """The next step; given up within `poll_seconds` when somebody, on whatever replica, asks for the run's end."""
+        """One step, stopped within `poll_seconds` when cancellation is requested on any replica."""
         try:
-            async with asyncio.TaskGroup() as both:
-                step = both.create_task(self._step(run))
-                watch = both.create_task(self._watch(run))
+            async with asyncio.TaskGroup() as tasks:
+                step = tasks.create_task(self._step(run))
+                watch = tasks.create_task(self._watch_for_cancellation(run))
                 step.add_done_callback(lambda _: watch.cancel())
-        except BaseExceptionGroup as several:
-            flaw = several.exceptions[0]
-            if not isinstance(flaw, RunCancelledError):
-                raise flaw from None
+        except BaseExceptionGroup as group:
+            error = group.exceptions[0]
+            if not isinstance(error, RunCancelledError):
+                raise error from None
             log.info("run.cancelling", run_id=run.id, state=run.state)
             return await self._current(run)
         return step.result()
 
-    async def _watch(self, run: Run) -> None:
-        """Raises `RunCancelledError`. The cancelling itself is watched by nobody."""
+    async def _watch_for_cancellation(self, run: Run) -> None:
+        """Raises `RunCancelledError`. Returns at once for a run that is being cancelled already."""
         while not run.is_cancelled:
             await self.pause(self.policy.poll_seconds)
             with contextlib.suppress(DependencyDownError):
@@ -95,14 +102,14 @@ class RunWorker:
                     raise RunCancelledError(run.id)
 
     async def _current(self, run: Run) -> Run:
-        standing = await self.ledger.get(run.id)
-        assert standing is not None, "a run is never deleted"
-        return standing
+        current = await self.ledger.get(run.id)
+        assert current is not None, "a run is never deleted"
+        return current
 
     async def _step(self, run: Run) -> Run:
-        """One state's work. What may pass is tried again, bounded; the rest fails the run with its reason."""
+        """One attempt at the current state's work. Retryable errors are retried up to `attempts`; others fail the run."""
         if run.attempts >= self.policy.attempts:
-            return await self.stages.fail(run, f"{run.state} was begun {run.attempts} times and did not come to an end")
+            return await self.stages.fail(run, f"{run.state} was attempted {run.attempts} times and never finished")
         run = await self.ledger.begin_attempt(run.id)
         if not run.is_open:
             return run
@@ -113,50 +120,50 @@ class RunWorker:
             raise
         except (LeaseLostError, RunCancelledError):
             raise
-        except RunImpossibleError as flaw:
-            return await self.stages.fail(run, str(flaw), flaw.next_steps)
-        except (RetryableError, StorageFullError, ObjectNotFoundError, ModelRefusedError, OSError) as flaw:
-            return await self._attempt_failed(run, flaw)
+        except RunImpossibleError as error:
+            return await self.stages.fail(run, str(error), error.next_steps)
+        except (RetryableError, StorageFullError, ObjectNotFoundError, ModelRefusedError, OSError) as error:
+            return await self._attempt_failed(run, error)
         log.info("run.state_changed", run_id=run.id, before=run.state, after=moved.state)
         return moved
 
-    async def _attempt_failed(self, run: Run, flaw: Exception) -> Run:
-        log.warning("run.attempt_failed", run_id=run.id, state=run.state, attempt=run.attempts, error=str(flaw))
+    async def _attempt_failed(self, run: Run, error: Exception) -> Run:
+        log.warning("run.attempt_failed", run_id=run.id, state=run.state, attempt=run.attempts, error=str(error))
         if run.attempts >= self.policy.attempts:
-            return await self.stages.fail(run, f"{run.state} failed {run.attempts} times, at last with: {flaw}")
+            return await self.stages.fail(run, f"{run.state} failed {run.attempts} times; the last error: {error}")
         return run
 
     async def _return_attempt(self, run: Run) -> None:
-        """Work that was stopped in good order, or that waits for a dependency, is no failure of the run's."""
+        """Work that was stopped on purpose, or by an unavailable dependency, is no failed attempt."""
         with contextlib.suppress(DependencyDownError, LeaseLostError):
             await self.ledger.return_attempt(run.id)
 
     @asynccontextmanager
-    async def _held(self) -> AsyncIterator[None]:
-        """Within it the lease is renewed; when it is lost, the work inside is cancelled and `LeaseLostError` raised."""
+    async def _lease_renewed(self) -> AsyncIterator[None]:
+        """Renews the lease during the work. When it is lost, cancels the work and raises `LeaseLostError`."""
         worker = asyncio.current_task()
         assert worker is not None, "work is done in a task"
-        beat = asyncio.create_task(self._renew_lease(worker), name="lease")
+        renewal = asyncio.create_task(self._renew_lease(worker), name="lease")
         try:
             yield
         except asyncio.CancelledError:
-            if beat.done() and not beat.cancelled() and (lost := beat.exception()):
+            if renewal.done() and not renewal.cancelled() and (lost := renewal.exception()):
                 worker.uncancel()
                 raise lost from None
             raise
         finally:
-            beat.cancel()
+            renewal.cancel()
             with contextlib.suppress(asyncio.CancelledError, LeaseLostError):
-                await beat
+                await renewal
 
     async def _renew_lease(self, worker: asyncio.Task[object]) -> None:
         while True:
             await asyncio.sleep(self.lease.renew_every)
             try:
                 await self.lease.renew()
-            except DependencyDownError as away:
-                # Nobody else can take the lease from a database that is away; hours of training are not thrown away for it.
-                log.warning("lease.unavailable", error=str(away))
+            except DependencyDownError as error:
+                # No other replica can take the lease while the database is down, so the training continues.
+                log.warning("lease.unavailable", error=str(error))
             except LeaseLostError:
                 worker.cancel()
                 raise

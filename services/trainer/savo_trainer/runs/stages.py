@@ -1,4 +1,4 @@
-"""What is done in each state of a run. Every stage may be repeated: it finds what it wrote before, or writes the same again."""
+"""Stages of a run: the work of each state. Each is safe to repeat: it reuses or rewrites its earlier results."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ Measure = Callable[[Path, Iterable[EvaluationSample]], Measurement]
 
 @dataclass(frozen=True)
 class Stages:
+    """The work of every state of a run, with the adapters that it needs."""
+
     ledger: RunLedger
     samples: SampleIndex
     numbers: VersionNumbers
@@ -51,14 +53,14 @@ class Stages:
     training: TrainPolicy
     gate: GatePolicy
     folder: Path
-    """Where runs keep their files, one folder each."""
+    """Parent of the runs' local folders."""
     clock: Callable[[], datetime]
     on_finished: Callable[[Run], None] = lambda _: None
-    """Told of every run that ends: metrics."""
+    """Called with every run that ends, for metrics."""
     measure: Measure = measure
 
     async def work(self, run: Run) -> Run:
-        """Do the present state's work and return the run in its next state."""
+        """Do the work of the current state and return the run in its next state."""
         stage = {
             State.QUEUED: self._start,
             State.PREPARING: self._prepare,
@@ -69,7 +71,7 @@ class Stages:
         return await stage[run.state](run)
 
     async def fail(self, run: Run, reason: str, next_steps: tuple[str, ...] = ()) -> Run:
-        """A run that is being cancelled ends cancelled, whatever could not be cleared away."""
+        """End the run as failed; as cancelled where that was requested, even if some files could not be removed."""
         if run.state is State.CANCELLING:
             return await self._finish_cancelled(run, detail=reason)
         run = _with(run, reasons=(reason,), next_steps=next_steps, finished_at=self.clock())
@@ -117,17 +119,11 @@ class Stages:
         champion = await champion_version(self.store)
         comparison, classes = None, dict[str, ClassChange]()
         if champion and champion != run.facts.version:
-            comparison, classes = compare_with_champion(
-                candidate, await self._measure_version(run, champion, dataset), champion, self.gate.class_drop
-            )
+            measured = await self._measure_version(run, champion, dataset)
+            comparison, classes = compare_with_champion(candidate, measured, champion, self.gate.class_drop)
         golden = golden_pictures(candidate, dataset.holdout)
-        run = _with(
-            run,
-            facts=run.facts.model_copy(
-                update={"evaluation": candidate.evaluation, "comparison": comparison, "golden": golden}
-            ),
-        )
-        facts = run.facts
+        results = {"evaluation": candidate.evaluation, "comparison": comparison, "golden": golden}
+        facts = run.facts.model_copy(update=results)
         evidence = Evidence(
             candidate.evaluation,
             comparison,
@@ -137,10 +133,10 @@ class Stages:
             dict(dataset.train_boxes),
             facts.train_samples,
         )
-        return await self._record_verdict(run, judge(evidence, self.gate))
+        return await self._record_verdict(_with(run, facts=facts), judge(evidence, self.gate))
 
     async def _record_verdict(self, run: Run, verdict: Verdict) -> Run:
-        """The report first, then the verdict with its events in one transaction: who hears of a version finds it whole."""
+        """The report first, then the verdict with its events: a consumer of the events finds a complete version."""
         run = _with(run, reasons=verdict.reasons, next_steps=verdict.next_steps, finished_at=self.clock())
         report = report_of(run, passed=verdict.passed)
         await store_report(report, run.facts, self.store)
@@ -152,7 +148,7 @@ class Stages:
         )
 
     async def _cancel(self, run: Run) -> Run:
-        """A model that nobody judged leaves no file; its number stays taken."""
+        """Remove the files of a model without a verdict. Its version number is not used again."""
         await self.runner.stop_stale(self._folder(run))
         if version := await self.numbers.existing_model_version(run.id):
             await remove_candidate(version, self.store)
@@ -167,7 +163,7 @@ class Stages:
         )
 
     async def _finish(self, run: Run) -> Run:
-        """The photos go: they are the store's to keep, and the users' to have erased."""
+        """Remove the local photos, so that an erasure only has to reach the object store."""
         self.on_finished(run)
         await asyncio.to_thread(shutil.rmtree, self._photos(run), ignore_errors=True)
         return run
@@ -196,7 +192,7 @@ class Stages:
         )
 
     async def _local_dataset(self, run: Run) -> LocalDataset:
-        """The frozen version on this machine's disk: what an earlier replica brought lies on another's."""
+        """Download the frozen version again where an earlier stage ran on another machine."""
         assert run.facts.dataset_version, "a run is trained after it was prepared"
         frozen = FrozenDataset(run.facts.dataset_version, await read_manifest(run.facts.dataset_version, self.store))
         return await download_dataset(frozen, self.store, self._photos(run))
@@ -209,7 +205,7 @@ class Stages:
 
     def _progress_of(self, run: Run) -> Callable[[Progress], Awaitable[None]]:
         async def on_progress(progress: Progress) -> None:
-            with contextlib.suppress(DependencyDownError):  # an epoch unrecorded is no reason to end a training
+            with contextlib.suppress(DependencyDownError):  # a training continues without a record of this epoch
                 await self.ledger.record_progress(run.id, progress)
             log.info("run.epoch", run_id=run.id, **progress.model_dump(exclude_none=True))
 

@@ -1,10 +1,10 @@
-"""A data set version: frozen once from the index of samples, then brought to disk as ultralytics reads it.
+"""Data set versions: frozen once from the index of samples, then downloaded in ultralytics' layout.
 
-    datasets/ds-000001/manifest.jsonl     one line a sample, in order of sha256; written once, never changed
+    datasets/ds-000001/manifest.jsonl     one line for each sample, ordered by sha256; written once, never changed
     <run>/dataset/images/<split>/<sha256>.jpg   labels/<split>/<sha256>.txt   data.yaml
 
-Class ids in label files are those of samples/classes.json, append-only for ever. A network's outputs are dense: only
-classes that occur, redirects followed, in order of their ids. The mapping is a fact of the run.
+Stored label files use the permanent class ids of samples/classes.json. A network's outputs are dense: only the classes
+that occur, after redirects, ordered by id. The run's facts keep the mapping.
 """
 
 from __future__ import annotations
@@ -36,38 +36,44 @@ __all__ = [
 ]
 
 RESTORE_CLASSES = "Restore samples/classes.json from a backup: it may only grow."
+MORE_PEOPLE = "Collect samples from more people: all photos of a person go to one split (70/20/10), and anonymous photos to train."
 
 
 @dataclass(frozen=True)
 class FrozenDataset:
+    """A data set version and the lines of its manifest."""
+
     version: str
     lines: tuple[ManifestLine, ...]
 
 
 @dataclass(frozen=True)
 class LocalDataset:
-    """A version on disk."""
+    """A data set version on the local disk."""
 
     data: Path
-    """data.yaml."""
+    """Path of data.yaml."""
     classes: ClassMap
     counts: Mapping[Split, int]
     train_boxes: Mapping[str, int]
     """Training boxes by label."""
     holdout: tuple[ManifestLine, ...]
     left_out: int
-    """Samples of the manifest that were erased or relabelled since."""
+    """Samples of the manifest that were erased or relabelled after the freeze."""
 
 
 async def freeze(
     run_id: str, samples: Sequence[IndexedSample], store: ObjectStore, numbers: VersionNumbers
 ) -> FrozenDataset:
-    """Write the run's version. Raises `RunImpossibleError` without training or holdout samples."""
+    """Write the manifest of the run's data set version, once.
+
+    Raises `RunImpossibleError` without training or holdout samples.
+    """
     lines = await _lines(samples, store)
     _check_splits(lines)
     manifest, version = _encode(lines), await numbers.dataset_version(run_id)
     while not await _write_once(manifest_key(version), manifest, store):
-        # Another history wrote there, one that our database does not remember: numbers go on after it.
+        # The bucket has a version that this database does not know: take the next number.
         version = await numbers.dataset_version(run_id, above=int(version.removeprefix("ds-")))
     return FrozenDataset(version, lines)
 
@@ -78,7 +84,10 @@ async def read_manifest(version: str, store: ObjectStore) -> tuple[ManifestLine,
 
 
 async def download_dataset(frozen: FrozenDataset, store: ObjectStore, folder: Path) -> LocalDataset:
-    """Bring images and labels to `folder`; what is there already is kept. A label file that changed since the freeze is left out."""
+    """Download the version's photos and labels to `folder`. Photos that are there already are kept.
+
+    A sample whose label file changed after the freeze is left out. Raises `RunImpossibleError`.
+    """
     kept, mapping = await download_photos(frozen.lines, store, folder)
     _check_splits([line for line, _ in kept])
     return _local_dataset(kept, mapping, folder, left_out=len(frozen.lines) - len(kept))
@@ -87,7 +96,11 @@ async def download_dataset(frozen: FrozenDataset, store: ObjectStore, folder: Pa
 async def download_photos(
     lines: Sequence[ManifestLine], store: ObjectStore, folder: Path
 ) -> tuple[list[tuple[ManifestLine, str]], ClassMap]:
-    """The photos and label files of these lines in `folder`; which of them are there, with the label files as they were stored."""
+    """Download the photos and label files of these lines to `folder`.
+
+    Returns the lines that still exist, each with its stored label file, and the mapping of their classes.
+    Raises `RunImpossibleError`.
+    """
     classes = ClassList.model_validate_json(await _classes_document(store))
     labels = await gather_limited(lines, lambda line: _label_text(line, store))
     present = [(line, text) for line, text in zip(lines, labels, strict=True) if text is not None]
@@ -95,11 +108,11 @@ async def download_photos(
     fetched = await gather_limited(
         present, lambda pair: _download_photo(pair[0], dense_labels(pair[1], mapping), store, folder)
     )
-    return [pair for pair, there in zip(present, fetched, strict=True) if there], mapping
+    return [pair for pair, exists in zip(present, fetched, strict=True) if exists], mapping
 
 
 def _class_map(occurring: Iterable[int], classes: ClassList) -> ClassMap:
-    """Raises `RunImpossibleError` where the class list does not explain the labels."""
+    """Raises `RunImpossibleError` for a class id that the class list does not have."""
     try:
         return class_map(occurring, classes)
     except DatasetError as error:
@@ -115,7 +128,7 @@ def labels_path(line: ManifestLine, folder: Path) -> Path:
 
 
 async def _lines(samples: Sequence[IndexedSample], store: ObjectStore) -> tuple[ManifestLine, ...]:
-    """In order of sha256, so that the same samples always give the same bytes; a sample without a label file was erased meanwhile."""
+    """Ordered by sha256, so that the same samples give the same bytes. Leaves out samples that were erased meanwhile."""
     ordered = sorted(samples, key=lambda sample: sample.sha256)
     lines = await gather_limited(ordered, lambda sample: _line(sample, store))
     return tuple(line for line in lines if line is not None)
@@ -138,7 +151,7 @@ async def _line(sample: IndexedSample, store: ObjectStore) -> ManifestLine | Non
 
 
 async def _write_once(key: str, manifest: bytes, store: ObjectStore) -> bool:
-    """Whether exactly these bytes stand under the key now: put by this call, or by ourselves before a crash."""
+    """Whether the object has exactly these bytes: written by this call, or by the same run before a crash."""
     return await store.put_if_absent(key, manifest, media_type="application/jsonl") or await store.get(key) == manifest
 
 
@@ -152,25 +165,23 @@ def _decode(manifest: bytes) -> tuple[ManifestLine, ...]:
 
 def _check_splits(lines: Iterable[ManifestLine]) -> None:
     counts = Counter(line.split for line in lines)
-    for split, purpose in ((Split.TRAIN, "to learn from"), (Split.TEST, "to measure on")):
+    for split, purpose in ((Split.TRAIN, "to train on"), (Split.TEST, "to measure on")):
         if not counts[split]:
-            raise RunImpossibleError(
-                f"there is no sample {purpose} (train {counts[Split.TRAIN]}, val {counts[Split.VAL]}, test {counts[Split.TEST]})",
-                (
-                    "Collect samples of more people: each person's photos all go to one split, 70/20/10, and anonymous ones to train.",
-                ),
-            )
+            sizes = ", ".join(f"{each.value} {counts[each]}" for each in Split)
+            raise RunImpossibleError(f"there is no sample {purpose} ({sizes})", (MORE_PEOPLE,))
 
 
 async def _classes_document(store: ObjectStore) -> bytes:
     try:
         return await store.get(CLASSES_KEY)
     except ObjectNotFoundError:
-        raise RunImpossibleError(f"{CLASSES_KEY} is missing, so label files mean nothing", (RESTORE_CLASSES,)) from None
+        raise RunImpossibleError(
+            f"{CLASSES_KEY} is missing: class ids in label files have no names", (RESTORE_CLASSES,)
+        ) from None
 
 
 async def _label_text(line: ManifestLine, store: ObjectStore) -> str | None:
-    """The label file as it was frozen; None when it was erased, relabelled or is no label file."""
+    """The label file as it was frozen; None when it was erased, was relabelled or is invalid."""
     try:
         labels = await store.get(line.labels_key)
         text = labels.decode()

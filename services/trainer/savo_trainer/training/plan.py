@@ -1,4 +1,4 @@
-"""What to train, and from what: settings and the champion turned into one plan for one run."""
+"""Training plan of a run: the operator's recipe, and the weights to start from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Export", "Start", "TrainPlan", "TrainPolicy", "Trained", "may_start_
 
 @dataclass(frozen=True)
 class TrainPolicy:
-    """The operator's recipe."""
+    """The operator's recipe: the settings `SAVO_TRAIN_*`."""
 
     model: str = "yolov8n.yaml"
     epochs: int = 100
@@ -20,18 +20,18 @@ class TrainPolicy:
     image_size: int = 640
     device: str = "auto"
     width: float | None = None
-    """Width multiple in place of the architecture's own: a smaller network for a smaller task."""
+    """Width multiple instead of the architecture's own: a smaller network for a smaller task."""
     warm_start: bool = True
     warm_epochs: int | None = None
-    """Epochs when training goes on from the champion's weights; None: as many as from scratch."""
+    """Epochs when training starts from the champion's weights; None: `epochs`."""
     seed: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Overrides of ultralytics' training arguments."""
+    """Overrides for ultralytics' training arguments."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """A registered model whose weights we wrote ourselves."""
+    """A registered model to start from. The trainer itself wrote its weights."""
 
     version: str
     classes: tuple[str, ...]
@@ -40,7 +40,7 @@ class Start:
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """One run's recipe, everything decided."""
+    """Complete recipe of one run."""
 
     model: str
     epochs: int
@@ -58,28 +58,28 @@ class Export:
     """A model's ONNX files."""
 
     onnx: Path
-    """What is measured and served."""
+    """The file that is measured and served."""
     plain: Path | None = None
-    """The export that `onnx` was made from by optimising its graph; None where `onnx` is that export."""
+    """The export before its graph was optimised; None: `onnx` is that export."""
     not_optimized: str | None = None
-    """Why `onnx` is the export as it was written."""
+    """Why the graph is not optimised; None: it is."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What a runner brings back: files in the run's folder and what ultralytics measured on them."""
+    """Result of a training: files in the run's folder, and ultralytics' figures for them."""
 
     weights: Path
     export: Export
     weights_map50: float | None
-    """mAP@0.5 of the .pt on the holdout, 0…1, by ultralytics' validator; None when it was not asked."""
+    """mAP@0.5 of the .pt on the holdout, 0 to 1, by ultralytics' validator; None: not measured."""
     export_map50: float | None
-    """The same for the ONNX."""
+    """The same for the ONNX file."""
     seconds: float
 
 
 def plan_for(policy: TrainPolicy, classes: Sequence[str], champion: Start | None) -> TrainPlan:
-    """From the champion's weights where that is allowed, else from scratch."""
+    """Start from the champion's weights where the policy allows it, else from scratch."""
     scratch = TrainPlan(
         policy.model,
         policy.epochs,
@@ -96,5 +96,5 @@ def plan_for(policy: TrainPolicy, classes: Sequence[str], champion: Start | None
 
 
 def may_start_from(policy: TrainPolicy, champion_classes: Sequence[str], classes: Sequence[str]) -> bool:
-    """Fine-tuning keeps what the champion knows only if every class it knows is still taught."""
+    """Fine-tuning preserves a class of the champion only if the data set still has it, so all are required."""
     return policy.warm_start and set(champion_classes) <= set(classes)

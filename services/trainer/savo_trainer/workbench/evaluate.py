@@ -1,4 +1,4 @@
-"""`savo evaluate`: a model measured on labelled photos through the code that serves it."""
+"""`savo evaluate`: measures a model on labelled photos through the serving code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def evaluate(
     split: Split = "test",
     as_json: AsJson = False,
 ) -> None:
-    """Measure a model through the code that serves it: mAP@0.5 with its interval, and AP by class."""
+    """Measure a model through the serving code: mAP@0.5 with its interval, and AP by class."""
     content = read_data_yaml(data)
     detector = _load(model)
     with err.status(f"measuring {model} on {split}"):

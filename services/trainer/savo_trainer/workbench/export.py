@@ -23,7 +23,7 @@ def export(
     imgsz: ImageSize = 640,
     as_json: AsJson = False,
 ) -> None:
-    """Write the ONNX file beside a .pt as the product serves it: optimised, with its plain export beside it."""
+    """Export a .pt to the optimised ONNX file that the product serves, and keep the plain export."""
     if weights.suffix != ".pt" or not weights.exists():
         raise CommandError(f"{weights} is no .pt file on this machine")
     check_image_size(imgsz)

@@ -25,7 +25,7 @@ ALIASES = ("champion", "challenger")
 
 @reported_errors()
 def list_models(as_json: AsJson = False) -> None:
-    """Every version in the object store with its verdict, and which is champion or challenger."""
+    """Every version in the object store with its verdict and its alias, champion or challenger."""
     reports = run_on_store(_read_reports)
     if as_json:
         print_json({"models": reports})
@@ -41,7 +41,7 @@ def show_model(
     version: Annotated[str, typer.Argument(help="Such as v3.")],
     as_json: AsJson = False,
 ) -> None:
-    """A version's card, or its whole report with --json."""
+    """A version's model card, or its report with --json."""
     name = "report.json" if as_json else "card.md"
     content = run_on_store(lambda store: _read_text(store, version, name))
     if as_json:

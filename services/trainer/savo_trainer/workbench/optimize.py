@@ -25,7 +25,7 @@ def optimize_model(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Optimise the graph of an ONNX file in its place: the same boxes in less time. FILE.plain.onnx keeps the export.
+    """Optimise an ONNX file in place: the same boxes in less time. FILE.plain.onnx keeps the export.
 
     `savo train`, `savo models export` and `savo models register` do it by themselves. Ends with 0 where the file is
     optimised, was before, or holds nothing to optimise; with 1 where the optimised graph finds other boxes or cannot be

@@ -66,7 +66,7 @@ def prepare(
     near_duplicates: Annotated[bool, typer.Option(help="Keep photos that look alike in one split.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Cut labelled photos into train, val and test by session, so that no near-copy of a training photo is tested on.
+    """Split labelled photos into train, val and test by session, so that near-duplicates share a split.
 
     Samples of an object store (s3://, with the R2_* settings or SAVO_S3_ENDPOINT_URL, or the folder .savo/objects) keep the split that
     they were given when they were collected, unless --split is given. An interrupted download goes on where it was.

@@ -96,7 +96,7 @@ def register_model(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Bring a model that was trained elsewhere: checked, measured beside the champion, judged by the trainer's gate."""
+    """Register a model trained elsewhere: checked, compared with the champion, judged by the gate."""
     # Ends with 0 when it is registered, with 1 when the gate refused it.
     run, repeated = asyncio.run(_register(model, data, split, reason, by, weights=weights))
     if as_json:

@@ -1,4 +1,4 @@
-"""What the program is asked to do, as the parent wrote it into job.json."""
+"""Job of the training program: job.json, as the trainer writes it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Job", "read_job"]
 @dataclass(frozen=True)
 class Job:
     folder: str
-    """Where everything of this run is written; weights end up in <folder>/<name>/weights."""
+    """Folder for all files of the run; weights are written to <folder>/<name>/weights."""
     name: str
     data: str
     """Path of the data set's data.yaml."""
     model: str
-    """Architecture (yolov8n.yaml) or local weights (….pt)."""
+    """Architecture (yolov8n.yaml) or local weights (.pt)."""
     epochs: int
     batch: int
     image_size: int
@@ -27,14 +27,14 @@ class Job:
     weights: str | None = None
     """Weights to start from, for a warm start."""
     width: float | None = None
-    """Width multiple that replaces the architecture's own."""
+    """Width multiple instead of the architecture's own."""
     threads: int = 1
     seed: int = 0
     holdout: str = "test"
     target: str | None = None
-    """Weights to export, when they are not of this run."""
+    """Weights to export, when another run made them."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """Overrides of ultralytics' training arguments."""
+    """Overrides for ultralytics' training arguments."""
 
     @property
     def best(self) -> Path:

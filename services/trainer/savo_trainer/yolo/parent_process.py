@@ -1,4 +1,4 @@
-"""The line to the parent: JSON objects on the real stdout, one a line; prints of libraries are sent to stderr."""
+"""Connection to the parent process: events on stdout as JSON lines, and an end when the parent dies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["EventWriter", "exit_with_parent", "open_event_writer"]
 
 @dataclass(frozen=True)
 class EventWriter:
-    """Where the events of this program go."""
+    """Writes events as JSON lines. Safe to use from several threads."""
 
     stream: IO[str]
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -27,18 +27,18 @@ class EventWriter:
 
 
 def open_event_writer() -> EventWriter:
-    """Keep stdout for events alone: descriptor 1 becomes a copy of stderr, so that no library's print breaks a line."""
-    kept = os.dup(1)
+    """Reserve stdout for events: descriptor 1 becomes a copy of stderr, so that library output cannot mix in."""
+    stdout = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
-    return EventWriter(os.fdopen(kept, "w", encoding="utf-8"))
+    return EventWriter(os.fdopen(stdout, "w", encoding="utf-8"))
 
 
 def exit_with_parent() -> None:
-    """End this process group when standard input closes: the parent holds its other end and never writes."""
+    """Kill this process group when standard input closes: the parent keeps its end open and never writes."""
 
     def watch() -> None:
-        # Not through sys.stdin: a thread that waits in its buffer aborts the interpreter at exit.
+        # Not sys.stdin: a thread that blocks in its buffer aborts the interpreter at exit.
         while os.read(0, 1):
             pass
         os.killpg(os.getpgrp(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Train, export, validate: what ultralytics does for us, with the network off and nothing written outside the run's folder."""
+"""Steps of the training program: train, export and validate with ultralytics, offline, in the run's folder."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ from savo_trainer.yolo.parent_process import EventWriter
 __all__ = ["STEPS", "export", "train", "validate"]
 
 OPSET = 17
-"""Understood by every onnxruntime since 1.14."""
+"""Supported by onnxruntime 1.14 and later."""
 
 
 def train(job: Job, events: EventWriter) -> None:
-    shutil.rmtree(job.best.parent, ignore_errors=True)  # what an attempt before us left is not ours to report
+    shutil.rmtree(job.best.parent, ignore_errors=True)  # results of an earlier attempt must not be reported
     model = YOLO(job.weights or _architecture(job))
     model.add_callback("on_train_start", lambda _: torch.set_num_threads(job.threads))
-    model.add_callback("on_fit_epoch_end", _Epochs(events))
+    model.add_callback("on_fit_epoch_end", _EpochEvents(events))
     model.train(**_arguments(job))
     _ensure_best(job)
     events.send("trained", weights=str(job.best))
 
 
 def export(job: Job, events: EventWriter) -> None:
-    """The model as it is served, its graph optimised, with its plain export beside it where the two are not the same.
+    """Export the model with an optimised graph, and keep the plain export beside it where the two differ.
 
-    Free batch and sides, so that inference runs on a photo in its own shape; names in the metadata; no NMS inside:
-    `savo_detection` does that for every model.
+    Batch size and sides stay dynamic, so that inference runs on a photo in its own shape. The metadata has the class
+    names. The graph has no NMS: `savo_detection` does it for every model.
     """
     plain_export_path(job.onnx).unlink(missing_ok=True)
     YOLO(job.best).export(
         format="onnx", imgsz=job.image_size, opset=OPSET, simplify=_has("onnxslim"), dynamic=True, device="cpu"
     )
-    made = optimize_file(job.onnx)
+    optimized = optimize_file(job.onnx)
     events.send(
         "exported",
-        onnx=str(made.onnx),
-        plain=str(made.plain) if made.plain else None,
-        reason=made.model.reason,
+        onnx=str(optimized.onnx),
+        plain=str(optimized.plain) if optimized.plain else None,
+        reason=optimized.model.reason,
         opset=OPSET,
     )
 
 
 def validate(job: Job, events: EventWriter) -> None:
-    """mAP@0.5 of the weights and of their export, by ultralytics' own measure on the same photos, for parity."""
+    """mAP@0.5 of the weights and of their export by ultralytics' validator on the same photos, for the parity check."""
     for kind, weights in (("pt", job.best), ("onnx", job.onnx)):
         if weights.exists():
             events.send("validated", kind=kind, map50=_map50(job, weights), split=job.holdout)
@@ -63,8 +63,8 @@ def validate(job: Job, events: EventWriter) -> None:
 STEPS = {"train": train, "export": export, "validate": validate}
 
 
-class _Epochs:
-    """Sends one event an epoch. ultralytics calls it once more after the last, for the best weights: that one is left out."""
+class _EpochEvents:
+    """Sends one event an epoch. Ignores ultralytics' extra call for the best weights after the last epoch."""
 
     def __init__(self, events: EventWriter) -> None:
         self._wire = events
@@ -80,7 +80,7 @@ class _Epochs:
             key.removeprefix("train/"): round(float(value), 4)
             for key, value in trainer.label_loss_items(trainer.tloss).items()
         }
-        # Between epochs without a validation ultralytics fills in zeros.
+        # ultralytics reports zeros for an epoch without a validation.
         measured = (
             (trainer.metrics or {}).get("metrics/mAP50(B)")
             if trainer.args.val or epoch == int(trainer.epochs)
@@ -99,7 +99,7 @@ class _Epochs:
 
 
 def _arguments(job: Job) -> dict[str, Any]:
-    """Ours, then the caller's overrides; where files go is never theirs to say."""
+    """Defaults, then the operator's overrides. Paths cannot be overridden."""
     _check_device(job.device)
     on_cpu = job.device == "cpu" or (job.device == "auto" and not torch.cuda.is_available())
     chosen: dict[str, Any] = {
@@ -119,12 +119,12 @@ def _arguments(job: Job) -> dict[str, Any]:
 def _check_device(device: str) -> None:
     if device not in ("auto", "cpu", "mps") and not torch.cuda.is_available():
         raise ValueError(
-            f"device {device} is asked for, and torch finds no CUDA GPU here; auto or cpu trains on the processor"
+            f"device {device} needs a CUDA GPU, and torch finds none: use auto or cpu to train on the processor"
         )
 
 
 def _architecture(job: Job) -> str:
-    """The model's name, or a file of the run with the same architecture at another width."""
+    """The model's name, or a file in the run's folder with the same architecture at another width."""
     if job.width is None or not job.model.endswith(".yaml"):
         return job.model
     named = Path(job.model)
@@ -146,13 +146,13 @@ def _scale(stem: str) -> str:
 
 
 def _ensure_best(job: Job) -> None:
-    """Without a validation between epochs there is no best, only a last."""
+    """Use the last weights where no validation between epochs chose the best."""
     if not job.best.exists():
         shutil.copyfile(job.best.with_name("last.pt"), job.best)
 
 
 def _map50(job: Job, weights: Path) -> float:
-    """Square letterbox for both (`rect=False`): a fixed-size export, which may be registered too, can be given nothing else."""
+    """Square letterbox for both (`rect=False`): an export with a fixed input size accepts nothing else."""
     device = {} if job.device == "auto" else {"device": job.device}
     if weights.suffix == ".onnx":
         device = {"device": "cpu"}

@@ -38,7 +38,7 @@ def diff_models(
     ] = 24,
     as_json: AsJson = False,
 ) -> None:
-    """Two models on the same photos: mAP@0.5 and the paired gain, AP by class, boxes gained, lost, moved and renamed, latency, size."""
+    """Compare two models on the same photos: mAP@0.5, AP by class, changed boxes, latency and size."""
     folder = output or load_settings(RuntimeSettings).data_dir / "diffs" / _folder_name(before, after)
     order = DiffRequest(before, after, data, split, folder, pictures)
     with progress_bar("photos") as on_progress:

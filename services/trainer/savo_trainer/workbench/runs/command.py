@@ -33,7 +33,7 @@ _ENDS_WITHIN = 45
 
 @reported_errors()
 def list_runs(as_json: AsJson = False) -> None:
-    """The newest runs, as the running trainer tells them."""
+    """The newest runs of the running trainer."""
     show_runs(as_json=as_json)
 
 
@@ -51,7 +51,7 @@ def watch(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for each change.")] = False,
 ) -> None:
-    """Follow a run to its verdict: epochs, losses, what comes next. Ends with 0 when it passed its gate, 1 when it did not."""
+    """Follow a run to its verdict. Exit status 0: it passed the gate; 1: it did not."""
     watch_runs(run_id, as_json=as_json)
 
 
