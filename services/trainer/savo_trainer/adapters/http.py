@@ -83,7 +83,7 @@ def runs_routes(ledger: RunLedger, on_finished: Callable[[Run], None]) -> list[R
 
 def models_routes(register: RegisterModel) -> list[Route]:
     async def register_model(request: Request) -> JSONResponse:
-        """200 with the run and its verdict. 202 with the version and the files to upload before the same request again."""
+        """200 with the run and its verdict; 202 with the version and the files to upload before a second request."""
         submitted = await _body(request, SubmittedModel)
         if isinstance(submitted, JSONResponse):
             return submitted

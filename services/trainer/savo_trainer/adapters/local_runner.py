@@ -115,7 +115,7 @@ class LocalRunner:
     async def _start(
         self, job: Path, folder: Path, errors: IO[bytes], steps: Sequence[str]
     ) -> asyncio.subprocess.Process:
-        # The trainer keeps standard input open and writes nothing. When the trainer dies, the program reads EOF and ends.
+        # Standard input stays open and unused. When the trainer dies, the program reads its end and exits.
         return await asyncio.create_subprocess_exec(
             *self.program, *steps, "--job", str(job),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,

@@ -15,7 +15,10 @@ from savo_contracts.training import Comparison, Evaluation
 __all__ = ["ClassChange", "Evidence", "Finding", "GatePolicy", "Verdict", "holm", "judge"]
 
 
-EXPORT_AGAIN = "Export again with another opset or without simplification: the file to serve does not behave like the trained model."
+EXPORT_AGAIN = (
+    "Export again with another opset or without simplification: "
+    "the file to serve does not behave like the trained model."
+)
 VALIDATE_AGAIN = "Run the training again: its last step, validate, reported no figure."
 
 
@@ -151,7 +154,7 @@ def _no_class_lost(evidence: Evidence, policy: GatePolicy) -> Finding:
         for label, change in lost.items()
     )
     steps = tuple(
-        f"Check the newest samples of {label} (samples/ in the object store) for wrong labels, the usual cause of a loss."
+        f"Check the newest samples of {label} (samples/ in the object store): wrong labels are the usual cause."
         for label in lost
     )
     return Finding(False, f"surely down more than {allowed} points: {figures}", steps)

@@ -3,9 +3,9 @@
 `savo models register` measures the model through the serving code and submits the figures. The trainer assigns the
 version, names the files that the object store lacks, judges the model and publishes the events.
 
-Every step is keyed by the model's sha256: a submission that is repeated after a crash gets the same version, and the same
-verdict once there is one. An optimised model is identified by its plain export, which does not change when the graph is
-optimised in another way.
+Every step is keyed by the model's sha256: a submission that is repeated after a crash gets the same version, and the
+same verdict once there is one. An optimised model is identified by its plain export, which does not change when the
+graph is optimised in another way.
 """
 
 from __future__ import annotations

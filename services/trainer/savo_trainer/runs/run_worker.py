@@ -107,7 +107,7 @@ class RunWorker:
         return current
 
     async def _step(self, run: Run) -> Run:
-        """One attempt at the current state's work. Retryable errors are retried up to `attempts`; others fail the run."""
+        """One attempt at the current state's work. Only a `RunImpossibleError` or the last attempt fails the run."""
         if run.attempts >= self.policy.attempts:
             return await self.stages.fail(run, f"{run.state} was attempted {run.attempts} times and never finished")
         run = await self.ledger.begin_attempt(run.id)

@@ -36,7 +36,10 @@ __all__ = [
 ]
 
 RESTORE_CLASSES = "Restore samples/classes.json from a backup: it may only grow."
-MORE_PEOPLE = "Collect samples from more people: all photos of a person go to one split (70/20/10), and anonymous photos to train."
+MORE_PEOPLE = (
+    "Collect samples from more people: all photos of a person go to one split (70/20/10), "
+    "and anonymous photos to train."
+)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def labels_path(line: ManifestLine, folder: Path) -> Path:
 
 
 async def _lines(samples: Sequence[IndexedSample], store: ObjectStore) -> tuple[ManifestLine, ...]:
-    """Ordered by sha256, so that the same samples give the same bytes. Leaves out samples that were erased meanwhile."""
+    """Ordered by sha256, so that the same samples give the same bytes. Leaves out samples erased meanwhile."""
     ordered = sorted(samples, key=lambda sample: sample.sha256)
     lines = await gather_limited(ordered, lambda sample: _line(sample, store))
     return tuple(line for line in lines if line is not None)

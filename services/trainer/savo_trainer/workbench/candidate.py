@@ -1,4 +1,4 @@
-"""A model file as it will be registered: optimised where that can be done, with its plain export where that is here."""
+"""Candidate for registration: the ONNX file to serve, optimised where possible, and its plain export if present."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ CAME_OPTIMIZED = "It came optimised, without the export that it was made from."
 
 @dataclass(frozen=True)
 class Candidate:
+    """A model file that is ready to be measured and registered."""
+
     given: Path
     """The ONNX file that the operator named."""
     onnx: Path
-    """What is measured and served."""
+    """The file that is measured and served."""
     plain: Path | None
-    """The export that `onnx` was made from; None where `onnx` is that export, or the export is not here."""
+    """The export before its graph was optimised; None: `onnx` is that export, or the export is missing."""
     optimization: str
-    """A sentence for the card."""
+    """Sentence for the model card."""
     detector: Detector
-    """Of `onnx`."""
+    """The loaded `onnx`."""
 
     @property
     def weights(self) -> Path:
@@ -36,28 +38,28 @@ class Candidate:
 
     @property
     def hashes(self) -> tuple[str, ...]:
-        """sha256 of the plain export, the file given and the one to serve: the model may be known by each of them."""
+        """sha256 of the plain export, the given file and the file to serve. The model may be registered under any."""
         facts = self.detector.version_info
         return tuple(dict.fromkeys(filter(None, (facts.plain_sha256, file_sha256(self.given), facts.sha256))))
 
 
 def prepare_candidate(model: Path, folder: Path) -> Candidate:
-    """An optimised file is written into `folder`; the file given stays as it is.
+    """Load and check the model, and optimise its graph. An optimised file is written to `folder`.
 
-    Raises `DatasetError` for what is no model to register.
+    The given file does not change. Raises `DatasetError` for a file that cannot be registered.
     """
     try:
         given = onnx_path(model)
         detector = Detector.load(given)
         _check_square(model, detector)
-        made = optimize(given.read_bytes())
-        if made.plain_sha256 is None:
-            return Candidate(given, given, None, optimization_sentence(made.reason), detector)
-        if made.plain_sha256 == detector.version_info.plain_sha256:  # it was optimised before, by `savo train` perhaps
-            plain = _plain_beside(given, made.plain_sha256)
+        optimized = optimize(given.read_bytes())
+        if optimized.plain_sha256 is None:
+            return Candidate(given, given, None, optimization_sentence(optimized.reason), detector)
+        if optimized.plain_sha256 == detector.version_info.plain_sha256:  # optimised before
+            plain = _plain_beside(given, optimized.plain_sha256)
             return Candidate(given, given, plain, optimization_sentence(None) if plain else CAME_OPTIMIZED, detector)
         onnx = folder / "model.onnx"
-        onnx.write_bytes(made.data)
+        onnx.write_bytes(optimized.data)
         return Candidate(given, onnx, given, optimization_sentence(None), Detector.load(onnx))
     except ModelRefusedError as error:
         raise DatasetError(f"{model}: {error}") from error
@@ -67,7 +69,7 @@ def _check_square(model: Path, detector: Detector) -> None:
     height, width = detector.image_size
     if height != width:
         found = f"its input is {width} × {height} pixels"
-        raise DatasetError(f"{model}: {found}; a square one is wanted: export it again with one imgsz")
+        raise DatasetError(f"{model}: {found} and must be square: export it again with a single value of imgsz")
 
 
 def _plain_beside(onnx: Path, sha256: str) -> Path | None:

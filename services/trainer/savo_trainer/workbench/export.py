@@ -1,4 +1,4 @@
-"""`savo models export`: weights to the ONNX file that the product serves."""
+"""`savo models export`: exports weights to the ONNX file that the product serves."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def export(
 ) -> None:
     """Export a .pt to the optimised ONNX file that the product serves, and keep the plain export."""
     if weights.suffix != ".pt" or not weights.exists():
-        raise CommandError(f"{weights} is no .pt file on this machine")
+        raise CommandError(f"{weights} is not a .pt file on this machine")
     check_image_size(imgsz)
     with tempfile.TemporaryDirectory(prefix="savo-export-") as folder, err.status("exporting"):
-        made = asyncio.run(LocalRunner().export(weights.resolve(), imgsz, Path(folder)))
+        exported = asyncio.run(LocalRunner().export(weights.resolve(), imgsz, Path(folder)))
     if as_json:
-        plain = str(made.plain) if made.plain else None
-        print_json({"onnx": str(made.onnx), "plain": plain, "not_optimized": made.not_optimized})
+        plain = str(exported.plain) if exported.plain else None
+        print_json({"onnx": str(exported.onnx), "plain": plain, "not_optimized": exported.not_optimized})
         return
-    print_line(str(made.onnx))
-    if made.not_optimized:
-        print_line(f"it is the export as it was written: {made.not_optimized}")
+    print_line(str(exported.onnx))
+    if exported.not_optimized:
+        print_line(f"its graph is not optimised: {exported.not_optimized}")

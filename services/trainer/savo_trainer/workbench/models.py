@@ -1,4 +1,4 @@
-"""`savo models list` and `show`: the registry's versions, as the object store holds them."""
+"""`savo models list` and `savo models show`: versions of the model registry in the object store."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _row(report: dict[str, Any]) -> tuple[str, ...]:
 
 
 async def _read_reports(store: ObjectStore) -> list[dict[str, Any]]:
-    """In order of their numbers, each with its aliases."""
+    """Reports ordered by version number, each with its aliases."""
     keys = [info.key async for info in store.list(MODELS) if info.key.endswith("/report.json")]
     reports = [json.loads(await store.get(key)) for key in keys]
     aliases = {alias: await _alias(store, alias) for alias in ALIASES}
@@ -78,6 +78,6 @@ async def _alias(store: ObjectStore, alias: str) -> str | None:
 async def _read_text(store: ObjectStore, version: str, name: str) -> str:
     try:
         return (await store.get(model_key(version, name))).decode()
-    except (ObjectNotFoundError, ValueError):  # a version that is no key at all is no version either
-        message = f"there is no model {version}; `savo models list` names those there are"
+    except (ObjectNotFoundError, ValueError):  # ValueError: the version makes no valid key
+        message = f"there is no model {version}: `savo models list` names the existing versions"
         raise CommandError(message) from None

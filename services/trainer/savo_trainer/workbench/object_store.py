@@ -1,4 +1,4 @@
-"""The object store that this shell's settings name, opened for one command."""
+"""Access of the commands to the object store of the settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def run_on_store(work: Callable[[ObjectStore], Awaitable[T]]) -> T:
-    """What `work` gives; the store is closed after it, in the same event loop."""
+    """Run `work` with the opened store, then close the store in the same event loop."""
 
     async def main() -> T:
         store = open_store(load_settings(RuntimeSettings))

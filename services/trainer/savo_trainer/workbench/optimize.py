@@ -1,4 +1,4 @@
-"""`savo models optimize`: the graph of a model that is used by its path, optimised as those of the registry are."""
+"""`savo models optimize`: optimises the graph of a model file that is used by its path."""
 
 from __future__ import annotations
 
@@ -27,35 +27,37 @@ def optimize_model(
 ) -> None:
     """Optimise an ONNX file in place: the same boxes in less time. FILE.plain.onnx keeps the export.
 
-    `savo train`, `savo models export` and `savo models register` do it by themselves. Ends with 0 where the file is
-    optimised, was before, or holds nothing to optimise; with 1 where the optimised graph finds other boxes or cannot be
-    compared: the file then stays as it is.
+    `savo train`, `savo models export` and `savo models register` do the same. Exit status 0: the file is optimised, now
+    or before, or has nothing to optimise. Exit status 1: the optimised graph finds other boxes or cannot be compared,
+    and the file stays unchanged.
     """
     with err.status(f"optimising {model.name}"):
-        done = optimize_file(model)
+        result = optimize_file(model)
     if as_json:
-        print_json(_summary(done))
+        print_json(_summary(result))
     else:
-        _print(done)
-    if done.model.failed:
+        _print(result)
+    if result.model.failed:
         raise typer.Exit(1)
 
 
-def _summary(done: OptimizedFile) -> dict[str, Any]:
+def _summary(result: OptimizedFile) -> dict[str, Any]:
     return {
-        "onnx": str(done.onnx),
-        "sha256": file_sha256(done.onnx),
-        "bytes": len(done.model.data),
-        "optimized": done.model.reason is None,
-        "reason": done.model.reason,
-        "plain": str(done.plain) if done.plain else None,
-        "plain_sha256": done.model.plain_sha256,
+        "onnx": str(result.onnx),
+        "sha256": file_sha256(result.onnx),
+        "bytes": len(result.model.data),
+        "optimized": result.model.reason is None,
+        "reason": result.model.reason,
+        "plain": str(result.plain) if result.plain else None,
+        "plain_sha256": result.model.plain_sha256,
     }
 
 
-def _print(done: OptimizedFile) -> None:
-    if done.model.reason:
-        print_line(f"{done.onnx}: stays as it is: {done.model.reason}", style="yellow" if done.model.failed else "")
+def _print(result: OptimizedFile) -> None:
+    if result.model.reason:
+        print_line(
+            f"{result.onnx}: stays as it is: {result.model.reason}", style="yellow" if result.model.failed else ""
+        )
         return
-    print_line(f"{done.onnx}: optimised", style="green")
-    print_line(f"  its plain export: {done.plain}" if done.plain else "  its plain export is not beside it")
+    print_line(f"{result.onnx}: optimised", style="green")
+    print_line(f"  its plain export: {result.plain}" if result.plain else "  its plain export is not beside it")

@@ -1,4 +1,4 @@
-"""Options that several of the trainer's commands have."""
+"""Options shared by the trainer's commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["AsJson", "By", "Data", "ImageSize", "Split", "check_image_size"]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 By = Annotated[
     str | None,
-    typer.Option("--by", help="Who, for the audit log; default is the user of this shell.", show_default=False),
+    typer.Option("--by", help="Your name for the audit log; default is the user of this shell.", show_default=False),
 ]
 Data = Annotated[Path, typer.Option("--data", help="dataset.yaml, as `savo prepare` writes it.")]
 Split = Annotated[str, typer.Option("--split", help="train, val or test.")]
@@ -26,4 +26,4 @@ def check_image_size(image_size: int) -> None:
     """Raises `typer.BadParameter`."""
     if image_size % _SIDE_STEP:
         nearest = max(_SIDE_STEP, round(image_size / _SIDE_STEP) * _SIDE_STEP)
-        raise typer.BadParameter(f"--imgsz {image_size} is no multiple of {_SIDE_STEP}; {nearest} is the nearest")
+        raise typer.BadParameter(f"--imgsz {image_size} is not a multiple of {_SIDE_STEP}: the nearest is {nearest}")

@@ -1,4 +1,4 @@
-"""`savo prepare`: from a folder, a tar or an object store to a data set on disk."""
+"""`savo prepare`: makes a data set on disk from a folder, a tar or an object store."""
 
 from __future__ import annotations
 
@@ -52,24 +52,25 @@ def prepare(
         Shares | None,
         typer.Option(
             "--split",
-            help="Shares of train, val and test; 0.7 0.2 0.1 for a folder. Of an object store: deals anew by subject, else as collected.",
+            help="Shares of train, val and test; default for a folder: 0.7 0.2 0.1. "
+            "For an object store: split again by subject; default: the splits of the collection.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed deals the same way.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same splits.")] = 0,
     groups: Annotated[
         Path | None, typer.Option("--groups", help="CSV with name,group: photos of one group stay in one split.")
     ] = None,
     session_gap: Annotated[
         int,
-        typer.Option("--session-gap", min=0, help="Camera numbers no further apart are one session; 0 ignores names."),
+        typer.Option("--session-gap", min=0, help="Largest gap of camera numbers in a session; 0 ignores file names."),
     ] = 20,
     near_duplicates: Annotated[bool, typer.Option(help="Keep photos that look alike in one split.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Split labelled photos into train, val and test by session, so that near-duplicates share a split.
 
-    Samples of an object store (s3://, with the R2_* settings or SAVO_S3_ENDPOINT_URL, or the folder .savo/objects) keep the split that
-    they were given when they were collected, unless --split is given. An interrupted download goes on where it was.
+    Samples of an object store (s3://, with the R2_* settings or SAVO_S3_ENDPOINT_URL, or the folder .savo/objects) keep
+    the split of their collection unless --split is given. The same command continues an interrupted download.
     """
     _check_shares(split)
     near_bits = DUPLICATE_BITS if near_duplicates else NO_DUPLICATE_CHECK
@@ -93,13 +94,13 @@ def _check_shares(shares: Shares | None) -> None:
 
 def _folder(source: Path, unpacked: Path) -> Path:
     if not source.exists():
-        way_out = "give a folder or a tar with images/ and labels/, or s3://BUCKET/PREFIX"
-        raise DatasetError(f"{source} does not exist; {way_out}")
+        hint = "give a folder or a tar with images/ and labels/, or s3://BUCKET/PREFIX"
+        raise DatasetError(f"{source} does not exist: {hint}")
     return source if source.is_dir() else unpack(source, unpacked)
 
 
 def _is_store(source: str) -> bool:
-    """Also a folder that is laid out like one: the object store of `savo up`."""
+    """Whether the source is an object store, including a folder with its layout, as `savo up` keeps it."""
     return source.startswith("s3://") or (Path(source) / "samples" / "classes.json").exists()
 
 
@@ -110,7 +111,7 @@ async def _from_store(
     near_bits: int,
     seed: int,
 ) -> tuple[Prepared, ClassMap]:
-    store, prefix, place = _open(source)
+    store, prefix, name = _open(source)
     try:
         with err.status("reading samples") as status:
             await store.check()
@@ -119,14 +120,14 @@ async def _from_store(
                 status.update(f"reading samples: {count:,}")
 
             return await prepare_stored(store, prefix, output, shares, near_bits, seed, on_fetched)
-    except DependencyDownError as down:
-        raise DatasetError(f"{place} cannot be read: {down}. The same command goes on from here") from down
+    except DependencyDownError as error:
+        raise DatasetError(f"{name} cannot be read: {error}. Run the same command again to continue") from error
     finally:
         await store.close()
 
 
 def _open(source: str) -> tuple[ObjectStore, str, str]:
-    """The store, the prefix in it, and what to call it."""
+    """The store, the prefix in it, and its name for messages."""
     if not source.startswith("s3://"):
         return FolderStore(Path(source)), "", source
     bucket, _, prefix = source.removeprefix("s3://").partition("/")

@@ -1,4 +1,4 @@
-"""`savo models register`: a model that was trained elsewhere is checked and measured here, and handed to the trainer for its number and its verdict."""
+"""`savo models register`: checks and measures a model that was trained elsewhere, and submits it to the trainer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from savo_trainer.models.registry import champion_version
 from savo_trainer.workbench.candidate import Candidate, prepare_candidate
 from savo_trainer.workbench.options import AsJson, By, Split
 from savo_trainer.workbench.runs.view import verdict_lines
-from savo_trainer.workbench.terminal import err, out, print_json
+from savo_trainer.workbench.terminal import err, print_json, print_line
 from savo_trainer.workbench.training_note import read_note
 
 __all__ = ["register_model"]
@@ -47,7 +47,7 @@ NO_REASON = "registered by hand"
 
 @dataclass
 class _Holdout:
-    """The photos to measure on, and a name for them by their content."""
+    """The photos to measure on, and a name that identifies their content."""
 
     data: dict[str, Any]
     split: str
@@ -65,7 +65,7 @@ class _Holdout:
 
     @property
     def name(self) -> str:
-        """Once `named_photos` was read to its end."""
+        """Valid after `named_photos` was read to its end."""
         return f"holdout-{self.digest.hexdigest()[:12]}"
 
 
@@ -74,30 +74,30 @@ def register_model(
     model: Annotated[
         Path,
         typer.Option(
-            "--model", help="ONNX file; what `savo train` noted beside it is used, and its .pt is kept with it."
+            "--model", help="ONNX file. The training note of `savo train` and the .pt beside it are used if present."
         ),
     ],
     data: Annotated[
         Path,
         typer.Option(
-            "--data", help="dataset.yaml, as `savo prepare` writes it: labelled photos that the model has not seen."
+            "--data", help="dataset.yaml, as `savo prepare` writes it: labelled photos that were not used in training."
         ),
     ],
     split: Split = "test",
     reason: Annotated[
-        str | None, typer.Option("--reason", help="Why, for its card and the audit log.", show_default=False)
+        str | None, typer.Option("--reason", help="Reason, for the model card and the audit log.", show_default=False)
     ] = None,
     by: By = None,
     weights: Annotated[
         bool,
         typer.Option(
-            help="Keep the .pt beside it too: later trainings may go on from it. A pickle: only one that you trust."
+            help="Store the .pt too, so that later trainings can start from it. A pickle: only one you trust."
         ),
     ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Register a model trained elsewhere: checked, compared with the champion, judged by the gate."""
-    # Ends with 0 when it is registered, with 1 when the gate refused it.
+    # Exit status 0: registered; 1: refused by the gate.
     run, repeated = asyncio.run(_register(model, data, split, reason, by, weights=weights))
     if as_json:
         print_json(run)
@@ -117,18 +117,18 @@ async def _register(
         store = open_store(load_settings(RuntimeSettings))
         try:
             check_classes(candidate.detector.classes, (await read_class_list(store))[0])
-            signed = {"by": by or this_user(), "reason": reason or NO_REASON}
-            submitted = await _measured_candidate(candidate, holdout, store, weights=weights, **signed)
+            audit = {"by": by or this_user(), "reason": reason or NO_REASON}
+            submitted = await _measured_candidate(candidate, holdout, store, weights=weights, **audit)
             return await _submit(submitted, candidate, trainer, store), False
         finally:
             await store.close()
 
 
 def _existing_verdict(trainer: TrainerClient, candidate: Candidate) -> Run | None:
-    """The verdict that this very model has already. Fails, before anything is measured, where no trainer answers."""
+    """The run of this model if it has a verdict already. Raises `TrainerUnreachableError` before any measurement."""
     for run in trainer.get("/runs")["runs"]:
-        of_run = (run["facts"]["onnx_sha256"], run["facts"].get("plain_onnx_sha256"))
-        if run["state"] in ("registered", "rejected") and not set(of_run).isdisjoint(candidate.hashes):
+        hashes = (run["facts"]["onnx_sha256"], run["facts"].get("plain_onnx_sha256"))
+        if run["state"] in ("registered", "rejected") and not set(hashes).isdisjoint(candidate.hashes):
             return dict(run)
     for sha256 in candidate.hashes:
         with contextlib.suppress(TrainerRefusedError):
@@ -139,13 +139,13 @@ def _existing_verdict(trainer: TrainerClient, candidate: Candidate) -> Run | Non
 async def _measured_candidate(
     candidate: Candidate, holdout: _Holdout, store: ObjectStore, *, weights: bool, by: str, reason: str
 ) -> SubmittedModel:
-    """Measured, and compared with the champion on the same photos when there is one."""
+    """Measure the candidate, and compare it with the champion, if there is one, on the same photos."""
     with err.status(f"measuring {candidate.given.name} on {holdout.split}"):
         measured = await _measured(candidate.onnx, holdout.named_photos())
-    champion, beside = await champion_version(store), {}
+    champion, comparison = await champion_version(store), {}
     if champion:
         with err.status(f"measuring the champion {champion} on the same photos"):
-            beside = await _comparison(measured, champion, holdout, store)
+            comparison = await _comparison(measured, champion, holdout, store)
     note, facts = read_note(candidate.given, file_sha256(candidate.given)), candidate.detector.version_info
     return SubmittedModel(
         sha256=facts.sha256,
@@ -162,33 +162,32 @@ async def _measured_candidate(
         train_samples=note.train_samples if note else 0,
         by=by,
         reason=reason,
-        **beside,
+        **comparison,
     )
 
 
 async def _measured(onnx: Path, photos: Iterable[EvaluationSample]) -> Measurement:
     try:
         return await asyncio.to_thread(measure, onnx, photos)
-    except ValueError as flaw:
-        raise DatasetError(str(flaw)) from flaw
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
 
 
 async def _comparison(candidate: Measurement, champion: str, holdout: _Holdout, store: ObjectStore) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="savo-champion-") as folder:
         onnx = Path(folder) / f"{champion}.onnx"
         await store.download(model_key(champion, "model.onnx"), onnx)
-        comparison, changes = compare_with_champion(
-            candidate, await _measured(onnx, holdout.photos()), champion, GatePolicy().class_drop
-        )
-    told = {
+        measured = await _measured(onnx, holdout.photos())
+    comparison, changes = compare_with_champion(candidate, measured, champion, GatePolicy().class_drop)
+    class_changes = {
         label: SubmittedClassChange(gain=change.gain, boxes=change.boxes, p_dropped=change.p_dropped)
         for label, change in changes.items()
     }
-    return {"comparison": comparison, "class_changes": told}
+    return {"comparison": comparison, "class_changes": class_changes}
 
 
 async def _submit(submitted: SubmittedModel, candidate: Candidate, trainer: TrainerClient, store: ObjectStore) -> Run:
-    """Asked for its files, put them where the trainer says, and hand over again. May be repeated from any point."""
+    """Submit the model, upload the files that the trainer lacks, and submit it again. Safe to repeat."""
     sources = {"model.onnx": candidate.onnx, "weights.pt": candidate.weights}
     if candidate.plain:
         sources[PLAIN_EXPORT] = candidate.plain
@@ -199,8 +198,9 @@ async def _submit(submitted: SubmittedModel, candidate: Candidate, trainer: Trai
                 await store.upload(model_key(answer["version"], name), sources[name])
         answer = trainer.post("/models", submitted.model_dump(mode="json"))
     if "wanted" in answer:
+        missing = f"{', '.join(answer['wanted'])} of {answer['version']}"
         raise SavoError(
-            f"the trainer does not find {', '.join(answer['wanted'])} of {answer['version']}: is its object store the one that is set here?"
+            f"the trainer does not find {missing} after the upload: set the same object store here and for the trainer"
         )
     return answer
 
@@ -208,21 +208,14 @@ async def _submit(submitted: SubmittedModel, candidate: Candidate, trainer: Trai
 def _print_verdict(run: Run, *, repeated: bool) -> None:
     version, passed = run["facts"]["version"], run["state"] == "registered"
     verdict = "registered" if passed else "refused by the gate"
-    out.print(
-        f"{version}: {verdict}{', and was before: nothing is done twice' if repeated else ''}",
-        style="green" if passed else "yellow",
-        markup=False,
-    )
+    before = ", and was before: nothing is done twice" if repeated else ""
+    print_line(f"{version}: {verdict}{before}", style="green" if passed else "yellow")
     for line in verdict_lines(run):
-        out.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-    steps = (
-        [
-            f"savo rollout show   # its trial, if SAVO_USE_CUSTOM_VISION is true; or at once: savo models promote {version} --reason …"
-        ]
-        if passed
-        else [
-            f"savo models show {version}   # its card; all the same: savo models promote {version} --force --reason …"
-        ]
-    )
-    for step in steps:
-        out.print(f"next: {step}", markup=False, highlight=False, soft_wrap=True)
+        print_line(f"  {line}")
+    promote = f"savo models promote {version}"
+    if passed:
+        print_line("next: savo rollout show   # its trial, if SAVO_USE_CUSTOM_VISION is true")
+        print_line(f"or:   {promote} --reason …   # without a trial")
+    else:
+        print_line(f"next: savo models show {version}   # its model card")
+        print_line(f"or:   {promote} --force --reason …   # in spite of the refusal")

@@ -1,4 +1,4 @@
-"""The terminal of the trainer's commands: results on stdout, what is going on meanwhile on stderr."""
+"""Consoles of the trainer's commands: results go to stdout, progress goes to stderr."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ err = Console(stderr=True)
 
 
 def print_line(text: str, *, console: Console | None = None, style: str = "") -> None:
-    """As it is, and never broken: a line may be copied into the next command."""
+    """Print the text unchanged and unwrapped, so that a line can be copied into the next command."""
     (console or out).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""`savo train`: one training by hand, exported to ONNX and measured."""
+"""`savo train`: trains a model by hand, exports it to ONNX and measures both files."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def train(
     imgsz: ImageSize = 640,
     name: Annotated[str, typer.Option("--name", help="Results go to runs/train/NAME.")] = "savo",
     width: Annotated[
-        float | None, typer.Option("--width", help="Width multiple in place of the architecture's own.")
+        float | None, typer.Option("--width", help="Width multiple instead of the architecture's own.")
     ] = None,
     extra: Annotated[
-        str, typer.Option("--extra", help='More of ultralytics\' training arguments, as JSON: {"mosaic": 0.5}.')
+        str, typer.Option("--extra", help='Further training arguments of ultralytics, as JSON: {"mosaic": 0.5}.')
     ] = "{}",
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Train, export to ONNX and compare the two: runs/train/NAME/weights/{best.pt,best.onnx}."""
-    own = Path(model)
-    # The training runs in a folder of its own, so a path of this one must be absolute.
-    architecture = str(own.resolve()) if own.is_file() else model
+    path = Path(model)
+    # The training runs in another folder, so a local path must be absolute.
+    architecture = str(path.resolve()) if path.is_file() else model
     plan = TrainPlan(architecture, epochs, batch, imgsz, device, width, seed, _json_object(extra))
     content = read_data_yaml(data)
     _check(plan, name)
@@ -63,18 +63,18 @@ def _json_object(text: str) -> dict[str, object]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise typer.BadParameter(f"--extra is no JSON: {error}") from None
+        raise typer.BadParameter(f"--extra is not valid JSON: {error}") from None
     if not isinstance(value, dict):
-        raise typer.BadParameter('--extra is a JSON object, such as {"mosaic": 0.5}')
+        raise typer.BadParameter('--extra must be a JSON object, such as {"mosaic": 0.5}')
     return value
 
 
 def _check(plan: TrainPlan, name: str) -> None:
     if plan.model.endswith(".pt") and not Path(plan.model).exists():
-        way_out = "give a path, or train from scratch with --model yolov8n.yaml"
-        raise CommandError(f"{plan.model} is not on this machine, and weights are not downloaded; {way_out}")
+        hint = "give a path, or train from scratch with --model yolov8n.yaml"
+        raise CommandError(f"{plan.model} is not on this machine, and weights are not downloaded: {hint}")
     if not re.fullmatch(r"[\w.-]+", name):
-        raise CommandError(f"--name {name!r} is no folder name: letters, digits, '.', '_' and '-' are allowed")
+        raise CommandError(f"--name {name!r} is not a folder name: letters, digits, '.', '_' and '-' are allowed")
     check_image_size(plan.image_size)
 
 
@@ -106,7 +106,7 @@ def _print(trained: Trained, data: Path, *, as_json: bool) -> None:
         print_json(files | measured)
         return
     print_line(f"{files['weights']}\n{files['onnx']}")
-    print_line(f"in {files['seconds']} s; mAP@0.5 by ultralytics' own measure: {_points(measured)}")
+    print_line(f"in {files['seconds']} s; mAP@0.5 by ultralytics' validator: {_points(measured)}")
     print_line(f"next: savo evaluate --model {files['onnx']} --data {data}")
     print_line(f"or:   savo models register --model {files['onnx']} --data {data}")
 

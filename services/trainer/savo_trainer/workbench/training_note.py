@@ -1,4 +1,7 @@
-"""What `savo train` leaves beside its weights: which files they are, and what ultralytics measured on both, so that they can be registered elsewhere."""
+"""Training note: the JSON file that `savo train` writes beside its weights, for `savo models register`.
+
+It has the hashes of the weights and of the ONNX file, and ultralytics' figures for both.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ __all__ = ["TrainingNote", "read_note", "write_note"]
 
 
 class TrainingNote(Message):
+    """Content of the file. Figures are mAP@0.5, 0 to 1; `train_samples` 0: unknown."""
+
     onnx_sha256: Sha256
     weights_sha256: Sha256
     weights_map50: float | None = None
@@ -22,6 +27,7 @@ class TrainingNote(Message):
 
 
 def write_note(trained: Trained, train_samples: int) -> Path:
+    """Write the note beside the ONNX file, with the suffix `.json`."""
     note = TrainingNote(
         onnx_sha256=file_sha256(trained.export.onnx),
         weights_sha256=file_sha256(trained.weights),
@@ -35,7 +41,7 @@ def write_note(trained: Trained, train_samples: int) -> Path:
 
 
 def read_note(onnx: Path, onnx_sha256: str) -> TrainingNote | None:
-    """None when there is none, or when it speaks of another file."""
+    """None when there is no note, or when it describes another file."""
     try:
         note = TrainingNote.model_validate_json(onnx.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValidationError):

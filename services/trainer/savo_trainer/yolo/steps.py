@@ -156,10 +156,11 @@ def _map50(job: Job, weights: Path) -> float:
     device = {} if job.device == "auto" else {"device": job.device}
     if weights.suffix == ".onnx":
         device = {"device": "cpu"}
+    fixed = {"batch": 1, "rect": False, "workers": 0, "plots": False, "verbose": False, "exist_ok": True}
+    names = {"project": job.folder, "name": f"validate-{weights.suffix[1:]}"}
     measured = YOLO(weights, task="detect").val(
-        data=job.data, split=job.holdout, imgsz=job.image_size, batch=1, rect=False, workers=0, plots=False, verbose=False,
-        project=job.folder, name=f"validate-{weights.suffix[1:]}", exist_ok=True, **device,
-    )  # fmt: skip
+        data=job.data, split=job.holdout, imgsz=job.image_size, **fixed, **names, **device
+    )
     return float(measured.box.map50)
 
 

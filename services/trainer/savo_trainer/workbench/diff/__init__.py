@@ -1,1 +1,1 @@
-"""`savo models diff`: two models on the same photos. Photos in, figures and what changed photo by photo out; no Kafka, no SQL."""
+"""`savo models diff`: figures of two models on the same photos, and the differences photo by photo."""

@@ -1,4 +1,4 @@
-"""`savo models diff`: two models on the same photos."""
+"""Command line of `savo models diff`."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ __all__ = ["diff_models"]
 @reported_errors(ModelRefusedError, PhotoError)
 def diff_models(
     before: Annotated[str, typer.Argument(help="v1, champion, challenger, or the path of an ONNX file.")],
-    after: Annotated[str, typer.Argument(help="The same words.")],
+    after: Annotated[str, typer.Argument(help="Same as BEFORE.")],
     data: Annotated[
         Path | None,
         typer.Option("--data", help="dataset.yaml, or a folder of photos; default: the newest data set's holdout."),
     ] = None,
     split: Annotated[str, typer.Option("--split", help="Of a dataset.yaml: train, val or test.")] = "test",
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="DIR", help="Folder of the page and the pictures.")
+        Path | None, typer.Option("--output", metavar="DIR", help="Folder for the page and the pictures.")
     ] = None,
     pictures: Annotated[
-        int, typer.Option("--pictures", metavar="N", min=0, help="At most N pictures: where the two differ most.")
+        int, typer.Option("--pictures", metavar="N", min=0, help="At most N pictures, of the photos that differ most.")
     ] = 24,
     as_json: AsJson = False,
 ) -> None:
     """Compare two models on the same photos: mAP@0.5, AP by class, changed boxes, latency and size."""
     folder = output or load_settings(RuntimeSettings).data_dir / "diffs" / _folder_name(before, after)
-    order = DiffRequest(before, after, data, split, folder, pictures)
+    request = DiffRequest(before, after, data, split, folder, pictures)
     with progress_bar("photos") as on_progress:
-        summary = run_on_store(lambda store: compare_models(order, store, on_progress))
+        summary = run_on_store(lambda store: compare_models(request, store, on_progress))
     print_json(summary) if as_json else print_summary(summary, out)
 
 

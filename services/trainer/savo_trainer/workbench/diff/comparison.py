@@ -1,4 +1,4 @@
-"""The whole of `savo models diff`: which models, on which photos, and where the answer lies."""
+"""Use case of `savo models diff`: loads models and photos, compares them, and writes the output folder."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from savo_trainer.workbench.diff.photos import PhotoSet, newest_holdout, photos_
 
 __all__ = ["DiffRequest", "compare_models"]
 
-LINES = "differences.jsonl"
+LINES_FILE = "differences.jsonl"
 
 OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class DiffRequest:
-    """What was asked for."""
+    """Arguments of the command."""
 
     before: str
     after: str
@@ -42,32 +42,37 @@ class DiffRequest:
     pictures: int = 24
 
 
-async def compare_models(order: DiffRequest, store: ObjectStore, on_progress: OnProgress) -> dict[str, Any]:
-    """The summary, as `--json` prints it. Raises `DatasetError`, `ModelRefusedError`, `UnknownModelError`."""
-    began = time.monotonic()
-    before, after = await _compared_model(order.before, store), await _compared_model(order.after, store)
-    with tempfile.TemporaryDirectory(prefix="savo-holdout-") as fetched:
-        photos = photos_of(order.data, order.split) if order.data else await newest_holdout(store, Path(fetched))
-        _prepare_output(order.output)
-        found, drawn = await asyncio.to_thread(_compare, order, photos, before, after, on_progress)
-    page = order.output / "index.html"
-    summary = found.summary | {
-        "output": str(order.output),
+async def compare_models(request: DiffRequest, store: ObjectStore, on_progress: OnProgress) -> dict[str, Any]:
+    """Write the page, pictures and lines to the output folder and return the summary, as `--json` prints it.
+
+    Raises `DatasetError`, `ModelRefusedError`, `UnknownModelError`.
+    """
+    started = time.monotonic()
+    before, after = await _compared_model(request.before, store), await _compared_model(request.after, store)
+    with tempfile.TemporaryDirectory(prefix="savo-holdout-") as folder:
+        photos = photos_of(request.data, request.split) if request.data else await newest_holdout(store, Path(folder))
+        _prepare_output(request.output)
+        differences, drawn = await asyncio.to_thread(_compare, request, photos, before, after, on_progress)
+    page = request.output / "index.html"
+    summary = differences.summary | {
+        "output": str(request.output),
         "page": str(page),
         "pictures": len(drawn),
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - started, 1),
     }
     write_page(page, summary, drawn)
-    (order.output / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
+    (request.output / "summary.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False), encoding="utf-8")
     return summary
 
 
 def _compare(
-    order: DiffRequest, photos: PhotoSet, before: ComparedModel, after: ComparedModel, on_progress: OnProgress
+    request: DiffRequest, photos: PhotoSet, before: ComparedModel, after: ComparedModel, on_progress: OnProgress
 ) -> tuple[Differences, list[Any]]:
-    with (order.output / LINES).open("w", encoding="utf-8") as lines:
-        found = measure_differences(photos, before, after, lines, pictures=order.pictures, on_progress=on_progress)
-    return found, draw_pictures(found, order.output)
+    with (request.output / LINES_FILE).open("w", encoding="utf-8") as lines:
+        differences = measure_differences(
+            photos, before, after, lines, pictures=request.pictures, on_progress=on_progress
+        )
+    return differences, draw_pictures(differences, request.output)
 
 
 async def _compared_model(name: str, store: ObjectStore) -> ComparedModel:
@@ -80,22 +85,22 @@ async def _compared_model(name: str, store: ObjectStore) -> ComparedModel:
             )
             return ComparedModel(stored.version, detector)
         detector = await asyncio.to_thread(Detector.load, _file(name))
-    except ModelRefusedError as flaw:
-        raise DatasetError(f"{name} is not used: {flaw}") from flaw
+    except ModelRefusedError as error:
+        raise DatasetError(f"{name} cannot be used: {error}") from error
     return ComparedModel(f"{Path(name).stem}-{detector.version_info.sha256[:8]}", detector)
 
 
 def _file(name: str) -> Path:
     if not Path(name).is_file():
         raise DatasetError(
-            f"{name} is no model: give a version such as v3, champion or challenger, or the path of an ONNX file"
+            f"{name} is not a model: give a version such as v3, champion or challenger, or the path of an ONNX file"
         )
     return Path(name)
 
 
 def _prepare_output(output: Path) -> None:
-    """What an earlier comparison wrote is replaced; anything else is left alone. Raises `DatasetError`."""
-    if output.exists() and any(output.iterdir()) and not (output / LINES).exists():
-        raise DatasetError(f"{output} holds something else than a comparison: give another --output")
+    """Create the folder, or clear an earlier comparison. Raises `DatasetError` for a folder with other files."""
+    if output.exists() and any(output.iterdir()) and not (output / LINES_FILE).exists():
+        raise DatasetError(f"{output} has files that are not of a comparison: give another --output")
     shutil.rmtree(output / "pictures", ignore_errors=True)
     output.mkdir(parents=True, exist_ok=True)

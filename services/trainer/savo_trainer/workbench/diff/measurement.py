@@ -1,4 +1,4 @@
-"""All photos through both models: sums, AP with the paired gain, latency, and the photos on which they differ most."""
+"""Measurement of two models on the same photos: counts, AP with the paired gain, latency, most changed photos."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Differences:
+    """Result of the measurement."""
+
     summary: dict[str, Any]
-    """As `--json` prints it, without places."""
-    most: Sequence[tuple[ComparedPhoto, dict[str, Any]]]
-    """The photos that differ most, the most changed first, each with its line of differences.jsonl."""
+    """As `--json` prints it, without paths."""
+    most_changed: Sequence[tuple[ComparedPhoto, dict[str, Any]]]
+    """The photos with the most changes, in descending order, each with its line of differences.jsonl."""
 
 
 def measure_differences(
@@ -44,12 +46,15 @@ def measure_differences(
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
     clock: Clock = time.perf_counter,
 ) -> Differences:
-    """Slow: run it in a thread. Writes a line a photo to `lines`; one photo is in memory at a time."""
+    """Run both models on every photo and write a JSON line for each photo to `lines`. Slow: run it in a thread.
+
+    `pictures` limits `most_changed`. One photo is in memory at a time.
+    """
     sums = _Sums(pictures)
     for number, photo in enumerate(photos.photos):
         on_progress(number, len(photos.photos))
-        seen = sums.note(photo, before, after)
-        lines.write(json.dumps(seen, ensure_ascii=False) + "\n")
+        line = sums.add(photo, before, after)
+        lines.write(json.dumps(line, ensure_ascii=False) + "\n")
     on_progress(len(photos.photos), len(photos.photos))
     summary = {
         "data": {"name": photos.name, "photos": len(photos.photos), "boxes": sums.true_boxes},
@@ -61,7 +66,7 @@ def measure_differences(
         "labels": sums.labels(),
         "photos": {name: sums.photos[name] for name in ("compared", "changed", "unchanged", "unreadable")},
     }
-    return Differences(summary, sums.most())
+    return Differences(summary, sums.most_changed())
 
 
 @dataclass
@@ -74,43 +79,43 @@ class _Sums:
     records: tuple[list[ImageRecord], list[ImageRecord]] = field(default_factory=lambda: ([], []))
     readable: list[ComparedPhoto] = field(default_factory=list)
     true_boxes: int = 0
-    _most: list[tuple[int, int, ComparedPhoto, dict[str, Any]]] = field(default_factory=list)
+    _heap: list[tuple[int, int, ComparedPhoto, dict[str, Any]]] = field(default_factory=list)
 
-    def note(self, photo: ComparedPhoto, before: ComparedModel, after: ComparedModel) -> dict[str, Any]:
+    def add(self, photo: ComparedPhoto, before: ComparedModel, after: ComparedModel) -> dict[str, Any]:
         try:
-            seen = compare_photo(photo, photo.path.read_bytes(), before, after)
+            comparison = compare_photo(photo, photo.path.read_bytes(), before, after)
         except (PhotoError, OSError):
             self.photos["unreadable"] += 1
             return {"photo": photo.name, "unreadable": True}
         self.photos["compared"] += 1
-        self.photos["changed" if seen.changed else "unchanged"] += 1
+        self.photos["changed" if comparison.changed else "unchanged"] += 1
         if len(self.readable) < TIMED_PHOTOS:
             self.readable.append(photo)
-        self._count(seen)
-        self._keep(photo, seen)
-        return seen.line
+        self._count(comparison)
+        self._keep(photo, comparison)
+        return comparison.line
 
-    def _count(self, seen: PhotoComparison) -> None:
-        self.true_boxes += seen.line["truth"] or 0
-        for change in seen.line["changes"]:
+    def _count(self, comparison: PhotoComparison) -> None:
+        self.true_boxes += comparison.line["truth"] or 0
+        for change in comparison.line["changes"]:
             self.kinds[change["kind"]] += 1
             self.judged[change["kind"], change.get("before_right"), change.get("after_right")] += 1
             for label, what in count_keys(change):
                 self.by_label.setdefault(label, Counter())[what] += 1
-        for kept, record in zip(self.records, seen.records or (), strict=False):
+        for kept, record in zip(self.records, comparison.records or (), strict=False):
             kept.append(record)
 
-    def _keep(self, photo: ComparedPhoto, seen: PhotoComparison) -> None:
-        if seen.changed and self.pictures:
-            heapq.heappush(self._most, (seen.changed, -self.photos["compared"], photo, seen.line))
-            if len(self._most) > self.pictures:
-                heapq.heappop(self._most)
+    def _keep(self, photo: ComparedPhoto, comparison: PhotoComparison) -> None:
+        if comparison.changed and self.pictures:
+            heapq.heappush(self._heap, (comparison.changed, -self.photos["compared"], photo, comparison.line))
+            if len(self._heap) > self.pictures:
+                heapq.heappop(self._heap)
 
-    def most(self) -> list[tuple[ComparedPhoto, dict[str, Any]]]:
-        return [(photo, line) for _, _, photo, line in sorted(self._most, key=lambda kept: kept[:2], reverse=True)]
+    def most_changed(self) -> list[tuple[ComparedPhoto, dict[str, Any]]]:
+        return [(photo, line) for _, _, photo, line in sorted(self._heap, key=lambda kept: kept[:2], reverse=True)]
 
     def measured(self) -> dict[str, Any]:
-        """mAP@0.5 of each, the paired gain, and AP by class, the biggest changes first; None and nothing without a labelled box."""
+        """mAP@0.5 of both, the paired gain, AP by class, largest changes first. None and [] without labelled boxes."""
         if not self.true_boxes:
             return {"map50": None, "gain": None, "classes": []}
         before, after = (as_evaluation(summarise(records)) for records in self.records)
@@ -132,18 +137,18 @@ class _Sums:
         }
 
     def judged_boxes(self) -> dict[str, int] | None:
-        """Of the changes, those that labels speak for and against; None without labels."""
+        """Changes that are right or wrong by the labels; None without labels."""
         if not self.records[0]:
             return None
-        wanted = {
+        keys = {
             "gained_right": ("gained", None, True), "gained_wrong": ("gained", None, False),
             "lost_right": ("lost", True, None), "lost_wrong": ("lost", False, None),
         }  # fmt: skip
-        plain = {name: self.judged[key] for name, key in wanted.items()}
-        turned = ("relabelled", "moved", "same")
-        plain["now_right"] = sum(self.judged[kind, False, True] for kind in turned)
-        plain["now_wrong"] = sum(self.judged[kind, True, False] for kind in turned)
-        return plain
+        counts = {name: self.judged[key] for name, key in keys.items()}
+        in_both = ("relabelled", "moved", "same")
+        counts["now_right"] = sum(self.judged[kind, False, True] for kind in in_both)
+        counts["now_wrong"] = sum(self.judged[kind, True, False] for kind in in_both)
+        return counts
 
     def labels(self) -> list[dict[str, Any]]:
         return [
@@ -153,12 +158,12 @@ class _Sums:
 
 
 def _with_interval(point: float, lower: float, upper: float, several: bool) -> dict[str, float | None]:
-    """One group alone gives none: drawn again and again, it always says the same."""
+    """No interval for a single group: every bootstrap draw is the same."""
     return {"point": point, "lower": lower if several else None, "upper": upper if several else None}
 
 
 def _class_row(label: str, before: float, after: float, change: ClassGain, groups: int) -> dict[str, Any]:
-    """`groups`: those that hold the class."""
+    """`groups`: number of groups with the class."""
     lower, upper = np.nanpercentile(change.draws, INTERVAL).tolist() if groups > 1 else (None, None)
     return {
         "label": label,
@@ -179,27 +184,31 @@ def _groups(label: str, records: Iterable[ImageRecord]) -> int:
 def _facts(model: ComparedModel) -> dict[str, Any]:
     facts, detector = model.detector.version_info, model.detector
     return {
-        "name": model.name, "sha256": facts.sha256, "bytes": facts.bytes, "image_size": list(detector.image_size), "classes": list(detector.classes),
-    }  # fmt: skip
+        "name": model.name,
+        "sha256": facts.sha256,
+        "bytes": facts.bytes,
+        "image_size": list(detector.image_size),
+        "classes": list(detector.classes),
+    }
 
 
 def _latency(
     photos: Iterable[ComparedPhoto], before: ComparedModel, after: ComparedModel, clock: Clock
 ) -> dict[str, Any] | None:
-    """Bytes to boxes as in serving, in turn on the same photos, so that a busy moment of the machine meets both."""
-    took: dict[str, list[float]] = {"before": [], "after": []}
+    """Photo bytes to boxes, as in serving. The models alternate, so that other load on the machine affects both."""
+    durations: dict[str, list[float]] = {"before": [], "after": []}
     pair = (("before", before), ("after", after))
     for model in (before, after):
         model.detector.warm_up()
     for number, photo in enumerate(photos):
         data = photo.path.read_bytes()
         for side, model in pair if number % 2 else reversed(pair):
-            began = clock()
+            started = clock()
             model.detector.detect(data)
-            took[side].append((clock() - began) * 1000)
-    if not took["before"]:
+            durations[side].append((clock() - started) * 1000)
+    if not durations["before"]:
         return None
-    return {"photos": len(took["before"])} | {
+    return {"photos": len(durations["before"])} | {
         side: {"p50": round(float(np.percentile(times, 50)), 2), "p95": round(float(np.percentile(times, 95)), 2)}
-        for side, times in took.items()
+        for side, times in durations.items()
     }

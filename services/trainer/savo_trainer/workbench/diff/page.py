@@ -1,4 +1,4 @@
-"""The page of a comparison, with a sheet for each photo on which the two models differ most."""
+"""HTML page of a comparison, with a picture of both results for each of the most changed photos."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PhotoLine = tuple[ComparedPhoto, dict[str, Any]]
 SHOWN_ROWS = 60
 
 
-def draw_pictures(found: Differences, folder: Path) -> list[PhotoLine]:
-    """The most changed photos, each with its `picture` relative to `folder`."""
-    names = [found.summary["models"][side]["name"] for side in ("before", "after")]
+def draw_pictures(differences: Differences, folder: Path) -> list[PhotoLine]:
+    """Draw the most changed photos. Returns them with `picture`, the path relative to `folder`, in their lines."""
+    names = [differences.summary["models"][side]["name"] for side in ("before", "after")]
     drawn = []
-    for number, (photo, line) in enumerate(found.most, start=1):
+    for number, (photo, line) in enumerate(differences.most_changed, start=1):
         name = f"pictures/{number:03d}.jpg"
         headings = (f"before: {names[0]}{_score(line, 'before')}", f"after: {names[1]}{_score(line, 'after')}")
         draw_side_by_side(
@@ -53,38 +53,26 @@ def write_page(path: Path, summary: dict[str, Any], drawn: Sequence[PhotoLine]) 
         page.write(table(("", *names), sentences.model_rows(summary)))
         page.write(totals(summary["boxes"]))
         if rows := sentences.class_rows(summary, SHOWN_ROWS):
-            page.write(
-                f"<div>{table(('class', 'boxes', f'AP@0.5 {names[0]}', f'AP@0.5 {names[1]}', 'points (95 %)'), rows)}</div>"
-            )
-        page.write(
-            f"<div>{table(('label', 'gained', 'lost', 'moved', 'renamed from', 'renamed to'), sentences.label_rows(summary, SHOWN_ROWS))}</div>"
-        )
+            class_columns = ("class", "boxes", f"AP@0.5 {names[0]}", f"AP@0.5 {names[1]}", "points (95 %)")
+            page.write(f"<div>{table(class_columns, rows)}</div>")
+        label_columns = ("label", "gained", "lost", "moved", "renamed from", "renamed to")
+        page.write(f"<div>{table(label_columns, sentences.label_rows(summary, SHOWN_ROWS))}</div>")
         if summary["data"]["boxes"] and drawn:
             page.write("<p>Dashed: the labels. A box is right when it overlaps a label of its class by IoU 0.5.</p>\n")
         for _, line in drawn:
-            page.write(
-                figure(
-                    line["photo"],
-                    line["changes"],
-                    line["picture"],
-                    f"{names[0]} left, {names[1]} right",
-                    _score(line, ""),
-                )
-            )
+            sides = f"{names[0]} left, {names[1]} right"
+            page.write(figure(line["photo"], line["changes"], line["picture"], sides, _score(line, "")))
         if (left := summary["photos"]["changed"] - len(drawn)) > 0:
-            page.write(
-                f"<p>{left} more photos changed; they are in differences.jsonl (--pictures N shows more here).</p>\n"
-            )
+            more = f"{left} more photos changed: see differences.jsonl, or show more here with --pictures N."
+            page.write(f"<p>{more}</p>\n")
         page.write(PAGE_END)
 
 
 def _score(line: dict[str, Any], side: str) -> str:
-    """How many of the labelled boxes were found: of one side, or of both."""
+    """Number of labelled boxes that one side found, or with an empty `side` both."""
     if line["truth"] is None:
         return ""
     right, truth = line["right"], line["truth"]
-    return (
-        f": {right[side]} of {truth} labels found"
-        if side
-        else f"{right['before']} → {right['after']} of {truth} labels found"
-    )
+    if side:
+        return f": {right[side]} of {truth} labels found"
+    return f"{right['before']} → {right['after']} of {truth} labels found"

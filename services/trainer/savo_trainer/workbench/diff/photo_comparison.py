@@ -1,4 +1,4 @@
-"""One photo through both models: what each finds as it would serve, what changed, and which boxes were right where somebody labelled it."""
+"""Comparison of two models on one photo: boxes as served, changes, and which boxes agree with the labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ComparedModel", "PhotoComparison", "compare_photo"]
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """One of the two models."""
+    """One of the two models, with its name for the output."""
 
     name: str
     detector: Detector
@@ -26,20 +26,23 @@ class ComparedModel:
 
 @dataclass(frozen=True)
 class PhotoComparison:
+    """Result for one photo."""
+
     line: dict[str, Any]
-    """A line of differences.jsonl."""
+    """The photo's line of differences.jsonl."""
     records: tuple[ImageRecord, ImageRecord] | None
     """Before and after, for AP; None without labels."""
 
     @property
     def changed(self) -> int:
+        """Number of boxes that differ."""
         return sum(change["kind"] != "same" for change in self.line["changes"])
 
 
 def compare_photo(photo: ComparedPhoto, data: bytes, before: ComparedModel, after: ComparedModel) -> PhotoComparison:
-    """Raises `PhotoError`s."""
-    least = SERVED_FROM if photo.truth is None else COUNTED_FROM
-    found = [model.detector.detect(data, least) for model in (before, after)]
+    """Run both models on the photo's bytes. Raises `PhotoError`."""
+    threshold = SERVED_FROM if photo.truth is None else COUNTED_FROM
+    found = [model.detector.detect(data, threshold) for model in (before, after)]
     served = [[box for box in boxes if box.confidence > SERVED_FROM] for boxes in found]
     line: dict[str, Any] = {
         "photo": photo.name,

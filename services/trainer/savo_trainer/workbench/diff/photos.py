@@ -1,4 +1,4 @@
-"""The photos that two models are compared on: a split of a dataset.yaml, a folder, or the newest holdout of the object store."""
+"""Photos for a comparison: a split of a dataset.yaml, a folder, or the newest holdout of the object store."""
 
 from __future__ import annotations
 
@@ -27,21 +27,24 @@ _DATA_FILES = ("dataset.yaml", "data.yaml")
 class ComparedPhoto:
     name: str
     group: str
-    """Its subject or session: photos of one group are drawn together in the bootstrap."""
+    """Subject or session. The bootstrap resamples whole groups."""
     path: Path
     truth: Truth | None
-    """None: nobody labelled it."""
+    """Labelled boxes; None for a photo without labels."""
 
 
 @dataclass(frozen=True)
 class PhotoSet:
     name: str
-    """In words."""
+    """Description for the output."""
     photos: Sequence[ComparedPhoto]
 
 
 def photos_of(data: Path, split: str) -> PhotoSet:
-    """`data`: a dataset.yaml, a folder with one, a folder with labels and a classes.txt or data.yaml, or one of bare photos. Raises `DatasetError`."""
+    """Photos of a path: a dataset.yaml, a folder with one, a folder with labels, or a folder of unlabelled photos.
+
+    A folder with labels has a classes.txt or a data.yaml. Raises `DatasetError`.
+    """
     if not data.exists():
         raise DatasetError(
             f"{data} does not exist: give a dataset.yaml as `savo prepare` writes it, or a folder of photos"
@@ -51,32 +54,32 @@ def photos_of(data: Path, split: str) -> PhotoSet:
     described = next((data / name for name in _DATA_FILES if (data / name).exists()), None)
     if described and _has_split(described, split):
         return _split(described, split)
-    if described or any(
-        data.rglob("classes.txt")
-    ):  # a data.yaml as tools export it may name folders that are not there
+    # A data.yaml that a tool exported may name folders that do not exist.
+    if described or any(data.rglob("classes.txt")):
         return _labelled(data)
-    bare = photo_files(data)
-    if not bare:
-        raise DatasetError(f"{data} holds no photo")
-    return PhotoSet(
-        f"{data}, without labels",
-        [ComparedPhoto(path.relative_to(data).as_posix(), path.stem, path, None) for path in bare],
-    )
+    files = photo_files(data)
+    if not files:
+        raise DatasetError(f"{data} has no photos")
+    photos = [ComparedPhoto(path.relative_to(data).as_posix(), path.stem, path, None) for path in files]
+    return PhotoSet(f"{data}, without labels", photos)
 
 
 async def newest_holdout(store: ObjectStore, folder: Path) -> PhotoSet:
-    """The test photos of the newest frozen data set, brought to `folder`: no model of ours was ever trained on them. Raises `DatasetError`."""
+    """Download the test photos of the newest frozen data set to `folder`. The trainer never trains on them.
+
+    Raises `DatasetError`.
+    """
     versions = [found async for info in store.list("datasets/") if (found := _MANIFEST.match(info.key))]
     if not versions:
         raise DatasetError(
-            "no data set was frozen here yet, so there is no holdout to compare on: give --data dataset.yaml, or a folder of photos"
+            "the object store has no frozen data set and so no holdout: give --data dataset.yaml, or a folder of photos"
         )
     version = max(versions, key=lambda found: int(found["number"]))["version"]
     lines = [line for line in await read_manifest(version, store) if line.split is Split.TEST]
     kept, classes = await download_photos(lines, store, folder)
     if not kept:
         raise DatasetError(
-            f"the holdout of {version} holds no photo any more: give --data dataset.yaml, or a folder of photos"
+            f"the holdout of {version} has no photos any more: give --data dataset.yaml, or a folder of photos"
         )
     return PhotoSet(f"the holdout of {version}", [_holdout_photo(line, classes.names, folder) for line, _ in kept])
 
@@ -93,7 +96,7 @@ def _has_split(described: Path, split: str) -> bool:
 
 
 def _labelled(folder: Path) -> PhotoSet:
-    """All labelled photos, grouped as `savo prepare` would: by subjects.csv where there is one, else by session."""
+    """All labelled photos, grouped like in `savo prepare`: by subjects.csv if there is one, else by session."""
     found = list(labelled_photos(folder, read_classes(folder)))
     sessions = session_groups([photo.path.stem for photo in found], Grouping().session_gap)
     named = read_groups(folder / SUBJECTS_FILE)

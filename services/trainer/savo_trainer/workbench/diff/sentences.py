@@ -1,4 +1,4 @@
-"""What a comparison says, in sentences and rows: the same on the terminal and on the page."""
+"""Sentences and table rows of a comparison, for the terminal and for the page."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ Summary = Mapping[str, Any]
 
 SIDES = ("before", "after")
 
+_NO_LABELS = (
+    "No labels: the output shows what changed, not which is better. "
+    "For that, give a dataset.yaml or a folder with classes.txt and labels/."
+)
+
 
 def model_rows(summary: Summary) -> list[tuple[str, str, str]]:
-    """What is measured, and it of each model."""
+    """Name of the figure, and its value for each model."""
     models, points, latency = summary["models"], summary["map50"], summary["latency_ms"]
     rows = []
     if points:
@@ -44,28 +49,21 @@ def photos_sentence(summary: Summary) -> str:
     sums, data = summary["photos"], summary["data"]
     labelled = f" with {data['boxes']} labelled boxes" if data["boxes"] else ""
     unreadable = f", {sums['unreadable']} could not be read" if sums["unreadable"] else ""
-    return f"{sums['compared']} photos{labelled} of {data['name']}: {sums['changed']} are answered otherwise, {sums['unchanged']} as before{unreadable}."
+    counts = f"{sums['changed']} have other boxes, {sums['unchanged']} the same{unreadable}"
+    return f"{sums['compared']} photos{labelled} of {data['name']}: {counts}."
 
 
 def gain_sentence(summary: Summary) -> str:
-    """Whether the difference is more than chance; empty without labels."""
+    """The gain and whether it is more than chance."""
     gain = summary["gain"]
     if gain is None:
-        return (
-            ""
-            if summary["data"]["boxes"]
-            else "No labels: what changed is shown, not which is better. A dataset.yaml or a folder with classes.txt and labels/ tells that."
-        )
+        return "" if summary["data"]["boxes"] else _NO_LABELS
+    change = f"{_points(gain['point'])} points of mAP@0.5 from {_name(summary, 'before')} to {_name(summary, 'after')}"
     if gain["lower"] is None:
-        change = (
-            f"{_points(gain['point'])} points of mAP@0.5 from {_name(summary, 'before')} to {_name(summary, 'after')}"
-        )
-        return f"{change}, on photos of one group: they resemble each other, so nothing is known of others."
+        return f"{change}, on photos of one group: they resemble each other, so other photos may give another result."
     interval = f"95 % interval {_points(gain['lower'])} to {_points(gain['upper'])}, paired, by group"
-    verdict = (
-        "more than chance" if gain["lower"] > 0 or gain["upper"] < 0 else "these photos cannot tell it from chance"
-    )
-    return f"{_points(gain['point'])} points of mAP@0.5 from {_name(summary, 'before')} to {_name(summary, 'after')} ({interval}): {verdict}."
+    verdict = "more than chance" if gain["lower"] > 0 or gain["upper"] < 0 else "on these photos it may be chance"
+    return f"{change} ({interval}): {verdict}."
 
 
 def judged_sentence(summary: Summary) -> str:
@@ -74,26 +72,26 @@ def judged_sentence(summary: Summary) -> str:
         return ""
     gained, lost = judged["gained_right"] + judged["gained_wrong"], judged["lost_right"] + judged["lost_wrong"]
     return (
-        f"Of {gained} boxes gained {judged['gained_right']} are right; of {lost} lost {judged['lost_right']} were right; "
+        f"Of {gained} boxes gained {judged['gained_right']} are right; "
+        f"of {lost} lost {judged['lost_right']} were right; "
         f"of those in both {judged['now_right']} are right only now and {judged['now_wrong']} no longer."
     )
 
 
 def unknown_sentences(summary: Summary) -> list[str]:
-    """Labels in the photos that a model cannot know: their AP of 0 is no surprise."""
+    """Labels that a model was not trained on, which explains their AP of 0."""
     labels = [row["label"] for row in summary["classes"]]
     lines = []
     for side in SIDES:
         known = set(summary["models"][side]["classes"])
         if unknown := [label for label in labels if label not in known]:
-            lines.append(
-                f"{_name(summary, side)} was never taught {len(unknown)} of the labels here: {', '.join(sorted(unknown)[:10])}."
-            )
+            named = ", ".join(sorted(unknown)[:10])
+            lines.append(f"{_name(summary, side)} was not trained on {len(unknown)} of the labels: {named}.")
     return lines
 
 
 def class_rows(summary: Summary, most: int) -> list[tuple[str, ...]]:
-    """Label, boxes, AP before, AP after, gain with its interval: the biggest changes first."""
+    """Label, boxes, AP before, AP after, gain with its interval; the largest changes first."""
     return [
         (row["label"], str(row["boxes"]), f"{row['before']:.3f}", f"{row['after']:.3f}", _with_interval(row))
         for row in summary["classes"][:most]

@@ -1,4 +1,4 @@
-"""A comparison on the terminal."""
+"""Terminal output of a comparison."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def print_summary(summary: dict[str, Any], out: Console) -> None:
     if rows := sentences.class_rows(summary, SHOWN_CLASSES):
         _table(out, ("class", "boxes", *names, "points (95 %)"), rows)
         if (left := len(summary["classes"]) - len(rows)) > 0:
-            _line(out, f"{left} more classes changed less; the page and --json have them all")
+            _line(out, f"{left} more classes with smaller changes: see the page or --json")
     _table(out, tuple(summary["boxes"]), [tuple(map(str, summary["boxes"].values()))])
     _line(out, sentences.judged_sentence(summary))
     _line(out, f"pictures: {summary['page']}")

@@ -1,1 +1,1 @@
-"""`savo runs`: the training runs of a trainer that is running."""
+"""`savo runs`: commands for the runs of a running trainer."""

@@ -1,4 +1,4 @@
-"""`savo runs`: the training runs of a trainer that is running, listed, shown, followed and cancelled."""
+"""`savo runs list`, `show`, `watch` and `cancel`: the runs of a running trainer."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ __all__ = ["cancel", "cancel_run", "list_runs", "show", "show_run", "show_runs",
 Run = dict[str, Any]
 RunId = Annotated[str, typer.Argument(help="Such as run-6a1d2f3e0000.")]
 
-_ENDS_WITHIN = 45
-"""Requests, a second apart, for a run that is being cancelled: its process is asked to end, and after 10 s ended."""
+_CANCEL_REQUESTS = 45
+"""Requests, one a second, for a run that is being cancelled. Its process is killed after 10 s."""
 
 
 @reported_errors()
@@ -47,7 +47,7 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
 def watch(
     run_id: Annotated[
         str | None,
-        typer.Argument(help="Default is the run that is going on, else the next one.", show_default=False),
+        typer.Argument(help="Default is the run in progress, else the next one.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for each change.")] = False,
 ) -> None:
@@ -71,7 +71,7 @@ def show_runs(*, as_json: bool) -> None:
     if as_json:
         print_json(listed)
         return
-    # An id is there to be copied into the next command: narrow screens shorten the others.
+    # The id is copied into the next command, so a narrow screen shortens the other columns.
     table = Table(Column("run", no_wrap=True), "state", "epoch", "data set", "version", "mAP@0.5", "run_for_event")
     for run in listed["runs"]:
         table.add_row(*_row(run))
@@ -105,11 +105,11 @@ def watch_runs(
     client: TrainerClient | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Ends the command: 0 when the run passed its gate, 1 when it did not."""
+    """Follow a run, then raise `typer.Exit`: 0 when the run passed the gate, 1 when it did not."""
     watcher = RunWatcher((client or TrainerClient.from_settings()).get, pause)
-    show_each = _watch_json if as_json else _watch_live if terminal.out.is_terminal else _watch_lines
+    follow = _watch_json if as_json else _watch_live if terminal.out.is_terminal else _watch_lines
     try:
-        run = show_each(watcher, run_id)
+        run = follow(watcher, run_id)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(0 if passed(run) else 1)
@@ -126,8 +126,8 @@ def cancel_run(
 ) -> None:
     trainer = client or TrainerClient.from_settings()
     run = trainer.post(f"/runs/{run_id}/cancel", {"reason": reason, "by": by or this_user()})
-    with terminal.err.status(f"ending {run_id}"):
-        for _ in range(_ENDS_WITHIN):
+    with terminal.err.status(f"cancelling {run_id}"):
+        for _ in range(_CANCEL_REQUESTS):
             if run["state"] not in OPEN:
                 break
             pause(1.0)
@@ -138,7 +138,7 @@ def cancel_run(
     print_line(f"{run['id']}: {run['state']}", style=COLOURS.get(run["state"], ""))
     _print_indented(run["reasons"])
     if run["state"] in OPEN:
-        _print_indented([f"what it began is still being ended; `savo runs watch {run_id}` shows when it is over"])
+        _print_indented([f"its processes and files are still being removed: `savo runs watch {run_id}` shows the end"])
 
 
 def _print_indented(lines: list[str]) -> None:
@@ -147,21 +147,21 @@ def _print_indented(lines: list[str]) -> None:
 
 
 def _watch_json(watcher: RunWatcher, run_id: str | None) -> Run:
-    """One line for each change, so that a program may read along."""
+    """One JSON line for each change."""
 
-    def show(seen: Observation) -> None:
-        if seen.changed:
-            typer.echo(json.dumps(run_record(seen, utc_now()), ensure_ascii=False))
+    def show(observation: Observation) -> None:
+        if observation.changed:
+            typer.echo(json.dumps(run_record(observation, utc_now()), ensure_ascii=False))
 
     return _watch(watcher, run_id, show)
 
 
 def _watch_lines(watcher: RunWatcher, run_id: str | None) -> Run:
-    """Without a terminal to draw on: a line for each change, the verdict at the end."""
+    """For output that is no terminal: a line for each change, and the verdict at the end."""
 
-    def show(seen: Observation) -> None:
-        if seen.changed:
-            print_line(run_line(seen, utc_now()))
+    def show(observation: Observation) -> None:
+        if observation.changed:
+            print_line(run_line(observation, utc_now()))
 
     run = _watch(watcher, run_id, show)
     _print_indented(verdict_lines(run))
@@ -170,13 +170,13 @@ def _watch_lines(watcher: RunWatcher, run_id: str | None) -> Run:
 
 def _watch_live(watcher: RunWatcher, run_id: str | None) -> Run:
     with Live(console=terminal.out, auto_refresh=False) as live:
-        return _watch(watcher, run_id, lambda seen: live.update(run_page(seen, utc_now()), refresh=True))
+        return _watch(watcher, run_id, lambda observation: live.update(run_page(observation, utc_now()), refresh=True))
 
 
 def _watch(watcher: RunWatcher, run_id: str | None, show: Callable[[Observation], object]) -> Run:
-    """The run as it ended."""
-    seen = Observation(None, changed=True)
-    for seen in watcher(run_id):
-        show(seen)
-    assert seen.run is not None, "it ends with a run"
-    return dict(seen.run)
+    """The ended run, after `show` was called with every observation."""
+    observation = Observation(None, changed=True)
+    for observation in watcher(run_id):
+        show(observation)
+    assert observation.run is not None, "the watcher ends with a run"
+    return dict(observation.run)

@@ -1,4 +1,4 @@
-"""A run on the screen: a line, a page that is drawn again, a record for programs, and the verdict in sentences."""
+"""Views of a run: one line, a live page, a JSON record, and the verdict in sentences."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Run = Mapping[str, Any]
 
 COLOURS = {"registered": "green", "rejected": "yellow", "failed": "red", "cancelled": "red"}
 
-_NEXT_RUN = "which the collector calls for at SAVO_TRAINING_THRESHOLD new samples"
-_NO_RUN = f"no run is going on; waiting for the next, {_NEXT_RUN}"
-_AWAY = "the trainer does not answer; waiting for it"
+_NEXT_RUN = "which the collector requests at SAVO_TRAINING_THRESHOLD new samples"
+_NO_RUN = f"no run is in progress; waiting for the next, {_NEXT_RUN}"
+_UNREACHABLE = "the trainer does not answer; waiting for it"
 _FACTS = ("dataset_version", "train_samples", "version", "evaluation", "comparison")
 
 
 def verdict_lines(run: Run) -> list[str]:
-    """Figures, reasons, next steps: what a run ended with."""
+    """Figures, reasons and next steps of an ended run, one line each."""
     reasons = [f"why: {reason}" for reason in run["reasons"]]
     steps = [f"next: {step}" for step in run["next_steps"]]
     return [*_figures(run["facts"]), *reasons, *steps]
@@ -54,12 +54,12 @@ def _figures(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def run_record(seen: Observation, now: datetime) -> dict[str, Any]:
-    """For programs: a JSON object."""
-    if seen.run is None or seen.away:
-        run_id = seen.run["id"] if seen.run else None
-        return {"at": now.isoformat(), "run_id": run_id, "state": "away" if seen.away else "waiting"}
-    run, facts = seen.run, seen.run["facts"]
+def run_record(observation: Observation, now: datetime) -> dict[str, Any]:
+    """The observation as a JSON object, for programs."""
+    if observation.run is None or observation.unreachable:
+        run_id = observation.run["id"] if observation.run else None
+        return {"at": now.isoformat(), "run_id": run_id, "state": "away" if observation.unreachable else "waiting"}
+    run, facts = observation.run, observation.run["facts"]
     return {
         "at": now.isoformat(),
         "run_id": run["id"],
@@ -73,27 +73,27 @@ def run_record(seen: Observation, now: datetime) -> dict[str, Any]:
     }
 
 
-def run_line(seen: Observation, now: datetime) -> str:
-    if seen.away:
-        return _AWAY
-    if seen.run is None:
+def run_line(observation: Observation, now: datetime) -> str:
+    if observation.unreachable:
+        return _UNREACHABLE
+    if observation.run is None:
         return _NO_RUN
-    run = seen.run
+    run = observation.run
     parts = [f"{run['id']}: {run['state']}", epoch_line(run), _elapsed(run, now), next_step(run)]
     return "; ".join(filter(None, parts))
 
 
-def run_page(seen: Observation, now: datetime) -> RenderableType:
-    if seen.run is None:
-        return Text(_AWAY if seen.away else _NO_RUN, style="yellow")
-    run, rows = seen.run, list[RenderableType]()
+def run_page(observation: Observation, now: datetime) -> RenderableType:
+    if observation.run is None:
+        return Text(_UNREACHABLE if observation.unreachable else _NO_RUN, style="yellow")
+    run, rows = observation.run, list[RenderableType]()
     rows.append(_path(run))
     if progress := run["progress"]:
         rows += [_bar(progress["epoch"], progress["epochs"]), Text(_losses(progress))]
     rows.append(Text(_elapsed(run, now), style="dim"))
     rows += [Text(line) for line in ([] if run["state"] in OPEN else verdict_lines(run))]
-    if last := _AWAY if seen.away else next_step(run):
-        rows.append(Text(last, style="yellow" if seen.away else "dim"))
+    if last := _UNREACHABLE if observation.unreachable else next_step(run):
+        rows.append(Text(last, style="yellow" if observation.unreachable else "dim"))
     colour = COLOURS.get(run["state"], "cyan")
     return Panel(Group(*rows), title=f"{run['id']} · {_data(run)}", border_style=colour, title_align="left")
 
@@ -107,12 +107,12 @@ def epoch_line(run: Run) -> str:
 
 
 def _path(run: Run) -> Text:
-    """queued ✓ preparing ✓ training …"""
+    """Such as: ✓ queued   ✓ preparing   ▶ training   · evaluating."""
     visited, line = [entry["after"] for entry in run["history"]], Text()
     for state in PATH:
-        here = state == run["state"]
-        mark = "▶" if here else "✓" if state in visited else "·"
-        line.append(f"{mark} {state}   ", style="bold cyan" if here else "green" if state in visited else "dim")
+        current = state == run["state"]
+        mark = "▶" if current else "✓" if state in visited else "·"
+        line.append(f"{mark} {state}   ", style="bold cyan" if current else "green" if state in visited else "dim")
     if run["state"] not in PATH:
         mark = "✓" if passed(run) else "▶" if run["state"] in OPEN else "✗"
         line.append(f"{mark} {run['state']}", style=f"bold {COLOURS.get(run['state'], 'cyan')}")
@@ -133,7 +133,7 @@ def _losses(progress: Mapping[str, Any]) -> str:
 
 def _elapsed(run: Run, now: datetime) -> str:
     if run["started_at"] is None:
-        return f"waits since {run['requested_at'][:16].replace('T', ' ')} UTC"
+        return f"queued since {run['requested_at'][:16].replace('T', ' ')} UTC"
     left = seconds_left(run)
     return f"{_span(elapsed_seconds(run, now))} so far" + (f", about {_span(left)} of training left" if left else "")
 

@@ -1,4 +1,4 @@
-"""A run followed from outside until it has ended: which run, what changed, what comes next. No rich, no HTTP."""
+"""Run watcher: polls a run until it has ended. Independent of HTTP and of the terminal."""
 
 from __future__ import annotations
 
@@ -13,66 +13,71 @@ from savo_trainer.runs.run import OPEN, State
 __all__ = ["PATH", "Observation", "RunWatcher", "elapsed_seconds", "next_step", "passed", "seconds_left"]
 
 Run = Mapping[str, Any]
-"""As GET /runs/{id} shows it."""
+"""Body of GET /runs/{id}."""
 
 POLL_SECONDS = 1.0
-MAX_FAILED_REQUESTS = 60
-"""Requests without an answer before the watcher gives up: `savo up` starts a dead trainer again within seconds."""
+MAX_FAILURES = 60
+"""Failed requests in a row before the watcher gives up. `savo up` restarts a dead trainer within seconds."""
 
 PATH = (State.QUEUED, State.PREPARING, State.TRAINING, State.EVALUATING)
-"""What a run goes through before its verdict."""
+"""States of a run before its verdict, in order."""
 
 _NEXT = {
-    State.QUEUED: "then its data set is frozen from the collected samples and brought to the trainer's disk",
+    State.QUEUED: "then its data set is frozen from the collected samples and downloaded to the trainer",
     State.PREPARING: "then the network is trained",
-    State.TRAINING: "then the weights are exported to ONNX, and the export is measured on the holdout through the serving code",
+    State.TRAINING: "then the weights are exported to ONNX and measured on the holdout through the serving code",
     State.EVALUATING: "then the gate judges: registered or rejected",
-    State.CANCELLING: "then it is cancelled: its process is being ended, its files are being cleared away",
+    State.CANCELLING: "then it is cancelled: its process is being ended, its files are being removed",
 }
 
 
 @dataclass(frozen=True)
 class Observation:
-    """The run as the trainer showed it once."""
+    """One answer of the trainer, or its absence."""
 
     run: Run | None
-    """None: no run is going on."""
+    """None: no run is in progress."""
     changed: bool
-    """Since the observation before."""
-    away: bool = False
-    """The trainer did not answer; `run` is as it was."""
+    """Since the previous observation."""
+    unreachable: bool = False
+    """The trainer did not answer; `run` is from the previous observation."""
 
 
 @dataclass(frozen=True)
 class RunWatcher:
+    """Polls the trainer once a second."""
+
     get: Callable[[str], Run]
     """GET of the trainer. Raises `TrainerUnreachableError`, `TrainerRefusedError`."""
     pause: Callable[[float], None]
-    patience: int = MAX_FAILED_REQUESTS
+    max_failures: int = MAX_FAILURES
 
     def __call__(self, run_id: str | None) -> Iterator[Observation]:
-        """Ends with the run. Without an id: the run that is going on, else the next one.
+        """Observations until the run has ended. Without an id: the run in progress, else the next one.
 
-        Raises as `get` does, but waits while the trainer is away for a moment.
+        Raises the errors of `get`, but `TrainerUnreachableError` only after `max_failures` in a row.
         """
-        known = frozenset() if run_id else self._ended()
-        seen, silent = Observation(self._run(run_id, known), changed=True), 0
-        yield seen
-        while seen.run is None or seen.run["state"] in OPEN:
+        known = frozenset() if run_id else self._ended_runs()
+        observation, failures = Observation(self._run(run_id, known), changed=True), 0
+        yield observation
+        while observation.run is None or observation.run["state"] in OPEN:
             self.pause(POLL_SECONDS)
             try:
-                run = self._run(seen.run["id"] if seen.run else run_id, known)
+                run = self._run(observation.run["id"] if observation.run else run_id, known)
             except TrainerUnreachableError:
-                silent += 1
-                if silent >= self.patience:
+                failures += 1
+                if failures >= self.max_failures:
                     raise
-                yield replace(seen, changed=silent == 1, away=True)
+                yield replace(observation, changed=failures == 1, unreachable=True)
             else:
-                seen, silent = Observation(run, changed=silent > 0 or _visible(run) != _visible(seen.run)), 0
-                yield seen
+                observation, failures = (
+                    Observation(run, changed=failures > 0 or _visible(run) != _visible(observation.run)),
+                    0,
+                )
+                yield observation
 
-    def _ended(self) -> frozenset[str]:
-        """Ids of the runs that are over before the watching begins."""
+    def _ended_runs(self) -> frozenset[str]:
+        """Ids of the runs that ended before the watcher started."""
         return frozenset(str(run["id"]) for run in self.get("/runs")["runs"] if run["state"] not in OPEN)
 
     def _run(self, run_id: str | None, known: frozenset[str]) -> Run | None:
@@ -85,7 +90,7 @@ def passed(run: Run) -> bool:
 
 
 def elapsed_seconds(run: Run, now: datetime) -> float:
-    """Since its work began; 0 while it waits."""
+    """Seconds since the work began; 0 for a queued run."""
     if run["started_at"] is None:
         return 0.0
     until = datetime.fromisoformat(run["finished_at"]) if run["finished_at"] else now
@@ -93,7 +98,7 @@ def elapsed_seconds(run: Run, now: datetime) -> float:
 
 
 def seconds_left(run: Run) -> float | None:
-    """Of the training's epochs, by those that are done; None before the first."""
+    """Estimate for the remaining epochs of the training, from the finished ones; None before the first."""
     progress = run["progress"]
     if run["state"] != State.TRAINING or not progress or not progress["epoch"]:
         return None
@@ -101,16 +106,16 @@ def seconds_left(run: Run) -> float | None:
 
 
 def next_step(run: Run) -> str:
-    """In a sentence; empty once it has ended."""
+    """What follows the current state, in a sentence; empty for an ended run."""
     return _NEXT.get(State(run["state"]), "")
 
 
 def _chosen(runs: Sequence[Run]) -> str | None:
-    """The one that is worked on, else the one that waits longest, else the first that came and went meanwhile."""
+    """The run in progress, else the oldest queued run, else the first that ended meanwhile."""
     oldest_first = list(reversed(runs))
     still_open = [run for run in oldest_first if run["state"] in OPEN]
-    worked_on = [run for run in still_open if run["state"] != State.QUEUED]
-    return next((str(run["id"]) for run in (*worked_on, *still_open, *oldest_first)), None)
+    in_progress = [run for run in still_open if run["state"] != State.QUEUED]
+    return next((str(run["id"]) for run in (*in_progress, *still_open, *oldest_first)), None)
 
 
 def _visible(run: Run | None) -> object:
