@@ -46,11 +46,11 @@ def stored(revision: int = 1, **changes: object) -> SampleStored:
     return sample.model_copy(update=changes)
 
 
-async def test_migrations_make_exactly_the_tables_of_the_code() -> None:
+async def test_migrations_create_the_tables_of_the_code() -> None:
     await assert_migrations_match("savo_trainer.migrations", Base.metadata)
 
 
-async def test_the_service_hears_three_topics_and_carries_runs(harness: Harness, tmp_path: Path) -> None:
+async def test_the_service_consumes_three_topics_and_has_a_run_worker(harness: Harness, tmp_path: Path) -> None:
     service = build(TrainerSettings(data_dir=tmp_path), harness.runtime)
     assert [subscription.topic.name for subscription in service.subscriptions] == [
         "training.threshold-reached",
@@ -61,7 +61,7 @@ async def test_the_service_hears_three_topics_and_carries_runs(harness: Harness,
     assert DEFINITION.migrations == "savo_trainer.migrations"
 
 
-async def test_a_threshold_event_is_a_run_once_and_the_handler_returns_at_once(
+async def test_a_threshold_event_requests_one_run_and_the_handler_returns_at_once(
     harness: Harness, tmp_path: Path
 ) -> None:
     subscription = build(TrainerSettings(data_dir=tmp_path), harness.runtime).subscriptions[0]
@@ -72,14 +72,14 @@ async def test_a_threshold_event_is_a_run_once_and_the_handler_returns_at_once(
     assert (run.state, run.event_id) == ("queued", envelope.id)
 
 
-async def test_the_newest_revision_of_a_sample_is_kept_in_whatever_order_they_come(harness: Harness) -> None:
+async def test_the_newest_revision_of_a_sample_is_kept_in_any_order_of_events(harness: Harness) -> None:
     for revision in (2, 1, 3):
         await on_sample_stored(stored(revision), harness.samples)
     (sample,) = await harness.samples.in_dataset("ingredients")
     assert (sample.revision, sample.labels, sample.labels_key) == (3, {"tomato": 3}, f"samples/labels/{SHA}.txt")
 
 
-async def test_replay_does_not_bring_back_what_was_erased(harness: Harness) -> None:
+async def test_replay_does_not_restore_an_erased_sample(harness: Harness) -> None:
     await on_sample_stored(stored(), harness.samples)
     erased = SampleErased(sha256=SHA, scan_id="scan-1", subject="subject-1", erased_at=NOON + timedelta(hours=1))
     await on_sample_erased(erased, harness.samples)
@@ -87,7 +87,7 @@ async def test_replay_does_not_bring_back_what_was_erased(harness: Harness) -> N
     assert await harness.samples.in_dataset("ingredients") == []
 
 
-async def test_the_same_photo_given_again_after_the_erasure_is_a_sample_again(harness: Harness) -> None:
+async def test_a_photo_that_is_stored_again_after_its_erasure_is_a_sample(harness: Harness) -> None:
     await on_sample_erased(
         SampleErased(sha256=SHA, scan_id="scan-1", subject="subject-1", erased_at=NOON), harness.samples
     )
@@ -95,7 +95,7 @@ async def test_the_same_photo_given_again_after_the_erasure_is_a_sample_again(ha
     assert len(await harness.samples.in_dataset("ingredients")) == 1
 
 
-async def test_runs_can_be_looked_at_while_they_go_on(harness: Harness) -> None:
+async def test_the_http_api_lists_and_shows_runs(harness: Harness) -> None:
     await collect(harness.store, harness.samples)
     run = await harness.request()
     await harness.work()
@@ -115,7 +115,7 @@ async def test_runs_can_be_looked_at_while_they_go_on(harness: Harness) -> None:
     assert (missing.status_code, missing.json()["code"]) == (404, "run-unknown")
 
 
-def test_settings_become_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_become_the_training_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_TRAIN_EXTRA", '{"mosaic": 0.5}')
     monkeypatch.setenv("SAVO_TRAIN_IMGSZ", "160")
     monkeypatch.setenv("SAVO_TRAIN_WIDTH", "0.125")
@@ -136,7 +136,7 @@ def test_settings_become_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SAVO_TRAIN_EXTRA", "mosaic"),
     ],
 )
-def test_a_senseless_setting_stops_the_start_with_one_line_that_names_it(
+def test_an_invalid_setting_stops_the_start_with_one_line_that_names_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -147,7 +147,7 @@ def test_a_senseless_setting_stops_the_start_with_one_line_that_names_it(
     assert variable in line
 
 
-async def test_a_replayed_threshold_begins_no_training(harness: Harness) -> None:
+async def test_a_replayed_threshold_event_requests_no_run(harness: Harness) -> None:
     await on_threshold_reached(threshold(), harness.ledger, uuid4(), replay="r-1")
     assert await harness.ledger.newest(10) == []
     await on_threshold_reached(threshold(), harness.ledger, uuid4(), replay=None)

@@ -49,7 +49,7 @@ def files(harness: Harness) -> set[str]:
     return {key.rsplit("/", 1)[1] for key in harness.store.objects if key.startswith("models/")}
 
 
-async def test_a_run_that_waits_is_cancelled_at_once_and_told_of(harness: Harness, http: httpx2.AsyncClient) -> None:
+async def test_a_queued_run_is_cancelled_at_once_with_an_event(harness: Harness, http: httpx2.AsyncClient) -> None:
     run = await harness.request()
     answer = await cancel(http, run)
     assert (answer.status_code, answer.json()["state"], answer.json()["reasons"]) == (
@@ -68,7 +68,9 @@ async def test_a_run_that_waits_is_cancelled_at_once_and_told_of(harness: Harnes
     assert [ended.state for ended in harness.ended] == [State.CANCELLED]
 
 
-async def test_it_is_in_the_audit_log_with_who_why_and_from_what(harness: Harness, http: httpx2.AsyncClient) -> None:
+async def test_a_cancellation_is_in_the_audit_log_with_user_reason_and_state(
+    harness: Harness, http: httpx2.AsyncClient
+) -> None:
     run = await harness.request()
     await cancel(http, run)
     (entry,) = [event for event in await published_by_outbox(harness.runtime) if isinstance(event, AuditRecorded)]
@@ -81,7 +83,7 @@ async def test_it_is_in_the_audit_log_with_who_why_and_from_what(harness: Harnes
     assert (entry.before, entry.after) == ({"state": "queued"}, {"state": "cancelled"})
 
 
-async def test_a_training_that_goes_on_is_ended_and_the_next_run_begins(
+async def test_a_training_in_progress_is_stopped_and_the_next_run_stays_queued(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
@@ -113,7 +115,7 @@ async def test_a_training_that_goes_on_is_ended_and_the_next_run_begins(
 
 @pytest.mark.parametrize("seen", ["by the worker's look", "by its next write"])
 @pytest.mark.parametrize("moment", ["manifest.jsonl", "weights.pt", "report.json"])
-async def test_nothing_half_registered_is_left_whenever_it_comes(
+async def test_a_cancellation_at_any_moment_leaves_no_partly_registered_model(
     harness: Harness, http: httpx2.AsyncClient, moment: str, seen: str
 ) -> None:
     """`moment`: right after this file was written."""
@@ -145,7 +147,7 @@ def cancel_after(harness: Harness, name: str, order: Callable[[], Awaitable[Any]
     store.put, store.upload, store.put_if_absent = followed(put), followed(upload), followed(put_if_absent)
 
 
-async def test_a_trainer_killed_in_the_middle_of_the_cancelling_ends_cancelled_all_the_same(
+async def test_another_replica_finishes_a_cancellation_after_a_crash(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     run = await harness.request()
@@ -167,7 +169,7 @@ async def _die(_: str) -> None:
     raise Crash
 
 
-async def test_what_cannot_be_cleared_away_does_not_keep_a_run_from_its_end(
+async def test_a_run_ends_cancelled_even_if_its_files_cannot_be_removed(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     async def stuck(key: str) -> None:
@@ -182,7 +184,7 @@ async def test_what_cannot_be_cleared_away_does_not_keep_a_run_from_its_end(
     assert "permission denied" in (await harness.ledger.history(run.id))[-1].detail
 
 
-async def test_asked_twice_the_answer_is_the_same_and_the_first_one_s_reason_stands(
+async def test_a_second_cancellation_gets_the_same_answer_and_keeps_the_first_reason(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     run = await harness.request()
@@ -192,7 +194,7 @@ async def test_asked_twice_the_answer_is_the_same_and_the_first_one_s_reason_sta
     assert len(harness.ended) == 1
 
 
-async def test_a_run_that_has_its_verdict_keeps_it(harness: Harness, http: httpx2.AsyncClient) -> None:
+async def test_a_run_with_a_verdict_cannot_be_cancelled(harness: Harness, http: httpx2.AsyncClient) -> None:
     run = await harness.request()
     await harness.work()
     answer = await cancel(http, run)
@@ -205,7 +207,9 @@ async def test_a_run_that_has_its_verdict_keeps_it(harness: Harness, http: httpx
     assert (await harness.state_of(run)).state is State.REGISTERED
 
 
-async def test_senseless_orders_are_refused_by_name(harness: Harness, http: httpx2.AsyncClient) -> None:
+async def test_invalid_cancellation_requests_are_refused_with_their_field(
+    harness: Harness, http: httpx2.AsyncClient
+) -> None:
     run = await harness.request()
     assert (await cancel(http, run, reason="")).json()["detail"].startswith("reason")
     assert (await http.post("/runs/run-9/cancel", json={"reason": "x", "by": "mia"})).status_code == 404
@@ -215,7 +219,9 @@ async def test_senseless_orders_are_refused_by_name(harness: Harness, http: http
     assert (from_a_page.status_code, (await harness.state_of(run)).state) == (415, State.QUEUED)
 
 
-async def test_the_training_s_processes_are_gone(harness: Harness, http: httpx2.AsyncClient, tmp_path: Path) -> None:
+async def test_a_cancellation_ends_the_processes_of_the_training(
+    harness: Harness, http: httpx2.AsyncClient, tmp_path: Path
+) -> None:
     program = tmp_path / "program.py"
     program.write_text(SLOW_PROGRAM)
     runner = LocalRunner(grace_seconds=5.0, program=(sys.executable, str(program)))

@@ -62,7 +62,7 @@ async def test_freezing_again_after_a_crash_takes_the_version_already_written() 
     assert await freeze("run-a", samples, store, numbers) == await freeze("run-a", samples, store, numbers)
 
 
-async def test_numbers_go_on_after_versions_that_only_the_bucket_remembers() -> None:
+async def test_numbers_continue_above_versions_that_only_the_bucket_has() -> None:
     store = MemoryStore()
     await store.put(manifest_key("ds-000001"), b"of another history")
     frozen = await freeze("run-a", await collect(store, None), store, InMemoryVersionNumbers())
@@ -87,7 +87,7 @@ async def test_an_erased_sample_is_not_frozen() -> None:
     assert samples[0].sha256 not in {line.sha256 for line in frozen.lines}
 
 
-async def test_on_disk_images_labels_and_classes_stand_as_ultralytics_reads_them(tmp_path: Path) -> None:
+async def test_images_labels_and_classes_are_written_in_the_layout_of_ultralytics(tmp_path: Path) -> None:
     store = MemoryStore()
     samples = await collect(store, None)
     material = await download_dataset(await freeze("run-a", samples, store, InMemoryVersionNumbers()), store, tmp_path)
@@ -100,7 +100,7 @@ async def test_on_disk_images_labels_and_classes_stand_as_ultralytics_reads_them
     assert (material.counts[Split.TRAIN], material.counts[Split.VAL], material.counts[Split.TEST]) == (4, 1, 2)
 
 
-async def test_without_val_samples_training_looks_at_its_own_photos_and_never_at_the_holdout(tmp_path: Path) -> None:
+async def test_without_val_samples_validation_uses_training_photos_and_never_the_holdout(tmp_path: Path) -> None:
     store = MemoryStore()
     material = await download_dataset(
         await freeze("run-a", await collect(store, None, val=0), store, InMemoryVersionNumbers()), store, tmp_path
@@ -108,7 +108,7 @@ async def test_without_val_samples_training_looks_at_its_own_photos_and_never_at
     assert yaml.safe_load(material.data.read_text(encoding="utf-8"))["val"] == "images/train"
 
 
-async def test_what_was_erased_or_relabelled_since_the_freeze_is_left_out_and_counted(tmp_path: Path) -> None:
+async def test_samples_erased_or_relabelled_after_the_freeze_are_left_out_and_counted(tmp_path: Path) -> None:
     store = MemoryStore()
     samples = await collect(store, None)
     frozen = await freeze("run-a", samples, store, InMemoryVersionNumbers())
@@ -137,7 +137,7 @@ async def test_outputs_are_dense_and_follow_redirects(tmp_path: Path) -> None:
     assert (tmp_path / "labels" / "test" / f"{samples[2].sha256}.txt").read_text(encoding="utf-8").startswith("0 ")
 
 
-async def test_a_class_list_that_does_not_explain_the_labels_ends_the_run_with_a_next_step(tmp_path: Path) -> None:
+async def test_a_class_list_without_a_label_s_class_fails_the_run_with_a_next_step(tmp_path: Path) -> None:
     store = MemoryStore()
     frozen = await freeze("run-a", await collect(store, None), store, InMemoryVersionNumbers())
     await store.put(CLASSES_KEY, ClassList().model_dump_json().encode())
@@ -148,7 +148,7 @@ async def test_a_class_list_that_does_not_explain_the_labels_ends_the_run_with_a
     )
 
 
-async def test_the_version_read_back_is_the_one_frozen(tmp_path: Path) -> None:
+async def test_a_frozen_version_can_be_read_back(tmp_path: Path) -> None:
     async with open_harness(tmp_path) as harness:
         frozen = await freeze("run-a", await collect(harness.store, harness.samples), harness.store, harness.numbers)
         assert await read_manifest(frozen.version, harness.store) == frozen.lines

@@ -63,7 +63,7 @@ def test_a_candidate_is_judged_by_its_figures(evidence: Evidence, passes: bool, 
     assert bool(verdict.next_steps) is not passes
 
 
-def test_a_later_model_is_not_held_to_the_first_ones_bar() -> None:
+def test_a_later_model_need_not_reach_the_bar_of_a_first_model() -> None:
     comparison = Comparison(champion="v1", champion_map50=0.40, gain=0.10, gain_lower=0.05, gain_upper=0.15)
     assert judge(replace(first(0.50), comparison=comparison), POLICY).passed
 
@@ -74,7 +74,7 @@ def test_a_refusal_names_the_weakest_classes_with_their_training_boxes() -> None
     assert any("trained on 700 samples" in step for step in verdict.next_steps)
 
 
-def test_a_refusal_says_only_what_spoke_against_it() -> None:
+def test_a_refusal_lists_only_the_failed_rules() -> None:
     verdict = judge(first(0.80, 0.60), POLICY)
     assert verdict.reasons == ("the lower end of its 95 % interval is 0.600; it needs 0.700",)
 
@@ -92,6 +92,6 @@ def test_holm_multiplies_the_smallest_most_and_never_reorders() -> None:
     assert holm({}) == {}
 
 
-def test_a_lower_bar_is_a_matter_of_settings() -> None:
+def test_the_bar_of_a_first_model_is_configurable() -> None:
     assert not judge(first(0.35, 0.31), POLICY).passed
     assert judge(first(0.35, 0.31), GatePolicy(map50=0.30, map50_lower=0.30)).passed

@@ -64,7 +64,7 @@ class Listener:
         self.first.set()
 
 
-async def test_epochs_are_told_as_they_come_and_figures_brought_back(
+async def test_epochs_are_reported_as_they_finish_and_figures_are_returned(
     runner_of: Callable[[str], LocalRunner], tmp_path: Path
 ) -> None:
     listener = Listener()
@@ -74,7 +74,7 @@ async def test_epochs_are_told_as_they_come_and_figures_brought_back(
     assert trained.export == Export(Path("best.onnx"), Path("best.plain.onnx"))
 
 
-async def test_why_an_export_is_not_optimised_is_brought_back(
+async def test_the_reason_for_a_plain_export_is_returned(
     runner_of: Callable[[str], LocalRunner], tmp_path: Path
 ) -> None:
     told = GOOD.replace(
@@ -92,7 +92,7 @@ async def test_a_program_that_fails_is_reported_with_its_own_reason(
         await runner_of(said).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
 
 
-async def test_a_program_that_dies_without_a_word_is_reported_with_its_signal_and_last_line(
+async def test_a_killed_program_is_reported_with_its_signal_and_last_line(
     runner_of: Callable[[str], LocalRunner], tmp_path: Path
 ) -> None:
     dies = "import os, sys; print('Killed for memory', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
@@ -100,7 +100,7 @@ async def test_a_program_that_dies_without_a_word_is_reported_with_its_signal_an
         await runner_of(dies).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
 
 
-async def test_missing_libraries_are_no_crash_but_a_run_that_cannot_be(
+async def test_missing_libraries_make_a_run_impossible_and_are_no_crash(
     runner_of: Callable[[str], LocalRunner], tmp_path: Path
 ) -> None:
     with pytest.raises(RunImpossibleError) as refused:
@@ -125,7 +125,7 @@ async def test_a_stopped_trainer_ends_the_program_and_its_children(
     assert await gone(child)
 
 
-async def test_what_a_crashed_trainer_left_running_is_ended_by_the_next(tmp_path: Path) -> None:
+async def test_the_next_trainer_ends_the_process_of_a_crashed_one(tmp_path: Path) -> None:
     job = tmp_path / "job.json"
     left = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "import time; time.sleep(600)", str(job), start_new_session=True

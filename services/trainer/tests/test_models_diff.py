@@ -76,7 +76,7 @@ def refused(*words: object) -> str:
     return " ".join(done.output.split())
 
 
-def test_two_models_on_labelled_photos_are_told_measured_and_drawn(harness: Path) -> None:
+def test_two_models_on_labelled_photos_give_figures_and_pictures(harness: Path) -> None:
     summary = told(
         harness / "old.onnx", harness / "new.onnx", "--data", harness / "photos", "--output", harness / "out"
     )
@@ -108,7 +108,7 @@ def test_two_models_on_labelled_photos_are_told_measured_and_drawn(harness: Path
         assert sheet.width > 2 * sheet.height * 0.7, "old and new stand side by side"
 
 
-def test_turned_round_the_gain_is_a_loss_and_the_page_is_written_anew(harness: Path) -> None:
+def test_swapped_models_turn_the_gain_into_a_loss_and_replace_the_page(harness: Path) -> None:
     words = ("--data", harness / "photos", "--output", harness / "out")
     told(harness / "old.onnx", harness / "new.onnx", *words)
     summary = told(harness / "new.onnx", harness / "old.onnx", *words, "--pictures", 1)
@@ -118,7 +118,7 @@ def test_turned_round_the_gain_is_a_loss_and_the_page_is_written_anew(harness: P
     assert "2 more photos changed" in (harness / "out" / "index.html").read_text()
 
 
-def test_without_labels_it_shows_what_changed_and_says_that_it_cannot_tell_which_is_better(harness: Path) -> None:
+def test_without_labels_the_output_shows_changes_and_no_judgement(harness: Path) -> None:
     bare = harness / "photos" / "images"
     (bare / "broken.jpg").write_bytes(b"no photo")
     summary = told(harness / "old.onnx", harness / "new.onnx", "--data", bare)
@@ -131,7 +131,7 @@ def test_without_labels_it_shows_what_changed_and_says_that_it_cannot_tell_which
     assert "not which is better" in said.stdout
 
 
-def test_versions_of_the_registry_meet_on_the_newest_holdout(harness: Path) -> None:
+def test_versions_of_the_registry_are_compared_on_the_newest_holdout(harness: Path) -> None:
     asyncio.run(fill_registry())
     summary = told("v1", "models:/ingredients/v2")
     assert summary["data"] == {"name": "the holdout of ds-000010", "photos": 2, "boxes": 4}, (
@@ -142,14 +142,14 @@ def test_versions_of_the_registry_meet_on_the_newest_holdout(harness: Path) -> N
     assert not list((harness / "data").rglob("savo-holdout-*"))
 
 
-def test_a_folder_whose_data_yaml_names_splits_that_are_not_there_is_taken_whole(harness: Path) -> None:
+def test_a_folder_whose_data_yaml_names_missing_splits_is_used_in_full(harness: Path) -> None:
     (harness / "photos" / "classes.txt").unlink()
     (harness / "photos" / "data.yaml").write_text(json.dumps({"test": "../test/images", "names": list(NAMES)}))
     summary = told(harness / "old.onnx", harness / "new.onnx", "--data", harness / "photos")
     assert (summary["data"]["photos"], summary["data"]["boxes"]) == (3, 6)
 
 
-def test_photos_of_one_session_are_drawn_together_and_alone_give_no_interval(harness: Path) -> None:
+def test_photos_of_a_single_session_give_no_interval(harness: Path) -> None:
     for kind in ("images", "labels"):
         for number, path in enumerate(sorted((harness / "photos" / kind).iterdir())):
             path.rename(path.with_stem(f"IMG_{1000 + number}"))
@@ -163,7 +163,7 @@ def test_photos_of_one_session_are_drawn_together_and_alone_give_no_interval(har
     assert "on photos of one group" in said.stdout
 
 
-def test_what_cannot_be_compared_says_what_to_give(harness: Path) -> None:
+def test_an_impossible_comparison_says_what_to_give_instead(harness: Path) -> None:
     old, new = harness / "old.onnx", harness / "new.onnx"
     assert "give --data" in refused(old, new)
     assert "savo models list" in refused("v7", new, "--data", harness / "photos")

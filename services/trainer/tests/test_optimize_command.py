@@ -33,7 +33,7 @@ def model(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_file_is_optimised_in_its_place_and_its_export_kept_beside_it(model: Path) -> None:
+def test_the_file_is_optimised_in_place_and_its_export_is_kept_beside_it(model: Path) -> None:
     done = run(model)
     assert (done.exit_code, done.output) == (
         0,
@@ -43,7 +43,7 @@ def test_the_file_is_optimised_in_its_place_and_its_export_kept_beside_it(model:
     assert model.with_name("best.plain.onnx").read_bytes() == PLAIN
 
 
-def test_a_second_time_changes_nothing_and_is_no_failure(model: Path) -> None:
+def test_optimising_a_second_time_changes_nothing_and_succeeds(model: Path) -> None:
     first, second = (json.loads(run(model, "--json").stdout) for _ in range(2))
     assert first == second
     assert first == {
@@ -57,13 +57,13 @@ def test_a_second_time_changes_nothing_and_is_no_failure(model: Path) -> None:
     }
 
 
-def test_a_checkpoint_s_path_means_the_file_beside_it(model: Path) -> None:
+def test_the_path_of_a_checkpoint_means_the_onnx_file_beside_it(model: Path) -> None:
     model.with_suffix(".pt").write_bytes(b"weights")
     assert run(model.with_suffix(".pt")).exit_code == 0
     assert model.read_bytes() == optimize(PLAIN).data
 
 
-def test_a_file_with_nothing_to_optimise_is_no_failure(model: Path) -> None:
+def test_a_file_with_nothing_to_optimise_is_a_success(model: Path) -> None:
     model.write_bytes(ELSEWHERE)
     done = run(model)
     assert (done.exit_code, done.output) == (
@@ -73,7 +73,7 @@ def test_a_file_with_nothing_to_optimise_is_no_failure(model: Path) -> None:
     assert list(model.parent.iterdir()) == [model]
 
 
-def test_a_file_whose_optimised_graph_finds_other_boxes_stays_and_ends_with_1(
+def test_a_file_whose_optimised_graph_finds_other_boxes_stays_and_exits_with_1(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_optimization, "optimize", lambda data, _: optimize(data, lambda _: ELSEWHERE))
@@ -96,7 +96,7 @@ def test_a_file_whose_optimised_graph_finds_other_boxes_stays_and_ends_with_1(
         ("notes.onnx", b"no network", "notes.onnx: it is no ONNX model that can be loaded"),
     ],
 )
-def test_what_is_no_model_is_named_in_one_line_and_ends_with_1(
+def test_an_invalid_model_is_named_in_one_line_and_exits_with_1(
     tmp_path: Path, name: str, content: bytes | None, reason: str
 ) -> None:
     if content is not None:
@@ -107,5 +107,5 @@ def test_what_is_no_model_is_named_in_one_line_and_ends_with_1(
     assert reason in done.output
 
 
-def test_a_file_must_be_named() -> None:
+def test_the_file_argument_is_required() -> None:
     assert run().exit_code == 2

@@ -58,7 +58,7 @@ def test_prepare_writes_a_data_set_that_evaluate_and_train_read(tmp_path: Path) 
     assert [label for label, _ in first.truth] == ["tomato"]
 
 
-def test_prepare_takes_a_tar(tmp_path: Path) -> None:
+def test_prepare_accepts_a_tar(tmp_path: Path) -> None:
     source = a_folder(tmp_path / "in", [f"photo{chr(97 + number)}" for number in range(20)])
     with tarfile.open(tmp_path / "data.tar.gz", "w:gz") as tar:
         tar.add(source, "training_data")
@@ -79,7 +79,7 @@ def test_prepare_takes_a_tar(tmp_path: Path) -> None:
         (lambda folder: [path.unlink() for path in (folder / "labels").iterdir()], "holds no labelled photo"),
     ],
 )
-def test_what_is_wrong_with_the_input_is_said_in_one_line(tmp_path: Path, change: object, said: str) -> None:
+def test_an_invalid_input_is_reported_in_one_line(tmp_path: Path, change: object, said: str) -> None:
     source = a_folder(tmp_path / "in", ["a", "b", "c"])
     change(source)  # type: ignore[operator]
     code, told = prepare("--input", source, "--output", tmp_path / "out")
@@ -88,14 +88,14 @@ def test_what_is_wrong_with_the_input_is_said_in_one_line(tmp_path: Path, change
     assert not (tmp_path / "out").exists()
 
 
-def test_one_single_session_cannot_be_split_and_the_way_out_is_named(tmp_path: Path) -> None:
+def test_a_single_session_cannot_be_split_and_the_error_names_the_option(tmp_path: Path) -> None:
     source = a_folder(tmp_path / "in", [f"IMG_{number}" for number in range(10)])
     code, told = prepare("--input", source, "--output", tmp_path / "out")
     assert code == 1
     assert "--session-gap 0" in told
 
 
-def test_an_output_that_holds_something_is_never_written_to(tmp_path: Path) -> None:
+def test_an_output_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     source = a_folder(tmp_path / "in", [f"photo{chr(97 + number)}" for number in range(20)])
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("keep", encoding="utf-8")
@@ -103,7 +103,7 @@ def test_an_output_that_holds_something_is_never_written_to(tmp_path: Path) -> N
     assert (code, "is not empty" in told) == (1, True)
 
 
-def test_weights_that_are_not_there_are_not_looked_for_on_the_network(tmp_path: Path) -> None:
+def test_missing_weights_are_not_downloaded(tmp_path: Path) -> None:
     source = a_folder(tmp_path / "in", [f"photo{chr(97 + number)}" for number in range(20)])
     prepare("--input", source, "--output", tmp_path / "out")
     done = cli.invoke(app, ["train", "--data", str(tmp_path / "out" / "dataset.yaml"), "--model", "yolov8n.pt"])

@@ -143,7 +143,7 @@ def test_samples_of_a_bucket_keep_the_split_of_their_collection(
 
 
 @pytest.mark.s3
-def test_what_is_wrong_with_the_bucket_is_said_in_one_line(
+def test_a_problem_with_the_bucket_is_reported_in_one_line(
     bucket: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out"
@@ -166,7 +166,7 @@ def test_the_folder_of_savo_up_is_read_like_a_bucket(folder: Path, tmp_path: Pat
     assert Counter(splits_of(tmp_path / "out").values()) == {"train": 6, "val": 2, "test": 2}
 
 
-def test_dealt_anew_a_person_stays_in_one_split_and_the_anonymous_go_to_train(folder: Path, tmp_path: Path) -> None:
+def test_a_new_split_keeps_a_person_in_one_split_and_anonymous_photos_in_train(folder: Path, tmp_path: Path) -> None:
     code, said = prepare(
         "--input", folder, "--output", tmp_path / "out", "--split", 0.5, 0.25, 0.25, "--no-near-duplicates"
     )
@@ -177,7 +177,7 @@ def test_dealt_anew_a_person_stays_in_one_split_and_the_anonymous_go_to_train(fo
     assert all(splits[sha_of(number)] == splits[sha_of(number + 1)] for number in range(0, 10, 2))
 
 
-def test_an_interrupted_download_goes_on_and_leaves_no_half_output(
+def test_an_interrupted_download_is_continued_and_leaves_no_partial_output(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[str] = []
@@ -199,7 +199,7 @@ def test_an_interrupted_download_goes_on_and_leaves_no_half_output(
     assert len(fetched) == len(set(fetched)) == 10, "nothing is fetched twice"
 
 
-def test_a_sample_that_is_gone_or_damaged_is_left_out_with_its_reason(folder: Path, tmp_path: Path) -> None:
+def test_a_missing_or_damaged_sample_is_left_out_with_its_reason(folder: Path, tmp_path: Path) -> None:
     (folder / sample_image_key(sha_of(0), "image/jpeg")).unlink()
     (folder / sample_image_key(sha_of(1), "image/jpeg")).write_bytes(photo(9))
     (folder / sample_labels_key(sha_of(2))).write_text("tomato 0.5\n")

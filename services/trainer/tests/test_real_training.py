@@ -49,7 +49,7 @@ async def collect_photos(harness: Harness) -> None:
         )
 
 
-async def test_from_samples_to_a_served_file_and_then_on_from_its_weights(tmp_path: Path) -> None:
+async def test_samples_become_a_served_model_and_the_next_training_starts_from_its_weights(tmp_path: Path) -> None:
     async with open_harness(tmp_path / "runs") as harness:
         await collect_photos(harness)
         stages = replace(harness.worker.stages, training=TINY, runner=LocalRunner(), measure=measure)

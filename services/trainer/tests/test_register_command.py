@@ -130,9 +130,7 @@ def register(folder: Path, model: str, *more: str) -> Result:
     )
 
 
-def test_a_good_model_enters_the_registry_with_its_weights_and_ends_with_0(
-    trainer: InProcessTrainer, folder: Path
-) -> None:
+def test_a_good_model_is_registered_with_its_weights_and_exits_with_0(trainer: InProcessTrainer, folder: Path) -> None:
     done = register(folder, "good.onnx", "--reason", "trained on the GPU machine")
     assert done.exit_code == 0, done.output
     assert "v1: registered" in done.output
@@ -175,7 +173,9 @@ def test_a_model_that_was_optimised_before_is_registered_with_the_export_beside_
         assert "v1: registered, and was before" in register(folder, same).output
 
 
-def test_or_without_it_and_the_card_says_so(trainer: InProcessTrainer, folder: Path) -> None:
+def test_an_optimised_model_without_its_export_is_registered_and_the_card_says_so(
+    trainer: InProcessTrainer, folder: Path
+) -> None:
     (folder / "best.onnx").write_bytes(OPTIMIZED)
     (folder / "best.plain.onnx").write_bytes(GOOD)
     assert register(folder, "best.onnx").exit_code == 0
@@ -202,7 +202,9 @@ def test_a_model_whose_optimised_graph_finds_other_boxes_is_registered_as_it_is(
     )
 
 
-def test_a_refused_one_ends_with_1_figures_and_what_to_do(trainer: InProcessTrainer, folder: Path) -> None:
+def test_a_refused_model_exits_with_1_and_prints_figures_and_next_steps(
+    trainer: InProcessTrainer, folder: Path
+) -> None:
     done = register(folder, "poor.onnx")
     assert done.exit_code == 1
     assert "v1: refused by the gate" in done.output
@@ -211,7 +213,9 @@ def test_a_refused_one_ends_with_1_figures_and_what_to_do(trainer: InProcessTrai
     assert "savo models promote v1 --force" in done.output
 
 
-def test_a_later_one_is_laid_beside_the_champion_on_the_same_photos(trainer: InProcessTrainer, folder: Path) -> None:
+def test_a_later_model_is_compared_with_the_champion_on_the_same_photos(
+    trainer: InProcessTrainer, folder: Path
+) -> None:
     register(folder, "poor.onnx")
     trainer.wait(make_champion(trainer.harness, "v1"))
     told = json.loads(register(folder, "good.onnx", "--json").stdout)
@@ -223,34 +227,32 @@ def test_a_later_one_is_laid_beside_the_champion_on_the_same_photos(trainer: InP
     assert told["facts"]["comparison"]["gain"] > 0.02
 
 
-def test_the_command_repeated_says_so_and_measures_nothing_twice(trainer: InProcessTrainer, folder: Path) -> None:
+def test_a_repeated_command_says_so_and_measures_nothing(trainer: InProcessTrainer, folder: Path) -> None:
     register(folder, "good.onnx")
     again = register(folder, "good.onnx", "--split", "val")
     assert again.exit_code == 0, "the split is not even looked at"
     assert "v1: registered, and was before: nothing is done twice" in again.output
 
 
-def test_the_figures_that_its_training_noted_are_judged_too(trainer: InProcessTrainer, folder: Path) -> None:
+def test_the_figures_of_the_training_note_are_judged_too(trainer: InProcessTrainer, folder: Path) -> None:
     write_note(Trained(folder / "good.pt", Export(folder / "good.onnx"), 0.93, 0.90, 12.0), train_samples=120)
     done = register(folder, "good.onnx")
     assert done.exit_code == 1
     assert "the ONNX is 3.00 points from its .pt" in done.output
 
 
-def test_a_note_on_another_file_is_no_note(folder: Path) -> None:
+def test_a_training_note_of_another_file_is_ignored(folder: Path) -> None:
     write_note(Trained(folder / "good.pt", Export(folder / "good.onnx"), 0.93, 0.93, 12.0), train_samples=120)
     assert read_note(folder / "good.onnx", file_sha256(folder / "good.onnx")) is not None
     assert read_note(folder / "good.onnx", file_sha256(folder / "poor.onnx")) is None
 
 
-def test_weights_may_stay_at_home(trainer: InProcessTrainer, folder: Path) -> None:
+def test_weights_are_not_stored_with_no_weights(trainer: InProcessTrainer, folder: Path) -> None:
     assert register(folder, "good.onnx", "--no-weights").exit_code == 0
     assert not (folder / "data/objects" / model_key("v1", "weights.pt")).exists()
 
 
-def test_classes_that_the_product_has_not_stop_it_before_anything_is_measured(
-    trainer: InProcessTrainer, folder: Path
-) -> None:
+def test_unknown_classes_stop_the_command_before_any_measurement(trainer: InProcessTrainer, folder: Path) -> None:
     ours = ClassList(
         classes=(IngredientClass(id=0, label=NAMES[0]), IngredientClass(id=1, label=NAMES[1], redirects_to=0))
     )
@@ -264,6 +266,6 @@ def test_classes_that_the_product_has_not_stop_it_before_anything_is_measured(
     ("model", "word"),
     [("missing.onnx", "cannot be read"), ("set/dataset.yaml", "no ONNX model"), ("alone.pt", "savo models export")],
 )
-def test_what_is_no_model_is_named(trainer: InProcessTrainer, folder: Path, model: str, word: str) -> None:
+def test_an_invalid_model_file_is_named(trainer: InProcessTrainer, folder: Path, model: str, word: str) -> None:
     done = register(folder, model)
     assert (done.exit_code, word in done.output) == (1, True), done.output

@@ -85,7 +85,7 @@ async def bring(http: httpx2.AsyncClient, harness: Harness, model: SubmittedMode
     return dict((await post(http, model)).json())
 
 
-async def test_it_is_numbered_judged_and_announced_as_if_it_had_been_trained_here(
+async def test_a_submitted_model_is_numbered_judged_and_announced_like_a_trained_one(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     first = await post(http, brought())
@@ -123,7 +123,7 @@ async def test_it_is_numbered_judged_and_announced_as_if_it_had_been_trained_her
     assert [ended.id for ended in harness.ended] == [run["id"]]
 
 
-async def test_an_optimised_one_is_kept_with_its_plain_export_and_known_by_it(
+async def test_an_optimised_model_is_stored_with_and_identified_by_its_plain_export(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     optimised = brought(plain_sha256=sha(PLAIN), optimization="Its graph is optimised.")
@@ -139,7 +139,7 @@ async def test_an_optimised_one_is_kept_with_its_plain_export_and_known_by_it(
     assert (again.status_code, again.json()) == (200, run)
 
 
-async def test_a_refused_one_has_its_figures_and_next_steps_and_is_not_offered_to_the_rollout(
+async def test_a_refused_model_gets_figures_and_next_steps_and_no_registration_event(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     run = await bring(
@@ -153,7 +153,7 @@ async def test_a_refused_one_has_its_figures_and_next_steps_and_is_not_offered_t
     assert (report.verdict, list(report.reasons)) == ("refused", run["reasons"])
 
 
-async def test_the_same_file_again_is_the_same_version_and_the_same_verdict(
+async def test_the_same_file_again_gets_the_same_version_and_verdict(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     once = await bring(http, harness)
@@ -165,7 +165,7 @@ async def test_the_same_file_again_is_the_same_version_and_the_same_verdict(
 
 
 @pytest.mark.parametrize("moment", ["classes.json", "report.json", "card.md"])
-async def test_a_crash_on_the_way_leaves_one_version_however_often_it_is_repeated(
+async def test_a_registration_that_is_repeated_after_a_crash_has_one_version(
     harness: Harness, http: httpx2.AsyncClient, moment: str
 ) -> None:
     mend = crash_after(harness, moment)
@@ -198,14 +198,16 @@ def crash_after(harness: Harness, name: str) -> Callable[[], None]:
     return mend
 
 
-async def test_a_file_that_is_not_the_one_announced_is_wanted_again(harness: Harness, http: httpx2.AsyncClient) -> None:
+async def test_an_uploaded_file_with_another_hash_is_requested_again(
+    harness: Harness, http: httpx2.AsyncClient
+) -> None:
     await post(http, brought())
     await harness.store.put(model_key("v1", "model.onnx"), b"half of it")
     await harness.store.put(model_key("v1", "weights.pt"), WEIGHTS)
     assert (await post(http, brought())).json() == {"version": "v1", "wanted": ["model.onnx"]}
 
 
-async def test_without_weights_the_onnx_alone_is_wanted_and_the_card_says_so(
+async def test_without_weights_only_the_onnx_file_is_requested_and_the_card_says_so(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     assert (await post(http, brought(weights_sha256=None))).json()["wanted"] == ["model.onnx"]
@@ -213,7 +215,7 @@ async def test_without_weights_the_onnx_alone_is_wanted_and_the_card_says_so(
     assert "It came without weights." in harness.store.objects[model_key("v1", "card.md")].decode()
 
 
-async def test_the_export_is_held_against_its_weights_where_its_training_noted_both(
+async def test_the_export_is_compared_with_its_weights_if_the_note_has_both_figures(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     run = await bring(http, harness, brought(weights_map50=0.85, export_map50=0.80))
@@ -221,7 +223,7 @@ async def test_the_export_is_held_against_its_weights_where_its_training_noted_b
     assert "5.00 points from its .pt" in run["reasons"][0]
 
 
-async def test_it_is_judged_against_the_champion_and_figures_against_another_are_sent_back(
+async def test_figures_against_another_model_than_the_champion_are_refused(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     await make_champion(harness, "v7")
@@ -241,7 +243,7 @@ async def test_it_is_judged_against_the_champion_and_figures_against_another_are
         (("egg", "tomatoe"), "were merged into others in samples/classes.json: tomatoe"),
     ],
 )
-async def test_classes_that_the_product_has_not_are_named(
+async def test_unknown_classes_are_refused_by_name(
     harness: Harness, http: httpx2.AsyncClient, classes: tuple[str, ...], word: str
 ) -> None:
     known = (*class_list().classes, IngredientClass(id=3, label="tomatoe", redirects_to=0))
@@ -251,7 +253,7 @@ async def test_classes_that_the_product_has_not_are_named(
     assert word in answer.json()["detail"]
 
 
-async def test_an_ingredient_that_no_sample_has_shown_yet_gets_its_id_now_and_ids_that_are_given_stay(
+async def test_a_catalogue_ingredient_without_samples_gets_the_next_class_id(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     run = await bring(http, harness, brought(classes=("milk", "egg", "leek")))
@@ -260,7 +262,7 @@ async def test_an_ingredient_that_no_sample_has_shown_yet_gets_its_id_now_and_id
     assert grown.names() == ("tomato", "banana", "egg", "milk", "leek")
 
 
-async def test_before_the_first_sample_the_model_begins_the_class_list(
+async def test_a_model_registered_before_the_first_sample_starts_the_class_list(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
     await harness.store.delete(CLASSES_KEY)
@@ -269,7 +271,9 @@ async def test_before_the_first_sample_the_model_begins_the_class_list(
     assert ClassList.model_validate_json(harness.store.objects[CLASSES_KEY]).names() == ("egg", "tomato")
 
 
-async def test_a_trained_model_after_it_gets_the_next_number(harness: Harness, http: httpx2.AsyncClient) -> None:
+async def test_a_model_trained_after_a_registration_gets_the_next_version(
+    harness: Harness, http: httpx2.AsyncClient
+) -> None:
     await bring(http, harness)
     await collect(harness.store, harness.samples)
     run = await harness.request()
@@ -277,7 +281,7 @@ async def test_a_trained_model_after_it_gets_the_next_number(harness: Harness, h
     assert (await harness.state_of(run)).facts.version == "v2"
 
 
-async def test_a_senseless_body_is_refused_by_field(http: httpx2.AsyncClient) -> None:
+async def test_an_invalid_body_is_refused_with_its_field(http: httpx2.AsyncClient) -> None:
     body = json.loads(brought().model_dump_json()) | {"sha256": "x"}
     answer = await http.post("/models", json=body)
     assert (answer.status_code, answer.json()["detail"].partition(":")[0]) == (422, "sha256")

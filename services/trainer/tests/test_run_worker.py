@@ -67,7 +67,7 @@ async def test_a_good_candidate_is_registered_with_files_card_and_events(harness
     assert [ended.id for ended in harness.ended] == [run.id]
 
 
-async def test_the_optimised_file_is_what_is_measured_and_announced_and_the_card_names_both(harness: Harness) -> None:
+async def test_the_optimised_file_is_measured_and_announced_and_the_card_names_both_files(harness: Harness) -> None:
     measured: list[bytes] = []
 
     def measure(onnx: Path, photos: Iterable[EvaluationSample]) -> Measurement:
@@ -90,7 +90,7 @@ async def test_the_optimised_file_is_what_is_measured_and_announced_and_the_card
     ) in card
 
 
-async def test_an_export_that_could_not_be_optimised_is_the_model_and_the_card_says_why(harness: Harness) -> None:
+async def test_an_export_that_cannot_be_optimised_is_registered_and_the_card_says_why(harness: Harness) -> None:
     await harness.store.put(model_key("v1", "model.plain.onnx"), b"of an attempt before")
     harness.runner.not_optimized = "its optimised graph finds other boxes"
     await harness.request()
@@ -105,7 +105,7 @@ async def test_an_export_that_could_not_be_optimised_is_the_model_and_the_card_s
     )
 
 
-async def test_a_refused_candidate_is_finished_with_figures_and_next_steps_but_never_announced(
+async def test_a_refused_candidate_ends_with_figures_and_next_steps_and_is_not_announced(
     harness: Harness,
 ) -> None:
     harness.measure.default = 0.40
@@ -121,7 +121,7 @@ async def test_a_refused_candidate_is_finished_with_figures_and_next_steps_but_n
     assert (report.verdict, report.reasons, report.run_id) == ("refused", finished.reasons, run.id)
 
 
-async def test_a_later_candidate_is_laid_beside_the_champion_on_the_same_photos(harness: Harness) -> None:
+async def test_a_later_candidate_is_compared_with_the_champion_on_the_same_photos(harness: Harness) -> None:
     await harness.request(1)
     await harness.work()
     await make_champion(harness)
@@ -138,7 +138,7 @@ async def test_a_later_candidate_is_laid_beside_the_champion_on_the_same_photos(
 
 
 @pytest.mark.parametrize("stage", ["preparing", "training, before", "training, after", "evaluating"])
-async def test_a_run_goes_on_where_a_dead_process_left_it(harness: Harness, stage: str) -> None:
+async def test_another_replica_continues_a_run_after_a_crash(harness: Harness, stage: str) -> None:
     def die() -> None:
         raise Crash
 
@@ -167,7 +167,7 @@ async def test_a_run_goes_on_where_a_dead_process_left_it(harness: Harness, stag
     ]
 
 
-async def test_another_replica_waits_until_the_lease_has_run_out(harness: Harness) -> None:
+async def test_another_replica_waits_until_the_lease_has_expired(harness: Harness) -> None:
     await harness.request()
     assert await harness.lease.acquire()
     other = harness.replica("replica-2")
@@ -176,7 +176,7 @@ async def test_another_replica_waits_until_the_lease_has_run_out(harness: Harnes
     assert await other.work()
 
 
-async def test_a_replica_that_lost_its_lease_writes_nothing_more(harness: Harness) -> None:
+async def test_a_replica_that_lost_its_lease_writes_nothing(harness: Harness) -> None:
     run = await harness.request()
     other = harness.replica("replica-2")
     train = harness.runner.train
@@ -212,7 +212,7 @@ class LostLease:
         return None
 
 
-async def test_a_lost_lease_ends_the_work_in_progress(harness: Harness) -> None:
+async def test_a_lost_lease_stops_the_work_in_progress(harness: Harness) -> None:
     await harness.request()
     begun, ended = asyncio.Event(), asyncio.Event()
 
@@ -230,7 +230,7 @@ async def test_a_lost_lease_ends_the_work_in_progress(harness: Harness) -> None:
     assert ended.is_set()
 
 
-async def test_a_run_that_crashes_its_training_again_and_again_fails_with_the_reason(harness: Harness) -> None:
+async def test_a_run_whose_training_crashes_at_every_attempt_fails_with_the_reason(harness: Harness) -> None:
     def crash() -> None:
         raise TrainingCrashedError("exit status 1: out of memory")
 
@@ -246,7 +246,7 @@ async def test_a_run_that_crashes_its_training_again_and_again_fails_with_the_re
     assert (finished.outcome, finished.version) == (RunOutcome.FAILED, None)
 
 
-async def test_a_process_that_dies_in_the_same_stage_each_time_is_not_tried_for_ever(harness: Harness) -> None:
+async def test_a_stage_that_kills_the_process_at_every_attempt_fails_the_run(harness: Harness) -> None:
     def die() -> None:
         raise Crash
 
@@ -260,7 +260,7 @@ async def test_a_process_that_dies_in_the_same_stage_each_time_is_not_tried_for_
     assert (failed.state, failed.reasons) == (State.FAILED, ("training was attempted 3 times and never finished",))
 
 
-async def test_a_store_that_is_away_costs_no_attempt(harness: Harness) -> None:
+async def test_an_unavailable_store_uses_no_attempt(harness: Harness) -> None:
     run = await harness.request()
     harness.store.failure = DependencyDownError("object-store", "connection refused")
     for _ in range(5):
@@ -271,7 +271,7 @@ async def test_a_store_that_is_away_costs_no_attempt(harness: Harness) -> None:
     assert (await harness.state_of(run)).state is State.REGISTERED
 
 
-async def test_a_stop_in_good_order_costs_no_attempt_and_frees_the_lease(harness: Harness) -> None:
+async def test_a_graceful_stop_uses_no_attempt_and_releases_the_lease(harness: Harness) -> None:
     begun = asyncio.Event()
 
     async def train_for_ever(*_: object) -> Trained:
@@ -301,13 +301,13 @@ async def test_without_a_holdout_the_run_fails_at_once_and_says_what_to_collect(
         assert failed.next_steps
 
 
-async def test_an_event_that_comes_twice_is_one_run(harness: Harness) -> None:
+async def test_a_duplicate_event_requests_one_run(harness: Harness) -> None:
     assert await harness.ledger.request(make_run())
     assert not await harness.ledger.request(make_run())
     assert len(await harness.ledger.newest(10)) == 1
 
 
-async def test_runs_are_carried_one_after_the_other(harness: Harness) -> None:
+async def test_runs_are_worked_on_one_after_the_other(harness: Harness) -> None:
     await harness.request(1)
     await harness.request(2)
     assert await harness.work()
@@ -316,7 +316,7 @@ async def test_runs_are_carried_one_after_the_other(harness: Harness) -> None:
     assert {run.facts.version for run in await harness.ledger.newest(10)} == {"v1", "v2"}
 
 
-async def test_the_photos_are_gone_from_the_disk_when_the_run_is_over(harness: Harness) -> None:
+async def test_the_local_photos_are_removed_at_the_end_of_a_run(harness: Harness) -> None:
     run = await harness.request()
     await harness.work()
     assert not (harness.worker.stages.folder / run.id / "dataset").exists()
@@ -331,12 +331,12 @@ async def test_the_photos_are_gone_from_the_disk_when_the_run_is_over(harness: H
         (State.FAILED, State.QUEUED),
     ],
 )
-def test_a_run_never_skips_a_state_nor_comes_back_from_its_end(before: State, after: State) -> None:
+def test_a_run_cannot_skip_a_state_or_leave_an_end_state(before: State, after: State) -> None:
     with pytest.raises(ForbiddenTransitionError):
         check_transition(before, after)
 
 
-async def test_a_worker_leaves_numbers_to_one_run_each_when_two_race(harness: Harness) -> None:
+async def test_concurrent_runs_get_different_version_numbers(harness: Harness) -> None:
     versions = await asyncio.gather(*(harness.numbers.model_version(f"run-{number}") for number in range(8)))
     assert sorted(versions) == [f"v{number}" for number in range(1, 9)]
     assert await harness.numbers.model_version("run-3") == versions[3]

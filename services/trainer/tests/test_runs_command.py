@@ -83,7 +83,7 @@ def watch(*answers: Any, run_id: str | None = RUN.id, as_json: bool = False) -> 
     return ended.value.exit_code
 
 
-def test_a_run_is_followed_to_its_verdict_and_ends_with_0_when_it_passed(page: Callable[[], str]) -> None:
+def test_watch_follows_a_run_to_its_verdict_and_exits_with_0_when_it_passed(page: Callable[[], str]) -> None:
     assert (
         watch(
             shown(State.PREPARING),
@@ -116,14 +116,14 @@ def test_a_run_is_followed_to_its_verdict_and_ends_with_0_when_it_passed(page: C
         shown(State.CANCELLED, reasons=("cancelled by mia: x",)),
     ],
 )
-def test_what_did_not_pass_ends_with_1_and_says_why_and_what_next(
+def test_watch_exits_with_1_for_a_run_that_did_not_pass_and_prints_reasons(
     ended: dict[str, Any], page: Callable[[], str]
 ) -> None:
     assert watch(ended) == 1
     assert all(line in page() for line in (*ended["reasons"], *ended["next_steps"]))
 
 
-def test_without_an_id_it_waits_says_so_once_and_follows_the_next_run(page: Callable[[], str]) -> None:
+def test_watch_without_an_id_waits_for_the_next_run_and_says_so_once(page: Callable[[], str]) -> None:
     ended_before = shown(State.FAILED) | {"id": "run-earlier"}
     assert (
         watch(
@@ -141,30 +141,30 @@ def test_without_an_id_it_waits_says_so_once_and_follows_the_next_run(page: Call
     assert "epoch 1 of 9" in page()
 
 
-def test_of_several_runs_the_one_that_is_worked_on_is_followed(page: Callable[[], str]) -> None:
+def test_watch_prefers_the_run_in_progress_to_a_queued_one(page: Callable[[], str]) -> None:
     waiting = shown(State.QUEUED) | {"id": "run-later"}
     runs = [waiting, shown(epoch=1)]
     assert watch(runs, runs, shown(epoch=1), REGISTERED, run_id=None) == 0
 
 
-def test_a_run_that_came_and_went_between_two_looks_is_not_missed(page: Callable[[], str]) -> None:
+def test_watch_shows_a_run_that_started_and_ended_between_two_requests(page: Callable[[], str]) -> None:
     failed = shown(State.FAILED, reasons=("there is no sample to measure on",))
     assert watch([], [], [failed], failed, run_id=None) == 1
     assert "there is no sample to measure on" in page()
 
 
-def test_a_trainer_that_is_started_again_meanwhile_is_waited_for(page: Callable[[], str]) -> None:
+def test_watch_waits_for_a_trainer_that_restarts(page: Callable[[], str]) -> None:
     assert watch(shown(epoch=1), QUIET, QUIET, shown(epoch=2), REGISTERED) == 0
     assert page().count("the trainer does not answer; waiting for it") == 1
 
 
-def test_a_trainer_that_never_comes_back_and_one_that_was_never_there_are_an_error() -> None:
+def test_watch_fails_without_a_trainer_and_with_one_that_never_restarts() -> None:
     for answers in ([shown(epoch=1), QUIET], [QUIET]):
         with pytest.raises(TrainerUnreachableError):
             runs_command.watch_runs(RUN.id, as_json=False, client=ScriptedTrainer(answers), pause=lambda _: None)  # type: ignore[arg-type]
 
 
-def test_with_json_each_change_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_watch_with_json_prints_one_line_for_each_change(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         watch([], [], shown(epoch=1), shown(epoch=1), shown(epoch=1), QUIET, REJECTED, run_id=None, as_json=True) == 1
     )
@@ -178,7 +178,7 @@ def test_with_json_each_change_is_one_line(capsys: pytest.CaptureFixture[str]) -
     )
 
 
-def test_on_a_terminal_the_page_has_the_way_the_bar_and_what_comes_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_the_page_has_states_progress_and_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=StringIO(), width=120, force_terminal=True)
     monkeypatch.setattr(terminal, "out", console)
     assert watch(shown(epoch=3), REGISTERED) == 0
@@ -195,7 +195,7 @@ def test_on_a_terminal_the_page_has_the_way_the_bar_and_what_comes_next(monkeypa
     )
 
 
-def test_cancel_says_who_and_why_waits_for_the_end_and_names_the_user_of_the_shell(page: Callable[[], str]) -> None:
+def test_cancel_sends_user_and_reason_and_waits_for_the_end(page: Callable[[], str]) -> None:
     trainer = ScriptedTrainer(
         [
             shown(State.CANCELLING, 2),
@@ -209,7 +209,7 @@ def test_cancel_says_who_and_why_waits_for_the_end_and_names_the_user_of_the_she
     assert page().splitlines() == [f"{RUN.id}: cancelled", "  cancelled by mia: wrong labels"]
 
 
-def test_cancelling_what_has_ended_is_the_trainer_s_own_sentence() -> None:
+def test_cancel_of_an_ended_run_prints_the_trainer_s_message() -> None:
     refusal = TrainerRefusedError("run-ended", f"{RUN.id} has ended: it is registered, and its verdict stands")
     trainer: Any = ScriptedTrainer([refusal])
     with pytest.raises(TrainerRefusedError, match="its verdict stands"):
@@ -223,7 +223,7 @@ def test_the_list_and_one_run_show_figures(page: Callable[[], str], monkeypatch:
     assert page().count("0.810") == 2
 
 
-def test_progress_as_the_ledger_keeps_it_is_what_is_shown() -> None:
+def test_a_shown_run_is_a_valid_run_with_its_progress() -> None:
     run = Run.model_validate({key: value for key, value in shown(epoch=2).items() if key != "history"})
     assert run.progress is not None
     assert run.progress.losses == {"box_loss": 0.75}

@@ -28,7 +28,7 @@ class Trainer:
         }
 
 
-def test_a_run_can_be_named_from_the_list_on_a_narrow_screen(
+def test_run_ids_are_complete_on_a_narrow_screen(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(TrainerClient, "from_settings", Trainer)

@@ -44,18 +44,18 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path))
 
 
-def test_in_containers_the_trainer_is_where_it_is_named(trainer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_of_savo_services_is_used(trainer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_SERVICES", f"gateway=http://gateway:8000,trainer={trainer}/")
     assert TrainerClient.from_settings().get("/runs") == {"runs": []}
 
 
-def test_on_one_machine_the_trainer_is_where_it_wrote(trainer: str, tmp_path: Path) -> None:
+def test_the_address_file_is_used_without_savo_services(trainer: str, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run/trainer.json").write_text(json.dumps({"pid": 1, "url": trainer}))
     assert TrainerClient.from_settings().get("/runs") == {"runs": []}
 
 
-def test_a_trainer_that_is_away_is_told_with_the_place_that_was_tried(
+def test_an_unreachable_trainer_is_reported_with_the_address_that_was_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(

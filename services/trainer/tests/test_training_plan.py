@@ -14,15 +14,15 @@ def test_without_a_champion_training_starts_from_scratch() -> None:
     assert (plan.start, plan.epochs) == (None, 30)
 
 
-def test_with_a_champion_it_goes_on_from_its_weights_with_fewer_epochs() -> None:
+def test_with_a_champion_training_starts_from_its_weights_with_fewer_epochs() -> None:
     plan = plan_for(TrainPolicy(epochs=30, warm_epochs=8), ("egg", "milk", "rice"), CHAMPION)
     assert (plan.start, plan.epochs) == (CHAMPION, 8)
 
 
-def test_unset_warm_epochs_are_as_many_as_from_scratch() -> None:
+def test_unset_warm_epochs_equal_the_epochs_from_scratch() -> None:
     assert plan_for(TrainPolicy(epochs=30), ("egg", "milk"), CHAMPION).epochs == 30
 
 
-def test_a_champion_that_knows_a_class_which_is_taught_no_more_is_not_gone_on_from() -> None:
+def test_a_champion_with_a_class_that_is_no_longer_taught_is_not_used() -> None:
     plan = plan_for(TrainPolicy(epochs=30, warm_epochs=8), ("egg",), CHAMPION)
     assert (plan.start, plan.epochs) == (None, 30)
