@@ -1,4 +1,4 @@
-"""The composition root, what it hears, and what it shows over HTTP."""
+"""Composition root, Kafka handlers, HTTP API and settings of the trainer service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from savo_trainer.adapters.tables import Base
 from savo_trainer.app import DEFINITION, build, training_policy
 from savo_trainer.handlers import on_sample_erased, on_sample_stored, on_threshold_reached
 from savo_trainer.settings import TrainerSettings
-from services.trainer.tests.trainer_fakes import NOON, Harness, collect, open_harness, threshold
+from services.trainer.tests.trainer_fakes import NOON, Harness, open_harness, store_samples, threshold
 
 SHA = "ab" * 32
 
@@ -96,7 +96,7 @@ async def test_a_photo_that_is_stored_again_after_its_erasure_is_a_sample(harnes
 
 
 async def test_the_http_api_lists_and_shows_runs(harness: Harness) -> None:
-    await collect(harness.store, harness.samples)
+    await store_samples(harness.store, harness.samples)
     run = await harness.request()
     await harness.work()
     transport = httpx2.ASGITransport(app=runs_app(harness.ledger))

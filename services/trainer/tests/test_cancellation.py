@@ -1,4 +1,4 @@
-"""A run's end by somebody's word: durable, whatever it was doing, and with nothing half-registered left."""
+"""Cancellation of runs in every state: durable, and without a partly registered model."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from savo_trainer.adapters.http import runs_app
 from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.runs.run import Run, State
 from savo_trainer.training.plan import Trained
-from services.trainer.tests.trainer_fakes import LEASE_SECONDS, Crash, Harness, collect, open_harness
+from services.trainer.tests.trainer_fakes import LEASE_SECONDS, Crash, Harness, open_harness, store_samples
 
 
 @pytest.fixture
 async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
     async with open_harness(tmp_path / "runs") as built:
-        await collect(built.store, built.samples)
+        await store_samples(built.store, built.samples)
         yield built
 
 
@@ -41,11 +41,11 @@ async def cancel(http: httpx2.AsyncClient, run: Run, **body: Any) -> httpx2.Resp
     return await http.post(f"/runs/{run.id}/cancel", json={"reason": "the labels are wrong", "by": "mia"} | body)
 
 
-async def told(harness: Harness) -> list[TrainingFinished]:
+async def finished_events(harness: Harness) -> list[TrainingFinished]:
     return [event for event in await published_by_outbox(harness.runtime) if isinstance(event, TrainingFinished)]
 
 
-def files(harness: Harness) -> set[str]:
+def model_files(harness: Harness) -> set[str]:
     return {key.rsplit("/", 1)[1] for key in harness.store.objects if key.startswith("models/")}
 
 
@@ -57,14 +57,14 @@ async def test_a_queued_run_is_cancelled_at_once_with_an_event(harness: Harness,
         "cancelled",
         ["cancelled by mia: the labels are wrong"],
     )
-    (finished,) = await told(harness)
+    (finished,) = await finished_events(harness)
     assert (finished.run_id, finished.outcome, finished.cancelled_by, finished.version) == (
         run.id,
         RunOutcome.FAILED,
         "mia",
         None,
     )
-    assert not await harness.work(), "nothing is left to carry"
+    assert not await harness.work(), "no run is open"
     assert [ended.state for ended in harness.ended] == [State.CANCELLED]
 
 
@@ -86,19 +86,19 @@ async def test_a_cancellation_is_in_the_audit_log_with_user_reason_and_state(
 async def test_a_training_in_progress_is_stopped_and_the_next_run_stays_queued(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
+    started, ended = asyncio.Event(), asyncio.Event()
 
-    async def train_for_ever(*_: object) -> Trained:
-        begun.set()
+    async def train_forever(*_: object) -> Trained:
+        started.set()
         try:
             return await asyncio.Future[Trained]()
         finally:
             ended.set()
 
-    harness.runner.train = train_for_ever  # type: ignore[method-assign,assignment]
+    harness.runner.train = train_forever  # type: ignore[method-assign,assignment]
     run, waiting = await harness.request(1), await harness.request(2)
     work = asyncio.create_task(harness.work())
-    await begun.wait()
+    await started.wait()
     answer = await cancel(http, run)
     assert (answer.status_code, answer.json()["state"]) == (202, "cancelling")
     assert await work
@@ -113,38 +113,42 @@ async def test_a_training_in_progress_is_stopped_and_the_next_run_stays_queued(
     assert not (harness.worker.stages.folder / run.id / "dataset").exists()
 
 
-@pytest.mark.parametrize("seen", ["by the worker's look", "by its next write"])
+@pytest.mark.parametrize("noticed", ["by polling", "by the next write"])
 @pytest.mark.parametrize("moment", ["manifest.jsonl", "weights.pt", "report.json"])
 async def test_a_cancellation_at_any_moment_leaves_no_partly_registered_model(
-    harness: Harness, http: httpx2.AsyncClient, moment: str, seen: str
+    harness: Harness, http: httpx2.AsyncClient, moment: str, noticed: str
 ) -> None:
-    """`moment`: right after this file was written."""
+    """`moment`: cancel right after this file was written."""
     run = await harness.request()
     cancel_after(harness, moment, lambda: cancel(http, run))
-    worker = harness.worker if seen.endswith("look") else replace(harness.worker, pause=lambda _: asyncio.sleep(3600))
+    worker = harness.worker if noticed == "by polling" else replace(harness.worker, pause=lambda _: asyncio.sleep(3600))
     assert await harness.lease.acquire()
     await worker.work_once()
     assert (await harness.state_of(run)).state is State.CANCELLED
-    assert files(harness) <= {"classes.json"}
-    (finished,) = await told(harness)
+    assert model_files(harness) <= {"classes.json"}
+    (finished,) = await finished_events(harness)
     assert (finished.cancelled_by, finished.version) == ("mia", None)
 
 
-def cancel_after(harness: Harness, name: str, order: Callable[[], Awaitable[Any]]) -> None:
-    """Once the object of that name is in the store."""
+def cancel_after(harness: Harness, name: str, request: Callable[[], Awaitable[Any]]) -> None:
+    """Call `request` once the object of that name is in the store."""
     put, upload, put_if_absent = harness.store.put, harness.store.upload, harness.store.put_if_absent
 
-    def followed(write: Callable[..., Awaitable[Any]]) -> Any:
-        async def wrapped(key: str, *rest: Any, **named: Any) -> Any:
-            done = await write(key, *rest, **named)
+    def followed_by_request(write: Callable[..., Awaitable[Any]]) -> Any:
+        async def wrapped(key: str, *args: Any, **kwargs: Any) -> Any:
+            done = await write(key, *args, **kwargs)
             if key.endswith(name):
-                await order()
+                await request()
             return done
 
         return wrapped
 
     store: Any = harness.store
-    store.put, store.upload, store.put_if_absent = followed(put), followed(upload), followed(put_if_absent)
+    store.put, store.upload, store.put_if_absent = (
+        followed_by_request(put),
+        followed_by_request(upload),
+        followed_by_request(put_if_absent),
+    )
 
 
 async def test_another_replica_finishes_a_cancellation_after_a_crash(
@@ -152,7 +156,7 @@ async def test_another_replica_finishes_a_cancellation_after_a_crash(
 ) -> None:
     run = await harness.request()
     cancel_after(harness, "report.json", lambda: cancel(http, run))
-    harness.store.delete = _die  # type: ignore[method-assign,assignment]
+    harness.store.delete = _crash  # type: ignore[method-assign,assignment]
     with pytest.raises(Crash):
         await harness.work()
     assert (await harness.state_of(run)).state is State.CANCELLING
@@ -161,23 +165,23 @@ async def test_another_replica_finishes_a_cancellation_after_a_crash(
     survivor = harness.replica("replica-2")
     assert await survivor.work()
     assert (await harness.state_of(run)).state is State.CANCELLED
-    assert files(harness) == {"classes.json"}
-    assert len(await told(harness)) == 1
+    assert model_files(harness) == {"classes.json"}
+    assert len(await finished_events(harness)) == 1
 
 
-async def _die(_: str) -> None:
+async def _crash(_: str) -> None:
     raise Crash
 
 
 async def test_a_run_ends_cancelled_even_if_its_files_cannot_be_removed(
     harness: Harness, http: httpx2.AsyncClient
 ) -> None:
-    async def stuck(key: str) -> None:
+    async def denied(key: str) -> None:
         raise OSError(13, f"permission denied: {key}")
 
     run = await harness.request()
     cancel_after(harness, "weights.pt", lambda: cancel(http, run))
-    harness.store.delete = stuck  # type: ignore[method-assign]
+    harness.store.delete = denied  # type: ignore[method-assign]
     await harness.work()
     done = await harness.state_of(run)
     assert (done.state, done.reasons) == (State.CANCELLED, ("cancelled by mia: the labels are wrong",))
@@ -190,7 +194,7 @@ async def test_a_second_cancellation_gets_the_same_answer_and_keeps_the_first_re
     run = await harness.request()
     first, second = await cancel(http, run), await cancel(http, run, reason="another", by="tom")
     assert first.json() == second.json()
-    assert len(await told(harness)) == 1
+    assert len(await finished_events(harness)) == 1
     assert len(harness.ended) == 1
 
 
@@ -213,10 +217,10 @@ async def test_invalid_cancellation_requests_are_refused_with_their_field(
     run = await harness.request()
     assert (await cancel(http, run, reason="")).json()["detail"].startswith("reason")
     assert (await http.post("/runs/run-9/cancel", json={"reason": "x", "by": "mia"})).status_code == 404
-    from_a_page = await http.post(
+    from_a_web_page = await http.post(
         f"/runs/{run.id}/cancel", content='{"reason":"x","by":"y"}', headers={"content-type": "text/plain"}
     )
-    assert (from_a_page.status_code, (await harness.state_of(run)).state) == (415, State.QUEUED)
+    assert (from_a_web_page.status_code, (await harness.state_of(run)).state) == (415, State.QUEUED)
 
 
 async def test_a_cancellation_ends_the_processes_of_the_training(

@@ -1,4 +1,4 @@
-"""Freezing, remapping of classes, and the way to disk."""
+"""Data set versions: freezing, mapping of classes, and the download."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from savo_contracts.samples import Split
 from savo_runtime.testing import MemoryStore
 from savo_trainer.errors import RunImpossibleError
 from savo_trainer.training.dataset import download_dataset, freeze, read_manifest
-from services.trainer.tests.trainer_fakes import collect, open_harness, put_sample
+from services.trainer.tests.trainer_fakes import open_harness, store_sample, store_samples
 
 
 class InMemoryVersionNumbers:
-    """Numbers without a database."""
+    """Version numbers without a database."""
 
     def __init__(self) -> None:
-        self.given: dict[str, int] = {}
+        self.assigned: dict[str, int] = {}
 
     async def dataset_version(self, run_id: str, *, above: int = 0) -> str:
-        if self.given.get(run_id, 0) <= above:
-            self.given[run_id] = max([above, *self.given.values()]) + 1
-        return f"ds-{self.given[run_id]:06d}"
+        if self.assigned.get(run_id, 0) <= above:
+            self.assigned[run_id] = max([above, *self.assigned.values()]) + 1
+        return f"ds-{self.assigned[run_id]:06d}"
 
     async def existing_model_version(self, run_id: str) -> str | None:
         return None
@@ -36,7 +36,7 @@ class InMemoryVersionNumbers:
 
 async def test_the_same_samples_give_the_same_manifest_in_any_order() -> None:
     store, numbers = MemoryStore(), InMemoryVersionNumbers()
-    samples = await collect(store, None)
+    samples = await store_samples(store, None)
     first = await freeze("run-a", samples, store, numbers)
     shuffled = random.Random(3).sample(samples, len(samples))
     second = await freeze("run-b", shuffled, store, numbers)
@@ -47,10 +47,10 @@ async def test_the_same_samples_give_the_same_manifest_in_any_order() -> None:
 
 async def test_a_frozen_version_is_never_written_again() -> None:
     store, numbers = MemoryStore(), InMemoryVersionNumbers()
-    samples = await collect(store, None)
+    samples = await store_samples(store, None)
     await freeze("run-a", samples, store, numbers)
     before = store.objects[manifest_key("ds-000001")]
-    more = samples + await collect(store, None, first=100)
+    more = samples + await store_samples(store, None, first=100)
     again = await freeze("run-a", more, store, numbers)
     assert again.version == "ds-000002"
     assert store.objects[manifest_key("ds-000001")] == before
@@ -58,14 +58,14 @@ async def test_a_frozen_version_is_never_written_again() -> None:
 
 async def test_freezing_again_after_a_crash_takes_the_version_already_written() -> None:
     store, numbers = MemoryStore(), InMemoryVersionNumbers()
-    samples = await collect(store, None)
+    samples = await store_samples(store, None)
     assert await freeze("run-a", samples, store, numbers) == await freeze("run-a", samples, store, numbers)
 
 
 async def test_numbers_continue_above_versions_that_only_the_bucket_has() -> None:
     store = MemoryStore()
     await store.put(manifest_key("ds-000001"), b"of another history")
-    frozen = await freeze("run-a", await collect(store, None), store, InMemoryVersionNumbers())
+    frozen = await freeze("run-a", await store_samples(store, None), store, InMemoryVersionNumbers())
     assert frozen.version == "ds-000002"
     assert store.objects[manifest_key("ds-000001")] == b"of another history"
 
@@ -73,7 +73,7 @@ async def test_numbers_continue_above_versions_that_only_the_bucket_has() -> Non
 @pytest.mark.parametrize("missing", ["train", "test"])
 async def test_without_training_or_holdout_samples_a_run_is_impossible(missing: str) -> None:
     store = MemoryStore()
-    samples = await collect(store, None, **{missing: 0})
+    samples = await store_samples(store, None, **{missing: 0})
     with pytest.raises(RunImpossibleError, match="there is no sample") as refused:
         await freeze("run-a", samples, store, InMemoryVersionNumbers())
     assert "people" in refused.value.next_steps[0]
@@ -81,7 +81,7 @@ async def test_without_training_or_holdout_samples_a_run_is_impossible(missing: 
 
 async def test_an_erased_sample_is_not_frozen() -> None:
     store = MemoryStore()
-    samples = await collect(store, None)
+    samples = await store_samples(store, None)
     await store.delete(samples[0].labels_key)
     frozen = await freeze("run-a", samples, store, InMemoryVersionNumbers())
     assert samples[0].sha256 not in {line.sha256 for line in frozen.lines}
@@ -89,7 +89,7 @@ async def test_an_erased_sample_is_not_frozen() -> None:
 
 async def test_images_labels_and_classes_are_written_in_the_layout_of_ultralytics(tmp_path: Path) -> None:
     store = MemoryStore()
-    samples = await collect(store, None)
+    samples = await store_samples(store, None)
     material = await download_dataset(await freeze("run-a", samples, store, InMemoryVersionNumbers()), store, tmp_path)
     data = yaml.safe_load(material.data.read_text(encoding="utf-8"))
     assert data["names"] == {0: "tomato", 1: "banana", 2: "egg"}
@@ -103,14 +103,14 @@ async def test_images_labels_and_classes_are_written_in_the_layout_of_ultralytic
 async def test_without_val_samples_validation_uses_training_photos_and_never_the_holdout(tmp_path: Path) -> None:
     store = MemoryStore()
     material = await download_dataset(
-        await freeze("run-a", await collect(store, None, val=0), store, InMemoryVersionNumbers()), store, tmp_path
+        await freeze("run-a", await store_samples(store, None, val=0), store, InMemoryVersionNumbers()), store, tmp_path
     )
     assert yaml.safe_load(material.data.read_text(encoding="utf-8"))["val"] == "images/train"
 
 
 async def test_samples_erased_or_relabelled_after_the_freeze_are_left_out_and_counted(tmp_path: Path) -> None:
     store = MemoryStore()
-    samples = await collect(store, None)
+    samples = await store_samples(store, None)
     frozen = await freeze("run-a", samples, store, InMemoryVersionNumbers())
     await store.delete(samples[0].image_key)
     await store.put(samples[1].labels_key, b"2 0.1 0.1 0.1 0.1\n")
@@ -124,7 +124,7 @@ async def test_outputs_are_dense_and_follow_redirects(tmp_path: Path) -> None:
     store = MemoryStore()
     drawn = ((2, Split.TRAIN), (5, Split.TRAIN), (7, Split.TEST))
     samples = [
-        await put_sample(store, class_id, split, labels=f"{class_id} 0.5 0.5 0.2 0.2\n") for class_id, split in drawn
+        await store_sample(store, class_id, split, labels=f"{class_id} 0.5 0.5 0.2 0.2\n") for class_id, split in drawn
     ]
     redirected = [
         IngredientClass(id=number, label=f"label{number}", redirects_to=2 if number == 7 else None)
@@ -139,7 +139,7 @@ async def test_outputs_are_dense_and_follow_redirects(tmp_path: Path) -> None:
 
 async def test_a_class_list_without_a_label_s_class_fails_the_run_with_a_next_step(tmp_path: Path) -> None:
     store = MemoryStore()
-    frozen = await freeze("run-a", await collect(store, None), store, InMemoryVersionNumbers())
+    frozen = await freeze("run-a", await store_samples(store, None), store, InMemoryVersionNumbers())
     await store.put(CLASSES_KEY, ClassList().model_dump_json().encode())
     with pytest.raises(RunImpossibleError, match="does not contain") as refused:
         await download_dataset(frozen, store, tmp_path)
@@ -150,5 +150,7 @@ async def test_a_class_list_without_a_label_s_class_fails_the_run_with_a_next_st
 
 async def test_a_frozen_version_can_be_read_back(tmp_path: Path) -> None:
     async with open_harness(tmp_path) as harness:
-        frozen = await freeze("run-a", await collect(harness.store, harness.samples), harness.store, harness.numbers)
+        frozen = await freeze(
+            "run-a", await store_samples(harness.store, harness.samples), harness.store, harness.numbers
+        )
         assert await read_manifest(frozen.version, harness.store) == frozen.lines

@@ -1,4 +1,4 @@
-"""The gate as a table: what is measured, what is said."""
+"""Quality gate: verdicts, reasons and next steps for given figures."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def later(gain: float, gain_lower: float, **classes: ClassChange) -> Evidence:
 
 
 @pytest.mark.parametrize(
-    ("evidence", "passes", "said"),
+    ("evidence", "passes", "reason"),
     [
         (first(0.75, 0.70), True, "mAP@0.5 is 0.750"),
         (first(0.90, 0.86), True, "mAP@0.5 is 0.900"),
@@ -56,10 +56,10 @@ def later(gain: float, gain_lower: float, **classes: ClassChange) -> Evidence:
         (replace(first(0.9), export_map50=None), False, "the export was not compared"),
     ],
 )
-def test_a_candidate_is_judged_by_its_figures(evidence: Evidence, passes: bool, said: str) -> None:
+def test_a_candidate_is_judged_by_its_figures(evidence: Evidence, passes: bool, reason: str) -> None:
     verdict = judge(evidence, POLICY)
     assert verdict.passed is passes
-    assert said in "; ".join(verdict.reasons)
+    assert reason in "; ".join(verdict.reasons)
     assert bool(verdict.next_steps) is not passes
 
 
@@ -81,9 +81,9 @@ def test_a_refusal_lists_only_the_failed_rules() -> None:
 
 def test_among_many_classes_one_small_p_value_is_chance() -> None:
     many = {f"class{number}": ClassChange(0.0, 200, 0.9) for number in range(9)}
-    one_lucky = ClassChange(-0.15, 200, 0.02)
-    assert judge(later(0.05, 0.02, unlucky=one_lucky), POLICY).passed is False
-    assert judge(later(0.05, 0.02, unlucky=one_lucky, **many), POLICY).passed is True
+    one_class = ClassChange(-0.15, 200, 0.02)
+    assert judge(later(0.05, 0.02, suspect=one_class), POLICY).passed is False
+    assert judge(later(0.05, 0.02, suspect=one_class, **many), POLICY).passed is True
 
 
 def test_holm_multiplies_the_smallest_most_and_never_reorders() -> None:

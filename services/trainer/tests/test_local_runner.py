@@ -1,4 +1,4 @@
-"""The subprocess: heard, ended with its children, recognised after a crash. The program here is a small one of our own."""
+"""Training subprocess: events, end with all children, recognition after a crash. Tests run a small fake program."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from savo_trainer.training.plan import Export, TrainPlan
 
 PLAN = TrainPlan("yolov8n.yaml", 2, 4, 64, "cpu", None, 0, {})
 
-GOOD = """
+SUCCEEDING = """
 import json, sys
-say = lambda **said: print(json.dumps(said), flush=True)
-say(event="started", pid=1)
+send = lambda **fields: print(json.dumps(fields), flush=True)
+send(event="started", pid=1)
 print("not JSON at all", flush=True)
-say(event="epoch", epoch=1, epochs=2, losses={"box_loss": 2.0}, map50=None, seconds=1.0)
-say(event="epoch", epoch=2, epochs=2, losses={"box_loss": 1.0}, map50=0.5, seconds=2.0)
-say(event="trained", weights="best.pt")
-say(event="exported", onnx="best.onnx", plain="best.plain.onnx", reason=None, opset=17)
-say(event="validated", kind="pt", map50=0.61)
-say(event="validated", kind="onnx", map50=0.60)
-say(event="done")
+send(event="epoch", epoch=1, epochs=2, losses={"box_loss": 2.0}, map50=None, seconds=1.0)
+send(event="epoch", epoch=2, epochs=2, losses={"box_loss": 1.0}, map50=0.5, seconds=2.0)
+send(event="trained", weights="best.pt")
+send(event="exported", onnx="best.onnx", plain="best.plain.onnx", reason=None, opset=17)
+send(event="validated", kind="pt", map50=0.61)
+send(event="validated", kind="onnx", map50=0.60)
+send(event="done")
 """
-HANGS = """
+HANGING = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -54,22 +54,22 @@ def runner_of(tmp_path: Path) -> Callable[[str], LocalRunner]:
     return make
 
 
-class Listener:
+class ProgressRecorder:
     def __init__(self) -> None:
-        self.heard: list[Progress] = []
+        self.received: list[Progress] = []
         self.first = asyncio.Event()
 
     async def __call__(self, progress: Progress) -> None:
-        self.heard.append(progress)
+        self.received.append(progress)
         self.first.set()
 
 
 async def test_epochs_are_reported_as_they_finish_and_figures_are_returned(
     runner_of: Callable[[str], LocalRunner], tmp_path: Path
 ) -> None:
-    listener = Listener()
-    trained = await runner_of(GOOD).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", listener)
-    assert [progress.epoch for progress in listener.heard] == [1, 2]
+    recorder = ProgressRecorder()
+    trained = await runner_of(SUCCEEDING).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", recorder)
+    assert [progress.epoch for progress in recorder.received] == [1, 2]
     assert (trained.weights_map50, trained.export_map50) == (0.61, 0.60)
     assert trained.export == Export(Path("best.onnx"), Path("best.plain.onnx"))
 
@@ -77,52 +77,52 @@ async def test_epochs_are_reported_as_they_finish_and_figures_are_returned(
 async def test_the_reason_for_a_plain_export_is_returned(
     runner_of: Callable[[str], LocalRunner], tmp_path: Path
 ) -> None:
-    told = GOOD.replace(
+    program = SUCCEEDING.replace(
         'plain="best.plain.onnx", reason=None', 'plain=None, reason="its optimised graph finds other boxes"'
     )
-    trained = await runner_of(told).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
+    trained = await runner_of(program).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", ProgressRecorder())
     assert trained.export == Export(Path("best.onnx"), None, "its optimised graph finds other boxes")
 
 
 async def test_a_program_that_fails_is_reported_with_its_own_reason(
     runner_of: Callable[[str], LocalRunner], tmp_path: Path
 ) -> None:
-    said = """print('{"event": "failed", "reason": "train: no images found"}', flush=True); raise SystemExit(1)"""
+    program = """print('{"event": "failed", "reason": "train: no images found"}', flush=True); raise SystemExit(1)"""
     with pytest.raises(TrainingCrashedError, match="no images found"):
-        await runner_of(said).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
+        await runner_of(program).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", ProgressRecorder())
 
 
 async def test_a_killed_program_is_reported_with_its_signal_and_last_line(
     runner_of: Callable[[str], LocalRunner], tmp_path: Path
 ) -> None:
-    dies = "import os, sys; print('Killed for memory', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
+    program = "import os, sys; print('Killed for memory', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)"
     with pytest.raises(TrainingCrashedError, match="ended by signal SIGKILL: Killed for memory"):
-        await runner_of(dies).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
+        await runner_of(program).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", ProgressRecorder())
 
 
 async def test_missing_libraries_make_a_run_impossible_and_are_no_crash(
     runner_of: Callable[[str], LocalRunner], tmp_path: Path
 ) -> None:
     with pytest.raises(RunImpossibleError) as refused:
-        await runner_of("raise SystemExit(3)").train(PLAN, tmp_path / "data.yaml", tmp_path / "run", Listener())
+        await runner_of("raise SystemExit(3)").train(PLAN, tmp_path / "data.yaml", tmp_path / "run", ProgressRecorder())
     assert "uv sync --extra yolo" in refused.value.next_steps[0]
 
 
 async def test_a_stopped_trainer_ends_the_program_and_its_children(
     runner_of: Callable[[str], LocalRunner], tmp_path: Path
 ) -> None:
-    listener = Listener()
-    work = asyncio.create_task(runner_of(HANGS).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", listener))
-    await listener.first.wait()
-    mark = read_process_record(tmp_path / "run")
+    recorder = ProgressRecorder()
+    work = asyncio.create_task(runner_of(HANGING).train(PLAN, tmp_path / "data.yaml", tmp_path / "run", recorder))
+    await recorder.first.wait()
+    record = read_process_record(tmp_path / "run")
     child = int((tmp_path / "run" / "child.pid").read_text(encoding="utf-8"))
-    assert mark is not None
-    assert is_ours(mark)
+    assert record is not None
+    assert is_ours(record)
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
-    assert not is_ours(mark)
-    assert await gone(child)
+    assert not is_ours(record)
+    assert await has_ended(child)
 
 
 async def test_the_next_trainer_ends_the_process_of_a_crashed_one(tmp_path: Path) -> None:
@@ -130,24 +130,24 @@ async def test_the_next_trainer_ends_the_process_of_a_crashed_one(tmp_path: Path
     left = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "import time; time.sleep(600)", str(job), start_new_session=True
     )
-    mark = ProcessRecord(left.pid, str(job))
+    record = ProcessRecord(left.pid, str(job))
     async with asyncio.timeout(60):
-        while not is_ours(mark):  # for an instant after its start a process has no command line yet
+        while not is_ours(record):  # a new process has no command line for a moment
             await asyncio.sleep(0.01)
-    write_process_record(tmp_path, mark)
-    stopping = asyncio.create_task(LocalRunner(grace_seconds=5).stop_stale(tmp_path))
+    write_process_record(tmp_path, record)
+    stop = asyncio.create_task(LocalRunner(grace_seconds=5).stop_stale(tmp_path))
     assert await left.wait() != 0
-    await stopping
+    await stop
 
 
 async def test_another_process_with_the_same_pid_is_left_alone(tmp_path: Path) -> None:
-    stranger = await asyncio.create_subprocess_exec(
+    other = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "import time; time.sleep(600)", start_new_session=True
     )
-    write_process_record(tmp_path, ProcessRecord(stranger.pid, str(tmp_path / "job.json")))
+    write_process_record(tmp_path, ProcessRecord(other.pid, str(tmp_path / "job.json")))
     await LocalRunner(grace_seconds=0.1).stop_stale(tmp_path)
-    assert stranger.returncode is None
-    await end_group(stranger.pid, 5, stranger)
+    assert other.returncode is None
+    await end_group(other.pid, 5, other)
 
 
 def test_the_program_gets_no_secret_and_no_network_to_install_from(
@@ -156,21 +156,21 @@ def test_the_program_gets_no_secret_and_no_network_to_install_from(
     secrets = {variable for cls in installed_settings().values() for variable in secret_variables(cls)}
     assert {"R2_SECRET_ACCESS_KEY", "GOOGLE_API_KEY", "SAVO_DATABASE_URL"} <= secrets
     for variable in (*secrets, "R2_ACCESS_KEY_ID"):
-        monkeypatch.setenv(variable, "hush")
+        monkeypatch.setenv(variable, "secret-value")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
-    given = environment(tmp_path)
-    assert "hush" not in given.values()
-    assert given["HTTPS_PROXY"] == "http://proxy"
-    assert (given["YOLO_AUTOINSTALL"], given["YOLO_OFFLINE"], given["ULTRALYTICS_SAFE_LOAD"]) == (
+    passed = environment(tmp_path)
+    assert "secret-value" not in passed.values()
+    assert passed["HTTPS_PROXY"] == "http://proxy"
+    assert (passed["YOLO_AUTOINSTALL"], passed["YOLO_OFFLINE"], passed["ULTRALYTICS_SAFE_LOAD"]) == (
         "False",
         "True",
         "true",
     )
-    assert given["YOLO_CONFIG_DIR"].startswith(str(tmp_path))
+    assert passed["YOLO_CONFIG_DIR"].startswith(str(tmp_path))
 
 
 def secret_variables(cls: type[RuntimeSettings]) -> set[str]:
-    """The variables of a service's settings that are typed as secrets."""
+    """Environment variables of the settings that are typed as secrets."""
     aliases = [
         info.validation_alias
         for info in cls.model_fields.values()
@@ -179,8 +179,8 @@ def secret_variables(cls: type[RuntimeSettings]) -> set[str]:
     return {str(name) for alias in aliases for name in (alias.choices if isinstance(alias, AliasChoices) else [alias])}
 
 
-async def gone(pid: int) -> bool:
-    """A killed grandchild is reaped by init a moment later; a zombie counts as gone."""
+async def has_ended(pid: int) -> bool:
+    """A zombie counts as ended: init reaps a killed grandchild a moment later."""
     async with asyncio.timeout(60):
         while True:
             try:

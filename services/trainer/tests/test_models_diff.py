@@ -1,4 +1,4 @@
-"""`savo models diff`, with small networks that always see the same."""
+"""`savo models diff`, with small networks that return constant boxes."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ register(app)
 cli = CliRunner()
 
 APPLE, MILK = (16, 16, 32, 32, 0, 0.9), (40, 32, 60, 56, 1, 0.8)
-EGG_THAT_IS_NOT_THERE = (2, 2, 12, 12, 2, 0.7)
+EGG_WITHOUT_LABEL = (2, 2, 12, 12, 2, 0.7)
 """Pixels of the 64 × 64 input, class, score."""
 LABELS = "0 0.375 0.375 0.25 0.25\n1 0.78125 0.6875 0.3125 0.375\n"
-OLD, NEW = constant_model(raw_rows([APPLE, EGG_THAT_IS_NOT_THERE], 3)), constant_model(raw_rows([APPLE, MILK], 3))
+OLD, NEW = constant_model(raw_rows([APPLE, EGG_WITHOUT_LABEL], 3)), constant_model(raw_rows([APPLE, MILK], 3))
 
 
 def photo(seed: int) -> bytes:
@@ -49,7 +49,7 @@ def photo(seed: int) -> bytes:
 
 
 @pytest.fixture
-def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two ONNX files and a folder of three labelled photos."""
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
     (tmp_path / "old.onnx").write_bytes(OLD)
@@ -63,22 +63,22 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def told(*words: object) -> dict[str, Any]:
-    done = cli.invoke(app, ["models", "diff", *map(str, words), "--json"])
-    assert done.exit_code == 0, done.output
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+def summary_of(*arguments: object) -> dict[str, Any]:
+    result = cli.invoke(app, ["models", "diff", *map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.output
+    summary: dict[str, Any] = json.loads(result.stdout)
+    return summary
 
 
-def refused(*words: object) -> str:
-    done = cli.invoke(app, ["models", "diff", *map(str, words)])
-    assert done.exit_code == 1, done.output
-    return " ".join(done.output.split())
+def refused(*arguments: object) -> str:
+    result = cli.invoke(app, ["models", "diff", *map(str, arguments)])
+    assert result.exit_code == 1, result.output
+    return " ".join(result.output.split())
 
 
-def test_two_models_on_labelled_photos_give_figures_and_pictures(harness: Path) -> None:
-    summary = told(
-        harness / "old.onnx", harness / "new.onnx", "--data", harness / "photos", "--output", harness / "out"
+def test_two_models_on_labelled_photos_give_figures_and_pictures(folder: Path) -> None:
+    summary = summary_of(
+        folder / "old.onnx", folder / "new.onnx", "--data", folder / "photos", "--output", folder / "out"
     )
     assert summary["photos"] == {"compared": 3, "changed": 3, "unchanged": 0, "unreadable": 0}
     assert (summary["map50"]["before"]["point"], summary["map50"]["after"]["point"]) == pytest.approx((0.4975, 0.995))
@@ -99,80 +99,80 @@ def test_two_models_on_labelled_photos_give_figures_and_pictures(harness: Path) 
     }
     assert summary["latency_ms"]["photos"] == 3
     assert summary["models"]["after"]["bytes"] == len(NEW)
-    lines = [json.loads(line) for line in (harness / "out" / "differences.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "out" / "differences.jsonl").read_text().splitlines()]
     assert [line["right"] for line in lines] == [{"before": 1, "after": 2}] * 3
-    page = (harness / "out" / "index.html").read_text()
+    page = (folder / "out" / "index.html").read_text()
     assert page.count("<figure>") == 3
     assert "gained: milk 0.80 – right" in page
-    with Image.open(harness / "out" / "pictures" / "001.jpg") as sheet:
-        assert sheet.width > 2 * sheet.height * 0.7, "old and new stand side by side"
+    with Image.open(folder / "out" / "pictures" / "001.jpg") as sheet:
+        assert sheet.width > 2 * sheet.height * 0.7, "both results are side by side"
 
 
-def test_swapped_models_turn_the_gain_into_a_loss_and_replace_the_page(harness: Path) -> None:
-    words = ("--data", harness / "photos", "--output", harness / "out")
-    told(harness / "old.onnx", harness / "new.onnx", *words)
-    summary = told(harness / "new.onnx", harness / "old.onnx", *words, "--pictures", 1)
+def test_swapped_models_turn_the_gain_into_a_loss_and_replace_the_page(folder: Path) -> None:
+    options = ("--data", folder / "photos", "--output", folder / "out")
+    summary_of(folder / "old.onnx", folder / "new.onnx", *options)
+    summary = summary_of(folder / "new.onnx", folder / "old.onnx", *options, "--pictures", 1)
     assert summary["gain"]["upper"] < 0
     assert summary["judged"]["lost_right"] == 3
-    assert [path.name for path in (harness / "out" / "pictures").iterdir()] == ["001.jpg"]
-    assert "2 more photos changed" in (harness / "out" / "index.html").read_text()
+    assert [path.name for path in (folder / "out" / "pictures").iterdir()] == ["001.jpg"]
+    assert "2 more photos changed" in (folder / "out" / "index.html").read_text()
 
 
-def test_without_labels_the_output_shows_changes_and_no_judgement(harness: Path) -> None:
-    bare = harness / "photos" / "images"
-    (bare / "broken.jpg").write_bytes(b"no photo")
-    summary = told(harness / "old.onnx", harness / "new.onnx", "--data", bare)
+def test_without_labels_the_output_shows_changes_and_no_judgement(folder: Path) -> None:
+    unlabelled = folder / "photos" / "images"
+    (unlabelled / "broken.jpg").write_bytes(b"no photo")
+    summary = summary_of(folder / "old.onnx", folder / "new.onnx", "--data", unlabelled)
     assert (summary["map50"], summary["gain"], summary["classes"], summary["judged"]) == (None, None, [], None)
     assert summary["photos"] == {"compared": 3, "changed": 3, "unchanged": 0, "unreadable": 1}
     assert summary["boxes"]["gained"] == 3
-    said = cli.invoke(
-        app, ["models", "diff", str(harness / "old.onnx"), str(harness / "new.onnx"), "--data", str(bare)]
+    result = cli.invoke(
+        app, ["models", "diff", str(folder / "old.onnx"), str(folder / "new.onnx"), "--data", str(unlabelled)]
     )
-    assert "not which is better" in said.stdout
+    assert "not which is better" in result.stdout
 
 
-def test_versions_of_the_registry_are_compared_on_the_newest_holdout(harness: Path) -> None:
+def test_versions_of_the_registry_are_compared_on_the_newest_holdout(folder: Path) -> None:
     asyncio.run(fill_registry())
-    summary = told("v1", "models:/ingredients/v2")
+    summary = summary_of("v1", "models:/ingredients/v2")
     assert summary["data"] == {"name": "the holdout of ds-000010", "photos": 2, "boxes": 4}, (
-        "not the older data set, and no training photo"
+        "the newest data set, without its training photos"
     )
     assert [summary["models"][side]["name"] for side in ("before", "after")] == ["v1", "v2"]
-    assert summary["page"].startswith(str(harness / "data" / "diffs"))
-    assert not list((harness / "data").rglob("savo-holdout-*"))
+    assert summary["page"].startswith(str(folder / "data" / "diffs"))
+    assert not list((folder / "data").rglob("savo-holdout-*"))
 
 
-def test_a_folder_whose_data_yaml_names_missing_splits_is_used_in_full(harness: Path) -> None:
-    (harness / "photos" / "classes.txt").unlink()
-    (harness / "photos" / "data.yaml").write_text(json.dumps({"test": "../test/images", "names": list(NAMES)}))
-    summary = told(harness / "old.onnx", harness / "new.onnx", "--data", harness / "photos")
+def test_a_folder_whose_data_yaml_names_missing_splits_is_used_in_full(folder: Path) -> None:
+    (folder / "photos" / "classes.txt").unlink()
+    (folder / "photos" / "data.yaml").write_text(json.dumps({"test": "../test/images", "names": list(NAMES)}))
+    summary = summary_of(folder / "old.onnx", folder / "new.onnx", "--data", folder / "photos")
     assert (summary["data"]["photos"], summary["data"]["boxes"]) == (3, 6)
 
 
-def test_photos_of_a_single_session_give_no_interval(harness: Path) -> None:
+def test_photos_of_a_single_session_give_no_interval(folder: Path) -> None:
     for kind in ("images", "labels"):
-        for number, path in enumerate(sorted((harness / "photos" / kind).iterdir())):
+        for number, path in enumerate(sorted((folder / "photos" / kind).iterdir())):
             path.rename(path.with_stem(f"IMG_{1000 + number}"))
-    summary = told(harness / "old.onnx", harness / "new.onnx", "--data", harness / "photos")
+    summary = summary_of(folder / "old.onnx", folder / "new.onnx", "--data", folder / "photos")
     assert (summary["gain"]["lower"], summary["map50"]["after"]["upper"]) == (None, None)
     (milk, _) = summary["classes"]
     assert (milk["groups"], milk["lower"], milk["upper"]) == (1, None, None)
-    said = cli.invoke(
-        app, ["models", "diff", str(harness / "old.onnx"), str(harness / "new.onnx"), "--data", str(harness / "photos")]
+    result = cli.invoke(
+        app, ["models", "diff", str(folder / "old.onnx"), str(folder / "new.onnx"), "--data", str(folder / "photos")]
     )
-    assert "on photos of one group" in said.stdout
+    assert "on photos of one group" in result.stdout
 
 
-def test_an_impossible_comparison_says_what_to_give_instead(harness: Path) -> None:
-    old, new = harness / "old.onnx", harness / "new.onnx"
+def test_an_impossible_comparison_says_what_to_give_instead(folder: Path) -> None:
+    old, new = folder / "old.onnx", folder / "new.onnx"
     assert "give --data" in refused(old, new)
-    assert "savo models list" in refused("v7", new, "--data", harness / "photos")
-    assert "the path of an ONNX file" in refused(old, "nowhere.onnx", "--data", harness / "photos")
-    assert "does not exist" in refused(old, new, "--data", harness / "nowhere")
-    (harness / "mine").mkdir()
-    (harness / "mine" / "letter.txt").write_text("keep")
-    assert "give another --output" in refused(old, new, "--data", harness / "photos", "--output", harness / "mine")
-    assert (harness / "mine" / "letter.txt").read_text() == "keep"
+    assert "savo models list" in refused("v7", new, "--data", folder / "photos")
+    assert "the path of an ONNX file" in refused(old, "nowhere.onnx", "--data", folder / "photos")
+    assert "does not exist" in refused(old, new, "--data", folder / "nowhere")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "notes.txt").write_text("keep")
+    assert "give another --output" in refused(old, new, "--data", folder / "photos", "--output", folder / "mine")
+    assert (folder / "mine" / "notes.txt").read_text() == "keep"
 
 
 async def fill_registry() -> None:
@@ -186,9 +186,13 @@ async def fill_registry() -> None:
     for number in range(4):
         sha256 = hashlib.sha256(photo(number)).hexdigest()
         line = ManifestLine(
-            sha256=sha256, split=Split.TEST if number < 2 else Split.TRAIN, subject=f"s{number}", image_key=f"samples/images/{sha256}.jpg",
-            labels_key=f"samples/labels/{sha256}.txt", labels_sha256=hashlib.sha256(LABELS.encode()).hexdigest(),
-        )  # fmt: skip
+            sha256=sha256,
+            split=Split.TEST if number < 2 else Split.TRAIN,
+            subject=f"s{number}",
+            image_key=f"samples/images/{sha256}.jpg",
+            labels_key=f"samples/labels/{sha256}.txt",
+            labels_sha256=hashlib.sha256(LABELS.encode()).hexdigest(),
+        )
         lines.append(line.model_dump_json() + "\n")
         await store.put(line.image_key, photo(number))
         await store.put(line.labels_key, LABELS.encode())

@@ -1,4 +1,4 @@
-"""`savo models optimize`: a file that is used by its path, optimised in its place or left as it is with the reason."""
+"""`savo models optimize`: a model file is optimised in place, or stays unchanged with a reason."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ app = typer.Typer()
 register_commands(app)
 
 ROWS = raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9)], len(NAMES))
-PLAIN, ELSEWHERE = model_to_optimize(ROWS), constant_model(raw_rows([(9.0, 8.0, 32.0, 32.0, 0, 0.9)], len(NAMES)))
+PLAIN, WITH_OTHER_BOXES = (
+    model_to_optimize(ROWS),
+    constant_model(raw_rows([(9.0, 8.0, 32.0, 32.0, 0, 0.9)], len(NAMES))),
+)
 
 
-def run(*words: str | Path) -> Result:
-    return CliRunner().invoke(app, ["models", "optimize", *map(str, words)])
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["models", "optimize", *map(str, arguments)])
 
 
 @pytest.fixture
@@ -34,8 +37,8 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_the_file_is_optimised_in_place_and_its_export_is_kept_beside_it(model: Path) -> None:
-    done = run(model)
-    assert (done.exit_code, done.output) == (
+    result = run(model)
+    assert (result.exit_code, result.output) == (
         0,
         f"{model}: optimised\n  its plain export: {model.with_name('best.plain.onnx')}\n",
     )
@@ -64,9 +67,9 @@ def test_the_path_of_a_checkpoint_means_the_onnx_file_beside_it(model: Path) -> 
 
 
 def test_a_file_with_nothing_to_optimise_is_a_success(model: Path) -> None:
-    model.write_bytes(ELSEWHERE)
-    done = run(model)
-    assert (done.exit_code, done.output) == (
+    model.write_bytes(WITH_OTHER_BOXES)
+    result = run(model)
+    assert (result.exit_code, result.output) == (
         0,
         f"{model}: stays as it is: its graph holds nothing that could be optimised\n",
     )
@@ -76,10 +79,10 @@ def test_a_file_with_nothing_to_optimise_is_a_success(model: Path) -> None:
 def test_a_file_whose_optimised_graph_finds_other_boxes_stays_and_exits_with_1(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_optimization, "optimize", lambda data, _: optimize(data, lambda _: ELSEWHERE))
-    done = run(model, "--json")
-    told = json.loads(done.stdout)
-    assert (done.exit_code, told["optimized"], told["reason"], told["plain"]) == (
+    monkeypatch.setattr(model_optimization, "optimize", lambda data, _: optimize(data, lambda _: WITH_OTHER_BOXES))
+    result = run(model, "--json")
+    summary = json.loads(result.stdout)
+    assert (result.exit_code, summary["optimized"], summary["reason"], summary["plain"]) == (
         1,
         False,
         "its optimised graph finds other boxes",
@@ -101,10 +104,10 @@ def test_an_invalid_model_is_named_in_one_line_and_exits_with_1(
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    done = run(tmp_path / name)
-    assert (done.exit_code, done.output.count("\n")) == (1, 1)
-    assert done.output.startswith("savo: ")
-    assert reason in done.output
+    result = run(tmp_path / name)
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert result.output.startswith("savo: ")
+    assert reason in result.output
 
 
 def test_the_file_argument_is_required() -> None:

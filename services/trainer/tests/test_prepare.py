@@ -1,4 +1,4 @@
-"""`savo prepare` on folders and tars, and what it refuses."""
+"""`savo prepare` with folders and tars, and the inputs that it refuses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def scene(seed: int) -> bytes:
     return bytes(cv2.imencode(".png", large)[1].tobytes())
 
 
-def a_folder(folder: Path, names: list[str], label: str = "0 0.5 0.5 0.2 0.2\n") -> Path:
+def make_folder(folder: Path, names: list[str], label: str = "0 0.5 0.5 0.2 0.2\n") -> Path:
     (folder / "images").mkdir(parents=True)
     (folder / "labels").mkdir()
     (folder / "classes.txt").write_text("tomato\nbanana\n", encoding="utf-8")
@@ -42,16 +42,16 @@ def a_folder(folder: Path, names: list[str], label: str = "0 0.5 0.5 0.2 0.2\n")
 
 
 def prepare(*arguments: object) -> tuple[int, str]:
-    done = cli.invoke(app, ["prepare", *map(str, arguments)])
-    return done.exit_code, done.output
+    result = cli.invoke(app, ["prepare", *map(str, arguments)])
+    return result.exit_code, result.output
 
 
 def test_prepare_writes_a_data_set_that_evaluate_and_train_read(tmp_path: Path) -> None:
-    source = a_folder(tmp_path / "in", [f"photo{chr(97 + number)}" for number in range(20)])
-    code, said = prepare("--input", source, "--output", tmp_path / "out", "--split", 0.6, 0.2, 0.2, "--json")
+    source = make_folder(tmp_path / "in", [f"photo{chr(97 + number)}" for number in range(20)])
+    code, output = prepare("--input", source, "--output", tmp_path / "out", "--split", 0.6, 0.2, 0.2, "--json")
     assert code == 0
-    told = json.loads(said[said.index("{") :])
-    assert told["photos"] == {"train": 12, "val": 4, "test": 4}
+    summary = json.loads(output[output.index("{") :])
+    assert summary["photos"] == {"train": 12, "val": 4, "test": 4}
     data = read_data_yaml(tmp_path / "out" / "dataset.yaml")
     (first, *rest) = split_samples(data, "test")
     assert len(rest) == 3
@@ -59,7 +59,7 @@ def test_prepare_writes_a_data_set_that_evaluate_and_train_read(tmp_path: Path) 
 
 
 def test_prepare_accepts_a_tar(tmp_path: Path) -> None:
-    source = a_folder(tmp_path / "in", [f"photo{chr(97 + number)}" for number in range(20)])
+    source = make_folder(tmp_path / "in", [f"photo{chr(97 + number)}" for number in range(20)])
     with tarfile.open(tmp_path / "data.tar.gz", "w:gz") as tar:
         tar.add(source, "training_data")
     assert prepare("--input", tmp_path / "data.tar.gz", "--output", tmp_path / "out")[0] == 0
@@ -67,7 +67,7 @@ def test_prepare_accepts_a_tar(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda folder: (folder / "classes.txt").unlink(), "add a classes.txt"),
         (
@@ -79,36 +79,36 @@ def test_prepare_accepts_a_tar(tmp_path: Path) -> None:
         (lambda folder: [path.unlink() for path in (folder / "labels").iterdir()], "holds no labelled photo"),
     ],
 )
-def test_an_invalid_input_is_reported_in_one_line(tmp_path: Path, change: object, said: str) -> None:
-    source = a_folder(tmp_path / "in", ["a", "b", "c"])
+def test_an_invalid_input_is_reported_in_one_line(tmp_path: Path, change: object, message: str) -> None:
+    source = make_folder(tmp_path / "in", ["a", "b", "c"])
     change(source)  # type: ignore[operator]
-    code, told = prepare("--input", source, "--output", tmp_path / "out")
+    code, output = prepare("--input", source, "--output", tmp_path / "out")
     assert code == 1
-    assert said in " ".join(told.split())
+    assert message in " ".join(output.split())
     assert not (tmp_path / "out").exists()
 
 
 def test_a_single_session_cannot_be_split_and_the_error_names_the_option(tmp_path: Path) -> None:
-    source = a_folder(tmp_path / "in", [f"IMG_{number}" for number in range(10)])
-    code, told = prepare("--input", source, "--output", tmp_path / "out")
+    source = make_folder(tmp_path / "in", [f"IMG_{number}" for number in range(10)])
+    code, output = prepare("--input", source, "--output", tmp_path / "out")
     assert code == 1
-    assert "--session-gap 0" in told
+    assert "--session-gap 0" in output
 
 
 def test_an_output_folder_that_is_not_empty_is_refused(tmp_path: Path) -> None:
-    source = a_folder(tmp_path / "in", [f"photo{chr(97 + number)}" for number in range(20)])
+    source = make_folder(tmp_path / "in", [f"photo{chr(97 + number)}" for number in range(20)])
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("keep", encoding="utf-8")
-    code, told = prepare("--input", source, "--output", tmp_path / "out")
-    assert (code, "is not empty" in told) == (1, True)
+    code, output = prepare("--input", source, "--output", tmp_path / "out")
+    assert (code, "is not empty" in output) == (1, True)
 
 
 def test_missing_weights_are_not_downloaded(tmp_path: Path) -> None:
-    source = a_folder(tmp_path / "in", [f"photo{chr(97 + number)}" for number in range(20)])
+    source = make_folder(tmp_path / "in", [f"photo{chr(97 + number)}" for number in range(20)])
     prepare("--input", source, "--output", tmp_path / "out")
-    done = cli.invoke(app, ["train", "--data", str(tmp_path / "out" / "dataset.yaml"), "--model", "yolov8n.pt"])
-    assert done.exit_code == 1
-    assert "weights are not downloaded" in " ".join(done.output.split())
+    result = cli.invoke(app, ["train", "--data", str(tmp_path / "out" / "dataset.yaml"), "--model", "yolov8n.pt"])
+    assert result.exit_code == 1
+    assert "weights are not downloaded" in " ".join(result.output.split())
 
 
 @pytest.mark.photos

@@ -1,4 +1,4 @@
-"""`savo prepare --input s3://…`, on moto, and on a folder that is laid out like the object store."""
+"""`savo prepare --input s3://…` with moto, and with a folder in the layout of the object store."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def photo(number: int) -> bytes:
     return out.getvalue()
 
 
-def sha_of(number: int) -> str:
+def sha256_of(number: int) -> str:
     return hashlib.sha256(photo(number)).hexdigest()
 
 
-async def collect(store: ObjectStore, prefix: str = "") -> None:
-    """Ten samples of five people, two each; class 1 is redirected to class 2, which leaves no output for it."""
+async def store_samples(store: ObjectStore, prefix: str = "") -> None:
+    """Store ten samples of five people, two each. Class 1 is redirected to class 2, so it has no output."""
     classes = (
         IngredientClass(id=0, label="egg"),
         IngredientClass(id=1, label="courgette", redirects_to=2),
@@ -64,7 +64,7 @@ async def collect(store: ObjectStore, prefix: str = "") -> None:
     )
     await store.put(prefix + CLASSES_KEY, ClassList(classes=classes).model_dump_json().encode())
     for number, split in enumerate(SPLITS):
-        sha256 = sha_of(number)
+        sha256 = sha256_of(number)
         await store.put(prefix + sample_meta_key(sha256), meta_of(number, split).model_dump_json().encode())
         await store.put(prefix + sample_image_key(sha256, "image/jpeg"), photo(number))
         await store.put(prefix + sample_labels_key(sha256), LABELS.encode())
@@ -79,12 +79,12 @@ def meta_of(number: int, split: Split) -> SampleMeta:
     }
     answered = {"served_by": ServedBy.GOOGLE, "model_version": "gemini", "boxes": (), "stored_at": datetime.now(UTC)}
     whose = {"scan_id": f"scan-{number}", "subject": f"person-{number // 2}", "anonymous": number == 0}
-    return SampleMeta.model_validate({"sha256": sha_of(number), "split": split, **whose, **photographed, **answered})
+    return SampleMeta.model_validate({"sha256": sha256_of(number), "split": split, **whose, **photographed, **answered})
 
 
-def prepare(*words: object) -> tuple[int, str]:
-    done = cli.invoke(app, ["prepare", *map(str, words)])
-    return done.exit_code, " ".join(done.output.split())
+def prepare(*arguments: object) -> tuple[int, str]:
+    result = cli.invoke(app, ["prepare", *map(str, arguments)])
+    return result.exit_code, " ".join(result.output.split())
 
 
 def splits_of(output: Path) -> dict[str, str]:
@@ -111,7 +111,7 @@ def fill(server: S3Server, prefix: str) -> None:
             secret_access_key=server.secret_access_key,
             region="us-east-1",
         )
-        await collect(store, prefix)
+        await store_samples(store, prefix)
         await store.close()
 
     asyncio.run(work())
@@ -119,7 +119,7 @@ def fill(server: S3Server, prefix: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    asyncio.run(collect(FolderStore(tmp_path / "objects")))
+    asyncio.run(store_samples(FolderStore(tmp_path / "objects")))
     return tmp_path / "objects"
 
 
@@ -129,17 +129,17 @@ def test_samples_of_a_bucket_keep_the_split_of_their_collection(
 ) -> None:
     monkeypatch.setattr(stored_samples, "PAGE", 3)
     fill(bucket, "backups/spring/")
-    code, said = prepare("--input", f"s3://{bucket.bucket}/backups/spring", "--output", tmp_path / "out", "--json")
-    assert code == 0, said
-    told = json.loads(said[said.index("{") :])
-    assert told["photos"] == {"train": 6, "val": 2, "test": 2}
-    assert told["boxes"] == {"train": 12, "val": 4, "test": 4}
-    assert told["classes"] == ["egg", "zucchini"]
-    assert splits_of(tmp_path / "out") == {sha_of(number): split.value for number, split in enumerate(SPLITS)}
+    code, printed = prepare("--input", f"s3://{bucket.bucket}/backups/spring", "--output", tmp_path / "out", "--json")
+    assert code == 0, printed
+    summary = json.loads(printed[printed.index("{") :])
+    assert summary["photos"] == {"train": 6, "val": 2, "test": 2}
+    assert summary["boxes"] == {"train": 12, "val": 4, "test": 4}
+    assert summary["classes"] == ["egg", "zucchini"]
+    assert splits_of(tmp_path / "out") == {sha256_of(number): split.value for number, split in enumerate(SPLITS)}
     (first, *_) = split_samples(read_data_yaml(tmp_path / "out" / "dataset.yaml"), "test")
     assert [label for label, _ in first.truth] == ["egg", "zucchini"]
     assert first.group == "person-4"
-    assert not list(tmp_path.glob(".out*")), "nothing is left beside the output"
+    assert not list(tmp_path.glob(".out*")), "no temporary folder stays beside the output"
 
 
 @pytest.mark.s3
@@ -147,16 +147,16 @@ def test_a_problem_with_the_bucket_is_reported_in_one_line(
     bucket: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = tmp_path / "out"
-    code, said = prepare("--input", "s3://nowhere/x", "--output", output)
-    assert (code, "R2_BUCKET_NAME='nowhere': there is no such bucket" in said) == (1, True), said
-    code, said = prepare("--input", f"s3://{bucket.bucket}/nothing/here", "--output", output)
-    assert (code, "no nothing/here/samples/classes.json" in said) == (1, True), said
+    code, printed = prepare("--input", "s3://nowhere/x", "--output", output)
+    assert (code, "R2_BUCKET_NAME='nowhere': there is no such bucket" in printed) == (1, True), printed
+    code, printed = prepare("--input", f"s3://{bucket.bucket}/nothing/here", "--output", output)
+    assert (code, "no nothing/here/samples/classes.json" in printed) == (1, True), printed
     assert prepare("--input", "s3://", "--output", output)[0] == 2
     monkeypatch.setenv("SAVO_S3_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
-    code, said = prepare("--input", f"s3://{bucket.bucket}/x", "--output", output)
-    assert (code, "(SAVO_S3_ENDPOINT_URL) cannot be read" in said) == (1, True), said
+    code, printed = prepare("--input", f"s3://{bucket.bucket}/x", "--output", output)
+    assert (code, "(SAVO_S3_ENDPOINT_URL) cannot be read" in printed) == (1, True), printed
     monkeypatch.delenv("R2_SECRET_ACCESS_KEY")
-    code, said = prepare("--input", f"s3://{bucket.bucket}/x", "--output", output)
+    code, printed = prepare("--input", f"s3://{bucket.bucket}/x", "--output", output)
     assert code == 2
     assert not output.exists()
 
@@ -167,45 +167,45 @@ def test_the_folder_of_savo_up_is_read_like_a_bucket(folder: Path, tmp_path: Pat
 
 
 def test_a_new_split_keeps_a_person_in_one_split_and_anonymous_photos_in_train(folder: Path, tmp_path: Path) -> None:
-    code, said = prepare(
+    code, printed = prepare(
         "--input", folder, "--output", tmp_path / "out", "--split", 0.5, 0.25, 0.25, "--no-near-duplicates"
     )
-    assert code == 0, said
+    assert code == 0, printed
     splits = splits_of(tmp_path / "out")
     assert set(splits.values()) == {"train", "val", "test"}
-    assert splits[sha_of(0)] == splits[sha_of(1)] == "train"
-    assert all(splits[sha_of(number)] == splits[sha_of(number + 1)] for number in range(0, 10, 2))
+    assert splits[sha256_of(0)] == splits[sha256_of(1)] == "train"
+    assert all(splits[sha256_of(number)] == splits[sha256_of(number + 1)] for number in range(0, 10, 2))
 
 
 def test_an_interrupted_download_is_continued_and_leaves_no_partial_output(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetched: list[str] = []
+    downloaded: list[str] = []
     download = FolderStore.download
     limit = 4
 
-    async def counted(self: FolderStore, key: str, path: Path) -> object:
-        if len(fetched) == limit:
-            raise RuntimeError("the power goes")
-        fetched.append(key)
+    async def counted_download(self: FolderStore, key: str, path: Path) -> object:
+        if len(downloaded) == limit:
+            raise RuntimeError("power failure")
+        downloaded.append(key)
         return await download(self, key, path)
 
-    monkeypatch.setattr(FolderStore, "download", counted)
-    monkeypatch.setattr(concurrency, "MAX_IN_FLIGHT", 1)  # else several are on their way when it goes
+    monkeypatch.setattr(FolderStore, "download", counted_download)
+    monkeypatch.setattr(concurrency, "MAX_IN_FLIGHT", 1)  # no other download runs at the failure
     assert prepare("--input", folder, "--output", tmp_path / "out")[0] == 1
     assert not (tmp_path / "out").exists()
     limit = 100
     assert prepare("--input", folder, "--output", tmp_path / "out")[0] == 0
-    assert len(fetched) == len(set(fetched)) == 10, "nothing is fetched twice"
+    assert len(downloaded) == len(set(downloaded)) == 10, "no photo is downloaded twice"
 
 
 def test_a_missing_or_damaged_sample_is_left_out_with_its_reason(folder: Path, tmp_path: Path) -> None:
-    (folder / sample_image_key(sha_of(0), "image/jpeg")).unlink()
-    (folder / sample_image_key(sha_of(1), "image/jpeg")).write_bytes(photo(9))
-    (folder / sample_labels_key(sha_of(2))).write_text("tomato 0.5\n")
-    code, said = prepare("--input", folder, "--output", tmp_path / "out", "--json")
-    assert code == 0, said
-    assert json.loads(said[said.index("{") :])["left_out"] == {
+    (folder / sample_image_key(sha256_of(0), "image/jpeg")).unlink()
+    (folder / sample_image_key(sha256_of(1), "image/jpeg")).write_bytes(photo(9))
+    (folder / sample_labels_key(sha256_of(2))).write_text("tomato 0.5\n")
+    code, printed = prepare("--input", folder, "--output", tmp_path / "out", "--json")
+    assert code == 0, printed
+    assert json.loads(printed[printed.index("{") :])["left_out"] == {
         "erased meanwhile": 1,
         "damaged: its bytes are not those of its name": 1,
         "unreadable label file or meta": 1,

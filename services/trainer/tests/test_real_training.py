@@ -1,4 +1,4 @@
-"""One true training, as small as it can be: samples → train → export → measured by the serving code → registry."""
+"""A real training with ultralytics, as small as possible: samples, training, export, measurement, registry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.models.evaluation import measure
 from savo_trainer.runs.run import State
 from savo_trainer.training.plan import TrainPolicy
-from services.trainer.tests.trainer_fakes import NAMES, Harness, class_list, make_champion, open_harness, put_sample
+from services.trainer.tests.trainer_fakes import NAMES, Harness, class_list, make_champion, open_harness, store_sample
 
 COLOURS = ((40, 40, 210), (40, 220, 240), (205, 225, 240))
 TINY = TrainPolicy(
@@ -35,23 +35,25 @@ pytestmark = [
 
 
 def photo_of(number: int) -> bytes:
-    """A coloured disc on grey; its box is the label."""
+    """A coloured disc on a grey background. The label is its box."""
     picture = np.full((96, 96, 3), 90 + number % 40, np.uint8)
     cv2.circle(picture, (48, 48), 24, COLOURS[number % len(COLOURS)], -1)
     return bytes(cv2.imencode(".jpg", picture)[1].tobytes())
 
 
-async def collect_photos(harness: Harness) -> None:
+async def store_photos(harness: Harness) -> None:
     await harness.store.put(CLASSES_KEY, class_list().model_dump_json().encode())
     for number, split in enumerate([Split.TRAIN] * 12 + [Split.VAL] * 3 + [Split.TEST] * 6):
         await harness.samples.record(
-            await put_sample(harness.store, number, split, f"{number % len(NAMES)} 0.5 0.5 0.5 0.5\n", photo_of(number))
+            await store_sample(
+                harness.store, number, split, f"{number % len(NAMES)} 0.5 0.5 0.5 0.5\n", photo_of(number)
+            )
         )
 
 
 async def test_samples_become_a_served_model_and_the_next_training_starts_from_its_weights(tmp_path: Path) -> None:
     async with open_harness(tmp_path / "runs") as harness:
-        await collect_photos(harness)
+        await store_photos(harness)
         stages = replace(harness.worker.stages, training=TINY, runner=LocalRunner(), measure=measure)
         harness = replace(harness, worker=replace(harness.worker, stages=stages))
         first = await harness.request(1)

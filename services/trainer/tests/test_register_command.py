@@ -1,4 +1,4 @@
-"""`savo models register`, with small networks that always see the same, real photos on disk, a real folder store, and a trainer in this process."""
+"""`savo models register`, with small networks that return constant boxes and a trainer in this process."""
 
 from __future__ import annotations
 
@@ -39,38 +39,38 @@ app = typer.Typer()
 register_commands(app)
 
 APPLE, MILK = (16, 16, 32, 32, 0, 0.9), (40, 32, 60, 56, 1, 0.8)
-GHOST = (2, 2, 12, 12, 2, 0.95)
+FALSE_DETECTION = (2, 2, 12, 12, 2, 0.95)
 """Pixels of the 64 × 64 input, class, score."""
 LABELS = "0 0.375 0.375 0.25 0.25\n1 0.78125 0.6875 0.3125 0.375\n"
-GOOD, POOR = constant_model(raw_rows([APPLE, MILK], 3)), constant_model(raw_rows([APPLE, GHOST], 3))
+GOOD, POOR = constant_model(raw_rows([APPLE, MILK], 3)), constant_model(raw_rows([APPLE, FALSE_DETECTION], 3))
 PLAIN = model_to_optimize(raw_rows([APPLE, MILK], 3))
 OPTIMIZED = optimize(PLAIN).data
 
 
 @dataclass
 class InProcessTrainer:
-    """The trainer's HTTP over a harness of its own, in a loop of its own: the command has one too."""
+    """The trainer's HTTP API on its own harness and event loop: the command has another loop."""
 
     harness: Harness
     loop: asyncio.AbstractEventLoop
 
     def get(self, path: str) -> dict[str, Any]:
-        return dict(self.wait(self._ask("GET", path)))
+        return dict(self.wait(self._request("GET", path)))
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return dict(self.wait(self._ask("POST", path, json=body)))
+        return dict(self.wait(self._request("POST", path, json=body)))
 
-    async def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+    async def _request(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         parts = self.harness
         served = runs_app(
             parts.ledger, register=RegisterModel(parts.ledger, parts.numbers, parts.store, GatePolicy(), parts.clock)
         )
         async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=served), base_url="http://trainer") as client:
             answer = await client.request(method, path, **request)
-        told: dict[str, Any] = answer.json()
+        body: dict[str, Any] = answer.json()
         if not answer.is_success:
-            raise TrainerRefusedError(told["code"], told["detail"])
-        return told
+            raise TrainerRefusedError(body["code"], body["detail"])
+        return body
 
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
@@ -78,17 +78,17 @@ class InProcessTrainer:
 
 @pytest.fixture
 def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcessTrainer]:
-    """Over the same folder as the command's own store."""
+    """Uses the same folder as the command's object store."""
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    entered = open_harness(tmp_path / "runs")
-    here = InProcessTrainer(asyncio.run_coroutine_threadsafe(entered.__aenter__(), loop).result(30), loop)
-    here.harness.store = open_store(RuntimeSettings(data_dir=tmp_path / "data"))  # type: ignore[assignment]
-    monkeypatch.setattr(TrainerClient, "from_settings", lambda: here)
-    yield here
-    here.wait(entered.__aexit__(None, None, None))
+    context = open_harness(tmp_path / "runs")
+    in_process = InProcessTrainer(asyncio.run_coroutine_threadsafe(context.__aenter__(), loop).result(30), loop)
+    in_process.harness.store = open_store(RuntimeSettings(data_dir=tmp_path / "data"))  # type: ignore[assignment]
+    monkeypatch.setattr(TrainerClient, "from_settings", lambda: in_process)
+    yield in_process
+    in_process.wait(context.__aexit__(None, None, None))
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -96,7 +96,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProce
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Models as `savo train` leaves them, and a data set with a holdout of six photos."""
+    """Models as `savo train` writes them, and a data set with a holdout of six photos."""
     for kind in ("images", "labels"):
         (tmp_path / "set" / kind / "test").mkdir(parents=True)
     for number in range(6):
@@ -113,7 +113,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def register(folder: Path, model: str, *more: str) -> Result:
+def register(folder: Path, model: str, *options: str) -> Result:
     return CliRunner().invoke(
         app,
         [
@@ -125,17 +125,17 @@ def register(folder: Path, model: str, *more: str) -> Result:
             str(folder / "set/dataset.yaml"),
             "--by",
             "mia",
-            *more,
+            *options,
         ],
     )
 
 
 def test_a_good_model_is_registered_with_its_weights_and_exits_with_0(trainer: InProcessTrainer, folder: Path) -> None:
-    done = register(folder, "good.onnx", "--reason", "trained on the GPU machine")
-    assert done.exit_code == 0, done.output
-    assert "v1: registered" in done.output
-    assert "v1: mAP@0.5 0.995 (95 % interval" in done.output
-    assert "savo models promote v1 --reason" in done.output
+    result = register(folder, "good.onnx", "--reason", "trained on the GPU machine")
+    assert result.exit_code == 0, result.output
+    assert "v1: registered" in result.output
+    assert "v1: mAP@0.5 0.995 (95 % interval" in result.output
+    assert "savo models promote v1 --reason" in result.output
     stored = folder / "data/objects"
     assert (stored / model_key("v1", "weights.pt")).read_bytes() == b"weights"
     assert (stored / model_key("v1", "model.onnx")).read_bytes() == GOOD
@@ -157,7 +157,7 @@ def test_a_model_with_a_graph_to_optimise_is_measured_and_registered_optimised(
     )
     card = (stored / model_key("v1", "card.md")).read_text()
     assert f"Its graph is optimised. It was made from model.plain.onnx, sha256 `{report.plain_onnx_sha256}`." in card
-    assert (folder / "plain.onnx").read_bytes() == PLAIN, "the operator's own file stays as it is"
+    assert (folder / "plain.onnx").read_bytes() == PLAIN, "the operator's file does not change"
 
 
 def test_a_model_that_was_optimised_before_is_registered_with_the_export_beside_it(
@@ -205,12 +205,12 @@ def test_a_model_whose_optimised_graph_finds_other_boxes_is_registered_as_it_is(
 def test_a_refused_model_exits_with_1_and_prints_figures_and_next_steps(
     trainer: InProcessTrainer, folder: Path
 ) -> None:
-    done = register(folder, "poor.onnx")
-    assert done.exit_code == 1
-    assert "v1: refused by the gate" in done.output
-    assert "a first model needs 0.750" in done.output
-    assert "next: Train it on more samples" in done.output
-    assert "savo models promote v1 --force" in done.output
+    result = register(folder, "poor.onnx")
+    assert result.exit_code == 1
+    assert "v1: refused by the gate" in result.output
+    assert "a first model needs 0.750" in result.output
+    assert "next: Train it on more samples" in result.output
+    assert "savo models promote v1 --force" in result.output
 
 
 def test_a_later_model_is_compared_with_the_champion_on_the_same_photos(
@@ -218,27 +218,27 @@ def test_a_later_model_is_compared_with_the_champion_on_the_same_photos(
 ) -> None:
     register(folder, "poor.onnx")
     trainer.wait(make_champion(trainer.harness, "v1"))
-    told = json.loads(register(folder, "good.onnx", "--json").stdout)
-    assert (told["state"], told["facts"]["version"], told["facts"]["comparison"]["champion"]) == (
+    run = json.loads(register(folder, "good.onnx", "--json").stdout)
+    assert (run["state"], run["facts"]["version"], run["facts"]["comparison"]["champion"]) == (
         "registered",
         "v2",
         "v1",
     )
-    assert told["facts"]["comparison"]["gain"] > 0.02
+    assert run["facts"]["comparison"]["gain"] > 0.02
 
 
 def test_a_repeated_command_says_so_and_measures_nothing(trainer: InProcessTrainer, folder: Path) -> None:
     register(folder, "good.onnx")
     again = register(folder, "good.onnx", "--split", "val")
-    assert again.exit_code == 0, "the split is not even looked at"
+    assert again.exit_code == 0, "the split is not read"
     assert "v1: registered, and was before: nothing is done twice" in again.output
 
 
 def test_the_figures_of_the_training_note_are_judged_too(trainer: InProcessTrainer, folder: Path) -> None:
     write_note(Trained(folder / "good.pt", Export(folder / "good.onnx"), 0.93, 0.90, 12.0), train_samples=120)
-    done = register(folder, "good.onnx")
-    assert done.exit_code == 1
-    assert "the ONNX is 3.00 points from its .pt" in done.output
+    result = register(folder, "good.onnx")
+    assert result.exit_code == 1
+    assert "the ONNX is 3.00 points from its .pt" in result.output
 
 
 def test_a_training_note_of_another_file_is_ignored(folder: Path) -> None:
@@ -253,19 +253,19 @@ def test_weights_are_not_stored_with_no_weights(trainer: InProcessTrainer, folde
 
 
 def test_unknown_classes_stop_the_command_before_any_measurement(trainer: InProcessTrainer, folder: Path) -> None:
-    ours = ClassList(
+    known = ClassList(
         classes=(IngredientClass(id=0, label=NAMES[0]), IngredientClass(id=1, label=NAMES[1], redirects_to=0))
     )
-    trainer.wait(trainer.harness.store.put(CLASSES_KEY, ours.model_dump_json().encode()))
-    done = register(folder, "good.onnx")
-    assert done.exit_code == 1
-    assert f"were merged into others in samples/classes.json: {NAMES[1]}" in done.output
+    trainer.wait(trainer.harness.store.put(CLASSES_KEY, known.model_dump_json().encode()))
+    result = register(folder, "good.onnx")
+    assert result.exit_code == 1
+    assert f"were merged into others in samples/classes.json: {NAMES[1]}" in result.output
 
 
 @pytest.mark.parametrize(
-    ("model", "word"),
+    ("model", "message"),
     [("missing.onnx", "cannot be read"), ("set/dataset.yaml", "no ONNX model"), ("alone.pt", "savo models export")],
 )
-def test_an_invalid_model_file_is_named(trainer: InProcessTrainer, folder: Path, model: str, word: str) -> None:
-    done = register(folder, model)
-    assert (done.exit_code, word in done.output) == (1, True), done.output
+def test_an_invalid_model_file_is_named(trainer: InProcessTrainer, folder: Path, model: str, message: str) -> None:
+    result = register(folder, model)
+    assert (result.exit_code, message in result.output) == (1, True), result.output

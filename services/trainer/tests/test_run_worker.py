@@ -1,4 +1,4 @@
-"""A run's way, and what is left of it when the process dies at any stage."""
+"""Run worker: stages, verdicts, crashes at every stage, the lease and retries."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from services.trainer.tests.trainer_fakes import (
     LEASE_SECONDS,
     Crash,
     Harness,
-    collect,
     make_champion,
     make_run,
     open_harness,
+    store_samples,
 )
 
 
 @pytest.fixture
 async def harness(tmp_path: Path) -> AsyncIterator[Harness]:
     async with open_harness(tmp_path / "runs") as built:
-        await collect(built.store, built.samples)
+        await store_samples(built.store, built.samples)
         yield built
 
 
@@ -48,9 +48,8 @@ async def test_a_good_candidate_is_registered_with_files_card_and_events(harness
     assert await harness.work()
     done = await harness.state_of(run)
     assert await states(harness, run.id) == ["queued", "preparing", "training", "evaluating", "registered"]
-    assert {key.removeprefix("models/ingredients/v1/") for key in harness.store.objects if key.startswith("models/")} == {
-        "model.onnx", "model.plain.onnx", "weights.pt", "card.md", "report.json", "classes.json",
-    }  # fmt: skip
+    names = {key.removeprefix("models/ingredients/v1/") for key in harness.store.objects if key.startswith("models/")}
+    assert names == {"model.onnx", "model.plain.onnx", "weights.pt", "card.md", "report.json", "classes.json"}
     registered, finished = await published_by_outbox(harness.runtime)
     assert isinstance(registered, ModelRegistered)
     assert (registered.version, registered.classes, registered.dataset_version) == (
@@ -85,13 +84,12 @@ async def test_the_optimised_file_is_measured_and_announced_and_the_card_names_b
     assert (report.onnx_sha256, report.plain_onnx_sha256) == (registered.sha256, sha256(b"plain onnx").hexdigest())
     assert harness.store.objects[model_key("v1", "model.plain.onnx")] == b"plain onnx"
     card = harness.store.objects[model_key("v1", "card.md")].decode()
-    assert (
-        f"model.onnx 4 bytes, sha256 `{report.onnx_sha256}`. Its graph is optimised. It was made from model.plain.onnx, sha256 `{report.plain_onnx_sha256}`."
-    ) in card
+    plain = f"It was made from model.plain.onnx, sha256 `{report.plain_onnx_sha256}`."
+    assert f"model.onnx 4 bytes, sha256 `{report.onnx_sha256}`. Its graph is optimised. {plain}" in card
 
 
 async def test_an_export_that_cannot_be_optimised_is_registered_and_the_card_says_why(harness: Harness) -> None:
-    await harness.store.put(model_key("v1", "model.plain.onnx"), b"of an attempt before")
+    await harness.store.put(model_key("v1", "model.plain.onnx"), b"of an earlier attempt")
     harness.runner.not_optimized = "its optimised graph finds other boxes"
     await harness.request()
     await harness.work()
@@ -99,10 +97,8 @@ async def test_an_export_that_cannot_be_optimised_is_registered_and_the_card_say
     report = ModelReport.model_validate_json(harness.store.objects[model_key("v1", "report.json")])
     assert (report.onnx_sha256, report.plain_onnx_sha256) == (sha256(b"onnx").hexdigest(), None)
     card = harness.store.objects[model_key("v1", "card.md")].decode()
-    assert (
-        f"sha256 `{report.onnx_sha256}`. It is the export as it was written: its optimised graph finds other boxes. weights.pt"
-        in card
-    )
+    reason = "It is the export as it was written: its optimised graph finds other boxes."
+    assert f"sha256 `{report.onnx_sha256}`. {reason} weights.pt" in card
 
 
 async def test_a_refused_candidate_ends_with_figures_and_next_steps_and_is_not_announced(
@@ -130,7 +126,7 @@ async def test_a_later_candidate_is_compared_with_the_champion_on_the_same_photo
     await harness.work()
     *_, finished = await published_by_outbox(harness.runtime)
     assert isinstance(finished, TrainingFinished)
-    assert harness.measure.seen == ["v1", "v2", "v1"]
+    assert harness.measure.measured == ["v1", "v2", "v1"]
     assert finished.comparison is not None
     assert finished.comparison.champion == "v1"
     assert finished.comparison.gain == pytest.approx(1.0, abs=0.01)
@@ -139,15 +135,15 @@ async def test_a_later_candidate_is_compared_with_the_champion_on_the_same_photo
 
 @pytest.mark.parametrize("stage", ["preparing", "training, before", "training, after", "evaluating"])
 async def test_another_replica_continues_a_run_after_a_crash(harness: Harness, stage: str) -> None:
-    def die() -> None:
+    def crash_process() -> None:
         raise Crash
 
     run = await harness.request()
     if stage == "preparing":
         harness.store.failure = Crash()  # type: ignore[assignment]
-    harness.runner.before = die if stage == "training, before" else harness.runner.before
-    harness.runner.after = die if stage == "training, after" else harness.runner.after
-    harness.measure.before = die if stage == "evaluating" else harness.measure.before
+    harness.runner.before = crash_process if stage == "training, before" else harness.runner.before
+    harness.runner.after = crash_process if stage == "training, after" else harness.runner.after
+    harness.measure.before = crash_process if stage == "evaluating" else harness.measure.before
     with pytest.raises(Crash):
         await harness.work()
     harness.store.failure = None
@@ -181,9 +177,9 @@ async def test_a_replica_that_lost_its_lease_writes_nothing(harness: Harness) ->
     other = harness.replica("replica-2")
     train = harness.runner.train
 
-    async def train_too_long(*asked: Any) -> Trained:
-        trained = await train(*asked)
-        assert not await other.lease.acquire(), "the progress noted a moment ago renewed the lease"
+    async def train_too_long(*args: Any) -> Trained:
+        trained = await train(*args)
+        assert not await other.lease.acquire(), "recording the progress renewed the lease"
         harness.clock.advance(LEASE_SECONDS + 1)
         assert await other.lease.acquire()
         return trained
@@ -196,16 +192,16 @@ async def test_a_replica_that_lost_its_lease_writes_nothing(harness: Harness) ->
 
 @dataclass
 class LostLease:
-    """Taken over by another as soon as the work has begun."""
+    """Lost to another replica as soon as the work has started."""
 
-    begun: asyncio.Event
+    started: asyncio.Event
     renew_every = 0.001
 
     async def acquire(self) -> bool:
         return True
 
     async def renew(self) -> None:
-        await self.begun.wait()
+        await self.started.wait()
         raise LeaseLostError("replica-1")
 
     async def release(self) -> None:
@@ -214,19 +210,19 @@ class LostLease:
 
 async def test_a_lost_lease_stops_the_work_in_progress(harness: Harness) -> None:
     await harness.request()
-    begun, ended = asyncio.Event(), asyncio.Event()
+    started, ended = asyncio.Event(), asyncio.Event()
 
-    async def train_for_ever(*_: object) -> Trained:
-        begun.set()
+    async def train_forever(*_: object) -> Trained:
+        started.set()
         try:
             return await asyncio.Future[Trained]()
         finally:
             ended.set()
 
-    harness.runner.train = train_for_ever  # type: ignore[method-assign,assignment]
+    harness.runner.train = train_forever  # type: ignore[method-assign,assignment]
     assert await harness.lease.acquire()
     with pytest.raises(LeaseLostError):
-        await replace(harness.worker, lease=LostLease(begun)).work_once()
+        await replace(harness.worker, lease=LostLease(started)).work_once()
     assert ended.is_set()
 
 
@@ -247,10 +243,10 @@ async def test_a_run_whose_training_crashes_at_every_attempt_fails_with_the_reas
 
 
 async def test_a_stage_that_kills_the_process_at_every_attempt_fails_the_run(harness: Harness) -> None:
-    def die() -> None:
+    def crash_process() -> None:
         raise Crash
 
-    harness.runner.before = die
+    harness.runner.before = crash_process
     run = await harness.request()
     for _ in range(3):
         with pytest.raises(Crash):
@@ -272,16 +268,16 @@ async def test_an_unavailable_store_uses_no_attempt(harness: Harness) -> None:
 
 
 async def test_a_graceful_stop_uses_no_attempt_and_releases_the_lease(harness: Harness) -> None:
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
-    async def train_for_ever(*_: object) -> Trained:
-        begun.set()
+    async def train_forever(*_: object) -> Trained:
+        started.set()
         return await asyncio.Future[Trained]()
 
-    harness.runner.train = train_for_ever  # type: ignore[method-assign,assignment]
+    harness.runner.train = train_forever  # type: ignore[method-assign,assignment]
     run = await harness.request()
     task = asyncio.create_task(harness.worker())
-    await begun.wait()
+    await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -292,7 +288,7 @@ async def test_a_graceful_stop_uses_no_attempt_and_releases_the_lease(harness: H
 
 async def test_without_a_holdout_the_run_fails_at_once_and_says_what_to_collect(tmp_path: Path) -> None:
     async with open_harness(tmp_path) as harness:
-        await collect(harness.store, harness.samples, test=0)
+        await store_samples(harness.store, harness.samples, test=0)
         run = await harness.request()
         await harness.work()
         failed = await harness.state_of(run)

@@ -1,4 +1,4 @@
-"""`savo runs`, against a trainer that answers from a script."""
+"""`savo runs watch`, `cancel`, `list` and `show`, with a scripted trainer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from savo_trainer.workbench.runs import command as runs_command
 from services.trainer.tests.trainer_fakes import NOON, make_run
 
 RUN = make_run()
-QUIET = TrainerUnreachableError("no trainer answers here")
+UNREACHABLE = TrainerUnreachableError("no trainer answers here")
 
 
 def shown(state: State = State.TRAINING, epoch: int = 0, **changes: Any) -> dict[str, Any]:
@@ -40,9 +40,9 @@ def shown(state: State = State.TRAINING, epoch: int = 0, **changes: Any) -> dict
 
 
 MEASURED = Evaluation(map50=0.81, map50_lower=0.77, map50_upper=0.85, images=40, boxes=160)
-BESIDE = Comparison(champion="v1", champion_map50=0.74, gain=0.07, gain_lower=0.02, gain_upper=0.12)
+COMPARISON = Comparison(champion="v1", champion_map50=0.74, gain=0.07, gain_lower=0.02, gain_upper=0.12)
 VERDICT = {
-    "facts": {"version": "v2", "evaluation": MEASURED, "comparison": BESIDE},
+    "facts": {"version": "v2", "evaluation": MEASURED, "comparison": COMPARISON},
     "finished_at": NOON + timedelta(minutes=9),
 }
 REGISTERED = shown(State.REGISTERED, 9, reasons=("+7.0 points against v1",), **VERDICT)
@@ -51,7 +51,7 @@ REJECTED = shown(State.REJECTED, 9, reasons=("only +0.1 points",), next_steps=("
 
 @dataclass
 class ScriptedTrainer:
-    """Each look gets the next answer; the last one stays. An error is raised, a list is what /runs holds."""
+    """Each request gets the next answer; the last answer repeats. An error is raised, a list is the body of /runs."""
 
     answers: list[Any]
     posted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -100,7 +100,7 @@ def test_watch_follows_a_run_to_its_verdict_and_exits_with_0_when_it_passed(page
     assert "then the network is trained" in lines[0]
     assert "epoch 1 of 9, loss box 1.500, mAP@0.5 0.100" in lines[1]
     assert "about 2 min 40 s of training left" in lines[1]
-    assert "epoch 2 of 9" in lines[2], "a look without news prints nothing"
+    assert "epoch 2 of 9" in lines[2], "a request without a change prints nothing"
     assert "then the gate judges" in lines[3]
     assert "registered; " in lines[4]
     assert "v2: mAP@0.5 0.810 (95 % interval 0.770 to 0.850) on 40 holdout photos with 160 boxes" in lines[5]
@@ -137,7 +137,7 @@ def test_watch_without_an_id_waits_for_the_next_run_and_says_so_once(page: Calla
         )
         == 0
     )
-    assert page().count("no run is going on; waiting for the next") == 1
+    assert page().count("no run is in progress; waiting for the next") == 1
     assert "epoch 1 of 9" in page()
 
 
@@ -154,19 +154,20 @@ def test_watch_shows_a_run_that_started_and_ended_between_two_requests(page: Cal
 
 
 def test_watch_waits_for_a_trainer_that_restarts(page: Callable[[], str]) -> None:
-    assert watch(shown(epoch=1), QUIET, QUIET, shown(epoch=2), REGISTERED) == 0
+    assert watch(shown(epoch=1), UNREACHABLE, UNREACHABLE, shown(epoch=2), REGISTERED) == 0
     assert page().count("the trainer does not answer; waiting for it") == 1
 
 
 def test_watch_fails_without_a_trainer_and_with_one_that_never_restarts() -> None:
-    for answers in ([shown(epoch=1), QUIET], [QUIET]):
+    for answers in ([shown(epoch=1), UNREACHABLE], [UNREACHABLE]):
         with pytest.raises(TrainerUnreachableError):
             runs_command.watch_runs(RUN.id, as_json=False, client=ScriptedTrainer(answers), pause=lambda _: None)  # type: ignore[arg-type]
 
 
 def test_watch_with_json_prints_one_line_for_each_change(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
-        watch([], [], shown(epoch=1), shown(epoch=1), shown(epoch=1), QUIET, REJECTED, run_id=None, as_json=True) == 1
+        watch([], [], shown(epoch=1), shown(epoch=1), shown(epoch=1), UNREACHABLE, REJECTED, run_id=None, as_json=True)
+        == 1
     )
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["state"] for line in lines] == ["waiting", "training", "away", "rejected"]
@@ -184,8 +185,8 @@ def test_on_a_terminal_the_page_has_states_progress_and_the_next_step(monkeypatc
     assert watch(shown(epoch=3), REGISTERED) == 0
     drawn = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(
-        word in drawn
-        for word in (
+        text in drawn
+        for text in (
             "training",
             "3 of 9",
             "ds-000001, 120 training photos",
@@ -210,9 +211,9 @@ def test_cancel_sends_user_and_reason_and_waits_for_the_end(page: Callable[[], s
 
 
 def test_cancel_of_an_ended_run_prints_the_trainer_s_message() -> None:
-    refusal = TrainerRefusedError("run-ended", f"{RUN.id} has ended: it is registered, and its verdict stands")
+    refusal = TrainerRefusedError("run-ended", f"{RUN.id} cannot be cancelled: it has ended as registered")
     trainer: Any = ScriptedTrainer([refusal])
-    with pytest.raises(TrainerRefusedError, match="its verdict stands"):
+    with pytest.raises(TrainerRefusedError, match="it has ended as registered"):
         runs_command.cancel_run(RUN.id, "x", "mia", as_json=False, client=trainer, pause=lambda _: None)
 
 

@@ -1,3 +1,5 @@
+"""Table of `savo runs list`."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The trainer is found by what SAVO_SERVICES says, else by the address that it wrote into the data folder."""
+"""Address of the trainer: from SAVO_SERVICES, else from the file that the trainer wrote."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from savo_trainer.errors import TrainerUnreachableError
 
 @pytest.fixture
 def trainer() -> Iterator[str]:
-    """Its URL; it has no runs."""
+    """URL of a trainer without runs."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -28,7 +28,7 @@ def trainer() -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """No log output."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -40,7 +40,7 @@ def trainer() -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path))
 
 

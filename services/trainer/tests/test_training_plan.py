@@ -1,4 +1,4 @@
-"""What a run is trained from, and for how long."""
+"""Training plan: start weights and epochs of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stand-ins for the trainer's tests: a collection of samples in a store, a runner and a measure that need no network."""
+"""Fakes of the trainer's tests: samples in a store, a runner and a measurement without a neural network."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ def make_run(number: int = 1) -> Run:
     return run_for_event(uuid5(EVENT, str(number)), threshold())
 
 
-async def collect(
+async def store_samples(
     store: MemoryStore, samples: DatabaseSamples | None, *, train: int = 4, val: int = 1, test: int = 2, first: int = 0
 ) -> list[IndexedSample]:
-    """Put photos (their bytes need not be photos here), label files and the class list into the store, and index them."""
+    """Store the class list, label files and photos (arbitrary bytes), and index them as samples."""
     await store.put(CLASSES_KEY, class_list().model_dump_json().encode())
     splits = [Split.TRAIN] * train + [Split.VAL] * val + [Split.TEST] * test
-    collected = [await put_sample(store, first + number, split) for number, split in enumerate(splits)]
+    collected = [await store_sample(store, first + number, split) for number, split in enumerate(splits)]
     for sample in collected if samples else ():
         await samples.record(sample)  # type: ignore[union-attr]
     return collected
 
 
-async def put_sample(
+async def store_sample(
     store: MemoryStore, number: int, split: Split, labels: str | None = None, photo: bytes | None = None
 ) -> IndexedSample:
     content = photo or f"photo {number}".encode()
@@ -91,12 +91,12 @@ async def put_sample(
 
 
 class Crash(BaseException):
-    """The process dies here: nothing after it runs, and no handler of ours may catch it."""
+    """Simulated death of the process: no handler may catch it."""
 
 
 @dataclass
 class FakeRunner:
-    """Writes files instead of training. `before` and `after` are called around it and may raise."""
+    """Writes files instead of training. `before` and `after` are called around that and may raise."""
 
     plans: list[TrainPlan] = field(default_factory=list)
     stopped: list[Path] = field(default_factory=list)
@@ -125,28 +125,28 @@ class FakeRunner:
 
 @dataclass
 class FakeMeasure:
-    """Answers by version, from the name of the file that it is given."""
+    """Returns the quality of a version, which it reads from the file name."""
 
     quality: dict[str, float] = field(default_factory=dict)
     default: float = 0.90
     before: Callable[[], None] = lambda: None
-    seen: list[str] = field(default_factory=list)
+    measured: list[str] = field(default_factory=list)
 
     def __call__(self, onnx: Path, photos: Iterable[EvaluationSample]) -> Measurement:
         self.before()
-        self.seen.append(onnx.stem)
-        held = list(photos)
+        self.measured.append(onnx.stem)
+        samples = list(photos)
         map50 = self.quality.get(onnx.stem, self.default)
         found = map50 >= 0.5
-        records = tuple(_record(sample, found) for sample in held)
+        records = tuple(_record(sample, found) for sample in samples)
         lower, upper = max(0.0, map50 - 0.05), min(1.0, map50 + 0.05)
-        boxes = sum(len(sample.truth) for sample in held)
+        boxes = sum(len(sample.truth) for sample in samples)
         return Measurement(
             Evaluation(
                 map50=map50,
                 map50_lower=lower,
                 map50_upper=upper,
-                images=len(held),
+                images=len(samples),
                 boxes=boxes,
                 per_class={"tomato": map50},
             ),
@@ -168,7 +168,7 @@ def _record(sample: EvaluationSample, found: bool) -> ImageRecord:
 
 @dataclass
 class Harness:
-    """A trainer's parts over one database and one store; `replica` makes another over the same two."""
+    """All parts of a trainer on one database and store. `replica` makes another trainer on the same two."""
 
     runtime: Runtime
     store: MemoryStore
@@ -194,9 +194,9 @@ class Harness:
         return await self.lease.acquire() and await self.worker.work_once()
 
     async def state_of(self, run: Run) -> Run:
-        found = await self.ledger.get(run.id)
-        assert found is not None
-        return found
+        current = await self.ledger.get(run.id)
+        assert current is not None
+        return current
 
 
 async def make_champion(harness: Harness, version: str = "v1") -> None:
