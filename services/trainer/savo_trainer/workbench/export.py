@@ -25,7 +25,7 @@ def export(
 ) -> None:
     """Export a .pt to the optimised ONNX file that the product serves, and keep the plain export."""
     if weights.suffix != ".pt" or not weights.exists():
-        raise CommandError(f"{weights} is not a .pt file on this machine")
+        raise CommandError(f"{weights} is not a .pt file on this machine: give the path of a checkpoint")
     check_image_size(imgsz)
     with tempfile.TemporaryDirectory(prefix="savo-export-") as folder, err.status("exporting"):
         exported = asyncio.run(LocalRunner().export(weights.resolve(), imgsz, Path(folder)))

@@ -59,7 +59,7 @@ def photos_of(data: Path, split: str) -> PhotoSet:
         return _labelled(data)
     files = photo_files(data)
     if not files:
-        raise DatasetError(f"{data} has no photos")
+        raise DatasetError(f"{data} has no photos: give a dataset.yaml or a folder of photos")
     photos = [ComparedPhoto(path.relative_to(data).as_posix(), path.stem, path, None) for path in files]
     return PhotoSet(f"{data}, without labels", photos)
 
