@@ -62,7 +62,7 @@ def cancel(
     by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """End a run that waits or is going on; nothing of it is registered. A verdict that is there stays."""
+    """Cancel a run that is queued or in progress: nothing of it is registered. A verdict stays."""
     cancel_run(run_id, reason, by, as_json=as_json)
 
 
