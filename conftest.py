@@ -1,4 +1,4 @@
-"""What every test of the repository has: the parts under tests/parts, as plug-ins."""
+"""pytest plug-ins of every test: the modules in tests/parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FIRST = [
     "parts_table",
     "containers",
     "wheel",
-]  # the others import these, and pytest wants to be the first to import a plug-in
+]  # the others import these, and pytest must import a plug-in before any other module does
 
 pytest_plugins = [
     f"tests.parts.{name}" for name in [*_FIRST, *sorted({path.stem for path in _PARTS.glob("[!_]*.py")} - set(_FIRST))]
@@ -25,7 +25,7 @@ _PILLOW_OPEN = Image.open
 
 @pytest.fixture(autouse=True)
 def _pillow_opens_photos_itself() -> Iterator[None]:
-    """`import ultralytics` replaces `Image.open` by one that installs packages; a test's process is shared with others."""
+    """Restore Pillow's `Image.open` for each test: `import ultralytics` replaces it by one that installs packages."""
     Image.open = _PILLOW_OPEN
     yield
     Image.open = _PILLOW_OPEN

@@ -1,4 +1,4 @@
-"""Ports and waiting, for the servers that tests start."""
+"""Ports and start-up of servers that tests start as processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def free_port() -> int:
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes], *, seconds: float = 120.0) -> None:
-    """Until something listens. Raises `RuntimeError` when the process ended first, `TimeoutError` when time is up."""
+    """Wait until the process listens. Raises `RuntimeError` when it ends before, `TimeoutError` after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:

@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector that takes OTLP over HTTP and keeps the spans, decoded by the standard's own protobuf."""
+"""OpenTelemetry collector for tests: receives OTLP over HTTP and keeps the decoded spans."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 class Collector:
     url: str
     received: bytes = b""
-    """Every body, for a search of what must not be in it."""
+    """All request bodies, to search for content that must not be sent."""
     spans: list[tuple[str, Span]] = field(default_factory=list)
-    """With the name of the service that sent each."""
+    """Each span with the name of the service that sent it."""
 
     def of_trace(self, trace_id: str) -> list[tuple[str, Span]]:
         return [(service, span) for service, span in self.spans if span.trace_id.hex() == trace_id]
@@ -42,7 +42,7 @@ def running_collector() -> Iterator[Collector]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     collector = Collector(f"http://127.0.0.1:{server.server_port}")

@@ -1,4 +1,4 @@
-"""What tests do to a running product behind its back: records of their own, models of their own, processes that die."""
+"""Interventions in a running product: injected records and models, a held database lock, killed processes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def kafka_of(wheel: Wheel) -> str:
 async def send(
     wheel: Wheel, topic: str, value: bytes, headers: Sequence[tuple[str, bytes]] = (), key: bytes = b"by-hand"
 ) -> RecordMetadata:
-    """A record as it is, readable or not."""
+    """Publish any bytes, also such that no service can decode."""
     producer = AIOKafkaProducer(bootstrap_servers=kafka_of(wheel))
     await producer.start()
     try:
@@ -50,34 +50,37 @@ async def send(
 
 
 async def publish(wheel: Wheel, event: Event) -> None:
-    """As the service that owns the topic would."""
+    """Publish an event as the service that owns the topic would."""
     record = record_of(Envelope.new(event, "by-hand", event_id=uuid4(), time=datetime.now(UTC)))
-    await send(
-        wheel,
-        record.topic,
-        record.value or b"",
-        [(name, value or b"") for name, value in record.headers],
-        record.key or b"",
-    )
+    headers = [(name, value or b"") for name, value in record.headers]
+    await send(wheel, record.topic, record.value or b"", headers, record.key or b"")
 
 
 async def register(wheel: Wheel, version: str, onnx: bytes, classes: tuple[str, ...], map50: float = 0.8) -> None:
-    """A model in the object store, and the event that says so."""
+    """Store a model and publish that it is registered."""
     key = model_key(version, "model.onnx")
     path = wheel.data_dir / "objects" / key
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(onnx)
     evaluation = Evaluation(map50=map50, map50_lower=map50 - 0.04, map50_upper=map50 + 0.04, images=40, boxes=200)
     registered = ModelRegistered(
-        version=version, key=key, sha256=hashlib.sha256(onnx).hexdigest(), classes=classes, run_id=f"run-{version}", dataset_version="ds-000001",
-        bytes=len(onnx), image_size=64, evaluation=evaluation, registered_at=datetime.now(UTC),
-    )  # fmt: skip
+        version=version,
+        key=key,
+        sha256=hashlib.sha256(onnx).hexdigest(),
+        classes=classes,
+        run_id=f"run-{version}",
+        dataset_version="ds-000001",
+        bytes=len(onnx),
+        image_size=64,
+        evaluation=evaluation,
+        registered_at=datetime.now(UTC),
+    )
     await publish(wheel, registered)
 
 
 @contextmanager
 def held_write_lock(database: Path) -> Iterator[subprocess.Popen[str]]:
-    """A shell that was left open in the middle of a transaction on a SQLite file."""
+    """A process with an open write transaction on a SQLite file."""
     holder = subprocess.Popen([sys.executable, "-c", _HOLD, str(database)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
@@ -90,7 +93,7 @@ def held_write_lock(database: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def kill_standin(wheel: Wheel) -> None:
-    """SIGKILL to the stand-in of this `savo up`, which starts it again."""
+    """Send SIGKILL to the stand-in of this `savo up`, which restarts it."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and _is_standin_of(entry, wheel.process.pid):
             os.kill(int(entry.name), signal.SIGKILL)
@@ -98,8 +101,8 @@ def kill_standin(wheel: Wheel) -> None:
 
 def _is_standin_of(entry: Path, parent: int) -> bool:
     try:
-        words = (entry / "cmdline").read_bytes().split(b"\0")
+        arguments = (entry / "cmdline").read_bytes().split(b"\0")
         status = (entry / "status").read_text()
     except OSError:
         return False
-    return b"savo_demo.standin" in words and f"PPid:\t{parent}\n" in status
+    return b"savo_demo.standin" in arguments and f"PPid:\t{parent}\n" in status

@@ -1,4 +1,4 @@
-"""A real Apache Kafka: a container where Docker runs, else the Maven jars on Java (KRaft, one node); and the embedded broker."""
+"""Kafka for tests: a real broker, in a container or on Java from Maven (KRaft, one node), and the embedded broker."""
 
 from __future__ import annotations
 
@@ -27,13 +27,17 @@ VERSION = "4.0.0"
 IMAGE = f"apache/kafka:{VERSION}"
 START_WITHIN = 200.0
 _JVM = ["-Xmx512m", "-Xms256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-"""A small Java machine that starts quickly."""
+"""Options of a small Java VM that starts quickly."""
 
 _POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion><groupId>savo</groupId><artifactId>kafka-for-tests</artifactId><version>1</version>
   <dependencies>
-    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version></dependency>
-    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version>
+    </dependency>
   </dependencies>
 </project>"""
 
@@ -53,7 +57,7 @@ _BROKER = {
 
 
 class RealKafka(Protocol):
-    """One broker. `kill` is SIGKILL; `start` brings it back on the same address with the same data."""
+    """One broker. `kill` sends SIGKILL; `start` restarts it on the same address with the same data."""
 
     bootstrap_servers: str
 
@@ -133,7 +137,7 @@ class JavaKafka:
 
 
 class DockerKafka:
-    """Kafka in a container, on a fixed port of this machine, so that a restart keeps its address."""
+    """Kafka in a container, on a fixed port of this machine, so that it keeps its address after a restart."""
 
     def __init__(self) -> None:
         port = free_port()
@@ -177,13 +181,13 @@ class DockerKafka:
 
 @pytest.fixture(scope="session")
 def real_kafka() -> Iterator[RealKafka]:
-    """One for the whole run. Who kills it wants `own_kafka`."""
+    """One broker for the whole test run. Tests that kill or suspend a broker use `own_kafka`."""
     yield from _running()
 
 
 @pytest.fixture
 def own_kafka() -> Iterator[RealKafka]:
-    """This test's own, to kill, suspend and restart."""
+    """A broker for one test, to kill, suspend and restart."""
     yield from _running()
 
 
@@ -195,7 +199,7 @@ def kafka(real_kafka: RealKafka) -> str:
 
 @pytest.fixture
 def embedded_broker() -> Iterator[EmbeddedBroker]:
-    """Kafka in memory, new for each test."""
+    """A new embedded broker for each test."""
     from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 
     with EmbeddedBroker() as broker:
@@ -204,21 +208,21 @@ def embedded_broker() -> Iterator[EmbeddedBroker]:
 
 
 def _running() -> Iterator[RealKafka]:
-    kafka, how = _kafka()
+    kafka, source = _kafka()
     try:
         kafka.start()
-        record("Kafka", "real", f"{VERSION}, {how}")
+        record("Kafka", "real", f"{VERSION}, {source}")
         yield kafka
     finally:
         kafka.remove()
 
 
 temporary_kafka = contextmanager(_running)
-"""For a benchmark: one that ends with the block. Raises pytest's `Skipped` where none can run."""
+"""A broker for a benchmark, removed after the block. Raises pytest's `Skipped` where none can run."""
 
 
 def _kafka() -> tuple[RealKafka, str]:
-    """Where a Kafka can run, it must: only a machine with neither its image nor Java and Maven skips."""
+    """A broker and its source. Skips only on a machine with neither its image nor Java and Maven."""
     no_container = why_no_container(IMAGE)
     if no_container is None:
         return DockerKafka(), "Docker"
@@ -232,21 +236,14 @@ def _kafka() -> tuple[RealKafka, str]:
 
 
 def _jars() -> Path:
-    """Kafka and what it needs, from Maven's repository, once a machine."""
+    """Folder of Kafka's jars and their dependencies from Maven, downloaded once on a machine."""
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "savo" / f"kafka-{VERSION}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as work:
             (Path(work) / "pom.xml").write_text(_POM)
-            command = [
-                "mvn",
-                "-q",
-                "-B",
-                "-f",
-                f"{work}/pom.xml",
-                "dependency:copy-dependencies",
-                f"-DoutputDirectory={work}/jars",
-            ]
+            goal = ["dependency:copy-dependencies", f"-DoutputDirectory={work}/jars"]
+            command = ["mvn", "-q", "-B", "-f", f"{work}/pom.xml", *goal]
             done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
             assert done.returncode == 0, f"Maven could not fetch Kafka:\n{done.stdout[-2000:]}"
             _keep(Path(work) / "jars", folder)
@@ -257,11 +254,11 @@ def _keep(jars: Path, folder: Path) -> None:
     try:
         jars.rename(folder)
     except OSError:
-        assert folder.exists()  # another run was quicker
+        assert folder.exists()  # another test run has downloaded them meanwhile
 
 
 def _wait_for_round_trip(bootstrap_servers: str, assert_alive: Any) -> None:
-    """Until a group has read a record: the port answers seconds before the group coordinator does."""
+    """Wait until a group has read a record: the port answers seconds before the group coordinator does."""
     from confluent_kafka import Consumer, Producer
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewTopic

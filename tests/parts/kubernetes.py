@@ -1,4 +1,4 @@
-"""kustomize, which renders deploy/kubernetes, and the schemas that KEDA, KubeRay and the Prometheus operator publish. No cluster."""
+"""Kubernetes tools for tests, without a cluster: kustomize and the published schemas of operators."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Render = Callable[[str], list[Manifest]]
 
 @pytest.fixture(scope="session")
 def render() -> Render:
-    """An overlay's name → its manifests, as `kubectl apply -k` would send them."""
+    """Renders an overlay by name: its manifests, as `kubectl apply -k` would send them."""
     command = _kustomize()
 
     @cache
@@ -59,7 +59,10 @@ def render() -> Render:
 
 @pytest.fixture(scope="session")
 def custom_schema() -> Callable[[str, str], Manifest]:
-    """apiVersion and kind of a custom resource → its schema, closed: a field that it does not name is a mistake. The operators would drop it silently."""
+    """The schema of a custom resource by apiVersion and kind.
+
+    Additional fields are forbidden, since the operators would ignore a misspelt field silently.
+    """
 
     @cache
     def schema(api_version: str, kind: str) -> Manifest:
@@ -67,9 +70,9 @@ def custom_schema() -> Callable[[str, str], Manifest]:
         definition = yaml.load((_module(module) / path).read_text(), yaml.CSafeLoader)
         version = api_version.partition("/")[2]
         found: Manifest = next(
-            each["schema"]["openAPIV3Schema"] for each in definition["spec"]["versions"] if each["name"] == version
+            entry["schema"]["openAPIV3Schema"] for entry in definition["spec"]["versions"] if entry["name"] == version
         )
-        _close(found)
+        _forbid_additional_fields(found)
         return found
 
     return schema
@@ -77,39 +80,42 @@ def custom_schema() -> Callable[[str, str], Manifest]:
 
 @pytest.fixture(scope="session")
 def keda_kafka_parameters() -> set[str]:
-    """What KEDA's Kafka scaler reads of a trigger's `metadata`: no schema knows these names, and KEDA passes over those that it does not know."""
+    """Names in a trigger's `metadata` that KEDA's Kafka scaler reads, from its source code.
+
+    No schema lists them, and KEDA ignores unknown names.
+    """
     source = (_module(KEDA) / "pkg" / "scalers" / "kafka_scaler.go").read_text()
     found = re.findall(r'keda:"name=(\w+),\s*order=([\w;]+)', source)
-    assert found, "KEDA declares the parameters of its Kafka scaler in another way now"
+    assert found, "no parameter found: KEDA's source declares those of its Kafka scaler differently now"
     plain = {name for name, order in found if "triggerMetadata" in order}
     return plain | {f"{name}FromEnv" for name, order in found if "resolvedEnv" in order}
 
 
-def _close(schema: Any) -> None:
+def _forbid_additional_fields(schema: Any) -> None:
     if isinstance(schema, list):
-        for each in schema:
-            _close(each)
+        for item in schema:
+            _forbid_additional_fields(item)
     elif isinstance(schema, dict):
         if isinstance(schema.get("properties"), dict) and not schema.get("x-kubernetes-preserve-unknown-fields"):
             schema.setdefault("additionalProperties", False)
-        for each in schema.values():
-            _close(each)
+        for value in schema.values():
+            _forbid_additional_fields(value)
 
 
 def _kustomize() -> list[str]:
-    """From PATH, alone or inside kubectl; from the cache; or built once (about a minute)."""
+    """The command: kustomize or kubectl from PATH, or kustomize from the cache, built once in about a minute."""
     if shutil.which("kustomize"):
-        return _recorded(["kustomize", "build"], _said("kustomize", "version"))
+        return _recorded(["kustomize", "build"], _output_of("kustomize", "version"))
     if (inside := _inside_kubectl()) and inside.startswith("v5"):
         return _recorded(["kubectl", "kustomize"], f"{inside} inside kubectl")
     binary = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "savo" / "bin" / "kustomize"
     if not binary.exists():
         if not shutil.which("go"):
-            _skip("there is neither kustomize nor kubectl, and no go to build kustomize")
+            _skip("neither kustomize nor kubectl is installed, and Go is not installed to build kustomize")
         built = _go("install", KUSTOMIZE, GOBIN=str(binary.parent))
         if built.returncode:
             _skip(f"kustomize could not be built: {_last_line(built)}")
-    return _recorded([str(binary), "build"], _said(str(binary), "version"))
+    return _recorded([str(binary), "build"], _output_of(str(binary), "version"))
 
 
 def _recorded(command: list[str], version: str) -> list[str]:
@@ -121,16 +127,16 @@ def _inside_kubectl() -> str | None:
     if not shutil.which("kubectl"):
         return None
     try:
-        return str(json.loads(_said("kubectl", "version", "--client", "-o", "json")).get("kustomizeVersion"))
+        return str(json.loads(_output_of("kubectl", "version", "--client", "-o", "json")).get("kustomizeVersion"))
     except ValueError:
         return None
 
 
 @cache
 def _module(module: str) -> Path:
-    """A Go module's folder in Go's own cache; fetched once, checked against Go's checksum database."""
+    """Folder of a Go module in Go's cache, downloaded once and verified by Go's checksum database."""
     if not shutil.which("go"):
-        _skip("there is no go to fetch the schemas of KEDA, KubeRay and the Prometheus operator")
+        _skip("Go is not installed to fetch the schemas of KEDA, KubeRay and the Prometheus operator")
     fetched = _go("mod", "download", "-json", module)
     if fetched.returncode:
         _skip(
@@ -152,15 +158,15 @@ def _go(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(arguments, 1, "", f"no end after {GO_SECONDS} s")
+        return subprocess.CompletedProcess(arguments, 1, "", f"still running after {GO_SECONDS} s")
 
 
-def _said(*command: str) -> str:
+def _output_of(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout.strip()
 
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:
-    return (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+    return (done.stderr.strip().splitlines() or ["no output on stderr"])[-1]
 
 
 def _skip(reason: str) -> None:

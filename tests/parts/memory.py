@@ -1,4 +1,4 @@
-"""What a tree of processes holds in memory, as Linux counts it: for the tests of plans with little of it."""
+"""Memory of a tree of processes, as Linux reports it, for the tests of the small plan."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ MB = 1_000_000
 
 
 def peak_rss_mb(pid: int) -> float:
-    """Most that the process ever had resident (VmHWM), 10⁶ bytes."""
+    """Peak resident memory of the process (VmHWM), in 10⁶ bytes."""
     return _kilobytes(Path(f"/proc/{pid}/status"), "VmHWM") * 1024 / MB
 
 
 def tree_of(pid: int) -> Iterator[int]:
-    """The process and all that came from it."""
+    """Ids of the process and all of its descendants."""
     yield pid
     for task in Path(f"/proc/{pid}/task").iterdir():
         for child in (task / "children").read_text().split():
@@ -27,19 +27,20 @@ def tree_of(pid: int) -> Iterator[int]:
 
 @dataclass
 class MemoryPeak:
-    """The most that was seen of all processes together: shared pages count once (PSS), as a host's limit counts them."""
+    """Highest measured sum over all processes. Shared pages count once (PSS), as in a host's limit."""
 
     leave_out: frozenset[str] = frozenset()
-    """Words of a command line: what a test brings along is not the product's."""
+    """Parts of command lines: processes of the test itself are not counted."""
     megabytes: float = 0.0
     by_process: dict[str, float] = field(default_factory=dict)
 
-    def look(self, root: int) -> None:
+    def measure(self, root: int) -> None:
+        """Measure the tree of processes with this root, and keep the result if it is the highest."""
         now = {}
         for pid in tree_of(root):
             try:
                 command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-                if not any(word in command for word in self.leave_out):
+                if not any(part in command for part in self.leave_out):
                     now[command.strip()] = _kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss") * 1024 / MB
             except (FileNotFoundError, ProcessLookupError):
                 continue

@@ -1,4 +1,4 @@
-"""Tests reach this machine alone."""
+"""Network guard: a test that connects to another machine fails."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ _NAMES = {None, "", "localhost", "0.0.0.0", "::", "::1", "ip6-localhost", socket
 
 
 class ExternalConnectionError(BaseException):
-    """A test tried to talk to another machine. No `Exception`, so that the product's own handling cannot hide it."""
+    """A test tried to connect to another machine.
+
+    It is no `Exception`, so that the product's error handling cannot hide it.
+    """
 
 
-def _is_here(host: object) -> bool:
+def _is_local(host: object) -> bool:
     name = host.decode() if isinstance(host, bytes) else host
     return name in _NAMES or (isinstance(name, str) and name.startswith(("127.", "::ffff:127.")))
 
 
 def _check(host: object) -> None:
-    if not _is_here(host):
+    if not _is_local(host):
         raise ExternalConnectionError(f"a test tried to reach {host!r}; only 127.0.0.1 is allowed")
 
 

@@ -1,6 +1,6 @@
-"""The table at the end of a test run: which parts were real, stood in for, or skipped and why. Works under pytest-xdist too.
+"""Table at the end of a test run: which parts were real, replaced by a stand-in, or skipped, with the reason.
 
-Fixtures call `record`; tests that only carry a part's marker are counted by themselves.
+Fixtures call `record`. Tests that only have a part's marker are counted automatically. Works under pytest-xdist, too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _skipped: dict[str, dict[str, int]] = {}
 
 
 def record(part: str, how: How, detail: str = "") -> None:
-    """Say what a part was in this run. The same line counts once."""
+    """Add a row about a part. A repeated row is added once."""
     _entries[(part, how, detail)] = None
 
 
@@ -66,17 +66,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def rows() -> list[Entry]:
-    """Every part at least once, in the table's order; what was recorded by name first."""
+    """The rows in the order of `PARTS`, at least one for each part."""
     found: list[Entry] = []
     for part in dict.fromkeys([*PARTS.values(), *(entry[0] for entry in _entries)]):
         own = sorted(entry for entry in _entries if entry[0] == part)
         if part in _ran and not own:
             own = [(part, "real", f"{_ran[part]} tests")]
         for reason, count in _skipped.get(part, {}).items():
-            own += (
-                []
-                if any(entry[1:] == ("skipped", reason) for entry in own)
-                else [(part, "skipped", f"{reason} ({count} tests)")]
-            )
+            if not any(entry[1:] == ("skipped", reason) for entry in own):
+                own.append((part, "skipped", f"{reason} ({count} tests)"))
         found += own or [(part, "not used", "no test of this run needs it")]
     return found

@@ -1,4 +1,4 @@
-"""The folder of real photos, in YOLO form: images/ labels/ data.yaml."""
+"""Folder of real photos for tests, in YOLO form: images/, labels/, data.yaml."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _DEFAULT = Path(__file__).parents[2] / ".." / "shared" / "data" / "epicureai12"
 
 @pytest.fixture(scope="session")
 def real_photos() -> Path:
-    """Skips where there is none. Read it, never write to it."""
+    """The read-only folder of real photos. Skips the test where it does not exist."""
     folder = Path(os.environ.get("SAVO_TEST_PHOTOS") or _DEFAULT).resolve()
     images = folder / "images"
     if not images.is_dir():
-        reason = "no folder of real photos; name one by SAVO_TEST_PHOTOS"
+        reason = "no folder of real photos; set SAVO_TEST_PHOTOS to one"
         record("real photos", "skipped", reason)
         pytest.skip(reason)
     record("real photos", "real", f"{sum(1 for path in images.rglob('*') if path.is_file())} in {folder.name}")

@@ -1,4 +1,4 @@
-"""A real PostgreSQL on a free port: a container where Docker runs, else this machine's own, in a temporary folder, run by an ordinary user."""
+"""PostgreSQL for tests: a container where Docker runs, else this machine's own in a temporary folder."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_con
 
 
 class PostgresServer(Protocol):
-    """A running server; `new_database` gives each test its own."""
+    """A running server. `new_database` creates a database for one test."""
 
     def start(self) -> None: ...
 
     def stop(self, mode: str = "fast") -> None:
-        """`immediate` is a crash."""
+        """Stop the server; mode `immediate` simulates a crash."""
         ...
 
     def new_database(self) -> str:
-        """URL of an empty database."""
+        """Create an empty database; returns its URL."""
         ...
 
     def version(self) -> str: ...
@@ -54,12 +54,10 @@ class LocalPostgres:
     port: int
 
     def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' " + " ".join(
-            f"-c {option}" for option in _FAST
-        )
-        self._run(
-            "pg_ctl", "-D", str(self.folder / "data"), "-o", options, "-l", str(self.folder / "log"), "-w", "start"
-        )
+        addresses = "listen_addresses=127.0.0.1", "unix_socket_directories=''"
+        options = " ".join([f"-p {self.port}", *(f"-c {option}" for option in (*addresses, *_FAST))])
+        data, log = str(self.folder / "data"), str(self.folder / "log")
+        self._run("pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "start")
 
     def stop(self, mode: str = "fast") -> None:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-m", mode, "-w", "stop")
@@ -70,19 +68,8 @@ class LocalPostgres:
         return f"postgresql://savo:savo@127.0.0.1:{self.port}/{name}"
 
     def init(self) -> None:
-        self._run(
-            "initdb",
-            "-D",
-            str(self.folder / "data"),
-            "-U",
-            "savo",
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--locale=C",
-            "--no-sync",
-        )
+        options = ["-U", "savo", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        self._run("initdb", "-D", str(self.folder / "data"), *options)
 
     def version(self) -> str:
         return self._run("postgres", "--version").split()[2]
@@ -96,7 +83,7 @@ class LocalPostgres:
 
     def _run(self, program: str, *arguments: str) -> str:
         command = [*_as_ordinary_user(), str(self.binaries / program), *arguments]
-        # The server inherits the standard streams: pipes would stay open as long as it runs.
+        # A file instead of pipes: the server inherits the streams and would keep a pipe open.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(
                 command,
@@ -114,7 +101,7 @@ class LocalPostgres:
 
 
 class DockerPostgres:
-    """PostgreSQL in a container, on a fixed port of this machine, so that a restart keeps its address."""
+    """PostgreSQL in a container, on a fixed port of this machine, so that it keeps its address after a restart."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -138,26 +125,27 @@ class DockerPostgres:
 
     def new_database(self) -> str:
         name = f"savo_{secrets.token_hex(6)}"
-        self._ask("createdb", "-h", "127.0.0.1", "-U", "savo", name)
+        self._check_output("createdb", "-h", "127.0.0.1", "-U", "savo", name)
         return f"postgresql://savo:savo@127.0.0.1:{self.port}/{name}"
 
     def version(self) -> str:
-        return self._ask("psql", "-h", "127.0.0.1", "-U", "savo", "-At", "-c", "SHOW server_version", "savo").split()[0]
+        query = ["-At", "-c", "SHOW server_version"]
+        return self._check_output("psql", "-h", "127.0.0.1", "-U", "savo", *query, "savo").split()[0]
 
     def remove(self) -> None:
         self._container.stop()
 
     def _wait(self) -> None:
-        """Until it answers by TCP: while it is made it listens on its socket alone."""
+        """Wait until it answers by TCP: during its initialisation it listens only on a Unix socket."""
         deadline = time.monotonic() + START_WITHIN
         while self._exec("pg_isready", "-q", "-h", "127.0.0.1", "-U", "savo", "-d", "savo")[0]:
             assert time.monotonic() < deadline, f"PostgreSQL did not answer within {START_WITHIN:g} s"
             time.sleep(0.1)
 
-    def _ask(self, *command: str) -> str:
-        code, said = self._exec(*command)
-        assert code == 0, f"{command[0]} failed:\n{said}"
-        return said
+    def _check_output(self, *command: str) -> str:
+        code, output = self._exec(*command)
+        assert code == 0, f"{command[0]} failed:\n{output}"
+        return output
 
     def _exec(self, *command: str) -> tuple[int, str]:
         done = self._container.get_wrapped_container().exec_run(list(command), environment={"PGPASSWORD": "savo"})
@@ -170,17 +158,17 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 def _running() -> Iterator[PostgresServer]:
-    server, how = _server()
+    server, source = _server()
     try:
         server.start()
-        record("PostgreSQL", "real", f"{server.version()}, {how}")
+        record("PostgreSQL", "real", f"{server.version()}, {source}")
         yield server
     finally:
         server.remove()
 
 
 temporary_postgres = contextmanager(_running)
-"""For a benchmark: one that ends with the block. Raises pytest's `Skipped` where none can run."""
+"""A server for a benchmark, removed after the block. Raises pytest's `Skipped` where none can run."""
 
 
 def _server() -> tuple[PostgresServer, str]:
@@ -202,7 +190,7 @@ def _server() -> tuple[PostgresServer, str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: PostgresServer) -> str:
-    """An empty database of this test's own."""
+    """URL of an empty database for one test."""
     return postgres_server.new_database()
 
 
@@ -214,7 +202,7 @@ def _binaries() -> Path | None:
 
 
 def _ordinary_user() -> str | None:
-    """PostgreSQL refuses to run as root; None when we are not root."""
+    """User to run PostgreSQL as, since it refuses to run as root; None when the tests do not run as root."""
     if os.geteuid() != 0:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}

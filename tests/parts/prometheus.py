@@ -1,4 +1,4 @@
-"""A real Prometheus on a free port, in a temporary folder: it scrapes, evaluates the alerts, and answers queries."""
+"""Prometheus for tests: a real server on a free port, in a temporary folder, and promtool."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Prometheus:
     url: str
 
     def query(self, expression: str) -> list[Sample]:
-        """An instant vector or scalar, now. Fails with Prometheus' own words."""
+        """Result of an instant query, a vector or a scalar. Fails with Prometheus' own message."""
         answer = httpx2.get(
             f"{self.url}/api/v1/query", params={"query": expression}, trust_env=False, timeout=60
         ).json()
@@ -33,7 +33,7 @@ class Prometheus:
         data = answer["data"]
         if data["resultType"] == "scalar":
             return [({}, float(data["result"][1]))]
-        return [(each["metric"], float(each["value"][1])) for each in data["result"]]
+        return [(sample["metric"], float(sample["value"][1])) for sample in data["result"]]
 
     def label_values(self, metric: str, label: str) -> list[str]:
         answer = httpx2.get(
@@ -42,19 +42,18 @@ class Prometheus:
         return [str(value) for value in answer["data"]]
 
     def targets(self) -> list[dict[str, Any]]:
-        active: list[dict[str, Any]] = httpx2.get(f"{self.url}/api/v1/targets", trust_env=False, timeout=60).json()[
-            "data"
-        ]["activeTargets"]
+        answer = httpx2.get(f"{self.url}/api/v1/targets", trust_env=False, timeout=60).json()
+        active: list[dict[str, Any]] = answer["data"]["activeTargets"]
         return active
 
     def firing(self) -> set[str]:
-        """Names of the alerts that fire now."""
+        """Names of the alerts that are firing."""
         alerts = httpx2.get(f"{self.url}/api/v1/alerts", trust_env=False, timeout=60).json()["data"]["alerts"]
         return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 
 
 def promtool(*arguments: str) -> None:
-    """Runs it; skips where there is none, fails with what it said."""
+    """Run promtool; fails with its output. Skips the test where it is not installed."""
     program = shutil.which("promtool")
     if program is None:
         record("Prometheus", "skipped", "promtool is not installed")
@@ -66,7 +65,7 @@ def promtool(*arguments: str) -> None:
 
 @contextmanager
 def running_prometheus(config: str, folder: Path, files: Mapping[str, str] | None = None) -> Iterator[Prometheus]:
-    """`config` and `files` lie beside each other in `folder`."""
+    """A server with this configuration. `files` by name are written beside it, into `folder`."""
     program = shutil.which("prometheus")
     if program is None:
         record("Prometheus", "skipped", "prometheus is not installed")
@@ -76,12 +75,9 @@ def running_prometheus(config: str, folder: Path, files: Mapping[str, str] | Non
         (folder / name).write_text(text, encoding="utf-8")
     port = free_port()
     arguments = [
-        "--config.file",
-        str(folder / "prometheus.yml"),
-        "--storage.tsdb.path",
-        str(folder / "data"),
-        "--web.listen-address",
-        f"127.0.0.1:{port}",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
     ]
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(

@@ -1,4 +1,7 @@
-"""Files with long tests run first: under `--dist loadfile --no-loadscope-reorder` no worker is left alone with one at the end."""
+"""Order of test files: files with slow tests run first, so that no pytest-xdist worker starts one at the end.
+
+It takes effect with `--dist loadfile --no-loadscope-reorder`.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ from collections import defaultdict
 import pytest
 
 USUAL_SECONDS = 10.0
-"""Of a test that is marked `slow` without its seconds."""
+"""Assumed time of a test that is marked `slow` without its seconds."""
 
 
-@pytest.hookimpl(trylast=True)  # the marks have left out by then what does not run
+@pytest.hookimpl(trylast=True)  # after deselection, so that only tests that run are counted
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     seconds: defaultdict[str, float] = defaultdict(float)
     for item in items:

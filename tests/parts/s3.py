@@ -1,4 +1,4 @@
-"""S3 servers: moto in a process of its own; versitygw in a container where Docker runs, else built with Go."""
+"""S3 servers for tests: moto in a separate process; versitygw in a container where Docker runs, else built with Go."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGE = f"versity/versitygw:{VERSION}"
 SOURCE = f"github.com/versity/versitygw/cmd/versitygw@{VERSION}"
 START_WITHIN = 120.0
 
-# One request at a time: moto looks and writes in two steps, which threads would interleave.
+# One thread: moto checks a condition and writes in two steps, which threads would interleave.
 _MOTO = """
 import sys
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -39,7 +39,7 @@ run_simple("127.0.0.1", int(sys.argv[1]), DomainDispatcherApplication(create_bac
 
 @dataclass(frozen=True)
 class S3Server:
-    """Where a test's bucket is."""
+    """Address, bucket and keys of an S3 server."""
 
     endpoint_url: str
     bucket: str = "savo-test"
@@ -52,7 +52,7 @@ class S3Server:
 
     @property
     def root_keys(self) -> dict[str, str]:
-        """As versitygw takes them from its environment."""
+        """The keys as versitygw's environment variables."""
         return {"ROOT_ACCESS_KEY": self.access_key_id, "ROOT_SECRET_KEY": self.secret_access_key}
 
     def create_bucket(self) -> None:
@@ -100,15 +100,14 @@ def versitygw_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]
 
 @contextmanager
 def temporary_versitygw(folder: Path) -> Iterator[S3Server]:
-    """With an empty bucket. `folder` is where a process of this machine keeps its objects."""
+    """A server with an empty bucket. Without Docker, it keeps its objects in `folder`."""
     server = S3Server(f"http://127.0.0.1:{free_port()}")
     no_container = why_no_container(IMAGE)
     running = _in_docker(server) if no_container is None else _as_process(server, folder)
+    source = "Docker" if no_container is None else f"a process ({no_container})"
     with running:
         server.create_bucket()
-        record(
-            "S3", "real", f"versitygw {VERSION}, {'Docker' if no_container is None else f'a process ({no_container})'}"
-        )
+        record("S3", "real", f"versitygw {VERSION}, {source}")
         yield server
 
 
@@ -139,7 +138,7 @@ def _as_process(server: S3Server, folder: Path) -> Iterator[None]:
 
 
 def _wait_for_answer(server: S3Server) -> None:
-    """Docker's own proxy takes connections before the server in the container does."""
+    """Wait until the server answers: Docker's proxy accepts connections before the container does."""
     deadline = time.monotonic() + START_WITHIN
     while True:
         try:
@@ -152,13 +151,13 @@ def _wait_for_answer(server: S3Server) -> None:
 
 
 def _versitygw() -> Path:
-    """From PATH or the cache, or built once (about 95 s)."""
+    """The program: from PATH or the cache, or built once in about 95 s."""
     if found := shutil.which("versitygw"):
         return Path(found)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "savo" / "bin"
     if not (cache / "versitygw").exists():
         if not shutil.which("go"):
-            _skip("versitygw is not installed, and there is no go to build it")
+            _skip("versitygw is not installed, and Go is not installed to build it")
         built = subprocess.run(
             ["go", "install", SOURCE],
             env={**os.environ, "GOBIN": str(cache)},

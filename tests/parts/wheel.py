@@ -1,4 +1,4 @@
-"""The whole product as a user starts it: `savo up` in a folder of its own, with the stand-in for Google."""
+"""The running product for tests: `savo up` in a temporary folder, with the stand-in for Google."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Wheel:
     process: subprocess.Popen[bytes]
 
     def pid_of(self, service: str) -> int | None:
-        """The service's process now; None while it is between two lives."""
+        """Process id of the service; None while it restarts."""
         try:
             pid = int(json.loads((self.data_dir / "run" / f"{service}.json").read_text())["pid"])
             os.kill(pid, 0)
@@ -38,7 +38,7 @@ class Wheel:
         return pid
 
     def kill(self, service: str) -> bool:
-        """SIGKILL. False when it was just not there."""
+        """Send SIGKILL to the service; False while it restarts."""
         pid = self.pid_of(service)
         if pid is None:
             return False
@@ -54,35 +54,24 @@ class Wheel:
 def running_wheel(
     data_dir: Path, truth: Path, settings: Mapping[str, str], *arguments: str, latency_scale: float = 0.1
 ) -> Iterator[Wheel]:
-    """`savo up --standin TRUTH`, ready; stopped by SIGTERM at the end, which must end with exit code 0."""
+    """`savo up --standin TRUTH` when it is ready. At the end, SIGTERM must stop it with exit code 0."""
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "savo_cli",
-        "up",
-        "--port",
-        str(port),
-        "--data-dir",
-        str(data_dir),
-        "--standin",
-        str(truth),
-        *arguments,
-    ]
+    command = [sys.executable, "-m", "savo_cli", "up", "--port", str(port), "--data-dir", str(data_dir)]
+    command += ["--standin", str(truth), *arguments]
     command += ["--standin-option", "--latency-scale", "--standin-option", str(latency_scale)]
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_")) and name != "PORT"
     }
-    said = data_dir.parent / f"{data_dir.name}.up.log"
-    with said.open("wb") as out:
+    log = data_dir.parent / f"{data_dir.name}.up.log"
+    with log.open("wb") as out:
         process = subprocess.Popen(
             command, env=clean | dict(settings), stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
         )
     try:
-        _wait_until_up(process, data_dir, said)
+        _wait_until_up(process, data_dir, log)
         yield Wheel(data_dir, f"http://127.0.0.1:{port}", process)
         process.terminate()
-        assert process.wait(STOP_WITHIN) == 0, said.read_text()
+        assert process.wait(STOP_WITHIN) == 0, log.read_text()
     finally:
         if process.poll() is None:
             process.terminate()
@@ -92,16 +81,16 @@ def running_wheel(
                 process.kill()
 
 
-def _wait_until_up(process: subprocess.Popen[bytes], data_dir: Path, said: Path) -> None:
+def _wait_until_up(process: subprocess.Popen[bytes], data_dir: Path, log: Path) -> None:
     deadline = time.monotonic() + START_WITHIN
     while not (data_dir / "run" / "up.json").exists():
-        assert process.poll() is None, f"savo up ended with {process.returncode}:\n{said.read_text()}"
-        assert time.monotonic() < deadline, f"savo up was not ready in {START_WITHIN:g} s:\n{said.read_text()}"
+        assert process.poll() is None, f"savo up ended with {process.returncode}:\n{log.read_text()}"
+        assert time.monotonic() < deadline, f"savo up was not ready in {START_WITHIN:g} s:\n{log.read_text()}"
         time.sleep(0.1)
 
 
 def objects_under(data_dir: Path, prefix: str) -> list[Path]:
-    """Objects of the folder store."""
+    """Files of the objects in the folder store whose keys start with the prefix."""
     return sorted(path for path in (data_dir / "objects" / prefix).rglob("*") if path.is_file())
 
 

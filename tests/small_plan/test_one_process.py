@@ -117,7 +117,7 @@ async def test_real_scans_fit_into_the_small_plan(wheel: Wheel, scenes: list[Sce
 
 async def watch(peak: MemoryPeak, wheel: Wheel) -> None:
     while True:
-        peak.look(wheel.process.pid)
+        peak.measure(wheel.process.pid)
         await asyncio.sleep(0.2)
 
 
