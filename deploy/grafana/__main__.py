@@ -1,4 +1,4 @@
-"""`python -m deploy.grafana [--check]`: write the dashboards' JSON beside this, or fail when it is not what Python says."""
+"""`python -m deploy.grafana [--check]`: generate the dashboards' JSON, or fail if it is out of date."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parent / "dashboards"
 
 
 def dashboards() -> dict[str, str]:
-    """File name → JSON."""
+    """JSON of each dashboard by file name."""
     return {
         f"{build.__name__}.json": json.dumps(build(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False)
         + "\n"
@@ -28,6 +28,7 @@ def dashboards() -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> int:
+    """Write or check the files. Returns the exit code."""
     wanted = dashboards()
     if "--check" in arguments:
         stale = [
@@ -35,11 +36,8 @@ def main(arguments: list[str]) -> int:
             for name, text in wanted.items()
             if not (FOLDER / name).exists() or (FOLDER / name).read_text(encoding="utf-8") != text
         ]
-        print(
-            f"not what Python says: {', '.join(stale)}; run `make generate`"
-            if stale
-            else "the dashboards are up to date"
-        )
+        problem = f"out of date: {', '.join(stale)}; run `make generate`"
+        print(problem if stale else "the dashboards are up to date")
         return int(bool(stale))
     FOLDER.mkdir(exist_ok=True)
     for name, text in wanted.items():

@@ -1,11 +1,11 @@
-"""Arms: the candidate beside the baseline, by the arm that scans were assigned to, with the owner's targets as lines."""
+"""Dashboard "arms": candidate and baseline by assigned arm, with the targets as lines."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana.panels import Panel, bars, board, choice, lines, number, target_of, unit_of
-from deploy.grafana.promql import grown, quantile
+from deploy.grafana.promql import increase_of, quantile
 from savo_contracts import measures
 from savo_contracts.measures import MEASURES, Durations, Mean, Measure, Quantile, Ratio
 
@@ -14,19 +14,24 @@ __all__ = ["arms"]
 _DRAWN = [(measure, measure.panel) for measure in MEASURES if measure.panel is not None]
 _COLUMNS = 24
 _ARM = "{{assigned_arm}}"
+_SCANS_BY_MODEL = "sum by (assigned_arm, model_version) (rate(savo_scans_total[$__rate_interval]))"
 _FALLBACKS_ARE_PAID = (
-    "Share of the answered scans. Where a model of ours is asked first these are its fallbacks, and a part of the cost."
+    "Share of the answered scans. In the arm of a custom model these are its fallbacks, which are part of its cost."
 )
 
 
 def arms() -> Dashboard:
+    """Candidate and baseline side by side."""
     rows = {
-        "Over the chosen time": _totals(),
-        "Course": _course(),
-        "Who answers": _answering(),
-        "Second looks": _second_looks(),
+        "Totals of the time range": _totals(),
+        "Over time": _over_time(),
+        "Answers and fallbacks": _answers(),
+        "Shadow and teacher": _shadow_and_teacher(),
     }
-    meaning = "Evidence counts by assigned arm: an arm answers for its fallbacks too. What decides is the rollout service (savo rollout show)."
+    meaning = (
+        "Evidence counts by assigned arm, so an arm's fallbacks count for it. "
+        "The rollout service decides (savo rollout show)."
+    )
     return board(
         "arms",
         "Savo: arms",
@@ -38,7 +43,7 @@ def arms() -> Dashboard:
 
 
 def _totals() -> list[Panel]:
-    *widths, last = _widths(len(_DRAWN) + 1, a_line=6)
+    *widths, last = _widths(len(_DRAWN) + 1, per_row=6)
     numbers = []
     for (measure, panel), width in zip(_DRAWN, widths, strict=True):
         queries = _by_arm(measure, panel, "$__range")
@@ -47,96 +52,105 @@ def _totals() -> list[Panel]:
     return [*numbers, number("Answered by the provider", _FALLBACKS_ARE_PAID, fallbacks, "percentunit", width=last)]
 
 
-def _course() -> list[Panel]:
-    *widths, last = _widths(len(_DRAWN) + 1, a_line=3)
-    courses = []
+def _over_time() -> list[Panel]:
+    *widths, last = _widths(len(_DRAWN) + 1, per_row=3)
+    panels = []
     for (measure, panel), width in zip(_DRAWN, widths, strict=True):
         queries = _by_arm(measure, panel, "$window")
-        courses.append(lines(panel.title, _side(measure), queries, unit_of(measure), target_of(measure), width))
+        panels.append(lines(panel.title, _side(measure), queries, unit_of(measure), target_of(measure), width))
     fallbacks = {_ARM: _by_provider("$window")}
-    return [*courses, lines("Answered by the provider", _FALLBACKS_ARE_PAID, fallbacks, "percentunit", width=last)]
+    return [*panels, lines("Answered by the provider", _FALLBACKS_ARE_PAID, fallbacks, "percentunit", width=last)]
 
 
-def _widths(panels: int, a_line: int) -> list[int]:
-    """Columns of each panel, so that every line is full."""
-    in_lines = [min(a_line, panels - first) for first in range(0, panels, a_line)]
-    return [_COLUMNS * (place + 1) // count - _COLUMNS * place // count for count in in_lines for place in range(count)]
+def _widths(panels: int, per_row: int) -> list[int]:
+    """Width of each panel in columns, so that every row is filled."""
+    rows = [min(per_row, panels - first) for first in range(0, panels, per_row)]
+    return [_COLUMNS * (place + 1) // count - _COLUMNS * place // count for count in rows for place in range(count)]
 
 
 def _side(measure: Measure) -> str:
-    return f"{'Above' if measure.higher_is_better else 'Below'} the line is on target."
+    return f"{'Above' if measure.higher_is_better else 'Below'} the line meets the target."
 
 
 def _by_arm(measure: Measure, panel: measures.Panel, span: str) -> dict[str, str]:
     match measure.statistic, panel.source:
         case Mean(), Ratio(part, whole):
-            return {_ARM: _ratio(grown(part, span, "assigned_arm"), grown(whole, span, "assigned_arm"))}
+            return {_ARM: _ratio(increase_of(part, span, "assigned_arm"), increase_of(whole, span, "assigned_arm"))}
         case Quantile(percent), Durations(metric, where):
             return {_ARM: quantile(percent / 100, metric, span, "assigned_arm", where)}
     raise TypeError(f"{measure.name}: {panel.source} does not show {measure.statistic}")
 
 
 def _ratio(part: str, whole: str) -> str:
-    """A counter with labels is absent until its first count, so an absent part is 0."""
+    """A counter with labels is absent before its first increment, so an absent part counts as 0."""
     return f"({part} or {whole} * 0) / {whole}"
 
 
-def _answering() -> list[Panel]:
+def _answers() -> list[Panel]:
     return [
         bars(
             "Fallbacks",
             "Scans of the custom model that the provider answered, by reason.",
-            {"{{reason}}": grown("savo_fallbacks_total", "$__range", "reason")},
+            {"{{reason}}": increase_of("savo_fallbacks_total", "$__range", "reason")},
             width=8,
         ),
         bars(
             "Confirmed scans",
-            "A step needs its number of them in each arm.",
-            {_ARM: grown("savo_confirmed_scans_total", "$__range", "assigned_arm")},
+            "Each step of the rollout needs a minimum in each arm.",
+            {_ARM: increase_of("savo_confirmed_scans_total", "$__range", "assigned_arm")},
             width=8,
         ),
         bars(
             "Failed scans",
-            "",
-            {_ARM: grown("savo_scans_total", "$__range", "assigned_arm", '{outcome!="completed"}') + " or vector(0)"},
+            "Scans without an answer.",
+            {
+                _ARM: increase_of("savo_scans_total", "$__range", "assigned_arm", '{outcome!="completed"}')
+                + " or vector(0)"
+            },
             width=8,
         ),
         lines(
             "Scans a second",
-            "By arm and who answered.",
+            "By arm and model version.",
+            {"{{assigned_arm}} by {{model_version}}": _SCANS_BY_MODEL},
+        ),
+        lines(
+            "Edits by users",
+            "Items by arm and action.",
             {
-                "{{assigned_arm}} by {{model_version}}": "sum by (assigned_arm, model_version) (rate(savo_scans_total[$__rate_interval]))"
+                "{{assigned_arm}} {{action}}": increase_of(
+                    "savo_confirmed_items_total", "$window", "assigned_arm, action"
+                )
             },
         ),
         lines(
-            "What users did",
-            "Items, by arm and action.",
-            {"{{assigned_arm}} {{action}}": grown("savo_confirmed_items_total", "$window", "assigned_arm, action")},
-        ),
-        lines(
             "Share and state",
-            "The state is 1 where the rollout is.",
+            "The current state of the rollout is 1.",
             {"share": "max(savo_rollout_share)", "{{state}}": "max by (state) (savo_rollout_state) == 1"},
         ),
         bars("Models in use", "By alias.", {"{{alias}}: {{version}}": "max by (alias, version) (savo_model_info)"}),
     ]
 
 
-def _second_looks() -> list[Panel]:
-    """Zero while SAVO_SHADOW_SHARE and SAVO_TEACHER_SHARE are."""
-    items = grown("savo_second_look_items_total", "$window", "kind, change")
-    looks = grown("savo_second_looks_total", "$__range", "kind, outcome")
+def _shadow_and_teacher() -> list[Panel]:
+    """Zero unless SAVO_SHADOW_SHARE or SAVO_TEACHER_SHARE is above 0."""
+    items = increase_of("savo_second_look_items_total", "$window", "kind, change")
+    comparisons = increase_of("savo_second_looks_total", "$__range", "kind, outcome")
     return [
         lines(
-            "Against the answer",
-            "Items, by what differs from what the user got.",
+            "Differences from the answer",
+            "Items by their difference from the answer to the user.",
             {"{{kind}} {{change}}": f"{items} or vector(0)"},
         ),
-        bars("Looks", "Left out: scans came first.", {"{{kind}} {{outcome}}": f"{looks} or vector(0)"}),
+        bars(
+            "Comparisons",
+            "Outcomes; comparisons are left out while scans need the CPU.",
+            {"{{kind}} {{outcome}}": f"{comparisons} or vector(0)"},
+        ),
     ]
 
 
 def _by_provider(span: str) -> str:
-    answered = grown("savo_scans_total", span, "assigned_arm", '{outcome="completed"}')
-    theirs = grown("savo_scans_total", span, "assigned_arm", '{served_by!~"custom|none"}')
-    return _ratio(theirs, answered)
+    answered = increase_of("savo_scans_total", span, "assigned_arm", '{outcome="completed"}')
+    by_provider = increase_of("savo_scans_total", span, "assigned_arm", '{served_by!~"custom|none"}')
+    return _ratio(by_provider, answered)

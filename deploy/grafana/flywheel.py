@@ -1,28 +1,39 @@
-"""Flywheel: from confirmations to samples to models, against the goals."""
+"""Dashboard "flywheel": confirmations, samples and models, compared with the goals."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana.panels import Panel, bars, board, lines, number, target_of, values_of
-from deploy.grafana.promql import grown
+from deploy.grafana.promql import increase_of
 from savo_contracts.measures import CORRECTION_RATE
 
 __all__ = ["flywheel"]
 
 
 def flywheel() -> Dashboard:
+    """From confirmations to models."""
     rows = {"Goals": _goals(), "Samples": _samples(), "Models": _models()}
     figure = values_of("figure", "figure", "label_values(savo_goal, figure)")
     return board(
-        "flywheel", "Savo: flywheel", "What GET /training/progress says, over time.", rows, [figure], since="now-30d"
+        "flywheel",
+        "Savo: flywheel",
+        "The figures of GET /training/progress over time.",
+        rows,
+        [figure],
+        since="now-30d",
     )
 
 
 def _goals() -> list[Panel]:
     return [
-        number("Samples", "That stand now.", {"": 'max(savo_goal_now{figure="samples"})'}, width=6),
-        number("A day", "Mean of the last seven days.", {"": 'max(savo_goal_now{figure="samples_per_day"})'}, width=6),
+        number("Samples", "Stored samples.", {"": 'max(savo_goal_now{figure="samples"})'}, width=6),
+        number(
+            "Samples a day",
+            "Mean of the last seven days.",
+            {"": 'max(savo_goal_now{figure="samples_per_day"})'},
+            width=6,
+        ),
         number(
             "Correction rate",
             "Over all confirmed scans.",
@@ -33,14 +44,14 @@ def _goals() -> list[Panel]:
         ),
         number(
             "Storage",
-            "Sample images; MB are 10⁶ bytes.",
+            "Sample images, in MB of 10⁶ bytes.",
             {"": 'max(savo_goal_now{figure="storage_mb"})'},
             "decmbytes",
             width=6,
         ),
         lines(
             "Samples against the goals",
-            "Each milestone is a level to reach.",
+            "Each milestone is a horizontal line.",
             {
                 "now": 'max(savo_goal_now{figure="samples"})',
                 "{{milestone}}": 'max by (milestone) (savo_goal{figure="samples"})',
@@ -48,7 +59,7 @@ def _goals() -> list[Panel]:
         ),
         lines(
             "$figure against its goals",
-            "Choose a figure above.",
+            "Select the figure at the top.",
             {
                 "{{figure}} now": 'max by (figure) (savo_goal_now{figure=~"$figure"})',
                 "{{figure}}, {{milestone}}": 'max by (figure, milestone) (savo_goal{figure=~"$figure"})',
@@ -60,30 +71,35 @@ def _goals() -> list[Panel]:
 def _samples() -> list[Panel]:
     return [
         lines(
-            "What became of confirmations",
-            "An hour, by outcome.",
-            {"{{outcome}}": grown("savo_samples_total", "1h", "outcome")},
+            "Outcomes of confirmations",
+            "Per hour, by outcome.",
+            {"{{outcome}}": increase_of("savo_samples_total", "1h", "outcome")},
         ),
         bars(
-            "Refused or waiting, by reason",
-            "Over the chosen time.",
+            "Rejected or pending, by reason",
+            "In the selected time range.",
             {
-                "{{outcome}}: {{reason}}": grown(
+                "{{outcome}}: {{reason}}": increase_of(
                     "savo_samples_total", "$__range", "outcome, reason", '{outcome=~"rejected|waiting|skipped"}'
                 )
             },
         ),
         bars(
             "Class balance",
-            "Boxes of the samples that stand, the forty most frequent labels.",
+            "Boxes in stored samples, for the forty most frequent labels.",
             {"{{label}}": "topk(40, max by (label) (savo_dataset_boxes))"},
             width=12,
             height=16,
         ),
-        lines("Stored bytes an hour", "Sample images.", {"bytes": grown("savo_sample_bytes_total", "1h")}, "decbytes"),
         lines(
-            "Room",
-            "Bytes that count against SAVO_STORAGE_LIMIT_GB, and the limit.",
+            "Stored bytes an hour",
+            "Sample images.",
+            {"bytes": increase_of("savo_sample_bytes_total", "1h")},
+            "decbytes",
+        ),
+        lines(
+            "Storage limit",
+            "Bytes that count towards SAVO_STORAGE_LIMIT_GB, and the limit.",
             {
                 "{{counted}}": "max by (counted) (savo_storage_used_bytes)",
                 "limit of {{counted}}": "max by (counted) (savo_storage_limit_bytes)",
@@ -104,9 +120,14 @@ def _models() -> list[Panel]:
         ),
         bars(
             "Training runs",
-            "By how they ended, since the trainer's start.",
+            "By outcome, since the trainer's start.",
             {"{{outcome}}": "sum by (outcome) (savo_training_runs_total)"},
             width=8,
         ),
-        bars("Aliases", "", {"{{alias}}: {{version}}": "max by (alias, version) (savo_model_info)"}, width=8),
+        bars(
+            "Aliases",
+            "The version of each alias.",
+            {"{{alias}}: {{version}}": "max by (alias, version) (savo_model_info)"},
+            width=8,
+        ),
     ]

@@ -1,11 +1,11 @@
-"""Overview: is the product well, at one glance?"""
+"""Dashboard "overview": scans, latency, failures, cost and services at a glance."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from deploy.grafana.panels import Panel, Target, bars, board, lines, number, target_of
-from deploy.grafana.promql import grown
+from deploy.grafana.promql import increase_of, quantile
 from savo_contracts.measures import COST, FAILURES, LATENCY
 
 __all__ = ["overview"]
@@ -13,14 +13,18 @@ __all__ = ["overview"]
 _TIME = 'savo_scan_duration_seconds_bucket{stage="total"}'
 _TARGET_SECONDS = target_of(LATENCY)
 _FAILED = target_of(FAILURES)
-_HTTP_P95 = "histogram_quantile(0.95, sum by (method, route, le) (rate(savo_http_request_duration_seconds_bucket[$__rate_interval])))"
+_HTTP_P95 = quantile(0.95, "savo_http_request_duration_seconds", "$__rate_interval", "method, route")
+_FAILURE_RATE = 'sum by (outcome) (rate(savo_scans_total{outcome!="completed"}[$__rate_interval]))'
+_COST_RATE = "sum by (provider, purpose) (rate(savo_scan_cost_usd_total[$__rate_interval]))"
+_TOKEN_RATE = "sum by (provider, direction) (rate(savo_provider_tokens_total[$__rate_interval]))"  # noqa: S105 no password
 
 
 def overview() -> Dashboard:
+    """The state of the product."""
     return board(
         "overview",
         "Savo: overview",
-        "Scans, their time, failures and cost, and who answers them.",
+        "Scans, their latency, failures and cost, and the providers that answer them.",
         {"Now": _now(), "Scans": _scans(), "Services": _services()},
     )
 
@@ -29,33 +33,33 @@ def _now() -> list[Panel]:
     return [
         number(
             "Scans",
-            "Answered in the chosen time.",
-            {"": grown("savo_scans_total", "$__range", where='{outcome="completed"}')},
+            "Answered scans in the time range.",
+            {"": increase_of("savo_scans_total", "$__range", where='{outcome="completed"}')},
         ),
         number(
-            "p95",
-            "Accepted to result stored.",
+            "Latency, p95",
+            "From acceptance to the stored result.",
             {"": f"histogram_quantile(0.95, sum by (le) (rate({_TIME}[$__range])))"},
             "s",
             _TARGET_SECONDS,
         ),
-        number("Failed", "Scans without an answer, of all.", {"": _failed_share("$__range")}, "percentunit", _FAILED),
+        number("Failed", "Share of scans without an answer.", {"": _failed_share("$__range")}, "percentunit", _FAILED),
         number(
             "Cost of a scan",
-            "Mean, all arms; the target is the candidate's.",
+            "Mean of all arms; the target is that of the candidate.",
             {"": _mean_cost("$__range")},
             "currencyUSD",
             target_of(COST),
         ),
         number(
             "Candidate's share",
-            "Of traffic, as vision has it in force.",
+            "Share of traffic that vision applies.",
             {"": "max(savo_rollout_share)"},
             "percentunit",
         ),
         number(
             "Alerts",
-            "Firing now; docs/runbooks/ has a page for each.",
+            "Firing alerts; each has a page in docs/runbooks/.",
             {"": 'count(ALERTS{alertstate="firing"}) or vector(0)'},
             target=Target(1),
         ),
@@ -65,57 +69,49 @@ def _now() -> list[Panel]:
 def _scans() -> list[Panel]:
     return [
         lines(
-            "Scans a second, by who answered",
-            "",
+            "Scans a second",
+            "By provider.",
             {"{{served_by}}": 'sum by (served_by) (rate(savo_scans_total{outcome="completed"}[$__rate_interval]))'},
         ),
         lines(
-            "Time of a scan",
-            "Accepted to result stored; the line is the target for p95.",
+            "Latency of scans",
+            "From acceptance to the stored result; the line is the target for p95.",
             _quantiles(),
             "s",
             _TARGET_SECONDS,
         ),
         lines(
             "Scans without an answer, a second",
-            "By what went wrong.",
-            {
-                "{{outcome}}": 'sum by (outcome) (rate(savo_scans_total{outcome!="completed"}[$__rate_interval])) or vector(0)'
-            },
+            "By outcome.",
+            {"{{outcome}}": f"{_FAILURE_RATE} or vector(0)"},
         ),
         lines(
-            "Money an hour",
+            "Cost an hour",
             "By provider and purpose.",
-            {
-                "{{provider}} {{purpose}}": "sum by (provider, purpose) (rate(savo_scan_cost_usd_total[$__rate_interval])) * 3600"
-            },
+            {"{{provider}} {{purpose}}": f"{_COST_RATE} * 3600"},
             "currencyUSD",
         ),
         lines(
             "Tokens of photo calls, a second",
-            "As the provider counted them.",
-            {
-                "{{provider}} {{direction}}": "sum by (provider, direction) (rate(savo_provider_tokens_total[$__rate_interval]))"
-            },
+            "As counted by the provider.",
+            {"{{provider}} {{direction}}": _TOKEN_RATE},
         ),
         lines(
             "Photos sent to providers, bytes a second",
-            "Made small, each attempt.",
+            "After scaling, for each attempt.",
             {"{{provider}}": "sum by (provider) (rate(savo_provider_photo_bytes_total[$__rate_interval]))"},
             "decbytes",
         ),
         lines(
             "Candidate's share",
-            "A step up is earned, a fall is a breach or an operator.",
+            "It rises by the steps of the rollout, and falls by a breached gate or an operator.",
             {"share": "max(savo_rollout_share)"},
             "percentunit",
         ),
         lines(
             "Stages of a scan, p95",
-            "Where its time goes.",
-            {
-                "{{stage}}": "histogram_quantile(0.95, sum by (stage, le) (rate(savo_scan_duration_seconds_bucket[$__rate_interval])))"
-            },
+            "Duration of each stage.",
+            {"{{stage}}": quantile(0.95, "savo_scan_duration_seconds", "$__rate_interval", "stage")},
             "s",
         ),
     ]
@@ -125,13 +121,13 @@ def _services() -> list[Panel]:
     return [
         bars(
             "Replicas",
-            "Processes that run a service, by service.",
+            "Processes of each service.",
             {"{{service}}": "count by (service) (savo_service_info)"},
             width=6,
         ),
         lines(
             "Memory",
-            "Resident, by process.",
+            "Resident memory by process.",
             {"{{service}} {{instance}}": 'process_resident_memory_bytes{job="savo"}'},
             "bytes",
             width=9,
@@ -144,14 +140,14 @@ def _services() -> list[Panel]:
         ),
         lines(
             "HTTP p95",
-            "By route, streams to their end.",
+            "By route; a stream counts until its end.",
             {"{{method}} {{route}}": _HTTP_P95},
             "s",
             width=12,
         ),
         lines(
             "CPU",
-            "Cores, by process.",
+            "CPU cores by process.",
             {"{{service}} {{instance}}": 'rate(process_cpu_seconds_total{job="savo"}[$__rate_interval])'},
             width=12,
         ),
@@ -166,9 +162,9 @@ def _quantiles() -> dict[str, str]:
 
 
 def _failed_share(span: str) -> str:
-    failed = grown("savo_scans_total", span, where='{outcome!="completed"}')
-    return f"({failed} or vector(0)) / {grown('savo_scans_total', span)}"
+    failed = increase_of("savo_scans_total", span, where='{outcome!="completed"}')
+    return f"({failed} or vector(0)) / {increase_of('savo_scans_total', span)}"
 
 
 def _mean_cost(span: str) -> str:
-    return f"{grown('savo_arm_cost_usd_total', span)} / {grown('savo_scans_total', span)}"
+    return f"{increase_of('savo_arm_cost_usd_total', span)} / {increase_of('savo_scans_total', span)}"

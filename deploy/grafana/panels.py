@@ -1,4 +1,4 @@
-"""How a panel is drawn: a number, lines over time, or bars; each from PromQL expressions with a legend."""
+"""Builders of dashboards and panels: numbers, lines over time and bars, from PromQL expressions with a legend."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="prometheus")
 
 Queries = Mapping[str, str]
-"""Legend → expression."""
+"""PromQL expressions by their legend."""
 
 Unit = Literal["short", "s", "percentunit", "currencyUSD", "bytes", "decbytes", "decmbytes"]
 
@@ -48,12 +48,13 @@ Variable = Builder[dashboard.VariableModel]
 
 @dataclass(frozen=True)
 class Target:
-    """The owner's number, drawn as a line; colours say on which side one should be."""
+    """A target value, drawn as a line. Colours show which side meets it."""
 
     value: float
     above_is_good: bool = False
 
     def thresholds(self) -> ThresholdsConfig:
+        """Grafana's thresholds: green on the side that meets the target, red on the other."""
         below, above = ("red", "green") if self.above_is_good else ("green", "red")
         steps = [dashboard.Threshold(value=None, color=below), dashboard.Threshold(value=self.value, color=above)]
         return ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(steps)
@@ -64,11 +65,11 @@ _UNITS: dict[measures.Unit, tuple[Unit, int]] = {
     measures.Unit.MILLISECONDS: ("s", 1000),
     measures.Unit.USD: ("currencyUSD", 1),
 }
-"""Grafana's unit for each of ours, and how many of ours it is."""
+"""Grafana's unit for each unit of a measure, and the factor between them."""
 
 
 def unit_of(measure: measures.Measure) -> Unit:
-    """Grafana's unit of a measure; Prometheus keeps times in seconds."""
+    """Grafana's unit of a measure. Prometheus stores times in seconds."""
     return _UNITS[measure.unit][0]
 
 
@@ -85,7 +86,7 @@ NO_TARGET = (
 def number(
     title: str, meaning: str, queries: Queries, unit: Unit = "short", target: Target | None = None, width: int = 4
 ) -> Panel:
-    """The newest value of each query, large."""
+    """A panel with the newest value of each query."""
     panel = stat.Panel().title(title).description(meaning).datasource(SOURCE).unit(unit).height(4).span(width)
     panel = panel.thresholds(target.thresholds() if target else NO_TARGET).graph_mode(common.BigValueGraphMode.NONE)
     return panel.reduce_options(ReduceDataOptions().calcs(["lastNotNull"]).fields("")).targets(
@@ -96,7 +97,7 @@ def number(
 def lines(
     title: str, meaning: str, queries: Queries, unit: Unit = "short", target: Target | None = None, width: int = 12
 ) -> Panel:
-    """Over time, with the target as a dashed line."""
+    """A panel with a time series of each query, and the target as a dashed line."""
     panel = (
         timeseries.Panel().title(title).description(meaning).datasource(SOURCE).unit(unit).height(8).span(width).min(0)
     )
@@ -115,7 +116,7 @@ def lines(
 
 
 def bars(title: str, meaning: str, queries: Queries, unit: Unit = "short", width: int = 12, height: int = 8) -> Panel:
-    """The newest value of each series as a bar."""
+    """A panel with the newest value of each series as a bar."""
     panel = (
         bargauge.Panel()
         .title(title)
@@ -134,14 +135,14 @@ def bars(title: str, meaning: str, queries: Queries, unit: Unit = "short", width
 
 
 def choice(name: str, label: str, options: Sequence[str]) -> Variable:
-    """A variable with fixed values; the first is chosen."""
-    chosen = dashboard.VariableOption(selected=True, text=options[0], value=options[0])
-    return CustomVariable(name).label(label).values(",".join(options)).current(chosen)
+    """A dashboard variable with fixed values; the first is selected."""
+    selected = dashboard.VariableOption(selected=True, text=options[0], value=options[0])
+    return CustomVariable(name).label(label).values(",".join(options)).current(selected)
 
 
 def values_of(name: str, label: str, query: str) -> Variable:
-    """A variable with the values that a label has now: `query` is `label_values(METRIC, LABEL)`. All are chosen."""
-    chosen = dashboard.VariableOption(selected=True, text="All", value="$__all")
+    """A dashboard variable with the values of a label: `query` is `label_values(METRIC, LABEL)`. All are selected."""
+    selected = dashboard.VariableOption(selected=True, text="All", value="$__all")
     variable = (
         QueryVariable(name)
         .label(label)
@@ -154,7 +155,7 @@ def values_of(name: str, label: str, query: str) -> Variable:
         .include_all(True)
         .all_value(".*")
         .multi(True)
-        .current(chosen)
+        .current(selected)
     )
 
 
@@ -166,8 +167,8 @@ def board(
     variables: Sequence[Variable] = (),
     since: str = "now-6h",
 ) -> dashboard.Dashboard:
-    """A dashboard of titled rows. `name` is its file and its uid."""
-    drawn = (
+    """A dashboard of rows with titles. `name` is the name of its file and part of its uid."""
+    builder = (
         Dashboard(title)
         .uid(f"savo-{name}")
         .description(meaning)
@@ -177,20 +178,20 @@ def board(
         .refresh("30s")
         .readonly()
     )
-    drawn = drawn.variables(list(variables))
+    builder = builder.variables(list(variables))
     for row, panels in rows.items():
-        drawn = drawn.with_row(Row(row))
+        builder = builder.with_row(Row(row))
         for panel in panels:
-            drawn = drawn.with_panel(panel)
-    built = drawn.build()
-    for place, each in enumerate(built.panels or [], start=1):
-        each.id_val = place
+            builder = builder.with_panel(panel)
+    built = builder.build()
+    for panel_id, built_panel in enumerate(built.panels or [], start=1):
+        built_panel.id_val = panel_id
     return built
 
 
 def _targets(queries: Queries, *, instant: bool = False) -> list[Builder[AnyQuery]]:
     found: list[Builder[AnyQuery]] = []
-    for letter, (legend, expression) in zip("ABCDEFGH", queries.items(), strict=False):
-        query = Dataquery().expr(expression).legend_format(legend).ref_id(letter).datasource(SOURCE)
+    for ref_id, (legend, expression) in zip("ABCDEFGH", queries.items(), strict=False):
+        query = Dataquery().expr(expression).legend_format(legend).ref_id(ref_id).datasource(SOURCE)
         found.append(query.instant() if instant else query.range())
     return found

@@ -1,6 +1,6 @@
-"""`python -m deploy.grafana.preview PROMETHEUS_URL FOLDER [--minutes 15]`: each dashboard as a picture of what its queries answer now.
+"""Preview of the dashboards as pictures: `python -m deploy.grafana.preview PROMETHEUS_URL FOLDER [--minutes 15]`.
 
-Grafana draws it otherwise; the numbers are the same. matplotlib comes with the extra `yolo`.
+The queries run on a real Prometheus; the drawing differs from Grafana's. It needs matplotlib, from the extra `yolo`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,23 @@ STEPS = 120
 
 
 def main() -> int:
+    """Write a picture of each dashboard."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--minutes", type=int, default=15)
-    given = parser.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     for name, text in dashboards().items():
-        draw(json.loads(text), given.url, given.minutes).savefig(given.folder / f"{Path(name).stem}.png", dpi=70)
-    print(f"pictures of {', '.join(dashboards())} in {given.folder}")
+        draw(json.loads(text), arguments.url, arguments.minutes).savefig(
+            arguments.folder / f"{Path(name).stem}.png", dpi=70
+        )
+    print(f"pictures of {', '.join(dashboards())} in {arguments.folder}")
     return 0
 
 
 def draw(board: dict[str, Any], url: str, minutes: int) -> Figure:
+    """Draw a dashboard with the last `minutes` of the Prometheus at `url`."""
     mpl.rcParams["font.size"] = 8
     rows = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in board["panels"])
     figure = Figure(figsize=(18, rows * ROW_INCHES))
@@ -64,13 +68,13 @@ def draw(board: dict[str, Any], url: str, minutes: int) -> Figure:
 def _lines(axes: Axes, panel: dict[str, Any], url: str, minutes: int) -> None:
     end = time.time()
     for target in panel["targets"]:
-        asked = {
+        parameters = {
             "query": _filled(target["expr"], minutes),
             "start": end - minutes * 60,
             "end": end,
             "step": minutes * 60 / STEPS,
         }
-        for series in _ask(f"{url}/api/v1/query_range", asked):
+        for series in _query(f"{url}/api/v1/query_range", parameters):
             times, values = zip(*((float(at) - end, float(value)) for at, value in series["values"]), strict=True)
             axes.plot([moment / 60 for moment in times], values, label=_legend(target, series), linewidth=1)
     for step in panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", ()):
@@ -88,8 +92,8 @@ def _bars(axes: Axes, panel: dict[str, Any], url: str, minutes: int) -> None:
 
 def _number(axes: Axes, panel: dict[str, Any], url: str, minutes: int) -> None:
     axes.set_axis_off()
-    words = "   ".join(f"{name} {value:.4g}".strip() for name, value in _now(panel, url, minutes)) or "no data"
-    axes.text(0.0, 0.3, words, fontsize=13 if len(words) > 12 else 20)
+    text = "   ".join(f"{name} {value:.4g}".strip() for name, value in _now(panel, url, minutes)) or "no data"
+    axes.text(0.0, 0.3, text, fontsize=13 if len(text) > 12 else 20)
 
 
 _SHAPES = {"timeseries": _lines, "bargauge": _bars, "stat": _number}
@@ -99,19 +103,19 @@ def _now(panel: dict[str, Any], url: str, minutes: int) -> list[tuple[str, float
     found = [
         (_legend(target, series), float(series["value"][1]))
         for target in panel["targets"]
-        for series in _ask(f"{url}/api/v1/query", {"query": _filled(target["expr"], minutes)})
+        for series in _query(f"{url}/api/v1/query", {"query": _filled(target["expr"], minutes)})
     ]
     return [(name, value) for name, value in found if math.isfinite(value)]
 
 
-def _ask(url: str, asked: dict[str, Any]) -> list[dict[str, Any]]:
-    answer = httpx2.get(url, params=asked, trust_env=False, timeout=30).raise_for_status().json()
+def _query(url: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    answer = httpx2.get(url, params=parameters, trust_env=False, timeout=30).raise_for_status().json()
     found: list[dict[str, Any]] = answer["data"]["result"]
     return found
 
 
 def _filled(expression: str, minutes: int) -> str:
-    """As somebody sees it who chose the last `minutes` and everything else."""
+    """An expression with its dashboard variables set to the last `minutes` and all values."""
     filled = re.sub(r"\$__range\b|\$window\b", f"{minutes}m", expression).replace("$__rate_interval", "1m")
     return re.sub(r"\$(topic|figure)\b", ".*", filled)
 

@@ -1,15 +1,15 @@
-"""Expressions that more than one panel needs."""
+"""PromQL expressions that several panels share."""
 
 from __future__ import annotations
 
-__all__ = ["grown", "quantile"]
+__all__ = ["increase_of", "quantile"]
 
 
-def grown(metric: str, span: str, by: str = "", where: str = "") -> str:
-    """How much a counter grew within `span`, summed by labels.
+def increase_of(metric: str, span: str, by: str = "", where: str = "") -> str:
+    """The increase of a counter within `span`, summed by labels.
 
-    `increase` alone does not see the first count of a series, and a counter with labels appears with its first count: one dead letter would be
-    none. So the value with which a series appeared within the span is added.
+    `increase` ignores the first value of a series, and a counter with labels appears with its first increment: a single
+    dead letter would count as 0. Therefore the first value of a series that appeared within `span` is added.
     """
     series = f"{metric}{where}"
     appeared = f"min_over_time({series}[{span}]) unless {series} offset {span}"
@@ -18,6 +18,6 @@ def grown(metric: str, span: str, by: str = "", where: str = "") -> str:
 
 
 def quantile(fraction: float, metric: str, span: str, by: str = "", where: str = "") -> str:
-    """Of a histogram, in its unit."""
+    """A quantile of a histogram over `span`, by labels, in the unit of the histogram."""
     labels = f"{by}, le" if by else "le"
     return f"histogram_quantile({fraction:g}, sum by ({labels}) (rate({metric}_bucket{where}[{span}])))"

@@ -270,7 +270,7 @@ async def test_gauges_say_what_the_product_says_of_itself(run: Run) -> None:
 async def test_what_grew_within_the_window_is_not_missing_its_first_count(run: Run) -> None:
     """`increase` extrapolates to the window's ends, so it is near the count, never exact; without the first count it would be far off."""
     for query in queries():
-        if query.board == "pipeline" and query.panel == "Set aside":
+        if query.board == "pipeline" and query.panel == "New dead letters":
             assert total(run.prometheus, query.filled(WINDOW)) == pytest.approx(run.load.poison, abs=0.2)
         if query.board == "arms" and query.panel == "Confirmed scans":
             assert total(run.prometheus, query.filled(WINDOW)) == pytest.approx(len(run.load.confirmed), rel=0.1)
