@@ -1,4 +1,4 @@
-"""pytest plug-ins of every test: the modules in tests/parts."""
+"""Pytest plug-ins for all tests of the repository: the shared fixtures of tests/parts."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ import pytest
 from PIL import Image
 
 _PARTS = Path(__file__).parent / "tests" / "parts"
-_FIRST = [
-    "addresses",
-    "parts_table",
-    "containers",
-    "wheel",
-]  # the others import these, and pytest must import a plug-in before any other module does
+# Loaded first, because the other parts import these and pytest must import a plug-in before other code does.
+_FIRST = ["addresses", "parts_table", "containers", "wheel"]
 
 pytest_plugins = [
     f"tests.parts.{name}" for name in [*_FIRST, *sorted({path.stem for path in _PARTS.glob("[!_]*.py")} - set(_FIRST))]
@@ -24,8 +20,8 @@ _PILLOW_OPEN = Image.open
 
 
 @pytest.fixture(autouse=True)
-def _pillow_opens_photos_itself() -> Iterator[None]:
-    """Restore Pillow's `Image.open` for each test: `import ultralytics` replaces it by one that installs packages."""
+def _original_image_open() -> Iterator[None]:
+    """Restores `Image.open`, which `import ultralytics` in another test replaces by one that installs packages."""
     Image.open = _PILLOW_OPEN
     yield
     Image.open = _PILLOW_OPEN

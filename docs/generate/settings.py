@@ -1,6 +1,6 @@
-"""`python -m docs.generate.settings [--check]`: write docs/settings.md, and the list of variables that the runtime accepts.
+"""Generator of docs/settings.md and the runtime's list of variables: `python -m docs.generate.settings [--check]`.
 
-Exit code 1 with --check when a file differs from what would be written.
+With --check it exits with 1 if a file is out of date.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ the value and what is allowed. Secrets never reach a log. `savo doctor` checks a
 
 @dataclass(frozen=True)
 class Group:
-    """Settings that serve one task."""
+    """Settings of one task."""
 
     title: str
     purpose: str
     patterns: tuple[str, ...]
-    """Regular expressions of whole variable names, in the order of the rows; the first matching group gets a variable."""
+    """Regular expressions for variable names, in the order of the rows. The first matching group has the variable."""
 
 
 GROUPS: tuple[Group, ...] = (
     Group(
         "Set these first",
-        "Who answers scans, whether confirmed photos are kept, and which part of the traffic a trained model gets.",
+        "Providers and their keys, collection of confirmed photos, and the traffic share of a trained model.",
         (
             *(provider.key_variable for provider in PROVIDERS),
             "SAVO_VISION_PROVIDER",
@@ -66,32 +66,36 @@ GROUPS: tuple[Group, ...] = (
     ),
     Group(
         "The custom model in service",
-        "Which engine runs it, what it costs, and which scans it also sees for comparison.",
+        "Its inference engine, its cost, and the share of scans that it answers for comparison only.",
         ("SAVO_DETECTION_ENGINE", "SAVO_CPU_HOUR_USD", "SAVO_(SHADOW|TEACHER)_SHARE", "SAVO_VISION_PINS"),
     ),
-    Group("Rollout", "When a candidate gets more traffic, and when it loses all of it.", ("SAVO_ROLLOUT_(?!URL).*",)),
+    Group("Rollout", "Conditions for a larger and for no share of traffic.", ("SAVO_ROLLOUT_(?!URL).*",)),
     Group(
         "Collecting samples",
-        "Consent, which photos are good enough to learn from, and when a training run is due.",
+        "Consent, quality limits of photos, and the threshold of a training run.",
         ("SAVO_REQUIRE_CONSENT", "SAVO_TRAINING_THRESHOLD", "SAVO_RETRAIN_EVERY_DAYS", "SAVO_MIN_.*", "SAVO_CLASS_.*"),
     ),
     Group(
         "Training and its gate",
-        "How a model is trained, and what it must reach.",
+        "Training parameters, and the limits that a model must reach.",
         ("SAVO_GATE_.*", "SAVO_TRAIN_.*", "SAVO_TRAINER_.*"),
     ),
-    Group("Uploads and scans", "Limits of a photo, and how long a scan lives.", ("SAVO_MAX_UPLOAD_.*", "SAVO_SCAN_.*")),
-    Group("Access", "Who may call the HTTP API, and how often.", ("SAVO_AUTH", "SAVO_JWT_.*", "SAVO_RATE_LIMIT_.*")),
+    Group("Uploads and scans", "Limits of an upload, and retention of scans.", ("SAVO_MAX_UPLOAD_.*", "SAVO_SCAN_.*")),
+    Group(
+        "Access", "Authentication and rate limits of the HTTP API.", ("SAVO_AUTH", "SAVO_JWT_.*", "SAVO_RATE_LIMIT_.*")
+    ),
     Group(
         "HTTP addresses",
-        "Where services listen, and where they find each other.",
+        "Addresses on which services listen and reach each other.",
         ("PORT", "SAVO_HTTP_.*", "SAVO_ROLLOUT_URL", "SAVO_PUBLIC_URL"),
     ),
     Group("Database", "One SQLite file for each service, or PostgreSQL with a schema for each.", ("SAVO_DATABASE_.*",)),
+    Group("Kafka", "The embedded broker, or a Kafka with TLS and SASL.", ("SAVO_KAFKA_.*", "SAVO_EMBEDDED_BROKER")),
     Group(
-        "Kafka", "The broker in memory, or a real Kafka with TLS and SASL.", ("SAVO_KAFKA_.*", "SAVO_EMBEDDED_BROKER")
+        "Weekly digest",
+        "Mail server and recipients of the weekly report.",
+        ("SAVO_DIGEST_.*", "SMTP_URL", "SAVO_GOALS_STARTED_AT"),
     ),
-    Group("Weekly digest", "The mail of the week's figures.", ("SAVO_DIGEST_.*", "SMTP_URL", "SAVO_GOALS_STARTED_AT")),
     Group(
         "Operations",
         "Environment, logs, traces, sandboxes.",
@@ -112,7 +116,7 @@ def settings_page(classes: Mapping[str, type[RuntimeSettings]], groups: tuple[Gr
 
 
 def _place_of(variable: str, groups: tuple[Group, ...]) -> tuple[int, int]:
-    """Index of the group, and of the pattern in it."""
+    """Indexes of the group and of the pattern in it."""
     for at, group in enumerate(groups):
         for row, pattern in enumerate(group.patterns):
             if re.fullmatch(pattern, variable):

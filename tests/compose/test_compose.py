@@ -306,7 +306,7 @@ def looking_commands() -> list[str]:
         for page in pages
         for part in (PARTS[0], PARTS[-1])
         for command in page.commands(part)
-        if not page.has_words_to_fill_in(command)
+        if not page.has_placeholders(command)
     }
     return sorted(command for command in commands if command.startswith("savo "))
 

@@ -1,4 +1,4 @@
-"""Pages that are generated from the code: settings and log events."""
+"""Generated pages: docs/settings.md and docs/logs.md."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_generated_page_is_up_to_date(page: str) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_settings_are_grouped_by_task_and_the_ten_that_come_first_are_on_top() -> None:
+def test_settings_are_grouped_by_task_and_ten_of_them_are_on_top() -> None:
     page = settings_page(installed_settings())
     first = page.split("\n## ")[1]
     assert first.startswith("Set these first")
@@ -37,12 +37,12 @@ def test_settings_are_grouped_by_task_and_the_ten_that_come_first_are_on_top() -
     assert page.count("| `SAVO_ROLLOUT_MIN_CONFIRMED` |") == 1
 
 
-def test_a_setting_without_a_group_is_named() -> None:
+def test_a_setting_without_a_group_is_an_error_that_names_it() -> None:
     with pytest.raises(ValueError, match=r"R2_ACCESS_KEY_ID belongs to no group.*GROUPS"):
-        settings_page(installed_settings(), groups=(Group("All of ours", "", ("(SAVO|GOOGLE|OPENAI|OTEL|PORT).*",)),))
+        settings_page(installed_settings(), groups=(Group("Others", "", ("(SAVO|GOOGLE|OPENAI|OTEL|PORT).*",)),))
 
 
-def test_log_events_are_found_with_level_place_and_fields(tmp_path: Path) -> None:
+def test_log_events_are_found_with_level_module_and_fields(tmp_path: Path) -> None:
     module = tmp_path / "savo_vision" / "scan.py"
     module.parent.mkdir()
     module.write_text(

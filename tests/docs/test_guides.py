@@ -1,4 +1,4 @@
-"""What docs/deployment.md and docs/upgrading.md tell people to type: run here, or marked with what it needs and checked as far as it goes."""
+"""Commands of docs/deployment.md and docs/upgrading.md: they run here, or their options and files are checked."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ SAVO = [sys.executable, "-m", "savo_cli"]
 
 @dataclass(frozen=True)
 class Block:
+    """A shell block of a guide. `needs` is what it requires; if empty, it runs in this test."""
+
     guide: str
     text: str
     needs: str
-    """Empty: it runs in this test."""
 
 
 BLOCKS = [
@@ -39,12 +40,12 @@ LINES = [(block, line) for block in BLOCKS for line in block.text.splitlines()]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.text.splitlines()[0])
-def test_every_block_is_shell(block: Block) -> None:
+def test_every_block_is_valid_shell(block: Block) -> None:
     checked = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_every_link_has_a_target() -> None:
     for path, guide in GUIDES.items():
         for link in re.findall(r"\]\(([^)]+)\)", guide):
             file, _, anchor = link.partition("#")
@@ -58,25 +59,25 @@ def test_every_link_leads_somewhere() -> None:
 
 
 @pytest.mark.parametrize("line", sorted({line for _, line in LINES if line.startswith(("savo ", ".venv/bin/savo "))}))
-def test_a_savo_command_takes_the_options_shown(line: str) -> None:
-    words = line.split()[1:]
-    depth = 2 if words[0] in {"topics", "keys", "runs"} else 1
-    asked = subprocess.run(
-        [*SAVO, *words[:depth], "--help"],
+def test_a_savo_command_has_the_options_shown(line: str) -> None:
+    arguments = line.split()[1:]
+    depth = 2 if arguments[0] in {"topics", "keys", "runs"} else 1
+    shown = subprocess.run(
+        [*SAVO, *arguments[:depth], "--help"],
         capture_output=True,
         text=True,
         check=False,
         env={"COLUMNS": "200", "TERM": "dumb"},
     )
-    assert asked.returncode == 0, asked.stderr
-    assert [word for word in words if word.startswith("--") and word not in asked.stdout] == []
+    assert shown.returncode == 0, shown.stderr
+    assert [option for option in arguments if option.startswith("--") and option not in shown.stdout] == []
 
 
-def test_files_and_targets_that_are_named_are_there() -> None:
+def test_named_files_and_make_targets_exist() -> None:
     for _, line in LINES:
-        for word in line.split():
-            if word.startswith("deploy/"):
-                assert (ROOT / word).exists(), line
+        for path in line.split():
+            if path.startswith("deploy/"):
+                assert (ROOT / path).exists(), line
         if line.startswith("make "):
             assert re.search(rf"^{line.split()[1]}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE), line
 
@@ -104,10 +105,10 @@ def run(line: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.real
 @pytest.mark.slow
-def test_what_is_asked_of_a_running_product_is_answered(wheel: Wheel) -> None:
+def test_commands_for_a_running_product_succeed(wheel: Wheel) -> None:
     for block, line in LINES:
         if block.needs or line.startswith(("make ", "python -m savo_runtime.migrate", "savo restore", "savo runs")):
-            continue  # the README's test runs `make up`'s product, the others have tests of their own below; runs want a trainer
+            continue  # `make` is tested with the README, the others below; `savo runs` needs a trainer
         done = run(line.replace("http://127.0.0.1:8000", wheel.url), wheel.data_dir)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
         if line.startswith("curl"):
@@ -115,7 +116,7 @@ def test_what_is_asked_of_a_running_product_is_answered(wheel: Wheel) -> None:
 
 
 @pytest.mark.slow
-def test_tables_go_forward_and_back_as_the_guide_says(tmp_path: Path) -> None:
+def test_the_migration_commands_of_the_guide_work(tmp_path: Path) -> None:
     lines = [line for _, line in LINES if line.startswith("python -m savo_runtime.migrate")]
     assert len(lines) == 2
     for line in lines:
@@ -124,14 +125,14 @@ def test_tables_go_forward_and_back_as_the_guide_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_backup_is_restored_as_the_guide_says(tmp_path: Path) -> None:
-    """On SQLite and a folder; on Kafka, PostgreSQL and S3 in tests/upkeep."""
+def test_the_backup_commands_of_the_guide_work(tmp_path: Path) -> None:
+    """With SQLite and a folder; tests/upkeep covers Kafka, PostgreSQL and S3."""
     data_dir = tmp_path / "savo"
     assert run("python -m savo_runtime.migrate gateway", data_dir).returncode == 0
     (data_dir / "objects/models").mkdir(parents=True)
     (data_dir / "objects/models/card.md").write_text("a model")
     backed_up, restored = (
-        next(line for _, line in LINES if line.startswith(f"savo {word}")) for word in ("backup", "restore")
+        next(line for _, line in LINES if line.startswith(f"savo {name}")) for name in ("backup", "restore")
     )
     assert run(backed_up, data_dir).returncode == 0
     (data_dir / "objects/models/card.md").unlink()

@@ -1,4 +1,4 @@
-"""Commands in the README and in docs/{models,replay,guide}.md work: targets exist, options exist, calls answer."""
+"""Commands of the README and of docs/{models,replay,guide}.md: targets and options exist, and calls succeed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shell_lines(readme: str = README) -> list[str]:
 
 
 def savo_commands() -> list[str]:
-    """In running text and in tables."""
+    """The `savo` commands in text and tables."""
     return sorted(
         {
             match.removeprefix("uv run ").strip()
@@ -55,15 +55,15 @@ def test_a_make_target_exists(line: str) -> None:
 
 
 @pytest.mark.parametrize("command", savo_commands())
-def test_a_savo_command_takes_the_options_shown(command: str) -> None:
-    words = command.split()
-    depth = 2 if words[1] in {"runs", "models", "topics", "dlq", "keys", "rollout"} else 1
+def test_a_savo_command_has_the_options_shown(command: str) -> None:
+    arguments = command.split()
+    depth = 2 if arguments[1] in {"runs", "models", "topics", "dlq", "keys", "rollout"} else 1
     environment = {"COLUMNS": "200", "TERM": "dumb"}
-    asked = subprocess.run(
-        [*SAVO, *words[1 : 1 + depth], "--help"], capture_output=True, text=True, check=False, env=environment
+    shown = subprocess.run(
+        [*SAVO, *arguments[1 : 1 + depth], "--help"], capture_output=True, text=True, check=False, env=environment
     )
-    assert asked.returncode == 0, asked.stderr
-    assert [word for word in words if word.startswith("--") and word not in asked.stdout] == []
+    assert shown.returncode == 0, shown.stderr
+    assert [option for option in arguments if option.startswith("--") and option not in shown.stdout] == []
 
 
 def test_the_readme_is_short() -> None:
@@ -75,7 +75,7 @@ def test_the_readme_is_short() -> None:
     [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))],
     ids=lambda page: page.name,
 )
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)|src=\"([^\"]+)\"", page.read_text(encoding="utf-8"))
     files = [link or picture for link, picture in links if not (link or picture).startswith("http")]
     assert [file for file in files if not (page.parent / file).exists()] == []
@@ -104,16 +104,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Wheel, Pat
 @pytest.mark.slow
 def test_the_commands_of_the_first_scan_work(wheel: tuple[Wheel, Path]) -> None:
     running, folder = wheel
-    said: dict[str, object] = {}
+    results: dict[str, object] = {}
     for line in (line for line in shell_lines() if line.startswith(("cp ", "curl "))):
-        command = line.replace("http://127.0.0.1:8000", running.url).replace("SCAN_ID", str(said.get("scan_id")))
+        command = line.replace("http://127.0.0.1:8000", running.url).replace("SCAN_ID", str(results.get("scan_id")))
         done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
         answer = json.loads(done.stdout or "{}")
         assert "code" not in answer, f"{command}\n{answer}"
-        said |= answer
-    assert said["status"] == "published"
-    assert {"total_samples", "correction_rate"} <= said.keys()
+        results |= answer
+    assert results["status"] == "published"
+    assert {"total_samples", "correction_rate"} <= results.keys()
 
 
 @pytest.mark.slow
@@ -122,41 +122,41 @@ def test_the_commands_of_the_replay_page_work(wheel: tuple[Wheel, Path], monkeyp
     monkeypatch.chdir(folder)
     monkeypatch.setenv("SAVO_DATA_DIR", str(running.data_dir))
     (folder / "best.onnx").write_bytes(constant_model(raw_rows([(16, 16, 32, 32, 0, 0.9)], 3)))
-    scanned = said("savo scan .savo/standin/images/scene-1-00001.jpg --json")
+    scanned = output_of("savo scan .savo/standin/images/scene-1-00001.jpg --json")
     assert '"completed"' in scanned
     asyncio.run(publish_poison(json.loads((running.data_dir / "run" / "up.json").read_text())["kafka"]))
-    poisoned = eventually_said("savo dlq list", "scans.requested")
+    poisoned = output_with("savo dlq list", "scans.requested")
     assert "vision" in poisoned
     lines = shell_lines(REPLAY)
-    answers = {line: said(line) for line in lines}
+    answers = {line: output_of(line) for line in lines}
     assert len(answers) == 10
     assert (folder / "compared" / "index.html").exists()
     assert "1 dead letters sent back to scans.requested" in answers[lines[-1]]
 
 
 @pytest.mark.slow
-def test_the_line_that_a_replay_prints_works_on_the_sandbox_and_needs_no_key(
+def test_the_command_that_a_replay_prints_processes_the_sandbox_without_a_key(
     wheel: tuple[Wheel, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running, folder = wheel
     monkeypatch.chdir(folder)
     monkeypatch.setenv("SAVO_DATA_DIR", str(running.data_dir))
-    (live,) = json.loads(f"[{said('savo scan .savo/standin/images/scene-1-00002.jpg --json')}]")
+    (live,) = json.loads(f"[{output_of('savo scan .savo/standin/images/scene-1-00002.jpg --json')}]")
     printed = dict(
         re.findall(
             r"^(to process it|to inspect it): +(.+)$",
-            said("savo replay --topic scans.requested --sandbox work"),
+            output_of("savo replay --topic scans.requested --sandbox work"),
             re.MULTILINE,
         )
     )
-    with working(printed["to process it"], folder):
-        shown = eventually_said(f"{printed['to inspect it']} --to end --type ScanCompleted --json", live["scan_id"])
-    assert live["result"]["model_version"] in shown, "the answer that was recorded"
+    with running_command(printed["to process it"], folder):
+        shown = output_with(f"{printed['to inspect it']} --to end --type ScanCompleted --json", live["scan_id"])
+    assert live["result"]["model_version"] in shown, "the recorded answer"
 
 
 @contextmanager
-def working(line: str, folder: Path) -> Iterator[None]:
-    """The line in a shell of the user's, who has no key and no virtual environment; it ends well when it is asked to."""
+def running_command(line: str, folder: Path) -> Iterator[None]:
+    """A command in a shell without keys and virtual environment. It must exit with 0 after SIGTERM."""
     environment = {"HOME": str(folder), "PATH": "/usr/bin:/bin"}
     log = folder / "sandbox.log"
     with log.open("wb") as out:
@@ -185,18 +185,18 @@ def test_the_commands_of_the_models_page_work(wheel: tuple[Wheel, Path], monkeyp
     alias = running.data_dir / "objects/models/ingredients/aliases/champion.json"
     answers = []
     for line in shell_lines(MODELS):
-        answers.append(said(line))
+        answers.append(output_of(line))
         if " promote " in line:
-            assert alias_with_reason(alias, "measured by hand") == "v1"
+            assert version_of_alias(alias, "measured by hand") == "v1"
     assert len(answers) == 6
     assert "v1: registered" in answers[1]
     assert "champion: the vision provider → v1" in answers[3]
     assert "champion: v1 → the vision provider" in answers[4]
-    assert alias_with_reason(alias, "it misses the milk") is None
+    assert version_of_alias(alias, "it misses the milk") is None
 
 
-def alias_with_reason(alias: Path, reason: str) -> str | None:
-    """The version, once the rollout's worker has written the alias: it follows the command's answer."""
+def version_of_alias(alias: Path, reason: str) -> str | None:
+    """The version of the alias, which the rollout's worker writes after the command's answer."""
     deadline = time.monotonic() + 60
     while not (alias.exists() and reason in alias.read_text()):
         assert time.monotonic() < deadline, f"the alias does not get the reason {reason!r}"
@@ -206,7 +206,7 @@ def alias_with_reason(alias: Path, reason: str) -> str | None:
 
 
 def write_model_and_holdout(folder: Path) -> None:
-    """A network that always sees the same, and photos in which it is right."""
+    """A model with constant output, and photos whose labels match it."""
     (folder / "best.onnx").write_bytes(constant_model(raw_rows([(16, 16, 32, 32, 0, 0.9)], 3)))
     for kind in ("images", "labels"):
         (folder / "set" / kind).mkdir(parents=True, exist_ok=True)
@@ -218,19 +218,20 @@ def write_model_and_holdout(folder: Path) -> None:
     )
 
 
-def said(line: str) -> str:
-    """What the command prints; it must end well."""
+def output_of(line: str) -> str:
+    """The output of a command, which must exit with 0."""
     add_commands_of_others()
     done = CliRunner().invoke(app, shlex.split(line.removeprefix("uv run "))[1:], env={"COLUMNS": "200"})
     assert done.exit_code == 0, f"{line}\n{done.output}"
     return done.stdout
 
 
-def eventually_said(line: str, word: str) -> str:
+def output_with(line: str, text: str) -> str:
+    """The output of a command that is repeated until it contains the text."""
     for _ in range(60):
-        if word in (answer := said(line)):
+        if text in (answer := output_of(line)):
             return answer
-    raise AssertionError(f"{line} never said {word}: {answer}")
+    raise AssertionError(f"{line} never printed {text}: {answer}")
 
 
 async def publish_poison(kafka: str) -> None:

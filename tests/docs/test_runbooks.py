@@ -1,4 +1,4 @@
-"""Every runbook has its parts, its links lead somewhere, and its commands are commands."""
+"""Runbooks: each has its parts, valid links and valid commands."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from savo_cli.commands import add_commands_of_others, app
 from tests.runbooks.pages import PAGES, PARTS, RUNBOOKS, Page
 
 GROUPS = {"dlq", "keys", "models", "rollout", "runs", "topics"}
-"""Commands with commands of their own."""
+"""Groups of commands."""
 
 
 def savo_commands() -> list[str]:
-    """In blocks and in running text."""
+    """The `savo` commands in blocks and text."""
     found: set[str] = set()
     for path in RUNBOOKS.glob("*.md"):
         text = path.read_text(encoding="utf-8")
@@ -33,7 +33,7 @@ def savo_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_says_what_it_means_how_to_find_the_cause_how_to_fix_it_and_when_it_is_fixed(name: str) -> None:
+def test_a_page_has_its_meaning_cause_fix_and_check(name: str) -> None:
     page = Page(name)
     assert "**It means:**" in page.text
     assert "**Users notice:**" in page.text
@@ -44,35 +44,35 @@ def test_a_page_says_what_it_means_how_to_find_the_cause_how_to_fix_it_and_when_
 
 
 @pytest.mark.parametrize("path", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
-def test_every_link_leads_somewhere(path: Path) -> None:
+def test_every_link_has_a_target(path: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
     assert [link for link in links if not link.startswith("http") and not (RUNBOOKS / link).exists()] == []
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_command_is_one_that_a_shell_can_read(name: str) -> None:
+def test_every_command_is_valid_shell(name: str) -> None:
     page = Page(name)
     commands = [
         command for title in PARTS for outside in (False, True) for command in page.commands(title, outside=outside)
     ]
-    read = subprocess.run(["bash", "-n", "-c", "\n".join(commands)], capture_output=True, text=True, check=False)
-    assert read.returncode == 0, read.stderr
+    checked = subprocess.run(["bash", "-n", "-c", "\n".join(commands)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
 
 
 @pytest.fixture(scope="module")
 def help_of() -> Callable[[str], str]:
     add_commands_of_others()
 
-    def ask(words: str) -> str:
-        asked = CliRunner().invoke(app, [*words.split(), "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
-        assert asked.exit_code == 0, f"savo {words}: {asked.output}"
-        return asked.output
+    def show(command: str) -> str:
+        shown = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+        assert shown.exit_code == 0, f"savo {command}: {shown.output}"
+        return shown.output
 
-    return ask
+    return show
 
 
 @pytest.mark.parametrize("command", savo_commands())
-def test_a_savo_command_takes_the_options_shown(command: str, help_of: Callable[[str], str]) -> None:
-    words = command.split()[1:]
-    shown = help_of(" ".join(words[: 2 if words[0] in GROUPS else 1]))
-    assert [word for word in words if word.startswith("--") and word not in shown] == []
+def test_a_savo_command_has_the_options_shown(command: str, help_of: Callable[[str], str]) -> None:
+    arguments = command.split()[1:]
+    shown = help_of(" ".join(arguments[: 2 if arguments[0] in GROUPS else 1]))
+    assert [option for option in arguments if option.startswith("--") and option not in shown] == []

@@ -259,18 +259,18 @@ def test_a_machine_with_an_old_python_gets_a_newer_one(machine: FreshMachine) ->
     machine.has("can-fetch")
     done = machine.install()
     assert done.returncode == 0, done.stderr
-    assert "no Python 3.11 to 3.14 here: uv fetches one" in done.stderr
+    assert "Python 3.11 to 3.14 is not installed: uv downloads it" in done.stderr
 
 
 @needs_linux
 def test_a_machine_where_no_python_can_be_had_is_told_so_in_one_line(machine: FreshMachine) -> None:
     done = machine.install()
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("Python 3.11 to 3.14 is needed and could not be fetched")
+    assert done.stderr.splitlines()[-1].startswith("Python 3.11 to 3.14 could not be downloaded")
 
 
 def test_a_machine_without_python_is_told_so_in_one_line(machine: FreshMachine, tmp_path: Path) -> None:
     (tmp_path / "tools/python3").unlink()
     done = machine.install()
     assert done.returncode == 1
-    assert done.stderr == "Python is needed: install python3 (3.11 to 3.14), or uv, which can fetch one\n"
+    assert done.stderr == "Python is missing: install python3 (3.11 to 3.14), or uv, which can download it\n"

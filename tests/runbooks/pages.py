@@ -1,4 +1,4 @@
-"""The runbooks as their readers use them: the commands of a part, run in the folder where the product runs."""
+"""Runbooks for tests: the commands of their parts, and a shell that runs them beside a running product."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _WINDOWS = (
 )
 
 
-def sooner(text: str) -> str:
-    """Minutes and hours of alerts as seconds: a test does not wait a quarter of an hour for an alert to go quiet."""
+def shortened(text: str) -> str:
+    """Replaces minutes and hours in alerts by seconds, so that tests need not wait for them."""
     for long, short in _WINDOWS:
         text = text.replace(long, short)
     return text
@@ -35,6 +35,8 @@ def sooner(text: str) -> str:
 
 @dataclass(frozen=True)
 class Page:
+    """A runbook, by the name of its file."""
+
     name: str
 
     @property
@@ -47,12 +49,12 @@ class Page:
         return found[1]
 
     def commands(self, title: str, *, outside: bool = False) -> list[str]:
-        """Of the `sh` blocks of a part; with `outside` of those that need what a test machine has not."""
+        """Commands in the `sh` blocks of a part; with `outside`, in the blocks that a test machine cannot run."""
         kind = "sh outside" if outside else "sh"
         blocks = re.findall(rf"^```{kind}\n(.*?)^```", self.part(title), re.DOTALL | re.MULTILINE)
         return [line for block in blocks for line in block.splitlines() if line.strip()]
 
-    def has_words_to_fill_in(self, command: str) -> bool:
+    def has_placeholders(self, command: str) -> bool:
         return re.search(r"\b(TOPIC|REASON|VERSION|RUN_ID|SCAN_ID|PID)\b", command) is not None
 
 
@@ -64,10 +66,11 @@ class Shell:
     prometheus: Prometheus
 
     def run(self, command: str) -> str:
-        """What it printed. Fails when it ends with anything but 0; `savo doctor` ends with 1 when it finds something, which is its task."""
-        here = command.replace("http://127.0.0.1:8000", self.wheel.url).replace(
-            "http://127.0.0.1:9090", self.prometheus.url
-        )
+        """The output of a command, which must exit with 0. `savo doctor` may exit with 1: it found a problem."""
+        addresses = {"http://127.0.0.1:8000": self.wheel.url, "http://127.0.0.1:9090": self.prometheus.url}
+        here = command
+        for documented, actual in addresses.items():
+            here = here.replace(documented, actual)
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_"))}
         environment = clean | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -75,7 +78,7 @@ class Shell:
             "COLUMNS": "200",
         }
         done = subprocess.run(
-            ["bash", "-c", sooner(here)],
+            ["bash", "-c", shortened(here)],
             cwd=self.wheel.data_dir.parent,
             env=environment,
             capture_output=True,
@@ -88,8 +91,6 @@ class Shell:
         )
         return done.stdout
 
-    def walk(self, page: Page, title: str) -> dict[str, str]:
-        """Every command of a part that has no word to fill in → what it printed."""
-        return {
-            command: self.run(command) for command in page.commands(title) if not page.has_words_to_fill_in(command)
-        }
+    def run_part(self, page: Page, title: str) -> dict[str, str]:
+        """Output of each command of a part that has no placeholder."""
+        return {command: self.run(command) for command in page.commands(title) if not page.has_placeholders(command)}

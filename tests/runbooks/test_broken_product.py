@@ -1,4 +1,4 @@
-"""The product is broken on purpose, three times; the runbook's own commands show why, mend it, and the alert goes quiet."""
+"""Three runbooks on a product that is broken on purpose: their commands show the cause and end the alert."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.monitoring.boards import ROOT, Alert, alerts
 from tests.parts.interventions import held_write_lock, register, send
 from tests.parts.prometheus import Prometheus, running_prometheus
 from tests.parts.wheel import Wheel, running_wheel
-from tests.runbooks.pages import PAGES, Page, Shell, sooner
+from tests.runbooks.pages import PAGES, Page, Shell, shortened
 
-ALWAYS_AN_APPLE = constant_model(raw_rows([(8, 8, 40, 40, 0, 0.9)], len(NAMES)))
-"""Sure of itself, and wrong."""
+CONSTANT_APPLE = constant_model(raw_rows([(8, 8, 40, 40, 0, 0.9)], len(NAMES)))
+"""A confident model with wrong answers."""
 
 SETTINGS = {
     "SAVO_ROLLOUT_MIN_CONFIRMED": "10000",
@@ -32,8 +32,8 @@ SETTINGS = {
     "SAVO_RATE_LIMIT_PER_MINUTE": "0",
 }
 SETTINGS |= {"SAVO_STORAGE_LIMIT_GB": "1", "SAVO_GOOGLE_DAILY_BUDGET_USD": "100"}
-WITHIN = 200.0
-PEOPLE = count()
+TIMEOUT_SECONDS = 200.0
+USER_NUMBERS = count()
 
 pytestmark = [
     pytest.mark.real,
@@ -46,6 +46,8 @@ pytestmark = [
 
 @dataclass
 class Product:
+    """A running product with its shell, phones and photos."""
+
     shell: Shell
     phones: Phones
     scenes: Iterator[Scene]
@@ -59,12 +61,12 @@ class Product:
         return self.shell.prometheus
 
     async def scan(self, number: int) -> list[ScanOutcome]:
-        visits: list[ScanOutcome] = []
+        outcomes: list[ScanOutcome] = []
         chosen = [next(self.scenes) for _ in range(number)]
         await self.phones.run(
-            (Upload(f"user-{next(PEOPLE)}", scene.jpeg, scene.truth) for scene in chosen), visits.append
+            (Upload(f"user-{next(USER_NUMBERS)}", scene.jpeg, scene.truth) for scene in chosen), outcomes.append
         )
-        return visits
+        return outcomes
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -78,31 +80,31 @@ async def product(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pro
         .replace("../../.savo", str(folder / ".savo"))
         .replace(": 5s", ": 1s")
     )
-    rules = {"alerts.yml": sooner((ROOT / "deploy/prometheus/alerts.yml").read_text())}
-    errorless = ("--standin-option=--errors", "--standin-option=0")
+    rules = {"alerts.yml": shortened((ROOT / "deploy/prometheus/alerts.yml").read_text())}
+    no_errors = ("--standin-option=--errors", "--standin-option=0")
     with (
         running_prometheus(config, folder / "prometheus", rules) as prometheus,
-        running_wheel(folder / ".savo", folder / "truth", SETTINGS, *errorless, latency_scale=0.02) as wheel,
+        running_wheel(folder / ".savo", folder / "truth", SETTINGS, *no_errors, latency_scale=0.02) as wheel,
     ):
         until(lambda: len(prometheus.query('up{job="savo"} == 1')) == 6, "six services scraped")
         async with new_client(wheel.url) as client:
             yield Product(Shell(wheel, prometheus), Phones(client, random.Random(9), at_once=4), cycle(scenes))
 
 
-async def test_every_runbooks_questions_are_answered_by_a_product_that_is_well(product: Product) -> None:
-    assert all(visit.confirmed for visit in await product.scan(3))
+async def test_the_commands_of_every_runbook_work_on_a_healthy_product(product: Product) -> None:
+    assert all(outcome.confirmed for outcome in await product.scan(3))
     for name in PAGES:
-        product.shell.walk(Page(name), "Find the cause")
-        product.shell.walk(Page(name), "It is fixed when")
+        product.shell.run_part(Page(name), "Find the cause")
+        product.shell.run_part(Page(name), "It is fixed when")
 
 
 async def test_a_stuck_partition(product: Product) -> None:
-    page, alert = Page("consumer-stuck"), named("ConsumerStuck")
+    page, alert = Page("consumer-stuck"), alert_named("ConsumerStuck")
     with held_write_lock(product.wheel.data_dir / "db/collector.sqlite3") as holder:
         await product.scan(2)
-        until(lambda: speaks(product, alert), "the alert speaks")
-        until(lambda: "is down" in product.shell.run(page.commands("Find the cause")[2]), "readiness says why")
-        found = product.shell.walk(page, "Find the cause")
+        until(lambda: fires(product, alert), "the alert fires")
+        until(lambda: "is down" in product.shell.run(page.commands("Find the cause")[2]), "readiness shows the reason")
+        found = product.shell.run_part(page, "Find the cause")
         lag, _, ready, paused, log, holders = found.values()
         assert re.search(r"scans\.confirmed +collector", lag)
         assert "database is down" in ready
@@ -113,74 +115,72 @@ async def test_a_stuck_partition(product: Product) -> None:
         assert "kill PID" in page.commands("Fix it", outside=True)
         product.shell.run(f"kill {suspects[0].split(':')[0].removeprefix('pid ')}")
         until(
-            lambda: product.shell.walk(page, "It is fixed when")["savo topics lag"].strip() == "nothing waits",
+            lambda: product.shell.run_part(page, "It is fixed when")["savo topics lag"].strip() == "nothing waits",
             "nothing waits",
         )
-        until(lambda: not speaks(product, alert), "the alert is quiet")
+        until(lambda: not fires(product, alert), "the alert ends")
 
 
 async def test_a_poison_message(product: Product) -> None:
-    page, alert = Page("dead-letters"), named("DeadLetters")
-    assert not speaks(product, alert)
-    await send(
-        product.wheel, "scans.requested", b'{"photo": "whatever the old tool wrote"}', [("ce_source", b"old-tool")]
-    )
-    until(lambda: speaks(product, alert), "the alert speaks")
-    found = product.shell.walk(page, "Find the cause")
-    counted, shown, whole, _ = found.values()
+    page, alert = Page("dead-letters"), alert_named("DeadLetters")
+    assert not fires(product, alert)
+    await send(product.wheel, "scans.requested", b'{"photo": "a record of the old tool"}', [("ce_source", b"old-tool")])
+    until(lambda: fires(product, alert), "the alert fires")
+    found = product.shell.run_part(page, "Find the cause")
+    counted, shown, full, _ = found.values()
     assert re.search(r"scans\.requested.*vision", counted)
-    assert "old-tool" in shown + whole
-    assert "whatever the old tool wrote" in shown + whole
-    assert all(visit.confirmed for visit in await product.scan(1)), "the topic goes on"
-    mended = product.shell.walk(page, "Fix it")
-    assert "1" in mended["savo dlq redrive --all --dry-run"]
-    until(lambda: not speaks(product, alert), "the alert is quiet")
-    assert product.shell.walk(page, "It is fixed when")[page.commands("It is fixed when")[1]].strip() == ""
+    assert "old-tool" in shown + full
+    assert "a record of the old tool" in shown + full
+    assert all(outcome.confirmed for outcome in await product.scan(1)), "later records are processed"
+    fixed = product.shell.run_part(page, "Fix it")
+    assert "1" in fixed["savo dlq redrive --all --dry-run"]
+    until(lambda: not fires(product, alert), "the alert ends")
+    assert product.shell.run_part(page, "It is fixed when")[page.commands("It is fixed when")[1]].strip() == ""
 
 
 async def test_a_bad_model(product: Product) -> None:
-    page, alert = Page("share-fell-to-zero"), named("ShareFellToZero")
-    assert not speaks(product, alert)
-    await register(product.wheel, "v1", ALWAYS_AN_APPLE, NAMES)
+    page, alert = Page("share-fell-to-zero"), alert_named("ShareFellToZero")
+    assert not fires(product, alert)
+    await register(product.wheel, "v1", CONSTANT_APPLE, NAMES)
     until(lambda: '"experiment": "v1"' in product.shell.run("savo rollout show --json"), "v1 on trial")
     product.shell.run('savo rollout set 0.5 --reason "half of the traffic at once" --by test')
     product.shell.run('savo rollout resume --reason "by the evidence" --by test')
     until(
         lambda: product.prometheus.query('savo_rollout_share{service="vision"}')[0][1] == 0.5, "vision sends half to v1"
     )
-    visits: list[ScanOutcome] = []
+    outcomes: list[ScanOutcome] = []
     for _ in range(12):
-        visits += await product.scan(8)
-        if speaks(product, alert):
+        outcomes += await product.scan(8)
+        if fires(product, alert):
             break
-    until(lambda: speaks(product, alert), "the alert speaks")
-    shown, audit, changes, _, corrected = product.shell.walk(page, "Find the cause").values()
+    until(lambda: fires(product, alert), "the alert fires")
+    shown, audit, changes, _, corrected = product.shell.run_part(page, "Find the cause").values()
     assert "accuracy" in shown
     assert "v1" in shown
     assert "v1 back to 0 at 50%" in changes
     assert "half of the traffic at once" in changes + audit
     assert '"apple"' in corrected
     assert '"removed"' in corrected or '"renamed"' in corrected
-    assert {visit.served_by for visit in await product.scan(4)} == {"google"}, "the baseline answers everybody"
-    await register(product.wheel, "v2", ALWAYS_AN_APPLE, NAMES)
+    assert {outcome.served_by for outcome in await product.scan(4)} == {"google"}, "the baseline answers every scan"
+    await register(product.wheel, "v2", CONSTANT_APPLE, NAMES)
     until(
-        lambda: "v2" in product.shell.walk(page, "It is fixed when")["savo rollout show"],
+        lambda: "v2" in product.shell.run_part(page, "It is fixed when")["savo rollout show"],
         "the next candidate is on trial",
     )
-    until(lambda: not speaks(product, alert), "the alert is quiet")
+    until(lambda: not fires(product, alert), "the alert ends")
 
 
-def named(name: str) -> Alert:
+def alert_named(name: str) -> Alert:
     return next(alert for alert in alerts() if alert.name == name)
 
 
-def speaks(product: Product, alert: Alert) -> bool:
-    """Whether the alert's expression has an answer now, with its windows made short."""
-    return bool(product.prometheus.query(sooner(alert.expression)))
+def fires(product: Product, alert: Alert) -> bool:
+    """Whether the expression of the alert, with short windows, has a result."""
+    return bool(product.prometheus.query(shortened(alert.expression)))
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + WITHIN
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not holds():
-        assert time.monotonic() < deadline, f"not within {WITHIN:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {TIMEOUT_SECONDS:g} s: {what}"
         time.sleep(0.5)

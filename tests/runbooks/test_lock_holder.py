@@ -1,4 +1,4 @@
-"""ConsumerStuck's own question on a real PostgreSQL: it finds whoever holds the lock, busy or not, and its mend lets the waiting ones on."""
+"""The commands of the runbook consumer-stuck on a real PostgreSQL: they find and end the session that holds a lock."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ pytestmark = [
 
 async def psql(url: str, command: str) -> str:
     environment = os.environ | {"SAVO_DATABASE_URL": url}
-    ask = partial(subprocess.run, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    done = await asyncio.to_thread(ask, ["bash", "-c", command])
+    run = partial(subprocess.run, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = await asyncio.to_thread(run, ["bash", "-c", command])
     assert done.returncode == 0, f"{command}\n{done.stderr}"
     return done.stdout
 
 
-def command_of(part: str, word: str) -> str:
-    (command,) = [line for line in PAGE.commands(part, outside=True) if line.startswith("psql") and word in line]
+def command_of(part: str, text: str) -> str:
+    (command,) = [line for line in PAGE.commands(part, outside=True) if line.startswith("psql") and text in line]
     return command
 
 
 @asynccontextmanager
-async def held(url: str, last: str | None) -> AsyncIterator[int]:
-    """A row locked by a transaction that stays open, idle or with `last` running; the pid of its session."""
+async def locked_row(url: str, statement: str | None) -> AsyncIterator[int]:
+    """A row that an open transaction locks, idle or while it runs `statement`. Yields the pid of the session."""
     connection = await asyncpg.connect(url)
     await connection.execute("CREATE TABLE counts (total int); INSERT INTO counts VALUES (1)")
     await connection.execute("BEGIN; SELECT * FROM counts FOR UPDATE")
-    running = [asyncio.ensure_future(connection.execute(last))] if last else []
+    running = [asyncio.ensure_future(connection.execute(statement))] if statement else []
     try:
         yield connection.get_server_pid()
     finally:
@@ -59,11 +59,11 @@ async def eventually(url: str, command: str, holds: Callable[[str], bool]) -> st
     return answer
 
 
-@pytest.mark.parametrize(("last", "state"), [(None, "idle in transaction"), ("SELECT pg_sleep(60)", "active")])
-async def test_the_holder_of_a_lock_is_found_and_ended_and_the_waiting_one_gets_on(
-    postgres_url: str, last: str | None, state: str
+@pytest.mark.parametrize(("statement", "state"), [(None, "idle in transaction"), ("SELECT pg_sleep(60)", "active")])
+async def test_the_session_that_holds_a_lock_is_found_and_ended(
+    postgres_url: str, statement: str | None, state: str
 ) -> None:
-    async with held(postgres_url, last) as holder:
+    async with locked_row(postgres_url, statement) as holder:
         waiter = await asyncpg.connect(postgres_url)
         waiting = asyncio.ensure_future(waiter.execute("UPDATE counts SET total = total + 1"))
         row = rf"^ +{holder} \| {state} +\|.*\| t +\|"

@@ -92,4 +92,5 @@ def comparison(first: dict[str, Any], second: dict[str, Any]) -> str:
     gain, low, high = (f"{100 * compared[name]:+.1f}" for name in ("gain", "gain_lower", "gain_upper"))
     champion = f"{compared['champion']} {compared['champion_map50']:.3f}"
     candidate = f"{facts['version']} {facts['evaluation']['map50']:.3f}"
-    return f"on the same holdout: {champion}, {candidate}; gain {gain} points, 95 % interval {low} to {high}: {second['state']}"
+    difference = f"gain {gain} points, 95 % interval {low} to {high}"
+    return f"on the same holdout: {champion}, {candidate}; {difference}: {second['state']}"
