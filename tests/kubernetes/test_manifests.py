@@ -259,7 +259,7 @@ def test_every_rule_has_a_planted_violation() -> None:
 
 
 def test_the_guide_says_how_far_training_by_ray_is(render: Render) -> None:
-    """As long as the trainer does not take SAVO_TRAINER_RUNNER=ray, its overlay is no more than a promise."""
+    """The overlay is only prepared while the trainer does not accept SAVO_TRAINER_RUNNER=ray."""
     guide = (MANIFESTS / "README.md").read_text()
-    assert ("The trainer does not know Ray yet" in guide) == (not rules.trainer_knows_ray())
+    assert ("The trainer does not support Ray yet" in guide) == (not rules.trainer_knows_ray())
     assert not any(of_kind(render(overlay), "RayCluster") for overlay in ("small", "production"))
