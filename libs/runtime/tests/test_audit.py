@@ -21,7 +21,7 @@ class Notes(list[AuditRecorded]):
         self.append(entry)
 
 
-async def test_an_entry_says_who_did_what_to_what_from_what_to_what_and_within_which_trace() -> None:
+async def test_an_entry_has_author_action_values_time_and_trace() -> None:
     notes = Notes()
     with TracerProvider().get_tracer("a test").start_as_current_span("an order") as span:
         told = await audit(
@@ -42,7 +42,7 @@ async def test_an_entry_says_who_did_what_to_what_from_what_to_what_and_within_w
     assert told.trace_id == f"{span.get_span_context().trace_id:032x}"
 
 
-async def test_no_secret_reaches_the_audit_log_by_its_name_or_its_form() -> None:
+async def test_secrets_in_an_entry_are_masked_by_name_and_by_pattern() -> None:
     notes = Notes()
     secret = "sk-abcdefghijklmnopqrstuv"
     await audit(
@@ -60,13 +60,13 @@ async def test_no_secret_reaches_the_audit_log_by_its_name_or_its_form() -> None
     assert notes[0].before == {"api_key": "***"}
 
 
-async def test_what_is_too_long_is_cut_in_the_place_of_lost() -> None:
+async def test_too_long_texts_are_truncated() -> None:
     notes = Notes()
     await audit(notes.record, "records.replayed", by="a" * 500, about="t" * 500, reason="r" * 5000)
     assert (len(notes[0].by), len(notes[0].about), len(notes[0].reason)) == (120, 200, 1000)
 
 
-async def test_what_cannot_be_recorded_is_told_to_whoever_was_about_to_do_it() -> None:
+async def test_a_failed_record_raises_in_the_caller() -> None:
     async def record(_entry: AuditRecorded) -> None:
         raise DependencyDownError("kafka", "not acknowledged")
 
@@ -74,7 +74,7 @@ async def test_what_cannot_be_recorded_is_told_to_whoever_was_about_to_do_it() -
         await audit(record, "dead-letters.redriven", by="anna", about="scans.requested.vision.dlq")
 
 
-async def test_in_a_service_the_entry_goes_with_the_change_or_not_at_all() -> None:
+async def test_an_entry_is_stored_only_with_its_change() -> None:
     async def change(about: str, *, breaks: bool) -> None:
         async with runtime.database.session() as session:
             await audit(partial(runtime.outbox.add, session), "share.changed", by="rollout", about=about)

@@ -48,26 +48,26 @@ def test_the_list_of_commands_imports_none_of_them(app: typer.Typer) -> None:
     assert "counting_room" not in sys.modules
 
 
-def test_a_command_runs_with_its_own_parameters_wherever_it_stands(app: typer.Typer) -> None:
+def test_a_lazy_command_runs_with_its_own_parameters(app: typer.Typer) -> None:
     assert cli.invoke(app, ["count", "3"]).output == "1 2 3\n"
     assert cli.invoke(app, ["sums", "count"]).output == "1 2\n"
     assert cli.invoke(app, ["count", "three"]).exit_code == 2
 
 
-def test_its_own_help_is_the_whole_docstring_with_the_path_to_it(app: typer.Typer) -> None:
+def test_the_help_of_a_command_is_its_complete_docstring(app: typer.Typer) -> None:
     told = cli.invoke(app, ["sums", "count", "--help"]).output
     assert "sums count [OPTIONS]" in told
     assert "Slowly." in told
     assert "--quiet" in told
 
 
-def test_a_group_gets_commands_from_several_places_and_a_broken_one_costs_only_itself(app: typer.Typer) -> None:
+def test_a_command_that_cannot_be_imported_does_not_affect_its_group(app: typer.Typer) -> None:
     assert "absent" in cli.invoke(app, ["sums", "--help"]).output
     assert isinstance(cli.invoke(app, ["sums", "absent"]).exception, ModuleNotFoundError)
     assert cli.invoke(app, ["sums", "count"]).exit_code == 0
 
 
-def test_a_shell_completes_the_options_of_a_command_that_is_not_imported_yet(tmp_path: Path) -> None:
+def test_a_shell_completes_the_options_of_a_lazy_command(tmp_path: Path) -> None:
     (tmp_path / "counting_room.py").write_text(ROOM)
     code = """
 import typer
@@ -97,7 +97,7 @@ app(prog_name="room")
         (LookupError("no broker"), 1),
     ],
 )
-def test_an_expected_error_is_one_sentence_and_its_exit_code(
+def test_an_expected_error_is_one_sentence_with_its_exit_code(
     error: Exception, exit_code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(typer.Exit) as ended, reported_errors(LookupError):
@@ -105,7 +105,7 @@ def test_an_expected_error_is_one_sentence_and_its_exit_code(
     assert (ended.value.exit_code, capsys.readouterr().err) == (exit_code, "savo: no broker\n")
 
 
-def test_next_steps_follow_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_next_steps_follow_the_error_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
     error = CommandError("no broker")
     error.next_steps = ("start one",)  # type: ignore[attr-defined]
     with pytest.raises(typer.Exit), reported_errors():

@@ -150,7 +150,7 @@ async def test_a_time_without_a_zone_is_refused(tables: Database) -> None:
             session.add(Thing(name="a", seen_at=datetime(2026, 3, 1)))  # noqa: DTZ001
 
 
-async def test_writers_at_once_wait_for_each_other_and_lose_nothing(
+async def test_concurrent_writers_wait_for_each_other_and_lose_no_change(
     tables: Database, database_settings: RuntimeSettings
 ) -> None:
     other = Database.open(database_settings, "thing")
@@ -208,20 +208,20 @@ async def test_a_migration_that_fails_leaves_nothing_behind(tables: Database, pa
     assert await table_names(tables) == before
 
 
-async def test_services_do_not_see_each_others_tables(tables: Database, database_settings: RuntimeSettings) -> None:
+async def test_services_have_separate_tables(tables: Database, database_settings: RuntimeSettings) -> None:
     neighbour = Database.open(database_settings, "neighbour")
     await migrate(neighbour)
     assert "things" not in await table_names(neighbour)
     await neighbour.close()
 
 
-async def test_a_query_that_is_wrong_stays_a_bug_of_ours(tables: Database) -> None:
+async def test_an_invalid_query_is_no_dependency_that_is_down(tables: Database) -> None:
     with pytest.raises(SQLAlchemyError, match="nowhere"):
         async with tables.session() as session:
             await session.execute(text("SELECT * FROM nowhere"))
 
 
-async def test_an_error_of_the_callers_own_is_not_taken_for_the_databases(tables: Database) -> None:
+async def test_an_error_of_the_caller_is_not_translated(tables: Database) -> None:
     with pytest.raises(ConnectionRefusedError):
         async with tables.session():
             raise ConnectionRefusedError("another server")
@@ -237,7 +237,7 @@ async def test_migrations_are_compared_with_the_tables_of_the_code(package: str)
         await assert_migrations_match(package, more)
 
 
-async def test_a_full_disk_is_said_to_be_full(tmp_path: Path, package: str) -> None:
+async def test_a_full_disk_raises_storage_full(tmp_path: Path, package: str) -> None:
     database = Database.open(RuntimeSettings(data_dir=tmp_path), "thing")
     await migrate(database, package)
 
@@ -263,7 +263,7 @@ async def test_a_file_that_cannot_be_opened_is_a_dependency_that_is_down(tmp_pat
             await asyncio.to_thread(thread.join, 5)
 
 
-async def test_nobody_listening_is_a_dependency_that_is_down() -> None:
+async def test_an_unreachable_server_is_a_dependency_that_is_down() -> None:
     database = Database(f"postgresql://savo@127.0.0.1:{free_port()}/savo", "thing")
     with pytest.raises(DependencyDownError, match="database is down"):
         await migrate(database)
@@ -273,7 +273,7 @@ async def test_nobody_listening_is_a_dependency_that_is_down() -> None:
 
 
 @pytest.mark.postgres
-async def test_a_server_that_crashes_is_down_and_back_without_a_restart_of_ours(
+async def test_the_service_recovers_from_a_crash_of_the_server_without_a_restart(
     postgres_server: PostgresServer, postgres_url: str
 ) -> None:
     database = Database(postgres_url, "thing")
@@ -311,7 +311,7 @@ async def note(database: Database, number: int) -> None:
 
 
 @pytest.mark.postgres
-async def test_a_lock_that_somebody_holds_is_a_dependency_that_is_down_and_says_what_is_waited_for(
+async def test_a_held_lock_is_a_dependency_that_is_down_and_names_the_lock(
     postgres_url: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_module, "LOCK_WAIT_SECONDS", 0.2)
@@ -331,7 +331,7 @@ async def test_a_lock_that_somebody_holds_is_a_dependency_that_is_down_and_says_
 
 
 @pytest.mark.postgres
-async def test_a_statement_without_an_answer_is_a_dependency_that_is_down_and_says_which(
+async def test_a_statement_timeout_is_a_dependency_that_is_down_and_names_the_statement(
     postgres_url: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The driver's own timeout, without a word from the server."""
@@ -349,7 +349,7 @@ async def test_a_statement_without_an_answer_is_a_dependency_that_is_down_and_sa
 
 
 @pytest.mark.postgres
-async def test_a_timeout_of_the_callers_own_is_not_taken_for_the_databases(postgres_url: str) -> None:
+async def test_a_timeout_of_the_caller_is_not_translated(postgres_url: str) -> None:
     database = Database(postgres_url, "thing")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2), database.session() as session:
@@ -360,7 +360,7 @@ async def test_a_timeout_of_the_callers_own_is_not_taken_for_the_databases(postg
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("change", [{"username": "nobody-we-know"}, {"database": "not-made"}])
-async def test_a_login_that_is_refused_stops_the_service(postgres_url: str, change: dict[str, str]) -> None:
+async def test_a_refused_login_stops_the_service(postgres_url: str, change: dict[str, str]) -> None:
     good = Database(postgres_url, "thing")
     database = Database(good.url.set(**change), "thing")  # type: ignore[arg-type]
     with pytest.raises(FatalError, match="SAVO_DATABASE_URL is refused"):
@@ -370,7 +370,7 @@ async def test_a_login_that_is_refused_stops_the_service(postgres_url: str, chan
 
 
 @pytest.mark.postgres
-async def test_a_role_that_may_make_no_schema_is_told_what_to_have_granted(postgres_url: str) -> None:
+async def test_a_role_that_may_not_create_a_schema_gets_the_statement_to_grant_it(postgres_url: str) -> None:
     owner = Database(postgres_url, "thing")
     await migrate(owner)
     async with owner.session() as session:
@@ -386,7 +386,7 @@ async def test_a_role_that_may_make_no_schema_is_told_what_to_have_granted(postg
 
 
 @pytest.mark.postgres
-async def test_a_role_that_may_not_work_in_a_schema_is_told_whose_login_to_give(postgres_url: str) -> None:
+async def test_a_role_without_rights_in_a_schema_gets_the_name_of_its_owner(postgres_url: str) -> None:
     owner = Database(postgres_url, "thing")
     await migrate(owner)
     async with owner.session() as session:
@@ -403,7 +403,7 @@ async def test_a_role_that_may_not_work_in_a_schema_is_told_whose_login_to_give(
 
 
 @pytest.mark.postgres
-async def test_a_service_lives_in_a_schema_of_its_name(postgres_url: str, package: str) -> None:
+async def test_a_service_has_a_schema_of_its_name(postgres_url: str, package: str) -> None:
     for prefix in ("postgres://", "postgresql://"):
         url = SecretStr(prefix + postgres_url.partition("://")[2])
         database = Database.open(RuntimeSettings(database_url=url), "thing")
@@ -415,7 +415,7 @@ async def test_a_service_lives_in_a_schema_of_its_name(postgres_url: str, packag
 
 
 @pytest.mark.postgres
-async def test_an_sql_fault_of_ours_on_postgresql_is_no_outage(postgres_url: str) -> None:
+async def test_an_invalid_statement_on_postgresql_is_no_dependency_that_is_down(postgres_url: str) -> None:
     database = Database(postgres_url, "thing")
     with pytest.raises(ProgrammingError):
         async with database.session() as session:

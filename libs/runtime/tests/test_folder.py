@@ -40,9 +40,7 @@ def files(store_folder: Path) -> list[Path]:
 
 
 @pytest.mark.usefixtures("files_of_at_most_64_kib")
-async def test_without_room_nothing_is_half_written_and_the_old_object_stays(
-    store: FolderStore, tmp_path: Path
-) -> None:
+async def test_a_full_disk_leaves_no_partial_object_and_keeps_the_old_one(store: FolderStore, tmp_path: Path) -> None:
     await store.put("a/kept", b"old")
     for attempt in (
         store.put("a/kept", bytes(1 << 17)),
@@ -55,7 +53,7 @@ async def test_without_room_nothing_is_half_written_and_the_old_object_stays(
     assert await store.get("a/kept") == b"old"
 
 
-async def test_the_limit_is_kept_and_deleting_makes_room_again(tmp_path: Path) -> None:
+async def test_the_limit_is_enforced_and_deleting_frees_space(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "objects", limit_bytes=1000)
     await store.put("a", bytes(600))
     with pytest.raises(
@@ -67,13 +65,13 @@ async def test_the_limit_is_kept_and_deleting_makes_room_again(tmp_path: Path) -
     assert (await store.head("b")) is not None
 
 
-async def test_what_others_stored_before_counts_towards_the_limit(tmp_path: Path) -> None:
+async def test_existing_objects_count_towards_the_limit(tmp_path: Path) -> None:
     await FolderStore(tmp_path).put("a", bytes(600))
     with pytest.raises(StorageFullError):
         await FolderStore(tmp_path, limit_bytes=1000).put("b", bytes(500))
 
 
-async def test_stores_that_share_a_folder_share_its_limit_and_say_the_same(tmp_path: Path) -> None:
+async def test_stores_that_share_a_folder_share_its_limit_and_its_usage(tmp_path: Path) -> None:
     one, two = FolderStore(tmp_path, limit_bytes=1000), FolderStore(tmp_path, limit_bytes=1000)
     for number, store in enumerate((one, two, one, two, one)):
         await store.put(f"a/{number}", bytes(200))
@@ -86,7 +84,7 @@ async def test_stores_that_share_a_folder_share_its_limit_and_say_the_same(tmp_p
     await two.put("b", bytes(200))
 
 
-async def test_what_is_replaced_or_never_got_its_name_takes_no_room(tmp_path: Path) -> None:
+async def test_replaced_and_refused_objects_do_not_count(tmp_path: Path) -> None:
     store = FolderStore(tmp_path, limit_bytes=1000)
     for _ in range(9):
         await store.put("a", bytes(400))
@@ -99,7 +97,7 @@ async def test_what_is_replaced_or_never_got_its_name_takes_no_room(tmp_path: Pa
     assert STORAGE_USED.labels("folder")._value.get() == 500
 
 
-async def test_the_folder_is_not_listed_for_each_write_not_even_when_it_is_full(
+async def test_the_folder_is_not_listed_for_each_write_even_when_it_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listings, count = [], folder._bytes_under
@@ -116,7 +114,7 @@ async def test_the_folder_is_not_listed_for_each_write_not_even_when_it_is_full(
     assert len(listings) == 1
 
 
-async def test_a_count_that_a_crash_cut_off_is_made_anew(tmp_path: Path) -> None:
+async def test_a_corrupt_count_is_recounted(tmp_path: Path) -> None:
     store = FolderStore(tmp_path, limit_bytes=1000)
     await store.put("a", bytes(600))
     (tmp_path / ".savo" / "used").write_bytes(b"")
@@ -124,7 +122,7 @@ async def test_a_count_that_a_crash_cut_off_is_made_anew(tmp_path: Path) -> None
         await store.put("b", bytes(500))
 
 
-async def test_a_folder_that_cannot_be_made_is_a_dependency_that_is_down(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_created_is_a_dependency_that_is_down(tmp_path: Path) -> None:
     (tmp_path / "objects").write_text("a file in the way")
     store = FolderStore(tmp_path / "objects")
     with pytest.raises(DependencyDownError, match="object-store is down"):
@@ -133,7 +131,7 @@ async def test_a_folder_that_cannot_be_made_is_a_dependency_that_is_down(tmp_pat
         await store.put("a", b"x")
 
 
-async def test_what_a_crash_left_half_written_is_swept_after_a_day(tmp_path: Path) -> None:
+async def test_temporary_files_of_a_crash_are_removed_after_a_day(tmp_path: Path) -> None:
     await FolderStore(tmp_path).put("a", b"x")
     old, young = tmp_path / ".savo" / "new" / "1-old", tmp_path / ".savo" / "new" / "1-young"
     for leftover in (old, young):
@@ -143,7 +141,7 @@ async def test_what_a_crash_left_half_written_is_swept_after_a_day(tmp_path: Pat
     assert (old.exists(), young.exists()) == (False, True)
 
 
-async def test_what_is_the_stores_own_is_never_listed(store: FolderStore) -> None:
+async def test_files_of_the_store_itself_are_never_listed(store: FolderStore) -> None:
     await store.put("a", b"x")
     assert [info.key async for info in store.list("")] == ["a"]
 
@@ -172,9 +170,7 @@ asyncio.run(main())
 """
 
 
-async def test_processes_that_share_the_folder_neither_win_twice_nor_lose_an_update(
-    store: FolderStore, tmp_path: Path
-) -> None:
+async def test_processes_that_share_the_folder_lose_no_update(store: FolderStore, tmp_path: Path) -> None:
     await store.put("list", b"[]")
     racers = [
         subprocess.Popen(

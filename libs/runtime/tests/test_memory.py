@@ -31,7 +31,7 @@ print(resident() - before)
 @pytest.mark.parametrize(
     ("variables", "given_back"), [({}, True), ({"MALLOC_ARENA_MAX": "8"}, False)], ids=["by itself", "set by hand"]
 )
-def test_memory_that_is_freed_leaves_the_process_unless_the_environment_says_otherwise(
+def test_freed_memory_leaves_the_process_unless_the_environment_configures_malloc(
     variables: dict[str, str], given_back: bool
 ) -> None:
     done = subprocess.run(

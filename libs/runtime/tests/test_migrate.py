@@ -34,7 +34,7 @@ def test_every_service_gets_its_tables_and_a_second_time_changes_nothing(
     assert capsys.readouterr().out == "tables of rollout, gateway are in their newest form\n"
 
 
-async def test_the_tables_of_one_service_alone(folder: Path) -> None:
+async def test_the_tables_of_a_single_service_are_migrated(folder: Path) -> None:
     assert await asyncio.to_thread(main, ["collector"]) == 0
     assert [path.name for path in (folder / "db").glob("*.sqlite3")] == ["collector.sqlite3"]
     database = Database.open(RuntimeSettings(data_dir=folder), "collector")
@@ -50,7 +50,7 @@ def test_a_service_that_is_not_installed_is_wrong_use(capsys: pytest.CaptureFixt
     assert "no service kitchen is installed here; there are collector, gateway" in capsys.readouterr().err
 
 
-def test_a_database_that_stays_away_ends_it_with_one_line(
+def test_an_unavailable_database_ends_the_command_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("savo_runtime.migrate.START_SECONDS", -1.0)

@@ -23,7 +23,7 @@ from tests.parts.s3 import S3Server
 
 @pytest.mark.kafka
 @pytest.mark.s3
-async def test_bucket_and_topics_are_made_once(own_kafka: RealKafka, moto_s3: S3Server) -> None:
+async def test_bucket_and_topics_are_created_once(own_kafka: RealKafka, moto_s3: S3Server) -> None:
     settings = RuntimeSettings(
         kafka_bootstrap_servers=own_kafka.bootstrap_servers,
         s3_endpoint_url=moto_s3.endpoint_url,
@@ -37,7 +37,7 @@ async def test_bucket_and_topics_are_made_once(own_kafka: RealKafka, moto_s3: S3
     assert await prepare(settings) == []
 
 
-async def test_what_is_still_coming_up_is_waited_for() -> None:
+async def test_a_starting_dependency_is_waited_for() -> None:
     outcomes: list[Exception | None] = [
         DependencyDownError("kafka", "not yet"),
         DependencyDownError("kafka", "not yet"),
@@ -55,7 +55,7 @@ async def test_what_is_still_coming_up_is_waited_for() -> None:
 @pytest.mark.parametrize(
     ("error", "seconds"), [(DependencyDownError("kafka", "away"), -1.0), (FatalError("refused"), 90.0)]
 )
-async def test_what_stays_away_or_refuses_ends_it(error: Exception, seconds: float) -> None:
+async def test_a_dependency_that_stays_down_or_refuses_raises(error: Exception, seconds: float) -> None:
     async def attempt() -> None:
         raise error
 
@@ -86,7 +86,7 @@ def service_that_answers(status: int) -> Iterator[int]:
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
-def test_the_probe_says_what_readyz_says(
+def test_the_probe_prints_the_answer_of_readyz(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, code: int
 ) -> None:
     with service_that_answers(status) as port:
@@ -95,7 +95,7 @@ def test_the_probe_says_what_readyz_says(
     assert capsys.readouterr().out.strip() == f'{{"status": {status}}}'
 
 
-def test_a_service_that_is_not_there_is_not_ready(
+def test_an_unreachable_service_is_not_ready(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SAVO_HTTP_PORT", str(free_port()))
@@ -103,7 +103,7 @@ def test_a_service_that_is_not_there_is_not_ready(
     assert "no answer on port" in capsys.readouterr().out
 
 
-def test_the_probe_asks_where_the_service_listens() -> None:
+def test_the_probe_uses_the_port_of_the_service() -> None:
     assert [
         probe.port_of(told)
         for told in ({}, {"SAVO_HTTP_PORT": "9000"}, {"PORT": "80", "SAVO_HTTP_PORT": "9000"}, {"PORT": ""})

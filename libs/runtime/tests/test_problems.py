@@ -29,7 +29,7 @@ def test_a_problem_has_a_stable_type_and_code_and_the_phrase_of_its_status() -> 
     )
 
 
-def test_title_headers_and_further_members_are_the_callers() -> None:
+def test_the_caller_sets_title_headers_and_additional_members() -> None:
     answer = problem(503, "try-again", "ask again", title="Not now", headers={"Retry-After": "1"}, limit=3)
     body = json.loads(bytes(answer.body))
     assert (body["title"], body["limit"], answer.headers["retry-after"]) == ("Not now", 3, "1")
@@ -42,7 +42,7 @@ def test_each_wrong_field_is_named_with_its_reason() -> None:
     assert message == "share: Input should be less than or equal to 1; by: Field required"
 
 
-def test_a_body_that_is_no_json_has_no_field() -> None:
+def test_an_invalid_json_body_has_no_field() -> None:
     with pytest.raises(ValidationError) as refused:
         Body.model_validate_json("{")
     assert validation_message(refused.value).startswith("body: Invalid JSON")

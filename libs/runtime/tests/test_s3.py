@@ -96,9 +96,7 @@ async def store(server: ScriptedS3) -> AsyncIterator[S3Store]:
     await made.close()
 
 
-async def test_a_put_carries_sha256_and_none_of_the_checksums_that_r2_refuses(
-    store: S3Store, server: ScriptedS3
-) -> None:
+async def test_a_put_has_a_sha256_and_none_of_the_checksums_that_r2_refuses(store: S3Store, server: ScriptedS3) -> None:
     await store.put("a/b.jpg", b"photo", media_type="image/jpeg")
     (request,) = server.requests
     assert (request.method, request.path, request.body) == ("PUT", "/b/a/b.jpg", b"photo")
@@ -110,7 +108,7 @@ async def test_a_put_carries_sha256_and_none_of_the_checksums_that_r2_refuses(
     )
 
 
-async def test_conditions_go_as_http_conditions(store: S3Store, server: ScriptedS3) -> None:
+async def test_conditions_are_sent_as_http_headers(store: S3Store, server: ScriptedS3) -> None:
     await store.put_if_absent("a", b"x")
     await store.replace("a", b"x", expected_etag=None)
     await store.replace("a", b"x", expected_etag='"e1"')
@@ -127,13 +125,13 @@ async def test_deleting_is_one_plain_request(store: S3Store, server: ScriptedS3)
 
 
 @pytest.mark.parametrize("fault", PASSING)
-async def test_a_passing_fault_is_tried_again(store: S3Store, server: ScriptedS3, fault: Answer | None) -> None:
+async def test_a_transient_error_is_retried(store: S3Store, server: ScriptedS3, fault: Answer | None) -> None:
     server.answers = [fault]
     assert (await store.put("a", b"x")).etag == '"e1"'
     assert len(server.requests) == 2
 
 
-async def test_a_fault_that_stays_is_a_dependency_that_is_down_after_four_tries(
+async def test_a_persistent_error_is_a_dependency_that_is_down_after_four_attempts(
     store: S3Store, server: ScriptedS3
 ) -> None:
     server.answers = [(503, "ServiceUnavailable", {})] * 10
@@ -142,7 +140,7 @@ async def test_a_fault_that_stays_is_a_dependency_that_is_down_after_four_tries(
     assert len(server.requests) == 4
 
 
-async def test_nobody_listening_is_a_dependency_that_is_down() -> None:
+async def test_an_unreachable_server_is_a_dependency_that_is_down() -> None:
     store = S3Store(
         endpoint_url=f"http://127.0.0.1:{free_port()}", bucket="b", access_key_id="k", secret_access_key="s"
     )
@@ -162,7 +160,7 @@ async def test_nobody_listening_is_a_dependency_that_is_down() -> None:
         ((404, "NoSuchKey", {}), ObjectNotFoundError, "no object 'a'"),
     ],
 )
-async def test_a_refusal_is_not_tried_again(
+async def test_a_refusal_is_not_retried(
     store: S3Store, server: ScriptedS3, answer: Answer, error: type[Exception], words: str
 ) -> None:
     server.answers = [answer] * 4
@@ -171,7 +169,7 @@ async def test_a_refusal_is_not_tried_again(
     assert len(server.requests) == 1
 
 
-async def test_a_write_whose_answer_was_lost_is_recognised_as_our_own(store: S3Store, server: ScriptedS3) -> None:
+async def test_a_write_whose_response_was_lost_is_recognised(store: S3Store, server: ScriptedS3) -> None:
     def same_token(_request: Request) -> Answer:
         return (200, "", {"ETag": '"e1"', "x-amz-meta-savo-write": server.requests[0].headers["x-amz-meta-savo-write"]})
 
@@ -192,7 +190,7 @@ async def test_a_failed_condition_is_a_conflict(store: S3Store, server: Scripted
             await store.replace("a", b"x", expected_etag='"e0"')
 
 
-async def test_a_download_that_breaks_off_leaves_no_file(store: S3Store, server: ScriptedS3, tmp_path: Path) -> None:
+async def test_an_interrupted_download_leaves_no_file(store: S3Store, server: ScriptedS3, tmp_path: Path) -> None:
     server.answers = [(200, "", {"ETag": '"e1"', "Content-Length": "99"})] * 4
     with pytest.raises(DependencyDownError):
         await store.download("a", tmp_path / "model.onnx")

@@ -29,7 +29,7 @@ async def keys(store: ObjectStore, prefix: str = "a/") -> list[str]:
     return [info.key async for info in store.list(prefix)]
 
 
-async def test_live_objects_shine_through_until_the_sandbox_writes_its_own(
+async def test_live_objects_are_visible_until_the_sandbox_writes_its_own(
     live: FolderStore, sandbox: SandboxStore
 ) -> None:
     await live.put("a/1", b"live")
@@ -43,7 +43,7 @@ async def test_live_objects_shine_through_until_the_sandbox_writes_its_own(
     assert [(await sandbox.head(key)).key for key in ("a/1", "a/2")] == ["a/1", "a/2"]  # type: ignore[union-attr]
 
 
-async def test_what_the_sandbox_deletes_stays_live(live: FolderStore, sandbox: SandboxStore) -> None:
+async def test_an_object_deleted_in_the_sandbox_stays_live(live: FolderStore, sandbox: SandboxStore) -> None:
     await live.put("a/1", b"live")
     await sandbox.delete("a/1")
     assert await sandbox.head("a/1") is None
@@ -55,7 +55,7 @@ async def test_what_the_sandbox_deletes_stays_live(live: FolderStore, sandbox: S
     assert await sandbox.get("a/1") == b"again"
 
 
-async def test_compare_and_swap_begins_from_the_live_object_and_leaves_it_alone(
+async def test_compare_and_swap_starts_from_the_live_object_and_does_not_change_it(
     live: FolderStore, sandbox: SandboxStore
 ) -> None:
     etag = (await live.put("a/classes", b"1")).etag
@@ -68,7 +68,7 @@ async def test_compare_and_swap_begins_from_the_live_object_and_leaves_it_alone(
     assert (await sandbox.get("a/classes"), await live.get("a/classes")) == (b"3", b"1")
 
 
-async def test_a_sandboxes_tables_and_objects_are_its_own(tmp_path: Path) -> None:
+async def test_a_sandbox_has_its_own_tables_and_objects(tmp_path: Path) -> None:
     settings = RuntimeSettings(data_dir=tmp_path, sandbox="friday", database_url=None)
     assert isinstance(open_store(settings), SandboxStore)
     database = Database.open(settings, "vision")

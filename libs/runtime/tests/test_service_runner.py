@@ -93,7 +93,7 @@ async def get(url: str) -> httpx2.Response:
         return await client.get(url)
 
 
-async def test_a_started_service_is_ready_and_says_where_it_is(settings: RuntimeSettings) -> None:
+async def test_a_started_service_is_ready_and_writes_its_url(settings: RuntimeSettings) -> None:
     async with served(settings, definition()) as running:
         url = running["thing"].url
         ready = await get(f"{url}/readyz")
@@ -105,7 +105,7 @@ async def test_a_started_service_is_ready_and_says_where_it_is(settings: Runtime
     assert not (settings.data_dir / "run" / "thing.json").exists()
 
 
-async def test_prometheus_finds_a_started_process_once_and_sees_which_services_it_runs(
+async def test_prometheus_finds_one_target_with_the_services_of_a_process(
     settings: RuntimeSettings,
 ) -> None:
     async with served(settings, definition()) as running:
@@ -114,7 +114,7 @@ async def test_prometheus_finds_a_started_process_once_and_sees_which_services_i
         assert 'savo_service_info{service="thing"} 1.0' in (await get(f"{running['thing'].url}/metrics")).text
 
 
-async def test_a_check_of_the_service_itself_turns_it_red_with_its_reason(settings: RuntimeSettings) -> None:
+async def test_a_failed_check_turns_readiness_red_with_its_reason(settings: RuntimeSettings) -> None:
     async def check() -> None:
         raise RuntimeError("no model is loaded")
 
@@ -124,7 +124,7 @@ async def test_a_check_of_the_service_itself_turns_it_red_with_its_reason(settin
         assert ready.json()["checks"]["model"] == {"ok": False, "reason": "no model is loaded"}
 
 
-async def test_the_services_own_app_stands_beside_the_health_routes_with_its_lifespan(
+async def test_the_app_of_the_service_is_served_with_the_health_routes_and_its_lifespan(
     settings: RuntimeSettings,
 ) -> None:
     lifespan: list[str] = []
@@ -147,7 +147,7 @@ async def test_the_services_own_app_stands_beside_the_health_routes_with_its_lif
     assert lifespan == ["up", "down"]
 
 
-async def test_several_services_run_in_one_process_and_only_one_has_the_named_port(settings: RuntimeSettings) -> None:
+async def test_of_several_services_in_a_process_only_one_gets_the_configured_port(settings: RuntimeSettings) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -172,7 +172,7 @@ async def test_hooks_run_in_order_around_the_service(settings: RuntimeSettings) 
     assert seen[2:] == ["stop 1", "stop 2"]
 
 
-async def test_a_worker_that_crashes_is_started_again(settings: RuntimeSettings) -> None:
+async def test_a_crashed_worker_is_restarted(settings: RuntimeSettings) -> None:
     runs: list[int] = []
     third = asyncio.Event()
 
@@ -188,7 +188,7 @@ async def test_a_worker_that_crashes_is_started_again(settings: RuntimeSettings)
     assert len(runs) == 3
 
 
-async def test_a_worker_with_an_interval_is_called_again_and_started_again_when_it_crashes(
+async def test_a_worker_with_an_interval_is_repeated_and_restarted_after_a_crash(
     settings: RuntimeSettings,
 ) -> None:
     runs: list[int] = []
@@ -206,7 +206,7 @@ async def test_a_worker_with_an_interval_is_called_again_and_started_again_when_
         await asyncio.wait_for(fifth.wait(), 90)
 
 
-async def test_a_worker_cannot_end_the_process_except_by_a_fatal_error(settings: RuntimeSettings) -> None:
+async def test_only_a_fatal_error_of_a_worker_stops_the_process(settings: RuntimeSettings) -> None:
     async def give_up() -> None:
         raise FatalError("SAVO_THING is of no use")
 
@@ -215,7 +215,7 @@ async def test_a_worker_cannot_end_the_process_except_by_a_fatal_error(settings:
             await asyncio.sleep(5)
 
 
-async def test_what_stands_in_the_outbox_at_the_end_is_published_before_the_stop(settings: RuntimeSettings) -> None:
+async def test_the_rows_left_in_the_outbox_are_published_before_the_stop(settings: RuntimeSettings) -> None:
     kept: list[Runtime] = []
 
     def keep(runtime: Runtime) -> list[Worker]:
@@ -232,7 +232,7 @@ async def test_what_stands_in_the_outbox_at_the_end_is_published_before_the_stop
     await reopened.close()
 
 
-async def test_a_port_in_use_is_named_with_what_to_do(settings: RuntimeSettings) -> None:
+async def test_a_port_in_use_is_named_with_the_next_step(settings: RuntimeSettings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(PortTakenError, match=rf"port {port} on 127.0.0.1 is in use: .*SAVO_HTTP_PORT"):
@@ -240,7 +240,7 @@ async def test_a_port_in_use_is_named_with_what_to_do(settings: RuntimeSettings)
                 pass
 
 
-async def test_a_build_that_refuses_its_settings_stops_everything(settings: RuntimeSettings) -> None:
+async def test_a_fatal_error_in_build_stops_all_services(settings: RuntimeSettings) -> None:
     def build(_settings: RuntimeSettings, _runtime: Runtime) -> Service:
         raise FatalError("GOOGLE_API_KEY is missing")
 
@@ -249,7 +249,7 @@ async def test_a_build_that_refuses_its_settings_stops_everything(settings: Runt
             pass
 
 
-async def test_a_stop_during_the_start_ends_it(settings: RuntimeSettings) -> None:
+async def test_a_stop_during_the_start_cancels_it(settings: RuntimeSettings) -> None:
     began, stop = asyncio.Event(), asyncio.Event()
 
     async def never() -> None:
@@ -262,7 +262,7 @@ async def test_a_stop_during_the_start_ends_it(settings: RuntimeSettings) -> Non
     await asyncio.wait_for(task, 90)
 
 
-async def test_while_the_object_store_is_away_the_service_runs_but_is_not_ready(
+async def test_a_service_runs_but_is_not_ready_while_the_object_store_is_down(
     settings: RuntimeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = MemoryStore()
@@ -316,7 +316,7 @@ def environment(broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     structlog.reset_defaults()
 
 
-def test_a_refusal_is_one_line_without_secrets_and_exit_one(
+def test_a_fatal_error_is_one_line_without_secrets_and_exit_code_one(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def build(_settings: RuntimeSettings, _runtime: Runtime) -> Service:
@@ -330,7 +330,7 @@ def test_a_refusal_is_one_line_without_secrets_and_exit_one(
     assert "SAVO_HTTP_PROT is not a setting of Savo; did you mean SAVO_HTTP_PORT?" in errors
 
 
-def test_a_port_in_use_is_one_line_and_exit_one(
+def test_a_port_in_use_is_one_line_and_exit_code_one(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -342,7 +342,7 @@ def test_a_port_in_use_is_one_line_and_exit_one(
     assert len(errors.splitlines()) == 1
 
 
-def test_a_senseless_setting_is_exit_two_before_anything_starts(
+def test_an_invalid_setting_is_exit_code_two_before_anything_starts(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.setenv("SAVO_HTTP_PORT", "eighty")

@@ -87,7 +87,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
         ),
     ],
 )
-def test_a_senseless_value_is_refused_in_one_line(
+def test_an_invalid_value_is_refused_in_one_line(
     variables: dict[str, str], line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in variables.items():
@@ -95,7 +95,7 @@ def test_a_senseless_value_is_refused_in_one_line(
     assert refused(capsys) == line
 
 
-def test_several_flaws_are_one_line_that_counts_them(
+def test_several_errors_are_one_line_with_their_number(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SAVO_HTTP_PORT", "-1")
@@ -103,7 +103,7 @@ def test_several_flaws_are_one_line_that_counts_them(
     assert refused(capsys).endswith("(and 1 more)")
 
 
-def test_the_environment_is_read_by_the_variables_names_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_read_only_by_the_names_of_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PORT", "http_port", "savo_http_port", "=http_port".lstrip("=")):
         monkeypatch.setenv(name, "1234")
     assert load_settings(RuntimeSettings).http_port == 0
@@ -111,13 +111,13 @@ def test_the_environment_is_read_by_the_variables_names_only(monkeypatch: pytest
     assert load_settings(RuntimeSettings).http_port == 1234
 
 
-def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in R2:
         monkeypatch.setenv(name, "")
     assert load_settings(RuntimeSettings).object_store == "folder"
 
 
-def test_in_code_values_are_given_by_field_name() -> None:
+def test_code_passes_values_by_field_name() -> None:
     assert RuntimeSettings(http_port=5).http_port == 5
 
 
@@ -137,7 +137,7 @@ def test_the_settings_choose_the_object_store(
     assert type(open_store(load_settings(RuntimeSettings))) is kind
 
 
-def test_an_r2_account_becomes_its_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_endpoint_follows_from_the_r2_account(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in R2.items():
         monkeypatch.setenv(name, value)
     assert load_settings(RuntimeSettings).s3_endpoint == "https://acc.r2.cloudflarestorage.com"
@@ -152,7 +152,7 @@ def test_printed_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "hush" not in f"{settings!r} {settings}"
 
 
-def test_an_unknown_variable_is_named_with_its_nearest() -> None:
+def test_an_unknown_variable_is_named_with_the_most_similar_one() -> None:
     environ = {"SAVO_THING_SHRAE": "1", "SAVO_QQQQQQQQ": "1", "SAVO_HTTP_PORT": "1", "OTHER": "1"}
     assert unknown_variables(environ, known_variables([ThingSettings])) == [
         "SAVO_QQQQQQQQ is not a setting of Savo",
@@ -160,7 +160,7 @@ def test_an_unknown_variable_is_named_with_its_nearest() -> None:
     ]
 
 
-def test_a_setting_of_a_service_that_is_not_in_this_image_is_no_typo() -> None:
+def test_a_setting_of_a_service_that_is_not_installed_is_no_typo() -> None:
     assert "SAVO_USE_CUSTOM_VISION" not in known_variables([ThingSettings])
     assert (
         unknown_variables({"SAVO_USE_CUSTOM_VISION": "true", "SAVO_TRAIN_BATCH": "8"}, known_variables([ThingSettings]))
@@ -168,7 +168,7 @@ def test_a_setting_of_a_service_that_is_not_in_this_image_is_no_typo() -> None:
     )
 
 
-def test_the_table_shows_each_variable_once_with_its_readers_and_no_secret() -> None:
+def test_the_table_lists_each_variable_once_with_its_readers_and_no_secret() -> None:
     lines = settings_table({"other": RuntimeSettings, "thing": ThingSettings}).splitlines()
     assert "| `SAVO_THING_SHARE` | unset | a number from 0 to 1 | Of the traffic. | thing |" in lines
     assert "| `SAVO_THING_KEY` | secret | a secret | The key. | thing |" in lines

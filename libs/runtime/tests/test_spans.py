@@ -33,7 +33,7 @@ def whole(one: ReadableSpan) -> str:
     return str(one.to_json())
 
 
-def test_an_error_leaves_its_class_on_a_span_and_never_its_message(finished: InMemorySpanExporter) -> None:
+def test_a_span_has_the_class_of_an_error_and_never_its_message(finished: InMemorySpanExporter) -> None:
     for around in (span, step):
         with span("the whole"), pytest.raises(ConnectionError), around("a part"):
             raise ConnectionError(f"cannot reach {SECRET}")
@@ -44,13 +44,13 @@ def test_an_error_leaves_its_class_on_a_span_and_never_its_message(finished: InM
     assert not any("hush-hush" in whole(one) for one in finished.get_finished_spans())
 
 
-def test_a_step_outside_of_a_trace_is_no_span(finished: InMemorySpanExporter) -> None:
+def test_a_step_outside_of_a_trace_makes_no_span(finished: InMemorySpanExporter) -> None:
     with step("polling"):
         pass
     assert names(finished) == []
 
 
-def test_a_step_is_a_leaf_of_what_goes_on(finished: InMemorySpanExporter) -> None:
+def test_a_step_is_a_child_of_the_current_span(finished: InMemorySpanExporter) -> None:
     with span("a scan") as scan, step("a transaction"):
         assert trace.get_current_span() is scan
     leaf, root = finished.get_finished_spans()
@@ -58,7 +58,7 @@ def test_a_step_is_a_leaf_of_what_goes_on(finished: InMemorySpanExporter) -> Non
     assert leaf.parent == root.get_span_context()
 
 
-async def test_calls_of_the_object_store_are_steps_with_key_and_size(finished: InMemorySpanExporter) -> None:
+async def test_calls_of_the_object_store_make_spans_with_key_and_size(finished: InMemorySpanExporter) -> None:
     store = TracedStore(MemoryStore())
     with span("a scan"):
         assert await store.put_if_absent("scans/ab/ab.jpg", b"photo")

@@ -44,7 +44,7 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
-async def test_a_statement_its_rows_and_its_end_are_one_trip(
+async def test_a_statement_with_its_rows_takes_one_round_trip(
     connection: aiosqlite.Connection, trips: list[str]
 ) -> None:
     async with connection.cursor() as cursor:
@@ -63,21 +63,23 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_a_transaction_is_a_trip_for_each_statement_and_its_commit(database: Database, trips: list[str]) -> None:
+async def test_a_transaction_takes_a_round_trip_for_each_statement_and_the_commit(
+    database: Database, trips: list[str]
+) -> None:
     async with database.session() as session:
         await session.execute(text("INSERT INTO numbers VALUES (1)"))
         assert (await session.execute(text("SELECT number FROM numbers"))).scalars().all() == [1]
     assert len(trips) == 3, trips
 
 
-async def test_for_the_end_of_a_read_nobody_waits(database: Database, trips: list[str]) -> None:
+async def test_the_end_of_a_read_only_transaction_is_not_waited_for(database: Database, trips: list[str]) -> None:
     for _ in range(3):
         async with database.session(read_only=True) as session:
             await session.execute(text("SELECT number FROM numbers"))
     assert len(trips) == 3, trips
 
 
-async def test_a_transaction_in_which_nothing_is_asked_asks_nothing(database: Database, trips: list[str]) -> None:
+async def test_an_empty_transaction_makes_no_round_trip(database: Database, trips: list[str]) -> None:
     async with database.session():
         pass
     async with database.session(read_only=True):
@@ -85,7 +87,7 @@ async def test_a_transaction_in_which_nothing_is_asked_asks_nothing(database: Da
     assert trips == []
 
 
-async def test_a_read_sees_one_moment_to_its_end(database: Database, tmp_path: Path) -> None:
+async def test_a_read_only_transaction_is_a_consistent_snapshot(database: Database, tmp_path: Path) -> None:
     other = Database(f"sqlite+aiosqlite:///{tmp_path / 'trips.sqlite3'}", "gateway")
     count = text("SELECT count(*) FROM numbers")
     async with database.session(read_only=True) as reading:
@@ -98,7 +100,7 @@ async def test_a_read_sees_one_moment_to_its_end(database: Database, tmp_path: P
     await other.close()
 
 
-async def test_a_writer_has_the_lock_from_its_first_statement(database: Database, tmp_path: Path) -> None:
+async def test_a_writer_holds_the_lock_from_its_first_statement(database: Database, tmp_path: Path) -> None:
     async with database.session() as session:
         await session.execute(text("SELECT number FROM numbers"))
         with (
@@ -108,7 +110,7 @@ async def test_a_writer_has_the_lock_from_its_first_statement(database: Database
             other.execute("INSERT INTO numbers VALUES (1)")
 
 
-async def test_a_connection_whose_caller_was_cancelled_while_it_opened_is_closed(tmp_path: Path) -> None:
+async def test_a_connection_whose_caller_is_cancelled_while_it_opens_is_closed(tmp_path: Path) -> None:
     may_open, opened = threading.Event(), list[sqlite3.Connection]()
 
     def open_later() -> sqlite3.Connection:
@@ -164,7 +166,7 @@ async def test_a_statement_whose_caller_was_cancelled_before_it_ran_is_rolled_ba
     await connection.close()
 
 
-async def test_a_long_answer_comes_whole_however_it_is_asked_for(connection: aiosqlite.Connection) -> None:
+async def test_a_long_result_is_complete_with_every_fetch_method(connection: aiosqlite.Connection) -> None:
     rows = [(number,) for number in range(LONG)]
     async with connection.cursor() as cursor:
         await cursor.execute("SELECT number FROM numbers ORDER BY number")
@@ -181,7 +183,7 @@ async def test_a_long_answer_comes_whole_however_it_is_asked_for(connection: aio
         assert [row for part in parts for row in part] == rows
 
 
-async def test_a_change_tells_how_many_rows_it_changed_and_what_was_inserted_last(
+async def test_a_write_has_its_row_count_and_last_row_id(
     connection: aiosqlite.Connection,
 ) -> None:
     async with connection.cursor() as cursor:
@@ -194,7 +196,7 @@ async def test_a_change_tells_how_many_rows_it_changed_and_what_was_inserted_las
             await cursor.execute("INSERT INTO numbers VALUES (1)")
 
 
-async def test_a_transaction_that_a_cancelled_statement_began_is_rolled_back(connection: aiosqlite.Connection) -> None:
+async def test_a_transaction_begun_by_a_cancelled_statement_is_rolled_back(connection: aiosqlite.Connection) -> None:
     async with connection.cursor() as cursor:
         asked = asyncio.create_task(cursor.execute("BEGIN IMMEDIATE"))
         await asyncio.sleep(0)

@@ -51,7 +51,7 @@ def logged(form: Literal["console", "json"] = "json", level: Literal["debug", "i
     return stream
 
 
-def test_an_event_is_one_json_line_with_what_is_bound() -> None:
+def test_an_event_is_one_json_line_with_its_bound_fields() -> None:
     stream = logged()
     structlog.contextvars.bind_contextvars(scan_id="s1")
     structlog.get_logger().info("scan.completed", seconds=0.5)
@@ -67,7 +67,7 @@ def test_an_event_is_one_json_line_with_what_is_bound() -> None:
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_an_error_is_one_line_too_with_its_type_and_place(form: Literal["console", "json"]) -> None:
+def test_an_error_is_one_line_with_its_type_and_place(form: Literal["console", "json"]) -> None:
     stream = logged(form)
     try:
         raise ValueError("two\nlines")
@@ -79,7 +79,7 @@ def test_an_error_is_one_line_too_with_its_type_and_place(form: Literal["console
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_secrets_reach_no_line(form: Literal["console", "json"]) -> None:
+def test_secrets_are_masked_in_every_line(form: Literal["console", "json"]) -> None:
     stream = logged(form)
     log = structlog.get_logger()
     log.info(
@@ -106,7 +106,7 @@ def test_secrets_reach_no_line(form: Literal["console", "json"]) -> None:
     assert len(text.splitlines()) == 5
 
 
-def test_what_a_command_prints_is_not_mixed_with_news(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_output_of_a_command_is_not_mixed_with_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
     configure_command_logs(SECRETS)
     log = structlog.get_logger()
     log.info("topics.created", topics=["a"])
@@ -118,7 +118,7 @@ def test_what_a_command_prints_is_not_mixed_with_news(capsys: pytest.CaptureFixt
     assert "hush-hush" not in line
 
 
-def test_counts_of_tokens_are_no_secrets() -> None:
+def test_numbers_of_tokens_are_not_masked() -> None:
     assert Redaction().value({"input_tokens": 5, "token": "x", "tokens": 7, "next_token": ""}) == {
         "input_tokens": 5,
         "token": "***",
@@ -127,7 +127,7 @@ def test_counts_of_tokens_are_no_secrets() -> None:
     }
 
 
-def test_a_line_within_a_span_carries_its_trace() -> None:
+def test_a_line_within_a_span_has_its_trace_id() -> None:
     configure_traces(SECRETS, "thing")
     stream = logged()
     with trace.get_tracer("test").start_as_current_span("work") as span:
@@ -135,7 +135,7 @@ def test_a_line_within_a_span_carries_its_trace() -> None:
     assert json.loads(stream.getvalue())["trace_id"] == f"{span.get_span_context().trace_id:032x}"
 
 
-def test_what_is_below_the_level_is_not_logged() -> None:
+def test_events_below_the_level_are_not_logged() -> None:
     stream = logged(level="info")
     structlog.get_logger().debug("a")
     logging.getLogger("aiokafka").warning("the weather")
@@ -159,7 +159,7 @@ async def asked(app: ASGIApp, path: str, **headers: str) -> httpx2.Response:
         return await client.get(path, headers=headers)
 
 
-async def test_readiness_names_each_check_and_the_reason_of_the_red_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_readiness_lists_each_check_with_the_reason_of_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health_module, "CHECK_SECONDS", 0.05)
     checks: dict[str, Check] = {"database": broken, "kafka": hanging, "store": fine}
     answer = await asked(health_app("thing", lambda: checks, Redaction()), "/readyz")
@@ -175,7 +175,7 @@ async def test_readiness_names_each_check_and_the_reason_of_the_red_ones(monkeyp
     }
 
 
-async def test_readiness_is_green_when_every_check_is_and_liveness_asks_none() -> None:
+async def test_readiness_is_green_when_every_check_passes_and_liveness_runs_none() -> None:
     app = health_app("thing", lambda: {"store": fine}, Redaction())
     assert (await asked(app, "/readyz")).status_code == 200
     assert (await asked(health_app("thing", lambda: {"store": broken}, Redaction()), "/livez")).status_code == 200
@@ -190,7 +190,7 @@ def measured(route: str, method: str, status: str) -> float:
     )
 
 
-async def test_requests_are_counted_by_route_template_never_by_path() -> None:
+async def test_requests_are_measured_by_route_template_never_by_path() -> None:
     async def scan(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok")
 
@@ -208,7 +208,7 @@ async def test_requests_are_counted_by_route_template_never_by_path() -> None:
     assert measured("/crash", "GET", "500") == 1
 
 
-async def test_a_request_goes_on_in_its_callers_trace() -> None:
+async def test_a_request_continues_the_trace_of_its_caller() -> None:
     configure_traces(SECRETS, "thing")
 
     async def where(_request: Request) -> JSONResponse:
@@ -219,7 +219,7 @@ async def test_a_request_goes_on_in_its_callers_trace() -> None:
     assert answer.json() == {"trace": "0af7651916cd43dd8448eb211c80319c"}
 
 
-async def test_health_routes_are_answered_beside_any_app() -> None:
+async def test_health_routes_are_served_with_any_app() -> None:
     async def everything(scope: Any, receive: Any, send: Any) -> None:
         await PlainTextResponse("mine")(scope, receive, send)
 

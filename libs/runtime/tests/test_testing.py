@@ -31,7 +31,7 @@ async def test_the_outbox_keeps_only_what_was_committed() -> None:
         assert await published_by_outbox(runtime) == [erased("a"), erased("b")]
 
 
-async def test_the_same_event_id_counts_once() -> None:
+async def test_a_repeated_event_id_is_recorded_once() -> None:
     async with memory_runtime() as runtime:
         event_id = uuid4()
         for _ in range(2):
@@ -41,7 +41,7 @@ async def test_the_same_event_id_counts_once() -> None:
         assert await published_by_outbox(runtime) == [erased("a"), erased("b"), erased("c")]
 
 
-async def test_the_publisher_keeps_events_or_fails_as_told() -> None:
+async def test_the_publisher_records_events_or_raises_its_failure() -> None:
     publisher = RecordingPublisher()
     await publisher.publish(erased("a"))
     publisher.failure = DependencyDownError("kafka", "gone")
@@ -50,7 +50,7 @@ async def test_the_publisher_keeps_events_or_fails_as_told() -> None:
     assert publisher.published == [erased("a")]
 
 
-async def test_a_store_that_is_away_fails_every_call() -> None:
+async def test_a_store_with_a_failure_raises_it_in_every_call() -> None:
     store = MemoryStore()
     store.failure = DependencyDownError("object-store", "gone")
     for attempt in (store.put("a", b""), store.get("a"), store.check()):
@@ -58,7 +58,7 @@ async def test_a_store_that_is_away_fails_every_call() -> None:
             await attempt
 
 
-def test_the_clock_moves_only_when_told() -> None:
+def test_the_clock_moves_only_by_advance() -> None:
     clock = FakeClock()
     before = clock()
     assert clock() == before

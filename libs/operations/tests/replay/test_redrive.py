@@ -10,7 +10,7 @@ from uuid import uuid4
 from aiokafka import ConsumerRecord
 
 from libs.operations.tests.replay.conftest import Stage
-from libs.runtime.tests.messaging.bench import QUICK, asked, eventually
+from libs.runtime.tests.messaging.bench import QUICK, eventually, recipes_requested
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import AUDIT_RECORDED, RECIPES_REQUESTED
 from savo_operations.replay.dead_letters import DeadLetter, DeadLetterSelection
@@ -52,7 +52,7 @@ def redrive(stage: Stage, which: DeadLetterSelection = OURS, **options: Any) -> 
 async def test_a_poison_message_is_seen_mended_sent_back_and_handled(stage: Stage) -> None:
     kitchen = Kitchen("fugu")
     for name in ("soup", "fugu"):
-        await stage.bench.publish(asked(name))
+        await stage.bench.publish(recipes_requested(name))
     await stage.bench.consume(kitchen.subscription(), limits=QUICK)
 
     async def set_aside() -> bool:
@@ -90,7 +90,7 @@ async def test_a_poison_message_is_seen_mended_sent_back_and_handled(stage: Stag
 
 
 async def test_what_comes_back_three_times_is_refused(stage: Stage) -> None:
-    await stage.bench.publish(asked("fugu"))
+    await stage.bench.publish(recipes_requested("fugu"))
     await stage.bench.consume(Kitchen("fugu").subscription(), limits=QUICK)
     for returned in range(3):
 
@@ -113,7 +113,7 @@ async def test_a_run_that_was_killed_before_its_note_sends_nothing_twice(stage: 
     for number in range(5):
         await stage.bench.send(
             LETTERS,
-            asked(number).model_dump_json().encode(),
+            recipes_requested(number).model_dump_json().encode(),
             [("dlq_reason", b"body"), ("ce_id", str(uuid4()).encode())],
         )
     await redrive(stage).run()
@@ -127,7 +127,7 @@ async def test_a_run_that_was_killed_before_its_note_sends_nothing_twice(stage: 
 
 
 async def test_letters_are_chosen_by_reason_place_and_number_and_go_back_as_they_first_came(stage: Stage) -> None:
-    body = asked("x").model_dump_json().encode()
+    body = recipes_requested("x").model_dump_json().encode()
     for reason in (b"body", b"poison", b"poison"):
         await stage.bench.send(
             LETTERS,

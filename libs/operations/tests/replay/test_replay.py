@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from libs.operations.tests.replay.conftest import Stage
-from libs.runtime.tests.messaging.bench import NOON, asked, eventually, suggested
+from libs.runtime.tests.messaging.bench import NOON, eventually, recipes_requested, recipes_suggested
 from savo_contracts.recipes import RecipesRequested, RecipesSuggested
 from savo_contracts.scans import ScanErased
 from savo_contracts.topics import AUDIT_RECORDED, RECIPES_REQUESTED, RECIPES_SUGGESTED, ROLLOUT_CHANGED, SUBJECTS_ERASED
@@ -34,7 +34,7 @@ def headers(record: Any) -> dict[str, bytes]:
 
 async def publish(stage: Stage, count: int) -> None:
     for number in range(count):
-        await stage.bench.publish(asked(number), partition=number % 4)
+        await stage.bench.publish(recipes_requested(number), partition=number % 4)
 
 
 async def test_records_go_into_the_sandbox_in_order_marked_and_otherwise_as_they_were(stage: Stage) -> None:
@@ -63,7 +63,7 @@ async def test_a_service_on_the_sandbox_works_there_alone_and_passes_the_mark_on
     @publishes(RECIPES_SUGGESTED)
     async def answer(event: RecipesRequested, replay: str | None) -> RecipesSuggested:
         seen.append(replay)
-        return suggested(event.recipe_id)
+        return recipes_suggested(event.recipe_id)
 
     publisher = Publisher(stage.in_sandbox, "reasoning")
     consumers = Consumers(stage.in_sandbox, "reasoning", publisher, [bind(answer)])
@@ -162,8 +162,8 @@ async def test_offsets_count_in_every_partition_or_in_one(stage: Stage) -> None:
 
 
 async def test_what_was_erased_is_not_carried_again(stage: Stage) -> None:
-    await stage.bench.publish(asked(1, scan="gone"))
-    await stage.bench.publish(asked(2, scan="here"))
+    await stage.bench.publish(recipes_requested(1, scan="gone"))
+    await stage.bench.publish(recipes_requested(2, scan="here"))
     await stage.bench.publish(ScanErased(scan_id="gone", subject="s", erased_at=NOON))
     report = await stage.replayed()
     assert report.left_out == Counter({"erased": 1})

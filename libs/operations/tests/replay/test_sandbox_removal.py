@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from libs.operations.tests.replay.conftest import Stage
-from libs.runtime.tests.messaging.bench import asked, eventually
+from libs.runtime.tests.messaging.bench import eventually, recipes_requested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_operations.replay.sandbox_removal import (
     Sandbox,
@@ -36,7 +36,7 @@ TOPIC = RECIPES_REQUESTED.name
 async def fill(stage: Stage, *sandboxes: str) -> None:
     """Two records replayed, one object and one table file in each sandbox, and one live object."""
     for number in range(2):
-        await stage.bench.publish(asked(number), partition=number)
+        await stage.bench.publish(recipes_requested(number), partition=number)
     for sandbox in sandboxes:
         await stage.replayed(sandbox=sandbox)
         for settings in (stage.settings, stage.settings.model_copy(update={"sandbox": sandbox})):

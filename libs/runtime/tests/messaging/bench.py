@@ -1,4 +1,4 @@
-"""A bench that publishes and consumes on one broker, and probes that look at what came out."""
+"""Test bench: publishes and consumes on one broker, and reads the resulting records and offsets."""
 
 from __future__ import annotations
 
@@ -36,40 +36,40 @@ QUICK = PolicyLimits(
     first_delay=0.01, max_delay=0.05, first_probe=0.05, max_probe=0.2, cap_probe=0.3, finish_within=5.0
 )
 
-PATIENCE = 90.0
-"""Seconds until a test gives up: it bounds a failure alone, so it is far more than a busy machine needs."""
+TIMEOUT = 90.0
+"""Seconds until a test fails: far more than a busy machine needs, since only failing tests wait so long."""
 
 USED: list[Topic[Any]] = [RECIPES_REQUESTED, RECIPES_SUGGESTED, SUBJECTS_ERASED, TRAINING_THRESHOLD_REACHED]
 
 
-def asked(number: int | str, scan: str = "scan") -> RecipesRequested:
+def recipes_requested(number: int | str, scan: str = "scan") -> RecipesRequested:
     return RecipesRequested(
         recipe_id=str(number), scan_id=scan, subject="subject", ingredients=("egg",), requested_at=NOON, expires_at=NOON
     )
 
 
-def suggested(recipe_id: str) -> RecipesSuggested:
+def recipes_suggested(recipe_id: str) -> RecipesSuggested:
     return RecipesSuggested(
         recipe_id=recipe_id, scan_id="scan", subject="subject", provider="p", model="m", suggested_at=NOON
     )
 
 
-async def eventually(holds: Callable[[], bool | Awaitable[bool]], within: float = PATIENCE) -> None:
-    """Polls until it holds; fails after `within` seconds."""
+async def eventually(condition: Callable[[], bool | Awaitable[bool]], within: float = TIMEOUT) -> None:
+    """Polls until the condition is true; fails after `within` seconds."""
     try:
         async with asyncio.timeout(within):
             while True:
-                answer = holds()
-                if answer if isinstance(answer, bool) else await answer:
+                result = condition()
+                if result if isinstance(result, bool) else await result:
                     return
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        pytest.fail(f"not within {within:g} s")
+        pytest.fail(f"the condition is still false after {within:g} s")
 
 
 @dataclass
 class Bench:
-    """One broker with clean topics, a producer of raw records, and consumers that are stopped at the end."""
+    """A broker with empty topics, a producer of raw records, and consumers that are stopped at the end."""
 
     settings: RuntimeSettings
     kind: str
@@ -112,7 +112,7 @@ class Bench:
         return int(sent.offset)
 
     async def publish(self, event: Event, event_id: UUID | None = None, partition: int = 0) -> UUID:
-        """Like the product's publisher, on a partition of the test's choice."""
+        """Publish like the product, but on a given partition."""
         envelope = Envelope.new(event, "test", event_id=event_id or uuid4(), time=NOON)
         record = record_of(envelope)
         await self.producer.send_and_wait(
@@ -120,8 +120,8 @@ class Bench:
         )
         return envelope.id
 
-    async def read(self, topic: str, count: int, within: float = PATIENCE) -> list[ConsumerRecord]:
-        """The first `count` records of a topic; fails when there are fewer in time."""
+    async def read(self, topic: str, count: int, within: float = TIMEOUT) -> list[ConsumerRecord]:
+        """The first `count` records of a topic; fails when there are fewer after `within` seconds."""
         wait = 20 if self.kind == "embedded" else 500
         consumer = AIOKafkaConsumer(
             topic,
@@ -143,11 +143,11 @@ class Bench:
         return found
 
     async def size(self, topic: str) -> int:
-        ends = await self._ends(topic)
+        ends = await self._end_offsets(topic)
         return sum(ends.values())
 
     async def committed(self, service: str, topic: Topic[Any]) -> int:
-        """Over all partitions, of the service's group."""
+        """Sum of the offsets that the service's group has committed, over all partitions."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.settings.kafka_bootstrap_servers,
             group_id=f"savo.{service}.{topic.name}",
@@ -155,11 +155,11 @@ class Bench:
         )
         await consumer.start()
         try:
-            return sum([await consumer.committed(partition) or 0 for partition in await self._ends(topic.name)])
+            return sum([await consumer.committed(partition) or 0 for partition in await self._end_offsets(topic.name)])
         finally:
             await consumer.stop()
 
-    async def _ends(self, topic: str) -> dict[TopicPartition, int]:
+    async def _end_offsets(self, topic: str) -> dict[TopicPartition, int]:
         consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap_servers, group_id=None)
         await consumer.start()
         try:
@@ -171,7 +171,7 @@ class Bench:
 
 
 async def open_bench(settings: RuntimeSettings, kind: str, stack: AsyncExitStack) -> Bench:
-    publisher = Publisher(settings, "reasoning", deadline=PATIENCE, clock=lambda: NOON)
+    publisher = Publisher(settings, "reasoning", deadline=TIMEOUT, clock=lambda: NOON)
     stack.push_async_callback(publisher.stop)
     producer = AIOKafkaProducer(bootstrap_servers=settings.kafka_bootstrap_servers, max_request_size=2**21)
     await producer.start()
@@ -180,7 +180,7 @@ async def open_bench(settings: RuntimeSettings, kind: str, stack: AsyncExitStack
 
 
 async def clean_topics(settings: RuntimeSettings, used: Sequence[Topic[Any]] = USED) -> None:
-    """The topics that these tests use, made anew; their groups' offsets go with them."""
+    """Delete and recreate the topics of these tests, which also deletes the offsets of their groups."""
     names = {topic.name for topic in used} | {
         topic.dead_letters(service) for topic in used for service in topic.consumers
     }

@@ -1,4 +1,4 @@
-"""Both brokers by one fixture."""
+"""Fixtures that run a test on the embedded broker and on Kafka."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is published is declared: by the handler at work, or by the service."""
+"""Events are published only on topics that the handler or the service declares."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from libs.runtime.tests.messaging.bench import asked, suggested
+from libs.runtime.tests.messaging.bench import recipes_requested, recipes_suggested
 from savo_contracts.envelope import Envelope
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED, RECIPES_SUGGESTED, SCANS_COMPLETED
@@ -21,7 +21,7 @@ from savo_runtime.testing import RecordingOutbox
 
 @pytest.fixture(params=["outbox", "recording"])
 async def outbox(request: pytest.FixtureRequest, database: Database) -> Any:
-    """Of reasoning, which publishes recipes.suggested and nothing else."""
+    """The outbox of reasoning, which publishes only recipes.suggested."""
     await migrate(database)
     return Outbox("reasoning") if request.param == "outbox" else RecordingOutbox("reasoning")
 
@@ -31,27 +31,27 @@ async def add(outbox: Any, database: Database, *events: Any) -> None:
         await outbox.add(session, *events)
 
 
-async def test_a_service_publishes_on_its_own_topics_alone(outbox: Any, database: Database) -> None:
-    await add(outbox, database, suggested("r1"))
+async def test_a_service_publishes_only_on_its_own_topics(outbox: Any, database: Database) -> None:
+    await add(outbox, database, recipes_suggested("r1"))
     with pytest.raises(
         UndeclaredTopicError,
         match=r"recipes\.requested is not declared: reasoning is no producer in the registry, which names gateway",
     ):
-        await add(outbox, database, asked("r1"))
+        await add(outbox, database, recipes_requested("r1"))
 
 
 @pytest.mark.parametrize(
     ("declared", "refused"), [((RECIPES_SUGGESTED,), False), ((SCANS_COMPLETED,), True), ((), True)]
 )
-async def test_a_handler_publishes_on_its_own_topics_alone(
+async def test_a_handler_publishes_only_on_its_declared_topics(
     outbox: Any, database: Database, declared: Sequence[Any], refused: bool
 ) -> None:
     @consumes(RECIPES_REQUESTED)
     @publishes(*declared)
     async def on_requested(requested: RecipesRequested) -> None:
-        await add(outbox, database, suggested(requested.recipe_id))
+        await add(outbox, database, recipes_suggested(requested.recipe_id))
 
-    handling = bind(on_requested).handle(Envelope.new(asked("r1"), "gateway"))
+    handling = bind(on_requested).handle(Envelope.new(recipes_requested("r1"), "gateway"))
     if refused:
         with pytest.raises(UndeclaredTopicError, match="the handler's @publishes"):
             await handling
@@ -59,16 +59,16 @@ async def test_a_handler_publishes_on_its_own_topics_alone(
         await handling
 
 
-async def test_what_a_handler_declares_ends_with_it(outbox: Any, database: Database) -> None:
+async def test_the_declaration_of_a_handler_ends_when_it_returns(outbox: Any, database: Database) -> None:
     @consumes(RECIPES_REQUESTED)
     async def on_requested(requested: RecipesRequested) -> None:
         return None
 
-    await bind(on_requested).handle(Envelope.new(asked("r1"), "gateway"))
-    await add(outbox, database, suggested("r1"))
+    await bind(on_requested).handle(Envelope.new(recipes_requested("r1"), "gateway"))
+    await add(outbox, database, recipes_suggested("r1"))
 
 
-async def test_the_recording_outbox_of_a_service_that_is_none_of_the_products_takes_any_event(
+async def test_the_recording_outbox_of_an_unknown_service_accepts_any_event(
     database: Database,
 ) -> None:
-    await add(RecordingOutbox("test"), database, asked("r1"), suggested("r1"))
+    await add(RecordingOutbox("test"), database, recipes_requested("r1"), recipes_suggested("r1"))

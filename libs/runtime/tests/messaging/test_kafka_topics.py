@@ -1,4 +1,4 @@
-"""The registry on a real Kafka, and how Kafka is reached."""
+"""The registry's topics on a real Kafka, and the client arguments from the settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.parts.addresses import free_port
 
 
 @pytest.mark.kafka
-async def test_every_topic_and_its_dead_letters_are_made_once_with_partitions_and_retention(kafka: str) -> None:
+async def test_every_topic_is_created_once_with_its_partitions_and_retention(kafka: str) -> None:
     settings = RuntimeSettings(kafka_bootstrap_servers=kafka)
     await ensure_topics(settings)
     assert await ensure_topics(settings) == []
@@ -36,55 +36,59 @@ async def test_every_topic_and_its_dead_letters_are_made_once_with_partitions_an
     try:
         found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
         compacted = await _config(admin, ROLLOUT_CHANGED.name)
-        letters = await _config(admin, SCANS_REQUESTED.dead_letters("vision"))
+        dead_letters = await _config(admin, SCANS_REQUESTED.dead_letters("vision"))
     finally:
         await admin.close()
     assert {topic.name: topic.partitions for topic in TOPICS}.items() <= found.items()
     assert {name: 1 for _, _, name in dead_letter_topics()}.items() <= found.items()
     assert compacted["cleanup.policy"] == "compact"
-    assert letters["max.message.bytes"] == str(2 * 2**20)
+    assert dead_letters["max.message.bytes"] == str(2 * 2**20)
 
 
 @pytest.mark.kafka
-async def test_more_copies_than_brokers_are_refused_in_words(kafka: str) -> None:
+async def test_a_replication_factor_above_the_number_of_brokers_is_refused(kafka: str) -> None:
     settings = RuntimeSettings(kafka_bootstrap_servers=kafka, kafka_replication_factor=3)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     await admin.delete_topics([SCANS_REQUESTED.dead_letters("vision")])
     async with asyncio.timeout(90):
-        while SCANS_REQUESTED.dead_letters("vision") in await admin.list_topics():  # Kafka deletes after it answered
+        while (
+            SCANS_REQUESTED.dead_letters("vision") in await admin.list_topics()
+        ):  # Kafka deletes topics after it has answered
             await asyncio.sleep(0.05)
     await admin.close()
     with pytest.raises(FatalError, match=r"Kafka refuses topic .*SAVO_KAFKA_REPLICATION_FACTOR"):
         await ensure_topics(settings)
 
 
-async def test_no_kafka_is_a_dependency_that_is_down() -> None:
+async def test_an_unreachable_kafka_is_a_dependency_that_is_down() -> None:
     with pytest.raises(DependencyDownError, match="kafka is down"):
         await ensure_topics(RuntimeSettings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}"))
 
 
-async def test_a_start_without_kafka_ends_with_its_address_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_start_without_kafka_fails_after_a_timeout_and_names_its_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(consumers_module, "CONNECT_WITHIN", 0.5)
     settings = RuntimeSettings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
     with pytest.raises(DependencyDownError, match=f"no answer from {settings.kafka_bootstrap_servers}"):
         await Consumers(settings, "gateway", Publisher(settings, "gateway")).start()
 
 
-def test_production_refuses_the_embedded_broker_in_words() -> None:
+def test_production_refuses_the_embedded_broker() -> None:
     with pytest.raises(FatalError, match="SAVO_ENV=production refuses the embedded broker"):
         EmbeddedBroker(env="production")
 
 
-def test_the_embedded_broker_says_what_it_is_for() -> None:
-    with capture_logs() as told, EmbeddedBroker() as broker:
+def test_the_embedded_broker_logs_what_it_is_for() -> None:
+    with capture_logs() as events, EmbeddedBroker() as broker:
         host, port = broker.bootstrap_servers.split(":")
         socket.create_connection((host, int(port)), 5).close()
-    assert "in memory, for trying and testing" in told[0]["note"]
+    assert "in memory, for trying and testing" in events[0]["note"]
     broker.stop()
 
 
-def test_a_service_outside_savo_up_is_told_that_embedded_is_no_address() -> None:
+def test_embedded_is_no_address_outside_of_savo_up() -> None:
     with pytest.raises(FatalError, match="exists only inside `savo up`"):
         connection_arguments(RuntimeSettings(kafka_bootstrap_servers="embedded"))
 
@@ -100,7 +104,7 @@ def test_the_broker_has_safe_defaults() -> None:
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
-def test_sasl_reaches_faststream_and_aiokafka_alike(protocol: str, mechanism: str) -> None:
+def test_sasl_settings_apply_to_every_kafka_client(protocol: str, mechanism: str) -> None:
     settings = RuntimeSettings.model_validate(
         {
             "kafka_bootstrap_servers": "kafka:9092",
@@ -121,10 +125,10 @@ def test_sasl_reaches_faststream_and_aiokafka_alike(protocol: str, mechanism: st
         "savo",
         "secret",
     )
-    AdminClient(third)  # librdkafka knows all of these words
+    AdminClient(third)  # librdkafka accepts every option
 
 
-def test_a_tls_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_tls_file_is_named(tmp_path: Path) -> None:
     settings = RuntimeSettings(
         kafka_bootstrap_servers="kafka:9092", kafka_security_protocol="SSL", kafka_ssl_ca_file=tmp_path / "none.pem"
     )
@@ -132,7 +136,7 @@ def test_a_tls_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         connection_arguments(settings)
 
 
-def test_a_service_reads_a_topic_once() -> None:
+def test_two_handlers_of_one_topic_are_refused() -> None:
     @consumes(SCANS_REQUESTED)
     async def on_requested(_: object) -> None:
         return None

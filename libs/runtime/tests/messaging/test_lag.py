@@ -1,4 +1,4 @@
-"""Lag is known of every group: of one that gets on, one that stands still, and one whose members are dead."""
+"""Lag of consumer groups: with progress, stuck, and without members."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from libs.runtime.tests.messaging.bench import Bench, asked, eventually
+from libs.runtime.tests.messaging.bench import Bench, eventually, recipes_requested
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
 from savo_runtime.errors import DependencyDownError
@@ -17,7 +17,7 @@ from savo_runtime.telemetry.metrics import CONSUMER_LAG, CONSUMER_STUCK
 TOPIC, GROUP = RECIPES_REQUESTED.name, "savo.reasoning.recipes.requested"
 
 
-class Watch:
+class ManualClock:
     now = 0.0
 
     def __call__(self) -> float:
@@ -36,61 +36,59 @@ def at(position: int, end: int, partition: int = 0) -> GroupPosition:
     return GroupPosition(TOPIC, "reasoning", GROUP, partition, position, end)
 
 
-def stuck(timer: StuckTimer, *places: GroupPosition) -> float:
-    return timer.note(places)[TOPIC, GROUP]
+def stuck(timer: StuckTimer, *positions: GroupPosition) -> float:
+    return timer.note(positions)[TOPIC, GROUP]
 
 
-def test_one_partition_that_stands_is_seen_though_the_others_move() -> None:
-    watch = Watch()
-    timer = StuckTimer(watch)
+def test_a_stuck_partition_counts_although_the_others_move() -> None:
+    clock = ManualClock()
+    timer = StuckTimer(clock)
     assert stuck(timer, at(5, 7, 0), at(0, 100, 1)) == 0
-    watch.now = 40
+    clock.now = 40
     assert stuck(timer, at(5, 7, 0), at(60, 100, 1)) == 40
-    watch.now = 50
+    clock.now = 50
     assert stuck(timer, at(6, 7, 0), at(99, 100, 1)) == 0
 
 
 def test_an_idle_partition_is_not_stuck_and_its_idle_time_does_not_count_later() -> None:
-    watch = Watch()
-    timer = StuckTimer(watch)
+    clock = ManualClock()
+    timer = StuckTimer(clock)
     stuck(timer, at(5, 5))
-    watch.now = 3600
+    clock.now = 3600
     assert stuck(timer, at(5, 5)) == 0
-    watch.now = 3605
+    clock.now = 3605
     assert stuck(timer, at(5, 6)) == 5
 
 
-async def test_lag_goes_up_while_a_dependency_is_down_and_back_to_nothing(bench: Bench, reader: GroupReader) -> None:
+async def test_lag_grows_while_a_dependency_is_down_and_returns_to_zero(bench: Bench, reader: GroupReader) -> None:
     down = True
 
     @consumes(RECIPES_REQUESTED)
-    async def on_asked(_: RecipesRequested) -> None:
+    async def on_requested(_: RecipesRequested) -> None:
         if down:
             raise DependencyDownError("provider", "503")
 
     for number in range(4):
-        await bench.publish(asked(number), partition=number)
-    await bench.consume(bind(on_asked))
-    assert sum(place.lag for place in await reader.positions()) == 4
+        await bench.publish(recipes_requested(number), partition=number)
+    await bench.consume(bind(on_requested))
+    assert sum(group.lag for group in await reader.positions()) == 4
     down = False
-    await eventually(lambda: nothing_waits(reader))
+    await eventually(lambda: no_lag(reader))
 
 
-async def test_lag_of_a_group_whose_members_are_gone_is_told_by_whoever_watches(
-    bench: Bench, reader: GroupReader
-) -> None:
+async def test_the_lag_of_a_group_without_members_is_exported(bench: Bench, reader: GroupReader) -> None:
     @consumes(RECIPES_REQUESTED)
-    async def on_asked(_: RecipesRequested) -> None:
+    async def on_requested(_: RecipesRequested) -> None:
         return None
 
-    await bench.publish(asked(0), partition=1)
-    consumers = await bench.consume(bind(on_asked))
-    await eventually(lambda: nothing_waits(reader))
+    await bench.publish(recipes_requested(0), partition=1)
+    consumers = await bench.consume(bind(on_requested))
+    await eventually(lambda: no_lag(reader))
     await consumers.stop()
     for number in range(3):
-        await bench.publish(asked(number), partition=1)
-    assert {place.partition: place.lag for place in await reader.positions() if place.lag} == {1: 3}
-    clock = Watch()
+        await bench.publish(recipes_requested(number), partition=1)
+    assert {group.partition: group.lag for group in await reader.positions() if group.lag} == {1: 3}
+    clock = ManualClock()
     exporter = LagExporter(bench.settings, StuckTimer(clock))
     exporter.set_gauges(await reader.positions())
     clock.now = 61
@@ -99,9 +97,9 @@ async def test_lag_of_a_group_whose_members_are_gone_is_told_by_whoever_watches(
     assert CONSUMER_STUCK.labels(TOPIC, GROUP)._value.get() == 61
 
 
-async def test_a_service_that_the_plan_does_without_lags_only_once_it_has_worked(bench: Bench) -> None:
+async def test_an_optional_service_has_lag_only_after_its_first_commit(bench: Bench) -> None:
     @consumes(RECIPES_REQUESTED)
-    async def on_asked(_: RecipesRequested) -> None:
+    async def on_requested(_: RecipesRequested) -> None:
         return None
 
     reader = GroupReader(
@@ -109,20 +107,20 @@ async def test_a_service_that_the_plan_does_without_lags_only_once_it_has_worked
     )
     await reader.start()
     try:
-        await bench.publish(asked(0), partition=1)
+        await bench.publish(recipes_requested(0), partition=1)
         assert await reader.positions() == []
-        consumers = await bench.consume(bind(on_asked))
-        await eventually(lambda: has_worked(reader))
+        consumers = await bench.consume(bind(on_requested))
+        await eventually(lambda: has_committed(reader))
         await consumers.stop()
-        await bench.publish(asked(1), partition=1)
-        assert sum(place.lag for place in await reader.positions()) == 1, "it runs elsewhere, and is behind"
+        await bench.publish(recipes_requested(1), partition=1)
+        assert sum(group.lag for group in await reader.positions()) == 1, "it runs elsewhere and has one pending record"
     finally:
         await reader.stop()
 
 
-async def has_worked(reader: GroupReader) -> bool:
-    return any(place.position == 1 for place in await reader.positions())
+async def has_committed(reader: GroupReader) -> bool:
+    return any(group.position == 1 for group in await reader.positions())
 
 
-async def nothing_waits(reader: GroupReader) -> bool:
-    return not any(place.lag for place in await reader.positions())
+async def no_lag(reader: GroupReader) -> bool:
+    return not any(group.lag for group in await reader.positions())

@@ -1,4 +1,4 @@
-"""The outbox and the inbox, on SQLite and PostgreSQL, against a Kafka that can be broken at any line."""
+"""Outbox and inbox on SQLite and PostgreSQL, with a fake Kafka that can fail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from libs.runtime.tests.messaging.bench import NOON, Bench, asked, eventually
+from libs.runtime.tests.messaging.bench import NOON, Bench, eventually, recipes_requested
 from savo_contracts.envelope import Envelope, RecordRef, derived_id
 from savo_contracts.recipes import RecipesRequested
 from savo_contracts.topics import RECIPES_REQUESTED
@@ -21,8 +21,8 @@ from savo_runtime.messaging.publishing.tables import OutboxRow
 from savo_runtime.schema import migrate
 
 
-class NotedSender:
-    """Kafka, as far as the relay sees it."""
+class RecordingSender:
+    """A fake `Sender` that records what it sends."""
 
     def __init__(self) -> None:
         self.sent: list[OutgoingRecord] = []
@@ -44,11 +44,11 @@ class NotedSender:
         return [record.key.decode() for record in self.sent if record.key]
 
 
-class LooksCounted(OutboxRelay):
-    looks = 0
+class CountingRelay(OutboxRelay):
+    queries = 0
 
     async def _oldest(self) -> Sequence[OutboxRow]:
-        self.looks += 1
+        self.queries += 1
         return await super()._oldest()
 
 
@@ -64,22 +64,22 @@ def outbox() -> Outbox:
 
 
 @pytest.fixture
-def sender() -> NotedSender:
-    return NotedSender()
+def sender() -> RecordingSender:
+    return RecordingSender()
 
 
 @pytest.fixture
-def relay(tables: Database, sender: NotedSender, outbox: Outbox) -> OutboxRelay:
+def relay(tables: Database, sender: RecordingSender, outbox: Outbox) -> OutboxRelay:
     return OutboxRelay(tables, sender, outbox, "gateway", poll_every=0.05)
 
 
 async def add(database: Database, outbox: Outbox, *names: str, event_id: UUID | None = None) -> None:
     async with database.session() as session:
-        await outbox.add(session, *(asked(name) for name in names), event_id=event_id)
+        await outbox.add(session, *(recipes_requested(name) for name in names), event_id=event_id)
 
 
-async def test_events_are_published_in_the_order_they_were_added_and_once(
-    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+async def test_events_are_published_once_in_the_order_they_were_added(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: RecordingSender
 ) -> None:
     await add(tables, outbox, "a", "b")
     await add(tables, outbox, "c")
@@ -88,8 +88,8 @@ async def test_events_are_published_in_the_order_they_were_added_and_once(
     assert sender.keys() == ["a", "b", "c"]
 
 
-async def test_what_is_published_is_the_whole_envelope(
-    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+async def test_the_complete_envelope_is_published(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: RecordingSender
 ) -> None:
     event_id = uuid4()
     await add(tables, outbox, "a", event_id=event_id)
@@ -98,15 +98,15 @@ async def test_what_is_published_is_the_whole_envelope(
     assert record.topic == RECIPES_REQUESTED.name
     assert record.value is not None
     found = Envelope.decode(RecipesRequested, record.value, record.headers)
-    assert found == Envelope(asked("a"), event_id, "gateway", NOON, found.traceparent)
+    assert found == Envelope(recipes_requested("a"), event_id, "gateway", NOON, found.traceparent)
 
 
 async def test_a_transaction_that_fails_publishes_nothing(
-    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: RecordingSender
 ) -> None:
     async def fails() -> None:
         async with tables.session() as session:
-            await outbox.add(session, asked("a"))
+            await outbox.add(session, recipes_requested("a"))
             raise KeyError("a bug")
 
     with pytest.raises(KeyError):
@@ -117,7 +117,7 @@ async def test_a_transaction_that_fails_publishes_nothing(
 
 
 async def test_the_same_id_twice_is_one_event(
-    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: RecordingSender
 ) -> None:
     event_id = uuid4()
     await add(tables, outbox, "a", event_id=event_id)
@@ -126,8 +126,8 @@ async def test_the_same_id_twice_is_one_event(
     assert sender.ids() == [event_id]
 
 
-async def test_several_events_of_one_id_get_ids_of_their_own_that_a_repeat_gives_again(
-    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+async def test_several_events_with_one_id_get_the_same_derived_ids_in_a_repeat(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: RecordingSender
 ) -> None:
     event_id = uuid4()
     for _ in range(2):
@@ -136,8 +136,8 @@ async def test_several_events_of_one_id_get_ids_of_their_own_that_a_repeat_gives
     assert sender.ids() == [derived_id(event_id, RecipesRequested.type, key) for key in ("a", "b")]
 
 
-async def test_rows_stay_while_kafka_is_down_and_go_when_it_is_back(
-    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+async def test_rows_are_kept_while_kafka_is_down_and_published_afterwards(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: RecordingSender
 ) -> None:
     await add(tables, outbox, "a")
     sender.down = True
@@ -148,9 +148,9 @@ async def test_rows_stay_while_kafka_is_down_and_go_when_it_is_back(
 
 
 async def test_a_crash_between_publishing_and_deleting_publishes_the_same_id_again(
-    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: RecordingSender
 ) -> None:
-    class CrashesOnce(NotedSender):
+    class CrashesOnce(RecordingSender):
         async def send_all(self, records: Sequence[OutgoingRecord]) -> list[RecordRef]:
             await super().send_all(records)
             raise KeyboardInterrupt
@@ -163,7 +163,7 @@ async def test_a_crash_between_publishing_and_deleting_publishes_the_same_id_aga
     assert crashing.ids() == sender.ids() == [event_id]
 
 
-async def test_a_commit_wakes_the_relay_at_once(tables: Database, outbox: Outbox, sender: NotedSender) -> None:
+async def test_a_commit_wakes_the_relay(tables: Database, outbox: Outbox, sender: RecordingSender) -> None:
     relay = asyncio.create_task(OutboxRelay(tables, sender, outbox, "gateway", poll_every=3600).run())
     await asyncio.sleep(0.05)
     await add(tables, outbox, "a")
@@ -172,19 +172,19 @@ async def test_a_commit_wakes_the_relay_at_once(tables: Database, outbox: Outbox
     await asyncio.wait([relay])
 
 
-async def test_a_row_that_was_just_committed_goes_without_a_look_at_the_table(
-    tables: Database, outbox: Outbox, sender: NotedSender
+async def test_a_row_committed_by_this_process_is_published_without_a_query(
+    tables: Database, outbox: Outbox, sender: RecordingSender
 ) -> None:
-    relay = LooksCounted(tables, sender, outbox, "gateway", poll_every=3600)
+    relay = CountingRelay(tables, sender, outbox, "gateway", poll_every=3600)
     for name in ("a", "b", "c"):
         await add(tables, outbox, name)
         assert await relay.relay_once() == 1
     assert sender.keys() == ["a", "b", "c"]
-    assert relay.looks == (1 if tables.is_sqlite else 3)
+    assert relay.queries == (1 if tables.is_sqlite else 3)
 
 
-async def test_after_a_fault_what_waits_longest_goes_first(
-    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+async def test_after_an_error_the_oldest_rows_are_published_first(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: RecordingSender
 ) -> None:
     assert await relay.relay_once() == 0
     await add(tables, outbox, "a")
@@ -197,8 +197,8 @@ async def test_after_a_fault_what_waits_longest_goes_first(
     assert sender.keys() == ["a", "b"]
 
 
-async def test_what_another_process_left_is_found_however_much_is_committed_here(
-    tables: Database, outbox: Outbox, sender: NotedSender
+async def test_rows_of_another_process_are_found_while_this_one_commits_more(
+    tables: Database, outbox: Outbox, sender: RecordingSender
 ) -> None:
     relay = OutboxRelay(tables, sender, outbox, "gateway", poll_every=0)
     assert await relay.relay_once() == 0
@@ -208,8 +208,8 @@ async def test_what_another_process_left_is_found_however_much_is_committed_here
     assert sender.keys() == ["theirs", "ours"]
 
 
-async def test_more_than_a_batch_at_once_goes_in_order_and_once(
-    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+async def test_more_rows_than_a_batch_are_published_once_in_order(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: RecordingSender
 ) -> None:
     assert await relay.relay_once() == 0
     names = [f"n{number:04}" for number in range(BATCH + 50)]
@@ -218,8 +218,8 @@ async def test_more_than_a_batch_at_once_goes_in_order_and_once(
     assert sender.keys() == names
 
 
-async def test_a_relay_outlives_a_kafka_that_is_down(
-    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: NotedSender
+async def test_a_relay_continues_after_kafka_was_down(
+    tables: Database, outbox: Outbox, relay: OutboxRelay, sender: RecordingSender
 ) -> None:
     sender.down = True
     await add(tables, outbox, "a")
@@ -232,8 +232,8 @@ async def test_a_relay_outlives_a_kafka_that_is_down(
 
 
 @pytest.mark.parametrize("database_settings", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True)
-async def test_replicas_that_relay_together_publish_each_row_once_and_in_order(
-    tables: Database, outbox: Outbox, sender: NotedSender
+async def test_relays_of_several_replicas_publish_each_row_once_in_order(
+    tables: Database, outbox: Outbox, sender: RecordingSender
 ) -> None:
     names = [f"{number:03}" for number in range(300)]
     await add(tables, outbox, *names)
@@ -248,14 +248,14 @@ async def test_replicas_that_relay_together_publish_each_row_once_and_in_order(
     assert sender.keys() == names
 
 
-async def test_through_kafka_a_relayed_event_arrives(bench: Bench, tables: Database, outbox: Outbox) -> None:
+async def test_a_relayed_event_arrives_on_kafka(bench: Bench, tables: Database, outbox: Outbox) -> None:
     await add(tables, outbox, "a", "b", "c")
     assert await OutboxRelay(tables, bench.publisher, outbox, "gateway").relay_once() == 3
     records = await bench.read(RECIPES_REQUESTED.name, 3)
     assert {record.key for record in records} == {b"a", b"b", b"c"}
 
 
-async def test_an_event_is_there_for_the_mark_processed_once(tables: Database) -> None:
+async def test_an_event_is_marked_as_processed_once(tables: Database) -> None:
     event_id = uuid4()
     async with tables.session() as session:
         assert await mark_processed(session, event_id)
@@ -265,7 +265,7 @@ async def test_an_event_is_there_for_the_mark_processed_once(tables: Database) -
         assert await mark_processed(session, uuid4())
 
 
-async def test_a_mark_processed_that_was_rolled_back_is_a_first_time_again(tables: Database) -> None:
+async def test_a_mark_that_was_rolled_back_does_not_count(tables: Database) -> None:
     event_id = uuid4()
 
     async def fails() -> None:

@@ -1,4 +1,4 @@
-"""When records pass, and when too many of them fail."""
+"""Dependency pause, back-off and dead-letter cap."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from savo_runtime.messaging.consuming.dependency_pause import DependencyPause
 from savo_runtime.timing.backoff import Backoff
 
 
-def gate(first: float = 0.01, most: float = 0.02) -> tuple[DependencyPause, list[str | None]]:
+def new_pause(first: float = 0.01, maximum: float = 0.02) -> tuple[DependencyPause, list[str | None]]:
     changes: list[str | None] = []
-    made = DependencyPause(Backoff(first, most), lambda: changes.append(made.reason))
-    return made, changes
+    pause = DependencyPause(Backoff(first, maximum), lambda: changes.append(pause.reason))
+    return pause, changes
 
 
-async def test_an_open_gate_lets_all_pass_at_once() -> None:
-    opened, _ = gate(3600, 3600)
-    assert await asyncio.wait_for(opened.wait_turn(), 60) is False
+async def test_an_inactive_pause_delays_no_record() -> None:
+    pause, _ = new_pause(3600, 3600)
+    assert await asyncio.wait_for(pause.wait_turn(), 60) is False
 
 
-async def test_a_shut_gate_lets_one_pass_at_a_time_until_a_probe_opens_it() -> None:
-    shut, changes = gate()
-    shut.begin("database is down")
-    passed = [asyncio.create_task(shut.wait_turn()) for _ in range(5)]
+async def test_an_active_pause_lets_one_record_pass_at_a_time_until_it_ends() -> None:
+    pause, changes = new_pause()
+    pause.begin("database is down")
+    passed = [asyncio.create_task(pause.wait_turn()) for _ in range(5)]
     done, _ = await asyncio.wait(passed, return_when=asyncio.FIRST_COMPLETED)
     assert [task.result() for task in done] == [True]
-    shut.end()
+    pause.end()
     assert await asyncio.gather(*passed) == [True, False, False, False, False]
     assert changes == ["database is down", None]
 
 
-async def test_a_dependency_that_names_its_time_is_asked_again_then() -> None:
-    shut, _ = gate(3600, 3600)
-    shut.begin("provider is down", retry_after=0.01)
-    assert await asyncio.wait_for(shut.wait_turn(), 60) is True
+async def test_a_dependency_is_probed_at_the_time_that_it_asks_for() -> None:
+    pause, _ = new_pause(3600, 3600)
+    pause.begin("provider is down", retry_after=0.01)
+    assert await asyncio.wait_for(pause.wait_turn(), 60) is True
 
 
-def test_waits_grow_and_are_bounded_and_differ() -> None:
+def test_back_off_delays_grow_to_a_maximum_with_jitter() -> None:
     backoff = Backoff(0.5, 30.0, random.Random(1))
     delays = [backoff.delay(attempt) for attempt in range(1, 12)]
     ceilings = [0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30, 30]
@@ -48,7 +48,7 @@ def test_waits_grow_and_are_bounded_and_differ() -> None:
     assert len(set(delays)) == len(delays)
 
 
-def test_fifty_failures_on_end_reach_the_cap_and_one_success_between_them_does_not() -> None:
+def test_fifty_consecutive_failures_reach_the_cap_and_a_success_resets_them() -> None:
     cap = DeadLetterCap()
     for _ in range(49):
         cap.note(failed=True)
@@ -61,7 +61,7 @@ def test_fifty_failures_on_end_reach_the_cap_and_one_success_between_them_does_n
 
 
 @pytest.mark.parametrize(("every", "reached"), [(3, True), (4, False)])
-def test_thirty_percent_of_the_last_two_hundred_reach_the_cap(every: int, *, reached: bool) -> None:
+def test_thirty_percent_of_the_last_two_hundred_records_reach_the_cap(every: int, *, reached: bool) -> None:
     cap = DeadLetterCap()
     for number in range(200):
         cap.note(failed=number % every == 0)

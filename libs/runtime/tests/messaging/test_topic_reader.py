@@ -1,4 +1,4 @@
-"""A topic read without a group: to ends that are fixed before, on and on, and what happens when the broker does not answer."""
+"""Topic reader: reads up to end offsets, follows new records, and reports a broker that does not answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def read(
     ]
 
 
-async def test_a_reading_ends_where_the_topic_ended_before_it(bench: Bench, reader: TopicReader) -> None:
+async def test_a_read_ends_at_the_given_end_offsets(bench: Bench, reader: TopicReader) -> None:
     await send(bench, b"a", b"b")
     await send(bench, b"c", partition=1)
     partitions = await reader.partitions([TOPIC, "no-such-topic"])
@@ -50,7 +50,7 @@ async def test_a_reading_ends_where_the_topic_ended_before_it(bench: Bench, read
     assert sorted(found) == [(0, b"a"), (0, b"b"), (1, b"c")]
 
 
-async def test_each_batch_says_where_to_go_on(bench: Bench, reader: TopicReader) -> None:
+async def test_each_batch_has_the_offset_to_continue_from(bench: Bench, reader: TopicReader) -> None:
     await send(bench, b"a", b"b")
     (start,) = (await reader.beginning_offsets([P0])).values()
     (end,) = (await reader.end_offsets([P0])).values()
@@ -59,7 +59,7 @@ async def test_each_batch_says_where_to_go_on(bench: Bench, reader: TopicReader)
     assert await read(reader, {P0: end}, {P0: end}) == []
 
 
-async def test_partitions_that_do_not_flow_keep_their_place(bench: Bench, reader: TopicReader) -> None:
+async def test_partitions_that_are_not_wanted_keep_their_position(bench: Bench, reader: TopicReader) -> None:
     await send(bench, b"a")
     await send(bench, b"b", partition=1)
     starts, ends = await reader.beginning_offsets([P0, P1]), await reader.end_offsets([P0, P1])
@@ -71,7 +71,7 @@ async def test_partitions_that_do_not_flow_keep_their_place(bench: Bench, reader
         assert {partition for partition, records, _ in await reading.poll() if records} <= {P0}
 
 
-async def test_who_follows_gets_what_comes(bench: Bench, reader: TopicReader) -> None:
+async def test_following_returns_new_records(bench: Bench, reader: TopicReader) -> None:
     ends = await reader.end_offsets([P0])
     await send(bench, b"new")
     async with aclosing(reader.follow(ends)) as batches:
@@ -86,8 +86,8 @@ async def test_a_broker_that_sends_nothing_although_records_are_left_is_down(ben
             await read(reader, ends, {P0: ends[P0] + 1})
 
 
-async def test_a_broker_that_is_not_there_is_down() -> None:
+async def test_an_unreachable_broker_is_down() -> None:
     settings = RuntimeSettings(kafka_bootstrap_servers=f"127.0.0.1:{free_port()}")
     with pytest.raises(DependencyDownError, match=f"{settings.kafka_bootstrap_servers} does not answer"):
         async with TopicReader(settings):
-            pytest.fail("nobody answered")
+            pytest.fail("the reader connected without a broker")
