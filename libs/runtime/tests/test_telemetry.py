@@ -75,7 +75,7 @@ def test_an_error_is_one_line_with_its_type_and_place(form: Literal["console", "
         structlog.get_logger().exception("worker.crashed")
     (line,) = stream.getvalue().splitlines()
     assert "ValueError: two" in line
-    assert "test_an_error_is_one_line_too" in line
+    assert "test_an_error_is_one_line" in line
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
