@@ -81,13 +81,19 @@ def test_every_link_has_a_target(page: Path) -> None:
     assert [file for file in files if not (page.parent / file).exists()] == []
 
 
-def test_the_index_of_the_documentation_names_every_page() -> None:
-    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
-    assert [
-        page.name
-        for page in sorted((ROOT / "docs").glob("*.md"))
-        if page.name != "README.md" and f"({page.name})" not in index
-    ] == []
+@pytest.mark.parametrize("folder", ["docs", "docs/decisions", "docs/measurements", "docs/runbooks"])
+def test_the_index_of_a_folder_of_the_documentation_names_every_page(folder: str) -> None:
+    index = (ROOT / folder / "README.md").read_text(encoding="utf-8")
+    pages = [page.name for page in sorted((ROOT / folder).glob("*.md")) if page.name != "README.md"]
+    assert pages
+    assert [page for page in pages if f"({page})" not in index] == []
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/decisions").glob("0*.md")), ids=lambda page: page.stem)
+def test_a_decision_begins_with_what_we_do_and_why(page: Path) -> None:
+    first = page.read_text(encoding="utf-8").split("\n\n")[1]
+    assert first.startswith("We ")
+    assert "because" in first
 
 
 @pytest.fixture(scope="module")
