@@ -7,7 +7,7 @@ import pytest
 from savo_rollout.control import Switches
 from savo_rollout.steps import StepPolicy
 from savo_runtime.testing import FakeClock, memory_runtime
-from services.rollout.tests.house import House, furnished
+from services.rollout.tests.harness import House, furnished
 
 
 @pytest.fixture

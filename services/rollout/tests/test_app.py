@@ -18,7 +18,7 @@ from savo_rollout.settings import RolloutSettings
 from savo_runtime.service import Runtime, Service
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import memory_runtime, published_by_outbox
-from services.rollout.tests.scans import confirmed, registered
+from services.rollout.tests.events import confirmed, registered
 
 
 async def hear(service: Service, event: Event) -> None:

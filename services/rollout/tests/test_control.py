@@ -10,8 +10,8 @@ import pytest
 
 from savo_contracts.audit import AuditRecorded
 from savo_runtime.testing import published_by_outbox
-from services.rollout.tests.house import House
-from services.rollout.tests.scans import registered
+from services.rollout.tests.events import registered
+from services.rollout.tests.harness import House
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from savo_rollout.evidence import (
 )
 from savo_rollout.gates import GatePolicy, Verdict, verdict
 from savo_rollout.steps import StepPolicy
+from services.rollout.tests.events import completed, confirmed, failed
 from services.rollout.tests.ladder_simulation import SIMULATED, Candidate, Stream, Traffic, climb
-from services.rollout.tests.scans import completed, confirmed, failed
 
 SIXTH = Measure(
     name="empty",

@@ -16,8 +16,8 @@ from savo_rollout.control import Switches
 from savo_rollout.steps import StepPolicy
 from savo_runtime.database import Database
 from savo_runtime.testing import FakeClock, memory_runtime
-from services.rollout.tests.house import House, furnished
-from services.rollout.tests.scans import completed, confirmed, registered
+from services.rollout.tests.events import completed, confirmed, registered
+from services.rollout.tests.harness import House, furnished
 
 pytestmark = pytest.mark.postgres
 

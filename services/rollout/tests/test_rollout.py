@@ -18,8 +18,8 @@ from savo_rollout.control import Command, Switches
 from savo_rollout.steps import StepPolicy
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.testing import assert_migrations_match
-from services.rollout.tests.house import House
-from services.rollout.tests.scans import NOON, NOT_LOADED, completed, confirmed, failed, refused, registered
+from services.rollout.tests.events import NOON, NOT_LOADED, completed, confirmed, failed, refused, registered
+from services.rollout.tests.harness import House
 
 
 async def scans(house: House, count: int, arm: Arm = Arm.CANDIDATE, *, removed: int = 0, **changes: Any) -> None:

@@ -13,8 +13,8 @@ from savo_rollout.evidence import ArmEvidence
 from savo_rollout.gates import GatePolicy
 from savo_rollout.state import Trial
 from savo_rollout.steps import StepPolicy, admit, decide
+from services.rollout.tests.events import NOON, registered
 from services.rollout.tests.ladder_simulation import SIMULATED, Candidate, Run, Stream, Traffic, climb
-from services.rollout.tests.scans import NOON, registered
 
 RUNS = 300
 SEED = 20_260_105

@@ -6,8 +6,8 @@ from typing import Any
 
 from savo_contracts.scans import Arm
 from savo_rollout.evidence import completed_scan, confirmed_scan, failed_scan
-from services.rollout.tests.house import House
-from services.rollout.tests.scans import completed, confirmed, failed, registered
+from services.rollout.tests.events import completed, confirmed, failed, registered
+from services.rollout.tests.harness import House
 
 
 def test_a_scan_that_fell_back_for_an_unknown_reason_counts_for_its_arm() -> None:

@@ -22,8 +22,8 @@ from savo_runtime.telemetry.metrics import DAILY_BUDGET
 from savo_vision.adapters.models import ModelFiles
 from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.projection import PROJECTION
-from savo_vision.adapters.recorded_answers import Unasked
 from savo_vision.adapters.results import StoredResults
+from savo_vision.adapters.sandbox_provider import Unasked
 from savo_vision.budget import Budget
 from savo_vision.costs import USUAL_CALL, CostPolicy
 from savo_vision.detection_threads import Detecting
@@ -33,7 +33,7 @@ from savo_vision.model_slot import ModelSlot, load_engine
 from savo_vision.ports import Provider
 from savo_vision.routing import Router, RoutingPolicy
 from savo_vision.routing_updates import Steering
-from savo_vision.scan import Scan, ScanPolicy
+from savo_vision.scan_pipeline import Scan, ScanPolicy
 from savo_vision.settings import VisionSettings
 from savo_vision.shadow import SecondLookPolicy, SecondLooks
 

@@ -24,7 +24,7 @@ from savo_runtime.messaging.consuming.subscriptions import (
 )
 from savo_vision.ports import Results
 from savo_vision.routing_updates import Steering
-from savo_vision.scan import Scan
+from savo_vision.scan_pipeline import Scan
 
 __all__ = ["on_scan_erased", "on_scan_requested", "on_subject_erased", "snapshots", "subscriptions"]
 

@@ -34,7 +34,7 @@ from savo_vision.model_slot import ModelSlot
 from savo_vision.ports import ModelFile
 from savo_vision.routing import Router, RoutingPolicy
 from savo_vision.routing_updates import Steering
-from savo_vision.scan import Scan, ScanPolicy
+from savo_vision.scan_pipeline import Scan, ScanPolicy
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 BOX = BoundingBox(x=0.1, y=0.1, width=0.3, height=0.4)

@@ -13,7 +13,7 @@ from savo_runtime.testing import memory_runtime
 from savo_vision.adapters.results import StoredResults
 from savo_vision.detections import Answer, RawAnswer
 from savo_vision.errors import UnusableAnswerError
-from savo_vision.scan import Scan
+from savo_vision.scan_pipeline import Scan
 from services.vision.tests.conftest import NOW, FakeEngine, World, model_ref, request, rollout, seen
 
 

@@ -6,9 +6,9 @@ from savo_providers.catalogue import Provider
 from savo_providers.prices import Usage
 from savo_providers.text import storable
 from savo_vision.adapters.prompt import PROMPT_VERSION
+from savo_vision.answer_parser import read
 from savo_vision.detections import Answer, RawAnswer
 from savo_vision.errors import UnusableAnswerError
-from savo_vision.provider_answers import read
 
 __all__ = ["cut_short", "in_words", "read_answer"]
 

@@ -15,7 +15,7 @@ from savo_providers.google_sdk import GoogleClient, request_options, sdk_errors,
 from savo_providers.prices import Usage
 from savo_providers.settings import Connection
 from savo_vision.adapters.answers import cut_short, in_words, read_answer
-from savo_vision.adapters.asking import ask_about
+from savo_vision.adapters.photo_requests import ask_about
 from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, PROMPT, SeenItem
 from savo_vision.detections import Answer
 

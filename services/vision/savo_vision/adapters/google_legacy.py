@@ -14,8 +14,8 @@ from savo_providers.errors import ProviderAnswerError
 from savo_providers.generativeai_sdk import GenerativeAiClient, sdk_errors
 from savo_providers.prices import Usage
 from savo_providers.settings import Connection
-from savo_vision.adapters.asking import ask_about
 from savo_vision.adapters.google import read_ended, refused
+from savo_vision.adapters.photo_requests import ask_about
 from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, PROMPT
 from savo_vision.detections import Answer
 

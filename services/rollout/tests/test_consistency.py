@@ -18,9 +18,9 @@ from savo_rollout.errors import RolloutError
 from savo_rollout.state import LIVE
 from savo_rollout.steps import StepPolicy
 from savo_runtime.testing import FakeClock, memory_runtime, published_by_outbox
-from services.rollout.tests.house import House, furnished
-from services.rollout.tests.scans import completed, confirmed, refused, registered
-from services.rollout.tests.test_succession import shelve
+from services.rollout.tests.events import completed, confirmed, refused, registered
+from services.rollout.tests.harness import House, furnished
+from services.rollout.tests.test_champion_changes import shelve
 
 VERSIONS = ("v1", "v2", "v3")
 SCANS = 40

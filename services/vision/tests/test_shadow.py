@@ -21,7 +21,7 @@ from savo_vision.costs import CostPolicy
 from savo_vision.detection_threads import Detecting
 from savo_vision.detections import Answer
 from savo_vision.routing import RoutingPolicy
-from savo_vision.scan import Scan
+from savo_vision.scan_pipeline import Scan
 from savo_vision.settings import VisionSettings
 from savo_vision.shadow import MOST_WAITING, Kind, SecondLookPolicy, SecondLooks
 from services.vision.tests.conftest import NOW, FakeEngine, World, model_ref, request, rollout, seen

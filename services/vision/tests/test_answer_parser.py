@@ -14,8 +14,8 @@ from savo_contracts.scans import StorageLocation
 from savo_providers.errors import ProviderAnswerError
 from savo_providers.text import storable
 from savo_vision.adapters.prompt import PROMPT, PROMPT_VERSION, SeenItem
+from savo_vision.answer_parser import read
 from savo_vision.detections import MAX_ITEMS, Answer, RawAnswer, read_items
-from savo_vision.provider_answers import read
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(alphabet=st.characters())
 anything = st.recursive(

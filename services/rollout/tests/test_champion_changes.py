@@ -17,8 +17,8 @@ from savo_contracts.scans import Arm
 from savo_rollout.control import Switches
 from savo_runtime.schema import move_tables
 from savo_runtime.testing import published_by_outbox
-from services.rollout.tests.house import House
-from services.rollout.tests.scans import completed, confirmed, registered
+from services.rollout.tests.events import completed, confirmed, registered
+from services.rollout.tests.harness import House
 
 
 async def shelve(house: House, *versions: str, verdict: str = "passed") -> None:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from libs.providers.tests.wire import GOOD_ITEMS, Reply, Wire
 from savo_contracts.scans import FailureCode, ScanCompleted, ScanFailed
 from savo_runtime.errors import DependencyDownError
-from savo_vision.scan import Scan
+from savo_vision.scan_pipeline import Scan
 from services.vision.tests.conftest import FakeEngine, World, model_ref, request, rollout
 from services.vision.tests.dialects import DIALECTS, Dialect, speaking
 

@@ -33,6 +33,7 @@ from savo_detection.errors import PhotoError
 from savo_providers.errors import ProviderError, ProviderRefusedError
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.spans import step
+from savo_vision.answer_parser import read
 from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy
 from savo_vision.detection_threads import Detecting
@@ -41,7 +42,6 @@ from savo_vision.errors import BudgetExhaustedError, UnusableAnswerError
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.model_slot import Engine, LoadedModel, ModelSlot
 from savo_vision.ports import Finished, PhotoStore, Provider, Results, Standing
-from savo_vision.provider_answers import read
 from savo_vision.routing import Choice, Router
 from savo_vision.scan_metrics import meter
 from savo_vision.shadow import SecondLooks

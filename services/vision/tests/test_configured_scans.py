@@ -16,7 +16,7 @@ from savo_runtime.settings import load_settings
 from savo_runtime.testing import FakeClock, memory_runtime
 from savo_vision.adapters.results import StoredResults
 from savo_vision.app import CALL_SECONDS, build_scan, build_steering
-from savo_vision.scan import Scan
+from savo_vision.scan_pipeline import Scan
 from savo_vision.settings import VisionSettings
 from services.vision.tests.conftest import KEY, NOW, model_ref, photo_bytes, request, rollout
 

@@ -15,7 +15,7 @@ from savo_detection.engines.backends import OnnxRuntimeEngine, OpenVinoEngine, i
 from savo_detection.engines.selection import EngineName, Engines
 from savo_vision.model_slot import load_engine
 from savo_vision.ports import ModelFile
-from services.vision.tests.swapping import heavy_model
+from services.vision.tests.swap_memory import heavy_model
 
 ENGINES = [
     "onnxruntime",
@@ -33,7 +33,7 @@ ENGINES = [
 @pytest.mark.parametrize("engine", ENGINES)
 def test_memory_does_not_grow_from_swap_to_swap(engine: EngineName) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "services.vision.tests.swapping", engine], check=True, capture_output=True, text=True
+        [sys.executable, "-m", "services.vision.tests.swap_memory", engine], check=True, capture_output=True, text=True
     )
     memory = json.loads(done.stdout.splitlines()[-1])
     early, late = (statistics.median(some) for some in (memory[4:12], memory[-8:]))
