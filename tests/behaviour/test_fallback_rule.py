@@ -37,5 +37,5 @@ def test_replay_falls_back_exactly_where_vision_does(found: list[float], thresho
     boxes = [DetectedBox(label="egg", class_id=0, confidence=confidence, bbox=BOX) for confidence in found]
     items = from_boxes(boxes)
     after = answer_with("v2", SCAN, boxes, threshold)["after"]
-    assert after["falls_back"] == (FallbackPolicy(threshold).reason_against(items) is not None)
+    assert after["falls_back"] == (FallbackPolicy(threshold).reason_to_fall_back(items) is not None)
     assert after["scan_confidence"] == round(scan_confidence(box_confidences(items)), 4)

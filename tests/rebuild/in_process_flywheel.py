@@ -38,7 +38,7 @@ from savo_trainer.app import DEFINITION as TRAINER
 from savo_trainer.settings import TrainerSettings
 from savo_vision.adapters.results import StoredResults
 from savo_vision.app import DEFINITION as VISION
-from savo_vision.app import build_scan, build_steering
+from savo_vision.app import build_pipeline, build_routing_updates
 from savo_vision.handlers import on_scan_erased, on_scan_requested, on_subject_erased
 from savo_vision.settings import VisionSettings
 from services.vision.tests.conftest import FakeProvider
@@ -167,11 +167,11 @@ def _vision(wheel: InProcessFlywheel, settings: VisionSettings, runtime: Runtime
     threads = ThreadPoolExecutor(1)
     stack.callback(threads.shutdown)
     results = StoredResults(runtime.database)
-    built = build_scan(settings, runtime, build_steering(settings, runtime), results, threads)
+    built = build_pipeline(settings, runtime, build_routing_updates(settings, runtime), results, threads)
     stack.push_async_callback(built.provider.close)
-    scan = replace(built, provider=wheel.provider)
+    pipeline = replace(built, provider=wheel.provider)
     bound = [
-        bind(on_scan_requested, scan=scan),
+        bind(on_scan_requested, pipeline=pipeline),
         bind(on_scan_erased, results=results),
         bind(on_subject_erased, results=results),
     ]

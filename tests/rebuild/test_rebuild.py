@@ -105,7 +105,7 @@ async def a_week_of_kitchens(wheel: InProcessFlywheel) -> None:
     twin = await scan(wheel, 5, user="user-9")  # the same bytes as another's sample
     await wheel.turn()
     await confirm(wheel, twin, {"all_correct": True})
-    wheel.provider.fault = ProviderAnswerError("google", "gave an answer that is no whole JSON")
+    wheel.provider.error = ProviderAnswerError("google", "gave an answer that is not complete JSON")
     await scan(wheel, 20, user="user-5")
     await wheel.turn()
     await erase(wheel, scans[2], scans[3])
@@ -148,7 +148,7 @@ async def a_trial(wheel: InProcessFlywheel) -> None:
     for number in range(16):
         ends: list[Finished] = [answered(number), *([failed(number)] if number == 7 else [])]
         for end in ends:
-            await StoredResults(wheel.runtimes["vision"].database).keep(end)
+            await StoredResults(wheel.runtimes["vision"].database).save(end)
             await wheel.publish("vision", end)
         await wheel.publish(
             "gateway", *[confirmed(number, revision) for revision in range(1, 3 if number % 10 == 0 else 2)]

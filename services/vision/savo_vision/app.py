@@ -1,6 +1,6 @@
-"""Vision's composition root: the only reader of its settings, the only place that knows which adapter is behind which port.
+"""Composition root of the vision service.
 
-A provider's SDK takes a second and 50 MB to import: only the chosen one is.
+Only the chosen provider's SDK is imported, because each takes a second and 50 MB.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from savo_vision.adapters.models import ModelFiles
 from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.projection import PROJECTION
 from savo_vision.adapters.results import StoredResults
-from savo_vision.adapters.sandbox_provider import Unasked
+from savo_vision.adapters.sandbox_provider import SandboxProvider
 from savo_vision.budget import Budget
-from savo_vision.costs import USUAL_CALL, CostPolicy
-from savo_vision.detection_threads import Detecting
+from savo_vision.costs import TYPICAL_CALL, CostPolicy
+from savo_vision.detection_threads import DetectionThreads
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.handlers import snapshots, subscriptions
 from savo_vision.model_slot import ModelSlot, load_engine
 from savo_vision.ports import Provider
 from savo_vision.routing import Router, RoutingPolicy
-from savo_vision.routing_updates import Steering
-from savo_vision.scan_pipeline import Scan, ScanPolicy
+from savo_vision.routing_updates import RoutingUpdates
+from savo_vision.scan_pipeline import ScanPipeline, ScanPolicy
 from savo_vision.settings import VisionSettings
-from savo_vision.shadow import SecondLookPolicy, SecondLooks
+from savo_vision.shadow import ComparisonPolicy, Comparisons
 
-PROVIDER_PLACES = 72
-"""Scans in flight in one replica that ask the provider: 64 calls at once, and the rest on their way to one or from one."""
+PROVIDER_SLOTS = 72
+"""Scans in flight in one replica that ask the provider: 64 calls, and scans shortly before or after their call."""
 
-CUSTOM_PLACES = 32
-"""Those that ask our own model: enough for the cores, with as many again waiting for the provider as a fallback."""
+CUSTOM_SLOTS = 32
+"""Scans in flight that ask the custom model: enough for the cores, and as many that fall back to the provider."""
 
 CALL_SECONDS = 10.0
 RETENTION_PAUSE_SECONDS = 3600.0
@@ -49,69 +49,82 @@ RETENTION_PAUSE_SECONDS = 3600.0
 
 def build(settings: VisionSettings, runtime: Runtime) -> Service:
     results = StoredResults(runtime.database)
-    steering = build_steering(settings, runtime)
+    routing_updates = build_routing_updates(settings, runtime)
     threads = ThreadPoolExecutor(usable_cpus(), thread_name_prefix="vision-engine")
-    scan = build_scan(settings, runtime, steering, results, threads)
-    second_looks = scan.second_looks
-    slots = {settings.vision_provider: PROVIDER_PLACES, ServedBy.CUSTOM: CUSTOM_PLACES}
+    pipeline = build_pipeline(settings, runtime, routing_updates, results, threads)
+    comparisons = pipeline.comparisons
+    slots = {settings.vision_provider: PROVIDER_SLOTS, ServedBy.CUSTOM: CUSTOM_SLOTS}
 
-    async def forget_old_results() -> None:
-        await results.forget_before(runtime.clock() - timedelta(days=settings.scan_retention_days))
+    async def delete_expired_results() -> None:
+        await results.delete_before(runtime.clock() - timedelta(days=settings.scan_retention_days))
 
     async def stop_threads() -> None:
         await asyncio.to_thread(threads.shutdown, wait=True, cancel_futures=True)
 
     return Service(
         name="vision",
-        subscriptions=subscriptions(scan, results, Kinds(scan.asks, slots)),
-        snapshots=snapshots(steering),
+        subscriptions=subscriptions(pipeline, results, Kinds(pipeline.first_detector, slots)),
+        snapshots=snapshots(routing_updates),
         workers=[
-            Worker("models", steering.run),
-            Worker("retention", forget_old_results, every=RETENTION_PAUSE_SECONDS),
-            *([Worker("second-looks", second_looks.run)] if second_looks else []),
+            Worker("models", routing_updates.run),
+            Worker("retention", delete_expired_results, every=RETENTION_PAUSE_SECONDS),
+            *([Worker("second-looks", comparisons.run)] if comparisons else []),
         ],
-        on_stop=[stop_threads, *([second_looks.close] if second_looks else []), scan.provider.close],
+        on_stop=[stop_threads, *([comparisons.close] if comparisons else []), pipeline.provider.close],
     )
 
 
-def build_steering(settings: VisionSettings, runtime: Runtime) -> Steering:
+def build_routing_updates(settings: VisionSettings, runtime: Runtime) -> RoutingUpdates:
     path = settings.custom_vision_model_path
     router = Router(RoutingPolicy(settings.use_custom_vision, settings.custom_vision_rollout, path, settings.pins))
     engines = Engines(settings.detection_engine)
     files = ModelFiles(runtime.store, settings.r2_bucket_name, plain_exports=engines.takes_plain_export)
     load = partial(load_engine, engines=engines)
-    return Steering(router, ModelSlot(files, runtime.publisher, runtime.replica, runtime.clock, load), own_path=path)
+    slot = ModelSlot(files, runtime.publisher, runtime.replica, runtime.clock, load)
+    return RoutingUpdates(router, slot, operator_model_path=path)
 
 
-def build_scan(
-    settings: VisionSettings, runtime: Runtime, steering: Steering, results: StoredResults, threads: ThreadPoolExecutor
-) -> Scan:
+def build_pipeline(
+    settings: VisionSettings,
+    runtime: Runtime,
+    routing_updates: RoutingUpdates,
+    results: StoredResults,
+    threads: ThreadPoolExecutor,
+) -> ScanPipeline:
     costs = CostPolicy(settings.provider_price, settings.cpu_hour_usd)
     if settings.daily_budget_usd is not None:
         DAILY_BUDGET.labels(settings.vision_provider).set(settings.daily_budget_usd)
     provider, clock = build_provider(settings), runtime.clock
-    budget = Budget(results, settings.vision_provider, settings.daily_budget_usd, clock, costs.of_tokens(USUAL_CALL))
-    looks = SecondLookPolicy(settings.shadow_share, settings.teacher_share)
-    aside = ThreadPoolExecutor(1, thread_name_prefix="vision-second-look")
-    second_looks = SecondLooks(looks, steering.router, steering.slot, provider, budget, results, costs, clock, aside)
-    return Scan(
+    budget = Budget(results, settings.vision_provider, settings.daily_budget_usd, clock, costs.of_tokens(TYPICAL_CALL))
+    comparisons = Comparisons(
+        policy=ComparisonPolicy(settings.shadow_share, settings.teacher_share),
+        router=routing_updates.router,
+        slot=routing_updates.slot,
+        provider=provider,
+        budget=budget,
+        results=results,
+        costs=costs,
+        clock=clock,
+        threads=ThreadPoolExecutor(1, thread_name_prefix="vision-second-look"),
+    )
+    return ScanPipeline(
         photos=StoredPhotos(runtime.store),
         results=results,
-        router=steering.router,
-        slot=steering.slot,
+        router=routing_updates.router,
+        slot=routing_updates.slot,
         provider=provider,
         budget=budget,
         policy=ScanPolicy(FallbackPolicy(settings.confidence_threshold), costs),
         clock=clock,
-        detecting=Detecting(threads),
+        detection_threads=DetectionThreads(threads),
         recorded=StoredResults(runtime.live) if runtime.live else None,
-        second_looks=second_looks if settings.shadow_share or settings.teacher_share else None,
+        comparisons=comparisons if settings.shadow_share or settings.teacher_share else None,
     )
 
 
 def build_provider(settings: VisionSettings) -> Provider:
     if settings.sandbox:
-        return Unasked(ServedBy(settings.vision_provider), settings.provider_model)
+        return SandboxProvider(ServedBy(settings.vision_provider), settings.provider_model)
     connection = settings.connection
     calls = Calls(connection.provider, Breaker(connection.provider.name), seconds=CALL_SECONDS)
     adapter = load_adapter("savo_vision.adapters", settings.adapter, connection.provider)

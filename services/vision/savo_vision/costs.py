@@ -1,4 +1,4 @@
-"""What a scan cost: the provider's tokens by its price, our engine by the CPU hour."""
+"""Cost of a scan: the provider's tokens by its price table, the engine's seconds by the price of a CPU hour."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from savo_contracts.figures import engine_cost_usd
 from savo_providers.prices import Price, Usage
 
-__all__ = ["USUAL_CALL", "CostPolicy"]
+__all__ = ["TYPICAL_CALL", "CostPolicy"]
 
-USUAL_CALL = Usage(input_tokens=1500, output_tokens=1000)
-"""A photo, the prompt and twenty-five items: what a call is taken to use before the first one."""
+TYPICAL_CALL = Usage(input_tokens=1500, output_tokens=1000)
+"""Estimated usage before the first call: a photo, the prompt and twenty-five items."""
 
 
 @dataclass(frozen=True)
 class CostPolicy:
+    """Prices in US dollars."""
+
     provider_price: Price
     cpu_hour_usd: float = 0.04
 

@@ -1,6 +1,7 @@
-"""Photos to boxes off the event loop, in as many threads as there are cores.
+"""Thread pool for inference: one thread for each core, outside the event loop.
 
-With an engine that gains by batches, photos that come while a pass runs go together in the next: nobody waits for a batch to fill.
+An engine that is faster in batches gets the photos that arrived during its last pass as one batch. No photo waits for a
+batch to fill.
 """
 
 from __future__ import annotations
@@ -16,75 +17,80 @@ from savo_detection.model import DetectedBox
 from savo_detection.photos.decoding import Pixels
 from savo_vision.model_slot import Engine, timed_detection
 
-__all__ = ["Detecting"]
+__all__ = ["DetectionThreads"]
 
-_Found = tuple[list[DetectedBox], float]
-"""Boxes, and a photo's share of the seconds that its pass took."""
+_BoxesAndSeconds = tuple[list[DetectedBox], float]
+"""Boxes, and the photo's share of the seconds that its pass took."""
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _QueuedPhoto:
     pixels: Pixels
-    found: asyncio.Future[_Found]
+    result: asyncio.Future[_BoxesAndSeconds]
 
 
 @dataclass
-class Detecting:
+class DetectionThreads:
+    """Runs an engine on photos, concurrently up to the number of threads."""
+
     threads: Executor
-    _waiting: dict[int, deque[_Waiting]] = field(default_factory=dict)
-    """By engine, for as long as its passes run."""
+    _queues: dict[int, deque[_QueuedPhoto]] = field(default_factory=dict)
+    """Photos by the id of their engine. An engine has an entry while its passes run."""
     _passes: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def __call__(self, engine: Engine, photo: bytes) -> tuple[list[DetectedBox], float, float]:
-        """Boxes, and the seconds that decoding and detecting took. Raises `PhotoError`s, and whatever the engine raises."""
+        """Boxes, seconds of decoding and seconds of inference.
+
+        Raises `PhotoError` for a photo that cannot be decoded, and every error of the engine.
+        """
         loop = asyncio.get_running_loop()
         if engine.batch == 1:
             return await loop.run_in_executor(self.threads, timed_detection, engine, photo)
         began = time.perf_counter()
         pixels = await loop.run_in_executor(self.threads, engine.decode, photo)
         decoded = time.perf_counter()
-        boxes, seconds = await self._with_the_next_pass(engine, pixels)
+        boxes, seconds = await self._detect_in_batch(engine, pixels)
         return boxes, decoded - began, seconds
 
-    async def _with_the_next_pass(self, engine: Engine, pixels: Pixels) -> _Found:
-        one = _Waiting(pixels, asyncio.get_running_loop().create_future())
-        if id(engine) in self._waiting:
-            self._waiting[id(engine)].append(one)
+    async def _detect_in_batch(self, engine: Engine, pixels: Pixels) -> _BoxesAndSeconds:
+        queued = _QueuedPhoto(pixels, asyncio.get_running_loop().create_future())
+        if id(engine) in self._queues:
+            self._queues[id(engine)].append(queued)
         else:
-            self._waiting[id(engine)] = deque([one])
-            task = asyncio.create_task(self._pass_after_pass(engine, self._waiting[id(engine)]))
+            self._queues[id(engine)] = deque([queued])
+            task = asyncio.create_task(self._run_passes(engine, self._queues[id(engine)]))
             self._passes.add(task)
             task.add_done_callback(self._passes.discard)
-        return await one.found
+        return await queued.result
 
-    async def _pass_after_pass(self, engine: Engine, waiting: deque[_Waiting]) -> None:
-        together: list[_Waiting] = []
+    async def _run_passes(self, engine: Engine, queue: deque[_QueuedPhoto]) -> None:
+        batch: list[_QueuedPhoto] = []
         try:
-            while waiting:
-                together = [waiting.popleft() for _ in range(min(engine.batch, len(waiting)))]
-                await self._pass(engine, together)
+            while queue:
+                batch = [queue.popleft() for _ in range(min(engine.batch, len(queue)))]
+                await self._run_pass(engine, batch)
         finally:
-            del self._waiting[id(engine)]
-            for one in (*together, *waiting):
-                one.found.cancel()  # of those that have their answer it changes nothing
+            del self._queues[id(engine)]
+            for queued in (*batch, *queue):
+                queued.result.cancel()  # no effect on a result that is set already
 
-    async def _pass(self, engine: Engine, together: Sequence[_Waiting]) -> None:
+    async def _run_pass(self, engine: Engine, batch: Sequence[_QueuedPhoto]) -> None:
         began = time.perf_counter()
         try:
-            pictures = [one.pixels for one in together]
-            found = await asyncio.get_running_loop().run_in_executor(self.threads, engine.detect_batch, pictures)
-        except Exception as flaw:  # noqa: BLE001 - it is raised where the photo's scan is answered
-            await self._fail(engine, together, flaw)
+            pictures = [queued.pixels for queued in batch]
+            results = await asyncio.get_running_loop().run_in_executor(self.threads, engine.detect_batch, pictures)
+        except Exception as error:  # noqa: BLE001 - raised again where the photo's scan waits for its result
+            await self._fail(engine, batch, error)
             return
-        seconds = (time.perf_counter() - began) / len(together)
-        for one, boxes in zip(together, found, strict=True):
-            if not one.found.done():
-                one.found.set_result((boxes, seconds))
+        seconds = (time.perf_counter() - began) / len(batch)
+        for queued, boxes in zip(batch, results, strict=True):
+            if not queued.result.done():
+                queued.result.set_result((boxes, seconds))
 
-    async def _fail(self, engine: Engine, together: Sequence[_Waiting], flaw: Exception) -> None:
-        """One photo's fault is not its neighbours': they are looked at again, each by itself."""
-        if len(together) > 1:
-            for one in together:
-                await self._pass(engine, [one])
-        elif not together[0].found.done():
-            together[0].found.set_exception(flaw)
+    async def _fail(self, engine: Engine, batch: Sequence[_QueuedPhoto], error: Exception) -> None:
+        """Run each photo of a failed batch alone, so that only the photo that causes the error fails."""
+        if len(batch) > 1:
+            for queued in batch:
+                await self._run_pass(engine, [queued])
+        elif not batch[0].result.done():
+            batch[0].result.set_exception(error)

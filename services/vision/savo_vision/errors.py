@@ -1,10 +1,10 @@
-"""What can go wrong between a photo and its answer, besides the errors of providers and of `savo_runtime.errors`.
+"""Errors of the vision service, besides those of `savo_providers.errors` and `savo_runtime.errors`.
 
 ProviderError (savo_providers.errors)
 └── ProviderAnswerError
-    └── UnusableAnswerError      its text is kept: paid for, and read again by a replay
-BudgetExhaustedError             today's money for the provider is spent
-ModelMissingError                nothing lies where the model should be
+    └── UnusableAnswerError      the answer cannot be parsed; it is paid for, and stored for replays
+BudgetExhaustedError             the provider's budget of the day is spent
+ModelMissingError                there is no model under the given name
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ __all__ = ["BudgetExhaustedError", "ModelMissingError", "UnusableAnswerError"]
 
 
 class UnusableAnswerError(ProviderAnswerError):
+    """`raw` is the answer's text."""
+
     def __init__(self, raw: RawAnswer, reason: str, *, usage: Usage = NOTHING_USED) -> None:
         super().__init__(raw.provider, reason, usage=usage)
         self.raw = raw
 
 
 class BudgetExhaustedError(Exception):
+    """The message is a sentence for the user of the app."""
+
     def __init__(self, provider: str, daily_usd: float) -> None:
         super().__init__(
             f"Today's budget of ${daily_usd:g} for {title_of(provider)} is used up. Please try again tomorrow."
@@ -35,4 +39,4 @@ class BudgetExhaustedError(Exception):
 
 
 class ModelMissingError(LookupError):
-    """The message says what was looked for, and where."""
+    """The message names the model and where it was expected."""

@@ -1,4 +1,4 @@
-"""When our own model's answer is not good enough, and the provider is asked."""
+"""Fallback rule: when the custom model's answer is too weak, so that the provider is asked."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["FallbackPolicy"]
 
 @dataclass(frozen=True)
 class FallbackPolicy:
-    """`threshold`: the least scan confidence that is served, 0…1."""
+    """`threshold` is the lowest scan confidence that is served, 0…1."""
 
     threshold: float = CONFIDENCE_THRESHOLD
 
-    def reason_against(self, items: Sequence[Detection]) -> FallbackReason | None:
-        """None when the answer may be served. At the threshold exactly it may."""
+    def reason_to_fall_back(self, items: Sequence[Detection]) -> FallbackReason | None:
+        """None when the answer may be served, which includes a confidence equal to the threshold."""
         return fallback_reason(box_confidences(items), self.threshold)

@@ -1,4 +1,4 @@
-"""Scans requested → completed or failed; rollout changes → routing; scans and people erased → forgotten."""
+"""Handlers of vision's topics: requested scans, rollout changes and erasures. The routing table is at the end."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from savo_runtime.messaging.consuming.subscriptions import (
     read_snapshot,
 )
 from savo_vision.ports import Results
-from savo_vision.routing_updates import Steering
-from savo_vision.scan_pipeline import Scan
+from savo_vision.routing_updates import RoutingUpdates
+from savo_vision.scan_pipeline import ScanPipeline
 
 __all__ = ["on_scan_erased", "on_scan_requested", "on_subject_erased", "snapshots", "subscriptions"]
 
@@ -32,9 +32,9 @@ __all__ = ["on_scan_erased", "on_scan_requested", "on_subject_erased", "snapshot
 @consumes(SCANS_REQUESTED)
 @publishes(SCANS_COMPLETED, SCANS_FAILED)
 async def on_scan_requested(
-    requested: ScanRequested, scan: Scan, replay: str | None
+    requested: ScanRequested, pipeline: ScanPipeline, replay: str | None
 ) -> ScanCompleted | ScanFailed | None:
-    return await scan(requested, replayed=replay is not None)
+    return await pipeline(requested, replayed=replay is not None)
 
 
 @consumes(SCANS_ERASED)
@@ -48,19 +48,19 @@ async def on_subject_erased(erased: SubjectErased, results: Results) -> None:
 
 
 @consumes(ROLLOUT_CHANGED)
-async def on_rollout_changed(changed: RolloutChanged, steering: Steering) -> None:
-    steering.take(changed)
+async def on_rollout_changed(changed: RolloutChanged, routing_updates: RoutingUpdates) -> None:
+    routing_updates.receive(changed)
 
 
-def subscriptions(scan: Scan, results: Results, kinds: Kinds) -> list[Subscription]:
-    """The routing table. `kinds`: of scans, by the detector that they ask."""
+def subscriptions(pipeline: ScanPipeline, results: Results, kinds: Kinds) -> list[Subscription]:
+    """The routing table. `kinds` groups scans by the detector that they ask first."""
     return [
-        bind(on_scan_requested, kinds=kinds, scan=scan),
+        bind(on_scan_requested, kinds=kinds, pipeline=pipeline),
         bind(on_scan_erased, results=results),
         bind(on_subject_erased, results=results),
     ]
 
 
-def snapshots(steering: Steering) -> list[Snapshot]:
-    """The topics that each replica reads whole."""
-    return [read_snapshot(on_rollout_changed, steering=steering)]
+def snapshots(routing_updates: RoutingUpdates) -> list[Snapshot]:
+    """Compacted topics that each replica reads from the start."""
+    return [read_snapshot(on_rollout_changed, routing_updates=routing_updates)]

@@ -1,6 +1,7 @@
-"""The models that this replica holds: loaded in a thread, checked, warmed up, and only then put in place by one assignment.
+"""Loaded models of this replica, exchanged without a pause.
 
-A scan takes its model once and keeps it to the end; a model that is put out of place is freed when its last scan is done.
+A model is loaded in a thread, checked and warmed up. One assignment then makes it available. A scan keeps the model
+that it started with; a model that is removed is freed after its last scan.
 """
 
 from __future__ import annotations
@@ -27,39 +28,47 @@ from savo_detection.model import DetectedBox, Detector
 from savo_detection.photos.decoding import Pixels
 from savo_runtime.telemetry.metrics import MODEL_SWAP, MODELS_REFUSED
 from savo_vision.errors import ModelMissingError
-from savo_vision.ports import Announcer, ModelFile, ModelSource
+from savo_vision.ports import EventPublisher, ModelFile, ModelSource
 
 __all__ = ["Engine", "LoadedModel", "ModelSlot", "load_engine", "timed_detection"]
 
 log = structlog.get_logger()
 
-PATIENCE = 15.0
-"""Seconds that a scan waits for a model which is being loaded, before it is answered without it. Only a replica that has
-just started lets scans wait, and all services may start together with it."""
+LOAD_TIMEOUT_SECONDS = 15.0
+"""How long a scan waits for a model that is being loaded. After that it is answered without the model.
+
+Scans wait only in a replica that has just started, possibly together with all other services.
+"""
 
 _REASON_LIMIT = 1000
 
 
 class Engine(Protocol):
-    """What `savo_detection.Detector` is to this service."""
+    """The part of `savo_detection.Detector` that this service uses. All methods block."""
 
     @property
     def batch(self) -> int:
-        """Photos in one pass, at most."""
+        """The largest number of photos in one pass."""
         ...
 
-    def decode(self, photo: bytes) -> Pixels: ...
+    def decode(self, photo: bytes) -> Pixels:
+        """Raises `PhotoError`."""
+        ...
 
     def detect_array(self, rgb: Pixels) -> list[DetectedBox]: ...
 
-    def detect_batch(self, pictures: Sequence[Pixels]) -> list[list[DetectedBox]]: ...
+    def detect_batch(self, pictures: Sequence[Pixels]) -> list[list[DetectedBox]]:
+        """Boxes of each picture, in order."""
+        ...
 
 
 def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
-    """Blocking; run it in a thread. Raises `ModelRefusedError`.
+    """Load a model, check it and warm it up. Blocks; run it in a thread.
 
-    `engines`: which may run it, None for ONNX Runtime alone. An engine that the operator named is checked by the golden
-    photos, or on one picture where there are none.
+    `engines` are the engines that may run the model; None means ONNX Runtime alone. An engine that the operator named
+    must find the boxes of the golden photos, or those of ONNX Runtime on one picture where there are no golden photos.
+
+    Raises `ModelRefusedError`.
     """
     engines = engines or Engines()
     detector = Detector.load(
@@ -73,12 +82,12 @@ def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
     try:
         detector.warm_up()
         changes = [(golden, first_difference(golden.boxes, detector.detect(golden.photo))) for golden in file.golden]
-    except Exception as error:  # whatever an engine raises on its first pictures, it would raise on users' photos
-        raise ModelRefusedError(f"it fails on the pictures that it is tried with: {error_summary(error)}") from error
+    except Exception as error:  # any error here would also occur on users' photos
+        raise ModelRefusedError(f"it fails on its test pictures: {error_summary(error)}") from error
     for golden, change in changes:
         if change:
             raise ModelRefusedError(
-                f"it does not see what it saw when it was measured: in photo {golden.sha256[:12]}… {change}"
+                f"it does not find the boxes recorded at its evaluation: in photo {golden.sha256[:12]}… {change}"
             )
     log.info(
         "engine.chosen",
@@ -90,7 +99,7 @@ def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
 
 
 def timed_detection(engine: Engine, photo: bytes) -> tuple[list[DetectedBox], float, float]:
-    """Blocking: boxes, and the seconds that decoding and detecting took."""
+    """Boxes, seconds of decoding and seconds of inference. Blocks."""
     began = time.perf_counter()
     pixels = engine.decode(photo)
     decoded = time.perf_counter()
@@ -100,24 +109,30 @@ def timed_detection(engine: Engine, photo: bytes) -> tuple[list[DetectedBox], fl
 
 @dataclass(frozen=True)
 class LoadedModel:
+    """An engine that is ready for photos, and the model version that it runs."""
+
     version: str
     engine: Engine
 
 
 @dataclass
 class ModelSlot:
+    """Loads, holds and removes models, and publishes `models.refused` for a model that fails a check."""
+
     source: ModelSource
-    announcer: Announcer
+    publisher: EventPublisher
     replica: str
     clock: Callable[[], datetime]
     load: Callable[[ModelFile], Engine] = load_engine
-    patience: float = PATIENCE
+    load_timeout: float = LOAD_TIMEOUT_SECONDS
+    """Seconds."""
     champion: LoadedModel | None = None
-    """The last champion that could be loaded: it serves on when the next one is refused."""
+    """The last champion that could be loaded. It continues to serve when the next champion is refused."""
     _models: Mapping[str, LoadedModel] = field(default_factory=lambda: MappingProxyType({}))
-    _named: dict[str, str] = field(default_factory=dict)
-    """Version of what the operator's path led to: who waited for the one asks for the other."""
+    _version_at_path: dict[str, str] = field(default_factory=dict)
+    """Version of the model at an operator's path. Scans that waited under the path find the model by its version."""
     _expected: dict[str, asyncio.Event] = field(default_factory=dict)
+    """Models that are about to be loaded. The event is set when the model is loaded or refused."""
     _refused: set[tuple[str, str]] = field(default_factory=set)
 
     def holds(self, version: str) -> bool:
@@ -127,65 +142,72 @@ class ModelSlot:
         return tuple(self._models)
 
     def expect(self, *versions: str) -> None:
-        """They are about to be loaded: scans may wait for them."""
+        """Let scans wait for these versions, which are about to be loaded."""
         for version in versions:
             if version not in self._models:
                 self._expected.setdefault(version, asyncio.Event())
 
     async def find(self, version: str) -> LoadedModel | None:
-        """None when it is not here and not on its way, or takes longer than `patience`."""
-        if version not in self._models and (on_its_way := self._expected.get(version)):
+        """The loaded model. Waits up to `load_timeout` for an expected one; None when it is not loaded then."""
+        if version not in self._models and (settled := self._expected.get(version)):
             try:
-                async with asyncio.timeout(self.patience):
-                    await on_its_way.wait()
+                async with asyncio.timeout(self.load_timeout):
+                    await settled.wait()
             except TimeoutError:
-                log.warning("model.load_timed_out", version=version, waited_seconds=self.patience)
-        return self._models.get(self._named.get(version, version))
+                log.warning("model.load_timed_out", version=version, waited_seconds=self.load_timeout)
+        return self._models.get(self._version_at_path.get(version, version))
 
-    async def bring(self, ref: ModelRef) -> LoadedModel | None:
-        """The registered model, loaded now if it was not. None when it is refused, which is announced once. Raises `DependencyDownError`."""
+    async def load_registered(self, ref: ModelRef) -> LoadedModel | None:
+        """The registered model, loaded if necessary. None when it is refused, which is published once.
+
+        Raises `DependencyDownError` when the model store is down.
+        """
         if (ref.version, ref.sha256) not in self._refused and ref.version not in self._models:
             try:
-                await self._place(await self.source.registered(ref))
-            except (ModelRefusedError, ModelMissingError) as flaw:
-                await self._refuse(ref.version, ref.sha256, str(flaw))
-        self._settle(ref.version)
+                await self._install(await self.source.registered(ref))
+            except (ModelRefusedError, ModelMissingError) as error:
+                await self._refuse(ref.version, ref.sha256, str(error))
+        self._end_wait(ref.version)
         return self._models.get(ref.version)
 
-    async def bring_named(self, path: str) -> LoadedModel | None:
-        """The operator's own model. None when it is refused or missing."""
+    async def load_from_path(self, path: str) -> LoadedModel | None:
+        """The operator's model. None when it is refused or missing, which is published once.
+
+        Raises `DependencyDownError` when the model store is down.
+        """
         version = path[-120:]
         try:
-            file = await self.source.named(path)
-            version = self._named[path] = file.version
+            file = await self.source.at_path(path)
+            version = self._version_at_path[path] = file.version
             if version not in self._models:
-                await self._place(file)
-        except (ModelRefusedError, ModelMissingError) as flaw:
-            await self._refuse(version, path, str(flaw))
-        self._settle(path)
+                await self._install(file)
+        except (ModelRefusedError, ModelMissingError) as error:
+            await self._refuse(version, path, str(error))
+        self._end_wait(path)
         return self._models.get(version)
 
     def keep_only(self, versions: Iterable[str]) -> None:
+        """Remove all models but these and the champion."""
         wanted = {*versions, *([self.champion.version] if self.champion else [])}
         self._models = MappingProxyType(
             {version: model for version, model in self._models.items() if version in wanted}
         )
 
-    async def _place(self, file: ModelFile) -> None:
+    async def _install(self, file: ModelFile) -> None:
         began = time.perf_counter()
         try:
-            engine = await self._loaded(file)
+            engine = await self._load_in_thread(file)
         except ModelRefusedError:
             raise
-        except Exception as flaw:
+        except Exception as error:
             log.exception("model.load_failed", version=file.version)
-            raise ModelRefusedError(f"it could not be loaded: {error_summary(flaw)}") from flaw
+            raise ModelRefusedError(f"it could not be loaded: {error_summary(error)}") from error
         self._models = MappingProxyType({**self._models, file.version: LoadedModel(file.version, engine)})
         MODEL_SWAP.observe(time.perf_counter() - began)
         log.info("model.loaded", version=file.version, seconds=round(time.perf_counter() - began, 3))
 
-    async def _loaded(self, file: ModelFile) -> Engine:
-        """In a thread of its own, which gives way to the scans that other models answer meanwhile."""
+    async def _load_in_thread(self, file: ModelFile) -> Engine:
+        """In a new thread, with a lower priority than scans when other models answer scans meanwhile."""
         thread = ThreadPoolExecutor(1, "vision-loader", initializer=lower_thread_priority if self._models else None)
         try:
             return await asyncio.get_running_loop().run_in_executor(thread, copy_context().run, self.load, file)
@@ -200,9 +222,9 @@ class ModelSlot:
         event = ModelRefused(
             version=version, replica=self.replica, reason=reason[:_REASON_LIMIT], refused_at=self.clock()
         )
-        await self.announcer.publish(event, event_id=named_id(f"models.refused/{self.replica}/{version}/{content}"))
+        await self.publisher.publish(event, event_id=named_id(f"models.refused/{self.replica}/{version}/{content}"))
         self._refused.add((version, content))
 
-    def _settle(self, version: str) -> None:
-        if on_its_way := self._expected.pop(version, None):
-            on_its_way.set()
+    def _end_wait(self, version: str) -> None:
+        if settled := self._expected.pop(version, None):
+            settled.set()

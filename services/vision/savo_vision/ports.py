@@ -1,4 +1,4 @@
-"""What the domain needs from outside."""
+"""Ports of the vision service: Protocols that its domain needs and its adapters implement."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from savo_contracts.scans import ScanCompleted, ScanFailed, ScanRequested, Serve
 from savo_vision.detections import Answer, RawAnswer
 
 __all__ = [
-    "Announcer",
+    "EventPublisher",
     "Finished",
     "GoldenPhoto",
     "ModelFile",
@@ -23,63 +23,78 @@ __all__ = [
     "PhotoStore",
     "Provider",
     "Results",
-    "Standing",
+    "ScanStatus",
 ]
 
 Finished = ScanCompleted | ScanFailed
+"""The event of a finished scan."""
 
 
 class PhotoStore(Protocol):
+    """Photos of scans."""
+
     async def read(self, image: ImageRef) -> bytes | None:
-        """None when the photo is gone. Raises `DependencyDownError` when the store is away."""
+        """None when the photo is gone. Raises `DependencyDownError` when the store is down."""
         ...
 
 
 class Provider(Protocol):
-    """A vision service that looks at whole photos."""
+    """A paid vision service that detects items in whole photos."""
 
     @property
     def served_by(self) -> ServedBy: ...
 
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """The requested model; the answer may name another."""
+        ...
 
-    async def look(self, photo: bytes) -> Answer:
-        """Raises `ProviderError`s, `PhotoError`s, and `DependencyDownError` while the provider is known to be away."""
+    async def detect(self, photo: bytes) -> Answer:
+        """Items in the photo, with the tokens used.
+
+        Raises `ProviderError`, `PhotoError`, and `DependencyDownError` while the provider is known to be down.
+        """
         ...
 
     async def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What is known of a scan before work on it begins."""
+class ScanStatus:
+    """What is stored about a scan before work on it begins."""
 
     erased: bool = False
     finished: Finished | None = None
 
 
 class Results(Protocol):
-    """Finished scans, so that a repeat pays nothing, and the erased, so that nothing comes back."""
+    """Finished scans, raw answers, spending, and the ledger of erased scans and subjects.
 
-    async def standing(self, requested: ScanRequested) -> Standing: ...
+    A repeated scan is answered from here and costs nothing. An erased scan is not processed again.
+    """
 
-    async def keep(
+    async def status(self, requested: ScanRequested) -> ScanStatus: ...
+
+    async def save(
         self, finished: Finished, spent: Sequence[tuple[str, float]] = (), raw: RawAnswer | None = None
     ) -> Finished | None:
-        """Store unless a result is there; gives the one that stands, None when the scan was erased meanwhile. `spent`: (provider, US dollars)."""
+        """Store the result unless the scan has one already, and book the spending in either case.
+
+        `spent` is a list of (provider, US dollars). Returns the stored result: another one when this is a repeat, None
+        when the scan was erased meanwhile.
+        """
         ...
 
     async def raw_answer(self, scan_id: str) -> RawAnswer | None:
-        """What a provider said of this scan, word for word."""
+        """The provider's answer to this scan, verbatim. None when no answer is stored."""
         ...
 
     async def erase_scan(self, scan_id: str, at: datetime) -> None: ...
 
     async def erase_subject(self, subject: str, at: datetime) -> None: ...
 
-    async def book(self, provider: str, usd: float, at: datetime) -> None:
-        """Money that no scan's answer cost."""
+    async def record_spending(self, provider: str, usd: float, at: datetime) -> None:
+        """Book US dollars that belong to no scan's answer."""
         ...
 
     async def spent_since(self, provider: str, since: datetime) -> float:
@@ -89,7 +104,7 @@ class Results(Protocol):
 
 @dataclass(frozen=True)
 class GoldenPhoto:
-    """A photo, and what the model saw in it when it was measured."""
+    """A photo, and the boxes that the model found in it when it was evaluated."""
 
     sha256: str
     photo: bytes = field(repr=False)
@@ -98,7 +113,10 @@ class GoldenPhoto:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model's bytes, and what they must be. `sha256` and `classes` are None where nobody registered them."""
+    """A model's bytes and what they are checked against.
+
+    `sha256` and `classes` are None for a model that is not registered.
+    """
 
     version: str
     data: bytes
@@ -106,18 +124,26 @@ class ModelFile:
     classes: tuple[str, ...] | None = None
     golden: tuple[GoldenPhoto, ...] = ()
     plain: bytes | None = field(default=None, repr=False)
-    """The export that it was made from, for engines that optimise graphs themselves; None where none is kept or wanted."""
+    """The export before graph optimisation, for engines that optimise graphs themselves. None if absent or unused."""
 
 
 class ModelSource(Protocol):
-    """Raises `ModelMissingError`, `ModelRefusedError` for what is never loaded, `DependencyDownError` when the store is away."""
+    """Where model files come from.
 
-    async def registered(self, ref: ModelRef) -> ModelFile: ...
+    Methods raise `ModelMissingError`, `ModelRefusedError` for a format that is never loaded, and `DependencyDownError`
+    when the store is down.
+    """
 
-    async def named(self, path: str) -> ModelFile:
-        """What the operator named by a path, an `s3://` address or `models:/ingredients@champion`."""
+    async def registered(self, ref: ModelRef) -> ModelFile:
+        """A version of the registry."""
+        ...
+
+    async def at_path(self, path: str) -> ModelFile:
+        """The operator's model: a file path, an `s3://` address or `models:/ingredients@champion`."""
         ...
 
 
-class Announcer(Protocol):
+class EventPublisher(Protocol):
+    """Publishes an event to its topic."""
+
     async def publish(self, event: Event, *, event_id: UUID | None = None) -> None: ...

@@ -1,7 +1,8 @@
-"""Which arm answers a scan: sticky, monotone, the operator's hand first.
+"""Routing: the arm and the model that answer a scan.
 
-A subject's bucket depends on the experiment and on nothing else, so a person stays in their arm from scan to scan, a growing
-share never moves anyone back, and each experiment draws other people.
+A subject's bucket depends only on the experiment and the subject. So a subject stays in its arm from scan to scan, a
+growing share moves no subject back, and each experiment draws other subjects. The operator's settings take precedence
+over the rollout's decision.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ BUCKETS = 10_000
 
 
 def bucket_of(experiment: str | None, subject: str) -> int:
-    """0…9999, even over subjects and independent between experiments."""
+    """0…9999, uniform over subjects and independent between experiments."""
     return xxhash.xxh64_intdigest(f"{experiment or ''}/{subject}".encode()) % BUCKETS
 
 
@@ -33,40 +34,46 @@ def is_within(bucket: int, share: float) -> bool:
 
 @dataclass(frozen=True)
 class RoutingPolicy:
-    """The operator's word: `use_custom` False keeps every scan with the provider, `pinned_share` overrules the rollout."""
+    """The operator's settings."""
 
     use_custom: bool = False
+    """False sends every scan to the provider."""
     pinned_share: float | None = None
-    own_model: str | None = None
-    """Path of the operator's own model; with a pin it is the candidate."""
+    """Candidate's share of traffic, 0…1, instead of the rollout's."""
+    operator_model: str | None = None
+    """Path of the operator's model. With a pinned share it is the candidate."""
     pins: Mapping[str, Arm] = field(default_factory=dict)
-    """Subjects that support keeps in one arm. They are no evidence: their scans name no experiment."""
+    """Subjects that support keeps in one arm. Their scans belong to no experiment, so they are no evidence."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One scan's arm and why. `custom` names the model that should answer; None means the provider."""
+    """One scan's arm, with the facts that led to it."""
 
     experiment: str | None
     arm: Arm
     bucket: int
     share: float
     custom: str | None
+    """Version of the model that should answer; None means the provider."""
     champion: str | None = None
-    """Who answers when the candidate cannot; None means the provider."""
+    """Version of the model that answers when the candidate cannot; None means the provider."""
 
 
 class Router:
-    """Holds the routing decision in force. With the rollout service stopped it keeps the last one; before the first, all goes to the provider."""
+    """Chooses arms by the decision in force: the last one received from the rollout service.
+
+    Before the first decision every scan goes to the provider.
+    """
 
     def __init__(self, policy: RoutingPolicy) -> None:
         self.policy = policy
         self.decision: RolloutChanged | None = None
-        self.own_version: str | None = None
-        """Set when the operator's own model is loaded; until then its path names it."""
+        self.operator_model_version: str | None = None
+        """Set when the operator's model is loaded. Before that its path identifies it."""
 
     def adopt(self, decision: RolloutChanged) -> bool:
-        """False for a stale one."""
+        """Put a decision in force. False for a stale one, which changes nothing."""
         if self.decision is not None and decision.sequence < self.decision.sequence:
             return False
         self.decision = decision
@@ -76,8 +83,8 @@ class Router:
     def candidate(self) -> str | None:
         if not self.policy.use_custom:
             return None
-        if self.policy.pinned_share is not None and self.policy.own_model:
-            return self.own_version or self.policy.own_model
+        if self.policy.pinned_share is not None and self.policy.operator_model:
+            return self.operator_model_version or self.policy.operator_model
         return _version(self.decision.candidate) if self.decision else None
 
     @property
@@ -94,7 +101,7 @@ class Router:
         return self.decision.share if self.decision else 0.0
 
     def choose(self, subject: str) -> Choice:
-        # Without a candidate there is one arm, also for those who are pinned to the other.
+        # Without a candidate there is only the baseline, also for subjects that are pinned to the candidate.
         pinned = self.policy.pins.get(subject) if self.candidate else None
         bucket = bucket_of(self.candidate, subject)
         arm = pinned or (Arm.CANDIDATE if is_within(bucket, self.share) else Arm.BASELINE)

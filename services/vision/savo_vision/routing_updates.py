@@ -1,8 +1,9 @@
-"""From `rollout.changed` to the routing in force, with the models for it in place first.
+"""Routing updates: `rollout.changed` events become the routing in force once their models are loaded.
 
-A share that falls to nothing, or a change whose models are here, is in force at once: a breach must not wait for a download. A change
-that needs a model comes into force when the model is loaded, or refused, so that no scan waits for a swap: until then the champion is who
-it was. The very first one comes into force at once, and scans wait for its models: after a restart people stay in their arm.
+A change applies at once when its share is 0 or its models are loaded already: a breach must not wait for a download.
+Any other change applies when its models are loaded or refused, so that no scan waits for a swap. Until then the
+previous champion serves. The first change after a start applies at once and scans wait for its models, so that a
+restart moves no subject to another arm.
 """
 
 from __future__ import annotations
@@ -19,77 +20,83 @@ from savo_runtime.telemetry.metrics import MODEL_INFO, ROLLOUT_SHARE
 from savo_vision.model_slot import ModelSlot
 from savo_vision.routing import Router
 
-__all__ = ["Steering"]
+__all__ = ["RoutingUpdates"]
 
 log = structlog.get_logger()
 
 RETRY_SECONDS = 5.0
 
 
-class Steering:
-    """`own_path` is the operator's model, loaded beside the rollout's; `sleep` is injected for tests."""
+class RoutingUpdates:
+    """Receives rollout decisions, loads their models and updates the `Router`.
+
+    `operator_model_path` names the operator's model, which is loaded beside the rollout's models.
+    """
 
     def __init__(
         self,
         router: Router,
         slot: ModelSlot,
         *,
-        own_path: str | None = None,
+        operator_model_path: str | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.router = router
         self.slot = slot
-        self.own_path = own_path if router.policy.use_custom else None
+        self.operator_model_path = operator_model_path if router.policy.use_custom else None
         self._sleep = sleep
         self._newest: RolloutChanged | None = None
         self._changed = asyncio.Event()
-        if self.own_path:
-            slot.expect(self.own_path)
+        if self.operator_model_path:
+            slot.expect(self.operator_model_path)
             self._changed.set()
 
-    def take(self, decision: RolloutChanged) -> None:
-        """A stale or repeated decision changes nothing."""
+    def receive(self, decision: RolloutChanged) -> None:
+        """Apply a decision if it needs no new model, otherwise schedule it. A stale or repeated one changes nothing."""
         if self._newest is not None and decision.sequence <= self._newest.sequence:
             return
         self._newest = decision
-        self.slot.expect(*(ref.version for ref in self._wanted(decision)))
+        self.slot.expect(*(ref.version for ref in self._models_of(decision)))
         in_force = self.router.decision
-        if in_force is None or all(self.slot.holds(ref.version) for ref in self._wanted(decision)):
+        if in_force is None or all(self.slot.holds(ref.version) for ref in self._models_of(decision)):
             self._adopt(decision)
         elif decision.share == 0:
             self._adopt(decision.model_copy(update={"champion": in_force.champion}))
         self._changed.set()
 
     async def run(self) -> None:
-        """The worker: brings models in whenever the decision changed; the store being away is waited out."""
+        """Load models after each change of the decision, for ever. Retries while the model store is down."""
         while True:
             await self._changed.wait()
             self._changed.clear()
             try:
-                await self.settle()
+                await self.apply_newest()
             except DependencyDownError as down:
                 log.warning("model.load_delayed", reason=str(down))
                 await self._sleep(RETRY_SECONDS)
                 self._changed.set()
 
-    async def settle(self) -> None:
-        """Bring in what the newest decision needs, put it in force, drop the rest."""
+    async def apply_newest(self) -> None:
+        """Load the models of the newest decision, put it in force and unload all other models.
+
+        Raises `DependencyDownError` when the model store is down.
+        """
         decision = self._newest
-        own = await self.slot.bring_named(self.own_path) if self.own_path else None
-        if own:
-            self.router.own_version = own.version
-        wanted = self._wanted(decision) if decision else []
-        for ref in wanted:
-            loaded = await self.slot.bring(ref)
+        operator_model = await self.slot.load_from_path(self.operator_model_path) if self.operator_model_path else None
+        if operator_model:
+            self.router.operator_model_version = operator_model.version
+        models = self._models_of(decision) if decision else []
+        for ref in models:
+            loaded = await self.slot.load_registered(ref)
             if loaded and decision and ref == decision.champion:
                 self.slot.champion = loaded
         if decision is not None and decision is self._newest:
             if decision.champion is None:
                 self.slot.champion = None
             self._adopt(decision)
-            self.slot.keep_only([ref.version for ref in wanted] + ([own.version] if own else []))
+            self.slot.keep_only([ref.version for ref in models] + ([operator_model.version] if operator_model else []))
 
-    def _wanted(self, decision: RolloutChanged) -> list[ModelRef]:
+    def _models_of(self, decision: RolloutChanged) -> list[ModelRef]:
         if not self.router.policy.use_custom:
             return []
         return [ref for ref in (decision.champion, decision.candidate) if ref is not None]

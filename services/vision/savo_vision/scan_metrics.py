@@ -1,4 +1,4 @@
-"""A finished scan in the metric catalogue."""
+"""Metrics of finished scans."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from savo_contracts.scans import ScanCompleted
 from savo_runtime.telemetry.metrics import ARM_COST, FALLBACKS, SCAN_COST, SCAN_DURATION, SCANS
 from savo_vision.ports import Finished
 
-__all__ = ["meter"]
+__all__ = ["record_metrics"]
 
-NOBODY = "none"
+NONE = "none"
 
 
-def meter(finished: Finished, stages: Mapping[str, float], spent: Sequence[tuple[str, float]]) -> None:
-    """`stages`: seconds by stage (decode, detect, provider); `spent`: (provider, US dollars)."""
+def record_metrics(finished: Finished, stages: Mapping[str, float], spent: Sequence[tuple[str, float]]) -> None:
+    """Record one scan. `stages` are seconds by stage (decode, detect, provider), `spent` is (provider, US dollars)."""
     done = isinstance(finished, ScanCompleted)
-    arm = finished.assigned_arm.value if finished.assigned_arm else NOBODY
+    arm = finished.assigned_arm.value if finished.assigned_arm else NONE
     served_by, version = (
-        (finished.served_by, finished.model_version) if isinstance(finished, ScanCompleted) else (NOBODY, NOBODY)
+        (finished.served_by, finished.model_version) if isinstance(finished, ScanCompleted) else (NONE, NONE)
     )
     SCANS.labels(arm, served_by, version, "completed" if done else finished_code(finished)).inc()
     for stage, seconds in stages.items():

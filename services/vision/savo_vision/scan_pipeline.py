@@ -1,9 +1,10 @@
-"""A requested scan to its answer: the one domain call of this service.
+"""Scan pipeline: from a requested scan to its completed or failed event, the one use case of this service.
 
-What is erased is not worked on; what is finished is not paid twice; what is late is not paid at all. The result is stored
-before it is given back for publishing.
+An erased scan is not processed, a finished scan is not paid for twice, and an expired scan is not paid for at all. The
+result is stored before it is returned for publishing.
 
-A replayed scan pays nothing: where the provider would be asked, its recorded answer stands in; where nothing is recorded, it is not worked on.
+A replayed scan costs nothing. Where the pipeline would ask the provider it uses the recorded answer, and it skips scans
+that have no recorded result.
 """
 
 from __future__ import annotations
@@ -33,36 +34,41 @@ from savo_detection.errors import PhotoError
 from savo_providers.errors import ProviderError, ProviderRefusedError
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.telemetry.spans import step
-from savo_vision.answer_parser import read
+from savo_vision.answer_parser import parse_answer
 from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy
-from savo_vision.detection_threads import Detecting
-from savo_vision.detections import RawAnswer, box_confidences, from_boxes
+from savo_vision.detection_threads import DetectionThreads
+from savo_vision.detections import Answer, RawAnswer, box_confidences, from_boxes
 from savo_vision.errors import BudgetExhaustedError, UnusableAnswerError
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.model_slot import Engine, LoadedModel, ModelSlot
-from savo_vision.ports import Finished, PhotoStore, Provider, Results, Standing
+from savo_vision.ports import Finished, PhotoStore, Provider, Results, ScanStatus
 from savo_vision.routing import Choice, Router
-from savo_vision.scan_metrics import meter
-from savo_vision.shadow import SecondLooks
+from savo_vision.scan_metrics import record_metrics
+from savo_vision.shadow import Comparisons
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Scan", "ScanPolicy"]
+__all__ = ["ScanPipeline", "ScanPolicy"]
 
 log = structlog.get_logger()
+
+_EXPIRED = "The photo waited too long for an answer. Please scan it again."
+_PHOTO_MISSING = "The photo is no longer there. Please scan it again."
 
 
 @dataclass(frozen=True)
 class ScanPolicy:
+    """When the provider is asked instead of the custom model, and what a scan costs."""
+
     fallback: FallbackPolicy
     costs: CostPolicy
 
 
 @dataclass
 class _Work:
-    """One scan while it is worked on: where its time and money went."""
+    """A scan in progress, with the time and the money that it used."""
 
     requested: ScanRequested
     photo: bytes
@@ -71,6 +77,7 @@ class _Work:
     recorded: Finished | None = None
     replayed: bool = False
     stages: dict[str, float] = field(default_factory=dict)
+    """Seconds by stage."""
     engine_seconds: float = 0.0
     provider_usd: float = 0.0
     raw: RawAnswer | None = None
@@ -85,8 +92,8 @@ class _Work:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What a detector saw in the photo, and why it was not the custom model that the arm asked for."""
+class _Detected:
+    """A detector's items, and the reason if it is not the detector that the arm requested."""
 
     items: tuple[Detection, ...]
     served_by: str
@@ -95,7 +102,12 @@ class _Seen:
 
 
 @dataclass(frozen=True)
-class Scan:
+class ScanPipeline:
+    """Answers a scan with the detector of its arm, falls back where necessary, and stores the result.
+
+    Safe to call concurrently, and again with the same scan: a repeat returns the stored result.
+    """
+
     photos: PhotoStore
     results: Results
     router: Router
@@ -104,108 +116,97 @@ class Scan:
     budget: Budget
     policy: ScanPolicy
     clock: Callable[[], datetime]
-    detecting: Detecting
+    detection_threads: DetectionThreads
     recorded: Results | None = None
-    """In a sandbox: what the live service answered."""
-    second_looks: SecondLooks | None = None
+    """In a sandbox: the results of the live service."""
+    comparisons: Comparisons | None = None
 
-    def asks(self, requested: ScanRequested) -> ServedBy:
-        """Who is asked first."""
+    def first_detector(self, requested: ScanRequested) -> ServedBy:
+        """The detector that the scan's arm asks first."""
         return self.provider.served_by if self.router.choose(requested.subject).custom is None else ServedBy.CUSTOM
 
     async def __call__(self, requested: ScanRequested, *, replayed: bool = False) -> Finished | None:
-        """None for an erased scan, and for a replayed one that is not known here.
+        """The scan's result. None for an erased scan, and for a replayed scan that has no recorded result here.
 
-        Raises `DependencyDownError` when the photo store, the database or the provider is away.
+        Raises `DependencyDownError` when the photo store, the database or the provider is down.
         """
         taken_up_at = self.clock()
-        standing = await self.results.standing(requested)
-        if standing.erased or standing.finished:
-            return standing.finished
-        recorded = await self.recorded.standing(requested) if replayed and self.recorded else Standing()
+        status = await self.results.status(requested)
+        if status.erased or status.finished:
+            return status.finished
+        recorded = await self.recorded.status(requested) if replayed and self.recorded else ScanStatus()
         if recorded.erased or (replayed and self.recorded is None):
-            log.info(
-                "scan.not_replayed",
-                scan_id=requested.scan_id,
-                reason="erased" if recorded.erased else "no result of it is stored, and nobody waits for one",
-            )
+            reason = "erased" if recorded.erased else "no result of it is stored, and no client waits for one"
+            log.info("scan.not_replayed", scan_id=requested.scan_id, reason=reason)
             return None
         if not replayed and self.clock() >= requested.expires_at:
-            return await self._fail(
-                requested, FailureCode.EXPIRED, "The photo waited too long for an answer. Please scan it again."
-            )
+            return await self._fail(requested, FailureCode.EXPIRED, _EXPIRED)
         photo = await self.photos.read(requested.image)
         if photo is None:
-            return await self._fail(
-                requested, FailureCode.PHOTO_MISSING, "The photo is no longer there. Please scan it again."
-            )
-        return await self._answer(
-            _Work(requested, photo, self.router.choose(requested.subject), taken_up_at, recorded.finished, replayed)
-        )
+            return await self._fail(requested, FailureCode.PHOTO_MISSING, _PHOTO_MISSING)
+        choice = self.router.choose(requested.subject)
+        return await self._answer(_Work(requested, photo, choice, taken_up_at, recorded.finished, replayed))
 
     async def _answer(self, work: _Work) -> Finished | None:
         try:
-            seen = await self._see(work)
-        except PhotoError as flaw:
-            return await self._fail(work.requested, FailureCode.PHOTO_UNREADABLE, f"{flaw}.", work)
+            detected = await self._detect(work)
+        except PhotoError as error:
+            return await self._fail(work.requested, FailureCode.PHOTO_UNREADABLE, f"{error}.", work)
         except ProviderRefusedError as refusal:
-            return await self._fail(
-                work.requested, FailureCode.PROVIDER_REFUSED, f"The photo was not looked at: {refusal}.", work
-            )
-        except ProviderError as fault:
-            return await self._fail(
-                work.requested,
-                FailureCode.PROVIDER_FAILED,
-                f"No answer could be had: {fault}. Please try again later.",
-                work,
-            )
-        except BudgetExhaustedError as spent:
-            return await self._fail(work.requested, FailureCode.BUDGET_EXHAUSTED, str(spent), work)
-        return await self._finish(self._completed(work, seen), work)
+            message = f"The photo was not analysed: {refusal}."
+            return await self._fail(work.requested, FailureCode.PROVIDER_REFUSED, message, work)
+        except ProviderError as error:
+            message = f"The photo could not be analysed: {error}. Please try again later."
+            return await self._fail(work.requested, FailureCode.PROVIDER_FAILED, message, work)
+        except BudgetExhaustedError as exhausted:
+            return await self._fail(work.requested, FailureCode.BUDGET_EXHAUSTED, str(exhausted), work)
+        return await self._finish(self._completed(work, detected), work)
 
-    async def _see(self, work: _Work) -> _Seen:
+    async def _detect(self, work: _Work) -> _Detected:
         if work.choice.custom is None:
             return await self._ask_provider(work, None)
         model, reason = await self._model_for(work.choice)
         if model is None:
             return await self._ask_provider(work, reason)
-        seen = await self._look(work, model, reason)
-        if seen is None and (champion := self.slot.champion) and champion.version != model.version:
-            seen = await self._look(work, champion, FallbackReason.DETECTOR_ERROR)
-        if seen is None:
+        detected = await self._run_model(work, model, reason)
+        if detected is None and (champion := self.slot.champion) and champion.version != model.version:
+            detected = await self._run_model(work, champion, FallbackReason.DETECTOR_ERROR)
+        if detected is None:
             return await self._ask_provider(work, FallbackReason.DETECTOR_ERROR)
-        against = self.policy.fallback.reason_against(seen.items)
-        return seen if against is None else await self._improve(work, seen, seen.fallback_reason or against)
+        weakness = self.policy.fallback.reason_to_fall_back(detected.items)
+        if weakness is None:
+            return detected
+        return await self._fall_back(work, detected, detected.fallback_reason or weakness)
 
     async def _model_for(self, choice: Choice) -> tuple[LoadedModel | None, FallbackReason | None]:
-        """The model that the arm asked for, or else the champion that is here, with the reason."""
+        """The model that the arm requests, otherwise the loaded champion with the reason."""
         assert choice.custom is not None
         model = await self.slot.find(choice.custom)
         return (model, None) if model else (self.slot.champion, FallbackReason.MODEL_UNAVAILABLE)
 
-    async def _look(self, work: _Work, model: LoadedModel, reason: FallbackReason | None) -> _Seen | None:
-        """None when the detector broke: whatever it raised, the user gets an answer and we get the trace."""
+    async def _run_model(self, work: _Work, model: LoadedModel, reason: FallbackReason | None) -> _Detected | None:
+        """None when the engine failed: the log has the error, and another detector answers the scan."""
         try:
-            return _Seen(await self._detect(work, model.engine), ServedBy.CUSTOM, model.version, reason)
+            return _Detected(await self._run_engine(work, model.engine), ServedBy.CUSTOM, model.version, reason)
         except PhotoError:
             raise
         except Exception:
             log.exception("detector.failed", scan_id=work.requested.scan_id, version=model.version)
             return None
 
-    async def _improve(self, work: _Work, seen: _Seen, reason: FallbackReason) -> _Seen:
-        """The provider's answer in place of a weak one of ours; with the provider away a weak answer is better than none."""
+    async def _fall_back(self, work: _Work, weak: _Detected, reason: FallbackReason) -> _Detected:
+        """The provider's answer instead of a weak one. The weak answer, if it has items, when the provider has none."""
         try:
             return await self._ask_provider(work, reason)
-        except (ProviderError, DependencyDownError, BudgetExhaustedError) as fault:
-            if not seen.items:
+        except (ProviderError, DependencyDownError, BudgetExhaustedError) as error:
+            if not weak.items:
                 raise
-            log.warning("fallback.failed", scan_id=work.requested.scan_id, reason=reason.value, fault=str(fault))
-            return seen
+            log.warning("fallback.failed", scan_id=work.requested.scan_id, reason=reason.value, fault=str(error))
+            return weak
 
-    async def _detect(self, work: _Work, engine: Engine) -> tuple[Detection, ...]:
+    async def _run_engine(self, work: _Work, engine: Engine) -> tuple[Detection, ...]:
         with step("detect") as span:
-            boxes, decode_seconds, detect_seconds = await self.detecting(engine, work.photo)
+            boxes, decode_seconds, detect_seconds = await self.detection_threads(engine, work.photo)
             span.set_attributes(
                 {"savo.decode_seconds": decode_seconds, "savo.detect_seconds": detect_seconds, "savo.boxes": len(boxes)}
             )
@@ -213,53 +214,47 @@ class Scan:
         work.engine_seconds += decode_seconds + detect_seconds
         return from_boxes(boxes)
 
-    async def _ask_provider(self, work: _Work, reason: FallbackReason | None) -> _Seen:
+    async def _ask_provider(self, work: _Work, reason: FallbackReason | None) -> _Detected:
         if work.replayed:
-            return await self._recall(work, reason)
+            return await self._recorded_answer(work, reason)
         await self.budget.check()
-        with self.budget.calling() as book:
+        name = self.provider.served_by.value
+        with self.budget.track_call() as record_usd:
             try:
-                with (
-                    work.stage("provider"),
-                    step(
-                        "provider call",
-                        kind=SpanKind.CLIENT,
-                        attributes={"savo.provider": self.provider.served_by.value},
-                    ),
-                ):
-                    answer = await self.provider.look(work.photo)
-            except ProviderError as fault:
-                work.provider_usd += self.policy.costs.of_tokens(fault.usage)
-                work.raw = fault.raw if isinstance(fault, UnusableAnswerError) else None
+                attributes = {"savo.provider": name}
+                with work.stage("provider"), step("provider call", kind=SpanKind.CLIENT, attributes=attributes):
+                    answer = await self.provider.detect(work.photo)
+            except ProviderError as error:
+                work.provider_usd += self.policy.costs.of_tokens(error.usage)
+                work.raw = error.raw if isinstance(error, UnusableAnswerError) else None
                 raise
             else:
                 work.provider_usd += self.policy.costs.of_tokens(answer.usage)
                 work.raw = answer.raw
             finally:
-                book(work.provider_usd)
-        if answer.flaws:
-            log.warning(
-                "provider.invalid_answer",
-                scan_id=work.requested.scan_id,
-                provider=self.provider.served_by.value,
-                **answer.flaws,
-            )
-        return _Seen(answer.items, self.provider.served_by, (answer.model or self.provider.model)[:120], reason)
+                record_usd(work.provider_usd)
+        if answer.problems:
+            log.warning("provider.invalid_answer", scan_id=work.requested.scan_id, provider=name, **answer.problems)
+        return self._provider_detected(answer, reason)
 
-    async def _recall(self, work: _Work, reason: FallbackReason | None) -> _Seen:
-        """What the provider said when the scan was live, read by today's rules where its own words are kept."""
-        if self.recorded and (words := await self.recorded.raw_answer(work.requested.scan_id)):
-            work.raw = words
-            return _Seen(read(words).items, self.provider.served_by, words.model or self.provider.model, reason)
-        told = work.recorded
-        if isinstance(told, ScanCompleted) and told.served_by != ServedBy.CUSTOM:
-            return _Seen(told.items, told.served_by, told.model_version, reason)
+    def _provider_detected(self, answer: Answer, reason: FallbackReason | None) -> _Detected:
+        return _Detected(answer.items, self.provider.served_by, (answer.model or self.provider.model)[:120], reason)
+
+    async def _recorded_answer(self, work: _Work, reason: FallbackReason | None) -> _Detected:
+        """The provider's answer to the live scan: its raw text parsed by today's rules, otherwise the stored items."""
+        if self.recorded and (raw := await self.recorded.raw_answer(work.requested.scan_id)):
+            work.raw = raw
+            model_version = raw.model or self.provider.model
+            return _Detected(parse_answer(raw).items, self.provider.served_by, model_version, reason)
+        recorded = work.recorded
+        if isinstance(recorded, ScanCompleted) and recorded.served_by != ServedBy.CUSTOM:
+            return _Detected(recorded.items, recorded.served_by, recorded.model_version, reason)
         name = self.provider.served_by.value
         raise ProviderError(
             name, f"was not asked: a replay spends nothing, and no answer of {name} is recorded for this scan"
         )
 
-    def _completed(self, work: _Work, seen: _Seen) -> ScanCompleted:
+    def _completed(self, work: _Work, detected: _Detected) -> ScanCompleted:
         requested, choice, now = work.requested, work.choice, self.clock()
         return ScanCompleted(
             scan_id=requested.scan_id,
@@ -270,11 +265,11 @@ class Scan:
             assigned_arm=choice.arm,
             bucket=choice.bucket,
             share=choice.share,
-            served_by=seen.served_by,
-            model_version=seen.model_version,
-            fallback_reason=seen.fallback_reason,
-            items=seen.items,
-            scan_confidence=scan_confidence(box_confidences(seen.items)),
+            served_by=detected.served_by,
+            model_version=detected.model_version,
+            fallback_reason=detected.fallback_reason,
+            items=detected.items,
+            scan_confidence=scan_confidence(box_confidences(detected.items)),
             duration_ms=latency_ms(requested.requested_at, now),
             cost_usd=self._cost(work),
             threshold=self.policy.fallback.threshold if choice.custom is not None else None,
@@ -303,44 +298,42 @@ class Scan:
 
     async def _finish(self, finished: Finished, work: _Work | None) -> Finished | None:
         spent = _spending(work, self.provider, self.policy.costs)
-        kept = await self.results.keep(finished, spent, work.raw if work else None)
-        if kept is finished:
-            meter(finished, work.stages if work else {}, spent)
-            _say(finished)
-            if self.second_looks and work and not work.replayed and isinstance(finished, ScanCompleted):
-                self.second_looks.offer(work.photo, finished)
-        return kept
+        stored = await self.results.save(finished, spent, work.raw if work else None)
+        if stored is finished:
+            record_metrics(finished, work.stages if work else {}, spent)
+            _log(finished)
+            if self.comparisons and work and not work.replayed and isinstance(finished, ScanCompleted):
+                self.comparisons.offer(work.photo, finished)
+        return stored
 
     def _cost(self, work: _Work) -> float:
         return work.provider_usd + self.policy.costs.of_engine(work.engine_seconds)
 
 
-def _say(finished: Finished) -> None:
+def _log(finished: Finished) -> None:
+    cost_usd = round(finished.cost_usd, 6)
     if isinstance(finished, ScanFailed):
         log.warning(
-            "scan.failed",
-            scan_id=finished.scan_id,
-            code=finished.code,
-            reason=finished.message,
-            cost_usd=round(finished.cost_usd, 6),
+            "scan.failed", scan_id=finished.scan_id, code=finished.code, reason=finished.message, cost_usd=cost_usd
         )
         return
-    figures = {
-        "items": len(finished.items),
-        "duration_ms": round(finished.duration_ms),
-        "cost_usd": round(finished.cost_usd, 6),
-    }
-    arm, fallback = finished.assigned_arm.value, finished.fallback_reason
+    figures = {"items": len(finished.items), "duration_ms": round(finished.duration_ms), "cost_usd": cost_usd}
     log.info(
-        "scan.completed", scan_id=finished.scan_id, arm=arm, served_by=finished.served_by, fallback=fallback, **figures
+        "scan.completed",
+        scan_id=finished.scan_id,
+        arm=finished.assigned_arm.value,
+        served_by=finished.served_by,
+        fallback=finished.fallback_reason,
+        **figures,
     )
 
 
 def _spending(work: _Work | None, provider: Provider, costs: CostPolicy) -> list[tuple[str, float]]:
+    """Provider and US dollars of each detector that cost money."""
     if work is None:
         return []
-    parts = [
+    spending = [
         (provider.served_by.value, work.provider_usd),
         (ServedBy.CUSTOM.value, costs.of_engine(work.engine_seconds)),
     ]
-    return [(name, usd) for name, usd in parts if usd > 0]
+    return [(name, usd) for name, usd in spending if usd > 0]

@@ -1,9 +1,12 @@
-"""A second pair of eyes on a share of the scans, after their answers are on their way: no user waits for it, and none sees it.
+"""Shadow and teacher: a second detector runs on a share of the answered scans, and its items are compared.
 
-- shadow: the candidate looks at scans that the baseline answered, so that a model is seen on all kinds of photos before it gets traffic;
-- teacher: the provider looks at scans that our own model answered, so that drift shows while hardly anybody asks the provider any more.
+- shadow: the candidate runs on scans that the baseline answered. A model is tested on all kinds of photos before it
+  gets traffic.
+- teacher: the provider runs on scans that the custom model answered. Drift becomes visible although the provider hardly
+  answers scans any more.
 
-What comes of it is agreement, counted by kind of change, and its price, booked as evidence and within the provider's budget.
+The answer is published first, so no user waits for a comparison or sees its result. Its outcome is counted by kind of
+change, and its price is booked as evidence, within the provider's budget.
 """
 
 from __future__ import annotations
@@ -31,50 +34,55 @@ from savo_vision.model_slot import ModelSlot, timed_detection
 from savo_vision.ports import Provider, Results
 from savo_vision.routing import Router, bucket_of, is_within
 
-__all__ = ["Kind", "SecondLookPolicy", "SecondLooks"]
+__all__ = ["ComparisonKind", "ComparisonPolicy", "Comparisons"]
 
 log = structlog.get_logger()
 
-MOST_WAITING = 4
-"""Photos held in memory for it. When there are more, scans come first and the look is left out, counted."""
+QUEUE_LIMIT = 4
+"""Photos held in memory for comparisons. Above it, comparisons are left out and counted: scans have priority."""
 
 
-class NoLookError(Exception):
-    """The candidate could not look; the message says why."""
+class CandidateFailedError(Exception):
+    """The candidate detected nothing; the message is the reason."""
 
 
-class Kind(StrEnum):
+class ComparisonKind(StrEnum):
+    """Which detector runs in addition: `shadow` is the candidate, `teacher` the provider."""
+
     SHADOW = "shadow"
     TEACHER = "teacher"
 
 
 @dataclass(frozen=True)
-class SecondLookPolicy:
-    """Shares of the scans in question, 0…1."""
+class ComparisonPolicy:
+    """Shares of the eligible scans that are compared, 0…1."""
 
     shadow_share: float = 0.0
     teacher_share: float = 0.0
 
-    def kind_for(self, completed: ScanCompleted, candidate: str | None) -> Kind | None:
-        """By the scan's id: which scans are looked at again has nothing to do with whose they are."""
-        if completed.served_by == ServedBy.CUSTOM and _drawn(Kind.TEACHER, completed.scan_id, self.teacher_share):
-            return Kind.TEACHER
-        is_news = (
-            candidate is not None and completed.assigned_arm is Arm.BASELINE and completed.model_version != candidate
-        )
-        return Kind.SHADOW if is_news and _drawn(Kind.SHADOW, completed.scan_id, self.shadow_share) else None
+    def kind_for(self, completed: ScanCompleted, candidate: str | None) -> ComparisonKind | None:
+        """The comparison to run, drawn by the scan's id and so independent of its subject. None for no comparison."""
+        is_custom = completed.served_by == ServedBy.CUSTOM
+        if is_custom and _is_drawn(ComparisonKind.TEACHER, completed.scan_id, self.teacher_share):
+            return ComparisonKind.TEACHER
+        has_other_candidate = candidate is not None and completed.model_version != candidate
+        is_eligible = has_other_candidate and completed.assigned_arm is Arm.BASELINE
+        is_drawn = is_eligible and _is_drawn(ComparisonKind.SHADOW, completed.scan_id, self.shadow_share)
+        return ComparisonKind.SHADOW if is_drawn else None
 
 
 @dataclass(frozen=True)
-class _Look:
-    kind: Kind
+class _Comparison:
+    kind: ComparisonKind
     photo: bytes
     completed: ScanCompleted
 
 
 @dataclass
-class SecondLooks:
-    policy: SecondLookPolicy
+class Comparisons:
+    """Queue and worker of the comparisons."""
+
+    policy: ComparisonPolicy
     router: Router
     slot: ModelSlot
     provider: Provider
@@ -83,88 +91,90 @@ class SecondLooks:
     costs: CostPolicy
     clock: Callable[[], datetime]
     threads: Executor
-    """Of its own: on those of the scans a slow look would hold up answers."""
-    _waiting: asyncio.Queue[_Look] = field(default_factory=lambda: asyncio.Queue(MOST_WAITING))
+    """Separate from the threads of scans, where a slow comparison would delay answers."""
+    _queue: asyncio.Queue[_Comparison] = field(default_factory=lambda: asyncio.Queue(QUEUE_LIMIT))
 
     def offer(self, photo: bytes, completed: ScanCompleted) -> None:
-        """Never waits, never raises."""
+        """Queue the scan if it is drawn and the queue has room. Never waits and never raises."""
         if kind := self.policy.kind_for(completed, self.router.candidate):
             try:
-                self._waiting.put_nowait(_Look(kind, photo, completed))
+                self._queue.put_nowait(_Comparison(kind, photo, completed))
             except asyncio.QueueFull:
                 SECOND_LOOKS.labels(kind.value, "left-out").inc()
 
     async def run(self) -> None:
-        """The worker: one at a time."""
+        """Run queued comparisons one after the other, for ever."""
         while True:
-            await self.take(await self._waiting.get())
+            await self._compare(await self._queue.get())
 
     async def close(self) -> None:
         self.threads.shutdown(wait=False, cancel_futures=True)
 
-    async def settle(self) -> None:
-        """All that waits now, done."""
-        while not self._waiting.empty():
-            await self.take(self._waiting.get_nowait())
+    async def drain(self) -> None:
+        """Run the comparisons that are queued now."""
+        while not self._queue.empty():
+            await self._compare(self._queue.get_nowait())
 
-    async def take(self, look: _Look) -> None:
+    async def _compare(self, comparison: _Comparison) -> None:
+        kind, completed = comparison.kind, comparison.completed
+        detect = self._run_candidate if kind is ComparisonKind.SHADOW else self._ask_provider
         try:
-            who, items = await (self._ask_candidate(look) if look.kind is Kind.SHADOW else self._ask_provider(look))
-        except (ProviderError, DependencyDownError, BudgetExhaustedError, PhotoError, NoLookError) as fault:
-            SECOND_LOOKS.labels(look.kind.value, "failed").inc()
-            log.warning("shadow.failed", kind=look.kind.value, scan_id=look.completed.scan_id, reason=str(fault))
+            detector, items = await detect(comparison)
+        except (ProviderError, DependencyDownError, BudgetExhaustedError, PhotoError, CandidateFailedError) as error:
+            SECOND_LOOKS.labels(kind.value, "failed").inc()
+            log.warning("shadow.failed", kind=kind.value, scan_id=completed.scan_id, reason=str(error))
             return
-        changes = {kind.value: count for kind, count in count_changes(diff_boxes(look.completed.items, items)).items()}
+        changes = {change.value: count for change, count in count_changes(diff_boxes(completed.items, items)).items()}
         for change, count in changes.items():
-            SECOND_LOOK_ITEMS.labels(look.kind.value, who, change).inc(count)
-        SECOND_LOOKS.labels(look.kind.value, "done").inc()
+            SECOND_LOOK_ITEMS.labels(kind.value, detector, change).inc(count)
+        SECOND_LOOKS.labels(kind.value, "done").inc()
         log.info(
             "shadow.completed",
-            kind=look.kind.value,
-            scan_id=look.completed.scan_id,
-            answered=look.completed.model_version,
-            looked=who,
+            kind=kind.value,
+            scan_id=completed.scan_id,
+            answered=completed.model_version,
+            looked=detector,
             **changes,
         )
 
-    async def _ask_candidate(self, look: _Look) -> tuple[str, tuple[Detection, ...]]:
+    async def _run_candidate(self, comparison: _Comparison) -> tuple[str, tuple[Detection, ...]]:
         version = self.router.candidate
         model = await self.slot.find(version) if version else None
         if model is None:
-            raise NoLookError(f"the candidate {version} is not here")
+            raise CandidateFailedError(f"the candidate {version} is not loaded")
         try:
-            boxes, decoding, detecting = await asyncio.get_running_loop().run_in_executor(
-                self.threads, timed_detection, model.engine, look.photo
+            boxes, decode_seconds, detect_seconds = await asyncio.get_running_loop().run_in_executor(
+                self.threads, timed_detection, model.engine, comparison.photo
             )
         except PhotoError:
             raise
-        except Exception as fault:
-            # Whatever the engine raised: that a candidate breaks is what shadows are there to find out.
-            log.exception("detector.failed", scan_id=look.completed.scan_id, version=model.version)
-            raise NoLookError(f"the candidate {version} broke: {fault}") from fault
-        await self._book(look.kind, ServedBy.CUSTOM.value, self.costs.of_engine(decoding + detecting))
+        except Exception as error:  # an engine may raise anything; finding such errors is the purpose of a shadow
+            log.exception("detector.failed", scan_id=comparison.completed.scan_id, version=model.version)
+            raise CandidateFailedError(f"the candidate {version} failed: {error}") from error
+        usd = self.costs.of_engine(decode_seconds + detect_seconds)
+        await self._record_spending(comparison.kind, ServedBy.CUSTOM.value, usd)
         return model.version, from_boxes(boxes)
 
-    async def _ask_provider(self, look: _Look) -> tuple[str, tuple[Detection, ...]]:
+    async def _ask_provider(self, comparison: _Comparison) -> tuple[str, tuple[Detection, ...]]:
         await self.budget.check()
         usd = 0.0
-        with self.budget.calling() as book:
+        with self.budget.track_call() as record_usd:
             try:
-                answer = await self.provider.look(look.photo)
+                answer = await self.provider.detect(comparison.photo)
                 usd = self.costs.of_tokens(answer.usage)
-            except ProviderError as fault:
-                usd = self.costs.of_tokens(fault.usage)
+            except ProviderError as error:
+                usd = self.costs.of_tokens(error.usage)
                 raise
             finally:
-                book(usd)
-                await self._book(look.kind, self.provider.served_by.value, usd)
+                record_usd(usd)
+                await self._record_spending(comparison.kind, self.provider.served_by.value, usd)
         return (answer.model or self.provider.model)[:120], answer.items
 
-    async def _book(self, kind: Kind, who: str, usd: float) -> None:
+    async def _record_spending(self, kind: ComparisonKind, provider: str, usd: float) -> None:
         if usd > 0:
-            SCAN_COST.labels(who, kind.value).inc(usd)
-            await self.results.book(who, usd, self.clock())
+            SCAN_COST.labels(provider, kind.value).inc(usd)
+            await self.results.record_spending(provider, usd, self.clock())
 
 
-def _drawn(kind: Kind, scan_id: str, share: float) -> bool:
+def _is_drawn(kind: ComparisonKind, scan_id: str, share: float) -> bool:
     return is_within(bucket_of(kind.value, scan_id), share)

@@ -1,4 +1,4 @@
-"""Fakes and figures that the vision tests share."""
+"""Fakes, fixtures and events for the tests of the vision service."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from savo_vision.adapters.photos import StoredPhotos
 from savo_vision.adapters.results import StoredResults
 from savo_vision.budget import Budget
 from savo_vision.costs import CostPolicy
-from savo_vision.detection_threads import Detecting
+from savo_vision.detection_threads import DetectionThreads
 from savo_vision.detections import Answer
 from savo_vision.fallback import FallbackPolicy
 from savo_vision.model_slot import ModelSlot
 from savo_vision.ports import ModelFile
 from savo_vision.routing import Router, RoutingPolicy
-from savo_vision.routing_updates import Steering
-from savo_vision.scan_pipeline import Scan, ScanPolicy
+from savo_vision.routing_updates import RoutingUpdates
+from savo_vision.scan_pipeline import ScanPipeline, ScanPolicy
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 BOX = BoundingBox(x=0.1, y=0.1, width=0.3, height=0.4)
@@ -81,25 +81,25 @@ def rollout(
     )
 
 
-def seen(label: str, confidence: float) -> Detection:
+def detection(label: str, confidence: float) -> Detection:
     return Detection(label=label, name=label, confidence=confidence, bbox=BOX)
 
 
 class FakeProvider:
-    """Answers one egg for 1,000 + 100 tokens; `fault` is raised instead."""
+    """Answers one egg for 1,000 input and 100 output tokens; raises `error` if set."""
 
     served_by = ServedBy.GOOGLE
     model = "gemini-test"
 
     def __init__(self) -> None:
         self.calls = 0
-        self.fault: Exception | None = None
-        self.answer = Answer((seen("egg", 0.95),), Usage(1000, 100))
+        self.error: Exception | None = None
+        self.answer = Answer((detection("egg", 0.95),), Usage(1000, 100))
 
-    async def look(self, photo: bytes) -> Answer:
+    async def detect(self, photo: bytes) -> Answer:
         self.calls += 1
-        if self.fault:
-            raise self.fault
+        if self.error:
+            raise self.error
         return self.answer
 
     async def close(self) -> None:
@@ -108,18 +108,18 @@ class FakeProvider:
 
 @dataclass
 class FakeEngine:
-    """Sees an egg for each of its confidences; `fault` is raised instead."""
+    """Detects an egg for each confidence; raises `error` if set."""
 
     confidences: Sequence[float] = (0.9,)
-    fault: Exception | None = None
+    error: Exception | None = None
     batch: int = 1
 
     def decode(self, photo: bytes) -> Any:
         return np.zeros((4, 4, 3), np.uint8)
 
     def detect_array(self, rgb: Any) -> list[DetectedBox]:
-        if self.fault:
-            raise self.fault
+        if self.error:
+            raise self.error
         return [DetectedBox(0, "egg", confidence, BOX) for confidence in self.confidences]
 
     def detect_batch(self, pictures: Sequence[Any]) -> list[list[DetectedBox]]:
@@ -128,19 +128,21 @@ class FakeEngine:
 
 @dataclass
 class FakeModels:
-    """A model's file is its version, a path's the last part of it; `faults` says what cannot be had, `broken` what does not load, `engines` what loads."""
+    """Source and loader of models. A file's content is its version, which for a path is its last part."""
 
     engines: dict[str, FakeEngine] = field(default_factory=dict)
-    faults: dict[str, Exception] = field(default_factory=dict)
+    missing: dict[str, Exception] = field(default_factory=dict)
+    """By version or path: raised instead of reading the file."""
     broken: dict[str, Exception] = field(default_factory=dict)
+    """By version: raised instead of loading the file."""
     loads: list[str] = field(default_factory=list)
 
     async def registered(self, ref: ModelRef) -> ModelFile:
-        return await self.named(ref.version)
+        return await self.at_path(ref.version)
 
-    async def named(self, path: str) -> ModelFile:
-        if path in self.faults:
-            raise self.faults[path]
+    async def at_path(self, path: str) -> ModelFile:
+        if path in self.missing:
+            raise self.missing[path]
         version = path.rpartition("/")[2]
         return ModelFile(version, version.encode())
 
@@ -152,14 +154,14 @@ class FakeModels:
 
 
 @dataclass
-class World:
-    """A whole vision service without Kafka: real routing, slot, results in SQLite; fake provider and engines."""
+class Harness:
+    """The vision service without Kafka: real routing, model slot and results in SQLite, fake provider and engines."""
 
     runtime: Runtime
     provider: FakeProvider
     models: FakeModels
-    steering: Steering
-    scan: Scan
+    routing_updates: RoutingUpdates
+    scan: ScanPipeline
     clock: FakeClock
 
     @property
@@ -171,9 +173,9 @@ class World:
         publisher: Any = self.runtime.publisher
         return list(publisher.published)
 
-    async def turn_to(self, changed: RolloutChanged) -> None:
-        self.steering.take(changed)
-        await self.steering.settle()
+    async def apply_rollout(self, changed: RolloutChanged) -> None:
+        self.routing_updates.receive(changed)
+        await self.routing_updates.apply_newest()
 
 
 @pytest.fixture
@@ -182,15 +184,15 @@ def routing_policy() -> RoutingPolicy:
 
 
 @pytest.fixture
-async def world(routing_policy: RoutingPolicy) -> AsyncIterator[World]:
+async def harness(routing_policy: RoutingPolicy) -> AsyncIterator[Harness]:
     clock = FakeClock(NOW)
     async with memory_runtime("vision", migrations="savo_vision.migrations", clock=clock) as runtime:
         provider, models = FakeProvider(), FakeModels()
-        slot = ModelSlot(models, runtime.publisher, "vision-0", clock, load=models.load, patience=0.05)
+        slot = ModelSlot(models, runtime.publisher, "vision-0", clock, load=models.load, load_timeout=0.05)
         router = Router(routing_policy)
         with ThreadPoolExecutor(2) as threads:
             results = StoredResults(runtime.database)
-            scan = Scan(
+            scan = ScanPipeline(
                 photos=StoredPhotos(runtime.store),
                 results=results,
                 router=router,
@@ -199,11 +201,11 @@ async def world(routing_policy: RoutingPolicy) -> AsyncIterator[World]:
                 budget=Budget(results, "google", None, clock),
                 policy=ScanPolicy(FallbackPolicy(0.6), CostPolicy(Price(1.0, 10.0), 3.6)),
                 clock=clock,
-                detecting=Detecting(threads),
+                detection_threads=DetectionThreads(threads),
             )
-            steering = Steering(router, slot, own_path=routing_policy.own_model)
+            routing_updates = RoutingUpdates(router, slot, operator_model_path=routing_policy.operator_model)
             await runtime.store.put(KEY, photo_bytes())
-            yield World(runtime, provider, models, steering, scan, clock)
+            yield Harness(runtime, provider, models, routing_updates, scan, clock)
 
 
 @pytest.fixture

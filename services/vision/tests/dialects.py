@@ -1,4 +1,4 @@
-"""Vision's adapters, each against a server that speaks its provider's wire format."""
+"""Dialects: each vision adapter connected to a test server with its provider's wire format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from libs.providers.tests.wire import Wire
 from savo_providers.adapter_loader import load_adapter
 from savo_vision.ports import Provider
 
-__all__ = ["DIALECTS", "Dialect", "picture_in", "speaking"]
+__all__ = ["DIALECTS", "Dialect", "connected_dialect", "picture_of"]
 
 _ADAPTERS = {"genai": "google", "generativeai": "google_legacy", "openai": "openai"}
 
@@ -25,8 +25,8 @@ class Dialect(dialects.Dialect):
 
 
 @asynccontextmanager
-async def speaking(name: str, wire: Wire, seconds: float = dialects.LONG) -> AsyncIterator[Dialect]:
-    """`seconds`: the deadline of a call with all its attempts."""
+async def connected_dialect(name: str, wire: Wire, seconds: float = dialects.LONG) -> AsyncIterator[Dialect]:
+    """`seconds` is the deadline of a call with all its attempts."""
     dialect = Dialect(name, wire, seconds)
     adapter = load_adapter("savo_vision.adapters", _ADAPTERS[name], dialect.provider)
     dialect.vision = adapter.connect(connection_to(dialect), dialect.calls)
@@ -35,7 +35,7 @@ async def speaking(name: str, wire: Wire, seconds: float = dialects.LONG) -> Asy
     await dialect.vision.close()
 
 
-def picture_in(body: Any) -> bytes:
+def picture_of(body: Any) -> bytes:
     """The first base64 picture anywhere in a request."""
     if isinstance(body, dict):
         if isinstance(data := body.get("data"), str):
@@ -43,4 +43,4 @@ def picture_in(body: Any) -> bytes:
         if isinstance(url := body.get("image_url"), str):
             return base64.b64decode(url.partition(",")[2])
         body = list(body.values())
-    return next((found for part in body if (found := picture_in(part))), b"") if isinstance(body, list) else b""
+    return next((found for part in body if (found := picture_of(part))), b"") if isinstance(body, list) else b""

@@ -1,4 +1,4 @@
-"""Vision's replicas on a real Kafka, in this process and as processes, and a Google that knows each scan by its photo."""
+"""Replicas of vision on a real Kafka, in this process or in their own, with a fake Google."""
 
 from __future__ import annotations
 
@@ -42,61 +42,62 @@ from savo_vision.app import build
 from savo_vision.settings import VisionSettings
 
 BLOCK = 16
-ASKS_GOOGLE, ASKS_OURS = "asks-google", "asks-ours"
-"""Subjects that are pinned to an arm: no share has to be drawn."""
+ASKS_GOOGLE, ASKS_CUSTOM = "asks-google", "asks-custom"
+"""Subjects that are pinned to an arm, so that tests need no random share."""
 
 
 def photo_of(number: int) -> bytes:
-    """A JPEG whose 4 × 4 black and white blocks are the number's bits: it can be told from the others when it was shrunk and compressed again."""
+    """A JPEG with the number's bits as 4 × 4 black and white blocks, readable after downscaling and compression."""
     bits = np.array([number >> place & 1 for place in range(16)], np.uint8).reshape(4, 4) * 255
     buffer = io.BytesIO()
     Image.fromarray(bits.repeat(BLOCK, 0).repeat(BLOCK, 1)).convert("RGB").save(buffer, "JPEG")
     return buffer.getvalue()
 
 
-def number_in(photo: bytes) -> int:
+def number_of(photo: bytes) -> int:
     grey = np.asarray(Image.open(io.BytesIO(photo)).convert("L"))
     centres = grey[BLOCK // 2 :: BLOCK, BLOCK // 2 :: BLOCK].reshape(-1) > 128
     return sum(1 << place for place, is_set in enumerate(centres) if is_set)
 
 
 @dataclass
-class Google(Wire):
-    """Speaks Gemini's protocol, answers after `seconds`, and counts what it is asked."""
+class FakeGoogle(Wire):
+    """Server with Gemini's protocol. It answers after `seconds`, counts calls, and knows each scan by its photo."""
 
     seconds: float = 0.0
-    asked: Counter[int] = field(default_factory=Counter)
-    """Calls of each scan."""
-    asked_by: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    """Scans by the key of whoever asked: each replica can be given its own."""
-    under_way: set[tuple[str, int]] = field(default_factory=set)
-    most_at_once: int = 0
+    calls: Counter[int] = field(default_factory=Counter)
+    """Number of calls by scan."""
+    calls_by_key: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """Scans by API key. Each replica can have its own key."""
+    in_flight: set[tuple[str, int]] = field(default_factory=set)
+    """Key and scan of each call that is not answered yet."""
+    max_in_flight: int = 0
     hangs: set[int] = field(default_factory=set)
     """Scans that are never answered."""
-    is_away: bool = False
-    """Every call is answered 503."""
+    is_down: bool = False
+    """Every call gets status 503."""
     refused: int = 0
-    answers: asyncio.Event = field(default_factory=asyncio.Event)
-    """No call is answered before it is set."""
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    """Calls wait until it is set."""
 
     def __post_init__(self) -> None:
-        self.answers.set()
+        self.may_answer.set()
 
     async def serve(self, request: Request) -> Response:
         key, number = request.headers["x-goog-api-key"], _scan_of(json.loads(await request.body()))
-        self.asked[number] += 1
-        self.asked_by[key].append(number)
-        self.under_way.add((key, number))
-        self.most_at_once = max(self.most_at_once, len(self.under_way))
-        gone = asyncio.ensure_future(request.receive())
+        self.calls[number] += 1
+        self.calls_by_key[key].append(number)
+        self.in_flight.add((key, number))
+        self.max_in_flight = max(self.max_in_flight, len(self.in_flight))
+        disconnected = asyncio.ensure_future(request.receive())
         answered = asyncio.create_task(self._wait(number))
         try:
-            await asyncio.wait([gone, answered], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([disconnected, answered], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.under_way.discard((key, number))
-            gone.cancel()
+            self.in_flight.discard((key, number))
+            disconnected.cancel()
             answered.cancel()
-        if self.is_away:
+        if self.is_down:
             self.refused += 1
             return Response(status_code=503)
         return Response(Reply(gemini()).bytes(), media_type="application/json")
@@ -104,18 +105,18 @@ class Google(Wire):
     async def _wait(self, number: int) -> None:
         if number in self.hangs:
             await asyncio.Event().wait()
-        await self.answers.wait()
+        await self.may_answer.wait()
         await asyncio.sleep(self.seconds)
 
 
 def _scan_of(body: dict[str, Any]) -> int:
     (data,) = (part["inlineData"]["data"] for part in body["contents"][0]["parts"] if "inlineData" in part)
-    return number_in(base64.urlsafe_b64decode(data))
+    return number_of(base64.urlsafe_b64decode(data))
 
 
 @dataclass
-class Desk:
-    """Takes scans in as the gateway does: the photo into the object store, then the event."""
+class FakeGateway:
+    """Requests scans like the gateway: it stores the photo, then publishes the event."""
 
     bench: Bench
     settings: RuntimeSettings
@@ -129,14 +130,16 @@ class Desk:
         subject: str,
         *,
         partitions: int = SCANS_REQUESTED.partitions,
-        lives: float = 3600.0,
+        expires_in: float = 3600.0,
     ) -> list[str]:
-        """Scan ids. `lives` is for how long they may wait, in seconds."""
+        """Ids of the requested scans, which expire after `expires_in` seconds."""
         return list(
-            await asyncio.gather(*(self._request(number, subject, number % partitions, lives) for number in numbers))
+            await asyncio.gather(
+                *(self._request(number, subject, number % partitions, expires_in) for number in numbers)
+            )
         )
 
-    async def _request(self, number: int, subject: str, partition: int, lives: float) -> str:
+    async def _request(self, number: int, subject: str, partition: int, expires_in: float) -> str:
         photo, key, now = photo_of(number), f"scans/{number:05}/photo.jpg", datetime.now(UTC)
         await self.store.put(key, photo)
         image = ImageRef(key=key, sha256=f"{number:064x}", bytes=len(photo), width=4 * BLOCK, height=4 * BLOCK)
@@ -145,7 +148,7 @@ class Desk:
             subject=subject,
             image=image,
             requested_at=now,
-            expires_at=now + timedelta(seconds=lives),
+            expires_at=now + timedelta(seconds=expires_in),
         )
         await self.bench.publish(event, partition=partition)
         return event.scan_id
@@ -156,8 +159,8 @@ def scan_id(number: int) -> str:
 
 
 @dataclass
-class Answers:
-    """Everything on scans.completed and scans.failed, as it comes."""
+class PublishedAnswers:
+    """All events of scans.completed and scans.failed, in order of arrival."""
 
     by_scan: dict[str, list[ScanCompleted | ScanFailed]] = field(default_factory=lambda: defaultdict(list))
 
@@ -167,21 +170,21 @@ class Answers:
     def have(self, scans: Iterable[str]) -> bool:
         return all(scan in self.by_scan for scan in scans)
 
-    def the(self, scan: str) -> ScanCompleted | ScanFailed:
-        """Its answer, however often it came: a repeat gives the same."""
+    def answer_of(self, scan: str) -> ScanCompleted | ScanFailed:
+        """The scan's answer. Repeats must be equal."""
         first, *repeats = self.by_scan[scan]
         assert all(repeat == first for repeat in repeats)
         return first
 
     def completed(self, scans: Iterable[str]) -> list[ScanCompleted]:
-        return [answer for answer in map(self.the, scans) if isinstance(answer, ScanCompleted)]
+        return [answer for answer in map(self.answer_of, scans) if isinstance(answer, ScanCompleted)]
 
     @property
     def repeats(self) -> int:
         return sum(len(answers) - 1 for answers in self.by_scan.values())
 
     @asynccontextmanager
-    async def followed(self, bootstrap_servers: str) -> AsyncIterator[None]:
+    async def collect(self, bootstrap_servers: str) -> AsyncIterator[None]:
         consumer = AIOKafkaConsumer(
             SCANS_COMPLETED.name,
             SCANS_FAILED.name,
@@ -190,15 +193,15 @@ class Answers:
             group_id=None,
         )
         await consumer.start()
-        following = asyncio.create_task(self._follow(consumer))
+        collecting = asyncio.create_task(self._collect(consumer))
         try:
             yield
         finally:
-            following.cancel()
-            await asyncio.wait([following])
+            collecting.cancel()
+            await asyncio.wait([collecting])
             await consumer.stop()
 
-    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+    async def _collect(self, consumer: AIOKafkaConsumer) -> None:
         async for record in consumer:
             event = Envelope.decode(topic_named(record.topic).event, record.value, record.headers).event
             assert isinstance(event, ScanCompleted | ScanFailed)
@@ -206,15 +209,15 @@ class Answers:
 
 
 def custom_model(folder: Path, *, side: int = 64) -> Path:
-    """A real network of the operator's: one sure egg in every photo."""
+    """An operator's model, a real network: one egg of high confidence in every photo."""
     rows = raw_rows([(10.0, 10.0, 40.0, 40.0, NAMES.index("egg"), 0.9)], len(NAMES))
-    path = folder / "sure-egg.onnx"
+    path = folder / "constant-egg.onnx"
     path.write_bytes(constant_model(rows, side=side))
     return path
 
 
-def vision_settings(shared: RuntimeSettings, model: Path, google: Google, *, key: str = "key") -> VisionSettings:
-    """Our model answers the one pinned subject, Google the other."""
+def vision_settings(shared: RuntimeSettings, model: Path, google: FakeGoogle, *, key: str = "key") -> VisionSettings:
+    """Settings with two pinned subjects: the custom model answers one, Google the other."""
     return VisionSettings(
         kafka_bootstrap_servers=shared.kafka_bootstrap_servers,
         data_dir=shared.data_dir,
@@ -225,13 +228,13 @@ def vision_settings(shared: RuntimeSettings, model: Path, google: Google, *, key
         custom_vision_model_path=str(model),
         custom_vision_rollout=0.0,
         detection_engine="onnxruntime",
-        pins={ASKS_GOOGLE: Arm.BASELINE, ASKS_OURS: Arm.CANDIDATE},
+        pins={ASKS_GOOGLE: Arm.BASELINE, ASKS_CUSTOM: Arm.CANDIDATE},
     )
 
 
 @dataclass
-class Watch:
-    """The most that was ever seen of what must stay bounded, records and partitions of scans.requested."""
+class WindowMonitor:
+    """Highest values of what must stay bounded: records and pauses of scans.requested."""
 
     parallel: ParallelConsumer = field(repr=False)
     held: int = 0
@@ -244,15 +247,15 @@ class Watch:
     async def run(self) -> None:
         consumer: AIOKafkaConsumer = self.parallel._consumer
         while True:
-            self._look(consumer)
+            self._sample(consumer)
             await asyncio.sleep(0.005)
 
-    def _look(self, consumer: AIOKafkaConsumer) -> None:
+    def _sample(self, consumer: AIOKafkaConsumer) -> None:
         held = {partition: len(window.deliveries) for partition, window in self.parallel._windows.items()}
         self.held = max(self.held, sum(held.values()))
         self.held_of_one_partition = max(self.held_of_one_partition, *held.values(), 0)
         uncommitted = [
-            _taken(consumer, partition) - (window.committed or 0)
+            _position(consumer, partition) - (window.committed or 0)
             for partition, window in self.parallel._windows.items()
         ]
         self.uncommitted_of_one_partition = max(self.uncommitted_of_one_partition, *uncommitted, 0)
@@ -262,15 +265,15 @@ class Watch:
         self._paused = paused
 
 
-def _taken(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
-    """Records of the partition that the consumer handed out; topics are new, so that the first is 0."""
+def _position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
+    """Records of the partition that the consumer has returned. The topic is new, so its first offset is 0."""
     state = consumer._subscription.subscription.assignment.state_value(partition)
     return int(state.position) if state is not None and state.has_valid_position else 0
 
 
 @asynccontextmanager
-async def replica(settings: VisionSettings) -> AsyncIterator[Watch]:
-    """The service in this process as `build` makes it, its tables in SQLite, its consumers those of the runner; it has its partitions."""
+async def replica(settings: VisionSettings) -> AsyncIterator[WindowMonitor]:
+    """The built service in this process with all partitions assigned, its tables in SQLite."""
     async with AsyncExitStack() as stack:
         bare = await stack.enter_async_context(
             memory_runtime("vision", migrations="savo_vision.migrations", clock=lambda: datetime.now(UTC))
@@ -287,7 +290,7 @@ async def replica(settings: VisionSettings) -> AsyncIterator[Watch]:
         await consumers.start()
         (parallel,) = (reader.parallel for reader in consumers._topic_consumers if reader.topic is SCANS_REQUESTED)
         await eventually(lambda: len(parallel.positions()) == SCANS_REQUESTED.partitions, 30)
-        watch = Watch(parallel)
+        watch = WindowMonitor(parallel)
         stack.enter_context(_running(watch.run()))
         yield watch
 
@@ -303,21 +306,21 @@ def _running(loop: Awaitable[None]) -> Iterator[None]:
 
 @asynccontextmanager
 async def replica_process(settings: VisionSettings, log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m savo_runtime vision`, started; killed at the end if it still runs."""
+    """Starts `python -m savo_runtime vision`, and kills it at the end if it still runs."""
     clean = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("SAVO_", "R2_", "OTEL_", "GOOGLE_", "OPENAI_"))
     }
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "savo_runtime",
             "vision",
             env=clean | as_environment(settings),
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )
     try:
         yield process
@@ -344,7 +347,7 @@ def as_environment(settings: VisionSettings) -> dict[str, str]:
 
 
 async def partitions_of_members(bootstrap_servers: str) -> list[int]:
-    """How many partitions of scans.requested each of vision's members has, as Kafka sees it; empty while they are being dealt out."""
+    """Number of partitions of scans.requested by member of vision's group; empty during a rebalance."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0, "broker.address.family": "v4"})
     group = group_of("vision", SCANS_REQUESTED.name)
     described = await asyncio.to_thread(admin.describe_consumer_groups([group])[group].result, 10)

@@ -1,6 +1,7 @@
-"""A process that swaps models as a replica does, over and over, with scans between, and prints its memory after each swap: MB, a JSON list.
+"""Process that swaps models like a replica, with scans in between, and prints its memory after each swap.
 
-Memory is what the service asks for (`savo_runtime.__main__`): what is freed goes back, and the collector leaves alone what was there at the start.
+It prints a JSON list of megabytes. Memory is configured as in the service (`savo_runtime.__main__`): freed memory is
+returned to the system, and the garbage collector ignores objects that existed at the start.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ SWAPS = 20
 
 
 def heavy_model() -> bytes:
-    """Of 13 MB, as yolov8n, and with a block as it has."""
+    """A model of 13 MB, the size of yolov8n, with one of its blocks."""
     return model_to_optimize(raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9)], len(NAMES)), filters=1800, kernel=25, stride=8)
 
 
-class Files:
-    """A registry of one model under any name, read anew each time."""
+class OneModelSource:
+    """A registry with one model under every name, copied at each read."""
 
     def __init__(self) -> None:
         self.data = heavy_model()
@@ -39,23 +40,25 @@ class Files:
     async def registered(self, ref: ModelRef) -> ModelFile:
         return ModelFile(ref.version, bytes(bytearray(self.data)))
 
-    async def named(self, path: str) -> ModelFile:
+    async def at_path(self, path: str) -> ModelFile:
         return ModelFile(path, self.data)
 
 
-class Nobody:
+class NoEvents:
     async def publish(self, *_event: Any, **_about: Any) -> None:
         raise AssertionError("a model was refused")
 
 
 async def swap(engine: EngineName) -> list[float]:
-    slot = ModelSlot(Files(), Nobody(), "vision-0", lambda: datetime.now(UTC), lambda file: load_engine(file, engines))
+    slot = ModelSlot(
+        OneModelSource(), NoEvents(), "vision-0", lambda: datetime.now(UTC), lambda file: load_engine(file, engines)
+    )
     engines, photo, memory = Engines(engine), np.zeros((64, 64, 3), np.uint8), []
     gc.collect()
     gc.freeze()
     for number in range(1, SWAPS + 1):
         version = f"v{number}"
-        model = await slot.bring(ModelRef(version=version, key="model.onnx", sha256="a" * 64, classes=NAMES))
+        model = await slot.load_registered(ModelRef(version=version, key="model.onnx", sha256="a" * 64, classes=NAMES))
         assert model is not None
         slot.keep_only([version])
         for _ in range(4):

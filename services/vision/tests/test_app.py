@@ -1,3 +1,5 @@
+"""Composition root, settings and model files of the vision service."""
+
 from __future__ import annotations
 
 import hashlib
@@ -25,7 +27,7 @@ from savo_runtime.settings import load_settings
 from savo_runtime.testing import MemoryStore, assert_migrations_match, memory_runtime
 from savo_vision.adapters.models import ModelFiles
 from savo_vision.adapters.tables import Base
-from savo_vision.app import CUSTOM_PLACES, PROVIDER_PLACES, build
+from savo_vision.app import CUSTOM_SLOTS, PROVIDER_SLOTS, build
 from savo_vision.errors import ModelMissingError
 from savo_vision.ports import GoldenPhoto
 from savo_vision.settings import VisionSettings
@@ -50,7 +52,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[0]
 
 
-def test_without_a_key_and_without_a_stand_in_the_start_stops_and_names_both_ways_out(
+def test_without_key_and_stand_in_the_start_stops_and_names_both_solutions(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     line = refused(capsys)
@@ -67,13 +69,13 @@ def test_openai_without_its_key_names_its_own_variable(
 
 
 @pytest.mark.parametrize("variable", ["SAVO_GOOGLE_BASE_URL", "GOOGLE_GEMINI_BASE_URL"])
-def test_a_stand_in_s_address_is_enough(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+def test_the_address_of_a_stand_in_replaces_the_key(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "http://127.0.0.1:9")
     assert load_settings(VisionSettings).provider_base_url == "http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "words"),
+    ("variable", "value", "allowed"),
     [
         ("SAVO_VISION_PROVIDER", "azure", "google, openai"),
         ("SAVO_VISION_CONFIDENCE_THRESHOLD", "1.5", "from 0"),
@@ -84,13 +86,13 @@ def test_a_stand_in_s_address_is_enough(monkeypatch: pytest.MonkeyPatch, variabl
         ("SAVO_GOOGLE_BASE_URL", "localhost:80", "http"),
     ],
 )
-def test_a_setting_that_makes_no_sense_stops_the_start_with_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str, words: str
+def test_an_invalid_setting_stops_the_start_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str, allowed: str
 ) -> None:
     monkeypatch.setenv("GOOGLE_API_KEY", "k")
     monkeypatch.setenv(variable, value)
     line = refused(capsys)
-    assert any(word in line for word in words.split("|"))
+    assert allowed in line
 
 
 def test_the_owner_s_variables_are_read_by_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +115,7 @@ def test_the_owner_s_variables_are_read_by_their_names(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("provider", [provider.name for provider in PROVIDERS if "vision" in provider.models])
-async def test_the_service_reads_and_publishes_what_the_flow_says(
+async def test_the_service_reads_and_publishes_the_topics_of_the_registry(
     monkeypatch: pytest.MonkeyPatch, provider: str
 ) -> None:
     monkeypatch.setenv("SAVO_VISION_PROVIDER", provider)
@@ -123,20 +125,21 @@ async def test_the_service_reads_and_publishes_what_the_flow_says(
         scans, *erasures = service.subscriptions
         assert (scans.topic, scans.publishes) == (SCANS_REQUESTED, (SCANS_COMPLETED, SCANS_FAILED))
         assert scans.kinds
-        assert scans.kinds.slots == {provider: PROVIDER_PLACES, "custom": CUSTOM_PLACES}
+        assert scans.kinds.slots == {provider: PROVIDER_SLOTS, "custom": CUSTOM_SLOTS}
         assert [subscription.topic for subscription in erasures] == [SCANS_ERASED, SUBJECTS_ERASED]
         assert [snapshot.topic for snapshot in service.snapshots] == [ROLLOUT_CHANGED]
         for stop in service.on_stop:
             await stop()
 
 
-async def test_migrations_make_the_tables_of_the_code() -> None:
+async def test_migrations_create_the_tables_of_the_code() -> None:
     await assert_migrations_match("savo_vision.migrations", Base.metadata)
 
 
-def test_vision_starts_where_the_package_onnx_is_not_installed() -> None:
-    """Graphs are optimised where models are exported and registered: a replica loads what it is given."""
-    code = "import sys; sys.modules['onnx'] = None; import savo_vision.app, savo_detection.model; print('onnx' in sys.modules and sys.modules['onnx'])"
+def test_vision_starts_without_the_package_onnx() -> None:
+    """Graphs are optimised at export and registration, never in a replica."""
+    imports = "import sys; sys.modules['onnx'] = None; import savo_vision.app, savo_detection.model"
+    code = f"{imports}; print('onnx' in sys.modules and sys.modules['onnx'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr
 
@@ -172,16 +175,16 @@ async def test_a_model_is_found_by_reference_alias_version_bucket_and_path(tmp_p
     files = ModelFiles(store, "savo")
     assert (await files.registered(model_ref("v3"))).data == b"three"
     for name in ("models:/ingredients@champion", "models:/ingredients/v3"):
-        found = await files.named(name)
+        found = await files.at_path(name)
         assert (found.version, found.data, found.sha256, found.classes) == ("v3", b"three", "c" * 64, ("egg",))
-    assert (await files.named(f"s3://savo/{model_key('v3', 'model.onnx')}")).data == b"three"
-    own = await files.named(str(tmp_path / "best.pt"))
+    assert (await files.at_path(f"s3://savo/{model_key('v3', 'model.onnx')}")).data == b"three"
+    own = await files.at_path(str(tmp_path / "best.pt"))
     assert own.data == b"mine"
     assert own.version.startswith("best-")
 
 
 @pytest.mark.parametrize(("wanted", "plain"), [(True, b"plain"), (False, None)])
-async def test_the_plain_export_comes_with_a_model_where_an_engine_takes_it(
+async def test_the_plain_export_is_read_with_a_model_for_an_engine_that_takes_it(
     tmp_path: Path, wanted: bool, plain: bytes | None
 ) -> None:
     store = MemoryStore()
@@ -198,10 +201,10 @@ async def test_the_plain_export_comes_with_a_model_where_an_engine_takes_it(
         str(tmp_path / "best.onnx"),
         str(tmp_path / "best.pt"),
     ):
-        assert (await files.named(name)).plain == plain, name
+        assert (await files.at_path(name)).plain == plain, name
 
 
-async def test_a_version_that_was_registered_without_a_plain_export_is_served_as_it_is(tmp_path: Path) -> None:
+async def test_a_version_registered_without_a_plain_export_is_served_unchanged(tmp_path: Path) -> None:
     store = MemoryStore()
     await store.put(model_key("v3", "model.onnx"), b"three")
     before = json.loads(report("v3"))
@@ -212,17 +215,17 @@ async def test_a_version_that_was_registered_without_a_plain_export_is_served_as
     found = await files.registered(model_ref("v3"))
     assert (found.data, found.plain) == (b"three", None)
     for name in ("models:/ingredients/v3", f"s3://savo/{model_key('v3', 'model.onnx')}", str(tmp_path / "best.onnx")):
-        assert (await files.named(name)).plain is None
+        assert (await files.at_path(name)).plain is None
 
 
-async def test_a_plain_export_that_is_gone_leaves_the_model(tmp_path: Path) -> None:
+async def test_a_missing_plain_export_does_not_matter(tmp_path: Path) -> None:
     store = MemoryStore()
     await store.put(model_key("v3", "model.onnx"), b"three")
     await store.put(model_key("v3", "report.json"), report("v3", plain_onnx_sha256="d" * 64))
     assert (await ModelFiles(store, plain_exports=True).registered(model_ref("v3"))).plain is None
 
 
-async def test_golden_pictures_come_with_a_model_but_for_those_that_were_erased_or_changed() -> None:
+async def test_golden_photos_are_read_with_a_model_except_erased_and_changed_ones() -> None:
     store = MemoryStore()
     box = GoldenBox(label="egg", confidence=0.9, bbox=BOX)
     photos = {"here": b"a photo", "erased": b"gone", "changed": b"as it was"}
@@ -230,39 +233,39 @@ async def test_golden_pictures_come_with_a_model_but_for_those_that_were_erased_
         GoldenPicture(sha256=hashlib.sha256(photo).hexdigest(), image_key=f"samples/images/{name}.jpg", boxes=(box,))
         for name, photo in photos.items()
     )
-    card = ModelReport.model_validate_json(report("v3")).model_copy(update={"golden": golden})
-    await store.put(model_key("v3", "report.json"), card.model_dump_json().encode())
+    model_report = ModelReport.model_validate_json(report("v3")).model_copy(update={"golden": golden})
+    await store.put(model_key("v3", "report.json"), model_report.model_dump_json().encode())
     await store.put(model_key("v3", "model.onnx"), b"three")
     await store.put("samples/images/here.jpg", b"a photo")
     await store.put("samples/images/changed.jpg", b"as it is")
     for found in (
         await ModelFiles(store, None).registered(model_ref("v3")),
-        await ModelFiles(store, None).named("models:/ingredients/v3"),
+        await ModelFiles(store, None).at_path("models:/ingredients/v3"),
     ):
         assert found.golden == (GoldenPhoto(golden[0].sha256, b"a photo", (box,)),)
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("path", "reason"),
     [
         ("models:/ingredients@champion", "alias champion is not in the object store"),
         ("models:/ingredients@challenger", "points to no model"),
-        ("models:/fruit@champion", "names no model"),
+        ("models:/fruit@champion", "is no model address"),
         ("models:/ingredients/v9", "report of v9"),
-        ("s3://other/model.onnx", "reads the bucket 'savo' only"),
+        ("s3://other/model.onnx", "reads only the bucket 'savo'"),
         ("s3://savo/absent.onnx", "absent.onnx"),
         ("/nowhere/best.onnx", "/nowhere/best.onnx cannot be read"),
     ],
 )
-async def test_a_model_that_is_not_there_is_named(path: str, words: str) -> None:
+async def test_the_error_names_a_model_that_does_not_exist(path: str, reason: str) -> None:
     store = MemoryStore()
     await store.put(
         alias_key("challenger"), Alias(alias="challenger", version=None, moved_at=NOW).model_dump_json().encode()
     )
-    with pytest.raises(ModelMissingError, match=words):
-        await ModelFiles(store, "savo").named(path)
+    with pytest.raises(ModelMissingError, match=reason):
+        await ModelFiles(store, "savo").at_path(path)
 
 
-async def test_a_checkpoint_without_its_export_is_refused_with_the_line_to_run(tmp_path: Path) -> None:
+async def test_a_checkpoint_without_its_export_is_refused_with_the_command_to_run(tmp_path: Path) -> None:
     with pytest.raises(ModelRefusedError, match="savo models export"):
-        await ModelFiles(MemoryStore()).named(str(tmp_path / "best.pt"))
+        await ModelFiles(MemoryStore()).at_path(str(tmp_path / "best.pt"))

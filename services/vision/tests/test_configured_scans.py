@@ -1,4 +1,4 @@
-"""From settings to a finished scan, over the wire: what `build` puts together, asked as a consumer asks it."""
+"""Configured scans: from environment variables to a finished scan, with a provider's test server."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from savo_runtime.service import Runtime
 from savo_runtime.settings import load_settings
 from savo_runtime.testing import FakeClock, memory_runtime
 from savo_vision.adapters.results import StoredResults
-from savo_vision.app import CALL_SECONDS, build_scan, build_steering
-from savo_vision.scan_pipeline import Scan
+from savo_vision.app import CALL_SECONDS, build_pipeline, build_routing_updates
+from savo_vision.scan_pipeline import ScanPipeline
 from savo_vision.settings import VisionSettings
 from services.vision.tests.conftest import KEY, NOW, model_ref, photo_bytes, request, rollout
 
-Build = Callable[..., Scan]
+Build = Callable[..., ScanPipeline]
 
 
 @pytest.fixture
@@ -32,10 +32,10 @@ async def runtime() -> AsyncIterator[Runtime]:
 
 @pytest.fixture
 async def build(runtime: Runtime, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Build]:
-    """A vision service as the environment says; called again it is the next process on the same database."""
+    """Builds the pipeline from environment variables. A second call is a restart on the same database."""
     async with AsyncExitStack() as stack:
 
-        def start(**environment: Any) -> Scan:
+        def start(**environment: Any) -> ScanPipeline:
             for name, value in {
                 "SAVO_GOOGLE_BASE_URL": wire.url,
                 "SAVO_OPENAI_BASE_URL": wire.url,
@@ -44,8 +44,8 @@ async def build(runtime: Runtime, wire: Wire, monkeypatch: pytest.MonkeyPatch) -
                 monkeypatch.setenv(name, value)
             settings = load_settings(VisionSettings)
             threads = stack.enter_context(ThreadPoolExecutor(1))
-            scan = build_scan(
-                settings, runtime, build_steering(settings, runtime), StoredResults(runtime.database), threads
+            scan = build_pipeline(
+                settings, runtime, build_routing_updates(settings, runtime), StoredResults(runtime.database), threads
             )
             stack.push_async_callback(scan.provider.close)
             return scan
@@ -53,33 +53,33 @@ async def build(runtime: Runtime, wire: Wire, monkeypatch: pytest.MonkeyPatch) -
         yield start
 
 
-async def completed(scan: Scan, scan_id: str = "s1", subject: str = "u1") -> ScanCompleted:
+async def completed(scan: ScanPipeline, scan_id: str = "s1", subject: str = "u1") -> ScanCompleted:
     done = await scan(request(scan_id, subject))
     assert isinstance(done, ScanCompleted)
     return done
 
 
 @pytest.mark.parametrize("sdk", ["genai", "generativeai"])
-async def test_a_scan_costs_its_tokens_by_the_configured_price(build: Build, wire: Wire, sdk: str) -> None:
+async def test_a_scan_costs_its_tokens_at_the_configured_price(build: Build, wire: Wire, sdk: str) -> None:
     wire.answer(Reply(gemini() | {"modelVersion": "gemini-then"}))
     done = await completed(build(SAVO_GOOGLE_SDK=sdk, SAVO_MODEL_PRICES='{"gemini-3.5-flash-lite": [2.0, 20.0]}'))
     assert done.cost_usd == pytest.approx(1200 * 2e-6 + 200 * 20e-6)
     assert (done.model_version, len(done.items)) == ("gemini-then", 2)
 
 
-async def test_a_model_without_a_price_of_its_own_has_that_of_the_table(build: Build, wire: Wire) -> None:
+async def test_a_model_without_a_configured_price_has_that_of_the_table(build: Build, wire: Wire) -> None:
     wire.answer(Reply(gemini()))
     assert (await completed(build())).cost_usd == pytest.approx(1200 * 0.30e-6 + 200 * 2.50e-6)
 
 
-async def test_openai_is_metered_by_its_own_price(build: Build, wire: Wire) -> None:
+async def test_openai_has_its_own_price(build: Build, wire: Wire) -> None:
     wire.answer(Reply(openai_answer()))
     done = await completed(build(SAVO_VISION_PROVIDER="openai", SAVO_MODEL_PRICES='{"gpt-5.4-mini": [1.0, 10.0]}'))
     assert done.served_by == ServedBy.OPENAI
     assert done.cost_usd == pytest.approx(900 * 1e-6 + 120 * 10e-6)
 
 
-async def test_the_day_s_budget_survives_a_restart_and_refuses_before_a_byte_is_sent(build: Build, wire: Wire) -> None:
+async def test_the_daily_budget_survives_a_restart_and_refuses_before_a_call(build: Build, wire: Wire) -> None:
     limits = {"SAVO_GOOGLE_DAILY_BUDGET_USD": "0.01", "SAVO_MODEL_PRICES": '{"gemini-3.5-flash-lite": [2.0, 20.0]}'}
     wire.answer(Reply(gemini()))
     assert (await completed(build(SAVO_MODEL_PRICES=limits["SAVO_MODEL_PRICES"]), "before")).cost_usd == pytest.approx(
@@ -97,16 +97,16 @@ async def test_a_call_with_all_its_attempts_has_ten_seconds(build: Build) -> Non
     assert provider.calls.seconds == CALL_SECONDS == 10.0
 
 
-async def test_the_provider_s_words_are_kept_for_replays(build: Build, wire: Wire, runtime: Runtime) -> None:
+async def test_the_raw_answer_is_stored_for_replays(build: Build, wire: Wire, runtime: Runtime) -> None:
     wire.answer(Reply(gemini() | {"modelVersion": "gemini-then"}))
     await completed(build())
-    words = await StoredResults(runtime.database).raw_answer("s1")
-    assert words
-    assert (words.provider, words.model, words.prompt) == ("Google", "gemini-then", "1")
-    assert "Cherry tomatoes" in words.text
+    raw = await StoredResults(runtime.database).raw_answer("s1")
+    assert raw
+    assert (raw.provider, raw.model, raw.prompt) == ("Google", "gemini-then", "1")
+    assert "Cherry tomatoes" in raw.text
 
 
-async def test_support_pins_a_subject_by_the_environment(build: Build, wire: Wire) -> None:
+async def test_a_setting_pins_a_subject_to_an_arm(build: Build, wire: Wire) -> None:
     wire.answer(Reply(gemini()))
     scan = build(SAVO_USE_CUSTOM_VISION="true", SAVO_VISION_PINS='{"anna": "candidate", "ben": "baseline"}')
     scan.router.adopt(rollout(1, 0.5, candidate=model_ref("v2")))
@@ -117,7 +117,7 @@ async def test_support_pins_a_subject_by_the_environment(build: Build, wire: Wir
 
 
 @pytest.mark.parametrize("pins", ['{"anna": "gold"}', "anna", '["anna"]'])
-def test_a_pin_to_no_arm_stops_the_start_with_one_line(
+def test_a_pin_to_an_unknown_arm_stops_the_start_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pins: str
 ) -> None:
     monkeypatch.setenv("GOOGLE_API_KEY", "k")

@@ -1,4 +1,4 @@
-"""A model and the engine that runs it: which file the engine is given, and what must agree before it serves."""
+"""Engines of the vision service: which model file an engine gets, and which checks it must pass."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ PLAIN = model_to_optimize(raw_rows([(0, 8, 32, 32, 0, 0.9)], len(NAMES)))
 OPTIMIZED = optimize(PLAIN).data
 
 
-class Moving(OnnxRuntimeEngine):
-    """It moves all numbers by so much, and keeps what it was given and how often it ran."""
+class ShiftedEngine(OnnxRuntimeEngine):
+    """Adds `shift` to every output, and records its model file and its runs."""
 
-    made: list[Moving]
+    made: list[ShiftedEngine]
 
     def __init__(self, shift: float, data: bytes, threads: int, _shape: tuple[int, ...]) -> None:
         super().__init__(data, threads)
@@ -46,13 +46,13 @@ class Moving(OnnxRuntimeEngine):
 
 
 @pytest.fixture(autouse=True)
-def made() -> list[Moving]:
-    Moving.made = []
-    return Moving.made
+def made() -> list[ShiftedEngine]:
+    ShiftedEngine.made = []
+    return ShiftedEngine.made
 
 
 def engines(name: EngineName = "openvino", shift: float = 0) -> Engines:
-    return Engines(name, (ONNX_RUNTIME, "openvino"), {"openvino": partial(Moving, shift)})
+    return Engines(name, (ONNX_RUNTIME, "openvino"), {"openvino": partial(ShiftedEngine, shift)})
 
 
 def golden() -> tuple[GoldenPhoto, ...]:
@@ -63,17 +63,17 @@ def golden() -> tuple[GoldenPhoto, ...]:
     return (GoldenPhoto(hashlib.sha256(photo).hexdigest(), photo, boxes),)
 
 
-def test_a_named_engine_is_checked_by_the_golden_photos_where_there_are_some(made: list[Moving]) -> None:
+def test_a_named_engine_is_checked_by_the_golden_photos(made: list[ShiftedEngine]) -> None:
     assert load_engine(ModelFile("v1", OPTIMIZED, golden=golden()), engines()).choice.engine == "openvino"
     (engine,) = made
-    assert engine.runs == 2, "to warm up, and for the golden photo"
-    little = load_engine(ModelFile("v1", OPTIMIZED, golden=golden()), engines(shift=0.02))
-    assert little.choice.engine == "openvino", "the golden photos allow as much"
-    with pytest.raises(ModelRefusedError, match="it does not see what it saw when it was measured"):
+    assert engine.runs == 2, "one for the warm-up and one for the golden photo"
+    slightly_shifted = load_engine(ModelFile("v1", OPTIMIZED, golden=golden()), engines(shift=0.02))
+    assert slightly_shifted.choice.engine == "openvino", "the golden photos tolerate this shift"
+    with pytest.raises(ModelRefusedError, match="it does not find the boxes recorded at its evaluation"):
         load_engine(ModelFile("v1", OPTIMIZED, golden=golden()), engines(shift=0.2))
 
 
-def test_and_on_one_picture_where_there_are_none(made: list[Moving]) -> None:
+def test_a_named_engine_is_checked_on_one_picture_without_golden_photos(made: list[ShiftedEngine]) -> None:
     assert load_engine(ModelFile("best-1a2b3c4d", OPTIMIZED), engines()).choice.engine == "openvino"
     with pytest.raises(
         ModelRefusedError, match="the engine openvino will not do: its boxes differ from ONNX Runtime's"
@@ -82,18 +82,18 @@ def test_and_on_one_picture_where_there_are_none(made: list[Moving]) -> None:
 
 
 @pytest.mark.parametrize(("plain", "given"), [(PLAIN, PLAIN), (None, OPTIMIZED), (b"of another model", OPTIMIZED)])
-def test_a_named_engine_is_given_the_plain_export_where_there_is_one(
-    made: list[Moving], plain: bytes | None, given: bytes
+def test_a_named_engine_gets_the_plain_export_if_there_is_one(
+    made: list[ShiftedEngine], plain: bytes | None, given: bytes
 ) -> None:
     load_engine(ModelFile("v1", OPTIMIZED, plain=plain), engines())
     assert [engine.data for engine in made] == [given]
 
 
-async def test_what_the_registry_calls_the_model_is_what_is_hashed_checked_and_served(made: list[Moving]) -> None:
-    """model.onnx is the optimised file: its sha256 is announced, its boxes are the golden ones, and it is what runs."""
+async def test_the_registered_file_is_the_one_that_is_hashed_checked_and_served(made: list[ShiftedEngine]) -> None:
+    """model.onnx is the optimised file: its sha256 and golden boxes are registered, and it is the file that runs."""
     store, sha256, (photo,) = MemoryStore(), hashlib.sha256(OPTIMIZED).hexdigest(), golden()
     picture = GoldenPicture(sha256=photo.sha256, image_key="samples/images/one.jpg", boxes=photo.boxes)
-    told = ModelReport.model_validate_json(
+    model_report = ModelReport.model_validate_json(
         report(
             "v3",
             onnx_sha256=sha256,
@@ -102,15 +102,15 @@ async def test_what_the_registry_calls_the_model_is_what_is_hashed_checked_and_s
             golden=(picture,),
         )
     )
-    await store.put(model_key("v3", "report.json"), told.model_dump_json().encode())
+    await store.put(model_key("v3", "report.json"), model_report.model_dump_json().encode())
     await store.put(model_key("v3", "model.onnx"), OPTIMIZED)
     await store.put(model_key("v3", "model.plain.onnx"), PLAIN)
     await store.put("samples/images/one.jpg", photo.photo)
     ref = ModelRef(version="v3", key=model_key("v3", "model.onnx"), sha256=sha256, classes=NAMES)
     for name, runs in (("auto", []), ("openvino", [PLAIN])):
-        asked = engines(name)  # type: ignore[arg-type]
-        file = await ModelFiles(store, plain_exports=asked.takes_plain_export).registered(ref)
+        chosen = engines(name)  # type: ignore[arg-type]
+        file = await ModelFiles(store, plain_exports=chosen.takes_plain_export).registered(ref)
         assert len(file.golden) == 1
-        detector = load_engine(file, asked)
+        detector = load_engine(file, chosen)
         assert detector.version_info.sha256 == sha256
         assert [engine.data for engine in made] == runs

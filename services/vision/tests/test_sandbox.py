@@ -1,4 +1,4 @@
-"""A sandbox pays nobody, so it wants no key, and nothing in it can ask a provider, whatever its records say."""
+"""A sandbox needs no provider key and never calls a provider."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from savo_vision.settings import VisionSettings
 
 
 @pytest.mark.parametrize("environment", [{}, {"GOOGLE_API_KEY": "k"}, {"SAVO_VISION_PROVIDER": "openai"}])
-async def test_a_sandbox_needs_no_key_and_asks_nobody(
+async def test_a_sandbox_needs_no_key_and_calls_no_provider(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
 ) -> None:
     for name in (
@@ -26,6 +26,6 @@ async def test_a_sandbox_needs_no_key_and_asks_nobody(
         monkeypatch.setenv(name, value)
     provider = build_provider(load_settings(VisionSettings))
     with pytest.raises(ProviderError, match="was not asked: a sandbox spends nothing"):
-        await provider.look(b"a photo")
+        await provider.detect(b"a photo")
     assert provider.served_by == environment.get("SAVO_VISION_PROVIDER", "google")
     await provider.close()

@@ -1,4 +1,4 @@
-"""A model that was put out of place gives its memory back."""
+"""Memory of model swaps: a removed model is freed."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ def test_memory_does_not_grow_from_swap_to_swap(engine: EngineName) -> None:
     )
     memory = json.loads(done.stdout.splitlines()[-1])
     early, late = (statistics.median(some) for some in (memory[4:12], memory[-8:]))
-    assert late - early < len(heavy_model()) / 1_000_000 / 2, f"it grew over swaps as these: {memory}"
+    assert late - early < len(heavy_model()) / 1_000_000 / 2, f"memory grew over the swaps: {memory}"
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_model_that_nobody_holds_does_not_wait_for_python_s_collector(engine: EngineName) -> None:
+def test_an_unreferenced_model_is_freed_without_the_garbage_collector(engine: EngineName) -> None:
     data = constant_model(raw_rows([(0, 8, 32, 32, 0, 0.9)], 3))
 
-    def engines_there() -> int:
-        # By type: to be asked for their class makes some of torch's objects warn, where another test has imported it.
+    def live_engines() -> int:
+        # By type, because isinstance() makes some of torch's objects warn where another test has imported it.
         return sum(type(each) in (OnnxRuntimeEngine, OpenVinoEngine) for each in gc.get_objects())
 
     gc.collect()
     gc.disable()
     try:
-        before = engines_there()
+        before = live_engines()
         model = load_engine(ModelFile("v1", data), Engines(engine))
-        assert engines_there() > before
+        assert live_engines() > before
         del model
-        assert engines_there() == before
+        assert live_engines() == before
     finally:
         gc.enable()

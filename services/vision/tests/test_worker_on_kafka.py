@@ -1,6 +1,6 @@
-"""Vision's own handler on a real Kafka: many scans at once, a provider that is slow, hangs or is away, and replicas that come, go and die.
+"""Vision on a real Kafka: concurrent scans, a slow, hanging or unavailable provider, and replicas that start and stop.
 
-The figures that a run saw are printed: `pytest -rP services/vision/tests/test_worker_on_kafka.py`.
+Tests print their figures: `pytest -rP services/vision/tests/test_worker_on_kafka.py`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from savo_detection.engines.cpus import usable_cpus
 from savo_providers.calls import Calls
 from savo_runtime.messaging.consuming.parallel_consumer import MAX_UNCOMMITTED
 from savo_runtime.settings import RuntimeSettings
-from savo_vision.app import CALL_SECONDS, PROVIDER_PLACES
+from savo_vision.app import CALL_SECONDS, PROVIDER_SLOTS
 from services.vision.tests.replicas import (
+    ASKS_CUSTOM,
     ASKS_GOOGLE,
-    ASKS_OURS,
-    Answers,
-    Desk,
-    Google,
-    Watch,
+    FakeGateway,
+    FakeGoogle,
+    PublishedAnswers,
+    WindowMonitor,
     custom_model,
     partitions_of_members,
     replica,
@@ -45,28 +45,28 @@ from services.vision.tests.replicas import (
 pytestmark = pytest.mark.kafka
 
 USED = (SCANS_REQUESTED, SCANS_COMPLETED, SCANS_FAILED, SCANS_ERASED, SUBJECTS_ERASED)
-WANTED_AT_ONCE = 64
+CONCURRENT_CALLS = 64
 PARTITIONS = SCANS_REQUESTED.partitions
-OPENS_THE_BREAKER = 5 * 3
-"""Five calls, each of three attempts."""
+CALLS_TO_OPEN_BREAKER = 5 * 3
+"""Five calls with three attempts each."""
 
 
 @dataclass(frozen=True)
-class House:
-    """All that vision's replicas meet, and nothing of the other services."""
+class KafkaHarness:
+    """Kafka, storage, a gateway and a provider for replicas of vision, without other services."""
 
     settings: RuntimeSettings
     bench: Bench
-    desk: Desk
-    google: Google
-    answers: Answers
+    gateway: FakeGateway
+    google: FakeGoogle
+    answers: PublishedAnswers
     model: Path
 
-    def vision(self) -> AbstractAsyncContextManager[Watch]:
+    def replica(self) -> AbstractAsyncContextManager[WindowMonitor]:
         return replica(vision_settings(self.settings, self.model, self.google))
 
     def process(self, key: str) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
-        """A replica that calls Google with a key of its own."""
+        """A replica in its own process, with its own Google key."""
         return replica_process(
             vision_settings(self.settings, self.model, self.google, key=key), self.settings.data_dir / f"{key}.log"
         )
@@ -82,59 +82,60 @@ class House:
 
 
 @pytest.fixture
-async def house(kafka: str, tmp_path: Path) -> AsyncIterator[House]:
+async def harness(kafka: str, tmp_path: Path) -> AsyncIterator[KafkaHarness]:
     settings = RuntimeSettings(kafka_bootstrap_servers=kafka, data_dir=tmp_path)
     await clean_topics(settings, USED)
     async with AsyncExitStack() as stack:
         bench = await open_bench(settings, "kafka", stack)
-        answers = Answers()
-        await stack.enter_async_context(answers.followed(kafka))
-        google = await stack.enter_async_context(serving(Google()))
-        yield House(settings, bench, Desk(bench, settings), google, answers, custom_model(tmp_path))
+        answers = PublishedAnswers()
+        await stack.enter_async_context(answers.collect(kafka))
+        google = await stack.enter_async_context(serving(FakeGoogle()))
+        yield KafkaHarness(settings, bench, FakeGateway(bench, settings), google, answers, custom_model(tmp_path))
 
 
 @pytest.fixture
-def house_on_postgres(house: House, postgres_url: str) -> House:
-    """Where replicas share their tables, as in production."""
-    return replace(house, settings=house.settings.model_copy(update={"database_url": SecretStr(postgres_url)}))
+def harness_on_postgres(harness: KafkaHarness, postgres_url: str) -> KafkaHarness:
+    """Replicas share their tables, as in production."""
+    return replace(harness, settings=harness.settings.model_copy(update={"database_url": SecretStr(postgres_url)}))
 
 
-async def test_custom_scans_are_answered_while_sixty_four_calls_of_google_wait(
-    house: House, monkeypatch: pytest.MonkeyPatch
+async def test_custom_scans_are_answered_while_64_calls_of_google_wait(
+    harness: KafkaHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More scans wait for Google than any replica works on at once, and all of them came before the others."""
+    """The scans that wait for Google came first, and are more than a replica processes concurrently."""
     monkeypatch.setattr(savo_vision.app, "CALL_SECONDS", 60.0)
-    house.google.answers.clear()
-    async with house.vision():
-        theirs = await house.desk.request(range(90), ASKS_GOOGLE)
-        await eventually(lambda: len(house.google.under_way) >= WANTED_AT_ONCE)
-        ours = await house.desk.request(range(1000, 1030), ASKS_OURS)
-        await eventually(lambda: house.answers.have(ours))
-        waiting = len(house.google.under_way)
-        assert waiting >= WANTED_AT_ONCE
-        assert {answer.served_by for answer in house.answers.completed(ours)} == {ServedBy.CUSTOM}
-        house.google.answers.set()
-        await eventually(lambda: house.answers.have(theirs))
-        await eventually(lambda: house.has_committed(len(ours) + len(theirs)))
+    harness.google.may_answer.clear()
+    async with harness.replica():
+        google_scans = await harness.gateway.request(range(90), ASKS_GOOGLE)
+        await eventually(lambda: len(harness.google.in_flight) >= CONCURRENT_CALLS)
+        custom_scans = await harness.gateway.request(range(1000, 1030), ASKS_CUSTOM)
+        await eventually(lambda: harness.answers.have(custom_scans))
+        waiting = len(harness.google.in_flight)
+        assert waiting >= CONCURRENT_CALLS
+        assert {answer.served_by for answer in harness.answers.completed(custom_scans)} == {ServedBy.CUSTOM}
+        harness.google.may_answer.set()
+        await eventually(lambda: harness.answers.have(google_scans))
+        await eventually(lambda: harness.has_committed(len(custom_scans) + len(google_scans)))
     print(
-        f"{len(ours)} custom scans were answered beside {waiting} waiting calls; at most {house.google.most_at_once} calls at once"
+        f"{len(custom_scans)} custom scans were answered beside {waiting} waiting calls; "
+        f"at most {harness.google.max_in_flight} concurrent calls"
     )
-    assert house.google.most_at_once <= PROVIDER_PLACES
-    assert set(house.google.asked.values()) == {1}
+    assert harness.google.max_in_flight <= PROVIDER_SLOTS
+    assert set(harness.google.calls.values()) == {1}
 
 
-async def test_while_google_is_away_our_own_model_goes_on_answering(house: House) -> None:
-    house.google.is_away = True
-    async with house.vision():
-        theirs = await house.desk.request(range(2 * PROVIDER_PLACES), ASKS_GOOGLE)
-        await eventually(lambda: house.google.refused >= OPENS_THE_BREAKER)
-        ours = await house.desk.request(range(1000, 1040), ASKS_OURS)
-        await eventually(lambda: house.answers.have(ours))
-        assert not house.answers.have(theirs), "they wait until it is back"
+async def test_the_custom_model_answers_while_google_is_down(harness: KafkaHarness) -> None:
+    harness.google.is_down = True
+    async with harness.replica():
+        google_scans = await harness.gateway.request(range(2 * PROVIDER_SLOTS), ASKS_GOOGLE)
+        await eventually(lambda: harness.google.refused >= CALLS_TO_OPEN_BREAKER)
+        custom_scans = await harness.gateway.request(range(1000, 1040), ASKS_CUSTOM)
+        await eventually(lambda: harness.answers.have(custom_scans))
+        assert not harness.answers.have(google_scans), "they wait until Google is up again"
 
 
 class Deadlines:
-    """Deadlines of calls that pass when the test says so, however slow the machine is."""
+    """Deadlines of calls that expire on demand, independent of the machine's speed."""
 
     def __init__(self) -> None:
         self.started: list[asyncio.Timeout] = []
@@ -143,44 +144,44 @@ class Deadlines:
         self.started.append(asyncio.timeout(seconds))
         return self.started[-1]
 
-    def pass_now(self) -> None:
+    def expire(self) -> None:
         for deadline in self.started:
-            with suppress(RuntimeError):  # its call has ended
+            with suppress(RuntimeError):  # raised after the call has ended
                 deadline.reschedule(asyncio.get_running_loop().time())
 
 
-async def test_a_call_that_is_never_answered_holds_nobody_and_ends_at_its_deadline(
-    house: House, monkeypatch: pytest.MonkeyPatch
+async def test_a_hanging_call_blocks_no_other_scan_and_ends_at_its_deadline(
+    harness: KafkaHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deadlines = Deadlines()
     monkeypatch.setattr(savo_vision.app, "CALL_SECONDS", 600.0)
     monkeypatch.setattr(savo_vision.app, "Calls", partial(Calls, timer=deadlines))
     hung, after = 0, range(1, 40)
-    house.google.hangs.add(hung)
-    async with house.vision():
-        (slow,) = await house.desk.request([hung], ASKS_GOOGLE, partitions=1)
-        others = await house.desk.request(after, ASKS_GOOGLE, partitions=1)
-        await eventually(lambda: house.answers.have(others))
-        assert slow not in house.answers
-        assert await house.committed() == 0, "nothing behind a scan that is not done is committed"
-        deadlines.pass_now()
-        await eventually(lambda: slow in house.answers)
-        answer = house.answers.the(slow)
-        await eventually(lambda: house.has_committed(1 + len(after)))
+    harness.google.hangs.add(hung)
+    async with harness.replica():
+        (slow,) = await harness.gateway.request([hung], ASKS_GOOGLE, partitions=1)
+        others = await harness.gateway.request(after, ASKS_GOOGLE, partitions=1)
+        await eventually(lambda: harness.answers.have(others))
+        assert slow not in harness.answers
+        assert await harness.committed() == 0, "no offset after an unfinished scan is committed"
+        deadlines.expire()
+        await eventually(lambda: slow in harness.answers)
+        answer = harness.answers.answer_of(slow)
+        await eventually(lambda: harness.has_committed(1 + len(after)))
     assert isinstance(answer, ScanFailed)
     assert answer.code == FailureCode.PROVIDER_FAILED
     assert "gave no answer in 600 seconds" in answer.message
 
 
 @pytest.mark.real
-async def test_a_call_that_is_never_answered_is_given_up_after_its_seconds(house: House) -> None:
-    house.google.hangs.add(0)
-    async with house.vision():
+async def test_a_hanging_call_ends_after_its_seconds(harness: KafkaHarness) -> None:
+    harness.google.hangs.add(0)
+    async with harness.replica():
         began = time.monotonic()
-        (slow,) = await house.desk.request([0], ASKS_GOOGLE)
-        await eventually(lambda: slow in house.answers, CALL_SECONDS + 60)
+        (slow,) = await harness.gateway.request([0], ASKS_GOOGLE)
+        await eventually(lambda: slow in harness.answers, CALL_SECONDS + 60)
         seconds = time.monotonic() - began
-    answer = house.answers.the(slow)
+    answer = harness.answers.answer_of(slow)
     assert isinstance(answer, ScanFailed)
     assert answer.code == FailureCode.PROVIDER_FAILED
     assert f"gave no answer in {CALL_SECONDS:g} seconds" in answer.message
@@ -188,56 +189,57 @@ async def test_a_call_that_is_never_answered_is_given_up_after_its_seconds(house
     print(f"the hung call ended after {seconds:.1f} s")
 
 
-async def test_scans_that_waited_too_long_behind_others_are_failed_unpaid(
-    house: House, monkeypatch: pytest.MonkeyPatch
+async def test_scans_that_expire_behind_others_fail_unpaid(
+    harness: KafkaHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(savo_vision.app, "PROVIDER_PLACES", 4)
-    house.google.answers.clear()
+    monkeypatch.setattr(savo_vision.app, "PROVIDER_SLOTS", 4)
+    harness.google.may_answer.clear()
     late = range(100, 140)
-    async with house.vision():
-        first = await house.desk.request(range(4), ASKS_GOOGLE)
-        await eventually(lambda: len(house.google.under_way) == len(first))
-        expired = await house.desk.request(late, ASKS_GOOGLE, lives=0.2)
+    async with harness.replica():
+        first = await harness.gateway.request(range(4), ASKS_GOOGLE)
+        await eventually(lambda: len(harness.google.in_flight) == len(first))
+        expired = await harness.gateway.request(late, ASKS_GOOGLE, expires_in=0.2)
         ends = time.monotonic() + 0.2
         await eventually(lambda: time.monotonic() > ends)
-        house.google.answers.set()
-        await eventually(lambda: house.answers.have([*first, *expired]))
-    for answer in map(house.answers.the, expired):
+        harness.google.may_answer.set()
+        await eventually(lambda: harness.answers.have([*first, *expired]))
+    for answer in map(harness.answers.answer_of, expired):
         assert isinstance(answer, ScanFailed)
         assert (answer.code, answer.cost_usd) == (FailureCode.EXPIRED, 0.0)
-    assert not set(late) & set(house.google.asked)
+    assert not set(late) & set(harness.google.calls)
 
 
 @pytest.mark.real
 @pytest.mark.slow
-async def test_beside_sixty_four_waiting_calls_custom_scans_keep_the_cores_as_busy_as_alone(
-    house: House, monkeypatch: pytest.MonkeyPatch
+async def test_custom_scans_use_the_cores_as_well_beside_64_waiting_calls(
+    harness: KafkaHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(savo_vision.app, "CALL_SECONDS", 120.0)
-    house = replace(house, model=custom_model(house.settings.data_dir, side=1280))
-    async with house.vision():
-        await _share_of_cores(house, range(1000, 1020))
-        alone = [await _share_of_cores(house, range(2000, 2080))]
-        house.google.answers.clear()
-        theirs = await house.desk.request(range(120), ASKS_GOOGLE)
-        await eventually(lambda: len(house.google.under_way) >= WANTED_AT_ONCE)
-        beside = await _share_of_cores(house, range(3000, 3080))
-        waiting = len(house.google.under_way)
-        house.google.answers.set()
-        await eventually(lambda: house.answers.have(theirs))
-        alone.append(await _share_of_cores(house, range(4000, 4080)))
+    harness = replace(harness, model=custom_model(harness.settings.data_dir, side=1280))
+    async with harness.replica():
+        await _share_of_cores(harness, range(1000, 1020))
+        alone = [await _share_of_cores(harness, range(2000, 2080))]
+        harness.google.may_answer.clear()
+        google_scans = await harness.gateway.request(range(120), ASKS_GOOGLE)
+        await eventually(lambda: len(harness.google.in_flight) >= CONCURRENT_CALLS)
+        beside = await _share_of_cores(harness, range(3000, 3080))
+        waiting = len(harness.google.in_flight)
+        harness.google.may_answer.set()
+        await eventually(lambda: harness.answers.have(google_scans))
+        alone.append(await _share_of_cores(harness, range(4000, 4080)))
     print(
-        f"the engine had {alone[0]:.0%} of the cores' time alone, {beside:.0%} beside {waiting} waiting calls, {alone[1]:.0%} alone again"
+        f"the engine used {alone[0]:.0%} of the cores' time alone, {beside:.0%} beside {waiting} waiting calls, "
+        f"{alone[1]:.0%} alone again"
     )
-    assert waiting >= WANTED_AT_ONCE
+    assert waiting >= CONCURRENT_CALLS
     assert beside > 0.75 * min(alone)
 
 
-async def _share_of_cores(house: House, numbers: range) -> float:
-    """Of the time that these scans took, how much the engine's threads were at work."""
-    scans = await house.desk.request(numbers, ASKS_OURS)
-    await eventually(lambda: house.answers.have(scans))
-    done = house.answers.completed(scans)
+async def _share_of_cores(harness: KafkaHarness, numbers: range) -> float:
+    """Share of the cores' time that the engine used while these scans ran."""
+    scans = await harness.gateway.request(numbers, ASKS_CUSTOM)
+    await eventually(lambda: harness.answers.have(scans))
+    done = harness.answers.completed(scans)
     span = max(answer.completed_at for answer in done) - min(
         answer.taken_up_at for answer in done if answer.taken_up_at
     )
@@ -247,123 +249,130 @@ async def _share_of_cores(house: House, numbers: range) -> float:
 
 @pytest.mark.real
 @pytest.mark.slow
-async def test_what_waits_is_bounded_by_the_window_and_nothing_is_lost(house: House) -> None:
-    """Two thousand scans on two partitions, and a provider that takes half a second."""
-    house.google.seconds = 0.5
-    scans = await house.desk.request(range(2000), ASKS_GOOGLE, partitions=2)
+async def test_pending_records_are_bounded_and_none_is_lost(harness: KafkaHarness) -> None:
+    """2,000 scans on two partitions, with a provider that takes half a second."""
+    harness.google.seconds = 0.5
+    scans = await harness.gateway.request(range(2000), ASKS_GOOGLE, partitions=2)
     began = time.monotonic()
-    async with house.vision() as watch:
-        await eventually(lambda: house.answers.have(scans), 200)
+    async with harness.replica() as watch:
+        await eventually(lambda: harness.answers.have(scans), 200)
         seconds = time.monotonic() - began
-        await eventually(lambda: house.has_committed(len(scans)))
-    print(f"{len(scans)} scans in {seconds:.0f} s, at most {house.google.most_at_once} calls at once: {watch}")
+        await eventually(lambda: harness.has_committed(len(scans)))
+    print(f"{len(scans)} scans in {seconds:.0f} s, at most {harness.google.max_in_flight} calls at once: {watch}")
     assert watch.held_of_one_partition <= MAX_UNCOMMITTED
     assert watch.uncommitted_of_one_partition <= MAX_UNCOMMITTED
     assert watch.held <= 2 * MAX_UNCOMMITTED
-    assert min(watch.pauses, watch.resumes) >= 2, "it paused and went on"
-    assert house.answers.repeats == 0
-    assert set(house.google.asked.values()) == {1}
+    assert min(watch.pauses, watch.resumes) >= 2, "each partition paused and resumed"
+    assert harness.answers.repeats == 0
+    assert set(harness.google.calls.values()) == {1}
 
 
 @pytest.mark.real
 @pytest.mark.slow
-async def test_a_graceful_stop_finishes_what_it_holds_and_the_next_process_repeats_nothing(house: House) -> None:
-    house.google.seconds = 3.0
-    async with house.process("first") as first:
-        await eventually(lambda: house.members_have(PARTITIONS))
-        scans = await house.desk.request(range(200), ASKS_GOOGLE)
-        await eventually(lambda: len(house.google.under_way) >= WANTED_AT_ONCE)
-        held = {number for _, number in house.google.under_way}
+async def test_a_graceful_stop_finishes_scans_in_progress_and_repeats_none(harness: KafkaHarness) -> None:
+    harness.google.seconds = 3.0
+    async with harness.process("first") as first:
+        await eventually(lambda: harness.members_have(PARTITIONS))
+        scans = await harness.gateway.request(range(200), ASKS_GOOGLE)
+        await eventually(lambda: len(harness.google.in_flight) >= CONCURRENT_CALLS)
+        held = {number for _, number in harness.google.in_flight}
         began = time.monotonic()
         first.send_signal(signal.SIGTERM)
         code = await asyncio.wait_for(first.wait(), 25)
         seconds = time.monotonic() - began
-    asked = sum(house.google.asked.values())
+    calls = sum(harness.google.calls.values())
     assert code == 0
-    assert held <= set(house.google.asked)
-    await eventually(lambda: len(house.answers.by_scan) == asked)
-    assert await house.committed() == asked
-    async with house.process("second"):
-        await eventually(lambda: house.answers.have(scans), 120)
-        await eventually(lambda: house.has_committed(len(scans)))
+    assert held <= set(harness.google.calls)
+    await eventually(lambda: len(harness.answers.by_scan) == calls)
+    assert await harness.committed() == calls
+    async with harness.process("second"):
+        await eventually(lambda: harness.answers.have(scans), 120)
+        await eventually(lambda: harness.has_committed(len(scans)))
     print(
-        f"SIGTERM with {len(held)} calls in flight: exit {code} after {seconds:.1f} s, {asked} of {len(scans)} scans done and committed, 0 repeated"
+        f"SIGTERM with {len(held)} calls in flight: exit {code} after {seconds:.1f} s, "
+        f"{calls} of {len(scans)} scans done and committed, 0 repeated"
     )
-    assert house.answers.repeats == 0
-    assert set(house.google.asked.values()) == {1}
+    assert harness.answers.repeats == 0
+    assert set(harness.google.calls.values()) == {1}
 
 
 @pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.postgres
-async def test_a_replica_that_joins_costs_no_scan_a_second_call(house_on_postgres: House) -> None:
-    house, google, enough = house_on_postgres, house_on_postgres.google, asyncio.Event()
+async def test_a_new_replica_causes_no_second_call_for_a_scan(harness_on_postgres: KafkaHarness) -> None:
+    harness, google, enough = harness_on_postgres, harness_on_postgres.google, asyncio.Event()
     google.seconds = 1.5
-    async with house.process("first"):
-        await eventually(lambda: house.members_have(PARTITIONS))
-        sending = asyncio.create_task(_request_until(house, enough))
-        await eventually(lambda: len(google.under_way) > 30)
-        async with house.process("second"):
-            await eventually(lambda: house.members_have(PARTITIONS // 2, PARTITIONS // 2))
-            moved_at = len(house.answers.by_scan)
-            await eventually(lambda: len(google.asked_by["second"]) >= 40)
+    async with harness.process("first"):
+        await eventually(lambda: harness.members_have(PARTITIONS))
+        sending = asyncio.create_task(_request_until(harness, enough))
+        await eventually(lambda: len(google.in_flight) > 30)
+        async with harness.process("second"):
+            await eventually(lambda: harness.members_have(PARTITIONS // 2, PARTITIONS // 2))
+            moved_at = len(harness.answers.by_scan)
+            await eventually(lambda: len(google.calls_by_key["second"]) >= 40)
             enough.set()
             scans = await sending
-            await eventually(lambda: house.answers.have(scans))
-            await eventually(lambda: house.has_committed(len(scans)))
-    print(f"a second replica had its partitions after {moved_at} of {len(scans)} scans and asked Google for {len(google.asked_by['second'])}; "
-          f"{len(_asked_twice(google))} scans asked twice, {house.answers.repeats} answers published again")  # fmt: skip
-    assert google.asked_by["second"]
-    assert _asked_twice(google) == set()
-    assert house.answers.repeats == 0
+            await eventually(lambda: harness.answers.have(scans))
+            await eventually(lambda: harness.has_committed(len(scans)))
+    print(
+        f"a second replica had its partitions after {moved_at} of {len(scans)} scans and made "
+        f"{len(google.calls_by_key['second'])} calls; {len(_called_twice(google))} scans called twice, "
+        f"{harness.answers.repeats} answers published again"
+    )
+    assert google.calls_by_key["second"]
+    assert _called_twice(google) == set()
+    assert harness.answers.repeats == 0
 
 
 @pytest.mark.real
 @pytest.mark.slow
 @pytest.mark.postgres
-async def test_a_replica_that_is_killed_repeats_what_was_in_flight_and_no_finished_scan_is_paid_twice(
-    house_on_postgres: House,
+async def test_after_a_kill_calls_in_flight_repeat_but_finished_scans_are_not_paid_twice(
+    harness_on_postgres: KafkaHarness,
 ) -> None:
-    """In six partitions one call hangs, so that the scans behind it are finished but not committed when their replica dies."""
-    house, google = house_on_postgres, house_on_postgres.google
+    """One call hangs in each of six partitions, so scans after it are finished but not committed at the kill."""
+    harness, google = harness_on_postgres, harness_on_postgres.google
     google.seconds, google.hangs = 1.0, set(range(6))
-    async with house.process("first"), house.process("second") as second:
-        await eventually(lambda: house.members_have(PARTITIONS // 2, PARTITIONS // 2))
-        scans = await house.desk.request(range(600), ASKS_GOOGLE)
-        await eventually(lambda: len(house.answers.by_scan) >= 200 and _under_way(google, "second") > 20)
-        finished, in_flight = set(house.answers.by_scan), _under_way(google, "second")
+    async with harness.process("first"), harness.process("second") as second:
+        await eventually(lambda: harness.members_have(PARTITIONS // 2, PARTITIONS // 2))
+        scans = await harness.gateway.request(range(600), ASKS_GOOGLE)
+        await eventually(lambda: len(harness.answers.by_scan) >= 200 and _in_flight(google, "second") > 20)
+        finished, in_flight = set(harness.answers.by_scan), _in_flight(google, "second")
         second.kill()
         killed_at = time.monotonic()
         google.hangs.clear()
         await second.wait()
-        await eventually(lambda: house.members_have(PARTITIONS))
+        await eventually(lambda: harness.members_have(PARTITIONS))
         seconds = time.monotonic() - killed_at
-        await eventually(lambda: house.answers.have(scans), 120)
-        await eventually(lambda: house.has_committed(len(scans)))
-    twice = _asked_twice(google)
-    print(f"killed with {in_flight} calls in flight and {len(finished)} scans finished: {len(twice)} asked twice, none of them finished; "
-          f"{house.answers.repeats} finished answers published again; partitions dealt out anew after {seconds:.1f} s")  # fmt: skip
-    assert max(google.asked.values()) <= 2
-    assert not {scan_id(number) for number in twice} & finished
-    assert twice <= set(google.asked_by["second"])
-    assert len(twice) <= PROVIDER_PLACES
-    assert house.answers.repeats > 0, (
-        "the finished ones behind a hung call came again, and were answered from the store"
+        await eventually(lambda: harness.answers.have(scans), 120)
+        await eventually(lambda: harness.has_committed(len(scans)))
+    repeated = _called_twice(google)
+    print(
+        f"killed with {in_flight} calls in flight and {len(finished)} scans finished: {len(repeated)} called twice, "
+        f"none of them finished; {harness.answers.repeats} finished answers published again; "
+        f"partitions reassigned after {seconds:.1f} s"
+    )
+    assert max(google.calls.values()) <= 2
+    assert not {scan_id(number) for number in repeated} & finished
+    assert repeated <= set(google.calls_by_key["second"])
+    assert len(repeated) <= PROVIDER_SLOTS
+    assert harness.answers.repeats > 0, (
+        "finished scans after a hanging call were consumed again and answered from the database"
     )
 
 
-async def _request_until(house: House, enough: asyncio.Event) -> list[str]:
-    """Forty scans a second."""
+async def _request_until(harness: KafkaHarness, enough: asyncio.Event) -> list[str]:
+    """Request forty scans a second."""
     scans: list[str] = []
     while not enough.is_set():
-        scans += await house.desk.request(range(len(scans), len(scans) + 20), ASKS_GOOGLE)
+        scans += await harness.gateway.request(range(len(scans), len(scans) + 20), ASKS_GOOGLE)
         await asyncio.sleep(0.5)
     return scans
 
 
-def _under_way(google: Google, key: str) -> int:
-    return sum(asker == key for asker, _ in google.under_way)
+def _in_flight(google: FakeGoogle, key: str) -> int:
+    return sum(caller == key for caller, _ in google.in_flight)
 
 
-def _asked_twice(google: Google) -> set[int]:
-    return {number for number, calls in google.asked.items() if calls > 1}
+def _called_twice(google: FakeGoogle) -> set[int]:
+    return {number for number, calls in google.calls.items() if calls > 1}

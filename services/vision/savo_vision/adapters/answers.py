@@ -1,4 +1,4 @@
-"""What an SDK hands out, as the text that is kept and read."""
+"""Answers from a provider's SDK: text to parse and to store."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from savo_providers.catalogue import Provider
 from savo_providers.prices import Usage
 from savo_providers.text import storable
 from savo_vision.adapters.prompt import PROMPT_VERSION
-from savo_vision.answer_parser import read
+from savo_vision.answer_parser import parse_answer
 from savo_vision.detections import Answer, RawAnswer
 from savo_vision.errors import UnusableAnswerError
 
-__all__ = ["cut_short", "in_words", "read_answer"]
+__all__ = ["read_answer", "readable", "truncated_answer"]
 
 
 def read_answer(provider: Provider, text: str | None, usage: Usage, model: str | None = None) -> Answer:
-    """Raises `UnusableAnswerError`, with what it cost."""
-    return read(_raw(provider, text, model), usage)
+    """Parse the answer's text. Raises `UnusableAnswerError` with `usage`, because the answer is paid for."""
+    return parse_answer(_raw(provider, text, model), usage)
 
 
-def cut_short(
+def truncated_answer(
     provider: Provider, reason: str, text: str | None, usage: Usage, model: str | None = None
 ) -> UnusableAnswerError:
-    """The error of an answer that stopped before its end. `reason`: the provider's own word for why."""
+    """The error for an answer that ended too early. `reason` is the provider's constant for why."""
     return UnusableAnswerError(
-        _raw(provider, text, model), f"ended its answer too early ({in_words(reason)})", usage=usage
+        _raw(provider, text, model), f"ended its answer too early ({readable(reason)})", usage=usage
     )
 
 
-def in_words(constant: str) -> str:
-    """`MAX_TOKENS` as a person reads it."""
+def readable(constant: str) -> str:
+    """`MAX_TOKENS` as "max tokens"."""
     return constant.lower().replace("_", " ")
 
 

@@ -14,28 +14,28 @@ from savo_providers.errors import ProviderAnswerError, ProviderRefusedError
 from savo_providers.google_sdk import GoogleClient, request_options, sdk_errors, usage_of
 from savo_providers.prices import Usage
 from savo_providers.settings import Connection
-from savo_vision.adapters.answers import cut_short, in_words, read_answer
-from savo_vision.adapters.photo_requests import ask_about
+from savo_vision.adapters.answers import read_answer, readable, truncated_answer
+from savo_vision.adapters.photo_requests import send_photo
 from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, PROMPT, SeenItem
 from savo_vision.detections import Answer
 
 __all__ = ["GoogleVision", "connect", "read_ended", "refused"]
 
-_CUT_SHORT = {"MAX_TOKENS", "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "OTHER"}
-_WHOLE = {"STOP", "FINISH_REASON_UNSPECIFIED", ""}
+_TRUNCATED = {"MAX_TOKENS", "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "OTHER"}
+_COMPLETE = {"STOP", "FINISH_REASON_UNSPECIFIED", ""}
 
 
 @dataclass(frozen=True)
 class GoogleVision:
-    """Implements `Provider`."""
+    """Port: `savo_vision.ports.Provider`."""
 
     model: str
     client: GoogleClient
     calls: Calls
     served_by: ServedBy = ServedBy.GOOGLE
 
-    async def look(self, photo: bytes) -> Answer:
-        return await ask_about(photo, self.calls, self._ask)
+    async def detect(self, photo: bytes) -> Answer:
+        return await send_photo(photo, self.calls, self._ask)
 
     async def close(self) -> None:
         await self.client.close()
@@ -61,17 +61,17 @@ def connect(connection: Connection, calls: Calls) -> GoogleVision:
 
 
 def refused(reason: str, usage: Usage) -> ProviderRefusedError:
-    return ProviderRefusedError(GOOGLE.name, f"declined the photo ({in_words(reason)})", usage=usage)
+    return ProviderRefusedError(GOOGLE.name, f"declined the photo ({readable(reason)})", usage=usage)
 
 
 def read_ended(reason: str, text: str | None, usage: Usage, model: str | None) -> Answer:
-    """By Gemini's finish reason.
+    """Parse an answer by its finish reason.
 
-    Raises `UnusableAnswerError` when the answer stopped too early, `ProviderRefusedError` when there is none on purpose.
+    Raises `UnusableAnswerError` for a truncated answer and `ProviderRefusedError` for a refusal.
     """
-    if reason in _CUT_SHORT:
-        raise cut_short(GOOGLE, reason, text, usage, model)
-    if reason not in _WHOLE:
+    if reason in _TRUNCATED:
+        raise truncated_answer(GOOGLE, reason, text, usage, model)
+    if reason not in _COMPLETE:
         raise refused(reason, usage)
     return read_answer(GOOGLE, text, usage, model)
 

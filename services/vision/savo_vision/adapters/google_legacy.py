@@ -15,7 +15,7 @@ from savo_providers.generativeai_sdk import GenerativeAiClient, sdk_errors
 from savo_providers.prices import Usage
 from savo_providers.settings import Connection
 from savo_vision.adapters.google import read_ended, refused
-from savo_vision.adapters.photo_requests import ask_about
+from savo_vision.adapters.photo_requests import send_photo
 from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, PROMPT
 from savo_vision.detections import Answer
 
@@ -38,15 +38,15 @@ _SCHEMA = {
 
 @dataclass(frozen=True)
 class LegacyGoogleVision:
-    """Implements `Provider`."""
+    """Port: `savo_vision.ports.Provider`."""
 
     model: str
     client: GenerativeAiClient
     calls: Calls
     served_by: ServedBy = ServedBy.GOOGLE
 
-    async def look(self, photo: bytes) -> Answer:
-        return await ask_about(photo, self.calls, self._ask)
+    async def detect(self, photo: bytes) -> Answer:
+        return await send_photo(photo, self.calls, self._ask)
 
     async def close(self) -> None:
         await self.client.close()
@@ -62,7 +62,7 @@ class LegacyGoogleVision:
 
 
 def connect(connection: Connection, calls: Calls) -> LegacyGoogleVision:
-    """Raises `FatalError` when the extra is not installed."""
+    """Raises `FatalError` when the extra `generativeai` is not installed."""
     generation = {
         "response_mime_type": "application/json",
         "response_schema": _SCHEMA,
@@ -74,7 +74,7 @@ def connect(connection: Connection, calls: Calls) -> LegacyGoogleVision:
 
 def _read(response: Any) -> Answer:
     counts = response.usage_metadata
-    # Thinking is paid as output; this library knows it only within the total.
+    # Reasoning tokens are priced as output; this library reports them only within the total.
     usage = Usage(
         counts.prompt_token_count,
         max(counts.candidates_token_count, counts.total_token_count - counts.prompt_token_count),
@@ -86,4 +86,4 @@ def _read(response: Any) -> Answer:
     candidate = response.candidates[0]
     reason = getattr(candidate.finish_reason, "name", str(candidate.finish_reason))
     text = "".join(part.text for part in candidate.content.parts)
-    return read_ended(reason, text, usage, response._result.model_version)  # noqa: SLF001 - nowhere public
+    return read_ended(reason, text, usage, response._result.model_version)  # noqa: SLF001 - not in the public API

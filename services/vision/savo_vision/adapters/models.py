@@ -1,4 +1,4 @@
-"""Where models come from: the registry in the object store, or a place that the operator named."""
+"""Model files from the registry in the object store, or from a path that the operator configured."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ _REGISTRY = re.compile(r"^models:/ingredients(?:@(?P<alias>[a-z]+)|/(?P<version>
 
 @dataclass(frozen=True)
 class ModelFiles:
+    """Port: `savo_vision.ports.ModelSource`."""
+
     store: ObjectStore
     bucket: str | None = None
-    """Name of the store's bucket, which an `s3://` address must name."""
+    """The store's bucket; an `s3://` address must have the same."""
     plain_exports: bool = False
-    """Whether the export that a model was made from is brought with it, where it is kept."""
+    """Whether to read the export before graph optimisation too, where one is stored."""
 
     async def registered(self, ref: ModelRef) -> ModelFile:
         data = await self._object(ref.key, f"model {ref.version}")
@@ -40,7 +42,7 @@ class ModelFiles:
         golden = await self._golden(report) if report else ()
         return ModelFile(ref.version, data, ref.sha256, ref.classes, golden, await self._plain_of(report))
 
-    async def named(self, path: str) -> ModelFile:
+    async def at_path(self, path: str) -> ModelFile:
         if path.startswith("models:"):
             return await self._of_registry(path)
         if path.startswith("s3://"):
@@ -51,12 +53,12 @@ class ModelFiles:
         return ModelFile(_version(path, data), data, plain=plain)
 
     async def _of_registry(self, path: str) -> ModelFile:
-        found = _REGISTRY.match(path)
-        if found is None:
+        address = _REGISTRY.match(path)
+        if address is None:
             raise ModelMissingError(
-                f"{path!r} names no model; models:/ingredients@champion and models:/ingredients/v1 do"
+                f"{path!r} is no model address; valid are models:/ingredients@champion and models:/ingredients/v1"
             )
-        version = found["version"] or await self._version_of(found["alias"])
+        version = address["version"] or await self._version_of(address["alias"])
         report = _parsed(
             ModelReport, await self._object(model_key(version, "report.json"), f"report of {version}"), version
         )
@@ -66,7 +68,7 @@ class ModelFiles:
         )
 
     async def _report_of(self, version: str) -> ModelReport | None:
-        """None where it is not there: the event that names the model is what counts."""
+        """None when there is no report: a registered model needs only its event."""
         try:
             report = await self._object(model_key(version, "report.json"), f"report of {version}")
         except ModelMissingError:
@@ -74,13 +76,13 @@ class ModelFiles:
         return _parsed(ModelReport, report, version)
 
     async def _plain_of(self, report: ModelReport | None) -> bytes | None:
-        """None for a version that was registered without one."""
+        """None for a version that was registered without a plain export."""
         return (
             await self._plain(model_key(report.version, PLAIN_EXPORT)) if report and report.plain_onnx_sha256 else None
         )
 
     async def _plain(self, key: str) -> bytes | None:
-        """Whether it belongs to the model is for the detector to check."""
+        """The detector checks that the export belongs to the model."""
         if not self.plain_exports:
             return None
         with contextlib.suppress(ObjectNotFoundError):
@@ -88,7 +90,7 @@ class ModelFiles:
         return None
 
     async def _golden(self, report: ModelReport) -> tuple[GoldenPhoto, ...]:
-        """Those that are still there: users may have had theirs erased."""
+        """The golden photos that still exist: users may have erased theirs."""
         found = []
         for picture in report.golden:
             with contextlib.suppress(ObjectNotFoundError):
@@ -113,15 +115,15 @@ class ModelFiles:
         bucket, _, key = address.removeprefix("s3://").partition("/")
         if bucket != self.bucket:
             raise ModelMissingError(
-                f"{address}: this service reads the bucket {self.bucket!r} only"
+                f"{address}: this service reads only the bucket {self.bucket!r}"
                 if self.bucket
-                else f"{address}: no bucket is configured"
+                else f"{address}: no bucket is configured; set R2_BUCKET_NAME"
             )
         return key
 
 
 def _read(path: Path, *, plain_exports: bool) -> tuple[bytes, bytes | None]:
-    """The file, and the plain export beside it where it is wanted."""
+    """The model file, and the plain export beside it if requested."""
     path = onnx_path(path)
     try:
         data = path.read_bytes()
@@ -132,12 +134,12 @@ def _read(path: Path, *, plain_exports: bool) -> tuple[bytes, bytes | None]:
 
 
 def _version(path: str, data: bytes) -> str:
-    """`best-1a2b3c4d`: a file has no version, so its content gives it one."""
+    """A version for a file without one, from its name and content: `best-1a2b3c4d`."""
     return f"{Path(path).stem[:60]}-{hashlib.sha256(data).hexdigest()[:8]}"
 
 
 def _parsed(kind: type[Document], data: bytes, name: str) -> Document:
     try:
         return kind.model_validate_json(data)
-    except ValidationError as flaw:
-        raise ModelMissingError(f"the document of {name} cannot be read: {flaw.errors()[0]['msg']}") from flaw
+    except ValidationError as error:
+        raise ModelMissingError(f"the document of {name} cannot be read: {error.errors()[0]['msg']}") from error

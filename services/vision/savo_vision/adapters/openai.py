@@ -17,14 +17,15 @@ from savo_providers.errors import ProviderAnswerError, ProviderRefusedError
 from savo_providers.openai_sdk import sdk_errors
 from savo_providers.prices import Usage
 from savo_providers.settings import Connection
-from savo_vision.adapters.answers import cut_short, read_answer
-from savo_vision.adapters.photo_requests import ask_about
+from savo_vision.adapters.answers import read_answer, truncated_answer
+from savo_vision.adapters.photo_requests import send_photo
 from savo_vision.adapters.prompt import MAX_OUTPUT_TOKENS, PROMPT, SeenItem
 from savo_vision.detections import Answer
 
 __all__ = ["OpenAIVision", "connect"]
 
 
+# OpenAI gets the class names and docstrings with the schema. A change of them needs a new prompt version.
 class _StrictItem(SeenItem):
     model_config = ConfigDict(extra="forbid")
 
@@ -39,15 +40,15 @@ class _SeenItems(BaseModel):
 
 @dataclass(frozen=True)
 class OpenAIVision:
-    """Implements `Provider`."""
+    """Port: `savo_vision.ports.Provider`."""
 
     model: str
     client: AsyncOpenAI
     calls: Calls
     served_by: ServedBy = ServedBy.OPENAI
 
-    async def look(self, photo: bytes) -> Answer:
-        return await ask_about(photo, self.calls, self._ask)
+    async def detect(self, photo: bytes) -> Answer:
+        return await send_photo(photo, self.calls, self._ask)
 
     async def close(self) -> None:
         await self.client.close()
@@ -93,7 +94,7 @@ def _read(response: Response) -> Answer:
         reason = response.incomplete_details.reason if response.incomplete_details else None
         if reason == "content_filter":
             raise ProviderRefusedError(OPENAI.name, "declined the photo (content filter)", usage=usage)
-        raise cut_short(OPENAI, reason or "no reason given", response.output_text, usage, response.model)
+        raise truncated_answer(OPENAI, reason or "no reason given", response.output_text, usage, response.model)
     if not contents:
         raise ProviderAnswerError(OPENAI.name, "gave no answer at all", usage=usage)
     return read_answer(OPENAI, response.output_text, usage, response.model)

@@ -1,4 +1,4 @@
-"""A photo's way to a provider, the same for all of them: downscaled, metered, sent."""
+"""Photo requests to a provider: the photo is downscaled and sent, its bytes and tokens are counted."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from savo_runtime.telemetry.metrics import PROVIDER_PHOTO_BYTES, PROVIDER_TOKENS
 from savo_vision.adapters.prompt import MAX_SIDE
 from savo_vision.detections import Answer
 
-__all__ = ["ask_about"]
+__all__ = ["send_photo"]
 
 
-async def ask_about(photo: bytes, calls: Calls, ask: Callable[[bytes, float], Awaitable[Answer]]) -> Answer:
-    """`ask` is given a small upright JPEG and the seconds it may take. Raises what `Calls.run` raises, and `PhotoError`s."""
+async def send_photo(photo: bytes, calls: Calls, ask: Callable[[bytes, float], Awaitable[Answer]]) -> Answer:
+    """Answer to a photo of any size. `ask` gets an upright JPEG of at most `MAX_SIDE` pixels and a deadline in seconds.
+
+    Raises the errors of `Calls.run`, and `PhotoError`.
+    """
     jpeg = await asyncio.to_thread(downscaled_jpeg, photo, MAX_SIDE)
     provider = calls.provider.name
 

@@ -1,4 +1,4 @@
-"""Photos in the object store."""
+"""Photos of scans in the object store."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from savo_runtime.storage.port import ObjectNotFoundError, ObjectStore
 
 @dataclass(frozen=True)
 class StoredPhotos:
+    """Port: `savo_vision.ports.PhotoStore`."""
+
     store: ObjectStore
 
     async def read(self, image: ImageRef) -> bytes | None:

@@ -1,4 +1,4 @@
-"""What of vision's database comes from topics: its own answers, and who was erased."""
+"""Projection: the tables of vision that `savo rebuild vision` rebuilds from topics."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ __all__ = ["PROJECTION"]
 
 @consumes(SCANS_COMPLETED)
 async def on_completed(completed: ScanCompleted, results: Results) -> None:
-    await results.keep(completed)
+    await results.save(completed)
 
 
 @consumes(SCANS_FAILED)
 async def on_failed(failed: ScanFailed, results: Results) -> None:
-    await results.keep(failed)
+    await results.save(failed)
 
 
 def _fold(settings: RetentionSettings, runtime: Runtime) -> Fold:
     results = StoredResults(runtime.database)
     oldest = datetime.now(UTC) - timedelta(days=settings.scan_retention_days)
 
-    async def forget_old_ones(session: AsyncSession) -> None:
+    async def delete_expired(session: AsyncSession) -> None:
         await session.execute(delete(ResultRow).where(ResultRow.finished_at < oldest))
 
     return Fold(
         [bind(handler, results=results) for handler in (on_completed, on_failed, on_scan_erased, on_subject_erased)],
-        forget_old_ones,
+        delete_expired,
     )
 
 
@@ -56,9 +56,9 @@ PROJECTION = Projection(
     ),
     fold=_fold,
     not_rebuilt={
-        "raw_answers": "providers' own words are in no event",
-        "spending": "money by provider: an event tells what a scan cost, not to whom it was paid",
-        "outbox": "what waits to be published",
+        "raw_answers": "no event contains providers' raw answers",
+        "spending": "spending by provider: an event has the cost of a scan, but not by provider",
+        "outbox": "events that are not published yet",
     },
     settings=RetentionSettings,
 )

@@ -1,4 +1,4 @@
-"""Finished scans in the database: a repeat finds its answer here, and an erased scan finds its end."""
+"""Results in the database: finished scans, raw answers, spending, and the ledger of the erased."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ from savo_contracts.scans import ScanCompleted, ScanFailed, ScanRequested
 from savo_runtime.database import Database, insert_all, upsert
 from savo_vision.adapters.tables import ErasedRow, RawAnswerRow, ResultRow, SpendingRow
 from savo_vision.detections import RawAnswer
-from savo_vision.ports import Finished, Standing
+from savo_vision.ports import Finished, ScanStatus
 
 __all__ = ["StoredResults"]
 
 MAX_TEXT = 200_000
-"""Characters of a provider's words that are kept: a model that repeats itself would fill the table."""
+"""Characters of a raw answer that are stored. A model that repeats itself could otherwise fill the table."""
 
 _EVENTS: dict[str, type[Finished]] = {ScanCompleted.type: ScanCompleted, ScanFailed.type: ScanFailed}
 
 
 @dataclass(frozen=True)
 class StoredResults:
+    """Port: `savo_vision.ports.Results`."""
+
     database: Database
 
-    async def standing(self, requested: ScanRequested) -> Standing:
+    async def status(self, requested: ScanRequested) -> ScanStatus:
         async with self.database.session(read_only=True) as session:
-            return await _standing(session, requested.scan_id, requested.subject)
+            return await _status(session, requested.scan_id, requested.subject)
 
-    async def keep(
+    async def save(
         self, finished: Finished, spent: Sequence[tuple[str, float]] = (), raw: RawAnswer | None = None
     ) -> Finished | None:
         at = finished.completed_at if isinstance(finished, ScanCompleted) else finished.failed_at
         async with self.database.session() as session:
-            # Money is booked whatever becomes of the answer: it is spent.
+            # Spending is booked even when the answer is discarded: the money is spent.
             await insert_all(
                 session, SpendingRow, [{"provider": provider, "usd": usd, "spent_at": at} for provider, usd in spent]
             )
-            there = await _standing(session, finished.scan_id, finished.subject)
-            if there.erased or there.finished:
-                return there.finished
+            stored = await _status(session, finished.scan_id, finished.subject)
+            if stored.erased or stored.finished:
+                return stored.finished
             values = {
                 "subject": finished.subject,
                 "event_type": finished.type,
@@ -73,7 +75,7 @@ class StoredResults:
             for table in (ResultRow, RawAnswerRow):
                 await session.execute(delete(table).where(table.subject == subject))
 
-    async def book(self, provider: str, usd: float, at: datetime) -> None:
+    async def record_spending(self, provider: str, usd: float, at: datetime) -> None:
         async with self.database.session() as session:
             session.add(SpendingRow(provider=provider, usd=usd, spent_at=at))
 
@@ -84,8 +86,8 @@ class StoredResults:
             )
             return float(total or 0.0)
 
-    async def forget_before(self, moment: datetime) -> None:
-        """Results older than their topic keeps them: no repeat can come any more."""
+    async def delete_before(self, moment: datetime) -> None:
+        """Delete results that finished earlier. Their topic has dropped them too, so no repeat can arrive."""
         async with self.database.session() as session:
             await session.execute(delete(ResultRow).where(ResultRow.finished_at < moment))
             await session.execute(delete(RawAnswerRow).where(RawAnswerRow.answered_at < moment))
@@ -93,19 +95,19 @@ class StoredResults:
 
 
 def _raw_values(finished: Finished, raw: RawAnswer, at: datetime) -> dict[str, object]:
-    words = {"provider": raw.provider, "model": raw.model[:120], "prompt": raw.prompt, "text": raw.text[:MAX_TEXT]}
-    return {"scan_id": finished.scan_id, "subject": finished.subject, "answered_at": at, **words}
+    columns = {"provider": raw.provider, "model": raw.model[:120], "prompt": raw.prompt, "text": raw.text[:MAX_TEXT]}
+    return {"scan_id": finished.scan_id, "subject": finished.subject, "answered_at": at, **columns}
 
 
-async def _standing(session: AsyncSession, scan_id: str, subject: str) -> Standing:
-    """In one question: each scan asks it twice."""
-    row = (await session.execute(_STANDING, {"scan_id": scan_id, "subject": subject})).one()
+async def _status(session: AsyncSession, scan_id: str, subject: str) -> ScanStatus:
+    """One query for all, because each scan runs it twice."""
+    row = (await session.execute(_STATUS_QUERY, {"scan_id": scan_id, "subject": subject})).one()
     if row.erased:
-        return Standing(erased=True)
-    return Standing(finished=_EVENTS[row.event_type].model_validate_json(row.event) if row.event_type else None)
+        return ScanStatus(erased=True)
+    return ScanStatus(finished=_EVENTS[row.event_type].model_validate_json(row.event) if row.event_type else None)
 
 
-def _standing_query() -> Select[bool, str, str]:
+def _status_query() -> Select[bool, str, str]:
     scan, subject = bindparam("scan_id", type_=String), bindparam("subject", type_=String)
     of_it = and_(ErasedRow.kind == "scan", ErasedRow.value == scan) | and_(
         ErasedRow.kind == "subject", ErasedRow.value == subject
@@ -115,4 +117,4 @@ def _standing_query() -> Select[bool, str, str]:
     return select(exists().where(of_it).label("erased"), ResultRow.event_type, ResultRow.event).select_from(found)
 
 
-_STANDING = _standing_query()
+_STATUS_QUERY = _status_query()

@@ -1,4 +1,4 @@
-"""The provider of a sandbox: what the live service heard from it is recorded, and nobody is asked anything."""
+"""Provider of a sandbox: it refuses every call, because a replay uses recorded answers and costs nothing."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from savo_contracts.scans import ServedBy
 from savo_providers.errors import ProviderError
 from savo_vision.detections import Answer
 
-__all__ = ["Unasked"]
+__all__ = ["SandboxProvider"]
 
 
 @dataclass(frozen=True)
-class Unasked:
-    """Implements `Provider`."""
+class SandboxProvider:
+    """Port: `savo_vision.ports.Provider`."""
 
     served_by: ServedBy
     model: str
 
-    async def look(self, photo: bytes) -> Answer:
+    async def detect(self, photo: bytes) -> Answer:
         raise ProviderError(self.served_by.value, "was not asked: a sandbox spends nothing")
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The vision service's tables."""
+"""Tables of the vision service."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from savo_runtime.database import UtcDateTime
 
 
 class Base(DeclarativeBase):
-    pass
+    """Tables of the vision service."""
 
 
 class ResultRow(Base):
-    """A finished scan, as the event that was or will be published."""
+    """A finished scan, as its published event."""
 
     __tablename__ = "results"
 
@@ -27,7 +27,7 @@ class ResultRow(Base):
 
 
 class RawAnswerRow(Base):
-    """What a provider said of a scan, word for word; it goes with the scan's result."""
+    """A provider's answer to a scan, verbatim. It is deleted with the scan's result."""
 
     __tablename__ = "raw_answers"
 
@@ -41,7 +41,7 @@ class RawAnswerRow(Base):
 
 
 class ErasedRow(Base):
-    """Scans and subjects that are never worked on again. `kind` is scan or subject."""
+    """Erased scans and subjects, which are never processed again. `kind` is scan or subject."""
 
     __tablename__ = "erased"
 
@@ -51,7 +51,7 @@ class ErasedRow(Base):
 
 
 class SpendingRow(Base):
-    """Money spent on one scan with one provider; it names nobody, so it stays when the scan is erased."""
+    """Money spent on one scan with one provider. It identifies no subject, so an erasure keeps it."""
 
     __tablename__ = "spending"
     __table_args__ = (Index("ix_spending_provider_spent_at", "provider", "spent_at"),)
