@@ -1,6 +1,6 @@
-"""`champion` and `challenger`: which model version each name means, for tools and people. Only the rollout moves them.
+"""Aliases `champion` and `challenger`: documents that name the model version of each. Only the rollout moves them.
 
-The database decides and the documents follow, so the next `align` repairs what a crash between the two left behind.
+The database is authoritative. After a crash between the two writes, the next `align` repairs the documents.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Aliases", "aliases_of"]
 
 
 def aliases_of(trial: Trial) -> tuple[Alias, Alias]:
-    """Both aliases for a state. A candidate without a live trial is no challenger."""
+    """Champion and challenger of a state. A candidate without a live trial is no challenger."""
     challenger = trial.experiment if trial.state in LIVE else None
     champion = trial.champion.version if trial.champion else None
     return _alias("champion", champion, trial), _alias("challenger", challenger, trial)
@@ -28,12 +28,12 @@ class Aliases:
     store: ObjectStore
 
     async def align(self, trial: Trial) -> None:
-        """Write both documents as the trial has them. Doing it twice changes nothing."""
+        """Write both documents if they differ from the trial. Idempotent."""
         for alias in aliases_of(trial):
             await self._move(alias)
 
     async def _move(self, alias: Alias) -> None:
-        """Compare and swap until it succeeds. A document younger than ours comes from a newer state and stays."""
+        """Compare and swap until it succeeds. A document with a later time comes from a newer state and stays."""
         while True:
             current, etag = await self._read(alias.alias)
             if current and (current.version == alias.version or current.moved_at > alias.moved_at):

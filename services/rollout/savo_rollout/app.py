@@ -21,18 +21,19 @@ from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
 
 
 def step_policy(settings: RolloutSettings) -> StepPolicy:
+    """The policy that the settings configure."""
     return StepPolicy(settings.min_confirmed, settings.min_days_per_step, GatePolicy(settings.targets, settings.alpha))
 
 
 def build(settings: RolloutSettings, runtime: Runtime) -> Service:
-    news = asyncio.Event()
+    new_evidence = asyncio.Event()
     switches = Switches(settings.use_custom_vision, settings.pinned_share)
     ledger, policy = SqlLedger(runtime.database, runtime.outbox), step_policy(settings)
-    rollout = Rollout(ledger, Registry(runtime.store), policy, switches, runtime.clock, news.set)
-    worker = DecisionWorker(rollout, Aliases(runtime.store), news)
+    rollout = Rollout(ledger, Registry(runtime.store), policy, switches, runtime.clock, new_evidence.set)
+    worker = DecisionWorker(rollout, Aliases(runtime.store), new_evidence)
     return Service(
         name="rollout",
-        subscriptions=subscriptions(rollout, EvidenceRecorder(ledger, policy.gates, news.set)),
+        subscriptions=subscriptions(rollout, EvidenceRecorder(ledger, policy.gates, new_evidence.set)),
         app=rollout_app(rollout),
         workers=[Worker("decisions", worker.run, every=PAUSE_SECONDS)],
         exports_group_lag=True,

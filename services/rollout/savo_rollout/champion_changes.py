@@ -1,7 +1,7 @@
-"""An operator moves the champion: forward to a version of the registry, back to the one before.
+"""Champion changes by an operator: promote a version of the registry, or revert to a former champion.
 
-A running trial has another baseline from then on: a new step, at the same share. A candidate or a queued model that is
-older than the promoted one is dropped, because it would replace what the operator chose.
+A running trial then has another baseline, so it starts a new step at the same share. A candidate or a queued model
+that is older than the promoted version is dropped, because it would later replace the operator's choice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["promote", "revert"]
 
 
 def promote(trial: Trial, model: ModelRef, reason: str, by: str, now: datetime) -> Trial:
-    """Make the version champion, whatever the evidence is. Returns the same trial when it is champion already."""
+    """Make a version champion regardless of the evidence. Returns `trial` itself if the version is champion already."""
     if trial.champion and trial.champion.version == model.version:
         return trial
     promoted = replace(trial, queued=trial.queued if _is_newer(trial.queued, model) else None).with_champion(model)
@@ -26,21 +26,22 @@ def promote(trial: Trial, model: ModelRef, reason: str, by: str, now: datetime) 
 
 
 def revert(trial: Trial, version: str | None, reason: str, by: str, now: datetime) -> Trial:
-    """Back to the champion before, to the version named, or to none where there was none before.
+    """Make the previous champion, or the former champion `version`, champion again.
 
-    Raises `NotPossibleError`.
+    Without a former champion the vision provider becomes the baseline. Raises `NotPossibleError` when there is no
+    champion, and when `version` was never champion before the present one.
     """
     if trial.champion is None:
-        raise NotPossibleError("there is no champion to roll back: the vision provider is the baseline")
+        raise NotPossibleError("there is no champion to roll back: the baseline is the vision provider")
     if version is None:
         before = trial.former[-1] if trial.former else None
         return _in_force(replace(trial, champion=before, former=trial.former[:-1]), reason, by, now)
-    place = max((index for index, entry in enumerate(trial.former) if entry.version == version), default=None)
-    if place is None:
+    index = max((place for place, entry in enumerate(trial.former) if entry.version == version), default=None)
+    if index is None:
         former = ", ".join(dict.fromkeys(entry.version for entry in reversed(trial.former))) or "none"
-        refusal = f"{version} was not champion before {trial.champion.version} (those that were: {former})"
-        raise NotPossibleError(f"{refusal}; `savo models promote` takes any version")
-    return _in_force(replace(trial, champion=trial.former[place], former=trial.former[:place]), reason, by, now)
+        problem = f"{version} was not champion before {trial.champion.version}; former champions: {former}"
+        raise NotPossibleError(f"{problem}. `savo models promote` accepts every version")
+    return _in_force(replace(trial, champion=trial.former[index], former=trial.former[:index]), reason, by, now)
 
 
 def _in_force(trial: Trial, reason: str, by: str, now: datetime) -> Trial:

@@ -1,6 +1,6 @@
 """Operators' commands: pin a share, pause, resume, roll back, promote, revert.
 
-Each is in the audit log with who gave it and why.
+The audit log has each command with its author and reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from savo_rollout.state import Trial
 __all__ = ["Command", "Switches", "apply_command", "apply_switches"]
 
 SETTINGS = "settings"
-"""`changed_by` of a change that a setting made at the start."""
+"""`changed_by` of a change that a setting caused at the start."""
 
 
 class Command(BaseModel):
@@ -38,14 +38,14 @@ class Command(BaseModel):
     version: str | None = Field(
         default=None,
         pattern=r"^v[1-9][0-9]*$",
-        description="With promote: the new champion. With revert: a former one; none is the last.",
+        description="With promote: the new champion. With revert: a former champion; the last one if omitted.",
     )
     force: bool = Field(
         default=False,
-        description="With promote: although the gate refused it, or the evidence sent it back.",
+        description="With promote: accept a version that the gate refused or that its trial rolled back.",
     )
-    reason: str = Field(min_length=1, max_length=500, description="Why, for the audit log.")
-    by: str = Field(min_length=1, max_length=120, description="Who, for the audit log.")
+    reason: str = Field(min_length=1, max_length=500, description="Reason, for the audit log.")
+    by: str = Field(min_length=1, max_length=120, description="Author, for the audit log.")
 
     @property
     def wanted_share(self) -> float:
@@ -62,16 +62,16 @@ class Command(BaseModel):
 
 @dataclass(frozen=True)
 class Switches:
-    """The operator's settings, read at start."""
+    """The operator's settings, applied at start."""
 
     use_custom_vision: bool = False
     pinned_share: float | None = None
 
 
 def apply_command(trial: Trial, command: Command, now: datetime, model: ModelRef | None = None) -> Trial:
-    """The state after a command; `model` is the one to promote.
+    """The state after a command. `promote` needs `model`, the model to promote.
 
-    Raises `NotPossibleError` when the command does not apply to the present state, `IncompleteError` for a missing
+    Raises `NotPossibleError` when the command does not apply to the present state, and `IncompleteError` for a missing
     field.
     """
     if command.action == "promote":
@@ -80,7 +80,9 @@ def apply_command(trial: Trial, command: Command, now: datetime, model: ModelRef
     if command.action == "revert":
         return revert(trial, command.version, command.reason, command.by, now)
     if not trial.is_live:
-        raise NotPossibleError(f"{command.action} needs a trial; the rollout is {trial.state}: {trial.reason}")
+        raise NotPossibleError(
+            f"{command.action} needs a running trial, but the rollout is {trial.state}: {trial.reason}"
+        )
     match command.action:
         case "set":
             return _pin(trial, command, now)
@@ -97,13 +99,13 @@ def apply_command(trial: Trial, command: Command, now: datetime, model: ModelRef
 
 
 def apply_switches(trial: Trial, switches: Switches, now: datetime) -> Trial | None:
-    """The state that the settings ask for at the start, or None when it is as they ask."""
+    """The state that the settings require at the start, or None when the present state meets them."""
     if not switches.use_custom_vision:
         return _park(trial, now) if trial.is_live else None
     if trial.candidate and trial.state is RolloutState.IDLE:
         again = trial.next(
             RolloutState.RUNNING,
-            f"SAVO_USE_CUSTOM_VISION is true again: {trial.experiment} starts over at {STEPS[0]:.0%}",
+            f"SAVO_USE_CUSTOM_VISION is true again: {trial.experiment} restarts at {STEPS[0]:.0%}",
             now,
             by=SETTINGS,
         )
@@ -121,14 +123,14 @@ def _pin(trial: Trial, command: Command, now: datetime) -> Trial:
 
 def _pause(trial: Trial, command: Command, now: datetime) -> Trial:
     if trial.state is RolloutState.PAUSED:
-        raise NotPossibleError(f"the trial is paused already: {trial.reason}")
+        raise NotPossibleError(f"the trial is already paused: {trial.reason}")
     return trial.next(RolloutState.PAUSED, command.reason, now, by=command.by)
 
 
 def _resume(trial: Trial, command: Command, now: datetime) -> Trial:
-    """Continue on the ladder: a pinned share between two steps goes down to the lower one, 0 up to the first."""
+    """Continue on the ladder. A pinned share between two steps falls to the lower step, 0 rises to the first step."""
     if trial.state is RolloutState.RUNNING:
-        raise NotPossibleError("the trial is running already")
+        raise NotPossibleError("the trial is already running")
     return _on_the_ladder(trial.next(RolloutState.RUNNING, command.reason, now, by=command.by), now)
 
 
@@ -146,11 +148,11 @@ def _park(trial: Trial, now: datetime) -> Trial:
 def _pin_by_setting(trial: Trial, share: float | None, now: datetime) -> Trial | None:
     pinned_by_setting = trial.state is RolloutState.PINNED and trial.changed_by == SETTINGS
     if share is None:
-        reason = "SAVO_CUSTOM_VISION_ROLLOUT is unset: the automation goes on"
+        reason = "SAVO_CUSTOM_VISION_ROLLOUT is unset: automation resumes"
         lifted = trial.next(RolloutState.RUNNING, reason, now, by=SETTINGS)
         return _on_the_ladder(lifted, now) if pinned_by_setting else None
     if pinned_by_setting and trial.share == share:
         return None
-    reason = f"SAVO_CUSTOM_VISION_ROLLOUT={share:g}: pinned, the automation rests"
+    reason = f"SAVO_CUSTOM_VISION_ROLLOUT={share:g}: share pinned, automation paused"
     pinned = trial.next(RolloutState.PINNED, reason, now, by=SETTINGS)
     return pinned if share == trial.share else pinned.at_share(share, now)

@@ -1,4 +1,4 @@
-"""The worker that turns new evidence into decisions, and keeps aliases and metrics beside the state."""
+"""Decision worker: decides after new evidence, then updates aliases and metrics."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from savo_runtime.telemetry.metrics import MODEL_INFO, ROLLOUT_SHARE, ROLLOUT_ST
 __all__ = ["PAUSE_SECONDS", "DecisionWorker"]
 
 PAUSE_SECONDS = 0.25
-"""At most four decisions a second: far below the 5 s that a breach may last, and a negligible load."""
+"""At most four decisions a second: a negligible load, and much faster than the 5 s that a breach may last."""
 
 _IDLE_SECONDS = 5.0
-"""Decide this often without a notification: time passes without an event, and other replicas record evidence too."""
+"""Longest time without a decision. Some steps depend on time alone, and other replicas record evidence too."""
 
 
 class DecisionWorker:
-    """Calls `Rollout.decide` after `news` is set, and lets aliases and gauges follow the state."""
+    """Calls `Rollout.decide` when `new_evidence` is set, and updates aliases and gauges after each change of state."""
 
-    def __init__(self, rollout: Rollout, aliases: Aliases, news: asyncio.Event) -> None:
+    def __init__(self, rollout: Rollout, aliases: Aliases, new_evidence: asyncio.Event) -> None:
         self._rollout = rollout
         self._aliases = aliases
-        self._news = news
+        self._new_evidence = new_evidence
         self._aligned = -1
         self._shown: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         """Wait for new evidence, at most five seconds, then decide.
 
-        An error goes to the runtime, which starts the worker again with back-off.
+        The runtime restarts the worker with back-off after an error.
         """
         await self._wait()
         await self.decide()
 
     async def decide(self) -> None:
-        """Decide once; set aliases and gauges when the state has changed since the last call."""
+        """Decide once. Update aliases and gauges if the state changed since the last call."""
         try:
             trial = await self._rollout.decide()
         except OvertakenError:
-            self._news.set()
+            self._new_evidence.set()
             return
         if trial.sequence != self._aligned:
             await self._aliases.align(trial)
@@ -53,18 +53,18 @@ class DecisionWorker:
     async def _wait(self) -> None:
         try:
             async with asyncio.timeout(_IDLE_SECONDS):
-                await self._news.wait()
+                await self._new_evidence.wait()
         except TimeoutError:
             pass
-        self._news.clear()
+        self._new_evidence.clear()
 
     def _show(self, trial: Trial) -> None:
         ROLLOUT_SHARE.set(trial.share)
         for state in RolloutState:
             ROLLOUT_STATE.labels(state.value).set(state is trial.state)
         now = {(alias.version, alias.alias) for alias in aliases_of(trial) if alias.version}
-        for gone in self._shown - now:
-            MODEL_INFO.remove(*gone)
+        for removed in self._shown - now:
+            MODEL_INFO.remove(*removed)
         for version, alias in now:
             MODEL_INFO.labels(version=version, alias=alias).set(1)
         self._shown = now

@@ -3,8 +3,8 @@
 SavoError                   (savo_runtime.errors)
 └── RolloutError
     ├── NotPossibleError    the command does not apply to the present state
-    │   └── NeedsForceError the gate, or the evidence of its trial, rejected the model that the operator wants
-    ├── UnknownModelError   the operator named a version that is not in the registry
+    │   └── NeedsForceError the gate or its own trial rejected the model to promote
+    ├── UnknownModelError   the version is not in the registry
     └── IncompleteError     the command lacks a field
 RetryableError              (savo_runtime.errors)
 └── OvertakenError          another replica changed the rollout first: decide again
@@ -25,28 +25,28 @@ __all__ = [
 
 
 class RolloutError(SavoError):
-    """The family."""
+    """Base of the errors that an operator gets as an answer."""
 
 
 class NotPossibleError(RolloutError):
-    """Answered to the operator as a conflict."""
+    """HTTP 409, not-possible."""
 
 
 class NeedsForceError(NotPossibleError):
-    """A conflict that the operator may overrule. The message contains the figures."""
+    """HTTP 409, model-refused: a conflict that `force` overrides. The message contains the figures."""
 
 
 class UnknownModelError(RolloutError):
-    """Answered to the operator as not found."""
+    """HTTP 404, model-unknown."""
 
 
 class IncompleteError(RolloutError):
-    """Answered to the operator as an invalid request, with the field."""
+    """HTTP 422, invalid-command. The message begins with the field."""
 
 
 class OvertakenError(RetryableError):
-    """The state's sequence is no longer what the decision was made on."""
+    """The state changed after it was read for the decision."""
 
     def __init__(self, sequence: int) -> None:
-        super().__init__(f"the rollout moved on from sequence {sequence}", reason="rollout-overtaken")
+        super().__init__(f"the rollout's state is newer than sequence {sequence}", reason="rollout-overtaken")
         self.sequence = sequence

@@ -1,11 +1,11 @@
-"""What scans say about the two arms of the running experiment, by `assigned_arm` (intention to treat).
+"""Evidence: figures of scans, by the arm that they were assigned to (intention to treat).
 
-An arm answers for every scan assigned to it, whoever answered in the end. One exception: a scan that fell back because
-no model was loaded (`model-unavailable`) says nothing about the model and is no evidence: a candidate that never serves
-must not climb on the provider's merits.
+A scan counts for its assigned arm, also when another detector answered it. The exception is a scan that fell back
+because no model was loaded (`model-unavailable`): it is no evidence, because a candidate that never serves must not
+climb by the provider's results.
 
-`FIGURES` says for each measure how its figure is read from a scan's event. What is done with the figure is in the
-measure's row (`savo_contracts.measures`) and the same for all.
+`FIGURES` has for each measure the function that reads its figure from a scan's event. The measure's row
+(`savo_contracts.measures`) determines the rest.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class EndedScan:
     experiment: str
     arm: Arm
     figures: Mapping[Measure, float]
-    """In each measure's own unit; without those that the event says nothing about."""
+    """In each measure's own unit; only measures that the event has a figure of."""
     latency_ms: float
     cost_usd: float
     failed: bool = False
@@ -50,7 +50,7 @@ class EndedScan:
 
 @dataclass(frozen=True)
 class ConfirmedScan:
-    """A scan that its user confirmed or corrected; of one scan the newest revision counts."""
+    """A scan that its user confirmed or corrected. The newest revision counts."""
 
     scan_id: str
     subject: str
@@ -65,10 +65,10 @@ class ConfirmedScan:
 
 @dataclass(frozen=True)
 class ArmEvidence:
-    """One arm's evidence so far: totals over its scans, and one value a subject for each measure.
+    """One arm's evidence so far: totals over its scans, and for each measure one value per subject.
 
-    Gates decide on the subjects' values (0…1), because scans of one person are not independent. Totals are what people
-    read: a step needs its number of confirmed scans, and estimates are over all scans where totals are kept.
+    Gates use the subjects' values (0…1), because scans of one person are not independent. Totals are for the minimum
+    number of confirmed scans in a step, and for estimates over all scans in reports.
     """
 
     scans: int = 0
@@ -81,7 +81,7 @@ class ArmEvidence:
     cost_usd: float = 0.0
     """Sum over scans."""
     latency_ms: Mapping[int, float | None] = field(default_factory=dict)
-    """Quantiles over the answered scans, by percent; only in reports."""
+    """Quantiles over the answered scans in milliseconds, by percent. Empty except in reports."""
     by_candidate: int = 0
     confirmed_in_step: int = 0
     first: Mapping[Measure, Values] = field(default_factory=dict)
@@ -91,15 +91,15 @@ class ArmEvidence:
 
     @property
     def fallback_share(self) -> float | None:
-        """Of the answered scans, those that the candidate did not answer itself; None before the first."""
+        """Share of the answered scans that the candidate did not answer itself, 0…1; None before the first."""
         answered = self.scans - self.failed
         return 1 - self.by_candidate / answered if answered else None
 
     def estimate(self, measure: Measure) -> float | None:
-        """In the measure's own unit, None before the first scan.
+        """The measure's estimate in its own unit; None before the first scan.
 
-        Over all scans of the arm where `ESTIMATES` has the measure, otherwise the mean over subjects, which is what
-        the bounds are of.
+        It is over all scans of the arm if `ESTIMATES` has the measure, otherwise the mean over subjects. The bounds are
+        always those of the mean over subjects.
         """
         if measure in ESTIMATES:
             return ESTIMATES[measure](self)
@@ -108,7 +108,7 @@ class ArmEvidence:
 
 
 def completed_scan(event: ScanCompleted) -> EndedScan | None:
-    """None when the scan is no evidence: outside any experiment, or no model was loaded to be judged."""
+    """None when the scan is no evidence: it belongs to no experiment, or no model was loaded."""
     if event.experiment is None or event.fallback_reason == FallbackReason.MODEL_UNAVAILABLE:
         return None
     return EndedScan(
@@ -124,7 +124,7 @@ def completed_scan(event: ScanCompleted) -> EndedScan | None:
 
 
 def failed_scan(event: ScanFailed) -> EndedScan | None:
-    """None when it failed before an arm was chosen."""
+    """None when the scan failed before an arm was chosen."""
     if event.experiment is None or event.assigned_arm is None:
         return None
     return EndedScan(
@@ -140,7 +140,7 @@ def failed_scan(event: ScanFailed) -> EndedScan | None:
 
 
 def confirmed_scan(event: ScanConfirmed) -> ConfirmedScan | None:
-    """None when the scan is no evidence. May come before the scan's completion."""
+    """None when the scan is no evidence. May arrive before the scan's completion."""
     if event.experiment is None or event.fallback_reason == FallbackReason.MODEL_UNAVAILABLE:
         return None
     counted = [item for item in event.items if item.action is not Action.MOVED]
@@ -163,7 +163,7 @@ def _figures(event: ScanEvent) -> dict[Measure, float]:
 
 
 def _accuracy(event: ScanEvent) -> float | None:
-    """Without an item that counts there is no accuracy."""
+    """None when no item counts."""
     return figures.accuracy(event.items) if isinstance(event, ScanConfirmed) else None
 
 
@@ -172,7 +172,7 @@ def _correction(event: ScanEvent) -> float | None:
 
 
 def _latency(event: ScanEvent) -> float | None:
-    """A failed scan has none: the gate on failures answers for it."""
+    """None for a failed scan, which counts in the failure rate."""
     return event.duration_ms if isinstance(event, ScanCompleted) else None
 
 
@@ -191,7 +191,7 @@ FIGURES: Mapping[Measure, Callable[[ScanEvent], float | None]] = {
     COST: _cost,
     FAILURES: _failure,
 }
-"""A scan's figure of each measure, in the measure's unit; None where the event says nothing about it."""
+"""Function that reads a measure's figure from a scan's event, in the measure's unit. None when the event has none."""
 
 ESTIMATES: Mapping[Measure, Callable[[ArmEvidence], float | None]] = {
     ACCURACY: lambda arm: arm.kept / arm.counted if arm.counted else None,
@@ -200,4 +200,4 @@ ESTIMATES: Mapping[Measure, Callable[[ArmEvidence], float | None]] = {
     COST: lambda arm: arm.cost_usd / arm.scans if arm.scans else None,
     FAILURES: lambda arm: arm.failed / arm.scans if arm.scans else None,
 }
-"""Measures whose figure is known over all scans, by the totals that the ledger keeps."""
+"""Function that computes a measure's estimate over all scans, for measures that the ledger has totals of."""

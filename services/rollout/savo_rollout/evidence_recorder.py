@@ -1,11 +1,10 @@
-"""Records evidence in the ledger, many scans in one transaction.
+"""Evidence recorder: writes the evidence of many scans in one transaction.
 
-Under load, a transaction for each event would cost more than everything else here. So handlers queue their scans, and
-the handler that holds the lock writes all that are queued. Each handler returns only after its own scan is committed,
-so a consumer's offset is still committed last.
+Under load, one transaction per event would dominate the cost. So handlers queue their scans, and the handler that holds
+the lock writes all queued scans. Each handler returns only after its own scan is committed, so the consumer's offset is
+still committed last.
 
-Recording a scan twice changes nothing (it is keyed by scan id, a confirmation also by revision), so no event id is
-kept.
+Recording is idempotent by scan id, for a confirmation also by revision. So no event id is stored.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class _Entry:
 
 
 class EvidenceRecorder:
-    """Writes scans in batches; called by handlers, concurrently."""
+    """Records scans in batches. Handlers call it concurrently."""
 
     def __init__(self, ledger: Ledger, policy: GatePolicy, notify: Callable[[], None]) -> None:
         self._ledger = ledger
@@ -40,9 +39,9 @@ class EvidenceRecorder:
         self._lock = asyncio.Lock()
 
     async def __call__(self, scan: EndedScan | ConfirmedScan | None) -> None:
-        """Returns when the scan is durable; None is no evidence and needs no writing.
+        """Record a scan; returns when it is durable. None is no evidence and is ignored.
 
-        Raises what the ledger raises; then nothing of the batch was written.
+        Raises the errors of the ledger. After an error nothing of the batch is written.
         """
         if scan is None:
             return

@@ -1,15 +1,14 @@
-"""The owner's numbers as gates, each answered by a confidence sequence: pass, undecided or breach.
+"""Gates: whether an arm meets the target of a measure, as pass, undecided or breach, by a confidence sequence.
 
-**False passes.** A bad candidate misses at least one target, and the ladder is climbed only when every gate passes: so
-the probability of a false pass is at most that of the one gate it misses (intersection–union test: R. L. Berger,
-Technometrics 24, 1982), and each gate may use the whole α. The evidence of an experiment is one sequence over all its
-steps, valid at every moment, so steps need no share of α either. How sure one must be grows with the traffic at stake:
-8α for leaving the first step, then 4α, then 2α, and α for becoming champion: the whole ladder's false pass stays ≤ α.
+**False passes.** A bad candidate misses at least one target, and a step up needs a pass of every gate. So the
+probability of a false pass is at most that of the one missed gate (intersection–union test: R. L. Berger, Technometrics
+24, 1982), and each gate may use the whole α. The evidence of an experiment is one sequence over all its steps, valid at
+every moment, so α is not divided over steps either. The required certainty grows with the traffic at stake: 8α to leave
+the first step, then 4α, then 2α, and α to become champion. The false-pass probability of the whole ladder stays ≤ α.
 
-**False alarms.** Any one gate's breach ends the trial, so there α is divided: over the gates by the `alarm_share` of
-each measure's row, whose sum is at most 1, and over steps as 1/(k(k+1)), which sums to 1 however many steps an operator
-adds. The alarm looks at the present step alone: a model that was good at 5 % and turns bad at 50 % has no credit to use
-up first.
+**False alarms.** A breach of any gate ends the trial, so here α is divided: over gates by the `alarm_share` of each
+measure's row, whose sum is at most 1, and over steps by 1/(k(k+1)), which sums to 1 for any number of steps. The alarm
+uses the evidence of the present step alone, so that good evidence at 5 % does not delay the alarm at 50 %.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from savo_rollout.evidence import ArmEvidence
 
 __all__ = ["Figure", "GatePolicy", "Verdict", "figure", "verdict"]
 
-_EAGERNESS = (8.0, 4.0, 2.0)
-_NOTHING = Values.of([])
+_ALPHA_FACTORS = (8.0, 4.0, 2.0)
+_NO_VALUES = Values.of([])
 
 
 class Verdict(StrEnum):
-    """A gate's answer."""
+    """Result of a gate."""
 
     PASS = "pass"  # noqa: S105
     UNDECIDED = "undecided"
@@ -39,36 +38,38 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class GatePolicy:
-    """Which measures are judged, by which targets, and how sure to be.
+    """Measures, targets, and the required certainty α.
 
-    Raises `ValueError` when the alarms of the measures would use more than α together.
+    Raises `ValueError` when the alarm shares of the measures sum to more than 1.
     """
 
     targets: Mapping[str, float] = field(default_factory=dict)
-    """By the measure's name, in its unit; a measure without an entry keeps the target of its row."""
+    """By the measure's name, in its unit. A measure without an entry has the target of its row."""
     alpha: float = 0.05
-    """Probability that a bad candidate passes the whole ladder, at most.
+    """Highest probability that a bad candidate passes the whole ladder.
 
-    Also the probability that a good one is sent back by a false alarm, at most.
+    Also the highest probability that a false alarm rolls back a good candidate.
     """
     measures: tuple[Measure, ...] = MEASURES
 
     def __post_init__(self) -> None:
         total = sum(measure.alarm_share for measure in self.measures)
         if total > 1:
-            raise ValueError(f"the alarm shares of the measures sum to {total}, more than the whole α (ADR 5)")
+            raise ValueError(
+                f"the alarm shares of the measures sum to {total}, which is more than the whole α (1); see ADR 5"
+            )
 
     def pass_level(self, rung: int) -> float:
-        """α for leaving the ladder's step number `rung`, from 0."""
-        return min(0.5, self.alpha * _EAGERNESS[rung]) if rung < len(_EAGERNESS) else self.alpha
+        """α to leave the ladder's step number `rung`, counted from 0."""
+        return min(0.5, self.alpha * _ALPHA_FACTORS[rung]) if rung < len(_ALPHA_FACTORS) else self.alpha
 
     def breach_level(self, measure: Measure, step: int) -> float:
-        """α of a measure's alarm in the experiment's step number `step`, from 1. 0: the measure has no alarm."""
+        """α of a measure's alarm in the experiment's step number `step`, counted from 1. 0 means no alarm."""
         share = measure.alarm_share
         return self.alpha * share.numerator / (share.denominator * step * (step + 1))
 
     def target(self, measure: Measure) -> float:
-        """In the measure's own unit."""
+        """The measure's target, in its own unit."""
         return self.targets.get(measure.name, measure.target)
 
     def threshold(self, measure: Measure) -> float:
@@ -76,15 +77,16 @@ class GatePolicy:
         return measure.statistic.threshold(self.target(measure))
 
     def values(self, figures: Mapping[Measure, float]) -> dict[Measure, float]:
-        """A scan's figures as the values, 0…1, that the confidence sequences bet on."""
+        """A scan's figures as values 0…1 for the confidence sequences."""
         return {measure: measure.statistic.value(found, self.target(measure)) for measure, found in figures.items()}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measure of one arm as people read it.
+    """One measure of one arm, for reports.
 
-    Bounds are of the mean over subjects, at level α, at every moment; for a quantile, of the share of scans above it.
+    Bounds are those of the mean over subjects at level α, valid at every moment. For a quantile they are those of the
+    share of scans above the target.
     """
 
     estimate: float | None
@@ -104,20 +106,21 @@ def verdict(
     step: int,
     baseline: ArmEvidence | None = None,
 ) -> Verdict:
-    """The candidate's answer to one gate.
+    """The candidate's verdict on one measure.
 
-    `rung` is the place on the ladder (how sure to be), `step` the count of steps so far (the alarm's share of α).
+    `rung` is the position on the ladder from 0, which determines the required certainty. `step` counts the steps of the
+    experiment from 1 and determines the alarm's share of α.
     """
     threshold, level = policy.threshold(measure), policy.breach_level(measure, step)
-    here = evidence.step.get(measure, _NOTHING)
+    here = evidence.step.get(measure, _NO_VALUES)
     if not measure.must_be_proven:
-        threshold = max(threshold, _surely_of(baseline, measure, level))
-    if _against(measure, here, threshold) >= _wealth_needed(level):
+        threshold = max(threshold, _baseline_bound(baseline, measure, level))
+    if _against(measure, here, threshold) >= _required_wealth(level):
         return Verdict.BREACH
     if not measure.must_be_proven:
-        return Verdict.PASS if here.subjects else Verdict.UNDECIDED  # without a scan nothing was asked of it yet
-    wealth = _in_favour(measure, evidence.first.get(measure, _NOTHING), threshold)
-    sure = wealth >= _wealth_needed(policy.pass_level(rung))
+        return Verdict.PASS if here.subjects else Verdict.UNDECIDED  # undecided before the first scan
+    wealth = _in_favour(measure, evidence.first.get(measure, _NO_VALUES), threshold)
+    sure = wealth >= _required_wealth(policy.pass_level(rung))
     return Verdict.PASS if sure and _right_side(measure, here.mean, threshold) else Verdict.UNDECIDED
 
 
@@ -130,8 +133,8 @@ def figure(
     step: int,
     baseline: ArmEvidence | None = None,
 ) -> Figure:
-    """A measure of an arm with its bounds; the verdict is meant for the candidate's."""
-    values, scale = evidence.first.get(measure, _NOTHING), measure.statistic.scale
+    """A measure of an arm with its bounds. The verdict has a meaning for the candidate only."""
+    values, scale = evidence.first.get(measure, _NO_VALUES), measure.statistic.scale
     return Figure(
         estimate=evidence.estimate(measure),
         lower=lower_bound(values, policy.alpha) * scale,
@@ -142,8 +145,8 @@ def figure(
     )
 
 
-def _wealth_needed(level: float) -> float:
-    """The log wealth that refutes at level α; at level 0 nothing does."""
+def _required_wealth(level: float) -> float:
+    """Log wealth that refutes at level α; infinite at level 0."""
     return -math.log(level) if level else math.inf
 
 
@@ -156,11 +159,11 @@ def _against(measure: Measure, values: Values, threshold: float) -> float:
 
 
 def _right_side(measure: Measure, mean: float | None, threshold: float) -> bool:
-    """Evidence is carried from step to step; the present step's own mean must not contradict it."""
+    """Whether the present step's mean agrees with the evidence of all steps."""
     return mean is None or (mean > threshold if measure.higher_is_better else mean < threshold)
 
 
-def _surely_of(baseline: ArmEvidence | None, measure: Measure, level: float) -> float:
-    """What the baseline may be at: an outage of the provider hits both arms and is not the candidate's fault."""
-    values = baseline.step.get(measure, _NOTHING) if baseline else _NOTHING
+def _baseline_bound(baseline: ArmEvidence | None, measure: Measure, level: float) -> float:
+    """Upper bound of the baseline. An outage of the provider affects both arms and must not count against one."""
+    values = baseline.step.get(measure, _NO_VALUES) if baseline else _NO_VALUES
     return min(0.99, upper_bound(values, level)) if level and values.mean else 0.0

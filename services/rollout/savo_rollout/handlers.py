@@ -1,4 +1,4 @@
-"""Handlers of the rollout's topics. The routing table stands at the foot."""
+"""Handlers of the rollout's topics. The routing table is at the end."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, c
 
 __all__ = ["subscriptions"]
 
-_TOGETHER = 64
-"""Events of a topic that are worked on at once, so that their scans share a transaction."""
+_CONCURRENCY = 64
+"""Events of a topic that are handled concurrently, so that their scans share a transaction."""
 
 
 @consumes(SCANS_COMPLETED)
@@ -45,7 +45,7 @@ async def on_scan_confirmed(confirmed: ScanConfirmed, record: EvidenceRecorder) 
     await record(confirmed_scan(confirmed))
 
 
-# Through the outbox, with the state that the events are about.
+# These two publish through the outbox, in the transaction that stores the state.
 @consumes(MODELS_REGISTERED)
 @publishes(ROLLOUT_CHANGED, AUDIT_RECORDED)
 async def on_model_registered(registered: ModelRegistered, rollout: Rollout) -> None:
@@ -71,9 +71,9 @@ async def on_subject_erased(erased: SubjectErased, rollout: Rollout) -> None:
 def subscriptions(rollout: Rollout, record: EvidenceRecorder) -> list[Subscription]:
     """The routing table. `rollout.changed` is published through the outbox, in the transaction of its state."""
     return [
-        bind(on_scan_completed, concurrency=_TOGETHER, record=record),
-        bind(on_scan_failed, concurrency=_TOGETHER, record=record),
-        bind(on_scan_confirmed, concurrency=_TOGETHER, record=record),
+        bind(on_scan_completed, concurrency=_CONCURRENCY, record=record),
+        bind(on_scan_failed, concurrency=_CONCURRENCY, record=record),
+        bind(on_scan_confirmed, concurrency=_CONCURRENCY, record=record),
         bind(on_model_registered, rollout=rollout),
         bind(on_model_refused, rollout=rollout),
         bind(on_scan_erased, rollout=rollout),

@@ -1,4 +1,4 @@
-"""What the domain needs from outside."""
+"""Ports of the rollout service: Protocols that its domain needs and its adapters implement."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["HistoryEntry", "Ledger", "Transaction"]
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One line of the audit log: a change of state, share or alias, who made it and why."""
+    """One entry of the audit log: a change of state, share or alias, with author and reason."""
 
     sequence: int
     at: datetime
@@ -33,70 +33,67 @@ class HistoryEntry:
 
 
 class Transaction(Protocol):
-    """State and evidence within one transaction: everything in it happens, or nothing does."""
+    """State and evidence in one atomic transaction."""
 
     async def first_time(self, event_id: UUID) -> bool:
-        """Remember an event. False when it was remembered before."""
+        """Store an event id. False when it was stored before."""
         ...
 
     async def trial(self) -> Trial | None:
-        """None before the first start. In a writing transaction, other replicas' transactions wait for its end."""
+        """The state; None before the first start. A writing transaction locks it for other replicas."""
         ...
 
     async def open(self, blank: Trial) -> Trial:
-        """Store the first state unless another replica already did; returns the one in force."""
+        """Store the first state unless another replica has stored one; returns the stored state."""
         ...
 
     async def change(self, before: Trial, after: Trial) -> None:
-        """Store a state; with a new sequence also write the audit log and publish `rollout.changed`.
+        """Store a state. With a new sequence, also write the audit log and publish `rollout.changed`.
 
-        Raises `OvertakenError`.
+        Raises `OvertakenError` when the stored state is no longer `before`.
         """
         ...
 
-    async def announce(self, trial: Trial) -> None:
-        """Publish the state again under its own sequence."""
+    async def republish(self, trial: Trial) -> None:
+        """Publish the state again, with the same sequence."""
         ...
 
     async def register(self, model: ModelRef) -> bool:
-        """Remember a model. False when it was known before."""
+        """Store a model. False when it was stored before."""
         ...
 
     async def record(self, scans: Sequence[EndedScan | ConfirmedScan], step: int, policy: GatePolicy) -> None:
-        """Store scans of the running experiment; those of erased subjects and erased scans are left out.
-
-        Repeats change nothing.
-        """
+        """Store scans of the running experiment, without erased scans and subjects. Idempotent."""
         ...
 
     async def erase_scan(self, scan_id: str) -> None:
-        """Delete what is known of a scan, and ignore it from now on."""
+        """Delete a scan's evidence, and ignore the scan from now on."""
         ...
 
     async def erase_subject(self, subject: str) -> None:
-        """Delete what is known of a subject, and ignore its scans from now on."""
+        """Delete a subject's evidence, and ignore the subject's scans from now on."""
         ...
 
     async def evidence(self, experiment: str, step: int) -> dict[Arm, ArmEvidence]:
-        """Of both arms, without quantiles of the latency."""
+        """Evidence of both arms, without latency quantiles."""
         ...
 
     async def latency_quantile(self, experiment: str, arm: Arm, percent: int) -> float | None:
-        """Milliseconds, over all answered scans of the arm; None before the first."""
+        """Latency quantile in milliseconds over all answered scans of the arm; None before the first."""
         ...
 
     async def history(self, limit: int) -> list[HistoryEntry]:
-        """Newest first."""
+        """Entries of the audit log, newest first."""
         ...
 
 
 class Ledger(Protocol):
-    """Where the rollout keeps its state, its evidence and its audit log."""
+    """Storage of the rollout's state, evidence and audit log."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
-        """Commits at its end, rolls back on an error."""
+        """A transaction that commits at its end and rolls back on an error."""
         ...
 
     def read_only(self) -> AbstractAsyncContextManager[Transaction]:
-        """A transaction that only reads, and blocks no other one."""
+        """A transaction that only reads and locks nothing."""
         ...

@@ -1,4 +1,4 @@
-"""Model versions that the trainer wrote to the object store: what an operator may promote."""
+"""Model registry in the object store: the versions that an operator may promote. Only the trainer writes it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["Registry", "model_of", "registered_model"]
 
 @dataclass(frozen=True)
 class Registry:
-    """Reads versions; only the trainer writes them."""
+    """Reads model versions."""
 
     store: ObjectStore
 
     async def report_of(self, version: str) -> ModelReport:
-        """The report of a complete version, one with report and ONNX file. Raises `UnknownModelError`."""
+        """The report of a version. Raises `UnknownModelError` unless the version has a report and an ONNX file."""
         try:
             report = ModelReport.model_validate_json(await self.store.get(model_key(version, "report.json")))
         except ObjectNotFoundError:
-            raise UnknownModelError(f"there is no model {version}; `savo models list` names those there are") from None
+            raise UnknownModelError(f"there is no model {version}; `savo models list` shows all versions") from None
         except ValidationError as error:
             problem = f"the report of {version} cannot be read ({error.error_count()} errors)"
             raise UnknownModelError(f"{problem}: register the model again") from None
@@ -36,11 +36,11 @@ class Registry:
 
 
 def model_of(report: ModelReport) -> ModelRef:
-    """The reference under which a version is served."""
+    """The reference with which vision loads a version."""
     key = model_key(report.version, "model.onnx")
     return ModelRef(version=report.version, key=key, sha256=report.onnx_sha256, classes=report.classes)
 
 
 def registered_model(event: ModelRegistered) -> ModelRef:
-    """The same of a registration's event."""
+    """The reference in a registration's event."""
     return ModelRef(version=event.version, key=event.key, sha256=event.sha256, classes=event.classes)

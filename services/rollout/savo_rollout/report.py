@@ -1,4 +1,4 @@
-"""What the rollout shows to people and programs: GET /rollout."""
+"""Report of the rollout: the JSON document of GET /rollout."""
 
 from __future__ import annotations
 
@@ -22,31 +22,33 @@ __all__ = ["ArmReport", "FigureReport", "Report"]
 
 
 class FigureReport(BaseModel):
-    """One measure of one arm. Bounds hold at every moment.
+    """One measure of one arm. Bounds are valid at every moment.
 
-    Those of a quantile bound the share of scans above the target: below 0.05 is on target for p95.
+    For a quantile they are bounds of the share of scans above the target: below 0.05 meets the target of a p95.
     """
 
     estimate: float | None
     lower: float | None = Field(description="None before the first subject.")
     upper: float | None = Field(description="None before the first subject.")
     target: float
-    verdict: Verdict | None = Field(description="The candidate's gate; the baseline has none.")
+    verdict: Verdict | None = Field(description="Result of the candidate's gate; None for the baseline.")
 
 
 class ArmReport(BaseModel):
-    """Counts of one arm, and beside them each measure under its name."""
+    """Counts of one arm. The JSON object also has each measure as a key."""
 
     scans: int
     failed: int
     confirmed: int
     confirmed_in_step: int
     subjects: int
-    answered_by_candidate: int = Field(description="Scans that the candidate itself answered, without falling back.")
+    answered_by_candidate: int = Field(description="Scans that the candidate answered itself, without a fallback.")
     fallback_share: float | None = Field(
-        description="Of the candidate's answered scans, those that fell back; None for the baseline and before any.",
+        description="Share of the candidate's answered scans that fell back. None for the baseline and without scans.",
     )
-    figures: dict[str, FigureReport] = Field(description="By the measure's name; in JSON these keys are the arm's own.")
+    figures: dict[str, FigureReport] = Field(
+        description="By the measure's name. In JSON they are keys of the arm's object."
+    )
 
     @model_serializer(mode="wrap")
     def _flattened(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -56,7 +58,7 @@ class ArmReport(BaseModel):
 
 
 class HistoryReport(BaseModel):
-    """One line of the audit log."""
+    """One entry of the audit log."""
 
     sequence: int
     at: datetime
@@ -69,7 +71,7 @@ class HistoryReport(BaseModel):
 
 
 class Report(BaseModel):
-    """The answer of GET /rollout."""
+    """The document of GET /rollout."""
 
     state: RolloutState
     sequence: int
@@ -79,9 +81,9 @@ class Report(BaseModel):
     champion: ModelRef | None
     queued: ModelRef | None
     former: list[str] = Field(
-        description="Versions that were champion before, the last one first: where a revert leads.",
+        description="Former champions, the latest first: a revert returns to them in this order.",
     )
-    serving: bool = Field(description="SAVO_USE_CUSTOM_VISION: whether trained models answer at all.")
+    serving: bool = Field(description="SAVO_USE_CUSTOM_VISION: whether trained models answer scans.")
     reason: str
     changed_by: str
     changed_at: datetime

@@ -1,8 +1,8 @@
-"""The rollout's use cases, each in one transaction: start, register a model, decide, apply a command, erase.
+"""Use cases of the rollout, each in one transaction: start, register a model, decide, apply a command, erase.
 
-Handlers record evidence (`evidence_recorder`). Decisions are made beside them by `Rollout.decide`, which a worker calls
-after new evidence, at most four times a second: a breach reaches `rollout.changed` within a quarter of a second and one
-query over grouped values, whatever the rate of scans.
+Handlers record evidence (`evidence_recorder`). A worker calls `Rollout.decide` after new evidence, at most four times a
+second. So a breach reaches `rollout.changed` within a quarter of a second, with one query over grouped values, at any
+rate of scans.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _HISTORY = 50
 
 @dataclass(frozen=True)
 class Rollout:
-    """The use cases on a `Ledger`. What follows from evidence is decided in `steps`, from a command in `control`.
+    """Use cases on a `Ledger`. The rules are pure functions: those for evidence in `steps`, for commands in `control`.
 
-    Each method reads the state, lets a pure function make the next one, and stores it with its audit entry and its
-    event in the same transaction. Replicas may run side by side: a change that another replica overtook raises
-    `OvertakenError` and is tried again. Methods raise `DependencyDownError` while the database is away.
+    Each method reads the state, computes the next one, and stores it with its audit entry and its event in the same
+    transaction. Several replicas may run: when another replica changes the state first, a method raises
+    `OvertakenError` and is retried. Methods raise `DependencyDownError` while the database is down.
     """
 
     ledger: Ledger
@@ -49,22 +49,22 @@ class Rollout:
     switches: Switches
     clock: Callable[[], datetime]
     notify: Callable[[], None]
-    """Called after evidence or state changed, so that `decide` comes soon."""
+    """Called after a change of evidence or state, so that `decide` runs soon."""
 
     async def start(self) -> None:
-        """Apply the settings to the stored state and publish it again: an embedded broker starts empty."""
+        """Apply the settings to the stored state and publish it again, because an embedded broker starts empty."""
         async with self.ledger.transaction() as transaction:
             trial = await transaction.trial() or await transaction.open(Trial.blank(self.clock()))
             if changed := apply_switches(trial, self.switches, self.clock()) or self._next(trial):
                 await self._change(transaction, trial, changed)
             else:
-                await transaction.announce(trial)
+                await transaction.republish(trial)
         self.notify()
 
     async def register(self, model: ModelRef) -> None:
-        """Begin the model's trial, or queue it until the running one ends or SAVO_USE_CUSTOM_VISION is true.
+        """Begin the model's trial, or queue the model until the running trial ends or SAVO_USE_CUSTOM_VISION is true.
 
-        A model that is known already changes nothing.
+        A repeated registration changes nothing.
         """
         async with self.ledger.transaction() as transaction:
             trial = await self._trial(transaction)
@@ -76,7 +76,7 @@ class Rollout:
         self.notify()
 
     async def pause_refused(self, refused: ModelRefused, event_id: UUID) -> None:
-        """Pause the candidate's trial when vision refused to load it. A repeated event changes nothing."""
+        """Pause the trial of a candidate that vision refused to load. A repeated event changes nothing."""
         async with self.ledger.transaction() as transaction:
             trial = await self._trial(transaction)
             paused = pause_unserved(trial, refused.version, refused.replica, refused.reason, self.clock())
@@ -95,9 +95,9 @@ class Rollout:
             await transaction.erase_subject(subject)
 
     async def decide(self) -> Trial:
-        """Judge the evidence once; returns the state in force afterwards.
+        """Evaluate the evidence once; returns the resulting state.
 
-        Raises `OvertakenError` when another replica or an operator changed the state meanwhile.
+        Raises `OvertakenError` when another replica or an operator changes the state meanwhile.
         """
         async with self.ledger.read_only() as transaction:
             trial = await transaction.trial() or Trial.blank(self.clock())
@@ -112,7 +112,7 @@ class Rollout:
             return await self._change(transaction, trial, decided)
 
     async def report(self) -> Report:
-        """State, evidence and history as they are now."""
+        """Present state, evidence and history."""
         async with self.ledger.read_only() as transaction:
             trial = await transaction.trial() or Trial.blank(self.clock())
             evidence = await transaction.evidence(trial.experiment or "", trial.step)
@@ -123,7 +123,7 @@ class Rollout:
         return Report.of(trial, evidence, history, self.policy, self.clock(), serving=self.switches.use_custom_vision)
 
     async def apply(self, command: Command) -> Trial:
-        """Apply an operator's command; returns the state in force afterwards.
+        """Apply an operator's command; returns the resulting state.
 
         Raises `NotPossibleError`, `UnknownModelError` or `IncompleteError`, and `NeedsForceError` for a model that the
         gate or its own trial's evidence rejected.
@@ -139,12 +139,12 @@ class Rollout:
         return applied
 
     async def _promote(self, transaction: Transaction, trial: Trial, command: Command, report: ModelReport) -> Trial:
-        """Repeated, it changes nothing. A `models.registered` of the version that comes later begins no trial."""
-        against = await self._objection(transaction, report)
-        if against and not command.force:
+        """Promote a version. Idempotent; a later `models.registered` of the version begins no trial."""
+        objection = await self._objection(transaction, report)
+        if objection and not command.force:
             command_line = f"savo models promote {report.version} --force"
-            raise NeedsForceError(f"{against}. `{command_line}` makes it champion all the same")
-        reason = f"{command.reason} (by force: {against})" if against else command.reason
+            raise NeedsForceError(f"{objection}. `{command_line}` promotes it nevertheless")
+        reason = f"{command.reason} (by force: {objection})" if objection else command.reason
         promoted = apply_command(trial, command.model_copy(update={"reason": reason}), self.clock(), model_of(report))
         if promoted is trial:
             return trial
@@ -152,19 +152,19 @@ class Rollout:
         return await self._change(transaction, trial, promoted)
 
     async def _objection(self, transaction: Transaction, report: ModelReport) -> str | None:
-        """Why the version should not be champion: the gate's refusal or its trial's evidence, with figures."""
+        """Why the version should not be champion: the gate's refusal or its trial's rollback, with figures."""
         if report.verdict != "passed":
             return f"the gate refused {report.version}: {'; '.join(report.reasons)}"
         for entry in await transaction.history(_HISTORY):
-            sent_back = entry.state == RolloutState.ROLLED_BACK and entry.by == AUTOMATION
-            if entry.experiment == report.version and sent_back:
-                return f"the evidence of its trial sent {report.version} back: {entry.reason}"
+            is_rollback = entry.state == RolloutState.ROLLED_BACK and entry.by == AUTOMATION
+            if entry.experiment == report.version and is_rollback:
+                return f"the trial of {report.version} ended in a rollback: {entry.reason}"
         return None
 
     async def _change(self, transaction: Transaction, before: Trial, after: Trial) -> Trial:
-        """Store a change and what follows from it.
+        """Store a change and its consequences.
 
-        When a trial ends, the queued model's begins, and a pin by setting holds for that trial too.
+        After the end of a trial the queued model's trial begins. A share pinned by a setting applies to it too.
         """
         await transaction.change(before, after)
         if after.sequence != before.sequence:
@@ -185,7 +185,7 @@ class Rollout:
         return begin_queued(trial, self.clock()) if self.switches.use_custom_vision else None
 
     async def _latencies(self, transaction: Transaction, experiment: str, arm: Arm) -> dict[int, float | None]:
-        """The quantiles that measures are of, by percent."""
+        """Latency quantiles that the measures need, by percent."""
         statistics = (measure.statistic for measure in self.policy.gates.measures)
         percents = {statistic.percent for statistic in statistics if isinstance(statistic, Quantile)}
         return {percent: await transaction.latency_quantile(experiment, arm, percent) for percent in sorted(percents)}
@@ -195,7 +195,7 @@ class Rollout:
 
 
 def _with_queued(trial: Trial, model: ModelRef) -> Trial:
-    newest = max((model, trial.queued or model), key=lambda known: int(known.version[1:]))
+    newest = max((model, trial.queued or model), key=lambda candidate: int(candidate.version[1:]))
     return replace(trial, queued=newest)
 
 

@@ -1,4 +1,4 @@
-"""What the rollout service reads from the environment."""
+"""Settings of the rollout service, read from environment variables."""
 
 from __future__ import annotations
 
@@ -67,19 +67,19 @@ class RolloutSettings(RuntimeSettings):
         gt=0,
         lt=1,
         validation_alias="SAVO_ROLLOUT_MAX_FAILURE_RATE",
-        description="More failed scans than this are a breach, unless the baseline fails as often.",
+        description="A higher rate of failed scans is a breach, unless the baseline fails as often.",
     )
     alpha: float = Field(
         0.05,
         gt=0,
         le=0.5,
         validation_alias="SAVO_ROLLOUT_ALPHA",
-        description="Probability that a bad candidate climbs the whole ladder, at most.",
+        description="Highest probability that a bad candidate passes the whole ladder.",
     )
 
     @property
     def targets(self) -> dict[str, float]:
-        """By the measure's name; a measure without a setting is judged by the target of its row."""
+        """Targets by the measure's name. A measure without a setting has the target of its row."""
         return {
             ACCURACY.name: self.target_accuracy,
             CORRECTION_RATE.name: self.target_correction_rate,

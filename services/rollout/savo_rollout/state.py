@@ -1,4 +1,4 @@
-"""The rollout's whole state as one record; every change makes the next one."""
+"""State of the rollout: one immutable record."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from savo_contracts.rollout import RolloutChanged, RolloutState
 __all__ = ["AUTOMATION", "LIVE", "Trial", "changed_event"]
 
 AUTOMATION = "rollout"
-"""`changed_by` of a change that no person made."""
+"""`changed_by` of an automatic change."""
 
 LIVE = (RolloutState.RUNNING, RolloutState.PAUSED, RolloutState.PINNED)
 """States in which the candidate may have traffic."""
 
 _REASON_LIMIT = 1000
 
-REMEMBERED = 20
-"""Former champions that are kept as ways back."""
+FORMER_LIMIT = 20
+"""Number of former champions that are kept, so that an operator can revert to them."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """The whole state of the rollout: who serves which share, since when and why, and which models come next.
+    """The rollout's state: candidate, champion, share, and the reason for the last change.
 
-    Immutable: `next`, `at_share` and `with_champion` return the following state, which the ledger stores by compare
-    and swap. A candidate is there from the start of its trial until it becomes champion; after a rollback it stays
-    named, with a share of 0.
+    `next`, `at_share` and `with_champion` return the following state, which the ledger stores by compare and swap. The
+    candidate is set from the start of its trial until it becomes champion. After a rollback it stays set, with a share
+    of 0.
     """
 
     sequence: int
-    """Counts changes; the same as in `rollout.changed` and the audit log."""
+    """Number of the change, as in `rollout.changed` and the audit log."""
     state: RolloutState
     share: float
     """The candidate's share of the traffic, 0…1."""
@@ -40,19 +40,19 @@ class Trial:
     changed_by: str
     changed_at: datetime
     step: int = 0
-    """Steps of the present experiment; 1 is the first, 0 is none. The alarm's evidence begins anew with each."""
+    """Step of the present experiment, from 1; 0 without one. The evidence of the alarm restarts with each step."""
     step_started_at: datetime | None = None
     candidate: ModelRef | None = None
     champion: ModelRef | None = None
-    """None: the vision provider (Google) is the baseline."""
+    """None means that the vision provider is the baseline."""
     queued: ModelRef | None = None
-    """The newest model that was registered during this trial; its own begins afterwards."""
+    """The newest model registered during this trial. Its trial begins afterwards."""
     former: tuple[ModelRef, ...] = ()
-    """Champions before the present one, the last of them last; before the first there was the vision provider."""
+    """Former champions, the latest last. Before the first of them the vision provider was the baseline."""
 
     @classmethod
     def blank(cls, now: datetime) -> Trial:
-        """Before the first model."""
+        """The state before the first model."""
         return cls(0, RolloutState.IDLE, 0.0, "no model is registered yet", AUTOMATION, now)
 
     @property
@@ -66,7 +66,7 @@ class Trial:
         return self.state in LIVE and self.candidate is not None
 
     def next(self, state: RolloutState, reason: str, now: datetime, *, by: str = AUTOMATION) -> Trial:
-        """The same trial in another state."""
+        """The next change: another state and reason."""
         return replace(
             self,
             sequence=self.sequence + 1,
@@ -77,17 +77,17 @@ class Trial:
         )
 
     def with_champion(self, model: ModelRef) -> Trial:
-        """With another champion; the one before is kept in `former`. Used with `next`."""
+        """With another champion; the present one is appended to `former`. Combine it with `next`."""
         former = (*self.former, self.champion) if self.champion else self.former
-        return replace(self, champion=model, former=former[-REMEMBERED:])
+        return replace(self, champion=model, former=former[-FORMER_LIMIT:])
 
     def at_share(self, share: float, now: datetime) -> Trial:
-        """At another share: a new step, whose alarm begins without evidence. Used on the outcome of `next`."""
+        """At another share, which is a new step without evidence for its alarm. Apply it to the result of `next`."""
         return replace(self, share=share, step=self.step + 1, step_started_at=now)
 
 
 def changed_event(trial: Trial) -> RolloutChanged:
-    """The event that vision and gateway follow."""
+    """The event that publishes a state to vision and gateway."""
     return RolloutChanged(
         sequence=trial.sequence,
         state=trial.state,

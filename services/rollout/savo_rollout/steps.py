@@ -1,4 +1,4 @@
-"""The ladder: when the candidate gets more traffic, when it loses all of it, and when it becomes champion."""
+"""Steps of the ladder: when a candidate gets more traffic, loses all traffic, or becomes champion."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Evidence = Mapping[Arm, ArmEvidence]
 
 @dataclass(frozen=True)
 class StepPolicy:
-    """How much has to be seen before a step."""
+    """Evidence that a step needs."""
 
     min_confirmed: int = 200
     """Confirmed scans in this step, in each arm that has traffic."""
@@ -41,25 +41,25 @@ class StepPolicy:
 
 
 def admit(trial: Trial, model: ModelRef, now: datetime) -> Trial:
-    """A model passed its gate: it starts at the first share, or waits for the running trial's end (the newest wins)."""
+    """Start the trial of a registered model, or queue it until the running trial ends. The queue keeps the newest."""
     if trial.is_live or (trial.queued and _number(trial.queued) > _number(model)):
         return replace(trial, queued=max((model, trial.queued or model), key=_number))
     return begin(replace(trial, queued=None), model, now)
 
 
 def begin(trial: Trial, model: ModelRef, now: datetime) -> Trial:
-    """Open the experiment named after the candidate's version."""
-    against = trial.champion.version if trial.champion else "the vision provider"
+    """Start a trial at the first share."""
+    baseline = trial.champion.version if trial.champion else "the vision provider"
     begun = trial.next(
         RolloutState.RUNNING,
-        f"{model.version} begins its trial against {against} at {STEPS[0]:.0%} of the traffic",
+        f"{model.version} begins its trial against {baseline} at {STEPS[0]:.0%} of the traffic",
         now,
     )
     return replace(begun, candidate=model, step=0).at_share(STEPS[0], now)
 
 
 def begin_queued(trial: Trial, now: datetime) -> Trial | None:
-    """The queued model's trial, once the one before it has ended."""
+    """The queued model's trial; None without a queued model or while another trial is live."""
     if trial.queued is None or trial.is_live:
         return None
     return begin(replace(trial, queued=None), trial.queued, now)
@@ -68,7 +68,7 @@ def begin_queued(trial: Trial, now: datetime) -> Trial | None:
 def pause_unserved(trial: Trial, version: str, replica: str, reason: str, now: datetime) -> Trial | None:
     """Pause the trial of a candidate that a vision replica refused to load, until an operator resumes it.
 
-    Not serving is no evidence against the model. None when it is not the running trial's candidate.
+    A refusal is no evidence against the model. None when the version is not the running trial's candidate.
     """
     if trial.state is not RolloutState.RUNNING or trial.experiment != version:
         return None
@@ -76,19 +76,19 @@ def pause_unserved(trial: Trial, version: str, replica: str, reason: str, now: d
 
 
 def decide(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> Trial | None:
-    """The next state by the evidence, or None. A pin rests the whole automation; a pause keeps the alarm."""
+    """The next state by the evidence, or None. A pinned share is never changed, a paused one only by a breach."""
     if not trial.is_live or trial.state is RolloutState.PINNED:
         return None
     verdicts = _verdicts(trial, evidence, policy)
-    if broken := [measure for measure, answer in verdicts.items() if answer is Verdict.BREACH]:
-        return _roll_back(trial, evidence, policy, broken, now)
+    if breached := [measure for measure, result in verdicts.items() if result is Verdict.BREACH]:
+        return _roll_back(trial, evidence, policy, breached, now)
     if trial.state is RolloutState.PAUSED or _missing(trial, evidence, policy, verdicts, now):
         return None
     return _promote(trial, evidence, policy, now) if trial.share >= STEPS[-1] else _climb(trial, evidence, policy, now)
 
 
 def waiting_for(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime) -> list[str]:
-    """What is missing for the next step, as phrases for people."""
+    """What the next step still needs, as phrases for people."""
     match trial.state:
         case RolloutState.RUNNING:
             return _missing(trial, evidence, policy, _verdicts(trial, evidence, policy), now)
@@ -101,7 +101,7 @@ def waiting_for(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datet
 
 
 def rung_of(share: float) -> int:
-    """The place of a share on the ladder, from 0; a share between two steps counts as the lower one."""
+    """Position of a share on the ladder, from 0. A share between two steps counts as the lower step."""
     return max((place for place, step in enumerate(STEPS) if step <= share), default=0)
 
 
@@ -121,13 +121,13 @@ def _missing(
 ) -> list[str]:
     needs = []
     for arm in (Arm.CANDIDATE, Arm.BASELINE) if trial.share < 1.0 else (Arm.CANDIDATE,):
-        lacking = policy.min_confirmed - evidence[arm].confirmed_in_step
-        if lacking > 0:
-            needs.append(f"{lacking} more confirmed scans of the {arm} in this step")
+        missing = policy.min_confirmed - evidence[arm].confirmed_in_step
+        if missing > 0:
+            needs.append(f"{missing} more confirmed scans of the {arm} in this step")
     left = (trial.step_started_at or now) + timedelta(days=policy.min_days) - now
     if left > timedelta(0):
         needs.append(f"{left / timedelta(days=1):.1f} more days in this step")
-    undecided = (measure for measure, answer in verdicts.items() if answer is Verdict.UNDECIDED)
+    undecided = (measure for measure, result in verdicts.items() if result is Verdict.UNDECIDED)
     return needs + [f"certainty about the {measure.title}" for measure in undecided]
 
 
@@ -145,9 +145,9 @@ def _promote(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime
     return replace(ended.with_champion(trial.candidate), candidate=None, share=0.0, step=0, step_started_at=None)
 
 
-def _roll_back(trial: Trial, evidence: Evidence, policy: StepPolicy, broken: list[Measure], now: datetime) -> Trial:
+def _roll_back(trial: Trial, evidence: Evidence, policy: StepPolicy, breached: list[Measure], now: datetime) -> Trial:
     gates = policy.gates
-    missed = ", ".join(f"{measure.title} surely misses {measure.text(gates.target(measure))}" for measure in broken)
+    missed = ", ".join(f"{measure.title} surely misses {measure.text(gates.target(measure))}" for measure in breached)
     report = _report(evidence[Arm.CANDIDATE], gates)
     reason = f"{trial.experiment} back to 0 at {trial.share:.0%}: {missed}; {report}"
     return replace(trial.next(RolloutState.ROLLED_BACK, reason, now), share=0.0, step_started_at=None)

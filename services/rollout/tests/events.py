@@ -1,4 +1,4 @@
-"""Events as the other services send them."""
+"""Events of other services, as the rollout consumes them."""
 
 from __future__ import annotations
 

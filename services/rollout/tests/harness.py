@@ -1,4 +1,4 @@
-"""The service under test."""
+"""Harness of the rollout tests: the service in one process, with a manual clock."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from savo_runtime.testing import FakeClock, MemoryStore, published_by_outbox
 
 
 @dataclass
-class House:
-    """The service wired as `app.build` wires it, with a clock that stands still."""
+class Harness:
+    """The service wired as in `app.build`, with a clock that tests advance."""
 
     runtime: Runtime
     clock: FakeClock
@@ -35,7 +35,7 @@ class House:
     worker: DecisionWorker
     service: Service
 
-    async def hears(self, event: Event, event_id: Any = None) -> None:
+    async def deliver(self, event: Event, event_id: Any = None) -> None:
         envelope = Envelope.new(event, "test", event_id=event_id or uuid4(), time=self.clock())
         for subscription in self.service.subscriptions:
             if subscription.topic is topic_of(event):
@@ -52,18 +52,18 @@ class House:
         assert isinstance(self.runtime.store, MemoryStore)
         return self.runtime.store
 
-    def restarted(self, switches: Switches | None = None, policy: StepPolicy | None = None) -> House:
-        return furnished(self.runtime, self.clock, switches or self.rollout.switches, policy or self.rollout.policy)
+    def restarted(self, switches: Switches | None = None, policy: StepPolicy | None = None) -> Harness:
+        return build_harness(self.runtime, self.clock, switches or self.rollout.switches, policy or self.rollout.policy)
 
 
-def furnished(runtime: Runtime, clock: FakeClock, switches: Switches, policy: StepPolicy) -> House:
-    news = asyncio.Event()
+def build_harness(runtime: Runtime, clock: FakeClock, switches: Switches, policy: StepPolicy) -> Harness:
+    new_evidence = asyncio.Event()
     rollout = Rollout(
-        SqlLedger(runtime.database, runtime.outbox), Registry(runtime.store), policy, switches, clock, news.set
+        SqlLedger(runtime.database, runtime.outbox), Registry(runtime.store), policy, switches, clock, new_evidence.set
     )
     service = Service(
         name="rollout",
-        subscriptions=subscriptions(rollout, EvidenceRecorder(rollout.ledger, policy.gates, news.set)),
+        subscriptions=subscriptions(rollout, EvidenceRecorder(rollout.ledger, policy.gates, new_evidence.set)),
         app=rollout_app(rollout),
     )
-    return House(runtime, clock, rollout, DecisionWorker(rollout, Aliases(runtime.store), news), service)
+    return Harness(runtime, clock, rollout, DecisionWorker(rollout, Aliases(runtime.store), new_evidence), service)

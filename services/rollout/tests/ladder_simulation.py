@@ -1,6 +1,7 @@
-"""A stream of scans against the whole ladder, fast enough for hundreds of runs: the verdicts of `gates` after every scan, as cumulative sums.
+"""Simulation of the ladder: the verdicts of `gates` after every scan of a random stream, computed as cumulative sums.
 
-Subjects scan several times, and their scans resemble each other: each subject has an accuracy, a habit of correcting, a connection and a price of its own.
+It is fast enough for hundreds of runs. Subjects scan several times and their scans are alike: each subject has its own
+accuracy, correction rate, latency and cost.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from savo_rollout.steps import StepPolicy
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 SIMULATED = (ACCURACY, CORRECTION_RATE, LATENCY, COST, FAILURES)
-"""The measures that candidates have a rate of; a further one joins by a field of `Candidate` and a line in `drawn`."""
+"""Measures with a simulated rate. A further one needs a field of `Candidate` and a line in `drawn`."""
 
 CONFIRMED = (ACCURACY, CORRECTION_RATE)
 ITEMS = 6
@@ -27,7 +28,7 @@ ITEMS = 6
 
 @dataclass(frozen=True)
 class Candidate:
-    """True means over subjects."""
+    """A candidate's true means over subjects."""
 
     accuracy: float = 0.93
     corrections: float = 0.15
@@ -38,21 +39,25 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Traffic:
+    """Size and shape of a stream."""
+
     subjects: int = 5000
     scans: int = 20_000
     confirmed: float = 0.7
     """Share of scans that are confirmed."""
     alike: float = 6.0
-    """Beta concentration of a subject's own rates: smaller is more alike within a subject."""
+    """Beta concentration of the subjects' rates. A smaller value makes scans of one subject more alike."""
 
 
 @dataclass
 class Run:
+    """Course of one simulated trial."""
+
     passed: bool = False
     alarm_at: int | None = None
     """The scan after which the candidate lost its traffic."""
     steps: list[dict[str, int]] = field(default_factory=list)
-    """For each step climbed: scans of all traffic, confirmed candidate scans, candidate subjects since the experiment began."""
+    """For each completed step: all scans, confirmed candidate scans and candidate subjects of the experiment so far."""
 
     @property
     def rolled_back(self) -> bool:
@@ -61,7 +66,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Stream:
-    """One run's traffic: everything in the order in which scans come."""
+    """One run's traffic, in the order of scans."""
 
     subject: NDArray[np.int64]
     bucket: Floats
@@ -93,11 +98,11 @@ class Stream:
 
 
 def climb(stream: Stream, policy: StepPolicy) -> Run:
-    """The trial's course. The baseline is not simulated beyond its numbers: gates are absolute."""
+    """Simulate a trial. Of the baseline only the number of scans matters, because gates are absolute."""
     run, start, length = Run(), 0, stream.subject.size
     counted = {measure: np.zeros(length, dtype=bool) for measure in policy.gates.measures}
     for rung, share in enumerate(STEPS):
-        step, alarm, ready = _first_moments(stream, policy, rung, share, start, counted)
+        step, alarm, ready = _first_events(stream, policy, rung, share, start, counted)
         if alarm <= ready:
             run.alarm_at = alarm if alarm < length else None
             return run
@@ -108,10 +113,13 @@ def climb(stream: Stream, policy: StepPolicy) -> Run:
     return run
 
 
-def _first_moments(
+def _first_events(
     stream: Stream, policy: StepPolicy, rung: int, share: float, start: int, counted: dict[Measure, Flags]
 ) -> tuple[_Step, int, int]:
-    """The step with the scans at which it would be left, downwards and upwards; the stream's length means never. Most steps end soon, so look there first."""
+    """A step with the scans of its alarm and of its pass; the stream's length means never.
+
+    Most steps end early, so short windows are tried first.
+    """
     for window in (100, 400, stream.subject.size):
         step = _Step(stream, policy, rung, share, start, min(stream.subject.size, start + int(window / share)), counted)
         alarm, ready = step.alarm(), step.ready()
@@ -121,16 +129,16 @@ def _first_moments(
 
 
 def _measured(stream: Stream, share: float, end: int, counted: dict[Measure, Flags]) -> dict[str, int]:
-    mine = stream.bucket[:end] < share
+    is_candidate = stream.bucket[:end] < share
     return {
         "scans": end,
-        "confirmed": int((mine & stream.confirmed[:end]).sum()),
+        "confirmed": int((is_candidate & stream.confirmed[:end]).sum()),
         "subjects": int(counted[CORRECTION_RATE].sum()),
     }
 
 
 class _Step:
-    """One step, seen after each scan of the candidate between `start` and `stop`."""
+    """One step, evaluated after each candidate scan between `start` and `stop`."""
 
     def __init__(
         self,
@@ -143,25 +151,25 @@ class _Step:
         counted: dict[Measure, Flags],
     ) -> None:
         self.stream, self.policy, self.rung, self.counted = stream, policy, rung, counted
-        here = stream.bucket[start:stop] < share
+        is_candidate = stream.bucket[start:stop] < share
         confirmed = stream.confirmed[start:stop]
-        self.looks = np.flatnonzero(here) + start
-        others = np.cumsum(~here & confirmed)[here]
-        mine = np.cumsum(confirmed[here])
-        self.enough = (mine >= policy.min_confirmed) & ((others >= policy.min_confirmed) | (share >= 1.0))
+        self.evaluations = np.flatnonzero(is_candidate) + start
+        baseline = np.cumsum(~is_candidate & confirmed)[is_candidate]
+        candidate = np.cumsum(confirmed[is_candidate])
+        self.enough = (candidate >= policy.min_confirmed) & ((baseline >= policy.min_confirmed) | (share >= 1.0))
         self.places = {measure: self._firsts_in_step(measure) for measure in policy.gates.measures}
 
     def alarm(self) -> int:
-        """The scan after which any gate is surely missed."""
+        """The scan after which a gate is breached."""
         gates = self.policy.gates
-        hit = np.zeros(self.looks.size, dtype=bool)
+        hit = np.zeros(self.evaluations.size, dtype=bool)
         for measure in gates.measures:
             if level := gates.breach_level(measure, self.rung + 1):
                 hit |= self._path(measure, in_favour=False) >= -np.log(level)
         return self._first(hit)
 
     def ready(self) -> int:
-        """The scan after which every gate is passed and the numbers are there."""
+        """The scan after which every gate passes and the minimum numbers are reached."""
         level = -np.log(self.policy.gates.pass_level(self.rung))
         good = self.enough.copy()
         for measure in (measure for measure in self.policy.gates.measures if measure.must_be_proven):
@@ -174,10 +182,10 @@ class _Step:
             counted[measure][new[new < end]] = True
 
     def _first(self, hits: Flags) -> int:
-        return int(self.looks[hits.argmax()]) if hits.any() else self.stream.subject.size
+        return int(self.evaluations[hits.argmax()]) if hits.any() else self.stream.subject.size
 
     def _path(self, measure: Measure, *, in_favour: bool) -> Floats:
-        """Log wealth after each look. In favour, the whole experiment counts; against, this step."""
+        """Log wealth at each evaluation: in favour by the whole experiment, against by this step."""
         places = self._new(measure) if in_favour else self.places[measure]
         before = np.flatnonzero(self.counted[measure]) if in_favour else np.array([], dtype=np.int64)
         mirrored = measure.higher_is_better is not in_favour
@@ -187,11 +195,11 @@ class _Step:
         return np.asarray(np.concatenate([[0.0], path])[before.size + self._arrived(places)])
 
     def _arrived(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many of `places` had come by each look: between two new subjects the wealth stands still."""
-        return np.searchsorted(places, self.looks, side="right")
+        """Number of `places` at or before each evaluation."""
+        return np.searchsorted(places, self.evaluations, side="right")
 
     def _firsts_in_step(self, measure: Measure) -> NDArray[np.int64]:
-        places = self.looks[self.stream.confirmed[self.looks]] if measure in CONFIRMED else self.looks
+        places = self.evaluations[self.stream.confirmed[self.evaluations]] if measure in CONFIRMED else self.evaluations
         _, first = np.unique(self.stream.subject[places], return_index=True)
         return np.sort(places[first])
 
@@ -205,6 +213,7 @@ class _Step:
         means = np.concatenate(
             [[np.nan], np.cumsum(self.stream.values[measure][places]) / np.arange(1, places.size + 1)]
         )
-        here = means[self._arrived(places)]
+        at_evaluation = means[self._arrived(places)]
         threshold = self.policy.gates.threshold(measure)
-        return np.asarray(np.isnan(here) | (here > threshold if measure.higher_is_better else here < threshold))
+        is_met = at_evaluation > threshold if measure.higher_is_better else at_evaluation < threshold
+        return np.asarray(np.isnan(at_evaluation) | is_met)

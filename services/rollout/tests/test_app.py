@@ -1,4 +1,4 @@
-"""The composition root: everything wired, from settings to a share of 0."""
+"""Composition root: the wired service, from its settings to a rollback."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from savo_runtime.testing import memory_runtime, published_by_outbox
 from services.rollout.tests.events import confirmed, registered
 
 
-async def hear(service: Service, event: Event) -> None:
+async def deliver(service: Service, event: Event) -> None:
     handler = next(subscription for subscription in service.subscriptions if subscription.topic is topic_of(event))
     await handler.handle(Envelope.new(event, "test", event_id=uuid4()))
 
 
-async def test_it_reads_exactly_the_topics_that_the_registry_says() -> None:
+async def test_it_consumes_exactly_the_topics_of_the_registry() -> None:
     async with memory_runtime("rollout", migrations=DEFINITION.migrations) as runtime:
         service = build(RolloutSettings(), runtime)
     assert {subscription.topic for subscription in service.subscriptions} == {
@@ -34,25 +34,25 @@ async def test_it_reads_exactly_the_topics_that_the_registry_says() -> None:
     }
 
 
-async def test_a_breach_is_published_and_the_alias_gone_within_two_seconds_of_the_evidence() -> None:
+async def test_a_breach_is_published_and_removes_the_challenger() -> None:
     async with memory_runtime("rollout", migrations=DEFINITION.migrations) as runtime:
         service = build(RolloutSettings(use_custom_vision=True), runtime)
         for start in service.on_start:
             await start()
         worker = asyncio.ensure_future(service.workers[0].loop())
-        await hear(service, registered())
-        await until_challenger_is(runtime, "v1")
+        await deliver(service, registered())
+        await wait_for_challenger(runtime, "v1")
         await asyncio.gather(
-            *[hear(service, confirmed(f"s{number}", f"u{number}", kept=1, removed=5)) for number in range(40)]
+            *[deliver(service, confirmed(f"s{number}", f"u{number}", kept=1, removed=5)) for number in range(40)]
         )
-        await until_challenger_is(runtime, None)
+        await wait_for_challenger(runtime, None)
         worker.cancel()
         published = await published_by_outbox(runtime)
     last = [event for event in published if isinstance(event, RolloutChanged)][-1]
     assert (last.state, last.share) == (RolloutState.ROLLED_BACK, 0.0)
 
 
-async def until_challenger_is(runtime: Runtime, version: str | None) -> None:
+async def wait_for_challenger(runtime: Runtime, version: str | None) -> None:
     key = alias_key("challenger")
     async with asyncio.timeout(60):
         while (
@@ -62,7 +62,7 @@ async def until_challenger_is(runtime: Runtime, version: str | None) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_settings_become_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_configure_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAVO_ROLLOUT_MIN_CONFIRMED", "20")
     monkeypatch.setenv("SAVO_ROLLOUT_MIN_DAYS_PER_STEP", "0.5")
     monkeypatch.setenv("SAVO_ROLLOUT_MAX_P95_MS", "800")
@@ -78,7 +78,7 @@ def test_settings_become_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     ("variable", "value"),
     [("SAVO_CUSTOM_VISION_ROLLOUT", "1.5"), ("SAVO_ROLLOUT_MIN_CONFIRMED", "0"), ("SAVO_ROLLOUT_ALPHA", "nine")],
 )
-def test_a_senseless_setting_stops_the_start_with_one_line(
+def test_an_invalid_setting_stops_the_start_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)

@@ -1,4 +1,4 @@
-"""Whatever is done in whatever order: the newest `rollout.changed`, the aliases and the audit log tell one story."""
+"""Consistency: after any sequence of actions, event, aliases and audit log agree."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from savo_rollout.state import LIVE
 from savo_rollout.steps import StepPolicy
 from savo_runtime.testing import FakeClock, memory_runtime, published_by_outbox
 from services.rollout.tests.events import completed, confirmed, refused, registered
-from services.rollout.tests.harness import House, furnished
-from services.rollout.tests.test_champion_changes import shelve
+from services.rollout.tests.harness import Harness, build_harness
+from services.rollout.tests.test_champion_changes import write_versions
 
 VERSIONS = ("v1", "v2", "v3")
 SCANS = 40
-"""In each arm: enough for a sure breach, and over several turns for a step."""
+"""Scans in each arm: enough for a breach, and in several rounds for a step."""
 versions = st.sampled_from(VERSIONS)
 
-happenings = st.one_of(
+actions = st.one_of(
     st.tuples(st.just("registered"), versions),
     st.tuples(st.just("refused"), versions),
     st.tuples(st.just("promote"), versions),
@@ -39,88 +39,91 @@ happenings = st.one_of(
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(happenings, max_size=10))
-def test_after_any_commands_and_evidence_event_aliases_and_audit_log_agree(story: list[tuple[str, Any]]) -> None:
-    asyncio.run(tell(story))
+@given(st.lists(actions, max_size=10))
+def test_after_any_actions_event_aliases_and_audit_log_agree(sequence: list[tuple[str, Any]]) -> None:
+    asyncio.run(run(sequence))
 
 
-async def tell(story: list[tuple[str, Any]]) -> None:
+async def run(sequence: list[tuple[str, Any]]) -> None:
     clock = FakeClock()
     async with memory_runtime("rollout", migrations="savo_rollout.migrations", clock=clock) as runtime:
-        house = furnished(runtime, clock, Switches(use_custom_vision=True), StepPolicy(min_confirmed=5, min_days=0))
-        await house.rollout.start()
-        await shelve(house, *VERSIONS)
-        for number, (what, with_what) in enumerate(story):
+        harness = build_harness(
+            runtime, clock, Switches(use_custom_vision=True), StepPolicy(min_confirmed=5, min_days=0)
+        )
+        await harness.rollout.start()
+        await write_versions(harness, *VERSIONS)
+        for number, (action, argument) in enumerate(sequence):
             clock.advance(seconds=1)
-            house = await happen(house, number, what, with_what)
-            await house.worker.decide()
-            await agree(house)
+            harness = await perform(harness, number, action, argument)
+            await harness.worker.decide()
+            await assert_consistent(harness)
 
 
-async def happen(house: House, number: int, what: str, with_what: Any) -> House:
-    match what:
+async def perform(harness: Harness, number: int, action: str, argument: Any) -> Harness:
+    match action:
         case "registered":
-            await house.hears(registered(with_what))
+            await harness.deliver(registered(argument))
         case "refused":
-            await house.hears(refused(with_what))
+            await harness.deliver(refused(argument))
         case "scans":
-            await scanned(house, number, good=with_what)
+            await deliver_scans(harness, number, good=argument)
         case "restart" | "switched off":
-            house = house.restarted(Switches(use_custom_vision=what == "restart"))
-            await house.rollout.start()
+            harness = harness.restarted(Switches(use_custom_vision=action == "restart"))
+            await harness.rollout.start()
         case _:
-            chosen = (
-                {"share": with_what}
-                if what == "set"
-                else {"version": with_what, "force": what == "promote"}
-                if with_what
-                else {}
-            )
-            with contextlib.suppress(
-                RolloutError
-            ):  # what is not possible now must change nothing, and that is what is looked at
-                await house.rollout.apply(Command(action=what, reason="a test", by="mia", **chosen))
-    return house
+            # A command that is not possible now must change nothing, so errors are ignored.
+            with contextlib.suppress(RolloutError):
+                await harness.rollout.apply(command(action, argument))
+    return harness
 
 
-async def scanned(house: House, number: int, *, good: bool) -> None:
-    trial = await house.trial()
+def command(action: str, argument: Any) -> Command:
+    options: dict[str, Any] = {}
+    if action == "set":
+        options = {"share": argument}
+    elif argument:
+        options = {"version": argument, "force": action == "promote"}
+    return Command.model_validate({"action": action, "reason": "a test", "by": "mia", **options})
+
+
+async def deliver_scans(harness: Harness, number: int, *, good: bool) -> None:
+    trial = await harness.trial()
     kept, removed = (6, 0) if good else (1, 5)
     names = [(arm, f"{number}-{arm}-{place}") for arm in Arm for place in range(SCANS)]
     experiment = trial.experiment or "v1"
     await asyncio.gather(
-        *[house.hears(completed(f"s{name}", f"u{name}", arm, experiment=experiment)) for arm, name in names]
+        *[harness.deliver(completed(f"s{name}", f"u{name}", arm, experiment=experiment)) for arm, name in names]
     )
     await asyncio.gather(
         *[
-            house.hears(confirmed(f"s{name}", f"u{name}", arm, kept=kept, removed=removed, experiment=experiment))
+            harness.deliver(confirmed(f"s{name}", f"u{name}", arm, kept=kept, removed=removed, experiment=experiment))
             for arm, name in names
         ]
     )
 
 
-async def agree(house: House) -> None:
-    said = await published_by_outbox(house.runtime)
-    changes = [event for event in said if isinstance(event, RolloutChanged)]
+async def assert_consistent(harness: Harness) -> None:
+    published = await published_by_outbox(harness.runtime)
+    changes = [event for event in published if isinstance(event, RolloutChanged)]
     last, sequences = changes[-1], [event.sequence for event in changes]
     assert sequences == sorted(sequences)
     champion = last.champion.version if last.champion else None
     challenger = last.experiment if last.state in LIVE else None
-    assert (await alias(house, "champion"), await alias(house, "challenger")) == (champion, challenger)
+    assert (await alias(harness, "champion"), await alias(harness, "challenger")) == (champion, challenger)
     moves = {
         event.about: event.after["version"]
-        for event in said
+        for event in published
         if isinstance(event, AuditRecorded) and event.action == "alias.moved"
     }
     assert (moves.get("models:/ingredients@champion"), moves.get("models:/ingredients@challenger")) == (
         champion,
         challenger,
     )
-    assert last.share == 0.0 or challenger, "nobody but a challenger has a share"
+    assert last.share == 0.0 or challenger, "only a challenger has a share"
     assert champion is None or champion != challenger
 
 
-async def alias(house: House, name: str) -> str | None:
-    if await house.store.head(alias_key(name)) is None:
+async def alias(harness: Harness, name: str) -> str | None:
+    if await harness.store.head(alias_key(name)) is None:
         return None
-    return Alias.model_validate_json(await house.store.get(alias_key(name))).version
+    return Alias.model_validate_json(await harness.store.get(alias_key(name))).version

@@ -1,4 +1,4 @@
-"""The operator's hands, over HTTP."""
+"""Operators' commands over HTTP."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from savo_contracts.audit import AuditRecorded
 from savo_runtime.testing import published_by_outbox
 from services.rollout.tests.events import registered
-from services.rollout.tests.harness import House
+from services.rollout.tests.harness import Harness
 
 
 @pytest.fixture
-async def http(house: House) -> AsyncIterator[httpx2.AsyncClient]:
-    assert house.service.app is not None
+async def http(harness: Harness) -> AsyncIterator[httpx2.AsyncClient]:
+    assert harness.service.app is not None
     async with httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(app=house.service.app), base_url="http://rollout"
+        transport=httpx2.ASGITransport(app=harness.service.app), base_url="http://rollout"
     ) as client:
         yield client
 
@@ -27,7 +27,7 @@ async def put(http: httpx2.AsyncClient, **body: Any) -> httpx2.Response:
     return await http.put("/rollout", json={"reason": "a test", "by": "mia"} | body)
 
 
-async def test_before_any_model_the_report_says_what_it_waits_for(http: httpx2.AsyncClient) -> None:
+async def test_before_any_model_the_report_says_what_is_missing(http: httpx2.AsyncClient) -> None:
     report = (await http.get("/rollout")).json()
     assert (report["state"], report["share"], report["waiting_for"]) == ("idle", 0.0, ["a model that passes its gate"])
     assert report["arms"]["candidate"]["accuracy"] == {
@@ -37,11 +37,11 @@ async def test_before_any_model_the_report_says_what_it_waits_for(http: httpx2.A
         "target": 0.8,
         "verdict": "undecided",
     }
-    assert report["arms"]["candidate"]["failures"]["verdict"] == "undecided", "nothing was asked of the candidate yet"
+    assert report["arms"]["candidate"]["failures"]["verdict"] == "undecided", "the candidate has no scan yet"
 
 
-async def test_a_running_trial_names_what_is_missing(house: House, http: httpx2.AsyncClient) -> None:
-    await house.hears(registered())
+async def test_a_running_trial_names_what_is_missing(harness: Harness, http: httpx2.AsyncClient) -> None:
+    await harness.deliver(registered())
     waiting = (await http.get("/rollout")).json()["waiting_for"]
     assert waiting[:2] == [
         "20 more confirmed scans of the candidate in this step",
@@ -50,22 +50,22 @@ async def test_a_running_trial_names_what_is_missing(house: House, http: httpx2.
     assert "certainty about the accuracy" in waiting
 
 
-async def test_a_pin_pauses_the_automation_and_resume_goes_on_from_the_step_below(
-    house: House, http: httpx2.AsyncClient
+async def test_a_pin_pauses_automation_and_resume_continues_at_the_step_below(
+    harness: Harness, http: httpx2.AsyncClient
 ) -> None:
-    await house.hears(registered())
+    await harness.deliver(registered())
     assert (await put(http, action="set", share=0.3)).json()["state"] == "pinned"
     resumed = (await put(http, action="resume")).json()
     assert (resumed["state"], resumed["share"]) == ("running", 0.25)
 
 
-async def test_pause_and_roll_back(house: House, http: httpx2.AsyncClient) -> None:
-    await house.hears(registered())
+async def test_pause_and_roll_back(harness: Harness, http: httpx2.AsyncClient) -> None:
+    await harness.deliver(registered())
     assert (await put(http, action="pause")).json()["state"] == "paused"
     assert (await put(http, action="pause")).status_code == 409
     rolled_back = (await put(http, action="rollback")).json()
     assert (rolled_back["state"], rolled_back["share"], rolled_back["changed_by"]) == ("rolled-back", 0.0, "mia")
-    assert (await house.published())[-1].share == 0.0
+    assert (await harness.published())[-1].share == 0.0
 
 
 async def test_without_a_trial_a_command_is_a_conflict_with_the_reason(http: httpx2.AsyncClient) -> None:
@@ -84,7 +84,7 @@ async def test_without_a_trial_a_command_is_a_conflict_with_the_reason(http: htt
         ({"action": "pause", "why": "x"}, "why"),
     ],
 )
-async def test_a_senseless_command_is_refused_by_field(
+async def test_an_invalid_command_is_refused_with_its_field(
     http: httpx2.AsyncClient, body: dict[str, Any], field: str
 ) -> None:
     answer = await put(http, **body)
@@ -92,33 +92,31 @@ async def test_a_senseless_command_is_refused_by_field(
     assert answer.json()["detail"].startswith(field)
 
 
-async def test_set_without_a_share_is_refused(house: House, http: httpx2.AsyncClient) -> None:
-    await house.hears(registered())
+async def test_set_without_a_share_is_refused(harness: Harness, http: httpx2.AsyncClient) -> None:
+    await harness.deliver(registered())
     answer = await put(http, action="set")
     assert (answer.status_code, answer.json()["detail"]) == (422, "share: set needs a share from 0 to 1")
 
 
-async def test_every_change_of_share_and_alias_is_in_the_audit_log_with_who_from_what_to_what_and_why(
-    house: House, http: httpx2.AsyncClient
-) -> None:
-    await house.hears(registered())
+async def test_every_change_of_share_and_alias_is_in_the_audit_log(harness: Harness, http: httpx2.AsyncClient) -> None:
+    await harness.deliver(registered())
     await put(http, action="rollback", reason="it sees tomatoes everywhere")
-    entries = [event for event in await published_by_outbox(house.runtime) if isinstance(event, AuditRecorded)]
+    entries = [event for event in await published_by_outbox(harness.runtime) if isinstance(event, AuditRecorded)]
     assert [(entry.action, entry.by, entry.about) for entry in entries] == [
         ("share.changed", "rollout", "vision"),
         ("alias.moved", "rollout", "models:/ingredients@challenger"),
         ("share.changed", "mia", "vision"),
         ("alias.moved", "mia", "models:/ingredients@challenger"),
     ]
-    begun, named, ended, unnamed = entries
-    assert (begun.before["share"], begun.after["share"], named.before, named.after) == (
+    begun, alias_set, ended, alias_removed = entries
+    assert (begun.before["share"], begun.after["share"], alias_set.before, alias_set.after) == (
         0.0,
         0.05,
         {"version": None},
         {"version": "v1"},
     )
     assert (ended.before["share"], ended.after) == (0.05, {"share": 0.0, "state": "rolled-back", "experiment": "v1"})
-    assert (unnamed.before, unnamed.after, unnamed.reason) == (
+    assert (alias_removed.before, alias_removed.after, alias_removed.reason) == (
         {"version": "v1"},
         {"version": None},
         "it sees tomatoes everywhere",

@@ -1,4 +1,4 @@
-"""Every measure is read from scans, and a further one changes nothing for those that are there."""
+"""Measures: each has a figure in scans' events, and a further measure does not affect the others."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FIVE, SIX = GatePolicy(measures=SIMULATED), GatePolicy(measures=(*SIMULATED, SIX
 
 
 def figures(scan: EndedScan | ConfirmedScan | None) -> dict[str, float]:
-    """Of the five, by name."""
+    """Figures of the five measures, by name."""
     assert scan is not None
     return {measure.name: figure for measure, figure in scan.figures.items() if measure in SIMULATED}
 
@@ -51,12 +51,12 @@ def test_rows_and_value_functions_cover_the_same_measures() -> None:
 
 
 @pytest.mark.parametrize("measure", [measure for measure in MEASURES if isinstance(measure.statistic, Quantile)])
-def test_a_quantile_is_estimated_by_the_ledger(measure: Measure) -> None:
-    """The mean over its values is a share of scans, in another unit."""
+def test_a_quantile_has_an_estimate_of_the_ledger(measure: Measure) -> None:
+    """The mean over its values would be a share of scans, which has another unit."""
     assert measure in ESTIMATES
 
 
-def test_each_event_says_what_it_can_about_the_measures() -> None:
+def test_each_event_has_figures_of_its_measures() -> None:
     assert figures(completed_scan(completed("s", "anna", duration_ms=120.0, cost_usd=0.001))) == {
         "latency_p95_ms": 120.0,
         "cost_usd": 0.001,
@@ -70,7 +70,7 @@ def test_each_event_says_what_it_can_about_the_measures() -> None:
     assert figures(confirmed_scan(confirmed("s", "anna", kept=0))) == {"correction_rate": 0.0}
 
 
-def test_figures_become_values_by_the_targets_in_force() -> None:
+def test_figures_become_values_by_the_configured_targets() -> None:
     policy = GatePolicy(targets={LATENCY.name: 100.0})
     assert policy.values({LATENCY: 120.0, COST: 0.75, ACCURACY: 2 / 3}) == {LATENCY: 1.0, COST: 0.5, ACCURACY: 0.6667}
 
@@ -78,7 +78,7 @@ def test_figures_become_values_by_the_targets_in_force() -> None:
 def test_without_totals_the_estimate_is_the_mean_over_subjects() -> None:
     assert ArmEvidence().estimate(SIXTH) is None
     assert ArmEvidence(first={SIXTH: Values.of([(1.0, 1), (0.0, 3)])}).estimate(SIXTH) == 0.25
-    assert ArmEvidence(first={ACCURACY: Values.of([(1.0, 1)])}).estimate(ACCURACY) is None, "it has totals"
+    assert ArmEvidence(first={ACCURACY: Values.of([(1.0, 1)])}).estimate(ACCURACY) is None, "accuracy has totals"
 
 
 # a sixth measure ------------------------------------------------------------------------------------------------------
@@ -96,17 +96,17 @@ def test_the_alarms_of_all_measures_and_steps_use_no_more_than_alpha() -> None:
     assert spent == pytest.approx(SIX.alpha, rel=0.002)
 
 
-def test_an_alarm_of_its_own_is_refused_while_the_others_hold_the_whole_alpha() -> None:
-    with pytest.raises(ValueError, match="sum to 11/10, more than the whole α"):
+def test_a_sixth_alarm_is_refused_while_the_others_use_the_whole_alpha() -> None:
+    with pytest.raises(ValueError, match="sum to 11/10, which is more than the whole α"):
         GatePolicy(measures=(*SIMULATED, _alarmed(Fraction(1, 10))))
 
 
-def test_an_alarm_of_its_own_is_taken_where_another_gives_up_its_share() -> None:
+def test_a_sixth_alarm_is_accepted_when_another_measure_reduces_its_share() -> None:
     halved = replace(FAILURES, alarm_share=Fraction(1, 10))
     GatePolicy(measures=(*(row for row in SIMULATED if row is not FAILURES), halved, _alarmed(Fraction(1, 10))))
 
 
-def test_without_an_alarm_it_holds_a_candidate_back_and_never_ends_the_trial() -> None:
+def test_a_measure_without_an_alarm_delays_a_candidate_but_never_ends_its_trial() -> None:
     always = Values.of([(1.0, 100_000)])
     evidence = ArmEvidence(first={SIXTH: always}, step={SIXTH: always})
     assert verdict(SIXTH, evidence, SIX, rung=0, step=1) is Verdict.UNDECIDED
@@ -119,14 +119,14 @@ CANDIDATES = {
     "inaccurate": Candidate(accuracy=0.6),
     "corrected": Candidate(corrections=0.5),
     "slow": Candidate(slow=0.3),
-    "dear": Candidate(cost_usd=0.3),
+    "expensive": Candidate(cost_usd=0.3),
     "failing": Candidate(failures=0.1),
 }
 
 
 @pytest.mark.parametrize("name", CANDIDATES)
-def test_simulated_with_a_sixth_measure_every_decision_on_the_five_is_the_same(name: str) -> None:
-    """The sixth is fine and proven long before the others, so each run must climb and end at the same scans."""
+def test_a_sixth_measure_changes_no_simulated_decision(name: str) -> None:
+    """The sixth measure is proven long before the others, so each run must climb and end at the same scans."""
     ended_as_expected = 0
     for seed in range(RUNS):
         stream = Stream.drawn(CANDIDATES[name], Traffic(subjects=4000, scans=12_000), np.random.default_rng([6, seed]))
@@ -134,7 +134,7 @@ def test_simulated_with_a_sixth_measure_every_decision_on_the_five_is_the_same(n
         five = climb(stream, StepPolicy(min_days=0, gates=FIVE))
         assert climb(with_sixth, StepPolicy(min_days=0, gates=SIX)) == five, seed
         ended_as_expected += five.passed if name == "good" else five.rolled_back
-    assert ended_as_expected >= 0.8 * RUNS, "the runs ask something of both the ladder and the alarms"
+    assert ended_as_expected >= 0.8 * RUNS, "the runs exercise both the ladder and the alarms"
 
 
 def _alarmed(share: Fraction) -> Measure:

@@ -1,4 +1,4 @@
-"""What only a real server can show: several replicas at once, each with its own connections."""
+"""Concurrent replicas on PostgreSQL, each with its own connections."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from savo_rollout.steps import StepPolicy
 from savo_runtime.database import Database
 from savo_runtime.testing import FakeClock, memory_runtime
 from services.rollout.tests.events import completed, confirmed, registered
-from services.rollout.tests.harness import House, furnished
+from services.rollout.tests.harness import Harness, build_harness
 
 pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture
-async def replicas(postgres_url: str) -> AsyncIterator[list[House]]:
-    """Three that start together on one server; store and outbox are shared, as on Kafka."""
+async def replicas(postgres_url: str) -> AsyncIterator[list[Harness]]:
+    """Three replicas that start together on one server, with a shared store and outbox."""
     url, clock = postgres_url.replace("postgresql://", "postgresql+asyncpg://"), FakeClock()
     async with AsyncExitStack() as stack:
         runtimes = []
@@ -37,32 +37,35 @@ async def replicas(postgres_url: str) -> AsyncIterator[list[House]]:
                 )
             )
         shared = [replace(runtime, store=runtimes[0].store, outbox=runtimes[0].outbox) for runtime in runtimes]
-        houses = [
-            furnished(runtime, clock, Switches(use_custom_vision=True), StepPolicy(min_confirmed=20, min_days=0))
+        harnesses = [
+            build_harness(runtime, clock, Switches(use_custom_vision=True), StepPolicy(min_confirmed=20, min_days=0))
             for runtime in shared
         ]
-        await asyncio.gather(*[house.rollout.start() for house in houses])
-        yield houses
+        await asyncio.gather(*[harness.rollout.start() for harness in harnesses])
+        yield harnesses
 
 
-async def test_replicas_that_hear_the_two_halves_of_a_scan_at_once_count_it_once(replicas: list[House]) -> None:
-    await replicas[0].hears(registered())
-    heard = []
+async def test_replicas_that_record_the_same_scan_concurrently_count_it_once(replicas: list[Harness]) -> None:
+    await replicas[0].deliver(registered())
+    deliveries = []
     for number in range(60):
-        heard.append(replicas[number % 3].hears(completed(f"s{number}", f"u{number % 20}")))
-        heard.append(replicas[(number + 1) % 3].hears(confirmed(f"s{number}", f"u{number % 20}")))
-    await asyncio.gather(*heard)
+        deliveries.append(replicas[number % 3].deliver(completed(f"s{number}", f"u{number % 20}")))
+        deliveries.append(replicas[(number + 1) % 3].deliver(confirmed(f"s{number}", f"u{number % 20}")))
+    await asyncio.gather(*deliveries)
     arm = (await replicas[2].rollout.report()).arms[Arm.CANDIDATE]
     assert (arm.scans, arm.confirmed, arm.subjects) == (60, 60, 20)
     assert arm.figures[LATENCY.name].estimate == 120.0
 
 
-async def test_replicas_that_decide_at_once_make_one_change(replicas: list[House]) -> None:
-    await replicas[0].hears(registered())
+async def test_replicas_that_decide_concurrently_make_one_change(replicas: list[Harness]) -> None:
+    await replicas[0].deliver(registered())
     await asyncio.gather(
-        *[replicas[number % 3].hears(confirmed(f"s{number}", f"u{number}", kept=2, removed=4)) for number in range(40)]
+        *[
+            replicas[number % 3].deliver(confirmed(f"s{number}", f"u{number}", kept=2, removed=4))
+            for number in range(40)
+        ]
     )
-    await asyncio.gather(*[house.worker.decide() for house in replicas])
+    await asyncio.gather(*[harness.worker.decide() for harness in replicas])
     states = [event.state for event in await replicas[0].published()]
     assert states.count(RolloutState.ROLLED_BACK) == 1
     assert (await replicas[1].trial()).share == 0.0

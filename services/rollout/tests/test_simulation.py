@@ -1,4 +1,4 @@
-"""The promise of the ladder, on a realistic stream: subjects with several scans that resemble each other, a look after every scan."""
+"""Error probabilities of the ladder, simulated with several similar scans per subject and a decision after each."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def runs(candidate: Candidate, policy: StepPolicy = POLICY, traffic: Traffic = T
     ]
 
 
-@pytest.mark.parametrize("flaw", BAD)
-def test_a_bad_candidate_climbs_the_whole_ladder_in_fewer_than_5_per_cent_of_runs(flaw: str) -> None:
-    passed = sum(run.passed for run in runs(BAD[flaw])) / RUNS
-    print(f"{flaw}: passed {passed:.1%} of {RUNS} runs, seed {SEED}")
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_candidate_passes_the_ladder_in_fewer_than_5_per_cent_of_runs(name: str) -> None:
+    passed = sum(run.passed for run in runs(BAD[name])) / RUNS
+    print(f"{name}: passed {passed:.1%} of {RUNS} runs, seed {SEED}")
     assert passed < 0.05
 
 
@@ -49,13 +49,14 @@ def test_a_good_candidate_is_held_back_in_fewer_than_10_per_cent_of_runs() -> No
     held = 1 - sum(run.passed for run in outcomes) / RUNS
     alarms = sum(run.rolled_back for run in outcomes) / RUNS
     print(
-        f"good (accuracy 0.93, corrections 0.15): held back {held:.1%}, of these by a false alarm {alarms:.1%}, {RUNS} runs, seed {SEED}"
+        f"good (accuracy 0.93, corrections 0.15): held back {held:.1%}, of these by a false alarm {alarms:.1%}, "
+        f"{RUNS} runs, seed {SEED}"
     )
     print(f"scans, confirmed candidate scans, subjects at each step, median: {medians(outcomes)}")
     assert held < 0.10
 
 
-def test_a_candidate_right_at_the_line_climbs_the_whole_ladder_in_fewer_than_5_per_cent_of_runs() -> None:
+def test_a_candidate_at_a_target_passes_the_ladder_in_fewer_than_5_per_cent_of_runs() -> None:
     passed = sum(run.passed for run in runs(Candidate(slow=0.05), count=150)) / 150
     print(f"slow 5 %, the limit itself: passed {passed:.1%} of 150 runs, seed {SEED}")
     assert passed < 0.05
@@ -70,15 +71,19 @@ def test_with_small_numbers_a_good_candidate_climbs_within_a_minute_of_traffic()
         100,
     )
     print(
-        f"minimum 20: completed {sum(run.passed for run in outcomes)} of 100; scans, confirmed candidate scans, subjects, median: {medians(outcomes)}"
+        f"minimum 20: completed {sum(run.passed for run in outcomes)} of 100; "
+        f"scans, confirmed candidate scans, subjects, median: {medians(outcomes)}"
     )
     assert sum(run.passed for run in outcomes) >= 90
 
 
 def medians(outcomes: list[Run]) -> list[tuple[int, ...]]:
-    whole = [run.steps for run in outcomes if run.passed]
+    steps_of_passed = [run.steps for run in outcomes if run.passed]
     return [
-        tuple(int(np.median([steps[rung][name] for steps in whole])) for name in ("scans", "confirmed", "subjects"))
+        tuple(
+            int(np.median([steps[rung][name] for steps in steps_of_passed]))
+            for name in ("scans", "confirmed", "subjects")
+        )
         for rung in range(len(STEPS))
     ]
 
@@ -93,24 +98,24 @@ def test_the_simulation_decides_as_the_service_does() -> None:
 
 
 def changes_by_the_service(stream: Stream, policy: StepPolicy) -> list[int]:
-    """Scans after which the share grew."""
+    """Scans after which the share grew, by the service's own functions."""
     trial = admit(Trial.blank(NOON), registered(), NOON)
-    seen, grew = Evidence(), []
+    evidence, increases = Evidence(), []
     for scan in range(stream.subject.size):
-        seen.note(stream, scan, trial.share)
-        changed = decide(trial, seen.arms(), policy, NOON)
+        evidence.add(stream, scan, trial.share)
+        changed = decide(trial, evidence.arms(), policy, NOON)
         if changed is not None:
             if changed.state is not RolloutState.ROLLED_BACK:
-                grew.append(scan + 1)
+                increases.append(scan + 1)
             trial = changed
-            seen.next_step()
+            evidence.next_step()
         if not trial.is_live:
             break
-    return grew
+    return increases
 
 
 class Evidence:
-    """What the database keeps, the plain way."""
+    """The evidence that the database stores, in plain dictionaries."""
 
     def __init__(self) -> None:
         self.first: dict[Measure, dict[int, float]] = {measure: {} for measure in SIMULATED}
@@ -120,7 +125,7 @@ class Evidence:
         self.step: dict[Measure, dict[int, float]] = {measure: {} for measure in SIMULATED}
         self.confirmed = dict.fromkeys(Arm, 0)
 
-    def note(self, stream: Stream, scan: int, share: float) -> None:
+    def add(self, stream: Stream, scan: int, share: float) -> None:
         arm = Arm.CANDIDATE if stream.bucket[scan] < share else Arm.BASELINE
         self.confirmed[arm] += bool(stream.confirmed[scan])
         if arm is Arm.BASELINE:

@@ -1,4 +1,4 @@
-"""The arms' evidence in the database: a row for each scan, and a row for each subject's value of a measure."""
+"""Evidence in the database: a row for each scan, and a row for each subject's value of a measure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _TOTALS: dict[str, ColumnElement[Any]] = {
 
 
 class EvidenceTables:
-    """The part of a transaction that reads and writes evidence. Port: `savo_rollout.ports.Transaction`."""
+    """Evidence part of a transaction. Port: `savo_rollout.ports.Transaction`."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
@@ -57,17 +57,17 @@ class EvidenceTables:
             if row is None:
                 row = rows[scan.scan_id] = _new_row(scan, step)
                 self._session.add(row)
-            if _write_half(scan, row):
+            if _update_row(scan, row):
                 self._record_values(scan, step, policy.values(scan.figures), values)
 
     async def refresh(self, scan: _Scan, policy: GatePolicy) -> bool:
-        """Write the figures of a known scan again; its step, and whether it has its subject's value, stay as they are.
+        """Update the figures of a stored scan. Its step stays, and so does the choice of the subject's value.
 
-        False when the scan is not known.
+        False when the scan is not stored.
         """
         rows, values = await self._known_rows([scan]), await self._known_values([scan])
         row = rows.get(scan.scan_id)
-        if row is not None and _write_half(scan, row):
+        if row is not None and _update_row(scan, row):
             for measure, value in policy.values(scan.figures).items():
                 for known in values[scan.arm.value, measure.name, scan.subject]:
                     known.value = value if known.scan_id == scan.scan_id else known.value
@@ -112,16 +112,16 @@ class EvidenceTables:
 
     async def _known_values(self, scans: Sequence[_Scan]) -> _ValueRows:
         subjects = {scan.subject for scan in scans}
-        theirs = (ValueRow.experiment == scans[0].experiment, ValueRow.subject.in_(subjects))
+        matches = (ValueRow.experiment == scans[0].experiment, ValueRow.subject.in_(subjects))
         rows: _ValueRows = defaultdict(list)
-        for row in await self._session.scalars(select(ValueRow).where(*theirs)):
+        for row in await self._session.scalars(select(ValueRow).where(*matches)):
             rows[row.arm, row.measure, row.subject].append(row)
         return rows
 
     def _record_values(self, scan: _Scan, step: int, values: dict[Measure, float], known: _ValueRows) -> None:
-        """Insert the subject's first value in the step; revise it when it came from the same scan.
+        """Insert the subject's first value in the step, or update it if it came from the same scan.
 
-        A value of another scan is not the subject's value and is dropped.
+        Values of the subject's other scans are dropped.
         """
         for measure, value in values.items():
             earlier = known[scan.arm.value, measure.name, scan.subject]
@@ -134,9 +134,9 @@ class EvidenceTables:
                 earlier.append(row)
 
     async def _histograms(self, experiment: str, step: int) -> tuple[_Histograms, _Histograms]:
-        """Of the first values in the whole experiment, and of those in the present step.
+        """Histograms of the first values in the whole experiment, and of those in the present step.
 
-        Values of a measure that this release does not know were written by another one, and are left out.
+        Measures that this release does not know, because another release wrote them, are ignored.
         """
         columns = (ValueRow.arm, ValueRow.measure, ValueRow.value, ValueRow.first, ValueRow.step)
         known = (ValueRow.experiment == experiment, ValueRow.measure.in_(_MEASURES))
@@ -176,8 +176,8 @@ def _new_row(scan: _Scan, step: int) -> ScanRow:
     )
 
 
-def _write_half(scan: _Scan, row: ScanRow) -> bool:
-    """Write the scan's own half of the row; False for a confirmation that is older than the one known."""
+def _update_row(scan: _Scan, row: ScanRow) -> bool:
+    """Write the columns that the event has. False for a confirmation that is older than the stored one."""
     if isinstance(scan, EndedScan):
         row.ended, row.failed, row.by_candidate = True, scan.failed, scan.by_candidate
         row.latency_ms, row.cost_usd = scan.latency_ms, scan.cost_usd

@@ -1,4 +1,4 @@
-"""GET and PUT /rollout: a thin skin over the use cases. The gateway proxies to it and checks who asks."""
+"""HTTP routes GET and PUT /rollout. Only the gateway calls them; it checks the caller's access."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["rollout_app"]
 
 
 def rollout_app(rollout: Rollout) -> Starlette:
-    """Problems: 404 model-unknown, 409 not-possible, 409 model-refused, 422 invalid-command."""
+    """The HTTP app. Problems: 404 model-unknown, 409 not-possible, 409 model-refused, 422 invalid-command."""
 
     async def show(_request: Request) -> Response:
         return await _report(rollout)

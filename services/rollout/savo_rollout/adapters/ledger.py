@@ -1,4 +1,4 @@
-"""The `Ledger` on a database: state, audit log, evidence and outbox in one transaction."""
+"""Ledger in the database: state, audit log, evidence and outbox in one transaction."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["SqlLedger"]
 
 log = structlog.get_logger()
 
-_THE_ONE = 1
+_TRIAL_ID = 1
 """Id of the table's only row."""
 
 _MODELS = ("candidate", "champion", "queued")
@@ -40,7 +40,7 @@ _MODELS = ("candidate", "champion", "queued")
 
 @dataclass(frozen=True)
 class SqlLedger:
-    """Opens transactions on the service's database."""
+    """Opens transactions on the service's database. Port: `savo_rollout.ports.Ledger`."""
 
     database: Database
     outbox: Outbox
@@ -57,7 +57,7 @@ class SqlLedger:
 
 
 class SqlTransaction(EvidenceTables):
-    """State, audit log and outbox, with the evidence beside them. Port: `savo_rollout.ports.Transaction`."""
+    """State, audit log, outbox and evidence. Port: `savo_rollout.ports.Transaction`."""
 
     def __init__(self, session: AsyncSession, outbox: Outbox, *, writes: bool) -> None:
         super().__init__(session)
@@ -69,10 +69,10 @@ class SqlTransaction(EvidenceTables):
         return await mark_processed(self._session, event_id)
 
     async def trial(self) -> Trial | None:
-        # Writing replicas lock this row one after the other, so that they never write the two halves of one scan at
-        # once (SQLite has one writer anyway).
-        in_force = select(TrialRow).where(TrialRow.id == _THE_ONE)
-        row = await self._session.scalar(in_force.with_for_update() if self._writes else in_force)
+        # The lock keeps two replicas from writing the completion and the confirmation of one scan concurrently. SQLite
+        # has only one writer anyway.
+        query = select(TrialRow).where(TrialRow.id == _TRIAL_ID)
+        row = await self._session.scalar(query.with_for_update() if self._writes else query)
         if row is None:
             return None
         self._version = row.version
@@ -81,7 +81,7 @@ class SqlTransaction(EvidenceTables):
     async def open(self, blank: Trial) -> Trial:
         try:
             async with self._session.begin_nested():
-                self._session.add(TrialRow(id=_THE_ONE, version=1, **_columns(blank)))
+                self._session.add(TrialRow(id=_TRIAL_ID, version=1, **_columns(blank)))
                 self._session.add(HistoryRow(**_history_columns(blank)))
         except IntegrityError:
             log.info("rollout.created_by_other_replica")
@@ -117,14 +117,14 @@ class SqlTransaction(EvidenceTables):
                 )
 
     async def _swap(self, before: Trial, after: Trial) -> None:
-        unchanged = (TrialRow.id == _THE_ONE, TrialRow.version == self._version)
+        unchanged = (TrialRow.id == _TRIAL_ID, TrialRow.version == self._version)
         swap = update(TrialRow).where(*unchanged).values(version=self._version + 1, **_columns(after))
         outcome = await self._session.execute(swap.execution_options(synchronize_session=False))
         if not isinstance(outcome, CursorResult) or outcome.rowcount != 1:
             raise OvertakenError(before.sequence)
         self._version += 1
 
-    async def announce(self, trial: Trial) -> None:
+    async def republish(self, trial: Trial) -> None:
         await self._outbox.add(self._session, changed_event(trial))
 
     async def register(self, model: ModelRef) -> bool:

@@ -1,4 +1,4 @@
-"""What of the rollout's database comes from topics: the arms' figures, the models it met, who was erased."""
+"""Projection: the tables of the rollout that `savo rebuild rollout` rebuilds from topics."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ __all__ = ["PROJECTION"]
 class Evidence:
     """Rebuilds the rows of scans.
 
-    A scan that has its row gets its figures again; one that has none and belongs to the running trial is recorded in
-    the trial's present step.
+    A scan with a row gets its figures again. A scan without a row that belongs to the running trial is recorded in the
+    trial's present step.
     """
 
     ledger: SqlLedger
@@ -106,14 +106,14 @@ PROJECTION = Projection(
         ProjectedTable(table=_table(ErasedRow), topics=(SCANS_ERASED, SUBJECTS_ERASED), seed={}),
     ),
     fold=_fold,
-    read_tables=(_table(TrialRow),),
+    looked_at=(_table(TrialRow),),
     not_rebuilt={
-        "trial": "what is in force: rollout alone decides it",
-        "history": "the log of decisions; its topic is compacted to the newest",
-        "scans.step": "in which step a scan was first heard of; one that was lost counts in the present step",
-        "subject_values.scan_id": "which of a subject's scans came first",
-        "processed_events": "which refusals were heard",
-        "outbox": "what waits to be published",
+        "trial": "the present state: only rollout decides it",
+        "history": "the log of decisions: its topic is compacted to the newest one",
+        "scans.step": "the step in which a scan was first recorded; a lost scan counts in the present step",
+        "subject_values.scan_id": "which of a subject's scans was the first",
+        "processed_events": "ids of handled models.refused events",
+        "outbox": "events that are not published yet",
     },
     settings=RolloutSettings,
 )

@@ -1,4 +1,4 @@
-"""What the rollout keeps: its state, its audit log, the models it met, and the arms' evidence."""
+"""Tables of the rollout: state, audit log, registered models, and the arms' evidence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Base(DeclarativeBase):
 
 
 class TrialRow(Base):
-    """The one row of what is in force."""
+    """The present state, in a single row."""
 
     __tablename__ = "trial"
 
@@ -43,7 +43,7 @@ class TrialRow(Base):
 
 
 class HistoryRow(Base):
-    """The audit log: appended to, never changed."""
+    """The audit log, append-only."""
 
     __tablename__ = "history"
 
@@ -67,7 +67,7 @@ class ModelRow(Base):
 
 
 class ScanRow(Base):
-    """One scan of an experiment. Either half may come first: its end, or its confirmation."""
+    """One scan of an experiment. Its completion and its confirmation may arrive in either order."""
 
     __tablename__ = "scans"
     __table_args__ = (Index("scans_by_experiment", "experiment", "arm"), Index("scans_by_subject", "subject"))
@@ -89,7 +89,7 @@ class ScanRow(Base):
 
 
 class ValueRow(Base):
-    """A subject's one value of a measure in one step of an experiment: that of its first scan there."""
+    """A subject's value of a measure in one step of an experiment: that of its first scan in the step."""
 
     __tablename__ = "subject_values"
     __table_args__ = (Index("values_by_scan", "scan_id"), Index("values_by_subject", "subject"))
@@ -108,7 +108,7 @@ class ValueRow(Base):
 
 
 class ErasedRow(Base):
-    """Scans and subjects that must not come back by a replay."""
+    """Erased scans and subjects, which a replay must not bring back."""
 
     __tablename__ = "erased"
 

@@ -14,7 +14,12 @@ def upgrade() -> None:
     op.create_table(
         "trial",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("version", sa.Integer, nullable=False, comment="Counts every write; guards against two replicas deciding at once."),
+        sa.Column(
+            "version",
+            sa.Integer,
+            nullable=False,
+            comment="Counts every write; guards against two replicas deciding at once.",
+        ),
         sa.Column("sequence", sa.Integer, nullable=False),
         sa.Column("state", sa.String(20), nullable=False),
         sa.Column("share", sa.Float, nullable=False),
@@ -38,7 +43,9 @@ def upgrade() -> None:
         sa.Column("champion", sa.String(20)),
         sa.Column("reason", sa.String(1000), nullable=False),
     )
-    op.create_table("models", sa.Column("version", sa.String(20), primary_key=True), sa.Column("model", sa.JSON, nullable=False))
+    op.create_table(
+        "models", sa.Column("version", sa.String(20), primary_key=True), sa.Column("model", sa.JSON, nullable=False)
+    )
     op.create_table(
         "scans",
         sa.Column("scan_id", sa.String(64), primary_key=True),
@@ -67,11 +74,18 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(64), primary_key=True),
         sa.Column("scan_id", sa.String(64), nullable=False),
         sa.Column("value", sa.Float, nullable=False),
-        sa.Column("first", sa.Boolean, nullable=False, comment="The subject's first value of this measure in the whole experiment."),
+        sa.Column(
+            "first",
+            sa.Boolean,
+            nullable=False,
+            comment="The subject's first value of this measure in the whole experiment.",
+        ),
     )
     op.create_index("values_by_scan", "subject_values", ["scan_id"])
     op.create_index("values_by_subject", "subject_values", ["subject"])
-    op.create_table("erased", sa.Column("kind", sa.String(10), primary_key=True), sa.Column("id", sa.String(64), primary_key=True))
+    op.create_table(
+        "erased", sa.Column("kind", sa.String(10), primary_key=True), sa.Column("id", sa.String(64), primary_key=True)
+    )
 
 
 def downgrade() -> None:

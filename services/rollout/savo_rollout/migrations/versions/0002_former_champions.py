@@ -1,4 +1,4 @@
-"""The champions before the present one, so that there is a way back; filled from the audit log for a rollout that is under way."""
+"""Former champions, for reverts. They are filled from the audit log for a rollout in progress."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,12 +14,14 @@ MODELS = sa.table("models", sa.column("version", sa.String), sa.column("model", 
 
 
 def upgrade() -> None:
-    # The default stays: the release before this one writes rows without the column while both run.
+    # The default stays, because the previous release writes rows without the column while both run.
     with op.batch_alter_table("trial") as table:
-        table.add_column(sa.Column("former", sa.JSON, nullable=False, server_default="[]", comment="Champions before the present one, the last of them last."))
+        comment = "Champions before the present one, the last of them last."
+        table.add_column(sa.Column("former", sa.JSON, nullable=False, server_default="[]", comment=comment))
     connection = op.get_bind()
     models = {row.version: row.model for row in connection.execute(sa.select(MODELS))}
-    champions = [row.champion for row in connection.execute(sa.select(HISTORY).order_by(HISTORY.c.sequence)) if row.champion in models]
+    history = connection.execute(sa.select(HISTORY).order_by(HISTORY.c.sequence))
+    champions = [row.champion for row in history if row.champion in models]
     for row in connection.execute(sa.select(TRIAL)).all():
         present = (row.champion or {}).get("version")
         former = [models[version] for version in dict.fromkeys(champions) if version != present]
