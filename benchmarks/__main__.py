@@ -1,4 +1,4 @@
-"""`make bench` and `make bench-long`: every figure beside its peer, measured in this run, as a ratio."""
+"""Command `python -m benchmarks`: measures each figure and its peer in one run, and prints the ratio."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.measuring import Figure
+from benchmarks.measurement import Figure
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A module of this package whose `figures()` measures; a long one runs in `make bench-long` or by name."""
+    """A module of this package with a function `figures()`. A long one runs only with --long or by name."""
 
     name: str
-    sentence: str
+    summary: str
     long: bool = False
 
 
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
-        Benchmark("scan_round_trip", "a scan through Kafka and back, beside bare aiokafka"),
-        Benchmark("replay_rate", "events a second of tail and replay, beside bare clients"),
-        Benchmark("photo_to_boxes", "photos a second, beside ultralytics and a plain loop"),
-        Benchmark("added_latency", "what a scan adds to its detection"),
-        Benchmark("serving", "served scans, beside LitServe and BentoML (--long: with every engine)"),
-        Benchmark("telemetry_overhead", "a scan with metrics, logs and traces, beside one without", long=True),
-        Benchmark("hot_swaps", "the pause of model swaps under load", long=True),
+        Benchmark("scan_round_trip", "a scan through Kafka and back; peer: bare aiokafka"),
+        Benchmark("replay_rate", "events per second of tail and replay; peer: bare clients"),
+        Benchmark("photo_to_boxes", "photos per second; peers: ultralytics and a plain loop"),
+        Benchmark("added_latency", "time that a scan adds to its detection"),
+        Benchmark("serving", "served scans; peers: LitServe and BentoML (--long: with every engine)"),
+        Benchmark("telemetry_overhead", "a scan with metrics, logs and traces; peer: the same without", long=True),
+        Benchmark("hot_swaps", "pause of model swaps under load", long=True),
         Benchmark("vision_memory", "memory of a vision replica over thousands of scans", long=True),
     )
 }
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     parser = _parser()
-    options = parser.parse_args(words)
+    options = parser.parse_args(arguments)
     if unknown := sorted(set(options.names) - set(BENCHMARKS)):
-        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+        parser.error(f"no benchmark {', '.join(unknown)}; the benchmarks are {', '.join(BENCHMARKS)}")
     if options.long:
         os.environ["BENCH_LONG"] = "1"  # read when a benchmark is imported
     chosen = options.names or [
         benchmark.name for benchmark in BENCHMARKS.values() if options.long or not benchmark.long
     ]
-    # So that a benchmark that is ended also ends the processes that it started.
+    # SystemExit runs the cleanup of the benchmark, which ends the processes that it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     figures: list[Figure] = []
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -69,28 +69,29 @@ def main(words: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     listed = "\n".join(
-        f"  {each.name:<20}{each.sentence}{' (--long)' if each.long else ''}" for each in BENCHMARKS.values()
+        f"  {benchmark.name:<20}{benchmark.summary}{' (--long)' if benchmark.long else ''}"
+        for benchmark in BENCHMARKS.values()
     )
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description=__doc__,
+        description="Measures each figure and its peer in one run, and prints the ratio.",
         epilog=f"benchmarks:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="measure these alone; without a name, all that are not long"
+        "names", nargs="*", metavar="NAME", help="benchmarks to run; without a name, all that are not long"
     )
     parser.add_argument(
-        "--long", action="store_true", help="the long ones too, and four times the rounds: intervals half as wide"
+        "--long",
+        action="store_true",
+        help="run the long benchmarks too, with four times the rounds: intervals are half as wide",
     )
-    parser.add_argument("--json", action="store_true", help="figures for programs instead of a table")
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
     return parser
 
 
 def _table(figures: list[Figure]) -> Table:
-    table = Table(
-        title="ours beside its peer, in one run; the ratio says how many times better ours is (95 % interval)"
-    )
+    table = Table(title="ours and its peer in one run; the ratio is how many times better ours is (95 % interval)")
     for heading in ("figure", "ours", "peer", "peer's", "ratio", "note"):
         table.add_column(heading, justify="left" if heading in ("figure", "peer", "note") else "right")
     for row in figures:

@@ -1,7 +1,8 @@
-"""What HTTP, Kafka and the stores add to one detection: a scan's whole way, one at a time, less the detection of the same photo by itself.
+"""Benchmark: latency that HTTP, Kafka and storage add to one detection.
 
-A scan is checked, stored, carried through Kafka, detected, kept in vision's database, carried back, kept in the gateway's database and answered.
-The detection by itself runs in this process on the same engine, in turns of the same round. Once with a folder and SQLite, once with versitygw and PostgreSQL.
+It is the time of a complete scan minus the time of the detection alone. The gateway checks and stores the photo, vision
+detects and stores the result, the gateway stores and returns it, with Kafka in between. The detection alone runs in
+this process, on the same engine, in the same rounds. Storage is a folder and SQLite, then versitygw and PostgreSQL.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from benchmarks.load import ask_by, http_client
-from benchmarks.measuring import RESAMPLES, SEED, Figure, middle_95, rounds
-from benchmarks.photo_to_boxes import photos, sure_model
-from benchmarks.product import Broker, Product, answering_with, broker, one_of_many, product
+from benchmarks.load import http_client, run_load
+from benchmarks.measurement import RESAMPLES, SEED, Figure, middle_95, rounds
+from benchmarks.photo_to_boxes import confident_model, photos
+from benchmarks.product import Broker, Product, broker, custom_model_settings, distinct_forms, product
 from savo_detection.engines.selection import Engines
 from savo_detection.model import Detector
 from tests.parts.postgres import temporary_postgres
@@ -28,17 +29,17 @@ from tests.parts.s3 import temporary_versitygw
 
 ROUNDS = rounds(12)
 SCANS = 12
-"""In a round."""
+"""Scans in a round."""
 LIMIT_MS = 12.0
 PORT = 18471
 
 Stores = Callable[[Path], AbstractContextManager[dict[str, str]]]
-"""Settings of the product that name them; they end with the block."""
+"""Starts storage and yields the settings that name it."""
 
 
 @dataclass
-class Seen:
-    """Medians of each round, milliseconds."""
+class RoundMedians:
+    """Medians of each round, in milliseconds."""
 
     scan: list[float] = field(default_factory=list)
     detection: list[float] = field(default_factory=list)
@@ -48,23 +49,28 @@ class Seen:
 
 
 def figures() -> Iterator[Figure]:
-    detector = Detector.load(sure_model(), engines=Engines("auto"))
-    with broker() as brokered, tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True) as folder:
-        for number, (words, stores) in enumerate({"folder, SQLite": _own, "versitygw, PostgreSQL": _servers}.items()):
-            with _served(Path(folder) / str(number), PORT + number, brokered, stores, detector.choice.engine) as served:
-                seen = asyncio.run(_measure(served, detector))
-            yield _figure(seen, f"{words}; {detector.choice.engine}; {brokered.words}")
+    detector = Detector.load(confident_model(), engines=Engines("auto"))
+    with (
+        broker() as running_broker,
+        tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True) as folder,
+    ):
+        for number, (storage, stores) in enumerate(STORAGE.items()):
+            with _served(
+                Path(folder) / str(number), PORT + number, running_broker, stores, detector.choice.engine
+            ) as served:
+                medians = asyncio.run(_measure(served, detector))
+            yield _figure(medians, f"{storage}; {detector.choice.engine}; {running_broker.description}")
 
 
 @contextmanager
-def _served(folder: Path, port: int, brokered: Broker, stores: Stores, engine: str) -> Iterator[Product]:
-    ours = {**answering_with(str(sure_model().resolve())), "SAVO_DETECTION_ENGINE": engine}
-    with stores(folder) as kept, product(folder, port, brokered, ours | kept) as served:
+def _served(folder: Path, port: int, running_broker: Broker, stores: Stores, engine: str) -> Iterator[Product]:
+    ours = {**custom_model_settings(str(confident_model().resolve())), "SAVO_DETECTION_ENGINE": engine}
+    with stores(folder) as settings, product(folder, port, running_broker, ours | settings) as served:
         yield served
 
 
 @contextmanager
-def _own(_folder: Path) -> Iterator[dict[str, str]]:
+def _folder_and_sqlite(_folder: Path) -> Iterator[dict[str, str]]:
     yield {}
 
 
@@ -85,40 +91,41 @@ def _servers(folder: Path) -> Iterator[dict[str, str]]:
         }
 
 
-async def _measure(served: Product, detector: Detector) -> Seen:
-    """The first round is for warming up."""
-    seen, photo = Seen(), photos()["512 px"]
-    forms = one_of_many(photo)
+STORAGE: dict[str, Stores] = {"folder, SQLite": _folder_and_sqlite, "versitygw, PostgreSQL": _servers}
+
+
+async def _measure(served: Product, detector: Detector) -> RoundMedians:
+    """The first round is a warm-up and is not counted."""
+    medians, photo = RoundMedians(), photos()["512 px"]
+    forms = distinct_forms(photo)
     async with http_client() as client:
         for turn in range(-1, ROUNDS):
-            scans = await ask_by(1, lambda: served.scan(client, next(forms)), SCANS)
+            scans = await run_load(1, lambda: served.scan(client, next(forms)), SCANS)
             detections = [_seconds_of(partial(detector.detect, photo)) for _ in range(SCANS)]
             if turn >= 0:
-                seen.scan.append(1000 * statistics.median(scans.seconds))
-                seen.detection.append(1000 * statistics.median(detections))
-    return seen
+                medians.scan.append(1000 * statistics.median(scans.seconds))
+                medians.detection.append(1000 * statistics.median(detections))
+    return medians
 
 
-def _seconds_of(act: Callable[[], object]) -> float:
+def _seconds_of(action: Callable[[], object]) -> float:
     began = time.perf_counter()
-    act()
+    action()
     return time.perf_counter() - began
 
 
-def _figure(seen: Seen, note: str) -> Figure:
-    draw, turns = random.Random(SEED), range(len(seen.scan))
-    added = seen.added(turns)
-    ratios = sorted(LIMIT_MS / seen.added(draw.choices(turns, k=len(turns))) for _ in range(RESAMPLES))
-    of_which = (
-        f"a scan {statistics.median(seen.scan):.1f} ms, the detection alone {statistics.median(seen.detection):.1f} ms"
-    )
+def _figure(medians: RoundMedians, note: str) -> Figure:
+    draw, turns = random.Random(SEED), range(len(medians.scan))
+    added = medians.added(turns)
+    ratios = sorted(LIMIT_MS / medians.added(draw.choices(turns, k=len(turns))) for _ in range(RESAMPLES))
+    parts = f"scan {statistics.median(medians.scan):.1f} ms, detection {statistics.median(medians.detection):.1f} ms"
     return Figure(
         "added to one detection, p50",
         "ms",
         added,
-        "the most allowed",
+        "limit",
         LIMIT_MS,
         LIMIT_MS / added,
         *middle_95(ratios),
-        f"{of_which}; {note}",
+        f"{parts}; {note}",
     )

@@ -1,6 +1,7 @@
-"""The peer: the shortest honest way from an HTTP upload through Kafka and back. Nothing is stored, checked, retried or measured.
+"""Peer of the round trip: from an HTTP upload through Kafka and back, without any other work.
 
-`python -m benchmarks.bare_round_trip http PORT BROKER` and `… echo BROKER` are its two processes.
+Nothing is stored, checked, retried or measured. Its two processes are `python -m benchmarks.bare_round_trip http PORT
+BROKER` and `python -m benchmarks.bare_round_trip echo BROKER`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import uvicorn
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from fastapi import FastAPI, Request, Response
 
-# Topics that exist on every broker of the product and that nothing else uses in this run.
-ASKED, ANSWERED = "recipes.requested", "recipes.suggested"
+# Topics that exist on every broker of the product and have no other use in this run.
+REQUESTS, RESPONSES = "recipes.requested", "recipes.suggested"
 
-# As the product reads on the embedded broker, which wakes no waiting fetch.
+# The same wait as the product uses with the embedded broker, which does not wake a waiting fetch.
 FETCH_WAIT_MS = 40
 
 
@@ -34,7 +35,7 @@ def http_app(broker: str) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.producer = producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all")
         consumer = AIOKafkaConsumer(
-            ANSWERED, bootstrap_servers=broker, group_id="bare-http", fetch_max_wait_ms=FETCH_WAIT_MS
+            RESPONSES, bootstrap_servers=broker, group_id="bare-http", fetch_max_wait_ms=FETCH_WAIT_MS
         )
         await producer.start()
         await consumer.start()
@@ -52,7 +53,7 @@ def http_app(broker: str) -> FastAPI:
         await request.body()
         key = uuid4().hex
         waiting[key] = asyncio.get_running_loop().create_future()
-        await app.state.producer.send_and_wait(ASKED, b'{"photo": "elsewhere"}', key=key.encode())
+        await app.state.producer.send_and_wait(REQUESTS, b'{"photo": "elsewhere"}', key=key.encode())
         return Response(await waiting[key], media_type="application/json")
 
     return app
@@ -60,12 +61,14 @@ def http_app(broker: str) -> FastAPI:
 
 async def echo(broker: str) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=broker, acks="all")
-    consumer = AIOKafkaConsumer(ASKED, bootstrap_servers=broker, group_id="bare-echo", fetch_max_wait_ms=FETCH_WAIT_MS)
+    consumer = AIOKafkaConsumer(
+        REQUESTS, bootstrap_servers=broker, group_id="bare-echo", fetch_max_wait_ms=FETCH_WAIT_MS
+    )
     await producer.start()
     await consumer.start()
     try:
         async for record in consumer:
-            await producer.send_and_wait(ANSWERED, b'{"items": []}', key=record.key)
+            await producer.send_and_wait(RESPONSES, b'{"items": []}', key=record.key)
     finally:
         await consumer.stop()
         await producer.stop()

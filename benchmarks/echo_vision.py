@@ -1,4 +1,7 @@
-"""A vision service that answers at once with one ingredient: what is left of a scan is HTTP, the outbox, Kafka, the policy and the projection."""
+"""Vision service without inference: it answers each scan at once with one ingredient.
+
+A scan then consists of HTTP, outbox, Kafka, message handling and projection.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from savo_runtime.messaging.consuming.subscriptions import bind, consumes, publi
 from savo_runtime.service import Runtime, Service, ServiceDefinition
 from savo_runtime.settings import RuntimeSettings
 
-SEEN = (Detection(label="egg", name="egg", confidence=0.9, bbox=BoundingBox(x=0.1, y=0.1, width=0.2, height=0.2)),)
+ITEMS = (Detection(label="egg", name="egg", confidence=0.9, bbox=BoundingBox(x=0.1, y=0.1, width=0.2, height=0.2)),)
 
 
 @consumes(SCANS_REQUESTED)
@@ -24,7 +27,7 @@ async def on_scan_requested(requested: ScanRequested) -> ScanCompleted:
         scan_id=requested.scan_id,
         subject=requested.subject,
         image=requested.image,
-        items=SEEN,
+        items=ITEMS,
         scan_confidence=0.9,
         duration_ms=max(0.0, (now - requested.requested_at).total_seconds() * 1000),
         cost_usd=0,

@@ -1,11 +1,12 @@
-"""A hundred hot swaps under load: the whole product answers four clients while the model behind it is replaced again and again.
+"""Benchmark: pause of a hundred hot swaps under load. The product answers four clients while its model is replaced.
 
-Each swap is a `rollout.changed` on Kafka that names a new version of yolov8n in the object store: fetched, its sha256 and classes checked, loaded, warmed
-up, shown its golden pictures, put in place, the one before it drained and freed. Half of them replace the candidate, half the champion.
+Each swap is a `rollout.changed` on Kafka with a new version of yolov8n. Vision reads it from the object store, checks
+sha256, classes and golden photos, warms it up, swaps it in, and frees the old one. Half of the swaps replace the
+candidate, half the champion.
 
-A swap's silence is the longest between two answers, from the event until the new version has answered every client. It is followed by a stretch as long
-in which nothing is swapped: clients that keep every core busy know silences then too. The pause at a quantile is what the swaps' has over the stretches'.
-The model being loaded takes its share of the cores, so part of it is that.
+A swap's gap is the longest time between two answers, from the event until the new version has answered every client.
+An equally long period without a swap follows, because busy clients have gaps then too. The pause at a quantile is the
+quantile of the swaps' gaps minus that of the periods without a swap. It includes the CPU time of loading the model.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from pathlib import Path
 import httpx2
 
 from benchmarks.load import http_client
-from benchmarks.measuring import RESAMPLES, SEED, Figure, middle_95, rounds
-from benchmarks.photo_to_boxes import photos, sure_model
-from benchmarks.product import PATIENCE, Broker, Product, best_engine, broker, one_of_many, product
+from benchmarks.measurement import RESAMPLES, SEED, Figure, middle_95, rounds
+from benchmarks.photo_to_boxes import confident_model, photos
+from benchmarks.product import READY_SECONDS, Broker, Product, best_engine, broker, distinct_forms, product
 from savo_contracts.documents import GoldenBox, GoldenPicture, ModelReport, model_key
 from savo_contracts.models import ModelRef
 from savo_contracts.rollout import RolloutChanged, RolloutState
@@ -45,29 +46,27 @@ CLIENTS = 4
 GOLDEN = 3
 PORT = 18461
 LIMIT_MS = 50.0
-LEAST_MS = 0.1
+MIN_MS = 0.1
 
 
 def figures() -> Iterator[Figure]:
     engine = best_engine()
     with (
         tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True) as folder,
-        broker() as brokered,
-        product(Path(folder), PORT, brokered, {"SAVO_DETECTION_ENGINE": engine}) as served,
+        broker() as running_broker,
+        product(Path(folder), PORT, running_broker, {"SAVO_DETECTION_ENGINE": engine}) as served,
     ):
-        seen = asyncio.run(watch_swaps(served, brokered, Registry(RuntimeSettings(data_dir=Path(folder)))))
-    draw, pairs = random.Random(SEED), seen.silences()
-    pause = over_the_usual(pairs, p99)
-    drawn = sorted(over_the_usual(draw.choices(pairs, k=len(pairs)), p99) for _ in range(RESAMPLES))
-    ratios = [LIMIT_MS / max(LEAST_MS, one) for one in reversed(drawn)]
-    failed = f"{len(seen.failures)} of {len(seen.answers) + len(seen.failures)} scans failed"
-    middle = over_the_usual(pairs, statistics.median)
-    note = f"{failed}; p50 {middle:.0f} ms; {CLIENTS} clients; {engine}; {brokered.words}"
+        log = asyncio.run(run_swaps(served, running_broker, Registry(RuntimeSettings(data_dir=Path(folder)))))
+    draw, pairs = random.Random(SEED), log.gaps()
+    pause = excess(pairs, p99)
+    drawn = sorted(excess(draw.choices(pairs, k=len(pairs)), p99) for _ in range(RESAMPLES))
+    ratios = [LIMIT_MS / max(MIN_MS, pause_ms) for pause_ms in reversed(drawn)]
+    failed = f"{len(log.failures)} of {len(log.answers) + len(log.failures)} scans failed"
+    middle = excess(pairs, statistics.median)
+    note = f"{failed}; p50 {middle:.0f} ms; {CLIENTS} clients; {engine}; {running_broker.description}"
     name = f"pause of {len(pairs)} hot swaps, p99"
-    yield Figure(
-        name, "ms", pause, "the most allowed", LIMIT_MS, LIMIT_MS / max(LEAST_MS, pause), *middle_95(ratios), note
-    )
-    for reason in sorted(set(seen.failures)):
+    yield Figure(name, "ms", pause, "limit", LIMIT_MS, LIMIT_MS / max(MIN_MS, pause), *middle_95(ratios), note)
+    for reason in sorted(set(log.failures)):
         sys.stderr.write(f"a scan failed during the swaps: {reason}\n")
 
 
@@ -75,74 +74,75 @@ def p99(values: Sequence[float]) -> float:
     return sorted(values)[ceil(0.99 * len(values)) - 1]
 
 
-def over_the_usual(pairs: Sequence[tuple[float, float]], quantile: Callable[[Sequence[float]], float]) -> float:
-    swaps, usual = zip(*pairs, strict=True)
-    return quantile(swaps) - quantile(usual)
+def excess(pairs: Sequence[tuple[float, float]], quantile: Callable[[Sequence[float]], float]) -> float:
+    """A quantile of the swaps' gaps minus that of the gaps without a swap."""
+    swaps, without_swap = zip(*pairs, strict=True)
+    return quantile(swaps) - quantile(without_swap)
 
 
 @dataclass
-class Seen:
-    """What the clients saw, and when, in seconds of one clock."""
+class ClientLog:
+    """What the clients observed, with times in seconds of one clock."""
 
     answers: list[tuple[float, str]] = field(default_factory=list)
-    """When, and by which version."""
+    """Time, and the version that answered."""
     failures: list[str] = field(default_factory=list)
     swaps: list[tuple[float, float]] = field(default_factory=list)
-    quiet: list[tuple[float, float]] = field(default_factory=list)
+    without_swap: list[tuple[float, float]] = field(default_factory=list)
 
-    def silences(self) -> list[tuple[float, float]]:
-        """Milliseconds: of each swap, and of the stretch after it."""
-        return [(self._silence(swap), self._silence(quiet)) for swap, quiet in zip(self.swaps, self.quiet, strict=True)]
+    def gaps(self) -> list[tuple[float, float]]:
+        """Longest gaps in milliseconds: of each swap, and of the period after it."""
+        return [(self._gap(swap), self._gap(after)) for swap, after in zip(self.swaps, self.without_swap, strict=True)]
 
-    def _silence(self, stretch: tuple[float, float]) -> float:
-        """The longest between two answers of which one at least lies within."""
-        began, ended = stretch
+    def _gap(self, period: tuple[float, float]) -> float:
+        """The longest gap between two consecutive answers, at least one of them within the period."""
+        began, ended = period
         moments = [at for at, _ in self.answers]
         return max(
             1000 * (later - earlier) for earlier, later in pairwise(moments) if later >= began and earlier <= ended
         )
 
 
-async def watch_swaps(served: Product, brokered: Broker, registry: Registry) -> Seen:
-    seen, publisher = Seen(), Publisher(brokered.settings, "rollout")
+async def run_swaps(served: Product, running_broker: Broker, registry: Registry) -> ClientLog:
+    log, publisher = ClientLog(), Publisher(running_broker.settings, "rollout")
     await publisher.start()
     try:
         await registry.fill()
         await publisher.publish(registry.decision(0))
         async with http_client() as client:
-            forms = one_of_many(photos()["512 px"])
-            await served.until_it_answers(client, next(forms))
-            clients = [asyncio.create_task(_client(served, client, forms, seen)) for _ in range(CLIENTS)]
+            forms = distinct_forms(photos()["512 px"])
+            await served.wait_for_custom_model(client, next(forms))
+            clients = [asyncio.create_task(_client(served, client, forms, log)) for _ in range(CLIENTS)]
             for number in range(1, SWAPS + 1):
                 began = time.perf_counter()
                 await publisher.publish(registry.decision(number))
-                await _until_all_see(version_of(number), seen)
+                await _wait_for_version(version_of(number), log)
                 ended = time.perf_counter()
                 await asyncio.sleep(ended - began)
-                seen.swaps.append((began, ended))
-                seen.quiet.append((ended, time.perf_counter()))
+                log.swaps.append((began, ended))
+                log.without_swap.append((ended, time.perf_counter()))
             for task in clients:
                 task.cancel()
             await asyncio.gather(*clients, return_exceptions=True)
     finally:
         await publisher.stop()
-    return seen
+    return log
 
 
-async def _client(served: Product, client: httpx2.AsyncClient, forms: Iterator[bytes], seen: Seen) -> None:
+async def _client(served: Product, client: httpx2.AsyncClient, forms: Iterator[bytes], log: ClientLog) -> None:
     while True:
         try:
             version = (await served.scan(client, next(forms)))["model_version"]
         except (AssertionError, httpx2.HTTPError) as failure:
-            seen.failures.append(str(failure) or type(failure).__name__)
+            log.failures.append(str(failure) or type(failure).__name__)
         else:
-            seen.answers.append((time.perf_counter(), version))
+            log.answers.append((time.perf_counter(), version))
 
 
-async def _until_all_see(version: str, seen: Seen) -> None:
-    """As many answers of it in a row as there are clients: no scan of the one before is left."""
-    async with asyncio.timeout(PATIENCE):
-        while [by for _, by in seen.answers[-CLIENTS:]] != [version] * CLIENTS:
+async def _wait_for_version(version: str, log: ClientLog) -> None:
+    """Wait until the last answer to each client is from this version."""
+    async with asyncio.timeout(READY_SECONDS):
+        while [by for _, by in log.answers[-CLIENTS:]] != [version] * CLIENTS:
             await asyncio.sleep(0.005)
 
 
@@ -151,11 +151,11 @@ def version_of(number: int) -> str:
 
 
 class Registry:
-    """yolov8n under ever new versions, with the report and the golden pictures that a registered model has."""
+    """Registry with one model, yolov8n, under many versions, each with a report and golden photos."""
 
     def __init__(self, settings: RuntimeSettings) -> None:
         self.store = open_store(settings)
-        self.data = sure_model().read_bytes()
+        self.data = confident_model().read_bytes()
         self.detector = Detector.load(self.data)
         self.sha256 = hashlib.sha256(self.data).hexdigest()
         self.key = model_key(version_of(0), "model.onnx")
@@ -168,7 +168,7 @@ class Registry:
             await self.store.put(model_key(version_of(number), "report.json"), report.model_dump_json().encode())
 
     def decision(self, number: int) -> RolloutChanged:
-        """In the first half the version is the candidate, for everyone, beside a champion; in the second it is the champion, and nobody is on trial."""
+        """In the first half of the swaps the version is the candidate with a share of 1, in the second the champion."""
         on_trial = 0 < number <= SWAPS / 2
         version = version_of(number)
         return RolloutChanged(

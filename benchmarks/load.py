@@ -1,4 +1,4 @@
-"""The load of every benchmark over HTTP: so many clients, each asking again as soon as it is answered."""
+"""HTTP load: a number of clients, each of which sends its next request after the answer to the last."""
 
 from __future__ import annotations
 
@@ -9,39 +9,43 @@ from dataclasses import dataclass
 
 import httpx2
 
-__all__ = ["Answered", "Ask", "ask_by", "http_client"]
+__all__ = ["LoadResult", "Request", "http_client", "run_load"]
 
-Ask = Callable[[], Awaitable[object]]
-"""One request, until its answer is there. Raises when the answer is no good."""
+Request = Callable[[], Awaitable[object]]
+"""Sends one request and waits for its answer. Raises when the answer is wrong."""
 
 
 @dataclass(frozen=True)
-class Answered:
+class LoadResult:
+    """Times of a run."""
+
     seconds: list[float]
-    """Of each request."""
+    """Seconds of each request."""
     wall: float
-    """Seconds that all took."""
+    """Seconds of the whole run."""
 
     @property
     def per_second(self) -> float:
+        """Requests per second."""
         return len(self.seconds) / self.wall
 
 
 def http_client() -> httpx2.AsyncClient:
-    # While one contender has its turn, the others' servers close their idle connections: forget them sooner than that.
+    # Servers close idle connections while another contender runs. The client drops them sooner.
     return httpx2.AsyncClient(timeout=30, limits=httpx2.Limits(keepalive_expiry=1.0), trust_env=False)
 
 
-async def ask_by(clients: int, ask: Ask, requests: int) -> Answered:
+async def run_load(clients: int, request: Request, requests: int) -> LoadResult:
+    """Send `requests` requests with `clients` concurrent clients."""
     seconds: list[float] = []
-    left = iter(range(requests))
+    remaining = iter(range(requests))
 
     async def client() -> None:
-        for _ in left:
+        for _ in remaining:
             began = time.perf_counter()
-            await ask()
+            await request()
             seconds.append(time.perf_counter() - began)
 
     began = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
-    return Answered(seconds, time.perf_counter() - began)
+    return LoadResult(seconds, time.perf_counter() - began)

@@ -1,4 +1,7 @@
-"""How every figure here is measured: contenders in turn, round by round, so that a drifting machine touches all alike."""
+"""Measurement: rounds in which contenders alternate, and ratios of paired results with confidence intervals.
+
+Contenders alternate so that a change of the machine's speed affects all of them.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ T = TypeVar("T")
 
 RESAMPLES = 2000
 LONG = 4
-"""Times as many rounds in `make bench-long`: the intervals are half as wide."""
+"""Factor of rounds in a long run, which halves the width of the intervals."""
 SEED = 11
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table: ours, the peer's, and how many times better ours is, with a 95 % interval."""
+    """One row of the table: the product's value, the peer's, and how many times better ours is (95 % interval)."""
 
     name: str
     unit: str
@@ -41,11 +44,12 @@ def long_run() -> bool:
 
 
 def rounds(usual: int) -> int:
+    """The number of rounds of this run."""
     return usual * LONG if long_run() else usual
 
 
 def in_turn(contenders: dict[str, Callable[[], object]], *, rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
-    """Seconds of each contender in each round; the order within a round is turned every time."""
+    """Seconds of each contender in each round. The order of contenders rotates with each round."""
     names = list(contenders)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(-warm_up, rounds):
@@ -58,8 +62,8 @@ def in_turn(contenders: dict[str, Callable[[], object]], *, rounds: int, warm_up
 
 
 def faster(name: str, ours: Sequence[float], peer_name: str, peer: Sequence[float], *, note: str = "") -> Figure:
-    """From paired seconds: milliseconds at the median, and the peer's time ÷ ours (above 1: ours is faster)."""
-    ratios = [theirs / mine for mine, theirs in zip(ours, peer, strict=True)]
+    """From paired seconds: median milliseconds, and the median of the peer's time ÷ ours. Above 1, ours is faster."""
+    ratios = [peer_seconds / our_seconds for our_seconds, peer_seconds in zip(ours, peer, strict=True)]
     lower, upper = interval(ratios)
     return Figure(
         name,
@@ -74,7 +78,7 @@ def faster(name: str, ours: Sequence[float], peer_name: str, peer: Sequence[floa
     )
 
 
-def of_rounds(
+def over_rounds(
     name: str,
     unit: str,
     ours: Sequence[T],
@@ -85,11 +89,11 @@ def of_rounds(
     higher_is_better: bool,
     note: str = "",
 ) -> Figure:
-    """A figure over all rounds together, such as a quantile. The interval draws whole rounds, ours and the peer's of one round together."""
+    """A figure over all rounds, such as a quantile. The bootstrap resamples whole rounds, paired with the peer's."""
 
     def ratio(drawn: Sequence[int]) -> float:
-        mine, theirs = figure([ours[turn] for turn in drawn]), figure([peer[turn] for turn in drawn])
-        return mine / theirs if higher_is_better else theirs / mine
+        our_figure, peer_figure = figure([ours[turn] for turn in drawn]), figure([peer[turn] for turn in drawn])
+        return our_figure / peer_figure if higher_is_better else peer_figure / our_figure
 
     turns = range(len(ours))
     draw = random.Random(SEED)
@@ -105,4 +109,5 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def middle_95(drawn: Sequence[float]) -> tuple[float, float]:
+    """Bounds of the middle 95 % of `RESAMPLES` sorted values."""
     return drawn[int(0.025 * RESAMPLES)], drawn[int(0.975 * RESAMPLES) - 1]

@@ -1,4 +1,4 @@
-"""LitServe and BentoML, installed from their own lock file on first use, each as a process that takes the product's form."""
+"""Peer servers: LitServe and BentoML as processes, installed from their own lock file on first use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROJECT = Path(__file__).parent / "peers"
 
 
 def peers_python() -> str:
-    """The interpreter of an environment that holds the peers and `savo_detection`, in .savo/bench/peers."""
+    """Python of an environment with the peers and `savo_detection`, created in .savo/bench/peers."""
     uv = shutil.which("uv") or str(Path(".uv/bin/uv").resolve())
     home = (WORK / "peers").resolve()
     command = [
@@ -44,7 +44,10 @@ def peers_python() -> str:
 
 @contextmanager
 def lit_serve(python: str, port: int, detector: str, model: str, workers: int, log: Path) -> Iterator[Post]:
-    """`detector`: plain, or the engine that `savo_detection` is to take. One worker has all cores, several have a thread each."""
+    """A LitServe server. `detector` is "plain", or the engine for `savo_detection`.
+
+    A single worker uses all cores, several workers one thread each.
+    """
     arguments = [
         "-m",
         "benchmarks.peers.lit_server",
@@ -65,7 +68,7 @@ def bento_ml(python: str, port: int, model: str, log: Path) -> Iterator[Post]:
         "-m",
         "bentoml",
         "serve",
-        "benchmarks.peers.bento_service:Detecting",
+        "benchmarks.peers.bento_service:DetectionService",
         "--host",
         "127.0.0.1",
         "--port",

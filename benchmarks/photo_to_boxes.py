@@ -1,12 +1,14 @@
-"""Photo bytes → boxes in one process with all its cores: `savo_detection` beside ultralytics, a plain Pillow + ONNX Runtime loop, and the engine alone.
+"""Benchmark: photo bytes to boxes in one process with all its cores.
 
-Ours works as vision does, a photo a core at a time: while one is in the network, the next is decoded. The peers work as they are commonly used,
-photo after photo with every core at each; ultralytics also with a thread and a model a core. OpenVINO in bfloat16 is shown where the processor
-computes in it, though vision takes it by name alone.
+Peers of `savo_detection` are ultralytics, a plain loop with Pillow and ONNX Runtime, and the engine alone.
 
-The network is yolov8n at 640 pixels with fresh weights: time does not depend on what it learned. It is exported as our
-trainer does, with free sides and its graph optimised; the peers read the plain export. Ours and ultralytics give a photo
-of 4:3 an input of 640 × 480 pixels, Pillow + ONNX Runtime a square, as one writes it first.
+`savo_detection` runs as in vision, one photo per core: a photo is decoded while another is in the network. The peers
+run as they are commonly used, one photo after the other with all cores. ultralytics also runs with one thread and one
+model per core. Engines of reduced precision run where the processor supports them. Vision uses them only by name.
+
+The network is yolov8n at 640 pixels with random weights, because time does not depend on weights. It is exported like
+the trainer's models, with dynamic sides and an optimised graph; the peers read the plain export. `savo_detection` and
+ultralytics give a photo of 4:3 an input of 640 × 480 pixels, the plain loop a square.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from benchmarks.measuring import Figure, faster, in_turn, rounds
+from benchmarks.measurement import Figure, faster, in_turn, rounds
 from savo_demo.drawing.scenes import draw_scenes
 from savo_detection.engines.backends import BUILDERS, ONNX_RUNTIME, REDUCED_PRECISION, Engine
 from savo_detection.engines.cpus import usable_cpus
@@ -42,42 +44,45 @@ SIDE = 640
 BANANA = 46
 ROUNDS = rounds(12)
 PHOTOS = 6
-"""In a turn."""
+"""Photos in a turn."""
 
-Look = Callable[[bytes], object]
+Detect = Callable[[bytes], object]
 
 
 def figures() -> Iterator[Figure]:
     model = exported_model()
     plain = plain_export_path(model)
     best = Detector.load(model, plain=plain.read_bytes(), engines=Engines("auto"))
-    detectors = {ONNX_RUNTIME: Detector.load(model), best.choice.engine: best, **by_name_alone(model)}
+    detectors = {ONNX_RUNTIME: Detector.load(model), best.choice.engine: best, **reduced_precision_detectors(model)}
     with ThreadPoolExecutor(usable_cpus()) as threads:
         for size, photo in photos().items():
             turns: dict[str, Callable[[], object]] = {
-                **{engine: partial(_side_by_side, threads, each.detect, photo) for engine, each in detectors.items()},
-                "ultralytics predict": partial(_one_by_one, ultralytics_predict(plain), photo),
-                "ultralytics predict, a thread a core": partial(
-                    _side_by_side, threads, _own_in_each_thread(ultralytics_predict, plain), photo
+                **{
+                    engine: partial(_concurrently, threads, detector.detect, photo)
+                    for engine, detector in detectors.items()
+                },
+                "ultralytics predict": partial(_sequentially, ultralytics_predict(plain), photo),
+                "ultralytics predict, one thread per core": partial(
+                    _concurrently, threads, _one_per_thread(ultralytics_predict, plain), photo
                 ),
-                "Pillow + ONNX Runtime": partial(_one_by_one, plain_loop(plain), photo),
-                **_alone(threads, model, best, photo),
+                "Pillow + ONNX Runtime": partial(_sequentially, plain_loop(plain), photo),
+                **_engine_alone(threads, model, best, photo),
             }
             seconds = in_turn(turns, rounds=ROUNDS)
-            limit = [min(pair) for pair in zip(seconds.pop(ONE_PASS), seconds.pop(MANY_PASSES), strict=True)]
+            limit = [min(pair) for pair in zip(seconds.pop(SEQUENTIAL), seconds.pop(CONCURRENT), strict=True)]
             for engine in detectors:
                 for peer in (name for name in seconds if name not in detectors):
                     yield _of_one_photo(f"bytes → boxes, {size}, {engine}", seconds[engine], peer, seconds[peer])
             yield _of_one_photo(
                 f"bytes → boxes, {size}, {best.choice.engine}",
                 seconds[best.choice.engine],
-                "the engine alone, ready tensors",
+                "the engine alone, prepared tensors",
                 limit,
             )
 
 
-def by_name_alone(model: Path) -> dict[str, Detector]:
-    """Engines that round, where they run: what naming them gains."""
+def reduced_precision_detectors(model: Path) -> dict[str, Detector]:
+    """Detectors with engines of reduced precision that run on this machine."""
     found: dict[str, Detector] = {}
     for name in sorted(REDUCED_PRECISION):
         with suppress(ModelRefusedError):
@@ -85,11 +90,13 @@ def by_name_alone(model: Path) -> dict[str, Detector]:
     return found
 
 
-ONE_PASS, MANY_PASSES = "passes one by one", "passes side by side"
+SEQUENTIAL, CONCURRENT = "sequential passes", "concurrent passes"
 
 
-def _alone(threads: ThreadPoolExecutor, model: Path, best: Detector, photo: bytes) -> dict[str, Callable[[], object]]:
-    """The engine's own limit: passes of a tensor that is ready through the network that ours runs, in the way that is faster."""
+def _engine_alone(
+    threads: ThreadPoolExecutor, model: Path, best: Detector, photo: bytes
+) -> dict[str, Callable[[], object]]:
+    """The engine alone on a prepared tensor, with the network of `savo_detection`."""
     pixels = best.decode(photo)
     place = Letterbox.fit(pixels.shape[1], pixels.shape[0], SIDE, SIDE).rectangular()
     tensor = np.empty((1, 3, place.input_height, place.input_width), np.float32)
@@ -101,30 +108,30 @@ def _alone(threads: ThreadPoolExecutor, model: Path, best: Detector, photo: byte
         engine.run(tensor, lambda _output: None)
 
     return {
-        ONE_PASS: partial(_one_by_one, one_pass, photo),
-        MANY_PASSES: partial(_side_by_side, threads, one_pass, photo),
+        SEQUENTIAL: partial(_sequentially, one_pass, photo),
+        CONCURRENT: partial(_concurrently, threads, one_pass, photo),
     }
 
 
-def _one_by_one(look: Look, photo: bytes) -> None:
+def _sequentially(detect: Detect, photo: bytes) -> None:
     for _ in range(PHOTOS):
-        look(photo)
+        detect(photo)
 
 
-def _side_by_side(threads: ThreadPoolExecutor, look: Look, photo: bytes) -> None:
-    list(threads.map(look, [photo] * PHOTOS))
+def _concurrently(threads: ThreadPoolExecutor, detect: Detect, photo: bytes) -> None:
+    list(threads.map(detect, [photo] * PHOTOS))
 
 
-def _own_in_each_thread(make: Callable[[Path], Look], model: Path) -> Look:
-    """Not all that looks at photos may be shared between threads."""
+def _one_per_thread(make: Callable[[Path], Detect], model: Path) -> Detect:
+    """A detector per thread, for detectors that threads must not share."""
     own = threading.local()
 
-    def look(photo: bytes) -> object:
-        if not hasattr(own, "look"):
-            own.look = make(model)
-        return own.look(photo)
+    def detect(photo: bytes) -> object:
+        if not hasattr(own, "detect"):
+            own.detect = make(model)
+        return own.detect(photo)
 
-    return look
+    return detect
 
 
 def _of_one_photo(name: str, ours: list[float], peer_name: str, peer: list[float]) -> Figure:
@@ -133,12 +140,12 @@ def _of_one_photo(name: str, ours: list[float], peer_name: str, peer: list[float
         [turn / PHOTOS for turn in ours],
         peer_name,
         [turn / PHOTOS for turn in peer],
-        note=f"{1 / (statistics.median(ours) / PHOTOS):.1f} photos a second",
+        note=f"{1 / (statistics.median(ours) / PHOTOS):.1f} photos per second",
     )
 
 
 def photos() -> dict[str, bytes]:
-    """One kitchen scene as the app sends it small (512 px), and as a phone takes it (12 megapixels), with sensor grain."""
+    """One kitchen scene in two sizes: 512 pixels as from the app, and 12 megapixels with noise as from a camera."""
     scene = next(iter(draw_scenes(1, seed=3)))
     pixels = cv2.imdecode(np.frombuffer(scene.jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
@@ -153,7 +160,7 @@ def photos() -> dict[str, bytes]:
 
 
 def exported_model() -> Path:
-    """Optimised, its plain export beside it."""
+    """yolov8n, optimised, with its plain export beside it."""
     path = WORK / "yolov8n-free.onnx"
     if not path.exists():
         WORK.mkdir(parents=True, exist_ok=True)
@@ -167,14 +174,14 @@ def exported_model() -> Path:
 
 
 def optimized(path: Path) -> Path:
-    """The file, optimised now unless it was before. What is measured must be what is served."""
+    """Optimise a model file unless it is optimised already, because vision serves optimised files."""
     made = optimize_file(path)
     assert made.plain, made.model.reason
     return path
 
 
-def sure_model() -> Path:
-    """The same network, sure of three bananas in every photo: an answer that the router serves without asking the provider."""
+def confident_model() -> Path:
+    """The same network with three confident bananas in every photo, so that vision does not ask the provider."""
     import onnx
     from onnx import helper, numpy_helper
 
@@ -189,7 +196,7 @@ def sure_model() -> Path:
         for node in model.graph.node:
             node.output[:] = ["unsure" if name == output.name else name for name in node.output]
         (names,) = (entry for entry in model.metadata_props if entry.key == "names")
-        names.value = str({number: "banana" if number == BANANA else f"thing {number}" for number in range(rows - 4)})
+        names.value = str({number: "banana" if number == BANANA else f"class {number}" for number in range(rows - 4)})
         model.graph.initializer.append(numpy_helper.from_array(sure, "sure"))
         model.graph.node.append(helper.make_node("Concat", ["unsure", "sure"], [output.name], axis=2))
         onnx.save(model, path)
@@ -197,7 +204,7 @@ def sure_model() -> Path:
 
 
 def plain_loop(model: Path) -> Any:
-    """What one writes first: Pillow decodes at full size, resizes, ONNX Runtime runs, boxes over 0.25 are taken."""
+    """Plain detection loop: Pillow decodes at full size and resizes, ONNX Runtime runs, boxes above 0.25 are kept."""
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 

@@ -1,4 +1,4 @@
-"""The product as it is served, for a benchmark: gateway and vision as processes, a broker, folder and SQLite, our own network answering every scan."""
+"""The product under a benchmark: gateway and vision as processes, a broker, folder and SQLite."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psutil  # type: ignore[import-untyped]  # comes with ultralytics, which t
 import pytest
 import structlog
 
-from benchmarks.photo_to_boxes import sure_model
+from benchmarks.photo_to_boxes import confident_model
 from benchmarks.scan_round_trip import process, wait_for, wait_for_file
 from savo_detection.engines.selection import Engines
 from savo_detection.model import Detector
@@ -27,32 +27,33 @@ from savo_runtime.settings import RuntimeSettings
 from tests.parts.kafka import temporary_kafka
 
 __all__ = [
-    "PATIENCE",
+    "READY_SECONDS",
     "Broker",
     "Post",
     "Product",
-    "answering_with",
     "best_engine",
     "broker",
+    "custom_model_settings",
+    "distinct_forms",
+    "distinct_jpeg",
     "form_of",
-    "one_of_many",
     "product",
-    "unlike",
 ]
 
 BOUNDARY = "savo-bench"
-PATIENCE = 60.0
-"""Seconds."""
+READY_SECONDS = 60.0
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
 Post = Callable[[httpx2.AsyncClient, bytes], Awaitable[Any]]
-"""One photo, as a form, to whoever answers with boxes."""
+"""Sends one photo, as a form, and returns the answer with its boxes."""
 
 
 @dataclass(frozen=True)
 class Broker:
+    """A running broker."""
+
     settings: RuntimeSettings
-    words: str
+    description: str
 
     def as_environment(self) -> dict[str, str]:
         return {
@@ -63,7 +64,7 @@ class Broker:
 
 @contextmanager
 def broker() -> Iterator[Broker]:
-    """A real Kafka where one can run, else the embedded broker."""
+    """A real Kafka if one can run, otherwise the embedded broker."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
@@ -71,14 +72,16 @@ def broker() -> Iterator[Broker]:
             settings = RuntimeSettings(kafka_bootstrap_servers=kafka.bootstrap_servers)
             asyncio.run(ensure_topics(settings))
             yield Broker(settings, "Apache Kafka")
-    except pytest.skip.Exception as why:
+    except pytest.skip.Exception as skipped:
         with EmbeddedBroker() as embedded:
             settings = RuntimeSettings(kafka_bootstrap_servers=embedded.bootstrap_servers, embedded_broker=True)
-            yield Broker(settings, f"embedded broker ({why.msg})")
+            yield Broker(settings, f"embedded broker ({skipped.msg})")
 
 
 @dataclass(frozen=True)
 class Product:
+    """A running gateway and vision."""
+
     url: str
     vision_pid: int
     vision_log: Path
@@ -88,7 +91,7 @@ class Product:
         return float(psutil.Process(self.vision_pid).memory_info().rss) / 1e6
 
     async def scan(self, client: httpx2.AsyncClient, form: bytes) -> dict[str, Any]:
-        """The result of a scan that our own model answered. Anything else raises."""
+        """The result of a scan. Raises `AssertionError` unless the custom model answered it."""
         answer = await client.post(f"{self.url}/v1/scans?wait=25", content=form, headers={"content-type": FORM})
         scan = answer.json()
         assert answer.status_code == httpx2.codes.OK, answer.text
@@ -98,9 +101,9 @@ class Product:
         assert result["items"]
         return result
 
-    async def until_it_answers(self, client: httpx2.AsyncClient, form: bytes) -> None:
-        """A model that is still being loaded may leave the first scans to the provider."""
-        async with asyncio.timeout(PATIENCE):
+    async def wait_for_custom_model(self, client: httpx2.AsyncClient, form: bytes) -> None:
+        """Scan until the custom model answers: while it loads, the provider may answer."""
+        async with asyncio.timeout(READY_SECONDS):
             while True:
                 with suppress(AssertionError):
                     await self.scan(client, form)
@@ -109,7 +112,7 @@ class Product:
 
 @contextmanager
 def product(folder: Path, port: int, broker: Broker, settings: dict[str, str]) -> Iterator[Product]:
-    """Ready to scan. `settings` are vision's and the gateway's."""
+    """Start gateway and vision with `settings`, and yield when both are ready."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "vision.log"
     environment = {
@@ -117,7 +120,7 @@ def product(folder: Path, port: int, broker: Broker, settings: dict[str, str]) -
         **broker.as_environment(),
         "SAVO_RATE_LIMIT_PER_MINUTE": "0",
         "SAVO_LOG_LEVEL": "warning",
-        "GOOGLE_API_KEY": "never-asked",
+        "GOOGLE_API_KEY": "unused",
         "SAVO_USE_CUSTOM_VISION": "true",
         **settings,
     }
@@ -125,36 +128,37 @@ def product(folder: Path, port: int, broker: Broker, settings: dict[str, str]) -
         process(["-m", "savo_runtime", "vision"], environment, log=log) as vision,
         process(["-m", "savo_runtime", "gateway"], environment | {"PORT": str(port)}, log=folder / "gateway.log"),
     ):
-        place = folder / "run" / "vision.json"
-        wait_for_file(place)
-        wait_for(f"{json.loads(place.read_text())['url']}/readyz")
+        address = folder / "run" / "vision.json"
+        wait_for_file(address)
+        wait_for(f"{json.loads(address.read_text())['url']}/readyz")
         wait_for(f"http://127.0.0.1:{port}/readyz")
         yield Product(f"http://127.0.0.1:{port}", vision, log)
 
 
 def best_engine() -> str:
-    """What vision takes here by itself."""
-    return Detector.load(sure_model(), engines=Engines("auto")).choice.engine
+    """The engine that vision uses on this machine by default."""
+    return Detector.load(confident_model(), engines=Engines("auto")).choice.engine
 
 
-def answering_with(model: str) -> dict[str, str]:
-    """Vision's settings for one model of the operator's that answers everyone."""
+def custom_model_settings(model: str) -> dict[str, str]:
+    """Settings with which a model file answers every scan."""
     return {"SAVO_CUSTOM_VISION_MODEL_PATH": model, "SAVO_CUSTOM_VISION_ROLLOUT": "1"}
 
 
 def form_of(photo: bytes) -> bytes:
-    """The photo in the field `image`, as a form that every contender takes."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="photo.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    """The photo as a multipart form with the field `image`, which every contender accepts."""
+    disposition = 'Content-Disposition: form-data; name="image"; filename="photo.jpg"'
+    head = f"--{BOUNDARY}\r\n{disposition}\r\nContent-Type: image/jpeg\r\n\r\n"
     return head.encode() + photo + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
-def one_of_many(photo: bytes) -> Iterator[bytes]:
-    """Forms, each with a photo that nobody has sent before: no store and no cache may know it."""
-    return (form_of(unlike(photo, number)) for number in itertools.count())
+def distinct_forms(photo: bytes) -> Iterator[bytes]:
+    """Forms with a different photo each, so that no store and no cache has it."""
+    return (form_of(distinct_jpeg(photo, number)) for number in itertools.count())
 
 
-def unlike(jpeg: bytes, number: int) -> bytes:
-    """The same scene with other bytes: the last steps of its first quantisation table are the digits of `number` (base 16) coarser."""
+def distinct_jpeg(jpeg: bytes, number: int) -> bytes:
+    """The same scene with other bytes: `number` changes the last four steps of the first quantisation table."""
     start = jpeg.index(b"\xff\xdb") + 5
     table = bytearray(jpeg)
     for place in range(start + 60, start + 64):

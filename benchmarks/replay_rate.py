@@ -1,8 +1,8 @@
-"""Events per second of `savo topics tail` and of `savo replay --dry-run`, beside a bare aiokafka loop over the same topic in the same run.
+"""Benchmark: events per second of `savo topics tail` and `savo replay --dry-run`. The peer is a bare aiokafka loop.
 
-The bare loop counts records and does nothing else: it connects, goes to the start, and reads to the end that stood. Ours connects in the same way,
-prints every event, or holds it against its contract first (--check), or chooses, or counts. kcat (librdkafka, in C) prints the topic
-beside them where it is installed.
+The loop connects, seeks to the start and counts records up to the end offset. The commands connect in the same way,
+and then print every event, validate it first (--check), select by scan id, or count. kcat (librdkafka, in C) prints the
+same topic if it is installed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 import savo_contracts
-from benchmarks.measuring import Figure, in_turn, interval, rounds
+from benchmarks.measurement import Figure, in_turn, interval, rounds
 from savo_cli.topics.tail import Tail
 from savo_contracts.topics import SCANS_COMPLETED
 from savo_operations.replay.positions import End, Start
@@ -38,22 +38,22 @@ from tests.parts.kafka import temporary_kafka
 
 ROUNDS = rounds(12)
 EVENTS = 100_000
-"""A second of reading: with fewer, connecting would be half of what is measured."""
-ON_THE_EMBEDDED = 12_000
-"""It keeps about 5 MB a partition."""
+"""Enough for a second of reading: with fewer events, connecting would dominate."""
+EMBEDDED_EVENTS = 12_000
+"""The embedded broker holds about 5 MB a partition."""
 
 TOPIC = SCANS_COMPLETED
 
 
 def figures() -> Iterator[Figure]:
-    with _broker() as (settings, words):
-        events = ON_THE_EMBEDDED if settings.embedded_broker else EVENTS
+    with _broker() as (settings, broker):
+        events = EMBEDDED_EVENTS if settings.embedded_broker else EVENTS
         asyncio.run(_fill(settings, events))
         contenders: dict[str, Callable[[], object]] = {
             "bare": lambda: asyncio.run(_bare(settings, events)),
-            "tail": lambda: _to_nobody(Tail(settings, {TOPIC.name: TOPIC}, Selection())),
-            "tail --check": lambda: _to_nobody(Tail(settings, {TOPIC.name: TOPIC}, Selection(), checked=True)),
-            "tail --scan-id": lambda: _to_nobody(
+            "tail": lambda: _discard_output(Tail(settings, {TOPIC.name: TOPIC}, Selection())),
+            "tail --check": lambda: _discard_output(Tail(settings, {TOPIC.name: TOPIC}, Selection(), checked=True)),
+            "tail --scan-id": lambda: _discard_output(
                 Tail(settings, {TOPIC.name: TOPIC}, Selection(scan_ids=frozenset({"scan-7"})))
             ),
             "dry run": lambda: _dry_run(settings, events),
@@ -61,7 +61,7 @@ def figures() -> Iterator[Figure]:
         if shutil.which("kcat"):
             contenders["kcat"] = lambda: _kcat(settings)
         seconds = in_turn(contenders, rounds=ROUNDS, warm_up=1)
-    beside = (
+    kcat = (
         f"kcat prints {events / statistics.median(seconds['kcat']):,.0f}/s"
         if "kcat" in seconds
         else "kcat is not installed here (Debian: kcat)"
@@ -73,11 +73,11 @@ def figures() -> Iterator[Figure]:
         "savo replay --dry-run": "dry run",
     }
     for name, contender in rows.items():
-        yield _figure(name, events, seconds[contender], seconds["bare"], f"{words}; {beside}")
+        yield _figure(name, events, seconds[contender], seconds["bare"], f"{broker}; {kcat}")
 
 
 def _figure(name: str, events: int, ours: list[float], bare: list[float], note: str) -> Figure:
-    ratios = [theirs / mine for mine, theirs in zip(ours, bare, strict=True)]
+    ratios = [bare_seconds / our_seconds for our_seconds, bare_seconds in zip(ours, bare, strict=True)]
     rates = events / statistics.median(ours), events / statistics.median(bare)
     return Figure(
         name,
@@ -93,7 +93,7 @@ def _figure(name: str, events: int, ours: list[float], bare: list[float], note: 
 
 @contextmanager
 def _broker() -> Iterator[tuple[RuntimeSettings, str]]:
-    """A real Kafka where one can run, else the embedded broker."""
+    """A real Kafka if one can run, otherwise the embedded broker."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
@@ -101,16 +101,16 @@ def _broker() -> Iterator[tuple[RuntimeSettings, str]]:
             settings = RuntimeSettings(kafka_bootstrap_servers=kafka.bootstrap_servers)
             asyncio.run(ensure_topics(settings))
             yield settings, "Apache Kafka"
-    except pytest.skip.Exception as why:
-        with EmbeddedBroker() as broker:
+    except pytest.skip.Exception as skipped:
+        with EmbeddedBroker() as embedded:
             yield (
-                RuntimeSettings(kafka_bootstrap_servers=broker.bootstrap_servers, embedded_broker=True),
-                f"embedded broker ({why.msg})",
+                RuntimeSettings(kafka_bootstrap_servers=embedded.bootstrap_servers, embedded_broker=True),
+                f"embedded broker ({skipped.msg})",
             )
 
 
 async def _fill(settings: RuntimeSettings, events: int) -> None:
-    """Golden events of the contracts, each with a scan id of its own."""
+    """Publish golden events of the contracts, each with a different scan id."""
     examples = [
         json.loads(path.read_text())
         for path in sorted((Path(savo_contracts.__file__).parent / "examples" / TOPIC.name).glob("*.json"))
@@ -143,22 +143,22 @@ async def _bare(settings: RuntimeSettings, events: int) -> int:
     )
     await consumer.start()
     try:
-        found = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - as ours does
+        found = await consumer._client.fetch_all_metadata()  # noqa: SLF001 - the product does the same
         partitions = [TopicPartition(TOPIC.name, number) for number in found.partitions_for_topic(TOPIC.name)]
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
-        seen = 0
+        count = 0
         async for _ in consumer:
-            seen += 1
-            if seen == events:
-                return seen
+            count += 1
+            if count == events:
+                return count
     finally:
         await consumer.stop()
-    raise AssertionError("a consumer ends only when it is stopped")
+    raise AssertionError("a consumer stops only when asked to")
 
 
-def _to_nobody(tail: Tail) -> None:
-    with Path(os.devnull).open("w") as nobody, redirect_stdout(nobody):
+def _discard_output(tail: Tail) -> None:
+    with Path(os.devnull).open("w") as null, redirect_stdout(null):
         asyncio.run(tail.run(Start(), End()))
 
 

@@ -1,6 +1,7 @@
-"""A scan's round trip through HTTP and Kafka without inference: upload → accepted, checked, stored → Kafka → answered → Kafka → in the database → back.
+"""Benchmark: round trip of a scan through HTTP and Kafka without inference.
 
-The peer does the same trip without any of the product's duties, so the ratio is what those duties cost.
+The gateway checks and stores the photo, a vision service without a model answers at once, and the gateway stores and
+returns the result. The peer makes the same trip without checks and storage, so the ratio is the cost of those.
 """
 
 from __future__ import annotations
@@ -15,22 +16,23 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx2
 
-from benchmarks.load import Answered, Ask, ask_by, http_client
-from benchmarks.measuring import Figure, interval, rounds
+from benchmarks.load import LoadResult, Request, http_client, run_load
+from benchmarks.measurement import Figure, interval, rounds
 from benchmarks.photo_to_boxes import photos
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 
 ROUNDS = rounds(10)
-ONE_BY_ONE = 20
-AT_ONCE = 8
+SEQUENTIAL_SCANS = 20
+CONCURRENCY = 8
 BURST = 40
-READY_WITHIN = 60.0
+READY_SECONDS = 60.0
 Meter = Callable[[], float]
-"""CPU seconds spent so far."""
+"""Returns the CPU seconds used so far."""
 OURS_PORT, BARE_PORT = 18431, 18432
 
 
@@ -39,28 +41,35 @@ def figures() -> Iterator[Figure]:
     with _contenders() as urls:
         ours, bare = asyncio.run(measure(urls, photo))
     for name in ("p50", "p99"):
-        mine, theirs = [float(getattr(each, name)) for each in ours], [float(getattr(each, name)) for each in bare]
-        ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
+        ours_values = [float(getattr(result, name)) for result in ours]
+        peer_values = [float(getattr(result, name)) for result in bare]
+        ratios = [b / a for a, b in zip(ours_values, peer_values, strict=True)]
         yield Figure(
             f"scan round trip, {name}",
             "ms",
-            *medians(mine, theirs, 1000),
+            *medians(ours_values, peer_values, 1000),
             *ratio_of(ratios),
             "one at a time, 512-px photo",
         )
-    mine, theirs = [each.per_second for each in ours], [each.per_second for each in bare]
-    ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
-    yield Figure("scan round trips", "per s", *medians(mine, theirs, 1), *ratio_of(ratios), f"{AT_ONCE} at a time")
+    ours_values, peer_values = [result.per_second for result in ours], [result.per_second for result in bare]
+    ratios = [a / b for a, b in zip(ours_values, peer_values, strict=True)]
+    yield Figure(
+        "scan round trips",
+        "per s",
+        *medians(ours_values, peer_values, 1),
+        *ratio_of(ratios),
+        f"{CONCURRENCY} at a time",
+    )
 
 
 class Round:
-    """One turn of one contender."""
+    """One round of one contender. Times are in seconds."""
 
-    def __init__(self, quiet: Answered, burst: Answered, cpu_seconds: float) -> None:
-        self.p50 = statistics.median(quiet.seconds)
-        self.p99 = sorted(quiet.seconds)[max(0, round(0.99 * len(quiet.seconds)) - 1)]
+    def __init__(self, sequential: LoadResult, burst: LoadResult, cpu_seconds: float) -> None:
+        self.p50 = statistics.median(sequential.seconds)
+        self.p99 = sorted(sequential.seconds)[max(0, round(0.99 * len(sequential.seconds)) - 1)]
         self.per_second = burst.per_second
-        self.cpu = cpu_seconds / (len(quiet.seconds) + len(burst.seconds))
+        self.cpu = cpu_seconds / (len(sequential.seconds) + len(burst.seconds))
 
 
 async def measure(
@@ -69,17 +78,18 @@ async def measure(
     found: tuple[list[Round], list[Round]] = ([], [])
     async with http_client() as client:
         for turn in range(-1, ROUNDS):
-            for place in (0, 1) if turn % 2 else (1, 0):
-                one = await _round(lambda place=place: _scan(client, urls[place], photo), meters[place])  # type: ignore[misc]
+            for contender in (0, 1) if turn % 2 else (1, 0):
+                scan = partial(_scan, client, urls[contender], photo)
+                result = await _round(scan, meters[contender])
                 if turn >= 0:
-                    found[place].append(one)
+                    found[contender].append(result)
     return found
 
 
-async def _round(scan: Ask, meter: Meter) -> Round:
-    spent = meter()
-    quiet, burst = await ask_by(1, scan, ONE_BY_ONE), await ask_by(AT_ONCE, scan, BURST)
-    return Round(quiet, burst, meter() - spent)
+async def _round(scan: Request, meter: Meter) -> Round:
+    cpu_before = meter()
+    sequential, burst = await run_load(1, scan, SEQUENTIAL_SCANS), await run_load(CONCURRENCY, scan, BURST)
+    return Round(sequential, burst, meter() - cpu_before)
 
 
 async def _scan(client: httpx2.AsyncClient, url: str, photo: bytes) -> None:
@@ -89,7 +99,7 @@ async def _scan(client: httpx2.AsyncClient, url: str, photo: bytes) -> None:
 
 @contextmanager
 def _contenders() -> Iterator[tuple[str, str]]:
-    """Both on one embedded broker: ours as gateway and echo, the peer as two bare processes."""
+    """Gateway with `echo_vision`, and the peer's two processes, on one embedded broker."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True))
         broker = stack.enter_context(EmbeddedBroker()).bootstrap_servers
@@ -115,23 +125,23 @@ def _contenders() -> Iterator[tuple[str, str]]:
 def process(
     arguments: list[str], settings: dict[str, str], *, log: Path | None = None, python: str = sys.executable
 ) -> Iterator[int]:
-    """Its pid. What it started ends with it."""
+    """Start a process and yield its pid. At the end it is stopped with all processes that it started."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SAVO_", "R2_", "OTEL_"))}
-    with log.open("wb") if log else nullcontext() as said:
+    with log.open("wb") if log else nullcontext() as output:
         started = subprocess.Popen(
-            [python, *arguments], env=clean | settings, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+            [python, *arguments], env=clean | settings, stdout=subprocess.DEVNULL, stderr=output, start_new_session=True
         )
         try:
             yield started.pid
         finally:
             started.terminate()
             started.wait(30)
-            with suppress(ProcessLookupError):  # a server's workers may outlive it
+            with suppress(ProcessLookupError):  # ends workers that outlive their server
                 os.killpg(started.pid, signal.SIGKILL)
 
 
 def wait_for(url: str) -> None:
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         try:
             if httpx2.get(url, trust_env=False).status_code == httpx2.codes.OK:
@@ -139,14 +149,14 @@ def wait_for(url: str) -> None:
         except httpx2.HTTPError:
             pass
         time.sleep(0.2)
-    raise TimeoutError(f"{url} was not ready in {READY_WITHIN:g} s")
+    raise TimeoutError(f"{url} was not ready within {READY_SECONDS:g} s")
 
 
 def wait_for_file(path: Path) -> None:
-    deadline = time.monotonic() + READY_WITHIN
+    deadline = time.monotonic() + READY_SECONDS
     while not path.exists():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{path.name} did not come in {READY_WITHIN:g} s")
+            raise TimeoutError(f"{path} was not written within {READY_SECONDS:g} s")
         time.sleep(0.2)
 
 

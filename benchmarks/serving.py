@@ -1,11 +1,12 @@
-"""Served scans: a photo over HTTP in, boxes out, four clients at a time. Ours with all its duties (checked, stored, through Kafka, kept in the
-database) beside LitServe and BentoML, which answer from the plain export of the same network with Pillow and ONNX
-Runtime and do nothing else.
+"""Benchmark: served scans over HTTP with four clients. The peers are LitServe and BentoML.
 
-Ours runs on the engine that vision takes by itself, and then on those that round, where they run. LitServe runs
-`savo_detection` on the same engine too: what is left is what our path costs. Peers start as their guides start them, with
-one worker; LitServe also with a worker a core and a thread each, which serves more (BentoML so serves less of the small
-photos). All take the same form, and no photo is sent twice.
+The product checks and stores each photo, sends it through Kafka and stores the result. The peers only run the plain
+export of the same network with Pillow and ONNX Runtime.
+
+The product runs vision's default engine; a long run adds engines of reduced precision. LitServe also runs
+`savo_detection` on the same engine: the remaining difference is the cost of the product's path. Peers start as in their
+guides, with one worker. LitServe also runs with one worker and one thread per core, which serves more. (BentoML serves
+fewer small photos that way.) All accept the same form, and no photo is sent twice.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from contextlib import ExitStack, contextmanager
 from math import ceil
 from pathlib import Path
 
-from benchmarks.load import Answered, ask_by, http_client
-from benchmarks.measuring import Figure, long_run, of_rounds, rounds
+from benchmarks.load import LoadResult, http_client, run_load
+from benchmarks.measurement import Figure, long_run, over_rounds, rounds
 from benchmarks.peer_servers import bento_ml, lit_serve, peers_python
-from benchmarks.photo_to_boxes import by_name_alone, photos, sure_model
-from benchmarks.product import Post, answering_with, best_engine, broker, one_of_many, product
+from benchmarks.photo_to_boxes import confident_model, photos, reduced_precision_detectors
+from benchmarks.product import Post, best_engine, broker, custom_model_settings, distinct_forms, product
 from savo_detection.engines.backends import ONNX_RUNTIME
 from savo_detection.engines.cpus import usable_cpus
 from savo_detection.model import plain_export_path
@@ -30,9 +31,9 @@ from savo_detection.model import plain_export_path
 ROUNDS = rounds(5)
 CLIENTS = 4
 REQUESTS = {"512 px": 32, "12 MP": 12}
-"""In a turn."""
+"""Requests in a turn."""
 WARM_UP = 4
-"""Turns that nobody counts: what is compiled as it runs, Kafka among it, takes a third less of the cores after a few hundred requests."""
+"""Rounds that are not counted. Kafka, compiled as it runs, uses a third less CPU after a few hundred requests."""
 FIRST_PORT = 18451
 
 OURS = "ours"
@@ -40,48 +41,49 @@ OURS = "ours"
 
 def figures() -> Iterator[Figure]:
     for engine in _engines():
-        with _contenders(engine) as (posts, words):
+        with _contenders(engine) as (posts, broker_description):
             for size, photo in photos().items():
                 turns = asyncio.run(measure(posts, photo, REQUESTS[size]))
-                ours = turns.pop(OURS)
-                for peer, theirs in turns.items():
-                    yield from _beside(
-                        f"served scans, {size}, {engine}", ours, peer, theirs, f"{CLIENTS} clients; {words}"
-                    )
+                ours, note = turns.pop(OURS), f"{CLIENTS} clients; {broker_description}"
+                for peer_name, peer in turns.items():
+                    yield from _figures_of(f"served scans, {size}, {engine}", ours, peer_name, peer, note)
 
 
 def _engines() -> Sequence[str]:
-    """The one that `auto` takes; in a long run also those that run here by name."""
+    """Vision's default engine; in a long run also ONNX Runtime and engines of reduced precision."""
     return (
-        list(dict.fromkeys((best_engine(), ONNX_RUNTIME, *by_name_alone(sure_model()))))
+        list(dict.fromkeys((best_engine(), ONNX_RUNTIME, *reduced_precision_detectors(confident_model()))))
         if long_run()
         else [best_engine()]
     )
 
 
-def _beside(name: str, ours: list[Answered], peer_name: str, peer: list[Answered], note: str) -> Iterator[Figure]:
-    yield of_rounds(name, "per s", ours, peer_name, peer, rate, higher_is_better=True, note=note)
-    yield of_rounds(f"{name}, p95", "ms", ours, peer_name, peer, p95, higher_is_better=False, note=note)
+def _figures_of(
+    name: str, ours: list[LoadResult], peer_name: str, peer: list[LoadResult], note: str
+) -> Iterator[Figure]:
+    yield over_rounds(name, "per s", ours, peer_name, peer, rate, higher_is_better=True, note=note)
+    yield over_rounds(f"{name}, p95", "ms", ours, peer_name, peer, p95, higher_is_better=False, note=note)
 
 
-def rate(turns: Sequence[Answered]) -> float:
+def rate(turns: Sequence[LoadResult]) -> float:
+    """Requests per second."""
     return sum(len(turn.seconds) for turn in turns) / sum(turn.wall for turn in turns)
 
 
-def p95(turns: Sequence[Answered]) -> float:
-    """Milliseconds, of all requests together."""
-    seconds = sorted(one for turn in turns for one in turn.seconds)
+def p95(turns: Sequence[LoadResult]) -> float:
+    """Milliseconds, over all requests."""
+    seconds = sorted(request for turn in turns for request in turn.seconds)
     return 1000 * seconds[ceil(0.95 * len(seconds)) - 1]
 
 
-async def measure(posts: Mapping[str, Post], photo: bytes, requests: int) -> dict[str, list[Answered]]:
-    """Each contender's turns; the order within a round is turned every time, and the first rounds are for warming up."""
-    names, forms = list(posts), one_of_many(photo)
-    found: dict[str, list[Answered]] = {name: [] for name in names}
+async def measure(posts: Mapping[str, Post], photo: bytes, requests: int) -> dict[str, list[LoadResult]]:
+    """Results of each contender. The order of contenders rotates with each round; the first rounds are a warm-up."""
+    names, forms = list(posts), distinct_forms(photo)
+    found: dict[str, list[LoadResult]] = {name: [] for name in names}
     async with http_client() as client:
         for turn in range(-WARM_UP, ROUNDS):
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                answered = await ask_by(CLIENTS, lambda name=name: posts[name](client, next(forms)), requests)  # type: ignore[misc]
+                answered = await run_load(CLIENTS, lambda name=name: posts[name](client, next(forms)), requests)  # type: ignore[misc]
                 if turn >= 0:
                     found[name].append(answered)
     return found
@@ -89,22 +91,25 @@ async def measure(posts: Mapping[str, Post], photo: bytes, requests: int) -> dic
 
 @contextmanager
 def _contenders(engine: str) -> Iterator[tuple[dict[str, Post], str]]:
-    """All of them ready, and in words what broker ours is on."""
-    model, python, ports = str(sure_model().resolve()), peers_python(), itertools.count(FIRST_PORT)
+    """All contenders, ready, and a description of the product's broker."""
+    model, python, ports = str(confident_model().resolve()), peers_python(), itertools.count(FIRST_PORT)
     plain = str(plain_export_path(Path(model)))
     with ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True))
         )
-        brokered = stack.enter_context(broker())
+        running_broker = stack.enter_context(broker())
         ours = product(
-            folder / "savo", next(ports), brokered, {**answering_with(model), "SAVO_DETECTION_ENGINE": engine}
+            folder / "savo",
+            next(ports),
+            running_broker,
+            {**custom_model_settings(model), "SAVO_DETECTION_ENGINE": engine},
         )
         posts: dict[str, Post] = {OURS: stack.enter_context(ours).scan}
         for name, detector, file in (("LitServe", "plain", plain), ("LitServe + savo_detection", engine, model)):
-            for workers, how in ((1, ""), (usable_cpus(), ", a worker a core")):
-                posts[name + how] = stack.enter_context(
-                    lit_serve(python, next(ports), detector, file, workers, folder / f"{name}{how}.log")
+            for workers, suffix in ((1, ""), (usable_cpus(), ", one worker per core")):
+                posts[name + suffix] = stack.enter_context(
+                    lit_serve(python, next(ports), detector, file, workers, folder / f"{name}{suffix}.log")
                 )
         posts["BentoML"] = stack.enter_context(bento_ml(python, next(ports), plain, folder / "bentoml.log"))
-        yield posts, brokered.words
+        yield posts, running_broker.description

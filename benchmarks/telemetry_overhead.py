@@ -1,8 +1,9 @@
-"""What metrics, logs and traces cost a scan: the whole product's round trip with all of them, beside the same without any.
+"""Benchmark: cost of metrics, logs and traces. The peer is the same round trip without them.
 
-With: counters, JSON lines at level info, every span sent by OTLP to a collector. Without: SAVO_LOG_LEVEL=error, OTEL_SDK_DISABLED=true, and
-metrics that count nothing. Gateway and vision are the product's own, and yolov8n at 640 pixels answers: a scan as it is meant to be once our own model serves.
-CPU is that of gateway and vision over a round, by the kernel's count: what a busy machine's clock blurs, it does not.
+With telemetry: counters, JSON log lines at level info, and every span sent by OTLP to a collector. Without:
+SAVO_LOG_LEVEL=error, OTEL_SDK_DISABLED=true, and metrics that count nothing. Gateway and vision are the product's, and
+yolov8n at 640 pixels answers every scan. CPU time is that of gateway and vision by the kernel's count, which is less
+affected by other load than elapsed time.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # comes with ultralytics, which the benchmarks need anyway
 
-from benchmarks.measuring import Figure
-from benchmarks.photo_to_boxes import photos, sure_model
+from benchmarks.measurement import Figure
+from benchmarks.photo_to_boxes import confident_model, photos
 from benchmarks.product import best_engine
 from benchmarks.scan_round_trip import Meter, measure, medians, process, ratio_of, wait_for, wait_for_file
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
@@ -33,41 +34,45 @@ def figures() -> Iterator[Figure]:
     photo = photos()["512 px"]
     with _contenders() as (urls, meters):
         ours, bare = asyncio.run(measure(urls, photo, meters))
-    mine, theirs = [each.p50 for each in ours], [each.p50 for each in bare]
-    ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
-    note = "metrics, JSON logs, OTLP; yolov8n answers; 0.97 is the least"
+    ours_values, peer_values = [result.p50 for result in ours], [result.p50 for result in bare]
+    ratios = [b / a for a, b in zip(ours_values, peer_values, strict=True)]
+    note = "metrics, JSON logs, OTLP; yolov8n answers; 0.97 is the limit"
     yield Figure(
-        "scan with telemetry, p50", "ms", *medians(mine, theirs, 1000, peer_name=PEER), *ratio_of(ratios), note
+        "scan with telemetry, p50",
+        "ms",
+        *medians(ours_values, peer_values, 1000, peer_name=PEER),
+        *ratio_of(ratios),
+        note,
     )
-    mine, theirs = [each.per_second for each in ours], [each.per_second for each in bare]
-    ratios = [a / b for a, b in zip(mine, theirs, strict=True)]
+    ours_values, peer_values = [result.per_second for result in ours], [result.per_second for result in bare]
+    ratios = [a / b for a, b in zip(ours_values, peer_values, strict=True)]
     yield Figure(
         "scans with telemetry",
         "per s",
-        *medians(mine, theirs, 1, peer_name=PEER),
+        *medians(ours_values, peer_values, 1, peer_name=PEER),
         *ratio_of(ratios),
-        "8 at a time, every core busy",
+        "8 clients, all cores busy",
     )
-    mine, theirs = [each.cpu for each in ours], [each.cpu for each in bare]
-    ratios = [b / a for a, b in zip(mine, theirs, strict=True)]
+    ours_values, peer_values = [result.cpu for result in ours], [result.cpu for result in bare]
+    ratios = [b / a for a, b in zip(ours_values, peer_values, strict=True)]
     yield Figure(
         "CPU of a scan",
         "ms",
-        *medians(mine, theirs, 1000, peer_name=PEER),
+        *medians(ours_values, peer_values, 1000, peer_name=PEER),
         *ratio_of(ratios),
-        "gateway and vision; 0.97 is the least",
+        "gateway and vision; 0.97 is the limit",
     )
 
 
 @contextmanager
 def _contenders() -> Iterator[tuple[tuple[str, str], tuple[Meter, Meter]]]:
-    """Two whole products, each on a broker of its own."""
+    """Two complete products with separate brokers."""
     with ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="savo-bench-", ignore_cleanup_errors=True))
         )
         collector = stack.enter_context(_collector())
-        # The same engine in both: each would measure and choose for itself.
+        # Both products use the same engine.
         engine = {"SAVO_DETECTION_ENGINE": best_engine()}
         telemetry = {"SAVO_LOG_LEVEL": "info", "SAVO_LOG_FORMAT": "json", "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
         meters = (
@@ -87,9 +92,9 @@ def _product(stack: ExitStack, folder: Path, name: str, telemetry: dict[str, str
         "SAVO_KAFKA_BOOTSTRAP_SERVERS": broker,
         "SAVO_EMBEDDED_BROKER": "true",
         "SAVO_RATE_LIMIT_PER_MINUTE": "0",
-        "GOOGLE_API_KEY": "never-asked",
+        "GOOGLE_API_KEY": "unused",
         "SAVO_USE_CUSTOM_VISION": "true",
-        "SAVO_CUSTOM_VISION_MODEL_PATH": str(sure_model().resolve()),
+        "SAVO_CUSTOM_VISION_MODEL_PATH": str(confident_model().resolve()),
         "SAVO_CUSTOM_VISION_ROLLOUT": "1",
         **telemetry,
     }
@@ -116,7 +121,7 @@ def _wait_for_vision(data_dir: Path) -> None:
 
 @contextmanager
 def _collector() -> Iterator[str]:
-    """Takes what is sent, and forgets it."""
+    """An OTLP endpoint that discards its input."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -128,7 +133,7 @@ def _collector() -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """No log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

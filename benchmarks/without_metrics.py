@@ -1,4 +1,4 @@
-"""`python -m benchmarks.without_metrics SERVICE`: the service with metrics that count nothing, to see what counting costs."""
+"""`python -m benchmarks.without_metrics SERVICE`: a service with metrics that count nothing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import prometheus_client
 
 
-class Nothing:
-    """Takes every call of a metric."""
+class NoMetric:
+    """A metric whose methods do nothing."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
-    def labels(self, *_: Any, **__: Any) -> Nothing:
+    def labels(self, *_: Any, **__: Any) -> NoMetric:
         return self
 
     def _ignore(self, *_: Any, **__: Any) -> None:
@@ -25,7 +25,7 @@ class Nothing:
 
 if __name__ == "__main__":
     for kind in ("Counter", "Gauge", "Histogram"):
-        setattr(prometheus_client, kind, Nothing)
+        setattr(prometheus_client, kind, NoMetric)
     from savo_runtime.__main__ import main
 
     sys.exit(main())

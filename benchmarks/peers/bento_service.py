@@ -1,4 +1,4 @@
-"""BentoML as its guide shows it: Pillow pictures in, JSON out, one worker. MODEL comes from the environment."""
+"""BentoML service as in its guide: Pillow images in, JSON out, one worker. The variable MODEL names the model file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from benchmarks.peers.plain_loop import plain_loop
 
 
 @bentoml.service(traffic={"timeout": 60}, logging={"access": {"enabled": False}})
-class Detecting:
+class DetectionService:
     def __init__(self) -> None:
         self.detect_boxes = plain_loop(os.environ["MODEL"])
 
-    @bentoml.api  # type: ignore[untyped-decorator]  # has no types here
+    @bentoml.api  # type: ignore[untyped-decorator]  # the decorator is untyped here
     def detect(self, image: Image) -> list[Any]:
         return self.detect_boxes(image)

@@ -1,8 +1,9 @@
-"""LitServe as its guide shows it: `python -m benchmarks.peers.lit_server PORT DETECTOR MODEL WORKERS THREADS` answers POST /predict with boxes.
+"""LitServe server as in its guide: POST /predict answers with boxes.
 
-DETECTOR is `plain`, or the engine that `savo_detection` takes. THREADS are those of a worker's engine, 0 for all cores.
+`python -m benchmarks.peers.lit_server PORT DETECTOR MODEL WORKERS THREADS`. DETECTOR is `plain`, or the engine for
+`savo_detection`. THREADS is the number of engine threads of a worker, 0 for all cores.
 
-It reads the annotations as they stand: no `from __future__ import annotations` here.
+LitServe evaluates annotations at run time, so this module has no `from __future__ import annotations`.
 """
 
 import sys
@@ -14,7 +15,7 @@ import litserve
 from fastapi import Request
 
 
-class Detecting(litserve.LitAPI):  # type: ignore[misc]  # has no types
+class DetectionApi(litserve.LitAPI):  # type: ignore[misc]  # litserve has no types
     """Multipart in, JSON out."""
 
     def __init__(self, detector: str, model: str, threads: int) -> None:
@@ -25,7 +26,7 @@ class Detecting(litserve.LitAPI):  # type: ignore[misc]  # has no types
         self.detect = (
             _plain(self.model, self.threads)
             if self.detector == "plain"
-            else _ours(self.detector, self.model, self.threads)
+            else _savo(self.detector, self.model, self.threads)
         )
 
     def decode_request(self, request: Request) -> bytes:
@@ -40,13 +41,13 @@ class Detecting(litserve.LitAPI):  # type: ignore[misc]  # has no types
 
 
 def _plain(model: str, threads: int) -> Callable[[bytes], list[Any]]:
-    from benchmarks.peers.plain_loop import opened, plain_loop
+    from benchmarks.peers.plain_loop import open_photo, plain_loop
 
     detect = plain_loop(model, threads)
-    return lambda photo: list(detect(opened(photo)))
+    return lambda photo: list(detect(open_photo(photo)))
 
 
-def _ours(engine: Any, model: str, threads: int) -> Callable[[bytes], list[Any]]:
+def _savo(engine: Any, model: str, threads: int) -> Callable[[bytes], list[Any]]:
     from savo_detection.engines.selection import Engines
     from savo_detection.model import Detector, plain_export_path
 
@@ -58,12 +59,8 @@ def _ours(engine: Any, model: str, threads: int) -> Callable[[bytes], list[Any]]
 
 
 if __name__ == "__main__":
-    port, detector, model, workers, threads = (
-        int(sys.argv[1]),
-        sys.argv[2],
-        sys.argv[3],
-        int(sys.argv[4]),
-        int(sys.argv[5]),
+    port, detector, model, workers, threads = sys.argv[1:]
+    server = litserve.LitServer(
+        DetectionApi(detector, model, int(threads)), accelerator="cpu", workers_per_device=int(workers)
     )
-    server = litserve.LitServer(Detecting(detector, model, threads), accelerator="cpu", workers_per_device=workers)
-    server.run(host="127.0.0.1", port=port, log_level="warning", generate_client_file=False)
+    server.run(host="127.0.0.1", port=int(port), log_level="warning", generate_client_file=False)

@@ -1,4 +1,4 @@
-"""What one writes first: Pillow decodes at full size and resizes, ONNX Runtime runs, boxes over 0.25 are taken. No code of ours."""
+"""Plain detection loop without code of the product: Pillow, ONNX Runtime, and boxes above 0.25."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Box = tuple[float, float, float, float]
 
 
 def open_session(model: str, threads: int = 0) -> Any:
-    """`threads`: 0 lets ONNX Runtime take every core."""
+    """`threads` 0 lets ONNX Runtime use all cores."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -40,7 +40,7 @@ def plain_loop(model: str, threads: int = 0) -> Callable[[Image.Image], list[Box
     return detect
 
 
-def opened(photo: bytes) -> Image.Image:
+def open_photo(photo: bytes) -> Image.Image:
     return Image.open(io.BytesIO(photo))
 
 

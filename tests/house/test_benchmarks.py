@@ -44,7 +44,7 @@ def test_an_unknown_benchmark_is_refused_with_those_there_are(
     with pytest.raises(SystemExit) as ended:
         main(["photo_to_boxes", "nonsense"])
     assert ended.value.code == 2
-    assert "no benchmark nonsense; there are scan_round_trip" in capsys.readouterr().err
+    assert "no benchmark nonsense; the benchmarks are scan_round_trip" in capsys.readouterr().err
     assert measured == []
 
 
