@@ -1,4 +1,4 @@
-"""docker-compose.yml, .env.example and the Dockerfile against the code, without Docker; `docker compose config` where it is installed."""
+"""Compose file, .env.example and Dockerfile agree with the code. Only `docker compose config` needs Docker."""
 
 from __future__ import annotations
 
@@ -28,37 +28,37 @@ ALL: dict[str, dict[str, Any]] = COMPOSE["services"]
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 DOCKERFILE = (ROOT / "deploy/docker/Dockerfile").read_text(encoding="utf-8")
 
-OF_THE_IMAGE = {"PORT", "SAVO_HTTP_HOST", "SAVO_HTTP_PORT", "SAVO_DATA_DIR", "SAVO_LOG_FORMAT"}
+SET_BY_IMAGE = {"PORT", "SAVO_HTTP_HOST", "SAVO_HTTP_PORT", "SAVO_DATA_DIR", "SAVO_LOG_FORMAT"}
 NOT_IN_CONTAINERS = {"SAVO_EMBEDDED_BROKER", "SAVO_OPTIONAL_SERVICES", "SAVO_SANDBOX"} | {
     f"SAVO_KAFKA_SSL_{part}_FILE" for part in ("CA", "CERT", "KEY")
 }
-"""The embedded broker and the sandbox of a replay are elsewhere; files would have to be mounted first."""
+"""Settings without a use in compose: embedded broker, sandboxes, and files that are not mounted."""
 
-OF_THE_COMMAND = {"SAVO_URL", "SAVO_API_KEY"}
+COMMAND_SETTINGS = {"SAVO_URL", "SAVO_API_KEY"}
 
 
 def first_names(settings: type[RuntimeSettings]) -> set[str]:
-    """One name a setting: SDKs know some of them by another name too."""
+    """One variable per setting, without the second names that SDKs know."""
     aliases = {"GOOGLE_GEMINI_BASE_URL", "OPENAI_BASE_URL"}
     return known_variables([settings]) - aliases
 
 
-def in_example() -> set[str]:
+def example_variables() -> set[str]:
     return set(re.findall(r"^(?:# )?([A-Z][A-Z0-9_]*)=", EXAMPLE, re.MULTILINE))
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_setting_of_a_service_can_be_given_and_no_other(service: str) -> None:
-    told = set(ALL[service]["environment"])
-    assert told == first_names(installed_settings()[service]) - OF_THE_IMAGE - NOT_IN_CONTAINERS
+def test_a_service_gets_exactly_its_settings(service: str) -> None:
+    variables = set(ALL[service]["environment"])
+    assert variables == first_names(installed_settings()[service]) - SET_BY_IMAGE - NOT_IN_CONTAINERS
 
 
-def test_the_one_shots_and_the_command_are_given_known_settings_alone() -> None:
-    known = known_variables([RuntimeSettings, *installed_settings().values()]) | OF_THE_COMMAND | {"SAVO_SERVICES"}
+def test_one_off_containers_get_only_known_settings() -> None:
+    known = known_variables([RuntimeSettings, *installed_settings().values()]) | COMMAND_SETTINGS | {"SAVO_SERVICES"}
     for name in ("prepare", "savo"):
         assert set(ALL[name]["environment"]) <= known, name
     assert set(ALL["digest"]["environment"]) == {
-        *OF_THE_COMMAND,
+        *COMMAND_SETTINGS,
         "SMTP_URL",
         "SAVO_DIGEST_TO",
         "SAVO_DIGEST_FROM",
@@ -66,50 +66,48 @@ def test_the_one_shots_and_the_command_are_given_known_settings_alone() -> None:
     }
 
 
-def test_the_doctor_is_told_where_each_service_is() -> None:
-    told = dict(entry.split("=") for entry in ALL["savo"]["environment"]["SAVO_SERVICES"].split(","))
-    assert told == {service: f"http://{service}:8000" for service in SERVICES}
+def test_the_doctor_gets_the_address_of_each_service() -> None:
+    addresses = dict(entry.split("=") for entry in ALL["savo"]["environment"]["SAVO_SERVICES"].split(","))
+    assert addresses == {service: f"http://{service}:8000" for service in SERVICES}
 
 
-def test_every_variable_that_compose_reads_is_a_setting_or_stands_in_the_example() -> None:
+def test_every_variable_of_the_compose_file_is_a_setting_or_in_the_example() -> None:
     read = set(re.findall(r"\$\{([A-Z][A-Z0-9_]*)", TEXT))
-    assert read - known_variables(installed_settings().values()) - in_example() == set()
+    assert read - known_variables(installed_settings().values()) - example_variables() == set()
 
 
-def test_every_variable_of_the_example_is_read_by_something() -> None:
-    passed_on = {name for service in ALL.values() for name in service.get("environment", {})}
-    read = set(re.findall(r"\$\{([A-Z][A-Z0-9_]*)", TEXT)) | passed_on | {"COMPOSE_PROFILES"}
-    assert in_example() - read == set()
+def test_every_variable_of_the_example_is_used() -> None:
+    passed = {name for service in ALL.values() for name in service.get("environment", {})}
+    read = set(re.findall(r"\$\{([A-Z][A-Z0-9_]*)", TEXT)) | passed | {"COMPOSE_PROFILES"}
+    assert example_variables() - read == set()
 
 
 @pytest.mark.parametrize("service", [*SERVICES, "prepare", "savo", "standin", "digest"])
-def test_what_is_ours_writes_nowhere_and_may_nothing_more(service: str) -> None:
-    ours = ALL[service]
-    assert ours["read_only"]
-    assert ours["cap_drop"] == ["ALL"]
-    assert "no-new-privileges:true" in ours["security_opt"]
-    assert ours["image"].startswith("savo-")
+def test_containers_of_the_product_are_read_only_and_unprivileged(service: str) -> None:
+    container = ALL[service]
+    assert container["read_only"]
+    assert container["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in container["security_opt"]
+    assert container["image"].startswith("savo-")
 
 
-def test_each_has_a_limit_of_memory_and_of_logs_and_a_word_on_restarts() -> None:
+def test_each_container_has_limits_of_memory_and_logs_and_a_restart_policy() -> None:
     assert {name for name, service in ALL.items() if not {"mem_limit", "logging", "restart"} <= service.keys()} == set()
 
 
-def test_no_port_is_open_beyond_this_machine() -> None:
+def test_ports_are_open_only_on_this_machine() -> None:
     ports = [port for service in ALL.values() for port in service.get("ports", [])]
     assert ports
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
 
 
-def test_foreign_images_are_pinned_and_are_those_of_the_tests() -> None:
-    foreign = {service["image"] for service in ALL.values() if not service["image"].startswith("savo-")}
-    assert [image for image in foreign if not re.search(r":v?\d+\.\d+\.?\d*(-[a-z]+)?$", image)] == []
-    assert {kafka.IMAGE, postgres.IMAGE, s3.IMAGE} <= foreign
+def test_third_party_images_are_pinned_and_equal_those_of_the_tests() -> None:
+    third_party = {service["image"] for service in ALL.values() if not service["image"].startswith("savo-")}
+    assert [image for image in third_party if not re.search(r":v?\d+\.\d+\.?\d*(-[a-z]+)?$", image)] == []
+    assert {kafka.IMAGE, postgres.IMAGE, s3.IMAGE} <= third_party
     assert re.search(r"^ARG PYTHON=3\.11\.\d+-slim-bookworm$", DOCKERFILE, re.MULTILINE)
     (postgres_release,) = re.findall(r"^ARG POSTGRES=(\S+)$", DOCKERFILE, re.MULTILINE)
-    assert f"postgres:{postgres_release}" == postgres.IMAGE, (
-        "the programs that make a backup are of the server's own release"
-    )
+    assert f"postgres:{postgres_release}" == postgres.IMAGE, "backup programs must have the server's release"
     assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) <= {
         "python:${PYTHON}",
         "postgres:${POSTGRES}",
@@ -119,7 +117,7 @@ def test_foreign_images_are_pinned_and_are_those_of_the_tests() -> None:
     }
 
 
-def test_what_is_mounted_from_here_is_here() -> None:
+def test_mounted_paths_of_the_repository_exist() -> None:
     mounted = [
         volume.split(":")[0]
         for service in ALL.values()
@@ -130,20 +128,20 @@ def test_what_is_mounted_from_here_is_here() -> None:
     assert [path for path in mounted if not (ROOT / path).exists()] == []
 
 
-def test_what_must_not_be_lost_is_in_a_volume() -> None:
-    kept = {
+def test_persistent_data_is_in_volumes() -> None:
+    persistent = {
         "kafka": "/var/lib/kafka/data",
         "postgres": "/var/lib/postgresql/data",
         "s3": "/data",
         "trainer": "/var/lib/savo",
     }
-    for name, path in kept.items():
+    for name, path in persistent.items():
         (volume,) = ALL[name]["volumes"]
         assert volume == f"{name}:{path}"
-    assert kept.keys() <= COMPOSE["volumes"].keys()
+    assert persistent.keys() <= COMPOSE["volumes"].keys()
 
 
-def test_each_service_logs_in_to_the_database_as_itself_alone() -> None:
+def test_each_service_has_its_own_database_role() -> None:
     for service in SERVICES:
         url = ALL[service]["environment"]["SAVO_DATABASE_URL"]
         assert url.startswith(f"postgres://savo_{service}:${{{service.upper()}_DATABASE_PASSWORD:?")
@@ -151,7 +149,7 @@ def test_each_service_logs_in_to_the_database_as_itself_alone() -> None:
     assert re.findall(r"^\\getenv (\w+) ", roles, re.MULTILINE) == list(SERVICES)
 
 
-def test_a_new_env_has_a_secret_of_its_own_in_each_place_and_is_never_written_over(tmp_path: Path) -> None:
+def test_new_env_writes_different_secrets_and_overwrites_no_file(tmp_path: Path) -> None:
     target = tmp_path / "env"
     command = [str(ROOT / "deploy/docker/new-env"), str(target)]
     subprocess.run(command, check=True, capture_output=True)
@@ -166,7 +164,7 @@ def test_a_new_env_has_a_secret_of_its_own_in_each_place_and_is_never_written_ov
     assert target.read_text() == text
 
 
-def test_compose_finds_no_fault_in_its_file() -> None:
+def test_docker_compose_accepts_the_file() -> None:
     if reason := why_no_compose():
         pytest.skip(reason)
     command = ["docker", "compose", "--env-file", ".env.example", "--profile", "*", "config", "--format", "json"]
@@ -179,9 +177,9 @@ def test_compose_finds_no_fault_in_its_file() -> None:
 
 
 class TestWeekly:
-    """deploy/docker/weekly, which sends the digest."""
+    """deploy/docker/weekly, the scheduler of the digest."""
 
-    def test_a_week_that_was_missed_is_made_up_for_once(self, tmp_path: Path) -> None:
+    def test_a_missed_week_is_sent_once(self, tmp_path: Path) -> None:
         stamp, sent = tmp_path / "stamp", tmp_path / "sent"
         stamp.write_text("2026-W01\n")
         with weekly(stamp, f"echo x >> {sent}"):
@@ -191,7 +189,7 @@ class TestWeekly:
             process.wait(0.3)
         assert sent.read_text() == sent_once == "x\n"
 
-    def test_what_failed_is_tried_again(self, tmp_path: Path) -> None:
+    def test_a_failed_command_is_retried(self, tmp_path: Path) -> None:
         stamp, tries = tmp_path / "stamp", tmp_path / "tries"
         stamp.write_text("2026-W01\n")
         with weekly(stamp, f"echo x >> {tries}; [ $(wc -l < {tries}) -gt 1 ]"):
@@ -210,9 +208,9 @@ class TestWeekly:
 
 @contextmanager
 def weekly(stamp: Path, command: str) -> Iterator[subprocess.Popen[bytes]]:
-    words = [str(ROOT / "deploy/docker/weekly"), str(stamp), "sh", "-c", command]
+    arguments = [str(ROOT / "deploy/docker/weekly"), str(stamp), "sh", "-c", command]
     with stamp.with_suffix(".log").open("w") as output:
-        process = subprocess.Popen(words, env={**os.environ, "EVERY": "0.05"}, stdout=output, stderr=output)
+        process = subprocess.Popen(arguments, env={**os.environ, "EVERY": "0.05"}, stdout=output, stderr=output)
     try:
         yield process
     finally:
@@ -220,8 +218,8 @@ def weekly(stamp: Path, command: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait(60)
 
 
-def eventually(holds: Callable[[], bool]) -> None:
+def eventually(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while not holds():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks` says what there is to measure, and measures nothing that it was not asked for."""
+"""Command `python -m benchmarks`: it lists the benchmarks and runs only the requested ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the benchmarks that were imported to be measured; none of them measures."""
+    """Names of the benchmarks that the command imported to run them. No benchmark really runs."""
     names: list[str] = []
 
     def module(name: str) -> SimpleNamespace:
@@ -27,9 +27,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_help_names_every_benchmark_and_measures_nothing(
-    measured: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_names_every_benchmark_and_runs_none(measured: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
@@ -38,7 +36,7 @@ def test_help_names_every_benchmark_and_measures_nothing(
     assert measured == []
 
 
-def test_an_unknown_benchmark_is_refused_with_those_there_are(
+def test_an_unknown_benchmark_is_refused_with_the_list_of_benchmarks(
     measured: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -53,12 +51,12 @@ def test_long_benchmarks_run_only_in_a_long_run_or_by_name(
 ) -> None:
     monkeypatch.setenv("BENCH_LONG", "")
     main([])
-    usual, measured[:] = list(measured), []
+    default, measured[:] = list(measured), []
     main(["vision_memory"])
     by_name, measured[:] = list(measured), []
     main(["--long"])
     assert by_name == ["vision_memory"]
-    assert usual == [name for name in BENCHMARKS if not BENCHMARKS[name].long]
+    assert default == [name for name in BENCHMARKS if not BENCHMARKS[name].long]
     assert measured == list(BENCHMARKS)
 
 

@@ -1,4 +1,4 @@
-"""Every command of `savo`: its row in the list says what its function says."""
+"""Commands of `savo`: the row of each agrees with its function."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ALL = [command for module in MODULES for command in commands(import_module(modul
 
 
 @pytest.mark.parametrize("command", ALL, ids=lambda command: command.target)
-def test_the_line_in_the_list_is_the_first_paragraph_of_the_docstring(command: Command) -> None:
+def test_the_help_in_the_row_is_the_first_paragraph_of_the_docstring(command: Command) -> None:
     first, _, _ = load(command).help.partition("\n\n")
     assert command.help == " ".join(first.split())
 
 
-def test_each_function_is_one_command() -> None:
+def test_each_function_belongs_to_one_command() -> None:
     targets = [command.target for command in ALL]
     assert len(targets) == len(set(targets)) > 10

@@ -1,4 +1,4 @@
-"""A folder of the product holds a dozen modules or so; what grows past that gets sub-packages by feature."""
+"""Folder sizes: a folder of the product has few modules; larger ones get sub-packages by feature."""
 
 from __future__ import annotations
 
@@ -6,30 +6,36 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LARGE = {"savo_detection", "savo_gateway", "savo_trainer", "savo_cli", "savo_demo"}
-IN_LARGE, ELSEWHERE = 14, 18
-NOT_COUNTED = {"__init__.py", "__main__.py"}
-LEFT_OUT = {"tests", "migrations"}
+LARGE_PACKAGES = {"savo_detection", "savo_gateway", "savo_trainer", "savo_cli", "savo_demo"}
+LARGE_PACKAGE_LIMIT, DEFAULT_LIMIT = 14, 18
+IGNORED_MODULES = {"__init__.py", "__main__.py"}
+IGNORED_FOLDERS = {"tests", "migrations"}
 
 
 def folders() -> Iterator[Path]:
-    """Of every package of the product, with its sub-packages."""
+    """Folders of every package of the product and of its sub-packages."""
     for package in ROOT.glob("*/savo_*"), ROOT.glob("*/*/savo_*"):
         for root in package:
-            yield from (path for path in [root, *root.rglob("*")] if path.is_dir() and not LEFT_OUT & set(path.parts))
+            yield from (
+                path for path in [root, *root.rglob("*")] if path.is_dir() and not IGNORED_FOLDERS & set(path.parts)
+            )
 
 
 def limit(folder: Path) -> int:
     parts = folder.relative_to(ROOT).parts
-    return IN_LARGE if LARGE & set(parts) or {"savo_runtime", "messaging"} <= set(parts) else ELSEWHERE
+    return (
+        LARGE_PACKAGE_LIMIT
+        if LARGE_PACKAGES & set(parts) or {"savo_runtime", "messaging"} <= set(parts)
+        else DEFAULT_LIMIT
+    )
 
 
 def modules(folder: Path) -> int:
-    return len({path.name for path in folder.glob("*.py")} - NOT_COUNTED)
+    return len({path.name for path in folder.glob("*.py")} - IGNORED_MODULES)
 
 
-def test_folders_hold_few_modules() -> None:
-    crowded = {
+def test_folders_have_few_modules() -> None:
+    too_large = {
         str(folder.relative_to(ROOT)): modules(folder) for folder in folders() if modules(folder) > limit(folder)
     }
-    assert crowded == {}
+    assert too_large == {}

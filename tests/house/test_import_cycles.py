@@ -1,4 +1,4 @@
-"""No module imports itself by way of others: at the top, in a function, or for type checking alone."""
+"""Import cycles: there is none, at the top of a module, in a function, or for type checking."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def cycle_in(*names: str) -> list[str]:
     return []
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
+def test_there_is_no_import_cycle() -> None:
     assert cycle_in(*packages()) == []
 
 
 IMPORTS = {
     "at the top": "from {0} import {1}\n",
-    "in a function": "def act():\n    from {0} import {1}\n    return {1}\n",
+    "in a function": "def run():\n    from {0} import {1}\n    return {1}\n",
     "for type checking": "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from {0} import {1}\n",
 }
 
@@ -53,7 +53,7 @@ def test_a_planted_cycle_is_found(kind: str, tmp_path: Path, monkeypatch: pytest
     assert set(cycle_in(name)) == {f"{name}.{module}" for module in ("first", "second", "third")}
 
 
-def test_a_chain_is_no_cycle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chain_of_imports_is_no_cycle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "planted_chain"
     package.mkdir()
     (package / "__init__.py").touch()

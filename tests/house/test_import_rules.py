@@ -1,4 +1,4 @@
-"""The rules that hold the rooms apart bite: what is there passes, and a planted violation of each is caught."""
+"""Import rules: the code keeps them, and a planted violation of each is found."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SERVICES = ("gateway", "vision", "collector", "trainer", "rollout", "reasoning")
 
-# What a service has beside its domain: where transports and settings are allowed.
-EDGES = {
+# Modules of a service outside its domain, where transports and settings are allowed.
+OUTER_MODULES = {
     "__init__",
     "app",
     "settings",
@@ -30,7 +30,7 @@ EDGES = {
 }
 
 PLANTS = {
-    "contracts import nothing of ours": (
+    "contracts import no package of the product": (
         "libs/contracts/savo_contracts",
         "figures.py",
         "import savo_runtime.errors",
@@ -43,49 +43,49 @@ PLANTS = {
         "import savo_gateway.app",
         "Libs import no service",
     ),
-    "services are strangers": (
+    "services do not import each other": (
         "services/vision/savo_vision",
         "handlers.py",
         "import savo_collector.handlers",
         "No service imports another",
     ),
-    "domain modules know no Kafka": (
+    "domain modules do not import Kafka": (
         "services/collector/savo_collector",
         "splits.py",
         "import aiokafka",
         "Domain modules import no",
     ),
-    "domain modules know no SQL": (
+    "domain modules do not import SQL": (
         "services/rollout/savo_rollout",
         "steps.py",
         "import sqlalchemy",
         "Domain modules import no",
     ),
-    "SDKs are imported when chosen": (
+    "SDKs are imported when their provider is chosen": (
         "libs/providers/savo_providers",
         "calls.py",
         "import savo_providers.openai_sdk",
         "No provider's SDK is imported",
     ),
-    "only the trainer trains": (
+    "only the trainer imports torch": (
         "services/vision/savo_vision",
         "handlers.py",
         "import torch",
         "Only the trainer imports torch",
     ),
-    "data sets know the store by its port": (
+    "data sets use the port of the object store": (
         "libs/datasets/savo_datasets",
         "labels.py",
         "import savo_runtime.storage.s3",
         "Datasets know the object store",
     ),
-    "the trainer serves without its commands": (
+    "the trainer's service does not import its commands": (
         "services/trainer/savo_trainer",
         "handlers.py",
         "import savo_trainer.workbench.train",
         "The trainer's service imports",
     ),
-    "the command line goes by HTTP": (
+    "the command line uses HTTP": (
         "cli/savo_cli",
         "main.py",
         "import savo_gateway.app",
@@ -102,13 +102,13 @@ def lint(overlay: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=overlay or ROOT, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_house_keeps_its_rules() -> None:
+def test_the_code_keeps_the_import_rules() -> None:
     outcome = lint()
     assert outcome.returncode == 0, outcome.stdout
 
 
 @pytest.mark.parametrize("plant", PLANTS)
-def test_a_planted_violation_is_caught(plant: str, tmp_path: Path) -> None:
+def test_a_planted_violation_is_found(plant: str, tmp_path: Path) -> None:
     package, module, line, rule = PLANTS[plant]
     planted = tmp_path / Path(package).name
     shutil.copytree(ROOT / package, planted, ignore=shutil.ignore_patterns("__pycache__"))
@@ -121,12 +121,12 @@ def test_a_planted_violation_is_caught(plant: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_module_is_an_edge_or_is_held_to_the_domain_rule(service: str) -> None:
+def test_every_module_is_an_outer_module_or_follows_the_domain_rule(service: str) -> None:
     package = ROOT / "services" / service / f"savo_{service}"
     modules = {
         path.stem for path in package.iterdir() if (path.suffix == ".py" or (path.is_dir() and any(path.glob("*.py"))))
     }
-    assert modules - EDGES == domain_modules(service)
+    assert modules - OUTER_MODULES == domain_modules(service)
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -1,4 +1,4 @@
-"""What an image must not hold, by the lock file: a package without a use costs size, start-up and security updates."""
+"""Installed packages: services do not install large packages that they do not use, by the lock file."""
 
 from __future__ import annotations
 
@@ -13,33 +13,35 @@ PACKAGES: dict[str, dict[str, Any]] = {package["name"]: package for package in L
 
 
 def installed_with(package: str) -> set[str]:
-    """All that the package asks for, on any platform, its own extras left out."""
+    """All dependencies of a package on any platform, without its own extras."""
     found: set[tuple[str, str]] = set()
-    open_ends = [(package, "")]
-    while open_ends:
-        name, extra = open_ends.pop()
+    pending = [(package, "")]
+    while pending:
+        name, extra = pending.pop()
         if (name, extra) in found:
             continue
         found.add((name, extra))
-        asked = (
+        dependencies = (
             PACKAGES[name].get("optional-dependencies", {}).get(extra, [])
             if extra
             else PACKAGES[name].get("dependencies", [])
         )
-        open_ends += [(need["name"], wanted) for need in asked for wanted in ("", *need.get("extra", ()))]
+        pending += [
+            (dependency["name"], extra) for dependency in dependencies for extra in ("", *dependency.get("extra", ()))
+        ]
     return {name for name, _ in found}
 
 
-def test_the_lock_is_read_with_extras() -> None:
+def test_extras_of_dependencies_are_included() -> None:
     assert {"savo-detection", "onnxruntime", "numpy"} <= installed_with("savo-vision")
     assert {"onnx", "protobuf"} <= installed_with("savo-trainer")
 
 
 @pytest.mark.parametrize("service", ["savo-vision", "savo-gateway", "savo-collector", "savo-rollout", "savo-reasoning"])
-def test_only_what_optimises_models_installs_onnx(service: str) -> None:
+def test_services_that_do_not_optimise_models_do_not_install_onnx(service: str) -> None:
     assert not {"onnx", "ml-dtypes"} & installed_with(service)
 
 
 @pytest.mark.parametrize("service", ["savo-vision", "savo-trainer", "savo-cli"])
-def test_torch_comes_with_the_extra_alone(service: str) -> None:
+def test_torch_is_only_installed_with_the_extra(service: str) -> None:
     assert not {"torch", "ultralytics"} & installed_with(service)

@@ -1,4 +1,4 @@
-"""uv.lock holds one version of each package, so that what one Python runs is what every other Python was tested with."""
+"""Locked versions: uv.lock has one version of each package, so every Python runs the tested versions."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 
 
-def locked_more_than_once(lock: Mapping[str, Any]) -> list[str]:
+def packages_with_several_versions(lock: Mapping[str, Any]) -> list[str]:
     names = Counter(package["name"] for package in lock["package"])
     return sorted(name for name, count in names.items() if count > 1)
 
 
-def test_the_lock_file_holds_one_version_of_each_package() -> None:
-    assert locked_more_than_once(tomllib.loads((ROOT / "uv.lock").read_text())) == []
+def test_the_lock_file_has_one_version_of_each_package() -> None:
+    assert packages_with_several_versions(tomllib.loads((ROOT / "uv.lock").read_text())) == []
 
 
 def test_a_second_version_of_a_package_is_found() -> None:
@@ -28,4 +28,4 @@ def test_a_second_version_of_a_package_is_found() -> None:
             {"name": "numpy", "version": "2.5.5"},
         ]
     }
-    assert locked_more_than_once(planted) == ["numpy"]
+    assert packages_with_several_versions(planted) == ["numpy"]

@@ -1,4 +1,4 @@
-"""One catalogue of metrics: nothing else makes a metric, and Prometheus' own linter finds nothing wrong with what is exported."""
+"""Metrics catalogue: no metric is defined elsewhere, and Prometheus' linter accepts the exported metrics."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def described() -> list[Metric]:
     return [family for metric in METRICS for family in metric.describe()]
 
 
-def test_no_metric_is_made_outside_the_catalogue() -> None:
-    makers = re.compile(r"\b(Counter|Gauge|Histogram|Summary)\(\s*[\"']savo_")
+def test_no_metric_is_defined_outside_the_catalogue() -> None:
+    definition = re.compile(r"\b(Counter|Gauge|Histogram|Summary)\(\s*[\"']savo_")
     sources = [
         path
         for folder in ("libs", "services", "cli", "demo")
@@ -33,7 +33,9 @@ def test_no_metric_is_made_outside_the_catalogue() -> None:
     ]
     assert sources
     assert [
-        str(path) for path in sources if path.name != "metrics.py" and makers.search(path.read_text(encoding="utf-8"))
+        str(path)
+        for path in sources
+        if path.name != "metrics.py" and definition.search(path.read_text(encoding="utf-8"))
     ] == []
 
 
@@ -42,12 +44,12 @@ def test_no_label_names_a_person_or_a_scan() -> None:
     assert [metric for metric in METRICS if PERSONAL & set(metric._labelnames)] == []
 
 
-def test_every_metric_says_what_it_means() -> None:
+def test_every_metric_has_a_description() -> None:
     assert [family.name for family in described() if not family.documentation.endswith(".")] == []
 
 
 @pytest.mark.prometheus
-def test_promtool_finds_nothing_to_mend() -> None:
+def test_promtool_finds_no_problem() -> None:
     promtool = shutil.which("promtool")
     if promtool is None:
         record("Prometheus", "skipped", "promtool is not installed")

@@ -1,4 +1,4 @@
-"""Files, commands and web paths that documents and messages send people to are there."""
+"""References in texts: files, links, commands and web paths in documents and messages exist."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ SERVED = {
     "runs", "models",  # trainer
     "v1beta",  # the stand-in for Google
 }  # fmt: skip
-FOLDERS = {"backup", "data", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr", "var"}
+SYSTEM_FOLDERS = {"backup", "data", "dev", "etc", "home", "proc", "root", "sys", "tmp", "usr", "var"}
 
 
 @cache
 def texts() -> dict[str, list[str]]:
-    """By file: a document whole, of Python code the strings that are sentences, docstrings included."""
+    """Texts by file: a whole document, or the strings with spaces of a Python module, docstrings included."""
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     found = {}
     for name in tracked:
@@ -59,41 +59,41 @@ def sentences(tree: ast.AST) -> Iterator[str]:
 
 
 def text_of(part: ast.expr) -> str:
-    """Of an f-string: its text, and `{name}` for a value."""
+    """Text of an f-string, with `{name}` for a value."""
     if isinstance(part, ast.FormattedValue):
         return f"{{{ast.unparse(part.value)}}}"
     assert isinstance(part, ast.Constant)
     return str(part.value)
 
 
-def named(pattern: re.Pattern[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def references(pattern: re.Pattern[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
     for name, parts in texts().items():
         for part in parts:
             for match in pattern.finditer(part):
                 yield name, match.groups()
 
 
-def test_files_are_there() -> None:
-    """By their path from the repository's root, or from the document's folder. NAME stands for a name to choose."""
-    named_files = {(name, file) for name, (file,) in named(FILE) if "NAME" not in file}
-    assert sorted(f"{name}: {file}" for name, file in named_files if not is_there(name, file)) == []
+def test_referenced_files_exist() -> None:
+    """Paths are relative to the repository's root or to the document's folder. NAME is a placeholder."""
+    named_files = {(name, file) for name, (file,) in references(FILE) if "NAME" not in file}
+    assert sorted(f"{name}: {file}" for name, file in named_files if not exists(name, file)) == []
 
 
-def is_there(name: str, file: str) -> bool:
+def exists(name: str, file: str) -> bool:
     return (ROOT / file).exists() or ((ROOT / name).parent / file).exists()
 
 
 @pytest.mark.parametrize("name", [name for name in texts() if name.endswith(".md")])
-def test_links_lead_somewhere(name: str) -> None:
+def test_links_have_a_target(name: str) -> None:
     missing = {
         f"{file}#{anchor or ''}"
         for file, anchor in LINK.findall(texts()[name][0])
-        if not leads_somewhere(ROOT / name, file, anchor)
+        if not target_exists(ROOT / name, file, anchor)
     }
     assert sorted(missing) == []
 
 
-def leads_somewhere(document: Path, file: str, anchor: str) -> bool:
+def target_exists(document: Path, file: str, anchor: str) -> bool:
     if file.startswith(("http:", "https:", "mailto:")):
         return True
     target = document.parent / file if file else document
@@ -103,14 +103,14 @@ def leads_somewhere(document: Path, file: str, anchor: str) -> bool:
     return anchor in {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
-def test_commands_are_there() -> None:
+def test_referenced_commands_exist() -> None:
     add_commands_of_others()
     root = typer.main.get_command(app)
     assert isinstance(root, TyperGroup)
     missing = {
-        f"{name}: savo {' '.join(filter(None, words))}"
-        for name, words in named(COMMAND)
-        if not is_command(root, *words)
+        f"{name}: savo {' '.join(filter(None, parts))}"
+        for name, parts in references(COMMAND)
+        if not is_command(root, *parts)
     }
     assert sorted(missing) == []
 
@@ -137,6 +137,6 @@ def test_a_web_path_is_found_in_a_message(text: str, found: str | None) -> None:
     assert (match and match.group(1)) == found
 
 
-def test_web_paths_are_served() -> None:
-    missing = {f"{name}: /{first}" for name, (first,) in named(WEB_PATH) if first not in SERVED | FOLDERS}
+def test_referenced_web_paths_are_served() -> None:
+    missing = {f"{name}: /{first}" for name, (first,) in references(WEB_PATH) if first not in SERVED | SYSTEM_FOLDERS}
     assert sorted(missing) == []

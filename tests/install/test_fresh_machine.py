@@ -1,4 +1,4 @@
-"""A new Debian 13 with git, make and python3 alone: an ordinary user installs and runs the demo without training. Needs Docker."""
+"""Fresh machine: on a Debian 13 with git, make and python3, an ordinary user runs the demo. Needs Docker."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ BASE = "debian:trixie-slim"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
 
-# `python3` alone: on Debian it brings neither pip nor venv.
+# On Debian, the package `python3` contains neither pip nor venv.
 DOCKERFILE = f"""
 FROM {BASE}
-RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ca-certificates git make python3
+ENV DEBIAN_FRONTEND=noninteractive
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates git make python3
 COPY certificates /etc/ssl/certs/ca-certificates.crt
 RUN useradd --create-home someone
 COPY --chown=someone savo /home/someone/savo
@@ -33,7 +34,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow(400), pytest.mark.timeout(3600)
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A clone of what is tracked here, on a Debian 13 that has three packages more than its base."""
+    """A Debian 13 with the tracked files of this repository and three packages."""
     if (reason := why_no_docker()) or (reason := why_no_base(tmp_path_factory.mktemp("base"))):
         pytest.skip(reason)
     context = tmp_path_factory.mktemp("context")
@@ -44,10 +45,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
     return "savo-fresh-machine"
 
 
-def test_the_demo_without_training_ends_well(image: str) -> None:
-    given = [f"--env={name}={os.environ[name]}" for name in INDEX_VARIABLES if name in os.environ]
+def test_the_demo_without_training_succeeds(image: str) -> None:
+    index_settings = [f"--env={name}={os.environ[name]}" for name in INDEX_VARIABLES if name in os.environ]
     shown = docker(
-        "run", "--rm", "--network", "host", "--shm-size", "1g", *given, image, "make", "demo", "DEMO_TRAIN=0"
+        "run", "--rm", "--network", "host", "--shm-size", "1g", *index_settings, image, "make", "demo", "DEMO_TRAIN=0"
     )
     print(shown)
     assert "got uv: .uv/bin/uv" in shown
@@ -55,18 +56,18 @@ def test_the_demo_without_training_ends_well(image: str) -> None:
     assert "written to" in shown
 
 
-def test_pip_and_venv_are_not_there(image: str) -> None:
+def test_the_image_has_no_pip_and_venv(image: str) -> None:
     probe = "import importlib.util as u; print([name for name in ('pip', 'ensurepip') if u.find_spec(name)])"
     assert docker("run", "--rm", image, "python3", "-c", probe).strip() == "[]"
 
 
 def why_no_base(folder: Path) -> str | None:
-    """None where the base image is here, can be pulled, or can be made from Debian's packages."""
+    """Why there is no base image; None when it exists, can be pulled, or is built from Debian's packages."""
     reason = why_no_container(BASE)
     if reason is None:
         return None
     if shutil.which("debootstrap") is None or os.geteuid() != 0:
-        return f"{reason}; nor is there a debootstrap to make it"
+        return f"{reason}, and debootstrap is not installed or needs root"
     made = subprocess.run(
         ["debootstrap", "--variant=minbase", "trixie", str(folder / "root"), *mirror()],
         capture_output=True,
@@ -85,7 +86,7 @@ def why_no_base(folder: Path) -> str | None:
 
 
 def mirror() -> list[str]:
-    """The one that this machine's own packages come from."""
+    """The package mirror of this machine."""
     listed = [*Path("/etc/apt/sources.list.d").glob("debian*.sources"), Path("/etc/apt/sources.list")]
     text = "\n".join(path.read_text() for path in listed if path.exists())
     return re.findall(r"(?:^URIs:|^deb) +(\S+)", text, re.MULTILINE)[:1]
@@ -98,7 +99,7 @@ def copy_tracked_files(folder: Path) -> None:
         shutil.copy2(ROOT / name, folder / name)
 
 
-def docker(*words: str) -> str:
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, check=False)
+def docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""scripts/install on a machine without uv: the pinned wheel comes from the index that pip would use, or one line says what to do."""
+"""Installer without uv: it downloads the pinned wheel from pip's index, or prints one line with the next step."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ ROOT = Path(__file__).parents[2]
 PINNED = (ROOT / "scripts/uv.sha256").read_text()
 WHEEL = "uv-1.2.3-py3-none-musllinux_1_1_x86_64.whl"
 LINUX = ("Linux", "x86_64")
-# A uv that knows no Python until it has installed one, and writes down what it is asked.
+# A fake uv that has no Python until it installs one, and records its arguments.
 UV = r"""#!/bin/sh
-echo "$@" >>asked
+echo "$@" >>calls
 case "$1 $2" in
   "python find") [ -e has-python ] ;;
   "python install") [ -e can-fetch ] ;;
@@ -41,19 +41,19 @@ def wheel_with(uv: str = UV) -> bytes:
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w") as archive:
         for name, text in (("uv/__init__.py", ""), ("uv-1.2.3.data/scripts/uv", uv), ("uv-1.2.3.data/scripts/uvx", uv)):
-            archive.writestr(zipfile.ZipInfo(name), text)  # without the time of day the same bytes each time
+            archive.writestr(zipfile.ZipInfo(name), text)  # a fixed time gives the same bytes each time
     return data.getvalue()
 
 
 @dataclass
 class Index:
-    """A package index that holds one wheel of uv."""
+    """A package index with one wheel of uv."""
 
     url: str = ""
     html: bool = False
     login: str | None = None
     wheel: bytes = field(default_factory=wheel_with)
-    asked: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
 
     @property
     def pinned(self) -> str:
@@ -80,7 +80,7 @@ def index() -> Iterator[Index]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            served.asked.append(self.path)
+            served.calls.append(self.path)
             expected = served.login and "Basic " + base64.b64encode(served.login.encode()).decode()
             if expected and self.headers.get("Authorization") != expected:
                 self.send_error(401)
@@ -92,7 +92,7 @@ def index() -> Iterator[Index]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """No log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     served.url = f"http://127.0.0.1:{server.server_port}"
@@ -105,20 +105,20 @@ def index() -> Iterator[Index]:
 
 
 @pytest.mark.parametrize("html", [False, True], ids=["a JSON index", "an HTML index"])
-def test_uv_comes_from_an_index(index: Index, tmp_path: Path, html: bool) -> None:
+def test_uv_is_downloaded_from_an_index(index: Index, tmp_path: Path, html: bool) -> None:
     index.html = html
     assert get(tmp_path, index.environment(), index.pinned, *LINUX)
     assert sorted(path.name for path in (tmp_path / "bin").iterdir()) == ["uv", "uvx"]
     assert os.access(tmp_path / "bin/uv", os.X_OK)
 
 
-def test_what_is_there_is_not_downloaded_again(index: Index, tmp_path: Path) -> None:
+def test_an_installed_uv_is_not_downloaded_again(index: Index, tmp_path: Path) -> None:
     get(tmp_path, index.environment(), index.pinned, *LINUX)
     assert not get(tmp_path, index.environment(), index.pinned, *LINUX)
-    assert len(index.asked) == 2
+    assert len(index.calls) == 2
 
 
-def test_another_pinned_version_replaces_the_one_that_is_there(index: Index, tmp_path: Path) -> None:
+def test_another_pinned_version_replaces_the_installed_one(index: Index, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/uv").write_text("old")
     (tmp_path / "wheel").write_text("uv-1.2.2-py3-none-musllinux_1_1_x86_64.whl")
@@ -126,7 +126,7 @@ def test_another_pinned_version_replaces_the_one_that_is_there(index: Index, tmp
     assert (tmp_path / "bin/uv").read_text() == UV
 
 
-def test_an_index_with_a_password_gets_it(index: Index, tmp_path: Path) -> None:
+def test_an_index_with_a_password_receives_it(index: Index, tmp_path: Path) -> None:
     index.login = "someone:pass/word"
     environment = index.environment(
         PIP_INDEX_URL=index.url.replace("http://", "http://someone:pass%2Fword@") + "/simple"
@@ -141,12 +141,12 @@ def test_a_wheel_with_another_sha256_is_not_unpacked(index: Index, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_index_without_the_pinned_version_is_named(index: Index, tmp_path: Path) -> None:
+def test_the_error_names_an_index_without_the_pinned_version(index: Index, tmp_path: Path) -> None:
     with pytest.raises(UvUnavailableError, match=rf"the package index {index.url}/simple has no uv-9"):
         get(tmp_path, index.environment(), index.pinned.replace("uv-1", "uv-9"), *LINUX)
 
 
-def test_an_index_that_does_not_answer_is_named(tmp_path: Path) -> None:
+def test_the_error_names_an_index_that_does_not_answer(tmp_path: Path) -> None:
     environment = {"PIP_INDEX_URL": "http://127.0.0.1:9", "PIP_CONFIG_FILE": os.devnull}
     with pytest.raises(
         UvUnavailableError, match=r"no answer from the package index http://127.0.0.1:9 .*: set PIP_INDEX_URL"
@@ -168,13 +168,13 @@ def test_an_index_that_does_not_answer_is_named(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_index_is_the_one_that_pip_and_uv_would_use(
+def test_the_index_is_that_of_pip_and_uv(
     environment: Mapping[str, str], configuration: Mapping[str, str], index: str
 ) -> None:
     assert index_url(environment, configuration) == index
 
 
-def test_a_users_configuration_of_pip_is_read(tmp_path: Path) -> None:
+def test_the_users_pip_configuration_is_read(tmp_path: Path) -> None:
     (tmp_path / ".config/pip").mkdir(parents=True)
     (tmp_path / ".config/pip/pip.conf").write_text(
         "[global]\nindex_url = https://user.example\ncert = /a.pem\n[install]\nindex-url = https://install.example\n"
@@ -184,13 +184,13 @@ def test_a_users_configuration_of_pip_is_read(tmp_path: Path) -> None:
     assert (read["index-url"], read["cert"]) == ("https://install.example", "/b.pem")
 
 
-def test_no_configuration_is_read_where_pip_reads_none(tmp_path: Path) -> None:
+def test_no_configuration_is_read_when_pip_ignores_it(tmp_path: Path) -> None:
     (tmp_path / ".pip").mkdir()
     (tmp_path / ".pip/pip.conf").write_text("[global]\nindex-url = https://user.example\n")
     assert pip_configuration({"HOME": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}) == {}
 
 
-def test_a_configuration_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_the_error_names_an_unreadable_configuration(tmp_path: Path) -> None:
     (tmp_path / "pip.conf").write_text("index-url = https://user.example\n")
     with pytest.raises(UvUnavailableError, match=r"pip.conf cannot be read: File contains no section headers"):
         pip_configuration({"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")})
@@ -203,19 +203,19 @@ def test_a_wheel_is_pinned_for_every_platform_of_the_readme(system: str, machine
     assert len(sha256) == 64
 
 
-def test_a_platform_without_a_wheel_is_named() -> None:
+def test_the_error_names_a_platform_without_a_wheel() -> None:
     with pytest.raises(UvUnavailableError, match="no pinned uv for Plan9 on sparc: install uv yourself"):
         pinned_wheel(PINNED, "Plan9", "sparc")
 
 
 @dataclass
 class FreshMachine:
-    """A clone on a machine that has no uv and, at first, no Python of ours for it."""
+    """A clone on a machine without uv and, at first, without a suitable Python."""
 
     clone: Path
     environment: dict[str, str]
 
-    def has(self, name: str) -> None:
+    def add(self, name: str) -> None:
         (self.clone / name).touch()
 
     def install(self) -> subprocess.CompletedProcess[str]:
@@ -243,33 +243,32 @@ needs_linux = pytest.mark.skipif(
 
 
 @needs_linux
-def test_a_machine_with_python_alone_is_installed(machine: FreshMachine) -> None:
-    machine.has("has-python")
+def test_a_machine_with_only_python_is_installed(machine: FreshMachine) -> None:
+    machine.add("has-python")
     done = machine.install()
     assert done.returncode == 0, done.stderr
     assert "got uv: .uv/bin/uv" in done.stdout
     assert "installed in" in done.stdout
-    assert (machine.clone / "asked").read_text().splitlines()[
-        -1
-    ] == "sync --frozen --inexact --quiet --compile-bytecode --no-dev"
+    *_, last_call = (machine.clone / "calls").read_text().splitlines()
+    assert last_call == "sync --frozen --inexact --quiet --compile-bytecode --no-dev"
 
 
 @needs_linux
-def test_a_machine_with_an_old_python_gets_a_newer_one(machine: FreshMachine) -> None:
-    machine.has("can-fetch")
+def test_a_machine_with_an_old_python_gets_a_new_one(machine: FreshMachine) -> None:
+    machine.add("can-fetch")
     done = machine.install()
     assert done.returncode == 0, done.stderr
     assert "Python 3.11 to 3.14 is not installed: uv downloads it" in done.stderr
 
 
 @needs_linux
-def test_a_machine_where_no_python_can_be_had_is_told_so_in_one_line(machine: FreshMachine) -> None:
+def test_a_machine_that_cannot_get_python_gets_one_line(machine: FreshMachine) -> None:
     done = machine.install()
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("Python 3.11 to 3.14 could not be downloaded")
 
 
-def test_a_machine_without_python_is_told_so_in_one_line(machine: FreshMachine, tmp_path: Path) -> None:
+def test_a_machine_without_python_gets_one_line(machine: FreshMachine, tmp_path: Path) -> None:
     (tmp_path / "tools/python3").unlink()
     done = machine.install()
     assert done.returncode == 1

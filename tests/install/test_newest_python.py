@@ -1,4 +1,4 @@
-"""Lint and the unit tests on the newest Python that this machine has or uv can fetch, in an environment that uv makes from the lock file."""
+"""Newest Python: lint and unit tests pass on the newest Python that is installed or that uv can download."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NEWEST_FIRST = ("3.14", "3.13", "3.12")
-UNIT = "not real and not slow and not kafka and not postgres and not s3 and not browser and not kubernetes and not prometheus"
+EXCLUDED = ("real", "slow", "kafka", "postgres", "s3", "browser", "kubernetes", "prometheus")
+UNIT = " and ".join(f"not {marker}" for marker in EXCLUDED)
 
 pytestmark = [pytest.mark.real, pytest.mark.slow(600), pytest.mark.timeout(5400)]
 
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of programs of an environment with all packages on the newest Python."""
+    """The bin folder of an environment with all packages on the newest Python."""
     uv = shutil.which("uv") or shutil.which(ROOT / ".uv/bin/uv")
     if uv is None:
         pytest.skip("uv is neither installed nor in .uv/bin")
     python = next(newer_pythons(uv), None)
     if python is None:
         pytest.skip(
-            f"there is no Python newer than {sys.version_info.major}.{sys.version_info.minor} here, and uv cannot fetch one"
+            f"no Python newer than {sys.version_info.major}.{sys.version_info.minor} is installed, "
+            "and uv cannot download one"
         )
     print(f"on {python}")
     environment = tmp_path_factory.mktemp("newest") / "env"
@@ -46,7 +48,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def newer_pythons(uv: str) -> Iterator[str]:
-    """Newest first: on this machine by uv's search, pyenv's, and at last one that uv fetches."""
+    """Newer Pythons, newest first: those that uv finds, those of pyenv, and those that uv can download."""
     newer = [version for version in NEWEST_FIRST if _minor(version) > sys.version_info.minor]
     for version in newer:
         found = subprocess.run(

@@ -1,7 +1,7 @@
-"""The small plan, measured: `savo up --one-process` with a bucket, under photos of 12 megapixels, in 512 MB of memory and 400 MB of disk.
+"""Memory of the small plan: `savo up --one-process` with a bucket needs at most 512 MB of memory and 400 MB of disk.
 
-Half of the scans go through a YOLOv8n of full size (640 px) in the same process. Its weights are random, so it is unsure and the stand-in
-for Google answers in the end: both ways cost their memory.
+Photos have 12 megapixels. Half of the scans run a YOLOv8n of full size (640 px) in the same process. Its weights are
+random, so its confidence is low and the stand-in for Google answers too: both paths use memory.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc"),
 ]
 
-MOST_MEMORY_MB = 512.0
-MOST_DISK_MB = 400.0
+MEMORY_LIMIT_MB = 512.0
+DISK_LIMIT_MB = 400.0
 PHOTO = (4032, 3024)
 SCANS = 48
 
@@ -42,17 +42,18 @@ _EXPORT = """
 import sys
 from ultralytics.models import YOLO
 YOLO("yolov8n.yaml").save(f"{sys.argv[1]}/full_size.pt")
-YOLO(f"{sys.argv[1]}/full_size.pt").export(format="onnx", imgsz=640, opset=17, simplify=False, dynamic=True, device="cpu")
+model = YOLO(f"{sys.argv[1]}/full_size.pt")
+model.export(format="onnx", imgsz=640, opset=17, simplify=False, dynamic=True, device="cpu")
 """
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if find_spec("ultralytics") is None:  # not imported here: it would look for the network
+    if find_spec("ultralytics") is None:  # its import would access the network
         pytest.skip("ultralytics is not installed")
     folder = tmp_path_factory.mktemp("model")
     environment = {"YOLO_CONFIG_DIR": str(folder), "PATH": "/usr/bin:/bin"}
-    made = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", _EXPORT, str(folder)],
         cwd=folder,
         env=environment,
@@ -60,13 +61,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text=True,
         check=False,
     )
-    assert made.returncode == 0, made.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-2000:]
     return folder / "full_size.onnx"
 
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
-    return [replace(scene, jpeg=as_a_phone_takes_it(scene.jpeg)) for scene in draw_scenes(16, seed=7)]
+    return [replace(scene, jpeg=enlarged(scene.jpeg)) for scene in draw_scenes(16, seed=7)]
 
 
 @pytest.fixture
@@ -87,31 +88,32 @@ def wheel(tmp_path: Path, moto_s3: S3Server, model: Path, scenes: list[Scene]) -
         yield wheel
 
 
-async def test_real_scans_fit_into_the_small_plan(wheel: Wheel, scenes: list[Scene]) -> None:
+async def test_scans_stay_within_the_small_plan(wheel: Wheel, scenes: list[Scene]) -> None:
     peak = MemoryPeak(leave_out=frozenset({"savo_demo.standin"}))
-    watching = asyncio.create_task(watch(peak, wheel))
-    visits: list[ScanOutcome] = []
+    monitoring = asyncio.create_task(watch(peak, wheel))
+    outcomes: list[ScanOutcome] = []
     async with new_client(wheel.url) as client:
-        errands = (
+        uploads = (
             Upload(f"user-{number}", scenes[number % len(scenes)].jpeg, scenes[number % len(scenes)].truth)
             for number in range(SCANS)
         )
-        await Phones(client, random.Random(1), at_once=4).run(errands, visits.append)
+        await Phones(client, random.Random(1), at_once=4).run(uploads, outcomes.append)
         stats = (await client.get("/training/stats")).json()
-    watching.cancel()
-    assert sum(visit.confirmed for visit in visits) == SCANS
-    assert {visit.arm for visit in visits} == {"baseline", "candidate"}
+    monitoring.cancel()
+    assert sum(outcome.confirmed for outcome in outcomes) == SCANS
+    assert {outcome.arm for outcome in outcomes} == {"baseline", "candidate"}
     assert stats["total_samples"] > 0
     process = wheel.pid_of("gateway")
     assert process
     assert all(wheel.pid_of(name) == process for name in ("vision", "collector", "rollout", "reasoning"))
     assert wheel.pid_of("trainer") is None
-    assert peak_rss_mb(process) <= MOST_MEMORY_MB
-    assert peak.megabytes <= MOST_MEMORY_MB, peak.by_process
-    assert disk_mb(wheel.data_dir) <= MOST_DISK_MB
+    assert peak_rss_mb(process) <= MEMORY_LIMIT_MB
+    assert peak.megabytes <= MEMORY_LIMIT_MB, peak.by_process
+    assert disk_mb(wheel.data_dir) <= DISK_LIMIT_MB
     assert not any((wheel.data_dir / "objects").iterdir()), "photos, samples and models are in the bucket"
     print(
-        f"peak RSS {peak_rss_mb(process):.0f} MB, whole tree {peak.megabytes:.0f} MB (PSS), disk {disk_mb(wheel.data_dir):.1f} MB after {SCANS} scans"
+        f"peak RSS {peak_rss_mb(process):.0f} MB, all processes {peak.megabytes:.0f} MB (PSS), "
+        f"disk {disk_mb(wheel.data_dir):.1f} MB after {SCANS} scans"
     )
 
 
@@ -125,8 +127,8 @@ def disk_mb(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
-def as_a_phone_takes_it(jpeg: bytes) -> bytes:
-    """12 megapixels."""
+def enlarged(jpeg: bytes) -> bytes:
+    """The photo in 12 megapixels, as a phone takes it."""
     large = io.BytesIO()
     Image.open(io.BytesIO(jpeg)).resize(PHOTO).save(large, "JPEG", quality=88)
     return large.getvalue()

@@ -1,4 +1,4 @@
-"""The product started with exactly the variables of the owner's guide, and nothing else of ours: /training/stats answers."""
+"""Owner's settings: the product starts with exactly the variables of the owner's guide."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ KEYS = {
     "last_updated",
 }
 
-# By name as the guide has them. The values are what a newcomer would put; the R2 account is none of Cloudflare's.
-OWNERS = {
+# Names are those of the guide. Values are examples; the R2 account does not exist.
+OWNER_SETTINGS = {
     "SAVO_COLLECT_TRAINING_DATA": "true",
     "SAVO_VISION_PROVIDER": "google",
     "SAVO_REASONING_PROVIDER": "openai",
@@ -38,7 +38,7 @@ OWNERS = {
     "SAVO_CUSTOM_VISION_MODEL_PATH": "/models/savo_v1/best.pt",
     "SAVO_VISION_CONFIDENCE_THRESHOLD": "0.6",
     "SAVO_CUSTOM_VISION_ROLLOUT": "0.05",
-    "R2_ACCOUNT_ID": "no-account-of-anybody",
+    "R2_ACCOUNT_ID": "no-such-account",
     "R2_ACCESS_KEY_ID": "key",
     "R2_SECRET_ACCESS_KEY": "secret",
     "R2_BUCKET_NAME": "savo-training",
@@ -46,18 +46,20 @@ OWNERS = {
 
 
 @pytest.mark.parametrize("bucket", ["a folder", pytest.param("a bucket", marks=pytest.mark.real)])
-def test_the_owners_variables_start_the_product(bucket: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    ours = dict(OWNERS)
+def test_the_product_starts_with_the_owners_settings(
+    bucket: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    settings = dict(OWNER_SETTINGS)
     if bucket == "a folder":
-        ours = {name: value for name, value in OWNERS.items() if not name.startswith("R2_")}
-    else:  # R2 itself is out of reach: its own address by the one variable that says where an S3 server is
+        settings = {name: value for name, value in OWNER_SETTINGS.items() if not name.startswith("R2_")}
+    else:  # R2 cannot be reached here, so one more variable names a local S3 server
         server: S3Server = request.getfixturevalue("moto_s3")
-        ours |= {
+        settings |= {
             "SAVO_S3_ENDPOINT_URL": server.endpoint_url,
             "R2_ACCESS_KEY_ID": server.access_key_id,
             "R2_SECRET_ACCESS_KEY": server.secret_access_key,
         }
-        ours["R2_BUCKET_NAME"] = server.bucket
+        settings["R2_BUCKET_NAME"] = server.bucket
     port = free_port()
     clean = {
         name: value
@@ -65,8 +67,8 @@ def test_the_owners_variables_start_the_product(bucket: str, tmp_path: Path, req
         if not name.startswith(("SAVO_", "R2_", "GOOGLE_", "OPENAI_")) and name != "PORT"
     }
     command = [sys.executable, "-m", "savo_cli", "up", "--one-process", "--port", str(port)]
-    with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen(command, cwd=tmp_path, env=clean | ours, stdout=said, stderr=subprocess.STDOUT)
+    with (tmp_path / "output").open("wb") as output:
+        process = subprocess.Popen(command, cwd=tmp_path, env=clean | settings, stdout=output, stderr=subprocess.STDOUT)
     try:
         wait_until_up(process, tmp_path)
         answer = httpx2.get(f"http://127.0.0.1:{port}/training/stats", trust_env=False, timeout=90)
@@ -80,7 +82,7 @@ def test_the_owners_variables_start_the_product(bucket: str, tmp_path: Path, req
         assert (
             "a-key-of-the-owner"
             not in "".join(log.read_text() for log in (tmp_path / ".savo/logs").glob("*.log"))
-            + (tmp_path / "said").read_text()
+            + (tmp_path / "output").read_text()
         )
     finally:
         process.terminate()
@@ -89,7 +91,7 @@ def test_the_owners_variables_start_the_product(bucket: str, tmp_path: Path, req
 
 def wait_until_up(process: subprocess.Popen[bytes], folder: Path) -> None:
     deadline = time.monotonic() + 280
-    while "savo is up" not in (folder / "said").read_text():
-        assert process.poll() is None, (folder / "said").read_text()
-        assert time.monotonic() < deadline, (folder / "said").read_text()
+    while "savo is up" not in (folder / "output").read_text():
+        assert process.poll() is None, (folder / "output").read_text()
+        assert time.monotonic() < deadline, (folder / "output").read_text()
         time.sleep(0.2)

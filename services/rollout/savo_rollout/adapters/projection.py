@@ -106,7 +106,7 @@ PROJECTION = Projection(
         ProjectedTable(table=_table(ErasedRow), topics=(SCANS_ERASED, SUBJECTS_ERASED), seed={}),
     ),
     fold=_fold,
-    looked_at=(_table(TrialRow),),
+    read_tables=(_table(TrialRow),),
     not_rebuilt={
         "trial": "the present state: only rollout decides it",
         "history": "the log of decisions: its topic is compacted to the newest one",
