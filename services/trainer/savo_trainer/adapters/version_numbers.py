@@ -45,7 +45,7 @@ class DatabaseVersionNumbers:
             if (number := await session.scalar(mine)) is not None:
                 return int(number)
             highest = await session.scalar(select(func.max(NumberRow.number)).where(NumberRow.series == series)) or 0
-            taken = max(int(highest), above) + 1
-            session.add(NumberRow(series=series, number=taken, run_id=run_id))
+            next_number = max(int(highest), above) + 1
+            session.add(NumberRow(series=series, number=next_number, run_id=run_id))
             await session.flush()
-            return taken
+            return next_number

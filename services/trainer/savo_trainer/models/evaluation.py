@@ -67,7 +67,7 @@ def compare_with_champion(
 ) -> tuple[Comparison, dict[str, ClassChange]]:
     """Paired comparison on the same bootstrap draws of subjects.
 
-    A class's p-value is small when the class surely lost more than `allowed_drop`, a fraction of AP.
+    A class's p-value is small when the class lost significantly more than `allowed_drop`, a fraction of AP.
     """
     gain = compare(candidate.records, champion.records)
     comparison = Comparison(

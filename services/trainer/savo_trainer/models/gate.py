@@ -1,7 +1,7 @@
 """Quality gate: decides whether a candidate may serve traffic, with reasons and next steps. No I/O.
 
 A first model must reach an absolute quality. A later model must be better than the champion on the same holdout by more
-than chance, and no class may be surely worse (one-sided bootstrap p-values, adjusted by Holm's method: S. Holm, "A
+than chance, and no class may be significantly worse (one-sided bootstrap p-values, adjusted by Holm's method: S. Holm, "A
 simple sequentially rejective multiple test procedure", 1979).
 """
 
@@ -27,13 +27,19 @@ class GatePolicy:
     """Thresholds as fractions: 0.02 is 2 points of mAP@0.5."""
 
     map50: float = 0.75
+    """Minimum mAP@0.5 of a first model."""
     map50_lower: float = 0.70
+    """Minimum lower end of its 95 % interval."""
     min_gain: float = 0.02
+    """Gain over the champion that a later model must exceed."""
     class_drop: float = 0.10
+    """Largest allowed loss of AP in a class."""
     class_boxes: int = 100
     """Minimum of holdout boxes for a class to be judged by itself."""
     parity: float = 0.005
+    """Largest allowed difference of mAP@0.5 between the ONNX file and its .pt."""
     significance: float = 0.05
+    """Level for the adjusted p-values."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class ClassChange:
     gain: float
     boxes: int
     p_dropped: float
-    """One-sided p-value of "down by no more than the allowed drop": a small value means surely down."""
+    """One-sided p-value of "down by no more than the allowed drop": a small value means a significant loss."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class Verdict:
 
 
 def judge(evidence: Evidence, policy: GatePolicy) -> Verdict:
+    """The verdict of all rules. Without a comparison the candidate is judged as a first model."""
     rules = (
         _first_model(evidence, policy)
         if evidence.comparison is None
@@ -148,7 +155,7 @@ def _no_class_lost(evidence: Evidence, policy: GatePolicy) -> Finding:
     allowed = f"{policy.class_drop * 100:g}"
     if not lost:
         classes = f"{len(judged)} classes with at least {policy.class_boxes} holdout boxes"
-        return Finding(True, f"of {classes} none is surely down more than {allowed} points")
+        return Finding(True, f"of {classes} none is significantly down more than {allowed} points")
     figures = ", ".join(
         f"{label} {_points(change.gain)} points (p {adjusted[label]:.3f}, {change.boxes} boxes)"
         for label, change in lost.items()
@@ -157,7 +164,7 @@ def _no_class_lost(evidence: Evidence, policy: GatePolicy) -> Finding:
         f"Check the newest samples of {label} (samples/ in the object store): wrong labels are the usual cause."
         for label in lost
     )
-    return Finding(False, f"surely down more than {allowed} points: {figures}", steps)
+    return Finding(False, f"significantly down more than {allowed} points: {figures}", steps)
 
 
 def _parity(evidence: Evidence, policy: GatePolicy) -> list[Finding]:

@@ -100,8 +100,8 @@ class _Sums:
         for change in comparison.line["changes"]:
             self.kinds[change["kind"]] += 1
             self.judged[change["kind"], change.get("before_right"), change.get("after_right")] += 1
-            for label, what in count_keys(change):
-                self.by_label.setdefault(label, Counter())[what] += 1
+            for label, column in count_keys(change):
+                self.by_label.setdefault(label, Counter())[column] += 1
         for kept, record in zip(self.records, comparison.records or (), strict=False):
             kept.append(record)
 
@@ -126,8 +126,8 @@ class _Sums:
         ]
         several = len({record.group for record in self.records[0]}) > 1
         points = {
-            side: _with_interval(of.map50, of.map50_lower, of.map50_upper, several)
-            for side, of in (("before", before), ("after", after))
+            side: _with_interval(measured.map50, measured.map50_lower, measured.map50_upper, several)
+            for side, measured in (("before", before), ("after", after))
         }
         paired = _with_interval(gain.gain, gain.lower, gain.upper, several)
         return {
