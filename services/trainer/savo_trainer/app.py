@@ -78,9 +78,5 @@ def count_run(run: Run) -> None:
 
 
 DEFINITION = ServiceDefinition(
-    "trainer",
-    TrainerSettings,
-    build,
-    migrations="savo_trainer.migrations",
-    projection=PROJECTION,
+    "trainer", TrainerSettings, build, migrations="savo_trainer.migrations", projection=PROJECTION
 )

@@ -219,11 +219,7 @@ def test_a_later_model_is_compared_with_the_champion_on_the_same_photos(
     register(folder, "poor.onnx")
     trainer.wait(make_champion(trainer.harness, "v1"))
     run = json.loads(register(folder, "good.onnx", "--json").stdout)
-    assert (run["state"], run["facts"]["version"], run["facts"]["comparison"]["champion"]) == (
-        "registered",
-        "v2",
-        "v1",
-    )
+    assert (run["state"], run["facts"]["version"], run["facts"]["comparison"]["champion"]) == ("registered", "v2", "v1")
     assert run["facts"]["comparison"]["gain"] > 0.02
 
 

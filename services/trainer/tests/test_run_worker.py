@@ -101,9 +101,7 @@ async def test_an_export_that_cannot_be_optimised_is_registered_and_the_card_say
     assert f"sha256 `{report.onnx_sha256}`. {reason} weights.pt" in card
 
 
-async def test_a_refused_candidate_ends_with_figures_and_next_steps_and_is_not_announced(
-    harness: Harness,
-) -> None:
+async def test_a_refused_candidate_ends_with_figures_and_next_steps_and_is_not_announced(harness: Harness) -> None:
     harness.measure.default = 0.40
     run = await harness.request()
     await harness.work()

@@ -26,14 +26,7 @@ from savo_runtime.storage.port import ObjectNotFoundError
 from savo_trainer.errors import RunImpossibleError
 from savo_trainer.ports import IndexedSample, ObjectStore, VersionNumbers
 
-__all__ = [
-    "FrozenDataset",
-    "LocalDataset",
-    "download_dataset",
-    "download_photos",
-    "freeze",
-    "read_manifest",
-]
+__all__ = ["FrozenDataset", "LocalDataset", "download_dataset", "download_photos", "freeze", "read_manifest"]
 
 RESTORE_CLASSES = "Restore samples/classes.json from a backup: it may only grow."
 MORE_PEOPLE = (

@@ -37,10 +37,7 @@ def list_models(as_json: AsJson = False) -> None:
 
 
 @reported_errors()
-def show_model(
-    version: Annotated[str, typer.Argument(help="Such as v3.")],
-    as_json: AsJson = False,
-) -> None:
+def show_model(version: Annotated[str, typer.Argument(help="Such as v3.")], as_json: AsJson = False) -> None:
     """A version's model card, or its report with --json."""
     name = "report.json" if as_json else "card.md"
     content = run_on_store(lambda store: _read_text(store, version, name))

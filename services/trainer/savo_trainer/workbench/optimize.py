@@ -20,8 +20,7 @@ __all__ = ["optimize_model"]
 @reported_errors(ModelRefusedError)
 def optimize_model(
     model: Annotated[
-        Path,
-        typer.Argument(metavar="FILE", help="ONNX file that is used by its path (SAVO_CUSTOM_VISION_MODEL_PATH)."),
+        Path, typer.Argument(metavar="FILE", help="ONNX file that is used by its path (SAVO_CUSTOM_VISION_MODEL_PATH).")
     ],
     as_json: AsJson = False,
 ) -> None:

@@ -105,11 +105,7 @@ def _is_store(source: str) -> bool:
 
 
 async def _from_store(
-    source: str,
-    output: Path,
-    shares: Shares | None,
-    near_bits: int,
-    seed: int,
+    source: str, output: Path, shares: Shares | None, near_bits: int, seed: int
 ) -> tuple[Prepared, ClassMap]:
     store, prefix, name = _open(source)
     try:

@@ -31,8 +31,7 @@ def _run(steps: list[str], job: Job, events: EventWriter) -> int:
         from savo_trainer.yolo.steps import STEPS  # torch takes seconds to import: report the start first
     except ImportError as error:
         events.send(
-            "failed",
-            reason=f"{error}: training needs torch and ultralytics; install them with `uv sync --extra yolo`",
+            "failed", reason=f"{error}: training needs torch and ultralytics; install them with `uv sync --extra yolo`"
         )
         return 3
     for step in steps:

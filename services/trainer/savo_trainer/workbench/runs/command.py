@@ -46,8 +46,7 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
 @reported_errors()
 def watch(
     run_id: Annotated[
-        str | None,
-        typer.Argument(help="Default is the run in progress, else the next one.", show_default=False),
+        str | None, typer.Argument(help="Default is the run in progress, else the next one.", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, for each change.")] = False,
 ) -> None:

@@ -13,14 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from savo_trainer.runs.run import OPEN
-from savo_trainer.workbench.runs.watcher import (
-    PATH,
-    Observation,
-    elapsed_seconds,
-    next_step,
-    passed,
-    seconds_left,
-)
+from savo_trainer.workbench.runs.watcher import PATH, Observation, elapsed_seconds, next_step, passed, seconds_left
 
 __all__ = ["COLOURS", "epoch_line", "run_line", "run_page", "run_record", "verdict_lines"]
 
