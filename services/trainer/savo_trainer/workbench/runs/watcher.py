@@ -70,10 +70,8 @@ class RunWatcher:
                     raise
                 yield replace(observation, changed=failures == 1, unreachable=True)
             else:
-                observation, failures = (
-                    Observation(run, changed=failures > 0 or _visible(run) != _visible(observation.run)),
-                    0,
-                )
+                changed = failures > 0 or _visible(run) != _visible(observation.run)
+                observation, failures = Observation(run, changed), 0
                 yield observation
 
     def _ended_runs(self) -> frozenset[str]:
