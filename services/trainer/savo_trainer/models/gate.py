@@ -1,8 +1,8 @@
 """Quality gate: decides whether a candidate may serve traffic, with reasons and next steps. No I/O.
 
 A first model must reach an absolute quality. A later model must be better than the champion on the same holdout by more
-than chance, and no class may be significantly worse (one-sided bootstrap p-values, adjusted by Holm's method: S. Holm, "A
-simple sequentially rejective multiple test procedure", 1979).
+than chance, and no class may be significantly worse (one-sided bootstrap p-values, adjusted by Holm's method: S. Holm,
+"A simple sequentially rejective multiple test procedure", 1979).
 """
 
 from __future__ import annotations
