@@ -21,7 +21,7 @@ from playwright.async_api import async_playwright
 
 from cli.tests.conftest import Savo
 from cli.tests.small_gateway import SmallGateway
-from savo_cli.weekly.letter import as_html, as_text, write_letter
+from savo_cli.weekly.content import as_html, as_text, write_letter
 from savo_cli.weekly.mail import MailServer
 from savo_runtime.command_line.output import CommandError
 from tests.parts.addresses import free_port

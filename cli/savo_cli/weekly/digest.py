@@ -11,7 +11,7 @@ import typer
 
 from savo_cli.gateway import Gateway, RefusedError
 from savo_cli.options import AsJson, Key, Url
-from savo_cli.weekly.letter import Letter, as_html, as_text, write_letter
+from savo_cli.weekly.content import Letter, as_html, as_text, write_letter
 from savo_cli.weekly.mail import MailServer, compose, send_mail
 from savo_cli.weekly.settings import DigestSettings
 from savo_runtime.command_line.output import CommandError, print_json, reported_errors, table_console

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.tests.conftest import Savo
-from cli.tests.test_replaying import DEAD_LETTERS, failed, publish, publish_raw
+from cli.tests.test_topic_commands import DEAD_LETTERS, failed, publish, publish_raw
 from savo_runtime.messaging.kafka.embedded import EmbeddedBroker
 
 TAIL = ["topics", "tail", "scans.failed", "--from", "start", "--to", "end"]
