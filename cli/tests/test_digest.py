@@ -1,4 +1,4 @@
-"""`savo digest`: the content of the letter, and its delivery through a real SMTP server."""
+"""`savo digest`: the content of the digest, and its delivery through a real SMTP server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from playwright.async_api import async_playwright
 
 from cli.tests.conftest import Savo
 from cli.tests.small_gateway import SmallGateway
-from savo_cli.weekly.content import as_html, as_text, write_letter
+from savo_cli.weekly.content import as_html, as_text, build_content
 from savo_cli.weekly.mail import MailServer
 from savo_runtime.command_line.output import CommandError
 from tests.parts.addresses import free_port
@@ -124,47 +124,47 @@ NOTHING_YET: dict[str, Any] = PROGRESS | {
 }  # fmt: skip
 
 
-def letters(progress: dict[str, Any] = PROGRESS, rollout: dict[str, Any] | None = ROLLOUT) -> tuple[str, str]:
-    letter = write_letter(STATS, progress, rollout, now=NOW, url="https://savo.example")
-    return as_text(letter), as_html(letter)
+def rendered_digests(progress: dict[str, Any] = PROGRESS, rollout: dict[str, Any] | None = ROLLOUT) -> tuple[str, str]:
+    digest = build_content(STATS, progress, rollout, now=NOW, url="https://savo.example")
+    return as_text(digest), as_html(digest)
 
 
-# the letter -----------------------------------------------------------------------------------------------------------
+# content --------------------------------------------------------------------------------------------------------------
 
 
 def test_text_and_html_contain_the_same_figures() -> None:
-    for letter in letters():
+    for digest in rendered_digests():
         for text in (
             WEEK, "12,340 samples", "331 of them from the last seven days", "4 of 7 goals are reached", "1 is behind",
             "24.3%", "no figure yet", "running: v2 at 25% against v1", "41 more confirmed scans", "87.1%", "921 ms",
             "$0.0163", "$38.40", "$1.50", "0.802", "watch the rollout", "red onion", "blurred",
             "https://savo.example/training/stats",
         ):  # fmt: skip
-            assert text in letter, text
+            assert text in digest, text
 
 
-def test_without_any_figures_there_is_a_letter_too() -> None:
-    for letter in letters(
+def test_without_any_figures_there_is_a_digest_too() -> None:
+    for digest in rendered_digests(
         NOTHING_YET,
         {"state": "idle", "experiment": None, "share": 0.0, "champion": None, "reason": "no model is registered yet"},
     ):
         for text in ("idle: the vision provider answers everything", "No training run has ended yet", "not started"):
-            assert text in letter
+            assert text in digest
 
 
-def test_a_letter_without_the_rollout_service_mentions_it() -> None:
-    for letter in letters(rollout=None):
-        assert "The rollout service did not answer" in letter
+def test_a_digest_without_the_rollout_service_mentions_it() -> None:
+    for digest in rendered_digests(rollout=None):
+        assert "The rollout service did not answer" in digest
 
 
 def test_markup_in_a_reason_is_escaped_in_the_html() -> None:
-    _, html = letters(rollout=ROLLOUT | {"reason": "<script>alert(1)</script>"})
+    _, html = rendered_digests(rollout=ROLLOUT | {"reason": "<script>alert(1)</script>"})
     assert "<script" not in html
     assert "&lt;script&gt;" in html
 
 
 def test_the_html_uses_only_what_mail_clients_support() -> None:
-    _, html = letters()
+    _, html = rendered_digests()
     assert not re.search(
         r"<(script|link|style|img|svg|form)\b|display:\s*(flex|grid)|position:|https?://(?!savo\.example)", html
     )
@@ -172,18 +172,18 @@ def test_the_html_uses_only_what_mail_clients_support() -> None:
 
 
 @pytest.mark.browser
-async def test_the_letter_fits_a_phone_and_a_desktop(tmp_path: Path) -> None:
+async def test_the_digest_fits_a_phone_and_a_desktop(tmp_path: Path) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         record("Chromium", "skipped", "no chromium on this machine")
         pytest.skip("no chromium on this machine")
     record("Chromium", "real")
-    (tmp_path / "letter.html").write_text(letters()[1], encoding="utf-8")
+    (tmp_path / "digest.html").write_text(rendered_digests()[1], encoding="utf-8")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for width in (320, 390, 1200):
             view = await browser.new_page(viewport={"width": width, "height": 900})
-            await view.goto((tmp_path / "letter.html").as_uri())
+            await view.goto((tmp_path / "digest.html").as_uri())
             assert await view.evaluate("document.documentElement.scrollWidth") <= width
         await browser.close()
 
@@ -280,9 +280,9 @@ def test_its_link_is_the_public_url_or_the_gateway_of_the_command(
 ) -> None:
     assert f"{figures.url}/training/stats" in savo("digest").output
     monkeypatch.setenv("SAVO_PUBLIC_URL", "https://savo.example.com/")
-    letter = savo("digest").output
-    assert "https://savo.example.com/training/stats" in letter
-    assert figures.url not in letter
+    digest = savo("digest").output
+    assert "https://savo.example.com/training/stats" in digest
+    assert figures.url not in digest
 
 
 def test_it_is_sent_as_text_and_html_to_everyone_and_the_week_is_claimed(

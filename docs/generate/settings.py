@@ -93,7 +93,7 @@ GROUPS: tuple[Group, ...] = (
     Group("Kafka", "The embedded broker, or a Kafka with TLS and SASL.", ("SAVO_KAFKA_.*", "SAVO_EMBEDDED_BROKER")),
     Group(
         "Weekly digest",
-        "Mail server and recipients of the weekly report.",
+        "Mail server and recipients of the weekly digest.",
         ("SAVO_DIGEST_.*", "SMTP_URL", "SAVO_GOALS_STARTED_AT"),
     ),
     Group(

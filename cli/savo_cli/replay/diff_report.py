@@ -22,7 +22,7 @@ _KINDS = ("same", "moved", "relabelled", "gained", "lost")
 
 
 class DiffReport:
-    """The compared scans of one replay. `request` is what was asked for: a folder holds the results of one request.
+    """The compared scans of one replay. A folder holds the results of one request.
 
     Raises `CommandError` if the folder holds the results of another request.
     """
@@ -69,8 +69,8 @@ class DiffReport:
 
     def scans(self, *, changed_first: bool = False) -> Iterator[dict[str, Any]]:
         """Stored results, by scan id or by the number of changes."""
-        order = "changes DESC, scan_id" if changed_first else "scan_id"
-        with closing(self._database.execute(f"SELECT told FROM scans ORDER BY {order}")) as rows:  # noqa: S608 - one of two constants
+        sorting = "changes DESC, scan_id" if changed_first else "scan_id"
+        with closing(self._database.execute(f"SELECT told FROM scans ORDER BY {sorting}")) as rows:  # noqa: S608 - one of two constants
             for (scan,) in rows:
                 yield json.loads(scan)
 

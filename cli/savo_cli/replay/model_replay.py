@@ -99,14 +99,14 @@ async def survey(request: ModelReplay, settings: RuntimeSettings, on_progress: O
     async with TopicReader(settings) as reader:
         for state, topic in (("answered", SCANS_COMPLETED), ("never_answered", SCANS_REQUESTED)):
             counted[state] = {event.scan_id async for event in _events(request, reader, topic, on_progress)}
-    answered, asked = len(counted["answered"]), len(counted["answered"] | counted["never_answered"])
-    scans = asked if request.limit is None else min(asked, request.limit)
+    answered, found = len(counted["answered"]), len(counted["answered"] | counted["never_answered"])
+    scans = found if request.limit is None else min(found, request.limit)
     return {
         "dry_run": True,
         "scans": scans,
         "answered": answered,
-        "never_answered": asked - answered,
-        "limit_reached": scans < asked,
+        "never_answered": found - answered,
+        "limit_reached": scans < found,
     }
 
 

@@ -1,4 +1,4 @@
-"""The weekly letter: the gateway's figures read once, rendered as HTML and as plain text."""
+"""Content of the weekly digest: the gateway's figures, rendered as HTML and as plain text."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from savo_cli.weekly.figures import (
 )
 from savo_contracts.measures import COST, Unit
 
-__all__ = ["Letter", "as_html", "as_text", "write_letter"]
+__all__ = ["DigestContent", "as_html", "as_text", "build_content"]
 
 MOST_BARS = 10
 
-_NO_ARMS = "The rollout service did not answer: the arms are not in this letter."
+_NO_ARMS = "The rollout service did not answer: this digest has no figures of the arms."
 
 
 @dataclass(frozen=True)
-class Letter:
-    """The content of a letter, as texts and lengths of bars: templates only place it.
+class DigestContent:
+    """Texts and lengths of bars, which the templates arrange.
 
-    `savo digest --json` prints it: fields keep their names.
+    `savo digest --json` prints them, so the names of the fields are fixed.
     """
 
     week: str
@@ -62,26 +62,29 @@ class Letter:
     class_count: int
     """Classes with a box, of which `classes` shows the first."""
     notes: list[str]
-    """What is missing in this letter, and why."""
+    """What is missing in this digest, and why."""
     url: str
     """The gateway's address for readers, without a slash at its end."""
 
 
-def write_letter(
+def build_content(
     stats: Mapping[str, Any],
     progress: Mapping[str, Any],
     rollout: Mapping[str, Any] | None,
     *,
     now: datetime,
     url: str,
-) -> Letter:
-    """From GET /training/stats, GET /training/progress and GET /admin/rollout; None where rollout did not answer."""
+) -> DigestContent:
+    """The content from GET /training/stats, GET /training/progress and GET /admin/rollout.
+
+    `rollout` is None if the rollout service did not answer.
+    """
     trial = rollout or {}
     arms = trial.get("arms") or {}
     new_samples = count(progress["samples_last_week"])
     week = "{}-W{:02}".format(*now.isocalendar()[:2])
     last_run = progress["runs"][0] if progress["runs"] else None
-    return Letter(
+    return DigestContent(
         week=week,
         until=now.strftime("%A, %-d %B %Y"),
         subject=f"Savo, {week}: {new_samples} new samples, {_traffic(trial)}",
@@ -106,14 +109,14 @@ def write_letter(
     )
 
 
-def as_html(letter: Letter) -> str:
+def as_html(content: DigestContent) -> str:
     """For mail clients: tables and inline styles only."""
-    return _templates().get_template("digest.html").render(letter=letter)
+    return _templates().get_template("digest.html").render(digest=content)
 
 
-def as_text(letter: Letter) -> str:
+def as_text(content: DigestContent) -> str:
     """For terminals and the plain part of the mail."""
-    return _templates().get_template("digest.txt").render(letter=letter)
+    return _templates().get_template("digest.txt").render(digest=content)
 
 
 def _templates() -> Environment:

@@ -1,4 +1,4 @@
-"""`savo digest`: the weekly report, printed, written to a file or sent by mail."""
+"""`savo digest`: the weekly digest, printed, written to a file or sent by mail."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from savo_cli.gateway import Gateway, RefusedError
 from savo_cli.options import AsJson, Key, Url
-from savo_cli.weekly.content import Letter, as_html, as_text, write_letter
+from savo_cli.weekly.content import DigestContent, as_html, as_text, build_content
 from savo_cli.weekly.mail import MailServer, compose, send_mail
 from savo_cli.weekly.settings import DigestSettings
 from savo_runtime.command_line.output import CommandError, print_json, reported_errors, table_console
@@ -36,20 +36,20 @@ def digest(
 ) -> None:
     """Report progress against the goals, arms, costs and models of the last seven days."""
     with Gateway(url, key) as gateway:
-        letter = _letter(gateway)
-        outcome: dict[str, Any] = {"week": letter.week, "subject": letter.subject, "headline": letter.headline}
+        content = _content(gateway)
+        outcome: dict[str, Any] = {"week": content.week, "subject": content.subject, "headline": content.headline}
         if html:
-            _write(html, as_html(letter))
+            _write(html, as_html(content))
             outcome["html"] = str(html)
         if send:
-            outcome |= _send(gateway, letter, again=again)
+            outcome |= _send(gateway, content, again=again)
         if as_json:
-            print_json(outcome if send else outcome | {"letter": _as_json(letter)})
+            print_json(outcome if send else outcome | {"letter": _as_json(content)})
         else:
-            table_console().print(_summary(outcome) if send or html else as_text(letter), markup=False)
+            table_console().print(_summary(outcome) if send or html else as_text(content), markup=False)
 
 
-def _letter(gateway: Gateway) -> Letter:
+def _content(gateway: Gateway) -> DigestContent:
     """From the gateway's figures. The arms are left out if the rollout service does not answer."""
     address = load_settings(DigestSettings).public_url or gateway.url
     stats, progress = gateway.get("/training/stats"), gateway.get("/training/progress")
@@ -59,11 +59,11 @@ def _letter(gateway: Gateway) -> Letter:
         if refusal.status != NO_ANSWER:
             raise
         rollout = None
-    return write_letter(stats, progress, rollout, now=utc_now(), url=address.rstrip("/"))
+    return build_content(stats, progress, rollout, now=utc_now(), url=address.rstrip("/"))
 
 
-def _send(gateway: Gateway, letter: Letter, *, again: bool) -> dict[str, Any]:
-    """Send the letter once a week.
+def _send(gateway: Gateway, content: DigestContent, *, again: bool) -> dict[str, Any]:
+    """Send the digest once a week.
 
     The week is claimed before the mail is sent, so that two commands at once send one mail. The claim is given back
     when the mail server accepts no recipient.
@@ -75,17 +75,17 @@ def _send(gateway: Gateway, letter: Letter, *, again: bool) -> dict[str, Any]:
     server = MailServer.of(settings.smtp_url.get_secret_value())
     sender = settings.digest_from or f"Savo <savo@{server.host}>"
     message = compose(
-        letter.subject,
-        as_text(letter),
-        as_html(letter),
+        content.subject,
+        as_text(content),
+        as_html(content),
         sender=sender,
         recipients=settings.recipients,
-        week=letter.week,
+        week=content.week,
         now=utc_now(),
     )
     try:
         if not again:
-            gateway.post(f"/admin/digests/{letter.week}", {})
+            gateway.post(f"/admin/digests/{content.week}", {})
     except RefusedError as refusal:
         if refusal.status != CONFLICT:
             raise
@@ -94,7 +94,7 @@ def _send(gateway: Gateway, letter: Letter, *, again: bool) -> dict[str, Any]:
         refused = send_mail(message, server)
     except BaseException:
         if not again:
-            gateway.delete(f"/admin/digests/{letter.week}")
+            gateway.delete(f"/admin/digests/{content.week}")
         raise
     return {"sent": True, "to": len(settings.recipients) - len(refused), "refused": refused}
 
@@ -109,8 +109,8 @@ def _summary(outcome: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _as_json(letter: Letter) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(json.dumps(asdict(letter), default=str))
+def _as_json(content: DigestContent) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(json.dumps(asdict(content), default=str))
     return document
 
 

@@ -1,4 +1,4 @@
-"""Rows of the weekly letter from the gateway's figures: label, text and length of the bar."""
+"""Rows of the weekly digest from the gateway's figures: label, text and length of the bar."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def count(value: float) -> str:
 
 
 def money(usd: float) -> str:
-    """An amount of ten cents or more in whole cents, a smaller one as a scan's cost is written: $38.40, $0.0123."""
+    """An amount of ten cents or more in whole cents, a smaller one like the cost of a scan: $38.40, $0.0123."""
     return f"${usd:,.2f}" if usd >= 0.1 else Unit.USD.text(usd)
 
 

@@ -1,4 +1,4 @@
-"""Mail client for the weekly letter: SMTP with TLS, and error messages with the next step."""
+"""Mail client for the weekly digest: SMTP with TLS, and error messages with the next step."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def compose(
     week: str,
     now: datetime,
 ) -> EmailMessage:
-    """The letter as a message with a text and an HTML part. Raises `CommandError` for an invalid address."""
+    """The digest as a message with a text and an HTML part. Raises `CommandError` for an invalid address."""
     for address in (sender, *recipients):
         if "@" not in parseaddr(address)[1]:
             raise CommandError(f"{address!r} is no mail address: correct SAVO_DIGEST_TO or SAVO_DIGEST_FROM")

@@ -238,5 +238,5 @@ def backdrop(kind: int, variant: int) -> Backdrop:
 
 @lru_cache(maxsize=64)
 def clutter(kind: int, variant: int, *, standing: bool) -> Sprite:
-    artists = STANDING if standing else LYING
-    return artists[kind](np.random.default_rng((13, kind, variant, int(standing))))
+    drawings = STANDING if standing else LYING
+    return drawings[kind](np.random.default_rng((13, kind, variant, int(standing))))
