@@ -13,7 +13,7 @@ from savo_runtime.command_line.lazy_commands import Command, Group, add_commands
 __all__ = ["COMMANDS", "add_commands_of_others", "app"]
 
 COMMANDS: tuple[Command | Group, ...] = (
-    Command("up", "savo_cli.start.up:up", "Start every service; embedded unless --kafka is given."),
+    Command("up", "savo_cli.start.up:up", "Start all services, with an embedded broker unless --kafka is given."),
     Command("scan", "savo_cli.scans.scan:scan", "Send photos and show the ingredients in them."),
     Command(
         "confirm",
@@ -55,7 +55,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     ),
     Group(
         "models",
-        "Models in the registry, and which of them is champion.",
+        "Models in the registry, and the choice of the champion.",
         (
             Command(
                 "promote",

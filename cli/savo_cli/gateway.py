@@ -11,14 +11,14 @@ import httpx2
 
 from savo_runtime.command_line.output import CommandError
 
-__all__ = ["Gateway", "RefusedError", "running_here"]
+__all__ = ["Gateway", "RefusedError", "read_up_file"]
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _SECONDS = 40.0
 """Longer than the longest `wait` that the gateway accepts."""
 
 
-def running_here() -> dict[str, Any] | None:
+def read_up_file() -> dict[str, Any] | None:
     """The `up.json` of this data folder with the current service URLs; None when `savo up` is not running here."""
     run_dir = Path(os.environ.get("SAVO_DATA_DIR", ".savo")) / "run"
     found = _read(run_dir / "up.json")
@@ -54,7 +54,7 @@ class Gateway:
     def __init__(
         self, url: str | None = None, key: str | None = None, *, transport: httpx2.BaseTransport | None = None
     ) -> None:
-        here = running_here() or {}
+        here = read_up_file() or {}
         self.url = (url or here.get("gateway_url") or DEFAULT_URL).rstrip("/")
         headers = {"X-API-Key": key} if key else {}
         self._client = httpx2.Client(

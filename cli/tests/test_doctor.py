@@ -11,7 +11,7 @@ import pytest
 
 from cli.tests.conftest import Savo
 from cli.tests.small_gateway import SmallGateway
-from savo_cli.gateway import running_here
+from savo_cli.gateway import read_up_file
 
 
 def findings(savo: Savo) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -62,7 +62,7 @@ def test_a_restarted_service_is_checked_at_its_new_address(tmp_path: Path, monke
         json.dumps({"pid": 1, "services": {"vision": "http://127.0.0.1:1", "rollout": "http://127.0.0.1:2"}})
     )
     (run / "vision.json").write_text(json.dumps({"pid": 3, "url": "http://127.0.0.1:3"}))
-    here = running_here()
+    here = read_up_file()
     assert here is not None
     assert here["services"] == {"vision": "http://127.0.0.1:3", "rollout": "http://127.0.0.1:2"}
 

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 from savo_cli.start import processes
-from savo_cli.start.processes import GaveUpError, ProcessSpec, SupervisedProcess
+from savo_cli.start.processes import ProcessFailedError, ProcessSpec, SupervisedProcess
 
 SCRIPT = "print('one line more ' * 20); raise SystemExit(2)"
 
 
 async def run_once(log: Path, *, echo: bool = False) -> None:
     spec = ProcessSpec("printer", (sys.executable, "-c", SCRIPT), os.environ, log, echo=echo)
-    with pytest.raises(GaveUpError):
+    with pytest.raises(ProcessFailedError):
         await asyncio.wait_for(SupervisedProcess(spec, print).run(), 60)
 
 
 async def test_a_log_takes_at_most_twice_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "MOST_LOG_BYTES", 500)
+    monkeypatch.setattr(processes, "MAX_LOG_BYTES", 500)
     for _ in range(5):
         await run_once(tmp_path / "printer.log")
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}

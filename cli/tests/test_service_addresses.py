@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from savo_cli.diagnose.service_addresses import find_running
+from savo_cli.diagnose.service_addresses import find_services
 from savo_cli.start.up import UpOptions, _plan
 from savo_cli.topics.broker import broker_settings
 from savo_contracts.topics import SERVICES
@@ -27,8 +27,8 @@ def small_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_plan")
 def test_the_address_of_the_local_gateway_selects_the_local_services() -> None:
-    assert find_running(HERE["gateway"] + "/").services == HERE
-    assert find_running(None).here
+    assert find_services(HERE["gateway"] + "/").services == HERE
+    assert find_services(None).is_local
 
 
 @pytest.mark.usefixtures("small_plan")

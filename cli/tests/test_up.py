@@ -18,7 +18,7 @@ import httpx2
 import pytest
 
 from savo_cli.start.preflight import locked_data_folder, wrong_model_path
-from savo_cli.start.processes import GaveUpError, ProcessSpec, SupervisedProcess
+from savo_cli.start.processes import ProcessFailedError, ProcessSpec, SupervisedProcess
 from savo_runtime.errors import FatalError
 
 START_SECONDS = 120
@@ -260,13 +260,13 @@ def lock(folder: Path) -> None:
 async def test_a_process_with_a_fatal_exit_code_is_not_restarted_and_its_last_lines_are_shown(tmp_path: Path) -> None:
     script = "print('no key, no work'); raise SystemExit(2)"
     spec = ProcessSpec("vision", (sys.executable, "-c", script), os.environ, tmp_path / "vision.log")
-    with pytest.raises(GaveUpError, match="no key, no work"):
+    with pytest.raises(ProcessFailedError, match="no key, no work"):
         await asyncio.wait_for(SupervisedProcess(spec, print).run(), 60)
 
 
 async def test_a_process_that_fails_five_times_in_a_row_is_not_restarted(tmp_path: Path) -> None:
     spec = ProcessSpec("vision", (sys.executable, "-c", "raise SystemExit(1)"), os.environ, tmp_path / "vision.log")
     reported: list[str] = []
-    with pytest.raises(GaveUpError, match="exit code 1"):
+    with pytest.raises(ProcessFailedError, match="exit code 1"):
         await asyncio.wait_for(SupervisedProcess(spec, reported.append).run(), 60)
     assert len(reported) == 4, "each restart is reported"

@@ -14,7 +14,7 @@ from savo_demo.errors import StageError
 
 __all__ = ["write_small_network"]
 
-DEPTH, WIDTH, MOST_CHANNELS = 0.33, 0.125, 512
+DEPTH, WIDTH, MAX_CHANNELS = 0.33, 0.125, 512
 
 
 def write_small_network(target: Path) -> None:
@@ -26,5 +26,5 @@ def write_small_network(target: Path) -> None:
         )
     layers = yaml.safe_load((Path(package.origin).parent / "cfg/models/v8/yolov8.yaml").read_text(encoding="utf-8"))
     del layers["scales"]
-    layers |= {"depth_multiple": DEPTH, "width_multiple": WIDTH, "max_channels": MOST_CHANNELS}
+    layers |= {"depth_multiple": DEPTH, "width_multiple": WIDTH, "max_channels": MAX_CHANNELS}
     target.write_text(yaml.safe_dump(layers), encoding="utf-8")

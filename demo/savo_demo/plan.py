@@ -13,7 +13,7 @@ from savo_datasets.yolo_folder import labelled_photos, read_classes
 from savo_demo.drawing.scenes import Defect
 from savo_providers.catalogue import PROVIDERS
 
-FEWEST_PHOTOS = 60
+MIN_PHOTOS = 60
 """Fewest real photos that can be split and trained on."""
 
 REFUSED_AS: Mapping[Defect, str] = {
@@ -80,8 +80,8 @@ class Plan:
         default_factory=lambda: {"blurred": 7, "dark": 5, "duplicate": 6, "broken": 4}
     )
     guest_photos: int = 160
-    """Photos for the rollout without consent to training; `most_guests` users share them."""
-    most_guests: int = 4000
+    """Photos for the rollout without consent to training; `max_guests` users share them."""
+    max_guests: int = 4000
     rollout_seconds: float = 300.0
     at_once: int = 5
     latency_scale: float = 0.1
@@ -154,7 +154,7 @@ def plan_from(environment: Mapping[str, str], *, folder: Path | None = None) -> 
     """The plan of the `DEMO_*` variables. Raises `PlanError`."""
     photos = Path(value).expanduser() if (value := environment.get("DEMO_PHOTOS")) else None
     if photos is not None and not (photos / "images").is_dir():
-        raise PlanError(f"DEMO_PHOTOS={str(photos)!r} is no YOLO folder: images/, labels/ and data.yaml are needed")
+        raise PlanError(f"DEMO_PHOTOS={str(photos)!r} is not a YOLO folder: images/, labels/ and data.yaml are needed")
     base = folder or Path(environment.get("SAVO_DATA_DIR") or ".savo") / "demo"
     plan = Plan(
         folder=base.resolve(),
@@ -178,7 +178,7 @@ def _for_real_photos(plan: Plan, photos: int) -> Plan:
         photos_per_user=5,
         training=training,
         defects=defects,
-        most_guests=4000,
+        max_guests=4000,
         rollout_seconds=180.0,
     )
 
@@ -189,10 +189,8 @@ def _labelled(folder: Path) -> int:
         count = sum(bool(photo.truth) for photo in labelled_photos(folder, read_classes(folder)))
     except DatasetError as error:
         raise PlanError(f"DEMO_PHOTOS={str(folder)!r}: {error}") from error
-    if count < FEWEST_PHOTOS:
-        raise PlanError(
-            f"DEMO_PHOTOS={str(folder)!r} holds {count} labelled photos; at least {FEWEST_PHOTOS} are needed"
-        )
+    if count < MIN_PHOTOS:
+        raise PlanError(f"DEMO_PHOTOS={str(folder)!r} holds {count} labelled photos; at least {MIN_PHOTOS} are needed")
     return count
 
 

@@ -16,7 +16,7 @@ from savo_cli.diagnose.sizes import size_text
 __all__ = ["diagnose"]
 
 NEARLY_FULL = 0.9
-LEAST_FREE = 1e9
+MIN_FREE_BYTES = 1e9
 SLOW_HOURS = 2.0
 
 _NEXT_STEP = {
@@ -105,7 +105,7 @@ def _storage(figures: ServiceFigures) -> Finding:
     )
     if any(refused) or (limit and used >= limit):
         return Finding("storage", "wrong", found, _MAKE_ROOM)
-    if figures.disk_free_bytes is not None and figures.disk_free_bytes < LEAST_FREE:
+    if figures.disk_free_bytes is not None and figures.disk_free_bytes < MIN_FREE_BYTES:
         return Finding(
             "storage", "wrong", f"{found}; {size_text(figures.disk_free_bytes)} are free on the disk", _MAKE_ROOM
         )

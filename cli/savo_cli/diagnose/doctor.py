@@ -23,7 +23,7 @@ from rich.text import Text
 
 from savo_cli.diagnose.checks import Finding
 from savo_cli.diagnose.common_problems import diagnose
-from savo_cli.diagnose.service_addresses import Running, find_running
+from savo_cli.diagnose.service_addresses import RunningServices, find_services
 from savo_cli.diagnose.service_figures import read_figures
 from savo_cli.options import AsJson, Key, Url
 from savo_cli.start.preflight import MODEL_PATH, wrong_model_path
@@ -57,11 +57,11 @@ def examine(url: str | None = None, key: str | None = None) -> Iterator[Finding]
     yield _python()
     yield _disk()
     try:
-        running = find_running(url)
+        running = find_services(url)
     except WrongServicesError as error:
-        running = Running()
+        running = RunningServices()
         yield Finding("services", "wrong", str(error), _CORRECT)
-    yield from _shared_settings() if running.elsewhere else _local_settings()
+    yield from _shared_settings() if running.in_containers else _local_settings()
     yield from _digest_settings()
     yield from _unknown_variables()
     if settings := _loaded():
@@ -237,7 +237,7 @@ async def _checked(what: str, where: str, check: Callable[[], Awaitable[Any]], f
     return Finding(what, "ok", where)
 
 
-def _services(running: Running) -> Iterator[Finding]:
+def _services(running: RunningServices) -> Iterator[Finding]:
     """Whether each known service is ready; with none known, whether the port of `savo up` is free."""
     if not running.services:
         yield _port(int(os.environ.get("PORT", "8000")))
@@ -262,7 +262,7 @@ def _port(port: int) -> Finding:
     return Finding("port", "ok", f"{port} is free; `savo up` is not running here")
 
 
-def _ready(service: str, url: str, running: Running) -> Finding:
+def _ready(service: str, url: str, running: RunningServices) -> Finding:
     fix = f"start it, or read its log: {_log_of(service, running)}"
     try:
         answer = httpx2.get(f"{url}/readyz", timeout=_SECONDS, trust_env=False)
@@ -299,8 +299,8 @@ def _payload(answer: httpx2.Response) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _log_of(service: str, running: Running) -> str:
-    if not running.here:
+def _log_of(service: str, running: RunningServices) -> str:
+    if not running.is_local:
         return f"docker compose logs {service}, or kubectl -n savo logs deployment/savo-{service}"
     logs = Path(os.environ.get("SAVO_DATA_DIR", ".savo")) / "logs"
     # Services that share a process share its log.

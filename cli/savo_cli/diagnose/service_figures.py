@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
 
-from savo_cli.diagnose.service_addresses import Running
+from savo_cli.diagnose.service_addresses import RunningServices
 
 __all__ = ["ServiceFigures", "read_figures"]
 
@@ -49,7 +49,7 @@ class ServiceFigures:
     """Free space of the disk that holds the object folder; None with a bucket."""
 
 
-def read_figures(running: Running, key: str | None) -> ServiceFigures:
+def read_figures(running: RunningServices, key: str | None) -> ServiceFigures:
     """Ask every running service; `key` is the API key for the gateway."""
     services, gateway = running.services, running.gateway
     if gateway is None:

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from savo_cli.replay.diff_page import draw_changes, sentence, write_page
 from savo_cli.replay.diff_report import DiffReport
-from savo_cli.replay.pinned_model import PinnedModel, pin
+from savo_cli.replay.pinned_model import PinnedModel, load_pinned_model
 from savo_contracts.confidence import CONFIDENCE_THRESHOLD, fallback_reason, scan_confidence
 from savo_contracts.envelope import ImageRef
 from savo_contracts.scans import ScanCompleted, ScanRequested, ServedBy
@@ -121,7 +121,7 @@ async def compare(request: ModelReplay, settings: RuntimeSettings, on_progress: 
     """The summary, as `--json` prints it."""
     began, store = time.monotonic(), open_store(settings)
     try:
-        model = await pin(request.model, store)
+        model = await load_pinned_model(request.model, store)
         with DiffReport(request.output, request.identity(model.sha256)) as report:
             async with TopicReader(settings) as reader:
                 limit_reached = await _Comparison(request, model, store, report, on_progress).run(reader)

@@ -12,7 +12,7 @@ from savo_runtime.command_line.output import CommandError
 from savo_runtime.storage.models import UnknownModelError, stored_model
 from savo_runtime.storage.port import ObjectStore
 
-__all__ = ["PinnedModel", "pin"]
+__all__ = ["PinnedModel", "load_pinned_model"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PinnedModel:
         return self.detector.version_info.sha256
 
 
-async def pin(name: str, store: ObjectStore) -> PinnedModel:
+async def load_pinned_model(name: str, store: ObjectStore) -> PinnedModel:
     """Load `v3`, `champion`, `models:/ingredients@challenger`, or the path of an ONNX file. Raises `CommandError`."""
     try:
         stored = await stored_model(name, store)

@@ -43,12 +43,15 @@ def replay(
         ),
     ] = None,
     since: Annotated[
-        str, typer.Option("--from", metavar="TIME|OFFSET", help="start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).")
+        str,
+        typer.Option(
+            "--from", metavar="TIME|OFFSET", help="Begin at: start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago)."
+        ),
     ] = "start",
     until: Annotated[
         str,
         typer.Option(
-            "--to", metavar="TIME|OFFSET", help="As --from; at most the end of the topic when the replay begins."
+            "--to", metavar="TIME|OFFSET", help="Stop at this position, as --from; at the latest at the current end."
         ),
     ] = "end",
     scan_ids: ScanIds = None,
@@ -147,7 +150,7 @@ def _request(
     except RefusedRequestError as refused:
         raise WrongUseError(str(refused)) from refused
     if request.sandbox and not is_sandbox_name(request.sandbox):
-        raise WrongUseError(f"--sandbox {request.sandbox!r} is no sandbox name: {SANDBOX_NAMES}")
+        raise WrongUseError(f"--sandbox {request.sandbox!r} is not a sandbox name: {SANDBOX_NAMES}")
     return request
 
 

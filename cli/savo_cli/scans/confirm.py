@@ -51,5 +51,5 @@ def _confirmation_in(source: Path) -> dict[str, Any]:
     if isinstance(body, list):
         return {"items": body}
     if not isinstance(body, dict):
-        raise CommandError(f"{source} is no confirmation: give a JSON object with items, or a list of items")
+        raise CommandError(f"{source} is not a confirmation: give a JSON object with items, or a list of items")
     return body

@@ -17,7 +17,7 @@ from savo_detection.photos.decoding import decode
 
 __all__ = ["colours_of", "draw_boxes", "place_tags"]
 
-_LONGEST_SIDE = 1600
+_MAX_SIDE = 1600
 
 _COLOURS = (
     *(
@@ -74,8 +74,8 @@ def draw_boxes(photo: Path, items: Sequence[dict[str, Any]], output: Path) -> No
 
     Raises `OSError`, and `ValueError` for a file that is no photo.
     """
-    picture = Image.fromarray(decode(photo.read_bytes(), target_side=_LONGEST_SIDE))
-    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    picture = Image.fromarray(decode(photo.read_bytes(), target_side=_MAX_SIDE))
+    picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
     style, colours = _Style.of(picture.size), colours_of(item["label"] for item in items)
     boxed = [(item, BoundingBox(**item["bbox"]).to_pixels(*picture.size)) for item in items if item["bbox"] is not None]
     canvas = ImageDraw.Draw(picture)

@@ -15,7 +15,7 @@ from savo_runtime.command_line.output import CommandError, print_json, reported_
 
 __all__ = ["scan"]
 
-_LONGEST_WAIT = 30.0
+_MAX_WAIT = 30.0
 """Seconds of one request; after that the command polls."""
 
 _POLL_SECONDS = 0.5
@@ -61,7 +61,7 @@ def scan(
 
 def _scan_one(gateway: Any, photo: Path, wait: float, fields: dict[str, str]) -> dict[str, Any]:
     deadline = time.monotonic() + wait
-    answer: dict[str, Any] = gateway.send_photo(photo, wait=min(wait, _LONGEST_WAIT), fields=fields)
+    answer: dict[str, Any] = gateway.send_photo(photo, wait=min(wait, _MAX_WAIT), fields=fields)
     while answer["status"] == "queued" and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
         answer = gateway.get(f"/v1/scans/{answer['scan_id']}")

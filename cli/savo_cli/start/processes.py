@@ -13,20 +13,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["GaveUpError", "ProcessSpec", "SupervisedProcess"]
+__all__ = ["ProcessFailedError", "ProcessSpec", "SupervisedProcess"]
 
-QUICK_DEATH_SECONDS = 10.0
-MOST_QUICK_DEATHS = 5
+SHORT_RUN_SECONDS = 10.0
+MAX_SHORT_RUNS = 5
 STOP_SECONDS = 20.0
 FIRST_PAUSE_SECONDS = 0.2
 LAST_LINES = 5
-MOST_LOG_BYTES = 20_000_000
+MAX_LOG_BYTES = 20_000_000
 """A longer log is renamed to `<name>.log.1`, which replaces an earlier one: a process has at most these two files."""
 
 _PR_SET_PDEATHSIG = 1
 
 
-class GaveUpError(Exception):
+class ProcessFailedError(Exception):
     """A process ended right after each of its starts, or reported that it cannot work."""
 
     def __init__(self, name: str, code: int | None, last_lines: Sequence[str], log: Path) -> None:
@@ -62,20 +62,20 @@ class SupervisedProcess:
     async def run(self) -> None:
         """Run until `stop`.
 
-        Raises `GaveUpError` after a fatal exit code, or after five runs in a row of less than ten seconds.
+        Raises `ProcessFailedError` after a fatal exit code, or after five runs in a row of less than ten seconds.
         """
         clock = asyncio.get_running_loop().time
-        quick = 0
+        short_runs = 0
         while True:
             started = clock()
             code = await self._run_once()
             if self._stopping:
                 return
-            quick = quick + 1 if clock() - started < QUICK_DEATH_SECONDS else 0
-            if code in self.spec.fatal_codes or quick >= MOST_QUICK_DEATHS:
-                raise GaveUpError(self.spec.name, code, tuple(self._lines), self.spec.log)
+            short_runs = short_runs + 1 if clock() - started < SHORT_RUN_SECONDS else 0
+            if code in self.spec.fatal_codes or short_runs >= MAX_SHORT_RUNS:
+                raise ProcessFailedError(self.spec.name, code, tuple(self._lines), self.spec.log)
             self._report(f"{self.spec.name} ended with {_ending(code)} and is restarted")
-            await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**quick)
+            await asyncio.sleep(FIRST_PAUSE_SECONDS * 2**short_runs)
 
     async def stop(self) -> None:
         """Send SIGTERM, and SIGKILL if the process still runs after twenty seconds."""
@@ -118,7 +118,7 @@ class SupervisedProcess:
         with self.spec.log.open("ab", buffering=0) as log:
             log.write(chunk)
             length = log.tell()
-        if length > MOST_LOG_BYTES:
+        if length > MAX_LOG_BYTES:
             self.spec.log.replace(self.spec.log.with_name(f"{self.spec.log.name}.1"))
 
 

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 from savo_cli.start.preflight import WrongSettingError, check_settings, error_text, locked_data_folder
-from savo_cli.start.processes import GaveUpError, ProcessSpec, SupervisedProcess
+from savo_cli.start.processes import ProcessFailedError, ProcessSpec, SupervisedProcess
 from savo_contracts.topics import SERVICES
 from savo_providers.catalogue import PROVIDERS
 from savo_runtime.errors import FatalError
@@ -72,7 +72,7 @@ def up(
         bool, typer.Option("--logs", help="Print the services' logs, in addition to the files in DIR/logs.")
     ] = False,
 ) -> None:
-    """Start every service; embedded unless --kafka is given."""
+    """Start all services, with an embedded broker unless --kafka is given."""
     options = UpOptions(port, data_dir, kafka, standin, tuple(standin_option or ()), one_process, logs)
     raise typer.Exit(asyncio.run(run(options, Console())))
 
@@ -132,7 +132,7 @@ async def run(options: UpOptions, console: Console) -> int:
             _use_broker(plan, stack)
             await _use_standin(plan, stack, console)
             return await _run(plan, stop, console)
-    except (WrongSettingError, FatalError, GaveUpError, OSError) as error:
+    except (WrongSettingError, FatalError, ProcessFailedError, OSError) as error:
         console.print(
             f"savo up: {error_text(error, options.data_dir)}",
             style="red",
@@ -273,7 +273,7 @@ def _url_of(plan: Plan, service: str) -> str | None:
 async def _wait_for(
     names: Sequence[str], url_of: Callable[[str], str | None], tasks: Sequence[asyncio.Task[None]]
 ) -> None:
-    """Wait until each answers 200. Raises `GaveUpError`, or `FatalError` with the answers of those not ready."""
+    """Wait until each answers 200. Raises `ProcessFailedError`, or `FatalError` with the answers of those not ready."""
     answers = dict.fromkeys(names, "no answer yet")
     deadline = asyncio.get_running_loop().time() + READY_SECONDS
     async with httpx2.AsyncClient(timeout=2, trust_env=False) as client:

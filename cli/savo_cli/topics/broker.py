@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from savo_cli.gateway import running_here
+from savo_cli.gateway import read_up_file
 from savo_contracts.topics import SERVICES, Topic, topic_named
 from savo_runtime.command_line.output import CommandError, WrongUseError
 from savo_runtime.errors import DependencyDownError, SavoError
@@ -38,7 +38,7 @@ def broker_settings(kafka: str | None, sandbox: str | None = None) -> RuntimeSet
     settings = load_settings(RuntimeSettings)
     configure_command_logs(settings)
     address = kafka or os.environ.get("SAVO_KAFKA_BOOTSTRAP_SERVERS") or "embedded"
-    here = running_here() or {}
+    here = read_up_file() or {}
     if address == "embedded":
         if "kafka" not in here:
             raise CommandError(
@@ -65,7 +65,7 @@ def _left_out(here: dict[str, Any]) -> str | None:
 
 def _checked(sandbox: str | None) -> str | None:
     if sandbox is not None and not is_sandbox_name(sandbox):
-        raise WrongUseError(f"--sandbox {sandbox!r} is no sandbox name: {SANDBOX_NAMES}")
+        raise WrongUseError(f"--sandbox {sandbox!r} is not a sandbox name: {SANDBOX_NAMES}")
     return sandbox
 
 

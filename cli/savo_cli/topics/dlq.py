@@ -31,11 +31,16 @@ __all__ = ["list_dead_letters", "redrive", "show"]
 
 Topics = Annotated[
     list[str] | None,
-    typer.Option("--topic", metavar="T", help="Only of this topic; its own name or that of its dead-letter topic."),
+    typer.Option(
+        "--topic", metavar="T", help="Only dead letters of this topic, by its name or its dead-letter topic's."
+    ),
 ]
-Services = Annotated[list[str] | None, typer.Option("--service", metavar="S", help="Only of this service.")]
+Services = Annotated[
+    list[str] | None, typer.Option("--service", metavar="S", help="Only dead letters of this service.")
+]
 Reasons = Annotated[
-    list[str] | None, typer.Option("--reason", metavar="R", help="Only with this reason, as in `savo dlq list`.")
+    list[str] | None,
+    typer.Option("--reason", metavar="R", help="Only dead letters with this reason; see `savo dlq list`."),
 ]
 Places = Annotated[
     list[str] | None, typer.Option("--at", metavar="PARTITION/OFFSET", help="Only the dead letter at this place.")
@@ -66,7 +71,9 @@ def show(
     reasons: Reasons = None,
     places: Places = None,
     scan_ids: ScanIds = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number, the newest first.")] = 10,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, help="Maximum number of dead letters; the newest of each topic are shown.")
+    ] = 10,
     kafka: Kafka = None,
     sandbox: Sandbox = None,
     as_json: AsJson = False,
@@ -103,7 +110,7 @@ def redrive(
         bool, typer.Option("--all", help="All dead letters. Required if no other selection is given.")
     ] = False,
     why: Annotated[str, typer.Option("--why", help="Reason for the audit log.")] = "",
-    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Maximum number of dead letters.")] = None,
     rate: Annotated[
         float | None, typer.Option("--rate", metavar="N", min=0.1, help="At most N dead letters a second.")
     ] = None,
@@ -163,7 +170,9 @@ def _places(places: list[str] | None) -> frozenset[str]:
     """Raises `CommandError`."""
     for place in places or ():
         if not re.fullmatch(r"[0-9]+/[0-9]+", place):
-            raise WrongUseError(f"--at {place!r} is no place of a dead letter: write PARTITION/OFFSET, such as 3/17")
+            raise WrongUseError(
+                f"--at {place!r} is not the place of a dead letter: write PARTITION/OFFSET, such as 3/17"
+            )
     return frozenset(places or ())
 
 
@@ -229,16 +238,16 @@ def _print_rows(rows: list[dict[str, Any]], *, chosen: bool) -> None:
     console.print("after a fix:  savo dlq redrive --topic TOPIC --dry-run", style="dim", markup=False)
 
 
-_MOST_CHARACTERS = 240
+_MAX_CHARACTERS = 240
 """Characters of a message: about four lines of its column."""
 
 
 def _shortened(message: str) -> str:
     """Cut at the end of a word."""
     text = " ".join(message.split())
-    if len(text) <= _MOST_CHARACTERS:
+    if len(text) <= _MAX_CHARACTERS:
         return text
-    return (text[:_MOST_CHARACTERS].rpartition(" ")[0] or text[:_MOST_CHARACTERS]) + " …"
+    return (text[:_MAX_CHARACTERS].rpartition(" ")[0] or text[:_MAX_CHARACTERS]) + " …"
 
 
 def _facts(dead_letter: DeadLetter) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def _facts(place: GroupPosition) -> dict[str, Any]:
 
 
 def _print(places: Sequence[GroupPosition]) -> None:
-    table = Table("topic", "service", "partition", "position", "end", "waiting", box=None)
+    table = Table("topic", "service", "partition", "position", "end", "lag", box=None)
     for place in places:
         table.add_row(
             place.topic, place.service, str(place.partition), str(place.position), str(place.end), str(place.lag)

@@ -20,11 +20,11 @@ def list_topics(as_json: AsJson = False) -> None:
     if as_json:
         print_json([_facts(topic) for topic in TOPICS])
         return
-    table = Table("topic", "event", "key", "written by", "read by", "partitions", "kept", box=None)
+    table = Table("topic", "event", "key", "producers", "consumers", "partitions", "retention", box=None)
     for topic in TOPICS:
         facts = _facts(topic)
-        written_by = " ".join(topic.producers) + (" (planned)" if topic.planned else "")
-        parts = [topic.name, facts["event"], facts["key"], written_by, " ".join(topic.consumers), str(topic.partitions)]
+        producers = " ".join(topic.producers) + (" (planned)" if topic.planned else "")
+        parts = [topic.name, facts["event"], facts["key"], producers, " ".join(topic.consumers), str(topic.partitions)]
         table.add_row(*parts, facts["retention"].split(":")[0])
     table_console().print(table)
 

@@ -31,7 +31,7 @@ def drop_sandbox(
         raise typer.BadParameter("--json needs --yes, because it cannot ask for confirmation")
     settings, has_broker = _settings(kafka)
     if not is_sandbox_name(name):
-        raise typer.BadParameter(f"{name!r} is no sandbox name: {SANDBOX_NAMES}{_others(settings, has_broker)}")
+        raise typer.BadParameter(f"{name!r} is not a sandbox name: {SANDBOX_NAMES}{_others(settings, has_broker)}")
     found = on_kafka(find_sandbox(settings, name, on_kafka=has_broker))
     if found.has_only_undeletable_topics:
         raise CommandError(f"there is nothing of sandbox {name} to delete: {_TOPICS_STAY}")

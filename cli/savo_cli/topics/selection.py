@@ -15,19 +15,23 @@ from savo_runtime.command_line.output import CommandError, WrongUseError
 
 __all__ = ["ScanIds", "Subjects", "Types", "Users", "Where", "selection_of"]
 
-ScanIds = Annotated[list[str] | None, typer.Option("--scan-id", metavar="S", help="Only of this scan; repeatable.")]
+ScanIds = Annotated[
+    list[str] | None, typer.Option("--scan-id", metavar="S", help="Only records of this scan; repeatable.")
+]
 Users = Annotated[
     list[str] | None,
-    typer.Option("--user", metavar="U", help="Only of this user, whose subject the gateway looks up (ops scope)."),
+    typer.Option(
+        "--user", metavar="U", help="Only records of this user; the gateway looks up their subject (ops scope)."
+    ),
 ]
 Subjects = Annotated[
     list[str] | None,
-    typer.Option("--subject", metavar="S", help="Only of this subject, the pseudonym of a user in events."),
+    typer.Option("--subject", metavar="S", help="Only records of this subject, the pseudonym of a user in events."),
 ]
 Types = Annotated[
     list[str] | None,
     typer.Option(
-        "--type", metavar="T", help="Only of this event type: ScanFailed, savo.scan.failed.v1 or savo.scan.*."
+        "--type", metavar="T", help="Only events of this type: ScanFailed, savo.scan.failed.v1 or savo.scan.*."
     ),
 ]
 Where = Annotated[
@@ -35,7 +39,7 @@ Where = Annotated[
     typer.Option(
         "--where",
         metavar="FIELD=VALUE",
-        help="Only if this field matches; operators are =, !=, ~ (contains), >, <, >=, <=.",
+        help="Only events with this field; operators: =, !=, ~ (contains), >, <, >=, <=.",
     ),
 ]
 

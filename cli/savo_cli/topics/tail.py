@@ -44,13 +44,17 @@ def tail(
         typer.Option(
             "--from",
             metavar="TIME|OFFSET",
-            help="end (new records), start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).",
+            help="Begin at: end (new records), start, 1200, 3/1200, 2026-11-23T08:00Z, or 2h (ago).",
         ),
     ] = "end",
     from_start: Annotated[bool, typer.Option("--from-start", help="The same as --from start.")] = False,
     until: Annotated[
         str | None,
-        typer.Option("--to", metavar="TIME|OFFSET", help="Stop there, or at the current end; default is to continue."),
+        typer.Option(
+            "--to",
+            metavar="TIME|OFFSET",
+            help="Stop at this position, at the latest at the current end; default is to continue.",
+        ),
     ] = None,
     scan_ids: ScanIds = None,
     users: Users = None,
@@ -62,7 +66,7 @@ def tail(
     ] = False,
     raw: Annotated[
         bool,
-        typer.Option("--raw", help="Print place, key, tab and body without decoding, which is fastest."),
+        typer.Option("--raw", help="Print location, key and body without decoding, which is fastest."),
     ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Validate each event against its contract and show the errors.")

@@ -27,7 +27,7 @@ from savo_contracts.measures import COST, Unit
 
 __all__ = ["DigestContent", "as_html", "as_text", "build_content"]
 
-MOST_BARS = 10
+MAX_BARS = 10
 
 _NO_ARMS = "The rollout service did not answer: this digest has no figures of the arms."
 
@@ -101,8 +101,8 @@ def build_content(
         models=_models(progress["map50_by_version"]),
         last_run=_last_run(last_run),
         next_steps=list(last_run["next_steps"]) if last_run else [],
-        refused=longest(progress["refused_by_reason"], MOST_BARS),
-        classes=longest(progress["per_class"], MOST_BARS),
+        refused=longest(progress["refused_by_reason"], MAX_BARS),
+        classes=longest(progress["per_class"], MAX_BARS),
         class_count=len(progress["per_class"]),
         notes=[] if arms else [_NO_ARMS],
         url=url,
@@ -191,7 +191,7 @@ def _spending(progress: Mapping[str, Any]) -> str:
 
 def _models(map50_by_version: Mapping[str, float]) -> list[Bar]:
     """The newest first."""
-    newest = sorted(map50_by_version, key=lambda version: int(version.removeprefix("v")), reverse=True)[:MOST_BARS]
+    newest = sorted(map50_by_version, key=lambda version: int(version.removeprefix("v")), reverse=True)[:MAX_BARS]
     return [Bar(version, map50(map50_by_version[version]), map50_by_version[version]) for version in newest]
 
 

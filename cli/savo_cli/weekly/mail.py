@@ -58,7 +58,7 @@ def compose(
     """The digest as a message with a text and an HTML part. Raises `CommandError` for an invalid address."""
     for address in (sender, *recipients):
         if "@" not in parseaddr(address)[1]:
-            raise CommandError(f"{address!r} is no mail address: correct SAVO_DIGEST_TO or SAVO_DIGEST_FROM")
+            raise CommandError(f"{address!r} is not a mail address: correct SAVO_DIGEST_TO or SAVO_DIGEST_FROM")
     message = EmailMessage()
     message["Subject"], message["From"], message["To"] = subject, sender, ", ".join(recipients)
     message["Date"] = format_datetime(now)

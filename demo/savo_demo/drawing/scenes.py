@@ -38,7 +38,7 @@ class SceneSettings:
     width: int = 640
     height: int = 480
     jpeg_quality: int = 88
-    most_items: int = 4
+    max_items: int = 4
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class _Picture:
     def __init__(self, rng: Rng, settings: SceneSettings) -> None:
         self.rng = rng
         self.width, self.height = settings.width, settings.height
-        self.most_items = settings.most_items
+        self.max_items = settings.max_items
         kind, variant = int(rng.integers(len(kitchen.BACKDROPS))), int(rng.integers(kitchen.VARIANTS))
         place = kitchen.backdrop(kind, variant)
         self.rgb, self.floors = _view(place, rng, self.width, self.height)
@@ -114,7 +114,7 @@ class _Picture:
         """Place clutter in the background, the ingredients, and sometimes clutter in front."""
         for _ in range(int(self.rng.integers(1, 4))):
             self._put_clutter(self.rng.uniform(0.24, 0.44))
-        count = int(self.rng.choice(self.most_items, p=_chances(self.most_items))) + 1
+        count = int(self.rng.choice(self.max_items, p=_chances(self.max_items))) + 1
         for label in self.rng.choice(CLASSES, count, replace=bool(self.rng.random() < 0.15)):
             self._put_ingredient(str(label))
         if self.rng.random() < 0.30:

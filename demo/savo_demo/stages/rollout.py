@@ -82,7 +82,7 @@ class RolloutStage:
         try:
             async with asyncio.timeout(self.plan.rollout_seconds):
                 await phones.run(
-                    self.album.guest_uploads(photos, self.plan.most_guests), self.totals.add, until=over.is_set
+                    self.album.guest_uploads(photos, self.plan.max_guests), self.totals.add, until=over.is_set
                 )
         except TimeoutError:
             self.display.note(f"the rollout did not end within {self.plan.rollout_seconds:.0f} s")
