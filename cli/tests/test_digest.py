@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,10 @@ PROGRESS: dict[str, Any] = {
         goal("month 2", "samples", 50_000, 12_340, on_course=False),
         goal("month 2", "storage_mb", 25_000, 5_912.4, "at_most"),
         goal("month 3", "map50", 0.75, None, on_course=None),
-        goal("month 3", "unique_ingredients", 100, 57, on_course=True),
-        goal("month 3", "cost_per_scan_usd", 0.1, 0.0123, "at_most"),
+        goal("month 3", "unique_ingredients", 50, 37, on_course=True),
+        goal("month 3", "cost_per_scan_usd", 0.5, 0.0123, "at_most"),
+        goal("month 3", "automated_retraining", 0, 1),
+        goal("target", "map50", 0.85, None, "more_than", due=None, on_course=None),
     ],
     "refused_by_reason": {"blurred": 31, "duplicate": 12, "upload-too-large": 2},
     "per_class": {
@@ -107,6 +110,10 @@ PROGRESS: dict[str, Any] = {
     "scans_last_week": 3_120,
     "spent_last_week_usd": 38.4,
     "reference_cost_usd": 1.5,
+    "provider_cost_usd": 0.0163,
+    "cost_reduction": 0.9918,
+    "cost_reduction_to_provider": 0.2454,
+    "cost_reduction_goal": 0.99,
 }
 ROLLOUT = {
     "state": "running", "experiment": "v2", "share": 0.25, "champion": {"version": "v1"},
@@ -121,6 +128,7 @@ NOTHING_YET: dict[str, Any] = PROGRESS | {
     "started_at": None, "goals": [goal("week 1", "samples", 100, 0, due=None, on_course=None)],
     "refused_by_reason": {}, "per_class": {}, "map50_by_version": {}, "runs": [], "samples_by_day": {},
     "samples_last_week": 0, "scans_last_week": 0, "spent_last_week_usd": 0.0,
+    "provider_cost_usd": None, "cost_reduction": None, "cost_reduction_to_provider": None,
 }  # fmt: skip
 
 
@@ -135,12 +143,18 @@ def rendered_digests(progress: dict[str, Any] = PROGRESS, rollout: dict[str, Any
 def test_text_and_html_contain_the_same_figures() -> None:
     for digest in rendered_digests():
         for text in (
-            WEEK, "12,340 samples", "331 of them from the last seven days", "4 of 7 goals are reached", "1 is behind",
+            WEEK, "12,340 samples", "331 of them from the last seven days", "5 of 9 goals are reached", "1 is behind",
             "24.3%", "no figure yet", "running: v2 at 25% against v1", "41 more confirmed scans", "87.1%", "921 ms",
-            "$0.0163", "$38.40", "$1.50", "0.802", "watch the rollout", "red onion", "blurred",
+            "$0.0163", "$38.40", "$1.50", "0.802", "99.2% less", "goal 99%", "24.5% less", "goal manual", "&gt; 0.850",
+            "no date", "~85%", "~80%+", "1200ms", "&lt; 800ms", "&lt; 35%", "$0.01", "watch the rollout", "red onion", "blurred",
             "https://savo.example/training/stats",
         ):  # fmt: skip
-            assert text in digest, text
+            assert text in digest or unescape(text) in digest, text
+
+
+def test_the_bars_of_costs_end_at_the_target_and_not_at_the_first_goal() -> None:
+    digest = build_content(STATS, PROGRESS, ROLLOUT, now=NOW, url="https://savo.example")
+    assert {bar.label: bar.share for bar in digest.costs}["baseline"] == pytest.approx(0.163)
 
 
 def test_without_any_figures_there_is_a_digest_too() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import Panel, bars, board, choice, lines, number, target_of, unit_of
+from deploy.grafana.panels import Panel, bars, board, choice, in_grafana_units, lines, number, target_of, unit_of
 from deploy.grafana.promql import increase_of, quantile
 from savo_contracts import measures
 from savo_contracts.measures import MEASURES, Durations, Mean, Measure, Quantile, Ratio
@@ -56,7 +56,7 @@ def _over_time() -> list[Panel]:
     *widths, last = _widths(len(_DRAWN) + 1, per_row=3)
     panels = []
     for (measure, panel), width in zip(_DRAWN, widths, strict=True):
-        queries = _by_arm(measure, panel, "$window")
+        queries = {**_by_arm(measure, panel, "$window"), **_references(measure)}
         panels.append(lines(panel.title, _side(measure), queries, unit_of(measure), target_of(measure), width))
     fallbacks = {_ARM: _by_provider("$window")}
     return [*panels, lines("Answered by the provider", _FALLBACKS_ARE_PAID, fallbacks, "percentunit", width=last)]
@@ -69,7 +69,19 @@ def _widths(panels: int, per_row: int) -> list[int]:
 
 
 def _side(measure: Measure) -> str:
-    return f"{'Above' if measure.higher_is_better else 'Below'} the line meets the target."
+    side = f"{'Above' if measure.higher_is_better else 'Below'} the line meets the target."
+    if measure.references is None:
+        return side
+    google, custom = measure.references.google.text, measure.references.custom.text
+    return f"{side} The owner's guide expects {google} of Google and {custom} of the custom model."
+
+
+def _references(measure: Measure) -> dict[str, str]:
+    """The guide's reference columns as constant lines."""
+    if measure.references is None:
+        return {}
+    columns = {"Google, by the guide": measure.references.google, "custom, by the guide": measure.references.custom}
+    return {name: f"vector({in_grafana_units(measure, cell.value):g})" for name, cell in columns.items()}
 
 
 def _by_arm(measure: Measure, panel: measures.Panel, span: str) -> dict[str, str]:

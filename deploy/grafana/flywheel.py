@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from deploy.grafana.panels import Panel, bars, board, lines, number, target_of, values_of
+from deploy.grafana.panels import Panel, Target, bars, board, lines, number, target_of, values_of
 from deploy.grafana.promql import increase_of
+from savo_contracts.figures import COST_REDUCTION_GOAL, REFERENCE_COST_USD
 from savo_contracts.measures import CORRECTION_RATE
 
 __all__ = ["flywheel"]
@@ -27,27 +28,28 @@ def flywheel() -> Dashboard:
 
 def _goals() -> list[Panel]:
     return [
-        number("Samples", "Stored samples.", {"": 'max(savo_goal_now{figure="samples"})'}, width=6),
-        number(
-            "Samples a day",
-            "Mean of the last seven days.",
-            {"": 'max(savo_goal_now{figure="samples_per_day"})'},
-            width=6,
-        ),
+        number("Samples", "Stored samples.", {"": 'max(savo_goal_now{figure="samples"})'}),
+        number("Samples a day", "Mean of the last seven days.", {"": 'max(savo_goal_now{figure="samples_per_day"})'}),
         number(
             "Correction rate",
             "Over all confirmed scans.",
             {"": 'max(savo_goal_now{figure="correction_rate"})'},
             "percentunit",
             target_of(CORRECTION_RATE),
-            6,
         ),
         number(
             "Storage",
             "Sample images, in MB of 10⁶ bytes.",
             {"": 'max(savo_goal_now{figure="storage_mb"})'},
             "decmbytes",
-            width=6,
+        ),
+        number("Ingredients", "Labels with a box.", {"": 'max(savo_goal_now{figure="unique_ingredients"})'}),
+        number(
+            "Cost reduction",
+            f"Mean cost of a scan against ${REFERENCE_COST_USD:.2f}, the last seven days.",
+            {"": 'max(savo_goal_now{figure="cost_reduction"})'},
+            "percentunit",
+            Target(COST_REDUCTION_GOAL, above_is_good=True),
         ),
         lines(
             "Samples against the goals",

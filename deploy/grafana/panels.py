@@ -28,6 +28,7 @@ __all__ = [
     "bars",
     "board",
     "choice",
+    "in_grafana_units",
     "lines",
     "number",
     "target_of",
@@ -73,9 +74,14 @@ def unit_of(measure: measures.Measure) -> Unit:
     return _UNITS[measure.unit][0]
 
 
+def in_grafana_units(measure: measures.Measure, value: float) -> float:
+    """A value of the measure in Grafana's unit."""
+    return value / _UNITS[measure.unit][1]
+
+
 def target_of(measure: measures.Measure) -> Target:
     """The measure's target in Grafana's unit."""
-    return Target(measure.target / _UNITS[measure.unit][1], measure.higher_is_better)
+    return Target(in_grafana_units(measure, measure.target), measure.higher_is_better)
 
 
 NO_TARGET = (

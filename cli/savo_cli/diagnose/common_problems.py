@@ -12,6 +12,7 @@ from typing import Any
 from savo_cli.diagnose.checks import Finding
 from savo_cli.diagnose.service_figures import ServiceFigures
 from savo_cli.diagnose.sizes import size_text
+from savo_contracts.storage_prices import RECOMMENDED, STORAGE_PROVIDERS
 
 __all__ = ["diagnose"]
 
@@ -38,6 +39,7 @@ def diagnose(figures: ServiceFigures) -> Iterator[Finding]:
     if figures.stats:
         yield _collected(figures)
         yield _storage(figures)
+        yield _storage_cost(figures.stats["storage_size_mb"] / 1000)
     if figures.unknown:
         what = "refused photos" if figures.stats else "data and storage"
         yield Finding(what, "note", f"unknown: {figures.unknown}", _KEY if figures.unknown.endswith("key") else "")
@@ -115,6 +117,13 @@ def _storage(figures: ServiceFigures) -> Finding:
 
 
 _MAKE_ROOM = "raise SAVO_STORAGE_LIMIT_GB, or move to a bucket: set the four R2_* variables (docs/deployment.md)"
+
+
+def _storage_cost(stored_gb: float) -> Finding:
+    """A month of the samples that are stored now, read out once: what a training run elsewhere downloads."""
+    costs = [f"{each.name} ${each.monthly_cost(stored_gb, stored_gb).total:,.2f}" for each in STORAGE_PROVIDERS]
+    found = f"{size_text(stored_gb * 1e9)} of samples, read once a month, cost: {', '.join(costs)}"
+    return Finding("storage cost", "ok", f"{found}; {RECOMMENDED.name} is recommended")
 
 
 def _training(run: Mapping[str, Any]) -> Finding:

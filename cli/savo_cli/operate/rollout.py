@@ -10,6 +10,7 @@ from rich.text import Text
 
 from savo_cli.gateway import Gateway
 from savo_cli.options import AsJson, By, Key, Reason, Url
+from savo_contracts.figures import COST_REDUCTION_GOAL, REFERENCE_COST_USD, cost_reduction
 from savo_contracts.measures import COST, MEASURES, Measure, Unit
 from savo_runtime.command_line.output import print_json, reported_errors, table_console
 from savo_runtime.telemetry.audit import this_user
@@ -98,15 +99,38 @@ def _arms(arms: dict[str, Any]) -> Any:
     )
     table.add_column("target")
     table.add_column("verdict")
+    table.add_column("guide: Google")
+    table.add_column("guide: custom")
     for measure in (measure for measure in MEASURES if measure.name in arms["candidate"]):
         gate = arms["candidate"][measure.name]
         verdict = gate["verdict"] or ""
         cells = [_figure(measure, figures[measure.name]) for figures in arms.values()]
         target = f"{measure.sign} {measure.text(gate['target'])}"
-        table.add_row(_title(measure), *cells, target, Text(verdict, style=_COLOURS.get(verdict, "")))
+        verdict_cell = Text(verdict, style=_COLOURS.get(verdict, ""))
+        table.add_row(_title(measure), *cells, target, verdict_cell, *_references(measure))
         if measure is COST:  # a fallback is paid, so the share of fallbacks explains the cost above it
-            table.add_row("fell back", *(_share(figures.get("fallback_share")) for figures in arms.values()), "", "")
+            table.add_row("fell back", *(_share(figures.get("fallback_share")) for figures in arms.values()))
+            table.add_row(
+                f"cost reduction to ${REFERENCE_COST_USD:.2f}", *map(_reduction, arms.values()), _REDUCTION_GOAL
+            )
+            table.add_row("cost reduction to the baseline", "", _reduction_to_baseline(arms))
     return table
+
+
+_REDUCTION_GOAL = f"≥ {COST_REDUCTION_GOAL:.0%}"
+
+
+def _references(measure: Measure) -> tuple[str, ...]:
+    return (measure.references.google.text, measure.references.custom.text) if measure.references else ()
+
+
+def _reduction(figures: dict[str, Any]) -> str:
+    return _share(cost_reduction(figures[COST.name]["estimate"], REFERENCE_COST_USD))
+
+
+def _reduction_to_baseline(arms: dict[str, Any]) -> str:
+    candidate, baseline = (arms[arm][COST.name]["estimate"] for arm in ("candidate", "baseline"))
+    return _share(cost_reduction(candidate, baseline))
 
 
 def _title(measure: Measure) -> str:

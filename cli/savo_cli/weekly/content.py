@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -165,28 +165,35 @@ def _trial(trial: Mapping[str, Any]) -> str:
     return f"{trial['state']}: {trial['experiment']} at {trial['share']:.0%} against {champion}"
 
 
-def _cost_goal(progress: Mapping[str, Any]) -> Mapping[str, Any]:
-    unknown = {"goal": COST.target, "now": None}
-    return next((goal for goal in progress["goals"] if goal["figure"] == "cost_per_scan_usd"), unknown)
-
-
 def _mean_cost(progress: Mapping[str, Any]) -> float | None:
-    cost: float | None = _cost_goal(progress)["now"]
-    return cost
+    costs: Iterator[float | None] = (goal["now"] for goal in progress["goals"] if goal["figure"] == "cost_per_scan_usd")
+    return next(costs, None)
 
 
 def _costs(progress: Mapping[str, Any], arms: Mapping[str, Any]) -> list[Bar]:
     """The mean cost of a scan by arm and of all, on the scale of the target."""
     means = {name: arm[COST.name]["estimate"] for name, arm in arms.items()} | {"all scans": _mean_cost(progress)}
-    target = float(_cost_goal(progress)["goal"])
-    return [Bar(name, money(usd), min(1.0, usd / target)) for name, usd in means.items() if usd is not None]
+    return [Bar(name, money(usd), min(1.0, usd / COST.target)) for name, usd in means.items() if usd is not None]
 
 
 def _spending(progress: Mapping[str, Any]) -> str:
     spent, reference = money(progress["spent_last_week_usd"]), money(progress["reference_cost_usd"])
-    target = money(float(_cost_goal(progress)["goal"]))
     scans = f"{count(progress['scans_last_week'])} scans in the last seven days"
-    return f"{spent} for {scans}; the bars end at the target of {target}; the owner’s reference is {reference}"
+    note = (
+        f"{spent} for {scans}; the bars end at the target of {money(COST.target)}; the owner’s reference is {reference}"
+    )
+    return f"{note}; {_reduction(progress)}"
+
+
+def _reduction(progress: Mapping[str, Any]) -> str:
+    goal = f"{progress['cost_reduction_goal']:.0%}"
+    if progress["cost_reduction"] is None:
+        return f"no scan yet to compare with the goal of {goal} less"
+    against = f"a scan costs {Unit.SHARE.text(progress['cost_reduction'])} less than that (goal {goal})"
+    if progress["cost_reduction_to_provider"] is None:
+        return against
+    provider = f"{money(progress['provider_cost_usd'])} that the provider costs here"
+    return f"{against}, and {Unit.SHARE.text(progress['cost_reduction_to_provider'])} less than the {provider}"
 
 
 def _models(map50_by_version: Mapping[str, float]) -> list[Bar]:

@@ -80,6 +80,10 @@ class ArmRow:
     candidate: str
     target: str
     verdict: str
+    google: str
+    """What the owner's guide expects of Google; empty where it has no row."""
+    custom: str
+    """What the owner's guide expects of the custom model."""
 
 
 def count(value: float) -> str:
@@ -105,10 +109,16 @@ def _megabytes(value: float) -> str:
     return f"{count(value)} MB"
 
 
+def _retraining(value: float) -> str:
+    return "automated" if value else "manual"
+
+
 @dataclass(frozen=True)
 class _Figure:
     label: str
     text: Callable[[float], str]
+    has_order: bool = True
+    """False: the goal is a word, so no sign stands before it."""
 
 
 _GOALS = {
@@ -119,25 +129,35 @@ _GOALS = {
     "map50": _Figure("mAP@0.5", map50),
     "unique_ingredients": _Figure("ingredients", count),
     "cost_per_scan_usd": _Figure("cost of a scan", money),
+    "cost_reduction": _Figure("cost reduction", Unit.SHARE.text),
+    "samples_per_month": _Figure("samples a month", count),
+    "automated_retraining": _Figure("retraining", _retraining, has_order=False),
 }
 """By the figure's name in GET /training/progress."""
+
+
+_SIGNS = {"at_least": "≥", "at_most": "≤", "more_than": ">", "less_than": "<"}
 
 
 def milestones_of(progress: Mapping[str, Any]) -> list[Milestone]:
     """The goals of GET /training/progress, by milestone, in its order."""
     found: dict[str, Milestone] = {}
     for goal in progress["goals"]:
-        due = datetime.fromisoformat(goal["due"]).strftime("%-d %b %Y") if goal["due"] else "not started"
+        due = datetime.fromisoformat(goal["due"]).strftime("%-d %b %Y") if goal["due"] else _without_date(progress)
         found.setdefault(goal["milestone"], Milestone(goal["milestone"], due, [])).rows.append(_goal_row(goal))
     return list(found.values())
 
 
+def _without_date(progress: Mapping[str, Any]) -> str:
+    return "no date" if progress["started_at"] else "not started"
+
+
 def _goal_row(goal: Mapping[str, Any]) -> GoalRow:
     figure = _GOALS.get(goal["figure"], _Figure(goal["figure"], count))
-    sign = "≥" if goal["bound"] == "at_least" else "≤"
     now = NO_FIGURE if goal["now"] is None else figure.text(goal["now"])
-    share = min(1.0, (goal["now"] or 0.0) / goal["goal"]) if goal["goal"] else 0.0
-    return GoalRow(figure.label, now, f"{sign} {figure.text(goal['goal'])}", share, _state(goal))
+    share = max(0.0, min(1.0, (goal["now"] or 0.0) / goal["goal"])) if goal["goal"] else float(goal["reached"])
+    wanted = f"{_SIGNS[goal['bound']]} {figure.text(goal['goal'])}" if figure.has_order else figure.text(goal["goal"])
+    return GoalRow(figure.label, now, wanted, share, _state(goal))
 
 
 def _state(goal: Mapping[str, Any]) -> str:
@@ -152,7 +172,7 @@ def arm_rows(arms: Mapping[str, Any]) -> list[ArmRow]:
     """The arms of GET /admin/rollout, measure by measure; none before the first scan of an experiment."""
     if not arms or not arms["baseline"]["scans"] + arms["candidate"]["scans"]:
         return []
-    scans = ArmRow("scans", count(arms["baseline"]["scans"]), count(arms["candidate"]["scans"]), "", "")
+    scans = ArmRow("scans", count(arms["baseline"]["scans"]), count(arms["candidate"]["scans"]), "", "", "", "")
     return [scans, *(_arm_row(measure, arms) for measure in MEASURES if measure.name in arms["candidate"])]
 
 
@@ -164,6 +184,8 @@ def _arm_row(measure: Measure, arms: Mapping[str, Any]) -> ArmRow:
         _estimate(measure, gate),
         f"{measure.sign} {measure.text(gate['target'])}",
         gate["verdict"] or "",
+        measure.references.google.text if measure.references else "",
+        measure.references.custom.text if measure.references else "",
     )
 
 

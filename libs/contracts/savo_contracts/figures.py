@@ -10,6 +10,9 @@ from savo_contracts.scans import Action, ConfirmedItem
 REFERENCE_COST_USD = 1.50
 """The product owner's cost of a scan by the paid provider, shown beside the measured cost."""
 
+COST_REDUCTION_GOAL = 0.99
+"""The product owner's goal: a scan costs 99 % less than `REFERENCE_COST_USD`."""
+
 BYTES_PER_MB = 1_000_000
 
 
@@ -47,3 +50,8 @@ def token_cost_usd(
 def engine_cost_usd(engine_seconds: float, usd_per_cpu_hour: float) -> float:
     """Cost of the custom model's inference in US dollars: engine time at the price of a CPU hour."""
     return engine_seconds * usd_per_cpu_hour / 3600
+
+
+def cost_reduction(cost_usd: float | None, reference_usd: float | None) -> float | None:
+    """1 - cost ÷ reference: 0.99 is 99 % less, a negative figure is more. None where either is unknown or free."""
+    return 1 - cost_usd / reference_usd if cost_usd is not None and reference_usd else None

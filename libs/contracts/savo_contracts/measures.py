@@ -25,6 +25,8 @@ __all__ = [
     "Panel",
     "Quantile",
     "Ratio",
+    "Reference",
+    "References",
     "Unit",
 ]
 
@@ -113,6 +115,24 @@ class Panel:
     source: Ratio | Durations
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A cell of the guide's table "A/B Test Metrics": what the product owner expects of an arm."""
+
+    value: float
+    """In the measure's unit."""
+    text: str
+    """The cell as the guide writes it, such as ~85% or < 800ms."""
+
+
+@dataclass(frozen=True)
+class References:
+    """A measure's row of that table: the Google and the custom column. Its target is the measure's own."""
+
+    google: Reference
+    custom: Reference
+
+
 @dataclass(frozen=True, eq=False)
 class Measure:
     """A quantity by which a rollout judges its arms. Measures are compared by identity."""
@@ -138,6 +158,8 @@ class Measure:
 
     False: the measure is only an alarm, which is silent while the baseline is surely as bad.
     """
+    references: References | None = None
+    """None when the guide has no row for the measure."""
     panel: Panel | None = None
     """None when the dashboard shows the measure differently or not at all."""
 
@@ -171,6 +193,7 @@ ACCURACY = Measure(
     higher_is_better=True,
     target=0.80,
     alarm_share=_FIFTH,
+    references=References(google=Reference(0.85, "~85%"), custom=Reference(0.80, "~80%+")),
     panel=Panel(
         "Accuracy",
         "kept ÷ (kept + renamed + removed + added) items.",
@@ -186,6 +209,7 @@ CORRECTION_RATE = Measure(
     higher_is_better=False,
     target=0.30,
     alarm_share=_FIFTH,
+    references=References(google=Reference(0.30, "~30%"), custom=Reference(0.35, "< 35%")),
     panel=Panel(
         "Corrections",
         "Confirmed scans with an edit ÷ confirmed scans.",
@@ -201,6 +225,7 @@ LATENCY = Measure(
     higher_is_better=False,
     target=1000.0,
     alarm_share=_FIFTH,
+    references=References(google=Reference(1200.0, "1200ms"), custom=Reference(800.0, "< 800ms")),
     panel=Panel(
         "Latency, p95",
         "Accepted to result stored.",
@@ -216,6 +241,7 @@ COST = Measure(
     higher_is_better=False,
     target=0.10,
     alarm_share=_FIFTH,
+    references=References(google=Reference(REFERENCE_COST_USD, "$1.50"), custom=Reference(0.01, "$0.01")),
     panel=Panel(
         "Cost of a scan",
         f"Measured; the owner's reference for the paid provider is ${REFERENCE_COST_USD:.2f}.",

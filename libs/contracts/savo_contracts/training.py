@@ -79,6 +79,9 @@ class TrainingFinished(Event):
     )
     evaluation: Evaluation | None = None
     comparison: Comparison | None = Field(default=None, description="None for a first model.")
+    trigger: OpenValue | None = Field(
+        default=None, description="Why it started: a value of `TrainingTrigger`. None: an earlier release did not say."
+    )
     cancelled_by: str | None = Field(
         default=None, description="Operator who cancelled the run, whose outcome is then `failed`; None otherwise."
     )

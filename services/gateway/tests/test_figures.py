@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from savo_contracts.envelope import ImageRef
+from savo_contracts.goals import GOALS, GoalFigure
 from savo_contracts.models import ModelRegistered
 from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.samples import RejectionReason, SampleErased, SampleRejected, SampleStored, Split
-from savo_contracts.training import Evaluation, RunOutcome, TrainingFinished
-from savo_gateway.figures.goals import GOALS, Goal, goal_status
+from savo_contracts.training import Evaluation, RunOutcome, TrainingFinished, TrainingTrigger
+from savo_gateway.figures.goals import goal_status
 from services.gateway.tests.events import completed, tomato
 from services.gateway.tests.harness import GatewayHarness
 from services.gateway.tests.photos import photo
@@ -147,6 +148,7 @@ async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(gat
         outcome=RunOutcome.REGISTERED,
         version="v1",
         evaluation=scores,
+        trigger=TrainingTrigger.SAMPLES,
         reasons=("0.78 ≥ 0.75",),
         seconds=60,
         finished_at=MONDAY,
@@ -175,6 +177,7 @@ async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(gat
         "milestone": "month 3",
         "figure": "map50",
         "goal": 0.75,
+        "text": "0.75",
         "bound": "at_least",
         "now": 0.78,
         "due": "2026-04-05T12:00:00Z",
@@ -182,7 +185,10 @@ async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(gat
         "on_course": True,
     }
     assert rows["week 1", "samples"]["on_course"] is False, "1 sample after a day; 100 in a week asks for 14"
-    assert shown["reference_cost_usd"] == 1.5
+    assert (rows["target", "map50"]["due"], rows["target", "map50"]["reached"]) == (None, False), "0.78 is not > 0.85"
+    assert rows["month 6", "automated_retraining"]["now"] == 1.0, "new samples started the run"
+    assert rows["from month 4", "samples_per_month"]["now"] == 1
+    assert (shown["reference_cost_usd"], shown["cost_reduction_goal"]) == (1.5, 0.99)
 
 
 async def test_recipes_are_kept_for_later(gateway: GatewayHarness) -> None:
@@ -192,7 +198,7 @@ async def test_recipes_are_kept_for_later(gateway: GatewayHarness) -> None:
 
 
 def test_what_grows_is_on_course_when_it_is_as_far_as_the_time() -> None:
-    goal = next(goal for goal in GOALS if goal.figure == Goal.SAMPLES and goal.days == 30)
+    goal = next(goal for goal in GOALS if goal.figure is GoalFigure.SAMPLES and goal.days == 30)
     at = MONDAY + timedelta(days=3)
     assert goal_status(goal, 1000, MONDAY, at).on_course
     assert not goal_status(goal, 999, MONDAY, at).on_course

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from savo_contracts.models import ModelRegistered
 from savo_contracts.recipes import RecipesSuggested
 from savo_contracts.samples import SampleErased, SampleRejected, SampleStored
+from savo_contracts.scans import ServedBy
 from savo_contracts.training import TrainingFinished
 from savo_gateway.adapters.tables import (
     ModelRow,
@@ -136,29 +137,40 @@ class SqlFigures:
         async with self.database.session(read_only=True) as session:
             return await _stored_figures(session, today, week)
 
-    async def progress_figures(self, today: datetime, week: datetime, last_week: datetime) -> Figures:
+    async def progress_figures(self, today: datetime, week: datetime, now: datetime) -> Figures:
+        last_week, last_month = now - timedelta(days=7), now - timedelta(days=30)
         async with self.database.session(read_only=True) as session:
-            living = SampleRow.erased.is_(False)
+            stored_at = SampleRow.first_stored_at
             since = await session.execute(
                 select(
-                    func.min(SampleRow.first_stored_at), func.count().filter(SampleRow.first_stored_at >= last_week)
-                ).where(living)
+                    func.min(stored_at),
+                    func.count().filter(stored_at >= last_week),
+                    func.count().filter(stored_at >= last_month),
+                ).where(SampleRow.erased.is_(False))
             )
-            first_at, lately = since.one()
-            costs = select(func.avg(ScanRow.cost_usd), func.count(), func.coalesce(func.sum(ScanRow.cost_usd), 0.0))
-            mean_cost, scans_lately, spent = (
+            first_at, samples_last_week, samples_last_month = since.one()
+            by_provider = ScanRow.result["served_by"].as_string() != ServedBy.CUSTOM
+            costs = select(
+                func.avg(ScanRow.cost_usd),
+                func.avg(ScanRow.cost_usd).filter(by_provider),
+                func.count(),
+                func.coalesce(func.sum(ScanRow.cost_usd), 0.0),
+            )
+            mean_cost, provider_cost, scans_lately, spent = (
                 await session.execute(costs.where(ScanRow.finished_at >= last_week))
             ).one()
             return Figures(
                 stored=await _stored_figures(session, today, week),
                 first_sample_at=first_at,
-                samples_last_week=lately,
+                samples_last_week=samples_last_week,
+                samples_last_month=samples_last_month,
                 per_class=await _counted(
                     session, select(SampleLabelRow.label, func.sum(SampleLabelRow.boxes)).group_by(SampleLabelRow.label)
                 ),
                 refused=await _counted(session, _refusals()),
                 map50_by_version=await _map50_by_version(session),
                 mean_cost_usd=mean_cost,
+                provider_cost_usd=provider_cost,
                 scans_last_week=scans_lately,
                 spent_last_week_usd=float(spent),
                 samples_by_day=await _counted(session, _samples_by_day(session, today - timedelta(days=27))),
@@ -233,6 +245,7 @@ def _to_run(run: TrainingFinished) -> TrainingRun:
     return TrainingRun(
         run_id=run.run_id,
         outcome=run.outcome,
+        trigger=run.trigger,
         version=run.version,
         map50=run.evaluation.map50 if run.evaluation else None,
         map50_lower=run.evaluation.map50_lower if run.evaluation else None,

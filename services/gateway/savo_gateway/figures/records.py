@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from savo_contracts.figures import REFERENCE_COST_USD
+from savo_contracts.figures import COST_REDUCTION_GOAL, REFERENCE_COST_USD
 from savo_gateway.figures.goals import GoalStatus
 
 __all__ = ["Figures", "Progress", "StoredFigures", "TrainingRun", "TrainingStats"]
@@ -32,6 +32,8 @@ class TrainingRun:
 
     run_id: str
     outcome: str
+    trigger: str | None
+    """Why it started, such as samples or operator; None: an earlier release did not say."""
     version: str | None
     map50: float | None
     map50_lower: float | None
@@ -51,6 +53,8 @@ class Figures:
     first_sample_at: datetime | None
     samples_last_week: int
     """In the last seven days."""
+    samples_last_month: int
+    """In the last thirty days."""
     per_class: Mapping[str, int]
     """Final boxes by label."""
     refused: Mapping[str, int]
@@ -59,6 +63,8 @@ class Figures:
     """Of the registered models, on their holdouts."""
     mean_cost_usd: float | None
     """Of the completed scans of the last seven days."""
+    provider_cost_usd: float | None
+    """Mean cost of those of them that a paid provider answered."""
     scans_last_week: int
     """Completed or failed in the last seven days."""
     spent_last_week_usd: float
@@ -99,4 +105,11 @@ class Progress:
     samples_by_day: Mapping[str, int]
     scans_last_week: int
     spent_last_week_usd: float
+    provider_cost_usd: float | None
+    """Mean cost of the scans of the last seven days that a paid provider answered."""
+    cost_reduction: float | None
+    """How much less a scan costs than the owner's reference, 0…1."""
+    cost_reduction_to_provider: float | None
+    """How much less a scan costs than the provider's scans do, 0…1."""
+    cost_reduction_goal: float = COST_REDUCTION_GOAL
     reference_cost_usd: float = REFERENCE_COST_USD

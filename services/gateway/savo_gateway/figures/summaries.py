@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from savo_contracts.figures import BYTES_PER_MB, correction_rate
-from savo_gateway.figures.goals import GOALS, Goal, goal_status
-from savo_gateway.figures.records import Figures, Progress, StoredFigures, TrainingStats
+from savo_contracts.figures import BYTES_PER_MB, REFERENCE_COST_USD, correction_rate, cost_reduction
+from savo_contracts.goals import GOALS, GoalFigure
+from savo_contracts.training import TrainingTrigger
+from savo_gateway.figures.goals import goal_status
+from savo_gateway.figures.records import Figures, Progress, StoredFigures, TrainingRun, TrainingStats
 from savo_gateway.ports import FigureStore
 
 __all__ = ["ShowProgress", "ShowStats"]
@@ -47,7 +49,7 @@ class ShowProgress:
 
     async def __call__(self) -> Progress:
         now = self.clock()
-        figures = await self.figures.progress_figures(*_days(now), now - timedelta(days=7))
+        figures = await self.figures.progress_figures(*_days(now), now)
         started_at = self.started_at or figures.first_sample_at
         measured = _measured(figures)
         return Progress(
@@ -61,20 +63,32 @@ class ShowProgress:
             samples_by_day=figures.samples_by_day,
             scans_last_week=figures.scans_last_week,
             spent_last_week_usd=_rounded(figures.spent_last_week_usd),
+            provider_cost_usd=figures.provider_cost_usd,
+            cost_reduction=cost_reduction(figures.mean_cost_usd, REFERENCE_COST_USD),
+            cost_reduction_to_provider=cost_reduction(figures.mean_cost_usd, figures.provider_cost_usd),
         )
 
 
-def _measured(figures: Figures) -> dict[str, float | None]:
+def _measured(figures: Figures) -> dict[GoalFigure, float | None]:
     stored = figures.stored
     return {
-        Goal.SAMPLES: stored.total_samples,
-        Goal.SAMPLES_A_DAY: _rounded(figures.samples_last_week / 7),
-        Goal.CORRECTION_RATE: _correction_rate(stored) if stored.confirmed_scans else None,
-        Goal.STORAGE_MB: _rounded(stored.bytes / BYTES_PER_MB),
-        Goal.MAP50: max(figures.map50_by_version.values(), default=None),
-        Goal.INGREDIENTS: len(figures.per_class),
-        Goal.COST_USD: figures.mean_cost_usd,
+        GoalFigure.SAMPLES: stored.total_samples,
+        GoalFigure.SAMPLES_A_DAY: _rounded(figures.samples_last_week / 7),
+        GoalFigure.SAMPLES_A_MONTH: figures.samples_last_month,
+        GoalFigure.CORRECTION_RATE: _correction_rate(stored) if stored.confirmed_scans else None,
+        GoalFigure.STORAGE_MB: _rounded(stored.bytes / BYTES_PER_MB),
+        GoalFigure.MAP50: max(figures.map50_by_version.values(), default=None),
+        GoalFigure.INGREDIENTS: len(figures.per_class),
+        GoalFigure.COST_USD: figures.mean_cost_usd,
+        GoalFigure.COST_REDUCTION: cost_reduction(figures.mean_cost_usd, REFERENCE_COST_USD),
+        GoalFigure.AUTOMATED_RETRAINING: _automated_retraining(figures.runs),
     }
+
+
+def _automated_retraining(runs: Sequence[TrainingRun]) -> float | None:
+    """1 when the newest run started without an operator, else 0; None before the first run that says why it started."""
+    triggers = [run.trigger for run in runs if run.trigger in set(TrainingTrigger)]
+    return float(triggers[0] != TrainingTrigger.OPERATOR) if triggers else None
 
 
 def _correction_rate(stored: StoredFigures) -> float:

@@ -26,6 +26,7 @@ def training_finished(run: Run, after: State) -> TrainingFinished:
         dataset_version=facts.dataset_version,
         # Consumers of this event version do not know a CANCELLED outcome: a cancelled run is reported as failed.
         outcome=RunOutcome.FAILED if after is State.CANCELLED else RunOutcome(after.value),
+        trigger=run.trigger.get("reason"),
         cancelled_by=facts.cancelled_by,
         version=facts.version,
         evaluation=facts.evaluation,
