@@ -13,6 +13,7 @@ from savo_cli.diagnose.checks import Finding
 from savo_cli.diagnose.common_problems import diagnose
 from savo_cli.diagnose.service_figures import ServiceFigures
 from savo_cli.diagnose.sizes import size_text
+from savo_cli.diagnose.storage_prices import RECOMMENDED, STORAGE_PROVIDERS
 from savo_trainer.runs.run import Progress, Run, State
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -120,3 +121,13 @@ def test_a_refused_model_is_reported_with_the_place_of_its_reason() -> None:
 
 def test_without_a_running_product_there_is_no_finding_about_data(savo: Savo) -> None:
     assert '"what": "data"' not in savo("doctor", "--json").stdout
+
+
+def test_a_hundred_gigabytes_and_a_terabyte_out_cost_what_the_guide_says() -> None:
+    costs = {each.name: each.monthly_cost(stored_gb=100, out_gb=1000) for each in STORAGE_PROVIDERS}
+    assert {name: (cost.storage, cost.traffic_out, round(cost.total, 2)) for name, cost in costs.items()} == {
+        "Render Disk": (100, 0, 100),
+        "Cloudflare R2": (1.5, 0, 1.5),
+        "AWS S3": (pytest.approx(2.30), 90, 92.30),
+    }
+    assert min(costs, key=lambda name: costs[name].total) == RECOMMENDED.name

@@ -12,7 +12,7 @@ from typing import Any
 from savo_cli.diagnose.checks import Finding
 from savo_cli.diagnose.service_figures import ServiceFigures
 from savo_cli.diagnose.sizes import size_text
-from savo_contracts.storage_prices import RECOMMENDED, STORAGE_PROVIDERS
+from savo_cli.diagnose.storage_prices import RECOMMENDED, STORAGE_PROVIDERS
 
 __all__ = ["diagnose"]
 
