@@ -24,7 +24,7 @@ from savo_gateway.adapters.rollout_client import HttpRolloutClient
 from savo_gateway.adapters.scan_store import SqlScans
 from savo_gateway.confirmations.confirmation import ConfirmScan
 from savo_gateway.confirmations.submissions import KeepPhoto, SubmitReport
-from savo_gateway.figures.gauges import ShowGauges
+from savo_gateway.figures.gauges import UpdateGauges
 from savo_gateway.figures.summaries import ShowProgress, ShowStats
 from savo_gateway.http.admin_routes import AdminUseCases
 from savo_gateway.http.application import http_app
@@ -63,7 +63,7 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
             Worker(
                 "poll-finished-scans", PollFinishedScans(components.scans, components.waiters).poll, every=POLL_SECONDS
             ),
-            Worker("gauges", ShowGauges(components.progress), every=GAUGE_SECONDS),
+            Worker("gauges", UpdateGauges(components.progress), every=GAUGE_SECONDS),
         ],
         exports_group_lag=True,
         # The embedded broker forgets what was in flight when it stops.

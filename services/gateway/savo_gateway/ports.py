@@ -201,6 +201,6 @@ class RolloutClient(Protocol):
 
     async def show(self) -> dict[str, Any]: ...
 
-    async def change(self, order: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    async def change(self, command: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Its status and answer, passed on as they are."""
         ...

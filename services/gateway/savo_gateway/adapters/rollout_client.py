@@ -26,8 +26,8 @@ class HttpRolloutClient:
             raise RolloutUnavailableError(f"the rollout service answered {answer.status_code}")
         return _document(answer)
 
-    async def change(self, order: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        answer = await self._ask("PUT", order)
+    async def change(self, command: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        answer = await self._ask("PUT", command)
         if answer.is_server_error:
             raise RolloutUnavailableError(f"the rollout service answered {answer.status_code}")
         return answer.status_code, _document(answer)
@@ -35,11 +35,11 @@ class HttpRolloutClient:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def _ask(self, method: str, order: dict[str, Any] | None) -> httpx2.Response:
+    async def _ask(self, method: str, command: dict[str, Any] | None) -> httpx2.Response:
         if self._url is None:
             raise RolloutUnavailableError("SAVO_ROLLOUT_URL is not set, so nobody knows where the rollout service is")
         try:
-            return await self._client.request(method, f"{self._url}/rollout", json=order)
+            return await self._client.request(method, f"{self._url}/rollout", json=command)
         except httpx2.HTTPError as error:
             raise RolloutUnavailableError(
                 f"the rollout service does not answer: {str(error) or type(error).__name__}"

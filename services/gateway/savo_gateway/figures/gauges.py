@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from savo_gateway.figures.summaries import ShowProgress
 from savo_runtime.telemetry.metrics import DATASET_BOXES, GOAL, GOAL_NOW, MODEL_MAP50
 
-__all__ = ["ShowGauges"]
+__all__ = ["UpdateGauges"]
 
 LABELS_SHOWN = 100
 """Users name new ingredients; a metric's labels must stay few."""
@@ -17,7 +17,7 @@ OTHER = "other"
 
 
 @dataclass(frozen=True)
-class ShowGauges:
+class UpdateGauges:
     """Sets the gauges anew."""
 
     progress: ShowProgress

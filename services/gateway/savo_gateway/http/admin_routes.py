@@ -52,9 +52,9 @@ async def show_rollout(use: Admin, _caller: OpsCaller) -> dict[str, Any]:
 
 
 @router.put("/rollout", summary="Set, pause, resume, roll back; promote a model, revert to the one before")
-async def change_rollout(order: dict[str, Any], use: Admin, caller: OpsCaller) -> Response:
-    by = _author(order.get("by"), None if caller is UNAUTHENTICATED else await _name_of(caller, use))
-    status, answer = await use.rollout.change({**order, "by": by})
+async def change_rollout(command: dict[str, Any], use: Admin, caller: OpsCaller) -> Response:
+    by = _author(command.get("by"), None if caller is UNAUTHENTICATED else await _name_of(caller, use))
+    status, answer = await use.rollout.change({**command, "by": by})
     return JSONResponse(answer, status, media_type=MEDIA_TYPE if status >= 400 else None)
 
 
@@ -99,7 +99,7 @@ async def _name_of(caller: Principal, use: AdminUseCases) -> str:
 
 
 def _author(name: Any, caller: str | None) -> Any:
-    """The name that an order carries, with the authenticated caller's beside it."""
+    """The name that an command carries, with the authenticated caller's beside it."""
     if caller is None:
         return name or UNAUTHENTICATED.name
     if not isinstance(name, str) or not name or name == caller:

@@ -9,8 +9,8 @@ from fastapi.telemetry import TelemetryConfig
 
 from savo_gateway.http import admin_routes, page_routes, problems, scan_routes, training_routes
 from savo_gateway.http.admin_routes import AdminUseCases
+from savo_gateway.http.body_limit import BodyLimit
 from savo_gateway.http.dependencies import Callers
-from savo_gateway.http.documents import BoundedDocuments
 from savo_gateway.http.page_routes import PageOptions
 from savo_gateway.http.scan_routes import ScanUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
@@ -49,7 +49,7 @@ def http_app(
         redoc_url=None,
     )
     app.state.provided = {type(part): part for part in (callers, scans, training, admin, page)}
-    app.add_middleware(BoundedDocuments)
+    app.add_middleware(BodyLimit)
     problems.install(app)
     for routes in (scan_routes, training_routes, admin_routes, page_routes):
         app.include_router(routes.router)

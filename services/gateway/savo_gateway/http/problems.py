@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from savo_gateway.errors import GatewayError, UnauthorizedError
-from savo_gateway.http.documents import MAX_DOCUMENT_BYTES
+from savo_gateway.http.body_limit import MAX_BODY_BYTES
 from savo_runtime.errors import DependencyDownError, RetryableError
 from savo_runtime.http.problems import MEDIA_TYPE, TYPE_PREFIX
 from savo_runtime.http.problems import problem as problem_response
@@ -115,8 +115,8 @@ def _field(detail: Mapping[str, Any]) -> str:
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        detail = f"a body here may have at most {MAX_DOCUMENT_BYTES / 1_000_000:g} MB"
-        return problem(413, "body-too-large", "The body is too large", detail, limit={"bytes": MAX_DOCUMENT_BYTES})
+        detail = f"a body here may have at most {MAX_BODY_BYTES / 1_000_000:g} MB"
+        return problem(413, "body-too-large", "The body is too large", detail, limit={"bytes": MAX_BODY_BYTES})
     phrase = HTTPStatus(error.status_code).phrase
     code = phrase.lower().replace(" ", "-")
     detail = f"{request.method} {request.url.path}: {error.detail}"

@@ -7,15 +7,15 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["MAX_DOCUMENT_BYTES", "BoundedDocuments"]
+__all__ = ["MAX_BODY_BYTES", "BodyLimit"]
 
-MAX_DOCUMENT_BYTES = 1_000_000
+MAX_BODY_BYTES = 1_000_000
 
 PHOTO_PATHS = frozenset({"/v1/scans", "/training/upload-image"})
 """These count for themselves, with the limit of a photo."""
 
 
-class BoundedDocuments:
+class BodyLimit:
     """ASGI middleware. Raises `HTTPException` 413 where the body is read, inside the app's own error handling."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -27,13 +27,13 @@ class BoundedDocuments:
 
 
 def _bounded(receive: Receive) -> Receive:
-    came = 0
+    received = 0
 
     async def counted() -> Message:
-        nonlocal came
+        nonlocal received
         message = await receive()
-        came += len(message.get("body", b""))
-        if came > MAX_DOCUMENT_BYTES:
+        received += len(message.get("body", b""))
+        if received > MAX_BODY_BYTES:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return message
 
