@@ -1,4 +1,4 @@
-"""The gateway, wired: the only reader of the settings, the only place that knows which adapter is behind which port."""
+"""Composition root of the gateway: reads the settings, and connects each port with its adapter."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
             Worker("gauges", UpdateGauges(components.progress), every=GAUGE_SECONDS),
         ],
         exports_group_lag=True,
-        # The embedded broker forgets what was in flight when it stops.
+        # The embedded broker loses unread records when it stops.
         on_start=[sweep.republish] if settings.embedded_broker else [],
         on_stop=[components.rollout.close],
         on_published=components.journal.published,
@@ -75,7 +75,7 @@ def build(settings: GatewaySettings, runtime: Runtime) -> Service:
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
-    """What handlers, routes and workers share."""
+    """Stores and use cases that handlers, routes and workers share."""
 
     scans: SqlScans
     figures: SqlFigures
@@ -111,7 +111,7 @@ class Components:
 
 
 def _subscriptions(components: Components) -> list[Subscription]:
-    """Events of scans are recorded in the journal too."""
+    """All subscriptions; those of scans' events also record each position in the journal."""
     table = handlers.subscriptions(components.finish, components.figures, components.audit_log)
     return [components.journal.wrap(entry) if entry.topic.hop else entry for entry in table]
 

@@ -1,4 +1,4 @@
-"""The gateway's commands of `savo`."""
+"""Commands of `savo` that the gateway provides."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ COMMANDS = (
             Command(
                 "create",
                 "savo_gateway.keys_command:create",
-                "Make a key and print it, this once: only its hash is kept.",
+                "Create a key and print it once: only its hash is stored.",
             ),
             Command(
-                "list", "savo_gateway.keys_command:list_keys", "Every key by its id, with its scopes; revoked ones too."
+                "list",
+                "savo_gateway.keys_command:list_keys",
+                "List the keys by id, with their scopes; revoked keys included.",
             ),
             Command(
                 "revoke",
                 "savo_gateway.keys_command:revoke",
-                "Let a key open nothing any more, from its next request on.",
+                "Revoke a key: it is refused from its next request on.",
             ),
         ),
     ),

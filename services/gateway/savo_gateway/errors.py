@@ -1,12 +1,12 @@
-"""What can be wrong with a request. Each error writes its own message and knows its place in the HTTP answer.
+"""Errors of HTTP requests: each has its status, its stable code and its message.
 
 GatewayError                     code                      status
 ├── UploadRefusedError           upload-*                  413, 415, 422
-├── InvalidRequestError          invalid-request           422   names the field
-│   └── NotInAnswerError         invalid-request           422   names the items, and what they may name
+├── InvalidRequestError          invalid-request           422   with the field
+│   └── NotInAnswerError         invalid-request           422   with the items, and the labels that are allowed
 ├── ScanNotFoundError            scan-not-found            404   also for another user's scan
 ├── PhotoNotFoundError           photo-not-found           404
-├── PhotoGoneError               photo-gone                404   the scan is there, its photo was erased
+├── PhotoGoneError               photo-gone                404   the scan exists, its photo was erased
 ├── ScanNotCompletedError        scan-not-completed        409
 ├── ScanFailedError              scan-failed               409
 ├── DigestSentError              digest-sent               409
@@ -20,6 +20,7 @@ GatewayError                     code                      status
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -47,7 +48,7 @@ __all__ = [
 
 
 class GatewayError(Exception):
-    """The family. `extra` are the problem document's own members, beside type, title, status, detail and code."""
+    """Base class. `extra`: members of the problem document beside type, title, status, detail and code."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
@@ -61,7 +62,7 @@ class GatewayError(Exception):
 
 
 class UploadRefusal(StrEnum):
-    """Why a photo is refused; also the reason that it is counted under in /training/progress."""
+    """Reason why an upload is refused. /training/progress counts refusals by it."""
 
     EMPTY = "upload-empty"
     TOO_LARGE = "upload-too-large"
@@ -72,9 +73,9 @@ class UploadRefusal(StrEnum):
 
 
 class UploadRefusedError(GatewayError):
-    """The photo itself is not taken."""
+    """The uploaded photo is not accepted."""
 
-    title = "This photo cannot be taken"
+    title = "The photo was refused"
 
     def __init__(self, reason: UploadRefusal, detail: str, **extra: Any) -> None:
         super().__init__(detail, **extra)
@@ -90,14 +91,14 @@ _UPLOAD_STATUS = {UploadRefusal.TOO_LARGE: 413, UploadRefusal.TOO_MANY_PIXELS: 4
 class InvalidRequestError(GatewayError):
     status = 422
     code = "invalid-request"
-    title = "A field makes no sense"
+    title = "A field is not valid"
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}", errors=[{"field": field, "message": message}])
 
 
 class NotInAnswerError(InvalidRequestError):
-    """A confirmation names what is not in the scan's result."""
+    """A confirmation names an item that is not in the scan's result. `wrong`: pairs of a field and its error."""
 
     def __init__(self, wrong: Sequence[tuple[str, str]], allowed: Sequence[str]) -> None:
         (field, message), more = wrong[0], len(wrong) - 1
@@ -127,10 +128,10 @@ class PhotoNotFoundError(GatewayError):
 class PhotoGoneError(GatewayError):
     status = 404
     code = "photo-gone"
-    title = "The photo is not kept any more"
+    title = "The photo was erased"
 
     def __init__(self, scan_id: str) -> None:
-        super().__init__(f"the photo of scan {scan_id!r} was erased; its result stays until the scan is erased too")
+        super().__init__(f"the photo of scan {scan_id!r} was erased; its result is kept until the scan is erased")
 
 
 class ScanNotCompletedError(GatewayError):
@@ -140,7 +141,8 @@ class ScanNotCompletedError(GatewayError):
 
     def __init__(self, scan_id: str) -> None:
         super().__init__(
-            f"scan {scan_id!r} has no result yet that could be all correct; wait for it, or send items", retry_after=1
+            f"scan {scan_id!r} has no result yet that `all_correct` could confirm; wait for it, or send items",
+            retry_after=1,
         )
 
 
@@ -159,7 +161,7 @@ class IdempotencyKeyReusedError(GatewayError):
     title = "This Idempotency-Key belongs to another request"
 
     def __init__(self) -> None:
-        super().__init__("Idempotency-Key was used for a request with another body; use a new key for a new photo")
+        super().__init__("this Idempotency-Key was used with another body; use a new key for each new photo")
 
 
 class IdempotencyInProgressError(GatewayError):
@@ -169,14 +171,14 @@ class IdempotencyInProgressError(GatewayError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the first request with this Idempotency-Key is still being worked on; ask again", retry_after=1
+            "the first request with this Idempotency-Key is still in progress; send the request again", retry_after=1
         )
 
 
 class DigestSentError(GatewayError):
     status = 409
     code = "digest-sent"
-    title = "This week's digest was sent"
+    title = "This week's digest was sent already"
 
     def __init__(self, week: str, at: datetime) -> None:
         super().__init__(f"the digest of {week} was sent at {at:%Y-%m-%d %H:%M} UTC", sent_at=at.isoformat())
@@ -185,13 +187,13 @@ class DigestSentError(GatewayError):
 class UnauthorizedError(GatewayError):
     status = 401
     code = "unauthorized"
-    title = "Who are you?"
+    title = "Authentication is required"
 
 
 class ForbiddenError(GatewayError):
     status = 403
     code = "forbidden"
-    title = "This is not yours to do"
+    title = "The caller may not do this"
 
 
 class TooManyRequestsError(GatewayError):
@@ -201,7 +203,7 @@ class TooManyRequestsError(GatewayError):
 
     def __init__(self, per_minute: int, retry_after: float) -> None:
         super().__init__(
-            f"at most {per_minute} requests a minute are taken from one caller",
+            f"at most {per_minute} requests per minute are accepted from one caller; wait {math.ceil(retry_after)} s",
             retry_after=retry_after,
             limit={"requests_per_minute": per_minute},
         )

@@ -1,6 +1,6 @@
-"""What the gateway reads, at one glance: the end of scans, and what the statistics and pages show.
+"""Kafka handlers: results of scans, and the events that statistics and pages show.
 
-A result publishes the confirmation that came before it.
+A result also publishes a confirmation that came before it.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def subscriptions(finish: FinishScans, projections: Projections, audit_log: Audi
 
 
 def projected(projections: Projections, audit_log: AuditLog) -> list[Subscription]:
-    """Those whose events can be read again to build the tables anew."""
+    """The subscriptions from whose topics `savo rebuild` can rebuild the tables."""
     return [
         bind(on_sample_stored, projections=projections),
         bind(on_sample_rejected, projections=projections),
@@ -121,5 +121,5 @@ def projected(projections: Projections, audit_log: AuditLog) -> list[Subscriptio
 
 
 def snapshots(mirror: RolloutMirror) -> list[Snapshot]:
-    """The topics that each replica reads whole."""
+    """The compacted topics that each replica reads from the start."""
     return [read_snapshot(on_rollout_changed, mirror=mirror)]

@@ -1,6 +1,6 @@
-"""`savo keys`: API keys, made and revoked in the gateway's own database.
+"""`savo keys`: creates, lists and revokes API keys in the gateway's database.
 
-Whoever may read that database may make a key. Nothing is asked over HTTP.
+It needs access to that database, and sends no HTTP request.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who will use it, such as phone-app.")],
     scopes: Annotated[
         list[str] | None,
-        typer.Option("--scope", help="scans, training or ops; again for more. Default is scans and training."),
+        typer.Option("--scope", help="scans, training or ops; repeat it for more scopes. Default: scans and training."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key and print it, this once: only its hash is kept."""
+    """Create a key and print it once: only its hash is stored."""
     wanted = _scopes(scopes)
     if not 0 < len(name.strip()) <= MAX_NAME:
-        raise typer.BadParameter(f"a name has 1 to {MAX_NAME} characters", param_hint="NAME")
+        raise typer.BadParameter(f"a name needs 1 to {MAX_NAME} characters", param_hint="NAME")
     key, plain = _with_keys(lambda keys: create_key(keys, name.strip(), wanted, utc_now))
     if as_json:
         typer.echo(json.dumps(_as_json(key) | {"key": plain}))
         return
-    # The key alone on stdout, so that it can be kept by KEY=$(savo keys create …).
+    # The key alone on stdout, for KEY=$(savo keys create …).
     typer.echo(plain)
-    once = "It is shown this once; keep it, and send it as `X-API-Key` (the command: SAVO_API_KEY)."
-    typer.secho(f"{key.name}: may do {_scope_names(key)}. {once}", err=True)
+    usage = "Store it now: it is not shown again. Send it as `X-API-Key`; `savo` reads it from SAVO_API_KEY."
+    typer.secho(f"{key.name} has the scopes: {_scope_names(key)}. {usage}", err=True)
 
 
 @reported_errors()
 def list_keys(as_json: AsJson = False) -> None:
-    """Every key by its id, with its scopes; revoked ones too."""
+    """List the keys by id, with their scopes; revoked keys included."""
     keys = _with_keys(lambda keys: keys.list_keys())
     if as_json:
         typer.echo(json.dumps([_as_json(key) for key in keys]))
@@ -67,7 +67,7 @@ def list_keys(as_json: AsJson = False) -> None:
     table = Table("id", "name", "scopes", "made", "revoked", box=None, pad_edge=False)
     for key in keys:
         table.add_row(key.key_id, key.name, _scope_names(key), _day(key.created_at), _day(key.revoked_at))
-    table_console().print(table if keys else "no keys yet; `savo keys create NAME` makes one")
+    table_console().print(table if keys else "no keys yet; `savo keys create NAME` creates one")
 
 
 @reported_errors()
@@ -75,7 +75,7 @@ def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `savo keys list` shows it, or the whole key.")],
     as_json: AsJson = False,
 ) -> None:
-    """Let a key open nothing any more, from its next request on."""
+    """Revoke a key: it is refused from its next request on."""
     key_id = key_id_of(key_id)
 
     async def revoke_once(keys: KeyStore) -> ApiKey:
@@ -83,7 +83,7 @@ def revoke(
         await keys.revoke_key(key_id, utc_now())
         found = await keys.find_key(key_id)
         if found is None:
-            raise FatalError(f"there is no key {key_id!r}; `savo keys list` shows those there are")
+            raise FatalError(f"there is no key {key_id!r}; `savo keys list` shows the ids")
         return found
 
     key = _with_keys(revoke_once)
@@ -91,10 +91,10 @@ def revoke(
 
 
 def _with_keys(act: Callable[[KeyStore], Awaitable[T]]) -> T:
-    """On the gateway's database, which gets its tables here when the gateway never ran."""
+    """Run `act` on the gateway's database. Its tables are created when the gateway has never run."""
 
     async def run() -> T:
-        # Only where the database is: a vendor's key or the gateway's other settings must not be needed to make a key.
+        # Not the gateway's own settings: creating a key must not need a provider's key, for example.
         database = Database.open(load_settings(RuntimeSettings), SERVICE)
         try:
             await migrate(database, "savo_gateway.migrations")
@@ -110,12 +110,12 @@ def _scopes(names: list[str] | None) -> frozenset[Scope]:
         return DEFAULT_SCOPES
     known = {scope.value: scope for scope in Scope}
     if unknown := [scope for scope in names if scope not in known]:
-        raise typer.BadParameter(f"{unknown[0]!r} is no scope; allowed are {', '.join(known)}", param_hint="--scope")
+        raise typer.BadParameter(f"{unknown[0]!r} is not a scope; allowed are {', '.join(known)}", param_hint="--scope")
     return frozenset(known[scope] for scope in names)
 
 
 def _as_json(key: ApiKey) -> dict[str, Any]:
-    """What is shown of a key: everything but the hash."""
+    """A key without its hash."""
     revoked = key.revoked_at.isoformat() if key.revoked_at else None
     return {
         "id": key.key_id,

@@ -1,4 +1,4 @@
-"""What the gateway's domain needs from outside. Adapters implement these; `app.py` wires them."""
+"""Protocols of what the gateway's domain needs from outside. Adapters implement them, `app.py` connects them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ScanStore(Protocol):
     """Scans with their confirmations and owners. Each call is one transaction, its events included."""
 
     async def claimed(self, claim: IdempotencyClaim) -> Scan | None:
-        """The scan that this key made before. Raises `IdempotencyKeyReusedError`."""
+        """The scan that an earlier request with this key created. Raises `IdempotencyKeyReusedError`."""
         ...
 
     async def accept(self, new: NewScan) -> Scan:
@@ -58,11 +58,11 @@ class ScanStore(Protocol):
     async def find(self, scan_id: str) -> Scan | None: ...
 
     async def finished_among(self, scan_ids: Sequence[str]) -> Sequence[str]:
-        """Those of the scans that are completed or failed."""
+        """Ids of those that are completed or failed."""
         ...
 
     async def page(self, subject: str, *, before: tuple[datetime, str] | None, limit: int) -> Sequence[Scan]:
-        """Newest first; `before` is the last one's (requested_at, scan_id)."""
+        """A subject's scans, newest first. `before`: (requested_at, scan_id) of the last scan of the page before."""
         ...
 
     async def subject_of(self, person: Person) -> str | None: ...
@@ -90,15 +90,15 @@ class ScanStore(Protocol):
         ...
 
     async def unfinished(self, *, expired_before: datetime | None = None, limit: int = 500) -> Sequence[Scan]:
-        """Queued scans, the oldest first."""
+        """Queued scans, by increasing expiry time."""
         ...
 
     async def republish(self, scan: Scan) -> None:
-        """`ScanRequested` once more, under the same event id."""
+        """Publish `ScanRequested` again, with the same event id."""
         ...
 
     async def delete_claims(self, older_than: datetime) -> int:
-        """Delete idempotency keys; how many."""
+        """Delete idempotency keys. Returns their number."""
         ...
 
 
@@ -116,7 +116,7 @@ class ReportedScans(Protocol):
     async def add_reported(
         self, result: ScanCompleted, storage_location: StorageLocation | None, device_info: str | None
     ) -> None:
-        """A scan that the app had answered elsewhere; nothing happens when it is there."""
+        """Add a scan with the app's own result, unless the scan exists."""
         ...
 
 
@@ -124,7 +124,7 @@ class Journal(Protocol):
     """Positions of scans' events in Kafka."""
 
     async def of_scan(self, scan_id: str) -> Sequence[JournalEntry]:
-        """In the order of their publication."""
+        """In order of publication."""
         ...
 
 
@@ -143,7 +143,7 @@ class RefusedUploads(Protocol):
 
 
 class Projections(Protocol):
-    """Writes of other services' events. An event that comes twice or out of order changes nothing."""
+    """Projections of other services' events. A repeated or older event changes nothing."""
 
     async def sample_stored(self, stored: SampleStored) -> None: ...
 
@@ -168,7 +168,7 @@ class KeyStore(Protocol):
     async def list_keys(self) -> list[ApiKey]: ...
 
     async def revoke_key(self, key_id: str, at: datetime) -> bool:
-        """False when there is no such key, or it was revoked before."""
+        """False for an unknown key, or one that was revoked before."""
         ...
 
 
@@ -176,7 +176,7 @@ class AuditLog(Protocol):
     """Actions of operators and services, with who did them."""
 
     async def add(self, entry: AuditRecorded, event_id: UUID) -> bool:
-        """False when it was there."""
+        """False when the entry was there already."""
         ...
 
     async def newest(
@@ -185,22 +185,22 @@ class AuditLog(Protocol):
 
 
 class Digests(Protocol):
-    """At most one mail a week, whichever host sends it."""
+    """Claims of weekly digests, so that one host sends each."""
 
     async def claim(self, week: str, now: datetime) -> None:
-        """Raises `DigestSentError` when it is claimed."""
+        """Raises `DigestSentError` when the week is claimed already."""
         ...
 
     async def release(self, week: str) -> None:
-        """Give the claim back: the mail could not be sent."""
+        """Release the claim of a digest that could not be sent."""
         ...
 
 
 class RolloutClient(Protocol):
-    """The rollout service's own HTTP. Raises `RolloutUnavailableError`."""
+    """HTTP of the rollout service. Raises `RolloutUnavailableError`."""
 
     async def show(self) -> dict[str, Any]: ...
 
     async def change(self, command: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Its status and answer, passed on as they are."""
+        """The rollout service's status code and answer."""
         ...

@@ -1,4 +1,4 @@
-"""The newest routing decision, for when the rollout service itself does not answer."""
+"""Copy of the newest routing decision, shown while the rollout service does not answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["RolloutMirror"]
 
 
 class RolloutMirror:
-    """The newest `rollout.changed`; each replica reads the compacted topic from its start."""
+    """Holds the newest `rollout.changed`. Each replica reads the compacted topic from its start."""
 
     def __init__(self) -> None:
         self.latest: RolloutChanged | None = None

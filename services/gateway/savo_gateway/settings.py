@@ -1,4 +1,4 @@
-"""The gateway's settings, from the environment; read by `app.py` alone."""
+"""The gateway's settings, from the environment. Only `app.py` reads them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class GatewaySettings(RuntimeSettings):
         ge=0,
         le=65535,
         validation_alias=AliasChoices("PORT", "SAVO_HTTP_PORT"),
-        description="Port of the public HTTP; PORT, where a host gives one, comes first.",
+        description="Port of the public HTTP; PORT, which some hosts set, takes precedence.",
     )
     auth: Literal["none", "api_key", "jwt"] | None = Field(
         None,
@@ -32,35 +32,35 @@ class GatewaySettings(RuntimeSettings):
         description="With SAVO_AUTH=jwt: the shared secret (HS256), or a PEM public key.",
     )
     jwt_algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] = Field(
-        "HS256", validation_alias="SAVO_JWT_ALGORITHM", description="How tokens are signed."
+        "HS256", validation_alias="SAVO_JWT_ALGORITHM", description="Signature algorithm of tokens."
     )
     jwt_audience: str | None = Field(
-        None, validation_alias="SAVO_JWT_AUDIENCE", description="The `aud` that tokens must have; unset asks for none."
+        None, validation_alias="SAVO_JWT_AUDIENCE", description="The `aud` that tokens must have; unset accepts any."
     )
     jwt_issuer: str | None = Field(
-        None, validation_alias="SAVO_JWT_ISSUER", description="The `iss` that tokens must have; unset asks for none."
+        None, validation_alias="SAVO_JWT_ISSUER", description="The `iss` that tokens must have; unset accepts any."
     )
     rate_limit_per_minute: int = Field(
         6000,
         ge=0,
         validation_alias="SAVO_RATE_LIMIT_PER_MINUTE",
-        description="Requests a minute from one key or user, each replica by itself; 0 is no limit.",
+        description="Requests per minute from one key or user, counted by each replica; 0 is no limit.",
     )
     max_upload_mb: float = Field(
-        20.0, gt=0, le=100, validation_alias="SAVO_MAX_UPLOAD_MB", description="Largest photo that is taken, 10⁶ bytes."
+        20.0, gt=0, le=100, validation_alias="SAVO_MAX_UPLOAD_MB", description="Largest accepted photo, 10⁶ bytes."
     )
     max_upload_megapixels: float = Field(
         50.0,
         gt=0,
         le=50,
         validation_alias="SAVO_MAX_UPLOAD_MEGAPIXELS",
-        description="Most pixels of a photo that is taken.",
+        description="Most pixels of an accepted photo, in millions.",
     )
     scan_expires_seconds: float = Field(
         120.0,
         gt=0,
         validation_alias="SAVO_SCAN_EXPIRES_SECONDS",
-        description="A scan that nobody answered by then fails as expired.",
+        description="Seconds after which a scan without an answer fails as expired.",
     )
     goals_started_at: AwareDatetime | None = Field(
         None,
@@ -79,14 +79,14 @@ class GatewaySettings(RuntimeSettings):
     rollout_url: str | None = Field(
         None,
         validation_alias="SAVO_ROLLOUT_URL",
-        description="The rollout service's HTTP, for /admin/rollout; unset shows what was heard last.",
+        description="Address of the rollout service, for /admin/rollout; unset shows its newest event.",
         json_schema_extra={"allowed": "http(s)://HOST:PORT, or HOST:PORT"},
         pattern=r"^https?://\S+$",
     )
 
     @field_validator("rollout_url", mode="before")
     @classmethod
-    def _hosts_give_no_scheme(cls, value: object) -> object:
+    def _with_scheme(cls, value: object) -> object:
         # Render's reference to a private service is HOST:PORT.
         return f"http://{value}" if isinstance(value, str) and "://" not in value and ":" in value else value
 

@@ -1,4 +1,4 @@
-"""A gateway for each test."""
+"""Fixtures of the gateway's tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.gateway.tests.photos import photo
 
 @pytest.fixture
 def gateway_settings() -> dict[str, Any]:
-    """Settings of the gateway under test; a test module overrides it."""
+    """Settings of the gateway under test. Test modules and classes override it."""
     return {}
 
 

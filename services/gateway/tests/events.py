@@ -1,4 +1,4 @@
-"""Events as other services would send them."""
+"""Events as other services send them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def tomato(x: float | None = 0.1, label: str = "tomato") -> Detection:
 
 def completed(requested: ScanRequested, *items: Detection, **changes: Any) -> ScanCompleted:
     """The candidate's answer, 40 ms after the request."""
-    told = {
+    values = {
         "scan_id": requested.scan_id,
         "subject": requested.subject,
         "anonymous": requested.anonymous,
@@ -39,4 +39,4 @@ def completed(requested: ScanRequested, *items: Detection, **changes: Any) -> Sc
         "bucket": 17,
         "share": 0.25,
     }
-    return ScanCompleted.model_validate(told | changes)
+    return ScanCompleted.model_validate(values | changes)

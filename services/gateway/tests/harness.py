@@ -1,4 +1,4 @@
-"""A gateway in memory: SQLite, objects and events that tests can look at, and HTTP without a socket."""
+"""Test harness: a gateway on SQLite, with objects and events in memory, and HTTP without a socket."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass
 class GatewayHarness:
-    """A gateway under test."""
+    """A gateway under test, with what it stored and published."""
 
     runtime: Runtime
     service: Service
@@ -32,12 +32,12 @@ class GatewayHarness:
     clock: FakeClock
 
     def provided(self, kind: type[T]) -> T:
-        """What routes were given of this class."""
+        """The object of this class that the routes use."""
         found: T = cast(Any, self.service.app).state.provided[kind]
         return found
 
     def replace_provided(self, part: object) -> None:
-        """From now on, this instead of what routes were given of its class."""
+        """Let the routes use this object instead of the one of its class."""
         cast(Any, self.service.app).state.provided[type(part)] = part
 
     @property
@@ -49,11 +49,11 @@ class GatewayHarness:
         return self.store.objects
 
     async def deliver(self, event: Event) -> None:
-        """As if the event came by Kafka."""
+        """Handle the event as if it came from Kafka."""
         readers: list[tuple[type[Event], Callable[[Envelope[Any]], Awaitable[Any]]]] = [
-            (one.topic.event, one.handle) for one in self.service.subscriptions
+            (subscription.topic.event, subscription.handle) for subscription in self.service.subscriptions
         ]
-        readers += [(one.topic.event, one.apply) for one in self.service.snapshots]
+        readers += [(snapshot.topic.event, snapshot.apply) for snapshot in self.service.snapshots]
         (read,) = [read for kind, read in readers if kind is type(event)]
         await read(Envelope.new(event, "test"))
 
@@ -61,7 +61,7 @@ class GatewayHarness:
         return [event for event in await published_by_outbox(self.runtime) if isinstance(event, kind)]
 
     async def scan(self, photo: bytes, **fields: str) -> ScanRequested:
-        """A photo sent and accepted; its event."""
+        """Send a photo. Returns the published `ScanRequested`."""
         answer = await self.http.post("/v1/scans", files={"image": ("photo.jpg", photo)}, data=fields)
         assert answer.status_code == 202, answer.text
         scan_id = answer.json()["scan_id"]

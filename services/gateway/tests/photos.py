@@ -11,7 +11,7 @@ __all__ = ["photo"]
 
 
 def photo(width: int = 64, height: int = 48, kind: str = "JPEG", seed: int = 1, **options: Any) -> bytes:
-    """A picture that is not all one colour; another `seed` is another picture."""
+    """A picture of several colours. Another `seed` gives another picture."""
     picture = Image.linear_gradient("L").resize((width, height)).convert("RGB")
     picture.paste((seed * 37 % 256, seed * 91 % 256, 7), (0, 0, 16, 16))
     out = BytesIO()

@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""Authentication, scopes and rate limits."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ OPEN = ("/training/stats", "/docs", "/openapi.json", "/asyncapi", "/")
 
 def token(sub: str | None = "anna", *, key: str = SECRET, algorithm: str = "HS256", **claims: Any) -> dict[str, str]:
     claims = {"sub": sub, "exp": datetime.now(UTC) + timedelta(hours=1)} | claims
-    given = {name: value for name, value in claims.items() if value is not None}
-    return {"Authorization": f"Bearer {jwt.encode(given, key, algorithm)}"}
+    present = {name: value for name, value in claims.items() if value is not None}
+    return {"Authorization": f"Bearer {jwt.encode(present, key, algorithm)}"}
 
 
-def test_a_loopback_address_is_open_and_any_other_asks_for_a_key() -> None:
+def test_a_loopback_address_is_open_and_any_other_requires_a_key() -> None:
     assert [default_mode(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "10.0.0.7")] == [
         Mode.NONE
     ] * 3 + [Mode.API_KEY] * 2
@@ -44,9 +44,7 @@ class TestApiKeys:
         _, plain = await create_key(SqlKeys(gateway.runtime.database), "app", [Scope.SCANS], gateway.clock)
         return plain
 
-    async def test_the_statistics_and_the_descriptions_are_open_and_nothing_else_is(
-        self, gateway: GatewayHarness
-    ) -> None:
+    async def test_only_statistics_and_documentation_are_open(self, gateway: GatewayHarness) -> None:
         for path in OPEN:
             assert (await gateway.http.get(path)).status_code == 200, path
         for path in ("/v1/scans?user_id=a", "/v1/scans/x", "/training/progress", "/admin/rollout"):
@@ -55,7 +53,7 @@ class TestApiKeys:
             assert answer.headers["www-authenticate"] == "Bearer"
 
     @pytest.mark.parametrize("header", ["Authorization", "X-API-Key"])
-    async def test_a_key_opens_what_its_scopes_say(self, gateway: GatewayHarness, key: str, header: Any) -> None:
+    async def test_a_key_allows_what_its_scopes_allow(self, gateway: GatewayHarness, key: str, header: Any) -> None:
         headers = {header: f"Bearer {key}" if header == "Authorization" else key}
         sent = await gateway.http.post(
             "/v1/scans", files={"image": ("p.jpg", photo())}, data={"user_id": "anna"}, headers=headers
@@ -64,7 +62,7 @@ class TestApiKeys:
         refused = await gateway.http.get("/admin/rollout", headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
 
-    async def test_only_a_hash_is_kept_and_a_revoked_or_guessed_key_is_refused(
+    async def test_only_a_hash_is_stored_and_a_revoked_or_guessed_key_is_refused(
         self, gateway: GatewayHarness, key: str
     ) -> None:
         keys = SqlKeys(gateway.runtime.database)
@@ -102,7 +100,7 @@ class TestTokens:
         assert [scan["links"]["self"] for scan in mine] == [path]
         assert (await gateway.http.get("/v1/scans", headers=token("ben"))).json()["scans"] == []
 
-    async def test_a_user_names_nobody_else(self, gateway: GatewayHarness) -> None:
+    async def test_a_user_cannot_send_a_scan_for_another_user(self, gateway: GatewayHarness) -> None:
         answer = await gateway.http.post(
             "/v1/scans", files={"image": ("p.jpg", photo())}, data={"user_id": "ben"}, headers=token("anna")
         )
@@ -121,13 +119,13 @@ class TestTokens:
             {"Authorization": "Bearer nonsense"},
             {"Authorization": "Basic YTpi"},
         ],
-        ids=["none", "forged", "alg none", "expired", "endless", "nobody", "long", "nonsense", "basic"],
+        ids=["none", "forged", "alg none", "expired", "endless", "no subject", "long", "nonsense", "basic"],
     )
-    async def test_what_is_no_valid_token_is_refused(self, gateway: GatewayHarness, headers: dict[str, str]) -> None:
+    async def test_an_invalid_token_is_refused(self, gateway: GatewayHarness, headers: dict[str, str]) -> None:
         answer = await gateway.http.get("/v1/scans", headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
 
-    async def test_operations_need_their_scope(self, gateway: GatewayHarness) -> None:
+    async def test_admin_paths_need_the_ops_scope(self, gateway: GatewayHarness) -> None:
         assert (await gateway.http.get("/admin/rollout", headers=token())).status_code == 403
         assert (await gateway.http.get("/admin/rollout", headers=token(scope="ops"))).status_code == 503
         assert (await gateway.http.get("/v1/scans", headers=token(scope="ops"))).status_code == 403
@@ -138,14 +136,14 @@ class TestRates:
     def gateway_settings(self) -> Any:
         return {"auth": "jwt", "jwt_key": SECRET, "rate_limit_per_minute": 30}
 
-    async def test_too_many_requests_of_one_user_wait_and_others_go_on(self, gateway: GatewayHarness) -> None:
+    async def test_too_many_requests_of_one_user_do_not_affect_others(self, gateway: GatewayHarness) -> None:
         answers = [await gateway.http.get("/v1/scans", headers=token("anna")) for _ in range(6)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429]
         assert answers[-1].json()["limit"] == {"requests_per_minute": 30}
         assert int(answers[-1].headers["retry-after"]) >= 1
         assert (await gateway.http.get("/v1/scans", headers=token("ben"))).status_code == 200
 
-    def test_the_bucket_fills_again_with_time(self) -> None:
+    def test_the_bucket_refills_with_time(self) -> None:
         now = 0.0
         limit = RateLimit(60, lambda: now)
         for _ in range(10):
@@ -158,7 +156,7 @@ class TestRates:
             limit.take("anna")
 
 
-async def test_without_auth_a_scan_is_read_by_whoever_knows_its_random_id(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_without_auth_the_random_id_is_enough_to_read_a_scan(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg, user_id="anna")
     await gateway.deliver(completed(requested, tomato()))
     assert (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).status_code == 200

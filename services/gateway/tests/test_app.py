@@ -1,4 +1,4 @@
-"""The gateway as it is wired: settings, tables, subscriptions, the operators' desk and the pages."""
+"""The gateway as it is wired: settings, tables, subscriptions, the rollout client and the pages."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ async def test_every_topic_that_names_the_gateway_is_read(gateway: GatewayHarnes
 
 
 @pytest.mark.parametrize(
-    ("given", "port"),
+    ("variables", "port"),
     [({}, 8000), ({"SAVO_HTTP_PORT": "9000"}, 9000), ({"PORT": "10000", "SAVO_HTTP_PORT": "9000"}, 10000)],
-    ids=["neither", "ours", "the host's"],
+    ids=["neither", "SAVO_HTTP_PORT", "PORT"],
 )
-def test_the_hosts_port_comes_first(monkeypatch: pytest.MonkeyPatch, given: Any, port: Any) -> None:
+def test_the_port_of_the_host_takes_precedence(monkeypatch: pytest.MonkeyPatch, variables: Any, port: Any) -> None:
     for name in ("PORT", "SAVO_HTTP_PORT"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in given.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert load_settings(GatewaySettings).http_port == port
 
@@ -54,41 +54,41 @@ def test_the_hosts_port_comes_first(monkeypatch: pytest.MonkeyPatch, given: Any,
         ("PORT", "http"),
     ],
 )
-def test_a_senseless_setting_stops_the_start_in_one_line(
+def test_an_invalid_setting_stops_the_start_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: Any, value: Any
 ) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(SystemExit) as stop:
         load_settings(GatewaySettings)
-    told = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert stop.value.code == 2
-    assert told.count("\n") == 1
-    assert variable in told
+    assert output.count("\n") == 1
+    assert variable in output
 
 
-# the operators' desk ------------------------------------------------------------------------------------------------
+# the rollout client -------------------------------------------------------------------------------------------------
 
 
-def desk(answer: Any) -> HttpRolloutClient:
+def rollout_client(answer: Any) -> HttpRolloutClient:
     return HttpRolloutClient("http://rollout/", transport=httpx2.MockTransport(answer))
 
 
-async def test_the_desk_passes_orders_and_answers_on() -> Any:
-    asked: list[httpx2.Request] = []
+async def test_the_rollout_client_passes_commands_and_answers_on() -> Any:
+    requests: list[httpx2.Request] = []
 
     def rollout(request: httpx2.Request) -> httpx2.Response:
-        asked.append(request)
+        requests.append(request)
         return (
             httpx2.Response(409, json={"code": "not-possible"})
             if request.method == "PUT"
             else httpx2.Response(200, json={"share": 0.25})
         )
 
-    hand = desk(rollout)
-    assert await hand.show() == {"share": 0.25}
-    assert await hand.change({"action": "pause"}) == (409, {"code": "not-possible"})
-    assert [str(request.url) for request in asked] == ["http://rollout/rollout"] * 2
-    await hand.close()
+    client = rollout_client(rollout)
+    assert await client.show() == {"share": 0.25}
+    assert await client.change({"action": "pause"}) == (409, {"code": "not-possible"})
+    assert [str(request.url) for request in requests] == ["http://rollout/rollout"] * 2
+    await client.close()
 
 
 @pytest.mark.parametrize(
@@ -101,16 +101,16 @@ async def test_the_desk_passes_orders_and_answers_on() -> Any:
     ],
     ids=["500", "html", "list", "refused"],
 )
-async def test_a_desk_without_a_proper_answer_is_away(answer: httpx2.Response | Exception) -> None:
+async def test_a_rollout_service_without_a_valid_answer_is_unavailable(answer: httpx2.Response | Exception) -> None:
     def rollout(_request: httpx2.Request) -> httpx2.Response:
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    hand = desk(rollout)
+    client = rollout_client(rollout)
     with pytest.raises(RolloutUnavailableError):
-        await hand.show()
-    await hand.close()
+        await client.show()
+    await client.close()
 
 
 def changed(sequence: int, share: float, moment: Any) -> RolloutChanged:
@@ -124,7 +124,7 @@ def changed(sequence: int, share: float, moment: Any) -> RolloutChanged:
     )
 
 
-async def test_without_the_rollout_service_its_last_word_is_shown_and_nothing_is_changed(
+async def test_without_the_rollout_service_its_newest_event_is_shown_and_commands_fail(
     gateway: GatewayHarness,
 ) -> None:
     assert (await gateway.http.get("/admin/rollout")).status_code == 503
@@ -133,35 +133,33 @@ async def test_without_the_rollout_service_its_last_word_is_shown_and_nothing_is
     shown = await gateway.http.get("/admin/rollout")
     assert (shown.status_code, shown.json()["share"]) == (200, 0.25)
     assert "does not answer" in shown.json()["source"]
-    order = await gateway.http.put("/admin/rollout", json={"action": "pause", "reason": "lunch"})
-    assert (order.status_code, order.json()["code"]) == (503, "rollout-away")
-    assert order.headers["retry-after"] == "5"
+    command = await gateway.http.put("/admin/rollout", json={"action": "pause", "reason": "lunch"})
+    assert (command.status_code, command.json()["code"]) == (503, "rollout-away")
+    assert command.headers["retry-after"] == "5"
 
 
-# pages and descriptions ---------------------------------------------------------------------------------------------
+# pages and documentation --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-async def test_a_page_loads_nothing_from_elsewhere_and_all_that_it_loads_is_there(
-    gateway: GatewayHarness, path: str
-) -> None:
+async def test_a_page_loads_only_files_of_this_server_and_all_of_them_exist(gateway: GatewayHarness, path: str) -> None:
     answer = await gateway.http.get(path)
     assert answer.headers["content-type"].startswith("text/html")
     assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", answer.text)
     assert "default-src 'self'" in answer.headers["content-security-policy"]
-    parts = re.findall(r"""(?:src|href)=["'](/page/[^"']+)""", answer.text)
-    assert parts
-    for part in parts:
-        assert (await gateway.http.get(part)).status_code == 200
+    assets = re.findall(r"""(?:src|href)=["'](/page/[^"']+)""", answer.text)
+    assert assets
+    for asset in assets:
+        assert (await gateway.http.get(asset)).status_code == 200
     assert (await gateway.http.get("/page/index.html")).status_code == 404
 
 
-async def test_the_description_names_every_way_in_with_its_tag(gateway: GatewayHarness) -> None:
-    described = (await gateway.http.get("/openapi.json")).json()
-    assert {tag["name"] for tag in described["tags"]} == {"scans", "training", "recipes", "users", "admin"}
+async def test_the_openapi_document_has_every_route_with_its_tag(gateway: GatewayHarness) -> None:
+    document = (await gateway.http.get("/openapi.json")).json()
+    assert {tag["name"] for tag in document["tags"]} == {"scans", "training", "recipes", "users", "admin"}
     routes = {
         (method.upper(), path): operation
-        for path, methods in described["paths"].items()
+        for path, methods in document["paths"].items()
         for method, operation in methods.items()
     }
     assert set(routes) == {
@@ -184,7 +182,7 @@ async def test_the_description_names_every_way_in_with_its_tag(gateway: GatewayH
         ("DELETE", "/admin/digests/{week}"),
     }
     used = {tag for operation in routes.values() for tag in operation["tags"]}
-    assert {tag["name"] for tag in described["tags"] if "Planned" not in tag["description"]} == used
+    assert {tag["name"] for tag in document["tags"] if "Planned" not in tag["description"]} == used
     assert all(
         operation["tags"] and "application/problem+json" in operation["responses"]["default"]["content"]
         for operation in routes.values()

@@ -1,4 +1,4 @@
-"""The audit log as the gateway keeps and shows it, and whose name it puts under an order."""
+"""The audit log, and the author that a rollout command is recorded with."""
 
 from __future__ import annotations
 
@@ -34,37 +34,37 @@ def entry(gateway: GatewayHarness, minutes: int, action: str = "share.changed", 
     )
 
 
-async def shown(gateway: GatewayHarness, **asked: Any) -> list[int]:
-    """Minutes after the clock's, in the order shown."""
-    answer = await gateway.http.get("/admin/audit", params=asked)
+async def shown(gateway: GatewayHarness, **query: Any) -> list[int]:
+    """Minutes after the clock's time, in the order shown."""
+    answer = await gateway.http.get("/admin/audit", params=query)
     assert answer.status_code == 200, answer.text
-    entries = [AuditRecorded.model_validate(one) for one in answer.json()]
-    return [round((one.recorded_at - gateway.clock()).total_seconds() / 60) for one in entries]
+    entries = [AuditRecorded.model_validate(document) for document in answer.json()]
+    return [round((found.recorded_at - gateway.clock()).total_seconds() / 60) for found in entries]
 
 
-async def test_entries_are_shown_newest_first_by_what_was_done_to_what_and_page_by_page(
+async def test_entries_are_shown_newest_first_by_action_object_and_page(
     gateway: GatewayHarness,
 ) -> None:
-    for told in (
+    for recorded in (
         entry(gateway, 1),
         entry(gateway, 3, "alias.moved"),
         entry(gateway, 2, about="scans.requested.vision.dlq"),
     ):
-        await gateway.deliver(told)
+        await gateway.deliver(recorded)
     assert await shown(gateway) == [3, 2, 1]
     assert await shown(gateway, action="share.changed") == [2, 1]
     assert await shown(gateway, about="vision", limit=1) == [3]
     assert await shown(gateway, before=(gateway.clock() + timedelta(minutes=3)).isoformat()) == [2, 1]
 
 
-async def test_operators_learn_by_which_subject_the_events_name_a_user(gateway: GatewayHarness) -> None:
+async def test_operators_can_look_up_the_subject_of_a_user(gateway: GatewayHarness) -> None:
     subject = await gateway.provided(AdminUseCases).scans.subject_for(Person("user", "u1"), gateway.clock())
     assert (await gateway.http.get("/admin/subject", params={"user_id": "u1"})).json() == {"subject": subject}
-    assert (await gateway.http.get("/admin/subject", params={"user_id": "nobody"})).json() == {"subject": None}
+    assert (await gateway.http.get("/admin/subject", params={"user_id": "unknown"})).json() == {"subject": None}
 
 
-async def test_an_entry_that_comes_twice_is_kept_and_logged_once(gateway: GatewayHarness) -> None:
-    (reader,) = [one for one in gateway.service.subscriptions if one.topic is AUDIT_RECORDED]
+async def test_a_repeated_entry_is_stored_and_logged_once(gateway: GatewayHarness) -> None:
+    (reader,) = [subscription for subscription in gateway.service.subscriptions if subscription.topic is AUDIT_RECORDED]
     envelope = Envelope.new(entry(gateway, 1), "rollout", event_id=uuid4())
     with capture_logs() as lines:
         await reader.handle(envelope)
@@ -79,29 +79,31 @@ async def test_an_entry_that_comes_twice_is_kept_and_logged_once(gateway: Gatewa
     )
 
 
-class Desk:
-    """A rollout service that notes who sends it orders."""
+class RecordingRollout:
+    """A rollout service that records the author of each command."""
 
     def __init__(self) -> None:
-        self.signed: list[str] = []
+        self.authors: list[str] = []
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
-        self.signed.append(httpx2.Response(200, content=request.content).json()["by"])
+        self.authors.append(httpx2.Response(200, content=request.content).json()["by"])
         return httpx2.Response(200, json={})
 
 
 @pytest.fixture
-def desk(gateway: GatewayHarness) -> Desk:
-    desk = Desk()
-    rollout = HttpRolloutClient("http://rollout", transport=httpx2.MockTransport(desk))
-    gateway.replace_provided(replace(gateway.provided(AdminUseCases), rollout=rollout))
-    return desk
+def rollout(gateway: GatewayHarness) -> RecordingRollout:
+    recording = RecordingRollout()
+    client = HttpRolloutClient("http://rollout", transport=httpx2.MockTransport(recording))
+    gateway.replace_provided(replace(gateway.provided(AdminUseCases), rollout=client))
+    return recording
 
 
-async def test_without_auth_an_order_is_signed_with_the_name_it_gives(gateway: GatewayHarness, desk: Desk) -> None:
+async def test_without_auth_the_author_is_the_name_in_the_command(
+    gateway: GatewayHarness, rollout: RecordingRollout
+) -> None:
     for name in ({"by": "mia"}, {}):
         await gateway.http.put("/admin/rollout", json={"action": "pause", "reason": "lunch", **name})
-    assert desk.signed == ["mia", "anybody"]
+    assert rollout.authors == ["mia", "anybody"]
 
 
 class TestWithKeys:
@@ -109,20 +111,20 @@ class TestWithKeys:
     def gateway_settings(self) -> dict[str, Any]:
         return {"http_host": "0.0.0.0"}
 
-    async def test_an_order_is_signed_with_the_key_that_sent_it_whatever_name_it_gives(
-        self, gateway: GatewayHarness, desk: Desk
+    async def test_the_author_includes_the_api_key_besides_the_name_in_the_command(
+        self, gateway: GatewayHarness, rollout: RecordingRollout
     ) -> None:
-        key, plain = await create_key(SqlKeys(gateway.runtime.database), "desk", [Scope.OPS], gateway.clock)
+        key, plain = await create_key(SqlKeys(gateway.runtime.database), "operator", [Scope.OPS], gateway.clock)
         for name in ({"by": "mia"}, {}, {"by": "m" * 200}):
             await gateway.http.put(
                 "/admin/rollout", json={"action": "pause", "reason": "lunch", **name}, headers={"X-API-Key": plain}
             )
-        signature = f"key:{key.key_id}"
-        assert desk.signed[:2] == [f"mia ({signature})", signature]
-        assert len(desk.signed[2]) == 120
-        assert desk.signed[2].endswith(f"({signature})")
+        author = f"key:{key.key_id}"
+        assert rollout.authors[:2] == [f"mia ({author})", author]
+        assert len(rollout.authors[2]) == 120
+        assert rollout.authors[2].endswith(f"({author})")
 
-    async def test_only_operators_read_it(self, gateway: GatewayHarness) -> None:
+    async def test_only_operators_read_the_audit_log(self, gateway: GatewayHarness) -> None:
         _, plain = await create_key(SqlKeys(gateway.runtime.database), "app", [Scope.SCANS], gateway.clock)
         assert (await gateway.http.get("/admin/audit", headers={"X-API-Key": plain})).status_code == 403
 
@@ -132,8 +134,8 @@ class TestWithTokens:
     def gateway_settings(self) -> dict[str, Any]:
         return {"auth": "jwt", "jwt_key": SECRET}
 
-    async def test_a_user_signs_by_their_random_subject_and_never_by_their_id(
-        self, gateway: GatewayHarness, desk: Desk
+    async def test_the_author_is_a_users_random_subject_rather_than_their_id(
+        self, gateway: GatewayHarness, rollout: RecordingRollout
     ) -> None:
         for _ in range(2):
             await gateway.http.put(
@@ -141,6 +143,6 @@ class TestWithTokens:
                 json={"action": "pause", "reason": "lunch"},
                 headers=token("anna@example.com", scope="ops"),
             )
-        assert desk.signed[0].startswith("subject:")
-        assert "anna" not in desk.signed[0]
-        assert len(set(desk.signed)) == 1
+        assert rollout.authors[0].startswith("subject:")
+        assert "anna" not in rollout.authors[0]
+        assert len(set(rollout.authors)) == 1

@@ -1,3 +1,5 @@
+"""Upload parsing: forms that arrive in pieces, and forms past the limits."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -15,8 +17,8 @@ PHOTO = b"\xff\xd8\r\n--savo\r-\n\r\n--sav" + bytes(range(256)) * 3
 
 
 def part(name: str, value: bytes, filename: str = "") -> bytes:
-    told = f'; filename="{filename}"' if filename else ""
-    return f'--savory\r\nContent-Disposition: form-data; name="{name}"{told}\r\n\r\n'.encode() + value + b"\r\n"
+    suffix = f'; filename="{filename}"' if filename else ""
+    return f'--savory\r\nContent-Disposition: form-data; name="{name}"{suffix}\r\n\r\n'.encode() + value + b"\r\n"
 
 
 def form(*parts: bytes) -> bytes:
@@ -24,7 +26,7 @@ def form(*parts: bytes) -> bytes:
 
 
 async def received(body: bytes, piece: int) -> Upload:
-    """The body as a form that comes in pieces of that many bytes."""
+    """The upload of a form that arrives in pieces of that many bytes."""
     return await receive(streamed(body[at : at + piece] for at in range(0, len(body), piece)), LIMITS)
 
 
@@ -35,7 +37,7 @@ def streamed(pieces: Iterator[bytes]) -> Request:
 
 
 class _Wire:
-    """An ASGI `receive` without an announced length."""
+    """An ASGI `receive` for a body without a declared length."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -46,7 +48,7 @@ class _Wire:
 
 
 @pytest.mark.parametrize("piece", [1, 2, 7, 64, 100_000])
-async def test_a_form_is_the_same_however_the_network_cuts_it(piece: int) -> None:
+async def test_a_form_is_read_the_same_in_pieces_of_any_size(piece: int) -> None:
     body = form(
         part("storage_location", b"fridge"),
         part("image", PHOTO, "p.jpg"),
@@ -56,23 +58,23 @@ async def test_a_form_is_the_same_however_the_network_cuts_it(piece: int) -> Non
     assert await received(body, piece) == Upload(PHOTO, {"storage_location": "fridge", "device_info": "Küche\r\n--sav"})
 
 
-async def test_a_form_without_an_announced_length_is_refused_where_it_passes_the_limit() -> None:
-    came = 0
+async def test_a_form_without_a_declared_length_is_refused_at_the_limit() -> None:
+    sent = 0
 
     def pieces() -> Iterator[bytes]:
-        nonlocal came
+        nonlocal sent
         yield part("image", b"", "p.jpg")[:-2]
         while True:
-            came += 100_000
+            sent += 100_000
             yield bytes(100_000)
 
     with pytest.raises(UploadRefusedError, match="at most 4 MB"):
         await receive(streamed(pieces()), LIMITS)
-    assert came <= LIMITS.max_bytes + 200_000
+    assert sent <= LIMITS.max_bytes + 200_000
 
 
 @pytest.mark.parametrize(
-    ("body", "why"),
+    ("body", "reason"),
     [
         (form(part("image", PHOTO, "a.jpg"), part("image", PHOTO, "b.jpg")), "Too many files"),
         (form(part("image", PHOTO)), "needs a file in the field `image`"),
@@ -82,6 +84,6 @@ async def test_a_form_without_an_announced_length_is_refused_where_it_passes_the
     ],
     ids=["two photos", "no file", "another field's file", "a long field", "many fields"],
 )
-async def test_a_form_that_is_not_one_photo_and_a_few_short_fields_is_refused(body: bytes, why: str) -> None:
-    with pytest.raises(InvalidRequestError, match=why):
+async def test_a_form_with_other_files_or_too_many_or_long_fields_is_refused(body: bytes, reason: str) -> None:
+    with pytest.raises(InvalidRequestError, match=reason):
         await received(body, 1000)

@@ -1,4 +1,4 @@
-"""Scans come to their end once, whatever order the news comes in."""
+"""Completion of scans: each finishes once, in whatever order events arrive."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ async def status(gateway: Any, requested: ScanRequested) -> tuple[str, str | Non
     return scan["status"], (scan["error"] or {}).get("code")
 
 
-async def test_an_answer_to_a_scan_that_is_unknown_here_makes_none(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_result_of_an_unknown_scan_creates_none(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = (await gateway.scan(jpeg)).model_copy(update={"scan_id": "elsewhere"})
     await gateway.deliver(completed(requested, tomato()))
     await gateway.deliver(failed(requested, gateway))
     assert (await gateway.http.get("/v1/scans/elsewhere")).status_code == 404
 
 
-async def test_the_first_end_counts(gateway: GatewayHarness) -> None:
+async def test_the_first_result_or_failure_counts(gateway: GatewayHarness) -> None:
     done, broken = await gateway.scan(photo(seed=1)), await gateway.scan(photo(seed=2))
     await gateway.deliver(completed(done, tomato()))
     await gateway.deliver(failed(done, gateway))
@@ -51,7 +51,9 @@ async def test_the_first_end_counts(gateway: GatewayHarness) -> None:
     assert await status(gateway, broken) == ("failed", "provider-failed")
 
 
-async def test_what_nobody_answered_fails_half_a_minute_after_its_time(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_scan_without_an_answer_fails_half_a_minute_after_it_expired(
+    gateway: GatewayHarness, jpeg: bytes
+) -> None:
     requested = await gateway.scan(jpeg)
     gateway.clock.advance(149)
     assert await sweeper(gateway).sweep() == 0
@@ -60,7 +62,7 @@ async def test_what_nobody_answered_fails_half_a_minute_after_its_time(gateway: 
     assert await status(gateway, requested) == ("failed", "expired")
 
 
-async def test_a_result_that_comes_after_all_is_shown(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_result_after_the_expiry_is_shown(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     gateway.clock.advance(200)
     await sweeper(gateway).sweep()
@@ -68,7 +70,7 @@ async def test_a_result_that_comes_after_all_is_shown(gateway: GatewayHarness, j
     assert await status(gateway, requested) == ("completed", None)
 
 
-async def test_a_start_with_a_broker_that_forgets_asks_again_for_what_is_left(gateway: GatewayHarness) -> None:
+async def test_a_start_with_the_embedded_broker_publishes_queued_scans_again(gateway: GatewayHarness) -> None:
     answered, late, waiting = (
         await gateway.scan(photo(seed=1)),
         await gateway.scan(photo(seed=2)),
@@ -83,28 +85,26 @@ async def test_a_start_with_a_broker_that_forgets_asks_again_for_what_is_left(ga
     assert await status(gateway, late) == ("failed", "expired")
 
 
-async def test_only_a_broker_that_forgets_is_asked_again(gateway: GatewayHarness) -> None:
+async def test_a_start_with_another_broker_publishes_nothing_again(gateway: GatewayHarness) -> None:
     assert list(gateway.service.on_start) == []
 
 
-async def test_an_answer_that_another_replica_heard_is_found(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_result_that_another_replica_handled_is_found(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     scans, waiters = SqlScans(gateway.runtime.database, gateway.runtime.outbox), Waiters()
     waiting = asyncio.create_task(WaitForScan(scans, waiters)(requested.scan_id, 30))
-    look = PollFinishedScans(scans, waiters)
+    finished_scans = PollFinishedScans(scans, waiters)
     while not waiters.scan_ids():
         await asyncio.sleep(0)
-    await look.poll()
+    await finished_scans.poll()
     assert not waiting.done()
     await gateway.deliver(completed(requested, tomato()))
-    await look.poll()
+    await finished_scans.poll()
     assert (await waiting).done
     assert waiters.scan_ids() == []
 
 
-async def test_an_answer_that_was_heard_here_is_given_without_a_look_into_the_database(
-    gateway: GatewayHarness, jpeg: bytes
-) -> None:
+async def test_a_result_that_this_replica_handled_needs_no_query(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     scans, waiters = SqlScans(gateway.runtime.database, gateway.runtime.outbox), Waiters()
     queued = await scans.find(requested.scan_id)
@@ -117,7 +117,7 @@ async def test_an_answer_that_was_heard_here_is_given_without_a_look_into_the_da
     assert await waiting == await scans.find(requested.scan_id)
 
 
-async def test_idempotency_keys_are_forgotten_after_a_day(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_idempotency_keys_are_deleted_after_a_day(gateway: GatewayHarness, jpeg: bytes) -> None:
     send: dict[str, Any] = {"files": {"image": ("p.jpg", jpeg)}, "headers": {"Idempotency-Key": "k"}}
     first = (await gateway.http.post("/v1/scans", **send)).json()["scan_id"]
     gateway.clock.advance(days=1.1)

@@ -1,4 +1,4 @@
-"""What users say about a result, and what is told of it."""
+"""Confirmations: merging of edits, and the events that they publish."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ TOMATO = {"x": 0.1, "y": 0.1, "width": 0.2, "height": 0.2}
 ELSEWHERE = {"x": 0.5, "y": 0.5, "width": 0.2, "height": 0.2}
 
 
-def said(*items: dict[str, Any], **rest: Any) -> ConfirmationRequest:
+def request(*items: dict[str, Any], **rest: Any) -> ConfirmationRequest:
     return ConfirmationRequest.model_validate({"items": list(items), **rest})
 
 
-def settled(detections: Any, *requests: Any) -> Any:
+def merged(detections: Any, *requests: Any) -> Any:
     return merge_edits(detections, ServedBy.CUSTOM, requests)
 
 
@@ -32,19 +32,19 @@ async def confirmed(gateway: GatewayHarness, requested: Any, body: Any) -> Any:
     return await gateway.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json=body)
 
 
-# what one word means ------------------------------------------------------------------------------------------------
+# one request ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_kept_item_has_the_detectors_box_and_confidence() -> None:
-    (item,) = settled([tomato()], said({"label": "Tomatoes", "action": "kept"})).items
+    (item,) = merged([tomato()], request({"label": "Tomatoes", "action": "kept"})).items
     assert (item.label, item.bbox, item.box_source, item.confidence) == ("tomato", box(0.1), ServedBy.CUSTOM, 0.9)
 
 
-def test_who_drew_the_box_follows_from_what_was_done() -> None:
+def test_the_box_source_follows_from_the_action() -> None:
     detections = [tomato(), tomato(0.4, "apple"), tomato(0.7, "milk"), tomato(None, "egg")]
-    items = settled(
+    items = merged(
         detections,
-        said(
+        request(
             {"label": "tomato", "action": "kept", "bbox": TOMATO},
             {"label": "pear", "action": "renamed", "from_label": "apple"},
             {"label": "milk", "action": "moved", "bbox": ELSEWHERE},
@@ -63,10 +63,10 @@ def test_who_drew_the_box_follows_from_what_was_done() -> None:
     ]
 
 
-def test_of_two_alike_the_one_under_the_box_is_meant() -> None:
-    items = settled(
+def test_of_two_items_of_a_name_the_box_tells_which_one_is_edited() -> None:
+    items = merged(
         [tomato(0.1), tomato(0.6)],
-        said(
+        request(
             {"label": "tomato", "action": "removed", "bbox": box(0.61).model_dump()},
             {"label": "tomato", "action": "kept"},
         ),
@@ -74,63 +74,65 @@ def test_of_two_alike_the_one_under_the_box_is_meant() -> None:
     assert [(item.action, item.bbox.x) for item in items] == [(Action.KEPT, 0.1), (Action.REMOVED, 0.6)]
 
 
-def test_an_item_nobody_spoke_of_stays_out_and_the_photo_is_not_exhaustive() -> None:
-    result = settled([tomato(), tomato(0.5, "apple")], said({"label": "tomato", "action": "kept"}))
+def test_an_item_that_no_edit_names_is_left_out_and_the_photo_is_not_exhaustive() -> None:
+    result = merged([tomato(), tomato(0.5, "apple")], request({"label": "tomato", "action": "kept"}))
     assert [item.label for item in result.items] == ["tomato"]
     assert not result.nothing_missing
 
 
-def test_an_unknown_word_becomes_a_candidate_label() -> None:
-    (item,) = settled([], said({"label": "Grandma's Chutneys", "action": "added"})).items
+def test_an_unknown_name_becomes_a_candidate_label() -> None:
+    (item,) = merged([], request({"label": "Grandma's Chutneys", "action": "added"})).items
     assert item.label == "grandmas_chutney"
 
 
-# the last word counts -----------------------------------------------------------------------------------------------
+# several requests -----------------------------------------------------------------------------------------------------
 
 
-def test_the_last_word_on_each_item_counts_and_the_others_stay() -> None:
-    first = said({"label": "tomato", "action": "kept"}, {"label": "apple", "action": "kept"})
-    second = said({"label": "pear", "action": "renamed", "from_label": "apple"})
-    third = said({"label": "quince", "action": "renamed", "from_label": "pear"})
-    items = settled([tomato(), tomato(0.5, "apple")], first, second, third).items
+def test_the_newest_edit_of_each_item_counts() -> None:
+    first = request({"label": "tomato", "action": "kept"}, {"label": "apple", "action": "kept"})
+    second = request({"label": "pear", "action": "renamed", "from_label": "apple"})
+    third = request({"label": "quince", "action": "renamed", "from_label": "pear"})
+    items = merged([tomato(), tomato(0.5, "apple")], first, second, third).items
     assert [(item.label, item.action, item.from_label) for item in items] == [
         ("tomato", Action.KEPT, None),
         ("quince", Action.RENAMED, "pear"),
     ]
 
 
-def test_an_addition_can_be_said_again_changed_and_taken_back() -> None:
+def test_an_addition_can_be_repeated_renamed_and_removed() -> None:
     added = {"label": "milk", "action": "added", "bbox": TOMATO}
-    assert len(settled([], said(added), said(added)).items) == 1
-    (item,) = settled([], said(added), said({"label": "cream", "action": "renamed", "from_label": "milk"})).items
+    assert len(merged([], request(added), request(added)).items) == 1
+    (item,) = merged([], request(added), request({"label": "cream", "action": "renamed", "from_label": "milk"})).items
     assert (item.label, item.action, item.bbox) == ("cream", Action.ADDED, box(0.1))
-    assert settled([], said(added), said({"label": "milk", "action": "removed"})).items == ()
+    assert merged([], request(added), request({"label": "milk", "action": "removed"})).items == ()
 
 
-def test_two_equal_additions_at_once_are_two() -> None:
-    assert len(settled([], said({"label": "egg", "action": "added"}, {"label": "egg", "action": "added"})).items) == 2
+def test_two_equal_additions_in_one_request_are_two_items() -> None:
+    assert len(merged([], request({"label": "egg", "action": "added"}, {"label": "egg", "action": "added"})).items) == 2
 
 
-def test_a_correction_that_is_kept_later_is_no_hit_of_the_detectors() -> None:
-    renamed = said({"label": "pear", "action": "renamed", "from_label": "tomato", "bbox": ELSEWHERE})
+def test_a_correction_that_is_kept_later_stays_a_correction() -> None:
+    renamed = request({"label": "pear", "action": "renamed", "from_label": "tomato", "bbox": ELSEWHERE})
     for later in ({"label": "pear", "action": "kept"}, {"label": "pear", "action": "moved", "bbox": ELSEWHERE}):
-        (item,) = settled([tomato()], renamed, said(later)).items
+        (item,) = merged([tomato()], renamed, request(later)).items
         assert (item.label, item.action, item.from_label, item.box_source) == (
             "pear",
             Action.RENAMED,
             "tomato",
             BoxSource.USER,
         )
-    (back,) = settled([tomato()], renamed, said({"label": "Tomatoes", "action": "renamed", "from_label": "pear"})).items
+    (back,) = merged(
+        [tomato()], renamed, request({"label": "Tomatoes", "action": "renamed", "from_label": "pear"})
+    ).items
     assert (back.label, back.action, back.from_label, back.bbox) == ("tomato", Action.KEPT, None, box(0.1))
 
 
-def test_a_name_that_the_catalogue_made_a_synonym_since_still_finds_its_item() -> None:
-    (item,) = settled([tomato(label="zucchinis")], said({"label": "zucchinis", "action": "kept"})).items
+def test_a_name_that_has_become_a_synonym_still_finds_its_item() -> None:
+    (item,) = merged([tomato(label="zucchinis")], request({"label": "zucchinis", "action": "kept"})).items
     assert item.action is Action.KEPT
 
 
-# what cannot be said ------------------------------------------------------------------------------------------------
+# refused requests -----------------------------------------------------------------------------------------------------
 
 KEPT_EGG = {"label": "egg", "action": "kept"}
 
@@ -145,8 +147,8 @@ KEPT_EGG = {"label": "egg", "action": "kept"}
         {"label": "egg", "action": "renamed", "from_label": "unicorn"},
     ],
 )
-def test_a_word_that_speaks_of_what_is_not_there_is_left_out_whole(edit: Any) -> None:
-    result = settled([tomato(label="lemon"), tomato(0.5, "egg")], said(KEPT_EGG, edit))
+def test_a_request_that_names_a_missing_item_is_refused_as_a_whole(edit: Any) -> None:
+    result = merged([tomato(label="lemon"), tomato(0.5, "egg")], request(KEPT_EGG, edit))
     assert (result.items, result.nothing_missing, result.unspoken) == ((), False, ("lemon", "egg"))
     ((field, message),) = result.refused[0]
     assert field == "items.1"
@@ -154,28 +156,30 @@ def test_a_word_that_speaks_of_what_is_not_there_is_left_out_whole(edit: Any) ->
     assert "egg, lemon" in message
 
 
-def test_more_of_a_name_than_there_are_cannot_be_meant() -> None:
-    result = settled(
-        [tomato(0.1, "egg"), tomato(0.5, "egg")], said(KEPT_EGG, {"label": "egg", "action": "removed"}, KEPT_EGG)
+def test_a_request_cannot_name_an_item_more_often_than_it_exists() -> None:
+    result = merged(
+        [tomato(0.1, "egg"), tomato(0.5, "egg")], request(KEPT_EGG, {"label": "egg", "action": "removed"}, KEPT_EGG)
     )
     ((field, message),) = result.refused[0]
     assert (field, "'egg' 2 times" in message) == ("items.2", True)
 
 
-def test_two_that_may_be_meant_by_one_name_are_both_found() -> None:
-    first = said({"label": "tomato", "action": "renamed", "from_label": "apple"})
-    second = said({"label": "tomato", "action": "kept"}, {"label": "pear", "action": "renamed", "from_label": "apple"})
-    result = settled([tomato(0.1, "apple"), tomato(0.5)], first, second)
+def test_each_of_two_edits_finds_its_item_when_one_name_fits_both() -> None:
+    first = request({"label": "tomato", "action": "renamed", "from_label": "apple"})
+    second = request(
+        {"label": "tomato", "action": "kept"}, {"label": "pear", "action": "renamed", "from_label": "apple"}
+    )
+    result = merged([tomato(0.1, "apple"), tomato(0.5)], first, second)
     assert [(item.label, item.action) for item in result.items] == [("pear", Action.RENAMED), ("tomato", Action.KEPT)]
 
 
 LABELS = st.sampled_from(["tomato", "apple", "milk", "egg"])
 BOXES = st.sampled_from([None, TOMATO, ELSEWHERE])
 EDITS = st.builds(
-    lambda label, action, before, bbox: {
+    lambda label, action, old_label, bbox: {
         "label": label,
         "action": action,
-        "from_label": before,
+        "from_label": old_label,
         "bbox": bbox or (TOMATO if action == "moved" else None),
     },
     LABELS,
@@ -186,27 +190,25 @@ EDITS = st.builds(
 
 
 @given(st.lists(LABELS, max_size=4), st.lists(st.lists(EDITS, max_size=4), min_size=1, max_size=3))
-def test_whatever_is_said_each_detection_has_one_last_word_and_each_counted_edit_one_item(
-    labels: Any, words: Any
-) -> None:
+def test_any_requests_leave_each_detection_with_at_most_one_edit(labels: Any, edits: Any) -> None:
     detections = [tomato(0.2 * number, label) for number, label in enumerate(labels)]
-    requests = [said(*word) for word in words]
-    once = settled(detections, *requests)
-    from_detector = [item for item in once.items if item.confidence is not None]
-    assert len(from_detector) + len(once.unspoken) == len(detections)
-    assert once.nothing_missing == (not once.unspoken and len(once.refused) < len(requests))
-    assert not [item for item in once.items if item.confidence is None and item.action is not Action.ADDED]
+    requests = [request(*items) for items in edits]
+    result = merged(detections, *requests)
+    from_detector = [item for item in result.items if item.confidence is not None]
+    assert len(from_detector) + len(result.unspoken) == len(detections)
+    assert result.nothing_missing == (not result.unspoken and len(result.refused) < len(requests))
+    assert not [item for item in result.items if item.confidence is None and item.action is not Action.ADDED]
     assert not [item for item in from_detector if item.action is Action.KEPT and item.label not in labels]
-    counting = [request for place, request in enumerate(requests) if place not in once.refused]
-    if counting:
-        again = settled(detections, *counting)
-        assert (again.items, again.unspoken, again.refused) == (once.items, once.unspoken, {})
+    accepted = [sent for place, sent in enumerate(requests) if place not in result.refused]
+    if accepted:
+        again = merged(detections, *accepted)
+        assert (again.items, again.unspoken, again.refused) == (result.items, result.unspoken, {})
 
 
 # over HTTP ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_confirmation_becomes_an_event_with_the_scans_route(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_confirmation_is_published_with_the_scans_route(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg, user_id="anna", consent="true", storage_location="pantry")
     await gateway.deliver(completed(requested, tomato()))
     answer = await confirmed(gateway, requested, {"all_correct": True})
@@ -225,7 +227,9 @@ async def test_a_confirmation_becomes_an_event_with_the_scans_route(gateway: Gat
     assert shown["confirmation"] == answer.json()
 
 
-async def test_the_same_twice_gives_the_same_answer_and_one_event(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_repeated_confirmation_gives_the_same_answer_and_one_event(
+    gateway: GatewayHarness, jpeg: bytes
+) -> None:
     requested = await gateway.scan(jpeg)
     await gateway.deliver(completed(requested, tomato()))
     body = {"items": [{"label": "apple", "action": "renamed", "from_label": "tomato"}], "nothing_missing": False}
@@ -236,7 +240,7 @@ async def test_the_same_twice_gives_the_same_answer_and_one_event(gateway: Gatew
     assert len(await gateway.published(ScanConfirmed)) == 1
 
 
-async def test_a_later_word_counts_the_revision_up(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_later_confirmation_has_the_next_revision(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     await gateway.deliver(completed(requested, tomato()))
     await confirmed(gateway, requested, {"all_correct": True})
@@ -245,9 +249,7 @@ async def test_a_later_word_counts_the_revision_up(gateway: GatewayHarness, jpeg
     assert [(event.revision, event.items[0].action) for event in events] == [(1, Action.KEPT), (2, Action.REMOVED)]
 
 
-async def test_an_early_confirmation_is_kept_and_published_with_the_result(
-    gateway: GatewayHarness, jpeg: bytes
-) -> None:
+async def test_an_early_confirmation_is_published_with_the_result(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     early = await confirmed(
         gateway, requested, {"items": [{"label": "apple", "action": "renamed", "from_label": "tomato"}]}
@@ -265,7 +267,7 @@ async def test_an_early_confirmation_is_kept_and_published_with_the_result(
     assert (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"]["status"] == "published"
 
 
-async def test_what_the_answer_does_not_hold_cannot_be_confirmed(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_an_item_that_the_answer_does_not_have_cannot_be_confirmed(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     await gateway.deliver(completed(requested, tomato(0.1, "lemon"), tomato(0.6, "egg")))
     answer = await confirmed(
@@ -279,7 +281,7 @@ async def test_what_the_answer_does_not_hold_cannot_be_confirmed(gateway: Gatewa
     assert (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).json()["confirmation"] is None
 
 
-async def test_an_empty_answer_has_nothing_to_keep(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_an_empty_answer_has_no_item_to_keep(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     await gateway.deliver(completed(requested))
     refused = await confirmed(gateway, requested, {"items": [{"label": "unicorn", "action": "kept"}]})
@@ -287,14 +289,14 @@ async def test_an_empty_answer_has_nothing_to_keep(gateway: GatewayHarness, jpeg
     assert (await confirmed(gateway, requested, {"items": []})).json()["status"] == "published"
 
 
-async def test_items_that_nobody_spoke_of_are_told(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_items_that_no_edit_names_are_listed(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     await gateway.deliver(completed(requested, tomato(0.1, "lemon"), tomato(0.6, "egg")))
     answer = (await confirmed(gateway, requested, {"items": [{"label": "egg", "action": "kept"}]})).json()
     assert (answer["unspoken"], answer["nothing_missing"], len(answer["items"])) == (["lemon"], False, 1)
 
 
-async def test_an_early_confirmation_that_does_not_fit_the_answer_counts_for_nothing_and_says_why(
+async def test_an_early_confirmation_that_does_not_fit_the_answer_is_refused_with_its_errors(
     gateway: GatewayHarness, jpeg: bytes
 ) -> None:
     requested = await gateway.scan(jpeg)
@@ -322,13 +324,13 @@ async def test_all_correct_before_the_result_is_refused(gateway: GatewayHarness,
 
 async def test_a_failed_scan_has_nothing_to_confirm(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
-    told = {
+    values = {
         "scan_id": requested.scan_id,
         "subject": requested.subject,
         "requested_at": requested.requested_at,
         "failed_at": gateway.clock(),
     }
-    await gateway.deliver(ScanFailed(code=FailureCode.PHOTO_UNREADABLE, message="no", **told))
+    await gateway.deliver(ScanFailed(code=FailureCode.PHOTO_UNREADABLE, message="no", **values))
     answer = await confirmed(gateway, requested, {"items": []})
     assert (answer.status_code, answer.json()["code"]) == (409, "scan-failed")
 
@@ -368,7 +370,9 @@ async def test_an_unknown_scan_has_nothing_to_confirm(gateway: GatewayHarness) -
         ({}, "body"),
     ],
 )
-async def test_what_makes_no_sense_is_refused_naming_the_field(gateway: GatewayHarness, body: Any, field: Any) -> None:
+async def test_an_invalid_confirmation_is_refused_with_the_field(
+    gateway: GatewayHarness, body: Any, field: Any
+) -> None:
     requested = await gateway.scan(photo(seed=4))
     answer = await confirmed(gateway, requested, body)
     assert answer.status_code == 422

@@ -1,4 +1,4 @@
-"""One digest a week, whoever sends it."""
+"""Claims of weekly digests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ async def test_a_week_is_claimed_once(gateway: GatewayHarness) -> None:
     assert (await gateway.http.post("/admin/digests/2026-W03")).status_code == 201
 
 
-async def test_a_claim_that_is_given_back_can_be_taken_again(gateway: GatewayHarness) -> None:
+async def test_a_released_week_can_be_claimed_again(gateway: GatewayHarness) -> None:
     await gateway.http.post("/admin/digests/2026-W02")
     assert (await gateway.http.delete("/admin/digests/2026-W02")).status_code == 204
     assert (await gateway.http.post("/admin/digests/2026-W02")).status_code == 201
 
 
-async def test_what_is_no_week_is_refused(gateway: GatewayHarness) -> None:
+async def test_an_invalid_week_is_refused(gateway: GatewayHarness) -> None:
     assert (await gateway.http.post("/admin/digests/last-week")).status_code == 422

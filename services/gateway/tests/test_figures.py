@@ -1,4 +1,4 @@
-"""What /training/stats and /training/progress say, from events that come twice and out of order."""
+"""/training/stats and /training/progress, from events that arrive twice and out of order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.gateway.tests.harness import GatewayHarness
 from services.gateway.tests.photos import photo
 
 MONDAY = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
-"""The tests' clock."""
+"""The time of the tests' clock."""
 
 
 def sha(number: int) -> str:
@@ -37,14 +37,14 @@ def stored(
     scan: str | None = None,
 ) -> SampleStored:
     image = ImageRef(key=f"samples/images/{sha(number)}.jpg", sha256=sha(number), bytes=size, width=640, height=480)
-    told = {
+    values = {
         "split": Split.TRAIN,
         "labels": labels or {"tomato": 2, "milk": 1},
         "edited": False,
         "revision": revision,
         "stored_at": at,
     }
-    return SampleStored(sha256=sha(number), scan_id=scan or f"s{number}", subject="anna", image=image, **told)
+    return SampleStored(sha256=sha(number), scan_id=scan or f"s{number}", subject="anna", image=image, **values)
 
 
 def erased(number: int, at: datetime) -> SampleErased:
@@ -65,7 +65,7 @@ async def progress(gateway: Any) -> dict[str, Any]:
     return dict((await gateway.http.get("/training/progress")).json())
 
 
-async def test_the_seven_figures_and_no_other(gateway: GatewayHarness) -> None:
+async def test_stats_has_exactly_the_seven_figures(gateway: GatewayHarness) -> None:
     assert await stats(gateway) == {
         "total_samples": 0,
         "samples_today": 0,
@@ -102,14 +102,14 @@ async def test_the_correction_rate_is_edited_scans_of_confirmed_scans(gateway: G
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 async def test_a_correction_and_an_erasure_count_the_same_in_any_order(gateway: GatewayHarness, order: Any) -> None:
-    news = [
+    events = [
         stored(1, MONDAY, labels={"tomato": 9}),
         stored(1, MONDAY + timedelta(minutes=1), revision=2),
         erased(1, MONDAY + timedelta(minutes=2)),
     ]
     for position in order:
-        await gateway.deliver(news[position])
-        await gateway.deliver(news[position])
+        await gateway.deliver(events[position])
+        await gateway.deliver(events[position])
     assert (await stats(gateway))["total_samples"] == 0
     assert (await progress(gateway))["per_class"] == {}
 
@@ -124,7 +124,7 @@ async def test_a_corrected_sample_counts_once_with_its_newest_labels(gateway: Ga
     assert (await progress(gateway))["per_class"] == {"apple": 4}
 
 
-async def test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted(gateway: GatewayHarness) -> None:
+async def test_refusals_count_by_reason_once_per_scan_until_they_are_lifted(gateway: GatewayHarness) -> None:
     for event in (
         rejected(1, RejectionReason.BLURRED),
         rejected(1, RejectionReason.BLURRED),
@@ -141,7 +141,7 @@ async def test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted(gate
     assert (await progress(gateway))["refused_by_reason"] == {"blurred": 1, "duplicate": 1, "needs-boxes": 1}
 
 
-async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(gateway: GatewayHarness) -> None:
+async def test_progress_shows_runs_and_goals_with_their_figures(gateway: GatewayHarness) -> None:
     scores = Evaluation(map50=0.78, map50_lower=0.71, map50_upper=0.83, images=40, boxes=200)
     run = TrainingFinished(
         run_id="r1",
@@ -184,20 +184,20 @@ async def test_progress_shows_runs_with_their_verdict_and_measures_the_goals(gat
         "reached": True,
         "on_course": True,
     }
-    assert rows["week 1", "samples"]["on_course"] is False, "1 sample after a day; 100 in a week asks for 14"
+    assert rows["week 1", "samples"]["on_course"] is False, "1 sample after a day, where 100 in a week need 14"
     assert (rows["target", "map50"]["due"], rows["target", "map50"]["reached"]) == (None, False), "0.78 is not > 0.85"
     assert rows["month 6", "automated_retraining"]["now"] == 1.0, "new samples started the run"
     assert rows["from month 4", "samples_per_month"]["now"] == 1
     assert (shown["reference_cost_usd"], shown["cost_reduction_goal"]) == (1.5, 0.99)
 
 
-async def test_recipes_are_kept_for_later(gateway: GatewayHarness) -> None:
+async def test_suggested_recipes_are_stored(gateway: GatewayHarness) -> None:
     await gateway.deliver(
         RecipesSuggested(recipe_id="r", scan_id="s", subject="x", provider="openai", model="m", suggested_at=MONDAY)
     )
 
 
-def test_what_grows_is_on_course_when_it_is_as_far_as_the_time() -> None:
+def test_a_cumulative_goal_is_on_course_when_its_part_equals_that_of_the_time() -> None:
     goal = next(goal for goal in GOALS if goal.figure is GoalFigure.SAMPLES and goal.days == 30)
     at = MONDAY + timedelta(days=3)
     assert goal_status(goal, 1000, MONDAY, at).on_course
@@ -206,7 +206,7 @@ def test_what_grows_is_on_course_when_it_is_as_far_as_the_time() -> None:
     assert goal_status(goal, 10_000, MONDAY, MONDAY + timedelta(days=400)).reached
 
 
-async def test_samples_are_counted_by_their_day_over_four_weeks_and_erased_ones_are_not(
+async def test_samples_that_are_not_erased_are_counted_by_day_over_four_weeks(
     gateway: GatewayHarness,
 ) -> None:
     days = {

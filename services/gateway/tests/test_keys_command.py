@@ -1,4 +1,4 @@
-"""`savo keys`: made once, shown once, revoked for good."""
+"""`savo keys`: create, list and revoke."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Savo = Callable[..., Result]
 
 @pytest.fixture
 def savo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Savo:
-    """The command, on the database of a gateway that never ran."""
+    """The command, on the database of a gateway that has never run."""
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path))
     app = typer.Typer()
     register(app)
-    app.command("other")(lambda: None)  # with a single word Typer would leave the word out
-    return lambda *words: CliRunner().invoke(app, ["keys", *words])
+    app.command("other")(lambda: None)  # with a single group Typer would omit the group's name
+    return lambda *arguments: CliRunner().invoke(app, ["keys", *arguments])
 
 
 @pytest.fixture
-def made(savo: Savo) -> Any:
+def created(savo: Savo) -> Any:
     return json.loads(savo("create", "phone-app", "--json").stdout)
 
 
@@ -46,54 +46,56 @@ def principal_of(key: str, folder: Path) -> Principal:
         finally:
             await database.close()
 
-    return asyncio.run(check())  # the command has a loop of its own, so these tests have none
+    return asyncio.run(check())  # the command runs its own event loop, so these tests have none
 
 
-def test_the_key_alone_is_on_stdout_and_its_scopes_are_told_beside_it(savo: Savo) -> None:
-    said = savo("create", "ops", "--scope", "ops", "--scope", "scans")
-    assert said.exit_code == 0
-    (key,) = said.stdout.split()
+def test_the_key_alone_is_on_stdout_and_its_scopes_are_on_stderr(savo: Savo) -> None:
+    result = savo("create", "ops", "--scope", "ops", "--scope", "scans")
+    assert result.exit_code == 0
+    (key,) = result.stdout.split()
     assert key.startswith("savo_")
-    assert "may do ops scans" in said.stderr
+    assert "ops has the scopes: ops scans" in result.stderr
 
 
-def test_a_new_key_opens_what_its_scopes_say(made: dict[str, Any], tmp_path: Path) -> None:
-    caller = principal_of(made["key"], tmp_path)
+def test_a_new_key_has_the_default_scopes(created: dict[str, Any], tmp_path: Path) -> None:
+    caller = principal_of(created["key"], tmp_path)
     assert caller.scopes == {Scope.SCANS, Scope.TRAINING}
 
 
-def test_the_list_shows_every_key_and_no_secret(savo: Savo, made: dict[str, Any]) -> None:
-    table, facts = savo("list").stdout, json.loads(savo("list", "--json").stdout)
-    assert made["id"] in table
+def test_the_list_shows_every_key_and_no_secret(savo: Savo, created: dict[str, Any]) -> None:
+    table, keys = savo("list").stdout, json.loads(savo("list", "--json").stdout)
+    assert created["id"] in table
     assert "phone-app" in table
-    assert [(one["id"], one["revoked_at"]) for one in facts] == [(made["id"], None)]
-    assert made["key"].rpartition("_")[2] not in table + json.dumps(facts)
+    assert [(key["id"], key["revoked_at"]) for key in keys] == [(created["id"], None)]
+    assert created["key"].rpartition("_")[2] not in table + json.dumps(keys)
 
 
 @pytest.mark.parametrize("by", ["id", "key"])
-def test_a_revoked_key_opens_nothing_and_revoking_twice_is_no_error(
-    savo: Savo, made: dict[str, Any], tmp_path: Path, by: str
+def test_a_revoked_key_is_refused_and_revoking_twice_is_no_error(
+    savo: Savo, created: dict[str, Any], tmp_path: Path, by: str
 ) -> None:
-    first, again = savo("revoke", made[by]), savo("revoke", made[by], "--json")
+    first, again = savo("revoke", created[by]), savo("revoke", created[by], "--json")
     assert "phone-app) is revoked" in first.stdout
     assert json.loads(again.stdout)["revoked_at"]
     with pytest.raises(UnauthorizedError):
-        principal_of(made["key"], tmp_path)
+        principal_of(created["key"], tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (("create", "app", "--scope", "everything"), 2, "allowed are scans, training, ops"),
         (("create", " "), 2, "1 to 200 characters"),
-        (("revoke", "nobody"), 1, "`savo keys list` shows those there are"),
+        (("revoke", "unknown"), 1, "`savo keys list` shows the ids"),
     ],
 )
-def test_a_wrong_word_is_told_with_what_is_right(savo: Savo, words: tuple[str, ...], code: int, told: str) -> None:
-    said = savo(*words)
-    assert said.exit_code == code
-    assert told in " ".join(said.stderr.replace("│", " ").split())
+def test_a_wrong_argument_is_refused_with_what_is_allowed(
+    savo: Savo, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    result = savo(*arguments)
+    assert result.exit_code == code
+    assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
-def test_without_keys_the_list_says_how_to_make_one(savo: Savo) -> None:
+def test_an_empty_list_shows_how_to_create_a_key(savo: Savo) -> None:
     assert "savo keys create NAME" in savo("list").stdout

@@ -1,4 +1,4 @@
-"""The same behaviour on PostgreSQL: what depends on locks, on conflicts, and on how times and JSON come back."""
+"""Behaviour on PostgreSQL that depends on locks, on conflicts, and on stored times and JSON."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from services.gateway.tests.harness import GatewayHarness, running_gateway
 from services.gateway.tests.photos import photo
 from services.gateway.tests.test_access import TestApiKeys
 from services.gateway.tests.test_completion import (
-    test_idempotency_keys_are_forgotten_after_a_day,
-    test_what_nobody_answered_fails_half_a_minute_after_its_time,
+    test_a_scan_without_an_answer_fails_half_a_minute_after_it_expired,
+    test_idempotency_keys_are_deleted_after_a_day,
 )
 from services.gateway.tests.test_confirmations import (
-    test_an_early_confirmation_is_kept_and_published_with_the_result,
-    test_an_early_confirmation_that_does_not_fit_the_answer_counts_for_nothing_and_says_why,
-    test_the_same_twice_gives_the_same_answer_and_one_event,
+    test_a_repeated_confirmation_gives_the_same_answer_and_one_event,
+    test_an_early_confirmation_is_published_with_the_result,
+    test_an_early_confirmation_that_does_not_fit_the_answer_is_refused_with_its_errors,
 )
 from services.gateway.tests.test_figures import (
     test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions,
-    test_progress_shows_runs_with_their_verdict_and_measures_the_goals,
-    test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted,
-    test_samples_are_counted_by_their_day_over_four_weeks_and_erased_ones_are_not,
+    test_progress_shows_runs_and_goals_with_their_figures,
+    test_refusals_count_by_reason_once_per_scan_until_they_are_lifted,
+    test_samples_that_are_not_erased_are_counted_by_day_over_four_weeks,
     test_the_correction_rate_is_edited_scans_of_confirmed_scans,
 )
 from services.gateway.tests.test_scans_http import (
     test_a_photo_becomes_an_object_a_scan_and_an_event,
     test_a_users_scans_come_newest_first_page_by_page,
     test_an_unknown_scan_is_not_found,
-    test_fifty_equal_requests_at_once_are_one_scan,
+    test_fifty_equal_concurrent_requests_create_one_scan,
     test_refused_uploads_are_counted_by_reason,
 )
 from services.gateway.tests.test_submissions import test_corrections_become_the_same_event_as_a_confirmation
@@ -48,21 +48,21 @@ from services.gateway.tests.test_submissions import test_corrections_become_the_
 __all__ = [
     "TestApiKeys",
     "test_a_photo_becomes_an_object_a_scan_and_an_event",
+    "test_a_repeated_confirmation_gives_the_same_answer_and_one_event",
+    "test_a_scan_without_an_answer_fails_half_a_minute_after_it_expired",
     "test_a_users_scans_come_newest_first_page_by_page",
-    "test_an_early_confirmation_is_kept_and_published_with_the_result",
-    "test_an_early_confirmation_that_does_not_fit_the_answer_counts_for_nothing_and_says_why",
+    "test_an_early_confirmation_is_published_with_the_result",
+    "test_an_early_confirmation_that_does_not_fit_the_answer_is_refused_with_its_errors",
     "test_an_unknown_scan_is_not_found",
     "test_corrections_become_the_same_event_as_a_confirmation",
     "test_days_are_utc_weeks_begin_on_monday_and_megabytes_are_millions",
-    "test_fifty_equal_requests_at_once_are_one_scan",
-    "test_idempotency_keys_are_forgotten_after_a_day",
-    "test_progress_shows_runs_with_their_verdict_and_measures_the_goals",
-    "test_refusals_count_by_reason_once_a_scan_and_no_more_when_lifted",
+    "test_fifty_equal_concurrent_requests_create_one_scan",
+    "test_idempotency_keys_are_deleted_after_a_day",
+    "test_progress_shows_runs_and_goals_with_their_figures",
+    "test_refusals_count_by_reason_once_per_scan_until_they_are_lifted",
     "test_refused_uploads_are_counted_by_reason",
-    "test_samples_are_counted_by_their_day_over_four_weeks_and_erased_ones_are_not",
+    "test_samples_that_are_not_erased_are_counted_by_day_over_four_weeks",
     "test_the_correction_rate_is_edited_scans_of_confirmed_scans",
-    "test_the_same_twice_gives_the_same_answer_and_one_event",
-    "test_what_nobody_answered_fails_half_a_minute_after_its_time",
 ]
 
 pytestmark = pytest.mark.postgres
@@ -76,9 +76,9 @@ async def gateway(gateway_settings: dict[str, Any], postgres_url: str) -> AsyncI
     await database.close()
 
 
-async def test_equal_requests_at_several_replicas_are_one_scan(gateway: GatewayHarness, postgres_url: str) -> None:
-    others = [Database(postgres_url, "gateway") for _ in range(3)]
-    replicas = [SqlScans(database, gateway.runtime.outbox) for database in others]
+async def test_equal_requests_at_several_replicas_create_one_scan(gateway: GatewayHarness, postgres_url: str) -> None:
+    databases = [Database(postgres_url, "gateway") for _ in range(3)]
+    replicas = [SqlScans(database, gateway.runtime.outbox) for database in databases]
     sent: list[Any] = []
 
     async def send(replica: SqlScans) -> None:
@@ -88,17 +88,17 @@ async def test_equal_requests_at_several_replicas_are_one_scan(gateway: GatewayH
     await asyncio.gather(*(send(replica) for replica in replicas for _ in range(4)))
     assert len(set(sent)) == 1
     assert len(await gateway.published(ScanRequested)) == 1
-    for database in others:
+    for database in databases:
         await database.close()
 
 
-async def test_a_word_and_the_result_that_cross_each_other_are_both_heard(gateway: GatewayHarness) -> None:
+async def test_a_confirmation_and_a_result_at_the_same_time_are_both_applied(gateway: GatewayHarness) -> None:
     scans = SqlScans(gateway.runtime.database, gateway.runtime.outbox)
-    word = ConfirmationRequest.model_validate({"items": [{"label": "tomato", "action": "kept"}]})
+    request = ConfirmationRequest.model_validate({"items": [{"label": "tomato", "action": "kept"}]})
     for number in range(20):
         requested = await gateway.scan(photo(seed=number))
         await asyncio.gather(
-            scans.confirm(requested.scan_id, word, gateway.clock()),
+            scans.confirm(requested.scan_id, request, gateway.clock()),
             scans.complete(completed(requested, tomato()), gateway.clock()),
         )
     assert len(await gateway.published(ScanConfirmed)) == 20

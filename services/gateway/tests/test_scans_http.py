@@ -1,4 +1,4 @@
-"""Photos in, answers out, over HTTP."""
+"""/v1/scans over HTTP: uploads, waiting, idempotency, errors, photos."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_a_photo_becomes_an_object_a_scan_and_an_event(gateway: GatewayHar
     assert "anna" not in event.model_dump_json()
 
 
-async def test_a_raw_body_with_its_fields_in_the_query_does_the_same(gateway: GatewayHarness) -> None:
+async def test_a_raw_body_takes_its_fields_from_the_query(gateway: GatewayHarness) -> None:
     answer = await gateway.http.post(
         "/v1/scans?device_id=phone-7", content=photo(kind="PNG"), headers={"content-type": "image/png"}
     )
@@ -72,7 +72,7 @@ async def test_a_raw_body_with_its_fields_in_the_query_does_the_same(gateway: Ga
     assert not event.anonymous
 
 
-async def test_a_phones_place_and_name_never_reach_the_object_store(gateway: GatewayHarness) -> None:
+async def test_location_and_camera_name_never_reach_the_object_store(gateway: GatewayHarness) -> None:
     block = Image.Exif()
     block[0x010F] = "Anna's phone"
     block.get_ifd(0x8825)[0x1D] = "GPS-SECRET"
@@ -83,17 +83,15 @@ async def test_a_phones_place_and_name_never_reach_the_object_store(gateway: Gat
     assert not [data for data in gateway.objects.values() if b"GPS-SECRET" in data or b"Anna" in data]
 
 
-async def test_one_person_is_one_subject_and_nobody_is_a_new_one_each_time(
-    gateway: GatewayHarness, jpeg: bytes
-) -> None:
+async def test_a_person_has_one_subject_and_each_anonymous_scan_a_new_one(gateway: GatewayHarness, jpeg: bytes) -> None:
     anna = [(await gateway.scan(jpeg, user_id="anna")).subject for _ in range(2)]
-    nobody = [(await gateway.scan(jpeg)).subject for _ in range(2)]
+    anonymous = [(await gateway.scan(jpeg)).subject for _ in range(2)]
     device = (await gateway.scan(jpeg, device_id="anna")).subject
     assert anna[0] == anna[1]
-    assert len({*anna, *nobody, device}) == 4
+    assert len({*anna, *anonymous, device}) == 4
 
 
-async def test_the_result_comes_within_wait(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_result_within_wait_is_answered(gateway: GatewayHarness, jpeg: bytes) -> None:
     async def answer_soon() -> None:
         while not (events := await gateway.published(ScanRequested)):
             await asyncio.sleep(0.01)
@@ -125,12 +123,12 @@ async def test_the_result_comes_within_wait(gateway: GatewayHarness, jpeg: bytes
     }
 
 
-async def test_wait_ends_when_its_time_is_over(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_wait_ends_after_its_seconds(gateway: GatewayHarness, jpeg: bytes) -> None:
     answer = await gateway.http.post("/v1/scans?wait=0.05", files={"image": ("p.jpg", jpeg)})
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
 
 
-async def test_a_failed_scan_says_why(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_failed_scan_has_its_code_and_message(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     moments = {"requested_at": requested.requested_at, "failed_at": gateway.clock()}
     await gateway.deliver(
@@ -138,37 +136,37 @@ async def test_a_failed_scan_says_why(gateway: GatewayHarness, jpeg: bytes) -> N
             scan_id=requested.scan_id,
             subject=requested.subject,
             code=FailureCode.PROVIDER_FAILED,
-            message="Google is away",
+            message="Google does not answer",
             **moments,
         )
     )
     got = (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).json()
-    assert (got["status"], got["error"]) == ("failed", {"code": "provider-failed", "message": "Google is away"})
+    assert (got["status"], got["error"]) == ("failed", {"code": "provider-failed", "message": "Google does not answer"})
 
 
-async def test_events_end_with_the_answer(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_events_end_with_the_finished_scan(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     path = f"/v1/scans/{requested.scan_id}/events"
-    use, waits = gateway.provided(ScanUseCases), asyncio.Event()
+    use, waiting = gateway.provided(ScanUseCases), asyncio.Event()
 
-    class NotedWait(WaitForScan):
+    class RecordingWait(WaitForScan):
         async def __call__(self, scan_id: str, seconds: float, *, known: Scan | None = None) -> Scan:
-            if seconds:  # by now the scan as it is has been sent
-                waits.set()
+            if seconds:  # the first event, with the queued scan, has been sent
+                waiting.set()
             return await super().__call__(scan_id, seconds, known=known)
 
-    gateway.replace_provided(replace(use, wait=NotedWait(use.wait.scans, use.wait.waiters)))
+    gateway.replace_provided(replace(use, wait=RecordingWait(use.wait.scans, use.wait.waiters)))
     stream = asyncio.create_task(gateway.http.get(path))
-    await waits.wait()
+    await waiting.wait()
     await gateway.deliver(completed(requested, tomato()))
     answer = await stream
     assert answer.headers["content-type"].startswith("text/event-stream")
-    told = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
-    assert [view["status"] for view in told] == ["queued", "completed"]
-    assert told[-1] == (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).json()
+    views = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert [view["status"] for view in views] == ["queued", "completed"]
+    assert views[-1] == (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).json()
 
 
-async def test_a_trace_says_why_this_answer(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_trace_has_the_routing_decision(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     await gateway.deliver(completed(requested, tomato()))
     trace = (await gateway.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
@@ -184,28 +182,28 @@ async def test_a_trace_says_why_this_answer(gateway: GatewayHarness, jpeg: bytes
 
 
 async def test_a_users_scans_come_newest_first_page_by_page(gateway: GatewayHarness) -> None:
-    made = []
+    sent = []
     for number in range(5):
-        made.append((await gateway.scan(photo(seed=number), user_id="anna")).scan_id)
+        sent.append((await gateway.scan(photo(seed=number), user_id="anna")).scan_id)
         gateway.clock.advance(1)
     await gateway.scan(photo(seed=9), user_id="ben")
-    seen: list[str] = []
-    asked: dict[str, str] = {"user_id": "anna", "limit": "2"}
-    while asked:
-        page = (await gateway.http.get("/v1/scans", params=asked)).json()
-        seen += [scan["scan_id"] for scan in page["scans"]]
-        asked = asked | {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
-    assert seen == made[::-1]
-    assert (await gateway.http.get("/v1/scans", params={"user_id": "nobody-known"})).json() == {
+    listed: list[str] = []
+    query: dict[str, str] = {"user_id": "anna", "limit": "2"}
+    while query:
+        page = (await gateway.http.get("/v1/scans", params=query)).json()
+        listed += [scan["scan_id"] for scan in page["scans"]]
+        query = query | {"cursor": page["next_cursor"]} if page["next_cursor"] else {}
+    assert listed == sent[::-1]
+    assert (await gateway.http.get("/v1/scans", params={"user_id": "unknown"})).json() == {
         "scans": [],
         "next_cursor": None,
     }
 
 
-async def test_fifty_equal_requests_at_once_are_one_scan(gateway: GatewayHarness, jpeg: bytes) -> Any:
+async def test_fifty_equal_concurrent_requests_create_one_scan(gateway: GatewayHarness, jpeg: bytes) -> Any:
     use = gateway.provided(ScanUseCases)
-    patient = replace(use.accept.policy, idempotency_wait=120.0)  # however slowly the first of them is answered
-    gateway.replace_provided(replace(use, accept=replace(use.accept, policy=patient)))
+    policy = replace(use.accept.policy, idempotency_wait=120.0)  # so that a slow machine gives no 409
+    gateway.replace_provided(replace(use, accept=replace(use.accept, policy=policy)))
 
     async def send() -> tuple[int, str]:
         answer = await gateway.http.post(
@@ -220,9 +218,7 @@ async def test_fifty_equal_requests_at_once_are_one_scan(gateway: GatewayHarness
     assert len(gateway.objects) == 1
 
 
-async def test_a_key_with_another_body_is_refused_and_another_caller_has_keys_of_their_own(
-    gateway: GatewayHarness, jpeg: bytes
-) -> None:
+async def test_an_idempotency_key_with_another_body_is_refused(gateway: GatewayHarness, jpeg: bytes) -> None:
     first = await gateway.http.post("/v1/scans", files={"image": ("p.jpg", jpeg)}, headers={"Idempotency-Key": "k1"})
     again = await gateway.http.post(
         "/v1/scans", files={"image": ("p.jpg", photo(seed=5))}, headers={"Idempotency-Key": "k1"}
@@ -278,7 +274,7 @@ async def test_a_key_with_another_body_is_refused_and_another_caller_has_keys_of
         "wait",
     ],
 )
-async def test_bad_input_is_a_problem_with_a_stable_code_and_leaves_nothing_behind(
+async def test_invalid_input_is_answered_with_a_stable_code_and_publishes_nothing(
     gateway: GatewayHarness, request_body: Any, status: Any, code: Any
 ) -> None:
     answer = await gateway.http.post("/v1/scans", **request_body)
@@ -288,7 +284,7 @@ async def test_bad_input_is_a_problem_with_a_stable_code_and_leaves_nothing_behi
     assert await gateway.published() == []
 
 
-async def test_an_endless_body_is_cut_off_at_the_limit(gateway: GatewayHarness) -> Any:
+async def test_an_endless_body_is_refused_at_the_limit(gateway: GatewayHarness) -> Any:
     sent = 0
 
     async def endless() -> Any:
@@ -303,7 +299,7 @@ async def test_an_endless_body_is_cut_off_at_the_limit(gateway: GatewayHarness) 
     assert sent < 30_000_000
 
 
-async def test_an_announced_huge_form_is_refused_unread(gateway: GatewayHarness) -> None:
+async def test_a_form_with_a_too_large_declared_length_is_refused_unread(gateway: GatewayHarness) -> None:
     answer = await gateway.http.post("/v1/scans", files={"image": ("p.jpg", b"\xff\xd8\xff" + bytes(21_000_000))})
     assert answer.status_code == 413
     assert "20 MB" in answer.json()["detail"]
@@ -321,7 +317,7 @@ async def test_refused_uploads_are_counted_by_reason(gateway: GatewayHarness) ->
     [(b"{no json", 422, "invalid-request"), (b'{"items":[' + b" " * 1_000_001, 413, "body-too-large")],
     ids=["no json", "too much"],
 )
-async def test_a_document_that_is_none_or_too_long_is_refused(
+async def test_a_json_body_that_is_invalid_or_too_large_is_refused(
     gateway: GatewayHarness, jpeg: bytes, sent: bytes, status: int, code: str
 ) -> None:
     requested = await gateway.scan(jpeg)
@@ -346,7 +342,7 @@ async def test_an_unknown_scan_is_not_found(gateway: GatewayHarness, path: Any, 
         ("GET", "/v1/scans?user_id=a&cursor=?", 422),
     ],
 )
-async def test_every_other_mistake_is_a_problem_too(
+async def test_every_other_error_is_a_problem_document(
     gateway: GatewayHarness, method: Any, path: Any, status: Any
 ) -> None:
     answer = await gateway.http.request(method, path)
@@ -362,7 +358,7 @@ async def test_every_other_mistake_is_a_problem_too(
         (StorageFullError("the disk is full"), 507, "storage-full"),
     ],
 )
-async def test_a_store_that_is_away_or_full_loses_nothing(
+async def test_an_object_store_that_is_down_or_full_loses_nothing(
     gateway: GatewayHarness, jpeg: bytes, failure: Any, status: Any, code: Any
 ) -> None:
     gateway.store.failure = failure
@@ -378,7 +374,7 @@ async def test_a_store_that_is_away_or_full_loses_nothing(
 # the photo ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_scans_photo_is_given_as_it_is_kept_and_to_no_cache(gateway: GatewayHarness) -> None:
+async def test_a_scans_photo_is_returned_as_stored_and_not_cached(gateway: GatewayHarness) -> None:
     requested = await gateway.scan(photo(kind="PNG"))
     link = (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).json()["links"]["photo"]
     answer = await gateway.http.get(link)
@@ -390,7 +386,7 @@ async def test_a_scans_photo_is_given_as_it_is_kept_and_to_no_cache(gateway: Gat
     assert sha256(answer.content).hexdigest() == requested.image.sha256
 
 
-async def test_an_erased_photo_is_gone(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_an_erased_photo_is_not_found(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     await gateway.store.delete(requested.image.key)
     answer = await gateway.http.get(f"/v1/scans/{requested.scan_id}/photo")

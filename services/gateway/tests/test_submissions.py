@@ -1,4 +1,4 @@
-"""The app's older form ends in the same event."""
+"""The app's older form: /training/upload-image and /training/submit."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ MILK: dict[str, Any] = {"ingredient": "milk", "confidence": 0.7, "bbox": [32, 24
 """In pixels of the 64 × 48 photo."""
 
 
-async def kept(gateway: Any, data: bytes | None = None, **fields: str) -> dict[str, Any]:
+async def upload(gateway: Any, data: bytes | None = None, **fields: str) -> dict[str, Any]:
     answer = await gateway.http.post("/training/upload-image", files={"image": ("p.jpg", data or photo())}, data=fields)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
-def report(photo_kept: dict[str, Any], corrections: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
-    told = {
-        "scan_id": photo_kept["scan_id"],
-        "image_hash": photo_kept["image_hash"],
+def report(uploaded: dict[str, Any], corrections: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+    values = {
+        "scan_id": uploaded["scan_id"],
+        "image_hash": uploaded["image_hash"],
         "image_width": 64,
         "image_height": 48,
     }
     return (
-        told
+        values
         | {"original_detections": [TOMATO, MILK], "user_corrections": corrections, "storage_location": "fridge"}
         | changes
     )
 
 
-async def test_a_photo_is_kept_without_a_scan(gateway: GatewayHarness) -> None:
-    answer = await kept(gateway, scan_id="app-1")
+async def test_a_photo_is_stored_without_a_scan(gateway: GatewayHarness) -> None:
+    answer = await upload(gateway, scan_id="app-1")
     assert set(answer) == {"status", "image_hash", "scan_id", "path"}
     assert (answer["status"], answer["scan_id"]) == ("stored", "app-1")
     assert answer["path"] in gateway.objects
     assert await gateway.published(ScanRequested) == []
-    assert await kept(gateway, scan_id="app-1") == answer
+    assert await upload(gateway, scan_id="app-1") == answer
     other = await gateway.http.post(
         "/training/upload-image", files={"image": ("p.jpg", photo(seed=8))}, data={"scan_id": "app-1"}
     )
@@ -54,7 +54,7 @@ async def test_a_photo_is_kept_without_a_scan(gateway: GatewayHarness) -> None:
 
 
 async def test_corrections_become_the_same_event_as_a_confirmation(gateway: GatewayHarness) -> None:
-    photo_kept = await kept(gateway)
+    uploaded = await upload(gateway)
     corrections: list[dict[str, Any]] = [
         {**TOMATO, "source": "vision"},
         {"ingredient": "cream", "bbox": [32, 24, 16, 12], "source": "user"},
@@ -65,7 +65,7 @@ async def test_corrections_become_the_same_event_as_a_confirmation(gateway: Gate
             "storage_hint": "fridge",
         },
     ]
-    answer = await gateway.http.post("/training/submit", json=report(photo_kept, corrections, user_id="anna"))
+    answer = await gateway.http.post("/training/submit", json=report(uploaded, corrections, user_id="anna"))
     assert answer.status_code == 202, answer.text
     (event,) = await gateway.published(ScanConfirmed)
     assert [(item.label, item.action) for item in event.items] == [
@@ -80,22 +80,22 @@ async def test_corrections_become_the_same_event_as_a_confirmation(gateway: Gate
         False,
         "fridge",
     )
-    again = await gateway.http.post("/training/submit", json=report(photo_kept, corrections, user_id="anna"))
+    again = await gateway.http.post("/training/submit", json=report(uploaded, corrections, user_id="anna"))
     assert again.json() == answer.json()
     assert len(await gateway.published(ScanConfirmed)) == 1
 
 
-async def test_what_the_user_took_out_is_removed_and_what_lies_elsewhere_was_moved(gateway: GatewayHarness) -> None:
-    photo_kept = await kept(gateway)
+async def test_missing_items_are_removed_and_items_with_another_box_are_moved(gateway: GatewayHarness) -> None:
+    uploaded = await upload(gateway)
     await gateway.http.post(
         "/training/submit",
-        json=report(photo_kept, [{**TOMATO, "bbox": {"x": 0.6, "y": 0.1, "width": 0.2, "height": 0.2}}]),
+        json=report(uploaded, [{**TOMATO, "bbox": {"x": 0.6, "y": 0.1, "width": 0.2, "height": 0.2}}]),
     )
     (event,) = await gateway.published(ScanConfirmed)
     assert [(item.label, item.action) for item in event.items] == [("tomato", Action.MOVED), ("milk", Action.REMOVED)]
 
 
-async def test_a_scan_of_ours_is_confirmed_as_ours(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_scan_of_the_gateway_is_confirmed_with_its_own_route(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg, user_id="anna")
     await gateway.deliver(completed(requested, tomato()))
     known = {"scan_id": requested.scan_id, "image_hash": requested.image.sha256}
@@ -106,7 +106,7 @@ async def test_a_scan_of_ours_is_confirmed_as_ours(gateway: GatewayHarness, jpeg
     assert (event.experiment, [item.action for item in event.items]) == ("v2", [Action.KEPT])
 
 
-async def test_detections_that_are_not_those_of_our_scan_are_refused(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_detections_that_differ_from_the_scans_answer_are_refused(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     await gateway.deliver(completed(requested, tomato()))
     known = {"scan_id": requested.scan_id, "image_hash": requested.image.sha256}
@@ -117,9 +117,9 @@ async def test_detections_that_are_not_those_of_our_scan_are_refused(gateway: Ga
 
 
 async def test_another_users_photo_is_not_found(gateway: GatewayHarness) -> None:
-    of_anna = await kept(gateway, user_id="anna")
-    for stranger in ({"user_id": "ben"}, {}):
-        answer = await gateway.http.post("/training/submit", json=report(of_anna, [TOMATO], **stranger))
+    of_anna = await upload(gateway, user_id="anna")
+    for sender in ({"user_id": "ben"}, {}):
+        answer = await gateway.http.post("/training/submit", json=report(of_anna, [TOMATO], **sender))
         assert (answer.status_code, answer.json()["code"]) == (404, "photo-not-found")
     guessed = report({**of_anna, "scan_id": "guessed"}, [TOMATO])
     assert (await gateway.http.post("/training/submit", json=guessed)).status_code == 404
@@ -136,11 +136,9 @@ async def test_another_users_photo_is_not_found(gateway: GatewayHarness) -> None
         ({"image_height": None}, "image_height"),
     ],
 )
-async def test_a_form_that_makes_no_sense_is_refused_naming_the_field(
-    gateway: GatewayHarness, changes: Any, field: Any
-) -> None:
-    photo_kept = await kept(gateway)
-    answer = await gateway.http.post("/training/submit", json=report(photo_kept, [TOMATO], **changes))
+async def test_an_invalid_form_is_refused_with_the_field(gateway: GatewayHarness, changes: Any, field: Any) -> None:
+    uploaded = await upload(gateway)
+    answer = await gateway.http.post("/training/submit", json=report(uploaded, [TOMATO], **changes))
     assert answer.status_code == 422
     assert field in [error["field"] for error in answer.json()["errors"]]
     assert await gateway.published(ScanConfirmed) == []

@@ -1,4 +1,4 @@
-"""Why this answer, and where a scan stands: the trace."""
+"""Traces: hops and positions of a scan, where it is, and the next step when it is stuck."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.gateway.tests.harness import GatewayHarness
 
 
 async def publish(gateway: GatewayHarness, event: Event, *, offset: int = 0) -> None:
-    """As the outbox relay does when Kafka has acknowledged."""
+    """Report the event as published, as the outbox relay does after Kafka's acknowledgement."""
     record = record_of(Envelope.new(event, "gateway"))
     row = OutboxRow(
         event_id=uuid4(),
@@ -35,9 +35,9 @@ async def publish(gateway: GatewayHarness, event: Event, *, offset: int = 0) -> 
         await gateway.service.on_published(session, [(row, RecordRef(record.topic, 3, offset, gateway.clock()))])
 
 
-async def hear(gateway: GatewayHarness, event: Event, *, offset: int = 0, partition: int = 1) -> None:
+async def deliver(gateway: GatewayHarness, event: Event, *, offset: int = 0, partition: int = 1) -> None:
     topic = topic_of(event)
-    (subscription,) = [one for one in gateway.service.subscriptions if one.topic is topic]
+    (subscription,) = [reader for reader in gateway.service.subscriptions if reader.topic is topic]
     await subscription.handle(
         Envelope(
             event, uuid4(), "test", gateway.clock(), record=RecordRef(topic.name, partition, offset, gateway.clock())
@@ -53,13 +53,13 @@ async def trace(gateway: GatewayHarness, scan_id: str) -> dict[str, object]:
 
 
 def stored(requested: ScanRequested, at: datetime) -> SampleStored:
-    whose = {"sha256": requested.image.sha256, "scan_id": requested.scan_id, "subject": requested.subject}
+    keys = {"sha256": requested.image.sha256, "scan_id": requested.scan_id, "subject": requested.subject}
     return SampleStored(
-        **whose, image=requested.image, split=Split.TRAIN, labels={"tomato": 1}, edited=False, stored_at=at
+        **keys, image=requested.image, split=Split.TRAIN, labels={"tomato": 1}, edited=False, stored_at=at
     )
 
 
-async def test_a_trace_tells_each_hop_and_where_each_event_stands(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_trace_has_each_hop_and_the_position_of_each_event(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     await publish(gateway, requested, offset=7)
     gateway.clock.advance(1)
@@ -70,31 +70,34 @@ async def test_a_trace_tells_each_hop_and_where_each_event_stands(gateway: Gatew
         taken_up_at=requested.requested_at + timedelta(milliseconds=5),
         stages_ms={"detect": 30.0},
     )
-    await hear(gateway, answer, offset=9)
+    await deliver(gateway, answer, offset=9)
     await gateway.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
     await publish(gateway, (await gateway.published())[-1], offset=2)
     gateway.clock.advance(1)
-    await hear(gateway, stored(requested, gateway.clock()), offset=4)
+    await deliver(gateway, stored(requested, gateway.clock()), offset=4)
 
-    told = await trace(gateway, requested.scan_id)
-    assert (told["threshold"], told["stages_ms"], told["bucket"], told["share"]) == (0.6, {"detect": 30.0}, 17, 0.25)
-    assert [hop["hop"] for hop in told["hops"]] == [  # type: ignore[attr-defined]
+    shown = await trace(gateway, requested.scan_id)
+    assert (shown["threshold"], shown["stages_ms"], shown["bucket"], shown["share"]) == (
+        0.6,
+        {"detect": 30.0},
+        17,
+        0.25,
+    )
+    assert [hop["hop"] for hop in shown["hops"]] == [  # type: ignore[attr-defined]
         "accepted", "published", "taken up", "detected", "answered", "confirmed", "stored",
         "confirmation published", "sampled",
     ]  # fmt: skip
-    records = {record["topic"]: (record["partition"], record["offset"]) for record in told["records"]}  # type: ignore[attr-defined]
+    records = {record["topic"]: (record["partition"], record["offset"]) for record in shown["records"]}  # type: ignore[attr-defined]
     assert records == {
         "scans.requested": (3, 7),
         "scans.completed": (1, 9),
         "scans.confirmed": (3, 2),
         "samples.stored": (1, 4),
     }
-    assert (told["standing"], told["next_step"]) == ("confirmed, and a training sample", None)
+    assert (shown["standing"], shown["next_step"]) == ("confirmed, and a training sample", None)
 
 
-async def test_a_scan_that_is_not_in_kafka_yet_says_so_and_soon_what_to_do(
-    gateway: GatewayHarness, jpeg: bytes
-) -> None:
+async def test_a_scan_that_stays_out_of_kafka_gets_a_next_step(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     fresh = await trace(gateway, requested.scan_id)
     assert (fresh["standing"], fresh["next_step"]) == ("accepted 0 s ago, not in Kafka yet", None)
@@ -104,68 +107,67 @@ async def test_a_scan_that_is_not_in_kafka_yet_says_so_and_soon_what_to_do(
     assert "the outbox keeps it" in str(stuck["next_step"])
 
 
-async def test_a_scan_that_vision_does_not_answer_names_the_record_it_hangs_at(
-    gateway: GatewayHarness, jpeg: bytes
-) -> None:
+async def test_a_scan_that_vision_does_not_answer_names_its_record(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     await publish(gateway, requested, offset=141)
     gateway.clock.advance(30)
-    told = await trace(gateway, requested.scan_id)
-    assert told["standing"] == "in Kafka at scans.requested 3/141 for 30 s, no answer yet; it expires in 90 s"
-    assert "savo dlq list" in str(told["next_step"])
+    shown = await trace(gateway, requested.scan_id)
+    assert shown["standing"] == "in Kafka at scans.requested 3/141 for 30 s, no answer yet; it expires in 90 s"
+    assert "savo dlq list" in str(shown["next_step"])
     gateway.clock.advance(100)
-    assert "nobody answered it" in str((await trace(gateway, requested.scan_id))["standing"])
+    assert "no answer by" in str((await trace(gateway, requested.scan_id))["standing"])
 
 
 @pytest.mark.parametrize("code", list(FailureCode))
 async def test_each_failure_has_its_next_step(gateway: GatewayHarness, jpeg: bytes, code: FailureCode) -> None:
     requested = await gateway.scan(jpeg)
-    whose = {
+    keys = {
         "scan_id": requested.scan_id,
         "subject": requested.subject,
         "requested_at": requested.requested_at,
         "failed_at": gateway.clock(),
     }
-    await hear(gateway, ScanFailed(**whose, code=code, message="Too bad."), offset=5)
-    told = await trace(gateway, requested.scan_id)
-    assert (told["standing"], told["next_step"]) == (f"failed: Too bad. ({code.value})", NEXT_STEPS[code])
-    assert [record["note"] for record in told["records"]] == [code.value]  # type: ignore[attr-defined]
+    await deliver(gateway, ScanFailed(**keys, code=code, message="Too bad."), offset=5)
+    shown = await trace(gateway, requested.scan_id)
+    assert (shown["standing"], shown["next_step"]) == (f"failed: Too bad. ({code.value})", NEXT_STEPS[code])
+    assert [record["note"] for record in shown["records"]] == [code.value]  # type: ignore[attr-defined]
 
 
-async def test_without_consent_nobody_is_waited_for(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_confirmed_scan_without_consent_needs_no_next_step(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg, consent="false")
-    await hear(gateway, completed(requested, tomato()))
+    await deliver(gateway, completed(requested, tomato()))
     await gateway.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
-    told = await trace(gateway, requested.scan_id)
-    assert (told["standing"], told["next_step"]) == (
+    shown = await trace(gateway, requested.scan_id)
+    assert (shown["standing"], shown["next_step"]) == (
         "confirmed, but no training sample: its user gave no consent",
         None,
     )
 
 
-async def test_a_refused_sample_says_why(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_refused_sample_has_its_reason(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
-    await hear(gateway, completed(requested, tomato()))
+    await deliver(gateway, completed(requested, tomato()))
     await gateway.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
     gateway.clock.advance(30)
     waiting = await trace(gateway, requested.scan_id)
     assert waiting["standing"] == "confirmed; the confirmation is not in Kafka yet"
-    whose = {"sha256": requested.image.sha256, "scan_id": requested.scan_id, "subject": requested.subject}
-    await hear(
+    keys = {"sha256": requested.image.sha256, "scan_id": requested.scan_id, "subject": requested.subject}
+    await deliver(
         gateway,
         SampleRejected(
-            **whose, reason=RejectionReason.BLURRED, detail="sharpness 2.1, limit 5", rejected_at=gateway.clock()
+            **keys, reason=RejectionReason.BLURRED, detail="sharpness 2.1, limit 5", rejected_at=gateway.clock()
         ),
     )
-    told = await trace(gateway, requested.scan_id)
-    assert told["standing"] == "confirmed, but no training sample: blurred: sharpness 2.1, limit 5"
+    shown = await trace(gateway, requested.scan_id)
+    assert shown["standing"] == "confirmed, but no training sample: blurred: sharpness 2.1, limit 5"
 
 
-async def test_the_same_record_twice_is_noted_once(gateway: GatewayHarness, jpeg: bytes) -> None:
+async def test_a_repeated_record_is_stored_once(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     for _ in range(2):
-        await hear(gateway, completed(requested, tomato()), offset=9)
+        await deliver(gateway, completed(requested, tomato()), offset=9)
         await publish(gateway, requested, offset=7)
-    assert sorted(
-        passage.offset for passage in await SqlJournal(gateway.runtime.database).of_scan(requested.scan_id)
-    ) == [7, 9]
+    assert sorted(entry.offset for entry in await SqlJournal(gateway.runtime.database).of_scan(requested.scan_id)) == [
+        7,
+        9,
+    ]

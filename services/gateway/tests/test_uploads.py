@@ -1,4 +1,4 @@
-"""What is taken, what is refused, and what is said about it."""
+"""Checks of uploads: accepted photos, and the reasons of refused ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def heic() -> bytes:
 
 
 AVIF = b"\0\0\0\x20ftypmif1\0\0\0\0avifmif1miafMA1B" + bytes(40)
-"""By its brands: HEIF's own is the major one."""
+"""AVIF by its brands, with HEIF's brand as the major one."""
 NOISE = np.random.default_rng(5).bytes(2000)
 _GRAIN = Image.fromarray(np.random.default_rng(6).integers(0, 256, (300, 400, 3), np.uint8))
 
@@ -50,7 +50,7 @@ def _large(progressive: bool) -> bytes:
 
 
 LARGE = {progressive: _large(progressive) for progressive in (False, True)}
-"""Longer than what is decoded of a JPEG of one scan."""
+"""Larger than the part that is decoded of a JPEG with one scan."""
 
 
 def refusal_of(data: bytes, limits: UploadLimits = LIMITS) -> UploadRefusedError:
@@ -59,10 +59,10 @@ def refusal_of(data: bytes, limits: UploadLimits = LIMITS) -> UploadRefusedError
     return refusal.value
 
 
-def test_a_photo_is_addressed_by_what_is_stored_and_remembers_what_was_received() -> None:
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    received = encoded("JPEG", exif=turned)
+def test_a_photo_has_the_hashes_of_the_stored_and_of_the_received_bytes() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    received = encoded("JPEG", exif=exif)
     photo = prepare(received, LIMITS)
     assert photo.sha256 == sha256(photo.data).hexdigest()
     assert photo.upload_sha256 == sha256(received).hexdigest()
@@ -70,8 +70,8 @@ def test_a_photo_is_addressed_by_what_is_stored_and_remembers_what_was_received(
     assert photo.ref.key == f"scans/{photo.sha256[:2]}/{photo.sha256}.jpg"
 
 
-def test_an_orientation_that_other_readers_miss_is_stored_as_all_of_them_read_it() -> None:
-    """As a LONG, and in the first of two EXIF blocks."""
+def test_an_unusual_orientation_is_stored_in_the_form_that_all_readers_know() -> None:
+    """An orientation of type LONG, in the first of two EXIF blocks."""
     turned = b"Exif\0\0MM" + struct.pack(">HIHHHII", 42, 8, 1, 0x0112, 4, 1, 6)
     upright = b"Exif\0\0MM" + struct.pack(">HIHHHIHH", 42, 8, 1, 0x0112, 3, 1, 1, 0)
     blocks = [b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block for block in (turned, upright)]
@@ -122,23 +122,23 @@ def test_a_heic_photo_becomes_an_upright_jpeg_without_metadata() -> None:
         "noise in a heic",
     ],
 )
-def test_what_is_no_photo_is_refused_with_a_stable_code(data: Any, reason: Any, status: Any) -> None:
+def test_a_file_that_is_not_a_photo_is_refused_with_a_stable_code(data: Any, reason: Any, status: Any) -> None:
     refusal = refusal_of(data)
     assert (refusal.reason, refusal.code, refusal.status) == (reason, reason.value, status)
     assert refusal.detail
 
 
-def test_a_refused_type_comes_with_the_list_of_those_that_are_taken() -> None:
+def test_a_refused_type_comes_with_the_accepted_types() -> None:
     assert refusal_of(AVIF).extra == {"allowed": ["image/jpeg", "image/png", "image/webp", "image/heic"]}
 
 
-def test_too_many_bytes_name_the_limit() -> None:
+def test_a_photo_with_too_many_bytes_is_refused_with_the_limit() -> None:
     refusal = refusal_of(encoded("PNG"), UploadLimits(max_bytes=1000))
     assert refusal.reason is UploadRefusal.TOO_LARGE
     assert refusal.extra == {"limit": {"bytes": 1000}}
 
 
-def test_too_many_pixels_are_refused_before_any_is_decoded() -> Any:
+def test_too_many_pixels_are_refused_before_decoding() -> Any:
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
@@ -160,21 +160,21 @@ def test_too_many_pixels_are_refused_before_any_is_decoded() -> Any:
     ids=["jfif", "jpeg", "png", "webp"],
 )
 @pytest.mark.parametrize("seed", range(6))
-def test_noise_behind_a_photos_first_bytes_is_unreadable_and_not_cut_off(start: bytes, seed: int) -> None:
+def test_noise_after_a_photos_first_bytes_is_unreadable_rather_than_truncated(start: bytes, seed: int) -> None:
     refusal = refusal_of(start + np.random.default_rng(seed).bytes(3000))
     assert refusal.reason is UploadRefusal.UNREADABLE
     assert "send it again" not in refusal.detail
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_noise_in_place_of_the_pixels_is_unreadable(seed: int) -> None:
+def test_noise_instead_of_pixels_is_unreadable(seed: int) -> None:
     whole = encoded("JPEG")
     at = whole.index(b"\xff\xda") + 14
     assert refusal_of(whole[:at] + np.random.default_rng(seed).bytes(20_000)).reason is UploadRefusal.UNREADABLE
 
 
 DAMAGE: dict[str, Callable[[bytearray, int, bytes], None]] = {
-    "in the head": lambda photo, at, noise: photo.__setitem__(2 + at % 600, noise[0]),
+    "in the header": lambda photo, at, noise: photo.__setitem__(2 + at % 600, noise[0]),
     "in the pixels": lambda photo, at, noise: photo.__setitem__(slice(at, at + len(noise)), noise),
     "missing": lambda photo, at, _: photo.__delitem__(slice(at, at + 500)),
     "ended early": lambda photo, at, _: photo.__setitem__(slice(at, None), b"\xff\xd9"),
@@ -183,12 +183,14 @@ DAMAGE: dict[str, Callable[[bytearray, int, bytes], None]] = {
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(DAMAGE)), st.booleans(), st.integers(700, 150_000), st.binary(min_size=1, max_size=64))
-def test_a_jpeg_s_first_rows_tell_what_all_of_them_would(kind: str, progressive: bool, at: int, noise: bytes) -> None:
+def test_the_first_rows_of_a_jpeg_show_the_damage_that_all_rows_would(
+    kind: str, progressive: bool, at: int, noise: bytes
+) -> None:
     photo = bytearray(LARGE[progressive])
     DAMAGE[kind](photo, at, noise)
     try:
-        bare = strip_metadata(bytes(photo))
-        with Image.open(BytesIO(bare), formats=("JPEG",)) as picture:
+        stripped = strip_metadata(bytes(photo))
+        with Image.open(BytesIO(stripped), formats=("JPEG",)) as picture:
             picture.load()
     except (OSError, SyntaxError, ValueError):
         assert refusal_of(bytes(photo)).detail
@@ -197,7 +199,7 @@ def test_a_jpeg_s_first_rows_tell_what_all_of_them_would(kind: str, progressive:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_an_animation_is_refused_in_either_container(kind: str) -> None:
+def test_an_animation_is_refused_as_png_and_as_webp(kind: str) -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "green", "blue")]
     out = BytesIO()
     frames[0].save(out, kind, save_all=True, append_images=frames[1:])
@@ -207,7 +209,7 @@ def test_an_animation_is_refused_in_either_container(kind: str) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(["JPEG", "PNG", "WEBP"]), st.binary(min_size=1, max_size=40), st.integers(0, 5000))
-def test_whatever_is_sent_is_taken_or_refused_in_words(kind: Any, noise: Any, at: Any) -> None:
+def test_any_bytes_are_accepted_or_refused_with_a_reason(kind: Any, noise: Any, at: Any) -> None:
     data = bytearray(encoded(kind))
     at %= len(data)
     data[at : at + len(noise)] = noise

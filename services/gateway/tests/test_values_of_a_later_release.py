@@ -1,4 +1,4 @@
-"""Values that only a later release of another service writes: kept, shown and passed on as they are (ADR 18)."""
+"""Values that only a later release of another service writes are stored, shown and passed on unchanged (ADR 18)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ async def shown(gateway: GatewayHarness, requested: ScanRequested) -> Any:
     return (await gateway.http.get(f"/v1/scans/{requested.scan_id}")).json()
 
 
-async def test_a_provider_and_a_reason_that_are_unknown_here_are_shown_and_traced(
+async def test_an_unknown_provider_and_fallback_reason_are_shown_and_traced(
     gateway: GatewayHarness, jpeg: bytes
 ) -> None:
     requested = await gateway.scan(jpeg)
@@ -25,13 +25,11 @@ async def test_a_provider_and_a_reason_that_are_unknown_here_are_shown_and_trace
     )
     result = (await shown(gateway, requested))["result"]
     trace = (await gateway.http.get(f"/v1/scans/{requested.scan_id}/trace")).json()
-    for told in (result, trace):
-        assert (told["served_by"], told["fallback_reason"]) == ("mistral", "too-slow")
+    for view in (result, trace):
+        assert (view["served_by"], view["fallback_reason"]) == ("mistral", "too-slow")
 
 
-async def test_a_provider_that_is_unknown_here_is_passed_on_with_the_confirmation(
-    gateway: GatewayHarness, jpeg: bytes
-) -> None:
+async def test_an_unknown_provider_is_passed_on_with_the_confirmation(gateway: GatewayHarness, jpeg: bytes) -> None:
     requested = await gateway.scan(jpeg)
     await gateway.deliver(completed(requested, tomato(), served_by="mistral"))
     answer = await gateway.http.post(f"/v1/scans/{requested.scan_id}/confirmation", json={"all_correct": True})
@@ -40,7 +38,7 @@ async def test_a_provider_that_is_unknown_here_is_passed_on_with_the_confirmatio
     assert (confirmed.served_by, confirmed.items[0].box_source) == ("mistral", "mistral")
 
 
-async def test_a_failure_that_is_unknown_here_is_shown_with_its_message_and_a_next_step(
+async def test_an_unknown_failure_is_shown_with_its_message_and_a_next_step(
     gateway: GatewayHarness, jpeg: bytes
 ) -> None:
     requested = await gateway.scan(jpeg)
@@ -57,7 +55,7 @@ async def test_a_failure_that_is_unknown_here_is_shown_with_its_message_and_a_ne
     assert "upgrade the gateway" in trace["next_step"]
 
 
-async def test_a_refusal_and_an_outcome_that_are_unknown_here_are_counted_and_shown(gateway: GatewayHarness) -> None:
+async def test_an_unknown_refusal_and_run_outcome_are_counted_and_shown(gateway: GatewayHarness) -> None:
     now = gateway.clock()
     await gateway.deliver(
         SampleRejected(sha256="a" * 64, scan_id="s1", subject="anna", reason="shows-a-face", rejected_at=now)

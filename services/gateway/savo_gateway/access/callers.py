@@ -1,4 +1,4 @@
-"""Authentication: from a request's headers to a principal, by API key or by JWT."""
+"""Authentication of a request by API key or JWT."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class JwtPolicy:
-    """How users' tokens are checked. `key` is a shared secret (HS256) or a PEM public key (RS256, ES256)."""
+    """How users' tokens are checked. `key`: a shared secret (HS256) or a PEM public key (RS256, ES256, EdDSA)."""
 
     key: str
     algorithms: tuple[str, ...] = ("HS256",)
@@ -63,7 +63,7 @@ class CheckCaller:
     async def _by_key(self, token: str) -> Principal:
         key = await find_key(self.keys, token)
         if key is None:
-            raise UnauthorizedError("this API key is unknown or revoked; `savo keys create` makes one")
+            raise UnauthorizedError("this API key is unknown or revoked; `savo keys create NAME` creates one")
         return Principal(f"key:{key.key_id}", key.scopes)
 
     def _by_jwt(self, token: str) -> Principal:
@@ -79,10 +79,10 @@ class CheckCaller:
                 options={"require": ["exp", "sub"]},
             )
         except jwt.InvalidTokenError as error:
-            raise UnauthorizedError(f"this token is not valid: {error}") from error
+            raise UnauthorizedError(f"the token is not valid: {error}; sign in again for a new one") from error
         user_id = claims["sub"]
         if not 0 < len(user_id) <= MAX_NAME:
-            raise UnauthorizedError(f"this token's `sub` must have 1 to {MAX_NAME} characters")
+            raise UnauthorizedError(f"the token's `sub` has {len(user_id)} characters; 1 to {MAX_NAME} are allowed")
         return Principal(f"user:{user_id}", _scopes(claims), user_id=user_id)
 
 
@@ -101,7 +101,7 @@ def _token(headers: Mapping[str, str]) -> str:
 
 
 def _scopes(claims: Mapping[str, Any]) -> frozenset[Scope]:
-    """Those of the token's `scope` claim that are known here."""
+    """Known scopes of the token's `scope` claim. Unknown ones are ignored."""
     if "scope" not in claims:
         return DEFAULT_SCOPES
     named = str(claims["scope"]).split()

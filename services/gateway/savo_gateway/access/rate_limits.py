@@ -1,4 +1,4 @@
-"""A fair share for each caller: a bucket of tokens that fills again with time (each replica counts by itself)."""
+"""Rate limit per caller: a token bucket, in the memory of each replica."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from savo_gateway.errors import TooManyRequestsError
 __all__ = ["RateLimit"]
 
 MAX_CALLERS = 10_000
-"""More than this many remembered callers: those whose bucket is full again are forgotten."""
+"""Past this number of buckets, full ones are deleted: they hold no information."""
 
 
 @dataclass
@@ -22,9 +22,9 @@ class _Bucket:
 
 @dataclass(frozen=True)
 class RateLimit:
-    """`per_minute` requests on average, up to ten seconds' worth at once; 0 is no limit.
+    """`per_minute` requests on average, and up to ten seconds' worth at once; 0 is no limit.
 
-    `seconds` is a monotonic clock.
+    `seconds`: a monotonic clock.
     """
 
     per_minute: int
@@ -47,13 +47,13 @@ class RateLimit:
     def _refilled(self, caller: str) -> _Bucket:
         now = self.seconds()
         if len(self._buckets) > MAX_CALLERS:
-            self._forget_idle(now)
+            self._delete_full(now)
         bucket = self._buckets.setdefault(caller, _Bucket(self._burst, now))
         bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.at) * self.per_minute / 60)
         bucket.at = now
         return bucket
 
-    def _forget_idle(self, now: float) -> None:
+    def _delete_full(self, now: float) -> None:
         for caller, bucket in list(self._buckets.items()):
             if bucket.tokens + (now - bucket.at) * self.per_minute / 60 >= self._burst:
                 del self._buckets[caller]

@@ -1,4 +1,4 @@
-"""Callers, people and keys. Other services know people by random subjects only; keys are stored as hashes."""
+"""Records of access: people, authenticated callers, API keys and their scopes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULT_SCOPES = frozenset({Scope.SCANS, Scope.TRAINING})
 
 @dataclass(frozen=True)
 class Person:
-    """A user or a device by the app's own identifier. It is stored in the table `subjects` alone and is in no event."""
+    """A user or a device, by the app's identifier. It is stored in the table `subjects` alone, and is in no event."""
 
     kind: Literal["user", "device"]
     reference: str
@@ -47,14 +47,16 @@ class Principal:
     def require_scope(self, scope: Scope) -> None:
         """Raises `ForbiddenError`."""
         if scope not in self.scopes:
-            raise ForbiddenError(f"this needs the scope {scope.value!r}", scope=scope.value)
+            raise ForbiddenError(
+                f"this request needs the scope {scope.value!r}; the caller has {_names(self.scopes)}", scope=scope.value
+            )
 
     def resolve_user(self, user_id: str | None) -> str | None:
-        """The user a request is about. Raises `ForbiddenError` when a user names another."""
+        """The user that a request is about. Raises `ForbiddenError` when a user names another user."""
         if self.user_id is None:
             return user_id
         if user_id not in (None, self.user_id):
-            raise ForbiddenError("user_id is another user than the token's")
+            raise ForbiddenError("user_id is not the user of the token; leave it out, or send the token's `sub`")
         return self.user_id
 
 
@@ -74,8 +76,12 @@ class ApiKey:
     revoked_at: datetime | None = None
 
 
+def _names(scopes: frozenset[Scope]) -> str:
+    return ", ".join(sorted(scope.value for scope in scopes)) or "no scope"
+
+
 def person_of(user_id: str | None, device_id: str | None) -> Person | None:
-    """The user when there is one, else the device."""
+    """The user if one is named, else the device; None without either."""
     if user_id:
         return Person("user", user_id)
     return Person("device", device_id) if device_id else None

@@ -1,4 +1,4 @@
-"""The audit log in SQL, as read from `audit.recorded`: entries are added, never changed."""
+"""The audit log in SQL, read from `audit.recorded`. Entries are added, never changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["SqlAuditLog"]
 
 @dataclass(frozen=True)
 class SqlAuditLog:
-    """`ports.AuditLog`."""
+    """Implements `ports.AuditLog`."""
 
     database: Database
 

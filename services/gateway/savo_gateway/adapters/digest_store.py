@@ -1,4 +1,4 @@
-"""Which week's digest was sent, in SQL: the host that adds the row first sends it."""
+"""Weekly digests that were sent, in SQL. The host that inserts a week's row first sends its digest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["SqlDigests"]
 
 @dataclass(frozen=True)
 class SqlDigests:
-    """`ports.Digests`."""
+    """Implements `ports.Digests`."""
 
     database: Database
 

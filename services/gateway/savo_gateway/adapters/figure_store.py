@@ -1,6 +1,6 @@
-"""The projections behind the statistics, in SQL: written by events, summed on request.
+"""Projections behind the statistics, in SQL: events write rows, requests sum them.
 
-Events may come twice and out of order, so each write compares times and keeps the newer one.
+Events may arrive twice and out of order, so each write compares times and keeps the newer values.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RUNS_SHOWN = 20
 
 @dataclass(frozen=True)
 class SqlFigures:
-    """`ports.FigureStore`, `ports.Projections` and `ports.RefusedUploads`."""
+    """Implements `ports.FigureStore`, `ports.Projections` and `ports.RefusedUploads`."""
 
     database: Database
 
@@ -52,10 +52,10 @@ class SqlFigures:
             session.add_all(
                 SampleLabelRow(sha256=stored.sha256, label=label, boxes=boxes) for label, boxes in stored.labels.items()
             )
-            lifted = update(RejectionRow).where(
+            lift = update(RejectionRow).where(
                 RejectionRow.scan_id == stored.scan_id, RejectionRow.rejected_at <= stored.stored_at
             )
-            await session.execute(lifted.values(lifted=True))
+            await session.execute(lift.values(lifted=True))
 
     async def sample_erased(self, erased: SampleErased) -> None:
         async with self.database.session() as session:
@@ -115,12 +115,12 @@ class SqlFigures:
             await upsert(session, ModelRow, values, ["version"])
 
     async def recipes_suggested(self, suggested: RecipesSuggested) -> None:
-        whose = {"recipe_id": suggested.recipe_id, "scan_id": suggested.scan_id, "subject": suggested.subject}
+        keys = {"recipe_id": suggested.recipe_id, "scan_id": suggested.scan_id, "subject": suggested.subject}
         async with self.database.session() as session:
             await upsert(
                 session,
                 RecipesRow,
-                {**whose, "event": suggested.model_dump(mode="json"), "suggested_at": suggested.suggested_at},
+                {**keys, "event": suggested.model_dump(mode="json"), "suggested_at": suggested.suggested_at},
                 ["recipe_id"],
             )
 
@@ -156,7 +156,7 @@ class SqlFigures:
                 func.count(),
                 func.coalesce(func.sum(ScanRow.cost_usd), 0.0),
             )
-            mean_cost, provider_cost, scans_lately, spent = (
+            mean_cost, provider_cost, recent_scans, spent = (
                 await session.execute(costs.where(ScanRow.finished_at >= last_week))
             ).one()
             return Figures(
@@ -171,7 +171,7 @@ class SqlFigures:
                 map50_by_version=await _map50_by_version(session),
                 mean_cost_usd=mean_cost,
                 provider_cost_usd=provider_cost,
-                scans_last_week=scans_lately,
+                scans_last_week=recent_scans,
                 spent_last_week_usd=float(spent),
                 samples_by_day=await _counted(session, _samples_by_day(session, today - timedelta(days=27))),
                 runs=await _runs(session),
@@ -179,7 +179,7 @@ class SqlFigures:
 
 
 def _samples_by_day(session: AsyncSession, since: datetime) -> Any:
-    """SQLite keeps UTC without a zone; PostgreSQL would take the session's."""
+    """By UTC day. SQLite stores UTC without a zone; PostgreSQL would use the session's zone."""
     moment = SampleRow.first_stored_at
     is_postgresql = session.get_bind().dialect.name == "postgresql"
     day = (

@@ -1,4 +1,4 @@
-"""Positions in Kafka of each scan's events: those that the gateway reads, and those that its outbox published."""
+"""Kafka positions of each scan's events: those that the gateway read, and those that its outbox published."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOTE_LENGTH = 300
 
 @dataclass(frozen=True)
 class SqlJournal:
-    """`ports.Journal`. The same record again changes nothing."""
+    """Implements `ports.Journal`. A repeated record changes nothing."""
 
     database: Database
 
@@ -41,7 +41,7 @@ class SqlJournal:
             return [_entry(row) for row in await session.scalars(query)]
 
     def wrap(self, subscription: Subscription) -> Subscription:
-        """The same subscription; each event's position is recorded here once it is handled."""
+        """The subscription, with each event's position recorded after it is handled."""
 
         async def handle(envelope: Envelope[Any]) -> Outcome:
             outcome = await subscription.handle(envelope)
@@ -53,9 +53,9 @@ class SqlJournal:
 
         return replace(subscription, handle=handle)
 
-    async def published(self, session: AsyncSession, placed: Sequence[tuple[OutboxRow, RecordRef]]) -> None:
-        """`Service.on_published`: events of scans among what the outbox sent."""
-        for row, record in placed:
+    async def published(self, session: AsyncSession, published: Sequence[tuple[OutboxRow, RecordRef]]) -> None:
+        """Record the events of scans among those that the outbox published: for `Service.on_published`."""
+        for row, record in published:
             if scan_id := json.loads(row.body).get("scan_id"):
                 await _record(session, scan_id, str(row.event_id), record, "")
 

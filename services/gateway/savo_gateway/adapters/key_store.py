@@ -16,7 +16,7 @@ __all__ = ["SqlKeys"]
 
 @dataclass(frozen=True)
 class SqlKeys:
-    """`ports.KeyStore`."""
+    """Implements `ports.KeyStore`."""
 
     database: Database
 

@@ -47,12 +47,12 @@ from savo_runtime.settings import RuntimeSettings
 __all__ = ["PROJECTION"]
 
 RESULT_COLUMNS = ("status", "result", "cost_usd", "error_code", "error_message", "edited", "confirmed_at")
-"""Columns of a scan that events write; the others were written when its photo was accepted."""
+"""Columns of a scan that events write. The others are written when its photo is accepted."""
 
 
 @dataclass(frozen=True)
 class ScanResults:
-    """Results of scans into rows that are there, as the live gateway writes them; no waiter is woken."""
+    """Writes results into existing rows as the running gateway does, but wakes no waiting request."""
 
     database: Database
     clock: Callable[[], datetime]
@@ -102,7 +102,7 @@ def _table(row: type[Base]) -> Table:
 
 _EXPIRED = ScanRow.error_code == FailureCode.EXPIRED.value
 _REPORTED_BY_THE_APP = and_(ScanRow.status == ScanStatus.COMPLETED.value, ScanRow.cost_usd.is_(None))
-"""POST /training/submit: such an answer never was an event."""
+"""From POST /training/submit: such a result is in no event."""
 
 PROJECTION = Projection(
     tables=(
@@ -127,15 +127,15 @@ PROJECTION = Projection(
     ),
     fold=_fold,
     not_rebuilt={
-        "scans": "who sent which photo, and when: only results and figures of confirmations come from topics",
-        "confirmations": "every revision of a confirmation, in order: events carry them merged",
-        "subjects": "who a subject is stands nowhere else",
-        "photo_owners": "whose a photo is stands nowhere else",
+        "scans": "sender, photo and time: only results and figures of confirmations come from topics",
+        "confirmations": "each revision of a confirmation: events hold the merged items",
+        "subjects": "the person behind a subject is in no event",
+        "photo_owners": "owners of photos are in no event",
         "reported_photos": "photos without a scan are in no event",
         "api_keys": "keys are in no event",
         "idempotency_keys": "callers' keys are in no event",
         "upload_refusals": "refused uploads are in no event",
-        "scan_records": "positions of records when they were read; topics forget",
-        "outbox": "what waits to be published",
+        "scan_records": "positions of records, kept longer than the records themselves",
+        "outbox": "events that are not published yet",
     },
 )

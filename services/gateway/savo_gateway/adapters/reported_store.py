@@ -1,4 +1,4 @@
-"""Photos and results that the app reports by itself, in SQL."""
+"""Photos and results that the app reports without a scan, in SQL."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["SqlReportedScans"]
 
 @dataclass(frozen=True)
 class SqlReportedScans:
-    """`ports.ReportedScans`."""
+    """Implements `ports.ReportedScans`."""
 
     database: Database
 
@@ -90,11 +90,13 @@ async def _refuse_another_photo(session: AsyncSession, scan_id: str, sha256: str
     scan = await session.get(ScanRow, scan_id)
     known = reported.sha256 if reported else scan.image["sha256"] if scan else sha256
     if known != sha256:
-        raise InvalidRequestError("scan_id", "this scan has another photo")
+        raise InvalidRequestError(
+            "scan_id", f"{scan_id!r} belongs to another photo; send another id, or none for a new one"
+        )
 
 
 async def _claim(session: AsyncSession, reported: ReportedPhotoRow, person: Person) -> None:
-    """Make an anonymous photo this person's: the scan id, which only the uploader got, is the proof."""
+    """Assign an anonymous photo to a person, who proves the upload by its scan id: only the uploader got it."""
     reported.subject, reported.anonymous = await subject_for(session, person, reported.uploaded_at)
     owner = {
         "subject": reported.subject,

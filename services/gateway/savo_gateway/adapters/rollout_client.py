@@ -1,4 +1,4 @@
-"""The rollout service by its HTTP."""
+"""HTTP client of the rollout service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECONDS = 5.0
 
 
 class HttpRolloutClient:
-    """`ports.RolloutClient`. `url` None: SAVO_ROLLOUT_URL is not set."""
+    """Implements `ports.RolloutClient`. `url`: None when SAVO_ROLLOUT_URL is not set."""
 
     def __init__(self, url: str | None, *, transport: httpx2.AsyncBaseTransport | None = None) -> None:
         self._url = url and url.rstrip("/")
@@ -37,7 +37,7 @@ class HttpRolloutClient:
 
     async def _ask(self, method: str, command: dict[str, Any] | None) -> httpx2.Response:
         if self._url is None:
-            raise RolloutUnavailableError("SAVO_ROLLOUT_URL is not set, so nobody knows where the rollout service is")
+            raise RolloutUnavailableError("SAVO_ROLLOUT_URL is not set; set it to the address of the rollout service")
         try:
             return await self._client.request(method, f"{self._url}/rollout", json=command)
         except httpx2.HTTPError as error:
@@ -50,7 +50,7 @@ def _document(answer: httpx2.Response) -> dict[str, Any]:
     try:
         document = answer.json()
     except ValueError as error:
-        raise RolloutUnavailableError("the rollout service's answer is no JSON") from error
+        raise RolloutUnavailableError("the rollout service's answer is not JSON") from error
     if not isinstance(document, dict):
-        raise RolloutUnavailableError("the rollout service's answer is no JSON object")
+        raise RolloutUnavailableError("the rollout service's answer is not a JSON object")
     return document

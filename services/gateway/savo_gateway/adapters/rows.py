@@ -1,4 +1,4 @@
-"""Between rows and the domain's records."""
+"""Conversion between database rows and the domain's records."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ __all__ = ["subject_for", "to_confirmation", "to_requests", "to_scan", "write_fa
 
 
 async def subject_for(session: AsyncSession, person: Person | None, now: datetime) -> tuple[str, bool]:
-    """The person's subject, created when there is none, and whether the scan is anonymous: it is then always new."""
-    fresh = uuid4().hex
+    """The person's subject, created when there is none, and whether it is anonymous: then it is always new."""
+    new_subject = uuid4().hex
     if person is None:
-        return fresh, True
+        return new_subject, True
     await insert_once(
-        session, SubjectRow, {"subject": fresh, "kind": person.kind, "reference": person.reference, "created_at": now}
+        session,
+        SubjectRow,
+        {"subject": new_subject, "kind": person.kind, "reference": person.reference, "created_at": now},
     )
     found = await session.scalar(
         select(SubjectRow.subject).where(SubjectRow.kind == person.kind, SubjectRow.reference == person.reference)
@@ -42,7 +44,7 @@ def to_scan(
     *,
     result: ScanCompleted | None = None,
 ) -> Scan:
-    """`revisions`: all confirmations of the scan, in order. `result`: the row's own, where it is at hand."""
+    """`revisions`: all confirmations of the scan, in order. `result`: the row's, where it is parsed already."""
     result = result or (ScanCompleted.model_validate(row.result) if row.result else None)
     return Scan(
         scan_id=row.scan_id,
@@ -67,8 +69,8 @@ def to_confirmation(result: ScanCompleted | None, revisions: Sequence[Confirmati
         return None
     detections, served_by = (result.items, result.served_by) if result else (None, None)
     merged = merge_edits(detections, served_by, to_requests(revisions))
-    counting = [row for index, row in enumerate(revisions) if index not in merged.refused]
-    newest = (counting or revisions)[-1]
+    accepted = [row for index, row in enumerate(revisions) if index not in merged.refused]
+    newest = (accepted or revisions)[-1]
     refused = [RefusedConfirmation(revisions[index].revision, errors) for index, errors in merged.refused.items()]
     return Confirmation(
         revision=newest.revision,
@@ -87,7 +89,7 @@ def to_requests(revisions: Sequence[ConfirmationRow]) -> list[ConfirmationReques
 
 def write_result(row: ScanRow, completed: ScanCompleted, now: datetime) -> bool:
     """False when the scan was completed or failed before."""
-    # A result that was paid for counts even when the sweeper had given the scan up.
+    # A result counts even after the scan expired: it was paid for.
     if not (row.status == ScanStatus.QUEUED or row.error_code == FailureCode.EXPIRED):
         return False
     row.status, row.error_code, row.error_message = ScanStatus.COMPLETED.value, None, None

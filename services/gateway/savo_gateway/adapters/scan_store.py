@@ -1,4 +1,4 @@
-"""Scans, their confirmations and the photos' owners, in SQL. Each method is one transaction with its events in it."""
+"""Scans, their confirmations and photo owners, in SQL. Each method is one transaction, events included."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["SqlScans"]
 
 @dataclass(frozen=True)
 class SqlScans:
-    """`ports.ScanStore`."""
+    """Implements `ports.ScanStore`."""
 
     database: Database
     outbox: Outbox
@@ -103,7 +103,7 @@ class SqlScans:
             row = await _locked(session, completed.scan_id)
             if row is None or not write_result(row, completed, now):
                 return None
-            # A row that only this transaction has changed has no confirmation.
+            # Each confirmation counts `changes` up, as this transaction did: 1 means that there is none.
             revisions = await _revisions(session, row.scan_id) if row.changes > 1 else []
             if not revisions:
                 return Confirmed(to_scan(row, result=completed))
@@ -164,21 +164,21 @@ class SqlScans:
         revisions: Sequence[ConfirmationRow],
         now: datetime,
     ) -> Confirmed:
-        """All revisions that fit the result, as one event under the number of the newest."""
+        """Publish all revisions that fit the result, as one event with the newest revision's number."""
         scan = to_scan(row)
         assert scan.result is not None
         result, requests = scan.result, to_requests(revisions)
         merged = merge_edits(result.items, result.served_by, requests)
-        counting = [revision for index, revision in enumerate(revisions) if index not in merged.refused]
-        if not counting:
+        accepted = [revision for index, revision in enumerate(revisions) if index not in merged.refused]
+        if not accepted:
             return Confirmed(to_scan(row, revisions))
         before = _published_items(result, revisions)
         edited = is_edited(merged.items)
         is_first, newly_edited = row.confirmed_at is None, edited and not (row.confirmed_at and row.edited)
         row.edited, row.confirmed_at = edited, now
-        for revision in counting:
+        for revision in accepted:
             revision.published = True
-        newest = counting[-1].revision
+        newest = accepted[-1].revision
         event = confirmed_event(scan, result, merged, revision=newest, now=now)
         await self.outbox.add(session, event, event_id=named_id(f"scan-confirmed/{row.scan_id}/{newest}"))
         return Confirmed(
@@ -191,7 +191,7 @@ class SqlScans:
 
 
 def _published_items(result: ScanCompleted, revisions: Sequence[ConfirmationRow]) -> tuple[ConfirmedItem, ...]:
-    """Items of the event that was published last."""
+    """Items of the newest published event."""
     published = to_requests([revision for revision in revisions if revision.published])
     return merge_edits(result.items, result.served_by, published).items if published else ()
 
@@ -207,7 +207,7 @@ def _changes_nothing(scan: Scan, revisions: Sequence[ConfirmationRow], request: 
 
 
 async def _locked(session: AsyncSession, scan_id: str) -> ScanRow | None:
-    """The row, locked until the transaction ends: a write first, which locks on PostgreSQL as on SQLite."""
+    """The row, locked until the transaction ends: a write locks it on PostgreSQL and on SQLite."""
     query = update(ScanRow).where(ScanRow.scan_id == scan_id).values(changes=ScanRow.changes + 1).returning(ScanRow)
     row: ScanRow | None = await session.scalar(query, execution_options={"synchronize_session": False})
     return row

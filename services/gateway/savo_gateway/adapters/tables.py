@@ -1,4 +1,4 @@
-"""The gateway's tables. Projections of topics can be rebuilt by replay; people, keys and owners are nowhere else."""
+"""Tables of the gateway's database. Topics can rebuild the projections; people, keys and owners are only here."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class ScanRow(Base):
     edited: Mapped[bool | None] = mapped_column(Boolean)
     confirmed_at: Mapped[datetime | None] = mapped_column(index=True)
     changes: Mapped[int] = mapped_column(Integer, default=0)
-    """Counted up at the start of each transaction that decides by this row: that takes its lock on PostgreSQL too."""
+    """Counted up first in each transaction that depends on this row, which locks it."""
 
 
 class ConfirmationRow(Base):
@@ -109,7 +109,7 @@ class ConfirmationRow(Base):
 
 
 class IdempotencyRow(Base):
-    """A caller's Idempotency-Key with the scan that it made."""
+    """A caller's Idempotency-Key with the scan that its request created."""
 
     __tablename__ = "idempotency_keys"
 
@@ -148,7 +148,7 @@ class ApiKeyRow(Base):
 
 
 class AuditRow(Base):
-    """Projection of audit.recorded; the event as it came."""
+    """Projection of audit.recorded, with the event itself."""
 
     __tablename__ = "audit"
 
@@ -175,7 +175,7 @@ class RecordRow(Base):
 
 
 class DigestRow(Base):
-    """A week whose digest went out, or is on its way."""
+    """A week whose digest was sent, or is being sent."""
 
     __tablename__ = "digests"
 
@@ -184,7 +184,7 @@ class DigestRow(Base):
 
 
 class SampleRow(Base):
-    """Projection of samples.stored and samples.erased: one row a photo."""
+    """Projection of samples.stored and samples.erased: one row per photo."""
 
     __tablename__ = "samples"
 
@@ -199,6 +199,8 @@ class SampleRow(Base):
 
 
 class SampleLabelRow(Base):
+    """Number of a sample's boxes by label."""
+
     __tablename__ = "sample_labels"
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -216,12 +218,12 @@ class RejectionRow(Base):
     reason: Mapped[str] = mapped_column(String(40), index=True)
     detail: Mapped[str] = mapped_column(Text)
     lifted: Mapped[bool] = mapped_column(Boolean)
-    """True: the photo became a sample after all."""
+    """True: the photo became a sample later."""
     rejected_at: Mapped[datetime]
 
 
 class UploadRefusalRow(Base):
-    """How many photos were refused for one reason."""
+    """Number of uploads that were refused for one reason."""
 
     __tablename__ = "upload_refusals"
 
@@ -230,7 +232,7 @@ class UploadRefusalRow(Base):
 
 
 class RunRow(Base):
-    """Projection of training.finished; the event as it came."""
+    """Projection of training.finished, with the event itself."""
 
     __tablename__ = "training_runs"
 
@@ -240,7 +242,7 @@ class RunRow(Base):
 
 
 class ModelRow(Base):
-    """Projection of models.registered; the event as it came."""
+    """Projection of models.registered, with the event itself."""
 
     __tablename__ = "models"
 
@@ -251,7 +253,7 @@ class ModelRow(Base):
 
 
 class RecipesRow(Base):
-    """Projection of recipes.suggested; the event as it came."""
+    """Projection of recipes.suggested, with the event itself."""
 
     __tablename__ = "recipes"
 

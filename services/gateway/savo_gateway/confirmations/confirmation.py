@@ -1,4 +1,4 @@
-"""How a scan is confirmed: what may be confirmed, the event that says so, and the metrics that count it."""
+"""Confirmation of a scan: the use case, its preconditions, its event and its metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class ConfirmScan:
-    """A user's confirmation of a scan: published with its result, or kept until the result comes."""
+    """Stores a user's confirmation. It is published at once, or with the result where that is still missing."""
 
     scans: ScanStore
     clock: Callable[[], datetime]
@@ -51,7 +51,7 @@ def confirmed_event(
     revision: int,
     now: datetime,
 ) -> ScanConfirmed:
-    """The scan's route and its user's edits, together."""
+    """`scans.confirmed`: the route of the result with the merged edits."""
     return ScanConfirmed(
         scan_id=scan.scan_id,
         subject=scan.subject,
@@ -74,7 +74,7 @@ def confirmed_event(
 
 
 def count_confirmed(confirmed: Confirmed) -> None:
-    """Log and count what a write published; nothing when it published nothing."""
+    """Log and count the event that a write published, if any."""
     event = confirmed.event
     if event is None:
         return

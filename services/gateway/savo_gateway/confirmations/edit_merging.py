@@ -1,8 +1,8 @@
-"""All confirmation requests of a scan, in order, merged over what was detected.
+"""Merging of a scan's confirmation requests, in order, into the items of `scans.confirmed`.
 
-An edit names an item of the result, or one that the user added before. A request that names anything else is refused
-whole. An item of the result that no edit names is neither right nor wrong: it stays out of the event, and the photo
-counts as not exhaustive, so that the item becomes no silent background in val or test.
+An edit names an item of the result, or one that the user added before. A request that names any other item is refused
+as a whole. An item of the result that no edit names is neither right nor wrong: it stays out of the event, and the
+photo counts as not exhaustive. Otherwise the item would become background in val or test.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from savo_gateway.errors import NotInAnswerError
 __all__ = ["SAME_BOX_IOU", "MergedEdits", "check_fits", "merge_edits"]
 
 SAME_BOX_IOU = 0.98
-"""Above this two boxes are one: clients round what they show."""
+"""Boxes with at least this overlap are the same box: clients round coordinates."""
 
 SAME_ADDITION_IOU = 0.5
 
 Errors = tuple[tuple[str, str], ...]
-"""Field and what is wrong with it."""
+"""Pairs of a field and its error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergedEdits:
-    """What counts of all requests."""
+    """The merged items of all accepted requests."""
 
     items: tuple[ConfirmedItem, ...]
     nothing_missing: bool
     unspoken: tuple[str, ...]
     """Labels of the result that no edit names."""
     refused: Mapping[int, Errors]
-    """By its index among the requests, why one does not count."""
+    """Errors of the refused requests, by their index."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class _Entry:
     detection: Detection | None
     confirmed: ConfirmedItem | None = None
     edited: bool = False
-    """By the request at hand."""
+    """Whether the current request edited it."""
 
     @property
     def names(self) -> set[str]:
@@ -54,7 +54,7 @@ class _Entry:
 
     @property
     def is_removed_addition(self) -> bool:
-        """An addition that was removed again tells nothing about the detector."""
+        """Whether the user added the item and removed it again: that says nothing about the detector."""
         removed = self.confirmed is not None and self.confirmed.action is Action.REMOVED
         return removed and self.detection is None
 
@@ -63,8 +63,8 @@ class _Entry:
         return max((bbox.iou(own) for own in boxes), default=0.0) if bbox else 0.0
 
     def can_be_at(self, bbox: BoundingBox | None) -> bool:
-        nowhere = bbox is None or self.confirmed is None or self.confirmed.bbox is None
-        return nowhere or self.overlap(bbox) >= SAME_ADDITION_IOU
+        unplaced = bbox is None or self.confirmed is None or self.confirmed.bbox is None
+        return unplaced or self.overlap(bbox) >= SAME_ADDITION_IOU
 
 
 def merge_edits(
@@ -72,7 +72,7 @@ def merge_edits(
     served_by: str | None,
     requests: Sequence[ConfirmationRequest],
 ) -> MergedEdits:
-    """`detections` None: there is no result yet, so that every request is taken."""
+    """`detections`: None while there is no result; then every request is accepted."""
     entries, refused = [_Entry(detection) for detection in detections or ()], dict[int, Errors]()
     nothing_missing = False
     for index, request in enumerate(requests):
@@ -98,11 +98,13 @@ def check_fits(
     before: Sequence[ConfirmationRequest],
     request: ConfirmationRequest,
 ) -> None:
-    """Raises `NotInAnswerError` for a request that names what is not there, after the requests `before` it."""
+    """Raises `NotInAnswerError` for a request that names an item which is not there after the requests `before` it."""
     detections = tuple(detections)
     if errors := merge_edits(detections, served_by, [*before, request]).refused.get(len(before)):
         items = merge_edits(detections, served_by, before).items if before else ()
-        raise NotInAnswerError(errors, sorted({_label(seen) for seen in detections} | {item.label for item in items}))
+        raise NotInAnswerError(
+            errors, sorted({_label(detection) for detection in detections} | {item.label for item in items})
+        )
 
 
 def _errors(entries: Sequence[_Entry], request: ConfirmationRequest) -> Errors:
@@ -119,9 +121,10 @@ def _reason(entries: Sequence[_Entry], edit: ItemEdit) -> str:
     name, allowed = edit.target_label, sorted({name for entry in entries for name in entry.names})
     times = sum(name in entry.names for entry in entries)
     if times:
-        return f"the answer has {name!r} {times} time{'s' if times > 1 else ''}, and more of them are named here"
+        return f"the answer has {name!r} {times} time{'s' if times > 1 else ''}; this request names it more often"
     choice = f"it has {', '.join(allowed)}" if allowed else "it is empty"
-    return f"the answer has no {name!r} that could be {edit.action.value}: {choice}; what it missed is `added`"
+    missed = "send an item that it missed as `added`"
+    return f"the answer has no {name!r} that could be {edit.action.value}: {choice}; {missed}"
 
 
 def _applied(entries: list[_Entry], request: ConfirmationRequest, served_by: str | None) -> list[_Entry]:
@@ -155,27 +158,28 @@ def _edited(entries: list[_Entry], edits: Sequence[ItemEdit], served_by: str | N
 
 
 def _assigned(entries: Sequence[_Entry], edits: Sequence[ItemEdit]) -> dict[int, _Entry]:
-    """By an edit's index, the entry that it names: the one under its box, or another of its name where that is taken.
+    """The entry that each edit names, by the edit's index.
 
-    A maximum bipartite matching by augmenting paths (Kuhn 1955): as many edits as possible find an entry.
+    It is the entry under the edit's box, or another one of the same name where that is assigned already. A maximum
+    bipartite matching by augmenting paths (Kuhn 1955), so that as many edits as possible get an entry.
     """
     choices = {index: _candidates(entries, edit) for index, edit in enumerate(edits) if edit.action is not Action.ADDED}
     holders: dict[int, int] = {}
-    # A moved item's new box may lie over its neighbour's old one, so those that stayed choose first; of them, those
-    # that have a box.
+    # A moved item's new box may cover its neighbour's old one. Items that stayed are therefore assigned first, those
+    # with a box before those without.
     for index in sorted(choices, key=lambda index: (edits[index].action is Action.MOVED, edits[index].bbox is None)):
         _augment(index, choices, holders, set())
     return {index: entries[entry] for entry, index in holders.items()}
 
 
 def _candidates(entries: Sequence[_Entry], edit: ItemEdit) -> list[int]:
-    """Indexes of the entries that the edit may name, the likeliest first."""
+    """Indexes of the entries that the edit may name, by decreasing overlap."""
     named = [index for index, entry in enumerate(entries) if edit.target_label in entry.names]
     return sorted(named, key=lambda index: -entries[index].overlap(edit.bbox))
 
 
 def _augment(edit: int, choices: Mapping[int, Sequence[int]], holders: dict[int, int], tried: set[int]) -> bool:
-    """Give the edit an entry, where need be by moving other edits to another of theirs."""
+    """Assign an entry to the edit, if necessary by moving other edits to another of their candidates."""
     for entry in choices[edit]:
         if entry not in holders:
             holders[entry] = edit
@@ -198,15 +202,15 @@ def _addition(entries: list[_Entry], edit: ItemEdit) -> _Entry | None:
 
 
 def _relative_to_detection(entry: _Entry, edit: ItemEdit) -> ItemEdit:
-    """The edit as the difference from what was detected, whatever the edits before it.
+    """The edit as a difference from the detection, independent of earlier edits.
 
-    A correction that is kept later is still a correction, and no hit of the detector.
+    A corrected item that is later kept is still a correction: the detector was wrong.
     """
     bbox = edit.bbox or (entry.confirmed.bbox if entry.confirmed else None)
     if edit.action in (Action.ADDED, Action.REMOVED):
         return edit
     if entry.detection is None:
-        # What the user added stays added, however it is renamed, moved or kept later.
+        # An item that the user added stays an addition when it is renamed, moved or kept later.
         was_added = entry.confirmed is not None and entry.confirmed.action is Action.ADDED
         return edit.model_copy(update={"action": Action.ADDED, "from_label": None, "bbox": bbox}) if was_added else edit
     detected = _label(entry.detection)
@@ -237,7 +241,7 @@ def _box(
     detection: Detection | None,
     served_by: str | None,
 ) -> tuple[BoundingBox | None, str | None]:
-    """The box that counts now, and who drew it."""
+    """The valid box, and who drew it."""
     if edit.bbox and (edit.action in (Action.MOVED, Action.ADDED) or _is_redrawn(edit, detection)):
         return edit.bbox, BoxSource.USER
     bbox = detection.bbox if detection else edit.bbox
@@ -245,14 +249,14 @@ def _box(
 
 
 def _is_redrawn(edit: ItemEdit, detection: Detection | None) -> bool:
-    """A box where the detector gave none, or another one beside the new name."""
+    """Whether the user drew the box: where the detector gave none, or another box with a new name."""
     if detection is None or edit.bbox is None:
         return False
     return detection.bbox is None or (edit.action is Action.RENAMED and edit.bbox.iou(detection.bbox) < SAME_BOX_IOU)
 
 
 def _label(detection: Detection) -> str:
-    """The catalogue's label: a name that a model still gives may have become a synonym of another since."""
+    """The catalogue's label. The name that a model gives may be a synonym by now."""
     try:
         return canonical_label(detection.label)
     except ValueError:

@@ -1,7 +1,7 @@
-"""What users send about a result, item by item, and what it changes.
+"""Records of confirmations: the request, its edits of single items, and what a confirmation changed.
 
-An edit names an item of the result (kept, renamed, moved, removed) or a new one (added). How all edits of a scan are
-merged is in `edit_merging`.
+An edit names an item of the result (kept, renamed, moved, removed) or a new one (added). `edit_merging` merges all
+edits of a scan.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def canonical_label(text: str) -> str:
 
 IngredientName = Annotated[
     str,
-    Field(min_length=1, max_length=120, description="Any spelling; it is brought to the catalogue's."),
+    Field(min_length=1, max_length=120, description="Any spelling or synonym of the catalogue, or a new name."),
     AfterValidator(canonical_label),
 ]
 
@@ -40,7 +40,7 @@ class ItemEdit(BaseModel):
 
     label: IngredientName
     action: Action = Field(
-        description="All but added speak of an item of the scan's answer: by label, renamed by from_label."
+        description="All but `added` refer to an item of the scan's answer: by label, `renamed` by from_label."
     )
     bbox: BoundingBox | None = Field(
         default=None, validate_default=True, description="0…1 of the upright photo, x and y the top left corner."
@@ -48,7 +48,7 @@ class ItemEdit(BaseModel):
     from_label: IngredientName | None = Field(
         default=None,
         validate_default=True,
-        description="The name before; needed for renamed, and read for nothing else.",
+        description="The name before: required for `renamed`, ignored otherwise.",
     )
     quantity_estimate: float | None = Field(default=None, gt=0, le=10_000, description="Pieces.")
     storage_hint: StorageLocation | None = None
@@ -57,7 +57,7 @@ class ItemEdit(BaseModel):
     @classmethod
     def _renamed_needs_the_old_name(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None and info.data.get("action") is Action.RENAMED:
-            raise ValueError("a renamed item needs the name it had before")
+            raise ValueError("a renamed item needs its name before the edit")
         return value
 
     @field_validator("bbox")
@@ -81,11 +81,11 @@ class ConfirmationRequest(BaseModel):
     items: tuple[ItemEdit, ...] | None = Field(
         default=None,
         max_length=300,
-        description="Every item the user looked at. One of the answer that no item names stays out, "
-        "and nothing_missing is false.",
+        description="Every item that the user checked. An item of the answer that is not named here is left out, "
+        "and nothing_missing becomes false.",
     )
     all_correct: bool = Field(default=False, description="Every item of the answer is kept as it is.")
-    nothing_missing: bool = Field(default=True, description="False: the photo holds more than is named.")
+    nothing_missing: bool = Field(default=True, description="False: the photo shows more than is named.")
 
     @model_validator(mode="after")
     def _items_or_all_correct(self) -> Self:
@@ -100,9 +100,9 @@ class Confirmed:
 
     scan: Scan
     event: ScanConfirmed | None = None
-    """None: the request changed nothing, or it is kept until the result comes."""
+    """None: the request changed nothing, or the scan has no result yet."""
     changed_items: tuple[ConfirmedItem, ...] = ()
-    """Items of the event that the event before it did not have in this form."""
+    """Items of the event that differ from the event before it."""
     is_first: bool = False
     """The scan was not confirmed before this event."""
     newly_edited: bool = False

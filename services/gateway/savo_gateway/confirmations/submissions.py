@@ -1,6 +1,6 @@
-"""The app's older form: a photo and what the app itself had detected, sent together with the user's corrections.
+"""The app's older form: the app's own detections and the user's corrections, sent together.
 
-It ends in the same `scans.confirmed` event. The form is assumed from the app (docs/decisions/0007-training-submit.md).
+It leads to the same `scans.confirmed` event. The form is assumed from the app (docs/decisions/0007-training-submit.md).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from savo_gateway.scans.records import SCAN_ID, Scan
 __all__ = ["KeepPhoto", "Report", "ReportedItem", "SubmitReport"]
 
 REPORTED_MODEL = "app-reported"
-"""Stands for whatever model the app had asked; it never counts as evidence, for it belongs to no experiment."""
+"""Model version of results that the app reports. They belong to no experiment, so they are no evidence."""
 
 SAME_THING_IOU = 0.5
-"""Two boxes that overlap this much with different names are one thing, renamed."""
+"""Two boxes of different names with at least this overlap are one renamed item."""
 
 
 def _to_location(value: Any) -> Any:
@@ -53,7 +53,7 @@ class ReportedItem(BaseModel):
     quantity_estimate: float | None = Field(default=None, gt=0, le=10_000)
     storage_hint: Annotated[StorageLocation | None, BeforeValidator(_to_location)] = None
     source: str | None = Field(
-        default=None, max_length=40, description="Who named it, in the app's words; kept for no purpose."
+        default=None, max_length=40, description="Who named it, as the app reports it; not stored."
     )
 
 
@@ -68,7 +68,7 @@ class Report(BaseModel):
     image_height: int = Field(gt=0, le=100_000)
     original_detections: tuple[ReportedItem, ...] = Field(default=(), max_length=300)
     user_corrections: tuple[ReportedItem, ...] = Field(
-        max_length=300, description="The whole list as the user left it."
+        max_length=300, description="The complete list after the user's corrections."
     )
     storage_location: Annotated[StorageLocation | None, BeforeValidator(_to_location)] = None
     user_id: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
@@ -77,7 +77,7 @@ class Report(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _boxes_in_fractions(cls, report: Any) -> Any:
-        """Raises nothing: what makes no sense here is reported by the fields' own checks."""
+        """Convert boxes in pixels to 0…1. Raises nothing: the fields' own validation reports invalid values."""
         if not isinstance(report, dict) or not all(
             _is_size(report.get(side)) for side in ("image_width", "image_height")
         ):
@@ -98,19 +98,19 @@ class Report(BaseModel):
         return tuple(_detection(item) for item in self.original_detections)
 
     def check_size(self, image: ImageRef) -> Self:
-        """Boxes mean nothing in a photo of another size. Raises `InvalidRequestError`."""
+        """Raises `InvalidRequestError` when the photo has another size than the boxes refer to."""
         for field, sent, actual in (
             ("image_width", self.image_width, image.width),
             ("image_height", self.image_height, image.height),
         ):
             if sent != actual:
-                raise InvalidRequestError(field, f"the upright photo's is {actual}, not {sent}")
+                raise InvalidRequestError(field, f"{sent} was sent, but the upright photo's is {actual}")
         return self
 
 
 @dataclass(frozen=True)
 class KeepPhoto:
-    """POST /training/upload-image: the photo is kept, no scan is started."""
+    """POST /training/upload-image: stores a photo without starting a scan."""
 
     store_photo: StorePhoto
     reported: ReportedScans
@@ -118,7 +118,10 @@ class KeepPhoto:
     new_id: Callable[[], str]
 
     async def __call__(self, data: bytes, scan_id: str | None, person: Person | None) -> tuple[str, ImageRef]:
-        """The scan id to submit corrections under, and where the photo is."""
+        """The scan id for the corrections, and the stored photo.
+
+        Raises `UploadRefusedError` and `InvalidRequestError`.
+        """
         photo = await self.store_photo(data)
         scan_id = scan_id or self.new_id()
         await self.reported.keep_photo(scan_id, photo, person, self.clock())
@@ -140,14 +143,16 @@ class SubmitReport:
         if scan is None:
             await self._add(report, person, device_info)
         elif scan.image.sha256 != report.image_hash:
-            raise InvalidRequestError("image_hash", "this scan has another photo")
+            raise InvalidRequestError(
+                "image_hash", f"scan {report.scan_id!r} has another photo; send the hash of that photo"
+            )
         else:
             report.check_size(scan.image)
         try:
             return await self.confirm(report.scan_id, ConfirmationRequest(items=report.edits()))
         except NotInAnswerError as error:
             items = ", ".join(error.extra["allowed"]) or "nothing"
-            message = f"they are not what this scan was answered with: {items}"
+            message = f"they differ from the answer of this scan, which has: {items}"
             raise InvalidRequestError("original_detections", message) from error
 
     async def _add(self, report: Report, person: Person | None, device_info: str | None) -> None:
@@ -195,24 +200,24 @@ def _detection(item: ReportedItem) -> Detection:
 
 
 def _edits(originals: Iterable[ReportedItem], corrections: Iterable[ReportedItem]) -> Iterable[ItemEdit]:
-    left, unnamed = list(originals), []
+    remaining, unnamed = list(originals), []
     for item in corrections:
-        same = [original for original in left if original.ingredient == item.ingredient]
+        same = [original for original in remaining if original.ingredient == item.ingredient]
         if not same:
             unnamed.append(item)
             continue
         original = _nearest(same, item)
-        left.remove(original)
+        remaining.remove(original)
         yield _edit(item, Action.MOVED if _was_moved(original, item) else Action.KEPT)
     for item in unnamed:
-        under = [original for original in left if _overlap(original, item) >= SAME_THING_IOU]
-        if not under:
+        overlapping = [original for original in remaining if _overlap(original, item) >= SAME_THING_IOU]
+        if not overlapping:
             yield _edit(item, Action.ADDED)
             continue
-        renamed = _nearest(under, item)
-        left.remove(renamed)
+        renamed = _nearest(overlapping, item)
+        remaining.remove(renamed)
         yield _edit(item, Action.RENAMED, from_label=renamed.ingredient)
-    for removed in left:
+    for removed in remaining:
         yield _edit(removed, Action.REMOVED)
 
 

@@ -1,4 +1,4 @@
-"""/training/progress as gauges, so that dashboards show the goals' course and the balance of classes."""
+"""Prometheus gauges of /training/progress: goals, mAP of the models, boxes by class."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from savo_runtime.telemetry.metrics import DATASET_BOXES, GOAL, GOAL_NOW, MODEL_
 __all__ = ["UpdateGauges"]
 
 LABELS_SHOWN = 100
-"""Users name new ingredients; a metric's labels must stay few."""
+"""Users add new ingredients, and a metric must have few label values."""
 
 OTHER = "other"
 
 
 @dataclass(frozen=True)
 class UpdateGauges:
-    """Sets the gauges anew."""
+    """Sets the gauges to the current figures."""
 
     progress: ShowProgress
 

@@ -12,7 +12,7 @@ __all__ = ["GoalStatus", "goal_status"]
 
 @dataclass(frozen=True)
 class GoalStatus:
-    """A goal with its figure now."""
+    """A goal with its current figure."""
 
     milestone: str
     figure: str
@@ -21,16 +21,16 @@ class GoalStatus:
     """The goal as the owner's guide writes it."""
     bound: str
     now: float | None
-    """None: nothing to measure yet."""
+    """None while there is nothing to measure."""
     due: datetime | None
-    """None: the goal has no date, or its time has not started."""
+    """None: the goal has no date, or the time has not started."""
     reached: bool
     on_course: bool | None
-    """None before the start, or before there is anything to measure."""
+    """None before the start, or while there is nothing to measure."""
 
 
 def goal_status(goal: Goal, now: float | None, started_at: datetime | None, at: datetime) -> GoalStatus:
-    """A goal at the time `at`, when its figure is `now`."""
+    """The status at the time `at`, when the figure is `now`."""
     due = started_at + timedelta(days=goal.days) if started_at and goal.days is not None else None
     reached = now is not None and goal.is_reached(now)
     on_course = None if now is None or started_at is None else _on_course(goal, now, reached, at - started_at)

@@ -1,4 +1,4 @@
-"""Figures as the database sums them, and the two summaries that /training shows of them."""
+"""Records of the statistics: sums from the database, and what /training/stats and /training/progress show."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StoredFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """A finished run, as /training/progress shows it."""
+    """A finished training run."""
 
     run_id: str
     outcome: str
@@ -47,7 +47,7 @@ class TrainingRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What the goals are measured by."""
+    """Figures that the goals are compared with."""
 
     stored: StoredFigures
     first_sample_at: datetime | None
@@ -76,7 +76,7 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStats:
-    """Exactly what /training/stats shows."""
+    """The seven figures of /training/stats."""
 
     total_samples: int
     samples_today: int
@@ -93,7 +93,7 @@ class TrainingStats:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What /training/progress shows."""
+    """The answer of /training/progress."""
 
     started_at: datetime | None
     goals: tuple[GoalStatus, ...]

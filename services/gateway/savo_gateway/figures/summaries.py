@@ -1,4 +1,4 @@
-"""The two summaries of the flywheel: the seven figures of /training/stats, and the goals of /training/progress."""
+"""Use cases of /training/stats (seven figures) and /training/progress (goals and trends)."""
 
 from __future__ import annotations
 

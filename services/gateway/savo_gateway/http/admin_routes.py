@@ -1,4 +1,7 @@
-"""/admin: what operators see and do. The rollout service answers for rollouts; the gateway checks who asks."""
+"""/admin routes for operators: rollout, audit log, subjects, digests.
+
+The rollout service answers rollout requests. The gateway authenticates the caller.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ router = APIRouter(prefix="/admin", tags=["admin"], responses=PROBLEM_RESPONSES)
 
 @dataclass(frozen=True, kw_only=True)
 class AdminUseCases:
-    """What these routes call."""
+    """The use cases of these routes."""
 
     rollout: RolloutClient
     rollout_mirror: RolloutMirror
@@ -47,8 +50,8 @@ Admin = Annotated[AdminUseCases, provided(AdminUseCases)]
 async def show_rollout(use: Admin, _caller: OpsCaller) -> dict[str, Any]:
     try:
         return await use.rollout.show()
-    except RolloutUnavailableError as away:
-        return _last_known(use.rollout_mirror, away)
+    except RolloutUnavailableError as error:
+        return _last_known(use.rollout_mirror, error)
 
 
 @router.put("/rollout", summary="Set, pause, resume, roll back; promote a model, revert to the one before")
@@ -58,48 +61,49 @@ async def change_rollout(command: dict[str, Any], use: Admin, caller: OpsCaller)
     return JSONResponse(answer, status, media_type=MEDIA_TYPE if status >= 400 else None)
 
 
-@router.get("/audit", summary="Who did what to the product, newest first")
+@router.get("/audit", summary="Actions of operators and services, newest first")
 async def show_audit(
     use: Admin,
     _caller: OpsCaller,
-    action: Annotated[str | None, Query(max_length=64, description="Only this, such as share.changed.")] = None,
-    about: Annotated[str | None, Query(max_length=200, description="Only what was done to this.")] = None,
+    action: Annotated[str | None, Query(max_length=64, description="Only this action, such as share.changed.")] = None,
+    about: Annotated[str | None, Query(max_length=200, description="Only actions on this object.")] = None,
     before: Annotated[
-        AwareDatetime | None, Query(description="Only older entries: the last one's recorded_at gives the next page.")
+        AwareDatetime | None,
+        Query(description="Only older entries. For the next page, send the last entry's recorded_at."),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> list[AuditRecorded]:
     return list(await use.audit_log.newest(limit, action=action, about=about, before=before))
 
 
-@router.get("/subject", summary="By which subject the events name a user")
+@router.get("/subject", summary="The random subject that stands for a user in events")
 async def show_subject(
     use: Admin, _caller: OpsCaller, user_id: Annotated[str, Query(min_length=1, max_length=200)]
 ) -> dict[str, str | None]:
-    """Null for a user who has sent nothing, or was erased."""
+    """Null for a user who has sent nothing or was erased."""
     return {"subject": await use.scans.subject_of(Person("user", user_id))}
 
 
-@router.post("/digests/{week}", summary="Claim a week's digest, before it is sent", status_code=201)
+@router.post("/digests/{week}", summary="Claim a week's digest before sending it", status_code=201)
 async def claim_digest(week: Week, use: Admin, _caller: OpsCaller) -> dict[str, str]:
     await use.digests.claim(week, use.clock())
     return {"week": week}
 
 
-@router.delete("/digests/{week}", summary="Give the claim back: it could not be sent", status_code=204)
+@router.delete("/digests/{week}", summary="Release the claim of a digest that could not be sent", status_code=204)
 async def release_digest(week: Week, use: Admin, _caller: OpsCaller) -> None:
     await use.digests.release(week)
 
 
 async def _name_of(caller: Principal, use: AdminUseCases) -> str:
-    """The caller as the audit log may know them: a user by their random subject only."""
+    """The caller's name for the audit log: of a user the random subject only."""
     if caller.user_id is None:
         return caller.name
     return f"subject:{await use.scans.subject_for(Person('user', caller.user_id), use.clock())}"
 
 
 def _author(name: Any, caller: str | None) -> Any:
-    """The name that an command carries, with the authenticated caller's beside it."""
+    """The author for the audit log: the name that a command gives, followed by the authenticated caller."""
     if caller is None:
         return name or UNAUTHENTICATED.name
     if not isinstance(name, str) or not name or name == caller:
@@ -107,8 +111,8 @@ def _author(name: Any, caller: str | None) -> Any:
     return f"{name[: _NAME_LIMIT - len(caller) - 3]} ({caller})"
 
 
-def _last_known(mirror: RolloutMirror, away: RolloutUnavailableError) -> dict[str, Any]:
+def _last_known(mirror: RolloutMirror, error: RolloutUnavailableError) -> dict[str, Any]:
     if mirror.latest is None:
-        raise away
-    source = "last rollout.changed heard; the rollout service itself does not answer"
+        raise error
+    source = "the newest rollout.changed event; the rollout service itself does not answer"
     return {**mirror.latest.model_dump(mode="json"), "source": source, "evidence": None}

@@ -1,4 +1,4 @@
-"""The HTTP of the gateway, put together."""
+"""The gateway's FastAPI application."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["http_app"]
 
 TAGS = [
     {"name": "scans", "description": "Photos in, ingredients out, corrections back."},
-    {"name": "training", "description": "How much there is to learn from."},
-    {"name": "recipes", "description": "What to cook. Planned: no route yet."},
-    {"name": "users", "description": "People and what is kept of them. Planned: no route yet."},
-    {"name": "admin", "description": "What operators see and do."},
+    {"name": "training", "description": "Training data: statistics, progress, and the app's older form."},
+    {"name": "recipes", "description": "Recipes for ingredients. Planned: no route yet."},
+    {"name": "users", "description": "Users and their data. Planned: no route yet."},
+    {"name": "admin", "description": "For operators: rollout, audit log, digests."},
 ]
 
 NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, operation_spans=False)
-"""`Measured` records each request's span and time; FastAPI's own would do so again, with what the request held."""
+"""`Measured` records each request's span and time; FastAPI's own would repeat that, with the request's content."""
 
 
 def http_app(
@@ -37,14 +37,14 @@ def http_app(
     admin: AdminUseCases,
     page: PageOptions,
 ) -> FastAPI:
-    """The gateway's HTTP, with what each module of routes calls."""
+    """The application, given the use cases of each module of routes."""
     app = FastAPI(
         title="Savo",
         summary="What is in the kitchen",
         version=version("savo-gateway"),
         openapi_tags=TAGS,
         telemetry=NO_TELEMETRY,
-        # FastAPI's own pages load their scripts from elsewhere; ours are in `page_routes`.
+        # FastAPI's documentation pages load scripts from other hosts; `page_routes` serves them from here.
         docs_url=None,
         redoc_url=None,
     )

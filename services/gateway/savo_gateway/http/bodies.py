@@ -1,4 +1,4 @@
-"""A photo and its fields out of a request's body, which is bounded while it streams."""
+"""Upload parsing: the photo and its form fields from a request body, with the size limit applied while it streams."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from savo_gateway.ports import RefusedUploads
 __all__ = ["BINARY", "Upload", "UploadReader", "parse_form", "photo_body", "receive"]
 
 BINARY = {"schema": {"type": "string", "format": "binary"}}
-"""OpenAPI of a body that is a file."""
+"""OpenAPI schema of a body that is a file."""
 
 MAX_FIELDS_BYTES = 100_000
-"""Bytes of a multipart body beside the photo."""
+"""Of a multipart body, beside the photo."""
 
 MAX_FIELDS = 20
 
@@ -31,22 +31,22 @@ F = TypeVar("F", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Upload:
-    """The body of a request that sends a photo."""
+    """A photo with its fields, as a request sends them."""
 
     photo: bytes
     fields: dict[str, str]
-    """Of the form, or of the query when the body is the photo itself; empty ones are left out."""
+    """Of the form, or of the query when the body is the photo itself. Empty fields are left out."""
 
 
 class _InMemoryParser(MultiPartParser):
-    """Keeps each part in memory: the body is bounded, and a disk could only fill up."""
+    """Keeps each part in memory: the body is bounded, and a disk could fill up."""
 
     spool_max_size = 1 << 30
 
 
 @dataclass(frozen=True)
 class UploadReader:
-    """Reads uploads. A refused one is counted under its reason."""
+    """Reads uploads, and counts refused ones by reason."""
 
     limits: UploadLimits
     refused: RefusedUploads
@@ -61,21 +61,20 @@ class UploadReader:
 
 
 async def receive(request: Request, limits: UploadLimits) -> Upload:
-    """Raises `UploadRefusedError` at the first byte too many, and `InvalidRequestError` for a form without a photo."""
+    """Raises `UploadRefusedError` at the first byte past the limit, `InvalidRequestError` for an invalid form."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await _from_form(request, limits)
     if kind and kind != "application/octet-stream" and not kind.startswith("image/"):
-        detail = (
-            f"a body of type {kind!r} is no photo; send multipart/form-data with the field `image`, or the photo itself"
-        )
+        allowed = "send multipart/form-data with the field `image`, or the photo itself"
+        detail = f"a body of type {kind!r} is not a photo; {allowed}"
         raise UploadRefusedError(UploadRefusal.WRONG_TYPE, detail, allowed=["multipart/form-data", *ALLOWED_TYPES])
     photo = b"".join([chunk async for chunk in _bounded(request, limits.max_bytes, limits)])
     return Upload(photo, _without_empty(request.query_params))
 
 
 def parse_form(kind: type[F], fields: Mapping[str, str]) -> F:
-    """The fields, checked. Raises `RequestValidationError` naming the field."""
+    """The validated fields. Raises `RequestValidationError` with the name of the field."""
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
@@ -83,12 +82,12 @@ def parse_form(kind: type[F], fields: Mapping[str, str]) -> F:
 
 
 def photo_body(form: type[BaseModel]) -> dict[str, Any]:
-    """OpenAPI of a body that is a form with a photo, or the photo itself."""
+    """OpenAPI description of a body that is a form with a photo, or the photo itself."""
     fields = form.model_json_schema(ref_template="#/components/schemas/{model}")
     properties = {name: _inlined(schema, fields.get("$defs", {})) for name, schema in fields["properties"].items()}
     photo = {"image": {"type": "string", "format": "binary"}}
-    whole = {"type": "object", "required": ["image"], "properties": {**photo, **properties}}
-    content: dict[str, Any] = {"multipart/form-data": {"schema": whole}}
+    form_schema = {"type": "object", "required": ["image"], "properties": {**photo, **properties}}
+    content: dict[str, Any] = {"multipart/form-data": {"schema": form_schema}}
     content |= {f"image/{kind}": BINARY for kind in ("jpeg", "png", "webp", "heic")}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -113,9 +112,9 @@ async def _from_form(request: Request, limits: UploadLimits) -> Upload:
         )
         form = await parser.parse()
     except MultiPartException as error:
-        raise InvalidRequestError("body", f"this is no readable form: {error.message}") from error
+        raise InvalidRequestError("body", f"the form cannot be read: {error.message}") from error
     except (KeyError, ValueError) as error:
-        raise InvalidRequestError("body", "this is no readable form: its boundary is missing") from error
+        raise InvalidRequestError("body", "the form cannot be read: its boundary is missing") from error
     try:
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
         return Upload(await _photo(form), _without_empty(fields))
@@ -130,14 +129,14 @@ async def _photo(form: FormData) -> bytes:
     return await photo.read()
 
 
-async def _bounded(request: Request, most: int, limits: UploadLimits) -> AsyncGenerator[bytes, None]:
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > most:
+async def _bounded(request: Request, limit: int, limits: UploadLimits) -> AsyncGenerator[bytes, None]:
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
         raise limits.too_large()
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
-        if received > most:
+        if received > limit:
             raise limits.too_large()
         yield chunk
 

@@ -1,4 +1,4 @@
-"""Bodies that are no photos are small: each ends at a limit while it streams, whatever its headers claim."""
+"""Size limit of request bodies other than photos, applied while they stream."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["MAX_BODY_BYTES", "BodyLimit"]
 MAX_BODY_BYTES = 1_000_000
 
 PHOTO_PATHS = frozenset({"/v1/scans", "/training/upload-image"})
-"""These count for themselves, with the limit of a photo."""
+"""These apply the limit of a photo themselves."""
 
 
 class BodyLimit:
-    """ASGI middleware. Raises `HTTPException` 413 where the body is read, inside the app's own error handling."""
+    """ASGI middleware. Raises `HTTPException` 413 where the body is read, so that the app's handlers answer it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""What routes depend on: the use cases that `http_app` was given, and the caller of a request."""
+"""FastAPI dependencies of routes: use cases, and the authenticated caller of a request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def provided(kind: type[T]) -> Any:
-    """A dependency of a route: the object of this class that `http_app` was given."""
+    """A dependency on the object of this class that was passed to `http_app`."""
 
     async def find(request: Request) -> T:
         found: T = request.app.state.provided[kind]
@@ -31,7 +31,7 @@ def provided(kind: type[T]) -> Any:
 
 @dataclass(frozen=True)
 class Callers:
-    """Who may call, and how often."""
+    """Authentication and rate limit of callers."""
 
     check: CheckCaller
     rate_limit: RateLimit
@@ -63,7 +63,7 @@ def person_for(caller: Principal, user_id: str | None, device_id: str | None = N
 
 
 async def find_visible(scans: ScanStore, caller: Principal, scan_id: str) -> Scan:
-    """A user sees their own scans; another user's is as if it were not there. Raises `ScanNotFoundError`."""
+    """The scan, if the caller may see it. Raises `ScanNotFoundError`, also for another user's scan."""
     scan = await scans.find(scan_id) if is_scan_id(scan_id) else None
     if scan is None:
         raise ScanNotFoundError(scan_id)

@@ -1,4 +1,4 @@
-"""Pages for people: the phone page, and the descriptions of the HTTP and of the events."""
+"""Pages: the phone page, the API documentation, and the AsyncAPI document of the events."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True, kw_only=True)
 class PageOptions:
-    """What the phone page shows and asks."""
+    """Options of the phone page."""
 
     collects: bool
     """Confirmed photos become samples."""
     asks_consent: bool
-    """Only with the user's explicit consent."""
+    """Photos become samples only with the user's explicit consent."""
 
 
-# The page loads nothing from elsewhere, and nothing that slips into it could.
+# Pages load files of this server only. The policy also stops injected content from loading others.
 _PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
@@ -68,7 +68,7 @@ async def phone_page(options: Annotated[PageOptions, provided(PageOptions)]) -> 
 async def page_asset(name: str) -> Response:
     if name not in _ASSETS:
         raise HTTPException(404)
-    # `no-cache`: asked again each time, so that a new release is never seen with the old one's scripts.
+    # `no-cache`: the browser revalidates, so that a page never runs with the scripts of an older release.
     headers = {**_PAGE_HEADERS, "Cache-Control": "no-cache"}
     return Response(_asset_text(*_ASSETS[name]), headers=headers, media_type=_MEDIA_TYPES[name.rpartition(".")[2]])
 

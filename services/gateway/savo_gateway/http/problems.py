@@ -43,12 +43,12 @@ _PROBLEM_SCHEMA = {
     },
 }
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    "default": {"description": "What went wrong (RFC 9457)", "content": {MEDIA_TYPE: {"schema": _PROBLEM_SCHEMA}}}
+    "default": {"description": "Problem document (RFC 9457)", "content": {MEDIA_TYPE: {"schema": _PROBLEM_SCHEMA}}}
 }
 
 
 def install(app: FastAPI) -> None:
-    """Let every way to fail end in a problem document."""
+    """Register handlers that answer every error with a problem document."""
     app.add_exception_handler(GatewayError, _on_gateway_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
@@ -69,7 +69,7 @@ def problem(
     headers: dict[str, str] | None = None,
     **extra: Any,
 ) -> JSONResponse:
-    """With a title of its own and, where the client may ask again, the seconds until then."""
+    """A problem document. `retry_after`: seconds until the client may send the request again."""
     all_headers = dict(headers or {})
     if retry_after is not None:
         all_headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
@@ -99,14 +99,14 @@ async def _on_invalid_request(_request: Request, error: Exception) -> Response:
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return problem(
-        422, "invalid-request", "A field makes no sense", f"{first['field']}: {first['message']}{more}", errors=errors
+        422, "invalid-request", "A field is not valid", f"{first['field']}: {first['message']}{more}", errors=errors
     )
 
 
 def _field(detail: Mapping[str, Any]) -> str:
-    """`items.0.bbox.x` from FastAPI's location, which begins with where the value was sent.
+    """The field's path, such as `items.0.bbox.x`, from FastAPI's location, which begins with `body` or `query`.
 
-    A body that is no JSON has no fields.
+    A body that is not JSON has no fields.
     """
     names = [str(part) for part in detail["loc"] if part not in ("body", "query", "path", "header")]
     return "body" if detail["type"] == "json_invalid" else ".".join(names) or "body"
@@ -115,7 +115,7 @@ def _field(detail: Mapping[str, Any]) -> str:
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        detail = f"a body here may have at most {MAX_BODY_BYTES / 1_000_000:g} MB"
+        detail = f"the body of this request may have at most {MAX_BODY_BYTES / 1_000_000:g} MB"
         return problem(413, "body-too-large", "The body is too large", detail, limit={"bytes": MAX_BODY_BYTES})
     phrase = HTTPStatus(error.status_code).phrase
     code = phrase.lower().replace(" ", "-")
@@ -126,23 +126,29 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 async def _on_dependency_down(request: Request, error: Exception) -> Response:
     assert isinstance(error, DependencyDownError)
     log.warning("http.dependency_down", path=request.url.path, dependency=error.dependency, error=str(error))
-    detail = f"the {error.dependency} does not answer; nothing was lost, ask again"
+    detail = f"the {error.dependency} does not answer; nothing was lost, send the request again"
     return problem(
         503,
         "dependency-down",
-        "Something that this needs is away",
+        "A dependency does not answer",
         detail,
         retry_after=error.retry_after or DEPENDENCY_RETRY_SECONDS,
     )
 
 
 async def _on_retryable_error(_request: Request, error: Exception) -> Response:
-    return problem(503, "try-again", "This did not work just now", f"ask again: {error}", retry_after=1)
+    return problem(503, "try-again", "Temporary failure", f"send the request again: {error}", retry_after=1)
 
 
 async def _on_storage_full(request: Request, error: Exception) -> Response:
     log.error("http.storage_full", path=request.url.path, error=str(error))
-    return problem(507, "storage-full", "There is no room left", f"{error}; nothing was half-written", retry_after=60)
+    return problem(
+        507,
+        "storage-full",
+        "The storage is full",
+        f"{error}; nothing was written in part, send the request again later",
+        retry_after=60,
+    )
 
 
 async def _on_disconnect(_request: Request, _error: Exception) -> Response:
@@ -150,5 +156,5 @@ async def _on_disconnect(_request: Request, _error: Exception) -> Response:
 
 
 async def _on_unexpected_error(_request: Request, _error: Exception) -> Response:
-    # `Measured` logs the exception itself; callers are not told what went wrong inside.
-    return problem(500, "internal", "Something went wrong", "this is a fault of ours; it was logged")
+    # `Measured` logs the exception. The answer does not reveal internals.
+    return problem(500, "internal", "Something went wrong", "an internal error occurred and was logged")

@@ -1,4 +1,4 @@
-"""/v1/scans: photos in, results out, confirmations back."""
+"""/v1/scans routes: photos in, results out, confirmations back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["ScanUseCases", "router"]
 
 router = APIRouter(prefix="/v1/scans", tags=["scans"], responses=PROBLEM_RESPONSES)
 
-# A photo of somebody's kitchen: no cache keeps it, and a browser treats it as nothing but a picture.
+# A private photo: no cache stores it, and a browser treats it as an image only.
 _PHOTO_HEADERS = {
     "Cache-Control": "private, no-store",
     "X-Content-Type-Options": "nosniff",
@@ -43,7 +43,7 @@ _PHOTO = {"description": "The photo", "content": dict.fromkeys(("image/jpeg", "i
 
 @dataclass(frozen=True, kw_only=True)
 class ScanUseCases:
-    """What these routes call."""
+    """The use cases of these routes."""
 
     read_upload: UploadReader
     accept: AcceptScan
@@ -82,10 +82,10 @@ async def create_scan(
     wait: Annotated[float, Query(ge=0, le=30, description="Seconds to wait for the result.")] = 0,
     idempotency_key: Annotated[
         str | None,
-        Header(min_length=1, max_length=255, description="The same key with the same body is the same scan."),
+        Header(min_length=1, max_length=255, description="The same key with the same body returns the same scan."),
     ] = None,
 ) -> Response:
-    # The upload has no name here: its photo would stay in memory as long as its sender waits.
+    # The upload is bound to no name: its photo would stay in memory while the caller waits.
     scan = await use.accept(await _upload_of(request, use.read_upload, caller, idempotency_key))
     if wait and not scan.done:
         scan = await use.wait(scan.scan_id, wait, known=scan)
@@ -122,7 +122,7 @@ async def list_scans(
 ) -> ScanPage:
     person = person_for(caller, user_id, device_id)
     if person is None:
-        raise InvalidRequestError("user_id", "say whose scans: user_id or device_id")
+        raise InvalidRequestError("user_id", "send user_id or device_id, whose scans are listed")
     before = _read_cursor(cursor) if cursor else None
     subject = await use.scans.subject_of(person)
     scans = await use.scans.page(subject, before=before, limit=limit + 1) if subject else []
@@ -153,18 +153,18 @@ async def _events(wait: WaitForScan, scan_id: str) -> AsyncIterator[bytes]:
 
 @router.get(
     "/{scan_id}/photo",
-    summary="The photo as it is kept: upright by its orientation, without other metadata; a HEIC is a JPEG",
+    summary="The stored photo: no metadata but its orientation; a HEIC as JPEG",
     response_class=Response,
     responses={200: _PHOTO},
 )
 async def show_photo(scan: VisibleScan, use: Scans) -> Response:
-    """404 when there is no such scan of this user, or its photo was erased."""
+    """404 when the user has no such scan, or its photo was erased."""
     return Response(await use.read_photo(scan), headers=_PHOTO_HEADERS, media_type=scan.image.media_type)
 
 
 @router.get("/{scan_id}/trace", summary="Why this answer")
 async def trace_scan(scan: VisibleScan, use: Scans) -> ScanTrace:
-    """The route as it was decided, each hop's time, and topic, partition and offset of each event of the scan."""
+    """The routing decision, the time of each hop, and topic, partition and offset of each event of the scan."""
     return trace_of(scan, await use.journal.of_scan(scan.scan_id), use.clock())
 
 
@@ -184,7 +184,7 @@ def _read_cursor(cursor: str) -> tuple[datetime, str]:
         moment, _, scan_id = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition("|")
         at = datetime.fromisoformat(moment)
     except (ValueError, binascii.Error) as error:
-        raise InvalidRequestError("cursor", "this is no next_cursor of an answer") from error
+        raise InvalidRequestError("cursor", "this is not the next_cursor of an earlier answer") from error
     if at.utcoffset() is None or not is_scan_id(scan_id):
-        raise InvalidRequestError("cursor", "this is no next_cursor of an answer")
+        raise InvalidRequestError("cursor", "this is not the next_cursor of an earlier answer")
     return at, scan_id

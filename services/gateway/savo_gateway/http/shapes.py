@@ -1,4 +1,4 @@
-"""What the HTTP answers look like. A scan reads the same everywhere: GET, `wait`, events, `savo scan --json`."""
+"""Bodies of HTTP requests and answers. A scan has the same form everywhere: GET, `wait`, events, `savo scan --json`."""
 
 from __future__ import annotations
 
@@ -34,9 +34,8 @@ class PhotoForm(BaseModel):
         Field(
             default=None,
             pattern=SCAN_ID,
-            description="The id that POST /training/submit will name: one of ours, or any that the app gave its own "
-            "answer. It need not be known here; "
-            "unset is a new one. An id that belongs to another photo is refused.",
+            description="The id that POST /training/submit will name: of a scan, or any id of the app's own. "
+            "Unset: a new id. An id that belongs to another photo is refused.",
         ),
     ]
 
@@ -93,7 +92,7 @@ class ErrorView(BaseModel):
 
 
 class FieldErrorView(BaseModel):
-    """A field with what is wrong with it."""
+    """A field with its error."""
 
     field: str
     message: str
@@ -111,8 +110,8 @@ class ConfirmationView(BaseModel):
 
     revision: int
     status: Literal["published", "waiting", "refused"] = Field(
-        description="waiting: it came before the result and is kept until then. refused: it came before the result, "
-        "and does not fit it; it counts for nothing."
+        description="waiting: it came before the result, and is kept until then. refused: it came before the result "
+        "and does not fit it, so it has no effect."
     )
     items: list[ConfirmedItem]
     nothing_missing: bool
@@ -121,7 +120,7 @@ class ConfirmationView(BaseModel):
         description="Labels of the answer that no edit names: neither right nor wrong, and in no sample."
     )
     refused: list[RefusedConfirmationView] = Field(
-        description="Words that came before the result and do not fit it, and why."
+        description="Confirmations that came before the result and do not fit it, with the errors."
     )
 
     @classmethod
@@ -173,7 +172,7 @@ class Hop(BaseModel):
 
     hop: str
     at: datetime
-    record: str | None = Field(default=None, description="`topic partition/offset` of the event that tells of it.")
+    record: str | None = Field(default=None, description="`topic partition/offset` of its event.")
 
 
 class RecordView(BaseModel):
@@ -184,7 +183,7 @@ class RecordView(BaseModel):
     offset: int
     event_id: str
     published_at: datetime
-    heard_at: datetime = Field(description="When the gateway heard of it.")
+    heard_at: datetime = Field(description="When the gateway read the event, or learned that Kafka has it.")
     note: str
 
     @classmethod
@@ -193,12 +192,12 @@ class RecordView(BaseModel):
 
 
 class ScanTrace(BaseModel):
-    """Why this answer: the route as it was decided, and when each hop happened."""
+    """Why this answer: the routing decision, and the time of each hop."""
 
     scan_id: str
     status: ScanStatus
-    standing: str = Field(description="Where the scan is, in words.")
-    next_step: str | None = Field(description="What to do when it goes no further; null where nothing needs doing.")
+    standing: str = Field(description="Where the scan is, as a sentence.")
+    next_step: str | None = Field(description="What to do when the scan is stuck; null where nothing needs to be done.")
     experiment: str | None
     bucket: int | None
     share: float | None

@@ -1,4 +1,4 @@
-"""A scan's trace: why it was answered as it was, and where it is."""
+"""Trace of a scan: the routing decision, the hops with their times, and where the scan is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from savo_gateway.scans.trace import summarize
 __all__ = ["trace_of"]
 
 _HOPS = {topic.name: topic.hop for topic in TOPICS if topic.hop}
-"""By topic, the step that ends when its event is published. Vision publishes a result as soon as it is stored."""
+"""The hop that ends when an event is published, by topic. Vision publishes a result as soon as it is stored."""
 
 
 def trace_of(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> ScanTrace:

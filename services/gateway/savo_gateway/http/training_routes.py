@@ -1,4 +1,4 @@
-"""/training: how much there is to learn from, and the app's older form of adding to it."""
+"""/training routes: statistics, progress, and the app's older form of sending corrections."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_DEVICE_INFO = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingUseCases:
-    """What these routes call."""
+    """The use cases of these routes."""
 
     read_upload: UploadReader
     keep_photo: KeepPhoto
@@ -41,7 +41,7 @@ Training = Annotated[TrainingUseCases, provided(TrainingUseCases)]
 
 
 class KeptPhotoView(BaseModel):
-    """A photo that is kept, with the scan id that corrections of it name."""
+    """A stored photo, with the scan id for its corrections."""
 
     status: str
     image_hash: str
@@ -50,7 +50,7 @@ class KeptPhotoView(BaseModel):
 
 
 class SubmittedView(BaseModel):
-    """A report that is accepted, with what it confirms."""
+    """An accepted report, with its confirmation."""
 
     status: str
     scan_id: str
@@ -62,12 +62,12 @@ async def show_stats(use: Training) -> TrainingStats:
     return await use.stats()
 
 
-@router.get("/progress", summary="Every goal: where we are, and whether that is on course")
+@router.get("/progress", summary="Every goal with its current figure, and whether it is on course")
 async def show_progress(use: Training, _caller: TrainingCaller) -> Progress:
     return await use.progress()
 
 
-@router.post("/upload-image", summary="Keep a photo without scanning it", openapi_extra=photo_body(PhotoForm))
+@router.post("/upload-image", summary="Store a photo without scanning it", openapi_extra=photo_body(PhotoForm))
 async def upload_image(request: Request, use: Training, caller: TrainingCaller) -> KeptPhotoView:
     upload = await use.read_upload(request)
     form = parse_form(PhotoForm, upload.fields)

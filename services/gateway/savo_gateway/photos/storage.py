@@ -1,4 +1,4 @@
-"""Photos into the object store and out of it."""
+"""Photos in the object store: use cases that store an upload and read a scan's photo."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["ReadPhoto", "StorePhoto"]
 
 @dataclass(frozen=True)
 class StorePhoto:
-    """Checks a photo, removes its metadata and stores it under its hash. A refusal is counted under its reason."""
+    """Checks a photo, removes its metadata and stores it under its hash. Refusals are counted by reason."""
 
     photos: Photos
     limits: UploadLimits
     refused: RefusedUploads
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
-    """Photos decoded at a time: each takes a core and memory."""
+    """Photos that are decoded at the same time: each takes a core and memory."""
 
     async def __call__(self, data: bytes) -> Photo:
         """Raises `UploadRefusedError`."""
@@ -38,7 +38,7 @@ class StorePhoto:
 
 @dataclass(frozen=True)
 class ReadPhoto:
-    """A scan's photo as it is stored: without metadata, and a HEIC as the JPEG that it was converted to."""
+    """Reads a scan's photo as it is stored: without metadata, a HEIC as JPEG."""
 
     photos: Photos
 

@@ -1,6 +1,6 @@
-"""From received bytes to a photo that may be stored: of a known type, within the limits, whole, without metadata.
+"""Checks of an upload: type, size and integrity. What passes is a photo without metadata, ready to store.
 
-JPEG, PNG and WebP keep their pixels bit for bit; HEIC becomes a JPEG once, because few decoders read it.
+JPEG, PNG and WebP keep their pixels bit for bit. HEIC is converted to JPEG, because few decoders read it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ __all__ = ["ALLOWED_TYPES", "Photo", "UploadLimits", "prepare"]
 ALLOWED_TYPES = ("image/jpeg", "image/png", "image/webp", "image/heic")
 
 HEIC_QUALITY = 92
-"""JPEG quality of a converted HEIC: past this the file cumulative and a detector sees no difference."""
+"""JPEG quality of a converted HEIC. A higher quality enlarges the file, with no difference for a detector."""
 
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """What is taken: size in bytes (MB = 10⁶) and pixels."""
+    """Largest accepted photo, in bytes and pixels."""
 
     max_bytes: int = 20_000_000
     max_pixels: int = 50_000_000
@@ -43,7 +43,7 @@ class UploadLimits:
 
     def too_many_pixels(self, width: int, height: int) -> UploadRefusedError:
         megapixels = self.max_pixels / 1_000_000
-        detail = f"the photo is {width} × {height}; at most {megapixels:g} megapixels are taken"
+        detail = f"the photo is {width} × {height}; at most {megapixels:g} megapixels are accepted"
         return UploadRefusedError(UploadRefusal.TOO_MANY_PIXELS, detail, limit={"pixels": self.max_pixels})
 
 
@@ -73,7 +73,7 @@ class Photo:
 
 
 def prepare(data: bytes, limits: UploadLimits) -> Photo:
-    """Raises `UploadRefusedError` saying what is wrong and what is allowed. Decodes: run it in a thread."""
+    """The photo to store. Raises `UploadRefusedError`. It decodes the photo, so run it in a thread."""
     if not data:
         raise UploadRefusedError(UploadRefusal.EMPTY, "the photo is empty", allowed=list(ALLOWED_TYPES))
     if len(data) > limits.max_bytes:
@@ -91,28 +91,28 @@ def prepare(data: bytes, limits: UploadLimits) -> Photo:
 
 @contextmanager
 def _refusals(data: bytes, limits: UploadLimits) -> Iterator[None]:
-    """Whatever reading a photo raises, as the few refusals that a person can act on."""
+    """Convert any error of reading a photo to one of the refusals that a user can act on."""
     try:
         yield
     except UnsupportedPhotoError as error:
-        accepted = "this is no photo of a type that is taken: JPEG, PNG, WebP and HEIC are"
+        accepted = "the file is not a photo of an accepted type: JPEG, PNG, WebP or HEIC"
         raise UploadRefusedError(UploadRefusal.WRONG_TYPE, accepted, allowed=list(ALLOWED_TYPES)) from error
     except PhotoTooLargeError as error:
         raise limits.too_many_pixels(error.width, error.height) from error
-    except Exception as error:  # Decoders raise anything at all for hostile bytes, and all of it means the same.
+    except Exception as error:  # Decoders raise any exception for hostile bytes.
         raise _unreadable(data, error) from error
 
 
 def _unreadable(data: bytes, error: Exception) -> UploadRefusedError:
     if is_truncated(data):
-        return UploadRefusedError(UploadRefusal.TRUNCATED, "the photo is cut off before its end; send it again")
+        return UploadRefusedError(UploadRefusal.TRUNCATED, "the photo is truncated; send it again")
     has_reason = isinstance(error, (MalformedPhotoError, AnimatedPhotoError))
-    detail = str(error) if has_reason else "the photo cannot be read: its data is damaged"
+    detail = str(error) if has_reason else "the photo cannot be decoded: its data is damaged; send another"
     return UploadRefusedError(UploadRefusal.UNREADABLE, detail, allowed=list(ALLOWED_TYPES))
 
 
 def _from_heic(data: bytes) -> tuple[bytes, PhotoFacts]:
-    # Upright: the container's rotation is applied on the way.
+    # `to_pillow` applies the container's rotation, so the JPEG is upright.
     photo = pillow_heif.open_heif(data).to_pillow().convert("RGB")
     out = BytesIO()
     photo.save(out, "JPEG", quality=HEIC_QUALITY, icc_profile=photo.info.get("icc_profile"), exif=b"")

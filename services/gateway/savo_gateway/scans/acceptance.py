@@ -1,4 +1,4 @@
-"""How a scan is accepted: the photo is stored, then the scan and `scans.requested` are written in one transaction."""
+"""Acceptance of a scan: store the photo, then write the scan and `scans.requested` in one transaction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class ScanPolicy:
-    """How long scans and their senders wait."""
+    """Time limits of accepting a scan."""
 
     expires_after: timedelta = timedelta(seconds=120)
     idempotency_wait: float = 5.0
@@ -32,9 +32,9 @@ class ScanPolicy:
 
 @dataclass(frozen=True)
 class AcceptScan:
-    """From an upload to a queued scan. The same upload under the same Idempotency-Key is the same scan.
+    """Makes a queued scan of an upload. The same upload with the same Idempotency-Key returns the same scan.
 
-    Equal uploads to one replica wait for the first; across replicas the store decides.
+    Equal uploads to one replica wait for the first. Across replicas the database decides.
     """
 
     store_photo: StorePhoto
@@ -43,7 +43,7 @@ class AcceptScan:
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     _locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = field(default_factory=WeakValueDictionary)
-    """By claim, as long as a request holds or awaits it."""
+    """By claim, while a request holds or awaits the lock."""
 
     async def __call__(self, upload: ScanUpload) -> Scan:
         """Raises `UploadRefusedError`, `IdempotencyKeyReusedError`, `IdempotencyInProgressError`."""

@@ -1,4 +1,4 @@
-"""How scans end: completed, failed or expired; and what a start does with those that a broker forgot."""
+"""Completion of scans: results, failures and expiry, and the requests that a restarted broker lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class FinishScans:
-    """The projection of scans.completed and scans.failed. The same event again changes nothing."""
+    """The projection of scans.completed and scans.failed. A repeated event changes nothing."""
 
     scans: ScanStore
     waiters: Waiters
@@ -30,9 +30,7 @@ class FinishScans:
     async def complete(self, completed: ScanCompleted) -> None:
         confirmed = await self.scans.complete(completed, self.clock())
         if confirmed is None:
-            log.info(
-                "scan.completion_ignored", scan_id=completed.scan_id, reason="unknown here, or it had its end before"
-            )
+            log.info("scan.completion_ignored", scan_id=completed.scan_id, reason="unknown scan, or finished before")
             return
         log.info("scan.completed", scan_id=completed.scan_id, served_by=completed.served_by, items=len(completed.items))
         count_confirmed(confirmed)
@@ -47,7 +45,7 @@ class FinishScans:
 
     async def fail(self, failed: ScanFailed) -> None:
         if not await self.scans.fail(failed, self.clock()):
-            log.info("scan.failure_ignored", scan_id=failed.scan_id, reason="unknown here, or it had its end before")
+            log.info("scan.failure_ignored", scan_id=failed.scan_id, reason="unknown scan, or finished before")
             return
         log.info("scan.failed", scan_id=failed.scan_id, code=failed.code)
         self.waiters.wake(failed.scan_id)
@@ -55,27 +53,27 @@ class FinishScans:
 
 @dataclass(frozen=True)
 class SweepScans:
-    """Fails the scans that vision never answered, so that no caller waits for ever."""
+    """Fails the scans that vision did not answer in time."""
 
     scans: ScanStore
     finish: FinishScans
     clock: Callable[[], datetime]
     grace: timedelta = timedelta(seconds=30)
-    """After `expires_at`, so that vision's own answer about a late scan comes first."""
-    claims_live: timedelta = timedelta(hours=24)
-    """How long idempotency keys are remembered."""
+    """Time after `expires_at`, so that vision's own failure of a late scan comes first."""
+    claims_kept: timedelta = timedelta(hours=24)
+    """How long idempotency keys are kept."""
 
     async def sweep(self) -> int:
-        """How many scans were failed."""
+        """Returns the number of failed scans."""
         now = self.clock()
         late = await self.scans.unfinished(expired_before=now - self.grace)
         for scan in late:
             await self.finish.fail(_expired(scan, now))
-        await self.scans.delete_claims(now - self.claims_live)
+        await self.scans.delete_claims(now - self.claims_kept)
         return len(late)
 
     async def republish(self) -> None:
-        """For a broker that forgets: request the queued scans again, and fail those that expired."""
+        """At a start with the embedded broker: publish queued scans again, and fail those that expired."""
         now = self.clock()
         queued = await self.scans.unfinished(limit=10_000)
         for scan in queued:
@@ -92,7 +90,7 @@ def _expired(scan: Scan, now: datetime) -> ScanFailed:
         scan_id=scan.scan_id,
         subject=scan.subject,
         code=FailureCode.EXPIRED,
-        message="no answer came in time; send the photo again",
+        message="vision did not answer in time; send the photo again",
         requested_at=scan.requested_at,
         failed_at=now,
     )

@@ -1,4 +1,4 @@
-"""Waiting for a scan to finish: woken by this replica's handlers, or by one query for what another replica handled."""
+"""Long polling: requests that wait until a scan is finished, at this replica or at another."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Waiter:
     scan: Scan | None = None
 
     async def within(self, seconds: float) -> Scan | None:
-        """The scan that came with the wake-up; None after `seconds`, and when the database knows more."""
+        """The finished scan; None after `seconds`, or when the scan must be read from the database."""
         try:
             async with asyncio.timeout(seconds):
                 await self.woken.wait()
@@ -32,16 +32,16 @@ class _Waiter:
 
 @dataclass(frozen=True)
 class Waiters:
-    """Requests of this process that wait for a scan, by its id."""
+    """Waiting requests of this process, by scan id."""
 
     _waiting: dict[str, set[_Waiter]] = field(default_factory=dict)
 
     def scan_ids(self) -> list[str]:
-        """Ids of the scans that are waited for."""
+        """Ids of the scans that a request waits for."""
         return list(self._waiting)
 
     def wake(self, scan_id: str, scan: Scan | None = None) -> None:
-        """With the finished scan, where it is at hand: then no waiter needs to look it up."""
+        """Wake the waiters of a scan. With `scan`, they need no query."""
         for waiter in self._waiting.get(scan_id, ()):
             waiter.scan = scan
             waiter.woken.set()
@@ -61,7 +61,7 @@ class Waiters:
 
 @dataclass(frozen=True)
 class WaitForScan:
-    """Returns a scan once it is finished, or when the caller's time is over."""
+    """Waits until a scan is finished, or until a timeout."""
 
     scans: ScanStore
     waiters: Waiters
@@ -69,8 +69,8 @@ class WaitForScan:
     async def __call__(self, scan_id: str, seconds: float, *, known: Scan | None = None) -> Scan:
         """The finished scan, or the scan as it is after `seconds`. Raises `ScanNotFoundError`.
 
-        `known`: the scan as it was a moment ago, which spares the first look-up. An end that came in that moment is
-        found by `PollFinishedScans`.
+        `known`: the scan as read a moment ago, which saves the first query. If it finished in the meantime,
+        `PollFinishedScans` finds it.
         """
         deadline = asyncio.get_running_loop().time() + seconds
         with self.waiters.waiting_for(scan_id) as waiter:
@@ -80,7 +80,7 @@ class WaitForScan:
             return scan
 
     async def changes(self, scan_id: str, *, keepalive_seconds: float = 15.0) -> AsyncIterator[Scan | None]:
-        """The scan now and when it is finished; None about every `keepalive_seconds` seconds between, to keep the line open."""
+        """The scan now and when it is finished; None every `keepalive_seconds` in between."""
         scan = await self(scan_id, 0)
         yield scan
         while not scan.done:
@@ -96,7 +96,7 @@ class WaitForScan:
 
 @dataclass(frozen=True)
 class PollFinishedScans:
-    """Finds in the database what another replica handled: one query for all waiters of this one."""
+    """Finds scans that another replica finished: one query for all waiters of this replica."""
 
     scans: ScanStore
     waiters: Waiters

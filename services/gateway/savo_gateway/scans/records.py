@@ -1,4 +1,4 @@
-"""A scan on its way: the upload as it was sent, the new scan as it is stored, the scan as the gateway knows it now."""
+"""Records of a scan: the upload as sent, the new scan as stored, the scan with result and confirmation."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ def is_scan_id(text: str) -> bool:
 
 @dataclass(frozen=True)
 class IdempotencyClaim:
-    """A caller's Idempotency-Key with a hash of everything else that was sent."""
+    """A caller's Idempotency-Key, with a hash of the rest of the request."""
 
     scope: str
-    """Hash of the caller: keys of different callers never meet."""
+    """Hash of the caller, so that keys of different callers are independent."""
     key: str
     fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanDetails:
-    """What the sender tells beside the photo."""
+    """What the caller sends beside the photo."""
 
     person: Person | None = None
     """None: the scan is anonymous."""
     storage_location: StorageLocation | None = None
     consent: bool | None = None
-    """To train with this photo; None where it was not asked."""
+    """To train with this photo; None where the user was not asked."""
     captured_at: datetime | None = None
     device_info: str | None = None
 
@@ -64,10 +64,10 @@ class ScanUpload:
     """A photo to scan, as a caller sends it."""
 
     data: bytes
-    """The file as it came, metadata included."""
+    """The file as received, metadata included."""
     details: ScanDetails = field(default_factory=ScanDetails)
     caller: str = ""
-    """Name of the authenticated caller; keeps callers' idempotency keys apart."""
+    """Name of the authenticated caller, for the scope of its idempotency keys."""
     idempotency_key: str | None = None
 
     def claim(self) -> IdempotencyClaim | None:
@@ -88,7 +88,7 @@ class ScanUpload:
 
 @dataclass(frozen=True, kw_only=True)
 class NewScan:
-    """A scan whose photo is in the object store: what the database and `scans.requested` get in one transaction."""
+    """A scan whose photo is in the object store, to be written with `scans.requested` in one transaction."""
 
     scan_id: str
     photo: Photo
@@ -119,7 +119,7 @@ class RefusedConfirmation:
 
     revision: int
     errors: tuple[tuple[str, str], ...]
-    """Field and what is wrong with it."""
+    """Pairs of a field and its error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class Confirmation:
 
     revision: int
     published: bool
-    """False: it came before the result and is kept until then."""
+    """False: it came before the result, and is kept until then."""
     items: tuple[ConfirmedItem, ...]
     nothing_missing: bool
     confirmed_at: datetime
@@ -138,13 +138,13 @@ class Confirmation:
 
     @property
     def counts(self) -> bool:
-        """False: every revision came before the result and fits it in none of its parts."""
+        """False: every revision came before the result and does not fit it."""
         return self.published or not self.refused
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """One scan, from its acceptance on, with its result and confirmation as far as there are any."""
+    """A scan, with its result and confirmation where there are any."""
 
     scan_id: str
     subject: str
@@ -181,4 +181,4 @@ class JournalEntry:
     heard_at: datetime
     """When the gateway received it or, for its own events, learned that Kafka has it."""
     note: str = ""
-    """The one fact of the event that explains it, such as the reason of a refusal."""
+    """The event's most important detail, such as the reason of a refusal."""

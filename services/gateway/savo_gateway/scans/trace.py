@@ -1,4 +1,4 @@
-"""Where a scan is on its way from photo to sample, and what an operator does when it goes no further."""
+"""Trace summary: where a scan is between photo and sample, and what to do when it is stuck."""
 
 from __future__ import annotations
 
@@ -16,33 +16,32 @@ USUAL_TIME = timedelta(seconds=10)
 """Steps within this time need no action."""
 
 NEXT_STEPS: dict[str, str] = {
-    FailureCode.EXPIRED: "vision took too long or was away: `savo doctor`; the user may send the photo again",
-    FailureCode.PHOTO_MISSING: "the photo is not in the object store: was it erased, or does vision read another "
-    "bucket (R2_BUCKET_NAME)? `savo doctor`",
-    FailureCode.PHOTO_UNREADABLE: "nothing to mend here: the photo cannot be decoded; the user may send another",
-    FailureCode.PROVIDER_REFUSED: "nothing to mend here: the provider would not look at this photo; the user may send "
-    "another",
-    FailureCode.PROVIDER_FAILED: "look for the provider's own words in vision's log (scan.failed); `savo doctor` "
+    FailureCode.EXPIRED: "vision was too slow or not running: run `savo doctor`; the user may send the photo again",
+    FailureCode.PHOTO_MISSING: "the photo is not in the object store: it was erased, or vision reads another "
+    "bucket (R2_BUCKET_NAME); run `savo doctor`",
+    FailureCode.PHOTO_UNREADABLE: "no action: the photo cannot be decoded; the user may send another",
+    FailureCode.PROVIDER_REFUSED: "no action: the provider refused this photo; the user may send another",
+    FailureCode.PROVIDER_FAILED: "read the provider's message in vision's log (scan.failed); `savo doctor` "
     "checks its key and address",
     FailureCode.BUDGET_EXHAUSTED: "raise SAVO_GOOGLE_DAILY_BUDGET_USD, or wait for midnight UTC",
 }
 
 OTHER_FAILURE = (
-    "this gateway is older than the service that wrote this code: vision's log (scan.failed) says more; "
+    "this gateway is older than the service that wrote this code: read vision's log (scan.failed), and "
     "upgrade the gateway"
 )
 
 
 @dataclass(frozen=True)
 class TraceSummary:
-    """Where a scan is, for an operator to read. `next_step` is None where nothing needs doing."""
+    """Where a scan is, as a sentence. `next_step`: None where nothing needs to be done."""
 
     text: str
     next_step: str | None = None
 
 
 def summarize(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> TraceSummary:
-    """By what the gateway knows at `now`."""
+    """The summary from what the gateway knows at `now`."""
     if scan.status is ScanStatus.FAILED and scan.error:
         return TraceSummary(
             f"failed: {scan.error.message} ({scan.error.code})", NEXT_STEPS.get(scan.error.code, OTHER_FAILURE)
@@ -52,7 +51,7 @@ def summarize(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> Tra
     if scan.confirmation is None:
         return TraceSummary("answered; its user has not confirmed it yet")
     if not scan.confirmation.counts:
-        return TraceSummary("answered; what its user had said before does not fit the answer, and counts for nothing")
+        return TraceSummary("answered; the early confirmation of its user does not fit the answer, and has no effect")
     if scan.consent is False:
         return TraceSummary("confirmed, but no training sample: its user gave no consent")
     return _confirmed(scan.confirmation.confirmed_at, entries, now)
@@ -67,18 +66,18 @@ def _waiting(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> Trac
         )
     if now >= scan.expires_at:
         return TraceSummary(
-            f"nobody answered it by {scan.expires_at:%H:%M:%S}; the gateway gives it up within the minute",
-            "is vision running? `savo doctor`; `savo dlq list` shows whether vision set the record aside",
+            f"no answer by {scan.expires_at:%H:%M:%S}; the gateway fails it as expired within a minute",
+            "run `savo doctor` to see whether vision is running, and `savo dlq list` for its dead letters",
         )
-    place = f"{published.topic} {published.partition}/{published.offset}"
+    position = f"{published.topic} {published.partition}/{published.offset}"
     return TraceSummary(
-        f"in Kafka at {place} for {_seconds(published.published_at, now)}, no answer yet; "
+        f"in Kafka at {position} for {_seconds(published.published_at, now)}, no answer yet; "
         f"it expires {_in(scan.expires_at, now)}",
         _if_overdue(
             published.published_at,
             now,
-            f"vision has not answered {place}: `savo doctor` (is it ready? its lag?), "
-            "then `savo dlq list` for what it set aside",
+            f"vision has not answered {position}: run `savo doctor` for its readiness and lag, "
+            "then `savo dlq list` for its dead letters",
         ),
     )
 
@@ -87,29 +86,29 @@ def _confirmed(confirmed_at: datetime, entries: Sequence[JournalEntry], now: dat
     erased, stored, refused = (
         _newest(entries, topic.name) for topic in (SAMPLES_ERASED, SAMPLES_STORED, SAMPLES_REJECTED)
     )
-    ends = sorted((end for end in (erased, stored, refused) if end), key=lambda end: end.published_at)
-    if ends and ends[-1] is stored:
+    outcomes = sorted((entry for entry in (erased, stored, refused) if entry), key=lambda entry: entry.published_at)
+    if outcomes and outcomes[-1] is stored:
         return TraceSummary("confirmed, and a training sample")
-    if ends and ends[-1] is refused:
-        return TraceSummary(f"confirmed, but no training sample: {ends[-1].note}")
-    if ends:
-        return TraceSummary("its sample was taken out again")
+    if outcomes and outcomes[-1] is refused:
+        return TraceSummary(f"confirmed, but no training sample: {outcomes[-1].note}")
+    if outcomes:
+        return TraceSummary("confirmed, but its training sample was deleted")
     if _newest(entries, SCANS_CONFIRMED.name) is None:
         return TraceSummary(
             "confirmed; the confirmation is not in Kafka yet", _if_overdue(confirmed_at, now, _OUTBOX_STEP)
         )
     return TraceSummary(
-        "confirmed; the collector has not said what became of it",
+        "confirmed; the collector has not published an outcome yet",
         _if_overdue(
             confirmed_at,
             now,
-            "it says nothing with SAVO_COLLECT_TRAINING_DATA=false or without consent; "
-            "else `savo doctor` and `savo dlq list`",
+            "it publishes none with SAVO_COLLECT_TRAINING_DATA=false or without consent; "
+            "otherwise run `savo doctor` and `savo dlq list`",
         ),
     )
 
 
-_OUTBOX_STEP = "the outbox keeps it until Kafka takes it: `savo doctor` says whether Kafka answers"
+_OUTBOX_STEP = "the outbox keeps it until Kafka accepts it: `savo doctor` shows whether Kafka answers"
 
 
 def _newest(entries: Iterable[JournalEntry], topic: str) -> JournalEntry | None:

@@ -1,4 +1,4 @@
-"""Samples, their splits and fingerprints, refusals, sightings, counts, and the ledgers of the erased."""
+"""Samples, their splits and fingerprints, refusals, sightings, counts, and the ledger of erasures."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""The audit log as the gateway shows it."""
+"""Audit log."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Where the events of each scan stand in Kafka."""
+"""Kafka positions of each scan's events."""
 
 import sqlalchemy as sa
 from alembic import op

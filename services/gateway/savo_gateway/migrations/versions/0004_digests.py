@@ -1,4 +1,4 @@
-"""Which week's digest was sent."""
+"""Weekly digests that were sent."""
 
 import sqlalchemy as sa
 from alembic import op
