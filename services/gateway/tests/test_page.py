@@ -1,4 +1,4 @@
-"""The phone page in a real browser: a photo in, boxes seen, mended, moved, drawn, confirmed."""
+"""The phone page in a real browser: send a photo, correct items, move and draw boxes, confirm."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from tests.parts.parts_table import record
 
 pytestmark = pytest.mark.browser
 
+_OWN_ADDRESSES = ("http://127.0.0.1", "blob:", "data:")
 STANDIN = {"model_version": "standin-gemini-3.5-flash", "served_by": "google", "assigned_arm": "baseline"}
 
 
@@ -58,16 +59,14 @@ async def page() -> AsyncIterator[Page]:
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         record("Chromium", "real", browser.version)
         page = await browser.new_page(viewport={"width": 390, "height": 800}, has_touch=True)
-        flaws: list[str] = []
-        page.on("pageerror", lambda flaw: flaws.append(str(flaw)))
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
             "request",
-            lambda asked: (
-                flaws.append(asked.url) if not asked.url.startswith(("http://127.0.0.1", "blob:", "data:")) else None
-            ),
+            lambda request: None if request.url.startswith(_OWN_ADDRESSES) else problems.append(request.url),
         )
         yield page
-        assert flaws == [], "the page breaks nowhere, and asks nobody else for anything"
+        assert problems == [], "no script error, and no request to another host"
         await browser.close()
 
 
@@ -79,7 +78,7 @@ async def sent(gateway: GatewayHarness, page: Page, file: Path, number: int = 1)
 
 
 async def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """With a mouse, from and to places of the photo in 0…1."""
+    """Drag with a mouse between two points in 0…1 of the photo."""
     photo = await page.locator("#shown").bounding_box()
     assert photo is not None
     (x, y), (to_x, to_y) = (
@@ -93,10 +92,10 @@ async def drag(page: Page, start: tuple[float, float], end: tuple[float, float])
 
 
 async def swipe(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """With a finger."""
+    """Swipe with a finger between two points in 0…1 of the photo."""
     photo = await page.locator("#shown").bounding_box()
     assert photo is not None
-    hand = await page.context.new_cdp_session(page)
+    session = await page.context.new_cdp_session(page)
     for kind, at in (
         ("touchStart", start),
         ("touchMove", ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)),
@@ -104,7 +103,7 @@ async def swipe(page: Page, start: tuple[float, float], end: tuple[float, float]
         ("touchEnd", None),
     ):
         points = [{"x": photo["x"] + at[0] * photo["width"], "y": photo["y"] + at[1] * photo["height"]}] if at else []
-        await hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        await session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
 def near(found: Any, *sides: float) -> bool:
@@ -114,7 +113,7 @@ def near(found: Any, *sides: float) -> bool:
     )
 
 
-async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(
+async def test_a_photo_is_sent_corrected_and_confirmed_on_a_phone(
     gateway: GatewayHarness, address: str, page: Page, tmp_path: Path
 ) -> None:
     (tmp_path / "fridge.jpg").write_bytes(photo(320, 240))
@@ -132,12 +131,12 @@ async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(
     assert shown is not None
     assert abs((box["x"] - shown["x"]) / shown["width"] - 0.1) < 0.01
     assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
-        "nothing reaches past the phone's edge"
+        "nothing is wider than the phone's screen"
     )
     await page.get_by_label("Ingredient").nth(1).fill("Plums")
-    await page.get_by_role("button", name="Add something").click()
+    await page.get_by_role("button", name="Add an item").click()
     await page.get_by_label("Ingredient").nth(2).fill("milk")
-    await page.get_by_role("button", name="This is right").click()
+    await page.get_by_role("button", name="Confirm").click()
     await expect(page.get_by_role("status")).to_contain_text("needs a box around milk")
     await expect(page.get_by_role("button", name="Confirmed")).to_be_disabled()
     (event,) = await gateway.published(ScanConfirmed)
@@ -155,7 +154,7 @@ async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(
     await swipe(page, (0.8, 0.6), (0.95, 0.9))
     await page.get_by_label("Ingredient").nth(3).fill("butter")
     await page.get_by_role("button", name="Save the change").click()
-    await expect(page.get_by_role("status")).to_contain_text("The photo can teach the next model.")
+    await expect(page.get_by_role("status")).to_contain_text("The photo can train the next model.")
     event = (await gateway.published(ScanConfirmed))[-1]
     assert [(item.label, item.action) for item in event.items] == [
         ("tomato", Action.MOVED),
@@ -168,7 +167,7 @@ async def test_a_photo_is_sent_seen_mended_and_confirmed_on_a_phone(
     await expect(page.locator("#next")).to_be_visible()
 
 
-async def test_boxes_are_moved_drawn_and_taken_away_with_a_mouse_and_with_keys(
+async def test_boxes_are_moved_drawn_and_removed_with_a_mouse_and_with_keys(
     gateway: GatewayHarness, address: str, page: Page, tmp_path: Path
 ) -> None:
     await page.set_viewport_size({"width": 1280, "height": 1000})
@@ -179,20 +178,20 @@ async def test_boxes_are_moved_drawn_and_taken_away_with_a_mouse_and_with_keys(
         completed(requested, tomato(0.1), tomato(0.4, "egg"), tomato(0.7, "apple"), tomato(None, "milk"))
     )
     await expect(page.locator(".box")).to_have_count(3)
-    await drag(page, (0.2, 0.2), (0.2, 0.6))  # the tomato, by its body
+    await drag(page, (0.2, 0.2), (0.2, 0.6))  # the tomato, by the middle of its box
     await page.get_by_label("Box of egg").click()
-    await drag(page, (0.599, 0.298), (0.699, 0.598))  # by its corner below right
+    await drag(page, (0.599, 0.298), (0.699, 0.598))  # by its lower right corner
     await page.get_by_label("Ingredient").nth(1).fill("Lemon")
-    await page.get_by_role("button", name="Not there").nth(2).click()
-    await page.get_by_role("button", name="Put one on the photo").click()
+    await page.get_by_role("button", name="Not in the photo").nth(2).click()
+    await page.get_by_role("button", name="Add a box").click()
     await expect(page.locator(".box.draft")).to_have_count(1)
     for key in ("ArrowRight", "ArrowDown", "Shift+ArrowRight"):
         await page.keyboard.press(key)
     await expect(page.locator(".box.draft")).to_have_count(0)
     await drag(page, (0.02, 0.8), (0.12, 0.95))
     await page.get_by_label("Ingredient").nth(4).fill("salt")
-    await page.get_by_label("there is more that is not named").check()
-    await page.get_by_role("button", name="This is right").click()
+    await page.get_by_label("the photo shows more than is listed").check()
+    await page.get_by_role("button", name="Confirm").click()
     await expect(page.get_by_role("status")).to_contain_text("never test one")
     (event,) = await gateway.published(ScanConfirmed)
     by_name = {item.label: item for item in event.items}
@@ -211,7 +210,9 @@ async def test_boxes_are_moved_drawn_and_taken_away_with_a_mouse_and_with_keys(
     assert {item.box_source for item in event.items if item.action is not Action.REMOVED} == {BoxSource.USER}
 
 
-async def test_a_stand_in_is_called_one(gateway: GatewayHarness, address: str, page: Page, tmp_path: Path) -> None:
+async def test_an_answer_of_the_stand_in_is_marked_as_such(
+    gateway: GatewayHarness, address: str, page: Page, tmp_path: Path
+) -> None:
     (tmp_path / "fridge.jpg").write_bytes(photo(320, 240))
     await page.goto(address)
     requested = await sent(gateway, page, tmp_path / "fridge.jpg")
@@ -220,7 +221,7 @@ async def test_a_stand_in_is_called_one(gateway: GatewayHarness, address: str, p
     await expect(page.get_by_role("status")).to_contain_text(".savo/standin/images")
 
 
-async def test_where_consent_is_asked_the_page_asks_for_it(
+async def test_the_page_asks_for_consent_where_it_is_required(
     gateway: GatewayHarness, address: str, page: Page, tmp_path: Path
 ) -> None:
     gateway.replace_provided(replace(gateway.provided(PageOptions), asks_consent=True))
@@ -228,15 +229,15 @@ async def test_where_consent_is_asked_the_page_asks_for_it(
     await page.goto(address)
     refusing = await sent(gateway, page, tmp_path / "fridge.jpg")
     await gateway.deliver(completed(refusing, tomato(0.1)))
-    await page.get_by_role("button", name="This is right").click()
-    await expect(page.get_by_role("status")).to_contain_text("trains nothing, as you wish")
-    await page.get_by_label("my photo may teach the next model").check()
+    await page.get_by_role("button", name="Confirm").click()
+    await expect(page.get_by_role("status")).to_contain_text("As you chose, the photo is not used for training.")
+    await page.get_by_label("my photo may be used to train the next model").check()
     allowing = await sent(gateway, page, tmp_path / "fridge.jpg", number=2)
     assert (refusing.consent, allowing.consent) == (False, True)
-    await gateway.deliver(completed(allowing))  # else the page waits for it, and the gateway's end for the page
+    await gateway.deliver(completed(allowing))  # otherwise the page keeps waiting, and so does the gateway's shutdown
 
 
-async def test_a_heic_photo_is_shown_as_it_is_kept(
+async def test_a_heic_photo_is_shown_as_the_stored_jpeg(
     gateway: GatewayHarness, address: str, page: Page, tmp_path: Path
 ) -> None:
     pillow_heif.from_pillow(Image.open(BytesIO(photo(320, 240)))).save(tmp_path / "phone.heic")
@@ -248,35 +249,35 @@ async def test_a_heic_photo_is_shown_as_it_is_kept(
     assert await page.locator("#shown").evaluate("photo => [photo.naturalWidth, photo.naturalHeight]") == [320, 240]
 
 
-async def test_a_refused_photo_is_explained_without_a_broken_picture(address: str, page: Page, tmp_path: Path) -> None:
-    (tmp_path / "letter.jpg").write_text("no photo at all")
+async def test_a_refused_photo_shows_the_reason_and_no_broken_picture(address: str, page: Page, tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("no photo at all")
     await page.goto(address)
-    await page.set_input_files("#photo", tmp_path / "letter.jpg")
-    await expect(page.get_by_role("status")).to_contain_text("no photo of a type that is taken")
+    await page.set_input_files("#photo", tmp_path / "text.jpg")
+    await expect(page.get_by_role("status")).to_contain_text("not a photo of an accepted type")
     await expect(page.locator("#stage")).to_be_hidden()
 
 
-async def test_the_description_is_shown_without_internet(address: str, page: Page) -> None:
+async def test_the_api_documentation_is_shown_without_internet(address: str, page: Page) -> None:
     await page.goto(f"{address}/docs")
     await expect(page.locator(".opblock").first).to_be_visible()
     await expect(page.locator(".title").first).to_contain_text("Savo")
 
 
 @pytest.mark.parametrize("gateway_settings", [{"auth": "api_key", "collect_training_data": True}])
-async def test_where_a_key_is_wanted_the_page_asks_for_it_and_keeps_it_for_this_tab(
+async def test_the_page_asks_for_a_required_key_and_keeps_it_for_the_tab(
     gateway: GatewayHarness, address: str, page: Page, tmp_path: Path
 ) -> None:
     pillow_heif.from_pillow(Image.open(BytesIO(photo(320, 240)))).save(tmp_path / "phone.heic")
     _, key = await create_key(SqlKeys(gateway.runtime.database), "a phone", [Scope.SCANS], gateway.clock)
     await page.goto(address)
     await page.set_input_files("#photo", tmp_path / "phone.heic")
-    await expect(page.get_by_role("alert")).to_contain_text("wants an API key or a token")
+    await expect(page.get_by_role("alert")).to_contain_text("requires an API key or a token")
     assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
-        "nothing reaches past the phone's edge"
+        "nothing is wider than the phone's screen"
     )
-    await page.get_by_label("Key").fill("savo_nobody_nothing")
+    await page.get_by_label("Key").fill("savo_unknown_key")
     await page.get_by_role("button", name="Use this key").click()
-    await expect(page.get_by_role("alert")).to_contain_text("This key is not taken: this API key is unknown or revoked")
+    await expect(page.get_by_role("alert")).to_contain_text("The key was refused: this API key is unknown or revoked")
     assert await gateway.published(ScanRequested) == []
     await page.get_by_label("Key").fill(key)
     await page.get_by_role("button", name="Use this key").click()
@@ -284,9 +285,9 @@ async def test_where_a_key_is_wanted_the_page_asks_for_it_and_keeps_it_for_this_
         await asyncio.sleep(0.02)
     assert len(found) == 1
     await gateway.deliver(completed(found[0], tomato(0.1)))
-    await expect(page.locator("#stage")).to_be_visible()  # HEIC is shown as it is kept: fetched with the key
-    await page.get_by_role("button", name="This is right").click()
-    await expect(page.get_by_role("status")).to_contain_text("The photo can teach the next model.")
+    await expect(page.locator("#stage")).to_be_visible()  # the stored JPEG of the HEIC, fetched with the key
+    await page.get_by_role("button", name="Confirm").click()
+    await expect(page.get_by_role("status")).to_contain_text("The photo can train the next model.")
     await page.reload()
     await gateway.deliver(completed(await sent(gateway, page, tmp_path / "phone.heic", number=2)))
     await expect(page.locator("#served")).to_be_visible()

@@ -1,50 +1,57 @@
-// Who is asking: an API key or a token, asked for when the gateway wants one. It stays in this tab and ends with it.
+// Authentication of the page: asks for an API key or a token when the gateway requires one, and keeps it for this tab.
 
-const KEPT = "savo-key", $ = (id) => document.getElementById(id);
-let key = null, waiting = null;
+const STORAGE_KEY = "savo-key", $ = (id) => document.getElementById(id);
+let key = null, pending = null;
 
-try { key = sessionStorage.getItem(KEPT); } catch { /* a browser that keeps nothing: the key lives as long as the page */ }
+// Without session storage the key lives as long as the page.
+try { key = sessionStorage.getItem(STORAGE_KEY); } catch { /* see above */ }
 
-function keep(value) {
+function setKey(value) {
   key = value;
-  try { if (value) sessionStorage.setItem(KEPT, value); else sessionStorage.removeItem(KEPT); } catch { /* as above */ }
+  try {
+    if (value) sessionStorage.setItem(STORAGE_KEY, value); else sessionStorage.removeItem(STORAGE_KEY);
+  } catch { /* see above */ }
   $("forget").hidden = !value;
 }
 
-const signed = (options = {}) => ({ ...options, headers: { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) } });
-
-// Shown once, however many requests wait for it.
-function askForKey(why) {
-  $("why").textContent = why;
-  $("sign-in").hidden = false;
-  $("key").focus();
-  waiting ||= new Promise((given) => {
-    $("sign-in").addEventListener("submit", (event) => {
-      event.preventDefault();
-      keep($("key").value.trim());
-      $("key").value = ""; $("sign-in").hidden = true; waiting = null;
-      given();
-    }, { once: true });
-  });
-  return waiting;
+function withKey(options = {}) {
+  const authorization = key ? { Authorization: `Bearer ${key}` } : {};
+  return { ...options, headers: { ...options.headers, ...authorization } };
 }
 
-// Like fetch, and asked again with another key for as long as the gateway refuses this one.
-// told: waits(whether a person is waited for), and wanted(): whether the answer still is, once there is a key.
-export async function fetchSigned(path, options, told = { waits: () => {}, wanted: () => true }) {
+// One form for all requests that wait for a key.
+function askForKey(reason) {
+  $("reason").textContent = reason;
+  $("sign-in").hidden = false;
+  $("key").focus();
+  pending ||= new Promise((resolve) => {
+    $("sign-in").addEventListener("submit", (event) => {
+      event.preventDefault();
+      setKey($("key").value.trim());
+      $("key").value = ""; $("sign-in").hidden = true; pending = null;
+      resolve();
+    }, { once: true });
+  });
+  return pending;
+}
+
+// Like fetch; a request that the gateway refuses with 401 is sent again with the next key.
+// callbacks: waiting(whether the page waits for a key), isCurrent(): whether the answer is still needed.
+export async function fetchWithKey(path, options, callbacks = { waiting: () => {}, isCurrent: () => true }) {
   for (;;) {
-    const used = key, answer = await fetch(path, signed(options));
+    const used = key, answer = await fetch(path, withKey(options));
     if (answer.status !== 401) return answer;
-    if (used === key) {  // else somebody gave another one in the meantime
-      const refusal = await answer.json().catch(() => ({}));
-      keep(null);
-      told.waits(true);
-      await askForKey(used ? `This key is not taken: ${refusal.detail || answer.statusText}` : "Who is asking? This Savo wants an API key or a token.");
-      if (!told.wanted()) return answer;
-      told.waits(false);
+    if (used === key) {  // otherwise another request got a new key in the meantime
+      const problem = await answer.json().catch(() => ({}));
+      setKey(null);
+      callbacks.waiting(true);
+      const refused = `The key was refused: ${problem.detail || answer.statusText}`;
+      await askForKey(used ? refused : "This server requires an API key or a token.");
+      if (!callbacks.isCurrent()) return answer;
+      callbacks.waiting(false);
     }
   }
 }
 
-$("forget").addEventListener("click", () => keep(null));
-keep(key);
+$("forget").addEventListener("click", () => setKey(null));
+setKey(key);

@@ -1,39 +1,54 @@
-// The phone page: a photo in, its answer shown, mended and confirmed.
+// The phone page: sends a photo, shows the detected items and their boxes, and confirms or corrects them.
 
 import { BoxEditor } from "./boxes.js";
-import { fetchSigned } from "./key.js";
-import { afterwards, answeredBy, found, wordOn } from "./texts.js";
+import { fetchWithKey } from "./key.js";
+import { answeredBy, confirmationText, editOf, itemsFound } from "./texts.js";
 
 const $ = (id) => document.getElementById(id);
-const house = { collects: document.body.dataset.collects === "true", asksConsent: document.body.dataset.asksConsent === "true" };
+const settings = document.body.dataset;
+const options = { collects: settings.collects === "true", asksConsent: settings.asksConsent === "true" };
 const MIDDLE = { x: 0.35, y: 0.35, width: 0.3, height: 0.3 };
-let scan = null, rows = [], turn = 0, kept = false;
+// `upload` counts the photos sent: an answer to an earlier photo is ignored.
+let scan = null, rows = [], upload = 0, storedPhotoShown = false;
 
 const boxes = new BoxEditor($("stage"), {
-  ready: () => scan !== null,
-  chose: (frame) => rows.forEach((row) => row.line.classList.toggle("chosen", frame !== null && row.frame === frame)),
-  changed: (frame) => { const row = rows.find((one) => one.frame === frame); row.moved = true; refresh(row); edited(); },
-  draws: (on) => { $("draw").setAttribute("aria-pressed", String(on)); $("draw").textContent = on ? "Now drag across the photo" : "Draw a box"; },
-  drew: (box) => {
-    const waiting = rows.find((row) => row.wantsBox && !row.removed);
-    const row = waiting || newRow();
-    give(row, box);
+  isEditable: () => scan !== null,
+  onSelect: (frame) => {
+    rows.forEach((row) => row.line.classList.toggle("chosen", frame !== null && row.frame === frame));
+  },
+  onChange: (frame) => {
+    const row = rows.find((candidate) => candidate.frame === frame);
+    row.moved = true;
+    refresh(row);
+    markEdited();
+  },
+  onDrawingMode: (on) => {
+    $("draw").setAttribute("aria-pressed", String(on));
+    $("draw").textContent = on ? "Now drag across the photo" : "Draw a box";
+  },
+  onDraw: (box) => {
+    const row = rows.find((candidate) => candidate.wantsBox && !candidate.removed) || addRow();
+    setBox(row, box);
     if (!row.text) row.name.focus({ preventScroll: true });
-    edited();
+    markEdited();
   },
 });
 
-function say(text, bad = false) { $("status").textContent = text; $("status").className = bad ? "bad" : ""; }
+function showStatus(text, isError = false) {
+  $("status").textContent = text;
+  $("status").className = isError ? "bad" : "";
+}
 
-async function ask(path, options) {
-  const mine = turn, told = { waits: (one) => say(one ? "" : "One moment…"), wanted: () => mine === turn };
-  const answer = await fetchSigned(path, options, told);
+async function request(path, init) {
+  const own = upload;
+  const callbacks = { waiting: (on) => showStatus(on ? "" : "One moment…"), isCurrent: () => own === upload };
+  const answer = await fetchWithKey(path, init, callbacks);
   const body = await answer.json();
   if (!answer.ok) throw new Error(body.detail || body.title || answer.statusText);
   return body;
 }
 
-$("allow").hidden = !(house.collects && house.asksConsent);
+$("allow").hidden = !(options.collects && options.asksConsent);
 $("photo").addEventListener("change", async (event) => {
   const file = event.target.files[0];
   event.target.value = "";
@@ -46,74 +61,89 @@ function showPhoto(photo) {
   $("shown").src = URL.createObjectURL(photo);
 }
 
-// As the gateway keeps it. An <img> sends no key, so it is fetched.
-async function showKept(of) {
-  if (kept) return;
-  kept = true;
-  const mine = turn, answer = await fetchSigned(of.links.photo);
-  if (answer.ok && mine === turn) showPhoto(await answer.blob());
+// The photo as the gateway stores it. It is fetched, because an <img> sends no key.
+async function showStoredPhoto(of) {
+  if (storedPhotoShown) return;
+  storedPhotoShown = true;
+  const own = upload, answer = await fetchWithKey(of.links.photo);
+  if (answer.ok && own === upload) showPhoto(await answer.blob());
 }
 
 $("shown").addEventListener("load", () => { $("stage").hidden = false; });
-// Few browsers read HEIC: then the photo is shown as it is kept, once it is.
-$("shown").addEventListener("error", () => { $("stage").hidden = true; if (scan) showKept(scan); });
+// Few browsers decode HEIC: then the stored photo is shown, which is a JPEG.
+$("shown").addEventListener("error", () => {
+  $("stage").hidden = true;
+  if (scan) showStoredPhoto(scan);
+});
 
 async function send(file) {
-  const mine = ++turn;
-  scan = null; rows = []; kept = false; boxes.clear();
+  const own = ++upload;
+  scan = null; rows = []; storedPhotoShown = false; boxes.clear();
   $("answer").hidden = $("served").hidden = true;
   showPhoto(file);
-  say("Looking…");
-  const form = new FormData(), key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  showStatus("Detecting…");
+  const form = new FormData(), random = crypto.getRandomValues(new Uint8Array(16));
+  const idempotencyKey = Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
   form.append("image", file);
-  if (house.collects && house.asksConsent) form.append("consent", $("consent").checked);
+  if (options.collects && options.asksConsent) form.append("consent", $("consent").checked);
   try {
-    let answer = await ask("/v1/scans?wait=20", { method: "POST", body: form, headers: { "Idempotency-Key": key } });
-    while (answer.status === "queued" && mine === turn) { await new Promise((done) => setTimeout(done, 1000)); answer = await ask(answer.links.self); }
-    if (mine === turn) show(answer);
-  } catch (error) { if (mine === turn) say(error.message, true); }
+    const headers = { "Idempotency-Key": idempotencyKey };
+    let answer = await request("/v1/scans?wait=20", { method: "POST", body: form, headers });
+    while (answer.status === "queued" && own === upload) {
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      answer = await request(answer.links.self);
+    }
+    if (own === upload) show(answer);
+  } catch (error) { if (own === upload) showStatus(error.message, true); }
 }
 
 function show(answer) {
-  if ($("shown").complete && !$("shown").naturalWidth) showKept(answer);
-  if (answer.status === "failed") { say(answer.error.message, true); return; }
-  scan = answer; scan.allowed = !house.asksConsent || $("consent").checked;
+  if ($("shown").complete && !$("shown").naturalWidth) showStoredPhoto(answer);
+  if (answer.status === "failed") { showStatus(answer.error.message, true); return; }
+  scan = answer; scan.consented = !options.asksConsent || $("consent").checked;
   $("items").replaceChildren(); $("missing").checked = false;
-  scan.result.items.forEach((item) => newRow(item));
+  scan.result.items.forEach((item) => addRow(item));
   $("answer").hidden = $("served").hidden = false;
   $("served").textContent = answeredBy(scan.result);
   $("served").classList.toggle("standin", scan.result.model_version.startsWith("standin-"));
-  say(found(scan.result));
-  $("next").hidden = true; $("confirm").disabled = false; $("confirm").textContent = "This is right";
+  showStatus(itemsFound(scan.result));
+  $("next").hidden = true; $("confirm").disabled = false; $("confirm").textContent = "Confirm";
 }
 
-function newRow(seen = null) {
-  const make = (kind, told) => Object.assign(document.createElement(kind), told);
-  const row = { seen, text: seen ? seen.name : "", removed: false, moved: false, told: null, frame: null, wantsBox: false };
-  row.line = make("li", {});
-  row.name = make("input", { type: "text", value: row.text, required: true, maxLength: 120 });
+// A line of the list. detected: the item of the answer; confirmed: what was confirmed of an item that the user added.
+function addRow(detected = null) {
+  const create = (tag, properties) => Object.assign(document.createElement(tag), properties);
+  const state = { removed: false, moved: false, confirmed: null, frame: null, wantsBox: false };
+  const row = { detected, text: detected ? detected.name : "", ...state };
+  row.line = create("li", {});
+  row.name = create("input", { type: "text", value: row.text, required: true, maxLength: 120 });
   row.name.setAttribute("aria-label", "Ingredient");
-  row.name.addEventListener("input", () => { row.text = row.name.value; if (row.frame) row.frame.name(row.text); edited(); });
-  row.name.addEventListener("focus", () => boxes.choose(row.frame));
-  const sure = make("span", { className: "sure", textContent: seen ? `${Math.round(seen.confidence * 100)} %` : "yours" });
-  row.gone = make("button", { type: "button", className: "plain", textContent: "Not there" });
-  row.gone.addEventListener("click", () => { row.removed = !row.removed; refresh(row); edited(); });
-  row.boxless = make("span", { className: "boxless", textContent: "without a box " });
-  const put = make("button", { type: "button", className: "plain", textContent: "Put one on the photo" });
-  put.addEventListener("click", () => { give(row, MIDDLE, true); row.frame.element.focus(); });
-  row.boxless.append(put);
-  row.line.append(row.name, sure, row.gone, row.boxless);
+  row.name.addEventListener("input", () => {
+    row.text = row.name.value;
+    if (row.frame) row.frame.setLabel(row.text);
+    markEdited();
+  });
+  row.name.addEventListener("focus", () => boxes.select(row.frame));
+  const percent = detected ? `${Math.round(detected.confidence * 100)} %` : "added";
+  const confidence = create("span", { className: "sure", textContent: percent });
+  row.remove = create("button", { type: "button", className: "plain", textContent: "Not in the photo" });
+  row.remove.addEventListener("click", () => { row.removed = !row.removed; refresh(row); markEdited(); });
+  row.boxless = create("span", { className: "boxless", textContent: "without a box " });
+  const addBox = create("button", { type: "button", className: "plain", textContent: "Add a box" });
+  addBox.addEventListener("click", () => { setBox(row, MIDDLE, true); row.frame.element.focus(); });
+  row.boxless.append(addBox);
+  row.line.append(row.name, confidence, row.remove, row.boxless);
   $("items").append(row.line);
   rows.push(row);
-  if (seen && seen.bbox) { row.frame = boxes.add(seen.bbox, row.text); }
+  if (detected && detected.bbox) { row.frame = boxes.add(detected.bbox, row.text); }
   refresh(row);
   return row;
 }
 
-function give(row, box, draft = false) {
-  if (row.frame) row.frame.put(box); else row.frame = boxes.add(box, row.text, draft);
-  row.frame.draft = draft; row.frame.style(); row.moved = !draft; row.wantsBox = draft;
-  boxes.choose(row.frame);
+function setBox(row, box, draft = false) {
+  if (row.frame) row.frame.setBox(box); else row.frame = boxes.add(box, row.text, draft);
+  row.frame.draft = draft; row.frame.updateStyle(); row.moved = !draft; row.wantsBox = draft;
+  boxes.select(row.frame);
   refresh(row);
 }
 
@@ -123,38 +153,46 @@ function refresh(row) {
   row.boxless.hidden = boxed || row.removed;
   row.boxless.firstChild.textContent = row.frame ? "drag its box into place " : "without a box ";
   row.boxless.lastChild.hidden = Boolean(row.frame);
-  row.gone.setAttribute("aria-pressed", String(row.removed));
+  row.remove.setAttribute("aria-pressed", String(row.removed));
   row.line.classList.toggle("removed", row.removed);
   row.name.required = !row.removed;
-  if (row.frame) { row.frame.removed = row.removed; row.frame.style(); }
+  if (row.frame) { row.frame.removed = row.removed; row.frame.updateStyle(); }
 }
 
-function edited() {
+function markEdited() {
   if (!$("confirm").disabled) return;
   $("confirm").disabled = false; $("confirm").textContent = "Save the change";
 }
 
 $("add").addEventListener("click", () => {
-  const row = newRow();
-  rows.forEach((one) => { one.wantsBox = one === row; });
-  boxes.choose(null); boxes.draws(true);
+  const row = addRow();
+  rows.forEach((other) => { other.wantsBox = other === row; });
+  boxes.select(null); boxes.setDrawingMode(true);
   row.name.focus();
-  edited();
+  markEdited();
 });
-$("draw").addEventListener("click", () => { boxes.choose(null); boxes.draws(!boxes.drawing); if (boxes.drawing) $("stage").scrollIntoView({ block: "nearest" }); });
-$("missing").addEventListener("change", edited);
+$("draw").addEventListener("click", () => {
+  boxes.select(null);
+  boxes.setDrawingMode(!boxes.drawing);
+  if (boxes.drawing) $("stage").scrollIntoView({ block: "nearest" });
+});
+$("missing").addEventListener("change", markEdited);
 
 $("answer").addEventListener("submit", async (event) => {
   event.preventDefault();
   $("confirm").disabled = true;
-  boxes.draws(false);
-  const spoken = rows.filter((row) => row.seen || row.told || !row.removed), of = scan;
-  const body = JSON.stringify({ items: spoken.map(wordOn), nothing_missing: !$("missing").checked });
+  boxes.setDrawingMode(false);
+  const sent = rows.filter((row) => row.detected || row.confirmed || !row.removed), of = scan;
+  const body = JSON.stringify({ items: sent.map(editOf), nothing_missing: !$("missing").checked });
   try {
-    const said = await ask(scan.links.confirmation, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    const headers = { "Content-Type": "application/json" };
+    const confirmation = await request(scan.links.confirmation, { method: "POST", headers, body });
     if (scan !== of) return;
-    spoken.filter((row) => !row.seen).forEach((row) => { row.told = row.removed ? null : { text: row.text }; row.moved = false; });
-    say(afterwards(said, house, scan.allowed));
+    for (const row of sent.filter((row) => !row.detected)) {
+      row.confirmed = row.removed ? null : { text: row.text };
+      row.moved = false;
+    }
+    showStatus(confirmationText(confirmation, options, scan.consented));
     $("confirm").textContent = "Confirmed"; $("next").hidden = false;
-  } catch (error) { say(error.message, true); $("confirm").disabled = false; }
+  } catch (error) { showStatus(error.message, true); $("confirm").disabled = false; }
 });
