@@ -1,4 +1,4 @@
-"""The whole loop on real input: photos over HTTP → samples → training → gate → rollout to 100 % → a champion, on both brokers."""
+"""The complete loop on both brokers: photos → samples → training → gate → rollout to 100 % → champion."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
 
 SAMPLES = 60
 SCENES = 72
-"""A few more than the samples that call for a training: some may look alike and wait."""
+"""A few more than the samples of a training run: near-duplicates may be refused."""
 
 ROLLOUT_WITHIN = 400.0
 TRAINED_WITHIN = 400.0
 
-# A wheel that turns fast: little training, no gate worth the name, an error-free stand-in. What is proven is that every
-# stage hands on to the next; how good a model must be is proven by the gates' own tests and by `make demo`.
+# A fast loop: one epoch, no quality gate, a stand-in without errors. The test shows that each stage leads to the next;
+# the quality of models is for the gates' own tests and `make demo`.
 SETTINGS = {
     "SAVO_TRAINING_THRESHOLD": str(SAMPLES),
     "SAVO_TRAIN_EPOCHS": "1",
@@ -49,45 +49,45 @@ PEOPLE = count()
 pytestmark = [pytest.mark.slow(130), pytest.mark.torch, pytest.mark.timeout(1200)]
 
 
-# `make demo` is the embedded wheel at length; here it is a second minute, so it waits for `make test-real`.
+# `make demo` runs the embedded loop at length, so here it is part of `make test-real` only.
 @pytest.mark.parametrize(
     "broker", [pytest.param("embedded", marks=pytest.mark.real), pytest.param("kafka", marks=pytest.mark.kafka)]
 )
-async def test_photos_become_samples_become_a_model_that_takes_over(
+async def test_photos_become_samples_and_a_model_that_takes_all_traffic(
     broker: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     arguments = ["--kafka", request.getfixturevalue("own_kafka").bootstrap_servers] if broker == "kafka" else []
     scenes = list(draw_scenes(SCENES, seed=5))
     write_scenes(tmp_path / "truth", scenes)
-    flawless = [f"--standin-option={word}" for option in ("--miss", "--wrong", "--errors") for word in (option, "0")]
+    no_errors = [f"--standin-option={part}" for option in ("--miss", "--wrong", "--errors") for part in (option, "0")]
     with running_wheel(
-        tmp_path / "savo", tmp_path / "truth", SETTINGS, *arguments, *flawless, latency_scale=0.02
+        tmp_path / "savo", tmp_path / "truth", SETTINGS, *arguments, *no_errors, latency_scale=0.02
     ) as wheel:
         async with new_client(wheel.url) as client:
             phones = Phones(client, random.Random(5), at_once=6)
-            visits: list[ScanOutcome] = []
-            await phones.run(errands(scenes), visits.append, until=lambda: samples(wheel) >= SAMPLES)
+            outcomes: list[ScanOutcome] = []
+            await phones.run(uploads(scenes), outcomes.append, until=lambda: samples(wheel) >= SAMPLES)
             registered = await wait_for_model(client, wheel)
             assert registered["version"] == "v1"
-            shares = await climb(phones, client, scenes, visits)
+            shares = await complete_rollout(phones, client, scenes, outcomes)
             assert shares == [0.05, 0.25, 0.5, 1.0]
-            after = [await phones.scan_and_confirm(errand) for errand in take(errands(scenes), 3)]
-            assert all(visit.confirmed and visit.experiment is None for visit in after)
-        assert all(visit.confirmed or visit.refused for visit in visits)
-        assert any(visit.arm == "candidate" and visit.experiment == "v1" for visit in visits)
+            after = [await phones.scan_and_confirm(upload) for upload in take(uploads(scenes), 3)]
+            assert all(outcome.confirmed and outcome.experiment is None for outcome in after)
+        assert all(outcome.confirmed or outcome.refused for outcome in outcomes)
+        assert any(outcome.arm == "candidate" and outcome.experiment == "v1" for outcome in outcomes)
         assert read_json(wheel.data_dir / "objects/models/ingredients/aliases/champion.json")["version"] == "v1"
         assert_model_is_complete(wheel.data_dir)
 
 
-def errands(scenes: list[Scene], consent: bool | None = None) -> Iterator[Upload]:
-    """Each scene once, then again and again, each time by somebody else: evidence counts people, not scans."""
+def uploads(scenes: list[Scene], consent: bool | None = None) -> Iterator[Upload]:
+    """The scenes again and again, each time by another user: evidence counts people rather than scans."""
     for number, scene in zip(PEOPLE, cycle(scenes), strict=False):
         yield Upload(f"user-{number}", scene.jpeg, scene.truth, consent=consent)
 
 
 def take(source: Iterator[Upload], count: int) -> Iterator[Upload]:
-    for _, errand in zip(range(count), source, strict=False):
-        yield errand
+    for _, upload in zip(range(count), source, strict=False):
+        yield upload
 
 
 def samples(wheel: Wheel) -> int:
@@ -101,19 +101,19 @@ async def wait_for_model(client: httpx2.AsyncClient, wheel: Wheel) -> dict[str, 
         if rollout.get("candidate"):
             candidate: dict[str, Any] = rollout["candidate"]
             return candidate
-        await asyncio.sleep(0.5)  # the training needs the cores more than this question does
-    raise AssertionError(f"no model in {TRAINED_WITHIN:g} s; the trainer said:\n{wheel.last_lines('trainer')}")
+        await asyncio.sleep(0.5)  # often enough, without taking cores from the training
+    raise AssertionError(f"no model in {TRAINED_WITHIN:g} s; the trainer's log:\n{wheel.last_lines('trainer')}")
 
 
-async def climb(
-    phones: Phones, client: httpx2.AsyncClient, scenes: list[Scene], visits: list[ScanOutcome]
+async def complete_rollout(
+    phones: Phones, client: httpx2.AsyncClient, scenes: list[Scene], outcomes: list[ScanOutcome]
 ) -> list[float]:
-    """Traffic until the rollout is completed; the shares that it had, in order."""
+    """Send traffic until the rollout is completed. Returns its shares in order."""
     deadline = time.monotonic() + ROLLOUT_WITHIN
-    source = errands(scenes, consent=False)  # evidence alone: what was collected before is enough to train on
+    source = uploads(scenes, consent=False)  # evidence only: no more samples
     rollout: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        await phones.run(take(source, 30), visits.append)
+        await phones.run(take(source, 30), outcomes.append)
         rollout = await rollout_now(client)
         if rollout["state"] == "completed":
             return [step["share"] for step in reversed(rollout["history"]) if step["state"] == "running"]

@@ -1,4 +1,4 @@
-"""One scan is one trace and one story in the logs: gateway and vision as processes of their own, sending OTLP to a collector on a real port."""
+"""Traces and logs of one scan across processes: gateway and vision send OTLP to a collector on a local port."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.parts.collector import Collector, running_collector
 READY_SECONDS = 200.0
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PHONE = "b7ad6b7169203331"
-KEY = "a-key-that-no-trace-and-no-line-may-hold"
+KEY = "a-key-that-is-in-no-trace-and-no-log"
 
 
 @contextmanager
@@ -32,9 +32,9 @@ def running(arguments: list[str], settings: dict[str, str], log: Path) -> Iterat
         for name, value in os.environ.items()
         if not name.startswith(("SAVO_", "R2_", "OTEL_")) and name != "PORT"
     }
-    with log.open("wb") as said:
+    with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", *arguments], env=clean | settings, stdout=subprocess.DEVNULL, stderr=said
+            [sys.executable, "-m", *arguments], env=clean | settings, stdout=subprocess.DEVNULL, stderr=output
         )
         try:
             yield
@@ -56,8 +56,8 @@ def wait_for(url: str) -> None:
 
 
 def scan_once(folder: Path, collector: Collector) -> str:
-    """A phone's scan within a trace of its own; the scan's id. All processes have ended afterwards, so all spans are there."""
-    ours, google = free_port(), free_port()
+    """Send a scan within the phone's trace. Returns the scan id after all processes have ended, with all spans sent."""
+    gateway, google = free_port(), free_port()
     write_scenes(folder / "truth", draw_scenes(1, seed=3))
     (photo,) = (folder / "truth" / "images").iterdir()
     with ExitStack() as stack:
@@ -84,12 +84,12 @@ def scan_once(folder: Path, collector: Collector) -> str:
         stack.enter_context(running(standin, {}, folder / "standin.log"))
         stack.enter_context(running(["savo_runtime", "vision"], settings, folder / "vision.log"))
         stack.enter_context(
-            running(["savo_runtime", "gateway"], settings | {"PORT": str(ours)}, folder / "gateway.log")
+            running(["savo_runtime", "gateway"], settings | {"PORT": str(gateway)}, folder / "gateway.log")
         )
-        for url in (f"http://127.0.0.1:{google}/livez", f"http://127.0.0.1:{ours}/readyz"):
+        for url in (f"http://127.0.0.1:{google}/livez", f"http://127.0.0.1:{gateway}/readyz"):
             wait_for(url)
         answer = httpx2.post(
-            f"http://127.0.0.1:{ours}/v1/scans?wait=20",
+            f"http://127.0.0.1:{gateway}/v1/scans?wait=20",
             content=photo.read_bytes(),
             headers={"content-type": "image/jpeg", "traceparent": f"00-{TRACE}-{PHONE}-01"},
             timeout=90,
@@ -99,7 +99,7 @@ def scan_once(folder: Path, collector: Collector) -> str:
         return str(answer.json()["scan_id"])
 
 
-def test_one_scan_is_one_trace_and_each_of_its_lines_names_scan_and_trace(tmp_path: Path) -> None:
+def test_one_scan_is_one_trace_and_each_log_line_names_both(tmp_path: Path) -> None:
     with running_collector() as collector:
         scan_id = scan_once(tmp_path, collector)
     spans = collector.of_trace(TRACE)
@@ -131,13 +131,13 @@ def test_one_scan_is_one_trace_and_each_of_its_lines_names_scan_and_trace(tmp_pa
         name: [json.loads(line) for line in (tmp_path / f"{name}.log").read_text().splitlines()]
         for name in ("gateway", "vision")
     }
-    told = [
+    logged = [
         (name, line["event"], line["trace_id"])
         for name in lines
         for line in lines[name]
         if line.get("scan_id") == scan_id
     ]
-    assert told == [
+    assert logged == [
         ("gateway", "scan.accepted", TRACE),
         ("gateway", "scan.completed", TRACE),
         ("vision", "scan.completed", TRACE),

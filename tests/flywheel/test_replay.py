@@ -1,4 +1,4 @@
-"""Every topic of a running product replayed into the original, two of them twice: nothing new comes of it, and nothing is paid."""
+"""Replay into the original topics of a running product, two of them twice: it changes nothing and costs nothing."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from savo_runtime.settings import RuntimeSettings
 from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
 
 TOPICS = ("scans.requested", "scans.completed", "scans.failed", "scans.confirmed", "samples.stored", "samples.rejected")
-SETTLED_WITHIN = 200.0
+IDLE_WITHIN = 200.0
 SCANS = 8
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-async def test_a_replay_into_the_original_changes_nothing_and_pays_nothing(tmp_path: Path) -> None:
+async def test_a_replay_into_the_original_changes_nothing_and_costs_nothing(tmp_path: Path) -> None:
     scenes = list(draw_scenes(SCANS, seed=17))
     write_scenes(tmp_path / "truth", scenes)
     settings = {"SAVO_RATE_LIMIT_PER_MINUTE": "0", "SAVO_USE_CUSTOM_VISION": "false"}
@@ -39,12 +39,12 @@ async def test_a_replay_into_the_original_changes_nothing_and_pays_nothing(tmp_p
             phones = Phones(client, random.Random(5), at_once=4)
             for number, scene in enumerate(scenes):
                 await phones.scan_and_confirm(Upload(f"user-{number}", scene.jpeg, scene.truth))
-        await settled(wheel)
+        await wait_until_idle(wheel)
         before = state(wheel)
         assert all(before[table] for table in ("vision.results", "vision.spending", "collector.samples")), before.keys()
         for topic in (*TOPICS, "scans.requested", "scans.confirmed"):
             replay(wheel, topic)
-        await settled(wheel)
+        await wait_until_idle(wheel)
         assert state(wheel) == before
 
 
@@ -55,24 +55,24 @@ def replay(wheel: Wheel, topic: str) -> None:
     assert json.loads(done.stdout)["sent"] > 0 or topic in ("scans.failed", "samples.rejected"), done.stdout
 
 
-async def settled(wheel: Wheel) -> None:
-    """No group has anything left to do and no outbox anything to say, several times in a row: what a record leads to is another record."""
+async def wait_until_idle(wheel: Wheel) -> None:
+    """Wait until no group has lag and no outbox has events, several times in a row: a record may lead to another."""
     address = read_json(wheel.data_dir / "run" / "up.json")["kafka"]
     reader = GroupReader(RuntimeSettings(kafka_bootstrap_servers=address, embedded_broker=True))
     await reader.start()
     try:
-        deadline, calm = time.monotonic() + SETTLED_WITHIN, 0
-        while calm < 4:
+        deadline, idle_checks = time.monotonic() + IDLE_WITHIN, 0
+        while idle_checks < 4:
             assert time.monotonic() < deadline, [place for place in await reader.positions() if place.lag]
-            busy = any(place.lag for place in await reader.positions()) or unsaid(wheel)
-            calm = 0 if busy else calm + 1
+            busy = any(place.lag for place in await reader.positions()) or unpublished(wheel)
+            idle_checks = 0 if busy else idle_checks + 1
             await asyncio.sleep(0.4)
     finally:
         await reader.stop()
 
 
-def unsaid(wheel: Wheel) -> int:
-    """Events that wait in outboxes."""
+def unpublished(wheel: Wheel) -> int:
+    """Number of events in outboxes."""
     count = 0
     for path in (wheel.data_dir / "db").glob("*.sqlite3"):
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
@@ -81,13 +81,16 @@ def unsaid(wheel: Wheel) -> int:
 
 
 def state(wheel: Wheel) -> dict[str, list[Any]]:
-    """Every row of every table, and every object by its hash. The audit log tells of the replays themselves; positions in Kafka are no state."""
+    """Every row of every table, and every object by its hash.
+
+    Without the audit log, which records the replays themselves, and without Kafka positions.
+    """
     found: dict[str, list[Any]] = {}
     for path in sorted((wheel.data_dir / "db").glob("*.sqlite3")):
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
             tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
             for table in tables:
-                if table not in _NO_STATE:
+                if table not in _OTHER_TABLES:
                     rows = database.execute(f'SELECT {_columns(database, table)} FROM "{table}"')
                     found[f"{path.stem}.{table}"] = sorted(map(repr, rows))
     found["objects"] = [
@@ -96,9 +99,11 @@ def state(wheel: Wheel) -> dict[str, list[Any]]:
     return found
 
 
-_NO_STATE = frozenset({"outbox", "processed_events", "audit_log", "audit", "sqlite_sequence", "leases", "scan_records"})
+_OTHER_TABLES = frozenset(
+    {"outbox", "processed_events", "audit_log", "audit", "sqlite_sequence", "leases", "scan_records"}
+)
 _LOCK = "changes"
-"""Counted up by every transaction that looks at a scan, whatever it then decides."""
+"""Counted up by every transaction that locks a scan, also by one that changes nothing."""
 
 
 def _columns(database: sqlite3.Connection, table: str) -> str:
