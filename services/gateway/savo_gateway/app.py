@@ -28,11 +28,11 @@ from savo_gateway.figures.gauges import UpdateGauges
 from savo_gateway.figures.summaries import ShowProgress, ShowStats
 from savo_gateway.http.admin_routes import AdminUseCases
 from savo_gateway.http.application import http_app
-from savo_gateway.http.bodies import UploadReader
 from savo_gateway.http.dependencies import Callers
 from savo_gateway.http.page_routes import PageOptions
 from savo_gateway.http.scan_routes import ScanUseCases
 from savo_gateway.http.training_routes import TrainingUseCases
+from savo_gateway.http.upload_reader import UploadReader
 from savo_gateway.photos.storage import ReadPhoto, StorePhoto
 from savo_gateway.photos.uploads import UploadLimits
 from savo_gateway.rollout_mirror import RolloutMirror

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from savo_contracts.topics import TOPICS
-from savo_gateway.http.shapes import Hop, RecordView, ScanTrace
+from savo_gateway.http.schemas import Hop, RecordView, ScanTrace
 from savo_gateway.scans.records import JournalEntry, Scan
 from savo_gateway.scans.trace import summarize
 

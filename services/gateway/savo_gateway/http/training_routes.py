@@ -12,10 +12,10 @@ from pydantic import BaseModel
 from savo_gateway.confirmations.submissions import KeepPhoto, Report, SubmitReport
 from savo_gateway.figures.records import Progress, TrainingStats
 from savo_gateway.figures.summaries import ShowProgress, ShowStats
-from savo_gateway.http.bodies import UploadReader, parse_form, photo_body
 from savo_gateway.http.dependencies import TrainingCaller, find_visible, person_for, provided
 from savo_gateway.http.problems import PROBLEM_RESPONSES
-from savo_gateway.http.shapes import ConfirmationView, PhotoForm
+from savo_gateway.http.schemas import ConfirmationView, PhotoForm
+from savo_gateway.http.upload_reader import UploadReader, parse_form, photo_body
 from savo_gateway.ports import ScanStore
 
 __all__ = ["TrainingUseCases", "router"]

@@ -9,7 +9,7 @@ from fastapi import Request
 from starlette.types import Message
 
 from savo_gateway.errors import InvalidRequestError, UploadRefusedError
-from savo_gateway.http.bodies import Upload, receive
+from savo_gateway.http.upload_reader import Upload, receive
 from savo_gateway.photos.uploads import UploadLimits
 
 LIMITS = UploadLimits(max_bytes=4_000_000)
