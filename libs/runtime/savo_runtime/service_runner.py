@@ -28,7 +28,7 @@ from savo_runtime.messaging.publishing.outbox import Outbox, OutboxRelay
 from savo_runtime.messaging.publishing.publisher import Publisher
 from savo_runtime.schema import migrate
 from savo_runtime.service import Runtime, Service, ServiceDefinition, Worker
-from savo_runtime.settings import RuntimeSettings
+from savo_runtime.settings import RuntimeSettings, guide_values
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.traced import TracedStore
 from savo_runtime.telemetry.health import Check, health_app
@@ -113,6 +113,11 @@ class RunningService:
     @property
     def url(self) -> str:
         return self._http.url
+
+    @property
+    def guide_values(self) -> dict[str, str]:
+        """The owner's variables that the service reads, with their values."""
+        return guide_values(self._settings)
 
     @property
     def run_folder(self) -> Path:
@@ -277,7 +282,7 @@ def _port(settings: RuntimeSettings, taken: set[int]) -> int:
 
 
 def _log_started(service: RunningService) -> None:
-    log.info("service.started", service=service.name, url=service.url)
+    log.info("service.started", service=service.name, url=service.url, **service.guide_values)
 
 
 def _write_target(running: Sequence[RunningService]) -> None:

@@ -22,8 +22,10 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 __all__ = [
+    "GUIDE_VARIABLES",
     "NAMES_FILE",
     "RuntimeSettings",
+    "guide_values",
     "installed_settings",
     "known_variables",
     "load_settings",
@@ -39,6 +41,19 @@ NAMES_FILE = Path(__file__).with_name("settings.txt")
 
 An image contains one service, but the environment is often shared: a variable of another service is not a typo.
 """
+
+GUIDE_VARIABLES = (
+    "SAVO_COLLECT_TRAINING_DATA",
+    "SAVO_VISION_PROVIDER",
+    "SAVO_REASONING_PROVIDER",
+    "SAVO_USE_CUSTOM_VISION",
+    "SAVO_CUSTOM_VISION_MODEL_PATH",
+    "SAVO_CUSTOM_VISION_ROLLOUT",
+    "SAVO_VISION_CONFIDENCE_THRESHOLD",
+    "R2_ACCOUNT_ID",
+    "R2_BUCKET_NAME",
+)
+"""The variables of the owner's guide, without its secrets."""
 
 KafkaProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -272,6 +287,19 @@ def _json_error_message(cls: type[RuntimeSettings], error: SettingsError) -> str
 def known_variables(classes: Iterable[type[RuntimeSettings]], *, aliases: bool = True) -> set[str]:
     """The variables that the classes read. Without `aliases`, only the first name of each setting."""
     return {name for cls in classes for _, info in _fields(cls) for name in _variables(info)[: None if aliases else 1]}
+
+
+def guide_values(settings: RuntimeSettings) -> dict[str, str]:
+    """The owner's variables that the class reads, by name, with their values as read. Secrets are left out.
+
+    Unset ones are left out as well. Values are written as a person sets them: true, 0.6, google.
+    """
+    values = {_variables(info)[0]: getattr(settings, name) for name, info in _fields(type(settings))}
+    return {name: _as_set(values[name]) for name in GUIDE_VARIABLES if values.get(name) is not None}
+
+
+def _as_set(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def service_variables() -> frozenset[str]:

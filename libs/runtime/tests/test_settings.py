@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from pydantic import AliasChoices, Field, SecretStr
 
-from savo_runtime.settings import RuntimeSettings, known_variables, load_settings, settings_table, unknown_variables
+from savo_runtime.settings import (
+    GUIDE_VARIABLES,
+    RuntimeSettings,
+    guide_values,
+    installed_settings,
+    known_variables,
+    load_settings,
+    settings_table,
+    unknown_variables,
+)
 from savo_runtime.storage.factory import open_store
 from savo_runtime.storage.folder import FolderStore
 from savo_runtime.storage.s3 import S3Store
@@ -150,6 +159,22 @@ def test_printed_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch) -> Non
     settings = load_settings(RuntimeSettings)
     assert "top-secret" not in f"{settings!r} {settings}"
     assert "hush" not in f"{settings!r} {settings}"
+
+
+def test_the_owner_s_variables_are_logged_as_read_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**R2, "SAVO_COLLECT_TRAINING_DATA": "TRUE", "GOOGLE_API_KEY": "hush"}.items():
+        monkeypatch.setenv(name, value)
+    collector = installed_settings()["collector"]
+    assert guide_values(load_settings(collector)) == {
+        "SAVO_COLLECT_TRAINING_DATA": "true",
+        "R2_ACCOUNT_ID": "acc",
+        "R2_BUCKET_NAME": R2["R2_BUCKET_NAME"],
+    }
+
+
+def test_every_variable_of_the_guide_that_is_no_secret_is_one_of_a_service() -> None:
+    known = known_variables(installed_settings().values())
+    assert [name for name in GUIDE_VARIABLES if name not in known] == []
 
 
 def test_an_unknown_variable_is_named_with_the_most_similar_one() -> None:

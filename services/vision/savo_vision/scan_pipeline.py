@@ -167,12 +167,12 @@ class ScanPipeline:
             return await self._ask_provider(work, None)
         model, reason = await self._model_for(work.choice)
         if model is None:
-            return await self._ask_provider(work, reason)
+            return await self._fall_back(work, None, FallbackReason.MODEL_UNAVAILABLE)
         detected = await self._run_model(work, model, reason)
         if detected is None and (champion := self.slot.champion) and champion.version != model.version:
             detected = await self._run_model(work, champion, FallbackReason.DETECTOR_ERROR)
         if detected is None:
-            return await self._ask_provider(work, FallbackReason.DETECTOR_ERROR)
+            return await self._fall_back(work, None, FallbackReason.DETECTOR_ERROR)
         weakness = self.policy.fallback.reason_to_fall_back(detected.items)
         if weakness is None:
             return detected
@@ -194,12 +194,23 @@ class ScanPipeline:
             log.exception("detector.failed", scan_id=work.requested.scan_id, version=model.version)
             return None
 
-    async def _fall_back(self, work: _Work, weak: _Detected, reason: FallbackReason) -> _Detected:
-        """The provider's answer instead of a weak one. The weak answer, if it has items, when the provider has none."""
+    async def _fall_back(self, work: _Work, weak: _Detected | None, reason: FallbackReason) -> _Detected:
+        """The provider's answer instead of a weak one or none.
+
+        The weak answer, if it has items, when the provider has none.
+        """
+        log.info(
+            "scan.fallback",
+            scan_id=work.requested.scan_id,
+            reason=reason.value,
+            confidence=scan_confidence(box_confidences(weak.items)) if weak else None,
+            threshold=self.policy.fallback.threshold,
+            provider=self.provider.served_by.value,
+        )
         try:
             return await self._ask_provider(work, reason)
         except (ProviderError, DependencyDownError, BudgetExhaustedError) as error:
-            if not weak.items:
+            if weak is None or not weak.items:
                 raise
             log.warning("fallback.failed", scan_id=work.requested.scan_id, reason=reason.value, fault=str(error))
             return weak

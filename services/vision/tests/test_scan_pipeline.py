@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from savo_contracts.scans import Arm, FailureCode, FallbackReason, ScanCompleted, ScanFailed, ServedBy, StorageLocation
 from savo_detection.errors import UnreadablePhotoError
@@ -130,6 +131,24 @@ def test_the_threshold_applies_to_the_mean_confidence_of_the_boxes(confidences: 
         assert reason is FallbackReason.NO_BOXES
     else:
         assert (reason is FallbackReason.LOW_CONFIDENCE) == (round(fsum(confidences) / len(confidences), 9) < threshold)
+
+
+async def test_a_fallback_is_logged_with_its_reason_and_figures(harness: Harness) -> None:
+    harness.models.engines["v1"] = FakeEngine((0.5, 0.4))
+    await harness.apply_rollout(CUSTOM)
+    with capture_logs() as logs:
+        done = await completed(harness)
+    assert [line for line in logs if line["event"] == "scan.fallback"] == [
+        {
+            "event": "scan.fallback",
+            "log_level": "info",
+            "scan_id": done.scan_id,
+            "reason": "low-confidence",
+            "confidence": pytest.approx(0.45),
+            "threshold": 0.6,
+            "provider": "google",
+        }
+    ]
 
 
 async def test_the_cost_of_a_fallback_is_added_to_the_scans_cost(harness: Harness) -> None:
