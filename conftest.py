@@ -21,7 +21,7 @@ _PILLOW_OPEN = Image.open
 
 @pytest.fixture(autouse=True)
 def _original_image_open() -> Iterator[None]:
-    """Restores `Image.open`, which `import ultralytics` in another test replaces by one that installs packages."""
+    """Restores `Image.open`, which `import ultralytics` in another test replaces with one that installs packages."""
     Image.open = _PILLOW_OPEN
     yield
     Image.open = _PILLOW_OPEN

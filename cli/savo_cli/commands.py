@@ -153,7 +153,7 @@ COMMANDS: tuple[Command | Group, ...] = (
     Command(
         "restore",
         "savo_cli.operate.backup:restore",
-        "Replace offsets, databases and objects by a backup. Stop the services first. "
+        "Replace offsets, databases and objects with a backup. Stop the services first. "
         "What was erased since the backup stays erased.",
     ),
 )

@@ -257,7 +257,7 @@ def lock(folder: Path) -> None:
         pass
 
 
-async def test_a_process_with_a_fatal_exit_code_is_not_restarted_and_its_last_lines_are_shown(tmp_path: Path) -> None:
+async def test_a_fatal_exit_code_stops_restarts_and_shows_the_last_lines(tmp_path: Path) -> None:
     script = "print('no key, no work'); raise SystemExit(2)"
     spec = ProcessSpec("vision", (sys.executable, "-c", script), os.environ, tmp_path / "vision.log")
     with pytest.raises(ProcessFailedError, match="no key, no work"):

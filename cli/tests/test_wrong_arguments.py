@@ -86,7 +86,7 @@ def test_an_unused_reason_sends_nothing_back_and_lists_the_existing_reasons(savo
     assert "no dead letter matches the selection" in savo("dlq", "list", "--reason", "nope").stdout
 
 
-def test_a_long_error_is_cut_at_a_word_and_an_empty_one_shows_the_exception(savo: Savo, address: str) -> None:
+def test_a_long_error_is_cut_and_an_empty_one_shows_the_exception(savo: Savo, address: str) -> None:
     publish_raw(
         address, DEAD_LETTERS, b"{}", dlq_reason=b"long", dlq_error_message=b"the database did not answer " * 12
     )

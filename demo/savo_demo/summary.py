@@ -12,6 +12,8 @@ from savo_contracts.rollout import STEPS
 
 
 class Samples(BaseModel):
+    """Samples by split."""
+
     model_config = ConfigDict(extra="forbid")
 
     train: int = Field(ge=0)
@@ -32,6 +34,8 @@ class ModelSummary(BaseModel):
 
 
 class ServedBy(BaseModel):
+    """Scans by the provider that answered them."""
+
     model_config = ConfigDict(extra="forbid")
 
     custom: int = Field(ge=0)

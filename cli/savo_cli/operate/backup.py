@@ -49,11 +49,11 @@ def restore(
     yes: Annotated[bool, typer.Option("--yes", help="Replace existing data without a question.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Replace offsets, databases and objects by a backup. Stop the services first.
+    """Replace offsets, databases and objects with a backup. Stop the services first.
     What was erased since the backup stays erased.
     """
     manifest = _manifest(source)
-    if not yes and not typer.confirm(f"Replace databases, objects and offsets by those of {manifest['taken_at']}?"):
+    if not yes and not typer.confirm(f"Replace databases, objects and offsets with those of {manifest['taken_at']}?"):
         raise typer.Exit(1)
     _finish(source, lambda settings: _restore(settings, source), "restored from", as_json=as_json)
 

@@ -32,7 +32,7 @@ def rebuild(
     ],
     apply: Annotated[
         bool,
-        typer.Option("--apply", help="Replace the live tables by the rebuilt ones; the service may keep running."),
+        typer.Option("--apply", help="Replace the live tables with the rebuilt ones; the service may keep running."),
     ] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the rebuilt tables beside the live ones for inspection.")

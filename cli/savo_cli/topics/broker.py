@@ -70,9 +70,11 @@ def _checked(sandbox: str | None) -> str | None:
 
 
 SANDBOX_NAMES = "allowed are at most 20 characters of a-z, 0-9 and -"
+"""End of an error message about a wrong name."""
 
 
 def is_sandbox_name(name: str) -> bool:
+    """Whether a name is allowed for a sandbox."""
     return re.fullmatch(r"[a-z0-9][a-z0-9-]{0,19}", name) is not None
 
 

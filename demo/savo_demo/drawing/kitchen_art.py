@@ -233,10 +233,12 @@ LYING: tuple[Callable[[Rng], Sprite], ...] = (_towel, _plate, _packet, _tin)
 
 @lru_cache(maxsize=64)
 def backdrop(kind: int, variant: int) -> Backdrop:
+    """One of the `VARIANTS` backdrops of a kind; the same arguments give the same backdrop."""
     return BACKDROPS[kind](np.random.default_rng((11, kind, variant)))
 
 
 @lru_cache(maxsize=64)
 def clutter(kind: int, variant: int, *, standing: bool) -> Sprite:
+    """One of the `VARIANTS` drawings of a thing without a label, upright or lying."""
     drawings = STANDING if standing else LYING
     return drawings[kind](np.random.default_rng((13, kind, variant, int(standing))))

@@ -62,4 +62,5 @@ def _recipe(
 
 
 def as_text(answer: Any) -> str:
+    """The JSON text of an answer."""
     return json.dumps(answer, ensure_ascii=False)
