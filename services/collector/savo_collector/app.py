@@ -25,6 +25,7 @@ GAUGE_SECONDS = 15.0
 
 
 def build(settings: CollectorSettings, runtime: Runtime) -> Service:
+    """The collector, ready to be run."""
     ledger = DatabaseLedger(runtime.database, runtime.outbox)
     training = TrainingPolicy(settings.training_threshold, timedelta(days=settings.retrain_every_days))
     collect = build_collect(settings, runtime, ledger, training)

@@ -40,12 +40,14 @@ class Fingerprint:
 
 
 def fingerprint_of(pixels: Pixels) -> Fingerprint:
+    """Both hashes of a photo of any size, reduced to 256 px first (library: imagehash)."""
     image = Image.fromarray(pixels)
     image.thumbnail((256, 256))
     return Fingerprint(str(imagehash.dhash(image)), str(imagehash.phash(image)))
 
 
 def is_near_duplicate(one: Fingerprint, other: Fingerprint) -> bool:
+    """Whether each hash differs in at most MAX_DISTANCE bits."""
     return _distance(one.dhash, other.dhash) <= MAX_DISTANCE and _distance(one.phash, other.phash) <= MAX_DISTANCE
 
 

@@ -49,6 +49,7 @@ def label_file(boxes: Iterable[LabelledBox]) -> str:
 
 
 def count_labels(boxes: Iterable[LabelledBox]) -> dict[str, int]:
+    """Number of boxes by label."""
     return dict(Counter(box.label for box in boxes))
 
 

@@ -73,6 +73,8 @@ class SampleStore(Protocol):
 
 
 class SampleState(StrEnum):
+    """State of a sample: claimed → stored ⇄ withdrawn."""
+
     CLAIMED = "claimed"
     """A scan owns these bytes and has a split; its objects are being written."""
     STORED = "stored"

@@ -20,6 +20,7 @@ SHARES = ((Split.TRAIN, 70), (Split.VAL, 20), (Split.TEST, 10))
 
 
 def split_of_subject(subject: str) -> Split:
+    """The split by the hash (xxh64) of the subject, in the proportions of SHARES."""
     # With the prefix, splits are independent of the experiment's buckets, which hash the same subjects.
     point = xxhash.xxh64_intdigest(f"split/{subject}".encode()) % 100
     for split, share in SHARES:

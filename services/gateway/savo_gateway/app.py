@@ -51,6 +51,7 @@ GAUGE_SECONDS = 15.0
 
 
 def build(settings: GatewaySettings, runtime: Runtime) -> Service:
+    """The gateway, ready to be run."""
     components = Components.of(settings, runtime)
     sweep = SweepScans(components.scans, components.finish, runtime.clock)
     return Service(

@@ -110,6 +110,8 @@ class ErasedScanRow(Base):
 
 
 class ErasedSubjectRow(Base):
+    """An erased subject: none of its photos is stored again."""
+
     __tablename__ = "erased_subjects"
 
     subject: Mapped[str] = mapped_column(String(64), primary_key=True)

@@ -20,6 +20,8 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Mode(StrEnum):
+    """How callers authenticate (SAVO_AUTH)."""
+
     NONE = "none"
     API_KEY = "api_key"
     JWT = "jwt"

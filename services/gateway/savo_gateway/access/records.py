@@ -16,6 +16,8 @@ MAX_NAME = 200
 
 
 class Scope(StrEnum):
+    """What a caller may use: /v1/scans, /training or /admin."""
+
     SCANS = "scans"
     TRAINING = "training"
     OPS = "ops"

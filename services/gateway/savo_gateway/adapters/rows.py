@@ -65,6 +65,7 @@ def to_scan(
 
 
 def to_confirmation(result: ScanCompleted | None, revisions: Sequence[ConfirmationRow]) -> Confirmation | None:
+    """All revisions merged over the result; None without a revision."""
     if not revisions:
         return None
     detections, served_by = (result.items, result.served_by) if result else (None, None)

@@ -33,7 +33,7 @@ class TrainingRun:
     run_id: str
     outcome: str
     trigger: str | None
-    """Why it started, such as samples or operator; None: an earlier release did not say."""
+    """Why it started, such as samples or operator; None: a run of an earlier release."""
     version: str | None
     map50: float | None
     map50_lower: float | None

@@ -86,7 +86,7 @@ def _measured(figures: Figures) -> dict[GoalFigure, float | None]:
 
 
 def _automated_retraining(runs: Sequence[TrainingRun]) -> float | None:
-    """1 when the newest run started without an operator, else 0; None before the first run that says why it started."""
+    """1 when the newest run started without an operator, else 0; None before the first run with a known trigger."""
     triggers = [run.trigger for run in runs if run.trigger in set(TrainingTrigger)]
     return float(triggers[0] != TrainingTrigger.OPERATOR) if triggers else None
 

@@ -17,6 +17,7 @@ _HOPS = {topic.name: topic.hop for topic in TOPICS if topic.hop}
 
 
 def trace_of(scan: Scan, entries: Sequence[JournalEntry], now: datetime) -> ScanTrace:
+    """The answer of GET /v1/scans/{id}/trace. `entries`: the journal of the scan, in order of publication."""
     result = scan.result
     summary = summarize(scan, entries, now)
     return ScanTrace(

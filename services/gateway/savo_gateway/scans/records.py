@@ -99,6 +99,8 @@ class NewScan:
 
 
 class ScanStatus(StrEnum):
+    """State of a scan: queued → completed or failed."""
+
     QUEUED = "queued"
     COMPLETED = "completed"
     FAILED = "failed"
