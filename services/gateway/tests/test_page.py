@@ -182,7 +182,7 @@ async def test_boxes_are_moved_drawn_and_removed_with_a_mouse_and_with_keys(
     await page.get_by_label("Box of egg").click()
     await drag(page, (0.599, 0.298), (0.699, 0.598))  # by its lower right corner
     await page.get_by_label("Ingredient").nth(1).fill("Lemon")
-    await page.get_by_role("button", name="Not in the photo").nth(2).click()
+    await page.get_by_role("button", name="Remove").nth(2).click()
     await page.get_by_role("button", name="Add a box").click()
     await expect(page.locator(".box.draft")).to_have_count(1)
     for key in ("ArrowRight", "ArrowDown", "Shift+ArrowRight"):

@@ -126,7 +126,7 @@ function addRow(detected = null) {
   row.name.addEventListener("focus", () => boxes.select(row.frame));
   const percent = detected ? `${Math.round(detected.confidence * 100)} %` : "added";
   const confidence = create("span", { className: "sure", textContent: percent });
-  row.remove = create("button", { type: "button", className: "plain", textContent: "Not in the photo" });
+  row.remove = create("button", { type: "button", className: "plain", textContent: "Remove" });
   row.remove.addEventListener("click", () => { row.removed = !row.removed; refresh(row); markEdited(); });
   row.boxless = create("span", { className: "boxless", textContent: "without a box " });
   const addBox = create("button", { type: "button", className: "plain", textContent: "Add a box" });
