@@ -34,7 +34,7 @@ PLANTS = {
         "libs/contracts/savo_contracts",
         "figures.py",
         "import savo_runtime.errors",
-        "Contracts import nothing of ours",
+        "Contracts import no other package",
     ),
     "contracts do no I/O": ("libs/contracts/savo_contracts", "figures.py", "import numpy", "Contracts are pure"),
     "libs import no service": (
@@ -77,7 +77,7 @@ PLANTS = {
         "libs/datasets/savo_datasets",
         "labels.py",
         "import savo_runtime.storage.s3",
-        "Datasets know the object store",
+        "Datasets import the port",
     ),
     "the trainer's service does not import its commands": (
         "services/trainer/savo_trainer",

@@ -49,12 +49,14 @@ class Command(BaseModel):
 
     @property
     def wanted_share(self) -> float:
+        """The share of `set`. Raises `IncompleteError` when it is missing."""
         if self.share is None:
             raise IncompleteError("share: set needs a share from 0 to 1")
         return self.share
 
     @property
     def wanted_version(self) -> str:
+        """The version of `promote`. Raises `IncompleteError` when it is missing."""
         if self.version is None:
             raise IncompleteError("version: promote needs a version, such as v3")
         return self.version
@@ -81,7 +83,7 @@ def apply_command(trial: Trial, command: Command, now: datetime, model: ModelRef
         return revert(trial, command.version, command.reason, command.by, now)
     if not trial.is_live:
         raise NotPossibleError(
-            f"{command.action} needs a running trial, but the rollout is {trial.state}: {trial.reason}"
+            f"{command.action} needs a trial in progress, but the rollout is {trial.state}: {trial.reason}"
         )
     match command.action:
         case "set":

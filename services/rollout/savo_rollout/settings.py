@@ -11,6 +11,8 @@ __all__ = ["RolloutSettings"]
 
 
 class RolloutSettings(RuntimeSettings):
+    """All settings of the rollout service."""
+
     use_custom_vision: bool = Field(
         False,
         validation_alias="SAVO_USE_CUSTOM_VISION",

@@ -56,7 +56,7 @@ def test_a_good_candidate_is_held_back_in_fewer_than_10_per_cent_of_runs() -> No
     assert held < 0.10
 
 
-def test_a_candidate_at_a_target_passes_the_ladder_in_fewer_than_5_per_cent_of_runs() -> None:
+def test_a_candidate_at_a_target_passes_in_fewer_than_5_per_cent_of_runs() -> None:
     passed = sum(run.passed for run in runs(Candidate(slow=0.05), count=150)) / 150
     print(f"slow 5 %, the limit itself: passed {passed:.1%} of 150 runs, seed {SEED}")
     assert passed < 0.05

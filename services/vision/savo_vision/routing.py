@@ -81,6 +81,7 @@ class Router:
 
     @property
     def candidate(self) -> str | None:
+        """Version of the candidate; the path of the operator's model while it is not loaded. None without one."""
         if not self.policy.use_custom:
             return None
         if self.policy.pinned_share is not None and self.policy.operator_model:
@@ -89,6 +90,7 @@ class Router:
 
     @property
     def champion(self) -> str | None:
+        """Version of the champion; None when the provider is the baseline."""
         return _version(self.decision.champion) if self.decision and self.policy.use_custom else None
 
     @property
@@ -101,6 +103,7 @@ class Router:
         return self.decision.share if self.decision else 0.0
 
     def choose(self, subject: str) -> Choice:
+        """The arm of a subject. The same subject gets the same arm until the decision changes."""
         # Without a candidate there is only the baseline, also for subjects that are pinned to the candidate.
         pinned = self.policy.pins.get(subject) if self.candidate else None
         bucket = bucket_of(self.candidate, subject)

@@ -22,6 +22,8 @@ class RetentionSettings(RuntimeSettings):
 
 
 class VisionSettings(ModelSettings, RetentionSettings):
+    """All settings of the vision service."""
+
     vision_provider: str = provider_choice(
         "vision", GOOGLE, "SAVO_VISION_PROVIDER", "Provider that analyses photos beside the custom model."
     )

@@ -102,7 +102,7 @@ class ModelFiles:
     async def _version_of(self, alias: str) -> str:
         entry = _parsed(Alias, await self._object(alias_key(alias), f"alias {alias}"), alias)
         if entry.version is None:
-            raise ModelMissingError(f"the alias {alias} points to no model")
+            raise ModelMissingError(f"the alias {alias} points to no model; `savo models list` shows all versions")
         return entry.version
 
     async def _object(self, key: str, what: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Providers' own words, for replays."""
+"""Raw answers of providers, for replays."""
 
 import sqlalchemy as sa
 from alembic import op
