@@ -157,7 +157,7 @@ async def test_a_bad_model(product: Product) -> None:
     shown, audit, changes, _, corrected = product.shell.run_part(page, "Find the cause").values()
     assert "accuracy" in shown
     assert "v1" in shown
-    assert "v1 back to 0 at 50%" in changes
+    assert "v1 rolled back from 50% to 0" in changes
     assert "half of the traffic at once" in changes + audit
     assert '"apple"' in corrected
     assert '"removed"' in corrected or '"renamed"' in corrected

@@ -147,9 +147,11 @@ def _promote(trial: Trial, evidence: Evidence, policy: StepPolicy, now: datetime
 
 def _roll_back(trial: Trial, evidence: Evidence, policy: StepPolicy, breached: list[Measure], now: datetime) -> Trial:
     gates = policy.gates
-    missed = ", ".join(f"{measure.title} surely misses {measure.text(gates.target(measure))}" for measure in breached)
+    missed = ", ".join(
+        f"{measure.title} misses its target {measure.text(gates.target(measure))}" for measure in breached
+    )
     report = _report(evidence[Arm.CANDIDATE], gates)
-    reason = f"{trial.experiment} back to 0 at {trial.share:.0%}: {missed}; {report}"
+    reason = f"{trial.experiment} rolled back from {trial.share:.0%} to 0: {missed}; {report}"
     return replace(trial.next(RolloutState.ROLLED_BACK, reason, now), share=0.0, step_started_at=None)
 
 

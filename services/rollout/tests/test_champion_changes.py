@@ -124,7 +124,7 @@ async def test_a_version_that_its_trial_rolled_back_needs_force(harness: Harness
     assert (await harness.trial()).state is RolloutState.ROLLED_BACK
     refused = await put(http, action="promote", version="v1")
     assert refused.status_code == 409
-    assert "accuracy surely misses 80.0%" in refused.json()["detail"]
+    assert "accuracy misses its target 80.0%" in refused.json()["detail"]
     assert champion_of(await promote(http, "v1", force=True)) == "v1"
 
 
