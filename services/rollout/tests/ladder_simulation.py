@@ -45,7 +45,7 @@ class Traffic:
     scans: int = 20_000
     confirmed: float = 0.7
     """Share of scans that are confirmed."""
-    alike: float = 6.0
+    concentration: float = 6.0
     """Beta concentration of the subjects' rates. A smaller value makes scans of one subject more alike."""
 
 
@@ -79,7 +79,7 @@ class Stream:
 
         def rates(mean: float) -> Floats:
             own = (
-                rng.beta(mean * traffic.alike, (1 - mean) * traffic.alike, size=traffic.subjects)
+                rng.beta(mean * traffic.concentration, (1 - mean) * traffic.concentration, size=traffic.subjects)
                 if mean
                 else np.zeros(traffic.subjects)
             )
