@@ -1,4 +1,4 @@
-"""Databases that the runtime's tests run on: both kinds, by one fixture."""
+"""Fixtures that run a test on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 

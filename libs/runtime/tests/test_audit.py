@@ -1,4 +1,4 @@
-"""The audit log's one door."""
+"""Audit log: entries, their masking and their transaction."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from savo_runtime.testing import memory_runtime, published_by_outbox
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
-class Notes(list[AuditRecorded]):
+class RecordedEntries(list[AuditRecorded]):
     async def record(self, entry: AuditRecorded) -> None:
         self.append(entry)
 
 
 async def test_an_entry_has_author_action_values_time_and_trace() -> None:
-    notes = Notes()
-    with TracerProvider().get_tracer("a test").start_as_current_span("an order") as span:
-        told = await audit(
-            notes.record,
+    entries = RecordedEntries()
+    with TracerProvider().get_tracer("a test").start_as_current_span("a command") as span:
+        entry = await audit(
+            entries.record,
             "share.changed",
             by="anna",
             about="vision",
@@ -34,19 +34,18 @@ async def test_an_entry_has_author_action_values_time_and_trace() -> None:
             reason="well done",
             at=NOON,
         )
-    assert notes == [told]
-    assert (told.action, told.by, told.about, told.before, told.after, told.reason) == (
-        "share.changed", "anna", "vision", {"share": 0.05}, {"share": 0.25}, "well done",
-    )  # fmt: skip
-    assert told.recorded_at == NOON
-    assert told.trace_id == f"{span.get_span_context().trace_id:032x}"
+    assert entries == [entry]
+    assert (entry.action, entry.by, entry.about, entry.reason) == ("share.changed", "anna", "vision", "well done")
+    assert (entry.before, entry.after) == ({"share": 0.05}, {"share": 0.25})
+    assert entry.recorded_at == NOON
+    assert entry.trace_id == f"{span.get_span_context().trace_id:032x}"
 
 
 async def test_secrets_in_an_entry_are_masked_by_name_and_by_pattern() -> None:
-    notes = Notes()
+    entries = RecordedEntries()
     secret = "sk-abcdefghijklmnopqrstuv"
     await audit(
-        notes.record,
+        entries.record,
         "key.created",
         by="anna",
         about="key:ab12",
@@ -54,16 +53,16 @@ async def test_secrets_in_an_entry_are_masked_by_name_and_by_pattern() -> None:
         after={"note": f"it is {secret}"},
         reason=f"lost {secret}",
     )
-    written = notes[0].model_dump_json()
+    written = entries[0].model_dump_json()
     assert secret not in written
     assert "hunter2" not in written
-    assert notes[0].before == {"api_key": "***"}
+    assert entries[0].before == {"api_key": "***"}
 
 
 async def test_too_long_texts_are_truncated() -> None:
-    notes = Notes()
-    await audit(notes.record, "records.replayed", by="a" * 500, about="t" * 500, reason="r" * 5000)
-    assert (len(notes[0].by), len(notes[0].about), len(notes[0].reason)) == (120, 200, 1000)
+    entries = RecordedEntries()
+    await audit(entries.record, "records.replayed", by="a" * 500, about="t" * 500, reason="r" * 5000)
+    assert (len(entries[0].by), len(entries[0].about), len(entries[0].reason)) == (120, 200, 1000)
 
 
 async def test_a_failed_record_raises_in_the_caller() -> None:

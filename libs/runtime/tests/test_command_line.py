@@ -1,4 +1,4 @@
-"""How commands end, and commands that are imported when they run."""
+"""Command line: errors and exit codes of commands, and lazy commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from savo_runtime.errors import FatalError
 
 cli = CliRunner()
 
-ROOM = '''
+MODULE = '''
 from typing import Annotated
 import typer
 
@@ -31,13 +31,15 @@ def count(to: Annotated[int, typer.Argument()] = 2, quiet: bool = False) -> None
 
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
-    (tmp_path / "counting_room.py").write_text(ROOM)
+    (tmp_path / "counting.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "counting_room", raising=False)
+    monkeypatch.delitem(sys.modules, "counting", raising=False)
     app = typer.Typer(no_args_is_help=True)
-    row = Command("count", "counting_room:count", "Count to a number.")
+    row = Command("count", "counting:count", "Count to a number.")
     add_commands(app, [row, Group("sums", "Sums.", (row,))])
-    add_commands(app, [Group("sums", "Not shown: the group is there.", (Command("absent", "no.such:room", "Gone."),))])
+    add_commands(
+        app, [Group("sums", "Not shown: the group exists already.", (Command("absent", "no.such:function", "Gone."),))]
+    )
     return app
 
 
@@ -45,7 +47,7 @@ def test_the_list_of_commands_imports_none_of_them(app: typer.Typer) -> None:
     listed = cli.invoke(app, ["--help"]).output
     assert "Count to a number." in listed
     assert "Sums." in listed
-    assert "counting_room" not in sys.modules
+    assert "counting" not in sys.modules
 
 
 def test_a_lazy_command_runs_with_its_own_parameters(app: typer.Typer) -> None:
@@ -55,10 +57,10 @@ def test_a_lazy_command_runs_with_its_own_parameters(app: typer.Typer) -> None:
 
 
 def test_the_help_of_a_command_is_its_complete_docstring(app: typer.Typer) -> None:
-    told = cli.invoke(app, ["sums", "count", "--help"]).output
-    assert "sums count [OPTIONS]" in told
-    assert "Slowly." in told
-    assert "--quiet" in told
+    output = cli.invoke(app, ["sums", "count", "--help"]).output
+    assert "sums count [OPTIONS]" in output
+    assert "Slowly." in output
+    assert "--quiet" in output
 
 
 def test_a_command_that_cannot_be_imported_does_not_affect_its_group(app: typer.Typer) -> None:
@@ -68,22 +70,22 @@ def test_a_command_that_cannot_be_imported_does_not_affect_its_group(app: typer.
 
 
 def test_a_shell_completes_the_options_of_a_lazy_command(tmp_path: Path) -> None:
-    (tmp_path / "counting_room.py").write_text(ROOM)
+    (tmp_path / "counting.py").write_text(MODULE)
     code = """
 import typer
 from savo_runtime.command_line.lazy_commands import Command, add_commands
 app = typer.Typer()
-add_commands(app, [Command("count", "counting_room:count", "Count."), Command("other", "counting_room:count", "Count.")])
-app(prog_name="room")
+add_commands(app, [Command("count", "counting:count", "Count."), Command("other", "counting:count", "Count.")])
+app(prog_name="tool")
 """
-    asked = {
-        "_ROOM_COMPLETE": "complete_bash",
-        "COMP_WORDS": "room count --q",
+    environment = {
+        "_TOOL_COMPLETE": "complete_bash",
+        "COMP_WORDS": "tool count --q",
         "COMP_CWORD": "2",
         "PYTHONPATH": str(tmp_path),
     }
     done = subprocess.run(
-        [sys.executable, "-c", code], env=asked, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.stdout.split() == ["--quiet"], done.stderr
 

@@ -1,4 +1,4 @@
-"""One suite for both databases: SQLite in a file, and a real PostgreSQL."""
+"""Database and migrations, on SQLite in a file and on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ FIRST = """name = sa.Column("name", sa.String(20), primary_key=True)
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An importable package of one migration, named after this test alone."""
+    """An importable package of one migration, with a name unique to the test."""
     name = f"migrations_of_{abs(hash(tmp_path)):x}"
     write_migration(tmp_path / name, "0001", None, FIRST)
     (tmp_path / name / "__init__.py").touch()
@@ -258,7 +258,7 @@ async def test_a_file_that_cannot_be_opened_is_a_dependency_that_is_down(tmp_pat
     with pytest.raises(DependencyDownError, match="database is down: unable to open database file"):
         await database.check()
     await database.close()
-    for thread in threading.enumerate():  # the driver's thread for the file still reports to this loop
+    for thread in threading.enumerate():  # the driver's thread still uses this event loop
         if "_connection_worker_thread" in thread.name:
             await asyncio.to_thread(thread.join, 5)
 
@@ -296,8 +296,8 @@ async def test_the_service_recovers_from_a_crash_of_the_server_without_a_restart
 
 
 @asynccontextmanager
-async def somebody_holds_the_row(database: Database) -> AsyncIterator[None]:
-    """A transaction left open, as in a shell that somebody forgot."""
+async def locked_row(database: Database) -> AsyncIterator[None]:
+    """An open transaction that holds a lock on the row, as in a forgotten shell."""
     async with database.session() as session:
         session.add(Thing(name="a"))
     async with database.session() as session:
@@ -317,7 +317,7 @@ async def test_a_held_lock_is_a_dependency_that_is_down_and_names_the_lock(
     monkeypatch.setattr(database_module, "LOCK_WAIT_SECONDS", 0.2)
     database = Database(postgres_url, "thing")
     await migrate(database, package)
-    async with somebody_holds_the_row(database):
+    async with locked_row(database):
         with pytest.raises(
             DependencyDownError,
             match=r'database is down: another transaction holds a lock: while .* tuple \(.*\) in relation "things"',
@@ -334,11 +334,11 @@ async def test_a_held_lock_is_a_dependency_that_is_down_and_names_the_lock(
 async def test_a_statement_timeout_is_a_dependency_that_is_down_and_names_the_statement(
     postgres_url: str, package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The driver's own timeout, without a word from the server."""
+    """The driver's own timeout, without an answer of the server."""
     monkeypatch.setattr(database_module, "COMMAND_SECONDS", 0.5)
     database = Database(postgres_url, "thing")
     await migrate(database, package)
-    async with somebody_holds_the_row(database):
+    async with locked_row(database):
         with pytest.raises(
             DependencyDownError,
             match="database is down: the server did not answer in time: INSERT INTO things",
@@ -359,7 +359,7 @@ async def test_a_timeout_of_the_caller_is_not_translated(postgres_url: str) -> N
 
 
 @pytest.mark.postgres
-@pytest.mark.parametrize("change", [{"username": "nobody-we-know"}, {"database": "not-made"}])
+@pytest.mark.parametrize("change", [{"username": "unknown-user"}, {"database": "unknown-database"}])
 async def test_a_refused_login_stops_the_service(postgres_url: str, change: dict[str, str]) -> None:
     good = Database(postgres_url, "thing")
     database = Database(good.url.set(**change), "thing")  # type: ignore[arg-type]

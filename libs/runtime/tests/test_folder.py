@@ -1,4 +1,4 @@
-"""What the folder store promises beyond the behaviour that all stores share."""
+"""Folder store: behaviour beyond that of all stores, such as the limit, crashes and shared folders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> FolderStore:
 
 @pytest.fixture
 def files_of_at_most_64_kib() -> Iterator[None]:
-    """The kernel refuses to write on, in the middle of a file."""
+    """The kernel refuses to write more than 64 KiB into a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
     yield
@@ -72,16 +72,16 @@ async def test_existing_objects_count_towards_the_limit(tmp_path: Path) -> None:
 
 
 async def test_stores_that_share_a_folder_share_its_limit_and_its_usage(tmp_path: Path) -> None:
-    one, two = FolderStore(tmp_path, limit_bytes=1000), FolderStore(tmp_path, limit_bytes=1000)
-    for number, store in enumerate((one, two, one, two, one)):
+    first, second = FolderStore(tmp_path, limit_bytes=1000), FolderStore(tmp_path, limit_bytes=1000)
+    for number, store in enumerate((first, second, first, second, first)):
         await store.put(f"a/{number}", bytes(200))
-    for store in (one, two):
+    for store in (first, second):
         with pytest.raises(StorageFullError, match="1,000 of 1,000 bytes are used"):
             await store.put("b", b"x")
-    await one.delete("a/0")
-    await one.check()
+    await first.delete("a/0")
+    await first.check()
     assert STORAGE_USED.labels("folder")._value.get() == 800
-    await two.put("b", bytes(200))
+    await second.put("b", bytes(200))
 
 
 async def test_replaced_and_refused_objects_do_not_count(tmp_path: Path) -> None:

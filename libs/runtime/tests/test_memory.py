@@ -1,3 +1,5 @@
+"""Freed memory of the process under glibc."""
+
 from __future__ import annotations
 
 import os
@@ -16,7 +18,7 @@ def resident():
         return int(pages.read().split()[1]) * resource.getpagesize()
 
 print(return_freed_memory())
-del (large := [bytearray(24_000_000)])[:]  # here glibc would raise its thresholds by itself
+del (large := [bytearray(24_000_000)])[:]  # makes glibc raise its thresholds by default
 before = resident()
 photos, pins = [], []
 for _ in range(12):
@@ -29,14 +31,14 @@ print(resident() - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory, and has mallopt")
 @pytest.mark.parametrize(
-    ("variables", "given_back"), [({}, True), ({"MALLOC_ARENA_MAX": "8"}, False)], ids=["by itself", "set by hand"]
+    ("variables", "is_returned"), [({}, True), ({"MALLOC_ARENA_MAX": "8"}, False)], ids=["default", "environment"]
 )
 def test_freed_memory_leaves_the_process_unless_the_environment_configures_malloc(
-    variables: dict[str, str], given_back: bool
+    variables: dict[str, str], is_returned: bool
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CHILD], env={**os.environ, **variables}, capture_output=True, text=True, check=True
     )
-    said, bytes_more = done.stdout.split()
-    assert said == str(given_back)
-    assert (int(bytes_more) < 20_000_000) == given_back
+    is_configured, growth = done.stdout.split()
+    assert is_configured == str(is_returned)
+    assert (int(growth) < 20_000_000) == is_returned

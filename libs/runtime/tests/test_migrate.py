@@ -1,4 +1,4 @@
-"""Tables made before the first new replica starts: a deploy that cannot migrate stops there."""
+"""Command `python -m savo_runtime.migrate`: the tables of services before a deploy."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_every_service_gets_its_tables_and_a_second_time_changes_nothing(
 ) -> None:
     monkeypatch.setenv("SAVO_DATABASE_URL", postgres_url)
     assert main([]) == 0
-    said = capsys.readouterr().out
-    assert all(service in said for service in SERVICES)
+    output = capsys.readouterr().out
+    assert all(service in output for service in SERVICES)
     assert main(["rollout", "gateway"]) == 0
     assert capsys.readouterr().out == "tables of rollout, gateway are in their newest form\n"
 
@@ -56,7 +56,7 @@ def test_an_unavailable_database_ends_the_command_with_one_line(
     monkeypatch.setattr("savo_runtime.migrate.START_SECONDS", -1.0)
     monkeypatch.setenv("SAVO_DATABASE_URL", f"postgres://savo:hush@127.0.0.1:{free_port()}/savo")
     assert main(["gateway"]) == 1
-    said = capsys.readouterr().err
-    assert said.startswith("savo: ")
-    assert "database" in said
-    assert "hush" not in said
+    errors = capsys.readouterr().err
+    assert errors.startswith("savo: ")
+    assert "database" in errors
+    assert "hush" not in errors

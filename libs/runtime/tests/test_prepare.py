@@ -1,4 +1,4 @@
-"""What must be there before the first service, and the probe that says whether one is ready."""
+"""Command `python -m savo_runtime.prepare`, waiting for dependencies, and the readiness probe."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ async def test_bucket_and_topics_are_created_once(own_kafka: RealKafka, moto_s3:
         r2_access_key_id=moto_s3.access_key_id,
         r2_secret_access_key=moto_s3.secret_access_key,
     )
-    made = await prepare(settings)
-    assert {"bucket prepared", *(topic.name for topic in TOPICS)} <= set(made)
+    created = await prepare(settings)
+    assert {"bucket prepared", *(topic.name for topic in TOPICS)} <= set(created)
     assert await prepare(settings) == []
 
 
@@ -72,7 +72,7 @@ def service_that_answers(status: int) -> Iterator[int]:
             self.wfile.write(json.dumps({"status": status}).encode())
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
@@ -104,7 +104,10 @@ def test_an_unreachable_service_is_not_ready(
 
 
 def test_the_probe_uses_the_port_of_the_service() -> None:
-    assert [
-        probe.port_of(told)
-        for told in ({}, {"SAVO_HTTP_PORT": "9000"}, {"PORT": "80", "SAVO_HTTP_PORT": "9000"}, {"PORT": ""})
-    ] == [8000, 9000, 80, 8000]
+    environments: list[dict[str, str]] = [
+        {},
+        {"SAVO_HTTP_PORT": "9000"},
+        {"PORT": "80", "SAVO_HTTP_PORT": "9000"},
+        {"PORT": ""},
+    ]
+    assert [probe.port_of(environment) for environment in environments] == [8000, 9000, 80, 8000]

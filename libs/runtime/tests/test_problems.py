@@ -1,3 +1,5 @@
+"""Problem responses of HTTP APIs."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,4 @@
-"""What goes over the wire to an S3 server, and what its errors become. A scripted server answers, so each fault can be had at will."""
+"""S3 store: its requests and the translation of errors, with a scripted server that can return any error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.parts.addresses import free_port
 
 Answer = tuple[int, str, dict[str, str]]
 """Status, S3's error code or "", headers."""
-PASSING: list[Answer | None] = [
+TRANSIENT: list[Answer | None] = [
     (500, "InternalError", {}),
     (503, "SlowDown", {}),
     (429, "TooManyRequests", {}),
@@ -39,7 +39,7 @@ class Request:
 
 @dataclass
 class ScriptedS3:
-    """Gives the scripted answers in turn, then OK. `None` cuts the connection."""
+    """Returns the scripted answers in order, then OK. `None` closes the connection without an answer."""
 
     port: int
     answers: list[Answer | Callable[[Request], Answer] | None] = field(default_factory=list)
@@ -91,9 +91,11 @@ async def server() -> AsyncIterator[ScriptedS3]:
 
 @pytest.fixture
 async def store(server: ScriptedS3) -> AsyncIterator[S3Store]:
-    made = S3Store(endpoint_url=f"http://127.0.0.1:{server.port}", bucket="b", access_key_id="k", secret_access_key="s")
-    yield made
-    await made.close()
+    opened = S3Store(
+        endpoint_url=f"http://127.0.0.1:{server.port}", bucket="b", access_key_id="k", secret_access_key="s"
+    )
+    yield opened
+    await opened.close()
 
 
 async def test_a_put_has_a_sha256_and_none_of_the_checksums_that_r2_refuses(store: S3Store, server: ScriptedS3) -> None:
@@ -124,7 +126,7 @@ async def test_deleting_is_one_plain_request(store: S3Store, server: ScriptedS3)
     assert [(request.method, request.path) for request in server.requests] == [("DELETE", "/b/a")]
 
 
-@pytest.mark.parametrize("fault", PASSING)
+@pytest.mark.parametrize("fault", TRANSIENT)
 async def test_a_transient_error_is_retried(store: S3Store, server: ScriptedS3, fault: Answer | None) -> None:
     server.answers = [fault]
     assert (await store.put("a", b"x")).etag == '"e1"'
@@ -150,7 +152,7 @@ async def test_an_unreachable_server_is_a_dependency_that_is_down() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "error", "words"),
+    ("answer", "error", "message"),
     [
         ((403, "SignatureDoesNotMatch", {}), FatalError, "R2_SECRET_ACCESS_KEY for bucket 'b': SignatureDoesNotMatch"),
         ((401, "Unauthorized", {}), FatalError, "R2_ACCESS_KEY_ID"),
@@ -161,10 +163,10 @@ async def test_an_unreachable_server_is_a_dependency_that_is_down() -> None:
     ],
 )
 async def test_a_refusal_is_not_retried(
-    store: S3Store, server: ScriptedS3, answer: Answer, error: type[Exception], words: str
+    store: S3Store, server: ScriptedS3, answer: Answer, error: type[Exception], message: str
 ) -> None:
     server.answers = [answer] * 4
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         await store.get("a")
     assert len(server.requests) == 1
 

@@ -1,4 +1,4 @@
-"""A sandbox reads what is live and writes beside it."""
+"""Sandbox store: reads live objects and writes only its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runner: services start, answer, stop without loss, and say in one line why they cannot."""
+"""Service runner: start, health routes, workers, stop without loss, and errors in one line."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def settings(broker: str, tmp_path: Path) -> RuntimeSettings:
 
 def definition(name: str = "thing", **parts: Any) -> ServiceDefinition:
     def build(_settings: RuntimeSettings, runtime: Runtime) -> Service:
-        given = {key: value(runtime) if key == "workers" else value for key, value in parts.items()}
-        return Service(name=name, **given)
+        arguments = {key: value(runtime) if key == "workers" else value for key, value in parts.items()}
+        return Service(name=name, **arguments)
 
     return ServiceDefinition(name, RuntimeSettings, build)
 
@@ -65,7 +65,7 @@ def definition(name: str = "thing", **parts: Any) -> ServiceDefinition:
 async def served(
     settings: RuntimeSettings, *definitions: ServiceDefinition
 ) -> AsyncIterator[dict[str, RunningService]]:
-    """Running services by name; they are stopped, and failures raised, at the end."""
+    """Running services by name. At the end they are stopped, and their errors are raised."""
     stop, started = asyncio.Event(), asyncio.Event()
     running: dict[str, RunningService] = {}
 
@@ -74,9 +74,8 @@ async def served(
         if len(running) == len(definitions):
             started.set()
 
-    task = asyncio.create_task(
-        serve(definitions, {each.name: settings for each in definitions}, stop=stop, on_started=note, backoff=QUICK)
-    )
+    by_name = {definition.name: settings for definition in definitions}
+    task = asyncio.create_task(serve(definitions, by_name, stop=stop, on_started=note, backoff=QUICK))
     waiting = asyncio.create_task(started.wait())
     await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED, timeout=90)
     waiting.cancel()
@@ -157,19 +156,19 @@ async def test_of_several_services_in_a_process_only_one_gets_the_configured_por
 
 
 async def test_hooks_run_in_order_around_the_service(settings: RuntimeSettings) -> None:
-    seen: list[str] = []
+    calls: list[str] = []
 
     def hook(name: str) -> Callable[[], Any]:
         async def note() -> None:
-            seen.append(name)
+            calls.append(name)
 
         return note
 
     async with served(
         settings, definition(on_start=[hook("start 1"), hook("start 2")], on_stop=[hook("stop 1"), hook("stop 2")])
     ):
-        assert seen == ["start 1", "start 2"]
-    assert seen[2:] == ["stop 1", "stop 2"]
+        assert calls == ["start 1", "start 2"]
+    assert calls[2:] == ["stop 1", "stop 2"]
 
 
 async def test_a_crashed_worker_is_restarted(settings: RuntimeSettings) -> None:
@@ -208,9 +207,9 @@ async def test_a_worker_with_an_interval_is_repeated_and_restarted_after_a_crash
 
 async def test_only_a_fatal_error_of_a_worker_stops_the_process(settings: RuntimeSettings) -> None:
     async def give_up() -> None:
-        raise FatalError("SAVO_THING is of no use")
+        raise FatalError("SAVO_THING is invalid")
 
-    with pytest.raises(FatalError, match="SAVO_THING is of no use"):
+    with pytest.raises(FatalError, match="SAVO_THING is invalid"):
         async with served(settings, definition(workers=lambda _runtime: [Worker("fatal", give_up)])):
             await asyncio.sleep(5)
 
@@ -305,7 +304,7 @@ def test_a_signal_ends_the_process_with_zero(broker: str, tmp_path: Path, number
 
 @pytest.fixture
 def environment(broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """The environment of a process that would start; logging is put back as it was."""
+    """The environment of a process that can start. The logging configuration is restored at the end."""
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("SAVO_KAFKA_BOOTSTRAP_SERVERS", broker)
     monkeypatch.setenv("SAVO_EMBEDDED_BROKER", "true")
@@ -356,5 +355,5 @@ def test_an_invalid_setting_is_exit_code_two_before_anything_starts(
 
 def test_an_unknown_service_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(["nobody"])
-    assert "invalid choice: 'nobody'" in capsys.readouterr().err
+        main(["unknown"])
+    assert "invalid choice: 'unknown'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Settings: from the environment alone, refused in one line, never showing a secret."""
+"""Settings: reading the environment, messages about invalid values, masked secrets, the settings table."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class ThingSettings(RuntimeSettings):
 
 
 @pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("SAVO_", "R2_")):
             monkeypatch.delenv(name)
 
 
-def refused(capsys: pytest.CaptureFixture[str]) -> str:
+def refusal(capsys: pytest.CaptureFixture[str]) -> str:
     with pytest.raises(SystemExit) as stop:
         load_settings(ThingSettings)
     assert stop.value.code == 2
@@ -72,15 +72,18 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
         ),
         (
             {"SAVO_KAFKA_BOOTSTRAP_SERVERS": "kafka"},
-            "savo: SAVO_KAFKA_BOOTSTRAP_SERVERS='kafka' makes no sense: allowed is `embedded` or host:port[,host:port…]",
+            "savo: SAVO_KAFKA_BOOTSTRAP_SERVERS='kafka' makes no sense:"
+            " allowed is `embedded` or host:port[,host:port…]",
         ),
         (
             {"SAVO_ENV": "production"},
-            "savo: SAVO_KAFKA_BOOTSTRAP_SERVERS='embedded' makes no sense with SAVO_ENV=production: host:port of a real Kafka is allowed",
+            "savo: SAVO_KAFKA_BOOTSTRAP_SERVERS='embedded' makes no sense with SAVO_ENV=production:"
+            " host:port of a real Kafka is allowed",
         ),
         (
             {"SAVO_DATABASE_URL": "mysql://savo:hush@db/savo"},
-            "savo: SAVO_DATABASE_URL=*** makes no sense: allowed is postgres://USER:PASSWORD@HOST:PORT/DATABASE, or unset for SQLite",
+            "savo: SAVO_DATABASE_URL=*** makes no sense:"
+            " allowed is postgres://USER:PASSWORD@HOST:PORT/DATABASE, or unset for SQLite",
         ),
         (
             {"SAVO_KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "SAVO_KAFKA_SASL_USERNAME": "me"},
@@ -92,7 +95,8 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
         ),
         (
             {name: value for name, value in R2.items() if name != "R2_ACCOUNT_ID"},
-            f"savo: R2_ACCOUNT_ID (or SAVO_S3_ENDPOINT_URL) missing: set all of {', '.join(R2)}, or none to keep objects in a folder",
+            "savo: R2_ACCOUNT_ID (or SAVO_S3_ENDPOINT_URL) missing:"
+            f" set all of {', '.join(R2)}, or none to keep objects in a folder",
         ),
     ],
 )
@@ -101,7 +105,7 @@ def test_an_invalid_value_is_refused_in_one_line(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert refused(capsys) == line
+    assert refusal(capsys) == line
 
 
 def test_several_errors_are_one_line_with_their_number(
@@ -109,7 +113,7 @@ def test_several_errors_are_one_line_with_their_number(
 ) -> None:
     monkeypatch.setenv("SAVO_HTTP_PORT", "-1")
     monkeypatch.setenv("SAVO_THING_SHARE", "2")
-    assert refused(capsys).endswith("(and 1 more)")
+    assert refusal(capsys).endswith("(and 1 more)")
 
 
 def test_the_environment_is_read_only_by_the_names_of_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:

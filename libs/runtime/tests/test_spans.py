@@ -1,4 +1,4 @@
-"""Spans: nothing secret on them, none outside of a trace, and the object store's own."""
+"""Spans: no secrets, no steps outside of a trace, and the spans of the object store."""
 
 from __future__ import annotations
 
@@ -26,22 +26,21 @@ def finished(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 
 
 def names(finished: InMemorySpanExporter) -> list[str]:
-    return [one.name for one in finished.get_finished_spans()]
+    return [ended.name for ended in finished.get_finished_spans()]
 
 
-def whole(one: ReadableSpan) -> str:
-    return str(one.to_json())
+def as_json(ended: ReadableSpan) -> str:
+    return str(ended.to_json())
 
 
 def test_a_span_has_the_class_of_an_error_and_never_its_message(finished: InMemorySpanExporter) -> None:
-    for around in (span, step):
-        with span("the whole"), pytest.raises(ConnectionError), around("a part"):
+    for new_span in (span, step):
+        with span("a scan"), pytest.raises(ConnectionError), new_span("a call"):
             raise ConnectionError(f"cannot reach {SECRET}")
-    parts = [one for one in finished.get_finished_spans() if one.name == "a part"]
-    assert [(one.status.status_code.name, (one.attributes or {})["error.type"]) for one in parts] == [
-        ("ERROR", "ConnectionError")
-    ] * 2
-    assert not any("hush-hush" in whole(one) for one in finished.get_finished_spans())
+    calls = [ended for ended in finished.get_finished_spans() if ended.name == "a call"]
+    assert [call.status.status_code.name for call in calls] == ["ERROR"] * 2
+    assert [(call.attributes or {})["error.type"] for call in calls] == ["ConnectionError"] * 2
+    assert not any("hush-hush" in as_json(ended) for ended in finished.get_finished_spans())
 
 
 def test_a_step_outside_of_a_trace_makes_no_span(finished: InMemorySpanExporter) -> None:
@@ -66,7 +65,7 @@ async def test_calls_of_the_object_store_make_spans_with_key_and_size(finished: 
         with pytest.raises(ObjectNotFoundError):
             await store.get("scans/cd/cd.jpg")
     put, get, missed, _ = finished.get_finished_spans()
-    assert [one.name for one in (put, get, missed)] == ["object store put", "object store get", "object store get"]
+    assert [ended.name for ended in (put, get, missed)] == ["object store put", "object store get", "object store get"]
     assert (
         dict(put.attributes or {})
         == dict(get.attributes or {})

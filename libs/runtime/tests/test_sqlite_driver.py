@@ -1,4 +1,4 @@
-"""Statements to SQLite take one trip to its thread; what they answer is what aiosqlite answers."""
+"""SQLite driver: one round trip for a statement, with the same results as aiosqlite."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ async def connection(tmp_path: Path) -> AsyncIterator[aiosqlite.Connection]:
 
 @pytest.fixture
 def trips(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    told: list[str] = []
-    carry = aiosqlite.Connection._execute
+    calls: list[str] = []
+    execute = aiosqlite.Connection._execute
 
-    async def counted(self: aiosqlite.Connection, fn: Any, *args: Any, **kwargs: Any) -> Any:
-        told.append(getattr(fn, "__name__", repr(fn)))
-        return await carry(self, fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+    async def recorded(self: aiosqlite.Connection, fn: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(getattr(fn, "__name__", repr(fn)))
+        return await execute(self, fn, *args, **kwargs)  # type: ignore[no-untyped-call]
 
-    monkeypatch.setattr(aiosqlite.Connection, "_execute", counted)
-    return told
+    monkeypatch.setattr(aiosqlite.Connection, "_execute", recorded)
+    return calls
 
 
 async def test_a_statement_with_its_rows_takes_one_round_trip(
@@ -198,10 +198,10 @@ async def test_a_write_has_its_row_count_and_last_row_id(
 
 async def test_a_transaction_begun_by_a_cancelled_statement_is_rolled_back(connection: aiosqlite.Connection) -> None:
     async with connection.cursor() as cursor:
-        asked = asyncio.create_task(cursor.execute("BEGIN IMMEDIATE"))
+        statement = asyncio.create_task(cursor.execute("BEGIN IMMEDIATE"))
         await asyncio.sleep(0)
-        asked.cancel()
+        statement.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asked
+            await statement
     await connection.rollback()
     assert not connection.in_transaction

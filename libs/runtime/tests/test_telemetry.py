@@ -1,4 +1,4 @@
-"""Logs without secrets, health that says why, HTTP measured by route."""
+"""Telemetry: logs with masked secrets, health routes with reasons, HTTP metrics by route."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SECRETS = RuntimeSettings(
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
+def restored_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -110,10 +110,10 @@ def test_the_output_of_a_command_is_not_mixed_with_log_lines(capsys: pytest.Capt
     configure_command_logs(SECRETS)
     log = structlog.get_logger()
     log.info("topics.created", topics=["a"])
-    log.warning("database.unavailable", error="postgres://savo:hush-hush@db/savo\nis away")
-    said = capsys.readouterr()
-    assert said.out == ""
-    (line,) = said.err.splitlines()
+    log.warning("database.unavailable", error="postgres://savo:hush-hush@db/savo\nis down")
+    output = capsys.readouterr()
+    assert output.out == ""
+    (line,) = output.err.splitlines()
     assert "database.unavailable" in line
     assert "hush-hush" not in line
 
@@ -138,15 +138,15 @@ def test_a_line_within_a_span_has_its_trace_id() -> None:
 def test_events_below_the_level_are_not_logged() -> None:
     stream = logged(level="info")
     structlog.get_logger().debug("a")
-    logging.getLogger("aiokafka").warning("the weather")
+    logging.getLogger("aiokafka").warning("a routine event")
     assert stream.getvalue() == ""
 
 
-async def fine() -> None:
+async def passing() -> None:
     return None
 
 
-async def broken() -> None:
+async def failing() -> None:
     raise RuntimeError("cannot reach postgres://savo:hush-hush@db/savo")
 
 
@@ -154,15 +154,15 @@ async def hanging() -> None:
     await asyncio.Event().wait()
 
 
-async def asked(app: ASGIApp, path: str, **headers: str) -> httpx2.Response:
+async def get(app: ASGIApp, path: str, **headers: str) -> httpx2.Response:
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://test") as client:
         return await client.get(path, headers=headers)
 
 
 async def test_readiness_lists_each_check_with_the_reason_of_its_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health_module, "CHECK_SECONDS", 0.05)
-    checks: dict[str, Check] = {"database": broken, "kafka": hanging, "store": fine}
-    answer = await asked(health_app("thing", lambda: checks, Redaction()), "/readyz")
+    checks: dict[str, Check] = {"database": failing, "kafka": hanging, "store": passing}
+    answer = await get(health_app("thing", lambda: checks, Redaction()), "/readyz")
     assert answer.status_code == 503
     assert answer.json() == {
         "service": "thing",
@@ -176,9 +176,9 @@ async def test_readiness_lists_each_check_with_the_reason_of_its_failure(monkeyp
 
 
 async def test_readiness_is_green_when_every_check_passes_and_liveness_runs_none() -> None:
-    app = health_app("thing", lambda: {"store": fine}, Redaction())
-    assert (await asked(app, "/readyz")).status_code == 200
-    assert (await asked(health_app("thing", lambda: {"store": broken}, Redaction()), "/livez")).status_code == 200
+    app = health_app("thing", lambda: {"store": passing}, Redaction())
+    assert (await get(app, "/readyz")).status_code == 200
+    assert (await get(health_app("thing", lambda: {"store": failing}, Redaction()), "/livez")).status_code == 200
 
 
 def measured(route: str, method: str, status: str) -> float:
@@ -198,11 +198,11 @@ async def test_requests_are_measured_by_route_template_never_by_path() -> None:
         raise RuntimeError("a bug")
 
     app = RequestTelemetry(Starlette(routes=[Route("/measured/{id}", scan), Route("/crash", crash)]))
-    await asked(app, "/measured/1")
-    await asked(app, "/measured/2")
-    await asked(app, "/no/such/path")
+    await get(app, "/measured/1")
+    await get(app, "/measured/2")
+    await get(app, "/no/such/path")
     with pytest.raises(RuntimeError, match="a bug"):
-        await asked(app, "/crash")
+        await get(app, "/crash")
     assert measured("/measured/{id}", "GET", "200") == 2
     assert measured("unmatched", "GET", "404") >= 1
     assert measured("/crash", "GET", "500") == 1
@@ -215,7 +215,7 @@ async def test_a_request_continues_the_trace_of_its_caller() -> None:
         return JSONResponse({"trace": f"{trace.get_current_span().get_span_context().trace_id:032x}"})
 
     app = RequestTelemetry(Starlette(routes=[Route("/where", where)]))
-    answer = await asked(app, "/where", traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    answer = await get(app, "/where", traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
     assert answer.json() == {"trace": "0af7651916cd43dd8448eb211c80319c"}
 
 
@@ -224,8 +224,7 @@ async def test_health_routes_are_served_with_any_app() -> None:
         await PlainTextResponse("mine")(scope, receive, send)
 
     app = with_health_routes(everything, health_app("thing", dict, Redaction()))
-    assert (await asked(app, "/livez")).json()["service"] == "thing"
-    assert (await asked(app, "/anything")).text == "mine"
-    assert (
-        await asked(with_health_routes(None, health_app("thing", dict, Redaction())), "/anything")
-    ).status_code == 404
+    assert (await get(app, "/livez")).json()["service"] == "thing"
+    assert (await get(app, "/anything")).text == "mine"
+    without_own_app = with_health_routes(None, health_app("thing", dict, Redaction()))
+    assert (await get(without_own_app, "/anything")).status_code == 404

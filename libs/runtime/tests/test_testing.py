@@ -1,4 +1,4 @@
-"""The stand-ins behave like what they stand in for."""
+"""The fakes for tests behave like the parts that they replace."""
 
 from __future__ import annotations
 
