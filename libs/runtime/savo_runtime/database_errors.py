@@ -46,7 +46,7 @@ def translated_connect_errors() -> Iterator[None]:
 def translated_timeout(context: ExceptionContext) -> BaseException | None:
     """Handler of SQLAlchemy's `handle_error`: names the statement whose timeout the driver reports.
 
-    The driver raises a bare `TimeoutError`, which outside of here cannot be told from one of the caller's own.
+    The driver raises a bare `TimeoutError`, which looks like one of the caller's own.
     """
     if not isinstance(context.original_exception, TimeoutError):
         return None

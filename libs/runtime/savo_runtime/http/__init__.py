@@ -1,0 +1,1 @@
+"""HTTP of the services: the server, problem responses, addresses of other services."""

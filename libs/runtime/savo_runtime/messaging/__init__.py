@@ -1,0 +1,1 @@
+"""Messaging over Kafka: `consuming`, `publishing`, and the clients in `kafka`."""

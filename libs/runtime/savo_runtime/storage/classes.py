@@ -46,4 +46,7 @@ async def grow_class_list(
         except ObjectConflictError:
             continue  # another writer changed the list: append to its version
         return grown
-    raise RetryableError(f"{CLASSES_KEY} changed {_ATTEMPTS} times while a class was added", reason="classes-busy")
+    raise RetryableError(
+        f"{CLASSES_KEY} was changed by other writers in all {_ATTEMPTS} attempts to add a class; try again",
+        reason="classes-busy",
+    )

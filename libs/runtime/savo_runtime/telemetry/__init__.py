@@ -1,0 +1,1 @@
+"""Telemetry: logs, metrics, traces, health routes, the audit log and redaction of secrets."""

@@ -1,0 +1,1 @@
+"""Time: clock, back-off, recurring work, waiting for dependencies."""

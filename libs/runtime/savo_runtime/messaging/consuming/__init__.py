@@ -1,0 +1,1 @@
+"""Consuming: handlers, their retries, pauses, dead letters and commits, and snapshots of compacted topics."""

@@ -34,7 +34,8 @@ def decode(topic: Topic[Any], record: ConsumerRecord) -> Envelope[Any]:
     """
     if record.value is None:
         raise UnreadableRecordError(
-            f"a record without a body on {topic.name}, which is not compacted", reason="no-body"
+            f"the record has no body, which is allowed only on compacted topics; {topic.name} is not compacted",
+            reason="no-body",
         )
     _check_headers(record)
     try:

@@ -89,22 +89,28 @@ class GroupReader:
     async def positions(self) -> list[GroupPosition]:
         """The current position of every group on each of its partitions."""
         names = {topic.name: name_on_kafka(topic.name, self._sandbox) for topic, *_ in self._groups}
-        everywhere = await self._reader.partitions(names.values())  # not cached: partitions may be added
-        beginnings, ends = await asyncio.gather(
-            self._reader.beginning_offsets(everywhere), self._reader.end_offsets(everywhere)
-        )
-        partitions = {name: [each for each in everywhere if each.topic == there] for name, there in names.items()}
+        found = await self._reader.partitions(names.values())  # not cached: partitions may be added
+        beginnings, ends = await asyncio.gather(self._reader.beginning_offsets(found), self._reader.end_offsets(found))
+        partitions = {
+            name: [partition for partition in found if partition.topic == kafka_name]
+            for name, kafka_name in names.items()
+        }
         with kafka_errors(f"Kafka at {self._where} does not report committed offsets"):
             committed = await asyncio.gather(
                 *(self._committed(group, partitions[topic.name]) for topic, _, group in self._groups)
             )
         return [
             GroupPosition(
-                topic.name, service, group, each.partition, max(offsets.get(each, -1), beginnings[each]), ends[each]
+                topic=topic.name,
+                service=service,
+                group=group,
+                partition=partition.partition,
+                position=max(offsets.get(partition, -1), beginnings[partition]),
+                end=ends[partition],
             )
             for (topic, service, group), offsets in zip(self._groups, committed, strict=True)
             if service not in self._optional or any(offset >= 0 for offset in offsets.values())
-            for each in partitions[topic.name]
+            for partition in partitions[topic.name]
         ]
 
     async def _committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
@@ -126,13 +132,13 @@ class StuckTimer:
         """(topic, group) → seconds of its worst partition; 0 where every position moves or no record is pending."""
         now = self._clock()
         worst: dict[tuple[str, str], float] = defaultdict(float)
-        for each in positions:
-            key = (each.group, each.partition)
+        for current in positions:
+            key = (current.group, current.partition)
             position, since = self._since.get(key, (-1, now))
-            if each.lag == 0 or position != each.position:
+            if current.lag == 0 or position != current.position:
                 since = now
-            self._since[key] = (each.position, since)
-            worst[each.topic, each.group] = max(worst[each.topic, each.group], now - since)
+            self._since[key] = (current.position, since)
+            worst[current.topic, current.group] = max(worst[current.topic, current.group], now - since)
         return worst
 
 
@@ -170,8 +176,8 @@ class LagExporter:
 
     def set_gauges(self, positions: Sequence[GroupPosition]) -> None:
         lags: dict[tuple[str, str], int] = defaultdict(int)
-        for each in positions:
-            lags[each.topic, each.group] += each.lag
+        for position in positions:
+            lags[position.topic, position.group] += position.lag
         stuck = self._timer.note(positions)
         for (topic, group), lag in lags.items():
             CONSUMER_LAG.labels(topic, group).set(lag)

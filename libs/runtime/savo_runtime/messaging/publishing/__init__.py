@@ -1,0 +1,1 @@
+"""Publishing: the publisher, the transactional outbox and the inbox."""
