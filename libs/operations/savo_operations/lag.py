@@ -1,4 +1,4 @@
-"""How far each consumer group is now: one look for an operator. What is exported all the time is the runtime's `LagWatch`."""
+"""Current position and lag of every consumer group, for the CLI. Services export theirs as a metric."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ __all__ = ["group_positions"]
 
 
 async def group_positions(settings: RuntimeSettings, topics: Iterable[Topic[Any]] = TOPICS) -> list[GroupPosition]:
-    """Every partition of every group that reads those topics. Raises `DependencyDownError`."""
+    """The position in every partition of each group that reads the topics.
+
+    Raises `DependencyDownError` when Kafka is not available.
+    """
     reader = GroupReader(settings, topics)
     try:
         await reader.start()

@@ -1,4 +1,4 @@
-"""What was erased, read from its topics: a restored bucket must not hold it."""
+"""Erased photos and samples, read from topics, which a restore must leave out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ErasedObjects", "read_erased"]
 
 
 class ErasedObjects:
-    """Hashes whose objects are gone for good, by the part of the bucket that they are in."""
+    """Hashes of the photos and samples that were erased."""
 
     def __init__(self) -> None:
         self.photos: set[str] = set()
@@ -36,30 +36,30 @@ class ErasedObjects:
             self._stored[event.sha256] = max(event.stored_at, self._stored.get(event.sha256, event.stored_at))
 
     def contains(self, key: str) -> bool:
-        """Whether the object of this key was erased and not stored again since."""
-        part, _, name = key.partition("/")
+        """Whether the object with this key was erased and not stored again afterwards."""
+        folder, _, name = key.partition("/")
         sha256 = name.rpartition("/")[2].partition(".")[0]
-        if part == "scans":
+        if folder == "scans":
             return sha256 in self.photos
-        erased = self._samples.get(sha256) if part == "samples" else None
+        erased = self._samples.get(sha256) if folder == "samples" else None
         return erased is not None and self._stored.get(sha256, erased) <= erased
 
 
 async def read_erased(settings: RuntimeSettings) -> ErasedObjects:
-    """From the topics' starts to where they end now. Raises `DependencyDownError` when Kafka is away."""
+    """All erasures that the topics hold now. Raises `DependencyDownError` when Kafka is not available."""
     topics: dict[str, Topic[Any]] = {topic.name: topic for topic in (SCANS_ERASED, SAMPLES_ERASED, SAMPLES_STORED)}
     erased = ErasedObjects()
     async with TopicReader(settings) as reader:
         async for partition, records, _ in reader.read_all(topics):
-            _take(topics[partition.topic], records, erased)
+            _add(topics[partition.topic], records, erased)
     return erased
 
 
-def _take(topic: Topic[Any], records: Sequence[ConsumerRecord], erased: ErasedObjects) -> None:
+def _add(topic: Topic[Any], records: Sequence[ConsumerRecord], erased: ErasedObjects) -> None:
     for record in records:
         if is_tombstone(topic, record):
             continue
         try:
             erased.add(decode(topic, record).event)
         except InvalidMessageError:
-            continue  # no event of ours; the services put it among the dead letters
+            continue  # not one of our events; the services move it to their dead letters

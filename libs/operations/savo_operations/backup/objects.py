@@ -1,4 +1,7 @@
-"""Objects to files and back, by key. What is there in the same size is not copied again, so that the next backup is a short one."""
+"""Copies of the object store's objects to a folder and back, by key.
+
+An object that the target already holds in the same size is not copied again, so a repeated backup is short.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from savo_runtime.storage.port import ObjectInfo, ObjectNotFoundError, ObjectSto
 
 __all__ = ["CopyReport", "copy_from_store", "copy_to_store"]
 
-AT_ONCE = 8
+MAX_CONCURRENT = 8
 
 T = TypeVar("T")
 
 
 @dataclass
 class CopyReport:
-    """`bytes` of what was copied now; `kept` were there; `left_out` were erased."""
+    """Counts of a copy: `objects` and `bytes` copied now, `kept` already there, `left_out` because erased."""
 
     objects: int = 0
     bytes: int = 0
@@ -29,42 +32,45 @@ class CopyReport:
 
 
 async def copy_from_store(store: ObjectStore, folder: Path) -> CopyReport:
-    """The whole bucket into `folder`. What the bucket has no more goes from the folder too: a backup keeps nothing longer than the product does."""
-    copied, seen = CopyReport(), set()
+    """Makes `folder` an exact copy of the object store.
 
-    async def one(info: ObjectInfo) -> None:
+    Files without an object are deleted: a backup must not hold data longer than the product does.
+    """
+    copied, expected = CopyReport(), set()
+
+    async def copy_object(info: ObjectInfo) -> None:
         path = folder / info.key
-        seen.add(path)
-        # Aliases and the class list change under their key: the small ones are always read anew.
+        expected.add(path)
+        # JSON objects (aliases, the class list) change under the same key and are small: they are always copied.
         if path.exists() and path.stat().st_size == info.size and not info.key.endswith(".json"):
             copied.kept += 1
             return
         try:
             await store.download(info.key, path)
         except ObjectNotFoundError:  # erased since it was listed
-            seen.discard(path)
+            expected.discard(path)
             return
         copied.objects += 1
         copied.bytes += info.size
 
-    await _each(store.list(""), one)
+    await _for_each(store.list(""), copy_object)
     for path in _files(folder):
-        if path not in seen:
+        if path not in expected:
             path.unlink()
     return copied
 
 
 async def copy_to_store(store: ObjectStore, folder: Path, erased: ErasedObjects) -> CopyReport:
-    """Every file of `folder` back under its key, except what was erased since. An object of the same size stays as it is."""
+    """Copies every file of `folder` to its key, except erased ones. An object of the same size is kept."""
     copied = CopyReport()
-    there = {info.key: info.size async for info in store.list("")}
+    stored_sizes = {info.key: info.size async for info in store.list("")}
 
-    async def one(path: Path) -> None:
+    async def copy_file(path: Path) -> None:
         key = path.relative_to(folder).as_posix()
         size = (await asyncio.to_thread(path.stat)).st_size
         if erased.contains(key):
             copied.left_out += 1
-        elif there.get(key) == size and not key.endswith(".json"):
+        elif stored_sizes.get(key) == size and not key.endswith(".json"):
             copied.kept += 1
         else:
             await store.upload(key, path)
@@ -75,24 +81,24 @@ async def copy_to_store(store: ObjectStore, folder: Path, erased: ErasedObjects)
         for path in _files(folder):
             yield path
 
-    await _each(files(), one)
+    await _for_each(files(), copy_file)
     return copied
 
 
-async def _each(things: AsyncIterator[T], act: Callable[[T], Coroutine[Any, Any, None]]) -> None:
-    """At most eight at a time."""
-    room = asyncio.Semaphore(AT_ONCE)
+async def _for_each(items: AsyncIterator[T], action: Callable[[T], Coroutine[Any, Any, None]]) -> None:
+    """Runs the action for every item, at most `MAX_CONCURRENT` at a time."""
+    slots = asyncio.Semaphore(MAX_CONCURRENT)
 
-    async def run(thing: T) -> None:
+    async def run(item: T) -> None:
         try:
-            await act(thing)
+            await action(item)
         finally:
-            room.release()
+            slots.release()
 
     async with asyncio.TaskGroup() as group:
-        async for thing in things:
-            await room.acquire()
-            group.create_task(run(thing))
+        async for item in items:
+            await slots.acquire()
+            group.create_task(run(item))
 
 
 def _files(folder: Path) -> Iterator[Path]:

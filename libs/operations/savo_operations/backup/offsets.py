@@ -1,7 +1,8 @@
-"""How far each consumer group is, kept as JSON and given back: what a restored database has not seen is then worked on again.
+"""Backup and restore of consumer groups' committed offsets.
 
-Given back to another cluster than it was taken from, an offset means nothing: there every group begins at its topic's start.
-What was erased is always read from its start: a database of last night knows nothing of today's erasures.
+After a restore the groups read again every record that the restored databases do not contain. On another cluster the
+offsets are meaningless, so every group starts at the beginning of its topic. Erasure topics are always read from the
+beginning: a restored database does not contain the erasures after the backup.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from savo_runtime.settings import RuntimeSettings
 __all__ = ["ERASURES", "CommittedOffsets", "read_committed_offsets", "restore_committed_offsets"]
 
 ERASURES: tuple[Topic[Any], ...] = (SUBJECTS_ERASED, SCANS_ERASED, SAMPLES_ERASED)
-"""What must not come back, however old the backup."""
+"""Topics of erasures, which must be applied again however old the backup is."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +52,22 @@ class CommittedOffsets:
 
 
 async def read_committed_offsets(settings: RuntimeSettings) -> CommittedOffsets:
-    """Raises `DependencyDownError` when Kafka is away."""
+    """The committed offsets of all groups. Raises `DependencyDownError` when Kafka is not available."""
     async with _admin(settings) as admin:
         groups: dict[str, dict[str, dict[int, int]]] = {}
         for group, _ in _groups():
-            for place, committed in (await admin.list_consumer_group_offsets(group)).items():
+            for partition, committed in (await admin.list_consumer_group_offsets(group)).items():
                 if committed.offset >= 0:
-                    groups.setdefault(group, {}).setdefault(place.topic, {})[place.partition] = committed.offset
+                    topics = groups.setdefault(group, {})
+                    topics.setdefault(partition.topic, {})[partition.partition] = committed.offset
         return CommittedOffsets(await _cluster(admin), groups)
 
 
 async def restore_committed_offsets(settings: RuntimeSettings, positions: CommittedOffsets) -> int:
-    """Commit them for groups that nobody is in; how many partitions were set. Raises `FatalError` naming a group with a living member."""
+    """Commits the offsets for all groups and returns the number of partitions.
+
+    Raises `FatalError` for a group that has a member, `DependencyDownError` when Kafka is not available.
+    """
     async with _admin(settings) as admin:
         same = await _cluster(admin) == positions.cluster
     return sum(
@@ -75,25 +80,25 @@ async def restore_committed_offsets(settings: RuntimeSettings, positions: Commit
 
 async def _commit(settings: RuntimeSettings, group: str, topic: Topic[Any], offsets: Mapping[int, int]) -> int:
     async with _member(settings, group) as consumer:
-        places = await partitions_of(consumer, [topic.name])
-        if not places:
+        partitions = await partitions_of(consumer, [topic.name])
+        if not partitions:
             return 0
-        consumer.assign(places)
-        beginnings, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        consumer.assign(partitions)
+        beginnings, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
         chosen = {}
-        for place in places:
-            offset = offsets.get(place.partition, 0)
-            begin_anew = topic in ERASURES or not beginnings[place] <= offset <= ends[place]
-            chosen[place] = OffsetAndMetadata(beginnings[place] if begin_anew else offset, "")
+        for partition in partitions:
+            offset = offsets.get(partition.partition, 0)
+            from_beginning = topic in ERASURES or not beginnings[partition] <= offset <= ends[partition]
+            chosen[partition] = OffsetAndMetadata(beginnings[partition] if from_beginning else offset, "")
         try:
             await consumer.commit(chosen)
-        except (CommitFailedError, UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError) as busy:
-            raise _alive(group) from busy
+        except (CommitFailedError, UnknownMemberIdError, IllegalGenerationError, RebalanceInProgressError) as error:
+            raise _has_member(group) from error
         return len(chosen)
 
 
-def _alive(group: str) -> FatalError:
-    return FatalError(f"the consumer group {group} has a living member: stop that service first, and wait 10 s")
+def _has_member(group: str) -> FatalError:
+    return FatalError(f"the consumer group {group} has a member: stop its service, wait 10 s, and try again")
 
 
 def _groups() -> Iterator[tuple[str, Topic[Any]]]:

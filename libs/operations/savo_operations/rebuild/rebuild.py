@@ -1,10 +1,13 @@
-"""A service's projection built anew from its topics, beside the live one; compared by a hash; put in its place on demand.
+"""Rebuild of a service's projection from its topics, comparison with the live tables, and replacement on demand.
 
-    fresh tables ── seeds copied ── topics applied in the order of time, to the ends they had ── compared with a still picture of the live ones
-                                                                                              └─ apply: live tables locked, the rest applied, swapped
+1. Create empty tables beside the live ones, and copy the rows that topics do not hold.
+2. Apply the topics' events in the order of time, up to the current end offsets.
+3. Compare the rebuilt tables with a snapshot of the live ones.
+4. With `apply`: lock the live tables, apply the events since, replace the rows in one transaction.
 
-The service may go on meanwhile: what it commits before the lock is in the topics by then, so catching up under the lock loses nothing.
-Nothing reaches the outside (`silence`). What no topic tells is left as it is (`Projection.not_rebuilt`, `ProjectedTable.own_columns`).
+The service may keep running: everything it commits before the lock is in the topics by then, so step 4 loses nothing.
+The rebuild has no side effects (`silent_runtime`). Data that no topic holds stays unchanged (`Projection.not_rebuilt`,
+`ProjectedTable.own_columns`).
 """
 
 from __future__ import annotations
@@ -25,7 +28,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from savo_operations.rebuild.ordered_reader import OrderedReader, open_ordered_reader
 from savo_operations.rebuild.silent_runtime import RecordClock, silent_runtime
-from savo_operations.rebuild.table_comparison import TableComparison, batches, by_key, compare, key_of, same
+from savo_operations.rebuild.table_comparison import (
+    TableComparison,
+    compare_tables,
+    key_of,
+    row_batches,
+    rows_by_key,
+    rows_equal,
+)
 from savo_runtime.database import Database
 from savo_runtime.errors import FatalError, InvalidMessageError
 from savo_runtime.messaging.consuming.records import decode
@@ -39,25 +49,29 @@ from savo_runtime.storage.factory import open_store
 __all__ = ["RebuildReport", "projection_of", "rebuild", "rebuilt_tables_location"]
 
 COMPARISONS = 3
-"""Times that a difference is looked at again: a service that runs may be a moment behind its topics."""
+"""Comparisons until a difference counts: a running service may be a moment behind its topics."""
 
 SECONDS_BETWEEN_COMPARISONS = 1.0
 
 OnProgress = Callable[[int, int], None]
+"""Called with the events applied so far, and all events."""
 
 
 @dataclass
 class RebuildReport:
-    """What came of it. `equal` is about the live tables before anything was applied."""
+    """Result of a rebuild."""
 
     service: str
     records: int = 0
+    """Events applied."""
     passed_over: int = 0
-    """Records that cannot be read: the service set them aside as well."""
+    """Records that cannot be decoded; the service moved them to its dead letters."""
     carried: dict[str, int] = field(default_factory=dict)
-    """Rows by table that no event tells of any more (or ever did), taken over as they are."""
+    """Rows of each table that no event describes (any more), copied unchanged."""
     tables: list[TableComparison] = field(default_factory=list)
+    """Comparison of each table, before anything was applied."""
     left: dict[str, str] = field(default_factory=dict)
+    """Tables and columns that stay unchanged → the reason."""
     applied: bool = False
 
     @property
@@ -66,9 +80,9 @@ class RebuildReport:
 
 
 def projection_of(definition: ServiceDefinition) -> Projection:
-    """Raises `FatalError` for a service that keeps nothing from topics."""
+    """The service's projection. Raises `FatalError` if it has none."""
     if definition.projection is None:
-        raise FatalError(f"{definition.name} keeps nothing that could be rebuilt from topics")
+        raise FatalError(f"{definition.name} has no tables that could be rebuilt from topics")
     return definition.projection
 
 
@@ -81,43 +95,48 @@ async def rebuild(
     on_progress: OnProgress = lambda _done, _total: None,
     comparisons: int = COMPARISONS,
 ) -> RebuildReport:
-    """`keep` leaves the fresh tables beside the live ones. Raises `DependencyDownError` and `FatalError`; then the live ones are as they were."""
+    """Rebuilds the service's projection and compares it with the live tables, `comparisons` times at most.
+
+    `apply` replaces the live rows. `keep` leaves the rebuilt tables beside the live ones.
+    Raises `DependencyDownError` when Kafka, the database or the object store is not available, and `FatalError`. The
+    live tables are unchanged then.
+    """
     projection = projection_of(definition)
-    outcome = RebuildReport(definition.name, left=dict(projection.not_rebuilt))
+    report = RebuildReport(definition.name, left=dict(projection.not_rebuilt))
     live, store, clock = Database.open(settings, definition.name), open_store(settings), RecordClock()
     try:
         await migrate(live, definition.migrations)
         async with (
-            _fresh(settings, definition, keep=keep) as fresh,
+            _empty_database(settings, definition, keep=keep) as fresh,
             open_ordered_reader(settings, projection.topics) as reader,
         ):
             fold = projection.fold(settings, silent_runtime(settings, definition.name, fresh, store, clock))
-            work = _RebuildRun(projection, fold, clock, live, fresh, reader, outcome)
-            work.on_progress = on_progress
-            await work.copy()
-            await work.catch_up()
-            await work.compare_repeatedly(comparisons)
+            run = _RebuildRun(projection, fold, clock, live, fresh, reader, report)
+            run.on_progress = on_progress
+            await run.copy_rows()
+            await run.catch_up()
+            await run.compare_repeatedly(comparisons)
             if apply:
-                await work.swap()
-                outcome.applied = True
+                await run.replace_live_rows()
+                report.applied = True
     finally:
         await store.close()
         await live.close()
-    return outcome
+    return report
 
 
 def rebuilt_tables_location(settings: RuntimeSettings, service: str) -> str:
-    """Where the fresh tables are, for people."""
-    return (
-        f"schema {service}_rebuilt"
-        if settings.database_url
-        else str(settings.own_dir / "db" / f"{service}_rebuilt.sqlite3")
-    )
+    """Schema or file of the rebuilt tables, for messages."""
+    if settings.database_url:
+        return f"schema {service}_rebuilt"
+    return str(settings.own_dir / "db" / f"{service}_rebuilt.sqlite3")
 
 
 @asynccontextmanager
-async def _fresh(settings: RuntimeSettings, definition: ServiceDefinition, *, keep: bool) -> AsyncIterator[Database]:
-    """Empty tables of the same form; what an earlier rebuild left there is dropped."""
+async def _empty_database(
+    settings: RuntimeSettings, definition: ServiceDefinition, *, keep: bool
+) -> AsyncIterator[Database]:
+    """Empty tables with the service's schema. Tables of an earlier rebuild are dropped."""
     database = Database.open(settings, f"{definition.name}_rebuilt")
     try:
         await _drop(database)
@@ -139,14 +158,12 @@ async def _drop(database: Database) -> None:
 
 
 def _unlink(url: URL) -> None:
-    for ending in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
-            Path(f"{url.database}{ending}").unlink()
+            Path(f"{url.database}{suffix}").unlink()
 
 
 class _RebuildRun:
-    """One rebuild under way."""
-
     def __init__(
         self,
         projection: Projection,
@@ -155,26 +172,26 @@ class _RebuildRun:
         live: Database,
         fresh: Database,
         reader: OrderedReader,
-        outcome: RebuildReport,
+        report: RebuildReport,
     ) -> None:
         self.projection = projection
         self.live = live
         self.fresh = fresh
         self.reader = reader
-        self.outcome = outcome
+        self.report = report
         self.on_progress: OnProgress = lambda _done, _total: None
         self._fold = fold
         self._clock = clock
-        self._by_topic: dict[str, Subscription] = {one.topic.name: one for one in fold.subscriptions}
+        self._by_topic: dict[str, Subscription] = {each.topic.name: each for each in fold.subscriptions}
 
-    async def copy(self) -> None:
+    async def copy_rows(self) -> None:
         for read_table in self.projection.read_tables:
             await self._copy(ProjectedTable(table=read_table, topics=(), seed={}), None)
         for table in self.projection.tables:
             await self._copy(table, await self.reader.retained_since(table.topics) if table.time_column else None)
 
     async def catch_up(self) -> None:
-        """Everything up to where the topics end now."""
+        """Applies every event up to the current end offsets."""
         ends = await self.reader.ends()
         total, done = await self.reader.remaining(ends), 0
         self.on_progress(0, total)
@@ -187,88 +204,87 @@ class _RebuildRun:
             await self._fold.finish(session)
 
     async def compare_repeatedly(self, comparisons: int) -> None:
-        for look in range(comparisons):
-            if look:
+        for attempt in range(comparisons):
+            if attempt:
                 await asyncio.sleep(SECONDS_BETWEEN_COMPARISONS)
             await self._compare()
-            if self.outcome.equal:
+            if self.report.equal:
                 return
 
-    async def swap(self) -> None:
-        """Live tables locked, what came since applied to the fresh ones, then everything in one transaction."""
+    async def replace_live_rows(self) -> None:
+        """Locks the live tables, applies the events since, and copies the rebuilt rows, in one transaction."""
         async with self.live.session() as live:
             await self._lock(live)
             await self.catch_up()
             async with self.fresh.session(read_only=True) as fresh:
                 for table in self.projection.tables:
-                    await (_replace(table, live, fresh) if table.rows_from_topics else _correct(table, live, fresh))
+                    await (
+                        _replace_rows(table, live, fresh)
+                        if table.rows_from_topics
+                        else _correct_rows(table, live, fresh)
+                    )
 
     async def _apply(self, record: ConsumerRecord) -> None:
         subscription = self._by_topic[record.topic]
         if record.value is None:
-            return  # a tombstone: the erasure itself is an event
+            return  # a tombstone: the erasure is also an event of its own
         try:
             envelope = decode(subscription.topic, record)
         except InvalidMessageError:
-            self.outcome.passed_over += 1
+            self.report.passed_over += 1
             return
         assert envelope.record is not None
         self._clock.now = envelope.record.at
         await subscription.handle(envelope)
-        self.outcome.records += 1
+        self.report.records += 1
 
     async def _compare(self) -> None:
-        """The picture first, the topics' ends after it: what is in the picture is in the topics."""
+        # The snapshot comes before the end offsets, so the topics hold everything that the snapshot contains.
         async with self.live.session(read_only=True) as live:
-            await _hold_still(live)
+            await _take_snapshot(live)
             await self.catch_up()
             async with self.fresh.session(read_only=True) as fresh:
-                self.outcome.tables = [await compare(table, live, fresh) for table in self.projection.tables]
+                self.report.tables = [await compare_tables(table, live, fresh) for table in self.projection.tables]
 
     async def _lock(self, live: AsyncSession) -> None:
-        if not self.live.is_sqlite:  # SQLite's transaction has the only write lock
+        if not self.live.is_sqlite:  # a write transaction locks the whole SQLite file
             names = ", ".join(f'"{table.name}"' for table in self.projection.tables)
             await live.execute(text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
 
     async def _copy(self, table: ProjectedTable, retained_since: datetime | None) -> None:
-        """Seeds, and rows that topics do not tell (any more)."""
+        """Copies seed rows, and rows that the topics do not hold (any more)."""
         carried = 0
         async with self.fresh.session() as fresh:
-            await fresh.execute(delete(table.table))  # a migration may have put a row there
+            await fresh.execute(delete(table.table))  # a migration may have inserted a row
         async with self.live.session(read_only=True) as live:
-            async for rows in batches(table, live):
-                kept = await self._staying(table, live, rows, retained_since)
+            async for rows in row_batches(table, live):
+                kept = await self._are_kept(table, live, rows, retained_since)
                 copies = [
-                    dict(row) | ({} if one else dict(table.seed or {}))
-                    for row, one in zip(rows, kept, strict=True)
-                    if one or table.seed is not None
+                    dict(row) | ({} if is_kept else dict(table.seed or {}))
+                    for row, is_kept in zip(rows, kept, strict=True)
+                    if is_kept or table.seed is not None
                 ]
                 carried += sum(kept)
                 if copies:
                     async with self.fresh.session() as fresh:
                         await fresh.execute(insert(table.table), copies)
         if carried:
-            self.outcome.carried[table.name] = carried
+            self.report.carried[table.name] = carried
 
-    async def _staying(
+    async def _are_kept(
         self, table: ProjectedTable, live: AsyncSession, rows: Any, retained_since: datetime | None
     ) -> list[bool]:
-        old = [
-            bool(
-                table.time_column
-                and retained_since
-                and row[table.time_column]
-                and row[table.time_column] < retained_since
-            )
-            for row in rows
-        ]
-        if table.kept_rows is None:
-            return old
-        staying = await _keys_where(table, live, rows)
-        return [one or key_of(table, row) in staying for one, row in zip(old, rows, strict=True)]
+        """For each row: whether it is older than its topics' records, or the table keeps it by its condition."""
+
+        def is_old(row: Any) -> bool:
+            time = row[table.time_column] if table.time_column else None
+            return bool(time and retained_since and time < retained_since)
+
+        kept_keys = set() if table.kept_rows is None else await _keys_of_kept_rows(table, live, rows)
+        return [is_old(row) or key_of(table, row) in kept_keys for row in rows]
 
 
-async def _keys_where(table: ProjectedTable, live: AsyncSession, rows: Any) -> set[tuple[Any, ...]]:
+async def _keys_of_kept_rows(table: ProjectedTable, live: AsyncSession, rows: Any) -> set[tuple[Any, ...]]:
     keys = [table.table.c[name] for name in table.key_columns]
     first, last = (key_of(table, row) for row in (rows[0], rows[-1]))
     assert table.kept_rows is not None
@@ -278,31 +294,31 @@ async def _keys_where(table: ProjectedTable, live: AsyncSession, rows: Any) -> s
     return {tuple(row) for row in found}
 
 
-async def _hold_still(live: AsyncSession) -> None:
-    """One picture for the whole transaction."""
+async def _take_snapshot(live: AsyncSession) -> None:
+    """Makes all later reads of the transaction see the data of this moment."""
     if live.get_bind().dialect.name == "postgresql":
         await live.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
     await live.execute(text("SELECT count(*) FROM alembic_version"))
 
 
-async def _replace(table: ProjectedTable, live: AsyncSession, fresh: AsyncSession) -> None:
+async def _replace_rows(table: ProjectedTable, live: AsyncSession, fresh: AsyncSession) -> None:
     await live.execute(delete(table.table))
-    async for rows in batches(table, fresh):
+    async for rows in row_batches(table, fresh):
         await live.execute(insert(table.table), [dict(row) for row in rows])
 
 
-async def _correct(table: ProjectedTable, live: AsyncSession, fresh: AsyncSession) -> None:
-    """Rows that are in both and differ."""
-    async for rows in batches(table, live):
-        theirs = await by_key(table, fresh, rows)
+async def _correct_rows(table: ProjectedTable, live: AsyncSession, fresh: AsyncSession) -> None:
+    """Updates the live rows that differ from their rebuilt row."""
+    async for rows in row_batches(table, live):
+        rebuilt_rows = await rows_by_key(table, fresh, rows)
         for row in rows:
-            other = theirs.get(key_of(table, row))
-            if other is not None and not same(table, row, other):
-                # What is its own stays, and is filled where it is empty: the time of an answer that had been lost.
-                told = [
-                    name
-                    for name in other
-                    if name not in table.key_columns and (name not in table.own_columns or row[name] is None)
-                ]
+            rebuilt = rebuilt_rows.get(key_of(table, row))
+            if rebuilt is not None and not rows_equal(table, row, rebuilt):
+                values = {name: rebuilt[name] for name in rebuilt if _is_corrected(table, row, name)}
                 where = [table.table.c[name] == row[name] for name in table.key_columns]
-                await live.execute(update(table.table).where(*where).values({name: other[name] for name in told}))
+                await live.execute(update(table.table).where(*where).values(values))
+
+
+def _is_corrected(table: ProjectedTable, row: Any, column: str) -> bool:
+    # An own column keeps its value, and is filled if it is empty: the time of an answer that had been lost.
+    return column not in table.key_columns and (column not in table.own_columns or row[column] is None)

@@ -1,4 +1,4 @@
-"""A runtime without side effects: nothing is published, nothing is written to the object store, time is the record's."""
+"""Runtime without side effects: it publishes nothing, writes no objects, and its time is the current record's."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ __all__ = ["RecordClock", "SideEffectError", "silent_runtime"]
 
 
 class SideEffectError(RuntimeError):
-    """Something wanted to reach the outside during a rebuild: a bug of ours."""
+    """Code tried to publish an event or write an object during a rebuild: a bug of ours."""
 
 
 class RecordClock:
-    """Shows the time of the record that is being applied."""
+    """Clock that shows the time of the record that is applied."""
 
     def __init__(self) -> None:
         self.now = datetime.fromtimestamp(0, UTC)
@@ -35,27 +35,28 @@ class RecordClock:
 
 
 class SilentOutbox(Outbox):
-    """What was published when it happened is not published again."""
+    """Outbox that discards events: they were published when they happened."""
 
     async def add(self, session: AsyncSession, *events: Event, event_id: UUID | None = None) -> None:
         return None
 
 
 class SilentPublisher(Publisher):
+    """Publisher that raises `SideEffectError` for every event."""
+
     async def send_all(self, records: Any) -> Any:
-        raise SideEffectError(
-            f"a rebuild publishes nothing, and something was sent to {', '.join({record.topic for record in records})}"
-        )
+        topics = ", ".join(sorted({record.topic for record in records}))
+        raise SideEffectError(f"a rebuild must not publish, but a handler sent a record to {topics}")
 
     async def send(self, record: OutgoingRecord) -> None:
         await self.send_all([record])
 
     async def publish(self, event: Event, *, event_id: UUID | None = None) -> None:
-        raise SideEffectError(f"a rebuild publishes nothing, and {type(event).__name__} was")
+        raise SideEffectError(f"a rebuild must not publish, but a handler published {type(event).__name__}")
 
 
 class ReadOnlyStore:
-    """The live object store, to look at. Whatever writes raises `SideEffectError`."""
+    """The live object store, read only: every write raises `SideEffectError`."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
@@ -64,36 +65,30 @@ class ReadOnlyStore:
         self.check, self.close = store.check, store.close
 
     async def put(self, key: str, data: bytes, *, media_type: str = "application/octet-stream") -> ObjectInfo:
-        raise _written(key)
+        raise _write_error(key)
 
     async def put_if_absent(self, key: str, data: bytes, *, media_type: str = "application/octet-stream") -> bool:
-        raise _written(key)
+        raise _write_error(key)
 
     async def replace(
         self, key: str, data: bytes, *, expected_etag: str | None, media_type: str = "application/octet-stream"
     ) -> ObjectInfo:
-        raise _written(key)
+        raise _write_error(key)
 
     async def upload(self, key: str, path: Path, *, media_type: str = "application/octet-stream") -> ObjectInfo:
-        raise _written(key)
+        raise _write_error(key)
 
     async def delete(self, key: str) -> None:
-        raise _written(key)
+        raise _write_error(key)
 
 
-def _written(key: str) -> SideEffectError:
-    return SideEffectError(f"a rebuild writes no objects, and {key} was written")
+def _write_error(key: str) -> SideEffectError:
+    return SideEffectError(f"a rebuild must not write objects, but a handler wrote {key}")
 
 
 def silent_runtime(
     settings: RuntimeSettings, service: str, database: Database, store: ObjectStore, clock: RecordClock
 ) -> Runtime:
-    return Runtime(
-        service,
-        "rebuild",
-        ReadOnlyStore(store),
-        database,
-        SilentOutbox(service),
-        SilentPublisher(settings, service),
-        clock,
-    )
+    """The runtime for a rebuild: it writes to `database` only."""
+    outbox, publisher = SilentOutbox(service), SilentPublisher(settings, service)
+    return Runtime(service, "rebuild", ReadOnlyStore(store), database, outbox, publisher, clock)

@@ -1,4 +1,4 @@
-"""Dead letters, read: what could not be worked on, by whom, why, and how often it was tried again."""
+"""Dead letters: records that a service could not handle, with the reason and the number of redrives."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from savo_runtime.messaging.consuming.dead_letters import REDRIVES_HEADER
 from savo_runtime.messaging.kafka.topic_names import name_on_kafka
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
 
-__all__ = ["DeadLetter", "DeadLetterSelection", "DeadLetterTopic", "sources"]
+__all__ = ["DeadLetter", "DeadLetterSelection", "DeadLetterTopic", "dead_letter_sources"]
 
 
 @dataclass(frozen=True)
 class DeadLetterTopic:
-    """One dead-letter topic: what one service could not work on of one topic. Names as in the registry."""
+    """The dead-letter topic of one service for one topic, with the names of the registry."""
 
     name: str
     topic: Topic[Any]
@@ -29,7 +29,7 @@ class DeadLetterTopic:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """One record that was set aside, as it came, with the reasons that its headers tell."""
+    """A dead letter: the unchanged record, with the reasons in its headers."""
 
     source: DeadLetterTopic
     record: ConsumerRecord
@@ -41,7 +41,7 @@ class DeadLetter:
 
     @property
     def identity(self) -> str:
-        """The place, and when: a topic that was made anew begins with the same offsets."""
+        """Location and time. The time is needed because a topic that is created again starts with the same offsets."""
         return f"{self.location}@{self.record.timestamp}"
 
     @property
@@ -62,12 +62,12 @@ class DeadLetter:
 
     @property
     def redrives(self) -> int:
-        """How often it was sent back to its topic already."""
+        """How often the record was sent back to its topic before."""
         return _number(self._header(REDRIVES_HEADER))
 
     @property
     def origin(self) -> str:
-        """topic/partition/offset of the record that was set aside."""
+        """topic/partition/offset of the record in its own topic."""
         return "/".join(self._header(f"dlq_{name}") or "?" for name in ("topic", "partition", "offset"))
 
     def _header(self, header: str) -> str | None:
@@ -76,7 +76,7 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class DeadLetterSelection:
-    """Which dead letters. Empty takes all."""
+    """Conditions on dead letters; all must hold. Without any it selects all."""
 
     topics: frozenset[str] = frozenset()
     services: frozenset[str] = frozenset()
@@ -85,32 +85,33 @@ class DeadLetterSelection:
     selection: Selection = field(default_factory=Selection)
 
     def sources(self) -> list[DeadLetterTopic]:
-        """A topic may be given by its own name or by that of its dead-letter topic."""
-        names = (lambda source: {source.name, source.topic.name}) if self.topics else None
+        """The dead-letter topics to read. `topics` may hold names of topics or of dead-letter topics."""
         return [
             source
-            for source in sources()
-            if (not names or names(source) & self.topics) and (not self.services or source.service in self.services)
+            for source in dead_letter_sources()
+            if (not self.topics or {source.name, source.topic.name} & self.topics)
+            and (not self.services or source.service in self.services)
         ]
 
-    def matches(self, letter: DeadLetter) -> bool:
-        if self.reasons and not {letter.reason, letter.error_type} & self.reasons:
+    def matches(self, dead_letter: DeadLetter) -> bool:
+        if self.reasons and not {dead_letter.reason, dead_letter.error_type} & self.reasons:
             return False
-        if self.locations and letter.location not in self.locations:
+        if self.locations and dead_letter.location not in self.locations:
             return False
-        return self.selection.matches_all or self.selection.matches(letter.record, letter.source.topic)
+        return self.selection.matches_all or self.selection.matches(dead_letter.record, dead_letter.source.topic)
 
     async def read(
         self, reader: TopicReader, source: DeadLetterTopic, sandbox: str | None
     ) -> AsyncIterator[DeadLetter]:
-        """Those that are there now."""
+        """The selected dead letters that the topic holds now."""
         async for _, records, _ in reader.read_all([name_on_kafka(source.name, sandbox)]):
             for record in records:
-                if self.matches(letter := DeadLetter(source, record)):
-                    yield letter
+                if self.matches(dead_letter := DeadLetter(source, record)):
+                    yield dead_letter
 
 
-def sources() -> Iterable[DeadLetterTopic]:
+def dead_letter_sources() -> Iterable[DeadLetterTopic]:
+    """All dead-letter topics of the registry."""
     return [DeadLetterTopic(name, topic, service) for topic, service, name in dead_letter_topics()]
 
 

@@ -1,4 +1,4 @@
-"""What was erased is not carried anywhere again: scans by `scans.erased`, people by `subjects.erased`."""
+"""Erased scans and subjects, whose records a replay leaves out."""
 
 from __future__ import annotations
 
@@ -17,22 +17,28 @@ __all__ = ["Erasures", "read_erasures"]
 
 @dataclass(frozen=True)
 class Erasures:
+    """Ids of the erased scans and subjects."""
+
     scan_ids: frozenset[str] = frozenset()
     subjects: frozenset[str] = frozenset()
 
     def applies_to(self, topic: Topic[Any]) -> bool:
-        """The erasures themselves are carried: they are what keeps the rest away."""
+        """Whether records of the topic can concern an erased scan. Erasure events themselves are always replayed."""
         return bool(self.scan_ids or self.subjects) and topic not in (SCANS_ERASED, SUBJECTS_ERASED)
 
     def covers(self, record: ConsumerRecord, topic: Topic[Any]) -> bool:
+        """Whether the record is about an erased scan or subject."""
         if topic.key_name == "scan_id" and (record.key or b"").decode(errors="replace") in self.scan_ids:
             return True
-        about = _fields(record)
-        return about.get("scan_id") in self.scan_ids or about.get("subject") in self.subjects
+        fields = _fields(record)
+        return fields.get("scan_id") in self.scan_ids or fields.get("subject") in self.subjects
 
 
 async def read_erasures(reader: TopicReader, sandbox: str | None) -> Erasures:
-    """From the topics' keys alone."""
+    """All erasures that `scans.erased` and `subjects.erased` hold now, read from their keys.
+
+    Raises `DependencyDownError` when Kafka is not available.
+    """
     scans, subjects = (name_on_kafka(topic.name, sandbox) for topic in (SCANS_ERASED, SUBJECTS_ERASED))
     found: dict[str, set[str]] = {scans: set(), subjects: set()}
     async for partition, records, _ in reader.read_all([scans, subjects]):

@@ -1,6 +1,6 @@
-"""Whether a condition can hold at all: the field is one of the event's, and what is a number is compared with a number.
+"""Check of conditions against the events' schemas: the field exists, and a number is compared with a number.
 
-A mistyped field is no field of any record, so that without this it would be answered by silence.
+Without this check a mistyped field would match no record, without an error.
 """
 
 from __future__ import annotations
@@ -19,40 +19,36 @@ _NUMBERS = {"number", "integer"}
 
 
 def check_condition(condition: Condition, events: Iterable[type[Event]]) -> None:
-    """Against the events of all topics that are read: one of them is enough. Raises `ConditionError`."""
+    """Raises `ConditionError` if the condition can hold for none of the events."""
     schemas = [event.model_json_schema() for event in dict.fromkeys(events)]
-    found = [leaf for schema in schemas for leaf in _leaves(schema, condition.path, schema)]
-    if not found:
+    leaves = [leaf for schema in schemas for leaf in _leaves(schema, condition.path, schema)]
+    if not leaves:
         raise ConditionError(_no_such_field(condition.path, schemas))
-    types = {leaf.get("type") for leaf in found} - {"null"}
-    if (
-        types
-        and types <= _NUMBERS
-        and condition.operator != "~"
-        and condition.value != "null"
-        and not _is_number(condition.value)
-    ):
+    types = {leaf.get("type") for leaf in leaves} - {"null"}
+    is_numeric = bool(types) and types <= _NUMBERS
+    accepts_any_text = condition.operator == "~" or condition.value == "null"
+    if is_numeric and not accepts_any_text and not _is_number(condition.value):
         raise ConditionError(f"{'.'.join(condition.path)} is a number, and {condition.value!r} is none")
 
 
 def _no_such_field(path: tuple[str, ...], schemas: Sequence[Schema]) -> str:
-    """Names the fields at the place where the path goes astray."""
+    """The error message: it lists the fields that exist where the path ends to be valid."""
     known = max(
         count for count in range(len(path)) if any(list(_leaves(schema, path[:count], schema)) for schema in schemas)
     )
     names = {
         name
         for schema in schemas
-        for place in _leaves(schema, path[:known], schema)
-        for name in place.get("properties", {})
+        for leaf in _leaves(schema, path[:known], schema)
+        for name in leaf.get("properties", {})
     }
     within = f" of {'.'.join(path[:known])}" if known else ""
-    there = f"there are {', '.join(sorted(names))}" if names else "it has none"
-    return f"no field {path[known]!r}{within}; {there}"
+    fields = f"there are {', '.join(sorted(names))}" if names else "it has none"
+    return f"no field {path[known]!r}{within}; {fields}"
 
 
 def _leaves(schema: Schema, path: tuple[str, ...], root: Schema) -> Iterator[Schema]:
-    """What may stand at the path; of a list, at its elements."""
+    """The schemas that are possible at the path. A list is replaced by its elements."""
     if "$ref" in schema:
         yield from _leaves(root["$defs"][schema["$ref"].rpartition("/")[2]], path, root)
     elif options := [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]:

@@ -1,6 +1,6 @@
-"""What to read of a topic: from one position to another, bounded to what is there now.
+"""Ranges of offsets between two positions of a topic, bounded by its current end.
 
-Kafka finds an offset for a time; the embedded broker does not, so there a time is found by reading from the start and leaving out what is older.
+Kafka finds the offset for a time. The embedded broker does not, so a reader skips the records outside the times.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ _Offsets = Mapping[TopicPartition, int]
 
 @dataclass(frozen=True)
 class OffsetRange:
-    """Offsets by partition, ends not included, and the times that records must lie in where Kafka could not find them. Milliseconds since 1970."""
+    """Offsets to read by partition; the ends are not included.
+
+    `since_ms`, `until_ms`: bounds for the records' timestamps, in milliseconds since 1970, if the broker could not find
+    their offsets.
+    """
 
     starts: dict[TopicPartition, int]
     ends: dict[TopicPartition, int]
@@ -31,11 +35,11 @@ class OffsetRange:
 
     @property
     def offsets(self) -> int:
-        """At most so many records: a compacted topic has fewer."""
+        """Number of offsets. A compacted topic has fewer records."""
         return sum(max(0, self.ends[partition] - start) for partition, start in self.starts.items())
 
     def remaining(self, reached: Mapping[TopicPartition, int]) -> OffsetRange:
-        """The rest of the span for a reader that came so far."""
+        """The range that is left after the offsets `reached`."""
         return OffsetRange(
             {partition: max(start, reached.get(partition, start)) for partition, start in self.starts.items()},
             self.ends,
@@ -44,7 +48,7 @@ class OffsetRange:
         )
 
     def within(self, records: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
-        """Without those that lie outside of its times."""
+        """The records that are within the bounds of time."""
         if self.since_ms is None and self.until_ms is None:
             return records
         first, last = self.since_ms or 0, self.until_ms if self.until_ms is not None else 1 << 62
@@ -54,7 +58,7 @@ class OffsetRange:
 async def find_offset_range(
     reader: TopicReader, partitions: Sequence[TopicPartition], since: Position, until: Position
 ) -> OffsetRange:
-    """From `since` to `until`, at most to where the partitions end now. Raises `DependencyDownError`."""
+    """The range from `since` to `until`, at most to the current end offsets. Raises `DependencyDownError`."""
     if not partitions:
         return OffsetRange({}, {})
     chosen = [
@@ -68,17 +72,17 @@ async def find_offset_range(
     return OffsetRange({each: min(starts[each], stops[each]) for each in chosen}, dict(stops), since_ms, until_ms)
 
 
-async def read_offset_range(reader: TopicReader, span: OffsetRange) -> AsyncGenerator[Batch, None]:
-    """Batches of one partition in its order, each with the offset to go on from. Raises `DependencyDownError`."""
-    async with aclosing(reader.read(span.starts, span.ends)) as batches:
+async def read_offset_range(reader: TopicReader, offset_range: OffsetRange) -> AsyncGenerator[Batch, None]:
+    """Batches of one partition in its order, each with the offset to continue from. Raises `DependencyDownError`."""
+    async with aclosing(reader.read(offset_range.starts, offset_range.ends)) as batches:
         async for partition, records, reached in batches:
-            yield partition, span.within(records), reached
+            yield partition, offset_range.within(records), reached
 
 
 async def _offsets_of(
     reader: TopicReader, at: Position, begins: _Offsets, ends: _Offsets, *, unknown: _Offsets
 ) -> tuple[_Offsets, int | None]:
-    """Offsets, and the time to look for by reading where the broker cannot find it."""
+    """The position's offsets. If the broker cannot find a time: the offsets `unknown`, and the time in milliseconds."""
     match at:
         case Start():
             return begins, None
@@ -94,6 +98,6 @@ async def _offsets_of(
 
 
 async def _finds_times(reader: TopicReader, begins: _Offsets, ends: _Offsets) -> bool:
-    """Every record is newer than 1970: a broker that cannot find that time cannot look up any."""
+    # Every record is newer than 1970: a broker that does not find an offset for that time finds none for any time.
     filled = next((each for each in begins if begins[each] < ends[each]), None)
     return filled is None or (await reader.offsets_at([filled], 0))[filled] is not None

@@ -1,6 +1,6 @@
-"""Where in a topic: its beginning, its end, an offset, or a time; and how a person writes it.
+"""Positions in a topic (start, end, offset, time), and the parser of their text form.
 
-start | end | 1200 | 3/1200 (partition/offset) | 2026-11-23T08:00Z | 2026-11-23 | 90s | 15m | 2h | 3d (so long ago)
+start | end | 1200 | 3/1200 (partition/offset) | 2026-11-23T08:00Z | 2026-11-23 | 90s | 15m | 2h | 3d (before now)
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ _OFFSET = re.compile(r"^(?:(\d+)/)?(\d+)$")
 
 
 class PositionError(ValueError):
-    """No position. The message names what is allowed."""
+    """The text is no position. The message names the allowed forms."""
 
 
 @dataclass(frozen=True)
 class Start:
-    pass
+    """The first record that the topic holds."""
 
 
 @dataclass(frozen=True)
 class End:
-    pass
+    """After the last record."""
 
 
 @dataclass(frozen=True)
 class Offset:
-    """In every partition, or in one: then the others are left out."""
+    """An offset in every partition, or in one partition; then the others are not read."""
 
     offset: int
     partition: int | None = None
@@ -40,32 +40,33 @@ class Offset:
 
 @dataclass(frozen=True)
 class Moment:
-    """The first record at or after it, by Kafka's time of the record."""
+    """The first record at or after a time, by the record's timestamp in Kafka."""
 
     at: datetime
 
     @property
     def milliseconds(self) -> int:
-        return max(0, int(self.at.timestamp() * 1000))  # Kafka knows no time before 1970
+        return max(0, int(self.at.timestamp() * 1000))  # Kafka has no time before 1970
 
 
 Position = Start | End | Offset | Moment
 
 
 def parse_position(text: str, now: datetime) -> Position:
-    """Raises `PositionError`. A time without a zone is UTC."""
-    word = text.strip().lower()
-    if word in ("start", "end"):
-        return Start() if word == "start" else End()
-    if match := _OFFSET.match(word):
+    """The position that a text names. A time without a zone is UTC. Raises `PositionError`."""
+    name = text.strip().lower()
+    if name in ("start", "end"):
+        return Start() if name == "start" else End()
+    if match := _OFFSET.match(name):
         return Offset(int(match[2]), int(match[1]) if match[1] else None)
-    if match := _AGO.match(word):
+    if match := _AGO.match(name):
         return _ago(text, now, int(match[1]), _UNITS[match[2]])
     try:
         at = datetime.fromisoformat(text.strip().replace("z", "Z"))
     except ValueError:
         raise PositionError(
-            f"{text!r} is no place in a topic: start, end, 1200, 3/1200 (partition/offset), 2026-11-23T08:00Z, or 90s, 15m, 2h, 3d ago"
+            f"{text!r} is no position in a topic: write start, end, 1200, 3/1200 (partition/offset), 2026-11-23T08:00Z,"
+            " or a time before now such as 90s, 15m, 2h, 3d"
         ) from None
     return Moment(at if at.tzinfo else at.replace(tzinfo=UTC))
 
@@ -74,14 +75,14 @@ def _ago(text: str, now: datetime, count: int, unit: str) -> Moment:
     try:
         return Moment(now - timedelta(**{unit: count}))
     except OverflowError:
-        raise PositionError(f"{text!r} ago is before all time: start, if everything is meant") from None
+        raise PositionError(f"{text!r} ago is before all time: write start to read everything") from None
 
 
 def parse_range(since: str, until: str, now: datetime) -> tuple[Position, Position]:
-    """Raises `PositionError`, also for a range that nothing can lie in."""
+    """The positions `since` and `until`. Raises `PositionError`, also if no record can lie between them."""
     first, last = parse_position(since, now), parse_position(until, now)
     if _is_empty(first, last, now):
-        raise PositionError(f"nothing lies between {since} and {until}: --from is to come before --to")
+        raise PositionError(f"nothing lies between {since} and {until}: --from must be before --to")
     return first, last
 
 
@@ -94,6 +95,6 @@ def _is_empty(first: Position, last: Position, now: datetime) -> bool:
         case Moment(), End():
             return first.at >= now
         case Offset(), Offset():
-            other = None not in (first.partition, last.partition) and first.partition != last.partition
-            return other or first.offset >= last.offset
+            differ = None not in (first.partition, last.partition) and first.partition != last.partition
+            return differ or first.offset >= last.offset
     return False

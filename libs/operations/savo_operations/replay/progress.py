@@ -1,4 +1,4 @@
-"""How far a replay is, in a file of its own: written whole after each acknowledged batch, so that the same order goes on where it was."""
+"""Progress of a replay in a file, from which the same request continues after an interruption."""
 
 from __future__ import annotations
 
@@ -21,44 +21,52 @@ __all__ = ["AlreadyRunningError", "ReplayProgress", "exclusive_lock", "write_ato
 
 
 class AlreadyRunningError(SavoError):
-    """Another process is at the same work."""
+    """Another process carries out the same request."""
 
 
 @dataclass
 class ReplayProgress:
-    """Offsets by partition number. `targets`: where the target's partitions ended when the last batch was acknowledged."""
+    """State of one replay, saved after each acknowledged batch. Offsets are by partition number.
+
+    The names of the fields are the keys of the file.
+    """
 
     replay: str
+    """Id of the replay."""
     order: dict[str, Any]
+    """The request as JSON."""
     starts: dict[int, int]
     ends: dict[int, int]
     since_ms: int | None
     until_ms: int | None
     next: dict[int, int]
+    """The offset to continue from."""
     targets: dict[int, int] = field(default_factory=dict)
+    """End offsets of the target's partitions when the last batch was acknowledged."""
     read: int = 0
     sent: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     finished: bool = False
 
     @classmethod
-    def begin(cls, replay: str, order: dict[str, Any], span: OffsetRange, targets: dict[TopicPartition, int]) -> Self:
-        starts = {each.partition: offset for each, offset in span.starts.items()}
-        ends = {each.partition: span.ends[each] for each in span.starts}
+    def begin(
+        cls, replay: str, order: dict[str, Any], offset_range: OffsetRange, targets: dict[TopicPartition, int]
+    ) -> Self:
+        """The state of a replay that has sent no record yet."""
         return cls(
-            replay,
-            order,
-            starts,
-            ends,
-            span.since_ms,
-            span.until_ms,
-            dict(starts),
-            {each.partition: end for each, end in targets.items()},
+            replay=replay,
+            order=order,
+            starts={partition.partition: start for partition, start in offset_range.starts.items()},
+            ends={partition.partition: offset_range.ends[partition] for partition in offset_range.starts},
+            since_ms=offset_range.since_ms,
+            until_ms=offset_range.until_ms,
+            next={partition.partition: start for partition, start in offset_range.starts.items()},
+            targets={partition.partition: end for partition, end in targets.items()},
         )
 
     @classmethod
     def load(cls, path: Path) -> Self | None:
-        """None where no unfinished one is."""
+        """The state in the file; None without a file and after the replay has finished."""
         try:
             found = json.loads(path.read_text())
         except FileNotFoundError:
@@ -69,36 +77,39 @@ class ReplayProgress:
         progress = cls(**found)
         return None if progress.finished else progress
 
-    def span(self, topic: str) -> OffsetRange:
+    def remaining_range(self, topic: str) -> OffsetRange:
+        """The offsets that are still to be read."""
+
         def by_partition(offsets: dict[int, int]) -> dict[TopicPartition, int]:
             return {TopicPartition(topic, number): offset for number, offset in offsets.items()}
 
-        return OffsetRange(by_partition(self.starts), by_partition(self.ends), self.since_ms, self.until_ms).remaining(
-            by_partition(self.next)
-        )
+        whole = OffsetRange(by_partition(self.starts), by_partition(self.ends), self.since_ms, self.until_ms)
+        return whole.remaining(by_partition(self.next))
 
     def save(self, path: Path) -> None:
         write_atomically(path, vars(self))
 
 
 def write_atomically(path: Path, content: Any) -> None:
-    """All of it or nothing, also when the machine stops in the middle."""
+    """Replaces the file with `content` as JSON. After a crash the file has the old or the new content."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    with fresh.open("w") as file:
+    new_file = path.with_suffix(f".{os.getpid()}.new")
+    with new_file.open("w") as file:
         json.dump(content, file)
         file.flush()
         os.fsync(file.fileno())
-    fresh.replace(path)
+    new_file.replace(path)
 
 
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
-    """One process at a time at what `path` stands for. Raises `AlreadyRunningError`."""
+    """Holds the lock file of `path`. Raises `AlreadyRunningError` while another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise AlreadyRunningError(f"another process is at it (lock on {lock.name}); wait for its end") from None
+            raise AlreadyRunningError(
+                f"another process carries out the same request (lock file {lock.name}): wait until it ends"
+            ) from None
         yield

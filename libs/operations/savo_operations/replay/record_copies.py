@@ -1,7 +1,7 @@
-"""Records carried once more to a topic: under the pace that was asked for, marked_headers with where they come from, none of them twice.
+"""Copies of records to a topic: a rate limit, headers that mark a copy, and the copies that already arrived.
 
-A crash between Kafka's acknowledgement and our own note of it is the gap. The mark closes it: whoever goes on first reads what
-the target got since the last note, and leaves out what is there.
+A process can stop between Kafka's acknowledgement and the saving of its progress. The header of each copy names its
+original, so the next run can read which copies the target received since the saved progress, and skip them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from savo_runtime.messaging.kafka.topic_reader import TopicReader
 __all__ = ["FROM_HEADER", "RateLimit", "batches", "copies_since", "header_of", "location_of", "marked_headers"]
 
 FROM_HEADER = "savo-replay-from"
-"""Of a copy: topic/partition/offset of its original."""
+"""Header of a copy: topic/partition/offset of its original."""
 
 
 class RateLimit:
-    """At most `rate` records a second; None is no limit."""
+    """Limit of `rate` records a second; None is no limit."""
 
     def __init__(self, rate: float | None) -> None:
         self._rate = rate
@@ -30,11 +30,11 @@ class RateLimit:
 
     @property
     def batch_size(self) -> int:
-        """Records at a time: about five times a second, so that the limit holds within a second too."""
+        """Records to send at a time: about five batches a second, so that the limit holds within a second too."""
         return 200 if self._rate is None else max(1, min(200, int(self._rate / 5)))
 
     async def wait(self, count: int) -> None:
-        """Returns when so many more may go."""
+        """Returns when `count` more records may be sent."""
         if self._rate is None:
             return
         now = asyncio.get_running_loop().time()
@@ -44,37 +44,41 @@ class RateLimit:
 
 
 def location_of(record: ConsumerRecord) -> str:
+    """topic/partition/offset."""
     return f"{record.topic}/{record.partition}/{record.offset}"
 
 
 def header_of(record: ConsumerRecord, name: str) -> str | None:
-    return next(
-        (value.decode(errors="replace") for header, value in record.headers if header == name and value is not None),
-        None,
-    )
+    """Text of a header; None without one."""
+    values = (value for header, value in record.headers if header == name and value is not None)
+    return next((value.decode(errors="replace") for value in values), None)
 
 
 def marked_headers(record: ConsumerRecord, marks: dict[str, str], without: Iterable[str] = ()) -> RecordHeaders:
-    """Its headers as they came, less `without` and earlier marks, with the new ones."""
+    """The record's headers except `without` and earlier marks, followed by the new marks."""
     dropped = {*without, *marks}
     kept = [(name, value or b"") for name, value in record.headers if name not in dropped]
     return kept + [(name, value.encode()) for name, value in marks.items()]
 
 
 async def copies_since(reader: TopicReader, target: str, since: dict[int, int], header: str, run: str) -> set[str]:
-    """Places of the records that this run, by its header, brought to the target after those offsets."""
+    """Locations of the originals whose copies the target received after the offsets `since`.
+
+    `header` and `run`: the header with the id of the run that sent them.
+    """
     partitions = await reader.partitions([target])
     ends = await reader.end_offsets(partitions)
     starts = {each: since.get(each.partition, 0) for each in partitions}
     found: set[str] = set()
     async for _, records, _ in reader.read({each: min(offset, ends[each]) for each, offset in starts.items()}, ends):
         found.update(
-            place
+            location
             for record in records
-            if header_of(record, header) == run and (place := header_of(record, FROM_HEADER))
+            if header_of(record, header) == run and (location := header_of(record, FROM_HEADER))
         )
     return found
 
 
 def batches(records: Sequence[ConsumerRecord], size: int) -> Iterable[Sequence[ConsumerRecord]]:
+    """The records in groups of `size`."""
     return (records[at : at + size] for at in range(0, len(records), size))

@@ -1,4 +1,4 @@
-"""A record for a person's eyes or for a program: its event where it is one, else its bytes with the reason."""
+"""Readable forms of a record's body: the event as JSON, or the reason and the raw bytes."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ _WIDTH = 16
 
 
 def body_of(topic: Topic[Any], record: ConsumerRecord) -> dict[str, Any]:
-    """`event` (None for a tombstone), or `error` with the body as `text`, or as `base64` where it is no text."""
+    """`event` (None for a tombstone), or `error` with the body as `text`, or as `base64` if it is no text."""
     if is_tombstone(topic, record):
         return {"event": None}
     try:
         decode(topic, record)
-    except InvalidMessageError as flaw:
-        return {"error": f"{flaw.reason}: {' '.join(str(flaw).split())}", **_raw(record.value)}
+    except InvalidMessageError as error:
+        return {"error": f"{error.reason}: {' '.join(str(error).split())}", **_raw(record.value)}
     return {"event": pydantic_core.from_json(record.value or b"null")}
 
 
-def hexdump(data: bytes, most: int = 1024) -> str:
-    """Offset, bytes, and what of them can be read."""
-    lines = [_line(at, data[at : at + _WIDTH]) for at in range(0, min(len(data), most), _WIDTH)]
-    return "\n".join([*lines, *([f"… {len(data) - most} bytes more"] if len(data) > most else [])]) or "(no bytes)"
+def hexdump(data: bytes, limit: int = 1024) -> str:
+    """The first `limit` bytes, 16 a line: offset, hexadecimal bytes, printable characters."""
+    lines = [_line(at, data[at : at + _WIDTH]) for at in range(0, min(len(data), limit), _WIDTH)]
+    if len(data) > limit:
+        lines.append(f"… {len(data) - limit} bytes more")
+    return "\n".join(lines) or "(no bytes)"
 
 
 def _line(at: int, row: bytes) -> str:
-    return (
-        f"{at:08x}  {row.hex(' '):{3 * _WIDTH - 1}}  {''.join(chr(byte) if 32 <= byte < 127 else '.' for byte in row)}"
-    )
+    printable = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in row)
+    return f"{at:08x}  {row.hex(' '):{3 * _WIDTH - 1}}  {printable}"
 
 
 def _raw(value: bytes | None) -> dict[str, Any]:

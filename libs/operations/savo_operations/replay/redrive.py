@@ -1,8 +1,8 @@
-"""Dead letters sent back to the topic that they came from, each once, counted, and recorded in the audit log before the first one goes.
+"""Redrive: dead letters are sent back to their topic, each once.
 
-What was redriven is noted in a file of the data folder after each acknowledged batch. A run that was cut off leaves a mark there; the next
-one first reads what the target topic got since, so nothing goes twice. A letter that came back three times is refused: a fourth try would
-fail like the others.
+The audit log gets an entry before the first record is sent. A file in the data folder keeps what was sent after each
+acknowledged batch. After an interrupted run, the next one first reads what the target topic received since the run's
+start, so no record is sent twice. A dead letter that came back three times is refused: a fourth would fail too.
 """
 
 from __future__ import annotations
@@ -38,45 +38,52 @@ __all__ = ["MAX_REDRIVES", "REDRIVE_HEADER", "Redrive", "RedriveReport", "Redriv
 
 MAX_REDRIVES = 3
 REDRIVE_HEADER = "savo-redrive"
-"""Which run sent the record back."""
+"""Header with the id of the run that sent the record back."""
 
 
 @dataclass
 class RedriveState:
-    """What was sent back of one dead-letter topic; and while a run is at it, its id and where the target's partitions ended at its start."""
+    """State of the redrives of one dead-letter topic. The names of the fields are the keys of its file."""
 
     identities: set[str] = field(default_factory=set)
+    """Identities of the dead letters that were sent back."""
     run: str | None = None
+    """Id of the run that is not finished."""
     targets: dict[int, int] = field(default_factory=dict)
+    """End offsets of the target's partitions at the start of that run."""
 
     @classmethod
     def load(cls, settings: RuntimeSettings, source: DeadLetterTopic) -> RedriveState:
+        """The saved state; an empty one without a file."""
         try:
             found = json.loads(state_path(settings, source).read_text())
         except FileNotFoundError:
             return cls()
-        return cls(
-            set(found["identities"]), found["run"], {int(number): end for number, end in found["targets"].items()}
-        )
+        targets = {int(number): end for number, end in found["targets"].items()}
+        return cls(set(found["identities"]), found["run"], targets)
 
     def save(self, settings: RuntimeSettings, source: DeadLetterTopic) -> None:
         write_atomically(state_path(settings, source), {**asdict(self), "identities": sorted(self.identities)})
 
 
 def state_path(settings: RuntimeSettings, source: DeadLetterTopic) -> Path:
+    """File of the state of one dead-letter topic."""
     return settings.own_dir / "replays" / "redriven" / f"{source.name}.json"
 
 
 @dataclass
 class RedriveReport:
-    """Counts by reason. `refused`: letters that came back too often."""
+    """Result of a redrive, or of its dry run."""
 
     dry_run: bool = False
     redriven: Counter[str] = field(default_factory=Counter)
+    """Records sent back, by reason."""
     redriven_before: int = 0
-    """DeadLetterSelection that were sent back by an earlier run."""
+    """Records that an earlier run sent back."""
     refused: list[DeadLetter] = field(default_factory=list)
+    """Dead letters that came back `MAX_REDRIVES` times."""
     targets: Counter[str] = field(default_factory=Counter)
+    """Records sent back, by topic."""
 
     @property
     def is_empty(self) -> bool:
@@ -92,12 +99,16 @@ class RedriveReport:
 
 
 class Redrive:
-    """One request. Raises `AlreadyRunningError`, and `DependencyDownError` when Kafka goes down: the same request then continues later."""
+    """Sends the selected dead letters back. `by`: the person who asked for it, for the audit log.
+
+    `rate`: records a second. `limit`: records in all. `run` raises `AlreadyRunningError`, and `DependencyDownError`
+    when Kafka is not available; the same request continues later.
+    """
 
     def __init__(
         self,
         settings: RuntimeSettings,
-        letters: DeadLetterSelection,
+        selection: DeadLetterSelection,
         *,
         by: str,
         reason: str = "",
@@ -106,10 +117,10 @@ class Redrive:
         dry_run: bool = False,
     ) -> None:
         self._settings = settings
-        self._letters = letters
+        self._selection = selection
         self._by = by
         self._reason = reason
-        self._pace = RateLimit(rate)
+        self._rate_limit = RateLimit(rate)
         self._limit = limit
         self._dry_run = dry_run
         self._publisher = Publisher(settings, "cli", deadline=15.0)
@@ -118,7 +129,7 @@ class Redrive:
         report = RedriveReport(self._dry_run)
         try:
             async with TopicReader(self._settings) as reader:
-                for source in self._letters.sources():
+                for source in self._selection.sources():
                     with exclusive_lock(state_path(self._settings, source)):
                         await self._redrive(reader, source, report)
         finally:
@@ -126,38 +137,42 @@ class Redrive:
         return report
 
     async def _redrive(self, reader: TopicReader, source: DeadLetterTopic, report: RedriveReport) -> None:
-        redriven = RedriveState.load(self._settings, source)
-        waiting = [letter async for letter in self._letters.read(reader, source, self._settings.sandbox)]
-        if redriven.run and not self._dry_run:
-            await self._note_arrived(reader, source, redriven, waiting)
-        chosen = self._choose(waiting, redriven, report)
-        for letter in chosen:
-            report.redriven[letter.reason] += 1
+        state = RedriveState.load(self._settings, source)
+        found = [dead_letter async for dead_letter in self._selection.read(reader, source, self._settings.sandbox)]
+        if state.run and not self._dry_run:
+            await self._add_arrived(reader, source, state, found)
+        chosen = self._choose(found, state, report)
+        for dead_letter in chosen:
+            report.redriven[dead_letter.reason] += 1
             report.targets[source.topic.name] += 1
         if chosen and not self._dry_run:
-            await self._send(reader, source, chosen, redriven)
+            await self._send(reader, source, chosen, state)
 
-    async def _note_arrived(
-        self, reader: TopicReader, source: DeadLetterTopic, redriven: RedriveState, waiting: list[DeadLetter]
+    async def _add_arrived(
+        self, reader: TopicReader, source: DeadLetterTopic, state: RedriveState, found: list[DeadLetter]
     ) -> None:
-        """What a run that was cut off had brought to the target, without noting it."""
-        assert redriven.run
-        arrived = await copies_since(reader, self._target(source), redriven.targets, REDRIVE_HEADER, redriven.run)
-        redriven.identities |= {letter.identity for letter in waiting if location_of(letter.record) in arrived}
+        """Adds the dead letters that an interrupted run sent without saving them."""
+        assert state.run
+        arrived = await copies_since(reader, self._target(source), state.targets, REDRIVE_HEADER, state.run)
+        state.identities |= {
+            dead_letter.identity for dead_letter in found if location_of(dead_letter.record) in arrived
+        }
 
-    def _choose(self, waiting: list[DeadLetter], redriven: RedriveState, report: RedriveReport) -> list[DeadLetter]:
-        left = [letter for letter in waiting if letter.identity not in redriven.identities]
-        report.redriven_before += len(waiting) - len(left)
-        report.refused += [letter for letter in left if letter.redrives >= MAX_REDRIVES]
-        fit = [letter for letter in left if letter.redrives < MAX_REDRIVES]
-        return fit if self._limit is None else fit[: max(0, self._limit - report.redriven.total())]
+    def _choose(self, found: list[DeadLetter], state: RedriveState, report: RedriveReport) -> list[DeadLetter]:
+        left = [dead_letter for dead_letter in found if dead_letter.identity not in state.identities]
+        report.redriven_before += len(found) - len(left)
+        report.refused += [dead_letter for dead_letter in left if dead_letter.redrives >= MAX_REDRIVES]
+        accepted = [dead_letter for dead_letter in left if dead_letter.redrives < MAX_REDRIVES]
+        return accepted if self._limit is None else accepted[: max(0, self._limit - report.redriven.total())]
 
     async def _send(
-        self, reader: TopicReader, source: DeadLetterTopic, chosen: list[DeadLetter], redriven: RedriveState
+        self, reader: TopicReader, source: DeadLetterTopic, chosen: list[DeadLetter], state: RedriveState
     ) -> None:
         run = f"d-{uuid4().hex[:12]}"
         after: dict[str, AuditValue] = {"records": len(chosen), "run": run}
-        after |= {f"reason {reason}": count for reason, count in Counter(letter.reason for letter in chosen).items()}
+        after |= {
+            f"reason {reason}": count for reason, count in Counter(dead_letter.reason for dead_letter in chosen).items()
+        }
         await audit(
             self._publisher.publish,
             "dead-letters.redriven",
@@ -167,26 +182,26 @@ class Redrive:
             reason=self._reason,
         )
         ends = await reader.end_offsets(await reader.partitions([self._target(source)]))
-        redriven.run, redriven.targets = run, {partition.partition: end for partition, end in ends.items()}
-        redriven.save(self._settings, source)
-        by_place = {location_of(letter.record): letter for letter in chosen}
-        for some in batches([letter.record for letter in chosen], self._pace.batch_size):
-            await self._pace.wait(len(some))
-            await self._publisher.send_all([_sent_back(by_place[location_of(record)], run) for record in some])
-            redriven.identities |= {by_place[location_of(record)].identity for record in some}
-            redriven.save(self._settings, source)
-        redriven.run, redriven.targets = None, {}
-        redriven.save(self._settings, source)
+        state.run, state.targets = run, {partition.partition: end for partition, end in ends.items()}
+        state.save(self._settings, source)
+        by_location = {location_of(dead_letter.record): dead_letter for dead_letter in chosen}
+        for batch in batches([dead_letter.record for dead_letter in chosen], self._rate_limit.batch_size):
+            await self._rate_limit.wait(len(batch))
+            await self._publisher.send_all([_sent_back(by_location[location_of(record)], run) for record in batch])
+            state.identities |= {by_location[location_of(record)].identity for record in batch}
+            state.save(self._settings, source)
+        state.run, state.targets = None, {}
+        state.save(self._settings, source)
 
     def _target(self, source: DeadLetterTopic) -> str:
         return name_on_kafka(source.topic.name, self._settings.sandbox)
 
 
-def _sent_back(letter: DeadLetter, run: str) -> OutgoingRecord:
-    """As it first came, with the count of its returns."""
-    record: ConsumerRecord = letter.record
+def _sent_back(dead_letter: DeadLetter, run: str) -> OutgoingRecord:
+    """The original record with the number of its redrives, without the headers of the failure."""
+    record: ConsumerRecord = dead_letter.record
     reasons = {name for name, _ in record.headers if name.startswith("dlq_")}
-    marks = {REDRIVES_HEADER: str(letter.redrives + 1), REDRIVE_HEADER: run, FROM_HEADER: location_of(record)}
+    marks = {REDRIVES_HEADER: str(dead_letter.redrives + 1), REDRIVE_HEADER: run, FROM_HEADER: location_of(record)}
     return OutgoingRecord(
-        letter.source.topic.name, record.key, record.value, marked_headers(record, marks, without=reasons)
+        dead_letter.source.topic.name, record.key, record.value, marked_headers(record, marks, without=reasons)
     )

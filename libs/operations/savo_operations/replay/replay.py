@@ -1,8 +1,8 @@
-"""A replay: records of one topic, bounded to the ends that stood at its start, carried into a sandbox or into the original once more.
+"""Replay: records of one topic are copied into a sandbox, or into the original topic again.
 
-Within a partition the order stays, and with it the order of each key. What is left out is counted with its reason: records that were not
-asked for, copies that an earlier replay made, what was erased since, and on a compacted original all but the newest of a key, since a copy
-of an older one would take its place.
+It reads up to the end offsets at its start. Each partition keeps its order, and with it each key. Records that are left
+out are counted by reason: not selected, copies of an earlier replay, erased since, and on a compacted original every
+record except the newest of its key, because a copy of an older one would replace it.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from savo_runtime.telemetry.audit import audit
 __all__ = ["Replay", "ReplayReport", "preview_replay"]
 
 OnProgress = Callable[[int, int], None]
-"""Offsets passed, offsets in all."""
+"""Called with the offsets read so far, and all offsets."""
 
 
 @dataclass
 class ReplayReport:
-    """What a replay did, or in a dry run would do. `chosen` = sent + sent before a crash, counted once each."""
+    """Result of a replay or of its dry run. `chosen`: records that are sent, each counted once."""
 
     topic: str
     into: str
@@ -66,22 +66,19 @@ class ReplayReport:
     last: datetime | None = None
     seconds: float = 0.0
 
-    def note(self, records: Sequence[ConsumerRecord]) -> None:
-        """By headers and Kafka's times alone: no body is parsed."""
+    def add(self, records: Sequence[ConsumerRecord]) -> None:
+        """Counts chosen records. It reads headers and timestamps only, so no body is parsed."""
         self.chosen += len(records)
         self.types.update(map(_type, records))
         if records:
-            first, last = (
-                min(records[0].timestamp, records[-1].timestamp),
-                max(records[0].timestamp, records[-1].timestamp),
-            )
-            self.first = min(filter(None, (self.first, _moment(first))))
-            self.last = max(filter(None, (self.last, _moment(last))))
+            first, last = sorted((records[0].timestamp, records[-1].timestamp))
+            self.first = min(filter(None, (self.first, _time(first))))
+            self.last = max(filter(None, (self.last, _time(last))))
 
     def as_json(self) -> dict[str, Any]:
-        moments = {name: at.isoformat() if at else None for name, at in (("first", self.first), ("last", self.last))}
+        times = {name: at.isoformat() if at else None for name, at in (("first", self.first), ("last", self.last))}
         counts = {"left_out": dict(self.left_out), "types": dict(self.types)}
-        return {**vars(self), **counts, **moments, "seconds": round(self.seconds, 3)}
+        return {**vars(self), **counts, **times, "seconds": round(self.seconds, 3)}
 
 
 async def preview_replay(
@@ -91,28 +88,28 @@ async def preview_replay(
     on_progress: OnProgress | None = None,
     now: datetime | None = None,
 ) -> ReplayReport:
-    """The dry run: what would be carried. Nothing is written anywhere."""
+    """The dry run: reports which records a replay would send. It writes nothing."""
     report, began = (
         ReplayReport(request.topic.name, request.into, request.target_sandbox, dry_run=True),
         time.perf_counter(),
     )
     async with TopicReader(settings) as reader:
-        span = await _offset_range(reader, settings, request, now or datetime.now(UTC))
+        offset_range = await _offset_range(reader, settings, request, now or datetime.now(UTC))
         record_filter = await RecordFilter.prepare(reader, settings, request)
         passed = 0
-        async for _, records, _ in read_offset_range(reader, span):
+        async for _, records, _ in read_offset_range(reader, offset_range):
             report.read += len(records)
-            report.note(record_filter.apply(records, report.left_out))
+            report.add(record_filter.apply(records, report.left_out))
             passed += len(records)
             if on_progress:
-                on_progress(passed, span.offsets)
+                on_progress(passed, offset_range.offsets)
     report.seconds = time.perf_counter() - began
     return report
 
 
 @dataclass
 class RecordFilter:
-    """Which records are sent, and for which reason the others are left out."""
+    """Decides which records are sent, and counts the others by reason."""
 
     request: ReplayRequest
     erasures: Erasures
@@ -130,13 +127,13 @@ class RecordFilter:
         return cls(request, erasures, newest)
 
     def apply(self, records: Sequence[ConsumerRecord], left_out: Counter[str]) -> list[ConsumerRecord]:
-        """Each question is put to those that passed the one before it; what nobody asked is not looked for."""
+        """The records to send. Each check gets only the records that passed the one before."""
         topic, selection, newest = self.request.topic, self.request.selection, self.newest
         taken = list(records)
         if not selection.matches_all:
             taken = _keep(taken, lambda record: selection.matches(record, topic), "not-selected", left_out)
-        if topic.retention is not Retention.COMPACT:  # there a copy may be the only one of its key that is left
-            taken = _keep(taken, _is_no_copy, "copy-of-an-earlier-replay", left_out)
+        if topic.retention is not Retention.COMPACT:  # a copy may be the only record of its key there
+            taken = _keep(taken, _is_original, "copy-of-an-earlier-replay", left_out)
         if self.erasures.applies_to(topic):
             taken = _keep(taken, lambda record: not self.erasures.covers(record, topic), "erased", left_out)
         if newest is not None:
@@ -158,16 +155,17 @@ def _keep(
     return kept
 
 
-def _is_no_copy(record: ConsumerRecord) -> bool:
-    """A copy carries its mark last: `marked_headers` adds it there."""
+def _is_original(record: ConsumerRecord) -> bool:
+    # A copy has the header as its last one: `marked_headers` appends it.
     headers = record.headers
     return not headers or headers[-1][0] != FROM_HEADER
 
 
 class Replay:
-    """Carries out one request, or continues it. `by`: who asked for it, for the audit log.
+    """Carries out a request, or continues it after an interruption.
 
-    Raises `RefusedRequestError`, `AlreadyRunningError`, and `DependencyDownError` when Kafka goes down: then the same request continues later.
+    `by`: the person who asked for it, for the audit log. `rate`: records a second. `run` raises `RefusedRequestError`,
+    `AlreadyRunningError`, and `DependencyDownError` when Kafka is not available; the same request continues later.
     """
 
     def __init__(
@@ -183,7 +181,7 @@ class Replay:
         self._settings = settings
         self._request = request
         self._by = by
-        self._pace = RateLimit(rate)
+        self._rate_limit = RateLimit(rate)
         self._on_progress = on_progress
         self._now = now or datetime.now(UTC)
         self._target_settings = settings.model_copy(update={"sandbox": request.target_sandbox or settings.sandbox})
@@ -192,10 +190,9 @@ class Replay:
 
     @property
     def path(self) -> Path:
-        """Of the note on how far it is."""
-        broker = (
-            f"-{self._settings.kafka_bootstrap_servers}" if self._settings.embedded_broker else ""
-        )  # that one's offsets end with it
+        """File with the progress of the request."""
+        # The embedded broker loses its offsets when it stops: the next one, at another address, gets another file.
+        broker = f"-{self._settings.kafka_bootstrap_servers}" if self._settings.embedded_broker else ""
         return self._settings.own_dir / "replays" / f"{self._request.fingerprint}{broker.replace(':', '-')}.json"
 
     async def run(self) -> ReplayReport:
@@ -212,9 +209,8 @@ class Replay:
     async def _run(self, reader: TopicReader) -> ReplayReport:
         await ensure_topics(self._target_settings)
         progress, arrived = ReplayProgress.load(self.path), set[str]()
-        report = ReplayReport(
-            self._request.topic.name, self._request.into, self._request.target_sandbox, resumed=progress is not None
-        )
+        request = self._request
+        report = ReplayReport(request.topic.name, request.into, request.target_sandbox, resumed=progress is not None)
         if progress:
             arrived = await copies_since(reader, self._target, progress.targets, REPLAY_HEADER, progress.replay)
         else:
@@ -228,15 +224,15 @@ class Replay:
         return report
 
     async def _begin(self, reader: TopicReader) -> ReplayProgress:
-        span = await _offset_range(reader, self._settings, self._request, self._now)
+        offset_range = await _offset_range(reader, self._settings, self._request, self._now)
         targets = await reader.end_offsets(await self._target_partitions(reader))
-        progress = ReplayProgress.begin(f"r-{uuid4().hex[:12]}", self._request.as_json(), span, targets)
+        progress = ReplayProgress.begin(f"r-{uuid4().hex[:12]}", self._request.as_json(), offset_range, targets)
         if self._request.into == "original":
             after: dict[str, AuditValue] = {
                 "replay": progress.replay,
                 "from": self._request.since,
                 "to": self._request.until,
-                "records": span.offsets,
+                "records": offset_range.offsets,
             }
             await audit(
                 self._publisher.publish, "records.replayed", by=self._by, about=self._request.topic.name, after=after
@@ -255,25 +251,27 @@ class Replay:
         report: ReplayReport,
         arrived: set[str],
     ) -> None:
-        span = progress.span(name_on_kafka(self._request.topic.name, self._settings.sandbox))
-        in_all = sum(end - progress.starts[number] for number, end in progress.ends.items())
-        async for partition, records, reached in read_offset_range(reader, span):
-            for some in batches(records, self._pace.batch_size):
+        remaining = progress.remaining_range(name_on_kafka(self._request.topic.name, self._settings.sandbox))
+        all_offsets = sum(end - progress.starts[number] for number, end in progress.ends.items())
+        async for partition, records, reached in read_offset_range(reader, remaining):
+            for some in batches(records, self._rate_limit.batch_size):
                 chosen = record_filter.apply(some, progress.left_out)
-                report.note(chosen)
+                report.add(chosen)
                 await self._send([record for record in chosen if location_of(record) not in arrived], progress)
                 progress.read += len(some)
                 progress.sent += len(chosen)
                 progress.next[partition.partition] = some[-1].offset + 1
                 progress.save(self.path)
                 if self._on_progress:
-                    self._on_progress(sum(at - progress.starts[number] for number, at in progress.next.items()), in_all)
+                    self._on_progress(
+                        sum(at - progress.starts[number] for number, at in progress.next.items()), all_offsets
+                    )
             progress.next[partition.partition] = reached
 
     async def _send(self, records: Sequence[ConsumerRecord], progress: ReplayProgress) -> None:
         if not records:
             return
-        await self._pace.wait(len(records))
+        await self._rate_limit.wait(len(records))
         copies = [
             OutgoingRecord(
                 self._request.topic.name,
@@ -293,7 +291,7 @@ async def _offset_range(
     name = name_on_kafka(request.topic.name, settings.sandbox)
     partitions = await reader.partitions([name])
     if not partitions:
-        raise RefusedRequestError(f"Kafka has no topic {name} yet; the services make it at their start")
+        raise RefusedRequestError(f"Kafka has no topic {name}: the services create it when they start")
     return await find_offset_range(
         reader, partitions, parse_position(request.since, now), parse_position(request.until, now)
     )
@@ -306,5 +304,5 @@ def _type(record: ConsumerRecord) -> str:
     return "(none)"
 
 
-def _moment(milliseconds: int) -> datetime:
+def _time(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

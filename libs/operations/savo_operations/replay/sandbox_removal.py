@@ -1,7 +1,7 @@
-"""A sandbox taken away whole: its topics and groups, its tables, its objects, its files, and the notes of replays into it.
+"""Removal of a sandbox: its topics, groups, tables, objects, files, and the progress files of replays into it.
 
-Only what bears the sandbox's name is ever named here, so nothing live can be meant. A sandbox that a service works in is refused.
-The embedded broker cannot delete a topic: there it stays, in memory, until `savo up` ends.
+Everything that is deleted has the sandbox's name, so live data is never affected. The removal is refused while a
+service runs in the sandbox. The embedded broker cannot delete topics: they stay in memory until `savo up` ends.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,16 +34,16 @@ __all__ = ["Sandbox", "SandboxInUseError", "find_sandbox", "list_sandboxes", "re
 
 ANSWER_SECONDS = 15.0
 DELETED_SECONDS = 60.0
-_GONE = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FOUND}
+_ALREADY_DELETED = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FOUND}
 
 
 class SandboxInUseError(SavoError):
-    """A service works in it; the message says which."""
+    """A service runs in the sandbox. The message names it."""
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """What there is of it."""
+    """What a sandbox consists of."""
 
     name: str
     topics: list[str] = field(default_factory=list)
@@ -50,11 +51,11 @@ class Sandbox:
     objects: int = 0
     schemas: list[str] = field(default_factory=list)
     files: int = 0
-    """Under SAVO_DATA_DIR/sandbox/NAME: tables and run files."""
+    """Files under SAVO_DATA_DIR/sandbox/NAME: tables and run files."""
     replays: int = 0
-    """Notes of replays into it."""
+    """Progress files of replays into it."""
     embedded: bool = False
-    """Its topics cannot be deleted."""
+    """Whether it is on the embedded broker, whose topics cannot be deleted."""
 
     @property
     def exists(self) -> bool:
@@ -62,7 +63,7 @@ class Sandbox:
 
     @property
     def has_only_undeletable_topics(self) -> bool:
-        """Nothing of it can be deleted any more."""
+        """Whether everything that can be deleted is gone."""
         return (
             self.embedded
             and bool(self.topics)
@@ -74,10 +75,11 @@ class Sandbox:
 
 
 async def find_sandbox(settings: RuntimeSettings, name: str, *, on_kafka: bool = True) -> Sandbox:
-    """`settings`: those of the live product. `on_kafka` False: the broker is gone, and its topics with it.
+    """What the sandbox consists of now.
 
-    Raises `SandboxInUseError`, `FatalError` when this login of the database may not drop a schema of it, and `DependencyDownError` when Kafka,
-    the store or the database is away.
+    `settings`: those of the live product. `on_kafka`: False skips Kafka, for an embedded broker that has stopped.
+    Raises `SandboxInUseError`, `FatalError` if the database login may not drop a schema of it, and
+    `DependencyDownError` when Kafka, the object store or the database is not available.
     """
     topics, groups = await asyncio.to_thread(_on_kafka, settings, name) if on_kafka else ([], [])
     _check_processes(settings, name)
@@ -88,13 +90,13 @@ async def find_sandbox(settings: RuntimeSettings, name: str, *, on_kafka: bool =
         objects=await _objects(settings, name, delete=False),
         schemas=await _schemas(settings, name),
         files=await asyncio.to_thread(lambda: sum(path.is_file() for path in _folder(settings, name).rglob("*"))),
-        replays=len(await asyncio.to_thread(_notes, settings, name)),
+        replays=len(await asyncio.to_thread(_progress_files, settings, name)),
         embedded=settings.embedded_broker,
     )
 
 
 async def remove_sandbox(settings: RuntimeSettings, found: Sandbox) -> None:
-    """All of it. Repeated after an interruption it takes away the rest. Raises what `find_sandbox` raises."""
+    """Deletes the sandbox. After an interruption, another call deletes the rest. Raises the errors of `find_sandbox`."""
     if not settings.embedded_broker:
         await asyncio.to_thread(_delete_on_kafka, settings, found)
     await _objects(settings, found.name, delete=True)
@@ -103,7 +105,7 @@ async def remove_sandbox(settings: RuntimeSettings, found: Sandbox) -> None:
 
 
 def list_sandboxes(settings: RuntimeSettings) -> list[str]:
-    """The names of those that have topics. Raises `DependencyDownError`."""
+    """Names of the sandboxes that have topics. Raises `DependencyDownError` when Kafka is not available."""
     with _kafka_errors():
         topics = AdminClient(librdkafka_arguments(settings)).list_topics(timeout=ANSWER_SECONDS).topics
     return sorted({sandbox for topic in topics if (sandbox := name_in_registry(topic)[1])})
@@ -115,68 +117,64 @@ def _on_kafka(settings: RuntimeSettings, name: str) -> tuple[list[str], list[str
         topics = sorted(
             topic for topic in admin.list_topics(timeout=ANSWER_SECONDS).topics if name_in_registry(topic)[1] == name
         )
-        if settings.embedded_broker:  # it tells of no groups
+        if settings.embedded_broker:  # it cannot list groups
             return topics, []
-        # A group's name holds that of its topic, see `group_of`.
-        own = re.compile(rf"savo\.[a-z]+\.{re.escape(name_on_kafka('', name))}.+")
+        # A group's name contains the name of its topic, see `group_of`.
+        own_groups = re.compile(rf"savo\.[a-z]+\.{re.escape(name_on_kafka('', name))}.+")
         groups = [
             group
             for group in admin.list_consumer_groups(request_timeout=ANSWER_SECONDS).result().valid
-            if own.fullmatch(group.group_id)
+            if own_groups.fullmatch(group.group_id)
         ]
-    if busy := sorted(
-        group.group_id for group in groups if group.state not in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
-    ):
+    inactive = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
+    if active := sorted(group.group_id for group in groups if group.state not in inactive):
         raise SandboxInUseError(
-            f"a service works in sandbox {name} (group {busy[0]}): stop what runs with SAVO_SANDBOX={name} first"
+            f"a service works in sandbox {name} (group {active[0]}): stop what runs with SAVO_SANDBOX={name} first"
         )
     return topics, sorted(group.group_id for group in groups)
 
 
 def _delete_on_kafka(settings: RuntimeSettings, found: Sandbox) -> None:
-    """Groups first: Kafka refuses that while one has a member, and then nothing is gone."""
+    # Groups first: Kafka refuses to delete a group that has a member, and then no topic is deleted either.
     with _kafka_errors():
         admin = AdminClient(librdkafka_arguments(settings))
-        waiting = admin.delete_consumer_groups(found.groups, request_timeout=ANSWER_SECONDS) if found.groups else {}
-        for future in waiting.values():
-            _done(future)
-        waiting = (
-            admin.delete_topics(found.topics, operation_timeout=DELETED_SECONDS, request_timeout=DELETED_SECONDS)
-            if found.topics
-            else {}
-        )
-        for future in waiting.values():
-            _done(future)
+        if found.groups:
+            _wait(admin.delete_consumer_groups(found.groups, request_timeout=ANSWER_SECONDS))
+        if found.topics:
+            timeouts = {"operation_timeout": DELETED_SECONDS, "request_timeout": DELETED_SECONDS}
+            _wait(admin.delete_topics(found.topics, **timeouts))
 
 
-def _done(future: Any) -> None:
-    try:
-        future.result()
-    except KafkaException as refused:
-        if refused.args[0].code() == KafkaError.NON_EMPTY_GROUP:
-            raise SandboxInUseError("a service joined a group of the sandbox just now: stop it first") from refused
-        if refused.args[0].code() not in _GONE:
-            raise
+def _wait(deletions: dict[str, Future[None]]) -> None:
+    for deletion in deletions.values():
+        try:
+            deletion.result()
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code == KafkaError.NON_EMPTY_GROUP:
+                raise SandboxInUseError("a service joined a group of the sandbox just now: stop it first") from error
+            if code not in _ALREADY_DELETED:
+                raise
 
 
 @contextmanager
 def _kafka_errors() -> Iterator[None]:
     try:
         yield
-    except KafkaException as fault:
-        raise DependencyDownError("kafka", fault.args[0].str()) from fault
+    except KafkaException as error:
+        raise DependencyDownError("kafka", error.args[0].str()) from error
 
 
 def _check_processes(settings: RuntimeSettings, name: str) -> None:
-    """Of this machine, by what they leave while they live."""
+    """Raises `SandboxInUseError` for a service on this machine; each leaves a run file while it runs."""
     for path in (_folder(settings, name) / "run").glob("*.json"):
-        if _lives(path):
+        if _is_running(path):
             raise SandboxInUseError(
                 f"{path.stem} works in sandbox {name}: stop what runs with SAVO_SANDBOX={name} first"
             )
 
 
-def _lives(run_file: Path) -> bool:
+def _is_running(run_file: Path) -> bool:
     try:
         os.kill(int(json.loads(run_file.read_text(encoding="utf-8"))["pid"]), 0)
     except PermissionError:
@@ -199,24 +197,25 @@ async def _objects(settings: RuntimeSettings, name: str, *, delete: bool) -> int
 
 
 async def _schemas(settings: RuntimeSettings, name: str) -> list[str]:
-    """On PostgreSQL; SQLite's tables are files. Raises `FatalError` for one that this login may not drop."""
+    """Schemas on PostgreSQL; SQLite's tables are files. Raises `FatalError` if the login may not drop one."""
     if not settings.database_url:
         return []
     sandbox = settings.model_copy(update={"sandbox": name})
     databases = [Database.open(sandbox, service) for service in SERVICES]
     try:
         async with databases[0].session(read_only=True) as session:
-            # Not information_schema, which leaves out what belongs to the role of another service.
+            # Not information_schema: it does not list schemas that belong to another role.
             rows = await session.execute(
                 text("SELECT nspname, nspowner::regrole::text, pg_has_role(nspowner, 'USAGE') FROM pg_namespace")
             )
-            there = {schema: (owner, mine) for schema, owner, mine in rows}
+            owners = {schema: (owner, may_drop) for schema, owner, may_drop in rows}
     finally:
         await asyncio.gather(*(database.close() for database in databases))
-    schemas = [database.service for database in databases if database.service in there]
-    if others := [f"{schema} of {there[schema][0]}" for schema in schemas if not there[schema][1]]:
+    schemas = [database.service for database in databases if database.service in owners]
+    if refused := [f"{schema} of {owners[schema][0]}" for schema in schemas if not owners[schema][1]]:
         raise FatalError(
-            f"{', '.join(others)} may not be dropped by this login: give SAVO_DATABASE_URL of an administrator of the database"
+            f"{', '.join(refused)} may not be dropped by this login:"
+            " give SAVO_DATABASE_URL of an administrator of the database"
         )
     return schemas
 
@@ -227,7 +226,7 @@ async def _drop_schemas(settings: RuntimeSettings, schemas: list[str]) -> None:
     database = Database.open(settings, SERVICES[0])
     try:
         async with database.session() as session:
-            for schema in schemas:  # made of the settings' pattern and our own services' names
+            for schema in schemas:  # safe to quote: a checked sandbox name and a name of our services
                 await session.execute(text(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE'))
     finally:
         await database.close()
@@ -237,7 +236,7 @@ def _folder(settings: RuntimeSettings, name: str) -> Path:
     return settings.data_dir / "sandbox" / name
 
 
-def _notes(settings: RuntimeSettings, name: str) -> list[Path]:
+def _progress_files(settings: RuntimeSettings, name: str) -> list[Path]:
     found = []
     for path in (settings.data_dir / "replays").glob("*.json"):
         with suppress(OSError, ValueError, KeyError, TypeError):
@@ -248,20 +247,19 @@ def _notes(settings: RuntimeSettings, name: str) -> list[Path]:
 
 def _delete_files(settings: RuntimeSettings, name: str) -> None:
     _delete_folder(_folder(settings, name))
-    for note in _notes(settings, name):
-        note.unlink(missing_ok=True)
-    _delete_folder(
-        settings.data_dir / "objects" / "sandbox" / name
-    )  # the folder store leaves the folders of what it deleted
+    for path in _progress_files(settings, name):
+        path.unlink(missing_ok=True)
+    # The folder store does not delete the folders of deleted objects.
+    _delete_folder(settings.data_dir / "objects" / "sandbox" / name)
 
 
 def _delete_folder(folder: Path) -> None:
-    """Raises `FatalError` for what may not be deleted."""
+    """Raises `FatalError` for a file that may not be deleted."""
     try:
         shutil.rmtree(folder)
     except FileNotFoundError:
         return
-    except OSError as flaw:
+    except OSError as error:
         raise FatalError(
-            f"{flaw.filename} cannot be deleted ({flaw.strerror}): mend that, and the same command takes away the rest"
-        ) from flaw
+            f"{error.filename} cannot be deleted ({error.strerror}): fix that, and run the command again for the rest"
+        ) from error

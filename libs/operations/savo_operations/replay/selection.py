@@ -1,10 +1,14 @@
-"""Which records: by scan, subject, type or any field. What the key or a header tells is not looked for in the body, and no body is parsed in vain."""
+"""Selection of records by scan, subject, type or any field.
+
+The record's key and headers are checked before its body, and a body is parsed only if a condition needs it.
+"""
 
 from __future__ import annotations
 
 import fnmatch
+import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,63 +20,66 @@ from savo_contracts.topics import Topic
 
 __all__ = ["Condition", "ConditionError", "Selection", "parse_condition"]
 
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+}
 _CONDITION = re.compile(r"^([A-Za-z_][\w.]*)\s*(!=|>=|<=|=|>|<|~)\s*(.*)$", re.DOTALL)
 
 
 class ConditionError(ValueError):
-    """The message says how a condition is written."""
+    """The text is no valid condition. The message shows how to write one."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One field of the event against one value; of a list any element may fulfil it."""
+    """A comparison of one field with a value. A list matches if any element does."""
 
     path: tuple[str, ...]
     operator: str
     value: str
 
     def holds(self, event: Any) -> bool:
-        found = list(_values(event, self.path))
-        return (
-            all(self._fulfilled(value) for value in found)
-            if self.operator == "!="
-            else any(self._fulfilled(value) for value in found)
-        )
+        """Whether the event, as parsed JSON, fulfils the condition."""
+        quantifier = all if self.operator == "!=" else any
+        return quantifier(self._matches(value) for value in _values(event, self.path))
 
-    def _fulfilled(self, value: Any) -> bool:
+    def _matches(self, value: Any) -> bool:
         match self.operator:
             case "=":
-                return _written(value) == self.value
+                return _text_of(value) == self.value
             case "!=":
-                return _written(value) != self.value
+                return _text_of(value) != self.value
             case "~":
-                return self.value.lower() in _written(value).lower()
+                return self.value.lower() in _text_of(value).lower()
         try:
             number, limit = float(value), float(self.value)
         except (TypeError, ValueError):
-            here, there = _written(value), self.value  # times in RFC 3339 sort as they are written
-            return {">": here > there, "<": here < there, ">=": here >= there, "<=": here <= there}[self.operator]
-        return {">": number > limit, "<": number < limit, ">=": number >= limit, "<=": number <= limit}[self.operator]
+            return _COMPARISONS[self.operator](_text_of(value), self.value)  # RFC 3339 times are ordered as text
+        return _COMPARISONS[self.operator](number, limit)
 
 
 def parse_condition(text: str) -> Condition:
-    """Raises `ConditionError`."""
+    """The condition that a text such as `items.label=egg` means. Raises `ConditionError`."""
     match = _CONDITION.match(text.strip())
     if match is None:
         raise ConditionError(
-            f"{text!r} is no condition: write FIELD=VALUE, or !=, ~ (contains), >, <, >=, <= in the place of =; such as served_by=google or items.label=egg"
+            f"{text!r} is no condition: write FIELD=VALUE, or !=, ~ (contains), >, <, >=, <= instead of =,"
+            " such as served_by=google or items.label=egg"
         )
     return Condition(tuple(match[1].split(".")), match[2], match[3].strip())
 
 
 @dataclass(frozen=True)
 class Selection:
-    """All that is given must hold. Empty takes everything."""
+    """Conditions on a record; all must hold. Without any it matches every record."""
 
     scan_ids: frozenset[str] = frozenset()
     subjects: frozenset[str] = frozenset()
     types: frozenset[str] = frozenset()
-    """`ce_type`s, with * and ? as in file names."""
+    """Event types (header `ce_type`), with * and ? as in file names."""
     conditions: tuple[Condition, ...] = ()
 
     @property
@@ -80,27 +87,28 @@ class Selection:
         return not (self.scan_ids or self.subjects or self.types or self.conditions)
 
     def matches(self, record: ConsumerRecord, topic: Topic[Any] | None) -> bool:
-        """`topic` tells what the key is; None where it is not known."""
+        """Whether the record is selected. `topic` defines the meaning of the key; None if it is unknown."""
         if self.types and not self._has_type(record):
             return False
-        event = _Body(record)
+        body = _Body(record)
         return (
-            _is_about(record, topic, "scan_id", self.scan_ids, event)
-            and _is_about(record, topic, "subject", self.subjects, event)
-            and (
-                not self.conditions
-                or (event.fields is not None and all(condition.holds(event.fields) for condition in self.conditions))
-            )
+            _is_about(record, topic, "scan_id", self.scan_ids, body)
+            and _is_about(record, topic, "subject", self.subjects, body)
+            and self._conditions_hold(body)
         )
+
+    def _conditions_hold(self, body: _Body) -> bool:
+        if not self.conditions:
+            return True
+        return body.fields is not None and all(condition.holds(body.fields) for condition in self.conditions)
 
     def _has_type(self, record: ConsumerRecord) -> bool:
-        told = next((value for name, value in record.headers if name == "ce_type" and value is not None), b"").decode(
-            errors="replace"
-        )
-        return any(fnmatch.fnmatchcase(told, pattern) for pattern in self.types)
+        values = (value for name, value in record.headers if name == "ce_type" and value is not None)
+        event_type = next(values, b"").decode(errors="replace")
+        return any(fnmatch.fnmatchcase(event_type, pattern) for pattern in self.types)
 
     def as_json(self) -> dict[str, Any]:
-        """What was asked for, to recognise the same request."""
+        """The conditions in a fixed order, which identify the same selection."""
         conditions = sorted("".join((".".join(each.path), each.operator, each.value)) for each in self.conditions)
         return {
             "scan_ids": sorted(self.scan_ids),
@@ -112,7 +120,7 @@ class Selection:
 
 @dataclass
 class _Body:
-    """Parsed when first asked for. None for what is no JSON object."""
+    """A record's body, parsed at the first use. `fields` is None if the body is no JSON object."""
 
     record: ConsumerRecord
 
@@ -126,15 +134,15 @@ class _Body:
 
 
 def _is_about(
-    record: ConsumerRecord, topic: Topic[Any] | None, field: str, wanted: frozenset[str], event: _Body
+    record: ConsumerRecord, topic: Topic[Any] | None, field: str, wanted: frozenset[str], body: _Body
 ) -> bool:
     if not wanted:
         return True
     if topic is not None and topic.key_name == field:
         return (record.key or b"").decode(errors="replace") in wanted
-    if record.value is None or not any(one.encode() in record.value for one in wanted):
+    if record.value is None or not any(value.encode() in record.value for value in wanted):
         return False
-    return event.fields is not None and event.fields.get(field) in wanted
+    return body.fields is not None and body.fields.get(field) in wanted
 
 
 def _values(event: Any, path: tuple[str, ...]) -> Iterable[Any]:
@@ -149,7 +157,7 @@ def _values(event: Any, path: tuple[str, ...]) -> Iterable[Any]:
         yield None
 
 
-def _written(value: Any) -> str:
+def _text_of(value: Any) -> str:
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
