@@ -1,4 +1,4 @@
-"""A backup on real Kafka, real PostgreSQL and an S3 server, everything lost, restored: what was collected is back, what was erased is not."""
+"""Tests of backup and restore on real Kafka, PostgreSQL and an S3 server."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from savo_runtime.storage.port import ObjectStore
 from savo_runtime.timing.availability import until_available
 from tests.parts.s3 import S3Server
 
-HOUSE = [
+REAL_PARTS = [
     pytest.mark.kafka,
     pytest.mark.postgres,
     pytest.mark.real,
     pytest.mark.slow,
-    # On a busy machine aiokafka drops a connection that took too long, and says so when it is collected.
+    # On a busy machine aiokafka drops a slow connection and warns when the object is garbage collected.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 
 def on_real_parts(test: Any) -> Any:
-    for mark in HOUSE:
+    for mark in REAL_PARTS:
         test = mark(test)
     return test
 
@@ -60,8 +60,8 @@ NOW = datetime.now(UTC)
 
 
 @dataclass(frozen=True)
-class House:
-    """One small production: Kafka, a database and a bucket of this test's own."""
+class Installation:
+    """A small installation: shared Kafka, and a database and a bucket for one test."""
 
     database_url: str
 
@@ -69,11 +69,11 @@ class House:
     def settings(self) -> CollectorSettings:
         return CollectorSettings()
 
-    def savo(self, *words: str) -> Result:
-        return CliRunner().invoke(app, words)
+    def savo(self, *arguments: str) -> Result:
+        return CliRunner().invoke(app, arguments)
 
     @asynccontextmanager
-    async def collecting(self) -> AsyncIterator[None]:
+    async def running_collector(self) -> AsyncIterator[None]:
         stop, started = asyncio.Event(), asyncio.Event()
         running = asyncio.create_task(
             serve([DEFINITION], {"collector": self.settings}, stop=stop, on_started=lambda _: started.set())
@@ -113,13 +113,12 @@ class House:
     async def publish(self, *events: Event) -> None:
         publisher = Publisher(self.settings, "gateway")
         for event in events:
-            await until_available(
-                partial(publisher.publish, event, event_id=uuid4())
-            )  # new topics may still look for their leader
+            # A new topic may not have a leader yet.
+            await until_available(partial(publisher.publish, event, event_id=uuid4()))
         await publisher.stop()
 
     async def confirm(self, number: int) -> ScanConfirmed:
-        """A photo where the gateway puts it, and what its user said about it."""
+        """Stores a photo as the gateway does, and publishes its confirmation."""
         photo = draw_scene(77, number).jpeg
         sha256 = hashlib.sha256(photo).hexdigest()
         image = ImageRef(
@@ -157,7 +156,9 @@ class House:
 
 
 @pytest.fixture
-def house(kafka: str, postgres_url: str, moto_s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+def installation(
+    kafka: str, postgres_url: str, moto_s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Installation:
     bucket = replace(moto_s3, bucket=f"savo-{tmp_path.name.replace('_', '-')[:40]}")
     bucket.create_bucket()
     environment = {
@@ -174,83 +175,89 @@ def house(kafka: str, postgres_url: str, moto_s3: S3Server, tmp_path: Path, monk
         monkeypatch.setenv(name, value)
     if shutil.which("pg_dump") is None:
         pytest.skip("PostgreSQL's client programs are not installed")
-    return House(postgres_url)
+    return Installation(postgres_url)
 
 
-async def in_thread(act: Callable[..., Result], *words: str) -> Result:
-    return await asyncio.to_thread(act, *words)
+async def in_thread(command: Callable[..., Result], *arguments: str) -> Result:
+    return await asyncio.to_thread(command, *arguments)
 
 
 @on_real_parts
-async def test_what_was_collected_comes_back_and_what_was_erased_does_not(house: House, tmp_path: Path) -> None:
+async def test_a_restore_brings_back_samples_but_none_that_was_erased(
+    installation: Installation, tmp_path: Path
+) -> None:
     folder = str(tmp_path / "backup")
-    async with house.collecting():
+    async with installation.running_collector():
         for number in (1, 2, 3):
-            await house.confirm(number)
-        await house.until_samples("scan-1", "scan-2", "scan-3")
+            await installation.confirm(number)
+        await installation.until_samples("scan-1", "scan-2", "scan-3")
     kept = {f"samples/{part}" for part in ("images", "labels", "meta")}
-    backed_up = await in_thread(house.savo, "backup", "--output", folder, "--json")
+    backed_up = await in_thread(installation.savo, "backup", "--output", folder, "--json")
     assert backed_up.exit_code == 0, backed_up.output
     assert json.loads(backed_up.stdout)["databases"] == ["collector"]
     assert {
         path.parent.relative_to(tmp_path / "backup/objects").as_posix()
         for path in (tmp_path / "backup/objects/samples").rglob("*.*")
     } >= kept
-    async with house.collecting():
-        await house.confirm(4)
-        erased_scan = await house.confirm(5)
-        await house.until_samples("scan-1", "scan-2", "scan-3", "scan-4", "scan-5")
+    async with installation.running_collector():
+        await installation.confirm(4)
+        erased_scan = await installation.confirm(5)
+        await installation.until_samples("scan-1", "scan-2", "scan-3", "scan-4", "scan-5")
         erasures = [
             ScanErased(scan_id="scan-1", subject="subject-1", erased_at=NOW),
             ScanErased(scan_id="scan-5", subject="subject-5", image_sha256=erased_scan.image.sha256, erased_at=NOW),
             SubjectErased(subject="subject-2", erased_at=NOW),
         ]
-        await house.publish(*erasures)
-        await house.until_samples("scan-3", "scan-4")
-        living = await house.sample_photos()
-    assert len(living) == 2
-    await house.lose_everything()
-    restored = await in_thread(house.savo, "restore", "--input", folder, "--yes", "--json")
+        await installation.publish(*erasures)
+        await installation.until_samples("scan-3", "scan-4")
+        remaining_photos = await installation.sample_photos()
+    assert len(remaining_photos) == 2
+    await installation.lose_everything()
+    restored = await in_thread(installation.savo, "restore", "--input", folder, "--yes", "--json")
     assert restored.exit_code == 0, restored.output
     assert json.loads(restored.stdout)["objects"]["left_out"] >= 2 * len(kept)
-    assert await house.samples() == {"scan-1", "scan-2", "scan-3"}, (
+    assert await installation.samples() == {"scan-1", "scan-2", "scan-3"}, (
         "the tables of the backup, before their services start"
     )
-    async with house.store() as store:  # what was scanned since the backup: its photo is in no backup
+    async with installation.store() as store:  # a scan since the backup: the backup does not contain its photo
         photo = draw_scene(77, 4).jpeg
         await store.put(scan_photo_key(hashlib.sha256(photo).hexdigest(), "image/jpeg"), photo)
-    async with house.collecting():
-        await house.until_samples("scan-3", "scan-4")
-    assert await house.sample_photos() == living
+    async with installation.running_collector():
+        await installation.until_samples("scan-3", "scan-4")
+    assert await installation.sample_photos() == remaining_photos
 
 
 @on_real_parts
-async def test_a_restore_refuses_while_a_service_runs_and_touches_nothing(house: House, tmp_path: Path) -> None:
+async def test_a_restore_is_refused_while_a_service_runs_and_changes_nothing(
+    installation: Installation, tmp_path: Path
+) -> None:
     folder = str(tmp_path / "backup")
-    async with house.collecting():
-        assert (await in_thread(house.savo, "backup", "--output", folder)).exit_code == 0
-        refused = await in_thread(house.savo, "restore", "--input", folder, "--yes")
+    async with installation.running_collector():
+        assert (await in_thread(installation.savo, "backup", "--output", folder)).exit_code == 0
+        refused = await in_thread(installation.savo, "restore", "--input", folder, "--yes")
     assert refused.exit_code == 1
     assert "savo-collector still run on these databases: stop the services first" in refused.output
 
 
 @on_real_parts
-async def test_offsets_of_a_group_that_somebody_is_in_are_not_set(house: House) -> None:
-    positions = await read_committed_offsets(house.settings)
-    async with house.collecting():
-        with pytest.raises(FatalError, match="living member: stop that service first"):
-            await restore_committed_offsets(house.settings, positions)
+async def test_the_offsets_of_a_group_with_a_member_are_not_set(installation: Installation) -> None:
+    positions = await read_committed_offsets(installation.settings)
+    async with installation.running_collector():
+        with pytest.raises(FatalError, match="has a member: stop its service"):
+            await restore_committed_offsets(installation.settings, positions)
 
 
 @on_real_parts
-def test_half_a_backup_is_none(house: House, tmp_path: Path) -> None:
-    (tmp_path / "half").mkdir()
-    refused = house.savo("restore", "--input", str(tmp_path / "half"), "--yes")
+def test_an_incomplete_backup_is_refused(installation: Installation, tmp_path: Path) -> None:
+    (tmp_path / "incomplete").mkdir()
+    refused = installation.savo("restore", "--input", str(tmp_path / "incomplete"), "--yes")
     assert refused.exit_code == 1
     assert "no whole backup" in refused.output
 
 
-def test_without_postgresql_s_programs_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_postgresql_s_client_programs_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SAVO_DATABASE_URL", "postgres://savo@127.0.0.1:1/savo")
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -263,30 +270,31 @@ def test_without_postgresql_s_programs_nothing_is_written(tmp_path: Path, monkey
 @pytest.mark.postgres
 @pytest.mark.real
 @pytest.mark.skipif(shutil.which("pg_dump") is None, reason="PostgreSQL's client programs are not installed")
-async def test_a_login_without_the_right_is_told_whose_to_give_and_nothing_is_written_or_replaced(
+async def test_a_login_without_the_right_gets_an_error_and_nothing_is_written_or_replaced(
     postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = await asyncpg.connect(postgres_url)
     await connection.execute(
-        "CREATE SCHEMA vision; CREATE TABLE vision.results (scan_id text); CREATE ROLE savo_narrow LOGIN PASSWORD 'narrow'"
+        "CREATE SCHEMA vision; CREATE TABLE vision.results (scan_id text);"
+        " CREATE ROLE savo_narrow LOGIN PASSWORD 'narrow'"
     )
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path / "data"))
 
-    async def savo(url: str, *words: str) -> Result:
+    async def savo(url: str, *arguments: str) -> Result:
         monkeypatch.setenv("SAVO_DATABASE_URL", url)
-        return await asyncio.to_thread(CliRunner().invoke, app, words)
+        return await asyncio.to_thread(CliRunner().invoke, app, arguments)
 
     narrow = postgres_url.replace("savo:savo@", "savo_narrow:narrow@")
     refused = await savo(narrow, "backup", "--output", str(tmp_path / "backup"))
     assert refused.exit_code == 1
-    whose = "by this login: give SAVO_DATABASE_URL of an administrator of the database"
-    assert f"vision of savo may not be read {whose}" in " ".join(refused.output.split())
+    next_step = "by this login: give SAVO_DATABASE_URL of an administrator of the database"
+    assert f"vision of savo may not be read {next_step}" in " ".join(refused.output.split())
     assert not (tmp_path / "backup").exists()
     assert (await savo(postgres_url, "backup", "--output", str(tmp_path / "backup"))).exit_code == 0
     await connection.execute("INSERT INTO vision.results VALUES ('since')")
     refused = await savo(narrow, "restore", "--input", str(tmp_path / "backup"), "--yes")
     assert refused.exit_code == 1
-    assert f"vision of savo may not be replaced {whose}" in " ".join(refused.output.split())
+    assert f"vision of savo may not be replaced {next_step}" in " ".join(refused.output.split())
     assert await connection.fetchval("SELECT scan_id FROM vision.results") == "since"
     await connection.close()
 
@@ -305,6 +313,6 @@ def test_sqlite_files_are_copied_while_they_are_written(tmp_path: Path) -> None:
         live.execute("INSERT INTO scans VALUES ('after')")
     live.close()
     assert restore_databases(settings, tmp_path / "backup") == ["gateway"]
-    with sqlite3.connect(tmp_path / "db" / "gateway.sqlite3") as back:
-        assert back.execute("SELECT * FROM scans").fetchall() == [("before",)]
-    back.close()
+    with sqlite3.connect(tmp_path / "db" / "gateway.sqlite3") as restored:
+        assert restored.execute("SELECT * FROM scans").fetchall() == [("before",)]
+    restored.close()

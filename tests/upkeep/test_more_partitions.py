@@ -1,4 +1,4 @@
-"""Adding partitions on a real Kafka: refused while anything waits, and afterwards a key still has one place and nothing is lost."""
+"""Tests of adding partitions to a topic on a real Kafka."""
 
 from __future__ import annotations
 
@@ -24,39 +24,42 @@ KEYS = [f"recipe-{number}".encode() for number in range(40)]
 
 @pytest.fixture
 def settings(kafka: str) -> RuntimeSettings:
-    """In a sandbox: topics of this test's own on the Kafka that all tests share."""
+    """Settings of a sandbox, which gives the test topics of its own on the shared Kafka."""
     return RuntimeSettings(kafka_bootstrap_servers=kafka, sandbox=f"grow-{uuid4().hex[:8]}")
 
 
 @pytest.mark.kafka
 @pytest.mark.slow
-async def test_a_topic_grows_when_nothing_waits_and_each_key_keeps_one_place(settings: RuntimeSettings) -> None:
+async def test_partitions_are_added_when_all_records_are_read_and_each_key_has_one_partition(
+    settings: RuntimeSettings,
+) -> None:
     name = name_on_kafka(RECIPES_REQUESTED.name, settings.sandbox)
-    await make(settings, name)
+    await create_topic(settings, name)
     before = await send(settings, name, b"before")
     with pytest.raises(FatalError, match=r"40 records of .* wait for reasoning: stop what writes to it"):
         await until_available(lambda: add_partitions(settings, RECIPES_REQUESTED, MORE))
     await read_all(settings, name)
-    assert (
-        await until_available(lambda: add_partitions(settings, RECIPES_REQUESTED, MORE)) == RECIPES_REQUESTED.partitions
-    )
+    earlier = await until_available(lambda: add_partitions(settings, RECIPES_REQUESTED, MORE))
+    assert earlier == RECIPES_REQUESTED.partitions
     with pytest.raises(FatalError, match="Kafka can only add"):
         await add_partitions(settings, RECIPES_REQUESTED, MORE)
     after = await send(settings, name, b"after")
     assert set(after) == set(KEYS)
     assert max(after.values()) >= RECIPES_REQUESTED.partitions, "some keys went to a new partition"
-    assert any(after[key] != before[key] for key in KEYS), "which is why nothing may wait"
-    assert await read_all(settings, name) == 2 * len(KEYS), "the old records are where they were"
-    assert await send(settings, name, b"again") == after, "and from now on a key stays"
+    assert any(after[key] != before[key] for key in KEYS), (
+        "some keys changed their partition, so no record may be unread"
+    )
+    assert await read_all(settings, name) == 2 * len(KEYS), "the old records are still there"
+    assert await send(settings, name, b"again") == after, "a key keeps its new partition"
 
 
 @pytest.mark.parametrize("topic", [MODELS_REGISTERED, SCANS_CONFIRMED], ids=lambda topic: topic.name)
-async def test_topics_whose_meaning_hangs_on_their_partitions_do_not_grow(topic: object) -> None:
+async def test_a_compacted_topic_and_a_topic_of_one_partition_are_refused(topic: object) -> None:
     with pytest.raises(FatalError, match="must keep its partitions"):
         await add_partitions(RuntimeSettings(kafka_bootstrap_servers="127.0.0.1:1"), topic, 48)  # type: ignore[arg-type]
 
 
-async def make(settings: RuntimeSettings, name: str) -> None:
+async def create_topic(settings: RuntimeSettings, name: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
     await admin.start()
     await admin.create_topics([NewTopic(name, RECIPES_REQUESTED.partitions, 1)])
@@ -75,7 +78,7 @@ async def send(settings: RuntimeSettings, name: str, value: bytes) -> dict[bytes
 
 
 async def read_all(settings: RuntimeSettings, name: str) -> int:
-    """As the reasoning service would: all of it, then committed. How many records there are."""
+    """Reads and commits all records as the reasoning service does, and returns their number."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap_servers,
         group_id=group_of("reasoning", name),

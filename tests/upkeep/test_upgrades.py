@@ -1,8 +1,8 @@
-"""One release forward and back, for each service and each step of its tables, on SQLite and on PostgreSQL, with rows in every table.
+"""Tests of every migration, forward and back, with rows in every table, on SQLite and on PostgreSQL.
 
-What an older release says to its tables must still work after the step: it runs beside the new one while replicas are exchanged, and
-again if the new one is taken back. So a step only adds; what is to go, goes in a later release (docs/upgrading.md), and says so by
-`contracts = "…"` in its file.
+The statements of the older release must still work after a migration: it runs beside the new one during a rolling
+upgrade, and again after a rollback. So a migration only adds. What becomes unused is removed in a later release
+(docs/upgrading.md), by a migration that declares `contracts = "…"`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HISTORIES = {
     entry.name: str(entry.load().migrations)
     for entry in sorted(entry_points(group="savo.services"), key=lambda entry: entry.name)
 }
-OURS = {"alembic_version", "alembic_version_runtime", "outbox", "processed_events"}
+SHARED_TABLES = {"alembic_version", "alembic_version_runtime", "outbox", "processed_events"}
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -61,17 +61,17 @@ async def open_database(request: pytest.FixtureRequest, tmp_path: Path) -> Async
         else request.getfixturevalue("postgres_url")
     )
 
-    def open_it(service: str) -> Database:
+    def open_service_database(service: str) -> Database:
         opened.append(Database(url.replace("postgresql://", "postgresql+asyncpg://"), service))
         return opened[-1]
 
-    yield open_it
+    yield open_service_database
     for database in opened:
         await database.close()
 
 
 @pytest.mark.parametrize(("service", "before", "after"), STEPS)
-async def test_what_the_older_release_says_still_works_and_rows_stay(
+async def test_statements_of_the_older_release_still_work_and_rows_are_kept(
     open_database: Callable[[str], Database], service: str, before: str, after: str
 ) -> None:
     database = open_database(service)
@@ -102,7 +102,7 @@ async def test_an_older_release_starts_on_the_tables_of_a_newer_one(open_databas
         await move_tables(database, HISTORIES["gateway"], "0001")
 
 
-def test_the_command_goes_back_and_forward_and_refuses_what_is_not_there(
+def test_the_command_migrates_back_and_forward_and_refuses_an_unknown_revision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SAVO_DATA_DIR", str(tmp_path))
@@ -119,7 +119,7 @@ async def tables_of(database: Database) -> list[sa.Table]:
     def reflect(connection: sa.Connection) -> list[sa.Table]:
         metadata = sa.MetaData()
         metadata.reflect(connection)
-        return [table for table in metadata.sorted_tables if table.name not in OURS]
+        return [table for table in metadata.sorted_tables if table.name not in SHARED_TABLES]
 
     async with database.session(read_only=True) as session:
         return await (await session.connection()).run_sync(reflect)
@@ -155,7 +155,7 @@ _IDS = {seed: uuid4() for seed in (1, 2, 3)}
 
 
 def value_for(column: sa.Column[Any], seed: int) -> Any:
-    """A value of the column's kind, another one for each seed."""
+    """A value of the column's type, different for each seed."""
     kind = column.type
     if isinstance(kind, sa.JSON):
         return {"seed": seed}

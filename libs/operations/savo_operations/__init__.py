@@ -1,0 +1,1 @@
+"""Tools for operators: replay, redrive, rebuild, backup and restore, lag, partitions. Only the CLI imports them."""

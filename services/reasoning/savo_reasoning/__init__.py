@@ -1,0 +1,1 @@
+"""The reasoning service: recipes for confirmed ingredients."""

@@ -1,0 +1,1 @@
+"""Replay of records, redrive of dead letters, removal of sandboxes."""

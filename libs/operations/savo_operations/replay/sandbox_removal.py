@@ -96,7 +96,7 @@ async def find_sandbox(settings: RuntimeSettings, name: str, *, on_kafka: bool =
 
 
 async def remove_sandbox(settings: RuntimeSettings, found: Sandbox) -> None:
-    """Deletes the sandbox. After an interruption, another call deletes the rest. Raises the errors of `find_sandbox`."""
+    """Deletes the sandbox. After an interruption, a second call deletes the rest. Raises what `find_sandbox` raises."""
     if not settings.embedded_broker:
         await asyncio.to_thread(_delete_on_kafka, settings, found)
     await _objects(settings, found.name, delete=True)

@@ -1,4 +1,4 @@
-"""The bench of the messaging tests, on both brokers, and a data folder for what replays note."""
+"""Fixture: a broker with a sandbox, and a data folder for the progress of replays."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _SANDBOXES = count()
 
 @dataclass
 class Stage:
-    """A bench with a data folder and a sandbox of its own."""
+    """The messaging tests' bench with a data folder and a sandbox for one test."""
 
     bench: Bench
     settings: RuntimeSettings
     sandbox: str
 
     @property
-    def in_sandbox(self) -> RuntimeSettings:
+    def sandbox_settings(self) -> RuntimeSettings:
         return self.settings.model_copy(update={"sandbox": self.sandbox})
 
     def request(self, **changes: Any) -> ReplayRequest:
@@ -46,7 +46,7 @@ class Stage:
         return await self.replay(self.request(**changes)).run()
 
     async def records(self, topic: str, sandbox: str | None = None) -> list[ConsumerRecord]:
-        """What is on a topic now, partition by partition."""
+        """The records of a topic, by partition and offset."""
         async with TopicReader(self.settings) as reader:
             found: list[ConsumerRecord] = []
             async for _, records, _ in reader.read_all([name_on_kafka(topic, sandbox)]):

@@ -1,4 +1,4 @@
-"""A poison message: set aside, seen, the cause mended, sent back, handled. Each letter once, and not for ever."""
+"""Tests of redrives: dead letters are sent back once each, and refused after three times."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OURS = DeadLetterSelection(topics=frozenset({RECIPES_REQUESTED.name}))
 
 
 class Kitchen:
-    """Chokes on what it is told to choke on."""
+    """A consumer that rejects the recipe ids in `poison`."""
 
     def __init__(self, *poison: str) -> None:
         self.poison = set(poison)
@@ -40,37 +40,43 @@ class Kitchen:
         return bind(cook)
 
 
-async def letters(stage: Stage, which: DeadLetterSelection = OURS) -> list[DeadLetter]:
+async def dead_letters(stage: Stage, which: DeadLetterSelection = OURS) -> list[DeadLetter]:
     async with TopicReader(stage.settings) as reader:
-        return [letter for source in which.sources() async for letter in which.read(reader, source, None)]
+        return [dead_letter for source in which.sources() async for dead_letter in which.read(reader, source, None)]
 
 
 def redrive(stage: Stage, which: DeadLetterSelection = OURS, **options: Any) -> Redrive:
     return Redrive(stage.settings, which, by="a test", **options)
 
 
-async def test_a_poison_message_is_seen_mended_sent_back_and_handled(stage: Stage) -> None:
+async def test_a_dead_letter_is_handled_after_the_fix_and_a_redrive(stage: Stage) -> None:
     kitchen = Kitchen("fugu")
     for name in ("soup", "fugu"):
         await stage.bench.publish(recipes_requested(name))
     await stage.bench.consume(kitchen.subscription(), limits=QUICK)
 
-    async def set_aside() -> bool:
+    async def has_dead_letter() -> bool:
         return await stage.bench.size(LETTERS) == 1
 
-    await eventually(set_aside)
-    (letter,) = await letters(stage)
-    assert (letter.reason, letter.error_type, letter.message, letter.attempts, letter.redrives) == (
+    await eventually(has_dead_letter)
+    (dead_letter,) = await dead_letters(stage)
+    assert (
+        dead_letter.reason,
+        dead_letter.error_type,
+        dead_letter.message,
+        dead_letter.attempts,
+        dead_letter.redrives,
+    ) == (
         "poison",
         "InvalidMessageError",
         "no recipe for fugu",
         1,
         0,
     )
-    assert letter.origin == "recipes.requested/0/1"
+    assert dead_letter.origin == "recipes.requested/0/1"
 
-    looked = await redrive(stage, dry_run=True).run()
-    assert looked.redriven == Counter({"poison": 1})
+    preview = await redrive(stage, dry_run=True).run()
+    assert preview.redriven == Counter({"poison": 1})
     assert await stage.bench.size(RECIPES_REQUESTED.name) == 2
 
     kitchen.poison.clear()  # the fix
@@ -86,30 +92,30 @@ async def test_a_poison_message_is_seen_mended_sent_back_and_handled(stage: Stag
     )
 
     again = await redrive(stage).run()
-    assert (again.redriven.total(), again.redriven_before) == (0, 1), "each letter goes once"
+    assert (again.redriven.total(), again.redriven_before) == (0, 1), "each dead letter is sent back once"
 
 
-async def test_what_comes_back_three_times_is_refused(stage: Stage) -> None:
+async def test_a_dead_letter_that_came_back_three_times_is_refused(stage: Stage) -> None:
     await stage.bench.publish(recipes_requested("fugu"))
     await stage.bench.consume(Kitchen("fugu").subscription(), limits=QUICK)
     for returned in range(3):
 
-        async def came_back(count: int = returned + 1) -> bool:
+        async def has_dead_letters(count: int = returned + 1) -> bool:
             return await stage.bench.size(LETTERS) == count
 
-        await eventually(came_back)
+        await eventually(has_dead_letters)
         assert (await redrive(stage).run()).redriven.total() == 1
 
-    async def came_back_again() -> bool:
+    async def has_four_dead_letters() -> bool:
         return await stage.bench.size(LETTERS) == 4
 
-    await eventually(came_back_again)
+    await eventually(has_four_dead_letters)
     report = await redrive(stage).run()
     assert report.redriven.total() == 0
-    assert [letter.redrives for letter in report.refused] == [3]
+    assert [dead_letter.redrives for dead_letter in report.refused] == [3]
 
 
-async def test_a_run_that_was_killed_before_its_note_sends_nothing_twice(stage: Stage) -> None:
+async def test_a_run_after_a_crash_sends_no_record_twice(stage: Stage) -> None:
     for number in range(5):
         await stage.bench.send(
             LETTERS,
@@ -120,13 +126,13 @@ async def test_a_run_that_was_killed_before_its_note_sends_nothing_twice(stage: 
     (source,) = OURS.sources()
     sent = await stage.records(RECIPES_REQUESTED.name)
     run = dict(sent[0].headers)["savo-redrive"].decode()
-    RedriveState(set(), run, {}).save(stage.settings, source)  # as it stood when the first batch was under way
+    RedriveState(set(), run, {}).save(stage.settings, source)  # the state before the first batch was acknowledged
     await redrive(stage).run()
     assert len(await stage.records(RECIPES_REQUESTED.name)) == 5
     assert state_path(stage.settings, source).exists()
 
 
-async def test_letters_are_chosen_by_reason_place_and_number_and_go_back_as_they_first_came(stage: Stage) -> None:
+async def test_dead_letters_are_selected_by_reason_location_and_limit_and_sent_back_unchanged(stage: Stage) -> None:
     body = recipes_requested("x").model_dump_json().encode()
     for reason in (b"body", b"poison", b"poison"):
         await stage.bench.send(

@@ -1,4 +1,4 @@
-"""A topic's records once more: bounded, in order, each once however often it is interrupted, and marked_headers."""
+"""Tests of replays: range, order, selection, marks, and continuation after an interruption."""
 
 from __future__ import annotations
 
@@ -37,39 +37,39 @@ async def publish(stage: Stage, count: int) -> None:
         await stage.bench.publish(recipes_requested(number), partition=number % 4)
 
 
-async def test_records_go_into_the_sandbox_in_order_marked_and_otherwise_as_they_were(stage: Stage) -> None:
+async def test_records_are_copied_into_the_sandbox_in_order_unchanged_and_marked(stage: Stage) -> None:
     await publish(stage, 12)
     live = await stage.records(RECIPES_REQUESTED.name)
     report = await stage.replayed()
     copies = await stage.records(RECIPES_REQUESTED.name, stage.sandbox)
     assert (report.read, report.sent, report.types) == (12, 12, Counter({RecipesRequested.type: 12}))
     assert sorted(map(int, ids(copies))) == list(range(12))
-    assert [(copy.key, copy.value) for copy in sorted(copies, key=lambda one: one.value)] == [
-        (one.key, one.value) for one in sorted(live, key=lambda one: one.value)
+    assert [(copy.key, copy.value) for copy in sorted(copies, key=lambda record: record.value)] == [
+        (record.key, record.value) for record in sorted(live, key=lambda record: record.value)
     ]
     assert {headers(copy)["savo-replay"].decode() for copy in copies} == {report.replay}
     assert {headers(copy)["savo-replay-from"] for copy in copies} == {
-        f"recipes.requested/{one.partition}/{one.offset}".encode() for one in live
+        f"recipes.requested/{record.partition}/{record.offset}".encode() for record in live
     }
-    assert await stage.records(RECIPES_REQUESTED.name) == live, "nothing live is touched"
+    assert await stage.records(RECIPES_REQUESTED.name) == live, "the live topic is unchanged"
 
 
-async def test_a_service_on_the_sandbox_works_there_alone_and_passes_the_mark_on(stage: Stage) -> None:
+async def test_a_service_in_a_sandbox_stays_there_and_marks_what_it_publishes(stage: Stage) -> None:
     await publish(stage, 3)
     report = await stage.replayed()
-    seen: list[str | None] = []
+    replays: list[str | None] = []
 
     @consumes(RECIPES_REQUESTED)
     @publishes(RECIPES_SUGGESTED)
     async def answer(event: RecipesRequested, replay: str | None) -> RecipesSuggested:
-        seen.append(replay)
+        replays.append(replay)
         return recipes_suggested(event.recipe_id)
 
-    publisher = Publisher(stage.in_sandbox, "reasoning")
-    consumers = Consumers(stage.in_sandbox, "reasoning", publisher, [bind(answer)])
+    publisher = Publisher(stage.sandbox_settings, "reasoning")
+    consumers = Consumers(stage.sandbox_settings, "reasoning", publisher, [bind(answer)])
     await consumers.start()
     try:
-        await eventually(lambda: len(seen) == 3)
+        await eventually(lambda: len(replays) == 3)
         answers: list[Any] = []
 
         async def published() -> bool:
@@ -80,54 +80,54 @@ async def test_a_service_on_the_sandbox_works_there_alone_and_passes_the_mark_on
     finally:
         await consumers.stop()
         await publisher.stop()
-    assert set(seen) == {report.replay}
+    assert set(replays) == {report.replay}
     assert {headers(record)["savo-replay"].decode() for record in answers} == {report.replay}
     assert await stage.records(RECIPES_SUGGESTED.name) == []
-    assert await stage.bench.committed("reasoning", RECIPES_REQUESTED) == 0, "the live group is where it was"
+    assert await stage.bench.committed("reasoning", RECIPES_REQUESTED) == 0, "the live group has not moved"
 
 
-class InterruptedHereError(Exception):
+class InterruptionError(Exception):
     pass
 
 
-async def test_cut_off_in_the_middle_the_same_order_goes_on_where_it_was(stage: Stage) -> None:
+async def test_an_interrupted_request_continues_where_it_stopped(stage: Stage) -> None:
     await publish(stage, 20)
 
-    def cut(passed: int, _in_all: int) -> None:
+    def interrupt(passed: int, _total: int) -> None:
         if passed >= 7:
-            raise InterruptedHereError
+            raise InterruptionError
 
-    with pytest.raises(InterruptedHereError):
-        await stage.replay(stage.request(), rate=1000.0, on_progress=cut).run()
+    with pytest.raises(InterruptionError):
+        await stage.replay(stage.request(), rate=1000.0, on_progress=interrupt).run()
     before = len(await stage.records(RECIPES_REQUESTED.name, stage.sandbox))
-    await publish(stage, 4)  # what comes later is not of this replay
+    await publish(stage, 4)  # later records do not belong to this replay
     report = await stage.replayed()
     assert 0 < before < 20 or report.resumed
     assert (report.resumed, report.sent) == (True, 20)
     assert sorted(map(int, ids(await stage.records(RECIPES_REQUESTED.name, stage.sandbox)))) == list(range(20))
 
 
-async def test_killed_between_kafkas_acknowledgement_and_its_own_note_nothing_goes_twice(stage: Stage) -> None:
+async def test_a_crash_between_acknowledgement_and_saving_sends_no_record_twice(stage: Stage) -> None:
     await publish(stage, 8)
     replay = stage.replay(stage.request())
     report = await replay.run()
-    noted = json.loads(replay.path.read_text())
+    saved = json.loads(replay.path.read_text())
     replay.path.write_text(
-        json.dumps({**noted, "next": noted["starts"], "targets": {}, "read": 0, "sent": 0, "finished": False})
+        json.dumps({**saved, "next": saved["starts"], "targets": {}, "read": 0, "sent": 0, "finished": False})
     )
     again = await stage.replayed()
     assert (again.replay, again.resumed, again.sent) == (report.replay, True, 8)
     assert sorted(map(int, ids(await stage.records(RECIPES_REQUESTED.name, stage.sandbox)))) == list(range(8))
 
 
-async def test_a_finished_order_given_again_is_a_new_replay(stage: Stage) -> None:
+async def test_a_finished_request_that_is_repeated_is_a_new_replay(stage: Stage) -> None:
     await publish(stage, 2)
     first, second = await stage.replayed(), await stage.replayed()
     assert first.replay != second.replay
     assert len(await stage.records(RECIPES_REQUESTED.name, stage.sandbox)) == 4
 
 
-async def test_two_processes_do_not_carry_out_the_same_order_at_once(stage: Stage) -> None:
+async def test_two_processes_cannot_carry_out_the_same_request_at_once(stage: Stage) -> None:
     replay = stage.replay(stage.request())
     with exclusive_lock(replay.path), pytest.raises(AlreadyRunningError):
         await replay.run()
@@ -143,7 +143,7 @@ async def test_a_dry_run_counts_and_writes_nothing(stage: Stage) -> None:
     assert not (stage.settings.data_dir / "replays").exists()
 
 
-async def test_a_time_is_found_also_where_the_broker_cannot_look_it_up(stage: Stage) -> None:
+async def test_a_time_is_found_even_if_the_broker_cannot_look_it_up(stage: Stage) -> None:
     await publish(stage, 4)
     earlier = await stage.records(RECIPES_REQUESTED.name)
     after = max(record.timestamp for record in earlier) + 1
@@ -155,13 +155,13 @@ async def test_a_time_is_found_also_where_the_broker_cannot_look_it_up(stage: St
     assert (await preview_replay(stage.settings, stage.request(until=moment))).chosen == 4
 
 
-async def test_offsets_count_in_every_partition_or_in_one(stage: Stage) -> None:
+async def test_an_offset_applies_to_every_partition_or_to_one(stage: Stage) -> None:
     await publish(stage, 12)
     assert (await preview_replay(stage.settings, stage.request(since="1", until="2"))).chosen == 4
     assert (await preview_replay(stage.settings, stage.request(since="3/1"))).chosen == 2
 
 
-async def test_what_was_erased_is_not_carried_again(stage: Stage) -> None:
+async def test_erased_records_are_not_replayed(stage: Stage) -> None:
     await stage.bench.publish(recipes_requested(1, scan="gone"))
     await stage.bench.publish(recipes_requested(2, scan="here"))
     await stage.bench.publish(ScanErased(scan_id="gone", subject="s", erased_at=NOON))
@@ -170,7 +170,7 @@ async def test_what_was_erased_is_not_carried_again(stage: Stage) -> None:
     assert ids(await stage.records(RECIPES_REQUESTED.name, stage.sandbox)) == ["2"]
 
 
-async def test_into_a_compacted_original_only_the_newest_of_each_key_goes(stage: Stage) -> None:
+async def test_a_replay_into_a_compacted_original_sends_only_the_newest_of_each_key(stage: Stage) -> None:
     for subject in ("a", "b", "a"):
         event = SubjectErased(subject=subject, erased_at=NOON)
         await stage.bench.producer.send_and_wait(
@@ -179,10 +179,10 @@ async def test_into_a_compacted_original_only_the_newest_of_each_key_goes(stage:
     report = await stage.replayed(topic=SUBJECTS_ERASED, into="original", sandbox=None)
     assert (report.sent, report.left_out) == (2, Counter({"older-than-the-newest-of-its-key": 1}))
     again = await stage.replayed(topic=SUBJECTS_ERASED, into="original", sandbox=None)
-    assert again.sent == 2, "the newest of each key is a copy by now"
+    assert again.sent == 2, "the newest record of each key is a copy now"
 
 
-async def test_into_the_original_it_ends_at_the_end_that_stood_and_copies_are_not_copied(stage: Stage) -> None:
+async def test_a_replay_into_the_original_stops_at_its_old_end_and_copies_no_copies(stage: Stage) -> None:
     await publish(stage, 3)
     for _ in range(2):
         report = await stage.replayed(into="original", sandbox=None)

@@ -1,4 +1,4 @@
-"""A sandbox taken away: all of it, nothing else, and never while a service works in it."""
+"""Tests of the removal of a sandbox: complete, limited to it, refused while a service runs in it."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ async def fill(stage: Stage, *sandboxes: str) -> None:
 
 
 @asynccontextmanager
-async def a_member(stage: Stage) -> Any:
-    """A consumer of the sandbox's group, that has committed."""
+async def group_member(stage: Stage) -> Any:
+    """A consumer in the sandbox's group that has committed an offset."""
     topic = name_on_kafka(TOPIC, stage.sandbox)
     group = {"group_id": group_of("reasoning", topic), "enable_auto_commit": False, "auto_offset_reset": "earliest"}
     consumer = AIOKafkaConsumer(topic, bootstrap_servers=stage.settings.kafka_bootstrap_servers, **group)
@@ -63,10 +63,10 @@ async def a_member(stage: Stage) -> Any:
         await consumer.stop()
 
 
-async def test_a_sandbox_goes_whole_and_its_neighbour_and_what_is_live_stay(stage: Stage) -> None:
-    neighbour = f"{stage.sandbox}0"
-    await fill(stage, stage.sandbox, neighbour)
-    async with a_member(stage):
+async def test_a_removal_deletes_the_whole_sandbox_but_no_other_and_no_live_data(stage: Stage) -> None:
+    other_name = f"{stage.sandbox}0"
+    await fill(stage, stage.sandbox, other_name)
+    async with group_member(stage):
         pass
     live = await stage.records(TOPIC)
     found = await find_sandbox(stage.settings, stage.sandbox)
@@ -83,10 +83,10 @@ async def test_a_sandbox_goes_whole_and_its_neighbour_and_what_is_live_stay(stag
         )
 
     await eventually(gone)
-    assert neighbour in list_sandboxes(stage.settings)
-    beside = await find_sandbox(stage.settings, neighbour)
-    assert (beside.objects, beside.files, beside.replays) == (1, 1, 1)
-    assert len(await stage.records(TOPIC, neighbour)) == 2
+    assert other_name in list_sandboxes(stage.settings)
+    other = await find_sandbox(stage.settings, other_name)
+    assert (other.objects, other.files, other.replays) == (1, 1, 1)
+    assert len(await stage.records(TOPIC, other_name)) == 2
     assert await stage.records(TOPIC) == live
     store = open_store(stage.settings)
     assert await store.get("samples/images/a.jpg") == b"photo"
@@ -95,16 +95,16 @@ async def test_a_sandbox_goes_whole_and_its_neighbour_and_what_is_live_stay(stag
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("broker_kind", ["kafka"])
-async def test_a_sandbox_with_a_member_in_a_group_is_refused_whole(stage: Stage) -> None:
+async def test_a_sandbox_with_a_member_in_a_group_is_not_removed(stage: Stage) -> None:
     await fill(stage, stage.sandbox)
-    async with a_member(stage):
+    async with group_member(stage):
         with pytest.raises(SandboxInUseError, match=f"SAVO_SANDBOX={stage.sandbox}"):
             await find_sandbox(stage.settings, stage.sandbox)
     assert len(await stage.records(TOPIC, stage.sandbox)) == 2
 
 
 @pytest.mark.parametrize("broker_kind", ["embedded"])
-async def test_a_sandbox_that_a_process_here_works_in_is_refused(stage: Stage) -> None:
+async def test_a_sandbox_with_a_running_process_on_this_machine_is_not_removed(stage: Stage) -> None:
     run = stage.settings.data_dir / "sandbox" / stage.sandbox / "run"
     run.mkdir(parents=True)
     (run / "vision.json").write_text(json.dumps({"pid": os.getpid()}))
@@ -113,7 +113,9 @@ async def test_a_sandbox_that_a_process_here_works_in_is_refused(stage: Stage) -
 
 
 @pytest.mark.postgres
-async def test_the_schemas_of_a_sandbox_go_and_those_of_the_product_stay(postgres_url: str, tmp_path: Path) -> None:
+async def test_a_removal_drops_the_schemas_of_the_sandbox_and_keeps_the_live_ones(
+    postgres_url: str, tmp_path: Path
+) -> None:
     settings = RuntimeSettings(database_url=SecretStr(postgres_url), data_dir=tmp_path, embedded_broker=True)
     database = Database.open(settings, "vision")
     try:
@@ -133,7 +135,7 @@ async def test_the_schemas_of_a_sandbox_go_and_those_of_the_product_stay(postgre
 
 
 @pytest.mark.postgres
-async def test_a_login_that_may_not_drop_a_schema_is_told_so_before_anything_is_gone(
+async def test_a_login_that_may_not_drop_a_schema_is_refused_before_anything_is_deleted(
     postgres_url: str, tmp_path: Path
 ) -> None:
     settings = RuntimeSettings(database_url=SecretStr(postgres_url), data_dir=tmp_path, embedded_broker=True)
@@ -144,12 +146,11 @@ async def test_a_login_that_may_not_drop_a_schema_is_told_so_before_anything_is_
             await session.execute(text("CREATE SCHEMA sandbox_replay_vision"))
     finally:
         await database.close()
-    url = database.url.set(drivername="postgresql", username="another_service", password="another").render_as_string(
-        hide_password=False
-    )
+    login = database.url.set(drivername="postgresql", username="another_service", password="another")
+    url = login.render_as_string(hide_password=False)
     other = settings.model_copy(update={"database_url": SecretStr(url)})
-    with pytest.raises(
-        FatalError,
-        match=r"sandbox_replay_vision of \w+ may not be dropped by this login: give SAVO_DATABASE_URL of an administrator",
-    ):
+    message = (
+        r"sandbox_replay_vision of \w+ may not be dropped by this login: give SAVO_DATABASE_URL of an administrator"
+    )
+    with pytest.raises(FatalError, match=message):
         await find_sandbox(other, "replay", on_kafka=False)
