@@ -1,4 +1,4 @@
-"""Nothing is lost when processes die: each of the six services is killed at random moments while two hundred scans are under way."""
+"""Chaos test: no scan and no sample is lost while the services are killed at random times."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tests.parts.wheel import Wheel, objects_under, read_json, running_wheel
 
 SCANS = 200
 KILLS_EACH = 3
-AT_ONCE = 12
-# Read whole by each replica, without a group: there is no lag to speak of.
+CONCURRENT_PHONES = 12
+# Each replica reads the whole topic without a group, so these readers have no lag.
 SNAPSHOT_READERS = {"rollout.changed": {"vision", "gateway"}}
 LAG_GONE_WITHIN = 60.0
 SCAN_ENDS_WITHIN = 200.0
@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.real, pytest.mark.kafka, pytest.mark.slow, pytest.mark
 
 @dataclass
 class Ledger:
-    """What the phones were told."""
+    """Outcomes of the scans as the phones saw them."""
 
     ended: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -72,50 +72,50 @@ async def test_no_scan_and_no_sample_is_lost_or_doubled_when_services_are_killed
         assert ledger.done == len(ledger.scan_ids) == SCANS, ledger
         assert ledger.ended["completed"] + sum(ledger.reasons.values()) == SCANS, ledger
         await assert_one_sample_a_photo(wheel, ledger)
-        print(
-            f"{dict(ledger.ended)}, reasons {dict(ledger.reasons)}, {ledger.confirmed} confirmed, {KILLS_EACH} kills of each service"
-        )
+        print(f"{dict(ledger.ended)}, reasons {dict(ledger.reasons)}, {ledger.confirmed} confirmed")
 
 
 async def scan_and_confirm(wheel: Wheel, scenes: list[Scene], ledger: Ledger) -> None:
-    waiting = iter(enumerate(scenes))
+    remaining = iter(enumerate(scenes))
 
     async def phone(client: httpx2.AsyncClient) -> None:
-        for number, scene in waiting:
+        for number, scene in remaining:
             await one_scan(client, number, scene, ledger)
 
     async with (
         httpx2.AsyncClient(base_url=wheel.url, timeout=30, trust_env=False) as client,
         asyncio.TaskGroup() as group,
     ):
-        for _ in range(AT_ONCE):
+        for _ in range(CONCURRENT_PHONES):
             group.create_task(phone(client))
 
 
 async def one_scan(client: httpx2.AsyncClient, number: int, scene: Scene, ledger: Ledger) -> None:
-    """As an app does it: the same Idempotency-Key until there is an answer, then ask until the scan is done, then confirm until taken."""
+    """Uploads, polls and confirms one scan as an app does.
+
+    Each request is repeated until it is answered, the upload with the same Idempotency-Key.
+    """
     headers = {"Idempotency-Key": f"errand-{number}"}
     files = {"image": ("photo.jpg", scene.jpeg, "image/jpeg")}
-    scan = (
-        await insist(client, "POST", "/v1/scans", headers=headers, files=files, data={"user_id": f"user-{number % 60}"})
-    ).json()
+    data = {"user_id": f"user-{number % 60}"}
+    scan = (await request_until_answered(client, "POST", "/v1/scans", headers=headers, files=files, data=data)).json()
     ledger.scan_ids.add(scan["scan_id"])
     deadline = time.monotonic() + SCAN_ENDS_WITHIN
     while scan["status"] == "queued":
-        assert time.monotonic() < deadline, f"scan {scan['scan_id']} has no end"
+        assert time.monotonic() < deadline, f"scan {scan['scan_id']} did not finish in {SCAN_ENDS_WITHIN:g} s"
         await asyncio.sleep(0.2)
-        scan = (await insist(client, "GET", f"/v1/scans/{scan['scan_id']}")).json()
+        scan = (await request_until_answered(client, "GET", f"/v1/scans/{scan['scan_id']}")).json()
     ledger.ended[scan["status"]] += 1
     if scan["status"] == "failed":
         ledger.reasons[scan["error"]["code"]] += 1
         return
     edits = corrections([_answered(item) for item in scan["result"]["items"]], scene.truth)
     body: dict[str, Any] = {"items": [edit.as_json() for edit in edits]}
-    await insist(client, "POST", f"/v1/scans/{scan['scan_id']}/confirmation", json=body)
+    await request_until_answered(client, "POST", f"/v1/scans/{scan['scan_id']}/confirmation", json=body)
     ledger.confirmed += 1
 
 
-async def insist(client: httpx2.AsyncClient, method: str, path: str, **rest: Any) -> httpx2.Response:
+async def request_until_answered(client: httpx2.AsyncClient, method: str, path: str, **rest: Any) -> httpx2.Response:
     for _ in range(600):
         try:
             answer = await client.request(method, path, **rest)
@@ -130,7 +130,7 @@ async def insist(client: httpx2.AsyncClient, method: str, path: str, **rest: Any
 
 
 async def kill_at_random_moments(wheel: Wheel, ledger: Ledger, draw: random.Random) -> dict[str, int]:
-    """Each service three times, whenever the count of finished scans reaches a drawn number."""
+    """Kills each service three times, when the count of finished scans reaches a random number."""
     moments = sorted((draw.randrange(5, SCANS - 20), service) for service in SERVICES for _ in range(KILLS_EACH))
     killed = Counter[str]()
     for moment, service in moments:
@@ -147,14 +147,14 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def lag_after(bootstrap_servers: str, seconds: float) -> dict[str, int]:
-    """Lag by topic and group once it is gone everywhere, or what is left when the time is over."""
+    """Lag by topic and group after it is zero everywhere, or after `seconds`."""
     deadline = time.monotonic() + seconds
-    looks: list[dict[str, int]] = []
-    # Twice in a row: between two looks a service may publish what came of the last record.
-    while looks[-2:] != [{}, {}] and time.monotonic() < deadline:
-        looks.append(await current_lag(bootstrap_servers))
+    samples: list[dict[str, int]] = []
+    # Zero twice in a row: between two samples a service may publish the result of its last record.
+    while samples[-2:] != [{}, {}] and time.monotonic() < deadline:
+        samples.append(await current_lag(bootstrap_servers))
         await asyncio.sleep(1)
-    return looks[-1]
+    return samples[-1]
 
 
 async def current_lag(bootstrap_servers: str) -> dict[str, int]:
@@ -165,7 +165,7 @@ async def current_lag(bootstrap_servers: str) -> dict[str, int]:
     try:
         lag: dict[str, int] = {}
         for topic in TOPICS:
-            # By the registry, not by what this consumer happens to know: a topic without partitions would have no lag.
+            # From the registry: a topic whose partitions this consumer does not know yet would have no lag.
             partitions = [TopicPartition(topic.name, number) for number in range(topic.partitions)]
             ends = await consumer.end_offsets(partitions)
             for service in set(topic.consumers) - SNAPSHOT_READERS.get(topic.name, set()):
@@ -183,15 +183,15 @@ async def current_lag(bootstrap_servers: str) -> dict[str, int]:
 
 
 async def assert_one_sample_a_photo(wheel: Wheel, ledger: Ledger) -> None:
-    """The store's files, their metadata and the gateway's figures agree, and every confirmed scan became one sample or was refused with a reason."""
+    """Images, metadata and the gateway's figures agree, and each confirmed scan is one sample or one refusal."""
     images = [path.stem for path in objects_under(wheel.data_dir, "samples/images")]
     metas = [read_json(path) for path in objects_under(wheel.data_dir, "samples/meta")]
     assert len(images) == len(set(images)) == len(metas)
     assert {meta["sha256"] for meta in metas} == set(images)
     assert len({meta["scan_id"] for meta in metas}) == len(metas)
     async with httpx2.AsyncClient(base_url=wheel.url, timeout=30, trust_env=False) as client:
-        stats = (await insist(client, "GET", "/training/stats")).json()
-        progress = (await insist(client, "GET", "/training/progress")).json()
+        stats = (await request_until_answered(client, "GET", "/training/stats")).json()
+        progress = (await request_until_answered(client, "GET", "/training/progress")).json()
     assert stats["total_samples"] == len(metas)
     assert len(metas) + sum(progress["refused_by_reason"].values()) == ledger.confirmed, (
         len(metas),

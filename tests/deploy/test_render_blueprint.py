@@ -1,7 +1,7 @@
-"""The Blueprints under deploy/render: only fields that Render's Blueprint reference knows, only settings that the product knows.
+"""Tests of the Blueprints in deploy/render: known fields, known settings, existing commands.
 
-Render publishes a JSON schema for editors, under no licence that would let it stand here; the fields below are read off the reference
-(render.com/docs/blueprint-spec). `render blueprints validate FILE` asks Render itself, with an account.
+Render publishes a JSON schema without a licence to copy it, so the fields below come from the reference
+(render.com/docs/blueprint-spec). `render blueprints validate FILE` validates at Render and needs an account.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ from savo_runtime.settings import installed_settings, known_variables
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "render"
 BLUEPRINTS = {path.name: yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.yaml"))}
-WHOLE, SMALL = BLUEPRINTS["render.yaml"], BLUEPRINTS["small.yaml"]
+FULL, SMALL = BLUEPRINTS["render.yaml"], BLUEPRINTS["small.yaml"]
 
 ROOT_KEYS = {"services", "databases", "envVarGroups", "projects", "ungrouped", "previews", "version"}
 SERVICE_KEYS = set(
-    "type name runtime repo branch rootDir plan region numInstances scaling buildCommand startCommand preDeployCommand dockerCommand dockerContext "
-    "dockerfilePath registryCredential image healthCheckPath maxShutdownDelaySeconds envVars disk domains autoDeployTrigger autoDeploy buildFilter "
-    "initialDeployHook previews ipAllowList renderSubdomainPolicy".split()
+    "type name runtime repo branch rootDir plan region numInstances scaling buildCommand startCommand preDeployCommand"
+    " dockerCommand dockerContext dockerfilePath registryCredential image healthCheckPath maxShutdownDelaySeconds"
+    " envVars disk domains autoDeployTrigger autoDeploy buildFilter initialDeployHook previews ipAllowList"
+    " renderSubdomainPolicy".split()
 )
 ONLY_WEB = {"healthCheckPath", "domains", "renderSubdomainPolicy", "ipAllowList"}
 DATABASE_KEYS = set(
-    "name plan previewPlan diskSizeGB previewDiskSizeGB storageAutoscalingEnabled postgresMajorVersion databaseName user region ipAllowList "
-    "readReplicas highAvailability".split()
+    "name plan previewPlan diskSizeGB previewDiskSizeGB storageAutoscalingEnabled postgresMajorVersion databaseName"
+    " user region ipAllowList readReplicas highAvailability".split()
 )
 PLANS = {"free", "starter", "standard", "pro", "pro plus", "pro max", "pro ultra"}
 DATABASE_PLAN = re.compile(r"free|basic-(256mb|1gb|4gb)|(pro|accelerated)-\d+gb")
 SOURCES = {"value", "generateValue", "sync", "fromService", "fromDatabase", "fromGroup"}
-OF_RENDER = {"PYTHON_VERSION"}
+RENDER_VARIABLES = {"PYTHON_VERSION"}
 SECRET = re.compile(r"KEY|SECRET|PASSWORD|DATABASE_URL|ACCOUNT_ID|USERNAME")
 
-EVERY = pytest.mark.parametrize("blueprint", BLUEPRINTS.values(), ids=BLUEPRINTS)
+EACH_BLUEPRINT = pytest.mark.parametrize("blueprint", BLUEPRINTS.values(), ids=BLUEPRINTS)
 
 
 def services(blueprint: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -57,22 +58,22 @@ def all_variables(blueprint: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def environment(blueprint: dict[str, Any], name: str) -> dict[str, str]:
-    """What the service's process would find, with a made-up value for what a person or Render fills in."""
-    made_up = {
+    """The variables of the service's process, with a placeholder for each that a person or Render sets."""
+    placeholders = {
         "SAVO_KAFKA_BOOTSTRAP_SERVERS": "kafka.example.com:9092",
-        "SAVO_DATABASE_URL": "postgresql://savo:made-up@db/savo",
+        "SAVO_DATABASE_URL": "postgresql://savo:placeholder@db/savo",
         "SAVO_ROLLOUT_URL": "x:8001",
     }
     groups = {group["name"]: group["envVars"] for group in blueprint.get("envVarGroups", [])}
     found: dict[str, str] = {}
     for variable in services(blueprint)[name]["envVars"]:
         for each in groups[variable["fromGroup"]] if "fromGroup" in variable else [variable]:
-            found[each["key"]] = each.get("value", made_up.get(each["key"], "made-up"))
+            found[each["key"]] = each.get("value", placeholders.get(each["key"], "placeholder"))
     return found
 
 
-@EVERY
-def test_only_fields_that_render_knows(blueprint: dict[str, Any]) -> None:
+@EACH_BLUEPRINT
+def test_a_blueprint_has_only_fields_that_render_knows(blueprint: dict[str, Any]) -> None:
     assert blueprint.keys() <= ROOT_KEYS
     for service in blueprint["services"]:
         assert service.keys() <= SERVICE_KEYS
@@ -90,28 +91,28 @@ def test_only_fields_that_render_knows(blueprint: dict[str, Any]) -> None:
         assert isinstance(database["postgresMajorVersion"], str)
 
 
-@EVERY
+@EACH_BLUEPRINT
 def test_every_variable_is_a_setting_of_the_product_and_has_one_source(blueprint: dict[str, Any]) -> None:
-    known = known_variables(installed_settings().values()) | OF_RENDER
+    known = known_variables(installed_settings().values()) | RENDER_VARIABLES
     for variable in all_variables(blueprint):
         assert variable["key"] in known
         assert len(variable.keys() & SOURCES) == 1
-        assert isinstance(variable.get("value", ""), str), f"{variable['key']}: Render wants a string"
+        assert isinstance(variable.get("value", ""), str), f"{variable['key']} must be a string for Render"
     for group in blueprint.get("envVarGroups", []):
         assert all("value" in variable for variable in group["envVars"]), (
             "Render ignores sync: false and references in a group"
         )
 
 
-@EVERY
-def test_no_secret_stands_in_the_file(blueprint: dict[str, Any]) -> None:
+@EACH_BLUEPRINT
+def test_a_blueprint_contains_no_secret(blueprint: dict[str, Any]) -> None:
     for variable in all_variables(blueprint):
         assert not (SECRET.search(variable["key"]) and "value" in variable), variable["key"]
         assert variable.get("sync", False) is False
 
 
-@EVERY
-def test_what_is_referred_to_is_there(blueprint: dict[str, Any]) -> None:
+@EACH_BLUEPRINT
+def test_every_reference_has_its_target(blueprint: dict[str, Any]) -> None:
     groups = {group["name"] for group in blueprint.get("envVarGroups", [])}
     databases = {database["name"] for database in blueprint.get("databases", [])}
     for service in blueprint["services"]:
@@ -126,7 +127,7 @@ def test_what_is_referred_to_is_there(blueprint: dict[str, Any]) -> None:
                 assert source.get("property") == "hostport" or "sync" in own_variables(other)[source["envVarKey"]]
 
 
-@EVERY
+@EACH_BLUEPRINT
 def test_every_command_exists(blueprint: dict[str, Any]) -> None:
     for service in blueprint["services"]:
         script, *options = service["buildCommand"].split()
@@ -136,55 +137,55 @@ def test_every_command_exists(blueprint: dict[str, Any]) -> None:
             assert_runs(shlex.split(command))
 
 
-def assert_runs(words: list[str]) -> None:
-    if not words:
+def assert_runs(command: list[str]) -> None:
+    if not command:
         return
     installed = {entry.name for entry in entry_points(group="savo.services")}
-    if words[0] == ".venv/bin/savo":
+    if command[0] == ".venv/bin/savo":
         from typer.testing import CliRunner
 
         from savo_cli.commands import app
 
-        told = CliRunner().invoke(app, [words[1], "--help"], env={"COLUMNS": "200"})
-        assert [word for word in words[2:] if word not in told.stdout] == []
+        help_text = CliRunner().invoke(app, [command[1], "--help"], env={"COLUMNS": "200"}).stdout
+        assert [option for option in command[2:] if option not in help_text] == []
         return
-    assert words[:2] == [".venv/bin/python", "-m"]
-    if words[2] == "savo_runtime":
-        assert set(words[3:]) <= installed
+    assert command[:2] == [".venv/bin/python", "-m"]
+    if command[2] == "savo_runtime":
+        assert set(command[3:]) <= installed
     else:
-        assert (ROOT / "libs/runtime" / f"{words[2].replace('.', '/')}.py").is_file()
+        assert (ROOT / "libs/runtime" / f"{command[2].replace('.', '/')}.py").is_file()
 
 
-def test_each_service_is_there_once_and_only_the_gateway_is_public() -> None:
-    assert {service["startCommand"].split()[-1] for service in WHOLE["services"]} == set(SERVICES)
-    assert [service["name"] for service in WHOLE["services"] if service["type"] == "web"] == ["savo-gateway"]
-    assert all(database["ipAllowList"] == [] for database in WHOLE["databases"])
+def test_each_service_is_deployed_once_and_only_the_gateway_is_public() -> None:
+    assert {service["startCommand"].split()[-1] for service in FULL["services"]} == set(SERVICES)
+    assert [service["name"] for service in FULL["services"] if service["type"] == "web"] == ["savo-gateway"]
+    assert all(database["ipAllowList"] == [] for database in FULL["databases"])
 
 
 def test_only_the_trainer_has_a_disk_and_torch() -> None:
-    assert [service["name"] for service in WHOLE["services"] if "disk" in service] == ["savo-trainer"]
-    assert [service["name"] for service in WHOLE["services"] if "yolo" in service["buildCommand"]] == ["savo-trainer"]
-    trainer = services(WHOLE)["savo-trainer"]
+    assert [service["name"] for service in FULL["services"] if "disk" in service] == ["savo-trainer"]
+    assert [service["name"] for service in FULL["services"] if "yolo" in service["buildCommand"]] == ["savo-trainer"]
+    trainer = services(FULL)["savo-trainer"]
     assert own_variables(trainer)["SAVO_DATA_DIR"]["value"].startswith(trainer["disk"]["mountPath"])
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_each_service_starts_with_what_it_is_given(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its own settings class: production, an outside Kafka by SASL_SSL, R2, PostgreSQL."""
-    given = environment(WHOLE, f"savo-{name}")
+def test_each_service_accepts_its_variables(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checked by its settings class: production, an external Kafka with SASL_SSL, R2, PostgreSQL."""
+    given = environment(FULL, f"savo-{name}")
     with_only(given, monkeypatch)
     settings = installed_settings()[name]()
     assert (settings.env, settings.kafka_security_protocol, settings.object_store) == ("production", "SASL_SSL", "s3")
     assert settings.s3_endpoint.endswith(".r2.cloudflarestorage.com")
     assert settings.database_url
-    assert set(given) <= known_variables([installed_settings()[name]]) | OF_RENDER | set(shared_variables())
+    assert set(given) <= known_variables([installed_settings()[name]]) | RENDER_VARIABLES | set(shared_variables())
 
 
 def shared_variables() -> list[str]:
-    return [variable["key"] for variable in WHOLE["envVarGroups"][0]["envVars"]]
+    return [variable["key"] for variable in FULL["envVarGroups"][0]["envVars"]]
 
 
-def test_the_small_plan_is_one_process_with_r2_and_little_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_small_plan_is_one_process_with_r2_and_a_small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     (service,) = SMALL["services"]
     assert service["plan"] == "starter"
     assert "--one-process" in service["startCommand"]

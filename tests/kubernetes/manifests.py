@@ -1,4 +1,4 @@
-"""Rendered manifests, looked at: pods and their containers, what they are given, settings, what scales what."""
+"""Queries on rendered Kubernetes manifests: pods, containers, settings, secrets, selectors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.parts.kubernetes import MANIFESTS, Manifest
 
 SECRETS = "savo-secrets"
 PROVIDER_KEYS = "savo-provider-keys"
-"""Keys of providers that the manifests do not name, given whole."""
+"""Secret with the keys of providers, which a pod gets as a whole."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pod:
-    """A pod's template, wherever it stands."""
+    """A pod template of any kind of manifest. `owner`: kind and name of the manifest."""
 
     owner: str
     labels: dict[str, str]
@@ -34,9 +34,8 @@ class Pod:
     @property
     def service(self) -> str | None:
         """The service that this pod runs; None for Jobs and Ray."""
-        return (
-            self.name if self.name in SERVICES and self.labels.get("app.kubernetes.io/component") == "service" else None
-        )
+        is_service = self.labels.get("app.kubernetes.io/component") == "service"
+        return self.name if self.name in SERVICES and is_service else None
 
 
 def name_of(manifest: Manifest) -> str:
@@ -48,7 +47,7 @@ def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
 
 
 def named(manifests: list[Manifest], name: str) -> Manifest:
-    """`Deployment/savo-vision`. Raises `KeyError`."""
+    """The manifest of a name such as `Deployment/savo-vision`. Raises `KeyError`."""
     for each in manifests:
         if name_of(each) == name:
             return each
@@ -76,16 +75,15 @@ def _templates(node: Any) -> Iterator[Manifest]:
 
 
 def settings(manifests: list[Manifest]) -> dict[str, str]:
-    """The services' one ConfigMap; its name ends in a hash of what is in it."""
-    (found,) = [
-        each for each in of_kind(manifests, "ConfigMap") if each["metadata"]["name"].startswith("savo-settings")
-    ]
+    """Data of the services' ConfigMap. Its name ends with a hash of its content."""
+    config_maps = of_kind(manifests, "ConfigMap")
+    (found,) = [each for each in config_maps if each["metadata"]["name"].startswith("savo-settings")]
     data: dict[str, str] = found["data"]
     return data
 
 
 def secrets_of(container: Manifest) -> dict[str, str]:
-    """Variable → key in the Secret."""
+    """Variables of the container → their keys in the Secret."""
     given = {
         each["name"]: each["valueFrom"]["secretKeyRef"]
         for each in container.get("env", [])
@@ -95,19 +93,19 @@ def secrets_of(container: Manifest) -> dict[str, str]:
     return {variable: reference["key"] for variable, reference in given.items()}
 
 
-def secrets_given_whole(container: Manifest) -> set[str]:
-    """Names of the Secrets all of whose keys are variables of the container."""
+def secrets_given_as_whole(container: Manifest) -> set[str]:
+    """Names of the Secrets whose keys are all variables of the container."""
     return {each["secretRef"]["name"] for each in container.get("envFrom", []) if "secretRef" in each}
 
 
 def example_secrets() -> dict[str, str]:
-    """Those of secrets.env.example, the commented ones too."""
+    """Keys and values of secrets.env.example, commented ones included."""
     text = (MANIFESTS / "secrets.env.example").read_text()
     return dict(re.findall(r"^(?:# )?([A-Z0-9_]+)=(.*)$", text, re.MULTILINE))
 
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
-    """A label selector, as Kubernetes reads it; of expressions `In` alone, which is all that we use."""
+    """Whether a label selector matches. Of the operators it supports `In`, the only one in our manifests."""
     equal = all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
     return equal and all(
         labels.get(each["key"]) in each["values"]

@@ -1,4 +1,4 @@
-"""What holds of every rendered overlay. A rule takes manifests and tells flaws, one line each."""
+"""Rules for the manifests of every overlay. A rule yields its violations, one line each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.kubernetes.manifests import (
     named,
     of_kind,
     pods,
-    secrets_given_whole,
+    secrets_given_as_whole,
     secrets_of,
     selects,
     settings,
@@ -32,18 +32,18 @@ from tests.kubernetes.manifests import (
 from tests.parts.kubernetes import Manifest
 
 ROOT = Path(__file__).parents[2]
-OF_THE_COMMAND = {"SAVO_URL", "SAVO_SERVICES", "SAVO_API_KEY"} | known_variables([DigestSettings])
-"""Read by `savo`, not by a service's settings."""
+COMMAND_VARIABLES = {"SAVO_URL", "SAVO_SERVICES", "SAVO_API_KEY"} | known_variables([DigestSettings])
+"""Variables of the `savo` command, which no service reads."""
 
-OF_RAY = {"SAVO_TRAINER_RUNNER": "ray", "RAY_ADDRESS": "http://savo-ray-head-svc:8265"}
-"""Promised for the trainer: beside a RayCluster they may stand before the trainer takes them."""
+RAY_SETTINGS = {"SAVO_TRAINER_RUNNER": "ray", "RAY_ADDRESS": "http://savo-ray-head-svc:8265"}
+"""Planned settings of the trainer. Overlays with a RayCluster may set them before the trainer accepts them."""
 
 EXIT_SECONDS = 5.0
 Rule = Callable[[list[Manifest]], Iterator[str]]
 
 
-def no_rights(manifests: list[Manifest]) -> Iterator[str]:
-    """Not root, nothing to write to but volumes, no way up, no token of the cluster's."""
+def least_privilege(manifests: list[Manifest]) -> Iterator[str]:
+    """No root, a read-only root file system, no privilege escalation, no token of the cluster's API."""
     for pod in pods(manifests):
         context = pod.spec.get("securityContext", {})
         if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
@@ -52,10 +52,10 @@ def no_rights(manifests: list[Manifest]) -> Iterator[str]:
             yield f"{pod.owner} has no seccomp profile"
         if pod.spec.get("automountServiceAccountToken") is not False and pod.name != "ray-head":
             yield f"{pod.owner} has a token of the cluster's API"
-        if any(pod.spec.get(word) for word in ("hostNetwork", "hostPID", "hostIPC")) or any(
+        if any(pod.spec.get(option) for option in ("hostNetwork", "hostPID", "hostIPC")) or any(
             "hostPath" in volume for volume in pod.spec.get("volumes", [])
         ):
-            yield f"{pod.owner} sees its node"
+            yield f"{pod.owner} has access to its node"
         for container in pod.containers:
             own = container.get("securityContext", {})
             if own.get("readOnlyRootFilesystem") is not True:
@@ -65,15 +65,15 @@ def no_rights(manifests: list[Manifest]) -> Iterator[str]:
                 or own.get("privileged")
                 or own.get("capabilities") != {"drop": ["ALL"]}
             ):
-                yield f"{pod.owner}, {container['name']} may gain rights"
+                yield f"{pod.owner}, {container['name']} may gain privileges"
 
 
 def known_settings(manifests: list[Manifest]) -> Iterator[str]:
-    """Every variable is one that something reads: a typo would be passed over in silence."""
-    known = known_variables(installed_settings().values()) | OF_THE_COMMAND
-    awaited = OF_RAY.keys() if of_kind(manifests, "RayCluster") else set()
+    """Every variable is a known setting: a mistyped one would have no effect and no error."""
+    known = known_variables(installed_settings().values()) | COMMAND_VARIABLES
+    planned = RAY_SETTINGS.keys() if of_kind(manifests, "RayCluster") else set()
     given = [variable for each in of_kind(manifests, "ConfigMap") for variable in each["data"]]
-    yield from (f"ConfigMap: {variable} is no setting of Savo" for variable in given if variable not in known | awaited)
+    yield from (f"ConfigMap: {variable} is no setting of Savo" for variable in given if variable not in known | planned)
     for pod in pods(manifests):
         if pod.spec.get("enableServiceLinks") is not False:
             yield f"{pod.owner} gets variables of other Services, such as SAVO_GATEWAY_PORT"
@@ -85,11 +85,11 @@ def known_settings(manifests: list[Manifest]) -> Iterator[str]:
             )
 
 
-def settings_make_sense(manifests: list[Manifest]) -> Iterator[str]:
-    """Each service takes ConfigMap and Secret together as its settings."""
+def valid_settings(manifests: list[Manifest]) -> Iterator[str]:
+    """Each service accepts the values of ConfigMap and Secret as its settings."""
     given = settings(manifests)
     if not trainer_knows_ray() and of_kind(manifests, "RayCluster"):
-        given = {name: value for name, value in given.items() if OF_RAY.get(name) != value}
+        given = {name: value for name, value in given.items() if RAY_SETTINGS.get(name) != value}
     for pod in pods(manifests):
         if pod.service is None:
             continue
@@ -97,12 +97,12 @@ def settings_make_sense(manifests: list[Manifest]) -> Iterator[str]:
         values = {name: value for name, value in (given | secrets).items() if value}
         try:
             installed_settings()[pod.service].model_validate(values)
-        except ValueError as flaw:
-            yield f"{pod.owner} would not start: {flaw}"
+        except ValueError as error:
+            yield f"{pod.owner} would not start: {error}"
 
 
 def own_secrets(manifests: list[Manifest]) -> Iterator[str]:
-    """A service is given the secrets that it reads, no other's, and its own role in the database."""
+    """A service gets only the secrets that it reads, and its own database role."""
     for pod in pods(manifests):
         for container in pod.containers:
             given = secrets_of(container)
@@ -112,13 +112,13 @@ def own_secrets(manifests: list[Manifest]) -> Iterator[str]:
                 if key not in example_secrets()
             )
             if pod.service and not _fits(container, _secrets_read_by(pod.service)):
-                yield f"{pod.owner} is given {sorted(given)} and reads {sorted(_secrets_read_by(pod.service))}"
+                yield f"{pod.owner} gets {sorted(given)} and reads {sorted(_secrets_read_by(pod.service))}"
             if pod.service and given.get("SAVO_DATABASE_URL") != f"{pod.service.upper()}_DATABASE_URL":
                 yield f"{pod.owner} does not have the database role of {pod.service}"
 
 
-def whole_services(manifests: list[Manifest]) -> Iterator[str]:
-    """Each of the six, once: probes, a disruption budget, a network policy of its own, tables made before it."""
+def complete_services(manifests: list[Manifest]) -> Iterator[str]:
+    """Each service has probes, a disruption budget, a network policy, and a Job that creates its tables."""
     running = {pod.service: pod for pod in pods(manifests) if pod.service}
     yield from (f"{service} is not deployed" for service in SERVICES if service not in running)
     for service, pod in running.items():
@@ -132,9 +132,9 @@ def whole_services(manifests: list[Manifest]) -> Iterator[str]:
             for name in ("startup", "liveness", "readiness")
         }
         if probes != {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"}:
-            yield f"{pod.owner} is not asked how it is: {probes}"
+            yield f"{pod.owner} has wrong probes: {probes}"
         elif container["readinessProbe"].get("timeoutSeconds", 1) <= CHECK_SECONDS:
-            yield f"{pod.owner}: /readyz may take {CHECK_SECONDS:g} s, longer than it is waited for"
+            yield f"{pod.owner}: /readyz may take {CHECK_SECONDS:g} s, longer than the probe's timeout"
         for kind in ("PodDisruptionBudget", "NetworkPolicy"):
             selectors = [
                 each["spec"].get("selector", each["spec"].get("podSelector")) for each in of_kind(manifests, kind)
@@ -142,25 +142,25 @@ def whole_services(manifests: list[Manifest]) -> Iterator[str]:
             if {"matchLabels": {"app.kubernetes.io/name": service}} not in selectors:
                 yield f"{pod.owner} has no {kind} of its own"
         if not any(each["metadata"]["name"] == f"savo-{service}-tables" for each in of_kind(manifests, "Job")):
-            yield f"{pod.owner}: no Job makes its tables"
+            yield f"{pod.owner}: no Job creates its tables"
     for budget in of_kind(manifests, "PodDisruptionBudget"):
         if budget["spec"].get("maxUnavailable") != 1:
             yield f"{name_of(budget)}: a node with the last replica could never be drained"
 
 
-def time_to_stop(manifests: list[Manifest]) -> Iterator[str]:
-    """Kubernetes waits until what is at work is finished and committed (docs/decisions/0003)."""
+def enough_time_to_stop(manifests: list[Manifest]) -> Iterator[str]:
+    """Kubernetes waits until running handlers are finished and committed (docs/decisions/0003)."""
     for pod in pods(manifests):
         if pod.service is None:
             continue
         before = pod.containers[0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         needed = before + STOP_SECONDS + EXIT_SECONDS
         if pod.spec.get("terminationGracePeriodSeconds", 30) < needed:
-            yield f"{pod.owner} is killed before it may take {needed:g} s to stop"
+            yield f"{pod.owner} is killed too early: it may need {needed:g} s to stop"
 
 
-def bounded(manifests: list[Manifest]) -> Iterator[str]:
-    """What a container asks for and may take; where it may write."""
+def limited_resources(manifests: list[Manifest]) -> Iterator[str]:
+    """Each container has requests, a memory limit, and limited volumes to write to."""
     folder = settings(manifests)["SAVO_DATA_DIR"]
     for pod in pods(manifests):
         for container in pod.containers:
@@ -177,7 +177,7 @@ def bounded(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def one_version(manifests: list[Manifest]) -> Iterator[str]:
-    """Every image is ours, of the product's version."""
+    """Every image is one of ours, with the product's version."""
     for pod in pods(manifests):
         for container in pod.containers:
             if not container["image"].startswith("savo-") or container["image"].partition(":")[2] != _version():
@@ -185,7 +185,7 @@ def one_version(manifests: list[Manifest]) -> Iterator[str]:
 
 
 def scaled_within_partitions(manifests: list[Manifest]) -> Iterator[str]:
-    """Replicas by the lag of a group that the service really has, at most as many as the topic has partitions."""
+    """Scaling by the lag of an existing group of the service, to at most the topic's number of partitions."""
     for scaled in of_kind(manifests, "ScaledObject"):
         target = scaled["spec"]["scaleTargetRef"]["name"]
         service = target.removeprefix("savo-")
@@ -195,51 +195,53 @@ def scaled_within_partitions(manifests: list[Manifest]) -> Iterator[str]:
             topic = topic_named(trigger["topic"])
             if service not in topic.consumers or trigger["consumerGroup"] != group_of(service, topic.name):
                 yield f"{name_of(scaled)}: {service} has no group {trigger['consumerGroup']} on {topic.name}"
-            if scaled["spec"]["maxReplicaCount"] > topic.partitions:
-                yield f"{name_of(scaled)}: {scaled['spec']['maxReplicaCount']} replicas, and {topic.name} has {topic.partitions} partitions"
-            yield from (f"{name_of(scaled)}: {flaw}" for flaw in _other_kafka(trigger, settings(manifests)))
+            replicas = scaled["spec"]["maxReplicaCount"]
+            if replicas > topic.partitions:
+                yield f"{name_of(scaled)}: {replicas} replicas, and {topic.name} has {topic.partitions} partitions"
+            differences = _connection_differences(trigger, settings(manifests))
+            yield from (f"{name_of(scaled)}: {difference}" for difference in differences)
 
 
-def only_what_flows(manifests: list[Manifest]) -> Iterator[str]:
-    """Nothing is open but what is written here: who calls whom inside, and which other namespaces come in."""
+def only_needed_traffic(manifests: list[Manifest]) -> Iterator[str]:
+    """Network policies allow exactly the needed calls, and refuse everything else."""
     policies = of_kind(manifests, "NetworkPolicy")
     if not any(
         each["spec"]["podSelector"] == {} and "ingress" not in each["spec"] and "egress" not in each["spec"]
         for each in policies
     ):
-        yield "what no policy names is not refused"
+        yield "traffic that no policy allows is not refused"
     every = [pod for pod in pods(manifests) if pod.labels.get("app.kubernetes.io/component") != "ray"]
     needed = {
         ("gateway", "rollout"),
         *(("hands", service) for service in SERVICES),
         *((("digest", "gateway"),) if of_kind(manifests, "CronJob") else ()),
     }
-    for word, may in (("enter", _may_enter), ("leave", _may_leave)):
+    for direction, is_allowed in (("ingress", _may_enter), ("egress", _may_leave)):
         found = {
             (caller.name, callee.name)
             for caller in every
             for callee in every
-            if caller is not callee and may(policies, caller, callee)
+            if caller is not callee and is_allowed(policies, caller, callee)
         }
         if found != needed:
-            yield f"calls that may {word}: {sorted(found)}; needed: {sorted(needed)}"
+            yield f"calls that {direction} rules allow: {sorted(found)}; needed: {sorted(needed)}"
     for policy in policies:
         for rule in policy["spec"].get("ingress", []):
             if not rule.get("from") or (not rule.get("ports") and policy["metadata"]["name"] != "savo-ray"):
-                yield f"{name_of(policy)} lets anybody in"
+                yield f"{name_of(policy)} allows every caller"
 
 
 RULES: tuple[Rule, ...] = (
-    no_rights,
+    least_privilege,
     known_settings,
-    settings_make_sense,
+    valid_settings,
     own_secrets,
-    whole_services,
-    time_to_stop,
-    bounded,
+    complete_services,
+    enough_time_to_stop,
+    limited_resources,
     one_version,
     scaled_within_partitions,
-    only_what_flows,
+    only_needed_traffic,
 )
 
 
@@ -263,8 +265,8 @@ def _secrets_read_by(service: str) -> set[str]:
 
 
 def _fits(container: Manifest, read: set[str]) -> bool:
-    """Every secret that is read is given by name, but for providers' keys, which may come in a Secret of theirs."""
-    whole, keys = secrets_given_whole(container), {provider.key_variable for provider in PROVIDERS} & read
+    """Whether the container gets each secret by name; keys of providers come as a whole Secret."""
+    whole, keys = secrets_given_as_whole(container), {provider.key_variable for provider in PROVIDERS} & read
     if whole != ({PROVIDER_KEYS} if keys else set()):
         return False
     return read - keys <= secrets_of(container).keys() <= read
@@ -274,21 +276,20 @@ def _settings_of(service: str) -> type[RuntimeSettings]:
     return installed_settings()[service]
 
 
-def _other_kafka(trigger: dict[str, str], given: dict[str, str]) -> Iterator[str]:
-    """KEDA's words for the settings' protocol and mechanism."""
-    protocol, mechanism = (
-        given.get("SAVO_KAFKA_SECURITY_PROTOCOL", "PLAINTEXT"),
-        given.get("SAVO_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512"),
-    )
-    words = {"PLAIN": "plaintext", "SCRAM-SHA-256": "scram_sha256", "SCRAM-SHA-512": "scram_sha512"}
-    sasl = words[mechanism] if protocol.startswith("SASL") else "none"
+def _connection_differences(trigger: dict[str, str], given: dict[str, str]) -> Iterator[str]:
+    """Differences between the trigger's connection to Kafka and the services'."""
+    protocol = given.get("SAVO_KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")
+    mechanism = given.get("SAVO_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")
+    keda_names = {"PLAIN": "plaintext", "SCRAM-SHA-256": "scram_sha256", "SCRAM-SHA-512": "scram_sha512"}
+    sasl = keda_names[mechanism] if protocol.startswith("SASL") else "none"
     tls = "enable" if protocol.endswith("SSL") else "disable"
     if (trigger.get("sasl", "none"), trigger.get("tls", "disable")) != (sasl, tls):
-        yield f"KEDA talks to Kafka by {trigger.get('sasl')}, tls {trigger.get('tls')}; the services by {protocol}, {mechanism}"
+        keda = f"sasl {trigger.get('sasl')}, tls {trigger.get('tls')}"
+        yield f"KEDA connects to Kafka with {keda}, the services with {protocol}, {mechanism}"
 
 
 def _may_enter(policies: list[Manifest], caller: Pod, callee: Pod) -> bool:
-    return any(_lets(rule.get("from", []), caller) for rule in _rules(policies, "ingress", callee))
+    return any(_allows(rule.get("from", []), caller) for rule in _rules(policies, "ingress", callee))
 
 
 def _may_leave(policies: list[Manifest], caller: Pod, callee: Pod) -> bool:
@@ -297,7 +298,7 @@ def _may_leave(policies: list[Manifest], caller: Pod, callee: Pod) -> bool:
         for rule in _rules(policies, "egress", caller)
         if {"port": "http"} in [{"port": each.get("port")} for each in rule.get("ports", [])]
     ]
-    return any(_lets(rule.get("to", []), callee) for rule in rules)
+    return any(_allows(rule.get("to", []), callee) for rule in rules)
 
 
 def _rules(policies: list[Manifest], direction: str, pod: Pod) -> list[Manifest]:
@@ -305,7 +306,7 @@ def _rules(policies: list[Manifest], direction: str, pod: Pod) -> list[Manifest]
     return [rule for spec in chosen for rule in spec.get(direction, [])]
 
 
-def _lets(peers: list[Manifest], pod: Pod) -> bool:
+def _allows(peers: list[Manifest], pod: Pod) -> bool:
     return any(
         "podSelector" in peer and selects(peer["podSelector"], pod.labels)
         for peer in peers

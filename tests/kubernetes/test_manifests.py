@@ -1,4 +1,7 @@
-"""deploy/kubernetes, rendered: by Kubernetes' own schemas, by the operators', and by the rules of the house. No cluster is asked."""
+"""Tests of the rendered manifests in deploy/kubernetes: Kubernetes' schemas, the operators' schemas, our rules.
+
+No cluster is needed.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ Change = Callable[[list[Manifest]], object]
 
 
 def check(manifest: Manifest, schema: Schemas) -> None:
-    # `jsonschema.validate` would first check the schema itself, which is the operators' business, and takes seconds.
+    # `jsonschema.validate` would first validate the operators' schema itself, which takes seconds.
     jsonschema.Draft202012Validator(schema(manifest["apiVersion"], manifest["kind"])).validate(manifest)
 
 
@@ -34,8 +37,8 @@ def is_custom(manifest: Manifest) -> bool:
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_kubernetes_takes_every_manifest(render: Render, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Otherwise it reads a megabyte of definitions anew for each manifest.
+def test_kubernetes_accepts_every_manifest(render: Render, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without the cache it reads a megabyte of definitions for each manifest.
     monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", cache(kubernetes_validate.utils.schema_contents))
     distinct: list[Manifest] = []
     for manifest in [each for overlay in OVERLAYS for each in render(overlay) if not is_custom(each)]:
@@ -45,7 +48,9 @@ def test_kubernetes_takes_every_manifest(render: Render, version: str, monkeypat
 
 
 @pytest.mark.parametrize("overlay", [overlay for overlay in OVERLAYS if overlay != "small"])
-def test_the_operators_take_every_custom_resource(render: Render, custom_schema: Schemas, overlay: str) -> None:
+def test_the_operators_schemas_accept_every_custom_resource(
+    render: Render, custom_schema: Schemas, overlay: str
+) -> None:
     custom = [each for each in render(overlay) if is_custom(each)]
     assert {each["kind"] for each in custom} >= {"ScaledObject", "TriggerAuthentication", "PodMonitor"}
     for manifest in custom:
@@ -78,7 +83,7 @@ def test_a_mistake_in_a_manifest_is_caught(render: Render) -> None:
         kubernetes_validate.validate(manifest, OLDEST, strict=True)
 
 
-def test_keda_knows_every_word_of_the_kafka_triggers(render: Render, keda_kafka_parameters: set[str]) -> None:
+def test_keda_knows_every_parameter_of_the_kafka_triggers(render: Render, keda_kafka_parameters: set[str]) -> None:
     triggers = [
         trigger
         for scaled in of_kind(render("production"), "ScaledObject")
@@ -86,12 +91,12 @@ def test_keda_knows_every_word_of_the_kafka_triggers(render: Render, keda_kafka_
         if trigger["type"] == "kafka"
     ]
     assert triggers
-    assert {word for trigger in triggers for word in trigger["metadata"]} <= keda_kafka_parameters
+    assert {name for trigger in triggers for name in trigger["metadata"]} <= keda_kafka_parameters
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.__name__)
-def test_a_rule_holds(render: Render, rule: rules.Rule, overlay: str) -> None:
+def test_every_overlay_obeys_the_rules(render: Render, rule: rules.Rule, overlay: str) -> None:
     assert list(rule(render(overlay))) == []
 
 
@@ -123,92 +128,116 @@ def without(name: str) -> Change:
 
 
 VISION, GATEWAY, DIGEST = "Deployment/savo-vision", "Deployment/savo-gateway", "CronJob/savo-digest"
-LETS_ALL = {"from": [{"podSelector": {}}], "ports": [{"port": "http"}]}
+ALLOWS_ALL = {"from": [{"podSelector": {}}], "ports": [{"port": "http"}]}
 A_SECRET = {"name": "GOOGLE_API_KEY", "valueFrom": {"secretKeyRef": {"name": "savo-secrets", "key": "GOOGLE_API_KEY"}}}
 PROVIDERS_KEYS = {"secretRef": {"name": "savo-provider-keys", "optional": True}}
 
 PLANTED: list[tuple[rules.Rule, str, Change]] = [
-    (rules.no_rights, "may run as root", in_pod(VISION, lambda spec: spec["securityContext"].pop("runAsNonRoot"))),
-    (rules.no_rights, "may run as root", in_pod(DIGEST, lambda spec: spec["securityContext"].update(runAsUser=0))),
     (
-        rules.no_rights,
+        rules.least_privilege,
+        "may run as root",
+        in_pod(VISION, lambda spec: spec["securityContext"].pop("runAsNonRoot")),
+    ),
+    (
+        rules.least_privilege,
+        "may run as root",
+        in_pod(DIGEST, lambda spec: spec["securityContext"].update(runAsUser=0)),
+    ),
+    (
+        rules.least_privilege,
         "seccomp",
         in_pod("RayCluster/savo-ray", lambda spec: spec["securityContext"].pop("seccompProfile")),
     ),
-    (rules.no_rights, "token", in_pod("Job/savo-topics", lambda spec: spec.pop("automountServiceAccountToken"))),
+    (rules.least_privilege, "token", in_pod("Job/savo-topics", lambda spec: spec.pop("automountServiceAccountToken"))),
     (
-        rules.no_rights,
-        "sees its node",
+        rules.least_privilege,
+        "has access to its node",
         in_pod(VISION, lambda spec: spec["volumes"].append({"name": "host", "hostPath": {"path": "/"}})),
     ),
     (
-        rules.no_rights,
+        rules.least_privilege,
         "write to its root",
-        in_container(GATEWAY, lambda one: one["securityContext"].update(readOnlyRootFilesystem=False)),
+        in_container(GATEWAY, lambda container: container["securityContext"].update(readOnlyRootFilesystem=False)),
     ),
     (
-        rules.no_rights,
-        "gain rights",
-        in_container("Job/savo-vision-tables", lambda one: one["securityContext"].pop("capabilities")),
+        rules.least_privilege,
+        "gain privileges",
+        in_container("Job/savo-vision-tables", lambda container: container["securityContext"].pop("capabilities")),
     ),
-    (rules.no_rights, "gain rights", in_container(VISION, lambda one: one["securityContext"].update(privileged=True))),
+    (
+        rules.least_privilege,
+        "gain privileges",
+        in_container(VISION, lambda container: container["securityContext"].update(privileged=True)),
+    ),
     (rules.known_settings, "SAVO_USE_CUSTOM_VISON is no setting", in_settings(SAVO_USE_CUSTOM_VISON="true")),
     (
         rules.known_settings,
         "SAVO_KEY is no setting",
-        in_container(VISION, lambda one: one["env"].append({"name": "SAVO_KEY", "value": "x"})),
+        in_container(VISION, lambda container: container["env"].append({"name": "SAVO_KEY", "value": "x"})),
     ),
     (rules.known_settings, "SAVO_GATEWAY_PORT", in_pod(VISION, lambda spec: spec.pop("enableServiceLinks"))),
-    (rules.settings_make_sense, "vision would not start", in_settings(SAVO_VISION_CONFIDENCE_THRESHOLD="60")),
-    (rules.settings_make_sense, "would not start", in_settings(SAVO_KAFKA_BOOTSTRAP_SERVERS="embedded")),
-    (rules.own_secrets, "is given", in_container("Deployment/savo-collector", lambda one: one["env"].append(A_SECRET))),
+    (rules.valid_settings, "vision would not start", in_settings(SAVO_VISION_CONFIDENCE_THRESHOLD="60")),
+    (rules.valid_settings, "would not start", in_settings(SAVO_KAFKA_BOOTSTRAP_SERVERS="embedded")),
     (
         rules.own_secrets,
-        "is given",
-        in_container("Deployment/savo-collector", lambda one: one.update(envFrom=[PROVIDERS_KEYS])),
+        " gets ",
+        in_container("Deployment/savo-collector", lambda container: container["env"].append(A_SECRET)),
     ),
-    (rules.own_secrets, "is given", in_container(VISION, lambda one: one.pop("envFrom"))),
+    (
+        rules.own_secrets,
+        " gets ",
+        in_container("Deployment/savo-collector", lambda container: container.update(envFrom=[PROVIDERS_KEYS])),
+    ),
+    (rules.own_secrets, " gets ", in_container(VISION, lambda container: container.pop("envFrom"))),
     (
         rules.own_secrets,
         "database role",
-        in_container(VISION, lambda one: database(one).update(key="GATEWAY_DATABASE_URL")),
+        in_container(VISION, lambda container: database(container).update(key="GATEWAY_DATABASE_URL")),
     ),
-    (rules.whole_services, "reasoning is not deployed", without("Deployment/savo-reasoning")),
-    (rules.whole_services, "no PodDisruptionBudget", without("PodDisruptionBudget/savo-trainer")),
-    (rules.whole_services, "no NetworkPolicy", without("NetworkPolicy/savo-collector")),
-    (rules.whole_services, "no Job makes its tables", without("Job/savo-rollout-tables")),
-    (rules.whole_services, "not asked how it is", in_container(VISION, lambda one: one.pop("startupProbe"))),
+    (rules.complete_services, "reasoning is not deployed", without("Deployment/savo-reasoning")),
+    (rules.complete_services, "no PodDisruptionBudget", without("PodDisruptionBudget/savo-trainer")),
+    (rules.complete_services, "no NetworkPolicy", without("NetworkPolicy/savo-collector")),
+    (rules.complete_services, "no Job creates its tables", without("Job/savo-rollout-tables")),
     (
-        rules.whole_services,
-        "longer than it is waited for",
-        in_container(VISION, lambda one: one["readinessProbe"].pop("timeoutSeconds")),
+        rules.complete_services,
+        "has wrong probes",
+        in_container(VISION, lambda container: container.pop("startupProbe")),
     ),
     (
-        rules.whole_services,
+        rules.complete_services,
+        "longer than the probe's timeout",
+        in_container(VISION, lambda container: container["readinessProbe"].pop("timeoutSeconds")),
+    ),
+    (
+        rules.complete_services,
         "does not run vision",
-        in_container(VISION, lambda one: one.update(image="savo-gateway:0.1.0")),
+        in_container(VISION, lambda container: container.update(image="savo-gateway:0.1.0")),
     ),
     (
-        rules.whole_services,
+        rules.complete_services,
         "never be drained",
         in_spec("PodDisruptionBudget/savo-vision", lambda spec: spec.update(maxUnavailable=0)),
     ),
     (
-        rules.time_to_stop,
-        "is killed before",
+        rules.enough_time_to_stop,
+        "is killed too early",
         in_pod(GATEWAY, lambda spec: spec.update(terminationGracePeriodSeconds=25)),
     ),
-    (rules.bounded, "limit of memory", in_container(VISION, lambda one: one["resources"].pop("limits"))),
-    (rules.bounded, "cannot write", in_container(VISION, lambda one: one["volumeMounts"].pop())),
     (
-        rules.bounded,
+        rules.limited_resources,
+        "limit of memory",
+        in_container(VISION, lambda container: container["resources"].pop("limits")),
+    ),
+    (rules.limited_resources, "cannot write", in_container(VISION, lambda container: container["volumeMounts"].pop())),
+    (
+        rules.limited_resources,
         "may fill its node",
         in_pod("Deployment/savo-trainer", lambda spec: spec["volumes"][0].update(emptyDir={})),
     ),
     (
         rules.one_version,
         "savo-vision:latest is not of version",
-        in_container(VISION, lambda one: one.update(image="savo-vision:latest")),
+        in_container(VISION, lambda container: container.update(image="savo-vision:latest")),
     ),
     (
         rules.scaled_within_partitions,
@@ -223,43 +252,43 @@ PLANTED: list[tuple[rules.Rule, str, Change]] = [
             "ScaledObject/savo-vision", lambda spec: spec["triggers"][0]["metadata"].update(consumerGroup="savo.vision")
         ),
     ),
-    (rules.scaled_within_partitions, "KEDA talks to Kafka by", in_settings(SAVO_KAFKA_SASL_MECHANISM="PLAIN")),
-    (rules.only_what_flows, "is not refused", without("NetworkPolicy/savo-default-deny")),
+    (rules.scaled_within_partitions, "KEDA connects to Kafka with", in_settings(SAVO_KAFKA_SASL_MECHANISM="PLAIN")),
+    (rules.only_needed_traffic, "is not refused", without("NetworkPolicy/savo-default-deny")),
     (
-        rules.only_what_flows,
-        "calls that may enter",
-        in_spec("NetworkPolicy/savo-trainer", lambda spec: spec["ingress"].append(LETS_ALL)),
+        rules.only_needed_traffic,
+        "calls that ingress rules allow",
+        in_spec("NetworkPolicy/savo-trainer", lambda spec: spec["ingress"].append(ALLOWS_ALL)),
     ),
     (
-        rules.only_what_flows,
-        "calls that may leave",
+        rules.only_needed_traffic,
+        "calls that egress rules allow",
         in_spec("NetworkPolicy/savo-gateway", lambda spec: spec.update(egress=[])),
     ),
     (
-        rules.only_what_flows,
-        "lets anybody in",
+        rules.only_needed_traffic,
+        "allows every caller",
         in_spec("NetworkPolicy/savo-gateway", lambda spec: spec["ingress"].append({})),
     ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("rule", "words", "plant"),
+    ("rule", "message", "plant"),
     PLANTED,
     ids=lambda value: value.__name__ if callable(value) and value.__name__ != "<lambda>" else None,
 )
-def test_a_planted_violation_is_caught(render: Render, rule: rules.Rule, words: str, plant: Change) -> None:
+def test_a_planted_violation_is_caught(render: Render, rule: rules.Rule, message: str, plant: Change) -> None:
     manifests = render("production-ray")
     plant(manifests)
-    assert any(words in flaw for flaw in rule(manifests)), list(rule(manifests))
+    assert any(message in violation for violation in rule(manifests)), list(rule(manifests))
 
 
 def test_every_rule_has_a_planted_violation() -> None:
     assert {rule for rule, _, _ in PLANTED} == set(rules.RULES)
 
 
-def test_the_guide_says_how_far_training_by_ray_is(render: Render) -> None:
-    """The overlay is only prepared while the trainer does not accept SAVO_TRAINER_RUNNER=ray."""
-    guide = (MANIFESTS / "README.md").read_text()
-    assert ("The trainer does not support Ray yet" in guide) == (not rules.trainer_knows_ray())
+def test_the_readme_states_whether_the_trainer_supports_ray(render: Render) -> None:
+    """Until the trainer accepts SAVO_TRAINER_RUNNER=ray, the Ray overlay is only prepared."""
+    readme = (MANIFESTS / "README.md").read_text()
+    assert ("The trainer does not support Ray yet" in readme) == (not rules.trainer_knows_ray())
     assert not any(of_kind(render(overlay), "RayCluster") for overlay in ("small", "production"))

@@ -1,4 +1,4 @@
-"""The committed dashboards and alerts, as tests look at them."""
+"""The committed dashboards and alerts, parsed for tests."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ RUNBOOKS = ROOT / "docs/runbooks"
 
 @dataclass(frozen=True)
 class Query:
+    """An expression of a dashboard's panel."""
+
     board: str
     panel: str
     expression: str
@@ -26,20 +28,22 @@ class Query:
         return f"{self.board} / {self.panel}: {self.expression}"
 
     def filled(self, window: str = "1m") -> str:
-        """With Grafana's own variables and the dashboards' as somebody who just opened them has them."""
+        """The expression with Grafana's variables replaced, and the dashboard's at their defaults."""
         filled = re.sub(r"\$__(range|rate_interval|interval)\b|\$window\b", window, self.expression)
         return re.sub(r"\$(topic|figure)\b", ".*", filled)
 
 
 @dataclass(frozen=True)
 class Alert:
+    """An alerting rule with its runbook."""
+
     name: str
     expression: str
     runbook: str
 
     @property
     def page(self) -> str:
-        """ConsumerStuck → consumer-stuck."""
+        """Name of its runbook: ConsumerStuck → consumer-stuck."""
         return re.sub(r"(?<!^)(?=[A-Z])", "-", self.name).lower()
 
 

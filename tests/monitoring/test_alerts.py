@@ -1,4 +1,4 @@
-"""Alerts fire when they should, say where help is, and reach somebody by mail."""
+"""Tests of the alerts: rules, runbooks, and delivery by mail."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ UNIT_TESTS = [PROMETHEUS / "alerts.test.yml", PROMETHEUS / "alerts.days.test.yml
 
 
 @pytest.mark.prometheus
-def test_promtool_finds_the_rules_in_order() -> None:
+def test_promtool_accepts_the_rules() -> None:
     promtool("check", "rules", str(ALERTS))
 
 
 @pytest.mark.prometheus
 @pytest.mark.parametrize("name", ["prometheus.yml", "savo-up.yml"])
-def test_promtool_finds_the_configuration_in_order(name: str) -> None:
+def test_promtool_accepts_the_configuration(name: str) -> None:
     promtool("check", "config", str(PROMETHEUS / name))
 
 
 @pytest.mark.prometheus
-def test_each_alert_fires_and_goes_quiet_as_its_unit_test_says() -> None:
+def test_each_alert_fires_and_resolves_as_in_its_unit_test() -> None:
     promtool("test", "rules", *map(str, UNIT_TESTS))
 
 
@@ -41,17 +41,16 @@ def test_an_alert_has_a_unit_test_and_a_runbook(alert: Alert) -> None:
     assert (ROOT / alert.runbook).exists()
 
 
-def test_no_runbook_is_left_without_its_alert() -> None:
+def test_every_runbook_has_an_alert() -> None:
     assert {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"} == {alert.page for alert in alerts()}
 
 
-def test_every_service_is_scraped_and_missed_when_it_is_away() -> None:
-    scraped = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"][0]["dns_sd_configs"][0][
-        "names"
-    ]
+def test_every_service_is_scraped_and_its_absence_raises_an_alert() -> None:
+    config = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
+    scraped = config["scrape_configs"][0]["dns_sd_configs"][0]["names"]
     assert sorted(scraped) == sorted(SERVICES)
-    missed = re.findall(r'absent\(savo_service_info\{service="(\w+)"\}\)', ALERTS.read_text())
-    assert sorted(missed) == sorted(SERVICES)
+    watched = re.findall(r'absent\(savo_service_info\{service="(\w+)"\}\)', ALERTS.read_text())
+    assert sorted(watched) == sorted(SERVICES)
 
 
 def test_alertmanager_sends_every_alert_by_mail() -> None:
@@ -69,7 +68,7 @@ def test_alertmanager_sends_every_alert_by_mail() -> None:
     assert {name for matcher in matchers for name in re.findall(r"[A-Z]\w+", matcher)} <= known
 
 
-def test_alertmanager_itself_accepts_its_configuration() -> None:
+def test_alertmanager_accepts_its_configuration() -> None:
     amtool = shutil.which("amtool")
     if amtool is None:
         record("Alertmanager", "skipped", "amtool is not installed")

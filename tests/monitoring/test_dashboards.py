@@ -1,4 +1,4 @@
-"""The dashboards are what Python says, what Grafana reads, and ask for metrics that exist."""
+"""Tests of the dashboards: generated from Python, readable for Grafana, with existing metrics."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.monitoring.boards import DASHBOARDS, ROOT, Alert, Query, alerts, boar
 from tests.parts.prometheus import promtool
 
 BUILT_IN = {"__range", "__rate_interval"}
-OTHERS = {"up", "ALERTS", "process_resident_memory_bytes", "process_cpu_seconds_total"}
+OTHER_METRICS = {"up", "ALERTS", "process_resident_memory_bytes", "process_cpu_seconds_total"}
 NAMES = sorted(boards())
 
 
@@ -33,64 +33,60 @@ def names_in_the_catalogue() -> set[str]:
         for metric in metrics
         for family in metric.describe()
     }
-    return names | {name + ending for name in names for ending in ("_bucket", "_count", "_sum")}
+    return names | {name + suffix for name in names for suffix in ("_bucket", "_count", "_sum")}
 
 
-def test_the_committed_json_is_what_python_says() -> None:
+def test_the_committed_json_is_up_to_date() -> None:
     checked = subprocess.run(
         [sys.executable, "-m", "deploy.grafana", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_there_are_the_four_that_operators_were_promised() -> None:
+def test_the_four_dashboards_exist() -> None:
     assert NAMES == ["arms", "flywheel", "overview", "pipeline"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_grafanas_own_types_read_it_and_lose_nothing(name: str) -> None:
-    """What they do not know they drop; what was left out they fill with defaults."""
+def test_grafanas_types_read_a_dashboard_without_loss(name: str) -> None:
+    """The types drop unknown fields and add missing ones with defaults."""
     register_default_plugins()
     board = boards()[name]
     read = json.loads(json.dumps(Dashboard.from_json(board), cls=JSONEncoder))
-    assert lost(board, read) == []
+    assert lost_paths(board, read) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_panels_have_ids_of_their_own_and_do_not_overlap(name: str) -> None:
+def test_panels_have_unique_ids_and_do_not_overlap(name: str) -> None:
     panels = boards()[name]["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
-    for one, other in combinations(panels, 2):
-        assert not overlap(one["gridPos"], other["gridPos"]), (one["title"], other["title"])
+    for first, second in combinations(panels, 2):
+        assert not overlap(first["gridPos"], second["gridPos"]), (first["title"], second["title"])
     assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in panels)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_variable_that_is_used_is_there(name: str) -> None:
+def test_every_used_variable_is_defined(name: str) -> None:
     board = boards()[name]
     defined = {variable["name"] for variable in board["templating"].get("list", ())}
     text = " ".join(query.expression for query in queries() if query.board == name)
     assert set(re.findall(r"\$(\w+)", text)) - BUILT_IN == defined
 
 
-def test_panels_ask_the_data_source_that_is_provisioned() -> None:
-    provisioned = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/savo.yml").read_text())[
-        "datasources"
-    ][0]
-    asked = {
-        panel["datasource"]["uid"] for board in boards().values() for panel in board["panels"] if panel["type"] != "row"
-    }
-    assert asked == {provisioned["uid"]}
+def test_panels_use_the_provisioned_data_source() -> None:
+    config = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/savo.yml").read_text())
+    panels = [panel for board in boards().values() for panel in board["panels"] if panel["type"] != "row"]
+    assert {panel["datasource"]["uid"] for panel in panels} == {config["datasources"][0]["uid"]}
 
 
 def test_every_metric_is_in_the_catalogue() -> None:
     everything: list[Query | Alert] = [*queries(), *alerts()]
-    asked = {
+    used = {
         name
         for query in everything
         for name in re.findall(r"\b(?:savo|process|up|ALERTS)\w*", without_strings(query.expression))
     }
-    assert asked - names_in_the_catalogue() - OTHERS == set()
+    assert used - names_in_the_catalogue() - OTHER_METRICS == set()
 
 
 def test_every_metric_of_the_catalogue_is_on_a_dashboard_or_in_an_alert() -> None:
@@ -115,24 +111,26 @@ def test_the_folders_that_grafana_mounts_are_named_in_the_provisioning() -> None
     assert DASHBOARDS.is_dir()
 
 
-def lost(given: Any, read: Any, at: str = "") -> list[str]:
-    """Paths of what is in `given` and not, or otherwise, in `read`."""
+def lost_paths(given: Any, read: Any, at: str = "") -> list[str]:
+    """Paths of the values in `given` that are missing or different in `read`."""
     if isinstance(given, dict) and isinstance(read, dict):
         return [
             path
             for key, value in given.items()
-            for path in (lost(value, read[key], f"{at}.{key}") if key in read else [f"{at}.{key}"])
+            for path in (lost_paths(value, read[key], f"{at}.{key}") if key in read else [f"{at}.{key}"])
         ]
     if isinstance(given, list) and isinstance(read, list) and len(given) == len(read):
         return [
-            path for place, pair in enumerate(zip(given, read, strict=True)) for path in lost(*pair, f"{at}[{place}]")
+            path
+            for index, pair in enumerate(zip(given, read, strict=True))
+            for path in lost_paths(*pair, f"{at}[{index}]")
         ]
     return [] if given == read else [at]
 
 
-def overlap(one: dict[str, int], other: dict[str, int]) -> bool:
-    beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
-    below = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+def overlap(first: dict[str, int], second: dict[str, int]) -> bool:
+    beside = first["x"] + first["w"] <= second["x"] or second["x"] + second["w"] <= first["x"]
+    below = first["y"] + first["h"] <= second["y"] or second["y"] + second["h"] <= first["y"]
     return not (beside or below)
 
 

@@ -1,4 +1,4 @@
-"""Every expression of dashboards and alerts, on a real Prometheus that scraped a real run; counters say what the phones counted."""
+"""Tests of dashboards and alerts on a real Prometheus that scraped a real run of the product."""
 
 from __future__ import annotations
 
@@ -41,13 +41,12 @@ SETTINGS = {
 WITHIN = 200.0
 WINDOW = "1h"
 
-# Alerts whose condition is not there are silent; what their expressions are made of must be there all the same.
 pytestmark = [pytest.mark.real, pytest.mark.prometheus, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @dataclass
 class Load:
-    """What was done, counted by those who did it."""
+    """Requests of the run, counted by the phones."""
 
     visits: list[ScanOutcome] = field(default_factory=list)
     poison: int = 0
@@ -75,7 +74,7 @@ class Run:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
-    folder = tmp_path_factory.mktemp("watching")
+    folder = tmp_path_factory.mktemp("monitoring")
     scenes = list(draw_scenes(28, seed=7))
     write_scenes(folder / "truth", scenes)
     config = (
@@ -86,11 +85,11 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
     )
     alert_rules = {"alerts.yml": (ROOT / "deploy/prometheus/alerts.yml").read_text()}
     with running_prometheus(config, folder / "prometheus", alert_rules) as prometheus:
-        flawless = [f"--standin-option={word}" for option in ("--errors",) for word in (option, "0")]
-        with running_wheel(folder / "savo", folder / "truth", SETTINGS, *flawless, latency_scale=0.02) as wheel:
+        no_errors = ["--standin-option=--errors", "--standin-option=0"]
+        with running_wheel(folder / "savo", folder / "truth", SETTINGS, *no_errors, latency_scale=0.02) as wheel:
             until(lambda: len(prometheus.query('up{job="savo"} == 1')) == 6, "six services scraped")
             async with new_client(wheel.url) as client:
-                load = await turn_the_wheel(wheel, prometheus, client, scenes)
+                load = await run_load(wheel, prometheus, client, scenes)
                 stored = len(objects_under(wheel.data_dir, "samples/meta"))
                 until(
                     lambda: prometheus.query('max(savo_goal_now{figure="samples"})') == [({}, float(stored))],
@@ -103,8 +102,12 @@ async def run(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
             yield Run(wheel, prometheus, load, stats, progress)
 
 
-async def turn_the_wheel(wheel: Wheel, prometheus: Prometheus, client: httpx2.AsyncClient, scenes: list[Scene]) -> Load:
-    """Scans by the provider alone, then a candidate that is never sure, one that is, one that cannot be loaded; and records in trouble."""
+async def run_load(wheel: Wheel, prometheus: Prometheus, client: httpx2.AsyncClient, scenes: list[Scene]) -> Load:
+    """Runs scans and faults that give every panel data.
+
+    Scans by the provider alone, a candidate with low confidence, one with high confidence, one that cannot be loaded,
+    poison messages, and a scan without its photo.
+    """
     load, people, source = Load(), count(), iter(scenes)
     phones = Phones(client, random.Random(7), at_once=4)
 
@@ -116,7 +119,7 @@ async def turn_the_wheel(wheel: Wheel, prometheus: Prometheus, client: httpx2.As
 
     await scans(4)
     await register(wheel, "v1", UNSURE, NAMES, map50=0.76)
-    await half_to_the_candidate(client, prometheus, "v1")
+    await give_half_to_candidate(client, prometheus, "v1")
     await scans(8)
     kill_standin(wheel)
     await scans(2)
@@ -128,7 +131,7 @@ async def turn_the_wheel(wheel: Wheel, prometheus: Prometheus, client: httpx2.As
         await client.put("/admin/rollout", json={"action": "rollback", "reason": "never sure", "by": "test"})
     ).status_code == 200
     await register(wheel, "v2", SURE, NAMES, map50=0.81)
-    await half_to_the_candidate(client, prometheus, "v2")
+    await give_half_to_candidate(client, prometheus, "v2")
     await scans(10)
     assert (
         await client.put("/admin/rollout", json={"action": "rollback", "reason": "wrong", "by": "test"})
@@ -146,11 +149,11 @@ async def turn_the_wheel(wheel: Wheel, prometheus: Prometheus, client: httpx2.As
         "a scan without its photo",
     )
     until(lambda: total(prometheus, "sum(max by (topic, group) (savo_consumer_lag))") == 0, "no lag")
-    until(lambda: total(prometheus, "savo_samples_total") == len(load.confirmed), "a word on every confirmation")
+    until(lambda: total(prometheus, "savo_samples_total") == len(load.confirmed), "an outcome of every confirmation")
     return load
 
 
-async def half_to_the_candidate(client: httpx2.AsyncClient, prometheus: Prometheus, version: str) -> None:
+async def give_half_to_candidate(client: httpx2.AsyncClient, prometheus: Prometheus, version: str) -> None:
     def is_candidate() -> bool:
         return bool(
             httpx2.get(str(client.base_url.join("/admin/rollout")), trust_env=False).json().get("experiment") == version
@@ -159,8 +162,9 @@ async def half_to_the_candidate(client: httpx2.AsyncClient, prometheus: Promethe
     until(is_candidate, f"{version} on trial")
     answer = await client.put("/admin/rollout", json={"action": "set", "share": 0.5, "reason": "test", "by": "test"})
     assert answer.status_code == 200, answer.text
-    in_force = f'savo_rollout_share{{service="vision"}} == 0.5 and on() savo_model_info{{service="vision",alias="challenger",version="{version}"}} == 1'
-    until(lambda: bool(prometheus.query(in_force)), f"{version} at half the traffic")
+    share = 'savo_rollout_share{service="vision"} == 0.5'
+    model = f'savo_model_info{{service="vision",alias="challenger",version="{version}"}} == 1'
+    until(lambda: bool(prometheus.query(f"{share} and on() {model}")), f"{version} at half the traffic")
 
 
 def scan_without_a_photo() -> ScanRequested:
@@ -169,14 +173,18 @@ def scan_without_a_photo() -> ScanRequested:
     )
     now = datetime.now(UTC)
     return ScanRequested(
-        scan_id="f" * 32, subject="nobody", image=image, requested_at=now, expires_at=now + timedelta(seconds=60)
+        scan_id="f" * 32,
+        subject="subject-without-photo",
+        image=image,
+        requested_at=now,
+        expires_at=now + timedelta(seconds=60),
     )
 
 
-def until(holds: Callable[[], bool], what: str) -> None:
+def until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + WITHIN
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {WITHIN:g} s: {what}"
+    while not condition():
+        assert time.monotonic() < deadline, f"timeout after {WITHIN:g} s: {what}"
         time.sleep(0.25)
 
 
@@ -185,7 +193,7 @@ def total(prometheus: Prometheus, expression: str) -> float:
 
 
 def summed(run: Run, metric: str, *labels: str) -> dict[str, float]:
-    """Label values joined by a slash → sum over everything else."""
+    """Values of the labels, joined by a slash → sum over all other labels."""
     return {
         "/".join(found.get(label, "") for label in labels): value
         for found, value in run.prometheus.query(f"sum by ({', '.join(labels)}) ({metric}) > 0")
@@ -193,7 +201,7 @@ def summed(run: Run, metric: str, *labels: str) -> dict[str, float]:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_every_panel_has_something_to_show(run: Run) -> None:
+async def test_every_panel_has_data(run: Run) -> None:
     empty = [str(query) for query in queries() if not run.prometheus.query(query.filled(WINDOW))]
     assert empty == []
 
@@ -205,29 +213,26 @@ async def test_every_variable_has_values(run: Run) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_every_alert_is_evaluated_and_those_that_should_speak_do(run: Run) -> None:
+async def test_every_alert_is_evaluated_and_the_expected_ones_fire(run: Run) -> None:
     for alert in alerts():
         run.prometheus.query(alert.expression)
-    speaking = {alert.name for alert in alerts() if run.prometheus.query(alert.expression)}
-    assert speaking >= {"DeadLetters", "ModelRefused"}
-    assert (
-        speaking
-        & {
-            "ServiceDown",
-            "ConsumerStuck",
-            "DeadLetterCapReached",
-            "NoSamples",
-            "StorageNearlyFull",
-            "TrainingFailed",
-            "BudgetNearlySpent",
-        }
-        == set()
-    )
-    until(lambda: {"DeadLetters", "ModelRefused"} <= run.prometheus.firing(), "alerts fire in Prometheus itself")
+    active = {alert.name for alert in alerts() if run.prometheus.query(alert.expression)}
+    assert active >= {"DeadLetters", "ModelRefused"}
+    unexpected = {
+        "ServiceDown",
+        "ConsumerStuck",
+        "DeadLetterCapReached",
+        "NoSamples",
+        "StorageNearlyFull",
+        "TrainingFailed",
+        "BudgetNearlySpent",
+    }
+    assert active & unexpected == set()
+    until(lambda: {"DeadLetters", "ModelRefused"} <= run.prometheus.firing(), "firing alerts in Prometheus")
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_counters_say_what_the_phones_counted(run: Run) -> None:
+async def test_counters_equal_the_phones_counts(run: Run) -> None:
     load = run.load
     by = Counter(f"{visit.arm}/{visit.served_by}/completed" for visit in load.visits if visit.served_by)
     counted = summed(run, "savo_scans_total", "assigned_arm", "served_by", "outcome")
@@ -250,7 +255,7 @@ async def test_counters_say_what_the_phones_counted(run: Run) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_gauges_say_what_the_product_says_of_itself(run: Run) -> None:
+async def test_gauges_equal_the_figures_of_the_api(run: Run) -> None:
     samples = summed(run, "savo_samples_total", "outcome")
     assert samples["stored"] == run.stats["total_samples"]
     assert summed(run, "savo_samples_total", "outcome", "reason").get("stored/") == samples["stored"]
@@ -267,8 +272,11 @@ async def test_gauges_say_what_the_product_says_of_itself(run: Run) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_what_grew_within_the_window_is_not_missing_its_first_count(run: Run) -> None:
-    """`increase` extrapolates to the window's ends, so it is near the count, never exact; without the first count it would be far off."""
+async def test_a_counter_that_is_new_in_the_window_includes_its_first_count(run: Run) -> None:
+    """`increase` extrapolates to the ends of the window, so it is close to the count but not exact.
+
+    Without the first count it would differ much more.
+    """
     for query in queries():
         if query.board == "pipeline" and query.panel == "New dead letters":
             assert total(run.prometheus, query.filled(WINDOW)) == pytest.approx(run.load.poison, abs=0.2)
@@ -285,7 +293,7 @@ async def test_what_grew_within_the_window_is_not_missing_its_first_count(run: R
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_the_rules_are_those_that_were_committed(run: Run) -> None:
+async def test_prometheus_has_loaded_the_committed_rules(run: Run) -> None:
     groups = httpx2.get(f"{run.prometheus.url}/api/v1/rules", trust_env=False).json()["data"]["groups"]
     loaded = {rule["name"] for group in groups for rule in group["rules"]}
     assert loaded == {

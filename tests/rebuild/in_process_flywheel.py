@@ -1,5 +1,7 @@
-"""The six services' own handlers, outboxes and databases over a real broker, in one loop and one step at a time: what becomes of a record is done
-when `turn` returns. No consumer groups, no waiting."""
+"""The six services in one process, with their handlers, outboxes and databases, on a real broker.
+
+A test drives them step by step: `process_all` returns when every record is handled. There are no consumer groups.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +45,9 @@ from savo_vision.handlers import on_scan_erased, on_scan_requested, on_subject_e
 from savo_vision.settings import VisionSettings
 from services.vision.tests.conftest import FakeProvider
 
-__all__ = ["DEFINITIONS", "InProcessFlywheel", "running"]
+__all__ = ["DEFINITIONS", "InProcessFlywheel", "running_flywheel"]
 
-DEFINITIONS = {one.name: one for one in (GATEWAY, VISION, COLLECTOR, TRAINER, ROLLOUT, REASONING)}
+DEFINITIONS = {each.name: each for each in (GATEWAY, VISION, COLLECTOR, TRAINER, ROLLOUT, REASONING)}
 
 _LENIENT: Any = {
     "collect_training_data": True,
@@ -59,6 +61,8 @@ _LENIENT: Any = {
 
 @dataclass
 class InProcessFlywheel:
+    """The running services, and what a test needs to call them."""
+
     settings: dict[str, RuntimeSettings]
     reader: OrderedReader
     provider: FakeProvider
@@ -67,25 +71,25 @@ class InProcessFlywheel:
     runtimes: dict[str, Runtime] = field(default_factory=dict)
     relays: list[OutboxRelay] = field(default_factory=list)
 
-    async def turn(self) -> None:
-        """Until nothing is left to publish and nothing to read."""
+    async def process_all(self) -> None:
+        """Publishes and handles records until none is left."""
         while True:
-            moved = sum([await relay.relay_once() for relay in self.relays])
+            processed = sum([await relay.relay_once() for relay in self.relays])
             async for record in self.reader.read_until(await self.reader.ends()):
-                moved += 1
+                processed += 1
                 if record.value is not None:
-                    await self._hand_out(decode(topic_named(record.topic), record))
-            if not moved:
+                    await self._deliver(decode(topic_named(record.topic), record))
+            if not processed:
                 return
 
     async def publish(self, service: str, *events: Event) -> None:
         for event in events:
             await self.runtimes[service].publisher.publish(event)
 
-    async def ends(self) -> dict[Any, int]:
+    async def end_offsets(self) -> dict[Any, int]:
         return dict(await self.reader.ends())
 
-    async def _hand_out(self, envelope: Any) -> None:
+    async def _deliver(self, envelope: Any) -> None:
         topic = topic_of(envelope.event)
         for name, service in self.services.items():
             for subscription in service.subscriptions:
@@ -97,7 +101,7 @@ class InProcessFlywheel:
 
 
 @asynccontextmanager
-async def running(
+async def running_flywheel(
     data_dir: Path, bootstrap_servers: str, *, embedded: bool, database_url: str | None = None
 ) -> AsyncIterator[InProcessFlywheel]:
     common: Any = {
@@ -109,17 +113,19 @@ async def running(
     settings = _settings(common)
     await ensure_topics(settings["gateway"])
     async with AsyncExitStack() as stack:
-        wheel = InProcessFlywheel(
+        flywheel = InProcessFlywheel(
             settings,
             await stack.enter_async_context(open_ordered_reader(settings["gateway"], TOPICS)),
             FakeProvider(),
             cast(Any, None),
         )
         for definition in DEFINITIONS.values():
-            await _start(wheel, definition, stack)
-        transport = httpx2.ASGITransport(app=cast(Any, wheel.services["gateway"].app))
-        wheel.http = await stack.enter_async_context(httpx2.AsyncClient(transport=transport, base_url="http://gateway"))
-        yield wheel
+            await _start(flywheel, definition, stack)
+        transport = httpx2.ASGITransport(app=cast(Any, flywheel.services["gateway"].app))
+        flywheel.http = await stack.enter_async_context(
+            httpx2.AsyncClient(transport=transport, base_url="http://gateway")
+        )
+        yield flywheel
 
 
 def _settings(common: Any) -> dict[str, RuntimeSettings]:
@@ -133,8 +139,8 @@ def _settings(common: Any) -> dict[str, RuntimeSettings]:
     }
 
 
-async def _start(wheel: InProcessFlywheel, definition: ServiceDefinition, stack: AsyncExitStack) -> None:
-    settings = wheel.settings[definition.name]
+async def _start(flywheel: InProcessFlywheel, definition: ServiceDefinition, stack: AsyncExitStack) -> None:
+    settings = flywheel.settings[definition.name]
     database, publisher, store = (
         Database.open(settings, definition.name),
         Publisher(settings, definition.name),
@@ -147,7 +153,7 @@ async def _start(wheel: InProcessFlywheel, definition: ServiceDefinition, stack:
         definition.name, "test-0", store, database, Outbox(definition.name), publisher, lambda: datetime.now(UTC)
     )
     service = (
-        _vision(wheel, cast(VisionSettings, settings), runtime, stack)
+        _vision(flywheel, cast(VisionSettings, settings), runtime, stack)
         if definition is VISION
         else definition.build(settings, runtime)
     )
@@ -156,20 +162,20 @@ async def _start(wheel: InProcessFlywheel, definition: ServiceDefinition, stack:
     if definition is ROLLOUT:
         for start in service.on_start:
             await start()
-    wheel.services[definition.name], wheel.runtimes[definition.name] = service, runtime
-    wheel.relays.append(
+    flywheel.services[definition.name], flywheel.runtimes[definition.name] = service, runtime
+    flywheel.relays.append(
         OutboxRelay(database, publisher, runtime.outbox, definition.name, on_published=service.on_published)
     )
 
 
-def _vision(wheel: InProcessFlywheel, settings: VisionSettings, runtime: Runtime, stack: AsyncExitStack) -> Service:
-    """As `build` makes it, with a provider that costs nothing."""
+def _vision(flywheel: InProcessFlywheel, settings: VisionSettings, runtime: Runtime, stack: AsyncExitStack) -> Service:
+    """The service as `build` creates it, with a fake provider."""
     threads = ThreadPoolExecutor(1)
     stack.callback(threads.shutdown)
     results = StoredResults(runtime.database)
     built = build_pipeline(settings, runtime, build_routing_updates(settings, runtime), results, threads)
     stack.push_async_callback(built.provider.close)
-    pipeline = replace(built, provider=wheel.provider)
+    pipeline = replace(built, provider=flywheel.provider)
     bound = [
         bind(on_scan_requested, pipeline=pipeline),
         bind(on_scan_erased, results=results),
