@@ -252,7 +252,7 @@ def test_an_incomplete_backup_is_refused(installation: Installation, tmp_path: P
     (tmp_path / "incomplete").mkdir()
     refused = installation.savo("restore", "--input", str(tmp_path / "incomplete"), "--yes")
     assert refused.exit_code == 1
-    assert "no whole backup" in refused.output
+    assert "is not a complete backup" in refused.output
 
 
 def test_without_postgresql_s_client_programs_nothing_is_written(
