@@ -19,8 +19,8 @@ from savo_runtime.errors import InvalidMessageError
 from savo_runtime.messaging.consuming.subscriptions import Subscription, bind, consumes
 from savo_runtime.messaging.kafka.topic_reader import TopicReader
 
-LETTERS = RECIPES_REQUESTED.dead_letters("reasoning")
-OURS = DeadLetterSelection(topics=frozenset({RECIPES_REQUESTED.name}))
+DEAD_LETTER_TOPIC = RECIPES_REQUESTED.dead_letters("reasoning")
+RECIPE_REQUESTS = DeadLetterSelection(topics=frozenset({RECIPES_REQUESTED.name}))
 
 
 class Kitchen:
@@ -40,12 +40,12 @@ class Kitchen:
         return bind(cook)
 
 
-async def dead_letters(stage: Stage, which: DeadLetterSelection = OURS) -> list[DeadLetter]:
+async def dead_letters(stage: Stage, which: DeadLetterSelection = RECIPE_REQUESTS) -> list[DeadLetter]:
     async with TopicReader(stage.settings) as reader:
         return [dead_letter for source in which.sources() async for dead_letter in which.read(reader, source, None)]
 
 
-def redrive(stage: Stage, which: DeadLetterSelection = OURS, **options: Any) -> Redrive:
+def redrive(stage: Stage, which: DeadLetterSelection = RECIPE_REQUESTS, **options: Any) -> Redrive:
     return Redrive(stage.settings, which, by="a test", **options)
 
 
@@ -56,7 +56,7 @@ async def test_a_dead_letter_is_handled_after_the_fix_and_a_redrive(stage: Stage
     await stage.bench.consume(kitchen.subscription(), limits=QUICK)
 
     async def has_dead_letter() -> bool:
-        return await stage.bench.size(LETTERS) == 1
+        return await stage.bench.size(DEAD_LETTER_TOPIC) == 1
 
     await eventually(has_dead_letter)
     (dead_letter,) = await dead_letters(stage)
@@ -86,7 +86,7 @@ async def test_a_dead_letter_is_handled_after_the_fix_and_a_redrive(stage: Stage
     entry = [json.loads(record.value) for record in await stage.records(AUDIT_RECORDED.name)][-1]
     assert (entry["action"], entry["about"], entry["reason"], entry["after"]["records"]) == (
         "dead-letters.redriven",
-        LETTERS,
+        DEAD_LETTER_TOPIC,
         "fugu is known now",
         1,
     )
@@ -101,13 +101,13 @@ async def test_a_dead_letter_that_came_back_three_times_is_refused(stage: Stage)
     for returned in range(3):
 
         async def has_dead_letters(count: int = returned + 1) -> bool:
-            return await stage.bench.size(LETTERS) == count
+            return await stage.bench.size(DEAD_LETTER_TOPIC) == count
 
         await eventually(has_dead_letters)
         assert (await redrive(stage).run()).redriven.total() == 1
 
     async def has_four_dead_letters() -> bool:
-        return await stage.bench.size(LETTERS) == 4
+        return await stage.bench.size(DEAD_LETTER_TOPIC) == 4
 
     await eventually(has_four_dead_letters)
     report = await redrive(stage).run()
@@ -118,12 +118,12 @@ async def test_a_dead_letter_that_came_back_three_times_is_refused(stage: Stage)
 async def test_a_run_after_a_crash_sends_no_record_twice(stage: Stage) -> None:
     for number in range(5):
         await stage.bench.send(
-            LETTERS,
+            DEAD_LETTER_TOPIC,
             recipes_requested(number).model_dump_json().encode(),
             [("dlq_reason", b"body"), ("ce_id", str(uuid4()).encode())],
         )
     await redrive(stage).run()
-    (source,) = OURS.sources()
+    (source,) = RECIPE_REQUESTS.sources()
     sent = await stage.records(RECIPES_REQUESTED.name)
     run = dict(sent[0].headers)["savo-redrive"].decode()
     RedriveState(set(), run, {}).save(stage.settings, source)  # the state before the first batch was acknowledged
@@ -136,7 +136,7 @@ async def test_dead_letters_are_selected_by_reason_location_and_limit_and_sent_b
     body = recipes_requested("x").model_dump_json().encode()
     for reason in (b"body", b"poison", b"poison"):
         await stage.bench.send(
-            LETTERS,
+            DEAD_LETTER_TOPIC,
             body,
             [("ce_type", b"savo.recipes.requested.v1"), ("dlq_reason", reason), ("dlq_error_message", b"why")],
             key=b"\xff",
