@@ -54,7 +54,7 @@ async def test_a_difference_is_shown_and_exits_with_1_until_it_is_applied(savo: 
     assert found.exit_code == 1, found.output
     assert f"samples {SHA} is not in the live table" in found.output
     assert "replace them with `savo rebuild trainer --apply`" in found.output
-    assert "runs: a run's state and figures" in found.output, "what is not rebuilt is listed"
+    assert "runs: state and figures of runs in progress" in found.output, "what is not rebuilt is listed"
     applied = json.loads(run(savo, "trainer", "--apply", "--json").stdout)
     assert (applied["applied"], applied["equal"], applied["records"]) == (True, False, 1)
     again = run(savo, "trainer")
