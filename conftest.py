@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from PIL import Image
 
@@ -15,6 +16,10 @@ _FIRST = ["addresses", "parts_table", "containers", "wheel"]
 pytest_plugins = [
     f"tests.parts.{name}" for name in [*_FIRST, *sorted({path.stem for path in _PARTS.glob("[!_]*.py")} - set(_FIRST))]
 ]
+
+# The time of an example depends on the machine's load, so property tests have no deadline.
+hypothesis.settings.register_profile("no-deadline", deadline=None)
+hypothesis.settings.load_profile("no-deadline")
 
 _PILLOW_OPEN = Image.open
 
