@@ -1,6 +1,6 @@
-"""Photo bytes → boxes with a YOLO ONNX model. No Kafka, no torch; what is measured here is what is served.
+"""Detection of ingredients in photos with YOLO models in ONNX format, for serving and for evaluation.
 
-A name is imported when it is first used: code that only probes photos never loads an inference engine.
+Names are imported when they are first used, so code that only probes photos never loads an inference engine.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ _MODULES = {
     "decode": "savo_detection.photos.decoding",
     "probe": "savo_detection.photos.decoding",
 }
-"""Where each public name is defined; the imports above tell type checkers the same."""
+"""Module of each public name. The imports above declare the same to type checkers."""
 
 
-if not TYPE_CHECKING:  # Type checkers would take any name for one that is there.
+if not TYPE_CHECKING:  # With `__getattr__` type checkers would accept any name.
 
     def __getattr__(name: str) -> Any:
         if name not in _MODULES:

@@ -1,13 +1,13 @@
-"""What can be wrong with a photo or a model, each with a stable code and a sentence that a person reads.
+"""Errors about photos and models. Each has a message for people; a photo's error also has a stable code.
 
 PhotoError
-├── UnsupportedPhotoError    no JPEG, PNG, WebP or HEIC by its first bytes
-├── PhotoTooLargeError       more pixels than allowed; found before memory is taken
-└── UnreadablePhotoError     right type, but empty, cut short or damaged
+├── UnsupportedPhotoError    not a JPEG, PNG, WebP or HEIC by its first bytes
+├── PhotoTooLargeError       more pixels than allowed; raised before memory is allocated for them
+└── UnreadablePhotoError     a supported type, but empty, truncated or damaged
     ├── TruncatedPhotoError  the bytes end before the picture does
-    ├── MalformedPhotoError  the container breaks a rule of its format
-    └── AnimatedPhotoError   several pictures where one is needed
-ModelRefusedError            a file that is no usable detection model
+    ├── MalformedPhotoError  the container violates its format
+    └── AnimatedPhotoError   an animation instead of a still picture
+ModelRefusedError            a file that is not a usable detection model
 """
 
 from __future__ import annotations
@@ -27,30 +27,35 @@ __all__ = [
 ]
 
 
-# What libraries put before their words: codes, and the places in their own source.
+# Prefixes of libraries' messages: error codes and positions in their source code.
 _NOISE = re.compile(r"^(\[ONNXRuntimeError\] : \d+ : \w+ : |Exception from \S+$|/\S+:\d+ .*\) (?=\S* ?[A-Z]))")
-_LINE = 200
+_MAX_LENGTH = 200
 
 
-def error_summary(flaw: Exception) -> str:
-    """The first words of a library's complaint that tell a person something."""
-    lines = [_said(line) for line in str(flaw).splitlines()]
-    return next(filter(None, lines), type(flaw).__name__)[:_LINE]
+def error_summary(error: Exception) -> str:
+    """First informative line of a library's error message, without error codes and source positions.
+
+    At most 200 characters; the error's class name when its message is empty.
+    """
+    lines = [_without_noise(line) for line in str(error).splitlines()]
+    return next(filter(None, lines), type(error).__name__)[:_MAX_LENGTH]
 
 
-def _said(line: str) -> str:
+def _without_noise(line: str) -> str:
     while (shorter := _NOISE.sub("", line.strip())) != line:
         line = shorter
     return line
 
 
 class PhotoError(ValueError):
-    """The family. `code` is stable and for programs; the message is for people."""
+    """Base of the errors about photos. `code` is a stable value for programs."""
 
     code = "photo-unreadable"
 
 
 class UnsupportedPhotoError(PhotoError):
+    """The first bytes are not those of a JPEG, PNG, WebP or HEIC."""
+
     code = "photo-type"
 
     def __init__(self) -> None:
@@ -58,6 +63,8 @@ class UnsupportedPhotoError(PhotoError):
 
 
 class PhotoTooLargeError(PhotoError):
+    """The photo has more pixels than allowed. Raised before memory is allocated for them."""
+
     code = "photo-too-large"
 
     def __init__(self, width: int, height: int, limit: int) -> None:
@@ -68,30 +75,32 @@ class PhotoTooLargeError(PhotoError):
 
 
 class UnreadablePhotoError(PhotoError):
+    """The photo is of a supported type but empty, truncated or damaged. `reason` completes "it is …" in the message."""
+
     def __init__(self, reason: str) -> None:
         super().__init__(f"the photo cannot be read: {reason}")
 
 
 class TruncatedPhotoError(UnreadablePhotoError):
-    """`detail` says what is missing, where that is more than the rest of the file."""
+    """The bytes end before the picture does. `detail`: the missing part, when it is known."""
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(f"it is cut short ({detail})" if detail else "it is cut short")
 
 
 class MalformedPhotoError(UnreadablePhotoError):
-    """The reason names the place. Decoders may read such a photo all the same, its metadata cannot be stripped."""
+    """The container violates its format. Decoders may accept the photo, but its metadata cannot be stripped."""
 
 
 class AnimatedPhotoError(UnreadablePhotoError):
-    """No one could say which of the pictures was scanned."""
+    """The photo is an animation. It does not tell which of its pictures is meant."""
 
     def __init__(self) -> None:
         super().__init__("it is animated; send a still picture")
 
 
 class ModelRefusedError(ValueError):
-    """Not served. `reason` says what is wrong and, where there is a way, what to do."""
+    """The model is not usable. `reason`: what is wrong and, when there is a next step, what to do."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -1,7 +1,7 @@
-"""A YOLO model exported to ONNX: photo bytes in, boxes out.
+"""Detector: a YOLO model in ONNX format that finds ingredients in photos.
 
-Only ONNX is ever loaded. A `.pt` checkpoint is a pickle, which runs whatever its author wrote, so its path stands for the
-`.onnx` beside it.
+Only ONNX files are loaded. A `.pt` checkpoint is a pickle, which can run any code, so its path means the `.onnx` file
+beside it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from savo_detection.engines.selection import EngineChoice, Engines
 from savo_detection.errors import ModelRefusedError
 from savo_detection.model_metadata import PLAIN_SHA256
 from savo_detection.network import Network, open_network
-from savo_detection.output_decoders import Candidates, Head
+from savo_detection.output_decoders import Candidates, OutputDecoder
 from savo_detection.photos.decoding import Pixels, decode
 from savo_detection.photos.letterbox import Letterbox, letterbox
 
@@ -41,16 +41,21 @@ __all__ = [
 ]
 
 CONFIDENCE = 0.25
+"""Default of the lowest score of a served box."""
 IOU = 0.45
-"""Of two boxes of one class that overlap more, the one with the higher score is kept. The exporter's 0.7 leaves doubles,
-which people have to remove: on 200 kitchen scenes 23.5 % of the answers needed a correction with it and 16 % with 0.45, at
-the same items found."""
+"""Default of the IoU above which the box with the lower score of two boxes of a class is dropped.
+
+The exporter's 0.7 leaves duplicates that users have to remove: on 200 kitchen scenes 23.5 % of the answers needed a
+correction with 0.7 and 16 % with 0.45, with the same items found.
+"""
 MAX_BOXES = 300
 HEADROOM = 1.5
-"""Pixels that a scaled decoding leaves for each of the network's, at least. A network is trained on photos that are decoded
-whole and shrunk in one rough step. Decoded to just its size they are smoother than its training photos: that cost 0.7
-points of mAP@0.5 on 231 real photos, and nothing with this headroom. A 12-megapixel photo is decoded at a quarter for 640
-pixels either way."""
+"""Smallest ratio of a decoded photo's longer side to the network's.
+
+A network is trained on photos that are decoded at full size and resized in one coarse step. Photos decoded at just the
+network's size are smoother: that cost 0.7 points of mAP@0.5 on 231 real photos, and nothing with this ratio. For a
+network of 640 pixels a 12-megapixel photo is decoded at a quarter of its size either way.
+"""
 
 
 AnyPath = TypeVar("AnyPath", bound=PurePath)
@@ -58,6 +63,8 @@ AnyPath = TypeVar("AnyPath", bound=PurePath)
 
 @dataclass(frozen=True)
 class DetectedBox:
+    """A box in a photo, with its label and confidence (0…1)."""
+
     class_id: int
     label: str
     confidence: float
@@ -66,36 +73,39 @@ class DetectedBox:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the file says of itself, and what it hashes to."""
+    """Hash, size and metadata of a model's file."""
 
     sha256: str
     bytes: int
-    head: str
+    output_layout: str
+    """"raw" or "end_to_end"."""
     exported_by: str = ""
+    """Version of ultralytics."""
     exported_at: str = ""
     description: str = ""
     plain_sha256: str = ""
-    """Of the export that an optimised file was made from; empty for a plain one."""
+    """Hash of the plain export of an optimised file; empty for a plain export."""
 
 
 @dataclass(frozen=True)
 class Detector:
-    """Safe to use from many threads at once: nothing that they share changes after `load`."""
+    """A loaded detection model. Safe for use from many threads: shared state does not change after `load`."""
 
     classes: tuple[str, ...]
+    """Labels in the order of the class ids."""
     image_size: tuple[int, int]
-    """Height and width of the network's input, pixels; the largest where both are free."""
+    """Height and width of the network's input in pixels; the maximum when both are free."""
     version_info: ModelFacts
     choice: EngineChoice
-    """What runs it, and why."""
+    """The engine that runs the network, and why."""
     _engine: Engine = field(repr=False)
     _dtype: Any = field(repr=False)
-    _head: Head = field(repr=False)
-    _own: threading.local = field(default_factory=threading.local, repr=False)
+    _decoder: OutputDecoder = field(repr=False)
+    _thread_local: threading.local = field(default_factory=threading.local, repr=False)
 
     @property
     def batch(self) -> int:
-        """Pictures in one pass, at most."""
+        """Largest number of pictures in a pass."""
         return self.choice.batch
 
     @classmethod
@@ -110,13 +120,13 @@ class Detector:
         engines: Engines | None = None,
         compare: bool = True,
     ) -> Detector:
-        """From a file or its bytes. Raises `ModelRefusedError`.
+        """Load a model from a file or its bytes. Raises `ModelRefusedError` when it is not usable.
 
-        `plain`: the export that the file was made from, for other engines than ONNX Runtime; ignored where it is another.
-        `threads`: of the engine, None for all cores the container has.
-        `engines`: which may run it, None for ONNX Runtime alone.
-        `compare`: a named engine's boxes with ONNX Runtime's, on one picture; False where the caller has photos with
-        known boxes.
+        `plain`: the plain export of an optimised file, for engines other than ONNX Runtime. Ignored for another file.
+        `threads`: threads of the engine; None for all cores of the container.
+        `engines`: engines that may run the network; None for ONNX Runtime alone.
+        `compare`: whether a named engine's boxes are compared with ONNX Runtime's on one picture. False when the caller
+        has photos with known boxes.
         """
         data = source if isinstance(source, bytes) else _read(Path(source))
         digest = hashlib.sha256(data).hexdigest()
@@ -125,76 +135,76 @@ class Detector:
                 f"its sha256 is {digest[:12]}…, expected {expected_sha256[:12]}…: not the file that was registered"
             )
         network = open_network(data, threads or usable_cpus(), expected_classes)
-        about = _facts(digest, data, network)
-        network, left_out = _with_plain(network, plain, about)
+        facts = _facts(digest, data, network)
+        network, left_out = _with_plain_export(network, plain, facts)
         engine, choice = (engines or Engines()).choose(network, compare=compare)
         choice = replace(choice, left_out={**left_out, **choice.left_out})
         height, width = network.blank.shape[2:]
-        return cls(network.classes, (height, width), about, choice, engine, network.blank.dtype, network.head)
+        return cls(network.classes, (height, width), facts, choice, engine, network.blank.dtype, network.decoder)
 
     def detect(
         self, photo: bytes, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES
     ) -> list[DetectedBox]:
-        """Boxes above `confidence`, best first.
+        """Boxes above `confidence` in a photo's bytes, highest score first.
 
-        Raises `PhotoError`s, and `ModelRefusedError` when the network's answer is no numbers.
+        `iou`: see `IOU`. `limit`: largest number of boxes. Raises `PhotoError`, and `ModelRefusedError` when the
+        network's output contains unusable numbers.
         """
         return self.detect_array(self.decode(photo), confidence, iou=iou, limit=limit)
 
     def decode(self, photo: bytes) -> Pixels:
-        """The photo upright, and no larger than this network has a use for. Raises `PhotoError`s."""
+        """Decode a photo upright, a JPEG at no larger scale than the network needs. Raises `PhotoError`."""
         return decode(photo, target_side=round(HEADROOM * max(self.image_size)))
 
     def detect_array(
         self, rgb: Pixels, confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES
     ) -> list[DetectedBox]:
-        """Boxes in an upright RGB picture, height × width × 3. Raises `ModelRefusedError` as `detect` does."""
+        """Boxes in an upright RGB picture, height × width × 3. Raises `ModelRefusedError` like `detect`."""
         return self.detect_batch([rgb], confidence, iou=iou, limit=limit)[0]
 
     def detect_batch(
         self, pictures: Sequence[Pixels], confidence: float = CONFIDENCE, *, iou: float = IOU, limit: int = MAX_BOXES
     ) -> list[list[DetectedBox]]:
-        """Boxes in each of up to `batch` pictures, by one pass. Raises `ModelRefusedError` as `detect` does."""
-        places = self._places(pictures)
-        tensor = self._tensor(len(places), places[0])
-        for picture, place, into in zip(pictures, places, tensor, strict=True):
-            letterbox(picture, place, into)
-        kept = self._engine.run(
+        """Boxes in each of up to `batch` pictures, in one pass. Raises `ModelRefusedError` like `detect`."""
+        placements = self._placements(pictures)
+        tensor = self._tensor(len(placements), placements[0])
+        for picture, placement, target in zip(pictures, placements, tensor, strict=True):
+            letterbox(picture, placement, target)
+        candidates = self._engine.run(
             tensor.astype(self._dtype, copy=False),
-            lambda output: [self._head(np.asarray(row, np.float32), confidence, iou, limit) for row in output],
+            lambda output: [self._decoder(np.asarray(row, np.float32), confidence, iou, limit) for row in output],
         )
-        return [self._boxes(*one) for one in zip(kept, places, strict=True)]
+        return [self._boxes(found, placement) for found, placement in zip(candidates, placements, strict=True)]
 
-    def _places(self, pictures: Sequence[Pixels]) -> list[Letterbox]:
-        """Several pictures of one pass share the whole input."""
+    def _placements(self, pictures: Sequence[Pixels]) -> list[Letterbox]:
+        """Position of each picture in the input. Only a single picture can have an input of its own shape."""
         height, width = self.image_size
-        places = [Letterbox.fit(picture.shape[1], picture.shape[0], width, height) for picture in pictures]
-        return [place.rectangular() for place in places] if self.choice.rectangular and len(places) == 1 else places
+        placements = [Letterbox.fit(picture.shape[1], picture.shape[0], width, height) for picture in pictures]
+        if self.choice.rectangular and len(placements) == 1:
+            return [placements[0].rectangular()]
+        return placements
 
     def _tensor(self, pictures: int, size: Letterbox) -> NDArray[np.float32]:
-        """In memory of this thread, the same for each pass: 5 MB for 640 pixels, which the system maps page by page."""
+        # The thread's memory is reused: for 640 pixels the system would map 5 MB page by page in each pass.
         shape = (pictures, 3, size.input_height, size.input_width)
-        kept: NDArray[np.float32] | None = getattr(self._own, "memory", None)
-        if kept is None or kept.size < prod(shape):
-            kept = self._own.memory = np.empty(pictures * 3 * prod(self.image_size), np.float32)
-        return kept[: prod(shape)].reshape(shape)
+        memory: NDArray[np.float32] | None = getattr(self._thread_local, "memory", None)
+        if memory is None or memory.size < prod(shape):
+            memory = self._thread_local.memory = np.empty(pictures * 3 * prod(self.image_size), np.float32)
+        return memory[: prod(shape)].reshape(shape)
 
-    def _boxes(self, kept: Candidates, place: Letterbox) -> list[DetectedBox]:
-        corners = place.to_photo(kept.corners)
-        boxes = (
-            self._box(*found)
-            for found in zip(kept.class_ids.tolist(), kept.scores.tolist(), corners.tolist(), strict=True)
-        )
-        return [box for box in boxes if box is not None]
+    def _boxes(self, candidates: Candidates, placement: Letterbox) -> list[DetectedBox]:
+        columns = (candidates.class_ids, candidates.scores, placement.to_photo(candidates.corners))
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [box for row in rows if (box := self._box(*row)) is not None]
 
     def warm_up(self, runs: int = 1) -> None:
-        """Open all that passes at once need and run on an empty picture: first users wait for no memory and threads."""
+        """Allocate memory and threads for concurrent passes and run on an empty picture, ahead of the first photo."""
         run_at_normal_priority(self._engine.open_all)
         for _ in range(runs):
             self.detect_array(np.full((*self.image_size, 3), 114, np.uint8))
 
     def _box(self, class_id: int, score: float, corners: list[float]) -> DetectedBox | None:
-        """None for a box with no area inside the photo, or of a class that the model does not name."""
+        """None for a box without area inside the photo and for an unknown class id."""
         bbox = BoundingBox.clipped(*corners)
         if bbox is None or not 0 <= class_id < len(self.classes):
             return None
@@ -202,7 +212,7 @@ class Detector:
 
 
 def onnx_path(path: Path) -> Path:
-    """The path itself; for a `.pt` the `.onnx` beside it. Raises `ModelRefusedError` where there is none."""
+    """The path itself, or the `.onnx` beside a `.pt`. Raises `ModelRefusedError` for a `.pt` without an `.onnx`."""
     if path.suffix != ".pt":
         return path
     if not path.with_suffix(".onnx").exists():
@@ -213,7 +223,7 @@ def onnx_path(path: Path) -> Path:
 
 
 def plain_export_path(onnx: AnyPath) -> AnyPath:
-    """Where the plain export of an optimised file is kept: `best.plain.onnx` beside `best.onnx`."""
+    """Path of an optimised file's plain export: `best.plain.onnx` beside `best.onnx`."""
     return onnx.with_suffix(".plain.onnx")
 
 
@@ -235,15 +245,15 @@ def _facts(digest: str, data: bytes, network: Network) -> ModelFacts:
     return ModelFacts(
         digest,
         len(data),
-        network.head.__name__.removeprefix("read_"),
+        network.decoder.__name__.removeprefix("decode_"),
         **{key: network.metadata.get(name, "") for key, name in names},
     )
 
 
-def _with_plain(network: Network, plain: bytes | None, about: ModelFacts) -> tuple[Network, dict[str, str]]:
-    """The network with its plain export as the file for other engines; why it is not taken, where it is another's."""
+def _with_plain_export(network: Network, plain: bytes | None, facts: ModelFacts) -> tuple[Network, dict[str, str]]:
+    """The network with its plain export as the file for other engines, or the reason why the export is ignored."""
     if plain is None:
         return network, {}
-    if hashlib.sha256(plain).hexdigest() != about.plain_sha256:
+    if hashlib.sha256(plain).hexdigest() != facts.plain_sha256:
         return network, {"the plain export": "it is not the file that the model was made from"}
     return replace(network, data=plain), {}

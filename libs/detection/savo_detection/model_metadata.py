@@ -1,4 +1,4 @@
-"""What an exported model says of itself in its ONNX metadata and input, checked before it is believed."""
+"""Metadata of an exported model (class names, task, input size), read from its ONNX file and checked."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = [
     "Tensor",
     "check_output",
     "class_names",
+    "declares_end_to_end",
     "input_size",
-    "says_end_to_end",
     "takes_any_shape",
     "takes_batches",
 ]
@@ -26,27 +26,31 @@ __all__ = [
 FLOATS: dict[str, Any] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 PLAIN_SHA256 = "savo_plain_sha256"
-"""Metadata of an optimised file: sha256 of the export that it was made from."""
+"""Metadata key of an optimised file with the sha256 of its plain export."""
 
 _DEFAULT_SIDE = 640
 _LONGEST_SIDE = 4096
-"""Pixels, several times what any detector is trained on: no memory is taken for a size that a file only claims."""
+"""Pixels, several times the usual input size. Limits the memory that is allocated for a size from a file."""
 
 
 class Tensor(NamedTuple):
-    """An input or output as the file declares it. A side is a number, the name of a free one, or None."""
+    """A declared input or output. A dimension is a number, or a name or None when it is free."""
 
     type: str
     shape: list[int | str | None]
 
 
-def class_names(facts: dict[str, str], expected: Sequence[str] | None) -> tuple[str, ...]:
-    """Labels in the order of the class ids. Raises `ModelRefusedError` when there are none, or others than `expected`."""
-    if (task := facts.get("task", "detect")) != "detect":
-        raise ModelRefusedError(f"it was made for the task {task!r}; detection needs 'detect'")
-    if "names" not in facts:
-        raise ModelRefusedError("its metadata names no classes; export it with: savo models export")
-    names = _parsed_names(facts["names"])
+def class_names(metadata: dict[str, str], expected: Sequence[str] | None) -> tuple[str, ...]:
+    """Labels in the order of the class ids.
+
+    Raises `ModelRefusedError` for another task than detection, missing or unreadable names, and other names than
+    `expected`.
+    """
+    if (task := metadata.get("task", "detect")) != "detect":
+        raise ModelRefusedError(f"its task is {task!r}; detection needs 'detect'")
+    if "names" not in metadata:
+        raise ModelRefusedError("its metadata has no class names; export it with: savo models export")
+    names = _parsed_names(metadata["names"])
     if expected is not None and names != tuple(expected):
         raise ModelRefusedError(
             f"its class list does not fit the registered one: {_difference(names, tuple(expected))}"
@@ -62,12 +66,14 @@ def _parsed_names(text: str) -> tuple[str, ...]:
             raise ModelRefusedError("its class ids are not 0, 1, 2, … without a gap")
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str | int) for name in names):
-        raise ModelRefusedError(f"its class names cannot be read: {text[:60]!r}")
+        raise ModelRefusedError(
+            f"its class names cannot be read: expected a list or a mapping by id, got {text[:60]!r}"
+        )
     return tuple(str(name) for name in names)
 
 
 def _literal(text: str) -> Any:
-    """None for what is no Python literal."""
+    """The value of a Python literal; None for other text."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -81,16 +87,18 @@ def _difference(found: tuple[str, ...], expected: tuple[str, ...]) -> str:
     return f"class {index} is {found[index]!r}, expected {expected[index]!r}"
 
 
-def input_size(inputs: Sequence[Tensor], facts: dict[str, str]) -> tuple[int, int]:
-    """Height and width: the model's own where they are fixed, the metadata's `imgsz` where they are not."""
+def input_size(inputs: Sequence[Tensor], metadata: dict[str, str]) -> tuple[int, int]:
+    """Height and width in pixels: the input's where they are fixed, the metadata's `imgsz` where they are free.
+
+    Raises `ModelRefusedError` for an input of another shape, type, batch or size than supported.
+    """
     shape = inputs[0].shape if len(inputs) == 1 else []
     if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3) or inputs[0].type not in FLOATS:
-        raise ModelRefusedError(f"its input is {_listed(inputs)}; one float tensor 1 × 3 × height × width is wanted")
+        raise ModelRefusedError(f"its input is {_listed(inputs)}; expected one float tensor 1 × 3 × height × width")
     if isinstance(shape[0], int) and shape[0] != 1:
-        raise ModelRefusedError(f"it takes batches of {shape[0]} only; export it with batch 1")
-    height, width = (
-        side if isinstance(side, int) else usual for side, usual in zip(shape[2:], _metadata_size(facts), strict=True)
-    )
+        raise ModelRefusedError(f"its batch size is fixed at {shape[0]}; export it with batch 1")
+    usual = _metadata_size(metadata)
+    height, width = (side if isinstance(side, int) else free for side, free in zip(shape[2:], usual, strict=True))
     if any(side % STRIDE or not STRIDE <= side <= _LONGEST_SIDE for side in (height, width)):
         raise ModelRefusedError(
             f"its input is {height} × {width} pixels; both must be multiples of {STRIDE}, up to {_LONGEST_SIDE}"
@@ -99,7 +107,7 @@ def input_size(inputs: Sequence[Tensor], facts: dict[str, str]) -> tuple[int, in
 
 
 def takes_batches(inputs: Sequence[Tensor]) -> bool:
-    """Whether the batch axis is free: any number of photos goes in one pass."""
+    """Whether the batch axis is free, so that a pass can take several photos."""
     return not isinstance(inputs[0].shape[0], int)
 
 
@@ -109,26 +117,29 @@ def takes_any_shape(inputs: Sequence[Tensor]) -> bool:
 
 
 def check_output(outputs: Sequence[Tensor]) -> None:
-    """The first one counts. Raises `ModelRefusedError`."""
+    """Check the first output; others are ignored. Raises `ModelRefusedError` when it is not a float tensor."""
     if not outputs or outputs[0].type not in FLOATS:
-        raise ModelRefusedError(f"its output is {_listed(outputs[:1])}; one float tensor is wanted")
+        raise ModelRefusedError(f"its output is {_listed(outputs[:1])}; expected one float tensor")
 
 
 def _listed(tensors: Sequence[Tensor]) -> str:
     return ", ".join(f"{tensor.type} {tensor.shape}" for tensor in tensors) or "missing"
 
 
-def _metadata_size(facts: dict[str, str]) -> tuple[int, int]:
+def _metadata_size(metadata: dict[str, str]) -> tuple[int, int]:
     try:
-        height, width = _literal(facts.get("imgsz", f"[{_DEFAULT_SIDE}, {_DEFAULT_SIDE}]"))
+        height, width = _literal(metadata.get("imgsz", f"[{_DEFAULT_SIDE}, {_DEFAULT_SIDE}]"))
         return int(height), int(width)
-    except (ValueError, TypeError, OverflowError) as flaw:
-        raise ModelRefusedError(f"its metadata's imgsz cannot be read: {facts['imgsz'][:60]!r}") from flaw
+    except (ValueError, TypeError, OverflowError) as error:
+        found = metadata["imgsz"][:60]
+        raise ModelRefusedError(
+            f"its metadata's imgsz cannot be read: expected [height, width], got {found!r}"
+        ) from error
 
 
-def says_end_to_end(facts: dict[str, str]) -> bool | None:
-    """What the metadata says; None when it is silent."""
-    args = facts.get("args", "")
-    if facts.get("end2end") == "True" or "'nms': True" in args:
+def declares_end_to_end(metadata: dict[str, str]) -> bool | None:
+    """Whether the metadata declares an end-to-end output; None when it declares neither."""
+    args = metadata.get("args", "")
+    if metadata.get("end2end") == "True" or "'nms': True" in args:
         return True
-    return False if facts.get("end2end") == "False" and "'nms': False" in args else None
+    return False if metadata.get("end2end") == "False" and "'nms': False" in args else None

@@ -1,7 +1,7 @@
-"""A model's graph optimised once, when it is exported or registered, where the result finds the same boxes.
+"""Optimisation of a model's graph, done once at export or registration, if the result finds the same boxes.
 
-The optimised file is what is measured and served. It names the export that it was made from in its metadata, and that
-plain export is kept beside it for OpenVINO and GPUs, which optimise graphs by themselves. Needs the package `onnx`.
+The optimised file is evaluated and served. Its metadata holds the hash of the plain export, which is kept beside it for
+OpenVINO and GPUs: these optimise graphs themselves. Needs the package `onnx`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import onnx
 
 from savo_detection.engines.backends import OnnxRuntimeEngine
 from savo_detection.engines.cpus import usable_cpus
-from savo_detection.engines.parity import EXACTLY, agree, picture_tensor, seen_by, shows_anything
+from savo_detection.engines.parity import EXACT_MATCH, candidates_match, find_candidates, has_boxes, synthetic_tensor
 from savo_detection.errors import ModelRefusedError, error_summary
 from savo_detection.graph_optimizations import optimized_graph
 from savo_detection.model import onnx_path, plain_export_path
@@ -25,66 +25,66 @@ from savo_detection.network import Network, open_network
 __all__ = ["OptimizedFile", "OptimizedModel", "optimize", "optimize_file"]
 
 Rewrite = Callable[[bytes], bytes | None]
-"""A file → the same network with a shorter graph; None where there is nothing to leave out."""
+"""An ONNX file → the same network with an optimised graph; None when there is nothing to optimise."""
 
 _PLAIN_NAME = plain_export_path(Path("x.onnx")).name.removeprefix("x")
-_NOTHING_TO_DO = "its graph holds nothing that could be optimised"
+_NOTHING_TO_OPTIMIZE = "its graph holds nothing that could be optimised"
 
 
 @dataclass(frozen=True)
 class OptimizedModel:
-    """The file to serve, and what it was made from."""
+    """Result of an optimisation: the file to serve."""
 
     data: bytes = field(repr=False)
     plain_sha256: str | None
-    """Of the plain export; None where `data` is that export."""
+    """Hash of the plain export; None when `data` is the plain export."""
     reason: str | None = None
-    """Why `data` is the plain export; None where its graph is optimised."""
+    """Why `data` is the plain export; None when its graph is optimised."""
     failed: bool = False
-    """Whether an optimised graph was made and is not used: it found other boxes, or nothing shows that it does not."""
+    """Whether an optimised graph was made but not used, because it found other boxes or could not be compared."""
 
 
 @dataclass(frozen=True)
 class OptimizedFile:
-    """A model's file on disk after `optimize_file`."""
+    """A model's files on disk after `optimize_file`."""
 
     onnx: Path
     plain: Path | None
-    """The export that it was made from; None where `onnx` is that export, or where it is not there."""
+    """The plain export; None when `onnx` is the plain export, or the export is missing."""
     model: OptimizedModel
 
 
 def optimize(data: bytes, rewrite: Rewrite = optimized_graph) -> OptimizedModel:
-    """The model with an optimised graph where that finds the same boxes on a picture, else as it is.
+    """Optimise a model's graph. The result is used only if it finds the same boxes in a synthetic picture.
 
-    A second time changes nothing. Raises `ModelRefusedError` for what is no detection model.
+    An optimised file is returned unchanged. Raises `ModelRefusedError` for a file that is not a detection model.
     """
     network = open_network(data, usable_cpus())
     if plain_sha256 := network.metadata.get(PLAIN_SHA256):
         return OptimizedModel(data, plain_sha256)
     try:
-        shorter = rewrite(data)
-        problem = None if shorter is None else _difference(network, shorter)
-    except Exception as error:  # noqa: BLE001 - whatever a library raises: the export is served as it is
+        optimized = rewrite(data)
+        problem = None if optimized is None else _difference(network, optimized)
+    except Exception as error:  # noqa: BLE001 - libraries raise any error; the plain export is served then
         return OptimizedModel(data, None, error_summary(error), failed=True)
-    if shorter is None:
-        return OptimizedModel(data, None, _NOTHING_TO_DO)
+    if optimized is None:
+        return OptimizedModel(data, None, _NOTHING_TO_OPTIMIZE)
     if problem:
         return OptimizedModel(data, None, problem, failed=True)
     plain_sha256 = hashlib.sha256(data).hexdigest()
-    return OptimizedModel(shorter + _metadata(PLAIN_SHA256, plain_sha256), plain_sha256)
+    return OptimizedModel(optimized + _metadata(PLAIN_SHA256, plain_sha256), plain_sha256)
 
 
 def optimize_file(path: Path, rewrite: Rewrite = optimized_graph) -> OptimizedFile:
-    """`best.onnx` optimised in its place, its plain export kept as `best.plain.onnx`.
+    """Optimise `best.onnx` in place and keep its plain export as `best.plain.onnx`.
 
-    A `.pt` stands for the `.onnx` beside it. Raises `ModelRefusedError` for what is no detection model, and where another
-    file has the plain export's name.
+    A `.pt` path means the `.onnx` beside it. Raises `ModelRefusedError` for a file that is not a detection model, and
+    when another file has the plain export's name.
     """
     path = onnx_path(path)
     if path.name.endswith(_PLAIN_NAME):
         raise ModelRefusedError(
-            f"{path} is a plain export by its name, and stays as it is; name the model that it belongs to"
+            f"{path} is a plain export by its name, which is never optimised in place; give its model's path instead"
         )
     plain, data = plain_export_path(path), _read(path)
     try:
@@ -93,28 +93,28 @@ def optimize_file(path: Path, rewrite: Rewrite = optimized_graph) -> OptimizedFi
         raise ModelRefusedError(f"{path}: {error}") from error
     if model.plain_sha256 is None:
         return OptimizedFile(path, None, model)
-    there = _sha256_of(plain)
+    existing = _sha256_of(plain)
     if model.data is data:
-        return OptimizedFile(path, plain if there == model.plain_sha256 else None, model)
-    if there not in (None, model.plain_sha256):
-        raise ModelRefusedError(f"{plain} is there and is another export than {path.name}: move it or delete it")
+        return OptimizedFile(path, plain if existing == model.plain_sha256 else None, model)
+    if existing not in (None, model.plain_sha256):
+        raise ModelRefusedError(f"{plain} exists and is not the export of {path.name}: move it or delete it")
     _write(plain, data)
     _write(path, model.data)
     return OptimizedFile(path, plain, model)
 
 
-def _difference(network: Network, shorter: bytes) -> str | None:
-    """Why the shorter graph may not stand for the network; None where both find the same."""
-    tensor = picture_tensor(network.blank)
-    before = seen_by(network.reference, tensor, network.head)
-    after = seen_by(OnnxRuntimeEngine(shorter, network.threads), tensor, network.head)
-    if not shows_anything(before):
-        return "it finds nothing in the picture on which the optimised graph is compared with it"
-    return None if agree(before, after, EXACTLY) else "its optimised graph finds other boxes"
+def _difference(network: Network, optimized: bytes) -> str | None:
+    """Why the optimised graph cannot replace the network; None when both find the same boxes."""
+    tensor = synthetic_tensor(network.blank)
+    before = find_candidates(network.reference, tensor, network.decoder)
+    after = find_candidates(OnnxRuntimeEngine(optimized, network.threads), tensor, network.decoder)
+    if not has_boxes(before):
+        return "it finds no box in the synthetic picture, so its optimised graph cannot be compared with it"
+    return None if candidates_match(before, after, EXACT_MATCH) else "its optimised graph finds other boxes"
 
 
 def _metadata(key: str, value: str) -> bytes:
-    """To append to a file: protobuf reads two messages in a row as one."""
+    """Metadata to append to an ONNX file: protobuf merges two concatenated messages."""
     model = onnx.ModelProto()
     model.metadata_props.add(key=key, value=value)
     return bytes(model.SerializeToString())
@@ -132,7 +132,7 @@ def _sha256_of(path: Path) -> str | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all: who reads the file meanwhile gets the one before."""
+    """Replace the file atomically: concurrent readers get the old or the new content."""
     partial = path.with_name(f"{path.name}.part")
     partial.write_bytes(data)
     partial.replace(path)

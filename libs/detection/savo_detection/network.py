@@ -1,4 +1,4 @@
-"""An ONNX file opened in ONNX Runtime, and checked to be a detection model before anything is believed of it."""
+"""Detection network: an ONNX file opened in ONNX Runtime and checked to be a usable detection model."""
 
 from __future__ import annotations
 
@@ -17,53 +17,57 @@ from savo_detection.model_metadata import (
     Tensor,
     check_output,
     class_names,
+    declares_end_to_end,
     input_size,
-    says_end_to_end,
     takes_any_shape,
     takes_batches,
 )
-from savo_detection.output_decoders import Head, check_answer, head_for
+from savo_detection.output_decoders import OutputDecoder, check_values, decoder_for
 
 __all__ = ["Network", "open_network"]
 
 _ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
-"""With files, and without any."""
+"""First bytes of zip archives with files and without."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A detection network: its file, what that says of itself, and ONNX Runtime on it."""
+    """A detection network: its file, its properties, and ONNX Runtime running it."""
 
     data: bytes = field(repr=False)
-    """The ONNX file that other engines than ONNX Runtime are given."""
+    """The ONNX file for engines other than ONNX Runtime."""
     threads: int
-    """Of a pass that runs alone."""
+    """Threads of a pass that runs alone."""
     blank: NDArray[Any] = field(repr=False)
-    """An input of its shape (1 × 3 × height × width) and type."""
+    """A zero input of the network's shape (1 × 3 × height × width) and type."""
     reference: Engine
-    """ONNX Runtime, which the boxes of other engines are compared with."""
-    head: Head
+    """ONNX Runtime, whose boxes other engines must reproduce."""
+    decoder: OutputDecoder
     takes_batches: bool = False
-    """Its batch axis is free."""
+    """Whether the batch axis is free."""
     takes_any_shape: bool = False
-    """Its height and width are free, up to those of `blank`."""
+    """Whether height and width are free, up to those of `blank`."""
     classes: tuple[str, ...] = ()
+    """Labels in the order of the class ids."""
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def open_network(data: bytes, threads: int, expected_classes: Sequence[str] | None = None) -> Network:
-    """Raises `ModelRefusedError` for what is no detection model, or one of other classes than expected."""
+    """Open an ONNX file and check it.
+
+    Raises `ModelRefusedError` for a file that is not a detection model or has other classes than expected.
+    """
     reference = _open(data, threads)
-    inputs, outputs, metadata = _described(reference)
+    inputs, outputs, metadata = _declarations(reference)
     classes = class_names(metadata, expected_classes)
     size = input_size(inputs, metadata)
     check_output(outputs)
     blank = np.zeros((1, 3, *size), FLOATS[inputs[0].type])
-    answer = _first_answer(reference, blank)
-    head = head_for(answer.shape, len(classes), says_end_to_end(metadata))
-    check_answer(head, answer[0], len(classes))
+    output = _first_output(reference, blank)
+    decoder = decoder_for(output.shape, len(classes), declares_end_to_end(metadata))
+    check_values(decoder, output[0], len(classes))
     batches, any_shape = takes_batches(inputs), takes_any_shape(inputs)
-    return Network(data, threads, blank, reference, head, batches, any_shape, classes, metadata)
+    return Network(data, threads, blank, reference, decoder, batches, any_shape, classes, metadata)
 
 
 def _open(data: bytes, threads: int) -> OnnxRuntimeEngine:
@@ -76,11 +80,11 @@ def _open(data: bytes, threads: int) -> OnnxRuntimeEngine:
         return OnnxRuntimeEngine(data, threads)
     except Exception as error:
         unparsed = "INVALID_PROTOBUF" in str(error)
-        why = "it is cut short, damaged, or of another kind" if unparsed else error_summary(error)
-        raise ModelRefusedError(f"it is no ONNX model that can be loaded: {why}") from error
+        reason = "the file is truncated, damaged, or of another format" if unparsed else error_summary(error)
+        raise ModelRefusedError(f"it is no ONNX model that can be loaded: {reason}") from error
 
 
-def _described(engine: OnnxRuntimeEngine) -> tuple[list[Tensor], list[Tensor], dict[str, str]]:
+def _declarations(engine: OnnxRuntimeEngine) -> tuple[list[Tensor], list[Tensor], dict[str, str]]:
     """Inputs, outputs and metadata."""
     session = engine.session
     try:
@@ -88,10 +92,10 @@ def _described(engine: OnnxRuntimeEngine) -> tuple[list[Tensor], list[Tensor], d
         outputs = [Tensor(declared.type, declared.shape) for declared in session.get_outputs()]
         return inputs, outputs, session.get_modelmeta().custom_metadata_map
     except UnicodeDecodeError as error:
-        raise ModelRefusedError("it is damaged: there are bytes among its names that are no text") from error
+        raise ModelRefusedError("it is damaged: a name in it is not valid UTF-8") from error
 
 
-def _first_answer(engine: Engine, blank: NDArray[Any]) -> NDArray[np.float32]:
+def _first_output(engine: Engine, blank: NDArray[Any]) -> NDArray[np.float32]:
     try:
         return engine.run(blank, lambda output: np.array(output, np.float32))
     except Exception as error:

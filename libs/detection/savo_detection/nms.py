@@ -9,7 +9,7 @@ __all__ = ["iou_of", "suppress"]
 
 
 def iou_of(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """IoU of one box (x1, y1, x2, y2) with each of N × 4 others."""
+    """IoU of a box (x1, y1, x2, y2) with each of N × 4 other boxes."""
     width = np.minimum(box[2], others[:, 2]) - np.maximum(box[0], others[:, 0])
     height = np.minimum(box[3], others[:, 3]) - np.maximum(box[1], others[:, 1])
     shared = np.clip(width, 0, None) * np.clip(height, 0, None)
@@ -24,14 +24,14 @@ def suppress(
 ) -> NDArray[np.intp]:
     """Indices of the boxes (N × 4 corners) to keep, best score first, at most `limit`.
 
-    A box goes when one of its own class with a better score (or an equal one, earlier) overlaps it by more than `iou`.
-    Classes are compared, not told apart by an offset in the coordinates, which would cost float32 its precision.
+    A box is dropped when a box of its class with a higher score (or an equal score and a lower index) overlaps it by
+    more than `iou`. Class ids are compared directly: the usual offset in the coordinates costs float32 precision.
     """
-    waiting = np.argsort(-scores, kind="stable")
+    remaining = np.argsort(-scores, kind="stable")
     kept: list[np.intp] = []
-    while waiting.size and len(kept) < limit:
-        best, rest = waiting[0], waiting[1:]
+    while remaining.size and len(kept) < limit:
+        best, rest = remaining[0], remaining[1:]
         kept.append(best)
         overlapping = (iou_of(boxes[best], boxes[rest]) > iou) & (class_ids[rest] == class_ids[best])
-        waiting = rest[~overlapping]
+        remaining = rest[~overlapping]
     return np.asarray(kept, np.intp)

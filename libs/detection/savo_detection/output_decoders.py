@@ -1,6 +1,6 @@
-"""What a YOLO export's output means: two layouts, distinguished by metadata and shape.
+"""Decoders of a YOLO export's output tensor. There are two layouts, distinguished by metadata and shape.
 
-- raw (YOLOv8, YOLO11): 1 × (4 + classes) × N, box as centre and size in input pixels, one score a class; needs NMS.
+- raw (YOLOv8, YOLO11): 1 × (4 + classes) × N, centre and size in input pixels, a score for each class; needs NMS.
 - end-to-end (YOLOv10, YOLO26, or exported with NMS inside): 1 × N × 6, corners in input pixels, score, class id.
 """
 
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from savo_detection.errors import ModelRefusedError
 from savo_detection.nms import suppress
 
-__all__ = ["Candidates", "Head", "check_answer", "head_for"]
+__all__ = ["Candidates", "OutputDecoder", "check_values", "decoder_for"]
 
 _ROUNDING = 0.05
-"""By how much an int8 network's scores may lie outside 0…1."""
-_ABSURD = 1e9
-"""No score, class id or coordinate is so large, and areas of boxes below it can still be computed."""
+"""Tolerance of scores outside 0…1, for int8 networks."""
+_LIMIT = 1e9
+"""Limit of scores, class ids and coordinates. Areas of boxes within it do not overflow float32."""
 
 
 @dataclass(frozen=True)
@@ -32,69 +32,72 @@ class Candidates:
     class_ids: NDArray[np.int64]
 
 
-Head = Callable[[NDArray[np.float32], float, float, int], Candidates]
-"""(output without the batch axis, confidence, iou, limit) → what is kept."""
+OutputDecoder = Callable[[NDArray[np.float32], float, float, int], Candidates]
+"""(output without the batch axis, confidence, iou, limit) → boxes above `confidence`, at most `limit`."""
 
 
-def head_for(output_shape: tuple[int, ...], classes: int, end_to_end: bool | None) -> Head:
-    """`output_shape` as the model really answers, `end_to_end` by metadata, None where that does not say.
+def decoder_for(output_shape: tuple[int, ...], classes: int, end_to_end: bool | None) -> OutputDecoder:
+    """The decoder for an output of this shape.
 
-    Raises `ModelRefusedError`.
+    `output_shape`: of a real output, because declared shapes can be free. `end_to_end`: what the metadata declares, or
+    None. Raises `ModelRefusedError` for another shape.
     """
     rows_of_six = len(output_shape) == 3 and output_shape[2] == 6
     if rows_of_six and end_to_end is not False:
-        return read_end_to_end
+        return decode_end_to_end
     if len(output_shape) == 3 and output_shape[1] == 4 + classes and end_to_end is not True:
-        return read_raw
+        return decode_raw
     expected = f"1 × {4 + classes} × N for {classes} classes, or 1 × N × 6 end to end"
     found = " × ".join(map(str, output_shape)) or "of a single number"
     raise ModelRefusedError(f"its output has the shape {found}; a detection model gives {expected}")
 
 
-def check_answer(head: Head, output: NDArray[np.float32], classes: int) -> None:
-    """Whether the answer to an empty picture is one that `head` can read. Raises `ModelRefusedError`."""
-    _only_numbers(output)
-    scores = output[4:] if head is read_raw else output[:, 4]
-    least, most = float(scores.min(initial=0)), float(scores.max(initial=0))
-    if least < -_ROUNDING or most > 1 + _ROUNDING:
+def check_values(decoder: OutputDecoder, output: NDArray[np.float32], classes: int) -> None:
+    """Check the output for an empty picture (without the batch axis). Raises `ModelRefusedError`."""
+    _check_numbers(output)
+    scores = output[4:] if decoder is decode_raw else output[:, 4]
+    lowest, highest = float(scores.min(initial=0)), float(scores.max(initial=0))
+    if lowest < -_ROUNDING or highest > 1 + _ROUNDING:
         raise ModelRefusedError(
-            f"its scores lie between {least:.2f} and {most:.2f} on an empty picture; a detection model gives 0 to 1"
+            f"its scores are between {lowest:.2f} and {highest:.2f} on an empty picture; a detection model gives 0 to 1"
         )
-    if head is read_end_to_end and not _are_class_ids(output[:, 5], classes):
+    if decoder is decode_end_to_end and not _are_class_ids(output[:, 5], classes):
         raise ModelRefusedError(
-            f"its sixth column holds no class ids (0 to {classes - 1}): it is no end-to-end model, or of other classes"
+            f"its sixth output column does not hold class ids (0 to {classes - 1}): "
+            "it is not an end-to-end model, or its classes differ from its metadata"
         )
 
 
 def _are_class_ids(column: NDArray[np.float32], classes: int) -> bool:
-    """-1 is how some exporters mark a row that holds nothing."""
+    # Some exporters mark an empty row by -1.
     return bool(((column == np.round(column)) & (column >= -1) & (column < classes)).all())
 
 
-def _only_numbers(values: NDArray[np.float32]) -> None:
-    # NaN compares false with every threshold, so the test is for what is allowed.
-    if not (np.abs(values) < _ABSURD).all():
+def _check_numbers(values: NDArray[np.float32]) -> None:
+    # NaN compares false with every threshold, so the condition is written for valid values.
+    if not (np.abs(values) < _LIMIT).all():
         raise ModelRefusedError(
-            "its output is not made of usable numbers: there are NaN, infinite or absurdly large values in it"
+            f"its output contains unusable numbers: NaN, infinite values, or values above {_LIMIT:g}"
         )
 
 
-def read_raw(output: NDArray[np.float32], confidence: float, iou: float, limit: int) -> Candidates:
+def decode_raw(output: NDArray[np.float32], confidence: float, iou: float, limit: int) -> Candidates:
+    """Decode the raw layout, without its batch axis, with non-maximum suppression by class."""
     best = output[4:].max(axis=0)
     columns = np.flatnonzero(best > confidence)
-    places = output[:4, columns]
-    # The maximum of scores with a NaN among them is NaN, so checking the maxima checks all scores.
-    _only_numbers(best)
-    _only_numbers(places)
+    centres = output[:4, columns]
+    # The maximum of scores that include NaN is NaN, so the check of the maxima covers all scores.
+    _check_numbers(best)
+    _check_numbers(centres)
     class_ids = output[4:, columns].argmax(axis=0)
-    corners = _corners(places.T)
+    corners = _corners(centres.T)
     kept = suppress(corners, best[columns], class_ids, iou=iou, limit=limit)
     return Candidates(corners[kept], best[columns][kept], class_ids[kept])
 
 
-def read_end_to_end(output: NDArray[np.float32], confidence: float, iou: float, limit: int) -> Candidates:
-    """The network has suppressed boxes itself, so `iou` is not used."""
-    _only_numbers(output)
+def decode_end_to_end(output: NDArray[np.float32], confidence: float, iou: float, limit: int) -> Candidates:
+    """Decode the end-to-end layout, without its batch axis. The network suppresses boxes itself: `iou` is unused."""
+    _check_numbers(output)
     rows = output[output[:, 4] > confidence]
     rows = rows[np.argsort(-rows[:, 4], kind="stable")][:limit]
     return Candidates(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))

@@ -1,4 +1,4 @@
-"""Photos are drawn by code."""
+"""Fixtures: drawn photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files with a few bytes changed, put in or taken out: what hypothesis searches among."""
+"""Hypothesis strategy for damaged files: a few bytes changed, inserted or removed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 __all__ = ["Edit", "edits", "mutated"]
 
 Edit = tuple[float, bytes, int]
-"""Where (share of the length), what is put in, and how many bytes are taken out there."""
+"""Position (share of the length), inserted bytes, and number of removed bytes."""
 
-# Squared: headers are where readers go astray.
+# Squared: most edits are in the header, where parsers are most fragile.
 edits = st.lists(
     st.tuples(st.floats(0, 1).map(lambda share: share**2), st.binary(max_size=8), st.integers(0, 8)),
     min_size=1,

@@ -1,4 +1,4 @@
-"""Photos that want more than they are worth, or are none: each is refused before memory is taken, in words that a person reads."""
+"""Invalid and oversized photos: each is refused with a message before memory is allocated for its pixels."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def jpeg(picture: Image.Image, **save: Any) -> bytes:
     return buffer.getvalue()
 
 
-def jpeg_that_claims(width: int, height: int) -> bytes:
+def jpeg_declaring(width: int, height: int) -> bytes:
     data = bytearray(jpeg(quarters(64, 48)))
     frame = data.index(b"\xff\xc0")
     data[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
@@ -84,15 +84,15 @@ def heic(width: int, height: int, **save: Any) -> bytearray:
     return bytearray(buffer.getvalue())
 
 
-def heic_that_says(width: int, height: int, data: bytearray) -> bytes:
-    """Another size in the first of its boxes about sizes: that of the picture which is shown."""
+def heic_declaring(width: int, height: int, data: bytearray) -> bytes:
+    """The HEIC with another size in its first size box, that of the displayed picture."""
     at = data.index(b"ispe") + 8
     data[at : at + 8] = struct.pack(">II", width, height)
     return bytes(data)
 
 
-def heic_cut_out_of_a_large_one() -> bytes:
-    """It shows 64 × 48 pixels of 2561 × 2561."""
+def heic_cropped_from_a_large_picture() -> bytes:
+    """A HEIC that displays 64 × 48 pixels of 2561 × 2561."""
     data = heic(2561, 2561)
     at = data.index(b"clap") + 4
     data[at : at + 16] = struct.pack(">4I", 64, 1, 48, 1)
@@ -105,22 +105,22 @@ import cv2, pillow_heif
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from savo_detection import PhotoError, decode
 
-def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak_memory(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-seen = {}
+results = {}
 for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
-    data, before = path.read_bytes(), most()
+    data, before = path.read_bytes(), peak_memory()
     try:
-        words = f"accepted, {decode(data, max_pixels=int(sys.argv[2])).shape}"
-    except PhotoError as refused:
-        words = str(refused)
-    seen[path.name] = [words, most() - before]
-print(json.dumps(seen))
+        message = f"accepted, {decode(data, max_pixels=int(sys.argv[2])).shape}"
+    except PhotoError as error:
+        message = str(error)
+    results[path.name] = [message, peak_memory() - before]
+print(json.dumps(results))
 """
 
 
 def refusals(folder: Path, files: dict[str, bytes], max_pixels: int = MAX_PIXELS) -> dict[str, str]:
-    """What a process of its own says of each file; it may not grow over any of them."""
+    """Message of a new process for each file. The process's memory must not grow."""
     for name, data in files.items():
         (folder / name).write_bytes(data)
     done = subprocess.run(
@@ -130,35 +130,33 @@ def refusals(folder: Path, files: dict[str, bytes], max_pixels: int = MAX_PIXELS
         timeout=280,
         check=True,
     )
-    seen: dict[str, tuple[str, int]] = json.loads(done.stdout)
-    # Decoded, the smallest of them takes 24 MB.
-    assert max(kilobytes for _words, kilobytes in seen.values()) < 12_000, seen
-    return {name: words for name, (words, _kilobytes) in seen.items()}
+    results: dict[str, tuple[str, int]] = json.loads(done.stdout)
+    # The smallest file takes 24 MB when it is decoded.
+    assert max(kilobytes for _message, kilobytes in results.values()) < 12_000, results
+    return {name: message for name, (message, _kilobytes) in results.items()}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts kilobytes on Linux only")
-def test_no_bomb_takes_memory_before_it_is_refused(tmp_path: Path) -> None:
+def test_decompression_bombs_are_refused_before_memory_is_allocated(tmp_path: Path) -> None:
+    few_pixels = chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
     files = {
         "png-100": png(10_000, 10_000),
         "png-196": png(14_000, 14_000),
-        "png-giant": PNG
-        + png_size(2**31 - 1, 2**31 - 1)
-        + chunk(b"IDAT", zlib.compress(bytes(100)))
-        + chunk(b"IEND", b""),
+        "png-giant": PNG + png_size(2**31 - 1, 2**31 - 1) + few_pixels,
         "png-small-then-large": png(7_500, 7_500, before=png_size(10, 10)),
         "png-large-behind-another": png(7_500, 7_500, before=chunk(b"teXt", struct.pack(">II", 10, 10))),
         "webp-large": webp(webp_canvas(16_383, 16_383), (b"VP8L", b"\x2f" + struct.pack("<I", 16_382 | 16_382 << 14))),
         "webp-animated": webp(webp_canvas(16_383, 16_383, 2), (b"ANIM", bytes(6)), (b"ANMF", bytes(24))),
-        "jpeg-65535": jpeg_that_claims(65_535, 65_535),
-        "heic-65535": heic_that_says(65_535, 65_535, heic(64, 64)),
+        "jpeg-65535": jpeg_declaring(65_535, 65_535),
+        "heic-65535": heic_declaring(65_535, 65_535, heic(64, 64)),
     }
-    twice = "the photo cannot be read: its size must be given once, and first"
+    several_headers = "the photo cannot be read: its first chunk, and no other, must be the header with its size (IHDR)"
     assert refusals(tmp_path, files) == {
         "png-100": "the photo has 10000 × 10000 = 100.0 megapixels; the limit is 50",
         "png-196": "the photo has 14000 × 14000 = 196.0 megapixels; the limit is 50",
         "png-giant": "the photo has 2147483647 × 2147483647 = 4611686014132.4 megapixels; the limit is 50",
-        "png-small-then-large": twice,
-        "png-large-behind-another": twice,
+        "png-small-then-large": several_headers,
+        "png-large-behind-another": several_headers,
         "webp-large": "the photo has 16383 × 16383 = 268.4 megapixels; the limit is 50",
         "webp-animated": "the photo has 16383 × 16383 = 268.4 megapixels; the limit is 50",
         "jpeg-65535": "the photo has 65535 × 65535 = 4294.8 megapixels; the limit is 50",
@@ -167,10 +165,10 @@ def test_no_bomb_takes_memory_before_it_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts kilobytes on Linux only")
-def test_a_heic_that_shows_little_and_holds_much_takes_no_memory_either(tmp_path: Path) -> None:
+def test_a_small_heic_with_large_pictures_inside_is_refused_before_memory_is_allocated(tmp_path: Path) -> None:
     files = {
-        "cut-out": heic_cut_out_of_a_large_one(),
-        "tiles": heic_that_says(64, 64, heic(2_560, 2_560, tile_size=1_280)),
+        "cut-out": heic_cropped_from_a_large_picture(),
+        "tiles": heic_declaring(64, 64, heic(2_560, 2_560, tile_size=1_280)),
     }
     assert probe(files["cut-out"]).width == 64
     assert refusals(tmp_path, files, max_pixels=5_000_000) == {
@@ -179,14 +177,14 @@ def test_a_heic_that_shows_little_and_holds_much_takes_no_memory_either(tmp_path
     }
 
 
-def test_a_heic_that_names_heif_s_brand_first_is_a_photo() -> None:
+def test_a_heic_with_a_generic_heif_brand_is_a_photo() -> None:
     data = heic(64, 64)
     for brand in (b"mif1", b"msf1"):
         data[8:12] = brand
         assert decode(bytes(data)).shape == (64, 64, 3)
 
 
-def test_heic_tiles_and_a_cut_within_the_limit_are_photos() -> None:
+def test_a_tiled_and_a_cropped_heic_within_the_limit_are_photos() -> None:
     assert decode(bytes(heic(300, 200, tile_size=128))).shape == (200, 300, 3)
     assert decode(bytes(heic(65, 47))).shape == (47, 65, 3)
 
@@ -201,27 +199,27 @@ def test_heic_tiles_and_a_cut_within_the_limit_are_photos() -> None:
     ],
     ids=["PNG", "WebP", "JPEG", "HEIC"],
 )
-def test_a_file_of_nothing_but_parts_is_refused(data: bytes) -> None:
+def test_a_file_with_too_many_parts_is_refused(data: bytes) -> None:
     with pytest.raises(UnreadablePhotoError, match="it is made of more than 100,000 parts"):
         probe(data)
 
 
-def test_a_jpeg_of_a_thousand_scans_is_refused_for_each_costs_a_look_at_all_pixels() -> None:
+def test_a_jpeg_with_too_many_scans_is_refused() -> None:
     data = jpeg(quarters(64, 48), progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     assert decode(data[:-2] + last * 20 + END).shape == (48, 64, 3)
-    with pytest.raises(UnreadablePhotoError, match=rf"it is drawn in 10\d\d scans; {MAX_SCANS} are the most"):
+    with pytest.raises(UnreadablePhotoError, match=rf"it has 10\d\d scans; the limit is {MAX_SCANS}"):
         probe(data[:-2] + last * 1000 + END)
 
 
-def test_what_looks_like_scans_in_a_film_behind_the_photo_does_not_count() -> None:
-    film = b"\xff\xda\0\x02" * 1000
+def test_scan_markers_after_the_end_of_the_photo_do_not_count() -> None:
+    video = b"\xff\xda\0\x02" * 1000
     for data in (jpeg(quarters(64, 48)), jpeg(quarters(64, 48), progressive=True)):
-        assert decode(data + film).shape == (48, 64, 3)
+        assert decode(data + video).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize(
-    ("fmt", "left", "words"),
+    ("fmt", "length", "message"),
     [
         ("JPEG", 0, "it is empty"),
         ("JPEG", 12, "it is cut short"),
@@ -234,13 +232,13 @@ def test_what_looks_like_scans_in_a_film_behind_the_photo_does_not_count() -> No
         ("HEIF", -8, "its HEIC data is damaged or cut short|its HEIC container is damaged or cut short"),
     ],
 )
-def test_a_photo_cut_short_is_said_to_be(photo: Draw, fmt: str, left: int, words: str) -> None:
-    with pytest.raises(UnreadablePhotoError, match=f"^the photo cannot be read: ({words})$"):
-        decode(photo(fmt=fmt)[:left])
+def test_a_truncated_photo_is_refused_with_the_reason(photo: Draw, fmt: str, length: int, message: str) -> None:
+    with pytest.raises(UnreadablePhotoError, match=f"^the photo cannot be read: ({message})$"):
+        decode(photo(fmt=fmt)[:length])
 
 
-def test_a_size_of_nothing_is_no_photo() -> None:
-    for data in (jpeg_that_claims(0, 48), PNG + png_size(0, 5) + chunk(b"IEND", b"")):
+def test_a_size_of_zero_is_refused() -> None:
+    for data in (jpeg_declaring(0, 48), PNG + png_size(0, 5) + chunk(b"IEND", b"")):
         with pytest.raises(UnreadablePhotoError, match="its header gives no size"):
             probe(data)
 
@@ -274,7 +272,7 @@ def test_a_size_of_nothing_is_no_photo() -> None:
         "JPEG after a blank",
     ],
 )
-def test_what_is_no_photo_is_told_which_types_are(data: bytes) -> None:
+def test_the_error_for_another_file_type_lists_the_supported_types(data: bytes) -> None:
     for read in (probe, decode):
         with pytest.raises(UnsupportedPhotoError, match=r"^this is no JPEG, PNG, WebP or HEIC photo$"):
             read(data)
@@ -282,13 +280,13 @@ def test_what_is_no_photo_is_told_which_types_are(data: bytes) -> None:
 
 def archive() -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as made:
-        made.writestr("run.sh", "rm -rf /")
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("run.sh", "rm -rf /")
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP"])
-def test_a_photo_that_is_something_else_too_is_looked_at_as_a_photo_only(photo: Draw, fmt: str) -> None:
+def test_a_photo_followed_by_a_zip_archive_is_decoded_as_a_photo(photo: Draw, fmt: str) -> None:
     plain = photo(fmt=fmt)
     assert zipfile.is_zipfile(io.BytesIO(plain + archive()))
     assert (decode(plain + archive()) == decode(plain)).all()
@@ -297,14 +295,14 @@ def test_a_photo_that_is_something_else_too_is_looked_at_as_a_photo_only(photo: 
 @pytest.mark.parametrize(
     "start", [b"\xff\xd8\xff", PNG, b"RIFF\x10\0\0\0WEBP", b"\0\0\0\x18ftypheic"], ids=["JPEG", "PNG", "WebP", "HEIC"]
 )
-def test_the_first_bytes_of_a_photo_make_none(start: bytes) -> None:
+def test_other_data_after_the_first_bytes_of_a_photo_is_refused(start: bytes) -> None:
     for rest in (b"<script>alert(1)</script>" * 10, archive(), bytes(200), b"\xff" * 200):
         with pytest.raises(UnreadablePhotoError, match="the photo cannot be read: it"):
             decode(start + rest)
 
 
 @pytest.mark.parametrize("fmt", ["WEBP", "PNG"])
-def test_of_an_animation_the_first_picture_counts(fmt: str) -> None:
+def test_the_first_picture_of_an_animation_is_decoded(fmt: str) -> None:
     buffer = io.BytesIO()
     later = [Image.new("RGB", (64, 48), colour) for colour in ("black", "grey")]
     quarters(64, 48).save(buffer, fmt, save_all=True, append_images=later, lossless=True)
@@ -318,7 +316,7 @@ def drawn(fmt: str, mode: str = "RGB", **save: Any) -> bytes:
     return buffer.getvalue()
 
 
-def turned() -> Image.Exif:
+def rotated_exif() -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = 6
     return exif
@@ -326,13 +324,13 @@ def turned() -> Image.Exif:
 
 SEEDS = [
     drawn("JPEG"),
-    drawn("JPEG", exif=turned(), progressive=True),
+    drawn("JPEG", exif=rotated_exif(), progressive=True),
     drawn("JPEG", "CMYK"),
     drawn("PNG"),
     drawn("PNG", "P", transparency=0),
-    drawn("PNG", "RGBA", exif=turned()),
+    drawn("PNG", "RGBA", exif=rotated_exif()),
     drawn("WEBP"),
-    drawn("WEBP", "RGBA", exif=turned()),
+    drawn("WEBP", "RGBA", exif=rotated_exif()),
     drawn("WEBP", save_all=True, append_images=[Image.new("RGB", (32, 24))]),
     drawn("HEIF"),
     bytes(heic(128, 128, tile_size=64)),
@@ -342,9 +340,7 @@ SEEDS = [
 
 @given(st.sampled_from(SEEDS), edits, st.none() | st.integers(8, 64))
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-def test_a_damaged_photo_is_pixels_or_refused_but_never_an_accident(
-    data: bytes, changes: list[Edit], target_side: int | None
-) -> None:
+def test_a_damaged_photo_is_decoded_or_refused(data: bytes, changes: list[Edit], target_side: int | None) -> None:
     photo = mutated(data, changes)
     with suppress(PhotoError):
         header = read_header(photo)

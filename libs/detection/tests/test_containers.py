@@ -1,4 +1,4 @@
-"""Containers walked part by part: every byte has its place, and a strict walk allows what the format allows."""
+"""Parsers of photo containers: offsets of the parts, strict and tolerant parsing."""
 
 from __future__ import annotations
 
@@ -29,16 +29,14 @@ def drawn(fmt: str, **save: Any) -> bytes:
     return buffer.getvalue()
 
 
-JPEG, PROGRESSIVE, PNG, WEBP, HEIC = (
-    drawn("JPEG", comment=b"eggs"),
-    drawn("JPEG", progressive=True),
-    drawn("PNG"),
-    drawn("WEBP", exif=Image.Exif().tobytes(), lossless=True),
-    drawn("HEIF"),
-)
+JPEG = drawn("JPEG", comment=b"eggs")
+PROGRESSIVE = drawn("JPEG", progressive=True)
+PNG = drawn("PNG")
+WEBP = drawn("WEBP", exif=Image.Exif().tobytes(), lossless=True)
+HEIC = drawn("HEIF")
 
 
-def walk(data: bytes, *, strict: bool) -> Iterator[tuple[Any, ...]]:
+def parse(data: bytes, *, strict: bool) -> Iterator[tuple[Any, ...]]:
     if data[:2] == b"\xff\xd8":
         return jpeg.segments(data, strict=strict)
     if data[:4] == b"RIFF":
@@ -49,7 +47,7 @@ def walk(data: bytes, *, strict: bool) -> Iterator[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("data", [JPEG, PROGRESSIVE], ids=["baseline", "progressive"])
-def test_jpeg_segments_and_the_pixels_between_them_are_the_whole_file(data: bytes) -> None:
+def test_jpeg_segments_and_the_pixels_between_them_cover_the_file(data: bytes) -> None:
     segments = list(jpeg.segments(data, strict=True))
     between = {marker for (marker, _start, _content, end), (_, start, *_) in pairwise(segments) if end != start}
     assert between == {jpeg.SCAN}
@@ -57,7 +55,7 @@ def test_jpeg_segments_and_the_pixels_between_them_are_the_whole_file(data: byte
     assert segments[-1][::3] == (jpeg.END, len(data))
 
 
-def test_png_and_webp_chunks_and_heic_boxes_follow_each_other_to_the_end() -> None:
+def test_png_and_webp_chunks_and_heic_boxes_cover_the_file() -> None:
     starts_and_ends = [(start, end) for _kind, start, _content, end in png.chunks(PNG, strict=True)]
     assert [start for start, _end in starts_and_ends] == [8, *(end for _start, end in starts_and_ends[:-1])]
     assert starts_and_ends[-1][1] == len(PNG)
@@ -85,54 +83,54 @@ def test_encoded_parts_are_read_as_they_were_written() -> None:
 @pytest.mark.parametrize(
     "data", [JPEG, PROGRESSIVE, PNG, WEBP, HEIC], ids=["JPEG", "progressive", "PNG", "WebP", "HEIC"]
 )
-def test_a_strict_walk_of_a_file_cut_anywhere_ends_as_truncated(data: bytes) -> None:
-    whole = list(walk(data, strict=True))
+def test_a_strict_parser_detects_truncation_at_any_byte(data: bytes) -> None:
+    complete = list(parse(data, strict=True))
     for length in range(16, len(data)):
-        parts = walk(data[:length], strict=True)
-        if data is HEIC and any(end == length for _kind, _content, end in whole):
-            # A file of boxes says nowhere how many they are.
-            assert list(parts) == [part for part in whole if part[2] <= length]
+        parts = parse(data[:length], strict=True)
+        if data is HEIC and any(end == length for _kind, _content, end in complete):
+            # A HEIC does not declare its number of boxes.
+            assert list(parts) == [part for part in complete if part[2] <= length]
             continue
         with pytest.raises(TruncatedPhotoError):
             list(parts)
 
 
-def between_segments(data: bytes) -> bytes:
+def with_bytes_between_segments(data: bytes) -> bytes:
     return data[:2] + b"junk" + data[2:]
 
 
-def chunk_of_no_kind(data: bytes) -> bytes:
+def with_chunk_of_invalid_kind(data: bytes) -> bytes:
     return data[:8] + png.encode_chunk(b"\0\0\0\0", b"") + data[8:]
 
 
-def chunk_past_the_end(data: bytes) -> bytes:
+def with_chunk_past_the_end(data: bytes) -> bytes:
     return data[:4] + struct.pack("<I", len(data)) + data[8:] + b"XMP \xff\0\0\0"
 
 
-def box_of_no_kind(data: bytes) -> bytes:
+def with_box_of_unknown_kind(data: bytes) -> bytes:
     return data + struct.pack(">I4s", 8, b"eggs")
 
 
 @pytest.mark.parametrize(
     ("data", "damage", "error"),
     [
-        (JPEG, between_segments, MalformedPhotoError),
-        (PNG, chunk_of_no_kind, MalformedPhotoError),
-        (WEBP, chunk_past_the_end, TruncatedPhotoError),
-        (HEIC, box_of_no_kind, MalformedPhotoError),
+        (JPEG, with_bytes_between_segments, MalformedPhotoError),
+        (PNG, with_chunk_of_invalid_kind, MalformedPhotoError),
+        (WEBP, with_chunk_past_the_end, TruncatedPhotoError),
+        (HEIC, with_box_of_unknown_kind, MalformedPhotoError),
     ],
     ids=["JPEG", "PNG", "WebP", "HEIC"],
 )
-def test_what_decoders_pass_over_ends_a_strict_walk_alone(
+def test_damage_that_decoders_tolerate_is_only_an_error_for_a_strict_parser(
     data: bytes, damage: Callable[[bytes], bytes], error: type[PhotoError]
 ) -> None:
     damaged = damage(data)
-    assert len(list(walk(damaged, strict=False))) >= len(list(walk(data, strict=False)))
+    assert len(list(parse(damaged, strict=False))) >= len(list(parse(data, strict=False)))
     with pytest.raises(error):
-        list(walk(damaged, strict=True))
+        list(parse(damaged, strict=True))
 
 
-def test_compressed_pixels_are_not_read_before_the_next_segment_is_asked_for() -> None:
+def test_compressed_pixels_are_not_read_before_the_next_segment_is_requested() -> None:
     until_scan = JPEG[: JPEG.index(b"\xff\xda") + 14]
     for strict in (True, False):
         segments = jpeg.segments(until_scan, strict=strict)
@@ -141,7 +139,7 @@ def test_compressed_pixels_are_not_read_before_the_next_segment_is_asked_for() -
             next(segments)
 
 
-def test_a_long_run_of_fill_bytes_is_passed_over_at_once() -> None:
+def test_a_long_run_of_fill_bytes_is_skipped_fast() -> None:
     filled = JPEG[:2] + b"\xff" * 1_000_000 + JPEG[2:]
     for strict in (True, False):
         assert len(list(jpeg.segments(filled, strict=strict))) == len(list(jpeg.segments(JPEG, strict=strict)))
@@ -151,11 +149,11 @@ def test_a_long_run_of_fill_bytes_is_passed_over_at_once() -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(st.sampled_from([JPEG, PROGRESSIVE, PNG, WEBP, HEIC]), edits, st.booleans())
-def test_a_walk_goes_forward_and_ends_whatever_the_bytes(data: bytes, changes: list[Edit], strict: bool) -> None:
+def test_a_parser_moves_forward_and_ends_for_any_bytes(data: bytes, changes: list[Edit], strict: bool) -> None:
     damaged = mutated(data, changes)
     position = 0
     with suppress(TruncatedPhotoError, MalformedPhotoError):
-        for part in walk(damaged, strict=strict):
+        for part in parse(damaged, strict=strict):
             start, end = part[1], part[-1]
             assert start >= position
             assert not strict or end <= len(damaged)

@@ -1,4 +1,4 @@
-"""What changed between two answers."""
+"""Changes between two answers for a photo."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_same_label_comes_before_a_greater_overlap_with_another() -> None:
     assert (gained.kind, gained.after) == (ChangeKind.GAINED, after[0])
 
 
-def test_an_item_without_a_box_is_the_same_as_one_of_its_label() -> None:
+def test_an_item_without_a_box_is_paired_with_an_item_of_its_label() -> None:
     assert kinds([thing("egg", None)], [thing("egg")]) == ["same"]
     assert kinds([thing("egg", None), thing("egg", None)], [thing("egg")]) == ["lost", "same"]
 
@@ -77,7 +77,7 @@ answers = some.lists(
 
 
 @given(answers, answers)
-def test_each_thing_is_in_exactly_one_change(before: list[Thing], after: list[Thing]) -> None:
+def test_each_item_is_in_exactly_one_change(before: list[Thing], after: list[Thing]) -> None:
     changes = diff_boxes(before, after)
     assert Counter(change.before for change in changes if change.before) == Counter(before)
     assert Counter(change.after for change in changes if change.after) == Counter(after)
@@ -89,19 +89,18 @@ def test_an_answer_does_not_differ_from_itself(answer: list[Thing]) -> None:
 
 
 @given(answers, answers)
-def test_turned_round_what_was_gained_is_lost(before: list[Thing], after: list[Thing]) -> None:
-    there, back = count_changes(diff_boxes(before, after)), count_changes(diff_boxes(after, before))
-    turned = {ChangeKind.GAINED: ChangeKind.LOST, ChangeKind.LOST: ChangeKind.GAINED}
-    assert {turned.get(kind, kind): count for kind, count in back.items()} == there
+def test_gained_items_are_lost_when_the_answers_are_exchanged(before: list[Thing], after: list[Thing]) -> None:
+    forward, backward = count_changes(diff_boxes(before, after)), count_changes(diff_boxes(after, before))
+    inverse = {ChangeKind.GAINED: ChangeKind.LOST, ChangeKind.LOST: ChangeKind.GAINED}
+    assert {inverse.get(kind, kind): count for kind, count in backward.items()} == forward
 
 
 @given(answers, answers)
-def test_each_change_is_what_its_name_says(before: list[Thing], after: list[Thing]) -> None:
-    for change in diff_boxes(before, after):
-        assert _is_what_it_says(change)
+def test_each_change_has_the_kind_of_its_labels_and_overlap(before: list[Thing], after: list[Thing]) -> None:
+    assert all(map(_has_correct_kind, diff_boxes(before, after)))
 
 
-def _is_what_it_says(change: Change) -> bool:
+def _has_correct_kind(change: Change) -> bool:
     if change.before is None or change.after is None:
         return change.kind is (ChangeKind.GAINED if change.before is None else ChangeKind.LOST)
     relabelled = change.before.label != change.after.label

@@ -1,4 +1,4 @@
-"""Which engine runs a network: nothing is timed, and what is not ONNX Runtime must find its boxes."""
+"""Selection of the engine, and the comparison of its boxes with ONNX Runtime's."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_detection import Detector, ModelRefusedError
 from savo_detection.engines.backends import ONNX_RUNTIME, Engine, OnnxRuntimeEngine, installed_engines
-from savo_detection.engines.parity import agree, busy_picture
+from savo_detection.engines.parity import candidates_match, synthetic_picture
 from savo_detection.engines.selection import EngineChoice, EngineName, Engines
 from savo_detection.model_metadata import PLAIN_SHA256
 from savo_detection.network import Network
-from savo_detection.output_decoders import Candidates, read_raw
+from savo_detection.output_decoders import Candidates, decode_raw
 
 MODEL = constant_model(raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9), (32.0, 32.0, 64.0, 56.0, 2, 0.5)], len(NAMES)))
 BLANK = np.zeros((1, 3, 64, 64), np.float32)
@@ -28,8 +28,8 @@ BLANK = np.zeros((1, 3, 64, 64), np.float32)
 Draw = Callable[..., bytes]
 
 
-class Scripted:
-    """ONNX Runtime's answer, moved by `shift`."""
+class ShiftedEngine:
+    """ONNX Runtime with `shift` added to its output."""
 
     def __init__(self, shift: float, data: bytes, _threads: int, _shape: tuple[int, ...]) -> None:
         self.data, self.runs = data, 0
@@ -43,90 +43,91 @@ class Scripted:
         self._inner.open_all()
 
 
-def choose(wanted: EngineName = "auto", *, compare: bool = True, **shifts: float) -> tuple[Engine, EngineChoice]:
-    """Among ONNX Runtime and others by name, each with the shift of its answer."""
-    builders: dict[str, Any] = {name: partial(Scripted, shift) for name, shift in shifts.items()}
-    return here(wanted, builders).choose(network(), compare=compare)
+def choose(requested: EngineName = "auto", *, compare: bool = True, **shifts: float) -> tuple[Engine, EngineChoice]:
+    """Choose among ONNX Runtime and other engines, given by name with the shift of their output."""
+    builders: dict[str, Any] = {name: partial(ShiftedEngine, shift) for name, shift in shifts.items()}
+    return engines_of(requested, builders).choose(network(), compare=compare)
 
 
-def here(wanted: EngineName, builders: dict[str, Any]) -> Engines:
-    return Engines(wanted, (ONNX_RUNTIME, *builders), builders)
+def engines_of(requested: EngineName, builders: dict[str, Any]) -> Engines:
+    return Engines(requested, (ONNX_RUNTIME, *builders), builders)
 
 
 def network(data: bytes = MODEL) -> Network:
-    return Network(data, 1, BLANK, OnnxRuntimeEngine(data, 1), read_raw)
+    return Network(data, 1, BLANK, OnnxRuntimeEngine(data, 1), decode_raw)
 
 
-def test_by_itself_onnx_runtime_runs_whatever_else_is_installed_for_the_processor() -> None:
+def test_auto_is_onnx_runtime_whatever_cpu_engines_are_installed() -> None:
     reference = network()
     built: list[str] = []
     builders: dict[str, Any] = {
         "openvino": lambda *_: built.append("openvino"),
         "openvino-bf16": lambda *_: built.append("bf16"),
     }
-    assert here("auto", builders).choose(reference) == (reference.reference, EngineChoice(ONNX_RUNTIME))
-    assert not built, "nothing else was even loaded"
+    assert engines_of("auto", builders).choose(reference) == (reference.reference, EngineChoice(ONNX_RUNTIME))
+    assert not built, "other engines are not loaded"
 
 
-def test_by_itself_a_gpu_runs_where_there_is_one() -> None:
+def test_auto_is_cuda_where_it_is_installed() -> None:
     assert choose(openvino=0, cuda=0, tensorrt=0)[1] == EngineChoice("cuda")
-    assert choose(openvino=0, tensorrt=0)[1] == EngineChoice(ONNX_RUNTIME), "it would take minutes to start"
+    assert choose(openvino=0, tensorrt=0)[1] == EngineChoice(ONNX_RUNTIME), "TensorRT takes minutes to start"
 
 
 def test_a_gpu_with_other_boxes_is_left_out_with_the_reason() -> None:
     assert choose(cuda=0.5)[1] == EngineChoice(ONNX_RUNTIME, {"cuda": "its boxes differ from ONNX Runtime's"})
-    assert choose(compare=False, cuda=0.5)[1].engine == ONNX_RUNTIME, "nobody asked for it, so it has to prove itself"
+    assert choose(compare=False, cuda=0.5)[1].engine == ONNX_RUNTIME, "an automatic choice is always compared"
 
 
-def test_a_gpu_that_cannot_run_the_network_is_left_out_with_its_own_words() -> None:
+def test_a_gpu_that_cannot_run_the_network_is_left_out_with_the_librarys_message() -> None:
     def broken(_data: bytes, _threads: int, _shape: tuple[int, ...]) -> Engine:
         raise RuntimeError("no such operator: Foo\nand a long trace")
 
-    engine, choice = here("auto", {"cuda": broken}).choose(network())
+    engine, choice = engines_of("auto", {"cuda": broken}).choose(network())
     assert isinstance(engine, OnnxRuntimeEngine)
     assert choice.left_out == {"cuda": "no such operator: Foo"}
 
 
-def test_openvino_s_reason_is_given_without_the_places_in_its_source() -> None:
-    class BrokenError(RuntimeError):
-        def __str__(self) -> str:
-            return "Exception from src/inference/src/cpp/core.cpp:117:\nException from src/core/src/pass.cpp:298:\nindex '0' out of range\n\n"
+def test_openvinos_message_is_shown_without_positions_in_its_source() -> None:
+    message = (
+        "Exception from src/inference/src/cpp/core.cpp:117:\n"
+        "Exception from src/core/src/pass.cpp:298:\n"
+        "index '0' out of range\n\n"
+    )
 
     def broken(_data: bytes, _threads: int, _shape: tuple[int, ...]) -> Engine:
-        raise BrokenError
+        raise RuntimeError(message)
 
-    with pytest.raises(ModelRefusedError, match=r"^the engine openvino will not do: index '0' out of range$"):
-        here("openvino", {"openvino": broken}).choose(network())
+    with pytest.raises(ModelRefusedError, match=r"^the engine openvino cannot be used: index '0' out of range$"):
+        engines_of("openvino", {"openvino": broken}).choose(network())
 
 
 @pytest.mark.skipif("cuda" in installed_engines(), reason="ONNX Runtime here was built for a GPU")
-def test_a_gpu_that_does_not_start_is_not_quietly_the_processor() -> None:
-    why = "CUDAExecutionProvider does not start here; ONNX Runtime would take CPUExecutionProvider"
+def test_a_gpu_that_does_not_start_is_an_error_instead_of_a_silent_fallback() -> None:
+    reason = "CUDAExecutionProvider does not start here; ONNX Runtime would use CPUExecutionProvider instead"
     with (
         pytest.warns(UserWarning, match="CUDAExecutionProvider"),
-        pytest.raises(ModelRefusedError, match=f"cuda will not do: {why}"),
+        pytest.raises(ModelRefusedError, match=f"cuda cannot be used: {reason}"),
     ):
         Detector.load(MODEL, engines=Engines("cuda", (ONNX_RUNTIME, "cuda")))
     with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
-        assert Detector.load(MODEL, engines=Engines("auto", (ONNX_RUNTIME, "cuda"))).choice == EngineChoice(
-            ONNX_RUNTIME, {"cuda": why}
-        )
+        choice = Detector.load(MODEL, engines=Engines("auto", (ONNX_RUNTIME, "cuda"))).choice
+    assert choice == EngineChoice(ONNX_RUNTIME, {"cuda": reason})
 
 
-def test_scores_of_next_to_nothing_are_no_difference() -> None:
+def test_boxes_with_negligible_scores_are_ignored_in_the_comparison() -> None:
     boxes = np.asarray([[0, 0, 10, 10], [20, 20, 30, 30]], np.float32)
-    with_dust = Candidates(boxes, np.asarray([0.5, 1e-5], np.float32), np.asarray([0, 1]))
-    without = Candidates(boxes[:1], with_dust.scores[:1], with_dust.class_ids[:1])
-    assert agree(with_dust, without)
-    assert agree(without, with_dust)
-    faint = Candidates(boxes, np.asarray([0.5, 0.005], np.float32), with_dust.class_ids)
-    assert not agree(faint, without)
+    two_boxes = Candidates(boxes, np.asarray([0.5, 1e-5], np.float32), np.asarray([0, 1]))
+    one_box = Candidates(boxes[:1], two_boxes.scores[:1], two_boxes.class_ids[:1])
+    assert candidates_match(two_boxes, one_box)
+    assert candidates_match(one_box, two_boxes)
+    low_score = Candidates(boxes, np.asarray([0.5, 0.005], np.float32), two_boxes.class_ids)
+    assert not candidates_match(low_score, one_box)
 
 
 def test_a_named_engine_runs_or_the_model_is_refused() -> None:
     assert choose("openvino", openvino=0)[1] == EngineChoice("openvino")
     assert choose("onnxruntime", cuda=0)[1] == EngineChoice(ONNX_RUNTIME)
-    with pytest.raises(ModelRefusedError, match="the engine openvino will not do: its boxes differ"):
+    with pytest.raises(ModelRefusedError, match="the engine openvino cannot be used: its boxes differ"):
         choose("openvino", openvino=0.5)
     with pytest.raises(
         ModelRefusedError, match="the engine cuda is not installed here; there are: onnxruntime, openvino"
@@ -134,7 +135,7 @@ def test_a_named_engine_runs_or_the_model_is_refused() -> None:
         choose("cuda", openvino=0)
 
 
-def test_a_named_engine_is_compared_on_one_picture_and_not_where_known_photos_do_it() -> None:
+def test_a_named_engine_is_compared_on_one_picture_unless_the_caller_has_known_photos() -> None:
     engines = {compare: choose("openvino", compare=compare, openvino=0)[0] for compare in (True, False)}
     assert {compare: getattr(engine, "runs", None) for compare, engine in engines.items()} == {True: 1, False: 0}
     assert choose("openvino", compare=False, openvino=0.5)[1].engine == "openvino"
@@ -145,8 +146,8 @@ def optimized(plain_sha256: str) -> bytes:
     return constant_model(raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9)], len(NAMES)), metadata=metadata)
 
 
-@pytest.mark.parametrize("wanted", ["openvino", "cuda"])
-def test_other_engines_are_given_the_plain_export(wanted: EngineName) -> None:
+@pytest.mark.parametrize("requested", ["openvino", "cuda"])
+def test_other_engines_get_the_plain_export(requested: EngineName) -> None:
     plain = constant_model(raw_rows([(0.0, 8.0, 32.0, 32.0, 0, 0.9)], len(NAMES)))
     given: list[bytes] = []
 
@@ -154,12 +155,12 @@ def test_other_engines_are_given_the_plain_export(wanted: EngineName) -> None:
         given.append(data)
         return OnnxRuntimeEngine(data, threads)
 
-    engines = here(wanted, {wanted: build})
+    engines = engines_of(requested, {requested: build})
     detector = Detector.load(optimized(hashlib.sha256(plain).hexdigest()), plain=plain, engines=engines)
     assert (given, dict(detector.choice.left_out)) == ([plain], {})
 
 
-def test_the_plain_export_of_another_file_is_left_out() -> None:
+def test_the_plain_export_of_another_file_is_ignored_with_the_reason() -> None:
     given: list[bytes] = []
 
     def build(data: bytes, threads: int, _shape: tuple[int, ...]) -> Engine:
@@ -167,13 +168,13 @@ def test_the_plain_export_of_another_file_is_left_out() -> None:
         return OnnxRuntimeEngine(data, threads)
 
     model = optimized("0" * 64)
-    detector = Detector.load(model, plain=MODEL, engines=here("openvino", {"openvino": build}))
+    detector = Detector.load(model, plain=MODEL, engines=engines_of("openvino", {"openvino": build}))
     assert given == [model]
     assert detector.choice.left_out == {"the plain export": "it is not the file that the model was made from"}
 
 
 @pytest.mark.parametrize(
-    ("wanted", "installed", "takes"),
+    ("requested", "installed", "takes"),
     [
         ("auto", (ONNX_RUNTIME, "openvino"), False),
         ("auto", (ONNX_RUNTIME, "cuda"), True),
@@ -182,46 +183,45 @@ def test_the_plain_export_of_another_file_is_left_out() -> None:
         ("tensorrt", (ONNX_RUNTIME,), True),
     ],
 )
-def test_who_takes_the_plain_export_is_known_before_a_model_is_there(
-    wanted: EngineName, installed: tuple[str, ...], takes: bool
+def test_whether_an_engine_takes_the_plain_export_is_known_without_a_model(
+    requested: EngineName, installed: tuple[str, ...], takes: bool
 ) -> None:
-    assert Engines(wanted, installed).takes_plain_export == takes
+    assert Engines(requested, installed).takes_plain_export == takes
 
 
-class Rounding(OnnxRuntimeEngine):
-    """Its numbers are so much larger than they should be."""
+class InaccurateEngine(OnnxRuntimeEngine):
+    """ONNX Runtime with its output multiplied by `factor`."""
 
-    def __init__(self, times: float, data: bytes, threads: int, _shape: tuple[int, ...]) -> None:
+    def __init__(self, factor: float, data: bytes, threads: int, _shape: tuple[int, ...]) -> None:
         super().__init__(data, threads)
-        self.times = np.float32(times)
+        self.factor = np.float32(factor)
 
     def run(self, tensor: NDArray[Any], read: Callable[[NDArray[Any]], Any]) -> Any:
-        return super().run(tensor, lambda output: read(output * self.times))
+        return super().run(tensor, lambda output: read(output * self.factor))
 
 
-def test_an_engine_that_moves_boxes_may_move_them_a_little_where_it_is_named() -> None:
-    def pin(name: EngineName, times: float) -> str:
-        return here(name, {name: partial(Rounding, times)}).choose(network())[1].engine
+def test_an_engine_of_reduced_precision_may_move_boxes_a_little() -> None:
+    def chosen(name: EngineName, factor: float) -> str:
+        return engines_of(name, {name: partial(InaccurateEngine, factor)}).choose(network())[1].engine
 
-    assert pin("openvino-bf16", 1.03) == "openvino-bf16"
+    assert chosen("openvino-bf16", 1.03) == "openvino-bf16"
     with pytest.raises(ModelRefusedError, match="its boxes differ"):
-        pin("openvino-bf16", 1.3)
+        chosen("openvino-bf16", 1.3)
     with pytest.raises(ModelRefusedError, match="its boxes differ"):
-        pin("openvino", 1.03)
+        chosen("openvino", 1.03)
 
 
-def test_a_processor_without_bfloat16_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bfloat16_is_refused_on_a_cpu_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     openvino = pytest.importorskip("openvino", reason="openvino is not installed (an extra of savo-detection)")
     monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32", "INT8"])
-    with pytest.raises(
-        ModelRefusedError, match="the engine openvino-bf16 will not do: this processor does not compute in bfloat16"
-    ):
+    message = "the engine openvino-bf16 cannot be used: this CPU does not compute in bfloat16; use the engine openvino"
+    with pytest.raises(ModelRefusedError, match=message):
         Detector.load(constant_model(raw_rows([(0, 8, 32, 32, 0, 0.9)], 3)), engines=Engines("openvino-bf16"))
 
 
 @pytest.mark.parametrize("name", [name for name in ("openvino",) if name in installed_engines()])
 @pytest.mark.parametrize("side", [64, "side"])
-def test_the_real_engine_finds_the_same_boxes_in_a_photo(name: EngineName, side: int | str, photo: Draw) -> None:
+def test_openvino_finds_the_same_boxes_in_a_photo(name: EngineName, side: int | str, photo: Draw) -> None:
     metadata = {"names": str(dict(enumerate(NAMES))), "task": "detect", "imgsz": "[64, 64]"}
     model = constant_model(
         raw_rows([(0, 8, 32, 32, 0, 0.9), (32, 32, 64, 56, 2, 0.5)], 3), side=side, metadata=metadata
@@ -234,7 +234,7 @@ def test_the_real_engine_finds_the_same_boxes_in_a_photo(name: EngineName, side:
 @pytest.mark.skipif(
     "openvino" not in installed_engines(), reason="openvino is not installed (an extra of savo-detection)"
 )
-def test_openvino_reports_its_use_to_nobody() -> None:
+def test_openvino_sends_no_telemetry() -> None:
     code = f"""
 import sys
 from savo_detection import Detector
@@ -246,7 +246,7 @@ print(sys.modules["openvino"].__name__, sys.modules["openvino_telemetry"])
     assert done.stdout == "openvino None\n"
 
 
-def test_there_is_something_to_see_in_the_picture() -> None:
-    assert busy_picture(64, 96).shape == (64, 96, 3)
-    assert busy_picture(64, 96).std() > 20
-    assert (busy_picture(64, 96) == busy_picture(64, 96)).all()
+def test_the_synthetic_picture_has_contrast_and_is_always_the_same() -> None:
+    assert synthetic_picture(64, 96).shape == (64, 96, 3)
+    assert synthetic_picture(64, 96).std() > 20
+    assert (synthetic_picture(64, 96) == synthetic_picture(64, 96)).all()

@@ -1,4 +1,4 @@
-"""What `import savo_detection` gives: every public name, and nothing that was not asked for."""
+"""Public names of `savo_detection`, and the packages that importing them loads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def names_for_type_checkers() -> dict[str, str]:
     return {alias.name: str(node.module) for node in imports for alias in node.names}
 
 
-def test_every_public_name_is_what_type_checkers_are_told() -> None:
+def test_public_names_equal_their_declarations_for_type_checkers() -> None:
     public = {name: getattr(savo_detection, name) for name in savo_detection.__all__}
     assert set(public) == set(names_for_type_checkers()) == set(savo_detection._MODULES)
     assert names_for_type_checkers() == savo_detection._MODULES
@@ -44,12 +44,12 @@ def test_every_public_name_is_what_type_checkers_are_told() -> None:
         assert name in dir(savo_detection)
 
 
-def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+def test_an_unknown_name_raises_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'savo_detection' has no attribute 'detect'"):
         savo_detection.detect  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_importing_the_package_loads_nothing_large() -> None:
+def test_importing_the_package_loads_no_large_package() -> None:
     assert loaded_by("import savo_detection; savo_detection.PhotoError; savo_detection.ModelRefusedError") == []
 
 

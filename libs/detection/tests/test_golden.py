@@ -1,4 +1,4 @@
-"""Golden pictures: which photos are kept, and what counts as seeing something else."""
+"""Golden pictures: which photos are recorded, and which differences are reported."""
 
 from __future__ import annotations
 
@@ -10,63 +10,64 @@ from savo_contracts.geometry import BoundingBox
 from savo_detection.evaluation.golden_pictures import GoldenPictureRecorder, first_difference
 from savo_detection.model import DetectedBox
 
-PLACE = BoundingBox(x=0.2, y=0.2, width=0.4, height=0.4)
+POSITION = BoundingBox(x=0.2, y=0.2, width=0.4, height=0.4)
 NEARLY_THERE = BoundingBox(x=0.205, y=0.2, width=0.4, height=0.4)
 ELSEWHERE = BoundingBox(x=0.3, y=0.3, width=0.4, height=0.4)
 
 
-def seen(label: str = "egg", confidence: float = 0.9, place: BoundingBox = PLACE) -> DetectedBox:
-    return DetectedBox(0, label, confidence, place)
+def box(label: str = "egg", confidence: float = 0.9, bbox: BoundingBox = POSITION) -> DetectedBox:
+    return DetectedBox(0, label, confidence, bbox)
 
 
-class Eyes:
-    """Sees what it was told to see in each photo."""
+class FakeDetector:
+    """Finds the given boxes by the photo's bytes."""
 
-    def __init__(self, sights: dict[bytes, list[DetectedBox]]) -> None:
-        self.sights = sights
+    def __init__(self, answers: dict[bytes, list[DetectedBox]]) -> None:
+        self.answers = answers
 
     def detect(self, photo: bytes, confidence: float = 0.25) -> list[DetectedBox]:
-        return [box for box in self.sights[photo] if box.confidence >= confidence]
+        return [found for found in self.answers[photo] if found.confidence >= confidence]
 
 
-def test_the_photos_without_doubt_are_kept_fullest_first() -> None:
-    sights = {
+def test_photos_without_doubtful_boxes_are_recorded_and_those_with_most_boxes_come_first() -> None:
+    answers = {
         b"nothing": [],
-        b"doubtful": [seen(), seen("milk"), seen("leek", 0.4)],
-        b"one": [seen(confidence=0.8)],
-        b"one, surer": [seen(confidence=0.95)],
-        b"two": [seen(), seen("milk"), seen("leek", 0.1)],
+        b"doubtful": [box(), box("milk"), box("leek", 0.4)],
+        b"one": [box(confidence=0.8)],
+        b"one, surer": [box(confidence=0.95)],
+        b"two": [box(), box("milk"), box("leek", 0.1)],
     }
-    watched = GoldenPictureRecorder(Eyes(sights))
-    for photo in sights:
-        watched.detect(photo, 0.001)
-    assert [golden.sha256 for golden in watched.pictures()] == [
+    recorder = GoldenPictureRecorder(FakeDetector(answers))
+    for photo in answers:
+        recorder.detect(photo, 0.001)
+    assert [golden.sha256 for golden in recorder.pictures()] == [
         hashlib.sha256(photo).hexdigest() for photo in (b"two", b"one, surer", b"one")
     ]
-    assert [box.label for box in watched.pictures()[0].boxes] == ["egg", "milk"], (
-        "what is hardly seen is not expected again"
-    )
+    labels = [found.label for found in recorder.pictures()[0].boxes]
+    assert labels == ["egg", "milk"], "boxes of low confidence need not be found again"
 
 
-def test_a_doubtful_photo_is_better_than_none() -> None:
-    watched = GoldenPictureRecorder(Eyes({b"doubtful": [seen(), seen("leek", 0.4)], b"nothing": []}))
+def test_a_doubtful_photo_is_recorded_when_there_are_no_better_photos() -> None:
+    recorder = GoldenPictureRecorder(FakeDetector({b"doubtful": [box(), box("leek", 0.4)], b"nothing": []}))
     for photo in (b"doubtful", b"nothing"):
-        watched.detect(photo)
-    assert len(watched.pictures()) == 1
+        recorder.detect(photo)
+    assert len(recorder.pictures()) == 1
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("found", "difference"),
     [
-        ([seen()], None),
-        ([seen(confidence=0.84, place=NEARLY_THERE), seen("milk", 0.5)], None),
-        ([], "egg (0.90) is not where it was"),
-        ([seen("milk")], "egg (0.90) is not where it was"),
-        ([seen(place=ELSEWHERE)], "egg (0.90) is not where it was"),
-        ([seen(confidence=0.7)], "egg has a confidence of 0.70 instead of 0.90"),
-        ([seen(), seen("milk", 0.8)], "milk (0.80) was not there"),
-        ([seen(), seen()], "egg (0.90) was not there"),
+        ([box()], None),
+        ([box(confidence=0.84, bbox=NEARLY_THERE), box("milk", 0.5)], None),
+        ([], "egg (0.90) is not found at its position"),
+        ([box("milk")], "egg (0.90) is not found at its position"),
+        ([box(bbox=ELSEWHERE)], "egg (0.90) is not found at its position"),
+        ([box(confidence=0.7)], "egg has a confidence of 0.70 instead of 0.90"),
+        ([box(), box("milk", 0.8)], "milk (0.80) is found but was not expected"),
+        ([box(), box()], "egg (0.90) is found but was not expected"),
     ],
 )
-def test_what_counts_as_seeing_something_else(found: list[DetectedBox], words: str | None) -> None:
-    assert first_difference([seen()], found) == words
+def test_the_first_difference_from_the_expected_boxes_is_reported(
+    found: list[DetectedBox], difference: str | None
+) -> None:
+    assert first_difference([box()], found) == difference

@@ -1,4 +1,4 @@
-"""A photo that is cut off is told from one that is damaged, and from noise."""
+"""Integrity of photos: truncated files, damaged files and noise."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def test_noise_after_a_photo_s_first_bytes_is_not_truncated(fmt: str, seed: int)
     assert not is_truncated(FIRST_BYTES[fmt] + np.random.default_rng(seed).bytes(2000))
 
 
-def test_what_is_no_photo_is_neither() -> None:
+def test_a_file_that_is_not_a_photo_is_unsupported() -> None:
     with pytest.raises(UnsupportedPhotoError):
         is_truncated(b"%PDF-1.7")
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP"])
-def test_whole_pixels_pass_the_check(photo: Draw, fmt: str) -> None:
+def test_undamaged_pixels_pass_the_check(photo: Draw, fmt: str) -> None:
     check_pixels(photo(fmt=fmt))
     check_pixels(photo(1600, 1200, fmt=fmt))
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "WEBP"])
-def test_pixels_that_do_not_decompress_are_found(photo: Draw, fmt: str) -> None:
+def test_pixels_that_do_not_decompress_are_refused(photo: Draw, fmt: str) -> None:
     data = bytearray(photo(400, 300, fmt))
     middle = len(data) // 2 if fmt != "JPEG" else data.index(b"\xff\xc4") + 5
     data[middle : middle + 60] = np.random.default_rng(3).bytes(60)

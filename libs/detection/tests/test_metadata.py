@@ -1,4 +1,4 @@
-"""Metadata goes, pixels stay: real EXIF, GPS, XMP, ICC and comments, in all three containers."""
+"""Removal of metadata (EXIF, GPS, XMP, ICC, comments) from JPEG, PNG and WebP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from savo_detection.photos.metadata import strip_metadata
 FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
 SECRETS = (b"GPS-SECRET", b"XMP-SECRET", b"COMMENT-SECRET", b"Camera of Anna", b"TRAILER-SECRET")
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-"""Once: it holds the second of its making, and a compressed one has another length in the next."""
+"""Created once: it contains its creation time, which changes the length of a compressed copy."""
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">XMP-SECRET</x:xmpmeta>'
 
 
@@ -32,8 +32,8 @@ def exif(orientation: int) -> Image.Exif:
     return block
 
 
-def loaded(kind: str, orientation: int, *, size: tuple[int, int] = (40, 24), seed: int = 0) -> bytes:
-    """A picture with everything in it that a phone or an editor puts there."""
+def photo_with_metadata(kind: str, orientation: int, *, size: tuple[int, int] = (40, 24), seed: int = 0) -> bytes:
+    """A photo with all metadata that phones and editors write."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     options: dict[str, Any] = {"exif": exif(orientation), "icc_profile": PROFILE}
     if kind == "PNG":
@@ -57,8 +57,8 @@ def upright(data: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("media_type", FORMATS)
-def test_what_was_said_about_the_photo_goes_and_what_is_seen_stays(media_type: Any, orientation: Any) -> None:
-    before = loaded(FORMATS[media_type], orientation)
+def test_metadata_is_removed_and_pixels_and_orientation_are_kept(media_type: Any, orientation: Any) -> None:
+    before = photo_with_metadata(FORMATS[media_type], orientation)
     after = strip_metadata(before, orientation)
     assert not [secret for secret in SECRETS if secret in after]
     np.testing.assert_array_equal(upright(after), upright(before))
@@ -70,8 +70,8 @@ def test_what_was_said_about_the_photo_goes_and_what_is_seen_stays(media_type: A
 
 
 @pytest.mark.parametrize("media_type", FORMATS)
-def test_cutting_twice_changes_nothing_more(media_type: Any) -> None:
-    once = strip_metadata(loaded(FORMATS[media_type], 6), 6)
+def test_removing_metadata_twice_changes_nothing_more(media_type: Any) -> None:
+    once = strip_metadata(photo_with_metadata(FORMATS[media_type], 6), 6)
     assert strip_metadata(once, 6) == once
 
 
@@ -80,17 +80,17 @@ def test_cutting_twice_changes_nothing_more(media_type: Any) -> None:
 def test_pixels_are_the_same_for_any_size_and_orientation(
     media_type: Any, orientation: Any, width: Any, height: Any, seed: Any
 ) -> None:
-    before = loaded(FORMATS[media_type], orientation, size=(width, height), seed=seed)
+    before = photo_with_metadata(FORMATS[media_type], orientation, size=(width, height), seed=seed)
     np.testing.assert_array_equal(upright(strip_metadata(before, orientation)), upright(before))
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.sampled_from(sorted(FORMATS)), st.data())
-def test_a_photo_cut_off_anywhere_is_refused_as_cut_off(media_type: Any, data: Any) -> None:
-    whole = strip_metadata(loaded(FORMATS[media_type], 1))
-    kept = data.draw(st.integers(24, len(whole) - 1))
+def test_a_photo_truncated_anywhere_is_refused_as_truncated(media_type: Any, data: Any) -> None:
+    stripped = strip_metadata(photo_with_metadata(FORMATS[media_type], 1))
+    length = data.draw(st.integers(24, len(stripped) - 1))
     with pytest.raises(TruncatedPhotoError):
-        strip_metadata(whole[:kept])
+        strip_metadata(stripped[:length])
 
 
 @settings(max_examples=150, deadline=None)
@@ -99,21 +99,21 @@ def test_a_photo_cut_off_anywhere_is_refused_as_cut_off(media_type: Any, data: A
     st.lists(st.tuples(st.integers(2, 400), st.integers(0, 255)), min_size=1, max_size=6),
     st.booleans(),
 )
-def test_damaged_containers_are_refused_in_one_way_only(media_type: Any, damage: Any, bare: Any) -> None:
-    data = bytearray(loaded(FORMATS[media_type], 6)[: 60 if bare else None])
+def test_a_damaged_container_is_refused_or_stripped(media_type: Any, damage: Any, truncate: Any) -> None:
+    data = bytearray(photo_with_metadata(FORMATS[media_type], 6)[: 60 if truncate else None])
     for at, value in damage:
         data[at % len(data)] = value
     try:
-        cut = strip_metadata(bytes(data), 6)
+        stripped = strip_metadata(bytes(data), 6)
     except PhotoError:
         return
-    assert b"GPS-SECRET" not in cut or _damaged_into_pixels(bytes(data), cut)
+    assert b"GPS-SECRET" not in stripped or _has_no_gps(stripped)
 
 
-def _damaged_into_pixels(data: bytes, cut: bytes) -> bool:
-    """A damaged marker or name can turn metadata into what has to be kept; then no reader finds it as metadata either."""
+def _has_no_gps(stripped: bytes) -> bool:
+    # With a damaged marker or name, metadata can be in a part that has to be kept: no reader finds it there.
     try:
-        with Image.open(BytesIO(cut)) as picture:
+        with Image.open(BytesIO(stripped)) as picture:
             return not picture.getexif().get_ifd(0x8825)
     except (OSError, SyntaxError, ValueError):
         return True
@@ -127,8 +127,8 @@ def test_a_jpeg_keeps_adobes_colour_transform() -> None:
     np.testing.assert_array_equal(upright(strip_metadata(before)), upright(before))
 
 
-def test_a_second_picture_behind_the_first_is_dropped() -> None:
-    first, second = loaded("JPEG", 1), loaded("JPEG", 1, seed=2)
+def test_a_second_picture_after_the_first_is_dropped() -> None:
+    first, second = photo_with_metadata("JPEG", 1), photo_with_metadata("JPEG", 1, seed=2)
     assert strip_metadata(first + second) == strip_metadata(first)
 
 
@@ -139,9 +139,9 @@ def test_transparency_is_kept() -> None:
         np.testing.assert_array_equal(upright(strip_metadata(out.getvalue())), upright(out.getvalue()))
 
 
-@pytest.mark.parametrize("where", ["before the picture", "before its end"])
-def test_a_file_of_countless_parts_is_refused_before_they_take_memory(where: str) -> None:
-    whole = loaded("JPEG", 1)
-    at = 2 if where == "before the picture" else whole.rindex(b"\xff\xd9")
+@pytest.mark.parametrize("position", ["before the picture", "before its end"])
+def test_a_file_with_too_many_parts_is_refused(position: str) -> None:
+    photo = photo_with_metadata("JPEG", 1)
+    offset = 2 if position == "before the picture" else photo.rindex(b"\xff\xd9")
     with pytest.raises(UnreadablePhotoError, match="more than 100,000 parts"):
-        strip_metadata(whole[:at] + b"\xff\x01" * 200_000 + whole[at:])
+        strip_metadata(photo[:offset] + b"\xff\x01" * 200_000 + photo[offset:])

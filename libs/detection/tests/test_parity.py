@@ -1,4 +1,4 @@
-"""Our boxes against ultralytics' own, on the same ONNX file and the same photos."""
+"""Parity with ultralytics: the same boxes for the same ONNX file and photos."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from savo_detection.model import Detector
 from savo_detection.model_optimization import optimize
 from savo_detection.photos.decoding import probe
 
-HEADS = ("yolov8n", "yolov8n-free", "yolo11n", "yolo11n-nms")
+NETWORKS = ("yolov8n", "yolov8n-free", "yolo11n", "yolo11n-nms")
 SIZES = [(160, 160), (320, 240), (213, 377), (90, 64), (640, 101)]
 
 
@@ -34,47 +34,48 @@ def draw(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos, each head's ONNX file and ultralytics' boxes. One process for all heads: importing torch takes longer than a head does."""
+    """Photos, and each network's ONNX file and boxes by ultralytics."""
     if find_spec("ultralytics") is None:
         pytest.skip("ultralytics is not installed")
-    made = tmp_path_factory.mktemp("parity")
-    draw(made)
+    folder = tmp_path_factory.mktemp("parity")
+    draw(folder)
+    # One process for all networks, because importing torch is slow.
     script = Path(__file__).with_name("predict_with_ultralytics.py")
     environment = os.environ | {
-        "YOLO_CONFIG_DIR": str(made / "settings"),
+        "YOLO_CONFIG_DIR": str(folder / "settings"),
         "YOLO_AUTOINSTALL": "false",
         "YOLO_OFFLINE": "true",
     }
     done = subprocess.run(
-        [sys.executable, script, made, *HEADS],
+        [sys.executable, script, folder, *NETWORKS],
         env=environment,
-        cwd=made,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return made
+    return folder
 
 
 @pytest.mark.torch
 @pytest.mark.slow
-@pytest.mark.parametrize("head", HEADS)
-def test_boxes_equal_ultralytics_own_prediction_of_the_same_file(folder: Path, head: str) -> None:
-    optimized = optimize((folder / f"{head}.onnx").read_bytes())
+@pytest.mark.parametrize("network", NETWORKS)
+def test_boxes_equal_the_prediction_of_ultralytics(folder: Path, network: str) -> None:
+    optimized = optimize((folder / f"{network}.onnx").read_bytes())
     assert optimized.reason is None
     detector = Detector.load(optimized.data)
     assert detector.classes == ("apple", "milk", "egg")
-    assert detector.version_info.head == ("end_to_end" if head.endswith("-nms") else "raw")
-    assert detector.choice.rectangular == head.endswith("-free")
+    assert detector.version_info.output_layout == ("end_to_end" if network.endswith("-nms") else "raw")
+    assert detector.choice.rectangular == network.endswith("-free")
     total = matched = 0
-    for name, theirs in json.loads((folder / f"{head}.json").read_text()).items():
+    for name, theirs in json.loads((folder / f"{network}.json").read_text()).items():
         photo = (folder / name).read_bytes()
         ours, size = detector.detect(photo, iou=0.7), (probe(photo).width, probe(photo).height)
         rows = np.asarray([[*box.bbox.to_pixels(*size), box.confidence, box.class_id] for box in ours]).reshape(-1, 6)
         predicted = np.asarray(theirs).reshape(-1, 6)
-        # Boxes that lie in the padding alone: they are clipped to nothing there, and dropped here.
+        # Boxes in the padding only: ultralytics clips them to no area, and the detector drops them.
         inside = predicted[((predicted[:, 2:4] - predicted[:, :2]) > 0).all(axis=1)]
         total += max(len(rows), len(inside))
         matched += paired(rows, inside)
@@ -83,14 +84,14 @@ def test_boxes_equal_ultralytics_own_prediction_of_the_same_file(folder: Path, h
 
 
 def paired(ours: np.ndarray, theirs: np.ndarray) -> int:
-    """Boxes with a partner of the same class at IoU ≥ 0.95 and a confidence within 0.01, one to one."""
+    """Number of one-to-one pairs of the same class with IoU ≥ 0.95 and confidences within 0.01."""
     free, count = list(range(len(theirs))), 0
     for row in ours:
         partner = next(
             (
-                at
-                for at in free
-                if theirs[at, 5] == row[5] and abs(theirs[at, 4] - row[4]) <= 0.01 and overlap(row, theirs[at]) >= 0.95
+                i
+                for i in free
+                if theirs[i, 5] == row[5] and abs(theirs[i, 4] - row[4]) <= 0.01 and iou(row, theirs[i]) >= 0.95
             ),
             None,
         )
@@ -100,9 +101,8 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> int:
     return count
 
 
-def overlap(one: np.ndarray, other: np.ndarray) -> float:
-    width, height = np.minimum(one[2:4], other[2:4]) - np.maximum(one[:2], other[:2])
+def iou(first: np.ndarray, second: np.ndarray) -> float:
+    width, height = np.minimum(first[2:4], second[2:4]) - np.maximum(first[:2], second[:2])
     shared = max(width, 0) * max(height, 0)
-    return float(
-        shared / ((one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - shared)
-    )
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
+    return float(shared / (sum(areas) - shared))

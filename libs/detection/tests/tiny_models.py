@@ -1,4 +1,4 @@
-"""Tiny deterministic networks, built with the `onnx` package, stand in for a trained one."""
+"""Tiny deterministic networks, built with the `onnx` package, for tests without a trained model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METADATA = {"names": str(dict(enumerate(NAMES))), "task": "detect", "imgsz": "[6
 def raw_rows(
     boxes: list[tuple[float, float, float, float, int, float]], classes: int, anchors: int = 21
 ) -> NDArray[np.float32]:
-    """1 × (4 + classes) × anchors holding the boxes (x1, y1, x2, y2 in pixels, class, score) and nothing else."""
+    """Output in the raw layout (1 × (4 + classes) × anchors). `boxes`: x1, y1, x2, y2 in pixels, class, score."""
     rows = np.zeros((1, 4 + classes, anchors), np.float32)
     for column, (x1, y1, x2, y2, class_id, score) in enumerate(boxes):
         rows[0, :4, column] = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
@@ -32,7 +32,10 @@ def constant_model(
     channels: int = 3,
     batch: int | str = 1,
 ) -> bytes:
-    """A network that gives `answer` whatever it sees: mean of the input × 0 + the answer. `side`: one for both, or height and width."""
+    """A network whose output is `answer` for every input: mean of the input × 0 + `answer`.
+
+    `side`: height and width, or one value for both.
+    """
     dims = [batch, channels, *(side if isinstance(side, tuple) else (side, side))]
     numpy_type = helper.tensor_dtype_to_np_dtype(kind)
     nodes = [
@@ -55,7 +58,7 @@ def constant_model(
 
 
 def model_to_optimize(answer: NDArray[Any], *, filters: int = 8, kernel: int = 3, stride: int = 1) -> bytes:
-    """As `constant_model`, behind a block whose halves are split as in an exported YOLO: its graph can be optimised."""
+    """A `constant_model` after a block with a Split as in an exported YOLO, so that its graph can be optimised."""
     constants: dict[str, NDArray[Any]] = {
         "filters": np.random.default_rng(2).normal(scale=0.01, size=(filters, 3, kernel, kernel)).astype(np.float32),
         "sizes": np.asarray([filters // 2, filters - filters // 2]),
@@ -89,9 +92,9 @@ def exported(graph: Any, metadata: dict[str, str] = METADATA) -> bytes:
 
 
 def colour_model(*, batch: int | str = 1, sides: tuple[int | str, int | str] = (64, 64)) -> bytes:
-    """It looks: of the four quarters of a 64 × 64 picture, a red one is an apple, a green one milk, a blue one an egg, and any other is nothing.
+    """A network for 64 × 64 pixels that finds an apple in a red quarter, milk in a green and an egg in a blue quarter.
 
-    Whatever `sides` it claims to take: there must be four quarters.
+    `sides`: the declared height and width. Other sizes than 64 × 64 fail.
     """
     side, cell = 64, 32
     weights = np.full((3, 3, cell, cell), -20 / cell**2, np.float32)

@@ -91,7 +91,7 @@ def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
             )
     log.info(
         "engine.chosen",
-        asked_for=engines.wanted,
+        asked_for=engines.requested,
         optimized=bool(detector.version_info.plain_sha256),
         **asdict(detector.choice),
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from libs.detection.tests.bad_models import BAD_MODELS, zipped
+from libs.detection.tests.bad_models import BAD_MODELS, zip_archive
 from libs.detection.tests.tiny_models import NAMES, constant_model, raw_rows
 from savo_contracts.models import ModelRef, ModelRefused
 from savo_detection.engines.backends import Engine
@@ -108,7 +108,7 @@ async def test_the_refusal_of_a_missing_model_names_its_expected_key() -> None:
 
 async def test_an_operators_checkpoint_is_not_opened_and_the_reason_has_the_command_to_run(tmp_path: Path) -> None:
     checkpoint = tmp_path / "best.pt"
-    checkpoint.write_bytes(zipped("data.pkl"))
+    checkpoint.write_bytes(zip_archive("data.pkl"))
     replica = Replica(operator_model_path=str(checkpoint))
     await replica.routing_updates.apply_newest()
     assert [reason for _version, reason in replica.refusals()] == [
@@ -126,7 +126,7 @@ async def test_an_operators_checkpoint_is_not_opened_and_the_reason_has_the_comm
         ("empty.onnx", b"", "^it is empty$"),
         (
             "renamed.onnx",
-            zipped("data.pkl"),
+            zip_archive("data.pkl"),
             r"^it is a zip archive \(a PyTorch checkpoint, perhaps\), no ONNX model; run: savo models export FILE\.pt$",
         ),
     ],

@@ -76,7 +76,7 @@ def test_a_named_engine_is_checked_by_the_golden_photos(made: list[ShiftedEngine
 def test_a_named_engine_is_checked_on_one_picture_without_golden_photos(made: list[ShiftedEngine]) -> None:
     assert load_engine(ModelFile("best-1a2b3c4d", OPTIMIZED), engines()).choice.engine == "openvino"
     with pytest.raises(
-        ModelRefusedError, match="the engine openvino will not do: its boxes differ from ONNX Runtime's"
+        ModelRefusedError, match="the engine openvino cannot be used: its boxes differ from ONNX Runtime's"
     ):
         load_engine(ModelFile("best-1a2b3c4d", OPTIMIZED), engines(shift=0.02))
 

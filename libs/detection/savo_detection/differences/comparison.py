@@ -1,7 +1,8 @@
-"""What changed between two answers for one photo: boxes gained, lost, moved, or given another label.
+"""Changes between two answers for a photo: boxes gained, lost, moved or relabelled.
 
-Pairs are taken greedily, the most overlapping first: of the same label from IoU 0.3 on, then of different labels from IoU 0.5 on.
-A pair of one label that overlaps by 0.8 or more is the same. An item without a box pairs with one of its own label.
+Boxes are paired greedily, highest IoU first: boxes of the same label from IoU 0.3, then boxes of different labels from
+IoU 0.5. A pair of the same label with an IoU of at least 0.8 is unchanged. An item without a box is paired with an item
+of its label.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = [
     "Change",
     "ChangeDict",
     "ChangeKind",
-    "Seen",
+    "ComparedItem",
     "change_to_dict",
     "count_changes",
     "count_keys",
@@ -30,8 +31,8 @@ MOVED_IOU = 0.3
 RELABELLED_IOU = 0.5
 
 
-class Seen(Protocol):
-    """One thing in an answer: a detector's box, or an item of a scan."""
+class ComparedItem(Protocol):
+    """An item of an answer: a detector's box, or an item of a scan."""
 
     @property
     def label(self) -> str: ...
@@ -53,27 +54,33 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """`before` is None for what was gained, `after` for what was lost. `iou` is None without two boxes."""
+    """A difference between two answers.
+
+    `before` is None for a gained item, `after` for a lost item. `iou` is None unless both have a box.
+    """
 
     kind: ChangeKind
-    before: Seen | None
-    after: Seen | None
+    before: ComparedItem | None
+    after: ComparedItem | None
     iou: float | None = None
 
 
 ChangeDict = Mapping[str, Any]
-"""`{"kind", "before", "after", "iou"}`, where before and after are None or `{"label", "confidence", "bbox"}`: as JSON holds it."""
+"""JSON form of a `Change`: `{"kind", "before", "after", "iou"}`, items as None or `{"label", "confidence", "bbox"}`."""
 
 Pair = tuple[int, int, float | None]
 
 
-def diff_boxes(before: Iterable[Seen], after: Iterable[Seen]) -> list[Change]:
-    """Each thing of either answer in exactly one change. Turned round, gained and lost change places and nothing else does."""
-    old, new = sorted(before, key=_place), sorted(after, key=_place)
+def diff_boxes(before: Iterable[ComparedItem], after: Iterable[ComparedItem]) -> list[Change]:
+    """The changes from one answer to another. Each item of either answer is in exactly one change.
+
+    With the answers exchanged, gained items are lost and lost items are gained, and nothing else changes.
+    """
+    old, new = sorted(before, key=_sort_key), sorted(after, key=_sort_key)
     free_old, free_new = set(range(len(old))), set(range(len(new)))
-    same_label = _paired(old, new, free_old, free_new, MOVED_IOU, lambda one, other: one.label == other.label)
-    unboxed = _unboxed(old, new, free_old, free_new)
-    relabelled = _paired(old, new, free_old, free_new, RELABELLED_IOU, lambda one, other: one.label != other.label)
+    same_label = _pair_boxes(old, new, free_old, free_new, MOVED_IOU, lambda a, b: a.label == b.label)
+    unboxed = _pair_without_boxes(old, new, free_old, free_new)
+    relabelled = _pair_boxes(old, new, free_old, free_new, RELABELLED_IOU, lambda a, b: a.label != b.label)
     changes = [
         Change(ChangeKind.SAME if (iou or 1) >= SAME_IOU else ChangeKind.MOVED, old[i], new[j], iou)
         for i, j, iou in (*same_label, *unboxed)
@@ -84,83 +91,92 @@ def diff_boxes(before: Iterable[Seen], after: Iterable[Seen]) -> list[Change]:
 
 
 def count_changes(changes: Iterable[Change]) -> dict[ChangeKind, int]:
-    """Of every kind, also those that did not happen."""
+    """Number of changes of every kind, including 0."""
     counted = Counter(change.kind for change in changes)
     return {kind: counted[kind] for kind in ChangeKind}
 
 
 def change_to_dict(change: Change) -> dict[str, Any]:
     iou = None if change.iou is None else round(change.iou, 4)
-    return {"kind": change.kind.value, "before": _plain(change.before), "after": _plain(change.after), "iou": iou}
+    return {
+        "kind": change.kind.value,
+        "before": _item_to_dict(change.before),
+        "after": _item_to_dict(change.after),
+        "iou": iou,
+    }
 
 
 def count_keys(change: ChangeDict) -> list[tuple[str, str]]:
-    """Which label the change is counted under, and as what; another name counts under both, and what is the same under none."""
+    """(label, count) pairs that a change adds 1 to in a table of changes by label.
+
+    A relabelled item counts for both labels, an unchanged item for none.
+    """
     before, after, kind = change["before"], change["after"], change["kind"]
     if kind == ChangeKind.RELABELLED:
         return [(before["label"], "renamed_from"), (after["label"], "renamed_to")]
     return [] if kind == ChangeKind.SAME else [((after or before)["label"], kind)]
 
 
-def _plain(seen: Seen | None) -> dict[str, Any] | None:
-    if seen is None:
+def _item_to_dict(item: ComparedItem | None) -> dict[str, Any] | None:
+    if item is None:
         return None
     return {
-        "label": seen.label,
-        "confidence": round(seen.confidence, 4),
-        "bbox": seen.bbox.model_dump() if seen.bbox else None,
+        "label": item.label,
+        "confidence": round(item.confidence, 4),
+        "bbox": item.bbox.model_dump() if item.bbox else None,
     }
 
 
-def _paired(
-    old: Sequence[Seen],
-    new: Sequence[Seen],
+def _pair_boxes(
+    old: Sequence[ComparedItem],
+    new: Sequence[ComparedItem],
     free_old: set[int],
     free_new: set[int],
-    least: float,
-    fits: Callable[[Seen, Seen], bool],
+    min_iou: float,
+    can_pair: Callable[[ComparedItem, ComparedItem], bool],
 ) -> list[Pair]:
     overlaps = [
         (iou, i, j)
         for i in free_old
         for j in free_new
-        if fits(old[i], new[j]) and (iou := _iou(old[i], new[j])) >= least
+        if can_pair(old[i], new[j]) and (iou := _iou(old[i], new[j])) >= min_iou
     ]
-    taken: list[Pair] = []
-    for iou, i, j in sorted(
-        overlaps, key=lambda pair: (-pair[0], sorted((_place(old[pair[1]]), _place(new[pair[2]]))))
-    ):
+    # The order of equal overlaps does not depend on which answer is the old one.
+    overlaps.sort(key=lambda pair: (-pair[0], sorted((_sort_key(old[pair[1]]), _sort_key(new[pair[2]])))))
+    paired: list[Pair] = []
+    for iou, i, j in overlaps:
         if i in free_old and j in free_new:
             free_old.discard(i)
             free_new.discard(j)
-            taken.append((i, j, iou))
-    return taken
+            paired.append((i, j, iou))
+    return paired
 
 
-def _unboxed(old: Sequence[Seen], new: Sequence[Seen], free_old: set[int], free_new: set[int]) -> list[Pair]:
-    """Two of one label, at least one of them without a place: those without any first."""
-    taken: list[Pair] = []
+def _pair_without_boxes(
+    old: Sequence[ComparedItem], new: Sequence[ComparedItem], free_old: set[int], free_new: set[int]
+) -> list[Pair]:
+    """Pairs of the same label in which an item has no box; pairs without any box come first."""
+    paired: list[Pair] = []
     pairs = [
         (i, j)
         for i in sorted(free_old)
         for j in sorted(free_new)
         if old[i].label == new[j].label and (old[i].bbox is None or new[j].bbox is None)
     ]
-    for i, j in sorted(
-        pairs, key=lambda pair: ((old[pair[0]].bbox is not None) + (new[pair[1]].bbox is not None), pair)
-    ):
+    pairs.sort(key=lambda pair: ((old[pair[0]].bbox is not None) + (new[pair[1]].bbox is not None), pair))
+    for i, j in pairs:
         if i in free_old and j in free_new:
             free_old.discard(i)
             free_new.discard(j)
-            taken.append((i, j, None))
-    return taken
+            paired.append((i, j, None))
+    return paired
 
 
-def _iou(one: Seen, other: Seen) -> float:
-    return one.bbox.iou(other.bbox) if one.bbox and other.bbox else 0.0
+def _iou(first: ComparedItem, second: ComparedItem) -> float:
+    return first.bbox.iou(second.bbox) if first.bbox and second.bbox else 0.0
 
 
-def _place(seen: Seen) -> tuple[str, float, float, float, float, float]:
-    """An order that depends on the thing alone."""
-    box = seen.bbox
-    return (seen.label, *((box.x, box.y, box.width, box.height) if box else (-1.0, -1.0, -1.0, -1.0)), seen.confidence)
+def _sort_key(item: ComparedItem) -> tuple[str, float, float, float, float, float]:
+    box = item.bbox
+    position = (box.x, box.y, box.width, box.height) if box else (-1.0, -1.0, -1.0, -1.0)
+    return (item.label, *position, item.confidence)

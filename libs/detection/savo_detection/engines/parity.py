@@ -1,4 +1,4 @@
-"""Whether two engines find the same boxes in one picture, before any box is suppressed."""
+"""Parity of two engines: whether they find the same boxes in a picture, compared before non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from numpy.typing import NDArray
 
 from savo_detection.engines.backends import Engine
 from savo_detection.nms import iou_of
-from savo_detection.output_decoders import Candidates, Head
+from savo_detection.output_decoders import Candidates, OutputDecoder
 from savo_detection.photos.decoding import Pixels
 
 __all__ = [
-    "CLOSELY",
-    "EXACTLY",
-    "ROUGHLY",
-    "Nearness",
-    "agree",
-    "best_boxes",
-    "busy_picture",
-    "picture_tensor",
-    "seen_by",
-    "shows_anything",
+    "CLOSE_MATCH",
+    "EXACT_MATCH",
+    "ROUGH_MATCH",
+    "Tolerance",
+    "candidates_match",
+    "find_candidates",
+    "has_boxes",
+    "synthetic_picture",
+    "synthetic_tensor",
+    "top_candidates",
 ]
 
 _TOP = 50
-"""Boxes of each output that are looked up in the other, by score and before NMS: any picture gives some."""
-_DUST = 1e-4
-"""A score so small that one engine may round it to 0, where the box is no box."""
+"""Number of boxes with the highest scores that are compared. Before NMS every picture has some."""
+_NEGLIGIBLE_SCORE = 1e-4
+"""Scores up to this are ignored: an engine may round them to 0, so that the other has no such box."""
 
 
-class Nearness(NamedTuple):
-    """How near two boxes must be to count as the same, and which share of an engine's surest boxes must be.
+class Tolerance(NamedTuple):
+    """Limits within which two boxes, and the boxes of two engines, count as the same.
 
-    `iou` at least or `pixels` between corners at most, and `score` apart at most.
+    Two boxes of a class match when their IoU is at least `iou` or their corners differ by at most `pixels`, and their
+    scores differ by at most `score`. Two engines match when at least `share` of each engine's best boxes match.
     """
 
     iou: float
@@ -44,64 +45,62 @@ class Nearness(NamedTuple):
     share: float
 
 
-CLOSELY = Nearness(0.95, 1.0, 0.01, 1.0)
-EXACTLY = Nearness(0.999, 0.1, 0.001, 1.0)
-"""For ONNX Runtime on a graph that was rewritten."""
-ROUGHLY = Nearness(0.8, 4.0, 0.1, 0.8)
-"""For an engine that is known to round: it must still be the same network."""
+CLOSE_MATCH = Tolerance(0.95, 1.0, 0.01, 1.0)
+EXACT_MATCH = Tolerance(0.999, 0.1, 0.001, 1.0)
+"""For ONNX Runtime with an optimised graph."""
+ROUGH_MATCH = Tolerance(0.8, 4.0, 0.1, 0.8)
+"""For an engine of reduced precision."""
 
 
-def seen_by(engine: Engine, tensor: NDArray[Any], head: Head) -> Candidates:
-    """What the engine finds in one picture. Raises whatever its library raises."""
-    return engine.run(tensor, lambda output: best_boxes(head, output))
+def find_candidates(engine: Engine, tensor: NDArray[Any], decoder: OutputDecoder) -> Candidates:
+    """The engine's best boxes in a picture, before NMS. Raises the errors of the engine's library."""
+    return engine.run(tensor, lambda output: top_candidates(decoder, output))
 
 
-def best_boxes(head: Head, output: NDArray[Any]) -> Candidates:
-    return head(np.asarray(output[0], np.float32), 0.0, 1.0, 2 * _TOP)
+def top_candidates(decoder: OutputDecoder, output: NDArray[Any]) -> Candidates:
+    """The best boxes of the first picture of an output, before NMS."""
+    return decoder(np.asarray(output[0], np.float32), 0.0, 1.0, 2 * _TOP)
 
 
-def shows_anything(seen: Candidates) -> bool:
-    """Without a box, agreement proves nothing."""
-    return bool((seen.scores > _DUST).any())
+def has_boxes(candidates: Candidates) -> bool:
+    """Whether there is a box to compare: without any, a match proves nothing."""
+    return bool((candidates.scores > _NEGLIGIBLE_SCORE).any())
 
 
-def agree(ours: Candidates, theirs: Candidates, near: Nearness = CLOSELY) -> bool:
-    """Whether each one's surest boxes are among the other's, with the same class, place and score."""
-    return _holds(ours, theirs, near) and _holds(theirs, ours, near)
+def candidates_match(first: Candidates, second: Candidates, tolerance: Tolerance = CLOSE_MATCH) -> bool:
+    """Whether the best boxes of each are among the other's, within the tolerance."""
+    return _contains(second, first, tolerance) and _contains(first, second, tolerance)
 
 
-def _holds(some: Candidates, others: Candidates, near: Nearness) -> bool:
-    surest = [index for index, score in enumerate(some.scores[:_TOP]) if score > _DUST]
-    return sum(_is_among(some, index, others, near) for index in surest) >= near.share * len(surest)
+def _contains(candidates: Candidates, others: Candidates, tolerance: Tolerance) -> bool:
+    """Whether the best boxes of `others` are among `candidates`."""
+    best = [index for index, score in enumerate(others.scores[:_TOP]) if score > _NEGLIGIBLE_SCORE]
+    found = sum(_contains_box(candidates, others, index, tolerance) for index in best)
+    return found >= tolerance.share * len(best)
 
 
-def _is_among(some: Candidates, index: int, others: Candidates, near: Nearness) -> bool:
-    corners = some.corners[index]
-    placed = (iou_of(corners, others.corners) >= near.iou) | (
-        np.abs(others.corners - corners).max(axis=1) <= near.pixels
-    )
-    return bool(
-        (
-            placed
-            & (others.class_ids == some.class_ids[index])
-            & (np.abs(others.scores - some.scores[index]) <= near.score)
-        ).any()
-    )
+def _contains_box(candidates: Candidates, others: Candidates, index: int, tolerance: Tolerance) -> bool:
+    corners = others.corners[index]
+    overlaps = iou_of(corners, candidates.corners) >= tolerance.iou
+    is_near = np.abs(candidates.corners - corners).max(axis=1) <= tolerance.pixels
+    same_class = candidates.class_ids == others.class_ids[index]
+    same_score = np.abs(candidates.scores - others.scores[index]) <= tolerance.score
+    return bool(((overlaps | is_near) & same_class & same_score).any())
 
 
-def picture_tensor(blank: NDArray[Any]) -> NDArray[Any]:
-    """An input of `blank`'s shape (1 × 3 × height × width) and type, with something to find in it."""
-    picture = busy_picture(blank.shape[2], blank.shape[3])
+def synthetic_tensor(blank: NDArray[Any]) -> NDArray[Any]:
+    """A synthetic picture as an input of `blank`'s shape (1 × 3 × height × width) and type."""
+    picture = synthetic_picture(blank.shape[2], blank.shape[3])
     return np.ascontiguousarray(picture.transpose(2, 0, 1)[None] / 255, blank.dtype)
 
 
-def busy_picture(height: int, width: int) -> Pixels:
-    """Coloured ellipses over a gradient, always the same."""
-    draw = np.random.default_rng(7)
+def synthetic_picture(height: int, width: int) -> Pixels:
+    """Coloured ellipses on a gradient. The same size gives the same picture."""
+    rng = np.random.default_rng(7)
     ramp = np.linspace(60, 200, width, dtype=np.float32)
     picture = np.ascontiguousarray(np.broadcast_to(ramp[None, :, None], (height, width, 3)).astype(np.uint8))
     for _ in range(24):
-        centre = (int(draw.integers(width)), int(draw.integers(height)))
-        axes = (int(draw.integers(4, max(5, width // 5))), int(draw.integers(4, max(5, height // 5))))
-        cv2.ellipse(picture, centre, axes, float(draw.integers(180)), 0, 360, draw.integers(0, 256, 3).tolist(), -1)
+        centre = (int(rng.integers(width)), int(rng.integers(height)))
+        axes = (int(rng.integers(4, max(5, width // 5))), int(rng.integers(4, max(5, height // 5))))
+        cv2.ellipse(picture, centre, axes, float(rng.integers(180)), 0, 360, rng.integers(0, 256, 3).tolist(), -1)
     return picture

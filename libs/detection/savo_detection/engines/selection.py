@@ -1,7 +1,7 @@
-"""Which engine runs a network: ONNX Runtime or a GPU's provider by themselves, any other by name. Nothing is timed.
+"""Selection of the engine for a network: ONNX Runtime or CUDA automatically, other engines by name.
 
-What an engine finds is compared with what ONNX Runtime finds on one picture. It may differ for a reason that no setting
-shows: rounding, a driver, an operation that a library implements in another way.
+No engine is timed. An engine's boxes are compared with ONNX Runtime's on one picture: rounding, a driver or another
+implementation of an operator can change them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,15 @@ from savo_detection.engines.backends import (
     installed_engines,
 )
 from savo_detection.engines.cpus import run_at_normal_priority
-from savo_detection.engines.parity import CLOSELY, ROUGHLY, Nearness, agree, best_boxes, picture_tensor, seen_by
+from savo_detection.engines.parity import (
+    CLOSE_MATCH,
+    ROUGH_MATCH,
+    Tolerance,
+    candidates_match,
+    find_candidates,
+    synthetic_tensor,
+    top_candidates,
+)
 from savo_detection.errors import ModelRefusedError, error_summary
 from savo_detection.network import Network
 from savo_detection.photos.letterbox import STRIDE
@@ -34,101 +42,107 @@ __all__ = ["EngineChoice", "EngineName", "Engines"]
 EngineName = Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "cuda", "tensorrt"]
 
 _AUTOMATIC = "cuda"
-"""What `auto` prefers to ONNX Runtime. TensorRT, the other engine on a GPU, takes minutes to compile a network."""
+"""Engine that `auto` prefers to ONNX Runtime on the CPU. TensorRT takes minutes to compile a network."""
 _BATCHES = (2, 4, 8, 16)
 _DIFFERENT = "its boxes differ from ONNX Runtime's"
 
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """What runs a network, and why not something else."""
+    """The engine that runs a network and how, with the reasons for what is not used."""
 
     engine: str
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """The engine, batches or shapes that this network could not be run with, with the reason."""
+    """Reason for each engine, batch size or input shape that cannot be used with the network."""
     batch: int = 1
-    """Photos in one pass, at most."""
+    """Largest number of photos in a pass."""
     rectangular: bool = False
-    """A photo that is alone in its pass gets an input of its own shape, without the grey that would make it square."""
+    """Whether a single photo gets an input of its own shape instead of grey padding to a square."""
 
 
-class _UnfitError(Exception):
-    """This engine is not for this network; the text says why."""
+class _UnusableEngineError(Exception):
+    """The engine cannot run this network. The message is the reason."""
 
 
 @dataclass(frozen=True)
 class Engines:
-    """The engines of this machine, and the one that is wanted."""
+    """The installed engines and the requested one."""
 
-    wanted: EngineName = ONNX_RUNTIME
+    requested: EngineName = ONNX_RUNTIME
     installed: Sequence[str] = field(default_factory=installed_engines)
     builders: Mapping[str, Builder] = field(default_factory=lambda: BUILDERS)
 
     @property
     def takes_plain_export(self) -> bool:
-        """Whether an engine is to run networks that is given the file whose graph is not optimised."""
-        return self._name != ONNX_RUNTIME
+        """Whether the engine that will run networks is given the plain export instead of the optimised file."""
+        return self._engine_name != ONNX_RUNTIME
 
     def choose(self, network: Network, *, compare: bool = True) -> tuple[Engine, EngineChoice]:
-        """The engine, ready. Raises `ModelRefusedError` where one that was named cannot run this network.
+        """A ready engine for the network. Raises `ModelRefusedError` when a named engine cannot run it.
 
-        `compare`: on one picture with ONNX Runtime; False where the caller has photos with known boxes for it.
+        `compare`: whether a named engine's boxes are compared with ONNX Runtime's on one picture. False when the caller
+        has photos with known boxes.
         """
-        engine, choice = self._automatic(network) if self.wanted == "auto" else self._named(network, compare=compare)
+        engine, choice = self._automatic(network) if self.requested == "auto" else self._named(network, compare=compare)
         return engine, _with_shapes(_with_batches(choice, engine, network), engine, network)
 
     @property
-    def _name(self) -> str:
-        if self.wanted == "auto":
+    def _engine_name(self) -> str:
+        if self.requested == "auto":
             return _AUTOMATIC if _AUTOMATIC in self.installed else ONNX_RUNTIME
-        return self.wanted
+        return self.requested
 
     def _automatic(self, network: Network) -> tuple[Engine, EngineChoice]:
-        if self._name == ONNX_RUNTIME:
+        if self._engine_name == ONNX_RUNTIME:
             return network.reference, EngineChoice(ONNX_RUNTIME)
         try:
-            return self._built(network, compare=True), EngineChoice(self._name)
-        except _UnfitError as unfit:
-            return network.reference, EngineChoice(ONNX_RUNTIME, {self._name: str(unfit)})
+            return self._built(network, compare=True), EngineChoice(self._engine_name)
+        except _UnusableEngineError as error:
+            return network.reference, EngineChoice(ONNX_RUNTIME, {self._engine_name: str(error)})
 
     def _named(self, network: Network, *, compare: bool) -> tuple[Engine, EngineChoice]:
-        if self.wanted not in self.installed:
-            there = ", ".join(self.installed)
-            raise ModelRefusedError(f"the engine {self.wanted} is not installed here; there are: {there}")
-        if self.wanted == ONNX_RUNTIME:
+        if self.requested not in self.installed:
+            installed = ", ".join(self.installed)
+            raise ModelRefusedError(f"the engine {self.requested} is not installed here; there are: {installed}")
+        if self.requested == ONNX_RUNTIME:
             return network.reference, EngineChoice(ONNX_RUNTIME)
         try:
-            return self._built(network, compare=compare), EngineChoice(self.wanted)
-        except _UnfitError as unfit:
-            raise ModelRefusedError(f"the engine {self.wanted} will not do: {unfit}") from unfit
+            return self._built(network, compare=compare), EngineChoice(self.requested)
+        except _UnusableEngineError as error:
+            raise ModelRefusedError(f"the engine {self.requested} cannot be used: {error}") from error
 
     def _built(self, network: Network, *, compare: bool) -> Engine:
-        """Raises `_UnfitError`."""
-        build = partial(self.builders[self._name], network.data, network.threads, network.blank.shape)
+        """Raises `_UnusableEngineError`."""
+        build = partial(self.builders[self._engine_name], network.data, network.threads, network.blank.shape)
         try:
             engine = run_at_normal_priority(build)
-            same = not compare or _finds_the_same(engine, network, _nearness_of(self._name))
+            same = not compare or _finds_same_boxes(engine, network, _tolerance_of(self._engine_name))
         except Exception as error:
-            raise _UnfitError(error_summary(error)) from error
+            raise _UnusableEngineError(error_summary(error)) from error
         if not same:
-            raise _UnfitError(_DIFFERENT)
+            raise _UnusableEngineError(_DIFFERENT)
         return engine
 
 
-def _nearness_of(name: str) -> Nearness:
-    return ROUGHLY if name in REDUCED_PRECISION else CLOSELY
+def _tolerance_of(name: str) -> Tolerance:
+    return ROUGH_MATCH if name in REDUCED_PRECISION else CLOSE_MATCH
 
 
-def _finds_the_same(engine: Engine, network: Network, near: Nearness, height: int | None = None) -> bool:
-    """As ONNX Runtime, in a picture of the whole input or of its first rows. Raises whatever a library raises."""
-    tensor = np.ascontiguousarray(picture_tensor(network.blank)[:, :, :height])
-    # ONNX Runtime first: OpenVINO fails on every input after one that the network cannot take.
-    expected = seen_by(network.reference, tensor, network.head)
-    return engine is network.reference or agree(expected, seen_by(engine, tensor, network.head), near)
+def _finds_same_boxes(engine: Engine, network: Network, tolerance: Tolerance, height: int | None = None) -> bool:
+    """Whether the engine finds ONNX Runtime's boxes in a picture of the network's size, or in its first rows.
+
+    Raises the errors of both libraries.
+    """
+    tensor = np.ascontiguousarray(synthetic_tensor(network.blank)[:, :, :height])
+    # ONNX Runtime first: after an input that the network cannot take, OpenVINO fails on every input.
+    expected = find_candidates(network.reference, tensor, network.decoder)
+    if engine is network.reference:
+        return True
+    return candidates_match(expected, find_candidates(engine, tensor, network.decoder), tolerance)
 
 
 def _with_shapes(choice: EngineChoice, engine: Engine, network: Network) -> EngineChoice:
-    """Whether photos get inputs of their own shape, and if a network that takes any is not given them, why."""
+    """The choice, with inputs of a photo's own shape when network and engine allow them."""
     if not network.takes_any_shape:
         return choice
     problem = _problem_in_other_shapes(choice.engine, engine, network)
@@ -138,17 +152,17 @@ def _with_shapes(choice: EngineChoice, engine: Engine, network: Network) -> Engi
 
 def _problem_in_other_shapes(name: str, engine: Engine, network: Network) -> str | None:
     if name in ON_GPU:
-        return f"each is another network to {name}"
+        return f"{name} compiles the network again for each shape"
     half = -(-network.blank.shape[2] // 2 // STRIDE) * STRIDE
     try:
-        same = _finds_the_same(engine, network, _nearness_of(name), half)
-    except Exception as error:  # noqa: BLE001 - whatever a library raises: the full input does
+        same = _finds_same_boxes(engine, network, _tolerance_of(name), half)
+    except Exception as error:  # noqa: BLE001 - libraries raise any error; the full input is used then
         return error_summary(error)
     return None if same else _DIFFERENT
 
 
 def _with_batches(choice: EngineChoice, engine: Engine, network: Network) -> EngineChoice:
-    """How many photos go in one pass, and if not as many as there may be, why."""
+    """The choice, with the largest number of photos in a pass."""
     if choice.engine not in ON_GPU or not network.takes_batches:
         return choice
     largest, left_out = _largest_batch(engine, network)
@@ -156,19 +170,19 @@ def _with_batches(choice: EngineChoice, engine: Engine, network: Network) -> Eng
 
 
 def _largest_batch(engine: Engine, network: Network) -> tuple[int, dict[str, str]]:
-    """Of those that run and find in each photo what it finds in one alone; why a larger one does not."""
-    tensor = picture_tensor(network.blank)
-    expected = seen_by(engine, tensor, network.head)
+    """The largest batch in which each photo gets the boxes that it gets alone, and why a larger batch does not work."""
+    tensor = synthetic_tensor(network.blank)
+    expected = find_candidates(engine, tensor, network.decoder)
 
-    def all_agree(output: NDArray[Any]) -> bool:
-        return all(agree(expected, best_boxes(network.head, row[None])) for row in output)
+    def all_match(output: NDArray[Any]) -> bool:
+        return all(candidates_match(expected, top_candidates(network.decoder, row[None])) for row in output)
 
     largest = 1
     for size in _BATCHES:
-        many = np.repeat(tensor, size, axis=0)
+        batch = np.repeat(tensor, size, axis=0)
         try:
-            same = engine.run(many, all_agree)
-        except Exception as error:  # noqa: BLE001 - whatever a library raises (memory, mostly), a smaller batch does
+            same = engine.run(batch, all_match)
+        except Exception as error:  # noqa: BLE001 - libraries raise any error, mostly for lack of memory
             return largest, {f"batches of {size}": error_summary(error)}
         if not same:
             return largest, {f"batches of {size}": "its boxes differ from those of one photo alone"}

@@ -1,6 +1,6 @@
-"""Inference passes that run at once share the cores.
+"""Thread budget of concurrent inference passes: they share the cores.
 
-Threads of one pass wait for each other at every layer, so a thread without a core of its own delays all.
+The threads of a pass wait for each other at every layer, so a thread without a core of its own delays the pass.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import Generic, TypeVar
 
-__all__ = ["UNDER_WAY", "Opened", "threads_each"]
+__all__ = ["RUNNING_PASSES", "PerThreadCount", "threads_per_pass"]
 
 T = TypeVar("T")
 
 
-class _UnderWay:
-    """Passes under way in this process, of whatever network: the cores are the process's."""
+class _PassCounter:
+    """Counter of the passes that run in this process, of all networks: they share the process's cores."""
 
     def __init__(self) -> None:
         self._lock, self._passes = Lock(), 0
 
     @contextmanager
-    def one_more(self) -> Iterator[int]:
-        """How many there are, this one included."""
+    def count(self) -> Iterator[int]:
+        """Count a pass while it runs. Gives the number of running passes, including this pass."""
         with self._lock:
             self._passes += 1
             passes = self._passes
@@ -34,37 +34,41 @@ class _UnderWay:
                 self._passes -= 1
 
 
-UNDER_WAY = _UnderWay()
+RUNNING_PASSES = _PassCounter()
 
 
-def threads_each(threads: int, passes: int) -> int:
-    """All for a pass alone, else a share, rounded down to a power of two: few widths do."""
+def threads_per_pass(threads: int, passes: int) -> int:
+    """Threads of each of several concurrent passes: all for a single pass, else a share.
+
+    A share is rounded down to a power of two, which keeps the number of sessions small.
+    """
     return threads if passes == 1 else 1 << max(1, threads // passes).bit_length() - 1
 
 
-class Opened(Generic[T]):
-    """What a pass of each width (threads) needs of its own: opened when it is first needed, or all of them ahead.
+class PerThreadCount(Generic[T]):
+    """An engine's sessions by number of threads, created when they are first needed or all in advance.
 
-    Holds no reference to what opens it, which holds this: a reference cycle would delay freeing the model until the
-    garbage collector runs.
+    Keeps no reference to the factory, which is a method of the engine: a reference cycle would delay freeing the model
+    until the garbage collector runs.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._by_width: dict[int, T] = {}
+        self._sessions: dict[int, T] = {}
 
-    def of(self, width: int, open_for: Callable[[int], T]) -> T:
-        ready = self._by_width.get(width)
-        return ready if ready is not None else self._open(width, open_for)
+    def get(self, threads: int, factory: Callable[[int], T]) -> T:
+        """The session with this number of threads."""
+        session = self._sessions.get(threads)
+        return session if session is not None else self._create(threads, factory)
 
-    def all(self, threads: int, open_for: Callable[[int], T]) -> None:
-        """Every width that passes of so many threads may have."""
+    def create_all(self, threads: int, factory: Callable[[int], T]) -> None:
+        """Create the sessions for all numbers of concurrent passes that share `threads`."""
         for passes in range(1, threads + 1):
-            self.of(threads_each(threads, passes), open_for)
+            self.get(threads_per_pass(threads, passes), factory)
 
-    def _open(self, width: int, open_for: Callable[[int], T]) -> T:
-        """Once for callers at the same time. A caller that needs another width, which is ready, does not wait."""
+    def _create(self, threads: int, factory: Callable[[int], T]) -> T:
+        # The lock makes concurrent callers create a session once. Callers with a session never wait for it.
         with self._lock:
-            if width not in self._by_width:
-                self._by_width[width] = open_for(width)
-            return self._by_width[width]
+            if threads not in self._sessions:
+                self._sessions[threads] = factory(threads)
+            return self._sessions[threads]

@@ -1,7 +1,8 @@
-"""How good a model is on labelled photos, measured through the very code that serves it.
+"""Evaluation of a model on labelled photos (mAP@0.5 with a bootstrap interval), through the code that serves it.
 
-Matching is greedy: detections in order of confidence each take the free true box of their label that they overlap most,
-if by IoU ≥ 0.5. As in serving, a box has one label, its best; ultralytics' validator lets a box count under several.
+Matching is greedy: in order of confidence, each detection is matched with the unmatched true box of its label with the
+highest IoU, if that is at least 0.5. As in serving, a box has a single label; ultralytics' validator counts a box for
+several labels.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from savo_contracts.geometry import BoundingBox
-from savo_detection.evaluation.average_precision import ImageRecord, Ledger, group_weights, mean_of_present
+from savo_detection.evaluation.average_precision import ClassCurves, ImageRecord, group_weights, mean_of_present
 from savo_detection.model import DetectedBox
 
 __all__ = [
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 CONFIDENCE = 0.001
-"""From which on a detection counts in AP."""
+"""Lowest confidence of the detections that count in AP."""
 MATCH_IOU = 0.5
 RESAMPLES = 1000
 INTERVAL = (2.5, 97.5)
@@ -42,13 +43,15 @@ INTERVAL = (2.5, 97.5)
 Truth = Sequence[tuple[str, BoundingBox]]
 
 
-class Detects(Protocol):
+class PhotoDetector(Protocol):
+    """Finds boxes in a photo's bytes, as `Detector` does."""
+
     def detect(self, photo: bytes, confidence: float = ...) -> list[DetectedBox]: ...
 
 
 @dataclass(frozen=True)
 class EvaluationSample:
-    """One labelled photo. `group` is its subject: photos of one group are drawn together."""
+    """A labelled photo. `group` is its subject: the bootstrap resamples whole groups."""
 
     photo_bytes: bytes = field(repr=False)
     truth: Truth
@@ -72,23 +75,26 @@ class EvaluationResult:
 
 @dataclass(frozen=True)
 class ClassGain:
-    """Candidate minus champion in one class."""
+    """Candidate's AP minus champion's in a class."""
 
     gain: float
     boxes: int
     """True boxes of the class."""
     draws: NDArray[np.float64] = field(repr=False)
-    """The gain in each resample; NaN where none of its true boxes was drawn."""
+    """Gain in each bootstrap sample; NaN where a sample has no true box of the class."""
 
     def chance_above(self, threshold: float) -> float:
-        """Share of resamples with a gain above `threshold`: small for −0.10 means the class is surely down more than 10 points (one-sided p-value)."""
+        """Share of bootstrap samples with a gain above `threshold` (one-sided p-value).
+
+        A small share for −0.10 means that the class surely lost more than 10 points.
+        """
         known = self.draws[~np.isnan(self.draws)]
         return float((1 + np.count_nonzero(known > threshold)) / (1 + known.size))
 
 
 @dataclass(frozen=True)
 class Gain:
-    """Candidate minus champion in mAP@0.5 on the same photos, with the paired bootstrap's 95 % interval."""
+    """Candidate's mAP@0.5 minus champion's on the same photos, with the paired bootstrap's 95 % interval."""
 
     gain: float
     lower: float
@@ -97,36 +103,45 @@ class Gain:
 
 
 def evaluate(
-    detector: Detects, samples: Iterable[EvaluationSample], *, seed: int = 0, resamples: int = RESAMPLES
+    detector: PhotoDetector, samples: Iterable[EvaluationSample], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> EvaluationResult:
-    """Detect on every sample and sum up. Samples may be read lazily: one photo is held at a time. Raises `PhotoError`s."""
+    """Run a detector on every sample and measure its boxes. Holds one photo at a time in memory.
+
+    Raises `PhotoError`, and `ValueError` like `summarise`.
+    """
     return summarise(list(_records(detector, samples)), seed=seed, resamples=resamples)
 
 
 def summarise(records: Sequence[ImageRecord], *, seed: int = 0, resamples: int = RESAMPLES) -> EvaluationResult:
-    """The figures of matched photos. Raises `ValueError` without a true box: there is nothing to measure."""
-    ledger = Ledger.of(records)
-    if not ledger.labels:
-        raise ValueError("no true box in any photo: mAP has no meaning here")
-    point = ledger.precisions(np.ones((1, len(records)), np.int64))
-    draws = mean_of_present(ledger.precisions(group_weights([record.group for record in records], resamples, seed)))
+    """mAP of matched photos. Raises `ValueError` when no photo has a true box."""
+    curves = ClassCurves.of(records)
+    if not curves.labels:
+        raise ValueError("no photo has a true box, so mAP is undefined")
+    point = curves.precisions(np.ones((1, len(records)), np.int64))
+    draws = mean_of_present(curves.precisions(group_weights([record.group for record in records], resamples, seed)))
     lower, upper = np.percentile(draws, INTERVAL)
-    boxes = sum(count for record in records for count in record.truth.values())
-    per_class = dict(zip(ledger.labels, point[0].tolist(), strict=True))
     return EvaluationResult(
-        float(mean_of_present(point)[0]), float(lower), float(upper), per_class, len(records), boxes, tuple(records)
+        map50=float(mean_of_present(point)[0]),
+        lower=float(lower),
+        upper=float(upper),
+        per_class=dict(zip(curves.labels, point[0].tolist(), strict=True)),
+        images=len(records),
+        boxes=sum(count for record in records for count in record.truth.values()),
+        records=tuple(records),
     )
 
 
 def compare(
     candidate: Sequence[ImageRecord], champion: Sequence[ImageRecord], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Gain:
-    """Paired: both models face the same draws of the same photos. Raises `ValueError` when the records are of different photos."""
-    if [(record.name, record.group, record.truth) for record in candidate] != [
-        (record.name, record.group, record.truth) for record in champion
-    ]:
+    """Paired comparison of two models, on the same bootstrap samples of the same photos.
+
+    Raises `ValueError` when the records are of different photos.
+    """
+    photos = [[(record.name, record.group, record.truth) for record in records] for records in (candidate, champion)]
+    if photos[0] != photos[1]:
         raise ValueError("candidate and champion were not measured on the same photos in the same order")
-    ours, theirs = Ledger.of(candidate), Ledger.of(champion)
+    ours, theirs = ClassCurves.of(candidate), ClassCurves.of(champion)
     once = np.ones((1, len(candidate)), np.int64)
     weights = group_weights([record.group for record in candidate], resamples, seed)
     point, draws = (_differences(ours, theirs, rows) for rows in (once, weights))
@@ -135,7 +150,7 @@ def compare(
 
 
 def record_of(name: str, group: str, found: Sequence[DetectedBox], truth: Truth) -> ImageRecord:
-    """One photo's detections, best first, after matching."""
+    """A photo's record, from its detections (highest confidence first) and its true boxes."""
     return ImageRecord(
         name=name,
         group=group,
@@ -147,15 +162,16 @@ def record_of(name: str, group: str, found: Sequence[DetectedBox], truth: Truth)
 
 
 def match(detections: Sequence[DetectedBox], truth: Truth, *, iou: float = MATCH_IOU) -> list[bool]:
-    """Whether each detection (best first) takes a true box; each true box is taken once."""
-    free = dict(enumerate(truth))
+    """Whether each detection (highest confidence first) is matched with a true box."""
+    unmatched = dict(enumerate(truth))
     hits: list[bool] = []
     for detection in detections:
-        overlaps = {index: detection.bbox.iou(box) for index, (label, box) in free.items() if label == detection.label}
+        candidates = ((index, box) for index, (label, box) in unmatched.items() if label == detection.label)
+        overlaps = {index: detection.bbox.iou(box) for index, box in candidates}
         best = max(overlaps, key=overlaps.__getitem__, default=None)
         hits.append(best is not None and overlaps[best] >= iou)
         if best is not None and hits[-1]:
-            del free[best]
+            del unmatched[best]
     return hits
 
 
@@ -165,19 +181,19 @@ class _Differences:
     mean_gains: NDArray[np.float64]
 
 
-def _differences(ours: Ledger, theirs: Ledger, weights: NDArray[np.int64]) -> _Differences:
+def _differences(ours: ClassCurves, theirs: ClassCurves, weights: NDArray[np.int64]) -> _Differences:
     mine, other = ours.precisions(weights), theirs.precisions(weights)
     return _Differences(mine - other, mean_of_present(mine) - mean_of_present(other))
 
 
-def _class_gains(ledger: Ledger, point: NDArray[np.float64], draws: NDArray[np.float64]) -> dict[str, ClassGain]:
+def _class_gains(curves: ClassCurves, point: NDArray[np.float64], draws: NDArray[np.float64]) -> dict[str, ClassGain]:
     return {
-        label: ClassGain(float(point[at]), int(ledger.curves[at].truth.sum()), draws[:, at])
-        for at, label in enumerate(ledger.labels)
+        label: ClassGain(float(point[index]), int(curves.curves[index].truth.sum()), draws[:, index])
+        for index, label in enumerate(curves.labels)
     }
 
 
-def _records(detector: Detects, samples: Iterable[EvaluationSample]) -> Iterator[ImageRecord]:
+def _records(detector: PhotoDetector, samples: Iterable[EvaluationSample]) -> Iterator[ImageRecord]:
     for number, sample in enumerate(samples):
         found = sorted(detector.detect(sample.photo_bytes, CONFIDENCE), key=lambda box: -box.confidence)
         yield record_of(sample.name or str(number), sample.group, found, sample.truth)

@@ -1,7 +1,7 @@
-"""Photo bytes → upright RGB pixels, and `probe`, which decodes none.
+"""Decoding of photos to upright RGB pixels, and `probe`, which reads a photo's type and size without decoding it.
 
-JPEGs are decoded at 1/2, 1/4 or 1/8 size (DCT scaling) when the network's input is that much smaller: a 12-megapixel
-photo costs less than half. The pixel limit is checked on the header, before any memory is taken.
+A JPEG is decoded at 1/2, 1/4 or 1/8 of its size (DCT scaling) when the network's input is that much smaller: that
+takes less than half the time for 12 megapixels. The pixel limit is checked on the header, before memory is allocated.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from savo_detection.photos.headers import Header, read_header
 __all__ = ["MAX_PIXELS", "PhotoFacts", "Pixels", "decode", "probe"]
 
 MAX_PIXELS = 50_000_000
+"""Default limit of a photo's pixels."""
 
 _TRANSPOSED = frozenset({5, 6, 7, 8})
-"""The orientations that change width and height."""
+"""EXIF orientations that exchange width and height."""
 _STRIP_ROWS = 256
 
 Pixels = NDArray[np.uint8]
 """Height × width × 3, RGB, upright, contiguous."""
 
-# OpenCV's flags for a reduced size. These hold no colour bit: IMREAD_COLOR_RGB gives the order of the channels.
+# OpenCV's flags by reduction factor. They contain no colour bit: IMREAD_COLOR_RGB sets the order of the channels.
 _REDUCTION_FLAGS = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
@@ -40,20 +41,21 @@ _REDUCTION_FLAGS = {
 
 @dataclass(frozen=True)
 class PhotoFacts:
-    """What a photo is, without decoding it."""
+    """Type, size and orientation of a photo."""
 
     media_type: str
     width: int
-    """Pixels of the upright picture."""
+    """Width of the upright picture in pixels."""
     height: int
+    """Height of the upright picture in pixels."""
     orientation: int
-    """EXIF's 1…8, of the picture as stored."""
+    """EXIF orientation of the stored picture, 1…8."""
 
 
 def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> PhotoFacts:
-    """Type, size and orientation from the container alone: a missing end is noticed, damaged pixels are not.
+    """Type, size and orientation of a photo, from its container. Detects a missing end, but no damaged pixels.
 
-    Raises `PhotoError`s.
+    Raises `PhotoError`.
     """
     header = _checked_header(data, max_pixels)
     width, height = header.width, header.height
@@ -63,9 +65,9 @@ def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> PhotoFacts:
 
 
 def decode(data: bytes, *, target_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """Upright RGB pixels.
+    """Upright RGB pixels of a photo. Raises `PhotoError`.
 
-    With `target_side` (pixels) a JPEG may come smaller, its longer side still at least that. Raises `PhotoError`s.
+    `target_side`: in pixels; a JPEG may be decoded at a smaller scale, with its longer side at least this.
     """
     header = _checked_header(data, max_pixels)
     has_plain_colours = header.channels in (1, 3)
@@ -82,7 +84,7 @@ def _checked_header(data: bytes, max_pixels: int) -> Header:
 
 
 def _decode_with_opencv(data: bytes, header: Header, target_side: int | None) -> Pixels:
-    """Faster than Pillow and with less memory, for pictures in grey or RGB without transparency."""
+    """For grey or RGB pictures without transparency: faster than Pillow and with less memory."""
     factor = _reduction(max(header.width, header.height), target_side) if header.media_type == "image/jpeg" else 1
     flags = _REDUCTION_FLAGS[factor] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
@@ -99,7 +101,7 @@ def _damaged(header: Header) -> UnreadablePhotoError:
 
 
 def _reduction(longer_side: int, target_side: int | None) -> int:
-    """The largest of 8, 4, 2, 1 that leaves the longer side at or above the target."""
+    """The largest reduction factor (8, 4, 2, 1) with which the longer side is at least the target."""
     if target_side is None:
         return 1
     return next((factor for factor in (8, 4, 2) if longer_side >= factor * target_side), 1)
@@ -121,7 +123,7 @@ def _decode_with_pillow(data: bytes, header: Header, target_side: int | None) ->
 
 
 def _pixels(image: Image.Image) -> Pixels:
-    """A strip of rows at a time: converted at once, the steps in between would take three times the memory of both."""
+    # Strip by strip: the intermediate steps of a full conversion take three times the memory of source and result.
     image.load()
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, _STRIP_ROWS):
@@ -131,7 +133,7 @@ def _pixels(image: Image.Image) -> Pixels:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Any of Pillow's modes → RGB. Transparent parts become white, 16-bit greys keep their upper byte."""
+    """An image of any of Pillow's modes as RGB. Transparent parts become white, 16-bit greys keep their upper byte."""
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
@@ -141,7 +143,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Undo EXIF's eight ways to hold a camera (TIFF 6.0, tag 274)."""
+    """Apply an EXIF orientation (TIFF 6.0, tag 274)."""
     if orientation in _TRANSPOSED:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):

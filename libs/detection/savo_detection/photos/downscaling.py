@@ -1,4 +1,4 @@
-"""A smaller JPEG of a photo, for providers that are paid by the pixel."""
+"""Downscaled JPEG of a photo, for providers that charge by the pixel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ QUALITY = 85
 
 
 def downscaled_jpeg(photo: bytes, max_side: int, *, quality: int = QUALITY) -> bytes:
-    """Upright, without metadata, its longer side at most `max_side` pixels. Raises `PhotoError`s."""
+    """The photo as an upright JPEG without metadata, with at most `max_side` pixels a side. Raises `PhotoError`."""
     pixels = decode(photo, target_side=max_side)
     height, width = pixels.shape[:2]
     scale = max_side / max(width, height)

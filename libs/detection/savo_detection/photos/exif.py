@@ -1,4 +1,4 @@
-"""The orientation in an EXIF block, which is a TIFF file of its own (TIFF 6.0 section 2, Exif 2.32)."""
+"""EXIF orientation: reader, and encoder of an EXIF block that holds nothing else (TIFF 6.0 section 2, Exif 2.32)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import struct
 __all__ = ["NAME", "UPRIGHT", "orientation_block", "read_orientation"]
 
 NAME = b"Exif\0\0"
-"""Comes before the block in a JPEG, and in some WebPs."""
+"""Prefix of the EXIF block in a JPEG and in some WebPs."""
 UPRIGHT = 1
 
 _ORIENTATION_TAG = 0x0112
 _SHORT = 3
 _BYTE_KINDS = frozenset({1, 6})
 _LONG_KINDS = frozenset({4, 9})
-"""Some programs write the orientation in other sizes than the SHORT that the standard asks for."""
+"""Integer types that some programs write instead of the standard's SHORT."""
 
 
 class _ByteOrder:
-    """Readers of the numbers in a TIFF file. `sign` is that of `struct`: < or >."""
+    """Readers of the numbers in a TIFF file. `sign`: the byte order of `struct`, < or >."""
 
     def __init__(self, sign: str) -> None:
         self.short = struct.Struct(sign + "H")
@@ -30,7 +30,7 @@ _BYTE_ORDERS = {b"II": _ByteOrder("<"), b"MM": _ByteOrder(">")}
 
 
 def read_orientation(tiff: bytes) -> int:
-    """Orientation 1…8 of an EXIF block that begins with the TIFF header; 1 where it is absent or not understood."""
+    """Orientation (1…8) in an EXIF block that begins with the TIFF header; 1 when it is absent or invalid."""
     order = _BYTE_ORDERS.get(tiff[:2])
     if order is None:
         return UPRIGHT
@@ -48,7 +48,7 @@ def read_orientation(tiff: bytes) -> int:
 
 
 def _value(tiff: bytes, position: int, kind: int, order: _ByteOrder) -> int:
-    """The number in an entry's field of four bytes, which it fills from the left."""
+    """The number in an entry's left-aligned field of four bytes."""
     if kind in _BYTE_KINDS:
         return tiff[position]
     number: tuple[int] = (order.long if kind in _LONG_KINDS else order.short).unpack_from(tiff, position)
@@ -56,5 +56,5 @@ def _value(tiff: bytes, position: int, kind: int, order: _ByteOrder) -> int:
 
 
 def orientation_block(orientation: int) -> bytes:
-    """An EXIF block, TIFF header first, that holds the orientation and nothing else."""
+    """An EXIF block that begins with the TIFF header and contains the orientation only."""
     return b"MM\x00\x2a\x00\x00\x00\x08" + struct.pack(">HHHIHHI", 1, _ORIENTATION_TAG, _SHORT, 1, orientation, 0, 0)

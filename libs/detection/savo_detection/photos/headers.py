@@ -1,6 +1,6 @@
-"""Facts about a photo from its container: type, size, orientation, and whether its end is there. No pixel is decoded.
+"""Headers of photos: type, size and orientation from the container, without decoding pixels. A missing end is an error.
 
-Own readers, because Pillow's take memory for a WebP canvas while opening, and decode a whole PNG to look for its EXIF.
+Pillow's readers are not used: they allocate a WebP's canvas on opening, and decode a complete PNG to find its EXIF.
 """
 
 from __future__ import annotations
@@ -20,29 +20,31 @@ from savo_detection.photos.media_types import media_type_of
 __all__ = ["MAX_SCANS", "Header", "read_header"]
 
 MAX_SCANS = 50
-"""Of one JPEG. Progressive ones have about ten; a decoder goes over all pixels for each scan, and one of 75 bytes costs
-it 50 ms at 49 megapixels."""
+"""Limit of a JPEG's scans. Progressive JPEGs have about ten.
+
+A decoder processes all pixels for each scan: a scan of 75 bytes takes 50 ms at 49 megapixels.
+"""
 
 _WEBP_ALPHA_FLAG = 0x10
 
 
 @dataclass(frozen=True)
 class Header:
-    """As stored, before turning upright. Sizes are in pixels."""
+    """Header of a photo as stored, before it is turned upright. Sizes are in pixels."""
 
     media_type: str
     width: int
     height: int
     orientation: int = exif.UPRIGHT
-    """EXIF's 1…8. Of several EXIF blocks the first counts."""
+    """EXIF orientation, 1…8, of the first EXIF block."""
     channels: int = 0
-    """JPEG's number of components; 3 for a WebP that is one opaque picture; else 0: the header does not give it."""
+    """Components of a JPEG; 3 for a WebP that is a single opaque picture; 0 when the header does not give it."""
     largest: tuple[int, int] = (0, 0)
-    """Width and height of the largest picture inside a HEIC: decoding takes memory for it before it is cropped."""
+    """Width and height of the largest picture in a HEIC, for which decoding allocates memory before cropping."""
 
 
 def read_header(data: bytes) -> Header:
-    """Raises `UnsupportedPhotoError` and `UnreadablePhotoError`."""
+    """Read a photo's header. Raises `UnsupportedPhotoError` and `UnreadablePhotoError`."""
     readers = {"image/jpeg": _jpeg, "image/png": _png, "image/webp": _webp, "image/heic": _heic}
     media_type = media_type_of(data)
     try:
@@ -64,7 +66,7 @@ def _jpeg(data: bytes) -> Header:
         elif marker == jpeg.APP1 and orientation is None and data.startswith(exif.NAME, content, end):
             orientation = exif.read_orientation(data[content + len(exif.NAME) : end])
         elif marker == jpeg.SCAN:
-            # Where the first scan holds all components at their full precision, decoders read no other.
+            # When the first scan holds all components at full precision, decoders read no other scan.
             has_more_scans = frame in jpeg.PROGRESSIVE_FRAMES or data[content] < channels
             _check_end(data, end)
             if has_more_scans:
@@ -74,7 +76,7 @@ def _jpeg(data: bytes) -> Header:
 
 
 def _check_end(data: bytes, position: int) -> None:
-    """OpenCV and libjpeg fill what is missing with grey and call it a photo."""
+    # OpenCV and libjpeg fill missing rows with grey without an error.
     if data.rfind(jpeg.marker_bytes(jpeg.END), position) < 0:
         raise TruncatedPhotoError("no end marker")
 
@@ -82,7 +84,7 @@ def _check_end(data: bytes, position: int) -> None:
 def _check_scans(after_first_scan: Iterator[jpeg.Segment]) -> None:
     scans = 1 + sum(marker == jpeg.SCAN for marker, *_offsets in after_first_scan)
     if scans > MAX_SCANS:
-        raise UnreadablePhotoError(f"it is drawn in {scans} scans; {MAX_SCANS} are the most")
+        raise UnreadablePhotoError(f"it has {scans} scans; the limit is {MAX_SCANS}")
 
 
 def _png(data: bytes) -> Header:
@@ -90,8 +92,8 @@ def _png(data: bytes) -> Header:
     orientation = None
     for number, (kind, _start, content, end) in enumerate(png.chunks(data, strict=False)):
         if (kind == b"IHDR") != (number == 0):
-            # Pillow would believe the last one, and take memory for it.
-            raise UnreadablePhotoError("its size must be given once, and first")
+            # Pillow would use the last size and allocate memory for it.
+            raise UnreadablePhotoError("its first chunk, and no other, must be the header with its size (IHDR)")
         if kind == b"eXIf" and orientation is None:
             orientation = exif.read_orientation(data[content : end - png.CHECKSUM_LENGTH])
     return Header("image/png", width, height, orientation or exif.UPRIGHT)
@@ -112,7 +114,7 @@ def _webp(data: bytes) -> Header:
 
 
 def _webp_size(kind: bytes, fields: bytes) -> tuple[int, int]:
-    """By the first ten bytes of a chunk; 0, 0 where it gives no size."""
+    """Width and height from the first ten bytes of a chunk; 0, 0 for a chunk without a size."""
     if kind == b"VP8X":
         return int.from_bytes(fields[4:7], "little") + 1, int.from_bytes(fields[7:10], "little") + 1
     if kind == b"VP8L":
@@ -125,7 +127,7 @@ def _webp_size(kind: bytes, fields: bytes) -> tuple[int, int]:
 
 
 def _heic(data: bytes) -> Header:
-    """libheif turns the picture by the container's `irot` and `imir`; EXIF's orientation does not count in HEIF."""
+    # libheif applies the container's rotation (`irot`, `imir`). In HEIF the EXIF orientation is ignored.
     try:
         width, height = pillow_heif.open_heif(data).size
     except (ValueError, RuntimeError, EOFError, OSError, SyntaxError) as error:

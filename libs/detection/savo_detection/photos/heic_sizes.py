@@ -1,8 +1,8 @@
-"""The largest picture inside a HEIC container, by what its boxes say (ISO/IEC 14496-12 and 23008-12).
+"""Size of the largest picture in a HEIC container, from its boxes (ISO/IEC 14496-12 and 23008-12).
 
-The shown picture may be far smaller than the ones decoded for it: it can be a crop of a large picture, or claim to be
-small while it is assembled from many tiles. libheif notices after it has taken the memory. What libheif limits itself
-(items, their extents, boxes in a box) is not counted again here: it has opened the container before.
+The displayed picture can be much smaller than the pictures that are decoded for it: a crop of a large picture, or a
+picture that declares a small size and is assembled from many tiles. libheif detects this after it has allocated the
+memory. Limits that libheif enforces on opening (items, extents, boxes in a box) are not checked again.
 """
 
 from __future__ import annotations
@@ -16,28 +16,30 @@ from savo_detection.photos.containers.heic import find_boxes
 __all__ = ["largest_picture"]
 
 _WIDTH_OFFSETS = {b"grid": 4, b"iovl": 10}
-"""Where an assembled picture keeps its width: after version and flags, and the grid's rows and columns or the overlay's
-background."""
+"""Offset of the width in the data of an assembled picture.
+
+It comes after version and flags, and after the grid's rows and columns or the overlay's background.
+"""
 _SIZE_END = 18
-"""Bytes up to the end of its height."""
+"""Largest offset of the height's end."""
 
 Extent = tuple[int, int]
 """Offset and length."""
 
 
 def largest_picture(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels; 0, 0 where no box gives any.
+    """Width and height in pixels; 0, 0 when no box gives a size.
 
-    Raises `UnreadablePhotoError`; `struct.error` and `IndexError` where a box ends too early.
+    Raises `UnreadablePhotoError`, and `struct.error` or `IndexError` for a box that ends too early.
     """
     metas = find_boxes(data, 0, len(data), b"meta")
-    # Four bytes of version and flags come before the boxes in it.
+    # The inner boxes follow four bytes of version and flags.
     sizes = (size for _kind, content, end in metas for size in _picture_sizes(data, content + 4, end))
     return max(sizes, key=math.prod, default=(0, 0))
 
 
 def _picture_sizes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Of all pictures that the box of metadata names: the stored ones, and those assembled from them."""
+    """Sizes of all pictures in a metadata box: the stored pictures, and the pictures assembled from them."""
     for _kind, content, _end in find_boxes(data, start, end, b"iprp", b"ipco", b"ispe"):
         yield struct.unpack_from(">II", data, content + 4)
     kinds = dict(_assembled_items(data, start, end))
@@ -49,7 +51,7 @@ def _picture_sizes(data: bytes, start: int, end: int) -> Iterator[tuple[int, int
 
 
 def _beginning(data: bytes, origin: int, extents: list[Extent]) -> bytes:
-    """As much of each extent of an item as can hold its size."""
+    """The first bytes of an item's extents, enough to contain its size."""
     return b"".join(data[origin + at : origin + at + min(length, _SIZE_END)] for at, length in extents)
 
 
@@ -60,7 +62,7 @@ def _assembled_size(content: bytes, kind: bytes) -> tuple[int, int]:
 
 
 def _assembled_items(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Id and kind of each item that is assembled from others."""
+    """Id and kind of each picture that is assembled from other items."""
     for _kind, content, _end in find_boxes(data, start, end, b"iinf", b"infe"):
         fields = ">IH4s" if data[content] >= 3 else ">HH4s"
         item, _protection, kind = struct.unpack_from(fields, data, content + 4)
@@ -69,7 +71,7 @@ def _assembled_items(data: bytes, start: int, end: int) -> Iterator[tuple[int, b
 
 
 def _locations(read: _IntegerReader) -> Iterator[tuple[int, bool, list[Extent]]]:
-    """Of each item in an `iloc` box: its id, whether its offsets count from the `idat` box, and its extents."""
+    """Id of each item in an `iloc` box, whether its offsets are relative to the `idat` box, and its extents."""
     version, _flags, sizes = read(1), read(3), read(2)
     id_size = 2 if version < 2 else 4
     for _ in range(read(id_size)):
@@ -83,7 +85,7 @@ def _locations(read: _IntegerReader) -> Iterator[tuple[int, bool, list[Extent]]]
 
 
 class _IntegerReader:
-    """Big-endian integers of the given numbers of bytes, one after the other."""
+    """Sequential reader of big-endian integers. Its argument is the number of bytes."""
 
     def __init__(self, data: bytes, position: int) -> None:
         self._data, self._position = data, position

@@ -1,4 +1,4 @@
-"""Whether a photo's bytes are whole: cut off before its end, or damaged in its pixels."""
+"""Integrity of a photo's bytes: truncated files, and damaged pixels."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from savo_detection.photos.metadata import strip_metadata
 __all__ = ["check_pixels", "is_truncated"]
 
 _FORMATS = {"image/jpeg": ("JPEG",), "image/png": ("PNG",), "image/webp": ("WEBP",)}
-"""Pillow's names. Its JPEG opens a photo with further pictures in it (MPO) too."""
+"""Pillow's format names by media type. Its JPEG reader also opens photos with further pictures (MPO)."""
 
 _BEGINNING = 65_536
-"""Bytes of compressed pixels."""
+"""Number of bytes of compressed pixels that are decoded."""
 
 
 def is_truncated(data: bytes) -> bool:
-    """Whether all bytes follow their format and the picture's end is missing: sent again, the photo may be whole.
+    """Whether the bytes are valid but the picture's end is missing, so that another upload can succeed.
 
-    False for noise after a photo's first bytes, which stays unreadable. Nothing is decoded.
+    False for invalid bytes, such as noise after a photo's first bytes. Decodes no pixels.
     Raises `UnsupportedPhotoError`.
     """
     try:
@@ -44,9 +44,9 @@ def _walk(data: bytes) -> None:
 
 
 def check_pixels(data: bytes) -> None:
-    """Find the damage in a JPEG, PNG or WebP that its container does not show, such as pixels that do not decompress.
+    """Check a JPEG, PNG or WebP for damage that its container does not show, such as pixels that do not decompress.
 
-    Of a JPEG the first rows are decoded, of the others everything. Raises `UnreadablePhotoError`.
+    Decodes the first rows of a JPEG, and other formats completely. Raises `UnreadablePhotoError`.
     """
     media_type = media_type_of(data)
     is_jpeg = media_type == "image/jpeg"
@@ -60,11 +60,11 @@ def check_pixels(data: bytes) -> None:
 
 
 def _beginning(data: bytes) -> bytes:
-    """A JPEG of one scan, ended after its first rows; any other whole.
+    """The first rows of a JPEG with a single scan as a complete JPEG; other JPEGs unchanged.
 
-    The first rows use all of its tables; that the pixels go on to an end marker is seen in the container. On 3,840
-    photos damaged in eight ways this gave the same verdict as decoding everything at an eighth of the size, in 2
-    instead of 28 ms for 12 megapixels.
+    The first rows use all tables, and the container shows whether the pixels continue to an end marker. On 3,840 photos
+    damaged in eight ways the verdict was that of decoding all rows at an eighth of the size, in 2 instead of 28 ms for
+    12 megapixels.
     """
     scan = jpeg.marker_bytes(jpeg.SCAN)
     start = data.find(scan)

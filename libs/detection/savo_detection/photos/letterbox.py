@@ -1,6 +1,6 @@
-"""Fit a photo into the network's rectangle with its aspect kept, and map boxes back.
+"""Letterbox: fits a photo into the network's input with its aspect ratio kept, and maps boxes back to the photo.
 
-The same arithmetic as the training library's (bilinear, centred, grey 114): a model gets here what it got in training.
+The arithmetic is ultralytics' (bilinear, centred, grey 114), so a model gets the same input as in training.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["STRIDE", "Letterbox", "letterbox"]
 
 PADDING = 114
 STRIDE = 32
-"""Pixels: a detection network halves its input five times, so both sides are multiples of this."""
+"""A detection network halves its input five times, so both sides of the input are multiples of this many pixels."""
 _SCALE = np.float32(1 / 255)
 
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where the photo lies in the network's input, and that input's size, all in its pixels."""
+    """Position of the photo in the network's input, and the input's size, in pixels of the input."""
 
     left: int
     top: int
@@ -34,15 +34,16 @@ class Letterbox:
 
     @classmethod
     def fit(cls, photo_width: int, photo_height: int, input_width: int, input_height: int) -> Letterbox:
+        """The photo as large as possible in the centre of the input."""
         ratio = min(input_width / photo_width, input_height / photo_height)
-        # A panorama still keeps one row.
+        # A panorama keeps at least one row.
         width, height = max(1, round(photo_width * ratio)), max(1, round(photo_height * ratio))
         return cls._centred(width, height, input_width, input_height)
 
     def rectangular(self) -> Letterbox:
-        """The photo as large, in the smallest input that holds it: ultralytics pads so for a network of free size.
+        """The photo at the same size in the smallest input that contains it, as ultralytics does for a free input size.
 
-        A photo of 4:3 leaves a quarter of a square grey, and a network takes as long for grey.
+        In a square input a quarter is grey padding for a photo of 4:3, which takes as long as the photo's pixels.
         """
         input_width, input_height = -(-self.width // STRIDE) * STRIDE, -(-self.height // STRIDE) * STRIDE
         return self._centred(self.width, self.height, input_width, input_height)
@@ -62,10 +63,11 @@ class Letterbox:
         return corners * (self.width, self.height, self.width, self.height) + (self.left, self.top, self.left, self.top)
 
 
-def letterbox(pixels: Pixels, place: Letterbox, into: NDArray[np.float32]) -> None:
-    """RGB pixels → numbers in 0…1 in `into`, which is 3 × height × width of the network's input."""
-    size = place.width, place.height
+def letterbox(pixels: Pixels, placement: Letterbox, target: NDArray[np.float32]) -> None:
+    """Write RGB pixels, resized, padded and scaled to 0…1, to `target`: 3 × height × width of the network's input."""
+    size = placement.width, placement.height
     fitted = pixels if pixels.shape[1::-1] == size else cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
-    into.fill(PADDING * _SCALE)
-    inside = into[:, place.top : place.top + place.height, place.left : place.left + place.width]
+    target.fill(PADDING * _SCALE)
+    bottom, right = placement.top + placement.height, placement.left + placement.width
+    inside = target[:, placement.top : bottom, placement.left : right]
     np.multiply(fitted.transpose(2, 0, 1), _SCALE, out=inside)

@@ -1,4 +1,4 @@
-"""The type of a photo by its first bytes; a file's name counts for nothing."""
+"""Media type of a photo by its first bytes. File names are ignored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["media_type_of"]
 
 _HEVC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
 _ANY_CODEC_BRANDS = frozenset({b"mif1", b"msf1"})
-"""HEIF's own brands: the pictures may be coded as HEVC (HEIC), AV1 (AVIF) or otherwise."""
+"""HEIF brands of any codec: HEVC (HEIC), AV1 (AVIF) or another."""
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _MAX_BRANDS = 64
 
@@ -17,7 +17,7 @@ _MAX_BRANDS = 64
 def media_type_of(data: bytes) -> str:
     """image/jpeg, image/png, image/webp or image/heic.
 
-    Raises `UnsupportedPhotoError`, or `UnreadablePhotoError` where there is no byte at all.
+    Raises `UnsupportedPhotoError`, or `UnreadablePhotoError` for empty data.
     """
     if not data:
         raise UnreadablePhotoError("it is empty")
@@ -33,7 +33,7 @@ def media_type_of(data: bytes) -> str:
 
 
 def _is_heic(data: bytes) -> bool:
-    """By the brands in the file's first box: the major one, a version, and those that it is compatible with."""
+    """Whether the brands in the file's first box (major brand, version, compatible brands) are those of HEIC."""
     major = data[8:12]
     if major not in _ANY_CODEC_BRANDS:
         return major in _HEVC_BRANDS

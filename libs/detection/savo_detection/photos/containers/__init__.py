@@ -1,6 +1,6 @@
-"""The containers that photos come in, walked part by part: each walker yields its parts with their offsets in the file.
+"""Parsers of photo containers. Each parser iterates over the parts of a file with their offsets.
 
-A walker takes `strict`. Without it the walk passes over what decoders pass over: that is how a photo is read. With it
-the first byte that breaks the format ends the walk: metadata is stripped only from a file that is understood whole.
-Either way `TruncatedPhotoError` means that the bytes end before the picture does, and no walk goes past `MAX_PARTS`.
+A parser that is not `strict` tolerates what decoders tolerate: it is used to read photos. A strict parser raises an
+error at the first byte that violates the format: metadata is only stripped from valid files. Both raise
+`TruncatedPhotoError` when the bytes end before the picture does, and `MalformedPhotoError` after `MAX_PARTS` parts.
 """

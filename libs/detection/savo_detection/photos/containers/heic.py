@@ -1,4 +1,4 @@
-"""HEIC: boxes inside boxes, each a size, a kind and its content (ISO/IEC 14496-12, section 4.2)."""
+"""HEIC parser: nested boxes, each with a size, a kind and content (ISO/IEC 14496-12, section 4.2)."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import struct
 from collections.abc import Iterator
 
 from savo_detection.errors import MalformedPhotoError, TruncatedPhotoError
-from savo_detection.photos.containers.parts import bounded
+from savo_detection.photos.containers.parts import limit_parts
 
 __all__ = ["Box", "boxes", "find_boxes"]
 
 _TOP_LEVEL = frozenset(b"ftyp meta mdat moov moof free skip wide uuid pdin idat iloc".split())
-"""The boxes at the top of a HEIF file (ISO/IEC 14496-12 section 4.2, 23008-12)."""
+"""Kinds of the top-level boxes of a HEIF file (ISO/IEC 14496-12 section 4.2, 23008-12)."""
 
 
 Box = tuple[bytes, int, int]
 """Kind, and the offsets in the file of its content and of its end."""
 
 
-@bounded
+@limit_parts
 def boxes(data: bytes, start: int, end: int, *, strict: bool) -> Iterator[Box]:
-    """The boxes from `start` to `end`, without those inside them. A strict walk is one over a whole file.
+    """The boxes from `start` to `end`, without inner boxes. A strict parser must get a complete file.
 
-    Raises `TruncatedPhotoError`, and `MalformedPhotoError` from a strict walk.
+    Raises `TruncatedPhotoError`, and `MalformedPhotoError` when strict.
     """
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
         if strict and kind not in _TOP_LEVEL:
-            raise MalformedPhotoError(f"no box at byte {start}")
+            raise MalformedPhotoError(f"there is no box at byte {start}")
         content, box_end = _extent(data, start, size, end)
         if box_end < content:
             if strict:
-                raise MalformedPhotoError(f"a box shorter than its header at byte {start}")
+                raise MalformedPhotoError(f"the box at byte {start} is shorter than its header")
             return
         if strict and box_end > end:
             raise TruncatedPhotoError
@@ -42,7 +42,7 @@ def boxes(data: bytes, start: int, end: int, *, strict: bool) -> Iterator[Box]:
 
 
 def _extent(data: bytes, start: int, size: int, end: int) -> tuple[int, int]:
-    """Where a box's content begins and where it says that it ends: sizes 0 and 1 are marks for other forms of size."""
+    """Offsets of a box's content and declared end. Size 0 means the rest of the file, size 1 a 64-bit size field."""
     if size == 0:
         return start + 8, end
     if size > 1:
@@ -53,7 +53,7 @@ def _extent(data: bytes, start: int, size: int, end: int) -> tuple[int, int]:
 
 
 def find_boxes(data: bytes, start: int, end: int, kind: bytes, *inner_kinds: bytes) -> Iterator[Box]:
-    """The boxes of that kind from `start` to `end`; with inner kinds, those that lie at the end of this path."""
+    """The boxes of a kind from `start` to `end`; with inner kinds, the boxes at the end of that path of kinds."""
     for box_kind, content, box_end in boxes(data, start, end, strict=False):
         if box_kind == kind and inner_kinds:
             content += _fields_before_boxes(data, kind, content)
@@ -63,7 +63,7 @@ def find_boxes(data: bytes, start: int, end: int, kind: bytes, *inner_kinds: byt
 
 
 def _fields_before_boxes(data: bytes, kind: bytes, content: int) -> int:
-    """Bytes. Of the boxes that hold boxes, `iinf` alone has fields before them: version, flags, number of boxes."""
+    """Number of bytes before the inner boxes. Only `iinf` has such fields: version, flags, number of boxes."""
     if kind != b"iinf":
         return 0
     return 8 if data[content] else 6

@@ -1,4 +1,4 @@
-"""JPEG: segments, each a marker and mostly a length (ITU-T T.81 annex B)."""
+"""JPEG parser: segments, each with a marker and mostly a length and content (ITU-T T.81 annex B)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 
 from savo_detection.errors import MalformedPhotoError, TruncatedPhotoError
-from savo_detection.photos.containers.parts import bounded
+from savo_detection.photos.containers.parts import limit_parts
 
 __all__ = [
     "APP0",
@@ -31,31 +31,31 @@ START, END, SCAN, COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
 APP0, APP1, APP2, APP14 = 0xE0, 0xE1, 0xE2, 0xEE
 APPLICATION = frozenset(range(0xE0, 0xF0))
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""The frame headers, which give the picture's size."""
+"""Markers of the frame headers, which contain the picture's size."""
 PROGRESSIVE_FRAMES = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
-"""Markers without content that may stand among segments: TEM and the restart markers."""
+"""Markers without content that can occur between segments: TEM and the restart markers."""
 
-# Each pattern to search for begins with one fixed byte: `re` finds that twenty times faster than a run of fill bytes.
+# Each search pattern begins with a fixed byte: `re` searches that twenty times faster than a run of fill bytes.
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _MARKER_AFTER_PIXELS = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _MARKER_HERE = re.compile(rb"\xff++[^\xff]")
 
 _LENGTH = struct.Struct(">H")
 _MAX_TABLE_LENGTHS = {0xC4: 2186, 0xDB: 522, 0xDD: 4, 0xDC: 4, SCAN: 14}
-"""Of Huffman and quantization tables, restart interval, number of lines and scan header (B.2.3, B.2.4)."""
+"""Lengths of Huffman and quantization tables, restart interval, number of lines and scan header (B.2.3, B.2.4)."""
 _MAX_FRAME_LENGTH = 20
-"""Of four components (B.2.2)."""
+"""Length of a frame header with four components (B.2.2)."""
 _APPLICATION_NAME = re.compile(rb"[ -~]{3}[\x00 -~]")
-"""What an application's segment begins with: JFIF, Exif, MPF."""
+"""First bytes of an application segment, such as JFIF, Exif and MPF."""
 
 
 Segment = tuple[int, int, int, int]
 """Marker, and the offsets in the file of the segment, of its content after the length, and of its end.
 
-Fill bytes before a marker belong to no segment. A scan's compressed pixels lie between its header's end and the next
-segment.
+Fill bytes before a marker belong to no segment. A scan's compressed pixels are between the end of its header and the
+next segment.
 """
 
 
@@ -67,12 +67,12 @@ def encode_segment(marker: int, content: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
 
 
-@bounded
+@limit_parts
 def segments(data: bytes, *, strict: bool) -> Iterator[Segment]:
-    """Every segment after the start marker, up to and with the end marker.
+    """Every segment after the start marker, including the end marker.
 
-    Compressed pixels are read only when the segment after them is asked for. Raises `TruncatedPhotoError`, and
-    `MalformedPhotoError` from a strict walk.
+    Compressed pixels are read only when the segment after them is requested. Raises `TruncatedPhotoError`, and
+    `MalformedPhotoError` when strict.
     """
     position, marker, scan_seen = 2, 0, False
     while marker != END:
@@ -95,29 +95,29 @@ def segments(data: bytes, *, strict: bool) -> Iterator[Segment]:
 
 
 def _marker_start(data: bytes, position: int, after_pixels: bool) -> int:
-    """Of the marker that must follow here; only pixels may lie before it."""
+    """Offset of the next marker. Only compressed pixels may precede it."""
     found = _MARKER_AFTER_PIXELS.search(data, position) if after_pixels else _MARKER_HERE.match(data, position)
     if found:
         return found.end() - 2
     if after_pixels or data[position : position + 1] in (b"\xff", b""):
         raise TruncatedPhotoError
-    raise MalformedPhotoError(f"no marker at byte {position}")
+    raise MalformedPhotoError(f"there is no marker at byte {position}")
 
 
 def _check(data: bytes, segment: Segment, scan_seen: bool) -> None:
     marker, start, content, end = segment
     length = end - start - 2
     if end < content:
-        raise MalformedPhotoError(f"a segment of length {length} at byte {start + 2}")
+        raise MalformedPhotoError(f"the segment at byte {start + 2} has the invalid length {length}")
     if end <= len(data):
         return
     if _is_plausible(marker, length, data[content : content + 4], scan_seen):
         raise TruncatedPhotoError
-    raise MalformedPhotoError(f"no photo has a segment of kind {marker:#x} and length {length} there")
+    raise MalformedPhotoError(f"the segment of kind {marker:#x} at byte {start} has the invalid length {length}")
 
 
 def _is_plausible(marker: int, length: int, beginning: bytes, scan_seen: bool) -> bool:
-    """Whether a segment that reaches past the file's end was cut off there; else it is noise that looks like one."""
+    """Whether a segment that extends past the file's end is a real, truncated segment; otherwise it is noise."""
     if marker in APPLICATION:
         return not scan_seen and (len(beginning) < 4 or _APPLICATION_NAME.fullmatch(beginning) is not None)
     if marker in FRAMES:

@@ -1,4 +1,4 @@
-"""How many parts a photo's container may have."""
+"""Limit on the number of parts of a photo's container."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import ParamSpec, TypeVar
 
 from savo_detection.errors import MalformedPhotoError
 
-__all__ = ["MAX_PARTS", "bounded"]
+__all__ = ["MAX_PARTS", "limit_parts"]
 
 MAX_PARTS = 100_000
-"""Segments, chunks or boxes. A photo has dozens, a long animation ten thousand; more would cost seconds and memory."""
+"""Largest number of segments, chunks or boxes.
+
+A photo has dozens and a long animation ten thousand. More would take seconds and memory.
+"""
 
 _TOO_MANY = f"it is made of more than {MAX_PARTS:,} parts, and a photo has dozens; save it again and send the new file"
 
@@ -20,14 +23,14 @@ Arguments = ParamSpec("Arguments")
 Part = TypeVar("Part")
 
 
-def bounded(walk: Callable[Arguments, Iterator[Part]]) -> Callable[Arguments, Iterator[Part]]:
-    """The same walk over a container's parts, which raises `MalformedPhotoError` after `MAX_PARTS` of them."""
+def limit_parts(parse: Callable[Arguments, Iterator[Part]]) -> Callable[Arguments, Iterator[Part]]:
+    """Decorator of a parser: it raises `MalformedPhotoError` after `MAX_PARTS` parts."""
 
-    @wraps(walk)
-    def bounded_walk(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Iterator[Part]:
-        parts = walk(*args, **kwargs)
+    @wraps(parse)
+    def limited(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Iterator[Part]:
+        parts = parse(*args, **kwargs)
         yield from islice(parts, MAX_PARTS)
         for _part in parts:
             raise MalformedPhotoError(_TOO_MANY)
 
-    return bounded_walk
+    return limited

@@ -1,4 +1,4 @@
-"""PNG: chunks, each a length, a kind, its content and a checksum (W3C PNG third edition, section 5)."""
+"""PNG parser: chunks, each with a length, a kind, content and a checksum (W3C PNG third edition, section 5)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 
 from savo_detection.errors import MalformedPhotoError, TruncatedPhotoError
-from savo_detection.photos.containers.parts import bounded
+from savo_detection.photos.containers.parts import limit_parts
 
 __all__ = ["CHECKSUM_LENGTH", "SIGNATURE", "Chunk", "chunks", "encode_chunk"]
 
@@ -17,11 +17,11 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 Chunk = tuple[bytes, int, int, int]
 """Kind, and the offsets in the file of the chunk, of its content, and of its end after the checksum.
 
-Without a strict walk the end may lie past the file's.
+Unless strict, the end can be past the file's end.
 """
 
 CHECKSUM_LENGTH = 4
-"""Bytes, between the end of a chunk's content and its own."""
+"""Number of bytes between the end of a chunk's content and the end of the chunk."""
 _LENGTH_AND_KIND = struct.Struct(">I4s")
 
 
@@ -29,11 +29,11 @@ def encode_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-@bounded
+@limit_parts
 def chunks(data: bytes, *, strict: bool) -> Iterator[Chunk]:
-    """Every chunk after the signature, up to and with IEND. Checksums are not compared.
+    """Every chunk after the signature, including IEND. Checksums are not checked.
 
-    Raises `TruncatedPhotoError`, and `MalformedPhotoError` from a strict walk.
+    Raises `TruncatedPhotoError`, and `MalformedPhotoError` when strict.
     """
     position, kind = len(SIGNATURE), b""
     while kind != b"IEND":
@@ -49,6 +49,6 @@ def chunks(data: bytes, *, strict: bool) -> Iterator[Chunk]:
 
 def _check(data: bytes, kind: bytes, start: int, end: int) -> None:
     if not kind.isalpha():
-        raise MalformedPhotoError(f"no chunk at byte {start}")
+        raise MalformedPhotoError(f"there is no chunk at byte {start}")
     if end > len(data):
         raise TruncatedPhotoError

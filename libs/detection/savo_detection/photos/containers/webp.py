@@ -1,4 +1,4 @@
-"""WebP: chunks in a RIFF file, each a kind, a length and its content (RFC 9649, section 2)."""
+"""WebP parser: chunks of a RIFF file, each with a kind, a length and content (RFC 9649, section 2)."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import struct
 from collections.abc import Iterator
 
 from savo_detection.errors import MalformedPhotoError, TruncatedPhotoError
-from savo_detection.photos.containers.parts import bounded
+from savo_detection.photos.containers.parts import limit_parts
 
 __all__ = ["Chunk", "chunks", "encode_chunk", "encode_file"]
 
 _HEADER = 12
-"""Bytes: RIFF, the file's size, WEBP."""
+"""Number of bytes of RIFF, the file's size and WEBP."""
 _FIRST_KINDS = (b"VP8 ", b"VP8L", b"VP8X")
 
 
 Chunk = tuple[bytes, int, int]
-"""Kind, and the offsets in the file of its content and of the content's end, after which a byte of padding may follow.
+"""Kind, and the offsets in the file of the content and of its end. A byte of padding can follow the content.
 
-Without a strict walk the end may lie past the file's.
+Unless strict, the end can be past the file's end.
 """
 
 _KIND_AND_LENGTH = struct.Struct("<4sI")
@@ -33,11 +33,11 @@ def encode_file(encoded_chunks: list[bytes]) -> bytes:
     return b"".join((b"RIFF", struct.pack("<I", size), b"WEBP", *encoded_chunks))
 
 
-@bounded
+@limit_parts
 def chunks(data: bytes, *, strict: bool) -> Iterator[Chunk]:
     """Every chunk up to the end that the RIFF header gives.
 
-    Raises `TruncatedPhotoError`, and `MalformedPhotoError` from a strict walk.
+    Raises `TruncatedPhotoError`, and `MalformedPhotoError` when strict.
     """
     (size,) = struct.unpack_from("<I", data, 4)
     file_end = size + 8
