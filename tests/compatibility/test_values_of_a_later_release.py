@@ -1,7 +1,7 @@
-"""A value that only a later release writes is neither an error nor lost in any service that reads it (ADR 18).
+"""Open values of a later release: no service fails on them or loses them (ADR 18).
 
-Every golden example is read with unknown values in its open fields, by the services' real handlers and by their projections.
-What people see of such values is tested beside each service: `test_values_of_a_later_release.py` there.
+The services' handlers and projections read every golden message with unknown values in its open fields. How services
+show such values is tested in each service's `test_values_of_a_later_release.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ EXAMPLES = Path(str(files("savo_contracts"))) / "examples"
 DEFINITIONS: dict[str, ServiceDefinition] = {entry.name: entry.load() for entry in entry_points(group="savo.services")}
 
 UNKNOWN = "known-to-a-later-release-alone-1"
-"""As long as an open value may be."""
+"""A value of the maximum length."""
 
 OPEN_FIELDS = {
     "savo.scan.completed.v1": ["fallback_reason", "served_by"],
@@ -48,7 +48,7 @@ OPEN_FIELDS = {
 
 @dataclass(frozen=True)
 class Example:
-    """A golden record with unknown values in its open fields."""
+    """A golden message with unknown values in its open fields."""
 
     topic: Topic[Any]
     path: Path
@@ -67,28 +67,28 @@ def _with_unknown_values(value: Any, schema: dict[str, Any], root: dict[str, Any
     if value is not None and any(kind.get("pattern") == OPEN_VALUE for kind in kinds):
         return UNKNOWN
     if isinstance(value, dict):
-        properties = {name: each for kind in kinds for name, each in kind.get("properties", {}).items()}
-        return {name: _with_unknown_values(each, properties.get(name, {}), root) for name, each in value.items()}
+        properties = {name: part for kind in kinds for name, part in kind.get("properties", {}).items()}
+        return {name: _with_unknown_values(part, properties.get(name, {}), root) for name, part in value.items()}
     if isinstance(value, list):
-        return [_with_unknown_values(each, kinds[0].get("items", {}), root) for each in value]
+        return [_with_unknown_values(part, kinds[0].get("items", {}), root) for part in value]
     return value
 
 
 def _kinds(schema: dict[str, Any], root: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The schema itself, references followed, and its alternatives."""
+    """The schema with its references resolved, and its alternatives."""
     while "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
     yield schema
-    for each in schema.get("anyOf", ()):
-        yield from _kinds(each, root)
+    for alternative in schema.get("anyOf", ()):
+        yield from _kinds(alternative, root)
 
 
 def open_fields(schema: dict[str, Any], root: dict[str, Any], path: str = "") -> Iterator[str]:
     for kind in _kinds(schema, root):
         if kind.get("pattern") == OPEN_VALUE:
             yield path
-        for name, each in kind.get("properties", {}).items():
-            yield from open_fields(each, root, f"{path}.{name}".lstrip("."))
+        for name, part in kind.get("properties", {}).items():
+            yield from open_fields(part, root, f"{path}.{name}".lstrip("."))
         if "items" in kind:
             yield from open_fields(kind["items"], root, f"{path}[]")
 
@@ -108,27 +108,26 @@ async def runtime_of(service: str) -> AsyncIterator[Runtime]:
         yield runtime
 
 
-def test_the_open_sets_are_those_that_the_decision_names() -> None:
+def test_the_open_fields_are_those_of_the_decision_record() -> None:
     found = {topic.event.type: sorted(set(open_fields(event_schema(topic), event_schema(topic)))) for topic in TOPICS}
     assert {name: fields for name, fields in found.items() if fields} == OPEN_FIELDS
 
 
 @pytest.mark.parametrize("service", DEFINITIONS)
-async def test_a_service_s_handlers_take_it(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_services_handlers_accept_unknown_values(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_API_KEY", "k")
     async with runtime_of(service) as runtime:
         built = DEFINITIONS[service].build(load_settings(DEFINITIONS[service].settings), runtime)
-        readers = {one.topic.name: one.handle for one in built.subscriptions} | {
-            one.topic.name: one.apply for one in built.snapshots
-        }
+        handlers = {subscription.topic.name: subscription.handle for subscription in built.subscriptions}
+        handlers |= {snapshot.topic.name: snapshot.apply for snapshot in built.snapshots}
         for example in examples(tuple(topic for topic in TOPICS if service in topic.consumers)):
-            await readers[example.topic.name](example.envelope)
+            await handlers[example.topic.name](example.envelope)
         for stop in built.on_stop:
             await stop()
 
 
 @pytest.mark.parametrize("service", [name for name, definition in DEFINITIONS.items() if definition.projection])
-async def test_a_service_s_projection_takes_it(service: str) -> None:
+async def test_a_services_projection_accepts_unknown_values(service: str) -> None:
     projection = DEFINITIONS[service].projection
     assert projection is not None
     async with runtime_of(service) as runtime:
@@ -144,5 +143,5 @@ async def test_a_service_s_projection_takes_it(service: str) -> None:
 @pytest.mark.parametrize(
     "column", [ScanRow.error_code, RejectionRow.reason, RefusalRow.reason, SpendingRow.provider], ids=str
 )
-def test_a_column_has_room_for_it(column: Any) -> None:
+def test_a_column_is_long_enough_for_unknown_values(column: Any) -> None:
     assert column.type.length >= len(UNKNOWN)

@@ -1,5 +1,7 @@
-"""A network that has learned to see, on 551 photos, real and drawn, and on parts of them in other shapes: our boxes are ultralytics' own, and neither scaled
-decoding nor inputs of the photos' own shape cost precision."""
+"""Parity of a trained network with ultralytics on 551 real and drawn photos, and on parts of them in other shapes.
+
+Scaled decoding and inputs of a photo's own shape must not cost precision.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,11 @@ from savo_detection.model import HEADROOM, DetectedBox, Detector, plain_export_p
 from savo_detection.photos.decoding import decode
 
 SIDE = 192
-DRAWN_TO_LEARN, DRAWN_TO_MEASURE = 120, 320
+TRAINING_SCENES, MEASURED_SCENES = 120, 320
 SHAPES = ((4, 3), (16, 9), (3, 4), (9, 16))
-"""Width and height of the parts, as phones take them: the photos themselves are square, the scenes 4:3."""
+"""Width and height of the parts, as phones take photos. The real photos are square, the scenes 4:3."""
 EPOCHS = 40
-HABITS = {
+TRAINING_OPTIONS = {
     "nbs": 8,
     "optimizer": "AdamW",
     "lr0": 0.003,
@@ -55,11 +57,11 @@ pytestmark = [
 
 
 @dataclass(frozen=True)
-class Sight:
+class TrainedNetwork:
     """A trained network and the photos that it is measured on."""
 
     detector: Detector
-    """It looks at each photo in an input of the photo's own shape, as ultralytics does with such an export."""
+    """Uses inputs of a photo's own shape, as ultralytics does with such an export."""
     onnx: Path
     images: Path
     photos: list[LabelledPhoto]
@@ -75,7 +77,7 @@ class Sight:
 
 
 def large_enough_to_be_scaled(photo: bytes) -> bytes:
-    """At twice its size where it would be decoded whole."""
+    """The photo, or the photo at twice its size if it would be decoded at full size."""
     pixels = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
     if max(pixels.shape) >= 2 * HEADROOM * SIDE:
@@ -84,29 +86,27 @@ def large_enough_to_be_scaled(photo: bytes) -> bytes:
     return bytes(cv2.imencode(".jpg", larger, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
 
 
-def _part(photo: LabelledPhoto, wide: int, high: int) -> EvaluationSample:
-    """As much of its upper left as has that shape, with the things of which more than half can be seen."""
+def _part(photo: LabelledPhoto, shape_width: int, shape_height: int) -> EvaluationSample:
+    """The largest upper left part of that shape, with the boxes that are more than half inside."""
     pixels = cv2.imread(str(photo.path))
     assert pixels is not None
     height, width = pixels.shape[:2]
-    unit = min(width / wide, height / high)
-    kept_width, kept_height = round(unit * wide), round(unit * high)
-    across, down = width / kept_width, height / kept_height
+    unit = min(width / shape_width, height / shape_height)
+    kept_width, kept_height = round(unit * shape_width), round(unit * shape_height)
+    scale_x, scale_y = width / kept_width, height / kept_height
     truth = []
-    for one in photo.truth:
-        box = one.bbox
-        seen = BoundingBox.clipped(
-            box.x * across, box.y * down, (box.x + box.width) * across, (box.y + box.height) * down
-        )
-        if seen and seen.width * seen.height > 0.5 * box.width * across * box.height * down:
-            truth.append((one.label, seen))
+    for label, box in photo.truth:
+        left, top, right, bottom = box.x * scale_x, box.y * scale_y, box.right * scale_x, box.bottom * scale_y
+        clipped = BoundingBox.clipped(left, top, right, bottom)
+        if clipped and clipped.area > 0.5 * (right - left) * (bottom - top):
+            truth.append((label, clipped))
     jpeg = cv2.imencode(".jpg", pixels[:kept_height, :kept_width], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
     return EvaluationSample(bytes(jpeg), truth, photo.path.stem, photo.path.stem)
 
 
 @dataclass(frozen=True)
 class FullSize:
-    """The detector on photos decoded whole."""
+    """The detector with photos decoded at full size."""
 
     detector: Detector
 
@@ -115,10 +115,10 @@ class FullSize:
 
 
 @pytest.fixture(scope="module")
-def sight(tmp_path_factory: pytest.TempPathFactory, real_photos: Path) -> Sight:
+def network(tmp_path_factory: pytest.TempPathFactory, real_photos: Path) -> TrainedNetwork:
     folder = tmp_path_factory.mktemp("parity")
-    write_scenes(folder / "learn", draw_scenes(DRAWN_TO_LEARN, seed=21))
-    write_scenes(folder / "measure", draw_scenes(DRAWN_TO_MEASURE, seed=22))
+    write_scenes(folder / "learn", draw_scenes(TRAINING_SCENES, seed=21))
+    write_scenes(folder / "measure", draw_scenes(MEASURED_SCENES, seed=22))
     real = _read(real_photos)
     photos = [*real, *_read(folder / "measure")]
     images = folder / "images"
@@ -126,28 +126,25 @@ def sight(tmp_path_factory: pytest.TempPathFactory, real_photos: Path) -> Sight:
     for photo in photos:
         (images / photo.path.name).symlink_to(photo.path.resolve())
     onnx = _trained(folder, [*real[::2], *_read(folder / "learn")])
-    sight = Sight(Detector.load(onnx), onnx, images, photos)
-    for number, part in enumerate(sight.parts()):
+    network = TrainedNetwork(Detector.load(onnx), onnx, images, photos)
+    for number, part in enumerate(network.parts()):
         (images / f"part-{number:03}.jpg").write_bytes(part.photo_bytes)
-    return sight
+    return network
 
 
-def test_boxes_are_ultralytics_own_in_both_directions(sight: Sight) -> None:
-    """Of the boxes at 0.25 and above, one to one and class by class: IoU ≥ 0.95, scores no more than 0.01 apart.
+def test_boxes_equal_those_of_ultralytics_in_both_directions(network: TrainedNetwork) -> None:
+    """Boxes from 0.25 are paired one to one by class, with IoU ≥ 0.95 and scores that differ by at most 0.01.
 
-    Theirs are of the plain export, ours of the optimised file.
+    ultralytics runs the plain export, and the detector the optimised file.
     """
-    told = sight.images.with_name("theirs.json")
-    _run(
-        [Path(__file__).with_name("predict_folder.py"), plain_export_path(sight.onnx), sight.images, str(SIDE), told],
-        sight.images.parent,
-    )
-    theirs = json.loads(told.read_text())
-    assert len(theirs) == 2 * len(sight.photos) >= 1000
+    script, output = Path(__file__).with_name("predict_folder.py"), network.images.with_name("theirs.json")
+    _run([script, plain_export_path(network.onnx), network.images, str(SIDE), output], network.images.parent)
+    theirs = json.loads(output.read_text())
+    assert len(theirs) == 2 * len(network.photos) >= 1000
     ours_of_theirs = theirs_of_ours = found_by_us = found_by_them = 0
-    full = FullSize(sight.detector)
+    full = FullSize(network.detector)
     for name, boxes in theirs.items():
-        data = (sight.images / name).read_bytes()
+        data = (network.images / name).read_bytes()
         height, width = decode(data).shape[:2]
         ours = np.asarray(
             [[*box.bbox.to_pixels(width, height), box.confidence, box.class_id] for box in full.detect(data)]
@@ -161,26 +158,27 @@ def test_boxes_are_ultralytics_own_in_both_directions(sight: Sight) -> None:
     assert ours_of_theirs / found_by_them >= 0.99
 
 
-def test_scaled_decoding_is_within_half_a_point_of_whole_decoding(sight: Sight) -> None:
-    assert all(
-        sight.detector.decode(sample.photo_bytes).shape < decode(sample.photo_bytes).shape for sample in sight.samples()
-    )
-    whole = evaluate(FullSize(sight.detector), sight.samples(), resamples=2)
-    scaled = evaluate(sight.detector, sight.samples(), resamples=2)
-    assert whole.map50 >= 0.5, "a network that sees little proves little"
-    assert abs(scaled.map50 - whole.map50) <= 0.005
+def test_scaled_decoding_is_within_half_a_point_of_full_decoding(network: TrainedNetwork) -> None:
+    detector = network.detector
+    photos = (sample.photo_bytes for sample in network.samples())
+    assert all(detector.decode(photo).shape < decode(photo).shape for photo in photos)
+    full = evaluate(FullSize(detector), network.samples(), resamples=2)
+    scaled = evaluate(detector, network.samples(), resamples=2)
+    assert full.map50 >= 0.5, "a network with few correct boxes proves little"
+    assert abs(scaled.map50 - full.map50) <= 0.005
 
 
-def test_inputs_of_the_photos_own_shape_are_within_half_a_point_of_square_ones(sight: Sight) -> None:
-    squares = replace(sight.detector, choice=replace(sight.detector.choice, rectangular=False))
-    assert sight.detector.choice.rectangular
-    square, own = (evaluate(detector, sight.parts(), resamples=2).map50 for detector in (squares, sight.detector))
-    assert square >= 0.5, "a network that sees little proves little"
-    assert own >= square - 0.005, f"{own:.4f} and {square:.4f}"
+def test_inputs_of_a_photos_shape_are_within_half_a_point_of_square_inputs(network: TrainedNetwork) -> None:
+    rectangular = network.detector
+    square = replace(rectangular, choice=replace(rectangular.choice, rectangular=False))
+    assert rectangular.choice.rectangular
+    squares, shapes = (evaluate(each, network.parts(), resamples=2).map50 for each in (square, rectangular))
+    assert squares >= 0.5, "a network with few correct boxes proves little"
+    assert shapes >= squares - 0.005, f"{shapes:.4f} and {squares:.4f}"
 
 
 def _trained(folder: Path, photos: list[LabelledPhoto]) -> Path:
-    """best.onnx of a short training on them."""
+    """best.onnx of a short training on the photos."""
     names = sorted({truth.label for photo in photos for truth in photo.truth})
     for photo in photos:
         for part in ("images", "labels"):
@@ -189,11 +187,14 @@ def _trained(folder: Path, photos: list[LabelledPhoto]) -> Path:
         (folder / "train/labels" / photo.path.with_suffix(".txt").name).write_text(
             format_labels(photo.truth, names), encoding="utf-8"
         )
-    card = {"path": str(folder / "train"), "train": "images", "val": "images", "names": dict(enumerate(names))}
-    (folder / "dataset.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
+    description = {"path": str(folder / "train"), "train": "images", "val": "images", "names": dict(enumerate(names))}
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(description), encoding="utf-8")
     write_small_network(folder / "small-yolov8.yaml")
-    arguments = f"train --data dataset.yaml --model small-yolov8.yaml --epochs {EPOCHS} --batch 8 --imgsz {SIDE} --device cpu --name parity --json".split()
-    _run(["-m", "savo_cli", *arguments, "--extra", json.dumps(HABITS)], folder)
+    arguments = (
+        f"train --data dataset.yaml --model small-yolov8.yaml --epochs {EPOCHS} --batch 8 --imgsz {SIDE} "
+        "--device cpu --name parity --json"
+    ).split()
+    _run(["-m", "savo_cli", *arguments, "--extra", json.dumps(TRAINING_OPTIONS)], folder)
     return folder / "runs/train/parity/weights/best.onnx"
 
 
@@ -220,14 +221,14 @@ def _run(arguments: list[str | Path], folder: Path) -> None:
 
 
 def _paired(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> int:
-    """How many of ours have a partner of their own among theirs."""
+    """Number of our boxes that are paired one to one with a box of theirs."""
     free, count = list(range(len(theirs))), 0
     for row in ours:
         partner = next(
             (
-                at
-                for at in free
-                if theirs[at, 5] == row[5] and abs(theirs[at, 4] - row[4]) <= 0.01 and _overlap(row, theirs[at]) >= 0.95
+                i
+                for i in free
+                if theirs[i, 5] == row[5] and abs(theirs[i, 4] - row[4]) <= 0.01 and _iou(row, theirs[i]) >= 0.95
             ),
             None,
         )
@@ -237,9 +238,8 @@ def _paired(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> int:
     return count
 
 
-def _overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    width, height = np.minimum(one[2:4], other[2:4]) - np.maximum(one[:2], other[:2])
+def _iou(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    width, height = np.minimum(first[2:4], second[2:4]) - np.maximum(first[:2], second[:2])
     shared = max(width, 0) * max(height, 0)
-    return float(
-        shared / ((one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - shared)
-    )
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
+    return float(shared / (sum(areas) - shared))
