@@ -40,7 +40,7 @@ OPEN_FIELDS = {
     "savo.scan.erased.v1": ["requested_by"],
     "savo.scan.failed.v1": ["code"],
     "savo.sample.rejected.v1": ["reason"],
-    "savo.training.finished.v1": ["outcome"],
+    "savo.training.finished.v1": ["outcome", "trigger"],
     "savo.training.threshold-reached.v1": ["reason"],
     "savo.rollout.changed.v1": ["state"],
 }
