@@ -198,7 +198,7 @@ class ScanFailed(Event):
     cost_usd: Usd = 0.0
     requested_at: Moment
     taken_up_at: Moment | None = Field(
-        default=None, description="When work on it began; None when nobody worked on it."
+        default=None, description="When processing began; None when the scan was never processed."
     )
     failed_at: Moment
 
