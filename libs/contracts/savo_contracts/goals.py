@@ -1,6 +1,7 @@
-"""Goals of the product owner: the two goal tables of the Phase 2 guide, one row for each of their cells.
+"""Targets of the product owner by date, such as 10,000 samples in month 1.
 
-The third goal table, which compares the arms of a rollout, is in `savo_contracts.measures`.
+They are the cells of two tables of the Phase 2 guide, and two goals that the guide states outside its tables. The third
+goal table, which compares the arms of a rollout, is in `savo_contracts.measures`.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ class GoalFigure(StrEnum):
 
 @dataclass(frozen=True)
 class Goal:
-    """One cell of a goal table: which figure, how much, and by when."""
+    """Target for a figure: how much, and by when."""
 
     milestone: str
-    """The cell's column."""
+    """The column of the goal's table, or the guide's words for the time."""
     days: int | None
-    """From the start to the due day. None: the column has no date."""
+    """From the start to the due day. None: the goal has no date."""
     figure: GoalFigure
     target: float
     text: str
-    """The cell as the guide writes it, such as ~50% or 100+."""
+    """The target as the guide writes it, such as ~50% or 100+."""
     bound: Bound = "at_least"
     cumulative: bool = False
     """True: it is built up day by day, so half-way in time means half-way there."""

@@ -71,7 +71,8 @@ class Projection:
     fold: Callable[[Any, Runtime], Fold]
     """Called with the settings and a runtime without side effects.
 
-    Its outbox and publisher discard events, its store is read-only, and its clock shows the time of the current record.
+    Its outbox discards events, its publisher and the writes of its store raise `SideEffectError`, and its clock shows
+    the time of the current record.
     """
     not_rebuilt: Mapping[str, str] = field(default_factory=dict)
     """Tables or columns (`table` or `table.column`) that no topic holds and a rebuild leaves unchanged → the reason."""

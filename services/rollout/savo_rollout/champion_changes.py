@@ -32,7 +32,7 @@ def revert(trial: Trial, version: str | None, reason: str, by: str, now: datetim
     champion, and when `version` was never champion before the present one.
     """
     if trial.champion is None:
-        raise NotPossibleError("there is no champion to roll back: the baseline is the vision provider")
+        raise NotPossibleError("there is no champion to revert: the vision provider is the baseline")
     if version is None:
         before = trial.former[-1] if trial.former else None
         return _in_force(replace(trial, champion=before, former=trial.former[:-1]), reason, by, now)

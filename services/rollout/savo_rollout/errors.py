@@ -48,5 +48,8 @@ class OvertakenError(RetryableError):
     """The state changed after it was read for the decision."""
 
     def __init__(self, sequence: int) -> None:
-        super().__init__(f"the rollout's state is newer than sequence {sequence}", reason="rollout-overtaken")
+        super().__init__(
+            f"the rollout changed after it was read (sequence {sequence}): read it again and decide again",
+            reason="rollout-overtaken",
+        )
         self.sequence = sequence

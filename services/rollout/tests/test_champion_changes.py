@@ -181,6 +181,7 @@ async def test_rollbacks_lead_to_former_champions_and_finally_to_the_provider(
     assert Alias.model_validate_json(await harness.store.get(alias_key("champion"))).version is None
     nothing = await put(http, action="revert")
     assert (nothing.status_code, nothing.json()["code"]) == (409, "not-possible")
+    assert nothing.json()["detail"] == "there is no champion to revert: the vision provider is the baseline"
 
 
 async def test_a_rollback_may_name_a_former_champion_but_no_other_version(http: httpx2.AsyncClient) -> None:

@@ -21,7 +21,7 @@ __all__ = ["RecordClock", "SideEffectError", "silent_runtime"]
 
 
 class SideEffectError(RuntimeError):
-    """Code tried to publish an event or write an object during a rebuild: a bug of ours."""
+    """Code tried to publish an event or write an object during a rebuild: a bug in a handler."""
 
 
 class RecordClock:
@@ -41,7 +41,7 @@ class SilentOutbox(Outbox):
         return None
 
 
-class SilentPublisher(Publisher):
+class ForbiddenPublisher(Publisher):
     """Publisher that raises `SideEffectError` for every event."""
 
     async def send_all(self, records: Any) -> Any:
@@ -90,5 +90,5 @@ def silent_runtime(
     settings: RuntimeSettings, service: str, database: Database, store: ObjectStore, clock: RecordClock
 ) -> Runtime:
     """The runtime for a rebuild: it writes to `database` only."""
-    outbox, publisher = SilentOutbox(service), SilentPublisher(settings, service)
+    outbox, publisher = SilentOutbox(service), ForbiddenPublisher(settings, service)
     return Runtime(service, "rebuild", ReadOnlyStore(store), database, outbox, publisher, clock)

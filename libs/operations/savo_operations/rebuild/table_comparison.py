@@ -1,7 +1,7 @@
 """Comparison of two copies of a table: a hash over canonical rows, and the rows that differ.
 
 A canonical row is the JSON of its compared columns by name, with times in UTC. In a JSON document a null or empty field
-counts as absent, so rows from before a field was added compare_tables as equal.
+counts as absent, so rows from before a field was added compare as equal.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _ALREADY_DELETED = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FO
 
 
 class SandboxInUseError(SavoError):
-    """A service runs in the sandbox. The message names it."""
+    """A service runs in the sandbox. The message names the sandbox, and the service or its consumer group."""
 
 
 @dataclass(frozen=True)
@@ -139,20 +139,23 @@ def _delete_on_kafka(settings: RuntimeSettings, found: Sandbox) -> None:
     with _kafka_errors():
         admin = AdminClient(librdkafka_arguments(settings))
         if found.groups:
-            _wait(admin.delete_consumer_groups(found.groups, request_timeout=ANSWER_SECONDS))
+            _wait(admin.delete_consumer_groups(found.groups, request_timeout=ANSWER_SECONDS), found.name)
         if found.topics:
             timeouts = {"operation_timeout": DELETED_SECONDS, "request_timeout": DELETED_SECONDS}
-            _wait(admin.delete_topics(found.topics, **timeouts))
+            _wait(admin.delete_topics(found.topics, **timeouts), found.name)
 
 
-def _wait(deletions: dict[str, Future[None]]) -> None:
-    for deletion in deletions.values():
+def _wait(deletions: dict[str, Future[None]], sandbox: str) -> None:
+    for name, deletion in deletions.items():
         try:
             deletion.result()
         except KafkaException as error:
             code = error.args[0].code()
             if code == KafkaError.NON_EMPTY_GROUP:
-                raise SandboxInUseError("a service joined a group of the sandbox just now: stop it first") from error
+                raise SandboxInUseError(
+                    f"a service joined group {name} of sandbox {sandbox} during the removal:"
+                    f" stop what runs with SAVO_SANDBOX={sandbox}, then run the command again"
+                ) from error
             if code not in _ALREADY_DELETED:
                 raise
 

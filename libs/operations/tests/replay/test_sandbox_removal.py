@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from confluent_kafka import KafkaError, KafkaException
 from pydantic import SecretStr
 from sqlalchemy import text
 
@@ -110,6 +112,25 @@ async def test_a_sandbox_with_a_running_process_on_this_machine_is_not_removed(s
     (run / "vision.json").write_text(json.dumps({"pid": os.getpid()}))
     with pytest.raises(SandboxInUseError, match="vision works in sandbox"):
         await find_sandbox(stage.settings, stage.sandbox)
+
+
+async def test_a_group_with_a_new_member_is_named_with_its_sandbox(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = "savo.vision.sandbox.replay.scans.requested"
+
+    class Admin:
+        def __init__(self, arguments: dict[str, Any]) -> None: ...
+
+        def delete_consumer_groups(self, groups: list[str], **_: Any) -> dict[str, Future[None]]:
+            refused: Future[None] = Future()
+            refused.set_exception(KafkaException(KafkaError(KafkaError.NON_EMPTY_GROUP)))
+            return dict.fromkeys(groups, refused)
+
+    monkeypatch.setattr("savo_operations.replay.sandbox_removal.AdminClient", Admin)
+    settings = RuntimeSettings(data_dir=tmp_path, kafka_bootstrap_servers="127.0.0.1:1")
+    with pytest.raises(SandboxInUseError, match=f"joined group {group} of sandbox replay .* SAVO_SANDBOX=replay"):
+        await remove_sandbox(settings, Sandbox("replay", groups=[group]))
 
 
 @pytest.mark.postgres

@@ -44,9 +44,17 @@ async def test_many_records_keep_their_order_within_a_key(bench: Bench) -> None:
 
 
 async def test_a_too_large_record_is_invalid_and_the_next_record_is_sent(bench: Bench) -> None:
-    with pytest.raises(InvalidMessageError, match="above 2097152 bytes"):
-        await bench.publisher.send(OutgoingRecord(RECIPES_REQUESTED.name, b"key", bytes(3 * 2**20), []))
+    message = "record with key 'big' for recipes.requested has 3,145,731 bytes; at most 2,097,152 are allowed"
+    with pytest.raises(InvalidMessageError, match=message):
+        await bench.publisher.send(OutgoingRecord(RECIPES_REQUESTED.name, b"big", bytes(3 * 2**20), []))
     await bench.publisher.publish(recipes_requested("a"))
+
+
+async def test_a_too_large_record_of_a_batch_is_named(bench: Bench) -> None:
+    small = OutgoingRecord(RECIPES_REQUESTED.name, b"small", b"{}", [])
+    big = OutgoingRecord(RECIPES_REQUESTED.name, b"big", bytes(3 * 2**20), [])
+    with pytest.raises(InvalidMessageError, match="record with key 'big'"):
+        await bench.publisher.send_all([small, big, small])
 
 
 async def test_a_send_to_a_silent_kafka_fails_at_the_deadline() -> None:

@@ -110,10 +110,7 @@ class Publisher:
                 producer = await self._ready()
                 return await _send(producer, records, self._settings.sandbox, self._clock())
         except MessageSizeTooLargeError as fault:
-            raise InvalidMessageError(
-                f"a record for {records[0].topic} is above {MAX_RECORD_BYTES} bytes, the largest size allowed",
-                reason="too-large",
-            ) from fault
+            raise _too_large(max(records, key=_size)) from fault
         except (TimeoutError, KafkaError, OSError) as fault:
             self._discard(producer)
             raise DependencyDownError(
@@ -148,6 +145,21 @@ class Publisher:
         task = asyncio.create_task(_close(producer, self._deadline))
         self._retired.add(task)
         task.add_done_callback(self._retired.discard)
+
+
+def _size(record: OutgoingRecord) -> int:
+    """Bytes of the record's key, body and headers."""
+    headers = sum(len(name) + len(value) for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
+def _too_large(record: OutgoingRecord) -> InvalidMessageError:
+    key = (record.key or b"").decode(errors="replace")
+    return InvalidMessageError(
+        f"record with key {key!r} for {record.topic} has {_size(record):,} bytes;"
+        f" at most {MAX_RECORD_BYTES:,} are allowed",
+        reason="too-large",
+    )
 
 
 async def _send(
