@@ -140,7 +140,10 @@ def _assign(groups: Sequence[str], shares: Sequence[float], seed: int) -> list[s
     try:
         return assign_splits(groups, shares, seed)
     except ValueError as error:
-        next_step = "give --groups FILE.csv, or --session-gap 0 if the photos are unrelated"
+        next_step = (
+            "give --groups FILE.csv, fewer splits such as --split 0.8 0.2 0, "
+            "or --session-gap 0 --no-near-duplicates if the photos are unrelated"
+        )
         raise DatasetError(
-            f"{error}. By their names the photos are of too few shooting sessions: {next_step}"
+            f"{error}. Photos are grouped by --groups, file name and near-duplicates: {next_step}"
         ) from error

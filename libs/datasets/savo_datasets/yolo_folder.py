@@ -119,8 +119,7 @@ def split_photos(data: Mapping[str, Any], split: str) -> Iterator[LabelledPhoto]
     Raises `DatasetError` for an unknown or empty split and for an invalid label.
     """
     if not data.get(split):
-        present = ", ".join(name for name in SPLITS if data.get(name))
-        raise DatasetError(f"the data set has no split {split!r}; it has {present}")
+        raise _missing_split_error(data, split)
     folder = Path(data["path"]) / str(data[split])
     photos = photo_files(folder) if folder.is_dir() else []
     if not photos:
@@ -134,6 +133,13 @@ def count_photos(data: Mapping[str, Any], split: str) -> int:
     """Number of photos of a split that is a folder; 0 for any other."""
     folder = Path(data["path"]) / str(data.get(split) or "")
     return len(photo_files(folder)) if data.get(split) and folder.is_dir() else 0
+
+
+def _missing_split_error(data: Mapping[str, Any], split: str) -> DatasetError:
+    present = [name for name in SPLITS if data.get(name)]
+    if not present:
+        return DatasetError(f"{data['path']} has no split at all; expected {', '.join(SPLITS)}")
+    return DatasetError(f"{data['path']} has no split {split!r}: it has {', '.join(present)}")
 
 
 def _names(data: Mapping[str, Any]) -> tuple[str, ...]:

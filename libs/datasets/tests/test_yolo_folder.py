@@ -84,5 +84,11 @@ def test_photos_of_the_same_name_are_both_kept(tmp_path: Path) -> None:
 
 def test_the_error_for_a_missing_split_lists_the_splits(tmp_path: Path) -> None:
     data = read_data_yaml(write_description(tmp_path, ("egg",), present=("train",)))
-    with pytest.raises(DatasetError, match="no split 'test'; it has train, val"):
+    with pytest.raises(DatasetError, match=f"^{tmp_path} has no split 'test': it has train, val$"):
+        list(split_photos(data, "test"))
+
+
+def test_the_error_for_a_data_yaml_without_splits_lists_the_expected_ones(tmp_path: Path) -> None:
+    data = read_data_yaml(write_file(tmp_path / "data.yaml", "names: [egg]\n"))
+    with pytest.raises(DatasetError, match=f"^{tmp_path} has no split at all; expected train, val, test$"):
         list(split_photos(data, "test"))

@@ -75,7 +75,7 @@ class PhotoTooLargeError(PhotoError):
 
 
 class UnreadablePhotoError(PhotoError):
-    """The photo is of a supported type but empty, truncated or damaged. `reason` completes "it is …" in the message."""
+    """The photo is of a supported type but empty, truncated or damaged. `reason`: a clause such as "it is empty"."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the photo cannot be read: {reason}")

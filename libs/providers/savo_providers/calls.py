@@ -79,8 +79,9 @@ class Calls:
             async with self.timer(limit) as deadline:
                 answer = await self._attempts(attempt, deadline, limit)
         except TimeoutError:
-            self.breaker.record_failure()
-            raise self._timeout_error(limit) from None
+            timeout = self._timeout_error(limit)
+            self.breaker.record_failure(timeout)
+            raise timeout from None
         except ProviderError as error:
             down = self._record(error)
             if down is None:
@@ -140,14 +141,14 @@ class Calls:
             case ProviderKeyError() | ProviderQuotaError():
                 self.breaker.release()
             case ProviderUnavailableError():
-                self.breaker.record_failure()
+                self.breaker.record_failure(error)
             case _:
                 # The provider works: it only gave no usable answer to this request.
                 self.breaker.record_success()
         return None
 
     def _pause(self, error: ProviderError, seconds: float) -> DependencyDownError:
-        self.breaker.open_for(seconds)
+        self.breaker.open_for(seconds, error)
         return DependencyDownError(self.provider.name, str(error), retry_after=seconds)
 
     def _timeout_error(self, seconds: float) -> ProviderUnavailableError:

@@ -96,5 +96,5 @@ def provider_named(name: str) -> Provider:
 
 
 def title_of(name: str) -> str:
-    """Title of a provider; the name itself for a provider that this release does not know."""
+    """Title of a provider. Any other text is returned as it is: a title, or a name that this release does not know."""
     return next((provider.title for provider in PROVIDERS if provider.name == name), name)

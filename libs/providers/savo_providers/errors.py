@@ -29,11 +29,10 @@ __all__ = [
 
 
 class ProviderError(Exception):
-    """A failed call. `usage`: the tokens that it cost nevertheless."""
+    """A failed call. `provider`: its name or its title. `usage`: the tokens that the call cost nevertheless."""
 
     def __init__(self, provider: str, reason: str, *, usage: Usage = NOTHING_USED) -> None:
         super().__init__(f"{title_of(provider)} {storable(reason)}")
-        self.provider = provider
         self.usage = usage
 
 

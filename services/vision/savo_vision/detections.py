@@ -28,6 +28,7 @@ class RawAnswer:
     """A provider's answer, verbatim. It is stored so that a replay parses it by today's rules and costs nothing."""
 
     provider: str
+    """Title of the provider, such as `Google`."""
     model: str
     prompt: str
     """Version of the prompt."""

@@ -94,8 +94,8 @@ class LocalRunner:
         """Ends only a process that runs the training program on this folder: the pid may have been reused."""
         record = read_process_record(folder)
         if record and is_ours(record):
-            log.warning("training.stale_process_ended", pid=record.pid)
             await end_group(record.pid, self.grace_seconds)
+            log.warning("training.stale_process_ended", pid=record.pid, folder=str(folder))
 
     async def _run(
         self, job: Path, folder: Path, on_progress: OnProgress, *, steps: Sequence[str] = STEPS

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from savo_datasets.errors import DatasetError
 from savo_detection.errors import ModelRefusedError
 from savo_detection.model import Detector, onnx_path, plain_export_path
 from savo_detection.model_optimization import optimize
+from savo_runtime.command_line.output import CommandError
 from savo_runtime.storage.digests import file_sha256
 from savo_trainer.models.registry import optimization_sentence
 
@@ -46,7 +46,7 @@ class Candidate:
 def prepare_candidate(model: Path, folder: Path) -> Candidate:
     """Load and check the model, and optimise its graph. An optimised file is written to `folder`.
 
-    The given file does not change. Raises `DatasetError` for a file that cannot be registered.
+    The given file does not change. Raises `CommandError` for a file that cannot be registered.
     """
     try:
         given = onnx_path(model)
@@ -62,14 +62,14 @@ def prepare_candidate(model: Path, folder: Path) -> Candidate:
         onnx.write_bytes(optimized.data)
         return Candidate(given, onnx, given, optimization_sentence(None), Detector.load(onnx))
     except ModelRefusedError as error:
-        raise DatasetError(f"{model}: {error}") from error
+        raise CommandError(f"{model}: {error}") from error
 
 
 def _check_square(model: Path, detector: Detector) -> None:
     height, width = detector.image_size
     if height != width:
         found = f"its input is {width} × {height} pixels"
-        raise DatasetError(f"{model}: {found} and must be square: export it again with a single value of imgsz")
+        raise CommandError(f"{model}: {found} and must be square: export it again with a single value of imgsz")
 
 
 def _plain_beside(onnx: Path, sha256: str) -> Path | None:

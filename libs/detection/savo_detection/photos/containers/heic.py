@@ -27,7 +27,7 @@ def boxes(data: bytes, start: int, end: int, *, strict: bool) -> Iterator[Box]:
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
         if strict and kind not in _TOP_LEVEL:
-            raise MalformedPhotoError(f"there is no box at byte {start}")
+            raise MalformedPhotoError(f"the box at byte {start} is of an unknown kind")
         content, box_end = _extent(data, start, size, end)
         if box_end < content:
             if strict:
