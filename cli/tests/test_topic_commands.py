@@ -133,7 +133,7 @@ def test_the_events_of_a_user_are_found_by_the_subject_from_the_gateway(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["topics", "tail", "--from", "yesterday"], "no place in a topic"),
+        (["topics", "tail", "--from", "yesterday"], "no position in a topic"),
         (["topics", "tail", "--where", "subject"], "no condition"),
         (["topics", "tail", "--type", "Nothing"], "no event 'Nothing'"),
         (["replay", "--topic", "rollout.changed", "--into", "original"], "savo rollout set"),
