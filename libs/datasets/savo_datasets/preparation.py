@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from savo_datasets import app_folder, yolo_folder
 from savo_datasets.errors import DatasetError
-from savo_datasets.groups import GROUPS_FILE, Grouping, Photo, difference_hash, group_photos, write_groups
-from savo_datasets.labels import read_labels
+from savo_datasets.found_photos import FoundPhotos
+from savo_datasets.groups import GROUPS_FILE, Grouping, Photo, group_photos, write_groups
 from savo_datasets.splits import SPLITS, assign_splits
-from savo_datasets.yolo_folder import labels_path, no_labelled_photo, photo_files
 from savo_datasets.yolo_writer import place_photo, require_empty, write_description
 
-__all__ = ["CheckedPhoto", "FoundPhotos", "Prepared", "find_photos", "prepare", "report"]
-
-
-@dataclass(frozen=True)
-class CheckedPhoto:
-    """A photo with a valid label file."""
-
-    path: Path
-    labels: str
-    """Text of the checked label file, with polygons replaced by their bounding boxes."""
-    hash: int
-    """64-bit difference hash."""
-
-
-@dataclass(frozen=True)
-class FoundPhotos:
-    """The usable photos of a folder."""
-
-    photos: tuple[CheckedPhoto, ...]
-    left_out: Mapping[str, int]
-    """Number of unusable photos, by reason."""
+__all__ = ["Prepared", "find_photos", "prepare", "report"]
 
 
 @dataclass(frozen=True)
@@ -54,48 +33,39 @@ class Prepared:
     """Path of dataset.yaml."""
 
 
-def find_photos(folder: Path, classes: Sequence[str]) -> FoundPhotos:
-    """Every labelled photo of a folder once, in order of path.
+def find_photos(folder: Path) -> FoundPhotos:
+    """Every usable photo of a folder once. What the folder holds decides which reader reads it.
 
-    Raises `DatasetError` for a folder without a labelled photo, and with file and line for an invalid label.
+    Raises `DatasetError` like the reader.
     """
-    photos: list[CheckedPhoto] = []
-    left_out: Counter[str] = Counter()
-    digests: set[str] = set()
-    for path in photo_files(folder):
-        found = _check_photo(path, classes, digests)
-        if isinstance(found, CheckedPhoto):
-            photos.append(found)
-        else:
-            left_out[found] += 1
-    if not photos:
-        raise no_labelled_photo(folder)
-    return FoundPhotos(tuple(photos), dict(left_out))
+    is_app_folder = any(app_folder.label_files(folder)) and not yolo_folder.has_classes(folder)
+    return app_folder.find_photos(folder) if is_app_folder else yolo_folder.find_photos(folder)
 
 
 def prepare(
     found: FoundPhotos,
-    classes: Sequence[str],
     output: Path,
     shares: Sequence[float],
     grouping: Grouping,
     seed: int,
+    *,
+    link: bool = False,
 ) -> Prepared:
     """Split the photos and write the data set to `output`, a new or empty folder.
 
-    `shares`: fractions of train, val and test. Raises `DatasetError` when there are fewer groups than splits or
-    `output` is not empty.
+    `shares`: fractions of train, val and test. `link`: see `place_photo`. Raises `DatasetError` when there are fewer
+    groups than splits or `output` is not empty.
     """
     photos = [Photo(photo.path.stem, photo.hash) for photo in found.photos]
     groups = group_photos(photos, grouping)
-    splits = _assign(groups, shares, seed)
+    splits = _assign(groups, shares, seed, next_step=_more_groups(found))
     require_empty(output)
     output.mkdir(parents=True, exist_ok=True)
     for photo, split in zip(found.photos, splits, strict=True):
-        place_photo(photo.path, photo.labels, split, output)
+        place_photo(photo.path, photo.labels, split, output, link=link)
     write_groups(output / GROUPS_FILE, [photo.name for photo in photos], splits, groups)
-    data = write_description(output, classes)
-    return report(splits, groups, [photo.labels for photo in found.photos], found.left_out, data)
+    data = write_description(output, found.classes)
+    return report(splits, groups, [photo.labels for photo in found.photos], found.left_out.counts(), data)
 
 
 def report(
@@ -120,30 +90,18 @@ def report(
     )
 
 
-def _check_photo(path: Path, classes: Sequence[str], digests: set[str]) -> CheckedPhoto | str:
-    """The photo, or why it is left out. Its digest is added to `digests`, those of the photos before it."""
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if digest in digests:
-        return "the same file twice"
-    digests.add(digest)
-    labels = labels_path(path)
-    if labels is None:
-        return "no label file"
-    perceptual_hash = difference_hash(content)
-    if perceptual_hash is None:
-        return "unreadable"
-    return CheckedPhoto(path, read_labels(labels, len(classes)), perceptual_hash)
-
-
-def _assign(groups: Sequence[str], shares: Sequence[float], seed: int) -> list[str]:
+def _assign(groups: Sequence[str], shares: Sequence[float], seed: int, *, next_step: str) -> list[str]:
     try:
         return assign_splits(groups, shares, seed)
     except ValueError as error:
-        next_step = (
-            "give --groups FILE.csv, fewer splits such as --split 0.8 0.2 0, "
-            "or --session-gap 0 --no-near-duplicates if the photos are unrelated"
-        )
-        raise DatasetError(
-            f"{error}. Photos are grouped by --groups, file name and near-duplicates: {next_step}"
-        ) from error
+        raise DatasetError(f"{error}. {next_step}") from error
+
+
+def _more_groups(found: FoundPhotos) -> str:
+    if found.groups:
+        return "A person's photos stay in one split: collect from more people, or give --groups FILE.csv"
+    next_step = (
+        "give --groups FILE.csv, fewer splits such as --split 0.8 0.2 0, "
+        "or --session-gap 0 --no-near-duplicates if the photos are unrelated"
+    )
+    return f"Photos are grouped by --groups, file name and near-duplicates: {next_step}"

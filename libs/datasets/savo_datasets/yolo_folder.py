@@ -6,6 +6,7 @@ images/<split>/NAME.jpg  labels/<split>/NAME.txt  dataset.yaml   as `savo prepar
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,16 @@ from typing import Any
 import yaml
 
 from savo_datasets.errors import DatasetError
-from savo_datasets.groups import GROUPS_FILE, read_groups
+from savo_datasets.found_photos import CheckedPhoto, FoundPhotos, LeftOut
+from savo_datasets.groups import GROUPS_FILE, SUBJECTS_FILE, difference_hash, read_groups
 from savo_datasets.labels import TruthBox, read_labels, truth_boxes
 from savo_datasets.splits import SPLITS
 
 __all__ = [
     "LabelledPhoto",
     "count_photos",
+    "find_photos",
+    "has_classes",
     "labelled_photos",
     "labels_path",
     "no_labelled_photo",
@@ -63,6 +67,11 @@ def labels_path(photo: Path) -> Path | None:
     return beside if beside.exists() else None
 
 
+def has_classes(folder: Path) -> bool:
+    """Whether the folder has a file with class names."""
+    return any(any(folder.rglob(name)) for name in ("classes.txt", *_DATA_FILES))
+
+
 def read_classes(folder: Path) -> tuple[str, ...]:
     """Class names in order of their ids, from classes.txt or data.yaml. Raises `DatasetError` when there are none."""
     for path in sorted(folder.rglob("classes.txt")):
@@ -92,6 +101,27 @@ def labelled_photos(folder: Path, names: Sequence[str]) -> Iterator[LabelledPhot
         yield LabelledPhoto(photo, read_truth(photo, names), photo.stem)
 
 
+def find_photos(folder: Path) -> FoundPhotos:
+    """Every labelled photo of a folder once, in order of path.
+
+    Raises `DatasetError` for a folder without class names or without a labelled photo, and with file and line for an
+    invalid label.
+    """
+    classes = read_classes(folder)
+    photos: list[CheckedPhoto] = []
+    left_out = LeftOut()
+    digests: set[str] = set()
+    for path in photo_files(folder):
+        found = _check_photo(path, classes, digests)
+        if isinstance(found, CheckedPhoto):
+            photos.append(found)
+        else:
+            left_out.add(found, str(path.relative_to(folder)))
+    if not photos:
+        raise no_labelled_photo(folder)
+    return FoundPhotos(classes, tuple(photos), left_out, read_groups(folder / SUBJECTS_FILE))
+
+
 def no_labelled_photo(folder: Path) -> DatasetError:
     """The error for a folder without a labelled photo."""
     return DatasetError(f"{folder} holds no labelled photo: expected images/NAME.jpg with labels/NAME.txt beside it")
@@ -100,6 +130,7 @@ def no_labelled_photo(folder: Path) -> DatasetError:
 def read_data_yaml(path: Path) -> dict[str, Any]:
     """Content of a data.yaml, with `names` as a tuple and `path` absolute.
 
+    A data set of `savo prepare` is read where it is now, and so is any whose `path` no longer holds its photos.
     Raises `DatasetError` when the file cannot be read or has no names.
     """
     try:
@@ -109,8 +140,7 @@ def read_data_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict) or not _names(data):
         expected = "path, train, val, test and names, as `savo prepare` writes them"
         raise DatasetError(f"{path} has no names: expected {expected}")
-    root = Path(data.get("path") or path.parent)
-    return data | {"names": _names(data), "path": root if root.is_absolute() else (path.parent / root).resolve()}
+    return data | {"names": _names(data), "path": _root(path, data)}
 
 
 def split_photos(data: Mapping[str, Any], split: str) -> Iterator[LabelledPhoto]:
@@ -140,6 +170,30 @@ def _missing_split_error(data: Mapping[str, Any], split: str) -> DatasetError:
     if not present:
         return DatasetError(f"{data['path']} has no split at all; expected {', '.join(SPLITS)}")
     return DatasetError(f"{data['path']} has no split {split!r}: it has {', '.join(present)}")
+
+
+def _check_photo(path: Path, classes: Sequence[str], digests: set[str]) -> CheckedPhoto | str:
+    """The photo, or why it is left out. Its digest is added to `digests`, those of the photos before it."""
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest in digests:
+        return "the same file twice"
+    digests.add(digest)
+    labels = labels_path(path)
+    if labels is None:
+        return "no label file"
+    perceptual_hash = difference_hash(content)
+    if perceptual_hash is None:
+        return "unreadable"
+    return CheckedPhoto(path, read_labels(labels, len(classes)), perceptual_hash)
+
+
+def _root(path: Path, data: Mapping[str, Any]) -> Path:
+    """The folder of a data set, which may have been moved since `path` was written."""
+    own, stated = path.parent.resolve(), (path.parent / str(data.get("path") or "")).resolve()
+    train = str(data.get("train"))
+    is_prepared_here = (own / GROUPS_FILE).exists() or not (stated / train).is_dir()
+    return own if is_prepared_here and (own / train).is_dir() else stated
 
 
 def _names(data: Mapping[str, Any]) -> tuple[str, ...]:

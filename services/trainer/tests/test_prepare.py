@@ -6,6 +6,7 @@ import json
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from savo_datasets.yolo_folder import read_data_yaml
 from savo_trainer.commands import register
 from savo_trainer.models.evaluation import split_samples
+from tests.parts.app_folder import app_label, store_photo
 
 REPOSITORY = Path(__file__).parents[3]
 PHOTOS = Path(os.environ.get("SAVO_TEST_PHOTOS", REPOSITORY.parent / "shared" / "data" / "epicureai12"))
@@ -64,6 +66,64 @@ def test_prepare_accepts_a_tar(tmp_path: Path) -> None:
         tar.add(source, "training_data")
     assert prepare("--input", tmp_path / "data.tar.gz", "--output", tmp_path / "out")[0] == 0
     assert (tmp_path / "out" / "classes.txt").read_text(encoding="utf-8") == "tomato\nbanana\n"
+
+
+def make_app_folder(folder: Path) -> Path:
+    """Eight photos of four people in two months, with a photo without label and a label that is cut."""
+    for number in range(8):
+        photo = scene(number)
+        items = [{"class": "eggs", "bbox": {"x": 10, "y": 10, "width": 20, "height": 20}}, {"class": "garlic"}]
+        label = app_label(photo, (100, 90), items, f"user-{number // 2}")
+        store_photo(folder, photo, label, f"2025-{11 + number % 2}")
+    store_photo(folder, scene(8), None)
+    store_photo(folder, scene(9), '{"image_hash": ')
+    return folder
+
+
+def summary_of(output: str) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads(output[output.index("{") :])
+    return summary
+
+
+def test_prepare_reads_what_the_api_of_the_app_has_stored(tmp_path: Path) -> None:
+    source = make_app_folder(tmp_path / "training_data")
+    code, output = prepare("--input", source, "--output", tmp_path / "out", "--split", 0.5, 0.25, 0.25, "--json")
+    assert code == 0, output
+    summary = summary_of(output)
+    assert summary["photos"] == {"train": 4, "val": 2, "test": 2}
+    assert (summary["classes"], summary["counted"]) == (["egg"], {"items without a box": 8})
+    assert summary["left_out"] == {"no label file": 1, "label is not valid JSON": 1}
+    (cut,) = summary["left_out_files"]["label is not valid JSON"]
+    assert cut.startswith("labels/2025-12/")
+
+
+def test_prepare_names_files_that_it_leaves_out(tmp_path: Path) -> None:
+    source = make_app_folder(tmp_path / "training_data")
+    for number in range(20, 42):
+        store_photo(source, scene(number), None)
+    code, output = prepare("--input", source, "--output", tmp_path / "out")
+    assert code == 0, output
+    assert output.count("  images/2025-12/") == 20
+    assert "left out: 23 (no label file)\n" in output
+    assert "  and 3 more; --json lists all\n" in output
+    assert "counted: 8 items without a box\n" in output
+
+
+def test_prepare_reads_the_tar_of_the_folder_of_the_app(tmp_path: Path) -> None:
+    source = make_app_folder(tmp_path / "training_data")
+    with tarfile.open(source / "training_data.tar.gz", "w:gz") as tar:
+        for part in ("images", "labels"):
+            tar.add(source / part, part)
+        link = tarfile.TarInfo("images/link.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    output = tmp_path / "datasets" / "savo_v1"
+    code, printed = prepare("--input", source / "training_data.tar.gz", "--output", output, "--json")
+    assert code == 0, printed
+    summary = summary_of(printed)
+    assert sum(summary["photos"].values()) == 8
+    assert summary["left_out_files"]["a link or device in the archive"] == ["images/link.jpg"]
+    assert [path.name for path in output.parent.iterdir()] == ["savo_v1"], "the unpacked files are removed"
 
 
 @pytest.mark.parametrize(

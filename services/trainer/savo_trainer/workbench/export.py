@@ -11,6 +11,7 @@ import typer
 
 from savo_runtime.command_line.output import CommandError, reported_errors
 from savo_trainer.adapters.local_runner import LocalRunner
+from savo_trainer.workbench.model_delivery import delivery_lines, delivery_summary
 from savo_trainer.workbench.options import AsJson, ImageSize, check_image_size
 from savo_trainer.workbench.terminal import err, print_json, print_line
 
@@ -31,8 +32,11 @@ def export(
         exported = asyncio.run(LocalRunner().export(weights.resolve(), imgsz, Path(folder)))
     if as_json:
         plain = str(exported.plain) if exported.plain else None
-        print_json({"onnx": str(exported.onnx), "plain": plain, "not_optimized": exported.not_optimized})
+        files = {"onnx": str(exported.onnx), "plain": plain, "not_optimized": exported.not_optimized}
+        print_json(files | delivery_summary(exported.onnx))
         return
     print_line(str(exported.onnx))
     if exported.not_optimized:
         print_line(f"its graph is not optimised: {exported.not_optimized}")
+    for line in delivery_lines(exported.onnx):
+        print_line(line)

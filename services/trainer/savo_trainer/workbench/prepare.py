@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from savo_datasets.archives import unpack
+from savo_datasets.archives import Unpacked, unpack
 from savo_datasets.class_ids import ClassMap
 from savo_datasets.errors import DatasetError
-from savo_datasets.groups import SUBJECTS_FILE, Grouping, read_groups
+from savo_datasets.found_photos import FoundPhotos
+from savo_datasets.groups import Grouping, read_groups
 from savo_datasets.preparation import Prepared, find_photos
 from savo_datasets.preparation import prepare as prepare_photos
 from savo_datasets.stored_samples import prepare_stored
-from savo_datasets.yolo_folder import read_classes
 from savo_runtime.command_line.output import reported_errors
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.settings import RuntimeSettings, load_settings
@@ -35,6 +37,8 @@ Shares = tuple[float, float, float]
 DEFAULT_SHARES: Shares = (0.7, 0.2, 0.1)
 DUPLICATE_BITS = 6
 NO_DUPLICATE_CHECK = -1
+SHOWN_FILES = 20
+"""Files that are listed for each reason."""
 
 
 @reported_errors()
@@ -44,7 +48,8 @@ def prepare(
         typer.Option(
             "--input",
             metavar="DIR|TAR|s3://BUCKET/PREFIX",
-            help="images/, labels/ and classes.txt or data.yaml; or an object store's samples.",
+            help="images/ and labels/, with classes.txt or data.yaml or as the app's API stores them; "
+            "or an object store's samples.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", help="Empty folder for images/, labels/ and dataset.yaml.")],
@@ -78,13 +83,13 @@ def prepare(
         prepared, classes = asyncio.run(_from_store(source, output, split, near_bits, seed))
         _print(prepared, classes.names, as_json=as_json)
         return
-    with tempfile.TemporaryDirectory(prefix="savo-prepare-") as unpacked, err.status("reading photos"):
-        folder = _folder(Path(source), Path(unpacked))
-        names = read_classes(folder)
-        grouping = Grouping(session_gap, near_bits, read_groups(groups or folder / SUBJECTS_FILE))
-        photos = find_photos(folder, names)
-        prepared = prepare_photos(photos, names, output, split or DEFAULT_SHARES, grouping, seed)
-    _print(prepared, names, as_json=as_json)
+    with err.status("reading photos"), _unpacked(Path(source), output) as unpacked:
+        found = find_photos(unpacked.folder)
+        found = replace(found, left_out=unpacked.left_out.merged(found.left_out.files))
+        grouping = Grouping(session_gap, near_bits, read_groups(groups) if groups else found.groups)
+        is_copy = unpacked.folder != Path(source)
+        prepared = prepare_photos(found, output, split or DEFAULT_SHARES, grouping, seed, link=is_copy)
+    _print(prepared, found.classes, found, as_json=as_json)
 
 
 def _check_shares(shares: Shares | None) -> None:
@@ -92,11 +97,19 @@ def _check_shares(shares: Shares | None) -> None:
         raise typer.BadParameter("--split needs three shares that add up to 1, such as 0.7 0.2 0.1")
 
 
-def _folder(source: Path, unpacked: Path) -> Path:
+@contextmanager
+def _unpacked(source: Path, output: Path) -> Iterator[Unpacked]:
+    """The folder itself, or the tar's files in a folder beside the output, which has the space for them."""
     if not source.exists():
         hint = "give a folder or a tar with images/ and labels/, or s3://BUCKET/PREFIX"
         raise DatasetError(f"{source} does not exist: {hint}")
-    return source if source.is_dir() else unpack(source, unpacked)
+    if source.is_dir():
+        yield Unpacked(source)
+        return
+    parent = output.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.unpacked-", dir=parent) as folder:
+        yield unpack(source, Path(folder))
 
 
 def _is_store(source: str) -> bool:
@@ -134,15 +147,35 @@ def _open(source: str) -> tuple[ObjectStore, str, str]:
     return open_store(settings), prefix, f"{source} at {settings.s3_endpoint} ({endpoint})"
 
 
-def _print(prepared: Prepared, classes: Sequence[str], *, as_json: bool) -> None:
+def _print(prepared: Prepared, classes: Sequence[str], found: FoundPhotos | None = None, *, as_json: bool) -> None:
     if as_json:
         counts = {"photos": prepared.counts, "groups": prepared.groups, "boxes": prepared.boxes}
-        print_json({"data": str(prepared.data), **counts, "left_out": prepared.left_out, "classes": classes})
+        labels = {"left_out_files": found.left_out.files, "counted": found.counted} if found else {}
+        unknown = {"unknown_classes": found.unknown_classes} if found else {}
+        left_out = {"left_out": prepared.left_out} | labels
+        print_json({"data": str(prepared.data), **counts, **left_out, "classes": classes, **unknown})
         return
     table = Table("split", "photos", "groups", "boxes")
     for split, count in prepared.counts.items():
         table.add_row(split, str(count), str(prepared.groups[split]), str(prepared.boxes[split]))
     out.print(table)
     for reason, count in prepared.left_out.items():
-        out.print(f"left out: {count} ({reason})")
+        print_line(f"left out: {count} ({reason})")
+        _print_files(found.left_out.files[reason] if found else ())
+    if found:
+        _print_counted(found)
     print_line(f"next: savo train --data {prepared.data}")
+
+
+def _print_files(files: Sequence[str]) -> None:
+    for file in files[:SHOWN_FILES]:
+        print_line(f"  {file}")
+    if len(files) > SHOWN_FILES:
+        print_line(f"  and {len(files) - SHOWN_FILES} more; --json lists all")
+
+
+def _print_counted(found: FoundPhotos) -> None:
+    for description, count in found.counted.items():
+        print_line(f"counted: {count} {description}")
+    if found.unknown_classes:
+        print_line(f"not in the catalogue, check the spelling: {', '.join(found.unknown_classes)}")

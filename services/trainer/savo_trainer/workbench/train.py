@@ -7,10 +7,12 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from savo_datasets.yolo_folder import count_photos, read_data_yaml
@@ -18,6 +20,7 @@ from savo_runtime.command_line.output import CommandError, reported_errors
 from savo_trainer.adapters.local_runner import LocalRunner
 from savo_trainer.runs.run import Progress as Epoch
 from savo_trainer.training.plan import Trained, TrainPlan
+from savo_trainer.workbench.model_delivery import delivery_lines, delivery_summary, megabytes
 from savo_trainer.workbench.options import AsJson, Data, ImageSize, check_image_size
 from savo_trainer.workbench.terminal import err, print_json, print_line
 from savo_trainer.workbench.training_note import write_note
@@ -37,7 +40,10 @@ def train(
     batch: Annotated[int, typer.Option("--batch", min=1)] = 16,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, mps, or CUDA indices such as 0.")] = "auto",
     imgsz: ImageSize = 640,
-    name: Annotated[str, typer.Option("--name", help="Results go to runs/train/NAME.")] = "savo",
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Results go to runs/train/NAME; default: the data set's folder, numbered."),
+    ] = None,
     width: Annotated[
         float | None, typer.Option("--width", help="Width multiple instead of the architecture's own.")
     ] = None,
@@ -54,7 +60,7 @@ def train(
     plan = TrainPlan(architecture, epochs, batch, imgsz, device, width, seed, _json_object(extra))
     content = read_data_yaml(data)
     _check(plan, name)
-    trained = _train(plan, data, content, name)
+    trained = _train(plan, content, name or _claim_name(data))
     write_note(trained, count_photos(content, "train"))
     _print(trained, data, as_json=as_json)
 
@@ -69,27 +75,50 @@ def _json_object(text: str) -> dict[str, object]:
     return value
 
 
-def _check(plan: TrainPlan, name: str) -> None:
+def _claim_name(data: Path) -> str:
+    """Name of the data set's folder, with -2, -3, … where runs/train has it. Creates the results' folder."""
+    base = re.sub(r"[^\w.-]+", "-", data.resolve().parent.name).strip(".-") or "savo"
+    for number in count(1):
+        name = base if number == 1 else f"{base}-{number}"
+        try:
+            (RESULTS / name).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return name
+    raise AssertionError("count() does not end")
+
+
+def _check(plan: TrainPlan, name: str | None) -> None:
     if plan.model.endswith(".pt") and not Path(plan.model).exists():
         hint = "give a path, or train from scratch with --model yolov8n.yaml"
         raise CommandError(f"{plan.model} is not on this machine, and weights are not downloaded: {hint}")
-    if not re.fullmatch(r"[\w.-]+", name):
+    if name is not None and not re.fullmatch(r"[\w.-]+", name):
         raise CommandError(f"--name {name!r} is not a folder name: letters, digits, '.', '_' and '-' are allowed")
     check_image_size(plan.image_size)
 
 
-def _train(plan: TrainPlan, data: Path, content: Mapping[str, Any], name: str) -> Trained:
+def _train(plan: TrainPlan, content: Mapping[str, Any], name: str) -> Trained:
     results, runner = RESULTS.resolve(), LocalRunner()
     job, holdout = results / name / "job", "test" if content.get("test") else "val"
+    data = _write_data_yaml(content, job)
     with _epoch_bar(plan.epochs) as on_epoch:
-        work = runner.train(plan, data.resolve(), job, on_epoch, output=results, name=name, holdout=holdout)
+        work = runner.train(plan, data, job, on_epoch, output=results, name=name, holdout=holdout)
         return asyncio.run(work)
+
+
+def _write_data_yaml(content: Mapping[str, Any], job: Path) -> Path:
+    """Write the data set's description with its present folder, as ultralytics reads it."""
+    job.mkdir(parents=True, exist_ok=True)
+    target = job / "data.yaml"
+    present = dict(content) | {"path": str(content["path"]), "names": list(content["names"])}
+    target.write_text(yaml.safe_dump(present, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    return target
 
 
 @contextmanager
 def _epoch_bar(total: int) -> Iterator[Callable[[Epoch], Awaitable[None]]]:
-    count = TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.description}")
-    with Progress(TextColumn("epoch"), BarColumn(), count, TimeElapsedColumn(), console=err) as bar:
+    counts = TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.description}")
+    with Progress(TextColumn("epoch"), BarColumn(), counts, TimeElapsedColumn(), console=err) as bar:
         task = bar.add_task("starting", total=total)
 
         async def on_epoch(epoch: Epoch) -> None:
@@ -103,12 +132,15 @@ def _print(trained: Trained, data: Path, *, as_json: bool) -> None:
     files = {"weights": str(trained.weights), "onnx": str(trained.export.onnx), "seconds": round(trained.seconds, 1)}
     measured = {"map50_pt": trained.weights_map50, "map50_onnx": trained.export_map50}
     if as_json:
-        print_json(files | measured)
+        sizes = {"weights_mb": megabytes(trained.weights)} | delivery_summary(trained.export.onnx)
+        print_json(files | measured | sizes)
         return
-    print_line(f"{files['weights']}\n{files['onnx']}")
+    print_line(f"{files['weights']} ({megabytes(trained.weights)} MB)\n{files['onnx']}")
     print_line(f"in {files['seconds']} s; mAP@0.5 by ultralytics' validator: {_points(measured)}")
     print_line(f"next: savo evaluate --model {files['onnx']} --data {data}")
     print_line(f"or:   savo models register --model {files['onnx']} --data {data}")
+    for line in delivery_lines(trained.export.onnx):
+        print_line(line)
 
 
 def _points(measured: Mapping[str, float | None]) -> str:
