@@ -103,8 +103,11 @@ def difference_hash(photo: bytes) -> int | None:
 
     None for a photo that OpenCV cannot decode.
     """
-    grey = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) if photo else None
-    if grey is None:
+    try:
+        grey = cv2.imdecode(np.frombuffer(photo, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8) if photo else None
+    except cv2.error:  # sizes above OpenCV's limits
+        return None
+    if grey is None or grey.size == 0:
         return None
     small: NDArray[np.uint8] = np.asarray(cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA), np.uint8)
     bits = (small[:, 1:] > small[:, :-1]).flatten()

@@ -213,21 +213,23 @@ def test_a_box_that_is_a_little_too_large_is_clipped_and_counted(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("create", "reason"),
     [
-        (lambda photo: photo.write_bytes(photo.read_bytes()[:-20]), "image_hash is not the photo's sha256"),
-        (lambda photo: os.truncate(photo, app_folder.MAX_PHOTO_BYTES + 1), "larger than 32 MiB"),
-        (lambda photo: (photo.unlink(), photo.mkdir()), "not a file"),
-        (lambda photo: (photo.unlink(), os.mkfifo(photo)), "not a file"),
-        (lambda photo: (photo.unlink(), photo.symlink_to("/dev/zero")), "not a file"),
-        (lambda photo: (photo.unlink(), photo.symlink_to("nowhere")), "not a file"),
+        (lambda photo: photo.write_bytes(photo_of(2)[:-20]), "image_hash is not the photo's sha256"),
+        (lambda photo: photo.write_bytes(bytes(app_folder.MAX_PHOTO_BYTES + 1)), "larger than 32 MiB"),
+        (Path.mkdir, "not a file"),
+        (os.mkfifo, "not a file"),
+        (lambda photo: photo.symlink_to("/dev/zero"), "not a file"),
+        (lambda photo: photo.symlink_to("nowhere"), "not a file"),
     ],
 )
 def test_a_photo_that_cannot_be_used_is_left_out_and_the_rest_is_read(
-    tmp_path: Path, change: Callable[[Path], object], reason: str
+    tmp_path: Path, create: Callable[[Path], object], reason: str
 ) -> None:
     kept, broken = (store(tmp_path, number) for number in (1, 2))
-    change(tmp_path / "images/2025-12" / f"{broken}.jpg")
+    photo = tmp_path / "images/2025-12" / f"{broken}.jpg"
+    photo.unlink()
+    create(photo)
     found = find_photos(tmp_path)
     assert [item.path.stem for item in found.photos] == [kept]
     assert names_left_out(found) == {reason: [f"images/2025-12/{broken}.jpg"]}
@@ -273,7 +275,7 @@ def test_the_data_set_has_the_boxes_of_the_labels(tmp_path: Path) -> None:
     found = find_photos(tmp_path / "in")
     prepared = prepare(found, tmp_path / "out", (0.5, 0.25, 0.25), Grouping(near_bits=-1, named=found.groups), 0)
     (photo, *_) = split_photos(read_data_yaml(prepared.data), "val")
-    assert [(box.label, box.bbox.to_pixels(*SIZE)) for box in photo.truth] == [
-        ("egg", pytest.approx((10, 10, 60, 30), abs=0.01))
-    ]
+    (box,) = photo.truth
+    assert box.label == "egg"
+    assert box.bbox.to_pixels(*SIZE) == pytest.approx((10, 10, 60, 30), abs=0.01)
     assert photo.group.startswith("subject-")

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from savo_datasets.groups import Grouping, Photo, group_photos, near_pairs, session_groups
+import struct
+
+import cv2
+import numpy as np
+import pytest
+
+from savo_datasets.groups import Grouping, Photo, difference_hash, group_photos, near_pairs, session_groups
 
 
 def test_camera_numbers_without_a_large_gap_are_one_session() -> None:
@@ -36,3 +42,10 @@ def test_near_pairs_are_found_across_chunks() -> None:
     hashes = [1 << (number % 60) | number << 4 for number in range(600)] + [1]
     assert all(hashes[first] == hashes[second] for first, second in near_pairs(hashes, 0))
     assert list(near_pairs([5, 5, 6], 0)) == [(0, 1)]
+
+
+@pytest.mark.parametrize("size", [(60_000, 60_000), (2_000_000, 1)])
+def test_a_picture_above_the_limits_of_opencv_has_no_hash(size: tuple[int, int]) -> None:
+    bitmap = bytes(cv2.imencode(".bmp", np.zeros((1, 1), np.uint8))[1].tobytes())
+    assert difference_hash(bitmap) is not None
+    assert difference_hash(bitmap[:18] + struct.pack("<ii", *size) + bitmap[26:]) is None

@@ -72,8 +72,8 @@ def make_app_folder(folder: Path) -> Path:
     """Eight photos of four people in two months, with a photo without label and a label that is cut."""
     for number in range(8):
         photo = scene(number)
-        items = [{"class": "eggs", "bbox": {"x": 10, "y": 10, "width": 20, "height": 20}}, {"class": "garlic"}]
-        label = app_label(photo, (100, 90), items, f"user-{number // 2}")
+        eggs: dict[str, Any] = {"class": "eggs", "bbox": {"x": 10, "y": 10, "width": 20, "height": 20}}
+        label = app_label(photo, (100, 90), [eggs, {"class": "garlic"}], f"user-{number // 2}")
         store_photo(folder, photo, label, f"2025-{11 + number % 2}")
     store_photo(folder, scene(8), None)
     store_photo(folder, scene(9), '{"image_hash": ')
