@@ -30,7 +30,10 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             ["replay", "--topic", "scans.completed", "--where", "items.lable=egg"],
             "no field 'lable' of items; there are",
         ),
-        ([*TAIL, "--where", "cost_usd>abc"], "cost_usd is a number, and 'abc' is none"),
+        (
+            [*TAIL, "--where", "cost_usd>abc"],
+            "cost_usd holds numbers: 'abc' is not a number; write for example cost_usd>3",
+        ),
         (["topics", "tail", "scans.failed", "--from", "end", "--to", "start"], "nothing lies between end and start"),
         (["topics", "tail", "scans.failed", "--from", "9", "--to", "3"], "nothing lies between 9 and 3"),
         (["replay", "--topic", "scans.failed", "--from", "2h", "--to", "3h"], "nothing lies between 2h and 3h"),

@@ -287,14 +287,14 @@ async def test_a_login_without_the_right_gets_an_error_and_nothing_is_written_or
     narrow = postgres_url.replace("savo:savo@", "savo_narrow:narrow@")
     refused = await savo(narrow, "backup", "--output", str(tmp_path / "backup"))
     assert refused.exit_code == 1
-    next_step = "by this login: give SAVO_DATABASE_URL of an administrator of the database"
-    assert f"vision of savo may not be read {next_step}" in " ".join(refused.output.split())
+    problem = "vision of savo: set SAVO_DATABASE_URL to that of an administrator of the database"
+    assert f"login savo_narrow may not read {problem}" in " ".join(refused.output.split())
     assert not (tmp_path / "backup").exists()
     assert (await savo(postgres_url, "backup", "--output", str(tmp_path / "backup"))).exit_code == 0
     await connection.execute("INSERT INTO vision.results VALUES ('since')")
     refused = await savo(narrow, "restore", "--input", str(tmp_path / "backup"), "--yes")
     assert refused.exit_code == 1
-    assert f"vision of savo may not be replaced {next_step}" in " ".join(refused.output.split())
+    assert f"login savo_narrow may not replace {problem}" in " ".join(refused.output.split())
     assert await connection.fetchval("SELECT scan_id FROM vision.results") == "since"
     await connection.close()
 

@@ -5,7 +5,7 @@ Sources: CloudEvents 1.0 and its Kafka protocol binding; W3C Trace Context for `
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Generic, Self, TypeVar
@@ -60,6 +60,7 @@ class ImageRef(Message):
 
 
 E = TypeVar("E", bound=Event)
+T = TypeVar("T")
 
 
 class InvalidHeadersError(ValueError):
@@ -130,11 +131,13 @@ class Envelope(Generic[E]):
         """
         fields = _text_headers(headers)
         if fields.get("ce_type") != event_class.type:
-            raise InvalidHeadersError(f"ce_type is {fields.get('ce_type')!r}; this topic carries {event_class.type!r}")
-        try:
-            event_id, time = UUID(fields["ce_id"]), datetime.fromisoformat(fields["ce_time"])
-        except (KeyError, ValueError) as error:
-            raise InvalidHeadersError(f"ce_id and ce_time must be a UUID and an RFC 3339 time: {error}") from error
+            raise InvalidHeadersError(
+                f"header ce_type is {fields['ce_type'][:100]!r}; this topic carries {event_class.type!r}"
+                if "ce_type" in fields
+                else "header ce_type is missing"
+            )
+        event_id = _parsed(fields, "ce_id", UUID, "a UUID")
+        time = _parsed(fields, "ce_time", datetime.fromisoformat, "an RFC 3339 time")
         event = event_class.model_validate_json(body)
         return cls(
             event,
@@ -154,6 +157,15 @@ def derived_id(input_id: UUID, event_type: str, key: str = "") -> UUID:
 def named_id(name: str) -> UUID:
     """Id of an event without an input event (UUIDv5), derived from a name for its subject."""
     return uuid5(NAMESPACE_URL, f"savo:{name}")
+
+
+def _parsed(fields: Mapping[str, str], name: str, parse: Callable[[str], T], required: str) -> T:
+    if name not in fields:
+        raise InvalidHeadersError(f"header {name} is missing")
+    try:
+        return parse(fields[name])
+    except ValueError as error:
+        raise InvalidHeadersError(f"header {name} is {fields[name][:100]!r}: {required} is required") from error
 
 
 def _text_headers(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:

@@ -112,11 +112,19 @@ def test_a_newer_message_with_an_unknown_field_decodes() -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", [{"ce_type": b"savo.scan.completed.v1"}, {"ce_id": b"seven"}, {"ce_time": b"\xff"}, {"ce_time": b"noon"}]
+    ("broken", "message"),
+    [
+        ({"ce_type": b"savo.scan.completed.v1"}, "header ce_type is 'savo.scan.completed.v1'; this topic carries"),
+        ({"ce_type": None}, "header ce_type is missing"),
+        ({"ce_id": b"seven"}, "header ce_id is 'seven': a UUID is required"),
+        ({"ce_id": None}, "header ce_id is missing"),
+        ({"ce_time": b"\xff"}, "a header is not UTF-8"),
+        ({"ce_time": b"noon"}, "header ce_time is 'noon': an RFC 3339 time is required"),
+    ],
 )
-def test_headers_that_are_not_cloudevents_headers_are_refused(broken: dict[str, bytes]) -> None:
+def test_headers_that_are_not_cloudevents_headers_are_refused(broken: dict[str, bytes | None], message: str) -> None:
     topic, example, headers = record(PACKAGE / "examples/scans.requested/minimal.json")
-    with pytest.raises(InvalidHeadersError):
+    with pytest.raises(InvalidHeadersError, match=message):
         Envelope.decode(topic.event, json.dumps(example["value"]).encode(), (dict(headers) | broken).items())
 
 

@@ -127,7 +127,9 @@ class Database:
                 await self._writer.acquire()
         except TimeoutError:
             raise DependencyDownError(
-                DEPENDENCY, f"other writers of this process held the write lock for {LOCK_WAIT_SECONDS:g} s"
+                DEPENDENCY,
+                f"no write lock on {self.service}'s SQLite database within {LOCK_WAIT_SECONDS:g} s:"
+                " other transactions of this process hold it; use PostgreSQL if this repeats",
             ) from None
         try:
             yield

@@ -56,7 +56,7 @@ async def move_tables(database: Database, versions_package: str, revision: str) 
             if not database.is_sqlite:
                 await _create_schema(database)
             async with database.engine.connect() as connection, connection.begin():
-                return await connection.run_sync(_move, versions_package, revision)
+                return await connection.run_sync(_move, versions_package, revision, database.service)
 
 
 def _alembic_lock() -> asyncio.Lock:
@@ -86,7 +86,7 @@ def _upgrade(connection: Connection, package: str, version_table: str) -> None:
     command.upgrade(config, "heads")
 
 
-def _move(connection: Connection, package: str, revision: str) -> str:
+def _move(connection: Connection, package: str, revision: str, service: str) -> str:
     _lock_migrations(connection)
     config = _alembic(connection, package, "alembic_version")
     order = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()][::-1]
@@ -95,8 +95,8 @@ def _move(connection: Connection, package: str, revision: str) -> str:
     now = _revisions(connection, "alembic_version")
     if unknown := set(now) - set(order):
         raise FatalError(
-            f"the tables are at revision {', '.join(sorted(unknown))}, which this release does not know:"
-            " downgrade them with the release that created it"
+            f"the tables of {service} are at revision {', '.join(sorted(unknown))}, unknown to this release: with the"
+            f" release that has it, run `python -m savo_runtime.migrate --to {revision} {service}`"
         )
     is_downgrade = bool(now) and order.index(now[0]) > order.index(revision)
     (command.downgrade if is_downgrade else command.upgrade)(config, revision)

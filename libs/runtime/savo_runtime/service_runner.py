@@ -267,11 +267,11 @@ async def _both(*stops: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _still_starting() -> None:
-    raise RuntimeError("still starting")
+    raise RuntimeError("the service has not finished starting")
 
 
 async def _stopping() -> None:
-    raise RuntimeError("stopping")
+    raise RuntimeError("the service is stopping")
 
 
 def _port(settings: RuntimeSettings, taken: set[int]) -> int:

@@ -47,7 +47,7 @@ async def test_a_full_disk_leaves_no_partial_object_and_keeps_the_old_one(store:
         store.put_if_absent("a/new", bytes(1 << 17)),
         store.replace("a/new", bytes(1 << 17), expected_etag=None),
     ):
-        with pytest.raises(StorageFullError, match="no room"):
+        with pytest.raises(StorageFullError, match="the disk is full"):
             await attempt
     assert files(tmp_path) == [tmp_path / "objects" / "a" / "kept"]
     assert await store.get("a/kept") == b"old"

@@ -27,7 +27,9 @@ class Registry:
         except ObjectNotFoundError:
             raise UnknownModelError(f"there is no model {version}; `savo models list` shows all versions") from None
         except ValidationError as error:
-            problem = f"the report of {version} cannot be read ({error.error_count()} errors)"
+            first = error.errors(include_url=False, include_input=False)[0]
+            field = ".".join(str(part) for part in first["loc"]) or "document"
+            problem = f"the report of {version} cannot be read ({field}: {first['msg']})"
             raise UnknownModelError(f"{problem}: register the model again") from None
         if await self.store.head(model_key(version, "model.onnx")) is None:
             problem = f"{version} has a report, but its model.onnx is not in the object store"

@@ -51,7 +51,7 @@ def require_restorable(settings: RuntimeSettings, folder: Path) -> None:
     if settings.database_url:
         _require_programs("psql", "pg_restore")
         services = [dump.stem for dump in folder.glob("*.dump")]
-        _require_right(settings, services, "pg_has_role(nspowner, 'USAGE')", "replaced")
+        _require_right(settings, services, "pg_has_role(nspowner, 'USAGE')", "replace")
     require_stopped(settings)
 
 
@@ -103,12 +103,14 @@ def _require_programs(*programs: str) -> None:
         )
 
 
-def _require_right(settings: RuntimeSettings, services: Iterable[str], right: str, what: str) -> None:
-    lines = _query(_url(settings), _SCHEMAS_WITHOUT_RIGHT.format(names=",".join(services), right=right))
+def _require_right(settings: RuntimeSettings, services: Iterable[str], right: str, action: str) -> None:
+    url = _url(settings)
+    lines = _query(url, _SCHEMAS_WITHOUT_RIGHT.format(names=",".join(services), right=right))
     if lines:
         schemas = ", ".join(f"{schema} of {owner}" for schema, _, owner in (line.partition("/") for line in lines))
         raise FatalError(
-            f"{schemas} may not be {what} by this login: give SAVO_DATABASE_URL of an administrator of the database"
+            f"login {url.username} may not {action} {schemas}:"
+            " set SAVO_DATABASE_URL to that of an administrator of the database"
         )
 
 

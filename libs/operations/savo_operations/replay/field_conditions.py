@@ -28,7 +28,11 @@ def check_condition(condition: Condition, events: Iterable[type[Event]]) -> None
     is_numeric = bool(types) and types <= _NUMBERS
     accepts_any_text = condition.operator == "~" or condition.value == "null"
     if is_numeric and not accepts_any_text and not _is_number(condition.value):
-        raise ConditionError(f"{'.'.join(condition.path)} is a number, and {condition.value!r} is none")
+        field = ".".join(condition.path)
+        raise ConditionError(
+            f"{field} holds numbers: {condition.value!r} is not a number;"
+            f" write for example {field}{condition.operator}3"
+        )
 
 
 def _no_such_field(path: tuple[str, ...], schemas: Sequence[Schema]) -> str:

@@ -217,8 +217,8 @@ async def _schemas(settings: RuntimeSettings, name: str) -> list[str]:
     schemas = [database.service for database in databases if database.service in owners]
     if refused := [f"{schema} of {owners[schema][0]}" for schema in schemas if not owners[schema][1]]:
         raise FatalError(
-            f"{', '.join(refused)} may not be dropped by this login:"
-            " give SAVO_DATABASE_URL of an administrator of the database"
+            f"login {databases[0].url.username} may not drop {', '.join(refused)}:"
+            " set SAVO_DATABASE_URL to that of an administrator of the database"
         )
     return schemas
 

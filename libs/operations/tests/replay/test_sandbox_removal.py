@@ -171,7 +171,7 @@ async def test_a_login_that_may_not_drop_a_schema_is_refused_before_anything_is_
     url = login.render_as_string(hide_password=False)
     other = settings.model_copy(update={"database_url": SecretStr(url)})
     message = (
-        r"sandbox_replay_vision of \w+ may not be dropped by this login: give SAVO_DATABASE_URL of an administrator"
+        r"login another_service may not drop sandbox_replay_vision of \w+: set SAVO_DATABASE_URL to that of an admin"
     )
     with pytest.raises(FatalError, match=message):
         await find_sandbox(other, "replay", on_kafka=False)

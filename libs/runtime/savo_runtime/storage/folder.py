@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from savo_runtime.errors import DependencyDownError, FatalError
 from savo_runtime.storage.digests import file_sha256
@@ -46,17 +46,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _in_thread(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
+def _in_thread(
+    function: Callable[Concatenate[FolderStore, P], R],
+) -> Callable[Concatenate[FolderStore, P], Awaitable[R]]:
     """Run the function in a thread and raise the port's errors for those of the operating system."""
 
     @functools.wraps(function)
-    async def run(*args: P.args, **kwargs: P.kwargs) -> R:
+    async def run(store: FolderStore, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return await asyncio.to_thread(function, *args, **kwargs)
+            return await asyncio.to_thread(function, store, *args, **kwargs)
         except OSError as error:
             if error.errno in _NO_ROOM:
-                raise StorageFullError(f"the object folder has no room: {error.strerror}") from error
-            raise DependencyDownError(DEPENDENCY, str(error)) from error
+                raise StorageFullError(
+                    f"{store.root}: the disk is full ({error.strerror}): free space or move SAVO_DATA_DIR"
+                ) from error
+            raise DependencyDownError(DEPENDENCY, f"folder {store.root}: {error}") from error
 
     return run
 
@@ -68,7 +72,7 @@ class FolderStore:
     """
 
     def __init__(self, root: Path, *, limit_bytes: int | None = None) -> None:
-        self._root = root
+        self.root = root
         self._own = root / RESERVED
         self._limit = limit_bytes
         self._swept = False
@@ -114,11 +118,11 @@ class FolderStore:
             await asyncio.to_thread(self._export_usage)
         except PermissionError as error:
             raise FatalError(
-                f"SAVO_DATA_DIR: this user may not write in {self._root}: {error.strerror}."
+                f"SAVO_DATA_DIR: this user may not write in {self.root}: {error.strerror}."
                 " Change the folder's owner or set another folder"
             ) from error
         except OSError as error:
-            raise DependencyDownError(DEPENDENCY, str(error)) from error
+            raise DependencyDownError(DEPENDENCY, f"folder {self.root}: {error}") from error
 
     async def close(self) -> None:
         return None
@@ -196,10 +200,10 @@ class FolderStore:
 
     @_in_thread
     def _keys(self, prefix: str) -> Sequence[str]:
-        start = self._root / prefix.rpartition("/")[0]
+        start = self.root / prefix.rpartition("/")[0]
         if ".." in prefix.split("/") or not start.is_dir():
             return []
-        keys = (path.relative_to(self._root).as_posix() for path in start.rglob("*") if path.is_file())
+        keys = (path.relative_to(self.root).as_posix() for path in start.rglob("*") if path.is_file())
         return sorted((key for key in keys if key.startswith(prefix) and not key.startswith(RESERVED)), key=str.encode)
 
     @contextlib.contextmanager
@@ -249,7 +253,7 @@ class FolderStore:
         with self._usage() as usage:
             age = abs(time.time() - usage.counted_at)
             if age > _RECOUNT_SECONDS or (usage.used + size > self._limit and age > _MAX_COUNT_AGE):
-                usage.used, usage.counted_at = _bytes_under(self._root), time.time()
+                usage.used, usage.counted_at = _bytes_under(self.root), time.time()
             if usage.used + size > self._limit:
                 raise StorageFullError(
                     f"SAVO_STORAGE_LIMIT_GB is reached: {usage.used:,} of {self._limit:,} bytes are used,"
@@ -281,7 +285,7 @@ class FolderStore:
             before = file.read()
             usage = _Usage.parse(before)
             if usage is None:
-                usage = _Usage(_bytes_under(self._root), time.time())
+                usage = _Usage(_bytes_under(self.root), time.time())
             try:
                 yield usage
             finally:
@@ -310,7 +314,7 @@ class FolderStore:
             yield file
 
     def _path(self, key: str) -> Path:
-        return self._root / key
+        return self.root / key
 
 
 @dataclass

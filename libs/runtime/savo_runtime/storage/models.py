@@ -52,9 +52,9 @@ async def stored_model(name: str, store: ObjectStore) -> StoredModel | None:
 
 
 async def _version_of(alias: str, store: ObjectStore) -> str:
-    entry = Alias.model_validate_json(await _object(store, alias_key(alias), f"nothing is {alias} yet"))
+    entry = Alias.model_validate_json(await _object(store, alias_key(alias), f"alias {alias} does not exist yet"))
     if entry.version is None:
-        raise UnknownModelError(f"no model is {alias} now: the vision provider answers; {_NEXT_STEP}")
+        raise UnknownModelError(f"alias {alias} points to no model, so the vision provider answers scans; {_NEXT_STEP}")
     return entry.version
 
 

@@ -26,7 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from savo_runtime.errors import DependencyDownError
 from savo_runtime.storage.keys import valid_key
 from savo_runtime.storage.port import ObjectConflictError, ObjectInfo, ObjectNotFoundError
-from savo_runtime.storage.s3_errors import DEPENDENCY, is_transient, status_of, translated_error
+from savo_runtime.storage.s3_errors import is_transient, status_of, translated_error
 
 __all__ = ["PART_BYTES", "S3Store"]
 
@@ -262,7 +262,7 @@ class S3Store:
             if translated is None:
                 raise
             raise translated from error
-        raise DependencyDownError(DEPENDENCY, "no attempt was made")
+        raise AssertionError("retry_context made no attempt")
 
     async def _client(self) -> Any:
         async with self._opening:

@@ -54,7 +54,7 @@ async def test_a_replica_is_ready_only_after_it_has_read_the_topic_to_its_end(be
     erasures.fault = DependencyDownError("database", "away")
     consumers = await bench.consume(snapshots=[erasures.snapshot()])
     await asyncio.sleep(0.3)
-    with pytest.raises(UnhealthyError, match=r"subjects\.erased not read to the end yet"):
+    with pytest.raises(UnhealthyError, match=r"snapshot of subjects\.erased is still being read"):
         await consumers.check()
     erasures.fault = None
     await eventually(consumers._snapshots[0].caught_up.is_set)

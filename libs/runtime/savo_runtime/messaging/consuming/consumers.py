@@ -102,7 +102,7 @@ class Consumers:
             raise UnhealthyError(str(self.fault))
         behind = [snapshot.topic.name for snapshot in self._snapshots if not snapshot.caught_up.is_set()]
         if behind:
-            raise UnhealthyError(f"{', '.join(behind)} not read to the end yet")
+            raise UnhealthyError(f"snapshot of {', '.join(behind)} is still being read")
         self._progress.check()
 
     async def _make_topics(self) -> None:

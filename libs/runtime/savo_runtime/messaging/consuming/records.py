@@ -43,13 +43,23 @@ def decode(topic: Topic[Any], record: ConsumerRecord) -> Envelope[Any]:
     except InvalidHeadersError as error:
         raise UnreadableRecordError(str(error), reason="headers") from error
     except ValidationError as error:
-        raise UnreadableRecordError(str(error), reason="body") from error
+        raise UnreadableRecordError(
+            f"body does not match {topic.event.type}: {_first(error)}", reason="body"
+        ) from error
     return replace(envelope, record=RecordRef(topic.name, record.partition, record.offset, moment_of(record.timestamp)))
 
 
 def moment_of(timestamp: int) -> datetime:
     """The UTC time of a Kafka timestamp, which is in milliseconds since 1970."""
     return datetime.fromtimestamp(timestamp / 1000, UTC)
+
+
+def _first(error: ValidationError) -> str:
+    """The first invalid field with its reason, and how many more there are."""
+    details = error.errors(include_url=False, include_input=False)
+    field = ".".join(str(part) for part in details[0]["loc"])
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    return f"{field}: {details[0]['msg']}{more}" if field else f"{details[0]['msg']}{more}"
 
 
 def _check_headers(record: ConsumerRecord) -> None:

@@ -22,9 +22,8 @@ _of_handler: ContextVar[Collection[Topic[Any]] | None] = ContextVar("savo_handle
 class UndeclaredTopicError(InvalidMessageError):
     """An event for a topic that is not declared where it is published: a bug that no retry can fix."""
 
-    def __init__(self, topic: Topic[Any], declaration: str, declared: Collection[str]) -> None:
-        names = ", ".join(sorted(declared)) or "nothing"
-        super().__init__(f"an event for {topic.name} is not declared: {declaration} {names}", reason="undeclared-event")
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="undeclared-event")
 
 
 @contextmanager
@@ -45,7 +44,14 @@ def check_declared(topic: Topic[Any], service: str | None) -> None:
     of_handler = _of_handler.get()
     if of_handler is not None:
         if topic not in of_handler:
-            names = [declared.name for declared in of_handler]
-            raise UndeclaredTopicError(topic, "the handler's @publishes names", names)
+            names = ", ".join(sorted(declared.name for declared in of_handler)) or "nothing"
+            raise UndeclaredTopicError(
+                f"the handler must not publish {topic.name}: its @publishes names {names};"
+                " add the topic there or publish elsewhere"
+            )
     elif service is not None and service not in topic.producers:
-        raise UndeclaredTopicError(topic, f"{service} is no producer in the registry, which names", topic.producers)
+        producers = ", ".join(sorted(topic.producers)) or "no service"
+        raise UndeclaredTopicError(
+            f"{service} must not publish {topic.name}: the registry allows {producers};"
+            f" add {service} in savo_contracts/topics.py or publish elsewhere"
+        )
