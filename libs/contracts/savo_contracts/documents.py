@@ -1,4 +1,4 @@
-"""JSON documents in the object store that more than one service reads, and their keys."""
+"""Keys of the object store, and the JSON documents that several services read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Definitions of the product's figures: accuracy, correction rate, latency and cost."""
+"""Formulas of the product's key figures: accuracy, correction rate, latency and cost."""
 
 from __future__ import annotations
 

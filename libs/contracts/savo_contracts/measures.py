@@ -1,4 +1,4 @@
-"""Measures by which a rollout judges its arms, such as accuracy and cost: one row each.
+"""Rollout metrics, such as accuracy and cost: unit, statistic, target and dashboard panel of each.
 
 Gates, report, command line, digest, dashboards and demo read a measure's attributes from its row.
 `savo_rollout.evidence` computes a measure's figure for a scan.

@@ -1,6 +1,6 @@
-"""Operators' commands: pin a share, pause, resume, roll back, promote, revert.
+"""Operators' commands and start-up settings: pure functions from one state of the rollout to the next.
 
-The audit log has each command with its author and reason.
+The rollout history has each command with its author and reason.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ __all__ = ["HistoryEntry", "Ledger", "Transaction"]
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """One entry of the audit log: a change of state, share or alias, with author and reason."""
+    """One entry of the rollout history: a change of state, share or alias, with author and reason."""
 
     sequence: int
     at: datetime
@@ -48,7 +48,7 @@ class Transaction(Protocol):
         ...
 
     async def change(self, before: Trial, after: Trial) -> None:
-        """Store a state. With a new sequence, also write the audit log and publish `rollout.changed`.
+        """Store a state. With a new sequence, also write the rollout history and publish `rollout.changed`.
 
         Raises `OvertakenError` when the stored state is no longer `before`.
         """
@@ -83,12 +83,12 @@ class Transaction(Protocol):
         ...
 
     async def history(self, limit: int) -> list[HistoryEntry]:
-        """Entries of the audit log, newest first."""
+        """Entries of the rollout history, newest first."""
         ...
 
 
 class Ledger(Protocol):
-    """Storage of the rollout's state, evidence and audit log."""
+    """Storage of the rollout's state, evidence and history."""
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction that commits at its end and rolls back on an error."""

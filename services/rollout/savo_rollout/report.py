@@ -58,7 +58,7 @@ class ArmReport(BaseModel):
 
 
 class HistoryReport(BaseModel):
-    """One entry of the audit log."""
+    """One entry of the rollout history."""
 
     sequence: int
     at: datetime

@@ -1,4 +1,4 @@
-"""State of the rollout: one immutable record."""
+"""Rollout record (`Trial`): candidate, champion, queue, share and reason."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Trial:
     """
 
     sequence: int
-    """Number of the change, as in `rollout.changed` and the audit log."""
+    """Number of the change, as in `rollout.changed` and the rollout history."""
     state: RolloutState
     share: float
     """The candidate's share of the traffic, 0…1."""

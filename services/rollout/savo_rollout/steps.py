@@ -1,4 +1,4 @@
-"""Steps of the ladder: when a candidate gets more traffic, loses all traffic, or becomes champion."""
+"""Trial rules: begin or queue a model, raise its share, roll back, promote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Erased photos and samples, read from topics, which a restore must leave out."""
+"""Keys of erased photos and samples, read from topics: objects that a restore must leave out."""
 
 from __future__ import annotations
 

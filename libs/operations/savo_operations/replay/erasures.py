@@ -1,4 +1,4 @@
-"""Erased scans and subjects, whose records a replay leaves out."""
+"""Ids of erased scans and subjects, whose records a replay leaves out."""
 
 from __future__ import annotations
 

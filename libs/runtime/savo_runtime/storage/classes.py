@@ -1,4 +1,4 @@
-"""Class list in the object store (samples/classes.json): maps each class to an id that never changes.
+"""Ingredient class list in the object store (samples/classes.json): maps each class to an id that never changes.
 
 Services append to the list by compare-and-swap, so that two writers cannot assign the same id.
 """

@@ -1,4 +1,4 @@
-"""Ledger in the database: state, audit log, evidence and outbox in one transaction."""
+"""Repository of the rollout: state, history, evidence and outbox in one transaction."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class SqlLedger:
 
 
 class SqlTransaction(EvidenceTables):
-    """State, audit log, outbox and evidence. Port: `savo_rollout.ports.Transaction`."""
+    """State, history, outbox and evidence. Port: `savo_rollout.ports.Transaction`."""
 
     def __init__(self, session: AsyncSession, outbox: Outbox, *, writes: bool) -> None:
         super().__init__(session)

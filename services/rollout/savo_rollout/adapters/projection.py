@@ -31,7 +31,7 @@ __all__ = ["PROJECTION"]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class EvidenceRebuilder:
     """Rebuilds the rows of scans.
 
     A scan with a row gets its figures again. A scan without a row that belongs to the running trial is recorded in the
@@ -53,40 +53,40 @@ class Evidence:
 
 
 @consumes(SCANS_COMPLETED)
-async def on_completed(completed: ScanCompleted, evidence: Evidence) -> None:
+async def on_completed(completed: ScanCompleted, evidence: EvidenceRebuilder) -> None:
     await evidence.record(completed_scan(completed))
 
 
 @consumes(SCANS_FAILED)
-async def on_failed(failed: ScanFailed, evidence: Evidence) -> None:
+async def on_failed(failed: ScanFailed, evidence: EvidenceRebuilder) -> None:
     await evidence.record(failed_scan(failed))
 
 
 @consumes(SCANS_CONFIRMED)
-async def on_confirmed(confirmed: ScanConfirmed, evidence: Evidence) -> None:
+async def on_confirmed(confirmed: ScanConfirmed, evidence: EvidenceRebuilder) -> None:
     await evidence.record(confirmed_scan(confirmed))
 
 
 @consumes(MODELS_REGISTERED)
-async def on_registered(registered: ModelRegistered, evidence: Evidence) -> None:
+async def on_registered(registered: ModelRegistered, evidence: EvidenceRebuilder) -> None:
     async with evidence.ledger.transaction() as transaction:
         await transaction.register(registered_model(registered))
 
 
 @consumes(SCANS_ERASED)
-async def on_scan_erased(erased: ScanErased, evidence: Evidence) -> None:
+async def on_scan_erased(erased: ScanErased, evidence: EvidenceRebuilder) -> None:
     async with evidence.ledger.transaction() as transaction:
         await transaction.erase_scan(erased.scan_id)
 
 
 @consumes(SUBJECTS_ERASED)
-async def on_subject_erased(erased: SubjectErased, evidence: Evidence) -> None:
+async def on_subject_erased(erased: SubjectErased, evidence: EvidenceRebuilder) -> None:
     async with evidence.ledger.transaction() as transaction:
         await transaction.erase_subject(erased.subject)
 
 
 def _fold(settings: RolloutSettings, runtime: Runtime) -> Fold:
-    evidence = Evidence(SqlLedger(runtime.database, runtime.outbox), GatePolicy(settings.targets))
+    evidence = EvidenceRebuilder(SqlLedger(runtime.database, runtime.outbox), GatePolicy(settings.targets))
     handlers = (on_completed, on_failed, on_confirmed, on_registered, on_scan_erased, on_subject_erased)
     return Fold([bind(handler, evidence=evidence) for handler in handlers])
 

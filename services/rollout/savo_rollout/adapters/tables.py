@@ -1,4 +1,4 @@
-"""Tables of the rollout: state, audit log, registered models, and the arms' evidence."""
+"""Tables of the rollout: state, history, registered models, and the arms' evidence."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TrialRow(Base):
 
 
 class HistoryRow(Base):
-    """The audit log, append-only."""
+    """The rollout history, append-only. The product's audit log is the topic `audit.recorded`."""
 
     __tablename__ = "history"
 

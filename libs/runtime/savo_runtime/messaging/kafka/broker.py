@@ -1,4 +1,4 @@
-"""Client arguments for Kafka: from the settings, for FastStream, aiokafka and confluent-kafka."""
+"""Kafka client arguments from the settings, for FastStream, aiokafka and confluent-kafka."""
 
 from __future__ import annotations
 
