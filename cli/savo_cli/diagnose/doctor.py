@@ -155,8 +155,8 @@ def _loaded() -> RuntimeSettings | None:
 
 def _unknown_variables() -> Iterator[Finding]:
     ours = {"SAVO_URL", "SAVO_API_KEY", "SAVO_TEST_PHOTOS", SERVICES_VARIABLE}
-    for line in unknown_variables(os.environ, known_variables(installed_settings().values()) | ours):
-        yield Finding("environment", "note", line, "correct the name or unset the variable")
+    for variable in unknown_variables(os.environ, known_variables(installed_settings().values()) | ours):
+        yield Finding("environment", "note", str(variable), "correct the name or unset the variable")
 
 
 def _provider() -> Finding:

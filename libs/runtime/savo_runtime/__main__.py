@@ -104,8 +104,8 @@ async def _serve_until_signal(
 
 def _warn_of_unknown_settings(settings: Mapping[str, RuntimeSettings]) -> None:
     classes = [*installed_settings().values(), *(type(chosen) for chosen in settings.values())]
-    for line in unknown_variables(os.environ, {*known_variables(classes), *OTHER_VARIABLES}):
-        log.warning("settings.unknown", note=line)
+    for variable in unknown_variables(os.environ, {*known_variables(classes), *OTHER_VARIABLES}):
+        log.warning("settings.unknown", variable=variable.name, suggestion=variable.suggestion)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def _upgrade(connection: Connection, package: str, version_table: str) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if newer := set(_revisions(connection, version_table)) - known:
         # A rollback from a newer release. Releases only add to tables, so this one can still read them.
-        log.warning("database.schema_newer_than_release", history=package, revisions=sorted(newer))
+        log.warning("database.schema_newer_than_release", migrations_package=package, revisions=sorted(newer))
         return
     command.upgrade(config, "heads")
 

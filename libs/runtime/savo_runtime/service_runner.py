@@ -137,7 +137,7 @@ class RunningService:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._on_stop.aclose()
         except TimeoutError:
-            log.warning("service.stop_cut_short", service=self.name, after_seconds=STOP_SECONDS)
+            log.warning("service.stop_timed_out", service=self.name, after_seconds=STOP_SECONDS)
         else:
             log.info("service.stopped", service=self.name)
 
@@ -212,7 +212,7 @@ class RunningService:
             began = clock()
             try:
                 await worker.loop()
-                log.warning("worker.ended", worker=worker.name)
+                log.warning("worker.ended_unexpectedly", worker=worker.name)
             except FatalError as error:
                 self._fail(error)
                 return
@@ -238,7 +238,7 @@ class RunningService:
                 while await relay.relay_once():
                     continue
         except (SavoError, TimeoutError) as error:
-            log.warning("outbox.unsent_at_stop", reason=str(error) or "no answer")
+            log.warning("outbox.unsent_at_stop", error=str(error) or "no answer")
 
 
 def _live_database(settings: RuntimeSettings, service: str) -> Database | None:

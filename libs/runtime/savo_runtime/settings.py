@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -25,6 +25,7 @@ __all__ = [
     "GUIDE_VARIABLES",
     "NAMES_FILE",
     "RuntimeSettings",
+    "UnknownVariable",
     "guide_values",
     "installed_settings",
     "known_variables",
@@ -307,14 +308,26 @@ def service_variables() -> frozenset[str]:
     return frozenset(NAMES_FILE.read_text(encoding="utf-8").split())
 
 
-def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[str]:
-    """A message for each SAVO_* variable that no service reads, with the most similar known name."""
+class UnknownVariable(NamedTuple):
+    """A SAVO_* variable that no service reads."""
+
+    name: str
+    suggestion: str | None
+    """The most similar known name, if one is similar."""
+
+    def __str__(self) -> str:
+        hint = f"; did you mean {self.suggestion}?" if self.suggestion else ""
+        return f"{self.name} is not a setting of Savo{hint}"
+
+
+def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[UnknownVariable]:
+    """The SAVO_* variables that no service reads, sorted by name."""
     names = sorted({*known, *service_variables()})
-    lines = []
-    for variable in sorted(name for name in environ if name.startswith("SAVO_") and name not in names):
-        nearest = get_close_matches(variable, names, n=1, cutoff=0.6)
-        lines.append(f"{variable} is not a setting of Savo" + (f"; did you mean {nearest[0]}?" if nearest else ""))
-    return lines
+    return [
+        UnknownVariable(variable, next(iter(get_close_matches(variable, names, n=1, cutoff=0.6)), None))
+        for variable in sorted(environ)
+        if variable.startswith("SAVO_") and variable not in names
+    ]
 
 
 def installed_settings() -> dict[str, type[RuntimeSettings]]:

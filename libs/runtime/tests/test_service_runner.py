@@ -326,7 +326,7 @@ def test_a_fatal_error_is_one_line_without_secrets_and_exit_code_one(
     errors = capsys.readouterr().err
     assert errors.splitlines()[-1] == "savo: the key *** is refused"
     assert "Traceback" not in errors
-    assert "SAVO_HTTP_PROT is not a setting of Savo; did you mean SAVO_HTTP_PORT?" in errors
+    assert "settings.unknown suggestion=SAVO_HTTP_PORT variable=SAVO_HTTP_PROT" in errors
 
 
 def test_a_port_in_use_is_one_line_and_exit_code_one(

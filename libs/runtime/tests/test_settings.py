@@ -183,7 +183,7 @@ def test_every_variable_of_the_guide_that_is_no_secret_is_one_of_a_service() -> 
 
 def test_an_unknown_variable_is_named_with_the_most_similar_one() -> None:
     environ = {"SAVO_THING_SHRAE": "1", "SAVO_QQQQQQQQ": "1", "SAVO_HTTP_PORT": "1", "OTHER": "1"}
-    assert unknown_variables(environ, known_variables([ThingSettings])) == [
+    assert [str(variable) for variable in unknown_variables(environ, known_variables([ThingSettings]))] == [
         "SAVO_QQQQQQQQ is not a setting of Savo",
         "SAVO_THING_SHRAE is not a setting of Savo; did you mean SAVO_THING_SHARE?",
     ]

@@ -101,7 +101,13 @@ def configure_command_logs(settings: RuntimeSettings) -> None:
 def _log_retry(details: RetryDetails) -> None:
     """Logs a call that stamina is about to retry."""
     error = str(details.caused_by) or type(details.caused_by).__name__
-    log.warning("call.retried", attempts=details.retry_num, wait_seconds=round(details.wait_for, 2), error=error)
+    log.warning(
+        "call.retried",
+        call=details.name,
+        attempts=details.retry_num,
+        wait_seconds=round(details.wait_for, 2),
+        error=error,
+    )
 
 
 def _is_not_repeated(record: logging.LogRecord) -> bool:

@@ -14,7 +14,9 @@ from savo_runtime.timing.backoff import Backoff
 
 def new_pause(first: float = 0.01, maximum: float = 0.02) -> tuple[DependencyPause, list[str | None]]:
     changes: list[str | None] = []
-    pause = DependencyPause(Backoff(first, maximum), lambda: changes.append(pause.reason))
+    pause = DependencyPause(
+        Backoff(first, maximum), lambda: changes.append(pause.reason), topic="scans.requested", kind="all"
+    )
     return pause, changes
 
 

@@ -21,11 +21,13 @@ class DependencyPause:
     count as a retry.
     """
 
-    def __init__(self, backoff: Backoff, on_change: Callable[[], None]) -> None:
+    def __init__(self, backoff: Backoff, on_change: Callable[[], None], *, topic: str, kind: str) -> None:
+        """`topic` and `kind` name the paused records in the log."""
         self.reason: str | None = None
         """Why the pause is active; None while it is not."""
         self._backoff = backoff
         self._on_change = on_change
+        self._topic, self._kind = topic, kind
         self._probing = asyncio.Lock()
         self._probes = 0
         self._retry_after: float | None = None
@@ -41,14 +43,14 @@ class DependencyPause:
         self._retry_after = retry_after
         if self.reason is None:
             self._probes = 0
-            log.warning("consumer.paused", reason=reason)
+            log.warning("consumer.paused", topic=self._topic, kind=self._kind, error=reason)
         changed, self.reason = self.reason is None, reason
         if changed:
             self._on_change()
 
     def end(self) -> None:
         if self.reason is not None:
-            log.info("consumer.resumed", reason=self.reason, probes=self._probes)
+            log.info("consumer.resumed", topic=self._topic, kind=self._kind, error=self.reason, probes=self._probes)
             self.reason = self._retry_after = None
             self._on_change()
 

@@ -252,7 +252,12 @@ class ParallelConsumer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiok
                 async with asyncio.timeout(COMMIT_WITHIN):
                     await self._consumer.commit({window.partition: offset for window, (offset, _) in due.items()})
             except (KafkaError, IllegalStateError, TimeoutError) as fault:
-                log.warning("offsets.not_committed", error=str(fault), kind=type(fault).__name__)
+                log.warning(
+                    "offsets.not_committed",
+                    topic=next(iter(due)).partition.topic,
+                    error=str(fault),
+                    error_type=type(fault).__name__,
+                )
                 return
             for window, (offset, records) in due.items():
                 window.note_committed(offset, records)

@@ -105,11 +105,17 @@ class RecordPolicy:
         kinds: Iterable[str],
         on_pause_change: Callable[[], None],
     ) -> None:
+        topic = subscription.topic.name
         self.pauses = {
-            kind: DependencyPause(Backoff(limits.first_probe, limits.max_probe), on_pause_change) for kind in kinds
+            kind: DependencyPause(
+                Backoff(limits.first_probe, limits.max_probe), on_pause_change, topic=topic, kind=kind
+            )
+            for kind in kinds
         }
         """By kind of record: active while a dependency of that kind is down."""
-        self.cap = DependencyPause(Backoff(limits.cap_probe, limits.cap_probe), on_pause_change)
+        self.cap = DependencyPause(
+            Backoff(limits.cap_probe, limits.cap_probe), on_pause_change, topic=topic, kind="dead-letter-cap"
+        )
         """Active from when the dead-letter cap is reached until a record succeeds."""
         self._subscription = subscription
         self._publisher = publisher
@@ -188,8 +194,10 @@ class RecordPolicy:
         log.warning(
             "record.retried",
             topic=topic,
+            partition=delivery.record.partition,
             offset=delivery.record.offset,
             attempts=failures,
+            max_attempts=self._attempts,
             reason=reason,
             error=str(error),
         )

@@ -97,7 +97,7 @@ class Progress:
             async with asyncio.timeout(ANSWER_WITHIN):
                 await self.sample(topic_consumer)
         except (TimeoutError, KafkaError, IllegalStateError) as fault:  # a rebalance, or Kafka is down
-            log.debug("lag.unknown", topic=topic_consumer.topic.name, reason=str(fault) or type(fault).__name__)
+            log.debug("lag.unknown", topic=topic_consumer.topic.name, error=str(fault) or type(fault).__name__)
 
     async def sample(self, topic_consumer: TopicConsumer) -> None:
         """Ask Kafka for the consumer's positions. Raises `KafkaError`, and `IllegalStateError` during a rebalance."""

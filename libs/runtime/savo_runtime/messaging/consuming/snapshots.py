@@ -87,7 +87,7 @@ class SnapshotReader:
             if not self.caught_up.is_set():
                 starts = {partition: self._positions[partition] for partition in self._ends}
                 await self._take_all(reader.read(starts, self._ends))
-                log.info("snapshot.caught_up", topic=self.topic.name, offsets=sum(self._ends.values()))
+                log.info("snapshot.caught_up", topic=self.topic.name)
                 self.caught_up.set()
             await self._take_all(reader.follow(self._positions))
 

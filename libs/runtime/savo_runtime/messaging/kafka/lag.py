@@ -160,7 +160,7 @@ class LagExporter:
             async with asyncio.timeout(ANSWER_WITHIN):
                 self.set_gauges(await reader.positions())
         except (DependencyDownError, TimeoutError) as fault:
-            log.warning("lag.unknown", reason=str(fault) or type(fault).__name__)
+            log.warning("lag.unknown", error=str(fault) or type(fault).__name__)
             await self.close()
 
     async def close(self) -> None:

@@ -186,5 +186,5 @@ async def _close(producer: AIOKafkaProducer, deadline: float) -> None:
         async with asyncio.timeout(deadline):
             await producer.stop()
     except (TimeoutError, KafkaError, OSError) as fault:
-        log.warning("producer.closed_unflushed", reason=str(fault) or "no answer")
+        log.warning("producer.closed_unflushed", error=str(fault) or "no answer")
         await producer.client.close()
