@@ -151,9 +151,11 @@ def split_photos(data: Mapping[str, Any], split: str) -> Iterator[LabelledPhoto]
     if not data.get(split):
         raise _missing_split_error(data, split)
     folder = Path(data["path"]) / str(data[split])
-    photos = photo_files(folder) if folder.is_dir() else []
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} does not exist")
+    photos = photo_files(folder)
     if not photos:
-        raise DatasetError(f"{folder} holds no photo")
+        raise DatasetError(f"{folder} has no .jpg, .jpeg, .png, .webp or .bmp")
     groups = read_groups(Path(data["path"]) / GROUPS_FILE)
     for photo in photos:
         yield LabelledPhoto(photo, read_truth(photo, data["names"]), groups.get(photo.stem, photo.stem))

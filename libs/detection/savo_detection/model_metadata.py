@@ -63,7 +63,10 @@ def _parsed_names(text: str) -> tuple[str, ...]:
     names = _literal(text)
     if isinstance(names, dict):
         if set(names) != set(range(len(names))):
-            raise ModelRefusedError("its class ids are not 0, 1, 2, … without a gap")
+            found = ", ".join(map(str, names))[:60]
+            raise ModelRefusedError(
+                f"its class ids are not 0, 1, 2, … without a gap: got {found}; export it again with: savo models export"
+            )
         names = [names[index] for index in range(len(names))]
     if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str | int) for name in names):
         raise ModelRefusedError(
@@ -101,7 +104,8 @@ def input_size(inputs: Sequence[Tensor], metadata: dict[str, str]) -> tuple[int,
     height, width = (side if isinstance(side, int) else free for side, free in zip(shape[2:], usual, strict=True))
     if any(side % STRIDE or not STRIDE <= side <= _LONGEST_SIDE for side in (height, width)):
         raise ModelRefusedError(
-            f"its input is {height} × {width} pixels; both must be multiples of {STRIDE}, up to {_LONGEST_SIDE}"
+            f"its input is {height} × {width} pixels; both must be multiples of {STRIDE}, up to {_LONGEST_SIDE}; "
+            f"export it again with: savo models export --imgsz {_DEFAULT_SIDE}"
         )
     return height, width
 

@@ -135,7 +135,10 @@ _METADATA = {
         _with_metadata(names="__import__('os').system('true')"),
         r"its class names cannot be read: .*, got \"__import__",
     ),
-    "a gap": (_with_metadata(names="{0: 'apple', 2: 'egg'}"), "its class ids are not 0, 1, 2, … without a gap"),
+    "a gap": (
+        _with_metadata(names="{0: 'apple', 2: 'egg'}"),
+        "its class ids are not 0, 1, 2, … without a gap: got 0, 2; export it again with: savo models export",
+    ),
     "ids of two kinds": (
         _with_metadata(names="{0: 'apple', 'b': 'egg'}"),
         "its class ids are not 0, 1, 2, … without a gap",

@@ -97,7 +97,7 @@ def test_openvinos_message_is_shown_without_positions_in_its_source() -> None:
     def broken(_data: bytes, _threads: int, _shape: tuple[int, ...]) -> Engine:
         raise RuntimeError(message)
 
-    with pytest.raises(ModelRefusedError, match=r"^the engine openvino cannot be used: index '0' out of range$"):
+    with pytest.raises(ModelRefusedError, match=r"^the engine openvino cannot be used: index '0' out of range; set "):
         engines_of("openvino", {"openvino": broken}).choose(network())
 
 
@@ -130,7 +130,8 @@ def test_a_named_engine_runs_or_the_model_is_refused() -> None:
     with pytest.raises(ModelRefusedError, match="the engine openvino cannot be used: its boxes differ"):
         choose("openvino", openvino=0.5)
     with pytest.raises(
-        ModelRefusedError, match="the engine cuda is not installed here; there are: onnxruntime, openvino"
+        ModelRefusedError,
+        match="the engine cuda is not installed here; set SAVO_DETECTION_ENGINE=auto, or one of onnxruntime",
     ):
         choose("cuda", openvino=0)
 

@@ -240,7 +240,7 @@ async def test_figures_against_another_model_than_the_champion_are_refused(
     ("classes", "message"),
     [
         (("egg", "moon cheese", "Tomatoes"), "nor the catalogue holds: moon cheese, Tomatoes (tomato here)"),
-        (("egg", "tomatoe"), "were merged into others in samples/classes.json: tomatoe"),
+        (("egg", "tomatoe"), "were merged into others in samples/classes.json: tomatoe (now tomato)"),
     ],
 )
 async def test_unknown_classes_are_refused_by_name(

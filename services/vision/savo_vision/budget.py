@@ -14,12 +14,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from datetime import time as day_time
 
+import structlog
+
 from savo_vision.errors import BudgetExhaustedError
 from savo_vision.ports import Results
 
 __all__ = ["Budget"]
 
+log = structlog.get_logger()
+
 REFRESH_SECONDS = 5.0
+
+SETTING = "SAVO_GOOGLE_DAILY_BUDGET_USD"
+"""Limits every provider, in spite of its name."""
 
 
 @dataclass
@@ -47,7 +54,8 @@ class Budget:
         pending = (self._in_flight + 1) * (self._highest_usd or self.typical_usd)
         # Rounded, because 0.1 + 0.2 is 0.30000000000000004 in binary.
         if spent >= self.daily_usd or round(spent + pending, 9) > self.daily_usd:
-            raise BudgetExhaustedError(self.provider, self.daily_usd)
+            log.warning("budget.exhausted", provider=self.provider, daily_usd=self.daily_usd, setting=SETTING)
+            raise BudgetExhaustedError(self.provider)
 
     @contextmanager
     def track_call(self) -> Iterator[Callable[[float], None]]:

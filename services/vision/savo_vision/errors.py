@@ -30,12 +30,10 @@ class UnusableAnswerError(ProviderAnswerError):
 
 
 class BudgetExhaustedError(Exception):
-    """The message is a sentence for the user of the app."""
+    """The message is a sentence for the user of the app. The operator finds the sum in the log."""
 
-    def __init__(self, provider: str, daily_usd: float) -> None:
-        super().__init__(
-            f"Today's budget of ${daily_usd:g} for {title_of(provider)} is used up. Please try again tomorrow."
-        )
+    def __init__(self, provider: str) -> None:
+        super().__init__(f"Today's budget for {title_of(provider)} is used up. Please try again tomorrow.")
 
 
 class ModelMissingError(LookupError):

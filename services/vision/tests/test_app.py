@@ -253,7 +253,7 @@ async def test_golden_photos_are_read_with_a_model_except_erased_and_changed_one
         ("models:/fruit@champion", "is no model address"),
         ("models:/ingredients/v9", "report of v9"),
         ("s3://other/model.onnx", "reads only the bucket 'savo'"),
-        ("s3://savo/absent.onnx", "absent.onnx"),
+        ("s3://savo/absent.onnx", "no object 'absent.onnx' in bucket savo"),
         ("/nowhere/best.onnx", "/nowhere/best.onnx cannot be read"),
     ],
 )

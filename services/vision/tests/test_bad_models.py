@@ -102,7 +102,11 @@ async def test_the_refusal_of_a_missing_model_names_its_expected_key() -> None:
     await replica.store.delete(lost.key)
     await replica.promote(1, lost)
     assert replica.refusals() == [
-        ("v1", "model v1 is not in the object store (no object 'models/ingredients/v1/model.onnx')")
+        (
+            "v1",
+            "model v1 is not in the object store (no object 'models/ingredients/v1/model.onnx'); "
+            "`savo models list` shows the versions there",
+        )
     ]
 
 
@@ -145,7 +149,13 @@ async def test_an_operators_file_that_is_no_model_is_refused_with_the_reason(
 async def test_a_named_engine_that_is_not_installed_is_the_reason() -> None:
     replica = Replica(Engines("tensorrt", ("onnxruntime", "openvino")))
     await replica.promote(1, await replica.register("v1", model_that_detects("apple")))
-    assert replica.refusals() == [("v1", "the engine tensorrt is not installed here; there are: onnxruntime, openvino")]
+    assert replica.refusals() == [
+        (
+            "v1",
+            "the engine tensorrt is not installed here; "
+            "set SAVO_DETECTION_ENGINE=auto, or one of onnxruntime, openvino",
+        )
+    ]
 
 
 async def test_the_setting_names_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,7 +173,7 @@ async def test_the_setting_names_the_engine(monkeypatch: pytest.MonkeyPatch) -> 
         routing_updates.receive(rollout(1, 0.0, champion=champion))
         await routing_updates.apply_newest()
         (refused,) = publisher.published
-        assert refused.reason.startswith("the engine tensorrt is not installed here; there are: onnxruntime")
+        assert refused.reason.startswith("the engine tensorrt is not installed here; set SAVO_DETECTION_ENGINE=auto")
 
 
 def test_the_log_has_the_chosen_engine_and_why_others_were_left_out() -> None:

@@ -30,7 +30,7 @@ async def test_calls_in_flight_and_the_next_one_count_at_the_highest_price_so_fa
         with (
             budget.track_call(),
             pytest.raises(
-                BudgetExhaustedError, match=r"budget of \$0.012 for Google is used up. Please try again tomorrow"
+                BudgetExhaustedError, match=r"^Today's budget for Google is used up\. Please try again tomorrow\.$"
             ),
         ):
             await budget.check()

@@ -88,7 +88,7 @@ async def test_the_daily_budget_survives_a_restart_and_refuses_before_a_call(bui
     refused = await build(**limits)(request("after"))
     assert isinstance(refused, ScanFailed)
     assert (refused.code, refused.cost_usd) == (FailureCode.BUDGET_EXHAUSTED, 0.0)
-    assert refused.message == "Today's budget of $0.01 for Google is used up. Please try again tomorrow."
+    assert refused.message == "Today's budget for Google is used up. Please try again tomorrow."
     assert len(wire.requests) == 1
 
 

@@ -324,7 +324,7 @@ async def test_a_call_above_the_daily_budget_is_refused_before_it_is_made(harnes
     assert [type(outcome) for outcome in outcomes] == [ScanCompleted, ScanFailed, ScanFailed]
     assert isinstance(outcomes[1], ScanFailed)
     assert outcomes[1].code == FailureCode.BUDGET_EXHAUSTED
-    assert outcomes[1].message == "Today's budget of $0.003 for Google is used up. Please try again tomorrow."
+    assert outcomes[1].message == "Today's budget for Google is used up. Please try again tomorrow."
     assert harness.provider.calls == 1
     assert await harness.scan.results.spent_since("google", NOW) == pytest.approx(0.002)
     restarted = replace(scan, budget=Budget(harness.scan.results, "google", 0.003, harness.clock, typical_usd=0.002))

@@ -102,14 +102,19 @@ class Engines:
 
     def _named(self, network: Network, *, compare: bool) -> tuple[Engine, EngineChoice]:
         if self.requested not in self.installed:
-            installed = ", ".join(self.installed)
-            raise ModelRefusedError(f"the engine {self.requested} is not installed here; there are: {installed}")
+            raise ModelRefusedError(f"the engine {self.requested} is not installed here; {self._alternatives()}")
         if self.requested == ONNX_RUNTIME:
             return network.reference, EngineChoice(ONNX_RUNTIME)
         try:
             return self._built(network, compare=compare), EngineChoice(self.requested)
         except _UnusableEngineError as error:
-            raise ModelRefusedError(f"the engine {self.requested} cannot be used: {error}") from error
+            raise ModelRefusedError(
+                f"the engine {self.requested} cannot be used: {error}; {self._alternatives()}"
+            ) from error
+
+    def _alternatives(self) -> str:
+        others = [name for name in self.installed if name != self.requested]
+        return f"set SAVO_DETECTION_ENGINE=auto, or one of {', '.join(others)}"
 
     def _built(self, network: Network, *, compare: bool) -> Engine:
         """Raises `_UnusableEngineError`."""

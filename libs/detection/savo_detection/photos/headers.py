@@ -84,7 +84,9 @@ def _check_end(data: bytes, position: int) -> None:
 def _check_scans(after_first_scan: Iterator[jpeg.Segment]) -> None:
     scans = 1 + sum(marker == jpeg.SCAN for marker, *_offsets in after_first_scan)
     if scans > MAX_SCANS:
-        raise UnreadablePhotoError(f"it has {scans} scans; the limit is {MAX_SCANS}")
+        raise UnreadablePhotoError(
+            f"its JPEG is stored in {scans} passes (limit {MAX_SCANS}); save it again as a normal JPEG"
+        )
 
 
 def _png(data: bytes) -> Header:

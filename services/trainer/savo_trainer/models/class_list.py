@@ -31,7 +31,14 @@ def check_classes(labels: Sequence[str], classes: ClassList) -> None:
     if unknown := [label for label in labels if label not in by_label and label not in CATALOGUE]:
         named = ", ".join(map(_with_hint, unknown))
         raise ClassesUnknownError(f"the model has classes that neither {CLASSES_KEY} nor the catalogue holds: {named}")
-    if merged := [label for label in labels if label in by_label and by_label[label].redirects_to is not None]:
+    label_of = {entry.id: entry.label for entry in classes.classes}
+    known = [by_label[label] for label in labels if label in by_label]
+    merged = [
+        f"{entry.label} (now {label_of.get(entry.redirects_to, entry.redirects_to)})"
+        for entry in known
+        if entry.redirects_to is not None
+    ]
+    if merged:
         raise ClassesUnknownError(
             f"the model has classes that were merged into others in {CLASSES_KEY}: {', '.join(merged)}"
         )

@@ -109,7 +109,9 @@ class ModelFiles:
         try:
             return await self.store.get(key)
         except ObjectNotFoundError as missing:
-            raise ModelMissingError(f"{what} is not in the object store (no object {key!r})") from missing
+            place = f"no object {key!r} in bucket {self.bucket}" if self.bucket else f"no object {key!r}"
+            hint = "`savo models list` shows the versions there"
+            raise ModelMissingError(f"{what} is not in the object store ({place}); {hint}") from missing
 
     def _key(self, address: str) -> str:
         bucket, _, key = address.removeprefix("s3://").partition("/")
