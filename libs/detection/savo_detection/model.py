@@ -136,9 +136,9 @@ class Detector:
             )
         network = open_network(data, threads or usable_cpus(), expected_classes)
         facts = _facts(digest, data, network)
-        network, left_out = _with_plain_export(network, plain, facts)
+        network, unusable = _with_plain_export(network, plain, facts)
         engine, choice = (engines or Engines()).choose(network, compare=compare)
-        choice = replace(choice, left_out={**left_out, **choice.left_out})
+        choice = replace(choice, unusable={**unusable, **choice.unusable})
         height, width = network.blank.shape[2:]
         return cls(network.classes, (height, width), facts, choice, engine, network.blank.dtype, network.decoder)
 

@@ -83,12 +83,12 @@ def test_the_largest_batch_that_runs_is_used_up_to_sixteen_photos(max_batch: int
 
 
 def test_a_batch_without_enough_memory_is_left_out_with_the_reason() -> None:
-    assert load(max_batch=4).choice == EngineChoice("cuda", left_out={"batches of 8": "out of memory"}, batch=4)
+    assert load(max_batch=4).choice == EngineChoice("cuda", unusable={"batches of 8": "out of memory"}, batch=4)
 
 
 def test_a_batch_size_that_changes_boxes_is_left_out() -> None:
     choice = load(gpu=InaccurateGpu).choice
-    assert (choice.batch, choice.left_out) == (1, {"batches of 2": "its boxes differ from those of one photo alone"})
+    assert (choice.batch, choice.unusable) == (1, {"batches of 2": "its boxes differ from those of one photo alone"})
 
 
 def test_a_network_of_fixed_batch_and_an_engine_on_a_cpu_take_one_photo() -> None:

@@ -84,7 +84,7 @@ def test_a_gpu_that_cannot_run_the_network_is_left_out_with_the_librarys_message
 
     engine, choice = engines_of("auto", {"cuda": broken}).choose(network())
     assert isinstance(engine, OnnxRuntimeEngine)
-    assert choice.left_out == {"cuda": "no such operator: Foo"}
+    assert choice.unusable == {"cuda": "no such operator: Foo"}
 
 
 def test_openvinos_message_is_shown_without_positions_in_its_source() -> None:
@@ -158,7 +158,7 @@ def test_other_engines_get_the_plain_export(requested: EngineName) -> None:
 
     engines = engines_of(requested, {requested: build})
     detector = Detector.load(optimized(hashlib.sha256(plain).hexdigest()), plain=plain, engines=engines)
-    assert (given, dict(detector.choice.left_out)) == ([plain], {})
+    assert (given, dict(detector.choice.unusable)) == ([plain], {})
 
 
 def test_the_plain_export_of_another_file_is_ignored_with_the_reason() -> None:
@@ -171,7 +171,7 @@ def test_the_plain_export_of_another_file_is_ignored_with_the_reason() -> None:
     model = optimized("0" * 64)
     detector = Detector.load(model, plain=MODEL, engines=engines_of("openvino", {"openvino": build}))
     assert given == [model]
-    assert detector.choice.left_out == {"the plain export": "it is not the file that the model was made from"}
+    assert detector.choice.unusable == {"the plain export": "it is not the file that the model was made from"}
 
 
 @pytest.mark.parametrize(

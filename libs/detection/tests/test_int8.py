@@ -74,6 +74,6 @@ def test_an_engine_that_finds_other_int8_boxes_is_left_out_or_refused(quantised:
     builders: dict[str, Any] = {name: partial(ShiftedEngine, 0.02) for name in ("cuda", "openvino")}
     _, choice = engines_of("auto", builders).choose(network(quantised))
     assert choice.engine == ONNX_RUNTIME
-    assert choice.left_out == {"cuda": "its boxes differ from ONNX Runtime's"}
+    assert choice.unusable == {"cuda": "its boxes differ from ONNX Runtime's"}
     with pytest.raises(ModelRefusedError, match="its boxes differ from ONNX Runtime's"):
         engines_of("openvino", builders).choose(network(quantised))

@@ -74,14 +74,14 @@ def test_a_gpu_gets_inputs_of_one_shape(photo: Draw) -> None:
     detector, shapes = load_recording(FREE_SIDES, "cuda")
     detector.detect(photo(64, 32))
     assert shapes == [(1, 3, 64, 64)]
-    reason = detector.choice.left_out["inputs of a photo's own shape"]
+    reason = detector.choice.unusable["inputs of a photo's own shape"]
     assert reason == "cuda compiles the network again for each shape"
 
 
 def test_a_network_of_fixed_sides_gets_inputs_of_its_size(photo: Draw) -> None:
     detector, shapes = load_recording(FIXED_SIDES)
     detector.detect(photo(64, 32))
-    assert (shapes, detector.choice.rectangular, dict(detector.choice.left_out)) == ([(1, 3, 64, 64)], False, {})
+    assert (shapes, detector.choice.rectangular, dict(detector.choice.unusable)) == ([(1, 3, 64, 64)], False, {})
 
 
 @pytest.mark.parametrize("name", [name for name in (ONNX_RUNTIME, "openvino") if name in installed_engines()])
@@ -89,7 +89,7 @@ def test_a_network_that_fails_on_other_sizes_gets_the_full_input(photo: Draw, na
     model = colour_model(sides=("height", "width"))
     detector = Detector.load(model, engines=Engines(name, (ONNX_RUNTIME, name), BUILDERS))
     assert not detector.choice.rectangular
-    assert detector.choice.left_out["inputs of a photo's own shape"]
+    assert detector.choice.unusable["inputs of a photo's own shape"]
     assert detector.detect(photo(64, 32)) == Detector.load(colour_model()).detect(photo(64, 32))
 
 

@@ -91,7 +91,8 @@ def load_engine(file: ModelFile, engines: Engines | None = None) -> Detector:
             )
     log.info(
         "engine.chosen",
-        asked_for=engines.requested,
+        version=file.version,
+        requested=engines.requested,
         optimized=bool(detector.version_info.plain_sha256),
         **asdict(detector.choice),
     )
@@ -147,14 +148,16 @@ class ModelSlot:
             if version not in self._models:
                 self._expected.setdefault(version, asyncio.Event())
 
-    async def find(self, version: str) -> LoadedModel | None:
-        """The loaded model. Waits up to `load_timeout` for an expected one; None when it is not loaded then."""
+    async def wait_for(self, version: str, scan_id: str) -> LoadedModel | None:
+        """The model for a scan. Waits up to `load_timeout` for an expected one; None when it is not loaded then."""
         if version not in self._models and (settled := self._expected.get(version)):
             try:
                 async with asyncio.timeout(self.load_timeout):
                     await settled.wait()
             except TimeoutError:
-                log.warning("model.load_timed_out", version=version, waited_seconds=self.load_timeout)
+                log.warning(
+                    "scan.model_wait_timed_out", scan_id=scan_id, version=version, waited_seconds=self.load_timeout
+                )
         return self._models.get(self._version_at_path.get(version, version))
 
     async def load_registered(self, ref: ModelRef) -> LoadedModel | None:

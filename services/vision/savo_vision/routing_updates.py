@@ -72,7 +72,7 @@ class RoutingUpdates:
             try:
                 await self.apply_newest()
             except DependencyDownError as down:
-                log.warning("model.load_delayed", reason=str(down))
+                self._log_delay(down)
                 await self._sleep(RETRY_SECONDS)
                 self._changed.set()
 
@@ -101,6 +101,16 @@ class RoutingUpdates:
             return []
         return [ref for ref in (decision.champion, decision.candidate) if ref is not None]
 
+    def _log_delay(self, down: DependencyDownError) -> None:
+        decision = self._newest
+        log.warning(
+            "model.load_delayed",
+            sequence=decision.sequence if decision else None,
+            versions=[ref.version for ref in self._models_of(decision)] if decision else [],
+            reason=str(down),
+            retry_seconds=RETRY_SECONDS,
+        )
+
     def _adopt(self, decision: RolloutChanged) -> None:
         if not self.router.adopt(decision):
             return
@@ -110,5 +120,9 @@ class RoutingUpdates:
             if version:
                 MODEL_INFO.labels(version, alias).set(1)
         log.info(
-            "rollout.applied", sequence=decision.sequence, experiment=self.router.candidate, share=self.router.share
+            "rollout.applied",
+            sequence=decision.sequence,
+            champion=self.router.champion,
+            candidate=self.router.candidate,
+            share=self.router.share,
         )

@@ -165,7 +165,7 @@ class ScanPipeline:
     async def _detect(self, work: _Work) -> _Detected:
         if work.choice.custom is None:
             return await self._ask_provider(work, None)
-        model, reason = await self._model_for(work.choice)
+        model, reason = await self._model_for(work.choice, work.requested.scan_id)
         if model is None:
             return await self._fall_back(work, None, FallbackReason.MODEL_UNAVAILABLE)
         detected = await self._run_model(work, model, reason)
@@ -178,10 +178,10 @@ class ScanPipeline:
             return detected
         return await self._fall_back(work, detected, detected.fallback_reason or weakness)
 
-    async def _model_for(self, choice: Choice) -> tuple[LoadedModel | None, FallbackReason | None]:
+    async def _model_for(self, choice: Choice, scan_id: str) -> tuple[LoadedModel | None, FallbackReason | None]:
         """The model that the arm requests, otherwise the loaded champion with the reason."""
         assert choice.custom is not None
-        model = await self.slot.find(choice.custom)
+        model = await self.slot.wait_for(choice.custom, scan_id)
         return (model, None) if model else (self.slot.champion, FallbackReason.MODEL_UNAVAILABLE)
 
     async def _run_model(self, work: _Work, model: LoadedModel, reason: FallbackReason | None) -> _Detected | None:
@@ -212,7 +212,9 @@ class ScanPipeline:
         except (ProviderError, DependencyDownError, BudgetExhaustedError) as error:
             if weak is None or not weak.items:
                 raise
-            log.warning("fallback.failed", scan_id=work.requested.scan_id, reason=reason.value, fault=str(error))
+            log.warning(
+                "fallback.failed", scan_id=work.requested.scan_id, fallback_reason=reason.value, error=str(error)
+            )
             return weak
 
     async def _run_engine(self, work: _Work, engine: Engine) -> tuple[Detection, ...]:
@@ -245,7 +247,7 @@ class ScanPipeline:
             finally:
                 record_usd(work.provider_usd)
         if answer.problems:
-            log.warning("provider.invalid_answer", scan_id=work.requested.scan_id, provider=name, **answer.problems)
+            log.warning("provider.items_invalid", scan_id=work.requested.scan_id, provider=name, **answer.problems)
         return self._provider_detected(answer, reason)
 
     def _provider_detected(self, answer: Answer, reason: FallbackReason | None) -> _Detected:

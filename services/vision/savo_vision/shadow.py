@@ -122,24 +122,24 @@ class Comparisons:
             detector, items = await detect(comparison)
         except (ProviderError, DependencyDownError, BudgetExhaustedError, PhotoError, CandidateFailedError) as error:
             SECOND_LOOKS.labels(kind.value, "failed").inc()
-            log.warning("shadow.failed", kind=kind.value, scan_id=completed.scan_id, reason=str(error))
+            log.warning("comparison.failed", kind=kind.value, scan_id=completed.scan_id, reason=str(error))
             return
         changes = {change.value: count for change, count in count_changes(diff_boxes(completed.items, items)).items()}
         for change, count in changes.items():
             SECOND_LOOK_ITEMS.labels(kind.value, detector, change).inc(count)
         SECOND_LOOKS.labels(kind.value, "done").inc()
         log.info(
-            "shadow.completed",
+            "comparison.completed",
             kind=kind.value,
             scan_id=completed.scan_id,
-            answered=completed.model_version,
-            looked=detector,
+            served_version=completed.model_version,
+            compared_version=detector,
             **changes,
         )
 
     async def _run_candidate(self, comparison: _Comparison) -> tuple[str, tuple[Detection, ...]]:
         version = self.router.candidate
-        model = await self.slot.find(version) if version else None
+        model = await self.slot.wait_for(version, comparison.completed.scan_id) if version else None
         if model is None:
             raise CandidateFailedError(f"the candidate {version} is not loaded")
         try:

@@ -185,7 +185,8 @@ def test_the_log_has_the_chosen_engine_and_why_others_were_left_out() -> None:
             ModelFile("v1", model_that_detects("egg")), Engines("auto", ("onnxruntime", "cuda"), {"cuda": broken})
         )
     (line,) = (line for line in lines if line["event"] == "engine.chosen")
-    assert (line["asked_for"], line["engine"], line["left_out"]) == (
+    assert (line["version"], line["requested"], line["engine"], line["unusable"]) == (
+        "v1",
         "auto",
         "onnxruntime",
         {"cuda": "no such operator: Foo"},

@@ -150,7 +150,7 @@ async def test_invalid_boxes_and_empty_labels_are_dropped_and_logged(harness: Ha
         ("egg", True),
         ("zorgle_fruit", False),
     ]
-    (logged,) = [entry for entry in logs if entry["event"] == "provider.invalid_answer"]
+    (logged,) = [entry for entry in logs if entry["event"] == "provider.items_invalid"]
     problems = {"impossible-box": 2, "impossible-confidence": 1, "impossible-quantity": 1, "no-label": 1}
     assert {name: logged[name] for name in problems} == problems
 

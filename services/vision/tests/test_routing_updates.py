@@ -146,7 +146,7 @@ async def test_unused_models_are_unloaded(harness: Harness) -> None:
 
 async def test_a_scan_in_flight_keeps_its_model(harness: Harness) -> None:
     await harness.apply_rollout(rollout(1, 1.0, candidate=V1))
-    model = await harness.scan.slot.find("v1")
+    model = await harness.scan.slot.wait_for("v1", "scan-1")
     await harness.apply_rollout(rollout(2, 1.0, candidate=V2))
     assert model is not None
     assert model.engine.detect_array(cast(Any, None))

@@ -52,7 +52,7 @@ class EngineChoice:
     """The engine that runs a network and how, with the reasons for what is not used."""
 
     engine: str
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    unusable: Mapping[str, str] = field(default_factory=dict)
     """Reason for each engine, batch size or input shape that cannot be used with the network."""
     batch: int = 1
     """Largest number of photos in a pass."""
@@ -151,8 +151,8 @@ def _with_shapes(choice: EngineChoice, engine: Engine, network: Network) -> Engi
     if not network.takes_any_shape:
         return choice
     problem = _problem_in_other_shapes(choice.engine, engine, network)
-    left_out = {"inputs of a photo's own shape": problem} if problem else {}
-    return replace(choice, rectangular=problem is None, left_out={**choice.left_out, **left_out})
+    unusable = {"inputs of a photo's own shape": problem} if problem else {}
+    return replace(choice, rectangular=problem is None, unusable={**choice.unusable, **unusable})
 
 
 def _problem_in_other_shapes(name: str, engine: Engine, network: Network) -> str | None:
@@ -170,8 +170,8 @@ def _with_batches(choice: EngineChoice, engine: Engine, network: Network) -> Eng
     """The choice, with the largest number of photos in a pass."""
     if choice.engine not in ON_GPU or not network.takes_batches:
         return choice
-    largest, left_out = _largest_batch(engine, network)
-    return replace(choice, batch=largest, left_out={**choice.left_out, **left_out})
+    largest, unusable = _largest_batch(engine, network)
+    return replace(choice, batch=largest, unusable={**choice.unusable, **unusable})
 
 
 def _largest_batch(engine: Engine, network: Network) -> tuple[int, dict[str, str]]:

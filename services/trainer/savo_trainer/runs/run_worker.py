@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from savo_detection.errors import ModelRefusedError
 from savo_runtime.errors import DependencyDownError, RetryableError
@@ -61,22 +62,30 @@ class RunWorker:
         Raises `DependencyDownError`, `LeaseLostError`.
         """
         run = await self.ledger.oldest_open()
-        if run is None:
-            return False
-        async with self._lease_renewed():
-            while run.is_open:
-                run = await self._step_unless_cancelled(run)
-        return True
+        if run is not None:
+            await self._work_on(run)
+        return run is not None
 
     async def _poll(self) -> bool:
+        run: Run | None = None
         try:
-            return await self.lease.acquire() and await self.work_once()
+            if await self.lease.acquire() and (run := await self.ledger.oldest_open()):
+                await self._work_on(run)
+                return True
         except DependencyDownError as error:
-            log.warning("run.dependency_down", reason=error.reason, error=str(error))
+            run_id = run.id if run else None
+            log.warning("run.dependency_down", run_id=run_id, reason=error.reason, error=str(error))
             await self.pause(self.policy.retry_seconds)
         except LeaseLostError as error:
-            log.warning("run.lease_lost", error=str(error))
+            log.warning("run.lease_lost", run_id=run.id if run else None, error=str(error))
         return False
+
+    async def _work_on(self, run: Run) -> None:
+        """Work on the run until it ends. Every log line of the work has the run's id."""
+        with bound_contextvars(run_id=run.id):
+            async with self._lease_renewed():
+                while run.is_open:
+                    run = await self._step_unless_cancelled(run)
 
     async def _step_unless_cancelled(self, run: Run) -> Run:
         """One step, stopped within `poll_seconds` when cancellation is requested on any replica."""
@@ -128,7 +137,14 @@ class RunWorker:
         return moved
 
     async def _attempt_failed(self, run: Run, error: Exception) -> Run:
-        log.warning("run.attempt_failed", run_id=run.id, state=run.state, attempt=run.attempts, error=str(error))
+        log.warning(
+            "run.attempt_failed",
+            run_id=run.id,
+            state=run.state,
+            attempt=run.attempts,
+            max_attempts=self.policy.attempts,
+            error=str(error),
+        )
         if run.attempts >= self.policy.attempts:
             return await self.stages.fail(run, f"{run.state} failed {run.attempts} times; the last error: {error}")
         return run
@@ -163,7 +179,7 @@ class RunWorker:
                 await self.lease.renew()
             except DependencyDownError as error:
                 # No other replica can take the lease while the database is down, so the training continues.
-                log.warning("lease.unavailable", error=str(error))
+                log.warning("lease.renewal_delayed", error=str(error))
             except LeaseLostError:
                 worker.cancel()
                 raise
