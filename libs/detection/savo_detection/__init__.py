@@ -1,4 +1,4 @@
-"""Detection of ingredients in photos with YOLO models in ONNX format, for serving and for evaluation.
+"""Detection with YOLO models in ONNX format for serving and evaluation; photo parsing and metadata removal.
 
 Names are imported when they are first used, so code that only probes photos never loads an inference engine.
 """

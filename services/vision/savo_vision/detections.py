@@ -1,4 +1,4 @@
-"""Detections: one schema for the items of every detector, custom model or provider."""
+"""Conversion of a model's boxes and a provider's items to detections."""
 
 from __future__ import annotations
 

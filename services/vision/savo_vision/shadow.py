@@ -1,4 +1,4 @@
-"""Shadow and teacher: a second detector runs on a share of the answered scans, and its items are compared.
+"""Comparison of a served answer with a second detector's (shadow: the candidate, teacher: the provider).
 
 - shadow: the candidate runs on scans that the baseline answered. A model is tested on all kinds of photos before it
   gets traffic.

@@ -1,0 +1,1 @@
+"""Inference engines: backends, selection, parity with ONNX Runtime, threads and CPUs."""

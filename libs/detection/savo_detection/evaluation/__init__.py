@@ -1,0 +1,1 @@
+"""Evaluation of a model: average precision and golden pictures."""

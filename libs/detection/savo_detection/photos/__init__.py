@@ -1,0 +1,1 @@
+"""Photos: type and header, decoding, downscaling, integrity checks and removal of metadata."""

@@ -1,8 +1,9 @@
-"""Size of the largest picture in a HEIC container, from its boxes (ISO/IEC 14496-12 and 23008-12).
+"""Guard against HEIC files that decode to far more pixels than they show.
 
-The displayed picture can be much smaller than the pictures that are decoded for it: a crop of a large picture, or a
-picture that declares a small size and is assembled from many tiles. libheif detects this after it has allocated the
-memory. Limits that libheif enforces on opening (items, extents, boxes in a box) are not checked again.
+Sizes are read from the container's boxes (ISO/IEC 14496-12 and 23008-12).
+The displayed picture can be a crop of a much larger one, or declare a small size and be assembled from many tiles.
+libheif detects this after it has allocated the memory. Limits that libheif enforces on opening (items, extents, boxes
+in a box) are not checked again.
 """
 
 from __future__ import annotations

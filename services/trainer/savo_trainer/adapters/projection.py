@@ -1,4 +1,4 @@
-"""Tables of the trainer that can be rebuilt from topics: the index of samples, and the erased samples."""
+"""Declares which trainer tables `savo rebuild` rebuilds, and from which topics."""
 
 from __future__ import annotations
 
